@@ -1,0 +1,43 @@
+# `make demo` and `make test` do their own set-up. `make help` lists the rest.
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+.PHONY: help setup demo test check lint types imports pure tools system clean
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.synced ## everything locked into .venv (uv first)
+
+.venv/.synced: pyproject.toml uv.lock scripts/setup.sh
+	@scripts/setup.sh
+
+demo: setup ## the user's story in one minute, without root, cluster or AWS account
+	@$(PY) -m demo
+
+check: setup lint types imports pure ## lint, types, import contracts, pure layer: within a minute
+
+lint:
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types:
+	@$(PY) -m mypy
+
+imports:
+	@.venv/bin/lint-imports
+
+pure:
+	@$(PY) -m pytest -q -m pure
+
+system: ## system packages that the tests need: says what is missing, installs it where it may
+	@scripts/system-packages.sh
+
+tools: setup ## kube-apiserver, kube-controller-manager, etcd: found, or built from the committed go.sum
+	@$(PY) -m tests.cluster.tools
+
+test: setup system lint types imports ## set-up, then lint, types and all tests
+	@$(PY) -m tests.cluster.tools --optional
+	@scripts/test.sh
+
+clean: ## remove what set-up and tests have made here
+	rm -rf .venv .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Puts uv and everything that uv.lock names into .venv. Needs Python >= 3.11 with venv; PYTHON names another one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  echo "setup: Python >= 3.11 is needed, '$python' is not: install it (Debian: apt-get install python3 python3-venv) or name it: make PYTHON=python3.13 ..." >&2
+  exit 1
+fi
+if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+  echo "setup: '$python' lacks venv: install it (Debian: apt-get install python3-venv; Fedora: it is part of python3)" >&2
+  exit 1
+fi
+
+uv_version=$(sed -n '/^name = "uv"$/{n;s/^version = "\(.*\)"$/\1/p}' uv.lock)
+if [ ! -x .venv/bin/uv ] || [ "$(.venv/bin/uv --version | cut -d' ' -f2)" != "$uv_version" ]; then
+  echo "setup: uv $uv_version into .venv"
+  "$python" -m venv --clear .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
+fi
+echo "setup: what uv.lock names into .venv"
+UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv .venv/bin/uv sync --quiet --locked --all-extras --python .venv/bin/python
+touch .venv/.synced
