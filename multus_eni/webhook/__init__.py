@@ -1,0 +1,1 @@
+"""The mutating admission webhook: an AdmissionReview in, a JSON Patch out."""

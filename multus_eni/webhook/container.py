@@ -1,0 +1,81 @@
+"""The agent's container, as it is written into the pod."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multus_eni import contract
+from multus_eni.contract import Mode
+from multus_eni.webhook.policy import AgentPlan
+from multus_eni.webhook.settings import Settings
+
+NOBODY = 65534
+PROBE_GRACE = 30
+"""Seconds beyond the agent's own deadline: it must be the one to say what went wrong, not the kubelet."""
+
+RUN_VOLUME: dict[str, Any] = {
+    "name": contract.RUN_VOLUME,
+    "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"},
+}
+"""Where a sidecar says that it has started."""
+
+
+def agent_container(
+    plan: AgentPlan, settings: Settings, resources: dict[str, dict[str, str]] | None
+) -> dict[str, Any]:
+    """Build the container: an init container, or a native sidecar with its startup probe."""
+    container: dict[str, Any] = {
+        "name": contract.CONTAINER_NAME,
+        "image": plan.image,
+        "command": [contract.COMMAND, plan.mode.value],
+        "env": _env(plan, settings),
+        "securityContext": _restricted(),
+        "terminationMessagePath": contract.TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if settings.image_pull_policy is not None:
+        container["imagePullPolicy"] = settings.image_pull_policy
+    if resources is not None:
+        container["resources"] = resources
+    if plan.mode is Mode.SIDECAR:
+        container |= _sidecar(plan)
+    return container
+
+
+def _env(plan: AgentPlan, settings: Settings) -> list[dict[str, Any]]:
+    return [
+        *({"name": name, "value": value} for name, value in plan.settings.to_env().items()),
+        *(
+            {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+            for name, path in contract.DOWNWARD_API.items()
+        ),
+        *({"name": variable.name, "value": variable.value} for variable in settings.env),
+    ]
+
+
+def _restricted() -> dict[str, Any]:
+    """Pass the Pod Security Standard `restricted`, whatever the pod's own security context says."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsGroup": NOBODY,
+        "runAsNonRoot": True,
+        "runAsUser": NOBODY,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _sidecar(plan: AgentPlan) -> dict[str, Any]:
+    return {
+        "restartPolicy": "Always",
+        "startupProbe": {
+            "exec": {"command": [contract.COMMAND, "started"]},
+            "periodSeconds": 1,
+            # The probe starts an interpreter, which takes a while where the CPU limit is small.
+            "timeoutSeconds": 5,
+            "failureThreshold": plan.settings.timeout + PROBE_GRACE,
+        },
+        "volumeMounts": [{"name": contract.RUN_VOLUME, "mountPath": contract.RUN_DIRECTORY}],
+    }

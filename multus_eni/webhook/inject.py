@@ -1,0 +1,61 @@
+"""One pod, from decision to operations: what `serve` answers with, without the wire."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from multus_eni import contract
+from multus_eni.version import VERSION
+from multus_eni.webhook import patch
+from multus_eni.webhook.container import agent_container
+from multus_eni.webhook.entries import NamespacePolicy
+from multus_eni.webhook.pod import Pod
+from multus_eni.webhook.policy import AgentPlan, Decision, agent_index, decide
+from multus_eni.webhook.reasons import Reason
+from multus_eni.webhook.resources import agent_resources
+from multus_eni.webhook.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A decision and the JSON Patch operations that carry it out."""
+
+    decision: Decision
+    operations: tuple[patch.Operation, ...] = ()
+
+
+def inject(pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings) -> Outcome:
+    """Decide about a pod and make its patch. A pod whose quantities can't be read is refused."""
+    decision = decide(pod, pod_namespace, namespace, settings)
+    if decision.reason is Reason.ALREADY_INJECTED:
+        return Outcome(decision, tuple(patch.to_first_place(agent_index(pod) or 0)))
+    agent = decision.agent
+    if agent is None:
+        return Outcome(decision)
+    try:
+        resources = agent_resources(pod, agent)
+    except ValueError as error:
+        return Outcome(Decision(Reason.UNREADABLE_POD, f"the pod's resources: {error}"))
+    container = agent_container(agent, settings, resources)
+    operations = patch.injection(pod, container, agent.mode, _status(decision, agent))
+    if resources is None and (agent.cpu or agent.memory):
+        decision = dataclasses.replace(decision, warnings=(*decision.warnings, _SIZE_IGNORED))
+    return Outcome(decision, tuple(operations))
+
+
+_SIZE_IGNORED = (
+    f"multus-eni: {contract.AGENT_CPU} and {contract.AGENT_MEMORY} have no effect: the agent has no "
+    "resources of its own in a BestEffort pod and in one with pod-level resources"
+)
+
+
+def _status(decision: Decision, agent: AgentPlan) -> str:
+    status = {
+        "mode": agent.mode.value,
+        "reason": decision.reason.value,
+        "image": agent.image,
+        "webhookVersion": VERSION,
+    }
+    return json.dumps(status, separators=(",", ":"))

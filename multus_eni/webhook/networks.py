@@ -1,0 +1,128 @@
+"""The annotation `k8s.v1.cni.cncf.io/networks`, read exactly as Multus reads it.
+
+Sources: the Kubernetes Network Custom Resource Definition De-facto Standard, version 1.3, section 4.1;
+multus-cni pkg/k8sclient/k8sclient.go (`parsePodNetworkAnnotation`) and pkg/types/conf.go
+(`CheckGatewayConfig`). Where the standard and Multus differ, Multus is followed: the standard has invalid
+values ignored, Multus fails the pod. Checked against multus-cni 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from multus_eni.contract import NETWORKS
+from multus_eni.webhook.network_json import read_elements
+from multus_eni.webhook.network_names import Refused, interface_failure, object_failure, read_list_item
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One attachment. `interface` is the name asked for, or `net<index>`.
+
+    The index counts the annotation's elements from 1; the default network, eth0, is 0. Multus counts the
+    networks of its own setting `defaultNetworks` (empty unless configured) before them, which can't be
+    seen from a pod: there the names that Multus chose are higher. `default_route` says that the element
+    has a `default-route` with at least one entry.
+    """
+
+    namespace: str
+    name: str
+    interface: str
+    default_route: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """What Multus reads: the attachments in order, or why it will fail the pod's sandbox.
+
+    `refusal` is one sentence of at most 200 characters; with it `networks` is empty. `refused_by_parser`
+    tells a value that Multus can't read from one that it reads and fails on afterwards.
+    """
+
+    networks: tuple[Network, ...]
+    refusal: str | None = None
+    refused_by_parser: bool = False
+
+
+def parse_networks(value: str, pod_namespace: str) -> Networks:
+    """Read the annotation's value for a pod of this namespace; never raises. An empty value is no networks.
+
+    The time is linear in the length. A lone surrogate counts as U+FFFD, which is what Go's decoder makes
+    of it before Multus sees the pod.
+
+    Two attachments to one NetworkAttachmentDefinition are legal; two with one interface name are refused,
+    though not by the parser: Multus adds the first, fails the sandbox at the second, and takes all away.
+    """
+    if not value:
+        return Networks(())
+    try:
+        networks, gateways = read_networks(value, pod_namespace)
+    except Refused as refused:
+        return Networks((), f"{NETWORKS} can't be read: {refused}", refused_by_parser=True)
+    failure = (
+        object_failure(networks, pod_namespace) or _gateway_failure(gateways) or interface_failure(networks)
+    )
+    if failure:
+        return Networks((), f"{NETWORKS} can't be applied: {failure}")
+    return Networks(tuple(networks))
+
+
+def read_networks(value: str, pod_namespace: str) -> tuple[list[Network], list[str]]:
+    """Do what Multus's parser does with a value that is not empty, and no more.
+
+    Gives the networks and the gateways of all their default routes, `""` for one without an address; raises
+    Refused.
+    """
+    if not value.isascii():
+        value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if "[" in value or "{" in value or '"' in value:
+        return _json_form(value, pod_namespace)
+    return _list_form(value, pod_namespace), []
+
+
+def expected_interfaces(networks: Networks) -> tuple[str, ...]:
+    """Give the names of the pod's Multus interfaces in order, each once."""
+    return tuple(dict.fromkeys(network.interface for network in networks.networks))
+
+
+def _list_form(value: str, pod_namespace: str) -> list[Network]:
+    networks = []
+    for index, item in enumerate(value.split(","), 1):
+        namespace, name, interface = read_list_item(item)
+        networks.append(
+            Network(namespace or pod_namespace, name, interface or f"net{index}", default_route=False)
+        )
+    return networks
+
+
+def _json_form(value: str, pod_namespace: str) -> tuple[list[Network], list[str]]:
+    networks: list[Network] = []
+    gateways: list[str] = []
+    for index, fields in enumerate(read_elements(value), 1):
+        routes = fields.get("default-route") or []
+        gateways += routes
+        networks.append(
+            Network(
+                namespace=fields.get("namespace") or pod_namespace,
+                name=fields.get("name", ""),
+                interface=fields.get("interface") or fields.get("interfacerequest") or f"net{index}",
+                default_route=bool(routes),
+            )
+        )
+    return networks, gateways
+
+
+def _gateway_failure(gateways: Sequence[str]) -> str | None:
+    """Say which default routes Multus refuses as a whole (`CheckGatewayConfig`), or can't set."""
+    if "" in gateways:
+        return "a default-route has an entry without an address"
+    version_4 = sum(_is_version_4(ip_address(gateway)) for gateway in gateways) if len(gateways) > 1 else 0
+    if version_4 > 1 or len(gateways) - version_4 > 1:
+        return "more than one default-route of an address family (Multus does not support ECMP)"
+    return None
+
+
+def _is_version_4(address: IPv4Address | IPv6Address) -> bool:
+    return address.version == 4 or address.ipv4_mapped is not None

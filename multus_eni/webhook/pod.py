@@ -1,0 +1,104 @@
+"""What of a pod the decision reads; everything else in it is skipped at decoding and never rewritten.
+
+The field names are those of the Kubernetes API (core/v1), so that msgspec decodes without a mapping.
+Lists and objects may be absent or null: both read as empty.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Quantities = dict[str, str | int | float]
+
+
+class ResourceRequirements(msgspec.Struct, frozen=True):
+    """Requests and limits by resource name, as written."""
+
+    requests: Quantities | None = None
+    limits: Quantities | None = None
+
+
+class EnvVar(msgspec.Struct, frozen=True):
+    """An environment variable; only its name is read."""
+
+    name: str = ""
+
+
+class Container(msgspec.Struct, frozen=True):
+    """An app container."""
+
+    name: str = ""
+    command: list[str] | None = None
+    resources: ResourceRequirements | None = None
+
+
+class InitContainer(Container, frozen=True):
+    """An init container, or a native sidecar where `restartPolicy` is `Always`."""
+
+    env: list[EnvVar] | None = None
+    restartPolicy: str | None = None  # noqa: N815 - the API's name
+
+
+class Volume(msgspec.Struct, frozen=True):
+    """A volume; of its source only emptyDir is read."""
+
+    name: str = ""
+    emptyDir: dict[str, Any] | None = None  # noqa: N815 - the API's name
+
+
+class OperatingSystem(msgspec.Struct, frozen=True):
+    """`spec.os`."""
+
+    name: str = ""
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """Name, labels and annotations; name and namespace may be empty at admission (generateName)."""
+
+    name: str | None = None
+    generateName: str | None = None  # noqa: N815 - the API's name
+    namespace: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class PodSpec(msgspec.Struct, frozen=True):
+    """The parts of a pod's spec that decide whether and how it is injected."""
+
+    containers: list[Container] | None = None
+    initContainers: list[InitContainer] | None = None  # noqa: N815 - the API's name
+    volumes: list[Volume] | None = None
+    hostNetwork: bool | None = None  # noqa: N815 - the API's name
+    nodeSelector: dict[str, str] | None = None  # noqa: N815 - the API's name
+    schedulerName: str | None = None  # noqa: N815 - the API's name
+    os: OperatingSystem | None = None
+    resources: ResourceRequirements | None = None
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A pod as the decision sees it."""
+
+    metadata: Metadata = Metadata()
+    spec: PodSpec = PodSpec()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels, empty where there are none."""
+        return self.metadata.labels or {}
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """Its annotations, empty where there are none."""
+        return self.metadata.annotations or {}
+
+    @property
+    def containers(self) -> list[Container]:
+        """Its app containers."""
+        return self.spec.containers or []
+
+    @property
+    def init_containers(self) -> list[InitContainer]:
+        """Its init containers and native sidecars, in order."""
+        return self.spec.initContainers or []

@@ -1,0 +1,204 @@
+"""Whether and how a pod is injected: facts in, a decision with a reason out.
+
+The order of the checks is the order of the table in docs/contract.md: what can never be injected, what
+the users decided, what is there already, and only then what the pod's own settings say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from multus_eni import contract
+from multus_eni.contract import AgentSettings, Backend, Injection, Mode
+from multus_eni.webhook.annotations import PodSettings, Refusal, not_allowed, read_annotations, shortened
+from multus_eni.webhook.entries import InvalidLabel, NamespacePolicy
+from multus_eni.webhook.networks import Networks, expected_interfaces, parse_networks
+from multus_eni.webhook.pod import InitContainer, Pod
+from multus_eni.webhook.reasons import SENTENCES, Reason
+from multus_eni.webhook.settings import Settings
+
+HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
+"""Names of containers that the public samples have users add by hand."""
+
+_INVALID_LABEL_MESSAGES = {
+    InvalidLabel.NAMESPACE_INJECTION: (
+        f"the namespace's label {contract.INJECTION} has a value that is not allowed; allowed: "
+        f"{', '.join(Injection)}; to see it: kubectl get namespace {{namespace}} -L {contract.INJECTION}"
+    ),
+    InvalidLabel.NAMESPACE_MODE: (
+        f"the namespace's label {contract.MODE} has a value that is not allowed; allowed: "
+        f"{', '.join(Mode)}; to see it: kubectl get namespace {{namespace}} -L {contract.MODE}"
+    ),
+    InvalidLabel.POD_INJECTION: (
+        f"the pod's label {contract.INJECTION} has a value that is not allowed; allowed: "
+        f"{', '.join(Injection)}"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPlan:
+    """The agent that a pod gets. `cpu` (cores) and `memory` (bytes) are the pod's own wish, if it has one."""
+
+    mode: Mode
+    image: str
+    settings: AgentSettings
+    cpu: Decimal | None = None
+    memory: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is done with a pod and why; `agent` is there exactly if it is injected."""
+
+    reason: Reason
+    message: str
+    agent: AgentPlan | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Must the pod not be created?"""
+        return self.reason in (Reason.INVALID_SETTING, Reason.UNREADABLE_POD, Reason.INTERNAL_ERROR)
+
+
+def decide(pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings) -> Decision:
+    """Decide about a pod that is being created in `pod_namespace`."""
+    networks = parse_networks(pod.annotations.get(contract.NETWORKS, ""), pod_namespace)
+    try:
+        reason = (
+            _never_injected(pod, pod_namespace, networks, settings)
+            or _not_wanted(pod, pod_namespace, namespace)
+            or _already_there(pod)
+        )
+        if reason is not None:
+            return Decision(reason, SENTENCES[reason])
+        return _injected(pod, networks, namespace, settings)
+    except Refusal as error:
+        return Decision(Reason.INVALID_SETTING, str(error))
+
+
+def _never_injected(pod: Pod, pod_namespace: str, networks: Networks, settings: Settings) -> Reason | None:
+    spec = pod.spec
+    checks = (
+        (not networks.networks and networks.refusal is None, Reason.NO_NETWORKS),
+        (pod_namespace in settings.excluded_namespaces, Reason.EXCLUDED_NAMESPACE),
+        (bool(spec.hostNetwork), Reason.HOST_NETWORK),
+        ("kubernetes.io/config.mirror" in pod.annotations, Reason.MIRROR_POD),
+        (_is_windows(pod), Reason.WINDOWS),
+        (_is_fargate(pod), Reason.FARGATE),
+    )
+    return next((reason for applies, reason in checks if applies), None)
+
+
+def _is_windows(pod: Pod) -> bool:
+    if pod.spec.os is not None:
+        return pod.spec.os.name == "windows"
+    return (pod.spec.nodeSelector or {}).get("kubernetes.io/os") == "windows"
+
+
+def _is_fargate(pod: Pod) -> bool:
+    # EKS's own webhook sets both on pods that match a Fargate profile.
+    return pod.spec.schedulerName == "fargate-scheduler" or "eks.amazonaws.com/fargate-profile" in pod.labels
+
+
+def _not_wanted(pod: Pod, pod_namespace: str, namespace: NamespacePolicy) -> Reason | None:
+    label = pod.labels.get(contract.INJECTION)
+    if label is not None and label not in tuple(Injection):
+        raise not_allowed(f"the pod's label {contract.INJECTION}", label, ", ".join(Injection))
+    wanted = label or namespace.injection
+    if wanted == Injection.DISABLED:
+        return Reason.OPTED_OUT
+    if namespace.invalid is not None:
+        raise Refusal(_INVALID_LABEL_MESSAGES[namespace.invalid].format(namespace=pod_namespace))
+    return None if wanted == Injection.ENABLED else Reason.NOT_OPTED_IN
+
+
+def _already_there(pod: Pod) -> Reason | None:
+    if agent_index(pod) is not None:
+        return Reason.ALREADY_INJECTED
+    for container in (*pod.init_containers, *pod.containers):
+        if container.name == contract.CONTAINER_NAME:
+            raise Refusal(
+                f"a container is named {contract.CONTAINER_NAME} but was not made by the injector "
+                f"(an init container with the variable {contract.ENV_CONTRACT}): remove or rename it"
+            )
+        command = (container.command or [""])[0]
+        if container.name in HAND_MADE_AGENTS or command.rsplit("/", 1)[-1] == contract.COMMAND:
+            return Reason.AGENT_PRESENT
+    return None
+
+
+def agent_index(pod: Pod) -> int | None:
+    """Find the injected agent among the init containers: our name and our contract variable."""
+    return next((i for i, container in enumerate(pod.init_containers) if _is_agent(container)), None)
+
+
+def _is_agent(container: InitContainer) -> bool:
+    return container.name == contract.CONTAINER_NAME and any(
+        variable.name == contract.ENV_CONTRACT for variable in container.env or []
+    )
+
+
+def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: Settings) -> Decision:
+    _check_run_volume(pod)
+    wishes = read_annotations(pod.annotations)
+    mode = wishes.mode or namespace.mode or settings.default_mode
+    defaults = settings.agent
+    agent = AgentPlan(
+        mode=mode,
+        image=wishes.agent_image or settings.image,
+        settings=AgentSettings(
+            interfaces=_interfaces(networks, wishes),
+            timeout=wishes.timeout or defaults.timeout,
+            takeover=wishes.takeover or defaults.takeover,
+            release_on_exit=bool(wishes.release_on_exit),
+            allowed_cidrs=defaults.allowed_cidrs,
+            credentials=defaults.credentials,
+            backend=defaults.backend,
+            log_level=defaults.log_level,
+            log_format=defaults.log_format,
+        ),
+        cpu=wishes.agent_cpu,
+        memory=wishes.agent_memory,
+    )
+    reason = Reason.INJECT_SIDECAR if mode is Mode.SIDECAR else Reason.INJECT_INIT
+    return Decision(reason, SENTENCES[reason], agent, _warnings(networks, wishes, agent))
+
+
+def _check_run_volume(pod: Pod) -> None:
+    for volume in pod.spec.volumes or []:
+        if volume.name == contract.RUN_VOLUME and volume.emptyDir is None:
+            raise Refusal(
+                f"the pod's volume {contract.RUN_VOLUME} is no emptyDir: the name is the agent's, rename it"
+            )
+
+
+def _interfaces(networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
+    expected = expected_interfaces(networks)
+    if wishes.interfaces is None:
+        return expected
+    if expected:
+        for name in wishes.interfaces:
+            if name not in expected:
+                allowed = f"this pod's Multus interfaces: {', '.join(expected)}"
+                raise not_allowed(contract.INTERFACES, name, shortened(allowed, 256))
+    return wishes.interfaces
+
+
+def _warnings(networks: Networks, wishes: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
+    warnings = []
+    if networks.refusal is not None:
+        warnings.append(f"multus-eni: Multus will not start this pod: {networks.refusal}")
+    if agent.settings.backend is Backend.DIRECT:
+        warnings += [
+            f"multus-eni: network {shortened(network.name)} sets default-route: the way to EC2 then leaves "
+            "by the address that EC2 does not know yet"
+            for network in networks.networks
+            if network.default_route
+        ]
+    if wishes.release_on_exit and agent.mode is Mode.INIT:
+        warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
+    warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in wishes.unknown[:5]]
+    return tuple(warnings)

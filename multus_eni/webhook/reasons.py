@@ -1,0 +1,50 @@
+"""Why a pod was injected, left alone or refused: one enum, one sentence each.
+
+The values are metric labels, log fields and audit annotations, and `explain` prints them: they are part
+of what users rely on and are never renamed.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """The outcome of one decision."""
+
+    INJECT_INIT = "inject_init"
+    INJECT_SIDECAR = "inject_sidecar"
+    NO_NETWORKS = "no_networks"
+    NOT_OPTED_IN = "not_opted_in"
+    OPTED_OUT = "opted_out"
+    EXCLUDED_NAMESPACE = "excluded_namespace"
+    HOST_NETWORK = "host_network"
+    MIRROR_POD = "mirror_pod"
+    WINDOWS = "windows"
+    FARGATE = "fargate"
+    ALREADY_INJECTED = "already_injected"
+    AGENT_PRESENT = "agent_present"
+    NOT_POD_CREATION = "not_pod_creation"
+    INVALID_SETTING = "invalid_setting"
+    UNREADABLE_POD = "unreadable_pod"
+    INTERNAL_ERROR = "internal_error"
+
+
+SENTENCES: dict[Reason, str] = {
+    Reason.INJECT_INIT: "an init container assigns the pod's Multus addresses before the app starts",
+    Reason.INJECT_SIDECAR: "a native sidecar assigns the pod's Multus addresses and follows them",
+    Reason.NO_NETWORKS: "the pod attaches to no Multus network",
+    Reason.NOT_OPTED_IN: "neither the pod nor its namespace is labelled multus-eni.io/injection=enabled",
+    Reason.OPTED_OUT: "the pod or its namespace is labelled multus-eni.io/injection=disabled",
+    Reason.EXCLUDED_NAMESPACE: "the namespace is excluded in the injector's settings",
+    Reason.HOST_NETWORK: "the pod uses the host's network, where Multus attaches nothing",
+    Reason.MIRROR_POD: "the pod mirrors a static pod of a node, which admission cannot change",
+    Reason.WINDOWS: "the pod runs on Windows, where Multus attaches nothing",
+    Reason.FARGATE: "the pod runs on Fargate, which has no secondary ENIs",
+    Reason.ALREADY_INJECTED: "the pod has the agent already",
+    Reason.AGENT_PRESENT: "a container in the pod, added by hand, manages its addresses",
+    Reason.NOT_POD_CREATION: "the request does not create a pod",
+    Reason.INVALID_SETTING: "a label, annotation or name of multus-eni.io has a value that is not allowed",
+    Reason.UNREADABLE_POD: "the pod in the request cannot be read",
+    Reason.INTERNAL_ERROR: "the injector failed",
+}

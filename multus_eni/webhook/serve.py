@@ -1,0 +1,84 @@
+"""`multus-eni serve`: the process that the API server calls."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from multus_eni.version import VERSION
+from multus_eni.webhook.config import load_settings
+from multus_eni.webhook.server import Webhook, create_app
+from multus_eni.webhook.telemetry import Log
+from multus_eni.webhook.tls import CertificateFiles, Certificates
+
+KEEP_ALIVE = 120
+"""Seconds. The API server keeps idle connections for 90 s; closing one sooner would race its next request."""
+DRAIN = 20
+"""Seconds that requests under way may take after SIGTERM, inside a pod's default grace period of 30 s."""
+BACKLOG = 2048
+
+
+class ListenError(Exception):
+    """The address can't be listened on; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line of `serve`."""
+
+    config: Path
+    certificate: Path
+    key: Path
+    host: str
+    port: int
+
+
+def serve(options: Options) -> None:
+    """Serve until SIGTERM. Raises ConfigError, CertificateError or ListenError before anything is served."""
+    log = Log()
+    log.take_over("uvicorn")
+    settings = load_settings(options.config)
+    certificates = Certificates(CertificateFiles(options.certificate, options.key))
+    listener = _listen(options)
+    host, port = listener.getsockname()[:2]
+    log.write("info", "started", version=VERSION, host=host, port=port, image=settings.image)
+    config = uvicorn.Config(
+        create_app(Webhook(settings, log), certificates),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        ssl_context_factory=lambda _config, _default: certificates.listener,
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=DRAIN,
+    )
+    # uvicorn raises the signal again once it has drained, for whoever was there before it: for this handler.
+    signal.signal(signal.SIGTERM, _stop)
+    with listener, contextlib.suppress(_Stopped, KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+    log.write("info", "stopped")
+
+
+class _Stopped(Exception):
+    pass
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _listen(options: Options) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        return socket.create_server((options.host, options.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {options.host} port {options.port}: {error.strerror}") from error

@@ -1,0 +1,39 @@
+"""What the webhook says about itself: one JSON line a decision, on standard error."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import sys
+from typing import TextIO
+
+
+class Log:
+    """Writes JSON lines: time (RFC 3339, UTC), level, event and its own fields, never a pod's content."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+
+    def write(self, level: str, event: str, **fields: object) -> None:
+        """Write one line and flush it."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        line = {"time": now.replace("+00:00", "Z"), "level": level, "event": event, **fields}
+        print(json.dumps(line, ensure_ascii=False, default=str), file=self._stream, flush=True)
+
+    def take_over(self, library: str) -> None:
+        """Write a library's warnings and errors as lines of this log, under the event `library`."""
+        logger = logging.getLogger(library)
+        logger.handlers = [_Forward(self)]
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+
+
+class _Forward(logging.Handler):
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        self._log.write(level, "library", library=record.name, message=record.getMessage())

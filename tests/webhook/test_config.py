@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+
+from multus_eni.contract import Credentials, LogFormat, LogLevel, Mode
+from multus_eni.webhook.cli import CONFIG
+from multus_eni.webhook.config import MAX_FILE_SIZE, ConfigError, load_settings, parse_settings
+from multus_eni.webhook.settings import EnvVar
+
+LEAST = "agent: {image: i}\n"
+
+
+@pytest.mark.pure
+def test_an_image_is_all_that_it_needs() -> None:
+    settings = parse_settings(LEAST)
+    assert (settings.image, settings.default_mode) == ("i", Mode.INIT)
+    assert settings.excluded_namespaces == {"kube-system"}
+
+
+@pytest.mark.pure
+def test_every_key_arrives() -> None:
+    settings = parse_settings(
+        """
+        agent:
+          image: i
+          imagePullPolicy: Never
+          env: [{name: A, value: b}, {name: EMPTY}]
+          timeout: 2m
+          credentials: node
+          allowedCIDRs: [10.0.0.0/8, "2001:db8::/32"]
+          logLevel: debug
+          logFormat: text
+        injection: {defaultMode: sidecar, excludedNamespaces: [x]}
+        """
+    )
+    assert settings.image_pull_policy == "Never"
+    assert settings.env == (EnvVar("A", "b"), EnvVar("EMPTY", ""))
+    assert settings.default_mode is Mode.SIDECAR
+    assert settings.excluded_namespaces == {"kube-system", "x"}
+    agent = settings.agent
+    assert (agent.timeout, agent.credentials) == (120, Credentials.NODE)
+    assert agent.allowed_cidrs == ("10.0.0.0/8", "2001:db8::/32")
+    assert (agent.log_level, agent.log_format) == (LogLevel.DEBUG, LogFormat.TEXT)
+
+
+@pytest.mark.pure
+def test_the_example_of_the_help_text_is_valid() -> None:
+    assert parse_settings(CONFIG.split("\n", 1)[1]).excluded_namespaces == {"kube-system", "monitoring"}
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "agent:"),
+        ("[]", "not a mapping"),
+        ("a: [", "not YAML"),
+        ("[" * 5000, "not YAML"),
+        ("{}", "agent"),
+        ("agent: {}", "image"),
+        ("agent: {image: ''}", "agent.image"),
+        ("agent: {image: 7}", "agent.image"),
+        ("agent: {image: i, imagePullPolicy: Sometimes}", "agent.imagePullPolicy: 'Sometimes'"),
+        ("agent: {image: i, imagePullPolice: Never}", "imagePullPolice"),
+        ("agent: {image: i, env: {A: b}}", "agent.env"),
+        ("agent: {image: i, env: [{name: A, value: 1}]}", "agent.env[0].value: "),
+        ("agent: {image: i, env: [{name: 1A}]}", "agent.env[0].name: '1A'"),
+        ("agent: {image: i, env: [{name: MULTUS_ENI_TIMEOUT, value: x}]}", "agent.env[0].name"),
+        ("agent: {image: i, timeout: 5}", "agent.timeout"),
+        ("agent: {image: i, timeout: 5h}", "agent.timeout: '5h'"),
+        ("agent: {image: i, credentials: mine}", "agent.credentials: 'mine' is none of chain, node"),
+        ("agent: {image: i, allowedCIDRs: [10.0.0.1/8]}", "agent.allowedCIDRs: 10.0.0.1/8"),
+        ("agent: {image: i, logLevel: loud}", "agent.logLevel"),
+        ("agent: {image: i, logFormat: xml}", "agent.logFormat"),
+        (LEAST + "injection: {defaultMode: both}", "injection.defaultMode: 'both'"),
+        (LEAST + "injections: {}", "injections"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_key(text: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(text)
+    assert named in str(caught.value)
+
+
+def test_the_file_is_named_too(tmp_path: Path) -> None:
+    wrong = tmp_path / "settings.yaml"
+    wrong.write_text("agent: {}")
+    for path, text in (
+        (wrong, "image"),
+        (tmp_path / "none.yaml", "cannot be read"),
+        (tmp_path, "cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=f"{path}.*{text}"):
+            load_settings(path)
+
+
+def test_a_huge_file_is_no_settings_file(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.yaml"
+    huge.write_bytes(b"#" * (MAX_FILE_SIZE + 1))
+    with pytest.raises(ConfigError, match="no settings file"):
+        load_settings(huge)

@@ -1,0 +1,182 @@
+"""The HTTP side, called in process: what comes back for what is sent, and what is logged."""
+
+import asyncio
+import base64
+import copy
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonpatch
+import pytest
+from starlette.types import ASGIApp
+
+from multus_eni import contract
+from multus_eni.webhook import server
+from multus_eni.webhook.config import parse_settings
+from multus_eni.webhook.entries import ENTRIES
+from multus_eni.webhook.server import MAX_BODY, Webhook, create_app
+from multus_eni.webhook.telemetry import Log
+from multus_eni.webhook.tls import CertificateFiles, Certificates
+from tests.cluster.certificates import Authority
+from tests.webhook.test_cases import review
+
+POD: dict[str, Any] = {
+    "metadata": {"name": "web", "annotations": {contract.NETWORKS: "ipvlan-multus"}},
+    "spec": {"containers": [{"name": "app", "image": "busybox"}]},
+}
+PATH = "/mutate/namespace/default"
+
+
+class Client:
+    """Calls the application without a network."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    def request(
+        self, method: str, path: str, content: bytes | AsyncIterator[bytes] | None = None
+    ) -> httpx.Response:
+        async def call() -> httpx.Response:
+            async with httpx.AsyncClient(transport=self._transport, base_url="https://webhook") as client:
+                return await client.request(method, path, content=content)
+
+        return asyncio.run(call())
+
+    def post(self, path: str, content: bytes | AsyncIterator[bytes]) -> httpx.Response:
+        return self.request("POST", path, content)
+
+
+@pytest.fixture
+def log() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def client(tmp_path: Path, log: io.StringIO) -> Client:
+    files = Authority().issue(["localhost"], tmp_path)
+    webhook = Webhook(parse_settings("agent: {image: i}"), Log(log))
+    app = create_app(webhook, Certificates(CertificateFiles(files.public, files.private)))
+    return Client(app)
+
+
+@pytest.mark.parametrize("path", [path for path in ENTRIES if "invalid" not in path and "/pod/" not in path])
+def test_each_entry_of_a_namespace_injects(client: Client, path: str) -> None:
+    response = client.post(path, content=review(POD, "apps")).json()["response"]
+    pod = jsonpatch.apply_patch(copy.deepcopy(POD), json.loads(base64.b64decode(response["patch"])))
+    mode = "sidecar" if path.endswith("sidecar") else "init"
+    assert pod["spec"]["initContainers"][0]["command"] == ["ipagent", mode]
+    assert response["auditAnnotations"] == {"reason": f"inject_{mode}"}
+
+
+@pytest.mark.parametrize("path", [path for path in ENTRIES if "invalid" in path])
+def test_each_invalid_entry_refuses_with_key_and_allowed_values(client: Client, path: str) -> None:
+    response = client.post(path, content=review(POD, "apps")).json()["response"]
+    assert response["allowed"] is False
+    key, allowed = ("mode", "init, sidecar") if "mode" in path else ("injection", "enabled, disabled")
+    assert f"multus-eni.io/{key}" in response["status"]["message"]
+    assert allowed in response["status"]["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"{}", b"[" * 100_000, b"\x00\xff"])
+def test_no_review_is_400_with_a_sentence(client: Client, body: bytes) -> None:
+    response = client.post(PATH, content=body)
+    assert response.status_code == 400
+    assert response.text.strip()
+    assert "Traceback" not in response.text
+
+
+def test_an_unreadable_pod_is_refused_with_a_sentence(client: Client) -> None:
+    response = client.post(PATH, content=review({"spec": {"containers": 7}}, "apps"))
+    assert response.status_code == 200
+    answer = response.json()["response"]
+    assert answer["allowed"] is False
+    assert answer["status"]["message"].startswith("the pod in the request cannot be read: Expected")
+    assert answer["auditAnnotations"] == {"reason": "unreadable_pod"}
+
+
+def test_unreadable_quantities_are_named(client: Client) -> None:
+    pod = copy.deepcopy(POD)
+    pod["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "many"}}
+    answer = client.post(PATH, content=review(pod, "apps")).json()["response"]
+    assert "'many' is not a quantity" in answer["status"]["message"]
+
+
+def test_a_body_over_the_limit_is_413_whether_announced_or_not(client: Client) -> None:
+    assert client.post(PATH, content=b"x" * (MAX_BODY + 1)).status_code == 413
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY // 65536 + 2):
+            yield b"x" * 65536
+
+    assert client.post(PATH, content=chunks()).status_code == 413
+
+
+def test_a_body_at_the_limit_is_read(client: Client) -> None:
+    body = review(POD, "apps")
+    assert client.post(PATH, content=body + b" " * (MAX_BODY - len(body))).status_code == 200
+
+
+def test_what_is_not_a_pod_is_let_through(client: Client) -> None:
+    document = json.loads(review(POD, "apps"))
+    document["request"]["operation"] = "UPDATE"
+    answer = client.post(PATH, content=json.dumps(document)).json()["response"]
+    assert (answer["allowed"], answer["auditAnnotations"]) == (True, {"reason": "not_pod_creation"})
+
+
+def test_a_fault_of_ours_is_a_sentence_and_a_log_line(
+    client: Client, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise KeyError("secret of the pod")
+
+    monkeypatch.setattr(server, "inject", broken)
+    answer = client.post(PATH, content=review(POD, "apps")).json()["response"]
+    assert answer["allowed"] is False
+    assert answer["status"]["message"] == "the injector failed: review u: KeyError; see the webhook's log"
+    fault = json.loads(log.getvalue().splitlines()[0])
+    assert (fault["event"], fault["error"]) == ("fault", "KeyError")
+    assert "broken" in fault["frames"][-1]
+    assert "secret" not in log.getvalue()
+
+
+def test_each_decision_is_one_log_line_without_the_pods_content(client: Client, log: io.StringIO) -> None:
+    pod = copy.deepcopy(POD)
+    pod["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": "hunter2"}]
+    client.post(PATH, content=review(pod, "apps"))
+    (line,) = log.getvalue().splitlines()
+    entry = json.loads(line)
+    assert entry.pop("time").endswith("Z")
+    assert entry.pop("milliseconds") >= 0
+    assert entry == {
+        "level": "info",
+        "event": "decision",
+        "uid": "u",
+        "namespace": "apps",
+        "name": "web",
+        "reason": "inject_init",
+        "message": "an init container assigns the pod's Multus addresses before the app starts",
+        "warnings": [],
+    }
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes(client: Client, path: str) -> None:
+    assert client.request("GET", path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", PATH, 405),
+        ("POST", "/mutate", 404),
+        ("POST", "/", 404),
+        ("GET", "/docs", 404),
+        ("GET", "/openapi.json", 404),
+    ],
+)
+def test_nothing_else_is_served(client: Client, method: str, path: str, code: int) -> None:
+    assert client.request(method, path).status_code == code
