@@ -35,7 +35,7 @@ system: ## system packages that the tests need: says what is missing, installs i
 tools: setup ## kube-apiserver, kube-controller-manager, etcd: found, or built from the committed go.sum
 	@$(PY) -m tests.cluster.tools
 
-test: setup system lint types imports ## set-up, then lint, types and all tests
+test: system setup lint types imports ## set-up, then lint, types and all tests
 	@$(PY) -m tests.cluster.tools --optional
 	@scripts/test.sh
 

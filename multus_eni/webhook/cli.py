@@ -60,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--tls-key", type=Path, required=True, metavar="FILE", help="its key, PEM")
     serve.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104 - a pod's
     serve.add_argument("--port", type=_port, default=8443, help="port to listen on, 0 for any (%(default)s)")
+    serve.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="serve Prometheus metrics over plain HTTP on this port, 0 for any (not served)",
+    )
     return parser
 
 
@@ -75,7 +81,16 @@ def _serve(options: argparse.Namespace) -> int:
     from multus_eni.webhook.tls import CertificateError  # noqa: PLC0415 - nor this
 
     try:
-        serve(Options(options.config, options.tls_cert, options.tls_key, options.host, options.port))
+        serve(
+            Options(
+                config=options.config,
+                certificate=options.tls_cert,
+                key=options.tls_key,
+                host=options.host,
+                port=options.port,
+                metrics_port=options.metrics_port,
+            )
+        )
     except (ConfigError, CertificateError, ListenError) as error:
         print(f"multus-eni serve: {error}", file=sys.stderr)
         return 2

@@ -159,8 +159,6 @@ def _closed(items: list[Any], closing: str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
     kinds = {bool: "true or false", _Number: "a number", str: "a string", list: "a list", tuple: "an object"}
     return kinds[type(value)]
 

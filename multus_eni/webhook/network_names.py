@@ -1,19 +1,14 @@
-"""Names and addresses in the networks annotation: the list form, what Go takes, what Multus can't use.
+"""Names and addresses in the networks annotation: the list form, and what Go, CNI and Kubernetes take.
 
-Sources: multus-cni pkg/k8sclient/k8sclient.go (`parsePodNetworkObjectName`, `getKubernetesDelegate`) and
-pkg/multus/multus.go (`getIfname`, `validateIfName`); CNI pkg/utils/utils.go (`ValidateInterfaceName`);
-net of Go 1.26; Kubernetes documentation, "Object Names and IDs". Checked against multus-cni 4.3.
+Sources: multus-cni pkg/k8sclient/k8sclient.go (`parsePodNetworkObjectName`); CNI pkg/utils/utils.go
+(`ValidateInterfaceName`); net of Go 1.26; Kubernetes documentation, "Object Names and IDs". Checked against
+multus-cni 4.3.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from multus_eni.webhook.networks import Network
 
 GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -31,7 +26,6 @@ _MAX_SUBDOMAIN = 253
 
 _NOT_IN_INTERFACE = re.compile(f"[/:\0{GO_SPACE}]")
 _NOT_IN_LISTED_INTERFACE = re.compile(r"[ \t\n\v\f\r/]")
-_INTERFACES_OF_EVERY_POD = ("lo", "eth0")
 
 _HEX = "[0-9a-fA-F]"
 _MAC = re.compile(
@@ -42,10 +36,9 @@ _MAC = re.compile(
 """6, 8 or 20 octets in each of ParseMAC's notations."""
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
-_MAX_IP = len("0000:0000:0000:0000:0000:ffff:255.255.255.255")
 _PREFIX = re.compile("0*([0-9]{1,3})")
 
-_FORM = "an element is [namespace/]name[@interface]"
+FORM = "an element is [namespace/]name[@interface]"
 _MAX_QUOTE = 40
 
 
@@ -70,11 +63,11 @@ def read_list_item(item: str) -> tuple[str, str, str]:
         namespace, rest = "", item
     name, _, interface = rest.partition("@")
     if "/" in rest or "@" in interface:
-        raise Refused(f"{quote(item)} has more than one {'/' if '/' in rest else '@'} ({_FORM})")
+        raise Refused(f"{quote(item)} has more than one {'/' if '/' in rest else '@'} ({FORM})")
     namespace, name, interface = namespace.strip(GO_SPACE), name.strip(GO_SPACE), interface.strip(GO_SPACE)
     for part in (namespace, name):
         if part and not _LABEL.fullmatch(part):
-            raise Refused(f"{quote(part)} is no name: lower case letters, digits and inner '-' ({_FORM})")
+            raise Refused(f"{quote(part)} is no name: lower case letters, digits and inner '-' ({FORM})")
     if interface and (_too_long(interface) or _NOT_IN_LISTED_INTERFACE.search(interface)):
         raise Refused(f"interface name {quote(interface)}: at most {MAX_INTERFACE_BYTES} bytes, no space")
     return namespace, name, interface
@@ -89,7 +82,7 @@ def is_ip(text: str) -> bool:
     """Is this what Go's net.ParseIP takes?"""
     if _IPV4.fullmatch(text):
         return True
-    if ":" not in text or "%" in text or len(text) > _MAX_IP:
+    if ":" not in text or "%" in text:
         return False
     try:
         IPv6Address(text)
@@ -108,40 +101,19 @@ def is_ip_or_cidr(text: str) -> bool:
     return length is not None and is_ip(address) and int(length[1]) <= (128 if ":" in address else 32)
 
 
-def object_failure(networks: Sequence[Network], pod_namespace: str) -> str | None:
-    """Say why Multus can't find one of the NetworkAttachmentDefinitions, whatever the cluster holds.
-
-    Multus asks the API server for each before it makes the first interface, and fails the pod's sandbox
-    where one is missing. The pod's own namespace is not judged.
-    """
-    for index, network in enumerate(networks, 1):
-        name, namespace = network.name, network.namespace
-        if not name:
-            return f"element {index} has no name ({_FORM})"
-        if len(name) > _MAX_SUBDOMAIN or not _SUBDOMAIN.fullmatch(name):
-            return f"element {index} names {quote(name)}, which no NetworkAttachmentDefinition can be called"
-        if namespace != pod_namespace and (len(namespace) > _MAX_LABEL or not _LABEL.fullmatch(namespace)):
-            return f"element {index} names the namespace {quote(namespace)}, which none can be called"
-    return None
+def is_object_name(text: str) -> bool:
+    """Can a NetworkAttachmentDefinition be called so (a DNS subdomain)?"""
+    return len(text) <= _MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(text) is not None
 
 
-def interface_failure(networks: Sequence[Network]) -> str | None:
-    """Say why an interface can't be made: its name is no name, or another of the pod's has it.
+def is_namespace(text: str) -> bool:
+    """Can a namespace be called so (a DNS label)?"""
+    return len(text) <= _MAX_LABEL and _LABEL.fullmatch(text) is not None
 
-    Multus adds the interfaces in order and fails the pod's sandbox at the first name that exists ("interface
-    name net1 already exists"): `lo`, `eth0` and those of earlier elements. `net<index>` is not moved out of
-    the way of a name that was asked for: `a@net2,b` fails.
-    """
-    taken = set(_INTERFACES_OF_EVERY_POD)
-    for index, network in enumerate(networks, 1):
-        name = network.interface
-        if _too_long(name) or name in (".", "..") or _NOT_IN_INTERFACE.search(name):
-            rule = f"at most {MAX_INTERFACE_BYTES} bytes, no '/', ':' or space"
-            return f"element {index}: interface name {quote(name)}: {rule}"
-        if name in taken:
-            return f"element {index}: interface name {quote(name)} already exists in the pod"
-        taken.add(name)
-    return None
+
+def is_interface(text: str) -> bool:
+    """Does CNI take this name of an interface (`ValidateInterfaceName`; NUL can't reach a plugin)?"""
+    return not (_too_long(text) or text in ("", ".", "..") or _NOT_IN_INTERFACE.search(text))
 
 
 def _too_long(interface: str) -> bool:

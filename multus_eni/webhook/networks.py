@@ -1,9 +1,10 @@
 """The annotation `k8s.v1.cni.cncf.io/networks`, read exactly as Multus reads it.
 
 Sources: the Kubernetes Network Custom Resource Definition De-facto Standard, version 1.3, section 4.1;
-multus-cni pkg/k8sclient/k8sclient.go (`parsePodNetworkAnnotation`) and pkg/types/conf.go
-(`CheckGatewayConfig`). Where the standard and Multus differ, Multus is followed: the standard has invalid
-values ignored, Multus fails the pod. Checked against multus-cni 4.3.
+multus-cni pkg/k8sclient/k8sclient.go (`parsePodNetworkAnnotation`, `getKubernetesDelegate`),
+pkg/types/conf.go (`CheckGatewayConfig`) and pkg/multus/multus.go (`getIfname`, `validateIfName`). Where the
+standard and Multus differ, Multus is followed: the standard has invalid values ignored, Multus fails the pod.
+Checked against multus-cni 4.3.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from multus_eni.contract import NETWORKS
 from multus_eni.webhook.network_json import read_elements
-from multus_eni.webhook.network_names import Refused, interface_failure, object_failure, read_list_item
+from multus_eni.webhook.network_names import (
+    FORM,
+    MAX_INTERFACE_BYTES,
+    Refused,
+    is_interface,
+    is_namespace,
+    is_object_name,
+    quote,
+    read_list_item,
+)
+
+_INTERFACES_OF_EVERY_POD = ("lo", "eth0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ def parse_networks(value: str, pod_namespace: str) -> Networks:
     except Refused as refused:
         return Networks((), f"{NETWORKS} can't be read: {refused}", refused_by_parser=True)
     failure = (
-        object_failure(networks, pod_namespace) or _gateway_failure(gateways) or interface_failure(networks)
+        _object_failure(networks, pod_namespace) or _gateway_failure(gateways) or _interface_failure(networks)
     )
     if failure:
         return Networks((), f"{NETWORKS} can't be applied: {failure}")
@@ -112,6 +124,42 @@ def _json_form(value: str, pod_namespace: str) -> tuple[list[Network], list[str]
             )
         )
     return networks, gateways
+
+
+def _object_failure(networks: Sequence[Network], pod_namespace: str) -> str | None:
+    """Say why Multus can't find one of the NetworkAttachmentDefinitions, whatever the cluster holds.
+
+    Multus asks the API server for each before it makes the first interface, and fails where one is missing
+    (`getKubernetesDelegate`). The pod's own namespace is not judged.
+    """
+    for index, network in enumerate(networks, 1):
+        name, namespace = network.name, network.namespace
+        if not name:
+            return f"element {index} has no name ({FORM})"
+        if not is_object_name(name):
+            return f"element {index} names {quote(name)}, which no NetworkAttachmentDefinition can be called"
+        if namespace != pod_namespace and not is_namespace(namespace):
+            return f"element {index} names the namespace {quote(namespace)}, which none can be called"
+    return None
+
+
+def _interface_failure(networks: Sequence[Network]) -> str | None:
+    """Say why an interface can't be made: its name is none, or another of the pod's interfaces has it.
+
+    Multus adds the interfaces in order and fails at the first name that exists (`validateIfName`): `lo`,
+    `eth0` and those of earlier elements. `net<index>` is not moved out of the way of a name that was asked
+    for: `a@net2,b` fails.
+    """
+    taken = set(_INTERFACES_OF_EVERY_POD)
+    for index, network in enumerate(networks, 1):
+        name = network.interface
+        if not is_interface(name):
+            rule = f"at most {MAX_INTERFACE_BYTES} bytes, no '/', ':' or space"
+            return f"element {index}: interface name {quote(name)}: {rule}"
+        if name in taken:
+            return f"element {index}: interface name {quote(name)} already exists in the pod"
+        taken.add(name)
+    return None
 
 
 def _gateway_failure(gateways: Sequence[str]) -> str | None:

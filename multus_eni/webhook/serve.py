@@ -13,14 +13,17 @@ import uvicorn
 
 from multus_eni.version import VERSION
 from multus_eni.webhook.config import load_settings
+from multus_eni.webhook.metrics import Metrics
 from multus_eni.webhook.server import Webhook, create_app
 from multus_eni.webhook.telemetry import Log
 from multus_eni.webhook.tls import CertificateFiles, Certificates
 
 KEEP_ALIVE = 120
 """Seconds. The API server keeps idle connections for 90 s; closing one sooner would race its next request."""
-DRAIN = 20
-"""Seconds that requests under way may take after SIGTERM, inside a pod's default grace period of 30 s."""
+DRAIN = 10
+"""Seconds that requests under way may take after SIGTERM: as long as the API server waits for an answer.
+
+It is also how long a client that never closes its side of an idle TLS connection can hold up the end."""
 BACKLOG = 2048
 
 
@@ -37,6 +40,7 @@ class Options:
     key: Path
     host: str
     port: int
+    metrics_port: int | None = None
 
 
 def serve(options: Options) -> None:
@@ -47,9 +51,20 @@ def serve(options: Options) -> None:
     certificates = Certificates(CertificateFiles(options.certificate, options.key))
     listener = _listen(options)
     host, port = listener.getsockname()[:2]
-    log.write("info", "started", version=VERSION, host=host, port=port, image=settings.image)
+    metrics = Metrics()
+    metrics_port = _serve_metrics(metrics, options)
+    log.write(
+        "info",
+        "started",
+        version=VERSION,
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        image=settings.image,
+        certificate_expires=certificates.expires,
+    )
     config = uvicorn.Config(
-        create_app(Webhook(settings, log), certificates),
+        create_app(Webhook(settings, log, metrics), certificates),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -76,9 +91,22 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise _Stopped
 
 
+def _serve_metrics(metrics: Metrics, options: Options) -> int | None:
+    if options.metrics_port is None:
+        return None
+    try:
+        return metrics.serve(options.host, options.metrics_port)
+    except OSError as error:
+        raise _cannot_listen(options.host, options.metrics_port, error) from error
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ListenError:
+    return ListenError(f"cannot listen on {host} port {port}: {error.strerror}")
+
+
 def _listen(options: Options) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         return socket.create_server((options.host, options.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ListenError(f"cannot listen on {options.host} port {options.port}: {error.strerror}") from error
+        raise _cannot_listen(options.host, options.port, error) from error

@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from multus_eni.webhook.entries import ENTRIES, NamespacePolicy
 from multus_eni.webhook.inject import Outcome, inject
+from multus_eni.webhook.metrics import Metrics
 from multus_eni.webhook.policy import Decision
 from multus_eni.webhook.reasons import SENTENCES, Reason
 from multus_eni.webhook.review import BadReview, PodRequest, decode_review, encode_answer
@@ -28,6 +29,8 @@ from multus_eni.webhook.tls import CertificateError, Certificates
 MAX_BODY = 7 << 20
 """Bytes. A review holds an object of up to 1.5 MiB (etcd's limit) more than once; controller-runtime caps
 at the same size."""
+BODY_TIMEOUT = 10
+"""Seconds for a body to arrive: no AdmissionReview may take longer than 30 s in all, and ours 10."""
 RELOAD_INTERVAL = 15
 """Seconds between two looks at the certificate files; the kubelet itself syncs a Secret once a minute."""
 
@@ -42,14 +45,19 @@ class Webhook:
 
     settings: Settings
     log: Log
+    metrics: Metrics
 
     def answer(self, body: bytes, namespace: NamespacePolicy) -> bytes:
         """Answer one review. Raises BadReview where the body is none."""
         started = time.perf_counter()
         request = decode_review(body)
         outcome = self._outcome(request, namespace)
-        self._log(request, outcome, time.perf_counter() - started)
-        return encode_answer(request.uid, outcome)
+        answer = encode_answer(request.uid, outcome)
+        seconds = time.perf_counter() - started
+        self.metrics.seconds.observe(seconds)
+        self.metrics.decisions[outcome.decision.reason].inc()
+        self._log(request, outcome, seconds)
+        return answer
 
     def _outcome(self, request: PodRequest, namespace: NamespacePolicy) -> Outcome:
         if request.problem is not None:
@@ -90,30 +98,37 @@ def create_app(webhook: Webhook, certificates: Certificates) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        reloading = asyncio.create_task(_reload_for_ever(certificates, webhook.log))
+        reloading = asyncio.create_task(_reload_for_ever(certificates, webhook))
         yield
         reloading.cancel()
 
     app = FastAPI(openapi_url=None, lifespan=lifespan)
     for path, namespace in ENTRIES.items():
         app.add_route(path, _endpoint(webhook, namespace), methods=["POST"])
-    app.add_route("/healthz", _ok, methods=["GET"])
-    app.add_route("/readyz", _ok, methods=["GET"])
+    app.add_route("/healthz", _alive, methods=["GET"])
+    app.add_route("/readyz", _readiness(certificates), methods=["GET"])
     return app
 
 
 def _endpoint(webhook: Webhook, namespace: NamespacePolicy) -> Callable[[Request], Awaitable[Response]]:
     # A plain route: FastAPI's own body handling would answer 422, and costs more than the decision.
     async def admit(request: Request) -> Response:
-        try:
-            body = await _body(request)
-            return Response(webhook.answer(body, namespace), media_type="application/json")
-        except _TooLarge:
-            return PlainTextResponse(f"the body is larger than {MAX_BODY} bytes\n", 413)
-        except BadReview as error:
-            return PlainTextResponse(f"{error}\n", 400)
-        except ClientDisconnect:
-            return Response(status_code=400)
+        with webhook.metrics.in_flight.track_inprogress():
+            try:
+                body = await _body(request)
+                return Response(webhook.answer(body, namespace), media_type="application/json")
+            except _TooLarge:
+                return rejected(413, f"the body is larger than {MAX_BODY} bytes")
+            except TimeoutError:
+                return rejected(408, f"the body did not arrive within {BODY_TIMEOUT} s")
+            except BadReview as error:
+                return rejected(400, str(error))
+            except ClientDisconnect:
+                return rejected(400, "the body ended early")
+
+    def rejected(code: int, sentence: str) -> Response:
+        webhook.metrics.rejected[code].inc()
+        return PlainTextResponse(f"{sentence}\n", code)
 
     return admit
 
@@ -122,27 +137,40 @@ async def _body(request: Request) -> bytes:
     if int(request.headers.get("content-length") or 0) > MAX_BODY:
         raise _TooLarge
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise _TooLarge
+    async with asyncio.timeout(BODY_TIMEOUT):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise _TooLarge
     return bytes(body)
 
 
-async def _ok(_request: Request) -> Response:
-    # The process listens only once settings and certificate are loaded: to answer is to be ready.
+async def _alive(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-async def _reload_for_ever(certificates: Certificates, log: Log) -> None:
+def _readiness(certificates: Certificates) -> Callable[[Request], Awaitable[Response]]:
+    # It listens only once the settings are read, so what is left to ask is whether clients can trust it.
+    async def ready(_request: Request) -> Response:
+        if certificates.expires <= time.time():
+            return PlainTextResponse("the certificate has expired\n", 503)
+        return PlainTextResponse("ok\n")
+
+    return ready
+
+
+async def _reload_for_ever(certificates: Certificates, webhook: Webhook) -> None:
     complained = ""
     while True:
+        webhook.metrics.certificate_expiry.set(certificates.expires)
         await asyncio.sleep(RELOAD_INTERVAL)
         try:
             if certificates.reload():
-                log.write("info", "certificate_reloaded")
+                webhook.metrics.reloaded.inc()
+                webhook.log.write("info", "certificate_reloaded", expires=certificates.expires)
             complained = ""
         except CertificateError as error:
             if str(error) != complained:
                 complained = str(error)
-                log.write("error", "certificate_unusable", message=complained)
+                webhook.metrics.reload_failed.inc()
+                webhook.log.write("error", "certificate_unusable", message=complained)

@@ -24,6 +24,7 @@ CORPUS = (
     "a@äöüäöüäö",
     "a@x\u00a0y",
     "a@x y",
+    'a@"x"',
     "\u00a0a\u2003",
     "\x1ca",
     "a@b@c",
@@ -84,6 +85,20 @@ CORPUS = (
     '[{"ip\u017f":"long-s"}]',
     '[{"\u212a":1,"na\u212ae":1}]',
     '[{"\u0130ps":1}]',
+    '[{"in\ufb01niband-guid":1}]',
+    '[{"y"=1}]',
+    '[{"y" 1}]',
+    '[{"y"}]',
+    '[{"y":}]',
+    '[{"y":1,}]',
+    '[{"y":1 "z":2}]',
+    '[{"y":1;"z":2}]',
+    "[{1:2}]",
+    "[{null:1}]",
+    "[{,}]",
+    "[{]",
+    "[{}}",
+    "[{}",
     '[{"x":NaN}]',
     '[{"x":-Infinity}]',
     '[{"x":01}]',
@@ -106,6 +121,9 @@ CORPUS = (
     '[{"cni-args":null}]',
     '[{"cni-args":[]}]',
     '[{"ips":["10.0.0.1","10.0.0.2/24","fd00::1","fd00::1/64"]}]',
+    '[{"ips":["1.2.3.4/0000000032","::/0128"]}]',
+    '[{"ips":["1.2.3.4/0000000033"]}]',
+    '[{"ips":["fd00:::1"]}]',
     '[{"ips":null}]',
     '[{"ips":[]}]',
     '[{"ips":[null]}]',
@@ -173,7 +191,7 @@ NUMBERS = ("0", "-0", "80", "1.5", "1e3", "-7", "1e999", "9223372036854775807", 
 
 def values(source: random.Random, count: int) -> Iterator[str]:
     """Give count values: the corpus, and then made-up values and the corpus's, mutated."""
-    fixed = (*CORPUS, *DEEP)
+    fixed = (*CORPUS, *DEEP, *(lengthened(value) for value in CORPUS if value.startswith("[{")))
     yield from fixed[:count]
     for number in range(count - len(fixed)):
         if number % 3:
@@ -184,10 +202,16 @@ def values(source: random.Random, count: int) -> Iterator[str]:
             mutations = source.randint(1, 3)
         for _ in range(mutations):
             value = _mutated(source, value)
-        if source.random() < 0.01:
-            # Past the depth to which we recurse: the same value for the other decoder.
-            value = f'[{{"x":{"[" * 201}{"]" * 201}}},{value.removeprefix("[")}'
+        if value.startswith("[{") and source.random() < 0.05:
+            value = lengthened(value)
         yield value
+
+
+def lengthened(value: str) -> str:
+    """Put a field that Multus ignores into the first element, with more brackets than we recurse into."""
+    rest = value.removeprefix("[{")
+    comma = "" if rest.lstrip(" \t\n\r").startswith("}") else ","
+    return f'[{{"long":[{"[]," * 200}[]]{comma}{rest}'
 
 
 def _mutated(source: random.Random, value: str) -> str:

@@ -1,10 +1,15 @@
 """Pods for property tests: what the API server would store, with all that the injector reads varied."""
 
+import copy
+import json
+from collections.abc import Sequence
 from typing import Any
 
+import jsonpatch
 from hypothesis import strategies as st
 
 from multus_eni import contract
+from multus_eni.webhook.patch import Operation
 
 NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 MILLICORES = st.sampled_from([1, 10, 20, 50, 100, 250, 500, 999, 1000, 1500, 2000, 4000, 64000])
@@ -83,3 +88,9 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         metadata["labels"] = {draw(NAMES): draw(NAMES)}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def applied(pod: dict[str, Any], operations: Sequence[Operation]) -> dict[str, Any]:
+    """Patch a pod as the API server does: by an RFC 6902 of somebody else's, through JSON."""
+    patch = jsonpatch.JsonPatch.from_string(json.dumps(operations))
+    return dict(patch.apply(copy.deepcopy(pod)))

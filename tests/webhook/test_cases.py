@@ -5,13 +5,11 @@
 `UPDATE_CASES=1 pytest tests/webhook/test_cases.py` writes the outcome into the files, to be read in the diff.
 """
 
-import copy
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-import jsonpatch
 import pytest
 import yaml
 
@@ -22,6 +20,7 @@ from multus_eni.webhook.entries import ENTRIES
 from multus_eni.webhook.inject import inject
 from multus_eni.webhook.reasons import Reason
 from multus_eni.webhook.review import decode_review
+from tests.webhook.pods import applied
 
 pytestmark = pytest.mark.pure
 
@@ -57,7 +56,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     if decision.warnings:
         result["warnings"] = list(decision.warnings)
     if outcome.operations:
-        pod = jsonpatch.apply_patch(copy.deepcopy(case["pod"]), list(outcome.operations))
+        pod = applied(case["pod"], outcome.operations)
         if STATUS in (annotations := pod["metadata"].get("annotations", {})):
             # The one thing in a case that changes with each release.
             annotations[STATUS] = annotations[STATUS].replace(VERSION, "VERSION")

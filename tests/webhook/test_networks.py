@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from multus_eni.webhook.network_names import GO_SPACE, Refused, read_list_item
 from multus_eni.webhook.networks import Network, Networks, expected_interfaces, parse_networks, read_networks
-from tests.webhook.network_values import CORPUS, DEEP
+from tests.webhook.network_values import CORPUS, lengthened
 
 pytestmark = pytest.mark.pure
 
@@ -88,6 +88,7 @@ def test_the_list_form(value: str, networks: list[tuple[str, str, str]]) -> None
         ("a@1234567890123456", "interface name '1234567890123456'"),
         ("a@äöüäöüäö", "interface name 'äöüäöüäö'"),
         ("a@x y", "interface name 'x y'"),
+        ('a@"x"', "the JSON is wrong at character 1"),
         ("a" * API_SERVER_LIMIT + "-", "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…' is no name"),
     ],
 )
@@ -95,7 +96,7 @@ def test_the_list_form_is_refused(value: str, what: str) -> None:
     assert what in refusal(value, by_parser=True)
 
 
-@pytest.mark.parametrize("value", ["a\x1d", "\x1ca", "a\x1e/b", "a@\u200b\u200b\u200b\u200b\u200b\u200b"])
+@pytest.mark.parametrize("value", ["a\x1d", "\x1ca", "a\x1e/b", "\u200ba"])
 def test_white_space_is_what_go_takes_for_it(value: str) -> None:
     refusal(value, by_parser=True)
 
@@ -138,7 +139,8 @@ def element(**fields: object) -> str:
         ('[{"name":"a","interface":"\ud800"}]', [("pod-ns", "a", "\ufffd")]),
         ('[{"name":"a","unknown":[1e999,{"name":"b"},true]}]', [("pod-ns", "a", "net1")]),
         ('[{"name":"a","ipam-claim-reference":1}]', [("pod-ns", "a", "net1")]),
-        (element(ips=["10.0.0.1", "10.0.0.1/24", "fd00::1", "fd00::1/64", "1.2.3.4/024"]), None),
+        (element(ips=["10.0.0.1", "10.0.0.1/24", "fd00::1", "fd00::1/64", "1.2.3.4/0000024"]), None),
+        ('[{"name":"a","ips":["10.0.0.1","x"],"ips":[null]}]', None),
         (element(ips=None, mac=None, portMappings=None, bandwidth=None), None),
         (element(ips=[], mac="", portMappings=[], bandwidth={}), None),
         ('[{"name":"a","ips":["x"],"ips":["10.0.0.1"]}]', None),
@@ -189,6 +191,8 @@ def test_the_json_form(value: str, networks: list[tuple[str, str, str]] | None) 
         (element(ips=["10.0.0.1/"]), "10.0.0.1/"),
         (element(ips=["10.0.0.1/٢٤"]), "neither"),
         (element(ips=["10.0.0"]), "neither"),
+        (element(ips=["fd00:::1"]), "neither"),
+        (element(ips=["10.0.0.1/0000000033"]), "neither"),
         (element(mac="02:00:00:00:00"), "'mac': '02:00:00:00:00' is no hardware address"),
         (element(mac="02:00:00:00:00-01"), "no hardware address"),
         (element(**{"infiniband-guid": "x"}), "'infiniband-guid': 'x' is no hardware address"),
@@ -343,7 +347,7 @@ def test_the_longest_annotations_are_refused_with_a_short_sentence(value: str) -
 
 @pytest.mark.parametrize("key", ["ips", "name"])
 def test_keys_fold_as_in_go(key: str) -> None:
-    """Go's simple folding has two characters outside ASCII that fold to a letter: U+017F to S, U+212A to K."""
+    """In Go's folding two characters outside ASCII fold to a letter: U+017F to S, U+212A to K."""
     others = map(chr, [0x130, 0x131, 0x17F, 0x1E9E, 0x212A, *range(0xFF21, 0xFF5B)])
     characters = {*map(chr, range(0x20, 0x80)), *others} - set('"\\')
     for index, letter in enumerate(key):
@@ -415,17 +419,14 @@ def test_both_forms_say_the_same(wanted: list[tuple[str, str, str]]) -> None:
     assert parse_networks(as_json, "pod-ns") == parse_networks(as_list, "pod-ns")
 
 
-@pytest.mark.parametrize("value", [value for value in (*CORPUS, *DEEP) if value.startswith("[{")])
+@pytest.mark.parametrize("value", [value for value in CORPUS if value.startswith("[{")])
 def test_both_decoders_read_the_same(value: str) -> None:
-    """A long unknown field makes a value one that is not recursed into; what else it says stays."""
-    padding = f'"long":[{"[]," * 200}[]]'
-    other = "[{" + padding + ("" if value[2:].lstrip().startswith("}") else ",") + value[2:]
-    outcomes = []
-    for text in (value, other):
+    outcomes: list[object] = []
+    for text in (value, lengthened(value)):
         try:
             outcomes.append(read_networks(text, "pod-ns"))
         except Refused:
-            outcomes.append(([], ["refused"]))
+            outcomes.append("refused")
     assert outcomes[0] == outcomes[1]
 
 

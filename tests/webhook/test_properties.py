@@ -1,10 +1,8 @@
 """What holds for every pod, whatever is in it."""
 
-import copy
 from decimal import Decimal
 from typing import Any
 
-import jsonpatch
 import msgspec
 import pytest
 from hypothesis import given
@@ -18,7 +16,7 @@ from multus_eni.webhook.pod import Pod
 from multus_eni.webhook.quantity import parse_quantity
 from multus_eni.webhook.reasons import Reason
 from multus_eni.webhook.resources import qos_class
-from tests.webhook.pods import pods
+from tests.webhook.pods import applied, pods
 
 pytestmark = pytest.mark.pure
 
@@ -31,8 +29,7 @@ def decided(pod: dict[str, Any], namespace: Any) -> Outcome:
 
 
 def patched(pod: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
-    result: dict[str, Any] = jsonpatch.apply_patch(copy.deepcopy(pod), list(outcome.operations))
-    return result
+    return applied(pod, outcome.operations)
 
 
 def agent_of(pod: dict[str, Any]) -> dict[str, Any]:

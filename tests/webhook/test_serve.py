@@ -110,9 +110,18 @@ def test_it_says_its_version_and_how_it_is_used() -> None:
     )
 
 
+def test_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:
+    with WebhookServer(tmp_path, options=["--metrics-port=0"]) as server:
+        (started,) = server.events("started")
+        text = httpx.get(f"http://127.0.0.1:{started['metrics_port']}/metrics", trust_env=False).text
+    assert f'multus_eni_webhook_build_info{{version="{VERSION}"}} 1.0' in text
+    assert "multus_eni_webhook_certificate_expiry_timestamp_seconds 1." in text
+
+
 def test_every_line_of_its_log_is_json(server: WebhookServer, client: httpx.Client) -> None:
     client.post("/mutate/namespace/init", content=b"nonsense")
     client.post("/mutate/namespace/init", content=review(POD, "apps"))
+    client.close()
     server.process.terminate()
     for line in server.process.log.read_text(encoding="utf-8").splitlines():
         assert {"time", "level", "event"} <= json.loads(line).keys()

@@ -5,12 +5,12 @@ import base64
 import copy
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonpatch
 import pytest
 from starlette.types import ASGIApp
 
@@ -18,10 +18,12 @@ from multus_eni import contract
 from multus_eni.webhook import server
 from multus_eni.webhook.config import parse_settings
 from multus_eni.webhook.entries import ENTRIES
+from multus_eni.webhook.metrics import Metrics
 from multus_eni.webhook.server import MAX_BODY, Webhook, create_app
 from multus_eni.webhook.telemetry import Log
 from multus_eni.webhook.tls import CertificateFiles, Certificates
 from tests.cluster.certificates import Authority
+from tests.webhook.pods import applied
 from tests.webhook.test_cases import review
 
 POD: dict[str, Any] = {
@@ -56,9 +58,14 @@ def log() -> io.StringIO:
 
 
 @pytest.fixture
-def client(tmp_path: Path, log: io.StringIO) -> Client:
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def client(tmp_path: Path, log: io.StringIO, metrics: Metrics) -> Client:
     files = Authority().issue(["localhost"], tmp_path)
-    webhook = Webhook(parse_settings("agent: {image: i}"), Log(log))
+    webhook = Webhook(parse_settings("agent: {image: i}"), Log(log), metrics)
     app = create_app(webhook, Certificates(CertificateFiles(files.public, files.private)))
     return Client(app)
 
@@ -66,7 +73,7 @@ def client(tmp_path: Path, log: io.StringIO) -> Client:
 @pytest.mark.parametrize("path", [path for path in ENTRIES if "invalid" not in path and "/pod/" not in path])
 def test_each_entry_of_a_namespace_injects(client: Client, path: str) -> None:
     response = client.post(path, content=review(POD, "apps")).json()["response"]
-    pod = jsonpatch.apply_patch(copy.deepcopy(POD), json.loads(base64.b64decode(response["patch"])))
+    pod = applied(POD, json.loads(base64.b64decode(response["patch"])))
     mode = "sidecar" if path.endswith("sidecar") else "init"
     assert pod["spec"]["initContainers"][0]["command"] == ["ipagent", mode]
     assert response["auditAnnotations"] == {"reason": f"inject_{mode}"}
@@ -123,7 +130,7 @@ def test_a_body_at_the_limit_is_read(client: Client) -> None:
 def test_what_is_not_a_pod_is_let_through(client: Client) -> None:
     document = json.loads(review(POD, "apps"))
     document["request"]["operation"] = "UPDATE"
-    answer = client.post(PATH, content=json.dumps(document)).json()["response"]
+    answer = client.post(PATH, content=json.dumps(document).encode()).json()["response"]
     assert (answer["allowed"], answer["auditAnnotations"]) == (True, {"reason": "not_pod_creation"})
 
 
@@ -161,6 +168,48 @@ def test_each_decision_is_one_log_line_without_the_pods_content(client: Client, 
         "message": "an init container assigns the pod's Multus addresses before the app starts",
         "warnings": [],
     }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    found = metrics.registry.get_sample_value(f"multus_eni_webhook_{name}", labels)
+    assert found is not None, name
+    return found
+
+
+def test_decisions_are_counted_by_reason_and_timed(client: Client, metrics: Metrics) -> None:
+    for pod in (POD, POD, {"spec": {"containers": 7}}):
+        client.post(PATH, content=review(pod, "apps"))
+    assert value(metrics, "decisions_total", reason="inject_init") == 2
+    assert value(metrics, "decisions_total", reason="unreadable_pod") == 1
+    assert value(metrics, "decisions_total", reason="fargate") == 0
+    assert value(metrics, "decision_seconds_count") == 3
+    assert value(metrics, "in_flight_requests") == 0
+
+
+def test_rejected_requests_are_counted_by_code(client: Client, metrics: Metrics) -> None:
+    client.post(PATH, content=b"nonsense")
+    client.post(PATH, content=b"x" * (MAX_BODY + 1))
+    assert value(metrics, "rejected_requests_total", code="400") == 1
+    assert value(metrics, "rejected_requests_total", code="413") == 1
+
+
+def test_a_body_that_does_not_arrive_is_408(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BODY_TIMEOUT", 0.01)
+
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    assert client.post(PATH, content=never()).status_code == 408
+
+
+def test_an_expired_certificate_makes_it_unready_but_not_dead(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_two_days = time.time() + 2 * 86400
+    monkeypatch.setattr(time, "time", lambda: in_two_days)
+    assert client.request("GET", "/readyz").status_code == 503
+    assert client.request("GET", "/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

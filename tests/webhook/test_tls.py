@@ -91,6 +91,14 @@ def test_an_unusable_pair_is_named_and_the_old_one_stays(tmp_path: Path, damage:
     assert served(certificates) == third
 
 
+def test_it_knows_when_the_served_certificate_expires(tmp_path: Path) -> None:
+    pair = Authority().issue(["localhost"], tmp_path)
+    certificate = x509.load_pem_x509_certificate(pair.public.read_bytes())
+    assert Certificates(CertificateFiles(pair.public, pair.private)).expires == (
+        certificate.not_valid_after_utc.timestamp()
+    )
+
+
 def test_without_a_usable_pair_nothing_is_served(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match=r"tls\.crt.*tls\.key"):
         Certificates(files(tmp_path))

@@ -1,0 +1,211 @@
+"""A thin client of the API server: objects are plain dicts, and warnings come back with them."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+Manifest = dict[str, Any]
+
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+
+
+class ApiError(Exception):
+    """The API server refused; `message` and `reason` are those of the Status that it sent."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(f"{code} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What addresses objects of one kind."""
+
+    api_version: str
+    kind: str
+
+
+NAMESPACE = Kind("v1", "Namespace")
+POD = Kind("v1", "Pod")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount")
+DEPLOYMENT = Kind("apps/v1", "Deployment")
+WEBHOOK_CONFIGURATION = Kind("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An object as the API server has it, and the warnings that came with it, as kubectl shows them."""
+
+    object: Manifest
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    plural: str
+    namespaced: bool
+
+
+class Api:
+    """Speaks to the API server at `url` with a bearer token, trusting the CA certificate in the file `ca`.
+
+    Which path a kind has is asked of the server (discovery), so that kinds of CRDs work too.
+    """
+
+    def __init__(self, url: str, token: str, ca: Path) -> None:
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            verify=ssl.create_default_context(cafile=str(ca)),
+            timeout=30,
+            trust_env=False,
+        )
+        self._known: dict[str, dict[str, _Resource]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def raw(self, path: str) -> str:
+        """Return what a path such as `/readyz` answers; raises ApiError where that is no success."""
+        return self._send("GET", path).text
+
+    def get(self, kind: Kind, name: str, namespace: str | None = None) -> Manifest:
+        """Return one object; raises ApiError with code 404 where there is none."""
+        return self._answer("GET", self._path(kind, namespace, name)).object
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Manifest]:
+        """Return the objects with these labels (a label selector)."""
+        parameters = {"labelSelector": labels} if labels else {}
+        found = self._answer("GET", self._path(kind, namespace), parameters).object
+        items: list[Manifest] = found["items"]
+        return items
+
+    def create(self, manifest: Manifest, namespace: str | None = None, *, dry_run: bool = False) -> Answer:
+        """Create an object; with `dry_run` it goes through admission and is not stored."""
+        path = self._path(_kind_of(manifest), namespace or _namespace_of(manifest))
+        return self._answer("POST", path, _dry(dry_run), manifest)
+
+    def apply(
+        self,
+        manifest: Manifest,
+        namespace: str | None = None,
+        *,
+        manager: str = "tests",
+        dry_run: bool = False,
+    ) -> Answer:
+        """Create or change an object by server-side apply, taking fields over from other managers."""
+        path = self._path(
+            _kind_of(manifest), namespace or _namespace_of(manifest), manifest["metadata"]["name"]
+        )
+        parameters = {"fieldManager": manager, "force": "true", **_dry(dry_run)}
+        return self._answer("PATCH", path, parameters, manifest, APPLY_PATCH)
+
+    def label(
+        self, kind: Kind, name: str, labels: Mapping[str, str | None], namespace: str | None = None
+    ) -> Manifest:
+        """Set labels, or remove those that are None."""
+        body = {"metadata": {"labels": dict(labels)}}
+        return self._answer("PATCH", self._path(kind, namespace, name), {}, body, MERGE_PATCH).object
+
+    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
+        """Delete an object at once, without its grace period; raises ApiError where there is none."""
+        self._answer("DELETE", self._path(kind, namespace, name), {"gracePeriodSeconds": "0"})
+
+    def _path(self, kind: Kind, namespace: str | None, name: str | None = None) -> str:
+        resource = self._discover(kind)
+        prefix = _group_path(kind.api_version)
+        scope = f"/namespaces/{namespace}" if resource.namespaced and namespace else ""
+        return f"{prefix}{scope}/{resource.plural}" + (f"/{name}" if name else "")
+
+    def _discover(self, kind: Kind) -> _Resource:
+        group = kind.api_version
+        # A kind that is not known yet may belong to a CRD that was made meanwhile.
+        if kind.kind not in self._known.get(group, {}):
+            found = self._answer("GET", _group_path(group)).object["resources"]
+            self._known[group] = {
+                resource["kind"]: _Resource(resource["name"], resource["namespaced"])
+                for resource in found
+                if "/" not in resource["name"]
+            }
+        try:
+            return self._known[group][kind.kind]
+        except KeyError:
+            raise ApiError(404, "NotFound", f"the API server knows no {kind.kind} in {group}") from None
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: Manifest | None = None,
+        media_type: str = "application/json",
+    ) -> Answer:
+        response = self._send(method, path, parameters, body, media_type)
+        return Answer(response.json(), _warnings(response))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: Manifest | None = None,
+        media_type: str = "application/json",
+    ) -> httpx.Response:
+        headers = {"Content-Type": media_type} if body is not None else {}
+        response = self._http.request(method, path, params=parameters or {}, json=body, headers=headers)
+        if response.is_success:
+            return response
+        raise _error(response)
+
+
+def _group_path(api_version: str) -> str:
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def _kind_of(manifest: Manifest) -> Kind:
+    return Kind(manifest["apiVersion"], manifest["kind"])
+
+
+def _namespace_of(manifest: Manifest) -> str | None:
+    namespace: str | None = manifest.get("metadata", {}).get("namespace")
+    return namespace
+
+
+def _dry(dry_run: bool) -> dict[str, str]:
+    return {"dryRun": "All"} if dry_run else {}
+
+
+def _warnings(response: httpx.Response) -> tuple[str, ...]:
+    """Read the `Warning:` headers (RFC 7234, section 5.5); the API server sends code 299, quoted."""
+    quoted = (_WARNING.match(header) for header in response.headers.get_list("warning"))
+    return tuple(re.sub(r"\\(.)", r"\1", found[1]) for found in quoted if found)
+
+
+def _error(response: httpx.Response) -> ApiError:
+    try:
+        status = response.json()
+        return ApiError(response.status_code, status.get("reason", ""), status.get("message", ""))
+    except (ValueError, AttributeError):
+        return ApiError(response.status_code, response.reason_phrase, response.text[:2000])

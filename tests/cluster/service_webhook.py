@@ -1,0 +1,79 @@
+"""A control plane that calls the webhook behind a Service: `python -m tests.cluster.service_webhook ADDRESS`.
+
+For a network namespace in which ADDRESS, no loopback one, is the machine's: an EndpointSlice takes no
+loopback address. There are no nodes and no kube-proxy; the API server goes to the endpoints by itself.
+Prints the stored pod as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from multus_eni.contract import CONTAINER_NAME, INJECTION
+from tests.cluster.api import Manifest
+from tests.cluster.configuration import webhook_configuration
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.manifests import multus_pod
+from tests.cluster.namespaces import Namespaces, names_of
+from tests.cluster.tools import Missing, find_binaries
+from tests.cluster.webhook import WebhookServer, installed
+
+NAME = "multus-eni-injector"
+NAMESPACE = "default"
+
+
+def service(address: str, port: int) -> list[Manifest]:
+    """Make a Service without selector, and its one endpoint by hand."""
+    named = {"name": NAME, "namespace": NAMESPACE}
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": named, "spec": {"ports": [{"port": 443}]}},
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**named, "labels": {"kubernetes.io/service-name": NAME}},
+            "addressType": "IPv4",
+            "ports": [{"port": port}],
+            "endpoints": [{"addresses": [address]}],
+        },
+    ]
+
+
+def behind_service(configuration: Manifest) -> Manifest:
+    """Let the configuration call the Service instead of a URL."""
+    for webhook in configuration["webhooks"]:
+        path = urlsplit(webhook["clientConfig"].pop("url")).path
+        webhook["clientConfig"]["service"] = {"name": NAME, "namespace": NAMESPACE, "path": path, "port": 443}
+    return configuration
+
+
+def main() -> None:
+    address = sys.argv[1]
+    binaries = find_binaries()
+    if isinstance(binaries, Missing):
+        sys.exit(str(binaries))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ControlPlane(
+            binaries, bind_address=address, controller_manager=False, aggregator_routing=True
+        ) as plane,
+        plane.client() as api,
+        WebhookServer(Path(folder), host=address, names=[f"{NAME}.{NAMESPACE}.svc"]) as webhook,
+    ):
+        for manifest in service(address, webhook.port):
+            api.create(manifest)
+        namespace = Namespaces(api, "service").make({INJECTION: "enabled"})
+
+        def called() -> bool:
+            spec = namespace.create(multus_pod(), dry_run=True).object["spec"]
+            return CONTAINER_NAME in names_of(spec.get("initContainers"))
+
+        with installed(api, behind_service(webhook_configuration(webhook.service)), called):
+            print(json.dumps(namespace.create(multus_pod()).object))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""The control plane and the webhook in a network namespace of their own, the webhook behind a Service."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+from multus_eni.contract import CONTAINER_NAME
+from tests.cluster.namespaces import names_of
+from tests.cluster.tools import Binaries
+from tests.netns import Node
+from tests.netns_fixtures import node  # noqa: F401 - a fixture
+
+pytestmark = [pytest.mark.cluster, pytest.mark.netns]
+
+
+def test_a_webhook_behind_a_service_is_called_without_kube_proxy(
+    binaries: Binaries,  # noqa: ARG001 - skips where they are missing
+    node: Node,  # noqa: F811 - the fixture
+) -> None:
+    done = node.run(
+        [sys.executable, "-m", "tests.cluster.service_webhook", node.address], env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
+    assert names_of(json.loads(done.stdout)["spec"]["initContainers"]) == [CONTAINER_NAME]

@@ -1,0 +1,8 @@
+"""Where the control plane's programs come from: found, or built from the go.mod and go.sum beside this file.
+
+`python -m tests.cluster.tools [--optional] [NAME…]` finds or builds them; `find_binaries` only finds.
+"""
+
+from tests.cluster.tools.binaries import CONTROL_PLANE, Binaries, Missing, find_binaries
+
+__all__ = ["CONTROL_PLANE", "Binaries", "Missing", "find_binaries"]
