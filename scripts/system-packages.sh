@@ -22,7 +22,7 @@ reasons=()
 while IFS='|' read -r check package why; do
   read -r package <<<"$package"
   read -r why <<<"$why"
-  if [ -n "$package" ] && ! bash -c "$check" >/dev/null 2>&1; then
+  if [ -n "$package" ] && ! (eval "$check") >/dev/null 2>&1; then
     reasons+=("$package: $why")
     [[ " ${packages[*]-} " == *" $package "* ]] || packages+=("$package")
   fi

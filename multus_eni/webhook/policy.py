@@ -21,6 +21,9 @@ from multus_eni.webhook.settings import Settings
 HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
 """Names of containers that the public samples have users add by hand."""
 
+MAX_INTERFACES = 256
+"""Far more than a pod is given, and few enough for an environment variable."""
+
 _INVALID_LABEL_MESSAGES = {
     InvalidLabel.NAMESPACE_INJECTION: (
         f"the namespace's label {contract.INJECTION} has a value that is not allowed; allowed: "
@@ -177,6 +180,11 @@ def _check_run_volume(pod: Pod) -> None:
 
 def _interfaces(networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
     expected = expected_interfaces(networks)
+    if len(expected) > MAX_INTERFACES:
+        raise Refusal(
+            f"the pod attaches to {len(expected)} networks; the agent takes up to {MAX_INTERFACES} interfaces: "
+            f"label the pod {contract.INJECTION}={Injection.DISABLED} to do without it"
+        )
     if wishes.interfaces is None:
         return expected
     if expected:

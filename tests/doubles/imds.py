@@ -1,0 +1,124 @@
+"""What the instance metadata service shows of an instance: a tree of names, read by path.
+
+Names and forms are those of "Instance metadata categories" and "Instance identity documents" in the EC2 user
+guide. What an instance does not have is no empty value but no name: 404.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from tests.doubles.describe import ATTACH_TIME, IMAGE, private_dns_name, security_group
+from tests.doubles.model import AccessKey, Instance, NetworkInterface, World
+
+Tree: TypeAlias = "Mapping[str, Tree | str]"
+
+CREDENTIALS_SECONDS = 6 * 3600
+"""For how long the role's credentials are said to be valid: as long as EC2's usually are."""
+
+
+def read(tree: Tree, path: str) -> str | None:
+    """Give the value at a path such as `/meta-data/mac`, or a directory's listing; None for nothing.
+
+    A listing has one name a line, that of a directory with a slash at its end. Slashes at the end of a path
+    make no difference.
+    """
+    found: Tree | str = tree
+    for name in filter(None, path.split("/")):
+        if isinstance(found, str) or name not in found:
+            return None
+        found = found[name]
+    if isinstance(found, str):
+        return found
+    return "\n".join(name if isinstance(found[name], str) else f"{name}/" for name in sorted(found))
+
+
+def metadata(world: World, instance: Instance, now: float, wall: float) -> Tree:
+    """Give what is below `/latest`, at a time (monotonic and since the epoch, in seconds)."""
+    interfaces = world.interfaces_of(instance.id)
+    primary = interfaces[0]
+    zone = world.subnets[primary.subnet].az
+    meta: dict[str, Tree | str] = {
+        "ami-id": IMAGE,
+        "hostname": private_dns_name(world, primary.primary),
+        "instance-id": instance.id,
+        "instance-type": instance.type,
+        "local-hostname": private_dns_name(world, primary.primary),
+        "local-ipv4": str(primary.primary),
+        "mac": primary.mac,
+        "network": {
+            "interfaces": {"macs": {card.mac: _interface(world, card, now) for card in interfaces}},
+        },
+        "placement": {"availability-zone": zone, "region": world.region},
+    }
+    if instance.role:
+        credentials = _credentials(world.role_keys[instance.id], wall)
+        meta["iam"] = {"security-credentials": {instance.role: credentials}}
+    document = _identity_document(world, instance, primary, zone)
+    return {"meta-data": meta, "dynamic": {"instance-identity": {"document": document}}}
+
+
+def _interface(world: World, interface: NetworkInterface, now: float) -> Tree:
+    subnet = world.subnets[interface.subnet]
+    names = {
+        "device-number": str(interface.device),
+        "interface-id": interface.id,
+        "local-hostname": private_dns_name(world, interface.primary),
+        "local-ipv4s": _lines(interface.addresses_in_imds(now)),
+        "mac": interface.mac,
+        # Types with a single network card have no such name: the VPC CNI takes 404 for card 0.
+        "network-card": "" if interface.network_card is None else str(interface.network_card),
+        "owner-id": world.account,
+        "security-group-ids": security_group(subnet.vpc),
+        "security-groups": "default",
+        "subnet-id": subnet.id,
+        "subnet-ipv4-cidr-block": str(subnet.cidr),
+        "subnet-ipv6-cidr-blocks": _lines(filter(None, [subnet.ipv6_cidr])),
+        "vpc-id": subnet.vpc,
+    }
+    return {name: value for name, value in names.items() if value}
+
+
+def _lines(values: Iterable[object]) -> str:
+    return "\n".join(map(str, values))
+
+
+def _credentials(key: AccessKey, wall: float) -> str:
+    content = {
+        "Code": "Success",
+        "LastUpdated": _timestamp(wall),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": key.id,
+        "SecretAccessKey": key.secret,
+        "Token": key.token,
+        "Expiration": _timestamp(wall + CREDENTIALS_SECONDS),
+    }
+    return json.dumps(content, indent=2)
+
+
+def _timestamp(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _identity_document(world: World, instance: Instance, primary: NetworkInterface, zone: str) -> str:
+    content = {
+        "accountId": world.account,
+        "architecture": "x86_64",
+        "availabilityZone": zone,
+        "billingProducts": None,
+        "devpayProductCodes": None,
+        "marketplaceProductCodes": None,
+        "imageId": IMAGE,
+        "instanceId": instance.id,
+        "instanceType": instance.type,
+        "kernelId": None,
+        "pendingTime": ATTACH_TIME.replace(".000Z", "Z"),
+        "privateIp": str(primary.primary),
+        "ramdiskId": None,
+        "region": world.region,
+        "version": "2017-09-30",
+    }
+    return json.dumps(content, indent=2)

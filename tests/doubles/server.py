@@ -1,0 +1,178 @@
+"""Runs the double: two HTTP servers, in a thread of a test or as the whole of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterable, Mapping
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from tests.doubles.clock import Clock
+from tests.doubles.cloud import Cloud
+from tests.doubles.control import routes, state_document
+from tests.doubles.ec2 import Ec2Endpoint
+from tests.doubles.faults import Fault
+from tests.doubles.journal import Call
+from tests.doubles.metadata_service import MetadataEndpoint
+from tests.doubles.model import World
+from tests.doubles.world import load_world
+
+ANY_PORT = ("127.0.0.1", 0)
+START_SECONDS = 10.0
+STOP_SECONDS = 10.0
+
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+
+
+class Doubles:
+    """The EC2 and the IMDS double, served by a background thread between `with` and its end.
+
+    `world` is a world file's path or its content; `DocumentError` says what is wrong with it. Addresses are
+    pairs of host and port, port 0 for any free one. All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        world: Path | str | Mapping[str, object],
+        *,
+        ec2_address: tuple[str, int] = ANY_PORT,
+        imds_address: tuple[str, int] = ANY_PORT,
+        clock: Clock | None = None,
+    ) -> None:
+        self._cloud = Cloud(load_world(world), clock or Clock())
+        self._addresses = (ec2_address, imds_address)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: BaseException | None = None
+        self.ec2_url = ""
+        self.imds_url = ""
+
+    def __enter__(self) -> Self:
+        sockets = listen(self._addresses)
+        self.ec2_url, self.imds_url = map(url_of, sockets)
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(sockets, ready), name="doubles", daemon=True)
+        self._thread.start()
+        if not ready.wait(START_SECONDS) or self._failure:
+            raise RuntimeError(f"the doubles did not start within {START_SECONDS} s") from self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._loop is None or self._thread is None:
+            raise RuntimeError("the doubles have not been started")
+        self._loop.call_soon_threadsafe(self._cloud.closing.set)
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive() or self._failure:
+            raise RuntimeError("the doubles did not stop cleanly") from self._failure
+
+    def _run(self, sockets: list[socket.socket], ready: threading.Event) -> None:
+        async def main() -> None:
+            self._loop = asyncio.get_running_loop()
+            await serve(self._cloud, sockets, ready.set)
+
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for the servers
+            self._failure = error
+            ready.set()
+
+    @property
+    def world(self) -> World:
+        """The present world; it does not change, but is replaced by every call that has an effect."""
+        return self._cloud.world
+
+    def state(self) -> dict[str, object]:
+        """Give the present world as JSON values: what `GET /_double/state` answers."""
+        return state_document(self._cloud.world, self._cloud.clock.monotonic())
+
+    def journal(self, action: str | None = None) -> tuple[Call, ...]:
+        """Give all calls so far, or those of one EC2 action, in the order of their effects."""
+        return tuple(call for call in self._cloud.journal.calls() if action in (None, call.action))
+
+    def put_faults(self, *faults: Fault) -> None:
+        """Replace all faults; without arguments there are none."""
+        self._cloud.faults.put(faults)
+
+    def holder_of(self, address: str) -> str | None:
+        """Give the interface that has the address, as primary or secondary."""
+        holder = self.world.holder_of(IPv4Address(address))
+        return holder.id if holder else None
+
+    def secondaries(self, interface: str) -> tuple[str, ...]:
+        """Give an interface's secondary addresses, in the order of their assignment."""
+        return tuple(map(str, self.world.interfaces[interface].secondaries))
+
+
+def listen(addresses: Iterable[tuple[str, int]]) -> list[socket.socket]:
+    """Listen on each address, or on none: raises OSError for the first that can't be had."""
+    with contextlib.ExitStack() as opened:
+        sockets = []
+        for host, port in addresses:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sockets.append(
+                opened.enter_context(socket.create_server((host, port), family=family, backlog=1024))
+            )
+        opened.pop_all()
+        return sockets
+
+
+def url_of(listening: socket.socket) -> str:
+    """Give the URL of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(cloud: Cloud, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:
+    """Serve EC2 on the first socket and IMDS on the second until `cloud.closing` is set."""
+    ec2 = Starlette(routes=[*routes(cloud), Route("/", Ec2Endpoint(cloud).__call__, methods=["GET", "POST"])])
+    imds = Starlette(routes=[Route("/{path:path}", MetadataEndpoint(cloud).__call__, methods=METHODS)])
+    servers = [_Server(app, cloud.closing) for app in (ec2, imds)]
+    async with asyncio.TaskGroup() as group:
+        for server, listening in zip(servers, sockets, strict=True):
+            group.create_task(server.serve(sockets=[listening]))
+        for server in servers:
+            await server.ready.wait()
+        on_ready()
+
+
+class _Server(uvicorn.Server):
+    """Serves until an event; signals are the business of whoever owns the process."""
+
+    def __init__(self, app: Starlette, closing: asyncio.Event) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # the source address is the caller's identity in IMDS, whatever headers say
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+        )
+        super().__init__(config)
+        self._closing = closing
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave all signals alone."""
+        yield
+
+    async def main_loop(self) -> None:
+        """Wait for the end instead of looking for it ten times a second."""
+        self.ready.set()
+        await self._closing.wait()
