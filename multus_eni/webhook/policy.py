@@ -182,7 +182,7 @@ def _interfaces(networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
     expected = expected_interfaces(networks)
     if len(expected) > MAX_INTERFACES:
         raise Refusal(
-            f"the pod attaches to {len(expected)} networks; the agent takes up to {MAX_INTERFACES} interfaces: "
+            f"the pod attaches to {len(expected)} networks; the agent takes {MAX_INTERFACES} at most: "
             f"label the pod {contract.INJECTION}={Injection.DISABLED} to do without it"
         )
     if wishes.interfaces is None:

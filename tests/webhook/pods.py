@@ -93,4 +93,6 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
 def applied(pod: dict[str, Any], operations: Sequence[Operation]) -> dict[str, Any]:
     """Patch a pod as the API server does: by an RFC 6902 of somebody else's, through JSON."""
     patch = jsonpatch.JsonPatch.from_string(json.dumps(operations))
-    return dict(patch.apply(copy.deepcopy(pod)))
+    result: Any = patch.apply(copy.deepcopy(pod))
+    assert isinstance(result, dict)
+    return result
