@@ -120,9 +120,11 @@ def listen(addresses: Iterable[tuple[str, int]]) -> list[socket.socket]:
         sockets = []
         for host, port in addresses:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            sockets.append(
-                opened.enter_context(socket.create_server((host, port), family=family, backlog=1024))
-            )
+            listening = opened.enter_context(socket.create_server((host, port), family=family, backlog=1024))
+            # asyncio sets it only for sockets that name their protocol; without it each answer on a kept
+            # connection waits for the client's delayed ACK.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sockets.append(listening)
         opened.pop_all()
         return sockets
 
