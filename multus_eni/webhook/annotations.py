@@ -67,8 +67,10 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
         release_on_exit=read(contract.RELEASE_ON_EXIT, contract.parse_flag, "true, false"),
         takeover=read(contract.TAKEOVER, Takeover, ", ".join(Takeover)),
         timeout=read(contract.TIMEOUT, contract.parse_timeout, "a duration from 1s to 60m, as in 90s or 2m"),
-        agent_cpu=read(contract.AGENT_CPU, _cpu, "10m to 999m: a whole core would be pinned for the agent"),
-        agent_memory=read(contract.AGENT_MEMORY, _memory, "a quantity from 16Mi on"),
+        agent_cpu=read(
+            contract.AGENT_CPU, agent_cpu, "10m to 999m: a whole core would be pinned for the agent"
+        ),
+        agent_memory=read(contract.AGENT_MEMORY, agent_memory, "a quantity from 16Mi on"),
         agent_image=read(contract.AGENT_IMAGE, _image, "an image reference"),
         unknown=tuple(key for key in annotations if key.startswith(contract.PREFIX) and key not in _KNOWN),
     )
@@ -96,14 +98,16 @@ def _interfaces(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _cpu(text: str) -> Decimal:
+def agent_cpu(text: str) -> Decimal:
+    """Read the agent's CPU in cores; raises ValueError outside 10m to 999m."""
     cores = parse_quantity(text)
     if not MIN_AGENT_CPU <= cores < 1:
         raise ValueError(text)
     return cores
 
 
-def _memory(text: str) -> Decimal:
+def agent_memory(text: str) -> Decimal:
+    """Read the agent's memory in bytes; raises ValueError below 16Mi."""
     size = parse_quantity(text)
     if size < MIN_AGENT_MEMORY:
         raise ValueError(text)

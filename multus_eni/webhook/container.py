@@ -13,11 +13,17 @@ NOBODY = 65534
 PROBE_GRACE = 30
 """Seconds beyond the agent's own deadline: it must be the one to say what went wrong, not the kubelet."""
 
-RUN_VOLUME: dict[str, Any] = {
+_RUN_VOLUME: dict[str, Any] = {
     "name": contract.RUN_VOLUME,
     "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"},
 }
 """Where a sidecar says that it has started."""
+
+
+def agent_volumes(mode: Mode, settings: Settings) -> list[dict[str, Any]]:
+    """Name the volumes that the agent needs in the pod."""
+    volumes = [dict(volume) for volume in settings.volumes]
+    return [*volumes, _RUN_VOLUME] if mode is Mode.SIDECAR else volumes
 
 
 def agent_container(
@@ -29,7 +35,7 @@ def agent_container(
         "image": plan.image,
         "command": [contract.COMMAND, plan.mode.value],
         "env": _env(plan, settings),
-        "securityContext": _restricted(),
+        "securityContext": {**_restricted(), **settings.security_context},
         "terminationMessagePath": contract.TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -37,8 +43,12 @@ def agent_container(
         container["imagePullPolicy"] = settings.image_pull_policy
     if resources is not None:
         container["resources"] = resources
+    mounts = [dict(mount) for mount in settings.volume_mounts]
     if plan.mode is Mode.SIDECAR:
         container |= _sidecar(plan)
+        mounts.append({"name": contract.RUN_VOLUME, "mountPath": contract.RUN_DIRECTORY})
+    if mounts:
+        container["volumeMounts"] = mounts
     return container
 
 
@@ -77,5 +87,4 @@ def _sidecar(plan: AgentPlan) -> dict[str, Any]:
             "timeoutSeconds": 5,
             "failureThreshold": plan.settings.timeout + PROBE_GRACE,
         },
-        "volumeMounts": [{"name": contract.RUN_VOLUME, "mountPath": contract.RUN_DIRECTORY}],
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multus_eni import contract
 from multus_eni.version import VERSION
 from multus_eni.webhook import patch
-from multus_eni.webhook.container import agent_container
+from multus_eni.webhook.container import agent_container, agent_volumes
 from multus_eni.webhook.entries import NamespacePolicy
 from multus_eni.webhook.pod import Pod
 from multus_eni.webhook.policy import AgentPlan, Decision, agent_index, decide
@@ -26,8 +26,14 @@ class Outcome:
     operations: tuple[patch.Operation, ...] = ()
 
 
-def inject(pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings) -> Outcome:
-    """Decide about a pod and make its patch. A pod whose quantities can't be read is refused."""
+def inject(
+    pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings, *, admitted: bool = True
+) -> Outcome:
+    """Decide about a pod and make its patch. A pod whose quantities can't be read is refused.
+
+    With `admitted` the pod comes from the API server, which has copied the ServiceAccount's
+    imagePullSecrets into it already. To a manifest none are added: they would displace those.
+    """
     decision = decide(pod, pod_namespace, namespace, settings)
     if decision.reason is Reason.ALREADY_INJECTED:
         return Outcome(decision, tuple(patch.to_first_place(agent_index(pod) or 0)))
@@ -35,11 +41,19 @@ def inject(pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: S
     if agent is None:
         return Outcome(decision)
     try:
-        resources = agent_resources(pod, agent)
+        resources = agent_resources(pod, agent, settings.size)
     except ValueError as error:
         return Outcome(Decision(Reason.UNREADABLE_POD, f"the pod's resources: {error}"))
     container = agent_container(agent, settings, resources)
-    operations = patch.injection(pod, container, agent.mode, _status(decision, agent))
+    operations = patch.injection(
+        pod,
+        patch.Agent(
+            container,
+            _status(decision, agent),
+            agent_volumes(agent.mode, settings),
+            settings.image_pull_secrets if admitted else (),
+        ),
+    )
     if resources is None and (agent.cpu or agent.memory):
         decision = dataclasses.replace(decision, warnings=(*decision.warnings, _SIZE_IGNORED))
     return Outcome(decision, tuple(operations))

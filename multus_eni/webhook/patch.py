@@ -6,14 +6,24 @@ Only additions, one element each, so that everything that others wrote stays byt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from multus_eni import contract
-from multus_eni.contract import Mode
-from multus_eni.webhook.container import RUN_VOLUME
 from multus_eni.webhook.pod import Pod
 
 Operation = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What is put into the pod: the container, the status annotation, volumes and names of pull secrets."""
+
+    container: dict[str, Any]
+    status: str
+    volumes: Sequence[dict[str, Any]] = ()
+    pull_secrets: Sequence[str] = ()
 
 
 def pointer(*parts: str | int) -> str:
@@ -21,11 +31,20 @@ def pointer(*parts: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def injection(pod: Pod, container: dict[str, Any], mode: Mode, status: str) -> list[Operation]:
-    """Put the agent first among the init containers, with its status and, for a sidecar, its volume."""
-    operations = [_first_init_container(pod, container), _annotation(pod, contract.STATUS, status)]
-    if mode is Mode.SIDECAR:
-        operations += _run_volume(pod)
+def injection(pod: Pod, agent: Agent) -> list[Operation]:
+    """Put the agent first among the init containers, with its status and what it needs of the pod."""
+    operations = [
+        _first_init_container(pod, agent.container),
+        _annotation(pod, contract.STATUS, agent.status),
+    ]
+    there = [volume.name for volume in pod.spec.volumes] if pod.spec.volumes is not None else None
+    operations += _appended("volumes", there, agent.volumes)
+    there = (
+        [secret.name for secret in pod.spec.imagePullSecrets]
+        if pod.spec.imagePullSecrets is not None
+        else None
+    )
+    operations += _appended("imagePullSecrets", there, [{"name": name} for name in agent.pull_secrets])
     return operations
 
 
@@ -52,9 +71,9 @@ def _annotation(pod: Pod, key: str, value: str) -> Operation:
     return {"op": "add", "path": pointer("metadata", "annotations", key), "value": value}
 
 
-def _run_volume(pod: Pod) -> list[Operation]:
-    if pod.spec.volumes is None:
-        return [{"op": "add", "path": pointer("spec", "volumes"), "value": [RUN_VOLUME]}]
-    if any(volume.name == contract.RUN_VOLUME for volume in pod.spec.volumes):
-        return []
-    return [{"op": "add", "path": pointer("spec", "volumes", "-"), "value": RUN_VOLUME}]
+def _appended(field: str, there: Sequence[str] | None, wanted: Sequence[dict[str, Any]]) -> list[Operation]:
+    """Append to a list in the spec what is not there by name; the list is made where there is none."""
+    missing = [item for item in wanted if item["name"] not in (there or ())]
+    if missing and there is None:
+        return [{"op": "add", "path": pointer("spec", field), "value": missing}]
+    return [{"op": "add", "path": pointer("spec", field, "-"), "value": item} for item in missing]

@@ -48,6 +48,12 @@ class Volume(msgspec.Struct, frozen=True):
     emptyDir: dict[str, Any] | None = None  # noqa: N815 - the API's name
 
 
+class LocalObjectReference(msgspec.Struct, frozen=True):
+    """A reference by name."""
+
+    name: str = ""
+
+
 class OperatingSystem(msgspec.Struct, frozen=True):
     """`spec.os`."""
 
@@ -70,6 +76,7 @@ class PodSpec(msgspec.Struct, frozen=True):
     containers: list[Container] | None = None
     initContainers: list[InitContainer] | None = None  # noqa: N815 - the API's name
     volumes: list[Volume] | None = None
+    imagePullSecrets: list[LocalObjectReference] | None = None  # noqa: N815 - the API's name
     hostNetwork: bool | None = None  # noqa: N815 - the API's name
     nodeSelector: dict[str, str] | None = None  # noqa: N815 - the API's name
     schedulerName: str | None = None  # noqa: N815 - the API's name

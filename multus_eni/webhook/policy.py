@@ -21,6 +21,12 @@ from multus_eni.webhook.settings import Settings
 HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
 """Names of containers that the public samples have users add by hand."""
 
+ISTIO_INJECT = "sidecar.istio.io/inject"
+ISTIO_EXCLUSIONS = (
+    "traffic.sidecar.istio.io/excludeOutboundPorts",
+    "traffic.sidecar.istio.io/excludeOutboundIPRanges",
+)
+
 MAX_INTERFACES = 256
 """Far more than a pod is given, and few enough for an environment variable."""
 
@@ -167,7 +173,7 @@ def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings
         memory=wishes.agent_memory,
     )
     reason = Reason.INJECT_SIDECAR if mode is Mode.SIDECAR else Reason.INJECT_INIT
-    return Decision(reason, SENTENCES[reason], agent, _warnings(networks, wishes, agent))
+    return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, wishes, agent))
 
 
 def _check_run_volume(pod: Pod) -> None:
@@ -195,7 +201,15 @@ def _interfaces(networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
     return wishes.interfaces
 
 
-def _warnings(networks: Networks, wishes: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
+def _redirected_by_istio(pod: Pod) -> bool:
+    if any(key in pod.annotations for key in ISTIO_EXCLUSIONS):
+        return False
+    asked = pod.labels.get(ISTIO_INJECT) or pod.annotations.get(ISTIO_INJECT)
+    containers = (*pod.containers, *pod.init_containers)
+    return asked == "true" or any(container.name == "istio-proxy" for container in containers)
+
+
+def _warnings(pod: Pod, networks: Networks, wishes: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
     warnings = []
     if networks.refusal is not None:
         warnings.append(f"multus-eni: Multus will not start this pod: {networks.refusal}")
@@ -208,5 +222,10 @@ def _warnings(networks: Networks, wishes: PodSettings, agent: AgentPlan) -> tupl
         ]
     if wishes.release_on_exit and agent.mode is Mode.INIT:
         warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
+    if agent.settings.backend is Backend.DIRECT and _redirected_by_istio(pod):
+        warnings.append(
+            "multus-eni: where Istio's CNI plugin redirects traffic before the first container, the agent "
+            f'can\'t reach EC2: exclude it with the annotation {ISTIO_EXCLUSIONS[0]}: "80,443"'
+        )
     warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in wishes.unknown[:5]]
     return tuple(warnings)

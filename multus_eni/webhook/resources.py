@@ -14,9 +14,8 @@ from multus_eni.contract import Mode
 from multus_eni.webhook.pod import Container, Pod, ResourceRequirements
 from multus_eni.webhook.policy import AgentPlan
 from multus_eni.webhook.quantity import MEBIBYTE, cpu_text, memory_text, parse_quantity
+from multus_eni.webhook.settings import Size
 
-NEEDED = {"cpu": Decimal("0.05"), "memory": Decimal(64 * MEBIBYTE)}
-"""What the agent needs: cores, bytes."""
 LARGEST = {"cpu": Decimal("0.9"), "memory": Decimal(128 * MEBIBYTE)}
 """What it is given at most. Below one core and fractional: the static CPU manager pins whole cores."""
 
@@ -38,7 +37,7 @@ def qos_class(pod: Pod) -> QosClass:
     return _class_of(container.resources for container in (*pod.containers, *pod.init_containers))
 
 
-def agent_resources(pod: Pod, plan: AgentPlan) -> dict[str, dict[str, str]] | None:
+def agent_resources(pod: Pod, plan: AgentPlan, needed: Size) -> dict[str, dict[str, str]] | None:
     """Size the agent's container, or None where it must have no requests and limits.
 
     Raises ValueError where a quantity of the pod can't be read.
@@ -47,8 +46,8 @@ def agent_resources(pod: Pod, plan: AgentPlan) -> dict[str, dict[str, str]] | No
     if _pod_level(pod) or qos is QosClass.BEST_EFFORT:
         return None
     sized: dict[str, dict[str, str]] = {}
-    for resource in NEEDED:
-        size = _size(pod, plan, resource)
+    for resource in LARGEST:
+        size = _size(pod, plan, resource, needed)
         for kind in ("requests", "limits"):
             if qos is QosClass.GUARANTEED or _all_set(pod, kind, resource):
                 amount = size("limits" if qos is QosClass.GUARANTEED else kind)
@@ -56,18 +55,19 @@ def agent_resources(pod: Pod, plan: AgentPlan) -> dict[str, dict[str, str]] | No
     return sized or None
 
 
-def _size(pod: Pod, plan: AgentPlan, resource: str) -> Callable[[str], Decimal]:
-    wish = {"cpu": plan.cpu, "memory": plan.memory}[resource]
+def _size(pod: Pod, plan: AgentPlan, resource: str, needed: Size) -> Callable[[str], Decimal]:
+    wish = plan.cpu if resource == "cpu" else plan.memory
+    need = needed.cpu if resource == "cpu" else needed.memory
 
     def size(kind: str) -> Decimal:
         if wish is not None:
             return wish
         if plan.mode is Mode.SIDECAR:
-            return NEEDED[resource]
+            return need
         # An init container costs nothing below the app's own sum, and one that is no larger than the
         # largest app container breaks no LimitRange that the app meets.
         largest = max((_amount(c.resources, kind, resource) for c in pod.containers), default=Decimal(0))
-        return min(max(largest, NEEDED[resource]), LARGEST[resource])
+        return max(need, min(largest, LARGEST[resource]))
 
     return size
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 
 from multus_eni.contract import AgentSettings, Mode
+from multus_eni.webhook.quantity import MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +20,29 @@ class EnvVar:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """What the agent needs: CPU in cores, memory in bytes."""
+
+    cpu: Decimal = Decimal("0.05")
+    memory: Decimal = Decimal(64 * MEBIBYTE)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """What the webhook injects, and where it never does. `agent` holds defaults that pods may override."""
+    """What the webhook injects, and where it never does. `agent` holds defaults that pods may override.
+
+    `volumes` and `volume_mounts` are written as given (core/v1 Volume, VolumeMount), `security_context` is
+    laid over our own.
+    """
 
     image: str
     image_pull_policy: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    size: Size = Size()
     env: tuple[EnvVar, ...] = ()
+    volumes: tuple[Mapping[str, Any], ...] = ()
+    volume_mounts: tuple[Mapping[str, Any], ...] = ()
+    security_context: Mapping[str, Any] = field(default_factory=dict)
     agent: AgentSettings = AgentSettings()  # noqa: RUF009 - immutable
     default_mode: Mode = Mode.INIT
     excluded_namespaces: frozenset[str] = frozenset({"kube-system"})

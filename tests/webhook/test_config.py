@@ -1,3 +1,4 @@
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,10 @@ import pytest
 from multus_eni.contract import Credentials, LogFormat, LogLevel, Mode
 from multus_eni.webhook.cli import CONFIG
 from multus_eni.webhook.config import MAX_FILE_SIZE, ConfigError, load_settings, parse_settings
-from multus_eni.webhook.settings import EnvVar
+from multus_eni.webhook.settings import EnvVar, Size
 
 LEAST = "agent: {image: i}\n"
+VOLUME = "agent: {image: i, volumes: [{name: ca, emptyDir: {}}], "
 
 
 @pytest.mark.pure
@@ -24,6 +26,11 @@ def test_every_key_arrives() -> None:
         agent:
           image: i
           imagePullPolicy: Never
+          imagePullSecrets: [registry]
+          resources: {cpu: 100m, memory: 96Mi}
+          volumes: [{name: ca, configMap: {name: ca}}]
+          volumeMounts: [{name: ca, mountPath: /etc/ca, readOnly: true}]
+          securityContext: {runAsUser: 1000, seLinuxOptions: {type: spc_t}}
           env: [{name: A, value: b}, {name: EMPTY}]
           timeout: 2m
           credentials: node
@@ -34,6 +41,11 @@ def test_every_key_arrives() -> None:
         """
     )
     assert settings.image_pull_policy == "Never"
+    assert settings.image_pull_secrets == ("registry",)
+    assert settings.size == Size(cpu=Decimal("0.1"), memory=Decimal(96 * 2**20))
+    assert settings.volumes == ({"name": "ca", "configMap": {"name": "ca"}},)
+    assert settings.volume_mounts == ({"name": "ca", "mountPath": "/etc/ca", "readOnly": True},)
+    assert settings.security_context == {"runAsUser": 1000, "seLinuxOptions": {"type": "spc_t"}}
     assert settings.env == (EnvVar("A", "b"), EnvVar("EMPTY", ""))
     assert settings.default_mode is Mode.SIDECAR
     assert settings.excluded_namespaces == {"kube-system", "x"}
@@ -69,7 +81,24 @@ def test_the_example_of_the_help_text_is_valid() -> None:
         ("agent: {image: i, timeout: 5}", "agent.timeout"),
         ("agent: {image: i, timeout: 5h}", "agent.timeout: '5h'"),
         ("agent: {image: i, credentials: mine}", "agent.credentials: 'mine' is none of chain, node"),
-        ("agent: {image: i, allowedCIDRs: [10.0.0.1/8]}", "agent.allowedCIDRs: 10.0.0.1/8"),
+        ("agent: {image: i, allowedCIDRs: [10.0.0.1/8]}", "agent.allowedCIDRs[0]: 10.0.0.1/8"),
+        ("agent: {image: i, imagePullSecrets: [A]}", "agent.imagePullSecrets[0]: 'A'"),
+        ("agent: {image: i, resources: {cpu: 1}}", "agent.resources.cpu: 1 is not 10m to 999m"),
+        ("agent: {image: i, resources: {memory: 1Mi}}", "agent.resources.memory: '1Mi'"),
+        ("agent: {image: i, resources: {limits: {}}}", "agent.resources: contains unknown field `limits`"),
+        ("agent: {image: i, volumes: [{configMap: {}}]}", "agent.volumes[0].name: None"),
+        ("agent: {image: i, volumes: [{name: ca}]}", "agent.volumes[0]: needs name and one source"),
+        (
+            "agent: {image: i, volumes: [{name: multus-eni-run, emptyDir: {}}]}",
+            "agent.volumes[0].name: multus-",
+        ),
+        ("agent: {image: i, volumeMounts: [{name: ca, mountPath: /ca}]}", "agent.volumeMounts[0].name: 'ca'"),
+        (VOLUME + "volumeMounts: [{name: ca, mountPath: ca}]}", "agent.volumeMounts[0].mountPath: 'ca'"),
+        (
+            "agent: {image: i, securityContext: {privileged: true}}",
+            "agent.securityContext.privileged: not one",
+        ),
+        ("agent: {image: i, securityContext: {runAsUser: 0}}", "agent.securityContext.runAsUser: 0"),
         ("agent: {image: i, logLevel: loud}", "agent.logLevel"),
         ("agent: {image: i, logFormat: xml}", "agent.logFormat"),
         (LEAST + "injection: {defaultMode: both}", "injection.defaultMode: 'both'"),
