@@ -66,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help="serve Prometheus metrics over plain HTTP on this port, 0 for any (not served)",
     )
+    serve.add_argument(
+        "--drain",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="go on answering for so long after SIGTERM while connections are open (%(default)s)",
+    )
     return parser
 
 
@@ -73,6 +80,16 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 600")
+    return seconds
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -89,6 +106,7 @@ def _serve(options: argparse.Namespace) -> int:
                 host=options.host,
                 port=options.port,
                 metrics_port=options.metrics_port,
+                drain=options.drain,
             )
         )
     except (ConfigError, CertificateError, ListenError) as error:

@@ -13,6 +13,7 @@ import uvicorn
 
 from multus_eni.version import VERSION
 from multus_eni.webhook.config import load_settings
+from multus_eni.webhook.drain import Draining, DrainingServer
 from multus_eni.webhook.metrics import Metrics
 from multus_eni.webhook.server import Webhook, create_app
 from multus_eni.webhook.telemetry import Log
@@ -20,8 +21,8 @@ from multus_eni.webhook.tls import CertificateFiles, Certificates
 
 KEEP_ALIVE = 120
 """Seconds. The API server keeps idle connections for 90 s; closing one sooner would race its next request."""
-DRAIN = 10
-"""Seconds that requests under way may take after SIGTERM: as long as the API server waits for an answer.
+SHUTDOWN = 10
+"""Seconds that requests under way may take after draining: as long as the API server waits for an answer.
 
 It is also how long a client that never closes its side of an idle TLS connection can hold up the end."""
 BACKLOG = 2048
@@ -41,6 +42,7 @@ class Options:
     host: str
     port: int
     metrics_port: int | None = None
+    drain: float = 0.0
 
 
 def serve(options: Options) -> None:
@@ -63,8 +65,9 @@ def serve(options: Options) -> None:
         image=settings.image,
         certificate_expires=certificates.expires,
     )
+    draining = Draining()
     config = uvicorn.Config(
-        create_app(Webhook(settings, log, metrics), certificates),
+        create_app(Webhook(settings, log, metrics), certificates, draining),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -74,12 +77,12 @@ def serve(options: Options) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=DRAIN,
+        timeout_graceful_shutdown=SHUTDOWN,
     )
     # uvicorn raises the signal again once it has drained, for whoever was there before it: for this handler.
     signal.signal(signal.SIGTERM, _stop)
     with listener, contextlib.suppress(_Stopped, KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+        DrainingServer(config, draining, options.drain).run(sockets=[listener])
     log.write("info", "stopped")
 
 

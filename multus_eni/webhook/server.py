@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
+from multus_eni.webhook.drain import Draining
 from multus_eni.webhook.entries import ENTRIES, NamespacePolicy
 from multus_eni.webhook.inject import Outcome, inject
 from multus_eni.webhook.metrics import Metrics
@@ -33,6 +34,9 @@ BODY_TIMEOUT = 10
 """Seconds for a body to arrive: no AdmissionReview may take longer than 30 s in all, and ours 10."""
 RELOAD_INTERVAL = 15
 """Seconds between two looks at the certificate files; the kubelet itself syncs a Secret once a minute."""
+
+
+_LAST = {"connection": "close"}
 
 
 class _TooLarge(Exception):
@@ -93,7 +97,7 @@ def _refused(reason: Reason, problem: str) -> Outcome:
     return Outcome(Decision(reason, f"{SENTENCES[reason]}: {problem}"))
 
 
-def create_app(webhook: Webhook, certificates: Certificates) -> FastAPI:
+def create_app(webhook: Webhook, certificates: Certificates, draining: Draining) -> FastAPI:
     """Make the application: one route for each entry, and the probes."""
 
     @contextlib.asynccontextmanager
@@ -104,19 +108,23 @@ def create_app(webhook: Webhook, certificates: Certificates) -> FastAPI:
 
     app = FastAPI(openapi_url=None, lifespan=lifespan)
     for path, namespace in ENTRIES.items():
-        app.add_route(path, _endpoint(webhook, namespace), methods=["POST"])
+        app.add_route(path, _endpoint(webhook, namespace, draining), methods=["POST"])
     app.add_route("/healthz", _alive, methods=["GET"])
-    app.add_route("/readyz", _readiness(certificates), methods=["GET"])
+    app.add_route("/readyz", _readiness(certificates, draining), methods=["GET"])
     return app
 
 
-def _endpoint(webhook: Webhook, namespace: NamespacePolicy) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    webhook: Webhook, namespace: NamespacePolicy, draining: Draining
+) -> Callable[[Request], Awaitable[Response]]:
     # A plain route: FastAPI's own body handling would answer 422, and costs more than the decision.
     async def admit(request: Request) -> Response:
         with webhook.metrics.in_flight.track_inprogress():
             try:
                 body = await _body(request)
-                return Response(webhook.answer(body, namespace), media_type="application/json")
+                answer = webhook.answer(body, namespace)
+                headers = _LAST if draining.active else None
+                return Response(answer, media_type="application/json", headers=headers)
             except _TooLarge:
                 return rejected(413, f"the body is larger than {MAX_BODY} bytes")
             except TimeoutError:
@@ -149,9 +157,11 @@ async def _alive(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-def _readiness(certificates: Certificates) -> Callable[[Request], Awaitable[Response]]:
+def _readiness(certificates: Certificates, draining: Draining) -> Callable[[Request], Awaitable[Response]]:
     # It listens only once the settings are read, so what is left to ask is whether clients can trust it.
     async def ready(_request: Request) -> Response:
+        if draining.active:
+            return PlainTextResponse("shutting down\n", 503)
         if certificates.expires <= time.time():
             return PlainTextResponse("the certificate has expired\n", 503)
         return PlainTextResponse("ok\n")

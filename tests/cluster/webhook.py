@@ -59,7 +59,7 @@ class WebhookServer:
         config.write_text(yaml.safe_dump(dict(settings)), encoding="utf-8")
         program = Path(sys.executable).with_name("multus-eni")
         files = [f"--config={config}", f"--tls-cert={pair.public}", f"--tls-key={pair.private}"]
-        argv = [str(program), "serve", *files, f"--host={host}", f"--port={port}", *options]
+        argv = [str(program), "serve", *files, f"--host={host}", f"--port={port}", "--drain=0", *options]
         self.process = Process("multus-eni serve", argv, log=folder / "webhook.log")
         self.port = port
         self.service = Service("", self._authority.pem)

@@ -70,6 +70,21 @@ def test_a_request_under_way_is_answered_before_it_ends(server: WebhookServer) -
     assert server.process.terminate() == 0
 
 
+def test_after_sigterm_a_pooled_connection_is_answered_and_retired(tmp_path: Path) -> None:
+    body = review(POD, "apps")
+    with WebhookServer(tmp_path, options=["--drain=60"]) as server:
+        trust = ssl.create_default_context(cadata=server.service.ca.decode())
+        with httpx.Client(base_url=server.service.url, verify=trust, trust_env=False) as pool:
+            assert "connection" not in pool.post("/mutate/namespace/init", content=body).headers
+            os.kill(server.process.pid, signal.SIGTERM)
+            wait_for(
+                lambda: pool.post("/mutate/namespace/init", content=body).headers.get("connection"),
+                "answer that retires its connection",
+            )
+        # No connection is left, so that it ends long before its 60 seconds.
+        wait_for(lambda: server.events("stopped"), "end of the server", timeout=20)
+
+
 def listens(host: str, port: int | None) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) == 0
@@ -108,6 +123,13 @@ def test_it_says_its_version_and_how_it_is_used() -> None:
         "65535"
         in run("serve", "--config", "c", "--tls-cert", "c", "--tls-key", "k", "--port", "99999").stderr
     )
+
+
+@pytest.mark.parametrize("drain", ["-1", "nan", "soon", "1e9"])
+def test_a_drain_that_is_no_time_is_refused(drain: str) -> None:
+    done = run("serve", "--config", "c", "--tls-cert", "c", "--tls-key", "k", f"--drain={drain}")
+    assert done.returncode == 2
+    assert "from 0 to 600" in done.stderr
 
 
 def test_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from multus_eni import contract
 from multus_eni.webhook import server
 from multus_eni.webhook.config import parse_settings
+from multus_eni.webhook.drain import Draining
 from multus_eni.webhook.entries import ENTRIES
 from multus_eni.webhook.metrics import Metrics
 from multus_eni.webhook.server import MAX_BODY, Webhook, create_app
@@ -58,15 +59,20 @@ def log() -> io.StringIO:
 
 
 @pytest.fixture
+def draining() -> Draining:
+    return Draining()
+
+
+@pytest.fixture
 def metrics() -> Metrics:
     return Metrics()
 
 
 @pytest.fixture
-def client(tmp_path: Path, log: io.StringIO, metrics: Metrics) -> Client:
+def client(tmp_path: Path, log: io.StringIO, metrics: Metrics, draining: Draining) -> Client:
     files = Authority().issue(["localhost"], tmp_path)
     webhook = Webhook(parse_settings("agent: {image: i}"), Log(log), metrics)
-    app = create_app(webhook, Certificates(CertificateFiles(files.public, files.private)))
+    app = create_app(webhook, Certificates(CertificateFiles(files.public, files.private)), draining)
     return Client(app)
 
 
@@ -208,6 +214,17 @@ def test_an_expired_certificate_makes_it_unready_but_not_dead(
 ) -> None:
     in_two_days = time.time() + 2 * 86400
     monkeypatch.setattr(time, "time", lambda: in_two_days)
+    assert client.request("GET", "/readyz").status_code == 503
+    assert client.request("GET", "/healthz").status_code == 200
+
+
+def test_while_draining_it_answers_retires_connections_and_is_unready(
+    client: Client, draining: Draining
+) -> None:
+    assert "connection" not in client.post(PATH, content=review(POD, "apps")).headers
+    draining.active = True
+    last = client.post(PATH, content=review(POD, "apps"))
+    assert (last.status_code, last.headers["connection"]) == (200, "close")
     assert client.request("GET", "/readyz").status_code == 503
     assert client.request("GET", "/healthz").status_code == 200
 

@@ -1,0 +1,60 @@
+"""The end of a replica without a failed admission.
+
+The API server pools its connections to a replica and goes on using them after the replica has left the
+endpoints of its Service. So for some seconds after SIGTERM requests are still answered, each with
+`Connection: close`, which retires its connection on the API server's side before ours goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from dataclasses import dataclass
+from types import FrameType
+
+import uvicorn
+
+_LOOK = 0.1
+
+
+@dataclass(slots=True)
+class Draining:
+    """Whether the process is on its way out; requests read it."""
+
+    active: bool = False
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, which on SIGTERM drains for at most `seconds`, or until no connection is left."""
+
+    def __init__(self, config: uvicorn.Config, draining: Draining, seconds: float) -> None:
+        super().__init__(config)
+        self._draining = draining
+        self._seconds = seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain at the first SIGTERM; at any other signal, or the second one, shut down."""
+        if sig != signal.SIGTERM or self._draining.active or self._loop is None:
+            super().handle_exit(sig, frame)
+            return
+        self._draining.active = True
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        self._drain = asyncio.create_task(self._until_drained())
+
+    async def _until_drained(self) -> None:
+        end = asyncio.get_running_loop().time() + self._seconds
+        while (  # noqa: ASYNC110 - uvicorn tells nobody when a connection closes
+            self.server_state.connections and asyncio.get_running_loop().time() < end
+        ):
+            await asyncio.sleep(_LOOK)
+        super().handle_exit(signal.SIGTERM, None)
