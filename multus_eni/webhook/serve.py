@@ -83,6 +83,7 @@ def serve(options: Options) -> None:
     signal.signal(signal.SIGTERM, _stop)
     with listener, contextlib.suppress(_Stopped, KeyboardInterrupt):
         DrainingServer(config, draining, options.drain).run(sockets=[listener])
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     log.write("info", "stopped")
 
 
