@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from multus_eni import contract
-from multus_eni.contract import Mode
+from multus_eni.contract import AgentSettings, Mode
 from multus_eni.webhook.policy import AgentPlan
-from multus_eni.webhook.settings import Settings
+from multus_eni.webhook.settings import EnvVar, Settings
 
 NOBODY = 65534
 PROBE_GRACE = 30
@@ -34,7 +35,7 @@ def agent_container(
         "name": contract.CONTAINER_NAME,
         "image": plan.image,
         "command": [contract.COMMAND, plan.mode.value],
-        "env": _env(plan, settings),
+        "env": _env(plan.settings, settings.env),
         "securityContext": {**_restricted(), **settings.security_context},
         "terminationMessagePath": contract.TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -52,15 +53,16 @@ def agent_container(
     return container
 
 
-def _env(plan: AgentPlan, settings: Settings) -> list[dict[str, Any]]:
-    return [
-        *({"name": name, "value": value} for name, value in plan.settings.to_env().items()),
+@functools.lru_cache(maxsize=256)
+def _env(agent: AgentSettings, extra: tuple[EnvVar, ...]) -> tuple[dict[str, Any], ...]:
+    return (
+        *({"name": name, "value": value} for name, value in agent.to_env().items()),
         *(
             {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
             for name, path in contract.DOWNWARD_API.items()
         ),
-        *({"name": variable.name, "value": variable.value} for variable in settings.env),
-    ]
+        *({"name": variable.name, "value": variable.value} for variable in extra),
+    )
 
 
 def _restricted() -> dict[str, Any]:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import sys
-from typing import TextIO
+from typing import BinaryIO
+
+import msgspec
+
+_ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 
 class Log:
     """Writes JSON lines: time (RFC 3339, UTC), level, event and its own fields, never a pod's content."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: BinaryIO = sys.stderr.buffer) -> None:
         self._stream = stream
 
     def write(self, level: str, event: str, **fields: object) -> None:
         """Write one line and flush it."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        line = {"time": now.replace("+00:00", "Z"), "level": level, "event": event, **fields}
-        print(json.dumps(line, ensure_ascii=False, default=str), file=self._stream, flush=True)
+        line = {"time": f"{now[:-6]}Z", "level": level, "event": event, **fields}
+        self._stream.write(_ENCODER.encode(line) + b"\n")
+        self._stream.flush()
 
     def take_over(self, library: str) -> None:
         """Write a library's warnings and errors as lines of this log, under the event `library`."""

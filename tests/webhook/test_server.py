@@ -54,8 +54,8 @@ class Client:
 
 
 @pytest.fixture
-def log() -> io.StringIO:
-    return io.StringIO()
+def log() -> io.BytesIO:
+    return io.BytesIO()
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def client(tmp_path: Path, log: io.StringIO, metrics: Metrics, draining: Draining) -> Client:
+def client(tmp_path: Path, log: io.BytesIO, metrics: Metrics, draining: Draining) -> Client:
     files = Authority().issue(["localhost"], tmp_path)
     webhook = Webhook(parse_settings("agent: {image: i}"), Log(log), metrics)
     app = create_app(webhook, Certificates(CertificateFiles(files.public, files.private)), draining)
@@ -141,7 +141,7 @@ def test_what_is_not_a_pod_is_let_through(client: Client) -> None:
 
 
 def test_a_fault_of_ours_is_a_sentence_and_a_log_line(
-    client: Client, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    client: Client, log: io.BytesIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_arguments: object) -> None:
         raise KeyError("secret of the pod")
@@ -153,10 +153,10 @@ def test_a_fault_of_ours_is_a_sentence_and_a_log_line(
     fault = json.loads(log.getvalue().splitlines()[0])
     assert (fault["event"], fault["error"]) == ("fault", "KeyError")
     assert "broken" in fault["frames"][-1]
-    assert "secret" not in log.getvalue()
+    assert b"secret" not in log.getvalue()
 
 
-def test_each_decision_is_one_log_line_without_the_pods_content(client: Client, log: io.StringIO) -> None:
+def test_each_decision_is_one_log_line_without_the_pods_content(client: Client, log: io.BytesIO) -> None:
     pod = copy.deepcopy(POD)
     pod["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": "hunter2"}]
     client.post(PATH, content=review(pod, "apps"))
