@@ -1,0 +1,122 @@
+"""What init and sidecar share: the pod's addresses, their ENIs, and how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Protocol
+
+from multus_eni.contract import AgentSettings, Takeover
+from multus_eni.ipagent.addresses import (
+    IPAddress,
+    IPNetwork,
+    Selection,
+    Snapshot,
+    UndecidedDefaultError,
+    parse_networks,
+    select,
+)
+from multus_eni.ipagent.errors import AgentError, NoInterface, Usage
+from multus_eni.ipagent.log import Log
+from multus_eni.ipagent.plan import SETTLED
+from multus_eni.ipagent.reconcile import Cloud, Reconciler
+from multus_eni.ipagent.report import Problem, Report, problems, report
+from multus_eni.ipagent.retry import Timing
+from multus_eni.ipagent.topology import Placed, place
+
+
+class Source(Protocol):
+    """Where a pod's addresses are read."""
+
+    def snapshot(self, *, routes: bool) -> Snapshot:
+        """Read what the pod holds now; routes only where they are asked for. Raises AgentError."""
+
+
+class Agent:
+    """One pod's addresses, from the source to EC2."""
+
+    def __init__(
+        self, settings: AgentSettings, source: Source, cloud: Cloud, log: Log, timing: Timing
+    ) -> None:
+        self.settings = settings
+        self.log = log
+        self.cloud = cloud
+        self.timing = timing
+        self.selection = Selection()
+        self.reconciler = Reconciler(
+            cloud, takeover=settings.takeover is Takeover.ALWAYS, timing=timing, log=log
+        )
+        self._source = source
+        self._placed = Placed()
+        self._allowed = _allowed(settings)
+        self._warned: set[str] = set()
+
+    def look(self) -> Selection:
+        """Read which addresses the pod holds and which of them count; raises AgentError."""
+        snapshot = self._source.snapshot(routes=not self.settings.interfaces)
+        try:
+            self.selection = select(snapshot, self.settings.interfaces, self._allowed)
+        except UndecidedDefaultError:
+            raise Usage(
+                "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",
+                "Name those of Multus in the annotation multus-eni.io/interfaces.",
+            ) from None
+        return self.selection
+
+    def require_interfaces(self) -> None:
+        """Raise NoInterface if the pod lacks an interface that it was promised."""
+        if missing := ", ".join(self.selection.missing):
+            raise NoInterface(f"The pod has no interface {missing}")
+
+    def place(self, again: Collection[IPAddress] = ()) -> None:
+        """Find the ENIs of the addresses that count and want them there; raises AgentError.
+
+        `again` are addresses to be assigned anew, though they were before.
+        """
+        holdings = self.selection.holdings
+        if holdings:
+            macs = {holding.mac for holding in holdings}
+            topology = self.cloud.topology(macs)
+            placed = place(holdings, topology)
+            if placed.unplaced and self.reconciler.plan.items:
+                # The agent has run for a while: another ENI may have been attached.
+                placed = place(holdings, self.cloud.topology(macs, fresh=True))
+            self._placed = placed
+        else:
+            self._placed = Placed()
+        for placement in self._placed.placements:
+            self._warn_once(placement.warning, str(placement.holding.address), placement.eni.id)
+        self.reconciler.want(self._placed.placements, again)
+
+    def problems(self, *, settled: bool = False) -> tuple[Problem, ...]:
+        """List the addresses that are not assigned; with `settled` only those for which nothing is tried."""
+        plan = self.reconciler.plan
+        return problems(
+            replace(plan, items=plan.in_phases(SETTLED)) if settled else plan,
+            self.selection.refused,
+            self._placed.unplaced,
+            self.reconciler.described,
+            self.settings.timeout,
+        )
+
+    def report(self) -> Report:
+        """Say how far everything is now."""
+        return report(self.reconciler.plan, self.problems(), self.selection.bare)
+
+    def failed(self, error: AgentError) -> Report:
+        """Say that nothing could be done, and for which addresses."""
+        waiting = ", ".join(f"{h.address} ({h.interface})" for h in self.selection.holdings)
+        who = f"Not assigned: {waiting}: " if waiting else ""
+        return Report(error.exit_code, f"{who}{error}. {error.remedy}")
+
+    def _warn_once(self, warning: str, address: str, eni: str) -> None:
+        if warning and warning not in self._warned:
+            self._warned.add(warning)
+            self.log.warning("eni-by-subnet", message=warning, address=address, eni=eni)
+
+
+def _allowed(settings: AgentSettings) -> tuple[IPNetwork, ...]:
+    try:
+        return parse_networks(settings.allowed_cidrs)
+    except ValueError as error:
+        raise Usage(f"MULTUS_ENI_ALLOWED_CIDRS can't be read: {error}") from None

@@ -1,0 +1,1 @@
+"""The AWS side: EC2, and the instance metadata service (IMDS)."""

@@ -1,0 +1,52 @@
+"""Assign the pod's addresses once, before its containers start."""
+
+from __future__ import annotations
+
+from multus_eni.ipagent.agent import Agent
+from multus_eni.ipagent.errors import AgentError, Deadline
+from multus_eni.ipagent.report import Report
+from multus_eni.ipagent.retry import SOON, Timing, left
+from multus_eni.ipagent.signals import Stop
+
+
+def run(agent: Agent, deadline: float, timing: Timing) -> Report:
+    """Work until every address is assigned or refused, or until the deadline on the clock.
+
+    Raises Stop for a signal from outside.
+    """
+    try:
+        _begin(agent, deadline, timing)
+        while (delay := agent.reconciler.step()) is not None and timing.clock() < deadline:
+            timing.sleep(min(delay, left(deadline, timing.clock())))
+    except AgentError as error:
+        return agent.failed(error)
+    except Stop as stop:
+        if not stop.timed_out:
+            raise
+        if not agent.reconciler.plan.items:
+            return agent.failed(Deadline(f"The ENIs were not found within {agent.settings.timeout} s"))
+    return agent.report()
+
+
+def _begin(agent: Agent, deadline: float, timing: Timing) -> None:
+    """Find addresses and ENIs; what may pass by itself is tried again until the deadline."""
+    selection = agent.look()
+    agent.require_interfaces()
+    held = ", ".join(f"{holding.address} ({holding.interface})" for holding in selection.holdings)
+    what = f"The pod holds {held or 'no addresses that count'}"
+    if selection.bare:
+        what += f", none on {', '.join(selection.bare)}"
+    agent.log.info("start", message=f"{what}; {agent.settings.timeout} s to assign them")
+    tries = 0
+    while True:
+        try:
+            agent.place()
+        except AgentError as error:
+            delay = SOON.delay(tries, timing.random())
+            if not error.passing or timing.clock() + delay >= deadline:
+                raise
+            agent.log.warning("lookup-failed", message=str(error))
+            timing.sleep(delay)
+            tries += 1
+        else:
+            return

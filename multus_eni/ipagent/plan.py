@@ -1,0 +1,208 @@
+"""What to ask of EC2 next: wanted placements and what was seen so far -> calls.
+
+A plan is a value; calls' outcomes and looks at the ENIs make the next one. It knows neither where the
+addresses come from nor in which mode the agent runs. An address moves through `Phase`; only a look that shows
+it on its ENI confirms it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from multus_eni.ipagent.addresses import IPAddress, sort_key
+from multus_eni.ipagent.retry import BY_ADDRESS, Failure, Fault
+from multus_eni.ipagent.topology import EniAddresses, Placement
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Give the ENI these addresses, taking them from other ENIs only if `allow_reassignment`."""
+
+    eni_id: str
+    addresses: tuple[IPAddress, ...]
+    allow_reassignment: bool
+
+
+@dataclass(frozen=True)
+class Unassign:
+    """Take these addresses off the ENI."""
+
+    eni_id: str
+    addresses: tuple[IPAddress, ...]
+
+
+Call = Assign | Unassign
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call, or a part of one, went. `listed` are the addresses that EC2's answer names."""
+
+    call: Call
+    listed: frozenset[IPAddress] = frozenset()
+    failure: Failure | None = None
+
+
+class Phase(Enum):
+    """How far an address is."""
+
+    WANTED = auto()
+    """No call has succeeded yet."""
+    ACCEPTED = auto()
+    """EC2 says that it assigned it; IMDS or a describe confirms it."""
+    DOUBTFUL = auto()
+    """EC2 took the call, but its answer does not name the address: only a describe confirms it."""
+    DISPUTED = auto()
+    """EC2 refused it, which it may also do where the ENI has it already: a describe decides."""
+    CONFIRMED = auto()
+    REFUSED = auto()
+    """Not assigned, and no further try is made."""
+
+
+_Change = Callable[["Item"], "Item"]
+
+SETTLED = frozenset({Phase.CONFIRMED, Phase.REFUSED})
+UNCONFIRMED = frozenset({Phase.ACCEPTED, Phase.DOUBTFUL, Phase.DISPUTED})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One address on its way; `failure` is the last one, `since` the time at which its phase began."""
+
+    placement: Placement
+    phase: Phase = Phase.WANTED
+    failure: Failure | None = None
+    since: float = 0.0
+
+    @property
+    def address(self) -> IPAddress:
+        """The address in question."""
+        return self.placement.holding.address
+
+    @property
+    def eni_id(self) -> str:
+        """The ENI that is to carry it."""
+        return self.placement.eni.id
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All addresses that are wanted, in order. `retried` are the failures after which a call is repeated."""
+
+    retried: frozenset[Fault]
+    takeover: bool = True
+    items: tuple[Item, ...] = ()
+
+    def wanting(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> Plan:
+        """Want exactly these; what is known of an address stays, unless it is to be assigned again."""
+        known = {(item.address, item.eni_id): item for item in self.items if item.address not in again}
+        fresh = [known.get((p.holding.address, p.eni.id), Item(p)) for p in placements]
+        return replace(self, items=tuple(sorted(fresh, key=lambda item: sort_key(item.address))))
+
+    def in_phases(self, phases: Collection[Phase]) -> tuple[Item, ...]:
+        """Give the items in one of these phases."""
+        return tuple(item for item in self.items if item.phase in phases)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to do."""
+        return all(item.phase in SETTLED for item in self.items)
+
+    def calls(self) -> tuple[Assign, ...]:
+        """Give the calls that are due: one for each ENI and address family."""
+        batches: dict[tuple[str, int], list[IPAddress]] = {}
+        for item in self.in_phases({Phase.WANTED}):
+            batches.setdefault((item.eni_id, item.address.version), []).append(item.address)
+        return tuple(
+            Assign(eni_id, tuple(addresses), self.takeover)
+            for (eni_id, _), addresses in sorted(batches.items())
+        )
+
+    def after_call(self, outcome: Outcome, now: float) -> Plan:
+        """Take in how an Assign went."""
+
+        def change(item: Item) -> Item:
+            return replace(item, phase=self._phase_after(item, outcome), failure=outcome.failure, since=now)
+
+        return self._change(outcome.call.eni_id, outcome.call.addresses, change)
+
+    def _phase_after(self, item: Item, outcome: Outcome) -> Phase:
+        if outcome.failure is None:
+            return Phase.ACCEPTED if item.address in outcome.listed else Phase.DOUBTFUL
+        if outcome.failure.fault in BY_ADDRESS:
+            return Phase.DISPUTED
+        return self._phase_after_failure(outcome.failure)
+
+    def _phase_after_failure(self, failure: Failure | None) -> Phase:
+        return Phase.WANTED if failure is None or failure.fault in self.retried else Phase.REFUSED
+
+    def after_metadata(self, eni_id: str, shown: Collection[IPAddress], now: float) -> Plan:
+        """Take in what IMDS shows on the ENI: it confirms what EC2 accepted, and denies nothing."""
+
+        def change(item: Item) -> Item:
+            return _confirmed(item, now) if item.phase is Phase.ACCEPTED else item
+
+        return self._change(eni_id, shown, change)
+
+    def after_describe(self, held: EniAddresses, now: float) -> Plan:
+        """Take in what EC2 says that the ENI holds: what it lacks is assigned again, or refused for good."""
+
+        def change(item: Item) -> Item:
+            if item.phase not in UNCONFIRMED:
+                return item
+            if held.holds(item.address):
+                return _confirmed(item, now)
+            failure = item.failure if item.phase is Phase.DISPUTED else _lost(held.eni_id)
+            return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
+
+        return self._change(held.eni_id, None, change)
+
+    def without_describe(self, eni_id: str, failure: Failure, now: float, *, metadata: bool) -> Plan:
+        """Take in that the ENI can't be described, for a reason that no retry mends.
+
+        For disputed addresses what EC2 said first holds. The others wait for IMDS, where it can still
+        confirm them (`metadata`).
+        """
+
+        def change(item: Item) -> Item:
+            if item.phase is Phase.DISPUTED:
+                return replace(item, phase=self._phase_after_failure(item.failure), since=now)
+            if item.phase is Phase.DOUBTFUL or (item.phase is Phase.ACCEPTED and not metadata):
+                return replace(item, phase=Phase.REFUSED, failure=failure, since=now)
+            return item
+
+        return self._change(eni_id, None, change)
+
+    def _change(self, eni_id: str, addresses: Collection[IPAddress] | None, change: _Change) -> Plan:
+        return replace(
+            self,
+            items=tuple(
+                change(item)
+                if item.eni_id == eni_id and (addresses is None or item.address in addresses)
+                else item
+                for item in self.items
+            ),
+        )
+
+
+def releases(held: Iterable[tuple[str, IPAddress]]) -> tuple[Unassign, ...]:
+    """Give the calls that take addresses off their ENIs: one for each ENI and address family."""
+    batches: dict[tuple[str, int], set[IPAddress]] = {}
+    for eni_id, address in held:
+        batches.setdefault((eni_id, address.version), set()).add(address)
+    return tuple(
+        Unassign(eni_id, tuple(sorted(addresses, key=sort_key)))
+        for (eni_id, _), addresses in sorted(batches.items())
+    )
+
+
+def _lost(eni_id: str) -> Failure:
+    return Failure(
+        Fault.TRANSIENT, f"EC2 accepted the address, but DescribeNetworkInterfaces lacks it on {eni_id}"
+    )
+
+
+def _confirmed(item: Item, now: float) -> Item:
+    return replace(item, phase=Phase.CONFIRMED, failure=None, since=now)

@@ -1,0 +1,106 @@
+"""One run of the agent as a process: environment in; work, last words, exit code out."""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePath
+
+from multus_eni import contract
+from multus_eni.contract import AgentSettings, Backend, ContractError, ExitCode, Mode
+from multus_eni.ipagent.agent import Agent
+from multus_eni.ipagent.cloud.direct import Direct
+from multus_eni.ipagent.errors import AgentError, Usage
+from multus_eni.ipagent.log import Log
+from multus_eni.ipagent.modes import init
+from multus_eni.ipagent.report import Report
+from multus_eni.ipagent.retry import Timing, left
+from multus_eni.ipagent.signals import Signals, Stop
+from multus_eni.ipagent.sources.netlink import Netlink
+from multus_eni.ipagent.termination import write_message
+
+TIMING = Timing(time.monotonic, time.sleep, random.random)
+
+
+@dataclass(frozen=True)
+class Process:
+    """What a process is given: the mode, its environment, its monotonic start, and two files to write."""
+
+    mode: Mode
+    env: Mapping[str, str]
+    begun: float
+    started_file: str
+    termination_log: str
+
+
+def work(process: Process) -> int:
+    """Run the mode to its end; returns the exit code."""
+    env = process.env
+    who = (env.get(contract.ENV_POD_NAMESPACE, ""), env.get(contract.ENV_POD_NAME, ""))
+    log = Log(*who)
+    try:
+        settings = AgentSettings.from_env(env)
+        log = Log(*who, settings.log_level, settings.log_format)
+        report = _run(process, settings, log)
+    except ContractError as error:
+        report = _ended(Usage(str(error)))
+    except AgentError as error:
+        report = _ended(error)
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
+        log.debug("traceback", message="".join(traceback.format_exception(error)))
+        report = _ended(AgentError(f"{type(error).__name__} {_place(error)}: {error}"))
+    write_message(process.termination_log, report.message)
+    if report.exit_code == ExitCode.OK:
+        log.info("done", message=report.message, address=report.address, eni=report.eni)
+    else:
+        log.error("failed", message=report.message, address=report.address, eni=report.eni)
+    return report.exit_code
+
+
+def _run(process: Process, settings: AgentSettings, log: Log) -> Report:
+    if settings.backend is not Backend.DIRECT:
+        text = f"{contract.ENV_BACKEND}={settings.backend}: this release knows {Backend.DIRECT} only"
+        raise Usage(text)
+    deadline = process.begun + settings.timeout
+    direct = Direct(process.env, settings.credentials, log, TIMING)
+    with Signals() as signals, Netlink() as netlink, closing(direct) as cloud:
+        # Loops look at the clock; the alarm is for what blocks, such as a name server that is silent.
+        signals.alarm(max(left(deadline, TIMING.clock()), 0.001))
+        agent = Agent(settings, netlink, cloud, log, TIMING)
+        first = partial(init.run, agent, deadline, TIMING)
+        try:
+            if process.mode is Mode.INIT:
+                return first()
+            # What init does not need, init does not import.
+            from multus_eni.ipagent.modes import sidecar  # noqa: PLC0415
+
+            return sidecar.run(agent, netlink, signals, first, partial(_tell_started, process.started_file))
+        except Stop as stop:
+            if stop.timed_out:
+                return agent.report()
+            return Report(128 + stop.number, f"Ended by {stop} before the end. {agent.report().message}")
+
+
+def _tell_started(path: str) -> None:
+    try:
+        with open(path, "wb"):  # noqa: PTH123 - as short, and the probe asks by the same text
+            pass
+    except OSError as error:
+        raise Usage(
+            f"The sidecar can't say that it has started: {path} can't be written: {error.strerror}",
+            f"Mount an emptyDir on {contract.RUN_DIRECTORY}, as the webhook does.",
+        ) from None
+
+
+def _ended(error: AgentError) -> Report:
+    return Report(error.exit_code, f"{error}. {error.remedy}")
+
+
+def _place(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"at {PurePath(frame.filename).name}:{frame.lineno}"

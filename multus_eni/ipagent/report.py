@@ -1,0 +1,139 @@
+"""What became of every address, as one sentence and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from multus_eni.contract import ExitCode
+from multus_eni.ipagent.addresses import Holding, IPAddress, Refusal
+from multus_eni.ipagent.errors import (
+    AddressRefused,
+    AgentError,
+    Deadline,
+    Ec2Unreachable,
+    EniFull,
+    HeldElsewhere,
+    NoCredentials,
+    NoEni,
+    NoPermission,
+    error_of,
+)
+from multus_eni.ipagent.plan import SETTLED, Item, Phase, Plan
+from multus_eni.ipagent.retry import Failure, Fault
+from multus_eni.ipagent.topology import EniAddresses, Unplaced
+
+MAX_LISTED = 60
+"""Addresses of a full ENI that a message names; the largest instance types have 50 on one."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How it went; `address` and `eni` name those that are assigned."""
+
+    exit_code: int
+    message: str
+    address: str = ""
+    eni: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An address that is not assigned. `eni_id` is empty where no ENI was found."""
+
+    holding: Holding
+    eni_id: str
+    text: str
+    error: AgentError
+
+
+# With several problems the exit code is that of the first kind here: the one that stands before the others.
+_ORDER = (
+    NoCredentials,
+    NoPermission,
+    Ec2Unreachable,
+    NoEni,
+    EniFull,
+    HeldElsewhere,
+    AddressRefused,
+    Deadline,
+)
+
+
+def problems(
+    plan: Plan,
+    refused: Iterable[Refusal],
+    unplaced: Iterable[Unplaced],
+    described: dict[str, EniAddresses],
+    timeout: int,
+) -> tuple[Problem, ...]:
+    """List every address that is not confirmed; `timeout` in seconds is how long was waited."""
+    return (
+        *(Problem(r.holding, "", r.reason, AddressRefused(r.reason)) for r in refused),
+        *(Problem(u.holding, "", u.reason, NoEni(u.reason)) for u in unplaced),
+        *(_problem(item, described, timeout) for item in plan.items if item.phase is not Phase.CONFIRMED),
+    )
+
+
+def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> Report:
+    """Say in one sentence what is assigned, what not, and what to do; exit code 0 only without problems."""
+    confirmed = plan.in_phases({Phase.CONFIRMED})
+    by_eni: dict[str, list[IPAddress]] = {}
+    for item in confirmed:
+        by_eni.setdefault(item.eni_id, []).append(item.address)
+    parts = _not_assigned(found)
+    code = ExitCode.OK if not parts else _worst(found).exit_code
+    if by_eni:
+        done = "; ".join(f"{_join(addresses)} on {eni}" for eni, addresses in by_eni.items())
+        parts.append(f"{'Assigned' if not parts else 'Assigned all the same'}: {done}.")
+    elif not parts:
+        where = f" on {_join(bare)}" if bare else ""
+        parts.append(f"Nothing to assign: the pod has no addresses that count{where}.")
+    return Report(code, " ".join(parts), _join(item.address for item in confirmed), _join(by_eni))
+
+
+def _worst(found: tuple[Problem, ...]) -> AgentError:
+    return min((problem.error for problem in found), key=lambda error: _ORDER.index(type(error)))
+
+
+def _not_assigned(found: tuple[Problem, ...]) -> list[str]:
+    groups: dict[tuple[str, str], list[Problem]] = {}
+    for problem in found:
+        groups.setdefault((problem.eni_id, problem.text), []).append(problem)
+    sentences = []
+    for (eni_id, text), members in groups.items():
+        who = _join(f"{member.holding.address} ({member.holding.interface})" for member in members)
+        sentences.append(f"Not assigned: {who}{f' on {eni_id}' if eni_id else ''}: {text}.")
+    remedies = dict.fromkeys(
+        problem.error.remedy for problem in sorted(found, key=lambda p: _ORDER.index(type(p.error)))
+    )
+    return [*sentences, *remedies]
+
+
+def _problem(item: Item, described: dict[str, EniAddresses], timeout: int) -> Problem:
+    holding = item.placement.holding
+    failure = item.failure
+    if failure is None:
+        waiting = (
+            "EC2 has not been asked yet"
+            if item.phase is Phase.WANTED
+            else "EC2 accepted it, but neither IMDS nor DescribeNetworkInterfaces shows it"
+        )
+        text = f"{waiting} after {timeout} s"
+        return Problem(holding, item.eni_id, text, Deadline(text))
+    text = _explained(failure, described.get(item.eni_id))
+    if item.phase not in SETTLED:
+        text = f"not within {timeout} s: {text}"
+    return Problem(holding, item.eni_id, text, error_of(failure))
+
+
+def _explained(failure: Failure, held: EniAddresses | None) -> str:
+    if failure.fault is not Fault.ENI_FULL or held is None:
+        return failure.text
+    listed = _join(held.secondaries[:MAX_LISTED])
+    more = len(held.secondaries) - MAX_LISTED
+    return f"{failure.text}; its secondary addresses are {listed}{f' and {more} more' if more > 0 else ''}"
+
+
+def _join(parts: Iterable[object]) -> str:
+    return ", ".join(map(str, parts))

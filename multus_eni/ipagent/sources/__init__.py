@@ -1,0 +1,1 @@
+"""Where the addresses that a pod holds are read."""

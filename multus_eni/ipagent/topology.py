@@ -1,0 +1,152 @@
+"""Which ENI carries an address.
+
+ipvlan shares the MAC of its parent and host-device moves the ENI itself, so the MAC of the pod's interface
+names the ENI, also where two ENIs share a subnet. Where the MAC is foreign (macvlan, bridge), the ENI is the
+one whose subnet contains the address. Device number 0 belongs to the VPC CNI, which would adopt an address of
+ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is always refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from multus_eni.ipagent.addresses import Holding, IPAddress, IPNetwork
+
+
+@dataclass(frozen=True)
+class Eni:
+    """A network interface of the node. `subnet_cidrs` is empty where they are not known."""
+
+    id: str
+    mac: str
+    device_number: int
+    subnet_id: str
+    subnet_cidrs: tuple[IPNetwork, ...] = ()
+
+    def contains(self, address: IPAddress) -> bool:
+        """Whether its subnet contains the address."""
+        return any(address in cidr for cidr in self.subnet_cidrs)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The node's ENIs, or as many of them as were asked for."""
+
+    enis: tuple[Eni, ...]
+
+
+@dataclass(frozen=True)
+class EniAddresses:
+    """What EC2 says that an ENI holds."""
+
+    eni_id: str
+    primary: IPAddress | None
+    secondaries: tuple[IPAddress, ...]
+
+    def holds(self, address: IPAddress) -> bool:
+        """Whether the address is on the ENI, in whatever role."""
+        return address == self.primary or address in self.secondaries
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The ENI for a holding; `warning` is a sentence for the user, or empty."""
+
+    holding: Holding
+    eni: Eni
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Unplaced:
+    """A holding without ENI, and why."""
+
+    holding: Holding
+    reason: str
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Holdings with their ENIs, and those without."""
+
+    placements: tuple[Placement, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
+
+
+def place(holdings: Iterable[Holding], topology: Topology) -> Placed:
+    """Find the ENI of each holding; an address that would have to be on two ENIs is on none."""
+    # In whatever order they were read: the same choice, and the same sentences.
+    enis_in_order = sorted(topology.enis, key=lambda eni: (eni.device_number, eni.id))
+    found = [_place(holding, enis_in_order) for holding in holdings]
+    enis: dict[IPAddress, set[str]] = {}
+    for one in found:
+        if isinstance(one, Placement):
+            enis.setdefault(one.holding.address, set()).add(one.eni.id)
+    placements: dict[IPAddress, Placement] = {}
+    unplaced = []
+    for one in found:
+        if isinstance(one, Unplaced):
+            unplaced.append(one)
+        elif len(rivals := enis[one.holding.address]) > 1:
+            both = " and ".join(sorted(rivals))
+            unplaced.append(
+                Unplaced(one.holding, f"the pod holds it on interfaces of {both}, one can have it")
+            )
+        else:
+            placements.setdefault(one.holding.address, one)
+    return Placed(tuple(placements.values()), tuple(unplaced))
+
+
+def _place(holding: Holding, node: Sequence[Eni]) -> Placement | Unplaced:
+    for eni in node:
+        if holding.mac and eni.mac == holding.mac:
+            return _by_mac(holding, eni)
+    return _by_subnet(holding, node)
+
+
+def _by_mac(holding: Holding, eni: Eni) -> Placement | Unplaced:
+    if eni.device_number == 0:
+        return Unplaced(
+            holding,
+            f"its interface has the MAC of {eni.id}, which is device number 0 and belongs to the VPC CNI: "
+            "let the network's master be another ENI",
+        )
+    if eni.subnet_cidrs and not eni.contains(holding.address):
+        return Unplaced(
+            holding,
+            f"its interface has the MAC of {eni.id}, but it lies outside that ENI's subnet {_cidrs(eni)}",
+        )
+    return Placement(holding, eni)
+
+
+def _by_subnet(holding: Holding, node: Sequence[Eni]) -> Placement | Unplaced:
+    containing = [eni for eni in node if eni.contains(holding.address)]
+    candidates = [eni for eni in containing if eni.device_number != 0]
+    if not candidates:
+        return Unplaced(holding, _why_none(containing, node))
+    warning = (
+        f"{holding.interface} has the MAC {holding.mac or 'of no Ethernet device'}, which no ENI of this "
+        "node has: the VPC delivers to an ENI's own MAC only, so macvlan is not reachable beyond the node"
+    )
+    if len(candidates) > 1:
+        names = ", ".join(f"{eni.id} (device {eni.device_number})" for eni in candidates)
+        warning += f"; {names} are all in the subnet of {holding.address}: {candidates[0].id} is taken"
+    return Placement(holding, candidates[0], warning)
+
+
+def _why_none(containing: Sequence[Eni], node: Sequence[Eni]) -> str:
+    for eni in containing:
+        return (
+            f"it lies in the subnet {_cidrs(eni)} of {eni.id}, which is device number 0 and belongs to the "
+            "VPC CNI: attach an ENI of that subnet for the network, or choose another range"
+        )
+    usable = [f"{eni.id} {_cidrs(eni)}" for eni in node if eni.device_number != 0]
+    seen = (
+        f"beside device number 0 there are {', '.join(usable)}" if usable else "it has device number 0 alone"
+    )
+    return f"no ENI of this node is in a subnet that contains it: {seen}"
+
+
+def _cidrs(eni: Eni) -> str:
+    return ", ".join(map(str, eni.subnet_cidrs)) or "of unknown range"

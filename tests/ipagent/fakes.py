@@ -1,0 +1,203 @@
+"""A cloud, a clock and a source in memory, for the parts between the adapters.
+
+`tests.doubles` is what EC2 is; this is what may befall a caller on the way: each call may be struck by a
+failure before its effect, or lose its answer after it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, ip_address
+from typing import Any
+
+from multus_eni.contract import AgentSettings, LogFormat, LogLevel
+from multus_eni.ipagent.addresses import Holding, IPAddress, Link, LinkAddress, Snapshot
+from multus_eni.ipagent.agent import Agent
+from multus_eni.ipagent.errors import AgentError, Ec2Error
+from multus_eni.ipagent.log import Log
+from multus_eni.ipagent.plan import Assign, Call, Unassign
+from multus_eni.ipagent.retry import Failure, Fault, Timing
+from multus_eni.ipagent.topology import Eni, EniAddresses, Placement, Topology
+
+ETH0 = Link(2, "eth0", "0a:00:00:00:00:02")
+NET1 = Link(3, "net1", "02:aa:00:00:00:01")
+NET2 = Link(4, "net2", "02:aa:00:00:00:02")
+
+ENI_0 = Eni("eni-0", "02:aa:00:00:00:00", 0, "subnet-0", (IPv4Network("10.10.0.0/24"),))
+ENI_1 = Eni("eni-1", NET1.mac, 1, "subnet-1", (IPv4Network("10.10.1.0/24"),))
+ENI_2 = Eni("eni-2", NET2.mac, 2, "subnet-2", (IPv4Network("10.10.2.0/24"),))
+
+
+def ip(text: str) -> IPAddress:
+    return ip_address(text)
+
+
+def placement(address: str, eni: Eni = ENI_1, interface: str = "net1") -> Placement:
+    return Placement(Holding(interface, eni.mac, ip(address)), eni)
+
+
+class Time:
+    """A clock that only sleeping moves; chance is always the middle."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.on_sleep: Callable[[], None] = lambda: None
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.now += seconds
+        self.on_sleep()
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(self.clock, self.sleep, lambda: 0.5)
+
+
+@dataclass
+class Strike:
+    """Befalls the next call of a kind: `fault` is raised, after the effect if `lost`."""
+
+    kind: str
+    fault: Fault
+    lost: bool = False
+
+
+@dataclass
+class FakeCloud:
+    """ENIs with addresses. `struck` are failures to come, in order; `calls` what was asked."""
+
+    time: Time
+    primaries: dict[str, IPAddress] = field(
+        default_factory=lambda: {
+            "eni-1": ip("10.10.1.10"),
+            "eni-2": ip("10.10.2.10"),
+            "eni-9": ip("10.10.1.9"),
+        }
+    )
+    secondaries: dict[str, set[IPAddress]] = field(
+        default_factory=lambda: {"eni-1": set(), "eni-2": set(), "eni-9": set()}
+    )
+    room: int = 5
+    imds: bool = True
+    imds_delay: float = 0.0
+    unlisted: bool = False
+    struck: list[Strike] = field(default_factory=list)
+    calls: list[tuple[str, str, tuple[IPAddress, ...]]] = field(default_factory=list)
+    lookups: list[bool] = field(default_factory=list)
+    lookup_error: AgentError | None = None
+    enis: tuple[Eni, ...] = (ENI_0, ENI_1, ENI_2)
+    _changed: list[tuple[float, str, frozenset[IPAddress]]] = field(default_factory=list)
+
+    def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
+        assert macs
+        self.lookups.append(fresh)
+        if self.lookup_error is not None:
+            raise self.lookup_error
+        return Topology(self.enis)
+
+    def metadata(self, eni: Eni) -> frozenset[IPAddress] | None:
+        if not self.imds:
+            return None
+        for until, changed, before in self._changed:
+            if changed == eni.id and self.time.now < until:
+                return before | {self.primaries[eni.id]}
+        return frozenset(self.secondaries[eni.id] | {self.primaries[eni.id]})
+
+    def describe(self, eni_id: str) -> EniAddresses:
+        self.calls.append(("describe", eni_id, ()))
+        with self._struck("describe"):
+            return EniAddresses(
+                eni_id, self.primaries[eni_id], tuple(sorted(self.secondaries[eni_id], key=int))
+            )
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        self._record("assign", call)
+        with self._struck("assign"):
+            self._check(call)
+            self._remember()
+            for held in self.secondaries.values():
+                held.difference_update(call.addresses)
+            self.secondaries[call.eni_id].update(call.addresses)
+            return frozenset() if self.unlisted else frozenset(call.addresses)
+
+    def unassign(self, call: Unassign) -> None:
+        self._record("unassign", call)
+        with self._struck("unassign"):
+            if not self.secondaries[call.eni_id].issuperset(call.addresses):
+                raise Ec2Error(Failure(Fault.NOT_HELD, "not assigned to interface"))
+            self._remember()
+            self.secondaries[call.eni_id].difference_update(call.addresses)
+
+    def _check(self, call: Assign) -> None:
+        wanted = set(call.addresses)
+        if wanted & set(self.primaries.values()):
+            raise Ec2Error(Failure(Fault.REFUSED, "an address is the primary of an interface"))
+        others = {a for eni, held in self.secondaries.items() if eni != call.eni_id for a in held}
+        if wanted & others and not call.allow_reassignment:
+            raise Ec2Error(Failure(Fault.HELD_ELSEWHERE, f"{wanted & others} move is not allowed"))
+        if len(self.secondaries[call.eni_id] | wanted) > self.room:
+            raise Ec2Error(Failure(Fault.ENI_FULL, "Number of private addresses will exceed limit"))
+
+    def _record(self, kind: str, call: Call) -> None:
+        assert call.addresses
+        self.calls.append((kind, call.eni_id, call.addresses))
+
+    def _remember(self) -> None:
+        until = self.time.now + self.imds_delay
+        self._changed += [(until, eni, frozenset(held)) for eni, held in self.secondaries.items()]
+
+    @contextmanager
+    def _struck(self, kind: str) -> Iterator[None]:
+        strike = next((strike for strike in self.struck if strike.kind == kind), None)
+        if strike is not None:
+            self.struck.remove(strike)
+            if not strike.lost:
+                raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))
+        yield
+        if strike is not None:
+            raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))
+
+    def asked(self, kind: str) -> list[tuple[str, list[str]]]:
+        """Give the calls of a kind: the ENI, and the addresses in order."""
+        return [(eni, [str(a) for a in addresses]) for what, eni, addresses in self.calls if what == kind]
+
+
+class FakeSource:
+    """A pod's interfaces and addresses, as (interface, address)."""
+
+    def __init__(self, *held: tuple[Link, str], links: tuple[Link, ...] = (ETH0, NET1, NET2)) -> None:
+        self.held = list(held)
+        self.links = links
+
+    def snapshot(self, *, routes: bool) -> Snapshot:
+        assert routes in (True, False)
+        return Snapshot(self.links, tuple(LinkAddress(link.index, ip(a)) for link, a in self.held))
+
+
+class Lines:
+    """A log whose lines can be looked at."""
+
+    def __init__(self, level: LogLevel = LogLevel.DEBUG) -> None:
+        self._stream = io.StringIO()
+        self.log = Log("apps", "pod-1", level, LogFormat.JSON, stream=self._stream)
+
+    def all(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
+
+    def events(self, level: str = "") -> list[str]:
+        return [line["event"] for line in self.all() if level in ("", line["level"])]
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.all() if line["event"] == event]
+
+
+def agent(source: FakeSource, cloud: FakeCloud, lines: Lines, **settings: Any) -> Agent:
+    given = AgentSettings(**{"interfaces": ("net1", "net2"), **settings})
+    return Agent(given, source, cloud, lines.log, cloud.time.timing)

@@ -1,0 +1,156 @@
+"""A node with the doubles on it, pods beside it, and the real `ipagent` as a container of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from multus_eni import contract
+from multus_eni.contract import AgentSettings
+from multus_eni.ipagent.cli import ENV_STARTED_FILE
+from tests.ipagent.worlds import KEY, SECRET
+from tests.netns import IMDS, Node, Pod
+
+BIN = Path(sys.executable).parent
+EC2_PORT = 8080
+SECONDS = 20.0
+"""How long a condition is waited for."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An agent that has ended: its exit code, its log and the message in the pod's status."""
+
+    code: int
+    lines: list[dict[str, Any]]
+    message: str
+
+    def events(self, level: str = "") -> list[str]:
+        return [line["event"] for line in self.lines if level in ("", line["level"])]
+
+
+class Stage:
+    """The doubles on a node. Pods made here have `eth0`; their Multus interfaces are added by tests."""
+
+    def __init__(self, node: Node, world: Mapping[str, Any], directory: Path) -> None:
+        self.node = node
+        self.directory = directory
+        self.ec2 = f"http://{node.address}:{EC2_PORT}"
+        file = directory / "world.yaml"
+        file.write_text(yaml.safe_dump(dict(world)))
+        where = ["--ec2", f"{node.address}:{EC2_PORT}", "--imds", f"{IMDS}:80"]
+        self.doubles = node.popen(
+            [sys.executable, "-m", "tests.doubles", "--world", file, "--log-level", "error", *where]
+        )
+        assert self.doubles.stdout is not None
+        assert self.doubles.stdout.readline(), "the doubles did not start"
+
+    def env(self, settings: AgentSettings | None = None, **changes: str | None) -> dict[str, str]:
+        """Give what a container is given: settings, EC2's endpoint, keys; None takes one away."""
+        given = {
+            "PATH": f"{BIN}:/usr/bin:/bin",
+            "AWS_ENDPOINT_URL_EC2": self.ec2,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            contract.ENV_POD_NAME: "pod-1",
+            contract.ENV_POD_NAMESPACE: "apps",
+            **(settings or AgentSettings(interfaces=("net1",))).to_env(),
+            ENV_STARTED_FILE: str(self.directory / "started"),
+        }
+        return {name: value for name, value in (given | changes).items() if value is not None}
+
+    def init(self, pod: Pod, settings: AgentSettings | None = None, **env: str | None) -> Ended:
+        """Run `ipagent init` to its end, on a read-only root as the webhook asks for it."""
+        done = pod.run(["ipagent", "init"], env=self.env(settings, **env), read_only=True)
+        assert done.stdout == ""
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        ended = Ended(done.returncode, lines, done.termination_message)
+        assert lines[-1]["message"] == ended.message
+        return ended
+
+    def sidecar(self, pod: Pod, settings: AgentSettings | None = None, **env: str | None) -> Sidecar:
+        """Start `ipagent sidecar`."""
+        log = self.directory / "termination-log"
+        log.write_text("")
+        log.chmod(0o666)
+        given = self.env(settings, **env)
+        process = pod.popen(["ipagent", "sidecar"], env=given, termination_log=log)
+        return Sidecar(self, pod, process, given, log)
+
+    def state(self) -> dict[str, Any]:
+        """Give the double's world."""
+        found: dict[str, Any] = json.loads(self.node.http("GET", f"{self.ec2}/_double/state").body)
+        return found
+
+    def secondaries(self, eni: str) -> list[str]:
+        """Give an ENI's secondary addresses."""
+        (found,) = (interface for interface in self.state()["interfaces"] if interface["id"] == eni)
+        held: list[str] = found["secondaries"]
+        return held
+
+    def calls(self, action: str) -> list[dict[str, Any]]:
+        """Give the calls of an action so far, or of IMDS where it begins with a method."""
+        journal = json.loads(self.node.http("GET", f"{self.ec2}/_double/journal").body)
+        return [call for call in journal if call["action"].startswith(action)]
+
+    def put_faults(self, *faults: dict[str, Any]) -> None:
+        """Replace the faults in force."""
+        body = json.dumps({"faults": faults}).encode()
+        assert self.node.http("PUT", f"{self.ec2}/_double/faults", body).status == 200
+
+
+class Sidecar:
+    """A sidecar that runs."""
+
+    def __init__(
+        self, stage: Stage, pod: Pod, process: subprocess.Popen[bytes], env: dict[str, str], log: Path
+    ) -> None:
+        self.process = process
+        self._stage = stage
+        self._pod = pod
+        self._env = env
+        self._log = log
+
+    def started(self) -> bool:
+        """Whether the kubelet's startup probe would be content."""
+        return self._pod.run(["ipagent", "started"], env=self._env).returncode == 0
+
+    def wait_until_started(self) -> None:
+        """Wait for it, while the process lives."""
+        wait_for(lambda: self.process.poll() is not None or self.started(), "the sidecar to start")
+        assert self.process.poll() is None, self.end()
+
+    def wait_for_addresses(self, eni: str, *addresses: str) -> None:
+        """Wait until the ENI has exactly these secondary addresses."""
+        wait_for(lambda: sorted(self._stage.secondaries(eni)) == sorted(addresses), f"{addresses} on {eni}")
+
+    def end(self) -> Ended:
+        """Send SIGTERM and wait for the end."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.wait()
+
+    def wait(self) -> Ended:
+        """Wait for the end."""
+        _, stderr = self.process.communicate(timeout=SECONDS)
+        lines = [json.loads(line) for line in stderr.splitlines()]
+        return Ended(self.process.returncode, lines, self._log.read_text())
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until the condition holds; fails after `SECONDS`."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {SECONDS} s for {what}"
+        time.sleep(0.02)

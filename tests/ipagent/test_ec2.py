@@ -1,0 +1,274 @@
+"""The EC2 client: botocore against the strict double, errors in our terms."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
+
+from multus_eni.contract import Credentials
+from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.cloud import ec2
+from multus_eni.ipagent.cloud.ec2 import Ec2Client
+from multus_eni.ipagent.errors import Ec2Error
+from multus_eni.ipagent.plan import Assign, Unassign
+from multus_eni.ipagent.retry import Failure, Fault
+from multus_eni.ipagent.topology import Eni, EniAddresses
+from tests.doubles import Doubles
+from tests.doubles import Fault as Injected
+from tests.ipagent import worlds
+from tests.ipagent.fakes import ip
+from tests.ipagent.worlds import (
+    ENI_1,
+    ENI_2,
+    MAC_1,
+    NEIGHBOUR,
+    NEIGHBOUR_PRIMARY,
+    NEIGHBOUR_SECONDARY,
+    REGION,
+)
+
+A, B = ip("10.10.1.80"), ip("10.10.1.81")
+
+
+@pytest.fixture
+def doubles() -> Iterator[Doubles]:
+    with Doubles(worlds.world(role="node")) as served:
+        yield served
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, doubles: Doubles) -> pytest.MonkeyPatch:
+    """Point botocore at the double with the credentials of the environment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", doubles.ec2_url)
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", doubles.imds_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", worlds.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", worlds.SECRET)
+    return monkeypatch
+
+
+@pytest.fixture
+def client(settings: pytest.MonkeyPatch) -> Iterator[Ec2Client]:  # noqa: ARG001 - the environment it needs
+    with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+        yield made
+
+
+def assign(*addresses: IPAddress, eni: str = ENI_1, takeover: bool = True) -> Assign:
+    return Assign(eni, addresses, allow_reassignment=takeover)
+
+
+def failure_of(client: Ec2Client, call: Assign | Unassign) -> Failure:
+    do: Callable[[], object] = (
+        partial(client.assign, call) if isinstance(call, Assign) else partial(client.unassign, call)
+    )
+    with pytest.raises(Ec2Error) as caught:
+        do()
+    return caught.value.failure
+
+
+def test_assigned_addresses_are_on_the_eni_and_listed(client: Ec2Client, doubles: Doubles) -> None:
+    assert client.assign(assign(A, B)) == {A, B}
+    assert doubles.secondaries(ENI_1) == ("10.10.1.80", "10.10.1.81")
+    (call,) = doubles.journal("AssignPrivateIpAddresses")
+    assert call.params["AllowReassignment"] == "true"
+
+
+def test_an_address_is_taken_from_another_eni_only_if_allowed(client: Ec2Client, doubles: Doubles) -> None:
+    held = ip(NEIGHBOUR_SECONDARY)
+    failure = failure_of(client, assign(held, takeover=False))
+    assert failure.fault is Fault.HELD_ELSEWHERE
+    assert NEIGHBOUR_SECONDARY in failure.text
+    assert doubles.holder_of(NEIGHBOUR_SECONDARY) == NEIGHBOUR
+    client.assign(assign(held))
+    assert doubles.holder_of(NEIGHBOUR_SECONDARY) == ENI_1
+
+
+@pytest.mark.parametrize(
+    ("call", "fault", "says"),
+    [
+        (assign(ip(NEIGHBOUR_PRIMARY)), Fault.REFUSED, "primary"),
+        (assign(ip("10.10.2.80")), Fault.REFUSED, "does not fall within the subnet's address range"),
+        (assign(ip("10.10.1.1")), Fault.REFUSED, "reserved range"),
+        (assign(*(ip(f"10.10.1.{n}") for n in range(100, 106))), Fault.ENI_FULL, "will exceed limit"),
+        (assign(A, eni="eni-0123456789abcdef0"), Fault.NO_ENI, "eni-0123456789abcdef0"),
+        (assign(A, eni="banana"), Fault.NO_ENI, "banana"),
+        (Unassign(ENI_1, (A,)), Fault.NOT_HELD, "not assigned"),
+        (Unassign(ENI_1, (ip("10.10.1.10"),)), Fault.REFUSED, "primary"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Fault) else "",
+)
+def test_refusals_have_their_kind_and_ec2s_words(
+    client: Ec2Client, call: Assign | Unassign, fault: Fault, says: str
+) -> None:
+    failure = failure_of(client, call)
+    assert failure.fault is fault
+    assert says in failure.text
+    assert "PrivateIpAddresses on " in failure.text
+
+
+def test_unassigned_addresses_are_off_the_eni(client: Ec2Client, doubles: Doubles) -> None:
+    client.assign(assign(A, B))
+    client.unassign(Unassign(ENI_1, (A,)))
+    assert doubles.secondaries(ENI_1) == ("10.10.1.81",)
+
+
+def test_a_describe_tells_the_primary_from_the_others(client: Ec2Client) -> None:
+    client.assign(assign(A, B))
+    assert client.describe(ENI_1) == EniAddresses(ENI_1, ip("10.10.1.10"), (A, B))
+
+
+def test_an_eni_that_is_gone_can_not_be_described(client: Ec2Client) -> None:
+    with pytest.raises(Ec2Error) as caught:
+        client.describe("eni-0123456789abcdef0")
+    assert caught.value.failure.fault is Fault.NO_ENI
+
+
+def test_enis_are_found_by_their_macs(client: Ec2Client) -> None:
+    (eni,) = client.enis([MAC_1, "5e:00:00:00:00:01"])
+    assert eni == Eni(ENI_1, MAC_1, 1, worlds.SUBNETS[worlds.POD_CIDR])
+
+
+@pytest.mark.parametrize(
+    ("injected", "fault"),
+    [
+        (Injected(error="RequestLimitExceeded"), Fault.THROTTLED),
+        (Injected(error="InternalError"), Fault.TRANSIENT),
+        (Injected(error="Unavailable", status=503), Fault.TRANSIENT),
+        (Injected(error="InvalidParameterValue", message="never heard of"), Fault.REFUSED),
+        (Injected(error="BrandNewError"), Fault.UNKNOWN),
+    ],
+    ids=lambda value: value.name if isinstance(value, Fault) else "",
+)
+def test_one_call_is_one_attempt_whatever_goes_wrong(
+    client: Ec2Client, doubles: Doubles, injected: Injected, fault: Fault
+) -> None:
+    doubles.put_faults(injected)
+    assert failure_of(client, assign(A)).fault is fault
+    assert len(doubles.journal("AssignPrivateIpAddresses")) == 1
+
+
+def test_a_silent_ec2_is_unreachable(
+    settings: pytest.MonkeyPatch, client: Ec2Client, doubles: Doubles
+) -> None:
+    settings.setattr(ec2, "READ_SECONDS", 0.05)
+    with closing(Ec2Client(REGION, Credentials.CHAIN)) as hasty:
+        doubles.put_faults(Injected(delay_ms=500, times=1))
+        assert failure_of(hasty, assign(A)).fault is Fault.UNREACHABLE
+    # The answer was lost, the effect was not: asking again is success.
+    assert client.assign(assign(A)) == {A}
+
+
+def test_a_closed_port_is_unreachable_and_named(settings: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    settings.setenv("AWS_ENDPOINT_URL_EC2", url)
+    with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+        failure = failure_of(made, assign(A))
+    assert failure.fault is Fault.UNREACHABLE
+    assert url in failure.text
+
+
+class TestIdentity:
+    def test_a_refusal_for_lack_of_rights_names_identity_and_region_and_no_secret(
+        self, settings: pytest.MonkeyPatch
+    ) -> None:
+        settings.setenv("AWS_ACCESS_KEY_ID", worlds.READER)
+        with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+            failure = failure_of(made, assign(A))
+        assert failure.fault is Fault.NO_PERMISSION
+        assert f"(credentials used: env; region: {REGION})" in failure.text
+        assert "not authorized to perform: ec2:AssignPrivateIpAddresses" in failure.text
+        assert "Encoded" not in failure.text
+        assert worlds.SECRET not in failure.text
+
+    def test_unknown_keys_are_no_credentials(self, settings: pytest.MonkeyPatch) -> None:
+        settings.setenv("AWS_ACCESS_KEY_ID", "AKIAUNKNOWNEXAMPLE00")
+        with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+            assert failure_of(made, assign(A)).fault is Fault.NO_CREDENTIALS
+
+    def test_the_nodes_role_wins_over_the_environment_if_it_is_asked_for(
+        self, settings: pytest.MonkeyPatch, doubles: Doubles
+    ) -> None:
+        settings.setenv("AWS_ACCESS_KEY_ID", worlds.READER)
+        with closing(Ec2Client(REGION, Credentials.NODE)) as made:
+            assert made.identity == "iam-role"
+            assert made.assign(assign(A)) == {A}
+        assert ":assumed-role/node/" in (doubles.journal("AssignPrivateIpAddresses")[0].identity or "")
+
+    @pytest.mark.parametrize("credentials", Credentials)
+    def test_no_credentials_at_all(self, settings: pytest.MonkeyPatch, credentials: Credentials) -> None:
+        settings.delenv("AWS_ACCESS_KEY_ID")
+        settings.delenv("AWS_SECRET_ACCESS_KEY")
+        settings.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with pytest.raises(Ec2Error) as caught:
+            Ec2Client(REGION, credentials)
+        assert caught.value.failure.fault is Fault.NO_CREDENTIALS
+
+    def test_a_role_for_service_accounts_that_refuses_is_no_credentials(
+        self, settings: pytest.MonkeyPatch, tmp_path: Path, doubles: Doubles
+    ) -> None:
+        token = tmp_path / "token"
+        token.write_text("a-web-identity-token")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            settings.delenv(name)
+        settings.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+        settings.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/app")
+        # The double is no STS: it refuses the action, as STS does a role whose trust policy says no.
+        settings.setenv("AWS_ENDPOINT_URL_STS", doubles.ec2_url)
+        with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+            assert made.identity == "assume-role-with-web-identity"
+            failure = failure_of(made, assign(A))
+        assert failure.fault is Fault.NO_CREDENTIALS
+        assert "AssumeRoleWithWebIdentity" in failure.text
+
+
+def client_error(code: str, operation: str) -> aws.ClientError:
+    return aws.ClientError({"Error": {"Code": code, "Message": "m"}}, operation)
+
+
+@pytest.mark.parametrize(
+    ("raised", "fault"),
+    [
+        (client_error("AccessDenied", "AssumeRoleWithWebIdentity"), Fault.NO_CREDENTIALS),
+        (client_error("Throttling", "AssumeRoleWithWebIdentity"), Fault.THROTTLED),
+        (aws.ClientError({}, "AssignPrivateIpAddresses"), Fault.UNKNOWN),
+        (aws.CredentialRetrievalError(provider="p", error_msg="m"), Fault.NO_CREDENTIALS),
+        (aws.NoCredentialsError(), Fault.NO_CREDENTIALS),
+        (aws.ConnectTimeoutError(endpoint_url="u", error="e"), Fault.UNREACHABLE),
+        (aws.SSLError(endpoint_url="u", error=OSError("e")), Fault.UNREACHABLE),
+        (aws.ProxyConnectionError(proxy_url="u", error="e"), Fault.UNREACHABLE),
+        (aws.ConnectionClosedError(endpoint_url="u", error="e"), Fault.UNREACHABLE),
+        (aws.HTTPClientError(error="e"), Fault.UNREACHABLE),
+        (ResponseParserError("no XML"), Fault.TRANSIENT),
+        (aws.ParamValidationError(report="r"), Fault.UNKNOWN),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_each_error_of_botocore_has_a_kind(
+    client: Ec2Client, monkeypatch: pytest.MonkeyPatch, raised: Exception, fault: Fault
+) -> None:
+    def fail(**_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(client._client, "assign_private_ip_addresses", fail)  # noqa: SLF001 - the seam
+    failure = failure_of(client, assign(A))
+    assert failure.fault is fault
+    assert "AssignPrivateIpAddresses on" in failure.text
+
+
+def test_a_long_message_is_cut(client: Ec2Client, doubles: Doubles) -> None:
+    doubles.put_faults(Injected(error="InternalError", message="x" * 5000))
+    assert len(failure_of(client, assign(A)).text) <= ec2.MAX_TEXT
+
+
+def test_an_eni_of_another_subnet_is_untouched(client: Ec2Client, doubles: Doubles) -> None:
+    before = json.dumps(doubles.secondaries(ENI_2))
+    client.assign(assign(A))
+    assert json.dumps(doubles.secondaries(ENI_2)) == before

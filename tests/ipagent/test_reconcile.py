@@ -1,0 +1,253 @@
+"""From wishes to ENIs that carry them, whatever happens on the way."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multus_eni.ipagent.plan import Phase
+from multus_eni.ipagent.reconcile import METADATA_PATIENCE, Reconciler
+from multus_eni.ipagent.retry import Fault
+from multus_eni.ipagent.topology import Placement
+from tests.ipagent.fakes import ENI_2, FakeCloud, Lines, Strike, Time, ip, placement
+
+pytestmark = pytest.mark.pure
+
+A = ip("10.10.1.80")
+
+
+class Run:
+    """A reconciler with everything that it needs; `to_the_end` steps until it is done, or time is up."""
+
+    def __init__(self, *, takeover: bool = True, **cloud: Any) -> None:
+        self.time = Time()
+        self.cloud = FakeCloud(self.time, **cloud)
+        self.lines = Lines()
+        self.reconciler = Reconciler(
+            self.cloud, takeover=takeover, timing=self.time.timing, log=self.lines.log
+        )
+        self.steps = 0
+
+    def to_the_end(self, seconds: float = 120.0) -> float:
+        """Step until nothing is left or so many seconds are over; gives those that passed."""
+        begun = self.time.now
+        while (delay := self.reconciler.step()) is not None and self.time.now - begun < seconds:
+            self.time.sleep(delay)
+            self.steps += 1
+            assert self.steps < 2000, "it spins"
+        return self.time.now - begun
+
+    def phases(self) -> dict[str, Phase]:
+        return {str(item.address): item.phase for item in self.reconciler.plan.items}
+
+
+def test_all_is_well_with_one_call_an_eni_and_none_to_describe() -> None:
+    run = Run()
+    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81"), placement("10.10.2.80", ENI_2)])
+    run.to_the_end()
+    assert set(run.phases().values()) == {Phase.CONFIRMED}
+    assert run.cloud.asked("assign") == [("eni-1", ["10.10.1.80", "10.10.1.81"]), ("eni-2", ["10.10.2.80"])]
+    assert run.cloud.asked("describe") == []
+
+
+def test_what_imds_already_shows_is_assigned_all_the_same() -> None:
+    run = Run()
+    run.cloud.secondaries["eni-1"] = {A}
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    assert run.cloud.asked("assign") == [("eni-1", ["10.10.1.80"])]
+
+
+def test_imds_that_lags_a_little_is_waited_for() -> None:
+    run = Run(imds_delay=2.0)
+    run.reconciler.want([placement("10.10.1.80")])
+    assert 2.0 <= run.to_the_end() < METADATA_PATIENCE
+    assert run.cloud.asked("describe") == []
+
+
+def test_imds_that_lags_for_long_is_replaced_by_a_describe() -> None:
+    run = Run(imds_delay=300.0)
+    run.reconciler.want([placement("10.10.1.80")])
+    assert METADATA_PATIENCE <= run.to_the_end() < METADATA_PATIENCE + 2
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
+    assert len(run.cloud.asked("describe")) == 1
+
+
+def test_without_imds_a_describe_confirms_at_once() -> None:
+    run = Run(imds=False)
+    run.reconciler.want([placement("10.10.1.80")])
+    assert run.to_the_end() < 1
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
+
+
+def test_an_answer_that_does_not_list_the_address_is_checked_and_not_believed() -> None:
+    run = Run(unlisted=True)
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
+    assert len(run.cloud.asked("describe")) == 1
+
+
+def test_an_answer_lost_after_the_effect_is_made_good() -> None:
+    run = Run(struck=[Strike("assign", Fault.UNREACHABLE, lost=True)])
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
+
+
+def test_an_address_that_is_taken_before_it_is_confirmed_is_assigned_again() -> None:
+    run = Run(imds=False)
+    run.reconciler.want([placement("10.10.1.80")])
+    stolen = iter([True])
+
+    def steal() -> None:
+        if next(stolen, False):
+            run.cloud.secondaries["eni-1"].clear()
+
+    run.cloud.struck = [Strike("describe", Fault.THROTTLED)]
+    run.time.on_sleep = steal
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
+    assert len(run.cloud.asked("assign")) == 2
+    assert A in run.cloud.secondaries["eni-1"]
+
+
+def test_a_refusal_for_an_address_that_the_eni_has_anyway_is_success() -> None:
+    # host-device: the pod's interface is the ENI, with its primary address.
+    run = Run()
+    run.reconciler.want([placement("10.10.1.10"), placement("10.10.1.80")])
+    run.to_the_end()
+    assert set(run.phases().values()) == {Phase.CONFIRMED}
+
+
+def test_a_full_eni_is_described_so_that_the_message_can_list_it() -> None:
+    run = Run(room=1)
+    run.cloud.secondaries["eni-1"] = {ip("10.10.1.50")}
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.REFUSED}
+    assert run.reconciler.described["eni-1"].secondaries == (ip("10.10.1.50"),)
+
+
+def test_takeover_never_takes_nothing() -> None:
+    run = Run(takeover=False)
+    run.cloud.secondaries["eni-9"] = {A}
+    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81")])
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.REFUSED, "10.10.1.81": Phase.CONFIRMED}
+    assert run.cloud.secondaries["eni-9"] == {A}
+
+
+def test_takeover_takes() -> None:
+    run = Run()
+    run.cloud.secondaries["eni-9"] = {A}
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    assert run.cloud.secondaries == {"eni-1": {A}, "eni-2": set(), "eni-9": set()}
+
+
+def test_init_stops_at_once_where_no_retry_helps() -> None:
+    run = Run(struck=[Strike("assign", Fault.NO_PERMISSION)])
+    run.reconciler.want([placement("10.10.1.80")])
+    assert run.to_the_end() == 0
+    assert run.phases() == {"10.10.1.80": Phase.REFUSED}
+
+
+def test_no_right_to_describe_is_no_matter_while_imds_confirms() -> None:
+    run = Run(imds_delay=8.0, struck=[Strike("describe", Fault.NO_PERMISSION)] * 20)
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
+
+
+def test_neither_imds_nor_the_right_to_describe_is_never_success() -> None:
+    run = Run(imds=False, struck=[Strike("describe", Fault.NO_PERMISSION)] * 20)
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.REFUSED}
+
+
+def test_an_outage_is_one_warning_and_ever_rarer_tries() -> None:
+    run = Run(struck=[Strike("assign", Fault.UNREACHABLE)] * 500)
+    run.reconciler.be_patient()
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end(3600)
+    assert run.lines.events("warning") == ["assign-failed"]
+    assert 60 < len(run.cloud.calls) < 300
+    run.cloud.struck.clear()
+    run.to_the_end()
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
+
+
+def test_a_fresh_address_does_not_wait_for_the_delay_of_another() -> None:
+    run = Run(struck=[Strike("assign", Fault.NO_PERMISSION)])
+    run.reconciler.be_patient()
+    run.reconciler.want([placement("10.10.1.80")])
+    delay = run.reconciler.step()
+    assert delay is not None
+    assert delay > 10
+    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81")])
+    run.reconciler.step()
+    assert set(run.phases().values()) == {Phase.CONFIRMED}
+
+
+def test_one_eni_in_trouble_does_not_hold_up_another() -> None:
+    run = Run(struck=[Strike("assign", Fault.THROTTLED)])
+    run.reconciler.want([placement("10.10.1.80"), placement("10.10.2.80", ENI_2)])
+    run.reconciler.step()
+    assert run.phases() == {"10.10.1.80": Phase.WANTED, "10.10.2.80": Phase.CONFIRMED}
+
+
+def test_nothing_wanted_is_nothing_to_do() -> None:
+    assert Run().reconciler.step() is None
+
+
+strikes = st.lists(
+    st.builds(
+        Strike,
+        st.sampled_from(["assign", "describe"]),
+        st.sampled_from([fault for fault in Fault if fault is not Fault.NOT_HELD]),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+wishes = st.lists(
+    st.sampled_from(
+        [placement(f"10.10.1.{last}") for last in (9, 10, 80, 81, 82, 83)]
+        + [placement(f"10.10.2.{last}", ENI_2, "net2") for last in (80, 81)]
+    ),
+    min_size=1,
+    unique=True,
+)
+
+
+conditions = st.fixed_dictionaries(
+    {
+        "imds": st.booleans(),
+        "imds_delay": st.sampled_from([0.0, 3.0, 30.0]),
+        "unlisted": st.booleans(),
+        "takeover": st.booleans(),
+        "room": st.integers(0, 5),
+    }
+)
+
+
+@given(wishes, strikes, conditions)
+def test_confirmed_is_true_refused_has_a_reason_and_primaries_stay(
+    wanted: list[Placement], struck: list[Strike], given_conditions: dict[str, Any]
+) -> None:
+    run = Run(struck=struck, **given_conditions)
+    run.cloud.secondaries["eni-9"] = {A}
+    primaries = dict(run.cloud.primaries)
+    run.reconciler.want(wanted)
+    run.to_the_end()
+    run.cloud.struck.clear()
+    for item in run.reconciler.plan.items:
+        if item.phase is Phase.CONFIRMED:
+            assert run.cloud.describe(item.eni_id).holds(item.address)
+        elif item.phase is Phase.REFUSED:
+            assert item.failure is not None
+    assert run.cloud.primaries == primaries
+    if not given_conditions["takeover"]:
+        assert run.cloud.secondaries["eni-9"] == {A}

@@ -1,0 +1,279 @@
+"""The sidecar's life, with a scripted kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from multus_eni.contract import ExitCode
+from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.errors import NoImds
+from multus_eni.ipagent.modes import init, sidecar
+from multus_eni.ipagent.report import Report
+from multus_eni.ipagent.retry import Fault
+from multus_eni.ipagent.signals import Signals, Stop
+from tests.ipagent.fakes import ENI_2, ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
+
+pytestmark = pytest.mark.pure
+
+Step = Callable[[], None]
+
+
+class Events:
+    """A kernel that plays a script, one step whenever nothing else would wake the sidecar.
+
+    As with a socket, what has happened wakes every wait until it is taken. `later` happens at its time, too
+    late for the wait that lasts until then.
+    """
+
+    def __init__(self, time: Time) -> None:
+        self._time = time
+        self._removed: set[IPAddress] = set()
+        self._happened = False
+        self.script: list[Step] = []
+        self.later: list[tuple[float, Step]] = []
+        self.waits: list[float | None] = []
+
+    def wait(self, seconds: float | None, wakeup: int) -> bool:
+        assert wakeup >= 0
+        assert len(self.waits) < 1000, "it spins"
+        self.waits.append(seconds)
+        if self._happened:
+            return True
+        if seconds is not None:
+            self._time.now += seconds
+            self._play([step for at, step in self.later if at <= self._time.now])
+            self.later = [(at, step) for at, step in self.later if at > self._time.now]
+            return False
+        if not self.script:
+            raise Stop(15)
+        self._play([self.script.pop(0)])
+        return True
+
+    def _play(self, steps: list[Step]) -> None:
+        for step in steps:
+            step()
+            self._happened = True
+
+    def removed(self) -> frozenset[IPAddress]:
+        gone, self._removed, self._happened = frozenset(self._removed), set(), False
+        return gone
+
+    def remove(self, address: str) -> None:
+        self._removed.add(ip(address))
+
+
+class Sidecar:
+    """A pod with net1 and net2 whose sidecar runs until its script is over, then gets SIGTERM."""
+
+    def __init__(self, **cloud: Any) -> None:
+        self.time = Time()
+        self.cloud = FakeCloud(self.time, **cloud)
+        self.source = FakeSource((ETH0, "10.10.0.21"), (NET1, "10.10.1.80"))
+        self.lines = Lines()
+        self.started = 0
+        self.events = Events(self.time)
+        self.script = self.events.script
+
+    def run(self, timeout: int = 120, **settings: Any) -> Report:
+        made = agent(self.source, self.cloud, self.lines, timeout=timeout, **settings)
+        first = partial(init.run, made, self.time.now + timeout, self.time.timing)
+        with Signals() as signals:
+            return sidecar.run(made, self.events, signals, first, self._on_started)
+
+    def _on_started(self) -> None:
+        assert self.cloud.secondaries["eni-1"], "started before the first assignment"
+        self.started += 1
+
+    def add(self, address: str) -> None:
+        self.source.held.append((NET1, address))
+
+    def remove(self, address: str) -> None:
+        self.source.held.remove((NET1, address))
+        self.events.remove(address)
+
+
+def test_it_says_that_it_has_started_and_sleeps_without_a_timer() -> None:
+    pod = Sidecar()
+    report = pod.run()
+    assert report.exit_code == ExitCode.OK
+    assert pod.started == 1
+    assert pod.events.waits == [None]
+    assert pod.lines.events("info") == ["start", "started"]
+
+
+def test_an_address_that_appears_is_assigned() -> None:
+    pod = Sidecar()
+    pod.script.append(lambda: pod.add("10.10.1.81"))
+    pod.run()
+    assert pod.cloud.asked("assign") == [("eni-1", ["10.10.1.80"]), ("eni-1", ["10.10.1.81"])]
+    (line,) = pod.lines.of("assigned")
+    assert (line["address"], line["eni"]) == ("10.10.1.81", "eni-1")
+
+
+def test_a_burst_is_one_call() -> None:
+    pod = Sidecar(room=60)
+
+    def burst() -> None:
+        for last in range(100, 150):
+            pod.add(f"10.10.1.{last}")
+
+    pod.script.append(burst)
+    pod.run()
+    assert [len(addresses) for _, addresses in pod.cloud.asked("assign")] == [1, 50]
+
+
+def test_an_address_that_went_away_and_came_back_is_assigned_again() -> None:
+    pod = Sidecar()
+
+    def fail_over() -> None:
+        # Another node's pod took it; in the same moment it is back here.
+        pod.cloud.secondaries["eni-1"].clear()
+        pod.cloud.secondaries["eni-9"].add(ip("10.10.1.80"))
+        pod.events.remove("10.10.1.80")
+
+    pod.script.append(fail_over)
+    pod.run()
+    assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
+    assert pod.cloud.secondaries["eni-9"] == set()
+
+
+def test_an_event_that_changes_nothing_calls_nobody() -> None:
+    pod = Sidecar()
+    pod.script.append(lambda: None)
+    pod.run()
+    assert len(pod.cloud.calls) == 1
+
+
+def test_an_address_that_leaves_stays_on_the_eni_and_is_said() -> None:
+    pod = Sidecar()
+    pod.script.append(lambda: pod.remove("10.10.1.80"))
+    pod.run(release_on_exit=True)
+    assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
+    assert pod.lines.of("removed")[0]["address"] == "10.10.1.80"
+    assert pod.cloud.asked("unassign") == []
+
+
+def test_losing_ec2_after_the_start_ends_nothing_and_ends_right() -> None:
+    pod = Sidecar()
+
+    def outage() -> None:
+        pod.cloud.struck = [
+            Strike("assign", fault) for fault in (Fault.UNREACHABLE, Fault.NO_CREDENTIALS)
+        ] * 9
+        pod.add("10.10.1.81")
+
+    pod.script.append(outage)
+    report = pod.run()
+    assert report.exit_code == ExitCode.OK
+    assert ip("10.10.1.81") in pod.cloud.secondaries["eni-1"]
+    assert pod.time.now > 1060
+
+
+def test_losing_imds_after_the_start_is_said_and_tried_again() -> None:
+    pod = Sidecar()
+
+    def outage() -> None:
+        pod.cloud.lookup_error = NoImds("IMDS does not answer")
+        pod.add("10.10.1.81")
+
+    def recover() -> None:
+        pod.cloud.lookup_error = None
+
+    pod.script.append(outage)
+    pod.events.later.append((pod.time.now + 10, recover))
+    assert pod.run().exit_code == ExitCode.OK
+    assert ip("10.10.1.81") in pod.cloud.secondaries["eni-1"]
+    assert "lookup-failed" in pod.lines.events("warning")
+
+
+def test_an_address_that_appears_while_another_is_retried_is_not_missed() -> None:
+    pod = Sidecar()
+
+    def trouble() -> None:
+        pod.cloud.struck.append(Strike("assign", Fault.UNREACHABLE))
+        pod.add("10.10.1.81")
+
+    pod.script.append(trouble)
+    pod.events.later.append((pod.time.now, lambda: pod.add("10.10.1.82")))
+    pod.run()
+    assert pod.cloud.secondaries["eni-1"] == {ip(f"10.10.1.{last}") for last in (80, 81, 82)}
+
+
+def test_an_address_that_ec2_refuses_is_said_once_and_ends_nothing() -> None:
+    pod = Sidecar()
+    pod.script += [lambda: pod.add("10.10.1.9"), lambda: pod.add("10.10.1.81"), lambda: None]
+    assert pod.run().exit_code == ExitCode.OK
+    (line,) = pod.lines.of("not-assigned")
+    assert line["level"] == "error"
+    assert line["address"] == "10.10.1.9"
+    assert ip("10.10.1.81") in pod.cloud.secondaries["eni-1"]
+
+
+def test_an_address_without_eni_makes_it_look_for_new_enis() -> None:
+    pod = Sidecar(enis=(FakeCloud(Time()).enis[1],))
+
+    def attach() -> None:
+        pod.cloud.enis = (*pod.cloud.enis, ENI_2)
+        pod.source.held.append((NET2, "10.10.2.80"))
+
+    pod.script += [lambda: pod.add("192.168.0.1"), attach]
+    pod.run()
+    assert pod.cloud.lookups.count(True) == 2
+    assert [line["address"] for line in pod.lines.of("not-assigned")] == ["192.168.0.1"]
+    assert ip("10.10.2.80") in pod.cloud.secondaries["eni-2"]
+
+
+def test_a_failed_first_assignment_ends_it_before_it_has_started() -> None:
+    pod = Sidecar(struck=[Strike("assign", Fault.NO_PERMISSION)])
+    assert pod.run().exit_code == ExitCode.NO_PERMISSION
+    assert pod.started == 0
+
+
+@pytest.mark.parametrize("release", [True, False])
+def test_sigterm_releases_only_if_asked_to(release: bool) -> None:
+    pod = Sidecar()
+    pod.source.held.append((NET2, "10.10.2.80"))
+    pod.script.append(lambda: pod.add("10.10.1.81"))
+    report = pod.run(release_on_exit=release)
+    assert report.exit_code == ExitCode.OK
+    released = [("eni-1", ["10.10.1.80", "10.10.1.81"]), ("eni-2", ["10.10.2.80"])]
+    assert sorted(pod.cloud.asked("unassign")) == (released if release else [])
+    assert ("10.10.1.81 was taken off eni-1" in report.message) is release
+
+
+def test_an_address_that_another_eni_took_is_no_matter_at_release() -> None:
+    pod = Sidecar()
+    pod.add("10.10.1.81")
+
+    def steal() -> None:
+        pod.cloud.secondaries["eni-1"].discard(ip("10.10.1.81"))
+        pod.cloud.secondaries["eni-9"].add(ip("10.10.1.81"))
+
+    pod.script.append(steal)
+    pod.run(release_on_exit=True)
+    assert pod.cloud.secondaries == {"eni-1": set(), "eni-2": set(), "eni-9": {ip("10.10.1.81")}}
+
+
+def test_what_can_not_be_released_is_said() -> None:
+    pod = Sidecar()
+    pod.script.append(lambda: pod.cloud.struck.append(Strike("unassign", Fault.NO_PERMISSION)))
+    report = pod.run(release_on_exit=True)
+    assert report.exit_code == ExitCode.OK
+    assert "10.10.1.80 could not be taken off eni-1: struck by NO_PERMISSION" in report.message
+
+
+def test_sigterm_during_the_first_assignment_ends_it_and_releases_what_may_have_landed() -> None:
+    pod = Sidecar(struck=[Strike("assign", Fault.UNREACHABLE, lost=True)])
+
+    def stop() -> None:
+        raise Stop(15)
+
+    pod.time.on_sleep = stop
+    report = pod.run(release_on_exit=True)
+    assert report.exit_code == 143
+    assert pod.started == 0
+    assert pod.cloud.secondaries["eni-1"] == set()

@@ -1,0 +1,64 @@
+"""Signals as an exception that interrupts."""
+
+import os
+import select
+import signal
+import threading
+import time
+
+import pytest
+
+from multus_eni.ipagent.signals import Signals, Stop
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_interrupts_whatever_is_waited_for(number: int) -> None:
+    with Signals():
+        ring = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        ring.start()
+        with pytest.raises(Stop) as caught:
+            time.sleep(20)
+        ring.join()
+    assert caught.value.number == number
+    assert not caught.value.timed_out
+
+
+def test_the_alarm_is_told_apart() -> None:
+    with Signals() as signals:
+        signals.alarm(0.01)
+        with pytest.raises(Stop) as caught:
+            time.sleep(20)
+    assert caught.value.timed_out
+    assert str(caught.value) == "SIGALRM"
+
+
+def test_an_alarm_that_was_called_off_is_silent() -> None:
+    with Signals() as signals:
+        signals.alarm(20)
+        signals.alarm(0)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        signals.check()
+
+
+def test_only_the_first_signal_interrupts_and_a_swallowed_one_is_found() -> None:
+    with Signals() as signals:
+        with pytest.raises(Stop):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stop, match="SIGTERM"):
+            signals.check()
+
+
+def test_a_signal_before_a_sleep_wakes_it() -> None:
+    with Signals() as signals:
+        with pytest.raises(Stop):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert select.select([signals.wakeup], [], [], 20)[0] == [signals.wakeup]
+
+
+def test_afterwards_everything_is_as_it_was() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)]
+    with Signals():
+        pass
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
