@@ -48,3 +48,31 @@ SENTENCES: dict[Reason, str] = {
     Reason.UNREADABLE_POD: "the pod in the request cannot be read",
     Reason.INTERNAL_ERROR: "the injector failed",
 }
+
+_OPT_OUT = "to go without the agent, label the pod multus-eni.io/injection=disabled"
+
+REMEDIES: dict[Reason, str] = {
+    Reason.INJECT_INIT: _OPT_OUT,
+    Reason.INJECT_SIDECAR: _OPT_OUT,
+    Reason.NO_NETWORKS: (
+        "nothing, unless the pod should attach to a network: annotate it with k8s.v1.cni.cncf.io/networks"
+    ),
+    Reason.NOT_OPTED_IN: "label the namespace, or the pod, multus-eni.io/injection=enabled",
+    Reason.OPTED_OUT: (
+        "take the label off where it says disabled, or label the pod multus-eni.io/injection=enabled, which wins"
+    ),
+    Reason.EXCLUDED_NAMESPACE: (
+        "use another namespace, or take this one out of injection.excludedNamespaces; kube-system always stays"
+    ),
+    Reason.HOST_NETWORK: "set hostNetwork to false, or take the networks annotation off",
+    Reason.MIRROR_POD: "make it a DaemonSet or a Deployment instead of a file on the node",
+    Reason.WINDOWS: "nothing: take the networks annotation off",
+    Reason.FARGATE: "run it on EC2 nodes: outside of the namespaces and labels of the Fargate profiles",
+    Reason.ALREADY_INJECTED: "nothing",
+    Reason.AGENT_PRESENT: "to have the injector do it, remove that container",
+    Reason.NOT_POD_CREATION: "nothing: only pods that are created are injected",
+    Reason.INVALID_SETTING: "correct what the message names: as it is, the pod is refused",
+    Reason.UNREADABLE_POD: "correct the place that the message names: as it is, the pod is refused",
+    Reason.INTERNAL_ERROR: "report it with the webhook's log line `fault`",
+}
+"""What a user changes, in a sentence: about the outcome, or to get another one."""
