@@ -116,8 +116,7 @@ class Plan:
         for item in self.in_phases({Phase.WANTED}):
             batches.setdefault((item.eni_id, item.address.version), []).append(item.address)
         return tuple(
-            Assign(eni_id, tuple(addresses), self.takeover)
-            for (eni_id, _), addresses in sorted(batches.items())
+            Assign(eni_id, tuple(addresses), self.takeover) for (eni_id, _), addresses in batches.items()
         )
 
     def after_call(self, outcome: Outcome, now: float) -> Plan:

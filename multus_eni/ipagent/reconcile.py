@@ -126,13 +126,12 @@ class Reconciler:
         level("assign-failed", message=outcome.failure.text, address=addresses, eni=call.eni_id)
 
     def _schedule(self) -> None:
-        """Put off the next call for ENIs where one has failed, and forget those that are done."""
+        """Put off the next call for ENIs where one has failed; forget the looks at those that are done."""
         by_eni: dict[str, list[Item]] = {}
         for item in self.plan.items:
             by_eni.setdefault(item.eni_id, []).append(item)
         for eni_id, items in by_eni.items():
             if all(item.phase in SETTLED for item in items):
-                self._calls.pop(eni_id, None)
                 self._describes.pop(eni_id, None)
                 continue
             failed = [

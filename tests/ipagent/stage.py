@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -44,6 +45,7 @@ class Stage:
     def __init__(self, node: Node, world: Mapping[str, Any], directory: Path) -> None:
         self.node = node
         self.directory = directory
+        self._sidecars = itertools.count(1)
         self.ec2 = f"http://{node.address}:{EC2_PORT}"
         file = directory / "world.yaml"
         file.write_text(yaml.safe_dump(dict(world)))
@@ -85,8 +87,11 @@ class Stage:
         log.write_text("")
         log.chmod(0o666)
         given = self.env(settings, **env)
-        process = pod.popen(["ipagent", "sidecar"], env=given, termination_log=log)
-        return Sidecar(self, pod, process, given, log)
+        # A file each: what a sidecar says is also read while it runs.
+        output = self.directory / f"sidecar-{next(self._sidecars)}.log"
+        with output.open("wb") as stderr:
+            process = pod.popen(["ipagent", "sidecar"], env=given, stderr=stderr, termination_log=log)
+        return Sidecar(self, pod, process, env=given, log=log, output=output)
 
     def state(self) -> dict[str, Any]:
         """Give the double's world."""
@@ -114,13 +119,21 @@ class Sidecar:
     """A sidecar that runs."""
 
     def __init__(
-        self, stage: Stage, pod: Pod, process: subprocess.Popen[bytes], env: dict[str, str], log: Path
+        self,
+        stage: Stage,
+        pod: Pod,
+        process: subprocess.Popen[bytes],
+        *,
+        env: dict[str, str],
+        log: Path,
+        output: Path,
     ) -> None:
         self.process = process
         self._stage = stage
         self._pod = pod
         self._env = env
         self._log = log
+        self._output = output
 
     def started(self) -> bool:
         """Whether the kubelet's startup probe would be content."""
@@ -135,6 +148,10 @@ class Sidecar:
         """Wait until the ENI has exactly these secondary addresses."""
         wait_for(lambda: sorted(self._stage.secondaries(eni)) == sorted(addresses), f"{addresses} on {eni}")
 
+    def wait_for_event(self, event: str) -> None:
+        """Wait until it has logged an event."""
+        wait_for(lambda: f'"event": "{event}"' in self._output.read_text(), f"the event {event}")
+
     def end(self) -> Ended:
         """Send SIGTERM and wait for the end."""
         if self.process.poll() is None:
@@ -143,8 +160,8 @@ class Sidecar:
 
     def wait(self) -> Ended:
         """Wait for the end."""
-        _, stderr = self.process.communicate(timeout=SECONDS)
-        lines = [json.loads(line) for line in stderr.splitlines()]
+        self.process.communicate(timeout=SECONDS)
+        lines = [json.loads(line) for line in self._output.read_text().splitlines()]
         return Ended(self.process.returncode, lines, self._log.read_text())
 
 

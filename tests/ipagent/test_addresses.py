@@ -167,6 +167,10 @@ def test_macs_are_compared_as_the_kernel_writes_them() -> None:
     assert canonical_mac(" 02-AA-00-00-00-0F ") == "02:aa:00:00:00:0f"
 
 
+def test_cidrs_may_be_written_with_host_bits() -> None:
+    assert parse_networks(["10.1.2.3/8"]) == (ip_network("10.0.0.0/8"),)
+
+
 def test_a_cidr_that_is_none_is_named() -> None:
     with pytest.raises(ValueError, match="banana"):
         parse_networks(["10.0.0.0/8", "banana"])

@@ -90,8 +90,8 @@ def test_an_address_that_is_removed_stays_on_the_eni(stage: MakeStage) -> None:
     pod.delete_address("net1", "10.10.1.80/24")
     pod.add_address("net1", "10.10.1.81/24")
     sidecar.wait_for_addresses(ENI_1, "10.10.1.80", "10.10.1.81")
-    ended = sidecar.end()
-    assert "removed" in ended.events("info")
+    sidecar.wait_for_event("removed")
+    sidecar.end()
     assert on.secondaries(ENI_1) == ["10.10.1.80"]
 
 

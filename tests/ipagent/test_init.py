@@ -101,6 +101,13 @@ def test_time_is_up_with_the_last_error_and_the_address() -> None:
     assert pod.time.now == 1030
 
 
+def test_what_passes_soon_is_over_soon() -> None:
+    pod = Pod(struck=[Strike("assign", Fault.TRANSIENT)] * 2)
+    begun = pod.time.now
+    assert pod.init().exit_code == ExitCode.OK
+    assert pod.time.now - begun < 3
+
+
 def test_what_ec2_accepted_but_nobody_shows_is_not_success() -> None:
     pod = Pod(
         FakeSource((NET1, "10.10.1.80")), imds_delay=900, struck=[Strike("describe", Fault.TRANSIENT)] * 1000

@@ -192,6 +192,40 @@ def test_a_fresh_address_does_not_wait_for_the_delay_of_another() -> None:
     assert set(run.phases().values()) == {Phase.CONFIRMED}
 
 
+def test_the_same_wishes_again_hurry_nothing() -> None:
+    run = Run(struck=[Strike("assign", Fault.NO_PERMISSION)])
+    run.reconciler.be_patient()
+    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.step()
+    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.step()
+    assert len(run.cloud.asked("assign")) == 1
+
+
+def test_after_a_success_delays_are_short_again() -> None:
+    run = Run(struck=[Strike("assign", Fault.UNREACHABLE)] * 10)
+    run.reconciler.be_patient()
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    run.cloud.struck = [Strike("assign", Fault.UNREACHABLE)]
+    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81")])
+    assert run.to_the_end() < 1
+
+
+def test_the_oldest_unconfirmed_address_says_when_imds_has_had_its_time() -> None:
+    run = Run(imds_delay=300)
+    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.step()
+    run.time.sleep(METADATA_PATIENCE - 1)
+    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81")])
+    run.reconciler.step()
+    assert run.cloud.asked("describe") == []
+    run.time.sleep(1)
+    run.reconciler.step()
+    assert len(run.cloud.asked("describe")) == 1
+    assert set(run.phases().values()) == {Phase.CONFIRMED}
+
+
 def test_one_eni_in_trouble_does_not_hold_up_another() -> None:
     run = Run(struck=[Strike("assign", Fault.THROTTLED)])
     run.reconciler.want([placement("10.10.1.80"), placement("10.10.2.80", ENI_2)])

@@ -43,6 +43,13 @@ def test_of_several_problems_the_one_that_stands_before_the_others_gives_the_cod
     assert report(plan, problems(plan, (), (), {}, 120)).exit_code == ExitCode.NO_PERMISSION
 
 
+def test_an_address_whose_turn_never_came_is_said_so() -> None:
+    plan = Plan(RETRIED, items=(Item(placement("10.10.1.80")),))
+    told = report(plan, problems(plan, (), (), {}, 120))
+    assert told.exit_code == ExitCode.DEADLINE
+    assert "10.10.1.80 (net1) on eni-1: EC2 has not been asked yet after 120 s" in told.message
+
+
 def test_a_very_full_eni_is_listed_up_to_a_limit() -> None:
     held = EniAddresses("eni-1", None, tuple(ip(f"10.10.2.{n}") for n in range(100)))
     full = Item(placement("10.10.1.80"), Phase.REFUSED, Failure(Fault.ENI_FULL, "full"))

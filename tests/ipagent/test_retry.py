@@ -37,6 +37,7 @@ INVALID = "InvalidParameterValue"
         ("RequestLimitExceeded", "", 503, Fault.THROTTLED),
         ("SlowDownPlease", "", 429, Fault.THROTTLED),
         ("InternalError", "", 500, Fault.TRANSIENT),
+        ("SomethingNew", "", 500, Fault.TRANSIENT),
         ("SomethingNew", "", 502, Fault.TRANSIENT),
         ("SomethingNew", "", 400, Fault.UNKNOWN),
         ("", "", 0, Fault.UNKNOWN),

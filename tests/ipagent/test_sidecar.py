@@ -45,18 +45,19 @@ class Events:
             return True
         if seconds is not None:
             self._time.now += seconds
-            self._play([step for at, step in self.later if at <= self._time.now])
+            for at, step in self.later:
+                if at <= self._time.now:
+                    self.happen(step)
             self.later = [(at, step) for at, step in self.later if at > self._time.now]
             return False
         if not self.script:
             raise Stop(15)
-        self._play([self.script.pop(0)])
+        self.happen(self.script.pop(0))
         return True
 
-    def _play(self, steps: list[Step]) -> None:
-        for step in steps:
-            step()
-            self._happened = True
+    def happen(self, step: Step) -> None:
+        step()
+        self._happened = True
 
     def removed(self) -> frozenset[IPAddress]:
         gone, self._removed, self._happened = frozenset(self._removed), set(), False
@@ -112,6 +113,18 @@ def test_an_address_that_appears_is_assigned() -> None:
     assert pod.cloud.asked("assign") == [("eni-1", ["10.10.1.80"]), ("eni-1", ["10.10.1.81"])]
     (line,) = pod.lines.of("assigned")
     assert (line["address"], line["eni"]) == ("10.10.1.81", "eni-1")
+
+
+def test_an_address_that_appears_during_the_first_assignment_is_assigned() -> None:
+    pod = Sidecar(struck=[Strike("assign", Fault.TRANSIENT)])
+
+    def appear() -> None:
+        pod.events.happen(lambda: pod.add("10.10.1.81"))
+        pod.time.on_sleep = lambda: None
+
+    pod.time.on_sleep = appear
+    pod.run()
+    assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80"), ip("10.10.1.81")}
 
 
 def test_a_burst_is_one_call() -> None:
@@ -171,6 +184,8 @@ def test_losing_ec2_after_the_start_ends_nothing_and_ends_right() -> None:
     assert report.exit_code == ExitCode.OK
     assert ip("10.10.1.81") in pod.cloud.secondaries["eni-1"]
     assert pod.time.now > 1060
+    # It is on its way: an error is what nothing is tried for any more.
+    assert pod.lines.of("not-assigned") == []
 
 
 def test_losing_imds_after_the_start_is_said_and_tried_again() -> None:

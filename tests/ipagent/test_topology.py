@@ -46,6 +46,7 @@ def test_a_foreign_mac_leaves_it_to_the_subnet_with_a_warning() -> None:
     assert chosen(placed) == ["eni-2"]
     assert FOREIGN in placed.placements[0].warning
     assert "macvlan" in placed.placements[0].warning
+    assert "is taken" not in placed.placements[0].warning
 
 
 def test_a_foreign_mac_among_twins_takes_the_lowest_device_and_names_all() -> None:
@@ -76,6 +77,11 @@ def test_an_address_without_eni_is_named_with_the_reason(mac: str, address: str,
 
 def test_a_node_with_device_0_alone_is_said_so() -> None:
     assert "device number 0 alone" in place([holding("10.10.1.80")], Topology((PRIMARY,))).unplaced[0].reason
+
+
+def test_one_of_several_ranges_of_a_subnet_is_enough() -> None:
+    wide = Eni("eni-1", ONE.mac, 1, "subnet-1", (IPv4Network("10.10.1.0/24"), IPv4Network("10.10.9.0/24")))
+    assert chosen(place([holding("10.10.9.80", wide.mac)], Topology((wide,)))) == ["eni-1"]
 
 
 def test_unknown_subnet_ranges_are_ec2s_to_judge() -> None:

@@ -71,8 +71,8 @@ class _Life:
         self._events = events
         self._signals = signals
         self._timing = agent.timing
-        # What changed during the first assignment waits in the socket.
-        self._outdated = True
+        # What changed during the first assignment waits in the socket and wakes the first wait.
+        self._outdated = False
         self._again: frozenset[IPAddress] = frozenset()
         self._lookup_at = 0.0
         self._lookups = 0
