@@ -59,10 +59,10 @@ REMEDIES: dict[Reason, str] = {
     ),
     Reason.NOT_OPTED_IN: "label the namespace, or the pod, multus-eni.io/injection=enabled",
     Reason.OPTED_OUT: (
-        "take the label off where it says disabled, or label the pod multus-eni.io/injection=enabled, which wins"
+        "take the label off that says disabled, or label the pod multus-eni.io/injection=enabled, which wins"
     ),
     Reason.EXCLUDED_NAMESPACE: (
-        "use another namespace, or take this one out of injection.excludedNamespaces; kube-system always stays"
+        "use another namespace, or take this one out of injection.excludedNamespaces; kube-system stays"
     ),
     Reason.HOST_NETWORK: "set hostNetwork to false, or take the networks annotation off",
     Reason.MIRROR_POD: "make it a DaemonSet or a Deployment instead of a file on the node",
