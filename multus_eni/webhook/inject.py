@@ -41,10 +41,10 @@ def inject(
     if agent is None:
         return Outcome(decision)
     try:
-        resources = agent_resources(pod, agent, settings.size)
+        sizing = agent_resources(pod, agent, settings.size)
     except ValueError as error:
         return Outcome(Decision(Reason.UNREADABLE_POD, f"the pod's resources: {error}"))
-    container = agent_container(agent, settings, resources)
+    container = agent_container(agent, settings, sizing.resources)
     operations = patch.injection(
         pod,
         patch.Agent(
@@ -54,8 +54,11 @@ def inject(
             settings.image_pull_secrets if admitted else (),
         ),
     )
-    if resources is None and (agent.cpu or agent.memory):
-        decision = dataclasses.replace(decision, warnings=(*decision.warnings, _SIZE_IGNORED))
+    warnings = sizing.advice
+    if sizing.resources is None and (agent.cpu or agent.memory):
+        warnings = (_SIZE_IGNORED,)
+    if warnings:
+        decision = dataclasses.replace(decision, warnings=(*decision.warnings, *warnings))
     return Outcome(decision, tuple(operations))
 
 

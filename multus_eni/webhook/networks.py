@@ -29,6 +29,11 @@ from multus_eni.webhook.network_names import (
 _INTERFACES_OF_EVERY_POD = ("lo", "eth0")
 
 
+MAX_ANNOTATIONS = 256 << 10
+"""Bytes of all annotations of an object (TotalAnnotationSizeLimitB of
+apimachinery), which are checked after admission."""
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """One attachment. `interface` is the name asked for, or `net<index>`.
@@ -69,6 +74,9 @@ def parse_networks(value: str, pod_namespace: str) -> Networks:
     """
     if not value:
         return Networks(())
+    if len(value) > MAX_ANNOTATIONS:
+        refusal = f"{NETWORKS} is longer than the {MAX_ANNOTATIONS} bytes that Kubernetes allows"
+        return Networks((), refusal, refused_by_parser=True)
     try:
         networks, gateways = read_networks(value, pod_namespace)
     except Refused as refused:

@@ -6,11 +6,15 @@ Lists and objects may be absent or null: both read as empty.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypeVar
 
 import msgspec
 
 Quantities = dict[str, str | int | float]
+
+Item = TypeVar("Item")
+Items = Annotated[list[Item], msgspec.Meta(max_length=10_000)]
+"""A list of bounded length: a review may hold millions of empty objects."""
 
 
 class ResourceRequirements(msgspec.Struct, frozen=True):
@@ -30,22 +34,26 @@ class Container(msgspec.Struct, frozen=True):
     """An app container."""
 
     name: str = ""
-    command: list[str] | None = None
+    command: Items[str] | None = None
     resources: ResourceRequirements | None = None
 
 
 class InitContainer(Container, frozen=True):
     """An init container, or a native sidecar where `restartPolicy` is `Always`."""
 
-    env: list[EnvVar] | None = None
+    env: Items[EnvVar] | None = None
     restartPolicy: str | None = None  # noqa: N815 - the API's name
+
+
+class EmptyDir(msgspec.Struct, frozen=True):
+    """An emptyDir, of which nothing is read but that it is there."""
 
 
 class Volume(msgspec.Struct, frozen=True):
     """A volume; of its source only emptyDir is read."""
 
     name: str = ""
-    emptyDir: dict[str, Any] | None = None  # noqa: N815 - the API's name
+    emptyDir: EmptyDir | None = None  # noqa: N815 - the API's name
 
 
 class LocalObjectReference(msgspec.Struct, frozen=True):
@@ -73,10 +81,10 @@ class Metadata(msgspec.Struct, frozen=True):
 class PodSpec(msgspec.Struct, frozen=True):
     """The parts of a pod's spec that decide whether and how it is injected."""
 
-    containers: list[Container] | None = None
-    initContainers: list[InitContainer] | None = None  # noqa: N815 - the API's name
-    volumes: list[Volume] | None = None
-    imagePullSecrets: list[LocalObjectReference] | None = None  # noqa: N815 - the API's name
+    containers: Items[Container] | None = None
+    initContainers: Items[InitContainer] | None = None  # noqa: N815 - the API's name
+    volumes: Items[Volume] | None = None
+    imagePullSecrets: Items[LocalObjectReference] | None = None  # noqa: N815 - the API's name
     hostNetwork: bool | None = None  # noqa: N815 - the API's name
     nodeSelector: dict[str, str] | None = None  # noqa: N815 - the API's name
     schedulerName: str | None = None  # noqa: N815 - the API's name

@@ -12,7 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from multus_eni.contract import Mode
+from multus_eni.contract import AGENT_CPU, AGENT_MEMORY, MODE, Mode
+from multus_eni.webhook.annotations import MIN_AGENT_CPU, MIN_AGENT_MEMORY
 from multus_eni.webhook.pod import Pod, Quantities, ResourceRequirements
 from multus_eni.webhook.policy import AgentPlan
 from multus_eni.webhook.quantity import MEBIBYTE, cpu_text, memory_text, parse_quantity
@@ -23,25 +24,8 @@ Written: TypeAlias = str | int | float | None
 
 _ZERO = Decimal(0)
 
-
-class _Resource(NamedTuple):
-    """CPU (cores) or memory (bytes). `largest` is what the agent is given at most in init mode."""
-
-    name: str
-    largest: Decimal
-    text: Callable[[Decimal], str]
-
-
-# Below one core and fractional: the static CPU manager pins whole cores, also for init containers.
-_CPU = _Resource("cpu", Decimal("0.9"), cpu_text)
-_MEMORY = _Resource("memory", Decimal(128 * MEBIBYTE), memory_text)
-
-
-class _Amount(NamedTuple):
-    """One container's request and limit for one resource; 0 where there is none."""
-
-    request: Decimal
-    limit: Decimal
+MAX_CACHED = 64
+"""Containers."""
 
 
 class QosClass(StrEnum):
@@ -50,6 +34,30 @@ class QosClass(StrEnum):
     GUARANTEED = "Guaranteed"
     BURSTABLE = "Burstable"
     BEST_EFFORT = "BestEffort"
+
+
+class _Resource(NamedTuple):
+    """CPU (cores) or memory (bytes): how it is written, and the least that a pod may ask for."""
+
+    name: str
+    annotation: str
+    text: Callable[[Decimal], str]
+    least: Decimal
+
+
+_CPU = _Resource("cpu", AGENT_CPU, cpu_text, MIN_AGENT_CPU)
+_MEMORY = _Resource("memory", AGENT_MEMORY, memory_text, MIN_AGENT_MEMORY)
+
+# Below one core and fractional: the static CPU manager pins whole cores, also for init containers.
+_MOST_CPU = Decimal("0.9")
+_ENOUGH_MEMORY = Decimal(128 * MEBIBYTE)
+
+
+class _Amount(NamedTuple):
+    """One container's request and limit for one resource, None where it has none."""
+
+    request: Decimal | None
+    limit: Decimal | None
 
 
 class _Asked(NamedTuple):
@@ -61,20 +69,26 @@ class _Asked(NamedTuple):
     memory_limit: Written = None
 
 
+class Sizing(NamedTuple):
+    """The agent's requests and limits (None: it must have none), and what to set should they be refused."""
+
+    resources: Resources | None
+    advice: tuple[str, ...] = ()
+
+
 def qos_class(pod: Pod) -> QosClass:
     """Compute the pod's class. Raises ValueError where a quantity can't be read."""
     parts = (_asked(pod.spec.resources),) if _pod_level(pod) else _everyone(pod)
     return _class_of(_cpu(parts), _memory(parts))
 
 
-def agent_resources(pod: Pod, plan: AgentPlan, needed: Size) -> Resources | None:
-    """Size the agent's container, or None where it must have no requests and limits.
-
-    Raises ValueError where a quantity of the pod can't be read.
-    """
-    if _pod_level(pod):
-        return None
-    return _sized(_everyone(pod), len(pod.containers), plan.mode, plan.cpu, plan.memory, needed)
+def agent_resources(pod: Pod, plan: AgentPlan, needed: Size) -> Sizing:
+    """Size the agent's container. Raises ValueError where a quantity of the pod can't be read."""
+    level = _asked(pod.spec.resources) if _pod_level(pod) else None
+    everyone = _everyone(pod)
+    # Huge pods are not worth the memory of keeping them.
+    sized = _sized if len(everyone) <= MAX_CACHED else _sized.__wrapped__
+    return sized(everyone, len(pod.containers), level, plan.mode, plan.cpu, plan.memory, needed)
 
 
 # The pods of one template ask for the same, and they come in bursts.
@@ -82,38 +96,82 @@ def agent_resources(pod: Pod, plan: AgentPlan, needed: Size) -> Resources | None
 def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
     everyone: tuple[_Asked, ...],
     apps: int,
+    level: _Asked | None,
     mode: Mode,
     cpu_wish: Decimal | None,
     memory_wish: Decimal | None,
     needed: Size,
-) -> Resources | None:
+) -> Sizing:
     cpu, memory = _cpu(everyone), _memory(everyone)
-    qos = _class_of(cpu, memory)
-    if qos is QosClass.BEST_EFFORT:
-        return None
+    guaranteed = level is None and _class_of(cpu, memory) is QosClass.GUARANTEED
     sized: Resources = {}
+    advice: list[str] = []
     for resource, amounts, wish, need in (
         (_CPU, cpu, cpu_wish, needed.cpu),
         (_MEMORY, memory, memory_wish, needed.memory),
     ):
-        agent = _Amount(wish, wish) if wish is not None else _size(mode, resource, amounts[:apps], need)
-        # A Guaranteed pod's requests are its limits, and so must ours be.
-        request = agent.limit if qos is QosClass.GUARANTEED else agent.request
-        if all(amount.request for amount in amounts):
+        # Where every other container sets one, a ResourceQuota may want it of ours; where one does not,
+        # ours could change the pod's class, and none can want it.
+        requests, limits = _all_set([a.request for a in amounts]), _all_set([a.limit for a in amounts])
+        limit = _size(resource, mode, limits, apps, wish, need)
+        request = limit if guaranteed else _size(resource, mode, requests, apps, wish, need)
+        if level is not None and mode is Mode.SIDECAR and wish is None:
+            # The containers' requests must fit into the pod's, and a sidecar's come on top of theirs.
+            request = _ZERO
+        if requests:
             sized.setdefault("requests", {})[resource.name] = resource.text(request)
-        if all(amount.limit for amount in amounts):
-            sized.setdefault("limits", {})[resource.name] = resource.text(agent.limit)
-    return sized or None
+        if limits:
+            sized.setdefault("limits", {})[resource.name] = resource.text(limit)
+        if wish is None:
+            advice += _too_much(resource, (request, requests), (limit, limits))
+    if sized and mode is Mode.SIDECAR and (cpu_wish is None or memory_wish is None):
+        advice.append(_ADDS)
+    return Sizing(sized or None, tuple(advice))
 
 
-def _size(mode: Mode, resource: _Resource, apps: Sequence[_Amount], need: Decimal) -> _Amount:
+_ADDS = (
+    "multus-eni: the sidecar's resources add to the pod's; should a LimitRange or ResourceQuota refuse them, "
+    f"size it by {AGENT_CPU} and {AGENT_MEMORY}, or set {MODE}: {Mode.INIT}"
+)
+
+
+def _all_set(amounts: Sequence[Decimal | None]) -> list[Decimal]:
+    found = [amount for amount in amounts if amount is not None]
+    return found if len(found) == len(amounts) else []
+
+
+def _size(  # noqa: PLR0913, PLR0917 - all that the size depends on
+    resource: _Resource,
+    mode: Mode,
+    amounts: Sequence[Decimal],
+    apps: int,
+    wish: Decimal | None,
+    need: Decimal,
+) -> Decimal:
+    if not any(amounts):
+        return _ZERO
+    if wish is not None:
+        return wish
     if mode is Mode.SIDECAR:
-        return _Amount(need, need)
-    # An init container costs nothing below the app's own sum, and one that is no larger than the
-    # largest app container breaks no LimitRange that the app meets.
-    request = max((amount.request for amount in apps), default=_ZERO)
-    limit = max((amount.limit for amount in apps), default=_ZERO)
-    return _Amount(max(need, min(resource.largest, request)), max(need, min(resource.largest, limit)))
+        return need
+    # An init container costs nothing below the app's own sum, and one between the smallest and the largest
+    # container breaks no LimitRange that they meet: hence memory beyond its needs where all have more.
+    most = _MOST_CPU if resource is _CPU else max(_ENOUGH_MEMORY, min(amounts))
+    return max(need, min(most, max(amounts[:apps], default=_ZERO)))
+
+
+def _too_much(resource: _Resource, *given: tuple[Decimal, Sequence[Decimal]]) -> list[str]:
+    """Say what to set where the agent needs more than others have, which a LimitRange may forbid."""
+    for amount, others in given:
+        if others and amount > max(others) >= resource.least:
+            return [
+                (
+                    f"multus-eni: the agent gets more {resource.name} ({resource.text(amount)}) than any "
+                    f"other container; should a LimitRange refuse that, set {resource.annotation}: "
+                    f"{resource.text(max(others))}"
+                )
+            ]
+    return []
 
 
 def _pod_level(pod: Pod) -> bool:
@@ -141,7 +199,7 @@ def _memory(parts: Iterable[_Asked]) -> list[_Amount]:
 
 
 def _amount(request: Written, limit: Written) -> _Amount:
-    read_limit = _ZERO if limit is None else parse_quantity(limit)
+    read_limit = None if limit is None else parse_quantity(limit)
     # The API server's default: a request that is missing is the limit.
     return _Amount(read_limit if request is None else parse_quantity(request), read_limit)
 
@@ -152,7 +210,7 @@ def _class_of(*resources: Sequence[_Amount]) -> QosClass:
     for amounts in resources:
         if not all(amount.limit for amount in amounts):
             return QosClass.BURSTABLE
-        if sum(amount.request for amount in amounts) != sum(amount.limit for amount in amounts):
+        if sum(amount.request or 0 for amount in amounts) != sum(amount.limit or 0 for amount in amounts):
             return QosClass.BURSTABLE
     return QosClass.GUARANTEED
 

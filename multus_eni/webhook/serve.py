@@ -15,6 +15,7 @@ from multus_eni.version import VERSION
 from multus_eni.webhook.config import load_settings
 from multus_eni.webhook.drain import Draining, DrainingServer
 from multus_eni.webhook.metrics import Metrics
+from multus_eni.webhook.protocol import BoundedProtocol
 from multus_eni.webhook.server import Webhook, create_app
 from multus_eni.webhook.telemetry import Log
 from multus_eni.webhook.tls import CertificateFiles, Certificates
@@ -69,7 +70,7 @@ def serve(options: Options) -> None:
     config = uvicorn.Config(
         create_app(Webhook(settings, log, metrics), certificates, draining),
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         ssl_context_factory=lambda _config, _default: certificates.listener,
         access_log=False,

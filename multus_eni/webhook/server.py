@@ -10,7 +10,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
@@ -30,6 +30,10 @@ from multus_eni.webhook.tls import CertificateError, Certificates
 MAX_BODY = 7 << 20
 """Bytes. A review holds an object of up to 1.5 MiB (etcd's limit) more than once; controller-runtime caps
 at the same size."""
+SMALL_BODY = 64 << 10
+"""Bytes up to which a body is read at once: nearly every review."""
+LARGE_BODIES = 8
+"""How many larger ones are in memory at a time."""
 BODY_TIMEOUT = 10
 """Seconds for a body to arrive: no AdmissionReview may take longer than 30 s in all, and ours 10."""
 RELOAD_INTERVAL = 15
@@ -50,6 +54,7 @@ class Webhook:
     settings: Settings
     log: Log
     metrics: Metrics
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_BODIES))
 
     def answer(self, body: bytes, namespace: NamespacePolicy) -> bytes:
         """Answer one review. Raises BadReview where the body is none."""
@@ -106,7 +111,7 @@ def create_app(webhook: Webhook, certificates: Certificates, draining: Draining)
         yield
         reloading.cancel()
 
-    app = FastAPI(openapi_url=None, lifespan=lifespan)
+    app = FastAPI(openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     for path, namespace in ENTRIES.items():
         app.add_route(path, _endpoint(webhook, namespace, draining), methods=["POST"])
     app.add_route("/healthz", _alive, methods=["GET"])
@@ -117,11 +122,13 @@ def create_app(webhook: Webhook, certificates: Certificates, draining: Draining)
 def _endpoint(
     webhook: Webhook, namespace: NamespacePolicy, draining: Draining
 ) -> Callable[[Request], Awaitable[Response]]:
+    large_bodies = webhook.large_bodies
+
     # A plain route: FastAPI's own body handling would answer 422, and costs more than the decision.
     async def admit(request: Request) -> Response:
         with webhook.metrics.in_flight.track_inprogress():
             try:
-                body = await _body(request)
+                body = await _body(request, large_bodies)
                 answer = webhook.answer(body, namespace)
                 headers = _LAST if draining.active else None
                 return Response(answer, media_type="application/json", headers=headers)
@@ -141,15 +148,24 @@ def _endpoint(
     return admit
 
 
-async def _body(request: Request) -> bytes:
-    if int(request.headers.get("content-length") or 0) > MAX_BODY:
+async def _body(request: Request, large_bodies: asyncio.Semaphore) -> bytes:
+    announced = int(request.headers.get("content-length") or MAX_BODY)
+    if announced > MAX_BODY:
         raise _TooLarge
-    body = bytearray()
     async with asyncio.timeout(BODY_TIMEOUT):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise _TooLarge
+        if announced <= SMALL_BODY:
+            return await _read(request)
+        # Until its turn comes, uvicorn holds back what the client sends.
+        async with large_bodies:
+            return await _read(request)
+
+
+async def _read(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise _TooLarge
     return bytes(body)
 
 

@@ -16,6 +16,12 @@ MAX_REFUSAL = 200
 API_SERVER_LIMIT = 256 * 1024  # bytes that a pod's annotations may have together
 
 
+def test_more_than_kubernetes_allows_is_not_read() -> None:
+    found = parse_networks("a," * API_SERVER_LIMIT, "apps")
+    assert found.refused_by_parser
+    assert "longer than" in (found.refusal or "")
+
+
 def listed(value: str) -> list[tuple[str, str, str]]:
     """What is read, as namespace, name and interface."""
     parsed = parse_networks(value, "pod-ns")
@@ -89,7 +95,7 @@ def test_the_list_form(value: str, networks: list[tuple[str, str, str]]) -> None
         ("a@äöüäöüäö", "interface name 'äöüäöüäö'"),
         ("a@x y", "interface name 'x y'"),
         ('a@"x"', "the JSON is wrong at character 1"),
-        ("a" * API_SERVER_LIMIT + "-", "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…' is no name"),
+        ("a" * (API_SERVER_LIMIT - 1) + "-", "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…' is no name"),
     ],
 )
 def test_the_list_form_is_refused(value: str, what: str) -> None:
