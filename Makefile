@@ -2,9 +2,9 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure tools system clean
+.PHONY: help setup demo test check lint types imports pure tools system soak bench-webhook clean
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.synced ## everything locked into .venv (uv first)
 
@@ -38,6 +38,13 @@ tools: setup ## kube-apiserver, kube-controller-manager, etcd: found, or built f
 test: system setup lint types imports ## set-up, then lint, types and all tests
 	@$(PY) -m tests.cluster.tools --optional
 	@scripts/test.sh
+
+soak: setup ## a million annotations against Multus's parser, 100,000 pods through the API server: hours
+	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 $(PY) -m pytest -q \
+	  tests/webhook/test_networks_oracle.py tests/cluster/test_generated_pods.py
+
+bench-webhook: setup ## the webhook's speed: per core, beside its peers, and through the API server
+	@$(PY) -m benchmarks.webhook
 
 clean: ## remove what set-up and tests have made here
 	rm -rf .venv .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

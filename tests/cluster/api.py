@@ -21,13 +21,17 @@ _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
 
 
 class ApiError(Exception):
-    """The API server refused; `message` and `reason` are those of the Status that it sent."""
+    """The API server refused; `message` and `reason` are those of the Status that it sent.
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    `warnings` are those that came with it, as kubectl shows them.
+    """
+
+    def __init__(self, code: int, reason: str, message: str, warnings: tuple[str, ...] = ()) -> None:
         super().__init__(f"{code} {reason}: {message}")
         self.code = code
         self.reason = reason
         self.message = message
+        self.warnings = warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,9 @@ class Kind:
 NAMESPACE = Kind("v1", "Namespace")
 POD = Kind("v1", "Pod")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice")
 DEPLOYMENT = Kind("apps/v1", "Deployment")
+RESOURCE_QUOTA = Kind("v1", "ResourceQuota")
 WEBHOOK_CONFIGURATION = Kind("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration")
 
 
@@ -206,6 +212,7 @@ def _warnings(response: httpx.Response) -> tuple[str, ...]:
 def _error(response: httpx.Response) -> ApiError:
     try:
         status = response.json()
-        return ApiError(response.status_code, status.get("reason", ""), status.get("message", ""))
+        reason, message = status.get("reason", ""), status.get("message", "")
+        return ApiError(response.status_code, reason, message, _warnings(response))
     except (ValueError, AttributeError):
         return ApiError(response.status_code, response.reason_phrase, response.text[:2000])

@@ -1,0 +1,147 @@
+"""The load client: a small Go program, built once into the cache and run on a core of its own.
+
+Python could not send fast enough: the client must never be what is measured. That it was not is shown
+by `client_cpu` and `server_cpu` of every sample: the server has its core full, the client has not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.webhook.cores import Cores, running_on
+from benchmarks.webhook.figures import Sample, percentile
+from benchmarks.webhook.progress import say
+
+SOURCES = Path(__file__).parent / "load"
+PATIENCE = 120.0
+"""Seconds that a run may take beyond its own length."""
+
+
+class LoadError(RuntimeError):
+    """The load client could not be built, or found a wrong answer; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What makes an answer right; see the Go source."""
+
+    status: int
+    review: bool = False
+    contains: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to send where: the JSON that the Go program reads, with its meanings. Times are in seconds."""
+
+    address: str
+    ca: str
+    path: str
+    body: str
+    expect: Expect
+    connections: int = 1
+    warmup: float = 0.0
+    seconds: float = 0.0
+    count: int = 0
+    serial: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tolerate: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How often each point is measured, and for how long. Times are in seconds."""
+
+    repeats: int
+    seconds: float
+    warmup: float
+
+
+class LoadClient:
+    """Runs jobs one after the other."""
+
+    def __init__(self, program: Path, cores: Cores) -> None:
+        self._program = program
+        self._cores = cores
+        self.tls: set[str] = set()
+
+    def run(self, job: Job, server: int | None = None) -> Sample:
+        """Run a job; `server` is the process id whose CPU time is measured beside it. Raises LoadError."""
+        began, used = time.monotonic(), _cpu_seconds(server)
+        measured = self._measure(job)
+        server_cpu = (_cpu_seconds(server) - used) / (time.monotonic() - began)
+        latencies = [microseconds / 1000 for microseconds in measured["latencies"]]
+        if not latencies:
+            raise LoadError(f"{job.address}{job.path}: no right answer")
+        self.tls.add(measured["tls"])
+        if measured["failures"]:
+            say(f"{measured['failures']} wrong answers, one of them: {measured['failure'][:500]}")
+        return Sample(
+            requests_per_second=len(latencies) / measured["seconds"],
+            p50=percentile(latencies, 0.5),
+            p99=percentile(latencies, 0.99),
+            seconds=measured["seconds"],
+            client_cpu=measured["cpu_seconds"] / measured["seconds"],
+            server_cpu=server_cpu,
+            failures=measured["failures"],
+        )
+
+    def _measure(self, job: Job) -> dict[str, Any]:
+        with running_on({self._cores.client}):
+            ended = subprocess.run(
+                [self._program],
+                input=json.dumps(dataclasses.asdict(job)),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=job.seconds + PATIENCE,
+                env={**os.environ, "GOMAXPROCS": "1"},
+            )
+        if ended.returncode != 0:
+            raise LoadError(f"{job.address}{job.path}: {ended.stderr.strip()}")
+        measured: dict[str, Any] = json.loads(ended.stdout)
+        return measured
+
+
+def _cpu_seconds(pid: int | None) -> float:
+    """Read user and system time of a process and its threads (proc(5), stat, fields 14 and 15)."""
+    if pid is None:
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def load_program(env: Mapping[str, str] = os.environ) -> Path:
+    """Return the Go program, built first where it or its sources are new. Raises LoadError."""
+    sources = [*sorted(SOURCES.glob("*.go")), SOURCES / "go.mod"]
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:20]
+    cache = env.get("XDG_CACHE_HOME") or Path(env.get("HOME") or Path.home(), ".cache")
+    program = Path(cache, "multus-eni-injector", "tools", digest, "webhook-load")
+    if not program.is_file():
+        _build(program)
+    return program
+
+
+def _build(program: Path) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise LoadError("the load client is built with Go, which is missing: install it (https://go.dev/dl)")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    # Renamed into place, so that two builds at a time do no harm.
+    unfinished = program.with_name(f".{program.name}.{os.getpid()}")
+    command = [go, "build", "-trimpath", "-buildvcs=false", "-o", str(unfinished), "."]
+    env = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
+    ended = subprocess.run(command, cwd=SOURCES, env=env, check=False, capture_output=True, text=True)
+    if ended.returncode != 0:
+        raise LoadError(f"the load client was not built: {ended.stderr.strip()}")
+    unfinished.replace(program)

@@ -1,0 +1,64 @@
+"""The machine and the versions: figures without them mean nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import ssl
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+LIBRARIES = ("uvicorn", "uvloop", "httptools", "fastapi", "starlette", "msgspec", "prometheus-client")
+QUIET = 0.5
+"""One-minute load average below which nothing else of note runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What it was measured on; `load` is the one-minute load average before the run."""
+
+    cpu: str
+    cores: int
+    memory_gb: float
+    kernel: str
+    system: str
+    python: str
+    openssl: str
+    libraries: dict[str, str]
+    load: float
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing else of note ran before."""
+        return self.load < QUIET
+
+
+def this_machine() -> Machine:
+    """Read it from the system."""
+    return Machine(
+        cpu=_cpu_model(),
+        cores=os.cpu_count() or 0,
+        memory_gb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
+        kernel=f"{platform.system()} {platform.release()}",
+        system=_system(),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        openssl=ssl.OPENSSL_VERSION,
+        libraries={library: version(library) for library in LIBRARIES},
+        load=os.getloadavg()[0],
+    )
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return "unknown"

@@ -1,0 +1,102 @@
+"""All that one run found, and whether it reaches the targets. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.webhook.figures import FLOOR, NONE, OURS, MemoryUse, Sample, Through, peers_of
+from benchmarks.webhook.machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServer:
+    """Through the API server, by webhook: creates by number of clients, and a burst of `burst_size`."""
+
+    version: str
+    creates: Mapping[int, Mapping[str, Through]]
+    burst: Mapping[str, Sample]
+    burst_size: int
+    burst_clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What was measured; `sizes` are the reviews' in bytes, `start` seconds, `notes` what was left out."""
+
+    machine: Machine
+    titles: Mapping[str, str]
+    repeats: int
+    connections: int
+    tls: Sequence[str]
+    sizes: Mapping[str, int]
+    per_core: Mapping[str, Mapping[str, Sample]]
+    memory: Mapping[str, MemoryUse]
+    start: Sequence[float]
+    api_server: ApiServer | None
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One figure beside what it should be; `met` is None where it could not be measured."""
+
+    what: str
+    wanted: str
+    found: str
+    met: bool | None
+
+
+def better_peer(samples: Mapping[str, Sample]) -> str | None:
+    """Return the peer that answers more requests per second, None where there is none."""
+    return max(peers_of(list(samples)), key=lambda name: samples[name].requests_per_second, default=None)
+
+
+def targets(results: Results) -> list[Target]:
+    """Compare with the targets."""
+    found = []
+    for review, samples in results.per_core.items():
+        found += _per_core(review, samples)
+    use = results.memory[OURS]
+    for when, memory in (("right after the load", use.loaded), ("at the end", use.end)):
+        found.append(Target(f"resident memory, {when}", "<= 50 MB", f"{memory.rss:.1f} MB", memory.rss <= 50))
+    found += _api_server(results.api_server)
+    slowest = max(results.start)
+    found.append(Target("start to ready", "< 1 s", f"{slowest:.2f} s", slowest < 1))
+    return found
+
+
+def _per_core(review: str, samples: Mapping[str, Sample]) -> list[Target]:
+    ours = samples[OURS]
+    share = ours.requests_per_second / samples[FLOOR].requests_per_second
+    found = [Target(f"{review}: share of the floor", ">= 65 %", f"{share:.0%}", share >= 0.65)]
+    peer = better_peer(samples)
+    if peer is None:
+        return found
+    times = ours.requests_per_second / samples[peer].requests_per_second
+    p99 = ours.p99 / samples[peer].p99
+    return [
+        Target(f"{review}: requests/s of the better peer ({peer})", ">= 3.0 x", f"{times:.2f} x", times >= 3),
+        Target(f"{review}: p99 of that peer's", "<= 0.33 x", f"{p99:.2f} x", p99 <= 1 / 3),
+        *found,
+    ]
+
+
+def _api_server(figures: ApiServer | None) -> list[Target]:
+    found = []
+    for clients, by_name in (figures.creates if figures else {}).items():
+        peers = [name for name in by_name if name not in (NONE, OURS)]
+        if not peers:
+            continue
+        ours = by_name[OURS].added_p50
+        lowest = min(by_name[name].added_p50 for name in peers)
+        plural = "client" if clients == 1 else "clients"
+        found.append(
+            Target(
+                f"p50 added to a create, {clients} {plural}",
+                f"< {lowest:.2f} ms (both peers')",
+                f"{ours:.2f} ms",
+                ours < lowest,
+            )
+        )
+    return found

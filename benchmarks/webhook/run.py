@@ -1,0 +1,201 @@
+"""One run: start everything, measure in turns, collect what was found."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.webhook import api_server, per_core, pods, servers
+from benchmarks.webhook.api_server import ApiTurns
+from benchmarks.webhook.cores import find_cores, running_on
+from benchmarks.webhook.figures import MemoryUse
+from benchmarks.webhook.isolation import leave_network
+from benchmarks.webhook.load import LoadClient, Turns, load_program
+from benchmarks.webhook.machine import Machine, this_machine
+from benchmarks.webhook.per_core import Review
+from benchmarks.webhook.progress import say
+from benchmarks.webhook.results import ApiServer, Results
+from benchmarks.webhook.servers import PEERS, Program, Rack, Server
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.tools import Missing
+from tests.netns import NamespacesForbidden
+
+SIZES = (1, 10, 64, 256)
+"""KiB of the generated pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    per_core: Turns
+    api_server: ApiTurns
+    starts: int
+
+
+FULL = Plan(Turns(3, 1.0, 0.3), ApiTurns(Turns(3, 1.5, 0.3), burst=1000), starts=5)
+QUICK = Plan(Turns(1, 0.3, 0.1), ApiTurns(Turns(1, 0.4, 0.1), burst=200), starts=1)
+
+
+def run(plan: Plan) -> Results:
+    """Measure what can be measured here; what is left out is said in the notes.
+
+    Raises LoadError, ProcessError, ApiError, TooFewCores, TimeoutError, OSError or ValueError, each with a
+    sentence.
+    """
+    machine = this_machine()
+    cores = find_cores()
+    if not machine.quiet:
+        say(f"the machine is not quiet: its load average is {machine.load:.2f}")
+    client = LoadClient(load_program(), cores)
+    peers, notes = _peers()
+    with ExitStack() as stack:
+        stack.enter_context(running_on(cores.others))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-webhook-")))
+        started = _Run(plan, machine, Rack(folder, cores), client, stack)
+        return started.results(peers, notes)
+
+
+def _peers() -> tuple[Path | None, list[str]]:
+    """Return the folder of the peers' programs, or why they are left out."""
+    folder = os.environ.get(PEERS)
+    try:
+        leave_network()
+    except NamespacesForbidden as error:
+        return None, [f"No peers: one of them listens on all addresses, and {error}."]
+    return (
+        (Path(folder), []) if folder else (None, [f"No peers: {PEERS} names no folder with their programs."])
+    )
+
+
+class _Run:
+    """One run; `stack` ends what it starts."""
+
+    def __init__(
+        self, plan: Plan, machine: Machine, rack: Rack, client: LoadClient, stack: ExitStack
+    ) -> None:
+        self._plan = plan
+        self._machine = machine
+        self._rack = rack
+        self._client = client
+        self._stack = stack
+        self._notes: list[str] = []
+
+    def results(self, peers: Path | None, notes: Sequence[str]) -> Results:
+        """Start everything, measure, and return what was found."""
+        self._notes += notes
+        recorded, generated = self._recorded(), [pods.pod_of_size(size << 10) for size in SIZES]
+        reviews = [
+            self._review("recorded", recorded),
+            self._review("no two alike", pods.numbered(recorded), pods.SERIAL),
+        ]
+        reviews += [
+            self._review(f"{size} KiB", pods.review_of(pod))
+            for size, pod in zip(SIZES, generated, strict=True)
+        ]
+        plane = self._control_plane()
+        started = self._servers(plane, peers, reviews[0])
+        figures = per_core.measure(self._rack, started, reviews, self._client, self._plan.per_core)
+        loaded = per_core.memory(started)
+        through = None
+        if plane is not None:
+            through = self._through(plane, started, recorded, generated)
+        starts = self._starts()
+        end = per_core.memory(started)
+        return Results(
+            machine=self._machine,
+            titles={server.name: server.title for server in started},
+            repeats=self._plan.per_core.repeats,
+            connections=per_core.CONNECTIONS,
+            tls=sorted(self._client.tls),
+            sizes={review.name: review.size for review in reviews},
+            per_core=figures,
+            memory={name: MemoryUse(loaded[name], end[name]) for name in loaded},
+            start=starts,
+            api_server=through,
+            notes=self._notes,
+        )
+
+    def _recorded(self) -> pods.Manifest:
+        found = pods.recorded_review()
+        if found is not None:
+            return found
+        self._notes.append(
+            f"`recorded` is a generated review of the same size: {pods.SAMPLES} names no folder with the "
+            "recorded one."
+        )
+        return pods.equivalent_review()
+
+    def _review(self, name: str, review: pods.Manifest, serial: str = "") -> Review:
+        content = pods.compact(review)
+        file = self._rack.folder / f"review-{name.replace(' ', '-')}.json"
+        file.write_bytes(content)
+        return Review(name, file, len(content), serial)
+
+    def _control_plane(self) -> ControlPlane | None:
+        binaries = api_server.find_programs()
+        if isinstance(binaries, Missing):
+            self._notes.append(f"Nothing through an API server, and no peers, which need one: {binaries}.")
+            return None
+        say("starting the control plane")
+        return self._stack.enter_context(api_server.control_plane(binaries))
+
+    def _servers(self, plane: ControlPlane | None, folder: Path | None, review: Review) -> list[Server]:
+        """Start ours, the floor with our answer, and the peers, each on the server's core."""
+        rack, content = self._rack, review.file.read_bytes()
+        mine = self._start(servers.ours(rack))
+        programs = [servers.floor_program(rack, rack.ready(mine, content))]
+        if plane is not None:
+            peers = servers.peer_programs(rack, plane, folder) if folder else []
+            with plane.client() as api:
+                api_server.prepare(api, [mine.name, *(program.name for program in peers)])
+            programs += peers
+        started = [mine, *map(self._start, programs)]
+        for server in started[1:]:
+            rack.ready(server, content)
+        return started
+
+    def _start(self, program: Program) -> Server:
+        server = self._rack.prepare(program)
+        with running_on({self._rack.cores.server}):
+            self._stack.enter_context(server.process)
+        return server
+
+    def _through(
+        self,
+        plane: ControlPlane,
+        started: Sequence[Server],
+        recorded: pods.Manifest,
+        generated: Sequence[pods.Manifest],
+    ) -> ApiServer:
+        pod = pods.manifest_of(recorded)
+        webhooks = [server for server in started if server.mark]
+        with plane.client() as api:
+            api_server.check_pods(api, [pods.manifest_of(pods.review_of(each)) for each in generated])
+            api_server.configure(api, self._rack, webhooks, pod)
+        file = api_server.write_pod(pod, self._rack.folder)
+        figures = api_server.measure(plane, webhooks, file, self._client, self._plan.api_server)
+        self._notes += _failures(figures)
+        return figures
+
+    def _starts(self) -> list[float]:
+        say("start to ready")
+        program = servers.ours(self._rack)
+        return [self._rack.start_seconds(self._rack.prepare(program)) for _ in range(self._plan.starts)]
+
+
+def _failures(figures: ApiServer) -> list[str]:
+    failures = {
+        name: figures.burst[name].failures
+        + sum(by_name[name].samples.failures for by_name in figures.creates.values())
+        for name in figures.burst
+    }
+    return [
+        f"{count} creates through {name} failed: the API server could not call it."
+        for name, count in failures.items()
+        if count
+    ]

@@ -1,0 +1,136 @@
+"""The figures as text: Markdown, so that they can stand in a document as they are printed. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.webhook.figures import FLOOR, NONE, OURS, Sample
+from benchmarks.webhook.results import ApiServer, Results, Target, better_peer, targets
+
+Row = Sequence[str]
+
+
+def render(results: Results) -> str:
+    """Write everything."""
+    parts = [_machine(results), _per_core(results), _memory(results)]
+    if results.api_server is not None:
+        parts.append(_api_server(results.api_server))
+    parts += [_start(results), _targets(targets(results))]
+    if results.notes:
+        parts.append("\n".join(f"- {note}" for note in results.notes))
+    return "\n\n".join(parts)
+
+
+def grid(rows: Sequence[Row]) -> str:
+    """Write a Markdown table, the first row its head; all columns but the first to the right."""
+    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join("| " + " | ".join(_padded(row, widths)) + " |" for row in (rows[0], rule, *rows[1:]))
+
+
+def _padded(row: Row, widths: Sequence[int]) -> list[str]:
+    return [
+        row[0].ljust(widths[0]),
+        *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+    ]
+
+
+def _machine(results: Results) -> str:
+    machine = results.machine
+    libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
+    quiet = "quiet" if machine.quiet else "NOT quiet: other programs ran, the figures are only a hint"
+    return (
+        f"Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB, {machine.system}, "
+        f"{machine.kernel}; load before: {machine.load:.2f} ({quiet}).\n"
+        f"Versions: {machine.python}, {machine.openssl}, {libraries}.\n"
+        f"Medians of {results.repeats} turns; {', '.join(results.tls)}."
+    )
+
+
+def _per_core(results: Results) -> str:
+    names = list(next(iter(results.per_core.values())))
+    peers = better_peer(next(iter(results.per_core.values()))) is not None
+    head = ["review, bytes", *names, "ours / floor"]
+    if peers:
+        head += ["ours / better peer", "p99 / better peer's"]
+    rows = [head]
+    for review, samples in results.per_core.items():
+        row = [f"{review}, {results.sizes[review]}", *(_sample(samples[name]) for name in names)]
+        row.append(f"{_times(samples, FLOOR):.0%}")
+        peer = better_peer(samples)
+        if peer is not None:
+            row += [f"{_times(samples, peer):.1f} x", f"{samples[OURS].p99 / samples[peer].p99:.2f} x"]
+        rows.append(row)
+    legend = "; ".join(f"{name}: {results.titles[name]}" for name in names)
+    return (
+        f"### One core, TLS, {results.connections} connections\n\n"
+        f"Requests per second (p50 / p99 in ms). {legend}.\n\n{grid(rows)}\n\n"
+        f"The server's CPU time a request, in microseconds:\n\n{_cpu(results, names)}\n\n{_limit(results)}"
+    )
+
+
+def _cpu(results: Results, names: Sequence[str]) -> str:
+    rows = [["review", *names]]
+    for review, samples in results.per_core.items():
+        rows.append([review, *(f"{samples[name].cpu_microseconds:.0f}" for name in names)])
+    return grid(rows)
+
+
+def _sample(sample: Sample) -> str:
+    return f"{sample.requests_per_second:.0f} ({sample.p50:.1f} / {sample.p99:.1f})"
+
+
+def _times(samples: Mapping[str, Sample], other: str) -> float:
+    return samples[OURS].requests_per_second / samples[other].requests_per_second
+
+
+def _limit(results: Results) -> str:
+    samples = [sample for by_name in results.per_core.values() for sample in by_name.values()]
+    server, client = min(s.server_cpu for s in samples), max(s.client_cpu for s in samples)
+    return (
+        f"CPU: the servers used at least {server:.0%} of their core, the client at most {client:.0%} of its."
+    )
+
+
+def _memory(results: Results) -> str:
+    rows = [["MB (10^6 bytes)", *results.memory]]
+    for when, attribute in (("right after the load", "loaded"), ("at the end of the run", "end")):
+        for what in ("rss", "pss"):
+            found = (getattr(getattr(use, attribute), what) for use in results.memory.values())
+            rows.append([f"{what.upper()}, {when}", *(f"{size:.1f}" for size in found)])
+    return f"### Memory\n\n{grid(rows)}"
+
+
+def _api_server(figures: ApiServer) -> str:
+    head = ["webhook"]
+    for clients in figures.creates:
+        plural = "client" if clients == 1 else "clients"
+        head += [f"{clients} {plural}: p50 / p99", "added p50 / p99"]
+    head += [f"burst of {figures.burst_size}: s", "p99"]
+    rows = [head]
+    for name in figures.burst:
+        row = [name]
+        for by_name in figures.creates.values():
+            found = by_name[name]
+            row.append(f"{found.samples.p50:.2f} / {found.samples.p99:.2f}")
+            row.append("" if name == NONE else f"{found.added_p50:+.2f} / {found.added_p99:+.2f}")
+        rows.append([*row, f"{figures.burst[name].seconds:.2f}", f"{figures.burst[name].p99:.0f}"])
+    return (
+        f"### Through kube-apiserver {figures.version}\n\n"
+        f"Milliseconds for a dry-run create of a pod, and {figures.burst_size} creates that are stored, by "
+        f"{figures.burst_clients} clients at once.\n\n{grid(rows)}"
+    )
+
+
+def _start(results: Results) -> str:
+    each = ", ".join(f"{seconds:.2f}" for seconds in results.start)
+    return f"### Start\n\nFrom the start of the process to the first 200 from /readyz, in seconds: {each}."
+
+
+def _targets(found: Sequence[Target]) -> str:
+    verdicts = {True: "met", False: "missed", None: "not measured"}
+    rows = [
+        ("target", "wanted", "found", ""),
+        *((each.what, each.wanted, each.found, verdicts[each.met]) for each in found),
+    ]
+    return f"### Targets\n\n{grid(rows)}"

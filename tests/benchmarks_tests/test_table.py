@@ -1,0 +1,171 @@
+"""The table and the targets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from benchmarks.webhook.figures import FLOOR, NONE, OURS, Memory, MemoryUse, Sample, Through
+from benchmarks.webhook.machine import Machine
+from benchmarks.webhook.results import ApiServer, Results, Target, targets
+from benchmarks.webhook.table import grid, render
+
+pytestmark = pytest.mark.pure
+
+MACHINE = Machine(
+    cpu="A CPU",
+    cores=2,
+    memory_gb=24.0,
+    kernel="Linux 6.1",
+    system="Debian 12",
+    python="CPython 3.11.7",
+    openssl="OpenSSL 3.0",
+    libraries={"uvicorn": "0.54.0"},
+    load=0.1,
+)
+
+
+def sample(rate: float, p99: float, *, p50: float = 1.0, client_cpu: float = 0.3) -> Sample:
+    return Sample(rate, p50, p99, seconds=1.0, client_cpu=client_cpu, server_cpu=0.99)
+
+
+def use(rss: float) -> MemoryUse:
+    return MemoryUse(Memory(rss, rss - 5), Memory(rss, rss - 5))
+
+
+def through(added: float) -> Through:
+    return Through(sample(300, 20, p50=2 + added), added, 5.0)
+
+
+def results(*, peers: bool = True, api_server: bool = True) -> Results:
+    names = [OURS, FLOOR, *(["nri", "piw"] if peers else [])]
+    rates = {OURS: sample(7000, 4), FLOOR: sample(10000, 2), "nri": sample(1800, 18), "piw": sample(2000, 12)}
+    added = {NONE: 0.0, OURS: 1.0, "nri": 1.5, "piw": 1.25}
+    return Results(
+        machine=MACHINE,
+        titles={name: f"the {name}" for name in names},
+        repeats=3,
+        connections=16,
+        tls=["TLS 1.3"],
+        sizes={"recorded": 11203},
+        per_core={"recorded": {name: rates[name] for name in names}},
+        memory={name: use(45) for name in names},
+        start=[0.5, 0.7],
+        api_server=ApiServer(
+            version="v1.36.3",
+            creates={1: {name: through(added[name]) for name in (NONE, OURS, *names[2:])}},
+            burst={name: sample(500, 300) for name in (NONE, OURS, *names[2:])},
+            burst_size=1000,
+            burst_clients=100,
+        )
+        if api_server
+        else None,
+        notes=["Something was left out."],
+    )
+
+
+def verdicts(found: Results) -> dict[str, bool | None]:
+    return {target.what: target.met for target in targets(found)}
+
+
+def test_a_grid_is_a_table_in_markdown() -> None:
+    assert grid([("name", "x"), ("a", "12345")]).splitlines() == [
+        "| name |     x |",
+        "| ---- | ----: |",
+        "| a    | 12345 |",
+    ]
+
+
+def test_figures_that_reach_their_targets_are_met() -> None:
+    assert set(verdicts(results()).values()) == {True}
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        (
+            {OURS: sample(5900, 4)},
+            {"recorded: requests/s of the better peer (piw)", "recorded: share of the floor"},
+        ),
+        ({OURS: sample(7000, 4.1)}, {"recorded: p99 of that peer's"}),
+        ({FLOOR: sample(11000, 2)}, {"recorded: share of the floor"}),
+        ({"nri": sample(2400, 18)}, {"recorded: requests/s of the better peer (nri)"}),
+    ],
+)
+def test_a_figure_of_one_core_that_misses_is_said_to(change: dict[str, Sample], missed: set[str]) -> None:
+    found = results()
+    changed = dataclasses.replace(found, per_core={"recorded": {**found.per_core["recorded"], **change}})
+    assert {what for what, met in verdicts(changed).items() if not met} == missed
+
+
+def test_memory_start_and_added_time_that_miss_are_said_to() -> None:
+    found = results()
+    assert found.api_server is not None
+    creates = {1: {**found.api_server.creates[1], OURS: through(1.25)}}
+    changed = dataclasses.replace(
+        found,
+        memory={**found.memory, OURS: use(50.1)},
+        start=[0.5, 1.0],
+        api_server=dataclasses.replace(found.api_server, creates=creates),
+    )
+    assert {what for what, met in verdicts(changed).items() if not met} == {
+        "resident memory, right after the load",
+        "resident memory, at the end",
+        "p50 added to a create, 1 client",
+        "start to ready",
+    }
+
+
+def test_without_peers_nothing_is_compared_with_them() -> None:
+    assert set(verdicts(results(peers=False))) == {
+        "recorded: share of the floor",
+        "resident memory, right after the load",
+        "resident memory, at the end",
+        "start to ready",
+    }
+    assert "peer" not in render(results(peers=False))
+
+
+def test_the_table_names_machine_figures_targets_and_what_was_left_out() -> None:
+    text = render(results())
+    for part in (
+        "A CPU, 2 cores",
+        "load before: 0.10 (quiet)",
+        "uvicorn 0.54.0",
+        "| recorded, 11203 |",
+        "7000 (1.0 / 4.0)",
+        "70%",
+        "3.5 x",
+        "0.33 x",
+        "kube-apiserver v1.36.3",
+        "+1.25 / +5.00",
+        "0.50, 0.70",
+        "- Something was left out.",
+    ):
+        assert part in text
+
+
+def test_without_an_api_server_the_rest_is_told() -> None:
+    text = render(results(api_server=False))
+    assert "kube-apiserver" not in text
+    assert "added to a create" not in text
+    assert "### Memory" in text
+
+
+def test_a_busy_machine_is_said_to_be_busy() -> None:
+    busy = dataclasses.replace(results(), machine=dataclasses.replace(MACHINE, load=1.2))
+    assert "NOT quiet" in render(busy)
+
+
+def test_a_missed_target_is_marked() -> None:
+    found = results()
+    slow = dataclasses.replace(found, start=[1.5])
+    (row,) = [line for line in render(slow).splitlines() if line.startswith("| start to ready")]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "start to ready",
+        "< 1 s",
+        "1.50 s",
+        "missed",
+    ]
+    assert Target("start to ready", "< 1 s", "1.50 s", met=False) in targets(slow)

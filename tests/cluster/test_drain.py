@@ -1,0 +1,41 @@
+"""A replica of the webhook ends while pods are created: no create may fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from tests.cluster.draining import ORDERS
+from tests.cluster.tools import Missing, find_binaries
+from tests.netns import Node, require
+
+pytestmark = [pytest.mark.cluster, pytest.mark.netns]
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[str, Any]:
+    """What happened in each order, in one control plane."""
+    if isinstance(found := find_binaries(), Missing):
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(str(found))
+        pytest.skip(str(found))
+    require()
+    with Node() as node:
+        done = node.run([sys.executable, "-m", "tests.cluster.draining", node.address], env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    found_reports: dict[str, Any] = json.loads(done.stdout)
+    return found_reports
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_create_fails_while_a_replica_ends(reports: dict[str, Any], order: str) -> None:
+    report = reports[order]
+    assert report["failures"] == []
+    assert report["exit_status"] == 0
+    # It was still asked: over connections that the API server had, or by new ones.
+    assert report["answered_by_it"] > 0
+    assert report["creates"] >= 200
