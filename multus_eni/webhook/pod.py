@@ -17,20 +17,20 @@ Items = Annotated[list[Item], msgspec.Meta(max_length=10_000)]
 """A list of bounded length: a review may hold millions of empty objects."""
 
 
-class ResourceRequirements(msgspec.Struct, frozen=True):
+class ResourceRequirements(msgspec.Struct, frozen=True, gc=False):
     """Requests and limits by resource name, as written."""
 
     requests: Quantities | None = None
     limits: Quantities | None = None
 
 
-class EnvVar(msgspec.Struct, frozen=True):
+class EnvVar(msgspec.Struct, frozen=True, gc=False):
     """An environment variable; only its name is read."""
 
     name: str = ""
 
 
-class Container(msgspec.Struct, frozen=True):
+class Container(msgspec.Struct, frozen=True, gc=False):
     """An app container."""
 
     name: str = ""
@@ -38,37 +38,37 @@ class Container(msgspec.Struct, frozen=True):
     resources: ResourceRequirements | None = None
 
 
-class InitContainer(Container, frozen=True):
+class InitContainer(Container, frozen=True, gc=False):
     """An init container, or a native sidecar where `restartPolicy` is `Always`."""
 
     env: Items[EnvVar] | None = None
     restartPolicy: str | None = None  # noqa: N815 - the API's name
 
 
-class EmptyDir(msgspec.Struct, frozen=True):
+class EmptyDir(msgspec.Struct, frozen=True, gc=False):
     """An emptyDir, of which nothing is read but that it is there."""
 
 
-class Volume(msgspec.Struct, frozen=True):
+class Volume(msgspec.Struct, frozen=True, gc=False):
     """A volume; of its source only emptyDir is read."""
 
     name: str = ""
     emptyDir: EmptyDir | None = None  # noqa: N815 - the API's name
 
 
-class LocalObjectReference(msgspec.Struct, frozen=True):
+class LocalObjectReference(msgspec.Struct, frozen=True, gc=False):
     """A reference by name."""
 
     name: str = ""
 
 
-class OperatingSystem(msgspec.Struct, frozen=True):
+class OperatingSystem(msgspec.Struct, frozen=True, gc=False):
     """`spec.os`."""
 
     name: str = ""
 
 
-class Metadata(msgspec.Struct, frozen=True):
+class Metadata(msgspec.Struct, frozen=True, gc=False):
     """Name, labels and annotations; name and namespace may be empty at admission (generateName)."""
 
     name: str | None = None
@@ -78,7 +78,7 @@ class Metadata(msgspec.Struct, frozen=True):
     annotations: dict[str, str] | None = None
 
 
-class PodSpec(msgspec.Struct, frozen=True):
+class PodSpec(msgspec.Struct, frozen=True, gc=False):
     """The parts of a pod's spec that decide whether and how it is injected."""
 
     containers: Items[Container] | None = None
@@ -92,7 +92,7 @@ class PodSpec(msgspec.Struct, frozen=True):
     resources: ResourceRequirements | None = None
 
 
-class Pod(msgspec.Struct, frozen=True):
+class Pod(msgspec.Struct, frozen=True, gc=False):
     """A pod as the decision sees it."""
 
     metadata: Metadata = Metadata()

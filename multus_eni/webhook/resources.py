@@ -106,18 +106,18 @@ def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
     guaranteed = level is None and _class_of(cpu, memory) is QosClass.GUARANTEED
     sized: Resources = {}
     advice: list[str] = []
-    for resource, amounts, wish, need in (
-        (_CPU, cpu, cpu_wish, needed.cpu),
-        (_MEMORY, memory, memory_wish, needed.memory),
+    whole = (level or _NOTHING,)
+    for resource, amounts, wish, need, bound in (
+        (_CPU, cpu, cpu_wish, needed.cpu, _cpu(whole)[0]),
+        (_MEMORY, memory, memory_wish, needed.memory, _memory(whole)[0]),
     ):
         # Where every other container sets one, a ResourceQuota may want it of ours; where one does not,
         # ours could change the pod's class, and none can want it.
         requests, limits = _all_set([a.request for a in amounts]), _all_set([a.limit for a in amounts])
         limit = _size(resource, mode, limits, apps, wish, need)
         request = limit if guaranteed else _size(resource, mode, requests, apps, wish, need)
-        if level is not None and mode is Mode.SIDECAR and wish is None:
-            # The containers' requests must fit into the pod's, and a sidecar's come on top of theirs.
-            request = _ZERO
+        if level is not None:
+            request, limit = _within(bound, mode, request, limit if limits else None)
         if requests:
             sized.setdefault("requests", {})[resource.name] = resource.text(request)
         if limits:
@@ -127,6 +127,15 @@ def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
     if sized and mode is Mode.SIDECAR and (cpu_wish is None or memory_wish is None):
         advice.append(_ADDS)
     return Sizing(sized or None, tuple(advice))
+
+
+def _within(bound: _Amount, mode: Mode, request: Decimal, limit: Decimal | None) -> tuple[Decimal, Decimal]:
+    """Fit into pod-level resources: each limit must, and all requests together."""
+    if limit is not None and bound.limit is not None:
+        limit = min(limit, bound.limit)
+    # A sidecar's request comes on top of the others', which may be all of the pod's.
+    room = _ZERO if mode is Mode.SIDECAR else request if bound.request is None else bound.request
+    return min(request, room, request if limit is None else limit), limit or _ZERO
 
 
 _ADDS = (

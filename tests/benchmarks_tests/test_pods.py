@@ -80,6 +80,19 @@ def test_a_numbered_review_holds_the_serial_once_and_leaves_the_other_as_it_was(
     assert pods.SERIAL.encode() not in compact(review)
 
 
+def test_numbered_reviews_are_answered_differently() -> None:
+    numbered = compact(pods.numbered(equivalent_review())).decode()
+    one, other = (
+        decode_review(numbered.replace(pods.SERIAL, f"{number:08}").encode()).pod for number in (1, 2)
+    )
+    assert one is not None
+    assert other is not None
+    namespace, agent = ENTRIES["/mutate/pod/default"], Settings(image="registry.example/a:1")
+    outcomes = [inject(pod, "default", namespace, agent) for pod in (one, other)]
+    assert [outcome.decision.reason for outcome in outcomes] == [Reason.INJECT_INIT] * 2
+    assert outcomes[0].operations != outcomes[1].operations
+
+
 def test_the_equivalent_is_as_long_as_the_recorded_review() -> None:
     assert len(compact(equivalent_review())) == pods.RECORDED_SIZE
 

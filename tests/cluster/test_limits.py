@@ -107,7 +107,8 @@ PODS: dict[str, Manifest] = {
 class Policy:
     """The LimitRange and the ResourceQuota of a namespace; `admits` are pods that it must let through.
 
-    Where no agent fits (its CPU never reaches a core), a warning must name the LimitRange.
+    Where `no_agent_fits`, since its CPU never reaches a core (the one exception in docs/contract.md), the
+    refusal says what is too little; a warning would come with every pod that pins cores.
     """
 
     limits: tuple[Manifest, ...] = ()
@@ -242,8 +243,9 @@ def outcome(namespace: Namespace, policy: Policy, spec: Manifest, expected: str)
         found = namespace.create(multus_pod(**copy.deepcopy(spec)), dry_run=True).object
     except ApiError as error:
         if policy.no_agent_fits:
-            named = any("LimitRange" in warning for warning in error.warnings)
-            return "" if named else f"{error.message}; no warning names the LimitRange: {error.warnings}"
+            return (
+                "" if "minimum cpu usage per Container is 1, but request is" in error.message else str(error)
+            )
         return outcome_of_advice(namespace, spec, expected, error)
     return differs(found, expected)
 

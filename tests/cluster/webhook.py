@@ -87,7 +87,7 @@ class WebhookServer:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return its log lines of one event, such as `decision`."""
-        lines = self.process.log.read_text(encoding="utf-8").splitlines()
+        lines = self.process.log.read_text(encoding="utf-8").split("\n")
         found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
         return [line for line in found if line.get("event") == event]
 

@@ -1,14 +1,60 @@
-"""Requests that no client should send: what is wrong, and the bytes."""
+"""What no client should send: by what is wrong with it, bodies, and whole requests."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
+from multus_eni import contract
+from multus_eni.webhook.server import MAX_BODY
 from tests.webhook.mutations import VALID
 from tests.webhook.wire import PATH, chunked, head
 
 GOOD = json.dumps(VALID).encode()
 """A review that is answered by a sidecar."""
+
+DEPTH = 100_000
+
+
+def review(pod: bytes) -> bytes:
+    """Write a review of a pod that is JSON already, or is no JSON at all."""
+    return GOOD.replace(json.dumps(VALID["request"]["object"]).encode(), pod)
+
+
+def pod(networks: bytes = b"net", containers: bytes = b'[{"name": "a"}]', spec: bytes = b"") -> bytes:
+    """Write a pod that is injected, of parts that are JSON or are none."""
+    annotations = b'{"%b": "%b"}' % (contract.NETWORKS.encode(), networks)
+    return b'{"metadata": {"annotations": %b}, "spec": {"containers": %b%b}}' % (
+        annotations,
+        containers,
+        spec,
+    )
+
+
+def many(part: bytes, size: int = MAX_BODY - 4096) -> bytes:
+    """Repeat a part up to a size."""
+    return part * (size // len(part))
+
+
+NESTED = {
+    "a list": b"[" * DEPTH + b"]" * DEPTH,
+    "an open list": b"[" * DEPTH,
+    "an object": b'{"a":' * DEPTH + b"1" + b"}" * DEPTH,
+    "an open object": b'{"a":' * DEPTH,
+}
+
+WIDE: dict[str, Callable[[], bytes]] = {
+    "containers": lambda: pod(containers=b"[" + many(b"{},") + b"{}]"),
+    "init containers": lambda: pod(spec=b', "initContainers": [' + many(b"{},") + b"{}]"),
+    "volumes": lambda: pod(spec=b', "volumes": [' + many(b"{},") + b"{}]"),
+    "emptyDir": lambda: pod(spec=b', "volumes": [{"emptyDir": {"a": [' + many(b"[],") + b"1]}}]"),
+    "commas": lambda: pod(networks=many(b",")),
+    "names": lambda: pod(networks=many(b"a,") + b"a"),
+    "objects": lambda: pod(networks=b"[" + many(b"{},") + b"{}]"),
+    "one name": lambda: pod(networks=many(b"a")),
+    "digits": lambda: pod(containers=b'[{"resources": {"limits": {"cpu": "' + many(b"1") + b'"}}}]'),
+    "number": lambda: pod(containers=b'[{"resources": {"limits": {"cpu": ' + many(b"1") + b"}}}]"),
+}
 
 LENGTH = b"Content-Length: %d" % len(GOOD)
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -70,4 +116,11 @@ HEADS: dict[str, bytes] = {
     "content encoding": head(b"Content-Encoding: gzip", LENGTH) + GOOD,
     "nothing but line ends": b"\r\n" * 1000,
     "binary": bytes(range(256)) * 40,
+}
+
+ENDLESS = {
+    "a header": (head()[:-2] + b"X: ", b"a" * (1 << 20)),
+    "headers": (head()[:-2], b"".join(b"X%d: y\r\n" % number for number in range(70_000))),
+    "a URL": (b"POST /", b"a" * (1 << 20)),
+    "trailers": (head(CHUNKED) + chunked(GOOD)[:-2], b"".join(b"X%d: y\r\n" % n for n in range(70_000))),
 }

@@ -19,13 +19,23 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni import contract
 from multus_eni.webhook.server import BODY_TIMEOUT, MAX_BODY
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
 from tests.webhook.mutations import VALID, mutation
-from tests.webhook.strange_requests import CHUNKED, GOOD, HEADS, LENGTH
-from tests.webhook.wire import PATH, Connection, Reply, chunked, head, operations, request
+from tests.webhook.strange_requests import (
+    CHUNKED,
+    DEPTH,
+    ENDLESS,
+    GOOD,
+    HEADS,
+    LENGTH,
+    NESTED,
+    WIDE,
+    pod,
+    review,
+)
+from tests.webhook.wire import PATH, Connection, chunked, head, judge, request
 
 SEED = int(os.environ.get("MULTUS_ENI_FUZZ_SEED", "20260401"))
 COUNT = int(os.environ.get("MULTUS_ENI_FUZZ", "2000"))
@@ -33,28 +43,8 @@ MAX_RESIDENT = 256
 """MiB that the process may ever have in memory, whatever is sent to it by whomever."""
 MAX_GROWTH = 192
 """MiB that it may take for what one test sends, beyond what it has before."""
-DEPTH = 100_000
-
 SLOW = 20
-
-
-def review(pod: bytes) -> bytes:
-    """Write a review of a pod that is JSON already, or is no JSON at all."""
-    return GOOD.replace(json.dumps(VALID["request"]["object"]).encode(), pod)
-
-
-def pod(networks: bytes = b"net", containers: bytes = b'[{"name": "a"}]', spec: bytes = b"") -> bytes:
-    annotations = b'{"%b": "%b"}' % (contract.NETWORKS.encode(), networks)
-    return b'{"metadata": {"annotations": %b}, "spec": {"containers": %b%b}}' % (
-        annotations,
-        containers,
-        spec,
-    )
-
-
-def many(part: bytes, size: int = MAX_BODY - 4096) -> bytes:
-    """Repeat a part up to a size."""
-    return part * (size // len(part))
+"""Connections of each slow kind."""
 
 
 def resident(server: WebhookServer) -> int:
@@ -130,24 +120,6 @@ def slow_connections(process: WebhookServer) -> Iterator[list[Connection]]:
         yield opened
 
 
-def judge(reply: Reply | None) -> None:
-    """Check that an answer is one: a review, or a 4xx with a sentence."""
-    assert reply is not None, "closed without an answer"
-    if reply.status != 200:
-        assert 400 <= reply.status < 500, reply
-        assert reply.body.decode().strip()
-        assert b"Traceback" not in reply.body
-        return
-    response = reply.review
-    assert response["uid"]
-    assert response["allowed"] is ("status" not in response)
-    if not response["allowed"]:
-        assert 0 < len(response["status"]["message"]) < 2000
-        assert response["status"]["code"] < 500, response
-    for operation in operations(response):
-        assert operation["op"] in ("add", "move", "test"), operation
-
-
 def test_mutated_reviews_are_answered(server: WebhookServer) -> None:
     print(f"MULTUS_ENI_FUZZ_SEED={SEED} MULTUS_ENI_FUZZ={COUNT}")
     seen: dict[str, int] = {}
@@ -163,17 +135,8 @@ def test_mutated_reviews_are_answered(server: WebhookServer) -> None:
             assert reply is not None
             kind = reply.review["auditAnnotations"]["reason"] if reply.status == 200 else str(reply.status)
             seen[kind] = seen.get(kind, 0) + 1
-    print(seen)
     # The mutator reaches the decision, the refusals and the decoder.
     assert {"inject_sidecar", "invalid_setting", "unreadable_pod", "not_pod_creation", "400"} <= seen.keys()
-
-
-NESTED = {
-    "a list": b"[" * DEPTH + b"]" * DEPTH,
-    "an open list": b"[" * DEPTH,
-    "an object": b'{"a":' * DEPTH + b"1" + b"}" * DEPTH,
-    "an open object": b'{"a":' * DEPTH,
-}
 
 
 @pytest.mark.parametrize("nested", NESTED)
@@ -199,24 +162,10 @@ def test_deep_nesting_is_answered(server: WebhookServer, nested: str, place: byt
         judge(connection.ask(place.replace(b"%b", value)))
 
 
-WIDE = {
-    "containers": pod(containers=b"[" + many(b"{},") + b"{}]"),
-    "init containers": pod(spec=b', "initContainers": [' + many(b"{},") + b"{}]"),
-    "volumes": pod(spec=b', "volumes": [' + many(b"{},") + b"{}]"),
-    "emptyDir": pod(spec=b', "volumes": [{"emptyDir": {"a": [' + many(b"[],") + b"1]}}]"),
-    "commas": pod(networks=many(b",")),
-    "names": pod(networks=many(b"a,") + b"a"),
-    "objects": pod(networks=b"[" + many(b"{},") + b"{}]"),
-    "one name": pod(networks=many(b"a")),
-    "digits": pod(containers=b'[{"resources": {"limits": {"cpu": "' + many(b"1") + b'"}}}]'),
-    "number": pod(containers=b'[{"resources": {"limits": {"cpu": ' + many(b"1") + b"}}}]"),
-}
-
-
 @pytest.mark.parametrize("wide", WIDE)
 def test_a_huge_pod_is_answered_within_the_api_servers_time(server: WebhookServer, wide: str) -> None:
     with Connection(server, timeout=10) as connection:
-        judge(connection.ask(review(WIDE[wide])))
+        judge(connection.ask(review(WIDE[wide]())))
 
 
 @pytest.mark.parametrize("announced", [MAX_BODY + 1, 1 << 40, (1 << 63) - 1])
@@ -261,14 +210,6 @@ def test_no_answer_sends_the_caller_elsewhere(server: WebhookServer) -> None:
         reply = connection.ask(GOOD, PATH + b"/")
     assert reply is not None
     assert reply.status == 404
-
-
-ENDLESS = {
-    "a header": (head()[:-2] + b"X: ", b"a" * (1 << 20)),
-    "headers": (head()[:-2], b"".join(b"X%d: y\r\n" % number for number in range(70_000))),
-    "a URL": (b"POST /", b"a" * (1 << 20)),
-    "trailers": (head(CHUNKED) + chunked(GOOD)[:-2], b"".join(b"X%d: y\r\n" % n for n in range(70_000))),
-}
 
 
 @pytest.mark.parametrize("case", ENDLESS)
@@ -350,15 +291,13 @@ def test_clients_that_leave_in_the_middle_are_forgotten(server: WebhookServer, s
 
 
 def test_pipelined_requests_are_answered_in_order(server: WebhookServer) -> None:
-    count = 500
-    bodies = [GOOD.replace(VALID["request"]["uid"].encode(), b"uid-%d" % number) for number in range(count)]
-    with Connection(server) as connection, ThreadPoolExecutor(1) as sender:
-        sending = sender.submit(connection.send, b"".join(request(body) for body in bodies))
-        replies = [connection.reply() for _ in range(count)]
-        sending.result()
-    assert [reply and reply.review["uid"] for reply in replies] == [
-        f"uid-{number}" for number in range(count)
-    ]
+    uid = VALID["request"]["uid"].encode()
+    with Connection(server) as connection:
+        for start in range(0, 500, 20):
+            uids = [f"uid-{number}" for number in range(start, start + 20)]
+            connection.send(b"".join(request(GOOD.replace(uid, each.encode())) for each in uids))
+            replies = [connection.reply() for _ in uids]
+            assert [reply.review["uid"] for reply in replies if reply] == uids
 
 
 def test_good_reviews_are_answered_amid_the_bad(server: WebhookServer) -> None:

@@ -116,3 +116,21 @@ def operations(response: dict[str, Any]) -> list[dict[str, Any]]:
     """Decode the patch of a review's response."""
     found: list[dict[str, Any]] = json.loads(base64.b64decode(response.get("patch", "W10="), validate=True))
     return found
+
+
+def judge(reply: Reply | None) -> None:
+    """Check that an answer is one: a review, or a 4xx with a sentence."""
+    assert reply is not None, "closed without an answer"
+    if reply.status != 200:
+        assert 400 <= reply.status < 500, reply
+        assert reply.body.decode().strip()
+        assert b"Traceback" not in reply.body
+        return
+    response = reply.review
+    assert response["uid"]
+    assert response["allowed"] is ("status" not in response)
+    if not response["allowed"]:
+        assert 0 < len(response["status"]["message"]) < 2000
+        assert response["status"]["code"] < 500, response
+    for operation in operations(response):
+        assert operation["op"] in ("add", "move", "test"), operation
