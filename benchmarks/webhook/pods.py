@@ -17,7 +17,7 @@ SAMPLES = "MULTUS_ENI_SAMPLES"
 """Environment variable that names a folder with `admission-review.json`, recorded at a real API server."""
 RECORDED_SIZE = 11203
 """Bytes of that review without white space: what a generated equivalent has where it is not at hand."""
-SERIAL = "@" * 12
+SERIAL = "#" * 8
 """Where the load client writes the number of a request."""
 NETWORK = "ipvlan-multus"
 NAMESPACE = "default"
@@ -47,9 +47,12 @@ def recorded_review(env: Mapping[str, str] = os.environ) -> Manifest | None:
 
 
 def numbered(review: Manifest) -> Manifest:
-    """Return the review with SERIAL as an annotation of its pod, so that no two need be alike."""
+    """Return the review with one network more, SERIAL in the name of its interface.
+
+    So each asks for something else, and no answer can be one that was given before.
+    """
     copied = copy.deepcopy(review)
-    copied["request"]["object"]["metadata"]["annotations"]["example.com/serial"] = SERIAL
+    copied["request"]["object"]["metadata"]["annotations"][NETWORKS] += f",{NETWORK}@n{SERIAL}"
     return copied
 
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from multus_eni import contract
+from multus_eni.contract import Injection, Mode
 from multus_eni.version import VERSION
+
+if TYPE_CHECKING:
+    from multus_eni.webhook.offline import Input
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
+
+UNSET = "unset"
 
 DESCRIPTION = """\
 The mutating admission webhook of multus-eni-injector. It injects an agent into pods that attach to Multus
@@ -17,6 +27,27 @@ SERVE = """\
 Serves the webhook over TLS until SIGTERM. POST /mutate/… takes an AdmissionReview (admission.k8s.io/v1),
 GET /healthz and /readyz are for probes. A renewed certificate is taken over without a restart.
 Decisions are logged on standard error, one JSON line each."""
+
+INJECT = """\
+Writes manifests with the agent in them, as the webhook would put it into their pods; no cluster is asked.
+
+  helm template web ./chart | multus-eni inject -f - --config settings.yaml | kubectl apply -f -
+
+Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs,
+PodTemplates and lists of them are read, YAML or JSON. Documents that get no agent come out byte for byte.
+Where the webhook would refuse a pod, nothing is written and the exit code is 2."""
+
+EXPLAIN = """\
+Says for each workload in manifests whether its pods get the agent, why, and what to change; no cluster
+is asked. To find running pods that should have the agent and have none, or an old one (exit code 3):
+
+  kubectl get ns,pods -A -o json | multus-eni explain -f - --only-missing --config settings.yaml
+
+Without --config the settings are the defaults, and images are not compared."""
+
+SURROUNDINGS = """\
+Namespaces among the manifests supply their own labels; --namespace-injection and --namespace-mode stand
+for the labels of all others. The settings file is shown by multus-eni serve --help."""
 
 CONFIG = """\
 the settings file, for example:
@@ -39,13 +70,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 only if it did what it was asked to."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    return _serve(options)
+    run: Callable[[argparse.Namespace], int] = options.run
+    return run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="multus-eni", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"multus-eni {VERSION}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_inject(commands)
+    _add_explain(commands)
+    return parser
+
+
+def _add_serve(commands: Commands) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve the webhook",
@@ -71,9 +110,65 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=5.0,
         metavar="SECONDS",
-        help="go on answering for so long after SIGTERM while connections are open (%(default)s)",
+        help="go on answering for so long after SIGTERM (%(default)s)",
     )
-    return parser
+    serve.set_defaults(run=_serve)
+
+
+def _add_inject(commands: Commands) -> None:
+    inject = commands.add_parser(
+        "inject",
+        help="write manifests with the agent in them",
+        description=INJECT,
+        epilog=SURROUNDINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_input(inject, config_required=True)
+    inject.set_defaults(run=_inject)
+
+
+def _add_explain(commands: Commands) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="say for each workload whether it is injected, and why",
+        description=EXPLAIN,
+        epilog=SURROUNDINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_input(explain, config_required=False)
+    explain.add_argument(
+        "--output", choices=("text", "json"), default="text", help="form of the answer (%(default)s)"
+    )
+    explain.add_argument(
+        "--only-missing",
+        action="store_true",
+        help="list only pods that should have the agent and have none, or an old one; exit code 3 if any",
+    )
+    explain.set_defaults(run=_explain)
+
+
+def _add_input(command: argparse.ArgumentParser, *, config_required: bool) -> None:
+    command.add_argument(
+        "-f", "--filename", required=True, metavar="FILE", help="the manifests; - for standard input"
+    )
+    command.add_argument(
+        "--config", type=Path, required=config_required, metavar="FILE", help="the webhook's settings file"
+    )
+    command.add_argument(
+        "--namespace", default="default", help="namespace of manifests that name none (%(default)s)"
+    )
+    command.add_argument(
+        "--namespace-injection",
+        choices=(*Injection, UNSET),
+        default=Injection.ENABLED,
+        help="a namespace's label multus-eni.io/injection (%(default)s)",
+    )
+    command.add_argument(
+        "--namespace-mode",
+        choices=(*Mode, UNSET),
+        default=UNSET,
+        help="a namespace's label multus-eni.io/mode (%(default)s)",
+    )
 
 
 def _port(text: str) -> int:
@@ -113,3 +208,42 @@ def _serve(options: argparse.Namespace) -> int:
         print(f"multus-eni serve: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _inject(options: argparse.Namespace) -> int:
+    from multus_eni.webhook.offline import run_inject  # noqa: PLC0415 - --help needs none of this
+
+    return _offline("inject", lambda: run_inject(_input(options)))
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from multus_eni.webhook.offline import run_explain  # noqa: PLC0415 - nor this
+
+    as_json = options.output == "json"
+    return _offline(
+        "explain", lambda: run_explain(_input(options), as_json=as_json, only_missing=options.only_missing)
+    )
+
+
+def _offline(command: str, run: Callable[[], int]) -> int:
+    from multus_eni.webhook.config import ConfigError  # noqa: PLC0415 - nor this
+    from multus_eni.webhook.offline import InputError  # noqa: PLC0415 - nor this
+
+    try:
+        return run()
+    except (ConfigError, InputError) as error:
+        print(f"multus-eni {command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1  # whoever reads the output has had enough
+    except OSError as error:
+        print(f"multus-eni {command}: cannot write: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _input(options: argparse.Namespace) -> Input:
+    from multus_eni.webhook.offline import Input  # noqa: PLC0415 - nor this
+
+    given = {contract.INJECTION: options.namespace_injection, contract.MODE: options.namespace_mode}
+    labels = {key: str(value) for key, value in given.items() if value != UNSET}
+    return Input(options.filename, options.config, options.namespace, labels)

@@ -119,7 +119,7 @@ def test_only_missing_finds_the_pods_that_should_have_an_agent() -> None:
     assert (content.returncode, content.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("stream", ["a: [", "kind: Pod\n  x", "{", "[" * 10_000, "\x00"])
+@pytest.mark.parametrize("stream", ["a: [", "{", "[" * 10_000, "\x00"])
 def test_what_is_no_manifest_is_said_in_a_sentence(config: Path, stream: str) -> None:
     done = run("inject", "--config", config, stdin=stream)
     assert done.returncode != 0
