@@ -43,6 +43,7 @@ class Agent:
         self.cloud = cloud
         self.timing = timing
         self.selection = Selection()
+        self.lookup_failure: AgentError | None = None
         self.reconciler = Reconciler(
             cloud, takeover=settings.takeover is Takeover.ALWAYS, timing=timing, log=log
         )

@@ -249,9 +249,11 @@ class TestNamed:
         assert "credentials used: env" in ended.message
         assert "`node`" in ended.message
 
-    def test_a_hop_limit_of_1(self, stage: MakeStage) -> None:
+    @pytest.mark.parametrize("timeout", [120, 2], ids=["in time", "and a deadline before IMDS is given up"])
+    def test_a_hop_limit_of_1(self, stage: MakeStage, timeout: int) -> None:
         on = stage(hop_limit=1)
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"))
+        settings = AgentSettings(interfaces=("net1",), timeout=timeout)
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), settings)
         assert ended.code == ExitCode.NO_IMDS
         assert "HttpPutResponseHopLimit to 2" in ended.message
         assert "10.10.1.80" in ended.message

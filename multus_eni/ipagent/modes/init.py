@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from multus_eni.ipagent.agent import Agent
-from multus_eni.ipagent.errors import AgentError, Deadline
+from multus_eni.ipagent.errors import AgentError, Deadline, NoImds
 from multus_eni.ipagent.report import Report
 from multus_eni.ipagent.retry import SOON, Timing, left
 from multus_eni.ipagent.signals import Stop
@@ -24,8 +24,16 @@ def run(agent: Agent, deadline: float, timing: Timing) -> Report:
         if not stop.timed_out:
             raise
         if not agent.reconciler.plan.items:
-            return agent.failed(Deadline(f"The ENIs were not found within {agent.settings.timeout} s"))
+            return agent.failed(_not_found(agent))
     return agent.report()
+
+
+def _not_found(agent: Agent) -> AgentError:
+    within = f"within {agent.settings.timeout} s"
+    if agent.lookup_failure is not None:
+        return Deadline(f"The ENIs were not found {within}: {agent.lookup_failure}")
+    # The first look goes to IMDS, and has not even failed yet.
+    return NoImds(f"IMDS did not tell the ENIs {within}")
 
 
 def _begin(agent: Agent, deadline: float, timing: Timing) -> None:
@@ -45,6 +53,7 @@ def _begin(agent: Agent, deadline: float, timing: Timing) -> None:
             delay = SOON.delay(tries, timing.random())
             if not error.passing or timing.clock() + delay >= deadline:
                 raise
+            agent.lookup_failure = error
             agent.log.warning("lookup-failed", message=str(error))
             timing.sleep(delay)
             tries += 1
