@@ -158,6 +158,17 @@ def test_a_busy_machine_is_said_to_be_busy() -> None:
     assert "NOT quiet" in render(busy)
 
 
+def test_a_run_that_was_disturbed_is_said_to_be() -> None:
+    found = results()
+    assert "Other programs ran" not in render(found)
+    disturbed = dataclasses.replace(found.per_core["recorded"][OURS], server_cpu=0.6)
+    changed = dataclasses.replace(
+        found, per_core={"recorded": {**found.per_core["recorded"], OURS: disturbed}}
+    )
+    assert "at least 60% of their core" in render(changed)
+    assert "Other programs ran" in render(changed)
+
+
 def test_a_missed_target_is_marked() -> None:
     found = results()
     slow = dataclasses.replace(found, start=[1.5])
