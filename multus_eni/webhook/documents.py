@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -88,6 +88,11 @@ def read_documents(data: bytes) -> list[Document]:
             return _read_yaml(data)
         except DocumentError:
             raise _error(error) from None
+
+
+def patched_stream(documents: Sequence[Document], operations: Mapping[int, Sequence[Operation]]) -> bytes:
+    """Give the stream with operations carried out, by index of the document (from 0)."""
+    return b"".join(document.patched(operations.get(index, ())) for index, document in enumerate(documents))
 
 
 def _check_utf8(data: bytes) -> None:

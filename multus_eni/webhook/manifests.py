@@ -6,7 +6,7 @@ which the labels of namespace and pod decide (see entries.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -51,6 +51,14 @@ class Answer:
 def answers(manifests: Manifests, surroundings: Surroundings) -> list[Answer]:
     """Answer for each workload, in order."""
     return [_answer(workload, manifests.namespaces, surroundings) for workload in manifests.workloads]
+
+
+def operations_of(answers: Iterable[Answer]) -> dict[int, list[Operation]]:
+    """Collect the operations by document; those of one document do not move each other's places."""
+    operations: dict[int, list[Operation]] = {}
+    for answer in answers:
+        operations.setdefault(answer.workload.document, []).extend(answer.operations)
+    return operations
 
 
 def namespace_policy(labels: Mapping[str, str], pod_label: str | None) -> NamespacePolicy:

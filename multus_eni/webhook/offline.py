@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 
 from multus_eni.webhook.config import load_settings
-from multus_eni.webhook.documents import MAX_INPUT, Document, DocumentError, read_documents
+from multus_eni.webhook.documents import MAX_INPUT, Document, DocumentError, patched_stream, read_documents
 from multus_eni.webhook.explain import WARNING_PREFIX, Explanation, as_objects, as_text, explain, printable
-from multus_eni.webhook.manifests import Answer, Surroundings, answers
-from multus_eni.webhook.patch import Operation
+from multus_eni.webhook.manifests import Answer, Surroundings, answers, operations_of
 from multus_eni.webhook.settings import Settings
 from multus_eni.webhook.workloads import ManifestError, Manifests, read_manifests
 
@@ -58,7 +57,7 @@ def run_inject(given: Input) -> int:
     for answer in read.answers:
         for warning in _warnings(answer, read.settings):
             _say("inject", f"warning: {_who(answer, read.documents)}: {warning}")
-    _write(_injected(read))
+    _write(patched_stream(read.documents, operations_of(read.answers)))
     return OK
 
 
@@ -104,13 +103,6 @@ def _bytes(file: str) -> bytes:
             return stream.read(MAX_INPUT + 1)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-
-
-def _injected(read: _Read) -> bytes:
-    operations: list[list[Operation]] = [[] for _ in read.documents]
-    for answer in read.answers:
-        operations[answer.workload.document] += answer.operations
-    return b"".join(document.patched(mine) for document, mine in zip(read.documents, operations, strict=True))
 
 
 def _warnings(answer: Answer, settings: Settings) -> list[str]:

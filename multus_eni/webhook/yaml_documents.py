@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
 
 from multus_eni.webhook.yaml_scalars import plain_scalar
 
@@ -60,8 +61,9 @@ def read_yaml(text: str) -> Iterator[YamlDocument]:
         line = error.problem_mark.line + 1 if error.problem_mark else reader.line
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         raise YamlError(reader.number, line, f"not YAML: {problem}") from None
-    except yaml.YAMLError as error:
-        raise YamlError(reader.number, reader.line, f"not YAML: {error}") from None
+    except ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n") + 1
+        raise YamlError(reader.number, line, f"not YAML: {error.reason}") from None
     except _Refused as error:
         raise YamlError(reader.number, reader.line, str(error)) from None
 

@@ -49,9 +49,14 @@ class _Loader(_Rules, Composer, yaml.CSafeLoader):
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         event: Any = self.get_event()
+        plain_tag = self.resolve(yaml.ScalarNode, event.value, (True, False))
         explicit = None if event.tag == "!" else event.tag
-        tag = explicit or self.resolve(yaml.ScalarNode, event.value, (is_plain(event), False))
-        node = yaml.ScalarNode(tag, event.value, style=event.style)
+        tag = explicit or (plain_tag if is_plain(event) else _STR)
+        text, style = event.value, event.style
+        if style and tag == plain_tag != _STR:
+            # libyaml would write `!!int "1"` as `! "1"`, which is a string; a plain 1 is the same number.
+            text, style = text or "null", ""
+        node = yaml.ScalarNode(tag, text, style=style)
         if anchor is not None:
             self.anchors[anchor] = node
         return node
