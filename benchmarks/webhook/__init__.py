@@ -2,5 +2,5 @@
 
 Measured side by side, turn by turn, so that a drift of the machine hits all alike: `multus-eni serve` with
 metrics, logs, warnings and audit annotations; the floor, which is the same server stack answering a
-constant; and, where PEERS_DIR names a folder with them, two webhooks in Go.
+constant; and, where MULTUS_ENI_PEERS_DIR or PEERS_DIR names a folder with them, two webhooks in Go.
 """

@@ -62,13 +62,15 @@ def run(plan: Plan) -> Results:
 
 def _peers() -> tuple[Path | None, list[str]]:
     """Return the folder of the peers' programs, or why they are left out."""
-    folder = os.environ.get(PEERS)
+    folder = next(filter(None, map(os.environ.get, PEERS)), None)
     try:
         leave_network()
     except NamespacesForbidden as error:
         return None, [f"No peers: one of them listens on all addresses, and {error}."]
     return (
-        (Path(folder), []) if folder else (None, [f"No peers: {PEERS} names no folder with their programs."])
+        (Path(folder), [])
+        if folder
+        else (None, [f"No peers: {' and '.join(PEERS)} name no folder with their programs."])
     )
 
 

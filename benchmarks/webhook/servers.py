@@ -23,8 +23,8 @@ from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.processes import Process, ProcessError
 
 HOST = "127.0.0.1"
-PEERS = "PEERS_DIR"
-"""Environment variable that names a folder with the peers' programs, as they are or packed by xz."""
+PEERS = ("MULTUS_ENI_PEERS_DIR", "PEERS_DIR")
+"""Environment variables that name a folder with the peers' programs, as they are or packed by xz."""
 RESOURCE = "example.com/eni"
 """What network-resources-injector adds to pods of the network, by the network's annotation."""
 SETTINGS = {

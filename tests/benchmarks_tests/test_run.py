@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.webhook.servers import PEERS
 from tests.cluster.tools import CONTROL_PLANE
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +33,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     folder.mkdir()
     (folder / "go").symlink_to(shutil.which("go") or "")
     go_cache = subprocess.run(["go", "env", "GOCACHE"], capture_output=True, text=True, check=True).stdout
-    kept = {
-        name: value for name, value in os.environ.items() if name not in ("PEERS_DIR", "KUBEBUILDER_ASSETS")
-    }
+    kept = {name: value for name, value in os.environ.items() if name not in (*PEERS, "KUBEBUILDER_ASSETS")}
     assert not any((folder / name).exists() for name in CONTROL_PLANE)
     return {
         **kept,
