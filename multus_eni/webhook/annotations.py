@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from multus_eni import contract
-from multus_eni.contract import Mode, Takeover
+from multus_eni.contract import Credentials, Mode, Takeover
 from multus_eni.webhook.quantity import MEBIBYTE, parse_quantity
 
 Value = TypeVar("Value")
@@ -36,6 +36,7 @@ class PodSettings:
     release_on_exit: bool | None = None
     takeover: Takeover | None = None
     timeout: int | None = None
+    credentials: Credentials | None = None
     agent_cpu: Decimal | None = None
     agent_memory: Decimal | None = None
     agent_image: str | None = None
@@ -67,6 +68,7 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
         release_on_exit=read(contract.RELEASE_ON_EXIT, contract.parse_flag, "true, false"),
         takeover=read(contract.TAKEOVER, Takeover, ", ".join(Takeover)),
         timeout=read(contract.TIMEOUT, contract.parse_timeout, "a duration from 1s to 60m, as in 90s or 2m"),
+        credentials=read(contract.CREDENTIALS, Credentials, ", ".join(Credentials)),
         agent_cpu=read(
             contract.AGENT_CPU, agent_cpu, "10m to 999m: a whole core would be pinned for the agent"
         ),
@@ -83,6 +85,7 @@ _KNOWN = frozenset(
         contract.RELEASE_ON_EXIT,
         contract.TAKEOVER,
         contract.TIMEOUT,
+        contract.CREDENTIALS,
         contract.AGENT_CPU,
         contract.AGENT_MEMORY,
         contract.AGENT_IMAGE,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multus_eni import contract
-from multus_eni.contract import Injection, Mode
+from multus_eni.contract import Credentials, Injection, Mode
 from multus_eni.version import VERSION
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ is asked. To find running pods that should have the agent and have none, or an o
 Without --config the settings are the defaults, and images are not compared."""
 
 SURROUNDINGS = """\
-Namespaces among the manifests supply their own labels; --namespace-injection and --namespace-mode stand
-for the labels of all others. The settings file is shown by multus-eni serve --help."""
+Namespaces among the manifests supply their own labels; --namespace-injection, --namespace-mode and
+--namespace-credentials stand for the labels of all others.
+The settings file is shown by multus-eni serve --help."""
 
 CONFIG = """\
 the settings file, for example:
@@ -169,6 +170,12 @@ def _add_input(command: argparse.ArgumentParser, *, config_required: bool) -> No
         default=UNSET,
         help="a namespace's label multus-eni.io/mode (%(default)s)",
     )
+    command.add_argument(
+        "--namespace-credentials",
+        choices=(*Credentials, UNSET),
+        default=UNSET,
+        help="a namespace's label multus-eni.io/credentials (%(default)s)",
+    )
 
 
 def _port(text: str) -> int:
@@ -244,6 +251,10 @@ def _offline(command: str, run: Callable[[], int]) -> int:
 def _input(options: argparse.Namespace) -> Input:
     from multus_eni.webhook.offline import Input  # noqa: PLC0415 - nor this
 
-    given = {contract.INJECTION: options.namespace_injection, contract.MODE: options.namespace_mode}
+    given = {
+        contract.INJECTION: options.namespace_injection,
+        contract.MODE: options.namespace_mode,
+        contract.CREDENTIALS: options.namespace_credentials,
+    }
     labels = {key: str(value) for key, value in given.items() if value != UNSET}
     return Input(options.filename, options.config, options.namespace, labels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from multus_eni.contract import Injection, Mode
+from multus_eni.contract import Credentials, Injection, Mode
 
 
 class InvalidLabel(StrEnum):
@@ -17,6 +17,7 @@ class InvalidLabel(StrEnum):
 
     NAMESPACE_INJECTION = "namespace-injection"
     NAMESPACE_MODE = "namespace-mode"
+    NAMESPACE_CREDENTIALS = "namespace-credentials"
     POD_INJECTION = "pod-injection"
 
 
@@ -26,16 +27,21 @@ class NamespacePolicy:
 
     injection: Injection | None = None
     mode: Mode | None = None
+    credentials: Credentials | None = None
     invalid: InvalidLabel | None = None
 
 
-_MODES: dict[str, Mode | None] = {"default": None, "init": Mode.INIT, "sidecar": Mode.SIDECAR}
+_MODES: dict[str, Mode | None] = {"default": None, **{mode.value: mode for mode in Mode}}
+_CREDENTIALS: dict[str, Credentials | None] = {"": None, **{f"/{each.value}": each for each in Credentials}}
+_OPTED_IN: dict[str, Injection | None] = {"namespace": Injection.ENABLED, "pod": None}
 
 ENTRIES: dict[str, NamespacePolicy] = {
     **{
-        f"/mutate/namespace/{name}": NamespacePolicy(Injection.ENABLED, mode) for name, mode in _MODES.items()
+        f"/mutate/{who}/{name}{end}": NamespacePolicy(injection, mode, credentials)
+        for who, injection in _OPTED_IN.items()
+        for name, mode in _MODES.items()
+        for end, credentials in _CREDENTIALS.items()
     },
-    **{f"/mutate/pod/{name}": NamespacePolicy(None, mode) for name, mode in _MODES.items()},
     **{f"/mutate/invalid/{label}": NamespacePolicy(invalid=label) for label in InvalidLabel},
 }
 """Path -> what it says. `/mutate/pod/…` is called for pods that opt in by their own label."""

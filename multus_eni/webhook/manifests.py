@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from multus_eni.contract import INJECTION, MODE, NETWORKS, Injection, Mode
+from multus_eni.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Credentials, Injection, Mode
 from multus_eni.webhook.entries import InvalidLabel, NamespacePolicy
 from multus_eni.webhook.inject import inject
 from multus_eni.webhook.patch import Operation, pointer
@@ -67,16 +67,19 @@ def namespace_policy(labels: Mapping[str, str], pod_label: str | None) -> Namesp
     The pod's injection label decides alone where it is there, so that a wrong label of the namespace counts
     only where it would be read: a MutatingWebhookConfiguration can't select otherwise.
     """
-    injection, mode = labels.get(INJECTION), labels.get(MODE)
+    injection, mode, credentials = (labels.get(key) for key in (INJECTION, MODE, CREDENTIALS))
     wanted = injection if pod_label is None else pod_label
     invalid = None
     if pod_label is None and injection is not None and injection not in tuple(Injection):
         invalid = InvalidLabel.NAMESPACE_INJECTION
     elif wanted == Injection.ENABLED and mode is not None and mode not in tuple(Mode):
         invalid = InvalidLabel.NAMESPACE_MODE
+    elif wanted == Injection.ENABLED and credentials is not None and credentials not in tuple(Credentials):
+        invalid = InvalidLabel.NAMESPACE_CREDENTIALS
     return NamespacePolicy(
         injection=Injection(injection) if injection in tuple(Injection) else None,
         mode=Mode(mode) if mode in tuple(Mode) else None,
+        credentials=Credentials(credentials) if credentials in tuple(Credentials) else None,
         invalid=invalid,
     )
 

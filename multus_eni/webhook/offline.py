@@ -130,8 +130,8 @@ def _say_unknown_namespaces(explanations: list[Explanation], manifests: Manifest
         _say(
             "explain",
             f"note: the input has no Namespace {', '.join(sorted(unknown)[:5])}"
-            f"{' and others' if len(unknown) > 5 else ''}: its labels are taken from --namespace-injection "
-            "and --namespace-mode; kubectl get ns,pods -A gives both",
+            f"{' and others' if len(unknown) > 5 else ''}: its labels are taken from the options "
+            "--namespace-…; kubectl get ns,pods -A gives both",
         )
 
 

@@ -6,11 +6,12 @@ the users decided, what is there already, and only then what the pod's own setti
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from multus_eni import contract
-from multus_eni.contract import AgentSettings, Backend, Injection, Mode
+from multus_eni.contract import AgentSettings, Backend, Credentials, Injection, Mode, Takeover
 from multus_eni.webhook.annotations import PodSettings, Refusal, not_allowed, read_annotations, shortened
 from multus_eni.webhook.entries import InvalidLabel, NamespacePolicy
 from multus_eni.webhook.networks import Networks, expected_interfaces, parse_networks
@@ -30,19 +31,22 @@ ISTIO_EXCLUSIONS = (
 MAX_INTERFACES = 256
 """Far more than a pod is given, and few enough for an environment variable."""
 
+
+def _wrong_label(whose: str, key: str, allowed: Iterable[str], look: str = "") -> str:
+    return f"the {whose}'s label {key} has a value that is not allowed; allowed: {', '.join(allowed)}{look}"
+
+
+def _wrong_namespace_label(key: str, allowed: Iterable[str]) -> str:
+    return _wrong_label(
+        "namespace", key, allowed, f"; to see it: kubectl get namespace {{namespace}} -L {key}"
+    )
+
+
 _INVALID_LABEL_MESSAGES = {
-    InvalidLabel.NAMESPACE_INJECTION: (
-        f"the namespace's label {contract.INJECTION} has a value that is not allowed; allowed: "
-        f"{', '.join(Injection)}; to see it: kubectl get namespace {{namespace}} -L {contract.INJECTION}"
-    ),
-    InvalidLabel.NAMESPACE_MODE: (
-        f"the namespace's label {contract.MODE} has a value that is not allowed; allowed: "
-        f"{', '.join(Mode)}; to see it: kubectl get namespace {{namespace}} -L {contract.MODE}"
-    ),
-    InvalidLabel.POD_INJECTION: (
-        f"the pod's label {contract.INJECTION} has a value that is not allowed; allowed: "
-        f"{', '.join(Injection)}"
-    ),
+    InvalidLabel.NAMESPACE_INJECTION: _wrong_namespace_label(contract.INJECTION, Injection),
+    InvalidLabel.NAMESPACE_MODE: _wrong_namespace_label(contract.MODE, Mode),
+    InvalidLabel.NAMESPACE_CREDENTIALS: _wrong_namespace_label(contract.CREDENTIALS, Credentials),
+    InvalidLabel.POD_INJECTION: _wrong_label("pod", contract.INJECTION, Injection),
 }
 
 
@@ -164,7 +168,7 @@ def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings
             takeover=wishes.takeover or defaults.takeover,
             release_on_exit=bool(wishes.release_on_exit),
             allowed_cidrs=defaults.allowed_cidrs,
-            credentials=defaults.credentials,
+            credentials=wishes.credentials or namespace.credentials or defaults.credentials,
             backend=defaults.backend,
             log_level=defaults.log_level,
             log_format=defaults.log_format,
@@ -222,6 +226,13 @@ def _warnings(pod: Pod, networks: Networks, wishes: PodSettings, agent: AgentPla
         ]
     if wishes.release_on_exit and agent.mode is Mode.INIT:
         warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
+    if agent.settings.takeover is Takeover.NEVER and not (
+        wishes.release_on_exit and agent.mode is Mode.SIDECAR
+    ):
+        warnings.append(
+            f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: what this pod leaves on its ENI is refused "
+            f"to the next pod on another: mode {Mode.SIDECAR} with {contract.RELEASE_ON_EXIT}=true gives it back"
+        )
     if agent.settings.backend is Backend.DIRECT and _redirected_by_istio(pod):
         warnings.append(
             "multus-eni: where Istio's CNI plugin redirects traffic before the first container, the agent "

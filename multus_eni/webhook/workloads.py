@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from multus_eni.contract import INJECTION, MODE
+from multus_eni.contract import CREDENTIALS, INJECTION, MODE
 
 MAX_LISTS = 8
 """How deep lists may stand in lists."""
@@ -147,7 +147,7 @@ class _Reader:
         self.namespaces[_text(_name(raw).name)] = {
             key: value if isinstance(value, str) else msgspec.json.encode(value).decode()
             for key, value in labels.items()
-            if key in (INJECTION, MODE)
+            if key in (INJECTION, MODE, CREDENTIALS)
         }
 
     def _workload(self, raw: bytes, place: Place, kind: str, way: tuple[str, ...]) -> None:

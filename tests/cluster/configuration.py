@@ -3,17 +3,19 @@
 A label selector is a conjunction, and `In` wants the label to be there (apimachinery, labels.Requirement),
 so "absent or one of these" can't be said. Hence the order in which the labels count, which keeps every pod
 at one entry at most: the pod's injection label decides alone where it is there; the namespace's does where
-it is not; and the namespace's mode label counts only for pods that one of the two opts in.
+it is not; the namespace's mode label counts only for pods that one of the two opts in; and its credentials
+label only where the mode label is absent or right.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multus_eni.contract import INJECTION, MODE, NETWORKS, Injection, Mode
+from multus_eni.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Credentials, Injection, Mode
 
 Requirement = dict[str, Any]
 
@@ -64,23 +66,36 @@ def other_than(key: str, *values: str) -> tuple[Requirement, ...]:
 
 
 def entries() -> tuple[Entry, ...]:
-    """Return all entries; two of them share the path of a wrong mode label."""
+    """Return all entries; some of them share the path of a wrong label."""
     no_word = (absent(INJECTION),)
     opted_in = (any_of(INJECTION, Injection.ENABLED),)
-    other_injection = other_than(INJECTION, *Injection)
-    other_mode = other_than(MODE, *Mode)
-    modes = {"default": absent(MODE), **{mode.value: any_of(MODE, mode) for mode in Mode}}
     return (
-        *(
-            _entry(f"namespace-{name}", f"namespace/{name}", (*opted_in, mode), no_word)
-            for name, mode in modes.items()
+        *_opted_in("namespace", opted_in, no_word),
+        *_opted_in("pod", (), opted_in),
+        _entry(
+            "invalid-namespace-injection",
+            "invalid/namespace-injection",
+            other_than(INJECTION, *Injection),
+            no_word,
         ),
-        *(_entry(f"pod-{name}", f"pod/{name}", (mode,), opted_in) for name, mode in modes.items()),
-        _entry("invalid-namespace-injection", "invalid/namespace-injection", other_injection, no_word),
-        _entry("invalid-namespace-mode", "invalid/namespace-mode", (*opted_in, *other_mode), no_word),
-        _entry("invalid-namespace-mode-of-pod", "invalid/namespace-mode", other_mode, opted_in),
-        _entry("invalid-pod-injection", "invalid/pod-injection", (), other_injection),
+        _entry("invalid-pod-injection", "invalid/pod-injection", (), other_than(INJECTION, *Injection)),
     )
+
+
+def _opted_in(who: str, namespace: tuple[Requirement, ...], pod: tuple[Requirement, ...]) -> Iterator[Entry]:
+    """Give the entries of pods that are opted in by `who`: each state of the namespace's other labels."""
+    modes = {"default": absent(MODE), **{mode.value: any_of(MODE, mode) for mode in Mode}}
+    identities = {"": absent(CREDENTIALS), **{each.value: any_of(CREDENTIALS, each) for each in Credentials}}
+    for (mode, has_mode), (identity, has_identity) in itertools.product(modes.items(), identities.items()):
+        words = (who, mode, identity) if identity else (who, mode)
+        yield _entry("-".join(words), "/".join(words), (*namespace, has_mode, has_identity), pod)
+    wrong_mode, wrong_identity = other_than(MODE, *Mode), other_than(CREDENTIALS, *Credentials)
+    yield _entry(f"invalid-mode-{who}", "invalid/namespace-mode", (*namespace, *wrong_mode), pod)
+    path = "invalid/namespace-credentials"
+    right_modes = {"": absent(MODE), "-with-mode": any_of(MODE, *Mode)}
+    for end, has_mode in right_modes.items():
+        selected = (*namespace, has_mode, *wrong_identity)
+        yield _entry(f"invalid-credentials-{who}{end}", path, selected, pod)
 
 
 def _entry(name: str, path: str, namespace: tuple[Requirement, ...], pod: tuple[Requirement, ...]) -> Entry:

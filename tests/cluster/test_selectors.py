@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from multus_eni.contract import INJECTION, MODE
+from multus_eni.contract import CREDENTIALS, INJECTION, MODE
 from multus_eni.webhook.entries import ENTRIES
 from tests.cluster.api import NAMESPACE, POD, Api, ApiError
 from tests.cluster.configuration import NAME, entries
@@ -20,9 +20,12 @@ pytestmark = pytest.mark.cluster
 
 INJECTIONS = (None, "enabled", "disabled", "other")
 MODES = (None, "init", "sidecar", "other")
+IDENTITIES = (None, "chain", "node", "other")
 
 
-def expected_path(namespace: str | None, pod_label: str | None, mode: str | None) -> str | None:
+def expected_path(
+    namespace: str | None, pod_label: str | None, mode: str | None, identity: str | None
+) -> str | None:
     """Say where a pod goes by its own and its namespace's labels; None: it is not sent at all."""
     if pod_label == "other":
         return "/mutate/invalid/pod-injection"
@@ -32,31 +35,39 @@ def expected_path(namespace: str | None, pod_label: str | None, mode: str | None
         return None
     if mode == "other":
         return "/mutate/invalid/namespace-mode"
-    return f"/mutate/{'pod' if pod_label else 'namespace'}/{mode or 'default'}"
+    if identity == "other":
+        return "/mutate/invalid/namespace-credentials"
+    path = f"/mutate/{'pod' if pod_label else 'namespace'}/{mode or 'default'}"
+    return f"{path}/{identity}" if identity else path
 
 
 def labels(**values: str | None) -> dict[str, str]:
-    keys = {"injection": INJECTION, "mode": MODE}
+    keys = {"injection": INJECTION, "mode": MODE, "credentials": CREDENTIALS}
     return {keys[name]: value for name, value in values.items() if value is not None}
 
 
+@pytest.mark.parametrize("identity", IDENTITIES)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_each_pod_is_sent_to_exactly_one_path_or_to_none(
-    recorder: Recorder, recorded: Namespaces, injection: str | None, mode: str | None
+    recorder: Recorder,
+    recorded: Namespaces,
+    injection: str | None,
+    mode: str | None,
+    identity: str | None,
 ) -> None:
-    namespace = recorded.make(labels(injection=injection, mode=mode))
+    namespace = recorded.make(labels(injection=injection, mode=mode, credentials=identity))
     seen = {}
     for value in INJECTIONS:
         name = f"pod-{value}".lower()
         namespace.create(multus_pod(name, labels=labels(injection=value)), dry_run=True)
         seen[value] = recorder.calls(namespace.name, name)
-    expected = {value: expected_path(injection, value, mode) for value in INJECTIONS}
+    expected = {value: expected_path(injection, value, mode, identity) for value in INJECTIONS}
     assert seen == {value: [path] if path else [] for value, path in expected.items()}
 
 
 def test_the_states_reach_every_path_that_the_webhook_serves() -> None:
-    states = itertools.product(INJECTIONS, INJECTIONS, MODES)
+    states = itertools.product(INJECTIONS, INJECTIONS, MODES, IDENTITIES)
     assert {expected_path(*state) for state in states} - {None} == set(ENTRIES)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multus_eni import contract
-from multus_eni.contract import INJECTION, MODE, NETWORKS
+from multus_eni.contract import CREDENTIALS, INJECTION, MODE, NETWORKS
 from multus_eni.webhook.config import parse_settings
 from multus_eni.webhook.documents import patched_stream, read_documents
 from multus_eni.webhook.entries import ENTRIES, NamespacePolicy
@@ -167,7 +167,7 @@ def cases() -> Iterator[Any]:
 def test_a_case_of_the_webhook_has_the_same_outcome_offline(case: dict[str, Any]) -> None:
     """All cases of tests/cases/injection but those of an entry that knows no more than that it is invalid."""
     policy = ENTRIES[case["path"]]
-    known = {INJECTION: policy.injection, MODE: policy.mode}
+    known = {INJECTION: policy.injection, MODE: policy.mode, CREDENTIALS: policy.credentials}
     settings = parse_settings(yaml.safe_dump(case["settings"]) if "settings" in case else SETTINGS)
     namespace = case.get("namespace", "apps")
     surroundings = Surroundings(
@@ -184,13 +184,16 @@ def test_a_case_of_the_webhook_has_the_same_outcome_offline(case: dict[str, Any]
 
 STATES = (None, "enabled", "disabled", "other")
 MODES = (None, "init", "sidecar", "other")
+IDENTITIES = (None, "chain", "node", "other")
 
 
 @pytest.mark.parametrize(
-    ("namespace", "own", "mode"), list(itertools.product(STATES, STATES, MODES)), ids=str
+    ("namespace", "own", "mode", "identity"),
+    list(itertools.product(STATES, STATES, MODES, IDENTITIES)),
+    ids=str,
 )
 def test_each_state_of_the_labels_means_the_entry_that_is_called(
-    namespace: str | None, own: str | None, mode: str | None
+    namespace: str | None, own: str | None, mode: str | None, identity: str | None
 ) -> None:
     """The entries that the API server calls are in tests/cluster/test_selectors.py, seen on a real one."""
     pod: dict[str, Any] = {
@@ -199,11 +202,12 @@ def test_each_state_of_the_labels_means_the_entry_that_is_called(
         "metadata": {"name": "p", "annotations": {NETWORKS: "n"}, "labels": {INJECTION: own} if own else {}},
         "spec": {"containers": []},
     }
-    labels = {key: value for key, value in ((INJECTION, namespace), (MODE, mode)) if value is not None}
+    given = {INJECTION: namespace, MODE: mode, CREDENTIALS: identity}
+    labels = {key: value for key, value in given.items() if value is not None}
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": labels}}
     (answer,), _ = answered(written([pod, space], "json"), Surroundings(SECRETS))
 
-    path = expected_path(namespace, own, mode)
+    path = expected_path(namespace, own, mode, identity)
     if path is None:
         opted_out = (own or namespace) == "disabled"
         assert answer.decision.reason == (Reason.OPTED_OUT if opted_out else Reason.NOT_OPTED_IN)

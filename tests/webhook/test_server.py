@@ -80,18 +80,21 @@ def client(tmp_path: Path, log: io.BytesIO, metrics: Metrics, draining: Draining
 def test_each_entry_of_a_namespace_injects(client: Client, path: str) -> None:
     response = client.post(path, content=review(POD, "apps")).json()["response"]
     pod = applied(POD, json.loads(base64.b64decode(response["patch"])))
-    mode = "sidecar" if path.endswith("sidecar") else "init"
+    mode = "sidecar" if "/sidecar" in path else "init"
     assert pod["spec"]["initContainers"][0]["command"] == ["ipagent", mode]
     assert response["auditAnnotations"] == {"reason": f"inject_{mode}"}
+
+
+ALLOWED = {"injection": "enabled, disabled", "mode": "init, sidecar", "credentials": "chain, node"}
 
 
 @pytest.mark.parametrize("path", [path for path in ENTRIES if "invalid" in path])
 def test_each_invalid_entry_refuses_with_key_and_allowed_values(client: Client, path: str) -> None:
     response = client.post(path, content=review(POD, "apps")).json()["response"]
     assert response["allowed"] is False
-    key, allowed = ("mode", "init, sidecar") if "mode" in path else ("injection", "enabled, disabled")
-    assert f"multus-eni.io/{key}" in response["status"]["message"]
-    assert allowed in response["status"]["message"]
+    key = path.rsplit("-", 1)[-1]
+    assert f"label multus-eni.io/{key} has" in response["status"]["message"]
+    assert f"allowed: {ALLOWED[key]}" in response["status"]["message"]
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"{}", b"[" * 100_000, b"\x00\xff"])
