@@ -249,6 +249,12 @@ def test_line_ends_and_indentation_stay(newline: str) -> None:
     assert written == newline.join(["{", '   "spec": {', '      "a": [ 1 ],', '      "x": []', "   }", "}"])
 
 
+def test_tagged_scalars_keep_their_type_where_a_document_is_written_anew() -> None:
+    (document,) = read_documents(b"a: !!int '1'\nb: !!bool \"false\"\nc: !!null ''\nd: !!str 2\nspec: {}\n")
+    (again,) = read_documents(document.patched([{"op": "add", "path": "/spec/x", "value": 1}]))
+    assert json.loads(again.json) == {"a": 1, "b": False, "c": None, "d": "2", "spec": {"x": 1}}
+
+
 def test_a_byte_order_mark_stays_in_its_place() -> None:
     for stream in ("\ufeffspec: {}\n", "\ufeff--- {spec: {}}\n", '\ufeff{"spec": {}}'):
         (document,) = read_documents(stream.encode())
