@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -50,6 +51,8 @@ def shortened(text: str, limit: int = 64) -> str:
 
 def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
     """Read our annotations. Raises Refusal at the first value that is not allowed."""
+    if not any(map(_OURS, annotations)):
+        return _NO_WISHES
 
     def read(key: str, parse: Callable[[str], Value], allowed: str) -> Value | None:
         text = annotations.get(key)
@@ -78,6 +81,8 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
     )
 
 
+_OURS = re.compile(re.escape(contract.PREFIX)).match
+_NO_WISHES = PodSettings()
 _KNOWN = frozenset(
     {
         contract.MODE,

@@ -11,6 +11,7 @@ from multus_eni.webhook.policy import AgentPlan
 from multus_eni.webhook.settings import EnvVar, Settings
 
 NOBODY = 65534
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - no password
 PROBE_GRACE = 30
 """Seconds beyond the agent's own deadline: it must be the one to say what went wrong, not the kubelet."""
 
@@ -28,9 +29,15 @@ def agent_volumes(mode: Mode, settings: Settings) -> list[dict[str, Any]]:
 
 
 def agent_container(
-    plan: AgentPlan, settings: Settings, resources: dict[str, dict[str, str]] | None
+    plan: AgentPlan,
+    settings: Settings,
+    resources: dict[str, dict[str, str]] | None,
+    token_volume: str | None,
 ) -> dict[str, Any]:
-    """Build the container: an init container, or a native sidecar with its startup probe."""
+    """Build the container: an init container, or a native sidecar with its startup probe.
+
+    `token_volume` is the pod's volume with the ServiceAccount's token, if it has one.
+    """
     container: dict[str, Any] = {
         "name": contract.CONTAINER_NAME,
         "image": plan.image,
@@ -48,6 +55,8 @@ def agent_container(
     if plan.mode is Mode.SIDECAR:
         container |= _sidecar(plan)
         mounts.append({"name": contract.RUN_VOLUME, "mountPath": contract.RUN_DIRECTORY})
+    if token_volume is not None and all(mount["mountPath"] != TOKEN_PATH for mount in mounts):
+        mounts.append({"name": token_volume, "readOnly": True, "mountPath": TOKEN_PATH})
     if mounts:
         container["volumeMounts"] = mounts
     return container

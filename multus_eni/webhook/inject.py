@@ -44,7 +44,8 @@ def inject(
         sizing = agent_resources(pod, agent, settings.size)
     except ValueError as error:
         return Outcome(Decision(Reason.UNREADABLE_POD, f"the pod's resources: {error}"))
-    container = agent_container(agent, settings, sizing.resources)
+    token = _token_volume(pod) if admitted else None
+    container = agent_container(agent, settings, sizing.resources, token)
     operations = patch.injection(
         pod,
         patch.Agent(
@@ -66,6 +67,18 @@ _SIZE_IGNORED = (
     f"multus-eni: {contract.AGENT_CPU} and {contract.AGENT_MEMORY} have no effect: the agent has no "
     "resources of its own in a BestEffort pod and in one with pod-level resources"
 )
+
+
+def _token_volume(pod: Pod) -> str | None:
+    """Name the volume that the API server's ServiceAccount plugin has added.
+
+    After us it looks again and would mount it into our container too (plugin/pkg/admission/serviceaccount,
+    mountServiceAccountToken), and because of that change the API server would call us a second time.
+    """
+    if pod.spec.automountServiceAccountToken is False:
+        return None
+    names = (volume.name for volume in pod.spec.volumes or ())
+    return next((name for name in names if name.startswith("kube-api-access-")), None)
 
 
 def _status(decision: Decision, agent: AgentPlan) -> str:

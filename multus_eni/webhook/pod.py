@@ -85,6 +85,7 @@ class PodSpec(msgspec.Struct, frozen=True, gc=False):
     initContainers: Items[InitContainer] | None = None  # noqa: N815 - the API's name
     volumes: Items[Volume] | None = None
     imagePullSecrets: Items[LocalObjectReference] | None = None  # noqa: N815 - the API's name
+    automountServiceAccountToken: bool | None = None  # noqa: N815 - the API's name
     hostNetwork: bool | None = None  # noqa: N815 - the API's name
     nodeSelector: dict[str, str] | None = None  # noqa: N815 - the API's name
     schedulerName: str | None = None  # noqa: N815 - the API's name

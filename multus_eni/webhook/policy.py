@@ -28,6 +28,12 @@ ISTIO_EXCLUSIONS = (
     "traffic.sidecar.istio.io/excludeOutboundIPRanges",
 )
 
+READ_LABELS = frozenset((contract.INJECTION, ISTIO_INJECT, "eks.amazonaws.com/fargate-profile"))
+READ_ANNOTATIONS = frozenset(
+    (contract.NETWORKS, "kubernetes.io/config.mirror", ISTIO_INJECT, *ISTIO_EXCLUSIONS)
+)
+"""What a decision reads beside our own annotations."""
+
 MAX_INTERFACES = 256
 """Far more than a pod is given, and few enough for an environment variable."""
 
@@ -226,12 +232,11 @@ def _warnings(pod: Pod, networks: Networks, wishes: PodSettings, agent: AgentPla
         ]
     if wishes.release_on_exit and agent.mode is Mode.INIT:
         warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
-    if agent.settings.takeover is Takeover.NEVER and not (
-        wishes.release_on_exit and agent.mode is Mode.SIDECAR
-    ):
+    given_back = wishes.release_on_exit and agent.mode is Mode.SIDECAR
+    if agent.settings.takeover is Takeover.NEVER and not given_back:
         warnings.append(
             f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: what this pod leaves on its ENI is refused "
-            f"to the next pod on another: mode {Mode.SIDECAR} with {contract.RELEASE_ON_EXIT}=true gives it back"
+            f"to the next pod on another: sidecar mode with {contract.RELEASE_ON_EXIT}=true gives it back"
         )
     if agent.settings.backend is Backend.DIRECT and _redirected_by_istio(pod):
         warnings.append(

@@ -39,6 +39,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Parse what has come, and end a connection that sends too much."""
         self._received += len(data)
         super().data_received(data)
+        # A head that comes in one piece, as nearly all do, needs no timer.
+        if self._in_head and self._timer is None and not self.transport.is_closing():
+            self._arm()
         limit = MAX_HEAD if self._in_head else MAX_MESSAGE
         if self._received > limit and not self.transport.is_closing():
             self.logger.warning("A request of more than %d bytes was cut off.", limit)
@@ -49,7 +52,6 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin a request's head."""
         self._in_head = True
         self._received = 0
-        self._arm()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from multus_eni.contract import PREFIX
 from multus_eni.webhook.inject import Outcome
-from multus_eni.webhook.pod import Pod
-from multus_eni.webhook.policy import Decision
+from multus_eni.webhook.pod import Metadata, Pod
+from multus_eni.webhook.policy import READ_ANNOTATIONS, READ_LABELS, Decision
 from multus_eni.webhook.reasons import Reason
 
 API_VERSION = "admission.k8s.io/v1"
@@ -80,7 +81,7 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ENCODER = msgspec.json.Encoder()
 
 
-def decode_review(body: bytes) -> PodRequest:
+def decode_review(body: bytes | bytearray) -> PodRequest:
     """Read a review. Raises BadReview where the body is none."""
     try:
         review = _REVIEW.decode(body)
@@ -93,7 +94,7 @@ def decode_review(body: bytes) -> PodRequest:
     return _pod_request(review.request, pod, None if pod else "request.object is missing")
 
 
-def _unreadable(body: bytes, problem: str) -> PodRequest:
+def _unreadable(body: bytes | bytearray, problem: str) -> PodRequest:
     # Only a body that is a review but for its pod gets an answer; the second decoding leaves the pod out.
     try:
         envelope = _ENVELOPE.decode(body)
@@ -117,10 +118,19 @@ def _check(api_version: str, kind: str, uid: str) -> None:
 
 
 def encode_answer(uid: str, outcome: Outcome) -> bytes:
-    """Write the answer: refused with a sentence, or allowed with its patch and warnings."""
+    """Write the answer to one request."""
+    return with_uid(uid, encode_outcome(outcome))
+
+
+def with_uid(uid: str, answer: bytes) -> bytes:
+    """Complete what `encode_outcome` gave to the answer to one request."""
+    return b'%b"uid":%b,%b' % (_BEFORE_UID, _ENCODER.encode(uid), answer)
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """Write what follows the uid: refused with a sentence, or allowed with its patch and warnings."""
     decision = outcome.decision
     response: dict[str, Any] = {
-        "uid": uid,
         "allowed": not decision.refused,
         "auditAnnotations": {"reason": decision.reason.value},
     }
@@ -131,7 +141,29 @@ def encode_answer(uid: str, outcome: Outcome) -> bytes:
     if outcome.operations:
         response["patchType"] = "JSONPatch"
         response["patch"] = base64.b64encode(_ENCODER.encode(outcome.operations)).decode("ascii")
-    return _ENCODER.encode({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+    return _ENCODER.encode(response)[1:] + b"}"
+
+
+def decisive(pod: Pod) -> Pod:
+    """Leave out what no decision reads: the name, and other people's labels and annotations."""
+    labels, annotations = pod.metadata.labels, pod.metadata.annotations
+    if labels:
+        labels = {key: value for key, value in labels.items() if key in READ_LABELS}
+    if annotations:
+        annotations = {
+            key: value
+            for key, value in annotations.items()
+            if key in READ_ANNOTATIONS or key.startswith(PREFIX)
+        }
+    return Pod(Metadata(labels=labels, annotations=annotations), pod.spec)
+
+
+def shape(pod: Pod) -> bytes:
+    """Write all that is left of a pod in a form that can be compared."""
+    return _ENCODER.encode(pod)
+
+
+_BEFORE_UID = b'{"apiVersion":"%b","kind":"%b","response":{' % (API_VERSION.encode(), KIND.encode())
 
 
 def _refusal(decision: Decision) -> dict[str, Any]:
