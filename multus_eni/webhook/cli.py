@@ -98,6 +98,11 @@ def _add_serve(commands: Commands) -> None:
     )
     serve.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="certificate chain, PEM")
     serve.add_argument("--tls-key", type=Path, required=True, metavar="FILE", help="its key, PEM")
+    serve.add_argument(
+        "--wait-for-certificate",
+        action="store_true",
+        help="wait until both files are there, instead of ending: a Secret may be made later",
+    )
     serve.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104 - a pod's
     serve.add_argument("--port", type=_port, default=8443, help="port to listen on, 0 for any (%(default)s)")
     serve.add_argument(
@@ -209,6 +214,7 @@ def _serve(options: argparse.Namespace) -> int:
                 port=options.port,
                 metrics_port=options.metrics_port,
                 drain=options.drain,
+                wait_for_certificate=options.wait_for_certificate,
             )
         )
     except (ConfigError, CertificateError, ListenError) as error:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import signal
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ from multus_eni.webhook.drain import Draining, DrainingServer
 from multus_eni.webhook.metrics import Metrics
 from multus_eni.webhook.protocol import BoundedProtocol
 from multus_eni.webhook.server import Webhook, create_app
+from multus_eni.webhook.settings import Settings
 from multus_eni.webhook.telemetry import Log
 from multus_eni.webhook.tls import CertificateFiles, Certificates
 
@@ -28,6 +30,8 @@ SHUTDOWN = 10
 
 It is also how long a client that never closes its side of an idle TLS connection can hold up the end."""
 BACKLOG = 2048
+LOOK_INTERVAL = 0.5
+"""Seconds between two looks whether a certificate that is waited for is there."""
 
 
 class ListenError(Exception):
@@ -45,6 +49,7 @@ class Options:
     port: int
     metrics_port: int | None = None
     drain: float = 0.0
+    wait_for_certificate: bool = False
 
 
 def serve(options: Options) -> None:
@@ -52,7 +57,20 @@ def serve(options: Options) -> None:
     log = Log()
     log.take_over("uvicorn")
     settings = load_settings(options.config)
-    certificates = Certificates(CertificateFiles(options.certificate, options.key))
+    # uvicorn raises the signal again once it has drained, for whoever was there before it: for this handler.
+    # And without one, the first process of a container ignores the signal.
+    signal.signal(signal.SIGTERM, _stop)
+    with contextlib.suppress(_Stopped, KeyboardInterrupt):
+        _serve(options, settings, log)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log.write("info", "stopped")
+
+
+def _serve(options: Options, settings: Settings, log: Log) -> None:
+    files = CertificateFiles(options.certificate, options.key)
+    if options.wait_for_certificate:
+        _wait_for(files, log)
+    certificates = Certificates(files)
     listener = _listen(options)
     host, port = listener.getsockname()[:2]
     metrics = Metrics()
@@ -84,12 +102,17 @@ def serve(options: Options) -> None:
     # What was imported stays: no full collection has to look through it again, which takes 10 ms.
     gc.collect()
     gc.freeze()
-    # uvicorn raises the signal again once it has drained, for whoever was there before it: for this handler.
-    signal.signal(signal.SIGTERM, _stop)
-    with listener, contextlib.suppress(_Stopped, KeyboardInterrupt):
+    with listener:
         DrainingServer(config, draining, options.drain).run(sockets=[listener])
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    log.write("info", "stopped")
+
+
+def _wait_for(files: CertificateFiles, log: Log) -> None:
+    said = False
+    while not files.there():
+        if not said:
+            log.write("info", "waiting", message=f"waiting for {files.certificate} and {files.key}")
+            said = True
+        time.sleep(LOOK_INTERVAL)
 
 
 class _Stopped(Exception):

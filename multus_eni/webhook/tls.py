@@ -26,6 +26,10 @@ class CertificateFiles:
     certificate: Path
     key: Path
 
+    def there(self) -> bool:
+        """Tell whether both files exist."""
+        return self.certificate.exists() and self.key.exists()
+
     def resolved(self) -> CertificateFiles:
         """Follow links once: the kubelet swaps a Secret's files together behind one link, `..data`."""
         return CertificateFiles(Path(os.path.realpath(self.certificate)), Path(os.path.realpath(self.key)))

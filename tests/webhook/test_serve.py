@@ -17,6 +17,7 @@ import pytest
 from multus_eni import contract
 from multus_eni.version import VERSION
 from tests.cluster.certificates import Authority
+from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
 from tests.webhook.test_cases import review
@@ -113,6 +114,43 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(
     assert result.returncode == 2
     assert named in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def waiting(folder: Path) -> Process:
+    settings = folder / "settings.yaml"
+    settings.write_text("agent: {image: i}")
+    argv = [
+        PROGRAM,
+        "serve",
+        f"--config={settings}",
+        "--wait-for-certificate",
+        "--host=127.0.0.1",
+        "--port=0",
+    ]
+    files = ["--host=127.0.0.1", f"--tls-cert={folder / 'tls.crt'}", f"--tls-key={folder / 'tls.key'}"]
+    return Process("multus-eni serve", [*argv, *files], log=folder / "log")
+
+
+def said(process: Process, event: str) -> bool:
+    return f'"event":"{event}"' in process.log.read_text(encoding="utf-8")
+
+
+def test_a_certificate_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    with waiting(tmp_path) as process:
+        process.wait_until(lambda: said(process, "waiting"), "line that says what it waits for", 30)
+        assert not said(process, "started")
+        made = Authority().issue(["localhost"], tmp_path, "made")
+        made.private.rename(tmp_path / "tls.key")
+        made.public.rename(tmp_path / "tls.crt")
+        process.wait_until(lambda: said(process, "started"), "start", 30)
+        assert process.terminate() == 0
+
+
+def test_sigterm_ends_the_wait_for_a_certificate(tmp_path: Path) -> None:
+    with waiting(tmp_path) as process:
+        process.wait_until(lambda: said(process, "waiting"), "line that says what it waits for", 30)
+        assert process.terminate() == 0
+        assert said(process, "stopped")
 
 
 def test_it_says_its_version_and_how_it_is_used() -> None:
