@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 OURS = "ours"
 FLOOR = "floor"
+BARE = "bare"
 NONE = "none"
 
 
@@ -93,4 +94,4 @@ def through(with_webhook: Sequence[Sample], without: Sequence[Sample]) -> Throug
 
 def peers_of(names: Sequence[str]) -> list[str]:
     """Leave out what is no peer."""
-    return [name for name in names if name not in (OURS, FLOOR, NONE)]
+    return [name for name in names if name not in (OURS, FLOOR, BARE, NONE)]

@@ -147,10 +147,10 @@ class _Run:
         return self._stack.enter_context(api_server.control_plane(binaries))
 
     def _servers(self, plane: ControlPlane | None, folder: Path | None, review: Review) -> list[Server]:
-        """Start ours, the floor with our answer, and the peers, each on the server's core."""
+        """Start ours, the floors with our answer, and the peers, each on the server's core."""
         rack, content = self._rack, review.file.read_bytes()
         mine = self._start(servers.ours(rack))
-        programs = [servers.floor_program(rack, rack.ready(mine, content))]
+        programs = servers.floor_programs(rack, rack.ready(mine, content))
         if plane is not None:
             peers = servers.peer_programs(rack, plane, folder) if folder else []
             with plane.client() as api:

@@ -16,7 +16,7 @@ import yaml
 
 from benchmarks.webhook import floor
 from benchmarks.webhook.cores import Cores, running_on
-from benchmarks.webhook.figures import FLOOR, OURS, Memory
+from benchmarks.webhook.figures import BARE, FLOOR, OURS, Memory
 from multus_eni.contract import CONTAINER_NAME
 from tests.cluster.certificates import Authority, KeyPair
 from tests.cluster.control_plane import ControlPlane, free_ports
@@ -151,17 +151,22 @@ def ours(rack: Rack) -> Program:
     )
 
 
-def floor_program(rack: Rack, answer: bytes) -> Program:
-    """The same server stack with a constant answer."""
+def floor_programs(rack: Rack, answer: bytes) -> list[Program]:
+    """The same server stack with a constant answer: through FastAPI, and without it."""
     file = rack.folder / "answer.json"
     file.write_bytes(answer)
-    module = [sys.executable, "-m", floor.__name__]
+    titles = {FLOOR: "FastAPI answering a constant", BARE: "uvicorn alone answering a constant"}
+    return [_constant(rack, file, name, title) for name, title in titles.items()]
+
+
+def _constant(rack: Rack, answer: Path, name: str, title: str) -> Program:
+    module = [sys.executable, "-m", floor.__name__, name]
     return Program(
-        name=FLOOR,
-        title="uvicorn answering a constant",
+        name=name,
+        title=title,
         path=floor.PATH,
         mark="",
-        arguments=lambda port: [*module, file, rack.pair.public, rack.pair.private, str(port)],
+        arguments=lambda port: [*module, answer, rack.pair.public, rack.pair.private, str(port)],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.webhook.figures import FLOOR, NONE, OURS, Sample
+from benchmarks.webhook.figures import BARE, FLOOR, NONE, OURS, Sample
 from benchmarks.webhook.results import ApiServer, Results, Target, better_peer, targets
 
 Row = Sequence[str]
@@ -53,13 +53,13 @@ def _machine(results: Results) -> str:
 def _per_core(results: Results) -> str:
     names = list(next(iter(results.per_core.values())))
     peers = better_peer(next(iter(results.per_core.values()))) is not None
-    head = ["review, bytes", *names, "ours / floor"]
+    head = ["review, bytes", *names, "ours / floor", "ours / bare"]
     if peers:
         head += ["ours / better peer", "p99 / better peer's"]
     rows = [head]
     for review, samples in results.per_core.items():
         row = [f"{review}, {results.sizes[review]}", *(_sample(samples[name]) for name in names)]
-        row.append(f"{_times(samples, FLOOR):.0%}")
+        row += [f"{_times(samples, floor):.0%}" for floor in (FLOOR, BARE)]
         peer = better_peer(samples)
         if peer is not None:
             row += [f"{_times(samples, peer):.1f} x", f"{samples[OURS].p99 / samples[peer].p99:.2f} x"]

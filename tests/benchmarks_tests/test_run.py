@@ -57,7 +57,7 @@ def test_what_is_missing_is_said_and_the_rest_is_measured(env: dict[str, str], t
     ]
     assert set(found["per_core"]) == {"recorded", "no two alike", "1 KiB", "10 KiB", "64 KiB", "256 KiB"}
     for samples in found["per_core"].values():
-        assert set(samples) == {"ours", "floor"}
+        assert set(samples) == {"ours", "floor", "bare"}
         for sample in samples.values():
             assert sample["requests_per_second"] > 0
             assert 0 < sample["p50"] <= sample["p99"]

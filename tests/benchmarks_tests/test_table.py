@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from benchmarks.webhook.figures import FLOOR, NONE, OURS, Memory, MemoryUse, Sample, Through
+from benchmarks.webhook.figures import BARE, FLOOR, NONE, OURS, Memory, MemoryUse, Sample, Through
 from benchmarks.webhook.machine import Machine
 from benchmarks.webhook.results import ApiServer, Results, Target, targets
 from benchmarks.webhook.table import grid, render
@@ -39,8 +39,14 @@ def through(added: float) -> Through:
 
 
 def results(*, peers: bool = True, api_server: bool = True) -> Results:
-    names = [OURS, FLOOR, *(["nri", "piw"] if peers else [])]
-    rates = {OURS: sample(7000, 4), FLOOR: sample(10000, 2), "nri": sample(1800, 18), "piw": sample(2000, 12)}
+    names = [OURS, FLOOR, BARE, *(["nri", "piw"] if peers else [])]
+    rates = {
+        OURS: sample(7000, 4),
+        FLOOR: sample(10000, 2),
+        BARE: sample(14000, 1),
+        "nri": sample(1800, 18),
+        "piw": sample(2000, 12),
+    }
     added = {NONE: 0.0, OURS: 1.0, "nri": 1.5, "piw": 1.25}
     return Results(
         machine=MACHINE,
@@ -54,8 +60,8 @@ def results(*, peers: bool = True, api_server: bool = True) -> Results:
         start=[0.5, 0.7],
         api_server=ApiServer(
             version="v1.36.3",
-            creates={1: {name: through(added[name]) for name in (NONE, OURS, *names[2:])}},
-            burst={name: sample(500, 300) for name in (NONE, OURS, *names[2:])},
+            creates={1: {name: through(added[name]) for name in (NONE, OURS, *names[3:])}},
+            burst={name: sample(500, 300) for name in (NONE, OURS, *names[3:])},
             burst_size=1000,
             burst_clients=100,
         )
