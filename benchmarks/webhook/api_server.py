@@ -6,7 +6,6 @@ namespace that none of them is configured for is what they are compared with.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from benchmarks.webhook.progress import say
 from benchmarks.webhook.results import ApiServer
 from benchmarks.webhook.servers import RESOURCE, Rack, Server
 from tests.cluster.api import SERVICE_ACCOUNT, Api, ApiError, Kind
-from tests.cluster.configuration import Service, webhook_configuration
+from tests.cluster.configuration import Service, pod_creation, webhook_configuration
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.namespaces import SCOPE, ready_namespace, scope
 from tests.cluster.tools import Binaries, Missing, find_binaries
@@ -224,30 +223,10 @@ def _network() -> Manifest:
 
 
 def _peer_configuration(server: Server, service: Service) -> Manifest:
+    called = pod_creation(f"{server.name}.example.com", service, server.path)
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": server.name},
-        "webhooks": [
-            {
-                "name": f"{server.name}.example.com",
-                "admissionReviewVersions": ["v1"],
-                "clientConfig": {
-                    "url": service.url + server.path,
-                    "caBundle": base64.b64encode(service.ca).decode("ascii"),
-                },
-                "rules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE"],
-                        "resources": ["pods"],
-                    }
-                ],
-                "namespaceSelector": {"matchLabels": {SCOPE: server.name}},
-                "failurePolicy": "Fail",
-                "sideEffects": "None",
-                "timeoutSeconds": 10,
-            }
-        ],
+        "webhooks": [{**called, "namespaceSelector": {"matchLabels": {SCOPE: server.name}}}],
     }

@@ -124,10 +124,21 @@ def configuration_of(
 
 def _webhook(entry: Entry, service: Service, scope: Sequence[Requirement]) -> dict[str, Any]:
     return {
-        "name": entry.name,
+        **pod_creation(entry.name, service, entry.path),
+        "namespaceSelector": {"matchExpressions": [*entry.namespace, *scope]},
+        "objectSelector": {"matchExpressions": list(entry.pod)},
+        "matchConditions": [{"name": "attaches-networks", "expression": HAS_NETWORKS}],
+        "reinvocationPolicy": "IfNeeded",
+    }
+
+
+def pod_creation(name: str, service: Service, path: str) -> dict[str, Any]:
+    """Build the element of `webhooks` that sends each pod that is created to the path."""
+    return {
+        "name": name,
         "admissionReviewVersions": ["v1"],
         "clientConfig": {
-            "url": service.url + entry.path,
+            "url": service.url + path,
             "caBundle": base64.b64encode(service.ca).decode("ascii"),
         },
         "rules": [
@@ -139,11 +150,7 @@ def _webhook(entry: Entry, service: Service, scope: Sequence[Requirement]) -> di
                 "scope": "Namespaced",
             }
         ],
-        "namespaceSelector": {"matchExpressions": [*entry.namespace, *scope]},
-        "objectSelector": {"matchExpressions": list(entry.pod)},
-        "matchConditions": [{"name": "attaches-networks", "expression": HAS_NETWORKS}],
         "failurePolicy": "Fail",
-        "reinvocationPolicy": "IfNeeded",
         "sideEffects": "None",
         "timeoutSeconds": 10,
     }

@@ -24,11 +24,9 @@ import httpx
 from multus_eni.contract import CONTAINER_NAME, INJECTION, MODE
 from tests.cluster.api import ENDPOINT_SLICE, Api, ApiError, Manifest
 from tests.cluster.configuration import Service, webhook_configuration
-from tests.cluster.control_plane import ControlPlane
 from tests.cluster.manifests import multus_pod
 from tests.cluster.namespaces import Namespace, Namespaces, names_of
-from tests.cluster.service_webhook import NAME, NAMESPACE, behind_service
-from tests.cluster.tools import Missing, find_binaries
+from tests.cluster.service_webhook import NAME, NAMESPACE, behind_service, injects, routing_control_plane
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer, installed
 
@@ -203,15 +201,9 @@ def replicas(folder: Path, address: str, count: int) -> Iterator[list[Replica]]:
 
 def main() -> None:
     address = sys.argv[1]
-    binaries = find_binaries()
-    if isinstance(binaries, Missing):
-        sys.exit(str(binaries))
     with (
         tempfile.TemporaryDirectory() as folder,
-        ControlPlane(
-            binaries, bind_address=address, controller_manager=False, aggregator_routing=True
-        ) as plane,
-        plane.client() as api,
+        routing_control_plane(address) as api,
         replicas(Path(folder), address, len(ORDERS) + 1) as servers,
     ):
         named = {"name": NAME, "namespace": NAMESPACE}
@@ -222,13 +214,9 @@ def main() -> None:
             api.create(endpoint_slice(replica, address))
         namespaces = Namespaces(api, "service")
         probed = namespaces.make({INJECTION: "enabled"})
-
-        def called() -> bool:
-            spec = probed.create(multus_pod(), dry_run=True).object["spec"]
-            return CONTAINER_NAME in names_of(spec.get("initContainers"))
-
         trusted = Service("", b"".join(replica.server.service.ca for replica in servers))
-        with installed(api, behind_service(webhook_configuration(trusted)), called), Load(namespaces) as load:
+        configuration = behind_service(webhook_configuration(trusted))
+        with installed(api, configuration, lambda: injects(probed)), Load(namespaces) as load:
             reports = {
                 name: dataclasses.asdict(ended(api, load, replica, order))
                 for (name, order), replica in zip(ORDERS.items(), servers, strict=False)

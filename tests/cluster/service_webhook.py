@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from multus_eni.contract import CONTAINER_NAME, INJECTION
-from tests.cluster.api import Manifest
+from tests.cluster.api import Api, Manifest
 from tests.cluster.configuration import webhook_configuration
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.manifests import multus_pod
-from tests.cluster.namespaces import Namespaces, names_of
+from tests.cluster.namespaces import Namespace, Namespaces, names_of
 from tests.cluster.tools import Missing, find_binaries
 from tests.cluster.webhook import WebhookServer, installed
 
@@ -50,28 +52,39 @@ def behind_service(configuration: Manifest) -> Manifest:
     return configuration
 
 
-def main() -> None:
-    address = sys.argv[1]
+@contextmanager
+def routing_control_plane(address: str) -> Iterator[Api]:
+    """Run a control plane that goes to a Service's endpoints by itself; ends the program where it can't."""
     binaries = find_binaries()
     if isinstance(binaries, Missing):
         sys.exit(str(binaries))
     with (
-        tempfile.TemporaryDirectory() as folder,
         ControlPlane(
             binaries, bind_address=address, controller_manager=False, aggregator_routing=True
         ) as plane,
         plane.client() as api,
+    ):
+        yield api
+
+
+def injects(namespace: Namespace) -> bool:
+    """Tell whether a pod that is created in the namespace gets the agent."""
+    spec = namespace.create(multus_pod(), dry_run=True).object["spec"]
+    return CONTAINER_NAME in names_of(spec.get("initContainers"))
+
+
+def main() -> None:
+    address = sys.argv[1]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        routing_control_plane(address) as api,
         WebhookServer(Path(folder), host=address, names=[f"{NAME}.{NAMESPACE}.svc"]) as webhook,
     ):
         for manifest in service(address, webhook.port):
             api.create(manifest)
         namespace = Namespaces(api, "service").make({INJECTION: "enabled"})
-
-        def called() -> bool:
-            spec = namespace.create(multus_pod(), dry_run=True).object["spec"]
-            return CONTAINER_NAME in names_of(spec.get("initContainers"))
-
-        with installed(api, behind_service(webhook_configuration(webhook.service)), called):
+        configuration = behind_service(webhook_configuration(webhook.service))
+        with installed(api, configuration, lambda: injects(namespace)):
             print(json.dumps(namespace.create(multus_pod()).object))
 
 
