@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multus_eni import contract
+from multus_eni.certs.cli import add_certs
 from multus_eni.contract import Credentials, Injection, Mode
 from multus_eni.version import VERSION
 
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_inject(commands)
     _add_explain(commands)
+    add_certs(commands)
     return parser
 
 

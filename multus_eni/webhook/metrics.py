@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from multus_eni.contract import Mode
 from multus_eni.version import VERSION
 from multus_eni.webhook.reasons import Reason
 
+_MODES = {Reason.INJECT_INIT: Mode.INIT.value, Reason.INJECT_SIDECAR: Mode.SIDECAR.value}
 _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
 
 
@@ -17,11 +19,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         decisions = Counter(
             "multus_eni_webhook_decisions",
-            "Decisions by reason.",
-            ["reason"],
+            "Decisions by reason, and by the mode of the agent that was injected.",
+            ["reason", "mode"],
             registry=self.registry,
         )
-        self.decisions = {reason: decisions.labels(reason.value) for reason in Reason}
+        self.decisions = {
+            reason: decisions.labels(reason.value, _MODES.get(reason, "none")) for reason in Reason
+        }
         self.seconds = Histogram(
             "multus_eni_webhook_decision_seconds",
             "Time from a review's last byte to the answer's first.",

@@ -65,6 +65,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        # uvicorn's own advises to install a WebSocket library.
+        self.logger.warning("A request to change the protocol was answered in HTTP/1.1.")
+
     def _arm(self) -> None:
         self._disarm()
         self._timer = self.loop.call_later(HEAD_TIMEOUT, self._too_slow)

@@ -188,9 +188,9 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 def test_decisions_are_counted_by_reason_and_timed(client: Client, metrics: Metrics) -> None:
     for pod in (POD, POD, {"spec": {"containers": 7}}):
         client.post(PATH, content=review(pod, "apps"))
-    assert value(metrics, "decisions_total", reason="inject_init") == 2
-    assert value(metrics, "decisions_total", reason="unreadable_pod") == 1
-    assert value(metrics, "decisions_total", reason="fargate") == 0
+    assert value(metrics, "decisions_total", reason="inject_init", mode="init") == 2
+    assert value(metrics, "decisions_total", reason="unreadable_pod", mode="none") == 1
+    assert value(metrics, "decisions_total", reason="fargate", mode="none") == 0
     assert value(metrics, "decision_seconds_count") == 3
     assert value(metrics, "in_flight_requests") == 0
 
