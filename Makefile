@@ -39,6 +39,9 @@ test: system setup lint types imports ## set-up, then lint, types and all tests
 	@$(PY) -m tests.cluster.tools --optional
 	@scripts/test.sh
 
+other-python: ## the pure layer, the server and the agent with the Python of the images (3.13)
+	@scripts/other-python.sh 3.13
+
 soak: setup ## a million annotations against Multus's parser, 100,000 pods through the API server: hours
 	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 $(PY) -m pytest -q \
 	  tests/webhook/test_networks_oracle.py tests/cluster/test_generated_pods.py
@@ -47,4 +50,4 @@ bench-webhook: setup ## the webhook's speed: per core, beside its peers, and thr
 	@$(PY) -m benchmarks.webhook
 
 clean: ## remove what set-up and tests have made here
-	rm -rf .venv .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venv-* .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
