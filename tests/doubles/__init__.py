@@ -7,10 +7,20 @@ it inside a test.
 
 from tests.doubles.clock import Clock, ManualClock
 from tests.doubles.document import DocumentError
-from tests.doubles.faults import Fault
+from tests.doubles.faults import Connection, Fault
 from tests.doubles.journal import Call
 from tests.doubles.model import World
 from tests.doubles.server import Doubles
 from tests.doubles.world import load_world
 
-__all__ = ["Call", "Clock", "DocumentError", "Doubles", "Fault", "ManualClock", "World", "load_world"]
+__all__ = [
+    "Call",
+    "Clock",
+    "Connection",
+    "DocumentError",
+    "Doubles",
+    "Fault",
+    "ManualClock",
+    "World",
+    "load_world",
+]

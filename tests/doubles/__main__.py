@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 
-from tests.doubles.clock import Clock
+from tests.doubles.clock import Clock, ManualClock
 from tests.doubles.cloud import Cloud
 from tests.doubles.document import DocumentError
 from tests.doubles.server import listen, serve, url_of
@@ -25,11 +25,15 @@ AWS_EC2_METADATA_SERVICE_ENDPOINT."""
 
 EPILOG = """\
 Beside EC2, on the same port:
-  GET /_double/state     the world as JSON: subnets, instances, interfaces with their addresses
-  GET /_double/journal   all calls so far: time, caller, identity, action, parameters, result
-  PUT /_double/faults    {"faults": [{"action": "AssignPrivateIpAddresses", "error": "RequestLimitExceeded",
-                         "times": 3}, {"action": "*", "delay_ms": 500}]}; replaces what was there
-The form of the world file stands at the top of tests/doubles/world.py."""
+  GET /_double/state       the world as JSON: subnets, instances, interfaces with their addresses
+  GET /_double/journal     all calls so far, or those of ?action=…: time, caller, parameters, result; DELETE
+                           forgets them
+  PUT /_double/faults      {"faults": [{"action": "AssignPrivateIpAddresses", "error": "RequestLimitExceeded",
+                           "times": 3}, {"action": "*", "delay_ms": 500}]}; replaces what was there
+  PATCH /_double/settings  imds_delay_ms, attach_delay_ms, throttling, limits
+  POST /_double/clock      {"advance_ms": 5000}, with --manual-clock
+The form of the world file stands at the top of tests/doubles/world.py, that of a fault in
+tests/doubles/faults.py; docs/testing.md has examples."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
-        cloud = Cloud(load_world(options.world), Clock())
+        cloud = Cloud(load_world(options.world), ManualClock() if options.manual_clock else Clock())
         sockets = listen((options.ec2, options.imds))
     except DocumentError as error:
         sys.stderr.write(f"The world can't be used. {error}\n")
@@ -75,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
             metavar="HOST:PORT",
             help="where to listen; port 0 is any free port (default: 127.0.0.1:0)",
         )
+    parser.add_argument(
+        "--manual-clock",
+        action="store_true",
+        help="time stands still until it is advanced through /_double/clock",
+    )
     parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),

@@ -6,9 +6,11 @@ reference lists for the Describe action, as far as the double has values for the
 
 from __future__ import annotations
 
-from tests.doubles.model import Instance, NetworkInterface, Subnet, World
+from collections.abc import Callable
+
+from tests.doubles.model import Attachment, Instance, NetworkInterface, Subnet, World
 from tests.doubles.selection import Kind, Resource
-from tests.doubles.wire import Structure
+from tests.doubles.wire import Structure, Value
 
 ATTACH_TIME = "2024-01-01T00:00:00.000Z"
 IMAGE = "ami-0123456789abcdef0"
@@ -53,7 +55,7 @@ def _subnet_structure(world: World, subnet: Subnet) -> Structure:
     }
 
 
-def _common(world: World, interface: NetworkInterface) -> dict[str, Structure | list[Structure] | str | bool]:
+def _common(world: World, interface: NetworkInterface) -> dict[str, Value]:
     """What DescribeNetworkInterfaces and DescribeInstances both show of an interface."""
     vpc = world.subnets[interface.subnet].vpc
     addresses: list[Structure] = [
@@ -68,38 +70,53 @@ def _common(world: World, interface: NetworkInterface) -> dict[str, Structure | 
         "networkInterfaceId": interface.id,
         "subnetId": interface.subnet,
         "vpcId": vpc,
-        "description": "",
+        "description": interface.description,
         "ownerId": world.account,
-        "status": "in-use",
+        "status": _status(interface),
         "macAddress": interface.mac,
         "privateIpAddress": str(interface.primary),
         "privateDnsName": private_dns_name(world, interface.primary),
         "sourceDestCheck": True,
         "groupSet": [{"groupId": security_group(vpc), "groupName": "default"}],
         "privateIpAddressesSet": addresses,
-        "ipv6AddressesSet": [],
+        "ipv6AddressesSet": [
+            {"ipv6Address": str(address), "isPrimaryIpv6": False} for address in interface.ipv6s
+        ],
+        "ipv4PrefixSet": [{"ipv4Prefix": str(prefix)} for prefix in interface.ipv4_prefixes] or None,
+        "ipv6PrefixSet": [{"ipv6Prefix": str(prefix)} for prefix in interface.ipv6_prefixes] or None,
         "interfaceType": "interface",
     }
 
 
-def _attachment(interface: NetworkInterface) -> Structure:
+def _status(interface: NetworkInterface) -> str:
+    return "in-use" if interface.attachment else "available"
+
+
+def _attachment(attachment: Attachment) -> dict[str, Value]:
     return {
-        "attachmentId": _derived("eni-attach", interface.id),
-        "deviceIndex": interface.device,
-        "networkCardIndex": interface.network_card or 0,
-        "status": "attached",
+        "attachmentId": attachment.id,
+        "deviceIndex": attachment.device,
+        "networkCardIndex": attachment.network_card or 0,
+        "status": str(attachment.status),
         "attachTime": ATTACH_TIME,
-        "deleteOnTermination": interface.device == 0,
+        "deleteOnTermination": _ends_with_instance(attachment),
     }
 
 
-def _interface_structure(world: World, interface: NetworkInterface) -> Structure:
+def _ends_with_instance(attachment: Attachment) -> bool:
+    # EC2 sets DeleteOnTermination for the interface that an instance is launched with.
+    return attachment.slot == (0, 0)
+
+
+def interface_structure(world: World, interface: NetworkInterface) -> Structure:
+    """What DescribeNetworkInterfaces and CreateNetworkInterface show of an interface."""
+    attachment = interface.attachment
     owner = {"instanceId": interface.instance, "instanceOwnerId": world.account}
     return {
         **_common(world, interface),
         "availabilityZone": world.subnets[interface.subnet].az,
         "requesterManaged": False,
-        "attachment": {**_attachment(interface), **owner},
+        "attachment": {**_attachment(attachment), **owner} if attachment else None,
         "tagSet": _tags(interface),
     }
 
@@ -126,7 +143,9 @@ def _instance_structure(world: World, instance: Instance) -> Structure:
         "groupSet": [{"groupId": security_group(subnet.vpc), "groupName": "default"}],
         "iamInstanceProfile": {"arn": profile} if instance.role else None,
         "networkInterfaceSet": [
-            {**_common(world, interface), "attachment": _attachment(interface)} for interface in interfaces
+            {**_common(world, interface), "attachment": _attachment(interface.attachment)}
+            for interface in interfaces
+            if interface.attachment
         ],
         "metadataOptions": {
             "state": "applied",
@@ -158,6 +177,13 @@ def _derived(prefix: str, identifier: str) -> str:
     return f"{prefix}-{identifier.split('-')[1]}"
 
 
+def _of_attachment(
+    value: Callable[[World, Attachment], object],
+) -> Callable[[World, NetworkInterface], list[object]]:
+    """A filter's value that only attached interfaces have."""
+    return lambda world, interface: [value(world, interface.attachment)] if interface.attachment else []
+
+
 SUBNETS = Kind[Subnet](
     ids_parameter="SubnetId",
     everything=lambda world: world.subnets,
@@ -186,19 +212,28 @@ INTERFACES = Kind[NetworkInterface](
         "vpc-id": lambda world, interface: [world.subnets[interface.subnet].vpc],
         "availability-zone": lambda world, interface: [world.subnets[interface.subnet].az],
         "group-id": lambda world, interface: [security_group(world.subnets[interface.subnet].vpc)],
+        "description": lambda _, interface: [interface.description],
+        "interface-type": lambda *_: ["interface"],
         "owner-id": lambda world, _: [world.account],
-        "status": lambda *_: ["in-use"],
+        "requester-managed": lambda *_: [False],
+        "source-dest-check": lambda *_: [True],
+        "status": lambda _, interface: [_status(interface)],
+        "private-dns-name": lambda world, interface: [private_dns_name(world, interface.primary)],
         "private-ip-address": lambda _, interface: [interface.primary],
         "addresses.private-ip-address": lambda _, interface: interface.addresses,
         "addresses.primary": lambda _, interface: [True, *(False for _ in interface.secondaries)],
-        "attachment.attachment-id": lambda _, interface: [_derived("eni-attach", interface.id)],
-        "attachment.instance-id": lambda _, interface: [interface.instance],
-        "attachment.instance-owner-id": lambda world, _: [world.account],
-        "attachment.device-index": lambda _, interface: [interface.device],
-        "attachment.status": lambda *_: ["attached"],
-        "attachment.delete-on-termination": lambda _, interface: [interface.device == 0],
+        "ipv6-addresses.ipv6-address": lambda _, interface: interface.ipv6s,
+        "attachment.attach-time": _of_attachment(lambda *_: ATTACH_TIME),
+        "attachment.attachment-id": _of_attachment(lambda _, attachment: attachment.id),
+        "attachment.instance-id": _of_attachment(lambda _, attachment: attachment.instance),
+        "attachment.instance-owner-id": _of_attachment(lambda world, _: world.account),
+        "attachment.device-index": _of_attachment(lambda _, attachment: attachment.device),
+        "attachment.status": _of_attachment(lambda _, attachment: attachment.status),
+        "attachment.delete-on-termination": _of_attachment(
+            lambda _, attachment: _ends_with_instance(attachment)
+        ),
     },
-    show=_interface_structure,
+    show=interface_structure,
 )
 
 INSTANCES = Kind[Instance](
@@ -222,6 +257,9 @@ INSTANCES = Kind[Instance](
         ],
         "network-interface.addresses.private-ip-address": lambda world, instance: [
             address for interface in world.interfaces_of(instance.id) for address in interface.addresses
+        ],
+        "network-interface.ipv6-addresses.ipv6-address": lambda world, instance: [
+            address for interface in world.interfaces_of(instance.id) for address in interface.ipv6s
         ],
     },
     show=_reservation,

@@ -65,6 +65,12 @@ class Node:
             self.refuse(f"must be a whole number from {low} to {high}, is {self.value!r}")
         return self.value
 
+    def flag(self) -> bool:
+        """Read true or false."""
+        if not isinstance(self.value, bool):
+            self.refuse(f"must be true or false, is {self.value!r}")
+        return self.value
+
     def parse(self, convert: Callable[[str], T], meaning: str) -> T:
         """Read text by a function that raises ValueError for what it can't read."""
         text = self.text()

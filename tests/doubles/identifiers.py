@@ -44,4 +44,15 @@ INTERFACE = Identifier(
 )
 INSTANCE = Identifier("i-", "instance ID", "InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed")
 SUBNET = Identifier("subnet-", "subnet ID", "InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed")
+ATTACHMENT = Identifier(
+    "eni-attach-",
+    "interface attachment",
+    "InvalidAttachmentID.NotFound",
+    "InvalidNetworkInterfaceAttachmentId.Malformed",
+)
 VPC = Identifier("vpc-", "vpc ID", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed")
+
+
+def attachment_of(interface: str) -> str:
+    """Give the id of the attachment with which an interface begins."""
+    return "eni-attach-" + interface.removeprefix("eni-")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from tests.doubles.describe import ATTACH_TIME, IMAGE, private_dns_name, security_group
-from tests.doubles.model import AccessKey, Instance, NetworkInterface, World
+from tests.doubles.model import AccessKey, Attachment, Instance, NetworkInterface, World
 
 Tree: TypeAlias = "Mapping[str, Tree | str]"
 
@@ -36,9 +36,9 @@ def read(tree: Tree, path: str) -> str | None:
     return "\n".join(name if isinstance(found[name], str) else f"{name}/" for name in sorted(found))
 
 
-def metadata(world: World, instance: Instance, now: float, wall: float) -> Tree:
-    """Give what is below `/latest`, at a time (monotonic and since the epoch, in seconds)."""
-    interfaces = world.interfaces_of(instance.id)
+def metadata(world: World, instance: Instance, wall: float) -> Tree:
+    """Give what is below `/latest` of a world as IMDS shows it, at a time (seconds since the epoch)."""
+    interfaces = [interface for interface in world.interfaces_of(instance.id) if interface.in_guest]
     primary = interfaces[0]
     zone = world.subnets[primary.subnet].az
     meta: dict[str, Tree | str] = {
@@ -50,7 +50,13 @@ def metadata(world: World, instance: Instance, now: float, wall: float) -> Tree:
         "local-ipv4": str(primary.primary),
         "mac": primary.mac,
         "network": {
-            "interfaces": {"macs": {card.mac: _interface(world, card, now) for card in interfaces}},
+            "interfaces": {
+                "macs": {
+                    interface.mac: _interface(world, interface, interface.attachment)
+                    for interface in interfaces
+                    if interface.attachment
+                }
+            },
         },
         "placement": {"availability-zone": zone, "region": world.region},
     }
@@ -61,16 +67,19 @@ def metadata(world: World, instance: Instance, now: float, wall: float) -> Tree:
     return {"meta-data": meta, "dynamic": {"instance-identity": {"document": document}}}
 
 
-def _interface(world: World, interface: NetworkInterface, now: float) -> Tree:
+def _interface(world: World, interface: NetworkInterface, attachment: Attachment) -> Tree:
     subnet = world.subnets[interface.subnet]
     names = {
-        "device-number": str(interface.device),
+        "device-number": str(attachment.device),
         "interface-id": interface.id,
+        "ipv4-prefix": _lines(interface.ipv4_prefixes),
+        "ipv6-prefix": _lines(interface.ipv6_prefixes),
+        "ipv6s": _lines(interface.ipv6s),
         "local-hostname": private_dns_name(world, interface.primary),
-        "local-ipv4s": _lines(interface.addresses_in_imds(now)),
+        "local-ipv4s": _lines(interface.addresses),
         "mac": interface.mac,
         # Types with a single network card have no such name: the VPC CNI takes 404 for card 0.
-        "network-card": "" if interface.network_card is None else str(interface.network_card),
+        "network-card": "" if attachment.network_card is None else str(attachment.network_card),
         "owner-id": world.account,
         "security-group-ids": security_group(subnet.vpc),
         "security-groups": "default",

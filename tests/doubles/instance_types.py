@@ -1,45 +1,44 @@
-"""How many private IPv4 addresses one network interface may hold, by instance type, the primary counted."""
+"""What instance types allow their network interfaces: `NetworkInfo` of DescribeInstanceTypes."""
 
 from __future__ import annotations
 
-IPV4_PER_INTERFACE = {
-    "t3.small": 4,
-    "t3.medium": 6,
-    "t3a.medium": 6,
-    "t3.large": 12,
-    "t3.xlarge": 15,
-    "t3.2xlarge": 15,
-    "m5.large": 10,
-    "m5.xlarge": 15,
-    "m5.2xlarge": 15,
-    "m5.4xlarge": 30,
-    "m5.8xlarge": 30,
-    "m5.12xlarge": 30,
-    "m5.24xlarge": 50,
-    "m5.metal": 50,
-    "m5n.xlarge": 15,
-    "m6i.large": 10,
-    "m6i.xlarge": 15,
-    "m6i.4xlarge": 30,
-    "m6g.xlarge": 15,
-    "m7i.xlarge": 15,
-    "m7g.xlarge": 15,
-    "c5.large": 10,
-    "c5.xlarge": 15,
-    "c5.2xlarge": 15,
-    "c5.4xlarge": 30,
-    "c5.9xlarge": 30,
-    "c5.18xlarge": 50,
-    "c5n.large": 10,
-    "c5n.xlarge": 15,
-    "c5n.4xlarge": 30,
-    "c5n.9xlarge": 30,
-    "c5n.18xlarge": 50,
-    "c6i.xlarge": 15,
-    "c6in.8xlarge": 30,
-    "r5.xlarge": 15,
-    "r5.4xlarge": 30,
-    "r6i.xlarge": 15,
-    "p4d.24xlarge": 50,
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """How many interfaces an instance may have, and how many addresses one of them.
+
+    `ipv4_per_interface` counts the primary; a prefix counts as one address. `max_interfaces` is for all
+    network cards together.
+    """
+
+    max_interfaces: int
+    ipv4_per_interface: int
+    ipv6_per_interface: int
+    network_cards: int = 1
+
+
+# Interfaces and addresses per interface, which all these types allow of each family.
+_COMMON: Mapping[tuple[int, int], str] = {
+    (3, 4): "t3.small",
+    (3, 6): "t3.medium t3a.medium",
+    (3, 10): "m5.large m6i.large c5.large c5n.large",
+    (3, 12): "t3.large",
+    (
+        4,
+        15,
+    ): "t3.xlarge t3.2xlarge m5.xlarge m5.2xlarge m5n.xlarge m6i.xlarge m6g.xlarge m7i.xlarge m7g.xlarge"
+    " c5.xlarge c5.2xlarge c5n.xlarge c6i.xlarge r5.xlarge r6i.xlarge",
+    (8, 30): "m5.4xlarge m5.8xlarge m5.12xlarge m6i.4xlarge c5.4xlarge c5.9xlarge c5n.4xlarge c5n.9xlarge"
+    " c6in.8xlarge r5.4xlarge",
+    (15, 50): "m5.24xlarge m5.metal c5.18xlarge c5n.18xlarge",
 }
-"""DescribeInstanceTypes, NetworkInfo.Ipv4AddressesPerInterface, for types that are common as nodes."""
+
+TYPES: Mapping[str, NetworkInfo] = {
+    name: NetworkInfo(interfaces, addresses, addresses)
+    for (interfaces, addresses), names in _COMMON.items()
+    for name in names.split()
+} | {"p4d.24xlarge": NetworkInfo(60, 50, 50, network_cards=4)}
+"""The types that are common as nodes."""

@@ -11,16 +11,22 @@ from dataclasses import dataclass
 MAX_CALLS = 100_000
 """Older calls are forgotten."""
 
+NO_ANSWER = "no answer"
+"""The result of a call that nothing answered."""
+
 _log = logging.getLogger("doubles")
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call. Tokens, keys and signatures are never part of it.
+    """One call. Tokens, secret keys and signatures are never part of it.
 
     `monotonic` and `wall` are the seconds at which it arrived. `service` is ec2 or imds; `action` the EC2
-    action, or the IMDS method and path. `params` are as sent, under their wire names. `identity` is the
-    caller's ARN, where it has one. `result` is `ok`, EC2's error code, IMDS's HTTP status, or `no answer`.
+    action, or the IMDS method and path. `caller` is the source address, `user_agent` what the program says
+    it is; `access_key` and `identity` (an ARN) tell whose credentials it used, None without.
+    `params` are as sent, under their wire names. `result` is what the call came to: `ok`, EC2's error code,
+    IMDS's HTTP status, or `no answer` where nothing happened. `fault` is the fault that befell it, if any:
+    `ok` beside a lost connection means that the effect took place and the caller was not told.
     """
 
     monotonic: float
@@ -31,6 +37,9 @@ class Call:
     action: str
     params: Mapping[str, str]
     result: str
+    user_agent: str = ""
+    access_key: str | None = None
+    fault: str | None = None
 
 
 class Journal:
@@ -52,3 +61,8 @@ class Journal:
         """Give all calls so far."""
         with self._lock:
             return tuple(self._calls)
+
+    def clear(self) -> None:
+        """Forget all calls."""
+        with self._lock:
+            self._calls.clear()

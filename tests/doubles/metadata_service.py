@@ -8,24 +8,24 @@ X-Forwarded-For and for the hop limit, which holds for the answer to the PUT alo
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from tests.doubles.cloud import Cloud, source_of
+from tests.doubles.faults import IMDS_METADATA, IMDS_TOKEN, Fault
 from tests.doubles.imds import metadata, read
+from tests.doubles.journal import NO_ANSWER
 from tests.doubles.model import HttpTokens, Instance
 
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"
 TOKEN_PATH = "/latest/api/token"
 MAX_TTL = 21_600
-
-NO_ANSWER = "no answer"
 
 
 @dataclass(frozen=True)
@@ -45,29 +45,28 @@ class MetadataEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; a token request over more hops than the limit allows is never answered."""
-        call = self._cloud.arrival("imds", request, f"{request.method} {request.url.path}", {})
+        path = request.url.path
+        call = self._cloud.arrival("imds", request, f"{request.method} {path}", {})
         instance = self._cloud.world.instance_at(source_of(request))
         if self._out_of_reach(request, instance):
             self._cloud.finished(call, NO_ANSWER)
-            await self._until_gone(request)
+            await self._cloud.until_gone(request)
             return _status(503)
-        response = self._answer(request, instance)
-        self._cloud.finished(call, str(response.status_code))
-        return response
+        kind = IMDS_TOKEN if _asks_for_token(request) else IMDS_METADATA
+        fault = self._cloud.faults.take(kind, call.caller, path)
+        if fault and fault.connection:
+            self._cloud.finished(call, NO_ANSWER, fault=fault)
+            return await self._cloud.deliver(request, _status(503), fault)
+        response = _status(fault.status) if fault and fault.status else self._answer(request, instance, fault)
+        self._cloud.finished(call, str(response.status_code), fault=fault)
+        return await self._cloud.deliver(request, response, fault)
 
     def _out_of_reach(self, request: Request, instance: Instance | None) -> bool:
         if instance is None or not instance.http_endpoint or not _asks_for_token(request):
             return False
         return instance.hop_limit < 2 and source_of(request) not in instance.host_addresses
 
-    async def _until_gone(self, request: Request) -> None:
-        # The real answer is lost on the way, so the client waits; it ends with the client or the double.
-        ends = {asyncio.ensure_future(_gone(request)), asyncio.ensure_future(self._cloud.closing.wait())}
-        _, waiting = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for end in waiting:
-            end.cancel()
-
-    def _answer(self, request: Request, instance: Instance | None) -> Response:
+    def _answer(self, request: Request, instance: Instance | None, fault: Fault | None) -> Response:
         if instance is None:
             return PlainTextResponse(f"No instance of this world has the source {source_of(request)}.", 403)
         if not instance.http_endpoint:
@@ -78,7 +77,7 @@ class MetadataEndpoint:
             return _status(405)
         if not self._may_read(request, instance):
             return _status(401)
-        return self._value(request.url.path, instance)
+        return self._value(request.url.path, instance, fault.stale_ms / 1000 if fault else 0.0)
 
     def _new_token(self, request: Request, instance: Instance) -> Response:
         if "x-forwarded-for" in request.headers:
@@ -101,20 +100,14 @@ class MetadataEndpoint:
             return False
         return self._cloud.clock.monotonic() < session.until
 
-    def _value(self, path: str, instance: Instance) -> Response:
+    def _value(self, path: str, instance: Instance, older: float) -> Response:
         root, _, rest = path.lstrip("/").partition("/")
         clock = self._cloud.clock
-        tree = metadata(self._cloud.world, instance, clock.monotonic(), clock.wall())
+        tree = metadata(self._cloud.world.in_imds(clock.monotonic(), older), instance, clock.wall())
         value = read(tree, rest) if root == "latest" else None
         if value is None:
             return _status(404)
         return PlainTextResponse(value, headers={"server": "EC2ws"})
-
-
-async def _gone(request: Request) -> bool:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    return True
 
 
 def _asks_for_token(request: Request) -> bool:
@@ -122,14 +115,6 @@ def _asks_for_token(request: Request) -> bool:
 
 
 def _status(status: int) -> Response:
-    names = {
-        400: "Bad Request",
-        401: "Unauthorized",
-        403: "Forbidden",
-        404: "Not Found",
-        405: "Method Not Allowed",
-        503: "Service Unavailable",
-    }
-    title = f"{status} - {names[status]}"
+    title = f"{status} - {HTTPStatus(status).phrase}"
     page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
     return Response(page, status, {"server": "EC2ws"}, media_type="text/html")

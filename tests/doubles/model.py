@@ -1,20 +1,27 @@
-"""The state of the double and the operations on it: frozen values in, frozen values or a refusal out.
+"""The state of the double: frozen values.
 
-An operation returns a new `World` or raises `Ec2Error`, so every call is all-or-nothing. Times are seconds of
-a monotonic clock that the caller passes in.
+An operation on it gives a new `World` or raises `Ec2Error`, so every call is all-or-nothing. Times are
+seconds of a monotonic clock that the caller passes in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from itertools import islice
+from typing import TypeAlias
 
 from tests.doubles import refusals
+from tests.doubles.buckets import Throttling
 from tests.doubles.identifiers import INSTANCE, INTERFACE, SUBNET
+from tests.doubles.instance_types import NetworkInfo
+
+Address: TypeAlias = IPv4Address | IPv6Address
+
+PAST_CHANGES = 256
+"""How many changes are remembered beyond `imds_delay`, for an IMDS that is made older still."""
 
 
 class HttpTokens(StrEnum):
@@ -35,19 +42,29 @@ class Subnet:
     ipv6_cidr: IPv6Network | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def admit(self, address: IPv4Address) -> None:
+    def admit(self, address: Address) -> None:
         """Raise `Ec2Error` for an address that no interface of this subnet may hold."""
-        if address not in self.cidr:
+        cidr = self.cidr if address.version == 4 else self.ipv6_cidr
+        if cidr is None:
+            raise refusals.no_ipv6_range(self.id)
+        if address not in cidr:
             raise refusals.outside_subnet(address)
-        offset = int(address) - int(self.cidr.network_address)
-        # "Subnet CIDR blocks" in the VPC user guide: the first four addresses and the last one.
-        if offset < 4 or offset == self.cidr.num_addresses - 1:
+        offset = int(address) - int(cidr.network_address)
+        # "Subnet sizing" for IPv4 and IPv6 in the VPC user guide: the first four addresses and the last one.
+        if offset < 4 or offset == cidr.num_addresses - 1:
             raise refusals.reserved(address)
 
     def assignable(self) -> Iterator[IPv4Address]:
-        """Give all addresses that interfaces may hold, lowest first."""
+        """Give all IPv4 addresses that interfaces may hold, lowest first."""
         first = int(self.cidr.network_address)
         return (IPv4Address(first + offset) for offset in range(4, self.cidr.num_addresses - 1))
+
+    def assignable_ipv6(self) -> Iterator[IPv6Address]:
+        """Give all IPv6 addresses that interfaces may hold, lowest first; nothing without a range."""
+        if self.ipv6_cidr is None:
+            return iter(())
+        first = int(self.ipv6_cidr.network_address)
+        return (IPv6Address(first + offset) for offset in range(4, self.ipv6_cidr.num_addresses - 1))
 
 
 @dataclass(frozen=True)
@@ -60,67 +77,85 @@ class Instance:
 
     id: str
     type: str
-    ipv4_per_interface: int
+    limits: NetworkInfo
     sources: tuple[IPv4Network | IPv6Network, ...]
-    host_addresses: frozenset[IPv4Address | IPv6Address] = frozenset()
+    host_addresses: frozenset[Address] = frozenset()
     hop_limit: int = 1
     http_tokens: HttpTokens = HttpTokens.REQUIRED
     http_endpoint: bool = True
     role: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def reached_from(self, source: IPv4Address | IPv6Address) -> bool:
+    def reached_from(self, source: Address) -> bool:
         """Whether a program with this source address runs on the instance."""
         return source in self.host_addresses or any(source in network for network in self.sources)
 
 
-@dataclass(frozen=True)
-class Former:
-    """Secondary addresses that IMDS still shows, until this time."""
+class AttachmentStatus(StrEnum):
+    """How far an attachment is (`AttachmentStatus` of the service model)."""
 
-    until: float
-    secondaries: tuple[IPv4Address, ...]
+    ATTACHING = "attaching"
+    ATTACHED = "attached"
+    DETACHING = "detaching"
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Where an interface is attached.
+
+    `network_card` is None on types with one card: EC2 then says card 0 and IMDS nothing. `due` is when
+    attaching or detaching is done.
+    """
+
+    id: str
+    instance: str
+    device: int
+    network_card: int | None = None
+    status: AttachmentStatus = AttachmentStatus.ATTACHED
+    due: float = 0.0
+
+    @property
+    def slot(self) -> tuple[int, int]:
+        """Network card and device number: no two interfaces of an instance share them."""
+        return self.network_card or 0, self.device
 
 
 @dataclass(frozen=True)
 class NetworkInterface:
-    """An elastic network interface (ENI), attached to an instance.
-
-    `network_card` is None on types with one card: EC2 then says card 0 and IMDS nothing. `formers` are
-    what IMDS shows in place of `secondaries`, oldest first.
-    """
+    """An elastic network interface (ENI)."""
 
     id: str
     mac: str
-    instance: str
-    device: int
     subnet: str
     primary: IPv4Address
-    network_card: int | None = None
+    attachment: Attachment | None = None
     secondaries: tuple[IPv4Address, ...] = ()
+    ipv6s: tuple[IPv6Address, ...] = ()
+    ipv4_prefixes: tuple[IPv4Network, ...] = ()
+    ipv6_prefixes: tuple[IPv6Network, ...] = ()
+    description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
-    formers: tuple[Former, ...] = ()
 
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
-        """All its addresses, the primary first."""
+        """All its IPv4 addresses, the primary first."""
         return (self.primary, *self.secondaries)
 
-    def holding(
-        self, secondaries: tuple[IPv4Address, ...], now: float, imds_delay: float
-    ) -> NetworkInterface:
-        """Give the interface with other secondary addresses, which IMDS will show after the delay."""
-        formers = tuple(former for former in self.formers if now < former.until)
-        if imds_delay > 0:
-            formers = (*formers, Former(now + imds_delay, self.secondaries))
-        return replace(self, secondaries=secondaries, formers=formers)
+    @property
+    def instance(self) -> str | None:
+        """The instance that it is attached to."""
+        return self.attachment.instance if self.attachment else None
 
-    def addresses_in_imds(self, now: float) -> tuple[IPv4Address, ...]:
-        """Give what IMDS shows at this time, the primary first."""
-        for former in self.formers:
-            if now < former.until:
-                return (self.primary, *former.secondaries)
-        return self.addresses
+    @property
+    def in_guest(self) -> bool:
+        """Whether the instance sees it."""
+        return self.attachment is not None and self.attachment.status is not AttachmentStatus.ATTACHING
+
+    def holds(self, address: Address) -> bool:
+        """Whether the address is on it, as an address of its own or in a prefix."""
+        if isinstance(address, IPv4Address):
+            return address in self.addresses or any(address in prefix for prefix in self.ipv4_prefixes)
+        return address in self.ipv6s or any(address in prefix for prefix in self.ipv6_prefixes)
 
 
 @dataclass(frozen=True)
@@ -139,6 +174,14 @@ class AccessKey:
 
 
 @dataclass(frozen=True)
+class Past:
+    """The interfaces as they were before a change at a time."""
+
+    until: float
+    interfaces: Mapping[str, NetworkInterface]
+
+
+@dataclass(frozen=True)
 class World:
     """One account in one region; mappings go by identifier.
 
@@ -154,7 +197,15 @@ class World:
     role_keys: Mapping[str, AccessKey] = field(default_factory=dict)
     """Instance -> the credentials that its IMDS gives out."""
     imds_delay: float = 0.0
-    """Seconds for which IMDS shows the addresses before a change."""
+    """Seconds for which IMDS shows the interfaces before a change."""
+    attach_delay: float = 0.0
+    """Seconds for which an interface is attaching or detaching."""
+    throttling: Throttling = field(default_factory=Throttling)
+    """Which request limits are in force."""
+    past: tuple[Past, ...] = ()
+    """What was before the latest changes, oldest first."""
+    serial: int = 0
+    """How many identifiers have been given out."""
 
     def interface(self, identifier: str) -> NetworkInterface:
         """Find an interface; raises `Ec2Error` for a malformed or unknown identifier."""
@@ -170,14 +221,18 @@ class World:
 
     def interfaces_of(self, instance: str) -> tuple[NetworkInterface, ...]:
         """Give an instance's interfaces, by network card and device number."""
-        mine = (interface for interface in self.interfaces.values() if interface.instance == instance)
-        return tuple(sorted(mine, key=lambda interface: (interface.network_card or 0, interface.device)))
+        mine = [
+            (interface.attachment.slot, interface)
+            for interface in self.interfaces.values()
+            if interface.attachment and interface.attachment.instance == instance
+        ]
+        return tuple(interface for _, interface in sorted(mine, key=lambda pair: pair[0]))
 
-    def holder_of(self, address: IPv4Address) -> NetworkInterface | None:
-        """Find the interface that has the address, as primary or secondary."""
-        return next((held for held in self.interfaces.values() if address in held.addresses), None)
+    def holder_of(self, address: Address) -> NetworkInterface | None:
+        """Find the interface that has the address, as primary, secondary, IPv6 address or in a prefix."""
+        return next((held for held in self.interfaces.values() if held.holds(address)), None)
 
-    def instance_at(self, source: IPv4Address | IPv6Address) -> Instance | None:
+    def instance_at(self, source: Address) -> Instance | None:
         """Find the instance from which a request with this source address comes."""
         return next((found for found in self.instances.values() if found.reached_from(source)), None)
 
@@ -188,72 +243,31 @@ class World:
         return next((key for key in self.role_keys.values() if key.id == identifier), None)
 
     def free_addresses(self, subnet: Subnet) -> Iterator[IPv4Address]:
-        """Give the addresses of the subnet that nobody holds, lowest first."""
+        """Give the IPv4 addresses of the subnet that nobody holds, lowest first."""
         used = self._used(subnet)
         return (address for address in subnet.assignable() if address not in used)
 
     def free_address_count(self, subnet: Subnet) -> int:
-        """Count the addresses of the subnet that nobody holds."""
+        """Count the IPv4 addresses of the subnet that nobody holds."""
         return subnet.cidr.num_addresses - 5 - len(self._used(subnet))
 
-    def assign(
-        self, identifier: str, addresses: Collection[IPv4Address], *, allow_reassignment: bool, now: float
-    ) -> World:
-        """Give the interface these secondary addresses, taking them from others if that is allowed.
+    def changed(self, interfaces: Mapping[str, NetworkInterface | None], now: float) -> World:
+        """Give the world with these interfaces replaced, None for those that are gone."""
+        after = {**self.interfaces, **interfaces}
+        kept = {identifier: interface for identifier, interface in after.items() if interface is not None}
+        if kept == self.interfaces:
+            return self
+        recent = [past for past in self.past if now < past.until + self.imds_delay]
+        past = recent if len(recent) >= PAST_CHANGES else self.past[-PAST_CHANGES:]
+        return replace(self, interfaces=kept, past=(*past, Past(now, self.interfaces)))
 
-        Addresses that it has already change nothing. Raises `Ec2Error` as AssignPrivateIpAddresses does.
-        """
-        interface = self.interface(identifier)
-        for address in addresses:
-            self.subnets[interface.subnet].admit(address)
-        holders = {address: holder for address in addresses if (holder := self.holder_of(address))}
-        if primaries := [address for address, holder in holders.items() if address == holder.primary]:
-            raise refusals.primary_not_movable(primaries)
-        losers = {address: holder.id for address, holder in holders.items() if holder.id != identifier}
-        if losers and not allow_reassignment:
-            raise refusals.move_not_allowed(losers)
-        gained = tuple(
-            dict.fromkeys(address for address in addresses if address not in interface.secondaries)
-        )
-        self._check_room(interface, len(gained))
-        changed = {identifier: interface.secondaries + gained}
-        for loser in set(losers.values()):
-            kept = self.interfaces[loser].secondaries
-            changed[loser] = tuple(address for address in kept if address not in losers)
-        return self._with_secondaries(changed, now)
-
-    def assign_free(self, identifier: str, count: int, now: float) -> tuple[World, tuple[IPv4Address, ...]]:
-        """Give the interface so many free addresses of its subnet; also returns which."""
-        interface = self.interface(identifier)
-        self._check_room(interface, count)
-        chosen = tuple(islice(self.free_addresses(self.subnets[interface.subnet]), count))
-        if len(chosen) < count:
-            raise refusals.subnet_full()
-        return self._with_secondaries({identifier: interface.secondaries + chosen}, now), chosen
-
-    def unassign(self, identifier: str, addresses: Collection[IPv4Address], now: float) -> World:
-        """Take secondary addresses away; raises `Ec2Error` as UnassignPrivateIpAddresses does."""
-        interface = self.interface(identifier)
-        if interface.primary in addresses:
-            raise refusals.primary_not_unassignable(interface.primary)
-        if not set(addresses) <= set(interface.secondaries):
-            raise refusals.not_assigned(identifier)
-        kept = tuple(address for address in interface.secondaries if address not in addresses)
-        return self._with_secondaries({identifier: kept}, now)
+    def in_imds(self, now: float, older: float = 0.0) -> World:
+        """Give the world as IMDS shows it at this time: that of `imds_delay` and `older` seconds ago."""
+        delay = self.imds_delay + older
+        shown = next((past.interfaces for past in self.past if now < past.until + delay), self.interfaces)
+        return replace(self, interfaces=shown)
 
     def _used(self, subnet: Subnet) -> set[IPv4Address]:
-        inside = (held for held in self.interfaces.values() if held.subnet == subnet.id)
-        return {address for held in inside for address in held.addresses}
-
-    def _check_room(self, interface: NetworkInterface, more: int) -> None:
-        limit = self.instances[interface.instance].ipv4_per_interface
-        if more and len(interface.addresses) + more > limit:
-            raise refusals.interface_full(interface.id)
-
-    def _with_secondaries(self, changed: Mapping[str, tuple[IPv4Address, ...]], now: float) -> World:
-        interfaces = dict(self.interfaces)
-        for identifier, secondaries in changed.items():
-            before = interfaces[identifier]
-            if secondaries != before.secondaries:
-                interfaces[identifier] = before.holding(secondaries, now, self.imds_delay)
-        return replace(self, interfaces=interfaces)
+        inside = [held for held in self.interfaces.values() if held.subnet == subnet.id]
+        single = {address for held in inside for address in held.addresses}
+        return single.union(*(prefix for held in inside for prefix in held.ipv4_prefixes))

@@ -2,7 +2,8 @@
 
 Codes are from "Error codes for the Amazon EC2 API" of the EC2 API reference. Where a docstring gives no
 other source, the wording is the one that public issue trackers and SDK code quote; clients parse some of it.
-Two wordings are our own, since none is public, and say so.
+"Unconfirmed" is said where no public source shows what EC2 answers: the code is then the documented one that
+fits best, the wording our own. A client should not depend on it; a fault (see `faults`) plays other answers.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def move_not_allowed(addresses: Iterable[object]) -> Ec2Error:
 
 
 def primary_not_movable(addresses: Iterable[object]) -> Ec2Error:
-    """A primary address as the address to assign; the wording is ours."""
+    """A primary address as the address to assign; the wording is unconfirmed."""
     listed = ", ".join(map(str, addresses))
     return Ec2Error("InvalidParameterValue", f"[{listed}] is the primary address of a network interface.")
 
@@ -56,12 +57,12 @@ def outside_subnet(address: object) -> Ec2Error:
 
 
 def reserved(address: object) -> Ec2Error:
-    """One of the first four addresses of a subnet, or its last ("Subnet CIDR blocks", VPC user guide)."""
+    """One of the first four addresses of a subnet's range, or its last ("Subnet sizing", VPC user guide)."""
     return Ec2Error("InvalidParameterValue", f"Address {address} is in subnet's reserved range.")
 
 
 def malformed_address(text: str) -> Ec2Error:
-    """Text that is no IPv4 address."""
+    """Text that is no address of the family that the action is about."""
     return Ec2Error("InvalidParameterValue", f"invalid value for parameter address: {text}")
 
 
@@ -89,10 +90,132 @@ def not_assigned(interface: str) -> Ec2Error:
 
 
 def primary_not_unassignable(address: object) -> Ec2Error:
-    """Unassigning an interface's primary address; the wording is ours."""
+    """Unassigning an interface's primary address; the wording is unconfirmed."""
     return Ec2Error(
         "InvalidParameterValue", f"{address} is the primary address of the interface and can't be unassigned."
     )
+
+
+def inside_prefix(addresses: Iterable[object]) -> Ec2Error:
+    """An address out of a prefix that an interface has; unconfirmed."""
+    listed = ", ".join(map(str, addresses))
+    return Ec2Error("InvalidParameterValue", f"[{listed}] is part of a prefix of a network interface.")
+
+
+def no_ipv6_range(subnet: str) -> Ec2Error:
+    """An IPv6 address for an interface of a subnet that has no IPv6 range; unconfirmed."""
+    return Ec2Error("InvalidParameterValue", f"The subnet '{subnet}' has no IPv6 CIDR block.")
+
+
+def ipv6_in_use(addresses: Iterable[object]) -> Ec2Error:
+    """Another interface's IPv6 address, which no flag can move.
+
+    Unconfirmed for this action: `InvalidIPAddress.InUse` is the documented code for an address in use, and
+    CreateNetworkInterface is reported to answer with this wording.
+    """
+    listed = ", ".join(map(str, addresses))
+    return Ec2Error("InvalidIPAddress.InUse", f"[{listed}] The specified address is already in use.")
+
+
+def ipv6_interface_full(interface: str) -> Ec2Error:
+    """More IPv6 addresses than the instance type allows on one interface.
+
+    Unconfirmed: the documented code for the limit of an instance type names private addresses alone.
+    """
+    return Ec2Error(
+        "PrivateIpAddressLimitExceeded", f"{interface}: Number of IPv6 addresses will exceed limit."
+    )
+
+
+def ipv6_not_assigned(address: object, interface: str) -> Ec2Error:
+    """Unassigning an IPv6 address that the interface does not have.
+
+    The wording is quoted by F5Networks/f5-cloud-failover-extension#75; its code is unconfirmed.
+    """
+    return Ec2Error(
+        "InvalidParameterValue", f"The address '{address}' is not mapped to interface ID '{interface}'"
+    )
+
+
+def ipv6_addresses_and_count() -> Ec2Error:
+    """IPv6 addresses and a count of them; the wording is quoted by ansible/ansible#40334."""
+    return Ec2Error(
+        "InvalidParameterCombination",
+        "IPv6 addresses and IPv6 address count may not be specified on the same request",
+    )
+
+
+def interface_in_use(interface: str) -> Ec2Error:
+    """Attaching an interface that is attached; the wording is quoted in many public issues."""
+    return Ec2Error("InvalidNetworkInterface.InUse", f"Interface: [{interface}] in use.")
+
+
+def interface_attached(interface: str) -> Ec2Error:
+    """Deleting an interface that is attached."""
+    return Ec2Error("InvalidParameterValue", f"Network interface '{interface}' is currently in use.")
+
+
+def other_zone() -> Ec2Error:
+    """Attaching an interface to an instance of another availability zone."""
+    return Ec2Error(
+        "InvalidParameterCombination",
+        "You may not attach a network interface to an instance if they are not in the same availability zone",
+    )
+
+
+def device_in_use(instance: str, device: int) -> Ec2Error:
+    """Attaching an interface where another one is."""
+    return Ec2Error(
+        "InvalidParameterValue",
+        f"Instance '{instance}' already has an interface attached at device index '{device}'.",
+    )
+
+
+def no_network_card(card: int, instance_type: str) -> Ec2Error:
+    """Attaching an interface to a network card that the type does not have; the wording is unconfirmed."""
+    return Ec2Error("InvalidParameterValue", f"{instance_type} has no network card of index {card}.")
+
+
+def too_many_interfaces(count: int, instance_type: str) -> Ec2Error:
+    """More interfaces than the instance type allows; the VPC CNI's issues quote the wording."""
+    return Ec2Error(
+        "AttachmentLimitExceeded", f"Interface count {count} exceeds the limit for {instance_type}"
+    )
+
+
+def primary_interface() -> Ec2Error:
+    """Detaching the interface that an instance is launched with."""
+    return Ec2Error("OperationNotPermitted", "The network interface at device index 0 cannot be detached.")
+
+
+def address_in_use() -> Ec2Error:
+    """Creating an interface with an address that another one has."""
+    return Ec2Error("InvalidIPAddress.InUse", "The specified address is already in use.")
+
+
+def no_such_group(group: str) -> Ec2Error:
+    """A security group that the VPC does not have."""
+    return Ec2Error("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
+
+
+def no_such_type(name: str) -> Ec2Error:
+    """An instance type that is not known."""
+    return Ec2Error("InvalidInstanceType", f"The following supplied instance types do not exist: [{name}]")
+
+
+def invalid_id(identifier: str) -> Ec2Error:
+    """Tagging what has no identifier of a resource."""
+    return Ec2Error("InvalidID", f"The ID '{identifier}' is not valid")
+
+
+def wrong_tag(reason: str) -> Ec2Error:
+    """A tag that no resource may have."""
+    return Ec2Error("InvalidParameterValue", reason)
+
+
+def too_many_tags(resource: str, limit: int) -> Ec2Error:
+    """More tags than a resource may have; the wording is unconfirmed."""
+    return Ec2Error("TagLimitExceeded", f"The maximum number of tags of {resource} is {limit}.")
 
 
 def not_found(code: str, noun: str, identifier: str) -> Ec2Error:
@@ -152,6 +275,11 @@ def invalid_next_token() -> Ec2Error:
 def dry_run() -> Ec2Error:
     """A call with DryRun that would have succeeded."""
     return Ec2Error("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+
+
+def throttled() -> Ec2Error:
+    """More requests than the token bucket of an API holds."""
+    return Ec2Error("RequestLimitExceeded", "Request limit exceeded.")
 
 
 def invalid_action(action: str) -> Ec2Error:

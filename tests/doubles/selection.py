@@ -32,14 +32,17 @@ R = TypeVar("R", bound=Resource)
 class Kind(Generic[R]):
     """One kind of resource: where it is kept, how it is asked for, and how it is shown.
 
-    `filters` are name -> the values that a resource has under it; the filters on tags are common to all.
+    `ids_parameter` is None where nothing is asked for by identifier. `filters` are name -> the values that a
+    resource has under it; the filters on tags are common to all that have tags.
     """
 
-    ids_parameter: str
+    ids_parameter: str | None
     everything: Callable[[World], Mapping[str, R]]
     require: Callable[[World, str], R]
     filters: Mapping[str, Callable[[World, R], Iterable[object]]]
     show: Callable[[World, R], Structure]
+    largest_page: int = 1000
+    tagged: bool = True
 
 
 def describe(kind: Kind[R], world: World, parameters: Parameters) -> tuple[list[Structure], str | None]:
@@ -47,16 +50,16 @@ def describe(kind: Kind[R], world: World, parameters: Parameters) -> tuple[list[
 
     Raises `Ec2Error` for unknown identifiers and filters, and for the wrong use of pages; with DryRun always.
     """
-    identifiers = parameters.listing(kind.ids_parameter)
+    identifiers = parameters.listing(kind.ids_parameter) if kind.ids_parameter else ()
     filters = parameters.filters()
-    page_size = _page_size(parameters)
+    page_size = _page_size(parameters, kind.largest_page)
     token = parameters.take("NextToken")
     dry_run = parameters.flag("DryRun")
     parameters.finish()
     if dry_run:
         raise refusals.dry_run()
     if identifiers and page_size is not None:
-        raise refusals.excluding_parameters(kind.ids_parameter, "MaxResults")
+        raise refusals.excluding_parameters(kind.ids_parameter or "", "MaxResults")
     if identifiers:
         wanted = list({identifier: kind.require(world, identifier) for identifier in identifiers}.values())
     else:
@@ -75,6 +78,8 @@ def describe(kind: Kind[R], world: World, parameters: Parameters) -> tuple[list[
 def _values_of(kind: Kind[R], name: str) -> Callable[[World, R], Iterable[object]]:
     if name in kind.filters:
         return kind.filters[name]
+    if not kind.tagged:
+        raise refusals.invalid_filter(name)
     if name == "tag-key":
         return lambda _, item: item.tags
     if name == "tag-value":
@@ -102,12 +107,12 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     return lambda value: compiled.fullmatch(value) is not None
 
 
-def _page_size(parameters: Parameters) -> int | None:
+def _page_size(parameters: Parameters, largest: int) -> int | None:
     size = parameters.number("MaxResults")
     if size is not None and size < 5:
         raise refusals.invalid_value(size, "maxResults", "Expecting a value greater than 5.")
-    if size is not None and size > 1000:
-        raise refusals.invalid_value(size, "maxResults", "Expecting a value less than 1000.")
+    if size is not None and size > largest:
+        raise refusals.invalid_value(size, "maxResults", f"Expecting a value less than {largest}.")
     return size
 
 

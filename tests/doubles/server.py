@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,15 +15,18 @@ from typing import Self
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.doubles.clock import Clock
-from tests.doubles.cloud import Cloud
-from tests.doubles.control import routes, state_document
+from tests.doubles.cloud import TRANSPORT, Cloud
+from tests.doubles.control import Control, state_document
+from tests.doubles.document import Node
 from tests.doubles.ec2 import Ec2Endpoint
 from tests.doubles.faults import Fault
 from tests.doubles.journal import Call
 from tests.doubles.metadata_service import MetadataEndpoint
 from tests.doubles.model import World
+from tests.doubles.settings import NAMES, with_settings
 from tests.doubles.world import load_world
 
 ANY_PORT = ("127.0.0.1", 0)
@@ -100,18 +103,33 @@ class Doubles:
         """Give all calls so far, or those of one EC2 action, in the order of their effects."""
         return tuple(call for call in self._cloud.journal.calls() if action in (None, call.action))
 
+    def change_settings(self, **settings: object) -> None:
+        """Change settings of the world: `imds_delay_ms`, `attach_delay_ms`, `throttling`, `limits`."""
+        keys = Node("settings", settings).mapping(optional=NAMES)
+
+        async def change() -> None:
+            self._cloud.world = with_settings(self._cloud.world, keys)
+
+        if self._loop is None:
+            raise RuntimeError("the doubles have not been started")
+        asyncio.run_coroutine_threadsafe(change(), self._loop).result(START_SECONDS)
+
     def put_faults(self, *faults: Fault) -> None:
         """Replace all faults; without arguments there are none."""
         self._cloud.faults.put(faults)
 
     def holder_of(self, address: str) -> str | None:
-        """Give the interface that has the address, as primary or secondary."""
-        holder = self.world.holder_of(IPv4Address(address))
+        """Give the interface that has the address, of either family."""
+        holder = self.world.holder_of(ip_address(address))
         return holder.id if holder else None
 
     def secondaries(self, interface: str) -> tuple[str, ...]:
         """Give an interface's secondary addresses, in the order of their assignment."""
         return tuple(map(str, self.world.interfaces[interface].secondaries))
+
+    def ipv6s(self, interface: str) -> tuple[str, ...]:
+        """Give an interface's IPv6 addresses, in the order of their assignment."""
+        return tuple(map(str, self.world.interfaces[interface].ipv6s))
 
 
 def listen(addresses: Iterable[tuple[str, int]]) -> list[socket.socket]:
@@ -137,7 +155,9 @@ def url_of(listening: socket.socket) -> str:
 
 async def serve(cloud: Cloud, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:
     """Serve EC2 on the first socket and IMDS on the second until `cloud.closing` is set."""
-    ec2 = Starlette(routes=[*routes(cloud), Route("/", Ec2Endpoint(cloud).__call__, methods=["GET", "POST"])])
+    ec2 = Starlette(
+        routes=[*Control(cloud).routes(), Route("/", Ec2Endpoint(cloud).__call__, methods=["GET", "POST"])]
+    )
     imds = Starlette(routes=[Route("/{path:path}", MetadataEndpoint(cloud).__call__, methods=METHODS)])
     servers = [_Server(app, cloud.closing) for app in (ec2, imds)]
     async with asyncio.TaskGroup() as group:
@@ -148,12 +168,22 @@ async def serve(cloud: Cloud, sockets: list[socket.socket], on_ready: Callable[[
         on_ready()
 
 
+class _Protocol(HttpToolsProtocol):
+    """Lets a request reach its connection, which a fault may reset."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """Keep the transport where requests find it."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+
+
 class _Server(uvicorn.Server):
     """Serves until an event; signals are the business of whoever owns the process."""
 
     def __init__(self, app: Starlette, closing: asyncio.Event) -> None:
         config = uvicorn.Config(
             app,
+            http=_Protocol,
             loop="asyncio",
             lifespan="off",
             ws="none",

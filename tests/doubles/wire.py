@@ -1,13 +1,14 @@
 """The EC2 Query protocol: form-encoded parameters in, XML out ("Making API requests", EC2 developer guide).
 
 Lists are `Name.1`, `Name.2`; filters are `Filter.1.Name` with `Filter.1.Value.1`. An answer is a tree of
-dicts (elements), lists (elements with one `item` each) and scalars, under EC2's own element names.
+dicts (elements), lists (elements with one `item` for each dict or text) and scalars, under EC2's own element
+names.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import parse_qsl
 from xml.etree import ElementTree as ET
@@ -22,7 +23,8 @@ MAX_FILTER_VALUES = 200
 """EC2's own limit, "Filter limits" in the EC2 developer guide."""
 
 Scalar: TypeAlias = str | int | bool
-Structure: TypeAlias = "Mapping[str, Structure | list[Structure] | Scalar | None]"
+Value: TypeAlias = "Structure | Scalar | Sequence[Structure | str] | None"
+Structure: TypeAlias = Mapping[str, Value]
 
 # What XML 1.0 can't carry, even escaped (section 2.2).
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -71,14 +73,21 @@ class Parameters:
         found = sorted((int(match[1]), key) for key in self._values if (match := pattern.fullmatch(key)))
         return tuple(self._values.pop(key) for _, key in found)
 
+    def parts(self, name: str) -> list[Parameters]:
+        """Take `name.N.…` as one set of parameters for each N, in the order of the numbers."""
+        pattern = re.compile(re.escape(name) + r"\.(\d{1,6})\.(.+)", re.ASCII)
+        found: dict[int, dict[str, str]] = {}
+        for key in list(self._values):
+            if match := pattern.fullmatch(key):
+                found.setdefault(int(match[1]), {})[match[2]] = self._values.pop(key)
+        return [Parameters(values) for _, values in sorted(found.items())]
+
     def filters(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Take `Filter.N.Name` with `Filter.N.Value.M`: pairs of name and values."""
-        pattern = re.compile(r"Filter\.(\d{1,6})\.(?:Name|Value\.\d{1,6})", re.ASCII)
-        numbers = sorted({int(match[1]) for key in self._values if (match := pattern.fullmatch(key))})
-        found = tuple(
-            (self.require(f"Filter.{number}.Name"), self.listing(f"Filter.{number}.Value"))
-            for number in numbers
-        )
+        parts = self.parts("Filter")
+        found = tuple((part.require("Name"), part.listing("Value")) for part in parts)
+        for part in parts:
+            part.finish()
         if sum(len(values) for _, values in found) > MAX_FILTER_VALUES:
             raise refusals.too_many_filter_values(MAX_FILTER_VALUES)
         return found
@@ -137,14 +146,19 @@ def _fill(element: ET.Element, structure: Structure) -> None:
         if value is None:
             continue
         child = ET.SubElement(element, name)
-        if isinstance(value, Mapping):
-            _fill(child, value)
-        elif isinstance(value, list):
-            for item in value:
-                _fill(ET.SubElement(child, "item"), item)
+        if isinstance(value, Mapping | Scalar):
+            _write(child, value)
         else:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            child.text = _NO_XML.sub("\ufffd", text)
+            for item in value:
+                _write(ET.SubElement(child, "item"), item)
+
+
+def _write(element: ET.Element, value: Structure | Scalar) -> None:
+    if isinstance(value, Mapping):
+        _fill(element, value)
+    else:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        element.text = _NO_XML.sub("\ufffd", text)
 
 
 def _document(root: ET.Element) -> bytes:

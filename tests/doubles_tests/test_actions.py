@@ -13,17 +13,32 @@ from tests.doubles_tests import worlds
 pytestmark = pytest.mark.pure
 
 VALID = {
+    "AssignIpv6Addresses": {"NetworkInterfaceId": worlds.A1, "Ipv6Addresses.1": "2001:db8:1::100"},
     "AssignPrivateIpAddresses": {"NetworkInterfaceId": worlds.A1, "PrivateIpAddress.1": "10.0.1.100"},
+    "AttachNetworkInterface": {
+        "NetworkInterfaceId": worlds.SPARE,
+        "InstanceId": worlds.NODE_A,
+        "DeviceIndex": "5",
+    },
+    "CreateNetworkInterface": {"SubnetId": worlds.POD_SUBNET},
+    "CreateTags": {"ResourceId.1": worlds.A1, "Tag.1.Key": "a", "Tag.1.Value": "b"},
+    "DeleteNetworkInterface": {"NetworkInterfaceId": worlds.SPARE},
+    "DeleteTags": {"ResourceId.1": worlds.A1},
+    "DescribeInstanceTypes": {"InstanceType.1": "m5.xlarge"},
+    "DescribeTags": {"MaxResults": "5"},
+    "DetachNetworkInterface": {"AttachmentId": "eni-attach-0a000000000000001"},
     "DescribeInstances": {"InstanceId.1": worlds.NODE_A},
     "DescribeNetworkInterfaces": {"NetworkInterfaceId.1": worlds.A1},
     "DescribeSubnets": {"SubnetId.1": worlds.POD_SUBNET},
+    "UnassignIpv6Addresses": {"NetworkInterfaceId": worlds.B1, "Ipv6Addresses.1": "2001:db8:1::50"},
     "UnassignPrivateIpAddresses": {"NetworkInterfaceId": worlds.B1, "PrivateIpAddress.1": "10.0.1.50"},
 }
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_parameter_that_the_action_does_not_have_is_refused(action: str) -> None:
-    world = load_world(worlds.world())
+    instances = [worlds.node_a(max_interfaces=4), worlds.node_b()]
+    world = load_world(worlds.world(instances=instances, interfaces=[worlds.spare()]))
 
     assert perform(world, action, Parameters(VALID[action]), 0.0)
     with pytest.raises(Ec2Error, match="The parameter Colour is not recognized"):

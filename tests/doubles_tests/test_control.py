@@ -1,4 +1,4 @@
-"""Journal, faults and state: from Python, over HTTP, and from the command line."""
+"""Journal, faults, settings, clock and state: from Python, over HTTP, and from the command line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 import yaml
-from botocore.config import Config
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError
 
-from tests.doubles import DocumentError, Doubles, Fault, ManualClock
+from tests.doubles import DocumentError, Doubles, ManualClock
 from tests.doubles_tests import worlds
 from tests.doubles_tests.conftest import CONFIG
 
@@ -75,77 +74,13 @@ def test_an_unauthenticated_caller_has_no_identity_in_the_journal(doubles: Doubl
     assert doubles.journal()[-1].identity is None
 
 
-def test_a_fault_answers_in_place_of_the_effect_as_often_as_told(doubles: Doubles, ec2: EC2Client) -> None:
-    doubles.put_faults(Fault("AssignPrivateIpAddresses", error="RequestLimitExceeded", times=2))
+def test_the_journal_tells_programs_apart(doubles: Doubles, ec2: EC2Client, connect: Connect) -> None:
+    ec2.describe_subnets()
+    connect(doubles, worlds.READER).describe_subnets()
 
-    for _ in range(2):
-        with pytest.raises(ClientError, match="RequestLimitExceeded") as refused:
-            ec2.assign_private_ip_addresses(NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.100"])
-        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
-        assert doubles.secondaries(worlds.A1) == ()
-    ec2.assign_private_ip_addresses(NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.100"])
-
-    assert doubles.secondaries(worlds.A1) == ("10.0.1.100",)
-    results = [call.result for call in doubles.journal("AssignPrivateIpAddresses")]
-    assert results == ["RequestLimitExceeded", "RequestLimitExceeded", "ok"]
-
-
-def test_a_fault_befalls_its_action_alone(doubles: Doubles, ec2: EC2Client) -> None:
-    doubles.put_faults(Fault("DescribeSubnets", error="InternalError", message="Out of order.", status=502))
-
-    ec2.describe_instances()
-    with pytest.raises(ClientError, match=r"InternalError.*Out of order\.") as refused:
-        ec2.describe_subnets()
-
-    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 502
-
-
-def test_faults_end_when_they_are_replaced_by_none(doubles: Doubles, ec2: EC2Client) -> None:
-    doubles.put_faults(Fault(error="Unavailable"))
-    with pytest.raises(ClientError, match="Unavailable"):
-        ec2.describe_subnets()
-
-    doubles.put_faults()
-
-    assert ec2.describe_subnets()["Subnets"]
-
-
-def test_boto3_retries_a_throttled_call(doubles: Doubles, session: boto3.Session) -> None:
-    doubles.put_faults(Fault(error="RequestLimitExceeded", times=1))
-    client = session.client(
-        "ec2",
-        endpoint_url=doubles.ec2_url,
-        region_name=worlds.REGION,
-        aws_access_key_id=worlds.ADMIN,
-        aws_secret_access_key=worlds.SECRET,
-        config=CONFIG.merge(Config(retries={"total_max_attempts": 2, "mode": "standard"})),
-    )
-    with closing(client):
-        client.describe_subnets()
-
-    assert [call.result for call in doubles.journal()] == ["RequestLimitExceeded", "ok"]
-
-
-def test_a_slow_answer_comes_after_the_effect(doubles: Doubles, session: boto3.Session) -> None:
-    doubles.put_faults(Fault("AssignPrivateIpAddresses", delay_ms=60_000, times=1))
-    client = session.client(
-        "ec2",
-        endpoint_url=doubles.ec2_url,
-        region_name=worlds.REGION,
-        aws_access_key_id=worlds.ADMIN,
-        aws_secret_access_key=worlds.SECRET,
-        config=CONFIG.merge(Config(read_timeout=0.2)),
-    )
-    with closing(client), pytest.raises(ReadTimeoutError):
-        client.assign_private_ip_addresses(NetworkInterfaceId=worlds.A1, PrivateIpAddresses=["10.0.1.100"])
-
-    assert doubles.secondaries(worlds.A1) == ("10.0.1.100",)
-
-
-def test_a_slow_answer_does_arrive(doubles: Doubles, ec2: EC2Client) -> None:
-    doubles.put_faults(Fault("DescribeSubnets", delay_ms=1))
-
-    assert ec2.describe_subnets()["Subnets"]
+    assert [call.access_key for call in doubles.journal()] == [worlds.ADMIN, worlds.READER]
+    assert all("Boto3" in call.user_agent for call in doubles.journal())
+    assert worlds.SECRET not in repr(doubles.journal())
 
 
 def test_state_is_readable_over_http(doubles: Doubles, ec2: EC2Client) -> None:
@@ -161,11 +96,17 @@ def test_state_is_readable_over_http(doubles: Doubles, ec2: EC2Client) -> None:
         "instance": worlds.NODE_A,
         "device": 1,
         "network_card": 0,
+        "attachment": "eni-attach-0a000000000000001",
+        "status": "attached",
         "subnet": worlds.POD_SUBNET,
         "vpc": worlds.VPC,
         "primary": "10.0.1.10",
         "secondaries": ["10.0.1.100"],
+        "ipv6s": [],
+        "ipv4_prefixes": [],
+        "ipv6_prefixes": [],
         "imds": ["10.0.1.10", "10.0.1.100"],
+        "imds_ipv6s": [],
         "tags": {"node.k8s.amazonaws.com/no_manage": "true"},
     }
     assert state["instances"][0]["interfaces"] == [worlds.A0, worlds.A1, worlds.A_FULL]
@@ -183,16 +124,71 @@ def test_the_journal_is_readable_over_http(doubles: Doubles, ec2: EC2Client) -> 
     ]
 
 
+def test_the_journal_may_be_narrowed_and_forgotten(doubles: Doubles, ec2: EC2Client) -> None:
+    ec2.describe_subnets()
+    ec2.describe_instances()
+    url = f"{doubles.ec2_url}/_double/journal"
+
+    assert [call["action"] for call in fetch(f"{url}?action=DescribeInstances")[1]] == ["DescribeInstances"]
+    assert fetch(url, "DELETE") == (200, [])
+    assert doubles.journal() == ()
+
+
+def test_settings_are_changed_while_it_runs(doubles: Doubles) -> None:
+    url = f"{doubles.ec2_url}/_double/settings"
+    limits = {"CreateTags": {"size": 3, "refill": 1}}
+
+    assert fetch(url) == (
+        200,
+        {"imds_delay_ms": 0, "attach_delay_ms": 0, "throttling": "off", "limits": {}},
+    )
+    body = json.dumps({"imds_delay_ms": 1500, "throttling": "ec2", "limits": limits}).encode()
+    changed = {"imds_delay_ms": 1500, "attach_delay_ms": 0, "throttling": "ec2", "limits": limits}
+
+    assert fetch(url, "PATCH", body) == (200, changed)
+    assert fetch(url, "PATCH", b'{"attach_delay_ms": 7}') == (200, changed | {"attach_delay_ms": 7})
+    doubles.change_settings(imds_delay_ms=0, throttling="off")
+    assert (doubles.world.imds_delay, doubles.world.throttling.enabled) == (0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"colour": 1}', "settings: unknown key 'colour'"),
+        (b'{"imds_delay_ms": -1}', "settings.imds_delay_ms: must be a whole number"),
+        (b'{"throttling": "on"}', "settings.throttling: must be one of off, ec2"),
+        (b'{"limits": {"RunInstances": {}}}', "settings.limits: unknown key 'RunInstances'"),
+        (b'{"limits": {"CreateTags": {"size": 0, "refill": 1}}}', "settings.limits.CreateTags.size"),
+    ],
+)
+def test_wrong_settings_are_refused(body: bytes, message: str, shared: Doubles) -> None:
+    status, document = fetch(f"{shared.ec2_url}/_double/settings", "PATCH", body)
+
+    assert status == 400
+    assert document["error"].startswith(message)
+
+
+def test_a_manual_clock_is_advanced_over_http(doubles: Doubles, clock: ManualClock) -> None:
+    url = f"{doubles.ec2_url}/_double/clock"
+
+    status, after = fetch(url, "POST", b'{"advance_ms": 2500}')
+
+    assert (status, after["monotonic"]) == (200, 2.5)
+    assert clock.monotonic() == 2.5
+    assert fetch(url) == (200, after)
+
+
+def test_the_system_s_clock_is_not_advanced() -> None:
+    with Doubles(worlds.world()) as doubles:
+        status, answer = fetch(f"{doubles.ec2_url}/_double/clock", "POST", b'{"advance_ms": 2500}')
+
+    assert status == 409
+    assert "--manual-clock" in answer["error"]
+
+
 def test_faults_are_put_over_http(doubles: Doubles, ec2: EC2Client) -> None:
     url = f"{doubles.ec2_url}/_double/faults"
-    fault = {
-        "action": "*",
-        "error": "Unavailable",
-        "message": "Later.",
-        "status": 503,
-        "delay_ms": 0,
-        "times": 2,
-    }
+    fault = {"action": "*", "error": "Unavailable", "message": "Later.", "status": 503, "times": 2}
 
     assert fetch(url, "PUT", json.dumps({"faults": [fault]}).encode()) == (200, {"faults": [fault]})
     with pytest.raises(ClientError, match="Unavailable"):
@@ -210,10 +206,15 @@ def test_faults_are_put_over_http(doubles: Doubles, ec2: EC2Client) -> None:
         (b"[]", 400, "faults: must be a mapping"),
         (b'{"faults": [{}]}', 400, "faults.faults[0]: the key 'action' is missing"),
         (b'{"faults": [{"action": "RunInstances"}]}', 400, "faults.faults[0].action: must be one of *, "),
-        (b'{"faults": [{"action": "*"}]}', 400, "needs an error, a delay_ms, or both"),
+        (b'{"faults": [{"action": "*"}]}', 400, "needs an error, a status, a connection or a delay"),
         (b'{"faults": [{"action": "*", "delay_ms": -1}]}', 400, "faults.faults[0].delay_ms"),
         (b'{"faults": [{"action": "*", "error": "X", "times": 0}]}', 400, "faults.faults[0].times"),
         (b'{"faults": [{"action": "*", "error": "X", "status": 200}]}', 400, "faults.faults[0].status"),
+        (b'{"faults": [{"action": "imds", "error": "X"}]}', 400, "IMDS knows no EC2 error"),
+        (b'{"faults": [{"action": "*", "stale_ms": 5}]}', 400, "stale_ms and path are for IMDS"),
+        (b'{"faults": [{"action": "*", "connection": "banana"}]}', 400, "must be one of reset, hang"),
+        (b'{"faults": [{"action": "*", "connection": "reset", "status": 500}]}', 400, "carries no error"),
+        (b'{"faults": [{"action": "*", "connection": "reset", "effect": 1}]}', 400, "must be true or false"),
         (b" " * ((1 << 20) + 1), 413, "larger than"),
     ],
 )
@@ -324,5 +325,6 @@ def test_the_program_has_help() -> None:
         out, _ = process.communicate(timeout=20)
 
     assert process.returncode == 0
-    for word in ("--world", "/_double/state", "/_double/journal", "/_double/faults", "AWS_ENDPOINT_URL_EC2"):
+    endpoints = ("state", "journal", "faults", "settings", "clock")
+    for word in ("--world", "AWS_ENDPOINT_URL_EC2", *(f"/_double/{name}" for name in endpoints)):
         assert word in out

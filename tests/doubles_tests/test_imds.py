@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,46 +24,12 @@ from tests.doubles.cloud import Cloud
 from tests.doubles.metadata_service import MetadataEndpoint
 from tests.doubles_tests import worlds
 from tests.doubles_tests.conftest import CONFIG
+from tests.doubles_tests.imds_client import MACS, TOKEN, ask, token, value
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
-TOKEN = "/latest/api/token"
 INSTANCE_ID = "/latest/meta-data/instance-id"
-MACS = "/latest/meta-data/network/interfaces/macs/"
-
-
-def ask(
-    doubles: Doubles,
-    method: str,
-    path: str,
-    source: str,
-    headers: Mapping[str, str] | None = None,
-    *,
-    seconds: float = 5,
-) -> tuple[int, str]:
-    """Send one request from a source address; returns status and body."""
-    connection = http.client.HTTPConnection(
-        urlsplit(doubles.imds_url).netloc, timeout=seconds, source_address=(source, 0)
-    )
-    with closing(connection):
-        connection.request(method, path, headers=dict(headers or {}))
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-
-
-def token(doubles: Doubles, source: str, ttl: str = "60") -> dict[str, str]:
-    """Get a session token; returns the header that carries it."""
-    status, body = ask(doubles, "PUT", TOKEN, source, {"X-aws-ec2-metadata-token-ttl-seconds": ttl})
-    assert status == 200
-    return {"X-aws-ec2-metadata-token": body}
-
-
-def value(doubles: Doubles, path: str, source: str = worlds.HOST_A) -> str | None:
-    """Read a value with a token; None for 404."""
-    status, body = ask(doubles, "GET", path, source, token(doubles, source))
-    assert status in (200, 404)
-    return body if status == 200 else None
 
 
 def test_version_two_reads_with_a_token(shared: Doubles) -> None:

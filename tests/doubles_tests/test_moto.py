@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.doubles.instance_types import IPV4_PER_INTERFACE
+from tests.doubles.instance_types import TYPES, NetworkInfo
 from tests.doubles_tests import worlds
 from tests.doubles_tests.conftest import CONFIG
 from tests.doubles_tests.refusal_cases import CASES, Case, Moto, Place
@@ -114,13 +114,18 @@ def test_moto_finds_interfaces_by_their_primary_address_alone(client: EC2Client,
 
 
 def test_limits_are_those_of_the_instance_types_that_moto_recorded(client: EC2Client) -> None:
-    pages = client.get_paginator("describe_instance_types").paginate(InstanceTypes=list(IPV4_PER_INTERFACE))  # type: ignore[arg-type] # the stubs list types one by one
+    pages = client.get_paginator("describe_instance_types").paginate(InstanceTypes=list(TYPES))  # type: ignore[arg-type] # the stubs list types one by one
     recorded = {
-        found["InstanceType"]: found["NetworkInfo"]["Ipv4AddressesPerInterface"]
+        found["InstanceType"]: NetworkInfo(
+            found["NetworkInfo"]["MaximumNetworkInterfaces"],
+            found["NetworkInfo"]["Ipv4AddressesPerInterface"],
+            found["NetworkInfo"]["Ipv6AddressesPerInterface"],
+            found["NetworkInfo"]["MaximumNetworkCards"],
+        )
         for page in pages
         for found in page["InstanceTypes"]
     }
-    assert recorded == IPV4_PER_INTERFACE
+    assert recorded == TYPES
 
 
 def _answer(case: Case, client: EC2Client, place: Place) -> Moto:

@@ -11,7 +11,8 @@ import yaml
 
 from tests.doubles import DocumentError, load_world
 from tests.doubles.model import HttpTokens
-from tests.doubles.world import DEFAULT_KEY_ID, MAX_FILE_BYTES
+from tests.doubles.world import MAX_FILE_BYTES
+from tests.doubles.world_keys import DEFAULT_KEY_ID
 from tests.doubles_tests import worlds
 
 pytestmark = pytest.mark.pure
@@ -67,6 +68,16 @@ WRONG: list[tuple[str, Change, str]] = [
         "an IPv4 network as IPv6 network",
         lambda world: world["subnets"][0].update(ipv6_cidr="10.0.0.0/24"),
         "world.subnets[0].ipv6_cidr: must be an IPv6 network",
+    ),
+    (
+        "an IPv6 network of a size that EC2 does not have",
+        lambda world: world["subnets"][0].update(ipv6_cidr="2001:db8::/62"),
+        "world.subnets[0].ipv6_cidr: must be a /44 to a /64 in steps of four, is 2001:db8::/62",
+    ),
+    (
+        "IPv6 ranges that overlap",
+        lambda world: world["subnets"][2].update(ipv6_cidr="2001:db8::/44"),
+        "world.subnets[2].ipv6_cidr: 2001:db8::/44 overlaps subnet-0a000000000000002 (2001:db8:1::/64)",
     ),
     (
         "subnets that overlap",
@@ -194,6 +205,53 @@ WRONG: list[tuple[str, Change, str]] = [
         f"{CARD}: t3.medium allows 6 addresses on one interface",
     ),
     (
+        "more IPv6 addresses than the type allows",
+        lambda world: _card(world).update(ipv6s=[f"2001:db8:1::{last}" for last in range(100, 107)]),
+        f"{CARD}: t3.medium allows 6 IPv6 addresses on one interface",
+    ),
+    (
+        "an IPv6 address in a subnet without a range",
+        lambda world: _card(world, 0).update(ipv6s=["2001:db8:1::100"]),
+        "world.instances[0].interfaces[0]: The subnet 'subnet-0a000000000000001' has no IPv6 CIDR block",
+    ),
+    (
+        "an IPv6 address on two interfaces",
+        lambda world: _card(world).update(ipv6s=["2001:db8:1:0::50"]),
+        "world.instances[1].interfaces[1]: 2001:db8:1::50 belongs to eni-0a000000000000001 already",
+    ),
+    (
+        "a prefix of another size",
+        lambda world: _card(world).update(ipv4_prefixes=["10.0.1.64/27"]),
+        f"{CARD}: 10.0.1.64/27 must be a /28 (IPv4) or a /80 (IPv6)",
+    ),
+    (
+        "a prefix outside its subnet",
+        lambda world: _card(world).update(ipv6_prefixes=["2001:db8:2::/80"]),
+        f"{CARD}: Address 2001:db8:2:: does not fall within the subnet's address range",
+    ),
+    (
+        "prefixes among the limit",
+        lambda world: _card(world).update(ipv4_prefixes=[f"10.0.1.{n}/28" for n in range(64, 160, 16)]),
+        f"{CARD}: t3.medium allows 6 addresses on one interface",
+    ),
+    (
+        "an address in another's prefix",
+        lambda world: _card(world).update(ipv4_prefixes=["10.0.1.48/28"]),
+        "world.instances[1].interfaces[1]: 10.0.1.50 belongs to eni-0a000000000000001 already",
+    ),
+    (
+        "an unattached interface with a device",
+        lambda world: world.update(
+            interfaces=[worlds.interface(worlds.GONE, "02:cc:00:00:00:00", 1, "x", "x")]
+        ),
+        "world.interfaces[0]: unknown key 'device'",
+    ),
+    (
+        "an unattached interface with another's address",
+        lambda world: world.update(interfaces=[worlds.spare(primary="10.0.1.50")]),
+        "world.interfaces[0]: 10.0.1.50 belongs to eni-0b000000000000001 already",
+    ),
+    (
         "a key twice",
         lambda world: world["access_keys"].append(world["access_keys"][0]),
         "world.access_keys[3]: AKIAIOSFODNN7EXAMPLE is there twice",
@@ -263,7 +321,7 @@ def test_defaults_are_those_of_ec2() -> None:
         HttpTokens.REQUIRED,
         True,
     )
-    assert instance.ipv4_per_interface == 6
+    assert instance.limits.ipv4_per_interface == 6
     assert world.imds_delay == 0
     assert list(world.access_keys) == [DEFAULT_KEY_ID]
     assert world.access_keys[DEFAULT_KEY_ID].allows("AssignPrivateIpAddresses")
@@ -281,20 +339,18 @@ def test_a_single_instance_may_be_asked_from_everywhere() -> None:
 def test_the_limit_of_an_unknown_type_may_be_stated() -> None:
     node = worlds.node_b(type="x9.huge", ipv4_per_interface=7)
 
-    assert load_world(worlds.world(instances=[node])).instances[worlds.NODE_B].ipv4_per_interface == 7
+    assert load_world(worlds.world(instances=[node])).instances[worlds.NODE_B].limits.ipv4_per_interface == 7
 
 
 def test_the_example_at_the_top_of_the_module_is_a_world() -> None:
     import tests.doubles.world as module  # noqa: PLC0415 - its docstring is what is read
 
     example = (module.__doc__ or "").split("```")[1].removeprefix("yaml\n")
-    digits = iter(f"{number:08x}" for number in range(100))
-    while "-…" in example:
-        example = example.replace("-…", f"-{next(digits)}", 1)
-    subnets = yaml.safe_load(example)["subnets"]
-    example = example.replace("…", "x")
-    document = yaml.safe_load(example)
-    card = document["instances"][0]["interfaces"][0]
-    card["subnet"], card["mac"] = subnets[0]["id"], "02:00:00:00:00:01"
+    world = load_world(yaml.safe_load(example))
 
-    assert load_world(document).imds_delay == 0
+    node, spare = world.interfaces.values()
+    assert [str(prefix) for prefix in (*node.ipv4_prefixes, *node.ipv6_prefixes)] == [
+        "10.0.1.32/28",
+        "2001:db8:1:0:1::/80",
+    ]
+    assert (node.instance, spare.instance) == ("i-0a000000000000001", None)

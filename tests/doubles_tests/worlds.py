@@ -26,6 +26,7 @@ A_FULL = "eni-0a000000000000002"
 B0 = "eni-0b000000000000000"
 B1 = "eni-0b000000000000001"
 B_CROWDED = "eni-0b000000000000002"
+SPARE = "eni-0c000000000000000"
 GONE = "eni-0f000000000000000"
 
 A1_MAC = "02:aa:00:00:00:01"
@@ -103,7 +104,15 @@ def node_b(**changes: Any) -> dict[str, Any]:
         "sources": ["127.0.2.0/24"],
         "interfaces": [
             interface(B0, "02:bb:00:00:00:00", 0, NODE_SUBNET, "10.0.0.20"),
-            interface(B1, "02:bb:00:00:00:01", 1, POD_SUBNET, "10.0.1.20", secondaries=["10.0.1.50"]),
+            interface(
+                B1,
+                "02:bb:00:00:00:01",
+                1,
+                POD_SUBNET,
+                "10.0.1.20",
+                secondaries=["10.0.1.50"],
+                ipv6s=["2001:db8:1::20", "2001:db8:1::50"],
+            ),
             interface(
                 B_CROWDED,
                 "02:bb:00:00:00:02",
@@ -121,3 +130,13 @@ def interface(
 ) -> dict[str, Any]:
     """Give one interface of a world file."""
     return {"id": identifier, "mac": mac, "device": device, "subnet": subnet, "primary": primary} | more
+
+
+def spare(**changes: Any) -> dict[str, Any]:
+    """Give an interface that is attached nowhere."""
+    return {
+        "id": SPARE,
+        "mac": "02:cc:00:00:00:00",
+        "subnet": POD_SUBNET,
+        "primary": "10.0.1.30",
+    } | changes
