@@ -2,13 +2,13 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure tools system soak bench-webhook clean
+.PHONY: help setup demo test check lint types imports pure tools system soak bench-webhook bench-agent clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.synced ## everything locked into .venv (uv first)
 
-.venv/.synced: pyproject.toml uv.lock scripts/setup.sh
+.venv/.synced: pyproject.toml uv.lock scripts/setup.sh multus_eni/ipagent/build_model.py multus_eni/ipagent/cloud/client.py
 	@scripts/setup.sh
 
 demo: setup ## the user's story in one minute, without root, cluster or AWS account
@@ -48,6 +48,9 @@ soak: setup ## a million annotations against Multus's parser, 100,000 pods throu
 
 bench-webhook: setup ## the webhook's speed: per core, beside its peers, and through the API server
 	@$(PY) -m benchmarks.webhook
+
+bench-agent: setup ## what the agent costs: start, memory, rest, reaction to new addresses
+	@$(PY) -m benchmarks.agent
 
 clean: ## remove what set-up and tests have made here
 	rm -rf .venv .venv-* .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -22,4 +22,6 @@ if [ ! -x $venv/bin/uv ] || [ "$($venv/bin/uv --version | cut -d' ' -f2)" != "$u
 fi
 echo "setup: what uv.lock names into $venv"
 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$venv $venv/bin/uv sync --quiet --locked --all-extras --python $venv/bin/python
+echo "setup: the part of botocore's data that the agent uses"
+$venv/bin/python -m multus_eni.ipagent.build_model
 touch $venv/.synced

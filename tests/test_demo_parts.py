@@ -251,7 +251,7 @@ def test_the_mode_label_chooses_the_path() -> None:
 
 
 def test_the_demos_node_has_the_rights_of_the_example_policy() -> None:
-    policy = json.loads((ROOT / "examples/iam-policy.json").read_text(encoding="utf-8"))
+    policy = json.loads((ROOT / "examples/iam/agent-ipv4.json").read_text(encoding="utf-8"))
     world = yaml.safe_load((ROOT / "demo/world.yaml").read_text(encoding="utf-8"))
     allowed = [
         action.removeprefix("ec2:") for statement in policy["Statement"] for action in statement["Action"]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -47,6 +48,15 @@ class Link:
     loopback: bool = False
 
 
+class Detection(Enum):
+    """How far duplicate address detection is (RFC 4862, section 5.4); IPv4 addresses have none."""
+
+    DONE = auto()
+    TENTATIVE = auto()
+    FAILED = auto()
+    """Another host has the address."""
+
+
 @dataclass(frozen=True)
 class LinkAddress:
     """An address of the interface with this index; `scope` as in linux/rtnetlink.h."""
@@ -54,6 +64,7 @@ class LinkAddress:
     index: int
     address: IPAddress
     scope: int = SCOPE_GLOBAL
+    detection: Detection = Detection.DONE
 
 
 @dataclass(frozen=True)
@@ -94,13 +105,15 @@ class Refusal:
 class Selection:
     """The addresses that count and those that are refused; `bare` interfaces have neither.
 
-    `missing` are named interfaces that the pod does not have.
+    `missing` are named interfaces that the pod does not have. `tentative` are those of the holdings whose
+    duplicate address detection goes on.
     """
 
     holdings: tuple[Holding, ...] = ()
     refused: tuple[Refusal, ...] = ()
     bare: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    tentative: frozenset[Holding] = frozenset()
 
 
 class UndecidedDefaultError(Exception):
@@ -125,14 +138,16 @@ def select(snapshot: Snapshot, named: Sequence[str], allowed: Sequence[IPNetwork
     """
     links = _counting(snapshot, named)
     held = {link.name: _holdings(snapshot, link) for link in links}
-    every = [holding for holdings in held.values() for holding in holdings]
-    refused = [Refusal(holding, why) for holding in every if (why := _reason(holding.address, allowed))]
+    every = {holding: state for holdings in held.values() for holding, state in holdings.items()}
+    refused = [Refusal(h, why) for h, state in every.items() if (why := _reason(h.address, state, allowed))]
     banned = {refusal.holding for refusal in refused}
+    counting = tuple(holding for holding in every if holding not in banned)
     return Selection(
-        holdings=tuple(holding for holding in every if holding not in banned),
+        holdings=counting,
         refused=tuple(refused),
         bare=tuple(name for name, holdings in held.items() if not holdings),
         missing=tuple(name for name in dict.fromkeys(named) if name not in held),
+        tentative=frozenset(holding for holding in counting if every[holding] is Detection.TENTATIVE),
     )
 
 
@@ -159,13 +174,13 @@ def _default_interfaces(snapshot: Snapshot, links: Sequence[Link]) -> frozenset[
     return frozenset(by_route)
 
 
-def _holdings(snapshot: Snapshot, link: Link) -> list[Holding]:
+def _holdings(snapshot: Snapshot, link: Link) -> dict[Holding, Detection]:
     held = {
-        entry.address: Holding(link.name, link.mac, entry.address)
+        entry.address: entry.detection
         for entry in snapshot.addresses
         if entry.index == link.index and entry.scope == SCOPE_GLOBAL and is_global_unicast(entry.address)
     }
-    return [held[address] for address in sorted(held, key=sort_key)]
+    return {Holding(link.name, link.mac, address): held[address] for address in sorted(held, key=sort_key)}
 
 
 def is_global_unicast(address: IPAddress) -> bool:
@@ -180,11 +195,14 @@ def sort_key(address: IPAddress) -> tuple[int, int]:
     return address.version, int(address)
 
 
-def _reason(address: IPAddress, allowed: Sequence[IPNetwork]) -> str | None:
+def _reason(address: IPAddress, detection: Detection, allowed: Sequence[IPNetwork]) -> str | None:
     if allowed and not any(address in network for network in allowed):
         return f"it lies outside the allowed CIDRs {', '.join(map(str, allowed))}"
-    if isinstance(address, IPv6Address):
-        return "this release of the agent assigns IPv4 addresses only"
+    if detection is Detection.FAILED:
+        return (
+            "duplicate address detection has failed (dadfailed): another host on the interface's network has "
+            "it, and the pod can't use it"
+        )
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from multus_eni.contract import AgentSettings, Takeover
 from multus_eni.ipagent.addresses import (
+    Holding,
     IPAddress,
     IPNetwork,
     Selection,
@@ -18,11 +19,18 @@ from multus_eni.ipagent.addresses import (
 )
 from multus_eni.ipagent.errors import AgentError, NoInterface, Usage
 from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.plan import SETTLED
+from multus_eni.ipagent.plan import Phase
 from multus_eni.ipagent.reconcile import Cloud, Reconciler
-from multus_eni.ipagent.report import Problem, Report, problems, report
-from multus_eni.ipagent.retry import Timing
+from multus_eni.ipagent.report import Problem, Report, problems, report, undetected
+from multus_eni.ipagent.retry import Timing, left
 from multus_eni.ipagent.topology import Placed, place
+
+DETECTION_SECONDS = 5.0
+"""How long a new IPv6 address may be tentative before it counts all the same.
+
+Duplicate address detection takes a second, and up to another one before it begins (RFC 4862, section 5.4.2;
+net.ipv6.conf.*.dad_transmits 1). On an interface without carrier it never ends.
+"""
 
 
 class Source(Protocol):
@@ -51,6 +59,7 @@ class Agent:
         self._placed = Placed()
         self._allowed = _allowed(settings)
         self._warned: set[str] = set()
+        self._tentative: dict[Holding, float] = {}
 
     def look(self) -> Selection:
         """Read which addresses the pod holds and which of them count; raises AgentError."""
@@ -62,7 +71,24 @@ class Agent:
                 "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",
                 "Name those of Multus in the annotation multus-eni.io/interfaces.",
             ) from None
+        now, known = self.timing.clock(), self._tentative
+        self._tentative = {holding: known.get(holding, now) for holding in self.selection.tentative}
         return self.selection
+
+    def held(self) -> tuple[Holding, ...]:
+        """Give what the pod holds, whether it counts or is refused."""
+        return (*self.selection.holdings, *(refusal.holding for refusal in self.selection.refused))
+
+    def detecting(self) -> float | None:
+        """Give the seconds until the first address that is held back counts all the same; None if none is."""
+        return min(self._held_back().values(), default=None)
+
+    def _held_back(self) -> dict[Holding, float]:
+        """Give the tentative addresses that are new, with the seconds for which they do not count yet."""
+        now = self.timing.clock()
+        known = {item.placement.holding for item in self.reconciler.plan.items}
+        waiting = {h: left(since + DETECTION_SECONDS, now) for h, since in self._tentative.items()}
+        return {holding: seconds for holding, seconds in waiting.items() if seconds and holding not in known}
 
     def require_interfaces(self) -> None:
         """Raise NoInterface if the pod lacks an interface that it was promised."""
@@ -72,9 +98,10 @@ class Agent:
     def place(self, again: Collection[IPAddress] = ()) -> None:
         """Find the ENIs of the addresses that count and want them there; raises AgentError.
 
-        `again` are addresses to be assigned anew, though they were before.
+        `again` are addresses to be assigned anew, though they were before. Tentative ones wait.
         """
-        holdings = self.selection.holdings
+        held_back = self._held_back()
+        holdings = tuple(holding for holding in self.selection.holdings if holding not in held_back)
         if holdings:
             macs = {holding.mac for holding in holdings}
             topology = self.cloud.topology(macs)
@@ -89,16 +116,17 @@ class Agent:
             self._warn_once(placement.warning, str(placement.holding.address), placement.eni.id)
         self.reconciler.want(self._placed.placements, again)
 
-    def problems(self, *, settled: bool = False) -> tuple[Problem, ...]:
-        """List the addresses that are not assigned; with `settled` only those for which nothing is tried."""
+    def problems(self, *, refused: bool = False) -> tuple[Problem, ...]:
+        """List the addresses that are not assigned; with `refused` only those for which nothing is tried."""
         plan = self.reconciler.plan
-        return problems(
-            replace(plan, items=plan.in_phases(SETTLED)) if settled else plan,
+        found = problems(
+            replace(plan, items=plan.in_phases({Phase.REFUSED})) if refused else plan,
             self.selection.refused,
             self._placed.unplaced,
             self.reconciler.described,
             self.settings.timeout,
         )
+        return found if refused else (*found, *map(undetected, self._held_back()))
 
     def report(self) -> Report:
         """Say how far everything is now."""

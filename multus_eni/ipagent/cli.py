@@ -1,11 +1,12 @@
-"""Command line of the agent: `ipagent init | sidecar | started`.
+"""Command line of the agent: `ipagent init | sidecar | started`, and commands for the person in trouble.
 
 `started` runs once a second while a sidecar starts: it must import next to nothing, and no mode may import
-what it does not need. Hence no argparse, and imports where they are used.
+what it does not need. Hence no argparse here, and imports where they are used.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -20,57 +21,23 @@ if TYPE_CHECKING:
 ENV_STARTED_FILE = contract.ENV_PREFIX + "STARTED_FILE"
 ENV_TERMINATION_LOG = contract.ENV_PREFIX + "TERMINATION_LOG"
 
-HELP = f"""\
-usage: ipagent init | sidecar | started
+COLLECT_AT_START = 100_000
+"""Objects made before Python looks for garbage, its default being 700: more than init makes in all."""
 
-Gives a Multus pod's secondary addresses to the ENI of its node that carries them, so that the VPC routes
-them.
-
-  init      assign the addresses, confirm them, end
-  sidecar   do what init does, report that it has started, then assign every address that appears, until
-            SIGTERM
-  started   startup probe of the sidecar: exit code 0 once its first assignment is confirmed
-  --help    this text
-  --version the release
-
-Everything else comes from the environment; the webhook writes it into the pod. Unknown variables are ignored.
-
-  {contract.ENV_CONTRACT:28} contract between webhook and agent, 1 to {contract.CONTRACT}
-  {contract.ENV_INTERFACES:28} the pod's Multus interfaces, such as net1,net2; empty: all but the default one
-  {contract.ENV_TIMEOUT:28} how long the first assignment may take, such as 90s or 2m (default: 120s)
-  {contract.ENV_TAKEOVER:28} always (default) or never: may an address be taken from another ENI
-  {contract.ENV_RELEASE_ON_EXIT:28} true or false (default): sidecar: take the addresses off at the end
-  {contract.ENV_ALLOWED_CIDRS:28} refuse addresses outside, such as 10.10.0.0/16; empty: none are refused
-  {contract.ENV_CREDENTIALS:28} chain (default): as the AWS SDKs find them; node: the node's role only
-  {contract.ENV_BACKEND:28} direct (default): the agent calls EC2 itself
-  {contract.ENV_LOG_LEVEL:28} debug, info (default), warning or error
-  {contract.ENV_LOG_FORMAT:28} json, text, or auto (default): text on a terminal
-  {contract.ENV_POD_NAME:28} the pod, named in every log line
-  {contract.ENV_POD_NAMESPACE:28} its namespace, likewise
-  {contract.ENV_POD_UID:28} the pod's uid, which this release does not use
-  {contract.ENV_NODE_NAME:28} its node, likewise
-  {contract.ENV_HOST_IP:28} its node's address, likewise
-  {ENV_STARTED_FILE:28} where the sidecar says that it has started (default: {contract.STARTED_FILE})
-  {ENV_TERMINATION_LOG:28} where the last message goes (default: {contract.TERMINATION_LOG})
-
-The variables of the AWS SDKs hold too: AWS_REGION, AWS_ENDPOINT_URL_EC2, AWS_EC2_METADATA_SERVICE_ENDPOINT,
-AWS_EC2_METADATA_DISABLED, AWS_CA_BUNDLE, HTTPS_PROXY, those for credentials, ...
-
-Exit codes; every other than 0 comes with a message that says what to do:
-   0  every address is assigned, or there is none
-   1  a fault of the agent itself
-   2  usage: arguments or environment
-  10  IMDS can't be used            11  no credentials
-  12  no permission                 13  no ENI or no interface for an address
-  14  the ENI is full               15  the address is held by another ENI, and takeover is never
-  16  the address is refused        17  not everything in time
-  18  EC2 can't be reached          143 ended by SIGTERM before everything was assigned
-"""
+_COMMANDS = ("addresses", "enis", "release", "init", "sidecar")
+"""What `multus_eni.ipagent.commands` does; init and sidecar with arguments, such as --dry-run."""
 
 
 def main() -> None:
     """Run the agent with this process's arguments and environment; never returns."""
-    sys.exit(run(sys.argv[1:], os.environ))
+    arguments = sys.argv[1:]
+    # Imports make many objects and hardly any garbage.
+    gc.set_threshold(COLLECT_AT_START)
+    code = run(arguments, os.environ)
+    if arguments in (["init"], ["sidecar"]):
+        # Every log line is flushed. To take the interpreter apart would cost a tenth of init's CPU time.
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
@@ -89,6 +56,8 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             termination_log = env.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG
             return work(Process(Mode(mode), env, begun, started_file, termination_log))
         case ["--help" | "-h" | "help"]:
+            from multus_eni.ipagent.commands.manual import HELP  # noqa: PLC0415 - see the module's docstring
+
             sys.stdout.write(HELP)
             return 0
         case ["--version"]:
@@ -96,8 +65,13 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
             sys.stdout.write(f"ipagent {VERSION}\n")
             return 0
+        case [command, *_] if command in _COMMANDS:
+            from multus_eni.ipagent.commands import line  # noqa: PLC0415 - see the module's docstring
+
+            return line.run(arguments, env)
     given = " ".join(arguments) or "nothing"
-    sys.stderr.write(f"ipagent: {given!r} is none of init, sidecar, started, --help, --version\n")
+    known = "init, sidecar, started, addresses, enis, release, --help, --version"
+    sys.stderr.write(f"ipagent: {given!r} is none of {known}\n")
     return ExitCode.USAGE
 
 

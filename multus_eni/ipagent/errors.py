@@ -66,9 +66,9 @@ class NoPermission(AgentError):
 
     exit_code = ExitCode.NO_PERMISSION
     remedy = (
-        "Allow that identity ec2:AssignPrivateIpAddresses (and ec2:UnassignPrivateIpAddresses, "
-        "ec2:DescribeNetworkInterfaces). If the node's role was meant and the pod's own was used, set the "
-        "agent's credentials to `node`."
+        "Allow that identity ec2:AssignPrivateIpAddresses and ec2:UnassignPrivateIpAddresses, for IPv6 "
+        "ec2:AssignIpv6Addresses and ec2:UnassignIpv6Addresses, and ec2:DescribeNetworkInterfaces. If the "
+        "node's role was meant and the pod's own was used, set the agent's credentials to `node`."
     )
 
 
@@ -98,9 +98,10 @@ class EniFull(AgentError):
 
     exit_code = ExitCode.ENI_FULL
     remedy = (
-        "Free addresses that no pod uses (aws ec2 unassign-private-ip-addresses --network-interface-id ENI "
-        "--private-ip-addresses ADDRESS), use an instance type with more addresses for each ENI, or let "
-        "fewer such pods run on the node. Pods in sidecar mode with release-on-exit give theirs back."
+        "Free addresses that no pod uses (`ipagent release ADDRESS --eni ENI`, or aws ec2 "
+        "unassign-private-ip-addresses --network-interface-id ENI --private-ip-addresses ADDRESS), use an "
+        "instance type with more addresses for each ENI, or let fewer such pods run on the node. Pods in "
+        "init mode never give theirs back; those in sidecar mode with release-on-exit do."
     )
 
 
@@ -109,9 +110,9 @@ class HeldElsewhere(AgentError):
 
     exit_code = ExitCode.HELD_ELSEWHERE
     remedy = (
-        "If no living pod uses it there, unassign it from that ENI, or allow the pod to take it "
-        "(multus-eni.io/takeover: always). If another pod does, two nodes hand out the same range: give each "
-        "its own, or use an IPAM for the whole cluster."
+        "If no living pod uses it there, free it with `ipagent release ADDRESS --eni ENI`, with that address "
+        "and that ENI, or allow the pod to take it (multus-eni.io/takeover: always). If another pod does, "
+        "two nodes hand out the same range: give each its own, or use an IPAM for the whole cluster."
     )
 
 
@@ -152,6 +153,7 @@ _ERRORS: dict[Fault, type[AgentError]] = {
     Fault.ENI_FULL: EniFull,
     Fault.SUBNET_FULL: EniFull,
     Fault.HELD_ELSEWHERE: HeldElsewhere,
+    Fault.CONTENDED: HeldElsewhere,
     Fault.REFUSED: AddressRefused,
     Fault.NOT_HELD: AddressRefused,
     Fault.UNKNOWN: AddressRefused,

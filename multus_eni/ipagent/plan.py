@@ -7,11 +7,12 @@ it on its ENI confirms it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from multus_eni.ipagent.addresses import IPAddress, sort_key
+from multus_eni.ipagent.holders import barred, held_elsewhere, holder_of
 from multus_eni.ipagent.retry import BY_ADDRESS, Failure, Fault
 from multus_eni.ipagent.topology import EniAddresses, Placement
 
@@ -26,6 +27,19 @@ class Assign:
 
 
 @dataclass(frozen=True)
+class Move:
+    """Give the ENI these IPv6 addresses, first taking them off other ENIs if `allow_reassignment`.
+
+    EC2 has no reassignment for IPv6: whoever holds an address in the subnet is looked for first.
+    """
+
+    eni_id: str
+    subnet_id: str
+    addresses: tuple[IPAddress, ...]
+    allow_reassignment: bool
+
+
+@dataclass(frozen=True)
 class Unassign:
     """Take these addresses off the ENI."""
 
@@ -33,7 +47,7 @@ class Unassign:
     addresses: tuple[IPAddress, ...]
 
 
-Call = Assign | Unassign
+Call = Assign | Move | Unassign
 
 
 @dataclass(frozen=True)
@@ -59,11 +73,13 @@ class Phase(Enum):
     CONFIRMED = auto()
     REFUSED = auto()
     """Not assigned, and no further try is made."""
+    TAKEN = auto()
+    """It was confirmed; another ENI has it since, and is left in peace."""
 
 
 _Change = Callable[["Item"], "Item"]
 
-SETTLED = frozenset({Phase.CONFIRMED, Phase.REFUSED})
+SETTLED = frozenset({Phase.CONFIRMED, Phase.REFUSED, Phase.TAKEN})
 UNCONFIRMED = frozenset({Phase.ACCEPTED, Phase.DOUBTFUL, Phase.DISPUTED})
 
 
@@ -85,6 +101,22 @@ class Item:
     def eni_id(self) -> str:
         """The ENI that is to carry it."""
         return self.placement.eni.id
+
+    @property
+    def contested(self) -> bool:
+        """Whether it is to be looked up who holds the address: that may be why EC2 refused it."""
+        return self.phase is Phase.DISPUTED and self.failure is not None and self.failure.fault in _CONTESTED
+
+    @property
+    def watched(self) -> bool:
+        """Whether others may change it later, without a call of ours."""
+        if self.phase is Phase.REFUSED:
+            return self.failure is not None and self.failure.fault is Fault.HELD_ELSEWHERE
+        return self.phase in _KEPT
+
+
+_KEPT = frozenset({Phase.CONFIRMED, Phase.TAKEN})
+_CONTESTED = frozenset({Fault.HELD_ELSEWHERE, Fault.REFUSED})
 
 
 @dataclass(frozen=True)
@@ -110,17 +142,21 @@ class Plan:
         """Whether nothing is left to do."""
         return all(item.phase in SETTLED for item in self.items)
 
-    def calls(self) -> tuple[Assign, ...]:
-        """Give the calls that are due: one for each ENI and address family."""
-        batches: dict[tuple[str, int], list[IPAddress]] = {}
+    def calls(self) -> tuple[Assign | Move, ...]:
+        """Give the calls that are to be made: one for each ENI and address family."""
+        batches: dict[tuple[str, int], list[Item]] = {}
         for item in self.in_phases({Phase.WANTED}):
-            batches.setdefault((item.eni_id, item.address.version), []).append(item.address)
-        return tuple(
-            Assign(eni_id, tuple(addresses), self.takeover) for (eni_id, _), addresses in batches.items()
-        )
+            batches.setdefault((item.eni_id, item.address.version), []).append(item)
+        return tuple(self._call(version, items) for (_, version), items in batches.items())
+
+    def _call(self, version: int, items: Sequence[Item]) -> Assign | Move:
+        eni, addresses = items[0].placement.eni, tuple(item.address for item in items)
+        if version == 4:
+            return Assign(eni.id, addresses, self.takeover)
+        return Move(eni.id, eni.subnet_id, addresses, self.takeover)
 
     def after_call(self, outcome: Outcome, now: float) -> Plan:
-        """Take in how an Assign went."""
+        """Take in how a part of a call went."""
 
         def change(item: Item) -> Item:
             return replace(item, phase=self._phase_after(item, outcome), failure=outcome.failure, since=now)
@@ -130,7 +166,7 @@ class Plan:
     def _phase_after(self, item: Item, outcome: Outcome) -> Phase:
         if outcome.failure is None:
             return Phase.ACCEPTED if item.address in outcome.listed else Phase.DOUBTFUL
-        if outcome.failure.fault in BY_ADDRESS:
+        if outcome.failure.fault in BY_ADDRESS and not outcome.failure.final:
             return Phase.DISPUTED
         return self._phase_after_failure(outcome.failure)
 
@@ -157,6 +193,50 @@ class Plan:
             return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
 
         return self._change(held.eni_id, None, change)
+
+    def after_holders(
+        self, eni_id: str, looked_up: Collection[IPAddress], enis: Collection[EniAddresses], now: float
+    ) -> Plan:
+        """Take in which ENIs hold these addresses: it settles a refusal, and finds what was taken away."""
+
+        def change(item: Item) -> Item:
+            if not item.watched and not item.contested:
+                return item
+            holder = holder_of(item.address, eni_id, enis)
+            if holder is not None and holder.eni_id == eni_id:
+                return item if item.phase is Phase.CONFIRMED else _confirmed(item, now)
+            if item.watched:
+                return _without(item, holder, now)
+            failure = self._judged(item, holder)
+            return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
+
+        return self._change(eni_id, looked_up, change)
+
+    def _judged(self, item: Item, holder: EniAddresses | None) -> Failure | None:
+        """Say why an address is not assigned, given who holds it."""
+        failure = item.failure
+        if failure is None or (holder is None and failure.fault is not Fault.HELD_ELSEWHERE):
+            return failure
+        if holder is None:
+            return replace(failure, fault=Fault.CONTENDED)
+        told = held_elsewhere(item.address, holder, failure.text)
+        movable = self.takeover and item.address.version == 6 and not barred(item.address, holder)
+        return replace(told, fault=Fault.CONTENDED) if movable else told
+
+    def without_holders(
+        self, eni_id: str, looked_up: Collection[IPAddress], failure: Failure, now: float
+    ) -> Plan:
+        """Take in that nobody can say who holds these addresses: what EC2 said first holds."""
+
+        def change(item: Item) -> Item:
+            said = item.failure
+            if not item.contested or said is None:
+                return item
+            text = f"{said.text}; who holds it can't be told: {failure.text}"
+            phase = self._phase_after_failure(said)
+            return replace(item, phase=phase, failure=replace(said, text=text, final=True), since=now)
+
+        return self._change(eni_id, looked_up, change)
 
     def without_describe(self, eni_id: str, failure: Failure, now: float, *, metadata: bool) -> Plan:
         """Take in that the ENI can't be described, for a reason that no retry mends.
@@ -195,6 +275,15 @@ def releases(held: Iterable[tuple[str, IPAddress]]) -> tuple[Unassign, ...]:
         Unassign(eni_id, tuple(sorted(addresses, key=sort_key)))
         for (eni_id, _), addresses in sorted(batches.items())
     )
+
+
+def _without(item: Item, holder: EniAddresses | None, now: float) -> Item:
+    """Give what becomes of an address that is not on our ENI: free, it is assigned; else it is let go."""
+    if holder is None:
+        return replace(item, phase=Phase.WANTED, failure=None, since=now)
+    if item.phase is Phase.REFUSED:
+        return item
+    return replace(item, phase=Phase.TAKEN, failure=held_elsewhere(item.address, holder), since=now)
 
 
 def _lost(eni_id: str) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 import traceback
@@ -25,6 +26,9 @@ from multus_eni.ipagent.sources.netlink import Netlink
 from multus_eni.ipagent.termination import write_message
 
 TIMING = Timing(time.monotonic, time.sleep, random.random)
+
+COLLECT = (700, 10, 10)
+"""Python's own thresholds (`gc.set_threshold`), which `cli` changes for the start."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def work(process: Process) -> int:
         report = _ended(error)
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         log.debug("traceback", message="".join(traceback.format_exception(error)))
-        report = _ended(AgentError(f"{type(error).__name__} {_place(error)}: {error}"))
+        report = _ended(fault(error))
     write_message(process.termination_log, report.message)
     if report.exit_code == ExitCode.OK:
         log.info("done", message=report.message, address=report.address, eni=report.eni)
@@ -79,11 +83,18 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Report:
             # What init does not need, init does not import.
             from multus_eni.ipagent.modes import sidecar  # noqa: PLC0415
 
-            return sidecar.run(agent, netlink, signals, first, partial(_tell_started, process.started_file))
+            return sidecar.run(agent, netlink, signals, first, partial(_begin_life, process.started_file))
         except Stop as stop:
             if stop.timed_out:
                 return agent.report()
             return Report(128 + stop.number, f"Ended by {stop} before the end. {agent.report().message}")
+
+
+def _begin_life(started_file: str) -> None:
+    _tell_started(started_file)
+    # What the start has made stays: never to be looked through again. From now on garbage is garbage.
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
 
 
 def _tell_started(path: str) -> None:
@@ -101,6 +112,8 @@ def _ended(error: AgentError) -> Report:
     return Report(error.exit_code, f"{error}. {error.remedy}")
 
 
-def _place(error: Exception) -> str:
+def fault(error: Exception) -> AgentError:
+    """Give what nobody has foreseen as an error of the agent, with its place in the code."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"at {PurePath(frame.filename).name}:{frame.lineno}"
+    place = f"{PurePath(frame.filename).name}:{frame.lineno}"
+    return AgentError(f"{type(error).__name__} at {place}: {error}")

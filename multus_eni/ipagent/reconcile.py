@@ -6,7 +6,7 @@ Nothing here waits: `step` does what is due and says when more is, so the same c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,8 +15,8 @@ from multus_eni.ipagent.addresses import IPAddress
 from multus_eni.ipagent.apply import Ec2
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.plan import SETTLED, UNCONFIRMED, Item, Outcome, Phase, Plan
-from multus_eni.ipagent.retry import HEALING, RETRIED, Failure, Pace, Timing, left, pace
+from multus_eni.ipagent.plan import SETTLED, UNCONFIRMED, Assign, Item, Move, Outcome, Phase, Plan
+from multus_eni.ipagent.retry import HEALING, RETRIED, Failure, Fault, Pace, Timing, left, pace
 from multus_eni.ipagent.topology import Eni, EniAddresses, Placement, Topology
 
 METADATA_PACE = Pace(0.05, 1.0)
@@ -34,8 +34,8 @@ class Cloud(Ec2, Protocol):
         `fresh` asks for all of them again; otherwise an earlier answer may serve.
         """
 
-    def metadata(self, eni: Eni) -> frozenset[IPAddress] | None:
-        """Give the addresses that IMDS shows on the ENI; None where it does not answer."""
+    def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
+        """Give the addresses of these families that IMDS shows on the ENI; None where it does not answer."""
 
     def describe(self, eni_id: str) -> EniAddresses:
         """Give what EC2 says that the ENI holds; raises Ec2Error."""
@@ -75,7 +75,8 @@ class Reconciler:
         self._cloud = cloud
         self._timing = timing
         self._log = log
-        self._calls: dict[str, Due] = {}
+        # By ENI and family: one in trouble does not hold up another.
+        self._calls: dict[tuple[str, int], Due] = {}
         self._metadata = NOW
         self._describes: dict[str, Due] = {}
 
@@ -84,7 +85,7 @@ class Reconciler:
         self.plan = self.plan.wanting(placements, again)
         for item in self.plan.in_phases({Phase.WANTED}):
             if item.failure is None:
-                self._calls[item.eni_id] = NOW
+                self._calls[_batch(item)] = NOW
 
     def be_patient(self) -> None:
         """From now on also repeat what only people can mend, as long as it takes."""
@@ -103,7 +104,7 @@ class Reconciler:
 
     def _call(self) -> None:
         for call in self.plan.calls():
-            if self._calls.get(call.eni_id, NOW).at > self._timing.clock():
+            if self._call_at(call) > self._timing.clock():
                 continue
             self.asked.update((call.eni_id, address) for address in call.addresses)
             for outcome in apply.run(call, self._cloud):
@@ -121,33 +122,37 @@ class Reconciler:
             )
             return
         # Only news is news: the same failure again, in an outage of an hour, is none.
-        known = all(_kind(before.get(address)) is outcome.failure.fault for address in call.addresses)
+        known = all(_known(outcome.failure, before.get(address)) for address in call.addresses)
         level = self._log.debug if known else self._log.warning
         level("assign-failed", message=outcome.failure.text, address=addresses, eni=call.eni_id)
 
+    def _call_at(self, call: Assign | Move) -> float:
+        return self._calls.get((call.eni_id, call.addresses[0].version), NOW).at
+
     def _schedule(self) -> None:
-        """Put off the next call for ENIs where one has failed; forget the looks at those that are done."""
-        by_eni: dict[str, list[Item]] = {}
-        for item in self.plan.items:
-            by_eni.setdefault(item.eni_id, []).append(item)
-        for eni_id, items in by_eni.items():
-            if all(item.phase in SETTLED for item in items):
+        """Put off the next call where one has failed; forget the looks at ENIs that are done."""
+        for eni_id in {item.eni_id for item in self.plan.items}:
+            if all(item.phase in SETTLED for item in self.plan.items if item.eni_id == eni_id):
                 self._describes.pop(eni_id, None)
-                continue
-            failed = [
-                pace(item.failure.fault) for item in items if item.phase is Phase.WANTED and item.failure
-            ]
-            due = self._calls.get(eni_id, NOW)
-            if failed and due.at <= self._timing.clock():
-                delays = min(failed, key=lambda delays: delays.base)
-                self._calls[eni_id] = due.later(self._timing.clock(), delays, self._timing.random())
+        failed: dict[tuple[str, int], list[Pace]] = {}
+        for item in self.plan.in_phases({Phase.WANTED}):
+            if item.failure:
+                failed.setdefault(_batch(item), []).append(pace(item.failure.fault))
+        now = self._timing.clock()
+        for batch, paces in failed.items():
+            due = self._calls.get(batch, NOW)
+            if due.at <= now:
+                delays = min(paces, key=lambda delays: delays.base)
+                self._calls[batch] = due.later(now, delays, self._timing.random())
 
     def _look_at_metadata(self) -> None:
         if self._metadata.at > self._timing.clock():
             return
-        enis = {item.eni_id: item.placement.eni for item in self.plan.in_phases({Phase.ACCEPTED})}
+        accepted = self.plan.in_phases({Phase.ACCEPTED})
+        enis = {item.eni_id: item.placement.eni for item in accepted}
         for eni_id, eni in enis.items():
-            shown = self._cloud.metadata(eni)
+            versions = {item.address.version for item in accepted if item.eni_id == eni_id}
+            shown = self._cloud.metadata(eni, versions)
             if shown is None:
                 self._describes.setdefault(eni_id, NOW)
             else:
@@ -157,25 +162,49 @@ class Reconciler:
 
     def _describe(self) -> None:
         for eni_id in sorted({item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}):
-            if self._describe_at(eni_id) <= self._timing.clock():
+            due = self._describes.get(eni_id, NOW)
+            now = self._timing.clock()
+            if self._describe_at(eni_id) > now:
+                continue
+            self._describes[eni_id] = due.later(now, DESCRIBE_PACE, self._timing.random())
+            waiting = [item for item in self.plan.in_phases(UNCONFIRMED) if item.eni_id == eni_id]
+            if not all(item.contested for item in waiting):
                 self._describe_one(eni_id)
+            for version in sorted({item.address.version for item in waiting if item.contested}):
+                self._find_holders([i for i in waiting if i.contested and i.address.version == version])
 
     def _describe_one(self, eni_id: str) -> None:
-        due = self._describes.get(eni_id, NOW)
-        self._describes[eni_id] = due.later(self._timing.clock(), DESCRIBE_PACE, self._timing.random())
         try:
             held = self._cloud.describe(eni_id)
         except Ec2Error as error:
-            self._log.debug("describe-failed", message=error.failure.text, eni=eni_id)
-            if error.failure.fault not in self.plan.retried:
+            if self._for_good("describe-failed", eni_id, error):
                 self._give_up_describing(eni_id, error.failure)
             return
         self.described[eni_id] = held
         self.plan = self.plan.after_describe(held, self._timing.clock())
 
+    def _find_holders(self, items: Sequence[Item]) -> None:
+        """Look up who holds addresses of one ENI and family that EC2 refused."""
+        eni = items[0].placement.eni
+        addresses = [item.address for item in items]
+        try:
+            holders = self._cloud.holders(addresses, eni.subnet_id)
+        except Ec2Error as error:
+            if self._for_good("holders-failed", eni.id, error):
+                failure, now = error.failure, self._timing.clock()
+                self.plan = self.plan.without_holders(eni.id, addresses, failure, now)
+            return
+        self.plan = self.plan.after_holders(eni.id, addresses, holders, self._timing.clock())
+
+    def _for_good(self, event: str, eni_id: str, error: Ec2Error) -> bool:
+        self._log.debug(event, message=error.failure.text, eni=eni_id)
+        return error.failure.fault not in self.plan.retried
+
     def _give_up_describing(self, eni_id: str, failure: Failure) -> None:
-        enis = {item.placement.eni for item in self.plan.items if item.eni_id == eni_id}
-        metadata = any(self._cloud.metadata(eni) is not None for eni in enis)
+        accepted = [item for item in self.plan.in_phases({Phase.ACCEPTED}) if item.eni_id == eni_id]
+        versions = {item.address.version for item in accepted}
+        enis = {item.placement.eni for item in accepted}
+        metadata = any(self._cloud.metadata(eni, versions) is not None for eni in enis)
         self.plan = self.plan.without_describe(eni_id, failure, self._timing.clock(), metadata=metadata)
 
     def _describe_at(self, eni_id: str) -> float:
@@ -189,12 +218,20 @@ class Reconciler:
         return min(item.since for item in mine) + METADATA_PATIENCE
 
     def _next_times(self) -> list[float]:
-        times = [self._calls.get(call.eni_id, NOW).at for call in self.plan.calls()]
+        times = [self._call_at(call) for call in self.plan.calls()]
         if self.plan.in_phases({Phase.ACCEPTED}):
             times.append(self._metadata.at)
         times.extend(map(self._describe_at, {item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}))
         return times
 
 
-def _kind(failure: Failure | None) -> object:
-    return failure and failure.fault
+def _batch(item: Item) -> tuple[str, int]:
+    return item.eni_id, item.address.version
+
+
+def _known(failure: Failure, before: Failure | None) -> bool:
+    """Tell whether a failure is what an address has failed with before; a conflict has two names."""
+    if before is None:
+        return False
+    conflict = before.fault is Fault.CONTENDED and failure.fault in (Fault.HELD_ELSEWHERE, Fault.REFUSED)
+    return conflict or before.fault is failure.fault

@@ -75,6 +75,12 @@ def problems(
     )
 
 
+def undetected(holding: Holding) -> Problem:
+    """Give the problem of an address that is still tentative."""
+    text = "duplicate address detection has not ended"
+    return Problem(holding, "", text, Deadline(text))
+
+
 def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> Report:
     """Say in one sentence what is assigned, what not, and what to do; exit code 0 only without problems."""
     confirmed = plan.in_phases({Phase.CONFIRMED})
@@ -121,17 +127,18 @@ def _problem(item: Item, described: dict[str, EniAddresses], timeout: int) -> Pr
         )
         text = f"{waiting} after {timeout} s"
         return Problem(holding, item.eni_id, text, Deadline(text))
-    text = _explained(failure, described.get(item.eni_id))
+    text = _explained(failure, described.get(item.eni_id), item.address.version)
     if item.phase not in SETTLED:
         text = f"not within {timeout} s: {text}"
     return Problem(holding, item.eni_id, text, error_of(failure))
 
 
-def _explained(failure: Failure, held: EniAddresses | None) -> str:
+def _explained(failure: Failure, held: EniAddresses | None, version: int) -> str:
     if failure.fault is not Fault.ENI_FULL or held is None:
         return failure.text
-    listed = _join(held.secondaries[:MAX_LISTED])
-    more = len(held.secondaries) - MAX_LISTED
+    mine = [address for address in held.secondaries if address.version == version]
+    listed = _join(mine[:MAX_LISTED])
+    more = len(mine) - MAX_LISTED
     return f"{failure.text}; its secondary addresses are {listed}{f' and {more} more' if more > 0 else ''}"
 
 

@@ -29,6 +29,8 @@ class Fault(Enum):
     HELD_ELSEWHERE = auto()
     REFUSED = auto()
     """EC2 does not accept an address."""
+    CONTENDED = auto()
+    """Another ENI got the address between the look at who holds it and the call."""
     NOT_HELD = auto()
     """To be unassigned from an ENI that does not have it."""
     UNKNOWN = auto()
@@ -37,13 +39,17 @@ class Fault(Enum):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a call failed: the kind, and a sentence with the operation, EC2's code and message."""
+    """Why a call failed: the kind, and a sentence with the operation, EC2's code and message.
+
+    `final`: it was looked up who holds the address; no further look changes it.
+    """
 
     fault: Fault
     text: str
+    final: bool = False
 
 
-RETRIED = frozenset({Fault.THROTTLED, Fault.TRANSIENT, Fault.UNREACHABLE})
+RETRIED = frozenset({Fault.THROTTLED, Fault.TRANSIENT, Fault.UNREACHABLE, Fault.CONTENDED})
 """Trying again may help within seconds."""
 
 HEALING = RETRIED | {Fault.NO_PERMISSION, Fault.NO_CREDENTIALS, Fault.ENI_FULL, Fault.SUBNET_FULL}
@@ -95,8 +101,14 @@ _CODES = {
     ),
 }
 
-# Sentences of InvalidParameterValue, as public issue trackers and the VPC CNI's source quote them.
-_MESSAGES = (("move is not allowed", Fault.HELD_ELSEWHERE), ("not assigned to interface", Fault.NOT_HELD))
+# Sentences of InvalidParameterValue, as public issue trackers and the VPC CNI's source quote them; the one of
+# UnassignIpv6Addresses: F5Networks/f5-cloud-failover-extension#75.
+_MESSAGES = (
+    ("move is not allowed", Fault.HELD_ELSEWHERE),
+    ("already in use", Fault.HELD_ELSEWHERE),
+    ("not assigned to interface", Fault.NOT_HELD),
+    ("not mapped to interface", Fault.NOT_HELD),
+)
 
 
 def classify(code: str, message: str, status: int) -> Fault:
@@ -105,6 +117,8 @@ def classify(code: str, message: str, status: int) -> Fault:
         return next((fault for part, fault in _MESSAGES if part in message), Fault.REFUSED)
     if code in _CODES:
         return _CODES[code]
+    if code.endswith("AddressLimitExceeded"):
+        return Fault.ENI_FULL
     if status == 429:
         return Fault.THROTTLED
     return Fault.TRANSIENT if status >= 500 else Fault.UNKNOWN

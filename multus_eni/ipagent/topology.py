@@ -16,7 +16,7 @@ from multus_eni.ipagent.addresses import Holding, IPAddress, IPNetwork
 
 @dataclass(frozen=True)
 class Eni:
-    """A network interface of the node. `subnet_cidrs` is empty where they are not known."""
+    """A network interface of the node. `subnet_cidrs` lacks a family whose ranges are not known."""
 
     id: str
     mac: str
@@ -28,6 +28,11 @@ class Eni:
         """Whether its subnet contains the address."""
         return any(address in cidr for cidr in self.subnet_cidrs)
 
+    def excludes(self, address: IPAddress) -> bool:
+        """Whether its subnet is known not to contain the address."""
+        known = any(cidr.version == address.version for cidr in self.subnet_cidrs)
+        return known and not self.contains(address)
+
 
 @dataclass(frozen=True)
 class Topology:
@@ -38,15 +43,28 @@ class Topology:
 
 @dataclass(frozen=True)
 class EniAddresses:
-    """What EC2 says that an ENI holds."""
+    """What EC2 says that an ENI holds, and whose it is.
+
+    `primary_ipv6` can't be taken off either (`IsPrimaryIpv6` in the EC2 API). An ENI that is attached to
+    nothing has neither `instance_id` nor `device_number`. `managed`: it belongs to an AWS service.
+    """
 
     eni_id: str
     primary: IPAddress | None
     secondaries: tuple[IPAddress, ...]
+    primary_ipv6: IPAddress | None = None
+    instance_id: str = ""
+    device_number: int | None = None
+    description: str = ""
+    managed: bool = False
 
     def holds(self, address: IPAddress) -> bool:
         """Whether the address is on the ENI, in whatever role."""
-        return address == self.primary or address in self.secondaries
+        return self.holds_as_primary(address) or address in self.secondaries
+
+    def holds_as_primary(self, address: IPAddress) -> bool:
+        """Whether the address is a primary one of the ENI."""
+        return address in (self.primary, self.primary_ipv6)
 
 
 @dataclass(frozen=True)
@@ -112,7 +130,7 @@ def _by_mac(holding: Holding, eni: Eni) -> Placement | Unplaced:
             f"its interface has the MAC of {eni.id}, which is device number 0 and belongs to the VPC CNI: "
             "let the network's master be another ENI",
         )
-    if eni.subnet_cidrs and not eni.contains(holding.address):
+    if eni.excludes(holding.address):
         return Unplaced(
             holding,
             f"its interface has the MAC of {eni.id}, but it lies outside that ENI's subnet {_cidrs(eni)}",

@@ -11,15 +11,24 @@ import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from multus_eni.contract import AgentSettings, LogFormat, LogLevel
-from multus_eni.ipagent.addresses import Holding, IPAddress, Link, LinkAddress, Snapshot
+from multus_eni.ipagent.addresses import (
+    Detection,
+    Holding,
+    IPAddress,
+    Link,
+    LinkAddress,
+    Snapshot,
+    sort_key,
+)
 from multus_eni.ipagent.agent import Agent
 from multus_eni.ipagent.errors import AgentError, Ec2Error
 from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.plan import Assign, Call, Unassign
+from multus_eni.ipagent.plan import Assign, Unassign
+from multus_eni.ipagent.reconcile import Cloud
 from multus_eni.ipagent.retry import Failure, Fault, Timing
 from multus_eni.ipagent.topology import Eni, EniAddresses, Placement, Topology
 
@@ -27,9 +36,11 @@ ETH0 = Link(2, "eth0", "0a:00:00:00:00:02")
 NET1 = Link(3, "net1", "02:aa:00:00:00:01")
 NET2 = Link(4, "net2", "02:aa:00:00:00:02")
 
-ENI_0 = Eni("eni-0", "02:aa:00:00:00:00", 0, "subnet-0", (IPv4Network("10.10.0.0/24"),))
-ENI_1 = Eni("eni-1", NET1.mac, 1, "subnet-1", (IPv4Network("10.10.1.0/24"),))
-ENI_2 = Eni("eni-2", NET2.mac, 2, "subnet-2", (IPv4Network("10.10.2.0/24"),))
+ENI_0 = Eni(
+    "eni-0", "02:aa:00:00:00:00", 0, "subnet-0", (IPv4Network("10.10.0.0/24"), IPv6Network("2001:db8:0::/64"))
+)
+ENI_1 = Eni("eni-1", NET1.mac, 1, "subnet-1", (IPv4Network("10.10.1.0/24"), IPv6Network("2001:db8:1::/64")))
+ENI_2 = Eni("eni-2", NET2.mac, 2, "subnet-2", (IPv4Network("10.10.2.0/24"), IPv6Network("2001:db8:2::/64")))
 
 
 def ip(text: str) -> IPAddress:
@@ -90,6 +101,7 @@ class FakeCloud:
     unlisted: bool = False
     struck: list[Strike] = field(default_factory=list)
     calls: list[tuple[str, str, tuple[IPAddress, ...]]] = field(default_factory=list)
+    metadata_reads: int = 0
     lookups: list[bool] = field(default_factory=list)
     lookup_error: AgentError | None = None
     enis: tuple[Eni, ...] = (ENI_0, ENI_1, ENI_2)
@@ -102,30 +114,49 @@ class FakeCloud:
             raise self.lookup_error
         return Topology(self.enis)
 
-    def metadata(self, eni: Eni) -> frozenset[IPAddress] | None:
+    def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
+        self.metadata_reads += 1
         if not self.imds:
             return None
+        shown = self.secondaries[eni.id] | {self.primaries[eni.id]}
         for until, changed, before in self._changed:
             if changed == eni.id and self.time.now < until:
-                return before | {self.primaries[eni.id]}
-        return frozenset(self.secondaries[eni.id] | {self.primaries[eni.id]})
+                shown = {*before, self.primaries[eni.id]}
+                break
+        return frozenset(address for address in shown if address.version in versions)
 
     def describe(self, eni_id: str) -> EniAddresses:
         self.calls.append(("describe", eni_id, ()))
         with self._struck("describe"):
-            return EniAddresses(
-                eni_id, self.primaries[eni_id], tuple(sorted(self.secondaries[eni_id], key=int))
-            )
+            return self.shown(eni_id)
+
+    def shown(self, eni_id: str) -> EniAddresses:
+        held = tuple(sorted(self.secondaries[eni_id], key=sort_key))
+        device = int(eni_id.removeprefix("eni-"))
+        return EniAddresses(
+            eni_id, self.primaries[eni_id], held, instance_id=f"i-{device}", device_number=device
+        )
+
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+        assert addresses
+        assert subnet_id
+        assert len({address.version for address in addresses}) == 1
+        self.calls.append(("holders", "", tuple(addresses)))
+        with self._struck("holders"):
+            every = [self.shown(eni_id) for eni_id in self.primaries]
+            return tuple(eni for eni in every if any(eni.holds(address) for address in addresses))
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         self._record("assign", call)
         with self._struck("assign"):
             self._check(call)
             self._remember()
+            # IPv6: the answer lists what is new.
+            listed = {a for a in call.addresses if a.version == 4 or a not in self.secondaries[call.eni_id]}
             for held in self.secondaries.values():
                 held.difference_update(call.addresses)
             self.secondaries[call.eni_id].update(call.addresses)
-            return frozenset() if self.unlisted else frozenset(call.addresses)
+            return frozenset() if self.unlisted else frozenset(listed)
 
     def unassign(self, call: Unassign) -> None:
         self._record("unassign", call)
@@ -140,13 +171,15 @@ class FakeCloud:
         if wanted & set(self.primaries.values()):
             raise Ec2Error(Failure(Fault.REFUSED, "an address is the primary of an interface"))
         others = {a for eni, held in self.secondaries.items() if eni != call.eni_id for a in held}
-        if wanted & others and not call.allow_reassignment:
+        movable = call.allow_reassignment and call.addresses[0].version == 4
+        if wanted & others and not movable:
             raise Ec2Error(Failure(Fault.HELD_ELSEWHERE, f"{wanted & others} move is not allowed"))
-        if len(self.secondaries[call.eni_id] | wanted) > self.room:
+        held = {a for a in self.secondaries[call.eni_id] if a.version == call.addresses[0].version}
+        if len(held | wanted) > self.room:
             raise Ec2Error(Failure(Fault.ENI_FULL, "Number of private addresses will exceed limit"))
 
-    def _record(self, kind: str, call: Call) -> None:
-        assert call.addresses
+    def _record(self, kind: str, call: Assign | Unassign) -> None:
+        assert len({address.version for address in call.addresses}) == 1
         self.calls.append((kind, call.eni_id, call.addresses))
 
     def _remember(self) -> None:
@@ -170,15 +203,20 @@ class FakeCloud:
 
 
 class FakeSource:
-    """A pod's interfaces and addresses, as (interface, address)."""
+    """A pod's interfaces and addresses, as (interface, address); `detections` are those not done."""
 
     def __init__(self, *held: tuple[Link, str], links: tuple[Link, ...] = (ETH0, NET1, NET2)) -> None:
         self.held = list(held)
         self.links = links
+        self.detections: dict[str, Detection] = {}
 
     def snapshot(self, *, routes: bool) -> Snapshot:
         assert routes in (True, False)
-        return Snapshot(self.links, tuple(LinkAddress(link.index, ip(a)) for link, a in self.held))
+        entries = [
+            LinkAddress(link.index, ip(a), detection=self.detections.get(a, Detection.DONE))
+            for link, a in self.held
+        ]
+        return Snapshot(self.links, tuple(entries))
 
 
 class Lines:
@@ -198,6 +236,11 @@ class Lines:
         return [line for line in self.all() if line["event"] == event]
 
 
-def agent(source: FakeSource, cloud: FakeCloud, lines: Lines, **settings: Any) -> Agent:
+def agent(
+    source: FakeSource, cloud: Cloud, lines: Lines, timing: Timing | None = None, **settings: Any
+) -> Agent:
     given = AgentSettings(**{"interfaces": ("net1", "net2"), **settings})
-    return Agent(given, source, cloud, lines.log, cloud.time.timing)
+    if timing is None:
+        assert isinstance(cloud, FakeCloud)
+        timing = cloud.time.timing
+    return Agent(given, source, cloud, lines.log, timing)

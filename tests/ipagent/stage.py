@@ -74,7 +74,14 @@ class Stage:
 
     def init(self, pod: Pod, settings: AgentSettings | None = None, **env: str | None) -> Ended:
         """Run `ipagent init` to its end, on a read-only root as the webhook asks for it."""
-        done = pod.run(["ipagent", "init"], env=self.env(settings, **env), read_only=True)
+        return self._init(["ipagent"], pod, self.env(settings, **env))
+
+    def stuck_init(self, pod: Pod, settings: AgentSettings, **env: str | None) -> Ended:
+        """Run it where looking up a name goes on for ever and hears no signal."""
+        return self._init([sys.executable, "-m", "tests.ipagent.stuck_agent"], pod, self.env(settings, **env))
+
+    def _init(self, program: list[str], pod: Pod, env: dict[str, str]) -> Ended:
+        done = pod.run([*program, "init"], env=env, read_only=True)
         assert done.stdout == ""
         lines = [json.loads(line) for line in done.stderr.splitlines()]
         ended = Ended(done.returncode, lines, done.termination_message)
@@ -83,14 +90,20 @@ class Stage:
 
     def sidecar(self, pod: Pod, settings: AgentSettings | None = None, **env: str | None) -> Sidecar:
         """Start `ipagent sidecar`."""
+        return self._sidecar(["ipagent"], pod, self.env(settings, **env))
+
+    def hurried_sidecar(self, pod: Pod, settings: AgentSettings | None = None) -> Sidecar:
+        """Start it with a slow check that is fast."""
+        return self._sidecar([sys.executable, "-m", "tests.ipagent.hurried_agent"], pod, self.env(settings))
+
+    def _sidecar(self, program: list[str], pod: Pod, given: dict[str, str]) -> Sidecar:
         log = self.directory / "termination-log"
         log.write_text("")
         log.chmod(0o666)
-        given = self.env(settings, **env)
         # A file each: what a sidecar says is also read while it runs.
         output = self.directory / f"sidecar-{next(self._sidecars)}.log"
         with output.open("wb") as stderr:
-            process = pod.popen(["ipagent", "sidecar"], env=given, stderr=stderr, termination_log=log)
+            process = pod.popen([*program, "sidecar"], env=given, stderr=stderr, termination_log=log)
         return Sidecar(self, pod, process, env=given, log=log, output=output)
 
     def state(self) -> dict[str, Any]:
@@ -99,10 +112,24 @@ class Stage:
         return found
 
     def secondaries(self, eni: str) -> list[str]:
-        """Give an ENI's secondary addresses."""
-        (found,) = (interface for interface in self.state()["interfaces"] if interface["id"] == eni)
-        held: list[str] = found["secondaries"]
+        """Give an ENI's secondary IPv4 addresses."""
+        held: list[str] = self._interface(eni)["secondaries"]
         return held
+
+    def ipv6s(self, eni: str) -> list[str]:
+        """Give an ENI's IPv6 addresses."""
+        held: list[str] = self._interface(eni)["ipv6s"]
+        return held
+
+    def _interface(self, eni: str) -> dict[str, Any]:
+        (found,) = (interface for interface in self.state()["interfaces"] if interface["id"] == eni)
+        return dict(found)
+
+    def ec2_does(self, action: str, eni: str, *addresses: str) -> None:
+        """Let somebody else `assign` or `unassign` addresses of one family."""
+        argv = [sys.executable, "-m", "tests.ipagent.somebody_else", action, eni, *addresses]
+        done = self.node.run(argv, env=self.env())
+        assert done.returncode == 0, done.stderr
 
     def calls(self, action: str) -> list[dict[str, Any]]:
         """Give the calls of an action so far, or of IMDS where it begins with a method."""
@@ -145,12 +172,17 @@ class Sidecar:
         assert self.process.poll() is None, self.end()
 
     def wait_for_addresses(self, eni: str, *addresses: str) -> None:
-        """Wait until the ENI has exactly these secondary addresses."""
-        wait_for(lambda: sorted(self._stage.secondaries(eni)) == sorted(addresses), f"{addresses} on {eni}")
+        """Wait until the ENI has exactly these secondary addresses, of both families."""
+        stage = self._stage
+        wait_for(
+            lambda: sorted(stage.secondaries(eni) + stage.ipv6s(eni)) == sorted(addresses),
+            f"{addresses} on {eni}",
+        )
 
-    def wait_for_event(self, event: str) -> None:
-        """Wait until it has logged an event."""
-        wait_for(lambda: f'"event": "{event}"' in self._output.read_text(), f"the event {event}")
+    def wait_for_event(self, event: str, times: int = 1) -> None:
+        """Wait until it has logged an event so many times."""
+        text = f'"event": "{event}"'
+        wait_for(lambda: self._output.read_text().count(text) >= times, f"the event {event} x {times}")
 
     def end(self) -> Ended:
         """Send SIGTERM and wait for the end."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multus_eni.ipagent.addresses import (
+    Detection,
     Holding,
     IPAddress,
     Link,
@@ -94,11 +95,30 @@ def test_addresses_outside_the_allowed_cidrs_are_refused_by_name() -> None:
     assert "10.10.0.0/16, 10.11.0.0/16" in refusal.reason
 
 
-def test_an_ipv6_address_is_refused_and_never_dropped() -> None:
-    selection = select(snapshot((NET1, "2001:db8::80"), (NET1, "10.10.1.80")), ("net1",), ())
-    assert texts(selection) == ["net1 10.10.1.80"]
-    (refusal,) = selection.refused
-    assert "IPv4 addresses only" in refusal.reason
+def test_ipv6_addresses_count_like_ipv4_addresses_unless_they_are_link_local() -> None:
+    held = snapshot((NET1, "2001:db8::80"), (NET1, "10.10.1.80"), (NET1, "fe80::1"), (NET2, "fe80::2"))
+    selection = select(held, ("net1", "net2"), ())
+    assert texts(selection) == ["net1 10.10.1.80", "net1 2001:db8::80"]
+    assert selection.bare == ("net2",)
+
+
+def test_allowed_cidrs_hold_for_both_families() -> None:
+    held = snapshot((NET1, "2001:db8::80"), (NET1, "2001:db9::80"), (NET1, "10.10.1.80"))
+    selection = select(held, ("net1",), parse_networks(["2001:db8::/32"]))
+    assert texts(selection) == ["net1 2001:db8::80"]
+    assert {str(refusal.holding.address) for refusal in selection.refused} == {"2001:db9::80", "10.10.1.80"}
+
+
+@pytest.mark.parametrize(
+    ("detection", "counts", "tentative"),
+    [(Detection.DONE, True, False), (Detection.TENTATIVE, True, True), (Detection.FAILED, False, False)],
+)
+def test_duplicate_address_detection_decides_too(detection: Detection, counts: bool, tentative: bool) -> None:
+    entry = LinkAddress(NET1.index, ip_address("2001:db8::80"), detection=detection)
+    selection = select(Snapshot((NET1,), (entry,)), ("net1",), ())
+    assert bool(selection.holdings) is counts
+    assert bool(selection.tentative) is tentative
+    assert [refusal.reason.count("dadfailed") for refusal in selection.refused] == ([] if counts else [1])
     assert selection.bare == ()
 
 
@@ -160,7 +180,7 @@ def test_no_address_of_a_counting_interface_is_lost(
     refused = {(r.holding.interface, r.holding.address) for r in selection.refused}
     assert chosen | refused == expected
     assert not chosen & refused
-    assert all(address.version == 4 for _, address in chosen)
+    assert selection.tentative == frozenset()
 
 
 def test_macs_are_compared_as_the_kernel_writes_them() -> None:

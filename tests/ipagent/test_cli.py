@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,10 @@ import pytest
 from multus_eni import contract
 from multus_eni.contract import ExitCode
 from multus_eni.ipagent import cli, process
+from multus_eni.ipagent.commands import addresses, line
 from multus_eni.version import VERSION
+
+COMMANDS = ("addresses", "enis", "release")
 
 
 def work(env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -34,9 +38,63 @@ def test_help_names_every_variable_and_every_exit_code(capsys: pytest.CaptureFix
             assert value in text, name
     for code in ExitCode:
         assert re.search(rf"\b{code.value}  ?\w", text), code
-    for mode in contract.Mode:
-        assert f"\n  {mode}" in text
+    for command in (*contract.Mode, "started", *COMMANDS):
+        assert f"\n  {command}" in text
+    for name in (cli.ENV_STARTED_FILE, cli.ENV_TERMINATION_LOG):
+        assert name in text
     assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("command", [*COMMANDS, *contract.Mode])
+def test_each_commands_help_teaches_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([command, "--help"], {}) == 0
+    text = capsys.readouterr().out
+    examples = text.partition("examples:\n")[2]
+    assert re.search(rf"kubectl (exec|debug) .* -- ipagent {command}", examples)
+    assert "xit code" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["init", "--fast"], "--fast"),
+        (["init", "--output", "json"], "--dry-run"),
+        (["addresses", "--output", "yaml"], "yaml"),
+        (["release", "10.10.1.80"], "--eni"),
+        (["release", "--eni", "eni-0123456789abcdef0"], "ADDRESS"),
+        (["release", "banana", "--eni", "eni-0123456789abcdef0"], "'banana' is no IPv4 or IPv6 address"),
+        (["release", "10.10.1.80", "--eni", "i-0123456789abcdef0"], "is no id of an ENI"),
+        (["release", "10.10.1.80", "--eni", "eni-0123456789abcdef0", "--ye"], "--ye"),
+        (["release", *["10.10.1.80"] * 101, "--eni", "eni-0123456789abcdef0"], "at most 100"),
+    ],
+)
+def test_wrong_options_are_named(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(arguments, {}) == ExitCode.USAGE
+    said = capsys.readouterr()
+    assert says in said.err + said.out
+
+
+def test_no_mode_imports_what_only_the_commands_need() -> None:
+    script = """
+import sys
+from multus_eni.ipagent import cli
+# Without such an interface a mode ends before it needs AWS.
+env = {"MULTUS_ENI_INTERFACES": "none-such", "MULTUS_ENI_STARTED_FILE": "/nonexistent/started"}
+for mode in ("init", "sidecar"):
+    print(cli.run([mode], env))
+print(*sys.modules)
+"""
+    command = [sys.executable, "-I", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
+    first, second, modules = done.stdout.splitlines()
+    assert first == second == str(int(ExitCode.NO_ENI))
+    loaded = set(modules.split())
+    assert "multus_eni.ipagent.modes.sidecar" in loaded
+    assert not {name for name in loaded if name.startswith("multus_eni.ipagent.commands")}
+    assert not loaded & {"argparse", "gettext", "botocore"}
 
 
 @pytest.mark.pure
@@ -46,7 +104,7 @@ def test_the_version_is_the_release(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.pure
-@pytest.mark.parametrize("arguments", [[], ["node"], ["init", "--fast"], ["started", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["node"], ["started", "x"], ["--fast"]])
 def test_wrong_arguments_are_named(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(arguments, {}) == ExitCode.USAGE
     said = capsys.readouterr().err
@@ -108,3 +166,47 @@ def test_a_fault_of_the_agent_is_a_sentence_and_no_traceback(
     assert code == ExitCode.INTERNAL
     assert re.match(r"ZeroDivisionError at test_cli\.py:\d+: by zero\. ", message)
     assert logged == message
+
+
+NONE_SUCH = {contract.ENV_INTERFACES: "none-such"}
+"""Nothing counts, so AWS is not needed."""
+
+
+def test_a_fault_in_a_command_is_a_sentence_and_no_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(addresses, "look", fail)
+    assert cli.run(["addresses"], NONE_SUCH) == ExitCode.INTERNAL
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.match(r"ipagent addresses: ZeroDivisionError at test_cli\.py:\d+: by zero\. ", said.err)
+    assert cli.run(["addresses", "--output", "json"], NONE_SUCH) == ExitCode.INTERNAL
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["exitCode"] == ExitCode.INTERNAL
+    assert "report it" in error["remedy"]
+
+
+def test_a_command_that_is_interrupted_says_nothing_more(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(addresses, "look", interrupt)
+    assert cli.run(["addresses"], NONE_SUCH) == line.INTERRUPTED
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_reader_that_leaves_is_no_traceback_and_no_success() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        script = "import sys; from multus_eni.ipagent import cli; cli.main()"
+        command = [sys.executable, "-c", script, "addresses"]
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, env=NONE_SUCH)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (line.BROKEN_PIPE, b"")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from multus_eni.contract import Credentials
-from multus_eni.ipagent.cloud.direct import Direct
+from multus_eni.ipagent.cloud.direct import SILENT_SECONDS, Direct
 from multus_eni.ipagent.errors import AgentError, Ec2Unreachable, NoImds, NoPermission
 from multus_eni.ipagent.plan import Assign, Unassign
 from tests.doubles import Doubles
@@ -35,7 +35,12 @@ def lines() -> Lines:
 
 
 @pytest.fixture
-def make(doubles: Doubles, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def make(doubles: Doubles, lines: Lines, monkeypatch: pytest.MonkeyPatch, time: Time) -> Iterator[Make]:
     """Make the agent's cloud with the double's endpoints and more variables; None takes one away."""
     env = {
         "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
@@ -51,7 +56,7 @@ def make(doubles: Doubles, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Ite
             monkeypatch.setenv(name, value)
         for name in set(env) - set(given):
             monkeypatch.delenv(name, raising=False)
-        made.append(Direct(given, credentials, lines.log, Time().timing))
+        made.append(Direct(given, credentials, lines.log, time.timing))
         return made[-1]
 
     yield make
@@ -86,6 +91,23 @@ def test_what_is_known_is_not_read_again(make: Make, doubles: Doubles) -> None:
     assert len(doubles.journal()) == read
     assert {eni.mac for eni in direct.topology({MAC_1, MAC_2}).enis} == {MAC_1, MAC_2}
     assert len(direct.topology({MAC_1}, fresh=True).enis) == 4
+    read = len(doubles.journal())
+    direct.topology({MAC_1, MAC_2})
+    assert len(doubles.journal()) == read
+
+
+def test_a_foreign_mac_is_looked_for_once(make: Make, doubles: Doubles) -> None:
+    direct = make()
+    assert len(direct.topology({MAC_1, FOREIGN}).enis) == 4
+    read = len(doubles.journal())
+    assert len(direct.topology({FOREIGN}).enis) == 4
+    assert len(doubles.journal()) == read
+
+
+def test_what_an_earlier_and_smaller_answer_lacks_is_read(make: Make) -> None:
+    direct = make()
+    for macs in ({MAC_1, FOREIGN}, {MAC_1, MAC_2, FOREIGN}, {MAC_2}, {MAC_1}):
+        assert macs - {FOREIGN} <= {eni.mac for eni in direct.topology(macs).enis}
 
 
 def test_without_imds_the_mac_names_the_eni(make: Make, lines: Lines) -> None:
@@ -147,7 +169,7 @@ def test_an_unreachable_ec2_during_the_lookup(make: Make) -> None:
         make(**NO_IMDS, AWS_ENDPOINT_URL_EC2="http://127.0.0.1:1").topology({MAC_1})
 
 
-def test_imds_that_is_lost_later_shows_nothing_and_is_no_error(make: Make, lines: Lines) -> None:
+def test_imds_that_is_lost_later_shows_nothing_and_is_no_error(make: Make, lines: Lines, time: Time) -> None:
     names = {"": f"{MAC_1}/", "/interface-id": ENI_1, "/device-number": "1"}
     macs = "/latest/meta-data/network/interfaces/macs/"
     values = {(macs + MAC_1 + name if name else macs): value for name, value in names.items()}
@@ -161,6 +183,12 @@ def test_imds_that_is_lost_later_shows_nothing_and_is_no_error(make: Make, lines
         assert direct.metadata(eni) == frozenset()
     assert direct.metadata(eni) is None
     assert lines.events("debug") == ["imds-failed"]
+    # Finding that out takes time: it is left alone for a while, and then asked again.
+    assert direct.metadata(eni) is None
+    assert lines.events("debug") == ["imds-failed"]
+    time.sleep(SILENT_SECONDS)
+    assert direct.metadata(eni) is None
+    assert lines.events("debug") == ["imds-failed"] * 2
 
 
 def test_the_readers_key_may_look_but_not_touch(make: Make) -> None:

@@ -147,8 +147,21 @@ def test_takeover_never_leaves_it_there_and_says_so(stage: MakeStage) -> None:
     never = AgentSettings(interfaces=("net1",), takeover=Takeover.NEVER)
     ended = on.init(pod_with(on, MAC_1, f"{NEIGHBOUR_SECONDARY}/24"), never)
     assert ended.code == ExitCode.HELD_ELSEWHERE
-    assert "move is not allowed" in ended.message
+    assert (
+        f"it is a secondary address of {NEIGHBOUR} (device number 1 of {worlds.NEIGHBOUR_INSTANCE}, "
+        'described as "pods of node b")'
+    ) in ended.message
+    assert "`ipagent release ADDRESS --eni ENI`" in ended.message
     assert on.secondaries(NEIGHBOUR) == [NEIGHBOUR_SECONDARY]
+
+
+def test_without_the_right_to_describe_the_refusal_says_that_the_holder_is_unknown(stage: MakeStage) -> None:
+    on = stage()
+    on.put_faults({"action": "DescribeNetworkInterfaces", "error": "UnauthorizedOperation"})
+    never = AgentSettings(interfaces=("net1",), takeover=Takeover.NEVER)
+    ended = on.init(pod_with(on, MAC_1, f"{NEIGHBOUR_SECONDARY}/24"), never)
+    assert ended.code == ExitCode.HELD_ELSEWHERE
+    assert "move is not allowed; who holds it can't be told: DescribeNetworkInterfaces" in ended.message
 
 
 def test_a_second_run_is_as_good_as_the_first(stage: MakeStage) -> None:
@@ -283,6 +296,14 @@ class TestNamed:
         assert "10.10.1.80 (net1)" in ended.message
         assert "within 2 s" in ended.message or "after 2 s" in ended.message
 
+    def test_the_deadline_interrupts_a_name_lookup_that_hears_no_signal(self, stage: MakeStage) -> None:
+        on = stage()
+        short = AgentSettings(interfaces=("net1",), timeout=3)
+        url = "http://ec2.nowhere.test:8080"
+        ended = on.stuck_init(pod_with(on, MAC_1, "10.10.1.80/24"), short, AWS_ENDPOINT_URL_EC2=url)
+        assert ended.code == ExitCode.DEADLINE
+        assert "10.10.1.80 (net1)" in ended.message
+
     def test_the_deadline_with_throttling(self, stage: MakeStage) -> None:
         on = stage()
         on.put_faults({"action": "AssignPrivateIpAddresses", "error": "RequestLimitExceeded"})
@@ -296,11 +317,12 @@ class TestNamed:
         on = stage()
         ended = on.init(pod_with(on, MAC_1, f"{NEIGHBOUR_PRIMARY}/24", "10.10.1.80/24"))
         assert ended.code == ExitCode.ADDRESS_REFUSED
-        assert f"Not assigned: {NEIGHBOUR_PRIMARY} (net1)" in ended.message
+        refused = f"{NEIGHBOUR_PRIMARY} (net1) on {ENI_1}: it is a primary address of {NEIGHBOUR} (device"
+        assert refused in ended.message
         assert f"Assigned all the same: 10.10.1.80 on {ENI_1}" in ended.message
         assert on.secondaries(ENI_1) == ["10.10.1.80"]
 
-    def test_an_ipv6_address_is_not_left_unsaid(self, stage: MakeStage) -> None:
+    def test_an_ipv6_address_in_a_subnet_without_ipv6_is_named(self, stage: MakeStage) -> None:
         on = stage()
         ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24", "2001:db8:1::80/64"))
         assert ended.code == ExitCode.ADDRESS_REFUSED

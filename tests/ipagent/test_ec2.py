@@ -30,17 +30,20 @@ from tests.ipagent.worlds import (
     ENI_2,
     MAC_1,
     NEIGHBOUR,
+    NEIGHBOUR_IPV6,
     NEIGHBOUR_PRIMARY,
     NEIGHBOUR_SECONDARY,
     REGION,
+    TWIN,
 )
 
 A, B = ip("10.10.1.80"), ip("10.10.1.81")
+V6 = ip("2001:db8:1::80")
 
 
 @pytest.fixture
 def doubles() -> Iterator[Doubles]:
-    with Doubles(worlds.world(role="node")) as served:
+    with Doubles(worlds.world(role="node", ipv6=True)) as served:
         yield served
 
 
@@ -119,9 +122,70 @@ def test_unassigned_addresses_are_off_the_eni(client: Ec2Client, doubles: Double
     assert doubles.secondaries(ENI_1) == ("10.10.1.81",)
 
 
-def test_a_describe_tells_the_primary_from_the_others(client: Ec2Client) -> None:
+def test_a_describe_tells_the_primary_from_the_others_and_whose_the_eni_is(client: Ec2Client) -> None:
     client.assign(assign(A, B))
-    assert client.describe(ENI_1) == EniAddresses(ENI_1, ip("10.10.1.10"), (A, B))
+    client.assign(assign(V6))
+    assert client.describe(ENI_1) == EniAddresses(
+        ENI_1, ip("10.10.1.10"), (A, B, V6), instance_id="i-0a000000000000001", device_number=1
+    )
+
+
+class TestIpv6:
+    def test_what_is_new_is_listed_and_what_is_there_already_is_not(self, client: Ec2Client) -> None:
+        assert client.assign(assign(V6)) == {V6}
+        assert client.assign(assign(V6)) == frozenset()
+
+    def test_another_enis_address_is_never_moved(self, client: Ec2Client, doubles: Doubles) -> None:
+        failure = failure_of(client, assign(ip(NEIGHBOUR_IPV6)))
+        assert failure.fault is Fault.HELD_ELSEWHERE
+        assert doubles.holder_of(NEIGHBOUR_IPV6) == NEIGHBOUR
+
+    def test_unassigned_addresses_are_off_the_eni(self, client: Ec2Client, doubles: Doubles) -> None:
+        client.unassign(Unassign(NEIGHBOUR, (ip(NEIGHBOUR_IPV6),)))
+        assert doubles.holder_of(NEIGHBOUR_IPV6) is None
+        failure = failure_of(client, Unassign(NEIGHBOUR, (ip(NEIGHBOUR_IPV6),)))
+        assert failure.fault is Fault.NOT_HELD
+
+    @pytest.mark.parametrize(
+        ("call", "fault"),
+        [
+            (assign(ip("2001:db8:f::80")), Fault.REFUSED),
+            (assign(V6, eni="eni-0123456789abcdef0"), Fault.NO_ENI),
+            (assign(*(ip(f"2001:db8:1::{n:x}") for n in range(0x80, 0x88))), Fault.ENI_FULL),
+        ],
+        ids=lambda value: value.name if isinstance(value, Fault) else "",
+    )
+    def test_refusals_have_their_kind(self, client: Ec2Client, call: Assign, fault: Fault) -> None:
+        failure = failure_of(client, call)
+        assert failure.fault is fault
+        assert "AssignIpv6Addresses on " in failure.text
+
+
+class TestHolders:
+    @pytest.mark.parametrize("address", [NEIGHBOUR_PRIMARY, NEIGHBOUR_SECONDARY, NEIGHBOUR_IPV6])
+    def test_whoever_holds_an_address_is_found(self, client: Ec2Client, address: str) -> None:
+        (holder,) = client.holders([ip(address)], worlds.SUBNETS[worlds.POD_CIDR])
+        assert holder.eni_id == NEIGHBOUR
+        assert holder.holds(ip(address))
+        assert holder.holds_as_primary(ip(address)) is (address == NEIGHBOUR_PRIMARY)
+        assert (holder.instance_id, holder.device_number) == (worlds.NEIGHBOUR_INSTANCE, 1)
+        assert holder.description == "pods of node b"
+        assert not holder.managed
+
+    def test_in_another_subnet_it_is_another_address(self, client: Ec2Client) -> None:
+        assert client.holders([ip(NEIGHBOUR_SECONDARY)], worlds.SUBNETS[worlds.OTHER_CIDR]) == ()
+
+    def test_without_a_known_subnet_all_are_searched(self, client: Ec2Client) -> None:
+        (holder,) = client.holders([ip(NEIGHBOUR_SECONDARY)], "")
+        assert holder.eni_id == NEIGHBOUR
+
+    def test_more_addresses_than_a_filter_takes_are_several_calls(
+        self, client: Ec2Client, doubles: Doubles
+    ) -> None:
+        many = [ip(f"10.10.1.{n}") for n in range(6, 250)]
+        holders = {eni.eni_id for eni in client.holders(many, worlds.SUBNETS[worlds.POD_CIDR])}
+        assert holders == {ENI_1, TWIN, NEIGHBOUR}
+        assert len(doubles.journal("DescribeNetworkInterfaces")) == 2
 
 
 def test_an_eni_that_is_gone_can_not_be_described(client: Ec2Client) -> None:
@@ -210,6 +274,13 @@ class TestIdentity:
         with pytest.raises(Ec2Error) as caught:
             Ec2Client(REGION, credentials)
         assert caught.value.failure.fault is Fault.NO_CREDENTIALS
+
+    def test_a_profile_that_does_not_exist_is_no_credentials(self, settings: pytest.MonkeyPatch) -> None:
+        settings.setenv("AWS_PROFILE", "nowhere")
+        with pytest.raises(Ec2Error) as caught:
+            Ec2Client(REGION, Credentials.CHAIN)
+        assert caught.value.failure.fault is Fault.NO_CREDENTIALS
+        assert "nowhere" in caught.value.failure.text
 
     def test_a_role_for_service_accounts_that_refuses_is_no_credentials(
         self, settings: pytest.MonkeyPatch, tmp_path: Path, doubles: Doubles

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
@@ -65,6 +65,16 @@ class TestAgainstTheDouble:
             assert imds.region() == worlds.REGION
             assert imds.addresses(MAC_1) == {ip("10.10.1.10"), ip("10.10.1.80")}
             assert imds.addresses("02:ff:00:00:00:00") == frozenset()
+
+    def test_both_families(self) -> None:
+        world = worlds.world(secondaries=["10.10.1.80"], ipv6s=["2001:db8:1::80"])
+        with Doubles(world) as doubles, client(doubles.imds_url) as imds:
+            (eni,) = imds.topology({MAC_1}).enis
+            assert eni.subnet_cidrs == (IPv4Network(worlds.POD_CIDR), IPv6Network(worlds.POD_CIDR6))
+            both = {ip("10.10.1.10"), ip("10.10.1.80"), ip("2001:db8:1::80")}
+            assert imds.addresses(MAC_1) == both
+            assert imds.addresses(MAC_1, {6}) == {ip("2001:db8:1::80")}
+            assert imds.addresses(MAC_1, {4}) == both - {ip("2001:db8:1::80")}
 
     def test_one_token_serves_until_it_has_run_out_and_is_then_renewed(self) -> None:
         clock = ManualClock()

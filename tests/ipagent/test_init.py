@@ -1,15 +1,18 @@
 """The init mode, from the kernel's view to the exit code and the sentence."""
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
 
 from multus_eni.contract import ExitCode, Takeover
+from multus_eni.ipagent.addresses import Detection
+from multus_eni.ipagent.agent import DETECTION_SECONDS
 from multus_eni.ipagent.errors import NoImds, Usage, error_of
 from multus_eni.ipagent.modes import init
 from multus_eni.ipagent.report import Report
-from multus_eni.ipagent.retry import Failure, Fault
+from multus_eni.ipagent.retry import RETRIED, Failure, Fault
 from multus_eni.ipagent.signals import Stop
 from tests.ipagent.fakes import ENI_0, ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
 
@@ -65,7 +68,7 @@ def test_the_good_ones_land_and_the_bad_ones_are_named() -> None:
     assert report.exit_code == ExitCode.NO_ENI
     assert "192.168.0.1 (net2) on" not in report.message
     assert "192.168.0.1 (net2): " in report.message
-    assert "10.10.1.9 (net1) on eni-1: an address is the primary" in report.message
+    assert "10.10.1.9 (net1) on eni-1: it is a primary address of eni-9 (device" in report.message
     assert "Assigned all the same: 10.10.1.80 on eni-1." in report.message
     assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
 
@@ -144,12 +147,73 @@ def test_addresses_outside_the_allowed_cidrs_are_never_sent() -> None:
     assert pod.cloud.asked("assign") == [("eni-1", ["10.10.1.80"])]
 
 
-def test_an_ipv6_address_is_named_and_the_others_land() -> None:
-    pod = Pod(FakeSource((NET1, "10.10.1.80"), (NET1, "2001:db8::80")))
+def test_both_families_of_an_interface_are_assigned() -> None:
+    pod = Pod(FakeSource((NET1, "10.10.1.80"), (NET1, "2001:db8:1::80")))
+    assert pod.init().message == "Assigned: 10.10.1.80, 2001:db8:1::80 on eni-1."
+    assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80"), ip("2001:db8:1::80")}
+
+
+def test_an_ipv6_address_outside_the_subnet_is_named_and_the_others_land() -> None:
+    pod = Pod(FakeSource((NET1, "10.10.1.80"), (NET1, "2001:db8:f::80")))
     report = pod.init()
-    assert report.exit_code == ExitCode.ADDRESS_REFUSED
-    assert "2001:db8::80 (net1)" in report.message
+    assert report.exit_code == ExitCode.NO_ENI
+    assert "2001:db8:f::80 (net1)" in report.message
     assert "Assigned all the same: 10.10.1.80" in report.message
+
+
+class TestDetection:
+    """IPv6 addresses that are tentative at the start."""
+
+    V6 = "2001:db8:1::80"
+
+    def pod(self) -> Pod:
+        pod = Pod(FakeSource((NET1, "10.10.1.80"), (NET1, self.V6)))
+        pod.source.detections[self.V6] = Detection.TENTATIVE
+        return pod
+
+    def test_they_are_waited_for(self) -> None:
+        pod = self.pod()
+        begun = pod.time.now
+
+        def end() -> None:
+            if pod.time.now - begun >= 1:
+                pod.source.detections.clear()
+
+        pod.time.on_sleep = end
+        assert pod.init().exit_code == ExitCode.OK
+        assert pod.time.now - begun < 2
+        assert ip(self.V6) in pod.cloud.secondaries["eni-1"]
+        assert pod.lines.events("warning") == []
+
+    def test_but_not_for_ever(self) -> None:
+        pod = self.pod()
+        begun = pod.time.now
+        assert pod.init().exit_code == ExitCode.OK
+        assert DETECTION_SECONDS <= pod.time.now - begun < DETECTION_SECONDS + 1
+        (warning,) = pod.lines.of("tentative")
+        assert f"{self.V6} (net1)" in warning["message"]
+
+    def test_one_that_fails_is_named_and_the_others_land(self) -> None:
+        pod = self.pod()
+        pod.time.on_sleep = lambda: pod.source.detections.update({self.V6: Detection.FAILED})
+        report = pod.init()
+        assert report.exit_code == ExitCode.ADDRESS_REFUSED
+        assert f"{self.V6} (net1): duplicate address detection has failed (dadfailed)" in report.message
+        assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
+
+    @pytest.mark.parametrize("alarm", [True, False])
+    def test_the_deadline_comes_first_and_is_no_success(self, alarm: bool) -> None:
+        pod = Pod(FakeSource((NET1, self.V6)))
+        pod.source.detections[self.V6] = Detection.TENTATIVE
+
+        def ring() -> None:
+            if alarm:
+                raise Stop(14)
+
+        pod.time.on_sleep = ring
+        report = pod.init(timeout=2)
+        assert report.exit_code == ExitCode.DEADLINE
+        assert f"{self.V6} (net1): duplicate address detection has not ended" in report.message
 
 
 def test_allowed_cidrs_that_are_none_are_a_usage_error() -> None:
@@ -236,3 +300,25 @@ def test_a_signal_from_outside_is_passed_on() -> None:
     pod.time.on_sleep = stop
     with pytest.raises(Stop, match="SIGTERM"):
         pod.init()
+
+
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("kind", ["assign", "unassign", "holders", "describe"])
+def test_every_fault_ends_right_or_named_and_never_in_exit_0_and_not_assigned(
+    kind: str, fault: Fault
+) -> None:
+    for address, holder, lost, times in product(
+        ("10.10.1.80", "2001:db8:1::80"), (None, "eni-1", "eni-9"), (False, True), (1, 1000)
+    ):
+        pod = Pod(FakeSource((NET1, address)), struck=[Strike(kind, fault, lost)] * times)
+        if holder:
+            pod.cloud.secondaries[holder].add(ip(address))
+        report = pod.init()
+        case = f"{address} held by {holder}, answer lost: {lost}, {times} times: {report}"
+        if report.exit_code == ExitCode.OK:
+            assert ip(address) in pod.cloud.secondaries["eni-1"], case
+        else:
+            assert f"{address} (net1) on eni-1: " in report.message, case
+            assert report.exit_code not in (ExitCode.INTERNAL, ExitCode.USAGE), case
+            assert times > 1 or fault not in RETRIED, case
+        assert pod.time.now <= 1000 + 120, case

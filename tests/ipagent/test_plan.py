@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from multus_eni.ipagent.plan import Assign, Item, Outcome, Phase, Plan, Unassign, releases
+from multus_eni.ipagent.plan import Assign, Item, Move, Outcome, Phase, Plan, Unassign, releases
 from multus_eni.ipagent.retry import HEALING, RETRIED, Failure, Fault
 from multus_eni.ipagent.topology import EniAddresses
 from tests.ipagent.fakes import ENI_1, ENI_2, ip, placement
@@ -45,6 +45,14 @@ def test_one_call_for_each_eni_with_all_its_addresses_in_order() -> None:
     )
 
 
+def test_ipv6_addresses_are_a_move_of_their_own() -> None:
+    wanted = [placement("10.10.1.80"), placement("2001:db8:1::81"), placement("2001:db8:1::80")]
+    assert Plan(RETRIED).wanting(wanted).calls() == (
+        Assign("eni-1", (A,), allow_reassignment=True),
+        Move("eni-1", "subnet-1", (ip("2001:db8:1::80"), ip("2001:db8:1::81")), allow_reassignment=True),
+    )
+
+
 @pytest.mark.parametrize("known", [p for p in Phase if p is not Phase.WANTED])
 def test_what_has_been_asked_for_is_not_asked_again(known: Phase) -> None:
     assert plan(known).calls() == ()
@@ -61,6 +69,8 @@ def test_what_has_been_asked_for_is_not_asked_again(known: Phase) -> None:
         (outcome(failed(Fault.REFUSED)), Phase.DISPUTED),
         (outcome(failed(Fault.ENI_FULL)), Phase.DISPUTED),
         (outcome(failed(Fault.HELD_ELSEWHERE)), Phase.DISPUTED),
+        (outcome(failed(Fault.CONTENDED)), Phase.WANTED),
+        (outcome(replace(failed(Fault.HELD_ELSEWHERE), final=True)), Phase.REFUSED),
         (outcome(failed(Fault.NO_PERMISSION)), Phase.REFUSED),
         (outcome(failed(Fault.UNKNOWN)), Phase.REFUSED),
     ],
@@ -141,6 +151,104 @@ def test_without_describe_only_imds_is_left(before: Phase, metadata: bool, expec
     if expected is Phase.REFUSED:
         blamed = Fault.REFUSED if before is Phase.DISPUTED else Fault.NO_PERMISSION
         assert after.items[0].failure == failed(blamed)
+
+
+class TestHolders:
+    """What a look at who holds an address makes of it."""
+
+    MINE = EniAddresses("eni-1", B, (A,))
+    OTHERS = EniAddresses("eni-9", ip("10.10.1.9"), (A,), instance_id="i-9", device_number=1)
+    V6 = ip("2001:db8:1::80")
+    OTHERS_V6 = replace(OTHERS, secondaries=(V6,))
+
+    def after(self, before: Plan, *enis: EniAddresses) -> Item:
+        (item,) = before.after_holders("eni-1", {A, self.V6}, enis, NOW).items
+        return item
+
+    @pytest.mark.parametrize("fault", [Fault.HELD_ELSEWHERE, Fault.REFUSED])
+    def test_an_address_that_the_eni_has_after_all_is_confirmed(self, fault: Fault) -> None:
+        item = self.after(plan(Phase.DISPUTED, failed(fault)), self.OTHERS, self.MINE)
+        assert (item.phase, item.failure) == (Phase.CONFIRMED, None)
+
+    @pytest.mark.parametrize("takeover", [True, False])
+    def test_the_holder_is_named(self, takeover: bool) -> None:
+        before = replace(plan(Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE)), takeover=takeover)
+        item = self.after(before, self.OTHERS)
+        assert item.phase is Phase.REFUSED
+        assert item.failure
+        assert "eni-9 (device number 1 of i-9)" in item.failure.text
+        assert item.failure.fault is Fault.HELD_ELSEWHERE
+
+    def test_anothers_primary_is_named_and_refused(self) -> None:
+        item = self.after(plan(Phase.DISPUTED, failed(Fault.REFUSED)), replace(self.OTHERS, primary=A))
+        assert item.phase is Phase.REFUSED
+        assert item.failure
+        assert item.failure.fault is Fault.REFUSED
+        assert "a primary address of eni-9" in item.failure.text
+
+    def test_a_refusal_for_an_address_that_nobody_holds_stands(self) -> None:
+        item = self.after(plan(Phase.DISPUTED, failed(Fault.REFUSED)))
+        assert (item.phase, item.failure) == (Phase.REFUSED, failed(Fault.REFUSED))
+
+    def test_what_was_given_up_meanwhile_is_tried_again(self) -> None:
+        item = self.after(plan(Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE)))
+        assert item.phase is Phase.WANTED
+        assert item.failure == failed(Fault.CONTENDED)
+
+    @pytest.mark.parametrize(
+        ("takeover", "holder", "expected"),
+        [
+            (True, OTHERS_V6, Phase.WANTED),
+            (False, OTHERS_V6, Phase.REFUSED),
+            (True, replace(OTHERS_V6, device_number=0), Phase.REFUSED),
+        ],
+        ids=["taken again", "takeover never", "barred"],
+    )
+    def test_an_ipv6_address_that_another_got_first(
+        self, takeover: bool, holder: EniAddresses, expected: Phase
+    ) -> None:
+        wanted = Item(placement(str(self.V6)), Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
+        item = self.after(Plan(RETRIED, takeover=takeover, items=(wanted,)), holder)
+        assert item.phase is expected
+        assert item.failure
+        assert (item.failure.fault is Fault.CONTENDED) is (expected is Phase.WANTED)
+
+    def test_without_the_look_what_ec2_said_holds_and_the_reason_is_said(self) -> None:
+        before = plan(Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
+        failure = Failure(Fault.NO_PERMISSION, "you may not describe")
+        (item,) = before.without_holders("eni-1", {A}, failure, NOW).items
+        assert item.phase is Phase.REFUSED
+        assert item.failure
+        assert item.failure.text == "why; who holds it can't be told: you may not describe"
+
+    @pytest.mark.parametrize("before", [Phase.CONFIRMED, Phase.TAKEN])
+    def test_what_was_assigned_is_followed(self, before: Phase) -> None:
+        kept = plan(before, failed(Fault.HELD_ELSEWHERE) if before is Phase.TAKEN else None)
+        assert self.after(kept, self.MINE).phase is Phase.CONFIRMED
+        lost = self.after(kept)
+        assert (lost.phase, lost.failure) == (Phase.WANTED, None)
+        taken = self.after(kept, self.OTHERS)
+        assert taken.phase is Phase.TAKEN
+        assert taken.failure
+        assert "eni-9" in taken.failure.text
+
+    def test_what_another_eni_held_is_assigned_once_it_is_free(self) -> None:
+        refused = plan(Phase.REFUSED, failed(Fault.HELD_ELSEWHERE))
+        assert self.after(refused, self.MINE).phase is Phase.CONFIRMED
+        assert self.after(refused, self.OTHERS) == refused.items[0]
+        assert self.after(refused).phase is Phase.WANTED
+        assert self.after(plan(Phase.REFUSED, failed(Fault.REFUSED))).phase is Phase.REFUSED
+
+    @pytest.mark.parametrize("before", [Phase.WANTED, Phase.ACCEPTED, Phase.DOUBTFUL, Phase.REFUSED])
+    def test_what_is_on_its_way_is_left_to_its_call(self, before: Phase) -> None:
+        assert self.after(plan(before), self.OTHERS).phase is before
+        (item,) = plan(before).without_holders("eni-1", {A}, failed(Fault.UNKNOWN), NOW).items
+        assert item.phase is before
+
+    def test_a_full_eni_is_not_for_this_look(self) -> None:
+        full = plan(Phase.DISPUTED, failed(Fault.ENI_FULL))
+        assert not full.items[0].contested
+        assert self.after(full, self.OTHERS).phase is Phase.DISPUTED
 
 
 class TestWanting:

@@ -15,6 +15,7 @@ from tests.ipagent.fakes import ENI_2, FakeCloud, Lines, Strike, Time, ip, place
 pytestmark = pytest.mark.pure
 
 A = ip("10.10.1.80")
+V6 = ip("2001:db8:1::80")
 
 
 class Run:
@@ -139,6 +140,78 @@ def test_takeover_never_takes_nothing() -> None:
     assert run.cloud.secondaries["eni-9"] == {A}
 
 
+def test_the_holder_is_named_after_one_look() -> None:
+    run = Run(takeover=False)
+    run.cloud.secondaries["eni-9"] = {A, V6}
+    run.reconciler.want([placement("10.10.1.80"), placement(str(V6)), placement("10.10.1.81")])
+    run.to_the_end()
+    for item in run.reconciler.plan.in_phases({Phase.REFUSED}):
+        assert item.failure
+        assert "eni-9 (device number 9 of i-9)" in item.failure.text
+    assert run.phases()["10.10.1.81"] is Phase.CONFIRMED
+    assert len(run.cloud.asked("holders")) == 2
+    assert run.cloud.asked("describe") == []
+
+
+def test_without_the_right_to_describe_the_message_says_so() -> None:
+    run = Run(takeover=False, struck=[Strike("holders", Fault.NO_PERMISSION)])
+    run.cloud.secondaries["eni-9"] = {A}
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    (item,) = run.reconciler.plan.items
+    assert item.failure
+    assert "who holds it can't be told: struck by NO_PERMISSION" in item.failure.text
+
+
+def test_a_look_that_is_throttled_is_repeated() -> None:
+    run = Run(takeover=False, struck=[Strike("holders", Fault.THROTTLED)] * 3)
+    run.cloud.secondaries["eni-9"] = {A}
+    run.reconciler.want([placement("10.10.1.80")])
+    run.to_the_end()
+    assert len(run.cloud.asked("holders")) == 4
+    assert run.phases() == {"10.10.1.80": Phase.REFUSED}
+
+
+def test_an_ipv6_address_moves() -> None:
+    run = Run()
+    run.cloud.secondaries["eni-9"] = {V6}
+    run.reconciler.want([placement(str(V6))])
+    run.to_the_end()
+    assert run.phases() == {str(V6): Phase.CONFIRMED}
+    assert run.cloud.secondaries == {"eni-1": {V6}, "eni-2": set(), "eni-9": set()}
+    assert run.cloud.asked("describe") == []
+
+
+def test_an_ipv6_address_that_the_eni_has_is_not_listed_again_and_described() -> None:
+    run = Run()
+    run.cloud.secondaries["eni-1"] = {V6}
+    run.reconciler.want([placement(str(V6))])
+    run.to_the_end()
+    assert run.phases() == {str(V6): Phase.CONFIRMED}
+    assert len(run.cloud.asked("describe")) == 1
+
+
+def test_another_that_takes_the_ipv6_address_between_look_and_call_is_looked_at_again() -> None:
+    run = Run()
+    run.cloud.secondaries["eni-9"] = {V6}
+    # EC2 accepts the Unassign, but the holder is faster in having it again.
+    run.cloud.struck = [Strike("unassign", Fault.NOT_HELD), Strike("unassign", Fault.NOT_HELD)]
+    run.reconciler.want([placement(str(V6))])
+    run.to_the_end()
+    assert run.phases() == {str(V6): Phase.CONFIRMED}
+    assert run.cloud.secondaries["eni-9"] == set()
+    assert run.lines.events("warning") == ["assign-failed"]
+
+
+def test_one_family_in_trouble_does_not_hold_up_the_other() -> None:
+    run = Run(struck=[Strike("holders", Fault.THROTTLED)])
+    run.reconciler.want([placement("10.10.1.80"), placement(str(V6))])
+    run.reconciler.step()
+    assert run.phases() == {"10.10.1.80": Phase.CONFIRMED, str(V6): Phase.WANTED}
+    run.to_the_end()
+    assert len(run.cloud.asked("assign")) == 2
+
+
 def test_takeover_takes() -> None:
     run = Run()
     run.cloud.secondaries["eni-9"] = {A}
@@ -240,7 +313,7 @@ def test_nothing_wanted_is_nothing_to_do() -> None:
 strikes = st.lists(
     st.builds(
         Strike,
-        st.sampled_from(["assign", "describe"]),
+        st.sampled_from(["assign", "describe", "holders", "unassign"]),
         st.sampled_from([fault for fault in Fault if fault is not Fault.NOT_HELD]),
         st.booleans(),
     ),
@@ -249,6 +322,7 @@ strikes = st.lists(
 wishes = st.lists(
     st.sampled_from(
         [placement(f"10.10.1.{last}") for last in (9, 10, 80, 81, 82, 83)]
+        + [placement(f"2001:db8:1::{last}") for last in (80, 81)]
         + [placement(f"10.10.2.{last}", ENI_2, "net2") for last in (80, 81)]
     ),
     min_size=1,
@@ -272,7 +346,7 @@ def test_confirmed_is_true_refused_has_a_reason_and_primaries_stay(
     wanted: list[Placement], struck: list[Strike], given_conditions: dict[str, Any]
 ) -> None:
     run = Run(struck=struck, **given_conditions)
-    run.cloud.secondaries["eni-9"] = {A}
+    run.cloud.secondaries["eni-9"] = {A, V6}
     primaries = dict(run.cloud.primaries)
     run.reconciler.want(wanted)
     run.to_the_end()
@@ -284,4 +358,4 @@ def test_confirmed_is_true_refused_has_a_reason_and_primaries_stay(
             assert item.failure is not None
     assert run.cloud.primaries == primaries
     if not given_conditions["takeover"]:
-        assert run.cloud.secondaries["eni-9"] == {A}
+        assert run.cloud.secondaries["eni-9"] == {A, V6}

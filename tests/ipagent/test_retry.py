@@ -20,6 +20,9 @@ INVALID = "InvalidParameterValue"
         (INVALID, "[10.0.1.5] assigned, but move is not allowed.", 400, Fault.HELD_ELSEWHERE),
         (INVALID, "Some of the specified addresses are not assigned to interface eni-1", 400, Fault.NOT_HELD),
         (INVALID, "Address does not fall within the subnet's address range", 400, Fault.REFUSED),
+        (INVALID, "The address '2001:db8::1' is not mapped to interface ID 'eni-1'", 400, Fault.NOT_HELD),
+        (INVALID, "[2001:db8::1] The specified address is already in use.", 400, Fault.HELD_ELSEWHERE),
+        ("InvalidIPAddress.InUse", "", 400, Fault.HELD_ELSEWHERE),
         (INVALID, "Address is in subnet's reserved range", 400, Fault.REFUSED),
         (INVALID, "a sentence that nobody has seen yet", 400, Fault.REFUSED),
         (
@@ -28,6 +31,7 @@ INVALID = "InvalidParameterValue"
             400,
             Fault.ENI_FULL,
         ),
+        ("Ipv6AddressLimitExceeded", "", 400, Fault.ENI_FULL),
         ("InsufficientFreeAddressesInSubnet", "", 400, Fault.SUBNET_FULL),
         ("InvalidNetworkInterfaceID.NotFound", "", 400, Fault.NO_ENI),
         ("InvalidNetworkInterfaceId.Malformed", "", 400, Fault.NO_ENI),

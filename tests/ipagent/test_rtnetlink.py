@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multus_eni.ipagent.addresses import IPAddress, Link, LinkAddress, Route
+from multus_eni.ipagent.addresses import Detection, IPAddress, Link, LinkAddress, Route
 from multus_eni.ipagent.sources import rtnetlink
 
 pytestmark = pytest.mark.pure
@@ -93,6 +93,28 @@ def test_every_address_is_read_as_it_was_written(
     else:
         body += attribute(1, given_address.packed)
     assert rtnetlink.address(body) == LinkAddress(index, given_address, scope)
+
+
+@pytest.mark.parametrize(
+    ("flags", "detection"),
+    [
+        (0x00, Detection.DONE),
+        (0x80, Detection.DONE),
+        (0x40, Detection.TENTATIVE),
+        (0xC8, Detection.FAILED),
+    ],
+    ids=["none", "permanent", "tentative", "tentative, dadfailed and permanent"],
+)
+@pytest.mark.parametrize("wide", [True, False], ids=["IFA_FLAGS", "header"])
+def test_the_flags_tell_how_far_duplicate_address_detection_is(
+    flags: int, detection: Detection, wide: bool
+) -> None:
+    # IFA_FLAGS wins: 0x200 (noprefixroute) and what else does not fit the header.
+    body = struct.pack("=BBBBI", rtnetlink.AF_INET6, 64, 0 if wide else flags, 0, 3)
+    body += attribute(1, ip_address("2001:db8::80").packed)
+    if wide:
+        body += attribute(8, struct.pack("=I", flags | 0x200))
+    assert rtnetlink.address(body) == LinkAddress(3, ip_address("2001:db8::80"), detection=detection)
 
 
 def test_a_default_route_over_several_next_hops_names_each_interface() -> None:

@@ -57,10 +57,10 @@ class Links:
         """Delete an interface, and with it the other end of a pair."""
         self._route.link("del", index=self._index(name))
 
-    def add_address(self, name: str, address: str) -> None:
-        """Add an address; IPv6 without duplicate address detection."""
+    def add_address(self, name: str, address: str, *, detect: bool = False) -> None:
+        """Add an address; IPv6 without duplicate address detection, unless with `detect`."""
         interface = ip_interface(address)
-        flags = {"flags": _IFA_F_NODAD} if isinstance(interface, IPv6Interface) else {}
+        flags = {"flags": _IFA_F_NODAD} if isinstance(interface, IPv6Interface) and not detect else {}
         self._route.addr("add", **self._address(name, interface), **flags)
 
     def delete_address(self, name: str, address: str) -> None:

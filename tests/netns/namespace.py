@@ -73,9 +73,12 @@ class Namespace:
         self._processes.clear()
         self._closing.close()
 
-    def add_address(self, name: str, address: str) -> None:
-        """Add an address such as `10.10.1.80/24` to an interface; OSError if the kernel refuses."""
-        self._call("add_address", name=name, address=address)
+    def add_address(self, name: str, address: str, *, detect: bool = False) -> None:
+        """Add an address such as `10.10.1.80/24` to an interface; OSError if the kernel refuses.
+
+        With `detect` the kernel looks for duplicates of an IPv6 address, which is tentative for a second.
+        """
+        self._call("add_address", name=name, address=address, detect=detect)
 
     def delete_address(self, name: str, address: str) -> None:
         """Remove an address, written as it was added.

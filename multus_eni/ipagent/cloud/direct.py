@@ -20,6 +20,9 @@ from multus_eni.ipagent.topology import Eni, EniAddresses, Topology
 if TYPE_CHECKING:
     from multus_eni.ipagent.cloud.ec2 import Ec2Client
 
+SILENT_SECONDS = 30.0
+"""For how long IMDS is left alone when it has not answered: finding that out takes seconds."""
+
 
 class Direct:
     """The agent's own way to AWS. `env` gives region and endpoints as the AWS SDKs define them."""
@@ -33,6 +36,8 @@ class Direct:
         self._ec2: Ec2Client | None = None
         self._region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
         self._topology: Topology | None = None
+        self._looked_for: frozenset[str] = frozenset()
+        self._silent_until = 0.0
 
     def close(self) -> None:
         """Close the connections."""
@@ -44,10 +49,10 @@ class Direct:
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Give the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.
 
-        What was read once serves again, unless it lacks one of the MACs or `fresh` is asked for.
+        What was read once serves again, unless a MAC was never looked for or `fresh` is asked for.
         """
         known = self._topology
-        if known is not None and not fresh and set(macs) <= {eni.mac for eni in known.enis}:
+        if known is not None and not fresh and self._looked_for.issuperset(macs):
             return known
         try:
             imds = self._imds or Imds(endpoint_of(self._env), self._timing)
@@ -57,6 +62,7 @@ class Direct:
         except NoImds as error:
             read = self._without_imds(macs, error)
         self._topology = read
+        self._looked_for = frozenset((*macs, *(eni.mac for eni in read.enis)))
         return read
 
     def _without_imds(self, macs: Collection[str], reason: NoImds) -> Topology:
@@ -76,14 +82,15 @@ class Direct:
         self._log.warning("no-imds", message=f"{reason}; the ENI was found by its MAC instead")
         return Topology(found)
 
-    def metadata(self, eni: Eni) -> frozenset[IPAddress] | None:
-        """Give the addresses that IMDS shows on the ENI; None where it does not answer."""
-        if self._imds is None:
+    def metadata(self, eni: Eni, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress] | None:
+        """Give the addresses of these families that IMDS shows on the ENI; None where it does not answer."""
+        if self._imds is None or self._timing.clock() < self._silent_until:
             return None
         try:
-            return self._imds.addresses(eni.mac)
+            return self._imds.addresses(eni.mac, versions)
         except NoImds as error:
             self._log.debug("imds-failed", message=str(error), eni=eni.id)
+            self._silent_until = self._timing.clock() + SILENT_SECONDS
             return None
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
@@ -97,6 +104,10 @@ class Direct:
     def describe(self, eni_id: str) -> EniAddresses:
         """Give what EC2 says that the ENI holds; raises Ec2Error."""
         return self._client().describe(eni_id)
+
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+        """Find the ENIs that hold any of these addresses of one family; raises Ec2Error."""
+        return self._client().holders(addresses, subnet_id)
 
     def _client(self) -> Ec2Client:
         if self._ec2 is None:

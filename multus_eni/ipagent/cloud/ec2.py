@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-import botocore.session
 from botocore import exceptions as aws
 from botocore.config import Config
 from botocore.credentials import CredentialResolver, InstanceMetadataProvider
@@ -15,6 +15,8 @@ from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
 
 from multus_eni.contract import Credentials
 from multus_eni.ipagent.addresses import IPAddress, canonical_mac, parse_address
+from multus_eni.ipagent.cloud.client import new_session
+from multus_eni.ipagent.cloud.interruptible import interruptible
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.log import printable
 from multus_eni.ipagent.plan import Assign, Unassign
@@ -25,13 +27,20 @@ from multus_eni.version import VERSION
 if TYPE_CHECKING:
     from botocore.session import Session
     from mypy_boto3_ec2.client import EC2Client
-    from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, NetworkInterfaceTypeDef
 
     Answer = TypeVar("Answer")
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 6
+FIRST_SECONDS = 30
+"""For the first call, name lookups and credentials included."""
 MAX_TEXT = 400
+MAX_DESCRIPTION = 80
+MAX_FILTER_VALUES = 200
+"""In one request ("List and filter using the CLI and API", EC2 user guide)."""
+
+_HOLDER_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
 
 # Before "Encoded authorization failure message: …", which is long, and readable by STS alone.
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
@@ -59,17 +68,12 @@ class Ec2Client:
 
     def __init__(self, region: str, credentials: Credentials) -> None:
         self.region = region
-        session = botocore.session.Session()
-        # botocore's default is one try of a second; a node that starts is slower than that.
-        for name, value in (("metadata_service_num_attempts", 3), ("metadata_service_timeout", 2)):
-            if session.get_config_variable(name) == 1:
-                session.set_config_variable(name, value)
-        if credentials is Credentials.NODE:
-            session.register_component("credential_provider", _node_credentials(session))
         self.identity = "unknown"
-        self._client: EC2Client = self._translated("credentials", lambda: self._connect(session))
+        self._reached = False
+        self._client: EC2Client = self._translated("credentials", lambda: self._connect(credentials))
 
-    def _connect(self, session: Session) -> EC2Client:
+    def _connect(self, credentials: Credentials) -> EC2Client:
+        session = _session(credentials)
         found = session.get_credentials()
         if found is None:
             raise aws.NoCredentialsError
@@ -88,12 +92,24 @@ class Ec2Client:
         self._client.close()
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
-        """AssignPrivateIpAddresses; gives the addresses that the answer lists."""
-        answer = self._translated(
+        """AssignPrivateIpAddresses or AssignIpv6Addresses; gives the addresses that the answer lists.
+
+        IPv6 is never reassigned, and of IPv6 addresses EC2 lists only those that are new on the ENI.
+        """
+        texts = [str(address) for address in call.addresses]
+        if _version(call.addresses) == 6:
+            answer6 = self._asked(
+                f"AssignIpv6Addresses on {call.eni_id}",
+                lambda: self._client.assign_ipv6_addresses(
+                    NetworkInterfaceId=call.eni_id, Ipv6Addresses=texts
+                ),
+            )
+            return frozenset(map(parse_address, answer6.get("AssignedIpv6Addresses", [])))
+        answer = self._asked(
             f"AssignPrivateIpAddresses on {call.eni_id}",
             lambda: self._client.assign_private_ip_addresses(
                 NetworkInterfaceId=call.eni_id,
-                PrivateIpAddresses=[str(address) for address in call.addresses],
+                PrivateIpAddresses=texts,
                 AllowReassignment=call.allow_reassignment,
             ),
         )
@@ -101,35 +117,68 @@ class Ec2Client:
         return frozenset(parse_address(entry["PrivateIpAddress"]) for entry in listed)
 
     def unassign(self, call: Unassign) -> None:
-        """UnassignPrivateIpAddresses."""
-        self._translated(
+        """UnassignPrivateIpAddresses or UnassignIpv6Addresses."""
+        texts = [str(address) for address in call.addresses]
+        if _version(call.addresses) == 6:
+            self._asked(
+                f"UnassignIpv6Addresses on {call.eni_id}",
+                lambda: self._client.unassign_ipv6_addresses(
+                    NetworkInterfaceId=call.eni_id, Ipv6Addresses=texts
+                ),
+            )
+            return
+        self._asked(
             f"UnassignPrivateIpAddresses on {call.eni_id}",
             lambda: self._client.unassign_private_ip_addresses(
-                NetworkInterfaceId=call.eni_id,
-                PrivateIpAddresses=[str(address) for address in call.addresses],
+                NetworkInterfaceId=call.eni_id, PrivateIpAddresses=texts
             ),
         )
 
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+        """DescribeNetworkInterfaces by address, in one subnet where `subnet_id` is known.
+
+        Other VPCs may use the same ranges. All addresses are of one family.
+        """
+        name = _HOLDER_FILTERS[_version(addresses)]
+        values = sorted(map(str, addresses))
+        within: list[FilterTypeDef] = [{"Name": "subnet-id", "Values": [subnet_id]}] if subnet_id else []
+        room = MAX_FILTER_VALUES - len(within)
+        found: list[EniAddresses] = []
+        for start in range(0, len(values), room):
+            asked: list[FilterTypeDef] = [*within, {"Name": name, "Values": values[start : start + room]}]
+            found.extend(map(_addresses, self._described(asked, name)))
+        return tuple(found)
+
+    def _described(self, filters: list[FilterTypeDef], by: str) -> list[NetworkInterfaceTypeDef]:
+        answer = self._asked(
+            f"DescribeNetworkInterfaces by {by}",
+            lambda: self._client.describe_network_interfaces(Filters=filters),
+        )
+        return answer["NetworkInterfaces"]
+
     def describe(self, eni_id: str) -> EniAddresses:
         """DescribeNetworkInterfaces of one ENI."""
-        answer = self._translated(
+        answer = self._asked(
             f"DescribeNetworkInterfaces of {eni_id}",
             lambda: self._client.describe_network_interfaces(NetworkInterfaceIds=[eni_id]),
         )
         for shown in answer["NetworkInterfaces"]:
             if shown.get("NetworkInterfaceId") == eni_id:
-                return _addresses(eni_id, shown)
+                return _addresses(shown)
         raise Ec2Error(Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {eni_id}: EC2 does not show it"))
 
     def enis(self, macs: Collection[str]) -> tuple[Eni, ...]:
         """DescribeNetworkInterfaces by MAC; the ENIs found have no known subnet ranges."""
-        answer = self._translated(
-            "DescribeNetworkInterfaces by mac-address",
-            lambda: self._client.describe_network_interfaces(
-                Filters=[{"Name": "mac-address", "Values": sorted(macs)}]
-            ),
-        )
-        return tuple(_eni(shown) for shown in answer["NetworkInterfaces"] if shown.get("Attachment"))
+        shown = self._described([{"Name": "mac-address", "Values": sorted(macs)}], "mac-address")
+        return tuple(map(_eni, (entry for entry in shown if entry.get("Attachment"))))
+
+    def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:
+        """Make one call to EC2. Until one has succeeded it may hang where signals are not heard."""
+        first = not self._reached
+        made = partial(interruptible, call, FIRST_SECONDS) if first else call
+        answer = self._translated(what, made)
+        self._reached = True
+        return answer
 
     def _translated(self, what: str, call: Callable[[], Answer]) -> Answer:
         try:
@@ -138,7 +187,7 @@ class Ec2Client:
             failure = self._failure_of_answer(what, error)
         except _CREDENTIAL_ERRORS as error:
             failure = Failure(Fault.NO_CREDENTIALS, self._text(what, str(error)))
-        except (aws.HTTPClientError, aws.ConnectionError) as error:
+        except (aws.HTTPClientError, aws.ConnectionError, TimeoutError) as error:
             failure = Failure(Fault.UNREACHABLE, self._text(what, str(error)))
         except ResponseParserError as error:
             failure = Failure(Fault.TRANSIENT, self._text(what, f"the answer can't be read: {error}"))
@@ -163,6 +212,18 @@ class Ec2Client:
 
     def _text(self, what: str, why: str) -> str:
         return printable(f"{what}: {why}")[:MAX_TEXT].rstrip(". ")
+
+
+def _session(credentials: Credentials) -> Session:
+    """Make the session; raises errors of botocore where its files or variables are wrong."""
+    session = new_session()
+    # botocore's default is one try of a second; a node that starts is slower than that.
+    for name, value in (("metadata_service_num_attempts", 3), ("metadata_service_timeout", 2)):
+        if session.get_config_variable(name) == 1:
+            session.set_config_variable(name, value)
+    if credentials is Credentials.NODE:
+        session.register_component("credential_provider", _node_credentials(session))
+    return session
 
 
 def _node_credentials(session: Session) -> CredentialResolver:
@@ -190,11 +251,27 @@ def _eni(shown: NetworkInterfaceTypeDef) -> Eni:
     )
 
 
-def _addresses(eni_id: str, shown: NetworkInterfaceTypeDef) -> EniAddresses:
+def _addresses(shown: NetworkInterfaceTypeDef) -> EniAddresses:
     primary = shown.get("PrivateIpAddress")
-    entries = shown.get("PrivateIpAddresses", [])
+    ipv4 = shown.get("PrivateIpAddresses", [])
+    ipv6 = shown.get("Ipv6Addresses", [])
+    # Ipv6Address beside the list need not be a primary one: only the list tells.
+    primary_ipv6 = next((entry["Ipv6Address"] for entry in ipv6 if entry.get("IsPrimaryIpv6")), None)
+    secondaries = [entry["PrivateIpAddress"] for entry in ipv4 if not entry.get("Primary")]
+    secondaries += [entry["Ipv6Address"] for entry in ipv6 if not entry.get("IsPrimaryIpv6")]
+    attachment = shown.get("Attachment", {})
     return EniAddresses(
-        eni_id,
+        shown["NetworkInterfaceId"],
         parse_address(primary) if primary else None,
-        tuple(parse_address(entry["PrivateIpAddress"]) for entry in entries if not entry.get("Primary")),
+        tuple(map(parse_address, secondaries)),
+        parse_address(primary_ipv6) if primary_ipv6 else None,
+        instance_id=attachment.get("InstanceId", ""),
+        device_number=attachment.get("DeviceIndex"),
+        description=printable(shown.get("Description", ""))[:MAX_DESCRIPTION],
+        managed=bool(shown.get("RequesterManaged")),
     )
+
+
+def _version(addresses: Collection[IPAddress]) -> int:
+    (version,) = {address.version for address in addresses}
+    return version

@@ -29,6 +29,8 @@ TOKEN_SECONDS = 21_600
 
 _MACS = "/latest/meta-data/network/interfaces/macs/"
 _IDENTITY = "/latest/dynamic/instance-identity/document"
+_ADDRESSES = {4: "local-ipv4s", 6: "ipv6s"}
+_CIDRS = ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks")
 _TRIES = 3
 _PACE = Pace(0.1, 1.0)
 # Besides 404 what proxies and emulations of IMDSv1 say to a PUT; 400 would be our own fault.
@@ -89,10 +91,12 @@ class Imds:
             return Topology(tuple(self._eni(mac, name) for mac, name in chosen.items()))
         return Topology(tuple(self._eni(mac, name) for mac, name in known.items()))
 
-    def addresses(self, mac: str) -> frozenset[IPAddress]:
-        """Read the IPv4 addresses that IMDS shows on the ENI with this MAC, the primary among them."""
+    def addresses(self, mac: str, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress]:
+        """Read the addresses of these families on the ENI with this MAC, the primaries among them."""
+        names = [_ADDRESSES[version] for version in sorted(versions)]
+        lines = [line for name in names for line in self._lines(f"{_MACS}{mac}/{name}")]
         try:
-            return frozenset(parse_address(line) for line in self._lines(f"{_MACS}{mac}/local-ipv4s"))
+            return frozenset(map(parse_address, lines))
         except ValueError as error:
             raise NoImds(f"IMDS shows addresses of {mac} that can't be read: {error}") from None
 
@@ -104,7 +108,7 @@ class Imds:
         try:
             device_number = int(self._get(base + "device-number"))
             cidrs: list[IPNetwork] = [
-                ip_network(line) for line in self._lines(base + "subnet-ipv4-cidr-block")
+                ip_network(line) for name in _CIDRS for line in self._lines(base + name)
             ]
         except ValueError as error:
             raise NoImds(f"IMDS shows the interface {mac} in a way that can't be read: {error}") from None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from multus_eni.ipagent.addresses import sort_key
 from multus_eni.ipagent.agent import Agent
 from multus_eni.ipagent.errors import AgentError, Deadline, NoImds
 from multus_eni.ipagent.report import Report
 from multus_eni.ipagent.retry import SOON, Timing, left
 from multus_eni.ipagent.signals import Stop
+
+LOOK_SECONDS = 0.1
+"""Between looks at addresses that are tentative."""
 
 
 def run(agent: Agent, deadline: float, timing: Timing) -> Report:
@@ -23,7 +27,7 @@ def run(agent: Agent, deadline: float, timing: Timing) -> Report:
     except Stop as stop:
         if not stop.timed_out:
             raise
-        if not agent.reconciler.plan.items:
+        if not agent.reconciler.plan.items and agent.detecting() is None:
             return agent.failed(_not_found(agent))
     return agent.report()
 
@@ -36,10 +40,21 @@ def _not_found(agent: Agent) -> AgentError:
     return NoImds(f"IMDS did not tell the ENIs {within}")
 
 
+def _tentative(agent: Agent) -> str:
+    listed = sorted(agent.selection.tentative, key=lambda holding: sort_key(holding.address))
+    return ", ".join(f"{holding.address} ({holding.interface})" for holding in listed)
+
+
 def _begin(agent: Agent, deadline: float, timing: Timing) -> None:
     """Find addresses and ENIs; what may pass by itself is tried again until the deadline."""
     selection = agent.look()
     agent.require_interfaces()
+    while (seconds := agent.detecting()) is not None and timing.clock() < deadline:
+        timing.sleep(min(seconds, LOOK_SECONDS, left(deadline, timing.clock())))
+        selection = agent.look()
+    if selection.tentative:
+        what = f"{_tentative(agent)}: duplicate address detection goes on, assigning all the same"
+        agent.log.warning("tentative", message=what)
     held = ", ".join(f"{holding.address} ({holding.interface})" for holding in selection.holdings)
     what = f"The pod holds {held or 'no addresses that count'}"
     if selection.bare:

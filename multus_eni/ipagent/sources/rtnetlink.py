@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
-from multus_eni.ipagent.addresses import IPAddress, Link, LinkAddress, Route
+from multus_eni.ipagent.addresses import Detection, IPAddress, Link, LinkAddress, Route
 
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 1, 2, 3, 4
 RTM_NEWLINK, RTM_GETLINK = 16, 18
@@ -32,12 +32,13 @@ _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _NEXT_HOP = struct.Struct("=HBBi")
 _ERRNO = struct.Struct("=i")
-_INDEX = struct.Struct("=I")
+_NUMBER = struct.Struct("=I")
 
 _NLA_TYPE_MASK = 0x3FFF
 _IFF_LOOPBACK = 0x8
 _IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x8, 0x40
 _RTA_DST, _RTA_OIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 9, 15
 _RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
 
@@ -96,13 +97,23 @@ def link(body: bytes) -> Link:
 
 def address(body: bytes) -> LinkAddress | None:
     """Read an RTM_NEWADDR or RTM_DELADDR; None for a family other than IP. Raises MalformedError."""
-    family, _, _, scope, index = _unpack(_ADDRESS, body)
+    family, _, flags, scope, index = _unpack(_ADDRESS, body)
     found = _attributes(body, _ADDRESS.size)
     # IFA_LOCAL is the own address where IFA_ADDRESS is that of the peer (linux/if_addr.h).
     packed = found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS))
     if family not in (AF_INET, AF_INET6) or packed is None:
         return None
-    return LinkAddress(index, _ip(family, packed), scope)
+    if _IFA_FLAGS in found:
+        # The header has room for the first eight flags alone.
+        (flags,) = _unpack(_NUMBER, found[_IFA_FLAGS])
+    return LinkAddress(index, _ip(family, packed), scope, _detection(flags))
+
+
+def _detection(flags: int) -> Detection:
+    # A failed detection leaves the address tentative too (net/ipv6/addrconf.c, addrconf_dad_stop).
+    if flags & _IFA_F_DADFAILED:
+        return Detection.FAILED
+    return Detection.TENTATIVE if flags & _IFA_F_TENTATIVE else Detection.DONE
 
 
 def routes(body: bytes) -> tuple[Route, ...]:
@@ -110,7 +121,7 @@ def routes(body: bytes) -> tuple[Route, ...]:
     family, bits, _, _, table, _, _, kind, _ = _unpack(_ROUTE, body)
     found = _attributes(body, _ROUTE.size)
     if _RTA_TABLE in found:
-        (table,) = _unpack(_INDEX, found[_RTA_TABLE])
+        (table,) = _unpack(_NUMBER, found[_RTA_TABLE])
     if family not in (AF_INET, AF_INET6) or table != _RT_TABLE_MAIN or kind != _RTN_UNICAST:
         return ()
     base = found.get(_RTA_DST, bytes(4 if family == AF_INET else 16))
@@ -118,7 +129,7 @@ def routes(body: bytes) -> tuple[Route, ...]:
         destination = ip_network((_ip(family, base).packed, bits), strict=False)
     except ValueError as error:
         raise MalformedError(f"a route's destination can't be read: {error}") from None
-    indices = [_unpack(_INDEX, found[_RTA_OIF])[0]] if _RTA_OIF in found else []
+    indices = [_unpack(_NUMBER, found[_RTA_OIF])[0]] if _RTA_OIF in found else []
     indices += _next_hops(found.get(_RTA_MULTIPATH, b""))
     return tuple(Route(index, destination) for index in indices)
 

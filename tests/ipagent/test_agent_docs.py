@@ -1,0 +1,155 @@
+"""docs/agent.md has every error, exit code, log event and message that the code has, and no stale ones."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from multus_eni.contract import ExitCode
+from multus_eni.ipagent.commands.line import BROKEN_PIPE, INTERRUPTED
+from multus_eni.ipagent.retry import _CODES
+
+pytestmark = pytest.mark.pure
+
+ROOT = Path(__file__).parents[2]
+CODE = ROOT / "multus_eni" / "ipagent"
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(CODE.rglob("*.py"))}
+DOCS = (ROOT / "docs" / "agent.md").read_text(encoding="utf-8")
+WORDS = " ".join(DOCS.replace("`", "").split())
+LEAST = 12
+"""Characters of a message that tell it from others."""
+
+
+def nodes(kind: type[ast.AST]) -> Iterator[ast.AST]:
+    for tree in TREES.values():
+        yield from (node for node in ast.walk(tree) if isinstance(node, kind))
+
+
+def errors() -> set[str]:
+    """Give AgentError and every class below it."""
+    found = {"AgentError"}
+    while True:
+        more = {
+            node.name
+            for node in nodes(ast.ClassDef)
+            if isinstance(node, ast.ClassDef)
+            and any(isinstance(base, ast.Name) and base.id in found for base in node.bases)
+        }
+        if more <= found:
+            return found
+        found |= more
+
+
+def events() -> set[str]:
+    """Give the events of all log calls; where one is a parameter, those of the calls that hand it in."""
+    found: set[str] = set()
+    for tree in TREES.values():
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+                if not call.args or not any(keyword.arg == "message" for keyword in call.keywords):
+                    continue
+                match call.args[0]:
+                    case ast.Constant(value=str(event)):
+                        found.add(event)
+                    case ast.Name(id=name):
+                        found |= handed_in(tree, function, name)
+    return found
+
+
+def handed_in(tree: ast.AST, function: ast.FunctionDef, parameter: str) -> set[str]:
+    position = [argument.arg for argument in function.args.args if argument.arg != "self"].index(parameter)
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    found = {
+        call.args[position].value  # type: ignore[attr-defined] # a constant, or this fails
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == function.name
+    }
+    assert found, f"nobody calls {function.name}"
+    return found
+
+
+def literals(node: ast.expr) -> list[str]:
+    """Give the fixed parts of a text."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return [text]
+        case ast.JoinedStr(values=values):
+            return [str(part.value) for part in values if isinstance(part, ast.Constant)]
+    return []
+
+
+def messages() -> dict[str, str]:
+    """Give the longest fixed part of what each error says, with its place."""
+    kinds = errors() | {"Unplaced", "Failure"}
+    found = {}
+    for path, tree in TREES.items():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Name) and call.func.id in kinds and call.args:
+                said = call.args[1 if call.func.id in ("Unplaced", "Failure") else 0]
+                longest = max((part.strip(" .:;") for part in literals(said)), key=len, default="")
+                if len(longest) >= LEAST:
+                    found[longest] = f"{path.name}:{call.lineno}"
+    return found
+
+
+def table(heading: str) -> list[list[str]]:
+    """Give the rows of the first table below a heading."""
+    _, _, rest = DOCS.partition(f"\n{heading}\n")
+    lines = re.search(r"(?:^\|.*\n)+", rest, re.MULTILINE)
+    assert lines, heading
+    rows = [[cell.strip() for cell in line.strip("|\n").split(" | ")] for line in lines[0].splitlines()]
+    return rows[2:]
+
+
+def test_every_error_stands_beside_its_exit_code() -> None:
+    listed = {name for row in table("## Exit codes") for name in re.findall(r"`(\w+)`", row[1])}
+    assert listed == errors()
+
+
+def test_every_exit_code_has_its_row() -> None:
+    listed = {int(code) for row in table("## Exit codes") for code in row[0].strip("| ").split(",")}
+    assert listed == {*map(int, ExitCode), INTERRUPTED, BROKEN_PIPE, 143}
+
+
+def test_every_log_event_has_its_row() -> None:
+    listed = {event for row in table("## Log events") for event in re.findall(r"`([\w-]+)`", row[0])}
+    assert listed == events()
+
+
+@pytest.mark.parametrize("message", sorted(messages()))
+def test_every_message_stands_in_the_tables(message: str) -> None:
+    assert " ".join(message.split()) in WORDS, f"{messages()[message]}: docs/agent.md lacks {message!r}"
+
+
+def test_every_code_of_ec2_stands_in_the_table() -> None:
+    assert {code for code in _CODES if f"`{code}`" not in DOCS} == set()
+
+
+@pytest.mark.parametrize(
+    "heading", ["### Interfaces and addresses", "### ENIs and IMDS", "### Settings and commands"]
+)
+def test_no_message_of_the_tables_is_stale(heading: str) -> None:
+    source = "".join(
+        file.read_text(encoding="utf-8") for file in [*TREES, ROOT / "multus_eni" / "contract.py"]
+    )
+    # Strings that are split over lines, as one.
+    joined = re.sub(r'"\s*\n\s*f?"', "", source)
+    for row in table(heading):
+        for message in row[0].strip("| ").split("<br>"):
+            longest = max((part.strip(" :;'.") for part in re.split("[…`]", message)), key=len)
+            assert longest in joined, f"{message}: {longest!r} is in no message"
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", DOCS))))
+def test_links_lead_somewhere(target: str) -> None:
+    path, _, anchor = target.partition("#")
+    if path:
+        assert (ROOT / "docs" / path).exists()
+    elif anchor:
+        headings = re.findall(r"^#+ (.+)$", DOCS, re.MULTILINE)
+        slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in slugs

@@ -1,0 +1,200 @@
+"""The IAM policies in `examples/iam`: well-formed, no more than is called, and enough for it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+
+from multus_eni.contract import AgentSettings, ExitCode
+from multus_eni.ipagent.cloud.ec2 import Ec2Client
+from multus_eni.ipagent.commands.reader import Reader
+from multus_eni.ipagent.commands.views import NO_MANAGE
+from tests.ipagent import worlds
+from tests.ipagent.stage import Stage
+from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_IPV6, NEIGHBOUR_SECONDARY
+from tests.netns import Node
+from tests.netns_fixtures import node  # noqa: F401 - a fixture
+
+FOLDER = Path(__file__).parents[2] / "examples" / "iam"
+FILES = sorted(FOLDER.glob("*.json"))
+RIGHTS = [file for file in FILES if not file.stem.startswith("trust-")]
+TRUSTS = [file for file in FILES if file.stem.startswith("trust-")]
+
+MAX_CHARACTERS = 6144
+"""Of a managed policy, white space apart ("IAM and AWS STS quotas", IAM user guide)."""
+
+PERMISSION_ONLY = {"sts:TagSession"}
+"""Actions without an API operation of their own ("Actions, resources, and condition keys for AWS STS")."""
+
+# "Actions, resources, and condition keys for Amazon EC2", Service Authorization Reference: the keys of the
+# resource type network-interface that all (Un)Assign actions accept, with the operators for their types.
+KEYS = {
+    r"aws:ResourceTag/.+": {"StringEquals"},
+    r"ec2:(Subnet|Vpc)": {"ArnEquals", "ArnLike"},
+    r"ec2:(AvailabilityZone|Region|NetworkInterfaceID)": {"StringEquals"},
+}
+ARNS = {"ec2:Subnet": r"subnet/subnet-[0-9a-f]{17}", "ec2:Vpc": r"vpc/vpc-[0-9a-f]{17}"}
+
+
+def by_name(files: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("file", files, ids=lambda file: file.stem)
+
+
+def statements(file: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["Statement"]
+    return found
+
+
+def actions(file: Path) -> set[str]:
+    return {action for statement in statements(file) for action in statement["Action"]}
+
+
+def conditions(statement: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
+    for operator, keys in statement.get("Condition", {}).items():
+        for key, values in keys.items():
+            yield operator, key, values if isinstance(values, list) else [values]
+
+
+def called(*kinds: type) -> set[str]:
+    """Give the EC2 actions that the code of these classes calls."""
+    names = {xform_name(name): name for name in _operations("ec2")}
+    calls = {call for kind in kinds for call in re.findall(r"_client\.(\w+)\(", inspect.getsource(kind))}
+    return {f"ec2:{names[call]}" for call in calls - {"close"}}
+
+
+def _operations(service: str) -> list[str]:
+    found: list[str] = botocore.session.Session().get_service_model(service).operation_names
+    return found
+
+
+@pytest.mark.pure
+def test_there_is_one_for_each_purpose() -> None:
+    assert {file.stem for file in FILES} == {
+        "agent-dual-stack",
+        "agent-ipv4",
+        "operator",
+        "trust-irsa",
+        "trust-pod-identity",
+    }
+
+
+@pytest.mark.pure
+@by_name(FILES)
+def test_it_has_the_form_of_a_policy(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    policy = json.loads(text)
+    assert set(policy) == {"Version", "Statement"}
+    assert policy["Version"] == "2012-10-17"
+    assert len("".join(text.split())) <= MAX_CHARACTERS
+    names = [statement["Sid"] for statement in policy["Statement"]]
+    assert len(names) == len(set(names))
+    for statement in policy["Statement"]:
+        assert re.fullmatch(r"[A-Za-z0-9]+", statement["Sid"])
+        assert statement["Effect"] == "Allow"
+        assert isinstance(statement["Action"], list)
+        assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Principal", "Condition"}
+        # A policy of a role says on what, its trust policy says for whom.
+        assert ("Principal" in statement) is (file in TRUSTS)
+        assert ("Resource" in statement) is (file in RIGHTS)
+
+
+@pytest.mark.pure
+@by_name(FILES)
+def test_its_actions_exist(file: Path) -> None:
+    for action in actions(file) - PERMISSION_ONLY:
+        service, _, name = action.partition(":")
+        assert name in _operations(service), action
+
+
+@pytest.mark.pure
+@by_name(RIGHTS)
+def test_describing_is_for_everything_and_changing_for_tagged_enis_of_one_vpc(file: Path) -> None:
+    for statement in statements(file):
+        if all(action.startswith("ec2:Describe") for action in statement["Action"]):
+            # Describe actions know no resources: a condition on one would never hold.
+            assert (statement["Resource"], "Condition" in statement) == ("*", False)
+            continue
+        assert statement["Resource"] == "arn:aws:ec2:*:*:network-interface/*"
+        found = {key: (operator, values) for operator, key, values in conditions(statement)}
+        assert found[f"aws:ResourceTag/{NO_MANAGE}"] == ("StringEquals", ["true"])
+        assert "ec2:Vpc" in found
+        for key, (operator, values) in found.items():
+            (operators,) = (known for pattern, known in KEYS.items() if re.fullmatch(pattern, key))
+            assert operator in operators, key
+            for value in values if key in ARNS else ():
+                assert re.fullmatch(rf"arn:aws:ec2:[a-z0-9-]+:\d{{12}}:{ARNS[key]}", value), value
+
+
+@pytest.mark.pure
+@by_name([file for file in RIGHTS if file.stem.startswith("agent-")])
+def test_an_agents_rights_end_at_its_subnets(file: Path) -> None:
+    keys = {key for statement in statements(file) for _, key, _ in conditions(statement)}
+    assert "ec2:Subnet" in keys
+
+
+@pytest.mark.pure
+def test_the_agent_may_do_what_it_calls_and_nothing_else() -> None:
+    every = called(Ec2Client)
+    assert actions(FOLDER / "agent-dual-stack.json") == every
+    assert actions(FOLDER / "agent-ipv4.json") == {action for action in every if "Ipv6" not in action}
+    looks = {action for action in called(Ec2Client, Reader) if ":Assign" not in action}
+    assert actions(FOLDER / "operator.json") == looks
+
+
+def world_with(rights: set[str]) -> dict[str, Any]:
+    world = worlds.world(ipv6=True)
+    world["access_keys"][0]["actions"] = sorted(action.removeprefix("ec2:") for action in rights)
+    return world
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("policy", "addresses"),
+    [
+        ("agent-ipv4", [NEIGHBOUR_SECONDARY, "10.10.1.80"]),
+        ("agent-dual-stack", [NEIGHBOUR_SECONDARY, NEIGHBOUR_IPV6, "10.10.1.80", "2001:db8:1::80"]),
+    ],
+)
+def test_these_rights_are_enough_to_take_over_and_to_release(
+    node: Node,  # noqa: F811 - the fixture
+    tmp_path: Path,
+    policy: str,
+    addresses: list[str],
+) -> None:
+    on = Stage(node, world_with(actions(FOLDER / f"{policy}.json")), tmp_path)
+    pod = node.pod()
+    pod.add_interface("net1", mac=MAC_1, addresses=[f"{a}/{64 if ':' in a else 24}" for a in addresses])
+    sidecar = on.sidecar(pod, AgentSettings(interfaces=("net1",), release_on_exit=True))
+    sidecar.wait_until_started()
+    assert held(on, ENI_1) == set(addresses)
+    assert sidecar.end().code == ExitCode.OK
+    assert held(on, ENI_1) == set()
+
+
+@pytest.mark.netns
+def test_the_operators_rights_are_enough_for_every_command(
+    node: Node,  # noqa: F811 - the fixture
+    tmp_path: Path,
+) -> None:
+    on = Stage(node, world_with(actions(FOLDER / "operator.json")), tmp_path)
+    pod = node.pod()
+    pod.add_interface("net1", mac=MAC_1, addresses=["10.10.1.80/24"])
+    release = ["release", NEIGHBOUR_SECONDARY, NEIGHBOUR_IPV6, "--eni", NEIGHBOUR, "--yes"]
+    for command in (["addresses"], ["enis"], ["init", "--dry-run"], release):
+        done = pod.run(["ipagent", *command, "-o", "json"], env=on.env(), read_only=True)
+        assert done.returncode == ExitCode.OK, done.stdout
+        assert json.loads(done.stdout)["ec2"]["error"] is None
+    assert held(on, NEIGHBOUR) == set()
+
+
+def held(on: Stage, eni: str) -> set[str]:
+    (found,) = (shown for shown in on.state()["interfaces"] if shown["id"] == eni)
+    return {*found["secondaries"], *found["ipv6s"]}
