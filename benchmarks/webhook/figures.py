@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+
+from benchmarks.common.memory import Memory
 
 OURS = "ours"
 FLOOR = "floor"
@@ -36,14 +37,6 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """What a process holds, in megabytes (10^6 bytes); a page shared by n processes is 1/n in `pss`."""
-
-    rss: float
-    pss: float
-
-
-@dataclass(frozen=True, slots=True)
 class MemoryUse:
     """What a server holds right after the load, and at the end of the run, when the creates are done too."""
 
@@ -61,16 +54,6 @@ class Through:
     samples: Sample
     added_p50: float
     added_p99: float
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least `share` of all do not exceed (nearest rank).
-
-    Raises ValueError where there are none, or `share` is not above 0 and at most 1.
-    """
-    if not values or not 0 < share <= 1:
-        raise ValueError(f"no percentile {share} of {len(values)} values")
-    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def medians(samples: Sequence[Sample]) -> Sample:

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.percentiles import percentile
 from benchmarks.webhook.cores import Cores, running_on
-from benchmarks.webhook.figures import Sample, percentile
+from benchmarks.webhook.figures import Sample
 from benchmarks.webhook.progress import say
 
 SOURCES = Path(__file__).parent / "load"

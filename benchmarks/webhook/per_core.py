@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.webhook.figures import Memory, Sample, medians
+from benchmarks.common.memory import Memory, memory_of
+from benchmarks.webhook.figures import Sample, medians
 from benchmarks.webhook.load import Expect, Job, LoadClient, Turns
 from benchmarks.webhook.progress import say
-from benchmarks.webhook.servers import Rack, Server, memory_of
+from benchmarks.webhook.servers import Rack, Server
 
 CONNECTIONS = 16
 
@@ -53,7 +54,7 @@ def measure(
 
 def memory(servers: Sequence[Server]) -> Mapping[str, Memory]:
     """Return what each server holds now."""
-    return {server.name: memory_of(server.process) for server in servers}
+    return {server.name: memory_of(server.process.pid) for server in servers}
 
 
 def _job(rack: Rack, server: Server, review: Review, turns: Turns) -> Job:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.common.machine import Machine
+from benchmarks.common.targets import Target
 from benchmarks.webhook.figures import FLOOR, NONE, OURS, MemoryUse, Sample, Through, peers_of
-from benchmarks.webhook.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,6 @@ class Results:
     start: Sequence[float]
     api_server: ApiServer | None
     notes: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One figure beside what it should be; `met` is None where it could not be measured."""
-
-    what: str
-    wanted: str
-    found: str
-    met: bool | None
 
 
 def better_peer(samples: Mapping[str, Sample]) -> str | None:

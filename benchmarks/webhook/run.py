@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common.machine import Machine, this_machine
 from benchmarks.webhook import api_server, per_core, pods, servers
 from benchmarks.webhook.api_server import ApiTurns
 from benchmarks.webhook.cores import find_cores, running_on
 from benchmarks.webhook.figures import MemoryUse
 from benchmarks.webhook.isolation import leave_network
 from benchmarks.webhook.load import LoadClient, Turns, load_program
-from benchmarks.webhook.machine import Machine, this_machine
 from benchmarks.webhook.per_core import Review
 from benchmarks.webhook.progress import say
 from benchmarks.webhook.results import ApiServer, Results
@@ -24,6 +24,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.tools import Missing
 from tests.netns import NamespacesForbidden
 
+LIBRARIES = ("uvicorn", "uvloop", "httptools", "fastapi", "starlette", "msgspec", "prometheus-client")
 SIZES = (1, 10, 64, 256)
 """KiB of the generated pods."""
 
@@ -47,7 +48,7 @@ def run(plan: Plan) -> Results:
     Raises LoadError, ProcessError, ApiError, TooFewCores, TimeoutError, OSError or ValueError, each with a
     sentence.
     """
-    machine = this_machine()
+    machine = this_machine(LIBRARIES)
     cores = find_cores()
     if not machine.quiet:
         say(f"the machine is not quiet: its load average is {machine.load:.2f}")

@@ -16,7 +16,7 @@ import yaml
 
 from benchmarks.webhook import floor
 from benchmarks.webhook.cores import Cores, running_on
-from benchmarks.webhook.figures import BARE, FLOOR, OURS, Memory
+from benchmarks.webhook.figures import BARE, FLOOR, OURS
 from multus_eni.contract import CONTAINER_NAME
 from tests.cluster.certificates import Authority, KeyPair
 from tests.cluster.control_plane import ControlPlane, free_ports
@@ -236,10 +236,3 @@ def _pod_identity_webhook(rack: Rack, plane: ControlPlane, program: Path) -> Pro
         ],
         env={"GOMAXPROCS": "1"},
     )
-
-
-def memory_of(process: Process) -> Memory:
-    """Read what a process holds (proc(5), smaps_rollup; its kB are 1024 bytes)."""
-    text = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
-    sizes = {line.split(":")[0]: line.split()[1] for line in text.splitlines()[1:]}
-    return Memory(rss=int(sizes["Rss"]) * 1024 / 1e6, pss=int(sizes["Pss"]) * 1024 / 1e6)

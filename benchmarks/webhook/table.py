@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.common.grid import grid
+from benchmarks.common.targets import verdicts
 from benchmarks.webhook.figures import BARE, FLOOR, NONE, OURS, Sample
-from benchmarks.webhook.results import ApiServer, Results, Target, better_peer, targets
-
-Row = Sequence[str]
+from benchmarks.webhook.results import ApiServer, Results, better_peer, targets
 
 UNDISTURBED = 0.9
 """Share of its core that a server uses under full load if nobody else wants it."""
@@ -18,36 +18,14 @@ def render(results: Results) -> str:
     parts = [_machine(results), _per_core(results), _memory(results)]
     if results.api_server is not None:
         parts.append(_api_server(results.api_server))
-    parts += [_start(results), _targets(targets(results))]
+    parts += [_start(results), verdicts(targets(results))]
     if results.notes:
         parts.append("\n".join(f"- {note}" for note in results.notes))
     return "\n\n".join(parts)
 
 
-def grid(rows: Sequence[Row]) -> str:
-    """Write a Markdown table, the first row its head; all columns but the first to the right."""
-    widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join("| " + " | ".join(_padded(row, widths)) + " |" for row in (rows[0], rule, *rows[1:]))
-
-
-def _padded(row: Row, widths: Sequence[int]) -> list[str]:
-    return [
-        row[0].ljust(widths[0]),
-        *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-    ]
-
-
 def _machine(results: Results) -> str:
-    machine = results.machine
-    libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
-    quiet = "quiet" if machine.quiet else "NOT quiet: other programs ran, the figures are only a hint"
-    return (
-        f"Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB, {machine.system}, "
-        f"{machine.kernel}; load before: {machine.load:.2f} ({quiet}).\n"
-        f"Versions: {machine.python}, {machine.openssl}, {libraries}.\n"
-        f"Medians of {results.repeats} turns; {', '.join(results.tls)}."
-    )
+    return f"{results.machine.describe()}\nMedians of {results.repeats} turns; {', '.join(results.tls)}."
 
 
 def _per_core(results: Results) -> str:
@@ -131,12 +109,3 @@ def _api_server(figures: ApiServer) -> str:
 def _start(results: Results) -> str:
     each = ", ".join(f"{seconds:.2f}" for seconds in results.start)
     return f"### Start\n\nFrom the start of the process to the first 200 from /readyz, in seconds: {each}."
-
-
-def _targets(found: Sequence[Target]) -> str:
-    verdicts = {True: "met", False: "missed", None: "not measured"}
-    rows = [
-        ("target", "wanted", "found", ""),
-        *((each.what, each.wanted, each.found, verdicts[each.met]) for each in found),
-    ]
-    return f"### Targets\n\n{grid(rows)}"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.webhook.figures import Sample, medians, percentile, through
+from benchmarks.common.percentiles import percentile
+from benchmarks.webhook.figures import Sample, medians, through
 
 pytestmark = pytest.mark.pure
 

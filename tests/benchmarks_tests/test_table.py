@@ -6,10 +6,13 @@ import dataclasses
 
 import pytest
 
-from benchmarks.webhook.figures import BARE, FLOOR, NONE, OURS, Memory, MemoryUse, Sample, Through
-from benchmarks.webhook.machine import Machine
-from benchmarks.webhook.results import ApiServer, Results, Target, targets
-from benchmarks.webhook.table import grid, render
+from benchmarks.common.grid import grid
+from benchmarks.common.machine import Machine
+from benchmarks.common.memory import Memory
+from benchmarks.common.targets import Target
+from benchmarks.webhook.figures import BARE, FLOOR, NONE, OURS, MemoryUse, Sample, Through
+from benchmarks.webhook.results import ApiServer, Results, targets
+from benchmarks.webhook.table import render
 
 pytestmark = pytest.mark.pure
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-LIBRARIES = ("uvicorn", "uvloop", "httptools", "fastapi", "starlette", "msgspec", "prometheus-client")
 QUIET = 0.5
 """One-minute load average below which nothing else of note runs."""
 
@@ -33,9 +33,19 @@ class Machine:
         """Whether nothing else of note ran before."""
         return self.load < QUIET
 
+    def describe(self) -> str:
+        """Say it in two lines of text."""
+        libraries = ", ".join(f"{name} {version}" for name, version in self.libraries.items())
+        quiet = "quiet" if self.quiet else "NOT quiet: other programs ran, the figures are only a hint"
+        return (
+            f"Machine: {self.cpu}, {self.cores} cores, {self.memory_gb:.0f} GB, {self.system}, "
+            f"{self.kernel}; load before: {self.load:.2f} ({quiet}).\n"
+            f"Versions: {self.python}, {self.openssl}, {libraries}."
+        )
 
-def this_machine() -> Machine:
-    """Read it from the system."""
+
+def this_machine(libraries: Iterable[str]) -> Machine:
+    """Read it from the system, and the versions of these libraries."""
     return Machine(
         cpu=_cpu_model(),
         cores=os.cpu_count() or 0,
@@ -44,7 +54,7 @@ def this_machine() -> Machine:
         system=_system(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         openssl=ssl.OPENSSL_VERSION,
-        libraries={library: version(library) for library in LIBRARIES},
+        libraries={library: version(library) for library in libraries},
         load=os.getloadavg()[0],
     )
 

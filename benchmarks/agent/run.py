@@ -1,0 +1,136 @@
+"""One run: everything that is measured, one after the other, so that nothing of ours disturbs it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.agent.figures import (
+    BARE,
+    BOTOCORE,
+    INIT,
+    INIT_TLS,
+    Cost,
+    Idle,
+    Reaction,
+    median_cost,
+    reaction,
+)
+from benchmarks.agent.progress import say
+from benchmarks.agent.results import Results
+from benchmarks.agent.stage import IPAGENT, REGION, BenchError, Sidecar, Stage, stage
+from benchmarks.common.machine import this_machine
+from benchmarks.common.memory import memory_of
+from multus_eni.ipagent.cloud.client import trimmed_data_path
+
+LIBRARIES = ("botocore", "urllib3")
+
+# As it comes: the default session, all data, default handlers; no call is made.
+_BOTOCORE = f"""\
+import botocore.session
+botocore.session.Session().create_client("ec2", region_name="{REGION}")
+"""
+_PACE = 0.02
+"""Seconds of rest between two changes of the pod's addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    turns: int
+    idle_seconds: float
+    events: int
+
+
+FULL = Plan(turns=15, idle_seconds=30, events=200)
+QUICK = Plan(turns=2, idle_seconds=1, events=5)
+
+
+def run(plan: Plan) -> Results:
+    """Measure; raises NamespacesForbidden, BenchError, OSError or ValueError, each with a sentence."""
+    machine = this_machine(LIBRARIES)
+    if not machine.quiet:
+        say(f"the machine is not quiet: its load average is {machine.load:.2f}")
+    notes = []
+    if not Path(trimmed_data_path()).is_dir():
+        notes.append(
+            "The agent reads all of botocore's data: `python -m multus_eni.ipagent.build_model` trims it."
+        )
+    with tempfile.TemporaryDirectory(prefix="bench-agent-") as folder, stage(Path(folder)) as made:
+        costs = _costs(made, plan.turns)
+        with made.sidecar() as sidecar:
+            say("sidecar: memory")
+            _settle(sidecar)
+            started = memory_of(sidecar.pid)
+            say(f"sidecar: idle for {plan.idle_seconds:g} s")
+            idle = _idle(made, sidecar, plan.idle_seconds)
+            say(f"sidecar: {plan.events} addresses")
+            reacted = _reaction(made, sidecar, plan.events)
+    return Results(machine, plan.turns, costs, started, idle, reacted, notes)
+
+
+def _costs(made: Stage, turns: int) -> dict[str, Cost]:
+    env = made.env()
+    commands = {
+        BARE: ([sys.executable, "-c", ""], env),
+        BOTOCORE: ([sys.executable, "-c", _BOTOCORE], env),
+        INIT: ([IPAGENT, "init"], env),
+        INIT_TLS: ([IPAGENT, "init"], made.env(tls=True)),
+    }
+    say("writing bytecode")
+    made.costs(commands, 1)
+    say(f"init: {turns} turns")
+    return {name: median_cost(found) for name, found in made.costs(commands, turns).items()}
+
+
+def _settle(sidecar: Sidecar) -> None:
+    """Wait until it has slept for a moment."""
+    before = -1
+    deadline = time.monotonic() + 10
+    while (now := _switches(sidecar.pid)) != before:
+        if time.monotonic() > deadline:
+            raise BenchError("the sidecar does not come to rest within 10 s")
+        before = now
+        time.sleep(0.5)
+
+
+def _idle(made: Stage, sidecar: Sidecar, seconds: float) -> Idle:
+    requests = len(made.requests())
+    begun, switches, cpu = time.monotonic(), _switches(sidecar.pid), _cpu_ms(sidecar.pid)
+    time.sleep(seconds)
+    sidecar.check()
+    slept, switched = time.monotonic() - begun, _switches(sidecar.pid) - switches
+    used = _cpu_ms(sidecar.pid) - cpu
+    return Idle(slept, switched, used, len(made.requests()) - requests)
+
+
+def _reaction(made: Stage, sidecar: Sidecar, events: int) -> Reaction:
+    """Take the address away and add it again, each time when the sidecar has done with the change before."""
+    added = []
+    before = len(made.assigned_at())
+    with made.switch() as switch:
+        for number in range(1, events + 1):
+            switch.delete()
+            sidecar.wait_for("removed", number)
+            time.sleep(_PACE)
+            added.append(switch.add())
+            sidecar.wait_for("assigned", number)
+            time.sleep(_PACE)
+    return reaction(added, made.assigned_at()[before:])
+
+
+def _switches(pid: int) -> int:
+    """Count the context switches of all threads (proc(5), status)."""
+    texts = [file.read_text(encoding="utf-8") for file in Path(f"/proc/{pid}/task").glob("*/status")]
+    lines = [line for text in texts for line in text.splitlines()]
+    return sum(int(line.split()[1]) for line in lines if "voluntary_ctxt_switches" in line)
+
+
+def _cpu_ms(pid: int) -> float:
+    """Read the CPU time of all threads (Linux, Documentation/scheduler/sched-stats.rst: nanoseconds)."""
+    texts = [file.read_text(encoding="ascii") for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(int(text.split()[0]) for text in texts) / 1e6
