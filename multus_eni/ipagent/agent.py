@@ -21,7 +21,7 @@ from multus_eni.ipagent.errors import AgentError, NoInterface, Usage
 from multus_eni.ipagent.log import Log
 from multus_eni.ipagent.plan import Phase
 from multus_eni.ipagent.reconcile import Cloud, Reconciler
-from multus_eni.ipagent.report import Problem, Report, problems, report, undetected
+from multus_eni.ipagent.report import Problem, Report, Seen, problems, report, undetected
 from multus_eni.ipagent.retry import Timing, left
 from multus_eni.ipagent.topology import Placed, place
 
@@ -123,7 +123,7 @@ class Agent:
             replace(plan, items=plan.in_phases({Phase.REFUSED})) if refused else plan,
             self.selection.refused,
             self._placed.unplaced,
-            self.reconciler.described,
+            Seen(self.reconciler.described, self.reconciler.asked),
             self.settings.timeout,
         )
         return found if refused else (*found, *map(undetected, self._held_back()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from multus_eni.contract import ExitCode
 from multus_eni.ipagent.addresses import Holding, IPAddress, Refusal
@@ -47,6 +47,18 @@ class Problem:
     error: AgentError
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What is known of EC2 beside the plan.
+
+    `described` are ENIs by id, as EC2 said last; `asked` the ENIs and addresses of which it was asked,
+    whether or not it has answered.
+    """
+
+    described: Mapping[str, EniAddresses] = field(default_factory=dict)
+    asked: Collection[tuple[str, IPAddress]] = ()
+
+
 # With several problems the exit code is that of the first kind here: the one that stands before the others.
 _ORDER = (
     NoCredentials,
@@ -64,14 +76,14 @@ def problems(
     plan: Plan,
     refused: Iterable[Refusal],
     unplaced: Iterable[Unplaced],
-    described: dict[str, EniAddresses],
+    seen: Seen,
     timeout: int,
 ) -> tuple[Problem, ...]:
     """List every address that is not confirmed; `timeout` in seconds is how long was waited."""
     return (
         *(Problem(r.holding, "", r.reason, AddressRefused(r.reason)) for r in refused),
         *(Problem(u.holding, "", u.reason, NoEni(u.reason)) for u in unplaced),
-        *(_problem(item, described, timeout) for item in plan.items if item.phase is not Phase.CONFIRMED),
+        *(_problem(item, seen, timeout) for item in plan.items if item.phase is not Phase.CONFIRMED),
     )
 
 
@@ -116,21 +128,26 @@ def _not_assigned(found: tuple[Problem, ...]) -> list[str]:
     return [*sentences, *remedies]
 
 
-def _problem(item: Item, described: dict[str, EniAddresses], timeout: int) -> Problem:
+def _problem(item: Item, seen: Seen, timeout: int) -> Problem:
     holding = item.placement.holding
     failure = item.failure
     if failure is None:
-        waiting = (
-            "EC2 has not been asked yet"
-            if item.phase is Phase.WANTED
-            else "EC2 accepted it, but neither IMDS nor DescribeNetworkInterfaces shows it"
-        )
-        text = f"{waiting} after {timeout} s"
-        return Problem(holding, item.eni_id, text, Deadline(text))
-    text = _explained(failure, described.get(item.eni_id), item.address.version)
+        error = _waiting(item, timeout, asked=(item.eni_id, item.address) in seen.asked)
+        return Problem(holding, item.eni_id, str(error), error)
+    text = _explained(failure, seen.described.get(item.eni_id), item.address.version)
     if item.phase not in SETTLED:
         text = f"not within {timeout} s: {text}"
     return Problem(holding, item.eni_id, text, error_of(failure))
+
+
+def _waiting(item: Item, timeout: int, *, asked: bool) -> AgentError:
+    """Say what an address waits for that nothing has gone wrong with."""
+    if item.phase is not Phase.WANTED:
+        shown = "EC2 accepted it, but neither IMDS nor DescribeNetworkInterfaces shows it"
+        return Deadline(f"{shown} after {timeout} s")
+    if asked:
+        return Ec2Unreachable(f"EC2 has not answered after {timeout} s")
+    return Deadline(f"EC2 has not been asked yet after {timeout} s")
 
 
 def _explained(failure: Failure, held: EniAddresses | None, version: int) -> str:

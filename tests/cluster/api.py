@@ -78,6 +78,8 @@ class Api:
             verify=ssl.create_default_context(cafile=str(ca)),
             timeout=30,
             trust_env=False,
+            # While threads shared its pool, httpcore once closed an idle connection that was in use again.
+            limits=httpx.Limits(keepalive_expiry=None, max_keepalive_connections=None),
         )
         self._known: dict[str, dict[str, _Resource]] = {}
 

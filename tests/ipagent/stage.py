@@ -23,7 +23,7 @@ from tests.netns import IMDS, Node, Pod
 
 BIN = Path(sys.executable).parent
 EC2_PORT = 8080
-SECONDS = 20.0
+SECONDS = 60.0
 """How long a condition is waited for."""
 
 
@@ -184,6 +184,11 @@ class Sidecar:
         text = f'"event": "{event}"'
         wait_for(lambda: self._output.read_text().count(text) >= times, f"the event {event} x {times}")
 
+    def lines(self) -> list[dict[str, Any]]:
+        """Give what it has logged so far."""
+        complete, _, _ = self._output.read_text().rpartition("\n")
+        return [json.loads(line) for line in complete.splitlines()]
+
     def end(self) -> Ended:
         """Send SIGTERM and wait for the end."""
         if self.process.poll() is None:
@@ -193,8 +198,7 @@ class Sidecar:
     def wait(self) -> Ended:
         """Wait for the end."""
         self.process.communicate(timeout=SECONDS)
-        lines = [json.loads(line) for line in self._output.read_text().splitlines()]
-        return Ended(self.process.returncode, lines, self._log.read_text())
+        return Ended(self.process.returncode, self.lines(), self._log.read_text())
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:

@@ -11,7 +11,7 @@ from multus_eni.ipagent import errors
 from multus_eni.ipagent.addresses import Refusal
 from multus_eni.ipagent.errors import AgentError, error_of
 from multus_eni.ipagent.plan import Item, Phase, Plan
-from multus_eni.ipagent.report import MAX_LISTED, problems, report
+from multus_eni.ipagent.report import MAX_LISTED, Seen, problems, report
 from multus_eni.ipagent.retry import RETRIED, Failure, Fault
 from multus_eni.ipagent.termination import MAX_BYTES, write_message
 from multus_eni.ipagent.topology import EniAddresses
@@ -28,7 +28,7 @@ def test_nothing_to_do_says_where_it_looked() -> None:
 
 def test_addresses_with_the_same_problem_are_one_sentence_and_remedies_come_once() -> None:
     refused = [Refusal(placement(f"10.10.1.{last}").holding, "no") for last in (80, 81)]
-    told = report(Plan(RETRIED), problems(Plan(RETRIED), refused, (), {}, 120))
+    told = report(Plan(RETRIED), problems(Plan(RETRIED), refused, (), Seen(), 120))
     assert told.exit_code == ExitCode.ADDRESS_REFUSED
     assert told.message.startswith("Not assigned: 10.10.1.80 (net1), 10.10.1.81 (net1): no. ")
     assert told.message.count(errors.AddressRefused.remedy) == 1
@@ -40,20 +40,27 @@ def test_of_several_problems_the_one_that_stands_before_the_others_gives_the_cod
         for n, fault in enumerate((Fault.REFUSED, Fault.ENI_FULL, Fault.NO_PERMISSION))
     )
     plan = Plan(RETRIED, items=items)
-    assert report(plan, problems(plan, (), (), {}, 120)).exit_code == ExitCode.NO_PERMISSION
+    assert report(plan, problems(plan, (), (), Seen(), 120)).exit_code == ExitCode.NO_PERMISSION
 
 
 def test_an_address_whose_turn_never_came_is_said_so() -> None:
     plan = Plan(RETRIED, items=(Item(placement("10.10.1.80")),))
-    told = report(plan, problems(plan, (), (), {}, 120))
+    told = report(plan, problems(plan, (), (), Seen(), 120))
     assert told.exit_code == ExitCode.DEADLINE
     assert "10.10.1.80 (net1) on eni-1: EC2 has not been asked yet after 120 s" in told.message
+
+
+def test_an_address_that_ec2_was_asked_for_and_is_silent_about_is_said_so() -> None:
+    plan = Plan(RETRIED, items=(Item(placement("10.10.1.80")),))
+    told = report(plan, problems(plan, (), (), Seen(asked={("eni-1", ip("10.10.1.80"))}), 120))
+    assert told.exit_code == ExitCode.EC2_UNREACHABLE
+    assert "10.10.1.80 (net1) on eni-1: EC2 has not answered after 120 s" in told.message
 
 
 def test_a_very_full_eni_is_listed_up_to_a_limit() -> None:
     held = EniAddresses("eni-1", None, tuple(ip(f"10.10.2.{n}") for n in range(100)))
     full = Item(placement("10.10.1.80"), Phase.REFUSED, Failure(Fault.ENI_FULL, "full"))
-    (problem,) = problems(Plan(RETRIED, items=(full,)), (), (), {"eni-1": held}, 120)
+    (problem,) = problems(Plan(RETRIED, items=(full,)), (), (), Seen({"eni-1": held}), 120)
     assert problem.text.endswith(f"and {100 - MAX_LISTED} more")
 
 
@@ -64,7 +71,7 @@ def test_exit_code_0_only_if_every_address_is_confirmed(states: list[tuple[Phase
         for n, (phase, fault) in enumerate(states)
     )
     plan = Plan(RETRIED, items=items)
-    told = report(plan, problems(plan, (), (), {}, 120))
+    told = report(plan, problems(plan, (), (), Seen(), 120))
     assert (told.exit_code == ExitCode.OK) == all(phase is Phase.CONFIRMED for phase, _ in states)
     for item in items:
         assert str(item.address) in told.message
