@@ -1,0 +1,1 @@
+"""Keeps the webhook's certificate: CA and leaf in one Secret, caBundle in one configuration."""

@@ -1,0 +1,128 @@
+"""`multus-eni certs run` and `status`: everything put together."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from multus_eni.certs.cluster import find_cluster
+from multus_eni.certs.errors import ApiError, ClusterError, Unreachable
+from multus_eni.certs.health import Health, HealthServer
+from multus_eni.certs.kube import Client
+from multus_eni.certs.log import Log
+from multus_eni.certs.loop import TICK, Clock, Loop
+from multus_eni.certs.report import report, to_text
+from multus_eni.certs.rotation import Now, Settings, Wait, next_action
+from multus_eni.certs.seen import Seen, look_again
+from multus_eni.certs.store import Names, Store
+from multus_eni.certs.watch import Target, Watcher
+from multus_eni.version import VERSION
+
+SILENCE = 3 * TICK
+"""Seconds after which a loop that has not gone round is taken for stuck: several timeouts of a request."""
+ENDING = 5.0
+"""Seconds for a watch to end."""
+SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    names: Names
+    settings: Settings
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+class SystemClock:
+    """The clocks of this machine."""
+
+    def now(self) -> Now:
+        """Tell the time."""
+        return Now(time.time(), time.monotonic())
+
+
+def run(options: Options) -> int:
+    """Work until SIGTERM; returns the exit code. Raises ClusterError where there is no cluster."""
+    # Blocked before any thread starts: one of its own takes them, and wakes the others in order.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    client, log, clock = Client(find_cluster()), Log(), SystemClock()
+    health = Health(lambda: clock.now().steady, SILENCE)
+    loop = Loop(Store(client, options.names), options.settings, clock, log, health)
+    threading.Thread(target=_stop_at_signal, args=(loop,), name="signals", daemon=True).start()
+    with _server(health, options) as server, watching(client, options.names, loop, log, health):
+        log.write(
+            "info",
+            "started",
+            version=VERSION,
+            host=options.host,
+            port=server.port,
+            secret=f"{options.names.namespace}/{options.names.secret}",
+            configuration=options.names.configuration,
+            names=sorted(options.settings.names),
+        )
+        loop.run()
+    log.write("info", "stopped")
+    return 0
+
+
+@contextmanager
+def watching(client: Client, names: Names, loop: Loop, log: Log, health: Health) -> Iterator[None]:
+    """Watch both objects for the length of a block."""
+    targets = (
+        Target(names.secrets_path, names.secret),
+        Target(names.configurations_path, names.configuration),
+    )
+    watchers = [Watcher(client, target, loop.wake, log) for target in targets]
+    health.alive = lambda: all(watcher.is_alive() for watcher in watchers)
+    for watcher in watchers:
+        watcher.start()
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            watcher.stop()
+        for watcher in watchers:
+            # One that is just connecting ends with the process.
+            watcher.join(ENDING)
+
+
+def status(options: Options, *, as_json: bool) -> int:
+    """Say what is valid until when and what is next; 0 if all is in order, 3 if something is to be done.
+
+    Raises ClusterError where there is no cluster to look for.
+    """
+    clock: Clock = SystemClock()
+    try:
+        observed = Store(Client(find_cluster()), options.names).look()
+    except (ApiError, Unreachable) as error:
+        print(f"multus-eni certs status: {error}", file=sys.stderr)
+        return 1
+    here = clock.now()
+    now = Now(here.wall if observed.time is None else observed.time, here.steady)
+    seen = look_again(Seen(), observed.state, now.steady)
+    action = next_action(observed.state, seen, now, options.settings)
+    found = report(observed.state, action, now.wall, options.settings)
+    print(json.dumps(found, indent=2) if as_json else to_text(found), end="\n" if as_json else "")
+    return 0 if found["inOrder"] and isinstance(action, Wait) else 3
+
+
+def _server(health: Health, options: Options) -> HealthServer:
+    try:
+        return HealthServer(health, options.host, options.port)
+    except OSError as error:
+        raise ClusterError(
+            f"cannot listen on {options.host} port {options.port}: {error.strerror}"
+        ) from error
+
+
+def _stop_at_signal(loop: Loop) -> None:
+    signal.sigwait(SIGNALS)
+    loop.stop()

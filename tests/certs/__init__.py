@@ -1,0 +1,1 @@
+"""The certificate's keeper: pure decisions, years of simulated time, and the client."""

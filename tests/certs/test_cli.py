@@ -1,0 +1,187 @@
+"""The command line, the report, and the port for probes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from multus_eni.certs.health import Health, HealthServer
+from multus_eni.certs.report import report, to_text
+from multus_eni.certs.rotation import Action, Trust, Wait
+from multus_eni.certs.state import State, read_state
+from multus_eni.webhook.cli import main
+from tests.certs.made import DAY, NOW, SETTINGS, authority, configuration, in_order, leaf, secret
+
+OLD, NEW = authority(1), authority(2)
+SERVED = leaf(OLD)
+OBJECTS = ["--namespace=system", "--secret=tls", "--configuration=injector", "--service=injector"]
+TRUST = Trust((), "because")
+WAIT = Wait(40 * DAY, "until the next renewal")
+
+
+@pytest.mark.pure
+def test_the_report_says_what_is_valid_until_when() -> None:
+    found = report(in_order(OLD, SERVED), WAIT, NOW, SETTINGS)
+    assert found["inOrder"]
+    assert found["certificate"]["notAfter"] == "2027-03-16T08:00:00Z"
+    assert found["certificate"]["renewal"] == "2027-02-24T08:00:00Z"
+    assert found["signingCA"]["subject"] == OLD.certificate.subject
+    assert found["next"] == {
+        "action": "Wait",
+        "why": "until the next renewal",
+        "until": found["certificate"]["renewal"],
+    }
+    assert "PRIVATE" not in json.dumps(found)
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("state", "action", "lines"),
+    [
+        (
+            in_order(OLD, SERVED),
+            WAIT,
+            [
+                "nothing before 2027-02-24T08:00:00Z (until the next renewal)",
+                "in order:     yes",
+                "for injector.system.svc, issued by CN=",
+                "2 of 2 entries trust",
+            ],
+        ),
+        (
+            read_state(None, None),
+            TRUST,
+            ["in order:     no", "certificate:  none that is usable", "there is no configuration"],
+        ),
+        (
+            read_state(secret(authorities=[NEW, OLD], signing=NEW, leaf=SERVED), configuration([OLD], b"")),
+            TRUST,
+            ["in order:     no", "trusted beside it: CN=", "1 of 2 entries trust", "Trust (because)"],
+        ),
+        (in_order(OLD, leaf(OLD, made=NOW - 61 * DAY)), TRUST, ["in order:     no", "NOT VALID until"]),
+    ],
+    ids=["in order", "nothing", "half way", "expired"],
+)
+def test_the_report_for_people(state: State, action: Action, lines: list[str]) -> None:
+    text = to_text(report(state, action, NOW, SETTINGS))
+    assert [line for line in lines if line not in text] == [], text
+
+
+@pytest.mark.pure
+def test_a_wait_beyond_the_calendar_is_written_too() -> None:
+    found = report(in_order(OLD, SERVED), Wait(1e18, "for ever"), NOW, SETTINGS)
+    assert found["next"]["until"] == "9999-12-31T23:59:59Z"
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ([], "--secret"),
+        (OBJECTS[:2], "--configuration"),
+        ([*OBJECTS, "--propagation=5"], "no time from 1s"),
+        ([*OBJECTS, "--propagation=0s"], "no time from 1s"),
+        ([*OBJECTS, "--ca-lifetime=99999d"], "no time from 1s to 36500d"),
+        ([*OBJECTS, "--dns-name=Not.Lower"], "no DNS name in lower case"),
+        ([*OBJECTS, "--dns-name=*.x"], "no DNS name in lower case"),
+        ([*OBJECTS, "--port=70000"], "is not a port"),
+    ],
+)
+def test_a_wrong_flag_is_refused(flags: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["certs", "run", *flags])
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("command", ["run", "status"])
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (OBJECTS[1:], "say --namespace"),
+        (OBJECTS[:3], "say --service or --dns-name"),
+        ([*OBJECTS, "--ca-lifetime=100d"], "--ca-lifetime is shorter"),
+        (OBJECTS, "KUBECONFIG is not set"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(
+    command: str,
+    flags: list[str],
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("multus_eni.certs.process.signal.pthread_sigmask", lambda *_: None)
+    assert main(["certs", command, *flags]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_status_without_an_api_server_says_so(tmp_path: Path) -> None:
+    config = tmp_path / "kubeconfig"
+    config.write_text(
+        json.dumps(
+            {
+                "current-context": "it",
+                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+                "clusters": [{"name": "it", "cluster": {"server": "https://127.0.0.1:1"}}],
+                "users": [{"name": "it", "user": {"token": "t"}}],
+            }
+        ),
+        encoding="utf-8",
+    )
+    program = Path(sys.executable).with_name("multus-eni")
+    done = subprocess.run(
+        [program, "certs", "status", *OBJECTS],
+        env={**os.environ, "KUBECONFIG": str(config)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no answer from the API server at https://127.0.0.1:1" in done.stderr
+
+
+def test_probes_and_metrics_tell_the_state() -> None:
+    time = 0.0
+    health = Health(lambda: time, silence=10.0)
+    with HealthServer(health, "127.0.0.1", 0) as server, httpx.Client(trust_env=False) as http:
+
+        def ask(path: str) -> httpx.Response:
+            return http.get(f"http://127.0.0.1:{server.port}{path}")
+
+        assert [ask(path).status_code for path in ("/healthz", "/readyz", "/other")] == [200, 503, 404]
+        health.looked(in_order(OLD, SERVED), NOW, SETTINGS)
+        health.acted("Trust")
+        health.failures.inc()
+        assert ask("/readyz").status_code == 200
+        metrics = dict(
+            line.rsplit(" ", 1) for line in ask("/metrics").text.splitlines() if not line.startswith("#")
+        )
+        assert metrics["multus_eni_certs_in_order"] == "1.0"
+        assert float(metrics["multus_eni_certs_ca_expiry_timestamp_seconds"]) == OLD.certificate.not_after
+        assert (
+            float(metrics["multus_eni_certs_certificate_expiry_timestamp_seconds"])
+            == SERVED.certificate.not_after
+        )
+        assert metrics['multus_eni_certs_actions_total{action="Trust"}'] == "1.0"
+        assert metrics['multus_eni_certs_actions_total{action="IssueLeaf"}'] == "0.0"
+        assert metrics["multus_eni_certs_failures_total"] == "1.0"
+        health.looked(read_state(None, None), NOW, SETTINGS)
+        assert ask("/readyz").status_code == 503
+        time = 10.1
+        assert ask("/healthz").status_code == 503
+        health.turned()
+        assert ask("/healthz").status_code == 200
+        health.alive = lambda: False
+        assert ask("/healthz").status_code == 503

@@ -1,0 +1,54 @@
+"""CA and leaf are rotated while pods are created through two replicas of the webhook: no create may fail.
+
+`MULTUS_ENI_ROTATION_CREATES` says how many creates there are at least.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from tests.cluster.tools import Missing, find_binaries
+from tests.netns import Node, require
+
+pytestmark = [pytest.mark.cluster, pytest.mark.netns]
+
+CREATES = int(os.environ.get("MULTUS_ENI_ROTATION_CREATES", "10000"))
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    """What happened, in a control plane of its own."""
+    if isinstance(found := find_binaries(), Missing):
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(str(found))
+        pytest.skip(str(found))
+    require()
+    argv = [sys.executable, "-m", "tests.cluster.certs_rotating"]
+    with Node() as node:
+        done = node.run([*argv, node.address, str(CREATES)], env=dict(os.environ), timeout=900)
+    assert done.returncode == 0, done.stderr
+    reported: dict[str, Any] = json.loads(done.stdout)
+    return reported
+
+
+def test_no_create_fails_during_a_rotation(report: dict[str, Any]) -> None:
+    assert (report["failed"], report["failures"]) == (0, [])
+    assert report["creates"] >= CREATES
+    assert report["creates_during_rotation"] > 0
+
+
+def test_it_was_a_whole_rotation(report: dict[str, Any]) -> None:
+    assert report["wrote"] == ["MakeAuthority", "Trust", "IssueLeaf", "KeepAuthorities", "Trust"]
+    assert report["another_ca"]
+
+
+def test_both_replicas_took_part(report: dict[str, Any]) -> None:
+    assert all(answered > 0 for answered in report["answered"])
+    assert all(reloaded > 0 for reloaded in report["reloaded"])
+    assert report["unusable"] == [0, 0]
+    assert report["serve_the_new_one"] == [True, True]
