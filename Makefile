@@ -32,7 +32,7 @@ pure:
 system: ## system packages that the tests need: says what is missing, installs it where it may
 	@scripts/system-packages.sh
 
-tools: setup ## kube-apiserver, kube-controller-manager, etcd: found, or built from the committed go.sum
+tools: setup ## kube-apiserver, helm, promtool and the rest of the tests' programs: found, or built from the committed go.sum
 	@$(PY) -m tests.cluster.tools
 
 test: system setup lint types imports ## set-up, then lint, types and all tests

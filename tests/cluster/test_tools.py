@@ -126,7 +126,7 @@ def test_what_is_missing_is_built_once(
 ) -> None:
     log = fake_go(env, tmp_path)
     program(Path(env["PATH"]), "etcd")
-    first = tools()
+    first = tools(*CONTROL_PLANE)
     assert first.returncode == 0, first.stderr
     assert "building kube-apiserver v1.36.3 (the first time takes minutes)" in first.stderr
     assert first.stdout.splitlines() == [
@@ -137,7 +137,7 @@ def test_what_is_missing_is_built_once(
     assert [line.split()[-1] for line in built.splitlines()] == [
         TOOLS[name].package for name in CONTROL_PLANE[1:]
     ]
-    second = tools()
+    second = tools(*CONTROL_PLANE)
     assert (second.returncode, second.stdout, second.stderr) == (0, first.stdout, "")
     assert log.read_text(encoding="utf-8") == built
 

@@ -1,4 +1,4 @@
-"""Find the control plane's programs, build what is missing, and print where they are."""
+"""Find the programs of the cluster and chart tests, build what is missing, and print where they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.cluster.tools.binaries import CONTROL_PLANE, TOOLS, Missing, find_binaries, find_binary
+from tests.cluster.tools.binaries import ALL, TOOLS, Missing, find_binaries, find_binary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TOOLS)}")
     parser.add_argument("--optional", action="store_true", help="succeed also where a program can't be built")
     options = parser.parse_args(arguments)
-    names = options.names or CONTROL_PLANE
+    names = options.names or ALL
     if unknown := [name for name in names if name not in TOOLS]:
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(TOOLS)}")
     return _provide(names, optional=options.optional)

@@ -22,12 +22,16 @@ BUILD_ENV = {"CGO_ENABLED": "0", "GOWORK": "off"}
 class Module:
     """A folder beside this file with the go.mod and go.sum that name the sources of some programs.
 
-    Kubernetes takes its version from the linker: without it the API server calls itself v0.0.0.
+    Kubernetes takes its version from the linker: without it the API server calls itself v0.0.0. `stamp` is
+    the package that takes it, `defines` are values of other variables: `package.variable=value`. `tags` are
+    build tags.
     """
 
     name: str
     requirement: str
     stamp: str = ""
+    defines: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -49,7 +53,12 @@ class Module:
         major, minor, *_ = self.version.removeprefix("v").split(".")
         values = {"gitVersion": self.version, "gitMajor": major, "gitMinor": minor}
         stamps = [f"-X {self.stamp}.{name}={value}" for name, value in values.items()] if self.stamp else []
-        return " ".join(["-s", "-w", *stamps])
+        return " ".join(["-s", "-w", *stamps, *(f"-X {define}" for define in self.defines)])
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What `go build` is told beside the linker's part."""
+        return (*BUILD_FLAGS, *(("-tags", ",".join(self.tags)) if self.tags else ()))
 
     @cached_property
     def digest(self) -> str:
@@ -61,7 +70,7 @@ class Module:
         target = [
             platform.system(),
             platform.machine(),
-            *BUILD_FLAGS,
+            *self.flags,
             self.ldflags,
             *sorted(BUILD_ENV.items()),
         ]
@@ -70,11 +79,15 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program and the Go package that is its `main`."""
+    """A program and the Go package that is its `main`.
+
+    With `arguments` it is what `go tool PACKAGE ARGUMENT…` prints, a file.
+    """
 
     name: str
     module: Module
     package: str
+    arguments: tuple[str, ...] = ()
 
     def built(self, env: Mapping[str, str] = os.environ) -> Path:
         """Where it lies once it is built, outside the clone: a fresh clone need not build again."""
@@ -84,6 +97,24 @@ class Tool:
 
 _ETCD = Module("etcd", "go.etcd.io/etcd/server/v3")
 _KUBERNETES = Module("kubernetes", "k8s.io/kubernetes", stamp="k8s.io/component-base/version")
+_HELM4 = Module("helm4", "helm.sh/helm/v4", defines=("helm.sh/helm/v4/internal/version.version=v4.3.1",))
+_HELM3 = Module(
+    "helm3",
+    "helm.sh/helm/v3",
+    defines=(
+        "helm.sh/helm/v3/internal/version.version=v3.22.0",
+        # What `helm template` takes for the cluster's version: it would be 1.20.
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36",
+    ),
+)
+_HELM_DOCS = Module("helm-docs", "github.com/norwoodj/helm-docs", defines=("main.version=v1.14.2",))
+# Without the clouds' service discovery, which brings most of its dependencies.
+_PROMTOOL = Module("promtool", "github.com/prometheus/prometheus", tags=("remove_all_sd",))
+_CRDS = Module("crds", "github.com/cert-manager/cert-manager")
+_CRD_TYPES = (
+    "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1",
+    "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1",
+)
 
 TOOLS = {
     tool.name: tool
@@ -93,9 +124,21 @@ TOOLS = {
             Tool(name, _KUBERNETES, f"k8s.io/kubernetes/cmd/{name}")
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
         ),
+        Tool("helm4", _HELM4, "helm.sh/helm/v4/cmd/helm"),
+        Tool("helm3", _HELM3, "helm.sh/helm/v3/cmd/helm"),
+        Tool("helm-docs", _HELM_DOCS, "github.com/norwoodj/helm-docs/cmd/helm-docs"),
+        Tool("promtool", _PROMTOOL, "github.com/prometheus/prometheus/cmd/promtool"),
+        Tool(
+            "crds.yaml",
+            _CRDS,
+            "controller-gen",
+            ("crd:maxDescLen=0", *(f"paths={path}" for path in _CRD_TYPES), "output:crd:stdout"),
+        ),
     )
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
+CHART = ("helm4", "helm3", "helm-docs", "promtool", "crds.yaml")
+ALL = (*CONTROL_PLANE, *CHART)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from tests.cluster.tools.binaries import BUILD_ENV, BUILD_FLAGS, Tool
+from tests.cluster.tools.binaries import BUILD_ENV, Tool
 
 REPORT_EVERY = 30.0
 """Seconds between two lines that say that a build goes on."""
@@ -43,26 +43,34 @@ def build(tools: Sequence[Tool]) -> None:
 def _build(go: str, tool: Tool, target: Path) -> None:
     say(f"building {tool.name} {tool.module.version} (the first time takes minutes) into {target.parent}")
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    flags = [*BUILD_FLAGS, "-ldflags", tool.module.ldflags, "-o", str(unfinished)]
     began = time.monotonic()
     try:
-        # Go's own lines (what it downloads, what went wrong) go to stderr as they come.
-        with subprocess.Popen(
-            [go, "build", *flags, tool.package],
-            cwd=tool.module.folder,
-            env={**os.environ, **BUILD_ENV},
-            stdout=sys.stderr,
-        ) as process:
-            status = _watch(process, tool, began)
+        status = _run(go, tool, unfinished, began)
         if status != 0:
+            command = "tool" if tool.arguments else "build"
             raise BuildError(
-                f"{tool.name} was not built: `go build` ended with status {status} in {tool.module.folder}; "
-                "its message is above (Go must be as new as go.mod says, and reach a module proxy)"
+                f"{tool.name} was not built: `go {command}` ended with status {status} in "
+                f"{tool.module.folder}; its message is above (Go must be as new as go.mod says, "
+                "and reach a module proxy)"
             )
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
     say(f"built {tool.name} in {time.monotonic() - began:.0f} s")
+
+
+def _run(go: str, tool: Tool, target: Path, began: float) -> int:
+    # Go's own lines (what it downloads, what went wrong) go to stderr as they come.
+    flags = [*tool.module.flags, "-ldflags", tool.module.ldflags, "-o", str(target)]
+    argv = (
+        [go, "tool", tool.package, *tool.arguments] if tool.arguments else [go, "build", *flags, tool.package]
+    )
+    with ExitStack() as stack:
+        output = stack.enter_context(target.open("wb")) if tool.arguments else sys.stderr
+        process = stack.enter_context(
+            subprocess.Popen(argv, cwd=tool.module.folder, env={**os.environ, **BUILD_ENV}, stdout=output)
+        )
+        return _watch(process, tool, began)
 
 
 def _watch(process: subprocess.Popen[bytes], tool: Tool, began: float) -> int:

@@ -1,0 +1,64 @@
+{{/* Values of our keys, as the webhook reads them (see docs/contract.md). */}}
+{{- define "multus-eni.choices" -}}
+injection: [enabled, disabled]
+mode: [init, sidecar]
+credentials: [chain, node]
+takeover: [always, never]
+release-on-exit: ["true", "false"]
+{{- end }}
+
+{{- define "multus-eni.forms" -}}
+timeout:
+  allowed: a duration from 1s to 60m, as in 90s or 2m
+  test: >-
+    VALUE.matches('^[0-9]{1,5}[sm]$')
+    && int(VALUE.substring(0, size(VALUE) - 1)) * (VALUE.endsWith('m') ? 60 : 1) >= 1
+    && int(VALUE.substring(0, size(VALUE) - 1)) * (VALUE.endsWith('m') ? 60 : 1) <= 3600
+interfaces:
+  allowed: names of the pod's Multus interfaces, as in net1,net2
+  test: VALUE.split(',').exists(name, name.trim() != '')
+agent-cpu:
+  allowed: "10m to 999m: a whole core would be pinned for the agent"
+  test: >-
+    isQuantity(VALUE) && quantity(VALUE).compareTo(quantity('10m')) >= 0
+    && quantity(VALUE).compareTo(quantity('1')) < 0
+agent-image:
+  allowed: an image reference
+  test: VALUE.matches('^[!-~]{1,512}$')
+agent-memory:
+  allowed: a quantity from 16Mi on
+  test: isQuantity(VALUE) && quantity(VALUE).compareTo(quantity('16Mi')) >= 0
+{{- end }}
+
+{{/* A CEL list of our keys. A fixed list costs the same for every object, whatever it carries. */}}
+{{- define "multus-eni.celKeys" -}}
+{{- $keys := list }}
+{{- range . }}
+{{- $keys = append $keys (printf "'multus-eni.io/%s'" .) }}
+{{- end -}}
+[{{ join ", " $keys }}]
+{{- end }}
+
+{{/* One validation: the key's value is one of its choices; "where" is labels or annotations. */}}
+{{- define "multus-eni.choice" -}}
+{{- $choices := index (include "multus-eni.choices" . | fromYaml) .key }}
+{{- $test := printf "VALUE in %s" ($choices | toJson | replace "\"" "'") }}
+{{- include "multus-eni.validation" (dict "where" .where "key" .key "test" $test "allowed" (join ", " $choices)) }}
+{{- end }}
+
+{{/* One validation: an annotation's value has the key's form. */}}
+{{- define "multus-eni.form" -}}
+{{- $form := index (include "multus-eni.forms" . | fromYaml) .key }}
+{{- include "multus-eni.validation" (dict "where" "annotations" "key" .key "test" $form.test "allowed" $form.allowed) }}
+{{- end }}
+
+{{- define "multus-eni.validation" -}}
+{{- $key := printf "multus-eni.io/%s" .key }}
+{{- $value := printf "variables.%s['%s']" .where $key -}}
+- expression: >-
+    !('{{ $key }}' in variables.new{{ .where | title }}) || ({{ .test | replace "VALUE" $value }})
+  messageExpression: >-
+    "{{ $key }}: '" + (size({{ $value }}) > 64 ? {{ $value }}.substring(0, 63) + '…' : {{ $value }})
+    + "' is not allowed; allowed: {{ .allowed }}"
+  reason: Invalid
+{{- end }}

@@ -1,0 +1,73 @@
+{{/* What the schema can't say: values that are missing or contradict each other, each with a sentence. */}}
+{{- define "multus-eni.checks" -}}
+{{- $v := .Values }}
+{{- if not $v.image.registry }}
+{{- fail "image.registry is required, since no images are published: push them with `make push REGISTRY=<registry>` and give the same registry here, as in --set image.registry=111122223333.dkr.ecr.eu-central-1.amazonaws.com" }}
+{{- end }}
+{{- if has "kube-system" $v.injection.excludedNamespaces }}
+{{- fail "injection.excludedNamespaces: kube-system is always excluded: leave it out" }}
+{{- end }}
+{{- if not (lt $v.webhookConfiguration.name "pod-identity-webhook") }}
+{{- fail (printf "webhookConfiguration.name: %q sorts after pod-identity-webhook, which would then not give its credentials to the agent: choose a name that sorts before it, such as multus-eni-injector" $v.webhookConfiguration.name) }}
+{{- end }}
+{{- if and $v.metrics.enabled (eq (int $v.metrics.port) (int $v.webhook.port)) }}
+{{- fail (printf "webhook.port and metrics.port are both %v: give them different ports" $v.webhook.port) }}
+{{- end }}
+{{- if and (or $v.metrics.serviceMonitor.enabled $v.metrics.prometheusRule.enabled $v.metrics.dashboard.enabled) (not $v.metrics.enabled) }}
+{{- fail "metrics.enabled is false, and so metrics.serviceMonitor, metrics.prometheusRule and metrics.dashboard have nothing to show: switch metrics on or these off" }}
+{{- end }}
+{{- if and $v.networkPolicy.enabled $v.webhook.hostNetwork }}
+{{- fail "networkPolicy.enabled and webhook.hostNetwork: a NetworkPolicy does not hold for pods on the node's network: choose one of them" }}
+{{- end }}
+{{- if and (eq $v.webhookConfiguration.failurePolicy "Ignore") (eq $v.webhookConfiguration.reinvocationPolicy "Never") }}
+{{- fail "webhookConfiguration: failurePolicy Ignore with reinvocationPolicy Never lets pods start without their addresses, or before them, without a word: set one of them to Fail or IfNeeded" }}
+{{- end }}
+{{- include "multus-eni.certificateChecks" . }}
+{{- include "multus-eni.agentChecks" . }}
+{{- end }}
+
+{{- define "multus-eni.certificateChecks" -}}
+{{- $mode := .Values.certificates.mode }}
+{{- with .Values.certificates.existingSecret }}
+{{- if eq $mode "existingSecret" }}
+{{- if not .name }}
+{{- fail "certificates.mode is existingSecret: name the Secret in certificates.existingSecret.name" }}
+{{- end }}
+{{- if not .caBundle }}
+{{- fail "certificates.mode is existingSecret: give the CA certificates that its certificate is trusted by, as in --set-file certificates.existingSecret.caBundle=ca.crt" }}
+{{- end }}
+{{- if not (hasPrefix "-----BEGIN CERTIFICATE-----" (trim .caBundle)) }}
+{{- fail "certificates.existingSecret.caBundle is no PEM: it starts with -----BEGIN CERTIFICATE-----, and base64 is added by the chart" }}
+{{- end }}
+{{- else if or .name .caBundle }}
+{{- fail (printf "certificates.existingSecret is given, but certificates.mode is %s: set certificates.mode=existingSecret or leave it out" $mode) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.certificates.certManager.issuerRef (ne $mode "certManager") }}
+{{- fail (printf "certificates.certManager.issuerRef is given, but certificates.mode is %s: set certificates.mode=certManager or leave it out" $mode) }}
+{{- end }}
+{{- end }}
+
+{{- define "multus-eni.agentChecks" -}}
+{{- $volumes := list }}
+{{- range .Values.agent.volumes }}
+{{- $volumes = append $volumes .name }}
+{{- end }}
+{{- range .Values.agent.volumeMounts }}
+{{- if not (has .name $volumes) }}
+{{- fail (printf "agent.volumeMounts: %q is none of agent.volumes: add the volume there" .name) }}
+{{- end }}
+{{- end }}
+{{- range .Values.agent.env }}
+{{- if hasPrefix "MULTUS_ENI_" .name }}
+{{- fail (printf "agent.env: %s: names with MULTUS_ENI_ are set by the webhook: choose another name" .name) }}
+{{- end }}
+{{- end }}
+{{- range $which := list "webhook" "certs" }}
+{{- range $key, $_ := (index $.Values $which).podLabels }}
+{{- if eq $key "multus-eni.io/injection" }}
+{{- fail (printf "%s.podLabels: multus-eni.io/injection is set by the chart: our own pods are never injected" $which) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

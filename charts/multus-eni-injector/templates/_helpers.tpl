@@ -1,0 +1,129 @@
+{{/* Names. The longest suffix is "-namespaces"; a Service's name has at most 63 characters. */}}
+{{- define "multus-eni.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 45 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "multus-eni.fullname" -}}
+{{- $name := include "multus-eni.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 45 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 45 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* Of cluster-wide objects: there is one injector a cluster, and Helm refuses a second one by this name. */}}
+{{- define "multus-eni.clusterName" -}}
+{{- .Values.webhookConfiguration.name }}
+{{- end }}
+
+{{- define "multus-eni.secretName" -}}
+{{- if eq .Values.certificates.mode "existingSecret" }}
+{{- .Values.certificates.existingSecret.name }}
+{{- else }}
+{{- include "multus-eni.fullname" . }}-tls
+{{- end }}
+{{- end }}
+
+{{/* Labels of every object, and those that a Deployment's selector names, by component. */}}
+{{- define "multus-eni.labels" -}}
+{{- $ours := dict
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_")
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "app.kubernetes.io/part-of" "multus-eni-injector" }}
+{{- merge (include "multus-eni.selectorLabels" . | fromYaml) $ours .root.Values.commonLabels | toYaml }}
+{{- end }}
+
+{{- define "multus-eni.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "multus-eni.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Our own pods are left out of injection by this label: they may run in any namespace. */}}
+{{- define "multus-eni.podLabels" -}}
+{{- merge (include "multus-eni.labels" . | fromYaml) (dict "multus-eni.io/injection" "disabled") (.more | default dict) | toYaml }}
+{{- end }}
+
+{{- define "multus-eni.image" -}}
+{{- $image := index .root.Values.image .which }}
+{{- $name := printf "%s/%s" .root.Values.image.registry $image.repository }}
+{{- if and $image.digest (not $image.tag) }}
+{{- printf "%s@%s" $name $image.digest }}
+{{- else }}
+{{- $tag := coalesce $image.tag .root.Values.image.tag .root.Chart.AppVersion }}
+{{- printf "%s:%s" $name $tag }}{{ with $image.digest }}@{{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* What servers listen on: right for IPv4 and IPv6 clusters. */}}
+{{- define "multus-eni.podIP" -}}
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+{{- end }}
+
+{{/* What Pod Security `restricted` demands. */}}
+{{- define "multus-eni.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65534
+runAsGroup: 65534
+fsGroup: 65534
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "multus-eni.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* What the pods of both Deployments may be given. */}}
+{{- define "multus-eni.scheduling" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "multus-eni.excludedNamespaces" -}}
+{{- concat (list "kube-system") .Values.injection.excludedNamespaces | uniq | toJson }}
+{{- end }}
+
+{{/* The settings file of `multus-eni serve --config`. */}}
+{{- define "multus-eni.settings" -}}
+{{- $agent := omit .Values.agent "imagePullPolicy" | mustDeepCopy }}
+{{- $_ := set $agent "image" (include "multus-eni.image" (dict "root" . "which" "agent")) }}
+{{- with .Values.agent.imagePullPolicy }}
+{{- $_ := set $agent "imagePullPolicy" . }}
+{{- end }}
+{{- $injection := pick .Values.injection "defaultMode" "excludedNamespaces" }}
+{{- dict "agent" $agent "injection" $injection | toYaml }}
+{{- end }}
+
+{{/* May `helm test` expect that a pod in the release's namespace is injected by its own label? */}}
+{{- define "multus-eni.testable" -}}
+{{- $excluded := include "multus-eni.excludedNamespaces" . | fromJsonArray }}
+{{- $v := .Values }}
+{{- if and $v.test.enabled $v.injection.enabled $v.injection.podOptIn (not (has .Release.Namespace $excluded)) }}true{{ end }}
+{{- end }}

@@ -1,0 +1,92 @@
+"""Helm, and a control plane that runs the injector's own pods; skipped where programs are missing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.chart.values import cases
+from tests.cluster.api import Api, Manifest
+from tests.cluster.control_plane import ControlPlane, make_user
+from tests.cluster.helm import Helm, parsed
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.service_proxy import ServiceProxy
+from tests.cluster.tools import CONTROL_PLANE, Binaries, Missing, find_binaries
+
+EDITOR = make_user("editor", group="no-rights")
+
+
+def programs(names: Sequence[str]) -> Binaries:
+    """Find programs; skip, or fail where nothing may be skipped."""
+    found = find_binaries(names)
+    if isinstance(found, Missing):
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(str(found))
+        pytest.skip(str(found))
+    return found
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm 4, for rendering."""
+    return Helm(programs(["helm4"])["helm4"], tmp_path_factory.mktemp("helm4"))
+
+
+@pytest.fixture(scope="session")
+def helm3(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm 3, for rendering."""
+    return Helm(programs(["helm3"])["helm3"], tmp_path_factory.mktemp("helm3"))
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A control plane with a stand-in for a node."""
+
+    plane: ControlPlane
+    api: Api
+    kubelet: Kubelet
+    folder: Path
+
+    def helm(self, name: str) -> Helm:
+        """Return `helm4` or `helm3`, as the administrator uses it."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        return Helm(programs([name])[name], folder, self.plane.kubeconfig(self.plane.admin))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A control plane that calls webhooks behind Services, and runs the injector's own pods."""
+    binaries = programs(CONTROL_PLANE)
+    # Not pytest's folder: a Unix socket's path has at most 107 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="chart-") as folder,
+        ServiceProxy(Path(folder)) as proxy,
+        ControlPlane(
+            binaries,
+            users=[EDITOR],
+            apiserver_flags=[f"--egress-selector-config-file={proxy.configuration}"],
+        ) as plane,
+        plane.client() as api,
+        Kubelet(plane, Path(folder)) as kubelet,
+    ):
+        proxy.resolve_by(kubelet.endpoints)
+        yield Cluster(plane, api, kubelet, Path(folder))
+        plane.check()
+
+
+@pytest.fixture(scope="session")
+def texts(helm: Helm) -> dict[str, str]:
+    """What Helm 4 makes of each case of values."""
+    return {name: helm.template(values) for name, values in cases().items()}
+
+
+@pytest.fixture(scope="session")
+def rendered(texts: dict[str, str]) -> dict[str, list[Manifest]]:
+    """The manifests of each case of values; look, don't touch."""
+    return {name: parsed(text) for name, text in texts.items()}

@@ -1,0 +1,78 @@
+"""What is rendered, judged by the API server field by field, CRDs of cert-manager and Prometheus included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chart.conftest import Cluster, programs
+from tests.chart.values import cases
+from tests.cluster.api import Api, ApiError, Kind, Manifest
+from tests.cluster.helm import NAMESPACE, only, parsed
+from tests.cluster.namespaces import ready_namespace
+from tests.cluster.waiting import wait_for
+
+pytestmark = pytest.mark.cluster
+
+CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+GROUPS = ("cert-manager.io", "monitoring.coreos.com")
+
+
+@pytest.fixture(scope="module")
+def api(cluster: Cluster) -> Iterator[Api]:
+    """A client of an API server that knows the namespace and the CRDs."""
+    metadata = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/warn": "restricted"}}
+    cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    ready_namespace(cluster.api, NAMESPACE)
+    crds = programs(["crds.yaml"])["crds.yaml"].read_text(encoding="utf-8")
+    made = [crd for crd in parsed(crds) if needed(crd)]
+    for crd in made:
+        cluster.api.create(crd)
+    with cluster.plane.client() as client:
+        wait_for(lambda: all(served(client, crd) for crd in made), "service of the CRDs")
+        yield client
+    for crd in made:
+        cluster.api.delete(CRD, crd["metadata"]["name"])
+
+
+def needed(crd: Manifest) -> bool:
+    kinds = ("Certificate", "Issuer", "ServiceMonitor", "PrometheusRule")
+    return crd["spec"]["names"]["kind"] in kinds
+
+
+def served(api: Api, crd: Manifest) -> bool:
+    spec = crd["spec"]
+    kind = Kind(f"{spec['group']}/{spec['versions'][0]['name']}", spec["names"]["kind"])
+    try:
+        return api.list(kind) == []
+    except ApiError:
+        return False
+
+
+@pytest.mark.parametrize("case", cases())
+def test_every_object_is_accepted_also_by_pod_security(
+    api: Api, rendered: dict[str, list[Manifest]], case: str
+) -> None:
+    for manifest in rendered[case]:
+        if manifest["kind"] == "Pod":
+            # Its own account is not there in a dry run.
+            manifest = {**manifest, "spec": {**manifest["spec"], "serviceAccountName": "default"}}  # noqa: PLW2901
+        warnings = api.apply(manifest, dry_run=True).warnings
+        if case == "host network" and "hostNetwork" in str(manifest):
+            (warning,) = warnings
+            assert warning.startswith('would violate PodSecurity "restricted:latest": host namespaces')
+        else:
+            assert warnings == (), manifest["metadata"]["name"]
+
+
+def test_cert_manager_and_prometheus_are_among_them(rendered: dict[str, list[Manifest]]) -> None:
+    manifests = [each for case in ("cert-manager", "monitoring") for each in rendered[case]]
+    found = {each["kind"] for each in manifests if each["apiVersion"].split("/")[0] in GROUPS}
+    assert found == {"Certificate", "Issuer", "ServiceMonitor", "PrometheusRule"}
+
+
+def test_an_unknown_field_would_be_seen(api: Api, rendered: dict[str, list[Manifest]]) -> None:
+    found = only(rendered["cert-manager with an issuer"], "Certificate")
+    with pytest.raises(ApiError, match="renewbefore"):
+        api.apply({**found, "spec": {**found["spec"], "renewbefore": "1h"}}, dry_run=True)

@@ -1,0 +1,64 @@
+"""README, examples and docs go with the chart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from multus_eni.contract import INJECTION
+from tests.chart.conftest import programs
+from tests.chart.readme import README, generate
+from tests.cluster.helm import CHART, NAMESPACE, RELEASE, Helm
+
+ROOT = CHART.parents[1]
+EXAMPLES = ROOT / "examples"
+INSTALL = re.compile(r"helm install (\S+) (\S+) -n (\S+) --create-namespace \\\n\s+--set (\S+)")
+
+
+def test_the_readme_is_what_helm_docs_makes_of_the_values() -> None:
+    program = programs(["helm-docs"])["helm-docs"]
+    text = README.read_text(encoding="utf-8")
+    assert text == generate(program), "run python -m tests.chart.readme"
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) > 80
+    assert not [row[0] for row in rows if not row[-1].strip(" |")]
+
+
+@pytest.mark.parametrize("path", [README, ROOT / "docs" / "install.md"], ids=lambda path: path.name)
+def test_the_command_that_the_docs_show_works(helm: Helm, path: Path) -> None:
+    found = INSTALL.search(path.read_text(encoding="utf-8"))
+    assert found is not None
+    release, chart, namespace, value = found.groups()
+    assert (release, namespace) == (RELEASE, NAMESPACE)
+    assert helm.run("template", release, ROOT / chart, "-n", namespace, "--set", value)
+
+
+def values_in(name: str) -> dict[str, object]:
+    documents = yaml.safe_load_all((EXAMPLES / name).read_text(encoding="utf-8"))
+    for each in documents:
+        if each["kind"] == "Application":
+            return dict(each["spec"]["source"]["helm"]["valuesObject"])
+        if each["kind"] == "HelmRelease":
+            return dict(each["spec"]["values"])
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("name", ["argocd-application.yaml", "flux-helmrelease.yaml"])
+def test_the_values_of_the_examples_are_right(helm: Helm, name: str) -> None:
+    assert helm.render(values_in(name))
+
+
+def test_the_notes_name_the_label_and_the_secrets_that_users_need(helm: Helm) -> None:
+    values = {
+        "image": {"registry": "registry.example"},
+        "agent": {"imagePullSecrets": ["agent-registry"]},
+        "webhook": {"replicas": 1},
+    }
+    said = helm.run("install", RELEASE, CHART, "-n", NAMESPACE, "--dry-run=client", values=values)
+    assert f"kubectl label namespace <namespace> {INJECTION}=enabled" in said
+    assert "must exist in every namespace whose pods are injected: agent-registry" in said
+    assert "WARNING: webhook.replicas is 1" in said
+    assert f"helm test {RELEASE} -n {NAMESPACE}" in said

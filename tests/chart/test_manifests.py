@@ -1,0 +1,300 @@
+"""What is rendered."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from multus_eni.contract import INJECTION, Credentials, Mode
+from multus_eni.webhook.config import parse_settings
+from tests.chart.values import DIGEST, REQUIRED, cases
+from tests.cluster.api import Manifest
+from tests.cluster.configuration import (
+    EXCLUDED_NAMESPACES,
+    Entry,
+    entries,
+    none_of,
+)
+from tests.cluster.helm import REGISTRY, Helm, merged, only
+
+CASES = tuple(cases())
+NAMESPACE = "multus-eni-system"
+WORKLOADS = ("Deployment", "Pod")
+Rendered = dict[str, list[Manifest]]
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Give the pods that come of manifests: name, and the pod or the template."""
+    for each in manifests:
+        if each["kind"] in WORKLOADS:
+            template = each["spec"]["template"] if each["kind"] == "Deployment" else each
+            yield each["metadata"]["name"], template
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rendering_twice_gives_the_same_bytes(helm: Helm, texts: dict[str, str], case: str) -> None:
+    assert helm.template(cases()[case]) == texts[case]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_helm_3_and_4_render_the_same(helm3: Helm, rendered: Rendered, case: str) -> None:
+    def sorted_objects(manifests: list[Manifest]) -> list[Manifest]:
+        return sorted(manifests, key=lambda each: (each["kind"], each["metadata"]["name"]))
+
+    assert sorted_objects(helm3.render(cases()[case])) == sorted_objects(rendered[case])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pods_pass_pod_security_restricted(rendered: Rendered, case: str) -> None:
+    # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+    for name, pod in pods(rendered[case]):
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert ("hostNetwork" in spec) is (case == "host network" and name == "multus-eni-injector")
+        for container in spec["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        kinds = {key for volume in spec.get("volumes", []) for key in volume} - {"name"}
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_our_own_pods_are_left_out_by_their_label(rendered: Rendered, case: str) -> None:
+    assert {pod["metadata"]["labels"][INJECTION] for _, pod in pods(rendered[case])} == {"disabled"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_object_has_the_recommended_labels_and_a_namespace(rendered: Rendered, case: str) -> None:
+    cluster_wide = {
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "MutatingWebhookConfiguration",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
+    for each in rendered[case]:
+        metadata = each["metadata"]
+        if metadata["name"].endswith("extra"):
+            continue
+        assert metadata["labels"]["app.kubernetes.io/instance"] == "multus-eni-injector"
+        assert metadata["labels"]["app.kubernetes.io/part-of"] == "multus-eni-injector"
+        assert metadata["labels"].get("example.com/owner") == ("network" if case == "everything" else None), (
+            metadata["name"]
+        )
+        assert metadata.get("namespace") == (None if each["kind"] in cluster_wide else NAMESPACE)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_webhook_has_no_token_and_certs_no_right_but_to_its_two_objects(
+    rendered: Rendered, case: str
+) -> None:
+    manifests = rendered[case]
+    deployment = only(manifests, "Deployment", "vpc" if case == "another name" else "multus-eni-injector")
+    assert deployment["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+    account = only(manifests, "ServiceAccount", deployment["metadata"]["name"])
+    assert account["automountServiceAccountToken"] is False
+    for role in manifests:
+        if role["kind"] in ("Role", "ClusterRole"):
+            hook = "helm.sh/hook" in role["metadata"].get("annotations", {})
+            assert hook or all(len(rule["resourceNames"]) == 1 for rule in role["rules"])
+            assert not any("*" in str(rule) for rule in role["rules"])
+    bound = any(each["kind"] == "ClusterRoleBinding" for each in manifests)
+    assert bound is (case != "existing secret" and not case.startswith("cert-manager"))
+
+
+def test_certs_are_told_the_names_that_its_rights_and_the_webhook_name(rendered: Rendered) -> None:
+    manifests = rendered["another name"]
+    webhook = only(manifests, "Deployment", "vpc")["spec"]["template"]["spec"]
+    (container,) = only(manifests, "Deployment", "vpc-certs")["spec"]["template"]["spec"]["containers"]
+    secret = webhook["volumes"][1]["secret"]["secretName"]
+    assert set(container["args"]) >= {
+        f"--namespace={NAMESPACE}",
+        f"--secret={secret}",
+        "--configuration=a-multus-eni",
+        "--service=vpc",
+    }
+    assert only(manifests, "Secret", secret).get("data") is None
+    assert only(manifests, "Role", "vpc-certs")["rules"][0]["resourceNames"] == [secret]
+    assert only(manifests, "ClusterRole")["rules"][0]["resourceNames"] == ["a-multus-eni"]
+    configuration = only(manifests, "MutatingWebhookConfiguration", "a-multus-eni")
+    assert {each["clientConfig"]["service"]["name"] for each in configuration["webhooks"]} == {"vpc"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_replicas_end_in_time_and_are_replaced_one_by_one(rendered: Rendered, case: str) -> None:
+    deployment = next(
+        each
+        for each in rendered[case]
+        if each["kind"] == "Deployment"
+        and each["metadata"]["labels"]["app.kubernetes.io/component"] == "webhook"
+    )
+    spec = deployment["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    (drain,) = [word for word in container["args"] if word.startswith("--drain=")]
+    # multus_eni/webhook/serve.py: requests under way have another ten seconds.
+    assert spec["terminationGracePeriodSeconds"] > int(drain.split("=")[1]) + 10
+    host_network = case == "host network"
+    rolling = {"maxSurge": 0, "maxUnavailable": 1} if host_network else {"maxSurge": 1, "maxUnavailable": 0}
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == rolling
+    for probe, path in (("liveness", "/healthz"), ("readiness", "/readyz"), ("startup", "/healthz")):
+        get = container[f"{probe}Probe"]["httpGet"]
+        assert (get["path"], get["scheme"], get["port"]) == (path, "HTTPS", "webhook")
+    port = 9443 if host_network else 8443
+    assert f"--port={port}" in container["args"]
+    assert container["ports"][0] == {"name": "webhook", "containerPort": port}
+
+
+def test_a_secret_that_is_not_there_yet_does_not_keep_pods_from_starting(rendered: Rendered) -> None:
+    spec = only(rendered["defaults"], "Deployment", "multus-eni-injector")["spec"]["template"]["spec"]
+    secret = next(volume["secret"] for volume in spec["volumes"] if volume["name"] == "tls")
+    assert secret["optional"] is True
+    assert [item["key"] for item in secret["items"]] == ["tls.crt", "tls.key"]
+    assert "--wait-for-certificate" in spec["containers"][0]["args"]
+    assert not any("subPath" in mount for mount in spec["containers"][0]["volumeMounts"])
+
+
+IMAGES = {
+    "defaults": (f"{REGISTRY}/multus-eni-webhook:0.1.0", f"{REGISTRY}/multus-eni-agent:0.1.0"),
+    "everything": (f"{REGISTRY}/multus-eni-webhook@{DIGEST}", f"{REGISTRY}/multus-eni-agent:4.5.6"),
+    "digest alone": (f"{REGISTRY}/multus-eni-webhook:0.1.0", f"{REGISTRY}/multus-eni-agent@{DIGEST}"),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_one_registry_holds_for_all_images(rendered: Rendered, case: str) -> None:
+    webhook, agent = IMAGES[case]
+    own = {container["image"] for _, pod in pods(rendered[case]) for container in pod["spec"]["containers"]}
+    assert own == {webhook}
+    assert settings_file(rendered[case])["agent"]["image"] == agent
+
+
+def settings_file(manifests: list[Manifest]) -> dict[str, Any]:
+    """Return the settings file that the webhook is given."""
+    found = next(each for each in manifests if "settings.yaml" in each.get("data", {}))
+    settings: dict[str, Any] = yaml.safe_load(found["data"]["settings.yaml"])
+    return settings
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_webhook_reads_its_settings_file(rendered: Rendered, case: str) -> None:
+    settings = parse_settings(yaml.safe_dump(settings_file(rendered[case])))
+    assert settings.excluded_namespaces >= set(EXCLUDED_NAMESPACES)
+    if case == "everything":
+        assert settings.excluded_namespaces == {"kube-system", "monitoring", "ingress"}
+        assert settings.default_mode is Mode.SIDECAR
+        assert settings.image_pull_secrets == ("agent-registry",)
+        assert settings.agent.credentials is Credentials.NODE
+        assert (settings.agent.timeout, settings.agent.allowed_cidrs) == (180, ("10.10.0.0/16",))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"agent": {"timeout": "90s"}}, {"injection": {"excludedNamespaces": ["a"]}}], ids=str
+)
+def test_new_settings_make_new_pods(helm: Helm, rendered: Rendered, changed: dict[str, Any]) -> None:
+    key = "checksum/settings"
+
+    def checksum(manifests: list[Manifest]) -> str:
+        template = only(manifests, "Deployment", "multus-eni-injector")["spec"]["template"]
+        return str(template["metadata"]["annotations"][key])
+
+    assert checksum(helm.render(merged(REQUIRED, changed))) != checksum(rendered["defaults"])
+    same = helm.render(merged(REQUIRED, {"webhookConfiguration": {"timeoutSeconds": 7}}))
+    assert checksum(same) == checksum(rendered["defaults"])
+
+
+def selectors(manifests: list[Manifest]) -> dict[str, Entry]:
+    """Return the rendered entries by name."""
+    configuration = next(each for each in manifests if each["kind"] == "MutatingWebhookConfiguration")
+    return {
+        each["name"]: Entry(
+            each["name"],
+            each["clientConfig"]["service"]["path"],
+            tuple(each["namespaceSelector"]["matchExpressions"]),
+            tuple(each["objectSelector"]["matchExpressions"]),
+        )
+        for each in configuration["webhooks"]
+    }
+
+
+def test_the_entries_are_those_that_the_other_tests_use(rendered: Rendered) -> None:
+    assert selectors(rendered["defaults"]) == {entry.name: entry for entry in entries()}
+
+
+def test_more_excluded_namespaces_are_in_every_entry(rendered: Rendered) -> None:
+    excluded = none_of("kubernetes.io/metadata.name", "kube-system", "monitoring", "ingress")
+    expected = {
+        entry.name: dataclasses.replace(entry, namespace=(excluded, *entry.namespace[1:]))
+        for entry in entries()
+    }
+    assert selectors(rendered["everything"]) == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_values_give_the_same_entries(rendered: Rendered, case: str) -> None:
+    configuration = next(each for each in rendered[case] if each["kind"] == "MutatingWebhookConfiguration")
+    found = configuration["webhooks"]
+    assert [(each["name"], each["clientConfig"]["service"]["path"]) for each in found] == [
+        (each["name"], each["clientConfig"]["service"]["path"])
+        for each in only(rendered["defaults"], "MutatingWebhookConfiguration")["webhooks"]
+    ]
+    assert {each["failurePolicy"] for each in found} == {"Ignore" if case == "failures ignored" else "Fail"}
+    assert {(each["sideEffects"], each["reinvocationPolicy"]) for each in found} == {("None", "IfNeeded")}
+    assert {"caBundle" in each["clientConfig"] for each in found} == {case == "existing secret"}
+    annotations = configuration["metadata"].get("annotations", {})
+    assert ("cert-manager.io/inject-ca-from" in annotations) is case.startswith("cert-manager")
+
+
+def test_cert_manager_makes_the_secret_for_the_services_name(rendered: Rendered) -> None:
+    manifests = rendered["cert-manager"]
+    leaf, ca = (only(manifests, "Certificate", f"multus-eni-injector{end}") for end in ("", "-ca"))
+    assert leaf["spec"]["dnsNames"][0] == f"multus-eni-injector.{NAMESPACE}.svc"
+    volumes = only(manifests, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    assert volumes[1]["secret"]["secretName"] == leaf["spec"]["secretName"]
+    issuer = only(manifests, "Issuer", leaf["spec"]["issuerRef"]["name"])
+    assert issuer["spec"]["ca"]["secretName"] == ca["spec"]["secretName"]
+    annotations = only(manifests, "MutatingWebhookConfiguration")["metadata"]["annotations"]
+    assert annotations["cert-manager.io/inject-ca-from"] == f"{NAMESPACE}/{leaf['metadata']['name']}"
+    given = rendered["cert-manager with an issuer"]
+    assert not [each for each in given if each["kind"] == "Issuer"]
+    assert only(given, "Certificate")["spec"]["issuerRef"] == {
+        "group": "cert-manager.io",
+        "kind": "ClusterIssuer",
+        "name": "corporate",
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_servers_listen_on_the_pods_address_whatever_its_family(rendered: Rendered, case: str) -> None:
+    pod_ip = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    deployments = [each for each in rendered[case] if each["kind"] == "Deployment"]
+    for each in deployments:
+        (container,) = each["spec"]["template"]["spec"]["containers"]
+        assert "--host=$(POD_IP)" in container["args"]
+        assert container["env"][0] == pod_ip
+        extra = [{"name": "EXTRA", "value": "1"}] if case == "everything" else []
+        assert container["env"][1:] == extra
+
+
+def test_network_policies_let_nothing_out_but_certs_to_the_api_server(rendered: Rendered) -> None:
+    manifests = rendered["everything"]
+    webhook = only(manifests, "NetworkPolicy", "multus-eni-injector")["spec"]
+    certs = only(manifests, "NetworkPolicy", "multus-eni-injector-certs")["spec"]
+    assert webhook["policyTypes"] == certs["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in webhook
+    assert [port["port"] for port in certs["egress"][0]["ports"]] == [443, 6443]
+    assert [rule["ports"][0]["port"] for rule in webhook["ingress"]] == [8443, 9402]
+
+
+def test_helm_test_is_left_out_where_it_could_not_pass(helm: Helm, rendered: Rendered) -> None:
+    def tests(manifests: list[Manifest]) -> int:
+        return sum(each["metadata"]["name"].endswith("-test") for each in manifests)
+
+    assert tests(rendered["defaults"]) == 4
+    assert tests(rendered["injection off"]) == tests(rendered["no opting in by pods"]) == 0
+    assert tests(helm.render(REQUIRED, namespace="kube-system")) == 0

@@ -1,0 +1,228 @@
+"""Alerts and dashboard: they parse, they ask for what is really exported, and the alerts fire."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from multus_eni.certs.health import Health
+from multus_eni.webhook.metrics import Metrics
+from tests.chart.conftest import programs
+from tests.chart.everything import API_SERVER_METRICS
+from tests.cluster.api import Manifest
+from tests.cluster.helm import only
+
+DASHBOARD = "multus-eni-injector.json"
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "operations.md"
+SELECTOR = re.compile(r"\b((?:multus_eni|apiserver)_\w+)(?:\{([^}]*)\})?")
+LABEL = re.compile(r"(\w+)\s*(?:=~|!=|!~|=)")
+SCRAPED = frozenset({"namespace", "le"})
+"""Labels that Prometheus adds, or that a histogram has."""
+
+
+@pytest.fixture(scope="module")
+def promtool() -> Path:
+    return programs(["promtool"])["promtool"]
+
+
+@pytest.fixture(scope="module")
+def alerts(rendered: dict[str, list[Manifest]]) -> dict[str, Manifest]:
+    rule = only(rendered["monitoring"], "PrometheusRule")
+    return {each["alert"]: each for group in rule["spec"]["groups"] for each in group["rules"]}
+
+
+@pytest.fixture(scope="module")
+def dashboard(rendered: dict[str, list[Manifest]]) -> dict[str, Any]:
+    found = only(rendered["monitoring"], "ConfigMap", "multus-eni-injector-dashboard")
+    read: dict[str, Any] = json.loads(found["data"][DASHBOARD])
+    return read
+
+
+def queries(dashboard: dict[str, Any]) -> list[str]:
+    """Return the dashboard's queries, with Grafana's variables filled in."""
+    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [text.replace("$__rate_interval", "5m").replace("$namespace", "system") for text in found]
+
+
+def check(promtool: Path, *arguments: str | Path, cwd: Path) -> str:
+    done = subprocess.run(
+        [promtool, *arguments], capture_output=True, text=True, check=False, cwd=cwd, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rules_file(folder: Path, rules: list[Manifest]) -> Path:
+    path = folder / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "tested", "rules": rules}]}), encoding="utf-8")
+    return path
+
+
+def test_promtool_accepts_the_alerts(promtool: Path, alerts: dict[str, Manifest], tmp_path: Path) -> None:
+    said = check(promtool, "check", "rules", rules_file(tmp_path, list(alerts.values())), cwd=tmp_path)
+    assert f"{len(alerts)} rules found" in said
+
+
+def test_promtool_accepts_the_dashboards_queries(
+    promtool: Path, dashboard: dict[str, Any], tmp_path: Path
+) -> None:
+    rules = [{"record": f"q{index}", "expr": text} for index, text in enumerate(queries(dashboard))]
+    assert f"{len(rules)} rules found" in check(
+        promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path
+    )
+
+
+def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]]]:
+    """Give each sample that a process exports, with the names of its labels."""
+    for family in registry.collect():
+        for sample in family.samples:
+            yield sample.name, frozenset(sample.labels)
+
+
+@pytest.fixture(scope="module")
+def exported() -> dict[str, frozenset[str]]:
+    """What webhook and certs export before anything has happened."""
+    health = Health(time.monotonic, 60.0)
+    return {**dict(labels_of(Metrics().registry)), **dict(labels_of(health.registry))}
+
+
+def asked(queries: list[str]) -> Iterator[tuple[str, set[str]]]:
+    """Give each metric that queries ask for, with the labels that they select by."""
+    for query in queries:
+        for name, selected in SELECTOR.findall(query):
+            yield name, set(LABEL.findall(selected))
+
+
+def test_every_metric_of_ours_is_exported_with_its_labels(
+    alerts: dict[str, Manifest], dashboard: dict[str, Any], exported: Mapping[str, frozenset[str]]
+) -> None:
+    every = [*(each["expr"] for each in alerts.values()), *queries(dashboard)]
+    ours = [found for found in asked(every) if found[0].startswith("multus_eni_")]
+    assert len(ours) > 20
+    for name, labels in ours:
+        assert name in exported
+        assert labels <= exported[name] | SCRAPED, name
+
+
+def test_every_metric_of_the_api_server_is_one_that_a_test_has_seen(
+    alerts: dict[str, Manifest], dashboard: dict[str, Any]
+) -> None:
+    every = [*(each["expr"] for each in alerts.values()), *queries(dashboard)]
+    theirs = {name: labels for name, labels in asked(every) if name.startswith("apiserver_")}
+    assert set(theirs) == set(API_SERVER_METRICS)
+    for name, labels in theirs.items():
+        assert labels <= set(API_SERVER_METRICS[name])
+
+
+def test_each_alert_has_a_runbook(alerts: dict[str, Manifest]) -> None:
+    headings = re.findall(r"^### (\w+)$", RUNBOOKS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(headings) >= set(alerts)
+    for name, each in alerts.items():
+        assert each["annotations"]["runbook_url"] == f"https://runbooks.example/#{name.lower()}"
+        assert each["labels"]["severity"] in ("warning", "critical")
+        assert each["labels"]["team"] == "network"
+
+
+NS = 'namespace="multus-eni-system"'
+QUIET = {
+    f"multus_eni_webhook_build_info{{{NS},pod='a'}}": "1x120",
+    f"multus_eni_webhook_build_info{{{NS},pod='b'}}": "1x120",
+    f"multus_eni_webhook_certificate_expiry_timestamp_seconds{{{NS},pod='a'}}": "7776000x120",
+    f"multus_eni_webhook_decisions_total{{{NS},reason='internal_error'}}": "0x120",
+    f"multus_eni_webhook_decisions_total{{{NS},reason='invalid_setting'}}": "0x120",
+    f"multus_eni_webhook_rejected_requests_total{{{NS},code='503'}}": "0x120",
+    f"multus_eni_webhook_decision_seconds_bucket{{{NS},le='0.001'}}": "0+60x120",
+    f"multus_eni_webhook_decision_seconds_bucket{{{NS},le='1.0'}}": "0+60x120",
+    f"multus_eni_webhook_decision_seconds_bucket{{{NS},le='+Inf'}}": "0+60x120",
+    f"multus_eni_webhook_certificate_reloads_total{{{NS},result='unusable'}}": "0x120",
+    f"multus_eni_certs_build_info{{{NS}}}": "1x120",
+    f"multus_eni_certs_in_order{{{NS}}}": "1x120",
+    f"multus_eni_certs_failures_total{{{NS}}}": "0x120",
+    "apiserver_admission_webhook_rejection_count"
+    "{name='namespace-init.multus-eni.io',error_type='calling_webhook_error'}": "0x120",
+}
+"""Series, one sample a minute for two hours, in which nothing is wrong."""
+
+
+def series(name: str) -> str:
+    """Return the one quiet series whose text begins so."""
+    (found,) = [each for each in QUIET if each.startswith(name)]
+    return found
+
+
+WRONG: dict[str, dict[str, str | None]] = {
+    "MultusEniWebhookUnreachable": {series("apiserver"): "0+1x120"},
+    "MultusEniWebhookDown": {each: None for each in QUIET if "webhook_build_info" in each},
+    "MultusEniWebhookFewReplicas": {
+        next(each for each in QUIET if "webhook_build_info" in each and "pod='b'" in each): None
+    },
+    "MultusEniWebhookInternalError": {
+        next(each for each in QUIET if "internal_error" in each): "0x100 1x20",
+    },
+    "MultusEniPodsRefused": {next(each for each in QUIET if "invalid_setting" in each): "0+1x120"},
+    "MultusEniWebhookOverloaded": {next(each for each in QUIET if "503" in each): "0+1x120"},
+    "MultusEniWebhookSlow": {next(each for each in QUIET if "le='0.001'" in each): "0+1x120"},
+    "MultusEniCertificateExpiring": {
+        next(each for each in QUIET if "expiry" in each): "600000x120",
+    },
+    "MultusEniCertificateUnusable": {next(each for each in QUIET if "unusable" in each): "0+1x120"},
+    "MultusEniCertsDown": {series("multus_eni_certs_build_info"): None},
+    "MultusEniCertsNotInOrder": {series("multus_eni_certs_in_order"): "0x120"},
+    "MultusEniCertsFailing": {series("multus_eni_certs_failures_total"): "0+1x120"},
+}
+
+
+def test_each_alert_fires_when_it_should_and_only_it(
+    promtool: Path, alerts: dict[str, Manifest], tmp_path: Path
+) -> None:
+    assert set(WRONG) == set(alerts)
+    rules = rules_file(tmp_path, list(alerts.values()))
+    tests = [unit_test("nothing", QUIET, alerts, set())]
+    for name, changed in WRONG.items():
+        told = {each: value for each, value in {**QUIET, **changed}.items() if value is not None}
+        tests.append(unit_test(name, told, alerts, {name}))
+    path = tmp_path / "tests.yaml"
+    unit = {"rule_files": [rules.name], "evaluation_interval": "1m", "tests": tests}
+    path.write_text(yaml.safe_dump(unit), encoding="utf-8")
+    check(promtool, "test", "rules", path, cwd=tmp_path)
+
+
+def unit_test(
+    name: str, told: Mapping[str, str], alerts: dict[str, Manifest], firing: set[str]
+) -> dict[str, Any]:
+    """Write a unit test of promtool: which alerts fire after 110 minutes."""
+    # What `absent` gives has the labels of its selector.
+    own = {
+        each: {"namespace": "multus-eni-system"} if "absent(" in alerts[each]["expr"] else {}
+        for each in firing
+    }
+    by_series = {"MultusEniCertsFailing": {"namespace": "multus-eni-system"}}
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [{"series": each, "values": value} for each, value in told.items()],
+        "alert_rule_test": [
+            {
+                "eval_time": "110m",
+                "alertname": each,
+                "exp_alerts": [
+                    {
+                        "exp_labels": {**alerts[each]["labels"], **own[each], **by_series.get(each, {})},
+                        "exp_annotations": alerts[each]["annotations"],
+                    }
+                ]
+                if each in firing
+                else [],
+            }
+            for each in alerts
+        ],
+    }
