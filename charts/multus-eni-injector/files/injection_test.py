@@ -1,4 +1,4 @@
-"""Asks the API server what it would make of a Multus pod (nothing is stored); fails unless it has the agent."""
+"""Asks the API server what it would make of a Multus pod, storing nothing; fails unless it has the agent."""
 
 import json
 import os
