@@ -143,10 +143,11 @@ class _Decision:
         return self._keep(signing) or self._trust(signing) or self._issue(signing)
 
     def _make_authority(self, why: str) -> MakeAuthority:
-        trusted = self.state.trusted
-        keep = _some((*self._issuer(), *_newest((*self._held(), *trusted))), MAX_AUTHORITIES - 1)
-        # Where nothing is trusted no replica is being trusted either: nobody loses by a leaf at once.
-        nobody = self._leaf() is None and not any(each.valid_at(self.now.wall) for each in trusted)
+        known = (*self._held(), *self.state.trusted)
+        keep = _some((*self._issuer(), *_newest(known)), MAX_AUTHORITIES - 1)
+        # Where no CA is left no replica can be trusted either: nobody loses by a leaf at once. One that only
+        # ca.crt holds may still be trusted by an API server that has not seen a damaged caBundle yet.
+        nobody = self._leaf() is None and not any(each.valid_at(self.now.wall) for each in known)
         return MakeAuthority(keep, with_leaf=nobody, why=why)
 
     def _keep(self, signing: Certificate) -> KeepAuthorities | None:

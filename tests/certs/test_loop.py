@@ -59,6 +59,37 @@ def test_a_process_that_stalls_between_its_reads_drops_no_ca_of_another() -> Non
         simulation.check()
 
 
+def test_a_process_that_stalls_before_its_write_undoes_nothing() -> None:
+    """It decided on a caBundle that another process has replaced since, with a whole rotation."""
+    simulation = calm(2)
+    slow, other = simulation.instances
+    stalled = False
+
+    def stall(what: str) -> None:
+        nonlocal stalled
+        if what != "write" or stalled:
+            return
+        stalled = True
+        simulation.world.put_secret({**simulation.world.data(), "ca.key": b""}, ours=False)
+        other.loop.wake()
+        other.due = simulation.world.time
+        end = simulation.world.time + 2 * SETTINGS.propagation + 100
+        while other.due < end:
+            simulation.world.advance(max(0.0, other.due - simulation.world.time))
+            other.turn()
+            simulation.check()
+
+    simulation.between = stall  # type: ignore[method-assign] # the stall in question
+    simulation.world.put_bundles({simulation.world.entries[0]: b"junk"}, ours=False)
+    slow.loop.wake()
+    slow.turn()
+    assert stalled
+    assert len(events(simulation, "conflict")) == 1
+    simulation.check()
+    simulation.world.advance(SETTINGS.api_propagation + 1)
+    assert simulation.settled()
+
+
 @pytest.mark.parametrize("jump", [3650 * DAY, -3650 * DAY])
 def test_a_wrong_clock_here_changes_nothing(jump: float) -> None:
     simulation = calm()

@@ -76,6 +76,12 @@ def test_what_is_trusted_and_expired_holds_up_no_leaf() -> None:
     assert found.with_leaf
 
 
+def test_a_ca_that_only_the_secret_holds_holds_up_the_leaf_too() -> None:
+    found = decide(read_state(secret(authorities=[OLD]), configuration(b"junk")))
+    assert isinstance(found, MakeAuthority)
+    assert (found.keep, found.with_leaf) == (certificates(OLD), False)
+
+
 def test_a_lost_ca_key_keeps_leaf_and_ca() -> None:
     state = read_state(secret(authorities=[OLD], leaf=SERVED), configuration([OLD]))
     found = decide(state)
