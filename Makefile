@@ -42,9 +42,9 @@ test: system setup lint types imports ## set-up, then lint, types and all tests
 other-python: ## the pure layer, the server and the agent with the Python of the images (3.13)
 	@scripts/other-python.sh 3.13
 
-soak: setup ## a million annotations against Multus's parser, 100,000 pods through the API server: hours
-	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 $(PY) -m pytest -q \
-	  tests/webhook/test_networks_oracle.py tests/cluster/test_generated_pods.py
+soak: setup ## a million annotations, 500 lives of a certificate, 100,000 pods through the API server: hours
+	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 MULTUS_ENI_CERTS_SIMULATIONS=500 $(PY) -m pytest -q \
+	  tests/webhook/test_networks_oracle.py tests/certs/test_simulation.py tests/cluster/test_generated_pods.py
 
 bench-webhook: setup ## the webhook's speed: per core, beside its peers, and through the API server
 	@$(PY) -m benchmarks.webhook

@@ -45,6 +45,16 @@ def add_certs(commands: Commands) -> None:
         help="address for probes and metrics (%(default)s)",
     )
     run.add_argument("--port", type=_port, default=8080, help="port for them, 0 for any (%(default)s)")
+    for kind in ("label", "annotation"):
+        run.add_argument(
+            f"--secret-{kind}",
+            type=_pair,
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help=f"{kind} of a Secret that has to be made, such as those by which helm knows its objects; "
+            "may be repeated",
+        )
     run.set_defaults(run=_run)
     status = kinds.add_parser(
         "status",
@@ -127,7 +137,7 @@ def _options(given: argparse.Namespace) -> Options:
     from multus_eni.certs.cluster import pod_namespace  # noqa: PLC0415 - nor this
     from multus_eni.certs.process import Options  # noqa: PLC0415 - nor this
     from multus_eni.certs.rotation import Settings  # noqa: PLC0415 - nor this
-    from multus_eni.certs.store import Names  # noqa: PLC0415 - nor this
+    from multus_eni.certs.store import Marks, Names  # noqa: PLC0415 - nor this
 
     namespace = given.namespace or pod_namespace()
     if namespace is None:
@@ -145,8 +155,11 @@ def _options(given: argparse.Namespace) -> Options:
     )
     if problem := settings.problem():
         raise _UsageError(problem)
-    listen = {"host": given.host, "port": given.port} if "host" in given else {}
-    return Options(Names(namespace, given.secret, given.configuration), settings, **listen)
+    which = Names(namespace, given.secret, given.configuration)
+    if "host" not in given:
+        return Options(which, settings)
+    marks = Marks(dict(given.secret_label), dict(given.secret_annotation))
+    return Options(which, settings, given.host, given.port, marks)
 
 
 def _duration(text: str) -> float:
@@ -163,6 +176,13 @@ def _dns_name(text: str) -> str:
     if not _DNS_NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no DNS name in lower case")
     return text
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE")
+    return key, value
 
 
 def _port(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterable
@@ -83,7 +84,7 @@ class HealthServer:
     """Serves /healthz, /readyz and /metrics from `with` to the end of its block. Raises OSError."""
 
     def __init__(self, health: Health, host: str, port: int) -> None:
-        self._server = _Server((host, port), _Handler)
+        self._server = (_Server6 if ":" in host else _Server)((host, port), _Handler)
         self._server.set_app(_application(health))
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
         self.port = int(self._server.server_address[1])
@@ -126,6 +127,10 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Handler(WSGIRequestHandler):

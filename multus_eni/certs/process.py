@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from multus_eni.certs.cluster import find_cluster
 from multus_eni.certs.errors import ApiError, ClusterError, Unreachable
@@ -20,7 +20,7 @@ from multus_eni.certs.loop import TICK, Clock, Loop
 from multus_eni.certs.report import report, to_text
 from multus_eni.certs.rotation import Now, Settings, Wait, next_action
 from multus_eni.certs.seen import Seen, look_again
-from multus_eni.certs.store import Names, Store
+from multus_eni.certs.store import Marks, Names, Store
 from multus_eni.certs.watch import Target, Watcher
 from multus_eni.version import VERSION
 
@@ -39,6 +39,7 @@ class Options:
     settings: Settings
     host: str = "127.0.0.1"
     port: int = 0
+    marks: Marks = field(default_factory=Marks)
 
 
 class SystemClock:
@@ -55,7 +56,8 @@ def run(options: Options) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     client, log, clock = Client(find_cluster()), Log(), SystemClock()
     health = Health(lambda: clock.now().steady, SILENCE)
-    loop = Loop(Store(client, options.names), options.settings, clock, log, health)
+    store = Store(client, options.names, options.marks)
+    loop = Loop(store, options.settings, clock, log, health)
     threading.Thread(target=_stop_at_signal, args=(loop,), name="signals", daemon=True).start()
     with _server(health, options) as server, watching(client, options.names, loop, log, health):
         log.write(

@@ -14,7 +14,7 @@ import base64
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -52,6 +52,14 @@ class Names:
         return f"/apis/{_CONFIGURATION}/mutatingwebhookconfigurations"
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Labels and annotations of a Secret that has to be made: what helm knows its own objects by."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
 class Observed:
     """Both objects as they were read; it holds keys, and shows none of them."""
 
@@ -71,9 +79,10 @@ class Observed:
 class Store:
     """Reads and writes the objects. Methods raise ApiError, Unreachable or ClusterError."""
 
-    def __init__(self, client: Client, names: Names) -> None:
+    def __init__(self, client: Client, names: Names, marks: Marks | None = None) -> None:
         self._client = client
         self._names = names
+        self._marks = marks or Marks()
 
     def look(self) -> Observed:
         """Read both, the newest there is.
@@ -138,7 +147,8 @@ class Store:
             "metadata": {
                 "name": self._names.secret,
                 "namespace": self._names.namespace,
-                "labels": {"app.kubernetes.io/managed-by": MANAGER},
+                "labels": dict(self._marks.labels),
+                "annotations": dict(self._marks.annotations),
             },
             "type": "kubernetes.io/tls",
             # The API server wants both keys in this type, if only empty.

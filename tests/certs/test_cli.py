@@ -152,6 +152,18 @@ def test_status_without_an_api_server_says_so(tmp_path: Path) -> None:
     assert "no answer from the API server at https://127.0.0.1:1" in done.stderr
 
 
+def test_probes_are_answered_by_ipv6_too() -> None:
+    health = Health(lambda: 0.0, silence=10.0)
+    with HealthServer(health, "::1", 0) as server, httpx.Client(trust_env=False) as http:
+        assert http.get(f"http://[::1]:{server.port}/healthz").status_code == 200
+
+
+def test_a_mark_of_the_secret_is_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["certs", "run", *OBJECTS, "--secret-label=helm"])
+    assert "'helm' is no KEY=VALUE" in capsys.readouterr().err
+
+
 def test_probes_and_metrics_tell_the_state() -> None:
     time = 0.0
     health = Health(lambda: time, silence=10.0)

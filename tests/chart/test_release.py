@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -159,15 +158,6 @@ def left_behind(cluster: Cluster, before: set[Key], namespaces: Namespaces) -> s
     return set()
 
 
-@pytest.fixture
-def no_secret_left(cluster: Cluster) -> Iterator[None]:
-    """Remove a Secret that certs made and Helm does not take for its own."""
-    yield
-    with contextlib.suppress(ApiError):
-        cluster.api.delete(SECRET, TLS, SYSTEM)
-
-
-@pytest.mark.usefixtures("no_secret_left")
 def test_rights_as_rendered_heal_what_is_deleted_or_damaged(cluster: Cluster, namespaces: Namespaces) -> None:
     helm = cluster.helm("helm4")
     with release(cluster, helm):
@@ -195,8 +185,6 @@ def test_rights_as_rendered_heal_what_is_deleted_or_damaged(cluster: Cluster, na
 
 
 # Helm wants its own labels and annotations on what it changes and removes.
-@pytest.mark.xfail(strict=False, reason="certs labels a Secret that it makes anew as its own")
-@pytest.mark.usefixtures("no_secret_left")
 def test_helm_takes_over_a_secret_that_certs_made_anew(cluster: Cluster) -> None:
     helm = cluster.helm("helm4")
     with release(cluster, helm):
