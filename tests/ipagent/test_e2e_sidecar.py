@@ -107,6 +107,32 @@ def test_with_release_on_exit_an_address_that_is_removed_is_released(stage: Make
     sidecar.end()
 
 
+def test_an_interface_that_disappears_takes_its_addresses_with_it_and_ends_nothing(stage: MakeStage) -> None:
+    on = stage()
+    pod = pod_with(on, "10.10.1.80/24", "10.10.1.81/24")
+    sidecar = on.sidecar(pod, RELEASING)
+    sidecar.wait_until_started()
+    pod.delete_interface("net1")
+    sidecar.wait_for_addresses(ENI_1)
+    pod.add_address("net2", "10.10.2.80/24")
+    sidecar.wait_for_addresses(ENI_2, "10.10.2.80")
+    assert sidecar.end().code == ExitCode.OK
+
+
+def test_an_interface_is_known_by_its_name(stage: MakeStage) -> None:
+    on = stage()
+    pod = pod_with(on, "10.10.1.80/24")
+    sidecar = on.sidecar(pod, RELEASING)
+    sidecar.wait_until_started()
+    pod.rename("net1", "other")
+    pod.add_address("other", "10.10.1.81/24")
+    sidecar.wait_for_addresses(ENI_1)
+    pod.rename("other", "net1")
+    pod.add_address("net1", "10.10.1.82/24")
+    sidecar.wait_for_addresses(ENI_1, "10.10.1.80", "10.10.1.81", "10.10.1.82")
+    assert sidecar.end().code == ExitCode.OK
+
+
 def test_a_burst_of_addresses_is_one_call(stage: MakeStage) -> None:
     on = stage(ipv4_per_interface=64)
     pod = pod_with(on, "10.10.1.80/24")
