@@ -280,7 +280,7 @@ class TestNamed:
 
     def test_ec2_can_not_be_reached(self, stage: MakeStage) -> None:
         on = stage()
-        short = AgentSettings(interfaces=("net1",), timeout=3)
+        short = AgentSettings(interfaces=("net1",), timeout=8)
         url = f"http://{on.node.address}:9"
         ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), short, AWS_ENDPOINT_URL_EC2=url)
         assert ended.code == ExitCode.EC2_UNREACHABLE
