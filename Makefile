@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure tools system soak bench-webhook bench-agent clean
+.PHONY: help setup demo test check lint types imports pure tools system soak bench-webhook bench-agent base-image images push bundle test-images clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -51,6 +51,24 @@ bench-webhook: setup ## the webhook's speed: per core, beside its peers, and thr
 
 bench-agent: setup ## what the agent costs: start, memory, rest, reaction to new addresses
 	@$(PY) -m benchmarks.agent
+
+base-image: setup ## the Debian that images are built in, by debootstrap: where no registry can be reached
+	@scripts/system-packages.sh --require --images
+	@$(PY) -m images base
+
+images: setup ## both images for this machine, by buildah, with their SBOMs in dist
+	@$(PY) -m images build $(if $(BASE),--base $(BASE))
+
+push: setup ## build and push images and chart: REGISTRY=... [PLATFORMS=linux/amd64,linux/arm64] [BASE=...]
+	@[ -n "$(REGISTRY)" ] || { echo 'push: say where to: make push REGISTRY=registry.example' >&2; exit 2; }
+	@$(PY) -m images push "$(REGISTRY)" $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(BASE),--base $(BASE))
+
+bundle: setup ## images and chart in one file in dist, for sites without internet
+	@$(PY) -m images bundle $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(BASE),--base $(BASE))
+
+test-images: images ## start the images as a restricted pod does, push them to a registry of the test's: root
+	@$(PY) -m tests.cluster.tools helm4 helm3
+	@MULTUS_ENI_IMAGES=1 $(PY) -m pytest -q tests/images
 
 clean: ## remove what set-up and tests have made here
 	rm -rf .venv .venv-* .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

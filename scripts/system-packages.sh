@@ -2,7 +2,7 @@
 # System packages that the tests need beside what `make setup` and `make tools` bring.
 # Nothing happens where all is there. As root on Debian or Ubuntu it installs what is missing;
 # elsewhere it says what to install and ends with 0 (tests that need it are skipped and say so), or with 1
-# where --require is given.
+# where --require is given. With --images also what `make images` and `make test-images` need.
 set -euo pipefail
 
 # check (a shell command that succeeds where it is there) | Debian package | why
@@ -10,12 +10,23 @@ needed='
 python3 -c "import venv, ensurepip" | python3-venv | the environment that make setup makes
 '
 
+for_images='
+type -P buildah         | buildah         | builds the images
+type -P debootstrap     | debootstrap     | makes the base image where no registry can be reached
+type -P runc            | runc            | starts the images in their tests
+type -P skopeo          | skopeo          | pushes a bundle, as its user does
+type -P docker-registry | docker-registry | the registry that the tests push to
+type -P objdump         | binutils        | which libraries the binaries of the images need
+'
+
 require=0
-case "${1:-}" in
-  '') ;;
-  --require) require=1 ;;
-  *) echo "usage: $0 [--require]" >&2; exit 2 ;;
-esac
+for option in "$@"; do
+  case "$option" in
+    --require) require=1 ;;
+    --images) needed+=$for_images ;;
+    *) echo "usage: $0 [--require] [--images]" >&2; exit 2 ;;
+  esac
+done
 
 packages=()
 reasons=()

@@ -1,0 +1,1 @@
+"""Building and publishing the images and the chart: `python -m images`."""

@@ -1,0 +1,66 @@
+"""What is built, and the command lines for it; nothing is run here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+IMAGES = ("agent", "webhook")
+PLATFORMS = ("linux/amd64", "linux/arm64")
+LOCAL_BASE = "localhost/multus-eni-base:trixie"
+"""What `make base-image` makes: Debian 13 as docker.io/library/debian:trixie-slim has it."""
+
+CHART = "charts/multus-eni-injector"
+Argv = list[str]
+
+
+def repository(image: str) -> str:
+    """Its repository's name below the registry: the default of the chart's `image.*.repository`."""
+    return f"multus-eni-{image}"
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How the images are built.
+
+    `base`: in which image, empty for the Dockerfile's; `ca`: a CA bundle; `created`: the time that everything
+    in the images gets, in seconds since 1970, so that the same files make the same image; empty for now.
+    """
+
+    version: str
+    build_platform: str
+    revision: str = ""
+    base: str = ""
+    ca: str = ""
+    created: str = ""
+
+    def argv(self, image: str, platform: str, target: Sequence[str]) -> Argv:
+        """Return buildah's command line; `target` is `--tag NAME` or `--manifest NAME`."""
+        # buildah before 1.29 knows no BUILDPLATFORM by itself.
+        arguments = {
+            "BUILDPLATFORM": self.build_platform,
+            "VERSION": self.version,
+            "REVISION": self.revision,
+            **({"BASE": self.base} if self.base else {}),
+        }
+        return [
+            *("buildah", "build", "--isolation", "chroot", "--layers", "--format", "oci"),
+            *("--platform", platform, *target),
+            *(part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")),
+            *(("--secret", f"id=ca,src={self.ca}") if self.ca else ()),
+            *(("--timestamp", self.created) if self.created else ()),
+            # No registry is asked for a base that was made here.
+            *(("--pull-never",) if self.base.startswith("localhost/") else ()),
+            *("--file", f"Dockerfile.{image}", "."),
+        ]
+
+
+def install_command(registry: str, version: str, digests: Mapping[str, str]) -> str:
+    """Return the helm command that installs just what was pushed; `digests` by image, and the `chart`'s."""
+    lines = [
+        f"helm install multus-eni-injector oci://{registry}/charts/multus-eni-injector@{digests['chart']}",
+        "--namespace multus-eni-system --create-namespace",
+        f"--set image.registry={registry} --set image.tag={version}",
+        *(f"--set image.{image}.digest={digests[image]}" for image in IMAGES),
+    ]
+    return " \\\n  ".join(lines)

@@ -1,0 +1,164 @@
+"""`make push`, to a real registry: Debian's docker-registry."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from multus_eni.version import VERSION
+from tests.cluster.control_plane import free_ports
+from tests.cluster.processes import Process
+from tests.cluster.tools.binaries import find_binary
+from tests.cluster.waiting import wait_for
+from tests.images.container import call
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MACHINES = {"amd64": 62, "arm64": 183}
+"""e_machine of elf(5): EM_X86_64 and EM_AARCH64."""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("registry")
+    (port,) = free_ports("127.0.0.1")
+    address = f"127.0.0.1:{port}"
+    settings = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}},
+        "http": {"addr": address},
+    }
+    (folder / "config.yml").write_text(json.dumps(settings), encoding="utf-8")
+    argv = ["/usr/bin/docker-registry", "serve", str(folder / "config.yml")]
+    with Process("docker-registry", argv, log=folder / "log") as process:
+
+        def answers() -> bool:
+            process.check()
+            try:
+                return _get(address, "", "*/*") is not None
+            except OSError:
+                return False
+
+        wait_for(answers, "registry")
+        yield address
+
+
+@pytest.fixture(scope="module")
+def pushed(registry: str) -> str:
+    """What `make push` prints."""
+    return call(sys.executable, "-m", "images", "push", registry, "--plain-http", timeout=1200)
+
+
+def _get(registry: str, path: str, accept: str) -> bytes:
+    request = urllib.request.Request(f"http://{registry}/v2/{path}", headers={"Accept": accept})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as response:
+        body: bytes = response.read()
+    return body
+
+
+def _json(registry: str, path: str, accept: str) -> Any:
+    return json.loads(_get(registry, path, accept))
+
+
+@pytest.mark.parametrize("image", ["agent", "webhook"])
+def test_the_printed_digest_is_an_index_of_both_architectures(registry: str, pushed: str, image: str) -> None:
+    found = re.search(rf"--set image\.{image}\.digest=(sha256:\w+)", pushed)
+    assert found is not None
+    index = _json(registry, f"multus-eni-{image}/manifests/{found[1]}", INDEX)
+
+    assert sorted(entry["platform"]["architecture"] for entry in index["manifests"]) == ["amd64", "arm64"]
+    for entry in index["manifests"]:
+        architecture = entry["platform"]["architecture"]
+        manifest = _json(registry, f"multus-eni-{image}/manifests/{entry['digest']}", MANIFEST)
+        machines = set()
+        for layer in manifest["layers"]:
+            blob = _get(registry, f"multus-eni-{image}/blobs/{layer['digest']}", "*/*")
+            machines |= _machines(blob)
+        assert machines == {MACHINES[architecture]}
+
+
+def _machines(layer: bytes) -> set[int]:
+    found = set()
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() else None
+            header = file.read(20) if file is not None else b""
+            if header.startswith(b"\x7fELF"):
+                found.add(int.from_bytes(header[18:20], "little"))
+    return found
+
+
+def test_the_images_share_the_layer_below_them(registry: str, pushed: str) -> None:
+    assert pushed
+    lowest = [
+        {
+            _json(registry, f"multus-eni-{image}/manifests/{entry['digest']}", MANIFEST)["layers"][0][
+                "digest"
+            ]
+            for entry in _json(registry, f"multus-eni-{image}/manifests/{VERSION}", INDEX)["manifests"]
+        }
+        for image in ("agent", "webhook")
+    ]
+
+    assert lowest[0] == lowest[1]
+
+
+@pytest.mark.parametrize("which", ["helm3", "helm4"])
+def test_the_printed_command_renders_with_both_digests(which: str, pushed: str, tmp_path: Path) -> None:
+    helm = find_binary(which)
+    assert helm is not None, "`make tools` builds it"
+    command = pushed.partition("helm install ")[2].replace("\\\n", " ").split()
+    digests = re.findall(r"image\.\w+\.digest=(sha256:\w+)", pushed)
+
+    done = subprocess.run(
+        [helm, "template", *command, "--plain-http", "--kube-version", "1.33.0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(digests) == 2
+    for digest in digests:
+        assert f"@{digest}" in done.stdout
+
+
+def test_a_bundle_pushes_the_same_as_a_push(registry: str, pushed: str, tmp_path: Path) -> None:
+    helm = find_binary("helm4")
+    assert helm is not None, "`make tools` builds it"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "helm").symlink_to(helm)
+    file = tmp_path / "bundle.tar"
+    call(sys.executable, "-m", "images", "bundle", file, timeout=1200)
+    with tarfile.open(file) as archive:
+        archive.extractall(tmp_path, filter="data")
+
+    done = subprocess.run(
+        [tmp_path / f"multus-eni-{VERSION}" / "push.sh", f"{registry}/elsewhere", "--plain-http"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    digest = r"image\.\w+\.digest=(sha256:\w+)"
+    assert re.findall(digest, done.stdout) == re.findall(digest, pushed)
+    for image in ("agent", "webhook"):
+        index = _json(registry, f"elsewhere/multus-eni-{image}/manifests/{VERSION}", INDEX)
+        assert len(index["manifests"]) == 2
+    tags = _json(registry, "elsewhere/charts/multus-eni-injector/tags/list", "*/*")
+    assert tags["tags"] == [VERSION]
