@@ -279,9 +279,7 @@ class Certs:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return its log lines of one event, such as `wrote`."""
-        lines = self.process.log.read_text(encoding="utf-8").split("\n")
-        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-        return [line for line in found if line["event"] == event]
+        return self.process.events(event)
 
     def wrote(self) -> list[str]:
         """Return what it has done, in order."""

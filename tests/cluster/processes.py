@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from tests.cluster import tied
 from tests.cluster.waiting import wait_for
@@ -65,6 +66,12 @@ class Process:
     def pid(self) -> int:
         """Its process id; raises ProcessError where it was not started."""
         return self._started().pid
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """Return the complete lines of one event in its log, where they are JSON."""
+        lines = self.log.read_text(encoding="utf-8").split("\n")
+        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [line for line in found if line.get("event") == event]
 
     def kill(self) -> None:
         """End it at once (SIGKILL) and wait for its end; nothing happens where it has ended."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,9 +86,7 @@ class WebhookServer:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return its log lines of one event, such as `decision`."""
-        lines = self.process.log.read_text(encoding="utf-8").split("\n")
-        found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-        return [line for line in found if line.get("event") == event]
+        return self.process.events(event)
 
     def reasons(self, namespace: str, name: str) -> list[str]:
         """Return the reasons of its decisions about a pod, in order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,7 +40,7 @@ MAX_DESCRIPTION = 80
 MAX_FILTER_VALUES = 200
 """In one request ("List and filter using the CLI and API", EC2 user guide)."""
 
-_HOLDER_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
+HOLDER_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
 
 # Before "Encoded authorization failure message: …", which is long, and readable by STS alone.
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
@@ -139,22 +139,24 @@ class Ec2Client:
 
         Other VPCs may use the same ranges. All addresses are of one family.
         """
-        name = _HOLDER_FILTERS[_version(addresses)]
-        values = sorted(map(str, addresses))
-        within: list[FilterTypeDef] = [{"Name": "subnet-id", "Values": [subnet_id]}] if subnet_id else []
-        room = MAX_FILTER_VALUES - len(within)
-        found: list[EniAddresses] = []
-        for start in range(0, len(values), room):
-            asked: list[FilterTypeDef] = [*within, {"Name": name, "Values": values[start : start + room]}]
-            found.extend(map(_addresses, self._described(asked, name)))
-        return tuple(found)
+        within = [("subnet-id", [subnet_id])] if subnet_id else []
+        by_address = (HOLDER_FILTERS[_version(addresses)], sorted(map(str, addresses)))
+        return tuple(map(_addresses, self._described([*within, by_address])))
 
-    def _described(self, filters: list[FilterTypeDef], by: str) -> list[NetworkInterfaceTypeDef]:
-        answer = self._asked(
-            f"DescribeNetworkInterfaces by {by}",
-            lambda: self._client.describe_network_interfaces(Filters=filters),
-        )
-        return answer["NetworkInterfaces"]
+    def _described(self, filters: Sequence[tuple[str, Sequence[str]]]) -> list[NetworkInterfaceTypeDef]:
+        """Find by filters; the values of the last one may be more than one request can carry."""
+        *others, (name, values) = filters
+        room = MAX_FILTER_VALUES - len(others)
+        found: list[NetworkInterfaceTypeDef] = []
+        for start in range(0, len(values), room):
+            part = [*others, (name, values[start : start + room])]
+            asked: list[FilterTypeDef] = [{"Name": key, "Values": wanted} for key, wanted in part]
+            answer = self._asked(
+                f"DescribeNetworkInterfaces by {name}",
+                partial(self._client.describe_network_interfaces, Filters=asked),
+            )
+            found += answer["NetworkInterfaces"]
+        return found
 
     def describe(self, eni_id: str) -> EniAddresses:
         """DescribeNetworkInterfaces of one ENI."""
@@ -169,7 +171,7 @@ class Ec2Client:
 
     def enis(self, macs: Collection[str]) -> tuple[Eni, ...]:
         """DescribeNetworkInterfaces by MAC; the ENIs found have no known subnet ranges."""
-        shown = self._described([{"Name": "mac-address", "Values": sorted(macs)}], "mac-address")
+        shown = self._described([("mac-address", sorted(macs))])
         return tuple(map(_eni, (entry for entry in shown if entry.get("Attachment"))))
 
     def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from multus_eni.ipagent.addresses import IPAddress, canonical_mac, parse_address, sort_key
 from multus_eni.ipagent.cloud.client import new_session
-from multus_eni.ipagent.cloud.ec2 import MAX_DESCRIPTION, MAX_FILTER_VALUES, Ec2Client
+from multus_eni.ipagent.cloud.ec2 import HOLDER_FILTERS, MAX_DESCRIPTION, Ec2Client
 from multus_eni.ipagent.commands.views import NO_MANAGE, EniDetails
 from multus_eni.ipagent.log import printable
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, NetworkInterfaceTypeDef
-
-_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
+    from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
 
 
 class Reader(Ec2Client):
@@ -33,22 +31,14 @@ class Reader(Ec2Client):
     def holding(self, addresses: Collection[IPAddress], vpc_id: str) -> tuple[EniDetails, ...]:
         """Find the ENIs of a VPC that hold any of these addresses, in whatever role."""
         found: dict[str, EniDetails] = {}
-        for version, name in _FILTERS.items():
+        for version, name in HOLDER_FILTERS.items():
             values = [str(a) for a in sorted(addresses, key=sort_key) if a.version == version]
             for eni in self._details([("vpc-id", [vpc_id]), (name, values)]) if values else ():
                 found[eni.eni_id] = eni
         return tuple(found.values())
 
     def _details(self, filters: Sequence[tuple[str, Sequence[str]]]) -> tuple[EniDetails, ...]:
-        """Find by filters; the values of the last one may be more than one request can carry."""
-        *others, (name, values) = filters
-        room = MAX_FILTER_VALUES - len(others)
-        found: list[EniDetails] = []
-        for start in range(0, len(values), room):
-            part = [*others, (name, values[start : start + room])]
-            asked: list[FilterTypeDef] = [{"Name": key, "Values": wanted} for key, wanted in part]
-            found.extend(map(details, self._described(asked, name)))
-        return tuple(found)
+        return tuple(map(details, self._described(filters)))
 
 
 def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
