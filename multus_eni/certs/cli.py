@@ -108,8 +108,8 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from multus_eni.certs.errors import ClusterError  # noqa: PLC0415 - --help needs none of this
     from multus_eni.certs.process import run  # noqa: PLC0415 - nor this
+    from multus_eni.kube.errors import ClusterError  # noqa: PLC0415 - --help needs none of this
 
     try:
         return run(_options(options))
@@ -119,8 +119,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from multus_eni.certs.errors import ClusterError  # noqa: PLC0415 - nor this
     from multus_eni.certs.process import status  # noqa: PLC0415 - nor this
+    from multus_eni.kube.errors import ClusterError  # noqa: PLC0415 - nor this
 
     try:
         return status(_options(options), as_json=options.output == "json")
@@ -134,10 +134,10 @@ class _UsageError(Exception):
 
 
 def _options(given: argparse.Namespace) -> Options:
-    from multus_eni.certs.cluster import pod_namespace  # noqa: PLC0415 - nor this
     from multus_eni.certs.process import Options  # noqa: PLC0415 - nor this
     from multus_eni.certs.rotation import Settings  # noqa: PLC0415 - nor this
     from multus_eni.certs.store import Marks, Names  # noqa: PLC0415 - nor this
+    from multus_eni.kube.cluster import pod_namespace  # noqa: PLC0415 - nor this
 
     namespace = given.namespace or pod_namespace()
     if namespace is None:

@@ -9,10 +9,9 @@ from typing import Protocol, assert_never
 
 from multus_eni.certs.authority import issue_leaf, make_authority
 from multus_eni.certs.certificates import read_certificate, to_pem
-from multus_eni.certs.errors import ApiError, ClusterError, Unreachable
 from multus_eni.certs.health import Health
 from multus_eni.certs.log import Log
-from multus_eni.certs.pace import BURST, pause_after_failure, pause_before_write
+from multus_eni.certs.pace import BURST, pause_before_write
 from multus_eni.certs.rotation import (
     Action,
     IssueLeaf,
@@ -28,6 +27,8 @@ from multus_eni.certs.rotation import (
 from multus_eni.certs.seen import Seen, look_again
 from multus_eni.certs.state import AUTHORITIES, AUTHORITY_KEY, CERTIFICATE, KEY
 from multus_eni.certs.store import Conflict, Observed, Store
+from multus_eni.kube.errors import ApiError, ClusterError, Unreachable
+from multus_eni.kube.pace import pause_after_failure
 
 TICK = 60.0
 """Seconds between two rounds at most; a round with nothing to do asks nobody."""

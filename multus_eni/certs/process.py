@@ -11,17 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from multus_eni.certs.cluster import find_cluster
-from multus_eni.certs.errors import ApiError, ClusterError, Unreachable
+from multus_eni.certs.errors import REMEDIES
 from multus_eni.certs.health import Health, HealthServer
-from multus_eni.certs.kube import Client
 from multus_eni.certs.log import Log
 from multus_eni.certs.loop import TICK, Clock, Loop
 from multus_eni.certs.report import report, to_text
 from multus_eni.certs.rotation import Now, Settings, Wait, next_action
 from multus_eni.certs.seen import Seen, look_again
 from multus_eni.certs.store import Marks, Names, Store
-from multus_eni.certs.watch import Target, Watcher
+from multus_eni.certs.waker import Waker
+from multus_eni.kube.client import Client
+from multus_eni.kube.cluster import find_cluster
+from multus_eni.kube.errors import ApiError, ClusterError, Unreachable
+from multus_eni.kube.watch import Watcher, one_object
 from multus_eni.version import VERSION
 
 SILENCE = 3 * TICK
@@ -54,7 +56,7 @@ def run(options: Options) -> int:
     """Work until SIGTERM; returns the exit code. Raises ClusterError where there is no cluster."""
     # Blocked before any thread starts: one of its own takes them, and wakes the others in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    client, log, clock = Client(find_cluster()), Log(), SystemClock()
+    client, log, clock = _client(), Log(), SystemClock()
     health = Health(lambda: clock.now().steady, SILENCE)
     store = Store(client, options.names, options.marks)
     loop = Loop(store, options.settings, clock, log, health)
@@ -78,11 +80,13 @@ def run(options: Options) -> int:
 @contextmanager
 def watching(client: Client, names: Names, loop: Loop, log: Log, health: Health) -> Iterator[None]:
     """Watch both objects for the length of a block."""
-    targets = (
-        Target(names.secrets_path, names.secret),
-        Target(names.configurations_path, names.configuration),
-    )
-    watchers = [Watcher(client, target, loop.wake, log) for target in targets]
+    watchers = [
+        Watcher(client, one_object(path, name), lambda _: None, Waker(loop.wake, name, log))
+        for path, name in (
+            (names.secrets_path, names.secret),
+            (names.configurations_path, names.configuration),
+        )
+    ]
     health.alive = lambda: all(watcher.is_alive() for watcher in watchers)
     for watcher in watchers:
         watcher.start()
@@ -103,7 +107,7 @@ def status(options: Options, *, as_json: bool) -> int:
     """
     clock: Clock = SystemClock()
     try:
-        observed = Store(Client(find_cluster()), options.names).look()
+        observed = Store(_client(), options.names).look()
     except (ApiError, Unreachable) as error:
         print(f"multus-eni certs status: {error}", file=sys.stderr)
         return 1
@@ -114,6 +118,10 @@ def status(options: Options, *, as_json: bool) -> int:
     found = report(observed.state, action, now.wall, options.settings)
     print(json.dumps(found, indent=2) if as_json else to_text(found), end="\n" if as_json else "")
     return 0 if found["inOrder"] and isinstance(action, Wait) else 3
+
+
+def _client() -> Client:
+    return Client(find_cluster(), "multus-eni-certs", REMEDIES)
 
 
 def _server(health: Health, options: Options) -> HealthServer:

@@ -19,9 +19,9 @@ from typing import Any
 from urllib.parse import quote
 
 from multus_eni.certs.certificates import Certificate, to_pem
-from multus_eni.certs.errors import ApiError
-from multus_eni.certs.kube import Client
 from multus_eni.certs.state import CERTIFICATE, KEY, Object, State, data_of, read_state
+from multus_eni.kube.client import Client
+from multus_eni.kube.errors import ApiError
 
 MANAGER = "multus-eni-certs"
 """The field manager of everything but the Secret's creation."""

@@ -16,13 +16,13 @@ from typing import cast
 
 from multus_eni.certs.authority import issue_leaf, make_authority
 from multus_eni.certs.certificates import read_certificate
-from multus_eni.certs.errors import Unreachable
 from multus_eni.certs.health import Health
-from multus_eni.certs.kube import Client
 from multus_eni.certs.log import Log
 from multus_eni.certs.loop import Loop
 from multus_eni.certs.rotation import MAX_AUTHORITIES, Now, Settings
 from multus_eni.certs.store import Names, Store
+from multus_eni.kube.client import Client
+from multus_eni.kube.errors import Unreachable
 from tests.certs.world import START, FakeClient, World
 
 DAY = 86400.0

@@ -8,9 +8,10 @@ from random import Random
 
 import pytest
 
-from multus_eni.certs.errors import Unreachable
 from multus_eni.certs.loop import RESYNC
-from multus_eni.certs.pace import BURST, MAX_PAUSE, SLOW, WINDOW, pause_after_failure, pause_before_write
+from multus_eni.certs.pace import BURST, SLOW, WINDOW, pause_before_write
+from multus_eni.kube.errors import Unreachable
+from multus_eni.kube.pace import MAX_PAUSE
 from tests.certs.simulation import DAY, SETTINGS, Simulation
 
 pytestmark = pytest.mark.pure
@@ -190,11 +191,3 @@ def test_other_names_get_another_leaf_at_once() -> None:
 )
 def test_writes_are_paced(written: list[float], now: float, pause: float) -> None:
     assert pause_before_write(written, now) == pytest.approx(pause)
-
-
-@pytest.mark.parametrize(
-    ("failures", "least", "most"), [(1, 0.5, 1.0), (3, 2.0, 4.0), (99, MAX_PAUSE / 2, MAX_PAUSE)]
-)
-def test_failures_are_followed_by_growing_pauses(failures: int, least: float, most: float) -> None:
-    assert pause_after_failure(failures, 0.0) == least
-    assert pause_after_failure(failures, 1.0) == most

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, VerificationError
 from cryptography.x509.verification import Store as TrustStore
 
-from multus_eni.certs.errors import ApiError
-from multus_eni.certs.kube import Answer
+from multus_eni.kube.client import Answer
+from multus_eni.kube.errors import ApiError
 
 Object = dict[str, Any]
 START = 1_800_000_000.0
@@ -226,7 +226,7 @@ class FakeClient:
         self._between("read")
         found = self._world.secret if "/secrets/" in path else self._world.configuration
         if found is None:
-            raise ApiError(404, "NotFound", "not found", what, self._time())
+            raise ApiError(404, "NotFound", "not found", what, time=self._time())
         return Answer(copy.deepcopy(found), self._time())
 
     def _time(self) -> float | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.certs.errors import ApiError
-from multus_eni.certs.kube import Client
-from multus_eni.certs.kubeconfig import load_kubeconfig
+from multus_eni.kube.client import Client
+from multus_eni.kube.errors import ApiError
+from multus_eni.kube.kubeconfig import load_kubeconfig
 from tests.cluster.api import WEBHOOK_CONFIGURATION, Api
 from tests.cluster.certificates import Authority
 from tests.cluster.certs_process import ROLE_BINDING, SECRET, Certs, Place, make_place
@@ -269,7 +269,7 @@ def test_status_says_what_is_and_what_is_next(place: Place) -> None:
 
 
 def test_its_rights_reach_no_further(place: Place) -> None:
-    client = Client(load_kubeconfig([place.kubeconfig()]))
+    client = Client(load_kubeconfig([place.kubeconfig()]), "tests")
     secrets = f"/api/v1/namespaces/{place.namespace}/secrets"
     configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
     other = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}}

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.certs.errors import ApiError
 from multus_eni.certs.health import Health
-from multus_eni.certs.kube import Answer, Client
-from multus_eni.certs.kubeconfig import load_kubeconfig
 from multus_eni.certs.log import Log
 from multus_eni.certs.loop import Loop
 from multus_eni.certs.rotation import Now, Settings
 from multus_eni.certs.store import Names, Store
+from multus_eni.kube.client import Answer, Client
+from multus_eni.kube.errors import ApiError
+from multus_eni.kube.kubeconfig import load_kubeconfig
 from tests.cluster.api import Api
 from tests.cluster.certs_process import make_place
 from tests.cluster.control_plane import ControlPlane
@@ -52,7 +52,7 @@ def test_over_years_every_leaf_is_trusted_when_it_is_served(
 ) -> None:
     place = make_place(control_plane, api, "certs-years", tmp_path)
     api.create(place.manifest())
-    client = MovedOn(load_kubeconfig([place.kubeconfig()]))
+    client = MovedOn(load_kubeconfig([place.kubeconfig()]), "tests")
     settings = Settings(frozenset({place.dns_name}), 90 * DAY, 365 * DAY, 300.0, 10.0)
     names = Names(place.namespace, place.secret, place.configuration)
     log = io.StringIO()

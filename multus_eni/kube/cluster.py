@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multus_eni.certs.errors import ClusterError
-from multus_eni.certs.kube import Cluster, Endpoint
+from multus_eni.kube.client import Cluster, Endpoint
+from multus_eni.kube.errors import ClusterError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet puts token, ca.crt and namespace (Kubernetes: Accessing the API from a Pod)."""
@@ -20,8 +20,8 @@ def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
 
     Raises ClusterError where there is none, or it can't be used.
     """
-    if named := environment.get("KUBECONFIG"):
-        return _kubeconfig([Path(each) for each in named.split(os.pathsep) if each])
+    if named := [Path(each) for each in environment.get("KUBECONFIG", "").split(os.pathsep) if each]:
+        return _kubeconfig(named)
     if "KUBERNETES_SERVICE_HOST" in environment:
         return InCluster(_service(environment), SERVICE_ACCOUNT)
     default = Path(environment.get("HOME", "/"), ".kube", "config")
@@ -83,7 +83,12 @@ def _service(environment: Mapping[str, str]) -> Endpoint:
 
 
 def _kubeconfig(paths: list[Path]) -> Cluster:
-    # Its parser is only for people's machines.
-    from multus_eni.certs.kubeconfig import load_kubeconfig  # noqa: PLC0415
-
+    # Its parser is only for people's machines: the agent's image lacks YAML.
+    try:
+        from multus_eni.kube.kubeconfig import load_kubeconfig  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            f"{paths[0]}: a kubeconfig needs the Python package pyyaml, which is not installed here; in a "
+            "pod unset KUBECONFIG, so that the ServiceAccount counts"
+        ) from error
     return load_kubeconfig(paths)

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from multus_eni.certs.cluster import bearer, trusting
-from multus_eni.certs.errors import ClusterError
-from multus_eni.certs.kube import Endpoint
+from multus_eni.kube.client import Endpoint
+from multus_eni.kube.cluster import bearer, trusting
+from multus_eni.kube.errors import ClusterError
 
 EXEC_TIMEOUT = 60
 """Seconds for a credential plugin: it may ask a person something."""

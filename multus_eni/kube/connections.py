@@ -1,0 +1,109 @@
+"""Connections to the API server."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+TIMEOUT = 15.0
+"""Seconds for connecting, and for each read of an answer."""
+MAX_IDLE = 8
+"""Connections that are kept at most."""
+_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
+"""A watch says nothing for minutes: what is dead is found within one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the API server is: `https://host:port`, and what its paths begin with behind a proxy."""
+
+    host: str
+    port: int
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+
+class Cluster(Protocol):
+    """Where the API server is, whom to trust, and who we are; each may raise ClusterError or OSError."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where to connect to."""
+        ...
+
+    def context(self) -> ssl.SSLContext:
+        """Make a TLS context with the CA, and a client certificate if there is one."""
+        ...
+
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers that say who we are."""
+        ...
+
+
+class Connection(http.client.HTTPSConnection):
+    """A connection whose death is noticed; `until` is when it is too old to be used again."""
+
+    until = 0.0
+
+    def connect(self) -> None:
+        """Connect."""
+        super().connect()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE.items():
+            # Not every system has all of them.
+            if hasattr(socket, option):
+                self.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+class Connections:
+    """Opens connections, and keeps those that are given back for `keep` seconds from their opening on.
+
+    No longer, so that a renewed CA file counts. With 0 each request has one of its own.
+    """
+
+    def __init__(self, cluster: Cluster, keep: float) -> None:
+        self._cluster = cluster
+        self._keep = keep
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+
+    def open(self) -> Connection:
+        """Make a new one, which connects when it is used first."""
+        endpoint = self._cluster.endpoint
+        context = self._cluster.context()
+        connection = Connection(endpoint.host, endpoint.port, timeout=TIMEOUT, context=context)
+        connection.until = time.monotonic() + self._keep
+        return connection
+
+    def take(self) -> Connection | None:
+        """Give one that was used before."""
+        now = time.monotonic()
+        with self._lock:
+            while self._idle:
+                connection = self._idle.pop()
+                if now < connection.until:
+                    return connection
+                connection.close()
+        return None
+
+    def leave(self, connection: Connection, *, usable: bool) -> None:
+        """Give back, or close what can't be used again."""
+        with self._lock:
+            if usable and len(self._idle) < MAX_IDLE and time.monotonic() < connection.until:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close those that nobody uses."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()

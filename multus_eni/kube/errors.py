@@ -1,0 +1,28 @@
+"""What stops or delays the work; each text says what happened, to what, and what to do."""
+
+from __future__ import annotations
+
+
+class ClusterError(Exception):
+    """How to reach the cluster is not known or not usable."""
+
+
+class ApiError(Exception):
+    """The API server answered with an error; `code` is HTTP's, `reason` and `message` are its Status'.
+
+    `time` is the API server's clock, in seconds since 1970. `remedy` is what the user does next.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument a field
+        self, code: int, reason: str, message: str, what: str, *, time: float | None = None, remedy: str = ""
+    ) -> None:
+        text = f"the API server refused to {what}: {code} {reason}: {message}"
+        super().__init__(f"{text}; {remedy}" if remedy else text)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.time = time
+
+
+class Unreachable(Exception):
+    """The API server did not answer."""

@@ -1,0 +1,124 @@
+"""Reads a list as it comes in, one object at a time: whole, it takes ten times its text in memory."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+Object = dict[str, Any]
+Item = TypeVar("Item")
+
+MAX_OBJECT = 8 << 20
+"""Characters. An object may have 1.5 MiB (etcd's limit), and comes with its managed fields."""
+_SPACE = " \t\r\n"
+_DECODER = json.JSONDecoder()
+
+
+class NotAList(ValueError):
+    """The answer is no list of objects."""
+
+
+class ListReader(Generic[Item]):
+    """Reads one list; `take` is called for each object and gives what is kept of it."""
+
+    def __init__(self, take: Callable[[Object], Item]) -> None:
+        self._take = take
+        self.items: list[Item] = []
+        self.metadata: Object = {}
+
+    def read(self, chunks: Iterable[bytes]) -> None:
+        """Read all of the answer; raises NotAList."""
+        text = _Text(chunks)
+        text.expect("{")
+        while True:
+            key = text.value()
+            text.expect(":")
+            self._member(key, text)
+            if text.one_of(",}") == "}":
+                return
+
+    def _member(self, key: object, text: _Text) -> None:
+        if key == "items" and text.peek() == "[":
+            self._read_items(text)
+            return
+        value = text.value()
+        if key == "metadata" and isinstance(value, dict):
+            self.metadata = value
+
+    def _read_items(self, text: _Text) -> None:
+        text.expect("[")
+        if text.peek() == "]":
+            text.expect("]")
+            return
+        while True:
+            value = text.value()
+            if not isinstance(value, dict):
+                raise NotAList("an item of the list is no object")
+            self.items.append(self._take(value))
+            if text.one_of(",]") == "]":
+                return
+
+
+class _Text:
+    """JSON text of which only as much is kept as the next value needs."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = _decoded(chunks)
+        self._text = ""
+        self._at = 0
+
+    def peek(self) -> str:
+        """Look at the next character that is no space."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in _SPACE:
+                self._at += 1
+            if self._at < len(self._text):
+                return self._text[self._at]
+            self._more()
+
+    def one_of(self, allowed: str) -> str:
+        """Take one of these characters."""
+        found = self.peek()
+        if found not in allowed:
+            raise NotAList(f"the answer has {found!r} where one of {allowed!r} was expected")
+        self._at += 1
+        return found
+
+    def expect(self, character: str) -> None:
+        """Take this character."""
+        self.one_of(character)
+
+    def value(self) -> object:
+        """Take a value; it ends where something follows it, since a number could go on."""
+        self.peek()
+        while True:
+            try:
+                found, end = _DECODER.raw_decode(self._text, self._at)
+            except RecursionError:
+                raise NotAList("the answer is nested too deep") from None
+            except ValueError:
+                end = len(self._text)
+            if end < len(self._text):
+                self._at = end
+                return found
+            if len(self._text) - self._at > MAX_OBJECT:
+                raise NotAList(f"an object has more than {MAX_OBJECT} characters, or is no JSON")
+            self._more()
+
+    def _more(self) -> None:
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            raise NotAList("the answer ends in its middle, or is no JSON")
+        self._text = self._text[self._at :] + chunk
+        self._at = 0
+
+
+def _decoded(chunks: Iterable[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for chunk in chunks:
+        try:
+            yield decoder.decode(chunk)
+        except UnicodeDecodeError:
+            raise NotAList("the answer is not UTF-8") from None

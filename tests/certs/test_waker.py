@@ -1,0 +1,30 @@
+"""What the watches tell the loop."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from multus_eni.certs.errors import REMEDIES
+from multus_eni.certs.log import Log
+from multus_eni.certs.waker import Waker
+from multus_eni.kube.errors import ApiError
+
+pytestmark = pytest.mark.pure
+
+
+def test_each_list_and_each_change_wakes_the_loop_and_a_failure_is_logged() -> None:
+    woken: list[int] = []
+    stream = io.StringIO()
+    waker = Waker(lambda: woken.append(1), "tls", Log(stream))
+    waker.listed(())
+    waker.changed(None, gone=False)
+    waker.changed(None, gone=True)
+    assert len(woken) == 3
+    waker.failed(ApiError(403, "Forbidden", "no", "list", remedy=REMEDIES[403]))
+    line = json.loads(stream.getvalue())
+    assert (line["level"], line["event"], line["object"]) == ("warning", "watch_failed", "tls")
+    assert "docs/certificates.md" in line["error"]
+    assert len(woken) == 3
