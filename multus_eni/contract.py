@@ -46,6 +46,13 @@ RUN_VOLUME = "multus-eni-run"
 RUN_DIRECTORY = "/run/multus-eni"
 STARTED_FILE = RUN_DIRECTORY + "/started"
 TERMINATION_LOG = "/dev/termination-log"
+TOKEN_VOLUME = "multus-eni-token"  # noqa: S105 - a name
+TOKEN_DIRECTORY = "/var/run/secrets/multus-eni.io/node-agent"  # noqa: S105 - a path
+TOKEN_NAME = "token"  # noqa: S105 - a file's name
+TOKEN_FILE = f"{TOKEN_DIRECTORY}/{TOKEN_NAME}"
+"""By which a pod says to the agent of its node who it is: a projected ServiceAccount token."""
+TOKEN_AUDIENCE = "multus-eni-injector"  # noqa: S105 - a name
+"""The audience of that token: nobody else takes it, the API server included."""
 
 # Names in the environment.
 ENV_PREFIX = "MULTUS_ENI_"
@@ -57,6 +64,7 @@ ENV_RELEASE_ON_EXIT = ENV_PREFIX + "RELEASE_ON_EXIT"
 ENV_ALLOWED_CIDRS = ENV_PREFIX + "ALLOWED_CIDRS"
 ENV_CREDENTIALS = ENV_PREFIX + "CREDENTIALS"
 ENV_BACKEND = ENV_PREFIX + "BACKEND"
+ENV_NODE_PORT = ENV_PREFIX + "NODE_PORT"
 ENV_LOG_LEVEL = ENV_PREFIX + "LOG_LEVEL"
 ENV_LOG_FORMAT = ENV_PREFIX + "LOG_FORMAT"
 ENV_POD_NAME = ENV_PREFIX + "POD_NAME"
@@ -77,6 +85,10 @@ DOWNWARD_API = {
 DEFAULT_TIMEOUT = 120
 """Seconds that the first assignment may take."""
 MAX_TIMEOUT = 3600
+
+DEFAULT_NODE_PORT = 9407
+"""Port of the node's address at which the agent of the node listens."""
+MAX_PORT = 65535
 
 
 class Injection(StrEnum):
@@ -146,6 +158,8 @@ class ExitCode(IntEnum):
     ADDRESS_REFUSED = 16
     DEADLINE = 17
     EC2_UNREACHABLE = 18
+    NODE_AGENT_UNREACHABLE = 19
+    NOT_GRANTED = 20
 
 
 class ContractError(ValueError):
@@ -164,6 +178,13 @@ def parse_timeout(text: str) -> int:
         if 1 <= seconds <= MAX_TIMEOUT:
             return seconds
     raise ContractError(f"{text!r} is not a duration from 1s to 60m, such as 90s or 2m")
+
+
+def parse_port(text: str) -> int:
+    """Read a TCP port; raises ContractError for anything else than 1 to 65535."""
+    if len(text) <= 5 and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PORT:
+        return int(text)
+    raise ContractError(f"{text!r} is not a port from 1 to {MAX_PORT}")
 
 
 def parse_flag(text: str) -> bool:
@@ -201,7 +222,8 @@ class AgentSettings:
 
     `interfaces` are the pod's Multus interfaces that count; empty means that the webhook could not
     know them, and all but the default interface count. `timeout` is in seconds. `allowed_cidrs` guards
-    against mistakes: an address outside is refused; empty allows all.
+    against mistakes: an address outside is refused; empty allows all. `credentials` counts with the backend
+    `direct` alone, `node_port` with `node`: where the node's agent listens on the node's address.
     """
 
     # Not a dataclass: importing dataclasses costs more than everything else in this module together.
@@ -212,6 +234,7 @@ class AgentSettings:
         "interfaces",
         "log_format",
         "log_level",
+        "node_port",
         "release_on_exit",
         "takeover",
         "timeout",
@@ -224,6 +247,7 @@ class AgentSettings:
     allowed_cidrs: tuple[str, ...]
     credentials: Credentials
     backend: Backend
+    node_port: int
     log_level: LogLevel
     log_format: LogFormat
 
@@ -237,6 +261,7 @@ class AgentSettings:
         allowed_cidrs: tuple[str, ...] = (),
         credentials: Credentials = Credentials.CHAIN,
         backend: Backend = Backend.DIRECT,
+        node_port: int = DEFAULT_NODE_PORT,
         log_level: LogLevel = LogLevel.INFO,
         log_format: LogFormat = LogFormat.AUTO,
     ) -> None:
@@ -295,6 +320,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
     "allowed_cidrs": (ENV_ALLOWED_CIDRS, ",".join, parse_list),
     "credentials": (ENV_CREDENTIALS, str, lambda text: parse_choice(Credentials, text)),
     "backend": (ENV_BACKEND, str, lambda text: parse_choice(Backend, text)),
+    "node_port": (ENV_NODE_PORT, str, parse_port),
     "log_level": (ENV_LOG_LEVEL, str, lambda text: parse_choice(LogLevel, text)),
     "log_format": (ENV_LOG_FORMAT, str, lambda text: parse_choice(LogFormat, text)),
 }

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,7 @@ settings = st.builds(
     allowed_cidrs=st.lists(words, max_size=4).map(tuple),
     credentials=st.sampled_from(Credentials),
     backend=st.sampled_from(Backend),
+    node_port=st.integers(1, contract.MAX_PORT),
     log_level=st.sampled_from(LogLevel),
     log_format=st.sampled_from(LogFormat),
 )
@@ -72,6 +74,10 @@ def test_a_contract_that_is_no_number_of_ours_is_refused(text: str) -> None:
         (contract.ENV_RELEASE_ON_EXIT, "1"),
         (contract.ENV_CREDENTIALS, "root"),
         (contract.ENV_BACKEND, "cloud"),
+        (contract.ENV_NODE_PORT, "0"),
+        (contract.ENV_NODE_PORT, "65536"),
+        (contract.ENV_NODE_PORT, "٩٤٠٧"),
+        (contract.ENV_NODE_PORT, "9407/tcp"),
         (contract.ENV_LOG_LEVEL, "loud"),
         (contract.ENV_LOG_FORMAT, "xml"),
     ],
@@ -116,24 +122,30 @@ def test_exit_codes_are_distinct_and_only_ok_is_zero() -> None:
     assert len({code.value for code in ExitCode}) == len(ExitCode.__members__)
 
 
+RECORDED: dict[str, Any] = {
+    "interfaces": ("net1", "sig0"),
+    "timeout": 90,
+    "takeover": Takeover.NEVER,
+    "release_on_exit": True,
+    "allowed_cidrs": ("10.10.0.0/16", "2001:db8::/48"),
+    "credentials": Credentials.NODE,
+    "log_level": LogLevel.DEBUG,
+    "log_format": LogFormat.JSON,
+}
+ADDED: dict[str, dict[str, Any]] = {"1": {}, "1-node": {"backend": Backend.NODE, "node_port": 19407}}
+"""What each recorded environment says beside: a file for each release that added a variable."""
+
+
 @pytest.mark.parametrize("file", sorted(RELEASES.glob("*.env")), ids=lambda file: file.stem)
 def test_the_environment_that_each_release_wrote_is_still_read(file: Path) -> None:
     env = dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
-    expected = AgentSettings(
-        interfaces=("net1", "sig0"),
-        timeout=90,
-        takeover=Takeover.NEVER,
-        release_on_exit=True,
-        allowed_cidrs=("10.10.0.0/16", "2001:db8::/48"),
-        credentials=Credentials.NODE,
-        log_level=LogLevel.DEBUG,
-        log_format=LogFormat.JSON,
-    )
-    assert AgentSettings.from_env(env) == expected
+    assert AgentSettings.from_env(env) == AgentSettings(**RECORDED, **ADDED[file.stem])
 
 
-def test_this_contract_is_on_record() -> None:
-    assert (RELEASES / f"{contract.CONTRACT}.env").exists()
+def test_what_this_release_writes_is_on_record() -> None:
+    recorded = [file.read_text(encoding="utf-8") for file in RELEASES.glob(f"{contract.CONTRACT}*.env")]
+    written = AgentSettings(**RECORDED, **ADDED["1-node"]).to_env()
+    assert "".join(f"{name}={value}\n" for name, value in written.items()) in recorded
 
 
 def test_the_slim_agent_pays_for_no_heavy_import() -> None:

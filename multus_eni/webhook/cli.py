@@ -44,7 +44,7 @@ is asked. To find running pods that should have the agent and have none, or an o
 
   kubectl get ns,pods -A -o json | multus-eni explain -f - --only-missing --config settings.yaml
 
-Without --config the settings are the defaults, and images are not compared."""
+Without --config the settings are the defaults, and images and backends are not compared."""
 
 SURROUNDINGS = """\
 Namespaces among the manifests supply their own labels; --namespace-injection, --namespace-mode and

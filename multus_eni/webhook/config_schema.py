@@ -13,7 +13,7 @@ import msgspec
 from multus_eni import contract
 from multus_eni.contract import AgentSettings, Backend, Credentials, LogFormat, LogLevel, Mode
 from multus_eni.webhook.annotations import agent_cpu, agent_memory
-from multus_eni.webhook.settings import EnvVar, Settings, Size
+from multus_eni.webhook.settings import SIZES, EnvVar, Settings, Size
 
 Value = TypeVar("Value")
 
@@ -37,10 +37,10 @@ class Env(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Resources(msgspec.Struct, forbid_unknown_fields=True):
-    """What the agent needs, as quantities."""
+    """What the agent needs, as quantities; what is not said is the backend's (SIZES)."""
 
-    cpu: str | int | float = "50m"
-    memory: str | int = "64Mi"
+    cpu: str | int | float | None = None
+    memory: str | int | None = None
 
 
 class Agent(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -55,6 +55,8 @@ class Agent(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     volume_mounts: list[dict[str, Any]] = []
     security_context: dict[str, Any] = {}
     timeout: str = f"{contract.DEFAULT_TIMEOUT}s"
+    backend: str = Backend.DIRECT.value
+    node_port: int = contract.DEFAULT_NODE_PORT
     credentials: str = Credentials.CHAIN.value
     allowed_cidrs: list[str] = msgspec.field(default_factory=list, name="allowedCIDRs")
     log_level: str = LogLevel.INFO.value
@@ -84,6 +86,7 @@ def settings_of(file: File) -> Settings:
         raise ConfigError(
             f"agent.imagePullPolicy: {agent.image_pull_policy!r} is none of {', '.join(PULL_POLICIES)}"
         )
+    settings = _agent_settings(agent)
     return Settings(
         image=agent.image,
         image_pull_policy=agent.image_pull_policy,
@@ -91,17 +94,12 @@ def settings_of(file: File) -> Settings:
             _object_name(f"agent.imagePullSecrets[{index}]", name)
             for index, name in enumerate(agent.image_pull_secrets)
         ),
-        size=Size(
-            cpu=_quantity("agent.resources.cpu", agent_cpu, agent.resources.cpu, "10m to 999m"),
-            memory=_quantity(
-                "agent.resources.memory", agent_memory, agent.resources.memory, "a quantity from 16Mi on"
-            ),
-        ),
+        size=_size(agent.resources, SIZES[settings.backend]),
         env=tuple(_env(f"agent.env[{index}]", entry) for index, entry in enumerate(agent.env)),
         volumes=_volumes(agent),
         volume_mounts=_volume_mounts(agent),
         security_context=_security_context(agent),
-        agent=_agent_settings(agent),
+        agent=settings,
         default_mode=_read("injection.defaultMode", contract.parse_choice, Mode, file.injection.default_mode),
         excluded_namespaces=frozenset({"kube-system", *file.injection.excluded_namespaces}),
     )
@@ -113,12 +111,15 @@ def _agent_settings(agent: Agent) -> AgentSettings:
             ipaddress.ip_network(cidr)
         except ValueError as error:
             raise ConfigError(f"agent.allowedCIDRs[{index}]: {error}") from None
+    if not 1 <= agent.node_port <= contract.MAX_PORT:
+        raise ConfigError(f"agent.nodePort: {agent.node_port} is not a port from 1 to {contract.MAX_PORT}")
     choice = contract.parse_choice
     return AgentSettings(
         timeout=_read("agent.timeout", contract.parse_timeout, agent.timeout),
         allowed_cidrs=tuple(agent.allowed_cidrs),
         credentials=_read("agent.credentials", choice, Credentials, agent.credentials),
-        backend=Backend.DIRECT,
+        backend=_read("agent.backend", choice, Backend, agent.backend),
+        node_port=agent.node_port,
         log_level=_read("agent.logLevel", choice, LogLevel, agent.log_level),
         log_format=_read("agent.logFormat", choice, LogFormat, agent.log_format),
     )
@@ -129,6 +130,16 @@ def _read(key: str, parse: Callable[..., Value], *arguments: Any) -> Value:
         return parse(*arguments)
     except contract.ContractError as error:
         raise ConfigError(f"{key}: {error}") from None
+
+
+def _size(asked: Resources, default: Size) -> Size:
+    cpu, memory = asked.cpu, asked.memory
+    return Size(
+        cpu=default.cpu if cpu is None else _quantity("agent.resources.cpu", agent_cpu, cpu, "10m to 999m"),
+        memory=default.memory
+        if memory is None
+        else _quantity("agent.resources.memory", agent_memory, memory, "a quantity from 16Mi on"),
+    )
 
 
 def _quantity(key: str, parse: Callable[[str], Decimal], value: str | float, allowed: str) -> Decimal:
@@ -152,8 +163,8 @@ def _volumes(agent: Agent) -> tuple[dict[str, Any], ...]:
     for index, volume in enumerate(agent.volumes):
         key = f"agent.volumes[{index}]"
         name = _object_name(f"{key}.name", volume.get("name"))
-        if name == contract.RUN_VOLUME:
-            raise ConfigError(f"{key}.name: {name} is the sidecar's own volume: choose another name")
+        if name in (contract.RUN_VOLUME, contract.TOKEN_VOLUME):
+            raise ConfigError(f"{key}.name: {name} is the agent's own volume: choose another name")
         if len(volume) != 2:
             raise ConfigError(
                 f"{key}: needs name and one source, as in {{name: ca, configMap: {{name: ca}}}}"
@@ -167,8 +178,11 @@ def _volume_mounts(agent: Agent) -> tuple[dict[str, Any], ...]:
         key = f"agent.volumeMounts[{index}]"
         if mount.get("name") not in names:
             raise ConfigError(f"{key}.name: {mount.get('name')!r} is none of agent.volumes")
-        if not str(mount.get("mountPath", "")).startswith("/"):
+        path = mount.get("mountPath", "")
+        if not isinstance(path, str) or not path.startswith("/"):
             raise ConfigError(f"{key}.mountPath: {mount.get('mountPath')!r} is no absolute path")
+        if path.rstrip("/") in (contract.RUN_DIRECTORY, contract.TOKEN_DIRECTORY):
+            raise ConfigError(f"{key}.mountPath: {path} is where the agent's own volume is: choose another")
     return tuple(agent.volume_mounts)
 
 

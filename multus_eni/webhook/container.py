@@ -6,7 +6,7 @@ import functools
 from typing import Any
 
 from multus_eni import contract
-from multus_eni.contract import AgentSettings, Mode
+from multus_eni.contract import AgentSettings, Backend, Mode
 from multus_eni.webhook.policy import AgentPlan
 from multus_eni.webhook.settings import EnvVar, Settings
 
@@ -21,11 +21,33 @@ _RUN_VOLUME: dict[str, Any] = {
 }
 """Where a sidecar says that it has started."""
 
+_TOKEN_VOLUME: dict[str, Any] = {
+    "name": contract.TOKEN_VOLUME,
+    "projected": {
+        # The file gets this mode, or 0600 for the one user of all containers, or 0640 for the pod's fsGroup,
+        # which ours is in, too (pkg/volume/projected, collectData): our user can read each of them.
+        "defaultMode": 0o644,
+        "sources": [
+            {
+                "serviceAccountToken": {
+                    "audience": contract.TOKEN_AUDIENCE,
+                    "expirationSeconds": 3600,
+                    "path": contract.TOKEN_NAME,
+                }
+            }
+        ],
+    },
+}
+"""By which the node's agent knows the pod; it does not need the one that the API server adds."""
 
-def agent_volumes(mode: Mode, settings: Settings) -> list[dict[str, Any]]:
+
+def agent_volumes(plan: AgentPlan, settings: Settings) -> list[dict[str, Any]]:
     """Name the volumes that the agent needs in the pod."""
-    volumes = [dict(volume) for volume in settings.volumes]
-    return [*volumes, _RUN_VOLUME] if mode is Mode.SIDECAR else volumes
+    return [
+        *(dict(volume) for volume in settings.volumes),
+        *([_TOKEN_VOLUME] if plan.settings.backend is Backend.NODE else []),
+        *([_RUN_VOLUME] if plan.mode is Mode.SIDECAR else []),
+    ]
 
 
 def agent_container(
@@ -52,6 +74,10 @@ def agent_container(
     if resources is not None:
         container["resources"] = resources
     mounts = [dict(mount) for mount in settings.volume_mounts]
+    if plan.settings.backend is Backend.NODE:
+        mounts.append(
+            {"name": contract.TOKEN_VOLUME, "readOnly": True, "mountPath": contract.TOKEN_DIRECTORY}
+        )
     if plan.mode is Mode.SIDECAR:
         container |= _sidecar(plan)
         mounts.append({"name": contract.RUN_VOLUME, "mountPath": contract.RUN_DIRECTORY})

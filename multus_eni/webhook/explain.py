@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from multus_eni import contract
-from multus_eni.contract import Mode
+from multus_eni.contract import Backend, Mode
 from multus_eni.webhook.annotations import shortened
 from multus_eni.webhook.manifests import Answer
 from multus_eni.webhook.networks import Network, parse_networks
@@ -50,12 +50,12 @@ class Explanation:
     change: str
 
 
-def explain(answer: Answer, image: str | None) -> Explanation:
-    """Explain an answer. `image` is the settings' agent image, None where no settings are known."""
+def explain(answer: Answer, image: str | None, backend: Backend | None = None) -> Explanation:
+    """Explain an answer. `image` and `backend` are the settings', None where no settings are known."""
     workload, decision = answer.workload, answer.decision
     judged = decision.reason in _WITH_AGENT or decision.refused
     agent = _agent(workload.pod) if judged else None
-    age = _age(agent, answer, image) if agent is not None else None
+    age = _age(agent, answer, image, backend) if agent is not None else None
     there = agent is not None and decision.reason is Reason.ALREADY_INJECTED
     return Explanation(
         kind=workload.kind,
@@ -141,8 +141,16 @@ class _Agent(msgspec.Struct, frozen=True):
     @property
     def contract(self) -> str | None:
         """The contract number as written, None in any other container."""
-        numbers = (v.value or "" for v in self.env or [] if v.name == contract.ENV_CONTRACT)
-        return next(numbers, None) if self.name == contract.CONTAINER_NAME else None
+        return self._variable(contract.ENV_CONTRACT) if self.name == contract.CONTAINER_NAME else None
+
+    @property
+    def backend(self) -> str:
+        """Who calls EC2 for the pod, as written."""
+        return self._variable(contract.ENV_BACKEND) or Backend.DIRECT.value
+
+    def _variable(self, name: str) -> str | None:
+        values = (variable.value or "" for variable in self.env or [] if variable.name == name)
+        return next(values, None)
 
     @property
     def mode(self) -> Mode:
@@ -179,14 +187,16 @@ def _agent(pod: bytes | None) -> _Agent | None:
     return next((container for container in containers if container.contract is not None), None)
 
 
-def _age(agent: _Agent, answer: Answer, image: str | None) -> str | None:
-    """Say what makes an agent old: a lower contract number, or another image than it would be given."""
+def _age(agent: _Agent, answer: Answer, image: str | None, backend: Backend | None) -> str | None:
+    """Say what makes an agent old: a lower contract number, another image or backend than would be given."""
     if (number := _number(agent.contract)) < contract.CONTRACT:
         return f"it follows contract {number}, the injector {contract.CONTRACT}"
     asked = answer.pod.annotations.get(contract.AGENT_IMAGE) if answer.pod else None
     wanted = asked or image
     if wanted is not None and agent.image != wanted:
         return f"its image is {shortened(str(agent.image), 256)}, the injector gives {shortened(wanted, 256)}"
+    if backend is not None and agent.backend != backend:
+        return f"its backend is {shortened(agent.backend)}, the injector gives {backend}"
     return None
 
 

@@ -51,7 +51,7 @@ def inject(
         patch.Agent(
             container,
             _status(decision, agent),
-            agent_volumes(agent.mode, settings),
+            agent_volumes(agent, settings),
             settings.image_pull_secrets if admitted else (),
         ),
     )
@@ -85,6 +85,7 @@ def _status(decision: Decision, agent: AgentPlan) -> str:
     status = {
         "mode": agent.mode.value,
         "reason": decision.reason.value,
+        "backend": agent.settings.backend.value,
         "image": agent.image,
         "webhookVersion": VERSION,
     }

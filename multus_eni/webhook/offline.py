@@ -66,8 +66,8 @@ def run_explain(given: Input, *, as_json: bool, only_missing: bool) -> int:
     read = _read(given)
     if all(document.json == b"null" for document in read.documents):
         raise InputError(f"{given.file}: no manifest in it")
-    image = read.settings.image if given.config else None
-    explanations = [explain(answer, image) for answer in read.answers]
+    image, backend = (read.settings.image, read.settings.agent.backend) if given.config else (None, None)
+    explanations = [explain(answer, image, backend) for answer in read.answers]
     if only_missing:
         pods = sum(explanation.kind == "Pod" for explanation in explanations)
         explanations = [explanation for explanation in explanations if explanation.lacking]

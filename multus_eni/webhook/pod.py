@@ -49,11 +49,31 @@ class EmptyDir(msgspec.Struct, frozen=True, gc=False):
     """An emptyDir, of which nothing is read but that it is there."""
 
 
+class TokenProjection(msgspec.Struct, frozen=True, gc=False):
+    """A ServiceAccount's token as a file."""
+
+    audience: str | None = None
+    path: str | None = None
+
+
+class Projection(msgspec.Struct, frozen=True, gc=False):
+    """One source of a projected volume; only tokens are read."""
+
+    serviceAccountToken: TokenProjection | None = None  # noqa: N815 - the API's name
+
+
+class Projected(msgspec.Struct, frozen=True, gc=False):
+    """A projected volume."""
+
+    sources: Items[Projection] | None = None
+
+
 class Volume(msgspec.Struct, frozen=True, gc=False):
-    """A volume; of its source only emptyDir is read."""
+    """A volume; of its source only what the agent's own volumes have is read."""
 
     name: str = ""
     emptyDir: EmptyDir | None = None  # noqa: N815 - the API's name
+    projected: Projected | None = None
 
 
 class LocalObjectReference(msgspec.Struct, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from multus_eni.contract import AgentSettings, Backend, Credentials, Injection, 
 from multus_eni.webhook.annotations import PodSettings, Refusal, not_allowed, read_annotations, shortened
 from multus_eni.webhook.entries import InvalidLabel, NamespacePolicy
 from multus_eni.webhook.networks import Networks, expected_interfaces, parse_networks
-from multus_eni.webhook.pod import InitContainer, Pod
+from multus_eni.webhook.pod import InitContainer, Pod, Volume
 from multus_eni.webhook.reasons import SENTENCES, Reason
 from multus_eni.webhook.settings import Settings
 
@@ -161,7 +161,7 @@ def _is_agent(container: InitContainer) -> bool:
 
 
 def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: Settings) -> Decision:
-    _check_run_volume(pod)
+    _check_volumes(pod)
     wishes = read_annotations(pod.annotations)
     mode = wishes.mode or namespace.mode or settings.default_mode
     defaults = settings.agent
@@ -176,6 +176,7 @@ def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings
             allowed_cidrs=defaults.allowed_cidrs,
             credentials=wishes.credentials or namespace.credentials or defaults.credentials,
             backend=defaults.backend,
+            node_port=defaults.node_port,
             log_level=defaults.log_level,
             log_format=defaults.log_format,
         ),
@@ -186,12 +187,22 @@ def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings
     return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, wishes, agent))
 
 
-def _check_run_volume(pod: Pod) -> None:
+def _check_volumes(pod: Pod) -> None:
+    """Refuse a volume that only has the name of one of the agent's; a leftover of ours may stay."""
     for volume in pod.spec.volumes or []:
         if volume.name == contract.RUN_VOLUME and volume.emptyDir is None:
-            raise Refusal(
-                f"the pod's volume {contract.RUN_VOLUME} is no emptyDir: the name is the agent's, rename it"
-            )
+            problem = "is no emptyDir"
+        elif volume.name == contract.TOKEN_VOLUME and not _is_our_token(volume):
+            problem = f"is no projected token for the audience {contract.TOKEN_AUDIENCE} alone"
+        else:
+            continue
+        raise Refusal(f"the pod's volume {volume.name} {problem}: the name is the agent's, rename it")
+
+
+def _is_our_token(volume: Volume) -> bool:
+    sources = (volume.projected and volume.projected.sources) or []
+    tokens = [(token.audience, token.path) for source in sources if (token := source.serviceAccountToken)]
+    return len(sources) == 1 and tokens == [(contract.TOKEN_AUDIENCE, contract.TOKEN_NAME)]
 
 
 def _interfaces(networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
@@ -223,6 +234,7 @@ def _warnings(pod: Pod, networks: Networks, wishes: PodSettings, agent: AgentPla
     warnings = []
     if networks.refusal is not None:
         warnings.append(f"multus-eni: Multus will not start this pod: {networks.refusal}")
+    # The agent of the node does not wait to be asked: the pod has its address before it needs a way out.
     if agent.settings.backend is Backend.DIRECT:
         warnings += [
             f"multus-eni: network {shortened(network.name)} sets default-route: the way to EC2 then leaves "
@@ -230,18 +242,33 @@ def _warnings(pod: Pod, networks: Networks, wishes: PodSettings, agent: AgentPla
             for network in networks.networks
             if network.default_route
         ]
+    elif wishes.credentials:
+        warnings.append(
+            f"multus-eni: {contract.CREDENTIALS} has no effect: the agent of the node calls EC2, not the pod"
+        )
     if wishes.release_on_exit and agent.mode is Mode.INIT:
         warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
     given_back = wishes.release_on_exit and agent.mode is Mode.SIDECAR
     if agent.settings.takeover is Takeover.NEVER and not given_back:
+        collected = ", as does nodeAgent.gc.mode=on" if agent.settings.backend is Backend.NODE else ""
         warnings.append(
             f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: what this pod leaves on its ENI is refused "
             f"to the next pod on another: sidecar mode with {contract.RELEASE_ON_EXIT}=true gives it back"
+            f"{collected}"
         )
-    if agent.settings.backend is Backend.DIRECT and _redirected_by_istio(pod):
-        warnings.append(
-            "multus-eni: where Istio's CNI plugin redirects traffic before the first container, the agent "
-            f'can\'t reach EC2: exclude it with the annotation {ISTIO_EXCLUSIONS[0]}: "80,443"'
-        )
+    if _redirected_by_istio(pod):
+        warnings.append(_redirected(agent.settings))
     warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in wishes.unknown[:5]]
     return tuple(warnings)
+
+
+def _redirected(settings: AgentSettings) -> str:
+    who, ports = (
+        ("the agent of the node", str(settings.node_port))
+        if settings.backend is Backend.NODE
+        else ("EC2", "80,443")
+    )
+    return (
+        "multus-eni: where Istio's CNI plugin redirects traffic before the first container, the agent "
+        f'can\'t reach {who}: exclude it with the annotation {ISTIO_EXCLUSIONS[0]}: "{ports}"'
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from multus_eni.contract import AgentSettings, Mode
+from multus_eni.contract import AgentSettings, Backend, Mode
 from multus_eni.webhook.quantity import MEBIBYTE
 
 
@@ -25,6 +25,16 @@ class Size:
 
     cpu: Decimal = Decimal("0.05")
     memory: Decimal = Decimal(64 * MEBIBYTE)
+
+
+SIZES = {
+    Backend.DIRECT: Size(),
+    Backend.NODE: Size(Decimal("0.02"), Decimal(32 * MEBIBYTE)),
+}
+"""What the agent needs where the settings don't say: with the backend `node` it has no AWS SDK in it.
+
+Its CPU may become a limit, at which a start takes that much longer: hence not the least that is allowed.
+"""
 
 
 @dataclass(frozen=True, slots=True)

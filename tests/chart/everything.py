@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cluster.api import Api
+from tests.cluster.api import Api, ApiError
 
 Key = tuple[str, str, str, str]
 """API group and version, plural, namespace, name."""
@@ -59,7 +59,14 @@ def _resources(api: Api) -> Iterator[tuple[str, str]]:
     groups = json.loads(api.raw("/apis"))["groups"]
     for version in ("v1", *(group["preferredVersion"]["groupVersion"] for group in groups)):
         path = f"/api/{version}" if "/" not in version else f"/apis/{version}"
-        for resource in json.loads(api.raw(path))["resources"]:
+        try:
+            resources = json.loads(api.raw(path))["resources"]
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            # The group of a CRD that has just been deleted.
+            continue
+        for resource in resources:
             if (
                 "list" in resource["verbs"]
                 and "/" not in resource["name"]

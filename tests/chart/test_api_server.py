@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,19 @@ from tests.cluster.waiting import wait_for
 pytestmark = pytest.mark.cluster
 
 CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+VIOLATION = re.compile(
+    r"(host namespaces|hostPort|restricted volume types|hostPath volumes|runAsNonRoot|runAsUser=0"
+    r"|unrestricted capabilities|allowPrivilegeEscalation|privileged|seccompProfile|seLinuxOptions)"
+)
+NODE_AGENTS = {
+    "host namespaces",
+    "hostPort",
+    "restricted volume types",
+    "unrestricted capabilities",
+    "runAsNonRoot",
+    "runAsUser=0",
+}
+"""What Pod Security `restricted` warns of in the agent of the node; docs/security.md says why."""
 GROUPS = ("cert-manager.io", "monitoring.coreos.com")
 
 
@@ -59,7 +73,11 @@ def test_every_object_is_accepted_also_by_pod_security(
             # Its own account is not there in a dry run.
             manifest = {**manifest, "spec": {**manifest["spec"], "serviceAccountName": "default"}}  # noqa: PLW2901
         warnings = api.apply(manifest, dry_run=True).warnings
-        if case == "host network" and "hostNetwork" in str(manifest):
+        if manifest["kind"] == "DaemonSet":
+            (warning,) = warnings
+            more = {"seLinuxOptions"} if case == "everything" else set()
+            assert set(VIOLATION.findall(warning)) == NODE_AGENTS | more, warning
+        elif case == "host network" and "hostNetwork" in str(manifest):
             (warning,) = warnings
             assert warning.startswith('would violate PodSecurity "restricted:latest": host namespaces')
         else:

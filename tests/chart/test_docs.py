@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 import yaml
 
 from multus_eni.contract import INJECTION
+from multus_eni.ipagent.node.grants import read_grants
 from tests.chart.conftest import programs
 from tests.chart.readme import README, generate
-from tests.cluster.helm import CHART, NAMESPACE, RELEASE, Helm
+from tests.chart.values import REQUIRED
+from tests.cluster.helm import CHART, NAMESPACE, RELEASE, Helm, merged, only
 
 ROOT = CHART.parents[1]
 EXAMPLES = ROOT / "examples"
@@ -36,6 +39,28 @@ def test_the_command_that_the_docs_show_works(helm: Helm, path: Path) -> None:
     assert helm.run("template", release, ROOT / chart, "-n", namespace, "--set", value)
 
 
+PAGES = ("contract", "install", "node-agent", "operations", "security", "webhook")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Give the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_links_of_a_page_lead_somewhere(name: str) -> None:
+    page = ROOT / "docs" / f"{name}.md"
+    found = LINK.findall(page.read_text(encoding="utf-8"))
+    assert found
+    for link in (each for each in found if not each.startswith("https://")):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
 def values_in(name: str) -> dict[str, object]:
     documents = yaml.safe_load_all((EXAMPLES / name).read_text(encoding="utf-8"))
     for each in documents:
@@ -44,6 +69,20 @@ def values_in(name: str) -> dict[str, object]:
         if each["kind"] == "HelmRelease":
             return dict(each["spec"]["values"])
     raise AssertionError(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "deployments"),
+    [("backend-node.yaml", {"multus-eni-injector", "multus-eni-injector-certs"}), ("watch-only.yaml", set())],
+)
+def test_the_example_values_are_right(helm: Helm, name: str, deployments: set[str]) -> None:
+    values = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
+    manifests = helm.render(merged(REQUIRED, values))
+    assert {each["metadata"]["name"] for each in manifests if each["kind"] == "Deployment"} == deployments
+    account = only(manifests, "ServiceAccount", "multus-eni-injector-node")
+    assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].startswith("arn:aws:iam::")
+    settings = json.loads(only(manifests, "ConfigMap", "multus-eni-injector-node")["data"]["node.json"])
+    assert read_grants(settings["grants"]).of("any").takeover
 
 
 @pytest.mark.parametrize("name", ["argocd-application.yaml", "flux-helmrelease.yaml"])

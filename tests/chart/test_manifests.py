@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import yaml
 
-from multus_eni.contract import INJECTION, Credentials, Mode
+from multus_eni.contract import DEFAULT_NODE_PORT, INJECTION, Backend, Credentials, Mode
 from multus_eni.webhook.config import parse_settings
+from multus_eni.webhook.settings import SIZES, Size
 from tests.chart.values import DIGEST, REQUIRED, cases
 from tests.cluster.api import Manifest
 from tests.cluster.configuration import (
@@ -22,9 +24,14 @@ from tests.cluster.configuration import (
 from tests.cluster.helm import REGISTRY, Helm, merged, only
 
 CASES = tuple(cases())
+INJECTING = tuple(case for case in CASES if case != "watch only")
 NAMESPACE = "multus-eni-system"
 WORKLOADS = ("Deployment", "Pod")
 Rendered = dict[str, list[Manifest]]
+
+
+def is_node_agents(manifest: Manifest) -> bool:
+    return bool(manifest["metadata"]["labels"]["app.kubernetes.io/component"] == "node-agent")
 
 
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
@@ -66,7 +73,9 @@ def test_pods_pass_pod_security_restricted(rendered: Rendered, case: str) -> Non
 
 @pytest.mark.parametrize("case", CASES)
 def test_our_own_pods_are_left_out_by_their_label(rendered: Rendered, case: str) -> None:
-    assert {pod["metadata"]["labels"][INJECTION] for _, pod in pods(rendered[case])} == {"disabled"}
+    daemons = [each["spec"]["template"] for each in rendered[case] if each["kind"] == "DaemonSet"]
+    found = [*daemons, *(pod for _, pod in pods(rendered[case]))]
+    assert {pod["metadata"]["labels"][INJECTION] for pod in found} == {"disabled"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -90,7 +99,7 @@ def test_every_object_has_the_recommended_labels_and_a_namespace(rendered: Rende
         assert metadata.get("namespace") == (None if each["kind"] in cluster_wide else NAMESPACE)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", INJECTING)
 def test_the_webhook_has_no_token_and_certs_no_right_but_to_its_two_objects(
     rendered: Rendered, case: str
 ) -> None:
@@ -100,11 +109,11 @@ def test_the_webhook_has_no_token_and_certs_no_right_but_to_its_two_objects(
     account = only(manifests, "ServiceAccount", deployment["metadata"]["name"])
     assert account["automountServiceAccountToken"] is False
     for role in manifests:
-        if role["kind"] in ("Role", "ClusterRole"):
+        if role["kind"] in ("Role", "ClusterRole") and not is_node_agents(role):
             hook = "helm.sh/hook" in role["metadata"].get("annotations", {})
             assert hook or all(len(rule["resourceNames"]) == 1 for rule in role["rules"])
             assert not any("*" in str(rule) for rule in role["rules"])
-    bound = any(each["kind"] == "ClusterRoleBinding" for each in manifests)
+    bound = any(each["kind"] == "ClusterRoleBinding" and not is_node_agents(each) for each in manifests)
     assert bound is (case != "existing secret" and not case.startswith("cert-manager"))
 
 
@@ -126,7 +135,7 @@ def test_certs_are_told_the_names_that_its_rights_and_the_webhook_name(rendered:
     assert {each["clientConfig"]["service"]["name"] for each in configuration["webhooks"]} == {"vpc"}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", INJECTING)
 def test_replicas_end_in_time_and_are_replaced_one_by_one(rendered: Rendered, case: str) -> None:
     deployment = next(
         each
@@ -181,7 +190,7 @@ def settings_file(manifests: list[Manifest]) -> dict[str, Any]:
     return settings
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", INJECTING)
 def test_the_webhook_reads_its_settings_file(rendered: Rendered, case: str) -> None:
     settings = parse_settings(yaml.safe_dump(settings_file(rendered[case])))
     assert settings.excluded_namespaces >= set(EXCLUDED_NAMESPACES)
@@ -191,6 +200,11 @@ def test_the_webhook_reads_its_settings_file(rendered: Rendered, case: str) -> N
         assert settings.image_pull_secrets == ("agent-registry",)
         assert settings.agent.credentials is Credentials.NODE
         assert (settings.agent.timeout, settings.agent.allowed_cidrs) == (180, ("10.10.0.0/16",))
+    node = case == "backend node"
+    assert settings.agent.backend is (Backend.NODE if node else Backend.DIRECT)
+    assert settings.agent.node_port == (19407 if case == "everything" else DEFAULT_NODE_PORT)
+    given = Size(Decimal("0.06"), Decimal(80 * 2**20)) if case == "everything" else None
+    assert settings.size == (given or SIZES[settings.agent.backend])
 
 
 @pytest.mark.parametrize(
@@ -235,7 +249,7 @@ def test_more_excluded_namespaces_are_in_every_entry(rendered: Rendered) -> None
     assert selectors(rendered["everything"]) == expected
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", INJECTING)
 def test_all_values_give_the_same_entries(rendered: Rendered, case: str) -> None:
     configuration = next(each for each in rendered[case] if each["kind"] == "MutatingWebhookConfiguration")
     found = configuration["webhooks"]

@@ -15,6 +15,9 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from multus_eni.certs.health import Health
+from multus_eni.ipagent.node.metrics import Figures
+from multus_eni.ipagent.node.metrics import Metrics as NodeMetrics
+from multus_eni.ipagent.retry import Fault
 from multus_eni.webhook.metrics import Metrics
 from tests.chart.conftest import programs
 from tests.chart.everything import API_SERVER_METRICS
@@ -36,7 +39,7 @@ def promtool() -> Path:
 
 @pytest.fixture(scope="module")
 def alerts(rendered: dict[str, list[Manifest]]) -> dict[str, Manifest]:
-    rule = only(rendered["monitoring"], "PrometheusRule")
+    rule = only(rendered["backend node"], "PrometheusRule")
     return {each["alert"]: each for group in rule["spec"]["groups"] for each in group["rules"]}
 
 
@@ -90,9 +93,11 @@ def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, frozenset[str]]:
-    """What webhook and certs export before anything has happened."""
+    """What webhook, certs and the agent of a node export before much has happened."""
     health = Health(time.monotonic, 60.0)
-    return {**dict(labels_of(Metrics().registry)), **dict(labels_of(health.registry))}
+    node = NodeMetrics(lambda: Figures(calls={("AssignPrivateIpAddresses", "ok"): 1}, watch_age=0.0))
+    registries = (Metrics().registry, health.registry, node.registry)
+    return {name: labels for registry in registries for name, labels in labels_of(registry)}
 
 
 def asked(queries: list[str]) -> Iterator[tuple[str, set[str]]]:
@@ -107,10 +112,25 @@ def test_every_metric_of_ours_is_exported_with_its_labels(
 ) -> None:
     every = [*(each["expr"] for each in alerts.values()), *queries(dashboard)]
     ours = [found for found in asked(every) if found[0].startswith("multus_eni_")]
-    assert len(ours) > 20
+    assert len(ours) > 45
+    node = {
+        name for name in exported if name.startswith("multus_eni_node_") and not name.endswith("_created")
+    }
+    assert len(node & {name for name, _ in ours}) > 10
     for name, labels in ours:
         assert name in exported
         assert labels <= exported[name] | SCRAPED, name
+
+
+def test_alerts_ask_for_results_that_calls_of_ec2_can_have(alerts: dict[str, Manifest]) -> None:
+    asked_for = {
+        result
+        for each in alerts.values()
+        for pattern in re.findall(r'ec2_calls_total\{[^}]*result=~?"([^"]+)"', each["expr"])
+        for result in pattern.split("|")
+    }
+    assert len(asked_for) > 5
+    assert asked_for <= {fault.name.lower() for fault in Fault}
 
 
 def test_every_metric_of_the_api_server_is_one_that_a_test_has_seen(
@@ -132,7 +152,28 @@ def test_each_alert_has_a_runbook(alerts: dict[str, Manifest]) -> None:
         assert each["labels"]["team"] == "network"
 
 
+@pytest.mark.parametrize(
+    ("case", "groups", "gate"),
+    [
+        ("monitoring", {"Webhook", "Cert", "Pods"}, None),
+        ("backend node", {"Webhook", "Cert", "Pods", "Node"}, "critical"),
+        ("watch only", {"Node"}, "critical"),
+        ("everything", {"Webhook", "Cert", "Pods", "Node"}, "warning"),
+    ],
+)
+def test_there_are_alerts_for_what_is_installed(
+    rendered: dict[str, list[Manifest]], case: str, groups: set[str], gate: str | None
+) -> None:
+    (group,) = only(rendered[case], "PrometheusRule")["spec"]["groups"]
+    found = {each["alert"]: each["labels"]["severity"] for each in group["rules"]}
+    kinds = {re.match(r"MultusEni(Webhook|Cert|Pods|Node)", name) for name in found}
+    assert {kind[1] for kind in kinds if kind} == groups
+    assert found.get("MultusEniNodeAgentDown") == gate
+
+
 NS = 'namespace="multus-eni-system"'
+NODE = f"{NS},pod='node-a'"
+ASSIGN = "action='AssignPrivateIpAddresses'"
 QUIET = {
     f"multus_eni_webhook_build_info{{{NS},pod='a'}}": "1x120",
     f"multus_eni_webhook_build_info{{{NS},pod='b'}}": "1x120",
@@ -147,6 +188,26 @@ QUIET = {
     f"multus_eni_certs_build_info{{{NS}}}": "1x120",
     f"multus_eni_certs_in_order{{{NS}}}": "1x120",
     f"multus_eni_certs_failures_total{{{NS}}}": "0x120",
+    f"up{{{NS},service='multus-eni-injector-node',instance='a'}}": "1x120",
+    f"multus_eni_node_build_info{{{NODE}}}": "1x120",
+    f"multus_eni_node_watch_age_seconds{{{NODE}}}": "30x120",
+    f"multus_eni_node_addresses{{{NODE},state='failed'}}": "0x120",
+    # One pod after the other: each address waits for a moment.
+    f"multus_eni_node_addresses{{{NODE},state='pending'}}": " ".join(["3", "0"] * 60),
+    f"multus_eni_node_conflicts{{{NODE}}}": "0x120",
+    f"multus_eni_node_ec2_calls_total{{{NODE},{ASSIGN},result='ok'}}": "0+60x120",
+    f"multus_eni_node_ec2_calls_total{{{NODE},{ASSIGN},result='no_permission'}}": "0x120",
+    f"multus_eni_node_ec2_calls_total{{{NODE},{ASSIGN},result='unreachable'}}": "0x120",
+    f"multus_eni_node_ec2_calls_total{{{NODE},{ASSIGN},result='eni_full'}}": "0x120",
+    # A burst now and then is throttled; that mends itself.
+    f"multus_eni_node_ec2_calls_total{{{NODE},{ASSIGN},result='throttled'}}": "0+1x120",
+    f"multus_eni_node_routable_seconds_bucket{{{NODE},le='1.0'}}": "0+60x120",
+    f"multus_eni_node_routable_seconds_bucket{{{NODE},le='30.0'}}": "0+60x120",
+    f"multus_eni_node_routable_seconds_bucket{{{NODE},le='+Inf'}}": "0+60x120",
+    f"multus_eni_node_claims{{{NODE},state='failed'}}": "0x120",
+    f"multus_eni_node_token_reviews_total{{{NODE},result='ok'}}": "0+1x120",
+    f"multus_eni_node_token_reviews_total{{{NODE},result='refused'}}": "0x120",
+    f"multus_eni_node_sweep_candidates{{{NODE}}}": "0x120",
     "apiserver_admission_webhook_rejection_count"
     "{name='namespace-init.multus-eni.io',error_type='calling_webhook_error'}": "0x120",
 }
@@ -156,6 +217,12 @@ QUIET = {
 def series(name: str) -> str:
     """Return the one quiet series whose text begins so."""
     (found,) = [each for each in QUIET if each.startswith(name)]
+    return found
+
+
+def series_with(name: str, label: str) -> str:
+    """Return the one quiet series whose text begins so and has a label's value."""
+    (found,) = [each for each in QUIET if each.startswith(name) and label in each]
     return found
 
 
@@ -178,7 +245,44 @@ WRONG: dict[str, dict[str, str | None]] = {
     "MultusEniCertsDown": {series("multus_eni_certs_build_info"): None},
     "MultusEniCertsNotInOrder": {series("multus_eni_certs_in_order"): "0x120"},
     "MultusEniCertsFailing": {series("multus_eni_certs_failures_total"): "0+1x120"},
+    "MultusEniNodeAgentsMissing": {series("multus_eni_node_build_info"): None},
+    "MultusEniNodeAgentDown": {series("up{"): "1x90 0x30"},
+    "MultusEniNodeWatchStale": {series("multus_eni_node_watch_age"): "0x60 0+60x60"},
+    "MultusEniNodeNeverSawPods": {series("multus_eni_node_watch_age"): None},
+    "MultusEniNodeAddressesFailed": {series_with("multus_eni_node_addresses", "failed"): "0x100 2x20"},
+    "MultusEniNodeAddressesPending": {series_with("multus_eni_node_addresses", "pending"): "3x120"},
+    "MultusEniNodeConflict": {series("multus_eni_node_conflicts"): "0x100 1x20"},
+    "MultusEniNodeDenied": {series_with("multus_eni_node_ec2_calls", "no_permission"): "0x100 0+1x20"},
+    "MultusEniNodeEc2Failing": {series_with("multus_eni_node_ec2_calls", "unreachable"): "0+1x120"},
+    "MultusEniNodeEniFull": {series_with("multus_eni_node_ec2_calls", "eni_full"): "0+1x120"},
+    "MultusEniNodeThrottled": {series_with("multus_eni_node_ec2_calls", "throttled"): "0+30x120"},
+    "MultusEniNodeSlow": {series_with("multus_eni_node_routable", "le='1.0'"): "0+1x120"},
+    "MultusEniNodeClaimsFailed": {series("multus_eni_node_claims"): "1x120"},
+    "MultusEniNodeTokensRefused": {series_with("multus_eni_node_token_reviews", "refused"): "0+1x120"},
+    "MultusEniNodeLeftovers": {series("multus_eni_node_sweep_candidates"): "4x120"},
 }
+
+CALLS = {"action": "AssignPrivateIpAddresses"}
+SERIES: dict[str, dict[str, str]] = {
+    "MultusEniNodeAgentDown": {"service": "multus-eni-injector-node", "instance": "a"},
+    "MultusEniNodeWatchStale": {"pod": "node-a"},
+    "MultusEniNodeNeverSawPods": {"pod": "node-a"},
+    "MultusEniNodeAddressesFailed": {"pod": "node-a", "state": "failed"},
+    "MultusEniNodeAddressesPending": {"pod": "node-a", "state": "pending"},
+    "MultusEniNodeConflict": {"pod": "node-a"},
+    "MultusEniNodeClaimsFailed": {"pod": "node-a", "state": "failed"},
+    "MultusEniNodeLeftovers": {"pod": "node-a"},
+    "MultusEniCertsFailing": {},
+}
+"""Alerts that say which process it is: the labels of its series beside the namespace."""
+SUMMED: dict[str, dict[str, str]] = {
+    "MultusEniNodeDenied": CALLS,
+    "MultusEniNodeEc2Failing": CALLS,
+    "MultusEniNodeEniFull": CALLS,
+    "MultusEniNodeThrottled": CALLS,
+    "MultusEniNodeTokensRefused": {"result": "refused"},
+}
+"""Alerts that are summed up by a label."""
 
 
 def test_each_alert_fires_when_it_should_and_only_it(
@@ -200,12 +304,14 @@ def unit_test(
     name: str, told: Mapping[str, str], alerts: dict[str, Manifest], firing: set[str]
 ) -> dict[str, Any]:
     """Write a unit test of promtool: which alerts fire after 110 minutes."""
-    # What `absent` gives has the labels of its selector.
-    own = {
-        each: {"namespace": "multus-eni-system"} if "absent(" in alerts[each]["expr"] else {}
-        for each in firing
-    }
-    by_series = {"MultusEniCertsFailing": {"namespace": "multus-eni-system"}}
+    namespace = {"namespace": "multus-eni-system"}
+
+    def own(alert: str) -> dict[str, str]:
+        if alert in SERIES:
+            return {**namespace, **SERIES[alert]}
+        # What `absent` gives has the labels of its selector.
+        return SUMMED.get(alert) or (namespace if "absent(" in alerts[alert]["expr"] else {})
+
     return {
         "name": name,
         "interval": "1m",
@@ -216,7 +322,7 @@ def unit_test(
                 "alertname": each,
                 "exp_alerts": [
                     {
-                        "exp_labels": {**alerts[each]["labels"], **own[each], **by_series.get(each, {})},
+                        "exp_labels": {**alerts[each]["labels"], **own(each)},
                         "exp_annotations": alerts[each]["annotations"],
                     }
                 ]

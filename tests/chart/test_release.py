@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from multus_eni.contract import ENV_TIMEOUT, INJECTION
+from multus_eni.contract import (
+    ENV_BACKEND,
+    ENV_TIMEOUT,
+    INJECTION,
+    TOKEN_AUDIENCE,
+    TOKEN_DIRECTORY,
+    TOKEN_VOLUME,
+)
 from tests.chart.conftest import Cluster
 from tests.chart.everything import API_SERVER_METRICS, Key, differences, exported_by, objects
 from tests.chart.values import REQUIRED as VALID
@@ -19,6 +26,7 @@ from tests.cluster.helm import CHART, RELEASE, Helm, HelmError, merged, parsed
 from tests.cluster.helm import NAMESPACE as SYSTEM
 from tests.cluster.manifests import multus_pod, pod
 from tests.cluster.namespaces import Namespace, Namespaces, agent_of
+from tests.cluster.test_generated_pods import SEED, generated, quality
 from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
@@ -27,12 +35,18 @@ HELMS = ("helm4", "helm3")
 PLACES = {"helm4": SYSTEM, "helm3": "default"}
 """Where each Helm installs to: people install into `default` too."""
 ENABLED = {INJECTION: "enabled"}
+GENERATED = 60
+"""Generated pods that go through the API server with the backend node."""
 SECRET = Kind("v1", "Secret")
+DAEMON_SET = Kind("apps/v1", "DaemonSet")
 TLS = f"{RELEASE}-tls"
 SPOILT = "pod-init-node"
 """An entry whose caBundle somebody damages."""
 UPGRADE = ("upgrade", RELEASE, CHART)
 REQUIRED = merged(VALID, {"webhook": {"drainSeconds": 1}})
+NODE = {"agent": {"backend": "node"}, "nodeAgent": {"grants": {"*": {"takeover": True}}}}
+BESIDE = {"nodeAgent": {"enabled": True}}
+WATCH = {"nodeAgent": {"watchOnly": True}}
 
 
 @pytest.fixture
@@ -158,6 +172,91 @@ def left_behind(cluster: Cluster, before: set[Key], namespaces: Namespaces) -> s
     return set()
 
 
+# The entries are the same for every value, so that Helm 4's server-side apply never has to take one away.
+@pytest.mark.parametrize("name", HELMS)
+def test_a_release_between_the_backends_and_back(cluster: Cluster, namespaces: Namespaces, name: str) -> None:
+    helm, before = cluster.helm(name), objects(cluster.api)
+    opted_in = namespaces.make(ENABLED)
+    with release(cluster, helm):
+        (bundle,) = ca_bundles(cluster)
+        wait_for(lambda: backend_of(injected(opted_in)) == "direct", "injection")
+        direct = opted_in.create(multus_pod("from-before")).object
+
+        helm.run(*UPGRADE, *wait(SYSTEM), values=revised(NODE))
+        assert ca_bundles(cluster) == {bundle}
+        assert drift(cluster, helm) == []
+        for who, attributes in NODE_RIGHTS.items():
+            assert may(cluster, *attributes[:-1], account=f"{RELEASE}-node") is attributes[-1], who
+        wait_for(lambda: backend_of(injected(opted_in)) == "node", "answer of a new replica")
+        stored = opted_in.create(multus_pod("from-node")).object
+        assert token_of(stored) == (TOKEN_AUDIENCE, TOKEN_DIRECTORY)
+        for pod_of_any_kind in generated(SEED, GENERATED):
+            quality(opted_in, pod_of_any_kind)
+        # Who sends such a pod again, as a restore of a backup does, gets what it sends.
+        again = opted_in.create(resent(direct), dry_run=True).object
+        assert backend_of(agent_of(again)) == "direct"
+
+        helm.run(*UPGRADE, *wait(SYSTEM), values=revised(BESIDE))
+        assert cluster.api.get(DAEMON_SET, f"{RELEASE}-node", SYSTEM)
+        wait_for(lambda: backend_of(injected(opted_in)) == "direct", "answer of a replica as before")
+        helm.run("rollback", RELEASE, "1", *wait(SYSTEM))
+        with pytest.raises(ApiError, match="not found"):
+            cluster.api.get(DAEMON_SET, f"{RELEASE}-node", SYSTEM)
+        assert ca_bundles(cluster) == {bundle}
+        assert drift(cluster, helm) == []
+    assert left_behind(cluster, before, namespaces) == set()
+
+
+@pytest.mark.parametrize("name", HELMS)
+def test_a_release_to_watching_only_and_back(cluster: Cluster, namespaces: Namespaces, name: str) -> None:
+    helm, before = cluster.helm(name), objects(cluster.api)
+    opted_in = namespaces.make(ENABLED)
+    with release(cluster, helm):
+        wait_for(lambda: injected(opted_in), "injection")
+        (bundle,) = ca_bundles(cluster)
+        helm.run(*UPGRADE, *wait(SYSTEM), values=revised(WATCH))
+        with pytest.raises(ApiError, match="not found"):
+            cluster.api.get(WEBHOOK_CONFIGURATION, RELEASE)
+        assert drift(cluster, helm) == []
+        wait_for(lambda: created(opted_in, "unchanged"), "creation without the webhook")
+        assert "initContainers" not in opted_in.create(multus_pod("unchanged")).object["spec"]
+        wait_for(lambda: gone(cluster), "end of the webhook's pods")
+
+        helm.run("rollback", RELEASE, "1", *wait(SYSTEM))
+        wait_for(lambda: injected(opted_in), "injection as before")
+        assert ca_bundles(cluster) == {bundle}
+        assert drift(cluster, helm) == []
+    assert left_behind(cluster, before, namespaces) == set()
+
+
+def backend_of(agent: Manifest | None) -> str:
+    """Return who calls EC2 for the injected agent's pod, `` where there is no agent."""
+    return next((each["value"] for each in (agent or {}).get("env", []) if each["name"] == ENV_BACKEND), "")
+
+
+def token_of(created: Manifest) -> tuple[str, str]:
+    """Return the audience of the agent's token, and where it is mounted."""
+    (volume,) = [each for each in created["spec"]["volumes"] if each["name"] == TOKEN_VOLUME]
+    (source,) = volume["projected"]["sources"]
+    agent = agent_of(created)
+    assert agent is not None
+    (mount,) = [each for each in agent["volumeMounts"] if each["name"] == TOKEN_VOLUME]
+    return source["serviceAccountToken"]["audience"], mount["mountPath"]
+
+
+def resent(created: Manifest) -> Manifest:
+    """Make the manifest that a copy of a stored pod is."""
+    metadata = {
+        key: created["metadata"][key] for key in ("labels", "annotations") if key in created["metadata"]
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "name": "copied"},
+        "spec": created["spec"],
+    }
+
+
 def test_rights_as_rendered_heal_what_is_deleted_or_damaged(cluster: Cluster, namespaces: Namespaces) -> None:
     helm = cluster.helm("helm4")
     with release(cluster, helm):
@@ -232,6 +331,29 @@ RIGHTS: dict[str, tuple[str, str, str, str, str, bool]] = {
 }
 
 
+NODE_RIGHTS: dict[str, tuple[str, str, str, str, str, bool]] = {
+    "pods of a node": ("", "pods", "list", "", "", True),
+    "their changes": ("", "pods", "watch", "", "", True),
+    "changing pods": ("", "pods", "patch", "app", "default", False),
+    "their status": ("", "pods/status", "patch", "app", "default", False),
+    "whose token it is": ("authentication.k8s.io", "tokenreviews", "create", "", "", True),
+    "Events on them": ("", "events", "create", "", "default", True),
+    "counting on": ("", "events", "patch", "", "default", True),
+    "reading Events": ("", "events", "list", "", "", False),
+    "Secrets": ("", "secrets", "get", TLS, SYSTEM, False),
+    "tokens of its own making": ("", "serviceaccounts/token", "create", "default", "default", False),
+    "nodes": ("", "nodes", "list", "", "", False),
+    "the webhook's configuration": (
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        "get",
+        RELEASE,
+        "",
+        False,
+    ),
+}
+
+
 def test_all_replicas_dead_hold_up_only_pods_that_need_them(cluster: Cluster, namespaces: Namespaces) -> None:
     helm = cluster.helm("helm4")
     opted_in, other = namespaces.make(ENABLED), namespaces.make()
@@ -268,15 +390,25 @@ def created(namespace: Namespace, name: str) -> bool:
         return False
 
 
-def may(cluster: Cluster, group: str, plural: str, verb: str, name: str, namespace: str) -> bool:
-    """Ask the API server whether certs may do something."""
-    attributes = {"group": group, "resource": plural, "verb": verb, "name": name, "namespace": namespace}
+def may(
+    cluster: Cluster,
+    group: str,
+    resource: str,
+    verb: str,
+    name: str,
+    namespace: str,
+    account: str = f"{RELEASE}-certs",
+) -> bool:
+    """Ask the API server whether one of our ServiceAccounts may do something."""
+    plural, _, below = resource.partition("/")
+    attributes = {"group": group, "resource": plural, "subresource": below, "verb": verb}
+    attributes |= {"name": name, "namespace": namespace}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
         "metadata": {},
         "spec": {
-            "user": f"system:serviceaccount:{SYSTEM}:{RELEASE}-certs",
+            "user": f"system:serviceaccount:{SYSTEM}:{account}",
             "resourceAttributes": attributes,
         },
     }

@@ -36,6 +36,21 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "namespace that is none": ({"injection": {"excludedNamespaces": ["a_b"]}}, "/excludedNamespaces/0"),
     "pull secret of a pod as a name": ({"imagePullSecrets": ["a"]}, "/imagePullSecrets/0"),
     "unknown failure policy": ({"webhookConfiguration": {"failurePolicy": "fail"}}, "/failurePolicy"),
+    "unknown backend": ({"agent": {"backend": "central"}}, "/agent/backend"),
+    "unknown gc mode": ({"nodeAgent": {"gc": {"mode": "dry-run"}}}, "/nodeAgent/gc/mode"),
+    "cooldown without unit": ({"nodeAgent": {"gc": {"cooldown": "120"}}}, "/nodeAgent/gc/cooldown"),
+    "protected address without length": (
+        {"nodeAgent": {"gc": {"protectedCIDRs": ["10.10.1.200"]}}},
+        "/protectedCIDRs/0",
+    ),
+    "grant for what is no namespace": ({"nodeAgent": {"grants": {"My_Apps": {}}}}, "at '/nodeAgent/grants'"),
+    "grant of something else": ({"nodeAgent": {"grants": {"a": {"cidr": []}}}}, "'cidr' not allowed"),
+    "node agent as root": ({"nodeAgent": {"securityContext": {"runAsUser": 0}}}, "'runAsUser' not allowed"),
+    "record in the root folder": ({"nodeAgent": {"hostPath": "/"}}, "/nodeAgent/hostPath"),
+    "no node may be without it": (
+        {"nodeAgent": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": "0%"}}}},
+        "/maxUnavailable",
+    ),
     "long timeout": ({"webhookConfiguration": {"timeoutSeconds": 31}}, "/timeoutSeconds"),
 }
 
@@ -95,6 +110,35 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"agent": {"volumeMounts": [{"name": "ca", "mountPath": "/ca"}]}},
         '"ca" is none of agent.volumes',
     ),
+    "one port of the nodes twice": (
+        {"agent": {"backend": "node"}, "nodeAgent": {"healthPort": 9407}},
+        "nodeAgent.port and nodeAgent.healthPort are both 9407",
+    ),
+    "the webhook's port on the nodes": (
+        {"nodeAgent": {"enabled": True, "healthPort": 8443}, "webhook": {"hostNetwork": True}},
+        "nodeAgent.healthPort and webhook.port are both 8443",
+    ),
+    "agents that nobody injects": (
+        {"agent": {"backend": "node"}, "nodeAgent": {"watchOnly": True}},
+        "leave one of them out",
+    ),
+    "floating addresses that nobody tells": (
+        {"nodeAgent": {"watchOnly": True, "gc": {"mode": "on"}}},
+        "name their ranges in nodeAgent.gc.protectedCIDRs",
+    ),
+    "hasty gc": (
+        {"nodeAgent": {"gc": {"cooldown": "29s"}}},
+        "nodeAgent.gc.cooldown: 29s is no duration from 30s",
+    ),
+    "restless gc": (
+        {"nodeAgent": {"gc": {"interval": "0m"}}},
+        "nodeAgent.gc.interval: 0m is no duration from 10s",
+    ),
+    "gc that never comes": ({"nodeAgent": {"gc": {"interval": "25h"}}}, "25h is no duration from 10s to 24h"),
+    "node agents opted in": (
+        {"nodeAgent": {"podLabels": {"multus-eni.io/injection": "enabled"}}},
+        "nodeAgent.podLabels: multus-eni.io/injection is set by the chart",
+    ),
     "our own pods opted in": (
         {"certs": {"podLabels": {"multus-eni.io/injection": "enabled"}}},
         "our own pods are never injected",
@@ -125,7 +169,7 @@ def test_every_value_of_the_schema_has_a_default_in_values_yaml() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     # What a pod's resources may hold beside; and what Helm itself sets.
-    left_out = {"/global", "/webhook/resources/claims", "/certs/resources/claims"}
+    left_out = {"/global", *(f"/{part}/resources/claims" for part in ("webhook", "certs", "nodeAgent"))}
     assert set(without_default(schema, values)) == left_out
 
 

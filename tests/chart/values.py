@@ -35,6 +35,18 @@ MONITORING: dict[str, Any] = {
         "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Network"}},
     }
 }
+NODE: dict[str, Any] = {
+    "agent": {"backend": "node"},
+    "nodeAgent": {
+        "grants": {
+            "my-apps": {"cidrs": ["10.10.1.192/28", "2001:db8::/64"], "takeover": True},
+            "*": {"takeover": False},
+        }
+    },
+}
+NODE_WATCH: dict[str, Any] = {
+    "nodeAgent": {"watchOnly": True, "gc": {"mode": "on", "protectedCIDRs": ["10.10.1.192/28"]}}
+}
 _PODS: dict[str, Any] = {
     "priorityClassName": "",
     "nodeSelector": {"example.com/pool": "system"},
@@ -83,6 +95,29 @@ EVERYTHING: dict[str, Any] = merged(
             ],
         },
         "certs": {**_PODS, "certificateLifetime": "30d"},
+        "nodeAgent": {
+            **_PODS,
+            "enabled": True,
+            "gc": {
+                "mode": "on",
+                "cooldown": "90s",
+                "interval": "1m",
+                "managedCIDRs": ["10.10.0.0/16"],
+                "protectedCIDRs": ["10.10.1.192/28"],
+            },
+            "port": 19407,
+            "healthPort": 19408,
+            "credentials": "node",
+            "requireTag": False,
+            "serviceAccount": {
+                "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/node-agent"}
+            },
+            "hostPath": "/var/lib/other",
+            "logLevel": "debug",
+            "logFormat": "json",
+            "securityContext": {"seLinuxOptions": {"type": "super_t"}},
+            "updateStrategy": {"rollingUpdate": {"maxUnavailable": 1}},
+        },
         "networkPolicy": {
             "enabled": True,
             "webhookFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
@@ -127,6 +162,9 @@ def cases() -> dict[str, dict[str, Any]]:
         },
         "policy that warns": {"admissionPolicy": {"action": "Warn"}},
         "failures ignored": {"webhookConfiguration": {"failurePolicy": "Ignore"}},
+        "backend node": merged(NODE, MONITORING),
+        "watch only": merged(NODE_WATCH, MONITORING),
+        "agent of the node beside direct": {"nodeAgent": {"enabled": True}, "metrics": {"enabled": False}},
         "another name": {"fullnameOverride": "vpc", "webhookConfiguration": {"name": "a-multus-eni"}},
     }
     return {name: merged(REQUIRED, values) for name, values in own.items()}

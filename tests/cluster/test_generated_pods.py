@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION, MODE, RUN_VOLUME, STATUS
+from multus_eni.contract import CONTAINER_NAME, INJECTION, MODE, RUN_VOLUME, STATUS, TOKEN_VOLUME
 from tests.cluster.api import ApiError, Manifest
 from tests.cluster.namespaces import Namespace, Namespaces
 from tests.webhook.valid_pods import valid_pods
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.cluster
 COUNT = int(os.environ.get("MULTUS_ENI_DRY_RUNS", "2000"))
 SEED = int(os.environ.get("MULTUS_ENI_DRY_RUNS_SEED", "1"))
 BATCH = 2000
+OURS = (RUN_VOLUME, TOKEN_VOLUME)
 CLIENTS = 8
 
 
@@ -65,7 +66,7 @@ def without_agent(found: Manifest) -> Manifest:
     spec["initContainers"] = [
         each for each in spec.get("initContainers", []) if each["name"] != CONTAINER_NAME
     ]
-    spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume["name"] != RUN_VOLUME]
+    spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume["name"] not in OURS]
     annotations = {key: value for key, value in metadata["annotations"].items() if key != STATUS}
     return _without_token_names(
         {"spec": spec, "annotations": annotations, "qos": found["status"]["qosClass"]}

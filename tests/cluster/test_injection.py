@@ -42,6 +42,7 @@ ENVIRONMENT = [
     {"name": "MULTUS_ENI_ALLOWED_CIDRS"},
     {"name": "MULTUS_ENI_CREDENTIALS", "value": "chain"},
     {"name": "MULTUS_ENI_BACKEND", "value": "direct"},
+    {"name": "MULTUS_ENI_NODE_PORT", "value": "9407"},
     {"name": "MULTUS_ENI_LOG_LEVEL", "value": "info"},
     {"name": "MULTUS_ENI_LOG_FORMAT", "value": "auto"},
     *(

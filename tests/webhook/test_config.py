@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.contract import Credentials, LogFormat, LogLevel, Mode
+from multus_eni.contract import Backend, Credentials, LogFormat, LogLevel, Mode
 from multus_eni.webhook.cli import CONFIG
 from multus_eni.webhook.config import MAX_FILE_SIZE, ConfigError, load_settings, parse_settings
 from multus_eni.webhook.settings import EnvVar, Size
@@ -33,6 +33,8 @@ def test_every_key_arrives() -> None:
           securityContext: {runAsUser: 1000, seLinuxOptions: {type: spc_t}}
           env: [{name: A, value: b}, {name: EMPTY}]
           timeout: 2m
+          backend: node
+          nodePort: 19407
           credentials: node
           allowedCIDRs: [10.0.0.0/8, "2001:db8::/32"]
           logLevel: debug
@@ -51,8 +53,28 @@ def test_every_key_arrives() -> None:
     assert settings.excluded_namespaces == {"kube-system", "x"}
     agent = settings.agent
     assert (agent.timeout, agent.credentials) == (120, Credentials.NODE)
+    assert (agent.backend, agent.node_port) == (Backend.NODE, 19407)
     assert agent.allowed_cidrs == ("10.0.0.0/8", "2001:db8::/32")
     assert (agent.log_level, agent.log_format) == (LogLevel.DEBUG, LogFormat.TEXT)
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("settings", "cpu", "mebibytes"),
+    [
+        ("", "0.05", 64),
+        (", backend: direct", "0.05", 64),
+        (", backend: node", "0.02", 32),
+        (", backend: node, resources: {}", "0.02", 32),
+        (", backend: node, resources: {cpu: 70m}", "0.07", 32),
+        (", resources: {memory: 96Mi}", "0.05", 96),
+    ],
+)
+def test_what_the_agent_needs_depends_on_its_backend_where_nothing_is_said(
+    settings: str, cpu: str, mebibytes: int
+) -> None:
+    size = parse_settings(f"agent: {{image: i{settings}}}").size
+    assert size == Size(cpu=Decimal(cpu), memory=Decimal(mebibytes * 2**20))
 
 
 @pytest.mark.pure
@@ -81,6 +103,16 @@ def test_the_example_of_the_help_text_is_valid() -> None:
         ("agent: {image: i, timeout: 5}", "agent.timeout"),
         ("agent: {image: i, timeout: 5h}", "agent.timeout: '5h'"),
         ("agent: {image: i, credentials: mine}", "agent.credentials: 'mine' is none of chain, node"),
+        ("agent: {image: i, backend: nodes}", "agent.backend: 'nodes' is none of direct, node"),
+        ("agent: {image: i, nodePort: 0}", "agent.nodePort: 0 is not a port from 1 to 65535"),
+        ("agent: {image: i, nodePort: 65536}", "agent.nodePort: 65536"),
+        ("agent: {image: i, nodePort: '9407'}", "agent.nodePort: "),
+        ("agent: {image: i, volumes: [{name: multus-eni-token, emptyDir: {}}]}", "is the agent's own volume"),
+        (
+            VOLUME + "volumeMounts: [{name: ca, mountPath: /var/run/secrets/multus-eni.io/node-agent/}]}",
+            "/var/run/secrets/multus-eni.io/node-agent/ is where the agent's own volume is",
+        ),
+        (VOLUME + "volumeMounts: [{name: ca, mountPath: 7}]}", "agent.volumeMounts[0].mountPath: 7"),
         ("agent: {image: i, allowedCIDRs: [10.0.0.1/8]}", "agent.allowedCIDRs[0]: 10.0.0.1/8"),
         ("agent: {image: i, imagePullSecrets: [A]}", "agent.imagePullSecrets[0]: 'A'"),
         ("agent: {image: i, resources: {cpu: 1}}", "agent.resources.cpu: 1 is not 10m to 999m"),

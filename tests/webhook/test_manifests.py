@@ -3,7 +3,7 @@
 import copy
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonpatch
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multus_eni import contract
-from multus_eni.contract import CREDENTIALS, INJECTION, MODE, NETWORKS
+from multus_eni.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Backend
 from multus_eni.webhook.config import parse_settings
 from multus_eni.webhook.documents import patched_stream, read_documents
 from multus_eni.webhook.entries import ENTRIES, NamespacePolicy
@@ -300,10 +300,15 @@ def test_every_reason_has_a_sentence_and_a_remedy() -> None:
     assert set(SENTENCES) == set(REMEDIES) == set(Reason)
 
 
-def explained(pod: dict[str, Any], image: str | None = "i", **labels: str) -> Explanation:
+def explained(
+    pod: dict[str, Any],
+    image: str | None = "i",
+    labels: Mapping[str, str] | None = None,
+    backend: Backend | None = None,
+) -> Explanation:
     stream = json.dumps({"apiVersion": "v1", "kind": "Pod", **pod})
     (answer,), _ = answered(stream, Surroundings(SECRETS, labels=labels or {INJECTION: "enabled"}))
-    return explain(answer, image)
+    return explain(answer, image, backend)
 
 
 def running(agent: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
@@ -345,6 +350,25 @@ def test_an_agent_is_old_by_its_contract_or_its_image(
     found = explained(running(agent), image)
     assert found.reason is Reason.ALREADY_INJECTED
     assert (found.lacking, found.injected) == (age is not None, True)
+    assert found.warnings == ((f"multus-eni: the agent is old: {age}",) if age else ())
+
+
+@pytest.mark.parametrize(
+    ("written", "given", "age"),
+    [
+        ("node", None, None),
+        ("node", Backend.NODE, None),
+        (None, Backend.DIRECT, None),
+        ("", Backend.DIRECT, None),
+        (None, Backend.NODE, "its backend is direct, the injector gives node"),
+        ("node", Backend.DIRECT, "its backend is node, the injector gives direct"),
+        ("x" * 99, Backend.DIRECT, f"its backend is {'x' * 63}…, the injector gives direct"),
+    ],
+)
+def test_an_agent_is_old_by_its_backend(written: str | None, given: Backend | None, age: str | None) -> None:
+    variable = [{"name": contract.ENV_BACKEND, "value": written}] if written is not None else []
+    found = explained(running({"image": "i", "env": [*number(NOW), *variable]}), backend=given)
+    assert found.lacking is (age is not None)
     assert found.warnings == ((f"multus-eni: the agent is old: {age}",) if age else ())
 
 
@@ -410,7 +434,7 @@ def test_only_pods_lack_an_agent_not_what_makes_them() -> None:
 def test_an_explanation_as_an_object(
     agent: dict[str, Any] | None, labels: dict[str, str], mode: str | None, injected: bool
 ) -> None:
-    found = explained(running(agent), **labels)
+    found = explained(running(agent), labels=labels)
     (made,) = as_objects([found])
     assert (made["mode"], made["injected"]) == (mode, injected)
     assert list(made) == [
@@ -422,7 +446,7 @@ def test_an_explanation_as_an_object(
 
 @given(pods(), labels)
 def test_every_explanation_says_what_to_change(pod: dict[str, Any], labels: dict[str, str]) -> None:
-    found = explained(pod, **labels)
+    found = explained(pod, labels=labels)
     text = as_text(found)
     first, *details = text.splitlines()
     assert first.startswith(f"Pod default/{found.name}: {found.reason}: ")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multus_eni import contract
+from multus_eni.contract import Backend
 from multus_eni.webhook.config import parse_settings
 from multus_eni.webhook.entries import ENTRIES
 from multus_eni.webhook.inject import Outcome, inject
@@ -20,12 +21,15 @@ from tests.webhook.pods import applied, pods
 
 pytestmark = pytest.mark.pure
 
-SETTINGS = parse_settings("agent: {image: i}")
+SETTINGS = {
+    backend: parse_settings(f"agent: {{image: i, backend: {backend}}}") for backend in contract.Backend
+}
+backends = st.sampled_from(contract.Backend)
 namespaces = st.sampled_from([policy for path, policy in ENTRIES.items() if "/namespace/" in path])
 
 
-def decided(pod: dict[str, Any], namespace: Any) -> Outcome:
-    return inject(msgspec.convert(pod, Pod), "apps", namespace, SETTINGS)
+def decided(pod: dict[str, Any], namespace: Any, backend: Backend = Backend.DIRECT) -> Outcome:
+    return inject(msgspec.convert(pod, Pod), "apps", namespace, SETTINGS[backend])
 
 
 def patched(pod: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
@@ -74,53 +78,87 @@ def test_our_qos_class_is_the_kubelets(pod: dict[str, Any]) -> None:
     assert qos_class(msgspec.convert(pod, Pod)).value == kubelet_qos(pod)
 
 
-@given(pods(), namespaces)
-def test_the_qos_class_never_changes(pod: dict[str, Any], namespace: Any) -> None:
-    assert kubelet_qos(patched(pod, decided(pod, namespace))) == kubelet_qos(pod)
+@given(pods(), namespaces, backends)
+def test_the_qos_class_never_changes(pod: dict[str, Any], namespace: Any, backend: Backend) -> None:
+    assert kubelet_qos(patched(pod, decided(pod, namespace, backend))) == kubelet_qos(pod)
 
 
-@given(pods(), namespaces)
-def test_the_agents_cpu_never_reaches_a_core(pod: dict[str, Any], namespace: Any) -> None:
-    resources = agent_of(patched(pod, decided(pod, namespace))).get("resources", {})
+@given(pods(), namespaces, backends)
+def test_the_agents_cpu_never_reaches_a_core(pod: dict[str, Any], namespace: Any, backend: Backend) -> None:
+    resources = agent_of(patched(pod, decided(pod, namespace, backend))).get("resources", {})
     for amounts in resources.values():
         assert 0 <= parse_quantity(amounts.get("cpu", "1m")) < 1
 
 
-@given(pods(), namespaces)
-def test_the_agents_request_is_never_above_its_limit(pod: dict[str, Any], namespace: Any) -> None:
-    resources = agent_of(patched(pod, decided(pod, namespace))).get("resources", {})
+@given(pods(), namespaces, backends)
+def test_the_agents_request_is_never_above_its_limit(
+    pod: dict[str, Any], namespace: Any, backend: Backend
+) -> None:
+    resources = agent_of(patched(pod, decided(pod, namespace, backend))).get("resources", {})
     for name, limit in resources.get("limits", {}).items():
         assert parse_quantity(resources["requests"][name]) <= parse_quantity(limit)
 
 
-@given(pods(), namespaces)
-def test_only_what_is_meant_to_change_changes(pod: dict[str, Any], namespace: Any) -> None:
-    result = patched(pod, decided(pod, namespace))
+@given(pods(), namespaces, backends)
+def test_only_what_is_meant_to_change_changes(pod: dict[str, Any], namespace: Any, backend: Backend) -> None:
+    result = patched(pod, decided(pod, namespace, backend))
     agent = agent_of(result)
     del result["spec"]["initContainers"][0]
     if not result["spec"]["initContainers"] and "initContainers" not in pod["spec"]:
         del result["spec"]["initContainers"]
     del result["metadata"]["annotations"][contract.STATUS]
-    if agent.get("restartPolicy") == "Always":
-        assert result["spec"]["volumes"].pop()["name"] == contract.RUN_VOLUME
-        if not result["spec"]["volumes"] and "volumes" not in pod["spec"]:
-            del result["spec"]["volumes"]
+    sidecar = agent.get("restartPolicy") == "Always"
+    added = [contract.RUN_VOLUME] * sidecar + [contract.TOKEN_VOLUME] * (backend is Backend.NODE)
+    for name in added:
+        assert result["spec"]["volumes"].pop()["name"] == name
+    if added and not result["spec"]["volumes"] and "volumes" not in pod["spec"]:
+        del result["spec"]["volumes"]
     assert result == pod
 
 
-@given(pods(), namespaces)
-def test_twice_is_once(pod: dict[str, Any], namespace: Any) -> None:
-    again = decided(patched(pod, decided(pod, namespace)), namespace)
+@given(pods(), namespaces, st.sampled_from([True, False, None]))
+def test_with_the_backend_node_the_agent_always_has_its_token(
+    pod: dict[str, Any], namespace: Any, automount: bool | None
+) -> None:
+    pod["spec"]["automountServiceAccountToken"] = automount
+    result = patched(pod, decided(pod, namespace, Backend.NODE))
+    (mount,) = (m for m in agent_of(result)["volumeMounts"] if m["name"] == contract.TOKEN_VOLUME)
+    (volume,) = (v for v in result["spec"]["volumes"] if v["name"] == contract.TOKEN_VOLUME)
+    (source,) = volume["projected"]["sources"]
+    assert (mount["mountPath"], mount["readOnly"]) == (contract.TOKEN_DIRECTORY, True)
+    assert source["serviceAccountToken"]["audience"] == contract.TOKEN_AUDIENCE
+    assert f"{mount['mountPath']}/{source['serviceAccountToken']['path']}" == contract.TOKEN_FILE
+
+
+@given(pods(), namespaces, backends, backends)
+def test_twice_is_once_also_after_a_change_of_the_backend(
+    pod: dict[str, Any], namespace: Any, backend: Backend, later: Backend
+) -> None:
+    again = decided(patched(pod, decided(pod, namespace, backend)), namespace, later)
     assert (again.decision.reason, again.operations) == (Reason.ALREADY_INJECTED, ())
 
 
-@given(pods(), namespaces, st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
-def test_after_another_injector_the_agent_is_first_again(
-    pod: dict[str, Any], namespace: Any, others: list[str]
+@given(pods(), namespaces, backends, backends)
+def test_a_pod_that_lost_its_agent_gets_one_again(
+    pod: dict[str, Any], namespace: Any, backend: Backend, later: Backend
 ) -> None:
-    injected = patched(pod, decided(pod, namespace))
+    left = patched(pod, decided(pod, namespace, backend))
+    agent = left["spec"]["initContainers"].pop(0)
+    outcome = decided(left, namespace, later)
+    assert outcome.decision.agent is not None
+    again = patched(left, outcome)
+    assert (agent_of(again) == agent) is (backend is later)
+    names = [volume["name"] for volume in again["spec"].get("volumes", [])]
+    assert len(names) == len(set(names))
+
+
+@given(pods(), namespaces, backends, st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
+def test_after_another_injector_the_agent_is_first_again(
+    pod: dict[str, Any], namespace: Any, backend: Backend, others: list[str]
+) -> None:
+    injected = patched(pod, decided(pod, namespace, backend))
     injected["spec"]["initContainers"][:0] = [{"name": f"other-{name}"} for name in others]
-    result = patched(injected, decided(injected, namespace))
+    result = patched(injected, decided(injected, namespace, backend))
     agent_of(result)
     order = [container["name"] for container in injected["spec"]["initContainers"]]
     order.remove(contract.CONTAINER_NAME)

@@ -24,6 +24,7 @@
 {{- end }}
 {{- include "multus-eni.certificateChecks" . }}
 {{- include "multus-eni.agentChecks" . }}
+{{- include "multus-eni.nodeAgentChecks" . }}
 {{- end }}
 
 {{- define "multus-eni.certificateChecks" -}}
@@ -63,11 +64,46 @@
 {{- fail (printf "agent.env: %s: names with MULTUS_ENI_ are set by the webhook: choose another name" .name) }}
 {{- end }}
 {{- end }}
-{{- range $which := list "webhook" "certs" }}
+{{- range $which := list "webhook" "certs" "nodeAgent" }}
 {{- range $key, $_ := (index $.Values $which).podLabels }}
 {{- if eq $key "multus-eni.io/injection" }}
 {{- fail (printf "%s.podLabels: multus-eni.io/injection is set by the chart: our own pods are never injected" $which) }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "multus-eni.nodeAgentChecks" -}}
+{{- $v := .Values.nodeAgent }}
+{{- $ports := dict (toString $v.port) "nodeAgent.port" }}
+{{- $others := dict "nodeAgent.healthPort" $v.healthPort }}
+{{- if .Values.webhook.hostNetwork }}
+{{- $_ := set $others "webhook.port" .Values.webhook.port }}
+{{- if .Values.metrics.enabled }}
+{{- $_ := set $others "metrics.port" .Values.metrics.port }}
+{{- end }}
+{{- end }}
+{{- if include "multus-eni.nodeAgent" . }}
+{{- range $key, $port := $others }}
+{{- if hasKey $ports (toString $port) }}
+{{- fail (printf "%s and %s are both %v on the nodes' addresses: give them different ports" (get $ports (toString $port)) $key $port) }}
+{{- end }}
+{{- $_ := set $ports (toString $port) $key }}
+{{- end }}
+{{- end }}
+{{- if and $v.watchOnly (eq .Values.agent.backend "node") }}
+{{- fail "nodeAgent.watchOnly injects nothing, and so agent.backend=node has no agents to serve: leave one of them out" }}
+{{- end }}
+{{- $told := or $v.gc.protectedCIDRs $v.gc.noFloatingAddresses }}
+{{- if and $v.watchOnly (eq $v.gc.mode "on") (not $told) }}
+{{- fail "nodeAgent.gc.mode=on with nodeAgent.watchOnly would take floating addresses from living pods, since nobody tells which there are: name their ranges in nodeAgent.gc.protectedCIDRs, or say nodeAgent.gc.noFloatingAddresses=true" }}
+{{- end }}
+{{- $unit := dict "s" 1 "m" 60 "h" 3600 }}
+{{- range $key, $least := dict "cooldown" 30 "interval" 10 }}
+{{- $text := index $v.gc $key }}
+{{- $seconds := mul (trimSuffix (substr (sub (len $text) 1 | int) (len $text) $text) $text | int64) (index $unit (substr (sub (len $text) 1 | int) (len $text) $text)) }}
+{{- if or (lt $seconds (int64 $least)) (gt $seconds (int64 86400)) }}
+{{- fail (printf "nodeAgent.gc.%s: %s is no duration from %vs to 24h" $key $text $least) }}
 {{- end }}
 {{- end }}
 {{- end }}

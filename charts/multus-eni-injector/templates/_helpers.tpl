@@ -87,7 +87,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* What the pods of both Deployments may be given. */}}
+{{/* What the injector's pods may be given. */}}
 {{- define "multus-eni.scheduling" -}}
 {{- with .priorityClassName }}
 priorityClassName: {{ . }}
@@ -112,7 +112,15 @@ affinity:
 
 {{/* The settings file of `multus-eni serve --config`. */}}
 {{- define "multus-eni.settings" -}}
-{{- $agent := omit .Values.agent "imagePullPolicy" | mustDeepCopy }}
+{{- $agent := omit .Values.agent "imagePullPolicy" "resources" | mustDeepCopy }}
+{{- $resources := dict }}
+{{- range $key, $value := .Values.agent.resources }}
+{{- if $value }}
+{{- $_ := set $resources $key $value }}
+{{- end }}
+{{- end }}
+{{- $_ := set $agent "resources" $resources }}
+{{- $_ := set $agent "nodePort" .Values.nodeAgent.port }}
 {{- $_ := set $agent "image" (include "multus-eni.image" (dict "root" . "which" "agent")) }}
 {{- with .Values.agent.imagePullPolicy }}
 {{- $_ := set $agent "imagePullPolicy" . }}
@@ -121,9 +129,30 @@ affinity:
 {{- dict "agent" $agent "injection" $injection | toYaml }}
 {{- end }}
 
+{{/* Is the webhook installed, with what it needs? */}}
+{{- define "multus-eni.injects" -}}
+{{- if not .Values.nodeAgent.watchOnly }}true{{ end }}
+{{- end }}
+
+{{/* Does certs look after the webhook's certificate? */}}
+{{- define "multus-eni.selfSigned" -}}
+{{- if and (include "multus-eni.injects" .) (eq .Values.certificates.mode "selfSigned") }}true{{ end }}
+{{- end }}
+
+{{/* Is the agent of the node installed? */}}
+{{- define "multus-eni.nodeAgent" -}}
+{{- $v := .Values }}
+{{- if or $v.nodeAgent.enabled $v.nodeAgent.watchOnly (eq $v.agent.backend "node") }}true{{ end }}
+{{- end }}
+
+{{/* The settings file of `ipagent node --config`. */}}
+{{- define "multus-eni.nodeSettings" -}}
+{{- pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "logLevel" "logFormat" | toPrettyJson }}
+{{- end }}
+
 {{/* May `helm test` expect that a pod in the release's namespace is injected by its own label? */}}
 {{- define "multus-eni.testable" -}}
 {{- $excluded := include "multus-eni.excludedNamespaces" . | fromJsonArray }}
 {{- $v := .Values }}
-{{- if and $v.test.enabled $v.injection.enabled $v.injection.podOptIn (not (has .Release.Namespace $excluded)) }}true{{ end }}
+{{- if and $v.test.enabled (include "multus-eni.injects" .) $v.injection.enabled $v.injection.podOptIn (not (has .Release.Namespace $excluded)) }}true{{ end }}
 {{- end }}
