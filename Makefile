@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure tools system soak bench-webhook bench-agent base-image images push bundle test-images clean
+.PHONY: help setup demo test check lint types imports pure tools system soak bench-webhook bench-agent bench-fleet base-image images push bundle test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -37,6 +37,7 @@ tools: setup ## kube-apiserver, helm, promtool and the rest of the tests' progra
 
 test: system setup lint types imports ## set-up, then lint, types and all tests
 	@$(PY) -m tests.cluster.tools --optional
+	@$(PY) -m images cached --optional
 	@scripts/test.sh
 
 other-python: ## the pure layer, the server and the agent with the Python of the images (3.13)
@@ -52,11 +53,14 @@ bench-webhook: setup ## the webhook's speed: per core, beside its peers, and thr
 bench-agent: setup ## what the agent costs: start, memory, rest, reaction to new addresses
 	@$(PY) -m benchmarks.agent
 
+bench-fleet: setup ## 20 node agents and 800 pods on a real API server against EC2 request limits, beside the direct backend
+	@$(PY) -m benchmarks.fleet
+
 base-image: setup ## the Debian that images are built in, by debootstrap: where no registry can be reached
 	@scripts/system-packages.sh --require --images
 	@$(PY) -m images base
 
-images: setup ## both images for this machine, by buildah, with their SBOMs in dist
+images: setup ## both images for this machine, by buildah: docker archives in dist, with their SBOMs
 	@$(PY) -m images build $(if $(BASE),--base $(BASE))
 
 push: setup ## build and push images and chart: REGISTRY=... [PLATFORMS=linux/amd64,linux/arm64] [BASE=...]
@@ -66,9 +70,16 @@ push: setup ## build and push images and chart: REGISTRY=... [PLATFORMS=linux/am
 bundle: setup ## images and chart in one file in dist, for sites without internet
 	@$(PY) -m images bundle $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(BASE),--base $(BASE))
 
-test-images: images ## start the images as a restricted pod does, push them to a registry of the test's: root
-	@$(PY) -m tests.cluster.tools helm4 helm3
-	@MULTUS_ENI_IMAGES=1 $(PY) -m pytest -q tests/images
+test-images: system setup ## start the images as a restricted pod does, push them to a registry of the test's: root
+	@$(PY) -m tests.cluster.tools --optional helm4 helm3
+	@$(PY) -m pytest -q tests/images
+
+cluster: system setup ## a real cluster of two nodes to play with, EC2's double as its cloud; stays up (root; docs/try-it.md)
+	@$(PY) -m tests.cluster.tools etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl ipvlan helm4 >/dev/null
+	@$(PY) -m tests.cluster.nodes up $(if $(NO_CHART),--no-chart)
+
+cluster-down: ## end it; removes what killed test runs have left, too
+	@$(PY) -m tests.cluster.nodes down
 
 clean: ## remove what set-up and tests have made here
 	rm -rf .venv .venv-* .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import shutil
 import sys
@@ -13,12 +12,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from images import base
-from images.plan import CHART, IMAGES, LOCAL_BASE, PLATFORMS, Build, install_command, repository
-from images.run import CommandError, output, run, succeeds
+from images.archives import build, ready
+from images.here import build_here
+from images.plan import (
+    CHART,
+    DOCKERFILE_BASE,
+    IMAGES,
+    LOCAL_BASE,
+    PLATFORMS,
+    Build,
+    install_command,
+    repository,
+)
+from images.run import ROOT, CommandError, output, run
+from images.store import Store, cache_folder, opened
 from multus_eni.version import VERSION
-
-_MACHINES = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
-_CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,42 +34,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         match options.command:
-            case "base":
-                base.make()
-                print(LOCAL_BASE)
-            case "build":
-                _build(_how(options.base), Path(options.sbom))
-            case "push":
-                _push(_how(options.base), options)
-            case "bundle":
-                _bundle(_how(options.base), options.platforms, options.file)
+            case "cached":
+                _cached(optional=options.optional)
+            case _:
+                with opened(cache_folder() / "containers") as store:
+                    _with_store(store, options)
     except (CommandError, OSError) as error:
         sys.stderr.write(f"images: {error}\n")
         return 1
     return 0
 
 
+def _with_store(store: Store, options: argparse.Namespace) -> None:
+    if options.command == "base":
+        base.make(store)
+        print(LOCAL_BASE)
+        return
+    how = build_here(options.base or base.provide(store))
+    match options.command:
+        case "build":
+            _build(store, how, Path(options.into).absolute())
+        case "push":
+            _push(store, how, options)
+        case "bundle":
+            _bundle(store, how, options.platforms, options.file.absolute())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m images", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("base", help=f"make {LOCAL_BASE} by debootstrap, where no registry can be reached")
-    build = commands.add_parser("build", help="build both images for this machine, with their SBOMs")
-    build.add_argument("--sbom", default="dist", metavar="DIR", help="where the SBOMs go (%(default)s)")
+    built = commands.add_parser(
+        "build", help="build both images for this machine, as docker archives, with SBOMs"
+    )
+    built.add_argument("--into", default=ROOT / "dist", metavar="DIR", help="where they go (dist)")
+    cached = commands.add_parser("cached", help="the same, but only where the cache has none of these files")
+    cached.add_argument("--optional", action="store_true", help="succeed also where they can't be built")
     push = commands.add_parser("push", help="build and push both images and the chart")
     push.add_argument("registry", help="for example 111122223333.dkr.ecr.eu-central-1.amazonaws.com")
     push.add_argument("--plain-http", action="store_true", help="the registry speaks no TLS")
     bundle = commands.add_parser("bundle", help="write both images and the chart into one file")
-    bundle.add_argument("file", nargs="?", type=Path, default=Path(f"dist/multus-eni-{VERSION}.tar"))
+    bundle.add_argument("file", nargs="?", type=Path, default=ROOT / f"dist/multus-eni-{VERSION}.tar")
     for command in (push, bundle):
         command.add_argument(
             "--platforms", type=_platforms, default=PLATFORMS, help=f"default: {','.join(PLATFORMS)}"
         )
-    for command in (build, push, bundle):
+    for command in (built, push, bundle):
         command.add_argument(
             "--base",
             default="",
             metavar="IMAGE",
-            help=f"a Debian 13 to build in (the Dockerfiles' own; {LOCAL_BASE} if it was made)",
+            help=f"a Debian 13 to build in ({DOCKERFILE_BASE}; where it can't be pulled, one by debootstrap)",
         )
     return parser
 
@@ -73,85 +96,56 @@ def _platforms(text: str) -> tuple[str, ...]:
     return given
 
 
-def _how(base_image: str) -> Build:
-    machine = platform.machine()
-    if machine not in _MACHINES:
-        raise CommandError(f"images are built on {' and '.join(_MACHINES)}, and this is {machine}")
-    if not base_image and succeeds(["buildah", "inspect", "--type", "image", LOCAL_BASE]):
-        base_image = LOCAL_BASE
-    return Build(
-        version=VERSION,
-        build_platform=_MACHINES[machine],
-        revision=_revision(),
-        base=base_image,
-        ca=next(filter(None, map(os.environ.get, _CA_VARIABLES)), ""),
-        created=os.environ.get("SOURCE_DATE_EPOCH") or _committed(),
-    )
-
-
-def _revision() -> str:
-    """The commit, or nothing where there is no git or where the folder differs from the commit."""
-    try:
-        clean = not output(["git", "status", "--porcelain"])
-        return output(["git", "rev-parse", "HEAD"]).strip() if clean else ""
-    except CommandError:
-        return ""
-
-
-def _committed() -> str:
-    try:
-        return output(["git", "log", "-1", "--format=%ct"]).strip()
-    except CommandError:
-        return ""
-
-
-def _build(how: Build, sboms: Path) -> None:
-    sboms.mkdir(parents=True, exist_ok=True)
+def _build(store: Store, how: Build, folder: Path) -> None:
     for image in IMAGES:
-        name = f"localhost/{repository(image)}:{how.version}"
-        run(how.argv(image, how.build_platform, ["--tag", name]))
-        sbom = sboms / f"{repository(image)}-{how.version}.cdx.json"
-        run([*_uv_export(image), "--output-file", str(sbom)], quiet=True)
-        print(f"{name}\n  SBOM: {sbom}", flush=True)
+        archive = build(store, how, image, folder)
+        print(f"{archive.name}\n  docker archive: {archive.file}\n  SBOM: {archive.sbom}", flush=True)
 
 
-def _uv_export(image: str) -> list[str]:
-    uv = str(Path(sys.executable).with_name("uv"))
-    formatted = ["--quiet", "--preview-features", "sbom-export", "--format", "cyclonedx1.5"]
-    return [uv, "export", "--frozen", "--no-dev", "--extra", image, *formatted]
+def _cached(*, optional: bool) -> None:
+    """Build only what the cache lacks, for the tests."""
+    if optional and os.geteuid() != 0:
+        sys.stderr.write("images: not built: the tests that start them need root, and are skipped\n")
+        return
+    try:
+        for archive in ready(cache_folder(), build_here()):
+            print(f"{archive.name}: {archive.file}")
+    except (CommandError, OSError) as error:
+        if not optional:
+            raise
+        sys.stderr.write(f"images: {error}; the tests that need them are skipped\n")
 
 
-def _push(how: Build, options: argparse.Namespace) -> None:
+def _push(store: Store, how: Build, options: argparse.Namespace) -> None:
     registry: str = options.registry
     with tempfile.TemporaryDirectory(prefix="multus-eni-push-") as folder:
         digests = {}
         for image in IMAGES:
-            digests[image] = _push_image(how, image, options, Path(folder, image))
+            digests[image] = _push_image(store, how, image, options, Path(folder, image))
         digests["chart"] = _push_chart(registry, folder, plain_http=options.plain_http)
     print(f"Pushed. This installs exactly that:\n\n{install_command(registry, how.version, digests)}")
 
 
-def _push_image(how: Build, image: str, options: argparse.Namespace, digest_file: Path) -> str:
-    index = _index(how, image, options.platforms)
+def _push_image(store: Store, how: Build, image: str, options: argparse.Namespace, digest_file: Path) -> str:
     target = f"docker://{options.registry}/{repository(image)}:{how.version}"
     verify = f"--tls-verify={'false' if options.plain_http else 'true'}"
-    _push_index(index, target, verify, "--digestfile", str(digest_file))
+    _push_index(store, how, image, options.platforms, [verify, "--digestfile", str(digest_file), target])
     return digest_file.read_text(encoding="utf-8").strip()
 
 
-def _index(how: Build, image: str, platforms: Sequence[str]) -> str:
-    """Build an image for each platform; returns the name of their index."""
+def _push_index(store: Store, how: Build, image: str, platforms: Sequence[str], where: Sequence[str]) -> None:
+    """Build an image for each platform, and push their index."""
     index = f"localhost/{repository(image)}-index:{how.version}"
-    if succeeds(["buildah", "manifest", "inspect", index]):
-        run(["buildah", "manifest", "rm", index], quiet=True)
-    for each in platforms:
-        # One by one: built at once, they are in the index in the order in which they end.
-        run(how.argv(image, each, ["--manifest", index]))
-    return index
-
-
-def _push_index(index: str, target: str, *options: str) -> None:
-    run(["buildah", "manifest", "push", "--all", *options, index, target], quiet=True)
+    store.drop_index(index)
+    try:
+        for each in platforms:
+            # One by one: built at once, they are in the index in the order in which they end.
+            run(store.buildah(*how.argv(image, each, ["--manifest", index])))
+        *options, target = where
+        run(store.buildah("manifest", "push", "--all", *options, index, target), quiet=True)
+    finally:
+        # buildah 1.28 can't list the images of a storage that has an index in it.
+        store.drop_index(index)
 
 
 def _push_chart(registry: str, folder: str, *, plain_http: bool) -> str:
@@ -170,13 +164,14 @@ def _package(folder: str) -> Path:
     return package
 
 
-def _bundle(how: Build, platforms: Sequence[str], file: Path) -> None:
+def _bundle(store: Store, how: Build, platforms: Sequence[str], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=file.parent) as folder:
         content = Path(folder, "content")
         content.mkdir()
         for image in IMAGES:
-            _push_index(_index(how, image, platforms), f"oci:{content / 'images'}:{repository(image)}")
+            target = f"oci:{content / 'images'}:{repository(image)}"
+            _push_index(store, how, image, platforms, [target])
         _package(str(content))
         (content / "VERSION").write_text(f"{how.version}\n", encoding="utf-8")
         shutil.copy(Path(__file__).with_name("push-bundle.sh"), content / "push.sh")

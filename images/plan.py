@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 IMAGES = ("agent", "webhook")
 PLATFORMS = ("linux/amd64", "linux/arm64")
+DOCKERFILE_BASE = "docker.io/library/debian:trixie-slim"
+"""The default of the Dockerfiles' BASE."""
+
 LOCAL_BASE = "localhost/multus-eni-base:trixie"
-"""What `make base-image` makes: Debian 13 as docker.io/library/debian:trixie-slim has it."""
+"""What `make base-image` makes: Debian 13 as DOCKERFILE_BASE has it."""
 
 CHART = "charts/multus-eni-injector"
 Argv = list[str]
@@ -35,7 +39,7 @@ class Build:
     created: str = ""
 
     def argv(self, image: str, platform: str, target: Sequence[str]) -> Argv:
-        """Return buildah's command line; `target` is `--tag NAME` or `--manifest NAME`."""
+        """Return buildah's arguments; `target` is `--tag NAME` or `--manifest NAME`."""
         # buildah before 1.29 knows no BUILDPLATFORM by itself.
         arguments = {
             "BUILDPLATFORM": self.build_platform,
@@ -44,7 +48,7 @@ class Build:
             **({"BASE": self.base} if self.base else {}),
         }
         return [
-            *("buildah", "build", "--isolation", "chroot", "--layers", "--format", "oci"),
+            *("build", "--isolation", "chroot", "--layers", "--format", "oci"),
             *("--platform", platform, *target),
             *(part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")),
             *(("--secret", f"id=ca,src={self.ca}") if self.ca else ()),
@@ -53,6 +57,12 @@ class Build:
             *(("--pull-never",) if self.base.startswith("localhost/") else ()),
             *("--file", f"Dockerfile.{image}", "."),
         ]
+
+
+def copied(dockerfile: str) -> list[str]:
+    """Return what a Dockerfile takes from the project: files and folders, as they are named there."""
+    lines = re.findall(r"^COPY (?!--from=)(.+)$", dockerfile, re.MULTILINE)
+    return [source for line in lines for source in line.split()[:-1]]
 
 
 def install_command(registry: str, version: str, digests: Mapping[str, str]) -> str:

@@ -1,13 +1,20 @@
-"""Running the programs that build and push."""
+"""Running the programs that build and push, in the project's folder."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 
 class CommandError(Exception):
     """A program is missing or failed; the text says which and what it said."""
+
+
+class ProgramMissingError(CommandError):
+    """A program is not installed."""
 
 
 def run(argv: Sequence[str], *, quiet: bool = False) -> None:
@@ -38,9 +45,14 @@ def _run(argv: Sequence[str], *, capture: bool) -> subprocess.CompletedProcess[s
     into = subprocess.PIPE if capture else None
     try:
         return subprocess.run(  # noqa: S603 - no shell; the command lines are made in this package
-            list(argv), stdout=into, stderr=subprocess.STDOUT if capture else None, text=True, check=False
+            list(argv),
+            cwd=ROOT,
+            stdout=into,
+            stderr=subprocess.STDOUT if capture else None,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
-        raise CommandError(
+        raise ProgramMissingError(
             f"{argv[0]} is not installed: on Debian and Ubuntu `make system` installs it"
         ) from None

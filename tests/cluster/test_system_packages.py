@@ -25,13 +25,13 @@ Run = Callable[..., Ended]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     text = SCRIPT.read_text(encoding="utf-8")
-    before, _, rest = text.partition("needed='")
-    after = rest.partition("'")[2]
 
-    def script(*arguments: str, uid: int, table: str = MISSING, apt: str | None = "exit 0") -> Ended:
+    def script(
+        *arguments: str, uid: int, table: str = MISSING, images: str = "", apt: str | None = "exit 0"
+    ) -> Ended:
         copy = tmp_path / "system-packages.sh"
-        copy.write_text(f"{before}needed='{table}'{after}", encoding="utf-8")
-        commands = {"id": f"echo {uid}"}
+        copy.write_text(_with(_with(text, "needed", table), "for_images", images), encoding="utf-8")
+        commands = {"id": f"echo {uid}", "systemctl": f'echo "systemctl $@" >> {tmp_path}/apt.log'}
         if apt is not None:
             commands["apt-get"] = f'echo "$@" >> {tmp_path}/apt.log; {apt}'
         folder = tmp_path / "bin"
@@ -48,6 +48,13 @@ def run(tmp_path: Path) -> Run:
         )
 
     return script
+
+
+def _with(script: str, name: str, table: str) -> str:
+    before, found, rest = script.partition(f"\n{name}='")
+    assert found
+    after = rest.partition("'")[2]
+    return f"{before}{found}{table}'{after}"
 
 
 def asked(tmp_path: Path) -> list[str]:
@@ -73,6 +80,23 @@ def test_where_the_package_list_is_old_it_is_renewed(run: Run, tmp_path: Path) -
     done = run("--require", uid=0, apt=f'if [ "$1" = update ]; then : > {marker}; else [ -e {marker} ]; fi')
     assert done.returncode == 0
     assert [line.split()[0] for line in asked(tmp_path)] == ["install", "update", "install"]
+
+
+def test_the_services_of_what_it_installs_are_never_started(run: Run, tmp_path: Path) -> None:
+    done = run(uid=0, table="\nno-such-command | containerd | pods\nno-such-command | skopeo | copies\n")
+    assert done.returncode == 0
+    assert asked(tmp_path) == [
+        "systemctl mask --runtime --quiet containerd",
+        "install -y -qq --no-install-recommends containerd skopeo",
+        "systemctl unmask --runtime --quiet containerd",
+        "systemctl disable --quiet containerd",
+    ]
+
+
+def test_only_what_images_need_where_that_is_asked_for(run: Run, tmp_path: Path) -> None:
+    done = run("--images", uid=0, images="\nno-such-command | buildah | builds\n")
+    assert done.returncode == 0
+    assert asked(tmp_path) == ["install -y -qq --no-install-recommends buildah"]
 
 
 def test_what_cannot_be_installed_is_said(run: Run) -> None:

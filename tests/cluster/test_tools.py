@@ -106,6 +106,22 @@ def test_other_sources_or_another_stamp_make_another_build(tmp_path: Path) -> No
     assert Copied(module.name, module.requirement, module.stamp).digest != module.digest
 
 
+def test_sources_of_our_own_make_another_build(tmp_path: Path) -> None:
+    module = TOOLS["ipvlan"].module
+
+    class Copied(Module):
+        folder = tmp_path
+
+    shutil.copytree(module.folder, tmp_path, dirs_exist_ok=True)
+    copied = Copied(module.name, module.requirement, sources=module.sources)
+    assert copied.digest == module.digest
+    assert sorted(module.sources) == sorted(path.name for path in module.folder.glob("*.go"))
+
+    (tmp_path / "main.go").write_text("package main\n", encoding="utf-8")
+
+    assert Copied(module.name, module.requirement, sources=module.sources).digest != module.digest
+
+
 def test_without_go_and_programs_optional_says_so_and_succeeds(
     tools: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:

@@ -1,16 +1,19 @@
-"""Containers by runc, without a cluster: uid 65534, read-only root, no capability, no network but lo."""
+"""Containers by runc, without a cluster: uid 65534, read-only root, no capability, a network as given."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import tarfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any
+
+from images.archives import Archive
 
 Completed = subprocess.CompletedProcess[str]
 MEGABYTE = 1 << 20
@@ -25,29 +28,33 @@ def call(*argv: str | Path, timeout: float = 120.0) -> str:
 
 
 class Image:
-    """A built image, with its files below `root` from `with` to the end of its block."""
+    """A built image, with its files below `root`."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.root = Path()
-        self._container = ""
-
-    def __enter__(self) -> Self:
-        self._container = call("buildah", "from", "--pull-never", self.name).strip()
-        self.root = Path(call("buildah", "mount", self._container).strip())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        call("buildah", "rm", self._container)
+    def __init__(self, archive: Archive, root: Path) -> None:
+        self.archive = archive
+        self.root = root
+        root.chmod(0o755)
+        with tarfile.open(archive.file) as content:
+            (manifest,) = json.load(_member(content, "manifest.json"))
+            self.names: list[str] = manifest["RepoTags"]
+            self._description = json.load(_member(content, manifest["Config"]))
+            for layer in manifest["Layers"]:
+                # One layer is a link to another where both are the same.
+                with tarfile.open(fileobj=_member(content, layer)) as files:
+                    # As root, who made it: owners and modes are a part of what is tested.
+                    files.extractall(root, filter="fully_trusted")
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The `config` of the OCI image specification: User, Env, Entrypoint, Labels ..."""
-        inspected = json.loads(call("buildah", "inspect", "--type", "image", self.name))
-        config: Mapping[str, Any] = inspected["OCIv1"]["config"]
+        """The `config` of the image specification: User, Env, Entrypoint, Labels ..."""
+        config: Mapping[str, Any] = self._description["config"]
         return config
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = archive.extractfile(name)
+    assert file is not None, name
+    return file
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +70,47 @@ class Limits:
         return {**cpu, **memory}
 
 
+SMALL = Limits(cpu=100, memory=64)
+
+
 @dataclass(frozen=True, slots=True)
+class Running:
+    """A container whose first process runs."""
+
+    name: str
+    process: subprocess.Popen[str]
+
+    def exec(self, *argv: str) -> Completed:
+        """Run another program in it, as a probe does."""
+        return subprocess.run(
+            ["runc", "exec", self.name, *argv], capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def end(self, signal: str = "TERM") -> Completed:
+        """Send its first process a signal, and return what it has said when it has ended."""
+        if self.process.poll() is None:
+            call("runc", "kill", self.name, signal)
+        return self.wait()
+
+    def wait(self, timeout: float = 60.0) -> Completed:
+        """Return what it has said when it has ended by itself."""
+        stdout, stderr = self.process.communicate(timeout=timeout)
+        return Completed(self.process.args, self.process.returncode, stdout, stderr)
+
+
+@dataclass(slots=True)
 class Container:
-    """Starts processes in new containers; `folder` is for their bundles."""
+    """Starts processes in new containers; `folder` is for their bundles.
+
+    `mounts` are read-only bind mounts and `writable` others, by their path in the container; what they name
+    must be readable, or writable, for all. `network` is the file of a network namespace, by default a new one
+    with nothing but lo.
+    """
 
     folder: Path
     mounts: dict[str, Path] = field(default_factory=dict)
-    """Read-only bind mounts, by their path in the container; what they name must be readable for all."""
+    writable: dict[str, Path] = field(default_factory=dict)
+    network: Path | None = None
 
     def run(
         self,
@@ -81,35 +122,58 @@ class Container:
         timeout: float = 60.0,
     ) -> Completed:
         """Run a program to its end, as the container's first process."""
+        with self.running(image, argv, env=env, limits=limits) as running:
+            return running.wait(timeout)
+
+    @contextmanager
+    def running(
+        self,
+        image: Image,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> Iterator[Running]:
+        """Start a program as the container's first process; the container is gone after the block."""
         name = f"multus-eni-test-{uuid.uuid4()}"
         bundle = self.folder / name
         bundle.mkdir()
         call("runc", "spec", "--bundle", bundle)
         spec = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
-        spec["root"] = {"path": str(image.root), "readonly": True}
+        self._complete(spec, image, argv, env or {}, limits or Limits())
+        (bundle / "config.json").write_text(json.dumps(spec), encoding="utf-8")
+        process = subprocess.Popen(
+            ["runc", "run", "--bundle", str(bundle), name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            try:
+                yield Running(name, process)
+            finally:
+                subprocess.run(["runc", "delete", "--force", name], capture_output=True, check=False)
+
+    def _complete(
+        self, spec: dict[str, Any], image: Image, argv: Sequence[str], env: Mapping[str, str], limits: Limits
+    ) -> None:
         uid, gid = map(int, image.config["User"].split(":"))
+        spec["root"] = {"path": str(image.root), "readonly": True}
         spec["process"] |= {
             "terminal": False,
             "args": list(argv),
-            "env": [*image.config["Env"], *(f"{key}={value}" for key, value in (env or {}).items())],
+            "env": [*image.config["Env"], *(f"{key}={value}" for key, value in env.items())],
             "user": {"uid": uid, "gid": gid},
             "capabilities": {},
             "noNewPrivileges": True,
         }
-        spec["mounts"].extend(
-            {"destination": target, "source": str(source), "type": "bind", "options": ["bind", "ro"]}
-            for target, source in self.mounts.items()
-        )
-        spec["linux"]["resources"] |= (limits or Limits()).resources()
-        (bundle / "config.json").write_text(json.dumps(spec), encoding="utf-8")
-        try:
-            return subprocess.run(
-                ["runc", "run", "--bundle", str(bundle), name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
+        for mounts, mode in ((self.mounts, "ro"), (self.writable, "rw")):
+            spec["mounts"].extend(
+                {"destination": target, "source": str(source), "type": "bind", "options": ["bind", mode]}
+                for target, source in mounts.items()
             )
-        finally:
-            subprocess.run(["runc", "delete", "--force", name], capture_output=True, check=False)
+        spec["linux"]["resources"] |= limits.resources()
+        if self.network is not None:
+            (namespace,) = (each for each in spec["linux"]["namespaces"] if each["type"] == "network")
+            namespace["path"] = str(self.network)

@@ -28,7 +28,7 @@ def test_a_build_gets_its_base_its_platforms_and_the_ca() -> None:
 
     argv = build.argv("agent", "linux/arm64", ["--manifest", "name"])
 
-    assert argv[:2] == ["buildah", "build"]
+    assert argv[0] == "build"
     assert _pairs(argv, "--platform") == ["linux/arm64"]
     assert set(_pairs(argv, "--build-arg")) == {
         "BUILDPLATFORM=linux/amd64",
@@ -112,6 +112,10 @@ def test_a_missing_program_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kept = tmp_path / "cache/multus-eni-injector/containers/storage/kept"
+    kept.mkdir(parents=True)
 
     assert main(["build"]) == 1
     assert "buildah is not installed" in capsys.readouterr().err
+    assert kept.exists()

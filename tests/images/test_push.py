@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from images.store import cache_folder, opened
 from multus_eni.version import VERSION
 from tests.cluster.control_plane import free_ports
 from tests.cluster.processes import Process
 from tests.cluster.tools.binaries import find_binary
 from tests.cluster.waiting import wait_for
+from tests.images.conftest import need
 from tests.images.container import call
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -30,6 +32,7 @@ MACHINES = {"amd64": 62, "arm64": 183}
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    need("docker-registry", "buildah")
     folder = tmp_path_factory.mktemp("registry")
     (port,) = free_ports("127.0.0.1")
     address = f"127.0.0.1:{port}"
@@ -57,6 +60,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def pushed(registry: str) -> str:
     """What `make push` prints."""
     return call(sys.executable, "-m", "images", "push", registry, "--plain-http", timeout=1200)
+
+
+def test_a_push_leaves_no_index_with_which_buildah_lists_no_images(pushed: str) -> None:
+    assert pushed
+    with opened(cache_folder() / "containers") as store:
+        listed = call(*store.buildah("images", "--format", "{{.Name}}"))
+
+    assert "index" not in listed
 
 
 def _get(registry: str, path: str, accept: str) -> bytes:
@@ -136,6 +147,7 @@ def test_the_printed_command_renders_with_both_digests(which: str, pushed: str, 
 
 
 def test_a_bundle_pushes_the_same_as_a_push(registry: str, pushed: str, tmp_path: Path) -> None:
+    need("skopeo")
     helm = find_binary("helm4")
     assert helm is not None, "`make tools` builds it"
     programs = tmp_path / "bin"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import ssl
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,10 @@ import pytest
 from multus_eni.contract import ExitCode
 from multus_eni.version import VERSION
 from tests.cluster.certificates import Authority
-from tests.images.container import Container, Image, Limits
+from tests.cluster.waiting import wait_for
+from tests.images.container import SMALL, Container, Image, Running
+from tests.netns import Node, Pod
+from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
 SETTINGS = "agent:\n  image: registry.example/multus-eni-agent:1.0\n"
 SERVE = [
@@ -20,22 +25,6 @@ SERVE = [
     "--tls-cert=/conf/tls.crt",
     "--tls-key=/conf/tls.key",
 ]
-SERVED = """
-import signal, ssl, subprocess, sys, time, urllib.error, urllib.request
-server = subprocess.Popen(sys.argv[1:])
-context = ssl.create_default_context(cafile="/conf/ca.crt")
-deadline = time.monotonic() + 60
-while server.poll() is None:
-    try:
-        print(urllib.request.urlopen("https://127.0.0.1:8443/readyz", context=context).status)
-        break
-    except urllib.error.URLError:
-        if time.monotonic() > deadline:
-            raise
-        time.sleep(0.05)
-server.send_signal(signal.SIGTERM)
-sys.exit(server.wait())
-"""
 
 
 @pytest.fixture
@@ -102,7 +91,7 @@ def test_the_agent_refuses_wrong_settings(agent: Image, container: Container) ->
 def test_the_agent_ends_within_its_default_limits_where_there_is_nothing_to_do(
     agent: Image, container: Container
 ) -> None:
-    done = container.run(agent, ["ipagent", "init"], limits=Limits(cpu=100, memory=64))
+    done = container.run(agent, ["ipagent", "init"], limits=SMALL)
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stderr.splitlines()[-1])["event"] == "done"
@@ -116,7 +105,7 @@ client = new_session().create_client(
 print(client.meta.endpoint_url)
 """
 
-    done = container.run(agent, ["python3", "-I", "-c", script], limits=Limits(cpu=100, memory=64))
+    done = container.run(agent, ["python3", "-I", "-c", script], limits=SMALL)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "https://ec2.eu-central-1.amazonaws.com\n"
@@ -135,14 +124,32 @@ def test_the_webhook_refuses_wrong_settings(webhook: Image, configured: Containe
     assert "Traceback" not in done.stderr
 
 
-def test_the_webhook_serves_until_it_is_told_to_end_within_the_charts_limits(
-    webhook: Image, configured: Container
+@pytest.mark.netns
+def test_the_webhook_serves_until_it_is_told_to_end(
+    webhook: Image,
+    configured: Container,
+    node: Node,  # noqa: F811 - the fixture
 ) -> None:
-    done = configured.run(
-        webhook,
-        ["python3", "-I", "-c", SERVED, *SERVE, "--host=127.0.0.1", "--drain=0"],
-        limits=Limits(memory=256),
-    )
+    pod = node.pod()
+    configured.network = pod.network
+    trusted = ssl.create_default_context(cafile=configured.mounts["/conf"] / "ca.crt")
 
-    assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr
+    with configured.running(webhook, [*SERVE, "--host=127.0.0.1", "--drain=0"], limits=SMALL) as running:
+        assert wait_for(lambda: _ready(pod, trusted, running), "webhook that is ready", 180)
+        done = running.end()
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert json.loads(done.stderr.splitlines()[-1])["event"] == "stopped"
+
+
+def _ready(pod: Pod, trusted: ssl.SSLContext, running: Running) -> bool:
+    assert running.process.poll() is None, running.wait()
+    try:
+        plain = pod.connect("127.0.0.1", 8443)
+    except OSError:
+        return False
+    connection = http.client.HTTPSConnection("127.0.0.1", 8443)
+    connection.sock = trusted.wrap_socket(plain, server_hostname="127.0.0.1")
+    with connection.sock:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200

@@ -61,6 +61,11 @@ class Namespace:
     def __enter__(self) -> Self:
         return self
 
+    @property
+    def network(self) -> Path:
+        """The file of the network namespace, for programs of this process that enter it by themselves."""
+        return Path(f"/proc/{os.getpid()}/fd/{self._net}")
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

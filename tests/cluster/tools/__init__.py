@@ -3,6 +3,6 @@
 `python -m tests.cluster.tools [--optional] [NAME…]` finds or builds them; `find_binaries` only finds.
 """
 
-from tests.cluster.tools.binaries import ALL, CHART, CONTROL_PLANE, Binaries, Missing, find_binaries
+from tests.cluster.tools.binaries import ALL, CHART, CONTROL_PLANE, NODES, Binaries, Missing, find_binaries
 
-__all__ = ["ALL", "CHART", "CONTROL_PLANE", "Binaries", "Missing", "find_binaries"]
+__all__ = ["ALL", "CHART", "CONTROL_PLANE", "NODES", "Binaries", "Missing", "find_binaries"]

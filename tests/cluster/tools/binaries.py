@@ -24,7 +24,7 @@ class Module:
 
     Kubernetes takes its version from the linker: without it the API server calls itself v0.0.0. `stamp` is
     the package that takes it, `defines` are values of other variables: `package.variable=value`. `tags` are
-    build tags.
+    build tags. `sources` are the files beside go.mod where the program is our own.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Module:
     stamp: str = ""
     defines: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -66,7 +67,7 @@ class Module:
 
         The version of Go is no part of it: what one built goes on working when Go is upgraded or removed.
         """
-        sources = [(self.folder / name).read_bytes() for name in ("go.mod", "go.sum")]
+        sources = [(self.folder / name).read_bytes() for name in ("go.mod", "go.sum", *self.sources)]
         target = [
             platform.system(),
             platform.machine(),
@@ -110,6 +111,7 @@ _HELM3 = Module(
 _HELM_DOCS = Module("helm-docs", "github.com/norwoodj/helm-docs", defines=("main.version=v1.14.2",))
 # Without the clouds' service discovery, which brings most of its dependencies.
 _PROMTOOL = Module("promtool", "github.com/prometheus/prometheus", tags=("remove_all_sd",))
+_IPVLAN = Module("ipvlan", "github.com/containernetworking/plugins", sources=("main.go", "hub.go"))
 _CRDS = Module("crds", "github.com/cert-manager/cert-manager")
 _CRD_TYPES = (
     "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1",
@@ -124,6 +126,7 @@ TOOLS = {
             Tool(name, _KUBERNETES, f"k8s.io/kubernetes/cmd/{name}")
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
         ),
+        Tool("ipvlan", _IPVLAN, "."),
         Tool("helm4", _HELM4, "helm.sh/helm/v4/cmd/helm"),
         Tool("helm3", _HELM3, "helm.sh/helm/v3/cmd/helm"),
         Tool("helm-docs", _HELM_DOCS, "github.com/norwoodj/helm-docs/cmd/helm-docs"),
@@ -137,8 +140,9 @@ TOOLS = {
     )
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
+NODES = ("kube-scheduler", "kubelet", "kubectl", "ipvlan")
 CHART = ("helm4", "helm3", "helm-docs", "promtool", "crds.yaml")
-ALL = (*CONTROL_PLANE, *CHART)
+ALL = (*CONTROL_PLANE, *NODES, *CHART)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,44 @@
+"""What is built here: for which machine, of which commit, trusting whom."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from images.plan import Build
+from images.run import CommandError, output
+from multus_eni.version import VERSION
+
+_MACHINES = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
+_CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
+
+
+def build_here(base: str = "") -> Build:
+    """Describe a build of this clone on this machine, in the image `base`. Raises CommandError."""
+    machine = platform.machine()
+    if machine not in _MACHINES:
+        raise CommandError(f"images are built on {' and '.join(_MACHINES)}, and this is {machine}")
+    return Build(
+        version=VERSION,
+        build_platform=_MACHINES[machine],
+        revision=_revision(),
+        base=base,
+        ca=next(filter(None, map(os.environ.get, _CA_VARIABLES)), ""),
+        created=os.environ.get("SOURCE_DATE_EPOCH") or _committed(),
+    )
+
+
+def _revision() -> str:
+    """The commit, or nothing where there is no git or where the folder differs from the commit."""
+    try:
+        clean = not output(["git", "status", "--porcelain"])
+        return output(["git", "rev-parse", "HEAD"]).strip() if clean else ""
+    except CommandError:
+        return ""
+
+
+def _committed() -> str:
+    try:
+        return output(["git", "log", "-1", "--format=%ct"]).strip()
+    except CommandError:
+        return ""

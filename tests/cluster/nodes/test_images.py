@@ -1,0 +1,110 @@
+"""The docker archives that nodes import, as files; the cluster's tests import and start them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images.run import CommandError
+from tests.cluster.nodes import images
+from tests.cluster.nodes.images import (
+    AGENT,
+    BUSYBOX,
+    PAUSE,
+    WEBHOOK,
+    ImagesMissingError,
+    built,
+    node_images,
+    plumbing,
+)
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Path, Path]:
+    try:
+        return plumbing(tmp_path)
+    except ImagesMissingError as missing:
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+def read(archive: Path) -> tuple[str, dict[str, Any], tarfile.TarFile]:
+    """Return an archive's image: name, description and its one layer; every digest in it is checked."""
+    with tarfile.open(archive) as content:
+        files = {member.name: content.extractfile(member) for member in content}
+        contents = {name: file.read() for name, file in files.items() if file is not None}
+    (image,) = json.loads(contents["manifest.json"])
+    assert hashlib.sha256(contents[image["Config"]]).hexdigest() == Path(image["Config"]).stem
+    description = json.loads(contents[image["Config"]])
+    (layer,) = image["Layers"]
+    (name,) = image["RepoTags"]
+    assert description["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(contents[layer]).hexdigest()}"]
+    unpacked = archive.with_suffix(".layer")
+    unpacked.write_bytes(contents[layer])
+    return name, description, tarfile.open(unpacked)
+
+
+def test_busybox_has_its_applets_and_what_programs_expect_of_a_root(made: tuple[Path, Path]) -> None:
+    name, description, layer = read(made[1])
+    with layer:
+        assert name == BUSYBOX
+        assert description["config"]["Cmd"] == ["/bin/sh"]
+        assert {"bin/sh", "bin/sleep", "bin/nc", "bin/ip", "bin/ping"} <= set(layer.getnames())
+        assert {layer.getmember(f"bin/{applet}").linkname for applet in ("sh", "nc")} == {"bin/busybox"}
+        passwd = layer.extractfile("etc/passwd")
+        assert passwd is not None
+        assert "nobody:x:65534:65534:" in passwd.read().decode()
+        assert layer.getmember("tmp").mode == 0o1777
+
+
+def test_pause_is_the_same_files_with_another_command(made: tuple[Path, Path]) -> None:
+    (name, description, pause), (_, other, busybox) = (read(each) for each in made)
+    with pause, busybox:
+        assert name == PAUSE
+        assert description["rootfs"] == other["rootfs"]
+        assert description["config"]["Entrypoint"][:2] == ["/bin/sh", "-c"]
+
+
+def test_the_same_busybox_makes_the_same_bytes(made: tuple[Path, Path], tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    again.mkdir()
+    assert [path.read_bytes() for path in plumbing(again)] == [path.read_bytes() for path in made]
+
+
+def test_a_busybox_that_needs_libraries_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "busybox").symlink_to(Path(sys.executable).resolve())
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(ImagesMissingError, match="busybox-static"):
+        plumbing(tmp_path)
+
+
+def test_what_cannot_be_built_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise CommandError("buildah is not installed")
+
+    monkeypatch.setattr(images, "ready", refuse)
+
+    with pytest.raises(ImagesMissingError, match="can't be built here: buildah is not installed"):
+        built()
+
+
+def test_nodes_get_all_four(made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = (tmp_path / "agent.tar", tmp_path / "webhook.tar")
+    monkeypatch.setattr(images, "built", lambda: ours)
+
+    assert node_images(tmp_path) == (*made, *ours)
+    assert [name.partition(":")[0] for name in (AGENT, WEBHOOK)] == [
+        "localhost/multus-eni-agent",
+        "localhost/multus-eni-webhook",
+    ]
