@@ -52,9 +52,7 @@ class Agent:
         self.timing = timing
         self.selection = Selection()
         self.lookup_failure: AgentError | None = None
-        self.reconciler = Reconciler(
-            cloud, takeover=settings.takeover is Takeover.ALWAYS, timing=timing, log=log
-        )
+        self.reconciler = Reconciler(cloud, timing=timing, log=log)
         self._source = source
         self._placed = Placed()
         self._allowed = _allowed(settings)
@@ -104,11 +102,11 @@ class Agent:
         holdings = tuple(holding for holding in self.selection.holdings if holding not in held_back)
         if holdings:
             macs = {holding.mac for holding in holdings}
-            topology = self.cloud.topology(macs)
-            placed = place(holdings, topology)
+            takeover = self.settings.takeover is Takeover.ALWAYS
+            placed = place(holdings, self.cloud.topology(macs), takeover=takeover)
             if placed.unplaced and self.reconciler.plan.items:
                 # The agent has run for a while: another ENI may have been attached.
-                placed = place(holdings, self.cloud.topology(macs, fresh=True))
+                placed = place(holdings, self.cloud.topology(macs, fresh=True), takeover=takeover)
             self._placed = placed
         else:
             self._placed = Placed()

@@ -116,6 +116,16 @@ class HeldElsewhere(AgentError):
     )
 
 
+class NotGranted(AgentError):
+    """The pod states an address that is neither its own nor granted to its namespace."""
+
+    exit_code = ExitCode.NOT_GRANTED
+    remedy = (
+        "If the pod is to have it, grant its namespace a CIDR that contains it (the chart's value "
+        "nodeAgent.grants); else remove it from the pod's interface."
+    )
+
+
 class AddressRefused(AgentError):
     """An address that can't or must not be assigned."""
 

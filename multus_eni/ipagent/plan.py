@@ -7,7 +7,7 @@ it on its ENI confirms it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -76,6 +76,12 @@ class Phase(Enum):
     TAKEN = auto()
     """It was confirmed; another ENI has it since, and is left in peace."""
 
+    # Enum's own is Python code, and phases are looked up by the thousand.
+    __hash__ = object.__hash__
+
+
+Batch = tuple[str, int, bool]
+"""What goes in one call: an ENI's id, an address family (4 or 6), and whether other ENIs may lose it."""
 
 _Change = Callable[["Item"], "Item"]
 
@@ -103,6 +109,16 @@ class Item:
         return self.placement.eni.id
 
     @property
+    def takeover(self) -> bool:
+        """Whether it may be taken from another ENI."""
+        return self.placement.takeover
+
+    @property
+    def batch(self) -> Batch:
+        """What it shares a call with."""
+        return self.eni_id, self.address.version, self.takeover
+
+    @property
     def contested(self) -> bool:
         """Whether it is to be looked up who holds the address: that may be why EC2 refused it."""
         return self.phase is Phase.DISPUTED and self.failure is not None and self.failure.fault in _CONTESTED
@@ -124,14 +140,15 @@ class Plan:
     """All addresses that are wanted, in order. `retried` are the failures after which a call is repeated."""
 
     retried: frozenset[Fault]
-    takeover: bool = True
     items: tuple[Item, ...] = ()
 
-    def wanting(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> Plan:
+    def wanting(
+        self, placements: Iterable[Placement], again: Collection[IPAddress] = (), now: float = 0.0
+    ) -> Plan:
         """Want exactly these; what is known of an address stays, unless it is to be assigned again."""
         known = {(item.address, item.eni_id): item for item in self.items if item.address not in again}
-        fresh = [known.get((p.holding.address, p.eni.id), Item(p)) for p in placements]
-        return replace(self, items=tuple(sorted(fresh, key=lambda item: sort_key(item.address))))
+        wanted = [_wanted(known.get((p.holding.address, p.eni.id)), p, now) for p in placements]
+        return replace(self, items=tuple(sorted(wanted, key=lambda item: sort_key(item.address))))
 
     def in_phases(self, phases: Collection[Phase]) -> tuple[Item, ...]:
         """Give the items in one of these phases."""
@@ -143,17 +160,19 @@ class Plan:
         return all(item.phase in SETTLED for item in self.items)
 
     def calls(self) -> tuple[Assign | Move, ...]:
-        """Give the calls that are to be made: one for each ENI and address family."""
-        batches: dict[tuple[str, int], list[Item]] = {}
+        """Give the calls that are to be made: one for each batch."""
+        batches: dict[Batch, list[Item]] = {}
         for item in self.in_phases({Phase.WANTED}):
-            batches.setdefault((item.eni_id, item.address.version), []).append(item)
-        return tuple(self._call(version, items) for (_, version), items in batches.items())
+            batches.setdefault(item.batch, []).append(item)
+        return tuple(map(_call, batches.values()))
 
-    def _call(self, version: int, items: Sequence[Item]) -> Assign | Move:
-        eni, addresses = items[0].placement.eni, tuple(item.address for item in items)
-        if version == 4:
-            return Assign(eni.id, addresses, self.takeover)
-        return Move(eni.id, eni.subnet_id, addresses, self.takeover)
+    def fresh(self) -> Mapping[Batch, Sequence[float]]:
+        """Give the times at which addresses arrived for which no call has been made yet."""
+        arrived: dict[Batch, list[float]] = {}
+        for item in self.in_phases({Phase.WANTED}):
+            if item.failure is None:
+                arrived.setdefault(item.batch, []).append(item.since)
+        return arrived
 
     def after_call(self, outcome: Outcome, now: float) -> Plan:
         """Take in how a part of a call went."""
@@ -220,7 +239,7 @@ class Plan:
         if holder is None:
             return replace(failure, fault=Fault.CONTENDED)
         told = held_elsewhere(item.address, holder, failure.text)
-        movable = self.takeover and item.address.version == 6 and not barred(item.address, holder)
+        movable = item.takeover and item.address.version == 6 and not barred(item.address, holder)
         return replace(told, fault=Fault.CONTENDED) if movable else told
 
     def without_holders(
@@ -275,6 +294,23 @@ def releases(held: Iterable[tuple[str, IPAddress]]) -> tuple[Unassign, ...]:
         Unassign(eni_id, tuple(sorted(addresses, key=sort_key)))
         for (eni_id, _), addresses in sorted(batches.items())
     )
+
+
+def _wanted(known: Item | None, placement: Placement, now: float) -> Item:
+    """Give what becomes of an address that is wanted; with a right that it lacked it is tried anew."""
+    if known is None:
+        return Item(placement, since=now)
+    if known.placement == placement:
+        return known
+    held = known.phase is Phase.REFUSED and known.watched
+    return Item(placement, since=now) if held and placement.takeover else replace(known, placement=placement)
+
+
+def _call(items: Sequence[Item]) -> Assign | Move:
+    eni, addresses = items[0].placement.eni, tuple(item.address for item in items)
+    if addresses[0].version == 4:
+        return Assign(eni.id, addresses, items[0].takeover)
+    return Move(eni.id, eni.subnet_id, addresses, items[0].takeover)
 
 
 def _without(item: Item, holder: EniAddresses | None, now: float) -> Item:

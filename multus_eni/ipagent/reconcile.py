@@ -6,7 +6,7 @@ Nothing here waits: `step` does what is due and says when more is, so the same c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from multus_eni.ipagent.addresses import IPAddress
 from multus_eni.ipagent.apply import Ec2
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.plan import SETTLED, UNCONFIRMED, Assign, Item, Move, Outcome, Phase, Plan
+from multus_eni.ipagent.plan import SETTLED, UNCONFIRMED, Assign, Batch, Item, Move, Outcome, Phase, Plan
 from multus_eni.ipagent.retry import HEALING, RETRIED, Failure, Fault, Pace, Timing, left, pace
 from multus_eni.ipagent.topology import Eni, EniAddresses, Placement, Topology
 
@@ -56,18 +56,27 @@ class Due:
 NOW = Due()
 
 
+Window = Callable[[int, Sequence[float], float], float]
+"""When to call: the family (4 or 6), when its new addresses arrived, the time now -> the time of the call."""
+
+
+def at_once(version: int, arrived: Sequence[float], now: float) -> float:  # noqa: ARG001 - a window
+    """Wait for no further address."""
+    return 0.0
+
+
 class Reconciler:
-    """Keeps a plan and works it off."""
+    """Keeps a plan and works it off; `window` lets new addresses wait for others that go in the same call."""
 
     def __init__(
         self,
         cloud: Cloud,
         *,
-        takeover: bool,
         timing: Timing,
         log: Log,
+        window: Window = at_once,
     ) -> None:
-        self.plan = Plan(retried=RETRIED, takeover=takeover)
+        self.plan = Plan(retried=RETRIED)
         self.asked: set[tuple[str, IPAddress]] = set()
         """What EC2 was ever asked to assign: it may have it, whatever became of the answer."""
         self.described: dict[str, EniAddresses] = {}
@@ -75,17 +84,16 @@ class Reconciler:
         self._cloud = cloud
         self._timing = timing
         self._log = log
-        # By ENI and family: one in trouble does not hold up another.
-        self._calls: dict[tuple[str, int], Due] = {}
+        # One in trouble does not hold up another.
+        self._calls: dict[Batch, Due] = {}
+        self._window = window
         self._metadata = NOW
         self._describes: dict[str, Due] = {}
 
     def want(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> None:
-        """Want exactly these placements; what is new, or named in `again`, is due at once."""
-        self.plan = self.plan.wanting(placements, again)
-        for item in self.plan.in_phases({Phase.WANTED}):
-            if item.failure is None:
-                self._calls[_batch(item)] = NOW
+        """Want exactly these placements; what is new, or named in `again`, is due when its window is over."""
+        self.plan = self.plan.wanting(placements, again, self._timing.clock())
+        self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
 
     def be_patient(self) -> None:
         """From now on also repeat what only people can mend, as long as it takes."""
@@ -103,8 +111,9 @@ class Reconciler:
         return left(min(self._next_times()), self._timing.clock())
 
     def _call(self) -> None:
+        fresh = self.plan.fresh()
         for call in self.plan.calls():
-            if self._call_at(call) > self._timing.clock():
+            if self._call_at(call, fresh) > self._timing.clock():
                 continue
             self.asked.update((call.eni_id, address) for address in call.addresses)
             for outcome in apply.run(call, self._cloud):
@@ -126,18 +135,20 @@ class Reconciler:
         level = self._log.debug if known else self._log.warning
         level("assign-failed", message=outcome.failure.text, address=addresses, eni=call.eni_id)
 
-    def _call_at(self, call: Assign | Move) -> float:
-        return self._calls.get((call.eni_id, call.addresses[0].version), NOW).at
+    def _call_at(self, call: Assign | Move, fresh: Mapping[Batch, Sequence[float]]) -> float:
+        batch = call.eni_id, call.addresses[0].version, call.allow_reassignment
+        due = self._calls.get(batch, NOW).at
+        arrived = fresh.get(batch)
+        return max(due, self._window(batch[1], arrived, self._timing.clock())) if arrived else due
 
     def _schedule(self) -> None:
         """Put off the next call where one has failed; forget the looks at ENIs that are done."""
-        for eni_id in {item.eni_id for item in self.plan.items}:
-            if all(item.phase in SETTLED for item in self.plan.items if item.eni_id == eni_id):
-                self._describes.pop(eni_id, None)
-        failed: dict[tuple[str, int], list[Pace]] = {}
+        unsettled = {item.eni_id for item in self.plan.items if item.phase not in SETTLED}
+        self._describes = {eni_id: due for eni_id, due in self._describes.items() if eni_id in unsettled}
+        failed: dict[Batch, list[Pace]] = {}
         for item in self.plan.in_phases({Phase.WANTED}):
             if item.failure:
-                failed.setdefault(_batch(item), []).append(pace(item.failure.fault))
+                failed.setdefault(item.batch, []).append(pace(item.failure.fault))
         now = self._timing.clock()
         for batch, paces in failed.items():
             due = self._calls.get(batch, NOW)
@@ -218,15 +229,12 @@ class Reconciler:
         return min(item.since for item in mine) + METADATA_PATIENCE
 
     def _next_times(self) -> list[float]:
-        times = [self._call_at(call) for call in self.plan.calls()]
+        fresh = self.plan.fresh()
+        times = [self._call_at(call, fresh) for call in self.plan.calls()]
         if self.plan.in_phases({Phase.ACCEPTED}):
             times.append(self._metadata.at)
         times.extend(map(self._describe_at, {item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}))
         return times
-
-
-def _batch(item: Item) -> tuple[str, int]:
-    return item.eni_id, item.address.version
 
 
 def _known(failure: Failure, before: Failure | None) -> bool:

@@ -7,7 +7,7 @@ itself refuses a primary address and what the ENI does not have.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from multus_eni.ipagent import apply
@@ -122,15 +122,21 @@ def _log_failure(log: Log, ending: Ending) -> None:
 
 
 class Releases:
-    """Addresses that have left the pod, until they are off their ENIs; like the reconciler it never waits."""
+    """Addresses that have left the pod, until they are off their ENIs; like the reconciler it never waits.
 
-    def __init__(self, cloud: Cloud, timing: Timing, log: Log) -> None:
+    `ended` is told what became of each in the end.
+    """
+
+    def __init__(
+        self, cloud: Cloud, timing: Timing, log: Log, ended: Callable[[Ending], None] = lambda _: None
+    ) -> None:
         self.pending: frozenset[Pair] = frozenset()
         self._cloud = cloud
         self._timing = timing
         self._log = log
         self._due = NOW
         self._failing = False
+        self._ended = ended
 
     def want(self, pairs: Iterable[Pair], kept: Collection[Pair]) -> None:
         """Release these, too; what is `kept` is not released any more."""
@@ -163,6 +169,7 @@ class Releases:
                     _log_failure(self._log, ending)
                 continue
             self.pending -= {(ending.eni_id, ending.address)}
+            self._ended(ending)
             if ending.failure:
                 _log_failure(self._log, ending)
             else:

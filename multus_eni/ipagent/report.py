@@ -17,6 +17,7 @@ from multus_eni.ipagent.errors import (
     NoCredentials,
     NoEni,
     NoPermission,
+    NotGranted,
     error_of,
 )
 from multus_eni.ipagent.plan import SETTLED, Item, Phase, Plan
@@ -67,6 +68,7 @@ _ORDER = (
     NoEni,
     EniFull,
     HeldElsewhere,
+    NotGranted,
     AddressRefused,
     Deadline,
 )
@@ -100,7 +102,7 @@ def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> 
     for item in confirmed:
         by_eni.setdefault(item.eni_id, []).append(item.address)
     parts = _not_assigned(found)
-    code = ExitCode.OK if not parts else _worst(found).exit_code
+    code = ExitCode.OK if not parts else worst(problem.error for problem in found).exit_code
     if by_eni:
         done = "; ".join(f"{_join(addresses)} on {eni}" for eni, addresses in by_eni.items())
         parts.append(f"{'Assigned' if not parts else 'Assigned all the same'}: {done}.")
@@ -110,8 +112,9 @@ def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> 
     return Report(code, " ".join(parts), _join(item.address for item in confirmed), _join(by_eni))
 
 
-def _worst(found: tuple[Problem, ...]) -> AgentError:
-    return min((problem.error for problem in found), key=lambda error: _ORDER.index(type(error)))
+def worst(errors: Iterable[AgentError]) -> AgentError:
+    """Give the error that stands for several of those that addresses have."""
+    return min(errors, key=lambda error: _ORDER.index(type(error)))
 
 
 def _not_assigned(found: tuple[Problem, ...]) -> list[str]:
@@ -134,7 +137,7 @@ def _problem(item: Item, seen: Seen, timeout: int) -> Problem:
     if failure is None:
         error = _waiting(item, timeout, asked=(item.eni_id, item.address) in seen.asked)
         return Problem(holding, item.eni_id, str(error), error)
-    text = _explained(failure, seen.described.get(item.eni_id), item.address.version)
+    text = explained(failure, seen.described.get(item.eni_id), item.address.version)
     if item.phase not in SETTLED:
         text = f"not within {timeout} s: {text}"
     return Problem(holding, item.eni_id, text, error_of(failure))
@@ -150,7 +153,8 @@ def _waiting(item: Item, timeout: int, *, asked: bool) -> AgentError:
     return Deadline(f"EC2 has not been asked yet after {timeout} s")
 
 
-def _explained(failure: Failure, held: EniAddresses | None, version: int) -> str:
+def explained(failure: Failure, held: EniAddresses | None, version: int) -> str:
+    """Say why an address of a family is not assigned; of a full ENI also what it holds."""
     if failure.fault is not Fault.ENI_FULL or held is None:
         return failure.text
     mine = [address for address in held.secondaries if address.version == version]

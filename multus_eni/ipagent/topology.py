@@ -13,16 +13,30 @@ from dataclasses import dataclass
 
 from multus_eni.ipagent.addresses import Holding, IPAddress, IPNetwork
 
+_DEVICE_0 = (
+    "is device number 0 and belongs to the VPC CNI: attach an ENI of that subnet for the network, or choose "
+    "another range"
+)
+
 
 @dataclass(frozen=True)
 class Eni:
-    """A network interface of the node. `subnet_cidrs` lacks a family whose ranges are not known."""
+    """A network interface of the node. `subnet_cidrs` lacks a family whose ranges are not known.
+
+    `barred` says, after "which", why it must not be given addresses though it is not device number 0.
+    """
 
     id: str
     mac: str
     device_number: int
     subnet_id: str
     subnet_cidrs: tuple[IPNetwork, ...] = ()
+    barred: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be given addresses."""
+        return self.device_number != 0 and not self.barred
 
     def contains(self, address: IPAddress) -> bool:
         """Whether its subnet contains the address."""
@@ -68,12 +82,24 @@ class EniAddresses:
 
 
 @dataclass(frozen=True)
+class Attached:
+    """An ENI of the node, with what EC2 said last that it holds."""
+
+    eni: Eni
+    held: EniAddresses
+
+
+@dataclass(frozen=True)
 class Placement:
-    """The ENI for a holding; `warning` is a sentence for the user, or empty."""
+    """The ENI for a holding; `warning` is a sentence for the user, or empty.
+
+    `takeover`: it may be taken from another ENI that has the address.
+    """
 
     holding: Holding
     eni: Eni
     warning: str = ""
+    takeover: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,11 +118,11 @@ class Placed:
     unplaced: tuple[Unplaced, ...] = ()
 
 
-def place(holdings: Iterable[Holding], topology: Topology) -> Placed:
+def place(holdings: Iterable[Holding], topology: Topology, *, takeover: bool = True) -> Placed:
     """Find the ENI of each holding; an address that would have to be on two ENIs is on none."""
     # In whatever order they were read: the same choice, and the same sentences.
     enis_in_order = sorted(topology.enis, key=lambda eni: (eni.device_number, eni.id))
-    found = [_place(holding, enis_in_order) for holding in holdings]
+    found = [_place(holding, enis_in_order, takeover=takeover) for holding in holdings]
     enis: dict[IPAddress, set[str]] = {}
     for one in found:
         if isinstance(one, Placement):
@@ -116,31 +142,33 @@ def place(holdings: Iterable[Holding], topology: Topology) -> Placed:
     return Placed(tuple(placements.values()), tuple(unplaced))
 
 
-def _place(holding: Holding, node: Sequence[Eni]) -> Placement | Unplaced:
+def _place(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placement | Unplaced:
     for eni in node:
         if holding.mac and eni.mac == holding.mac:
-            return _by_mac(holding, eni)
-    return _by_subnet(holding, node)
+            return _by_mac(holding, eni, takeover=takeover)
+    return _by_subnet(holding, node, takeover=takeover)
 
 
-def _by_mac(holding: Holding, eni: Eni) -> Placement | Unplaced:
+def _by_mac(holding: Holding, eni: Eni, *, takeover: bool) -> Placement | Unplaced:
     if eni.device_number == 0:
         return Unplaced(
             holding,
             f"its interface has the MAC of {eni.id}, which is device number 0 and belongs to the VPC CNI: "
             "let the network's master be another ENI",
         )
+    if eni.barred:
+        return Unplaced(holding, f"its interface has the MAC of {eni.id}, which {eni.barred}")
     if eni.excludes(holding.address):
         return Unplaced(
             holding,
             f"its interface has the MAC of {eni.id}, but it lies outside that ENI's subnet {_cidrs(eni)}",
         )
-    return Placement(holding, eni)
+    return Placement(holding, eni, takeover=takeover)
 
 
-def _by_subnet(holding: Holding, node: Sequence[Eni]) -> Placement | Unplaced:
+def _by_subnet(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placement | Unplaced:
     containing = [eni for eni in node if eni.contains(holding.address)]
-    candidates = [eni for eni in containing if eni.device_number != 0]
+    candidates = [eni for eni in containing if eni.usable]
     if not candidates:
         return Unplaced(holding, _why_none(containing, node))
     warning = (
@@ -150,19 +178,19 @@ def _by_subnet(holding: Holding, node: Sequence[Eni]) -> Placement | Unplaced:
     if len(candidates) > 1:
         names = ", ".join(f"{eni.id} (device {eni.device_number})" for eni in candidates)
         warning += f"; {names} are all in the subnet of {holding.address}: {candidates[0].id} is taken"
-    return Placement(holding, candidates[0], warning)
+    return Placement(holding, candidates[0], warning, takeover)
 
 
 def _why_none(containing: Sequence[Eni], node: Sequence[Eni]) -> str:
-    for eni in containing:
-        return (
-            f"it lies in the subnet {_cidrs(eni)} of {eni.id}, which is device number 0 and belongs to the "
-            "VPC CNI: attach an ENI of that subnet for the network, or choose another range"
-        )
-    usable = [f"{eni.id} {_cidrs(eni)}" for eni in node if eni.device_number != 0]
-    seen = (
-        f"beside device number 0 there are {', '.join(usable)}" if usable else "it has device number 0 alone"
-    )
+    if containing:
+        eni = min(containing, key=lambda eni: not eni.barred)
+        return f"it lies in the subnet {_cidrs(eni)} of {eni.id}, which {eni.barred or _DEVICE_0}"
+    usable = [f"{eni.id} {_cidrs(eni)}" for eni in node if eni.usable]
+    barred = [f"{eni.id} {eni.barred}" for eni in node if eni.barred]
+    if usable or barred:
+        seen = f"beside device number 0 there are {', '.join((*usable, *barred))}"
+    else:
+        seen = "it has device number 0 alone"
     return f"no ENI of this node is in a subnet that contains it: {seen}"
 
 

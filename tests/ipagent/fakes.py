@@ -47,8 +47,8 @@ def ip(text: str) -> IPAddress:
     return ip_address(text)
 
 
-def placement(address: str, eni: Eni = ENI_1, interface: str = "net1") -> Placement:
-    return Placement(Holding(interface, eni.mac, ip(address)), eni)
+def placement(address: str, eni: Eni = ENI_1, interface: str = "net1", *, takeover: bool = True) -> Placement:
+    return Placement(Holding(interface, eni.mac, ip(address)), eni, takeover=takeover)
 
 
 class Time:

@@ -24,7 +24,7 @@ class Run:
         self.time = Time()
         self.cloud = FakeCloud(self.time, **cloud)
         self.lines = Lines()
-        self.reconciler = Reconciler(self.cloud, takeover=True, timing=self.time.timing, log=self.lines.log)
+        self.reconciler = Reconciler(self.cloud, timing=self.time.timing, log=self.lines.log)
         self.reconciler.be_patient()
         self.drift = Drift(self.reconciler, self.cloud, self.time.timing, self.lines.log)
         self.reconciler.want([placement(address) for address in wanted or (str(A),)])

@@ -35,13 +35,21 @@ def phase(after: Plan) -> Phase:
 
 def test_one_call_for_each_eni_with_all_its_addresses_in_order() -> None:
     wanted = [
-        placement("10.10.1.90"),
-        placement("10.10.2.80", ENI_2, "net2"),
-        placement("10.10.1.9", ENI_1, "net3"),
+        placement("10.10.1.90", takeover=False),
+        placement("10.10.2.80", ENI_2, "net2", takeover=False),
+        placement("10.10.1.9", ENI_1, "net3", takeover=False),
     ]
-    assert Plan(RETRIED, takeover=False).wanting(wanted).calls() == (
+    assert Plan(RETRIED).wanting(wanted).calls() == (
         Assign("eni-1", (ip("10.10.1.9"), ip("10.10.1.90")), allow_reassignment=False),
         Assign("eni-2", (ip("10.10.2.80"),), allow_reassignment=False),
+    )
+
+
+def test_what_others_may_lose_is_a_call_of_its_own() -> None:
+    wanted = [placement("10.10.1.80", takeover=False), placement("10.10.1.81"), placement("10.10.1.82")]
+    assert Plan(RETRIED).wanting(wanted).calls() == (
+        Assign("eni-1", (A,), allow_reassignment=False),
+        Assign("eni-1", (B, ip("10.10.1.82")), allow_reassignment=True),
     )
 
 
@@ -172,8 +180,8 @@ class TestHolders:
 
     @pytest.mark.parametrize("takeover", [True, False])
     def test_the_holder_is_named(self, takeover: bool) -> None:
-        before = replace(plan(Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE)), takeover=takeover)
-        item = self.after(before, self.OTHERS)
+        wanted = Item(placement(str(A), takeover=takeover), Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
+        item = self.after(Plan(RETRIED, items=(wanted,)), self.OTHERS)
         assert item.phase is Phase.REFUSED
         assert item.failure
         assert "eni-9 (device number 1 of i-9)" in item.failure.text
@@ -207,8 +215,9 @@ class TestHolders:
     def test_an_ipv6_address_that_another_got_first(
         self, takeover: bool, holder: EniAddresses, expected: Phase
     ) -> None:
-        wanted = Item(placement(str(self.V6)), Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
-        item = self.after(Plan(RETRIED, takeover=takeover, items=(wanted,)), holder)
+        disputed = placement(str(self.V6), takeover=takeover)
+        wanted = Item(disputed, Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
+        item = self.after(Plan(RETRIED, items=(wanted,)), holder)
         assert item.phase is expected
         assert item.failure
         assert (item.failure.fault is Fault.CONTENDED) is (expected is Phase.WANTED)
@@ -264,6 +273,21 @@ class TestWanting:
     def test_what_went_away_and_came_back_is_assigned_again(self) -> None:
         after = plan(Phase.CONFIRMED).wanting([placement("10.10.1.80")], again={A})
         assert phase(after) is Phase.WANTED
+
+    def test_the_right_to_take_over_tries_what_was_refused_for_the_lack_of_it(self) -> None:
+        without = placement("10.10.1.80", takeover=False)
+        refused = Plan(RETRIED, items=(Item(without, Phase.REFUSED, failed(Fault.HELD_ELSEWHERE)),))
+        assert phase(refused.wanting([without])) is Phase.REFUSED
+        after = refused.wanting([placement("10.10.1.80")])
+        assert after.items == (Item(placement("10.10.1.80")),)
+
+    @pytest.mark.parametrize("fault", [Fault.HELD_ELSEWHERE, Fault.REFUSED])
+    def test_a_right_that_changes_otherwise_starts_nothing_anew(self, fault: Fault) -> None:
+        without = placement("10.10.1.80", takeover=False)
+        taken = plan(Phase.TAKEN, failed(fault)).wanting([without])
+        assert (phase(taken), taken.items[0].takeover) == (Phase.TAKEN, False)
+        back = replace(taken, items=(replace(taken.items[0], phase=Phase.REFUSED),)).wanting([without])
+        assert phase(back) is Phase.REFUSED
 
     def test_another_eni_is_another_wish(self) -> None:
         after = plan(Phase.CONFIRMED).wanting([placement("10.10.1.80", ENI_2)])

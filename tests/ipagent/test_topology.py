@@ -1,5 +1,6 @@
 """Which ENI carries an address."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, ip_address
 
 import pytest
@@ -134,3 +135,28 @@ def test_an_eni_holds_its_primary_and_its_secondaries() -> None:
     assert held.holds(IPv4Address("10.10.1.10"))
     assert held.holds(IPv4Address("10.10.1.80"))
     assert not held.holds(IPv4Address("10.10.1.81"))
+
+
+class TestBarred:
+    """ENIs that are known not to be for us."""
+
+    NODE = Topology((PRIMARY, replace(ONE, barred="lacks the tag: tag it"), TWO))
+
+    def test_its_mac_is_refused_with_the_reason(self) -> None:
+        (one,) = place([holding("10.10.1.80", ONE.mac)], self.NODE).unplaced
+        assert one.reason == "its interface has the MAC of eni-1, which lacks the tag: tag it"
+
+    def test_its_subnet_does_not_choose_it(self) -> None:
+        (one,) = place([holding("10.10.1.80")], self.NODE).unplaced
+        assert one.reason == "it lies in the subnet 10.10.1.0/24 of eni-1, which lacks the tag: tag it"
+        assert chosen(place([holding("10.10.1.80")], Topology((*self.NODE.enis, TWIN)))) == ["eni-3"]
+
+    def test_it_is_named_where_no_eni_fits(self) -> None:
+        (one,) = place([holding("10.10.9.80")], self.NODE).unplaced
+        assert "there are eni-2 10.10.2.0/24, eni-1 lacks the tag: tag it" in one.reason
+
+    def test_a_barred_one_explains_more_than_device_0_of_the_same_subnet(self) -> None:
+        barred = replace(ONE, barred="lacks the tag: tag it")
+        node = Topology((replace(PRIMARY, subnet_cidrs=ONE.subnet_cidrs), barred))
+        (one,) = place([holding("10.10.1.80")], node).unplaced
+        assert "lacks the tag" in one.reason

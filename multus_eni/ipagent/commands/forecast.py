@@ -127,11 +127,13 @@ def _calls(wanted: Iterable[Whereabouts], *, takeover: bool) -> tuple[Call, ...]
     """Give the calls that change something, as the plan of a run makes them."""
     known = list(wanted)
     placements = [
-        Placement(one.held.holding, one.target.eni) for one in known if one.target and one.target.eni
+        Placement(one.held.holding, one.target.eni, takeover=takeover)
+        for one in known
+        if one.target and one.target.eni
     ]
     holders = {one.elsewhere.eni_id: one.elsewhere for one in known if one.elsewhere}
     calls: list[Call] = []
-    for call in Plan(frozenset(), takeover).wanting(placements).calls():
+    for call in Plan(frozenset()).wanting(placements).calls():
         if isinstance(call, Move):
             calls += way(call, holders.values()).unassigns
         calls.append(call)
