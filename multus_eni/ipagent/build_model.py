@@ -32,6 +32,7 @@ OPERATIONS = (
     "CreateTags",
     "DescribeInstances",
     "DescribeNetworkInterfaces",
+    "DescribeSubnets",
     "UnassignIpv6Addresses",
     "UnassignPrivateIpAddresses",
 )

@@ -50,6 +50,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("UnassignPrivateIpAddresses", {"NetworkInterfaceId": ENI_1, "PrivateIpAddresses": ["10.10.1.80"]}),
     ("UnassignPrivateIpAddresses", {"NetworkInterfaceId": ENI_1, "PrivateIpAddresses": ["10.10.1.80"]}),
     ("DescribeInstances", {"InstanceIds": ["i-0a000000000000001"]}),
+    ("DescribeSubnets", {"Filters": [{"Name": "vpc-id", "Values": ["vpc-0a000000000000001"]}]}),
     (
         "AttachNetworkInterface",
         {"DeviceIndex": 4, "InstanceId": "i-0a000000000000001", "NetworkInterfaceId": ENI_1},

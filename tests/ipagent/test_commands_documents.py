@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from multus_eni.contract import ExitCode
+from multus_eni.ipagent.cloud.details import EniDetails
 from multus_eni.ipagent.commands import addresses, enis, forecast, release
 from multus_eni.ipagent.commands.enis import NodeView
 from multus_eni.ipagent.commands.release import Release, Standing, State
 from multus_eni.ipagent.commands.session import Nodes
 from multus_eni.ipagent.commands.text import Palette
-from multus_eni.ipagent.commands.views import EniDetails, EniView
+from multus_eni.ipagent.commands.views import EniView
 from multus_eni.ipagent.errors import NoImds, NoPermission
 from tests.ipagent.fakes import ENI_0, ENI_1, ip
 from tests.ipagent.test_commands_forecast import ACCESS, OTHER, on, seen, view

@@ -18,9 +18,10 @@ from multus_eni.ipagent.addresses import (
     UndecidedDefaultError,
     select,
 )
+from multus_eni.ipagent.cloud.details import EniDetails
 from multus_eni.ipagent.commands.held import Held, inventory
 from multus_eni.ipagent.commands.pod import BY_MAC, BY_SUBNET, targets, whereabouts
-from multus_eni.ipagent.commands.views import EniDetails, EniView
+from multus_eni.ipagent.commands.views import EniView
 from multus_eni.ipagent.topology import Topology
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, ETH0, NET1, NET2, ip
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from multus_eni.contract import ExitCode
+from multus_eni.ipagent.cloud.details import EniDetails
 from multus_eni.ipagent.commands import release
 from multus_eni.ipagent.commands.release import State, carry_out, objection, standings, warnings
 from multus_eni.ipagent.commands.session import Session
 from multus_eni.ipagent.commands.text import Palette
-from multus_eni.ipagent.commands.views import EniDetails
 from multus_eni.ipagent.errors import AgentError, Ec2Error, NoEni, NoImds
 from multus_eni.ipagent.retry import Failure, Fault
 from tests.doubles import Doubles

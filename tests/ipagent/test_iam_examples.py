@@ -14,9 +14,10 @@ import pytest
 from botocore import xform_name
 
 from multus_eni.contract import AgentSettings, ExitCode
+from multus_eni.ipagent.cloud.details import NO_MANAGE
 from multus_eni.ipagent.cloud.ec2 import Ec2Client
+from multus_eni.ipagent.cloud.inventory import Inventory
 from multus_eni.ipagent.commands.reader import Reader
-from multus_eni.ipagent.commands.views import NO_MANAGE
 from tests.ipagent import worlds
 from tests.ipagent.stage import Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_IPV6, NEIGHBOUR_SECONDARY
@@ -80,6 +81,7 @@ def test_there_is_one_for_each_purpose() -> None:
     assert {file.stem for file in FILES} == {
         "agent-dual-stack",
         "agent-ipv4",
+        "node-agent",
         "operator",
         "trust-irsa",
         "trust-pod-identity",
@@ -134,7 +136,7 @@ def test_describing_is_for_everything_and_changing_for_tagged_enis_of_one_vpc(fi
 
 
 @pytest.mark.pure
-@by_name([file for file in RIGHTS if file.stem.startswith("agent-")])
+@by_name([file for file in RIGHTS if "agent" in file.stem])
 def test_an_agents_rights_end_at_its_subnets(file: Path) -> None:
     keys = {key for statement in statements(file) for _, key, _ in conditions(statement)}
     assert "ec2:Subnet" in keys
@@ -145,6 +147,7 @@ def test_the_agent_may_do_what_it_calls_and_nothing_else() -> None:
     every = called(Ec2Client)
     assert actions(FOLDER / "agent-dual-stack.json") == every
     assert actions(FOLDER / "agent-ipv4.json") == {action for action in every if "Ipv6" not in action}
+    assert actions(FOLDER / "node-agent.json") == called(Ec2Client, Inventory)
     looks = {action for action in called(Ec2Client, Reader) if ":Assign" not in action}
     assert actions(FOLDER / "operator.json") == looks
 

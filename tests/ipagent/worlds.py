@@ -111,3 +111,11 @@ def world(
 def _eni(identifier: str, mac: str, device: int, cidr: str, primary: str, **more: Any) -> dict[str, Any]:
     place = {"device": device, "subnet": SUBNETS[cidr], "primary": primary}
     return {"id": identifier, "mac": mac} | place | more
+
+
+def tagged(world: dict[str, Any], *enis: str) -> dict[str, Any]:
+    """Keep the VPC CNI off these ENIs of the first instance, by default off all but device 0."""
+    for eni in world["instances"][0]["interfaces"]:
+        if eni["id"] in (enis or (ENI_1, ENI_2, TWIN)):
+            eni["tags"] = {"node.k8s.amazonaws.com/no_manage": "true"}
+    return world

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -14,8 +15,10 @@ from botocore.parsers import ResponseParserError
 from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
 
 from multus_eni.contract import Credentials
-from multus_eni.ipagent.addresses import IPAddress, canonical_mac, parse_address
+from multus_eni.ipagent.addresses import IPAddress, parse_address
 from multus_eni.ipagent.cloud.client import new_session
+from multus_eni.ipagent.cloud.details import addresses as addresses_of
+from multus_eni.ipagent.cloud.details import as_eni, details
 from multus_eni.ipagent.cloud.interruptible import interruptible
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.log import printable
@@ -33,10 +36,10 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 6
+OK = "ok"
 FIRST_SECONDS = 30
 """For the first call, name lookups and credentials included."""
 MAX_TEXT = 400
-MAX_DESCRIPTION = 80
 MAX_FILTER_VALUES = 200
 """In one request ("List and filter using the CLI and API", EC2 user guide)."""
 
@@ -69,6 +72,8 @@ class Ec2Client:
     def __init__(self, region: str, credentials: Credentials) -> None:
         self.region = region
         self.identity = "unknown"
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """How many there were, by action and result: OK, or the fault in small letters."""
         self._reached = False
         self._client: EC2Client = self._translated("credentials", lambda: self._connect(credentials))
 
@@ -141,7 +146,7 @@ class Ec2Client:
         """
         within = [("subnet-id", [subnet_id])] if subnet_id else []
         by_address = (HOLDER_FILTERS[_version(addresses)], sorted(map(str, addresses)))
-        return tuple(map(_addresses, self._described([*within, by_address])))
+        return tuple(map(addresses_of, self._described([*within, by_address])))
 
     def _described(self, filters: Sequence[tuple[str, Sequence[str]]]) -> list[NetworkInterfaceTypeDef]:
         """Find by filters; the values of the last one may be more than one request can carry."""
@@ -166,19 +171,25 @@ class Ec2Client:
         )
         for shown in answer["NetworkInterfaces"]:
             if shown.get("NetworkInterfaceId") == eni_id:
-                return _addresses(shown)
+                return addresses_of(shown)
         raise Ec2Error(Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {eni_id}: EC2 does not show it"))
 
     def enis(self, macs: Collection[str]) -> tuple[Eni, ...]:
         """DescribeNetworkInterfaces by MAC; the ENIs found have no known subnet ranges."""
         shown = self._described([("mac-address", sorted(macs))])
-        return tuple(map(_eni, (entry for entry in shown if entry.get("Attachment"))))
+        return tuple(as_eni(details(entry)) for entry in shown if entry.get("Attachment"))
 
     def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:
         """Make one call to EC2. Until one has succeeded it may hang where signals are not heard."""
         first = not self._reached
         made = partial(interruptible, call, FIRST_SECONDS) if first else call
-        answer = self._translated(what, made)
+        action, _, _ = what.partition(" ")
+        try:
+            answer = self._translated(what, made)
+        except Ec2Error as error:
+            self.calls[action, error.failure.fault.name.lower()] += 1
+            raise
+        self.calls[action, OK] += 1
         self._reached = True
         return answer
 
@@ -242,36 +253,6 @@ def _node_credentials(session: Session) -> CredentialResolver:
         },
     )
     return CredentialResolver(providers=[InstanceMetadataProvider(iam_role_fetcher=fetcher)])
-
-
-def _eni(shown: NetworkInterfaceTypeDef) -> Eni:
-    return Eni(
-        id=shown["NetworkInterfaceId"],
-        mac=canonical_mac(shown["MacAddress"]),
-        device_number=shown["Attachment"]["DeviceIndex"],
-        subnet_id=shown["SubnetId"],
-    )
-
-
-def _addresses(shown: NetworkInterfaceTypeDef) -> EniAddresses:
-    primary = shown.get("PrivateIpAddress")
-    ipv4 = shown.get("PrivateIpAddresses", [])
-    ipv6 = shown.get("Ipv6Addresses", [])
-    # Ipv6Address beside the list need not be a primary one: only the list tells.
-    primary_ipv6 = next((entry["Ipv6Address"] for entry in ipv6 if entry.get("IsPrimaryIpv6")), None)
-    secondaries = [entry["PrivateIpAddress"] for entry in ipv4 if not entry.get("Primary")]
-    secondaries += [entry["Ipv6Address"] for entry in ipv6 if not entry.get("IsPrimaryIpv6")]
-    attachment = shown.get("Attachment", {})
-    return EniAddresses(
-        shown["NetworkInterfaceId"],
-        parse_address(primary) if primary else None,
-        tuple(map(parse_address, secondaries)),
-        parse_address(primary_ipv6) if primary_ipv6 else None,
-        instance_id=attachment.get("InstanceId", ""),
-        device_number=attachment.get("DeviceIndex"),
-        description=printable(shown.get("Description", ""))[:MAX_DESCRIPTION],
-        managed=bool(shown.get("RequesterManaged")),
-    )
 
 
 def _version(addresses: Collection[IPAddress]) -> int:

@@ -71,14 +71,20 @@ class Imds:
 
     def region(self) -> str:
         """Give the node's region, by the identity document; raises NoImds."""
+        return self._identity("region", "Give the agent AWS_REGION.")
+
+    def instance_id(self) -> str:
+        """Give the node's instance id, by the identity document; raises NoImds."""
+        return self._identity("instanceId", "Give the agent MULTUS_ENI_INSTANCE_ID.")
+
+    def _identity(self, key: str, remedy: str) -> str:
         try:
-            document = json.loads(self._get(_IDENTITY) or "{}")
-            region = document["region"]
-            if isinstance(region, str) and region:
-                return region
+            value = json.loads(self._get(_IDENTITY) or "{}")[key]
+            if isinstance(value, str) and value:
+                return value
         except (ValueError, TypeError, KeyError, RecursionError):
             pass
-        raise NoImds("IMDS gives no region in its identity document", "Give the agent AWS_REGION.")
+        raise NoImds(f"IMDS gives no {key} in its identity document", remedy)
 
     def topology(self, macs: Collection[str] | None = None) -> Topology:
         """Read the node's ENIs; only those with these MACs if all of them are there. Raises NoImds."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from multus_eni.contract import ExitCode
 from multus_eni.ipagent.addresses import IPAddress, Selection
+from multus_eni.ipagent.cloud.details import EniDetails
 from multus_eni.ipagent.commands.answer import (
     ec2_document,
     error_lines,
@@ -18,7 +19,6 @@ from multus_eni.ipagent.commands.held import Held, inventory
 from multus_eni.ipagent.commands.pod import BY_MAC, Target, Whereabouts, targets, whereabouts
 from multus_eni.ipagent.commands.session import Nodes, Session
 from multus_eni.ipagent.commands.text import Cell, Palette, Style, sentence, table
-from multus_eni.ipagent.commands.views import EniDetails
 from multus_eni.ipagent.errors import AgentError
 from multus_eni.ipagent.holders import name
 from multus_eni.ipagent.topology import Topology

@@ -8,11 +8,12 @@ from typing import Any
 
 from multus_eni.contract import ExitCode
 from multus_eni.ipagent.addresses import IPAddress, sort_key
+from multus_eni.ipagent.cloud.details import NO_MANAGE, EniDetails
 from multus_eni.ipagent.commands.answer import ec2_document, error_lines, topology_document
 from multus_eni.ipagent.commands.held import inventory
 from multus_eni.ipagent.commands.session import Nodes, Session
 from multus_eni.ipagent.commands.text import Cell, Palette, Style, sentence, table
-from multus_eni.ipagent.commands.views import NO_MANAGE, EniDetails, EniView
+from multus_eni.ipagent.commands.views import EniView
 from multus_eni.ipagent.errors import AgentError
 from multus_eni.ipagent.topology import Eni
 

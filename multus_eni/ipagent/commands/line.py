@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from multus_eni.contract import ContractError, Mode
+from multus_eni.contract import Backend, ContractError, Mode
 from multus_eni.ipagent.addresses import IPAddress, parse_address
 from multus_eni.ipagent.commands import addresses, enis, forecast, manual, release
 from multus_eni.ipagent.commands.answer import error_document
@@ -90,6 +90,11 @@ def _enis(session: Session, _: argparse.Namespace) -> Answer:
 
 
 def _dry_run(session: Session, options: argparse.Namespace) -> Answer:
+    if session.settings.backend is Backend.NODE:
+        raise Usage(
+            "--dry-run foresees the pod's own calls, and the agent of the node makes them for this pod",
+            "Ask that one, in its own pod: ipagent node status.",
+        )
     if not options.dry_run:
         text = f"ipagent {options.name} takes other options together with --dry-run only"
         raise Usage(text, "Add it, or leave them out.")

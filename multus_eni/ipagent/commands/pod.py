@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.cloud.details import EniDetails
 from multus_eni.ipagent.commands.held import Held
-from multus_eni.ipagent.commands.views import EniDetails
 from multus_eni.ipagent.holders import holder_of
 from multus_eni.ipagent.topology import Eni, EniAddresses, Placed, Placement, Topology, Unplaced, place
 

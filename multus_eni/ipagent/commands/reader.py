@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from ipaddress import ip_network
-from typing import TYPE_CHECKING
 
-from multus_eni.ipagent.addresses import IPAddress, canonical_mac, parse_address, sort_key
+from multus_eni.ipagent.addresses import IPAddress, sort_key
 from multus_eni.ipagent.cloud.client import new_session
-from multus_eni.ipagent.cloud.ec2 import HOLDER_FILTERS, MAX_DESCRIPTION, Ec2Client
-from multus_eni.ipagent.commands.views import NO_MANAGE, EniDetails
-from multus_eni.ipagent.log import printable
-
-if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
+from multus_eni.ipagent.cloud.details import EniDetails, details
+from multus_eni.ipagent.cloud.ec2 import HOLDER_FILTERS, Ec2Client
 
 
 class Reader(Ec2Client):
@@ -39,36 +33,6 @@ class Reader(Ec2Client):
 
     def _details(self, filters: Sequence[tuple[str, Sequence[str]]]) -> tuple[EniDetails, ...]:
         return tuple(map(details, self._described(filters)))
-
-
-def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
-    """Read one network interface of an answer."""
-    attachment = shown.get("Attachment", {})
-    tags = {tag.get("Key"): tag.get("Value") for tag in shown.get("TagSet", [])}
-    ipv4 = [(e["PrivateIpAddress"], e.get("Primary", False)) for e in shown.get("PrivateIpAddresses", [])]
-    ipv6 = [(e["Ipv6Address"], e.get("IsPrimaryIpv6", False)) for e in shown.get("Ipv6Addresses", [])]
-    blocks = [entry["Ipv4Prefix"] for entry in shown.get("Ipv4Prefixes", [])]
-    blocks += [entry["Ipv6Prefix"] for entry in shown.get("Ipv6Prefixes", [])]
-    others = [parse_address(text) for text, primary in (*ipv4, *ipv6) if not primary]
-    return EniDetails(
-        eni_id=shown["NetworkInterfaceId"],
-        primary=_primary(ipv4),
-        secondaries=tuple(sorted(others, key=sort_key)),
-        primary_ipv6=_primary(ipv6),
-        instance_id=attachment.get("InstanceId", ""),
-        device_number=attachment.get("DeviceIndex"),
-        description=printable(shown.get("Description", ""))[:MAX_DESCRIPTION],
-        managed=shown.get("RequesterManaged", False) or shown.get("Operator", {}).get("Managed", False),
-        mac=canonical_mac(shown.get("MacAddress", "")),
-        subnet_id=shown.get("SubnetId", ""),
-        vpc_id=shown.get("VpcId", ""),
-        no_manage=tags.get(NO_MANAGE) == "true",
-        prefixes=tuple(map(ip_network, blocks)),
-    )
-
-
-def _primary(entries: Sequence[tuple[str, bool]]) -> IPAddress | None:
-    return next((parse_address(text) for text, primary in entries if primary), None)
 
 
 def profile_region(env: Mapping[str, str]) -> str:

@@ -16,10 +16,10 @@ from botocore.exceptions import BotoCoreError
 from multus_eni import contract
 from multus_eni.contract import AgentSettings, LogFormat, LogLevel
 from multus_eni.ipagent.addresses import IPAddress, IPNetwork, Snapshot, parse_networks
+from multus_eni.ipagent.cloud.details import EniDetails
 from multus_eni.ipagent.cloud.direct import Direct
 from multus_eni.ipagent.cloud.imds import Imds, endpoint_of
 from multus_eni.ipagent.commands.reader import Reader, profile_region
-from multus_eni.ipagent.commands.views import EniDetails
 from multus_eni.ipagent.errors import AgentError, Ec2Error, Usage, error_of
 from multus_eni.ipagent.log import Log
 from multus_eni.ipagent.retry import Timing, pace

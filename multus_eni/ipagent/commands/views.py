@@ -5,32 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from multus_eni.ipagent.addresses import IPAddress, IPNetwork, sort_key
-from multus_eni.ipagent.topology import Eni, EniAddresses
-
-NO_MANAGE = "node.k8s.amazonaws.com/no_manage"
-"""The tag that keeps the VPC CNI off an ENI (amazon-vpc-cni-k8s, pkg/ipamd, eniNoManageTagKey)."""
-
-
-@dataclass(frozen=True)
-class EniDetails(EniAddresses):
-    """All that DescribeNetworkInterfaces says of an ENI; `no_manage`: it has the tag `NO_MANAGE`, true."""
-
-    mac: str = ""
-    subnet_id: str = ""
-    vpc_id: str = ""
-    no_manage: bool = False
-    prefixes: tuple[IPNetwork, ...] = ()
-
-    @property
-    def primaries(self) -> tuple[IPAddress, ...]:
-        """The addresses that can't be taken off."""
-        return tuple(address for address in (self.primary, self.primary_ipv6) if address is not None)
-
-    @property
-    def addresses(self) -> tuple[IPAddress, ...]:
-        """Every address on the ENI, primaries first."""
-        return (*self.primaries, *self.secondaries)
+from multus_eni.ipagent.addresses import IPAddress, sort_key
+from multus_eni.ipagent.cloud.details import EniDetails
+from multus_eni.ipagent.topology import Eni
 
 
 @dataclass(frozen=True)
