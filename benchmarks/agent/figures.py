@@ -10,6 +10,7 @@ from benchmarks.common.percentiles import percentile
 
 INIT = "init"
 INIT_TLS = "init over TLS"
+SLIM_INIT = "slim init"
 BARE = "bare Python"
 BOTOCORE = "botocore's client"
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.agent.figures import BARE, BOTOCORE, INIT, INIT_TLS, Cost, Idle, Reaction
+from benchmarks.agent.figures import BARE, BOTOCORE, INIT, INIT_TLS, SLIM_INIT, Cost, Idle, Reaction
 from benchmarks.common.machine import Machine
 from benchmarks.common.memory import Memory
 
 SWITCHES_A_REQUEST = 4
 """Waking up, waiting for the answer, going to sleep, and one to spare: more would be other wake-ups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecars:
+    """What a sidecar takes after its start and at rest, and how soon it reacts."""
+
+    started: Memory
+    idle: Idle
+    reaction: Reaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +29,8 @@ class Results:
     machine: Machine
     turns: int
     costs: Mapping[str, Cost]
-    started: Memory
-    idle: Idle
-    reaction: Reaction
+    direct: Sidecars
+    slim: Sidecars
     notes: Sequence[str]
 
 
@@ -54,17 +62,31 @@ class Figure:
 
 def figures(results: Results) -> list[Figure]:
     """Put every figure beside its target and its references."""
+    return [*_inits(results), *_direct(results), *_slim(results)]
+
+
+def _inits(results: Results) -> list[Figure]:
     bare, botocore = results.costs[BARE], results.costs[BOTOCORE]
-    init, tls = results.costs[INIT], results.costs[INIT_TLS]
-    idle, reaction = results.idle, results.reaction
+    init, tls, slim = results.costs[INIT], results.costs[INIT_TLS], results.costs[SLIM_INIT]
     return [
         Figure("init: CPU", "s", init.cpu, 0.15, 0.10, bare.cpu, botocore.cpu),
         Figure("init: peak RSS", "MB", init.peak, 45, 32, bare.peak, botocore.peak),
         Figure("init: wall", "s", init.seconds, None, None, bare.seconds, botocore.seconds),
         Figure("init, EC2 over TLS: CPU", "s", tls.cpu, 0.15, 0.10, bare.cpu, botocore.cpu),
         Figure("init, EC2 over TLS: peak RSS", "MB", tls.peak, 45, 32, bare.peak, botocore.peak),
-        Figure("sidecar after its start: RSS", "MB", results.started.rss, 40, 30, bare.peak, botocore.peak),
-        Figure("sidecar after its start: PSS", "MB", results.started.pss),
+        Figure("slim init: CPU", "s", slim.cpu, 0.05, 0.03, bare.cpu, botocore.cpu),
+        Figure("slim init: peak RSS", "MB", slim.peak, 14, 12, bare.peak, botocore.peak),
+        Figure("slim init: wall", "s", slim.seconds, None, None, bare.seconds, botocore.seconds),
+    ]
+
+
+def _direct(results: Results) -> list[Figure]:
+    bare, botocore = results.costs[BARE], results.costs[BOTOCORE]
+    started, idle, reaction = results.direct.started, results.direct.idle, results.direct.reaction
+    called = f"address added to EC2's call, {reaction.events} times"
+    return [
+        Figure("sidecar after its start: RSS", "MB", started.rss, 40, 30, bare.peak, botocore.peak),
+        Figure("sidecar after its start: PSS", "MB", started.pss),
         Figure(
             f"sidecar idle for {idle.seconds:.0f} s: context switches (requests: {idle.requests})",
             "",
@@ -72,7 +94,23 @@ def figures(results: Results) -> list[Figure]:
             SWITCHES_A_REQUEST * idle.requests,
         ),
         Figure(f"sidecar idle for {idle.seconds:.0f} s: CPU", "ms", idle.cpu_ms),
-        Figure(f"address added to EC2's call, {reaction.events} times: p50", "ms", reaction.p50, 5),
-        Figure(f"address added to EC2's call, {reaction.events} times: p99", "ms", reaction.p99, 20),
-        Figure(f"address added to EC2's call, {reaction.events} times: longest", "ms", reaction.longest),
+        Figure(f"{called}: p50", "ms", reaction.p50, 5),
+        Figure(f"{called}: p99", "ms", reaction.p99, 20),
+        Figure(f"{called}: longest", "ms", reaction.longest),
+    ]
+
+
+def _slim(results: Results) -> list[Figure]:
+    bare, botocore = results.costs[BARE], results.costs[BOTOCORE]
+    started, idle, reaction = results.slim.started, results.slim.idle, results.slim.reaction
+    resting = f"slim sidecar idle for {idle.seconds:.0f} s"
+    stated = f"address added to the node's agent, {reaction.events} times"
+    return [
+        Figure("slim sidecar after its start: RSS", "MB", started.rss, 14, None, bare.peak, botocore.peak),
+        Figure("slim sidecar after its start: PSS", "MB", started.pss),
+        Figure(f"{resting}: context switches", "", idle.switches, 0),
+        Figure(f"{resting}: CPU", "ms", idle.cpu_ms),
+        Figure(f"{stated}: p50", "ms", reaction.p50),
+        Figure(f"{stated}: p99", "ms", reaction.p99),
+        Figure(f"{stated}: longest", "ms", reaction.longest),
     ]

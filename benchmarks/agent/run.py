@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from benchmarks.agent.figures import (
     BOTOCORE,
     INIT,
     INIT_TLS,
+    SLIM_INIT,
     Cost,
     Idle,
     Reaction,
@@ -20,7 +22,7 @@ from benchmarks.agent.figures import (
     reaction,
 )
 from benchmarks.agent.progress import say
-from benchmarks.agent.results import Results
+from benchmarks.agent.results import Results, Sidecars
 from benchmarks.agent.stage import IPAGENT, REGION, BenchError, Sidecar, Stage, stage
 from benchmarks.common.machine import this_machine
 from benchmarks.common.memory import memory_of
@@ -63,14 +65,27 @@ def run(plan: Plan) -> Results:
     with tempfile.TemporaryDirectory(prefix="bench-agent-") as folder, stage(Path(folder)) as made:
         costs = _costs(made, plan.turns)
         with made.sidecar() as sidecar:
-            say("sidecar: memory")
-            _settle(sidecar)
-            started = memory_of(sidecar.pid)
-            say(f"sidecar: idle for {plan.idle_seconds:g} s")
-            idle = _idle(made, sidecar, plan.idle_seconds)
-            say(f"sidecar: {plan.events} addresses")
-            reacted = _reaction(made, sidecar, plan.events)
-    return Results(machine, plan.turns, costs, started, idle, reacted, notes)
+            direct = _sidecar("sidecar", made, sidecar, plan, lambda: len(made.requests()), made.assigned_at)
+        with made.sidecar(slim=True) as sidecar:
+            slim = _sidecar("slim sidecar", made, sidecar, plan, made.statements, made.claimed_at)
+    return Results(machine, plan.turns, costs, direct, slim, notes)
+
+
+def _sidecar(  # noqa: PLR0913, PLR0917 - what differs between the two
+    name: str,
+    made: Stage,
+    sidecar: Sidecar,
+    plan: Plan,
+    requests: Callable[[], int],
+    called: Callable[[], list[float]],
+) -> Sidecars:
+    say(f"{name}: memory")
+    _settle(sidecar)
+    started = memory_of(sidecar.pid)
+    say(f"{name}: idle for {plan.idle_seconds:g} s")
+    idle = _idle(sidecar, plan.idle_seconds, requests)
+    say(f"{name}: {plan.events} addresses")
+    return Sidecars(started, idle, _reaction(made, sidecar, plan.events, called))
 
 
 def _costs(made: Stage, turns: int) -> dict[str, Cost]:
@@ -80,6 +95,7 @@ def _costs(made: Stage, turns: int) -> dict[str, Cost]:
         BOTOCORE: ([sys.executable, "-c", _BOTOCORE], env),
         INIT: ([IPAGENT, "init"], env),
         INIT_TLS: ([IPAGENT, "init"], made.env(tls=True)),
+        SLIM_INIT: ([IPAGENT, "init"], made.env(slim=True)),
     }
     say("writing bytecode")
     made.costs(commands, 1)
@@ -98,20 +114,20 @@ def _settle(sidecar: Sidecar) -> None:
         time.sleep(0.5)
 
 
-def _idle(made: Stage, sidecar: Sidecar, seconds: float) -> Idle:
-    requests = len(made.requests())
+def _idle(sidecar: Sidecar, seconds: float, requests: Callable[[], int]) -> Idle:
+    before = requests()
     begun, switches, cpu = time.monotonic(), _switches(sidecar.pid), _cpu_ms(sidecar.pid)
     time.sleep(seconds)
     sidecar.check()
     slept, switched = time.monotonic() - begun, _switches(sidecar.pid) - switches
     used = _cpu_ms(sidecar.pid) - cpu
-    return Idle(slept, switched, used, len(made.requests()) - requests)
+    return Idle(slept, switched, used, requests() - before)
 
 
-def _reaction(made: Stage, sidecar: Sidecar, events: int) -> Reaction:
+def _reaction(made: Stage, sidecar: Sidecar, events: int, called: Callable[[], list[float]]) -> Reaction:
     """Take the address away and add it again, each time when the sidecar has done with the change before."""
     added = []
-    before = len(made.assigned_at())
+    before = len(called())
     with made.switch() as switch:
         for number in range(1, events + 1):
             switch.delete()
@@ -120,7 +136,7 @@ def _reaction(made: Stage, sidecar: Sidecar, events: int) -> Reaction:
             added.append(switch.add())
             sidecar.wait_for("assigned", number)
             time.sleep(_PACE)
-    return reaction(added, made.assigned_at()[before:])
+    return reaction(added, called()[before:])
 
 
 def _switches(pid: int) -> int:

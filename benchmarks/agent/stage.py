@@ -16,9 +16,12 @@ import botocore
 
 from benchmarks.agent.figures import Cost
 from multus_eni import contract
-from multus_eni.contract import AgentSettings
-from multus_eni.ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG
+from multus_eni.contract import AgentSettings, Backend
+from multus_eni.ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG, ENV_TOKEN_FILE
+from multus_eni.ipagent.node.claims import Claim, Standing
+from multus_eni.ipagent.node.limits import Limits, Rate
 from tests.cluster.certificates import Authority
+from tests.ipagent.slim.gate import NODE, POD, Gate, assigned, holdings, token_of
 from tests.netns import IMDS, Node, Pod
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +35,9 @@ REGION = "us-east-2"
 
 IPAGENT = str(Path(sys.executable).with_name("ipagent"))
 
+FREE = Limits(connects=Rate(1000, 1000), statements=Rate(1000, 1000))
+"""One pod does here in a second what it may do elsewhere in a minute."""
+
 SECONDS = 30.0
 """How long a condition is waited for."""
 
@@ -43,15 +49,18 @@ class BenchError(Exception):
 class Stage:
     """The pod `pod` of a node where the doubles run."""
 
-    def __init__(self, node: Node, pod: Pod, folder: Path, bundle: Path) -> None:
+    def __init__(self, node: Node, pod: Pod, folder: Path, bundle: Path, agent: NodeAgent) -> None:
         self.pod = pod
         self.folder = folder
+        self._agent = agent
         self._node = node
         self._bundle = bundle
         self._ec2 = f"http://{node.address}:{EC2_PORT}"
 
-    def env(self, *, tls: bool = False) -> dict[str, str]:
+    def env(self, *, tls: bool = False, slim: bool = False) -> dict[str, str]:
         """Give the environment of a container: the node's role by IMDS, and the agent's settings.
+
+        A slim one asks the agent of the node instead of EC2.
 
         Bytecode is kept in a folder of the run's own: an image has it, a working tree perhaps not.
         """
@@ -67,9 +76,13 @@ class Stage:
             "AWS_REGION": REGION,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            contract.ENV_POD_NAME: "pod-1",
-            contract.ENV_POD_NAMESPACE: "apps",
-            **AgentSettings(interfaces=("net1",)).to_env(),
+            contract.ENV_POD_NAME: POD.name,
+            contract.ENV_POD_NAMESPACE: POD.namespace,
+            contract.ENV_POD_UID: POD.uid,
+            contract.ENV_NODE_NAME: NODE,
+            contract.ENV_HOST_IP: self._node.address,
+            ENV_TOKEN_FILE: str(self.folder / "token"),
+            **AgentSettings(interfaces=("net1",), backend=Backend.NODE if slim else Backend.DIRECT).to_env(),
             ENV_STARTED_FILE: str(self.folder / "started"),
             ENV_TERMINATION_LOG: os.devnull,
             **ec2,
@@ -105,11 +118,11 @@ class Stage:
         return found
 
     @contextmanager
-    def sidecar(self) -> Iterator[Sidecar]:
+    def sidecar(self, *, slim: bool = False) -> Iterator[Sidecar]:
         """Run a sidecar that has started; raises BenchError."""
         log = self.folder / "sidecar.log"
         with log.open("wb") as stderr:
-            process = self.pod.popen([IPAGENT, "sidecar"], env=self.env(), stderr=stderr)
+            process = self.pod.popen([IPAGENT, "sidecar"], env=self.env(slim=slim), stderr=stderr)
         try:
             sidecar = Sidecar(process, log)
             sidecar.wait_for("started", 1)
@@ -136,10 +149,32 @@ class Stage:
         requests: list[dict[str, Any]] = json.loads(answer.body)
         return requests
 
+    def statements(self) -> int:
+        """Count what slim agents have stated so far."""
+        return self._agent.gate.sessions.counts().get("claims", 0)
+
+    def claimed_at(self) -> list[float]:
+        """Give the times at which the agent of the node had a claim with the address, likewise."""
+        return list(self._agent.heard_at)
+
     def assigned_at(self) -> list[float]:
         """Give the times at which EC2 had an AssignPrivateIpAddresses, on the monotonic clock."""
         calls = self.requests()
         return [call["monotonic"] for call in calls if call["action"] == "AssignPrivateIpAddresses"]
+
+
+class NodeAgent:
+    """Confirms at once whatever a pod holds, and notes when it heard of the address."""
+
+    def __init__(self, node: Node) -> None:
+        self.heard_at: list[float] = []
+        listener = node.listen(node.address, contract.DEFAULT_NODE_PORT)
+        self.gate = Gate(listener, self._answer, limits=FREE)
+
+    def _answer(self, claim: Claim) -> Standing:
+        if any(str(holding.address) == ADDRESS for holding in holdings(claim)):
+            self.heard_at.append(time.monotonic())
+        return assigned(claim)
 
 
 class Switch:
@@ -220,7 +255,10 @@ def stage(folder: Path) -> Iterator[Stage]:
         (folder / "bytecode").mkdir(mode=0o777)
         pod = node.pod()
         pod.add_interface("net1", mac=MAC, addresses=[f"{ADDRESS}/24"])
-        yield Stage(node, pod, folder, bundle)
+        (folder / "token").write_text(token_of(POD))
+        agent = NodeAgent(node)
+        with agent.gate:
+            yield Stage(node, pod, folder, bundle, agent)
 
 
 def _started(process: subprocess.Popen[bytes], what: str) -> None:

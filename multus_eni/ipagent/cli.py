@@ -1,4 +1,4 @@
-"""Command line of the agent: `ipagent init | sidecar | started`, and commands for the person in trouble.
+"""Command line of the agent: `ipagent init | sidecar | node | started`, and commands for people in trouble.
 
 `started` runs once a second while a sidecar starts: it must import next to nothing, and no mode may import
 what it does not need. Hence no argparse here, and imports where they are used.
@@ -12,7 +12,7 @@ import sys
 import time
 
 from multus_eni import contract
-from multus_eni.contract import ExitCode, Mode
+from multus_eni.contract import Backend, ExitCode, Mode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ENV_STARTED_FILE = contract.ENV_PREFIX + "STARTED_FILE"
 ENV_TERMINATION_LOG = contract.ENV_PREFIX + "TERMINATION_LOG"
+ENV_TOKEN_FILE = contract.ENV_PREFIX + "TOKEN_FILE"
 
 COLLECT_AT_START = 100_000
 """Objects made before Python looks for garbage, its default being 700: more than init makes in all."""
@@ -51,28 +52,55 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             if mode == "sidecar":
                 # Before the slow imports: the volume outlives a container that starts again.
                 _forget(started_file)
-            from multus_eni.ipagent.process import Process, work  # noqa: PLC0415 - see the module's docstring
+            return _agent(Mode(mode), env, begun, started_file)
+        case ["node", *rest]:
+            from multus_eni.ipagent.node import line as node  # noqa: PLC0415 - see the module's docstring
 
-            termination_log = env.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG
-            return work(Process(Mode(mode), env, begun, started_file, termination_log))
-        case ["--help" | "-h" | "help"]:
-            from multus_eni.ipagent.commands.manual import HELP  # noqa: PLC0415 - see the module's docstring
-
-            sys.stdout.write(HELP)
-            return 0
-        case ["--version"]:
-            from multus_eni.version import VERSION  # noqa: PLC0415 - see the module's docstring
-
-            sys.stdout.write(f"ipagent {VERSION}\n")
-            return 0
+            return node.run(rest, env)
         case [command, *_] if command in _COMMANDS:
             from multus_eni.ipagent.commands import line  # noqa: PLC0415 - see the module's docstring
 
             return line.run(arguments, env)
-    given = " ".join(arguments) or "nothing"
-    known = "init, sidecar, started, addresses, enis, release, --help, --version"
-    sys.stderr.write(f"ipagent: {given!r} is none of {known}\n")
-    return ExitCode.USAGE
+    return _told(arguments)
+
+
+def _told(arguments: Sequence[str]) -> int:
+    """Say what there is to say where nothing is to be done."""
+    match arguments:
+        case ["--help" | "-h" | "help"]:
+            from multus_eni.ipagent.commands.manual import HELP  # noqa: PLC0415 - see the module's docstring
+
+            sys.stdout.write(HELP)
+        case ["--version"]:
+            from multus_eni.version import VERSION  # noqa: PLC0415 - see the module's docstring
+
+            sys.stdout.write(f"ipagent {VERSION}\n")
+        case _:
+            given = " ".join(arguments) or "nothing"
+            known = "init, sidecar, node, started, addresses, enis, release, --help, --version"
+            sys.stderr.write(f"ipagent: {given!r} is none of {known}\n")
+            return ExitCode.USAGE
+    return ExitCode.OK
+
+
+def _agent(mode: Mode, env: Mapping[str, str], begun: float, started_file: str) -> int:
+    termination_log = env.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG
+    if env.get(contract.ENV_BACKEND) == Backend.NODE:
+        from multus_eni.ipagent.slim import process as slim  # noqa: PLC0415 - see the module's docstring
+
+        return slim.work(
+            slim.Process(
+                mode=mode,
+                env=env,
+                begun=begun,
+                started_file=started_file,
+                termination_log=termination_log,
+                token_file=env.get(ENV_TOKEN_FILE) or contract.TOKEN_FILE,
+            )
+        )
+    from multus_eni.ipagent.process import Process, work  # noqa: PLC0415 - see the module's docstring
+
+    return work(Process(mode, env, begun, started_file, termination_log))
 
 
 def _forget(started_file: str) -> None:

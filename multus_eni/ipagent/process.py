@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import PurePath
 
 from multus_eni import contract
-from multus_eni.contract import AgentSettings, Backend, ContractError, ExitCode, Mode
+from multus_eni.contract import AgentSettings, ContractError, ExitCode, Mode
 from multus_eni.ipagent.agent import Agent
 from multus_eni.ipagent.cloud.direct import Direct
 from multus_eni.ipagent.errors import AgentError, Usage
@@ -67,9 +67,6 @@ def work(process: Process) -> int:
 
 
 def _run(process: Process, settings: AgentSettings, log: Log) -> Report:
-    if settings.backend is not Backend.DIRECT:
-        text = f"{contract.ENV_BACKEND}={settings.backend}: this release knows {Backend.DIRECT} only"
-        raise Usage(text)
     deadline = process.begun + settings.timeout
     direct = Direct(process.env, settings.credentials, log, TIMING)
     with Signals() as signals, Netlink() as netlink, closing(direct) as cloud:

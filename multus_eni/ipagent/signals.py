@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
-from types import FrameType, TracebackType
-from typing import Self
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+    from typing import Self
 
 
 class Stop(BaseException):

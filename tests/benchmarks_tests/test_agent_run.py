@@ -31,16 +31,27 @@ def test_everything_is_measured_and_judged(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
-    assert set(found["costs"]) == {"init", "init over TLS", "bare Python", "botocore's client"}
+    assert set(found["costs"]) == {
+        "init",
+        "init over TLS",
+        "slim init",
+        "bare Python",
+        "botocore's client",
+    }
     for cost in found["costs"].values():
         assert cost["cpu"] > 0
         assert cost["seconds"] > 0
     peaks = {name: cost["peak"] for name, cost in found["costs"].items()}
     assert peaks["bare Python"] < peaks["init"]
-    assert 1 < found["started"]["pss"] <= found["started"]["rss"]
-    assert 0 < found["reaction"]["p50"] <= found["reaction"]["p99"] <= found["reaction"]["longest"]
-    assert found["reaction"]["events"] == 5
-    assert found["idle"]["seconds"] >= 1
+    assert peaks["slim init"] < peaks["init"]
+    for kind in ("direct", "slim"):
+        sidecar = found[kind]
+        assert 1 < sidecar["started"]["pss"] <= sidecar["started"]["rss"]
+        reaction = sidecar["reaction"]
+        assert 0 < reaction["p50"] <= reaction["p99"] <= reaction["longest"]
+        assert reaction["events"] == 5
+        assert sidecar["idle"]["seconds"] >= 1
+    assert found["slim"]["started"]["rss"] < found["direct"]["started"]["rss"]
     assert {figure["met"] for figure in found["figures"]} <= {True, False, None}
     assert not list(tmp_path.glob("bench-agent-*"))
 

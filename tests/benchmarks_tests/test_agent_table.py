@@ -11,13 +11,14 @@ from benchmarks.agent.figures import (
     BOTOCORE,
     INIT,
     INIT_TLS,
+    SLIM_INIT,
     Cost,
     Idle,
     Reaction,
     median_cost,
     reaction,
 )
-from benchmarks.agent.results import Results, figures
+from benchmarks.agent.results import Results, Sidecars, figures
 from benchmarks.agent.table import render
 from benchmarks.common.machine import Machine
 from benchmarks.common.memory import Memory
@@ -43,10 +44,10 @@ RESULTS = Results(
         BOTOCORE: Cost(0.3, 0.4, 66),
         INIT: Cost(0.09, 0.2, 31),
         INIT_TLS: Cost(0.1, 0.2, 32),
+        SLIM_INIT: Cost(0.03, 0.05, 12),
     },
-    started=Memory(30, 20),
-    idle=Idle(30, 4, 0.5, 1),
-    reaction=Reaction(200, 2.5, 9.5, 12),
+    direct=Sidecars(Memory(30, 20), Idle(30, 4, 0.5, 1), Reaction(200, 2.5, 9.5, 12)),
+    slim=Sidecars(Memory(14, 7), Idle(30, 0, 0, 0), Reaction(200, 1.5, 2.5, 3)),
     notes=["Something to know."],
 )
 
@@ -66,24 +67,32 @@ def test_figures_on_their_limits_are_met() -> None:
         ({"costs": {INIT: Cost(0.149, 0.2, 31)}}, "init: CPU", (True, False)),
         ({"costs": {INIT: Cost(0.09, 0.2, 45.1)}}, "init: peak RSS", (False, False)),
         ({"costs": {INIT_TLS: Cost(0.2, 0.2, 31)}}, "init, EC2 over TLS: CPU", (False, False)),
-        ({"started": Memory(40.1, 20)}, "sidecar after its start: RSS", (False, False)),
+        ({"costs": {SLIM_INIT: Cost(0.031, 0.2, 14.1)}}, "slim init: CPU", (True, False)),
+        ({"costs": {SLIM_INIT: Cost(0.03, 0.2, 14.1)}}, "slim init: peak RSS", (False, False)),
+        ({"direct": {"started": Memory(40.1, 20)}}, "sidecar after its start: RSS", (False, False)),
+        ({"slim": {"started": Memory(14.1, 7)}}, "slim sidecar after its start: RSS", (False, None)),
         (
-            {"idle": Idle(30, 5, 0.5, 1)},
+            {"slim": {"idle": Idle(30, 1, 0.1, 0)}},
+            "slim sidecar idle for 30 s: context switches",
+            (False, None),
+        ),
+        (
+            {"direct": {"idle": Idle(30, 5, 0.5, 1)}},
             "sidecar idle for 30 s: context switches (requests: 1)",
             (False, None),
         ),
         (
-            {"idle": Idle(30, 1, 0.5, 0)},
+            {"direct": {"idle": Idle(30, 1, 0.5, 0)}},
             "sidecar idle for 30 s: context switches (requests: 0)",
             (False, None),
         ),
         (
-            {"reaction": Reaction(200, 5.1, 9, 12)},
+            {"direct": {"reaction": Reaction(200, 5.1, 9, 12)}},
             "address added to EC2's call, 200 times: p50",
             (False, None),
         ),
         (
-            {"reaction": Reaction(200, 2, 20.1, 21)},
+            {"direct": {"reaction": Reaction(200, 2, 20.1, 21)}},
             "address added to EC2's call, 200 times: p99",
             (False, None),
         ),
@@ -95,6 +104,9 @@ def test_a_figure_beyond_its_limit_is_missed(
     costs = change.get("costs")
     if isinstance(costs, dict):
         change = {"costs": {**RESULTS.costs, **costs}}
+    for kind in ("direct", "slim"):
+        if isinstance(changed := change.get(kind), dict):
+            change = {kind: dataclasses.replace(getattr(RESULTS, kind), **changed)}
     found = verdicts(dataclasses.replace(RESULTS, **change))  # type: ignore[arg-type] # fields of the table
     assert found[what] == expected
 

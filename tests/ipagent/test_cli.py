@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from multus_eni import contract
-from multus_eni.contract import ExitCode
+from multus_eni.contract import AgentSettings, Backend, ExitCode
 from multus_eni.ipagent import cli, process
 from multus_eni.ipagent.commands import addresses, line
 from multus_eni.version import VERSION
@@ -104,7 +104,7 @@ def test_the_version_is_the_release(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.pure
-@pytest.mark.parametrize("arguments", [[], ["node"], ["started", "x"], ["--fast"]])
+@pytest.mark.parametrize("arguments", [[], ["nodes"], ["started", "x"], ["--fast"]])
 def test_wrong_arguments_are_named(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(arguments, {}) == ExitCode.USAGE
     said = capsys.readouterr().err
@@ -141,7 +141,7 @@ def test_the_probe_imports_next_to_nothing() -> None:
     [
         ({contract.ENV_TIMEOUT: "soon"}, contract.ENV_TIMEOUT),
         ({contract.ENV_CONTRACT: "99"}, "at least as new as the webhook"),
-        ({contract.ENV_BACKEND: "node"}, contract.ENV_BACKEND),
+        ({contract.ENV_BACKEND: "nodes"}, contract.ENV_BACKEND),
         ({contract.ENV_ALLOWED_CIDRS: "banana"}, contract.ENV_ALLOWED_CIDRS),
     ],
 )
@@ -210,3 +210,13 @@ def test_a_reader_that_leaves_is_no_traceback_and_no_success() -> None:
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (line.BROKEN_PIPE, b"")
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("mode", ["init", "sidecar"])
+def test_a_dry_run_with_the_backend_node_points_to_the_agent_of_the_node(
+    mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = AgentSettings(backend=Backend.NODE).to_env()
+    assert cli.run([mode, "--dry-run"], env) == ExitCode.USAGE
+    assert "ipagent node status" in capsys.readouterr().err

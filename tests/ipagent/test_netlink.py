@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from multus_eni.ipagent.sources import rtnetlink
+from multus_eni.ipagent.slim import rtnetlink
 from multus_eni.ipagent.sources.netlink import Netlink, NetlinkError
 from tests.ipagent.fakes import ip
 from tests.netns import Node, Pod
@@ -112,9 +112,9 @@ class FakeSocket:
         self.requests = 0
 
     def sendto(self, data: bytes, _: object) -> None:
-        (request,) = rtnetlink.messages(data)
+        ((_, _, sequence, _),) = rtnetlink.messages(data)
         self.requests += 1
-        self._waiting = [(reply(request.sequence), 0, 0) for reply in self._scripts.pop(0)]
+        self._waiting = [(reply(sequence), 0, 0) for reply in self._scripts.pop(0)]
 
     def put(self, data: bytes, *, flags: int = 0, sender: int = 0) -> None:
         self._waiting.append((data, flags, sender))

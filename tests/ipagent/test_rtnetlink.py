@@ -1,6 +1,7 @@
 """The wire format: bytes recorded from Linux 6.18 in a pod with eth0 as the VPC CNI makes it, and net1."""
 
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multus_eni.ipagent.addresses import Detection, IPAddress, Link, LinkAddress, Route
+from multus_eni.ipagent.slim import rtnetlink as wire
 from multus_eni.ipagent.sources import rtnetlink
 
 pytestmark = pytest.mark.pure
@@ -26,14 +28,14 @@ def recorded(name: str, kind: int) -> list[bytes]:
 
 
 def test_links_have_index_name_and_mac() -> None:
-    lo, eth0, net1 = map(rtnetlink.link, recorded("links", rtnetlink.RTM_NEWLINK))
+    lo, eth0, net1 = map(rtnetlink.link, recorded("links", wire.RTM_NEWLINK))
     assert lo == Link(LO, "lo", "00:00:00:00:00:00", loopback=True)
     assert (eth0.index, eth0.name, eth0.loopback) == (ETH0, "eth0", False)
     assert net1 == Link(NET1, "net1", "02:aa:00:00:00:01")
 
 
 def test_addresses_have_their_interface_and_scope() -> None:
-    found = {rtnetlink.address(body) for body in recorded("addresses", rtnetlink.RTM_NEWADDR)}
+    found = {rtnetlink.address(body) for body in recorded("addresses", wire.RTM_NEWADDR)}
     assert {
         LinkAddress(LO, ip_address("127.0.0.1"), scope=254),
         LinkAddress(ETH0, ip_address("10.10.0.21")),
@@ -45,7 +47,7 @@ def test_addresses_have_their_interface_and_scope() -> None:
 
 
 def test_routes_of_the_main_table_alone() -> None:
-    bodies = recorded("routes", rtnetlink.RTM_NEWROUTE)
+    bodies = recorded("routes", wire.RTM_NEWROUTE)
     found = {route for body in bodies for route in rtnetlink.routes(body)}
     assert Route(ETH0, ip_network("0.0.0.0/0")) in found
     assert Route(ETH0, ip_network("169.254.1.1/32")) in found
@@ -56,9 +58,9 @@ def test_routes_of_the_main_table_alone() -> None:
 
 
 def test_events_tell_what_was_added_and_removed() -> None:
-    (added,) = recorded("events", rtnetlink.RTM_NEWADDR)
+    (added,) = recorded("events", wire.RTM_NEWADDR)
     assert rtnetlink.address(added) == LinkAddress(NET1, ip_address("10.10.1.90"))
-    removed = [rtnetlink.address(body) for body in recorded("events", rtnetlink.RTM_DELADDR)]
+    removed = [rtnetlink.address(body) for body in recorded("events", wire.RTM_DELADDR)]
     assert removed == [
         LinkAddress(NET1, ip_address("10.10.1.81")),
         LinkAddress(NET1, ip_address("2001:db8:1::80")),
@@ -68,13 +70,12 @@ def test_events_tell_what_was_added_and_removed() -> None:
 def test_the_dump_ends_with_done() -> None:
     datagrams = (RECORDED / "addresses.hex").read_text().split()
     *_, last = rtnetlink.messages(bytes.fromhex(datagrams[-1]))
-    assert last.kind == rtnetlink.NLMSG_DONE
-    assert rtnetlink.error_number(last) == 0
+    assert last.kind == wire.NLMSG_DONE
+    assert wire.error_number(last.body) == 0
 
 
 def test_a_refusal_gives_its_errno() -> None:
-    refusal = rtnetlink.Message(rtnetlink.NLMSG_ERROR, 0, 1, struct.pack("=i", -1) + bytes(16))
-    assert rtnetlink.error_number(refusal) == 1
+    assert wire.error_number(struct.pack("=i", -1) + bytes(16)) == 1
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -85,7 +86,7 @@ def attribute(kind: int, data: bytes) -> bytes:
 def test_every_address_is_read_as_it_was_written(
     given_address: IPAddress, scope: int, index: int, peer: bool
 ) -> None:
-    family = rtnetlink.AF_INET if given_address.version == 4 else rtnetlink.AF_INET6
+    family = wire.AF_INET if given_address.version == 4 else wire.AF_INET6
     body = struct.pack("=BBBBI", family, 24, 0, scope, index)
     if peer:
         # A point-to-point interface: IFA_ADDRESS is the other end, IFA_LOCAL the own address.
@@ -110,7 +111,7 @@ def test_the_flags_tell_how_far_duplicate_address_detection_is(
     flags: int, detection: Detection, wide: bool
 ) -> None:
     # IFA_FLAGS wins: 0x200 (noprefixroute) and what else does not fit the header.
-    body = struct.pack("=BBBBI", rtnetlink.AF_INET6, 64, 0 if wide else flags, 0, 3)
+    body = struct.pack("=BBBBI", wire.AF_INET6, 64, 0 if wide else flags, 0, 3)
     body += attribute(1, ip_address("2001:db8::80").packed)
     if wide:
         body += attribute(8, struct.pack("=I", flags | 0x200))
@@ -119,14 +120,14 @@ def test_the_flags_tell_how_far_duplicate_address_detection_is(
 
 def test_a_default_route_over_several_next_hops_names_each_interface() -> None:
     hops = b"".join(struct.pack("=HBBi", 16, 0, 0, index) + bytes(8) for index in (4, 7))
-    body = struct.pack("=BBBBBBBBI", rtnetlink.AF_INET, 0, 0, 0, 254, 0, 0, 1, 0) + attribute(9, hops)
+    body = struct.pack("=BBBBBBBBI", wire.AF_INET, 0, 0, 0, 254, 0, 0, 1, 0) + attribute(9, hops)
     default = ip_network("0.0.0.0/0")
     assert rtnetlink.routes(body) == (Route(4, default), Route(7, default))
 
 
 @pytest.mark.parametrize(
     ("family", "table", "kind"),
-    [(rtnetlink.AF_INET, 255, 1), (rtnetlink.AF_INET, 254, 7), (129, 254, 1)],
+    [(wire.AF_INET, 255, 1), (wire.AF_INET, 254, 7), (129, 254, 1)],
     ids=["local table", "unreachable", "another family"],
 )
 def test_other_routes_are_left_out(family: int, table: int, kind: int) -> None:
@@ -159,8 +160,41 @@ def test_a_damaged_recording_is_read_or_refused(name: str, data: st.DataObject) 
                     read(message.body)
 
 
-@pytest.mark.parametrize("kind", [rtnetlink.RTM_GETLINK, rtnetlink.RTM_GETADDR, rtnetlink.RTM_GETROUTE])
+@pytest.mark.parametrize("kind", [wire.RTM_GETLINK, wire.RTM_GETADDR, wire.RTM_GETROUTE])
 def test_a_request_is_one_whole_message(kind: int) -> None:
-    (message,) = rtnetlink.messages(rtnetlink.dump_request(kind, 77))
+    (message,) = rtnetlink.messages(wire.dump_request(kind, 77))
     assert (message.kind, message.sequence) == (kind, 77)
-    assert message.flags == rtnetlink.NLM_F_REQUEST | rtnetlink.NLM_F_DUMP
+    assert message.flags == wire.NLM_F_REQUEST | wire.NLM_F_DUMP
+
+
+def a_route(bits: int, *attributes: bytes) -> bytes:
+    header = struct.pack("=BBBBBBBBI", wire.AF_INET, bits, 0, 0, 254, 0, 0, 1, 0)
+    return header + b"".join(attributes)
+
+
+@pytest.mark.parametrize(
+    ("read", "data", "says"),
+    [
+        (lambda data: list(rtnetlink.messages(data)), b"short", "header is cut off"),
+        (lambda data: list(rtnetlink.messages(data)), struct.pack("=IHHII", 99, 1, 0, 0, 0), "claims 99"),
+        (rtnetlink.link, b"short", "too few"),
+        (rtnetlink.link, bytes(16) + struct.pack("=HH", 99, 1), "attribute claims 99"),
+        (rtnetlink.address, struct.pack("=BBBBI", 2, 24, 0, 0, 1) + attribute(1, b"12345"), "has 5 bytes"),
+        (rtnetlink.routes, a_route(33), "claims 33 bits"),
+        (rtnetlink.routes, a_route(0, attribute(9, struct.pack("=HBBi", 1, 0, 0, 4))), "hop claims 1"),
+        (rtnetlink.routes, a_route(0, attribute(1, b"123")), "has 3 bytes"),
+    ],
+)
+def test_damage_is_named(read: Callable[[bytes], object], data: bytes, says: str) -> None:
+    with pytest.raises(rtnetlink.MalformedError, match=says):
+        read(data)
+
+
+def test_the_table_of_a_route_may_be_an_attribute() -> None:
+    out = attribute(4, struct.pack("=I", 4))
+    assert rtnetlink.routes(a_route(0, out, attribute(15, struct.pack("=I", 254))))
+    assert rtnetlink.routes(a_route(0, out, attribute(15, struct.pack("=I", 1000)))) == ()
+
+
+def test_a_body_without_an_error_number_is_no_error() -> None:
+    assert wire.error_number(b"") == 0

@@ -1,56 +1,19 @@
-"""The rtnetlink wire format: requests out; links, addresses and routes in.
-
-Native byte order, everything aligned to 4 bytes. Sources: linux/netlink.h (headers, flags), linux/rtnetlink.h
-(message types, attributes, groups), linux/if_link.h, linux/if_addr.h; `man 7 rtnetlink`.
-"""
+"""The rtnetlink wire format read as the agent's own types; how it is read is in `slim.rtnetlink`."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import NamedTuple
 
 from multus_eni.ipagent.addresses import Detection, IPAddress, Link, LinkAddress, Route
+from multus_eni.ipagent.slim import rtnetlink as wire
+from multus_eni.ipagent.slim.rtnetlink import MalformedError
 
-NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 1, 2, 3, 4
-RTM_NEWLINK, RTM_GETLINK = 16, 18
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_NEWROUTE, RTM_GETROUTE = 24, 26
-
-RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x10, 0x100
-
-NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
-
-AF_INET, AF_INET6 = 2, 10
-"""linux/socket.h; spelled out, since this module is pure and imports no socket."""
-
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
-_LINK = struct.Struct("=BxHiII")
-_ADDRESS = struct.Struct("=BBBBI")
-_ROUTE = struct.Struct("=BBBBBBBBI")
-_NEXT_HOP = struct.Struct("=HBBi")
-_ERRNO = struct.Struct("=i")
-_NUMBER = struct.Struct("=I")
-
-_NLA_TYPE_MASK = 0x3FFF
-_IFF_LOOPBACK = 0x8
-_IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x8, 0x40
-_RTA_DST, _RTA_OIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 9, 15
-_RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
-
-_BODIES = {RTM_GETLINK: _LINK, RTM_GETADDR: _ADDRESS, RTM_GETROUTE: _ROUTE}
+__all__ = ["MalformedError", "Message", "address", "detection", "link", "messages", "routes", "unpacked"]
 
 
-class MalformedError(ValueError):
-    """Bytes that are no netlink message."""
-
-
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """One netlink message without its header's lengths."""
 
     kind: int
@@ -59,114 +22,41 @@ class Message:
     body: bytes
 
 
-def dump_request(kind: int, sequence: int) -> bytes:
-    """Ask for all links, addresses or routes, of all families."""
-    body = bytes(_BODIES[kind].size)
-    return _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, 0) + body
-
-
 def messages(data: bytes) -> Iterator[Message]:
     """Take a datagram apart; raises MalformedError."""
-    offset = 0
-    while offset < len(data):
-        if len(data) - offset < _HEADER.size:
-            raise MalformedError("a netlink header is cut off")
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-        if not _HEADER.size <= length <= len(data) - offset:
-            raise MalformedError(f"a netlink message claims {length} bytes")
-        yield Message(kind, flags, sequence, data[offset + _HEADER.size : offset + length])
-        offset += _aligned(length)
-
-
-def error_number(message: Message) -> int:
-    """Give the errno of an NLMSG_ERROR or NLMSG_DONE, 0 for none."""
-    if len(message.body) < _ERRNO.size:
-        return 0
-    (code,) = _ERRNO.unpack_from(message.body)
-    return abs(int(code))
+    return (Message(*parts) for parts in wire.messages(data))
 
 
 def link(body: bytes) -> Link:
     """Read an RTM_NEWLINK; raises MalformedError."""
-    _, _, index, flags, _ = _unpack(_LINK, body)
-    found = _attributes(body, _LINK.size)
-    name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace")
-    mac = found.get(_IFLA_ADDRESS, b"").hex(":")
-    return Link(index, name, mac, loopback=bool(flags & _IFF_LOOPBACK))
+    index, name, mac, loopback = wire.link(body)
+    return Link(index, name, mac, loopback=loopback)
 
 
 def address(body: bytes) -> LinkAddress | None:
     """Read an RTM_NEWADDR or RTM_DELADDR; None for a family other than IP. Raises MalformedError."""
-    family, _, flags, scope, index = _unpack(_ADDRESS, body)
-    found = _attributes(body, _ADDRESS.size)
-    # IFA_LOCAL is the own address where IFA_ADDRESS is that of the peer (linux/if_addr.h).
-    packed = found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS))
-    if family not in (AF_INET, AF_INET6) or packed is None:
+    found = wire.address(body)
+    if found is None:
         return None
-    if _IFA_FLAGS in found:
-        # The header has room for the first eight flags alone.
-        (flags,) = _unpack(_NUMBER, found[_IFA_FLAGS])
-    return LinkAddress(index, _ip(family, packed), scope, _detection(flags))
+    index, packed, scope, flags = found
+    return LinkAddress(index, unpacked(packed), scope, detection(flags))
 
 
-def _detection(flags: int) -> Detection:
+def detection(flags: int) -> Detection:
+    """Read an address's flags (linux/if_addr.h)."""
     # A failed detection leaves the address tentative too (net/ipv6/addrconf.c, addrconf_dad_stop).
-    if flags & _IFA_F_DADFAILED:
+    if flags & wire.IFA_F_DADFAILED:
         return Detection.FAILED
-    return Detection.TENTATIVE if flags & _IFA_F_TENTATIVE else Detection.DONE
+    return Detection.TENTATIVE if flags & wire.IFA_F_TENTATIVE else Detection.DONE
 
 
 def routes(body: bytes) -> tuple[Route, ...]:
     """Read an RTM_NEWROUTE, one route a next hop; none if it is not a unicast route of the main table."""
-    family, bits, _, _, table, _, _, kind, _ = _unpack(_ROUTE, body)
-    found = _attributes(body, _ROUTE.size)
-    if _RTA_TABLE in found:
-        (table,) = _unpack(_NUMBER, found[_RTA_TABLE])
-    if family not in (AF_INET, AF_INET6) or table != _RT_TABLE_MAIN or kind != _RTN_UNICAST:
-        return ()
-    base = found.get(_RTA_DST, bytes(4 if family == AF_INET else 16))
-    try:
-        destination = ip_network((_ip(family, base).packed, bits), strict=False)
-    except ValueError as error:
-        raise MalformedError(f"a route's destination can't be read: {error}") from None
-    indices = [_unpack(_NUMBER, found[_RTA_OIF])[0]] if _RTA_OIF in found else []
-    indices += _next_hops(found.get(_RTA_MULTIPATH, b""))
-    return tuple(Route(index, destination) for index in indices)
+    return tuple(
+        Route(index, ip_network((base, bits), strict=False)) for index, base, bits in wire.routes(body)
+    )
 
 
-def _next_hops(data: bytes) -> list[int]:
-    indices = []
-    while len(data) >= _NEXT_HOP.size:
-        length, _, _, index = _NEXT_HOP.unpack_from(data)
-        if length < _NEXT_HOP.size:
-            raise MalformedError(f"a next hop claims {length} bytes")
-        indices.append(index)
-        data = data[_aligned(length) :]
-    return indices
-
-
-def _ip(family: int, packed: bytes) -> IPAddress:
-    if len(packed) != (4 if family == AF_INET else 16):
-        raise MalformedError(f"an address has {len(packed)} bytes")
-    return IPv4Address(packed) if family == AF_INET else IPv6Address(packed)
-
-
-def _attributes(body: bytes, offset: int) -> dict[int, bytes]:
-    found = {}
-    while len(body) - offset >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(body, offset)
-        if not _ATTRIBUTE.size <= length <= len(body) - offset:
-            raise MalformedError(f"a netlink attribute claims {length} bytes")
-        found[kind & _NLA_TYPE_MASK] = body[offset + _ATTRIBUTE.size : offset + length]
-        offset += _aligned(length)
-    return found
-
-
-def _unpack(form: struct.Struct, data: bytes) -> tuple[int, ...]:
-    if len(data) < form.size:
-        raise MalformedError(f"{len(data)} bytes are too few for a structure of {form.size}")
-    return form.unpack_from(data)
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
+def unpacked(packed: bytes) -> IPAddress:
+    """Read an address of 4 or 16 bytes."""
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
