@@ -1,25 +1,17 @@
-"""Probes and metrics over plain HTTP."""
+"""What is known of the process from outside: its probes and metrics."""
 
 from __future__ import annotations
 
-import socket
-import socketserver
-import threading
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Self
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from multus_eni.certs.rotation import Settings, agree
 from multus_eni.certs.state import State
+from multus_eni.probes import Probes
 from multus_eni.version import VERSION
 
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
-
 ACTIONS = ("MakeAuthority", "KeepAuthorities", "IssueLeaf", "Trust")
-REQUEST_TIMEOUT = 10
 
 
 class Health:
@@ -51,6 +43,11 @@ class Health:
         ).labels(VERSION).set(1)
 
     @property
+    def probes(self) -> Probes:
+        """The paths that the kubelet asks."""
+        return {"/healthz": lambda: self.healthy, "/readyz": lambda: self.ready}
+
+    @property
     def healthy(self) -> bool:
         """Whether the loop goes round."""
         return self.alive() and self._steady() - self._turned <= self._silence
@@ -78,66 +75,3 @@ class Health:
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"multus_eni_certs_{name}", text, registry=self.registry)
-
-
-class HealthServer:
-    """Serves /healthz, /readyz and /metrics from `with` to the end of its block. Raises OSError."""
-
-    def __init__(self, health: Health, host: str, port: int) -> None:
-        self._server = (_Server6 if ":" in host else _Server)((host, port), _Handler)
-        self._server.set_app(_application(health))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
-        self.port = int(self._server.server_address[1])
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def _application(
-    health: Health,
-) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
-    metrics = make_wsgi_app(health.registry)
-
-    def answer(environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        path = environment.get("PATH_INFO", "")
-        if path == "/metrics":
-            return list(metrics(environment, start))
-        answers = {"/healthz": lambda: health.healthy, "/readyz": lambda: health.ready}
-        if path not in answers:
-            start("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"not found\n"]
-        good = answers[path]()
-        start("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
-        return [b"ok\n" if good else b"not yet\n"]
-
-    return answer
-
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-    def server_bind(self) -> None:
-        # HTTPServer's own looks the address up in DNS, which may take long where there is none.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = REQUEST_TIMEOUT
-
-    def address_string(self) -> str:
-        return str(self.client_address[0])
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
-        """Say nothing: probes come every few seconds."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from multus_eni.certs.errors import REMEDIES
-from multus_eni.certs.health import Health, HealthServer
+from multus_eni.certs.health import Health
 from multus_eni.certs.log import Log
 from multus_eni.certs.loop import TICK, Clock, Loop
 from multus_eni.certs.report import report, to_text
@@ -24,6 +24,7 @@ from multus_eni.kube.client import Client
 from multus_eni.kube.cluster import find_cluster
 from multus_eni.kube.errors import ApiError, ClusterError, Unreachable
 from multus_eni.kube.watch import Watcher, one_object
+from multus_eni.probes import ProbeServer
 from multus_eni.version import VERSION
 
 SILENCE = 3 * TICK
@@ -124,9 +125,9 @@ def _client() -> Client:
     return Client(find_cluster(), "multus-eni-certs", REMEDIES)
 
 
-def _server(health: Health, options: Options) -> HealthServer:
+def _server(health: Health, options: Options) -> ProbeServer:
     try:
-        return HealthServer(health, options.host, options.port)
+        return ProbeServer(health.registry, health.probes, options.host, options.port)
     except OSError as error:
         raise ClusterError(
             f"cannot listen on {options.host} port {options.port}: {error.strerror}"

@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from multus_eni.certs.health import Health, HealthServer
+from multus_eni.certs.health import Health
 from multus_eni.certs.report import report, to_text
 from multus_eni.certs.rotation import Action, Trust, Wait
 from multus_eni.certs.state import State, read_state
+from multus_eni.probes import ProbeServer
 from multus_eni.webhook.cli import main
 from tests.certs.made import DAY, NOW, SETTINGS, authority, configuration, in_order, leaf, secret
 
@@ -152,9 +153,16 @@ def test_status_without_an_api_server_says_so(tmp_path: Path) -> None:
     assert "no answer from the API server at https://127.0.0.1:1" in done.stderr
 
 
+def served(health: Health, host: str) -> ProbeServer:
+    return ProbeServer(health.registry, health.probes, host, 0)
+
+
 def test_probes_are_answered_by_ipv6_too() -> None:
     health = Health(lambda: 0.0, silence=10.0)
-    with HealthServer(health, "::1", 0) as server, httpx.Client(trust_env=False) as http:
+    with (
+        served(health, "::1") as server,
+        httpx.Client(trust_env=False) as http,
+    ):
         assert http.get(f"http://[::1]:{server.port}/healthz").status_code == 200
 
 
@@ -167,7 +175,10 @@ def test_a_mark_of_the_secret_is_a_pair(capsys: pytest.CaptureFixture[str]) -> N
 def test_probes_and_metrics_tell_the_state() -> None:
     time = 0.0
     health = Health(lambda: time, silence=10.0)
-    with HealthServer(health, "127.0.0.1", 0) as server, httpx.Client(trust_env=False) as http:
+    with (
+        served(health, "127.0.0.1") as server,
+        httpx.Client(trust_env=False) as http,
+    ):
 
         def ask(path: str) -> httpx.Response:
             return http.get(f"http://127.0.0.1:{server.port}{path}")

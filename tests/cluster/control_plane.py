@@ -1,4 +1,4 @@
-"""A real control plane without nodes: etcd, kube-apiserver and, if wanted, kube-controller-manager.
+"""A real control plane without nodes: etcd, kube-apiserver and, if wanted, controller-manager and scheduler.
 
 It needs no rights: it runs as any user, also in a user and network namespace that has only loopback.
 """
@@ -22,11 +22,19 @@ import httpx
 
 from tests.cluster.api import NAMESPACE, Api, ApiError
 from tests.cluster.certificates import Authority, signing_keys
+from tests.cluster.kubeconfig import write_kubeconfig
 from tests.cluster.processes import Process
 from tests.cluster.tools import Binaries
 
 SERVICE_CIDR = "10.96.0.0/16"
-API_SERVER_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "10.96.0.1")
+API_SERVER_NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "localhost",
+    "127.0.0.1",
+    "10.96.0.1",
+)
 OLDEST = (1, 30)
 """The first release in which the webhook's matchConditions are on for good."""
 
@@ -49,14 +57,30 @@ def make_user(name: str, group: str = "system:masters") -> User:
     return User(name, group, secrets.token_hex(16))
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Namespaces in which a control plane runs while its user is outside.
+
+    `prefix` begins the command line of each program and takes it there; it sees the same files. The API
+    server listens at `address` there, and `url` is how the user reaches it, at 127.0.0.1. `ports` are those
+    of etcd, for clients and for peers, and of the API server. `folder` is where all of it is written.
+    """
+
+    prefix: tuple[str, ...]
+    folder: Path
+    address: str
+    url: str
+    ports: tuple[int, int, int] = (2379, 2380, 6443)
+
+
 class ControlPlane:
     """The control plane, from `with` to the end of its block; everything it writes is in one folder.
 
-    `bind_address` is an address of this machine; `users` get tokens beside the administrator;
-    `apiserver_flags` are added to the API server's. With `aggregator_routing` the API server calls the
-    endpoints of a Service itself, so that webhooks behind Services work without kube-proxy. Raises
-    ProcessError with the end of the log where a part does not start, UnsupportedVersion where the API
-    server found is older than OLDEST.
+    `bind_address` is an address of this machine, or `place` says where else it runs; `users` get tokens
+    beside the administrator; `apiserver_flags` and `controller_flags` are added. With `aggregator_routing`
+    the API server calls the endpoints of a Service itself, so that webhooks behind Services work without
+    kube-proxy. Raises ProcessError with the end of the log where a part does not start, UnsupportedVersion
+    where the API server found is older than OLDEST.
     """
 
     def __init__(
@@ -64,21 +88,28 @@ class ControlPlane:
         binaries: Binaries,
         *,
         bind_address: str = "127.0.0.1",
+        place: Place | None = None,
         controller_manager: bool = True,
+        scheduler: bool = False,
         aggregator_routing: bool = False,
         apiserver_flags: Sequence[str] = (),
+        controller_flags: Sequence[str] = (),
         users: Sequence[User] = (),
         timeout: float = 60.0,
     ) -> None:
         self.admin = make_user("admin")
         self.startup_seconds = 0.0
         self._binaries = binaries
-        self._address = bind_address
+        self._place = place
+        self._address = place.address if place else bind_address
         self._with_controllers = controller_manager
+        self._with_scheduler = scheduler
         self._aggregator_routing = aggregator_routing
         self._apiserver_flags = tuple(apiserver_flags)
+        self._controller_flags = tuple(controller_flags)
         self._controllers = make_user("system:kube-controller-manager")
-        self._users = (self.admin, self._controllers, *users)
+        self._scheduling = make_user("system:kube-scheduler")
+        self._users = (self.admin, self._controllers, self._scheduling, *users)
         self._timeout = timeout
         self._exit = ExitStack()
         self._processes: list[Process] = []
@@ -87,8 +118,11 @@ class ControlPlane:
     def __enter__(self) -> Self:
         began = time.monotonic()
         with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="control-plane-")))
-            self._ports = free_ports("127.0.0.1", "127.0.0.1", self._address)
+            place = self._place
+            parent = place.folder if place else None
+            folder = tempfile.TemporaryDirectory(prefix="control-plane-", dir=parent)
+            self._folder = Path(stack.enter_context(folder))
+            self._ports = place.ports if place else free_ports("127.0.0.1", "127.0.0.1", self._address)
             self._start(stack)
             # Only a control plane that is up is left to __exit__.
             self._exit = stack.pop_all()
@@ -102,7 +136,12 @@ class ControlPlane:
 
     @property
     def url(self) -> str:
-        """Where the API server listens."""
+        """How this program reaches the API server."""
+        return self._place.url if self._place else self.inner_url
+
+    @property
+    def inner_url(self) -> str:
+        """Where the API server listens; in a Place only programs there reach it."""
         return f"https://{self._address}:{self._ports[2]}"
 
     @property
@@ -114,21 +153,12 @@ class ControlPlane:
         """Make a client for a user, by default the administrator; close it."""
         return Api(self.url, (user or self.admin).token, self.ca)
 
-    def kubeconfig(self, user: User) -> Path:
-        """Write a kubeconfig for a user."""
-        path = self._folder / f"{user.name.replace(':', '-')}.kubeconfig"
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [
-                {"name": "it", "cluster": {"server": self.url, "certificate-authority": str(self.ca)}}
-            ],
-            "users": [{"name": "it", "user": {"token": user.token}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-            "current-context": "it",
-        }
-        path.write_text(json.dumps(config), encoding="utf-8")
-        return path
+    def kubeconfig(self, user: User, *, inner: bool = False) -> Path:
+        """Write a kubeconfig for a user; an `inner` one is for programs in the control plane's Place."""
+        name = user.name.replace(":", "-") + ("-inner" if inner else "")
+        path = self._folder / f"{name}.kubeconfig"
+        server = self.inner_url if inner else self.url
+        return write_kubeconfig(path, server, self._authority.pem, user.token)
 
     def check(self) -> None:
         """Raise ProcessError where one of its processes has ended."""
@@ -149,6 +179,8 @@ class ControlPlane:
             _check_version(api)
         if self._with_controllers:
             self._processes.append(stack.enter_context(self._controller_manager()))
+        if self._with_scheduler:
+            self._processes.append(stack.enter_context(self._scheduler()))
 
     def _write_files(self) -> None:
         self.ca.write_bytes(self._authority.pem)
@@ -158,7 +190,8 @@ class ControlPlane:
         (self._folder / "tokens.csv").write_text("".join(lines), encoding="utf-8")
 
     def _process(self, name: str, flags: Sequence[str]) -> Process:
-        return Process(name, [self._binaries[name], *flags], log=self._folder / f"{name}.log")
+        prefix = self._place.prefix if self._place else ()
+        return Process(name, [*prefix, self._binaries[name], *flags], log=self._folder / f"{name}.log")
 
     def _etcd(self) -> Process:
         client, peer = (f"http://127.0.0.1:{port}" for port in self._ports[:2])
@@ -215,13 +248,20 @@ class ControlPlane:
         return self._process(
             "kube-controller-manager",
             [
-                f"--kubeconfig={self.kubeconfig(self._controllers)}",
+                f"--kubeconfig={self.kubeconfig(self._controllers, inner=True)}",
                 "--leader-elect=false",
                 f"--root-ca-file={self.ca}",
                 f"--service-account-private-key-file={folder / 'service-account.key'}",
                 f"--flex-volume-plugin-dir={folder / 'flex'}",
                 "--secure-port=0",
+                *self._controller_flags,
             ],
+        )
+
+    def _scheduler(self) -> Process:
+        config = self.kubeconfig(self._scheduling, inner=True)
+        return self._process(
+            "kube-scheduler", [f"--kubeconfig={config}", "--leader-elect=false", "--secure-port=0"]
         )
 
 

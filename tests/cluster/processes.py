@@ -28,11 +28,17 @@ class Process:
 
     `argv[0]` is an absolute path. Start it in a thread that lives as long as the process should: the
     kernel kills it when that thread ends (see tied.py). Proxy variables are left out of its environment,
-    since everything here is local.
+    since everything here is local. `pass_fds` are file descriptors that it inherits.
     """
 
     def __init__(
-        self, name: str, argv: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = log
@@ -41,6 +47,7 @@ class Process:
         for variable in _PROXIES:
             self._env.pop(variable, None)
             self._env.pop(variable.upper(), None)
+        self._pass_fds = tuple(pass_fds)
         self._popen: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -54,6 +61,7 @@ class Process:
                 env=self._env,
                 # Ctrl-C is for the parent, which then stops its processes in order.
                 start_new_session=True,
+                pass_fds=self._pass_fds,
             )
         return self
 

@@ -1,0 +1,89 @@
+"""How long to wait for more addresses before a call: not at all when it is calm, longer the busier it is.
+
+All nodes of an account and region share one limit on calls (AssignPrivateIpAddresses: 100 at once, 5 a second
+after that; "Request throttling for the Amazon EC2 API"), and none sees what the others do. What a node does
+see of a busy time: how often it has called itself, that pods were scheduled here which have no addresses yet,
+and that EC2 has turned down a call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+RECENT_SECONDS = 10.0
+"""For how long a call counts."""
+
+INTERVALS = (0.5, 2.0, 3.4)
+"""Seconds from one call to the next, by the number of recent calls: the last for that many or more.
+
+A pod alone is served at once, and a burst costs a node two or three calls. 20 nodes that each get a new pod
+every 0.75 s make less than 8 calls a second together, for which the limit lasts half a minute.
+"""
+
+PATIENCE = 7.0
+"""Seconds that addresses may wait all together before the longest interval is cut short, down to the first.
+
+So that many are not held up by the wait for a few more.
+"""
+
+EXPECTED_SECONDS = 0.2
+"""How long to wait for each pod that is about to have addresses, and no longer than for MAX_EXPECTED."""
+MAX_EXPECTED = 10
+
+THROTTLED_SECONDS = 30.0
+"""For how long one turned down call counts: it doubles the longest interval."""
+MAX_THROTTLED = 3
+
+
+@dataclass
+class _Family:
+    calls: deque[float] = field(default_factory=lambda: deque(maxlen=len(INTERVALS)))
+    throttled: int = 0
+    throttled_at: float = 0.0
+
+
+class Window:
+    """What one node knows of how busy it is; the address families have a limit each.
+
+    `expected` is how many pods are about to have addresses.
+    """
+
+    def __init__(self) -> None:
+        self.expected = 0
+        self._families = {4: _Family(), 6: _Family()}
+
+    def called(self, version: int, now: float, *, throttled: bool) -> None:
+        """Take note of a call that assigns addresses of a family (4 or 6)."""
+        family = self._families[version]
+        _forget(family, now)
+        family.calls.append(now)
+        if throttled:
+            family.throttled = min(family.throttled + 1, MAX_THROTTLED)
+            family.throttled_at = now
+
+    def due(self, version: int, arrived: Sequence[float], now: float) -> float:
+        """Give when to call for addresses of a family that arrived at these times, one or more."""
+        family = self._families[version]
+        _forget(family, now)
+        first = min(arrived) + EXPECTED_SECONDS * min(self.expected, MAX_EXPECTED)
+        if not family.calls:
+            return first
+        last, recent = family.calls[-1], len(family.calls)
+        if family.throttled:
+            return max(first, last + INTERVALS[-1] * 2.0**family.throttled)
+        next_call = last + INTERVALS[recent - 1]
+        if recent == len(INTERVALS):
+            enough = (PATIENCE + sum(arrived)) / len(arrived)
+            next_call = min(next_call, max(enough, last + INTERVALS[0]))
+        return max(first, next_call)
+
+
+def _forget(family: _Family, now: float) -> None:
+    """Forget calls that are long ago, and throttled ones step by step."""
+    while family.throttled and family.throttled_at <= now - THROTTLED_SECONDS:
+        family.throttled -= 1
+        family.throttled_at += THROTTLED_SECONDS
+    while family.calls and not family.throttled and family.calls[0] <= now - RECENT_SECONDS:
+        family.calls.popleft()

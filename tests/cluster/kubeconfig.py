@@ -1,0 +1,22 @@
+"""Kubeconfigs as files."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+
+def write_kubeconfig(path: Path, server: str, authority: bytes, token: str) -> Path:
+    """Write a kubeconfig for a token; `authority` is the CA in PEM, which becomes a part of the file."""
+    cluster = {"server": server, "certificate-authority-data": base64.b64encode(authority).decode()}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "it", "cluster": cluster}],
+        "users": [{"name": "it", "user": {"token": token}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "current-context": "it",
+    }
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return path

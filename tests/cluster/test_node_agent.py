@@ -1,0 +1,216 @@
+"""`ipagent node` as a process: a real API server with the chart's rights, and EC2's double over the wire."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from multus_eni.contract import ENV_HOST_IP, ENV_NODE_NAME, ExitCode
+from tests.cluster.api import Api, Kind
+from tests.cluster.control_plane import ControlPlane, free_ports
+from tests.cluster.namespaces import Namespaces
+from tests.cluster.node_agents import (
+    Script,
+    make_node,
+    networked,
+    node_agent_kubeconfig,
+    script,
+    status_entry,
+)
+from tests.cluster.nodes.cloud import CloudControl
+from tests.cluster.processes import Process
+from tests.cluster.waiting import wait_for
+from tests.ipagent.worlds import ENI_1, KEY, MAC_1, REGION, SECRET, tagged, world
+
+pytestmark = pytest.mark.cluster
+
+IPAGENT = str(Path(sys.executable).with_name("ipagent"))
+EVENT = Kind("v1", "Event")
+HOST = "127.0.0.1"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A node with its agent's settings and rights; the agent runs where a test starts it."""
+
+    node: str
+    script: Script
+    cloud: CloudControl
+    env: Mapping[str, str]
+    folder: Path
+    ports: tuple[int, int]
+
+    @contextmanager
+    def agent(self, **settings: Any) -> Iterator[Process]:
+        """Run the agent, ready; its end is a SIGKILL unless the test ends it before."""
+        port, health = self.ports
+        config = self.folder / "node.json"
+        config.write_text(json.dumps({"port": port, "healthPort": health, "logFormat": "json"} | settings))
+        argv = [IPAGENT, "node", f"--config={config}", f"--record={self.folder}"]
+        with Process("node-agent", argv, log=self.folder / "log", env=self.env) as process:
+            process.wait_until(lambda: self.answers("/readyz"), "answer of /readyz", 60)
+            yield process
+
+    def get(self, path: str) -> str:
+        """Ask the agent's health port."""
+        return httpx.get(f"http://{HOST}:{self.ports[1]}{path}", trust_env=False).text
+
+    def answers(self, path: str) -> bool:
+        """Tell whether the health port answers with success."""
+        try:
+            return httpx.get(f"http://{HOST}:{self.ports[1]}{path}", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def status(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `ipagent node status`."""
+        argv = [IPAGENT, "node", f"--record={self.folder}", "status", *arguments]
+        return subprocess.run(
+            argv, capture_output=True, text=True, check=False, env={**os.environ, **self.env}
+        )
+
+    def secondaries(self) -> list[str]:
+        """Give the secondary addresses that EC2 has on the pods' ENI."""
+        found: list[str] = self.cloud.interface(ENI_1)["secondaries"]
+        return found
+
+    def pod(self, name: str, *addresses: str) -> None:
+        """Let a pod appear on the node, with these addresses by Multus."""
+        self.script.make_pod(networked(name), self.node)
+        self.script.multus(name, [status_entry(*addresses, mac=MAC_1)])
+
+    def holds(self, *addresses: str) -> None:
+        """Wait until EC2 has these addresses on the ENI, and no others."""
+        wait_for(lambda: sorted(self.secondaries()) == sorted(addresses), f"{addresses} on {ENI_1}", 60)
+
+
+@pytest.fixture
+def stage(control_plane: ControlPlane, api: Api, tmp_path: Path) -> Iterator[Stage]:
+    namespace = Namespaces(api, "none", "node-agent").make().name
+    node = f"node-agent-{next(_numbers)}"
+    make_node(api, node)
+    file = tmp_path / "world.json"
+    given = world(host_addresses=["127.0.0.1"])
+    tagged(given)
+    file.write_text(json.dumps(given))
+    argv: list[str | Path] = [sys.executable, "-m", "tests.doubles", "--world", file, "--log-level", "error"]
+    admin = script(control_plane, namespace)
+    with Process("doubles", argv, log=tmp_path / "doubles.log") as doubles:
+        urls = doubles.wait_until(lambda: _urls(doubles), "line that it listens", 60)
+        env = {
+            "AWS_ENDPOINT_URL_EC2": urls["ec2"],
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": urls["imds"],
+            "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "KUBECONFIG": str(node_agent_kubeconfig(control_plane, api, namespace, tmp_path)),
+            ENV_NODE_NAME: node,
+            ENV_HOST_IP: HOST,
+        }
+        port, health = free_ports(HOST, HOST)
+        with CloudControl(urls["ec2"]) as cloud:
+            yield Stage(node, admin, cloud, env, tmp_path, (port, health))
+    admin.client.close()
+
+
+def _urls(doubles: Process) -> dict[str, str] | None:
+    line, end, _ = doubles.log.read_text(encoding="utf-8").partition("\n")
+    found: dict[str, str] = json.loads(line) if end else {}
+    return found or None
+
+
+def test_addresses_of_unchanged_pods_are_assigned_and_told(stage: Stage, api: Api) -> None:
+    with stage.agent(watchOnly=True) as agent:
+        stage.pod("first", "10.10.1.81")
+        stage.pod("second", "10.10.1.82", "10.10.1.83")
+        stage.holds("10.10.1.81", "10.10.1.82", "10.10.1.83")
+
+        def told() -> bool:
+            return any(
+                "assigned 10.10.1.81 to" in e.get("message", "")
+                for e in api.list(EVENT, stage.script.namespace)
+            )
+
+        wait_for(told, "Event on the pod", 60)
+        wait_for(lambda: len(agent.events("assigned")) == 3, "three lines in the log", 60)
+        metrics = stage.get("/metrics")
+        assert 'multus_eni_node_addresses{state="assigned"} 3.0' in metrics
+        assert "multus_eni_node_assigned_total 3.0" in metrics
+        assert "multus_eni_node_routable_seconds_count 3.0" in metrics
+        agent.end()
+
+
+def test_status_names_pods_and_addresses_for_people_and_machines(stage: Stage) -> None:
+    with stage.agent():
+        stage.pod("shown", "10.10.1.84")
+        stage.holds("10.10.1.84")
+
+        def assigned() -> bool:
+            found = json.loads(stage.status("--output=json").stdout)
+            return [each["state"] for each in found["addresses"]] == ["assigned"]
+
+        wait_for(assigned, "status that shows the address", 60)
+        text = stage.status()
+        assert text.returncode == 0
+        assert f"{stage.script.namespace}/shown" in text.stdout
+        assert "10.10.1.84" in text.stdout
+    late = stage.status()
+    assert late.returncode == ExitCode.NODE_AGENT_UNREACHABLE
+    assert "no agent answers" in late.stderr
+
+
+def test_an_agent_that_was_killed_begins_anew_and_loses_nothing(stage: Stage) -> None:
+    with stage.agent() as agent:
+        stage.pod("before", "10.10.1.85")
+        stage.holds("10.10.1.85")
+        agent.kill()
+    stage.pod("meanwhile", "10.10.1.86")
+    with stage.agent():
+        stage.holds("10.10.1.85", "10.10.1.86")
+
+
+def test_who_shows_no_token_of_a_pod_is_refused(stage: Stage) -> None:
+    with stage.agent() as agent:
+        answer = httpx.post(
+            f"http://{HOST}:{stage.ports[0]}/", headers={"Authorization": "Bearer x"}, trust_env=False
+        )
+        assert 400 <= answer.status_code < 500
+        agent.check()
+
+
+def test_a_port_that_is_taken_is_named(stage: Stage) -> None:
+    with stage.agent():
+        config = stage.folder / "node.json"
+        argv = [IPAGENT, "node", f"--config={config}", f"--record={stage.folder}"]
+        env = {**os.environ, **stage.env}
+        second = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    assert second.returncode == ExitCode.USAGE
+    assert f"port {stage.ports[0]}" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [('{"gc": {"mode": "perhaps"}}', "gc.mode"), ("[]", "no mapping"), ("{", "not JSON")],
+)
+def test_settings_that_are_wrong_are_refused_by_name(tmp_path: Path, settings: str, named: str) -> None:
+    config = tmp_path / "node.json"
+    config.write_text(settings)
+    argv = [IPAGENT, "node", f"--config={config}", f"--record={tmp_path}"]
+    env = {**os.environ, ENV_NODE_NAME: "n", ENV_HOST_IP: HOST}
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    assert ended.returncode == ExitCode.USAGE
+    assert named in ended.stderr

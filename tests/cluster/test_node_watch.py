@@ -1,0 +1,244 @@
+"""The node agent's Kubernetes side on a real API server, with exactly the rights that the chart gives it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from multus_eni.contract import TOKEN_AUDIENCE, LogFormat
+from multus_eni.ipagent.log import Log
+from multus_eni.ipagent.node import events
+from multus_eni.ipagent.node.authority import Bearer, Unknown, read_review
+from multus_eni.ipagent.node.happenings import Happening, Kind
+from multus_eni.ipagent.node.pods import NETWORK_STATUS, Pod, PodKey, read_pod
+from multus_eni.ipagent.node.recorder import EventRecorder
+from multus_eni.ipagent.node.reviews import review_token
+from multus_eni.ipagent.node.watcher import PODS, PodWatcher
+from multus_eni.kube.client import Client
+from multus_eni.kube.errors import ApiError
+from multus_eni.kube.kubeconfig import load_kubeconfig
+from tests.cluster.api import POD, Api
+from tests.cluster.api import Kind as ObjectKind
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.namespaces import Namespaces
+from tests.cluster.node_agents import (
+    Script,
+    make_node,
+    networked,
+    node_agent_kubeconfig,
+    script,
+    status_entry,
+)
+from tests.cluster.waiting import wait_for
+
+pytestmark = pytest.mark.cluster
+
+EVENT = ObjectKind("v1", "Event")
+MAC = "02:aa:00:00:00:01"
+DEFAULT = status_entry("10.10.0.17", interface="eth0", default=True)
+_numbers = itertools.count(1)
+
+
+class Told:
+    """What the watcher told last of each pod."""
+
+    def __init__(self) -> None:
+        self.lists: list[set[str]] = []
+        self.pods: dict[str, Pod] = {}
+        self.gone: list[str] = []
+
+    def on_list(self, pods: tuple[Pod, ...]) -> None:
+        self.lists.append({pod.key.name for pod in pods})
+        self.pods |= {pod.key.name: pod for pod in pods}
+
+    def on_event(self, pod: Pod, gone: bool) -> None:
+        if gone:
+            self.gone.append(pod.key.name)
+        self.pods[pod.key.name] = pod
+
+    def addresses(self, name: str) -> list[str]:
+        """Give the addresses of a pod."""
+        return [str(each.address) for each in self.pods[name].holdings] if name in self.pods else []
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A node agent's client, its node, and what the administrator does there."""
+
+    client: Client
+    node: str
+    script: Script
+    log: io.StringIO
+
+    @property
+    def logger(self) -> Log:
+        """Log for a test to read."""
+        return Log(form=LogFormat.JSON, stream=self.log)
+
+
+@pytest.fixture
+def agent(control_plane: ControlPlane, api: Api, tmp_path: Path) -> Iterator[Agent]:
+    namespace = Namespaces(api, "none", "node-watch").make().name
+    client = Client(
+        load_kubeconfig([node_agent_kubeconfig(control_plane, api, namespace, tmp_path)]),
+        "node-agent",
+        keep=60.0,
+    )
+    admin = script(control_plane, namespace)
+    node = f"watched-{next(_numbers)}"
+    make_node(api, node)
+    yield Agent(client, node, admin, io.StringIO())
+    client.close()
+    admin.client.close()
+
+
+@pytest.fixture
+def told(agent: Agent) -> Iterator[Told]:
+    told = Told()
+    watcher = PodWatcher(agent.client, agent.node, told.on_list, told.on_event, agent.logger)
+    watcher.start()
+    wait_for(lambda: told.lists, "the list")
+    yield told
+    watcher.stop()
+    assert watcher.join(20)
+    assert agent.log.getvalue() == ""
+
+
+def test_a_pod_is_followed_from_its_binding_to_its_end(agent: Agent, api: Api, told: Told) -> None:
+    agent.script.make_pod(networked("a"), agent.node)
+    agent.script.make_pod(networked("elsewhere"), "another-node")
+    wait_for(lambda: "a" in told.pods and told.pods["a"].waiting, "a pod that waits for Multus")
+    agent.script.multus("a", [DEFAULT, status_entry("10.10.1.81", "2600::81", mac=MAC)])
+    wait_for(lambda: told.addresses("a") == ["10.10.1.81", "2600::81"], "its addresses")
+    assert not told.pods["a"].waiting
+    agent.script.client.merge(
+        f"{agent.script.path('a')}", "label", {"metadata": {"finalizers": ["tests/hold"]}}, manager="tests"
+    )
+    api.delete(POD, "a", agent.script.namespace)
+    wait_for(lambda: told.pods["a"].leaving, "its leaving")
+    assert told.pods["a"].alive
+    assert told.gone == []
+    agent.script.client.merge(
+        f"{agent.script.path('a')}", "label", {"metadata": {"finalizers": None}}, manager="tests"
+    )
+    wait_for(lambda: told.gone == ["a"], "its end")
+    assert set(told.pods) == {"a"}
+
+
+def test_a_pod_that_has_ended_lives_no_more(agent: Agent, told: Told) -> None:
+    agent.script.make_pod(networked("job"), agent.node)
+    agent.script.multus("job", [status_entry("10.10.1.82", mac=MAC)])
+    wait_for(lambda: told.addresses("job") == ["10.10.1.82"], "its address")
+    agent.script.patch_status("job", {"status": {"phase": "Succeeded"}})
+    wait_for(lambda: not told.pods["job"].alive, "its end")
+
+
+def test_a_status_from_a_template_waits_for_the_one_by_multus(agent: Agent, told: Told) -> None:
+    copied = {NETWORK_STATUS: '[{"interface": "net1", "ips": ["10.10.1.99"]}]'}
+    agent.script.make_pod(networked("copy", annotations=copied), agent.node)
+    wait_for(lambda: "copy" in told.pods, "the pod")
+    assert told.addresses("copy") == []
+    assert told.pods["copy"].waiting
+    agent.script.multus("copy", [status_entry("10.10.1.83", mac=MAC)])
+    wait_for(lambda: told.addresses("copy") == ["10.10.1.83"], "its own address")
+
+
+def test_what_was_there_before_is_listed(agent: Agent) -> None:
+    agent.script.make_pod(networked("first"), agent.node)
+    agent.script.multus("first", [status_entry("10.10.1.84", mac=MAC)])
+    told = Told()
+    watcher = PodWatcher(agent.client, agent.node, told.on_list, told.on_event, agent.logger)
+    watcher.start()
+    wait_for(lambda: told.lists == [{"first"}], "the list")
+    assert told.addresses("first") == ["10.10.1.84"]
+    assert watcher.age() is not None
+    assert [pod.key.name for pod in watcher.list_now()] == ["first"]
+    watcher.stop()
+    assert watcher.join(20)
+
+
+def test_a_list_is_read_in_pages_too(agent: Agent) -> None:
+    for number in range(5):
+        agent.script.make_pod(networked(f"p{number}"), agent.node)
+    selected = {"fieldSelector": f"spec.nodeName={agent.node}", "limit": "2"}
+    version, found = agent.client.list(PODS, "list pods", selected, read_pod)
+    assert [pod.key.name for pod in found] == [f"p{number}" for number in range(5)]
+    assert int(version) > 0
+
+
+def test_a_token_proves_its_pod_while_the_pod_lives(agent: Agent, api: Api) -> None:
+    pod = agent.script.make_pod(networked("asks"), agent.node)
+    token = agent.script.token(pod)
+    found = read_review(review_token(agent.client, token))
+    assert isinstance(found, Bearer)
+    assert found.pod == PodKey(agent.script.namespace, "asks", pod["metadata"]["uid"])
+    api.delete(POD, "asks", agent.script.namespace)
+
+    def refused() -> bool:
+        return isinstance(read_review(review_token(agent.client, token)), Unknown)
+
+    # The API server itself remembers a token that it found valid, for ten seconds.
+    wait_for(refused, "a refusal", 60)
+
+
+def test_a_token_for_another_audience_proves_nothing(agent: Agent) -> None:
+    pod = agent.script.make_pod(networked("asks"), agent.node)
+    for token in (agent.script.token(pod, "https://kubernetes.default.svc"), "nonsense"):
+        assert isinstance(read_review(review_token(agent.client, token)), Unknown)
+    both = agent.script.token(pod, "other", TOKEN_AUDIENCE)
+    assert isinstance(read_review(review_token(agent.client, both)), Bearer)
+
+
+def test_events_are_on_the_pod(agent: Agent, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "AGAIN", 0.0)
+    pod = agent.script.make_pod(networked("told"), agent.node)
+    key = PodKey(agent.script.namespace, "told", pod["metadata"]["uid"])
+    recorder = EventRecorder(agent.client, agent.node, agent.logger)
+    recorder.start()
+    address = ip_address("10.10.1.81")
+    held = "10.10.1.81 is held by eni-9 of i-2"
+
+    def stored() -> dict[str, tuple[str, int]]:
+        found = api.list(EVENT, agent.script.namespace)
+        ours = [each for each in found if each["involvedObject"]["uid"] == key.uid]
+        return {each["message"]: (each["reason"], each["count"]) for each in ours}
+
+    recorder.record(
+        [
+            Happening(Kind.ASSIGNED, key, address, "eni-1", ""),
+            Happening(Kind.CONFLICT, key, address, "eni-1", held),
+        ]
+    )
+    expected = {"assigned 10.10.1.81 to eni-1": ("AddressAssigned", 1), held: ("AddressConflict", 1)}
+    wait_for(lambda: stored() == expected, "two Events")
+    recorder.record([Happening(Kind.CONFLICT, key, address, "eni-1", held)])
+    wait_for(lambda: stored()[held] == ("AddressConflict", 2), "another count")
+    recorder.stop()
+    recorder.join(20)
+    assert agent.log.getvalue() == ""
+    assert recorder.dropped == 0
+
+
+def test_its_rights_reach_no_further(agent: Agent) -> None:
+    pod = agent.script.make_pod(networked("other"), agent.node)
+    path = agent.script.path(pod["metadata"]["name"])
+    namespace = f"/api/v1/namespaces/{agent.script.namespace}"
+    attempts: list[Callable[[], object]] = [
+        lambda: agent.client.get("/api/v1/secrets", "list Secrets"),
+        lambda: agent.client.get("/api/v1/nodes", "list nodes"),
+        lambda: agent.client.get(f"{namespace}/events", "list Events"),
+        lambda: agent.client.merge(path, "change a pod", {}, manager="tests"),
+        lambda: agent.client.merge(f"{path}/status", "change a pod", {}, manager="tests"),
+        lambda: agent.client.create(f"{namespace}/pods", "make a pod", networked("mine")),
+        lambda: agent.client.create(f"{namespace}/serviceaccounts/default/token", "get a token", {}),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ApiError) as refused:
+            attempt()
+        assert refused.value.code == 403

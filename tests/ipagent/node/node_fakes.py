@@ -1,0 +1,140 @@
+"""A node's cloud, its pods and a disk in memory, for what sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.errors import AgentError, Ec2Error, error_of
+from multus_eni.ipagent.node.belongings import Belongings
+from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
+from multus_eni.ipagent.node.records import Records
+from multus_eni.ipagent.node.second_look import ListingFailed
+from multus_eni.ipagent.node.store import LEAST_SECONDS
+from multus_eni.ipagent.plan import Assign, Unassign
+from multus_eni.ipagent.release import Pair
+from multus_eni.ipagent.retry import left
+from multus_eni.ipagent.topology import Attached, Eni
+from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Time
+
+ENIS: tuple[Eni, ...] = (ENI_1, ENI_2)
+BY_MAC = {eni.mac: eni for eni in ENIS}
+
+
+@dataclass
+class NodeFake(FakeCloud):
+    """A node with two ENIs for pods.
+
+    `on_observed` happens after the look, and before its answer is used; `on_io` before and after each call.
+    """
+
+    enis: tuple[Eni, ...] = ENIS
+    observed_error: AgentError | None = None
+    on_observed: Callable[[], None] = lambda: None
+    on_io: Callable[[], None] = lambda: None
+
+    def observed(self) -> tuple[Attached, ...]:
+        self.on_io()
+        self.calls.append(("observed", "", ()))
+        if self.observed_error is not None:
+            raise self.observed_error
+        try:
+            with self._struck("observed"):
+                found = tuple(Attached(eni, self.shown(eni.id)) for eni in self.enis)
+        except Ec2Error as error:
+            raise error_of(error.failure) from None
+        self.on_observed()
+        self.on_io()
+        return found
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        self.on_io()
+        listed = super().assign(call)
+        self.on_io()
+        return listed
+
+    def unassign(self, call: Unassign) -> None:
+        self.on_io()
+        super().unassign(call)
+        self.on_io()
+
+
+class FakeListing:
+    """The API server's list of pods. `failing` is how many lists to come fail."""
+
+    def __init__(self) -> None:
+        self.all: dict[PodKey, Pod] = {}
+        self.failing = 0
+        self.lists = 0
+        self.on_io: Callable[[], None] = lambda: None
+
+    def pods(self) -> tuple[Pod, ...]:
+        self.on_io()
+        self.lists += 1
+        if self.failing:
+            self.failing -= 1
+            raise ListingFailed("the API server answers with 503")
+        return tuple(self.all.values())
+
+
+class FakeShelf:
+    """A disk that keeps what was written when the process is killed; as slow to write as the store is."""
+
+    def __init__(self, time: Time) -> None:
+        self.saved = Records()
+        self._wanted = self.saved
+        self._time = time
+        self._at = 0.0
+        self.on_io: Callable[[], None] = lambda: None
+
+    def load(self) -> Records:
+        self._wanted = self.saved
+        return self.saved
+
+    def put(self, records: Records) -> None:
+        self._wanted = records
+        if records.withdraws(self.saved):
+            self._write()
+
+    def step(self) -> float | None:
+        if self._wanted is not self.saved and self._at <= self._time.now:
+            self._write()
+        return None if self._wanted is self.saved else left(self._at, self._time.now)
+
+    def _write(self) -> None:
+        self.on_io()
+        self.saved = self._wanted
+        self.on_io()
+        self._at = self._time.now + LEAST_SECONDS
+
+
+@dataclass
+class Watched:
+    """What the core knows of pods and sessions, and tells the sweep."""
+
+    complete: bool = True
+    pods: dict[PodKey, Pod] = field(default_factory=dict)
+    sessions: dict[PodKey, frozenset[Pair]] = field(default_factory=dict)
+
+    def belongings(self) -> Belongings:
+        owners: dict[Pair, PodKey] = {}
+        floating: set[Pair] = set()
+        for key, pod in self.pods.items():
+            own = {(BY_MAC[each.mac].id, each.address) for each in pod.holdings}
+            stated = self.sessions.get(key, frozenset())
+            owners |= dict.fromkeys(own | stated, key)
+            floating |= stated - own
+        return Belongings(
+            complete=self.complete,
+            owners=owners,
+            floating=frozenset(floating),
+            named=frozenset(address for _, address in owners),
+            unstated={
+                key: frozenset(BY_MAC[each.mac].id for each in pod.holdings)
+                for key, pod in self.pods.items()
+                if pod.agent is InjectedAgent.DIRECT_SIDECAR
+                or (pod.agent is InjectedAgent.NODE_SIDECAR and key not in self.sessions)
+            },
+            stated=frozenset(self.sessions),
+        )

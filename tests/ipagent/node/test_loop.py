@@ -1,0 +1,231 @@
+"""The main loop: what comes from threads reaches the core in order, what the core says goes out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import pytest
+
+from multus_eni.contract import ExitCode, LogFormat, Mode
+from multus_eni.ipagent.addresses import Snapshot
+from multus_eni.ipagent.log import Log
+from multus_eni.ipagent.node.claims import Claim, Standing, State
+from multus_eni.ipagent.node.happenings import Happening, Kind
+from multus_eni.ipagent.node.loop import STALE_SECONDS, Loop, Wakeup, log_happenings
+from multus_eni.ipagent.node.mailbox import Unclaim
+from multus_eni.ipagent.node.pods import Pod, PodKey
+from multus_eni.ipagent.signals import Signals, Stop
+
+ONE, TWO = PodKey("apps", "one", "u-1"), PodKey("apps", "two", "u-2")
+DONE = Standing(State.ASSIGNED, ExitCode.OK, "done")
+CLAIM = Claim(ONE, Mode.INIT, Snapshot((), ()))
+
+
+@dataclass
+class Core:
+    """Writes down what it is told; `pause` is what a step answers."""
+
+    told: list[object] = field(default_factory=list)
+    pause: float | None = None
+    current: bool | None = None
+    said: dict[PodKey, Standing] = field(default_factory=dict)
+    happened: list[Happening] = field(default_factory=list)
+
+    def pods(self, pods: Iterable[Pod]) -> None:
+        self.told.append([pod.key.name for pod in pods])
+
+    def pod(self, pod: Pod, *, gone: bool = False) -> None:
+        self.told.append((pod.key.name, gone))
+
+    def trust(self, *, current: bool) -> None:
+        self.current = current
+
+    def claim(self, claim: Claim) -> None:
+        self.told.append(f"claim of {claim.pod.name}")
+        self.said[claim.pod] = DONE
+
+    def unclaim(self, key: PodKey) -> None:
+        self.told.append(f"end of {key.name}")
+
+    def step(self) -> float | None:
+        self.told.append("step")
+        return self.pause
+
+    def standings(self) -> Mapping[PodKey, Standing]:
+        return self.said
+
+    def happenings(self) -> list[Happening]:
+        told, self.happened = self.happened, []
+        return told
+
+
+@dataclass
+class Gate:
+    """Hands over what waits; writes down who lives and who was told what."""
+
+    waiting: list[Claim | Unclaim] = field(default_factory=list)
+    living: list[frozenset[PodKey]] = field(default_factory=list)
+    told: list[Mapping[PodKey, Standing]] = field(default_factory=list)
+
+    def pods(self, living: Collection[PodKey]) -> None:
+        self.living.append(frozenset(living))
+
+    def take(self) -> list[Claim | Unclaim]:
+        taken, self.waiting = self.waiting, []
+        return taken
+
+    def tell(self, standings: Mapping[PodKey, Standing]) -> None:
+        self.told.append(dict(standings))
+
+
+@dataclass
+class Rig:
+    core: Core
+    gate: Gate
+    loop: Loop
+    wakeup: Wakeup
+    reported: list[list[Happening]]
+    age: float | None = 0.0
+    time: float = 0.0
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    core, gate, wakeup = Core(), Gate(), Wakeup()
+    reported: list[list[Happening]] = []
+    loop = Loop(core, wakeup, lambda: made.age, reported.append, lambda: made.time)
+    loop.gate = gate
+    made = Rig(core, gate, loop, wakeup, reported)
+    yield made
+    wakeup.close()
+
+
+def test_news_reach_the_core_in_their_order_and_before_the_step(rig: Rig) -> None:
+    rig.loop.on_list((Pod(ONE, alive=True),))
+    rig.loop.on_event(Pod(TWO, alive=True), False)
+    rig.loop.on_event(Pod(ONE, alive=False), True)
+    rig.loop.turn()
+    assert rig.core.told == [["one"], ("two", False), ("one", True), "step"]
+
+
+def test_the_gate_learns_who_lives_before_claims_are_taken_and_only_when_it_changes(rig: Rig) -> None:
+    rig.loop.on_list((Pod(ONE, alive=True), Pod(TWO, alive=False)))
+    rig.loop.turn()
+    rig.loop.turn()
+    rig.loop.on_event(Pod(ONE, alive=True, leaving=True), False)
+    rig.loop.turn()
+    assert rig.gate.living == [frozenset({ONE})]
+    rig.loop.on_event(Pod(ONE, alive=True), True)
+    rig.loop.turn()
+    assert rig.gate.living[1:] == [frozenset()]
+
+
+def test_a_new_list_forgets_who_is_not_on_it(rig: Rig) -> None:
+    rig.loop.on_list((Pod(ONE, alive=True), Pod(TWO, alive=True)))
+    rig.loop.turn()
+    rig.loop.on_list((Pod(TWO, alive=True),))
+    rig.loop.turn()
+    assert rig.gate.living[-1] == frozenset({TWO})
+
+
+def test_a_claim_is_answered_in_the_turn_that_takes_it(rig: Rig) -> None:
+    rig.gate.waiting = [CLAIM, Unclaim(TWO)]
+    rig.loop.turn()
+    assert rig.core.told == ["claim of one", "end of two", "step"]
+    assert rig.gate.told == [{ONE: DONE}]
+
+
+def test_it_is_listed_from_the_first_list_on(rig: Rig) -> None:
+    rig.loop.turn()
+    assert not rig.loop.listed
+    rig.loop.on_list(())
+    rig.loop.turn()
+    assert rig.loop.listed
+
+
+@pytest.mark.parametrize(
+    ("age", "current"), [(None, False), (0.0, True), (STALE_SECONDS - 1, True), (STALE_SECONDS, False)]
+)
+def test_a_watch_that_says_nothing_for_long_is_in_doubt(rig: Rig, age: float | None, current: bool) -> None:
+    rig.age = age
+    rig.loop.turn()
+    assert rig.core.current is current
+
+
+def test_what_has_happened_is_reported_once(rig: Rig) -> None:
+    happening = Happening(Kind.ASSIGNED, ONE, ip_address("10.0.0.1"), "eni-1", "assigned")
+    rig.core.happened = [happening]
+    rig.loop.turn()
+    rig.loop.turn()
+    assert rig.reported == [[happening]]
+
+
+def test_another_thread_wakes_a_loop_that_waits_without_end(rig: Rig) -> None:
+    class Reached(Exception):
+        pass
+
+    def reached(pods: Iterable[Pod]) -> None:
+        raise Reached(*pods)
+
+    rig.core.pods = reached  # type: ignore[method-assign] # out of a loop without end
+    thread = threading.Timer(0.05, rig.loop.on_list, ((Pod(ONE, alive=True),),))
+    thread.start()
+    with Signals() as signals, pytest.raises(Reached):
+        rig.loop.run(signals)
+    thread.join()
+
+
+def test_a_signal_ends_a_loop_that_waits_without_end(rig: Rig) -> None:
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
+    with Signals() as signals:
+        timer.start()
+        with pytest.raises(Stop):
+            rig.loop.run(signals)
+    timer.join()
+
+
+def test_only_a_turn_counts_as_busy(rig: Rig) -> None:
+    class Reached(Exception):
+        pass
+
+    def stuck() -> float | None:
+        rig.time = 7.0
+        seen.append(rig.loop.busy_seconds())
+        raise Reached
+
+    seen: list[float] = []
+    assert rig.loop.busy_seconds() == 0.0
+    rig.core.step = stuck  # type: ignore[method-assign] # a step that takes 7 s
+    with Signals() as signals, pytest.raises(Reached):
+        rig.loop.run(signals)
+    assert seen == [7.0]
+
+
+def test_a_line_of_the_log_names_pod_address_and_eni() -> None:
+    stream = io.StringIO()
+    log = Log(form=LogFormat.JSON, stream=stream)
+    address = ip_address("10.0.0.1")
+    log_happenings(
+        log,
+        [
+            Happening(Kind.CONFLICT, ONE, address, "eni-1", "held elsewhere"),
+            Happening(Kind.WOULD_TAKE_BACK, None, address, "eni-2", "left behind"),
+        ],
+    )
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["level"], first["event"], first["namespace"], first["pod"]) == (
+        "error",
+        "conflict",
+        "apps",
+        "one",
+    )
+    assert (first["address"], first["eni"], first["message"]) == ("10.0.0.1", "eni-1", "held elsewhere")
+    assert second["level"] == "info"
+    assert "pod" not in second
