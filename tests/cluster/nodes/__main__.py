@@ -1,0 +1,166 @@
+"""A cluster to play with: `python -m tests.cluster.nodes up|down|status|env|enis|kill|start`."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tests.cluster.helm import HelmError
+from tests.cluster.nodes import kept, leftovers
+from tests.cluster.nodes.cloud import CloudControl
+from tests.cluster.nodes.kept import Kept
+from tests.cluster.nodes.parts import PartsMissing
+from tests.cluster.processes import ProcessError
+
+HINTS = """\
+The cluster is up{release}; docs/try-it.md goes on from here. For this shell:
+
+  {environment}
+
+An application on the first ENI, unchanged, and its addresses on the ENIs of EC2's double:
+
+  kubectl create namespace multus
+  kubectl label namespace multus multus-eni.io/injection=enabled
+  kubectl apply -f examples/nad-ipvlan.yaml -f examples/busybox-deployment.yaml
+  kubectl -n multus rollout status deployment/busybox-deployment
+  {python} -m tests.cluster.nodes enis
+
+What EC2 was asked, and a fault (docs/testing.md has more of them):
+
+  curl -s "$EC2/_double/journal?action=AssignPrivateIpAddresses" | python3 -m json.tool
+  curl -s -X PUT "$EC2/_double/faults" \\
+    -d '{{"faults": [{{"action": "AssignPrivateIpAddresses", "error": "RequestLimitExceeded", "times": 5}}]}}'
+
+Logs are in {kept.folder}. `make cluster-down` ends it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 0 where what was asked for is done."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.nodes", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("status", help="tell how the cluster is reached, and whether its nodes are ready")
+    commands.add_parser("env", help="print what a shell needs, for eval")
+    commands.add_parser("enis", help="show which ENI has which addresses in EC2's double")
+    commands.add_parser("down", help="end it, and remove what killed ones have left")
+    for name, text in (("up", "start one, if none is up"), ("keep", "hold one until SIGTERM")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--no-chart", action="store_true", help="leave the installation to the user")
+    for name, text in (
+        ("kill", "end all that runs on a node, as a power cut does"),
+        ("start", "boot it again"),
+    ):
+        commands.add_parser(name, help=text).add_argument("node", help="n1 or n2")
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except (PartsMissing, ProcessError, HelmError, TimeoutError) as error:
+        _say(str(error))
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    command = options.command
+    if command == "keep":
+        kept.keep(_say, chart=not options.no_chart)
+        return 0
+    if command == "up":
+        return _up(["--no-chart"] if options.no_chart else [])
+    if command == "down":
+        return _down()
+    found = kept.find()
+    if found is None:
+        _say("no cluster is up: `make cluster` starts one")
+        return 1
+    if command in ("kill", "start"):
+        return _ask(found, options.node, command)
+    return {"status": _status, "env": _env, "enis": _enis}[command](found)
+
+
+def _up(arguments: Sequence[str]) -> int:
+    with _alone():
+        found = kept.find()
+        if found is None:
+            found = kept.start(arguments, _pass_on)
+        print(_hints(found))
+    return 0
+
+
+def _down() -> int:
+    with _alone():
+        found = kept.find()
+        if found:
+            kept.end(found)
+            _say("the cluster has ended")
+        for name in leftovers.sweep():
+            _say(f"removed what {name} had left")
+    return 0
+
+
+def _ask(found: Kept, node: str, deed: str) -> int:
+    if node not in found.nodes:
+        _say(f"no node {node}: there are {', '.join(found.nodes)}")
+        return 2
+    kept.ask(found, node, deed)
+    return 0
+
+
+def _env(found: Kept) -> int:
+    print(_environment(found))
+    return 0
+
+
+def _status(found: Kept) -> int:
+    print(_hints(found), end="\n\n", flush=True)
+    environment = {**os.environ, "KUBECONFIG": found.kubeconfig}
+    return subprocess.run(
+        [f"{found.programs}/kubectl", "get", "nodes"], env=environment, check=False
+    ).returncode
+
+
+def _enis(found: Kept) -> int:
+    with CloudControl(found.ec2) as cloud:
+        state = cloud.state()
+    names = {each["id"]: each["tags"].get("Name", "") for each in state["instances"]}
+    for eni in state["interfaces"]:
+        addresses = [eni["primary"], *eni["secondaries"], *eni["ipv6s"]]
+        print(f"{names.get(eni['instance'], '-'):3} eth{eni['device']}  {eni['id']}  {' '.join(addresses)}")
+    return 0
+
+
+def _hints(found: Kept) -> str:
+    release = f", with the release {found.release}" if found.release else ", without the chart"
+    python = os.path.relpath(sys.executable)
+    return HINTS.format(kept=found, environment=_environment(found), release=release, python=python)
+
+
+def _environment(found: Kept) -> str:
+    return f"export KUBECONFIG={found.kubeconfig} PATH={found.programs}:$PATH EC2={found.ec2}"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let no two of these commands start or end clusters at the same time."""
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _say(line: str) -> None:
+    _pass_on(line if line == kept.UP else f"cluster: {line}")
+
+
+def _pass_on(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

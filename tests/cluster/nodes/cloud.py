@@ -1,0 +1,83 @@
+"""The doubles of a cluster, which run inside, from outside: their control interface over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from tests.cluster.nodes.plan import REGION
+from tests.doubles.world_keys import DEFAULT_KEY_ID, DEFAULT_SECRET
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
+Fault = Mapping[str, Any]
+"""One of `faults` as PUT /_double/faults takes them: {"action": "Assign*", "error": "...", "times": 3}."""
+
+
+class CloudControl:
+    """Controls EC2's and IMDS's double; `url` is that of EC2's as this program reaches it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def state(self) -> dict[str, Any]:
+        """Return the world: subnets, instances, interfaces with their addresses."""
+        found: dict[str, Any] = self._send("GET", "state")
+        return found
+
+    def interface(self, eni: str) -> dict[str, Any]:
+        """Return one interface of the world."""
+        (found,) = [each for each in self.state()["interfaces"] if each["id"] == eni]
+        interface: dict[str, Any] = found
+        return interface
+
+    def journal(self, action: str | None = None) -> list[dict[str, Any]]:
+        """Return all calls so far, or those of one action; tests/doubles/journal.py says what they have."""
+        found: list[dict[str, Any]] = self._send("GET", f"journal?action={action}" if action else "journal")
+        return found
+
+    def forget(self) -> None:
+        """Empty the journal."""
+        self._send("DELETE", "journal")
+
+    def put_faults(self, *faults: Fault) -> None:
+        """Replace all faults; without arguments there are none."""
+        self._send("PUT", "faults", {"faults": [dict(fault) for fault in faults]})
+
+    def change_settings(self, **settings: object) -> None:
+        """Change `imds_delay_ms`, `attach_delay_ms`, `throttling` or `limits`."""
+        self._send("PATCH", "settings", settings)
+
+    def ec2(self) -> EC2Client:
+        """Make a client with a key that may do everything; close it."""
+        # Imported late: it takes long, and few want it.
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
+        return boto3.client(
+            "ec2",
+            region_name=REGION,
+            endpoint_url=self.url,
+            aws_access_key_id=DEFAULT_KEY_ID,
+            aws_secret_access_key=DEFAULT_SECRET,
+            config=Config(retries={"total_max_attempts": 1}, proxies={}),
+        )
+
+    def _send(self, method: str, path: str, body: object = None) -> Any:
+        answer = self._http.request(method, f"/_double/{path}", json=body)
+        if not answer.is_success:
+            raise ValueError(f"{method} {path}: {answer.status_code}: {answer.text}")
+        return answer.json()

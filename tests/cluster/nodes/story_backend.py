@@ -1,0 +1,62 @@
+"""The release with the node agent: what differs in its values, and what the agents of the nodes say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tests.cluster.api import POD
+from tests.cluster.helm import NAMESPACE, RELEASE
+from tests.cluster.nodes.story import Running, Story
+from tests.cluster.nodes.story_release import Release
+
+AGENT = f"{RELEASE}-node"
+LABELS = "app.kubernetes.io/component=node-agent"
+
+
+def node_values(release: Release, **node_agent: Any) -> dict[str, Any]:
+    """Make the values of the backend `node`; its agents call EC2, and pods need to know nothing of AWS."""
+    return {
+        "agent": {"backend": "node", "env": []},
+        "nodeAgent": {
+            "extraEnv": release.values["agent"]["env"],
+            "logFormat": "json",
+            **node_agent,
+        },
+    }
+
+
+@contextmanager
+def served_by_nodes(release: Release, values: Mapping[str, Any]) -> Iterator[NodeAgents]:
+    """Upgrade the release to these values, and back at the end of a block."""
+    release.upgrade(values)
+    try:
+        yield NodeAgents(release.story)
+    finally:
+        release.upgrade({})
+
+
+class NodeAgents:
+    """The agents of the nodes; `story` is that of the release's own namespace."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+
+    def pods(self) -> dict[str, Running]:
+        """Return the agents' pods by node."""
+        found = [Running(each) for each in self.story.api.list(POD, NAMESPACE, LABELS)]
+        return {each.node: each for each in found if not each.leaving}
+
+    def status(self, node: str) -> dict[str, Any]:
+        """Return what `ipagent node status` says on a node."""
+        name = self.pods()[node].name
+        text = self.story.exec(name, "ipagent", "node", "status", "--output=json", container="node-agent")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def log(self, node: str) -> list[dict[str, Any]]:
+        """Return the lines of the agent's log on a node."""
+        text = self.story.logs(self.pods()[node].name, "node-agent")
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]

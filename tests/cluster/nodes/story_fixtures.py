@@ -1,0 +1,56 @@
+"""The release that the stories share, and a user's namespace for each of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from multus_eni.contract import INJECTION
+from tests.cluster.api import NAMESPACE, SERVICE_ACCOUNT
+from tests.cluster.mounts import CONFIG_MAP
+from tests.cluster.nodes.cluster import Cluster
+from tests.cluster.nodes.story import Story
+from tests.cluster.nodes.story_release import Release, released
+from tests.cluster.tools import Missing, find_binaries
+
+NEEDED = ((SERVICE_ACCOUNT, "default"), (CONFIG_MAP, "kube-root-ca.crt"))
+"""What each pod needs, and the controller-manager makes in each namespace."""
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster) -> Iterator[Release]:
+    """The chart, installed with its defaults and the built images."""
+    programs = find_binaries(["helm4"])
+    if isinstance(programs, Missing):
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(str(programs))
+        pytest.skip(str(programs))
+    with released(cluster, programs["helm4"]) as found:
+        yield found
+
+
+@pytest.fixture
+def story(cluster: Cluster, release: Release, request: pytest.FixtureRequest) -> Iterator[Story]:  # noqa: ARG001
+    """A namespace that is opted in."""
+    name = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")
+    with opted_in(cluster, f"{name[:40].strip('-')}-{next(_numbers)}") as found:
+        yield found
+
+
+@contextmanager
+def opted_in(cluster: Cluster, name: str) -> Iterator[Story]:
+    """Make a namespace and label it, as a user does; it goes with everything in it."""
+    metadata = {"name": name, "labels": {INJECTION: "enabled"}}
+    cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    story = Story(cluster, name)
+    story.wait(lambda: all(story.has(kind, each) for kind, each in NEEDED), f"what pods need in {name}")
+    try:
+        yield story
+    finally:
+        cluster.api.delete(NAMESPACE, name)

@@ -1,0 +1,54 @@
+"""A release of the chart with the built images on the real nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.helm import CHART, NAMESPACE, RELEASE, Helm, Values, merged
+from tests.cluster.nodes.cluster import Cluster
+from tests.cluster.nodes.story import SECONDS, Story
+
+WEBHOOK = RELEASE
+CERTS = f"{RELEASE}-certs"
+PROCESS_SECONDS = SECONDS + 30
+"""Longer than Helm waits by itself: it says what it has waited for."""
+WAIT = ("-n", NAMESPACE, "--wait", f"--timeout={SECONDS:.0f}s")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is installed, and how to change it. `mode` is the agent's where nobody asks for another."""
+
+    helm: Helm
+    values: dict[str, Any]
+    story: Story
+    """The release's own namespace."""
+    mode: str = "init"
+
+    def upgrade(self, values: Values) -> None:
+        """Change values, and wait until the new pods are there."""
+        self.helm.run(
+            "upgrade", RELEASE, CHART, *WAIT, values=merged(self.values, values), timeout=PROCESS_SECONDS
+        )
+
+    def test(self) -> str:
+        """Run the chart's own test; returns what Helm says. Raises HelmError where it fails."""
+        return self.helm.run(
+            "test", RELEASE, "-n", NAMESPACE, f"--timeout={SECONDS:.0f}s", timeout=PROCESS_SECONDS
+        )
+
+
+@contextmanager
+def released(cluster: Cluster, program: Path, values: Values | None = None) -> Iterator[Release]:
+    """Install the chart as docs/install.md says, for the length of a block; `program` is Helm."""
+    helm = cluster.helm(program)
+    complete = merged(cluster.agent_values(), values or {})
+    helm.run("install", RELEASE, CHART, "--create-namespace", *WAIT, values=complete, timeout=PROCESS_SECONDS)
+    try:
+        yield Release(helm, complete, Story(cluster, NAMESPACE))
+    finally:
+        helm.run("uninstall", RELEASE, "--ignore-not-found", *WAIT, timeout=PROCESS_SECONDS)

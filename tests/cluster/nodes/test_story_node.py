@@ -1,0 +1,250 @@
+"""The backend `node`: pods without rights of AWS, served by the agents of their nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from multus_eni.contract import (
+    CONTAINER_NAME,
+    DEFAULT_NODE_PORT,
+    MODE,
+    TAKEOVER,
+    TOKEN_AUDIENCE,
+    Backend,
+    Mode,
+    Takeover,
+)
+from multus_eni.ipagent.slim.wire import chunk, request
+from tests.cluster.api import DEPLOYMENT, POD, Manifest
+from tests.cluster.nodes.cluster import Cluster
+from tests.cluster.nodes.story import Story
+from tests.cluster.nodes.story_backend import NodeAgents, node_values, served_by_nodes
+from tests.cluster.nodes.story_fixtures import opted_in
+from tests.cluster.nodes.story_release import Release
+from tests.cluster.nodes.workloads import (
+    STATEFUL_SET,
+    administrator,
+    deployment,
+    ipvlan,
+    pod,
+    stateful_set,
+    template,
+    whereabouts,
+)
+
+pytestmark = pytest.mark.cluster
+
+GRANTED, OTHER = "granted", "without-a-grant"
+FLOATING = "10.10.1.96/29"
+
+
+@pytest.fixture(scope="module")
+def agents(release: Release) -> Iterator[NodeAgents]:
+    """The release with the backend `node`, and one namespace with a grant."""
+    grants = {GRANTED: {"cidrs": [FLOATING], "takeover": True}}
+    values = node_values(release, grants=grants, gc={"mode": "on", "cooldown": "30s", "interval": "10s"})
+    with served_by_nodes(release, values) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def granted(cluster: Cluster, agents: NodeAgents) -> Iterator[Story]:  # noqa: ARG001 - installed first
+    with opted_in(cluster, GRANTED) as story:
+        yield story
+
+
+def test_pods_without_rights_get_their_addresses_before_their_apps_start(
+    cluster: Cluster, agents: NodeAgents, granted: Story
+) -> None:
+    story = granted
+    subnet = story.subnet()
+    story.apply(ipvlan("net", "eth1", whereabouts(subnet.span(100, 119))))
+    story.apply(deployment("web", 4, template("net")))
+    pods = story.wait_rolled_out(DEPLOYMENT, "web")
+    assert {each.node for each in pods} == set(cluster.nodes)
+    for each in pods:
+        (agent,) = [c for c in each.object["spec"]["initContainers"] if c["name"] == CONTAINER_NAME]
+        env = {variable["name"]: variable.get("value") for variable in agent["env"]}
+        assert env["MULTUS_ENI_BACKEND"] == Backend.NODE
+        assert not any(name.startswith("AWS_") for name in env)
+        for eni, address in story.expected([each]):
+            assert story.ledger.assigned(eni, address, since=story.began).at < story.started_at(each.name)
+    # The nodes called, and nobody else.
+    callers = {call["caller"] for call in story.ledger.calls("Assign", story.began)}
+    assert callers == {node.address for node in cluster.nodes.values()}
+    for node in cluster.nodes:
+        shown = {(each["eni"], each["address"]) for each in agents.status(node)["addresses"]}
+        assert shown == story.expected(each for each in pods if each.node == node)
+
+
+def test_the_events_of_a_pod_say_what_was_assigned(granted: Story) -> None:
+    story = granted
+    story.apply(ipvlan("told", "eth1", whereabouts(story.subnet().span(120, 124))))
+    story.apply(pod("told", template("told")))
+    (told,) = story.wait_ready("told")
+    ((eni, address),) = story.expected([told])
+    story.wait(lambda: any(f"assigned {address} to {eni}" in each for each in story.events("told")), "Event")
+
+
+def test_a_floating_address_follows_the_pod_that_holds_it(granted: Story) -> None:
+    story = granted
+    floating = story.subnet().address(97)
+    story.apply(ipvlan("shared", "eth1", whereabouts(story.subnet().span(125, 134))))
+    nodes = list(story.cluster.nodes)
+    for name, node in zip("ab", nodes, strict=True):
+        described = template(
+            "shared", annotations={MODE: Mode.SIDECAR.value}, node=node, containers=[administrator()]
+        )
+        story.apply(pod(name, described))
+    story.wait_ready("a", "b")
+    former = ""
+    for holder, node in zip("aba", (*nodes, nodes[0]), strict=True):
+        if former:
+            story.shell(former, f"ip address del {floating}/24 dev net1")
+        story.shell(holder, f"ip address add {floating}/24 dev net1")
+        story.wait_held(floating, story.eni(node))
+        former = holder
+
+
+def sidecar(network: str, node: str) -> Manifest:
+    """Make a pod with a sidecar, whose app may change its interfaces."""
+    return template(network, annotations={MODE: Mode.SIDECAR.value}, node=node, containers=[administrator()])
+
+
+def test_an_address_of_another_living_pod_is_never_taken_by_a_claim(granted: Story) -> None:
+    story = granted
+    subnet, node = story.subnet(), next(iter(story.cluster.nodes))
+    story.apply(
+        ipvlan("victims", "eth1", whereabouts(subnet.span(98, 98))),
+        ipvlan("thieves", "eth1", whereabouts(subnet.span(135, 136))),
+    )
+    story.apply(pod("victim", template("victims", node=node)), pod("thief", sidecar("thieves", node)))
+    story.wait_ready("victim", "thief")
+    before = story.ledger.held()
+    claimed = subnet.address(98)
+    story.shell("thief", f"ip address add {claimed}/24 dev net1")
+    story.wait(lambda: "belongs to the pod" in story.logs("thief"), "the word of the agent")
+    # An address that it may have comes through all the same.
+    floating = subnet.address(99)
+    story.shell("thief", f"ip address add {floating}/24 dev net1")
+    story.wait_held(floating, story.eni(node))
+    assert story.ledger.held() == before | {(story.eni(node).id, floating)}
+
+
+def test_without_a_grant_a_pod_gets_what_multus_gave_it_and_no_more(
+    cluster: Cluster,
+    agents: NodeAgents,  # noqa: ARG001 - installed first
+) -> None:
+    with opted_in(cluster, OTHER) as story:
+        subnet, node = story.subnet(), next(iter(cluster.nodes))
+        story.apply(ipvlan("net", "eth1", whereabouts(subnet.span(137, 138))))
+        story.apply(pod("claimant", sidecar("net", node)))
+        (claimant,) = story.wait_ready("claimant")
+        before = story.ledger.held()
+        assert before >= story.expected([claimant])
+        story.shell("claimant", f"ip address add {subnet.address(100)}/24 dev net1")
+        story.wait(lambda: "grant" in story.logs("claimant"), "the word of the agent")
+        assert story.ledger.held() == before
+
+
+def test_tokens_of_gone_pods_and_of_other_nodes_are_refused(granted: Story) -> None:
+    story = granted
+    here, there = story.cluster.nodes
+    for name, node in (("asking", here), ("gone", here), ("elsewhere", there)):
+        story.apply(pod(name, template("", node=node)))
+    asking, gone, elsewhere = story.wait_ready("asking", "gone", "elsewhere")
+    tokens = {
+        name: story.cluster.kubectl(
+            *("create", "token", "default", "-n", story.namespace, f"--audience={TOKEN_AUDIENCE}"),
+            *("--bound-object-kind=Pod", f"--bound-object-name={name}"),
+        ).strip()
+        for name in ("asking", "gone", "elsewhere")
+    }
+    story.delete(POD, "gone")
+    story.wait_gone("gone")
+    agent = story.cluster.nodes[here].address
+
+    def answer(token: str, as_pod: str, uid: str) -> str:
+        stated = {"contract": 1, "pod": {"namespace": story.namespace, "name": as_pod, "uid": uid}}
+        sent = (request(f"{agent}:{DEFAULT_NODE_PORT}", token, "test") + chunk(stated)).decode()
+        said = story.cluster.kubectl(
+            *("exec", "-i", "asking", "-c", "app", "-n", story.namespace, "--"),
+            *("nc", "-w", "10", agent, str(DEFAULT_NODE_PORT)),
+            input=sent,
+        )
+        return said.partition("\r\n")[0]
+
+    assert answer(tokens["gone"], gone.name, gone.uid).split()[1] in ("401", "403")
+    assert answer(tokens["elsewhere"], elsewhere.name, elsewhere.uid).split()[1] == "403"
+    # A living pod's token does not speak for another pod.
+    assert answer(tokens["asking"], elsewhere.name, elsewhere.uid).split()[1] == "403"
+    assert answer("no-token-at-all", asking.name, asking.uid).split()[1] == "401"
+
+
+def test_agents_are_killed_and_upgraded_while_thirty_pods_are_rolled(
+    cluster: Cluster, release: Release, agents: NodeAgents, granted: Story
+) -> None:
+    story = granted
+    story.apply(ipvlan("many", "eth2", whereabouts(story.subnet("eth2").span(100, 199))))
+    story.apply(deployment("many", 30, template("many")))
+    story.wait_rolled_out(DEPLOYMENT, "many")
+    story.cluster.kubectl("rollout", "restart", "deployment/many", "-n", story.namespace)
+    for node in cluster.nodes.values():
+        node.machine.run("pkill", "-KILL", "-f", "ipagent node --config")
+    values = node_values(
+        release,
+        grants={GRANTED: {"cidrs": [FLOATING], "takeover": True}},
+        gc={"mode": "on", "cooldown": "30s", "interval": "10s"},
+        podAnnotations={"upgraded": "yes"},
+    )
+    release.upgrade(values)
+    pods = story.wait_rolled_out(DEPLOYMENT, "many")
+    assert len(pods) == 30
+    assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
+    assert {each.object["metadata"]["annotations"].get("upgraded") for each in agents.pods().values()} == {
+        "yes"
+    }
+
+
+def test_what_gone_pods_leave_is_taken_back_and_nothing_else(cluster: Cluster, granted: Story) -> None:
+    story = granted
+    here, there = cluster.nodes
+    eni, other = story.eni(here, "eth2"), story.eni(there, "eth2")
+    # Somebody else's: no pod ever had it.
+    foreign = story.subnet("eth2").address(250)
+    with closing(cluster.cloud.ec2()) as ec2:
+        ec2.assign_private_ip_addresses(NetworkInterfaceId=eni.id, PrivateIpAddresses=[foreign])
+    story.apply(ipvlan("moving", "eth2", whereabouts(story.subnet("eth2").span(210, 210))))
+    described = template("moving", annotations={TAKEOVER: Takeover.NEVER.value}, node=here)
+    story.apply(stateful_set("db", 1, described))
+    (first,) = story.wait_rolled_out(STATEFUL_SET, "db")
+    ((_, address),) = story.expected([first], {"net1": "eth2"})
+    assert story.ledger.holder(address) == eni.id
+
+    moved = template("moving", annotations={TAKEOVER: Takeover.NEVER.value}, node=there)
+    story.apply(stateful_set("db", 1, moved))
+    story.delete(POD, first.name)
+    (second,) = story.wait_rolled_out(STATEFUL_SET, "db")
+    assert second.node == there
+    assert story.expected([second], {"net1": "eth2"}) == {(other.id, address)}
+    assert story.ledger.holder(address) == other.id
+    assert story.ledger.holder(foreign) == eni.id
+    assert {each.primary for each in story.ledger.enis().values()} >= {eni.primary, other.primary}
+
+
+def test_watching_alone_serves_unchanged_pods(cluster: Cluster, release: Release) -> None:
+    values = node_values(release, watchOnly=True)
+    values["agent"]["backend"] = Backend.DIRECT.value
+    with served_by_nodes(release, values) as agents, opted_in(cluster, "watched") as story:
+        story.apply(ipvlan("net", "eth1", whereabouts(story.subnet().span(140, 149))))
+        story.apply(deployment("web", 4, template("net")))
+        pods = story.wait_rolled_out(DEPLOYMENT, "web")
+        assert {each.mode for each in pods} == {None}
+        expected = story.expected(pods)
+        assert len(expected) == 4
+        story.wait(lambda: story.ledger.held() >= expected, "all addresses")
+        node = pods[0].node
+        assert expected & {(e["eni"], e["address"]) for e in agents.status(node)["addresses"]}
