@@ -91,12 +91,16 @@ UNCONFIRMED = frozenset({Phase.ACCEPTED, Phase.DOUBTFUL, Phase.DISPUTED})
 
 @dataclass(frozen=True)
 class Item:
-    """One address on its way; `failure` is the last one, `since` the time at which its phase began."""
+    """One address on its way; `failure` is the last one, `since` the time at which its phase began.
+
+    `found`: it was on its ENI before anybody was asked for it.
+    """
 
     placement: Placement
     phase: Phase = Phase.WANTED
     failure: Failure | None = None
     since: float = 0.0
+    found: bool = False
 
     @property
     def address(self) -> IPAddress:
@@ -178,7 +182,8 @@ class Plan:
         """Take in how a part of a call went."""
 
         def change(item: Item) -> Item:
-            return replace(item, phase=self._phase_after(item, outcome), failure=outcome.failure, since=now)
+            phase = self._phase_after(item, outcome)
+            return replace(item, phase=phase, failure=outcome.failure, since=now, found=False)
 
         return self._change(outcome.call.eni_id, outcome.call.addresses, change)
 
@@ -191,6 +196,16 @@ class Plan:
 
     def _phase_after_failure(self, failure: Failure | None) -> Phase:
         return Phase.WANTED if failure is None or failure.fault in self.retried else Phase.REFUSED
+
+    def finding(self, held: EniAddresses, now: float) -> Plan:
+        """Take in what EC2 has just said that the ENI holds: what nobody was asked for yet need not be."""
+
+        def change(item: Item) -> Item:
+            if item.phase is not Phase.WANTED or item.failure or item.address not in held.secondaries:
+                return item
+            return replace(_confirmed(item, now), found=True)
+
+        return self._change(held.eni_id, None, change)
 
     def after_metadata(self, eni_id: str, shown: Collection[IPAddress], now: float) -> Plan:
         """Take in what IMDS shows on the ENI: it confirms what EC2 accepted, and denies nothing."""

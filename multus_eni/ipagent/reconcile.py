@@ -95,6 +95,11 @@ class Reconciler:
         self.plan = self.plan.wanting(placements, again, self._timing.clock())
         self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
 
+    def find(self, held: EniAddresses) -> None:
+        """Take in what an ENI held when it was looked up; it counts as asked for: it is ours from now on."""
+        self.plan = self.plan.finding(held, self._timing.clock())
+        self.asked.update((item.eni_id, item.address) for item in self.plan.items if item.found)
+
     def be_patient(self) -> None:
         """From now on also repeat what only people can mend, as long as it takes."""
         self.plan = replace(self.plan, retried=HEALING)

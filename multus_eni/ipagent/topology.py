@@ -9,7 +9,7 @@ ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is always refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from multus_eni.ipagent.addresses import Holding, IPAddress, IPNetwork
 
@@ -50,9 +50,13 @@ class Eni:
 
 @dataclass(frozen=True)
 class Topology:
-    """The node's ENIs, or as many of them as were asked for."""
+    """The node's ENIs, or as many of them as were asked for.
+
+    `held` is what EC2 said in the same answer that they hold; empty where the answer is an earlier one.
+    """
 
     enis: tuple[Eni, ...]
+    held: tuple[EniAddresses, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

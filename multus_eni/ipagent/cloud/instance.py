@@ -69,14 +69,18 @@ class Instance(Access["Inventory"]):
         was looked for too often, the error is a passing one if a MAC is unknown; else what is known serves.
         """
         now = self._timing.clock()
+        looked = False
         if fresh or not self._knows(macs, now):
             wait = self._allowance.take(now)
             if not wait:
                 self._look(macs)
+                looked = True
             elif self._read_at is None or not self._has(macs, now):
                 raise self._put_off(wait)
         self._learn_ranges()
-        return Topology(tuple(each.eni for each in self._attached()))
+        attached = self._attached()
+        held = tuple(each.held for each in attached) if looked else ()
+        return Topology(tuple(each.eni for each in attached), held)
 
     def _put_off(self, seconds: float) -> AgentError:
         """Say why there is no topology: as the last look has ended, or because there were too many."""

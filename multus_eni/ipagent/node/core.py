@@ -65,6 +65,7 @@ class NodeCore:
         self._returns = Returns(self._teller.happened)
         self._releases = Releases(self._cloud, timing, log, self._returns.ended)
         self._current = True
+        self._beginning = False
         self._version = 0
         self._told: object = None
         self._shown: object = None
@@ -99,7 +100,10 @@ class NodeCore:
 
     def pods(self, pods: Iterable[Pod]) -> None:
         """Take in a complete list of the node's pods, which replaces all that was known of them."""
-        self._roster.pods(pods)
+        listed = tuple(pods)
+        if not self._roster.complete:
+            self._beginning = any(pod.holdings for pod in listed)
+        self._roster.pods(listed)
 
     def pod(self, pod: Pod, *, gone: bool = False) -> None:
         """Take in one event of the watch: how the pod is now, or was when it went."""
@@ -179,9 +183,20 @@ class NodeCore:
         self._since = {pair: self._since.get(pair, now) for pair in owners}
         self._observe()
         self._reconciler.want(desired.placements, again)
+        self._find()
         self._let_go(gone, before)
         self._teller.forget(self._roster.wishes.keys())
         self._version = self._roster.version
+
+    def _find(self) -> None:
+        """Leave what the pods of the first list have already: EC2 need not be asked for it again.
+
+        Of later pods what EC2 shows is no ground not to ask: it may be old by seconds.
+        """
+        if self._beginning and self._lookup.topology.held:
+            for held in self._lookup.topology.held:
+                self._reconciler.find(held)
+            self._beginning = False
 
     def _again(self, key: PodKey) -> frozenset[IPAddress]:
         """Give the pod's addresses that a claim has tried anew: what was added anew, or what had failed.

@@ -14,6 +14,8 @@ class Kind(StrEnum):
     """What happened; the value is the log's event and a metric's label."""
 
     ASSIGNED = "assigned"
+    FOUND = "found"
+    """It was there when the agent began."""
     CONFLICT = "conflict"
     """Another has it: a pod of this node, or another ENI that took it away."""
     REFUSED = "not-assigned"
@@ -28,6 +30,7 @@ class Kind(StrEnum):
 
 _LEVELS = {
     Kind.ASSIGNED: LogLevel.INFO,
+    Kind.FOUND: LogLevel.DEBUG,
     Kind.RELEASED: LogLevel.INFO,
     Kind.TAKEN_BACK: LogLevel.INFO,
     Kind.WOULD_TAKE_BACK: LogLevel.INFO,

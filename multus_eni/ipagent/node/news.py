@@ -58,6 +58,10 @@ def _state(
 
 
 def _of_item(key: PodKey, item: Item, outlook: Outlook) -> Happening:
+    if item.phase is Phase.CONFIRMED and item.found:
+        return Happening(
+            Kind.FOUND, key, item.address, item.eni_id, f"{item.address} is on {item.eni_id} already"
+        )
     if item.phase is Phase.CONFIRMED:
         text = f"assigned {item.address} to {item.eni_id}"
         return Happening(Kind.ASSIGNED, key, item.address, item.eni_id, text)

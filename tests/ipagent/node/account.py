@@ -140,7 +140,8 @@ class NodeCloud:
             with self.account.call("lookup"):
                 if self.away:
                     raise error_of(Failure(Fault.UNREACHABLE, "nobody answers"))
-                return Topology(tuple(each.eni for each in self.mine()))
+                mine = self.mine()
+                return Topology(tuple(each.eni for each in mine), tuple(each.shown() for each in mine))
         except Ec2Error as error:
             raise error_of(error.failure) from None
 

@@ -79,10 +79,10 @@ class Run:
         self.steps = 0
         self.start()
 
-    def start(self) -> None:
+    def start(self, *pods: Pod) -> None:
         self.lines = Lines()
         self.core = NodeCore(self.cloud, self.grants, self.time.timing, self.lines.log, self.broom)
-        self.core.pods([])
+        self.core.pods(pods)
 
     def to_rest(self, seconds: float = 120.0) -> float:
         """Step until nothing is due for a while, or time is up; gives the seconds that passed."""
@@ -636,18 +636,48 @@ class TestKeeping:
 
 
 class TestOutages:
-    def test_a_restart_needs_a_list_a_look_and_one_call_and_takes_nothing_off(self) -> None:
+    def test_a_restart_needs_a_list_and_a_look_and_tells_nobody(self) -> None:
         run = Run()
         names = [f"pod-{number}" for number in range(30)]
         pods = [pod(name, f"10.1.1.{number + 1}") for number, name in enumerate(names)]
         run.pods(*pods)
         before = run.on()
         run.account.calls.clear()
-        run.start()
-        run.core.pods(pods)
+        run.start(*pods)
         run.to_rest()
-        assert dict(run.account.calls) == {"lookup": 1, "assign": 1}
+        assert dict(run.account.calls) == {"lookup": 1}
         assert run.on() == before
+        assert [each.kind for each in run.happened[30:]] == [Kind.FOUND] * 30
+
+    def test_what_was_not_there_at_a_restart_is_assigned(self) -> None:
+        run = Run()
+        old, new = pod("old", "10.1.1.1"), pod("new", "10.1.1.2")
+        run.pods(old)
+        run.start(old, new)
+        run.to_rest()
+        assert run.on() == {"10.1.1.1", "10.1.1.2"}
+        assert run.kinds("old")[1:] == [Kind.FOUND]
+        assert run.kinds("new") == [Kind.ASSIGNED]
+
+    def test_a_pod_that_comes_later_is_assigned_whatever_ec2_shows(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"))
+        run.start()
+        run.account.calls.clear()
+        run.pods(pod("a", "10.1.1.1"))
+        assert run.account.calls["assign"] == 1
+
+    def test_what_was_found_is_given_back_like_what_was_assigned(self) -> None:
+        run = Run()
+        one = pod("a", "10.1.1.1", agent=InjectedAgent.NODE_SIDECAR)
+        run.pods(one)
+        run.start(one)
+        run.to_rest()
+        run.core.claim(claim("a", "10.1.1.1", mode=Mode.SIDECAR, release_on_exit=True))
+        run.to_rest()
+        run.core.pod(one, gone=True)
+        run.to_rest()
+        assert run.on() == set()
 
     def test_while_ec2_is_away_nothing_is_given_up(self) -> None:
         run = Run()
