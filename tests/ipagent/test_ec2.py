@@ -339,6 +339,18 @@ def test_a_long_message_is_cut(client: Ec2Client, doubles: Doubles) -> None:
     assert len(failure_of(client, assign(A)).text) <= ec2.MAX_TEXT
 
 
+def test_calls_are_counted_by_action_and_result(client: Ec2Client, doubles: Doubles) -> None:
+    client.assign(assign(A))
+    doubles.put_faults(Injected(error="RequestLimitExceeded", times=1))
+    assert failure_of(client, assign(A)).fault is Fault.THROTTLED
+    client.describe(ENI_1)
+    assert dict(client.calls) == {
+        ("AssignPrivateIpAddresses", "ok"): 1,
+        ("AssignPrivateIpAddresses", "throttled"): 1,
+        ("DescribeNetworkInterfaces", "ok"): 1,
+    }
+
+
 def test_an_eni_of_another_subnet_is_untouched(client: Ec2Client, doubles: Doubles) -> None:
     before = json.dumps(doubles.secondaries(ENI_2))
     client.assign(assign(A))

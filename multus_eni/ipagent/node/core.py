@@ -83,11 +83,6 @@ class NodeCore:
         return self._reconciler.plan
 
     @property
-    def calls(self) -> Mapping[tuple[str, str], int]:
-        """How many calls EC2 had, by action and result."""
-        return self._cloud.calls
-
-    @property
     def conflicts(self) -> int:
         """How many addresses of the node's pods somebody else has, here or elsewhere."""
         here = sum(map(len, self._roster.desired.conflicts.values()))

@@ -481,8 +481,7 @@ class TestClaims:
         assert "struck by THROTTLED" in run.standing().message
         run.to_rest()
         assert run.standing().state is State.ASSIGNED
-        assert run.core.calls["AssignPrivateIpAddresses", "throttled"] == 1
-        assert run.core.calls["AssignPrivateIpAddresses", "ok"] == 1
+        assert run.account.calls["assign"] == 2
 
 
 class TestGivingBack:
