@@ -53,6 +53,9 @@ bench-webhook: setup ## the webhook's speed: per core, beside its peers, and thr
 bench-agent: setup ## what the agent costs: start, memory, rest, reaction to new addresses
 	@$(PY) -m benchmarks.agent
 
+bench-cluster: setup ## how long pods take to start on a real node, without us and with either mode: root
+	@$(PY) -m benchmarks.cluster
+
 bench-fleet: setup ## 20 node agents and 800 pods on a real API server against EC2 request limits, beside the direct backend
 	@$(PY) -m benchmarks.fleet
 

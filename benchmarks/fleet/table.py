@@ -1,0 +1,82 @@
+"""The figures as text: Markdown, so that they can stand in a document as they are printed. No I/O."""
+
+from __future__ import annotations
+
+from benchmarks.common.grid import grid
+from benchmarks.common.targets import verdicts
+from benchmarks.fleet.figures import Latency, Outcome, Rest
+from benchmarks.fleet.results import Results, targets
+
+WHAT_IT_IS = """\
+`node`: `ipagent node` as the chart starts it, a process a node, on a real API server; pods and their
+network-status are written by a script. At once: the agents are stopped while it writes, and go on in one
+instant. `direct`: for each pod the code of `ipagent init` from its first look at the addresses on, beginning
+at the same instants, as threads of one process; kernel and IMDS are made up, and that as many interpreters
+have to start is left out. One that does not succeed within its two minutes is started again, as the kubelet
+does. EC2 is the double, which answers at once, with EC2's request limits. Seconds are from a pod's
+network-status to its address on the ENI."""
+
+
+def render(results: Results) -> str:
+    """Write everything."""
+    head = [
+        "scenario",
+        "backend",
+        "Assign calls",
+        "other calls",
+        "throttled",
+        "not assigned",
+        "p50",
+        "p99",
+        "longest",
+        "first to last",
+        "restarts",
+    ]
+    costs = [
+        ["node agents", "pods in all", "peak RSS, largest", "PSS, mean"],
+        *(
+            [str(each.agents), str(each.pods), f"{each.peak:.1f} MB", f"{each.pss:.1f} MB"]
+            for each in results.crowds
+        ),
+    ]
+    return "\n\n".join(
+        [
+            f"{results.machine.describe()}\n{WHAT_IT_IS}",
+            grid([head, *map(_row, sorted(results.outcomes, key=lambda each: each.scenario))]),
+            grid(costs),
+            _alone(results.alone),
+            _rest(results.rest),
+            verdicts(targets(results)),
+        ]
+    )
+
+
+def _alone(found: Latency) -> str:
+    return (
+        f"A pod alone on a calm node, {found.turns} times: from sending network-status until EC2 has the "
+        f"call p50 {found.p50:.1f} ms, p99 {found.p99:.1f} ms, longest {found.longest:.1f} ms; from the API "
+        f"server's answer p50 {found.answered:.1f} ms."
+    )
+
+
+def _rest(found: Rest) -> str:
+    return (
+        f"A node agent at rest for {found.seconds:.0f} s: {found.cpu_ms:.2f} ms CPU and {found.switches:.2f} "
+        "context switches a second."
+    )
+
+
+def _row(found: Outcome) -> list[str]:
+    return [
+        found.scenario,
+        found.backend,
+        str(found.assigns),
+        str(found.other),
+        str(found.throttled),
+        str(found.missing),
+        f"{found.p50:.2f} s",
+        f"{found.p99:.2f} s",
+        f"{found.longest:.2f} s",
+        f"{found.span:.2f} s",
+        str(found.restarts),
+    ]

@@ -1,0 +1,168 @@
+"""The fleet's layout, its figures, their limits and their table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from random import Random
+
+import pytest
+
+from benchmarks.common.machine import Machine
+from benchmarks.fleet.figures import (
+    ASSIGN,
+    THROTTLED,
+    Call,
+    Crowd,
+    Latency,
+    Outcome,
+    Rest,
+    Written,
+    latency,
+    outcome,
+    read_calls,
+)
+from benchmarks.fleet.layout import PER_ENI, make_fleet, world
+from benchmarks.fleet.pacing import SANDBOX, at_once, spread
+from benchmarks.fleet.results import Results, targets
+from benchmarks.fleet.table import render
+from tests.doubles.world import load_world
+
+pytestmark = pytest.mark.pure
+
+MACHINE = Machine("A CPU", 2, 24.0, "Linux 6.1", "Debian 12", "CPython 3.11.7", "OpenSSL 3.0", {}, 0.1)
+ONCE = Outcome("800 pods at once", "node", 800, 0, 60, 20, 0, 1.0, 2.0, 2.5, 3.0)
+SPREAD = Outcome("800 pods within 30 s", "node", 800, 0, 250, 20, 5, 1.5, 3.0, 4.0, 33.0)
+FULL = Outcome("250 pods at once on one node", "node", 250, 0, 6, 1, 0, 0.5, 1.0, 1.0, 1.0)
+DIRECT = Outcome("800 pods at once", "direct", 800, 3, 4000, 0, 3200, 60.0, 200.0, 220.0, 220.0, 307)
+ALONE = "a pod alone: network-status sent until EC2 has the call, p50"
+RESULTS = Results(
+    MACHINE,
+    (ONCE, SPREAD, FULL, DIRECT),
+    (Crowd(20, 800, 60.0, 29.0), Crowd(1, 250, 50.0, 45.0)),
+    Rest(60, 1.0, 0.1),
+    Latency(100, 30.0, 40.0, 50.0, 20.0),
+)
+
+
+@pytest.mark.parametrize(("nodes", "pods"), [(20, 900), (1, 250), (4, 160), (200, 10_000), (3, 10)])
+def test_a_fleet_is_a_world_in_which_every_address_has_room(nodes: int, pods: int) -> None:
+    fleet = make_fleet("it", nodes, pods)
+    made = load_world(world(fleet))
+    assert made.throttling.enabled
+    assert len(fleet.pods) == len({pod.address for pod in fleet.pods}) == pods
+    assert max(Counter(pod.node.name for pod in fleet.pods).values()) <= -(-pods // nodes)
+    assert max(Counter(pod.eni.id for pod in fleet.pods).values()) < PER_ENI
+    subnets = {eni.id: made.subnets[eni.subnet].cidr for eni in made.interfaces.values()}
+    for pod in fleet.pods:
+        assert made.interfaces[pod.eni.id].mac == pod.eni.mac
+        assert made.interfaces[pod.eni.id].instance == pod.node.instance_id
+        assert str(subnets[pod.eni.id]).split(".")[:2] == pod.address.split(".")[:2]
+    assert all(len(made.interfaces_of(node.instance_id)) >= 4 for node in fleet.nodes)
+
+
+@pytest.mark.parametrize(("nodes", "pods"), [(0, 1), (201, 300), (5, 4), (1, 10_001)])
+def test_a_fleet_has_limits(nodes: int, pods: int) -> None:
+    with pytest.raises(ValueError, match="no fleet has"):
+        make_fleet("it", nodes, pods)
+
+
+def test_pods_come_at_the_same_instants_for_each_backend() -> None:
+    pods = make_fleet("it", 4, 40).pods
+    assert {each.status for each in at_once(pods)} == {0.0}
+    times = [spread(pods, 30, Random(1)) for _ in range(2)]
+    assert times[0] == times[1]
+    assert sorted(each.pod.name for each in times[0]) == [pod.name for pod in pods]
+    assert all(SANDBOX[0] <= each.status - each.made <= SANDBOX[1] for each in times[0])
+    assert [each.status for each in times[0]] == sorted(each.status for each in times[0])
+
+
+def call(at: float, *addresses: str, result: str = "ok", action: str = ASSIGN) -> Call:
+    return Call(at, action, result, addresses)
+
+
+def test_an_outcome_counts_from_each_pods_status_on() -> None:
+    written = [Written("a", 10.0, 10.1), Written("b", 11.0, 11.2), Written("c", 12.0, 12.1)]
+    calls = [
+        call(9.0, action="DescribeNetworkInterfaces"),
+        call(10.5, "a", "b", result=THROTTLED),
+        call(11.5, "a"),
+        call(13.0, "a", "b"),
+        call(14.0, "c", result="PrivateIpAddressLimitExceeded"),
+    ]
+    found = outcome("it", "node", written, calls)
+    assert (found.pods, found.missing, found.assigns, found.other, found.throttled) == (3, 1, 4, 1, 1)
+    assert (found.p50, found.p99, found.longest) == (1.5, 2.0, 2.0)
+    assert found.span == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="no address was assigned"):
+        outcome("it", "node", written, calls[:2])
+
+
+def test_a_latency_is_that_of_the_first_call_whatever_it_came_to() -> None:
+    written = [Written("a", 10.0, 10.005), Written("b", 20.0, 20.004)]
+    calls = [call(10.02, "a", result=THROTTLED), call(11.0, "a"), call(20.03, "b")]
+    found = latency(written, calls)
+    assert found.turns == 2
+    assert [found.p50, found.longest, found.answered] == pytest.approx([20.0, 30.0, 15.0])
+    with pytest.raises(ValueError, match="never asked for b"):
+        latency(written, calls[:2])
+
+
+def test_the_journal_is_read_without_imds() -> None:
+    entry = {"monotonic": 1.0, "service": "ec2", "action": ASSIGN, "result": "ok"}
+    params = {"NetworkInterfaceId": "eni-1", "PrivateIpAddress.1": "a", "PrivateIpAddress.2": "b"}
+    journal = [{**entry, "params": params}, {**entry, "service": "imds", "params": {}}]
+    assert read_calls(journal) == (call(1.0, "a", "b"),)
+
+
+def test_figures_on_their_limits_are_met() -> None:
+    assert all(target.met for target in targets(RESULTS))
+    assert "missed" not in render(RESULTS)
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "missed"),
+    [
+        (0, {"assigns": 61}, "800 pods at once: Assign calls"),
+        (0, {"span": 3.01}, "800 pods at once: until the last is assigned"),
+        (0, {"missing": 1}, "800 pods at once: not assigned"),
+        (1, {"assigns": 251}, "800 pods within 30 s: Assign calls"),
+        (1, {"throttled": 6}, "800 pods within 30 s: throttled"),
+        (1, {"p50": 1.6}, "800 pods within 30 s: p50"),
+        (1, {"longest": 4.1}, "800 pods within 30 s: longest"),
+        (2, {"missing": 1}, "250 pods at once on one node: not assigned"),
+    ],
+)
+def test_figures_beyond_their_limits_are_missed(place: int, change: dict[str, float], missed: str) -> None:
+    outcomes = list(RESULTS.outcomes)
+    outcomes[place] = dataclasses.replace(outcomes[place], **change)  # type: ignore[arg-type] # counts are whole
+    judged = targets(dataclasses.replace(RESULTS, outcomes=outcomes))
+    assert [target.what for target in judged if not target.met] == [missed]
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        ({"crowds": (Crowd(20, 800, 60.1, 29.0),)}, "node agent: peak RSS"),
+        ({"rest": Rest(60, 1.1, 0.1)}, "node agent at rest: CPU a second"),
+        (
+            {"alone": Latency(9, 30.1, 40, 50, 20)},
+            "a pod alone: network-status sent until EC2 has the call, p50",
+        ),
+    ],
+)
+def test_costs_beyond_their_limits_are_missed(change: dict[str, object], missed: str) -> None:
+    judged = targets(dataclasses.replace(RESULTS, **change))  # type: ignore[arg-type] # of many types
+    assert [target.what for target in judged if not target.met] == [missed]
+
+
+def test_the_table_has_both_backends_beside_each_other() -> None:
+    lines = render(RESULTS).splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| 800 pods at once ")
+    ]
+    assert [row[1] for row in rows] == ["node", "direct"]
+    assert rows[1][2:6] == ["4000", "0", "3200", "3"]
+    assert [row[-1] for row in rows] == ["0", "307"]

@@ -1,0 +1,52 @@
+"""The command as `make bench-fleet` runs it, only smaller."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.fleet.run import QUICK
+from tests.cluster.tools import Binaries, find_binaries
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "benchmarks.fleet", "--quick"]
+
+
+@pytest.fixture(autouse=True)
+def _binaries() -> None:
+    found = find_binaries()
+    if not isinstance(found, Binaries):
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(str(found))
+        pytest.skip(str(found))
+
+
+def test_every_scenario_is_run_with_both_backends(tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run(
+        [*COMMAND, "--output=json"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert [(each["backend"], each["pods"]) for each in found["outcomes"]] == [
+        ("node", QUICK.pods),
+        ("node", QUICK.pods),
+        ("node", QUICK.crowd),
+        ("direct", QUICK.pods),
+        ("direct", QUICK.pods),
+    ]
+    by_name = {(each["scenario"], each["backend"]): each for each in found["outcomes"]}
+    assert all(each["missing"] == 0 for each in by_name.values())
+    once = f"{QUICK.pods} pods at once"
+    assert by_name[once, "direct"]["assigns"] >= QUICK.pods > by_name[once, "node"]["assigns"]
+    assert found["alone"]["turns"] == QUICK.calm * QUICK.nodes
+    assert [each["agents"] for each in found["crowds"]] == [QUICK.nodes, 1]
+    assert all(each["peak"] > each["pss"] > 1 for each in found["crowds"])
+    assert {target["met"] for target in found["targets"]} <= {True, False}
