@@ -1,0 +1,138 @@
+"""One run: all variants in turns on one cluster, so that whatever else the machine does befalls them all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cluster.figures import INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, Results
+from benchmarks.cluster.progress import say
+from benchmarks.cluster.readiness import Readiness
+from benchmarks.common.machine import this_machine
+from multus_eni.contract import INJECTION, MODE, Mode
+from tests.cluster.api import Manifest
+from tests.cluster.nodes.cluster import Cluster
+from tests.cluster.nodes.images import BUSYBOX
+from tests.cluster.nodes.parts import find_parts
+from tests.cluster.nodes.story import Story
+from tests.cluster.nodes.story_fixtures import opted_in
+from tests.cluster.nodes.story_release import released
+from tests.cluster.nodes.workloads import ipvlan, pod, template, whereabouts
+from tests.cluster.tools import Missing, find_binaries
+
+LIBRARIES = ("botocore",)
+ALONE_ON = "n1"
+"""One at a time they start on the node that keeps no CPUs apart."""
+RELIST = 1.0
+"""The kubelet looks for containers that have ended once in so many seconds (genericPlegRelistPeriod).
+
+Each round starts its pods at another point of that time, or what takes a little longer could seem to take no
+longer, or a second more.
+"""
+_numbers = itertools.count(1)
+
+
+class ProgramMissing(Exception):
+    """Helm is not there; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured: single pods and bursts of each variant, and how many pods a burst has.
+
+    `first` are single pods of each variant that do not count: programs are not in memory yet.
+    """
+
+    first: int
+    alone: int
+    together: int
+    size: int
+
+
+FULL = Plan(first=1, alone=10, together=3, size=20)
+QUICK = Plan(first=0, alone=1, together=1, size=2)
+
+
+def run(plan: Plan) -> Results:
+    """Measure; raises PartsMissing, ProgramMissing, Late, OSError, or RuntimeError of what was started."""
+    machine = this_machine(LIBRARIES)
+    if not machine.quiet:
+        say(f"the machine is not quiet: its load average is {machine.load:.2f}")
+    helm = find_binaries(["helm4"])
+    if isinstance(helm, Missing):
+        raise ProgramMissing(str(helm))
+    with tempfile.TemporaryDirectory(prefix="bench-cluster-") as folder:
+        parts = find_parts(Path(folder))
+        say("starting the cluster")
+        with Cluster(parts) as cluster, released(cluster, helm["helm4"]), opted_in(cluster, "bench") as story:
+            network(story)
+            with Readiness(cluster.plane) as readiness:
+                bench = Bench(cluster, story.namespace, readiness)
+                bench.alone(plan.first)
+                say(f"{plan.alone} pods of each kind, one at a time")
+                alone = bench.alone(plan.alone)
+                say(f"{plan.size} pods at once, {plan.together} times each kind")
+                together = bench.together(plan.together, plan.size)
+            version: str = json.loads(cluster.api.raw("/version"))["gitVersion"]
+    return Results(machine, version, plan.size, alone, together)
+
+
+def network(story: Story) -> None:
+    """Make the network of all pods here."""
+    story.apply(ipvlan("net", "eth1", whereabouts(story.subnet().span(100, 179))))
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Makes pods in a namespace that is opted in, and takes their times."""
+
+    cluster: Cluster
+    namespace: str
+    readiness: Readiness
+
+    def alone(self, rounds: int) -> dict[str, list[float]]:
+        """Start one pod after the other."""
+        return self._in_turns(rounds, lambda variant: [described(variant, ALONE_ON)])
+
+    def together(self, rounds: int, size: int) -> dict[str, list[float]]:
+        """Start many pods at once, again and again."""
+        return self._in_turns(rounds, lambda variant: [described(variant) for _ in range(size)])
+
+    def _in_turns(self, rounds: int, make: Callable[[str], Sequence[Manifest]]) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+        for turn in range(rounds):
+            for variant in VARIANTS:
+                time.sleep(turn / rounds * RELIST)
+                with self._started(make(variant)) as seconds:
+                    found[variant].append(seconds)
+        return found
+
+    @contextmanager
+    def _started(self, pods: Sequence[Manifest]) -> Iterator[float]:
+        names = [each["metadata"]["name"] for each in pods]
+        began = time.monotonic()
+        for each in pods:
+            self.cluster.api.create(each, self.namespace)
+        yield self.readiness.ready(*names) - began
+        # Nothing of one turn is left for the next.
+        self.cluster.kubectl("delete", "pod", f"--namespace={self.namespace}", "--wait=false", *names)
+        self.readiness.gone(*names)
+
+
+def described(variant: str, node: str = "") -> Manifest:
+    """Make a pod of a variant; it has one Multus interface whatever it is."""
+    out = {INJECTION: "disabled"}
+    no_op = [{"name": "no-op", "image": BUSYBOX, "command": ["true"]}]
+    made = {
+        WITHOUT: lambda: template("net", labels=out, node=node),
+        NO_OP: lambda: template("net", labels=out, node=node, initContainers=no_op),
+        INIT: lambda: template("net", node=node),
+        SIDECAR: lambda: template("net", node=node, annotations={MODE: Mode.SIDECAR.value}),
+    }
+    return pod(f"pod-{next(_numbers)}", made[variant]())

@@ -1,0 +1,39 @@
+"""The command as `make bench-cluster` runs it, only shorter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cluster.figures import VARIANTS
+from tests.cluster.nodes.parts import PartsMissing, find_parts
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "benchmarks.cluster", "--quick", "--output=json"]
+
+
+@pytest.fixture(autouse=True)
+def _parts(tmp_path: Path) -> None:
+    try:
+        find_parts(tmp_path)
+    except PartsMissing as missing:
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+def test_every_kind_of_pod_is_measured_and_judged() -> None:
+    ended = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    for times in (found["alone"], found["together"]):
+        assert set(times) == set(VARIANTS)
+        assert all(each[0] > 0 for each in times.values())
+    assert {each["met"] for each in found["targets"]} <= {True, False}

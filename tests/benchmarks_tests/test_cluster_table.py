@@ -1,0 +1,97 @@
+"""How long pods take to start: the figures, their targets and their table."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from benchmarks.cluster.figures import INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, Results, starts, targets
+from benchmarks.cluster.readiness import is_ready
+from benchmarks.cluster.table import render
+from benchmarks.common.machine import Machine
+
+pytestmark = pytest.mark.pure
+
+MACHINE = Machine(
+    cpu="A CPU",
+    cores=2,
+    memory_gb=24.0,
+    kernel="Linux 6.1",
+    system="Debian 12",
+    python="CPython 3.11.7",
+    openssl="OpenSSL 3.0",
+    libraries={"botocore": "1.44.5"},
+    load=0.1,
+)
+RESULTS = Results(
+    machine=MACHINE,
+    kubernetes="v1.36.3",
+    size=20,
+    alone={
+        WITHOUT: [0.5, 0.7, 0.6],
+        NO_OP: [1.0, 1.5, 0.5],
+        INIT: [1.0, 1.125, 1.25],
+        SIDECAR: [2.0, 2.1, 1.9],
+    },
+    together={WITHOUT: [5.0], NO_OP: [7.0], INIT: [8.5], SIDECAR: [9.0]},
+)
+
+
+def met(results: Results) -> list[bool | None]:
+    return [each.met for each in targets(results)]
+
+
+def test_each_variant_is_compared_with_the_no_op() -> None:
+    found = {each.variant: each for each in starts(RESULTS.alone)}
+    assert list(found) == list(VARIANTS)
+    assert (found[NO_OP].mean, found[NO_OP].beyond, found[NO_OP].ratio) == (1.0, 0.0, 1.0)
+    init = found[INIT]
+    assert (init.mean, init.shortest, init.longest) == (1.125, 1.0, 1.25)
+    assert (init.beyond, init.ratio) == (0.125, 1.125)
+    assert found[WITHOUT].beyond == pytest.approx(-0.4)
+
+
+def test_figures_within_their_limits_are_met() -> None:
+    assert all(met(RESULTS))
+
+
+@pytest.mark.parametrize(
+    ("alone", "together", "missed"),
+    [
+        ({INIT: [1.18]}, {}, [1]),
+        ({INIT: [1.3]}, {}, [0, 1]),
+        ({}, {INIT: [8.6]}, [2]),
+        ({SIDECAR: [2.3]}, {}, [3]),
+    ],
+)
+def test_a_figure_beyond_its_limit_misses_its_target(
+    alone: dict[str, list[float]], together: dict[str, list[float]], missed: list[int]
+) -> None:
+    results = dataclasses.replace(
+        RESULTS, alone={**RESULTS.alone, **alone}, together={**RESULTS.together, **together}
+    )
+    assert [index for index, each in enumerate(met(results)) if not each] == missed
+
+
+def test_the_table_has_every_variant_twice_and_the_targets() -> None:
+    text = render(RESULTS)
+    for variant in VARIANTS:
+        assert sum(line.startswith(f"| {variant:<20} |") for line in text.splitlines()) == 2
+    assert "| init mode            | 1.12 s |   1.00 s |  1.25 s |          +0.12 s | 1.12 x |" in text
+    assert "Kubernetes v1.36.3" in text
+    assert "### Targets" in text
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ready"),
+    [
+        ([], False),
+        ([{"type": "Initialized", "status": "True"}], False),
+        ([{"type": "Ready", "status": "False"}], False),
+        ([{"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True"}], True),
+    ],
+)
+def test_a_pod_is_ready_by_its_condition(conditions: list[dict[str, str]], ready: bool) -> None:
+    assert is_ready({"status": {"conditions": conditions}}) is ready
+    assert is_ready({}) is False
