@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.api import POD
 from tests.cluster.helm import CHART, NAMESPACE, RELEASE, Helm, Values, merged
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import SECONDS, Story
+from tests.cluster.nodes.story_pods import Running
 
 WEBHOOK = RELEASE
 CERTS = f"{RELEASE}-certs"
@@ -30,10 +32,16 @@ class Release:
     mode: str = "init"
 
     def upgrade(self, values: Values) -> None:
-        """Change values, and wait until the new pods are there."""
+        """Change values, and wait until only the new pods are there."""
         self.helm.run(
             "upgrade", RELEASE, CHART, *WAIT, values=merged(self.values, values), timeout=PROCESS_SECONDS
         )
+        # Helm waits for the new ones; old ones answer the API server until they have drained.
+        self.story.wait(lambda: not self._leaving(), "end of the old pods")
+
+    def _leaving(self) -> list[str]:
+        found = [Running(each) for each in self.story.api.list(POD, NAMESPACE)]
+        return [each.name for each in found if each.leaving]
 
     def test(self) -> str:
         """Run the chart's own test; returns what Helm says. Raises HelmError where it fails."""
