@@ -29,11 +29,11 @@ class Size:
 
 SIZES = {
     Backend.DIRECT: Size(),
-    Backend.NODE: Size(Decimal("0.02"), Decimal(32 * MEBIBYTE)),
+    Backend.NODE: Size(memory=Decimal(32 * MEBIBYTE)),
 }
 """What the agent needs where the settings don't say: with the backend `node` it has no AWS SDK in it.
 
-Its CPU may become a limit, at which a start takes that much longer: hence not the least that is allowed.
+The CPU may become a limit, and the startup probe takes 18 ms of it a second: hence as much as for `direct`.
 """
 
 

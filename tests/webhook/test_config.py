@@ -64,8 +64,8 @@ def test_every_key_arrives() -> None:
     [
         ("", "0.05", 64),
         (", backend: direct", "0.05", 64),
-        (", backend: node", "0.02", 32),
-        (", backend: node, resources: {}", "0.02", 32),
+        (", backend: node", "0.05", 32),
+        (", backend: node, resources: {}", "0.05", 32),
         (", backend: node, resources: {cpu: 70m}", "0.07", 32),
         (", resources: {memory: 96Mi}", "0.05", 96),
     ],
