@@ -15,6 +15,9 @@ from tests.cluster.nodes.scripts import FOLDERS, node_script, plug_in, unplug
 from tests.cluster.processes import Process
 from tests.cluster.tools import Binaries
 
+SERVES = b"Start streaming server"
+"""What containerd logs when it begins to serve pods (containerd, pkg/cri, service.go, Run)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
@@ -46,6 +49,8 @@ class RealNode:
         self._static_cpu = static_cpu
         self._machine: Sandbox | None = None
         self._containerd: Process | None = None
+        # How much of containerd's log is of earlier boots.
+        self._logged = 0
         self._kubelet: Process | None = None
         self._exit = ExitStack()
 
@@ -112,14 +117,16 @@ class RealNode:
             self._machine = stack.enter_context(machine)
             stack.callback(self._stop_kubelet)
             argv = [program("containerd"), "--config=/etc/kubernetes/containerd.toml"]
-            self._containerd = stack.enter_context(machine.process(f"{name}-containerd", argv))
+            containerd = machine.process(f"{name}-containerd", argv)
+            self._logged = containerd.log.stat().st_size if containerd.log.exists() else 0
+            self._containerd = stack.enter_context(containerd)
             self._exit = stack.pop_all()
 
     def wait_for_containerd(self) -> None:
         """Wait until containerd answers, which the kubelet needs."""
         if self._containerd is None:
             raise RuntimeError(f"the node {self.name} has not been booted")
-        self._containerd.wait_until(self._serves, "answer to ctr version", 60)
+        self._containerd.wait_until(self._serves, "containerd that serves pods", 60)
 
     def load(self, images: Sequence[Path]) -> None:
         """Import docker archives, in place of pulling images."""
@@ -177,6 +184,9 @@ class RealNode:
             self._kubelet = None
 
     def _serves(self) -> bool:
+        """Tell whether containerd serves pods: its socket is there before, and a kubelet ends over that."""
+        if self._containerd is None or SERVES not in self._containerd.log.read_bytes()[self._logged :]:
+            return False
         try:
             self._ctr("version")
         except CommandError:
