@@ -29,11 +29,11 @@ from benchmarks.fleet.layout import Eni as FleetEni
 from multus_eni.contract import AgentSettings, Credentials, ExitCode
 from multus_eni.ipagent.addresses import IPAddress, Link, LinkAddress, Snapshot
 from multus_eni.ipagent.agent import Agent
+from multus_eni.ipagent.calls import Assign
 from multus_eni.ipagent.cloud.direct import Direct
 from multus_eni.ipagent.cloud.ec2 import Ec2Client
 from multus_eni.ipagent.log import Log
 from multus_eni.ipagent.modes import init
-from multus_eni.ipagent.plan import Assign
 from multus_eni.ipagent.retry import Timing
 from multus_eni.ipagent.topology import Eni, Topology
 

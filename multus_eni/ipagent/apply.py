@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Assign, Call, Move, Outcome, Unassign
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.moves import after_taking, way
-from multus_eni.ipagent.plan import Assign, Call, Move, Outcome, Unassign
 from multus_eni.ipagent.retry import BY_ADDRESS, Failure, Fault, split
 from multus_eni.ipagent.topology import EniAddresses
 

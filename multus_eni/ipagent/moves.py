@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Move, Outcome, Unassign, releases
 from multus_eni.ipagent.holders import barred, held_elsewhere
-from multus_eni.ipagent.plan import Move, Outcome, Unassign, releases
 from multus_eni.ipagent.retry import Failure, Fault
 from multus_eni.ipagent.topology import EniAddresses
 

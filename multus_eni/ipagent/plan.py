@@ -12,51 +12,10 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from multus_eni.ipagent.addresses import IPAddress, sort_key
+from multus_eni.ipagent.calls import Assign, Move, Outcome
 from multus_eni.ipagent.holders import barred, held_elsewhere, holder_of
 from multus_eni.ipagent.retry import BY_ADDRESS, Failure, Fault
 from multus_eni.ipagent.topology import EniAddresses, Placement
-
-
-@dataclass(frozen=True)
-class Assign:
-    """Give the ENI these addresses, taking them from other ENIs only if `allow_reassignment`."""
-
-    eni_id: str
-    addresses: tuple[IPAddress, ...]
-    allow_reassignment: bool
-
-
-@dataclass(frozen=True)
-class Move:
-    """Give the ENI these IPv6 addresses, first taking them off other ENIs if `allow_reassignment`.
-
-    EC2 has no reassignment for IPv6: whoever holds an address in the subnet is looked for first.
-    """
-
-    eni_id: str
-    subnet_id: str
-    addresses: tuple[IPAddress, ...]
-    allow_reassignment: bool
-
-
-@dataclass(frozen=True)
-class Unassign:
-    """Take these addresses off the ENI."""
-
-    eni_id: str
-    addresses: tuple[IPAddress, ...]
-
-
-Call = Assign | Move | Unassign
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call, or a part of one, went. `listed` are the addresses that EC2's answer names."""
-
-    call: Call
-    listed: frozenset[IPAddress] = frozenset()
-    failure: Failure | None = None
 
 
 class Phase(Enum):
@@ -126,6 +85,12 @@ class Item:
     def contested(self) -> bool:
         """Whether it is to be looked up who holds the address: that may be why EC2 refused it."""
         return self.phase is Phase.DISPUTED and self.failure is not None and self.failure.fault in _CONTESTED
+
+    @property
+    def conflict(self) -> bool:
+        """Whether another ENI has the address."""
+        held = self.failure is not None and self.failure.fault is Fault.HELD_ELSEWHERE
+        return self.phase is Phase.TAKEN or (self.phase is Phase.REFUSED and held)
 
     @property
     def watched(self) -> bool:
@@ -298,17 +263,6 @@ class Plan:
                 for item in self.items
             ),
         )
-
-
-def releases(held: Iterable[tuple[str, IPAddress]]) -> tuple[Unassign, ...]:
-    """Give the calls that take addresses off their ENIs: one for each ENI and address family."""
-    batches: dict[tuple[str, int], set[IPAddress]] = {}
-    for eni_id, address in held:
-        batches.setdefault((eni_id, address.version), set()).add(address)
-    return tuple(
-        Unassign(eni_id, tuple(sorted(addresses, key=sort_key)))
-        for (eni_id, _), addresses in sorted(batches.items())
-    )
 
 
 def _wanted(known: Item | None, placement: Placement, now: float) -> Item:

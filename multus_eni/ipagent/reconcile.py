@@ -13,9 +13,10 @@ from typing import Protocol
 from multus_eni.ipagent import apply
 from multus_eni.ipagent.addresses import IPAddress
 from multus_eni.ipagent.apply import Ec2
+from multus_eni.ipagent.calls import Assign, Move, Outcome
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.plan import SETTLED, UNCONFIRMED, Assign, Batch, Item, Move, Outcome, Phase, Plan
+from multus_eni.ipagent.plan import SETTLED, UNCONFIRMED, Batch, Item, Phase, Plan
 from multus_eni.ipagent.retry import HEALING, RETRIED, Failure, Fault, Pace, Timing, left, pace
 from multus_eni.ipagent.topology import Eni, EniAddresses, Placement, Topology
 

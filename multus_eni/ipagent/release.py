@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from multus_eni.ipagent import apply
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Unassign, releases
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.plan import Unassign, releases
 from multus_eni.ipagent.reconcile import NOW, Cloud, Due
 from multus_eni.ipagent.retry import HEALING, Failure, Fault, Timing, left, pace
 from multus_eni.ipagent.topology import EniAddresses

@@ -25,9 +25,9 @@ from multus_eni.ipagent.addresses import (
     sort_key,
 )
 from multus_eni.ipagent.agent import Agent
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.errors import AgentError, Ec2Error
 from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.plan import Assign, Unassign
 from multus_eni.ipagent.reconcile import Cloud
 from multus_eni.ipagent.retry import Failure, Fault, Timing
 from multus_eni.ipagent.topology import Eni, EniAddresses, Placement, Topology

@@ -5,8 +5,8 @@ from contextlib import closing
 
 from multus_eni.contract import Credentials
 from multus_eni.ipagent.addresses import parse_address
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.cloud.ec2 import Ec2Client
-from multus_eni.ipagent.plan import Assign, Unassign
 from tests.ipagent.worlds import REGION
 
 if __name__ == "__main__":

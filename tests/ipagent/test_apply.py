@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from multus_eni.ipagent import apply
 from multus_eni.ipagent.addresses import IPAddress
-from multus_eni.ipagent.plan import Assign, Move, Outcome, Unassign
+from multus_eni.ipagent.calls import Assign, Move, Outcome, Unassign
 from multus_eni.ipagent.retry import Fault
 from tests.ipagent.fakes import FakeCloud, Strike, Time, ip
 

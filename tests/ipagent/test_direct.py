@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from multus_eni.contract import Credentials
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.cloud.access import SILENT_SECONDS
 from multus_eni.ipagent.cloud.direct import Direct
 from multus_eni.ipagent.errors import AgentError, Ec2Unreachable, NoImds, NoPermission
-from multus_eni.ipagent.plan import Assign, Unassign
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds

@@ -12,14 +12,15 @@ import pytest
 
 from multus_eni.contract import Credentials
 from multus_eni.ipagent.addresses import Holding
+from multus_eni.ipagent.calls import Move
 from multus_eni.ipagent.cloud.instance import Instance
 from multus_eni.ipagent.node.belongings import Belongings
+from multus_eni.ipagent.node.gc_rules import GcMode, Rules
 from multus_eni.ipagent.node.happenings import Kind
 from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
 from multus_eni.ipagent.node.store import Store
-from multus_eni.ipagent.node.sweep import GcMode, Rules, Why
+from multus_eni.ipagent.node.sweep import Why
 from multus_eni.ipagent.node.sweeper import SOON_SECONDS, Sweeper
-from multus_eni.ipagent.plan import Move
 from multus_eni.ipagent.reconcile import Reconciler
 from multus_eni.ipagent.topology import place
 from tests.doubles import Doubles

@@ -15,10 +15,10 @@ from botocore.parsers import ResponseParserError
 
 from multus_eni.contract import Credentials
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.cloud import ec2
 from multus_eni.ipagent.cloud.ec2 import Ec2Client
 from multus_eni.ipagent.errors import Ec2Error
-from multus_eni.ipagent.plan import Assign, Unassign
 from multus_eni.ipagent.retry import Failure, Fault
 from multus_eni.ipagent.topology import Eni, EniAddresses
 from tests.doubles import Doubles

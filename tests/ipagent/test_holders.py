@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from multus_eni.ipagent import moves
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Move, Unassign
 from multus_eni.ipagent.holders import barred, held_elsewhere, holder_of, name
 from multus_eni.ipagent.moves import Way, after_taking, way
-from multus_eni.ipagent.plan import Move, Unassign
 from multus_eni.ipagent.retry import Failure, Fault
 from multus_eni.ipagent.topology import EniAddresses
 from tests.ipagent.fakes import ip

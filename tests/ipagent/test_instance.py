@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from multus_eni.contract import Credentials
 from multus_eni.ipagent.addresses import Holding
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.cloud.access import SILENT_SECONDS
 from multus_eni.ipagent.cloud.details import NO_MANAGE, EniDetails, addresses, details, why_not_ours
 from multus_eni.ipagent.cloud.instance import (
@@ -25,7 +26,6 @@ from multus_eni.ipagent.cloud.instance import (
 )
 from multus_eni.ipagent.errors import AgentError, NoEni, NoImds, NoPermission
 from multus_eni.ipagent.holders import barred
-from multus_eni.ipagent.plan import Assign, Unassign
 from multus_eni.ipagent.topology import place
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected

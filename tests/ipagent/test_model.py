@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from multus_eni.contract import Takeover
 from multus_eni.ipagent.addresses import IPAddress, Link
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.drift import DESCRIBE_SECONDS
 from multus_eni.ipagent.modes import init
 from multus_eni.ipagent.modes.sidecar import Life
-from multus_eni.ipagent.plan import Assign, Phase, Unassign
+from multus_eni.ipagent.plan import Phase
 from multus_eni.ipagent.release import at_exit
 from multus_eni.ipagent.retry import Fault
 from multus_eni.ipagent.topology import Eni, EniAddresses, Topology

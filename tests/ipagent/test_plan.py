@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from multus_eni.ipagent.plan import Assign, Item, Move, Outcome, Phase, Plan, Unassign, releases
+from multus_eni.ipagent.calls import Assign, Move, Outcome, Unassign, releases
+from multus_eni.ipagent.plan import Item, Phase, Plan
 from multus_eni.ipagent.retry import HEALING, RETRIED, Failure, Fault
 from multus_eni.ipagent.topology import EniAddresses
 from tests.ipagent.fakes import ENI_1, ENI_2, ip, placement

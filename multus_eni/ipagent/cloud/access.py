@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from multus_eni.contract import Credentials
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.cloud.imds import Imds
 from multus_eni.ipagent.errors import NoImds
 from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.plan import Assign, Unassign
 from multus_eni.ipagent.retry import Timing
 from multus_eni.ipagent.topology import Eni, EniAddresses
 

@@ -16,13 +16,13 @@ from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
 
 from multus_eni.contract import Credentials
 from multus_eni.ipagent.addresses import IPAddress, parse_address
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.cloud.client import new_session
 from multus_eni.ipagent.cloud.details import addresses as addresses_of
 from multus_eni.ipagent.cloud.details import as_eni, details
 from multus_eni.ipagent.cloud.interruptible import interruptible
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.log import printable
-from multus_eni.ipagent.plan import Assign, Unassign
 from multus_eni.ipagent.retry import RETRIED, Failure, Fault, classify
 from multus_eni.ipagent.topology import Eni, EniAddresses
 from multus_eni.version import VERSION

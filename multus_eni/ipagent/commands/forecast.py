@@ -9,6 +9,7 @@ from typing import Any
 
 from multus_eni.contract import INTERFACES, AgentSettings, ExitCode, Mode, Takeover
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Assign, Call, Move, Unassign
 from multus_eni.ipagent.commands import addresses
 from multus_eni.ipagent.commands.addresses import PodView
 from multus_eni.ipagent.commands.answer import error_lines
@@ -17,7 +18,7 @@ from multus_eni.ipagent.commands.text import Cell, Palette, Style, sentence, tab
 from multus_eni.ipagent.errors import AddressRefused, AgentError, NoEni, NoInterface, Usage, error_of
 from multus_eni.ipagent.holders import barred, held_elsewhere, name
 from multus_eni.ipagent.moves import way
-from multus_eni.ipagent.plan import Assign, Call, Move, Plan, Unassign
+from multus_eni.ipagent.plan import Plan
 from multus_eni.ipagent.report import Problem, report
 from multus_eni.ipagent.topology import EniAddresses, Placement
 

@@ -14,6 +14,7 @@ from typing import Any
 from multus_eni.contract import ExitCode
 from multus_eni.ipagent import apply
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import releases
 from multus_eni.ipagent.cloud.details import NO_MANAGE, EniDetails
 from multus_eni.ipagent.commands.answer import ec2_document, error_document, holder_document
 from multus_eni.ipagent.commands.enis import details_document
@@ -21,7 +22,6 @@ from multus_eni.ipagent.commands.session import Session
 from multus_eni.ipagent.commands.text import Cell, Palette, Style, sentence, table
 from multus_eni.ipagent.errors import AddressRefused, AgentError, Deadline, NoEni, error_of
 from multus_eni.ipagent.holders import barred, holder_of, name
-from multus_eni.ipagent.plan import releases
 from multus_eni.ipagent.retry import SOON, Fault
 from multus_eni.ipagent.topology import EniAddresses
 

@@ -40,12 +40,6 @@ ANEW_SECONDS = 5.0
 _NOT_OURS = frozenset({Phase.REFUSED, Phase.TAKEN})
 
 
-def is_conflict(item: Item) -> bool:
-    """Whether another ENI has the address."""
-    held = item.failure is not None and item.failure.fault is Fault.HELD_ELSEWHERE
-    return item.phase is Phase.TAKEN or (item.phase is Phase.REFUSED and held)
-
-
 class NodeCore:
     """One node's pods, claims and addresses; `keeper` takes back what is left behind."""
 
@@ -86,7 +80,7 @@ class NodeCore:
     def conflicts(self) -> int:
         """How many addresses of the node's pods somebody else has, here or elsewhere."""
         here = sum(map(len, self._roster.desired.conflicts.values()))
-        return here + sum(is_conflict(item) for item in self.plan.items)
+        return here + sum(item.conflict for item in self.plan.items)
 
     @property
     def owners(self) -> Mapping[Pair, PodKey]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.node.window import Window
-from multus_eni.ipagent.plan import Assign, Unassign
 from multus_eni.ipagent.reconcile import Cloud
 from multus_eni.ipagent.retry import Fault, Timing
 from multus_eni.ipagent.topology import Eni, EniAddresses, Topology

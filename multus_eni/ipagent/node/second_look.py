@@ -10,10 +10,10 @@ from collections.abc import Collection
 from typing import Protocol
 
 from multus_eni.ipagent.apply import Ec2
+from multus_eni.ipagent.calls import Assign, releases
 from multus_eni.ipagent.errors import Ec2Error
 from multus_eni.ipagent.log import Log
 from multus_eni.ipagent.node.pods import Pod
-from multus_eni.ipagent.plan import Assign, releases
 from multus_eni.ipagent.reconcile import NOW
 from multus_eni.ipagent.release import Pair
 from multus_eni.ipagent.retry import HEALING, Pace, Timing, left

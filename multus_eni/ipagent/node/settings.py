@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from multus_eni.contract import DEFAULT_NODE_PORT, MAX_PORT, Credentials, LogFormat, LogLevel
 from multus_eni.ipagent.addresses import IPNetwork
+from multus_eni.ipagent.node.gc_rules import MIN_COOLDOWN, GcMode, Rules
 from multus_eni.ipagent.node.grants import GrantError, Grants, read_grants
-from multus_eni.ipagent.node.sweep import MIN_COOLDOWN, GcMode, Rules
 
 MAX_BYTES = 1 << 20
 """A ConfigMap has no more."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multus_eni.ipagent.addresses import sort_key
+from multus_eni.ipagent.node.gc_rules import GcMode
 from multus_eni.ipagent.node.metrics import state_of
 from multus_eni.ipagent.node.pods import PodKey
-from multus_eni.ipagent.node.sweep import Decision, GcMode, Verdict
+from multus_eni.ipagent.node.sweep import Decision, Verdict
 from multus_eni.ipagent.plan import Item
 from multus_eni.ipagent.release import Pair
 from multus_eni.version import VERSION

@@ -8,55 +8,17 @@ stated; and all of that was so in two sweeps, a cooldown apart. Knowing less nev
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from multus_eni.ipagent.addresses import IPAddress, IPNetwork
+from multus_eni.ipagent.addresses import IPAddress
 from multus_eni.ipagent.node.belongings import Belongings
+from multus_eni.ipagent.node.gc_rules import Rules, within
 from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
 from multus_eni.ipagent.node.records import Origin, Record, Records
 from multus_eni.ipagent.release import Pair
 from multus_eni.ipagent.topology import Attached, Eni, Topology, place
-
-MIN_COOLDOWN = 30.0
-
-
-class GcMode(StrEnum):
-    """What becomes of addresses that are left behind."""
-
-    OFF = "off"
-    REPORT = "report"
-    """What would go is logged and counted."""
-    ON = "on"
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the operator allows. `cooldown` and `interval` are in seconds.
-
-    `managed` are the ranges that are ours, empty for the subnets of the node's ENIs; `protected` are never
-    swept. `no_floating`: the operator's word that no pod holds addresses that it does not state.
-    """
-
-    mode: GcMode = GcMode.REPORT
-    cooldown: float = 120.0
-    interval: float = 300.0
-    managed: tuple[IPNetwork, ...] = ()
-    protected: tuple[IPNetwork, ...] = ()
-    no_floating: bool = False
-
-    def manages(self, eni: Eni, address: IPAddress) -> bool:
-        """Whether the address lies in a range that is ours to manage."""
-        return _within(address, self.managed) if self.managed else eni.contains(address)
-
-    def protects(self, address: IPAddress) -> bool:
-        """Whether the address is never to be swept."""
-        return _within(address, self.protected)
-
-
-def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
-    return any(address in network for network in networks)
 
 
 class Decision(StrEnum):
@@ -168,7 +130,7 @@ def suspects(records: Records, belongings: Belongings, rules: Rules) -> frozense
         and pair not in belongings.owners
         and pair[1] not in belongings.named
         and not rules.protects(pair[1])
-        and (not rules.managed or _within(pair[1], rules.managed))
+        and (not rules.managed or within(pair[1], rules.managed))
     )
 
 

@@ -11,25 +11,16 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from multus_eni.ipagent import apply
+from multus_eni.ipagent.calls import Unassign, releases
 from multus_eni.ipagent.errors import AgentError
 from multus_eni.ipagent.log import Log
 from multus_eni.ipagent.node.belongings import Belongings
+from multus_eni.ipagent.node.gc_rules import GcMode, Rules
 from multus_eni.ipagent.node.happenings import Happening, Kind
 from multus_eni.ipagent.node.pods import PodKey
 from multus_eni.ipagent.node.records import Records
 from multus_eni.ipagent.node.second_look import Listing, ListingFailed, SecondLook
-from multus_eni.ipagent.node.sweep import (
-    Candidate,
-    Decision,
-    GcMode,
-    Rules,
-    Sight,
-    Sweep,
-    Verdict,
-    judge,
-    suspects,
-)
-from multus_eni.ipagent.plan import Unassign, releases
+from multus_eni.ipagent.node.sweep import Candidate, Decision, Sight, Sweep, Verdict, judge, suspects
 from multus_eni.ipagent.reconcile import NOW, Cloud, Due
 from multus_eni.ipagent.release import Pair
 from multus_eni.ipagent.retry import Fault, Pace, Timing, left

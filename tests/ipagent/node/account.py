@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from multus_eni.ipagent.addresses import IPAddress, parse_address, sort_key
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.errors import AgentError, Ec2Error, error_of
-from multus_eni.ipagent.plan import Assign, Unassign
 from multus_eni.ipagent.retry import Failure, Fault
 from multus_eni.ipagent.topology import Attached, Eni, EniAddresses, Topology
 from tests.ipagent.fakes import Strike, Time

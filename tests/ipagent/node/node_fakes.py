@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from multus_eni.ipagent.addresses import IPAddress
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.errors import AgentError, Ec2Error, error_of
 from multus_eni.ipagent.node.belongings import Belongings
 from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
 from multus_eni.ipagent.node.records import Records
 from multus_eni.ipagent.node.second_look import ListingFailed
 from multus_eni.ipagent.node.store import LEAST_SECONDS
-from multus_eni.ipagent.plan import Assign, Unassign
 from multus_eni.ipagent.release import Pair
 from multus_eni.ipagent.retry import left
 from multus_eni.ipagent.topology import Attached, Eni

@@ -15,15 +15,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from multus_eni.contract import Mode, Takeover
 from multus_eni.ipagent.addresses import IPAddress, parse_address
+from multus_eni.ipagent.calls import Assign, Unassign
 from multus_eni.ipagent.node.claims import Claim, State
 from multus_eni.ipagent.node.core import NodeCore
+from multus_eni.ipagent.node.gc_rules import GcMode, Rules
 from multus_eni.ipagent.node.grants import read_grants
 from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
 from multus_eni.ipagent.node.records import Origin, Records
 from multus_eni.ipagent.node.second_look import ListingFailed
-from multus_eni.ipagent.node.sweep import GcMode, Rules
 from multus_eni.ipagent.node.sweeper import Sweeper
-from multus_eni.ipagent.plan import Assign, Phase, Unassign
+from multus_eni.ipagent.plan import Phase
 from multus_eni.ipagent.retry import Fault
 from tests.ipagent.fakes import Lines, Strike, Time
 from tests.ipagent.node.account import Account, NodeCloud

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multus_eni.contract import Credentials, LogFormat, LogLevel
+from multus_eni.ipagent.node.gc_rules import GcMode, Rules
 from multus_eni.ipagent.node.grants import Grant
 from multus_eni.ipagent.node.settings import MAX_BYTES, NodeSettings, SettingsError, read_settings
-from multus_eni.ipagent.node.sweep import GcMode, Rules
 
 pytestmark = pytest.mark.pure
 

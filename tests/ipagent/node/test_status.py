@@ -10,11 +10,12 @@ from prometheus_client import generate_latest
 from multus_eni.contract import ExitCode
 from multus_eni.ipagent.addresses import Holding
 from multus_eni.ipagent.node.claims import Standing, State
+from multus_eni.ipagent.node.gc_rules import GcMode
 from multus_eni.ipagent.node.happenings import Happening, Kind
 from multus_eni.ipagent.node.metrics import Figures, Metrics, state_of
 from multus_eni.ipagent.node.pods import PodKey
 from multus_eni.ipagent.node.status import Known, document, to_text
-from multus_eni.ipagent.node.sweep import Decision, GcMode, Verdict, Why
+from multus_eni.ipagent.node.sweep import Decision, Verdict, Why
 from multus_eni.ipagent.plan import Item, Phase
 from multus_eni.ipagent.retry import Failure, Fault
 from multus_eni.ipagent.topology import Eni, Placement

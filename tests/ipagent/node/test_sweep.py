@@ -13,19 +13,10 @@ from hypothesis import strategies as st
 
 from multus_eni.ipagent.addresses import Holding, IPAddress
 from multus_eni.ipagent.node.belongings import Belongings
+from multus_eni.ipagent.node.gc_rules import GcMode, Rules
 from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
 from multus_eni.ipagent.node.records import Origin, Record, Records
-from multus_eni.ipagent.node.sweep import (
-    Candidate,
-    Decision,
-    GcMode,
-    Rules,
-    Sight,
-    Verdict,
-    Why,
-    judge,
-    suspects,
-)
+from multus_eni.ipagent.node.sweep import Candidate, Decision, Sight, Verdict, Why, judge, suspects
 from multus_eni.ipagent.release import Pair
 from multus_eni.ipagent.topology import Attached, Eni, EniAddresses
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, ip

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from multus_eni.ipagent.addresses import Holding, IPAddress
+from multus_eni.ipagent.node.gc_rules import GcMode, Rules
 from multus_eni.ipagent.node.happenings import Kind
 from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
-from multus_eni.ipagent.node.sweep import GcMode, Rules, suspects
+from multus_eni.ipagent.node.sweep import suspects
 from multus_eni.ipagent.node.sweeper import Sweeper
 from multus_eni.ipagent.retry import Fault
 from multus_eni.ipagent.topology import Eni

@@ -10,12 +10,13 @@ import pytest
 from multus_eni.ipagent.addresses import Holding
 from multus_eni.ipagent.errors import NoPermission
 from multus_eni.ipagent.node.core import NodeCore
+from multus_eni.ipagent.node.gc_rules import GcMode, Rules
 from multus_eni.ipagent.node.grants import Grants
 from multus_eni.ipagent.node.happenings import Happening, Kind
 from multus_eni.ipagent.node.keeper import Keeper
 from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
 from multus_eni.ipagent.node.records import Records
-from multus_eni.ipagent.node.sweep import Decision, GcMode, Rules, Why
+from multus_eni.ipagent.node.sweep import Decision, Why
 from multus_eni.ipagent.node.sweeper import SOON_SECONDS, Sweeper
 from multus_eni.ipagent.retry import Fault
 from multus_eni.ipagent.topology import Eni
