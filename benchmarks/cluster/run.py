@@ -15,6 +15,7 @@ from benchmarks.cluster.figures import INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, 
 from benchmarks.cluster.progress import say
 from benchmarks.cluster.readiness import Readiness
 from benchmarks.common.machine import this_machine
+from benchmarks.common.settling import settle
 from multus_eni.contract import INJECTION, MODE, Mode
 from tests.cluster.api import Manifest
 from tests.cluster.nodes.cluster import Cluster
@@ -46,17 +47,19 @@ class ProgramMissing(Exception):
 class Plan:
     """How much is measured: single pods and bursts of each variant, and how many pods a burst has.
 
-    `first` are single pods of each variant that do not count: programs are not in memory yet.
+    `first` are single pods of each variant that do not count: programs are not in memory yet. `patience` are
+    the seconds that a start may wait at most for what the pods before it have left to do.
     """
 
     first: int
     alone: int
     together: int
     size: int
+    patience: float
 
 
-FULL = Plan(first=1, alone=10, together=3, size=20)
-QUICK = Plan(first=0, alone=1, together=1, size=2)
+FULL = Plan(first=1, alone=10, together=6, size=20, patience=20)
+QUICK = Plan(first=0, alone=1, together=1, size=2, patience=0)
 
 
 def run(plan: Plan) -> Results:
@@ -73,7 +76,7 @@ def run(plan: Plan) -> Results:
         with Cluster(parts) as cluster, released(cluster, helm["helm4"]), opted_in(cluster, "bench") as story:
             network(story)
             with Readiness(cluster.plane) as readiness:
-                bench = Bench(cluster, story.namespace, readiness)
+                bench = Bench(cluster, story.namespace, readiness, plan.patience)
                 bench.alone(plan.first)
                 say(f"{plan.alone} pods of each kind, one at a time")
                 alone = bench.alone(plan.alone)
@@ -95,6 +98,7 @@ class Bench:
     cluster: Cluster
     namespace: str
     readiness: Readiness
+    patience: float
 
     def alone(self, rounds: int) -> dict[str, list[float]]:
         """Start one pod after the other."""
@@ -108,6 +112,8 @@ class Bench:
         found: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
         for turn in range(rounds):
             for variant in VARIANTS:
+                # Nodes take gone pods apart for seconds after the API server has forgotten them.
+                settle(self.patience)
                 time.sleep(turn / rounds * RELIST)
                 with self._started(make(variant)) as seconds:
                     found[variant].append(seconds)
@@ -120,7 +126,6 @@ class Bench:
         for each in pods:
             self.cluster.api.create(each, self.namespace)
         yield self.readiness.ready(*names) - began
-        # Nothing of one turn is left for the next.
         self.cluster.kubectl("delete", "pod", f"--namespace={self.namespace}", "--wait=false", *names)
         self.readiness.gone(*names)
 
