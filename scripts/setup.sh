@@ -21,7 +21,11 @@ if [ ! -x $venv/bin/uv ] || [ "$($venv/bin/uv --version | cut -d' ' -f2)" != "$u
   $venv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
 fi
 echo "setup: what uv.lock names into $venv"
-UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$venv $venv/bin/uv sync --quiet --locked --all-extras --python $venv/bin/python
+# Compiled here and once: tests and benchmarks start hundreds of programs, each of which would compile anew where
+# PYTHONDONTWRITEBYTECODE is set.
+UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$venv \
+  $venv/bin/uv sync --quiet --locked --all-extras --compile-bytecode --python $venv/bin/python
+$venv/bin/python -m compileall -q multus_eni demo benchmarks images tests
 echo "setup: the part of botocore's data that the agent uses"
 $venv/bin/python -m multus_eni.ipagent.build_model
 touch $venv/.synced
