@@ -150,10 +150,13 @@ def test_only_what_the_dead_have_left_is_swept(tmp_path: Path, monkeypatch: pyte
         made = Path(tempfile.mkdtemp(prefix=leftovers.folder_prefix(name)))
         (made / "disk").mkdir()
     (tmp_path / "multus-eni-notes.txt").touch()
-    assert leftovers.sweep() == [dead]
+    # Clusters that others run on this machine may end at any time, and are swept, too.
+    swept = leftovers.sweep()
+    assert dead in swept
+    assert alive not in swept
     left = sorted(path.name.partition(".")[0] for path in tmp_path.iterdir())
     assert left == sorted([alive, "multus-eni-notes"])
-    assert leftovers.sweep() == []
+    assert dead not in leftovers.sweep()
 
 
 def plugins_at(tmp_path: Path) -> dict[str, str]:
