@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure tools system soak bench-webhook bench-agent bench-fleet base-image images push bundle test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system soak bench-webhook bench-agent bench-fleet base-image images push bundle test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -26,8 +26,15 @@ types:
 imports:
 	@.venv/bin/lint-imports
 
+# On two cores, by two halves that take about as long.
 pure:
-	@$(PY) -m pytest -q -m pure
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target pure-agent pure-rest
+
+pure-agent:
+	@$(PY) -m pytest -q -p no:cacheprovider -m pure tests/ipagent
+
+pure-rest:
+	@$(PY) -m pytest -q -p no:cacheprovider -m pure tests --ignore=tests/ipagent
 
 system: ## system packages that the tests need: says what is missing, installs it where it may
 	@scripts/system-packages.sh
