@@ -23,16 +23,17 @@ def folders() -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def sweep(timeout: float = 30.0) -> list[str]:
+def sweep(root: Path = cgroups.ROOT, timeout: float = 30.0) -> list[str]:
     """Remove what clusters left whose owner has ended; returns their names.
 
-    The kernel ends their processes with the owner. Raises TimeoutError where some are there after `timeout`
-    seconds all the same.
+    `root` is where cgroups are mounted. The kernel ends their processes with the owner. Raises TimeoutError
+    where some are there after `timeout` seconds all the same.
     """
     found = list(folders())
-    dead = {name for name in cgroups.names() | {name for name, _ in found} if not cgroups.owner_lives(name)}
+    names = cgroups.names(root) | {name for name, _ in found}
+    dead = {name for name in names if not cgroups.owner_lives(name)}
     for name in sorted(dead):
-        cgroups.remove(name, timeout=timeout)
+        cgroups.remove(name, root, timeout)
     for name, path in found:
         if name in dead:
             # Two that start at the same time may both be at it.

@@ -142,21 +142,24 @@ def test_a_name_tells_whether_its_owner_lives() -> None:
 
 
 def test_only_what_the_dead_have_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    # Clusters that others run on this machine are not to be seen: they may end at any time.
+    root, temporary = v1(tmp_path / "cgroup"), tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     alive = cgroups.new_name()
     prefix, namespace, pid, started, number = alive.rsplit("-", 4)
-    dead = f"{prefix}-{namespace}-{pid}-{int(started) - 1}-{number}"
+    dead, pods_only = (f"{prefix}-{namespace}-{pid}-{int(started) - back}-{number}" for back in (1, 2))
     for name in (alive, dead):
         made = Path(tempfile.mkdtemp(prefix=leftovers.folder_prefix(name)))
         (made / "disk").mkdir()
-    (tmp_path / "multus-eni-notes.txt").touch()
-    # Clusters that others run on this machine may end at any time, and are swept, too.
-    swept = leftovers.sweep()
-    assert dead in swept
-    assert alive not in swept
-    left = sorted(path.name.partition(".")[0] for path in tmp_path.iterdir())
+    for name in (alive, dead, pods_only):
+        (root / "memory" / name / "n1").mkdir(parents=True)
+    (temporary / "multus-eni-notes.txt").touch()
+    assert leftovers.sweep(root) == sorted([dead, pods_only])
+    left = sorted(path.name.partition(".")[0] for path in temporary.iterdir())
     assert left == sorted([alive, "multus-eni-notes"])
-    assert dead not in leftovers.sweep()
+    assert cgroups.names(root) == {alive}
+    assert leftovers.sweep(root) == []
 
 
 def plugins_at(tmp_path: Path) -> dict[str, str]:
