@@ -46,6 +46,8 @@ _Change = Callable[["Item"], "Item"]
 
 SETTLED = frozenset({Phase.CONFIRMED, Phase.REFUSED, Phase.TAKEN})
 UNCONFIRMED = frozenset({Phase.ACCEPTED, Phase.DOUBTFUL, Phase.DISPUTED})
+NOT_OURS = frozenset({Phase.REFUSED, Phase.TAKEN})
+"""There is nothing to release: EC2 has not assigned it to us, or it has another ENI since."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,9 @@ class Item:
     @property
     def watched(self) -> bool:
         """Whether others may change it later, without a call of ours."""
-        if self.phase is Phase.REFUSED:
-            return self.failure is not None and self.failure.fault is Fault.HELD_ELSEWHERE
-        return self.phase in _KEPT
+        return self.phase is Phase.CONFIRMED or self.conflict
 
 
-_KEPT = frozenset({Phase.CONFIRMED, Phase.TAKEN})
 _CONTESTED = frozenset({Fault.HELD_ELSEWHERE, Fault.REFUSED})
 
 

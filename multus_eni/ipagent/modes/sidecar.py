@@ -13,7 +13,7 @@ from multus_eni.ipagent.addresses import IPAddress
 from multus_eni.ipagent.agent import Agent
 from multus_eni.ipagent.drift import Drift
 from multus_eni.ipagent.errors import AgentError
-from multus_eni.ipagent.plan import Phase, Plan
+from multus_eni.ipagent.plan import NOT_OURS, Plan
 from multus_eni.ipagent.release import Pair, Releases, at_exit
 from multus_eni.ipagent.report import Report
 from multus_eni.ipagent.retry import Pace, left
@@ -21,8 +21,6 @@ from multus_eni.ipagent.signals import Signals, Stop
 from multus_eni.ipagent.told import Told
 
 LOOKUP_PACE = Pace(1.0, 60.0)
-
-_NOT_OURS = frozenset({Phase.REFUSED, Phase.TAKEN})
 
 
 class Events(Protocol):
@@ -141,7 +139,7 @@ class Life:
         gone = {
             (item.eni_id, item.address)
             for item in before.items
-            if item.phase not in _NOT_OURS and item.address not in held
+            if item.phase not in NOT_OURS and item.address not in held
         }
         self._releases.want(gone & agent.reconciler.asked, wanted)
 
@@ -149,5 +147,5 @@ class Life:
 def _release_everything(agent: Agent, leaving: frozenset[Pair]) -> str:
     """Release what EC2 was asked to assign and has not refused, and what has left the pod just before."""
     items = agent.reconciler.plan.items
-    ours = {(item.eni_id, item.address) for item in items if item.phase not in _NOT_OURS}
+    ours = {(item.eni_id, item.address) for item in items if item.phase not in NOT_OURS}
     return at_exit(ours & agent.reconciler.asked | leaving, agent.cloud, agent.timing, agent.log)

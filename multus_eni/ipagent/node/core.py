@@ -27,7 +27,7 @@ from multus_eni.ipagent.node.roster import NEVER, Roster
 from multus_eni.ipagent.node.standings import UNSEEN, Outlook, pending
 from multus_eni.ipagent.node.telling import Affairs, Teller
 from multus_eni.ipagent.node.window import Window
-from multus_eni.ipagent.plan import SETTLED, Item, Phase, Plan
+from multus_eni.ipagent.plan import NOT_OURS, SETTLED, Item, Phase, Plan
 from multus_eni.ipagent.reconcile import Cloud, Reconciler
 from multus_eni.ipagent.release import Pair, Releases
 from multus_eni.ipagent.retry import HEALING, Fault, Timing, left
@@ -36,8 +36,6 @@ RETRIED = HEALING | {Fault.NO_ENI, Fault.UNKNOWN}
 """A node agent lives for months: it also tries again, if rarely, what it does not understand."""
 ANEW_SECONDS = 5.0
 """Between tries that a pod brings about by a new session, however often it reconnects."""
-
-_NOT_OURS = frozenset({Phase.REFUSED, Phase.TAKEN})
 
 
 class NodeCore:
@@ -212,7 +210,7 @@ class NodeCore:
         ours = {
             pair: key
             for pair, key in gone.items()
-            if pair in asked and pair in before and before[pair].phase not in _NOT_OURS
+            if pair in asked and pair in before and before[pair].phase not in NOT_OURS
         }
         returns.let_go(ours, self._named() if ours else ())
         self._releases.want(returns.wanted, self._owners)
