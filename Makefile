@@ -8,7 +8,7 @@ help: ## what there is
 
 setup: .venv/.synced ## everything locked into .venv (uv first)
 
-.venv/.synced: pyproject.toml uv.lock scripts/setup.sh multus_eni/ipagent/build_model.py multus_eni/ipagent/cloud/client.py
+.venv/.synced: pyproject.toml uv.lock scripts/setup.sh ipagent/aws/trim_botocore.py ipagent/aws/botocore_session.py
 	@scripts/setup.sh
 
 demo: setup ## the user's story in one minute, without root, cluster or AWS account
@@ -52,7 +52,7 @@ other-python: ## the pure layer, the server and the agent with the Python of the
 
 soak: setup ## a million annotations, 500 lives of a certificate, 100,000 pods through the API server: hours
 	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 MULTUS_ENI_CERTS_SIMULATIONS=500 $(PY) -m pytest -q \
-	  tests/webhook/test_networks_oracle.py tests/certs/test_simulation.py tests/cluster/test_generated_pods.py
+	  tests/webhook/multus/test_networks_oracle.py tests/certs/test_simulation.py tests/cluster/test_generated_pods.py
 
 bench-webhook: setup ## the webhook's speed: per core, beside its peers, and through the API server
 	@$(PY) -m benchmarks.webhook

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from common.contract import CONTAINER_NAME
 from demo.manifests import Manifest
-from multus_eni.contract import CONTAINER_NAME
 
 
 class Via(StrEnum):

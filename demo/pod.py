@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import contract
 from demo.failure import DemoError
-from multus_eni import contract
 from tests.netns import Completed, Pod
 
 IMAGE_PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"

@@ -11,11 +11,11 @@ from typing import Any
 
 import jsonpatch
 
+from common.contract import INJECTION, MODE, Injection
 from demo.admission import Admitted, Via
 from demo.failure import DemoError
 from demo.manifests import Manifest, Manifests, pod_of
 from demo.webhook import Webhook
-from multus_eni.contract import INJECTION, MODE, Injection
 
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """That of generated names: apimachinery, pkg/util/rand."""

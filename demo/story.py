@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from common.contract import ExitCode
 from demo import api_server, pod, review
 from demo.admission import Admitted, Via
 from demo.cloud import Cloud, Eni, State, check, cloud, enis
@@ -18,7 +19,6 @@ from demo.manifests import Manifests
 from demo.screen import Screen, diff_style
 from demo.show import diff, table
 from demo.webhook import Webhook, webhook
-from multus_eni.contract import ExitCode
 from tests.cluster.control_plane import UnsupportedVersion
 from tests.cluster.tools import Missing
 from tests.netns import Completed, Node, Pod

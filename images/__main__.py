@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.version import VERSION
 from images import base
 from images.archives import build, ready
 from images.here import build_here
@@ -26,7 +27,6 @@ from images.plan import (
 )
 from images.run import ROOT, CommandError, output, run
 from images.store import Store, cache_folder, opened
-from multus_eni.version import VERSION
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 
+from common.version import VERSION
 from images.plan import Build
 from images.run import CommandError, output
-from multus_eni.version import VERSION
 
 _MACHINES = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")

@@ -1,1 +1,1 @@
-"""Gives Multus pods on EKS their VPC addresses: an admission webhook and the agent that it injects."""
+"""The `multus-eni` command: what it runs is in webhook and certs."""

@@ -24,4 +24,4 @@ fi
 "$venv/bin/python" -m pytest -q -p no:cacheprovider -m pure
 # Where versions differ beyond the language: TLS, processes, signals, the agent's imports.
 "$venv/bin/python" -m pytest -q -p no:cacheprovider \
-  tests/webhook/test_serve.py tests/webhook/test_tls.py tests/ipagent/test_e2e_init.py
+  tests/webhook/server/test_main.py tests/webhook/server/test_cert_watcher.py tests/ipagent/e2e/test_init.py

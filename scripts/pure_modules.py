@@ -3,12 +3,23 @@
 import configparser
 from pathlib import Path
 
-contracts = configparser.ConfigParser()
-contracts.read(Path(__file__).parents[1] / ".importlinter")
-modules = [
-    module
-    for section in contracts.sections()
-    if section.endswith("-pure")
-    for module in contracts[section]["source_modules"].split()
-]
-print(",".join(f"{module.replace('.', '/')}.py" for module in modules))
+ROOT = Path(__file__).parents[1]
+
+
+def files() -> set[str]:
+    """Return the files of all rooms and modules that a contract named `*-pure` holds, less its exceptions."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    found: set[str] = set()
+    for section in (contracts[name] for name in contracts.sections() if name.endswith("-pure")):
+        excepted = {line.split(" ->")[0] for line in section.get("ignore_imports", "").splitlines() if line}
+        for module in section["source_modules"].split():
+            path = ROOT / module.replace(".", "/")
+            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+                name = file.relative_to(ROOT).as_posix()
+                if name.removesuffix(".py").replace("/", ".") not in excepted:
+                    found.add(name)
+    return found
+
+
+print(",".join(sorted(files())))

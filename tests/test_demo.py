@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from multus_eni.contract import ExitCode
+from common.contract import ExitCode
 from tests import netns
 from tests.cluster.tools import Missing, find_binaries
 

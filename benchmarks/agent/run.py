@@ -26,7 +26,7 @@ from benchmarks.agent.results import Results, Sidecars
 from benchmarks.agent.stage import IPAGENT, REGION, BenchError, Sidecar, Stage, stage
 from benchmarks.common.machine import this_machine
 from benchmarks.common.memory import memory_of
-from multus_eni.ipagent.cloud.client import trimmed_data_path
+from ipagent.aws.botocore_session import trimmed_data_path
 
 LIBRARIES = ("botocore", "urllib3")
 
@@ -60,7 +60,7 @@ def run(plan: Plan) -> Results:
     notes = []
     if not Path(trimmed_data_path()).is_dir():
         notes.append(
-            "The agent reads all of botocore's data: `python -m multus_eni.ipagent.build_model` trims it."
+            "The agent reads all of botocore's data: `python -m ipagent.aws.trim_botocore` trims it."
         )
     with tempfile.TemporaryDirectory(prefix="bench-agent-") as folder, stage(Path(folder)) as made:
         costs = _costs(made, plan.turns)

@@ -15,13 +15,13 @@ from typing import Any
 import botocore
 
 from benchmarks.agent.figures import Cost
-from multus_eni import contract
-from multus_eni.contract import AgentSettings, Backend
-from multus_eni.ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG, ENV_TOKEN_FILE
-from multus_eni.ipagent.node.claims import Claim, Standing
-from multus_eni.ipagent.node.limits import Limits, Rate
+from common import contract
+from common.contract import AgentSettings, Backend
+from ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG, ENV_TOKEN_FILE
+from ipagent.node.model.claim import Claim, Standing
+from ipagent.node.sessions.limits import Limits, Rate
 from tests.cluster.certificates import Authority
-from tests.ipagent.slim.gate import NODE, POD, Gate, assigned, holdings, token_of
+from tests.ipagent.nodeclient.gate import NODE, POD, Gate, assigned, holdings, token_of
 from tests.netns import IMDS, Node, Pod
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from benchmarks.cluster.progress import say
 from benchmarks.cluster.readiness import Readiness
 from benchmarks.common.machine import this_machine
 from benchmarks.common.settling import settle
-from multus_eni.contract import INJECTION, MODE, Mode
+from common.contract import INJECTION, MODE, Mode
 from tests.cluster.api import Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.images import BUSYBOX

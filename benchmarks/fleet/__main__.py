@@ -17,7 +17,7 @@ from benchmarks.fleet.results import targets
 from benchmarks.fleet.run import FULL, QUICK, run
 from benchmarks.fleet.stage import BenchError
 from benchmarks.fleet.table import render
-from multus_eni.kube.errors import ApiError, Unreachable
+from common.kube.errors import ApiError, Unreachable
 from tests.cluster.processes import ProcessError
 
 

@@ -26,16 +26,16 @@ from ipaddress import ip_address, ip_network
 
 from benchmarks.fleet.layout import REGION, FleetNode, FleetPod, make_fleet, subnet_cidr, subnet_id
 from benchmarks.fleet.layout import Eni as FleetEni
-from multus_eni.contract import AgentSettings, Credentials, ExitCode
-from multus_eni.ipagent.addresses import IPAddress, Link, LinkAddress, Snapshot
-from multus_eni.ipagent.agent import Agent
-from multus_eni.ipagent.calls import Assign
-from multus_eni.ipagent.cloud.direct import Direct
-from multus_eni.ipagent.cloud.ec2 import Ec2Client
-from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.modes import init
-from multus_eni.ipagent.retry import Timing
-from multus_eni.ipagent.topology import Eni, Topology
+from common.contract import AgentSettings, Credentials, ExitCode
+from ipagent.assign.calls import Assign
+from ipagent.assign.faults import Timing
+from ipagent.assign.selection import IPAddress, Link, LinkAddress, Snapshot
+from ipagent.assign.topology import Eni, Topology
+from ipagent.aws.ec2 import Ec2Client
+from ipagent.aws.pod_cloud import Direct
+from ipagent.log import Log
+from ipagent.pod import init
+from ipagent.pod.agent import Agent
 
 TIMING = Timing(time.monotonic, time.sleep, random.random)
 RESTART, LONGEST_RESTART = 10.0, 300.0

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmarks.webhook.figures import FLOOR
-from multus_eni.webhook.serve import BACKLOG, KEEP_ALIVE
-from multus_eni.webhook.tls import CertificateFiles, Certificates
+from webhook.server.cert_watcher import CertificateFiles, Certificates
+from webhook.server.main import BACKLOG, KEEP_ALIVE
 
 PATH = "/"
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multus_eni.contract import INJECTION, NETWORKS, Injection
+from common.contract import INJECTION, NETWORKS, Injection
 
 Manifest = dict[str, Any]
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from benchmarks.webhook import pods
 from benchmarks.webhook.pods import compact, equivalent_review, manifest_of, pod_of_size, review_of
-from multus_eni.webhook.entries import ENTRIES
-from multus_eni.webhook.inject import inject
-from multus_eni.webhook.reasons import Reason
-from multus_eni.webhook.review import decode_review
-from multus_eni.webhook.settings import Settings
+from webhook.core.inject import inject
+from webhook.core.namespace_policy import ENTRIES
+from webhook.core.reasons import Reason
+from webhook.core.settings import Settings
+from webhook.server.review import decode_review
 
 pytestmark = pytest.mark.pure
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from multus_eni.certs.authority import Pair, issue_leaf, make_authority
-from multus_eni.certs.certificates import Certificate, read_certificate, to_pem
-from multus_eni.certs.rotation import Now, Settings
-from multus_eni.certs.seen import Seen
-from multus_eni.certs.state import Object, State, read_state
+from certs.issue import Pair, issue_leaf, make_authority
+from certs.observation import Seen
+from certs.rotation import Now, Settings
+from certs.state import Object, State, read_state
+from certs.x509 import Certificate, read_certificate, to_pem
 
 DAY = 86400.0
 NOW = 1_800_000_000.0

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import cast
 
-from multus_eni.certs.authority import issue_leaf, make_authority
-from multus_eni.certs.certificates import read_certificate
-from multus_eni.certs.health import Health
-from multus_eni.certs.log import Log
-from multus_eni.certs.loop import Loop
-from multus_eni.certs.rotation import MAX_AUTHORITIES, Now, Settings
-from multus_eni.certs.store import Names, Store
-from multus_eni.kube.client import Client
-from multus_eni.kube.errors import Unreachable
+from certs.controller import Loop
+from certs.health import Health
+from certs.issue import issue_leaf, make_authority
+from certs.log import Log
+from certs.rotation import MAX_AUTHORITIES, Now, Settings
+from certs.store import Names, Store
+from certs.x509 import read_certificate
+from common.kube.client import Client
+from common.kube.errors import Unreachable
 from tests.certs.world import START, FakeClient, World
 
 DAY = 86400.0

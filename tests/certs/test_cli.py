@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from multus_eni.certs.health import Health
-from multus_eni.certs.report import report, to_text
-from multus_eni.certs.rotation import Action, Trust, Wait
-from multus_eni.certs.state import State, read_state
-from multus_eni.probes import ProbeServer
-from multus_eni.webhook.cli import main
+from certs.health import Health
+from certs.rotation import Action, Trust, Wait
+from certs.state import State, read_state
+from certs.status import report, to_text
+from common.probes import ProbeServer
+from multus_eni.cli import main
 from tests.certs.made import DAY, NOW, SETTINGS, authority, configuration, in_order, leaf, secret
 
 OLD, NEW = authority(1), authority(2)
@@ -123,7 +123,7 @@ def test_flags_that_do_not_fit_are_refused(
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("multus_eni.certs.process.signal.pthread_sigmask", lambda *_: None)
+    monkeypatch.setattr("certs.main.signal.pthread_sigmask", lambda *_: None)
     assert main(["certs", command, *flags]) == 2
     assert text in capsys.readouterr().err
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from multus_eni.certs.certificates import Certificate
-from multus_eni.certs.rotation import (
+from certs.observation import Seen
+from certs.rotation import (
     MAX_AUTHORITIES,
     Action,
     IssueLeaf,
@@ -20,8 +20,8 @@ from multus_eni.certs.rotation import (
     agree,
     next_action,
 )
-from multus_eni.certs.seen import Seen
-from multus_eni.certs.state import State, read_state
+from certs.state import State, read_state
+from certs.x509 import Certificate
 from tests.certs.made import (
     DAY,
     NOW,

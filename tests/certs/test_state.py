@@ -13,16 +13,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multus_eni.certs.authority import issue_leaf
-from multus_eni.certs.certificates import (
+from certs.issue import issue_leaf
+from certs.observation import Seen, look_again
+from certs.state import data_of, read_state
+from certs.x509 import (
     MAX_CERTIFICATES,
     Bundle,
     public_key_of,
     read_bundle,
     read_certificate,
 )
-from multus_eni.certs.seen import Seen, look_again
-from multus_eni.certs.state import data_of, read_state
 from tests.certs.made import NAME, NOW, authority, configuration, in_order, leaf, secret
 
 pytestmark = pytest.mark.pure

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from multus_eni.certs.errors import REMEDIES
-from multus_eni.certs.log import Log
-from multus_eni.certs.waker import Waker
-from multus_eni.kube.errors import ApiError
+from certs.errors import REMEDIES
+from certs.log import Log
+from certs.waker import Waker
+from common.kube.errors import ApiError
 
 pytestmark = pytest.mark.pure
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, VerificationError
 from cryptography.x509.verification import Store as TrustStore
 
-from multus_eni.kube.client import Answer
-from multus_eni.kube.errors import ApiError
+from common.kube.client import Answer
+from common.kube.errors import ApiError
 
 Object = dict[str, Any]
 START = 1_800_000_000.0

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from multus_eni import contract
-from multus_eni.contract import INJECTION, MODE
-from multus_eni.webhook.annotations import Refusal, read_annotations
+from common import contract
+from common.contract import INJECTION, MODE
 from tests.chart.conftest import Cluster
 from tests.chart.values import REQUIRED
 from tests.cluster.api import NAMESPACE, POD, Api, ApiError, Kind, Manifest
@@ -19,6 +18,7 @@ from tests.cluster.helm import Helm, merged
 from tests.cluster.manifests import container, multus_pod, pod
 from tests.cluster.namespaces import Namespace, Namespaces, ready_namespace
 from tests.cluster.waiting import wait_for
+from webhook.core.annotations import Refusal, read_annotations
 
 pytestmark = pytest.mark.cluster
 

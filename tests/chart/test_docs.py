@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multus_eni.contract import INJECTION
-from multus_eni.ipagent.node.grants import read_grants
+from common.contract import INJECTION
+from ipagent.node.model.grants import read_grants
 from tests.chart.conftest import programs
 from tests.chart.readme import README, generate
 from tests.chart.values import REQUIRED

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from multus_eni.contract import CREDENTIALS, INJECTION, MODE
-from multus_eni.webhook.entries import ENTRIES
+from common.contract import CREDENTIALS, INJECTION, MODE
 from tests.chart.conftest import Cluster
 from tests.cluster.api import Manifest
 from tests.cluster.configuration import Service
@@ -18,6 +17,7 @@ from tests.cluster.manifests import multus_pod
 from tests.cluster.namespaces import Namespaces, scope
 from tests.cluster.recorder import Recorder
 from tests.cluster.webhook import installed
+from webhook.core.namespace_policy import ENTRIES
 
 INJECTIONS = (None, "enabled", "disabled", "other")
 MODES = (None, "init", "sidecar", "other")

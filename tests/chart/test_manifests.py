@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from multus_eni.contract import DEFAULT_NODE_PORT, INJECTION, Backend, Credentials, Mode
-from multus_eni.webhook.config import parse_settings
-from multus_eni.webhook.settings import SIZES, Size
+from common.contract import DEFAULT_NODE_PORT, INJECTION, Backend, Credentials, Mode
 from tests.chart.values import DIGEST, REQUIRED, cases
 from tests.cluster.api import Manifest
 from tests.cluster.configuration import (
@@ -22,6 +20,8 @@ from tests.cluster.configuration import (
     none_of,
 )
 from tests.cluster.helm import REGISTRY, Helm, merged, only
+from webhook.config import parse_settings
+from webhook.core.settings import SIZES, Size
 
 CASES = tuple(cases())
 INJECTING = tuple(case for case in CASES if case != "watch only")
@@ -146,7 +146,7 @@ def test_replicas_end_in_time_and_are_replaced_one_by_one(rendered: Rendered, ca
     spec = deployment["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     (drain,) = [word for word in container["args"] if word.startswith("--drain=")]
-    # multus_eni/webhook/serve.py: requests under way have another ten seconds.
+    # webhook/server/main.py: requests under way have another ten seconds.
     assert spec["terminationGracePeriodSeconds"] > int(drain.split("=")[1]) + 10
     host_network = case == "host network"
     rolling = {"maxSurge": 0, "maxUnavailable": 1} if host_network else {"maxSurge": 1, "maxUnavailable": 0}

@@ -14,15 +14,15 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from multus_eni.certs.health import Health
-from multus_eni.ipagent.node.metrics import Figures
-from multus_eni.ipagent.node.metrics import Metrics as NodeMetrics
-from multus_eni.ipagent.retry import Fault
-from multus_eni.webhook.metrics import Metrics
+from certs.health import Health
+from ipagent.assign.faults import Fault
+from ipagent.node.observe.metrics import Figures
+from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from tests.chart.conftest import programs
 from tests.chart.everything import API_SERVER_METRICS
 from tests.cluster.api import Manifest
 from tests.cluster.helm import only
+from webhook.server.metrics import Metrics
 
 DASHBOARD = "multus-eni-injector.json"
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "operations.md"

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from multus_eni.contract import ENV_HOST_IP, ENV_NODE_NAME, INJECTION, Credentials
-from multus_eni.ipagent.node.gc_rules import GcMode
-from multus_eni.ipagent.node.settings import read_settings
+from common.contract import ENV_HOST_IP, ENV_NODE_NAME, INJECTION, Credentials
+from ipagent.node.model.gc_policy import GcMode
+from ipagent.node.settings import read_settings
 from tests.chart.values import NODE, NODE_WATCH, REQUIRED
 from tests.cluster.api import Manifest
 from tests.cluster.helm import CHART, REGISTRY, Helm, merged, only

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from multus_eni.contract import (
+from common.contract import (
     ENV_BACKEND,
     ENV_TIMEOUT,
     INJECTION,

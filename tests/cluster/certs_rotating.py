@@ -22,7 +22,7 @@ from typing import Any, Self
 import yaml
 from cryptography import x509
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION
+from common.contract import CONTAINER_NAME, INJECTION
 from tests.cluster.api import Manifest
 from tests.cluster.certs_process import PROGRAM, Certs, Place, make_place
 from tests.cluster.control_plane import ControlPlane

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multus_eni.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Credentials, Injection, Mode
+from common.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Credentials, Injection, Mode
 
 Requirement = dict[str, Any]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION
+from common.contract import CONTAINER_NAME, INJECTION
 from tests.cluster.api import Api, ApiError
 from tests.cluster.certificates import Authority
 from tests.cluster.configuration import Service, webhook_configuration

@@ -21,7 +21,7 @@ from typing import Self
 
 import httpx
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION, MODE
+from common.contract import CONTAINER_NAME, INJECTION, MODE
 from tests.cluster.api import ENDPOINT_SLICE, Api, ApiError, Manifest
 from tests.cluster.configuration import Service, webhook_configuration
 from tests.cluster.manifests import multus_pod

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from multus_eni.contract import NETWORKS
+from common.contract import NETWORKS
 from tests.cluster.api import Manifest
 
 MULTUS = {NETWORKS: "ipvlan-multus"}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multus_eni.contract import NETWORKS, TOKEN_AUDIENCE
-from multus_eni.ipagent.node.pods import NETWORK_STATUS
-from multus_eni.kube.client import Client
-from multus_eni.kube.kubeconfig import load_kubeconfig
+from common.contract import NETWORKS, TOKEN_AUDIENCE
+from common.kube.client import Client
+from common.kube.kubeconfig import load_kubeconfig
+from ipagent.node.model.pod import NETWORK_STATUS
 from tests.cluster.api import SERVICE_ACCOUNT, Api, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubeconfig import write_kubeconfig

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION
+from common.contract import CONTAINER_NAME, INJECTION
 from tests.cluster.api import Api, Manifest
 from tests.cluster.configuration import webhook_configuration
 from tests.cluster.control_plane import ControlPlane

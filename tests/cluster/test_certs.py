@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.kube.client import Client
-from multus_eni.kube.errors import ApiError
-from multus_eni.kube.kubeconfig import load_kubeconfig
+from common.kube.client import Client
+from common.kube.errors import ApiError
+from common.kube.kubeconfig import load_kubeconfig
 from tests.cluster.api import WEBHOOK_CONFIGURATION, Api
 from tests.cluster.certificates import Authority
 from tests.cluster.certs_process import ROLE_BINDING, SECRET, Certs, Place, make_place

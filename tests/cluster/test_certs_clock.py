@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.certs.health import Health
-from multus_eni.certs.log import Log
-from multus_eni.certs.loop import Loop
-from multus_eni.certs.rotation import Now, Settings
-from multus_eni.certs.store import Names, Store
-from multus_eni.kube.client import Answer, Client
-from multus_eni.kube.errors import ApiError
-from multus_eni.kube.kubeconfig import load_kubeconfig
+from certs.controller import Loop
+from certs.health import Health
+from certs.log import Log
+from certs.rotation import Now, Settings
+from certs.store import Names, Store
+from common.kube.client import Answer, Client
+from common.kube.errors import ApiError
+from common.kube.kubeconfig import load_kubeconfig
 from tests.cluster.api import Api
 from tests.cluster.certs_process import make_place
 from tests.cluster.control_plane import ControlPlane

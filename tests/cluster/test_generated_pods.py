@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION, MODE, RUN_VOLUME, STATUS, TOKEN_VOLUME
+from common.contract import CONTAINER_NAME, INJECTION, MODE, RUN_VOLUME, STATUS, TOKEN_VOLUME
 from tests.cluster.api import ApiError, Manifest
 from tests.cluster.namespaces import Namespace, Namespaces
 from tests.webhook.valid_pods import valid_pods

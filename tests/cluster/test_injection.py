@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION, MODE, RUN_VOLUME, STATUS
+from common.contract import CONTAINER_NAME, INJECTION, MODE, RUN_VOLUME, STATUS
 from tests.cluster.api import POD, Api, ApiError
 from tests.cluster.configuration import Entry, any_of, configuration_of
 from tests.cluster.manifests import container, deployment, multus_pod

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION, MODE
+from common.contract import CONTAINER_NAME, INJECTION, MODE
 from tests.cluster.api import RESOURCE_QUOTA, ApiError, Manifest
 from tests.cluster.manifests import container, multus_pod
 from tests.cluster.namespaces import Namespace, Namespaces, names_of

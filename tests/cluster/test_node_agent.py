@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from multus_eni.contract import ENV_HOST_IP, ENV_NODE_NAME, ExitCode
+from common.contract import ENV_HOST_IP, ENV_NODE_NAME, ExitCode
 from tests.cluster.api import Api, Kind
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.namespaces import Namespaces

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.contract import TOKEN_AUDIENCE, LogFormat
-from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.node import events
-from multus_eni.ipagent.node.authority import Bearer, Unknown, read_review
-from multus_eni.ipagent.node.happenings import Happening, Kind
-from multus_eni.ipagent.node.pods import NETWORK_STATUS, Pod, PodKey, read_pod
-from multus_eni.ipagent.node.recorder import EventRecorder
-from multus_eni.ipagent.node.reviews import review_token
-from multus_eni.ipagent.node.watcher import PODS, PodWatcher
-from multus_eni.kube.client import Client
-from multus_eni.kube.errors import ApiError
-from multus_eni.kube.kubeconfig import load_kubeconfig
+from common.contract import TOKEN_AUDIENCE, LogFormat
+from common.kube.client import Client
+from common.kube.errors import ApiError
+from common.kube.kubeconfig import load_kubeconfig
+from ipagent.log import Log
+from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.pod import NETWORK_STATUS, Pod, PodKey, read_pod
+from ipagent.node.observe import event_correlator
+from ipagent.node.observe.event_recorder import EventRecorder
+from ipagent.node.pod_informer import PODS, PodWatcher
+from ipagent.node.sessions.auth import Bearer, Unknown, read_review
+from ipagent.node.sessions.token_review import review_token
 from tests.cluster.api import POD, Api
 from tests.cluster.api import Kind as ObjectKind
 from tests.cluster.control_plane import ControlPlane
@@ -196,7 +196,7 @@ def test_a_token_for_another_audience_proves_nothing(agent: Agent) -> None:
 
 
 def test_events_are_on_the_pod(agent: Agent, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "AGAIN", 0.0)
+    monkeypatch.setattr(event_correlator, "AGAIN", 0.0)
     pod = agent.script.make_pod(networked("told"), agent.node)
     key = PodKey(agent.script.namespace, "told", pod["metadata"]["uid"])
     recorder = EventRecorder(agent.client, agent.node, agent.logger)

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from multus_eni.contract import CONTAINER_NAME, INJECTION, MODE
+from common.contract import CONTAINER_NAME, INJECTION, MODE
 from tests.cluster.api import Manifest
 from tests.cluster.manifests import container, multus_pod
 from tests.cluster.namespaces import Namespaces, names_of

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from multus_eni.contract import CREDENTIALS, INJECTION, MODE
-from multus_eni.webhook.entries import ENTRIES
+from common.contract import CREDENTIALS, INJECTION, MODE
 from tests.cluster.api import NAMESPACE, POD, Api, ApiError
 from tests.cluster.configuration import NAME, entries
 from tests.cluster.manifests import multus_pod, pod
 from tests.cluster.namespaces import SCOPE, Namespace, Namespaces, ready_namespace
 from tests.cluster.recorder import Recorder
 from tests.cluster.waiting import wait_for
+from webhook.core.namespace_policy import ENTRIES
 
 pytestmark = pytest.mark.cluster
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from multus_eni.contract import CONTAINER_NAME
+from common.contract import CONTAINER_NAME
 from tests.cluster.namespaces import names_of
 from tests.cluster.tools import Binaries
 from tests.netns import Node

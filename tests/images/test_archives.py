@@ -48,7 +48,7 @@ def test_other_files_other_modes_and_another_version_have_another_digest(project
     assert now(Build("1.2", "linux/arm64"))[0] != before[0]
     assert now(Build("1.2", "linux/amd64", revision="abc", base="other", created="1")) == before
 
-    (project / "multus_eni/ipagent/cli.py").write_text("# another\n", encoding="utf-8")
+    (project / "ipagent/cli.py").write_text("# another\n", encoding="utf-8")
     assert now()[0] != before[0]
     assert now()[1] == before[1]
 
@@ -58,7 +58,7 @@ def test_other_files_other_modes_and_another_version_have_another_digest(project
     assert now()[1] != before[1]
 
 
-@pytest.mark.parametrize("left", ["multus_eni/ipagent/__pycache__/cli.cpython-311.pyc", "README.md"])
+@pytest.mark.parametrize("left", ["ipagent/__pycache__/cli.cpython-311.pyc", "README.md"])
 def test_what_does_not_go_into_an_image_does_not_count(project: Path, left: str) -> None:
     before = digest("agent", HOW)
 
@@ -98,7 +98,7 @@ def test_what_the_same_files_make_is_built_once(built: Built, project: Path, tmp
     assert ready(tmp_path / "cache", HOW) == first
     assert built == ["agent", "webhook"]
 
-    (project / "multus_eni/webhook/policy.py").write_text("# another\n", encoding="utf-8")
+    (project / "webhook/core/policy.py").write_text("# another\n", encoding="utf-8")
 
     agent, webhook = ready(tmp_path / "cache", HOW)
     assert built == ["agent", "webhook", "webhook"]

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.version import VERSION
+from common.version import VERSION
 from tests.images.conftest import need
 from tests.images.container import Container, Image, call
 
 MEGABYTES = {"agent": 22.5, "webhook": 37}
 """Compressed, of all layers, 10^6 bytes."""
 IMPORT_ALL = """
-import importlib, pkgutil, multus_eni
-names = [module.name for module in pkgutil.walk_packages(multus_eni.__path__, "multus_eni.")]
+import importlib, importlib.util, pkgutil
+rooms = filter(importlib.util.find_spec, ["certs", "common", "ipagent", "multus_eni", "webhook"])
+names = [
+    module.name
+    for room in rooms
+    for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}.")
+]
 for name in names:
     importlib.import_module(name)
 print(*names, sep="\\n")
@@ -92,10 +97,10 @@ def test_every_library_that_a_binary_names_is_there(image: Image) -> None:
     [
         (
             "agent",
-            {"multus_eni.ipagent.cli"},
-            ("multus_eni.webhook", "multus_eni.certs", "multus_eni.ipagent.build_model"),
+            {"ipagent.cli"},
+            ("webhook", "certs", "ipagent.aws.trim_botocore"),
         ),
-        ("webhook", {"multus_eni.webhook.serve", "multus_eni.certs.process"}, ("multus_eni.ipagent",)),
+        ("webhook", {"webhook.server.main", "certs.main"}, ("ipagent",)),
     ],
 )
 def test_all_of_its_modules_can_be_imported_and_no_others_are_there(

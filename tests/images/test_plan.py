@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.version import VERSION
 from images.__main__ import main
 from images.plan import CHART, IMAGES, LOCAL_BASE, Build, install_command, repository
-from multus_eni.version import VERSION
 
 pytestmark = pytest.mark.pure
 

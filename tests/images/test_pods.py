@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni import contract
-from multus_eni.contract import ExitCode
-from multus_eni.ipagent.cli import ENV_STARTED_FILE
+from common import contract
+from common.contract import ExitCode
+from ipagent.cli import ENV_STARTED_FILE
 from tests.cluster.waiting import wait_for
 from tests.images.conftest import need
 from tests.images.container import SMALL, Container, Image

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from common.version import VERSION
 from images.store import cache_folder, opened
-from multus_eni.version import VERSION
 from tests.cluster.control_plane import free_ports
 from tests.cluster.processes import Process
 from tests.cluster.tools.binaries import find_binary

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.contract import ExitCode
-from multus_eni.version import VERSION
+from common.contract import ExitCode
+from common.version import VERSION
 from tests.cluster.certificates import Authority
 from tests.cluster.waiting import wait_for
 from tests.images.container import SMALL, Container, Image, Running
@@ -99,7 +99,7 @@ def test_the_agent_ends_within_its_default_limits_where_there_is_nothing_to_do(
 
 def test_the_agent_makes_an_ec2_client_within_its_default_limits(agent: Image, container: Container) -> None:
     script = """
-from multus_eni.ipagent.cloud.client import new_session
+from ipagent.aws.botocore_session import new_session
 client = new_session().create_client(
     "ec2", region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")
 print(client.meta.endpoint_url)

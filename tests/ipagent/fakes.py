@@ -14,8 +14,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-from multus_eni.contract import AgentSettings, LogFormat, LogLevel
-from multus_eni.ipagent.addresses import (
+from common.contract import AgentSettings, LogFormat, LogLevel
+from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.errors import AgentError, Ec2Error
+from ipagent.assign.faults import Failure, Fault, Timing
+from ipagent.assign.reconciler import Cloud
+from ipagent.assign.selection import (
     Detection,
     Holding,
     IPAddress,
@@ -24,13 +28,9 @@ from multus_eni.ipagent.addresses import (
     Snapshot,
     sort_key,
 )
-from multus_eni.ipagent.agent import Agent
-from multus_eni.ipagent.calls import Assign, Unassign
-from multus_eni.ipagent.errors import AgentError, Ec2Error
-from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.reconcile import Cloud
-from multus_eni.ipagent.retry import Failure, Fault, Timing
-from multus_eni.ipagent.topology import Eni, EniAddresses, Placement, Topology
+from ipagent.assign.topology import Eni, EniAddresses, Placement, Topology
+from ipagent.log import Log
+from ipagent.pod.agent import Agent
 
 ETH0 = Link(2, "eth0", "0a:00:00:00:00:02")
 NET1 = Link(3, "net1", "02:aa:00:00:00:01")

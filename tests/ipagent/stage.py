@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from multus_eni import contract
-from multus_eni.contract import AgentSettings
-from multus_eni.ipagent.cli import ENV_STARTED_FILE
+from common import contract
+from common.contract import AgentSettings
+from ipagent.cli import ENV_STARTED_FILE
 from tests.ipagent.worlds import KEY, SECRET
 from tests.netns import IMDS, Node, Pod
 
@@ -78,7 +78,9 @@ class Stage:
 
     def stuck_init(self, pod: Pod, settings: AgentSettings, **env: str | None) -> Ended:
         """Run it where looking up a name goes on for ever and hears no signal."""
-        return self._init([sys.executable, "-m", "tests.ipagent.stuck_agent"], pod, self.env(settings, **env))
+        return self._init(
+            [sys.executable, "-m", "tests.ipagent.e2e.stuck_agent"], pod, self.env(settings, **env)
+        )
 
     def _init(self, program: list[str], pod: Pod, env: dict[str, str]) -> Ended:
         done = pod.run([*program, "init"], env=env, read_only=True)
@@ -94,7 +96,9 @@ class Stage:
 
     def hurried_sidecar(self, pod: Pod, settings: AgentSettings | None = None) -> Sidecar:
         """Start it with a slow check that is fast."""
-        return self._sidecar([sys.executable, "-m", "tests.ipagent.hurried_agent"], pod, self.env(settings))
+        return self._sidecar(
+            [sys.executable, "-m", "tests.ipagent.e2e.hurried_agent"], pod, self.env(settings)
+        )
 
     def _sidecar(self, program: list[str], pod: Pod, given: dict[str, str]) -> Sidecar:
         log = self.directory / "termination-log"
@@ -127,7 +131,7 @@ class Stage:
 
     def ec2_does(self, action: str, eni: str, *addresses: str) -> None:
         """Let somebody else `assign` or `unassign` addresses of one family."""
-        argv = [sys.executable, "-m", "tests.ipagent.somebody_else", action, eni, *addresses]
+        argv = [sys.executable, "-m", "tests.ipagent.e2e.somebody_else", action, eni, *addresses]
         done = self.node.run(argv, env=self.env())
         assert done.returncode == 0, done.stderr
 

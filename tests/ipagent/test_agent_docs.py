@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.contract import ExitCode
-from multus_eni.ipagent.commands.line import BROKEN_PIPE, INTERRUPTED
-from multus_eni.ipagent.retry import _CODES
+from common.contract import ExitCode
+from ipagent.assign.faults import _CODES
+from ipagent.commands.cli import BROKEN_PIPE, INTERRUPTED
 
 pytestmark = pytest.mark.pure
 
 ROOT = Path(__file__).parents[2]
-CODE = ROOT / "multus_eni" / "ipagent"
+CODE = ROOT / "ipagent"
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(CODE.rglob("*.py"))}
 DOCS = (ROOT / "docs" / "agent.md").read_text(encoding="utf-8")
 WORDS = " ".join(DOCS.replace("`", "").split())
@@ -133,9 +133,7 @@ def test_every_code_of_ec2_stands_in_the_table() -> None:
     "heading", ["### Interfaces and addresses", "### ENIs and IMDS", "### Settings and commands"]
 )
 def test_no_message_of_the_tables_is_stale(heading: str) -> None:
-    source = "".join(
-        file.read_text(encoding="utf-8") for file in [*TREES, ROOT / "multus_eni" / "contract.py"]
-    )
+    source = "".join(file.read_text(encoding="utf-8") for file in [*TREES, ROOT / "common" / "contract.py"])
     # Strings that are split over lines, as one.
     joined = re.sub(r'"\s*\n\s*f?"', "", source)
     for row in table(heading):

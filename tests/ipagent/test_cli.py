@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni import contract
-from multus_eni.contract import AgentSettings, Backend, ExitCode
-from multus_eni.ipagent import cli, process
-from multus_eni.ipagent.commands import addresses, line
-from multus_eni.version import VERSION
+from common import contract
+from common.contract import AgentSettings, Backend, ExitCode
+from common.version import VERSION
+from ipagent import cli
+from ipagent.commands import addresses
+from ipagent.commands import cli as commands
+from ipagent.pod import main
 
 COMMANDS = ("addresses", "enis", "release")
 
@@ -80,7 +82,7 @@ def test_wrong_options_are_named(arguments: list[str], says: str, capsys: pytest
 def test_no_mode_imports_what_only_the_commands_need() -> None:
     script = """
 import sys
-from multus_eni.ipagent import cli
+from ipagent import cli
 # Without such an interface a mode ends before it needs AWS.
 env = {"MULTUS_ENI_INTERFACES": "none-such", "MULTUS_ENI_STARTED_FILE": "/nonexistent/started"}
 for mode in ("init", "sidecar"):
@@ -92,8 +94,8 @@ print(*sys.modules)
     first, second, modules = done.stdout.splitlines()
     assert first == second == str(int(ExitCode.NO_ENI))
     loaded = set(modules.split())
-    assert "multus_eni.ipagent.modes.sidecar" in loaded
-    assert not {name for name in loaded if name.startswith("multus_eni.ipagent.commands")}
+    assert "ipagent.pod.sidecar" in loaded
+    assert not {name for name in loaded if name.startswith("ipagent.commands")}
     assert not loaded & {"argparse", "gettext", "botocore"}
 
 
@@ -121,16 +123,17 @@ def test_started_is_whether_the_file_is_there(tmp_path: Path) -> None:
 
 
 def test_the_probe_imports_next_to_nothing() -> None:
-    script = "import sys; from multus_eni.ipagent import cli; cli.run(['started'], {}); print(*sys.modules)"
+    script = "import sys; from ipagent import cli; cli.run(['started'], {}); print(*sys.modules)"
     # Without our environment: a measurement of coverage would import much.
     command = [sys.executable, "-I", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
     loaded = set(done.stdout.split())
-    assert {name for name in loaded if name.startswith("multus_eni")} == {
-        "multus_eni",
-        "multus_eni.contract",
-        "multus_eni.ipagent",
-        "multus_eni.ipagent.cli",
+    ours = {name for name in loaded if name.split(".")[0] in {"common", "ipagent", "webhook", "certs"}}
+    assert ours == {
+        "common",
+        "common.contract",
+        "ipagent",
+        "ipagent.cli",
     }
     heavy = "argparse dataclasses inspect ipaddress json pathlib re socket typing"
     assert not loaded & set(heavy.split())
@@ -161,7 +164,7 @@ def test_a_fault_of_the_agent_is_a_sentence_and_no_traceback(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(process, "Direct", fail)
+    monkeypatch.setattr(main, "Direct", fail)
     code, logged, message = work({}, tmp_path, capsys)
     assert code == ExitCode.INTERNAL
     assert re.match(r"ZeroDivisionError at test_cli\.py:\d+: by zero\. ", message)
@@ -196,7 +199,7 @@ def test_a_command_that_is_interrupted_says_nothing_more(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(addresses, "look", interrupt)
-    assert cli.run(["addresses"], NONE_SUCH) == line.INTERRUPTED
+    assert cli.run(["addresses"], NONE_SUCH) == commands.INTERRUPTED
     assert capsys.readouterr() == ("", "")
 
 
@@ -204,12 +207,12 @@ def test_a_reader_that_leaves_is_no_traceback_and_no_success() -> None:
     read, write = os.pipe()
     os.close(read)
     try:
-        script = "import sys; from multus_eni.ipagent import cli; cli.main()"
+        script = "import sys; from ipagent import cli; cli.main()"
         command = [sys.executable, "-c", script, "addresses"]
         done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, env=NONE_SUCH)
     finally:
         os.close(write)
-    assert (done.returncode, done.stderr) == (line.BROKEN_PIPE, b"")
+    assert (done.returncode, done.stderr) == (commands.BROKEN_PIPE, b"")
 
 
 @pytest.mark.pure

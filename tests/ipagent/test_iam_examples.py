@@ -13,11 +13,11 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from multus_eni.contract import AgentSettings, ExitCode
-from multus_eni.ipagent.cloud.details import NO_MANAGE
-from multus_eni.ipagent.cloud.ec2 import Ec2Client
-from multus_eni.ipagent.cloud.inventory import Inventory
-from multus_eni.ipagent.commands.reader import Reader
+from common.contract import AgentSettings, ExitCode
+from ipagent.aws.ec2 import Ec2Client
+from ipagent.aws.eni import NO_MANAGE
+from ipagent.aws.inventory import Inventory
+from ipagent.commands.reader import Reader
 from tests.ipagent import worlds
 from tests.ipagent.stage import Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_IPV6, NEIGHBOUR_SECONDARY

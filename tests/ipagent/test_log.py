@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multus_eni.contract import LogFormat, LogLevel
-from multus_eni.ipagent.log import Log, printable
+from common.contract import LogFormat, LogLevel
+from ipagent.log import Log, printable
 
 pytestmark = pytest.mark.pure
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from multus_eni.ipagent.signals import Signals, Stop
+from ipagent.signals import Signals, Stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,8 +8,8 @@ from typing import Any
 import jsonpatch
 from hypothesis import strategies as st
 
-from multus_eni import contract
-from multus_eni.webhook.patch import Operation
+from common import contract
+from webhook.core.patch import Operation
 
 NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 MILLICORES = st.sampled_from([1, 10, 20, 50, 100, 250, 500, 999, 1000, 1500, 2000, 4000, 64000])

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from multus_eni.contract import Backend, Credentials, LogFormat, LogLevel, Mode
-from multus_eni.webhook.cli import CONFIG
-from multus_eni.webhook.config import MAX_FILE_SIZE, ConfigError, load_settings, parse_settings
-from multus_eni.webhook.settings import EnvVar, Size
+from common.contract import Backend, Credentials, LogFormat, LogLevel, Mode
+from webhook.cli import CONFIG
+from webhook.config import MAX_FILE_SIZE, ConfigError, load_settings, parse_settings
+from webhook.core.settings import EnvVar, Size
 
 LEAST = "agent: {image: i}\n"
 VOLUME = "agent: {image: i, volumes: [{name: ca, emptyDir: {}}], "

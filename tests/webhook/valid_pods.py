@@ -11,9 +11,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from multus_eni import contract
-from multus_eni.webhook.quantity import parse_quantity
+from common import contract
 from tests.webhook.pods import pods
+from webhook.core.quantity import parse_quantity
 
 Fields = dict[str, Any]
 

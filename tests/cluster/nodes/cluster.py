@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import yaml
 
-from multus_eni.version import VERSION
+from common.version import VERSION
 from tests.cluster.api import ApiError, Kind
 from tests.cluster.control_plane import ControlPlane, Place, make_user
 from tests.cluster.helm import Helm

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.version import VERSION
 from images.archives import ready
 from images.here import build_here
 from images.run import CommandError
 from images.store import cache_folder
-from multus_eni.version import VERSION
 
 PAUSE = "localhost/pause:1"
 """containerd's `sandbox_image`."""

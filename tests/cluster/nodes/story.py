@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from multus_eni.contract import CONTAINER_NAME, Mode
+from common.contract import CONTAINER_NAME, Mode
 from tests.cluster.api import POD, ApiError, Kind, Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story_cloud import Eni, Held, Ledger, pairs

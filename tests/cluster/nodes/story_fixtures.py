@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from multus_eni.contract import INJECTION
+from common.contract import INJECTION
 from tests.cluster.api import NAMESPACE, SERVICE_ACCOUNT
 from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.nodes.cluster import Cluster

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from multus_eni.contract import CONTAINER_NAME
+from common.contract import CONTAINER_NAME
 from tests.cluster.api import Manifest
 from tests.cluster.namespaces import mode_of
 from tests.cluster.nodes.story_cloud import normal

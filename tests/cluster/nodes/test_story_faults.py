@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from multus_eni.contract import MODE, TIMEOUT, ExitCode, Mode
+from common.contract import MODE, TIMEOUT, ExitCode, Mode
 from tests.cluster.api import DEPLOYMENT
 from tests.cluster.nodes.plan import GATEWAY
 from tests.cluster.nodes.story import Story

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from multus_eni.contract import MODE, Mode
+from common.contract import MODE, Mode
 from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.workloads import administrator, ipvlan, pod, template, whereabouts
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from multus_eni.contract import INJECTION, MODE, RELEASE_ON_EXIT, STATUS, Mode
+from common.contract import INJECTION, MODE, RELEASE_ON_EXIT, STATUS, Mode
 from tests.cluster.api import POD
 from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.story_pods import Running

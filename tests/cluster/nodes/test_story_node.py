@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from multus_eni.contract import (
+from common.contract import (
     CONTAINER_NAME,
     DEFAULT_NODE_PORT,
     MODE,
@@ -17,7 +17,7 @@ from multus_eni.contract import (
     Mode,
     Takeover,
 )
-from multus_eni.ipagent.slim.wire import chunk, request
+from ipagent.nodeprotocol import chunk, request
 from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story

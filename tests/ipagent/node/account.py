@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from multus_eni.ipagent.addresses import IPAddress, parse_address, sort_key
-from multus_eni.ipagent.calls import Assign, Unassign
-from multus_eni.ipagent.errors import AgentError, Ec2Error, error_of
-from multus_eni.ipagent.retry import Failure, Fault
-from multus_eni.ipagent.topology import Attached, Eni, EniAddresses, Topology
+from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.errors import AgentError, Ec2Error, error_of
+from ipagent.assign.faults import Failure, Fault
+from ipagent.assign.selection import IPAddress, parse_address, sort_key
+from ipagent.assign.topology import Attached, Eni, EniAddresses, Topology
 from tests.ipagent.fakes import Strike, Time
 
 SUBNETS = {

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from statistics import median
 
-from multus_eni.contract import LogLevel
-from multus_eni.ipagent.addresses import Holding, parse_address
-from multus_eni.ipagent.node.core import NodeCore
-from multus_eni.ipagent.node.grants import Grants
-from multus_eni.ipagent.node.happenings import Kind
-from multus_eni.ipagent.node.pods import Pod, PodKey
-from multus_eni.ipagent.retry import Timing
+from common.contract import LogLevel
+from ipagent.assign.faults import Timing
+from ipagent.assign.selection import Holding, parse_address
+from ipagent.node.model.events import Kind
+from ipagent.node.model.grants import Grants
+from ipagent.node.model.pod import Pod, PodKey
+from ipagent.node.reconcile.controller import NodeCore
 from tests.ipagent.fakes import Lines, Time
 from tests.ipagent.node.account import Account, NodeCloud
 

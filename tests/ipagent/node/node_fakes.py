@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from multus_eni.ipagent.addresses import IPAddress
-from multus_eni.ipagent.calls import Assign, Unassign
-from multus_eni.ipagent.errors import AgentError, Ec2Error, error_of
-from multus_eni.ipagent.node.belongings import Belongings
-from multus_eni.ipagent.node.pods import InjectedAgent, Pod, PodKey
-from multus_eni.ipagent.node.records import Records
-from multus_eni.ipagent.node.second_look import ListingFailed
-from multus_eni.ipagent.node.store import LEAST_SECONDS
-from multus_eni.ipagent.release import Pair
-from multus_eni.ipagent.retry import left
-from multus_eni.ipagent.topology import Attached, Eni
+from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.errors import AgentError, Ec2Error, error_of
+from ipagent.assign.faults import left
+from ipagent.assign.release import Pair
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import Attached, Eni
+from ipagent.node.gc.checkpoint import LEAST_SECONDS
+from ipagent.node.gc.records import Records
+from ipagent.node.gc.restore import ListingFailed
+from ipagent.node.model.ownership import Belongings
+from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Time
 
 ENIS: tuple[Eni, ...] = (ENI_1, ENI_2)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from multus_eni.contract import Mode
-from multus_eni.ipagent.addresses import Detection, Holding, Link, LinkAddress, Snapshot, parse_address
-from multus_eni.ipagent.node.claims import Claim
-from multus_eni.ipagent.node.pods import Pod, PodKey
+from common.contract import Mode
+from ipagent.assign.selection import Detection, Holding, Link, LinkAddress, Snapshot, parse_address
+from ipagent.node.model.claim import Claim
+from ipagent.node.model.pod import Pod, PodKey
 
 MAC_0, MAC_1, MAC_2 = (f"02:00:00:00:01:{device:02x}" for device in range(3))
 """Of the ENIs of the first node of `account.Account`."""

@@ -13,15 +13,15 @@ from ipaddress import ip_address
 
 import pytest
 
-from multus_eni.contract import ExitCode, LogFormat, Mode
-from multus_eni.ipagent.addresses import Snapshot
-from multus_eni.ipagent.log import Log
-from multus_eni.ipagent.node.claims import Claim, Standing, State
-from multus_eni.ipagent.node.happenings import Happening, Kind
-from multus_eni.ipagent.node.loop import STALE_SECONDS, Loop, Wakeup, log_happenings
-from multus_eni.ipagent.node.mailbox import Unclaim
-from multus_eni.ipagent.node.pods import Pod, PodKey
-from multus_eni.ipagent.signals import Signals, Stop
+from common.contract import ExitCode, LogFormat, Mode
+from ipagent.assign.selection import Snapshot
+from ipagent.log import Log
+from ipagent.node.loop import STALE_SECONDS, Loop, Wakeup, log_happenings
+from ipagent.node.model.claim import Claim, Standing, State
+from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.pod import Pod, PodKey
+from ipagent.node.sessions.claim_queue import Unclaim
+from ipagent.signals import Signals, Stop
 
 ONE, TWO = PodKey("apps", "one", "u-1"), PodKey("apps", "two", "u-2")
 DONE = Standing(State.ASSIGNED, ExitCode.OK, "done")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multus_eni.contract import Credentials, LogFormat, LogLevel
-from multus_eni.ipagent.node.gc_rules import GcMode, Rules
-from multus_eni.ipagent.node.grants import Grant
-from multus_eni.ipagent.node.settings import MAX_BYTES, NodeSettings, SettingsError, read_settings
+from common.contract import Credentials, LogFormat, LogLevel
+from ipagent.node.model.gc_policy import GcMode, Rules
+from ipagent.node.model.grants import Grant
+from ipagent.node.settings import MAX_BYTES, NodeSettings, SettingsError, read_settings
 
 pytestmark = pytest.mark.pure
 

@@ -1,0 +1,188 @@
+"""Looks, decides, acts, and sleeps until something changes or is due."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from typing import Protocol, assert_never
+
+from certs.health import Health
+from certs.issue import issue_leaf, make_authority
+from certs.log import Log
+from certs.observation import Seen, look_again
+from certs.pace import BURST, pause_before_write
+from certs.rotation import (
+    Action,
+    IssueLeaf,
+    KeepAuthorities,
+    MakeAuthority,
+    Now,
+    Settings,
+    Trust,
+    Wait,
+    Write,
+    next_action,
+)
+from certs.state import AUTHORITIES, AUTHORITY_KEY, CERTIFICATE, KEY
+from certs.store import Conflict, Observed, Store
+from certs.x509 import read_certificate, to_pem
+from common.kube.backoff import pause_after_failure
+from common.kube.errors import ApiError, ClusterError, Unreachable
+
+TICK = 60.0
+"""Seconds between two rounds at most; a round with nothing to do asks nobody."""
+RESYNC = 6 * 3600.0
+"""Seconds between two looks at the objects at most, also where no watch says that they have changed: the API
+server's time is learnt by them, too."""
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> Now:
+        """Tell the time."""
+        ...
+
+
+class Loop:
+    """Keeps Secret and configuration as they should be, from `run` to `stop`.
+
+    Dates are told by the API server's clock, which is the one that judges certificates: each answer carries
+    its time, and a clock that never jumps carries it on. So it does not matter if this machine's clock is
+    wrong, or is put right. `tick` is how many seconds `run` sleeps at most.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        clock: Clock,
+        log: Log,
+        health: Health,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._health = health
+        self.tick = TICK
+        self._changed = threading.Event()
+        self._stopping = False
+        self._observed: Observed | None = None
+        self._looked = 0.0
+        self._offset = 0.0
+        self._seen = Seen()
+        self._failures = 0
+        self._written: deque[float] = deque(maxlen=BURST)
+        self._said: Action | None = None
+
+    def wake(self) -> None:
+        """Let it look: an object may have changed. For other threads."""
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Let `run` return. For other threads."""
+        self._stopping = True
+        self._changed.set()
+
+    def run(self) -> None:
+        """Go round until `stop`."""
+        while not self._stopping:
+            self._changed.wait(self.turn())
+
+    def turn(self) -> float:
+        """Go round once; returns after how many seconds to do so again, unless something changes."""
+        self._health.turned()
+        if self._changed.is_set():
+            self._changed.clear()
+            self._observed = None
+        try:
+            pause = self._turn()
+        except Conflict as error:
+            self._log.write("info", "conflict", message=str(error))
+            self._observed = None
+            return random.uniform(0.01, 0.1)  # noqa: S311 - no secret: two processes shall not meet again
+        except (ApiError, Unreachable, ClusterError) as error:
+            self._observed = None
+            self._failures += 1
+            self._health.failures.inc()
+            self._log.write("error", "failed", error=str(error), failures=self._failures)
+            return pause_after_failure(self._failures, random.random())  # noqa: S311 - no secret
+        self._failures = 0
+        return pause
+
+    def _turn(self) -> float:
+        fresh = self._observed is None or self._clock.now().steady - self._looked > RESYNC
+        observed = self._look() if fresh or self._observed is None else self._observed
+        action = self._decide(observed)
+        if not isinstance(action, Wait) and not fresh:
+            # What was read before a long sleep decides nothing.
+            observed = self._look()
+            action = self._decide(observed)
+        if isinstance(action, Wait):
+            return max(0.0, min(action.seconds, self.tick))
+        return self._act(observed, action)
+
+    def _look(self) -> Observed:
+        observed = self._store.look()
+        now = self._clock.now()
+        self._looked = now.steady
+        self._offset = (now.wall if observed.time is None else observed.time) - now.steady
+        self._seen = look_again(self._seen, observed.state, now.steady)
+        self._health.looked(observed.state, self._now().wall, self._settings)
+        self._observed = observed
+        return observed
+
+    def _now(self) -> Now:
+        steady = self._clock.now().steady
+        return Now(steady + self._offset, steady)
+
+    def _decide(self, observed: Observed) -> Action:
+        action = next_action(observed.state, self._seen, self._now(), self._settings)
+        if isinstance(action, Wait) and not (isinstance(self._said, Wait) and self._said.why == action.why):
+            self._log.write("info", "waiting", why=action.why, seconds=round(action.seconds, 1))
+        self._said = action
+        return action
+
+    def _act(self, observed: Observed, action: Write) -> float:
+        now = self._now()
+        if pause := pause_before_write(self._written, now.steady):
+            self._log.write(
+                "warning", "slowed_down", why="somebody else writes the same", seconds=round(pause, 1)
+            )
+            return pause
+        self._written.append(now.steady)
+        self._observed = None
+        perform(self._store, observed, action, now.wall, self._settings)
+        name = type(action).__name__
+        self._health.acted(name)
+        self._log.write("info", "wrote", action=name, why=action.why)
+        return 0.0
+
+
+def perform(store: Store, observed: Observed, action: Write, wall: float, settings: Settings) -> None:
+    """Do what was decided: one write of one object."""
+    match action:
+        case Trust():
+            store.trust(observed, action.authorities)
+        case KeepAuthorities():
+            store.write_secret(observed, {AUTHORITIES: to_pem(action.authorities)})
+        case IssueLeaf():
+            key = observed.data[AUTHORITY_KEY]
+            leaf = issue_leaf(action.authority, key, settings.names, wall, settings.certificate_lifetime)
+            store.write_secret(observed, {CERTIFICATE: leaf.certificate, KEY: leaf.key})
+        case MakeAuthority():
+            store.write_secret(observed, _new_authority(action, wall, settings))
+        case _:
+            assert_never(action)
+
+
+def _new_authority(action: MakeAuthority, wall: float, settings: Settings) -> dict[str, bytes]:
+    made = make_authority(wall, settings.ca_lifetime)
+    data = {AUTHORITIES: made.certificate + to_pem(action.keep), AUTHORITY_KEY: made.key}
+    authority = read_certificate(made.certificate)
+    if action.with_leaf and authority:
+        leaf = issue_leaf(authority, made.key, settings.names, wall, settings.certificate_lifetime)
+        data |= {CERTIFICATE: leaf.certificate, KEY: leaf.key}
+    return data

@@ -1,0 +1,139 @@
+"""`multus-eni certs run` and `status`: everything put together."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from certs.controller import TICK, Clock, Loop
+from certs.errors import REMEDIES
+from certs.health import Health
+from certs.log import Log
+from certs.observation import Seen, look_again
+from certs.rotation import Now, Settings, Wait, next_action
+from certs.status import report, to_text
+from certs.store import Marks, Names, Store
+from certs.waker import Waker
+from common.kube.client import Client
+from common.kube.cluster import find_cluster
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.reflector import Watcher, one_object
+from common.probes import ProbeServer
+from common.version import VERSION
+
+SILENCE = 3 * TICK
+"""Seconds after which a loop that has not gone round is taken for stuck: several timeouts of a request."""
+ENDING = 5.0
+"""Seconds for a watch to end."""
+SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    names: Names
+    settings: Settings
+    host: str = "127.0.0.1"
+    port: int = 0
+    marks: Marks = field(default_factory=Marks)
+
+
+class SystemClock:
+    """The clocks of this machine."""
+
+    def now(self) -> Now:
+        """Tell the time."""
+        return Now(time.time(), time.monotonic())
+
+
+def run(options: Options) -> int:
+    """Work until SIGTERM; returns the exit code. Raises ClusterError where there is no cluster."""
+    # Blocked before any thread starts: one of its own takes them, and wakes the others in order.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    client, log, clock = _client(), Log(), SystemClock()
+    health = Health(lambda: clock.now().steady, SILENCE)
+    store = Store(client, options.names, options.marks)
+    loop = Loop(store, options.settings, clock, log, health)
+    threading.Thread(target=_stop_at_signal, args=(loop,), name="signals", daemon=True).start()
+    with _server(health, options) as server, watching(client, options.names, loop, log, health):
+        log.write(
+            "info",
+            "started",
+            version=VERSION,
+            host=options.host,
+            port=server.port,
+            secret=f"{options.names.namespace}/{options.names.secret}",
+            configuration=options.names.configuration,
+            names=sorted(options.settings.names),
+        )
+        loop.run()
+    log.write("info", "stopped")
+    return 0
+
+
+@contextmanager
+def watching(client: Client, names: Names, loop: Loop, log: Log, health: Health) -> Iterator[None]:
+    """Watch both objects for the length of a block."""
+    watchers = [
+        Watcher(client, one_object(path, name), lambda _: None, Waker(loop.wake, name, log))
+        for path, name in (
+            (names.secrets_path, names.secret),
+            (names.configurations_path, names.configuration),
+        )
+    ]
+    health.alive = lambda: all(watcher.is_alive() for watcher in watchers)
+    for watcher in watchers:
+        watcher.start()
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            watcher.stop()
+        for watcher in watchers:
+            # One that is just connecting ends with the process.
+            watcher.join(ENDING)
+
+
+def status(options: Options, *, as_json: bool) -> int:
+    """Say what is valid until when and what is next; 0 if all is in order, 3 if something is to be done.
+
+    Raises ClusterError where there is no cluster to look for.
+    """
+    clock: Clock = SystemClock()
+    try:
+        observed = Store(_client(), options.names).look()
+    except (ApiError, Unreachable) as error:
+        print(f"multus-eni certs status: {error}", file=sys.stderr)
+        return 1
+    here = clock.now()
+    now = Now(here.wall if observed.time is None else observed.time, here.steady)
+    seen = look_again(Seen(), observed.state, now.steady)
+    action = next_action(observed.state, seen, now, options.settings)
+    found = report(observed.state, action, now.wall, options.settings)
+    print(json.dumps(found, indent=2) if as_json else to_text(found), end="\n" if as_json else "")
+    return 0 if found["inOrder"] and isinstance(action, Wait) else 3
+
+
+def _client() -> Client:
+    return Client(find_cluster(), "multus-eni-certs", REMEDIES)
+
+
+def _server(health: Health, options: Options) -> ProbeServer:
+    try:
+        return ProbeServer(health.registry, health.probes, options.host, options.port)
+    except OSError as error:
+        raise ClusterError(
+            f"cannot listen on {options.host} port {options.port}: {error.strerror}"
+        ) from error
+
+
+def _stop_at_signal(loop: Loop) -> None:
+    signal.sigwait(SIGNALS)
+    loop.stop()

@@ -1,0 +1,167 @@
+"""The two objects in the API server: read together, written one at a time, and only as they were read.
+
+The Secret is changed by a merge patch with its resourceVersion. One that is missing is applied (server-side)
+by a field manager that nobody else uses, and without force: of two processes that do so at once the second
+one gets a conflict. Apply, because RBAC can name the object in `create` only where the request names it.
+
+caBundle is applied with the configuration's uid and resourceVersion, so that nothing is created, and no
+entry that is gone comes back without the rest of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from certs.state import CERTIFICATE, KEY, Object, State, data_of, read_state
+from certs.x509 import Certificate, to_pem
+from common.kube.client import Client
+from common.kube.errors import ApiError
+
+MANAGER = "multus-eni-certs"
+"""The field manager of everything but the Secret's creation."""
+
+_CONFIGURATION = "admissionregistration.k8s.io/v1"
+
+
+class Conflict(Exception):
+    """Somebody else changed the object since it was read: read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Which Secret and which MutatingWebhookConfiguration."""
+
+    namespace: str
+    secret: str
+    configuration: str
+
+    @property
+    def secrets_path(self) -> str:
+        """The path of the namespace's Secrets."""
+        return f"/api/v1/namespaces/{quote(self.namespace, safe='')}/secrets"
+
+    @property
+    def configurations_path(self) -> str:
+        """The path of all configurations."""
+        return f"/apis/{_CONFIGURATION}/mutatingwebhookconfigurations"
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Labels and annotations of a Secret that has to be made: what helm knows its own objects by."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+class Observed:
+    """Both objects as they were read; it holds keys, and shows none of them."""
+
+    def __init__(self, secret: Object | None, configuration: Object | None, time: float | None) -> None:
+        self.secret = secret
+        self.configuration = configuration
+        self.time = time
+        """The API server's clock as it answered, in seconds since 1970."""
+        self.state: State = read_state(secret, configuration)
+
+    @property
+    def data(self) -> dict[str, bytes]:
+        """The Secret's content, keys included."""
+        return data_of(self.secret)
+
+
+class Store:
+    """Reads and writes the objects. Methods raise ApiError, Unreachable or ClusterError."""
+
+    def __init__(self, client: Client, names: Names, marks: Marks | None = None) -> None:
+        self._client = client
+        self._names = names
+        self._marks = marks or Marks()
+
+    def look(self) -> Observed:
+        """Read both, the newest there is.
+
+        The configuration first: a CA that another process had added to it is then in the Secret that is
+        read after it, and is not taken for one to drop.
+        """
+        configuration, _ = self._get(self._names.configurations_path, self._names.configuration)
+        secret, time = self._get(self._names.secrets_path, self._names.secret)
+        return Observed(secret, configuration, time)
+
+    def write_secret(self, observed: Observed, data: Mapping[str, bytes]) -> None:
+        """Set these keys of the Secret, creating it where it was not there. Raises Conflict too."""
+        encoded = {key: base64.b64encode(value).decode("ascii") for key, value in data.items()}
+        path = f"{self._names.secrets_path}/{quote(self._names.secret, safe='')}"
+        if observed.secret is None:
+            body = self._new_secret(encoded)
+            with _conflicts():
+                manager = f"{MANAGER}-{secrets.token_hex(8)}"
+                self._client.apply(path, "create the Secret", body, manager=manager, force=False)
+            return
+        version = observed.secret["metadata"]["resourceVersion"]
+        body = {"metadata": {"resourceVersion": version}, "data": encoded}
+        with _conflicts():
+            self._client.merge(path, "change the Secret", body, manager=MANAGER)
+
+    def trust(self, observed: Observed, authorities: Sequence[Certificate]) -> None:
+        """Set caBundle of the entries that were read. Raises Conflict too."""
+        if observed.configuration is None:
+            raise Conflict
+        metadata = observed.configuration["metadata"]
+        bundle = base64.b64encode(to_pem(authorities)).decode("ascii")
+        body = {
+            "apiVersion": _CONFIGURATION,
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {
+                "name": self._names.configuration,
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+            "webhooks": [
+                {"name": entry.name, "clientConfig": {"caBundle": bundle}} for entry in observed.state.entries
+            ],
+        }
+        path = f"{self._names.configurations_path}/{quote(self._names.configuration, safe='')}"
+        with _conflicts():
+            self._client.apply(path, "write caBundle", body, manager=MANAGER, force=True)
+
+    def _get(self, path: str, name: str) -> tuple[Object | None, float | None]:
+        try:
+            answer = self._client.get(f"{path}/{quote(name, safe='')}", f"read {path}/{name}")
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return None, error.time
+        return answer.object, answer.time
+
+    def _new_secret(self, encoded: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": self._names.secret,
+                "namespace": self._names.namespace,
+                "labels": dict(self._marks.labels),
+                "annotations": dict(self._marks.annotations),
+            },
+            "type": "kubernetes.io/tls",
+            # The API server wants both keys in this type, if only empty.
+            "data": {CERTIFICATE: "", KEY: "", **encoded},
+        }
+
+
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    try:
+        yield
+    except ApiError as error:
+        # 404: what was read is gone.
+        if error.code in {404, 409}:
+            raise Conflict(error.message) from error
+        raise

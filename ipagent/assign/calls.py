@@ -1,0 +1,62 @@
+"""The calls that change what an ENI holds, and how they went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ipagent.assign.faults import Failure
+from ipagent.assign.selection import IPAddress, sort_key
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Give the ENI these addresses, taking them from other ENIs only if `allow_reassignment`."""
+
+    eni_id: str
+    addresses: tuple[IPAddress, ...]
+    allow_reassignment: bool
+
+
+@dataclass(frozen=True)
+class Move:
+    """Give the ENI these IPv6 addresses, first taking them off other ENIs if `allow_reassignment`.
+
+    EC2 has no reassignment for IPv6: whoever holds an address in the subnet is looked for first.
+    """
+
+    eni_id: str
+    subnet_id: str
+    addresses: tuple[IPAddress, ...]
+    allow_reassignment: bool
+
+
+@dataclass(frozen=True)
+class Unassign:
+    """Take these addresses off the ENI."""
+
+    eni_id: str
+    addresses: tuple[IPAddress, ...]
+
+
+Call = Assign | Move | Unassign
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call, or a part of one, went. `listed` are the addresses that EC2's answer names."""
+
+    call: Call
+    listed: frozenset[IPAddress] = frozenset()
+    failure: Failure | None = None
+
+
+def releases(held: Iterable[tuple[str, IPAddress]]) -> tuple[Unassign, ...]:
+    """Give the calls that take addresses off their ENIs: one for each ENI and address family."""
+    batches: dict[tuple[str, int], set[IPAddress]] = {}
+    for eni_id, address in held:
+        batches.setdefault((eni_id, address.version), set()).add(address)
+    return tuple(
+        Unassign(eni_id, tuple(sorted(addresses, key=sort_key)))
+        for (eni_id, _), addresses in sorted(batches.items())
+    )

@@ -1,0 +1,177 @@
+"""What ends an agent: each error with its exit code and what the user does next."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from common.contract import INTERFACES, ExitCode
+from ipagent.assign.faults import RETRIED, Failure, Fault
+
+
+class Ec2Error(Exception):
+    """A call to EC2 that did not succeed; `failure` says why and whether trying again makes sense."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class AgentError(Exception):
+    """A reason to end with `exit_code`; the text says what happened, `remedy` what the user does next."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
+    remedy: str = "This is a fault of the agent: report it with this message."
+    passing: bool = False
+    """Whether trying again may help within seconds."""
+
+    def __init__(self, what: str, remedy: str | None = None) -> None:
+        super().__init__(what)
+        if remedy is not None:
+            self.remedy = remedy
+
+
+class Usage(AgentError):
+    """The agent was started in a way that it does not understand."""
+
+    exit_code = ExitCode.USAGE
+    remedy = "`ipagent --help` lists the modes and every variable."
+
+
+class NoImds(AgentError):
+    """The instance metadata service can't be used."""
+
+    exit_code = ExitCode.NO_IMDS
+    # Names of the API: ModifyInstanceMetadataOptions in the EC2 API reference.
+    remedy = (
+        "Let pods reach IMDS: set HttpPutResponseHopLimit to 2 on the nodes (aws ec2 "
+        "modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2, or the launch "
+        "template) and let no NetworkPolicy block 169.254.169.254. Or do without it: give the agent "
+        "AWS_REGION and credentials that do not come from the node."
+    )
+
+
+class NoCredentials(AgentError):
+    """There are no AWS credentials, or AWS does not know them."""
+
+    exit_code = ExitCode.NO_CREDENTIALS
+    remedy = (
+        "Give the pod's ServiceAccount a role (EKS Pod Identity or IRSA), or let the agent use the node's "
+        "role: that needs an instance profile and HttpPutResponseHopLimit 2. Where the pod carries "
+        "credentials for something else, set the agent's credentials to `node`."
+    )
+
+
+class NoPermission(AgentError):
+    """The identity may not do it."""
+
+    exit_code = ExitCode.NO_PERMISSION
+    remedy = (
+        "Allow that identity ec2:AssignPrivateIpAddresses and ec2:UnassignPrivateIpAddresses, for IPv6 "
+        "ec2:AssignIpv6Addresses and ec2:UnassignIpv6Addresses, and ec2:DescribeNetworkInterfaces. If the "
+        "node's role was meant and the pod's own was used, set the agent's credentials to `node`."
+    )
+
+
+class NoEni(AgentError):
+    """No ENI of this node can carry an address."""
+
+    exit_code = ExitCode.NO_ENI
+    remedy = (
+        "Check the network's master interface and range: the address must lie in the subnet of an ENI of "
+        "this node that is not device number 0."
+    )
+
+
+class NoInterface(AgentError):
+    """The pod lacks an interface that its networks promise."""
+
+    exit_code = ExitCode.NO_ENI
+    remedy = (
+        "Interfaces are made with the pod and never later: see that Multus runs on the node and that the "
+        f"annotation {INTERFACES} names interfaces of the pod's networks, then delete the pod so that it is "
+        "made anew."
+    )
+
+
+class EniFull(AgentError):
+    """The ENI or its subnet has no room for another address."""
+
+    exit_code = ExitCode.ENI_FULL
+    remedy = (
+        "Free addresses that no pod uses (`ipagent release ADDRESS --eni ENI`, or aws ec2 "
+        "unassign-private-ip-addresses --network-interface-id ENI --private-ip-addresses ADDRESS), use an "
+        "instance type with more addresses for each ENI, or let fewer such pods run on the node. Pods in "
+        "init mode never give theirs back; those in sidecar mode with release-on-exit do."
+    )
+
+
+class HeldElsewhere(AgentError):
+    """Another ENI has the address, and taking it over is not allowed."""
+
+    exit_code = ExitCode.HELD_ELSEWHERE
+    remedy = (
+        "If no living pod uses it there, free it with `ipagent release ADDRESS --eni ENI`, with that address "
+        "and that ENI, or allow the pod to take it (multus-eni.io/takeover: always). If another pod does, "
+        "two nodes hand out the same range: give each its own, or use an IPAM for the whole cluster."
+    )
+
+
+class NotGranted(AgentError):
+    """The pod states an address that is neither its own nor granted to its namespace."""
+
+    exit_code = ExitCode.NOT_GRANTED
+    remedy = (
+        "If the pod is to have it, grant its namespace a CIDR that contains it (the chart's value "
+        "nodeAgent.grants); else remove it from the pod's interface."
+    )
+
+
+class AddressRefused(AgentError):
+    """An address that can't or must not be assigned."""
+
+    exit_code = ExitCode.ADDRESS_REFUSED
+    remedy = "Change the network's range, so that pods get addresses that the VPC can route to them."
+
+
+class Deadline(AgentError):
+    """Not everything was assigned in time."""
+
+    exit_code = ExitCode.DEADLINE
+    remedy = (
+        "The container starts again by itself. If that does not help, look at the account's EC2 API "
+        "throttling and allow more time with the annotation multus-eni.io/timeout."
+    )
+
+
+class Ec2Unreachable(AgentError):
+    """EC2 did not answer."""
+
+    exit_code = ExitCode.EC2_UNREACHABLE
+    remedy = (
+        "Usual causes: a NetworkPolicy that blocks egress, a service mesh that redirects before its own "
+        "container runs, a default route on a Multus network, a missing VPC endpoint or NAT, DNS."
+    )
+
+
+_ERRORS: dict[Fault, type[AgentError]] = {
+    Fault.THROTTLED: Deadline,
+    Fault.TRANSIENT: Deadline,
+    Fault.UNREACHABLE: Ec2Unreachable,
+    Fault.NO_PERMISSION: NoPermission,
+    Fault.NO_CREDENTIALS: NoCredentials,
+    Fault.NO_ENI: NoEni,
+    Fault.ENI_FULL: EniFull,
+    Fault.SUBNET_FULL: EniFull,
+    Fault.HELD_ELSEWHERE: HeldElsewhere,
+    Fault.CONTENDED: HeldElsewhere,
+    Fault.REFUSED: AddressRefused,
+    Fault.NOT_HELD: AddressRefused,
+    Fault.UNKNOWN: AddressRefused,
+}
+
+
+def error_of(failure: Failure) -> AgentError:
+    """Give the error that a failure amounts to, if it is the last word."""
+    error = _ERRORS[failure.fault](failure.text)
+    error.passing = failure.fault in RETRIED
+    return error

@@ -1,0 +1,105 @@
+"""Runs the calls of a plan, and splits a refused one so that the good addresses land."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from ipagent.assign.calls import Assign, Call, Move, Outcome, Unassign
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.faults import BY_ADDRESS, Failure, Fault, split
+from ipagent.assign.ipv6_moves import after_taking, way
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import EniAddresses
+
+
+class Ec2(Protocol):
+    """What is asked of EC2, for addresses of one family at a time.
+
+    All raise Ec2Error; those that change something have then done nothing, or all.
+    """
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        """Assign, and give the addresses that the answer lists; IPv6 ones are never reassigned."""
+
+    def unassign(self, call: Unassign) -> None:
+        """Unassign."""
+
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+        """Find the ENIs that hold any of these addresses; `subnet_id` may be empty for all subnets."""
+
+
+def run(call: Call, ec2: Ec2) -> Iterator[Outcome]:
+    """Run a call; yields how it went for each part, as soon as that is known. Each address is in one part.
+
+    Split where a part of the addresses may be the cause. After a failure of another kind, and once the ENI
+    or subnet has no room for a single address, what has not been tried fails in the same way untried.
+    """
+    if isinstance(call, Move):
+        yield from _move(call, ec2)
+        return
+    waiting = deque([call])
+    while waiting:
+        part = waiting.popleft()
+        outcome = _once(part, ec2)
+        failure = outcome.failure
+        if failure and failure.fault in BY_ADDRESS and len(part.addresses) > 1:
+            parts = split(part.addresses, failure.text)
+            waiting.extendleft(replace(part, addresses=addresses) for addresses in reversed(parts))
+            continue
+        yield outcome
+        if failure and _holds_for_all(failure):
+            yield from (replace(outcome, call=untried) for untried in waiting)
+            return
+
+
+def _move(move: Move, ec2: Ec2) -> Iterator[Outcome]:
+    """Look who holds the addresses, take them off there, assign them here."""
+    try:
+        enis = ec2.holders(move.addresses, move.subnet_id)
+    except Ec2Error as error:
+        if error.failure.fault is not Fault.NO_PERMISSION:
+            yield Outcome(move, failure=error.failure)
+            return
+        # EC2 itself refuses what another ENI holds; most addresses are nobody's.
+        enis = ()
+    found = way(move, enis)
+    yield from found.refused
+    kept: dict[IPAddress, Failure] = {}
+    taken: list[Unassign] = []
+    for part in (part for call in found.unassigns for part in run(call, ec2)):
+        if part.failure and part.failure.fault is not Fault.NOT_HELD:
+            kept.update(dict.fromkeys(part.call.addresses, part.failure))
+        elif isinstance(part.call, Unassign):
+            taken.append(part.call)
+    for address, failure in kept.items():
+        yield Outcome(replace(move, addresses=(address,)), failure=failure)
+    if free := tuple(address for address in found.addresses if address not in kept):
+        yield from _assign(Assign(move.eni_id, free, allow_reassignment=False), taken, ec2)
+
+
+def _assign(call: Assign, taken: Collection[Unassign], ec2: Ec2) -> Iterator[Outcome]:
+    for outcome in run(call, ec2):
+        failure = outcome.failure
+        mine = [
+            replace(one, addresses=both)
+            for one in taken
+            if (both := tuple(a for a in one.addresses if a in outcome.call.addresses))
+        ]
+        yield replace(outcome, failure=after_taking(failure, mine)) if failure else outcome
+
+
+def _once(call: Assign | Unassign, ec2: Ec2) -> Outcome:
+    try:
+        if isinstance(call, Assign):
+            return Outcome(call, listed=ec2.assign(call))
+        ec2.unassign(call)
+    except Ec2Error as error:
+        return Outcome(call, failure=error.failure)
+    return Outcome(call, listed=frozenset(call.addresses))
+
+
+def _holds_for_all(failure: Failure) -> bool:
+    return failure.fault not in BY_ADDRESS or failure.fault in (Fault.ENI_FULL, Fault.SUBNET_FULL)

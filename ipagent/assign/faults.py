@@ -1,0 +1,190 @@
+"""What kind of failure it is, how a refused batch is split, and how long to wait before the next try.
+
+Codes are those of "Error codes for the Amazon EC2 API" in the EC2 API reference. `InvalidParameterValue`
+stands for many things there; only its message tells which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from ipaddress import ip_address
+
+from ipagent.assign.selection import IPAddress
+
+
+class Fault(Enum):
+    """Kinds of failure of a call to EC2."""
+
+    THROTTLED = auto()
+    TRANSIENT = auto()
+    UNREACHABLE = auto()
+    NO_PERMISSION = auto()
+    NO_CREDENTIALS = auto()
+    NO_ENI = auto()
+    ENI_FULL = auto()
+    SUBNET_FULL = auto()
+    HELD_ELSEWHERE = auto()
+    REFUSED = auto()
+    """EC2 does not accept an address."""
+    CONTENDED = auto()
+    """Another ENI got the address between the look at who holds it and the call."""
+    NOT_HELD = auto()
+    """To be unassigned from an ENI that does not have it."""
+    UNKNOWN = auto()
+    """Anything else; permanent, so that nothing is retried for ever."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a call failed: the kind, and a sentence with the operation, EC2's code and message.
+
+    `final`: it was looked up who holds the address; no further look changes it.
+    """
+
+    fault: Fault
+    text: str
+    final: bool = False
+
+
+RETRIED = frozenset({Fault.THROTTLED, Fault.TRANSIENT, Fault.UNREACHABLE, Fault.CONTENDED})
+"""Trying again may help within seconds."""
+
+HEALING = RETRIED | {Fault.NO_PERMISSION, Fault.NO_CREDENTIALS, Fault.ENI_FULL, Fault.SUBNET_FULL}
+"""Trying again may help within the life of a pod."""
+
+BY_ADDRESS = frozenset(
+    {Fault.ENI_FULL, Fault.SUBNET_FULL, Fault.HELD_ELSEWHERE, Fault.REFUSED, Fault.NOT_HELD}
+)
+"""A part of the addresses may be the cause: without them the rest succeeds."""
+
+_CODES = {
+    "PrivateIpAddressLimitExceeded": Fault.ENI_FULL,
+    "InsufficientFreeAddressesInSubnet": Fault.SUBNET_FULL,
+    "InvalidIPAddress.InUse": Fault.HELD_ELSEWHERE,
+    "InvalidNetworkInterfaceID.NotFound": Fault.NO_ENI,
+    "InvalidNetworkInterfaceId.Malformed": Fault.NO_ENI,
+    **dict.fromkeys(("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"), Fault.NO_PERMISSION),
+    **dict.fromkeys(
+        (
+            "AuthFailure",
+            "Blocked",
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "IncompleteSignature",
+            "InvalidClientTokenId",
+            "MissingAuthenticationToken",
+            "OptInRequired",
+            "RequestExpired",
+            "SignatureDoesNotMatch",
+            "UnrecognizedClientException",
+        ),
+        Fault.NO_CREDENTIALS,
+    ),
+    **dict.fromkeys(
+        (
+            "BandwidthLimitExceeded",
+            "EC2ThrottledException",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+            "Throttling",
+            "ThrottlingException",
+            "TooManyRequestsException",
+        ),
+        Fault.THROTTLED,
+    ),
+    **dict.fromkeys(
+        ("InternalError", "InternalFailure", "RequestTimeout", "ServiceUnavailable", "Unavailable"),
+        Fault.TRANSIENT,
+    ),
+}
+
+# Sentences of InvalidParameterValue, as public issue trackers and the VPC CNI's source quote them; the one of
+# UnassignIpv6Addresses: F5Networks/f5-cloud-failover-extension#75.
+_MESSAGES = (
+    ("move is not allowed", Fault.HELD_ELSEWHERE),
+    ("already in use", Fault.HELD_ELSEWHERE),
+    ("not assigned to interface", Fault.NOT_HELD),
+    ("not mapped to interface", Fault.NOT_HELD),
+)
+
+
+def classify(code: str, message: str, status: int) -> Fault:
+    """Tell the kind of an error answer by EC2's code, its message and the HTTP status."""
+    if code == "InvalidParameterValue":
+        return next((fault for part, fault in _MESSAGES if part in message), Fault.REFUSED)
+    if code in _CODES:
+        return _CODES[code]
+    if code.endswith("AddressLimitExceeded"):
+        return Fault.ENI_FULL
+    if status == 429:
+        return Fault.THROTTLED
+    return Fault.TRANSIENT if status >= 500 else Fault.UNKNOWN
+
+
+def split(addresses: Sequence[IPAddress], message: str) -> tuple[tuple[IPAddress, ...], ...]:
+    """Divide a refused batch of two or more in two, so that in the end the good addresses land.
+
+    Addresses that EC2's message names are set apart; where it names none, or all, the batch is halved.
+    """
+    named = _named(message)
+    apart = tuple(address for address in addresses if address in named)
+    if apart and len(apart) < len(addresses):
+        return tuple(address for address in addresses if address not in named), apart
+    half = len(addresses) // 2
+    return tuple(addresses[:half]), tuple(addresses[half:])
+
+
+def _named(message: str) -> frozenset[IPAddress]:
+    found = set()
+    for word in re.findall(r"[0-9a-fA-F:.]{2,45}", message):
+        try:
+            found.add(ip_address(word.strip(".")))
+        except ValueError:
+            continue
+    return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Delays in seconds that double from `base` up to `cap`."""
+
+    base: float
+    cap: float
+
+    def delay(self, attempt: int, random: float) -> float:
+        """Give the delay after the failed attempt number `attempt` (0 the first); `random` is in [0, 1).
+
+        Full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog), but never below a tenth of
+        its range: many agents share one API limit.
+        """
+        ceiling = min(self.cap, self.base * 2.0 ** min(attempt, 32))
+        return ceiling * max(random, 0.1)
+
+
+SOON = Pace(0.5, 30.0)
+THROTTLED = Pace(1.0, 60.0)
+SLOW = Pace(30.0, 300.0)
+
+
+def pace(fault: Fault) -> Pace:
+    """Give how fast calls that failed so are repeated: what only people can mend is asked for less often."""
+    if fault is Fault.THROTTLED:
+        return THROTTLED
+    return SOON if fault in RETRIED else SLOW
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where time and chance come from: a monotonic clock in seconds, a sleep, random values in [0, 1)."""
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    random: Callable[[], float]
+
+
+def left(deadline: float, now: float) -> float:
+    """Give the seconds until the deadline, never negative."""
+    return max(0.0, deadline - now)

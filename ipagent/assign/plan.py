@@ -1,0 +1,300 @@
+"""What to ask of EC2 next: wanted placements and what was seen so far -> calls.
+
+A plan is a value; calls' outcomes and looks at the ENIs make the next one. It knows neither where the
+addresses come from nor in which mode the agent runs. An address moves through `Phase`; only a look that shows
+it on its ENI confirms it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from ipagent.assign.calls import Assign, Move, Outcome
+from ipagent.assign.faults import BY_ADDRESS, Failure, Fault
+from ipagent.assign.holders import barred, held_elsewhere, holder_of
+from ipagent.assign.selection import IPAddress, sort_key
+from ipagent.assign.topology import EniAddresses, Placement
+
+
+class Phase(Enum):
+    """How far an address is."""
+
+    WANTED = auto()
+    """No call has succeeded yet."""
+    ACCEPTED = auto()
+    """EC2 says that it assigned it; IMDS or a describe confirms it."""
+    DOUBTFUL = auto()
+    """EC2 took the call, but its answer does not name the address: only a describe confirms it."""
+    DISPUTED = auto()
+    """EC2 refused it, which it may also do where the ENI has it already: a describe decides."""
+    CONFIRMED = auto()
+    REFUSED = auto()
+    """Not assigned, and no further try is made."""
+    TAKEN = auto()
+    """It was confirmed; another ENI has it since, and is left in peace."""
+
+    # Enum's own is Python code, and phases are looked up by the thousand.
+    __hash__ = object.__hash__
+
+
+Batch = tuple[str, int, bool]
+"""What goes in one call: an ENI's id, an address family (4 or 6), and whether other ENIs may lose it."""
+
+_Change = Callable[["Item"], "Item"]
+
+SETTLED = frozenset({Phase.CONFIRMED, Phase.REFUSED, Phase.TAKEN})
+UNCONFIRMED = frozenset({Phase.ACCEPTED, Phase.DOUBTFUL, Phase.DISPUTED})
+NOT_OURS = frozenset({Phase.REFUSED, Phase.TAKEN})
+"""There is nothing to release: EC2 has not assigned it to us, or it has another ENI since."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One address on its way; `failure` is the last one, `since` the time at which its phase began.
+
+    `found`: it was on its ENI before anybody was asked for it.
+    """
+
+    placement: Placement
+    phase: Phase = Phase.WANTED
+    failure: Failure | None = None
+    since: float = 0.0
+    found: bool = False
+
+    @property
+    def address(self) -> IPAddress:
+        """The address in question."""
+        return self.placement.holding.address
+
+    @property
+    def eni_id(self) -> str:
+        """The ENI that is to carry it."""
+        return self.placement.eni.id
+
+    @property
+    def takeover(self) -> bool:
+        """Whether it may be taken from another ENI."""
+        return self.placement.takeover
+
+    @property
+    def batch(self) -> Batch:
+        """What it shares a call with."""
+        return self.eni_id, self.address.version, self.takeover
+
+    @property
+    def contested(self) -> bool:
+        """Whether it is to be looked up who holds the address: that may be why EC2 refused it."""
+        return self.phase is Phase.DISPUTED and self.failure is not None and self.failure.fault in _CONTESTED
+
+    @property
+    def conflict(self) -> bool:
+        """Whether another ENI has the address."""
+        held = self.failure is not None and self.failure.fault is Fault.HELD_ELSEWHERE
+        return self.phase is Phase.TAKEN or (self.phase is Phase.REFUSED and held)
+
+    @property
+    def watched(self) -> bool:
+        """Whether others may change it later, without a call of ours."""
+        return self.phase is Phase.CONFIRMED or self.conflict
+
+
+_CONTESTED = frozenset({Fault.HELD_ELSEWHERE, Fault.REFUSED})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All addresses that are wanted, in order. `retried` are the failures after which a call is repeated."""
+
+    retried: frozenset[Fault]
+    items: tuple[Item, ...] = ()
+
+    def wanting(
+        self, placements: Iterable[Placement], again: Collection[IPAddress] = (), now: float = 0.0
+    ) -> Plan:
+        """Want exactly these; what is known of an address stays, unless it is to be assigned again."""
+        known = {(item.address, item.eni_id): item for item in self.items if item.address not in again}
+        wanted = [_wanted(known.get((p.holding.address, p.eni.id)), p, now) for p in placements]
+        return replace(self, items=tuple(sorted(wanted, key=lambda item: sort_key(item.address))))
+
+    def in_phases(self, phases: Collection[Phase]) -> tuple[Item, ...]:
+        """Give the items in one of these phases."""
+        return tuple(item for item in self.items if item.phase in phases)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to do."""
+        return all(item.phase in SETTLED for item in self.items)
+
+    def calls(self) -> tuple[Assign | Move, ...]:
+        """Give the calls that are to be made: one for each batch."""
+        batches: dict[Batch, list[Item]] = {}
+        for item in self.in_phases({Phase.WANTED}):
+            batches.setdefault(item.batch, []).append(item)
+        return tuple(map(_call, batches.values()))
+
+    def fresh(self) -> Mapping[Batch, Sequence[float]]:
+        """Give the times at which addresses arrived for which no call has been made yet."""
+        arrived: dict[Batch, list[float]] = {}
+        for item in self.in_phases({Phase.WANTED}):
+            if item.failure is None:
+                arrived.setdefault(item.batch, []).append(item.since)
+        return arrived
+
+    def after_call(self, outcome: Outcome, now: float) -> Plan:
+        """Take in how a part of a call went."""
+
+        def change(item: Item) -> Item:
+            phase = self._phase_after(item, outcome)
+            return replace(item, phase=phase, failure=outcome.failure, since=now, found=False)
+
+        return self._change(outcome.call.eni_id, outcome.call.addresses, change)
+
+    def _phase_after(self, item: Item, outcome: Outcome) -> Phase:
+        if outcome.failure is None:
+            return Phase.ACCEPTED if item.address in outcome.listed else Phase.DOUBTFUL
+        if outcome.failure.fault in BY_ADDRESS and not outcome.failure.final:
+            return Phase.DISPUTED
+        return self._phase_after_failure(outcome.failure)
+
+    def _phase_after_failure(self, failure: Failure | None) -> Phase:
+        return Phase.WANTED if failure is None or failure.fault in self.retried else Phase.REFUSED
+
+    def finding(self, held: EniAddresses, now: float) -> Plan:
+        """Take in what EC2 has just said that the ENI holds: what nobody was asked for yet need not be."""
+
+        def change(item: Item) -> Item:
+            if item.phase is not Phase.WANTED or item.failure or item.address not in held.secondaries:
+                return item
+            return replace(_confirmed(item, now), found=True)
+
+        return self._change(held.eni_id, None, change)
+
+    def after_metadata(self, eni_id: str, shown: Collection[IPAddress], now: float) -> Plan:
+        """Take in what IMDS shows on the ENI: it confirms what EC2 accepted, and denies nothing."""
+
+        def change(item: Item) -> Item:
+            return _confirmed(item, now) if item.phase is Phase.ACCEPTED else item
+
+        return self._change(eni_id, shown, change)
+
+    def after_describe(self, held: EniAddresses, now: float) -> Plan:
+        """Take in what EC2 says that the ENI holds: what it lacks is assigned again, or refused for good."""
+
+        def change(item: Item) -> Item:
+            if item.phase not in UNCONFIRMED:
+                return item
+            if held.holds(item.address):
+                return _confirmed(item, now)
+            failure = item.failure if item.phase is Phase.DISPUTED else _lost(held.eni_id)
+            return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
+
+        return self._change(held.eni_id, None, change)
+
+    def after_holders(
+        self, eni_id: str, looked_up: Collection[IPAddress], enis: Collection[EniAddresses], now: float
+    ) -> Plan:
+        """Take in which ENIs hold these addresses: it settles a refusal, and finds what was taken away."""
+
+        def change(item: Item) -> Item:
+            if not item.watched and not item.contested:
+                return item
+            holder = holder_of(item.address, eni_id, enis)
+            if holder is not None and holder.eni_id == eni_id:
+                return item if item.phase is Phase.CONFIRMED else _confirmed(item, now)
+            if item.watched:
+                return _without(item, holder, now)
+            failure = self._judged(item, holder)
+            return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
+
+        return self._change(eni_id, looked_up, change)
+
+    def _judged(self, item: Item, holder: EniAddresses | None) -> Failure | None:
+        """Say why an address is not assigned, given who holds it."""
+        failure = item.failure
+        if failure is None or (holder is None and failure.fault is not Fault.HELD_ELSEWHERE):
+            return failure
+        if holder is None:
+            return replace(failure, fault=Fault.CONTENDED)
+        told = held_elsewhere(item.address, holder, failure.text)
+        movable = item.takeover and item.address.version == 6 and not barred(item.address, holder)
+        return replace(told, fault=Fault.CONTENDED) if movable else told
+
+    def without_holders(
+        self, eni_id: str, looked_up: Collection[IPAddress], failure: Failure, now: float
+    ) -> Plan:
+        """Take in that nobody can say who holds these addresses: what EC2 said first holds."""
+
+        def change(item: Item) -> Item:
+            said = item.failure
+            if not item.contested or said is None:
+                return item
+            text = f"{said.text}; who holds it can't be told: {failure.text}"
+            phase = self._phase_after_failure(said)
+            return replace(item, phase=phase, failure=replace(said, text=text, final=True), since=now)
+
+        return self._change(eni_id, looked_up, change)
+
+    def without_describe(self, eni_id: str, failure: Failure, now: float, *, metadata: bool) -> Plan:
+        """Take in that the ENI can't be described, for a reason that no retry mends.
+
+        For disputed addresses what EC2 said first holds. The others wait for IMDS, where it can still
+        confirm them (`metadata`).
+        """
+
+        def change(item: Item) -> Item:
+            if item.phase is Phase.DISPUTED:
+                return replace(item, phase=self._phase_after_failure(item.failure), since=now)
+            if item.phase is Phase.DOUBTFUL or (item.phase is Phase.ACCEPTED and not metadata):
+                return replace(item, phase=Phase.REFUSED, failure=failure, since=now)
+            return item
+
+        return self._change(eni_id, None, change)
+
+    def _change(self, eni_id: str, addresses: Collection[IPAddress] | None, change: _Change) -> Plan:
+        return replace(
+            self,
+            items=tuple(
+                change(item)
+                if item.eni_id == eni_id and (addresses is None or item.address in addresses)
+                else item
+                for item in self.items
+            ),
+        )
+
+
+def _wanted(known: Item | None, placement: Placement, now: float) -> Item:
+    """Give what becomes of an address that is wanted; with a right that it lacked it is tried anew."""
+    if known is None:
+        return Item(placement, since=now)
+    if known.placement == placement:
+        return known
+    held = known.phase is Phase.REFUSED and known.watched
+    return Item(placement, since=now) if held and placement.takeover else replace(known, placement=placement)
+
+
+def _call(items: Sequence[Item]) -> Assign | Move:
+    eni, addresses = items[0].placement.eni, tuple(item.address for item in items)
+    if addresses[0].version == 4:
+        return Assign(eni.id, addresses, items[0].takeover)
+    return Move(eni.id, eni.subnet_id, addresses, items[0].takeover)
+
+
+def _without(item: Item, holder: EniAddresses | None, now: float) -> Item:
+    """Give what becomes of an address that is not on our ENI: free, it is assigned; else it is let go."""
+    if holder is None:
+        return replace(item, phase=Phase.WANTED, failure=None, since=now)
+    if item.phase is Phase.REFUSED:
+        return item
+    return replace(item, phase=Phase.TAKEN, failure=held_elsewhere(item.address, holder), since=now)
+
+
+def _lost(eni_id: str) -> Failure:
+    return Failure(
+        Fault.TRANSIENT, f"EC2 accepted the address, but DescribeNetworkInterfaces lacks it on {eni_id}"
+    )
+
+
+def _confirmed(item: Item, now: float) -> Item:
+    return replace(item, phase=Phase.CONFIRMED, failure=None, since=now)

@@ -1,0 +1,251 @@
+"""Brings ENIs to what is wanted: calls, looks whether it came true, and tries again, one step at a time.
+
+Nothing here waits: `step` does what is due and says when more is, so the same code serves a loop that sleeps
+(init) and one that listens for events (sidecar).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ipagent.assign import executor
+from ipagent.assign.calls import Assign, Move, Outcome
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.executor import Ec2
+from ipagent.assign.faults import HEALING, RETRIED, Failure, Fault, Pace, Timing, left, pace
+from ipagent.assign.plan import SETTLED, UNCONFIRMED, Batch, Item, Phase, Plan
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import Eni, EniAddresses, Placement, Topology
+from ipagent.log import Log
+
+METADATA_PACE = Pace(0.05, 1.0)
+DESCRIBE_PACE = Pace(1.0, 15.0)
+METADATA_PATIENCE = 5.0
+"""Seconds after which EC2 itself is asked, where IMDS does not show what EC2 accepted: it lags by design."""
+
+
+class Cloud(Ec2, Protocol):
+    """What the agent needs of AWS."""
+
+    def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
+        """Give the node's ENIs, at least those with these MACs, if there are such; raises AgentError.
+
+        `fresh` asks for all of them again; otherwise an earlier answer may serve.
+        """
+
+    def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
+        """Give the addresses of these families that IMDS shows on the ENI; None where it does not answer."""
+
+    def describe(self, eni_id: str) -> EniAddresses:
+        """Give what EC2 says that the ENI holds; raises Ec2Error."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """When the next try is to be made, and how many there were."""
+
+    at: float = 0.0
+    tries: int = 0
+
+    def later(self, now: float, delays: Pace, random: float) -> Due:
+        """Give the try after one more."""
+        return Due(now + delays.delay(self.tries, random), self.tries + 1)
+
+
+NOW = Due()
+
+
+Window = Callable[[int, Sequence[float], float], float]
+"""When to call: the family (4 or 6), when its new addresses arrived, the time now -> the time of the call."""
+
+
+def at_once(version: int, arrived: Sequence[float], now: float) -> float:  # noqa: ARG001 - a window
+    """Wait for no further address."""
+    return 0.0
+
+
+class Reconciler:
+    """Keeps a plan and works it off; `window` lets new addresses wait for others that go in the same call."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        *,
+        timing: Timing,
+        log: Log,
+        window: Window = at_once,
+    ) -> None:
+        self.plan = Plan(retried=RETRIED)
+        self.asked: set[tuple[str, IPAddress]] = set()
+        """What EC2 was ever asked to assign: it may have it, whatever became of the answer."""
+        self.described: dict[str, EniAddresses] = {}
+        """What EC2 said last of the ENIs that were described."""
+        self._cloud = cloud
+        self._timing = timing
+        self._log = log
+        # One in trouble does not hold up another.
+        self._calls: dict[Batch, Due] = {}
+        self._window = window
+        self._metadata = NOW
+        self._describes: dict[str, Due] = {}
+
+    def want(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> None:
+        """Want exactly these placements; what is new, or named in `again`, is due when its window is over."""
+        self.plan = self.plan.wanting(placements, again, self._timing.clock())
+        self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
+
+    def find(self, held: EniAddresses) -> None:
+        """Take in what an ENI held when it was looked up; it counts as asked for: it is ours from now on."""
+        self.plan = self.plan.finding(held, self._timing.clock())
+        self.asked.update((item.eni_id, item.address) for item in self.plan.items if item.found)
+
+    def be_patient(self) -> None:
+        """From now on also repeat what only people can mend, as long as it takes."""
+        self.plan = replace(self.plan, retried=HEALING)
+
+    def step(self) -> float | None:
+        """Do what is due; returns the seconds until more is due, None if nothing is left to do."""
+        self._call()
+        self._schedule()
+        self._look_at_metadata()
+        self._describe()
+        self._schedule()
+        if self.plan.settled:
+            return None
+        return left(min(self._next_times()), self._timing.clock())
+
+    def _call(self) -> None:
+        fresh = self.plan.fresh()
+        for call in self.plan.calls():
+            if self._call_at(call, fresh) > self._timing.clock():
+                continue
+            self.asked.update((call.eni_id, address) for address in call.addresses)
+            for outcome in executor.run(call, self._cloud):
+                self._take_in(outcome)
+
+    def _take_in(self, outcome: Outcome) -> None:
+        call = outcome.call
+        addresses = ",".join(map(str, call.addresses))
+        before = {item.address: item.failure for item in self.plan.items if item.eni_id == call.eni_id}
+        self.plan = self.plan.after_call(outcome, self._timing.clock())
+        if outcome.failure is None:
+            self._metadata = NOW
+            self._log.debug(
+                "accepted", message="EC2 accepted the addresses", address=addresses, eni=call.eni_id
+            )
+            return
+        # Only news is news: the same failure again, in an outage of an hour, is none.
+        known = all(_known(outcome.failure, before.get(address)) for address in call.addresses)
+        level = self._log.debug if known else self._log.warning
+        level("assign-failed", message=outcome.failure.text, address=addresses, eni=call.eni_id)
+
+    def _call_at(self, call: Assign | Move, fresh: Mapping[Batch, Sequence[float]]) -> float:
+        batch = call.eni_id, call.addresses[0].version, call.allow_reassignment
+        due = self._calls.get(batch, NOW).at
+        arrived = fresh.get(batch)
+        return max(due, self._window(batch[1], arrived, self._timing.clock())) if arrived else due
+
+    def _schedule(self) -> None:
+        """Put off the next call where one has failed; forget the looks at ENIs that are done."""
+        unsettled = {item.eni_id for item in self.plan.items if item.phase not in SETTLED}
+        self._describes = {eni_id: due for eni_id, due in self._describes.items() if eni_id in unsettled}
+        failed: dict[Batch, list[Pace]] = {}
+        for item in self.plan.in_phases({Phase.WANTED}):
+            if item.failure:
+                failed.setdefault(item.batch, []).append(pace(item.failure.fault))
+        now = self._timing.clock()
+        for batch, paces in failed.items():
+            due = self._calls.get(batch, NOW)
+            if due.at <= now:
+                delays = min(paces, key=lambda delays: delays.base)
+                self._calls[batch] = due.later(now, delays, self._timing.random())
+
+    def _look_at_metadata(self) -> None:
+        if self._metadata.at > self._timing.clock():
+            return
+        accepted = self.plan.in_phases({Phase.ACCEPTED})
+        enis = {item.eni_id: item.placement.eni for item in accepted}
+        for eni_id, eni in enis.items():
+            versions = {item.address.version for item in accepted if item.eni_id == eni_id}
+            shown = self._cloud.metadata(eni, versions)
+            if shown is None:
+                self._describes.setdefault(eni_id, NOW)
+            else:
+                self.plan = self.plan.after_metadata(eni_id, shown, self._timing.clock())
+        if enis:
+            self._metadata = self._metadata.later(self._timing.clock(), METADATA_PACE, self._timing.random())
+
+    def _describe(self) -> None:
+        for eni_id in sorted({item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}):
+            due = self._describes.get(eni_id, NOW)
+            now = self._timing.clock()
+            if self._describe_at(eni_id) > now:
+                continue
+            self._describes[eni_id] = due.later(now, DESCRIBE_PACE, self._timing.random())
+            waiting = [item for item in self.plan.in_phases(UNCONFIRMED) if item.eni_id == eni_id]
+            if not all(item.contested for item in waiting):
+                self._describe_one(eni_id)
+            for version in sorted({item.address.version for item in waiting if item.contested}):
+                self._find_holders([i for i in waiting if i.contested and i.address.version == version])
+
+    def _describe_one(self, eni_id: str) -> None:
+        try:
+            held = self._cloud.describe(eni_id)
+        except Ec2Error as error:
+            if self._for_good("describe-failed", eni_id, error):
+                self._give_up_describing(eni_id, error.failure)
+            return
+        self.described[eni_id] = held
+        self.plan = self.plan.after_describe(held, self._timing.clock())
+
+    def _find_holders(self, items: Sequence[Item]) -> None:
+        """Look up who holds addresses of one ENI and family that EC2 refused."""
+        eni = items[0].placement.eni
+        addresses = [item.address for item in items]
+        try:
+            holders = self._cloud.holders(addresses, eni.subnet_id)
+        except Ec2Error as error:
+            if self._for_good("holders-failed", eni.id, error):
+                failure, now = error.failure, self._timing.clock()
+                self.plan = self.plan.without_holders(eni.id, addresses, failure, now)
+            return
+        self.plan = self.plan.after_holders(eni.id, addresses, holders, self._timing.clock())
+
+    def _for_good(self, event: str, eni_id: str, error: Ec2Error) -> bool:
+        self._log.debug(event, message=error.failure.text, eni=eni_id)
+        return error.failure.fault not in self.plan.retried
+
+    def _give_up_describing(self, eni_id: str, failure: Failure) -> None:
+        accepted = [item for item in self.plan.in_phases({Phase.ACCEPTED}) if item.eni_id == eni_id]
+        versions = {item.address.version for item in accepted}
+        enis = {item.placement.eni for item in accepted}
+        metadata = any(self._cloud.metadata(eni, versions) is not None for eni in enis)
+        self.plan = self.plan.without_describe(eni_id, failure, self._timing.clock(), metadata=metadata)
+
+    def _describe_at(self, eni_id: str) -> float:
+        """When the ENI is to be described: at once where only that helps, later where IMDS may do."""
+        due = self._describes.get(eni_id)
+        if due is not None:
+            return due.at
+        mine = [item for item in self.plan.in_phases(UNCONFIRMED) if item.eni_id == eni_id]
+        if any(item.phase is not Phase.ACCEPTED for item in mine):
+            return 0.0
+        return min(item.since for item in mine) + METADATA_PATIENCE
+
+    def _next_times(self) -> list[float]:
+        fresh = self.plan.fresh()
+        times = [self._call_at(call, fresh) for call in self.plan.calls()]
+        if self.plan.in_phases({Phase.ACCEPTED}):
+            times.append(self._metadata.at)
+        times.extend(map(self._describe_at, {item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}))
+        return times
+
+
+def _known(failure: Failure, before: Failure | None) -> bool:
+    """Tell whether a failure is what an address has failed with before; a conflict has two names."""
+    if before is None:
+        return False
+    conflict = before.fault is Fault.CONTENDED and failure.fault in (Fault.HELD_ELSEWHERE, Fault.REFUSED)
+    return conflict or before.fault is failure.fault

@@ -1,0 +1,179 @@
+"""Takes addresses off their ENIs: those that leave the pod, and what is left at its end.
+
+Unassign names the ENI, so a release that comes late hurts no address that has moved to another one, and EC2
+itself refuses a primary address and what the ENI does not have.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from ipagent.assign import executor
+from ipagent.assign.calls import Unassign, releases
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.faults import HEALING, Failure, Fault, Timing, left, pace
+from ipagent.assign.reconciler import NOW, Cloud, Due
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import EniAddresses
+from ipagent.log import Log
+
+EXIT_SECONDS = 2.0
+"""Native sidecars are stopped last, and may have no more of the grace period than its least: 2 s.
+
+Kubernetes, `pkg/kubelet/kuberuntime`, minimumGracePeriodInSeconds.
+"""
+
+Pair = tuple[str, IPAddress]
+"""An ENI's id and an address."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What became of an address that was to be released; `failure` where it may still be there."""
+
+    eni_id: str
+    address: IPAddress
+    text: str
+    failure: Failure | None = None
+
+
+def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Timing, log: Log) -> str:
+    """Release all at once, within EXIT_SECONDS; says what became of each, and logs what was not released.
+
+    Without a look first: that would cost half of the time.
+    """
+    calls = releases(pairs)
+    if not calls:
+        return "There was no address to release"
+    until = timing.clock() + EXIT_SECONDS
+    done: dict[Pair, Ending] = {}
+
+    def work(call: Unassign) -> None:
+        done.update({(ending.eni_id, ending.address): ending for ending in _take_off(call, None, cloud)})
+
+    # One hanging call must not cost the others their time.
+    threads = [threading.Thread(target=work, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(left(until, timing.clock()))
+    silent = Failure(Fault.UNREACHABLE, f"no answer within {EXIT_SECONDS:g} s")
+    wanted = [(call.eni_id, address) for call in calls for address in call.addresses]
+    endings = [done.get(pair) or _failed(*pair, silent) for pair in wanted]
+    for ending in endings:
+        if ending.failure:
+            _log_failure(log, ending)
+    return "; ".join(ending.text for ending in endings)
+
+
+def release(call: Unassign, cloud: Cloud) -> list[Ending]:
+    """Take addresses of one family off an ENI, as far as it has them."""
+    try:
+        held = cloud.describe(call.eni_id)
+    except Ec2Error as error:
+        if error.failure.fault is Fault.NO_ENI:
+            return [_ending(call.eni_id, address, error.failure) for address in call.addresses]
+        # Without the look EC2 refuses what is not there, which costs calls and no more.
+        held = None
+    return _take_off(call, held, cloud)
+
+
+def _take_off(call: Unassign, held: EniAddresses | None, cloud: Cloud) -> list[Ending]:
+    wanted, endings = _parted(call, held)
+    if wanted:
+        for outcome in executor.run(Unassign(call.eni_id, wanted), cloud):
+            endings += [_ending(call.eni_id, a, outcome.failure) for a in outcome.call.addresses]
+    return endings
+
+
+def _parted(call: Unassign, held: EniAddresses | None) -> tuple[tuple[IPAddress, ...], list[Ending]]:
+    """Part what is to be taken off from what is not there, or has to stay."""
+    if held is None:
+        return call.addresses, []
+    endings = []
+    for address in call.addresses:
+        if held.holds_as_primary(address):
+            text = f"{address} stays on {call.eni_id}, whose primary address it is"
+            endings.append(Ending(call.eni_id, address, text))
+        elif not held.holds(address):
+            endings.append(_ending(call.eni_id, address, Failure(Fault.NOT_HELD, "")))
+    return tuple(a for a in call.addresses if a in held.secondaries), endings
+
+
+def _ending(eni_id: str, address: IPAddress, failure: Failure | None) -> Ending:
+    if failure is None:
+        return Ending(eni_id, address, f"{address} was taken off {eni_id}")
+    if failure.fault is Fault.NO_ENI:
+        return Ending(eni_id, address, f"{address} went with {eni_id}")
+    if failure.fault is Fault.NOT_HELD:
+        return Ending(eni_id, address, f"{address} was no longer on {eni_id}")
+    return _failed(eni_id, address, failure)
+
+
+def _failed(eni_id: str, address: IPAddress, failure: Failure) -> Ending:
+    text = f"{address} could not be taken off {eni_id}: {failure.text}"
+    return Ending(eni_id, address, text, failure)
+
+
+def _log_failure(log: Log, ending: Ending) -> None:
+    log.error("not-released", message=ending.text, address=str(ending.address), eni=ending.eni_id)
+
+
+class Releases:
+    """Addresses that have left the pod, until they are off their ENIs; like the reconciler it never waits.
+
+    `ended` is told what became of each in the end.
+    """
+
+    def __init__(
+        self, cloud: Cloud, timing: Timing, log: Log, ended: Callable[[Ending], None] = lambda _: None
+    ) -> None:
+        self.pending: frozenset[Pair] = frozenset()
+        self._cloud = cloud
+        self._timing = timing
+        self._log = log
+        self._due = NOW
+        self._failing = False
+        self._ended = ended
+
+    def want(self, pairs: Iterable[Pair], kept: Collection[Pair]) -> None:
+        """Release these, too; what is `kept` is not released any more."""
+        fresh = frozenset(pairs) - self.pending
+        if fresh:
+            self._due = NOW
+        self.pending = (self.pending | fresh) - frozenset(kept)
+
+    def step(self) -> float | None:
+        """Do what is due; returns the seconds until more is due, None if nothing is left to do."""
+        if self.pending and self._due.at <= self._timing.clock():
+            failures = [failure for call in releases(self.pending) if (failure := self._release(call))]
+            if failures:
+                delays = min((pace(failure.fault) for failure in failures), key=lambda each: each.base)
+                self._due = self._due.later(self._timing.clock(), delays, self._timing.random())
+            else:
+                self._due = Due()
+                self._failing = False
+        return left(self._due.at, self._timing.clock()) if self.pending else None
+
+    def _release(self, call: Unassign) -> Failure | None:
+        """Release, and say what became of it; gives the failure after which it is to be tried again."""
+        again: Failure | None = None
+        for ending in release(call, self._cloud):
+            if ending.failure and ending.failure.fault in HEALING:
+                again = ending.failure
+                # An outage is said once, not at each try.
+                if not self._failing:
+                    self._failing = True
+                    _log_failure(self._log, ending)
+                continue
+            self.pending -= {(ending.eni_id, ending.address)}
+            self._ended(ending)
+            if ending.failure:
+                _log_failure(self._log, ending)
+            else:
+                self._log.info(
+                    "released", message=ending.text, address=str(ending.address), eni=ending.eni_id
+                )
+        return again

@@ -1,0 +1,202 @@
+"""Which ENI carries an address.
+
+ipvlan shares the MAC of its parent and host-device moves the ENI itself, so the MAC of the pod's interface
+names the ENI, also where two ENIs share a subnet. Where the MAC is foreign (macvlan, bridge), the ENI is the
+one whose subnet contains the address. Device number 0 belongs to the VPC CNI, which would adopt an address of
+ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is always refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ipagent.assign.selection import Holding, IPAddress, IPNetwork
+
+_DEVICE_0 = (
+    "is device number 0 and belongs to the VPC CNI: attach an ENI of that subnet for the network, or choose "
+    "another range"
+)
+
+
+@dataclass(frozen=True)
+class Eni:
+    """A network interface of the node. `subnet_cidrs` lacks a family whose ranges are not known.
+
+    `barred` says, after "which", why it must not be given addresses though it is not device number 0.
+    """
+
+    id: str
+    mac: str
+    device_number: int
+    subnet_id: str
+    subnet_cidrs: tuple[IPNetwork, ...] = ()
+    barred: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be given addresses."""
+        return self.device_number != 0 and not self.barred
+
+    def contains(self, address: IPAddress) -> bool:
+        """Whether its subnet contains the address."""
+        return any(address in cidr for cidr in self.subnet_cidrs)
+
+    def excludes(self, address: IPAddress) -> bool:
+        """Whether its subnet is known not to contain the address."""
+        known = any(cidr.version == address.version for cidr in self.subnet_cidrs)
+        return known and not self.contains(address)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The node's ENIs, or as many of them as were asked for.
+
+    `held` is what EC2 said in the same answer that they hold; empty where the answer is an earlier one.
+    """
+
+    enis: tuple[Eni, ...]
+    held: tuple[EniAddresses, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class EniAddresses:
+    """What EC2 says that an ENI holds, and whose it is.
+
+    `primary_ipv6` can't be taken off either (`IsPrimaryIpv6` in the EC2 API). An ENI that is attached to
+    nothing has neither `instance_id` nor `device_number`. `managed`: it belongs to an AWS service.
+    """
+
+    eni_id: str
+    primary: IPAddress | None
+    secondaries: tuple[IPAddress, ...]
+    primary_ipv6: IPAddress | None = None
+    instance_id: str = ""
+    device_number: int | None = None
+    description: str = ""
+    managed: bool = False
+
+    def holds(self, address: IPAddress) -> bool:
+        """Whether the address is on the ENI, in whatever role."""
+        return self.holds_as_primary(address) or address in self.secondaries
+
+    def holds_as_primary(self, address: IPAddress) -> bool:
+        """Whether the address is a primary one of the ENI."""
+        return address in (self.primary, self.primary_ipv6)
+
+
+@dataclass(frozen=True)
+class Attached:
+    """An ENI of the node, with what EC2 said last that it holds."""
+
+    eni: Eni
+    held: EniAddresses
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The ENI for a holding; `warning` is a sentence for the user, or empty.
+
+    `takeover`: it may be taken from another ENI that has the address.
+    """
+
+    holding: Holding
+    eni: Eni
+    warning: str = ""
+    takeover: bool = True
+
+
+@dataclass(frozen=True)
+class Unplaced:
+    """A holding without ENI, and why."""
+
+    holding: Holding
+    reason: str
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Holdings with their ENIs, and those without."""
+
+    placements: tuple[Placement, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
+
+
+def place(holdings: Iterable[Holding], topology: Topology, *, takeover: bool = True) -> Placed:
+    """Find the ENI of each holding; an address that would have to be on two ENIs is on none."""
+    # In whatever order they were read: the same choice, and the same sentences.
+    enis_in_order = sorted(topology.enis, key=lambda eni: (eni.device_number, eni.id))
+    found = [_place(holding, enis_in_order, takeover=takeover) for holding in holdings]
+    enis: dict[IPAddress, set[str]] = {}
+    for one in found:
+        if isinstance(one, Placement):
+            enis.setdefault(one.holding.address, set()).add(one.eni.id)
+    placements: dict[IPAddress, Placement] = {}
+    unplaced = []
+    for one in found:
+        if isinstance(one, Unplaced):
+            unplaced.append(one)
+        elif len(rivals := enis[one.holding.address]) > 1:
+            both = " and ".join(sorted(rivals))
+            unplaced.append(
+                Unplaced(one.holding, f"the pod holds it on interfaces of {both}, one can have it")
+            )
+        else:
+            placements.setdefault(one.holding.address, one)
+    return Placed(tuple(placements.values()), tuple(unplaced))
+
+
+def _place(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placement | Unplaced:
+    for eni in node:
+        if holding.mac and eni.mac == holding.mac:
+            return _by_mac(holding, eni, takeover=takeover)
+    return _by_subnet(holding, node, takeover=takeover)
+
+
+def _by_mac(holding: Holding, eni: Eni, *, takeover: bool) -> Placement | Unplaced:
+    if eni.device_number == 0:
+        return Unplaced(
+            holding,
+            f"its interface has the MAC of {eni.id}, which is device number 0 and belongs to the VPC CNI: "
+            "let the network's master be another ENI",
+        )
+    if eni.barred:
+        return Unplaced(holding, f"its interface has the MAC of {eni.id}, which {eni.barred}")
+    if eni.excludes(holding.address):
+        return Unplaced(
+            holding,
+            f"its interface has the MAC of {eni.id}, but it lies outside that ENI's subnet {_cidrs(eni)}",
+        )
+    return Placement(holding, eni, takeover=takeover)
+
+
+def _by_subnet(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placement | Unplaced:
+    containing = [eni for eni in node if eni.contains(holding.address)]
+    candidates = [eni for eni in containing if eni.usable]
+    if not candidates:
+        return Unplaced(holding, _why_none(containing, node))
+    warning = (
+        f"{holding.interface} has the MAC {holding.mac or 'of no Ethernet device'}, which no ENI of this "
+        "node has: the VPC delivers to an ENI's own MAC only, so macvlan is not reachable beyond the node"
+    )
+    if len(candidates) > 1:
+        names = ", ".join(f"{eni.id} (device {eni.device_number})" for eni in candidates)
+        warning += f"; {names} are all in the subnet of {holding.address}: {candidates[0].id} is taken"
+    return Placement(holding, candidates[0], warning, takeover)
+
+
+def _why_none(containing: Sequence[Eni], node: Sequence[Eni]) -> str:
+    if containing:
+        eni = min(containing, key=lambda eni: not eni.barred)
+        return f"it lies in the subnet {_cidrs(eni)} of {eni.id}, which {eni.barred or _DEVICE_0}"
+    usable = [f"{eni.id} {_cidrs(eni)}" for eni in node if eni.usable]
+    barred = [f"{eni.id} {eni.barred}" for eni in node if eni.barred]
+    if usable or barred:
+        seen = f"beside device number 0 there are {', '.join((*usable, *barred))}"
+    else:
+        seen = "it has device number 0 alone"
+    return f"no ENI of this node is in a subnet that contains it: {seen}"
+
+
+def _cidrs(eni: Eni) -> str:
+    return ", ".join(map(str, eni.subnet_cidrs)) or "of unknown range"

@@ -1,0 +1,94 @@
+"""What every way to AWS has in common: one identity, one region, addresses by EC2 and by IMDS.
+
+botocore is imported with the first call that needs it: an agent without addresses never pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from common.contract import Credentials
+from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.errors import NoImds
+from ipagent.assign.faults import Timing
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import Eni, EniAddresses
+from ipagent.aws.imds import Imds
+from ipagent.log import Log
+
+if TYPE_CHECKING:
+    from ipagent.aws.ec2 import Ec2Client
+
+Client = TypeVar("Client", bound="Ec2Client")
+
+SILENT_SECONDS = 30.0
+"""For how long IMDS is left alone when it has not answered: finding that out takes seconds."""
+
+
+class Access(Generic[Client]):
+    """Calls in our terms, with connections that are made when they are needed.
+
+    `env` gives region and endpoints as the AWS SDKs define them. Who derives from it says by `_connect` with
+    which client EC2 is called.
+    """
+
+    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Timing) -> None:
+        self._env = env
+        self._credentials = credentials
+        self._log = log
+        self._timing = timing
+        self._region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
+        self._imds: Imds | None = None
+        self._ec2: Client | None = None
+        self._silent_until = 0.0
+
+    @property
+    def calls(self) -> Mapping[tuple[str, str], int]:
+        """How many calls EC2 had, by action and result: `ok`, or the fault in small letters."""
+        return {} if self._ec2 is None else dict(self._ec2.calls)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._imds is not None:
+            self._imds.close()
+        if self._ec2 is not None:
+            self._ec2.close()
+
+    def metadata(self, eni: Eni, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress] | None:
+        """Give the addresses of these families that IMDS shows on the ENI; None where it does not answer."""
+        if self._imds is None or self._timing.clock() < self._silent_until:
+            return None
+        try:
+            return self._imds.addresses(eni.mac, versions)
+        except NoImds as error:
+            self._log.debug("imds-failed", message=str(error), eni=eni.id)
+            self._silent_until = self._timing.clock() + SILENT_SECONDS
+            return None
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        """Assign addresses; raises Ec2Error."""
+        return self._client().assign(call)
+
+    def unassign(self, call: Unassign) -> None:
+        """Unassign addresses; raises Ec2Error."""
+        self._client().unassign(call)
+
+    def describe(self, eni_id: str) -> EniAddresses:
+        """Give what EC2 says that the ENI holds; raises Ec2Error."""
+        return self._client().describe(eni_id)
+
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+        """Find the ENIs that hold any of these addresses of one family; raises Ec2Error."""
+        return self._client().holders(addresses, subnet_id)
+
+    def _client(self) -> Client:
+        if self._ec2 is None:
+            self._ec2 = self._connect()
+            what = f"Calling EC2 in {self._region} with the credentials of {self._ec2.identity}"
+            self._log.info("identity", message=what)
+        return self._ec2
+
+    def _connect(self) -> Client:
+        """Make the client, in `_region` and with `_credentials`; raises Ec2Error."""
+        raise NotImplementedError

@@ -1,0 +1,79 @@
+"""A session of botocore that costs as little as it can at the start of every pod.
+
+Two things are left away, and nothing that a call to EC2 needs:
+
+- Data. The model of all of EC2 and the endpoints of every service take half of an agent's start and half of
+  its memory. `ipagent.aws.trim_botocore` writes the part that the agent uses, once for each botocore.
+  Where it is installed, it stands in for botocore's own data; without it everything works as well.
+- Handlers for the documentation, and for services that the agent never calls: registering them takes time.
+"""
+
+from __future__ import annotations
+
+import os
+
+import botocore
+from botocore import handlers
+from botocore.loaders import Loader
+from botocore.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from botocore.hooks import BaseEventHooks
+
+SERVICES = ("ec2", "signin", "sso", "sso-oidc", "sts")
+"""EC2, and what botocore itself calls for credentials."""
+
+
+def trimmed_data_path() -> str:
+    """Where the data for this botocore is kept: beside it, so that it goes where botocore goes.
+
+    Named after the version: the data of another one is never taken.
+    """
+    packages = os.path.dirname(os.path.dirname(botocore.__file__))  # noqa: PTH120 - pathlib costs more
+    return os.path.join(packages, "multus_eni_botocore_data", botocore.__version__)  # noqa: PTH118 - likewise
+
+
+def new_session(data: str | None = None) -> Session:
+    """Make a session that finds the trimmed data in the folder `data`, by default where it is kept.
+
+    If there is no such folder, botocore's own data is used. AWS_DATA_PATH and ~/.aws/models still come first.
+    """
+    session = Session(include_builtin_handlers=False)
+    _register_handlers(session.get_component("event_emitter"))
+    path = data or trimmed_data_path()
+    if os.path.isdir(path):  # noqa: PTH112 - likewise
+        session.register_component("data_loader", _loader(session, path))
+    return session
+
+
+def _loader(session: Session, path: str) -> Loader:
+    """Make the loader that botocore would make, with `path` in the place of botocore's own data.
+
+    To have the folder in AWS_DATA_PATH is not enough: botocore would take the endpoints in it for the user's
+    own, and resolve them by rules that it has given up for its own (`resolver_uses_builtin_data` in
+    botocore.args). It would also look through the folders of all its services.
+    """
+
+    class TrimmedLoader(Loader):
+        BUILTIN_DATA_PATH = path
+
+    configured: str = session.get_config_variable("data_path") or ""
+    parts = filter(None, configured.split(os.pathsep))
+    # As botocore.loaders.create_loader does it.
+    extra = [os.path.expanduser(os.path.expandvars(part)) for part in parts]  # noqa: PTH111 - likewise
+    return TrimmedLoader(extra_search_paths=extra)
+
+
+def concerns_us(event: str) -> bool:
+    """Whether an event, such as `before-call.s3.PutObject`, can come up in calls to `SERVICES`."""
+    kind, _, rest = event.partition(".")
+    return kind != "docs" and (not rest or rest.partition(".")[0] in SERVICES)
+
+
+def _register_handlers(events: BaseEventHooks) -> None:
+    """Do what botocore.session.Session does for `include_builtin_handlers`, for fewer of them."""
+    register = {handlers.REGISTER_FIRST: events.register_first, handlers.REGISTER_LAST: events.register_last}
+    for event, handler, *order in handlers.BUILTIN_HANDLERS:
+        if concerns_us(event):
+            register.get(order[0] if order else None, events.register)(event, handler)

@@ -1,0 +1,115 @@
+"""ENIs as DescribeNetworkInterfaces shows them, read into our terms: the one place that knows its form.
+
+Fields are those of `NetworkInterface` in the EC2 API reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from ipagent.assign.selection import IPAddress, IPNetwork, canonical_mac, parse_address, sort_key
+from ipagent.assign.topology import Eni, EniAddresses
+from ipagent.log import printable
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
+
+MAX_DESCRIPTION = 80
+
+NO_MANAGE = "node.k8s.amazonaws.com/no_manage"
+"""The tag that keeps the VPC CNI off an ENI (amazon-vpc-cni-k8s, pkg/ipamd, eniNoManageTagKey)."""
+
+VPC_CNI_DESCRIPTION = "aws-K8S-"
+"""How the VPC CNI begins the description of an ENI that it has made."""
+
+
+@dataclass(frozen=True)
+class EniDetails(EniAddresses):
+    """All that DescribeNetworkInterfaces says of an ENI; `no_manage`: it has the tag `NO_MANAGE`, true."""
+
+    mac: str = ""
+    subnet_id: str = ""
+    vpc_id: str = ""
+    no_manage: bool = False
+    prefixes: tuple[IPNetwork, ...] = ()
+
+    @property
+    def primaries(self) -> tuple[IPAddress, ...]:
+        """The addresses that can't be taken off."""
+        return tuple(address for address in (self.primary, self.primary_ipv6) if address is not None)
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Every address on the ENI, primaries first."""
+        return (*self.primaries, *self.secondaries)
+
+
+def addresses(shown: NetworkInterfaceTypeDef) -> EniAddresses:
+    """Read what one network interface of an answer holds, and whose it is."""
+    primary = shown.get("PrivateIpAddress")
+    ipv4 = shown.get("PrivateIpAddresses", [])
+    ipv6 = shown.get("Ipv6Addresses", [])
+    # Ipv6Address beside the list need not be a primary one: only the list tells.
+    primary_ipv6 = next((entry["Ipv6Address"] for entry in ipv6 if entry.get("IsPrimaryIpv6")), None)
+    others = [entry["PrivateIpAddress"] for entry in ipv4 if not entry.get("Primary")]
+    others += [entry["Ipv6Address"] for entry in ipv6 if not entry.get("IsPrimaryIpv6")]
+    attachment = shown.get("Attachment", {})
+    return EniAddresses(
+        shown["NetworkInterfaceId"],
+        parse_address(primary) if primary else None,
+        tuple(sorted(map(parse_address, others), key=sort_key)),
+        parse_address(primary_ipv6) if primary_ipv6 else None,
+        instance_id=attachment.get("InstanceId", ""),
+        device_number=attachment.get("DeviceIndex"),
+        description=printable(shown.get("Description", ""))[:MAX_DESCRIPTION],
+        managed=_managed(shown),
+    )
+
+
+def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
+    """Read all of one network interface of an answer."""
+    tags = {tag.get("Key"): tag.get("Value") for tag in shown.get("TagSet", [])}
+    blocks = [entry["Ipv4Prefix"] for entry in shown.get("Ipv4Prefixes", [])]
+    blocks += [entry["Ipv6Prefix"] for entry in shown.get("Ipv6Prefixes", [])]
+    return EniDetails(
+        **vars(addresses(shown)),
+        mac=canonical_mac(shown.get("MacAddress", "")),
+        subnet_id=shown.get("SubnetId", ""),
+        vpc_id=shown.get("VpcId", ""),
+        no_manage=tags.get(NO_MANAGE) == "true",
+        prefixes=tuple(map(ip_network, blocks)),
+    )
+
+
+def as_eni(found: EniDetails, subnet_cidrs: tuple[IPNetwork, ...] = (), barred: str = "") -> Eni:
+    """Give an attached ENI as the topology has it."""
+    return Eni(found.eni_id, found.mac, found.device_number or 0, found.subnet_id, subnet_cidrs, barred)
+
+
+def why_not_ours(found: EniDetails, *, require_tag: bool = True) -> str:
+    """Say, after "which", why an ENI must not be given addresses; empty if it may, or is device number 0.
+
+    Without `require_tag` only what the VPC CNI has made for itself is told by its description
+    (amazon-vpc-cni-k8s, pkg/awsutils, eniDescriptionPrefix).
+    """
+    if found.device_number == 0:
+        return ""
+    if found.managed:
+        return "belongs to an AWS service: attach an ENI of your own for the network"
+    if found.no_manage:
+        return ""
+    if require_tag:
+        return (
+            f"lacks the tag {NO_MANAGE}=true, so that the VPC CNI would take its addresses for its own pods: "
+            f"tag it (aws ec2 create-tags --resources {found.eni_id} --tags Key={NO_MANAGE},Value=true)"
+        )
+    if found.description.startswith(VPC_CNI_DESCRIPTION):
+        return f'was made by the VPC CNI, as its description "{found.description}" says: attach another one'
+    return ""
+
+
+def _managed(shown: NetworkInterfaceTypeDef) -> bool:
+    """Tell whether it belongs to an AWS service: made by one, or run by one on the user's behalf."""
+    return bool(shown.get("RequesterManaged") or shown.get("Operator", {}).get("Managed"))

@@ -1,0 +1,202 @@
+"""The instance metadata service: the node's ENIs and region.
+
+Paths and token rules are those of "Use the Instance Metadata Service" and "Instance metadata categories" in
+the EC2 user guide. IMDSv2 with a token comes first; where the token request is answered with a refusal,
+version 1 is used. A token request that is never answered means a hop limit of 1: the answer's packets die on
+their way into the pod. That is an error with its remedy, and no reason to fall back.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Collection, Mapping
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+from ipagent.assign.errors import NoImds
+from ipagent.assign.faults import Pace, Timing
+from ipagent.assign.selection import IPAddress, IPNetwork, canonical_mac, parse_address
+from ipagent.assign.topology import Eni, Topology
+
+DEFAULT_ENDPOINT = "http://169.254.169.254"
+IPV6_ENDPOINT = "http://[fd00:ec2::254]"
+
+MAX_BYTES = 1 << 16
+MAX_TOKEN = 1024
+TOKEN_SECONDS = 21_600
+"""The longest life that IMDS gives to a token."""
+
+_MACS = "/latest/meta-data/network/interfaces/macs/"
+_IDENTITY = "/latest/dynamic/instance-identity/document"
+_ADDRESSES = {4: "local-ipv4s", 6: "ipv6s"}
+_CIDRS = ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks")
+_TRIES = 3
+_PACE = Pace(0.1, 1.0)
+# Besides 404 what proxies and emulations of IMDSv1 say to a PUT; 400 would be our own fault.
+_NO_V2 = frozenset({403, 404, 405, 501})
+
+
+def endpoint_of(env: Mapping[str, str]) -> str:
+    """Give the service's URL by the variables that the AWS SDKs know; raises NoImds if it is switched off."""
+    if env.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        raise NoImds("IMDS is switched off by AWS_EC2_METADATA_DISABLED")
+    if endpoint := env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"):
+        return endpoint
+    mode = env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "")
+    return IPV6_ENDPOINT if mode.lower() == "ipv6" else DEFAULT_ENDPOINT
+
+
+class Imds:
+    """A client with one kept connection. `timeout` is in seconds, for connecting and for each answer."""
+
+    def __init__(self, endpoint: str, timing: Timing, *, timeout: float = 1.0) -> None:
+        self._endpoint = endpoint
+        self._timing = timing
+        self._token: str | None = None
+        self._asked_for_token = False
+        try:
+            parts = urlsplit(endpoint)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise NoImds(f"The IMDS endpoint {endpoint!r} can't be used: {error}") from None
+        if parts.scheme != "http" or not host:
+            raise NoImds(f"The IMDS endpoint {endpoint!r} can't be used: it is no http:// URL")
+        self._prefix = parts.path.rstrip("/")
+        self._connection = http.client.HTTPConnection(host, port or 80, timeout=timeout)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def region(self) -> str:
+        """Give the node's region, by the identity document; raises NoImds."""
+        return self._identity("region", "Give the agent AWS_REGION.")
+
+    def instance_id(self) -> str:
+        """Give the node's instance id, by the identity document; raises NoImds."""
+        return self._identity("instanceId", "Give the agent MULTUS_ENI_INSTANCE_ID.")
+
+    def _identity(self, key: str, remedy: str) -> str:
+        try:
+            value = json.loads(self._get(_IDENTITY) or "{}")[key]
+            if isinstance(value, str) and value:
+                return value
+        except (ValueError, TypeError, KeyError, RecursionError):
+            pass
+        raise NoImds(f"IMDS gives no {key} in its identity document", remedy)
+
+    def topology(self, macs: Collection[str] | None = None) -> Topology:
+        """Read the node's ENIs; only those with these MACs if all of them are there. Raises NoImds."""
+        listed = [line.strip().rstrip("/") for line in self._lines(_MACS)]
+        known = {canonical_mac(name): name for name in listed if name}
+        if not known:
+            raise NoImds("IMDS lists no network interfaces")
+        if macs and set(macs) <= set(known):
+            chosen = {mac: known[mac] for mac in macs}
+            return Topology(tuple(self._eni(mac, name) for mac, name in chosen.items()))
+        return Topology(tuple(self._eni(mac, name) for mac, name in known.items()))
+
+    def addresses(self, mac: str, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress]:
+        """Read the addresses of these families on the ENI with this MAC, the primaries among them."""
+        names = [_ADDRESSES[version] for version in sorted(versions)]
+        lines = [line for name in names for line in self._lines(f"{_MACS}{mac}/{name}")]
+        try:
+            return frozenset(map(parse_address, lines))
+        except ValueError as error:
+            raise NoImds(f"IMDS shows addresses of {mac} that can't be read: {error}") from None
+
+    def _eni(self, mac: str, name: str) -> Eni:
+        base = f"{_MACS}{name}/"
+        eni_id = self._get(base + "interface-id")
+        if not eni_id:
+            raise NoImds(f"IMDS shows the interface {mac} without its interface-id")
+        try:
+            device_number = int(self._get(base + "device-number"))
+            cidrs: list[IPNetwork] = [
+                ip_network(line) for name in _CIDRS for line in self._lines(base + name)
+            ]
+        except ValueError as error:
+            raise NoImds(f"IMDS shows the interface {mac} in a way that can't be read: {error}") from None
+        return Eni(eni_id, mac, device_number, self._get(base + "subnet-id"), tuple(cidrs))
+
+    def _lines(self, path: str) -> list[str]:
+        return self._get(path).split()
+
+    def _get(self, path: str) -> str:
+        """Give the value at a path, empty where there is none; raises NoImds."""
+        status, text = 0, ""
+        for attempt in range(_TRIES):
+            status, text = self._ask("GET", path, self._token_headers())
+            if status == 200:
+                return text.strip()
+            if status == 404:
+                return ""
+            if status == 401:
+                # The token has run out, or the connection leads to another IMDS than before.
+                self._asked_for_token = False
+            elif status < 500 and status != 429:
+                break
+            else:
+                self._pause(attempt)
+        hint = ": is IMDS (HttpEndpoint) enabled on the node?" if status == 403 else ""
+        raise NoImds(f"IMDS at {self._endpoint} answers {path} with HTTP {status}{hint}")
+
+    def _token_headers(self) -> dict[str, str]:
+        if not self._asked_for_token:
+            self._token = self._new_token()
+            self._asked_for_token = True
+        return {"X-aws-ec2-metadata-token": self._token} if self._token else {}
+
+    def _new_token(self) -> str | None:
+        """Ask for a session token; None where this IMDS knows version 1 only."""
+        headers = {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}
+        status = 0
+        for attempt in range(_TRIES):
+            status, text = self._ask("PUT", "/latest/api/token", headers)
+            if status == 200:
+                token = text.strip()
+                if not (token.isascii() and token.isprintable() and 0 < len(token) <= MAX_TOKEN):
+                    raise NoImds("IMDS gave a token that can't be used")
+                return token
+            if status in _NO_V2:
+                return None
+            self._pause(attempt)
+        raise NoImds(f"IMDS at {self._endpoint} answers the token request with HTTP {status}")
+
+    def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        """Send one request; a lost connection is made anew. Raises NoImds where no answer comes."""
+        problem: Exception | None = None
+        for attempt in range(_TRIES):
+            try:
+                return self._exchange(method, path, headers)
+            except (OSError, http.client.HTTPException) as error:
+                problem = error
+                self._connection.close()
+                if not _kept_connection_ended(error):
+                    self._pause(attempt)
+        raise NoImds(self._silence(method, problem))
+
+    def _exchange(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        self._connection.request(method, self._prefix + path, headers=headers)
+        answer = self._connection.getresponse()
+        data = answer.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            self._connection.close()
+            raise NoImds(f"IMDS answers {path} with more than {MAX_BYTES} bytes")
+        return answer.status, data.decode("utf-8", "replace")
+
+    def _pause(self, attempt: int) -> None:
+        self._timing.sleep(_PACE.delay(attempt, self._timing.random()))
+
+    def _silence(self, method: str, problem: Exception | None) -> str:
+        if isinstance(problem, TimeoutError) and method == "PUT":
+            return (
+                f"IMDS at {self._endpoint} does not answer the token request within the time limit, as it is "
+                "with a hop limit (HttpPutResponseHopLimit) of 1"
+            )
+        return f"IMDS at {self._endpoint} can't be reached: {problem or 'no answer'}"
+
+
+def _kept_connection_ended(error: Exception) -> bool:
+    return isinstance(error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionResetError)

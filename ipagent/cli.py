@@ -1,0 +1,111 @@
+"""Command line of the agent: `ipagent init | sidecar | node | started`, and commands for people in trouble.
+
+`started` runs once a second while a sidecar starts: it must import next to nothing, and no mode may import
+what it does not need. Hence no argparse here, and imports where they are used.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+
+from common import contract
+from common.contract import Backend, ExitCode, Mode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ENV_STARTED_FILE = contract.ENV_PREFIX + "STARTED_FILE"
+ENV_TERMINATION_LOG = contract.ENV_PREFIX + "TERMINATION_LOG"
+ENV_TOKEN_FILE = contract.ENV_PREFIX + "TOKEN_FILE"
+
+COLLECT_AT_START = 100_000
+"""Objects made before Python looks for garbage, its default being 700: more than init makes in all."""
+
+_COMMANDS = ("addresses", "enis", "release", "init", "sidecar")
+"""What `ipagent.commands` does; init and sidecar with arguments, such as --dry-run."""
+
+
+def main() -> None:
+    """Run the agent with this process's arguments and environment; never returns."""
+    arguments = sys.argv[1:]
+    # Imports make many objects and hardly any garbage.
+    gc.set_threshold(COLLECT_AT_START)
+    code = run(arguments, os.environ)
+    if arguments in (["init"], ["sidecar"]):
+        # Every log line is flushed. To take the interpreter apart would cost a tenth of init's CPU time.
+        os._exit(code)
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Do what the arguments say; returns the exit code."""
+    begun = time.monotonic()
+    started_file = env.get(ENV_STARTED_FILE) or contract.STARTED_FILE
+    match arguments:
+        case ["started"]:
+            return 0 if os.path.exists(started_file) else 1  # noqa: PTH110 - pathlib costs more than the rest
+        case [("init" | "sidecar") as mode]:
+            if mode == "sidecar":
+                # Before the slow imports: the volume outlives a container that starts again.
+                _forget(started_file)
+            return _agent(Mode(mode), env, begun, started_file)
+        case ["node", *rest]:
+            from ipagent.node import cli as node  # noqa: PLC0415 - see the module's docstring
+
+            return node.run(rest, env)
+        case [command, *_] if command in _COMMANDS:
+            from ipagent.commands import cli  # noqa: PLC0415 - see the module's docstring
+
+            return cli.run(arguments, env)
+    return _told(arguments)
+
+
+def _told(arguments: Sequence[str]) -> int:
+    """Say what there is to say where nothing is to be done."""
+    match arguments:
+        case ["--help" | "-h" | "help"]:
+            from ipagent.commands.help_text import HELP  # noqa: PLC0415 - see the module's docstring
+
+            sys.stdout.write(HELP)
+        case ["--version"]:
+            from common.version import VERSION  # noqa: PLC0415 - see the module's docstring
+
+            sys.stdout.write(f"ipagent {VERSION}\n")
+        case _:
+            given = " ".join(arguments) or "nothing"
+            known = "init, sidecar, node, started, addresses, enis, release, --help, --version"
+            sys.stderr.write(f"ipagent: {given!r} is none of {known}\n")
+            return ExitCode.USAGE
+    return ExitCode.OK
+
+
+def _agent(mode: Mode, env: Mapping[str, str], begun: float, started_file: str) -> int:
+    termination_log = env.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG
+    if env.get(contract.ENV_BACKEND) == Backend.NODE:
+        from ipagent.nodeclient import main as slim  # noqa: PLC0415 - see the module's docstring
+
+        return slim.work(
+            slim.Process(
+                mode=mode,
+                env=env,
+                begun=begun,
+                started_file=started_file,
+                termination_log=termination_log,
+                token_file=env.get(ENV_TOKEN_FILE) or contract.TOKEN_FILE,
+            )
+        )
+    from ipagent.pod.main import Process, work  # noqa: PLC0415 - see the module's docstring
+
+    return work(Process(mode, env, begun, started_file, termination_log))
+
+
+def _forget(started_file: str) -> None:
+    try:
+        os.unlink(started_file)  # noqa: PTH108 - see the module's docstring
+    except OSError:
+        # Not there; or not to be written, which writing it will tell.
+        return

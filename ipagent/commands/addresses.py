@@ -1,0 +1,176 @@
+"""`ipagent addresses`: what the pod holds, what of it counts, which ENI carries it, and where it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.contract import ExitCode
+from ipagent.assign.errors import AgentError
+from ipagent.assign.holders import name
+from ipagent.assign.selection import IPAddress, Selection
+from ipagent.assign.topology import Topology
+from ipagent.aws.eni import EniDetails
+from ipagent.commands.context import Nodes, Session
+from ipagent.commands.inventory import BY_MAC, Target, Whereabouts, targets, whereabouts
+from ipagent.commands.render import (
+    ec2_document,
+    error_lines,
+    holder_document,
+    topology_document,
+)
+from ipagent.commands.selection_view import Held, inventory
+from ipagent.commands.table import Cell, Palette, Style, sentence, table
+
+HEADERS = ("INTERFACE", "ADDRESS", "COUNTS", "ENI", "BY", "IMDS", "EC2", "WHY")
+
+
+@dataclass(frozen=True)
+class PodView:
+    """The answer of the command. `undecided`: nothing tells which interface is the default one."""
+
+    pod: dict[str, str]
+    addresses: tuple[Whereabouts, ...]
+    selection: Selection
+    nodes: Nodes
+    access: dict[str, str]
+    ec2_error: AgentError | None = None
+    warnings: tuple[str, ...] = ()
+    undecided: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0, or why the ENIs of the addresses are not known."""
+        return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
+
+
+def look(session: Session) -> PodView:
+    """Look at the pod and its ENIs; raises AgentError where not even the pod can be looked at."""
+    found = inventory(session.snapshot(), session.settings.interfaces, session.allowed)
+    macs = {holding.mac for holding in found.selection.holdings}
+    nodes = session.nodes(macs) if macs else Nodes()
+    topology = Topology(nodes.enis)
+    wanted = targets(found.held, topology) if nodes.enis else {}
+    carriers = {target.eni.id: target.eni for target in wanted.values() if target.eni}
+    imds = {eni_id: session.imds(eni) for eni_id, eni in carriers.items()}
+    enis: dict[str, EniDetails] | None = None
+    others: tuple[EniDetails, ...] = ()
+    error = None
+    try:
+        enis = {eni.eni_id: eni for eni in session.describe(carriers.keys())}
+        others = _others(session, wanted, enis)
+    except AgentError as failed:
+        error = failed
+    return PodView(
+        session.pod,
+        whereabouts(found.held, wanted, imds, enis, others),
+        found.selection,
+        nodes,
+        session.access(),
+        error,
+        tuple(session.warnings),
+        found.undecided,
+    )
+
+
+def _others(
+    session: Session, wanted: Mapping[Held, Target], enis: Mapping[str, EniDetails]
+) -> tuple[EniDetails, ...]:
+    """Find the ENIs that hold what is not where it belongs; raises AgentError."""
+    astray: dict[str, set[IPAddress]] = {}
+    for held, target in wanted.items():
+        own = enis.get(target.eni.id) if target.eni else None
+        if own is not None and not own.holds(held.holding.address):
+            astray.setdefault(own.vpc_id, set()).add(held.holding.address)
+    return tuple(eni for vpc_id, lost in astray.items() for eni in session.holding(lost, vpc_id))
+
+
+def as_document(view: PodView) -> dict[str, Any]:
+    """Write the answer for programs."""
+    return {
+        "pod": view.pod,
+        "addresses": [_address(one) for one in view.addresses],
+        "withoutAddresses": list(view.selection.bare),
+        "missingInterfaces": list(view.selection.missing),
+        "topology": topology_document(view.nodes),
+        "ec2": ec2_document(view.access, view.ec2_error),
+        "warnings": list(view.warnings),
+    }
+
+
+def _address(one: Whereabouts) -> dict[str, Any]:
+    holding, target = one.held.holding, one.target
+    return {
+        "interface": holding.interface,
+        "mac": holding.mac,
+        "address": str(holding.address),
+        "counts": one.held.counts,
+        "reason": one.held.why,
+        "tentative": one.held.tentative,
+        "eni": target.eni.id if target and target.eni else None,
+        "foundBy": target.found_by or None if target else None,
+        "eniReason": target.why if target else "",
+        "candidates": [eni.id for eni in target.candidates] if target else [],
+        "inImds": one.in_imds,
+        "inEc2": one.in_ec2,
+        "heldElsewhere": holder_document(one.elsewhere),
+    }
+
+
+def as_text(view: PodView, palette: Palette) -> str:
+    """Write the answer for people."""
+    if not view.addresses:
+        parts = ["The pod holds no addresses.\n"]
+    else:
+        parts = [table(HEADERS, [_cells(one) for one in view.addresses], palette)]
+        parts += [_long(one, palette) for one in view.addresses]
+    for label, names in (("No address on", view.selection.bare), ("No interface", view.selection.missing)):
+        if names:
+            parts.append(sentence(label, ", ".join(names), palette, Style.DOUBTFUL))
+    parts += error_lines(view.nodes.error, view.ec2_error, view.warnings, palette)
+    return "".join(parts)
+
+
+def _cells(one: Whereabouts) -> list[Cell]:
+    holding, target = one.held.holding, one.target
+    return [
+        Cell(holding.interface),
+        Cell(str(holding.address)),
+        Cell("yes", Style.GOOD) if one.held.counts else Cell("no"),
+        Cell(target.eni.id) if target and target.eni else Cell(""),
+        Cell(target.found_by if target else ""),
+        _known(one.in_imds),
+        Cell(one.elsewhere.eni_id, Style.BAD) if one.elsewhere else _known(one.in_ec2),
+        _why(one),
+    ]
+
+
+def _known(there: bool | None) -> Cell:
+    if there is None:
+        return Cell("")
+    return Cell("yes", Style.GOOD) if there else Cell("no", Style.DOUBTFUL)
+
+
+def _why(one: Whereabouts) -> Cell:
+    if not one.held.counts:
+        return Cell(one.held.why)
+    reasons = []
+    if one.held.tentative:
+        reasons.append("duplicate address detection goes on")
+    if one.elsewhere:
+        reasons.append(f"held by {name(one.elsewhere)}")
+    if one.target and (one.target.eni is None or one.target.found_by != BY_MAC):
+        reasons.append("see below")
+    bad = one.elsewhere or (one.target and not one.target.eni)
+    return Cell("; ".join(reasons), Style.BAD if bad else Style.PLAIN)
+
+
+def _long(one: Whereabouts, palette: Palette) -> str:
+    """Write what is too long for the table: how the ENI was found where its MAC did not tell, or why none."""
+    if one.target is None or one.target.found_by == BY_MAC:
+        return ""
+    style = Style.DOUBTFUL if one.target.eni else Style.BAD
+    return sentence(
+        f"{one.held.holding.address} ({one.held.holding.interface})", one.target.why, palette, style
+    )

@@ -1,0 +1,143 @@
+"""What every command works with: settings, the pod's interfaces, the node's ENIs, EC2.
+
+What can't be had is kept as an error beside the answer: one side that is silent must not hide the other.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from botocore.exceptions import BotoCoreError
+
+from common import contract
+from common.contract import AgentSettings, LogFormat, LogLevel
+from ipagent.assign.errors import AgentError, Ec2Error, Usage, error_of
+from ipagent.assign.faults import Timing, pace
+from ipagent.assign.selection import IPAddress, IPNetwork, Snapshot, parse_networks
+from ipagent.assign.topology import Eni, Topology
+from ipagent.aws.eni import EniDetails
+from ipagent.aws.imds import Imds, endpoint_of
+from ipagent.aws.pod_cloud import Direct
+from ipagent.commands.reader import Reader, profile_region
+from ipagent.log import Log
+from ipagent.netlink.namespace import Netlink
+
+TRIES = 3
+"""How often a call is made that EC2 throttles or does not answer."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The node's ENIs. `source` is `imds`, or `ec2` for those with the pod's MACs; `error` says why none."""
+
+    enis: tuple[Eni, ...] = ()
+    source: str = ""
+    error: AgentError | None = None
+
+
+class Session:
+    """Settings and connections of one command. Raises ContractError or AgentError for wrong settings."""
+
+    def __init__(self, env: Mapping[str, str], timing: Timing) -> None:
+        self.env = env
+        self.timing = timing
+        self.settings = AgentSettings.from_env(env)
+        self.pod = {
+            "namespace": env.get(contract.ENV_POD_NAMESPACE, ""),
+            "name": env.get(contract.ENV_POD_NAME, ""),
+            "node": env.get(contract.ENV_NODE_NAME, ""),
+        }
+        try:
+            self.allowed: tuple[IPNetwork, ...] = parse_networks(self.settings.allowed_cidrs)
+        except ValueError as error:
+            raise Usage(f"{contract.ENV_ALLOWED_CIDRS} can't be read: {error}") from None
+        self._said = io.StringIO()
+        log = Log(level=LogLevel.WARNING, form=LogFormat.JSON, stream=self._said)
+        self.direct = Direct(env, self.settings.credentials, log, timing)
+        self._reader: Reader | None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.direct.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the agent would have warned of."""
+        return [json.loads(line)["message"] for line in self._said.getvalue().splitlines()]
+
+    def snapshot(self) -> Snapshot:
+        """Read what the pod holds; raises AgentError."""
+        with Netlink() as netlink:
+            return netlink.snapshot(routes=True)
+
+    def nodes(self, macs: Collection[str]) -> Nodes:
+        """Find the node's ENIs by IMDS, or without it those with these MACs."""
+        try:
+            topology: Topology = self.direct.topology(macs, fresh=True)
+        except AgentError as error:
+            return Nodes(error=error)
+        enis = tuple(sorted(topology.enis, key=lambda eni: (eni.device_number, eni.id)))
+        return Nodes(enis, "ec2" if any(self.imds(eni) is None for eni in enis) else "imds")
+
+    def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
+        """Find attached ENIs by MAC, whatever the agent makes of the others; raises AgentError."""
+        found = self.ask(lambda reader: reader.by_mac(macs)) if macs else ()
+        return tuple(eni for eni in found if eni.device_number is not None)
+
+    def imds(self, eni: Eni) -> frozenset[IPAddress] | None:
+        """Give what IMDS shows on the ENI; None where it does not answer."""
+        return self.direct.metadata(eni)
+
+    def describe(self, eni_ids: Collection[str]) -> tuple[EniDetails, ...]:
+        """Give EC2's view of ENIs; raises AgentError."""
+        return self.ask(lambda reader: reader.by_id(eni_ids)) if eni_ids else ()
+
+    def holding(self, addresses: Collection[IPAddress], vpc_id: str) -> tuple[EniDetails, ...]:
+        """Find who holds addresses in a VPC; raises AgentError."""
+        return self.ask(lambda reader: reader.holding(addresses, vpc_id)) if addresses else ()
+
+    def ask(self, call: Callable[[Reader], Answer]) -> Answer:
+        """Call EC2, again where it is throttled or silent; raises AgentError."""
+        tries = 1
+        while True:
+            try:
+                return call(self.reader())
+            except Ec2Error as error:
+                failure = error.failure
+                reason = error_of(failure)
+                if not reason.passing or tries == TRIES:
+                    raise reason from None
+            self.timing.sleep(pace(failure.fault).delay(tries - 1, self.timing.random()))
+            tries += 1
+
+    def reader(self) -> Reader:
+        """Connect to EC2 where that is not done yet; raises Ec2Error or AgentError."""
+        if self._reader is None:
+            self._reader = Reader(self._region(), self.settings.credentials)
+        return self._reader
+
+    def access(self) -> dict[str, str]:
+        """Tell region and identity of the calls so far; empty without calls."""
+        if self._reader is None:
+            return {"region": "", "identity": ""}
+        return {"region": self._reader.region, "identity": self._reader.identity}
+
+    def _region(self) -> str:
+        try:
+            if region := profile_region(self.env):
+                return region
+        except BotoCoreError as error:
+            raise Usage(f"The AWS configuration can't be read: {error}", "Look at AWS_PROFILE.") from None
+        imds = Imds(endpoint_of(self.env), self.timing)
+        try:
+            return imds.region()
+        finally:
+            imds.close()

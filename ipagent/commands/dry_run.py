@@ -1,0 +1,232 @@
+"""`ipagent init --dry-run`: which calls would be made and what would come of them; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from common.contract import INTERFACES, AgentSettings, ExitCode, Mode, Takeover
+from ipagent.assign.calls import Assign, Call, Move, Unassign
+from ipagent.assign.errors import AddressRefused, AgentError, NoEni, NoInterface, Usage, error_of
+from ipagent.assign.holders import barred, held_elsewhere, name
+from ipagent.assign.ipv6_moves import way
+from ipagent.assign.plan import Plan
+from ipagent.assign.report import Problem, report
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import EniAddresses, Placement
+from ipagent.commands import addresses
+from ipagent.commands.addresses import PodView
+from ipagent.commands.inventory import Whereabouts
+from ipagent.commands.render import error_lines
+from ipagent.commands.table import Cell, Palette, Style, sentence, table
+
+CALLS = ("CALL", "ENI", "ADDRESSES", "FROM OTHER ENIS")
+HEADERS = ("INTERFACE", "ADDRESS", "WOULD", "ENI", "WHY")
+
+
+class Would(StrEnum):
+    """What would become of an address."""
+
+    ASSIGN = "assign"
+    KEEP = "keep"
+    """It is there; EC2 is asked all the same, since what it shows may be old."""
+    TAKE_OVER = "takeOver"
+    FAIL = "fail"
+    LEAVE = "leave"
+    """It does not count."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The answer: the calls that would change something, and the exit code and message of the end.
+
+    As far as can be seen: full ENIs, rights to change, and what changes meanwhile show only when it is done.
+    """
+
+    mode: Mode
+    settings: AgentSettings
+    view: PodView
+    calls: tuple[Call, ...] = ()
+    found: tuple[Problem, ...] = ()
+    exit_code: int = ExitCode.OK
+    failure: str = ""
+
+    def would(self, one: Whereabouts) -> Would:
+        """Say what would become of an address."""
+        if any(problem.holding == one.held.holding for problem in self.found):
+            return Would.FAIL
+        if not one.held.counts:
+            return Would.LEAVE
+        if self.failure and not self.calls:
+            return Would.FAIL
+        if one.elsewhere:
+            return Would.TAKE_OVER
+        return Would.KEEP if one.in_ec2 else Would.ASSIGN
+
+
+def forecast(mode: Mode, settings: AgentSettings, view: PodView) -> Forecast:
+    """Say what the mode would do for the pod."""
+    stop = _what_ends_it(view)
+    if stop is not None:
+        return Forecast(mode, settings, view, (), (), stop.exit_code, f"{stop}. {stop.remedy}")
+    takeover = settings.takeover is Takeover.ALWAYS
+    found = (
+        *(Problem(r.holding, "", r.reason, AddressRefused(r.reason)) for r in view.selection.refused),
+        *(p for one in view.addresses if (p := _problem(one, takeover=takeover))),
+    )
+    failing = {problem.holding for problem in found}
+    wanted = [one for one in view.addresses if one.held.counts and one.held.holding not in failing]
+    ended = report(Plan(frozenset()), found)
+    return Forecast(
+        mode,
+        settings,
+        view,
+        _calls(wanted, takeover=takeover),
+        found,
+        ended.exit_code if found else ExitCode.OK,
+        ended.message if found else "",
+    )
+
+
+def _what_ends_it(view: PodView) -> AgentError | None:
+    """Give what would end the run before any call."""
+    if view.undecided:
+        return Usage(
+            "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",
+            f"Name those of Multus in the annotation {INTERFACES}.",
+        )
+    if missing := ", ".join(view.selection.missing):
+        return NoInterface(f"The pod has no interface {missing}")
+    if view.nodes.error is not None:
+        return view.nodes.error
+    # Without the right to describe, the run may succeed all the same.
+    if view.ec2_error is not None and view.ec2_error.exit_code != ExitCode.NO_PERMISSION:
+        return view.ec2_error
+    return None
+
+
+def _problem(one: Whereabouts, *, takeover: bool) -> Problem | None:
+    holding, target, holder = one.held.holding, one.target, one.elsewhere
+    if target is None:
+        return None
+    if target.eni is None:
+        return Problem(holding, "", target.why, NoEni(target.why))
+    if holder is None or (takeover and not _immovable(holding.address, holder)):
+        return None
+    failure = held_elsewhere(holding.address, holder)
+    return Problem(holding, target.eni.id, failure.text, error_of(failure))
+
+
+def _immovable(address: IPAddress, holder: EniAddresses) -> bool:
+    # What IPv4 addresses may be taken from is EC2's own decision: only primaries stay.
+    return bool(barred(address, holder)) if address.version == 6 else holder.holds_as_primary(address)
+
+
+def _calls(wanted: Iterable[Whereabouts], *, takeover: bool) -> tuple[Call, ...]:
+    """Give the calls that change something, as the plan of a run makes them."""
+    known = list(wanted)
+    placements = [
+        Placement(one.held.holding, one.target.eni, takeover=takeover)
+        for one in known
+        if one.target and one.target.eni
+    ]
+    holders = {one.elsewhere.eni_id: one.elsewhere for one in known if one.elsewhere}
+    calls: list[Call] = []
+    for call in Plan(frozenset()).wanting(placements).calls():
+        if isinstance(call, Move):
+            calls += way(call, holders.values()).unassigns
+        calls.append(call)
+    return tuple(calls)
+
+
+def _action(call: Call) -> str:
+    ipv6 = call.addresses[0].version == 6
+    if isinstance(call, Unassign):
+        return "UnassignIpv6Addresses" if ipv6 else "UnassignPrivateIpAddresses"
+    return "AssignIpv6Addresses" if ipv6 else "AssignPrivateIpAddresses"
+
+
+def as_document(answer: Forecast) -> dict[str, Any]:
+    """Write the answer for programs."""
+    document = addresses.as_document(answer.view)
+    for entry, one in zip(document["addresses"], answer.view.addresses, strict=True):
+        entry["would"] = str(answer.would(one))
+    return {
+        "mode": str(answer.mode),
+        "takeover": str(answer.settings.takeover),
+        "releaseOnExit": answer.settings.release_on_exit,
+        "calls": [_call_document(call) for call in answer.calls],
+        "exitCode": int(answer.exit_code),
+        "message": answer.failure,
+        **document,
+    }
+
+
+def _call_document(call: Call) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "action": _action(call),
+        "eni": call.eni_id,
+        "addresses": list(map(str, call.addresses)),
+    }
+    if isinstance(call, Assign):
+        written["allowReassignment"] = call.allow_reassignment
+    return written
+
+
+def as_text(answer: Forecast, palette: Palette) -> str:
+    """Write the answer for people."""
+    view = answer.view
+    parts = []
+    if view.addresses:
+        parts.append(table(HEADERS, [_cells(answer, one) for one in view.addresses], palette))
+    if answer.calls:
+        parts += ["\n", table(CALLS, [_call_cells(call) for call in answer.calls], palette)]
+    parts.append("\n")
+    if answer.failure:
+        parts.append(sentence(f"Would end with {int(answer.exit_code)}", answer.failure, palette, Style.BAD))
+    else:
+        parts.append(sentence("Would end with 0", _good(answer), palette, Style.GOOD))
+    parts.append("Nothing was changed.\n")
+    parts += error_lines(None, None if answer.failure else view.ec2_error, view.warnings, palette)
+    return "".join(parts)
+
+
+def _good(answer: Forecast) -> str:
+    if not answer.calls:
+        return "there is nothing to assign"
+    if answer.mode is Mode.INIT:
+        return "once EC2 has confirmed the addresses"
+    release = "takes them off" if answer.settings.release_on_exit else "leaves them"
+    return f"assigns what appears on the pod's interfaces until SIGTERM, and {release} at the end"
+
+
+_WORDS = {
+    Would.ASSIGN: Cell("assign", Style.GOOD),
+    Would.KEEP: Cell("assign (is there)", Style.GOOD),
+    Would.TAKE_OVER: Cell("take over", Style.DOUBTFUL),
+    Would.FAIL: Cell("fail", Style.BAD),
+    Would.LEAVE: Cell("leave out"),
+}
+
+
+def _cells(answer: Forecast, one: Whereabouts) -> list[Cell]:
+    would = answer.would(one)
+    eni = one.target.eni.id if one.target and one.target.eni else ""
+    problem = next((p.text for p in answer.found if p.holding == one.held.holding), "")
+    why = problem or one.held.why
+    if would is Would.TAKE_OVER and one.elsewhere:
+        why = f"from {name(one.elsewhere)}"
+    return [
+        Cell(one.held.holding.interface),
+        Cell(str(one.held.holding.address)),
+        _WORDS[would],
+        Cell(eni),
+        Cell(why),
+    ]
+
+
+def _call_cells(call: Call) -> list[Cell]:
+    allowed = ("yes" if call.allow_reassignment else "no") if isinstance(call, Assign) else ""
+    return [Cell(_action(call)), Cell(call.eni_id), Cell(", ".join(map(str, call.addresses))), Cell(allowed)]

@@ -1,0 +1,171 @@
+"""`ipagent enis`: the node's ENIs as IMDS shows them, EC2's view beside it, and where the two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from common.contract import ExitCode
+from ipagent.assign.errors import AgentError
+from ipagent.assign.selection import IPAddress, sort_key
+from ipagent.assign.topology import Eni
+from ipagent.aws.eni import NO_MANAGE, EniDetails
+from ipagent.commands.context import Nodes, Session
+from ipagent.commands.eni_view import EniView
+from ipagent.commands.render import ec2_document, error_lines, topology_document
+from ipagent.commands.selection_view import inventory
+from ipagent.commands.table import Cell, Palette, Style, sentence, table
+
+HEADERS = ("ENI", "DEVICE", "MAC", "SUBNET", "RANGES", "POD", "IMDS", "EC2", "PRIMARY", "SECONDARY")
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """The answer of the command."""
+
+    enis: tuple[EniView, ...]
+    nodes: Nodes
+    access: dict[str, str]
+    ec2_error: AgentError | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or why the ENIs are not known."""
+        return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
+
+
+def look(session: Session) -> NodeView:
+    """Look at the node's ENIs; raises AgentError where not even the pod can be looked at."""
+    snapshot = session.snapshot()
+    found = inventory(snapshot, session.settings.interfaces, session.allowed)
+    names = {*found.selection.bare, *(holding.interface for holding in found.selection.holdings)}
+    names |= {refusal.holding.interface for refusal in found.selection.refused}
+    macs = {link.mac for link in snapshot.links if link.name in names and link.mac}
+    nodes = session.nodes(macs)
+    described: dict[str, EniDetails] = {}
+    error = None
+    try:
+        if nodes.error is not None:
+            found_by_mac = session.by_mac(macs)
+            nodes = replace(nodes, enis=tuple(map(_as_eni, found_by_mac)), source="ec2")
+        described = {eni.eni_id: eni for eni in session.describe([eni.id for eni in nodes.enis])}
+    except AgentError as failed:
+        error = failed
+    views = tuple(
+        EniView(
+            eni=eni,
+            interfaces=tuple(link.name for link in snapshot.links if link.mac and link.mac == eni.mac),
+            imds=session.imds(eni),
+            ec2=described.get(eni.id),
+        )
+        for eni in nodes.enis
+    )
+    return NodeView(views, nodes, session.access(), error, tuple(session.warnings))
+
+
+def _as_eni(found: EniDetails) -> Eni:
+    return Eni(found.eni_id, found.mac, found.device_number or 0, found.subnet_id)
+
+
+def as_document(view: NodeView) -> dict[str, Any]:
+    """Write the answer for programs."""
+    return {
+        "enis": [_eni(one) for one in view.enis],
+        "topology": topology_document(view.nodes),
+        "ec2": ec2_document(view.access, view.ec2_error),
+        "warnings": list(view.warnings),
+    }
+
+
+def _eni(view: EniView) -> dict[str, Any]:
+    eni = view.eni
+    return {
+        "id": eni.id,
+        "deviceNumber": eni.device_number,
+        "mac": eni.mac,
+        "subnet": eni.subnet_id,
+        "ranges": list(map(str, eni.subnet_cidrs)),
+        "usable": view.usable,
+        "interfaces": list(view.interfaces),
+        "imds": None if view.imds is None else _texts(view.imds),
+        "ec2": details_document(view.ec2),
+        "onlyInImds": _texts(view.only_in_imds),
+        "onlyInEc2": _texts(view.only_in_ec2),
+    }
+
+
+def details_document(eni: EniDetails | None) -> dict[str, Any] | None:
+    """Write EC2's view of an ENI, for programs."""
+    if eni is None:
+        return None
+    return {
+        "instance": eni.instance_id or None,
+        "deviceNumber": eni.device_number,
+        "vpc": eni.vpc_id,
+        "noManage": eni.no_manage,
+        "primary": list(map(str, eni.primaries)),
+        "secondary": list(map(str, eni.secondaries)),
+        "prefixes": list(map(str, eni.prefixes)),
+    }
+
+
+def _texts(addresses: Iterable[IPAddress]) -> list[str]:
+    return [str(address) for address in sorted(addresses, key=sort_key)]
+
+
+def as_text(view: NodeView, palette: Palette) -> str:
+    """Write the answer for people."""
+    parts = [table(HEADERS, [_cells(one) for one in view.enis], palette)] if view.enis else []
+    for one in view.enis:
+        parts += _remarks(one, palette)
+    parts += error_lines(view.nodes.error, view.ec2_error, view.warnings, palette)
+    return "".join(parts)
+
+
+def _cells(view: EniView) -> list[Cell]:
+    eni, ec2 = view.eni, view.ec2
+    differs = view.only_in_imds or view.only_in_ec2
+    shown = ec2.addresses if ec2 else _in_order(view.imds or ())
+    # IMDS lists the primary first, but only EC2 says that it is one.
+    primaries = ec2.primaries if ec2 else ()
+    return [
+        Cell(eni.id),
+        Cell(str(eni.device_number), Style.PLAIN if view.usable else Style.DOUBTFUL),
+        Cell(eni.mac),
+        Cell(eni.subnet_id),
+        Cell(",".join(map(str, eni.subnet_cidrs))),
+        Cell(",".join(view.interfaces), Style.GOOD),
+        Cell("" if view.imds is None else str(len(view.imds)), _marked(differs)),
+        Cell(str(len(ec2.addresses)) if ec2 else "", _marked(differs)),
+        Cell(",".join(map(str, primaries))),
+        Cell(",".join(str(address) for address in shown if address not in primaries)),
+    ]
+
+
+def _marked(differs: object) -> Style:
+    return Style.BAD if differs else Style.PLAIN
+
+
+def _in_order(addresses: Iterable[IPAddress]) -> list[IPAddress]:
+    return sorted(addresses, key=sort_key)
+
+
+def _remarks(view: EniView, palette: Palette) -> list[str]:
+    found = []
+    if not view.usable:
+        text = "device number 0 belongs to the VPC CNI: the agent never gives it an address"
+        found.append((text, Style.DOUBTFUL))
+    elif view.ec2 and not view.ec2.no_manage:
+        text = f"it lacks the tag {NO_MANAGE}=true: the VPC CNI may take its addresses for its own pods"
+        found.append((text, Style.DOUBTFUL))
+    for addresses, text in (
+        (view.only_in_imds, "only in IMDS, which lags behind: EC2 has taken it off"),
+        (view.only_in_ec2, "only in EC2: IMDS does not show it yet"),
+    ):
+        if addresses:
+            found.append((f"{', '.join(_texts(addresses))}: {text}", Style.BAD))
+    if view.ec2 and view.ec2.prefixes:
+        found.append((f"prefixes {', '.join(map(str, view.ec2.prefixes))}", Style.PLAIN))
+    return [sentence(view.eni.id, text, palette, style) for text, style in found]

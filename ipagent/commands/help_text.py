@@ -1,0 +1,135 @@
+"""What `--help` says: it teaches, with examples that can be copied."""
+
+from __future__ import annotations
+
+from common import contract
+
+_STARTED_FILE = contract.ENV_PREFIX + "STARTED_FILE"
+_TERMINATION_LOG = contract.ENV_PREFIX + "TERMINATION_LOG"
+
+HELP = f"""\
+usage: ipagent COMMAND [options]        ipagent COMMAND --help has more of each
+
+Gives a Multus pod's secondary addresses to the ENI of its node that carries them, so that the VPC routes
+them.
+
+What the webhook puts into a pod:
+  init      assign the addresses, confirm them, end
+  sidecar   do what init does, report that it has started, then assign every address that appears, until
+            SIGTERM
+  started   startup probe of the sidecar: exit code 0 once its first assignment is confirmed
+
+For the person in trouble; nothing but `release` changes anything:
+  addresses what this pod holds, what of it counts, which ENI carries it, and where it is now
+  enis      the node's ENIs as IMDS and EC2 show them, differences marked
+  init --dry-run, sidecar --dry-run
+            which calls would be made, and what would come of them
+  release   take addresses off an ENI: looks whose they are, asks, does it, looks again
+
+  --help    this text
+  --version the release
+
+Examples, where the agent runs as a sidecar, and in any other pod by an ephemeral container, which works
+even while the init container fails:
+  kubectl exec POD -c {contract.CONTAINER_NAME} -- ipagent addresses
+  kubectl debug POD -it --profile=restricted --image=IMAGE -- ipagent addresses
+  kubectl exec POD -c {contract.CONTAINER_NAME} -- ipagent enis --output json
+  kubectl debug POD -it --profile=restricted --image=IMAGE -- ipagent init --dry-run
+  kubectl exec -it POD -c {contract.CONTAINER_NAME} -- ipagent release 10.0.1.80 --eni eni-0123456789abcdef0
+IMAGE is the agent's. An ephemeral container lacks the environment below: give it what it needs with --env.
+
+Everything else comes from the environment; the webhook writes it into the pod. Unknown variables are ignored.
+
+  {contract.ENV_CONTRACT:28} contract between webhook and agent, 1 to {contract.CONTRACT}
+  {contract.ENV_INTERFACES:28} the pod's Multus interfaces, such as net1,net2; empty: all but the default one
+  {contract.ENV_TIMEOUT:28} how long the first assignment may take, such as 90s or 2m (default: 120s)
+  {contract.ENV_TAKEOVER:28} always (default) or never: may an address be taken from another ENI
+  {contract.ENV_RELEASE_ON_EXIT:28} true or false (default): sidecar: take the addresses off at the end
+  {contract.ENV_ALLOWED_CIDRS:28} refuse addresses outside, such as 10.10.0.0/16; empty: none are refused
+  {contract.ENV_CREDENTIALS:28} chain (default): as the AWS SDKs find them; node: the node's role only
+  {contract.ENV_BACKEND:28} direct (default): the agent calls EC2 itself; node: the agent of its node does
+  {contract.ENV_NODE_PORT:28} node: port of the node's agent (default: {contract.DEFAULT_NODE_PORT})
+  {contract.ENV_LOG_LEVEL:28} debug, info (default), warning or error
+  {contract.ENV_LOG_FORMAT:28} json, text, or auto (default): text on a terminal
+  {contract.ENV_POD_NAME:28} the pod, named in every log line
+  {contract.ENV_POD_NAMESPACE:28} its namespace, likewise
+  {contract.ENV_POD_UID:28} the pod's uid, which this release does not use
+  {contract.ENV_NODE_NAME:28} its node, likewise
+  {contract.ENV_HOST_IP:28} its node's address, likewise
+  {_STARTED_FILE:28} where the sidecar says that it has started (default: {contract.STARTED_FILE})
+  {_TERMINATION_LOG:28} where the last message goes (default: {contract.TERMINATION_LOG})
+
+The variables of the AWS SDKs hold too: AWS_REGION, AWS_ENDPOINT_URL_EC2, AWS_EC2_METADATA_SERVICE_ENDPOINT,
+AWS_EC2_METADATA_DISABLED, AWS_CA_BUNDLE, HTTPS_PROXY, those for credentials, ...
+
+Exit codes; every other than 0 comes with a message that says what to do:
+   0  it is done: every address is assigned, or there is none
+   1  a fault of the agent itself
+   2  usage: arguments or environment; release: not confirmed
+  10  IMDS can't be used            11  no credentials
+  12  no permission                 13  no ENI or no interface for an address
+  14  the ENI is full               15  the address is held by another ENI, and takeover is never
+  16  the address is refused        17  not everything in time
+  18  EC2 can't be reached          19  the node's agent can't be reached
+  20  an address is not granted to the namespace
+ 143  ended by SIGTERM before everything was assigned
+"""
+
+ADDRESSES = """\
+Shows every address of this pod: whether it counts, the ENI that carries it and how that was found (the MAC of
+its interface, or the subnet), and whether IMDS and EC2 have it there. An address that another ENI holds is
+shown with that ENI. Nothing is changed.
+
+Exit code 0 if the ENIs are known, otherwise the code of what hides them; the pod's part is shown anyway."""
+
+ADDRESSES_EPILOG = """\
+examples:
+  kubectl exec POD -c multus-eni-agent -- ipagent addresses
+  kubectl exec POD -c multus-eni-agent -- ipagent addresses -o json | jq '.addresses[] | select(.counts)'
+  kubectl debug POD -it --profile=restricted --image=IMAGE --env=AWS_REGION=REGION -- ipagent addresses
+
+EC2's part needs ec2:DescribeNetworkInterfaces; without it the column stays empty."""
+
+ENIS = """\
+Shows the ENIs of this node as IMDS has them, or without IMDS those with the MACs of the pod's interfaces,
+with EC2's own view beside it. What only one of the two shows is marked: IMDS lags behind EC2. Nothing is
+changed.
+
+Exit code 0 if the ENIs are known, otherwise the code of what hides them."""
+
+ENIS_EPILOG = """\
+examples:
+  kubectl exec POD -c multus-eni-agent -- ipagent enis
+  kubectl exec POD -c multus-eni-agent -- ipagent enis -o json | jq '.enis[] | {id, onlyInImds, onlyInEc2}'
+
+EC2's part needs ec2:DescribeNetworkInterfaces; without it the columns stay empty."""
+
+RELEASE = """\
+Takes addresses off an ENI: those that a dead pod left behind, so that the ENI has room again or a pod with
+takeover `never` may have them. It shows whose they are, refuses primary addresses and the ENIs of the VPC CNI
+and of AWS services, asks, does it, and looks again. A living pod that uses the address loses its traffic.
+
+Exit code 0 only if every address is off the ENI."""
+
+RELEASE_EPILOG = """\
+examples:
+  kubectl exec -it POD -c multus-eni-agent -- ipagent release 10.0.1.80 --eni eni-0123456789abcdef0
+  AWS_REGION=eu-central-1 ipagent release 10.0.1.80 2001:db8::80 --eni eni-0123456789abcdef0 --yes
+
+It may run wherever the credentials are: it needs ec2:DescribeNetworkInterfaces, and for IPv4
+ec2:UnassignPrivateIpAddresses, for IPv6 ec2:UnassignIpv6Addresses. The region is that of AWS_REGION, of the
+AWS profile, or the node's."""
+
+DRY_RUN = """\
+Without --dry-run this is what the webhook puts into pods: `ipagent {mode}`, all else by the environment.
+
+With it: says which calls would be made and with which exit code it would end, as far as can be seen without
+changing anything. That an ENI is full, or that the right to assign is missing, shows only when it is done.
+Neither the termination message nor the file for the startup probe is written."""
+
+DRY_RUN_EPILOG = """\
+examples:
+  kubectl debug POD -it --profile=restricted --image=IMAGE -- ipagent {mode} --dry-run
+  kubectl exec POD -c multus-eni-agent -- ipagent {mode} --dry-run --output json
+
+The exit code is the one that {mode} would end with."""

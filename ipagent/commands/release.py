@@ -1,0 +1,243 @@
+"""`ipagent release`: takes addresses off an ENI, after a look at whose they are, and looks again.
+
+What an init pod got stays on its ENI after the pod; whoever wants the address elsewhere without a takeover,
+or the slot, frees it with this. Never a primary address, and never on an ENI that is not ours to touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from common.contract import ExitCode
+from ipagent.assign import executor
+from ipagent.assign.calls import releases
+from ipagent.assign.errors import AddressRefused, AgentError, Deadline, NoEni, error_of
+from ipagent.assign.faults import SOON, Fault
+from ipagent.assign.holders import barred, holder_of, name
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import EniAddresses
+from ipagent.aws.eni import NO_MANAGE, EniDetails
+from ipagent.commands.context import Session
+from ipagent.commands.enis import details_document
+from ipagent.commands.render import ec2_document, error_document, holder_document
+from ipagent.commands.table import Cell, Palette, Style, sentence, table
+
+PATIENCE = 30.0
+"""Seconds in which the addresses have to be seen off the ENI."""
+
+HEADERS = ("ADDRESS", "STATE", "HELD BY")
+
+
+class State(StrEnum):
+    """Where an address is, seen from the ENI that it is to leave."""
+
+    HELD = "held"
+    """A secondary address of the ENI."""
+    PRIMARY = "primary"
+    """A primary address of the ENI, which stays."""
+    ABSENT = "absent"
+    """It was not on the ENI when the command began."""
+    RELEASED = "released"
+
+
+class NotConfirmed(AgentError):
+    """The user was asked and did not agree, or could not be asked."""
+
+    exit_code = ExitCode.USAGE
+    remedy = "Answer y on a terminal (kubectl exec -it), or give --yes."
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An address and where it is; `holder` is another ENI that holds it."""
+
+    address: IPAddress
+    state: State
+    holder: EniAddresses | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """The answer of the command; without `error` every address is off the ENI."""
+
+    eni: EniDetails
+    standings: tuple[Standing, ...]
+    access: dict[str, str]
+    error: AgentError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if every address is off the ENI."""
+        return self.error.exit_code if self.error else ExitCode.OK
+
+    @property
+    def held(self) -> tuple[IPAddress, ...]:
+        """What is still to be taken off."""
+        return tuple(one.address for one in self.standings if one.state is State.HELD)
+
+
+def standings(
+    eni: EniDetails, addresses: Collection[IPAddress], others: Collection[EniDetails]
+) -> tuple[Standing, ...]:
+    """Say for each address whether it is on the ENI, in which role, and who else holds it."""
+
+    def one(address: IPAddress) -> Standing:
+        if address in eni.primaries:
+            return Standing(address, State.PRIMARY)
+        if address in eni.secondaries:
+            return Standing(address, State.HELD)
+        return Standing(address, State.ABSENT, holder_of(address, eni.eni_id, others))
+
+    return tuple(one(address) for address in dict.fromkeys(addresses))
+
+
+def objection(eni: EniDetails, found: Collection[Standing]) -> AgentError | None:
+    """Say why nothing may be taken off; None if all that is there may go."""
+    for one in found:
+        if one.state is not State.ABSENT and (reason := barred(one.address, eni)):
+            text = f"{one.address} must stay on {name(eni)}: {reason}"
+            return AddressRefused(text, "Name secondary addresses of ENIs for pods; nothing was taken off.")
+    return None
+
+
+def warnings(eni: EniDetails, found: Collection[Standing], mine: Collection[IPAddress]) -> list[str]:
+    """Say what to think of before the answer is yes; `mine` are the addresses of this very pod."""
+    said = ["A pod that uses such an address loses its traffic in the VPC at once."]
+    if used := [str(one.address) for one in found if one.state is State.HELD and one.address in mine]:
+        said.append(f"This very pod holds {', '.join(used)}.")
+    if not eni.no_manage:
+        said.append(
+            f"{eni.eni_id} lacks the tag {NO_MANAGE}=true: if the VPC CNI manages it, its pods use them."
+        )
+    return said
+
+
+def carry_out(
+    session: Session,
+    eni_id: str,
+    addresses: Sequence[IPAddress],
+    confirm: Callable[[Release, list[str]], bool],
+) -> Release:
+    """Take the addresses off the ENI if `confirm` agrees. Raises AgentError before anything is changed."""
+    eni = _describe(session, eni_id)
+    astray = [address for address in addresses if not eni.holds(address)]
+    found = standings(eni, addresses, session.holding(astray, eni.vpc_id))
+    release = Release(eni, found, session.access(), objection(eni, found))
+    if release.error or not release.held:
+        return release
+    if not confirm(release, warnings(eni, found, _mine(session))):
+        return replace(release, error=NotConfirmed("Nothing was taken off: it was not confirmed"))
+    return _take_off(session, release)
+
+
+def _describe(session: Session, eni_id: str) -> EniDetails:
+    for eni in session.describe([eni_id]):
+        return eni
+    text = f"EC2 knows no ENI {eni_id} in {session.access()['region']}"
+    raise NoEni(text, "Check the id, the region (AWS_REGION) and the account of the credentials.")
+
+
+def _mine(session: Session) -> frozenset[IPAddress]:
+    try:
+        return frozenset(entry.address for entry in session.snapshot().addresses)
+    except AgentError:
+        # Not in a pod, or netlink is forbidden: nothing to warn of.
+        return frozenset()
+
+
+def _take_off(session: Session, release: Release) -> Release:
+    """Call EC2 and look, until all is off, something lasting stands against it, or time is over."""
+    timing = session.timing
+    until = timing.clock() + PATIENCE
+    to_call: Sequence[IPAddress] = release.held
+    tries = 0
+    while True:
+        failed = _unassign(session, release.eni.eni_id, to_call)
+        try:
+            release = _seen(release, _describe(session, release.eni.eni_id))
+        except AgentError as error:
+            return replace(release, error=error)
+        if not release.held:
+            return release
+        to_call = [address for address in release.held if address in failed]
+        passing = all(failed[address].passing for address in to_call)
+        if not passing or timing.clock() >= until:
+            return replace(release, error=_worst(release, [failed[address] for address in to_call]))
+        timing.sleep(SOON.delay(tries, timing.random()))
+        tries += 1
+
+
+def _unassign(session: Session, eni_id: str, addresses: Sequence[IPAddress]) -> dict[IPAddress, AgentError]:
+    """Call EC2 once for each address family, in parts where it refuses some; gives what failed."""
+    failed: dict[IPAddress, AgentError] = {}
+    for call in releases((eni_id, address) for address in addresses):
+        for outcome in executor.run(call, session.reader()):
+            # What EC2 says is not there, the look decides.
+            if outcome.failure and outcome.failure.fault is not Fault.NOT_HELD:
+                failed.update(dict.fromkeys(outcome.call.addresses, error_of(outcome.failure)))
+    return failed
+
+
+def _seen(release: Release, eni: EniDetails) -> Release:
+    """Take in a look at the ENI."""
+
+    def after(one: Standing) -> Standing:
+        gone = one.state is State.HELD and not eni.holds(one.address)
+        return replace(one, state=State.RELEASED) if gone else one
+
+    return replace(release, eni=eni, standings=tuple(map(after, release.standings)))
+
+
+def _worst(release: Release, failed: Sequence[AgentError]) -> AgentError:
+    for error in sorted(failed, key=lambda error: error.passing):
+        return error
+    return Deadline(
+        f"EC2 took the call, but still shows the addresses on {name(release.eni)} after {PATIENCE:g} s",
+        "Run the command again.",
+    )
+
+
+def as_document(release: Release) -> dict[str, Any]:
+    """Write the answer for programs."""
+    return {
+        "eni": {"id": release.eni.eni_id, **(details_document(release.eni) or {})},
+        "addresses": [
+            {
+                "address": str(one.address),
+                "state": str(one.state),
+                "heldElsewhere": holder_document(one.holder),
+            }
+            for one in release.standings
+        ],
+        "ec2": ec2_document(release.access, None),
+        "error": error_document(release.error),
+    }
+
+
+def as_text(release: Release, palette: Palette) -> str:
+    """Write the answer for people."""
+    parts = [f"{name(release.eni)}, {release.eni.subnet_id} of {release.eni.vpc_id}\n"]
+    parts.append(table(HEADERS, [_cells(one, release.eni) for one in release.standings], palette))
+    if release.error:
+        text = f"{release.error}. {release.error.remedy}"
+        parts.append(sentence("Not done", text, palette, Style.BAD))
+    elif off := [str(one.address) for one in release.standings if one.state is State.RELEASED]:
+        text = f"{', '.join(off)} is off {release.eni.eni_id}, as EC2 shows"
+        parts.append(sentence("Done", text, palette, Style.GOOD))
+    elif not release.held:
+        parts.append(f"Nothing to do: {release.eni.eni_id} has none of them.\n")
+    return "".join(parts)
+
+
+_STYLES = {State.RELEASED: Style.GOOD, State.HELD: Style.DOUBTFUL, State.PRIMARY: Style.BAD}
+
+
+def _cells(one: Standing, eni: EniDetails) -> list[Cell]:
+    there = eni if one.state in (State.HELD, State.PRIMARY) else one.holder
+    state = Cell(str(one.state), _STYLES.get(one.state, Style.PLAIN))
+    # Of what was released it is not known who may have got it since.
+    nobody = "no ENI of this VPC" if one.state is State.ABSENT else ""
+    return [Cell(str(one.address)), state, Cell(name(there) if there else nobody)]

@@ -1,0 +1,170 @@
+"""What the kernel says of this network namespace, over raw netlink sockets, as plain tuples.
+
+No privilege, no polling, no package. Subscribing to address groups and dumping links, addresses and routes is
+open to every process of a namespace (`man 7 netlink`); uid 65534 without capabilities may do it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+
+from ipagent.netlink import rtnetlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import ClassVar, Self
+
+# The kernel fills what the reader offers, at most 32 KiB at a time (net/netlink/af_netlink.c, netlink_dump).
+_BUFFER = 1 << 16
+_DUMP_SECONDS = 5.0
+_DUMP_TRIES = 10
+_EVENTS_AT_ONCE = 1000
+
+REMEDY = "Netlink sockets must be allowed: look at the container's seccomp profile."
+
+
+class KernelError(Exception):
+    """The kernel does not answer as it should."""
+
+
+class Kernel:
+    """Reads what the namespace holds, and hears of address changes from its construction on.
+
+    Every method may raise `error`, which a subclass may replace by its own.
+    """
+
+    error: ClassVar[type[Exception]] = KernelError
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._dumps = self._open(0)
+        try:
+            self._events = self._open(rtnetlink.RTMGRP_IPV4_IFADDR | rtnetlink.RTMGRP_IPV6_IFADDR)
+        except BaseException:
+            self._dumps.close()
+            raise
+        self._events.setblocking(False)
+        self._dumps.settimeout(_DUMP_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._events.close()
+        self._dumps.close()
+
+    def fileno(self) -> int:
+        """Give what becomes readable when addresses have changed."""
+        return self._events.fileno()
+
+    def wait(self, seconds: float | None, wakeup: int) -> bool:
+        """Sleep until addresses change, `wakeup` is readable, or time is over; tells if they changed."""
+        poll = select.poll()
+        poll.register(self._events, select.POLLIN)
+        poll.register(wakeup, select.POLLIN)
+        # Rounded up: with 0 milliseconds left of a fraction the loop would spin.
+        ready = dict(poll.poll(None if seconds is None else int(seconds * 1000) + 1))
+        return self._events.fileno() in ready
+
+    def gone(self) -> set[bytes]:
+        """Take what has happened since the last call; gives the packed addresses that went away.
+
+        They may be back. Where the kernel lost events (ENOBUFS) that is not known; a dump must do.
+        """
+        gone = set()
+        for _ in range(_EVENTS_AT_ONCE):
+            try:
+                data = _receive(self._events)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    continue
+                raise self.error(f"listening for address changes failed: {error}") from None
+            try:
+                for kind, _, _, body in rtnetlink.messages(data):
+                    if kind == rtnetlink.RTM_DELADDR and (entry := rtnetlink.address(body)):
+                        gone.add(entry[1])
+            except rtnetlink.MalformedError as error:
+                raise self.error(f"the kernel's event can't be read: {error}") from None
+        return gone
+
+    def links(self) -> list[bytes]:
+        """Read all links, as bodies of RTM_NEWLINK."""
+        return self._dump(rtnetlink.RTM_GETLINK, rtnetlink.RTM_NEWLINK)
+
+    def addresses(self) -> list[bytes]:
+        """Read all addresses, as bodies of RTM_NEWADDR."""
+        return self._dump(rtnetlink.RTM_GETADDR, rtnetlink.RTM_NEWADDR)
+
+    def routes(self) -> list[bytes]:
+        """Read all routes, as bodies of RTM_NEWROUTE."""
+        return self._dump(rtnetlink.RTM_GETROUTE, rtnetlink.RTM_NEWROUTE)
+
+    def _dump(self, request: int, kind: int) -> list[bytes]:
+        for _ in range(_DUMP_TRIES):
+            bodies = self._dump_once(request, kind)
+            if bodies is not None:
+                return bodies
+        raise self.error(f"the interfaces changed during each of {_DUMP_TRIES} readings")
+
+    def _dump_once(self, request: int, wanted: int) -> list[bytes] | None:
+        """Give the bodies of a whole dump; None if it was interrupted by a change."""
+        self._sequence += 1
+        bodies: list[bytes] = []
+        interrupted = False
+        try:
+            self._dumps.sendto(rtnetlink.dump_request(request, self._sequence), (0, 0))
+            while True:
+                for kind, flags, sequence, body in rtnetlink.messages(_receive(self._dumps)):
+                    if sequence != self._sequence:
+                        continue
+                    interrupted |= bool(flags & rtnetlink.NLM_F_DUMP_INTR)
+                    if _ends(kind, body):
+                        return None if interrupted else bodies
+                    if kind == wanted:
+                        bodies.append(body)
+        except (OSError, rtnetlink.MalformedError) as error:
+            raise self.error(f"reading the pod's interfaces failed: {error}") from None
+
+    def _open(self, groups: int) -> socket.socket:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        try:
+            opened = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        except OSError as error:
+            raise self.error(f"a netlink socket can't be opened: {error}") from None
+        try:
+            opened.bind((0, groups))
+        except OSError as error:
+            opened.close()
+            raise self.error(f"a netlink socket can't be bound: {error}") from None
+        return opened
+
+
+def _ends(kind: int, body: bytes) -> bool:
+    if kind not in (rtnetlink.NLMSG_DONE, rtnetlink.NLMSG_ERROR):
+        return False
+    if number := rtnetlink.error_number(body):
+        raise OSError(number, os.strerror(number))
+    return True
+
+
+def _receive(source: socket.socket) -> bytes:
+    """Receive one datagram of the kernel's; what other processes send is not heard."""
+    while True:
+        data, _, flags, sender = source.recvmsg(_BUFFER)
+        if sender[0] != 0:
+            continue
+        if flags & socket.MSG_TRUNC:
+            raise OSError(errno.EMSGSIZE, "a netlink message is too long")
+        return data

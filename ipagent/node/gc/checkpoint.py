@@ -1,0 +1,123 @@
+"""The records on disk: one file, replaced as a whole, written seldom.
+
+A file that can't be replaced may be of any age, so it counts as no record at all. Trouble with the disk is
+told and is never fatal: what is recorded in memory serves as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from ipagent.assign.faults import Pace, Timing, left
+from ipagent.assign.reconciler import NOW
+from ipagent.log import Log
+from ipagent.node.gc.records import MAX_BYTES, Records, decode, encode
+
+FILE = "records.json"
+LEAST_SECONDS = 5.0
+"""Between two writes, unless what is on disk must not be believed a moment longer."""
+PACE = Pace(30.0, 600.0)
+"""After a write that has failed."""
+
+
+class Store:
+    """Keeps the records in a folder; like the reconciler it never waits but for the disk."""
+
+    def __init__(self, folder: Path, timing: Timing, log: Log) -> None:
+        self._folder = folder
+        self._file = folder / FILE
+        self._timing = timing
+        self._log = log
+        self._saved = Records()
+        self._wanted = self._saved
+        self._due = NOW
+        self._told = False
+
+    def load(self) -> Records:
+        """Read the records; none where they can't be read, or could not be replaced."""
+        try:
+            data = _read(self._file)
+        except FileNotFoundError:
+            data = encode(Records())
+        except OSError as error:
+            self._tell(f"can't be read: {error.strerror}")
+            return Records()
+        found, problem = decode(data)
+        if problem:
+            self._log.warning(
+                "records-unread",
+                message=f"Nothing that was recorded before counts: {self._file} can't be used: {problem}",
+            )
+        self._wanted = found
+        if not self._write(found):
+            self._wanted = Records()
+        return self._wanted
+
+    def put(self, records: Records) -> None:
+        """Let these be on disk soon; at once where an address there counts as a pod's own and is floating."""
+        self._wanted = records
+        if records is not self._saved and not self._told and records.withdraws(self._saved):
+            self._write(records)
+
+    def step(self) -> float | None:
+        """Write what is due; returns the seconds until more is due, None if nothing is left to do."""
+        if self._wanted is not self._saved and self._due.at <= self._timing.clock():
+            self._write(self._wanted)
+        return None if self._wanted is self._saved else left(self._due.at, self._timing.clock())
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        if self._wanted is not self._saved:
+            self._write(self._wanted)
+
+    def _write(self, records: Records) -> bool:
+        now = self._timing.clock()
+        try:
+            _replace(self._folder, self._file, encode(records))
+        except OSError as error:
+            self._due = self._due.later(now, PACE, self._timing.random())
+            self._tell(f"can't be written: {error.strerror}")
+            return False
+        self._saved = records
+        self._due = NOW.later(now, Pace(LEAST_SECONDS, LEAST_SECONDS), 1.0)
+        self._told = False
+        return True
+
+    def _tell(self, what: str) -> None:
+        level = self._log.debug if self._told else self._log.warning
+        self._told = True
+        level(
+            "records-failed",
+            message=f"{self._file} {what}. Addresses that are left behind while the agent is not running "
+            "are not taken back: give it a folder on the node that it may write to",
+        )
+
+
+def _read(file: Path) -> bytes:
+    # Not a pipe that nobody writes to, and not what a link points at.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no regular file")
+        return opened.read(MAX_BYTES + 1)
+
+
+def _replace(folder: Path, file: Path, data: bytes) -> None:
+    """Replace the file so that a power cut leaves the old one or the new one; raises OSError."""
+    new = file.with_suffix(".new")
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(data)
+        opened.flush()
+        os.fsync(descriptor)
+    new.replace(file)
+    above = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)

@@ -1,0 +1,165 @@
+"""Whose an address was: the only ground on which it may ever be taken back.
+
+A list of pods knows the addresses that pods started with; what is missing there may be a floating address in
+use, or somebody else's. So only an address counts as left behind of which it is recorded that it was a pod's
+own, by its network-status. The record is kept on disk, and what can't be read there is no record.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from ipagent.assign.release import Pair
+from ipagent.assign.selection import IPAddress, parse_address
+from ipagent.node.model.pod import PodKey
+
+VERSION = 1
+MAX_RECORDS = 4096
+"""A node of 15 ENIs with 50 addresses of each family has 1500."""
+MAX_BYTES = 4 << 20
+MAX_TEXT = 253
+"""Characters of a name: a DNS subdomain (RFC 1123) has no more."""
+
+
+class Origin(StrEnum):
+    """How it is known that the address was the pod's."""
+
+    NETWORK_STATUS = "network-status"
+    CLAIM = "claim"
+    """The pod stated it, and its network-status does not name it: a floating address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The last pod that had an address; `since` is when that began, in seconds since the epoch."""
+
+    pod: PodKey
+    origin: Origin
+    since: int
+
+
+@dataclass(frozen=True)
+class Records:
+    """The last owner of each address, by ENI id and address."""
+
+    entries: Mapping[Pair, Record] = field(default_factory=lambda: MappingProxyType({}))
+
+    def noted(
+        self, owners: Mapping[Pair, PodKey], floating: Collection[Pair] = frozenset(), now: float = 0.0
+    ) -> Records:
+        """Take in whose the addresses are now; gives itself where nothing is new.
+
+        `floating` are those of them that the pod's own network-status does not name. Where there are too
+        many records, the oldest are dropped: nothing is ever taken back for lack of a record.
+        """
+        fresh = {}
+        for pair, pod in owners.items():
+            if not (pod.namespace and pod.name and pod.uid):
+                continue
+            known = self.entries.get(pair)
+            origin = Origin.CLAIM if pair in floating else Origin.NETWORK_STATUS
+            if known is None or known.pod != pod:
+                fresh[pair] = Record(pod, origin, int(now))
+            elif known.origin is not origin:
+                fresh[pair] = Record(pod, origin, known.since)
+        return _bounded({**self.entries, **fresh}) if fresh else self
+
+    def without(self, pairs: Collection[Pair]) -> Records:
+        """Drop records; gives itself where there are none of these."""
+        if not any(pair in self.entries for pair in pairs):
+            return self
+        return Records(MappingProxyType({p: each for p, each in self.entries.items() if p not in pairs}))
+
+    def withdraws(self, other: Records) -> bool:
+        """Whether an address is floating here that counts as a pod's own there: never to be lost."""
+        return any(
+            each.origin is Origin.NETWORK_STATUS
+            and (mine := self.entries.get(pair)) is not None
+            and mine.origin is Origin.CLAIM
+            for pair, each in other.entries.items()
+        )
+
+
+def _bounded(entries: Mapping[Pair, Record]) -> Records:
+    if len(entries) > MAX_RECORDS:
+        newest = sorted(entries, key=lambda pair: (-entries[pair].since, pair[0], str(pair[1])))
+        entries = {pair: entries[pair] for pair in newest[:MAX_RECORDS]}
+    return Records(MappingProxyType(dict(entries)))
+
+
+def encode(records: Records) -> bytes:
+    """Write the records as a document that tells whether it is whole."""
+    entries = [
+        {
+            "eni": eni_id,
+            "address": str(address),
+            "namespace": each.pod.namespace,
+            "name": each.pod.name,
+            "uid": each.pod.uid,
+            "origin": each.origin.value,
+            "since": each.since,
+        }
+        for (eni_id, address), each in records.entries.items()
+    ]
+    document = {"version": VERSION, "crc32": _checksum(entries), "records": entries}
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(data: bytes) -> tuple[Records, str]:
+    """Read what `encode` wrote; what can't be trusted gives no records, and a text that says why."""
+    if len(data) > MAX_BYTES:
+        return Records(), f"it has more than {MAX_BYTES} bytes"
+    try:
+        return _decoded(json.loads(data))
+    except (ValueError, RecursionError):
+        return Records(), "it is not JSON, or not all of it"
+
+
+def _decoded(document: object) -> tuple[Records, str]:
+    if not isinstance(document, dict) or not _whole(document.get("version")):
+        return Records(), "it is no record of this agent"
+    if document["version"] != VERSION:
+        return Records(), f"it has version {document['version']}, and this release knows {VERSION}"
+    entries = document.get("records")
+    if not isinstance(entries, list) or document.get("crc32") != _checksum(entries):
+        return Records(), "it is damaged"
+    return _read(entries)
+
+
+def _read(entries: Iterable[object]) -> tuple[Records, str]:
+    found = {}
+    for entry in entries:
+        try:
+            pair, record = _entry(entry)
+        except (KeyError, TypeError, ValueError):
+            return Records(), "an entry can't be read"
+        found[pair] = record
+    return _bounded(found), ""
+
+
+def _entry(entry: Any) -> tuple[Pair, Record]:
+    names = [_text(entry[key]) for key in ("eni", "namespace", "name", "uid")]
+    if not _whole(entry["since"]):
+        raise TypeError("since")
+    address: IPAddress = parse_address(_text(entry["address"]))
+    return (names[0], address), Record(PodKey(*names[1:]), Origin(entry["origin"]), entry["since"])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
+        raise TypeError("text")
+    return value
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _checksum(entries: object) -> int:
+    return zlib.crc32(json.dumps(entries, sort_keys=True, separators=(",", ":")).encode())

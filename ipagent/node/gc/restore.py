@@ -1,0 +1,83 @@
+"""After something was taken back: has a pod been given it between the list of pods and the call?
+
+An agent in init mode assigns once and never looks again, and an address that is handed out anew may be on its
+way to a pod just then. So the pods are listed once more, and what one of them has is put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from ipagent.assign.calls import Assign, releases
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.executor import Ec2
+from ipagent.assign.faults import HEALING, Pace, Timing, left
+from ipagent.assign.reconciler import NOW
+from ipagent.assign.release import Pair
+from ipagent.assign.topology import Topology, place
+from ipagent.log import Log
+from ipagent.node.model.pod import Pod
+
+PACE = Pace(5.0, 300.0)
+
+
+class ListingFailed(Exception):
+    """The node's pods could not be listed completely; the text says why."""
+
+
+class Listing(Protocol):
+    """A complete list of the node's pods, asked for now."""
+
+    def pods(self) -> tuple[Pod, ...]:
+        """List all pods of the node; raises ListingFailed."""
+
+
+class SecondLook:
+    """What was taken back and is not yet known to be nobody's; like the reconciler it never waits."""
+
+    def __init__(self, ec2: Ec2, listing: Listing, timing: Timing, log: Log) -> None:
+        self.pending: frozenset[Pair] = frozenset()
+        self._ec2 = ec2
+        self._listing = listing
+        self._timing = timing
+        self._log = log
+        self._topology = Topology(())
+        self._due = NOW
+
+    def want(self, pairs: Collection[Pair], topology: Topology) -> None:
+        """Look whether a pod has these; `topology` tells which ENI is whose."""
+        self.pending |= frozenset(pairs)
+        self._topology = topology
+        self._due = NOW
+
+    def step(self) -> float | None:
+        """Look if it is time to; returns the seconds until it is again, None if nothing is left to do."""
+        if self.pending and self._due.at <= self._timing.clock():
+            try:
+                self.pending = self._put_back(self._listing.pods())
+            except ListingFailed as error:
+                self._log.warning("second-look-failed", message=str(error))
+            self._due = self._due.later(self._timing.clock(), PACE, self._timing.random())
+        return left(self._due.at, self._timing.clock()) if self.pending else None
+
+    def _put_back(self, pods: Collection[Pod]) -> frozenset[Pair]:
+        """Assign what living pods have; gives what is to be tried again."""
+        addresses = {address for _, address in self.pending}
+        held = [each for pod in pods if pod.alive for each in pod.holdings if each.address in addresses]
+        placed = place(held, self._topology).placements
+        again: set[Pair] = set()
+        for call in releases({(each.eni.id, each.holding.address) for each in placed} & self.pending):
+            listed = ",".join(map(str, call.addresses))
+            try:
+                self._ec2.assign(Assign(call.eni_id, call.addresses, allow_reassignment=False))
+            except Ec2Error as error:
+                failure = error.failure
+                text = f"A pod was given it while it was taken back, and it is not assigned: {failure.text}"
+                self._log.error("not-put-back", message=text, address=listed, eni=call.eni_id)
+                if failure.fault in HEALING:
+                    again.update((call.eni_id, address) for address in call.addresses)
+                continue
+            text = "A pod was given it while it was taken back: it is assigned again"
+            self._log.warning("put-back", message=text, address=listed, eni=call.eni_id)
+        return frozenset(again)

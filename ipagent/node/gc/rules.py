@@ -1,0 +1,264 @@
+"""What is left behind on the node's ENIs: records, pods, ENIs, now -> verdicts.
+
+An address is taken back only if everything speaks for it: it lies in a range that is ours to manage and is a
+secondary address of an ENI of ours; it is recorded that it was the own address of a pod that is gone; a
+complete list of pods lacks it; no pod states it; no living pod on that ENI may hold addresses that it has not
+stated; and all of that was so in two sweeps, a cooldown apart. Knowing less never takes back more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ipagent.assign.release import Pair
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import Attached, Eni, Topology, place
+from ipagent.node.gc.records import Origin, Record, Records
+from ipagent.node.model.gc_policy import Rules, within
+from ipagent.node.model.ownership import Belongings
+from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
+
+
+class Decision(StrEnum):
+    """What becomes of an address."""
+
+    KEEP = "keep"
+    WAIT = "wait"
+    TAKE = "take"
+
+
+class Why(StrEnum):
+    """Why that becomes of it."""
+
+    NOT_MANAGED = "not-managed"
+    PROTECTED = "protected"
+    HELD = "held"
+    BUSY = "busy"
+    UNRECORDED = "unrecorded"
+    FLOATING = "floating"
+    OWNER_LIVES = "owner-lives"
+    INCOMPLETE = "incomplete"
+    UNREADABLE = "unreadable"
+    UNSTATED = "unstated"
+    LEFT = "left"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of one address, and a sentence that says why.
+
+    `pod` is its last recorded owner. `until`: it waits until then, on the clock of the sweep.
+    """
+
+    eni_id: str
+    address: IPAddress
+    decision: Decision
+    why: Why
+    text: str
+    pod: PodKey | None = None
+    until: float | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """The ENI and the address."""
+        return self.eni_id, self.address
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An address that was left behind by this pod in every sweep since then."""
+
+    pod: PodKey
+    since: float
+
+
+@dataclass(frozen=True)
+class Sight:
+    """All that a sweep knows.
+
+    `pods` are a complete list, taken before `enis` was asked for. `belongings` is what the watch and the
+    sessions tell. `earlier` are the candidates of the sweep before.
+    """
+
+    records: Records
+    pods: tuple[Pod, ...]
+    enis: tuple[Attached, ...]
+    belongings: Belongings
+    now: float
+    earlier: Mapping[Pair, Candidate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The outcome: a verdict for each secondary address on our ENIs.
+
+    `candidates` are for the next sweep. `obsolete` are records of addresses that are nobody's any more.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    candidates: Mapping[Pair, Candidate] = field(default_factory=dict)
+    obsolete: frozenset[Pair] = frozenset()
+
+    def of(self, decision: Decision) -> tuple[Verdict, ...]:
+        """Give the verdicts of a kind."""
+        return tuple(each for each in self.verdicts if each.decision is decision)
+
+
+def judge(sight: Sight, rules: Rules) -> Sweep:
+    """Decide on each secondary address of the ENIs that are ours."""
+    known = _Known(sight, rules)
+    verdicts = tuple(
+        known.verdict(each.eni, address)
+        for each in sight.enis
+        if each.eni.usable
+        for address in each.held.secondaries
+        if not each.held.holds_as_primary(address)
+    )
+    left = [each for each in verdicts if each.why is Why.LEFT and each.pod is not None]
+    candidates = {each.pair: known.candidate(each.pair, each.pod) for each in left if each.pod}
+    return Sweep(verdicts, candidates, known.obsolete())
+
+
+def suspects(records: Records, belongings: Belongings, rules: Rules) -> frozenset[Pair]:
+    """Give what may be left behind, as far as the watch tells: where there is nothing, no sweep is needed."""
+    return frozenset(
+        pair
+        for pair, record in records.entries.items()
+        if record.origin is Origin.NETWORK_STATUS
+        and pair not in belongings.owners
+        and pair[1] not in belongings.named
+        and not rules.protects(pair[1])
+        and (not rules.managed or within(pair[1], rules.managed))
+    )
+
+
+class _Known:
+    """What a sweep knows, put in the order in which it is asked for."""
+
+    def __init__(self, sight: Sight, rules: Rules) -> None:
+        self._sight = sight
+        self._rules = rules
+        living = [pod for pod in sight.pods if pod.alive]
+        listed = (each.address for pod in living for each in pod.holdings)
+        stated = (address for _, address in sight.belongings.owners)
+        self._held = frozenset((*listed, *stated, *sight.belongings.named))
+        owners = (*(pod.key for pod in living), *sight.belongings.owners.values())
+        self._alive = frozenset(key.uid for key in owners)
+        self._blocks = _blocks(sight, living, rules)
+
+    def candidate(self, pair: Pair, pod: PodKey) -> Candidate:
+        """Give since when the address has been left behind by that pod."""
+        earlier = self._sight.earlier.get(pair)
+        return earlier if earlier and earlier.pod == pod else Candidate(pod, self._sight.now)
+
+    def obsolete(self) -> frozenset[Pair]:
+        """Give the records of what is on no ENI of the node and belongs to no living pod."""
+        shown = {(each.eni.id, address) for each in self._sight.enis for address in each.held.secondaries}
+        return frozenset(
+            pair
+            for pair, record in self._sight.records.entries.items()
+            if pair not in shown and record.pod.uid not in self._alive and self._sight.belongings.complete
+        )
+
+    def verdict(self, eni: Eni, address: IPAddress) -> Verdict:
+        """Decide on one address."""
+        pair = eni.id, address
+        record = self._sight.records.entries.get(pair)
+        kept = self._kept(eni, address) or self._unproven(record) or self._blocks.get(eni.id)
+        pod = record.pod if record else None
+        if kept or record is None:
+            why, text = kept or _UNRECORDED
+            return Verdict(eni.id, address, Decision.KEEP, why, text, pod)
+        candidate = self.candidate(pair, record.pod)
+        until = candidate.since + self._rules.cooldown
+        decision = Decision.TAKE if self._sight.now >= until else Decision.WAIT
+        text = f"it was the own address of {record.pod}, which is gone"
+        return Verdict(eni.id, address, decision, Why.LEFT, text, pod, until)
+
+    def _kept(self, eni: Eni, address: IPAddress) -> tuple[Why, str] | None:
+        """Say why the address stays, whatever is recorded of it."""
+        if not self._rules.manages(eni, address):
+            return Why.NOT_MANAGED, "it lies in no range that is managed"
+        if self._rules.protects(address):
+            return Why.PROTECTED, "it lies in a protected range"
+        if address in self._held:
+            return Why.HELD, "a living pod has it"
+        if (eni.id, address) in self._sight.belongings.busy:
+            return Why.BUSY, "it is just being assigned or released"
+        return None
+
+    def _unproven(self, record: Record | None) -> tuple[Why, str] | None:
+        """Say what the record lacks to be a ground."""
+        if record is None:
+            return _UNRECORDED
+        if record.origin is Origin.CLAIM:
+            return Why.FLOATING, f"it is a floating address, which {record.pod} stated last"
+        if record.pod.uid in self._alive:
+            return Why.OWNER_LIVES, f"it was the own address of {record.pod}, which lives"
+        if not self._sight.belongings.complete:
+            return Why.INCOMPLETE, "the node's pods are not known completely"
+        return None
+
+
+_UNRECORDED = (Why.UNRECORDED, "nothing says that it was a pod's own address")
+
+_Block = tuple[Why, str]
+
+
+def _blocks(sight: Sight, living: Collection[Pod], rules: Rules) -> dict[str, _Block]:
+    """Give the ENIs on which a living pod may hold what nobody knows of, and why."""
+    every = frozenset(each.eni.id for each in sight.enis)
+    topology = Topology(tuple(each.eni for each in sight.enis))
+    found: dict[str, _Block] = {}
+    for pod in living:
+        if pod.problem:
+            text = f"the addresses of {pod.key} can't be read: {pod.problem}"
+            found |= dict.fromkeys(every, (Why.UNREADABLE, text))
+    if rules.no_floating:
+        return found
+    for pod in living:
+        if reason := _unstated(pod, sight.belongings, rules):
+            found |= dict.fromkeys(_enis_of(pod, topology), (Why.UNSTATED, reason))
+    # Pods that the list lacks and the watch has, or the other way round, count as well.
+    listed = {pod.key for pod in living}
+    for key, where in sight.belongings.unstated.items():
+        if key not in listed:
+            text = f"{key} may hold addresses that it has not stated"
+            found |= dict.fromkeys(where or every, (Why.UNSTATED, text))
+    return found
+
+
+def _unstated(pod: Pod, belongings: Belongings, rules: Rules) -> str:
+    """Say why a living pod may hold addresses that it has not stated; empty if it can't.
+
+    Multus writes network-status before any of a pod's containers starts: while the pod waits for it, it holds
+    nothing beyond.
+    """
+    if pod.waiting:
+        return ""
+    if pod.agent is InjectedAgent.DIRECT_SIDECAR:
+        return f"{pod.key} has a sidecar that calls EC2 itself, and tells nobody of its floating addresses"
+    if pod.agent is InjectedAgent.NODE_SIDECAR and pod.key not in belongings.stated:
+        return f"{pod.key} has not stated its addresses yet"
+    if pod.agent is InjectedAgent.NONE and pod.holdings and not rules.protected:
+        return (
+            f"{pod.key} has no agent that could tell of floating addresses: set gc.protectedCIDRs, or "
+            "gc.noFloatingAddresses if there are none"
+        )
+    return ""
+
+
+def _enis_of(pod: Pod, topology: Topology) -> frozenset[str]:
+    """Give the ENIs on which the pod's interfaces may be: all of them where that can't be told."""
+    placed = place(pod.holdings, topology)
+    found = {placement.eni.id for placement in placed.placements}
+    if pod.agent is InjectedAgent.NONE:
+        # An address that fits no ENI is on a network of another kind, unless the ENI's ranges are not known.
+        families = {each.holding.address.version for each in placed.unplaced}
+        vague = (eni for eni in topology.enis if families - {cidr.version for cidr in eni.subnet_cidrs})
+        return frozenset(found | {eni.id for eni in vague})
+    if placed.unplaced or not found:
+        return frozenset(eni.id for eni in topology.enis)
+    return frozenset(found)

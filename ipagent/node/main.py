@@ -1,0 +1,234 @@
+"""`ipagent node` as a process: everything put together, from the settings to the exit code."""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+import traceback
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import contract
+from common.contract import ExitCode
+from common.kube.client import Client
+from common.kube.cluster import find_cluster
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.probes import ProbeServer
+from common.version import VERSION
+from ipagent.assign.errors import AgentError, Usage
+from ipagent.assign.faults import Timing
+from ipagent.aws.node_cloud import Instance
+from ipagent.log import Log
+from ipagent.node.gc.checkpoint import Store
+from ipagent.node.gc.collector import Sweeper
+from ipagent.node.gc.restore import ListingFailed
+from ipagent.node.gc.rules import Sweep
+from ipagent.node.loop import Loop, Wakeup, log_happenings
+from ipagent.node.model.events import Happening
+from ipagent.node.model.pod import Pod
+from ipagent.node.observe.event_recorder import EventRecorder
+from ipagent.node.observe.introspection import StatusServer
+from ipagent.node.observe.introspection_text import Known, document
+from ipagent.node.observe.metrics import Figures, Metrics
+from ipagent.node.pod_informer import PodWatcher
+from ipagent.node.reconcile.controller import NodeCore
+from ipagent.node.sessions.server import Sessions, listen
+from ipagent.node.sessions.token_review import review_token
+from ipagent.node.settings import NodeSettings, SettingsError, read_settings
+from ipagent.pod.main import COLLECT, fault
+from ipagent.signals import Signals, Stop
+
+PROGRAM = "multus-eni-node-agent"
+REMEDIES = {
+    401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
+    403: "grant the ServiceAccount what docs/security.md lists for the agent of the node",
+}
+STUCK_SECONDS = 120.0
+"""How long one turn of the loop may take: calls of EC2 that hang, for several ENIs."""
+KEEP_SECONDS = 60.0
+"""How long a connection to the API server is kept for the next TokenReview or Event."""
+ENDING = 2.0
+TIMING = Timing(time.monotonic, time.sleep, random.random)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line and the environment say; `host` is the node's address."""
+
+    settings: NodeSettings
+    node: str
+    host: str
+    record: Path
+
+
+def options(config: Path, record: Path, env: Mapping[str, str]) -> Options:
+    """Read the settings and what the downward API tells; raises Usage."""
+    try:
+        settings = read_settings(config.read_bytes())
+    except OSError as error:
+        raise Usage(f"{config} can't be read: {error.strerror}") from None
+    except SettingsError as error:
+        raise Usage(f"{config}: {error}") from None
+    missing = [name for name in (contract.ENV_NODE_NAME, contract.ENV_HOST_IP) if not env.get(name)]
+    if missing:
+        raise Usage(
+            f"{' and '.join(missing)} not set",
+            "Give them by the downward API (spec.nodeName, status.hostIP), as the chart does.",
+        )
+    return Options(settings, env[contract.ENV_NODE_NAME], env[contract.ENV_HOST_IP], record)
+
+
+def work(config: Path, record: Path, env: Mapping[str, str]) -> int:
+    """Work until SIGTERM; returns the exit code."""
+    log = Log()
+    try:
+        given = options(config, record, env)
+        log = Log(level=given.settings.log_level, form=given.settings.log_format)
+        with Signals() as signals:
+            try:
+                _run(given, env, log, signals)
+            except Stop as stop:
+                log.info("stopped", message=f"Ended by {stop}; the addresses stay where they are")
+    except ClusterError as error:
+        failure: AgentError = Usage(str(error), "Run it in a pod with a ServiceAccount, or set KUBECONFIG.")
+    except AgentError as error:
+        failure = error
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
+        log.debug("traceback", message="".join(traceback.format_exception(error)))
+        failure = fault(error)
+    else:
+        return ExitCode.OK
+    log.error("failed", message=f"{failure}. {failure.remedy}")
+    return failure.exit_code
+
+
+def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> None:
+    """Put the parts together, and go on until `Stop`."""
+    with ExitStack() as stack:
+        agent = NodeAgent(given, env, log, stack)
+        # What the start has made stays: never to be looked through again.
+        gc.freeze()
+        gc.set_threshold(*COLLECT)
+        gate = "" if given.settings.watch_only else f", claims on {given.host} port {given.settings.port}"
+        log.info("started", message=f"ipagent {VERSION} serves {given.node}{gate}")
+        agent.loop.run(signals)
+
+
+class NodeAgent:
+    """The parts and how they hang together; what has to be closed is on the stack. Raises AgentError."""
+
+    def __init__(self, given: Options, env: Mapping[str, str], log: Log, stack: ExitStack) -> None:
+        settings = given.settings
+        self._given = given
+        self._log = log
+        self._client = Client(find_cluster(env), PROGRAM, REMEDIES, keep=KEEP_SECONDS)
+        stack.callback(self._client.close)
+        tagged = settings.require_tag
+        self._cloud = Instance(env, settings.credentials, log, TIMING, require_tag=tagged)
+        stack.enter_context(closing(self._cloud))
+        store = stack.enter_context(closing(Store(given.record, TIMING, log)))
+        self._sweeper = Sweeper(
+            settings.rules, self._cloud, self, store, timing=TIMING, wall=time.time, log=log
+        )
+        self._core = NodeCore(self._cloud, settings.grants, TIMING, log, self._sweeper)
+        wakeup = Wakeup()
+        self.loop = Loop(self._core, wakeup, self._age, self._report, TIMING.clock)
+        self._reviews: Counter[str] = Counter()
+        self._sessions = None if settings.watch_only else self._open(wakeup)
+        self._metrics = Metrics(self._figures)
+        self._recorder = EventRecorder(self._client, given.node, log)
+        self._watcher = PodWatcher(self._client, given.node, self.loop.on_list, self.loop.on_event, log)
+        self._start(stack)
+
+    def pods(self) -> tuple[Pod, ...]:
+        """List the node's pods for a sweep; raises ListingFailed."""
+        try:
+            return self._watcher.list_now()
+        except (ApiError, Unreachable, ClusterError) as error:
+            raise ListingFailed(str(error)) from error
+
+    def _open(self, wakeup: Wakeup) -> Sessions:
+        given = self._given
+        try:
+            listener = listen(given.host, given.settings.port)
+        except OSError as error:
+            raise _taken(given.host, given.settings.port, "port", error) from None
+        return Sessions(listener, node=given.node, review=self._review, notify=wakeup.set, log=self._log)
+
+    def _start(self, stack: ExitStack) -> None:
+        given, port = self._given, self._given.settings.health_port
+        probes = {"/livez": self._alive, "/readyz": lambda: self.loop.listed}
+        try:
+            server = ProbeServer(self._metrics.registry, probes, given.host, port)
+        except OSError as error:
+            raise _taken(given.host, port, "healthPort", error) from None
+        stack.enter_context(server)
+        stack.enter_context(StatusServer(given.record, self._status, self._log))
+        if self._sessions is not None:
+            self.loop.gate = self._sessions
+            self._sessions.start()
+            stack.callback(self._sessions.close)
+        for part in (self._recorder, self._watcher):
+            part.start()
+            stack.callback(part.join, ENDING)
+            stack.callback(part.stop)
+
+    def _review(self, token: str) -> Mapping[str, Any]:
+        result = "failed"
+        try:
+            status = review_token(self._client, token)
+            result = "ok" if status.get("authenticated") is True else "refused"
+            return status
+        finally:
+            self._reviews[f"reviews_{result}"] += 1
+
+    def _age(self) -> float | None:
+        return self._watcher.age()
+
+    def _alive(self) -> bool:
+        """Whether the loop goes round, and the threads live without which nothing is noticed."""
+        threads = [self._watcher.alive, self._sessions is None or self._sessions.alive]
+        return self.loop.busy_seconds() < STUCK_SECONDS and all(threads)
+
+    def _report(self, happenings: list[Happening]) -> None:
+        log_happenings(self._log, happenings)
+        self._metrics.happened(happenings)
+        self._recorder.record(happenings)
+
+    def _figures(self) -> Figures:
+        return Figures(
+            items=self._core.plan.items,
+            conflicts=self._core.conflicts,
+            calls=self._cloud.calls,
+            standings=self._core.standings(),
+            counts=dict(self._reviews),
+            watch_age=self._age(),
+            candidates=self._sweeper.candidates,
+            events_dropped=self._recorder.dropped,
+        )
+
+    def _status(self) -> dict[str, Any]:
+        last = self._sweeper.last
+        known = Known(
+            node=self._given.node,
+            instance=self._cloud.instance_id,
+            watch_age=self._age(),
+            items=self._core.plan.items,
+            owners=self._core.owners,
+            mode=self._given.settings.rules.mode,
+            swept=last != Sweep(),
+            verdicts=last.verdicts,
+        )
+        return document(known, TIMING.clock())
+
+
+def _taken(host: str, port: int, key: str, error: OSError) -> Usage:
+    return Usage(
+        f"cannot listen on {host} port {port}: {error.strerror}",
+        f"Another process of the node has it, or it is no address of the node: set {key} to a free port.",
+    )

@@ -1,0 +1,1 @@
+"""What the node agent knows: pods, claims, grants, ownership, events. Data only."""

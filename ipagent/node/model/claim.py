@@ -1,0 +1,90 @@
+"""What a pod's container states to the agent of its node, and what it is told.
+
+A claim is only what the pod says: it decides nothing by itself. What of it is granted is the core's to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from common.contract import ExitCode, Mode, Takeover
+from ipagent.assign.selection import IPAddress, IPNetwork, Snapshot
+
+if TYPE_CHECKING:
+    from ipagent.node.model.pod import PodKey
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Everything that the container in one pod sees and wants; each one replaces the one before.
+
+    `snapshot` is its network namespace, unfiltered. `interfaces` are those that the webhook named, empty for
+    all but the default one. `allowed` are the CIDRs that the webhook allows, empty for all. `again` are
+    addresses that went away since the last claim, if only for a moment: one of them that is there now was
+    added anew, and may be taken back from another ENI. `leaving`: the container has been told to end, and
+    with `release_on_exit` the pod's addresses are to be given back now.
+    """
+
+    pod: PodKey
+    mode: Mode
+    snapshot: Snapshot
+    interfaces: tuple[str, ...] = ()
+    takeover: Takeover = Takeover.ALWAYS
+    release_on_exit: bool = False
+    allowed: tuple[IPNetwork, ...] = ()
+    again: frozenset[IPAddress] = frozenset()
+    leaving: bool = False
+
+
+class State(StrEnum):
+    """How far a pod is as a whole."""
+
+    PENDING = "pending"
+    """More is to come; what stands beside it is what it waits for."""
+    ASSIGNED = "assigned"
+    """Every address that counts is confirmed; for a claim that is leaving: given back."""
+    FAILED = "failed"
+    """At least one address can't be assigned, and trying again within seconds would not help."""
+
+
+class Phase(StrEnum):
+    """How far one address is."""
+
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    FAILED = "failed"
+    CONFLICT = "conflict"
+    """It was taken off the ENI by another while the pod still holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressStanding:
+    """One address of the pod: the id of its ENI, empty if unknown, and a sentence on why it is not there."""
+
+    address: IPAddress
+    interface: str
+    phase: Phase
+    eni: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the container is told: it logs `message`, and ends with `code` where `state` is final to it.
+
+    `code` is OK exactly where `state` is ASSIGNED. While it is PENDING, `code` is what the container ends
+    with if its time is over now (mostly DEADLINE), and `message` says what it waits for. `message` names
+    what happened, to what, and the remedy, as the direct agent's does; `addresses` lists those that count or
+    are refused, each once.
+    """
+
+    state: State
+    code: ExitCode
+    message: str
+    addresses: tuple[AddressStanding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.code is ExitCode.OK) is not (self.state is State.ASSIGNED):
+            raise ValueError(f"the state {self.state} and the exit code {self.code!r} contradict each other")

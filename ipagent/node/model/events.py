@@ -1,0 +1,58 @@
+"""What has happened to a pod's address: for its Events, the log and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.contract import LogLevel
+from ipagent.assign.selection import IPAddress
+from ipagent.node.model.pod import PodKey
+
+
+class Kind(StrEnum):
+    """What happened; the value is the log's event and a metric's label."""
+
+    ASSIGNED = "assigned"
+    FOUND = "found"
+    """It was there when the agent began."""
+    CONFLICT = "conflict"
+    """Another has it: a pod of this node, or another ENI that took it away."""
+    REFUSED = "not-assigned"
+    RELEASED = "released"
+    """The pod gave it back."""
+    NOT_RELEASED = "not-released"
+    TAKEN_BACK = "taken-back"
+    """It belonged to no living pod any more."""
+    WOULD_TAKE_BACK = "would-take-back"
+    WARNING = "warning"
+
+
+_LEVELS = {
+    Kind.ASSIGNED: LogLevel.INFO,
+    Kind.FOUND: LogLevel.DEBUG,
+    Kind.RELEASED: LogLevel.INFO,
+    Kind.TAKEN_BACK: LogLevel.INFO,
+    Kind.WOULD_TAKE_BACK: LogLevel.INFO,
+    Kind.WARNING: LogLevel.WARNING,
+}
+
+
+@dataclass(frozen=True)
+class Happening:
+    """`pod` is None where nobody knows whose the address was, `eni_id` empty where no ENI was found.
+
+    `seconds` is how long an assigned address was wanted before it was confirmed.
+    """
+
+    kind: Kind
+    pod: PodKey | None
+    address: IPAddress | None
+    eni_id: str
+    message: str
+    seconds: float | None = None
+
+    @property
+    def level(self) -> LogLevel:
+        """How important its line in the log is."""
+        return _LEVELS.get(self.kind, LogLevel.ERROR)

@@ -1,0 +1,105 @@
+"""What the operator allows the pods of a namespace beyond the addresses that Multus has given them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from types import MappingProxyType
+
+from ipagent.assign.selection import IPAddress, IPNetwork
+
+OTHERS = "*"
+"""The key of the grant for every namespace that has none of its own."""
+MAX_NAMESPACES = 10_000
+MAX_CIDRS = 256
+_SHOWN = 64
+
+# RFC 1123: what a namespace may be called.
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class GrantError(ValueError):
+    """The grants can't be used; the text names the key and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What pods may have beside the addresses of their own network-status.
+
+    `cidrs`: they may state any address therein. `takeover`: all that they may have they may also take from
+    another ENI.
+    """
+
+    cidrs: tuple[IPNetwork, ...] = ()
+    takeover: bool = False
+
+    def covers(self, address: IPAddress) -> bool:
+        """Whether a pod may have the address that Multus has not given it."""
+        return any(address in cidr for cidr in self.cidrs)
+
+
+NOTHING = Grant()
+
+
+@dataclass(frozen=True)
+class Grants:
+    """Grants by namespace; OTHERS is the key for all namespaces that are not named."""
+
+    by_namespace: Mapping[str, Grant] = field(default_factory=lambda: MappingProxyType({}))
+
+    def of(self, namespace: str) -> Grant:
+        """Give the grant of a namespace: its own replaces the one for others, nothing is added up."""
+        return self.by_namespace.get(namespace) or self.by_namespace.get(OTHERS) or NOTHING
+
+
+def read_grants(value: object, key: str = "grants") -> Grants:
+    """Read `namespace: {cidrs: [CIDR, ...], takeover: true|false}`; None is no grant at all.
+
+    `key` is where the value stands in its document. Raises GrantError that names the key.
+    """
+    if value is None:
+        return Grants()
+    if not isinstance(value, dict):
+        raise GrantError(f"{key}: is no mapping from namespaces to grants")
+    if len(value) > MAX_NAMESPACES:
+        raise GrantError(f"{key}: more than {MAX_NAMESPACES} namespaces")
+    return Grants(MappingProxyType(dict(_entry(name, grant, key) for name, grant in value.items())))
+
+
+def _entry(name: object, value: object, key: str) -> tuple[str, Grant]:
+    if not isinstance(name, str) or (name != OTHERS and not _NAMESPACE.fullmatch(name)):
+        raise GrantError(f'{key}: {_quote(name)} is neither the name of a namespace nor "{OTHERS}"')
+    return name, _grant(value, f"{key}.{name}")
+
+
+def _grant(value: object, key: str) -> Grant:
+    if not isinstance(value, dict):
+        raise GrantError(f"{key}: is no mapping with `cidrs` and `takeover`")
+    for name in value:
+        if name not in ("cidrs", "takeover"):
+            raise GrantError(f"{key}: {_quote(name)} is neither `cidrs` nor `takeover`")
+    takeover = value.get("takeover", False)
+    if not isinstance(takeover, bool):
+        raise GrantError(f"{key}.takeover: {_quote(takeover)} is neither true nor false")
+    return Grant(_cidrs(value.get("cidrs", []), f"{key}.cidrs"), takeover)
+
+
+def _cidrs(value: object, key: str) -> tuple[IPNetwork, ...]:
+    if not isinstance(value, list) or len(value) > MAX_CIDRS:
+        raise GrantError(f"{key}: is no list of at most {MAX_CIDRS} CIDRs")
+    return tuple(_cidr(text, f"{key}[{number}]") for number, text in enumerate(value))
+
+
+def _cidr(text: object, key: str) -> IPNetwork:
+    if not isinstance(text, str):
+        raise GrantError(f"{key}: {_quote(text)} is no CIDR such as 10.10.1.192/28")
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise GrantError(f"{key}: {_quote(text)} is no CIDR such as 10.10.1.192/28: {error}") from None
+
+
+def _quote(value: object) -> str:
+    return repr(value)[:_SHOWN]

@@ -1,0 +1,1 @@
+"""What operators see: Events, metrics, `ipagent node status`."""

@@ -1,0 +1,257 @@
+"""Kubernetes Events on the pods: what is said of which pod, how often, and in which words. No I/O.
+
+The same is said once, and counted after that, as client-go's recorder does (`tools/record/events_cache.go`);
+what comes too fast waits, and what waits too long or is too much is dropped and counted: Events are a
+courtesy, and the API server has better things to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.pod import PodKey
+
+COMPONENT = "multus-eni-node-agent"
+MAX_MESSAGE = 1024
+"""Characters: the API server refuses longer ones (core/v1 Event, `message`)."""
+MAX_ENTRIES = 1000
+"""What is remembered and what waits, together: a node has 250 pods."""
+BURST = 10
+RATE = 5.0
+"""Events a second after a burst."""
+OF_A_POD = 10
+"""Different Events of a pod that are written; room for another one comes every POD_PAUSE seconds."""
+POD_PAUSE = 60.0
+AGAIN = 300.0
+"""Seconds after which it is written that the same was said again."""
+LATE = 900.0
+"""Seconds after which what could not be written is dropped."""
+
+_WORDS = {
+    Kind.ASSIGNED: ("AddressAssigned", "assigned {addresses} to {eni}"),
+    Kind.RELEASED: ("AddressReleased", "released {addresses} from {eni}"),
+    Kind.CONFLICT: ("AddressConflict", ""),
+    Kind.REFUSED: ("AddressNotAssigned", ""),
+    Kind.WARNING: ("AddressWarning", ""),
+}
+"""Kinds that concern a pod: the Event's reason, and its message where the kind alone tells it."""
+_NORMAL = frozenset({Kind.ASSIGNED, Kind.RELEASED})
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is to be said of a pod."""
+
+    pod: PodKey
+    reason: str
+    message: str
+    warning: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """An Event to be written: made if `new`, otherwise counted on. Times are seconds since 1970."""
+
+    note: Note
+    name: str
+    first: float
+    last: float
+    count: int
+    new: bool
+
+
+def notes(happenings: Iterable[Happening]) -> tuple[Note, ...]:
+    """Put into words what happened to pods: several addresses on one ENI in one sentence."""
+    groups: dict[tuple[PodKey, Kind, str, str], list[str]] = defaultdict(list)
+    for each in happenings:
+        if each.pod is not None and each.kind in _WORDS:
+            alone = "" if each.kind in _NORMAL else each.message
+            groups[each.pod, each.kind, each.eni_id, alone].append(str(each.address))
+    return tuple(
+        _note(pod, kind, eni_id, message, addresses)
+        for (pod, kind, eni_id, message), addresses in groups.items()
+    )
+
+
+def _note(pod: PodKey, kind: Kind, eni_id: str, message: str, addresses: list[str]) -> Note:
+    reason, pattern = _WORDS[kind]
+    text = message or pattern.format(addresses=", ".join(dict.fromkeys(addresses)), eni=eni_id)
+    return Note(pod, reason, text[:MAX_MESSAGE], kind not in _NORMAL)
+
+
+@dataclass(slots=True)
+class _Entry:
+    name: str
+    first: float
+    last: float
+    count: int = 1
+    since: float = 0.0
+    """When it began to wait."""
+    at: float = 0.0
+    """When it was written last."""
+    there: bool = False
+    """Whether the API server has it."""
+    waiting: bool = True
+
+
+class Notebook:
+    """Takes notes, and says what to write when. Times are seconds of a clock that never jumps, but `wall`.
+
+    `token` makes the names of this process's Events its own.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._number = 0
+        self._entries: OrderedDict[Note, _Entry] = OrderedDict()
+        self._waiting: deque[Note] = deque()
+        self._bucket = _Bucket(BURST, RATE)
+        self._of_pods: OrderedDict[PodKey, _Bucket] = OrderedDict()
+        self.dropped = 0
+
+    def add(self, found: Iterable[Note], now: float, wall: float) -> None:
+        """Take notes."""
+        for note in found:
+            self._add(note, now, wall)
+
+    def due(self, now: float) -> Write | float | None:
+        """Give what to write now, or in how many seconds to ask again; None if nothing waits.
+
+        What is given is taken for written unless `put_back` says otherwise.
+        """
+        while self._waiting:
+            note = self._waiting[0]
+            entry = self._entries[note]
+            if entry.since + LATE < now:
+                self._drop()
+                continue
+            if pause := self._bucket.pause(now):
+                return pause
+            self._waiting.popleft()
+            self._bucket.take(now)
+            write = Write(note, entry.name, entry.first, entry.last, entry.count, not entry.there)
+            entry.there, entry.at, entry.waiting = True, now, False
+            return write
+        return None
+
+    def put_back(self, write: Write, *, new: bool) -> None:
+        """Let it be written again: first in the row; `new` if the API server has no such Event."""
+        entry = self._entries.get(write.note)
+        if entry is None:
+            return
+        entry.there = not new
+        if not entry.waiting:
+            entry.waiting = True
+            self._waiting.appendleft(write.note)
+
+    def _add(self, note: Note, now: float, wall: float) -> None:
+        entry = self._entries.get(note)
+        if entry is None:
+            self._begin(note, now, wall)
+            return
+        self._entries.move_to_end(note)
+        entry.count += 1
+        entry.last = wall
+        if not entry.waiting and now - entry.at >= AGAIN:
+            entry.waiting, entry.since = True, now
+            self._waiting.append(note)
+
+    def _begin(self, note: Note, now: float, wall: float) -> None:
+        if not self._allows(note.pod, now) or not self._has_room():
+            self.dropped += 1
+            return
+        self._number += 1
+        name = f"{note.pod.name[:200].rstrip('-.')}.{self._token}{self._number:x}"
+        self._entries[note] = _Entry(name, wall, wall, since=now)
+        self._waiting.append(note)
+
+    def _allows(self, pod: PodKey, now: float) -> bool:
+        bucket = self._of_pods.setdefault(pod, _Bucket(OF_A_POD, 1 / POD_PAUSE))
+        self._of_pods.move_to_end(pod)
+        if len(self._of_pods) > MAX_ENTRIES:
+            self._of_pods.popitem(last=False)
+        if bucket.pause(now):
+            return False
+        bucket.take(now)
+        return True
+
+    def _has_room(self) -> bool:
+        if len(self._entries) < MAX_ENTRIES:
+            return True
+        oldest = next((note for note, entry in self._entries.items() if not entry.waiting), None)
+        if oldest is None:
+            return False
+        del self._entries[oldest]
+        return True
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        note = self._waiting.popleft()
+        del self._entries[note]
+
+
+class _Bucket:
+    """A token bucket: `size` at once, then `rate` a second."""
+
+    def __init__(self, size: int, rate: float) -> None:
+        self._size = size
+        self._rate = rate
+        self._tokens = float(size)
+        self._at = 0.0
+
+    def pause(self, now: float) -> float:
+        """Tell how long to wait for a token, 0 for not at all."""
+        self._fill(now)
+        return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._rate
+
+    def take(self, now: float) -> None:
+        """Take a token."""
+        self._fill(now)
+        self._tokens -= 1
+
+    def _fill(self, now: float) -> None:
+        self._tokens = min(float(self._size), self._tokens + max(0.0, now - self._at) * self._rate)
+        self._at = now
+
+
+def path_of(write: Write) -> str:
+    """Give the path to POST a new Event to, or to PATCH one that is there."""
+    folder = f"/api/v1/namespaces/{write.note.pod.namespace}/events"
+    return folder if write.new else f"{folder}/{write.name}"
+
+
+def body_of(write: Write, node: str) -> dict[str, Any]:
+    """Make the Event (core/v1), or what changes of it."""
+    changes = {"count": write.count, "lastTimestamp": _stamp(write.last)}
+    if not write.new:
+        return changes
+    pod = write.note.pod
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": write.name, "namespace": pod.namespace},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "namespace": pod.namespace,
+            "name": pod.name,
+            "uid": pod.uid,
+        },
+        "type": "Warning" if write.note.warning else "Normal",
+        "reason": write.note.reason,
+        "message": write.note.message,
+        "firstTimestamp": _stamp(write.first),
+        "source": {"component": COMPONENT, "host": node},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": node,
+        **changes,
+    }
+
+
+def _stamp(wall: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall))

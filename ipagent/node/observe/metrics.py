@@ -1,0 +1,127 @@
+"""What the node agent counts, in the Prometheus text format; nothing is computed until somebody asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import Counter as CounterMetric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from common.version import VERSION
+from ipagent.assign.plan import SETTLED, Item, Phase
+from ipagent.node.model.claim import Standing, State
+from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.pod import PodKey
+
+PREFIX = "multus_eni_node_"
+SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+"""Upper bounds: a calm node takes one call of EC2, a full request limit takes seconds to minutes."""
+STATES = ("assigned", "pending", "failed")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How things are now. `calls` are EC2's by action and result, `counts` those of the sessions."""
+
+    items: tuple[Item, ...] = ()
+    conflicts: int = 0
+    calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    standings: Mapping[PodKey, Standing] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    watch_age: float | None = None
+    candidates: int = 0
+    events_dropped: int = 0
+
+
+class Metrics:
+    """`figures` is asked at each scrape, by the thread that serves it."""
+
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self.registry = CollectorRegistry()
+        self._assigned = self._counter("assigned", "Addresses that were confirmed on their ENI.")
+        self._taken_back = self._counter("taken_back", "Addresses that no pod held any more, unassigned.")
+        self._routable = Histogram(
+            f"{PREFIX}routable_seconds",
+            "From an address being known to its being confirmed on the ENI.",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.registry.register(_Asked(figures))
+
+    def happened(self, happenings: Iterable[Happening]) -> None:
+        """Count what has happened."""
+        for each in happenings:
+            if each.kind is Kind.ASSIGNED:
+                self._assigned.inc()
+                if each.seconds is not None:
+                    self._routable.observe(each.seconds)
+            elif each.kind is Kind.TAKEN_BACK:
+                self._taken_back.inc()
+
+    def _counter(self, name: str, text: str) -> CounterMetric:
+        return CounterMetric(f"{PREFIX}{name}", text, registry=self.registry)
+
+
+class _Asked(Collector):
+    """Makes the samples of what is the case at the time of a scrape."""
+
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self._figures = figures
+
+    def describe(self) -> Iterable[Metric]:
+        """Say nothing beforehand: the registry would scrape to find out."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the samples."""
+        figures = self._figures()
+        yield _gauge("build_info", "Always 1; the release is the label.", "version", {VERSION: 1})
+        states = Counter(dict.fromkeys(STATES, 0))
+        states.update(state_of(item) for item in figures.items)
+        yield _gauge("addresses", "Addresses of this node's pods, by how far they are.", "state", states)
+        yield _single("conflicts", "Addresses of this node's pods that others hold.", figures.conflicts)
+        yield _single("sweep_candidates", "Addresses that no pod held at the last sweep.", figures.candidates)
+        # Before the first list there is no age, and an alert on its absence.
+        if figures.watch_age is not None:
+            text = "Seconds since the API server was last heard of."
+            yield _single("watch_age_seconds", text, figures.watch_age)
+        claims = Counter({str(state): 0 for state in State})
+        claims.update(str(each.state) for each in figures.standings.values())
+        yield _gauge("claims", "Containers that speak to this agent, by how far they are.", "state", claims)
+        yield from _counters(figures)
+
+
+def state_of(item: Item) -> str:
+    """Say how far an address is: one of STATES."""
+    if item.phase is Phase.CONFIRMED:
+        return "assigned"
+    return "failed" if item.phase in SETTLED else "pending"
+
+
+def _counters(figures: Figures) -> Iterator[Metric]:
+    calls = CounterMetricFamily(f"{PREFIX}ec2_calls", "Calls of EC2.", labels=("action", "result"))
+    for labels, count in sorted(figures.calls.items()):
+        calls.add_metric(labels, count)
+    yield calls
+    reviews = CounterMetricFamily(f"{PREFIX}token_reviews", "Tokens that were checked.", labels=("result",))
+    for result in ("ok", "refused", "failed"):
+        reviews.add_metric((result,), figures.counts.get(f"reviews_{result}", 0))
+    yield reviews
+    dropped = CounterMetricFamily(f"{PREFIX}events_dropped", "Events on pods that were not written.")
+    dropped.add_metric((), figures.events_dropped)
+    yield dropped
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=(label,))
+    for key, value in values.items():
+        family.add_metric((key,), value)
+    return family
+
+
+def _single(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}{name}", text, value=value)

@@ -1,0 +1,1 @@
+"""Pods and claims -> desired assignments -> EC2 calls -> statuses. Single-threaded, never blocks."""

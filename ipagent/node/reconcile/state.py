@@ -1,0 +1,214 @@
+"""Who is on the node: its living pods, what their containers state, and what becomes of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from common.contract import Mode
+from ipagent.assign.selection import PRIMARY_INTERFACE, Detection, IPAddress
+from ipagent.assign.topology import Topology
+from ipagent.node.model.claim import Claim
+from ipagent.node.model.grants import Grants
+from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
+from ipagent.node.reconcile.desired import Desired, Stated, Wish, settle, wish
+from ipagent.pod.agent import DETECTION_SECONDS
+
+STATUS_SECONDS = 2.0
+"""How long after the pod's own statement its network-status may arrive, before what it lacks is refused."""
+SILENT_SECONDS = 600.0
+"""For how long a pod whose session has ended keeps from others what it stated; without rivals it keeps it."""
+EXPECTED_SECONDS = 5.0
+"""For how long a pod without network-status announces addresses: the CNI takes seconds, or has failed."""
+NEVER = float("inf")
+
+
+@dataclass
+class Session:
+    """What a pod's container has stated. `opened` is when its connection began, `at` when it last stated."""
+
+    claim: Claim
+    opened: float
+    at: float
+    ended: float | None = None
+    tentative: dict[IPAddress, float] = field(default_factory=dict)
+
+    @property
+    def given_back(self) -> bool:
+        """Whether the container ends and the pod's addresses go with it."""
+        return self.claim.leaving and self.claim.release_on_exit
+
+    def take(self, claim: Claim, now: float) -> None:
+        """Take in a statement, which replaces the one before."""
+        if self.ended is not None:
+            self.opened, self.ended = now, None
+        self.claim, self.at = claim, now
+        tentative = {
+            each.address for each in claim.snapshot.addresses if each.detection is Detection.TENTATIVE
+        }
+        self.tentative = {address: self.tentative.get(address, now) for address in tentative}
+
+    def changes(self) -> Iterator[float]:
+        """Give the times at which it means something else without a new statement."""
+        yield self.at + STATUS_SECONDS
+        yield from (since + DETECTION_SECONDS for since in self.tentative.values())
+        if self.ended is not None:
+            yield self.ended + SILENT_SECONDS
+
+    def stated(self, now: float) -> Stated:
+        """Say how the claim stands now."""
+        return Stated(
+            self.claim,
+            frozenset(a for a, since in self.tentative.items() if now < since + DETECTION_SECONDS),
+            settled=now >= self.at + STATUS_SECONDS,
+            silent=self.ended is not None and now >= self.ended + SILENT_SECONDS,
+        )
+
+
+class Roster:
+    """Keeps the node's pods and what they are to have; `version` grows with each change of the latter."""
+
+    def __init__(self, grants: Grants, clock: Callable[[], float]) -> None:
+        self.complete = False
+        self.desired = Desired()
+        self.wishes: dict[PodKey, Wish] = {}
+        self.sessions: dict[PodKey, Session] = {}
+        self.version = 0
+        self._grants = grants
+        self._clock = clock
+        self._pods: dict[PodKey, Pod] = {}
+        self._waiting: dict[PodKey, float] = {}
+        self._changes: dict[PodKey, float] = {}
+        self._topology = Topology(())
+        self._unknown: frozenset[str] = frozenset()
+        # In order, so that whatever follows from it is in order.
+        self._outdated: dict[PodKey, None] = {}
+        self._macs: frozenset[str] | None = None
+
+    def pods(self, pods: Iterable[Pod]) -> None:
+        """Take in a complete list: who is not in it is gone."""
+        listed = {pod.key: pod for pod in pods}
+        for key in [key for key in self._pods if key not in listed]:
+            self._forget(key)
+        for pod in listed.values():
+            self.pod(pod)
+        self.complete = True
+
+    def pod(self, pod: Pod, *, gone: bool = False) -> None:
+        """Take in how one pod is now; one that has ended holds nothing."""
+        if gone or not pod.alive:
+            self._forget(pod.key)
+        elif self._pods.get(pod.key) != pod:
+            self._pods[pod.key] = pod
+            self._touch(pod.key)
+            if pod.waiting:
+                self._waiting.setdefault(pod.key, self._clock())
+            else:
+                self._waiting.pop(pod.key, None)
+
+    def _forget(self, key: PodKey) -> None:
+        self._waiting.pop(key, None)
+        known = [self._pods.pop(key, None), self.sessions.pop(key, None)]
+        if any(each is not None for each in known):
+            self._touch(key)
+
+    def _touch(self, key: PodKey) -> None:
+        self._outdated[key] = None
+        self._macs = None
+
+    def claim(self, claim: Claim) -> None:
+        """Take in what a pod's container states; the pod itself may be yet to come."""
+        now = self._clock()
+        session = self.sessions.setdefault(claim.pod, Session(claim, now, now))
+        session.take(claim, now)
+        self._touch(claim.pod)
+
+    def unclaim(self, key: PodKey) -> None:
+        """Take note that the pod's session has ended: what it stated stands, for the time being."""
+        session = self.sessions.get(key)
+        if session is None:
+            return
+        if key not in self._pods:
+            self._forget(key)
+        elif session.ended is None:
+            session.ended = self._clock()
+            self._touch(key)
+
+    @property
+    def expected(self) -> int:
+        """How many pods are about to have addresses."""
+        now = self._clock()
+        return sum(now < since + EXPECTED_SECONDS for since in self._waiting.values())
+
+    def macs(self) -> frozenset[str]:
+        """Give the MACs of the interfaces that addresses may be on."""
+        if self._macs is None:
+            self._macs = self._read_macs()
+        return self._macs
+
+    def _read_macs(self) -> frozenset[str]:
+        stated = {
+            link.mac
+            for key, session in self.sessions.items()
+            if self._grants.of(key.namespace).cidrs
+            for link in session.claim.snapshot.links
+            if link.mac and not link.loopback and link.name != PRIMARY_INTERFACE
+        }
+        listed = {each.mac for pod in self._pods.values() for each in pod.holdings if each.mac}
+        return frozenset(listed | stated)
+
+    def settle(self, topology: Topology, unknown: frozenset[str] = frozenset()) -> None:
+        """Work out what is to be had now, if anything has changed.
+
+        `unknown` are the MACs of which the topology can't say yet whether they are an ENI's.
+        """
+        now = self._clock()
+        if (topology, unknown) != (self._topology, self._unknown):
+            self._topology, self._unknown = topology, unknown
+            self._outdated.update(dict.fromkeys(self._pods))
+        if now >= self.next_change:
+            self._outdated.update({key: None for key, at in self._changes.items() if at <= now})
+        if not self._outdated:
+            return
+        for key in self._outdated:
+            self._update(key, now)
+        self._outdated.clear()
+        self.desired = settle(self.wishes.values(), self.desired)
+        self.version += 1
+
+    def _update(self, key: PodKey, now: float) -> None:
+        pod, session = self._pods.get(key), self.sessions.get(key)
+        times = (at for at in session.changes() if at > now) if session else ()
+        self._changes[key] = min(times, default=NEVER)
+        if self._changes[key] == NEVER:
+            del self._changes[key]
+        if pod is None:
+            self.wishes.pop(key, None)
+            return
+        stated = session.stated(now) if session else None
+        self.wishes[key] = wish(pod, stated, self._grants.of(key.namespace), self._topology, self._unknown)
+
+    @property
+    def next_change(self) -> float:
+        """When something changes although nobody says anything, on the clock; NEVER if nothing does."""
+        return min(self._changes.values(), default=NEVER)
+
+    def stated(self) -> frozenset[PodKey]:
+        """Give the pods whose sidecar has said all that it holds, over a session that is open."""
+        return frozenset(
+            key
+            for key, session in self.sessions.items()
+            if session.ended is None and session.claim.mode is Mode.SIDECAR
+        )
+
+    def unstated(self) -> Mapping[PodKey, frozenset[str]]:
+        """Give the pods that may hold what they have not stated, with the ENIs on which (none: on any)."""
+        found = {}
+        stated = self.stated()
+        for key, each in self.wishes.items():
+            agent = each.pod.agent
+            if agent is InjectedAgent.DIRECT_SIDECAR or (
+                agent is InjectedAgent.NODE_SIDECAR and key not in stated
+            ):
+                found[key] = frozenset(placement.eni.id for placement in each.placements)
+        return found

@@ -1,0 +1,146 @@
+"""What a pod's container is told: the state of the pod's addresses -> one verdict with a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from common.contract import ExitCode
+from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, error_of
+from ipagent.assign.faults import RETRIED, Fault
+from ipagent.assign.plan import Item, Phase, Plan
+from ipagent.assign.release import Ending
+from ipagent.assign.report import Problem, explained, report, worst
+from ipagent.assign.selection import IPAddress
+from ipagent.assign.topology import EniAddresses
+from ipagent.node.model.claim import AddressStanding, Standing, State
+from ipagent.node.model.claim import Phase as Told
+from ipagent.node.reconcile.desired import Conflict, Wish
+
+UNSEEN = Standing(
+    State.PENDING, ExitCode.DEADLINE, "The agent of the node has not seen this pod at the API server yet."
+)
+
+NO_TAKEOVER = (
+    "If no living pod uses it there, free it with `ipagent release ADDRESS --eni ENI`, with that address and "
+    "that ENI, or let this pod take it: the grant for its namespace must allow the takeover (chart value "
+    "nodeAgent.grants), and the pod must not forbid it (multus-eni.io/takeover: never). If another pod does, "
+    "two nodes hand out the same range: give each its own, or use an IPAM for the whole cluster."
+)
+
+_TOLD = {Phase.CONFIRMED: Told.ASSIGNED, Phase.TAKEN: Told.CONFLICT, Phase.REFUSED: Told.FAILED}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What may change by itself.
+
+    `described` is what EC2 said last of ENIs, by id; `making_room` are full ones that are about to be swept.
+    `looking`: whether it is being looked for ENIs that could carry what none can carry now, and `lookup` why
+    that has failed so far.
+    """
+
+    described: Mapping[str, EniAddresses] = field(default_factory=dict)
+    making_room: frozenset[str] = frozenset()
+    looking: bool = False
+    lookup: AgentError | None = None
+
+
+def pending(item: Item, outlook: Outlook) -> bool:
+    """Whether more is to come of an address within seconds."""
+    if item.phase in _TOLD:
+        return False
+    if item.phase is not Phase.WANTED or item.failure is None or item.failure.fault in RETRIED:
+        return True
+    return item.failure.fault is Fault.ENI_FULL and item.eni_id in outlook.making_room
+
+
+def problem_of(item: Item, outlook: Outlook) -> Problem:
+    """Say why an address is not assigned, or not yet."""
+    holding, failure = item.placement.holding, item.failure
+    if item.phase is Phase.TAKEN:
+        why = failure.text if failure else "another ENI has it"
+        text = f"it was taken off {item.eni_id} while the pod still holds it: {why}"
+        remedy = (
+            "It is left there: remove it from the pod that should not have it. This pod takes it back when "
+            "it is added to the interface anew."
+        )
+        return Problem(holding, item.eni_id, text, HeldElsewhere(text, remedy))
+    if failure is None:
+        text = "EC2 has not answered yet" if item.phase is Phase.WANTED else "EC2 does not show it there yet"
+        return Problem(holding, item.eni_id, text, Deadline(text))
+    text = explained(failure, outlook.described.get(item.eni_id), item.address.version)
+    error = error_of(failure)
+    if failure.fault is Fault.HELD_ELSEWHERE and not item.takeover:
+        error = HeldElsewhere(failure.text, NO_TAKEOVER)
+    return Problem(holding, item.eni_id, text, error)
+
+
+def standing(each: Wish, items: Sequence[Item], conflicts: Iterable[Conflict], outlook: Outlook) -> Standing:
+    """Say how far the addresses of a living pod are; `items` are those that are its own."""
+    waiting = [problem_of(item, outlook) for item in items if pending(item, outlook)]
+    waiting += [Problem(holding, "", why, Deadline(why)) for holding, why in each.held_back.items()]
+    refused = [problem_of(item, outlook) for item in items if not _good(item) and not pending(item, outlook)]
+    refused += [*each.problems, *(conflict.problem for conflict in conflicts)]
+    (waiting if outlook.looking else refused).extend(each.unplaced)
+    listed = [
+        *(_item_told(item, outlook) for item in items),
+        *(_told(problem, Told.PENDING) for problem in waiting if not problem.eni_id),
+        *(_told(problem, Told.FAILED) for problem in refused if not problem.eni_id),
+    ]
+    state, code, message = _verdict(each, items, waiting, refused, outlook)
+    return Standing(state, code, message, tuple(listed))
+
+
+def _verdict(
+    each: Wish, items: Sequence[Item], waiting: list[Problem], refused: list[Problem], outlook: Outlook
+) -> tuple[State, ExitCode, str]:
+    if each.pod.waiting:
+        text = "Multus has not written the pod's network-status yet"
+        return State.PENDING, ExitCode.DEADLINE, _waiting(waiting, text)
+    if waiting:
+        code = worst(problem.error for problem in waiting).exit_code
+        lookup = f"the node's ENIs can't be told: {outlook.lookup}" if outlook.lookup else ""
+        return State.PENDING, code, _waiting(waiting, lookup)
+    if each.error is not None:
+        return State.FAILED, each.error.exit_code, f"{each.error}. {each.error.remedy}"
+    confirmed = tuple(item for item in items if _good(item))
+    told = report(Plan(frozenset(), items=confirmed), tuple(refused), each.bare)
+    state = State.FAILED if refused else State.ASSIGNED
+    return state, ExitCode(told.exit_code), told.message
+
+
+def _waiting(problems: Iterable[Problem], text: str) -> str:
+    parts = [text] if text else []
+    for problem in problems:
+        on = f" on {problem.eni_id}" if problem.eni_id else ""
+        parts.append(f"{problem.holding.address} ({problem.holding.interface}){on}: {problem.text}")
+    return f"Waiting: {'; '.join(parts)}."
+
+
+def given_back(releasing: Sequence[IPAddress], endings: Sequence[Ending]) -> Standing:
+    """Say what becomes of the addresses of a pod that ends."""
+    if releasing:
+        listed = ", ".join(map(str, releasing))
+        return Standing(State.PENDING, ExitCode.DEADLINE, f"Waiting: {listed} is being given back.")
+    text = "; ".join(ending.text for ending in endings) or "There was no address to release"
+    failed = [error_of(ending.failure) for ending in endings if ending.failure]
+    if failed:
+        error = worst(failed)
+        return Standing(State.FAILED, error.exit_code, f"{text}. {error.remedy}")
+    return Standing(State.ASSIGNED, ExitCode.OK, f"{text}.")
+
+
+def _good(item: Item) -> bool:
+    return item.phase is Phase.CONFIRMED
+
+
+def _item_told(item: Item, outlook: Outlook) -> AddressStanding:
+    holding = item.placement.holding
+    phase = Told.PENDING if pending(item, outlook) else _TOLD.get(item.phase, Told.FAILED)
+    text = "" if _good(item) else problem_of(item, outlook).text
+    return AddressStanding(holding.address, holding.interface, phase, item.eni_id, text)
+
+
+def _told(problem: Problem, phase: Told) -> AddressStanding:
+    return AddressStanding(problem.holding.address, problem.holding.interface, phase, text=problem.text)

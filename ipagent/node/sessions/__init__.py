@@ -1,0 +1,1 @@
+"""The server that pods talk to: HTTP, authentication, limits, claims in, statuses out."""

@@ -1,0 +1,152 @@
+"""Who is asking: what the API server says of a token, and which pods live on this node. No I/O.
+
+The token is a projected one with an audience of its own, bound to its pod. TokenReview
+(authentication.k8s.io/v1) accepts only tokens whose pod exists, and names that pod in `user.extra`
+(Kubernetes, "Managing Service Accounts", "Additional metadata in pod bound tokens").
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from common.contract import TOKEN_AUDIENCE
+from ipagent.node.model.pod import PodKey
+
+POD_NAME = "authentication.kubernetes.io/pod-name"
+POD_UID = "authentication.kubernetes.io/pod-uid"
+NODE_NAME = "authentication.kubernetes.io/node-name"
+
+VERDICT_SECONDS = 60.0
+"""How long the API server's word on a token is believed without asking it again."""
+REFUSED_SECONDS = 10.0
+"""How long its refusal is: a pod that repeats a bad token costs no more calls than this allows."""
+MAX_VERDICTS = 2048
+"""Tokens that are remembered; a node has 250 pods."""
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """The pod that a token is bound to; `node` is the one that the token names, empty if it names none."""
+
+    pod: PodKey
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A token that proves nothing, and why."""
+
+    reason: str
+
+
+def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Bearer | Unknown:
+    """Read a TokenReview's `status`: the pod that the token is bound to, or why there is none.
+
+    A token is taken only where the API server confirms the audience: one that does not know audiences, or
+    that was not asked for one, answers without.
+    """
+    if review.get("authenticated") is not True:
+        error = review.get("error")
+        why = f": {error[:_SHOWN]}" if isinstance(error, str) and error else ""
+        return Unknown(f"the API server does not accept the token{why}")
+    audiences = review.get("audiences")
+    if not isinstance(audiences, list) or audience not in audiences:
+        return Unknown(f"the token is not meant for the audience {audience}")
+    user = _map(review.get("user"))
+    extra = _map(user.get("extra"))
+    match str(user.get("username")).split(":"):
+        case ["system", "serviceaccount", namespace, _] if namespace:
+            name, uid, node = (_only(extra.get(key)) for key in (POD_NAME, POD_UID, NODE_NAME))
+        case _:
+            return Unknown("the token is not a ServiceAccount's")
+    if not name or not uid:
+        return Unknown("the token is not bound to a pod")
+    return Bearer(PodKey(namespace, name, uid), node)
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _only(value: object) -> str:
+    match value:
+        case [str(text)]:
+            return text
+    return ""
+
+
+class Say(Enum):
+    """What is said to somebody who asks."""
+
+    YES = auto()
+    WAIT = auto()
+    """The pod is not seen on this node yet; it may be in a moment."""
+    NO = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """May this peer speak for this pod? `reason` is a sentence unless it is YES."""
+
+    say: Say
+    reason: str = ""
+
+
+def judge(bearer: Bearer, stated: PodKey, node: str, living: Collection[PodKey]) -> Verdict:
+    """Compare the pod that a token is bound to with the one that is stated and with those alive on `node`."""
+    if stated != bearer.pod:
+        same = "another life of it" if str(stated) == str(bearer.pod) else f"the token of {bearer.pod}"
+        return Verdict(Say.NO, f"The pod says that it is {stated}, and shows {same}")
+    if bearer.node and node and bearer.node != node:
+        return Verdict(Say.NO, f"The pod {bearer.pod} runs on {bearer.node}, and this is {node}")
+    if bearer.pod not in living:
+        return Verdict(Say.WAIT, f"The node's agent does not see the pod {bearer.pod} on {node} yet")
+    return Verdict(Say.YES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    found: Bearer | Unknown
+    until: float
+
+
+class Verdicts:
+    """What the API server said of tokens, for a short time; tokens themselves are not kept."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, token: str, now: float) -> Bearer | Unknown | None:
+        """Give what is known of a token; None if nothing is, or it is too old. `now` in monotonic seconds."""
+        known = self._known.get(_digest(token))
+        return known.found if known and now < known.until else None
+
+    def put(self, token: str, found: Bearer | Unknown, now: float) -> None:
+        """Remember what the API server said just now."""
+        seconds = VERDICT_SECONDS if isinstance(found, Bearer) else REFUSED_SECONDS
+        digest = _digest(token)
+        self._known.pop(digest, None)
+        self._known[digest] = _Known(found, now + seconds)
+        while len(self._known) > MAX_VERDICTS:
+            self._known.popitem(last=False)
+
+    def drop(self, gone: Collection[PodKey]) -> None:
+        """Forget the tokens of pods that are gone."""
+        self._known = OrderedDict(
+            (digest, known)
+            for digest, known in self._known.items()
+            if not (isinstance(known.found, Bearer) and known.found.pod in gone)
+        )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,226 @@
+"""HTTP/1.1 around a session (RFC 9112): a request's head and its chunks in, an answer's head out. No I/O.
+
+Everything is bounded: a pod that sends more than a statement is answered with an error, not remembered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from ipagent.nodeprotocol import MAX_HEAD, MAX_STATEMENT, MAX_TEXT, MAX_TOKEN, MEDIA_TYPE, PATH
+
+MAX_FIELDS = 64
+"""Header fields of a request."""
+
+_MAX_CHUNK_LINE = 32
+
+
+class BadRequest(Exception):
+    """What a pod sent can't be served; the text says what, `status` is the HTTP status to answer with."""
+
+    def __init__(self, text: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request; `length` is None for a chunked body, `expects` asks for a `100 Continue`."""
+
+    token: str
+    length: int | None
+    expects: bool = False
+
+
+class Requests:
+    """Takes what a pod sends, as it comes; gives the head first, then one statement after the other."""
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self.ended = False
+        """The pod has said all that it will say."""
+        self._data = bytearray()
+        self._line = bytearray()
+        self._whole: list[bytes] = []
+        self._left = 0
+        self._in_chunk = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take more bytes; gives the statements that are whole now. Raises BadRequest."""
+        self._data += data
+        if self.head is None:
+            self.head = self._head()
+            if self.head is None:
+                return []
+            self._left = self.head.length or 0
+        if self.head.length is not None:
+            self._plain()
+        else:
+            while not self.ended and (self._chunk() if self._in_chunk else self._next_chunk()):
+                pass
+        whole, self._whole = self._whole, []
+        return whole
+
+    def _head(self) -> Head | None:
+        end = self._data.find(b"\r\n\r\n")
+        if (end if end >= 0 else len(self._data)) > MAX_HEAD:
+            raise BadRequest(
+                f"The head has more than {MAX_HEAD} bytes", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            )
+        if end < 0:
+            return None
+        head = read_head(bytes(self._data[:end]))
+        del self._data[: end + 4]
+        return head
+
+    def _plain(self) -> None:
+        self._take()
+        if not self._left:
+            self._end()
+
+    def _next_chunk(self) -> bool:
+        """Read a chunk's size (RFC 9112, section 7.1); extensions and trailers mean nothing here."""
+        end = self._data.find(b"\r\n")
+        if (end if end >= 0 else len(self._data)) > _MAX_CHUNK_LINE:
+            raise BadRequest(f"A chunk's size has more than {_MAX_CHUNK_LINE} characters")
+        if end < 0:
+            return False
+        digits = bytes(self._data[:end]).partition(b";")[0].strip()
+        # int() would take signs and underscores.
+        if not digits or len(digits) > 6 or digits.strip(b"0123456789abcdefABCDEF"):
+            raise BadRequest("A chunk's size is no hexadecimal number, or too large")
+        del self._data[: end + 2]
+        self._left = int(digits, 16)
+        if self._left > MAX_STATEMENT + 1:
+            # With its newline.
+            raise too_large()
+        if not self._left:
+            self._end()
+        self._in_chunk = True
+        return True
+
+    def _chunk(self) -> bool:
+        self._take()
+        if self._left or len(self._data) < 2:
+            return False
+        if self._data[:2] != b"\r\n":
+            raise BadRequest("A chunk does not end where its size says")
+        del self._data[:2]
+        self._in_chunk = False
+        return True
+
+    def _take(self) -> None:
+        """Take what is there of the chunk or body; what was taken before is not looked at again."""
+        piece = bytes(self._data[: self._left])
+        del self._data[: len(piece)]
+        self._left -= len(piece)
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            self._add(end)
+            self._finish()
+        self._add(rest)
+
+    def _add(self, part: bytes) -> None:
+        self._line += part
+        if len(self._line) > MAX_STATEMENT:
+            raise too_large()
+
+    def _finish(self) -> None:
+        if line := self._line.strip():
+            self._whole.append(bytes(line))
+        self._line.clear()
+
+    def _end(self) -> None:
+        self.ended = True
+        # The last line needs no newline, and what comes after the end is not read.
+        self._finish()
+        self._data.clear()
+
+
+def too_large() -> BadRequest:
+    """Give the error of a statement that has too many bytes."""
+    return BadRequest(f"A statement has more than {MAX_STATEMENT} bytes", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+def read_head(data: bytes) -> Head:
+    """Read a request's head without its empty line; raises BadRequest."""
+    first, *lines = data.split(b"\r\n")
+    match first.split(b" "):
+        case [method, path, b"HTTP/1.1"]:
+            if path != PATH.encode():
+                raise BadRequest(f"There is only {PATH} here", HTTPStatus.NOT_FOUND)
+            if method != b"POST":
+                raise BadRequest(f"{PATH} takes POST only", HTTPStatus.METHOD_NOT_ALLOWED)
+        case _:
+            raise BadRequest("This is no HTTP/1.1 request")
+    if len(lines) > MAX_FIELDS:
+        raise BadRequest(f"There are more than {MAX_FIELDS} header fields")
+    fields = _fields(lines)
+    return Head(_token(fields), _length(fields), fields.get("expect", "").lower() == "100-continue")
+
+
+def _fields(lines: list[bytes]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        key = name.decode("latin-1").lower()
+        if not colon or not key or key != key.strip():
+            raise BadRequest("A header field can't be read")
+        if key in fields and key in ("authorization", "content-length", "transfer-encoding"):
+            raise BadRequest(f"The header field {key} is there twice")
+        fields[key] = value.decode("latin-1").strip()
+    return fields
+
+
+def _token(fields: Mapping[str, str]) -> str:
+    scheme, _, token = fields.get("authorization", "").partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise BadRequest("There is no bearer token in the header Authorization", HTTPStatus.UNAUTHORIZED)
+    # What a token may consist of: RFC 6750, section 2.1.
+    if len(token) > MAX_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise BadRequest("The bearer token can't be one", HTTPStatus.UNAUTHORIZED)
+    return token
+
+
+def _length(fields: Mapping[str, str]) -> int | None:
+    coding, length = fields.get("transfer-encoding"), fields.get("content-length")
+    if coding is not None:
+        # Both at once is how requests are smuggled (RFC 9112, section 6.3).
+        if coding.lower() != "chunked" or length is not None:
+            raise BadRequest("The body must be either chunked or have a Content-Length")
+        return None
+    if length is None:
+        raise BadRequest("The body must be chunked or have a Content-Length", HTTPStatus.LENGTH_REQUIRED)
+    if not (length.isascii() and length.isdigit()):
+        raise BadRequest("Content-Length is no number")
+    if len(length) > 9 or int(length) > MAX_STATEMENT:
+        raise too_large()
+    return int(length)
+
+
+def answer_head() -> bytes:
+    """Write the head of the answer to a pod that is talked to; what follows ends with the connection."""
+    return (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {MEDIA_TYPE}\r\nCache-Control: no-store\r\n"
+        "Connection: close\r\n\r\n"
+    ).encode()
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def refusal(status: HTTPStatus, text: str) -> bytes:
+    """Write the whole answer to a pod that is not talked to."""
+    body = json.dumps({"message": text[:MAX_TEXT]}).encode() + b"\n"
+    more = ""
+    if status is HTTPStatus.UNAUTHORIZED:
+        more = "WWW-Authenticate: Bearer\r\n"
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\n{more}Connection: close\r\n\r\n"
+    )
+    return head.encode() + body

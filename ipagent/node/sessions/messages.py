@@ -1,0 +1,213 @@
+"""What a session carries: a pod's statements in, its standings out, each a line of JSON. No I/O.
+
+Everything that a pod may state is bounded here, in size and in depth, before it becomes a claim. What both
+sides agree on is in `slim.wire`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any, TypeVar
+
+from common.contract import Mode, Takeover
+from ipagent.assign.selection import IPAddress, IPNetwork, Link, LinkAddress, Route, Snapshot
+from ipagent.netlink.detection import detection
+from ipagent.node.model.claim import Claim, Standing
+from ipagent.node.model.pod import PodKey
+from ipagent.node.sessions.http1 import BadRequest, too_large
+from ipagent.nodeprotocol import (
+    MAX_ADDRESSES,
+    MAX_AGAIN,
+    MAX_ANSWER,
+    MAX_CIDRS,
+    MAX_LINKS,
+    MAX_NAMES,
+    MAX_ROUTES,
+    MAX_STATEMENT,
+    MAX_TEXT,
+)
+
+MAX_NAME = 253
+"""Characters of a pod's name (RFC 1123, a DNS subdomain), and of any other name."""
+MAX_DEPTH = 8
+"""Nested lists and objects; a statement has three."""
+MAX_NUMBER = 1 << 32
+"""Above every index and set of flags: 32 bits (linux/rtnetlink.h)."""
+MAX_SERIAL = 1 << 53
+"""Above it JSON numbers lose digits (RFC 8259, section 6)."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A claim, and the number by which the pod tells its own statements apart."""
+
+    claim: Claim
+    serial: int
+
+
+def read_statement(line: bytes) -> Statement:
+    """Read what a pod states; keys that this release does not know are ignored. Raises BadRequest."""
+    found = _json(line)
+    # Of any number: a later release adds keys, or uses another path.
+    _number(found, "contract", MAX_NUMBER, 1)
+    pod = _object(found.get("pod", {}), "pod")
+    key = PodKey(*(_name(pod, part) for part in ("namespace", "name", "uid")))
+    claim = Claim(
+        pod=key,
+        mode=_choice(Mode, found, "mode", Mode.INIT),
+        snapshot=Snapshot(
+            links=_list(found, "links", MAX_LINKS, _link),
+            addresses=_list(found, "addresses", MAX_ADDRESSES, _address),
+            routes=_list(found, "routes", MAX_ROUTES, _route),
+        ),
+        interfaces=_list(found, "interfaces", MAX_NAMES, lambda each: _short(each, "an interface")),
+        takeover=_choice(Takeover, found, "takeover", Takeover.ALWAYS),
+        release_on_exit=_flag(found, "releaseOnExit"),
+        allowed=_list(found, "allowedCidrs", MAX_CIDRS, _network),
+        again=frozenset(_list(found, "again", MAX_AGAIN, _ip)),
+        leaving=_flag(found, "leaving"),
+    )
+    return Statement(claim, _number(found, "serial", MAX_SERIAL, 0))
+
+
+def _json(line: bytes) -> Mapping[str, Any]:
+    if len(line) > MAX_STATEMENT:
+        raise too_large()
+    if _depth(line) > MAX_DEPTH:
+        raise BadRequest(f"A statement is nested more than {MAX_DEPTH} deep")
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadRequest("A statement is no JSON") from None
+    return _object(found, "a statement")
+
+
+def _depth(line: bytes) -> int:
+    """Give the nesting of a JSON text."""
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", line).translate(None, _PLAIN):
+        depth += 1 if byte in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_PLAIN = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def _object(found: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(found, dict):
+        raise BadRequest(f"{what} is no JSON object")
+    return found
+
+
+def _list(found: Mapping[str, Any], key: str, most: int, read: Callable[[Any], T]) -> tuple[T, ...]:
+    entries = found.get(key, [])
+    if not isinstance(entries, list):
+        raise BadRequest(f"{key} is no list")
+    if len(entries) > most:
+        raise BadRequest(f"{key} has {len(entries)} entries, and no more than {most} are taken")
+    return tuple(read(entry) for entry in entries)
+
+
+def _link(entry: Any) -> Link:
+    found = _object(entry, "a link")
+    mac = _short(found.get("mac", ""), "a link's mac")
+    index = _number(found, "index", MAX_NUMBER, 0)
+    return Link(index, _name(found, "name"), mac, loopback=_flag(found, "loopback"))
+
+
+def _address(entry: Any) -> LinkAddress:
+    found = _object(entry, "an address")
+    index, scope, flags = (_number(found, key, MAX_NUMBER, 0) for key in ("index", "scope", "flags"))
+    return LinkAddress(index, _ip(found.get("address")), scope, detection(flags))
+
+
+def _route(entry: Any) -> Route:
+    found = _object(entry, "a route")
+    return Route(_number(found, "index", MAX_NUMBER, 0), _network(found.get("destination")))
+
+
+def _ip(entry: Any) -> IPAddress:
+    try:
+        return ip_address(_short(entry, "an address"))
+    except ValueError:
+        raise BadRequest(f"{entry!r} is no IP address") from None
+
+
+def _network(entry: Any) -> IPNetwork:
+    try:
+        return ip_network(_short(entry, "a CIDR"), strict=False)
+    except ValueError:
+        raise BadRequest(f"{entry!r} is no CIDR") from None
+
+
+def _name(found: Mapping[str, Any], key: str) -> str:
+    text = _short(found.get(key), key)
+    if not text:
+        raise BadRequest(f"{key} is missing")
+    return text
+
+
+def _short(text: Any, what: str) -> str:
+    if not isinstance(text, str) or len(text) > MAX_NAME:
+        raise BadRequest(f"{what} is no text of at most {MAX_NAME} characters")
+    return text
+
+
+def _flag(found: Mapping[str, Any], key: str) -> bool:
+    value = found.get(key, False)
+    if not isinstance(value, bool):
+        raise BadRequest(f"{key} is neither true nor false")
+    return value
+
+
+def _number(found: Mapping[str, Any], key: str, above: int, least: int) -> int:
+    value = found.get(key, least)
+    # bool is an int to Python, not to JSON.
+    if type(value) is not int or not least <= value < above:
+        raise BadRequest(f"{key} is no number from {least} to {above - 1}")
+    return value
+
+
+def _choice(kind: Callable[[str], T], found: Mapping[str, Any], key: str, default: T) -> T:
+    try:
+        return kind(found.get(key, default))
+    except ValueError:
+        raise BadRequest(f"{key} is not known") from None
+
+
+def answer(standing: Standing, serial: int) -> bytes:
+    """Write how far a pod is, as one line of at most MAX_ANSWER bytes."""
+    told: dict[str, Any] = {
+        "serial": serial,
+        "state": str(standing.state),
+        "code": int(standing.code),
+        "message": standing.message[:MAX_TEXT],
+    }
+    addresses = [
+        {
+            "address": str(each.address),
+            "interface": each.interface,
+            "state": str(each.phase),
+            "eni": each.eni,
+            "message": each.text,
+        }
+        for each in standing.addresses
+    ]
+    # Hundreds of addresses: the message says the most important in any case.
+    for listed in (addresses, [{**each, "message": ""} for each in addresses]):
+        line = _line({**told, "addresses": listed})
+        if len(line) <= MAX_ANSWER and len(listed) <= MAX_ADDRESSES:
+            return line
+    return _line(told)
+
+
+def _line(told: Mapping[str, Any]) -> bytes:
+    return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -1,0 +1,200 @@
+"""The settings file of the node agent: strict JSON, as the chart writes it, read once at the start."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_network
+from typing import Any, TypeVar
+
+from common.contract import DEFAULT_NODE_PORT, MAX_PORT, Credentials, LogFormat, LogLevel
+from ipagent.assign.selection import IPNetwork
+from ipagent.node.model.gc_policy import MIN_COOLDOWN, GcMode, Rules
+from ipagent.node.model.grants import GrantError, Grants, read_grants
+
+MAX_BYTES = 1 << 20
+"""A ConfigMap has no more."""
+DEFAULT_HEALTH_PORT = 9408
+MIN_INTERVAL = 10.0
+MAX_SECONDS = 86_400.0
+MAX_CIDRS = 256
+
+_SHOWN = 64
+_DURATION = re.compile(r"([0-9]{1,5})([smh])")
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+Choice = TypeVar("Choice", bound=StrEnum)
+Value = TypeVar("Value")
+
+
+class SettingsError(ValueError):
+    """The settings can't be used; the text names key and value, and what is allowed."""
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What the operator wants of the agents of the nodes.
+
+    `watch_only`: pods are served by their network-status alone, and none has a container of ours. `port` is
+    for claims, `health_port` for probes and metrics. Without `require_tag` ENIs need no tag to be used.
+    """
+
+    port: int = DEFAULT_NODE_PORT
+    health_port: int = DEFAULT_HEALTH_PORT
+    watch_only: bool = False
+    grants: Grants = field(default_factory=Grants)
+    rules: Rules = field(default_factory=Rules)
+    credentials: Credentials = Credentials.CHAIN
+    require_tag: bool = True
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.AUTO
+
+
+def read_settings(data: bytes) -> NodeSettings:
+    """Read the file's content. A key that is missing has its default. Raises SettingsError."""
+    if len(data) > MAX_BYTES:
+        raise SettingsError(f"larger than {MAX_BYTES} bytes: this is no settings file")
+    try:
+        document = json.loads(data, object_pairs_hook=_unique)
+    except SettingsError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"not JSON: {error}") from None
+    given = _Keys(document, "")
+    settings = NodeSettings(
+        port=given.read("port", _port, DEFAULT_NODE_PORT),
+        health_port=given.read("healthPort", _port, DEFAULT_HEALTH_PORT),
+        watch_only=given.read("watchOnly", _flag, False),
+        grants=given.read("grants", _grants, Grants()),
+        rules=given.read("gc", _rules, Rules()),
+        credentials=given.read("credentials", _choice(Credentials), Credentials.CHAIN),
+        require_tag=given.read("requireTag", _flag, True),
+        log_level=given.read("logLevel", _choice(LogLevel), LogLevel.INFO),
+        log_format=given.read("logFormat", _choice(LogFormat), LogFormat.AUTO),
+    )
+    given.finish()
+    _check(settings)
+    return settings
+
+
+def _check(settings: NodeSettings) -> None:
+    """Refuse what can't go together."""
+    if settings.port == settings.health_port:
+        raise SettingsError(f"healthPort: {settings.health_port} is the port for claims already")
+    rules = settings.rules
+    word = rules.protected or rules.no_floating
+    if settings.watch_only and rules.mode is GcMode.ON and not word:
+        raise SettingsError(
+            "gc.mode: 'on' with watchOnly: pods without a container of ours can't tell of floating "
+            "addresses: name their ranges in gc.protectedCIDRs, set gc.noFloatingAddresses to true if there "
+            "are none, or use 'report' or 'off'"
+        )
+
+
+def _rules(value: object, key: str) -> Rules:
+    given = _Keys(value, key)
+    rules = Rules(
+        mode=given.read("mode", _choice(GcMode), Rules.mode),
+        cooldown=given.read("cooldown", _duration(MIN_COOLDOWN), Rules.cooldown),
+        interval=given.read("interval", _duration(MIN_INTERVAL), Rules.interval),
+        managed=given.read("managedCIDRs", _cidrs, ()),
+        protected=given.read("protectedCIDRs", _cidrs, ()),
+        no_floating=given.read("noFloatingAddresses", _flag, False),
+    )
+    given.finish()
+    return rules
+
+
+class _Keys:
+    """The keys of a mapping, each of which is read once and under its full name."""
+
+    def __init__(self, value: object, key: str) -> None:
+        if not isinstance(value, dict):
+            raise SettingsError(f"{key or 'the file'}: {_quote(value)} is no mapping")
+        self._left: dict[str, Any] = dict(value)
+        self._prefix = f"{key}." if key else ""
+        self._known: list[str] = []
+
+    def read(self, name: str, parse: Callable[[object, str], Value], default: Value) -> Value:
+        """Give the value of a key; null is the default, as if the key were missing."""
+        self._known.append(name)
+        value = self._left.pop(name, None)
+        return default if value is None else parse(value, self._prefix + name)
+
+    def finish(self) -> None:
+        """Raise SettingsError where a key is left that nobody knows."""
+        for name in self._left:
+            raise SettingsError(f"{self._prefix}{name[:_SHOWN]}: is none of {', '.join(self._known)}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise SettingsError(f"{key[:_SHOWN]}: is there twice")
+        found[key] = value
+    return found
+
+
+def _port(value: object, key: str) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_PORT:
+        raise SettingsError(f"{key}: {_quote(value)} is no port from 1 to {MAX_PORT}")
+    return value
+
+
+def _flag(value: object, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{key}: {_quote(value)} is neither true nor false")
+    return value
+
+
+def _choice(kind: type[Choice]) -> Callable[[object, str], Choice]:
+    def parse(value: object, key: str) -> Choice:
+        try:
+            return kind(str(value))
+        except ValueError:
+            raise SettingsError(f"{key}: {_quote(value)} is none of {', '.join(kind)}") from None
+
+    return parse
+
+
+def _duration(least: float) -> Callable[[object, str], float]:
+    """Read a duration of at least so many seconds."""
+
+    def parse(value: object, key: str) -> float:
+        found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        seconds = float(int(found[1]) * _UNITS[found[2]]) if found else -1.0
+        if not least <= seconds <= MAX_SECONDS:
+            raise SettingsError(f"{key}: {_quote(value)} is no duration from {least:.0f}s to 24h, such as 2m")
+        return seconds
+
+    return parse
+
+
+def _cidrs(value: object, key: str) -> tuple[IPNetwork, ...]:
+    if not isinstance(value, list) or len(value) > MAX_CIDRS:
+        raise SettingsError(f"{key}: is no list of at most {MAX_CIDRS} CIDRs")
+    return tuple(_cidr(each, f"{key}[{number}]") for number, each in enumerate(value))
+
+
+def _cidr(value: object, key: str) -> IPNetwork:
+    if not isinstance(value, str):
+        raise SettingsError(f"{key}: {_quote(value)} is no CIDR such as 10.10.1.192/28")
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        raise SettingsError(f"{key}: {_quote(value)} is no CIDR such as 10.10.1.192/28: {error}") from None
+
+
+def _grants(value: object, key: str) -> Grants:
+    try:
+        return read_grants(value, key)
+    except GrantError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _quote(value: object) -> str:
+    return repr(value)[:_SHOWN]

@@ -1,0 +1,104 @@
+"""One TCP connection to the agent of the node that never blocks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from ipagent.nodeprotocol import Answers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ipagent.nodeprotocol import Refusal, Standing
+
+_RECEIVE = 1 << 16
+
+# A node's agent that is gone without a word is found out by the kernel within two minutes (`man 7 tcp`).
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+)
+
+
+class Broken(Exception):
+    """The connection can't be made, or is gone; the text says why."""
+
+
+class Link:
+    """A connection from its first packet on; `connected` once it is made."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.connected = False
+        self.answers = Answers()
+        self._unsent = b""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.socket(
+                family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+            )
+        except OSError as error:
+            raise Broken(_words(error)) from None
+        try:
+            for option in _KEEPALIVE:
+                self._socket.setsockopt(*option)
+            code = self._socket.connect_ex((host, port))
+        except OSError as error:
+            # A host that is no address is refused here.
+            self._socket.close()
+            raise Broken(_words(error)) from None
+        if code not in (0, errno.EINPROGRESS):
+            self._socket.close()
+            raise Broken(os.strerror(code))
+
+    def fileno(self) -> int:
+        """Give the descriptor to wait on."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether it waits to be writable."""
+        return not self.connected or bool(self._unsent)
+
+    def queue(self, data: bytes) -> None:
+        """Send this with the next `flush`."""
+        self._unsent += data
+
+    def flush(self) -> None:
+        """Send what waits, as far as it goes; raises Broken."""
+        if not self.connected:
+            if code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise Broken(os.strerror(code))
+            self.connected = True
+        while self._unsent:
+            try:
+                sent = self._socket.send(self._unsent, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise Broken(_words(error)) from None
+            self._unsent = self._unsent[sent:]
+
+    def receive(self) -> tuple[Sequence[Refusal | Standing], bool]:
+        """Take what came, and whether that was the end; raises Broken, ProtocolError."""
+        try:
+            data = self._socket.recv(_RECEIVE)
+        except BlockingIOError:
+            return (), False
+        except OSError as error:
+            raise Broken(_words(error)) from None
+        return self.answers.feed(data), not data
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,64 @@
+"""How the container ends: exit code and last words."""
+
+from __future__ import annotations
+
+from common.contract import CONTAINER_NAME, ExitCode
+
+USAGE = "`ipagent --help` lists the modes and every variable."
+
+
+class Ending(Exception):
+    """The container ends with this exit code and message; `address` and `eni` name what is assigned."""
+
+    def __init__(self, code: int, message: str, *, address: str = "", eni: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.address = address
+        self.eni = eni
+
+
+def unreachable(authority: str, node: str, seconds: int, why: str) -> Ending:
+    """Nobody has answered in time."""
+    on = f" of {node}" if node else ""
+    port = authority.rpartition(":")[2]
+    return Ending(
+        ExitCode.NODE_AGENT_UNREACHABLE,
+        f"The node's agent{on} at {authority} could not be reached within {seconds} s: {why}. See that the "
+        "DaemonSet of the node's agent has a ready pod on this node, and that it listens on that port "
+        f"({port}/TCP). If so, what is in the way is the pod's: a NetworkPolicy that blocks egress to the "
+        "node's address, a service mesh that redirects before its own container runs, or a default route on "
+        "a Multus network.",
+    )
+
+
+def not_served(authority: str, seconds: int, why: str) -> Ending:
+    """The agent of the node can be reached, and can't do its work."""
+    return Ending(
+        ExitCode.DEADLINE,
+        f"The node's agent at {authority} has not served this pod within {seconds} s: {why}. The log of its "
+        "pod on this node says more. The container starts again by itself.",
+    )
+
+
+def refused(authority: str, status: int, text: str) -> Ending:
+    """The agent of the node does not talk to this pod."""
+    if status in (401, 403):
+        remedy = (
+            "The token must be the one that the webhook projects into this pod: a copied pod manifest or a "
+            "container added by hand has another, or none. Delete the pod so that it is made anew."
+        )
+        code = ExitCode.NOT_GRANTED
+    else:
+        remedy = "See that the node's agent is at least as new as the image of this container."
+        code = ExitCode.USAGE
+    return Ending(code, f"The node's agent at {authority} refuses this pod ({status}): {text} {remedy}")
+
+
+def no_token(path: str, why: str) -> Ending:
+    """The pod has nothing to show."""
+    return Ending(
+        ExitCode.USAGE,
+        f"The token by which the node's agent knows this pod can't be read: {path}: {why}. The webhook "
+        f"projects it into the pod: see that {CONTAINER_NAME} has its volume, as the webhook writes it.",
+    )

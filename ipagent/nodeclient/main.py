@@ -1,0 +1,145 @@
+"""One run of the slim agent as a process: environment in; work, last words, exit code out."""
+
+from __future__ import annotations
+
+import gc
+import socket
+
+from common import contract
+from common.contract import AgentSettings, ContractError, ExitCode, Mode
+from common.version import VERSION
+from ipagent.log import Log
+from ipagent.netlink.sockets import REMEDY, Kernel, KernelError
+from ipagent.nodeclient.agent import Client, named
+from ipagent.nodeclient.exits import USAGE, Ending
+from ipagent.nodeclient.session import Talk
+from ipagent.nodeclient.signals import Stops
+from ipagent.termination import write_message
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+POD = {"namespace": contract.ENV_POD_NAMESPACE, "name": contract.ENV_POD_NAME, "uid": contract.ENV_POD_UID}
+"""By which the pod says who it is."""
+
+COLLECT = (700, 10, 10)
+"""Python's own thresholds (`gc.set_threshold`), which `cli` changes for the start."""
+
+
+class Process:
+    """What a process is given: mode, environment, monotonic start, two files to write, and its token's."""
+
+    __slots__ = ("begun", "env", "mode", "started_file", "termination_log", "token_file")
+
+    def __init__(  # noqa: PLR0913 - one keyword a field
+        self,
+        *,
+        mode: Mode,
+        env: Mapping[str, str],
+        begun: float,
+        started_file: str,
+        termination_log: str,
+        token_file: str,
+    ) -> None:
+        self.mode = mode
+        self.env = env
+        self.begun = begun
+        self.started_file = started_file
+        self.termination_log = termination_log
+        self.token_file = token_file
+
+
+def work(process: Process) -> int:
+    """Run the mode to its end; returns the exit code."""
+    env = process.env
+    who = (env.get(contract.ENV_POD_NAMESPACE, ""), env.get(contract.ENV_POD_NAME, ""))
+    log = Log(*who)
+    try:
+        settings = AgentSettings.from_env(env)
+        log = Log(*who, settings.log_level, settings.log_format)
+        end = _run(process, settings, log)
+    except ContractError as error:
+        end = Ending(ExitCode.USAGE, f"{error}. {USAGE}")
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
+        end = _fault(error, log)
+    write_message(process.termination_log, end.message)
+    if end.code == ExitCode.OK:
+        log.info("done", message=end.message, address=end.address, eni=end.eni)
+    else:
+        log.error("failed", message=end.message, address=end.address, eni=end.eni)
+    return end.code
+
+
+def _run(process: Process, settings: AgentSettings, log: Log) -> Ending:
+    env = process.env
+    pod = {part: _needed(env, name) for part, name in POD.items()}
+    talk = Talk(_host(env), settings.node_port, process.token_file, VERSION)
+    try:
+        with Stops() as stop, Kernel() as kernel:
+            client = Client(
+                mode=process.mode,
+                settings=settings,
+                pod=pod,
+                node=env.get(contract.ENV_NODE_NAME, ""),
+                kernel=kernel,
+                talk=talk,
+                stop=stop,
+                log=log,
+            )
+            last = client.first(process.begun + settings.timeout)
+            if process.mode is Mode.INIT:
+                return Ending(ExitCode.OK, last.message, **named(last))
+            begin_life(process.started_file)
+            log.info("started", message=last.message, **named(last))
+            client.live()
+    except KernelError as error:
+        return Ending(ExitCode.INTERNAL, f"{error}. {REMEDY}")
+    except Ending as end:
+        return end
+    finally:
+        talk.close()
+
+
+def _needed(env: Mapping[str, str], name: str) -> str:
+    if value := env.get(name, ""):
+        return value
+    field = contract.DOWNWARD_API[name]
+    raise ContractError(f"{name} is missing; the webhook sets it from the pod's {field}")
+
+
+def _host(env: Mapping[str, str]) -> str:
+    host = _needed(env, contract.ENV_HOST_IP)
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except OSError:
+        # A name would be looked up, which blocks.
+        raise ContractError(f"{contract.ENV_HOST_IP}: {host!r} is no IP address") from None
+    return host
+
+
+def begin_life(started_file: str) -> None:
+    """Tell the startup probe that the sidecar has started, and settle down; raises Ending."""
+    try:
+        with open(started_file, "wb"):  # noqa: PTH123 - as short, and the probe asks by the same text
+            pass
+    except OSError as error:
+        raise Ending(
+            ExitCode.USAGE,
+            f"The sidecar can't say that it has started: {started_file} can't be written: {error.strerror}. "
+            f"Mount an emptyDir on {contract.RUN_DIRECTORY}, as the webhook does.",
+        ) from None
+    # What the start has made stays: never to be looked through again. From now on garbage is garbage.
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
+
+
+def _fault(error: Exception, log: Log) -> Ending:
+    """Say what nobody has foreseen, with its place in the code."""
+    import traceback  # noqa: PLC0415 - it costs more than all of this, and is hardly ever needed
+
+    log.debug("traceback", message="".join(traceback.format_exception(error)))
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
+    what = f"{type(error).__name__} at {place}: {error}"
+    return Ending(ExitCode.INTERNAL, f"{what}. This is a fault of the agent: report it with this message.")

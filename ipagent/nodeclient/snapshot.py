@@ -1,0 +1,67 @@
+"""What the container sees of its pod, as it states it to the agent of the node."""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6, inet_ntop
+
+from ipagent import nodeprotocol
+from ipagent.netlink import rtnetlink
+from ipagent.netlink.sockets import Kernel, KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def look(kernel: Kernel, *, routes: bool) -> dict[str, Any]:
+    """Read the links, the addresses, and with `routes` those that tell which interface is the default one.
+
+    Addresses of global scope, default routes and those to one host: nothing else can matter to a VPC, and a
+    link-local address that comes up is no news. What of it counts is not decided here. Raises KernelError.
+    """
+    links, entries = kernel.links(), kernel.addresses()
+    found = kernel.routes() if routes else []
+    try:
+        seen: dict[str, Any] = {
+            "links": [_link(body) for body in links],
+            "addresses": [_address(*entry) for body in entries if (entry := _global(body))],
+        }
+        if routes:
+            telling = [route for body in found for route in rtnetlink.routes(body) if _tells(*route)]
+            seen["routes"] = [_route(*route) for route in telling[: nodeprotocol.MAX_ROUTES]]
+    except rtnetlink.MalformedError as error:
+        raise KernelError(f"the kernel's answer can't be read: {error}") from None
+    return seen
+
+
+def gone(kernel: Kernel) -> list[str]:
+    """Take the addresses that went away since the last call; raises KernelError."""
+    return [text(packed) for packed in sorted(kernel.gone())]
+
+
+def text(packed: bytes) -> str:
+    """Write an address of 4 or 16 bytes."""
+    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+
+
+def _link(body: bytes) -> dict[str, Any]:
+    index, name, mac, loopback = rtnetlink.link(body)
+    return {"index": index, "name": name, "mac": mac, "loopback": loopback}
+
+
+def _global(body: bytes) -> tuple[int, bytes, int, int] | None:
+    entry = rtnetlink.address(body)
+    return entry if entry and entry[2] == rtnetlink.RT_SCOPE_UNIVERSE else None
+
+
+def _address(index: int, packed: bytes, scope: int, flags: int) -> dict[str, Any]:
+    return {"index": index, "address": text(packed), "scope": scope, "flags": flags}
+
+
+def _tells(index: int, base: bytes, bits: int) -> bool:
+    del index
+    return bits in (0, 8 * len(base))
+
+
+def _route(index: int, base: bytes, bits: int) -> dict[str, Any]:
+    return {"index": index, "destination": f"{text(base)}/{bits}"}

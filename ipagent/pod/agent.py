@@ -1,0 +1,149 @@
+"""What init and sidecar share: the pod's addresses, their ENIs, and how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Protocol
+
+from common.contract import AgentSettings, Takeover
+from ipagent.assign.errors import AgentError, NoInterface, Usage
+from ipagent.assign.faults import Timing, left
+from ipagent.assign.plan import Phase
+from ipagent.assign.reconciler import Cloud, Reconciler
+from ipagent.assign.report import Problem, Report, Seen, problems, report, undetected
+from ipagent.assign.selection import (
+    Holding,
+    IPAddress,
+    IPNetwork,
+    Selection,
+    Snapshot,
+    UndecidedDefaultError,
+    parse_networks,
+    select,
+)
+from ipagent.assign.topology import Placed, place
+from ipagent.log import Log
+
+DETECTION_SECONDS = 5.0
+"""How long a new IPv6 address may be tentative before it counts all the same.
+
+Duplicate address detection takes a second, and up to another one before it begins (RFC 4862, section 5.4.2;
+net.ipv6.conf.*.dad_transmits 1). On an interface without carrier it never ends.
+"""
+
+
+class Source(Protocol):
+    """Where a pod's addresses are read."""
+
+    def snapshot(self, *, routes: bool) -> Snapshot:
+        """Read what the pod holds now; routes only where they are asked for. Raises AgentError."""
+
+
+class Agent:
+    """One pod's addresses, from the source to EC2."""
+
+    def __init__(
+        self, settings: AgentSettings, source: Source, cloud: Cloud, log: Log, timing: Timing
+    ) -> None:
+        self.settings = settings
+        self.log = log
+        self.cloud = cloud
+        self.timing = timing
+        self.selection = Selection()
+        self.lookup_failure: AgentError | None = None
+        self.reconciler = Reconciler(cloud, timing=timing, log=log)
+        self._source = source
+        self._placed = Placed()
+        self._allowed = _allowed(settings)
+        self._warned: set[str] = set()
+        self._tentative: dict[Holding, float] = {}
+
+    def look(self) -> Selection:
+        """Read which addresses the pod holds and which of them count; raises AgentError."""
+        snapshot = self._source.snapshot(routes=not self.settings.interfaces)
+        try:
+            self.selection = select(snapshot, self.settings.interfaces, self._allowed)
+        except UndecidedDefaultError:
+            raise Usage(
+                "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",
+                "Name those of Multus in the annotation multus-eni.io/interfaces.",
+            ) from None
+        now, known = self.timing.clock(), self._tentative
+        self._tentative = {holding: known.get(holding, now) for holding in self.selection.tentative}
+        return self.selection
+
+    def held(self) -> tuple[Holding, ...]:
+        """Give what the pod holds, whether it counts or is refused."""
+        return (*self.selection.holdings, *(refusal.holding for refusal in self.selection.refused))
+
+    def detecting(self) -> float | None:
+        """Give the seconds until the first address that is held back counts all the same; None if none is."""
+        return min(self._held_back().values(), default=None)
+
+    def _held_back(self) -> dict[Holding, float]:
+        """Give the tentative addresses that are new, with the seconds for which they do not count yet."""
+        now = self.timing.clock()
+        known = {item.placement.holding for item in self.reconciler.plan.items}
+        waiting = {h: left(since + DETECTION_SECONDS, now) for h, since in self._tentative.items()}
+        return {holding: seconds for holding, seconds in waiting.items() if seconds and holding not in known}
+
+    def require_interfaces(self) -> None:
+        """Raise NoInterface if the pod lacks an interface that it was promised."""
+        if missing := ", ".join(self.selection.missing):
+            raise NoInterface(f"The pod has no interface {missing}")
+
+    def place(self, again: Collection[IPAddress] = ()) -> None:
+        """Find the ENIs of the addresses that count and want them there; raises AgentError.
+
+        `again` are addresses to be assigned anew, though they were before. Tentative ones wait.
+        """
+        held_back = self._held_back()
+        holdings = tuple(holding for holding in self.selection.holdings if holding not in held_back)
+        if holdings:
+            macs = {holding.mac for holding in holdings}
+            takeover = self.settings.takeover is Takeover.ALWAYS
+            placed = place(holdings, self.cloud.topology(macs), takeover=takeover)
+            if placed.unplaced and self.reconciler.plan.items:
+                # The agent has run for a while: another ENI may have been attached.
+                placed = place(holdings, self.cloud.topology(macs, fresh=True), takeover=takeover)
+            self._placed = placed
+        else:
+            self._placed = Placed()
+        for placement in self._placed.placements:
+            self._warn_once(placement.warning, str(placement.holding.address), placement.eni.id)
+        self.reconciler.want(self._placed.placements, again)
+
+    def problems(self, *, refused: bool = False) -> tuple[Problem, ...]:
+        """List the addresses that are not assigned; with `refused` only those for which nothing is tried."""
+        plan = self.reconciler.plan
+        found = problems(
+            replace(plan, items=plan.in_phases({Phase.REFUSED})) if refused else plan,
+            self.selection.refused,
+            self._placed.unplaced,
+            Seen(self.reconciler.described, self.reconciler.asked),
+            self.settings.timeout,
+        )
+        return found if refused else (*found, *map(undetected, self._held_back()))
+
+    def report(self) -> Report:
+        """Say how far everything is now."""
+        return report(self.reconciler.plan, self.problems(), self.selection.bare)
+
+    def failed(self, error: AgentError) -> Report:
+        """Say that nothing could be done, and for which addresses."""
+        waiting = ", ".join(f"{h.address} ({h.interface})" for h in self.selection.holdings)
+        who = f"Not assigned: {waiting}: " if waiting else ""
+        return Report(error.exit_code, f"{who}{error}. {error.remedy}")
+
+    def _warn_once(self, warning: str, address: str, eni: str) -> None:
+        if warning and warning not in self._warned:
+            self._warned.add(warning)
+            self.log.warning("eni-by-subnet", message=warning, address=address, eni=eni)
+
+
+def _allowed(settings: AgentSettings) -> tuple[IPNetwork, ...]:
+    try:
+        return parse_networks(settings.allowed_cidrs)
+    except ValueError as error:
+        raise Usage(f"MULTUS_ENI_ALLOWED_CIDRS can't be read: {error}") from None

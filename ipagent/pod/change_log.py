@@ -1,0 +1,67 @@
+"""What a sidecar has said, so that each change is said once."""
+
+from __future__ import annotations
+
+from ipagent.assign.plan import Item, Phase
+from ipagent.assign.report import Problem
+from ipagent.assign.selection import IPAddress
+from ipagent.pod.agent import Agent
+
+
+class Told:
+    """Compares the agent's plan with what was said of it."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._assigned = self._confirmed()
+        self._problems: frozenset[str] = frozenset()
+        self._conflicts: frozenset[str] = frozenset()
+
+    def tell(self) -> None:
+        """Log what is new since the last time."""
+        self._tell_assigned()
+        log = self._agent.log
+        problems = {_sentence(problem): problem for problem in self._agent.problems(refused=True)}
+        for sentence in (new for new in problems if new not in self._problems):
+            holding, eni = problems[sentence].holding, problems[sentence].eni_id
+            log.error("not-assigned", message=sentence, address=str(holding.address), eni=eni)
+        self._problems = frozenset(problems)
+        conflicts = {_conflict(item): item for item in self._items(Phase.TAKEN)}
+        for sentence in (new for new in conflicts if new not in self._conflicts):
+            item = conflicts[sentence]
+            log.error("conflict", message=sentence, address=str(item.address), eni=item.eni_id)
+        self._conflicts = frozenset(conflicts)
+
+    def _tell_assigned(self) -> None:
+        log = self._agent.log
+        assigned = self._confirmed()
+        for eni, address in sorted(assigned - self._assigned, key=str):
+            log.info("assigned", message=f"{address} is on {eni}", address=str(address), eni=eni)
+        held = {holding.address for holding in self._agent.held()}
+        for eni, address in sorted(self._assigned - assigned, key=str):
+            if address not in held:
+                what = "it is released from" if self._agent.settings.release_on_exit else "it stays on"
+                text = f"The pod no longer holds {address}; {what} {eni}"
+                log.info("removed", message=text, address=str(address), eni=eni)
+        self._assigned = assigned
+
+    def _confirmed(self) -> frozenset[tuple[str, IPAddress]]:
+        return frozenset((item.eni_id, item.address) for item in self._items(Phase.CONFIRMED))
+
+    def _items(self, phase: Phase) -> tuple[Item, ...]:
+        return self._agent.reconciler.plan.in_phases({phase})
+
+
+def _sentence(problem: Problem) -> str:
+    who = f"{problem.holding.address} ({problem.holding.interface})"
+    on = f" on {problem.eni_id}" if problem.eni_id else ""
+    return f"Not assigned: {who}{on}: {problem.text}. {problem.error.remedy}"
+
+
+def _conflict(item: Item) -> str:
+    who = f"{item.address} ({item.placement.holding.interface})"
+    why = item.failure.text if item.failure else "another ENI has it"
+    return (
+        f"{who} was taken off {item.eni_id} while the pod still holds it: {why}. It is left there: remove it "
+        "from the pod that should not have it. This pod takes it back when it is added to the interface anew."
+    )

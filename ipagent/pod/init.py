@@ -1,0 +1,76 @@
+"""Assign the pod's addresses once, before its containers start."""
+
+from __future__ import annotations
+
+from ipagent.assign.errors import AgentError, Deadline, NoImds
+from ipagent.assign.faults import SOON, Timing, left
+from ipagent.assign.report import Report
+from ipagent.assign.selection import sort_key
+from ipagent.pod.agent import Agent
+from ipagent.signals import Stop
+
+LOOK_SECONDS = 0.1
+"""Between looks at addresses that are tentative."""
+
+
+def run(agent: Agent, deadline: float, timing: Timing) -> Report:
+    """Work until every address is assigned or refused, or until the deadline on the clock.
+
+    Raises Stop for a signal from outside.
+    """
+    try:
+        _begin(agent, deadline, timing)
+        while (delay := agent.reconciler.step()) is not None and timing.clock() < deadline:
+            timing.sleep(min(delay, left(deadline, timing.clock())))
+    except AgentError as error:
+        return agent.failed(error)
+    except Stop as stop:
+        if not stop.timed_out:
+            raise
+        if not agent.reconciler.plan.items and agent.detecting() is None:
+            return agent.failed(_not_found(agent))
+    return agent.report()
+
+
+def _not_found(agent: Agent) -> AgentError:
+    within = f"within {agent.settings.timeout} s"
+    if agent.lookup_failure is not None:
+        return Deadline(f"The ENIs were not found {within}: {agent.lookup_failure}")
+    # The first look goes to IMDS, and has not even failed yet.
+    return NoImds(f"IMDS did not tell the ENIs {within}")
+
+
+def _tentative(agent: Agent) -> str:
+    listed = sorted(agent.selection.tentative, key=lambda holding: sort_key(holding.address))
+    return ", ".join(f"{holding.address} ({holding.interface})" for holding in listed)
+
+
+def _begin(agent: Agent, deadline: float, timing: Timing) -> None:
+    """Find addresses and ENIs; what may pass by itself is tried again until the deadline."""
+    selection = agent.look()
+    agent.require_interfaces()
+    while (seconds := agent.detecting()) is not None and timing.clock() < deadline:
+        timing.sleep(min(seconds, LOOK_SECONDS, left(deadline, timing.clock())))
+        selection = agent.look()
+    if selection.tentative:
+        what = f"{_tentative(agent)}: duplicate address detection goes on, assigning all the same"
+        agent.log.warning("tentative", message=what)
+    held = ", ".join(f"{holding.address} ({holding.interface})" for holding in selection.holdings)
+    what = f"The pod holds {held or 'no addresses that count'}"
+    if selection.bare:
+        what += f", none on {', '.join(selection.bare)}"
+    agent.log.info("start", message=f"{what}; {agent.settings.timeout} s to assign them")
+    tries = 0
+    while True:
+        try:
+            agent.place()
+        except AgentError as error:
+            delay = SOON.delay(tries, timing.random())
+            if not error.passing or timing.clock() + delay >= deadline:
+                raise
+            agent.lookup_failure = error
+            agent.log.warning("lookup-failed", message=str(error))
+            timing.sleep(delay)
+            tries += 1
+        else:
+            return

@@ -1,0 +1,151 @@
+"""Keep the pod's addresses assigned for its life: what init does, then every address that appears.
+
+After the start nothing of AWS ends the sidecar: it goes on trying, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+from common.contract import ExitCode
+from ipagent.assign.drift import Drift
+from ipagent.assign.errors import AgentError
+from ipagent.assign.faults import Pace, left
+from ipagent.assign.plan import NOT_OURS, Plan
+from ipagent.assign.release import Pair, Releases, at_exit
+from ipagent.assign.report import Report
+from ipagent.assign.selection import IPAddress
+from ipagent.pod.agent import Agent
+from ipagent.pod.change_log import Told
+from ipagent.signals import Signals, Stop
+
+LOOKUP_PACE = Pace(1.0, 60.0)
+
+
+class Events(Protocol):
+    """Tells of changes to the pod's addresses."""
+
+    def wait(self, seconds: float | None, wakeup: int) -> bool:
+        """Sleep until addresses change or `wakeup` is readable; tells whether they changed."""
+
+    def removed(self) -> frozenset[IPAddress]:
+        """Take what has happened; gives the addresses that went away, if only for a moment."""
+
+
+def run(
+    agent: Agent,
+    events: Events,
+    signals: Signals,
+    first: Callable[[], Report],
+    started: Callable[[], None],
+) -> Report:
+    """Do the `first` assignment, say that it is `started`, and go on until SIGTERM."""
+    life: Life | None = None
+    try:
+        report = first()
+        if report.exit_code != ExitCode.OK:
+            return report
+        signals.alarm(0)
+        started()
+        agent.log.info("started", message=report.message, address=report.address, eni=report.eni)
+        life = Life(agent, events)
+        _live(life, events, signals)
+    except Stop as stop:
+        if stop.timed_out:
+            return agent.report()
+        said = "No address was released"
+        if agent.settings.release_on_exit:
+            said = _release_everything(agent, life.leaving if life else frozenset())
+        return Report(ExitCode.OK if life else 128 + stop.number, f"Ended by {stop}. {said}.")
+
+
+def _live(life: Life, events: Events, signals: Signals) -> NoReturn:
+    """Go on until `Stop`, or until the kernel can't be asked any more (AgentError)."""
+    while True:
+        pause = life.step()
+        if events.wait(pause, signals.wakeup):
+            life.changed()
+        signals.check()
+
+
+class Life:
+    """The time after the first assignment, in steps that never wait, like the reconciler's."""
+
+    def __init__(self, agent: Agent, events: Events) -> None:
+        self._agent = agent
+        self._events = events
+        self._timing = agent.timing
+        self._drift = Drift(agent.reconciler, agent.cloud, agent.timing, agent.log)
+        self._releases = Releases(agent.cloud, agent.timing, agent.log)
+        # What changed during the first assignment waits in the socket and wakes the first wait.
+        self._outdated = False
+        self._again: frozenset[IPAddress] = frozenset()
+        self._lookup_at = 0.0
+        self._lookups = 0
+        self._told = Told(agent)
+        agent.reconciler.be_patient()
+
+    @property
+    def leaving(self) -> frozenset[Pair]:
+        """What has left the pod and is to be released."""
+        return self._releases.pending
+
+    def changed(self) -> None:
+        """Take note that the pod's addresses have changed."""
+        self._outdated = True
+        self._lookup_at = 0.0
+
+    def step(self) -> float | None:
+        """Do what is due; returns the seconds until more is due, None if nothing is."""
+        if self._outdated and self._lookup_at <= self._timing.clock():
+            self._update()
+        # In this order: what leaves makes room for what comes, and what has come is watched.
+        delays = [self._releases.step(), self._agent.reconciler.step(), self._drift.step()]
+        if self._outdated:
+            delays.append(left(self._lookup_at, self._timing.clock()))
+        self._told.tell()
+        return min((delay for delay in delays if delay is not None), default=None)
+
+    def _update(self) -> None:
+        # Events are taken here and nowhere else: what comes later wakes the next wait.
+        self._again |= self._events.removed()
+        agent, before = self._agent, self._agent.reconciler.plan
+        try:
+            agent.look()
+            agent.place(self._again)
+        except AgentError as error:
+            self._lookup_at = self._timing.clock() + LOOKUP_PACE.delay(self._lookups, self._timing.random())
+            self._lookups += 1
+            agent.log.warning("lookup-failed", message=f"{error}. {error.remedy}")
+            return
+        self._again = frozenset()
+        self._lookups = 0
+        detecting = agent.detecting()
+        self._outdated = detecting is not None
+        self._lookup_at = self._timing.clock() + (detecting or 0.0)
+        if agent.settings.release_on_exit:
+            self._let_go(before)
+
+    def _let_go(self, before: Plan) -> None:
+        """Release what was assigned `before` and is no longer on the pod.
+
+        At once: the sooner, the less likely another pod on this ENI has been given the address by then. If
+        one has, its own agent finds that out.
+        """
+        agent = self._agent
+        wanted = {(item.eni_id, item.address) for item in agent.reconciler.plan.items}
+        held = {holding.address for holding in agent.held()}
+        gone = {
+            (item.eni_id, item.address)
+            for item in before.items
+            if item.phase not in NOT_OURS and item.address not in held
+        }
+        self._releases.want(gone & agent.reconciler.asked, wanted)
+
+
+def _release_everything(agent: Agent, leaving: frozenset[Pair]) -> str:
+    """Release what EC2 was asked to assign and has not refused, and what has left the pod just before."""
+    items = agent.reconciler.plan.items
+    ours = {(item.eni_id, item.address) for item in items if item.phase not in NOT_OURS}
+    return at_exit(ours & agent.reconciler.asked | leaving, agent.cloud, agent.timing, agent.log)

@@ -1,1 +1,0 @@
-"""The AWS side: EC2, and the instance metadata service (IMDS)."""

@@ -1,1 +1,0 @@
-"""The agent of a node: it watches the pods there, calls EC2 for them and answers their containers."""

@@ -1,1 +1,0 @@
-"""Where the addresses that a pod holds are read."""

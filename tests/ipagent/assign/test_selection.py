@@ -1,0 +1,196 @@
+"""Which addresses count."""
+
+from ipaddress import IPv4Address, ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipagent.assign.selection import (
+    Detection,
+    Holding,
+    IPAddress,
+    Link,
+    LinkAddress,
+    Route,
+    Selection,
+    Snapshot,
+    UndecidedDefaultError,
+    canonical_mac,
+    is_global_unicast,
+    parse_networks,
+    select,
+)
+
+pytestmark = pytest.mark.pure
+
+LO = Link(1, "lo", "00:00:00:00:00:00", loopback=True)
+ETH0 = Link(3, "eth0", "0a:00:00:00:00:03")
+NET1 = Link(4, "net1", "02:aa:00:00:00:01")
+NET2 = Link(5, "net2", "02:aa:00:00:00:02")
+DEFAULT = ip_network("0.0.0.0/0")
+
+
+def snapshot(
+    *held: tuple[Link, str], links: tuple[Link, ...] = (LO, ETH0, NET1, NET2), routes: tuple[Route, ...] = ()
+) -> Snapshot:
+    return Snapshot(links, tuple(LinkAddress(link.index, ip_address(a)) for link, a in held), routes)
+
+
+def texts(selection: Selection) -> list[str]:
+    return [f"{holding.interface} {holding.address}" for holding in selection.holdings]
+
+
+def test_the_named_interfaces_count_and_no_others() -> None:
+    held = snapshot((ETH0, "10.10.0.21"), (NET1, "10.10.1.80"), (NET2, "10.10.2.80"))
+    assert texts(select(held, ("net2",), ())) == ["net2 10.10.2.80"]
+
+
+def test_a_holding_carries_its_interface_and_mac() -> None:
+    selection = select(snapshot((NET1, "10.10.1.80")), ("net1",), ())
+    assert selection.holdings == (Holding("net1", "02:aa:00:00:00:01", IPv4Address("10.10.1.80")),)
+
+
+def test_interfaces_without_addresses_are_legal_and_said() -> None:
+    selection = select(snapshot((NET1, "10.10.1.80")), ("net1", "net2"), ())
+    assert selection.bare == ("net2",)
+    assert selection.missing == ()
+
+
+def test_a_named_interface_that_is_not_there_is_missing() -> None:
+    assert select(snapshot(), ("net1", "net9", "net9"), ()).missing == ("net9",)
+
+
+def test_several_addresses_of_an_interface_count_once_each_in_order() -> None:
+    held = snapshot((NET1, "10.10.1.90"), (NET1, "10.10.1.9"), (NET1, "10.10.1.90"))
+    assert texts(select(held, ("net1",), ())) == ["net1 10.10.1.9", "net1 10.10.1.90"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "169.254.7.7", "224.0.0.5", "0.0.0.0", "::1", "fe80::1", "ff02::1", "::"],
+)
+def test_addresses_that_name_no_host_beyond_the_link_do_not_count(address: str) -> None:
+    selection = select(snapshot((NET1, address)), ("net1",), ())
+    assert selection.holdings == ()
+    assert selection.refused == ()
+    assert selection.bare == ("net1",)
+
+
+def test_the_kernels_scope_decides_too() -> None:
+    link_scope = LinkAddress(NET1.index, ip_address("10.10.1.80"), scope=253)
+    assert select(Snapshot((NET1,), (link_scope,)), ("net1",), ()).bare == ("net1",)
+
+
+def test_the_loopback_interface_never_counts_whatever_it_holds() -> None:
+    assert select(snapshot((LO, "10.10.1.80")), ("lo",), ()).holdings == ()
+
+
+def test_addresses_outside_the_allowed_cidrs_are_refused_by_name() -> None:
+    held = snapshot((NET1, "10.10.1.80"), (NET1, "192.168.0.1"))
+    selection = select(held, ("net1",), parse_networks(["10.10.0.0/16", "10.11.0.0/16"]))
+    assert texts(selection) == ["net1 10.10.1.80"]
+    (refusal,) = selection.refused
+    assert str(refusal.holding.address) == "192.168.0.1"
+    assert "10.10.0.0/16, 10.11.0.0/16" in refusal.reason
+
+
+def test_ipv6_addresses_count_like_ipv4_addresses_unless_they_are_link_local() -> None:
+    held = snapshot((NET1, "2001:db8::80"), (NET1, "10.10.1.80"), (NET1, "fe80::1"), (NET2, "fe80::2"))
+    selection = select(held, ("net1", "net2"), ())
+    assert texts(selection) == ["net1 10.10.1.80", "net1 2001:db8::80"]
+    assert selection.bare == ("net2",)
+
+
+def test_allowed_cidrs_hold_for_both_families() -> None:
+    held = snapshot((NET1, "2001:db8::80"), (NET1, "2001:db9::80"), (NET1, "10.10.1.80"))
+    selection = select(held, ("net1",), parse_networks(["2001:db8::/32"]))
+    assert texts(selection) == ["net1 2001:db8::80"]
+    assert {str(refusal.holding.address) for refusal in selection.refused} == {"2001:db9::80", "10.10.1.80"}
+
+
+@pytest.mark.parametrize(
+    ("detection", "counts", "tentative"),
+    [(Detection.DONE, True, False), (Detection.TENTATIVE, True, True), (Detection.FAILED, False, False)],
+)
+def test_duplicate_address_detection_decides_too(detection: Detection, counts: bool, tentative: bool) -> None:
+    entry = LinkAddress(NET1.index, ip_address("2001:db8::80"), detection=detection)
+    selection = select(Snapshot((NET1,), (entry,)), ("net1",), ())
+    assert bool(selection.holdings) is counts
+    assert bool(selection.tentative) is tentative
+    assert [refusal.reason.count("dadfailed") for refusal in selection.refused] == ([] if counts else [1])
+    assert selection.bare == ()
+
+
+class TestWithoutNames:
+    """The webhook could not know the interfaces: all but the pod's default one."""
+
+    def test_eth0_is_left_out_even_if_a_multus_network_has_the_default_route(self) -> None:
+        routes = (Route(NET1.index, DEFAULT),)
+        held = snapshot((ETH0, "10.10.0.21"), (NET1, "10.10.1.80"), routes=routes)
+        assert texts(select(held, (), ())) == ["net1 10.10.1.80"]
+
+    def test_the_interface_with_the_vpc_cnis_next_hop_is_left_out_whatever_its_name(self) -> None:
+        primary = Link(9, "primary", "0a:00:00:00:00:09")
+        routes = (Route(9, ip_network("169.254.1.1/32")), Route(NET1.index, DEFAULT))
+        held = snapshot((primary, "10.10.0.21"), (NET1, "10.10.1.80"), links=(NET1, primary), routes=routes)
+        assert texts(select(held, (), ())) == ["net1 10.10.1.80"]
+
+    def test_else_the_oldest_interface_with_the_only_default_route(self) -> None:
+        primary = Link(2, "ens5", "0a:00:00:00:00:02")
+        held = snapshot(
+            (primary, "10.10.0.21"),
+            (NET1, "10.10.1.80"),
+            links=(LO, primary, NET1),
+            routes=(Route(2, DEFAULT), Route(NET1.index, ip_network("10.10.1.0/24"))),
+        )
+        assert texts(select(held, (), ())) == ["net1 10.10.1.80"]
+
+    @pytest.mark.parametrize(
+        "routes",
+        [(), (Route(NET1.index, DEFAULT),), (Route(2, DEFAULT), Route(NET1.index, DEFAULT))],
+        ids=["no default route", "on a younger interface", "two default routes"],
+    )
+    def test_where_nothing_tells_it_is_not_guessed(self, routes: tuple[Route, ...]) -> None:
+        primary = Link(2, "ens5", "0a:00:00:00:00:02")
+        held = snapshot((primary, "10.10.0.21"), (NET1, "10.10.1.80"), links=(primary, NET1), routes=routes)
+        with pytest.raises(UndecidedDefaultError):
+            select(held, (), ())
+
+    def test_a_pod_without_addresses_has_nothing_to_tell(self) -> None:
+        assert select(snapshot(), (), ()) == Selection()
+
+
+addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+entries = st.lists(st.tuples(st.sampled_from([LO, ETH0, NET1, NET2]), addresses), max_size=8)
+networks = st.lists(st.sampled_from(["10.0.0.0/8", "0.0.0.0/1", "128.0.0.0/2", "2000::/3"]), max_size=2)
+
+
+@given(entries, st.sampled_from([(), ("net1",), ("net1", "net2"), ("net3",)]), networks)
+def test_no_address_of_a_counting_interface_is_lost(
+    held: list[tuple[Link, IPAddress]], named: tuple[str, ...], allowed: list[str]
+) -> None:
+    state = Snapshot((LO, ETH0, NET1, NET2), tuple(LinkAddress(link.index, a) for link, a in held))
+    selection = select(state, named, parse_networks(allowed))
+    counting = set(named) or {"net1", "net2"}
+    expected = {
+        (link.name, address) for link, address in held if link.name in counting and is_global_unicast(address)
+    }
+    chosen = {(h.interface, h.address) for h in selection.holdings}
+    refused = {(r.holding.interface, r.holding.address) for r in selection.refused}
+    assert chosen | refused == expected
+    assert not chosen & refused
+    assert selection.tentative == frozenset()
+
+
+def test_macs_are_compared_as_the_kernel_writes_them() -> None:
+    assert canonical_mac(" 02-AA-00-00-00-0F ") == "02:aa:00:00:00:0f"
+
+
+def test_cidrs_may_be_written_with_host_bits() -> None:
+    assert parse_networks(["10.1.2.3/8"]) == (ip_network("10.0.0.0/8"),)
+
+
+def test_a_cidr_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match="banana"):
+        parse_networks(["10.0.0.0/8", "banana"])

@@ -1,0 +1,162 @@
+"""Which ENI carries an address."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipagent.assign.selection import Holding
+from ipagent.assign.topology import Eni, EniAddresses, Placed, Topology, place
+
+pytestmark = pytest.mark.pure
+
+FOREIGN = "5e:00:00:00:00:99"
+
+
+def eni(number: int, device: int, cidr: str | None) -> Eni:
+    cidrs = (IPv4Network(cidr),) if cidr else ()
+    return Eni(f"eni-{number}", f"02:aa:00:00:00:0{number}", device, f"subnet-{cidr}", cidrs)
+
+
+PRIMARY = eni(0, 0, "10.10.0.0/24")
+ONE = eni(1, 1, "10.10.1.0/24")
+TWO = eni(2, 2, "10.10.2.0/24")
+TWIN = eni(3, 3, "10.10.1.0/24")
+NODE = Topology((PRIMARY, TWIN, TWO, ONE))
+
+
+def holding(address: str, mac: str = FOREIGN, interface: str = "net1") -> Holding:
+    return Holding(interface, mac, ip_address(address))
+
+
+def chosen(placed: Placed) -> list[str]:
+    return [placement.eni.id for placement in placed.placements]
+
+
+def test_the_mac_decides_where_two_enis_share_a_subnet() -> None:
+    for one in (ONE, TWIN):
+        placed = place([holding("10.10.1.80", one.mac)], NODE)
+        assert chosen(placed) == [one.id]
+        assert placed.placements[0].warning == ""
+
+
+def test_a_foreign_mac_leaves_it_to_the_subnet_with_a_warning() -> None:
+    placed = place([holding("10.10.2.80")], NODE)
+    assert chosen(placed) == ["eni-2"]
+    assert FOREIGN in placed.placements[0].warning
+    assert "macvlan" in placed.placements[0].warning
+    assert "is taken" not in placed.placements[0].warning
+
+
+def test_a_foreign_mac_among_twins_takes_the_lowest_device_and_names_all() -> None:
+    for order in (NODE.enis, NODE.enis[::-1]):
+        placed = place([holding("10.10.1.80")], Topology(order))
+        assert chosen(placed) == ["eni-1"]
+        warning = placed.placements[0].warning
+        assert "eni-1 (device 1), eni-3 (device 3)" in warning
+        assert "eni-1 is taken" in warning
+
+
+@pytest.mark.parametrize(
+    ("mac", "address", "says"),
+    [
+        (PRIMARY.mac, "10.10.0.80", "device number 0"),
+        (PRIMARY.mac, "10.10.1.80", "device number 0"),
+        (FOREIGN, "10.10.0.80", "device number 0"),
+        (FOREIGN, "192.168.0.1", "no ENI of this node"),
+        (ONE.mac, "10.10.2.80", "outside that ENI's subnet 10.10.1.0/24"),
+    ],
+    ids=["device 0 by MAC", "its MAC, another subnet", "device 0 by subnet", "no subnet", "wrong subnet"],
+)
+def test_an_address_without_eni_is_named_with_the_reason(mac: str, address: str, says: str) -> None:
+    placed = place([holding(address, mac)], NODE)
+    assert placed.placements == ()
+    assert says in placed.unplaced[0].reason
+
+
+def test_a_node_with_device_0_alone_is_said_so() -> None:
+    assert "device number 0 alone" in place([holding("10.10.1.80")], Topology((PRIMARY,))).unplaced[0].reason
+
+
+def test_one_of_several_ranges_of_a_subnet_is_enough() -> None:
+    wide = Eni("eni-1", ONE.mac, 1, "subnet-1", (IPv4Network("10.10.1.0/24"), IPv4Network("10.10.9.0/24")))
+    assert chosen(place([holding("10.10.9.80", wide.mac)], Topology((wide,)))) == ["eni-1"]
+
+
+def test_unknown_subnet_ranges_are_ec2s_to_judge() -> None:
+    unknown = eni(1, 1, None)
+    assert chosen(place([holding("10.10.1.80", unknown.mac)], Topology((unknown,)))) == ["eni-1"]
+
+
+def test_one_address_on_interfaces_of_two_enis_is_on_none() -> None:
+    both = [holding("10.10.1.80", ONE.mac), holding("10.10.1.80", TWIN.mac, "net2")]
+    placed = place(both, NODE)
+    assert placed.placements == ()
+    assert [one.holding.interface for one in placed.unplaced] == ["net1", "net2"]
+    assert "eni-1 and eni-3" in placed.unplaced[0].reason
+
+
+def test_one_address_twice_on_one_eni_is_one_placement() -> None:
+    both = [holding("10.10.1.80", ONE.mac), holding("10.10.1.80", ONE.mac, "net2")]
+    assert chosen(place(both, NODE)) == ["eni-1"]
+
+
+def test_an_interface_without_mac_is_placed_by_subnet() -> None:
+    assert chosen(place([holding("10.10.2.80", "")], NODE)) == ["eni-2"]
+
+
+macs = st.sampled_from([PRIMARY.mac, ONE.mac, TWO.mac, TWIN.mac, FOREIGN, ""])
+pods = st.lists(
+    st.tuples(macs, st.ip_addresses(v=4, network="10.10.0.0/22"), st.sampled_from(["net1", "net2"])),
+    max_size=8,
+)
+
+
+@given(pods, st.permutations(NODE.enis))
+def test_every_holding_is_placed_or_named_and_never_on_device_0(
+    pod: list[tuple[str, IPv4Address, str]], enis: list[Eni]
+) -> None:
+    holdings = [Holding(interface, mac, address) for mac, address, interface in pod]
+    placed = place(holdings, Topology(tuple(enis)))
+    assert placed == place(holdings, NODE)
+    addresses = [placement.holding.address for placement in placed.placements]
+    named = [one.holding.address for one in placed.unplaced]
+    assert {h.address for h in holdings} == {*addresses, *named}
+    assert len(addresses) == len(set(addresses))
+    for placement in placed.placements:
+        assert placement.eni.device_number != 0
+        assert placement.eni.contains(placement.holding.address)
+
+
+def test_an_eni_holds_its_primary_and_its_secondaries() -> None:
+    held = EniAddresses("eni-1", IPv4Address("10.10.1.10"), (IPv4Address("10.10.1.80"),))
+    assert held.holds(IPv4Address("10.10.1.10"))
+    assert held.holds(IPv4Address("10.10.1.80"))
+    assert not held.holds(IPv4Address("10.10.1.81"))
+
+
+class TestBarred:
+    """ENIs that are known not to be for us."""
+
+    NODE = Topology((PRIMARY, replace(ONE, barred="lacks the tag: tag it"), TWO))
+
+    def test_its_mac_is_refused_with_the_reason(self) -> None:
+        (one,) = place([holding("10.10.1.80", ONE.mac)], self.NODE).unplaced
+        assert one.reason == "its interface has the MAC of eni-1, which lacks the tag: tag it"
+
+    def test_its_subnet_does_not_choose_it(self) -> None:
+        (one,) = place([holding("10.10.1.80")], self.NODE).unplaced
+        assert one.reason == "it lies in the subnet 10.10.1.0/24 of eni-1, which lacks the tag: tag it"
+        assert chosen(place([holding("10.10.1.80")], Topology((*self.NODE.enis, TWIN)))) == ["eni-3"]
+
+    def test_it_is_named_where_no_eni_fits(self) -> None:
+        (one,) = place([holding("10.10.9.80")], self.NODE).unplaced
+        assert "there are eni-2 10.10.2.0/24, eni-1 lacks the tag: tag it" in one.reason
+
+    def test_a_barred_one_explains_more_than_device_0_of_the_same_subnet(self) -> None:
+        barred = replace(ONE, barred="lacks the tag: tag it")
+        node = Topology((replace(PRIMARY, subnet_cidrs=ONE.subnet_cidrs), barred))
+        (one,) = place([holding("10.10.1.80")], node).unplaced
+        assert "lacks the tag" in one.reason

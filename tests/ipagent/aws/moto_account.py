@@ -1,0 +1,60 @@
+"""An account at a moto server: `python -m tests.ipagent.aws.moto_account URL` makes a node with a Multus ENI.
+
+Prints it as JSON. With an ENI's id as second argument it prints that ENI's secondary addresses instead.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+from tests.ipagent.worlds import KEY, POD_CIDR, REGION, SECRET
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
+
+def node_with_eni(ec2: EC2Client) -> dict[str, Any]:
+    """Make a VPC, an instance in it and a second ENI on it; gives what IMDS would tell of the ENI."""
+    vpc = ec2.create_vpc(CidrBlock="10.10.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=POD_CIDR)["Subnet"]["SubnetId"]
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    launched = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, SubnetId=subnet)
+    instance = launched["Instances"][0]["InstanceId"]
+    eni = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]
+    ec2.attach_network_interface(
+        NetworkInterfaceId=eni["NetworkInterfaceId"], InstanceId=instance, DeviceIndex=1
+    )
+    return {
+        "instance": instance,
+        "eni": eni["NetworkInterfaceId"],
+        "mac": eni["MacAddress"],
+        "primary": eni["PrivateIpAddress"],
+        "subnet": subnet,
+    }
+
+
+def secondaries(ec2: EC2Client, eni: str) -> list[str]:
+    """Give the ENI's secondary addresses."""
+    (shown,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[eni])["NetworkInterfaces"]
+    return [each["PrivateIpAddress"] for each in shown["PrivateIpAddresses"] if not each["Primary"]]
+
+
+def main() -> None:
+    """Run the command."""
+    url, *rest = sys.argv[1:]
+    ec2 = boto3.client(
+        "ec2",
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+    )
+    print(json.dumps(secondaries(ec2, rest[0]) if rest else node_with_eni(ec2)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The metadata client, against the strict double and against services that are odd."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from ipaddress import IPv4Network, IPv6Network
+
+import pytest
+
+from ipagent.assign.errors import NoImds
+from ipagent.aws.imds import DEFAULT_ENDPOINT, IPV6_ENDPOINT, MAX_BYTES, Imds, endpoint_of
+from tests.doubles import Doubles, ManualClock
+from tests.ipagent import worlds
+from tests.ipagent.aws.odd_imds import Answer, OddImds, Script, odd_imds
+from tests.ipagent.fakes import Time, ip
+from tests.ipagent.worlds import ENI_0, ENI_1, ENI_2, MAC_0, MAC_1, MAC_2, TWIN
+
+MACS = "/latest/meta-data/network/interfaces/macs/"
+TOKEN = "/latest/api/token"
+
+
+@contextmanager
+def client(url: str, timeout: float = 5.0) -> Iterator[Imds]:
+    with closing(Imds(url, Time().timing, timeout=timeout)) as imds:
+        yield imds
+
+
+@contextmanager
+def odd(script: Script, *, keep_alive: bool = True, timeout: float = 5.0) -> Iterator[tuple[Imds, OddImds]]:
+    with odd_imds(script, keep_alive=keep_alive) as service, client(service.url, timeout) as imds:
+        yield imds, service
+
+
+class TestAgainstTheDouble:
+    @pytest.mark.parametrize("http_tokens", ["required", "optional"])
+    def test_the_nodes_enis(self, http_tokens: str) -> None:
+        with Doubles(worlds.world(http_tokens=http_tokens)) as doubles, client(doubles.imds_url) as imds:
+            topology = imds.topology()
+        assert [(eni.id, eni.device_number) for eni in topology.enis] == [
+            (ENI_0, 0),
+            (ENI_1, 1),
+            (ENI_2, 2),
+            (TWIN, 3),
+        ]
+        assert topology.enis[1].mac == MAC_1
+        assert topology.enis[1].subnet_id == worlds.SUBNETS[worlds.POD_CIDR]
+        assert topology.enis[1].subnet_cidrs == (IPv4Network(worlds.POD_CIDR),)
+
+    def test_only_what_is_asked_for_is_read_if_all_of_it_is_there(self) -> None:
+        with Doubles(worlds.world()) as doubles, client(doubles.imds_url) as imds:
+            topology = imds.topology({MAC_2})
+            asked = [call.action for call in doubles.journal()]
+        assert [eni.id for eni in topology.enis] == [ENI_2]
+        assert not any(MAC_0 in action for action in asked)
+
+    def test_a_foreign_mac_makes_it_read_all(self) -> None:
+        with Doubles(worlds.world()) as doubles, client(doubles.imds_url) as imds:
+            assert len(imds.topology({MAC_2, "5e:00:00:00:00:01"}).enis) == 4
+
+    def test_region_and_addresses(self) -> None:
+        with Doubles(worlds.world(secondaries=["10.10.1.80"])) as doubles, client(doubles.imds_url) as imds:
+            assert imds.region() == worlds.REGION
+            assert imds.addresses(MAC_1) == {ip("10.10.1.10"), ip("10.10.1.80")}
+            assert imds.addresses("02:ff:00:00:00:00") == frozenset()
+
+    def test_both_families(self) -> None:
+        world = worlds.world(secondaries=["10.10.1.80"], ipv6s=["2001:db8:1::80"])
+        with Doubles(world) as doubles, client(doubles.imds_url) as imds:
+            (eni,) = imds.topology({MAC_1}).enis
+            assert eni.subnet_cidrs == (IPv4Network(worlds.POD_CIDR), IPv6Network(worlds.POD_CIDR6))
+            both = {ip("10.10.1.10"), ip("10.10.1.80"), ip("2001:db8:1::80")}
+            assert imds.addresses(MAC_1) == both
+            assert imds.addresses(MAC_1, {6}) == {ip("2001:db8:1::80")}
+            assert imds.addresses(MAC_1, {4}) == both - {ip("2001:db8:1::80")}
+
+    def test_one_token_serves_until_it_has_run_out_and_is_then_renewed(self) -> None:
+        clock = ManualClock()
+        with Doubles(worlds.world(), clock=clock) as doubles, client(doubles.imds_url) as imds:
+            imds.topology()
+            imds.region()
+            assert len(doubles.journal(f"PUT {TOKEN}")) == 1
+            clock.advance(22_000)
+            assert imds.region() == worlds.REGION
+            assert len(doubles.journal(f"PUT {TOKEN}")) == 2
+
+    def test_a_hop_limit_of_1_is_named_with_its_remedy(self) -> None:
+        with (
+            Doubles(worlds.world(hop_limit=1)) as doubles,
+            client(doubles.imds_url, 0.05) as imds,
+            pytest.raises(NoImds, match="hop limit") as caught,
+        ):
+            imds.topology()
+        assert "HttpPutResponseHopLimit to 2" in caught.value.remedy
+
+    def test_a_switched_off_service_is_named(self) -> None:
+        with (
+            Doubles(worlds.world(http_endpoint="disabled")) as doubles,
+            client(doubles.imds_url) as imds,
+            pytest.raises(NoImds, match="HttpEndpoint"),
+        ):
+            imds.topology()
+
+
+def tree(values: Mapping[str, str]) -> Script:
+    def answer(method: str, path: str, _: dict[str, str]) -> Answer:
+        if method == "PUT":
+            return 200, "a-token"
+        return (200, values[path]) if path in values else (404, "")
+
+    return answer
+
+
+ENI_VALUES = {
+    MACS: f"{MAC_1}/\n",
+    f"{MACS}{MAC_1}/interface-id": ENI_1,
+    f"{MACS}{MAC_1}/device-number": "1",
+    f"{MACS}{MAC_1}/subnet-id": "subnet-1",
+}
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 501])
+def test_version_1_is_used_where_version_2_is_refused(status: int) -> None:
+    tokens = []
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        tokens.append(headers.get("x-aws-ec2-metadata-token"))
+        return (status, "") if method == "PUT" else tree(ENI_VALUES)(method, path, headers)
+
+    with odd(answer) as (imds, service):
+        (eni,) = imds.topology().enis
+    assert (eni.id, eni.device_number, eni.subnet_cidrs) == (ENI_1, 1, ())
+    assert set(tokens) == {None}
+    assert service.asked.count(f"PUT {TOKEN}") == 1
+
+
+def test_a_connection_that_was_kept_too_long_is_made_anew() -> None:
+    with odd(tree(ENI_VALUES), keep_alive=False) as (imds, _):
+        assert len(imds.topology().enis) == 1
+
+
+def test_a_busy_service_is_asked_again() -> None:
+    busy = iter([503, 429])
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        if method == "GET" and (status := next(busy, None)):
+            return status, ""
+        return tree(ENI_VALUES)(method, path, headers)
+
+    with odd(answer) as (imds, _):
+        assert len(imds.topology().enis) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({MACS: ""}, "lists no network interfaces"),
+        ({MACS: f"{MAC_1}/"}, "without its interface-id"),
+        (ENI_VALUES | {f"{MACS}{MAC_1}/device-number": "one"}, "can't be read"),
+        (ENI_VALUES | {f"{MACS}{MAC_1}/subnet-ipv4-cidr-block": "banana"}, "can't be read"),
+        (ENI_VALUES | {f"{MACS}{MAC_1}/subnet-id": "x" * (MAX_BYTES + 1)}, "more than"),
+    ],
+    ids=["no interfaces", "no id", "device number", "range", "too large"],
+)
+def test_answers_that_make_no_sense_are_an_error_that_names_them(values: dict[str, str], says: str) -> None:
+    with odd(tree(values)) as (imds, _), pytest.raises(NoImds, match=says):
+        imds.topology()
+
+
+@pytest.mark.parametrize(
+    "document", ["", "{}", "[]", "null", "{", '{"region": 7}', "[" * 5000], ids=lambda text: text[:10]
+)
+def test_a_document_without_region_is_an_error(document: str) -> None:
+    values = {"/latest/dynamic/instance-identity/document": document}
+    with odd(tree(values)) as (imds, _), pytest.raises(NoImds, match="region") as caught:
+        imds.region()
+    assert "AWS_REGION" in caught.value.remedy
+
+
+def test_the_region_of_a_document_with_more_in_it() -> None:
+    values = {"/latest/dynamic/instance-identity/document": json.dumps({"region": "us-gov-west-1", "a": [1]})}
+    with odd(tree(values)) as (imds, _):
+        assert imds.region() == "us-gov-west-1"
+
+
+@pytest.mark.parametrize("token", ["", "two\nlines", "x" * 2000, "é"])
+def test_a_token_that_could_not_be_sent_is_refused(token: str) -> None:
+    with (
+        odd(lambda method, *_: (200, token) if method == "PUT" else (200, "")) as (imds, _),
+        pytest.raises(NoImds, match="token"),
+    ):
+        imds.topology()
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_any_other_status_is_an_error(status: int) -> None:
+    with (
+        odd(lambda method, *_: (200, "t") if method == "PUT" else (status, "")) as (imds, _),
+        pytest.raises(NoImds, match=f"HTTP {status}"),
+    ):
+        imds.topology()
+
+
+def test_a_token_service_that_is_down_is_an_error_and_no_reason_for_version_1() -> None:
+    with odd(lambda *_: (503, "")) as (imds, service), pytest.raises(NoImds, match="HTTP 503"):
+        imds.topology()
+    assert not any(asked.startswith("GET") for asked in service.asked)
+
+
+def test_an_answer_that_never_comes_after_the_token_is_no_hop_limit() -> None:
+    with (
+        odd(lambda method, *_: (200, "t") if method == "PUT" else None, timeout=0.05) as (imds, _),
+        pytest.raises(NoImds, match="can't be reached"),
+    ):
+        imds.topology()
+
+
+def test_a_closed_port_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    with client(f"http://127.0.0.1:{port}") as imds, pytest.raises(NoImds, match="can't be reached"):
+        imds.topology()
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("env", "endpoint"),
+    [
+        ({}, DEFAULT_ENDPOINT),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://10.0.0.1:1338/"}, "http://10.0.0.1:1338/"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}, IPV6_ENDPOINT),
+        ({"AWS_EC2_METADATA_DISABLED": "false"}, DEFAULT_ENDPOINT),
+    ],
+)
+def test_the_endpoint_is_found_as_the_sdks_find_it(env: dict[str, str], endpoint: str) -> None:
+    assert endpoint_of(env) == endpoint
+
+
+@pytest.mark.pure
+def test_imds_can_be_switched_off() -> None:
+    with pytest.raises(NoImds, match="AWS_EC2_METADATA_DISABLED"):
+        endpoint_of({"AWS_EC2_METADATA_DISABLED": "True"})
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    "endpoint", ["", "169.254.169.254", "ftp://x", "http://", "http://x:banana", "http://[::1"]
+)
+def test_an_endpoint_that_is_none_is_an_error(endpoint: str) -> None:
+    with pytest.raises(NoImds, match="can't be used"):
+        Imds(endpoint, Time().timing)

@@ -1,0 +1,427 @@
+"""What the node agent knows of its instance: by EC2 and IMDS, both over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.contract import Credentials
+from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission
+from ipagent.assign.holders import barred
+from ipagent.assign.selection import Holding
+from ipagent.assign.topology import place
+from ipagent.aws.base import SILENT_SECONDS
+from ipagent.aws.eni import NO_MANAGE, EniDetails, addresses, details, why_not_ours
+from ipagent.aws.node_cloud import (
+    BURST,
+    ENV_INSTANCE_ID,
+    FOREIGN_SECONDS,
+    MAX_AGE,
+    REFILL_SECONDS,
+    Allowance,
+    Instance,
+)
+from tests.doubles import Doubles
+from tests.doubles import Fault as Injected
+from tests.ipagent import worlds
+from tests.ipagent.aws.odd_imds import odd_imds
+from tests.ipagent.fakes import Lines, Time, ip
+from tests.ipagent.worlds import (
+    ENI_0,
+    ENI_1,
+    ENI_2,
+    KEY,
+    MAC_0,
+    MAC_1,
+    MAC_2,
+    MAC_TWIN,
+    POD_CIDR,
+    POD_CIDR6,
+    REGION,
+    SECRET,
+    TWIN,
+    tagged,
+)
+
+FOREIGN = "5e:00:00:00:00:01"
+NODE = "i-0a000000000000001"
+BY_ENV = {"AWS_REGION": REGION, ENV_INSTANCE_ID: NODE}
+NO_IMDS = {"AWS_EC2_METADATA_DISABLED": "true"}
+
+Make = Callable[..., Instance]
+
+
+@pytest.fixture
+def doubles() -> Iterator[Doubles]:
+    world = worlds.world(secondaries=["10.10.1.60"], ipv6s=["2001:db8:1::60"])
+    with Doubles(tagged(world, ENI_1, ENI_2)) as served:
+        yield served
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def make(doubles: Doubles, lines: Lines, monkeypatch: pytest.MonkeyPatch, time: Time) -> Iterator[Make]:
+    """Make the node agent's cloud with the double's endpoints and more variables."""
+    env = {
+        "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": doubles.imds_url,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }
+    made: list[Instance] = []
+
+    def make(*, require_tag: bool = True, **more: str) -> Instance:
+        given = env | more
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        chain = Credentials.CHAIN
+        made.append(Instance(given, chain, lines.log, time.timing, require_tag=require_tag))
+        return made[-1]
+
+    yield make
+    for instance in made:
+        instance.close()
+
+
+def describes(doubles: Doubles) -> int:
+    return len(doubles.journal("DescribeNetworkInterfaces"))
+
+
+def placed_at(instance: Instance, address: str, mac: str) -> tuple[str, str]:
+    """Give the ENI that an address is placed on, or why on none."""
+    found = place([Holding("net1", mac, ip(address))], instance.topology({mac}))
+    if found.placements:
+        return found.placements[0].eni.id, ""
+    return "", found.unplaced[0].reason
+
+
+class TestTopology:
+    def test_one_call_by_the_instance_gives_all_its_enis(self, make: Make, doubles: Doubles) -> None:
+        enis = make().topology({MAC_1}).enis
+        assert [(eni.id, eni.mac, eni.device_number) for eni in enis] == [
+            (ENI_0, MAC_0, 0),
+            (ENI_1, MAC_1, 1),
+            (ENI_2, MAC_2, 2),
+            (TWIN, MAC_TWIN, 3),
+        ]
+        assert enis[1].subnet_cidrs == (ip_network(POD_CIDR), ip_network(POD_CIDR6))
+        (call,) = doubles.journal("DescribeNetworkInterfaces")
+        filters = {key: value for key, value in call.params.items() if key.startswith("Filter")}
+        assert filters == {"Filter.1.Name": "attachment.instance-id", "Filter.1.Value.1": NODE}
+        assert doubles.journal("DescribeSubnets") == ()
+
+    def test_what_is_known_is_not_asked_for_again(self, make: Make, doubles: Doubles, time: Time) -> None:
+        instance = make()
+        first = instance.topology({MAC_1})
+        made = len(doubles.journal())
+        assert instance.topology({MAC_2, MAC_TWIN}) == first
+        assert instance.topology(()) == first
+        time.now += MAX_AGE - 1
+        assert instance.topology({MAC_0, ""}) == first
+        assert len(doubles.journal()) == made
+
+    def test_it_is_asked_for_again_when_it_is_old_or_fresh_is_wanted(
+        self, make: Make, doubles: Doubles, time: Time
+    ) -> None:
+        instance = make()
+        instance.topology({MAC_1})
+        instance.topology({MAC_1}, fresh=True)
+        assert describes(doubles) == 2
+        time.now += MAX_AGE
+        instance.topology({MAC_1})
+        assert describes(doubles) == 3
+
+    def test_a_foreign_mac_is_looked_for_once_in_a_while(
+        self, make: Make, doubles: Doubles, time: Time
+    ) -> None:
+        instance = make()
+        instance.topology({MAC_1})
+        for _ in range(3):
+            instance.topology({MAC_1, FOREIGN})
+        assert describes(doubles) == 2
+        time.now += FOREIGN_SECONDS
+        instance.topology({FOREIGN})
+        assert describes(doubles) == 3
+
+    def test_many_foreign_macs_are_not_many_calls(self, make: Make, doubles: Doubles, time: Time) -> None:
+        instance = make()
+        for number in range(BURST):
+            instance.topology({f"5e:00:00:00:01:{number:02x}"})
+        for number in range(BURST, 20):
+            with pytest.raises(AgentError, match="too often; the next time is in 10 s") as caught:
+                instance.topology({f"5e:00:00:00:01:{number:02x}"})
+            assert caught.value.passing
+        assert describes(doubles) == BURST
+        # Nobody else waits for that.
+        assert len(instance.topology({MAC_1}).enis) == 4
+        assert len(instance.topology({MAC_1}, fresh=True).enis) == 4
+        assert describes(doubles) == BURST
+        time.now += REFILL_SECONDS
+        assert len(instance.topology({"5e:00:00:00:01:19"}).enis) == 4
+        assert describes(doubles) == BURST + 1
+
+    @pytest.mark.parametrize(
+        ("env", "imds"),
+        [({}, True), ({"AWS_REGION": REGION}, True), ({ENV_INSTANCE_ID: NODE}, True), (BY_ENV, False)],
+        ids=["IMDS", "the instance by IMDS", "the region by IMDS", "the environment"],
+    )
+    def test_who_the_node_is(self, make: Make, doubles: Doubles, env: dict[str, str], imds: bool) -> None:
+        instance = make(**env)
+        instance.topology({MAC_1})
+        assert instance.instance_id == NODE
+        identity = [call for call in doubles.journal() if "instance-identity" in call.action]
+        assert bool(identity) is imds
+
+    def test_without_imds_and_environment_nobody_knows(self, make: Make) -> None:
+        with pytest.raises(NoImds, match="switched off"):
+            make(**NO_IMDS).topology({MAC_1})
+
+    def test_an_identity_document_without_the_instance_names_what_to_do(self, make: Make) -> None:
+        def answer(method: str, _: str, __: dict[str, str]) -> tuple[int, str]:
+            return (200, "a-token") if method == "PUT" else (200, '{"region": "eu-central-1"}')
+
+        with odd_imds(answer) as service:
+            instance = make(AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url)
+            with pytest.raises(NoImds, match="no instanceId") as caught:
+                instance.topology({MAC_1})
+            instance.close()
+        assert ENV_INSTANCE_ID in caught.value.remedy
+
+    def test_a_wrong_instance_is_told(self, make: Make) -> None:
+        with pytest.raises(NoEni, match="no ENI of the instance i-0a0000000000000ff in eu-central-1"):
+            make(**{**BY_ENV, ENV_INSTANCE_ID: "i-0a0000000000000ff"}).topology({MAC_1})
+
+    def test_what_fails_is_told_as_what_it_is_also_when_it_is_not_tried_again_at_once(
+        self, make: Make, doubles: Doubles, time: Time
+    ) -> None:
+        doubles.put_faults(Injected("DescribeNetworkInterfaces", error="UnauthorizedOperation"))
+        instance = make()
+        for _ in range(BURST + 3):
+            with pytest.raises(NoPermission, match="UnauthorizedOperation"):
+                instance.topology({MAC_1})
+        assert describes(doubles) == BURST
+        doubles.put_faults()
+        time.now += REFILL_SECONDS
+        assert len(instance.topology({MAC_1}).enis) == 4
+
+
+class TestRanges:
+    def test_without_imds_ec2_gives_them(self, make: Make, doubles: Doubles) -> None:
+        instance = make(**BY_ENV, **NO_IMDS)
+        for _ in range(2):
+            eni = instance.topology({MAC_1}).enis[1]
+            assert eni.subnet_cidrs == (ip_network(POD_CIDR), ip_network(POD_CIDR6))
+        (call,) = doubles.journal("DescribeSubnets")
+        assert {call.params[f"Filter.1.Value.{n}"] for n in (1, 2, 3)} == set(worlds.SUBNETS.values())
+        assert instance.metadata(eni) is None
+
+    def test_what_imds_does_not_show_yet_ec2_gives(self, make: Make, doubles: Doubles) -> None:
+        instance = make(**BY_ENV)
+        doubles.put_faults(
+            Injected("imds", status=404, path=f"*{MAC_2}/subnet-ipv4-cidr-block"),
+            Injected("imds", status=404, path=f"*{MAC_2}/subnet-ipv6-cidr-blocks"),
+        )
+        enis = instance.topology({MAC_1}).enis
+        assert all(eni.subnet_cidrs for eni in enis)
+        (call,) = doubles.journal("DescribeSubnets")
+        assert call.params["Filter.1.Value.1"] == enis[2].subnet_id
+        assert "Filter.1.Value.2" not in call.params
+
+    def test_without_either_the_mac_still_names_the_eni_and_it_is_tried_again(
+        self, make: Make, doubles: Doubles, lines: Lines, time: Time
+    ) -> None:
+        doubles.put_faults(Injected("DescribeSubnets", error="UnauthorizedOperation"))
+        instance = make(**BY_ENV, **NO_IMDS)
+        assert placed_at(instance, "10.10.1.80", MAC_1) == (ENI_1, "")
+        assert "of unknown range" in placed_at(instance, "10.10.1.80", FOREIGN)[1]
+        assert len(doubles.journal("DescribeSubnets")) == 1
+        (line,) = lines.of("no-ranges")
+        assert line["level"] == "warning"
+        assert "UnauthorizedOperation" in line["message"]
+        time.now += SILENT_SECONDS
+        instance.topology({MAC_1})
+        doubles.put_faults()
+        time.now += SILENT_SECONDS
+        assert placed_at(instance, "10.10.1.80", FOREIGN) == (ENI_1, "")
+        assert [line["level"] for line in lines.of("no-ranges")] == ["warning", "debug"]
+
+
+class TestWhichEnisAreOurs:
+    def test_an_eni_without_the_tag_is_refused_with_what_to_do(self, make: Make) -> None:
+        instance = make()
+        eni, reason = placed_at(instance, "10.10.1.80", MAC_TWIN)
+        assert eni == ""
+        assert reason == (
+            f"its interface has the MAC of {TWIN}, which lacks the tag {NO_MANAGE}=true, so that the VPC CNI "
+            f"would take its addresses for its own pods: tag it (aws ec2 create-tags --resources {TWIN} "
+            f"--tags Key={NO_MANAGE},Value=true)"
+        )
+
+    def test_by_subnet_only_a_tagged_one_is_chosen(self, make: Make) -> None:
+        assert placed_at(make(), "10.10.1.80", FOREIGN) == (ENI_1, "")
+
+    def test_a_tag_that_is_added_later_is_seen_when_it_is_looked_for(self, make: Make) -> None:
+        instance = make()
+        assert placed_at(instance, "10.10.1.80", MAC_TWIN)[0] == ""
+        ec2 = instance._client()._client  # noqa: SLF001 - what an administrator does
+        ec2.create_tags(Resources=[TWIN], Tags=[{"Key": NO_MANAGE, "Value": "true"}])
+        instance.topology({MAC_TWIN}, fresh=True)
+        assert placed_at(instance, "10.10.1.80", MAC_TWIN) == (TWIN, "")
+
+    def test_device_0_never_is_ours_whatever_its_tags(self, make: Make) -> None:
+        for require_tag in (True, False):
+            _, reason = placed_at(make(require_tag=require_tag), "10.10.0.80", MAC_0)
+            assert "device number 0" in reason
+
+    def test_the_tag_may_be_waived(self, make: Make) -> None:
+        assert placed_at(make(require_tag=False), "10.10.1.80", MAC_TWIN) == (TWIN, "")
+
+
+def shown(**more: Any) -> Any:
+    return {
+        "NetworkInterfaceId": "eni-1",
+        "MacAddress": MAC_1,
+        "PrivateIpAddress": "10.10.1.10",
+        "PrivateIpAddresses": [{"PrivateIpAddress": "10.10.1.10", "Primary": True}],
+        "Attachment": {"InstanceId": NODE, "DeviceIndex": 1},
+        **more,
+    }
+
+
+TAG = [{"Key": NO_MANAGE, "Value": "true"}]
+
+
+@pytest.mark.pure
+class TestDetails:
+    @pytest.mark.parametrize(
+        ("fields", "managed"),
+        [
+            ({}, False),
+            ({"RequesterManaged": False, "Operator": {"Managed": False}}, False),
+            ({"RequesterManaged": True}, True),
+            ({"RequesterManaged": True, "Operator": {"Managed": False}}, True),
+            ({"Operator": {"Managed": True, "Principal": "eks.amazonaws.com"}}, True),
+        ],
+        ids=["nobody says", "no", "made by a service", "made by one, and not run", "run by one"],
+    )
+    def test_one_rule_says_which_enis_belong_to_a_service(
+        self, fields: dict[str, Any], managed: bool
+    ) -> None:
+        """The agent that takes an address over, the commands and the node agent read it alike."""
+        assert addresses(shown(**fields)).managed is managed
+        found = details(shown(**fields, TagSet=TAG))
+        assert found.managed is managed
+        assert bool(why_not_ours(found)) is managed
+        assert bool(barred(ip("10.10.1.80"), addresses(shown(**fields)))) is managed
+
+    def test_primaries_of_both_families_are_no_secondaries(self) -> None:
+        found = details(
+            shown(
+                PrivateIpAddresses=[
+                    {"PrivateIpAddress": "10.10.1.81", "Primary": False},
+                    {"PrivateIpAddress": "10.10.1.10", "Primary": True},
+                    {"PrivateIpAddress": "10.10.1.80"},
+                ],
+                Ipv6Addresses=[
+                    {"Ipv6Address": "2001:db8:1::81", "IsPrimaryIpv6": False},
+                    {"Ipv6Address": "2001:db8:1::10", "IsPrimaryIpv6": True},
+                ],
+                Ipv4Prefixes=[{"Ipv4Prefix": "10.10.1.96/28"}],
+            )
+        )
+        assert found.primaries == (ip("10.10.1.10"), ip("2001:db8:1::10"))
+        assert found.secondaries == (ip("10.10.1.80"), ip("10.10.1.81"), ip("2001:db8:1::81"))
+        assert found.prefixes == (ip_network("10.10.1.96/28"),)
+
+    @pytest.mark.parametrize(
+        ("eni", "with_tag", "without"),
+        [
+            (details(shown(TagSet=TAG)), "", ""),
+            (details(shown()), "lacks the tag", ""),
+            (details(shown(TagSet=[{"Key": NO_MANAGE, "Value": "false"}])), "lacks the tag", ""),
+            (details(shown(Description="aws-K8S-i-0a")), "lacks the tag", "made by the VPC CNI"),
+            (details(shown(Description="aws-K8S-i-0a", TagSet=TAG)), "", ""),
+            (details(shown(RequesterManaged=True, TagSet=TAG)), "AWS service", "AWS service"),
+            (details(shown(Attachment={"InstanceId": NODE, "DeviceIndex": 0})), "", ""),
+        ],
+        ids=["tagged", "bare", "another value", "the VPC CNI's", "tagged later", "a service's", "device 0"],
+    )
+    def test_why_an_eni_is_not_ours(self, eni: EniDetails, with_tag: str, without: str) -> None:
+        for require_tag, reason in ((True, with_tag), (False, without)):
+            said = why_not_ours(eni, require_tag=require_tag)
+            assert bool(said) is bool(reason)
+            assert reason in said
+
+
+class TestObserved:
+    def test_it_asks_ec2_each_time_and_knows_which_enis_are_ours(self, make: Make, doubles: Doubles) -> None:
+        instance = make()
+        first = {each.eni.id: each for each in instance.observed()}
+        assert {each.eni.id for each in first.values() if each.eni.usable} == {ENI_1, ENI_2}
+        held = first[ENI_1].held
+        assert held.primary == ip("10.10.1.10")
+        assert held.secondaries == (ip("10.10.1.60"), ip("2001:db8:1::60"))
+        instance.unassign(Unassign(ENI_1, (ip("10.10.1.60"),)))
+        instance.assign(Assign(ENI_2, (ip("10.10.2.80"),), allow_reassignment=False))
+        second = {each.eni.id: each for each in instance.observed()}
+        assert second[ENI_1].held.secondaries == (ip("2001:db8:1::60"),)
+        assert second[ENI_2].held.secondaries == (ip("10.10.2.80"),)
+        assert describes(doubles) == 2
+
+    def test_the_next_topology_is_what_it_saw(self, make: Make, doubles: Doubles) -> None:
+        instance = make()
+        seen = instance.observed()
+        assert instance.topology({MAC_1}).enis == tuple(each.eni for each in seen)
+        assert describes(doubles) == 1
+
+    @pytest.mark.parametrize(("code", "passing"), [("RequestLimitExceeded", True), ("AuthFailure", False)])
+    def test_no_answer_is_an_error_and_no_empty_node(
+        self, make: Make, doubles: Doubles, code: str, passing: bool
+    ) -> None:
+        instance = make()
+        instance.observed()
+        doubles.put_faults(Injected("DescribeNetworkInterfaces", error=code))
+        with pytest.raises(AgentError, match=code) as caught:
+            instance.observed()
+        assert caught.value.passing is passing
+
+
+def test_imds_confirms_what_was_assigned(make: Make) -> None:
+    instance = make()
+    eni = instance.topology({MAC_1}).enis[1]
+    instance.assign(Assign(ENI_1, (ip("10.10.1.80"),), allow_reassignment=True))
+    held = frozenset(map(ip, ("10.10.1.10", "10.10.1.60", "10.10.1.80")))
+    assert instance.metadata(eni, {4}) == held
+    assert instance.describe(ENI_1).holds(ip("10.10.1.80"))
+    assert [each.eni_id for each in instance.holders([ip("10.10.1.80")], eni.subnet_id)] == [ENI_1]
+
+
+@pytest.mark.pure
+@given(st.lists(st.floats(0, 30), max_size=60))
+def test_an_allowance_never_gives_more_than_its_burst_and_refill(pauses: list[float]) -> None:
+    allowance, now = Allowance(5, 10.0), 100.0
+    taken: list[float] = []
+    for pause in pauses:
+        now += pause
+        wait = allowance.take(now)
+        assert 0 <= wait <= 10.0
+        if not wait:
+            taken.append(now)
+    for first, start in enumerate(taken):
+        for last, end in enumerate(taken[first:], 1):
+            assert last <= 5 + (end - start) / 10 + 1e-6

@@ -1,0 +1,158 @@
+"""What `--dry-run` foresees, from what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from common.contract import AgentSettings, ExitCode, Mode, Takeover
+from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission
+from ipagent.assign.selection import Refusal, Selection
+from ipagent.assign.topology import EniAddresses
+from ipagent.commands.addresses import PodView
+from ipagent.commands.context import Nodes
+from ipagent.commands.dry_run import Forecast, Would, as_document, as_text, forecast
+from ipagent.commands.inventory import BY_MAC, Target, Whereabouts
+from ipagent.commands.selection_view import Held
+from ipagent.commands.table import Palette
+from tests.ipagent.fakes import ENI_1, ENI_2, ip, placement
+
+pytestmark = pytest.mark.pure
+
+ALWAYS, NEVER = AgentSettings(), AgentSettings(takeover=Takeover.NEVER)
+ACCESS = {"region": "eu-central-1", "identity": "env"}
+OWN = EniAddresses("eni-1", ip("10.10.1.10"), (ip("10.10.1.60"), ip("2001:db8:1::60")))
+OTHER = EniAddresses(
+    "eni-9", ip("10.10.1.9"), (ip("10.10.1.50"), ip("2001:db8:1::50")), instance_id="i-9", device_number=1
+)
+CNI = replace(OTHER, eni_id="eni-8", device_number=0)
+
+
+def on(address: str, holder: EniAddresses | None = None, *, asked: bool = True) -> Whereabouts:
+    held = Held(placement(address).holding)
+    return Whereabouts(held, Target(ENI_1, "net1 has its MAC", BY_MAC), asked=asked, holder=holder)
+
+
+def view(*seen: Whereabouts, ec2_error: AgentError | None = None, **more: Any) -> PodView:
+    selection = Selection(tuple(one.held.holding for one in seen if one.held.counts))
+    made = PodView({"name": "pod-1"}, seen, selection, Nodes((ENI_1,), "imds"), ACCESS, ec2_error)
+    return replace(made, **more)
+
+
+def seen(made: PodView, settings: AgentSettings = ALWAYS, mode: Mode = Mode.INIT) -> Forecast:
+    return forecast(mode, settings, made)
+
+
+@pytest.mark.parametrize(
+    ("one", "settings", "would", "calls", "code"),
+    [
+        (on("10.10.1.80"), ALWAYS, Would.ASSIGN, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
+        (on("10.10.1.80"), NEVER, Would.ASSIGN, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
+        (on("10.10.1.60", OWN), ALWAYS, Would.KEEP, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
+        (on("10.10.1.50", OTHER), ALWAYS, Would.TAKE_OVER, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
+        (on("10.10.1.50", OTHER), NEVER, Would.FAIL, [], ExitCode.HELD_ELSEWHERE),
+        (on("10.10.1.9", OTHER), ALWAYS, Would.FAIL, [], ExitCode.ADDRESS_REFUSED),
+        (on("10.10.1.80", asked=False), NEVER, Would.ASSIGN, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
+        (on("2001:db8:1::80"), ALWAYS, Would.ASSIGN, ["AssignIpv6Addresses eni-1"], ExitCode.OK),
+        (on("2001:db8:1::60", OWN), ALWAYS, Would.KEEP, ["AssignIpv6Addresses eni-1"], ExitCode.OK),
+        (
+            on("2001:db8:1::50", OTHER),
+            ALWAYS,
+            Would.TAKE_OVER,
+            ["UnassignIpv6Addresses eni-9", "AssignIpv6Addresses eni-1"],
+            ExitCode.OK,
+        ),
+        (on("2001:db8:1::50", OTHER), NEVER, Would.FAIL, [], ExitCode.HELD_ELSEWHERE),
+        (on("2001:db8:1::50", CNI), ALWAYS, Would.FAIL, [], ExitCode.HELD_ELSEWHERE),
+    ],
+)
+def test_what_becomes_of_an_address(
+    one: Whereabouts, settings: AgentSettings, would: Would, calls: list[str], code: ExitCode
+) -> None:
+    answer = seen(view(one), settings)
+    assert answer.would(one) is would
+    document = as_document(answer)
+    assert [f"{call['action']} {call['eni']}" for call in document["calls"]] == calls
+    assert answer.exit_code == document["exitCode"] == code
+    assert bool(answer.failure) is bool(code)
+
+
+def test_one_call_for_each_eni_and_family_with_the_flag_that_is_sent() -> None:
+    elsewhere = replace(on("10.10.2.80"), target=Target(ENI_2, "net2 has its MAC", BY_MAC))
+    answer = seen(view(on("10.10.1.80"), on("10.10.1.81"), elsewhere, on("2001:db8:1::80")), NEVER)
+    assert as_document(answer)["calls"] == [
+        {
+            "action": "AssignPrivateIpAddresses",
+            "eni": "eni-1",
+            "addresses": ["10.10.1.80", "10.10.1.81"],
+            "allowReassignment": False,
+        },
+        {
+            "action": "AssignPrivateIpAddresses",
+            "eni": "eni-2",
+            "addresses": ["10.10.2.80"],
+            "allowReassignment": False,
+        },
+        {"action": "AssignIpv6Addresses", "eni": "eni-1", "addresses": ["2001:db8:1::80"]},
+    ]
+
+
+def test_what_fails_holds_up_nothing_else_and_is_named() -> None:
+    refused = placement("10.10.7.7").holding
+    gone = Whereabouts(Held(placement("192.168.7.7").holding), Target(None, "no ENI contains it"))
+    left = Whereabouts(Held(refused, "it lies outside"))
+    made = view(on("10.10.1.80"), on("10.10.1.9", OTHER), gone, left)
+    made = replace(made, selection=replace(made.selection, refused=(Refusal(refused, "it lies outside"),)))
+    answer = seen(made)
+    assert [answer.would(one) for one in made.addresses] == [Would.ASSIGN, Would.FAIL, Would.FAIL, Would.FAIL]
+    # The code is the one that a real run ends with: no ENI stands before a refused address.
+    assert answer.exit_code == ExitCode.NO_ENI
+    for address in ("10.10.1.9", "192.168.7.7", "10.10.7.7"):
+        assert f"Not assigned: {address} (net1)" in answer.failure
+    assert [call.addresses for call in answer.calls] == [(ip("10.10.1.80"),)]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        ({"undecided": True}, ExitCode.USAGE, "multus-eni.io/interfaces"),
+        ({"selection": Selection(missing=("net7",))}, ExitCode.NO_ENI, "no interface net7"),
+        ({"nodes": Nodes(error=NoImds("IMDS is silent"))}, ExitCode.NO_IMDS, "IMDS is silent"),
+        ({"ec2_error": Ec2Unreachable("EC2 is silent")}, ExitCode.EC2_UNREACHABLE, "VPC endpoint"),
+    ],
+)
+def test_what_would_end_the_run_at_once(more: dict[str, Any], code: ExitCode, says: str) -> None:
+    made = view(on("10.10.1.80"), **more)
+    answer = seen(made)
+    assert (answer.exit_code, answer.calls) == (code, ())
+    assert says in answer.failure
+    assert answer.would(made.addresses[0]) is Would.FAIL
+    assert f"Would end with {int(code)}: {answer.failure}" in as_text(answer, Palette(False))
+
+
+def test_lacking_the_right_to_look_is_no_failure_of_the_run_but_is_said() -> None:
+    answer = seen(view(on("10.10.1.80", asked=False), ec2_error=NoPermission("may not describe")))
+    assert answer.exit_code == ExitCode.OK
+    assert "EC2 unknown: may not describe" in as_text(answer, Palette(False))
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "says"),
+    [
+        (Mode.INIT, ALWAYS, "once EC2 has confirmed"),
+        (Mode.SIDECAR, ALWAYS, "leaves them at the end"),
+        (Mode.SIDECAR, AgentSettings(release_on_exit=True), "takes them off at the end"),
+    ],
+)
+def test_the_text_says_how_it_would_end(mode: Mode, settings: AgentSettings, says: str) -> None:
+    text = as_text(seen(view(on("10.10.1.80")), settings, mode), Palette(False))
+    assert says in text
+    assert "Nothing was changed." in text
+
+
+def test_a_pod_without_addresses_has_nothing_to_fear() -> None:
+    answer = seen(view())
+    assert (answer.exit_code, answer.calls) == (ExitCode.OK, ())
+    assert "nothing to assign" in as_text(answer, Palette(False))

@@ -1,0 +1,347 @@
+"""What is read of a pod."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.contract import (
+    CONTAINER_NAME,
+    ENV_BACKEND,
+    INTERFACES,
+    NETWORKS,
+    TAKEOVER,
+    AgentSettings,
+    Backend,
+    Takeover,
+)
+from ipagent.assign.selection import Holding
+from ipagent.node.model import pod as model
+from ipagent.node.model.pod import NETWORK_STATUS, InjectedAgent, Pod, PodKey, read_pod
+
+pytestmark = pytest.mark.pure
+
+MAC = "02:aa:00:00:00:01"
+DEFAULT = {"name": "aws-cni", "interface": "eth0", "ips": ["10.10.0.17"], "default": True, "dns": {}}
+
+
+def entry(*ips: str, interface: str = "net1", mac: str = MAC, **more: Any) -> dict[str, Any]:
+    return {"name": "ns/nad", "interface": interface, "ips": list(ips), "mac": mac, "dns": {}, **more}
+
+
+def pod(
+    written: object = None, annotations: dict[str, str] | None = None, **parts: dict[str, Any]
+) -> dict[str, Any]:
+    """Make a pod as the API server has it; `written` is network-status, as text or data."""
+    given = {NETWORKS: "nad", **(annotations or {})}
+    if written is not None:
+        given[NETWORK_STATUS] = written if isinstance(written, str) else json.dumps(written, indent=4)
+    metadata = {"namespace": "ns", "name": "a", "uid": "u-1", "creationTimestamp": "2026-01-02T03:04:05Z"}
+    found: dict[str, Any] = {
+        "metadata": {**metadata, "annotations": given},
+        "spec": {"nodeName": "node"},
+        "status": {"phase": "Pending"},
+    }
+    for part, change in parts.items():
+        found[part] |= change
+    return found
+
+
+def ended() -> dict[str, Any]:
+    made = pod()
+    made["status"]["phase"] = "Failed"
+    return made
+
+
+def holding(address: str, interface: str = "net1", mac: str = MAC) -> Holding:
+    return Holding(interface, mac, ip_address(address))
+
+
+def test_a_pod_says_who_it_is() -> None:
+    found = read_pod(pod())
+    assert (found.key, str(found.key)) == (PodKey("ns", "a", "u-1"), "ns/a")
+    assert found.created == "2026-01-02T03:04:05Z"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ([], []),
+        ([DEFAULT], []),
+        ([DEFAULT, entry("10.10.1.81")], [holding("10.10.1.81")]),
+        ([entry("10.10.1.81/24", "2600:1f14::5/64")], [holding("10.10.1.81"), holding("2600:1f14::5")]),
+        (
+            [entry("10.10.1.81"), entry("10.10.2.81", interface="net2", mac="02:AA:00:00:00:02")],
+            [holding("10.10.1.81"), holding("10.10.2.81", "net2", "02:aa:00:00:00:02")],
+        ),
+        (
+            [entry("10.10.1.81"), entry("10.10.1.82", interface="net2")],
+            [holding("10.10.1.81"), holding("10.10.1.82", "net2")],
+        ),
+        ([entry("10.10.1.81", "10.10.1.81")], [holding("10.10.1.81")]),
+        ([{"ips": ["10.10.1.81"]}], [holding("10.10.1.81", "", "")]),
+        ([{"interface": "net1", "mac": MAC}, {}], []),
+        ([{**entry(), "ips": None, "mac": None}], []),
+        ([entry("fe80::1", "169.254.3.4", "127.0.0.1", "ff02::1", "0.0.0.0")], []),
+        ([{**DEFAULT, "default": False}], [holding("10.10.0.17", "eth0", "")]),
+        ("null", []),
+        (" ", []),
+    ], ids=str,
+)  # fmt: skip
+def test_the_holdings_are_those_of_all_but_the_default_interface(
+    status: object, expected: list[Holding]
+) -> None:
+    found = read_pod(pod(status))
+    assert (list(found.holdings), found.problem) == (expected, "")
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (entry("10.10.1.300"), "entry 2: '10.10.1.300' is no IP address"),
+        (entry("10.10.1.8/99"), "entry 2: '10.10.1.8/99' is no IP address"),
+        (entry("2600::1%net1"), "is no IP address"),
+        ({**entry(), "ips": [1, None]}, "entry 2: 'int' is no IP address; entry 2: 'NoneType' is"),
+        ({**entry(), "ips": "10.10.1.5"}, "entry 2: ips is no list: '10.10.1.5'"),
+        ("net1", "entry 2 is no object: 'net1'"),
+        (None, "entry 2 is no object"),
+        (entry(*"abcde"), "'c' is no IP address; and 2 more"),
+        (entry("1" * 500), "entry 2: '" + "1" * 64 + "' is"),
+    ],
+)
+def test_one_unreadable_entry_does_not_lose_the_others(broken: object, told: str) -> None:
+    found = read_pod(pod([entry("10.10.1.81"), broken, entry("10.10.1.82")]))
+    assert found.holdings == (holding("10.10.1.81"), holding("10.10.1.82"))
+    assert found.problem.startswith(f"{NETWORK_STATUS}: ")
+    assert told in found.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "is not JSON: '{'"),
+        ("[" * 100_000, "is not JSON"),
+        ("[" + "1" * 5000 + "]", "is not JSON"),
+        ('{"ips": []}', "is not a list"),
+        ("[]" + " " * model.MAX_STATUS, "has more than 262144 characters"),
+    ],
+)
+def test_a_status_that_is_none_is_said(text: str, told: str) -> None:
+    found = read_pod(pod(text))
+    assert found.holdings == ()
+    assert told in found.problem
+    assert not found.waiting
+
+
+def test_a_pod_has_a_bounded_number_of_addresses() -> None:
+    found = read_pod(pod([entry(*(f"10.10.{n}.{m}" for n in range(2) for m in range(1, 200)))]))
+    assert len(found.holdings) == model.MAX_HOLDINGS
+    assert "more than 256 addresses" in found.problem
+    assert "and 254 more" in read_pod(pod("[" + "1," * 100_000 + "1]")).problem
+
+
+@pytest.mark.parametrize(
+    ("parts", "alive", "leaving"),
+    [
+        ({}, True, False),
+        ({"status": {"phase": "Running"}}, True, False),
+        ({"status": {"phase": None}}, True, False),
+        ({"status": {"phase": "Succeeded"}}, False, False),
+        ({"status": {"phase": "Failed"}}, False, False),
+        ({"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}, True, True),
+    ],
+)
+def test_a_pod_lives_until_it_has_ended_or_is_gone(
+    parts: dict[str, dict[str, Any]], alive: bool, leaving: bool
+) -> None:
+    found = read_pod(pod([entry("10.10.1.81")], **parts))
+    assert (found.alive, found.leaving, len(found.holdings)) == (alive, leaving, 1)
+
+
+@pytest.mark.parametrize(
+    ("made", "waiting"),
+    [
+        (pod(), True),
+        (pod(""), True),
+        (pod([DEFAULT]), False),
+        (pod(annotations={NETWORKS: ""}), False),
+        (pod(spec={"hostNetwork": True}), False),
+        (pod(metadata={"deletionTimestamp": "2026-01-02T03:04:05Z"}), False),
+        (ended(), False),
+        ({}, False),
+    ],
+)
+def test_a_pod_waits_from_its_networks_to_its_network_status(made: dict[str, Any], waiting: bool) -> None:
+    assert read_pod(made).waiting is waiting
+
+
+def managed(*subresources: str | None) -> list[dict[str, Any]]:
+    fields: dict[str, Any] = {"f:metadata": {"f:annotations": {".": {}, f"f:{NETWORK_STATUS}": {}}}}
+    owners = (
+        {"manager": "m", "fieldsV1": fields, **({"subresource": name} if name else {})}
+        for name in subresources
+    )
+    return [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}, *owners]
+
+
+@pytest.mark.parametrize(
+    ("owners", "pod_ip", "counts"),
+    [
+        ((), "", True),
+        (("status",), "", True),
+        ((None,), "", False),
+        ((None, "status"), "", True),
+        ((None,), "10.10.0.17", True),
+    ],
+)
+def test_a_status_that_came_with_the_pod_is_that_of_another(
+    owners: tuple[str | None, ...], pod_ip: str, counts: bool
+) -> None:
+    made = pod([entry("10.10.1.81")], metadata={"managedFields": managed(*owners)})
+    made["status"]["podIP"] = pod_ip
+    found = read_pod(made)
+    assert (bool(found.holdings), found.waiting) == (counts, not counts)
+
+
+def test_a_pod_of_the_host_network_holds_nothing() -> None:
+    found = read_pod(pod([entry("10.10.1.81")], spec={"hostNetwork": True}))
+    assert (found.holdings, found.problem) == ((), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(None, "always"), ("always", "always"), ("never", "never"), ("Always", "never"), ("", "never")],
+)
+def test_the_annotation_narrows_takeover(text: str | None, expected: str) -> None:
+    found = read_pod(pod(annotations={} if text is None else {TAKEOVER: text}))
+    assert found.takeover is Takeover(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "interfaces", "counting"),
+    [
+        ("", (), ["", "net1", "net2"]),
+        ("net2", ("net2",), ["", "net2"]),
+        (" net1, net2 ,", ("net1", "net2"), ["", "net1", "net2"]),
+        ("net9", ("net9",), [""]),
+    ],
+)
+def test_the_annotation_names_the_interfaces_that_count(
+    text: str, interfaces: tuple[str, ...], counting: list[str]
+) -> None:
+    status = [{"ips": ["10.10.1.1"]}, entry("10.10.1.81"), entry("10.10.2.81", interface="net2")]
+    found = read_pod(pod(status, {INTERFACES: text}))
+    assert found.interfaces == interfaces
+    assert [each.interface for each in found.counting] == counting
+    assert len(found.holdings) == 3
+
+
+def container(mode: str, backend: Backend | None, **more: Any) -> dict[str, Any]:
+    env = [] if backend is None else AgentSettings(backend=backend).to_env().items()
+    variables = [{"name": name, "value": value} for name, value in env]
+    return {"name": CONTAINER_NAME, "command": ["ipagent", mode], "env": variables, **more}
+
+
+TWICE = [{"name": ENV_BACKEND, "value": value} for value in ("direct", "node")]
+
+
+@pytest.mark.parametrize(
+    ("containers", "expected"),
+    [
+        (None, InjectedAgent.NONE),
+        ([{"name": "other"}], InjectedAgent.NONE),
+        ([{"name": "other"}, container("init", Backend.DIRECT)], InjectedAgent.DIRECT_INIT),
+        ([container("init", None)], InjectedAgent.DIRECT_INIT),
+        ([container("init", Backend.NODE)], InjectedAgent.NODE_INIT),
+        ([container("sidecar", Backend.DIRECT, restartPolicy="Always")], InjectedAgent.DIRECT_SIDECAR),
+        ([container("sidecar", Backend.NODE, restartPolicy="Always")], InjectedAgent.NODE_SIDECAR),
+        ([{"name": CONTAINER_NAME, "restartPolicy": "Always"}], InjectedAgent.DIRECT_SIDECAR),
+        (
+            [
+                {
+                    "name": CONTAINER_NAME,
+                    "env": [{"name": ENV_BACKEND, "value": v} for v in ("direct", "node")],
+                }
+            ],
+            InjectedAgent.NODE_INIT,
+        ),
+    ],
+)
+def test_the_injected_agent_is_told_by_its_container(containers: object, expected: InjectedAgent) -> None:
+    assert read_pod(pod(spec={"initContainers": containers})).agent is expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=15,
+)
+IPS = st.sampled_from(["10.10.1.81", "10.10.1.82/24", "2600::1/64", "fe80::1", "x", ""]) | st.text(max_size=9)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "default": st.booleans() | JSON,
+        "interface": st.sampled_from(["net1", "net2"]) | JSON,
+        "mac": st.sampled_from([MAC, MAC.upper()]) | JSON,
+        "ips": st.lists(IPS | JSON, max_size=4) | JSON,
+    },
+)
+STATUSES = st.lists(ENTRIES | JSON, max_size=6).map(json.dumps) | st.text(max_size=50)
+
+
+def mutated(draw: Callable[[st.SearchStrategy[Any]], Any], value: Any) -> Any:
+    """Replace parts of a pod by anything."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(JSON)
+    if isinstance(value, dict):
+        return {key: mutated(draw, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [mutated(draw, inner) for inner in value]
+    return value
+
+
+@st.composite
+def anything_like_a_pod(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, Any]:
+    whole = pod(
+        draw(STATUSES),
+        {TAKEOVER: "never", INTERFACES: draw(st.text(max_size=30))},
+        spec={"initContainers": [container("init", Backend.NODE)], "hostNetwork": False},
+        metadata={"managedFields": managed(None, "status")},
+    )
+    found = mutated(draw, whole)
+    return found if isinstance(found, dict) else {}
+
+
+def assert_bounded(found: Pod) -> None:
+    texts = (found.key.namespace, found.key.name, found.key.uid, found.created, *found.interfaces)
+    assert all(len(text) <= model.MAX_TEXT * model.MAX_NAMES for text in texts)
+    assert len(found.problem) < 1000
+    assert len(found.interfaces) <= model.MAX_NAMES
+    for each in found.holdings:
+        assert each.mac == each.mac.lower()
+        f"{each.interface}{each.mac}".encode()
+    for text in (*texts, found.problem):
+        assert text.isprintable()
+
+
+@given(anything_like_a_pod())
+def test_no_object_stops_the_reader(made: dict[str, Any]) -> None:
+    assert_bounded(read_pod(made))
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "spec", "status"]), JSON))
+def test_no_json_stops_the_reader(made: dict[str, Any]) -> None:
+    assert_bounded(read_pod(made))
+
+
+@given(st.lists(ENTRIES | JSON, max_size=5), st.lists(ENTRIES | JSON, max_size=5))
+def test_entries_are_read_each_for_itself(some: list[Any], others: list[Any]) -> None:
+    together = read_pod(pod(some + others)).holdings
+    apart = read_pod(pod(some)).holdings + read_pod(pod(others)).holdings
+    assert together == tuple(dict.fromkeys(apart))

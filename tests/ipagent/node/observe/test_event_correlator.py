@@ -1,0 +1,316 @@
+"""What is said on pods, and how it gets to the API server."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.contract import LogFormat
+from ipagent.log import Log
+from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.pod import PodKey
+from ipagent.node.observe import event_correlator
+from ipagent.node.observe.event_correlator import Note, Notebook, Write, body_of, notes, path_of
+from ipagent.node.observe.event_recorder import EventRecorder
+from tests.cluster.waiting import wait_for
+from tests.common.kube.fake_api import FakeApi, Reply, Request
+
+A, B = PodKey("ns", "a", "uid-a"), PodKey("ns", "b", "uid-b")
+WALL = 1_800_000_000.0
+SECOND, THIRD = "10.10.1.82", "10.10.2.9"
+LONG = "m" * 3000
+
+
+def happening(
+    kind: Kind = Kind.ASSIGNED,
+    address: str | None = "10.10.1.81",
+    pod: PodKey | None = A,
+    eni: str = "eni-1",
+    message: str = "told so",
+) -> Happening:
+    return Happening(kind, pod, ip_address(address) if address else None, eni, message)
+
+
+def note(number: int = 0, pod: PodKey = A) -> Note:
+    return Note(pod, "AddressAssigned", f"number {number}", warning=False)
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("happened", "expected"),
+    [
+        ([happening()], [Note(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False)]),
+        (
+            [happening(), happening(address=SECOND), happening(), happening(address=THIRD, eni="eni-2")],
+            [
+                Note(A, "AddressAssigned", "assigned 10.10.1.81, 10.10.1.82 to eni-1", warning=False),
+                Note(A, "AddressAssigned", "assigned 10.10.2.9 to eni-2", warning=False),
+            ],
+        ),
+        (
+            [happening(), happening(pod=B)],
+            [
+                Note(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False),
+                Note(B, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False),
+            ],
+        ),
+        (
+            [happening(Kind.RELEASED, "2600::5")],
+            [Note(A, "AddressReleased", "released 2600::5 from eni-1", warning=False)],
+        ),
+        (
+            [happening(Kind.CONFLICT, message="10.10.1.81 is held by eni-9 of i-2")],
+            [Note(A, "AddressConflict", "10.10.1.81 is held by eni-9 of i-2", warning=True)],
+        ),
+        ([happening(Kind.REFUSED, None, eni="")], [Note(A, "AddressNotAssigned", "told so", warning=True)]),
+        ([happening(Kind.WARNING, message=LONG)], [Note(A, "AddressWarning", LONG[:1024], warning=True)]),
+        ([happening(Kind.TAKEN_BACK, pod=None), happening(Kind.CONFLICT, pod=None)], []),
+        ([happening(Kind.TAKEN_BACK), happening(Kind.WOULD_TAKE_BACK)], []),
+    ],
+)  # fmt: skip
+def test_happenings_are_put_into_words(happened: list[Happening], expected: list[Note]) -> None:
+    assert list(notes(happened)) == expected
+
+
+def written(book: Notebook, now: float) -> list[Write]:
+    found = []
+    while isinstance(write := book.due(now), Write):
+        found.append(write)
+    return found
+
+
+@pytest.mark.pure
+def test_the_same_is_said_once_and_counted_after_that() -> None:
+    book = Notebook("t")
+    book.add([note()], 0.0, WALL)
+    (first,) = written(book, 0.0)
+    assert (first.new, first.count, first.name) == (True, 1, "a.t1")
+    for second in range(1, 5):
+        book.add([note()], float(second), WALL + second)
+    assert book.due(5.0) is None
+    book.add([note()], event_correlator.AGAIN, WALL + event_correlator.AGAIN)
+    (again,) = written(book, event_correlator.AGAIN)
+    assert (again.new, again.count, again.name) == (False, 6, "a.t1")
+    assert (again.first, again.last) == (WALL, WALL + event_correlator.AGAIN)
+
+
+@pytest.mark.pure
+def test_a_burst_is_written_at_once_and_the_rest_by_and_by() -> None:
+    book = Notebook("t")
+    pods = [PodKey("ns", f"p{number}", f"u{number}") for number in range(30)]
+    book.add([note(pod=pod) for pod in pods], 100.0, WALL)
+    assert len(written(book, 100.0)) == event_correlator.BURST
+    pause = book.due(100.0)
+    assert isinstance(pause, float)
+    assert pause == pytest.approx(1 / event_correlator.RATE)
+    assert len(written(book, 102.0)) == 2 * event_correlator.RATE
+    assert [each.note.pod for each in written(book, 200.0)] == pods[20:]
+    assert book.due(200.0) is None
+
+
+@pytest.mark.pure
+def test_one_pod_does_not_fill_the_book() -> None:
+    book = Notebook("t")
+    book.add(map(note, range(50)), 0.0, WALL)
+    assert book.dropped == 50 - event_correlator.OF_A_POD
+    book.add([note(50, B)], 0.0, WALL)
+    book.add([note(51)], event_correlator.POD_PAUSE + 1, WALL)
+    assert book.dropped == 50 - event_correlator.OF_A_POD
+    book.add([note(52)], event_correlator.POD_PAUSE + 1, WALL)
+    assert book.dropped == 51 - event_correlator.OF_A_POD
+    later = written(book, event_correlator.POD_PAUSE + 1) + written(book, event_correlator.POD_PAUSE + 11)
+    assert [each.note.pod for each in later] == [A] * 10 + [B, A]
+
+
+@pytest.mark.pure
+def test_what_waits_is_bounded_and_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_correlator, "MAX_ENTRIES", 5)
+    book = Notebook("t")
+    many = [note(pod=PodKey("ns", f"p{number}", f"u{number}")) for number in range(8)]
+    book.add(many, 0.0, WALL)
+    assert book.dropped == 3
+    assert len(written(book, 1.0)) == 5
+    book.add(many[5:], 2.0, WALL)
+    assert book.dropped == 3
+    assert book.due(2.0 + event_correlator.LATE + 1) is None
+    assert book.dropped == 6
+
+
+@pytest.mark.pure
+def test_what_was_not_written_is_first_in_the_row() -> None:
+    book = Notebook("t")
+    book.add([note(1), note(2)], 0.0, WALL)
+    first = book.due(0.0)
+    assert isinstance(first, Write)
+    book.put_back(first, new=True)
+    book.put_back(first, new=True)
+    assert [(each.note, each.new) for each in written(book, 0.0)] == [(note(1), True), (note(2), True)]
+    book.put_back(first, new=False)
+    assert [(each.note, each.new) for each in written(book, 0.0)] == [(note(1), False)]
+
+
+STEPS = st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 400), st.booleans())
+
+
+@pytest.mark.pure
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 400), st.booleans()), max_size=60)
+)
+def test_nothing_is_said_twice_and_all_is_bounded(steps: list[tuple[int, int, float, bool]]) -> None:
+    book = Notebook("t")
+    now, made, times = 0.0, set(), []
+    for number, pod, pause, look in steps:
+        now += pause
+        book.add([note(number, PodKey("ns", f"p{pod}", ""))], now, WALL + now)
+        for write in written(book, now) if look else ():
+            times.append(now)
+            assert write.new == (write.note not in made) or write.first > WALL
+            made.add(write.note)
+            assert write.first <= write.last <= WALL + now
+    for start in times:
+        within = [each for each in times if start <= each < start + 10]
+        assert len(within) <= event_correlator.BURST + 10 * event_correlator.RATE
+
+
+@pytest.mark.pure
+def test_what_is_said_again_while_it_is_written_is_made_anew_where_it_was_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_correlator, "AGAIN", 0.0)
+    book = Notebook("t")
+    book.add([note()], 0.0, WALL)
+    (first,) = written(book, 0.0)
+    book.add([note()], 1.0, WALL)
+    book.put_back(first, new=True)
+    assert [(each.new, each.count) for each in written(book, 1.0)] == [(True, 2)]
+
+
+@pytest.mark.pure
+def test_an_event_is_one_of_core_v1() -> None:
+    write = Write(note(), "a.t1", WALL, WALL + 5, 3, new=True)
+    body = body_of(write, "node-1")
+    assert path_of(write) == "/api/v1/namespaces/ns/events"
+    assert body["involvedObject"] | {"uid": "uid-a"} == body["involvedObject"]
+    assert (body["firstTimestamp"], body["lastTimestamp"]) == ("2027-01-15T08:00:00Z", "2027-01-15T08:00:05Z")
+    later = Write(note(), "a.t1", WALL, WALL + 5, 4, new=False)
+    assert path_of(later) == "/api/v1/namespaces/ns/events/a.t1"
+    assert body_of(later, "node-1") == {"count": 4, "lastTimestamp": "2027-01-15T08:00:05Z"}
+
+
+@pytest.mark.pure
+def test_a_long_name_leaves_room_for_the_rest() -> None:
+    book = Notebook("t")
+    book.add([note(pod=PodKey("ns", "a" * 199 + "." + "b" * 53, ""))], 0.0, WALL)
+    (write,) = written(book, 0.0)
+    assert write.name == "a" * 199 + ".t1"
+
+
+class Api:
+    """Answers with `replies` first, then with success."""
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+
+    def answer(self, _: Request) -> Reply:
+        return self.replies.pop(0) if self.replies else Reply(201)
+
+
+Recording = tuple[FakeApi, Api, EventRecorder, io.StringIO]
+
+
+@pytest.fixture
+def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
+    monkeypatch.setattr("ipagent.node.observe.event_recorder.pause_after_failure", lambda *_: 0.01)
+    api_server, stream = Api(), io.StringIO()
+    with FakeApi(tmp_path, api_server.answer) as api:
+        recorder = EventRecorder(api.client(tmp_path), "node-1", Log(form=LogFormat.JSON, stream=stream))
+        recorder.start()
+        yield api, api_server, recorder, stream
+        recorder.stop()
+        recorder.join(20)
+        assert not recorder.is_alive()
+
+
+def said(stream: io.StringIO) -> list[str]:
+    return [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+
+
+def test_events_are_written(recording: Recording) -> None:
+    api, _, recorder, stream = recording
+    recorder.record([happening(), happening(Kind.WOULD_TAKE_BACK)])
+    recorder.record([happening(Kind.CONFLICT, pod=B, message="10.10.1.81 is held by eni-9 of i-2")])
+    wait_for(lambda: len(api.requests) == 2, "two requests")
+    bodies = [request.body for request in api.requests]
+    assert [(each["message"], each["type"]) for each in bodies] == [
+        ("assigned 10.10.1.81 to eni-1", "Normal"),
+        ("10.10.1.81 is held by eni-9 of i-2", "Warning"),
+    ]
+    assert {each["source"]["host"] for each in bodies} == {"node-1"}
+    assert (said(stream), recorder.dropped) == ([], 0)
+
+
+def test_an_api_server_in_trouble_gets_them_later_and_it_is_said_once(recording: Recording) -> None:
+    api, api_server, recorder, stream = recording
+    api_server.replies = [Reply(503), Reply(503), Reply(429)]
+    recorder.record([happening(), happening(pod=B)])
+    wait_for(lambda: len(api.requests) == 5, "five requests")
+    assert [request.body["involvedObject"]["name"] for request in api.requests] == ["a"] * 4 + ["b"]
+    # Once for each kind of trouble.
+    assert said(stream) == ["events-failed", "events-failed"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "logged"),
+    [
+        (Reply(403, {"reason": "Forbidden", "message": "no"}), 1),
+        (Reply(403, {"reason": "Forbidden", "message": "namespace ns is being terminated"}), 0),
+        (Reply(404, {"reason": "NotFound"}), 0),
+        (Reply(409, {"reason": "AlreadyExists"}), 0),
+        (Reply(422, {"reason": "Invalid"}), 1),
+    ],
+)
+def test_what_is_refused_is_left(recording: Recording, reply: Reply, logged: int) -> None:
+    api, api_server, recorder, stream = recording
+    api_server.replies = [reply]
+    recorder.record([happening(), happening(pod=B)])
+    wait_for(lambda: len(api.requests) == 2, "both")
+    assert [request.body["involvedObject"]["name"] for request in api.requests] == ["a", "b"]
+    assert len(said(stream)) == logged
+
+
+def test_an_event_that_the_api_server_has_deleted_is_made_anew(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_correlator, "AGAIN", 0.0)
+    api, api_server, recorder, _ = recording
+    recorder.record([happening()])
+    wait_for(lambda: len(api.requests) == 1, "the first")
+    api_server.replies = [Reply(404, {"reason": "NotFound"})]
+
+    def refused() -> bool:
+        recorder.record([happening()])
+        return not api_server.replies
+
+    wait_for(refused, "a refusal")
+    wait_for(lambda: [each.method for each in api.requests][1:3] == ["PATCH", "POST"], "another one")
+    assert api.requests[1].path == f"{api.requests[0].path}/{api.requests[0].body['metadata']['name']}"
+
+
+def test_without_an_api_server_nobody_waits(tmp_path: Path) -> None:
+    with FakeApi(tmp_path, lambda _: Reply()) as api:
+        client = api.client(tmp_path)
+    stream = io.StringIO()
+    recorder = EventRecorder(client, "n", Log(form=LogFormat.JSON, stream=stream))
+    recorder.start()
+    recorder.record([happening()])
+    wait_for(lambda: said(stream) == ["events-failed"], "a failure")
+    recorder.stop()
+    recorder.join(20)
+    assert not recorder.is_alive()

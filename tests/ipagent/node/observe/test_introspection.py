@@ -1,0 +1,162 @@
+"""What `ipagent node status` and /metrics say of the same state."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+from prometheus_client import generate_latest
+
+from common.contract import ExitCode
+from ipagent.assign.faults import Failure, Fault
+from ipagent.assign.plan import Item, Phase
+from ipagent.assign.selection import Holding
+from ipagent.assign.topology import Eni, Placement
+from ipagent.node.gc.rules import Decision, Verdict, Why
+from ipagent.node.model.claim import Standing, State
+from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.gc_policy import GcMode
+from ipagent.node.model.pod import PodKey
+from ipagent.node.observe.introspection_text import Known, document, to_text
+from ipagent.node.observe.metrics import Figures, Metrics, state_of
+
+pytestmark = pytest.mark.pure
+
+POD = PodKey("apps", "web-0", "u-1")
+ENI = Eni("eni-1", "02:00:00:00:00:01", 1, "subnet-1")
+
+
+def item(address: str, phase: Phase, failure: Failure | None = None) -> Item:
+    return Item(Placement(Holding("net1", ENI.mac, ip_address(address)), ENI), phase, failure)
+
+
+def verdict(address: str, decision: Decision, why: Why, until: float | None = None) -> Verdict:
+    return Verdict("eni-1", ip_address(address), decision, why, f"because {why}", POD, until)
+
+
+FULL = Failure(Fault.ENI_FULL, "the ENI is full")
+ITEMS = (
+    item("10.0.0.10", Phase.CONFIRMED),
+    item("10.0.0.9", Phase.WANTED, FULL),
+    item("10.0.0.8", Phase.REFUSED, FULL),
+)
+OWNERS = {(each.eni_id, each.address): POD for each in ITEMS}
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [
+        (Phase.CONFIRMED, "assigned"),
+        (Phase.REFUSED, "failed"),
+        (Phase.TAKEN, "failed"),
+        (Phase.WANTED, "pending"),
+        (Phase.ACCEPTED, "pending"),
+        (Phase.DOUBTFUL, "pending"),
+        (Phase.DISPUTED, "pending"),
+    ],
+)
+def test_each_phase_is_one_of_three_states(phase: Phase, state: str) -> None:
+    assert state_of(item("10.0.0.1", phase)) == state
+
+
+def test_addresses_are_listed_in_order_with_pod_state_and_reason() -> None:
+    found = document(Known("n1", items=ITEMS, owners=OWNERS), now=0.0)
+    assert [(each["address"], each["state"], each["reason"]) for each in found["addresses"]] == [
+        ("10.0.0.8", "failed", "the ENI is full"),
+        ("10.0.0.9", "pending", "the ENI is full"),
+        ("10.0.0.10", "assigned", ""),
+    ]
+    assert {each["pod"] for each in found["addresses"]} == {"apps/web-0"}
+
+
+def test_what_is_left_behind_is_apart_from_what_stays_and_says_when_it_goes() -> None:
+    verdicts = (
+        verdict("10.0.0.10", Decision.KEEP, Why.HELD),
+        verdict("10.0.0.50", Decision.KEEP, Why.FLOATING),
+        verdict("10.0.0.51", Decision.WAIT, Why.LEFT, until=130.2),
+        verdict("10.0.0.52", Decision.TAKE, Why.LEFT, until=90.0),
+    )
+    known = Known("n1", items=ITEMS, owners=OWNERS, mode=GcMode.ON, swept=True, verdicts=verdicts)
+    found = document(known, now=100.0)["takingBack"]
+    assert [(each["address"], each["dueInSeconds"]) for each in found["leftBehind"]] == [
+        ("10.0.0.51", 30),
+        ("10.0.0.52", 0),
+    ]
+    # What a pod has is among the addresses already.
+    assert [(each["address"], each["why"]) for each in found["kept"]] == [("10.0.0.50", "floating")]
+    text = to_text(document(known, now=100.0))
+    assert "(due in 30 s)" in text
+    assert "10.0.0.52       eni-1  because left (due)" in text
+
+
+def test_the_text_says_what_is_not_known() -> None:
+    text = to_text(document(Known("n1"), now=0.0))
+    assert "API server:   heard of never" in text
+    assert "taking back:  report, no sweep so far" in text
+    assert "addresses:    0" in text
+
+
+def test_the_text_of_a_node_at_work() -> None:
+    known = Known("n1", "i-1", watch_age=12.34, items=ITEMS, owners=OWNERS, mode=GcMode.OFF)
+    text = to_text(document(known, now=0.0))
+    assert text.startswith("node:         n1 on i-1, ipagent ")
+    assert "heard of 12.3 s ago" in text
+    assert "10.0.0.10       eni-1  assigned apps/web-0\n" in text
+    assert "10.0.0.8        eni-1  failed   apps/web-0: the ENI is full\n" in text
+    assert "taking back:  off\n" in text
+
+
+def metrics(figures: Figures, *happenings: Happening) -> list[str]:
+    counted = Metrics(lambda: figures)
+    counted.happened(happenings)
+    return generate_latest(counted.registry).decode().splitlines()
+
+
+def test_every_state_is_there_also_where_nothing_is_in_it() -> None:
+    lines = metrics(Figures(items=ITEMS[:1]))
+    for state, value in (("assigned", "1.0"), ("pending", "0.0"), ("failed", "0.0")):
+        assert f'multus_eni_node_addresses{{state="{state}"}} {value}' in lines
+        assert f'multus_eni_node_claims{{state="{state}"}} 0.0' in lines
+    assert 'multus_eni_node_token_reviews_total{result="refused"} 0.0' in lines
+
+
+def test_a_watch_that_never_began_has_no_age() -> None:
+    assert not any(line.startswith("multus_eni_node_watch_age_seconds") for line in metrics(Figures()))
+    assert "multus_eni_node_watch_age_seconds 0.0" in metrics(Figures(watch_age=0.0))
+
+
+def test_figures_become_samples() -> None:
+    figures = Figures(
+        conflicts=2,
+        calls={("AssignPrivateIpAddresses", "throttled"): 3},
+        standings={POD: Standing(State.ASSIGNED, ExitCode.OK, "done")},
+        counts={"reviews_ok": 4},
+        candidates=5,
+        events_dropped=6,
+    )
+    lines = metrics(figures)
+    for line in (
+        "multus_eni_node_conflicts 2.0",
+        'multus_eni_node_ec2_calls_total{action="AssignPrivateIpAddresses",result="throttled"} 3.0',
+        'multus_eni_node_claims{state="assigned"} 1.0',
+        'multus_eni_node_token_reviews_total{result="ok"} 4.0',
+        "multus_eni_node_sweep_candidates 5.0",
+        "multus_eni_node_events_dropped_total 6.0",
+    ):
+        assert line in lines
+
+
+def test_happenings_are_counted_by_kind() -> None:
+    address = ip_address("10.0.0.1")
+    lines = metrics(
+        Figures(),
+        Happening(Kind.ASSIGNED, POD, address, "eni-1", "", seconds=0.3),
+        Happening(Kind.ASSIGNED, POD, address, "eni-1", ""),
+        Happening(Kind.TAKEN_BACK, POD, address, "eni-1", ""),
+        Happening(Kind.CONFLICT, POD, address, "eni-1", ""),
+    )
+    assert "multus_eni_node_assigned_total 2.0" in lines
+    assert "multus_eni_node_taken_back_total 1.0" in lines
+    assert 'multus_eni_node_routable_seconds_bucket{le="0.2"} 0.0' in lines
+    assert 'multus_eni_node_routable_seconds_bucket{le="0.5"} 1.0' in lines
+    assert "multus_eni_node_routable_seconds_count 1.0" in lines

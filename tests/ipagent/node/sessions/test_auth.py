@@ -1,0 +1,182 @@
+"""Who is asking: TokenReviews as Kubernetes 1.30 and later writes them, and what does not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.contract import TOKEN_AUDIENCE
+from ipagent.node.model.pod import PodKey
+from ipagent.node.sessions.auth import (
+    MAX_VERDICTS,
+    NODE_NAME,
+    POD_NAME,
+    POD_UID,
+    REFUSED_SECONDS,
+    VERDICT_SECONDS,
+    Bearer,
+    Say,
+    Unknown,
+    Verdicts,
+    judge,
+    read_review,
+)
+
+pytestmark = pytest.mark.pure
+
+POD = PodKey("apps", "web-0", "8d6b6f0e-0000-4000-8000-000000000001")
+NEXT_LIFE = PodKey("apps", "web-0", "8d6b6f0e-0000-4000-8000-000000000002")
+OTHER = PodKey("apps", "web-1", "8d6b6f0e-0000-4000-8000-000000000003")
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    extra = {
+        "authentication.kubernetes.io/credential-id": ["JTI=4b1f"],
+        NODE_NAME: ["node-a"],
+        "authentication.kubernetes.io/node-uid": ["3c3c"],
+        POD_NAME: ["web-0"],
+        POD_UID: [POD.uid],
+    }
+    user = {
+        "username": "system:serviceaccount:apps:default",
+        "uid": "aaaa",
+        "groups": ["system:serviceaccounts"],
+    }
+    whole: dict[str, Any] = {
+        "authenticated": True,
+        "user": {**user, "extra": extra},
+        "audiences": [TOKEN_AUDIENCE],
+    }
+    for path, value in changes.items():
+        part = whole
+        *parents, last = path.split("__")
+        for parent in parents:
+            part = part[parent]
+        if value is None:
+            del part[last]
+        else:
+            part[last] = value
+    return whole
+
+
+def with_extra(**changes: Any) -> dict[str, Any]:
+    whole = status()
+    extra = whole["user"]["extra"]
+    for key, value in changes.items():
+        extra[{"name": POD_NAME, "uid": POD_UID, "node": NODE_NAME}[key]] = value
+    return whole
+
+
+def test_a_token_names_the_pod_that_it_is_bound_to() -> None:
+    assert read_review(status()) == Bearer(POD, "node-a")
+
+
+def test_a_cluster_that_names_no_node_is_fine() -> None:
+    assert read_review(with_extra(node=[])) == Bearer(POD)
+
+
+@pytest.mark.parametrize(
+    ("review", "why"),
+    [
+        (status(authenticated=False, error="[invalid bearer token]"), "[invalid bearer token]"),
+        (status(authenticated=None), "does not accept"),
+        (status(authenticated="true"), "does not accept"),
+        (status(error="", authenticated=False), "does not accept"),
+        (status(audiences=["https://kubernetes.default.svc"]), TOKEN_AUDIENCE),
+        (status(audiences=None), TOKEN_AUDIENCE),
+        (status(audiences=TOKEN_AUDIENCE), TOKEN_AUDIENCE),
+        (status(user__username="system:node:node-a"), "ServiceAccount"),
+        (status(user__username="system:serviceaccount::default"), "ServiceAccount"),
+        (status(user__username="system:serviceaccount:apps:a:b"), "ServiceAccount"),
+        (status(user__username=["system:serviceaccount:apps:default"]), "ServiceAccount"),
+        (status(user=None), "ServiceAccount"),
+        (status(user__extra=None), "not bound"),
+        (with_extra(name=[]), "not bound"),
+        (with_extra(uid=["a", "b"]), "not bound"),
+        (with_extra(uid="8d6b"), "not bound"),
+        ({}, "does not accept"),
+    ],
+)
+def test_what_proves_nothing_is_refused_with_a_reason(review: dict[str, Any], why: str) -> None:
+    found = read_review(review)
+    assert isinstance(found, Unknown)
+    assert why in found.reason
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(["authenticated", "user", "audiences", "user__username", "user__extra"]), json_values)
+def test_whatever_the_answer_holds_it_is_read_or_refused(path: str, value: Any) -> None:
+    assert isinstance(read_review(status(**{path: value})), Bearer | Unknown)
+
+
+@pytest.mark.parametrize(
+    ("bearer", "stated", "living", "say"),
+    [
+        (Bearer(POD, "node-a"), POD, {POD}, Say.YES),
+        (Bearer(POD), POD, {POD, OTHER}, Say.YES),
+        (Bearer(POD, "node-a"), POD, {OTHER}, Say.WAIT),
+        (Bearer(POD, "node-a"), POD, set(), Say.WAIT),
+        (Bearer(POD, "node-a"), POD, {NEXT_LIFE}, Say.WAIT),
+        (Bearer(POD, "node-a"), OTHER, {POD, OTHER}, Say.NO),
+        (Bearer(POD, "node-a"), NEXT_LIFE, {NEXT_LIFE}, Say.NO),
+        (Bearer(POD, "node-b"), POD, {POD}, Say.NO),
+    ],
+    ids=[
+        "alive here",
+        "a token without a node's name",
+        "not seen yet",
+        "before the first list",
+        "the token of an earlier life",
+        "another pod's name",
+        "another life's uid",
+        "another node's token",
+    ],
+)
+def test_the_token_decides_for_whom_one_may_speak(
+    bearer: Bearer, stated: PodKey, living: set[PodKey], say: Say
+) -> None:
+    verdict = judge(bearer, stated, "node-a", living)
+    assert verdict.say is say
+    assert bool(verdict.reason) is (say is not Say.YES)
+
+
+def test_a_verdict_is_believed_for_a_minute_and_no_longer() -> None:
+    verdicts = Verdicts()
+    verdicts.put("t", Bearer(POD), 100.0)
+    assert verdicts.get("t", 100.0 + VERDICT_SECONDS - 0.1) == Bearer(POD)
+    assert verdicts.get("t", 100.0 + VERDICT_SECONDS) is None
+    assert verdicts.get("u", 100.0) is None
+
+
+def test_a_refusal_is_believed_for_a_shorter_time() -> None:
+    verdicts = Verdicts()
+    verdicts.put("t", Unknown("no"), 0.0)
+    assert verdicts.get("t", REFUSED_SECONDS - 0.1) == Unknown("no")
+    assert verdicts.get("t", REFUSED_SECONDS) is None
+
+
+def test_the_verdict_of_a_pod_that_is_gone_is_dropped_and_no_other() -> None:
+    verdicts = Verdicts()
+    verdicts.put("a", Bearer(POD), 0.0)
+    verdicts.put("b", Bearer(OTHER), 0.0)
+    verdicts.put("c", Unknown("no"), 0.0)
+    verdicts.drop({POD})
+    assert [verdicts.get(token, 1.0) for token in "abc"] == [None, Bearer(OTHER), Unknown("no")]
+
+
+def test_no_number_of_tokens_fills_the_memory() -> None:
+    verdicts = Verdicts()
+    for number in range(MAX_VERDICTS + 10):
+        verdicts.put(str(number), Unknown("no"), 0.0)
+    assert len(verdicts) == MAX_VERDICTS
+    assert verdicts.get("0", 0.0) is None
+    assert verdicts.get(str(MAX_VERDICTS + 9), 0.0) == Unknown("no")

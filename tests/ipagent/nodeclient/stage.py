@@ -1,0 +1,142 @@
+"""A node, pods beside it, and the real `ipagent` in them, with the node's agent as backend."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import contract
+from common.contract import AgentSettings, Backend
+from ipagent.cli import ENV_STARTED_FILE, ENV_TOKEN_FILE
+from ipagent.node.sessions.limits import Limits, Rate
+from tests.ipagent.nodeclient.gate import NODE, POD, Gate, token_of
+from tests.ipagent.stage import Ended, wait_for
+from tests.netns import Node, Pod
+
+BIN = Path(sys.executable).parent
+MAC = "02:aa:00:00:00:01"
+PORT = 9407
+SECONDS = 60.0
+LIMITS = Limits(connects=Rate(1000, 1000))
+
+
+class SlimStage:
+    """One node; its agent's port is free until a test opens a gate on it."""
+
+    def __init__(self, node: Node, directory: Path) -> None:
+        self.node = node
+        self.directory = directory
+        directory.chmod(0o755)
+        self.token = directory / "token"
+        self.token.write_text(token_of(POD) + "\n")
+        self._numbers = itertools.count(1)
+
+    def pod(self, *addresses: str) -> Pod:
+        made = self.node.pod()
+        made.add_interface("net1", mac=MAC, addresses=addresses)
+        return made
+
+    def gate(self, **arguments: Any) -> Gate:
+        arguments.setdefault("limits", LIMITS)
+        return Gate(self.node.listen(self.node.address, PORT), **arguments)
+
+    def env(self, settings: AgentSettings | None = None, **changes: str | None) -> dict[str, str]:
+        given: dict[str, str | None] = {
+            "PATH": f"{BIN}:/usr/bin:/bin",
+            **(settings or slim()).to_env(),
+            contract.ENV_POD_NAME: POD.name,
+            contract.ENV_POD_NAMESPACE: POD.namespace,
+            contract.ENV_POD_UID: POD.uid,
+            contract.ENV_NODE_NAME: NODE,
+            contract.ENV_HOST_IP: self.node.address,
+            ENV_STARTED_FILE: str(self.directory / "run" / "started"),
+            ENV_TOKEN_FILE: str(self.token),
+            **changes,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def start(
+        self,
+        mode: str,
+        pod: Pod,
+        settings: AgentSettings | None = None,
+        *,
+        program: Sequence[str] = ("ipagent",),
+        env: Mapping[str, str | None] | None = None,
+    ) -> Running:
+        """Start `ipagent init` or `sidecar`; what it says can be read while it runs."""
+        run = self.directory / "run"
+        run.mkdir(exist_ok=True)
+        run.chmod(0o777)
+        number = next(self._numbers)
+        message = self.directory / f"termination-{number}.log"
+        message.write_text("")
+        message.chmod(0o666)
+        output = self.directory / f"agent-{number}.log"
+        given = self.env(settings, **(env or {}))
+        with output.open("wb") as stderr:
+            process = pod.popen([*program, mode], env=given, stderr=stderr, termination_log=message)
+        return Running(process, message, output, pod, given)
+
+    def init(
+        self,
+        pod: Pod,
+        settings: AgentSettings | None = None,
+        env: Mapping[str, str | None] | None = None,
+    ) -> Ended:
+        """Run `ipagent init` to its end."""
+        return self.start("init", pod, settings, env=env).wait()
+
+
+class Running:
+    """An agent that runs, or has ended."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], message: Path, output: Path, pod: Pod, env: dict[str, str]
+    ) -> None:
+        self.process = process
+        self._message = message
+        self._output = output
+        self._pod = pod
+        self._env = env
+
+    def started(self) -> bool:
+        """Whether the kubelet's startup probe would be content."""
+        return self._pod.run(["ipagent", "started"], env=self._env).returncode == 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        complete, _, _ = self._output.read_text().rpartition("\n")
+        return [json.loads(line) for line in complete.splitlines()]
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["event"] == event]
+
+    def wait_for_event(self, event: str, times: int = 1) -> dict[str, Any]:
+        """Wait until it has logged an event so many times; gives the last."""
+        what = f"the event {event} x {times} while it lives"
+        wait_for(lambda: len(self.events(event)) >= times or self.process.poll() is not None, what)
+        found = self.events(event)
+        assert len(found) >= times, self.lines()
+        return found[times - 1]
+
+    def end(self) -> Ended:
+        """Send SIGTERM and wait for the end."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.wait()
+
+    def wait(self) -> Ended:
+        self.process.communicate(timeout=SECONDS)
+        ended = Ended(self.process.returncode, self.lines(), self._message.read_text())
+        assert ended.lines[-1]["message"] == ended.message
+        return ended
+
+
+def slim(**settings: Any) -> AgentSettings:
+    """Give settings as the webhook writes them for the backend `node`."""
+    return AgentSettings(**{"interfaces": ("net1",), "backend": Backend.NODE, **settings})

@@ -1,0 +1,158 @@
+"""The slim agent where the kernel does not do what it should."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from common.contract import ExitCode, Mode
+from ipagent.log import Log
+from ipagent.netlink.sockets import Kernel, KernelError
+from ipagent.node.sessions.server import listen
+from ipagent.nodeclient import agent as module
+from ipagent.nodeclient.agent import Client
+from ipagent.nodeclient.exits import Ending
+from ipagent.nodeclient.session import Talk
+from ipagent.nodeclient.signals import Stops
+from tests.ipagent.nodeclient.gate import POD, Gate, token_of
+from tests.ipagent.nodeclient.stage import LIMITS, slim
+
+FAR = time.monotonic() + 600
+
+
+class FakeKernel(Kernel):
+    """One interface without addresses; `fail` lets the next readings fail."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK)
+        self.fail: list[str] = []
+        self.links_read = 0
+
+    def change(self, *fail: str) -> None:
+        self.fail.extend(fail)
+        os.write(self._write, b"x")
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def gone(self) -> set[bytes]:
+        """Tell an address once for each change."""
+        try:
+            return {bytes([10, 10, 1, len(os.read(self._read, 100))])}
+        except BlockingIOError:
+            return set()
+
+    def links(self) -> list[bytes]:
+        self.links_read += 1
+        if self.fail:
+            raise KernelError(self.fail.pop(0))
+        return [struct.pack("=BxHiIIHH", 0, 1, 3, 0, 0, 9, 3) + b"net1\0"]
+
+    def addresses(self) -> list[bytes]:
+        return []
+
+
+@pytest.fixture
+def kernel() -> Iterator[FakeKernel]:
+    with FakeKernel() as made:
+        yield made
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    with Gate(listen("127.0.0.1", 0), limits=LIMITS) as made:
+        yield made
+
+
+@pytest.fixture
+def said() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def client(kernel: FakeKernel, gate: Gate, said: io.StringIO, tmp_path: Path) -> Iterator[Client]:
+    (tmp_path / "token").write_text(token_of(POD))
+    talk = Talk(*gate.address, str(tmp_path / "token"), "test")
+    with Stops() as stop:
+        yield Client(
+            mode=Mode.SIDECAR,
+            settings=slim(),
+            pod={"namespace": POD.namespace, "name": POD.name, "uid": POD.uid},
+            node="node-a",
+            kernel=kernel,
+            talk=talk,
+            stop=stop,
+            log=Log(stream=said),
+        )
+    talk.close()
+
+
+def test_a_start_without_the_kernels_word_ends_with_a_remedy(client: Client, kernel: FakeKernel) -> None:
+    kernel.fail = ["no"]
+    with pytest.raises(Ending) as caught:
+        client.first(FAR)
+    assert caught.value.code == ExitCode.INTERNAL
+    assert "no. Netlink sockets must be allowed" in caught.value.message
+
+
+def test_bytes_that_are_no_link_end_it_too(
+    client: Client, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "links", lambda: [b"short"])
+    with pytest.raises(Ending, match="the kernel's answer can't be read"):
+        client.first(FAR)
+
+
+def test_later_it_is_said_and_tried_again(
+    client: Client,
+    kernel: FakeKernel,
+    gate: Gate,
+    said: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    assert client.first(FAR).code == 0
+    kernel.change("not now", "nor now")
+
+    def stop_when_heard() -> None:
+        try:
+            gate.wait_for_claims(2)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopping = threading.Thread(target=stop_when_heard)
+    stopping.start()
+    with pytest.raises(Ending) as caught:
+        client.live()
+    stopping.join()
+    assert caught.value.code == ExitCode.OK
+    assert said.getvalue().count('"lookup-failed"') == 2
+    # Once at the start, twice in vain, then once: and what went away meanwhile is stated.
+    assert kernel.links_read == 4
+    assert gate.claims[-1].again == {ip_address("10.10.1.1")}
+
+
+def test_a_token_that_is_gone_at_the_end_releases_nothing(
+    client: Client, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_settings", slim(release_on_exit=True))
+    assert client.first(FAR).code == 0
+    gate.sessions.close()
+    (tmp_path / "token").unlink()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Ending) as caught:
+        client.live()
+    assert "may not be released" in caught.value.message

@@ -1,0 +1,490 @@
+"""The slim agent as a pod's container against the real server of sessions."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+import ipagent
+from common import contract
+from common.contract import ExitCode, Mode, Takeover
+from ipagent.cli import ENV_STARTED_FILE
+from ipagent.node.model.claim import AddressStanding, Claim, Phase, Standing
+from ipagent.node.model.pod import PodKey
+from tests.ipagent.nodeclient.gate import ENI, POD, assigned, failed, holdings, pending, token_of
+from tests.ipagent.nodeclient.stage import MAC, PORT, SlimStage, slim
+from tests.netns import Node
+from tests.netns_fixtures import node  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.netns
+
+FLOATING = "10.10.1.200"
+
+
+@pytest.fixture
+def stage(node: Node, tmp_path: Path) -> SlimStage:  # noqa: F811 - the fixture
+    return SlimStage(node, tmp_path)
+
+
+def held(claim: Claim) -> list[str]:
+    return [str(holding.address) for holding in holdings(claim)]
+
+
+class TestInit:
+    def test_it_ends_when_the_node_says_that_everything_is_assigned(self, stage: SlimStage) -> None:
+        with stage.gate() as gate:
+            ended = stage.init(stage.pod("10.10.1.80/24"))
+            (claim,) = gate.claims
+            gate.wait_for_unclaim()
+        assert ended.code == ExitCode.OK
+        assert ended.message == f"Assigned: 10.10.1.80 on {ENI}."
+        assert ended.events() == ["start", "done"]
+        assert (ended.lines[-1]["address"], ended.lines[-1]["eni"]) == ("10.10.1.80", ENI)
+        assert {(line["namespace"], line["pod"]) for line in ended.lines} == {("apps", "pod-1")}
+        assert (claim.pod, claim.mode, claim.interfaces) == (POD, Mode.INIT, ("net1",))
+        assert held(claim) == ["10.10.1.80"]
+        assert {link.mac for link in claim.snapshot.links if link.name == "net1"} == {MAC}
+        assert claim.snapshot.routes == ()
+
+    def test_every_setting_is_stated(self, stage: SlimStage) -> None:
+        settings = slim(
+            interfaces=(), takeover=Takeover.NEVER, release_on_exit=True, allowed_cidrs=("10.10.1.0/24",)
+        )
+        with stage.gate() as gate:
+            assert stage.init(stage.pod("10.10.1.80/24"), settings).code == ExitCode.OK
+            (claim,) = gate.claims
+        assert claim.takeover is Takeover.NEVER
+        assert claim.release_on_exit
+        assert [str(network) for network in claim.allowed] == ["10.10.1.0/24"]
+        # Without names the routes tell which interface is the default one.
+        assert held(claim) == ["10.10.1.80"]
+        assert {str(route.destination) for route in claim.snapshot.routes} >= {"0.0.0.0/0", "169.254.1.1/32"}
+
+    def test_it_waits_for_what_it_is_told_to_wait_for(self, stage: SlimStage) -> None:
+        with stage.gate(answer=lambda _: pending("EC2 has been asked.")) as gate:
+            running = stage.start("init", stage.pod("10.10.1.80/24"))
+            assert running.wait_for_event("waiting")["message"] == "EC2 has been asked."
+            gate.tell(assigned(gate.claims[0]))
+            assert running.wait().code == ExitCode.OK
+
+    @pytest.mark.parametrize("code", [ExitCode.ENI_FULL, ExitCode.NOT_GRANTED, ExitCode.HELD_ELSEWHERE])
+    def test_it_ends_with_the_code_and_sentence_that_it_is_told(
+        self, stage: SlimStage, code: ExitCode
+    ) -> None:
+        said = failed(
+            code,
+            "Not assigned: 10.10.1.81.",
+            AddressStanding(ip_address("10.10.1.80"), "net1", Phase.ASSIGNED, ENI),
+            AddressStanding(ip_address("10.10.1.81"), "net1", Phase.FAILED, ENI, "because"),
+        )
+        with stage.gate(answer=lambda _: said):
+            ended = stage.init(stage.pod("10.10.1.80/24", "10.10.1.81/24"))
+        assert (ended.code, ended.message) == (code, "Not assigned: 10.10.1.81.")
+        assert (ended.lines[-1]["level"], ended.lines[-1]["address"]) == ("error", "10.10.1.80")
+
+    def test_an_address_that_comes_meanwhile_is_stated_too(self, stage: SlimStage) -> None:
+        def answer(claim: Claim) -> Standing:
+            return assigned(claim) if len(held(claim)) == 2 else pending("One is missing.")
+
+        with stage.gate(answer=answer) as gate:
+            pod = stage.pod("10.10.1.80/24")
+            running = stage.start("init", pod)
+            gate.wait_for_claims(1)
+            pod.add_address("net1", "10.10.1.81/24")
+            ended = running.wait()
+        assert ended.message == f"Assigned: 10.10.1.80, 10.10.1.81 on {ENI}."
+
+    def test_a_node_that_is_away_until_the_deadline_is_named(self, stage: SlimStage) -> None:
+        ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
+        assert ended.code == ExitCode.NODE_AGENT_UNREACHABLE
+        assert f"The node's agent of node-a at {stage.node.address}:{PORT}" in ended.message
+        assert "within 2 s: Connection refused" in ended.message
+        assert "DaemonSet" in ended.message
+        assert ended.events() == ["start", "unreachable", "failed"]
+
+    def test_a_node_that_swallows_everything_is_named(self, stage: SlimStage) -> None:
+        # Nothing answers there, and nothing refuses.
+        stage.node.add_address("lo", "10.10.0.99/32")
+        with stage.node.listen("10.10.0.99", PORT) as mute:
+            mute.listen(0)
+            ended = stage.init(
+                stage.pod("10.10.1.80/24"), slim(timeout=2), env={contract.ENV_HOST_IP: "10.10.0.99"}
+            )
+        assert ended.code == ExitCode.NODE_AGENT_UNREACHABLE
+        assert "10.10.0.99:9407 could not be reached within 2 s" in ended.message
+
+    def test_a_node_that_comes_late_is_found(self, stage: SlimStage) -> None:
+        running = stage.start("init", stage.pod("10.10.1.80/24"))
+        running.wait_for_event("unreachable")
+        with stage.gate():
+            assert running.wait().code == ExitCode.OK
+
+    def test_a_node_that_restarts_is_told_everything_anew(self, stage: SlimStage) -> None:
+        with stage.gate(answer=lambda _: pending("Wait.")) as before:
+            running = stage.start("init", stage.pod("10.10.1.80/24"))
+            running.wait_for_event("waiting")
+        with stage.gate() as after:
+            assert running.wait().code == ExitCode.OK
+        assert before.claims == after.claims
+
+    def test_the_deadline_tells_what_was_waited_for(self, stage: SlimStage) -> None:
+        said = pending("10.10.1.80 (net1): EC2 has not answered.", ExitCode.EC2_UNREACHABLE)
+        with stage.gate(answer=lambda _: said):
+            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
+        assert ended.code == ExitCode.EC2_UNREACHABLE
+        assert ended.message == "Not within 2 s: 10.10.1.80 (net1): EC2 has not answered."
+
+    def test_a_pod_that_the_node_never_sees_ends_at_the_deadline(self, stage: SlimStage) -> None:
+        with stage.gate(living=()):
+            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
+        assert ended.code == ExitCode.DEADLINE
+        assert "does not see the pod apps/pod-1 on node-a yet" in ended.message
+
+    @pytest.mark.parametrize(
+        ("token", "says"),
+        [
+            ("banana", "invalid bearer token"),
+            (token_of(PodKey("apps", "pod-2", "2")), "shows the token of apps/pod-2"),
+            (token_of(POD, node="node-b"), "runs on node-b"),
+        ],
+    )
+    def test_a_refused_token_ends_it_at_once_with_the_nodes_sentence(
+        self, stage: SlimStage, token: str, says: str
+    ) -> None:
+        stage.token.write_text(token)
+        with stage.gate() as gate:
+            ended = stage.init(stage.pod("10.10.1.80/24"))
+        assert ended.code == ExitCode.NOT_GRANTED
+        assert says in ended.message
+        assert "Delete the pod" in ended.message
+        assert gate.taken == []
+
+    def test_an_api_server_that_is_away_is_waited_for(self, stage: SlimStage) -> None:
+        calls: list[str] = []
+
+        def ask(token: str) -> dict[str, object]:
+            calls.append(token)
+            raise TimeoutError("timed out")
+
+        with stage.gate(review=ask):
+            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
+        assert ended.code == ExitCode.DEADLINE
+        assert "has not served this pod within 2 s" in ended.message
+        assert "timed out" in ended.message
+        assert len(calls) > 1
+
+    @pytest.mark.parametrize("content", [None, "", "two words"])
+    def test_a_missing_token_is_named(self, stage: SlimStage, content: str | None) -> None:
+        stage.token.unlink()
+        if content is not None:
+            stage.token.write_text(content)
+        ended = stage.init(stage.pod("10.10.1.80/24"))
+        assert ended.code == ExitCode.USAGE
+        assert str(stage.token) in ended.message
+
+    @pytest.mark.parametrize("name", [contract.ENV_HOST_IP, contract.ENV_POD_UID, contract.ENV_POD_NAME])
+    def test_what_the_kubelet_should_have_said_is_named(self, stage: SlimStage, name: str) -> None:
+        ended = stage.init(stage.pod("10.10.1.80/24"), env={name: None})
+        assert ended.code == ExitCode.USAGE
+        assert f"{name} is missing" in ended.message
+
+    def test_a_host_that_is_no_address_is_named(self, stage: SlimStage) -> None:
+        ended = stage.init(stage.pod(), env={contract.ENV_HOST_IP: "node-a.local"})
+        assert ended.code == ExitCode.USAGE
+        assert "'node-a.local' is no IP address" in ended.message
+
+    def test_sigterm_ends_it(self, stage: SlimStage) -> None:
+        with stage.gate(answer=lambda _: pending("It waits.")):
+            running = stage.start("init", stage.pod("10.10.1.80/24"))
+            running.wait_for_event("waiting")
+            ended = running.end()
+        assert ended.code == 128 + 15
+        assert ended.message == "Ended by SIGTERM before the end. It waits."
+
+    def test_a_tentative_address_is_stated_again_when_it_is_no_longer(self, stage: SlimStage) -> None:
+        def answer(claim: Claim) -> Standing:
+            tentative = any(entry.detection.name == "TENTATIVE" for entry in claim.snapshot.addresses)
+            return pending("Duplicate address detection goes on.") if tentative else assigned(claim)
+
+        with stage.gate(answer=answer) as gate:
+            pod = stage.pod()
+            pod.add_address("net1", "2001:db8:1::80/64", detect=True)
+            ended = stage.init(pod)
+        assert ended.message == f"Assigned: 2001:db8:1::80 on {ENI}."
+        assert held(gate.claims[-1]) == ["2001:db8:1::80"]
+
+
+class TestSidecar:
+    def test_it_starts_when_everything_is_assigned_and_stays(self, stage: SlimStage) -> None:
+        with stage.gate(answer=lambda _: pending("Not yet.")) as gate:
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24"))
+            running.wait_for_event("waiting")
+            assert not running.started()
+            gate.tell(assigned(gate.claims[0]))
+            assert running.wait_for_event("started")["address"] == "10.10.1.80"
+            assert running.started()
+            ended = running.end()
+            gate.wait_for_unclaim()
+        assert (ended.code, ended.message) == (0, "Ended by SIGTERM. No address was released.")
+
+    def test_a_floating_address_comes_and_goes(self, stage: SlimStage) -> None:
+        with stage.gate() as gate:
+            pod = stage.pod("10.10.1.80/24")
+            running = stage.start("sidecar", pod)
+            running.wait_for_event("started")
+            pod.add_address("net1", f"{FLOATING}/32")
+            line = running.wait_for_event("assigned")
+            assert (line["address"], line["eni"], line["message"]) == (
+                FLOATING,
+                ENI,
+                f"{FLOATING} is on {ENI}",
+            )
+            pod.delete_address("net1", f"{FLOATING}/32")
+            assert running.wait_for_event("removed")["address"] == FLOATING
+            assert FLOATING in held(gate.claims[-2])
+            assert held(gate.claims[-1]) == ["10.10.1.80"]
+            assert gate.claims[-1].again == {ip_address(FLOATING)}
+            assert running.end().code == ExitCode.OK
+
+    def test_an_address_that_is_added_anew_is_stated_so_once(self, stage: SlimStage) -> None:
+        with stage.gate() as gate:
+            pod = stage.pod("10.10.1.80/24", f"{FLOATING}/32")
+            running = stage.start("sidecar", pod)
+            running.wait_for_event("started")
+            pod.delete_address("net1", f"{FLOATING}/32")
+            pod.add_address("net1", f"{FLOATING}/32")
+            gate.wait_for(lambda: any(claim.again for claim in gate.claims), "a claim with `again`")
+            gate.wait_for(lambda: FLOATING in held(gate.claims[-1]), "the address")
+            seen = len(gate.claims)
+            pod.add_address("net1", "10.10.1.81/32")
+            gate.wait_for_claims(seen + 1)
+            assert gate.claims[-1].again == frozenset()
+            running.end()
+
+    def test_a_conflict_and_a_failure_are_logged_once_and_end_nothing(self, stage: SlimStage) -> None:
+        with stage.gate() as gate:
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24", "10.10.1.81/24"))
+            running.wait_for_event("started")
+            told = (
+                AddressStanding(ip_address("10.10.1.80"), "net1", Phase.CONFLICT, ENI, "eni-b has it."),
+                AddressStanding(ip_address("10.10.1.81"), "net1", Phase.FAILED, ENI, "It is full."),
+            )
+            gate.tell(failed(ExitCode.HELD_ELSEWHERE, "Two problems.", *told))
+            assert running.wait_for_event("conflict")["address"] == "10.10.1.80"
+            assert "It is full." in running.wait_for_event("not-assigned")["message"]
+            gate.tell(failed(ExitCode.HELD_ELSEWHERE, "Still two problems.", *told))
+            gate.tell(assigned(gate.claims[0]))
+            running.wait_for_event("assigned", 2)
+            assert len(running.events("conflict")) == 1
+            assert running.end().code == ExitCode.OK
+
+    def test_a_node_that_restarts_is_told_everything_anew(self, stage: SlimStage) -> None:
+        with stage.gate():
+            pod = stage.pod("10.10.1.80/24")
+            running = stage.start("sidecar", pod)
+            running.wait_for_event("started")
+        running.wait_for_event("unreachable")
+        pod.add_address("net1", f"{FLOATING}/32")
+        with stage.gate() as after:
+            after.wait_for_claims(1)
+            assert held(after.claims[0]) == ["10.10.1.80", FLOATING]
+            running.wait_for_event("reached")
+            running.wait_for_event("assigned")
+            assert running.end().code == ExitCode.OK
+
+    def test_a_token_that_was_replaced_is_read_anew(self, stage: SlimStage) -> None:
+        with stage.gate() as gate:
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24"))
+            running.wait_for_event("started")
+            stage.token.write_text("banana")
+        with stage.gate() as gate:
+            gate.wait_for(lambda: gate.sessions.counts().get("refused_401"), "the refusal")
+            assert "invalid bearer token" in running.wait_for_event("refused")["message"]
+            assert running.end().code == ExitCode.OK
+
+    def test_a_pod_that_is_gone_for_the_node_is_told_so_and_goes_on(self, stage: SlimStage) -> None:
+        with stage.gate() as gate:
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24"))
+            running.wait_for_event("started")
+            gate.sessions.pods([])
+            assert "is gone from node-a" in running.wait_for_event("refused")["message"]
+            gate.sessions.pods([POD])
+            gate.wait_for_claims(2)
+            assert running.end().code == ExitCode.OK
+
+    def test_with_release_on_exit_it_waits_for_the_release(self, stage: SlimStage) -> None:
+        with stage.gate() as gate:
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24"), slim(release_on_exit=True))
+            running.wait_for_event("started")
+            ended = running.end()
+            gate.wait_for_unclaim()
+        assert gate.claims[-1].leaving
+        assert gate.claims[-1].release_on_exit
+        assert (ended.code, ended.message) == (0, "Ended by SIGTERM. Released: everything.")
+
+    def test_a_release_that_nobody_confirms_is_not_claimed(self, stage: SlimStage) -> None:
+        def answer(claim: Claim) -> Standing:
+            return pending("It is being released.") if claim.leaving else assigned(claim)
+
+        with stage.gate(answer=answer):
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24"), slim(release_on_exit=True))
+            running.wait_for_event("started")
+            ended = running.end()
+        assert ended.code == ExitCode.OK
+        assert "may not be released" in ended.message
+
+    def test_a_failure_of_the_start_ends_it(self, stage: SlimStage) -> None:
+        with stage.gate(answer=lambda _: failed(ExitCode.ENI_FULL, "Full.")):
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24"))
+            ended = running.wait()
+        assert (ended.code, ended.message) == (ExitCode.ENI_FULL, "Full.")
+        assert not running.started()
+
+    def test_sigterm_before_the_start(self, stage: SlimStage) -> None:
+        with stage.gate(answer=lambda _: pending("Wait.")):
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24"))
+            running.wait_for_event("waiting")
+            ended = running.end()
+        assert ended.code == 128 + 15
+        assert ended.message == "Ended by SIGTERM. No address was released."
+
+    def test_a_start_that_can_not_be_told_is_named(self, stage: SlimStage) -> None:
+        with stage.gate():
+            env = {ENV_STARTED_FILE: "/nowhere/started"}
+            running = stage.start("sidecar", stage.pod("10.10.1.80/24"), env=env)
+            ended = running.wait()
+        assert ended.code == ExitCode.USAGE
+        assert "/nowhere/started" in ended.message
+
+
+@contextmanager
+def answering(stage: SlimStage, *answers: bytes) -> Iterator[list[bytes]]:
+    """Serve on the node's port, each connection with the next of the answers, the last for ever."""
+    listener = stage.node.listen(stage.node.address, PORT)
+    waiting = list(answers)
+    heard: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                heard.append(connection.recv(1 << 16))
+                answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+                # The client hangs up as soon as it has seen enough of the nonsense.
+                with suppress(ConnectionError):
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield heard
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        listener.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"
+DONE = OK + b'{"serial":1,"state":"assigned","code":0,"message":"Assigned.","addresses":[]}\n'
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"",
+        b"\x00" * 100,
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"x" * 100_000,
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found",
+        b"HTTP/1.1 500 Oops\r\nContent-Length: 999999999\r\n\r\n{",
+        b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n",
+        OK,
+        OK + b"banana\n",
+        OK + b"[]\n",
+        OK + b"[" * 100_000 + b"\n",
+        OK + b"x" * 300_000,
+        OK + b'{"state":"assigned","code":17}\n',
+        OK + b'{"state":"wonderful","code":0}\n',
+        OK + b'{"serial":1,"state":"assigned","code":0,"message":7}\n',
+        OK + b'{"serial":1,"state":"assigned","code":0,"addresses":{}}\n',
+        OK + b'{"serial":"1","state":"assigned","code":0}\n',
+        OK + b'{"serial":2,"state":"assigned","code":0,"message":"of another statement"}\n',
+    ],
+    ids=range(19),
+)
+def test_nonsense_is_no_answer_and_the_next_connection_is_tried(stage: SlimStage, nonsense: bytes) -> None:
+    with answering(stage, nonsense, DONE) as heard:
+        ended = stage.init(stage.pod("10.10.1.80/24"))
+    assert (ended.code, ended.message) == (ExitCode.OK, "Assigned.")
+    assert len(heard) == 2
+
+
+def test_a_statement_that_is_refused_as_such_ends_it(stage: SlimStage) -> None:
+    body = b'{"message": "links has 513 entries."}'
+    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with answering(stage, answer):
+        ended = stage.init(stage.pod("10.10.1.80/24"))
+    assert ended.code == ExitCode.USAGE
+    assert "links has 513 entries" in ended.message
+
+
+MODULES = """
+import os, sys
+sys.path.append({root!r})
+from ipagent import cli
+code = cli.run([{mode!r}], os.environ)
+with open({file!r}, "w") as file:
+    file.write(" ".join(sys.modules))
+os._exit(code)
+"""
+
+HEAVY = (
+    "argparse asyncio botocore concurrent dataclasses email hashlib http inspect ipaddress logging pathlib "
+    "random shutil ssl subprocess tempfile threading traceback typing urllib yaml"
+)
+
+
+@pytest.mark.parametrize("mode", ["init", "sidecar"])
+def test_a_whole_run_imports_next_to_nothing(stage: SlimStage, mode: str) -> None:
+    file = stage.directory / "run" / "modules"
+    script = MODULES.format(mode=mode, file=str(file), root=str(Path(ipagent.__file__).parents[1]))
+    with stage.gate() as gate:
+        pod = stage.pod("10.10.1.80/24")
+        # Without site (-S), by which the measurement of coverage begins: it imports much.
+        running = stage.start(mode, pod, program=[sys.executable, "-I", "-S", "-c", script])
+        if mode == "sidecar":
+            running.wait_for_event("started")
+            pod.add_address("net1", f"{FLOATING}/32")
+            running.wait_for_event("assigned")
+            running.process.terminate()
+        else:
+            gate.wait_for_claims(1)
+        assert running.wait().code == ExitCode.OK
+    loaded = set(file.read_text().split())
+    assert not loaded & set(HEAVY.split())
+    ours = {name for name in loaded if name.split(".")[0] in {"common", "ipagent", "webhook", "certs"}}
+    assert {name for name in ours if not name.startswith("ipagent.nodeclient")} == {
+        "common",
+        "common.contract",
+        "ipagent",
+        "ipagent.cli",
+        "ipagent.log",
+        "ipagent.netlink",
+        "ipagent.netlink.rtnetlink",
+        "ipagent.netlink.sockets",
+        "ipagent.nodeprotocol",
+        "ipagent.termination",
+        "common.version",
+    }
+    assert len(loaded) < 100

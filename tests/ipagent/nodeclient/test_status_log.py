@@ -1,0 +1,95 @@
+"""What a sidecar logs of what it is told: every change once."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+
+from common.contract import LogFormat, LogLevel
+from ipagent.log import Log
+from ipagent.nodeclient.status_log import Told
+from ipagent.nodeprotocol import Standing
+
+pytestmark = pytest.mark.pure
+
+A, B = ("10.10.1.80", "net1"), ("10.10.1.81", "net1")
+ON, ON_OTHER = ("assigned", "eni-1", ""), ("assigned", "eni-2", "")
+NOT, PENDING, CONFLICT = (
+    ("failed", "eni-1", "It is full."),
+    ("pending", "", ""),
+    ("conflict", "eni-1", "Taken."),
+)
+
+Tell = Callable[[Standing], list[str]]
+
+
+def done(**addresses: tuple[str, str, str]) -> Standing:
+    return Standing(1, "assigned", 0, "", {{"a": A, "b": B}[key]: said for key, said in addresses.items()})
+
+
+def failed(message: str = "", code: int = 14, **addresses: tuple[str, str, str]) -> Standing:
+    return Standing(1, "failed", code, message, done(**addresses).addresses)
+
+
+def pending(**addresses: tuple[str, str, str]) -> Standing:
+    return Standing(1, "pending", 17, "", done(**addresses).addresses)
+
+
+@pytest.fixture
+def tell() -> Tell:
+    stream = io.StringIO()
+    told = Told(Log("apps", "pod-1", LogLevel.INFO, LogFormat.JSON, stream=stream))
+    told.begin(done(a=ON))
+
+    def run(standing: Standing) -> list[str]:
+        stream.seek(0)
+        stream.truncate()
+        told.tell(standing)
+        lines = map(json.loads, stream.getvalue().splitlines())
+        return [f"{line['event']} {line.get('address', line['message'])}" for line in lines]
+
+    return run
+
+
+def test_what_was_said_at_the_start_is_not_said_again(tell: Tell) -> None:
+    assert tell(done(a=ON)) == []
+
+
+def test_an_address_that_comes_and_goes(tell: Tell) -> None:
+    assert tell(pending(a=ON, b=PENDING)) == []
+    assert tell(done(a=ON, b=ON)) == ["assigned 10.10.1.81"]
+    assert tell(done(a=ON, b=ON)) == []
+    assert tell(done(a=ON)) == ["removed 10.10.1.81"]
+    assert tell(done(a=ON)) == []
+
+
+def test_an_address_that_moves_to_another_eni(tell: Tell) -> None:
+    assert tell(done(a=ON_OTHER)) == ["assigned 10.10.1.80"]
+
+
+def test_a_failure_and_a_conflict_are_said_once_and_so_is_their_end(tell: Tell) -> None:
+    assert tell(failed(a=CONFLICT, b=NOT)) == ["conflict 10.10.1.80", "not-assigned 10.10.1.81"]
+    assert tell(failed("another sentence", a=CONFLICT, b=NOT)) == []
+    assert tell(done(a=ON, b=ON)) == ["assigned 10.10.1.80", "assigned 10.10.1.81"]
+
+
+def test_a_nodes_agent_that_has_just_started_takes_nothing_back(tell: Tell) -> None:
+    assert tell(pending()) == []
+    assert tell(pending(a=PENDING)) == []
+    assert tell(done(a=ON)) == []
+
+
+def test_what_concerns_the_whole_pod_is_said_once(tell: Tell) -> None:
+    assert tell(failed("No.", 20)) == ["refused No."]
+    assert tell(failed("No.", 20)) == []
+    assert tell(failed("No interface net2.", 13)) == ["not-assigned No interface net2."]
+    assert tell(done(a=ON)) == []
+    assert tell(failed("No.", 20)) == ["refused No."]
+
+
+def test_too_many_addresses_to_list_are_not_gone(tell: Tell) -> None:
+    assert tell(Standing(1, "assigned", 0, "", None)) == []
+    assert tell(Standing(1, "failed", 14, "Full.", None)) == ["not-assigned Full."]

@@ -1,0 +1,165 @@
+"""What holds for every pod, whatever is in it."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import contract
+from common.contract import Backend
+from tests.webhook.pods import applied, pods
+from webhook.config import parse_settings
+from webhook.core.inject import Outcome, inject
+from webhook.core.namespace_policy import ENTRIES
+from webhook.core.pod import Pod
+from webhook.core.quantity import parse_quantity
+from webhook.core.reasons import Reason
+from webhook.core.resources import qos_class
+
+pytestmark = pytest.mark.pure
+
+SETTINGS = {
+    backend: parse_settings(f"agent: {{image: i, backend: {backend}}}") for backend in contract.Backend
+}
+backends = st.sampled_from(contract.Backend)
+namespaces = st.sampled_from([policy for path, policy in ENTRIES.items() if "/namespace/" in path])
+
+
+def decided(pod: dict[str, Any], namespace: Any, backend: Backend = Backend.DIRECT) -> Outcome:
+    return inject(msgspec.convert(pod, Pod), "apps", namespace, SETTINGS[backend])
+
+
+def patched(pod: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    return applied(pod, outcome.operations)
+
+
+def agent_of(pod: dict[str, Any]) -> dict[str, Any]:
+    container: dict[str, Any] = pod["spec"]["initContainers"][0]
+    assert container["name"] == contract.CONTAINER_NAME
+    return container
+
+
+def kubelet_qos(pod: dict[str, Any]) -> str:
+    """ComputePodQOS of k8s.io/kubernetes/pkg/apis/core/v1/helper/qos, line by line."""
+    requests: dict[str, Decimal] = {}
+    limits: dict[str, Decimal] = {}
+    guaranteed = True
+    level = pod["spec"].get("resources")
+    all_containers = pod["spec"]["containers"] + pod["spec"].get("initContainers", [])
+    if level:
+        for kind, found in (("requests", requests), ("limits", limits)):
+            found.update({k: parse_quantity(v) for k, v in level.get(kind, {}).items()})
+        for name, limit in limits.items():
+            requests.setdefault(name, limit)  # SetDefaults_Pod
+        guaranteed = {"cpu", "memory"} <= limits.keys()
+    else:
+        for container in all_containers:
+            asked = container.get("resources", {})
+            container_limits = {k: parse_quantity(v) for k, v in asked.get("limits", {}).items()}
+            container_requests = {
+                **container_limits,
+                **{k: parse_quantity(v) for k, v in asked.get("requests", {}).items()},
+            }
+            for name, amount in container_requests.items():
+                requests[name] = requests.get(name, Decimal(0)) + amount
+            for name, amount in container_limits.items():
+                limits[name] = limits.get(name, Decimal(0)) + amount
+            guaranteed = guaranteed and {"cpu", "memory"} <= container_limits.keys()
+    if not requests and not limits:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed and requests == limits else "Burstable"
+
+
+@given(pods())
+def test_our_qos_class_is_the_kubelets(pod: dict[str, Any]) -> None:
+    assert qos_class(msgspec.convert(pod, Pod)).value == kubelet_qos(pod)
+
+
+@given(pods(), namespaces, backends)
+def test_the_qos_class_never_changes(pod: dict[str, Any], namespace: Any, backend: Backend) -> None:
+    assert kubelet_qos(patched(pod, decided(pod, namespace, backend))) == kubelet_qos(pod)
+
+
+@given(pods(), namespaces, backends)
+def test_the_agents_cpu_never_reaches_a_core(pod: dict[str, Any], namespace: Any, backend: Backend) -> None:
+    resources = agent_of(patched(pod, decided(pod, namespace, backend))).get("resources", {})
+    for amounts in resources.values():
+        assert 0 <= parse_quantity(amounts.get("cpu", "1m")) < 1
+
+
+@given(pods(), namespaces, backends)
+def test_the_agents_request_is_never_above_its_limit(
+    pod: dict[str, Any], namespace: Any, backend: Backend
+) -> None:
+    resources = agent_of(patched(pod, decided(pod, namespace, backend))).get("resources", {})
+    for name, limit in resources.get("limits", {}).items():
+        assert parse_quantity(resources["requests"][name]) <= parse_quantity(limit)
+
+
+@given(pods(), namespaces, backends)
+def test_only_what_is_meant_to_change_changes(pod: dict[str, Any], namespace: Any, backend: Backend) -> None:
+    result = patched(pod, decided(pod, namespace, backend))
+    agent = agent_of(result)
+    del result["spec"]["initContainers"][0]
+    if not result["spec"]["initContainers"] and "initContainers" not in pod["spec"]:
+        del result["spec"]["initContainers"]
+    del result["metadata"]["annotations"][contract.STATUS]
+    sidecar = agent.get("restartPolicy") == "Always"
+    added = [contract.RUN_VOLUME] * sidecar + [contract.TOKEN_VOLUME] * (backend is Backend.NODE)
+    for name in added:
+        assert result["spec"]["volumes"].pop()["name"] == name
+    if added and not result["spec"]["volumes"] and "volumes" not in pod["spec"]:
+        del result["spec"]["volumes"]
+    assert result == pod
+
+
+@given(pods(), namespaces, st.sampled_from([True, False, None]))
+def test_with_the_backend_node_the_agent_always_has_its_token(
+    pod: dict[str, Any], namespace: Any, automount: bool | None
+) -> None:
+    pod["spec"]["automountServiceAccountToken"] = automount
+    result = patched(pod, decided(pod, namespace, Backend.NODE))
+    (mount,) = (m for m in agent_of(result)["volumeMounts"] if m["name"] == contract.TOKEN_VOLUME)
+    (volume,) = (v for v in result["spec"]["volumes"] if v["name"] == contract.TOKEN_VOLUME)
+    (source,) = volume["projected"]["sources"]
+    assert (mount["mountPath"], mount["readOnly"]) == (contract.TOKEN_DIRECTORY, True)
+    assert source["serviceAccountToken"]["audience"] == contract.TOKEN_AUDIENCE
+    assert f"{mount['mountPath']}/{source['serviceAccountToken']['path']}" == contract.TOKEN_FILE
+
+
+@given(pods(), namespaces, backends, backends)
+def test_twice_is_once_also_after_a_change_of_the_backend(
+    pod: dict[str, Any], namespace: Any, backend: Backend, later: Backend
+) -> None:
+    again = decided(patched(pod, decided(pod, namespace, backend)), namespace, later)
+    assert (again.decision.reason, again.operations) == (Reason.ALREADY_INJECTED, ())
+
+
+@given(pods(), namespaces, backends, backends)
+def test_a_pod_that_lost_its_agent_gets_one_again(
+    pod: dict[str, Any], namespace: Any, backend: Backend, later: Backend
+) -> None:
+    left = patched(pod, decided(pod, namespace, backend))
+    agent = left["spec"]["initContainers"].pop(0)
+    outcome = decided(left, namespace, later)
+    assert outcome.decision.agent is not None
+    again = patched(left, outcome)
+    assert (agent_of(again) == agent) is (backend is later)
+    names = [volume["name"] for volume in again["spec"].get("volumes", [])]
+    assert len(names) == len(set(names))
+
+
+@given(pods(), namespaces, backends, st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
+def test_after_another_injector_the_agent_is_first_again(
+    pod: dict[str, Any], namespace: Any, backend: Backend, others: list[str]
+) -> None:
+    injected = patched(pod, decided(pod, namespace, backend))
+    injected["spec"]["initContainers"][:0] = [{"name": f"other-{name}"} for name in others]
+    result = patched(injected, decided(injected, namespace, backend))
+    agent_of(result)
+    order = [container["name"] for container in injected["spec"]["initContainers"]]
+    order.remove(contract.CONTAINER_NAME)
+    assert [container["name"] for container in result["spec"]["initContainers"][1:]] == order

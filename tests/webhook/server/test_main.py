@@ -1,0 +1,187 @@
+"""`multus-eni serve` as a process, over TLS."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from common import contract
+from common.version import VERSION
+from tests.cluster.certificates import Authority
+from tests.cluster.processes import Process
+from tests.cluster.waiting import wait_for
+from tests.cluster.webhook import WebhookServer
+from tests.webhook.core.test_cases import review
+
+PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
+POD: dict[str, Any] = {
+    "metadata": {"name": "web", "annotations": {contract.NETWORKS: "ipvlan-multus"}},
+    "spec": {"containers": [{"name": "app", "image": "busybox"}]},
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[WebhookServer]:
+    with WebhookServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: WebhookServer) -> Iterator[httpx.Client]:
+    trust = ssl.create_default_context(cadata=server.service.ca.decode())
+    with httpx.Client(base_url=server.service.url, verify=trust, trust_env=False) as client:
+        yield client
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, *arguments], check=False, capture_output=True, text=True, timeout=30)
+
+
+def test_a_review_over_tls_is_answered(client: httpx.Client) -> None:
+    answer = client.post("/mutate/namespace/init", content=review(POD, "apps")).json()["response"]
+    assert (answer["allowed"], answer["patchType"]) == (True, "JSONPatch")
+
+
+def test_sigterm_ends_it_with_0_and_a_last_line(server: WebhookServer) -> None:
+    assert server.process.terminate() == 0
+    assert [line["event"] for line in server.events("stopped")] == ["stopped"]
+
+
+def test_a_request_under_way_is_answered_before_it_ends(server: WebhookServer) -> None:
+    body = review(POD, "apps")
+    trust = ssl.create_default_context(cadata=server.service.ca.decode())
+    host, port = "127.0.0.1", httpx.URL(server.service.url).port
+    plain = socket.create_connection((host, port), timeout=10)
+    with trust.wrap_socket(plain, server_hostname=host) as connection:
+        head = f"POST /mutate/namespace/init HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body[:-1])
+        os.kill(server.process.pid, signal.SIGTERM)
+        wait_for(lambda: not listens(host, port), "end of the listener")
+        connection.sendall(body[-1:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert server.process.terminate() == 0
+
+
+def test_after_sigterm_a_pooled_connection_is_answered_and_retired(tmp_path: Path) -> None:
+    body = review(POD, "apps")
+    with WebhookServer(tmp_path, options=["--drain=3"]) as server:
+        trust = ssl.create_default_context(cadata=server.service.ca.decode())
+        with httpx.Client(base_url=server.service.url, verify=trust, trust_env=False) as pool:
+            assert "connection" not in pool.post("/mutate/namespace/init", content=body).headers
+            os.kill(server.process.pid, signal.SIGTERM)
+            wait_for(
+                lambda: pool.post("/mutate/namespace/init", content=body).headers.get("connection"),
+                "answer that retires its connection",
+            )
+            assert pool.get("/readyz").status_code == 503
+        wait_for(lambda: server.events("stopped"), "end of the server", timeout=20)
+
+
+def listens(host: str, port: int | None) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"config": "agent: {}"}, "settings.yaml: agent: "),
+        ({"certificate": "nothing"}, "no usable pair of certificate and key"),
+        ({"host": "203.0.113.1"}, "cannot listen on 203.0.113.1 port 0"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_said_in_one_line(
+    tmp_path: Path, wrong: dict[str, str], named: str
+) -> None:
+    pair = Authority().issue(["localhost"], tmp_path)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(wrong.get("config", "agent: {image: i}"))
+    if "certificate" in wrong:
+        pair.public.write_text(wrong["certificate"])
+    result = run(
+        "serve", "--config", settings, "--tls-cert", pair.public, "--tls-key", pair.private,
+        "--host", wrong.get("host", "127.0.0.1"), "--port", "0",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def waiting(folder: Path) -> Process:
+    settings = folder / "settings.yaml"
+    settings.write_text("agent: {image: i}")
+    argv = [
+        PROGRAM,
+        "serve",
+        f"--config={settings}",
+        "--wait-for-certificate",
+        "--host=127.0.0.1",
+        "--port=0",
+    ]
+    files = ["--host=127.0.0.1", f"--tls-cert={folder / 'tls.crt'}", f"--tls-key={folder / 'tls.key'}"]
+    return Process("multus-eni serve", [*argv, *files], log=folder / "log")
+
+
+def said(process: Process, event: str) -> bool:
+    return f'"event":"{event}"' in process.log.read_text(encoding="utf-8")
+
+
+def test_a_certificate_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    with waiting(tmp_path) as process:
+        process.wait_until(lambda: said(process, "waiting"), "line that says what it waits for", 30)
+        assert not said(process, "started")
+        made = Authority().issue(["localhost"], tmp_path, "made")
+        made.private.rename(tmp_path / "tls.key")
+        made.public.rename(tmp_path / "tls.crt")
+        process.wait_until(lambda: said(process, "started"), "start", 30)
+        assert process.terminate() == 0
+
+
+def test_sigterm_ends_the_wait_for_a_certificate(tmp_path: Path) -> None:
+    with waiting(tmp_path) as process:
+        process.wait_until(lambda: said(process, "waiting"), "line that says what it waits for", 30)
+        assert process.terminate() == 0
+        assert said(process, "stopped")
+
+
+def test_it_says_its_version_and_how_it_is_used() -> None:
+    assert run("--version").stdout.strip() == f"multus-eni {VERSION}"
+    assert "AdmissionReview" in run("serve", "--help").stdout
+    assert run().returncode == 2
+    assert (
+        "65535"
+        in run("serve", "--config", "c", "--tls-cert", "c", "--tls-key", "k", "--port", "99999").stderr
+    )
+
+
+@pytest.mark.parametrize("drain", ["-1", "nan", "soon", "1e9"])
+def test_a_drain_that_is_no_time_is_refused(drain: str) -> None:
+    done = run("serve", "--config", "c", "--tls-cert", "c", "--tls-key", "k", f"--drain={drain}")
+    assert done.returncode == 2
+    assert "from 0 to 600" in done.stderr
+
+
+def test_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:
+    with WebhookServer(tmp_path, options=["--metrics-port=0"]) as server:
+        (started,) = server.events("started")
+        text = httpx.get(f"http://127.0.0.1:{started['metrics_port']}/metrics", trust_env=False).text
+    assert f'multus_eni_webhook_build_info{{version="{VERSION}"}} 1.0' in text
+    assert "multus_eni_webhook_certificate_expiry_timestamp_seconds 1." in text
+
+
+def test_every_line_of_its_log_is_json(server: WebhookServer, client: httpx.Client) -> None:
+    client.post("/mutate/namespace/init", content=b"nonsense")
+    client.post("/mutate/namespace/init", content=review(POD, "apps"))
+    client.close()
+    server.process.terminate()
+    for line in server.process.log.read_text(encoding="utf-8").splitlines():
+        assert {"time", "level", "event"} <= json.loads(line).keys()

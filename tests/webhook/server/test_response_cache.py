@@ -1,0 +1,106 @@
+"""What is remembered is what would be answered anew."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.webhook.core.test_cases import CASES, SETTINGS, review
+from tests.webhook.pods import pods
+from webhook.config import parse_settings
+from webhook.core.inject import Outcome, inject
+from webhook.core.namespace_policy import ENTRIES, NamespacePolicy
+from webhook.core.pod import Pod
+from webhook.server.response_cache import KEPT, LARGEST_SHAPE, Answers
+from webhook.server.review import PodRequest, decode_review, encode_answer, with_uid
+
+pytestmark = pytest.mark.pure
+
+AGENT = parse_settings(SETTINGS)
+PATH = "/mutate/namespace/default"
+
+
+class Counting:
+    """The decision, and how often it was made."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, pod: Pod, namespace: str, policy: NamespacePolicy) -> Outcome:
+        self.calls += 1
+        return inject(pod, namespace, policy, AGENT)
+
+
+def request_of(pod: dict[str, object], namespace: str = "apps") -> PodRequest:
+    return decode_review(review(pod, namespace))
+
+
+def check(answers: Answers, pod: dict[str, object], namespace: str, path: str) -> None:
+    request = request_of(pod, namespace)
+    assert request.pod is not None
+    expected = encode_answer("u", inject(request.pod, namespace, ENTRIES[path], AGENT))
+    for _ in range(2):
+        answer = answers.to(request.pod, request, ENTRIES[path])
+        assert with_uid("u", answer.encoded) == expected
+    assert json.loads(expected)["response"]["uid"] == "u"
+
+
+ALL_TIME = Answers(Counting())
+
+
+@given(pods(), st.sampled_from(list(ENTRIES)))
+def test_any_pod_is_answered_as_if_nothing_were_remembered(pod: dict[str, object], path: str) -> None:
+    check(ALL_TIME, pod, "apps", path)
+
+
+@pytest.mark.parametrize("file", sorted(CASES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_each_case_is_answered_as_if_nothing_were_remembered(file: Path) -> None:
+    case = yaml.safe_load(file.read_text(encoding="utf-8"))
+    check(ALL_TIME, case["pod"], case.get("namespace", "apps"), case["path"])
+
+
+def pod(name: str = "a", **annotations: str) -> dict[str, object]:
+    networks = {"k8s.v1.cni.cncf.io/networks": "ipvlan-multus"}
+    metadata = {"name": name, "labels": {"pod-index": name}, "annotations": networks | annotations}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "app"}]}}
+
+
+def made(answers: Answers, *requests: PodRequest) -> None:
+    for request in requests:
+        assert request.pod is not None
+        answers.to(request.pod, request, ENTRIES[PATH])
+
+
+def test_pods_of_one_template_are_decided_once() -> None:
+    decide = Counting()
+    made(Answers(decide), *(request_of(pod(f"web-{i}", serial=str(i))) for i in range(3)))
+    assert decide.calls == 1
+
+
+def test_another_namespace_is_another_decision() -> None:
+    decide = Counting()
+    made(Answers(decide), request_of(pod()), request_of(pod(), "kube-system"))
+    assert decide.calls == 2
+
+
+def test_the_answers_used_last_are_kept() -> None:
+    decide = Counting()
+    answers = Answers(decide)
+    first = request_of(pod(), "n-0")
+    for number in range(1, 2 * KEPT):
+        made(answers, first, request_of(pod(), f"n-{number}"))
+    assert decide.calls == 2 * KEPT
+    made(answers, request_of(pod(), "n-1"))
+    assert decide.calls == 2 * KEPT + 1
+
+
+def test_a_large_shape_is_not_kept() -> None:
+    decide = Counting()
+    large = request_of(pod(**{"multus-eni.io/unknown": "x" * LARGEST_SHAPE}))
+    made(Answers(decide), large, large)
+    assert decide.calls == 2

@@ -1,0 +1,246 @@
+"""`multus-eni serve`, `inject` and `explain`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import contract
+from common.contract import Credentials, Injection, Mode
+
+if TYPE_CHECKING:
+    from webhook.manifests.commands import Input
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
+
+UNSET = "unset"
+
+SERVE = """\
+Serves the webhook over TLS until SIGTERM. POST /mutate/… takes an AdmissionReview (admission.k8s.io/v1),
+GET /healthz and /readyz are for probes. A renewed certificate is taken over without a restart.
+Decisions are logged on standard error, one JSON line each."""
+
+INJECT = """\
+Writes manifests with the agent in them, as the webhook would put it into their pods; no cluster is asked.
+
+  helm template web ./chart | multus-eni inject -f - --config settings.yaml | kubectl apply -f -
+
+Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs,
+PodTemplates and lists of them are read, YAML or JSON. Documents that get no agent come out byte for byte.
+Where the webhook would refuse a pod, nothing is written and the exit code is 2."""
+
+EXPLAIN = """\
+Says for each workload in manifests whether its pods get the agent, why, and what to change; no cluster
+is asked. To find running pods that should have the agent and have none, or an old one (exit code 3):
+
+  kubectl get ns,pods -A -o json | multus-eni explain -f - --only-missing --config settings.yaml
+
+Without --config the settings are the defaults, and images and backends are not compared."""
+
+SURROUNDINGS = """\
+Namespaces among the manifests supply their own labels; --namespace-injection, --namespace-mode and
+--namespace-credentials stand for the labels of all others.
+The settings file is shown by multus-eni serve --help."""
+
+CONFIG = """\
+the settings file, for example:
+
+  agent:
+    image: registry.example/multus-eni/ipagent:1.0   # required
+    imagePullPolicy: IfNotPresent
+    env:                                  # for the injected container
+      - {name: AWS_REGION, value: eu-central-1}
+    timeout: 120s                         # pods may ask for another one
+    allowedCIDRs: [10.10.0.0/16]          # the agent refuses other addresses
+    logLevel: info                        # debug, info, warning, error
+  injection:
+    defaultMode: init                     # init or sidecar
+    excludedNamespaces: [monitoring]      # kube-system always is
+"""
+
+
+def add_serve(commands: Commands) -> None:
+    """Add `serve`."""
+    serve = commands.add_parser(
+        "serve",
+        help="serve the webhook",
+        description=SERVE,
+        epilog=f"--config is {CONFIG}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="the settings file, see below"
+    )
+    serve.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="certificate chain, PEM")
+    serve.add_argument("--tls-key", type=Path, required=True, metavar="FILE", help="its key, PEM")
+    serve.add_argument(
+        "--wait-for-certificate",
+        action="store_true",
+        help="wait until both files are there, instead of ending: a Secret may be made later",
+    )
+    serve.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104 - a pod's
+    serve.add_argument("--port", type=_port, default=8443, help="port to listen on, 0 for any (%(default)s)")
+    serve.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="serve Prometheus metrics over plain HTTP on this port, 0 for any (not served)",
+    )
+    serve.add_argument(
+        "--drain",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="go on answering for so long after SIGTERM (%(default)s)",
+    )
+    serve.set_defaults(run=_serve)
+
+
+def add_inject(commands: Commands) -> None:
+    """Add `inject`."""
+    inject = commands.add_parser(
+        "inject",
+        help="write manifests with the agent in them",
+        description=INJECT,
+        epilog=SURROUNDINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_input(inject, config_required=True)
+    inject.set_defaults(run=_inject)
+
+
+def add_explain(commands: Commands) -> None:
+    """Add `explain`."""
+    explain = commands.add_parser(
+        "explain",
+        help="say for each workload whether it is injected, and why",
+        description=EXPLAIN,
+        epilog=SURROUNDINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_input(explain, config_required=False)
+    explain.add_argument(
+        "--output", choices=("text", "json"), default="text", help="form of the answer (%(default)s)"
+    )
+    explain.add_argument(
+        "--only-missing",
+        action="store_true",
+        help="list only pods that should have the agent and have none, or an old one; exit code 3 if any",
+    )
+    explain.set_defaults(run=_explain)
+
+
+def _add_input(command: argparse.ArgumentParser, *, config_required: bool) -> None:
+    command.add_argument(
+        "-f", "--filename", required=True, metavar="FILE", help="the manifests; - for standard input"
+    )
+    command.add_argument(
+        "--config", type=Path, required=config_required, metavar="FILE", help="the webhook's settings file"
+    )
+    command.add_argument(
+        "--namespace", default="default", help="namespace of manifests that name none (%(default)s)"
+    )
+    command.add_argument(
+        "--namespace-injection",
+        choices=(*Injection, UNSET),
+        default=Injection.ENABLED,
+        help="a namespace's label multus-eni.io/injection (%(default)s)",
+    )
+    command.add_argument(
+        "--namespace-mode",
+        choices=(*Mode, UNSET),
+        default=UNSET,
+        help="a namespace's label multus-eni.io/mode (%(default)s)",
+    )
+    command.add_argument(
+        "--namespace-credentials",
+        choices=(*Credentials, UNSET),
+        default=UNSET,
+        help="a namespace's label multus-eni.io/credentials (%(default)s)",
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 600")
+    return seconds
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from webhook.config import ConfigError  # noqa: PLC0415 - --help needs none of this
+    from webhook.server.cert_watcher import CertificateError  # noqa: PLC0415 - nor this
+    from webhook.server.main import ListenError, Options, serve  # noqa: PLC0415 - nor this
+
+    try:
+        serve(
+            Options(
+                config=options.config,
+                certificate=options.tls_cert,
+                key=options.tls_key,
+                host=options.host,
+                port=options.port,
+                metrics_port=options.metrics_port,
+                drain=options.drain,
+                wait_for_certificate=options.wait_for_certificate,
+            )
+        )
+    except (ConfigError, CertificateError, ListenError) as error:
+        print(f"multus-eni serve: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _inject(options: argparse.Namespace) -> int:
+    from webhook.manifests.commands import run_inject  # noqa: PLC0415 - --help needs none of this
+
+    return _offline("inject", lambda: run_inject(_input(options)))
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from webhook.manifests.commands import run_explain  # noqa: PLC0415 - nor this
+
+    as_json = options.output == "json"
+    return _offline(
+        "explain", lambda: run_explain(_input(options), as_json=as_json, only_missing=options.only_missing)
+    )
+
+
+def _offline(command: str, run: Callable[[], int]) -> int:
+    from webhook.config import ConfigError  # noqa: PLC0415 - nor this
+    from webhook.manifests.commands import InputError  # noqa: PLC0415 - nor this
+
+    try:
+        return run()
+    except (ConfigError, InputError) as error:
+        print(f"multus-eni {command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1  # whoever reads the output has had enough
+    except OSError as error:
+        print(f"multus-eni {command}: cannot write: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _input(options: argparse.Namespace) -> Input:
+    from webhook.manifests.commands import Input  # noqa: PLC0415 - nor this
+
+    given = {
+        contract.INJECTION: options.namespace_injection,
+        contract.MODE: options.namespace_mode,
+        contract.CREDENTIALS: options.namespace_credentials,
+    }
+    labels = {key: str(value) for key, value in given.items() if value != UNSET}
+    return Input(options.filename, options.config, options.namespace, labels)

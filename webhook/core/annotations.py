@@ -1,0 +1,128 @@
+"""The pod's own settings: its `multus-eni.io/` annotations, read strictly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeVar
+
+from common import contract
+from common.contract import Credentials, Mode, Takeover
+from webhook.core.quantity import MEBIBYTE, parse_quantity
+
+Value = TypeVar("Value")
+
+MIN_AGENT_CPU = Decimal("0.01")
+MIN_AGENT_MEMORY = Decimal(16 * MEBIBYTE)
+MAX_IMAGE_LENGTH = 512
+
+
+class Refusal(Exception):
+    """The pod must not be created as it is; the text says what is wrong and what the user does next."""
+
+
+def not_allowed(key: str, value: str, allowed: str) -> Refusal:
+    """Refuse a value of one of our keys, naming key, value and what is allowed."""
+    return Refusal(f"{key}: {shortened(value)!r} is not allowed; allowed: {allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class PodSettings:
+    """What the pod's annotations ask for; None where they say nothing. CPU is in cores, memory in bytes."""
+
+    mode: Mode | None = None
+    interfaces: tuple[str, ...] | None = None
+    release_on_exit: bool | None = None
+    takeover: Takeover | None = None
+    timeout: int | None = None
+    credentials: Credentials | None = None
+    agent_cpu: Decimal | None = None
+    agent_memory: Decimal | None = None
+    agent_image: str | None = None
+    unknown: tuple[str, ...] = ()
+
+
+def shortened(text: str, limit: int = 64) -> str:
+    """Cut a user's text to a length that fits into a message."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
+    """Read our annotations. Raises Refusal at the first value that is not allowed."""
+    if not any(map(_OURS, annotations)):
+        return _NO_WISHES
+
+    def read(key: str, parse: Callable[[str], Value], allowed: str) -> Value | None:
+        text = annotations.get(key)
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except ValueError:
+            raise not_allowed(key, text, allowed) from None
+
+    return PodSettings(
+        mode=read(contract.MODE, Mode, ", ".join(Mode)),
+        interfaces=read(
+            contract.INTERFACES, _interfaces, "names of the pod's Multus interfaces, as in net1,net2"
+        ),
+        release_on_exit=read(contract.RELEASE_ON_EXIT, contract.parse_flag, "true, false"),
+        takeover=read(contract.TAKEOVER, Takeover, ", ".join(Takeover)),
+        timeout=read(contract.TIMEOUT, contract.parse_timeout, "a duration from 1s to 60m, as in 90s or 2m"),
+        credentials=read(contract.CREDENTIALS, Credentials, ", ".join(Credentials)),
+        agent_cpu=read(
+            contract.AGENT_CPU, agent_cpu, "10m to 999m: a whole core would be pinned for the agent"
+        ),
+        agent_memory=read(contract.AGENT_MEMORY, agent_memory, "a quantity from 16Mi on"),
+        agent_image=read(contract.AGENT_IMAGE, _image, "an image reference"),
+        unknown=tuple(key for key in annotations if key.startswith(contract.PREFIX) and key not in _KNOWN),
+    )
+
+
+_OURS = re.compile(re.escape(contract.PREFIX)).match
+_NO_WISHES = PodSettings()
+_KNOWN = frozenset(
+    {
+        contract.MODE,
+        contract.INTERFACES,
+        contract.RELEASE_ON_EXIT,
+        contract.TAKEOVER,
+        contract.TIMEOUT,
+        contract.CREDENTIALS,
+        contract.AGENT_CPU,
+        contract.AGENT_MEMORY,
+        contract.AGENT_IMAGE,
+        contract.STATUS,
+    }
+)
+
+
+def _interfaces(text: str) -> tuple[str, ...]:
+    names = contract.parse_list(text)
+    if not names:
+        raise ValueError(text)
+    return tuple(dict.fromkeys(names))
+
+
+def agent_cpu(text: str) -> Decimal:
+    """Read the agent's CPU in cores; raises ValueError outside 10m to 999m."""
+    cores = parse_quantity(text)
+    if not MIN_AGENT_CPU <= cores < 1:
+        raise ValueError(text)
+    return cores
+
+
+def agent_memory(text: str) -> Decimal:
+    """Read the agent's memory in bytes; raises ValueError below 16Mi."""
+    size = parse_quantity(text)
+    if size < MIN_AGENT_MEMORY:
+        raise ValueError(text)
+    return size
+
+
+def _image(text: str) -> str:
+    if not text or len(text) > MAX_IMAGE_LENGTH or not text.isprintable() or " " in text:
+        raise ValueError(text)
+    return text

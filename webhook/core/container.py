@@ -1,0 +1,127 @@
+"""The agent's container, as it is written into the pod."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from common import contract
+from common.contract import AgentSettings, Backend, Mode
+from webhook.core.policy import AgentPlan
+from webhook.core.settings import EnvVar, Settings
+
+NOBODY = 65534
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - no password
+PROBE_GRACE = 30
+"""Seconds beyond the agent's own deadline: it must be the one to say what went wrong, not the kubelet."""
+
+_RUN_VOLUME: dict[str, Any] = {
+    "name": contract.RUN_VOLUME,
+    "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"},
+}
+"""Where a sidecar says that it has started."""
+
+_TOKEN_VOLUME: dict[str, Any] = {
+    "name": contract.TOKEN_VOLUME,
+    "projected": {
+        # The file gets this mode, or 0600 for the one user of all containers, or 0640 for the pod's fsGroup,
+        # which ours is in, too (pkg/volume/projected, collectData): our user can read each of them.
+        "defaultMode": 0o644,
+        "sources": [
+            {
+                "serviceAccountToken": {
+                    "audience": contract.TOKEN_AUDIENCE,
+                    "expirationSeconds": 3600,
+                    "path": contract.TOKEN_NAME,
+                }
+            }
+        ],
+    },
+}
+"""By which the node's agent knows the pod; it does not need the one that the API server adds."""
+
+
+def agent_volumes(plan: AgentPlan, settings: Settings) -> list[dict[str, Any]]:
+    """Name the volumes that the agent needs in the pod."""
+    return [
+        *(dict(volume) for volume in settings.volumes),
+        *([_TOKEN_VOLUME] if plan.settings.backend is Backend.NODE else []),
+        *([_RUN_VOLUME] if plan.mode is Mode.SIDECAR else []),
+    ]
+
+
+def agent_container(
+    plan: AgentPlan,
+    settings: Settings,
+    resources: dict[str, dict[str, str]] | None,
+    token_volume: str | None,
+) -> dict[str, Any]:
+    """Build the container: an init container, or a native sidecar with its startup probe.
+
+    `token_volume` is the pod's volume with the ServiceAccount's token, if it has one.
+    """
+    container: dict[str, Any] = {
+        "name": contract.CONTAINER_NAME,
+        "image": plan.image,
+        "command": [contract.COMMAND, plan.mode.value],
+        "env": _env(plan.settings, settings.env),
+        "securityContext": {**_restricted(), **settings.security_context},
+        "terminationMessagePath": contract.TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if settings.image_pull_policy is not None:
+        container["imagePullPolicy"] = settings.image_pull_policy
+    if resources is not None:
+        container["resources"] = resources
+    mounts = [dict(mount) for mount in settings.volume_mounts]
+    if plan.settings.backend is Backend.NODE:
+        mounts.append(
+            {"name": contract.TOKEN_VOLUME, "readOnly": True, "mountPath": contract.TOKEN_DIRECTORY}
+        )
+    if plan.mode is Mode.SIDECAR:
+        container |= _sidecar(plan)
+        mounts.append({"name": contract.RUN_VOLUME, "mountPath": contract.RUN_DIRECTORY})
+    if token_volume is not None and all(mount["mountPath"] != TOKEN_PATH for mount in mounts):
+        mounts.append({"name": token_volume, "readOnly": True, "mountPath": TOKEN_PATH})
+    if mounts:
+        container["volumeMounts"] = mounts
+    return container
+
+
+@functools.lru_cache(maxsize=256)
+def _env(agent: AgentSettings, extra: tuple[EnvVar, ...]) -> tuple[dict[str, Any], ...]:
+    return (
+        *({"name": name, "value": value} for name, value in agent.to_env().items()),
+        *(
+            {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+            for name, path in contract.DOWNWARD_API.items()
+        ),
+        *({"name": variable.name, "value": variable.value} for variable in extra),
+    )
+
+
+def _restricted() -> dict[str, Any]:
+    """Pass the Pod Security Standard `restricted`, whatever the pod's own security context says."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsGroup": NOBODY,
+        "runAsNonRoot": True,
+        "runAsUser": NOBODY,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _sidecar(plan: AgentPlan) -> dict[str, Any]:
+    return {
+        "restartPolicy": "Always",
+        "startupProbe": {
+            "exec": {"command": [contract.COMMAND, "started"]},
+            "periodSeconds": 1,
+            # The probe starts an interpreter, which takes a while where the CPU limit is small.
+            "timeoutSeconds": 5,
+            "failureThreshold": plan.settings.timeout + PROBE_GRACE,
+        },
+    }

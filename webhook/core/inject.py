@@ -1,0 +1,92 @@
+"""One pod, from decision to operations: what `serve` answers with, without the wire."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+from common import contract
+from common.version import VERSION
+from webhook.core import patch
+from webhook.core.container import agent_container, agent_volumes
+from webhook.core.namespace_policy import NamespacePolicy
+from webhook.core.pod import Pod
+from webhook.core.policy import AgentPlan, Decision, agent_index, decide
+from webhook.core.reasons import Reason
+from webhook.core.resources import agent_resources
+from webhook.core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A decision and the JSON Patch operations that carry it out."""
+
+    decision: Decision
+    operations: tuple[patch.Operation, ...] = ()
+
+
+def inject(
+    pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings, *, admitted: bool = True
+) -> Outcome:
+    """Decide about a pod and make its patch. A pod whose quantities can't be read is refused.
+
+    With `admitted` the pod comes from the API server, which has copied the ServiceAccount's
+    imagePullSecrets into it already. To a manifest none are added: they would displace those.
+    """
+    decision = decide(pod, pod_namespace, namespace, settings)
+    if decision.reason is Reason.ALREADY_INJECTED:
+        return Outcome(decision, tuple(patch.to_first_place(agent_index(pod) or 0)))
+    agent = decision.agent
+    if agent is None:
+        return Outcome(decision)
+    try:
+        sizing = agent_resources(pod, agent, settings.size)
+    except ValueError as error:
+        return Outcome(Decision(Reason.UNREADABLE_POD, f"the pod's resources: {error}"))
+    token = _token_volume(pod) if admitted else None
+    container = agent_container(agent, settings, sizing.resources, token)
+    operations = patch.injection(
+        pod,
+        patch.Agent(
+            container,
+            _status(decision, agent),
+            agent_volumes(agent, settings),
+            settings.image_pull_secrets if admitted else (),
+        ),
+    )
+    warnings = sizing.advice
+    if sizing.resources is None and (agent.cpu or agent.memory):
+        warnings = (_SIZE_IGNORED,)
+    if warnings:
+        decision = dataclasses.replace(decision, warnings=(*decision.warnings, *warnings))
+    return Outcome(decision, tuple(operations))
+
+
+_SIZE_IGNORED = (
+    f"multus-eni: {contract.AGENT_CPU} and {contract.AGENT_MEMORY} have no effect: the agent has no "
+    "resources of its own in a BestEffort pod and in one with pod-level resources"
+)
+
+
+def _token_volume(pod: Pod) -> str | None:
+    """Name the volume that the API server's ServiceAccount plugin has added.
+
+    After us it looks again and would mount it into our container too (plugin/pkg/admission/serviceaccount,
+    mountServiceAccountToken), and because of that change the API server would call us a second time.
+    """
+    if pod.spec.automountServiceAccountToken is False:
+        return None
+    names = (volume.name for volume in pod.spec.volumes or ())
+    return next((name for name in names if name.startswith("kube-api-access-")), None)
+
+
+def _status(decision: Decision, agent: AgentPlan) -> str:
+    status = {
+        "mode": agent.mode.value,
+        "reason": decision.reason.value,
+        "backend": agent.settings.backend.value,
+        "image": agent.image,
+        "webhookVersion": VERSION,
+    }
+    return json.dumps(status, separators=(",", ":"))

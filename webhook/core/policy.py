@@ -1,0 +1,274 @@
+"""Whether and how a pod is injected: facts in, a decision with a reason out.
+
+The order of the checks is the order of the table in docs/contract.md: what can never be injected, what
+the users decided, what is there already, and only then what the pod's own settings say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from common import contract
+from common.contract import AgentSettings, Backend, Credentials, Injection, Mode, Takeover
+from webhook.core.annotations import PodSettings, Refusal, not_allowed, read_annotations, shortened
+from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
+from webhook.core.pod import InitContainer, Pod, Volume
+from webhook.core.reasons import SENTENCES, Reason
+from webhook.core.settings import Settings
+from webhook.multus.networks import Networks, expected_interfaces, parse_networks
+
+HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
+"""Names of containers that the public samples have users add by hand."""
+
+ISTIO_INJECT = "sidecar.istio.io/inject"
+ISTIO_EXCLUSIONS = (
+    "traffic.sidecar.istio.io/excludeOutboundPorts",
+    "traffic.sidecar.istio.io/excludeOutboundIPRanges",
+)
+
+READ_LABELS = frozenset((contract.INJECTION, ISTIO_INJECT, "eks.amazonaws.com/fargate-profile"))
+READ_ANNOTATIONS = frozenset(
+    (contract.NETWORKS, "kubernetes.io/config.mirror", ISTIO_INJECT, *ISTIO_EXCLUSIONS)
+)
+"""What a decision reads beside our own annotations."""
+
+MAX_INTERFACES = 256
+"""Far more than a pod is given, and few enough for an environment variable."""
+
+
+def _wrong_label(whose: str, key: str, allowed: Iterable[str], look: str = "") -> str:
+    return f"the {whose}'s label {key} has a value that is not allowed; allowed: {', '.join(allowed)}{look}"
+
+
+def _wrong_namespace_label(key: str, allowed: Iterable[str]) -> str:
+    return _wrong_label(
+        "namespace", key, allowed, f"; to see it: kubectl get namespace {{namespace}} -L {key}"
+    )
+
+
+_INVALID_LABEL_MESSAGES = {
+    InvalidLabel.NAMESPACE_INJECTION: _wrong_namespace_label(contract.INJECTION, Injection),
+    InvalidLabel.NAMESPACE_MODE: _wrong_namespace_label(contract.MODE, Mode),
+    InvalidLabel.NAMESPACE_CREDENTIALS: _wrong_namespace_label(contract.CREDENTIALS, Credentials),
+    InvalidLabel.POD_INJECTION: _wrong_label("pod", contract.INJECTION, Injection),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPlan:
+    """The agent that a pod gets. `cpu` (cores) and `memory` (bytes) are the pod's own wish, if it has one."""
+
+    mode: Mode
+    image: str
+    settings: AgentSettings
+    cpu: Decimal | None = None
+    memory: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is done with a pod and why; `agent` is there exactly if it is injected."""
+
+    reason: Reason
+    message: str
+    agent: AgentPlan | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Must the pod not be created?"""
+        return self.reason in (Reason.INVALID_SETTING, Reason.UNREADABLE_POD, Reason.INTERNAL_ERROR)
+
+
+def decide(pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings) -> Decision:
+    """Decide about a pod that is being created in `pod_namespace`."""
+    networks = parse_networks(pod.annotations.get(contract.NETWORKS, ""), pod_namespace)
+    try:
+        reason = (
+            _never_injected(pod, pod_namespace, networks, settings)
+            or _not_wanted(pod, pod_namespace, namespace)
+            or _already_there(pod)
+        )
+        if reason is not None:
+            return Decision(reason, SENTENCES[reason])
+        return _injected(pod, networks, namespace, settings)
+    except Refusal as error:
+        return Decision(Reason.INVALID_SETTING, str(error))
+
+
+def _never_injected(pod: Pod, pod_namespace: str, networks: Networks, settings: Settings) -> Reason | None:
+    spec = pod.spec
+    checks = (
+        (not networks.networks and networks.refusal is None, Reason.NO_NETWORKS),
+        (pod_namespace in settings.excluded_namespaces, Reason.EXCLUDED_NAMESPACE),
+        (bool(spec.hostNetwork), Reason.HOST_NETWORK),
+        ("kubernetes.io/config.mirror" in pod.annotations, Reason.MIRROR_POD),
+        (_is_windows(pod), Reason.WINDOWS),
+        (_is_fargate(pod), Reason.FARGATE),
+    )
+    return next((reason for applies, reason in checks if applies), None)
+
+
+def _is_windows(pod: Pod) -> bool:
+    if pod.spec.os is not None:
+        return pod.spec.os.name == "windows"
+    return (pod.spec.nodeSelector or {}).get("kubernetes.io/os") == "windows"
+
+
+def _is_fargate(pod: Pod) -> bool:
+    # EKS's own webhook sets both on pods that match a Fargate profile.
+    return pod.spec.schedulerName == "fargate-scheduler" or "eks.amazonaws.com/fargate-profile" in pod.labels
+
+
+def _not_wanted(pod: Pod, pod_namespace: str, namespace: NamespacePolicy) -> Reason | None:
+    label = pod.labels.get(contract.INJECTION)
+    if label is not None and label not in tuple(Injection):
+        raise not_allowed(f"the pod's label {contract.INJECTION}", label, ", ".join(Injection))
+    wanted = label or namespace.injection
+    if wanted == Injection.DISABLED:
+        return Reason.OPTED_OUT
+    if namespace.invalid is not None:
+        raise Refusal(_INVALID_LABEL_MESSAGES[namespace.invalid].format(namespace=pod_namespace))
+    return None if wanted == Injection.ENABLED else Reason.NOT_OPTED_IN
+
+
+def _already_there(pod: Pod) -> Reason | None:
+    if agent_index(pod) is not None:
+        return Reason.ALREADY_INJECTED
+    for container in (*pod.init_containers, *pod.containers):
+        if container.name == contract.CONTAINER_NAME:
+            raise Refusal(
+                f"a container is named {contract.CONTAINER_NAME} but was not made by the injector "
+                f"(an init container with the variable {contract.ENV_CONTRACT}): remove or rename it"
+            )
+        command = (container.command or [""])[0]
+        if container.name in HAND_MADE_AGENTS or command.rsplit("/", 1)[-1] == contract.COMMAND:
+            return Reason.AGENT_PRESENT
+    return None
+
+
+def agent_index(pod: Pod) -> int | None:
+    """Find the injected agent among the init containers: our name and our contract variable."""
+    return next((i for i, container in enumerate(pod.init_containers) if _is_agent(container)), None)
+
+
+def _is_agent(container: InitContainer) -> bool:
+    return container.name == contract.CONTAINER_NAME and any(
+        variable.name == contract.ENV_CONTRACT for variable in container.env or []
+    )
+
+
+def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: Settings) -> Decision:
+    _check_volumes(pod)
+    wishes = read_annotations(pod.annotations)
+    mode = wishes.mode or namespace.mode or settings.default_mode
+    defaults = settings.agent
+    agent = AgentPlan(
+        mode=mode,
+        image=wishes.agent_image or settings.image,
+        settings=AgentSettings(
+            interfaces=_interfaces(networks, wishes),
+            timeout=wishes.timeout or defaults.timeout,
+            takeover=wishes.takeover or defaults.takeover,
+            release_on_exit=bool(wishes.release_on_exit),
+            allowed_cidrs=defaults.allowed_cidrs,
+            credentials=wishes.credentials or namespace.credentials or defaults.credentials,
+            backend=defaults.backend,
+            node_port=defaults.node_port,
+            log_level=defaults.log_level,
+            log_format=defaults.log_format,
+        ),
+        cpu=wishes.agent_cpu,
+        memory=wishes.agent_memory,
+    )
+    reason = Reason.INJECT_SIDECAR if mode is Mode.SIDECAR else Reason.INJECT_INIT
+    return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, wishes, agent))
+
+
+def _check_volumes(pod: Pod) -> None:
+    """Refuse a volume that only has the name of one of the agent's; a leftover of ours may stay."""
+    for volume in pod.spec.volumes or []:
+        if volume.name == contract.RUN_VOLUME and volume.emptyDir is None:
+            problem = "is no emptyDir"
+        elif volume.name == contract.TOKEN_VOLUME and not _is_our_token(volume):
+            problem = f"is no projected token for the audience {contract.TOKEN_AUDIENCE} alone"
+        else:
+            continue
+        raise Refusal(f"the pod's volume {volume.name} {problem}: the name is the agent's, rename it")
+
+
+def _is_our_token(volume: Volume) -> bool:
+    sources = (volume.projected and volume.projected.sources) or []
+    tokens = [(token.audience, token.path) for source in sources if (token := source.serviceAccountToken)]
+    return len(sources) == 1 and tokens == [(contract.TOKEN_AUDIENCE, contract.TOKEN_NAME)]
+
+
+def _interfaces(networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
+    expected = expected_interfaces(networks)
+    if len(expected) > MAX_INTERFACES:
+        raise Refusal(
+            f"the pod attaches to {len(expected)} networks; the agent takes {MAX_INTERFACES} at most: "
+            f"label the pod {contract.INJECTION}={Injection.DISABLED} to do without it"
+        )
+    if wishes.interfaces is None:
+        return expected
+    if expected:
+        for name in wishes.interfaces:
+            if name not in expected:
+                allowed = f"this pod's Multus interfaces: {', '.join(expected)}"
+                raise not_allowed(contract.INTERFACES, name, shortened(allowed, 256))
+    return wishes.interfaces
+
+
+def _redirected_by_istio(pod: Pod) -> bool:
+    if any(key in pod.annotations for key in ISTIO_EXCLUSIONS):
+        return False
+    asked = pod.labels.get(ISTIO_INJECT) or pod.annotations.get(ISTIO_INJECT)
+    containers = (*pod.containers, *pod.init_containers)
+    return asked == "true" or any(container.name == "istio-proxy" for container in containers)
+
+
+def _warnings(pod: Pod, networks: Networks, wishes: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
+    warnings = []
+    if networks.refusal is not None:
+        warnings.append(f"multus-eni: Multus will not start this pod: {networks.refusal}")
+    # The agent of the node does not wait to be asked: the pod has its address before it needs a way out.
+    if agent.settings.backend is Backend.DIRECT:
+        warnings += [
+            f"multus-eni: network {shortened(network.name)} sets default-route: the way to EC2 then leaves "
+            "by the address that EC2 does not know yet"
+            for network in networks.networks
+            if network.default_route
+        ]
+    elif wishes.credentials:
+        warnings.append(
+            f"multus-eni: {contract.CREDENTIALS} has no effect: the agent of the node calls EC2, not the pod"
+        )
+    if wishes.release_on_exit and agent.mode is Mode.INIT:
+        warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
+    given_back = wishes.release_on_exit and agent.mode is Mode.SIDECAR
+    if agent.settings.takeover is Takeover.NEVER and not given_back:
+        collected = ", as does nodeAgent.gc.mode=on" if agent.settings.backend is Backend.NODE else ""
+        warnings.append(
+            f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: what this pod leaves on its ENI is refused "
+            f"to the next pod on another: sidecar mode with {contract.RELEASE_ON_EXIT}=true gives it back"
+            f"{collected}"
+        )
+    if _redirected_by_istio(pod):
+        warnings.append(_redirected(agent.settings))
+    warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in wishes.unknown[:5]]
+    return tuple(warnings)
+
+
+def _redirected(settings: AgentSettings) -> str:
+    who, ports = (
+        ("the agent of the node", str(settings.node_port))
+        if settings.backend is Backend.NODE
+        else ("EC2", "80,443")
+    )
+    return (
+        "multus-eni: where Istio's CNI plugin redirects traffic before the first container, the agent "
+        f'can\'t reach {who}: exclude it with the annotation {ISTIO_EXCLUSIONS[0]}: "{ports}"'
+    )

@@ -1,0 +1,219 @@
+"""Answers to explanations: for each workload whether it has the agent, why, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from common import contract
+from common.contract import Backend, Mode
+from webhook.core.annotations import shortened
+from webhook.core.policy import Decision
+from webhook.core.reasons import REMEDIES, Reason
+from webhook.manifests.decide import Answer
+from webhook.manifests.workloads import Workload
+from webhook.multus.networks import Network, parse_networks
+
+_WITH_AGENT = frozenset({Reason.INJECT_INIT, Reason.INJECT_SIDECAR, Reason.ALREADY_INJECTED})
+_DONE = ("Succeeded", "Failed")
+"""Phases of a pod that never runs again."""
+
+WARNING_PREFIX = "multus-eni: "
+"""What the webhook's warnings start with, to be known among those of others."""
+_REPLACE_POD = "replace the pod (kubectl rollout restart, or delete it): the webhook injects at creation only"
+_INJECT_AGAIN = "inject the manifest as it was without the agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the webhook makes of a workload's pods.
+
+    `injected`: they get the agent, or have it. `mode` is the agent's, None without one. `refusal` says why
+    the pods could not be created. `lacking`: this is a pod that exists and should have the agent, but has
+    none or an old one. `message` is the reason in a sentence, `change` what the user could do about it.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    reason: Reason
+    mode: Mode | None
+    injected: bool
+    networks: tuple[Network, ...]
+    warnings: tuple[str, ...]
+    refusal: str | None
+    lacking: bool
+    message: str
+    change: str
+
+
+def explain(answer: Answer, image: str | None, backend: Backend | None = None) -> Explanation:
+    """Explain an answer. `image` and `backend` are the settings', None where no settings are known."""
+    workload, decision = answer.workload, answer.decision
+    judged = decision.reason in _WITH_AGENT or decision.refused
+    agent = _agent(workload.pod) if judged else None
+    age = _age(agent, answer, image, backend) if agent is not None else None
+    there = agent is not None and decision.reason is Reason.ALREADY_INJECTED
+    return Explanation(
+        kind=workload.kind,
+        namespace=answer.namespace,
+        name=workload.name,
+        reason=decision.reason,
+        mode=decision.agent.mode if decision.agent else agent.mode if agent is not None and there else None,
+        injected=decision.reason in _WITH_AGENT,
+        networks=_networks(answer),
+        warnings=(*decision.warnings, *([f"multus-eni: the agent is old: {age}"] if age else [])),
+        refusal=decision.message if decision.refused else None,
+        # A pod that would be refused counts: nobody opted it out, and it can't come back as it is.
+        lacking=judged and (agent is None or age is not None) and _exists(workload),
+        message=decision.message,
+        change=_change(workload, decision, old=age is not None),
+    )
+
+
+def _change(workload: Workload, decision: Decision, *, old: bool) -> str:
+    if not old or decision.refused:
+        return REMEDIES[decision.reason]
+    return _REPLACE_POD if workload.kind == "Pod" else _INJECT_AGAIN
+
+
+def as_text(explanation: Explanation, *, existing: bool = False) -> str:
+    """Write an explanation: a line with the outcome, and indented what to know and what to change.
+
+    With `existing` it is about a pod that lacks an agent, otherwise about what is to be created.
+    """
+    networks = ", ".join(f"{n.interface} {n.namespace}/{n.name}" for n in explanation.networks)
+    head = f"{explanation.kind} {explanation.namespace}/{explanation.name}: {explanation.reason}"
+    change = _REPLACE_POD if existing and explanation.refusal is None else explanation.change
+    lines = [
+        f"{head}: {explanation.message}",
+        *([f"networks: {networks}"] if networks else []),
+        *(f"warning: {warning.removeprefix(WARNING_PREFIX)}" for warning in explanation.warnings),
+        f"change: {change}",
+    ]
+    return "\n    ".join(printable(line) for line in lines) + "\n"
+
+
+def printable(line: str) -> str:
+    """Keep a manifest from writing to the terminal what a terminal obeys."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line
+    )
+
+
+def as_objects(explanations: Iterable[Explanation]) -> list[dict[str, Any]]:
+    """Write explanations as the objects of `--output json`."""
+    return [
+        {
+            "kind": explanation.kind,
+            "namespace": explanation.namespace,
+            "name": explanation.name,
+            "reason": explanation.reason.value,
+            "mode": explanation.mode.value if explanation.mode else None,
+            "injected": explanation.injected,
+            "networks": [
+                {"namespace": network.namespace, "name": network.name, "interface": network.interface}
+                for network in explanation.networks
+            ],
+            "warnings": list(explanation.warnings),
+            "refusal": explanation.refusal,
+        }
+        for explanation in explanations
+    ]
+
+
+class _Variable(msgspec.Struct, frozen=True):
+    name: str = ""
+    value: str | None = None
+
+
+class _Agent(msgspec.Struct, frozen=True):
+    """The injected container, as far as it tells how old it is."""
+
+    name: str = ""
+    image: str | None = None
+    restartPolicy: str | None = None  # noqa: N815 - the API's name
+    env: list[_Variable] | None = None
+
+    @property
+    def contract(self) -> str | None:
+        """The contract number as written, None in any other container."""
+        return self._variable(contract.ENV_CONTRACT) if self.name == contract.CONTAINER_NAME else None
+
+    @property
+    def backend(self) -> str:
+        """Who calls EC2 for the pod, as written."""
+        return self._variable(contract.ENV_BACKEND) or Backend.DIRECT.value
+
+    def _variable(self, name: str) -> str | None:
+        values = (variable.value or "" for variable in self.env or [] if variable.name == name)
+        return next(values, None)
+
+    @property
+    def mode(self) -> Mode:
+        """A native sidecar is one that is always restarted."""
+        return Mode.SIDECAR if self.restartPolicy == "Always" else Mode.INIT
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    initContainers: list[_Agent] | None = None  # noqa: N815 - the API's name
+
+
+class _WithAgent(msgspec.Struct, frozen=True):
+    spec: _Spec = _Spec()
+
+
+class _Deletion(msgspec.Struct, frozen=True):
+    deletionTimestamp: Any = None  # noqa: N815 - the API's name
+
+
+class _Status(msgspec.Struct, frozen=True):
+    phase: Any = None
+
+
+class _Life(msgspec.Struct, frozen=True):
+    metadata: _Deletion | None = None
+    status: _Status | None = None
+
+
+def _agent(pod: bytes | None) -> _Agent | None:
+    try:
+        containers = msgspec.json.decode(pod or b"{}", type=_WithAgent).spec.initContainers or []
+    except msgspec.DecodeError:
+        return None
+    return next((container for container in containers if container.contract is not None), None)
+
+
+def _age(agent: _Agent, answer: Answer, image: str | None, backend: Backend | None) -> str | None:
+    """Say what makes an agent old: a lower contract number, another image or backend than would be given."""
+    if (number := _number(agent.contract)) < contract.CONTRACT:
+        return f"it follows contract {number}, the injector {contract.CONTRACT}"
+    asked = answer.pod.annotations.get(contract.AGENT_IMAGE) if answer.pod else None
+    wanted = asked or image
+    if wanted is not None and agent.image != wanted:
+        return f"its image is {shortened(str(agent.image), 256)}, the injector gives {shortened(wanted, 256)}"
+    if backend is not None and agent.backend != backend:
+        return f"its backend is {shortened(agent.backend)}, the injector gives {backend}"
+    return None
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and len(text) <= 9 and text.isascii() and text.isdigit() else 0
+
+
+def _exists(workload: Workload) -> bool:
+    """Tell whether this is a pod that is there to stay, rather than one that has ended or is about to."""
+    if workload.kind != "Pod" or workload.pod is None:
+        return False
+    life = msgspec.json.decode(workload.pod, type=_Life)
+    deleted = life.metadata is not None and bool(life.metadata.deletionTimestamp)
+    return not deleted and not (life.status is not None and life.status.phase in _DONE)
+
+
+def _networks(answer: Answer) -> tuple[Network, ...]:
+    if answer.pod is None:
+        return ()
+    return parse_networks(answer.pod.annotations.get(contract.NETWORKS, ""), answer.namespace).networks

@@ -1,0 +1,196 @@
+"""Manifests to workloads: where in a document pods and pod templates are, and whose they are.
+
+Manifests come from anywhere, so nothing is taken for granted but for what names a workload; the pod
+itself is decoded only where it attaches to a network, as the webhook is called only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from common.contract import CREDENTIALS, INJECTION, MODE
+
+MAX_LISTS = 8
+"""How deep lists may stand in lists."""
+
+_SPEC_TEMPLATE = ("spec", "template")
+_PLACES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("", "Pod"): (),
+    ("", "PodTemplate"): ("template",),
+    ("", "ReplicationController"): _SPEC_TEMPLATE,
+    ("apps", "Deployment"): _SPEC_TEMPLATE,
+    ("apps", "StatefulSet"): _SPEC_TEMPLATE,
+    ("apps", "DaemonSet"): _SPEC_TEMPLATE,
+    ("apps", "ReplicaSet"): _SPEC_TEMPLATE,
+    ("batch", "Job"): _SPEC_TEMPLATE,
+    ("batch", "CronJob"): ("spec", "jobTemplate", *_SPEC_TEMPLATE),
+}
+"""API group and kind -> where the pod is."""
+
+Place = tuple[str | int, ...]
+"""Keys and indices on the way from a document's root."""
+T = TypeVar("T")
+
+
+class ManifestError(Exception):
+    """Document number `document` (from 0) can't be taken for what it says it is; the text says why."""
+
+    def __init__(self, document: int, problem: str) -> None:
+        super().__init__(problem)
+        self.document = document
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A pod, or what makes pods. `namespace` is None where the manifest names none; `name` may be a prefix.
+
+    `pod` is the JSON of the pod (template), None where there is none; `place` says where it is in document
+    number `document` (from 0).
+    """
+
+    document: int
+    place: Place
+    kind: str
+    namespace: str | None
+    name: str
+    pod: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifests:
+    """What documents hold: workloads in order, and the labels of our contract by namespace."""
+
+    workloads: tuple[Workload, ...]
+    namespaces: Mapping[str, Mapping[str, str]]
+
+
+def read_manifests(documents: Iterable[bytes]) -> Manifests:
+    """Find workloads and namespaces in JSON documents. Raises ManifestError."""
+    workloads: list[Workload] = []
+    namespaces: dict[str, dict[str, str]] = {}
+    for number, document in enumerate(documents):
+        try:
+            reader = _Reader(number, workloads, namespaces)
+            reader.read(document, (), _Type())
+        except _Unreadable as error:
+            raise ManifestError(number, str(error)) from None
+    return Manifests(tuple(workloads), namespaces)
+
+
+class _Unreadable(Exception):
+    pass
+
+
+class _Type(msgspec.Struct, frozen=True):
+    apiVersion: Any = None  # noqa: N815 - the API's name
+    kind: Any = None
+
+
+class _Name(msgspec.Struct, frozen=True):
+    name: Any = None
+    generateName: Any = None  # noqa: N815 - the API's name
+    namespace: Any = None
+
+
+class _Labels(msgspec.Struct, frozen=True):
+    labels: dict[str, Any] | None = None
+
+
+class _Named(msgspec.Struct, frozen=True):
+    metadata: _Name | None = None
+
+
+class _Labelled(msgspec.Struct, frozen=True):
+    metadata: _Labels | None = None
+
+
+class _List(msgspec.Struct, frozen=True):
+    items: msgspec.Raw = msgspec.Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    document: int
+    workloads: list[Workload]
+    namespaces: dict[str, dict[str, str]]
+
+    def read(self, raw: bytes, place: Place, implied: _Type) -> None:
+        if not _starts(raw, b"{"):
+            return
+        found = _decoded(raw, _Type)
+        kind = _text(found.kind) or _text(implied.kind)
+        api_version = _text(found.apiVersion) or _text(implied.apiVersion)
+        group = api_version.rpartition("/")[0]
+        if (group, kind) in _PLACES:
+            self._workload(raw, place, kind, _PLACES[group, kind])
+        elif (group, kind) == ("", "Namespace"):
+            self._namespace(raw)
+        elif kind.endswith("List"):
+            # The items of a typed list, as in a PodList, do not say what they are.
+            self._list(raw, place, _Type(api_version, kind.removesuffix("List")))
+
+    def _list(self, raw: bytes, place: Place, implied: _Type) -> None:
+        items = _decoded(raw, _List).items
+        if not _starts(items, b"["):
+            return
+        if len(place) >= 2 * MAX_LISTS:
+            raise _Unreadable(f"lists in lists, more than {MAX_LISTS} deep")
+        for index, item in enumerate(_decoded(items, list[msgspec.Raw])):
+            self.read(item, (*place, "items", index), implied)
+
+    def _namespace(self, raw: bytes) -> None:
+        labels = (_decoded(raw, _Labelled).metadata or _Labels()).labels or {}
+        self.namespaces[_text(_name(raw).name)] = {
+            key: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for key, value in labels.items()
+            if key in (INJECTION, MODE, CREDENTIALS)
+        }
+
+    def _workload(self, raw: bytes, place: Place, kind: str, way: tuple[str, ...]) -> None:
+        name = _name(raw)
+        self.workloads.append(
+            Workload(
+                document=self.document,
+                place=(*place, *way),
+                kind=kind,
+                namespace=_text(name.namespace) or None,
+                name=_text(name.name) or _text(name.generateName),
+                pod=_inside(raw, way),
+            )
+        )
+
+
+def _inside(raw: bytes, way: tuple[str, ...]) -> bytes | None:
+    """Follow keys to the object at their end; None where it is missing or something else."""
+    for key in way:
+        inner = _decoded(raw, dict[str, msgspec.Raw]).get(key)
+        if inner is None or not _starts(inner, b"{"):
+            return None
+        raw = inner
+    return raw
+
+
+def _name(raw: bytes) -> _Name:
+    return _decoded(raw, _Named).metadata or _Name()
+
+
+def _starts(raw: bytes, character: bytes) -> bool:
+    # Raw is no bytes object at run time, only a buffer.
+    return bytes(memoryview(raw)[:1]) == character
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _decoded(raw: bytes, form: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=form)
+    except RecursionError:
+        raise _Unreadable("nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise _Unreadable(str(error)) from None

@@ -1,0 +1,1 @@
+"""The networks annotation, read exactly as Multus reads it. Pure."""

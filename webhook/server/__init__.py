@@ -1,0 +1,1 @@
+"""The webhook as a server: HTTP, TLS, AdmissionReviews, logs, metrics, draining."""

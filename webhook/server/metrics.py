@@ -1,0 +1,70 @@
+"""What the webhook counts, in the Prometheus text format, on a port of its own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from common.contract import Mode
+from common.version import VERSION
+from webhook.core.reasons import Reason
+
+_MODES = {Reason.INJECT_INIT: Mode.INIT.value, Reason.INJECT_SIDECAR: Mode.SIDECAR.value}
+_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
+
+
+class Metrics:
+    """The webhook's metrics; each is resolved once, so that a request costs additions only."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        decisions = Counter(
+            "multus_eni_webhook_decisions",
+            "Decisions by reason, and by the mode of the agent that was injected.",
+            ["reason", "mode"],
+            registry=self.registry,
+        )
+        self.decisions = {
+            reason: decisions.labels(reason.value, _MODES.get(reason, "none")) for reason in Reason
+        }
+        self.seconds = Histogram(
+            "multus_eni_webhook_decision_seconds",
+            "Time from a review's last byte to the answer's first.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "multus_eni_webhook_in_flight_requests",
+            "Reviews under way, those whose body is still being read included.",
+            registry=self.registry,
+        )
+        rejected = Counter(
+            "multus_eni_webhook_rejected_requests",
+            "Requests that were answered by an HTTP error, by its code.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.rejected = {code: rejected.labels(str(code)) for code in (400, 408, 413, 503)}
+        self.certificate_expiry = Gauge(
+            "multus_eni_webhook_certificate_expiry_timestamp_seconds",
+            "When the served certificate expires (Unix time).",
+            registry=self.registry,
+        )
+        reloads = Counter(
+            "multus_eni_webhook_certificate_reloads",
+            "New certificate files by result: taken over, or unusable.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.reloaded = reloads.labels("ok")
+        self.reload_failed = reloads.labels("unusable")
+        Gauge(
+            "multus_eni_webhook_build_info",
+            "Always 1; the release is the label.",
+            ["version"],
+            registry=self.registry,
+        ).labels(VERSION).set(1)
+
+    def serve(self, host: str, port: int) -> int:
+        """Serve /metrics over plain HTTP in a thread of its own; returns the port. Raises OSError."""
+        server, _thread = start_http_server(port, host, self.registry)
+        return int(server.server_port)
