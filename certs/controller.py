@@ -10,16 +10,16 @@ from typing import Protocol, assert_never
 from certs.health import Health
 from certs.issue import issue_leaf, make_authority
 from certs.log import Log
-from certs.observation import Seen, look_again
+from certs.observation import Observation, observe
 from certs.pace import BURST, pause_before_write
 from certs.rotation import (
     Action,
     IssueLeaf,
-    KeepAuthorities,
     MakeAuthority,
     Now,
+    PruneAuthorities,
     Settings,
-    Trust,
+    UpdateCaBundle,
     Wait,
     Write,
     next_action,
@@ -45,7 +45,7 @@ class Clock(Protocol):
         ...
 
 
-class Loop:
+class Controller:
     """Keeps Secret and configuration as they should be, from `run` to `stop`.
 
     Dates are told by the API server's clock, which is the one that judges certificates: each answer carries
@@ -72,7 +72,7 @@ class Loop:
         self._observed: Observed | None = None
         self._looked = 0.0
         self._offset = 0.0
-        self._seen = Seen()
+        self._seen = Observation()
         self._failures = 0
         self._written: deque[float] = deque(maxlen=BURST)
         self._said: Action | None = None
@@ -129,7 +129,7 @@ class Loop:
         now = self._clock.now()
         self._looked = now.steady
         self._offset = (now.wall if observed.time is None else observed.time) - now.steady
-        self._seen = look_again(self._seen, observed.state, now.steady)
+        self._seen = observe(self._seen, observed.state, now.steady)
         self._health.looked(observed.state, self._now().wall, self._settings)
         self._observed = observed
         return observed
@@ -164,9 +164,9 @@ class Loop:
 def perform(store: Store, observed: Observed, action: Write, wall: float, settings: Settings) -> None:
     """Do what was decided: one write of one object."""
     match action:
-        case Trust():
+        case UpdateCaBundle():
             store.trust(observed, action.authorities)
-        case KeepAuthorities():
+        case PruneAuthorities():
             store.write_secret(observed, {AUTHORITIES: to_pem(action.authorities)})
         case IssueLeaf():
             key = observed.data[AUTHORITY_KEY]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from certs.rotation import Settings, agree
+from certs.rotation import Settings, in_sync
 from certs.state import State
 from common.probes import Probes
 from common.version import VERSION
 
-ACTIONS = ("MakeAuthority", "KeepAuthorities", "IssueLeaf", "Trust")
+ACTIONS = ("MakeAuthority", "PruneAuthorities", "IssueLeaf", "UpdateCaBundle")
 
 
 class Health:
@@ -63,7 +63,7 @@ class Health:
 
     def looked(self, state: State, wall: float, settings: Settings) -> None:
         """Note what is there."""
-        self._agreed = agree(state, wall, settings)
+        self._agreed = in_sync(state, wall, settings)
         self._in_order.set(self._agreed)
         signing, leaf = state.secret.signing, state.secret.leaf
         self._ca.set(signing.not_after if signing else 0)

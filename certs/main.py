@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from certs.controller import TICK, Clock, Loop
+from certs.controller import TICK, Clock, Controller
 from certs.errors import REMEDIES
 from certs.health import Health
 from certs.log import Log
-from certs.observation import Seen, look_again
+from certs.observation import Observation, observe
 from certs.rotation import Now, Settings, Wait, next_action
 from certs.status import report, to_text
 from certs.store import Marks, Names, Store
@@ -23,7 +23,7 @@ from certs.waker import Waker
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from common.kube.reflector import Watcher, one_object
+from common.kube.reflector import Reflector, one_object
 from common.probes import ProbeServer
 from common.version import VERSION
 
@@ -60,7 +60,7 @@ def run(options: Options) -> int:
     client, log, clock = _client(), Log(), SystemClock()
     health = Health(lambda: clock.now().steady, SILENCE)
     store = Store(client, options.names, options.marks)
-    loop = Loop(store, options.settings, clock, log, health)
+    loop = Controller(store, options.settings, clock, log, health)
     threading.Thread(target=_stop_at_signal, args=(loop,), name="signals", daemon=True).start()
     with _server(health, options) as server, watching(client, options.names, loop, log, health):
         log.write(
@@ -79,10 +79,10 @@ def run(options: Options) -> int:
 
 
 @contextmanager
-def watching(client: Client, names: Names, loop: Loop, log: Log, health: Health) -> Iterator[None]:
+def watching(client: Client, names: Names, loop: Controller, log: Log, health: Health) -> Iterator[None]:
     """Watch both objects for the length of a block."""
     watchers = [
-        Watcher(client, one_object(path, name), lambda _: None, Waker(loop.wake, name, log))
+        Reflector(client, one_object(path, name), lambda _: None, Waker(loop.wake, name, log))
         for path, name in (
             (names.secrets_path, names.secret),
             (names.configurations_path, names.configuration),
@@ -114,7 +114,7 @@ def status(options: Options, *, as_json: bool) -> int:
         return 1
     here = clock.now()
     now = Now(here.wall if observed.time is None else observed.time, here.steady)
-    seen = look_again(Seen(), observed.state, now.steady)
+    seen = observe(Observation(), observed.state, now.steady)
     action = next_action(observed.state, seen, now, options.settings)
     found = report(observed.state, action, now.wall, options.settings)
     print(json.dumps(found, indent=2) if as_json else to_text(found), end="\n" if as_json else "")
@@ -134,6 +134,6 @@ def _server(health: Health, options: Options) -> ProbeServer:
         ) from error
 
 
-def _stop_at_signal(loop: Loop) -> None:
+def _stop_at_signal(loop: Controller) -> None:
     signal.sigwait(SIGNALS)
     loop.stop()

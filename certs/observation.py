@@ -14,7 +14,7 @@ from certs.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """Instants in seconds of a clock that never jumps.
 
     `leaf` is since when the Secret has held the leaf `fingerprint`; `trusted` since when every entry of the
@@ -27,13 +27,13 @@ class Seen:
     deserted: float | None = None
 
 
-def look_again(before: Seen, state: State, steady: float) -> Seen:
+def observe(before: Observation, state: State, steady: float) -> Observation:
     """Return what has been seen once `state` was read at the instant `steady`."""
     leaf = state.secret.leaf
     fingerprint = leaf.certificate.fingerprint if leaf else ""
     everywhere = [each.fingerprint for each in state.trusted if state.trusted_everywhere(each)]
     since = steady if before.deserted is None else before.deserted
-    return Seen(
+    return Observation(
         fingerprint=fingerprint,
         leaf=before.leaf if fingerprint == before.fingerprint else steady,
         trusted={each: before.trusted.get(each, steady) for each in everywhere},

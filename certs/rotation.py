@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from certs.observation import Seen
+from certs.observation import Observation
 from certs.state import Leaf, State
 from certs.x509 import Bundle, Certificate, unique
 
@@ -69,7 +69,7 @@ class MakeAuthority:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepAuthorities:
+class PruneAuthorities:
     """Write these CAs to the Secret, and no others."""
 
     authorities: tuple[Certificate, ...]
@@ -85,7 +85,7 @@ class IssueLeaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class UpdateCaBundle:
     """Write these CAs as caBundle of every entry."""
 
     authorities: tuple[Certificate, ...]
@@ -100,16 +100,16 @@ class Wait:
     why: str
 
 
-Write = MakeAuthority | KeepAuthorities | IssueLeaf | Trust
+Write = MakeAuthority | PruneAuthorities | IssueLeaf | UpdateCaBundle
 Action = Write | Wait
 
 
-def next_action(state: State, seen: Seen, now: Now, settings: Settings) -> Action:
+def next_action(state: State, seen: Observation, now: Now, settings: Settings) -> Action:
     """Decide what to do next."""
     return _Decision(state, seen, now, settings).action()
 
 
-def agree(state: State, wall: float, settings: Settings) -> bool:
+def in_sync(state: State, wall: float, settings: Settings) -> bool:
     """Tell whether each entry trusts the leaf in the Secret, and the leaf is valid and has the names."""
     leaf = state.secret.leaf
     return (
@@ -128,7 +128,7 @@ def renewal(certificate: Certificate, lifetime: float) -> float:
 @dataclass(frozen=True, slots=True)
 class _Decision:
     state: State
-    seen: Seen
+    seen: Observation
     now: Now
     settings: Settings
 
@@ -150,18 +150,18 @@ class _Decision:
         nobody = self._leaf() is None and not any(each.valid_at(self.now.wall) for each in known)
         return MakeAuthority(keep, with_leaf=nobody, why=why)
 
-    def _keep(self, signing: Certificate) -> KeepAuthorities | None:
+    def _keep(self, signing: Certificate) -> PruneAuthorities | None:
         """Correct ca.crt. Until all is settled, also CAs that this clock calls invalid stay."""
         settled = self._settled(signing)
         others = () if settled else (*self._issuer(), *_newest(self._held()))
         wanted = _some((signing, *others), MAX_AUTHORITIES)
         if self.state.secret.authorities == Bundle(wanted):
             return None
-        return KeepAuthorities(
+        return PruneAuthorities(
             wanted, "older CAs have had their time" if settled else "ca.crt is not as it should be"
         )
 
-    def _trust(self, signing: Certificate) -> Trust | None:
+    def _trust(self, signing: Certificate) -> UpdateCaBundle | None:
         """Correct caBundle."""
         others = () if self._settled(signing) else _newest(self.state.trusted)
         wanted = _some((signing, *self._held(), *others), MAX_AUTHORITIES)
@@ -173,7 +173,7 @@ class _Decision:
         if not wrong:
             return None
         of = f"{wrong} of {len(self.state.entries)}"
-        return Trust(wanted, f"caBundle is not as it should be in {of} entries")
+        return UpdateCaBundle(wanted, f"caBundle is not as it should be in {of} entries")
 
     def _issue(self, signing: Certificate) -> IssueLeaf | Wait:
         leaf = self._leaf()

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from certs.rotation import Action, Settings, Wait, agree, renewal
+from certs.rotation import Action, Settings, Wait, in_sync, renewal
 from certs.state import State
 from certs.x509 import Certificate
 
@@ -22,7 +22,7 @@ def report(state: State, action: Action, wall: float, settings: Settings) -> Rep
     secret = state.secret
     leaf, signing = secret.leaf, secret.signing
     return {
-        "inOrder": agree(state, wall, settings),
+        "inOrder": in_sync(state, wall, settings),
         "secretExists": secret.exists,
         "certificate": None
         if leaf is None

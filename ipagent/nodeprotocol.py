@@ -68,7 +68,7 @@ class Refusal:
         self.text = text
 
 
-class Standing:
+class ClaimStatus:
     """How far the pod is, by the agent of its node; `serial` is that of the statement it answers.
 
     `code` is the exit code to end with. `addresses` maps address and interface to phase, ENI and a sentence;
@@ -92,8 +92,8 @@ class Standing:
         self.addresses = addresses
 
 
-class Answers:
-    """Takes the agent's answer as it comes, and gives a Refusal, or one Standing a line."""
+class ResponseParser:
+    """Takes the agent's answer as it comes, and gives a Refusal, or one ClaimStatus a line."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -106,7 +106,7 @@ class Answers:
         """Whether the agent talks to the pod."""
         return self._status == 200
 
-    def feed(self, data: bytes) -> Sequence[Refusal | Standing]:
+    def feed(self, data: bytes) -> Sequence[Refusal | ClaimStatus]:
         """Take more bytes, empty at the end of the connection; raises ProtocolError."""
         self._data += data
         if not self._status and not self._head():
@@ -160,7 +160,7 @@ def _length(fields: Sequence[bytes]) -> int | None:
     return None
 
 
-def standing(line: bytes) -> Standing:
+def standing(line: bytes) -> ClaimStatus:
     """Read one line of the answer; unknown keys are ignored. Raises ProtocolError."""
     if len(line) > MAX_ANSWER:
         raise ProtocolError(f"a line has more than {MAX_ANSWER} bytes")
@@ -175,7 +175,7 @@ def standing(line: bytes) -> Standing:
         raise ProtocolError(f"it says state {state[:40]!r} and code {code}")
     if (state == ASSIGNED) is not (code == 0):
         raise ProtocolError(f"state {state} and code {code} contradict each other")
-    return Standing(
+    return ClaimStatus(
         _number(found, "serial"), state, code, _text(found, "message"), _addresses(found.get("addresses"))
     )
 

@@ -18,7 +18,7 @@ from benchmarks.agent.figures import Cost
 from common import contract
 from common.contract import AgentSettings, Backend
 from ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG, ENV_TOKEN_FILE
-from ipagent.node.model.claim import Claim, Standing
+from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.sessions.limits import Limits, Rate
 from tests.cluster.certificates import Authority
 from tests.ipagent.nodeclient.gate import NODE, POD, Gate, assigned, holdings, token_of
@@ -171,7 +171,7 @@ class NodeAgent:
         listener = node.listen(node.address, contract.DEFAULT_NODE_PORT)
         self.gate = Gate(listener, self._answer, limits=FREE)
 
-    def _answer(self, claim: Claim) -> Standing:
+    def _answer(self, claim: Claim) -> ClaimStatus:
         if any(str(holding.address) == ADDRESS for holding in holdings(claim)):
             self.heard_at.append(time.monotonic())
         return assigned(claim)

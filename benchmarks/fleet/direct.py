@@ -28,16 +28,16 @@ from benchmarks.fleet.layout import REGION, FleetNode, FleetPod, make_fleet, sub
 from benchmarks.fleet.layout import Eni as FleetEni
 from common.contract import AgentSettings, Credentials, ExitCode
 from ipagent.assign.calls import Assign
-from ipagent.assign.faults import Timing
+from ipagent.assign.faults import Clock
 from ipagent.assign.selection import IPAddress, Link, LinkAddress, Snapshot
 from ipagent.assign.topology import Eni, Topology
 from ipagent.aws.ec2 import Ec2Client
-from ipagent.aws.pod_cloud import Direct
+from ipagent.aws.pod_cloud import PodCloud
 from ipagent.log import Log
 from ipagent.pod import init
 from ipagent.pod.agent import Agent
 
-TIMING = Timing(time.monotonic, time.sleep, random.random)
+TIMING = Clock(time.monotonic, time.sleep, random.random)
 RESTART, LONGEST_RESTART = 10.0, 300.0
 """Seconds of the kubelet's back-off for containers (Kubernetes, "Pod Lifecycle", container restarts)."""
 SETTINGS = AgentSettings(interfaces=("net1",))
@@ -56,7 +56,7 @@ class Kernel:
         return Snapshot((eth0, net1), (LinkAddress(3, ip_address(self.address)),))
 
 
-class OfNode(Direct):
+class OfNode(PodCloud):
     """The agent's way to AWS, with a client of EC2 that a node's agents share."""
 
     def __init__(self, node: FleetNode, client: Ec2Client, log: Log) -> None:

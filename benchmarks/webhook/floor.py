@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmarks.webhook.figures import FLOOR
-from webhook.server.cert_watcher import CertificateFiles, Certificates
+from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.main import BACKLOG, KEEP_ALIVE
 
 PATH = "/"
@@ -27,7 +27,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     which, answer, certificate, key, port = sys.argv[1:]
     content = Path(answer).read_bytes()
-    certificates = Certificates(CertificateFiles(Path(certificate), Path(key)))
+    certificates = CertWatcher(CertificateFiles(Path(certificate), Path(key)))
     uvicorn.run(
         _framework(content) if which == FLOOR else _bare(content),
         host="127.0.0.1",

@@ -47,7 +47,7 @@ def one_object(path: str, name: str) -> Target:
     return Target(path, f"{path} with the name {name}", {"fieldSelector": f"metadata.name={name}"})
 
 
-class Follower(Protocol[Heard_contra]):
+class Handler(Protocol[Heard_contra]):
     """Who is told; called in the watcher's thread, so that what takes long delays what follows."""
 
     def listed(self, items: tuple[Heard_contra, ...]) -> None:
@@ -63,7 +63,7 @@ class Follower(Protocol[Heard_contra]):
         ...
 
 
-class Watcher(threading.Thread, Generic[Item]):
+class Reflector(threading.Thread, Generic[Item]):
     """Tells `follower` what there is and what changes, until `stop`.
 
     `take` gives what is kept of an object. A break is bridged by the resourceVersion; where the API server
@@ -75,7 +75,7 @@ class Watcher(threading.Thread, Generic[Item]):
         client: Client,
         target: Target,
         take: Callable[[Object], Item],
-        follower: Follower[Item],
+        follower: Handler[Item],
     ) -> None:
         super().__init__(name=f"watch {target.name}", daemon=True)
         self._client = client

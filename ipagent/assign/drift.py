@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import Fault, Pace, Timing, left
+from ipagent.assign.faults import Backoff, Clock, Fault, remaining
 from ipagent.assign.plan import Item, Phase
-from ipagent.assign.reconciler import NOW, Cloud, Due, Reconciler
+from ipagent.assign.reconciler import NOW, Attempt, Cloud, Reconciler
 from ipagent.assign.selection import IPAddress
 from ipagent.log import Log
 
@@ -20,14 +20,14 @@ METADATA_SECONDS = 30.0
 DESCRIBE_SECONDS = 900.0
 """Means: each interval is drawn between its half and one and a half, so that agents don't march in step."""
 
-SILENT_PACE = Pace(60.0, DESCRIBE_SECONDS)
-DOUBT_PACE = Pace(60.0, DESCRIBE_SECONDS)
+SILENT_PACE = Backoff(60.0, DESCRIBE_SECONDS)
+DOUBT_PACE = Backoff(60.0, DESCRIBE_SECONDS)
 
 
 class Drift:
     """Watches the addresses of a reconciler that are assigned, or that another ENI has."""
 
-    def __init__(self, reconciler: Reconciler, cloud: Cloud, timing: Timing, log: Log) -> None:
+    def __init__(self, reconciler: Reconciler, cloud: Cloud, timing: Clock, log: Log) -> None:
         self._reconciler = reconciler
         self._cloud = cloud
         self._timing = timing
@@ -36,7 +36,7 @@ class Drift:
         self._describe_at = 0.0
         self._silences = 0
         # When EC2 is to be asked again about an address that IMDS does not show.
-        self._doubts: dict[tuple[str, IPAddress], Due] = {}
+        self._doubts: dict[tuple[str, IPAddress], Attempt] = {}
         self._warned = False
 
     def step(self) -> float | None:
@@ -54,7 +54,7 @@ class Drift:
             self._describe_at = now + self._jittered(DESCRIBE_SECONDS)
         elif self._check_at <= now and self._check(kept, now):
             return 0.0
-        return left(self._check_at, self._timing.clock())
+        return remaining(self._check_at, self._timing.clock())
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (0.5 + self._timing.random())
@@ -76,7 +76,7 @@ class Drift:
     def _doubted(self, kept: Sequence[Item], now: float) -> list[Item]:
         """Give the addresses that IMDS lacks, where it answers, and about which EC2 is to be asked."""
         shown = self._shown(kept)
-        doubts: dict[tuple[str, IPAddress], Due] = {}
+        doubts: dict[tuple[str, IPAddress], Attempt] = {}
         due_now = []
         for item in kept:
             key = item.eni_id, item.address

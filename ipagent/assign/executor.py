@@ -10,7 +10,7 @@ from typing import Protocol
 from ipagent.assign.calls import Assign, Call, Move, Outcome, Unassign
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.faults import BY_ADDRESS, Failure, Fault, split
-from ipagent.assign.ipv6_moves import after_taking, way
+from ipagent.assign.ipv6_moves import after_taking, plan_move
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniAddresses
 
@@ -65,7 +65,7 @@ def _move(move: Move, ec2: Ec2) -> Iterator[Outcome]:
             return
         # EC2 itself refuses what another ENI holds; most addresses are nobody's.
         enis = ()
-    found = way(move, enis)
+    found = plan_move(move, enis)
     yield from found.refused
     kept: dict[IPAddress, Failure] = {}
     taken: list[Unassign] = []

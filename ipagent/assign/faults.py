@@ -148,7 +148,7 @@ def _named(message: str) -> frozenset[IPAddress]:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Backoff:
     """Delays in seconds that double from `base` up to `cap`."""
 
     base: float
@@ -164,12 +164,12 @@ class Pace:
         return ceiling * max(random, 0.1)
 
 
-SOON = Pace(0.5, 30.0)
-THROTTLED = Pace(1.0, 60.0)
-SLOW = Pace(30.0, 300.0)
+SOON = Backoff(0.5, 30.0)
+THROTTLED = Backoff(1.0, 60.0)
+SLOW = Backoff(30.0, 300.0)
 
 
-def pace(fault: Fault) -> Pace:
+def backoff_for(fault: Fault) -> Backoff:
     """Give how fast calls that failed so are repeated: what only people can mend is asked for less often."""
     if fault is Fault.THROTTLED:
         return THROTTLED
@@ -177,7 +177,7 @@ def pace(fault: Fault) -> Pace:
 
 
 @dataclass(frozen=True)
-class Timing:
+class Clock:
     """Where time and chance come from: a monotonic clock in seconds, a sleep, random values in [0, 1)."""
 
     clock: Callable[[], float]
@@ -185,6 +185,6 @@ class Timing:
     random: Callable[[], float]
 
 
-def left(deadline: float, now: float) -> float:
+def remaining(deadline: float, now: float) -> float:
     """Give the seconds until the deadline, never negative."""
     return max(0.0, deadline - now)

@@ -19,13 +19,13 @@ def held_elsewhere(address: IPAddress, holder: EniAddresses, said: str = "") -> 
     """Give the refusal that names the other ENI; `said` is what EC2 said, if it was asked to assign it."""
     primary = holder.holds_as_primary(address)
     text = f"it is a {'primary' if primary else 'secondary'} address of {name(holder)}"
-    if reason := barred(address, holder):
+    if reason := why_immovable(address, holder):
         text += f": {reason}"
     fault = Fault.REFUSED if primary else Fault.HELD_ELSEWHERE
     return Failure(fault, f"{text} ({said})" if said else text, final=True)
 
 
-def barred(address: IPAddress, holder: EniAddresses) -> str:
+def why_immovable(address: IPAddress, holder: EniAddresses) -> str:
     """Say why the address must never be taken off the ENI that holds it; empty if it may be."""
     if holder.holds_as_primary(address):
         return "a primary address can't be taken off"

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from ipagent.assign.calls import Move, Outcome, Unassign, releases
 from ipagent.assign.faults import Failure, Fault
-from ipagent.assign.holders import barred, held_elsewhere
+from ipagent.assign.holders import held_elsewhere, why_immovable
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniAddresses
 
 
 @dataclass(frozen=True)
-class Way:
+class MovePlan:
     """What clears the way for a move: calls first; `refused` are the parts that can't be moved.
 
     `addresses` are those that may be assigned once the calls have succeeded.
@@ -24,7 +24,7 @@ class Way:
     refused: tuple[Outcome, ...] = ()
 
 
-def way(move: Move, enis: Iterable[EniAddresses]) -> Way:
+def plan_move(move: Move, enis: Iterable[EniAddresses]) -> MovePlan:
     """Decide by what EC2 shows; nothing is taken off the ENI that is to have it, whoever else is shown."""
     free: list[IPAddress] = []
     refused: list[Outcome] = []
@@ -39,12 +39,12 @@ def way(move: Move, enis: Iterable[EniAddresses]) -> Way:
             continue
         free.append(address)
         taken.update((eni.eni_id, address) for eni in holders)
-    return Way(tuple(free), releases(taken), tuple(refused))
+    return MovePlan(tuple(free), releases(taken), tuple(refused))
 
 
 def _refusal(address: IPAddress, holders: Iterable[EniAddresses], *, takeover: bool) -> Failure | None:
     for eni in holders:
-        if not takeover or barred(address, eni):
+        if not takeover or why_immovable(address, eni):
             return held_elsewhere(address, eni)
     return None
 

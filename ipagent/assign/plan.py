@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from ipagent.assign.calls import Assign, Move, Outcome
 from ipagent.assign.faults import BY_ADDRESS, Failure, Fault
-from ipagent.assign.holders import barred, held_elsewhere, holder_of
+from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.selection import IPAddress, sort_key
 from ipagent.assign.topology import EniAddresses, Placement
 
@@ -218,7 +218,7 @@ class Plan:
         if holder is None:
             return replace(failure, fault=Fault.CONTENDED)
         told = held_elsewhere(item.address, holder, failure.text)
-        movable = item.takeover and item.address.version == 6 and not barred(item.address, holder)
+        movable = item.takeover and item.address.version == 6 and not why_immovable(item.address, holder)
         return replace(told, fault=Fault.CONTENDED) if movable else told
 
     def without_holders(

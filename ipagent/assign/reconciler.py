@@ -14,14 +14,14 @@ from ipagent.assign import executor
 from ipagent.assign.calls import Assign, Move, Outcome
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2
-from ipagent.assign.faults import HEALING, RETRIED, Failure, Fault, Pace, Timing, left, pace
+from ipagent.assign.faults import HEALING, RETRIED, Backoff, Clock, Failure, Fault, backoff_for, remaining
 from ipagent.assign.plan import SETTLED, UNCONFIRMED, Batch, Item, Phase, Plan
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import Eni, EniAddresses, Placement, Topology
 from ipagent.log import Log
 
-METADATA_PACE = Pace(0.05, 1.0)
-DESCRIBE_PACE = Pace(1.0, 15.0)
+METADATA_PACE = Backoff(0.05, 1.0)
+DESCRIBE_PACE = Backoff(1.0, 15.0)
 METADATA_PATIENCE = 5.0
 """Seconds after which EC2 itself is asked, where IMDS does not show what EC2 accepted: it lags by design."""
 
@@ -43,18 +43,18 @@ class Cloud(Ec2, Protocol):
 
 
 @dataclass(frozen=True)
-class Due:
+class Attempt:
     """When the next try is to be made, and how many there were."""
 
     at: float = 0.0
     tries: int = 0
 
-    def later(self, now: float, delays: Pace, random: float) -> Due:
+    def later(self, now: float, delays: Backoff, random: float) -> Attempt:
         """Give the try after one more."""
-        return Due(now + delays.delay(self.tries, random), self.tries + 1)
+        return Attempt(now + delays.delay(self.tries, random), self.tries + 1)
 
 
-NOW = Due()
+NOW = Attempt()
 
 
 Window = Callable[[int, Sequence[float], float], float]
@@ -73,7 +73,7 @@ class Reconciler:
         self,
         cloud: Cloud,
         *,
-        timing: Timing,
+        timing: Clock,
         log: Log,
         window: Window = at_once,
     ) -> None:
@@ -86,10 +86,10 @@ class Reconciler:
         self._timing = timing
         self._log = log
         # One in trouble does not hold up another.
-        self._calls: dict[Batch, Due] = {}
+        self._calls: dict[Batch, Attempt] = {}
         self._window = window
         self._metadata = NOW
-        self._describes: dict[str, Due] = {}
+        self._describes: dict[str, Attempt] = {}
 
     def want(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> None:
         """Want exactly these placements; what is new, or named in `again`, is due when its window is over."""
@@ -114,7 +114,7 @@ class Reconciler:
         self._schedule()
         if self.plan.settled:
             return None
-        return left(min(self._next_times()), self._timing.clock())
+        return remaining(min(self._next_times()), self._timing.clock())
 
     def _call(self) -> None:
         fresh = self.plan.fresh()
@@ -151,10 +151,10 @@ class Reconciler:
         """Put off the next call where one has failed; forget the looks at ENIs that are done."""
         unsettled = {item.eni_id for item in self.plan.items if item.phase not in SETTLED}
         self._describes = {eni_id: due for eni_id, due in self._describes.items() if eni_id in unsettled}
-        failed: dict[Batch, list[Pace]] = {}
+        failed: dict[Batch, list[Backoff]] = {}
         for item in self.plan.in_phases({Phase.WANTED}):
             if item.failure:
-                failed.setdefault(item.batch, []).append(pace(item.failure.fault))
+                failed.setdefault(item.batch, []).append(backoff_for(item.failure.fault))
         now = self._timing.clock()
         for batch, paces in failed.items():
             due = self._calls.get(batch, NOW)

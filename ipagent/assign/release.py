@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ipagent.assign import executor
 from ipagent.assign.calls import Unassign, releases
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import HEALING, Failure, Fault, Timing, left, pace
-from ipagent.assign.reconciler import NOW, Cloud, Due
+from ipagent.assign.faults import HEALING, Clock, Failure, Fault, backoff_for, remaining
+from ipagent.assign.reconciler import NOW, Attempt, Cloud
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniAddresses
 from ipagent.log import Log
@@ -30,7 +30,7 @@ Pair = tuple[str, IPAddress]
 
 
 @dataclass(frozen=True)
-class Ending:
+class ReleaseOutcome:
     """What became of an address that was to be released; `failure` where it may still be there."""
 
     eni_id: str
@@ -39,7 +39,7 @@ class Ending:
     failure: Failure | None = None
 
 
-def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Timing, log: Log) -> str:
+def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Clock, log: Log) -> str:
     """Release all at once, within EXIT_SECONDS; says what became of each, and logs what was not released.
 
     Without a look first: that would cost half of the time.
@@ -48,7 +48,7 @@ def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Timing, log: Log) -> 
     if not calls:
         return "There was no address to release"
     until = timing.clock() + EXIT_SECONDS
-    done: dict[Pair, Ending] = {}
+    done: dict[Pair, ReleaseOutcome] = {}
 
     def work(call: Unassign) -> None:
         done.update({(ending.eni_id, ending.address): ending for ending in _take_off(call, None, cloud)})
@@ -58,7 +58,7 @@ def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Timing, log: Log) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(left(until, timing.clock()))
+        thread.join(remaining(until, timing.clock()))
     silent = Failure(Fault.UNREACHABLE, f"no answer within {EXIT_SECONDS:g} s")
     wanted = [(call.eni_id, address) for call in calls for address in call.addresses]
     endings = [done.get(pair) or _failed(*pair, silent) for pair in wanted]
@@ -68,7 +68,7 @@ def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Timing, log: Log) -> 
     return "; ".join(ending.text for ending in endings)
 
 
-def release(call: Unassign, cloud: Cloud) -> list[Ending]:
+def release(call: Unassign, cloud: Cloud) -> list[ReleaseOutcome]:
     """Take addresses of one family off an ENI, as far as it has them."""
     try:
         held = cloud.describe(call.eni_id)
@@ -80,7 +80,7 @@ def release(call: Unassign, cloud: Cloud) -> list[Ending]:
     return _take_off(call, held, cloud)
 
 
-def _take_off(call: Unassign, held: EniAddresses | None, cloud: Cloud) -> list[Ending]:
+def _take_off(call: Unassign, held: EniAddresses | None, cloud: Cloud) -> list[ReleaseOutcome]:
     wanted, endings = _parted(call, held)
     if wanted:
         for outcome in executor.run(Unassign(call.eni_id, wanted), cloud):
@@ -88,7 +88,7 @@ def _take_off(call: Unassign, held: EniAddresses | None, cloud: Cloud) -> list[E
     return endings
 
 
-def _parted(call: Unassign, held: EniAddresses | None) -> tuple[tuple[IPAddress, ...], list[Ending]]:
+def _parted(call: Unassign, held: EniAddresses | None) -> tuple[tuple[IPAddress, ...], list[ReleaseOutcome]]:
     """Part what is to be taken off from what is not there, or has to stay."""
     if held is None:
         return call.addresses, []
@@ -96,39 +96,39 @@ def _parted(call: Unassign, held: EniAddresses | None) -> tuple[tuple[IPAddress,
     for address in call.addresses:
         if held.holds_as_primary(address):
             text = f"{address} stays on {call.eni_id}, whose primary address it is"
-            endings.append(Ending(call.eni_id, address, text))
+            endings.append(ReleaseOutcome(call.eni_id, address, text))
         elif not held.holds(address):
             endings.append(_ending(call.eni_id, address, Failure(Fault.NOT_HELD, "")))
     return tuple(a for a in call.addresses if a in held.secondaries), endings
 
 
-def _ending(eni_id: str, address: IPAddress, failure: Failure | None) -> Ending:
+def _ending(eni_id: str, address: IPAddress, failure: Failure | None) -> ReleaseOutcome:
     if failure is None:
-        return Ending(eni_id, address, f"{address} was taken off {eni_id}")
+        return ReleaseOutcome(eni_id, address, f"{address} was taken off {eni_id}")
     if failure.fault is Fault.NO_ENI:
-        return Ending(eni_id, address, f"{address} went with {eni_id}")
+        return ReleaseOutcome(eni_id, address, f"{address} went with {eni_id}")
     if failure.fault is Fault.NOT_HELD:
-        return Ending(eni_id, address, f"{address} was no longer on {eni_id}")
+        return ReleaseOutcome(eni_id, address, f"{address} was no longer on {eni_id}")
     return _failed(eni_id, address, failure)
 
 
-def _failed(eni_id: str, address: IPAddress, failure: Failure) -> Ending:
+def _failed(eni_id: str, address: IPAddress, failure: Failure) -> ReleaseOutcome:
     text = f"{address} could not be taken off {eni_id}: {failure.text}"
-    return Ending(eni_id, address, text, failure)
+    return ReleaseOutcome(eni_id, address, text, failure)
 
 
-def _log_failure(log: Log, ending: Ending) -> None:
+def _log_failure(log: Log, ending: ReleaseOutcome) -> None:
     log.error("not-released", message=ending.text, address=str(ending.address), eni=ending.eni_id)
 
 
-class Releases:
+class ReleaseQueue:
     """Addresses that have left the pod, until they are off their ENIs; like the reconciler it never waits.
 
     `ended` is told what became of each in the end.
     """
 
     def __init__(
-        self, cloud: Cloud, timing: Timing, log: Log, ended: Callable[[Ending], None] = lambda _: None
+        self, cloud: Cloud, timing: Clock, log: Log, ended: Callable[[ReleaseOutcome], None] = lambda _: None
     ) -> None:
         self.pending: frozenset[Pair] = frozenset()
         self._cloud = cloud
@@ -150,12 +150,12 @@ class Releases:
         if self.pending and self._due.at <= self._timing.clock():
             failures = [failure for call in releases(self.pending) if (failure := self._release(call))]
             if failures:
-                delays = min((pace(failure.fault) for failure in failures), key=lambda each: each.base)
+                delays = min((backoff_for(failure.fault) for failure in failures), key=lambda each: each.base)
                 self._due = self._due.later(self._timing.clock(), delays, self._timing.random())
             else:
-                self._due = Due()
+                self._due = Attempt()
                 self._failing = False
-        return left(self._due.at, self._timing.clock()) if self.pending else None
+        return remaining(self._due.at, self._timing.clock()) if self.pending else None
 
     def _release(self, call: Unassign) -> Failure | None:
         """Release, and say what became of it; gives the failure after which it is to be tried again."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from common.contract import Credentials
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import NoImds
-from ipagent.assign.faults import Timing
+from ipagent.assign.faults import Clock
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import Eni, EniAddresses
 from ipagent.aws.imds import Imds
@@ -26,14 +26,14 @@ SILENT_SECONDS = 30.0
 """For how long IMDS is left alone when it has not answered: finding that out takes seconds."""
 
 
-class Access(Generic[Client]):
+class AwsAccess(Generic[Client]):
     """Calls in our terms, with connections that are made when they are needed.
 
     `env` gives region and endpoints as the AWS SDKs define them. Who derives from it says by `_connect` with
     which client EC2 is called.
     """
 
-    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Timing) -> None:
+    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Clock) -> None:
         self._env = env
         self._credentials = credentials
         self._log = log

@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from ipagent.assign.errors import NoImds
-from ipagent.assign.faults import Pace, Timing
+from ipagent.assign.faults import Backoff, Clock
 from ipagent.assign.selection import IPAddress, IPNetwork, canonical_mac, parse_address
 from ipagent.assign.topology import Eni, Topology
 
@@ -32,7 +32,7 @@ _IDENTITY = "/latest/dynamic/instance-identity/document"
 _ADDRESSES = {4: "local-ipv4s", 6: "ipv6s"}
 _CIDRS = ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks")
 _TRIES = 3
-_PACE = Pace(0.1, 1.0)
+_PACE = Backoff(0.1, 1.0)
 # Besides 404 what proxies and emulations of IMDSv1 say to a PUT; 400 would be our own fault.
 _NO_V2 = frozenset({403, 404, 405, 501})
 
@@ -50,7 +50,7 @@ def endpoint_of(env: Mapping[str, str]) -> str:
 class Imds:
     """A client with one kept connection. `timeout` is in seconds, for connecting and for each answer."""
 
-    def __init__(self, endpoint: str, timing: Timing, *, timeout: float = 1.0) -> None:
+    def __init__(self, endpoint: str, timing: Clock, *, timeout: float = 1.0) -> None:
         self._endpoint = endpoint
         self._timing = timing
         self._token: str | None = None

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from common.contract import ENV_PREFIX, Credentials
 from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds, error_of
-from ipagent.assign.faults import Failure, Fault, Timing, left
+from ipagent.assign.faults import Clock, Failure, Fault, remaining
 from ipagent.assign.selection import IPNetwork
 from ipagent.assign.topology import Attached, Topology
-from ipagent.aws.base import SILENT_SECONDS, Access
+from ipagent.aws.base import SILENT_SECONDS, AwsAccess
 from ipagent.aws.eni import EniDetails, as_eni, why_not_ours
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
@@ -38,7 +38,7 @@ Cidrs = dict[str, tuple[IPNetwork, ...]]
 """A subnet's id -> its ranges."""
 
 
-class Instance(Access["Inventory"]):
+class NodeCloud(AwsAccess["Inventory"]):
     """The node agent's way to AWS. Without `require_tag` ENIs need no tag to count as ours."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Instance(Access["Inventory"]):
         env: Mapping[str, str],
         credentials: Credentials,
         log: Log,
-        timing: Timing,
+        timing: Clock,
         *,
         require_tag: bool = True,
     ) -> None:
@@ -57,7 +57,7 @@ class Instance(Access["Inventory"]):
         self._read_at: float | None = None
         self._failed: AgentError | None = None
         self._foreign: dict[str, float] = {}
-        self._allowance = Allowance(BURST, REFILL_SECONDS)
+        self._allowance = TokenBucket(BURST, REFILL_SECONDS)
         self._cidrs: Cidrs = {}
         self._cidrs_at = 0.0
         self._warned = False
@@ -191,7 +191,7 @@ class Instance(Access["Inventory"]):
         return Inventory(self._region, self._credentials)
 
 
-class Allowance:
+class TokenBucket:
     """A token bucket: so many at once, one more after each so many seconds."""
 
     def __init__(self, burst: int, seconds: float) -> None:
@@ -202,7 +202,7 @@ class Allowance:
     def take(self, now: float) -> float:
         """Take one; gives 0.0, or the seconds until there is one."""
         full_at = max(self._full_at, now) + self._seconds
-        wait = left(full_at - self._burst * self._seconds, now)
+        wait = remaining(full_at - self._burst * self._seconds, now)
         if not wait:
             self._full_at = full_at
         return wait

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from common.contract import Credentials
 from ipagent.assign.errors import Ec2Error, NoImds, error_of
-from ipagent.assign.faults import Fault, Timing
+from ipagent.assign.faults import Clock, Fault
 from ipagent.assign.topology import Topology
-from ipagent.aws.base import Access
+from ipagent.aws.base import AwsAccess
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from ipagent.aws.ec2 import Ec2Client
 
 
-class Direct(Access["Ec2Client"]):
+class PodCloud(AwsAccess["Ec2Client"]):
     """The agent's own way to AWS."""
 
-    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Timing) -> None:
+    def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Clock) -> None:
         super().__init__(env, credentials, log, timing)
         self._topology: Topology | None = None
         self._looked_for: frozenset[str] = frozenset()

@@ -12,7 +12,7 @@ from ipagent.assign.holders import name
 from ipagent.assign.selection import IPAddress, Selection
 from ipagent.assign.topology import Topology
 from ipagent.aws.eni import EniDetails
-from ipagent.commands.context import Nodes, Session
+from ipagent.commands.context import CommandContext, NodeEnis
 from ipagent.commands.inventory import BY_MAC, Target, Whereabouts, targets, whereabouts
 from ipagent.commands.render import (
     ec2_document,
@@ -33,7 +33,7 @@ class PodView:
     pod: dict[str, str]
     addresses: tuple[Whereabouts, ...]
     selection: Selection
-    nodes: Nodes
+    nodes: NodeEnis
     access: dict[str, str]
     ec2_error: AgentError | None = None
     warnings: tuple[str, ...] = ()
@@ -45,11 +45,11 @@ class PodView:
         return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
 
 
-def look(session: Session) -> PodView:
+def look(session: CommandContext) -> PodView:
     """Look at the pod and its ENIs; raises AgentError where not even the pod can be looked at."""
     found = inventory(session.snapshot(), session.settings.interfaces, session.allowed)
     macs = {holding.mac for holding in found.selection.holdings}
-    nodes = session.nodes(macs) if macs else Nodes()
+    nodes = session.nodes(macs) if macs else NodeEnis()
     topology = Topology(nodes.enis)
     wanted = targets(found.held, topology) if nodes.enis else {}
     carriers = {target.eni.id: target.eni for target in wanted.values() if target.eni}
@@ -75,7 +75,7 @@ def look(session: Session) -> PodView:
 
 
 def _others(
-    session: Session, wanted: Mapping[Held, Target], enis: Mapping[str, EniDetails]
+    session: CommandContext, wanted: Mapping[Held, Target], enis: Mapping[str, EniDetails]
 ) -> tuple[EniDetails, ...]:
     """Find the ENIs that hold what is not where it belongs; raises AgentError."""
     astray: dict[str, set[IPAddress]] = {}

@@ -16,7 +16,7 @@ from ipagent.assign.errors import AgentError, Usage
 from ipagent.assign.holders import name
 from ipagent.assign.selection import IPAddress, parse_address
 from ipagent.commands import addresses, dry_run, enis, help_text, release
-from ipagent.commands.context import Session
+from ipagent.commands.context import CommandContext
 from ipagent.commands.render import error_document
 from ipagent.commands.table import Palette, Style, palette_for, sentence
 from ipagent.pod.main import TIMING, fault
@@ -50,8 +50,8 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 def _answered(options: argparse.Namespace, env: Mapping[str, str]) -> int:
     palette = palette_for(sys.stdout, env)
     try:
-        with closing(Session(env, TIMING)) as session:
-            command: Callable[[Session, argparse.Namespace], Answer] = options.command
+        with closing(CommandContext(env, TIMING)) as session:
+            command: Callable[[CommandContext, argparse.Namespace], Answer] = options.command
             code, document, text = command(session, options)
     except ContractError as error:
         return _failed(Usage(str(error)), options, env)
@@ -79,17 +79,17 @@ def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _addresses(session: Session, _: argparse.Namespace) -> Answer:
+def _addresses(session: CommandContext, _: argparse.Namespace) -> Answer:
     view = addresses.look(session)
     return view.exit_code, addresses.as_document(view), lambda palette: addresses.as_text(view, palette)
 
 
-def _enis(session: Session, _: argparse.Namespace) -> Answer:
+def _enis(session: CommandContext, _: argparse.Namespace) -> Answer:
     view = enis.look(session)
     return view.exit_code, enis.as_document(view), lambda palette: enis.as_text(view, palette)
 
 
-def _dry_run(session: Session, options: argparse.Namespace) -> Answer:
+def _dry_run(session: CommandContext, options: argparse.Namespace) -> Answer:
     if session.settings.backend is Backend.NODE:
         raise Usage(
             "--dry-run foresees the pod's own calls, and the agent of the node makes them for this pod",
@@ -102,7 +102,7 @@ def _dry_run(session: Session, options: argparse.Namespace) -> Answer:
     return seen.exit_code, dry_run.as_document(seen), lambda palette: dry_run.as_text(seen, palette)
 
 
-def _release(session: Session, options: argparse.Namespace) -> Answer:
+def _release(session: CommandContext, options: argparse.Namespace) -> Answer:
     if len(options.addresses) > MAX_ADDRESSES:
         raise Usage(f"ipagent release takes at most {MAX_ADDRESSES} addresses", "Call it several times.")
 

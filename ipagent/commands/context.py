@@ -16,12 +16,12 @@ from botocore.exceptions import BotoCoreError
 from common import contract
 from common.contract import AgentSettings, LogFormat, LogLevel
 from ipagent.assign.errors import AgentError, Ec2Error, Usage, error_of
-from ipagent.assign.faults import Timing, pace
+from ipagent.assign.faults import Clock, backoff_for
 from ipagent.assign.selection import IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.topology import Eni, Topology
 from ipagent.aws.eni import EniDetails
 from ipagent.aws.imds import Imds, endpoint_of
-from ipagent.aws.pod_cloud import Direct
+from ipagent.aws.pod_cloud import PodCloud
 from ipagent.commands.reader import Reader, profile_region
 from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink
@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Nodes:
+class NodeEnis:
     """The node's ENIs. `source` is `imds`, or `ec2` for those with the pod's MACs; `error` says why none."""
 
     enis: tuple[Eni, ...] = ()
@@ -41,10 +41,10 @@ class Nodes:
     error: AgentError | None = None
 
 
-class Session:
+class CommandContext:
     """Settings and connections of one command. Raises ContractError or AgentError for wrong settings."""
 
-    def __init__(self, env: Mapping[str, str], timing: Timing) -> None:
+    def __init__(self, env: Mapping[str, str], timing: Clock) -> None:
         self.env = env
         self.timing = timing
         self.settings = AgentSettings.from_env(env)
@@ -59,7 +59,7 @@ class Session:
             raise Usage(f"{contract.ENV_ALLOWED_CIDRS} can't be read: {error}") from None
         self._said = io.StringIO()
         log = Log(level=LogLevel.WARNING, form=LogFormat.JSON, stream=self._said)
-        self.direct = Direct(env, self.settings.credentials, log, timing)
+        self.direct = PodCloud(env, self.settings.credentials, log, timing)
         self._reader: Reader | None = None
 
     def close(self) -> None:
@@ -78,14 +78,14 @@ class Session:
         with Netlink() as netlink:
             return netlink.snapshot(routes=True)
 
-    def nodes(self, macs: Collection[str]) -> Nodes:
+    def nodes(self, macs: Collection[str]) -> NodeEnis:
         """Find the node's ENIs by IMDS, or without it those with these MACs."""
         try:
             topology: Topology = self.direct.topology(macs, fresh=True)
         except AgentError as error:
-            return Nodes(error=error)
+            return NodeEnis(error=error)
         enis = tuple(sorted(topology.enis, key=lambda eni: (eni.device_number, eni.id)))
-        return Nodes(enis, "ec2" if any(self.imds(eni) is None for eni in enis) else "imds")
+        return NodeEnis(enis, "ec2" if any(self.imds(eni) is None for eni in enis) else "imds")
 
     def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
         """Find attached ENIs by MAC, whatever the agent makes of the others; raises AgentError."""
@@ -115,7 +115,7 @@ class Session:
                 reason = error_of(failure)
                 if not reason.passing or tries == TRIES:
                     raise reason from None
-            self.timing.sleep(pace(failure.fault).delay(tries - 1, self.timing.random()))
+            self.timing.sleep(backoff_for(failure.fault).delay(tries - 1, self.timing.random()))
             tries += 1
 
     def reader(self) -> Reader:

@@ -10,8 +10,8 @@ from typing import Any
 from common.contract import INTERFACES, AgentSettings, ExitCode, Mode, Takeover
 from ipagent.assign.calls import Assign, Call, Move, Unassign
 from ipagent.assign.errors import AddressRefused, AgentError, NoEni, NoInterface, Usage, error_of
-from ipagent.assign.holders import barred, held_elsewhere, name
-from ipagent.assign.ipv6_moves import way
+from ipagent.assign.holders import held_elsewhere, name, why_immovable
+from ipagent.assign.ipv6_moves import plan_move
 from ipagent.assign.plan import Plan
 from ipagent.assign.report import Problem, report
 from ipagent.assign.selection import IPAddress
@@ -26,7 +26,7 @@ CALLS = ("CALL", "ENI", "ADDRESSES", "FROM OTHER ENIS")
 HEADERS = ("INTERFACE", "ADDRESS", "WOULD", "ENI", "WHY")
 
 
-class Would(StrEnum):
+class Expected(StrEnum):
     """What would become of an address."""
 
     ASSIGN = "assign"
@@ -39,7 +39,7 @@ class Would(StrEnum):
 
 
 @dataclass(frozen=True)
-class Forecast:
+class DryRun:
     """The answer: the calls that would change something, and the exit code and message of the end.
 
     As far as can be seen: full ENIs, rights to change, and what changes meanwhile show only when it is done.
@@ -53,24 +53,24 @@ class Forecast:
     exit_code: int = ExitCode.OK
     failure: str = ""
 
-    def would(self, one: Whereabouts) -> Would:
+    def would(self, one: Whereabouts) -> Expected:
         """Say what would become of an address."""
         if any(problem.holding == one.held.holding for problem in self.found):
-            return Would.FAIL
+            return Expected.FAIL
         if not one.held.counts:
-            return Would.LEAVE
+            return Expected.LEAVE
         if self.failure and not self.calls:
-            return Would.FAIL
+            return Expected.FAIL
         if one.elsewhere:
-            return Would.TAKE_OVER
-        return Would.KEEP if one.in_ec2 else Would.ASSIGN
+            return Expected.TAKE_OVER
+        return Expected.KEEP if one.in_ec2 else Expected.ASSIGN
 
 
-def forecast(mode: Mode, settings: AgentSettings, view: PodView) -> Forecast:
+def forecast(mode: Mode, settings: AgentSettings, view: PodView) -> DryRun:
     """Say what the mode would do for the pod."""
     stop = _what_ends_it(view)
     if stop is not None:
-        return Forecast(mode, settings, view, (), (), stop.exit_code, f"{stop}. {stop.remedy}")
+        return DryRun(mode, settings, view, (), (), stop.exit_code, f"{stop}. {stop.remedy}")
     takeover = settings.takeover is Takeover.ALWAYS
     found = (
         *(Problem(r.holding, "", r.reason, AddressRefused(r.reason)) for r in view.selection.refused),
@@ -79,7 +79,7 @@ def forecast(mode: Mode, settings: AgentSettings, view: PodView) -> Forecast:
     failing = {problem.holding for problem in found}
     wanted = [one for one in view.addresses if one.held.counts and one.held.holding not in failing]
     ended = report(Plan(frozenset()), found)
-    return Forecast(
+    return DryRun(
         mode,
         settings,
         view,
@@ -121,7 +121,7 @@ def _problem(one: Whereabouts, *, takeover: bool) -> Problem | None:
 
 def _immovable(address: IPAddress, holder: EniAddresses) -> bool:
     # What IPv4 addresses may be taken from is EC2's own decision: only primaries stay.
-    return bool(barred(address, holder)) if address.version == 6 else holder.holds_as_primary(address)
+    return bool(why_immovable(address, holder)) if address.version == 6 else holder.holds_as_primary(address)
 
 
 def _calls(wanted: Iterable[Whereabouts], *, takeover: bool) -> tuple[Call, ...]:
@@ -136,7 +136,7 @@ def _calls(wanted: Iterable[Whereabouts], *, takeover: bool) -> tuple[Call, ...]
     calls: list[Call] = []
     for call in Plan(frozenset()).wanting(placements).calls():
         if isinstance(call, Move):
-            calls += way(call, holders.values()).unassigns
+            calls += plan_move(call, holders.values()).unassigns
         calls.append(call)
     return tuple(calls)
 
@@ -148,7 +148,7 @@ def _action(call: Call) -> str:
     return "AssignIpv6Addresses" if ipv6 else "AssignPrivateIpAddresses"
 
 
-def as_document(answer: Forecast) -> dict[str, Any]:
+def as_document(answer: DryRun) -> dict[str, Any]:
     """Write the answer for programs."""
     document = addresses.as_document(answer.view)
     for entry, one in zip(document["addresses"], answer.view.addresses, strict=True):
@@ -175,7 +175,7 @@ def _call_document(call: Call) -> dict[str, Any]:
     return written
 
 
-def as_text(answer: Forecast, palette: Palette) -> str:
+def as_text(answer: DryRun, palette: Palette) -> str:
     """Write the answer for people."""
     view = answer.view
     parts = []
@@ -185,15 +185,17 @@ def as_text(answer: Forecast, palette: Palette) -> str:
         parts += ["\n", table(CALLS, [_call_cells(call) for call in answer.calls], palette)]
     parts.append("\n")
     if answer.failure:
-        parts.append(sentence(f"Would end with {int(answer.exit_code)}", answer.failure, palette, Style.BAD))
+        parts.append(
+            sentence(f"Expected end with {int(answer.exit_code)}", answer.failure, palette, Style.BAD)
+        )
     else:
-        parts.append(sentence("Would end with 0", _good(answer), palette, Style.GOOD))
+        parts.append(sentence("Expected end with 0", _good(answer), palette, Style.GOOD))
     parts.append("Nothing was changed.\n")
     parts += error_lines(None, None if answer.failure else view.ec2_error, view.warnings, palette)
     return "".join(parts)
 
 
-def _good(answer: Forecast) -> str:
+def _good(answer: DryRun) -> str:
     if not answer.calls:
         return "there is nothing to assign"
     if answer.mode is Mode.INIT:
@@ -203,20 +205,20 @@ def _good(answer: Forecast) -> str:
 
 
 _WORDS = {
-    Would.ASSIGN: Cell("assign", Style.GOOD),
-    Would.KEEP: Cell("assign (is there)", Style.GOOD),
-    Would.TAKE_OVER: Cell("take over", Style.DOUBTFUL),
-    Would.FAIL: Cell("fail", Style.BAD),
-    Would.LEAVE: Cell("leave out"),
+    Expected.ASSIGN: Cell("assign", Style.GOOD),
+    Expected.KEEP: Cell("assign (is there)", Style.GOOD),
+    Expected.TAKE_OVER: Cell("take over", Style.DOUBTFUL),
+    Expected.FAIL: Cell("fail", Style.BAD),
+    Expected.LEAVE: Cell("leave out"),
 }
 
 
-def _cells(answer: Forecast, one: Whereabouts) -> list[Cell]:
+def _cells(answer: DryRun, one: Whereabouts) -> list[Cell]:
     would = answer.would(one)
     eni = one.target.eni.id if one.target and one.target.eni else ""
     problem = next((p.text for p in answer.found if p.holding == one.held.holding), "")
     why = problem or one.held.why
-    if would is Would.TAKE_OVER and one.elsewhere:
+    if would is Expected.TAKE_OVER and one.elsewhere:
         why = f"from {name(one.elsewhere)}"
     return [
         Cell(one.held.holding.interface),

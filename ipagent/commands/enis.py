@@ -11,7 +11,7 @@ from ipagent.assign.errors import AgentError
 from ipagent.assign.selection import IPAddress, sort_key
 from ipagent.assign.topology import Eni
 from ipagent.aws.eni import NO_MANAGE, EniDetails
-from ipagent.commands.context import Nodes, Session
+from ipagent.commands.context import CommandContext, NodeEnis
 from ipagent.commands.eni_view import EniView
 from ipagent.commands.render import ec2_document, error_lines, topology_document
 from ipagent.commands.selection_view import inventory
@@ -25,7 +25,7 @@ class NodeView:
     """The answer of the command."""
 
     enis: tuple[EniView, ...]
-    nodes: Nodes
+    nodes: NodeEnis
     access: dict[str, str]
     ec2_error: AgentError | None = None
     warnings: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class NodeView:
         return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
 
 
-def look(session: Session) -> NodeView:
+def look(session: CommandContext) -> NodeView:
     """Look at the node's ENIs; raises AgentError where not even the pod can be looked at."""
     snapshot = session.snapshot()
     found = inventory(snapshot, session.settings.interfaces, session.allowed)

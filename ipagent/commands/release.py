@@ -16,11 +16,11 @@ from ipagent.assign import executor
 from ipagent.assign.calls import releases
 from ipagent.assign.errors import AddressRefused, AgentError, Deadline, NoEni, error_of
 from ipagent.assign.faults import SOON, Fault
-from ipagent.assign.holders import barred, holder_of, name
+from ipagent.assign.holders import holder_of, name, why_immovable
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniAddresses
 from ipagent.aws.eni import NO_MANAGE, EniDetails
-from ipagent.commands.context import Session
+from ipagent.commands.context import CommandContext
 from ipagent.commands.enis import details_document
 from ipagent.commands.render import ec2_document, error_document, holder_document
 from ipagent.commands.table import Cell, Palette, Style, sentence, table
@@ -97,7 +97,7 @@ def standings(
 def objection(eni: EniDetails, found: Collection[Standing]) -> AgentError | None:
     """Say why nothing may be taken off; None if all that is there may go."""
     for one in found:
-        if one.state is not State.ABSENT and (reason := barred(one.address, eni)):
+        if one.state is not State.ABSENT and (reason := why_immovable(one.address, eni)):
             text = f"{one.address} must stay on {name(eni)}: {reason}"
             return AddressRefused(text, "Name secondary addresses of ENIs for pods; nothing was taken off.")
     return None
@@ -116,7 +116,7 @@ def warnings(eni: EniDetails, found: Collection[Standing], mine: Collection[IPAd
 
 
 def carry_out(
-    session: Session,
+    session: CommandContext,
     eni_id: str,
     addresses: Sequence[IPAddress],
     confirm: Callable[[Release, list[str]], bool],
@@ -133,14 +133,14 @@ def carry_out(
     return _take_off(session, release)
 
 
-def _describe(session: Session, eni_id: str) -> EniDetails:
+def _describe(session: CommandContext, eni_id: str) -> EniDetails:
     for eni in session.describe([eni_id]):
         return eni
     text = f"EC2 knows no ENI {eni_id} in {session.access()['region']}"
     raise NoEni(text, "Check the id, the region (AWS_REGION) and the account of the credentials.")
 
 
-def _mine(session: Session) -> frozenset[IPAddress]:
+def _mine(session: CommandContext) -> frozenset[IPAddress]:
     try:
         return frozenset(entry.address for entry in session.snapshot().addresses)
     except AgentError:
@@ -148,7 +148,7 @@ def _mine(session: Session) -> frozenset[IPAddress]:
         return frozenset()
 
 
-def _take_off(session: Session, release: Release) -> Release:
+def _take_off(session: CommandContext, release: Release) -> Release:
     """Call EC2 and look, until all is off, something lasting stands against it, or time is over."""
     timing = session.timing
     until = timing.clock() + PATIENCE
@@ -170,7 +170,9 @@ def _take_off(session: Session, release: Release) -> Release:
         tries += 1
 
 
-def _unassign(session: Session, eni_id: str, addresses: Sequence[IPAddress]) -> dict[IPAddress, AgentError]:
+def _unassign(
+    session: CommandContext, eni_id: str, addresses: Sequence[IPAddress]
+) -> dict[IPAddress, AgentError]:
     """Call EC2 once for each address family, in parts where it refuses some; gives what failed."""
     failed: dict[IPAddress, AgentError] = {}
     for call in releases((eni_id, address) for address in addresses):

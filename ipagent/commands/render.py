@@ -7,7 +7,7 @@ from typing import Any
 
 from ipagent.assign.errors import AgentError
 from ipagent.assign.topology import EniAddresses
-from ipagent.commands.context import Nodes
+from ipagent.commands.context import NodeEnis
 from ipagent.commands.table import Palette, Style, sentence
 
 
@@ -16,7 +16,7 @@ def holder_document(eni: EniAddresses | None) -> dict[str, Any] | None:
     return {"eni": eni.eni_id, "instance": eni.instance_id or None} if eni else None
 
 
-def topology_document(nodes: Nodes) -> dict[str, Any]:
+def topology_document(nodes: NodeEnis) -> dict[str, Any]:
     """Write where the ENIs come from, for programs."""
     return {"source": nodes.source or None, "error": error_document(nodes.error)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipagent.assign.errors import AgentError
 from ipagent.assign.selection import IPAddress, Snapshot
 from ipagent.netlink import detection
-from ipagent.netlink.sockets import REMEDY, Kernel
+from ipagent.netlink.sockets import REMEDY, NetlinkSocket
 
 
 class NetlinkError(AgentError):
@@ -14,7 +14,7 @@ class NetlinkError(AgentError):
     remedy = REMEDY
 
 
-class Netlink(Kernel):
+class Netlink(NetlinkSocket):
     """Reads snapshots, and hears of address changes from its construction on."""
 
     error = NetlinkError

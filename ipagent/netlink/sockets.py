@@ -31,7 +31,7 @@ class KernelError(Exception):
     """The kernel does not answer as it should."""
 
 
-class Kernel:
+class NetlinkSocket:
     """Reads what the namespace holds, and hears of address changes from its construction on.
 
     Every method may raise `error`, which a subclass may replace by its own.

@@ -12,17 +12,17 @@ from typing import NoReturn, Protocol
 
 from common.contract import LogLevel
 from ipagent.log import Log
-from ipagent.node.model.claim import Claim, Standing
-from ipagent.node.model.events import Happening
+from ipagent.node.model.claim import Claim, ClaimStatus
+from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.sessions.claim_queue import Unclaim
+from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.signals import Signals
 
 STALE_SECONDS = 180.0
 """After so long without a word of the API server the watch is in doubt: it sends a bookmark each minute."""
 
 
-class Core(Protocol):
+class Controller(Protocol):
     """What the loop drives: see NodeCore."""
 
     def pods(self, pods: Iterable[Pod]) -> None:
@@ -43,37 +43,37 @@ class Core(Protocol):
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is."""
 
-    def standings(self) -> Mapping[PodKey, Standing]:
+    def standings(self) -> Mapping[PodKey, ClaimStatus]:
         """Say how the containers stand."""
 
-    def happenings(self) -> list[Happening]:
+    def happenings(self) -> list[AddressEvent]:
         """Give what has happened since the last time."""
 
 
-class Gate(Protocol):
+class SessionServer(Protocol):
     """Where containers state what they hold: see Sessions."""
 
     def pods(self, living: Collection[PodKey]) -> None:
         """Say which pods live here."""
 
-    def take(self) -> list[Claim | Unclaim]:
+    def take(self) -> list[Claim | SessionClosed]:
         """Take what came since the last time."""
 
-    def tell(self, standings: Mapping[PodKey, Standing]) -> None:
+    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> None:
         """Say how the containers stand."""
 
 
-class Closed:
+class NoSessions:
     """A gate that nobody comes through: pods without containers of ours are served all the same."""
 
     def pods(self, living: Collection[PodKey]) -> None:
         """Tell nobody."""
 
-    def take(self) -> list[Claim | Unclaim]:
+    def take(self) -> list[Claim | SessionClosed]:
         """Give nothing."""
         return []
 
-    def tell(self, standings: Mapping[PodKey, Standing]) -> None:
+    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> None:
         """Tell nobody."""
 
 
@@ -119,13 +119,13 @@ class Loop:
 
     def __init__(
         self,
-        core: Core,
+        core: Controller,
         wakeup: Wakeup,
         age: Callable[[], float | None],
-        report: Callable[[list[Happening]], None],
+        report: Callable[[list[AddressEvent]], None],
         clock: Callable[[], float],
     ) -> None:
-        self.gate: Gate = Closed()
+        self.gate: SessionServer = NoSessions()
         self.listed = False
         """Whether the node's pods are known."""
         self._core = core
@@ -207,7 +207,7 @@ class Loop:
             self._living.discard(pod.key)
 
 
-def log_happenings(log: Log, happenings: Iterable[Happening]) -> None:
+def log_events(log: Log, happenings: Iterable[AddressEvent]) -> None:
     """Write a line for each, with its pod."""
     write = {
         LogLevel.DEBUG: log.debug,

@@ -21,23 +21,23 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
-from ipagent.assign.faults import Timing
-from ipagent.aws.node_cloud import Instance
+from ipagent.assign.faults import Clock
+from ipagent.aws.node_cloud import NodeCloud
 from ipagent.log import Log
-from ipagent.node.gc.checkpoint import Store
-from ipagent.node.gc.collector import Sweeper
+from ipagent.node.gc.checkpoint import Checkpoint
+from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.restore import ListingFailed
-from ipagent.node.gc.rules import Sweep
-from ipagent.node.loop import Loop, Wakeup, log_happenings
-from ipagent.node.model.events import Happening
+from ipagent.node.gc.rules import GcResult
+from ipagent.node.loop import Loop, Wakeup, log_events
+from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.pod import Pod
 from ipagent.node.observe.event_recorder import EventRecorder
 from ipagent.node.observe.introspection import StatusServer
-from ipagent.node.observe.introspection_text import Known, document
-from ipagent.node.observe.metrics import Figures, Metrics
-from ipagent.node.pod_informer import PodWatcher
-from ipagent.node.reconcile.controller import NodeCore
-from ipagent.node.sessions.server import Sessions, listen
+from ipagent.node.observe.introspection_text import AgentState, document
+from ipagent.node.observe.metrics import Metrics, Snapshot
+from ipagent.node.pod_informer import PodInformer
+from ipagent.node.reconcile.controller import NodeController
+from ipagent.node.sessions.server import PodSessionServer, listen
 from ipagent.node.sessions.token_review import review_token
 from ipagent.node.settings import NodeSettings, SettingsError, read_settings
 from ipagent.pod.main import COLLECT, fault
@@ -53,7 +53,7 @@ STUCK_SECONDS = 120.0
 KEEP_SECONDS = 60.0
 """How long a connection to the API server is kept for the next TokenReview or Event."""
 ENDING = 2.0
-TIMING = Timing(time.monotonic, time.sleep, random.random)
+TIMING = Clock(time.monotonic, time.sleep, random.random)
 
 
 @dataclass(frozen=True)
@@ -129,20 +129,20 @@ class NodeAgent:
         self._client = Client(find_cluster(env), PROGRAM, REMEDIES, keep=KEEP_SECONDS)
         stack.callback(self._client.close)
         tagged = settings.require_tag
-        self._cloud = Instance(env, settings.credentials, log, TIMING, require_tag=tagged)
+        self._cloud = NodeCloud(env, settings.credentials, log, TIMING, require_tag=tagged)
         stack.enter_context(closing(self._cloud))
-        store = stack.enter_context(closing(Store(given.record, TIMING, log)))
-        self._sweeper = Sweeper(
+        store = stack.enter_context(closing(Checkpoint(given.record, TIMING, log)))
+        self._sweeper = Collector(
             settings.rules, self._cloud, self, store, timing=TIMING, wall=time.time, log=log
         )
-        self._core = NodeCore(self._cloud, settings.grants, TIMING, log, self._sweeper)
+        self._core = NodeController(self._cloud, settings.grants, TIMING, log, self._sweeper)
         wakeup = Wakeup()
         self.loop = Loop(self._core, wakeup, self._age, self._report, TIMING.clock)
         self._reviews: Counter[str] = Counter()
         self._sessions = None if settings.watch_only else self._open(wakeup)
         self._metrics = Metrics(self._figures)
         self._recorder = EventRecorder(self._client, given.node, log)
-        self._watcher = PodWatcher(self._client, given.node, self.loop.on_list, self.loop.on_event, log)
+        self._watcher = PodInformer(self._client, given.node, self.loop.on_list, self.loop.on_event, log)
         self._start(stack)
 
     def pods(self) -> tuple[Pod, ...]:
@@ -152,13 +152,15 @@ class NodeAgent:
         except (ApiError, Unreachable, ClusterError) as error:
             raise ListingFailed(str(error)) from error
 
-    def _open(self, wakeup: Wakeup) -> Sessions:
+    def _open(self, wakeup: Wakeup) -> PodSessionServer:
         given = self._given
         try:
             listener = listen(given.host, given.settings.port)
         except OSError as error:
             raise _taken(given.host, given.settings.port, "port", error) from None
-        return Sessions(listener, node=given.node, review=self._review, notify=wakeup.set, log=self._log)
+        return PodSessionServer(
+            listener, node=given.node, review=self._review, notify=wakeup.set, log=self._log
+        )
 
     def _start(self, stack: ExitStack) -> None:
         given, port = self._given, self._given.settings.health_port
@@ -195,13 +197,13 @@ class NodeAgent:
         threads = [self._watcher.alive, self._sessions is None or self._sessions.alive]
         return self.loop.busy_seconds() < STUCK_SECONDS and all(threads)
 
-    def _report(self, happenings: list[Happening]) -> None:
-        log_happenings(self._log, happenings)
+    def _report(self, happenings: list[AddressEvent]) -> None:
+        log_events(self._log, happenings)
         self._metrics.happened(happenings)
         self._recorder.record(happenings)
 
-    def _figures(self) -> Figures:
-        return Figures(
+    def _figures(self) -> Snapshot:
+        return Snapshot(
             items=self._core.plan.items,
             conflicts=self._core.conflicts,
             calls=self._cloud.calls,
@@ -214,14 +216,14 @@ class NodeAgent:
 
     def _status(self) -> dict[str, Any]:
         last = self._sweeper.last
-        known = Known(
+        known = AgentState(
             node=self._given.node,
             instance=self._cloud.instance_id,
             watch_age=self._age(),
             items=self._core.plan.items,
             owners=self._core.owners,
             mode=self._given.settings.rules.mode,
-            swept=last != Sweep(),
+            swept=last != GcResult(),
             verdicts=last.verdicts,
         )
         return document(known, TIMING.clock())

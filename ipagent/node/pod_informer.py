@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from common.kube.client import Client
-from common.kube.reflector import Target, Watcher
+from common.kube.reflector import Reflector, Target
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod, PodKey, read_pod
 
@@ -21,7 +21,7 @@ OnList = Callable[[tuple[Pod, ...]], None]
 OnEvent = Callable[[Pod, bool], None]
 
 
-class PodWatcher:
+class PodInformer:
     """Tells what pods there are and what becomes of them, from `start` to `stop`.
 
     `on_list` gets all pods of the node, `on_event` a pod that is new or has changed, with True one that is
@@ -31,8 +31,8 @@ class PodWatcher:
 
     def __init__(self, client: Client, node: str, on_list: OnList, on_event: OnEvent, log: Log) -> None:
         target = Target(PODS, f"the pods of node {node}", {"fieldSelector": f"spec.nodeName={node}"})
-        self._teller = _Teller(on_list, on_event, log)
-        self._watcher = Watcher(client, target, read_pod, self._teller)
+        self._teller = _Deduplicator(on_list, on_event, log)
+        self._watcher = Reflector(client, target, read_pod, self._teller)
 
     def start(self) -> None:
         """Begin with a list."""
@@ -69,7 +69,7 @@ class PodWatcher:
         return found
 
 
-class _Teller:
+class _Deduplicator:
     """Passes on what differs from what was told before, and logs what goes wrong once."""
 
     def __init__(self, on_list: OnList, on_event: OnEvent, log: Log) -> None:

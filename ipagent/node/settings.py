@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from common.contract import DEFAULT_NODE_PORT, MAX_PORT, Credentials, LogFormat, LogLevel
 from ipagent.assign.selection import IPNetwork
-from ipagent.node.model.gc_policy import MIN_COOLDOWN, GcMode, Rules
+from ipagent.node.model.gc_policy import MIN_COOLDOWN, GcMode, GcPolicy
 from ipagent.node.model.grants import GrantError, Grants, read_grants
 
 MAX_BYTES = 1 << 20
@@ -46,7 +46,7 @@ class NodeSettings:
     health_port: int = DEFAULT_HEALTH_PORT
     watch_only: bool = False
     grants: Grants = field(default_factory=Grants)
-    rules: Rules = field(default_factory=Rules)
+    rules: GcPolicy = field(default_factory=GcPolicy)
     credentials: Credentials = Credentials.CHAIN
     require_tag: bool = True
     log_level: LogLevel = LogLevel.INFO
@@ -69,7 +69,7 @@ def read_settings(data: bytes) -> NodeSettings:
         health_port=given.read("healthPort", _port, DEFAULT_HEALTH_PORT),
         watch_only=given.read("watchOnly", _flag, False),
         grants=given.read("grants", _grants, Grants()),
-        rules=given.read("gc", _rules, Rules()),
+        rules=given.read("gc", _rules, GcPolicy()),
         credentials=given.read("credentials", _choice(Credentials), Credentials.CHAIN),
         require_tag=given.read("requireTag", _flag, True),
         log_level=given.read("logLevel", _choice(LogLevel), LogLevel.INFO),
@@ -94,12 +94,12 @@ def _check(settings: NodeSettings) -> None:
         )
 
 
-def _rules(value: object, key: str) -> Rules:
+def _rules(value: object, key: str) -> GcPolicy:
     given = _Keys(value, key)
-    rules = Rules(
-        mode=given.read("mode", _choice(GcMode), Rules.mode),
-        cooldown=given.read("cooldown", _duration(MIN_COOLDOWN), Rules.cooldown),
-        interval=given.read("interval", _duration(MIN_INTERVAL), Rules.interval),
+    rules = GcPolicy(
+        mode=given.read("mode", _choice(GcMode), GcPolicy.mode),
+        cooldown=given.read("cooldown", _duration(MIN_COOLDOWN), GcPolicy.cooldown),
+        interval=given.read("interval", _duration(MIN_INTERVAL), GcPolicy.interval),
         managed=given.read("managedCIDRs", _cidrs, ()),
         protected=given.read("protectedCIDRs", _cidrs, ()),
         no_floating=given.read("noFloatingAddresses", _flag, False),

@@ -13,9 +13,9 @@ from common.contract import ExitCode, Mode
 from ipagent import nodeprotocol
 from ipagent.netlink.sockets import REMEDY, KernelError
 from ipagent.nodeclient import exits, signals, snapshot
-from ipagent.nodeclient.exits import Ending
+from ipagent.nodeclient.exits import Exit
 from ipagent.nodeclient.session import FINAL, NoToken
-from ipagent.nodeclient.status_log import Told
+from ipagent.nodeclient.status_log import StatusLogger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from common.contract import AgentSettings
     from ipagent.log import Log
-    from ipagent.netlink.sockets import Kernel
-    from ipagent.nodeclient.session import Talk
-    from ipagent.nodeclient.signals import Stops
-    from ipagent.nodeprotocol import Standing
+    from ipagent.netlink.sockets import NetlinkSocket
+    from ipagent.nodeclient.session import ReconnectingSession
+    from ipagent.nodeclient.signals import SignalFd
+    from ipagent.nodeprotocol import ClaimStatus
 
 LOOK_SECONDS = 5.0
 """Between tries to read the pod's addresses, when the kernel does not give them."""
@@ -37,7 +37,7 @@ Kubernetes, `pkg/kubelet/kuberuntime`, minimumGracePeriodInSeconds.
 """
 
 
-class Client:
+class NodeClientAgent:
     """One container's life; `pod` is its namespace, name and uid, `node` the node's name for messages."""
 
     def __init__(  # noqa: PLR0913 - its seams, by name
@@ -47,9 +47,9 @@ class Client:
         settings: AgentSettings,
         pod: dict[str, str],
         node: str,
-        kernel: Kernel,
-        talk: Talk,
-        stop: Stops,
+        kernel: NetlinkSocket,
+        talk: ReconnectingSession,
+        stop: SignalFd,
         log: Log,
     ) -> None:
         self._mode = mode
@@ -60,17 +60,17 @@ class Client:
         self._talk = talk
         self._stop = stop
         self._log = log
-        self._told = Told(log)
+        self._told = StatusLogger(log)
         self._seen: dict[str, Any] | None = None
         self._again: list[str] = []
         self._news = False
         self._changed = True
         self._look_at = 0.0
         self._trouble = ""
-        self._last: Standing | None = None
+        self._last: ClaimStatus | None = None
 
-    def first(self, deadline: float) -> Standing:
-        """Wait until every address is assigned; raises Ending where that can't be, or not in time."""
+    def first(self, deadline: float) -> ClaimStatus:
+        """Wait until every address is assigned; raises Exit where that can't be, or not in time."""
         timeout = self._settings.timeout
         what = f"Asking the node's agent at {self._talk.authority}; {timeout} s to assign the pod's addresses"
         self._log.info("start", message=what)
@@ -80,7 +80,7 @@ class Client:
                 self._update()
                 last = self._turn(deadline)
             except KernelError as error:
-                raise Ending(ExitCode.INTERNAL, f"{error}. {REMEDY}") from None
+                raise Exit(ExitCode.INTERNAL, f"{error}. {REMEDY}") from None
             except NoToken as error:
                 raise exits.no_token(self._talk.token_file, str(error)) from None
             if number := self._stop.taken():
@@ -88,7 +88,7 @@ class Client:
             if last and last.state == nodeprotocol.ASSIGNED:
                 return last
             if last and last.state == nodeprotocol.FAILED:
-                raise Ending(last.code, last.message, **named(last))
+                raise Exit(last.code, last.message, **log_fields(last))
             refusal = self._talk.refusal
             if refusal and refusal.status in FINAL:
                 raise exits.refused(self._talk.authority, refusal.status, refusal.text)
@@ -100,7 +100,7 @@ class Client:
                 self._log.info("waiting", message=waiting)
 
     def live(self) -> NoReturn:
-        """Go on until SIGTERM, and say what changes; raises Ending."""
+        """Go on until SIGTERM, and say what changes; raises Exit."""
         self._talk.be_patient()
         if self._last:
             self._told.begin(self._last)
@@ -125,12 +125,12 @@ class Client:
         if not self._changed:
             return
         # In this order: what happens in between wakes the next wait.
-        gone = snapshot.gone(self._kernel)
+        gone = snapshot.removed_addresses(self._kernel)
         if gone:
             self._again = [*self._again, *(each for each in gone if each not in self._again)]
             self._again = self._again[-nodeprotocol.MAX_AGAIN :]
             self._news = True
-        seen = snapshot.look(self._kernel, routes=not self._settings.interfaces)
+        seen = snapshot.take_snapshot(self._kernel, routes=not self._settings.interfaces)
         self._changed = False
         if self._news or seen != self._seen:
             self._seen = seen
@@ -154,8 +154,8 @@ class Client:
             }
         )
 
-    def _turn(self, until: float | None) -> Standing | None:
-        """Talk, and sleep until something happens or `until`; gives what is said of the last statement."""
+    def _turn(self, until: float | None) -> ClaimStatus | None:
+        """Serve the session until something happens or `until`; returns the status of the last statement."""
         talk = self._talk
         talk.step(time.monotonic())
         poll = select.poll()
@@ -188,7 +188,7 @@ class Client:
             self._log.warning("unreachable", message=f"The node's agent at {authority}: {trouble}")
         self._trouble = trouble
 
-    def _late(self) -> Ending:
+    def _late(self) -> Exit:
         seconds = self._settings.timeout
         last = self._last
         if last is None:
@@ -197,19 +197,19 @@ class Client:
                 return exits.not_served(self._talk.authority, seconds, why)
             return exits.unreachable(self._talk.authority, self._node, seconds, why)
         lost = f" (then the connection was lost: {self._talk.trouble})" if self._talk.trouble else ""
-        return Ending(last.code, f"Not within {seconds} s: {last.message}{lost}", **named(last))
+        return Exit(last.code, f"Not within {seconds} s: {last.message}{lost}", **log_fields(last))
 
-    def _stopped(self, number: int) -> Ending:
+    def _stopped(self, number: int) -> Exit:
         """Give the end by a signal during the first assignment."""
         by = signals.name(number)
         if self._mode is Mode.SIDECAR:
-            return Ending(128 + number, f"Ended by {by}. {self._leave()}")
+            return Exit(128 + number, f"Ended by {by}. {self._leave()}")
         why = self._talk.trouble or "the node's agent has said nothing"
         said = self._last.message if self._last else f"Nothing is known to be assigned: {why}."
-        return Ending(128 + number, f"Ended by {by} before the end. {said}")
+        return Exit(128 + number, f"Ended by {by} before the end. {said}")
 
-    def _left(self, number: int) -> Ending:
-        return Ending(ExitCode.OK, f"Ended by {signals.name(number)}. {self._leave()}")
+    def _left(self, number: int) -> Exit:
+        return Exit(ExitCode.OK, f"Ended by {signals.name(number)}. {self._leave()}")
 
     def _leave(self) -> str:
         """Let the pod's addresses be given back, if they are to be; says what became of it."""
@@ -228,7 +228,7 @@ class Client:
         return f"Its addresses may not be released: {why}."
 
 
-def named(standing: Standing) -> dict[str, str]:
+def log_fields(standing: ClaimStatus) -> dict[str, str]:
     """Name the addresses that are assigned, and their ENIs, for a log line."""
     found = [
         (address, eni)

@@ -6,13 +6,13 @@ import errno
 import os
 import socket
 
-from ipagent.nodeprotocol import Answers
+from ipagent.nodeprotocol import ResponseParser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipagent.nodeprotocol import Refusal, Standing
+    from ipagent.nodeprotocol import ClaimStatus, Refusal
 
 _RECEIVE = 1 << 16
 
@@ -31,12 +31,12 @@ class Broken(Exception):
     """The connection can't be made, or is gone; the text says why."""
 
 
-class Link:
+class Connection:
     """A connection from its first packet on; `connected` once it is made."""
 
     def __init__(self, host: str, port: int) -> None:
         self.connected = False
-        self.answers = Answers()
+        self.answers = ResponseParser()
         self._unsent = b""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -89,7 +89,7 @@ class Link:
                 raise Broken(_words(error)) from None
             self._unsent = self._unsent[sent:]
 
-    def receive(self) -> tuple[Sequence[Refusal | Standing], bool]:
+    def receive(self) -> tuple[Sequence[Refusal | ClaimStatus], bool]:
         """Take what came, and whether that was the end; raises Broken, ProtocolError."""
         try:
             data = self._socket.recv(_RECEIVE)

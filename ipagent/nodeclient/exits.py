@@ -7,7 +7,7 @@ from common.contract import CONTAINER_NAME, ExitCode
 USAGE = "`ipagent --help` lists the modes and every variable."
 
 
-class Ending(Exception):
+class Exit(Exception):
     """The container ends with this exit code and message; `address` and `eni` name what is assigned."""
 
     def __init__(self, code: int, message: str, *, address: str = "", eni: str = "") -> None:
@@ -18,11 +18,11 @@ class Ending(Exception):
         self.eni = eni
 
 
-def unreachable(authority: str, node: str, seconds: int, why: str) -> Ending:
+def unreachable(authority: str, node: str, seconds: int, why: str) -> Exit:
     """Nobody has answered in time."""
     on = f" of {node}" if node else ""
     port = authority.rpartition(":")[2]
-    return Ending(
+    return Exit(
         ExitCode.NODE_AGENT_UNREACHABLE,
         f"The node's agent{on} at {authority} could not be reached within {seconds} s: {why}. See that the "
         "DaemonSet of the node's agent has a ready pod on this node, and that it listens on that port "
@@ -32,16 +32,16 @@ def unreachable(authority: str, node: str, seconds: int, why: str) -> Ending:
     )
 
 
-def not_served(authority: str, seconds: int, why: str) -> Ending:
+def not_served(authority: str, seconds: int, why: str) -> Exit:
     """The agent of the node can be reached, and can't do its work."""
-    return Ending(
+    return Exit(
         ExitCode.DEADLINE,
         f"The node's agent at {authority} has not served this pod within {seconds} s: {why}. The log of its "
         "pod on this node says more. The container starts again by itself.",
     )
 
 
-def refused(authority: str, status: int, text: str) -> Ending:
+def refused(authority: str, status: int, text: str) -> Exit:
     """The agent of the node does not talk to this pod."""
     if status in (401, 403):
         remedy = (
@@ -52,12 +52,12 @@ def refused(authority: str, status: int, text: str) -> Ending:
     else:
         remedy = "See that the node's agent is at least as new as the image of this container."
         code = ExitCode.USAGE
-    return Ending(code, f"The node's agent at {authority} refuses this pod ({status}): {text} {remedy}")
+    return Exit(code, f"The node's agent at {authority} refuses this pod ({status}): {text} {remedy}")
 
 
-def no_token(path: str, why: str) -> Ending:
+def no_token(path: str, why: str) -> Exit:
     """The pod has nothing to show."""
-    return Ending(
+    return Exit(
         ExitCode.USAGE,
         f"The token by which the node's agent knows this pod can't be read: {path}: {why}. The webhook "
         f"projects it into the pod: see that {CONTAINER_NAME} has its volume, as the webhook writes it.",

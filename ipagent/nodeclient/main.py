@@ -9,11 +9,11 @@ from common import contract
 from common.contract import AgentSettings, ContractError, ExitCode, Mode
 from common.version import VERSION
 from ipagent.log import Log
-from ipagent.netlink.sockets import REMEDY, Kernel, KernelError
-from ipagent.nodeclient.agent import Client, named
-from ipagent.nodeclient.exits import USAGE, Ending
-from ipagent.nodeclient.session import Talk
-from ipagent.nodeclient.signals import Stops
+from ipagent.netlink.sockets import REMEDY, KernelError, NetlinkSocket
+from ipagent.nodeclient.agent import NodeClientAgent, log_fields
+from ipagent.nodeclient.exits import USAGE, Exit
+from ipagent.nodeclient.session import ReconnectingSession
+from ipagent.nodeclient.signals import SignalFd
 from ipagent.termination import write_message
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ def work(process: Process) -> int:
         log = Log(*who, settings.log_level, settings.log_format)
         end = _run(process, settings, log)
     except ContractError as error:
-        end = Ending(ExitCode.USAGE, f"{error}. {USAGE}")
+        end = Exit(ExitCode.USAGE, f"{error}. {USAGE}")
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         end = _fault(error, log)
     write_message(process.termination_log, end.message)
@@ -71,13 +71,13 @@ def work(process: Process) -> int:
     return end.code
 
 
-def _run(process: Process, settings: AgentSettings, log: Log) -> Ending:
+def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
     env = process.env
     pod = {part: _needed(env, name) for part, name in POD.items()}
-    talk = Talk(_host(env), settings.node_port, process.token_file, VERSION)
+    talk = ReconnectingSession(_host(env), settings.node_port, process.token_file, VERSION)
     try:
-        with Stops() as stop, Kernel() as kernel:
-            client = Client(
+        with SignalFd() as stop, NetlinkSocket() as kernel:
+            client = NodeClientAgent(
                 mode=process.mode,
                 settings=settings,
                 pod=pod,
@@ -89,13 +89,13 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Ending:
             )
             last = client.first(process.begun + settings.timeout)
             if process.mode is Mode.INIT:
-                return Ending(ExitCode.OK, last.message, **named(last))
+                return Exit(ExitCode.OK, last.message, **log_fields(last))
             begin_life(process.started_file)
-            log.info("started", message=last.message, **named(last))
+            log.info("started", message=last.message, **log_fields(last))
             client.live()
     except KernelError as error:
-        return Ending(ExitCode.INTERNAL, f"{error}. {REMEDY}")
-    except Ending as end:
+        return Exit(ExitCode.INTERNAL, f"{error}. {REMEDY}")
+    except Exit as end:
         return end
     finally:
         talk.close()
@@ -119,12 +119,12 @@ def _host(env: Mapping[str, str]) -> str:
 
 
 def begin_life(started_file: str) -> None:
-    """Tell the startup probe that the sidecar has started, and settle down; raises Ending."""
+    """Tell the startup probe that the sidecar has started, and settle down; raises Exit."""
     try:
         with open(started_file, "wb"):  # noqa: PTH123 - as short, and the probe asks by the same text
             pass
     except OSError as error:
-        raise Ending(
+        raise Exit(
             ExitCode.USAGE,
             f"The sidecar can't say that it has started: {started_file} can't be written: {error.strerror}. "
             f"Mount an emptyDir on {contract.RUN_DIRECTORY}, as the webhook does.",
@@ -134,7 +134,7 @@ def begin_life(started_file: str) -> None:
     gc.set_threshold(*COLLECT)
 
 
-def _fault(error: Exception, log: Log) -> Ending:
+def _fault(error: Exception, log: Log) -> Exit:
     """Say what nobody has foreseen, with its place in the code."""
     import traceback  # noqa: PLC0415 - it costs more than all of this, and is hardly ever needed
 
@@ -142,4 +142,4 @@ def _fault(error: Exception, log: Log) -> Ending:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
     what = f"{type(error).__name__} at {place}: {error}"
-    return Ending(ExitCode.INTERNAL, f"{what}. This is a fault of the agent: report it with this message.")
+    return Exit(ExitCode.INTERNAL, f"{what}. This is a fault of the agent: report it with this message.")

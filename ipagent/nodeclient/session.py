@@ -6,8 +6,8 @@ import os
 import select
 
 from ipagent import nodeprotocol
-from ipagent.nodeclient.connection import Broken, Link
-from ipagent.nodeprotocol import ProtocolError, Refusal, Standing
+from ipagent.nodeclient.connection import Broken, Connection
+from ipagent.nodeprotocol import ClaimStatus, ProtocolError, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class NoToken(Exception):
     """The token can't be read; the text says why."""
 
 
-class Talk:
+class ReconnectingSession:
     """One connection after the other, as long as there is something to state.
 
     `trouble` says why the last connection came to nothing, until one has been answered; `refusal` is what the
@@ -50,7 +50,7 @@ class Talk:
         self._version = version
         self._statement: dict[str, Any] = {}
         self._stale = False
-        self._link: Link | None = None
+        self._link: Connection | None = None
         self._begun = 0.0
         self._tries = 0
         self._next = 0.0
@@ -105,33 +105,33 @@ class Talk:
         elif self._stale and not self._link.wants_to_write:
             self._try(self._send, now)
 
-    def ready(self, events: int, now: float) -> list[Standing]:
+    def ready(self, events: int, now: float) -> list[ClaimStatus]:
         """Take what has happened; gives what the agent of the node said about what is stated now."""
-        heard: list[Standing] = []
+        heard: list[ClaimStatus] = []
         if events & ~select.POLLOUT:
             self._try(lambda link: heard.extend(self._receive(link, now)), now)
         if self._link and events & select.POLLOUT:
-            self._try(Link.flush, now)
+            self._try(Connection.flush, now)
         return [standing for standing in heard if standing.serial == self.serial]
 
     def _connect(self, now: float) -> None:
         token = _token(self.token_file)
         self._begun, self.refusal = now, None
         try:
-            self._link = Link(self._host, self._port)
+            self._link = Connection(self._host, self._port)
         except Broken as error:
             self._broken(str(error), now)
             return
         self._link.queue(nodeprotocol.request(self.authority, token, self._version))
         self._send(self._link)
 
-    def _send(self, link: Link) -> None:
+    def _send(self, link: Connection) -> None:
         self._stale = False
         link.queue(nodeprotocol.chunk(self._statement))
         if link.connected:
             link.flush()
 
-    def _receive(self, link: Link, now: float) -> list[Standing]:
+    def _receive(self, link: Connection, now: float) -> list[ClaimStatus]:
         answers, ended = link.receive()
         heard = []
         for answer in answers:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class Stops:
+class SignalFd:
     """Catches the signals between `with` and its end: `fileno` becomes readable, `taken` tells which came.
 
     A handler is needed in any case: the first process of a container ignores signals that it does not handle

@@ -6,14 +6,14 @@ from socket import AF_INET, AF_INET6, inet_ntop
 
 from ipagent import nodeprotocol
 from ipagent.netlink import rtnetlink
-from ipagent.netlink.sockets import Kernel, KernelError
+from ipagent.netlink.sockets import KernelError, NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def look(kernel: Kernel, *, routes: bool) -> dict[str, Any]:
+def take_snapshot(kernel: NetlinkSocket, *, routes: bool) -> dict[str, Any]:
     """Read the links, the addresses, and with `routes` those that tell which interface is the default one.
 
     Addresses of global scope, default routes and those to one host: nothing else can matter to a VPC, and a
@@ -34,7 +34,7 @@ def look(kernel: Kernel, *, routes: bool) -> dict[str, Any]:
     return seen
 
 
-def gone(kernel: Kernel) -> list[str]:
+def removed_addresses(kernel: NetlinkSocket) -> list[str]:
     """Take the addresses that went away since the last call; raises KernelError."""
     return [text(packed) for packed in sorted(kernel.gone())]
 

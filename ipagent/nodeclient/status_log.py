@@ -8,10 +8,10 @@ from ipagent import nodeprotocol
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipagent.log import Log
-    from ipagent.nodeprotocol import Standing
+    from ipagent.nodeprotocol import ClaimStatus
 
 
-class Told:
+class StatusLogger:
     """Compares what the node's agent says with what it said before.
 
     What is pending says nothing new: a node's agent that has just started knows no address yet.
@@ -22,11 +22,11 @@ class Told:
         self._before: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._message = ""
 
-    def begin(self, standing: Standing) -> None:
+    def begin(self, standing: ClaimStatus) -> None:
         """Take what has been said already."""
         self._before = standing.addresses or {}
 
-    def tell(self, standing: Standing) -> None:
+    def tell(self, standing: ClaimStatus) -> None:
         """Log what is new."""
         listed = standing.addresses or {}
         if standing.state == nodeprotocol.FAILED and not listed:
@@ -41,7 +41,7 @@ class Told:
             for who in [who for who in self._before if who not in listed]:
                 self._tell_removed(*who, self._before.pop(who)[1])
 
-    def _tell_whole(self, standing: Standing) -> None:
+    def _tell_whole(self, standing: ClaimStatus) -> None:
         """Tell what concerns no single address."""
         if standing.message != self._message:
             if standing.code in (ExitCode.NOT_GRANTED, ExitCode.USAGE):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from common.contract import AgentSettings, Takeover
 from ipagent.assign.errors import AgentError, NoInterface, Usage
-from ipagent.assign.faults import Timing, left
+from ipagent.assign.faults import Clock, remaining
 from ipagent.assign.plan import Phase
 from ipagent.assign.reconciler import Cloud, Reconciler
 from ipagent.assign.report import Problem, Report, Seen, problems, report, undetected
@@ -44,7 +44,7 @@ class Agent:
     """One pod's addresses, from the source to EC2."""
 
     def __init__(
-        self, settings: AgentSettings, source: Source, cloud: Cloud, log: Log, timing: Timing
+        self, settings: AgentSettings, source: Source, cloud: Cloud, log: Log, timing: Clock
     ) -> None:
         self.settings = settings
         self.log = log
@@ -85,7 +85,7 @@ class Agent:
         """Give the tentative addresses that are new, with the seconds for which they do not count yet."""
         now = self.timing.clock()
         known = {item.placement.holding for item in self.reconciler.plan.items}
-        waiting = {h: left(since + DETECTION_SECONDS, now) for h, since in self._tentative.items()}
+        waiting = {h: remaining(since + DETECTION_SECONDS, now) for h, since in self._tentative.items()}
         return {holding: seconds for holding, seconds in waiting.items() if seconds and holding not in known}
 
     def require_interfaces(self) -> None:

@@ -8,7 +8,7 @@ from ipagent.assign.selection import IPAddress
 from ipagent.pod.agent import Agent
 
 
-class Told:
+class ChangeLog:
     """Compares the agent's plan with what was said of it."""
 
     def __init__(self, agent: Agent) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipagent.assign.errors import AgentError, Deadline, NoImds
-from ipagent.assign.faults import SOON, Timing, left
+from ipagent.assign.faults import SOON, Clock, remaining
 from ipagent.assign.report import Report
 from ipagent.assign.selection import sort_key
 from ipagent.pod.agent import Agent
@@ -13,7 +13,7 @@ LOOK_SECONDS = 0.1
 """Between looks at addresses that are tentative."""
 
 
-def run(agent: Agent, deadline: float, timing: Timing) -> Report:
+def run(agent: Agent, deadline: float, timing: Clock) -> Report:
     """Work until every address is assigned or refused, or until the deadline on the clock.
 
     Raises Stop for a signal from outside.
@@ -21,7 +21,7 @@ def run(agent: Agent, deadline: float, timing: Timing) -> Report:
     try:
         _begin(agent, deadline, timing)
         while (delay := agent.reconciler.step()) is not None and timing.clock() < deadline:
-            timing.sleep(min(delay, left(deadline, timing.clock())))
+            timing.sleep(min(delay, remaining(deadline, timing.clock())))
     except AgentError as error:
         return agent.failed(error)
     except Stop as stop:
@@ -45,12 +45,12 @@ def _tentative(agent: Agent) -> str:
     return ", ".join(f"{holding.address} ({holding.interface})" for holding in listed)
 
 
-def _begin(agent: Agent, deadline: float, timing: Timing) -> None:
+def _begin(agent: Agent, deadline: float, timing: Clock) -> None:
     """Find addresses and ENIs; what may pass by itself is tried again until the deadline."""
     selection = agent.look()
     agent.require_interfaces()
     while (seconds := agent.detecting()) is not None and timing.clock() < deadline:
-        timing.sleep(min(seconds, LOOK_SECONDS, left(deadline, timing.clock())))
+        timing.sleep(min(seconds, LOOK_SECONDS, remaining(deadline, timing.clock())))
         selection = agent.look()
     if selection.tentative:
         what = f"{_tentative(agent)}: duplicate address detection goes on, assigning all the same"

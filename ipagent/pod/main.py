@@ -15,9 +15,9 @@ from pathlib import PurePath
 from common import contract
 from common.contract import AgentSettings, ContractError, ExitCode, Mode
 from ipagent.assign.errors import AgentError, Usage
-from ipagent.assign.faults import Timing, left
+from ipagent.assign.faults import Clock, remaining
 from ipagent.assign.report import Report
-from ipagent.aws.pod_cloud import Direct
+from ipagent.aws.pod_cloud import PodCloud
 from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink
 from ipagent.pod import init
@@ -25,7 +25,7 @@ from ipagent.pod.agent import Agent
 from ipagent.signals import Signals, Stop
 from ipagent.termination import write_message
 
-TIMING = Timing(time.monotonic, time.sleep, random.random)
+TIMING = Clock(time.monotonic, time.sleep, random.random)
 
 COLLECT = (700, 10, 10)
 """Python's own thresholds (`gc.set_threshold`), which `cli` changes for the start."""
@@ -68,10 +68,10 @@ def work(process: Process) -> int:
 
 def _run(process: Process, settings: AgentSettings, log: Log) -> Report:
     deadline = process.begun + settings.timeout
-    direct = Direct(process.env, settings.credentials, log, TIMING)
+    direct = PodCloud(process.env, settings.credentials, log, TIMING)
     with Signals() as signals, Netlink() as netlink, closing(direct) as cloud:
         # Loops look at the clock; the alarm is for what blocks, such as a name server that is silent.
-        signals.alarm(max(left(deadline, TIMING.clock()), 0.001))
+        signals.alarm(max(remaining(deadline, TIMING.clock()), 0.001))
         agent = Agent(settings, netlink, cloud, log, TIMING)
         first = partial(init.run, agent, deadline, TIMING)
         try:

@@ -11,16 +11,16 @@ from typing import NoReturn, Protocol
 from common.contract import ExitCode
 from ipagent.assign.drift import Drift
 from ipagent.assign.errors import AgentError
-from ipagent.assign.faults import Pace, left
+from ipagent.assign.faults import Backoff, remaining
 from ipagent.assign.plan import NOT_OURS, Plan
-from ipagent.assign.release import Pair, Releases, at_exit
+from ipagent.assign.release import Pair, ReleaseQueue, at_exit
 from ipagent.assign.report import Report
 from ipagent.assign.selection import IPAddress
 from ipagent.pod.agent import Agent
-from ipagent.pod.change_log import Told
+from ipagent.pod.change_log import ChangeLog
 from ipagent.signals import Signals, Stop
 
-LOOKUP_PACE = Pace(1.0, 60.0)
+LOOKUP_PACE = Backoff(1.0, 60.0)
 
 
 class Events(Protocol):
@@ -41,7 +41,7 @@ def run(
     started: Callable[[], None],
 ) -> Report:
     """Do the `first` assignment, say that it is `started`, and go on until SIGTERM."""
-    life: Life | None = None
+    life: Follower | None = None
     try:
         report = first()
         if report.exit_code != ExitCode.OK:
@@ -49,7 +49,7 @@ def run(
         signals.alarm(0)
         started()
         agent.log.info("started", message=report.message, address=report.address, eni=report.eni)
-        life = Life(agent, events)
+        life = Follower(agent, events)
         _live(life, events, signals)
     except Stop as stop:
         if stop.timed_out:
@@ -60,7 +60,7 @@ def run(
         return Report(ExitCode.OK if life else 128 + stop.number, f"Ended by {stop}. {said}.")
 
 
-def _live(life: Life, events: Events, signals: Signals) -> NoReturn:
+def _live(life: Follower, events: Events, signals: Signals) -> NoReturn:
     """Go on until `Stop`, or until the kernel can't be asked any more (AgentError)."""
     while True:
         pause = life.step()
@@ -69,7 +69,7 @@ def _live(life: Life, events: Events, signals: Signals) -> NoReturn:
         signals.check()
 
 
-class Life:
+class Follower:
     """The time after the first assignment, in steps that never wait, like the reconciler's."""
 
     def __init__(self, agent: Agent, events: Events) -> None:
@@ -77,13 +77,13 @@ class Life:
         self._events = events
         self._timing = agent.timing
         self._drift = Drift(agent.reconciler, agent.cloud, agent.timing, agent.log)
-        self._releases = Releases(agent.cloud, agent.timing, agent.log)
+        self._releases = ReleaseQueue(agent.cloud, agent.timing, agent.log)
         # What changed during the first assignment waits in the socket and wakes the first wait.
         self._outdated = False
         self._again: frozenset[IPAddress] = frozenset()
         self._lookup_at = 0.0
         self._lookups = 0
-        self._told = Told(agent)
+        self._told = ChangeLog(agent)
         agent.reconciler.be_patient()
 
     @property
@@ -103,7 +103,7 @@ class Life:
         # In this order: what leaves makes room for what comes, and what has come is watched.
         delays = [self._releases.step(), self._agent.reconciler.step(), self._drift.step()]
         if self._outdated:
-            delays.append(left(self._lookup_at, self._timing.clock()))
+            delays.append(remaining(self._lookup_at, self._timing.clock()))
         self._told.tell()
         return min((delay for delay in delays if delay is not None), default=None)
 

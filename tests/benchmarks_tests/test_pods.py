@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.webhook import pods
 from benchmarks.webhook.pods import compact, equivalent_review, manifest_of, pod_of_size, review_of
 from webhook.core.inject import inject
-from webhook.core.namespace_policy import ENTRIES
+from webhook.core.namespace_policy import ROUTES
 from webhook.core.reasons import Reason
 from webhook.core.settings import Settings
 from webhook.server.review import decode_review
@@ -43,7 +43,7 @@ def test_the_webhook_injects_a_generated_pod(size: int) -> None:
     request = decode_review(compact(review_of(pod_of_size(size))))
     assert request.pod is not None
     outcome = inject(
-        request.pod, request.namespace, ENTRIES["/mutate/pod/default"], Settings(image="registry.example/a:1")
+        request.pod, request.namespace, ROUTES["/mutate/pod/default"], Settings(image="registry.example/a:1")
     )
     assert outcome.decision.reason is Reason.INJECT_INIT
     assert outcome.decision.warnings == ()
@@ -87,7 +87,7 @@ def test_numbered_reviews_are_answered_differently() -> None:
     )
     assert one is not None
     assert other is not None
-    namespace, agent = ENTRIES["/mutate/pod/default"], Settings(image="registry.example/a:1")
+    namespace, agent = ROUTES["/mutate/pod/default"], Settings(image="registry.example/a:1")
     outcomes = [inject(pod, "default", namespace, agent) for pod in (one, other)]
     assert [outcome.decision.reason for outcome in outcomes] == [Reason.INJECT_INIT] * 2
     assert outcomes[0].operations != outcomes[1].operations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from certs.issue import Pair, issue_leaf, make_authority
-from certs.observation import Seen
+from certs.observation import Observation
 from certs.rotation import Now, Settings
 from certs.state import Object, State, read_state
 from certs.x509 import Certificate, read_certificate, to_pem
@@ -85,11 +85,13 @@ def now(days: float = 0.0, steady: float = 1e6) -> Now:
     return Now(NOW + days * DAY, steady)
 
 
-def seen(*trusted: Made, served: Made | None = None, seconds: float = 1e5, steady: float = 1e6) -> Seen:
+def seen(
+    *trusted: Made, served: Made | None = None, seconds: float = 1e5, steady: float = 1e6
+) -> Observation:
     """Return that these have been in place for so many seconds."""
     since = steady - seconds
     fingerprint = served.certificate.fingerprint if served else ""
-    return Seen(fingerprint, since, {each.certificate.fingerprint: since for each in trusted})
+    return Observation(fingerprint, since, {each.certificate.fingerprint: since for each in trusted})
 
 
 def _made(pair: Pair) -> Made:

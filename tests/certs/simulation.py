@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import cast
 
-from certs.controller import Loop
+from certs.controller import Controller
 from certs.health import Health
 from certs.issue import issue_leaf, make_authority
 from certs.log import Log
@@ -44,7 +44,7 @@ class Instance:
     due: float = START
     busy: bool = False
     log: io.StringIO = field(default_factory=io.StringIO)
-    loop: Loop = field(init=False)
+    loop: Controller = field(init=False)
 
     def __post_init__(self) -> None:
         self.start()
@@ -54,7 +54,7 @@ class Instance:
         client = FakeClient(self.simulation.world, self._between)
         store = Store(cast(Client, client), NAMES)
         health = Health(lambda: self.now().steady, 1e9)
-        self.loop = Loop(store, self.simulation.settings, self, Log(self.log), health)
+        self.loop = Controller(store, self.simulation.settings, self, Log(self.log), health)
         self.loop.tick = DAY
 
     def _between(self, what: str) -> None:

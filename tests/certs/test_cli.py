@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from certs.health import Health
-from certs.rotation import Action, Trust, Wait
+from certs.rotation import Action, UpdateCaBundle, Wait
 from certs.state import State, read_state
 from certs.status import report, to_text
 from common.probes import ProbeServer
@@ -22,7 +22,7 @@ from tests.certs.made import DAY, NOW, SETTINGS, authority, configuration, in_or
 OLD, NEW = authority(1), authority(2)
 SERVED = leaf(OLD)
 OBJECTS = ["--namespace=system", "--secret=tls", "--configuration=injector", "--service=injector"]
-TRUST = Trust((), "because")
+TRUST = UpdateCaBundle((), "because")
 WAIT = Wait(40 * DAY, "until the next renewal")
 
 
@@ -63,7 +63,12 @@ def test_the_report_says_what_is_valid_until_when() -> None:
         (
             read_state(secret(authorities=[NEW, OLD], signing=NEW, leaf=SERVED), configuration([OLD], b"")),
             TRUST,
-            ["in order:     no", "trusted beside it: CN=", "1 of 2 entries trust", "Trust (because)"],
+            [
+                "in order:     no",
+                "trusted beside it: CN=",
+                "1 of 2 entries trust",
+                "UpdateCaBundle (because)",
+            ],
         ),
         (in_order(OLD, leaf(OLD, made=NOW - 61 * DAY)), TRUST, ["in order:     no", "NOT VALID until"]),
     ],
@@ -185,7 +190,7 @@ def test_probes_and_metrics_tell_the_state() -> None:
 
         assert [ask(path).status_code for path in ("/healthz", "/readyz", "/other")] == [200, 503, 404]
         health.looked(in_order(OLD, SERVED), NOW, SETTINGS)
-        health.acted("Trust")
+        health.acted("UpdateCaBundle")
         health.failures.inc()
         assert ask("/readyz").status_code == 200
         metrics = dict(
@@ -197,7 +202,7 @@ def test_probes_and_metrics_tell_the_state() -> None:
             float(metrics["multus_eni_certs_certificate_expiry_timestamp_seconds"])
             == SERVED.certificate.not_after
         )
-        assert metrics['multus_eni_certs_actions_total{action="Trust"}'] == "1.0"
+        assert metrics['multus_eni_certs_actions_total{action="UpdateCaBundle"}'] == "1.0"
         assert metrics['multus_eni_certs_actions_total{action="IssueLeaf"}'] == "0.0"
         assert metrics["multus_eni_certs_failures_total"] == "1.0"
         health.looked(read_state(None, None), NOW, SETTINGS)

@@ -144,7 +144,7 @@ def test_a_quarrel_is_slow() -> None:
         instance.loop.wake()
         instance.due = simulation.world.time
         simulation.run(1.0, damage=False)
-    writes = len([line for line in events(simulation, "wrote") if line["action"] == "Trust"])
+    writes = len([line for line in events(simulation, "wrote") if line["action"] == "UpdateCaBundle"])
     assert BURST < writes <= BURST + seconds / SLOW + 1
     assert events(simulation, "slowed_down")
 

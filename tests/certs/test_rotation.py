@@ -6,18 +6,18 @@ import dataclasses
 
 import pytest
 
-from certs.observation import Seen
+from certs.observation import Observation
 from certs.rotation import (
     MAX_AUTHORITIES,
     Action,
     IssueLeaf,
-    KeepAuthorities,
     MakeAuthority,
     Now,
+    PruneAuthorities,
     Settings,
-    Trust,
+    UpdateCaBundle,
     Wait,
-    agree,
+    in_sync,
     next_action,
 )
 from certs.state import State, read_state
@@ -42,7 +42,7 @@ OLD, NEW, FOREIGN = authority(1), authority(2, made=NOW + 1), authority(3)
 SERVED = leaf(OLD)
 
 
-def decide(state: State, what: Seen | None = None, when: Now | None = None) -> Action:
+def decide(state: State, what: Observation | None = None, when: Now | None = None) -> Action:
     return next_action(state, what or seen(OLD, NEW, served=SERVED), when or now(), SETTINGS)
 
 
@@ -53,7 +53,7 @@ def certificates(*made: Made) -> tuple[Certificate, ...]:
 def test_in_order_it_waits_for_the_first_renewal() -> None:
     found = decide(in_order(OLD, SERVED))
     assert found == Wait(40 * DAY, "until the next renewal")
-    assert agree(in_order(OLD, SERVED), NOW, SETTINGS)
+    assert in_sync(in_order(OLD, SERVED), NOW, SETTINGS)
 
 
 @pytest.mark.parametrize("held", [None, {}, secret()], ids=["no Secret", "no data", "empty"])
@@ -108,7 +108,7 @@ def test_a_ca_is_replaced_when_its_time_comes(days: float, why: str) -> None:
 
 def test_a_new_ca_is_trusted_beside_the_old_one() -> None:
     held = secret(authorities=[NEW, OLD], signing=NEW, leaf=SERVED)
-    assert decide(read_state(held, configuration([OLD], [OLD]))) == Trust(
+    assert decide(read_state(held, configuration([OLD], [OLD]))) == UpdateCaBundle(
         certificates(NEW, OLD),
         "caBundle is not as it should be in 2 of 2 entries",
     )
@@ -146,7 +146,7 @@ def test_a_lost_leaf_waits_for_the_api_servers_only(seconds: float, ready: bool)
 @pytest.mark.parametrize(("deserted", "ready"), [(9.0, False), (10.0, True)])
 def test_without_entries_the_last_api_server_forgets_them_first(deserted: float, ready: bool) -> None:
     state = read_state(secret(authorities=[OLD], signing=OLD), None)
-    found = decide(state, Seen(deserted=1e6 - deserted))
+    found = decide(state, Observation(deserted=1e6 - deserted))
     assert isinstance(found, IssueLeaf) == ready
 
 
@@ -176,9 +176,9 @@ def test_the_old_ca_goes_first_from_the_secret_then_from_the_bundle(seconds: flo
     if not dropped:
         assert found == Wait(300.0 - seconds, "until every replica serves the certificate")
         return
-    assert found == KeepAuthorities(certificates(NEW), "older CAs have had their time")
+    assert found == PruneAuthorities(certificates(NEW), "older CAs have had their time")
     one = read_state(secret(authorities=[NEW], signing=NEW, leaf=served), configuration([NEW, OLD]))
-    assert decide(one, seen(NEW, OLD, served=served)) == Trust(
+    assert decide(one, seen(NEW, OLD, served=served)) == UpdateCaBundle(
         certificates(NEW),
         "caBundle is not as it should be in 1 of 1 entries",
     )
@@ -186,13 +186,13 @@ def test_the_old_ca_goes_first_from_the_secret_then_from_the_bundle(seconds: flo
 
 def test_a_lost_ca_certificate_is_found_in_the_bundle() -> None:
     state = read_state(secret(signing=OLD, leaf=SERVED, ca_crt=b"junk"), configuration([OLD]))
-    assert decide(state) == KeepAuthorities(certificates(OLD), "older CAs have had their time")
+    assert decide(state) == PruneAuthorities(certificates(OLD), "older CAs have had their time")
 
 
 @pytest.mark.parametrize("bundle", [b"", b"junk", [FOREIGN], [OLD, FOREIGN]], ids=str)
 def test_a_wrong_bundle_is_replaced_in_every_entry(bundle: bytes | list[Made]) -> None:
     state = read_state(secret(authorities=[OLD], signing=OLD, leaf=SERVED), configuration([OLD], bundle))
-    assert decide(state) == Trust(
+    assert decide(state) == UpdateCaBundle(
         certificates(OLD),
         "caBundle is not as it should be in 1 of 2 entries",
     )
@@ -203,7 +203,7 @@ def test_an_unknown_ca_stays_until_every_replica_serves_ours() -> None:
         secret(authorities=[OLD], signing=OLD, leaf=SERVED), configuration([OLD, FOREIGN], [OLD])
     )
     found = decide(state, seen(OLD, served=SERVED, seconds=10.0))
-    assert isinstance(found, Trust)
+    assert isinstance(found, UpdateCaBundle)
     assert set(found.authorities) == set(certificates(OLD, FOREIGN))
 
 
@@ -215,7 +215,7 @@ def test_so_many_cas_are_trusted_and_no_more() -> None:
     assert found.keep == certificates(OLD, *many[: MAX_AUTHORITIES - 2])
     held = secret(authorities=[*many, OLD], signing=many[3], leaf=SERVED)
     kept = decide(read_state(held, configuration([OLD])))
-    assert isinstance(kept, KeepAuthorities)
+    assert isinstance(kept, PruneAuthorities)
     assert len(kept.authorities) == MAX_AUTHORITIES
     assert {many[3].certificate, OLD.certificate} <= set(kept.authorities)
 
@@ -232,7 +232,7 @@ def test_so_many_cas_are_trusted_and_no_more() -> None:
     ids=["no Secret", "no configuration", "another CA", "other names", "expired"],
 )
 def test_they_do_not_agree(state: State) -> None:
-    assert not agree(state, NOW, SETTINGS)
+    assert not in_sync(state, NOW, SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certs.issue import issue_leaf
-from certs.observation import Seen, look_again
+from certs.observation import Observation, observe
 from certs.state import data_of, read_state
 from certs.x509 import (
     MAX_CERTIFICATES,
@@ -157,25 +157,25 @@ def test_no_encoding_of_the_data_raises(data: dict[str, str]) -> None:
 
 def test_instants_are_kept_while_a_thing_is_seen() -> None:
     state: Any = in_order(CA, SERVED)
-    first = look_again(Seen(), state, 5.0)
+    first = observe(Observation(), state, 5.0)
     assert (first.leaf, first.trusted) == (5.0, {CA.certificate.fingerprint: 5.0})
-    assert look_again(first, state, 9.0) == first
+    assert observe(first, state, 9.0) == first
 
 
 def test_a_look_that_finds_a_thing_gone_starts_its_time_anew() -> None:
     state = in_order(CA, SERVED)
-    first = look_again(Seen(), state, 5.0)
+    first = observe(Observation(), state, 5.0)
     partly = read_state(secret(authorities=[CA], signing=CA), configuration([CA], b""))
-    second = look_again(first, partly, 9.0)
+    second = observe(first, partly, 9.0)
     assert (second.fingerprint, second.trusted, second.deserted) == ("", {}, None)
-    assert look_again(second, state, 12.0) == look_again(Seen(), state, 12.0)
+    assert observe(second, state, 12.0) == observe(Observation(), state, 12.0)
 
 
 def test_a_configuration_without_entries_is_remembered() -> None:
     empty = read_state(None, None)
-    first = look_again(Seen(), empty, 5.0)
+    first = observe(Observation(), empty, 5.0)
     assert first.deserted == 5.0
-    assert look_again(first, read_state(None, {"webhooks": []}), 9.0).deserted == 5.0
+    assert observe(first, read_state(None, {"webhooks": []}), 9.0).deserted == 5.0
 
 
 def _self_made(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str) -> tuple[bytes, bytes]:

@@ -17,7 +17,7 @@ from tests.cluster.manifests import multus_pod
 from tests.cluster.namespaces import Namespaces, scope
 from tests.cluster.recorder import Recorder
 from tests.cluster.webhook import installed
-from webhook.core.namespace_policy import ENTRIES
+from webhook.core.namespace_policy import ROUTES
 
 INJECTIONS = (None, "enabled", "disabled", "other")
 MODES = (None, "init", "sidecar", "other")
@@ -91,7 +91,7 @@ def test_each_pod_matches_one_entry_or_none(rendered: Rendered, case: str) -> No
         path = expected(*state)
         assert paths(configuration, namespace, pod) == ([path] if path else []), state
         reached.add(path)
-    assert reached - {None} == set(ENTRIES)
+    assert reached - {None} == set(ROUTES)
 
 
 def test_without_injection_no_pod_is_sent(rendered: Rendered) -> None:

@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from certs.health import Health
 from ipagent.assign.faults import Fault
-from ipagent.node.observe.metrics import Figures
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
+from ipagent.node.observe.metrics import Snapshot
 from tests.chart.conftest import programs
 from tests.chart.everything import API_SERVER_METRICS
 from tests.cluster.api import Manifest
@@ -95,7 +95,7 @@ def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]
 def exported() -> dict[str, frozenset[str]]:
     """What webhook, certs and the agent of a node export before much has happened."""
     health = Health(time.monotonic, 60.0)
-    node = NodeMetrics(lambda: Figures(calls={("AssignPrivateIpAddresses", "ok"): 1}, watch_age=0.0))
+    node = NodeMetrics(lambda: Snapshot(calls={("AssignPrivateIpAddresses", "ok"): 1}, watch_age=0.0))
     registries = (Metrics().registry, health.registry, node.registry)
     return {name: labels for registry in registries for name, labels in labels_of(registry)}
 

@@ -50,7 +50,7 @@ def test_it_makes_the_first_certificate(place: Place) -> None:
         certs.until(lambda: certs.get("/readyz").status_code == 200, "200 from /readyz")
         assert certs.get("/healthz").status_code == 200
     # One CA and one leaf in one write, and the trust in it: there is nobody to wait for.
-    assert certs.wrote() == ["MakeAuthority", "Trust"]
+    assert certs.wrote() == ["MakeAuthority", "UpdateCaBundle"]
     assert place.api.get(SECRET, place.secret, place.namespace)["type"] == "kubernetes.io/tls"
 
 
@@ -93,7 +93,7 @@ def test_a_deleted_secret_is_made_again_and_the_old_ca_stays_trusted_meanwhile(p
         ("tls_crt", b"junk", "IssueLeaf"),
         ("tls_key", b"", "IssueLeaf"),
         ("tls_key", None, "IssueLeaf"),
-        ("ca_crt", b"junk", "KeepAuthorities"),
+        ("ca_crt", b"junk", "PruneAuthorities"),
         ("ca_key", None, "MakeAuthority"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_rotation_ends_with_the_new_ca_alone(place: Place) -> None:
         certs.until(lambda: settled(place), "first certificate")
         before, first = place.data(), len(certs.wrote())
         place.set_data(ca_key=None)
-        steps = ["MakeAuthority", "Trust", "IssueLeaf", "KeepAuthorities", "Trust"]
+        steps = ["MakeAuthority", "UpdateCaBundle", "IssueLeaf", "PruneAuthorities", "UpdateCaBundle"]
         certs.until(lambda: certs.wrote()[first:] == steps and settled(place), "whole rotation")
         after = place.data()
     assert before["ca.crt"] not in after["ca.crt"]

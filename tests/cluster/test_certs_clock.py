@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from certs.controller import Loop
+from certs.controller import Controller
 from certs.health import Health
 from certs.log import Log
 from certs.rotation import Now, Settings
@@ -57,7 +57,7 @@ def test_over_years_every_leaf_is_trusted_when_it_is_served(
     names = Names(place.namespace, place.secret, place.configuration)
     log = io.StringIO()
     health = Health(lambda: client.now().steady, STEP)
-    loop = Loop(Store(client, names), settings, client, Log(log), health)
+    loop = Controller(Store(client, names), settings, client, Log(log), health)
     loop.tick = STEP
     leaves: list[bytes] = []
     authorities: list[bytes] = []

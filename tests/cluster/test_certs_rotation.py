@@ -43,7 +43,13 @@ def test_no_create_fails_during_a_rotation(report: dict[str, Any]) -> None:
 
 
 def test_it_was_a_whole_rotation(report: dict[str, Any]) -> None:
-    assert report["wrote"] == ["MakeAuthority", "Trust", "IssueLeaf", "KeepAuthorities", "Trust"]
+    assert report["wrote"] == [
+        "MakeAuthority",
+        "UpdateCaBundle",
+        "IssueLeaf",
+        "PruneAuthorities",
+        "UpdateCaBundle",
+    ]
     assert report["another_ca"]
 
 

@@ -16,12 +16,12 @@ from common.kube.client import Client
 from common.kube.errors import ApiError
 from common.kube.kubeconfig import load_kubeconfig
 from ipagent.log import Log
-from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import NETWORK_STATUS, Pod, PodKey, read_pod
 from ipagent.node.observe import event_correlator
 from ipagent.node.observe.event_recorder import EventRecorder
-from ipagent.node.pod_informer import PODS, PodWatcher
-from ipagent.node.sessions.auth import Bearer, Unknown, read_review
+from ipagent.node.pod_informer import PODS, PodInformer
+from ipagent.node.sessions.auth import PodIdentity, Unauthenticated, read_review
 from ipagent.node.sessions.token_review import review_token
 from tests.cluster.api import POD, Api
 from tests.cluster.api import Kind as ObjectKind
@@ -101,7 +101,7 @@ def agent(control_plane: ControlPlane, api: Api, tmp_path: Path) -> Iterator[Age
 @pytest.fixture
 def told(agent: Agent) -> Iterator[Told]:
     told = Told()
-    watcher = PodWatcher(agent.client, agent.node, told.on_list, told.on_event, agent.logger)
+    watcher = PodInformer(agent.client, agent.node, told.on_list, told.on_event, agent.logger)
     watcher.start()
     wait_for(lambda: told.lists, "the list")
     yield told
@@ -153,7 +153,7 @@ def test_what_was_there_before_is_listed(agent: Agent) -> None:
     agent.script.make_pod(networked("first"), agent.node)
     agent.script.multus("first", [status_entry("10.10.1.84", mac=MAC)])
     told = Told()
-    watcher = PodWatcher(agent.client, agent.node, told.on_list, told.on_event, agent.logger)
+    watcher = PodInformer(agent.client, agent.node, told.on_list, told.on_event, agent.logger)
     watcher.start()
     wait_for(lambda: told.lists == [{"first"}], "the list")
     assert told.addresses("first") == ["10.10.1.84"]
@@ -176,12 +176,12 @@ def test_a_token_proves_its_pod_while_the_pod_lives(agent: Agent, api: Api) -> N
     pod = agent.script.make_pod(networked("asks"), agent.node)
     token = agent.script.token(pod)
     found = read_review(review_token(agent.client, token))
-    assert isinstance(found, Bearer)
+    assert isinstance(found, PodIdentity)
     assert found.pod == PodKey(agent.script.namespace, "asks", pod["metadata"]["uid"])
     api.delete(POD, "asks", agent.script.namespace)
 
     def refused() -> bool:
-        return isinstance(read_review(review_token(agent.client, token)), Unknown)
+        return isinstance(read_review(review_token(agent.client, token)), Unauthenticated)
 
     # The API server itself remembers a token that it found valid, for ten seconds.
     wait_for(refused, "a refusal", 60)
@@ -190,9 +190,9 @@ def test_a_token_proves_its_pod_while_the_pod_lives(agent: Agent, api: Api) -> N
 def test_a_token_for_another_audience_proves_nothing(agent: Agent) -> None:
     pod = agent.script.make_pod(networked("asks"), agent.node)
     for token in (agent.script.token(pod, "https://kubernetes.default.svc"), "nonsense"):
-        assert isinstance(read_review(review_token(agent.client, token)), Unknown)
+        assert isinstance(read_review(review_token(agent.client, token)), Unauthenticated)
     both = agent.script.token(pod, "other", TOKEN_AUDIENCE)
-    assert isinstance(read_review(review_token(agent.client, both)), Bearer)
+    assert isinstance(read_review(review_token(agent.client, both)), PodIdentity)
 
 
 def test_events_are_on_the_pod(agent: Agent, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,13 +211,13 @@ def test_events_are_on_the_pod(agent: Agent, api: Api, monkeypatch: pytest.Monke
 
     recorder.record(
         [
-            Happening(Kind.ASSIGNED, key, address, "eni-1", ""),
-            Happening(Kind.CONFLICT, key, address, "eni-1", held),
+            AddressEvent(EventType.ASSIGNED, key, address, "eni-1", ""),
+            AddressEvent(EventType.CONFLICT, key, address, "eni-1", held),
         ]
     )
     expected = {"assigned 10.10.1.81 to eni-1": ("AddressAssigned", 1), held: ("AddressConflict", 1)}
     wait_for(lambda: stored() == expected, "two Events")
-    recorder.record([Happening(Kind.CONFLICT, key, address, "eni-1", held)])
+    recorder.record([AddressEvent(EventType.CONFLICT, key, address, "eni-1", held)])
     wait_for(lambda: stored()[held] == ("AddressConflict", 2), "another count")
     recorder.stop()
     recorder.join(20)

@@ -14,7 +14,7 @@ from tests.cluster.manifests import multus_pod, pod
 from tests.cluster.namespaces import SCOPE, Namespace, Namespaces, ready_namespace
 from tests.cluster.recorder import Recorder
 from tests.cluster.waiting import wait_for
-from webhook.core.namespace_policy import ENTRIES
+from webhook.core.namespace_policy import ROUTES
 
 pytestmark = pytest.mark.cluster
 
@@ -68,11 +68,11 @@ def test_each_pod_is_sent_to_exactly_one_path_or_to_none(
 
 def test_the_states_reach_every_path_that_the_webhook_serves() -> None:
     states = itertools.product(INJECTIONS, INJECTIONS, MODES, IDENTITIES)
-    assert {expected_path(*state) for state in states} - {None} == set(ENTRIES)
+    assert {expected_path(*state) for state in states} - {None} == set(ROUTES)
 
 
 def test_the_entries_call_every_path_that_the_webhook_serves() -> None:
-    assert {entry.path for entry in entries()} == set(ENTRIES)
+    assert {entry.path for entry in entries()} == set(ROUTES)
 
 
 def test_the_configuration_runs_before_the_one_that_adds_credentials() -> None:

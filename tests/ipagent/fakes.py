@@ -17,7 +17,7 @@ from typing import Any
 from common.contract import AgentSettings, LogFormat, LogLevel
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Error
-from ipagent.assign.faults import Failure, Fault, Timing
+from ipagent.assign.faults import Clock, Failure, Fault
 from ipagent.assign.reconciler import Cloud
 from ipagent.assign.selection import (
     Detection,
@@ -67,8 +67,8 @@ class Time:
         self.on_sleep()
 
     @property
-    def timing(self) -> Timing:
-        return Timing(self.clock, self.sleep, lambda: 0.5)
+    def timing(self) -> Clock:
+        return Clock(self.clock, self.sleep, lambda: 0.5)
 
 
 @dataclass
@@ -237,7 +237,7 @@ class Lines:
 
 
 def agent(
-    source: FakeSource, cloud: Cloud, lines: Lines, timing: Timing | None = None, **settings: Any
+    source: FakeSource, cloud: Cloud, lines: Lines, timing: Clock | None = None, **settings: Any
 ) -> Agent:
     given = AgentSettings(**{"interfaces": ("net1", "net2"), **settings})
     if timing is None:

@@ -35,7 +35,7 @@ _MODES: dict[str, Mode | None] = {"default": None, **{mode.value: mode for mode 
 _CREDENTIALS: dict[str, Credentials | None] = {"": None, **{f"/{each.value}": each for each in Credentials}}
 _OPTED_IN: dict[str, Injection | None] = {"namespace": Injection.ENABLED, "pod": None}
 
-ENTRIES: dict[str, NamespacePolicy] = {
+ROUTES: dict[str, NamespacePolicy] = {
     **{
         f"/mutate/{who}/{name}{end}": NamespacePolicy(injection, mode, credentials)
         for who, injection in _OPTED_IN.items()

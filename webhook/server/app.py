@@ -18,15 +18,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from webhook.core.inject import Outcome, inject
-from webhook.core.namespace_policy import ENTRIES, NamespacePolicy
+from webhook.core.namespace_policy import ROUTES, NamespacePolicy
 from webhook.core.policy import Decision
 from webhook.core.reasons import SENTENCES, Reason
 from webhook.core.settings import Settings
-from webhook.server.cert_watcher import CertificateError, Certificates
+from webhook.server.cert_watcher import CertificateError, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
-from webhook.server.response_cache import Answer, Answers
+from webhook.server.response_cache import Answer, ResponseCache
 from webhook.server.review import BadReview, PodRequest, decode_review, encode_outcome, with_uid
 
 MAX_BODY = 7 << 20
@@ -65,7 +65,7 @@ class Webhook:
         self.log = log
         self.metrics = metrics
         self.large_bodies = asyncio.Semaphore(LARGE_BODIES)
-        self._answers = Answers(lambda pod, name, namespace: inject(pod, name, namespace, settings))
+        self._answers = ResponseCache(lambda pod, name, namespace: inject(pod, name, namespace, settings))
 
     def answer(self, body: bytes | bytearray, namespace: NamespacePolicy) -> bytes:
         """Answer one review. Raises BadReview where the body is none."""
@@ -118,7 +118,7 @@ def _refused(reason: Reason, problem: str) -> Answer:
     return _answer_of(Decision(reason, f"{SENTENCES[reason]}: {problem}"))
 
 
-def create_app(webhook: Webhook, certificates: Certificates, draining: Draining) -> ASGIApp:
+def create_app(webhook: Webhook, certificates: CertWatcher, draining: Draining) -> ASGIApp:
     """Make the application: the entries, and beside them the probes."""
 
     @contextlib.asynccontextmanager
@@ -146,7 +146,7 @@ class Entries:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event (ASGI 3)."""
-        namespace = ENTRIES.get(scope["path"]) if scope["type"] == "http" else None
+        namespace = ROUTES.get(scope["path"]) if scope["type"] == "http" else None
         if namespace is None:
             await self._behind(scope, receive, send)
         elif scope["method"] != "POST":
@@ -214,7 +214,7 @@ async def _alive(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-def _readiness(certificates: Certificates, draining: Draining) -> Callable[[Request], Awaitable[Response]]:
+def _readiness(certificates: CertWatcher, draining: Draining) -> Callable[[Request], Awaitable[Response]]:
     # It listens only once the settings are read, so what is left to ask is whether clients can trust it.
     async def ready(_request: Request) -> Response:
         if draining.active:
@@ -235,7 +235,7 @@ def give_back_memory() -> None:
         _libc.malloc_trim(0)
 
 
-async def _reload_for_ever(certificates: Certificates, webhook: Webhook) -> None:
+async def _reload_for_ever(certificates: CertWatcher, webhook: Webhook) -> None:
     complained = ""
     while True:
         webhook.metrics.certificate_expiry.set(certificates.expires)

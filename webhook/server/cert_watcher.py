@@ -46,7 +46,7 @@ class _Pair:
     expires: float
 
 
-class Certificates:
+class CertWatcher:
     """Serves the newest pair that was usable."""
 
     def __init__(self, files: CertificateFiles) -> None:

@@ -18,7 +18,7 @@ HEAD_TIMEOUT = 10
 """Seconds for a request's head to arrive, from the connection's start or its first byte."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class LimitedHttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, with limits on size and time of a request's head."""
 
     _in_head = True

@@ -17,9 +17,9 @@ from common.version import VERSION
 from webhook.config import load_settings
 from webhook.core.settings import Settings
 from webhook.server.app import Webhook, create_app
-from webhook.server.cert_watcher import CertificateFiles, Certificates
+from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining, DrainingServer
-from webhook.server.http_limits import BoundedProtocol
+from webhook.server.http_limits import LimitedHttpProtocol
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 
@@ -70,7 +70,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
     files = CertificateFiles(options.certificate, options.key)
     if options.wait_for_certificate:
         _wait_for(files, log)
-    certificates = Certificates(files)
+    certificates = CertWatcher(files)
     listener = _listen(options)
     host, port = listener.getsockname()[:2]
     metrics = Metrics()
@@ -89,7 +89,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
     config = uvicorn.Config(
         create_app(Webhook(settings, log, metrics), certificates, draining),
         loop="uvloop",
-        http=BoundedProtocol,
+        http=LimitedHttpProtocol,
         ws="none",
         ssl_context_factory=lambda _config, _default: certificates.listener,
         access_log=False,

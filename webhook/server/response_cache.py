@@ -1,4 +1,4 @@
-"""Answers by the shape of the pod: the pods of one template come in bursts and are all answered alike."""
+"""Cache of responses by the shape of the pod: the pods of one template come in bursts and get one answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from webhook.core.inject import Outcome
 from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.pod import Pod
 from webhook.core.policy import Decision
-from webhook.server.review import PodRequest, decisive, encode_outcome, shape
+from webhook.server.review import PodRequest, cache_key, cache_view, encode_outcome
 
 KEPT = 256
 LARGEST_SHAPE = 8 << 10
@@ -27,7 +27,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ResponseCache:
     """Remembers the answers that were used last.
 
     `decide` sees of a pod just what its shape has, so that an answer can depend on nothing else.
@@ -38,8 +38,8 @@ class Answers:
 
     def to(self, pod: Pod, request: PodRequest, namespace: NamespacePolicy) -> Answer:
         """Answer for a pod; what `decide` raises is not remembered."""
-        read = decisive(pod)
-        key = (shape(read), request.namespace, namespace)
+        read = cache_view(pod)
+        key = (cache_key(read), request.namespace, namespace)
         found = self._known.pop(key, None) or self.anew(read, request, namespace)
         if len(key[0]) <= LARGEST_SHAPE:
             self._known[key] = found

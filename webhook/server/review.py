@@ -144,7 +144,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
     return _ENCODER.encode(response)[1:] + b"}"
 
 
-def decisive(pod: Pod) -> Pod:
+def cache_view(pod: Pod) -> Pod:
     """Leave out what no decision reads: the name, and other people's labels and annotations."""
     labels, annotations = pod.metadata.labels, pod.metadata.annotations
     if labels:
@@ -158,7 +158,7 @@ def decisive(pod: Pod) -> Pod:
     return Pod(Metadata(labels=labels, annotations=annotations), pod.spec)
 
 
-def shape(pod: Pod) -> bytes:
+def cache_key(pod: Pod) -> bytes:
     """Write all that is left of a pod in a form that can be compared."""
     return _ENCODER.encode(pod)
 

@@ -11,40 +11,40 @@ import os
 import stat
 from pathlib import Path
 
-from ipagent.assign.faults import Pace, Timing, left
+from ipagent.assign.faults import Backoff, Clock, remaining
 from ipagent.assign.reconciler import NOW
 from ipagent.log import Log
-from ipagent.node.gc.records import MAX_BYTES, Records, decode, encode
+from ipagent.node.gc.records import MAX_BYTES, OwnershipRecords, decode, encode
 
 FILE = "records.json"
 LEAST_SECONDS = 5.0
 """Between two writes, unless what is on disk must not be believed a moment longer."""
-PACE = Pace(30.0, 600.0)
+PACE = Backoff(30.0, 600.0)
 """After a write that has failed."""
 
 
-class Store:
+class Checkpoint:
     """Keeps the records in a folder; like the reconciler it never waits but for the disk."""
 
-    def __init__(self, folder: Path, timing: Timing, log: Log) -> None:
+    def __init__(self, folder: Path, timing: Clock, log: Log) -> None:
         self._folder = folder
         self._file = folder / FILE
         self._timing = timing
         self._log = log
-        self._saved = Records()
+        self._saved = OwnershipRecords()
         self._wanted = self._saved
         self._due = NOW
         self._told = False
 
-    def load(self) -> Records:
+    def load(self) -> OwnershipRecords:
         """Read the records; none where they can't be read, or could not be replaced."""
         try:
             data = _read(self._file)
         except FileNotFoundError:
-            data = encode(Records())
+            data = encode(OwnershipRecords())
         except OSError as error:
             self._tell(f"can't be read: {error.strerror}")
-            return Records()
+            return OwnershipRecords()
         found, problem = decode(data)
         if problem:
             self._log.warning(
@@ -53,10 +53,10 @@ class Store:
             )
         self._wanted = found
         if not self._write(found):
-            self._wanted = Records()
+            self._wanted = OwnershipRecords()
         return self._wanted
 
-    def put(self, records: Records) -> None:
+    def put(self, records: OwnershipRecords) -> None:
         """Let these be on disk soon; at once where an address there counts as a pod's own and is floating."""
         self._wanted = records
         if records is not self._saved and not self._told and records.withdraws(self._saved):
@@ -66,14 +66,14 @@ class Store:
         """Write what is due; returns the seconds until more is due, None if nothing is left to do."""
         if self._wanted is not self._saved and self._due.at <= self._timing.clock():
             self._write(self._wanted)
-        return None if self._wanted is self._saved else left(self._due.at, self._timing.clock())
+        return None if self._wanted is self._saved else remaining(self._due.at, self._timing.clock())
 
     def close(self) -> None:
         """Write what is not written yet."""
         if self._wanted is not self._saved:
             self._write(self._wanted)
 
-    def _write(self, records: Records) -> bool:
+    def _write(self, records: OwnershipRecords) -> bool:
         now = self._timing.clock()
         try:
             _replace(self._folder, self._file, encode(records))
@@ -82,7 +82,7 @@ class Store:
             self._tell(f"can't be written: {error.strerror}")
             return False
         self._saved = records
-        self._due = NOW.later(now, Pace(LEAST_SECONDS, LEAST_SECONDS), 1.0)
+        self._due = NOW.later(now, Backoff(LEAST_SECONDS, LEAST_SECONDS), 1.0)
         self._told = False
         return True
 

@@ -13,24 +13,24 @@ from typing import Protocol
 from ipagent.assign import executor
 from ipagent.assign.calls import Unassign, releases
 from ipagent.assign.errors import AgentError
-from ipagent.assign.faults import Fault, Pace, Timing, left
-from ipagent.assign.reconciler import NOW, Cloud, Due
+from ipagent.assign.faults import Backoff, Clock, Fault, remaining
+from ipagent.assign.reconciler import NOW, Attempt, Cloud
 from ipagent.assign.release import Pair
 from ipagent.assign.topology import Attached, Topology
 from ipagent.log import Log
-from ipagent.node.gc.records import Records
-from ipagent.node.gc.restore import Listing, ListingFailed, SecondLook
-from ipagent.node.gc.rules import Candidate, Decision, Sight, Sweep, Verdict, judge, suspects
-from ipagent.node.model.events import Happening, Kind
-from ipagent.node.model.gc_policy import GcMode, Rules
-from ipagent.node.model.ownership import Belongings
+from ipagent.node.gc.records import OwnershipRecords
+from ipagent.node.gc.restore import ListingFailed, PodLister, Restorer
+from ipagent.node.gc.rules import Candidate, Decision, GcInput, GcResult, Verdict, evaluate, suspected_leaks
+from ipagent.node.model.events import AddressEvent, EventType
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import PodKey
 
 SOON_SECONDS = 10.0
 """Between a pod's end and the first look at what it left: a mean, so that nodes don't march in step."""
-ROOM_PACE = Pace(10.0, 300.0)
+ROOM_PACE = Backoff(10.0, 300.0)
 """Between sweeps for the sake of a full ENI that made no room."""
-FAILED_PACE = Pace(10.0, 300.0)
+FAILED_PACE = Backoff(10.0, 300.0)
 IDLE_FACTOR = 8
 """Where all that may be left behind has to stay, a sweep is made at so many intervals at most."""
 
@@ -44,36 +44,36 @@ class NodeCloud(Cloud, Protocol):
         """Ask EC2 now what each ENI of the node holds; raises AgentError."""
 
 
-class Shelf(Protocol):
+class CheckpointStore(Protocol):
     """Where the records outlive the process."""
 
-    def load(self) -> Records:
+    def load(self) -> OwnershipRecords:
         """Read the records."""
 
-    def put(self, records: Records) -> None:
+    def put(self, records: OwnershipRecords) -> None:
         """Let these be kept from now on."""
 
     def step(self) -> float | None:
         """Write what is due; returns the seconds until more is due, None if nothing is left to do."""
 
 
-class Sweeper:
+class Collector:
     """Keeps the records, and takes back by the rules. `wall` gives seconds since the epoch."""
 
     def __init__(  # noqa: PLR0913 - one keyword a collaborator
         self,
-        rules: Rules,
+        rules: GcPolicy,
         cloud: NodeCloud,
-        listing: Listing,
-        shelf: Shelf,
+        listing: PodLister,
+        shelf: CheckpointStore,
         *,
-        timing: Timing,
+        timing: Clock,
         wall: Callable[[], float],
         log: Log,
     ) -> None:
         self.records = shelf.load()
         """The last owner of each address."""
-        self.last = Sweep()
+        self.last = GcResult()
         """The outcome of the last sweep."""
         self._rules = rules
         self._cloud = cloud
@@ -82,7 +82,7 @@ class Sweeper:
         self._timing = timing
         self._wall = wall
         self._log = log
-        self._belongings = Belongings()
+        self._belongings = Ownership()
         self._candidates: Mapping[Pair, Candidate] = {}
         self._noticed: frozenset[Pair] = frozenset()
         self._swept_at = float("-inf")
@@ -90,25 +90,25 @@ class Sweeper:
         self._idle = 0
         self._failures = NOW
         self._full: set[str] = set()
-        self._room: dict[str, Due] = {}
+        self._room: dict[str, Attempt] = {}
         self._freed: set[str] = set()
         self._hopeful: frozenset[str] = frozenset()
-        self._second_look = SecondLook(cloud, listing, timing, log)
+        self._second_look = Restorer(cloud, listing, timing, log)
         self._reported: dict[Pair, PodKey] = {}
-        self._happenings: list[Happening] = []
+        self._happenings: list[AddressEvent] = []
 
     @property
     def candidates(self) -> int:
         """How many addresses were left behind at the last sweep."""
         return len(self._candidates)
 
-    def observe(self, belongings: Belongings) -> None:
+    def observe(self, belongings: Ownership) -> None:
         """Take in whose the addresses are now; comes before the first call for a new one."""
         self._belongings = belongings
         self._record(self.records.noted(belongings.owners, belongings.floating, self._wall()))
 
     def make_room(self, eni_id: str) -> None:
-        """Sweep the ENI as soon as the rules allow: it is full."""
+        """Collect on the ENI as soon as the rules allow: it is full."""
         if self._rules.mode is GcMode.ON and any(pair[0] == eni_id for pair in self._suspects()):
             self._full.add(eni_id)
 
@@ -122,7 +122,7 @@ class Sweeper:
         freed, self._freed = frozenset(self._freed), set()
         return freed
 
-    def happenings(self) -> list[Happening]:
+    def happenings(self) -> list[AddressEvent]:
         """Give what was taken back, or would have been, since the last time."""
         told, self._happenings = self._happenings, []
         return told
@@ -133,13 +133,13 @@ class Sweeper:
         delays = [self._sweep_if_due(), self._shelf.step(), self._second_look.step()]
         return min((delay for delay in delays if delay is not None), default=None)
 
-    def _record(self, records: Records) -> None:
+    def _record(self, records: OwnershipRecords) -> None:
         if records is not self.records:
             self.records = records
             self._shelf.put(records)
 
     def _suspects(self) -> frozenset[Pair]:
-        return suspects(self.records, self._belongings, self._rules)
+        return suspected_leaks(self.records, self._belongings, self._rules)
 
     def _sweep_if_due(self) -> float | None:
         found = self._suspects()
@@ -152,7 +152,7 @@ class Sweeper:
             self._sweep()
             self._noticed = self._suspects()
             at = self._due or 0.0
-        return left(at, self._timing.clock()) if self._noticed else None
+        return remaining(at, self._timing.clock()) if self._noticed else None
 
     def _notice(self, found: frozenset[Pair]) -> None:
         """Let a sweep be due soon where something new may be left behind."""
@@ -180,8 +180,8 @@ class Sweeper:
             return
         self._failures = NOW
         now = self._swept_at = self._timing.clock()
-        sight = Sight(self.records, pods, enis, self._belongings, now, self._candidates)
-        self.last = judge(sight, self._rules)
+        sight = GcInput(self.records, pods, enis, self._belongings, now, self._candidates)
+        self.last = evaluate(sight, self._rules)
         self._candidates = self.last.candidates
         self._record(self.records.without(self.last.obsolete))
         taken = self._act(self.last.of(Decision.TAKE), Topology(tuple(each.eni for each in enis)))
@@ -212,7 +212,7 @@ class Sweeper:
             if eni_id in freed:
                 self._room.pop(eni_id, None)
             elif until:
-                self._room[eni_id] = Due(min(until))
+                self._room[eni_id] = Attempt(min(until))
             else:
                 self._room[eni_id] = self._room.get(eni_id, NOW).later(now, ROOM_PACE, 1.0)
         self._full.clear()
@@ -246,17 +246,17 @@ class Sweeper:
                 continue
             taken.update(pairs)
             if failure is None:
-                self._tell(Kind.TAKEN_BACK, [verdicts[pair] for pair in pairs])
+                self._tell(EventType.TAKEN_BACK, [verdicts[pair] for pair in pairs])
         return taken
 
-    def _tell(self, kind: Kind, verdicts: Collection[Verdict]) -> None:
-        what = "was taken off" if kind is Kind.TAKEN_BACK else "would be taken off"
+    def _tell(self, kind: EventType, verdicts: Collection[Verdict]) -> None:
+        what = "was taken off" if kind is EventType.TAKEN_BACK else "would be taken off"
         for each in verdicts:
             text = f"{each.address} {what} {each.eni_id}: {each.text}"
-            self._happenings.append(Happening(kind, each.pod, each.address, each.eni_id, text))
+            self._happenings.append(AddressEvent(kind, each.pod, each.address, each.eni_id, text))
 
     def _report(self, left_behind: Collection[Verdict]) -> None:
         """Say once of each address that it would be taken back."""
         fresh = [each for each in left_behind if self._reported.get(each.pair) != each.pod]
-        self._tell(Kind.WOULD_TAKE_BACK, fresh)
+        self._tell(EventType.WOULD_TAKE_BACK, fresh)
         self._reported = {each.pair: each.pod for each in left_behind if each.pod}

@@ -36,7 +36,7 @@ class Origin(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class OwnershipRecord:
     """The last pod that had an address; `since` is when that began, in seconds since the epoch."""
 
     pod: PodKey
@@ -45,14 +45,14 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Records:
+class OwnershipRecords:
     """The last owner of each address, by ENI id and address."""
 
-    entries: Mapping[Pair, Record] = field(default_factory=lambda: MappingProxyType({}))
+    entries: Mapping[Pair, OwnershipRecord] = field(default_factory=lambda: MappingProxyType({}))
 
     def noted(
         self, owners: Mapping[Pair, PodKey], floating: Collection[Pair] = frozenset(), now: float = 0.0
-    ) -> Records:
+    ) -> OwnershipRecords:
         """Take in whose the addresses are now; gives itself where nothing is new.
 
         `floating` are those of them that the pod's own network-status does not name. Where there are too
@@ -65,18 +65,20 @@ class Records:
             known = self.entries.get(pair)
             origin = Origin.CLAIM if pair in floating else Origin.NETWORK_STATUS
             if known is None or known.pod != pod:
-                fresh[pair] = Record(pod, origin, int(now))
+                fresh[pair] = OwnershipRecord(pod, origin, int(now))
             elif known.origin is not origin:
-                fresh[pair] = Record(pod, origin, known.since)
+                fresh[pair] = OwnershipRecord(pod, origin, known.since)
         return _bounded({**self.entries, **fresh}) if fresh else self
 
-    def without(self, pairs: Collection[Pair]) -> Records:
+    def without(self, pairs: Collection[Pair]) -> OwnershipRecords:
         """Drop records; gives itself where there are none of these."""
         if not any(pair in self.entries for pair in pairs):
             return self
-        return Records(MappingProxyType({p: each for p, each in self.entries.items() if p not in pairs}))
+        return OwnershipRecords(
+            MappingProxyType({p: each for p, each in self.entries.items() if p not in pairs})
+        )
 
-    def withdraws(self, other: Records) -> bool:
+    def withdraws(self, other: OwnershipRecords) -> bool:
         """Whether an address is floating here that counts as a pod's own there: never to be lost."""
         return any(
             each.origin is Origin.NETWORK_STATUS
@@ -86,14 +88,14 @@ class Records:
         )
 
 
-def _bounded(entries: Mapping[Pair, Record]) -> Records:
+def _bounded(entries: Mapping[Pair, OwnershipRecord]) -> OwnershipRecords:
     if len(entries) > MAX_RECORDS:
         newest = sorted(entries, key=lambda pair: (-entries[pair].since, pair[0], str(pair[1])))
         entries = {pair: entries[pair] for pair in newest[:MAX_RECORDS]}
-    return Records(MappingProxyType(dict(entries)))
+    return OwnershipRecords(MappingProxyType(dict(entries)))
 
 
-def encode(records: Records) -> bytes:
+def encode(records: OwnershipRecords) -> bytes:
     """Write the records as a document that tells whether it is whole."""
     entries = [
         {
@@ -111,44 +113,44 @@ def encode(records: Records) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
-def decode(data: bytes) -> tuple[Records, str]:
+def decode(data: bytes) -> tuple[OwnershipRecords, str]:
     """Read what `encode` wrote; what can't be trusted gives no records, and a text that says why."""
     if len(data) > MAX_BYTES:
-        return Records(), f"it has more than {MAX_BYTES} bytes"
+        return OwnershipRecords(), f"it has more than {MAX_BYTES} bytes"
     try:
         return _decoded(json.loads(data))
     except (ValueError, RecursionError):
-        return Records(), "it is not JSON, or not all of it"
+        return OwnershipRecords(), "it is not JSON, or not all of it"
 
 
-def _decoded(document: object) -> tuple[Records, str]:
+def _decoded(document: object) -> tuple[OwnershipRecords, str]:
     if not isinstance(document, dict) or not _whole(document.get("version")):
-        return Records(), "it is no record of this agent"
+        return OwnershipRecords(), "it is no record of this agent"
     if document["version"] != VERSION:
-        return Records(), f"it has version {document['version']}, and this release knows {VERSION}"
+        return OwnershipRecords(), f"it has version {document['version']}, and this release knows {VERSION}"
     entries = document.get("records")
     if not isinstance(entries, list) or document.get("crc32") != _checksum(entries):
-        return Records(), "it is damaged"
+        return OwnershipRecords(), "it is damaged"
     return _read(entries)
 
 
-def _read(entries: Iterable[object]) -> tuple[Records, str]:
+def _read(entries: Iterable[object]) -> tuple[OwnershipRecords, str]:
     found = {}
     for entry in entries:
         try:
             pair, record = _entry(entry)
         except (KeyError, TypeError, ValueError):
-            return Records(), "an entry can't be read"
+            return OwnershipRecords(), "an entry can't be read"
         found[pair] = record
     return _bounded(found), ""
 
 
-def _entry(entry: Any) -> tuple[Pair, Record]:
+def _entry(entry: Any) -> tuple[Pair, OwnershipRecord]:
     names = [_text(entry[key]) for key in ("eni", "namespace", "name", "uid")]
     if not _whole(entry["since"]):
         raise TypeError("since")
     address: IPAddress = parse_address(_text(entry["address"]))
-    return (names[0], address), Record(PodKey(*names[1:]), Origin(entry["origin"]), entry["since"])
+    return (names[0], address), OwnershipRecord(PodKey(*names[1:]), Origin(entry["origin"]), entry["since"])
 
 
 def _text(value: object) -> str:

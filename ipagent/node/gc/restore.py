@@ -12,31 +12,31 @@ from typing import Protocol
 from ipagent.assign.calls import Assign, releases
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2
-from ipagent.assign.faults import HEALING, Pace, Timing, left
+from ipagent.assign.faults import HEALING, Backoff, Clock, remaining
 from ipagent.assign.reconciler import NOW
 from ipagent.assign.release import Pair
 from ipagent.assign.topology import Topology, place
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod
 
-PACE = Pace(5.0, 300.0)
+PACE = Backoff(5.0, 300.0)
 
 
 class ListingFailed(Exception):
     """The node's pods could not be listed completely; the text says why."""
 
 
-class Listing(Protocol):
+class PodLister(Protocol):
     """A complete list of the node's pods, asked for now."""
 
     def pods(self) -> tuple[Pod, ...]:
         """List all pods of the node; raises ListingFailed."""
 
 
-class SecondLook:
+class Restorer:
     """What was taken back and is not yet known to be nobody's; like the reconciler it never waits."""
 
-    def __init__(self, ec2: Ec2, listing: Listing, timing: Timing, log: Log) -> None:
+    def __init__(self, ec2: Ec2, listing: PodLister, timing: Clock, log: Log) -> None:
         self.pending: frozenset[Pair] = frozenset()
         self._ec2 = ec2
         self._listing = listing
@@ -59,7 +59,7 @@ class SecondLook:
             except ListingFailed as error:
                 self._log.warning("second-look-failed", message=str(error))
             self._due = self._due.later(self._timing.clock(), PACE, self._timing.random())
-        return left(self._due.at, self._timing.clock()) if self.pending else None
+        return remaining(self._due.at, self._timing.clock()) if self.pending else None
 
     def _put_back(self, pods: Collection[Pod]) -> frozenset[Pair]:
         """Assign what living pods have; gives what is to be tried again."""

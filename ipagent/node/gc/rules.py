@@ -15,9 +15,9 @@ from enum import StrEnum
 from ipagent.assign.release import Pair
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import Attached, Eni, Topology, place
-from ipagent.node.gc.records import Origin, Record, Records
-from ipagent.node.model.gc_policy import Rules, within
-from ipagent.node.model.ownership import Belongings
+from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
+from ipagent.node.model.gc_policy import GcPolicy, within
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 
 
@@ -29,8 +29,8 @@ class Decision(StrEnum):
     TAKE = "take"
 
 
-class Why(StrEnum):
-    """Why that becomes of it."""
+class KeepReason(StrEnum):
+    """KeepReason that becomes of it."""
 
     NOT_MANAGED = "not-managed"
     PROTECTED = "protected"
@@ -55,7 +55,7 @@ class Verdict:
     eni_id: str
     address: IPAddress
     decision: Decision
-    why: Why
+    why: KeepReason
     text: str
     pod: PodKey | None = None
     until: float | None = None
@@ -75,23 +75,23 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Sight:
+class GcInput:
     """All that a sweep knows.
 
     `pods` are a complete list, taken before `enis` was asked for. `belongings` is what the watch and the
     sessions tell. `earlier` are the candidates of the sweep before.
     """
 
-    records: Records
+    records: OwnershipRecords
     pods: tuple[Pod, ...]
     enis: tuple[Attached, ...]
-    belongings: Belongings
+    belongings: Ownership
     now: float
     earlier: Mapping[Pair, Candidate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Sweep:
+class GcResult:
     """The outcome: a verdict for each secondary address on our ENIs.
 
     `candidates` are for the next sweep. `obsolete` are records of addresses that are nobody's any more.
@@ -106,7 +106,7 @@ class Sweep:
         return tuple(each for each in self.verdicts if each.decision is decision)
 
 
-def judge(sight: Sight, rules: Rules) -> Sweep:
+def evaluate(sight: GcInput, rules: GcPolicy) -> GcResult:
     """Decide on each secondary address of the ENIs that are ours."""
     known = _Known(sight, rules)
     verdicts = tuple(
@@ -116,12 +116,12 @@ def judge(sight: Sight, rules: Rules) -> Sweep:
         for address in each.held.secondaries
         if not each.held.holds_as_primary(address)
     )
-    left = [each for each in verdicts if each.why is Why.LEFT and each.pod is not None]
+    left = [each for each in verdicts if each.why is KeepReason.LEFT and each.pod is not None]
     candidates = {each.pair: known.candidate(each.pair, each.pod) for each in left if each.pod}
-    return Sweep(verdicts, candidates, known.obsolete())
+    return GcResult(verdicts, candidates, known.obsolete())
 
 
-def suspects(records: Records, belongings: Belongings, rules: Rules) -> frozenset[Pair]:
+def suspected_leaks(records: OwnershipRecords, belongings: Ownership, rules: GcPolicy) -> frozenset[Pair]:
     """Give what may be left behind, as far as the watch tells: where there is nothing, no sweep is needed."""
     return frozenset(
         pair
@@ -137,7 +137,7 @@ def suspects(records: Records, belongings: Belongings, rules: Rules) -> frozense
 class _Known:
     """What a sweep knows, put in the order in which it is asked for."""
 
-    def __init__(self, sight: Sight, rules: Rules) -> None:
+    def __init__(self, sight: GcInput, rules: GcPolicy) -> None:
         self._sight = sight
         self._rules = rules
         living = [pod for pod in sight.pods if pod.alive]
@@ -175,39 +175,39 @@ class _Known:
         until = candidate.since + self._rules.cooldown
         decision = Decision.TAKE if self._sight.now >= until else Decision.WAIT
         text = f"it was the own address of {record.pod}, which is gone"
-        return Verdict(eni.id, address, decision, Why.LEFT, text, pod, until)
+        return Verdict(eni.id, address, decision, KeepReason.LEFT, text, pod, until)
 
-    def _kept(self, eni: Eni, address: IPAddress) -> tuple[Why, str] | None:
+    def _kept(self, eni: Eni, address: IPAddress) -> tuple[KeepReason, str] | None:
         """Say why the address stays, whatever is recorded of it."""
         if not self._rules.manages(eni, address):
-            return Why.NOT_MANAGED, "it lies in no range that is managed"
+            return KeepReason.NOT_MANAGED, "it lies in no range that is managed"
         if self._rules.protects(address):
-            return Why.PROTECTED, "it lies in a protected range"
+            return KeepReason.PROTECTED, "it lies in a protected range"
         if address in self._held:
-            return Why.HELD, "a living pod has it"
+            return KeepReason.HELD, "a living pod has it"
         if (eni.id, address) in self._sight.belongings.busy:
-            return Why.BUSY, "it is just being assigned or released"
+            return KeepReason.BUSY, "it is just being assigned or released"
         return None
 
-    def _unproven(self, record: Record | None) -> tuple[Why, str] | None:
+    def _unproven(self, record: OwnershipRecord | None) -> tuple[KeepReason, str] | None:
         """Say what the record lacks to be a ground."""
         if record is None:
             return _UNRECORDED
         if record.origin is Origin.CLAIM:
-            return Why.FLOATING, f"it is a floating address, which {record.pod} stated last"
+            return KeepReason.FLOATING, f"it is a floating address, which {record.pod} stated last"
         if record.pod.uid in self._alive:
-            return Why.OWNER_LIVES, f"it was the own address of {record.pod}, which lives"
+            return KeepReason.OWNER_LIVES, f"it was the own address of {record.pod}, which lives"
         if not self._sight.belongings.complete:
-            return Why.INCOMPLETE, "the node's pods are not known completely"
+            return KeepReason.INCOMPLETE, "the node's pods are not known completely"
         return None
 
 
-_UNRECORDED = (Why.UNRECORDED, "nothing says that it was a pod's own address")
+_UNRECORDED = (KeepReason.UNRECORDED, "nothing says that it was a pod's own address")
 
-_Block = tuple[Why, str]
+_Block = tuple[KeepReason, str]
 
 
-def _blocks(sight: Sight, living: Collection[Pod], rules: Rules) -> dict[str, _Block]:
+def _blocks(sight: GcInput, living: Collection[Pod], rules: GcPolicy) -> dict[str, _Block]:
     """Give the ENIs on which a living pod may hold what nobody knows of, and why."""
     every = frozenset(each.eni.id for each in sight.enis)
     topology = Topology(tuple(each.eni for each in sight.enis))
@@ -215,22 +215,22 @@ def _blocks(sight: Sight, living: Collection[Pod], rules: Rules) -> dict[str, _B
     for pod in living:
         if pod.problem:
             text = f"the addresses of {pod.key} can't be read: {pod.problem}"
-            found |= dict.fromkeys(every, (Why.UNREADABLE, text))
+            found |= dict.fromkeys(every, (KeepReason.UNREADABLE, text))
     if rules.no_floating:
         return found
     for pod in living:
         if reason := _unstated(pod, sight.belongings, rules):
-            found |= dict.fromkeys(_enis_of(pod, topology), (Why.UNSTATED, reason))
+            found |= dict.fromkeys(_enis_of(pod, topology), (KeepReason.UNSTATED, reason))
     # Pods that the list lacks and the watch has, or the other way round, count as well.
     listed = {pod.key for pod in living}
     for key, where in sight.belongings.unstated.items():
         if key not in listed:
             text = f"{key} may hold addresses that it has not stated"
-            found |= dict.fromkeys(where or every, (Why.UNSTATED, text))
+            found |= dict.fromkeys(where or every, (KeepReason.UNSTATED, text))
     return found
 
 
-def _unstated(pod: Pod, belongings: Belongings, rules: Rules) -> str:
+def _unstated(pod: Pod, belongings: Ownership, rules: GcPolicy) -> str:
     """Say why a living pod may hold addresses that it has not stated; empty if it can't.
 
     Multus writes network-status before any of a pod's containers starts: while the pod waits for it, it holds

@@ -38,7 +38,7 @@ class Claim:
     leaving: bool = False
 
 
-class State(StrEnum):
+class ClaimState(StrEnum):
     """How far a pod is as a whole."""
 
     PENDING = "pending"
@@ -49,7 +49,7 @@ class State(StrEnum):
     """At least one address can't be assigned, and trying again within seconds would not help."""
 
 
-class Phase(StrEnum):
+class AddressState(StrEnum):
     """How far one address is."""
 
     PENDING = "pending"
@@ -60,18 +60,18 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AddressStanding:
+class AddressStatus:
     """One address of the pod: the id of its ENI, empty if unknown, and a sentence on why it is not there."""
 
     address: IPAddress
     interface: str
-    phase: Phase
+    phase: AddressState
     eni: str = ""
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ClaimStatus:
     """What the container is told: it logs `message`, and ends with `code` where `state` is final to it.
 
     `code` is OK exactly where `state` is ASSIGNED. While it is PENDING, `code` is what the container ends
@@ -80,11 +80,11 @@ class Standing:
     are refused, each once.
     """
 
-    state: State
+    state: ClaimState
     code: ExitCode
     message: str
-    addresses: tuple[AddressStanding, ...] = ()
+    addresses: tuple[AddressStatus, ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.code is ExitCode.OK) is not (self.state is State.ASSIGNED):
+        if (self.code is ExitCode.OK) is not (self.state is ClaimState.ASSIGNED):
             raise ValueError(f"the state {self.state} and the exit code {self.code!r} contradict each other")

@@ -10,7 +10,7 @@ from ipagent.assign.selection import IPAddress
 from ipagent.node.model.pod import PodKey
 
 
-class Kind(StrEnum):
+class EventType(StrEnum):
     """What happened; the value is the log's event and a metric's label."""
 
     ASSIGNED = "assigned"
@@ -29,23 +29,23 @@ class Kind(StrEnum):
 
 
 _LEVELS = {
-    Kind.ASSIGNED: LogLevel.INFO,
-    Kind.FOUND: LogLevel.DEBUG,
-    Kind.RELEASED: LogLevel.INFO,
-    Kind.TAKEN_BACK: LogLevel.INFO,
-    Kind.WOULD_TAKE_BACK: LogLevel.INFO,
-    Kind.WARNING: LogLevel.WARNING,
+    EventType.ASSIGNED: LogLevel.INFO,
+    EventType.FOUND: LogLevel.DEBUG,
+    EventType.RELEASED: LogLevel.INFO,
+    EventType.TAKEN_BACK: LogLevel.INFO,
+    EventType.WOULD_TAKE_BACK: LogLevel.INFO,
+    EventType.WARNING: LogLevel.WARNING,
 }
 
 
 @dataclass(frozen=True)
-class Happening:
+class AddressEvent:
     """`pod` is None where nobody knows whose the address was, `eni_id` empty where no ENI was found.
 
     `seconds` is how long an assigned address was wanted before it was confirmed.
     """
 
-    kind: Kind
+    kind: EventType
     pod: PodKey | None
     address: IPAddress | None
     eni_id: str

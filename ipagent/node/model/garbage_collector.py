@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ipagent.node.model.events import Happening
-from ipagent.node.model.ownership import Belongings
+from ipagent.node.model.events import AddressEvent
+from ipagent.node.model.ownership import Ownership
 
 
-class Keeper(Protocol):
+class GarbageCollector(Protocol):
     """Who takes back what no living pod holds."""
 
-    def observe(self, belongings: Belongings) -> None:
+    def observe(self, belongings: Ownership) -> None:
         """Take in whose the addresses are now; comes before the first call for a new one."""
 
     def step(self) -> float | None:
@@ -26,5 +26,5 @@ class Keeper(Protocol):
     def freed(self) -> frozenset[str]:
         """Give the ENIs on which there is room again, since the last time."""
 
-    def happenings(self) -> list[Happening]:
+    def happenings(self) -> list[AddressEvent]:
         """Give what has happened since the last time."""

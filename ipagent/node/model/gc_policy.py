@@ -22,7 +22,7 @@ class GcMode(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rules:
+class GcPolicy:
     """What the operator allows. `cooldown` and `interval` are in seconds.
 
     `managed` are the ranges that are ours, empty for the subnets of the node's ENIs; `protected` are never

@@ -10,7 +10,7 @@ from ipagent.node.model.pod import PodKey
 
 
 @dataclass(frozen=True)
-class Belongings:
+class Ownership:
     """Whose the addresses on this node's ENIs are, as far as it is known now.
 
     `complete`: there was a complete list of the node's pods, and nobody doubts that it is up to date.

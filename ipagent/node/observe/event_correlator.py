@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 
 COMPONENT = "multus-eni-node-agent"
@@ -33,18 +33,18 @@ LATE = 900.0
 """Seconds after which what could not be written is dropped."""
 
 _WORDS = {
-    Kind.ASSIGNED: ("AddressAssigned", "assigned {addresses} to {eni}"),
-    Kind.RELEASED: ("AddressReleased", "released {addresses} from {eni}"),
-    Kind.CONFLICT: ("AddressConflict", ""),
-    Kind.REFUSED: ("AddressNotAssigned", ""),
-    Kind.WARNING: ("AddressWarning", ""),
+    EventType.ASSIGNED: ("AddressAssigned", "assigned {addresses} to {eni}"),
+    EventType.RELEASED: ("AddressReleased", "released {addresses} from {eni}"),
+    EventType.CONFLICT: ("AddressConflict", ""),
+    EventType.REFUSED: ("AddressNotAssigned", ""),
+    EventType.WARNING: ("AddressWarning", ""),
 }
 """Kinds that concern a pod: the Event's reason, and its message where the kind alone tells it."""
-_NORMAL = frozenset({Kind.ASSIGNED, Kind.RELEASED})
+_NORMAL = frozenset({EventType.ASSIGNED, EventType.RELEASED})
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class PodEvent:
     """What is to be said of a pod."""
 
     pod: PodKey
@@ -57,7 +57,7 @@ class Note:
 class Write:
     """An Event to be written: made if `new`, otherwise counted on. Times are seconds since 1970."""
 
-    note: Note
+    note: PodEvent
     name: str
     first: float
     last: float
@@ -65,9 +65,9 @@ class Write:
     new: bool
 
 
-def notes(happenings: Iterable[Happening]) -> tuple[Note, ...]:
+def notes(happenings: Iterable[AddressEvent]) -> tuple[PodEvent, ...]:
     """Put into words what happened to pods: several addresses on one ENI in one sentence."""
-    groups: dict[tuple[PodKey, Kind, str, str], list[str]] = defaultdict(list)
+    groups: dict[tuple[PodKey, EventType, str, str], list[str]] = defaultdict(list)
     for each in happenings:
         if each.pod is not None and each.kind in _WORDS:
             alone = "" if each.kind in _NORMAL else each.message
@@ -78,10 +78,10 @@ def notes(happenings: Iterable[Happening]) -> tuple[Note, ...]:
     )
 
 
-def _note(pod: PodKey, kind: Kind, eni_id: str, message: str, addresses: list[str]) -> Note:
+def _note(pod: PodKey, kind: EventType, eni_id: str, message: str, addresses: list[str]) -> PodEvent:
     reason, pattern = _WORDS[kind]
     text = message or pattern.format(addresses=", ".join(dict.fromkeys(addresses)), eni=eni_id)
-    return Note(pod, reason, text[:MAX_MESSAGE], kind not in _NORMAL)
+    return PodEvent(pod, reason, text[:MAX_MESSAGE], kind not in _NORMAL)
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class _Entry:
     waiting: bool = True
 
 
-class Notebook:
+class EventCorrelator:
     """Takes notes, and says what to write when. Times are seconds of a clock that never jumps, but `wall`.
 
     `token` makes the names of this process's Events its own.
@@ -108,13 +108,13 @@ class Notebook:
     def __init__(self, token: str) -> None:
         self._token = token
         self._number = 0
-        self._entries: OrderedDict[Note, _Entry] = OrderedDict()
-        self._waiting: deque[Note] = deque()
+        self._entries: OrderedDict[PodEvent, _Entry] = OrderedDict()
+        self._waiting: deque[PodEvent] = deque()
         self._bucket = _Bucket(BURST, RATE)
         self._of_pods: OrderedDict[PodKey, _Bucket] = OrderedDict()
         self.dropped = 0
 
-    def add(self, found: Iterable[Note], now: float, wall: float) -> None:
+    def add(self, found: Iterable[PodEvent], now: float, wall: float) -> None:
         """Take notes."""
         for note in found:
             self._add(note, now, wall)
@@ -149,7 +149,7 @@ class Notebook:
             entry.waiting = True
             self._waiting.appendleft(write.note)
 
-    def _add(self, note: Note, now: float, wall: float) -> None:
+    def _add(self, note: PodEvent, now: float, wall: float) -> None:
         entry = self._entries.get(note)
         if entry is None:
             self._begin(note, now, wall)
@@ -161,7 +161,7 @@ class Notebook:
             entry.waiting, entry.since = True, now
             self._waiting.append(note)
 
-    def _begin(self, note: Note, now: float, wall: float) -> None:
+    def _begin(self, note: PodEvent, now: float, wall: float) -> None:
         if not self._allows(note.pod, now) or not self._has_room():
             self.dropped += 1
             return

@@ -12,8 +12,8 @@ from common.kube.backoff import pause_after_failure
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
-from ipagent.node.model.events import Happening
-from ipagent.node.observe.event_correlator import COMPONENT, Notebook, Write, body_of, notes, path_of
+from ipagent.node.model.events import AddressEvent
+from ipagent.node.observe.event_correlator import COMPONENT, EventCorrelator, Write, body_of, notes, path_of
 
 _PASSING = frozenset({429, 500, 502, 503, 504})
 """HTTP codes after which the same request may succeed (Kubernetes API conventions, "HTTP Status codes")."""
@@ -27,7 +27,7 @@ class EventRecorder(threading.Thread):
         self._client = client
         self._node = node
         self._log = log
-        self._notebook = Notebook(uuid.uuid4().hex[:8])
+        self._notebook = EventCorrelator(uuid.uuid4().hex[:8])
         self._wake = threading.Condition()
         self._stopping = False
         self._failures = 0
@@ -38,7 +38,7 @@ class EventRecorder(threading.Thread):
         """How many Events were not written: too many of them, or the API server was away for too long."""
         return self._notebook.dropped
 
-    def record(self, happenings: Iterable[Happening]) -> None:
+    def record(self, happenings: Iterable[AddressEvent]) -> None:
         """Take what happened; returns at once."""
         found = notes(happenings)
         if found:

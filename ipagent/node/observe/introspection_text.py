@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Known:
+class AgentState:
     """What the agent knows. `verdicts` are those of the last sweep, `swept` whether there was one."""
 
     node: str
@@ -32,7 +32,7 @@ class Known:
     verdicts: tuple[Verdict, ...] = ()
 
 
-def document(known: Known, now: float) -> Document:
+def document(known: AgentState, now: float) -> Document:
     """Describe it; `now` is on the clock of the sweep."""
     items = sorted(known.items, key=lambda item: (item.eni_id, sort_key(item.address)))
     left = [each for each in known.verdicts if each.decision is not Decision.KEEP]

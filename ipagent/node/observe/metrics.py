@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 
 from common.version import VERSION
 from ipagent.assign.plan import SETTLED, Item, Phase
-from ipagent.node.model.claim import Standing, State
-from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.claim import ClaimState, ClaimStatus
+from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 
 PREFIX = "multus_eni_node_"
@@ -24,13 +24,13 @@ STATES = ("assigned", "pending", "failed")
 
 
 @dataclass(frozen=True)
-class Figures:
+class Snapshot:
     """How things are now. `calls` are EC2's by action and result, `counts` those of the sessions."""
 
     items: tuple[Item, ...] = ()
     conflicts: int = 0
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    standings: Mapping[PodKey, Standing] = field(default_factory=dict)
+    standings: Mapping[PodKey, ClaimStatus] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     watch_age: float | None = None
     candidates: int = 0
@@ -40,7 +40,7 @@ class Figures:
 class Metrics:
     """`figures` is asked at each scrape, by the thread that serves it."""
 
-    def __init__(self, figures: Callable[[], Figures]) -> None:
+    def __init__(self, figures: Callable[[], Snapshot]) -> None:
         self.registry = CollectorRegistry()
         self._assigned = self._counter("assigned", "Addresses that were confirmed on their ENI.")
         self._taken_back = self._counter("taken_back", "Addresses that no pod held any more, unassigned.")
@@ -52,14 +52,14 @@ class Metrics:
         )
         self.registry.register(_Asked(figures))
 
-    def happened(self, happenings: Iterable[Happening]) -> None:
+    def happened(self, happenings: Iterable[AddressEvent]) -> None:
         """Count what has happened."""
         for each in happenings:
-            if each.kind is Kind.ASSIGNED:
+            if each.kind is EventType.ASSIGNED:
                 self._assigned.inc()
                 if each.seconds is not None:
                     self._routable.observe(each.seconds)
-            elif each.kind is Kind.TAKEN_BACK:
+            elif each.kind is EventType.TAKEN_BACK:
                 self._taken_back.inc()
 
     def _counter(self, name: str, text: str) -> CounterMetric:
@@ -69,7 +69,7 @@ class Metrics:
 class _Asked(Collector):
     """Makes the samples of what is the case at the time of a scrape."""
 
-    def __init__(self, figures: Callable[[], Figures]) -> None:
+    def __init__(self, figures: Callable[[], Snapshot]) -> None:
         self._figures = figures
 
     def describe(self) -> Iterable[Metric]:
@@ -89,7 +89,7 @@ class _Asked(Collector):
         if figures.watch_age is not None:
             text = "Seconds since the API server was last heard of."
             yield _single("watch_age_seconds", text, figures.watch_age)
-        claims = Counter({str(state): 0 for state in State})
+        claims = Counter({str(state): 0 for state in ClaimState})
         claims.update(str(each.state) for each in figures.standings.values())
         yield _gauge("claims", "Containers that speak to this agent, by how far they are.", "state", claims)
         yield from _counters(figures)
@@ -102,7 +102,7 @@ def state_of(item: Item) -> str:
     return "failed" if item.phase in SETTLED else "pending"
 
 
-def _counters(figures: Figures) -> Iterator[Metric]:
+def _counters(figures: Snapshot) -> Iterator[Metric]:
     calls = CounterMetricFamily(f"{PREFIX}ec2_calls", "Calls of EC2.", labels=("action", "result"))
     for labels, count in sorted(figures.calls.items()):
         calls.add_metric(labels, count)

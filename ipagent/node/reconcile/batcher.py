@@ -44,7 +44,7 @@ class _Family:
     throttled_at: float = 0.0
 
 
-class Window:
+class BatchWindow:
     """What one node knows of how busy it is; the address families have a limit each.
 
     `expected` is how many pods are about to have addresses.

@@ -6,17 +6,17 @@ from collections.abc import Collection
 
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import Fault, Timing
+from ipagent.assign.faults import Clock, Fault
 from ipagent.assign.reconciler import Cloud
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import Eni, EniAddresses, Topology
-from ipagent.node.reconcile.batcher import Window
+from ipagent.node.reconcile.batcher import BatchWindow
 
 
-class Meter:
+class CallObserver:
     """A cloud whose calls to assign are noticed, and whether they were throttled; all else goes through."""
 
-    def __init__(self, cloud: Cloud, window: Window, timing: Timing) -> None:
+    def __init__(self, cloud: Cloud, window: BatchWindow, timing: Clock) -> None:
         self._cloud = cloud
         self._window = window
         self._timing = timing

@@ -12,25 +12,25 @@ from dataclasses import replace
 
 from common.contract import Mode
 from ipagent.assign.drift import Drift
-from ipagent.assign.faults import HEALING, Fault, Timing, left
+from ipagent.assign.faults import HEALING, Clock, Fault, remaining
 from ipagent.assign.plan import NOT_OURS, SETTLED, Item, Phase, Plan
 from ipagent.assign.reconciler import Cloud, Reconciler
-from ipagent.assign.release import Pair, Releases
+from ipagent.assign.release import Pair, ReleaseQueue
 from ipagent.assign.selection import IPAddress
 from ipagent.log import Log
-from ipagent.node.model.claim import Claim, Standing
-from ipagent.node.model.events import Happening
-from ipagent.node.model.garbage_collector import Keeper
+from ipagent.node.model.claim import Claim, ClaimStatus
+from ipagent.node.model.events import AddressEvent
+from ipagent.node.model.garbage_collector import GarbageCollector
 from ipagent.node.model.grants import Grants
-from ipagent.node.model.ownership import Belongings
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.reconcile.batcher import Window
-from ipagent.node.reconcile.call_observer import Meter
-from ipagent.node.reconcile.eni_cache import Lookup
-from ipagent.node.reconcile.releases import Returns
-from ipagent.node.reconcile.reporter import Affairs, Teller
-from ipagent.node.reconcile.state import NEVER, Roster
-from ipagent.node.reconcile.status import UNSEEN, Outlook, pending
+from ipagent.node.reconcile.batcher import BatchWindow
+from ipagent.node.reconcile.call_observer import CallObserver
+from ipagent.node.reconcile.eni_cache import EniCache
+from ipagent.node.reconcile.releases import PendingReleases
+from ipagent.node.reconcile.reporter import ReportedState, StatusReporter
+from ipagent.node.reconcile.state import NEVER, NodeState
+from ipagent.node.reconcile.status import UNSEEN, StatusContext, pending
 
 RETRIED = HEALING | {Fault.NO_ENI, Fault.UNKNOWN}
 """A node agent lives for months: it also tries again, if rarely, what it does not understand."""
@@ -38,24 +38,24 @@ ANEW_SECONDS = 5.0
 """Between tries that a pod brings about by a new session, however often it reconnects."""
 
 
-class NodeCore:
+class NodeController:
     """One node's pods, claims and addresses; `keeper` takes back what is left behind."""
 
     def __init__(
-        self, cloud: Cloud, grants: Grants, timing: Timing, log: Log, keeper: Keeper | None = None
+        self, cloud: Cloud, grants: Grants, timing: Clock, log: Log, keeper: GarbageCollector | None = None
     ) -> None:
         self._timing = timing
         self._keeper = keeper
-        self._window = Window()
-        self._cloud = Meter(cloud, self._window, timing)
-        self._roster = Roster(grants, timing.clock)
-        self._lookup = Lookup(self._cloud, timing, log)
+        self._window = BatchWindow()
+        self._cloud = CallObserver(cloud, self._window, timing)
+        self._roster = NodeState(grants, timing.clock)
+        self._lookup = EniCache(self._cloud, timing, log)
         self._reconciler = Reconciler(self._cloud, timing=timing, log=log, window=self._window.due)
         self._reconciler.plan = replace(self._reconciler.plan, retried=RETRIED)
         self._drift = Drift(self._reconciler, self._cloud, timing, log)
-        self._teller = Teller(timing.clock)
-        self._returns = Returns(self._teller.happened)
-        self._releases = Releases(self._cloud, timing, log, self._returns.ended)
+        self._teller = StatusReporter(timing.clock)
+        self._returns = PendingReleases(self._teller.happened)
+        self._releases = ReleaseQueue(self._cloud, timing, log, self._returns.ended)
         self._current = True
         self._beginning = False
         self._version = 0
@@ -111,15 +111,15 @@ class NodeCore:
         self._roster.unclaim(key)
         self._teller.left(key)
 
-    def standings(self) -> Mapping[PodKey, Standing]:
+    def standings(self) -> Mapping[PodKey, ClaimStatus]:
         """Say how the pods stand that have a session."""
         return dict(self._teller.standings)
 
-    def changes(self) -> dict[PodKey, Standing]:
+    def changes(self) -> dict[PodKey, ClaimStatus]:
         """Give the standings that are to be told: those that have changed, and those of new claims."""
         return self._teller.changes()
 
-    def happenings(self) -> list[Happening]:
+    def happenings(self) -> list[AddressEvent]:
         """Give what has happened since the last time."""
         return self._teller.happenings() + (self._keeper.happenings() if self._keeper else [])
 
@@ -132,7 +132,7 @@ class NodeCore:
         # In this order: what leaves makes room for what comes, and what has come is watched.
         delays += [self._releases.step(), self._reconciler.step(), self._keep(), self._drift.step()]
         if self._roster.next_change < NEVER:
-            delays.append(left(self._roster.next_change, self._timing.clock()))
+            delays.append(remaining(self._roster.next_change, self._timing.clock()))
         self._tell()
         return min((delay for delay in delays if delay is not None), default=None)
 
@@ -143,7 +143,7 @@ class NodeCore:
         # Once more where the result shows that the ENIs are not all known.
         for _ in range(2):
             delay = lookup.step(roster.macs(), self._troubled())
-            roster.settle(lookup.topology, lookup.unknown(roster.macs()))
+            roster.resolve_conflicts(lookup.topology, lookup.unknown(roster.macs()))
             if all(not lookup.looking(address) for address in self._troubled()):
                 break
         return delay
@@ -244,7 +244,7 @@ class NodeCore:
         self._shown = now_shown
         unsettled = {(i.eni_id, i.address) for i in self.plan.items if i.phase not in SETTLED}
         self._keeper.observe(
-            Belongings(
+            Ownership(
                 complete=complete,
                 owners=self._owners,
                 floating=self._floating(),
@@ -267,10 +267,10 @@ class NodeCore:
     def _full(self) -> list[Item]:
         return [item for item in self.plan.items if item.failure and item.failure.fault is Fault.ENI_FULL]
 
-    def _outlook(self) -> Outlook:
+    def _outlook(self) -> StatusContext:
         keeper, full = self._keeper, {item.eni_id for item in self._full()}
         room = frozenset(eni_id for eni_id in full if keeper and keeper.making_room(eni_id))
-        return Outlook(self._reconciler.described, room, lookup=self._lookup.error)
+        return StatusContext(self._reconciler.described, room, lookup=self._lookup.error)
 
     def _tell(self) -> None:
         """Work out what is new for those who watch and for those who wait."""
@@ -292,6 +292,6 @@ class NodeCore:
             looking = any(self._lookup.looking(each.holding.address) for each in wish.unplaced)
             mine, conflicts = items.get(key, []), desired.conflicts.get(key, ())
             seen = replace(outlook, looking=True) if looking else outlook
-            self._teller.tell(Affairs(wish, mine, conflicts, seen, asking), self._since)
+            self._teller.tell(ReportedState(wish, mine, conflicts, seen, asking), self._since)
         for key in roster.sessions.keys() - roster.wishes.keys():
             self._teller.say(key, UNSEEN)

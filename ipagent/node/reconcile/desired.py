@@ -40,7 +40,7 @@ UNREADABLE = "See what writes the pod's annotation k8s.v1.cni.cncf.io/network-st
 
 
 @dataclass(frozen=True)
-class Wish:
+class PodDesired:
     """What one pod is to have, were it alone.
 
     `placements` are what it may have, `unplaced` the problems of what no ENI of the node can carry, and
@@ -63,7 +63,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Stated:
+class ClaimView:
     """A pod's claim, and how it stands: `tentative` addresses are to wait for their duplicate detection.
 
     `settled`: network-status has had its time to name what the pod states; what it lacks is not the pod's.
@@ -81,26 +81,26 @@ class Stated:
         return self.claim.leaving and self.claim.release_on_exit
 
 
-def wish(
+def desired_for(
     pod: Pod,
-    stated: Stated | None,
+    stated: ClaimView | None,
     grant: Grant,
     topology: Topology,
     unknown: Collection[str] = frozenset(),
-) -> Wish:
+) -> PodDesired:
     """Decide what a living pod may have; `unknown` are MACs that an ENI may have which the topology lacks."""
     own = frozenset(holding.address for holding in pod.holdings)
     unread = AddressRefused(pod.problem, UNREADABLE) if pod.problem else None
     if stated is None:
-        base, holdings = Wish(pod, named=own, own=own, error=unread), pod.counting
+        base, holdings = PodDesired(pod, named=own, own=own, error=unread), pod.counting
     elif stated.given_back:
-        return Wish(pod)
+        return PodDesired(pod)
     else:
         selection, error = _selection(pod, stated.claim)
         found = _sorted_out(pod, stated, grant, selection)
         seen = [*selection.holdings, *(refusal.holding for refusal in selection.refused)]
         holdings = found.holdings
-        base = Wish(
+        base = PodDesired(
             pod,
             problems=found.problems,
             held_back=found.held_back,
@@ -122,7 +122,7 @@ class _Sorted:
     held_back: Mapping[Holding, str]
 
 
-def _sorted_out(pod: Pod, stated: Stated, grant: Grant, selection: Selection) -> _Sorted:
+def _sorted_out(pod: Pod, stated: ClaimView, grant: Grant, selection: Selection) -> _Sorted:
     """Part what the pod may have from what it may not, and from what is to wait."""
     refused = {refusal.holding.address: refusal for refusal in selection.refused}
     kernel = {holding.address: holding for holding in selection.holdings}
@@ -185,8 +185,13 @@ def _named(annotated: tuple[str, ...], claimed: tuple[str, ...]) -> tuple[str, .
 
 
 def _placed(
-    base: Wish, holdings: Sequence[Holding], topology: Topology, unknown: Collection[str], *, takeover: bool
-) -> Wish:
+    base: PodDesired,
+    holdings: Sequence[Holding],
+    topology: Topology,
+    unknown: Collection[str],
+    *,
+    takeover: bool,
+) -> PodDesired:
     early = {each: "its ENI is being looked for" for each in holdings if each.mac in unknown}
     placed = place((each for each in holdings if each not in early), topology, takeover=takeover)
     unplaced = tuple(Problem(each.holding, "", each.reason, NoEni(each.reason)) for each in placed.unplaced)
@@ -237,14 +242,14 @@ class Desired:
     by_status: frozenset[IPAddress] = frozenset()
 
 
-_Contender = tuple[Wish, Placement | None]
+_Contender = tuple[PodDesired, Placement | None]
 """A pod that names the address, and where it may have it: network-status alone gives no place."""
 
 
 NOBODY = Desired()
 
 
-def settle(wishes: Iterable[Wish], before: Desired = NOBODY) -> Desired:
+def resolve_conflicts(wishes: Iterable[PodDesired], before: Desired = NOBODY) -> Desired:
     """Give each address to one pod; `before` is how it was until now."""
     contenders: dict[IPAddress, list[_Contender]] = {}
     for each in wishes:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from ipagent.assign.errors import AgentError
-from ipagent.assign.faults import Pace, Timing, left
+from ipagent.assign.faults import Backoff, Clock, remaining
 from ipagent.assign.reconciler import NOW, Cloud
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import Topology
 from ipagent.log import Log
 
-FAILED_PACE = Pace(1.0, 60.0)
-TROUBLED_PACE = Pace(30.0, 300.0)
+FAILED_PACE = Backoff(1.0, 60.0)
+TROUBLED_PACE = Backoff(30.0, 300.0)
 """While addresses fit no ENI: most of them lie on networks that are not the VPC's at all."""
 RECHECK_SECONDS = 900.0
 """ENIs and their tags are changed by hand, and EC2 tells nobody."""
 
 
-class Lookup:
+class EniCache:
     """Keeps the topology, the newest that could be had; like the reconciler it never waits."""
 
-    def __init__(self, cloud: Cloud, timing: Timing, log: Log) -> None:
+    def __init__(self, cloud: Cloud, timing: Clock, log: Log) -> None:
         self.topology = Topology(())
         self.error: AgentError | None = None
         """Why the last look has failed."""
@@ -52,20 +52,20 @@ class Lookup:
             self._troubled = NOW
         at = self._due(macs, troubled)
         if at is None or at > now:
-            return None if at is None else left(at, now)
+            return None if at is None else remaining(at, now)
         try:
             self.topology = self._cloud.topology(macs, fresh=bool(troubled))
         except AgentError as error:
             self._failed = self._failed.later(now, FAILED_PACE, self._timing.random())
             self._tell(error)
-            return left(self._failed.at, self._timing.clock())
+            return remaining(self._failed.at, self._timing.clock())
         now = self._timing.clock()
         self.error, self._failed = None, NOW
         self._known, self.sought = macs, troubled
         self._recheck_at = now + RECHECK_SECONDS * (0.5 + self._timing.random())
         if troubled:
             self._troubled = self._troubled.later(now, TROUBLED_PACE, self._timing.random())
-        return left(self._due(macs, troubled) or now, now)
+        return remaining(self._due(macs, troubled) or now, now)
 
     def _due(self, macs: frozenset[str], troubled: frozenset[IPAddress]) -> float | None:
         if not macs and not troubled:

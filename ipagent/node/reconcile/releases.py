@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from ipagent.assign.release import Ending, Pair
+from ipagent.assign.release import Pair, ReleaseOutcome
 from ipagent.assign.selection import IPAddress, sort_key
-from ipagent.node.model.claim import Standing
-from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.claim import ClaimStatus
+from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
-from ipagent.node.reconcile.state import Session
-from ipagent.node.reconcile.status import given_back
+from ipagent.node.reconcile.state import PodClaims
+from ipagent.node.reconcile.status import release_status
 
 
 @dataclass
 class _Return:
     releasing: set[Pair] = field(default_factory=set)
-    endings: list[Ending] = field(default_factory=list)
+    endings: list[ReleaseOutcome] = field(default_factory=list)
 
 
-class Returns:
+class PendingReleases:
     """Keeps which pods want their addresses released, and what becomes of those that they let go."""
 
-    def __init__(self, happened: Callable[[Happening], None]) -> None:
+    def __init__(self, happened: Callable[[AddressEvent], None]) -> None:
         self._happened = happened
         self._asked: dict[PodKey, bool] = {}
         self._returns: dict[PodKey, _Return] = {}
 
-    def heed(self, sessions: Mapping[PodKey, Session]) -> None:
+    def heed(self, sessions: Mapping[PodKey, PodClaims]) -> None:
         """Take in what the containers want; that of a pod which is gone counts once more."""
         self._asked |= {key: each.claim.release_on_exit for key, each in sessions.items()}
 
@@ -43,7 +43,7 @@ class Returns:
         """What is to be released."""
         return {pair for each in self._returns.values() for pair in each.releasing}
 
-    def keep(self, pending: Collection[Pair], sessions: Mapping[PodKey, Session]) -> None:
+    def keep(self, pending: Collection[Pair], sessions: Mapping[PodKey, PodClaims]) -> None:
         """Forget what is not to be released any more, and pods of which nothing more is to be said."""
         for each in self._returns.values():
             each.releasing &= set(pending)
@@ -51,17 +51,17 @@ class Returns:
         self._returns = {k: each for k, each in self._returns.items() if each.releasing or k in leaving}
         self._asked = {key: each for key, each in self._asked.items() if key in sessions}
 
-    def ended(self, ending: Ending) -> None:
+    def ended(self, ending: ReleaseOutcome) -> None:
         """Take in what became of an address."""
         pair = ending.eni_id, ending.address
         for key, each in self._returns.items():
             if pair in each.releasing:
                 each.releasing.discard(pair)
                 each.endings.append(ending)
-                kind = Kind.NOT_RELEASED if ending.failure else Kind.RELEASED
-                self._happened(Happening(kind, key, ending.address, ending.eni_id, ending.text))
+                kind = EventType.NOT_RELEASED if ending.failure else EventType.RELEASED
+                self._happened(AddressEvent(kind, key, ending.address, ending.eni_id, ending.text))
 
-    def standing(self, key: PodKey) -> Standing:
+    def standing(self, key: PodKey) -> ClaimStatus:
         """Say how far a pod is that gives everything back."""
         each = self._returns.get(key, _Return())
-        return given_back(sorted((address for _, address in each.releasing), key=sort_key), each.endings)
+        return release_status(sorted((address for _, address in each.releasing), key=sort_key), each.endings)

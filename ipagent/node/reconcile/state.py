@@ -11,7 +11,7 @@ from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
-from ipagent.node.reconcile.desired import Desired, Stated, Wish, settle, wish
+from ipagent.node.reconcile.desired import ClaimView, Desired, PodDesired, desired_for, resolve_conflicts
 from ipagent.pod.agent import DETECTION_SECONDS
 
 STATUS_SECONDS = 2.0
@@ -24,7 +24,7 @@ NEVER = float("inf")
 
 
 @dataclass
-class Session:
+class PodClaims:
     """What a pod's container has stated. `opened` is when its connection began, `at` when it last stated."""
 
     claim: Claim
@@ -55,9 +55,9 @@ class Session:
         if self.ended is not None:
             yield self.ended + SILENT_SECONDS
 
-    def stated(self, now: float) -> Stated:
+    def stated(self, now: float) -> ClaimView:
         """Say how the claim stands now."""
-        return Stated(
+        return ClaimView(
             self.claim,
             frozenset(a for a, since in self.tentative.items() if now < since + DETECTION_SECONDS),
             settled=now >= self.at + STATUS_SECONDS,
@@ -65,14 +65,14 @@ class Session:
         )
 
 
-class Roster:
+class NodeState:
     """Keeps the node's pods and what they are to have; `version` grows with each change of the latter."""
 
     def __init__(self, grants: Grants, clock: Callable[[], float]) -> None:
         self.complete = False
         self.desired = Desired()
-        self.wishes: dict[PodKey, Wish] = {}
-        self.sessions: dict[PodKey, Session] = {}
+        self.wishes: dict[PodKey, PodDesired] = {}
+        self.sessions: dict[PodKey, PodClaims] = {}
         self.version = 0
         self._grants = grants
         self._clock = clock
@@ -119,7 +119,7 @@ class Roster:
     def claim(self, claim: Claim) -> None:
         """Take in what a pod's container states; the pod itself may be yet to come."""
         now = self._clock()
-        session = self.sessions.setdefault(claim.pod, Session(claim, now, now))
+        session = self.sessions.setdefault(claim.pod, PodClaims(claim, now, now))
         session.take(claim, now)
         self._touch(claim.pod)
 
@@ -157,7 +157,7 @@ class Roster:
         listed = {each.mac for pod in self._pods.values() for each in pod.holdings if each.mac}
         return frozenset(listed | stated)
 
-    def settle(self, topology: Topology, unknown: frozenset[str] = frozenset()) -> None:
+    def resolve_conflicts(self, topology: Topology, unknown: frozenset[str] = frozenset()) -> None:
         """Work out what is to be had now, if anything has changed.
 
         `unknown` are the MACs of which the topology can't say yet whether they are an ENI's.
@@ -173,7 +173,7 @@ class Roster:
         for key in self._outdated:
             self._update(key, now)
         self._outdated.clear()
-        self.desired = settle(self.wishes.values(), self.desired)
+        self.desired = resolve_conflicts(self.wishes.values(), self.desired)
         self.version += 1
 
     def _update(self, key: PodKey, now: float) -> None:
@@ -186,7 +186,9 @@ class Roster:
             self.wishes.pop(key, None)
             return
         stated = session.stated(now) if session else None
-        self.wishes[key] = wish(pod, stated, self._grants.of(key.namespace), self._topology, self._unknown)
+        self.wishes[key] = desired_for(
+            pod, stated, self._grants.of(key.namespace), self._topology, self._unknown
+        )
 
     @property
     def next_change(self) -> float:

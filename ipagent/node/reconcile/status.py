@@ -9,16 +9,17 @@ from common.contract import ExitCode
 from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, error_of
 from ipagent.assign.faults import RETRIED, Fault
 from ipagent.assign.plan import Item, Phase, Plan
-from ipagent.assign.release import Ending
+from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem, explained, report, worst
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniAddresses
-from ipagent.node.model.claim import AddressStanding, Standing, State
-from ipagent.node.model.claim import Phase as Told
-from ipagent.node.reconcile.desired import Conflict, Wish
+from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
+from ipagent.node.reconcile.desired import Conflict, PodDesired
 
-UNSEEN = Standing(
-    State.PENDING, ExitCode.DEADLINE, "The agent of the node has not seen this pod at the API server yet."
+UNSEEN = ClaimStatus(
+    ClaimState.PENDING,
+    ExitCode.DEADLINE,
+    "The agent of the node has not seen this pod at the API server yet.",
 )
 
 NO_TAKEOVER = (
@@ -28,11 +29,15 @@ NO_TAKEOVER = (
     "two nodes hand out the same range: give each its own, or use an IPAM for the whole cluster."
 )
 
-_TOLD = {Phase.CONFIRMED: Told.ASSIGNED, Phase.TAKEN: Told.CONFLICT, Phase.REFUSED: Told.FAILED}
+_TOLD = {
+    Phase.CONFIRMED: AddressState.ASSIGNED,
+    Phase.TAKEN: AddressState.CONFLICT,
+    Phase.REFUSED: AddressState.FAILED,
+}
 
 
 @dataclass(frozen=True)
-class Outlook:
+class StatusContext:
     """What may change by itself.
 
     `described` is what EC2 said last of ENIs, by id; `making_room` are full ones that are about to be swept.
@@ -46,7 +51,7 @@ class Outlook:
     lookup: AgentError | None = None
 
 
-def pending(item: Item, outlook: Outlook) -> bool:
+def pending(item: Item, outlook: StatusContext) -> bool:
     """Whether more is to come of an address within seconds."""
     if item.phase in _TOLD:
         return False
@@ -55,7 +60,7 @@ def pending(item: Item, outlook: Outlook) -> bool:
     return item.failure.fault is Fault.ENI_FULL and item.eni_id in outlook.making_room
 
 
-def problem_of(item: Item, outlook: Outlook) -> Problem:
+def problem_of(item: Item, outlook: StatusContext) -> Problem:
     """Say why an address is not assigned, or not yet."""
     holding, failure = item.placement.holding, item.failure
     if item.phase is Phase.TAKEN:
@@ -76,7 +81,9 @@ def problem_of(item: Item, outlook: Outlook) -> Problem:
     return Problem(holding, item.eni_id, text, error)
 
 
-def standing(each: Wish, items: Sequence[Item], conflicts: Iterable[Conflict], outlook: Outlook) -> Standing:
+def claim_status(
+    each: PodDesired, items: Sequence[Item], conflicts: Iterable[Conflict], outlook: StatusContext
+) -> ClaimStatus:
     """Say how far the addresses of a living pod are; `items` are those that are its own."""
     waiting = [problem_of(item, outlook) for item in items if pending(item, outlook)]
     waiting += [Problem(holding, "", why, Deadline(why)) for holding, why in each.held_back.items()]
@@ -85,28 +92,32 @@ def standing(each: Wish, items: Sequence[Item], conflicts: Iterable[Conflict], o
     (waiting if outlook.looking else refused).extend(each.unplaced)
     listed = [
         *(_item_told(item, outlook) for item in items),
-        *(_told(problem, Told.PENDING) for problem in waiting if not problem.eni_id),
-        *(_told(problem, Told.FAILED) for problem in refused if not problem.eni_id),
+        *(_told(problem, AddressState.PENDING) for problem in waiting if not problem.eni_id),
+        *(_told(problem, AddressState.FAILED) for problem in refused if not problem.eni_id),
     ]
     state, code, message = _verdict(each, items, waiting, refused, outlook)
-    return Standing(state, code, message, tuple(listed))
+    return ClaimStatus(state, code, message, tuple(listed))
 
 
 def _verdict(
-    each: Wish, items: Sequence[Item], waiting: list[Problem], refused: list[Problem], outlook: Outlook
-) -> tuple[State, ExitCode, str]:
+    each: PodDesired,
+    items: Sequence[Item],
+    waiting: list[Problem],
+    refused: list[Problem],
+    outlook: StatusContext,
+) -> tuple[ClaimState, ExitCode, str]:
     if each.pod.waiting:
         text = "Multus has not written the pod's network-status yet"
-        return State.PENDING, ExitCode.DEADLINE, _waiting(waiting, text)
+        return ClaimState.PENDING, ExitCode.DEADLINE, _waiting(waiting, text)
     if waiting:
         code = worst(problem.error for problem in waiting).exit_code
         lookup = f"the node's ENIs can't be told: {outlook.lookup}" if outlook.lookup else ""
-        return State.PENDING, code, _waiting(waiting, lookup)
+        return ClaimState.PENDING, code, _waiting(waiting, lookup)
     if each.error is not None:
-        return State.FAILED, each.error.exit_code, f"{each.error}. {each.error.remedy}"
+        return ClaimState.FAILED, each.error.exit_code, f"{each.error}. {each.error.remedy}"
     confirmed = tuple(item for item in items if _good(item))
     told = report(Plan(frozenset(), items=confirmed), tuple(refused), each.bare)
-    state = State.FAILED if refused else State.ASSIGNED
+    state = ClaimState.FAILED if refused else ClaimState.ASSIGNED
     return state, ExitCode(told.exit_code), told.message
 
 
@@ -118,29 +129,29 @@ def _waiting(problems: Iterable[Problem], text: str) -> str:
     return f"Waiting: {'; '.join(parts)}."
 
 
-def given_back(releasing: Sequence[IPAddress], endings: Sequence[Ending]) -> Standing:
+def release_status(releasing: Sequence[IPAddress], endings: Sequence[ReleaseOutcome]) -> ClaimStatus:
     """Say what becomes of the addresses of a pod that ends."""
     if releasing:
         listed = ", ".join(map(str, releasing))
-        return Standing(State.PENDING, ExitCode.DEADLINE, f"Waiting: {listed} is being given back.")
+        return ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"Waiting: {listed} is being given back.")
     text = "; ".join(ending.text for ending in endings) or "There was no address to release"
     failed = [error_of(ending.failure) for ending in endings if ending.failure]
     if failed:
         error = worst(failed)
-        return Standing(State.FAILED, error.exit_code, f"{text}. {error.remedy}")
-    return Standing(State.ASSIGNED, ExitCode.OK, f"{text}.")
+        return ClaimStatus(ClaimState.FAILED, error.exit_code, f"{text}. {error.remedy}")
+    return ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, f"{text}.")
 
 
 def _good(item: Item) -> bool:
     return item.phase is Phase.CONFIRMED
 
 
-def _item_told(item: Item, outlook: Outlook) -> AddressStanding:
+def _item_told(item: Item, outlook: StatusContext) -> AddressStatus:
     holding = item.placement.holding
-    phase = Told.PENDING if pending(item, outlook) else _TOLD.get(item.phase, Told.FAILED)
+    phase = AddressState.PENDING if pending(item, outlook) else _TOLD.get(item.phase, AddressState.FAILED)
     text = "" if _good(item) else problem_of(item, outlook).text
-    return AddressStanding(holding.address, holding.interface, phase, item.eni_id, text)
+    return AddressStatus(holding.address, holding.interface, phase, item.eni_id, text)
 
 
-def _told(problem: Problem, phase: Told) -> AddressStanding:
-    return AddressStanding(problem.holding.address, problem.holding.interface, phase, text=problem.text)
+def _told(problem: Problem, phase: AddressState) -> AddressStatus:
+    return AddressStatus(problem.holding.address, problem.holding.interface, phase, text=problem.text)

@@ -31,7 +31,7 @@ _SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Bearer:
+class PodIdentity:
     """The pod that a token is bound to; `node` is the one that the token names, empty if it names none."""
 
     pod: PodKey
@@ -39,13 +39,13 @@ class Bearer:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class Unauthenticated:
     """A token that proves nothing, and why."""
 
     reason: str
 
 
-def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Bearer | Unknown:
+def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> PodIdentity | Unauthenticated:
     """Read a TokenReview's `status`: the pod that the token is bound to, or why there is none.
 
     A token is taken only where the API server confirms the audience: one that does not know audiences, or
@@ -54,20 +54,20 @@ def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Be
     if review.get("authenticated") is not True:
         error = review.get("error")
         why = f": {error[:_SHOWN]}" if isinstance(error, str) and error else ""
-        return Unknown(f"the API server does not accept the token{why}")
+        return Unauthenticated(f"the API server does not accept the token{why}")
     audiences = review.get("audiences")
     if not isinstance(audiences, list) or audience not in audiences:
-        return Unknown(f"the token is not meant for the audience {audience}")
+        return Unauthenticated(f"the token is not meant for the audience {audience}")
     user = _map(review.get("user"))
     extra = _map(user.get("extra"))
     match str(user.get("username")).split(":"):
         case ["system", "serviceaccount", namespace, _] if namespace:
             name, uid, node = (_only(extra.get(key)) for key in (POD_NAME, POD_UID, NODE_NAME))
         case _:
-            return Unknown("the token is not a ServiceAccount's")
+            return Unauthenticated("the token is not a ServiceAccount's")
     if not name or not uid:
-        return Unknown("the token is not bound to a pod")
-    return Bearer(PodKey(namespace, name, uid), node)
+        return Unauthenticated("the token is not bound to a pod")
+    return PodIdentity(PodKey(namespace, name, uid), node)
 
 
 def _map(value: object) -> Mapping[str, Any]:
@@ -81,7 +81,7 @@ def _only(value: object) -> str:
     return ""
 
 
-class Say(Enum):
+class Answer(Enum):
     """What is said to somebody who asks."""
 
     YES = auto()
@@ -91,32 +91,32 @@ class Say(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Authorization:
     """May this peer speak for this pod? `reason` is a sentence unless it is YES."""
 
-    say: Say
+    say: Answer
     reason: str = ""
 
 
-def judge(bearer: Bearer, stated: PodKey, node: str, living: Collection[PodKey]) -> Verdict:
+def authorize(bearer: PodIdentity, stated: PodKey, node: str, living: Collection[PodKey]) -> Authorization:
     """Compare the pod that a token is bound to with the one that is stated and with those alive on `node`."""
     if stated != bearer.pod:
         same = "another life of it" if str(stated) == str(bearer.pod) else f"the token of {bearer.pod}"
-        return Verdict(Say.NO, f"The pod says that it is {stated}, and shows {same}")
+        return Authorization(Answer.NO, f"The pod says that it is {stated}, and shows {same}")
     if bearer.node and node and bearer.node != node:
-        return Verdict(Say.NO, f"The pod {bearer.pod} runs on {bearer.node}, and this is {node}")
+        return Authorization(Answer.NO, f"The pod {bearer.pod} runs on {bearer.node}, and this is {node}")
     if bearer.pod not in living:
-        return Verdict(Say.WAIT, f"The node's agent does not see the pod {bearer.pod} on {node} yet")
-    return Verdict(Say.YES)
+        return Authorization(Answer.WAIT, f"The node's agent does not see the pod {bearer.pod} on {node} yet")
+    return Authorization(Answer.YES)
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    found: Bearer | Unknown
+    found: PodIdentity | Unauthenticated
     until: float
 
 
-class Verdicts:
+class TokenReviewCache:
     """What the API server said of tokens, for a short time; tokens themselves are not kept."""
 
     def __init__(self) -> None:
@@ -125,14 +125,14 @@ class Verdicts:
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, token: str, now: float) -> Bearer | Unknown | None:
+    def get(self, token: str, now: float) -> PodIdentity | Unauthenticated | None:
         """Give what is known of a token; None if nothing is, or it is too old. `now` in monotonic seconds."""
         known = self._known.get(_digest(token))
         return known.found if known and now < known.until else None
 
-    def put(self, token: str, found: Bearer | Unknown, now: float) -> None:
+    def put(self, token: str, found: PodIdentity | Unauthenticated, now: float) -> None:
         """Remember what the API server said just now."""
-        seconds = VERDICT_SECONDS if isinstance(found, Bearer) else REFUSED_SECONDS
+        seconds = VERDICT_SECONDS if isinstance(found, PodIdentity) else REFUSED_SECONDS
         digest = _digest(token)
         self._known.pop(digest, None)
         self._known[digest] = _Known(found, now + seconds)
@@ -144,7 +144,7 @@ class Verdicts:
         self._known = OrderedDict(
             (digest, known)
             for digest, known in self._known.items()
-            if not (isinstance(known.found, Bearer) and known.found.pod in gone)
+            if not (isinstance(known.found, PodIdentity) and known.found.pod in gone)
         )
 
 

@@ -11,24 +11,24 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ipagent.node.model.claim import Claim, Standing
+from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
 
 
 @dataclass(frozen=True, slots=True)
-class Unclaim:
+class SessionClosed:
     """The session of a pod has ended; whether the pod goes on is not known by that."""
 
     pod: PodKey
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StatusUpdate:
     """A standing for the claim with this ticket."""
 
     pod: PodKey
     ticket: int
-    standing: Standing
+    standing: ClaimStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class _Waiting:
     closed: bool = False
 
 
-class Mailbox:
+class ClaimQueue:
     """Claims that wait, by pod, and what was told last; every method may be called by any thread."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Mailbox:
         self._waiting: dict[PodKey, _Waiting] = {}
         self._tickets = 0
         self._taken: dict[PodKey, int] = {}
-        self._told: dict[PodKey, Standing] = {}
+        self._told: dict[PodKey, ClaimStatus] = {}
 
     def put(self, claim: Claim) -> int:
         """Leave a claim for the main loop; gives its ticket."""
@@ -66,11 +66,11 @@ class Mailbox:
                 before.ticket if before else 0, before.claim if before else None, closed=True
             )
 
-    def take(self) -> list[Claim | Unclaim]:
+    def take(self) -> list[Claim | SessionClosed]:
         """Take what has come since the last time; of one pod a claim stands before the end of its session."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
-            found: list[Claim | Unclaim] = []
+            found: list[Claim | SessionClosed] = []
             for pod, each in waiting.items():
                 if each.claim:
                     found.append(each.claim)
@@ -78,16 +78,16 @@ class Mailbox:
                     # To a new claim even the same standing is news.
                     self._told.pop(pod, None)
                 if each.closed:
-                    found.append(Unclaim(pod))
+                    found.append(SessionClosed(pod))
                     self._taken.pop(pod, None)
                     self._told.pop(pod, None)
             return found
 
-    def tell(self, standings: Mapping[PodKey, Standing]) -> list[Told]:
+    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> list[StatusUpdate]:
         """Give what is news to the pods whose claims were taken; to be called by the one who takes."""
         with self._lock:
             news = [
-                Told(pod, ticket, standing)
+                StatusUpdate(pod, ticket, standing)
                 for pod, ticket in self._taken.items()
                 if (standing := standings.get(pod)) is not None and self._told.get(pod) != standing
             ]

@@ -35,7 +35,7 @@ class Head:
     expects: bool = False
 
 
-class Requests:
+class RequestParser:
     """Takes what a pod sends, as it comes; gives the head first, then one statement after the other."""
 
     def __init__(self) -> None:
@@ -213,7 +213,7 @@ def answer_head() -> bytes:
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def refusal(status: HTTPStatus, text: str) -> bytes:
+def error_response(status: HTTPStatus, text: str) -> bytes:
     """Write the whole answer to a pod that is not talked to."""
     body = json.dumps({"message": text[:MAX_TEXT]}).encode() + b"\n"
     more = ""

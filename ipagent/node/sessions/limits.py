@@ -41,7 +41,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """A token bucket."""
 
     rate: Rate
@@ -66,7 +66,7 @@ class Bucket:
         return True
 
 
-class Peers:
+class ConnectionLimiter:
     """Connections by the address they come from."""
 
     def __init__(self, limits: Limits) -> None:
@@ -74,7 +74,7 @@ class Peers:
         self.connections = 0
         """All that are open."""
         self._open: dict[str, int] = {}
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def admit(self, peer: str, now: float) -> str:
         """Count one more connection; where it is one too many, says why, and does not count it."""
@@ -82,7 +82,7 @@ class Peers:
             return f"The node's agent has {self._limits.connections} connections open, and takes no more"
         if self._open.get(peer, 0) >= self._limits.per_peer:
             return f"{peer} has {self._limits.per_peer} connections open, and gets no more"
-        bucket = self._buckets.pop(peer, None) or Bucket(self._limits.connects)
+        bucket = self._buckets.pop(peer, None) or TokenBucket(self._limits.connects)
         self._buckets[peer] = bucket
         if len(self._buckets) > MAX_PEERS:
             self._buckets.popitem(last=False)

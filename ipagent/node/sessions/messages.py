@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from common.contract import Mode, Takeover
 from ipagent.assign.selection import IPAddress, IPNetwork, Link, LinkAddress, Route, Snapshot
 from ipagent.netlink.detection import detection
-from ipagent.node.model.claim import Claim, Standing
+from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.http1 import BadRequest, too_large
 from ipagent.nodeprotocol import (
@@ -183,7 +183,7 @@ def _choice(kind: Callable[[str], T], found: Mapping[str, Any], key: str, defaul
         raise BadRequest(f"{key} is not known") from None
 
 
-def answer(standing: Standing, serial: int) -> bytes:
+def answer(standing: ClaimStatus, serial: int) -> bytes:
     """Write how far a pod is, as one line of at most MAX_ANSWER bytes."""
     told: dict[str, Any] = {
         "serial": serial,

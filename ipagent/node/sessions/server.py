@@ -17,18 +17,18 @@ from http import HTTPStatus
 from typing import Any
 
 from ipagent.log import Log
-from ipagent.node.model.claim import Claim, Standing
+from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.auth import (
-    Bearer,
-    Unknown,
-    Verdict,
-    Verdicts,
-    judge,
+    Authorization,
+    PodIdentity,
+    TokenReviewCache,
+    Unauthenticated,
+    authorize,
     read_review,
 )
-from ipagent.node.sessions.claim_queue import Mailbox, Told, Unclaim
-from ipagent.node.sessions.limits import Bucket, Limits, Peers, Rate
+from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed, StatusUpdate
+from ipagent.node.sessions.limits import ConnectionLimiter, Limits, Rate, TokenBucket
 from ipagent.node.sessions.session import NotNow, Session
 
 Review = Callable[[str], Mapping[str, Any]]
@@ -55,7 +55,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Sessions:
+class PodSessionServer:
     """Serves from `start` to `close`.
 
     `node` is this node's name, `review` may block, and is called in threads of ours. `notify` is called, in
@@ -78,20 +78,20 @@ class Sessions:
         self._ask = review
         self._notify = notify
         self._log = log
-        self._mailbox = Mailbox()
+        self._mailbox = ClaimQueue()
         self._counts: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._serve, name="sessions", daemon=True)
         self._reviewers = ThreadPoolExecutor(self.limits.reviews, thread_name_prefix="review")
         # From here on the server's thread alone.
-        self._peers = Peers(self.limits)
-        self._verdicts = Verdicts()
-        self._asking: dict[str, asyncio.Future[Bearer | Unknown]] = {}
+        self._peers = ConnectionLimiter(self.limits)
+        self._verdicts = TokenReviewCache()
+        self._asking: dict[str, asyncio.Future[PodIdentity | Unauthenticated]] = {}
         self._living: frozenset[PodKey] = frozenset()
         self._all: set[Session] = set()
         self._by_pod: dict[PodKey, Session] = {}
-        self._logged = Bucket(_LOGGED)
+        self._logged = TokenBucket(_LOGGED)
 
     # For the main loop.
 
@@ -119,11 +119,11 @@ class Sessions:
         """Say which pods live on this node; those that are missing have no session any more."""
         self._call(self._pods, frozenset(living))
 
-    def take(self) -> list[Claim | Unclaim]:
+    def take(self) -> list[Claim | SessionClosed]:
         """Take what pods have stated since the last time."""
         return self._mailbox.take()
 
-    def tell(self, standings: Mapping[PodKey, Standing]) -> None:
+    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> None:
         """Say how far pods are; only news are passed on, to the pods whose claims were taken."""
         if news := self._mailbox.tell(standings):
             self._call(self._deliver, news)
@@ -148,7 +148,7 @@ class Sessions:
             self._mailbox.close(session.pod)
             self._notify()
 
-    async def review(self, token: str) -> Bearer | Unknown:
+    async def review(self, token: str) -> PodIdentity | Unauthenticated:
         """Find the pod that a token is bound to; raises NotNow."""
         if known := self._verdicts.get(token, self._loop.time()):
             return known
@@ -165,9 +165,9 @@ class Sessions:
             seconds = self.limits.review_seconds
             raise NotNow(f"The API server has not said within {seconds:g} s whose token it is") from None
 
-    def judge(self, bearer: Bearer, stated: PodKey) -> Verdict:
+    def authorize(self, bearer: PodIdentity, stated: PodKey) -> Authorization:
         """May the bearer speak for the pod that it states?"""
-        return judge(bearer, stated, self._node, self._living)
+        return authorize(bearer, stated, self._node, self._living)
 
     def submit(self, session: Session, claim: Claim) -> int:
         """Hand a claim over in the name of its pod; an older session of the pod ends."""
@@ -220,7 +220,7 @@ class Sessions:
         error = context.get("exception")
         self._log.error("session-fault", message=f"{context.get('message')}: {error!r}")
 
-    async def _review(self, token: str) -> Bearer | Unknown:
+    async def _review(self, token: str) -> PodIdentity | Unauthenticated:
         self._counts["reviews"] += 1
         try:
             found = await self._loop.run_in_executor(self._reviewers, self._ask, token)
@@ -228,7 +228,7 @@ class Sessions:
             raise NotNow(f"The API server can't be asked whose token it is: {error}") from None
         return read_review(found)
 
-    def _reviewed(self, token: str, done: asyncio.Future[Bearer | Unknown]) -> None:
+    def _reviewed(self, token: str, done: asyncio.Future[PodIdentity | Unauthenticated]) -> None:
         del self._asking[token]
         if not done.cancelled() and done.exception() is None:
             self._verdicts.put(token, done.result(), self._loop.time())
@@ -242,7 +242,7 @@ class Sessions:
         for session in list(self._all):
             session.look_again()
 
-    def _deliver(self, news: list[Told]) -> None:
+    def _deliver(self, news: list[StatusUpdate]) -> None:
         for told in news:
             if session := self._by_pod.get(told.pod):
                 session.tell(told.standing, told.ticket)

@@ -10,11 +10,11 @@ from http import HTTPStatus
 from typing import Protocol
 
 from common.contract import ExitCode
-from ipagent.node.model.claim import Claim, Standing, State
+from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
-from ipagent.node.sessions.auth import Bearer, Say, Unknown, Verdict
-from ipagent.node.sessions.http1 import CONTINUE, BadRequest, Requests, answer_head, refusal
-from ipagent.node.sessions.limits import Bucket, Limits
+from ipagent.node.sessions.auth import Answer, Authorization, PodIdentity, Unauthenticated
+from ipagent.node.sessions.http1 import CONTINUE, BadRequest, RequestParser, answer_head, error_response
+from ipagent.node.sessions.limits import Limits, TokenBucket
 from ipagent.node.sessions.messages import Statement, answer, read_statement
 
 MAX_LINES = 64
@@ -42,10 +42,10 @@ class Server(Protocol):
     def leave(self, session: Session) -> None:
         """Count it no longer, and let its pod go."""
 
-    async def review(self, token: str) -> Bearer | Unknown:
+    async def review(self, token: str) -> PodIdentity | Unauthenticated:
         """Find the pod that a token is bound to; raises NotNow."""
 
-    def judge(self, bearer: Bearer, stated: PodKey) -> Verdict:
+    def authorize(self, bearer: PodIdentity, stated: PodKey) -> Authorization:
         """May the bearer speak for the pod that it states?"""
 
     def submit(self, session: Session, claim: Claim) -> int:
@@ -65,19 +65,19 @@ class Session(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._requests = Requests()
+        self._requests = RequestParser()
         self._continued = False
-        self._bearer: Bearer | None = None
+        self._bearer: PodIdentity | None = None
         self._answered = self._final = self._over = False
         self._waiting: Statement | None = None
         self._lines: deque[bytes] = deque()
-        self._bucket = Bucket(server.limits.statements)
+        self._bucket = TokenBucket(server.limits.statements)
         self._review: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._later: asyncio.TimerHandle | None = None
         self._ticket = self._serial = 0
-        self._unsent: Standing | None = None
+        self._unsent: ClaimStatus | None = None
 
     # What asyncio tells.
 
@@ -145,10 +145,10 @@ class Session(asyncio.Protocol):
         statement, bearer = self._waiting, self._bearer
         if statement and bearer:
             pod = statement.claim.pod
-            if self._server.judge(bearer, pod).say is not Say.WAIT:
-                self._judge(bearer, statement)
+            if self._server.authorize(bearer, pod).say is not Answer.WAIT:
+                self._answer_statement(bearer, statement)
 
-    def tell(self, standing: Standing, ticket: int) -> None:
+    def tell(self, standing: ClaimStatus, ticket: int) -> None:
         """Tell the pod how far it is, if that answers its last statement."""
         if ticket != self._ticket:
             return
@@ -186,7 +186,7 @@ class Session(asyncio.Protocol):
         except NotNow as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return
-        if isinstance(found, Unknown):
+        if isinstance(found, Unauthenticated):
             self._refuse(HTTPStatus.UNAUTHORIZED, f"The pod's token is refused: {found.reason}")
             return
         self._bearer = found
@@ -205,7 +205,7 @@ class Session(asyncio.Protocol):
                 self._later = self._loop.call_later(wait, self._safely_next)
                 return
             self._bucket.take(self._loop.time())
-            self._judge(self._bearer, read_statement(self._lines.popleft()))
+            self._answer_statement(self._bearer, read_statement(self._lines.popleft()))
         self._resume()
 
     def _safely_next(self) -> None:
@@ -214,26 +214,26 @@ class Session(asyncio.Protocol):
         except BadRequest as error:
             self._refuse(error.status, str(error))
 
-    def _judge(self, bearer: Bearer, statement: Statement) -> None:
-        verdict = self._server.judge(bearer, statement.claim.pod)
-        if verdict.say is Say.NO:
+    def _answer_statement(self, bearer: PodIdentity, statement: Statement) -> None:
+        verdict = self._server.authorize(bearer, statement.claim.pod)
+        if verdict.say is Answer.NO:
             self._refuse(HTTPStatus.FORBIDDEN, verdict.reason)
             return
         self._serial, self._final = statement.serial, False
         if not self._answered:
             self._answered = True
             self._send(answer_head())
-        if verdict.say is Say.WAIT:
+        if verdict.say is Answer.WAIT:
             self._waiting = statement
-            self._write(Standing(State.PENDING, ExitCode.DEADLINE, f"{verdict.reason}."))
+            self._write(ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"{verdict.reason}."))
             return
         self._waiting = None
         self.pod = bearer.pod
         self._ticket = self._server.submit(self, statement.claim)
 
-    def _write(self, standing: Standing) -> None:
+    def _write(self, standing: ClaimStatus) -> None:
         self._send(answer(standing, self._serial))
-        self._final = standing.state is not State.PENDING
+        self._final = standing.state is not ClaimState.PENDING
         self._end_if_done()
 
     def _end_if_done(self) -> None:
@@ -246,19 +246,19 @@ class Session(asyncio.Protocol):
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"There was no whole statement within {seconds:g} s")
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
-        """Say why, in the form that fits how far it has come, and end."""
+        """Answer why, in the form that fits how far it has come, and end."""
         if self._over:
             return
         self._server.refused(self.peer, status, reason)
         if self._answered:
             code = ExitCode.NOT_GRANTED if status is HTTPStatus.FORBIDDEN else ExitCode.USAGE
-            self._send(answer(Standing(State.FAILED, code, f"{reason}."), self._serial))
+            self._send(answer(ClaimStatus(ClaimState.FAILED, code, f"{reason}."), self._serial))
         else:
-            self._send(refusal(status, f"{reason}."))
+            self._send(error_response(status, f"{reason}."))
         self._end()
 
     def _end(self) -> None:
-        """Say no more and hear no more, but let the peer read what it was told."""
+        """Answer no more and hear no more, but let the peer read what it was told."""
         if self._over or self._transport is None:
             return
         self._over = True

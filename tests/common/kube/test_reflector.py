@@ -13,7 +13,7 @@ import pytest
 
 from common.kube.backoff import MAX_PAUSE, pause_after_failure
 from common.kube.errors import Unreachable
-from common.kube.reflector import Target, Watcher, one_object
+from common.kube.reflector import Reflector, Target, one_object
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 
@@ -75,7 +75,7 @@ def event(kind: str, version: str, name: str = "x", **more: Any) -> bytes:
     return json.dumps({"type": kind, "object": {**made(name, version), **more}}).encode() + b"\n"
 
 
-Watched = tuple[FakeApi, Served, Told, Watcher[str]]
+Watched = tuple[FakeApi, Served, Told, Reflector[str]]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
     served, told = Served(), Told()
     with FakeApi(tmp_path, served.answer) as api:
         target = Target("/pods", "pods of node a", {"fieldSelector": "spec.nodeName=a"})
-        watcher = Watcher(api.client(tmp_path), target, name_of, told)
+        watcher = Reflector(api.client(tmp_path), target, name_of, told)
         watcher.start()
         yield api, served, told, watcher
         watcher.stop()
@@ -196,7 +196,7 @@ def test_an_api_server_that_is_back_is_not_asked_for_a_list(
     monkeypatch.setattr("common.kube.reflector.SHORTEST", 0.0)
     served, told = Served(), Told()
     with FakeApi(tmp_path, served.answer) as api:
-        watcher = Watcher(api.client(tmp_path), Target("/pods", "pods of node a"), name_of, told)
+        watcher = Reflector(api.client(tmp_path), Target("/pods", "pods of node a"), name_of, told)
         watcher.start()
         served.script.put(event("ADDED", "11"))
         wait_for(lambda: told.told == [[], "x"], "an event")
@@ -229,7 +229,7 @@ def test_a_list_that_fails_is_asked_for_again(tmp_path: Path) -> None:
     answers = iter([Reply(500, b""), Reply(200, b"{"), Reply(body={"metadata": {"resourceVersion": "7"}})])
     told = Told()
     with FakeApi(tmp_path, lambda _: next(answers, Reply(503, b""))) as api:
-        watcher = Watcher(api.client(tmp_path), Target("/pods", "pods"), name_of, told)
+        watcher = Reflector(api.client(tmp_path), Target("/pods", "pods"), name_of, told)
         watcher.start()
         wait_for(lambda: told.told == [[]], "the list")
         watcher.stop()
@@ -258,7 +258,7 @@ def test_threads_end_where_the_api_server_says_nothing(tmp_path: Path) -> None:
         return Reply(body={"metadata": {"resourceVersion": "1"}})
 
     with FakeApi(tmp_path, answer) as api:
-        watcher = Watcher(api.client(tmp_path), Target("/pods", "pods"), name_of, Told())
+        watcher = Reflector(api.client(tmp_path), Target("/pods", "pods"), name_of, Told())
         watcher.start()
         wait_for(lambda: len(api.requests) == 2, "the watch")
         watcher.stop()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from ipagent.assign import ipv6_moves
 from ipagent.assign.calls import Move, Unassign
 from ipagent.assign.faults import Failure, Fault
-from ipagent.assign.holders import barred, held_elsewhere, holder_of, name
-from ipagent.assign.ipv6_moves import Way, after_taking, way
+from ipagent.assign.holders import held_elsewhere, holder_of, name, why_immovable
+from ipagent.assign.ipv6_moves import MovePlan, after_taking, plan_move
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniAddresses
 from tests.ipagent.fakes import ip
@@ -64,8 +64,8 @@ class TestHolders:
         ids=["a secondary", "left over", "primary", "primary IPv6", "the VPC CNI's", "managed"],
     )
     def test_what_must_stay_where_it_is(self, holder: EniAddresses, address: IPAddress, says: str) -> None:
-        assert says in barred(address, holder)
-        assert bool(barred(address, holder)) is bool(says)
+        assert says in why_immovable(address, holder)
+        assert bool(why_immovable(address, holder)) is bool(says)
 
     def test_the_refusal_names_the_holder_and_what_ec2_said(self) -> None:
         failure = held_elsewhere(IPV4, eni(9, IPV4), "move is not allowed")
@@ -84,17 +84,19 @@ class TestHolders:
 
 class TestMoves:
     def test_what_nobody_holds_is_free(self) -> None:
-        assert way(move(A, B), []) == Way((A, B))
+        assert plan_move(move(A, B), []) == MovePlan((A, B))
 
     def test_what_the_eni_has_already_is_taken_from_nobody(self) -> None:
-        assert way(move(A), [eni(1, A), eni(2, A)]) == Way((A,))
+        assert plan_move(move(A), [eni(1, A), eni(2, A)]) == MovePlan((A,))
 
     def test_each_holder_loses_what_it_has_and_no_more(self) -> None:
         enis = [eni(8, A, C), eni(9, B, device=None)]
-        assert way(move(A, B), enis) == Way((A, B), (Unassign("eni-8", (A,)), Unassign("eni-9", (B,))))
+        assert plan_move(move(A, B), enis) == MovePlan(
+            (A, B), (Unassign("eni-8", (A,)), Unassign("eni-9", (B,)))
+        )
 
     def test_without_takeover_it_stays_there_and_the_rest_is_free(self) -> None:
-        found = way(move(A, B, takeover=False), [eni(9, A)])
+        found = plan_move(move(A, B, takeover=False), [eni(9, A)])
         assert found.addresses == (B,)
         assert found.unassigns == ()
         (refused,) = found.refused
@@ -103,7 +105,7 @@ class TestMoves:
 
     @pytest.mark.parametrize("holder", [eni(9, A, device=0), eni(9, A, managed=True), eni(9, primary_ipv6=A)])
     def test_what_is_barred_is_never_taken(self, holder: EniAddresses) -> None:
-        found = way(move(A), [holder])
+        found = plan_move(move(A), [holder])
         assert (found.addresses, found.unassigns) == ((), ())
         assert found.refused[0].failure
 
@@ -142,7 +144,7 @@ worlds = st.lists(
 def test_a_way_takes_only_what_is_wanted_and_may_be_taken(
     wanted: list[IPAddress], enis: list[EniAddresses], takeover: bool
 ) -> None:
-    found = way(move(*wanted, takeover=takeover), enis)
+    found = plan_move(move(*wanted, takeover=takeover), enis)
     refused = [address for outcome in found.refused for address in outcome.call.addresses]
     assert sorted([*found.addresses, *refused], key=int) == sorted(wanted, key=int)
     by_id = {one.eni_id: one for one in enis}
@@ -153,5 +155,5 @@ def test_a_way_takes_only_what_is_wanted_and_may_be_taken(
         for address in call.addresses:
             assert address in found.addresses
             assert address in holder.secondaries
-            assert not barred(address, holder)
+            assert not why_immovable(address, holder)
             assert "eni-1" not in by_id or not by_id["eni-1"].holds(address)

@@ -21,7 +21,7 @@ from ipagent.assign.release import at_exit
 from ipagent.assign.selection import IPAddress, Link
 from ipagent.assign.topology import Eni, EniAddresses, Topology
 from ipagent.pod import init
-from ipagent.pod.sidecar import Life
+from ipagent.pod.sidecar import Follower
 from tests.ipagent.fakes import NET1, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
 
 pytestmark = pytest.mark.pure
@@ -89,7 +89,7 @@ class Pod:
             self.source, self.cloud, self.lines, cloud.time.timing, interfaces=("net1",), **given
         )
         self.kernel = Kernel()
-        self.life: Life | None = None
+        self.life: Follower | None = None
 
     def start(self, timing: Time) -> bool:
         """Do the first assignment as init does; tells whether the pod starts."""
@@ -97,7 +97,7 @@ class Pod:
         on_eni = all(self.agent.cloud.describe(self.eni_id).holds(address) for address in self.held)
         assert report.exit_code != 0 or on_eni, "exit 0 and not assigned"
         if report.exit_code == 0:
-            self.life = Life(self.agent, self.kernel)
+            self.life = Follower(self.agent, self.kernel)
         return report.exit_code == 0
 
     @property

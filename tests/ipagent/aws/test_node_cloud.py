@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.contract import Credentials
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission
-from ipagent.assign.holders import barred
+from ipagent.assign.holders import why_immovable
 from ipagent.assign.selection import Holding
 from ipagent.assign.topology import place
 from ipagent.aws.base import SILENT_SECONDS
@@ -24,8 +24,8 @@ from ipagent.aws.node_cloud import (
     FOREIGN_SECONDS,
     MAX_AGE,
     REFILL_SECONDS,
-    Allowance,
-    Instance,
+    NodeCloud,
+    TokenBucket,
 )
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
@@ -54,7 +54,7 @@ NODE = "i-0a000000000000001"
 BY_ENV = {"AWS_REGION": REGION, ENV_INSTANCE_ID: NODE}
 NO_IMDS = {"AWS_EC2_METADATA_DISABLED": "true"}
 
-Make = Callable[..., Instance]
+Make = Callable[..., NodeCloud]
 
 
 @pytest.fixture
@@ -83,14 +83,14 @@ def make(doubles: Doubles, lines: Lines, monkeypatch: pytest.MonkeyPatch, time: 
         "AWS_ACCESS_KEY_ID": KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET,
     }
-    made: list[Instance] = []
+    made: list[NodeCloud] = []
 
-    def make(*, require_tag: bool = True, **more: str) -> Instance:
+    def make(*, require_tag: bool = True, **more: str) -> NodeCloud:
         given = env | more
         for name, value in given.items():
             monkeypatch.setenv(name, value)
         chain = Credentials.CHAIN
-        made.append(Instance(given, chain, lines.log, time.timing, require_tag=require_tag))
+        made.append(NodeCloud(given, chain, lines.log, time.timing, require_tag=require_tag))
         return made[-1]
 
     yield make
@@ -102,7 +102,7 @@ def describes(doubles: Doubles) -> int:
     return len(doubles.journal("DescribeNetworkInterfaces"))
 
 
-def placed_at(instance: Instance, address: str, mac: str) -> tuple[str, str]:
+def placed_at(instance: NodeCloud, address: str, mac: str) -> tuple[str, str]:
     """Give the ENI that an address is placed on, or why on none."""
     found = place([Holding("net1", mac, ip(address))], instance.topology({mac}))
     if found.placements:
@@ -327,7 +327,7 @@ class TestDetails:
         found = details(shown(**fields, TagSet=TAG))
         assert found.managed is managed
         assert bool(why_not_ours(found)) is managed
-        assert bool(barred(ip("10.10.1.80"), addresses(shown(**fields)))) is managed
+        assert bool(why_immovable(ip("10.10.1.80"), addresses(shown(**fields)))) is managed
 
     def test_primaries_of_both_families_are_no_secondaries(self) -> None:
         found = details(
@@ -414,7 +414,7 @@ def test_imds_confirms_what_was_assigned(make: Make) -> None:
 @pytest.mark.pure
 @given(st.lists(st.floats(0, 30), max_size=60))
 def test_an_allowance_never_gives_more_than_its_burst_and_refill(pauses: list[float]) -> None:
-    allowance, now = Allowance(5, 10.0), 100.0
+    allowance, now = TokenBucket(5, 10.0), 100.0
     taken: list[float] = []
     for pause in pauses:
         now += pause

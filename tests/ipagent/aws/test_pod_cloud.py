@@ -11,7 +11,7 @@ from common.contract import Credentials
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission
 from ipagent.aws.base import SILENT_SECONDS
-from ipagent.aws.pod_cloud import Direct
+from ipagent.aws.pod_cloud import PodCloud
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
@@ -21,7 +21,7 @@ from tests.ipagent.worlds import ENI_1, KEY, MAC_1, MAC_2, READER, REGION, SECRE
 
 FOREIGN = "5e:00:00:00:00:01"
 
-Make = Callable[..., Direct]
+Make = Callable[..., PodCloud]
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def make(doubles: Doubles, lines: Lines, monkeypatch: pytest.MonkeyPatch, time: 
         "AWS_ACCESS_KEY_ID": KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET,
     }
-    made: list[Direct] = []
+    made: list[PodCloud] = []
 
-    def make(credentials: Credentials = Credentials.CHAIN, **more: Any) -> Direct:
+    def make(credentials: Credentials = Credentials.CHAIN, **more: Any) -> PodCloud:
         given = {name: value for name, value in (env | more).items() if value is not None}
         for name, value in given.items():
             monkeypatch.setenv(name, value)
         for name in set(env) - set(given):
             monkeypatch.delenv(name, raising=False)
-        made.append(Direct(given, credentials, lines.log, time.timing))
+        made.append(PodCloud(given, credentials, lines.log, time.timing))
         return made[-1]
 
     yield make

@@ -13,7 +13,7 @@ from common.contract import ExitCode
 from ipagent.assign.errors import NoImds, NoPermission
 from ipagent.aws.eni import EniDetails
 from ipagent.commands import addresses, dry_run, enis, release
-from ipagent.commands.context import Nodes
+from ipagent.commands.context import NodeEnis
 from ipagent.commands.eni_view import EniView
 from ipagent.commands.enis import NodeView
 from ipagent.commands.release import Release, Standing, State
@@ -33,7 +33,7 @@ NODE = NodeView(
         EniView(ENI_0, (), None, None),
         EniView(ENI_1, ("net1",), frozenset({ip("10.10.1.10"), ip("10.10.1.61")}), DETAILS),
     ),
-    Nodes((ENI_0, ENI_1), "imds", NoImds("IMDS is late")),
+    NodeEnis((ENI_0, ENI_1), "imds", NoImds("IMDS is late")),
     ACCESS,
     SILENT,
     ("a warning",),

@@ -12,8 +12,8 @@ from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermissi
 from ipagent.assign.selection import Refusal, Selection
 from ipagent.assign.topology import EniAddresses
 from ipagent.commands.addresses import PodView
-from ipagent.commands.context import Nodes
-from ipagent.commands.dry_run import Forecast, Would, as_document, as_text, forecast
+from ipagent.commands.context import NodeEnis
+from ipagent.commands.dry_run import DryRun, Expected, as_document, as_text, forecast
 from ipagent.commands.inventory import BY_MAC, Target, Whereabouts
 from ipagent.commands.selection_view import Held
 from ipagent.commands.table import Palette
@@ -37,39 +37,51 @@ def on(address: str, holder: EniAddresses | None = None, *, asked: bool = True) 
 
 def view(*seen: Whereabouts, ec2_error: AgentError | None = None, **more: Any) -> PodView:
     selection = Selection(tuple(one.held.holding for one in seen if one.held.counts))
-    made = PodView({"name": "pod-1"}, seen, selection, Nodes((ENI_1,), "imds"), ACCESS, ec2_error)
+    made = PodView({"name": "pod-1"}, seen, selection, NodeEnis((ENI_1,), "imds"), ACCESS, ec2_error)
     return replace(made, **more)
 
 
-def seen(made: PodView, settings: AgentSettings = ALWAYS, mode: Mode = Mode.INIT) -> Forecast:
+def seen(made: PodView, settings: AgentSettings = ALWAYS, mode: Mode = Mode.INIT) -> DryRun:
     return forecast(mode, settings, made)
 
 
 @pytest.mark.parametrize(
     ("one", "settings", "would", "calls", "code"),
     [
-        (on("10.10.1.80"), ALWAYS, Would.ASSIGN, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
-        (on("10.10.1.80"), NEVER, Would.ASSIGN, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
-        (on("10.10.1.60", OWN), ALWAYS, Would.KEEP, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
-        (on("10.10.1.50", OTHER), ALWAYS, Would.TAKE_OVER, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
-        (on("10.10.1.50", OTHER), NEVER, Would.FAIL, [], ExitCode.HELD_ELSEWHERE),
-        (on("10.10.1.9", OTHER), ALWAYS, Would.FAIL, [], ExitCode.ADDRESS_REFUSED),
-        (on("10.10.1.80", asked=False), NEVER, Would.ASSIGN, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
-        (on("2001:db8:1::80"), ALWAYS, Would.ASSIGN, ["AssignIpv6Addresses eni-1"], ExitCode.OK),
-        (on("2001:db8:1::60", OWN), ALWAYS, Would.KEEP, ["AssignIpv6Addresses eni-1"], ExitCode.OK),
+        (on("10.10.1.80"), ALWAYS, Expected.ASSIGN, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
+        (on("10.10.1.80"), NEVER, Expected.ASSIGN, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
+        (on("10.10.1.60", OWN), ALWAYS, Expected.KEEP, ["AssignPrivateIpAddresses eni-1"], ExitCode.OK),
+        (
+            on("10.10.1.50", OTHER),
+            ALWAYS,
+            Expected.TAKE_OVER,
+            ["AssignPrivateIpAddresses eni-1"],
+            ExitCode.OK,
+        ),
+        (on("10.10.1.50", OTHER), NEVER, Expected.FAIL, [], ExitCode.HELD_ELSEWHERE),
+        (on("10.10.1.9", OTHER), ALWAYS, Expected.FAIL, [], ExitCode.ADDRESS_REFUSED),
+        (
+            on("10.10.1.80", asked=False),
+            NEVER,
+            Expected.ASSIGN,
+            ["AssignPrivateIpAddresses eni-1"],
+            ExitCode.OK,
+        ),
+        (on("2001:db8:1::80"), ALWAYS, Expected.ASSIGN, ["AssignIpv6Addresses eni-1"], ExitCode.OK),
+        (on("2001:db8:1::60", OWN), ALWAYS, Expected.KEEP, ["AssignIpv6Addresses eni-1"], ExitCode.OK),
         (
             on("2001:db8:1::50", OTHER),
             ALWAYS,
-            Would.TAKE_OVER,
+            Expected.TAKE_OVER,
             ["UnassignIpv6Addresses eni-9", "AssignIpv6Addresses eni-1"],
             ExitCode.OK,
         ),
-        (on("2001:db8:1::50", OTHER), NEVER, Would.FAIL, [], ExitCode.HELD_ELSEWHERE),
-        (on("2001:db8:1::50", CNI), ALWAYS, Would.FAIL, [], ExitCode.HELD_ELSEWHERE),
+        (on("2001:db8:1::50", OTHER), NEVER, Expected.FAIL, [], ExitCode.HELD_ELSEWHERE),
+        (on("2001:db8:1::50", CNI), ALWAYS, Expected.FAIL, [], ExitCode.HELD_ELSEWHERE),
     ],
 )
 def test_what_becomes_of_an_address(
-    one: Whereabouts, settings: AgentSettings, would: Would, calls: list[str], code: ExitCode
+    one: Whereabouts, settings: AgentSettings, would: Expected, calls: list[str], code: ExitCode
 ) -> None:
     answer = seen(view(one), settings)
     assert answer.would(one) is would
@@ -106,7 +118,12 @@ def test_what_fails_holds_up_nothing_else_and_is_named() -> None:
     made = view(on("10.10.1.80"), on("10.10.1.9", OTHER), gone, left)
     made = replace(made, selection=replace(made.selection, refused=(Refusal(refused, "it lies outside"),)))
     answer = seen(made)
-    assert [answer.would(one) for one in made.addresses] == [Would.ASSIGN, Would.FAIL, Would.FAIL, Would.FAIL]
+    assert [answer.would(one) for one in made.addresses] == [
+        Expected.ASSIGN,
+        Expected.FAIL,
+        Expected.FAIL,
+        Expected.FAIL,
+    ]
     # The code is the one that a real run ends with: no ENI stands before a refused address.
     assert answer.exit_code == ExitCode.NO_ENI
     for address in ("10.10.1.9", "192.168.7.7", "10.10.7.7"):
@@ -119,7 +136,7 @@ def test_what_fails_holds_up_nothing_else_and_is_named() -> None:
     [
         ({"undecided": True}, ExitCode.USAGE, "multus-eni.io/interfaces"),
         ({"selection": Selection(missing=("net7",))}, ExitCode.NO_ENI, "no interface net7"),
-        ({"nodes": Nodes(error=NoImds("IMDS is silent"))}, ExitCode.NO_IMDS, "IMDS is silent"),
+        ({"nodes": NodeEnis(error=NoImds("IMDS is silent"))}, ExitCode.NO_IMDS, "IMDS is silent"),
         ({"ec2_error": Ec2Unreachable("EC2 is silent")}, ExitCode.EC2_UNREACHABLE, "VPC endpoint"),
     ],
 )
@@ -128,8 +145,8 @@ def test_what_would_end_the_run_at_once(more: dict[str, Any], code: ExitCode, sa
     answer = seen(made)
     assert (answer.exit_code, answer.calls) == (code, ())
     assert says in answer.failure
-    assert answer.would(made.addresses[0]) is Would.FAIL
-    assert f"Would end with {int(code)}: {answer.failure}" in as_text(answer, Palette(False))
+    assert answer.would(made.addresses[0]) is Expected.FAIL
+    assert f"Expected end with {int(code)}: {answer.failure}" in as_text(answer, Palette(False))
 
 
 def test_lacking_the_right_to_look_is_no_failure_of_the_run_but_is_said() -> None:

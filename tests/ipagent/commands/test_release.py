@@ -13,7 +13,7 @@ from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds
 from ipagent.assign.faults import Failure, Fault
 from ipagent.aws.eni import EniDetails
 from ipagent.commands import release
-from ipagent.commands.context import Session
+from ipagent.commands.context import CommandContext
 from ipagent.commands.release import State, carry_out, objection, standings, warnings
 from ipagent.commands.table import Palette
 from tests.doubles import Doubles
@@ -95,7 +95,7 @@ def doubles() -> Iterator[Doubles]:
 
 
 @pytest.fixture
-def make(doubles: Doubles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Session]]:
+def make(doubles: Doubles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., CommandContext]]:
     env = {
         "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": doubles.imds_url,
@@ -103,9 +103,9 @@ def make(doubles: Doubles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": REGION,
     }
-    made: list[Session] = []
+    made: list[CommandContext] = []
 
-    def make(kind: type[Session] = Session, **more: Any) -> Session:
+    def make(kind: type[CommandContext] = CommandContext, **more: Any) -> CommandContext:
         given = {name: value for name, value in (env | more).items() if value is not None}
         for name in env:
             monkeypatch.delenv(name, raising=False)
@@ -119,7 +119,7 @@ def make(doubles: Doubles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         session.close()
 
 
-Make = Callable[..., Session]
+Make = Callable[..., CommandContext]
 
 
 def addresses(*texts: str) -> list[Any]:
@@ -193,7 +193,7 @@ def test_lacking_the_right_ends_at_once_and_names_the_identity(make: Make, doubl
     assert len([call for call in doubles.journal() if call.action.startswith("Un")]) == 1
 
 
-class Stale(Session):
+class Stale(CommandContext):
     """EC2's answers lag behind for ever: what was seen first is seen again."""
 
     def describe(self, eni_ids: Collection[str]) -> tuple[EniDetails, ...]:
@@ -208,7 +208,7 @@ def test_what_ec2_still_shows_in_the_end_is_not_called_done(make: Make) -> None:
     assert "still shows" in release.as_text(done, Palette(False))
 
 
-class Blind(Session):
+class Blind(CommandContext):
     """EC2 can be looked at once."""
 
     def describe(self, eni_ids: Collection[str]) -> tuple[EniDetails, ...]:
@@ -226,7 +226,7 @@ def test_what_could_not_be_looked_at_again_is_not_called_done(make: Make) -> Non
 def test_an_answer_that_is_lost_after_the_effect_is_made_good_by_the_look(
     make: Make, doubles: Doubles
 ) -> None:
-    class Lossy(Session):
+    class Lossy(CommandContext):
         """The first answer to a change is lost, after the effect."""
 
         lost = False

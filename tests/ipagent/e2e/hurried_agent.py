@@ -1,12 +1,12 @@
 """`ipagent` with a slow check that is fast: `python -m tests.ipagent.e2e.hurried_agent sidecar`."""
 
 from ipagent.assign import drift
-from ipagent.assign.faults import Pace
+from ipagent.assign.faults import Backoff
 from ipagent.cli import main
 
 drift.METADATA_SECONDS = 0.3
 drift.DESCRIBE_SECONDS = 3.0
-drift.DOUBT_PACE = drift.SILENT_PACE = Pace(0.3, 1.0)
+drift.DOUBT_PACE = drift.SILENT_PACE = Backoff(0.3, 1.0)
 
 if __name__ == "__main__":
     main()

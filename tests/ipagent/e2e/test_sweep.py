@@ -15,13 +15,13 @@ from ipagent.assign.calls import Move
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.selection import Holding
 from ipagent.assign.topology import place
-from ipagent.aws.node_cloud import Instance
-from ipagent.node.gc.checkpoint import Store
-from ipagent.node.gc.collector import SOON_SECONDS, Sweeper
-from ipagent.node.gc.rules import Why
-from ipagent.node.model.events import Kind
-from ipagent.node.model.gc_policy import GcMode, Rules
-from ipagent.node.model.ownership import Belongings
+from ipagent.aws.node_cloud import NodeCloud
+from ipagent.node.gc.checkpoint import Checkpoint
+from ipagent.node.gc.collector import SOON_SECONDS, Collector
+from ipagent.node.gc.rules import KeepReason
+from ipagent.node.model.events import EventType
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
@@ -78,14 +78,14 @@ class Run:
         self.time = Time()
         self.lines = Lines()
         self.listing = FakeListing()
-        self.cloud = Instance(env, Credentials.CHAIN, self.lines.log, self.time.timing)
+        self.cloud = NodeCloud(env, Credentials.CHAIN, self.lines.log, self.time.timing)
         self.folder = folder
         self.sweeper = self.start()
 
-    def start(self) -> Sweeper:
-        self.store = Store(self.folder, self.time.timing, self.lines.log)
-        self.sweeper = Sweeper(
-            Rules(GcMode.ON, COOLDOWN),
+    def start(self) -> Collector:
+        self.store = Checkpoint(self.folder, self.time.timing, self.lines.log)
+        self.sweeper = Collector(
+            GcPolicy(GcMode.ON, COOLDOWN),
             self.cloud,
             self.listing,
             self.store,
@@ -113,10 +113,10 @@ def recorded(run: Run) -> None:
     """Let a pod have been there, with a floating address, and be gone."""
     pairs = {(ENI_1, ip(each)): GONE for each in (OWN, OWN6, FLOATING)} | {(TWIN, ip("10.10.1.70")): GONE}
     floating = frozenset({(ENI_1, ip(FLOATING))})
-    run.sweeper.observe(Belongings(complete=True, owners=pairs, floating=floating))
+    run.sweeper.observe(Ownership(complete=True, owners=pairs, floating=floating))
     run.until(10)
     run.start()
-    run.sweeper.observe(Belongings(complete=True))
+    run.sweeper.observe(Ownership(complete=True))
 
 
 def test_what_a_gone_pod_left_is_off_the_eni_after_the_cooldown_and_nothing_else(
@@ -126,14 +126,19 @@ def test_what_a_gone_pod_left_is_off_the_eni_after_the_cooldown_and_nothing_else
     run.until(2 * SOON_SECONDS)
     assert doubles.secondaries(ENI_1) == (OWN, FOREIGN, FLOATING)
     whys = {str(each.address): each.why for each in run.sweeper.last.verdicts}
-    assert whys == {OWN: Why.LEFT, OWN6: Why.LEFT, FOREIGN: Why.UNRECORDED, FLOATING: Why.FLOATING}
+    assert whys == {
+        OWN: KeepReason.LEFT,
+        OWN6: KeepReason.LEFT,
+        FOREIGN: KeepReason.UNRECORDED,
+        FLOATING: KeepReason.FLOATING,
+    }
     run.until(COOLDOWN)
     assert doubles.secondaries(ENI_1) == (FOREIGN, FLOATING)
     assert doubles.ipv6s(ENI_1) == ()
     # The ENI without the tag, and device 0, are none of ours.
     assert doubles.secondaries(TWIN) == ("10.10.1.70",)
     assert doubles.secondaries(ENI_0) == ()
-    assert [each.kind for each in run.sweeper.happenings()] == [Kind.TAKEN_BACK] * 2
+    assert [each.kind for each in run.sweeper.happenings()] == [EventType.TAKEN_BACK] * 2
     (call,) = doubles.journal("UnassignPrivateIpAddresses")
     assert call.params["NetworkInterfaceId"] == ENI_1
     assert {call.result for call in doubles.journal() if call.service == "ec2"} == {"ok"}

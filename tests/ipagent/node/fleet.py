@@ -9,12 +9,12 @@ from itertools import count
 from statistics import median
 
 from common.contract import LogLevel
-from ipagent.assign.faults import Timing
+from ipagent.assign.faults import Clock
 from ipagent.assign.selection import Holding, parse_address
-from ipagent.node.model.events import Kind
+from ipagent.node.model.events import EventType
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.reconcile.controller import NodeCore
+from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import Lines, Time
 from tests.ipagent.node.account import Account, NodeCloud
 
@@ -48,7 +48,7 @@ class Outcome:
 
 @dataclass
 class Node:
-    core: NodeCore
+    core: NodeController
     cloud: NodeCloud
     queue: list[Pod] = field(default_factory=list)
     busy_until: float = 0.0
@@ -71,8 +71,8 @@ class Fleet:
         cloud = self._account.node(f"i-{number}", number)
         # Each of its own, and the same in each run.
         chance = (number + 0.5) / 20
-        timing = Timing(self._time.clock, self._time.sleep, lambda: chance)
-        core = NodeCore(cloud, Grants(), timing, Lines(LogLevel.ERROR).log)
+        timing = Clock(self._time.clock, self._time.sleep, lambda: chance)
+        core = NodeController(cloud, Grants(), timing, Lines(LogLevel.ERROR).log)
         core.pods([])
         return Node(core, cloud)
 
@@ -121,7 +121,7 @@ class Fleet:
         node.busy_until = at + self._spent
         if delay is not None:
             self._wake(node, number, max(node.busy_until, at + delay))
-        return [h.pod for h in node.core.happenings() if h.pod and h.kind is Kind.ASSIGNED]
+        return [h.pod for h in node.core.happenings() if h.pod and h.kind is EventType.ASSIGNED]
 
     def _wake(self, node: Node, number: int, at: float) -> None:
         node.wakes = at

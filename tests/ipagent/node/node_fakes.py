@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Error, error_of
-from ipagent.assign.faults import left
+from ipagent.assign.faults import remaining
 from ipagent.assign.release import Pair
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import Attached, Eni
 from ipagent.node.gc.checkpoint import LEAST_SECONDS
-from ipagent.node.gc.records import Records
+from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed
-from ipagent.node.model.ownership import Belongings
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Time
 
@@ -82,17 +82,17 @@ class FakeShelf:
     """A disk that keeps what was written when the process is killed; as slow to write as the store is."""
 
     def __init__(self, time: Time) -> None:
-        self.saved = Records()
+        self.saved = OwnershipRecords()
         self._wanted = self.saved
         self._time = time
         self._at = 0.0
         self.on_io: Callable[[], None] = lambda: None
 
-    def load(self) -> Records:
+    def load(self) -> OwnershipRecords:
         self._wanted = self.saved
         return self.saved
 
-    def put(self, records: Records) -> None:
+    def put(self, records: OwnershipRecords) -> None:
         self._wanted = records
         if records.withdraws(self.saved):
             self._write()
@@ -100,7 +100,7 @@ class FakeShelf:
     def step(self) -> float | None:
         if self._wanted is not self.saved and self._at <= self._time.now:
             self._write()
-        return None if self._wanted is self.saved else left(self._at, self._time.now)
+        return None if self._wanted is self.saved else remaining(self._at, self._time.now)
 
     def _write(self) -> None:
         self.on_io()
@@ -117,7 +117,7 @@ class Watched:
     pods: dict[PodKey, Pod] = field(default_factory=dict)
     sessions: dict[PodKey, frozenset[Pair]] = field(default_factory=dict)
 
-    def belongings(self) -> Belongings:
+    def belongings(self) -> Ownership:
         owners: dict[Pair, PodKey] = {}
         floating: set[Pair] = set()
         for key, pod in self.pods.items():
@@ -125,7 +125,7 @@ class Watched:
             stated = self.sessions.get(key, frozenset())
             owners |= dict.fromkeys(own | stated, key)
             floating |= stated - own
-        return Belongings(
+        return Ownership(
             complete=self.complete,
             owners=owners,
             floating=frozenset(floating),

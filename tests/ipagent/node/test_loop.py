@@ -16,15 +16,15 @@ import pytest
 from common.contract import ExitCode, LogFormat, Mode
 from ipagent.assign.selection import Snapshot
 from ipagent.log import Log
-from ipagent.node.loop import STALE_SECONDS, Loop, Wakeup, log_happenings
-from ipagent.node.model.claim import Claim, Standing, State
-from ipagent.node.model.events import Happening, Kind
+from ipagent.node.loop import STALE_SECONDS, Loop, Wakeup, log_events
+from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
+from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.sessions.claim_queue import Unclaim
+from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.signals import Signals, Stop
 
 ONE, TWO = PodKey("apps", "one", "u-1"), PodKey("apps", "two", "u-2")
-DONE = Standing(State.ASSIGNED, ExitCode.OK, "done")
+DONE = ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")
 CLAIM = Claim(ONE, Mode.INIT, Snapshot((), ()))
 
 
@@ -35,8 +35,8 @@ class Core:
     told: list[object] = field(default_factory=list)
     pause: float | None = None
     current: bool | None = None
-    said: dict[PodKey, Standing] = field(default_factory=dict)
-    happened: list[Happening] = field(default_factory=list)
+    said: dict[PodKey, ClaimStatus] = field(default_factory=dict)
+    happened: list[AddressEvent] = field(default_factory=list)
 
     def pods(self, pods: Iterable[Pod]) -> None:
         self.told.append([pod.key.name for pod in pods])
@@ -58,10 +58,10 @@ class Core:
         self.told.append("step")
         return self.pause
 
-    def standings(self) -> Mapping[PodKey, Standing]:
+    def standings(self) -> Mapping[PodKey, ClaimStatus]:
         return self.said
 
-    def happenings(self) -> list[Happening]:
+    def happenings(self) -> list[AddressEvent]:
         told, self.happened = self.happened, []
         return told
 
@@ -70,18 +70,18 @@ class Core:
 class Gate:
     """Hands over what waits; writes down who lives and who was told what."""
 
-    waiting: list[Claim | Unclaim] = field(default_factory=list)
+    waiting: list[Claim | SessionClosed] = field(default_factory=list)
     living: list[frozenset[PodKey]] = field(default_factory=list)
-    told: list[Mapping[PodKey, Standing]] = field(default_factory=list)
+    told: list[Mapping[PodKey, ClaimStatus]] = field(default_factory=list)
 
     def pods(self, living: Collection[PodKey]) -> None:
         self.living.append(frozenset(living))
 
-    def take(self) -> list[Claim | Unclaim]:
+    def take(self) -> list[Claim | SessionClosed]:
         taken, self.waiting = self.waiting, []
         return taken
 
-    def tell(self, standings: Mapping[PodKey, Standing]) -> None:
+    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> None:
         self.told.append(dict(standings))
 
 
@@ -91,7 +91,7 @@ class Rig:
     gate: Gate
     loop: Loop
     wakeup: Wakeup
-    reported: list[list[Happening]]
+    reported: list[list[AddressEvent]]
     age: float | None = 0.0
     time: float = 0.0
 
@@ -99,7 +99,7 @@ class Rig:
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     core, gate, wakeup = Core(), Gate(), Wakeup()
-    reported: list[list[Happening]] = []
+    reported: list[list[AddressEvent]] = []
     loop = Loop(core, wakeup, lambda: made.age, reported.append, lambda: made.time)
     loop.gate = gate
     made = Rig(core, gate, loop, wakeup, reported)
@@ -136,7 +136,7 @@ def test_a_new_list_forgets_who_is_not_on_it(rig: Rig) -> None:
 
 
 def test_a_claim_is_answered_in_the_turn_that_takes_it(rig: Rig) -> None:
-    rig.gate.waiting = [CLAIM, Unclaim(TWO)]
+    rig.gate.waiting = [CLAIM, SessionClosed(TWO)]
     rig.loop.turn()
     assert rig.core.told == ["claim of one", "end of two", "step"]
     assert rig.gate.told == [{ONE: DONE}]
@@ -160,7 +160,7 @@ def test_a_watch_that_says_nothing_for_long_is_in_doubt(rig: Rig, age: float | N
 
 
 def test_what_has_happened_is_reported_once(rig: Rig) -> None:
-    happening = Happening(Kind.ASSIGNED, ONE, ip_address("10.0.0.1"), "eni-1", "assigned")
+    happening = AddressEvent(EventType.ASSIGNED, ONE, ip_address("10.0.0.1"), "eni-1", "assigned")
     rig.core.happened = [happening]
     rig.loop.turn()
     rig.loop.turn()
@@ -212,11 +212,11 @@ def test_a_line_of_the_log_names_pod_address_and_eni() -> None:
     stream = io.StringIO()
     log = Log(form=LogFormat.JSON, stream=stream)
     address = ip_address("10.0.0.1")
-    log_happenings(
+    log_events(
         log,
         [
-            Happening(Kind.CONFLICT, ONE, address, "eni-1", "held elsewhere"),
-            Happening(Kind.WOULD_TAKE_BACK, None, address, "eni-2", "left behind"),
+            AddressEvent(EventType.CONFLICT, ONE, address, "eni-1", "held elsewhere"),
+            AddressEvent(EventType.WOULD_TAKE_BACK, None, address, "eni-2", "left behind"),
         ],
     )
     first, second = map(json.loads, stream.getvalue().splitlines())

@@ -15,7 +15,7 @@ from common.contract import TOKEN_AUDIENCE, LogFormat
 from common.kube.errors import ApiError, Unreachable
 from ipagent.log import Log
 from ipagent.node.model.pod import NETWORK_STATUS, Pod
-from ipagent.node.pod_informer import PodWatcher
+from ipagent.node.pod_informer import PodInformer
 from ipagent.node.sessions.token_review import MAX_TOKEN, review_token
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
@@ -68,7 +68,7 @@ class Told:
         self.told.append((pod.key.name, [str(each.address) for each in pod.holdings], gone))
 
 
-Watched = tuple[FakeApi, Served, Told, PodWatcher, io.StringIO]
+Watched = tuple[FakeApi, Served, Told, PodInformer, io.StringIO]
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
     served.pods = [pod("a", "10.10.1.81"), pod("b")]
     with FakeApi(tmp_path, served.answer) as api:
         log = Log(form=LogFormat.JSON, stream=stream)
-        watcher = PodWatcher(api.client(tmp_path), "node-a", told.on_list, told.on_event, log)
+        watcher = PodInformer(api.client(tmp_path), "node-a", told.on_list, told.on_event, log)
         assert watcher.age() is None
         watcher.start()
         wait_for(lambda: told.told, "the list")
@@ -149,7 +149,7 @@ def test_a_list_is_had_at_any_time(watched: Watched) -> None:
 def test_without_an_api_server_no_list_is_made_up(tmp_path: Path) -> None:
     with FakeApi(tmp_path, lambda _: Reply()) as api:
         client = api.client(tmp_path)
-    watcher = PodWatcher(client, "n", lambda _: None, lambda *_: None, Log(stream=io.StringIO()))
+    watcher = PodInformer(client, "n", lambda _: None, lambda *_: None, Log(stream=io.StringIO()))
     with pytest.raises(Unreachable):
         watcher.list_now()
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.contract import Credentials, LogFormat, LogLevel
-from ipagent.node.model.gc_policy import GcMode, Rules
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.grants import Grant
 from ipagent.node.settings import MAX_BYTES, NodeSettings, SettingsError, read_settings
 
@@ -46,7 +46,7 @@ def test_every_key_is_read() -> None:
         health_port=9501,
         watch_only=True,
         grants=found.grants,
-        rules=Rules(
+        rules=GcPolicy(
             mode=GcMode.ON,
             cooldown=45.0,
             interval=3600.0,
@@ -66,7 +66,7 @@ def test_every_key_is_read() -> None:
 def test_what_is_missing_or_null_has_its_default(keys: dict[str, Any]) -> None:
     found = read(**keys)
     assert (found.port, found.health_port, found.require_tag, found.watch_only) == (9407, 9408, True, False)
-    assert found.rules == Rules(mode=GcMode.REPORT, cooldown=120.0, interval=300.0)
+    assert found.rules == GcPolicy(mode=GcMode.REPORT, cooldown=120.0, interval=300.0)
     assert found.grants.of("apps") == Grant()
 
 

@@ -13,18 +13,18 @@ from typing import Any, Self
 from common.contract import TOKEN_AUDIENCE, ExitCode
 from ipagent.assign.selection import Holding, select
 from ipagent.log import Log
-from ipagent.node.model.claim import AddressStanding, Claim, Phase, Standing, State
+from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
-from ipagent.node.sessions.claim_queue import Unclaim
+from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.node.sessions.limits import Limits
-from ipagent.node.sessions.server import Sessions
+from ipagent.node.sessions.server import PodSessionServer
 
 NODE = "node-a"
 ENI = "eni-0a000000000000001"
 POD = PodKey("apps", "pod-1", "8d6b6f0e-0000-4000-8000-000000000001")
 SECONDS = 60.0
 
-Answer = Callable[[Claim], Standing | None]
+Answer = Callable[[Claim], ClaimStatus | None]
 
 
 def token_of(pod: PodKey, *, node: str = NODE) -> str:
@@ -52,30 +52,30 @@ def holdings(claim: Claim) -> tuple[Holding, ...]:
     return select(claim.snapshot, claim.interfaces, claim.allowed).holdings
 
 
-def assigned(claim: Claim) -> Standing:
+def assigned(claim: Claim) -> ClaimStatus:
     """Give the pod all that it holds."""
     if claim.leaving:
-        return Standing(State.ASSIGNED, ExitCode.OK, "Released: everything.")
+        return ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "Released: everything.")
     held = holdings(claim)
     listed = ", ".join(str(holding.address) for holding in held)
-    return Standing(
-        State.ASSIGNED,
+    return ClaimStatus(
+        ClaimState.ASSIGNED,
         ExitCode.OK,
         f"Assigned: {listed} on {ENI}." if held else "Nothing to assign.",
-        tuple(AddressStanding(h.address, h.interface, Phase.ASSIGNED, ENI) for h in held),
+        tuple(AddressStatus(h.address, h.interface, AddressState.ASSIGNED, ENI) for h in held),
     )
 
 
-def pending(text: str, code: ExitCode = ExitCode.DEADLINE) -> Standing:
-    return Standing(State.PENDING, code, text)
+def pending(text: str, code: ExitCode = ExitCode.DEADLINE) -> ClaimStatus:
+    return ClaimStatus(ClaimState.PENDING, code, text)
 
 
-def failed(code: ExitCode, text: str, *addresses: AddressStanding) -> Standing:
-    return Standing(State.FAILED, code, text, addresses)
+def failed(code: ExitCode, text: str, *addresses: AddressStatus) -> ClaimStatus:
+    return ClaimStatus(ClaimState.FAILED, code, text, addresses)
 
 
 class Gate:
-    """Sessions on `listener`, and a main loop that answers each claim with `answer`."""
+    """PodSessionServer on `listener`, and a main loop that answers each claim with `answer`."""
 
     def __init__(
         self,
@@ -87,11 +87,11 @@ class Gate:
         limits: Limits | None = None,
     ) -> None:
         self.answer = answer
-        self.taken: list[Claim | Unclaim] = []
+        self.taken: list[Claim | SessionClosed] = []
         self.address: tuple[str, int] = listener.getsockname()[:2]
-        self._standings: dict[PodKey, Standing] = {}
+        self._standings: dict[PodKey, ClaimStatus] = {}
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self.sessions = Sessions(
+        self.sessions = PodSessionServer(
             listener,
             node=NODE,
             review=review,
@@ -118,7 +118,7 @@ class Gate:
     def claims(self) -> list[Claim]:
         return [each for each in self.taken if isinstance(each, Claim)]
 
-    def tell(self, standing: Standing, pod: PodKey = POD) -> None:
+    def tell(self, standing: ClaimStatus, pod: PodKey = POD) -> None:
         """Let the pod be told something else, as the main loop would."""
 
         def change() -> None:
@@ -143,7 +143,7 @@ class Gate:
         self.wait_for(lambda: len(self.claims) >= number, f"{number} claims")
 
     def wait_for_unclaim(self, pod: PodKey = POD) -> None:
-        self.wait_for(lambda: Unclaim(pod) in self.taken, "the end of the session")
+        self.wait_for(lambda: SessionClosed(pod) in self.taken, "the end of the session")
 
     def _loop(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -152,7 +152,7 @@ class Gate:
     def _step(self) -> None:
         for each in self.sessions.take():
             self.taken.append(each)
-            if isinstance(each, Unclaim):
+            if isinstance(each, SessionClosed):
                 self._standings.pop(each.pod, None)
             elif standing := self.answer(each):
                 self._standings[each.pod] = standing

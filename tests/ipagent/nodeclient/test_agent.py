@@ -16,20 +16,20 @@ import pytest
 
 from common.contract import ExitCode, Mode
 from ipagent.log import Log
-from ipagent.netlink.sockets import Kernel, KernelError
+from ipagent.netlink.sockets import KernelError, NetlinkSocket
 from ipagent.node.sessions.server import listen
 from ipagent.nodeclient import agent as module
-from ipagent.nodeclient.agent import Client
-from ipagent.nodeclient.exits import Ending
-from ipagent.nodeclient.session import Talk
-from ipagent.nodeclient.signals import Stops
+from ipagent.nodeclient.agent import NodeClientAgent
+from ipagent.nodeclient.exits import Exit
+from ipagent.nodeclient.session import ReconnectingSession
+from ipagent.nodeclient.signals import SignalFd
 from tests.ipagent.nodeclient.gate import POD, Gate, token_of
 from tests.ipagent.nodeclient.stage import LIMITS, slim
 
 FAR = time.monotonic() + 600
 
 
-class FakeKernel(Kernel):
+class FakeKernel(NetlinkSocket):
     """One interface without addresses; `fail` lets the next readings fail."""
 
     def __init__(self) -> None:
@@ -83,11 +83,11 @@ def said() -> io.StringIO:
 
 
 @pytest.fixture
-def client(kernel: FakeKernel, gate: Gate, said: io.StringIO, tmp_path: Path) -> Iterator[Client]:
+def client(kernel: FakeKernel, gate: Gate, said: io.StringIO, tmp_path: Path) -> Iterator[NodeClientAgent]:
     (tmp_path / "token").write_text(token_of(POD))
-    talk = Talk(*gate.address, str(tmp_path / "token"), "test")
-    with Stops() as stop:
-        yield Client(
+    talk = ReconnectingSession(*gate.address, str(tmp_path / "token"), "test")
+    with SignalFd() as stop:
+        yield NodeClientAgent(
             mode=Mode.SIDECAR,
             settings=slim(),
             pod={"namespace": POD.namespace, "name": POD.name, "uid": POD.uid},
@@ -100,24 +100,26 @@ def client(kernel: FakeKernel, gate: Gate, said: io.StringIO, tmp_path: Path) ->
     talk.close()
 
 
-def test_a_start_without_the_kernels_word_ends_with_a_remedy(client: Client, kernel: FakeKernel) -> None:
+def test_a_start_without_the_kernels_word_ends_with_a_remedy(
+    client: NodeClientAgent, kernel: FakeKernel
+) -> None:
     kernel.fail = ["no"]
-    with pytest.raises(Ending) as caught:
+    with pytest.raises(Exit) as caught:
         client.first(FAR)
     assert caught.value.code == ExitCode.INTERNAL
     assert "no. Netlink sockets must be allowed" in caught.value.message
 
 
 def test_bytes_that_are_no_link_end_it_too(
-    client: Client, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+    client: NodeClientAgent, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "links", lambda: [b"short"])
-    with pytest.raises(Ending, match="the kernel's answer can't be read"):
+    with pytest.raises(Exit, match="the kernel's answer can't be read"):
         client.first(FAR)
 
 
 def test_later_it_is_said_and_tried_again(
-    client: Client,
+    client: NodeClientAgent,
     kernel: FakeKernel,
     gate: Gate,
     said: io.StringIO,
@@ -135,7 +137,7 @@ def test_later_it_is_said_and_tried_again(
 
     stopping = threading.Thread(target=stop_when_heard)
     stopping.start()
-    with pytest.raises(Ending) as caught:
+    with pytest.raises(Exit) as caught:
         client.live()
     stopping.join()
     assert caught.value.code == ExitCode.OK
@@ -146,13 +148,13 @@ def test_later_it_is_said_and_tried_again(
 
 
 def test_a_token_that_is_gone_at_the_end_releases_nothing(
-    client: Client, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: NodeClientAgent, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_settings", slim(release_on_exit=True))
     assert client.first(FAR).code == 0
     gate.sessions.close()
     (tmp_path / "token").unlink()
     os.kill(os.getpid(), signal.SIGTERM)
-    with pytest.raises(Ending) as caught:
+    with pytest.raises(Exit) as caught:
         client.live()
     assert "may not be released" in caught.value.message

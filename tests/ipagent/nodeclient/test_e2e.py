@@ -16,7 +16,7 @@ import ipagent
 from common import contract
 from common.contract import ExitCode, Mode, Takeover
 from ipagent.cli import ENV_STARTED_FILE
-from ipagent.node.model.claim import AddressStanding, Claim, Phase, Standing
+from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from tests.ipagent.nodeclient.gate import ENI, POD, assigned, failed, holdings, pending, token_of
 from tests.ipagent.nodeclient.stage import MAC, PORT, SlimStage, slim
@@ -81,8 +81,8 @@ class TestInit:
         said = failed(
             code,
             "Not assigned: 10.10.1.81.",
-            AddressStanding(ip_address("10.10.1.80"), "net1", Phase.ASSIGNED, ENI),
-            AddressStanding(ip_address("10.10.1.81"), "net1", Phase.FAILED, ENI, "because"),
+            AddressStatus(ip_address("10.10.1.80"), "net1", AddressState.ASSIGNED, ENI),
+            AddressStatus(ip_address("10.10.1.81"), "net1", AddressState.FAILED, ENI, "because"),
         )
         with stage.gate(answer=lambda _: said):
             ended = stage.init(stage.pod("10.10.1.80/24", "10.10.1.81/24"))
@@ -90,7 +90,7 @@ class TestInit:
         assert (ended.lines[-1]["level"], ended.lines[-1]["address"]) == ("error", "10.10.1.80")
 
     def test_an_address_that_comes_meanwhile_is_stated_too(self, stage: SlimStage) -> None:
-        def answer(claim: Claim) -> Standing:
+        def answer(claim: Claim) -> ClaimStatus:
             return assigned(claim) if len(held(claim)) == 2 else pending("One is missing.")
 
         with stage.gate(answer=answer) as gate:
@@ -209,7 +209,7 @@ class TestInit:
         assert ended.message == "Ended by SIGTERM before the end. It waits."
 
     def test_a_tentative_address_is_stated_again_when_it_is_no_longer(self, stage: SlimStage) -> None:
-        def answer(claim: Claim) -> Standing:
+        def answer(claim: Claim) -> ClaimStatus:
             tentative = any(entry.detection.name == "TENTATIVE" for entry in claim.snapshot.addresses)
             return pending("Duplicate address detection goes on.") if tentative else assigned(claim)
 
@@ -273,8 +273,8 @@ class TestSidecar:
             running = stage.start("sidecar", stage.pod("10.10.1.80/24", "10.10.1.81/24"))
             running.wait_for_event("started")
             told = (
-                AddressStanding(ip_address("10.10.1.80"), "net1", Phase.CONFLICT, ENI, "eni-b has it."),
-                AddressStanding(ip_address("10.10.1.81"), "net1", Phase.FAILED, ENI, "It is full."),
+                AddressStatus(ip_address("10.10.1.80"), "net1", AddressState.CONFLICT, ENI, "eni-b has it."),
+                AddressStatus(ip_address("10.10.1.81"), "net1", AddressState.FAILED, ENI, "It is full."),
             )
             gate.tell(failed(ExitCode.HELD_ELSEWHERE, "Two problems.", *told))
             assert running.wait_for_event("conflict")["address"] == "10.10.1.80"
@@ -330,7 +330,7 @@ class TestSidecar:
         assert (ended.code, ended.message) == (0, "Ended by SIGTERM. Released: everything.")
 
     def test_a_release_that_nobody_confirms_is_not_claimed(self, stage: SlimStage) -> None:
-        def answer(claim: Claim) -> Standing:
+        def answer(claim: Claim) -> ClaimStatus:
             return pending("It is being released.") if claim.leaving else assigned(claim)
 
         with stage.gate(answer=answer):

@@ -11,22 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.contract import ExitCode
-from ipagent.node.model.claim import Standing as Told
-from ipagent.node.model.claim import State
+from ipagent.node.model.claim import ClaimState
+from ipagent.node.model.claim import ClaimStatus as NodeStatus
 from ipagent.node.sessions import http1
 from ipagent.node.sessions.messages import answer
-from ipagent.nodeprotocol import MAX_ANSWER, MAX_HEAD, Answers, ProtocolError, Refusal, Standing
+from ipagent.nodeprotocol import MAX_ANSWER, MAX_HEAD, ClaimStatus, ProtocolError, Refusal, ResponseParser
 
 pytestmark = pytest.mark.pure
 
-LINE = answer(Told(State.PENDING, ExitCode.DEADLINE, "Wait."), 1)
-WHOLE = http1.CONTINUE + http1.answer_head() + LINE + answer(Told(State.ASSIGNED, ExitCode.OK, "Done."), 2)
+LINE = answer(NodeStatus(ClaimState.PENDING, ExitCode.DEADLINE, "Wait."), 1)
+WHOLE = (
+    http1.CONTINUE
+    + http1.answer_head()
+    + LINE
+    + answer(NodeStatus(ClaimState.ASSIGNED, ExitCode.OK, "Done."), 2)
+)
 
 
-def fed(data: bytes, cuts: list[int]) -> list[Refusal | Standing]:
-    answers = Answers()
+def fed(data: bytes, cuts: list[int]) -> list[Refusal | ClaimStatus]:
+    answers = ResponseParser()
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    found: list[Refusal | Standing] = []
+    found: list[Refusal | ClaimStatus] = []
     for start, stop in itertools.pairwise(edges):
         found.extend(answers.feed(data[start:stop]))
     return [*found, *answers.feed(b"")]
@@ -35,7 +40,7 @@ def fed(data: bytes, cuts: list[int]) -> list[Refusal | Standing]:
 @given(st.lists(st.integers(0, 1000), max_size=10))
 def test_the_pieces_in_which_it_comes_do_not_matter(cuts: list[int]) -> None:
     found = fed(WHOLE, cuts)
-    assert [(each.serial, each.message) for each in found if isinstance(each, Standing)] == [
+    assert [(each.serial, each.message) for each in found if isinstance(each, ClaimStatus)] == [
         (1, "Wait."),
         (2, "Done."),
     ]
@@ -43,7 +48,7 @@ def test_the_pieces_in_which_it_comes_do_not_matter(cuts: list[int]) -> None:
 
 @given(st.lists(st.integers(0, 1000), max_size=10))
 def test_a_refusal_is_told_once(cuts: list[int]) -> None:
-    (found,) = fed(http1.refusal(HTTPStatus.FORBIDDEN, "No."), cuts)
+    (found,) = fed(http1.error_response(HTTPStatus.FORBIDDEN, "No."), cuts)
     assert isinstance(found, Refusal)
     assert (found.status, found.text) == (403, "No.")
 
@@ -62,7 +67,7 @@ def test_a_refusal_is_told_once(cuts: list[int]) -> None:
     ids=range(7),
 )
 def test_the_refusal_of_somebody_else_has_its_status(body: bytes, text: str) -> None:
-    answers = Answers()
+    answers = ResponseParser()
     found = [*answers.feed(b"HTTP/1.0 502 Bad Gateway\r\n\r\n"), *answers.feed(body), *answers.feed(b"")]
     assert [(each.status, each.text) for each in found if isinstance(each, Refusal)] == [(502, text)]
 
@@ -89,11 +94,11 @@ def test_the_refusal_of_somebody_else_has_its_status(body: bytes, text: str) -> 
 )
 def test_nonsense_is_an_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):
-        Answers().feed(data)
+        ResponseParser().feed(data)
 
 
 def test_a_server_that_only_says_wait_is_waited_for() -> None:
-    answers = Answers()
+    answers = ResponseParser()
     assert answers.feed(http1.CONTINUE * 5000) == ()
     assert not answers.accepted
     answers.feed(http1.answer_head())
@@ -102,15 +107,15 @@ def test_a_server_that_only_says_wait_is_waited_for() -> None:
 
 def test_what_a_newer_server_adds_is_ignored() -> None:
     told = json.loads(LINE) | {"mood": ["fine"], "addresses": [{"address": "a", "interface": "b", "age": 7}]}
-    (found,) = Answers().feed(http1.answer_head() + json.dumps(told).encode() + b"\n\n")
-    assert isinstance(found, Standing)
+    (found,) = ResponseParser().feed(http1.answer_head() + json.dumps(told).encode() + b"\n\n")
+    assert isinstance(found, ClaimStatus)
     assert found.addresses == {("a", "b"): ("", "", "")}
 
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_any_bytes_are_read_or_refused(pieces: list[bytes]) -> None:
     for start in (b"", http1.answer_head(), b"HTTP/1.1 401 x\r\ncontent-length: 9999999999999\r\n\r\n"):
-        answers = Answers()
+        answers = ResponseParser()
         try:
             for piece in (start, *pieces, b""):
                 answers.feed(piece)

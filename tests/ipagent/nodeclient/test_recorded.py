@@ -13,7 +13,7 @@ import pytest
 
 from common.contract import ExitCode
 from ipagent.node.sessions.server import listen
-from ipagent.nodeprotocol import Answers, Refusal, Standing
+from ipagent.nodeprotocol import ClaimStatus, Refusal, ResponseParser
 from tests.ipagent.nodeclient.exchanges import NODE, POD, documents, files, read, recorder, shape, write
 from tests.ipagent.nodeclient.gate import Gate
 from tests.ipagent.nodeclient.stage import PORT, SlimStage, slim
@@ -74,7 +74,7 @@ def _is_part(old: Any, new: Any) -> None:
 @pytest.mark.pure
 @pytest.mark.parametrize("file", RECORDED, ids=lambda file: file.stem)
 def test_an_older_servers_answers_are_still_understood(file: Path) -> None:
-    answers = Answers()
+    answers = ResponseParser()
     found = [answer for who, data in read(file) if who == NODE for answer in answers.feed(data)]
     recorded = documents(read(file), NODE)
     assert len(found) == len(recorded)
@@ -82,7 +82,7 @@ def test_an_older_servers_answers_are_still_understood(file: Path) -> None:
         if isinstance(answer, Refusal):
             assert answer.text == document["message"]
         else:
-            assert isinstance(answer, Standing)
+            assert isinstance(answer, ClaimStatus)
             assert (answer.serial, answer.state) == (document["serial"], document["state"])
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ipagent.nodeclient import session as module
-from ipagent.nodeclient.session import CONNECT_SECONDS, HEAD_SECONDS, NoToken, Talk
-from ipagent.nodeprotocol import Standing
+from ipagent.nodeclient.session import CONNECT_SECONDS, HEAD_SECONDS, NoToken, ReconnectingSession
+from ipagent.nodeprotocol import ClaimStatus
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 DONE = b'{"serial":%d,"state":"assigned","code":0}\n'
@@ -47,16 +47,16 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def talk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Talk]:
+def talk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReconnectingSession]:
     monkeypatch.setattr(module, "_random", lambda: 0.5)
     (tmp_path / "token").write_text("first")
-    made = Talk("127.0.0.1", server.port, str(tmp_path / "token"), "test")
+    made = ReconnectingSession("127.0.0.1", server.port, str(tmp_path / "token"), "test")
     made.state({"contract": 1})
     yield made
     made.close()
 
 
-def turn(talk: Talk, now: float = 0.0) -> list[Standing]:
+def turn(talk: ReconnectingSession, now: float = 0.0) -> list[ClaimStatus]:
     """Wait for something to happen on the connection, and take it in."""
     poll = select.poll()
     line = talk.watch(poll)
@@ -64,7 +64,7 @@ def turn(talk: Talk, now: float = 0.0) -> list[Standing]:
     return talk.ready(ready[line], now)
 
 
-def connected(talk: Talk, server: Server, now: float = 0.0) -> socket.socket:
+def connected(talk: ReconnectingSession, server: Server, now: float = 0.0) -> socket.socket:
     talk.step(now)
     turn(talk, now)
     return server.accept()
@@ -80,7 +80,7 @@ def statement(connection: socket.socket) -> dict[str, Any]:
 
 
 def test_a_new_connection_states_everything_with_a_new_token(
-    talk: Talk, server: Server, tmp_path: Path
+    talk: ReconnectingSession, server: Server, tmp_path: Path
 ) -> None:
     first = connected(talk, server)
     assert b"Bearer first\r\n" in first.recv(1 << 16)
@@ -96,7 +96,7 @@ def test_a_new_connection_states_everything_with_a_new_token(
     assert b'"serial":1' in said
 
 
-def test_only_what_answers_the_last_statement_is_heard(talk: Talk, server: Server) -> None:
+def test_only_what_answers_the_last_statement_is_heard(talk: ReconnectingSession, server: Server) -> None:
     connection = connected(talk, server)
     statement(connection)
     talk.state({"contract": 1, "more": True})
@@ -109,7 +109,7 @@ def test_only_what_answers_the_last_statement_is_heard(talk: Talk, server: Serve
     assert (standing.serial, talk.trouble) == (2, "")
 
 
-def test_what_was_heard_is_not_stated_again(talk: Talk, server: Server) -> None:
+def test_what_was_heard_is_not_stated_again(talk: ReconnectingSession, server: Server) -> None:
     talk.state({"contract": 1, "again": ["10.10.1.80"]})
     assert "again" in statement(connected(talk, server))
     talk.forget("again")
@@ -121,7 +121,7 @@ def test_what_was_heard_is_not_stated_again(talk: Talk, server: Server) -> None:
 
 
 def test_delays_double_up_to_a_limit_and_begin_anew_after_a_good_connection(
-    talk: Talk, server: Server
+    talk: ReconnectingSession, server: Server
 ) -> None:
     delays = []
     now = 100.0
@@ -143,7 +143,9 @@ def test_delays_double_up_to_a_limit_and_begin_anew_after_a_good_connection(
     assert due - now - 3600 == pytest.approx(0.05)
 
 
-def test_after_the_start_and_after_a_refusal_it_asks_less_often(talk: Talk, server: Server) -> None:
+def test_after_the_start_and_after_a_refusal_it_asks_less_often(
+    talk: ReconnectingSession, server: Server
+) -> None:
     talk.be_patient()
     connected(talk, server).close()
     turn(talk)
@@ -159,7 +161,9 @@ def test_after_the_start_and_after_a_refusal_it_asks_less_often(talk: Talk, serv
     assert talk.refusal is None
 
 
-def test_a_connection_that_no_answer_comes_from_is_given_up(talk: Talk, server: Server) -> None:
+def test_a_connection_that_no_answer_comes_from_is_given_up(
+    talk: ReconnectingSession, server: Server
+) -> None:
     talk.step(0.0)
     assert talk.due() == CONNECT_SECONDS
     turn(talk)
@@ -169,21 +173,21 @@ def test_a_connection_that_no_answer_comes_from_is_given_up(talk: Talk, server: 
     assert talk.trouble == "it does not answer"
 
 
-def test_an_answer_that_has_begun_may_take_for_ever(talk: Talk, server: Server) -> None:
+def test_an_answer_that_has_begun_may_take_for_ever(talk: ReconnectingSession, server: Server) -> None:
     connected(talk, server).sendall(HEAD)
     turn(talk)
     assert talk.due() is None
 
 
 @pytest.mark.parametrize("token", ["", "a b", "x" * 5000, "\x00", "\xff"])
-def test_what_is_no_token_is_not_sent(talk: Talk, tmp_path: Path, token: str) -> None:
+def test_what_is_no_token_is_not_sent(talk: ReconnectingSession, tmp_path: Path, token: str) -> None:
     (tmp_path / "token").write_text(token, encoding="latin-1")
     with pytest.raises(NoToken):
         talk.step(0.0)
 
 
 def test_a_statement_that_does_not_fit_the_kernels_buffer_is_sent_in_parts(
-    talk: Talk, server: Server
+    talk: ReconnectingSession, server: Server
 ) -> None:
     talk.state({"contract": 1, "long": "x" * 20_000_000})
     talk.step(0.0)
@@ -200,4 +204,4 @@ def test_a_statement_that_does_not_fit_the_kernels_buffer_is_sent_in_parts(
 
 
 def test_an_ipv6_host_is_written_as_one() -> None:
-    assert Talk("fd00::1", 9407, "", "test").authority == "[fd00::1]:9407"
+    assert ReconnectingSession("fd00::1", 9407, "", "test").authority == "[fd00::1]:9407"

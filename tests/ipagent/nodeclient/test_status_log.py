@@ -10,8 +10,8 @@ import pytest
 
 from common.contract import LogFormat, LogLevel
 from ipagent.log import Log
-from ipagent.nodeclient.status_log import Told
-from ipagent.nodeprotocol import Standing
+from ipagent.nodeclient.status_log import StatusLogger
+from ipagent.nodeprotocol import ClaimStatus
 
 pytestmark = pytest.mark.pure
 
@@ -23,28 +23,28 @@ NOT, PENDING, CONFLICT = (
     ("conflict", "eni-1", "Taken."),
 )
 
-Tell = Callable[[Standing], list[str]]
+Tell = Callable[[ClaimStatus], list[str]]
 
 
-def done(**addresses: tuple[str, str, str]) -> Standing:
-    return Standing(1, "assigned", 0, "", {{"a": A, "b": B}[key]: said for key, said in addresses.items()})
+def done(**addresses: tuple[str, str, str]) -> ClaimStatus:
+    return ClaimStatus(1, "assigned", 0, "", {{"a": A, "b": B}[key]: said for key, said in addresses.items()})
 
 
-def failed(message: str = "", code: int = 14, **addresses: tuple[str, str, str]) -> Standing:
-    return Standing(1, "failed", code, message, done(**addresses).addresses)
+def failed(message: str = "", code: int = 14, **addresses: tuple[str, str, str]) -> ClaimStatus:
+    return ClaimStatus(1, "failed", code, message, done(**addresses).addresses)
 
 
-def pending(**addresses: tuple[str, str, str]) -> Standing:
-    return Standing(1, "pending", 17, "", done(**addresses).addresses)
+def pending(**addresses: tuple[str, str, str]) -> ClaimStatus:
+    return ClaimStatus(1, "pending", 17, "", done(**addresses).addresses)
 
 
 @pytest.fixture
 def tell() -> Tell:
     stream = io.StringIO()
-    told = Told(Log("apps", "pod-1", LogLevel.INFO, LogFormat.JSON, stream=stream))
+    told = StatusLogger(Log("apps", "pod-1", LogLevel.INFO, LogFormat.JSON, stream=stream))
     told.begin(done(a=ON))
 
-    def run(standing: Standing) -> list[str]:
+    def run(standing: ClaimStatus) -> list[str]:
         stream.seek(0)
         stream.truncate()
         told.tell(standing)
@@ -91,5 +91,5 @@ def test_what_concerns_the_whole_pod_is_said_once(tell: Tell) -> None:
 
 
 def test_too_many_addresses_to_list_are_not_gone(tell: Tell) -> None:
-    assert tell(Standing(1, "assigned", 0, "", None)) == []
-    assert tell(Standing(1, "failed", 14, "Full.", None)) == ["not-assigned Full."]
+    assert tell(ClaimStatus(1, "assigned", 0, "", None)) == []
+    assert tell(ClaimStatus(1, "failed", 14, "Full.", None)) == ["not-assigned Full."]

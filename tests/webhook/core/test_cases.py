@@ -19,7 +19,7 @@ from common.version import VERSION
 from tests.webhook.pods import applied
 from webhook.config import parse_settings
 from webhook.core.inject import inject
-from webhook.core.namespace_policy import ENTRIES
+from webhook.core.namespace_policy import ROUTES
 from webhook.core.reasons import Reason
 from webhook.server.review import decode_review
 
@@ -49,7 +49,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     request = decode_review(review(case["pod"], case.get("namespace", "apps")))
     assert request.pod is not None, request.problem
     settings = parse_settings(yaml.safe_dump(case["settings"]) if "settings" in case else SETTINGS)
-    outcome = inject(request.pod, request.namespace, ENTRIES[case["path"]], settings)
+    outcome = inject(request.pod, request.namespace, ROUTES[case["path"]], settings)
     decision = outcome.decision
     result: dict[str, Any] = {"reason": decision.reason.value}
     if decision.refused:

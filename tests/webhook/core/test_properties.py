@@ -13,7 +13,7 @@ from common.contract import Backend
 from tests.webhook.pods import applied, pods
 from webhook.config import parse_settings
 from webhook.core.inject import Outcome, inject
-from webhook.core.namespace_policy import ENTRIES
+from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
 from webhook.core.quantity import parse_quantity
 from webhook.core.reasons import Reason
@@ -25,7 +25,7 @@ SETTINGS = {
     backend: parse_settings(f"agent: {{image: i, backend: {backend}}}") for backend in contract.Backend
 }
 backends = st.sampled_from(contract.Backend)
-namespaces = st.sampled_from([policy for path, policy in ENTRIES.items() if "/namespace/" in path])
+namespaces = st.sampled_from([policy for path, policy in ROUTES.items() if "/namespace/" in path])
 
 
 def decided(pod: dict[str, Any], namespace: Any, backend: Backend = Backend.DIRECT) -> Outcome:

@@ -20,7 +20,7 @@ from tests.webhook.core.test_cases import CASES, SETTINGS, review
 from tests.webhook.pods import pods
 from webhook.config import parse_settings
 from webhook.core.inject import inject
-from webhook.core.namespace_policy import ENTRIES, NamespacePolicy
+from webhook.core.namespace_policy import ROUTES, NamespacePolicy
 from webhook.core.pod import Pod
 from webhook.core.reasons import REMEDIES, SENTENCES, Reason
 from webhook.manifests.decide import Answer, Surroundings, answers, namespace_policy, operations_of
@@ -166,7 +166,7 @@ def cases() -> Iterator[Any]:
 @pytest.mark.parametrize("case", list(cases()))
 def test_a_case_of_the_webhook_has_the_same_outcome_offline(case: dict[str, Any]) -> None:
     """All cases of tests/cases/injection but those of an entry that knows no more than that it is invalid."""
-    policy = ENTRIES[case["path"]]
+    policy = ROUTES[case["path"]]
     known = {INJECTION: policy.injection, MODE: policy.mode, CREDENTIALS: policy.credentials}
     settings = parse_settings(yaml.safe_dump(case["settings"]) if "settings" in case else SETTINGS)
     namespace = case.get("namespace", "apps")
@@ -213,7 +213,7 @@ def test_each_state_of_the_labels_means_the_entry_that_is_called(
         assert answer.decision.reason == (Reason.OPTED_OUT if opted_out else Reason.NOT_OPTED_IN)
     else:
         read = msgspec.convert(pod, Pod)
-        outcome = inject(read, "default", ENTRIES[path], SECRETS, admitted=False)
+        outcome = inject(read, "default", ROUTES[path], SECRETS, admitted=False)
         assert (answer.decision, answer.operations) == (outcome.decision, outcome.operations)
         assert answer.decision.refused == ("invalid" in path)
 

@@ -19,10 +19,10 @@ from tests.cluster.certificates import Authority
 from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied
 from webhook.config import parse_settings
-from webhook.core.namespace_policy import ENTRIES
+from webhook.core.namespace_policy import ROUTES
 from webhook.server import app
 from webhook.server.app import MAX_BODY, Webhook, create_app
-from webhook.server.cert_watcher import CertificateFiles, Certificates
+from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
@@ -72,11 +72,11 @@ def metrics() -> Metrics:
 def client(tmp_path: Path, log: io.BytesIO, metrics: Metrics, draining: Draining) -> Client:
     files = Authority().issue(["localhost"], tmp_path)
     webhook = Webhook(parse_settings("agent: {image: i}"), Log(log), metrics)
-    app = create_app(webhook, Certificates(CertificateFiles(files.public, files.private)), draining)
+    app = create_app(webhook, CertWatcher(CertificateFiles(files.public, files.private)), draining)
     return Client(app)
 
 
-@pytest.mark.parametrize("path", [path for path in ENTRIES if "invalid" not in path and "/pod/" not in path])
+@pytest.mark.parametrize("path", [path for path in ROUTES if "invalid" not in path and "/pod/" not in path])
 def test_each_entry_of_a_namespace_injects(client: Client, path: str) -> None:
     response = client.post(path, content=review(POD, "apps")).json()["response"]
     pod = applied(POD, json.loads(base64.b64decode(response["patch"])))
@@ -88,7 +88,7 @@ def test_each_entry_of_a_namespace_injects(client: Client, path: str) -> None:
 ALLOWED = {"injection": "enabled, disabled", "mode": "init, sidecar", "credentials": "chain, node"}
 
 
-@pytest.mark.parametrize("path", [path for path in ENTRIES if "invalid" in path])
+@pytest.mark.parametrize("path", [path for path in ROUTES if "invalid" in path])
 def test_each_invalid_entry_refuses_with_key_and_allowed_values(client: Client, path: str) -> None:
     response = client.post(path, content=review(POD, "apps")).json()["response"]
     assert response["allowed"] is False

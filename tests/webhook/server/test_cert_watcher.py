@@ -6,10 +6,10 @@ import pytest
 from cryptography import x509
 
 from tests.cluster.certificates import Authority
-from webhook.server.cert_watcher import CertificateError, CertificateFiles, Certificates
+from webhook.server.cert_watcher import CertificateError, CertificateFiles, CertWatcher
 
 
-def served(certificates: Certificates) -> int:
+def served(certificates: CertWatcher) -> int:
     """Make a handshake in memory; returns the serial number of the certificate that the server shows."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -49,7 +49,7 @@ def files(volume: Path) -> CertificateFiles:
 def test_a_swapped_secret_is_served_after_the_next_look(tmp_path: Path) -> None:
     authority = Authority()
     first = secret(tmp_path, authority, "one")
-    certificates = Certificates(files(tmp_path))
+    certificates = CertWatcher(files(tmp_path))
     assert served(certificates) == first
     second = secret(tmp_path, authority, "two")
     assert served(certificates) == first
@@ -61,7 +61,7 @@ def test_a_swapped_secret_is_served_after_the_next_look(tmp_path: Path) -> None:
 def test_files_rewritten_in_place_are_noticed(tmp_path: Path) -> None:
     authority = Authority()
     pair = authority.issue(["localhost"], tmp_path)
-    certificates = Certificates(CertificateFiles(pair.public, pair.private))
+    certificates = CertWatcher(CertificateFiles(pair.public, pair.private))
     authority.issue(["localhost"], tmp_path)
     for path in (pair.public, pair.private):
         os.utime(path, ns=(0, 1))
@@ -73,7 +73,7 @@ def test_files_rewritten_in_place_are_noticed(tmp_path: Path) -> None:
 def test_an_unusable_pair_is_named_and_the_old_one_stays(tmp_path: Path, damage: str) -> None:
     authority = Authority()
     first = secret(tmp_path, authority, "one")
-    certificates = Certificates(files(tmp_path))
+    certificates = CertWatcher(files(tmp_path))
     secret(tmp_path, authority, "two")
     key = tmp_path / "two" / "tls.key"
     if damage == "missing":
@@ -94,11 +94,11 @@ def test_an_unusable_pair_is_named_and_the_old_one_stays(tmp_path: Path, damage:
 def test_it_knows_when_the_served_certificate_expires(tmp_path: Path) -> None:
     pair = Authority().issue(["localhost"], tmp_path)
     certificate = x509.load_pem_x509_certificate(pair.public.read_bytes())
-    assert Certificates(CertificateFiles(pair.public, pair.private)).expires == (
+    assert CertWatcher(CertificateFiles(pair.public, pair.private)).expires == (
         certificate.not_valid_after_utc.timestamp()
     )
 
 
 def test_without_a_usable_pair_nothing_is_served(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match=r"tls\.crt.*tls\.key"):
-        Certificates(files(tmp_path))
+        CertWatcher(files(tmp_path))

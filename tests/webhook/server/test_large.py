@@ -17,7 +17,7 @@ from tests.webhook.pods import applied
 from webhook.config import parse_settings
 from webhook.core import patch
 from webhook.core.inject import Outcome, inject
-from webhook.core.namespace_policy import ENTRIES
+from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
 from webhook.core.reasons import Reason
 from webhook.server.review import decode_review, encode_answer
@@ -43,7 +43,7 @@ def outcome(pod: Any, mode: str, settings: Any = SETTINGS) -> Outcome:
     body = pod if isinstance(pod, bytes) else review(pod, "apps")
     request = decode_review(body)
     assert request.pod is not None, request.problem
-    return inject(request.pod, request.namespace, ENTRIES[f"/mutate/namespace/{mode}"], settings)
+    return inject(request.pod, request.namespace, ROUTES[f"/mutate/namespace/{mode}"], settings)
 
 
 def names(containers: Iterable[dict[str, Any]]) -> list[str]:

@@ -14,9 +14,9 @@ from tests.webhook.core.test_cases import CASES, SETTINGS, review
 from tests.webhook.pods import pods
 from webhook.config import parse_settings
 from webhook.core.inject import Outcome, inject
-from webhook.core.namespace_policy import ENTRIES, NamespacePolicy
+from webhook.core.namespace_policy import ROUTES, NamespacePolicy
 from webhook.core.pod import Pod
-from webhook.server.response_cache import KEPT, LARGEST_SHAPE, Answers
+from webhook.server.response_cache import KEPT, LARGEST_SHAPE, ResponseCache
 from webhook.server.review import PodRequest, decode_review, encode_answer, with_uid
 
 pytestmark = pytest.mark.pure
@@ -40,20 +40,20 @@ def request_of(pod: dict[str, object], namespace: str = "apps") -> PodRequest:
     return decode_review(review(pod, namespace))
 
 
-def check(answers: Answers, pod: dict[str, object], namespace: str, path: str) -> None:
+def check(answers: ResponseCache, pod: dict[str, object], namespace: str, path: str) -> None:
     request = request_of(pod, namespace)
     assert request.pod is not None
-    expected = encode_answer("u", inject(request.pod, namespace, ENTRIES[path], AGENT))
+    expected = encode_answer("u", inject(request.pod, namespace, ROUTES[path], AGENT))
     for _ in range(2):
-        answer = answers.to(request.pod, request, ENTRIES[path])
+        answer = answers.to(request.pod, request, ROUTES[path])
         assert with_uid("u", answer.encoded) == expected
     assert json.loads(expected)["response"]["uid"] == "u"
 
 
-ALL_TIME = Answers(Counting())
+ALL_TIME = ResponseCache(Counting())
 
 
-@given(pods(), st.sampled_from(list(ENTRIES)))
+@given(pods(), st.sampled_from(list(ROUTES)))
 def test_any_pod_is_answered_as_if_nothing_were_remembered(pod: dict[str, object], path: str) -> None:
     check(ALL_TIME, pod, "apps", path)
 
@@ -70,27 +70,27 @@ def pod(name: str = "a", **annotations: str) -> dict[str, object]:
     return {"metadata": metadata, "spec": {"containers": [{"name": "app"}]}}
 
 
-def made(answers: Answers, *requests: PodRequest) -> None:
+def made(answers: ResponseCache, *requests: PodRequest) -> None:
     for request in requests:
         assert request.pod is not None
-        answers.to(request.pod, request, ENTRIES[PATH])
+        answers.to(request.pod, request, ROUTES[PATH])
 
 
 def test_pods_of_one_template_are_decided_once() -> None:
     decide = Counting()
-    made(Answers(decide), *(request_of(pod(f"web-{i}", serial=str(i))) for i in range(3)))
+    made(ResponseCache(decide), *(request_of(pod(f"web-{i}", serial=str(i))) for i in range(3)))
     assert decide.calls == 1
 
 
 def test_another_namespace_is_another_decision() -> None:
     decide = Counting()
-    made(Answers(decide), request_of(pod()), request_of(pod(), "kube-system"))
+    made(ResponseCache(decide), request_of(pod()), request_of(pod(), "kube-system"))
     assert decide.calls == 2
 
 
 def test_the_answers_used_last_are_kept() -> None:
     decide = Counting()
-    answers = Answers(decide)
+    answers = ResponseCache(decide)
     first = request_of(pod(), "n-0")
     for number in range(1, 2 * KEPT):
         made(answers, first, request_of(pod(), f"n-{number}"))
@@ -102,5 +102,5 @@ def test_the_answers_used_last_are_kept() -> None:
 def test_a_large_shape_is_not_kept() -> None:
     decide = Counting()
     large = request_of(pod(**{"multus-eni.io/unknown": "x" * LARGEST_SHAPE}))
-    made(Answers(decide), large, large)
+    made(ResponseCache(decide), large, large)
     assert decide.calls == 2

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ipagent.node.gc import checkpoint as module
-from ipagent.node.gc.checkpoint import FILE, LEAST_SECONDS, Store
-from ipagent.node.gc.records import MAX_BYTES, Records, decode, encode
+from ipagent.node.gc.checkpoint import FILE, LEAST_SECONDS, Checkpoint
+from ipagent.node.gc.records import MAX_BYTES, OwnershipRecords, decode, encode
 from ipagent.node.model.pod import PodKey
 from tests.ipagent.fakes import Lines, Time, ip
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.pure
 
 X, Y = PodKey("apps", "x-0", "uid-x"), PodKey("apps", "y-0", "uid-y")
 A, B = ("eni-1", ip("10.10.1.80")), ("eni-1", ip("10.10.1.81"))
-ONE = Records().noted({A: X}, (), 1000)
+ONE = OwnershipRecords().noted({A: X}, (), 1000)
 TWO = ONE.noted({B: Y}, (), 1000)
 FLOATING = ONE.noted({A: Y}, {A}, 1000)
 
@@ -34,21 +34,21 @@ def lines() -> Lines:
 
 
 @pytest.fixture
-def store(tmp_path: Path, time: Time, lines: Lines) -> Store:
-    return Store(tmp_path, time.timing, lines.log)
+def store(tmp_path: Path, time: Time, lines: Lines) -> Checkpoint:
+    return Checkpoint(tmp_path, time.timing, lines.log)
 
 
-def on_disk(folder: Path) -> Records:
+def on_disk(folder: Path) -> OwnershipRecords:
     return decode((folder / FILE).read_bytes())[0]
 
 
 class TestWriting:
     def test_the_first_change_is_written_when_there_is_time(
-        self, store: Store, tmp_path: Path, time: Time
+        self, store: Checkpoint, tmp_path: Path, time: Time
     ) -> None:
-        assert store.load() == Records()
+        assert store.load() == OwnershipRecords()
         store.put(ONE)
-        assert on_disk(tmp_path) == Records()
+        assert on_disk(tmp_path) == OwnershipRecords()
         delay = store.step()
         assert delay == LEAST_SECONDS
         time.now += delay
@@ -56,7 +56,7 @@ class TestWriting:
         assert on_disk(tmp_path) == ONE
 
     def test_many_changes_are_few_writes(
-        self, store: Store, tmp_path: Path, time: Time, monkeypatch: pytest.MonkeyPatch
+        self, store: Checkpoint, tmp_path: Path, time: Time, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         written: list[bytes] = []
         real = module._replace
@@ -68,7 +68,7 @@ class TestWriting:
         monkeypatch.setattr(module, "_replace", replace)
         store.load()
         written.clear()
-        records = Records()
+        records = OwnershipRecords()
         for number in range(100):
             records = records.noted({("eni-1", ip(f"10.10.1.{number}")): X}, (), 1000)
             store.put(records)
@@ -79,7 +79,9 @@ class TestWriting:
         assert len(written) <= 3
         assert on_disk(tmp_path) == records
 
-    def test_nothing_is_written_where_nothing_changes(self, store: Store, tmp_path: Path, time: Time) -> None:
+    def test_nothing_is_written_where_nothing_changes(
+        self, store: Checkpoint, tmp_path: Path, time: Time
+    ) -> None:
         store.load()
         before = (tmp_path / FILE).stat().st_ino
         time.now += 1000
@@ -87,7 +89,7 @@ class TestWriting:
         assert (tmp_path / FILE).stat().st_ino == before
 
     def test_what_must_not_be_believed_any_more_is_replaced_at_once(
-        self, store: Store, tmp_path: Path, time: Time
+        self, store: Checkpoint, tmp_path: Path, time: Time
     ) -> None:
         store.load()
         time.now += LEAST_SECONDS
@@ -96,14 +98,14 @@ class TestWriting:
         store.put(FLOATING)
         assert on_disk(tmp_path) == FLOATING
 
-    def test_the_rest_is_written_at_the_end(self, store: Store, tmp_path: Path) -> None:
+    def test_the_rest_is_written_at_the_end(self, store: Checkpoint, tmp_path: Path) -> None:
         store.load()
         store.put(TWO)
         store.close()
         assert on_disk(tmp_path) == TWO
         store.close()
 
-    def test_it_is_for_its_owner_alone(self, store: Store, tmp_path: Path) -> None:
+    def test_it_is_for_its_owner_alone(self, store: Checkpoint, tmp_path: Path) -> None:
         store.load()
         assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
         assert list(tmp_path.iterdir()) == [tmp_path / FILE]
@@ -111,12 +113,12 @@ class TestWriting:
 
 class TestReading:
     def test_what_was_written_is_there_after_a_restart(
-        self, store: Store, tmp_path: Path, time: Time, lines: Lines
+        self, store: Checkpoint, tmp_path: Path, time: Time, lines: Lines
     ) -> None:
         store.load()
         store.put(TWO)
         store.close()
-        assert Store(tmp_path, time.timing, lines.log).load() == TWO
+        assert Checkpoint(tmp_path, time.timing, lines.log).load() == TWO
         assert lines.all() == []
 
     @pytest.mark.parametrize(
@@ -132,17 +134,17 @@ class TestReading:
         ids=["empty", "zeros after a power cut", "cut", "changed", "newer", "large"],
     )
     def test_what_can_not_be_read_is_no_record_and_is_told(
-        self, store: Store, tmp_path: Path, lines: Lines, data: bytes, says: str
+        self, store: Checkpoint, tmp_path: Path, lines: Lines, data: bytes, says: str
     ) -> None:
         (tmp_path / FILE).write_bytes(data)
-        assert store.load() == Records()
+        assert store.load() == OwnershipRecords()
         (line,) = lines.of("records-unread")
         assert line["level"] == "warning"
         assert says in line["message"]
-        assert on_disk(tmp_path) == Records()
+        assert on_disk(tmp_path) == OwnershipRecords()
 
     def test_a_pipe_a_link_or_a_folder_in_its_place_is_not_waited_for(
-        self, store: Store, tmp_path: Path, lines: Lines
+        self, store: Checkpoint, tmp_path: Path, lines: Lines
     ) -> None:
         file = tmp_path / FILE
         other = tmp_path / "other"
@@ -154,7 +156,7 @@ class TestReading:
         ]
         for make in makes:
             make()
-            assert store.load() == Records()
+            assert store.load() == OwnershipRecords()
             file.rmdir() if file.is_dir() and not file.is_symlink() else file.unlink()
         assert set(lines.events()) == {"records-failed"}
         assert other.read_bytes() == encode(TWO)
@@ -165,8 +167,8 @@ class TestTrouble:
         self, tmp_path: Path, time: Time, lines: Lines
     ) -> None:
         folder = tmp_path / "missing"
-        store = Store(folder, time.timing, lines.log)
-        assert store.load() == Records()
+        store = Checkpoint(folder, time.timing, lines.log)
+        assert store.load() == OwnershipRecords()
         store.put(ONE)
         for _ in range(5):
             delay = store.step()
@@ -180,7 +182,7 @@ class TestTrouble:
         assert on_disk(folder) == ONE
 
     def test_a_file_that_can_not_be_replaced_counts_as_none(
-        self, store: Store, tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
+        self, store: Checkpoint, tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / FILE).write_bytes(encode(TWO))
 
@@ -188,14 +190,14 @@ class TestTrouble:
             raise OSError(30, "Read-only file system")
 
         monkeypatch.setattr(module, "_replace", refuse)
-        assert store.load() == Records()
+        assert store.load() == OwnershipRecords()
         (line,) = lines.of("records-failed")
         assert "can't be written: Read-only file system" in line["message"]
 
     @pytest.mark.parametrize("step", ["open", "fsync", "rename", "the folder's fsync"])
     def test_a_power_cut_at_any_step_leaves_the_old_or_the_new(
         self,
-        store: Store,
+        store: Checkpoint,
         tmp_path: Path,
         time: Time,
         lines: Lines,
@@ -230,13 +232,13 @@ class TestTrouble:
             store.put(TWO)
             with pytest.raises(PowerCut):
                 store.close()
-        found = Store(tmp_path, time.timing, lines.log).load()
+        found = Checkpoint(tmp_path, time.timing, lines.log).load()
         assert found == (TWO if step == "the folder's fsync" else ONE)
         assert lines.all() == []
         assert list(tmp_path.iterdir()) == [tmp_path / FILE]
 
     def test_a_full_disk_keeps_the_old_file_and_is_tried_again(
-        self, store: Store, tmp_path: Path, time: Time, lines: Lines, monkeypatch: pytest.MonkeyPatch
+        self, store: Checkpoint, tmp_path: Path, time: Time, lines: Lines, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store.load()
         store.put(ONE)

@@ -11,15 +11,15 @@ from ipagent.assign.errors import NoPermission
 from ipagent.assign.faults import Fault
 from ipagent.assign.selection import Holding
 from ipagent.assign.topology import Eni
-from ipagent.node.gc.collector import SOON_SECONDS, Sweeper
-from ipagent.node.gc.records import Records
-from ipagent.node.gc.rules import Decision, Why
-from ipagent.node.model.events import Happening, Kind
-from ipagent.node.model.garbage_collector import Keeper
-from ipagent.node.model.gc_policy import GcMode, Rules
+from ipagent.node.gc.collector import SOON_SECONDS, Collector
+from ipagent.node.gc.records import OwnershipRecords
+from ipagent.node.gc.rules import Decision, KeepReason
+from ipagent.node.model.events import AddressEvent, EventType
+from ipagent.node.model.garbage_collector import GarbageCollector
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
-from ipagent.node.reconcile.controller import NodeCore
+from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
 from tests.ipagent.node.node_fakes import FakeListing, FakeShelf, NodeFake, Watched
 
@@ -45,12 +45,12 @@ class Run:
         self.shelf = FakeShelf(self.time)
         self.watched = Watched()
         self.lines = Lines()
-        self.rules = Rules(mode, COOLDOWN, INTERVAL, **rules)
+        self.rules = GcPolicy(mode, COOLDOWN, INTERVAL, **rules)
         self.sweeper = self.start()
 
-    def start(self) -> Sweeper:
+    def start(self) -> Collector:
         """Begin anew with what is on the disk."""
-        self.sweeper = Sweeper(
+        self.sweeper = Collector(
             self.rules,
             self.cloud,
             self.listing,
@@ -122,14 +122,14 @@ class TestOneLife:
         assert run.cloud.asked("unassign") == [("eni-1", [str(A), str(B)]), ("eni-1", [str(V6)])]
         told = run.sweeper.happenings()
         assert [(each.kind, each.pod, each.address, each.eni_id) for each in told] == [
-            (Kind.TAKEN_BACK, X, address, "eni-1") for address in (A, B, V6)
+            (EventType.TAKEN_BACK, X, address, "eni-1") for address in (A, B, V6)
         ]
         assert told[0].message == (
             "10.10.1.80 was taken off eni-1: it was the own address of apps/x-0, which is gone"
         )
         assert run.sweeper.happenings() == []
         assert run.sweeper.candidates == 0
-        assert run.sweeper.records == Records()
+        assert run.sweeper.records == OwnershipRecords()
 
     def test_nothing_is_asked_of_anybody_while_nothing_can_be_left_behind(self) -> None:
         run = Run()
@@ -162,7 +162,7 @@ class TestOneLife:
         run.until(1000)
         assert run.held() == {str(A)}
         (verdict,) = run.sweeper.last.verdicts
-        assert verdict.why is Why.HELD
+        assert verdict.why is KeepReason.HELD
 
     def test_foreign_addresses_are_never_touched(self) -> None:
         run = left_behind()
@@ -187,8 +187,8 @@ class TestModes:
         assert run.held() == {str(A)}
         assert run.cloud.asked("unassign") == []
         (told,) = run.sweeper.happenings()
-        assert told == Happening(
-            Kind.WOULD_TAKE_BACK,
+        assert told == AddressEvent(
+            EventType.WOULD_TAKE_BACK,
             X,
             A,
             "eni-1",
@@ -205,7 +205,7 @@ class TestModes:
         run = left_behind(GcMode.OFF)
         run.until(5000)
         assert (run.listing.lists, run.cloud.calls, run.held()) == (0, [], {str(A)})
-        run.rules = Rules(GcMode.ON, COOLDOWN, INTERVAL)
+        run.rules = GcPolicy(GcMode.ON, COOLDOWN, INTERVAL)
         run.start()
         run.until(1000)
         assert run.held() == set()
@@ -306,7 +306,7 @@ class TestFailures:
         run.cloud.struck.append(Strike("unassign", Fault.UNREACHABLE, lost=True))
         run.until(1000)
         assert run.held() == set()
-        assert run.sweeper.records == Records()
+        assert run.sweeper.records == OwnershipRecords()
 
     @pytest.mark.parametrize("fault", [Fault.NOT_HELD, Fault.NO_ENI])
     def test_what_is_gone_already_needs_no_taking_back(self, fault: Fault) -> None:
@@ -314,7 +314,7 @@ class TestFailures:
         run.cloud.struck.append(Strike("unassign", fault, lost=True))
         run.until(1000)
         assert run.sweeper.happenings() == []
-        assert run.sweeper.records == Records()
+        assert run.sweeper.records == OwnershipRecords()
 
     def test_one_address_that_ec2_refuses_does_not_keep_the_others(self) -> None:
         run = left_behind(GcMode.ON, str(A), str(B))
@@ -488,12 +488,12 @@ def test_only_what_is_managed_and_not_protected_goes() -> None:
 class TestWithTheCore:
     """The core and the sweep on one cloud, as they run in the process."""
 
-    def core(self, run: Run) -> NodeCore:
+    def core(self, run: Run) -> NodeController:
         run.cloud.room = 2
-        keeper: Keeper = run.sweeper
-        return NodeCore(run.cloud, Grants(), run.time.timing, run.lines.log, keeper)
+        keeper: GarbageCollector = run.sweeper
+        return NodeController(run.cloud, Grants(), run.time.timing, run.lines.log, keeper)
 
-    def until(self, run: Run, core: NodeCore, seconds: float) -> None:
+    def until(self, run: Run, core: NodeController, seconds: float) -> None:
         end = run.time.now + seconds
         for _ in range(5000):
             delay = core.step()
@@ -503,7 +503,7 @@ class TestWithTheCore:
             run.time.now += max(delay, 0.001)
         pytest.fail("it spins")
 
-    def lists(self, run: Run, core: NodeCore, *pods: Pod) -> None:
+    def lists(self, run: Run, core: NodeController, *pods: Pod) -> None:
         run.listing.all = {each.key: each for each in pods}
         core.pods(pods)
 
@@ -520,7 +520,7 @@ class TestWithTheCore:
         self.until(run, core, COOLDOWN + 5)
         assert run.held() == {str(B), "10.10.1.82"}
         kinds = {(each.kind, each.pod) for each in core.happenings()}
-        assert {(Kind.TAKEN_BACK, X), (Kind.ASSIGNED, third)} <= kinds
+        assert {(EventType.TAKEN_BACK, X), (EventType.ASSIGNED, third)} <= kinds
 
     def test_a_statefulset_pod_that_comes_back_with_the_address_keeps_it(self) -> None:
         run = Run()

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ipagent.assign.release import Pair
 from ipagent.assign.selection import Holding, IPAddress
 from ipagent.assign.topology import Attached, Eni, EniAddresses
-from ipagent.node.gc.records import Origin, Record, Records
-from ipagent.node.gc.rules import Candidate, Decision, Sight, Verdict, Why, judge, suspects
-from ipagent.node.model.gc_policy import GcMode, Rules
-from ipagent.node.model.ownership import Belongings
+from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
+from ipagent.node.gc.rules import Candidate, Decision, GcInput, KeepReason, Verdict, evaluate, suspected_leaks
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, ip
 
@@ -28,8 +28,8 @@ A = ip("10.10.1.80")
 PAIR = ("eni-1", A)
 NOW, COOLDOWN = 10_000.0, 60.0
 EARLIER = {PAIR: Candidate(GONE, NOW - COOLDOWN)}
-RECORD = Record(GONE, Origin.NETWORK_STATUS, 1000)
-RULES = Rules(GcMode.ON, cooldown=COOLDOWN)
+RECORD = OwnershipRecord(GONE, Origin.NETWORK_STATUS, 1000)
+RULES = GcPolicy(GcMode.ON, cooldown=COOLDOWN)
 FOREIGN = "5e:00:00:00:00:01"
 
 
@@ -41,7 +41,7 @@ def attached(eni: Eni, *secondaries: str, primary: str = "10.10.1.10") -> Attach
 
 
 ENIS = (attached(ENI_0, primary="10.10.0.10"), attached(ENI_1, str(A)), attached(ENI_2, primary="10.10.2.10"))
-SIGHT = Sight(Records({PAIR: RECORD}), (), ENIS, Belongings(complete=True), NOW, EARLIER)
+SIGHT = GcInput(OwnershipRecords({PAIR: RECORD}), (), ENIS, Ownership(complete=True), NOW, EARLIER)
 
 
 def pod(
@@ -51,113 +51,138 @@ def pod(
     return Pod(**{"key": LIVING, "alive": True, "holdings": holdings, "agent": agent, **more})
 
 
-def sight(**changes: Any) -> Sight:
+def sight(**changes: Any) -> GcInput:
     return replace(SIGHT, **changes)
 
 
-def belongings(**more: Any) -> Belongings:
-    return Belongings(complete=True, **more)
+def belongings(**more: Any) -> Ownership:
+    return Ownership(complete=True, **more)
 
 
-def verdict_on(seen: Sight, rules: Rules = RULES, address: IPAddress = A) -> Verdict:
-    (found,) = (each for each in judge(seen, rules).verdicts if each.address == address)
+def verdict_on(seen: GcInput, rules: GcPolicy = RULES, address: IPAddress = A) -> Verdict:
+    (found,) = (each for each in evaluate(seen, rules).verdicts if each.address == address)
     return found
 
 
 def test_what_was_a_gone_pods_own_in_two_sweeps_a_cooldown_apart_is_taken() -> None:
     found = verdict_on(SIGHT)
-    assert (found.eni_id, found.decision, found.why, found.pod) == ("eni-1", Decision.TAKE, Why.LEFT, GONE)
+    assert (found.eni_id, found.decision, found.why, found.pod) == (
+        "eni-1",
+        Decision.TAKE,
+        KeepReason.LEFT,
+        GONE,
+    )
     assert found.text == "it was the own address of apps/gone, which is gone"
 
 
 class TestTheCooldown:
     def test_the_first_sweep_only_notes_it(self) -> None:
-        found = judge(sight(earlier={}), RULES)
+        found = evaluate(sight(earlier={}), RULES)
         (one,) = found.verdicts
         assert (one.decision, one.until) == (Decision.WAIT, NOW + COOLDOWN)
         assert found.candidates == {PAIR: Candidate(GONE, NOW)}
 
     def test_a_sweep_before_its_end_waits_and_keeps_the_time(self) -> None:
         earlier = {PAIR: Candidate(GONE, NOW - COOLDOWN + 0.1)}
-        found = judge(sight(earlier=earlier), RULES)
+        found = evaluate(sight(earlier=earlier), RULES)
         assert found.verdicts[0].decision is Decision.WAIT
         assert found.candidates == earlier
 
     def test_another_owner_in_between_begins_it_anew(self) -> None:
         other = PodKey("apps", "other", "uid-other")
-        found = judge(sight(earlier={PAIR: Candidate(other, NOW - 1000)}), RULES)
+        found = evaluate(sight(earlier={PAIR: Candidate(other, NOW - 1000)}), RULES)
         assert found.verdicts[0].decision is Decision.WAIT
         assert found.candidates == {PAIR: Candidate(GONE, NOW)}
 
     def test_a_sweep_in_which_it_was_held_begins_it_anew(self) -> None:
-        first = judge(sight(pods=(pod(str(A)),)), RULES)
+        first = evaluate(sight(pods=(pod(str(A)),)), RULES)
         assert first.candidates == {}
-        second = judge(sight(earlier=first.candidates), RULES)
+        second = evaluate(sight(earlier=first.candidates), RULES)
         assert second.verdicts[0].decision is Decision.WAIT
 
 
-KEPT: list[tuple[str, Sight, Rules, Why]] = [
+KEPT: list[tuple[str, GcInput, GcPolicy, KeepReason]] = [
     (
         "outside the managed ranges",
         SIGHT,
         replace(RULES, managed=(ip_network("10.10.2.0/24"),)),
-        Why.NOT_MANAGED,
+        KeepReason.NOT_MANAGED,
     ),
     (
         "of the other family alone",
         SIGHT,
         replace(RULES, managed=(ip_network("2001:db8::/32"),)),
-        Why.NOT_MANAGED,
+        KeepReason.NOT_MANAGED,
     ),
     (
         "outside the ENI's own subnet, where nothing else is managed",
         sight(enis=(attached(replace(ENI_1, subnet_cidrs=(ip_network("10.10.9.0/24"),)), str(A)),)),
         RULES,
-        Why.NOT_MANAGED,
+        KeepReason.NOT_MANAGED,
     ),
     (
         "of an ENI whose subnet is unknown",
         sight(enis=(attached(replace(ENI_1, subnet_cidrs=()), str(A)),)),
         RULES,
-        Why.NOT_MANAGED,
+        KeepReason.NOT_MANAGED,
     ),
-    ("protected", SIGHT, replace(RULES, protected=(ip_network("10.10.1.80/32"),)), Why.PROTECTED),
-    ("a living pod's own", sight(pods=(pod(str(A)),)), RULES, Why.HELD),
-    ("a leaving pod's own", sight(pods=(pod(str(A), leaving=True),)), RULES, Why.HELD),
-    ("a living pod's own on another ENI", sight(pods=(pod(str(A), mac=ENI_2.mac),)), RULES, Why.HELD),
-    ("owned, as the watch knows", sight(belongings=belongings(owners={PAIR: LIVING})), RULES, Why.HELD),
-    ("owned on another ENI", sight(belongings=belongings(owners={("eni-2", A): LIVING})), RULES, Why.HELD),
-    ("named by a living pod", sight(belongings=belongings(named=frozenset({A}))), RULES, Why.HELD),
-    ("busy", sight(belongings=belongings(busy=frozenset({PAIR}))), RULES, Why.BUSY),
-    ("unrecorded", sight(records=Records()), RULES, Why.UNRECORDED),
-    ("recorded for another ENI", sight(records=Records({("eni-2", A): RECORD})), RULES, Why.UNRECORDED),
-    ("floating", sight(records=Records({PAIR: replace(RECORD, origin=Origin.CLAIM)})), RULES, Why.FLOATING),
+    ("protected", SIGHT, replace(RULES, protected=(ip_network("10.10.1.80/32"),)), KeepReason.PROTECTED),
+    ("a living pod's own", sight(pods=(pod(str(A)),)), RULES, KeepReason.HELD),
+    ("a leaving pod's own", sight(pods=(pod(str(A), leaving=True),)), RULES, KeepReason.HELD),
+    ("a living pod's own on another ENI", sight(pods=(pod(str(A), mac=ENI_2.mac),)), RULES, KeepReason.HELD),
+    (
+        "owned, as the watch knows",
+        sight(belongings=belongings(owners={PAIR: LIVING})),
+        RULES,
+        KeepReason.HELD,
+    ),
+    (
+        "owned on another ENI",
+        sight(belongings=belongings(owners={("eni-2", A): LIVING})),
+        RULES,
+        KeepReason.HELD,
+    ),
+    ("named by a living pod", sight(belongings=belongings(named=frozenset({A}))), RULES, KeepReason.HELD),
+    ("busy", sight(belongings=belongings(busy=frozenset({PAIR}))), RULES, KeepReason.BUSY),
+    ("unrecorded", sight(records=OwnershipRecords()), RULES, KeepReason.UNRECORDED),
+    (
+        "recorded for another ENI",
+        sight(records=OwnershipRecords({("eni-2", A): RECORD})),
+        RULES,
+        KeepReason.UNRECORDED,
+    ),
+    (
+        "floating",
+        sight(records=OwnershipRecords({PAIR: replace(RECORD, origin=Origin.CLAIM)})),
+        RULES,
+        KeepReason.FLOATING,
+    ),
     (
         "floating, and there are said to be none",
-        sight(records=Records({PAIR: replace(RECORD, origin=Origin.CLAIM)})),
+        sight(records=OwnershipRecords({PAIR: replace(RECORD, origin=Origin.CLAIM)})),
         replace(RULES, no_floating=True),
-        Why.FLOATING,
+        KeepReason.FLOATING,
     ),
-    ("recorded for a pod that lives", sight(pods=(pod(key=GONE),)), RULES, Why.OWNER_LIVES),
+    ("recorded for a pod that lives", sight(pods=(pod(key=GONE),)), RULES, KeepReason.OWNER_LIVES),
     (
         "recorded for a pod that the watch knows",
         sight(belongings=belongings(owners={("eni-2", ip("10.10.2.80")): GONE})),
         RULES,
-        Why.OWNER_LIVES,
+        KeepReason.OWNER_LIVES,
     ),
-    ("without a complete watch", sight(belongings=Belongings()), RULES, Why.INCOMPLETE),
+    ("without a complete watch", sight(belongings=Ownership()), RULES, KeepReason.INCOMPLETE),
     (
         "beside a pod that can't be read",
         sight(pods=(pod(problem="not JSON", mac=ENI_2.mac),)),
         replace(RULES, no_floating=True, protected=(ip_network("10.10.3.0/24"),)),
-        Why.UNREADABLE,
+        KeepReason.UNREADABLE,
     ),
 ]
 
 
 @pytest.mark.parametrize(("seen", "rules", "why"), [row[1:] for row in KEPT], ids=[row[0] for row in KEPT])
-def test_what_is_kept_and_why(seen: Sight, rules: Rules, why: Why) -> None:
-    found = judge(seen, rules)
+def test_what_is_kept_and_why(seen: GcInput, rules: GcPolicy, why: KeepReason) -> None:
+    found = evaluate(seen, rules)
     (one,) = found.verdicts
     assert (one.decision, one.why, one.until) == (Decision.KEEP, why, None)
     assert one.text
@@ -167,11 +192,11 @@ def test_what_is_kept_and_why(seen: Sight, rules: Rules, why: Why) -> None:
 class TestWhatIsNoneOfOurs:
     @pytest.mark.parametrize("eni", [replace(ENI_1, device_number=0), replace(ENI_1, barred="lacks the tag")])
     def test_another_eni_gets_no_verdict(self, eni: Eni) -> None:
-        assert judge(sight(enis=(attached(eni, str(A)),)), RULES).verdicts == ()
+        assert evaluate(sight(enis=(attached(eni, str(A)),)), RULES).verdicts == ()
 
     def test_a_primary_gets_none_whatever_is_listed(self) -> None:
         held = EniAddresses("eni-1", A, (A, ip("2001:db8:1::80")), primary_ipv6=ip("2001:db8:1::80"))
-        assert judge(sight(enis=(Attached(ENI_1, held),)), RULES).verdicts == ()
+        assert evaluate(sight(enis=(Attached(ENI_1, held),)), RULES).verdicts == ()
 
 
 def other(agent: InjectedAgent, **more: Any) -> Pod:
@@ -230,11 +255,11 @@ class TestPodsThatMayHoldMore:
         ],
     )
     def test_nothing_is_swept_on_their_enis(
-        self, pods: tuple[Pod, ...], known: Belongings, blocked: bool
+        self, pods: tuple[Pod, ...], known: Ownership, blocked: bool
     ) -> None:
         found = verdict_on(sight(pods=pods, belongings=known))
         assert (found.decision, found.why) == (
-            (Decision.KEEP, Why.UNSTATED) if blocked else (Decision.TAKE, Why.LEFT)
+            (Decision.KEEP, KeepReason.UNSTATED) if blocked else (Decision.TAKE, KeepReason.LEFT)
         )
         if blocked:
             assert "apps/living" in found.text
@@ -256,18 +281,18 @@ class TestPodsThatMayHoldMore:
         pods = (pod("2001:db8:7::5", agent=InjectedAgent.NONE, mac=FOREIGN),)
         assert verdict_on(sight(pods=pods)).decision is Decision.TAKE
         enis = (attached(vague, str(A)), attached(ENI_2, primary="10.10.2.10"))
-        assert verdict_on(sight(pods=pods, enis=enis)).why is Why.UNSTATED
+        assert verdict_on(sight(pods=pods, enis=enis)).why is KeepReason.UNSTATED
 
     def test_while_it_was_blocked_the_cooldown_did_not_run(self) -> None:
-        first = judge(sight(pods=(other(SIDECAR),), earlier={}), RULES)
+        first = evaluate(sight(pods=(other(SIDECAR),), earlier={}), RULES)
         assert first.candidates == {}
 
 
 class TestObsolete:
-    RECORDS = Records({PAIR: RECORD, ("eni-1", ip("10.10.1.81")): RECORD, ("eni-9", A): RECORD})
+    RECORDS = OwnershipRecords({PAIR: RECORD, ("eni-1", ip("10.10.1.81")): RECORD, ("eni-9", A): RECORD})
 
     def test_records_of_what_is_on_no_eni_and_nobodys_go(self) -> None:
-        found = judge(sight(records=self.RECORDS), RULES)
+        found = evaluate(sight(records=self.RECORDS), RULES)
         assert found.obsolete == {("eni-1", ip("10.10.1.81")), ("eni-9", A)}
 
     @pytest.mark.parametrize(
@@ -275,13 +300,13 @@ class TestObsolete:
         [
             {"pods": (pod(key=GONE),)},
             {"belongings": belongings(owners={("eni-1", ip("10.10.1.81")): GONE})},
-            {"belongings": Belongings()},
+            {"belongings": Ownership()},
         ],
         ids=["listed", "known to the watch", "not known"],
     )
     def test_a_living_pods_records_stay(self, change: dict[str, Any]) -> None:
         """It may not be assigned yet."""
-        assert judge(sight(records=self.RECORDS, **change), RULES).obsolete == frozenset()
+        assert evaluate(sight(records=self.RECORDS, **change), RULES).obsolete == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -299,9 +324,9 @@ class TestObsolete:
     ],
 )
 def test_a_sweep_is_made_where_something_may_be_left_behind(
-    records: dict[Pair, Record], known: Belongings, rules: Rules, suspicious: bool
+    records: dict[Pair, OwnershipRecord], known: Ownership, rules: GcPolicy, suspicious: bool
 ) -> None:
-    assert bool(suspects(Records(records), known, rules)) is suspicious
+    assert bool(suspected_leaks(OwnershipRecords(records), known, rules)) is suspicious
 
 
 # Anything that may be known, of few addresses and pods, so that all of it meets.
@@ -332,10 +357,10 @@ PODS = st.builds(
 
 
 @st.composite
-def known_belongings(draw: st.DrawFn) -> Belongings:
+def known_belongings(draw: st.DrawFn) -> Ownership:
     if draw(mostly(True, False)):
-        return Belongings(complete=True, stated=draw(st.frozensets(KEYS)))
-    return Belongings(
+        return Ownership(complete=True, stated=draw(st.frozensets(KEYS)))
+    return Ownership(
         complete=draw(mostly(True, False)),
         owners=draw(st.dictionaries(PAIRS, KEYS, max_size=2)),
         named=draw(st.frozensets(ADDRESSES, max_size=1)),
@@ -359,22 +384,24 @@ def attachments(draw: st.DrawFn) -> tuple[Attached, ...]:
 
 
 @st.composite
-def sights(draw: st.DrawFn) -> Sight:
+def sights(draw: st.DrawFn) -> GcInput:
     records, earlier = {}, {}
     for pair in [(eni.id, ip(text)) for eni in ENI_LIST for text in TEXTS]:
         owner = draw(KEYS)
         if draw(mostly(True, False)):
-            records[pair] = Record(owner, draw(mostly(Origin.NETWORK_STATUS, Origin.CLAIM)), 1000)
+            records[pair] = OwnershipRecord(owner, draw(mostly(Origin.NETWORK_STATUS, Origin.CLAIM)), 1000)
         if draw(mostly(True, False)):
             since = draw(mostly(0.0, NOW - COOLDOWN, NOW - COOLDOWN + 1, NOW))
             earlier[pair] = Candidate(draw(mostly(owner, LIVING)), since)
     pods = draw(st.lists(PODS, unique_by=lambda each: each.key, max_size=2).map(tuple))
-    return Sight(Records(records), pods, draw(attachments()), draw(known_belongings()), NOW, earlier)
+    return GcInput(
+        OwnershipRecords(records), pods, draw(attachments()), draw(known_belongings()), NOW, earlier
+    )
 
 
 SIGHTS = sights()
 RULE_SETS = st.builds(
-    Rules,
+    GcPolicy,
     mode=st.just(GcMode.ON),
     cooldown=st.just(COOLDOWN),
     managed=mostly((), *[(network,) for network in RANGES]),
@@ -383,12 +410,12 @@ RULE_SETS = st.builds(
 )
 
 
-def taken(seen: Sight, rules: Rules) -> Mapping[Pair, Verdict]:
-    return {each.pair: each for each in judge(seen, rules).of(Decision.TAKE)}
+def taken(seen: GcInput, rules: GcPolicy) -> Mapping[Pair, Verdict]:
+    return {each.pair: each for each in evaluate(seen, rules).of(Decision.TAKE)}
 
 
 @given(SIGHTS, RULE_SETS)
-def test_whatever_is_known_only_what_is_surely_left_behind_is_taken(seen: Sight, rules: Rules) -> None:
+def test_whatever_is_known_only_what_is_surely_left_behind_is_taken(seen: GcInput, rules: GcPolicy) -> None:
     enis = {each.eni.id: each for each in seen.enis}
     for (eni_id, address), verdict in taken(seen, rules).items():
         one = enis[eni_id]
@@ -420,7 +447,7 @@ def test_whatever_is_known_only_what_is_surely_left_behind_is_taken(seen: Sight,
 
 
 @given(SIGHTS, RULE_SETS)
-def test_every_secondary_of_our_enis_has_a_verdict_and_nothing_else(seen: Sight, rules: Rules) -> None:
+def test_every_secondary_of_our_enis_has_a_verdict_and_nothing_else(seen: GcInput, rules: GcPolicy) -> None:
     expected = {
         (each.eni.id, address)
         for each in seen.enis
@@ -428,13 +455,13 @@ def test_every_secondary_of_our_enis_has_a_verdict_and_nothing_else(seen: Sight,
         for address in each.held.secondaries
         if address not in (each.held.primary, each.held.primary_ipv6)
     }
-    found = judge(seen, rules)
+    found = evaluate(seen, rules)
     assert {each.pair for each in found.verdicts} == expected
     assert len(found.verdicts) == len(expected)
-    assert found.candidates.keys() == {each.pair for each in found.verdicts if each.why is Why.LEFT}
+    assert found.candidates.keys() == {each.pair for each in found.verdicts if each.why is KeepReason.LEFT}
 
 
-def less(draw: st.DrawFn, seen: Sight) -> Sight:
+def less(draw: st.DrawFn, seen: GcInput) -> GcInput:
     """Take something away that is known, or add a pod of which something is not known."""
     known = seen.belongings
 
@@ -453,7 +480,7 @@ def less(draw: st.DrawFn, seen: Sight) -> Sight:
         return tuple(Attached(replace(each.eni, subnet_cidrs=()), each.held) for each in enis)
 
     changes: list[dict[str, Any]] = [
-        {"records": Records(without(seen.records.entries))},
+        {"records": OwnershipRecords(without(seen.records.entries))},
         {"earlier": without(seen.earlier)},
         {"earlier": {}},
         {"pods": unread(seen.pods)},
@@ -468,17 +495,17 @@ def less(draw: st.DrawFn, seen: Sight) -> Sight:
 
 
 @given(SIGHTS, RULE_SETS, st.data())
-def test_knowing_less_never_takes_more(seen: Sight, rules: Rules, data: st.DataObject) -> None:
+def test_knowing_less_never_takes_more(seen: GcInput, rules: GcPolicy, data: st.DataObject) -> None:
     poorer = data.draw(st.composite(less)(seen))
     assert taken(poorer, rules).keys() <= taken(seen, rules).keys()
 
 
 @given(SIGHTS, RULE_SETS)
-def test_what_a_sweep_would_take_was_suspected_before(seen: Sight, rules: Rules) -> None:
+def test_what_a_sweep_would_take_was_suspected_before(seen: GcInput, rules: GcPolicy) -> None:
     """Without a suspect no sweep is made, and none would have taken anything."""
-    assert taken(seen, rules).keys() <= suspects(seen.records, seen.belongings, rules)
+    assert taken(seen, rules).keys() <= suspected_leaks(seen.records, seen.belongings, rules)
 
 
 @given(SIGHTS, RULE_SETS)
-def test_the_first_sweep_takes_nothing(seen: Sight, rules: Rules) -> None:
+def test_the_first_sweep_takes_nothing(seen: GcInput, rules: GcPolicy) -> None:
     assert not taken(replace(seen, earlier={}), rules)

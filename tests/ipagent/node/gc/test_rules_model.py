@@ -16,10 +16,10 @@ import pytest
 from ipagent.assign.faults import Fault
 from ipagent.assign.selection import Holding, IPAddress
 from ipagent.assign.topology import Eni
-from ipagent.node.gc.collector import Sweeper
-from ipagent.node.gc.rules import suspects
-from ipagent.node.model.events import Kind
-from ipagent.node.model.gc_policy import GcMode, Rules
+from ipagent.node.gc.collector import Collector
+from ipagent.node.gc.rules import suspected_leaks
+from ipagent.node.model.events import EventType
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
 from tests.ipagent.node.node_fakes import FakeListing, FakeShelf, NodeFake, Watched
@@ -32,7 +32,7 @@ POOLS = {
 }
 FOREIGN = {"eni-1": ip("10.10.1.200"), "eni-2": ip("2001:db8:2::200")}
 """Whose they are nobody knows, and no pod ever has them."""
-RULES = Rules(GcMode.ON, cooldown=60, interval=120)
+RULES = GcPolicy(GcMode.ON, cooldown=60, interval=120)
 
 NODE_AGENTS = (InjectedAgent.NODE_INIT, InjectedAgent.NODE_SIDECAR)
 AGENTS = {
@@ -95,10 +95,10 @@ class Node:
 
     # What the agent's core does.
 
-    def restart(self) -> Sweeper:
+    def restart(self) -> Collector:
         """Kill the agent, if it runs, and start it again."""
         self.watched = Watched()
-        self.sweeper = Sweeper(
+        self.sweeper = Collector(
             RULES,
             self.cloud,
             self.listing,
@@ -305,7 +305,7 @@ class Node:
         self.sidecars_state_what_they_hold()
         self.pass_time(3000)
         self.check()
-        left = suspects(self.sweeper.records, self.watched.belongings(), RULES)
+        left = suspected_leaks(self.sweeper.records, self.watched.belongings(), RULES)
         assert not left, f"left behind for ever: {left}"
         assert self.shelf.saved == self.sweeper.records
 
@@ -323,7 +323,7 @@ def test_what_living_pods_have_stays_and_what_they_leave_goes(agents: str) -> No
         put_back += len(node.lines.of("put-back"))
         kills += node.kills
     # Otherwise this would show nothing.
-    assert told[Kind.TAKEN_BACK] >= 100
+    assert told[EventType.TAKEN_BACK] >= 100
     assert kills >= 100
     if agents == "direct init beside it":
         assert put_back

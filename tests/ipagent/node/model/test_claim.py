@@ -6,7 +6,7 @@ import pytest
 
 from common.contract import ExitCode
 from ipagent import nodeprotocol
-from ipagent.node.model.claim import Phase, Standing, State
+from ipagent.node.model.claim import AddressState, ClaimState, ClaimStatus
 
 pytestmark = pytest.mark.pure
 
@@ -14,19 +14,19 @@ pytestmark = pytest.mark.pure
 @pytest.mark.parametrize(
     ("state", "code"),
     [
-        (State.ASSIGNED, ExitCode.DEADLINE),
-        (State.PENDING, ExitCode.OK),
-        (State.FAILED, ExitCode.OK),
+        (ClaimState.ASSIGNED, ExitCode.DEADLINE),
+        (ClaimState.PENDING, ExitCode.OK),
+        (ClaimState.FAILED, ExitCode.OK),
     ],
 )
-def test_only_what_is_assigned_ends_with_0(state: State, code: ExitCode) -> None:
+def test_only_what_is_assigned_ends_with_0(state: ClaimState, code: ExitCode) -> None:
     with pytest.raises(ValueError, match="contradict"):
-        Standing(state, code, "")
+        ClaimStatus(state, code, "")
 
 
 def test_the_slim_client_knows_every_word_that_it_is_told() -> None:
-    assert {*State} == {nodeprotocol.PENDING, nodeprotocol.ASSIGNED, nodeprotocol.FAILED}
-    assert {*Phase} == {
+    assert {*ClaimState} == {nodeprotocol.PENDING, nodeprotocol.ASSIGNED, nodeprotocol.FAILED}
+    assert {*AddressState} == {
         nodeprotocol.PENDING,
         nodeprotocol.ASSIGNED,
         nodeprotocol.FAILED,

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from common.contract import LogFormat
 from ipagent.log import Log
-from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe import event_correlator
-from ipagent.node.observe.event_correlator import Note, Notebook, Write, body_of, notes, path_of
+from ipagent.node.observe.event_correlator import EventCorrelator, PodEvent, Write, body_of, notes, path_of
 from ipagent.node.observe.event_recorder import EventRecorder
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
@@ -29,57 +29,63 @@ LONG = "m" * 3000
 
 
 def happening(
-    kind: Kind = Kind.ASSIGNED,
+    kind: EventType = EventType.ASSIGNED,
     address: str | None = "10.10.1.81",
     pod: PodKey | None = A,
     eni: str = "eni-1",
     message: str = "told so",
-) -> Happening:
-    return Happening(kind, pod, ip_address(address) if address else None, eni, message)
+) -> AddressEvent:
+    return AddressEvent(kind, pod, ip_address(address) if address else None, eni, message)
 
 
-def note(number: int = 0, pod: PodKey = A) -> Note:
-    return Note(pod, "AddressAssigned", f"number {number}", warning=False)
+def note(number: int = 0, pod: PodKey = A) -> PodEvent:
+    return PodEvent(pod, "AddressAssigned", f"number {number}", warning=False)
 
 
 @pytest.mark.pure
 @pytest.mark.parametrize(
     ("happened", "expected"),
     [
-        ([happening()], [Note(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False)]),
+        ([happening()], [PodEvent(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False)]),
         (
             [happening(), happening(address=SECOND), happening(), happening(address=THIRD, eni="eni-2")],
             [
-                Note(A, "AddressAssigned", "assigned 10.10.1.81, 10.10.1.82 to eni-1", warning=False),
-                Note(A, "AddressAssigned", "assigned 10.10.2.9 to eni-2", warning=False),
+                PodEvent(A, "AddressAssigned", "assigned 10.10.1.81, 10.10.1.82 to eni-1", warning=False),
+                PodEvent(A, "AddressAssigned", "assigned 10.10.2.9 to eni-2", warning=False),
             ],
         ),
         (
             [happening(), happening(pod=B)],
             [
-                Note(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False),
-                Note(B, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False),
+                PodEvent(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False),
+                PodEvent(B, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False),
             ],
         ),
         (
-            [happening(Kind.RELEASED, "2600::5")],
-            [Note(A, "AddressReleased", "released 2600::5 from eni-1", warning=False)],
+            [happening(EventType.RELEASED, "2600::5")],
+            [PodEvent(A, "AddressReleased", "released 2600::5 from eni-1", warning=False)],
         ),
         (
-            [happening(Kind.CONFLICT, message="10.10.1.81 is held by eni-9 of i-2")],
-            [Note(A, "AddressConflict", "10.10.1.81 is held by eni-9 of i-2", warning=True)],
+            [happening(EventType.CONFLICT, message="10.10.1.81 is held by eni-9 of i-2")],
+            [PodEvent(A, "AddressConflict", "10.10.1.81 is held by eni-9 of i-2", warning=True)],
         ),
-        ([happening(Kind.REFUSED, None, eni="")], [Note(A, "AddressNotAssigned", "told so", warning=True)]),
-        ([happening(Kind.WARNING, message=LONG)], [Note(A, "AddressWarning", LONG[:1024], warning=True)]),
-        ([happening(Kind.TAKEN_BACK, pod=None), happening(Kind.CONFLICT, pod=None)], []),
-        ([happening(Kind.TAKEN_BACK), happening(Kind.WOULD_TAKE_BACK)], []),
+        (
+            [happening(EventType.REFUSED, None, eni="")],
+            [PodEvent(A, "AddressNotAssigned", "told so", warning=True)],
+        ),
+        (
+            [happening(EventType.WARNING, message=LONG)],
+            [PodEvent(A, "AddressWarning", LONG[:1024], warning=True)],
+        ),
+        ([happening(EventType.TAKEN_BACK, pod=None), happening(EventType.CONFLICT, pod=None)], []),
+        ([happening(EventType.TAKEN_BACK), happening(EventType.WOULD_TAKE_BACK)], []),
     ],
 )  # fmt: skip
-def test_happenings_are_put_into_words(happened: list[Happening], expected: list[Note]) -> None:
+def test_happenings_are_put_into_words(happened: list[AddressEvent], expected: list[PodEvent]) -> None:
     assert list(notes(happened)) == expected
 
 
-def written(book: Notebook, now: float) -> list[Write]:
+def written(book: EventCorrelator, now: float) -> list[Write]:
     found = []
     while isinstance(write := book.due(now), Write):
         found.append(write)
@@ -88,7 +94,7 @@ def written(book: Notebook, now: float) -> list[Write]:
 
 @pytest.mark.pure
 def test_the_same_is_said_once_and_counted_after_that() -> None:
-    book = Notebook("t")
+    book = EventCorrelator("t")
     book.add([note()], 0.0, WALL)
     (first,) = written(book, 0.0)
     assert (first.new, first.count, first.name) == (True, 1, "a.t1")
@@ -103,7 +109,7 @@ def test_the_same_is_said_once_and_counted_after_that() -> None:
 
 @pytest.mark.pure
 def test_a_burst_is_written_at_once_and_the_rest_by_and_by() -> None:
-    book = Notebook("t")
+    book = EventCorrelator("t")
     pods = [PodKey("ns", f"p{number}", f"u{number}") for number in range(30)]
     book.add([note(pod=pod) for pod in pods], 100.0, WALL)
     assert len(written(book, 100.0)) == event_correlator.BURST
@@ -117,7 +123,7 @@ def test_a_burst_is_written_at_once_and_the_rest_by_and_by() -> None:
 
 @pytest.mark.pure
 def test_one_pod_does_not_fill_the_book() -> None:
-    book = Notebook("t")
+    book = EventCorrelator("t")
     book.add(map(note, range(50)), 0.0, WALL)
     assert book.dropped == 50 - event_correlator.OF_A_POD
     book.add([note(50, B)], 0.0, WALL)
@@ -132,7 +138,7 @@ def test_one_pod_does_not_fill_the_book() -> None:
 @pytest.mark.pure
 def test_what_waits_is_bounded_and_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_correlator, "MAX_ENTRIES", 5)
-    book = Notebook("t")
+    book = EventCorrelator("t")
     many = [note(pod=PodKey("ns", f"p{number}", f"u{number}")) for number in range(8)]
     book.add(many, 0.0, WALL)
     assert book.dropped == 3
@@ -145,7 +151,7 @@ def test_what_waits_is_bounded_and_grows_old(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.pure
 def test_what_was_not_written_is_first_in_the_row() -> None:
-    book = Notebook("t")
+    book = EventCorrelator("t")
     book.add([note(1), note(2)], 0.0, WALL)
     first = book.due(0.0)
     assert isinstance(first, Write)
@@ -164,7 +170,7 @@ STEPS = st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 400), st.b
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 400), st.booleans()), max_size=60)
 )
 def test_nothing_is_said_twice_and_all_is_bounded(steps: list[tuple[int, int, float, bool]]) -> None:
-    book = Notebook("t")
+    book = EventCorrelator("t")
     now, made, times = 0.0, set(), []
     for number, pod, pause, look in steps:
         now += pause
@@ -184,7 +190,7 @@ def test_what_is_said_again_while_it_is_written_is_made_anew_where_it_was_delete
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_correlator, "AGAIN", 0.0)
-    book = Notebook("t")
+    book = EventCorrelator("t")
     book.add([note()], 0.0, WALL)
     (first,) = written(book, 0.0)
     book.add([note()], 1.0, WALL)
@@ -206,7 +212,7 @@ def test_an_event_is_one_of_core_v1() -> None:
 
 @pytest.mark.pure
 def test_a_long_name_leaves_room_for_the_rest() -> None:
-    book = Notebook("t")
+    book = EventCorrelator("t")
     book.add([note(pod=PodKey("ns", "a" * 199 + "." + "b" * 53, ""))], 0.0, WALL)
     (write,) = written(book, 0.0)
     assert write.name == "a" * 199 + ".t1"
@@ -244,8 +250,8 @@ def said(stream: io.StringIO) -> list[str]:
 
 def test_events_are_written(recording: Recording) -> None:
     api, _, recorder, stream = recording
-    recorder.record([happening(), happening(Kind.WOULD_TAKE_BACK)])
-    recorder.record([happening(Kind.CONFLICT, pod=B, message="10.10.1.81 is held by eni-9 of i-2")])
+    recorder.record([happening(), happening(EventType.WOULD_TAKE_BACK)])
+    recorder.record([happening(EventType.CONFLICT, pod=B, message="10.10.1.81 is held by eni-9 of i-2")])
     wait_for(lambda: len(api.requests) == 2, "two requests")
     bodies = [request.body for request in api.requests]
     assert [(each["message"], each["type"]) for each in bodies] == [

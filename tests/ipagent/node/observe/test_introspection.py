@@ -12,13 +12,13 @@ from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.plan import Item, Phase
 from ipagent.assign.selection import Holding
 from ipagent.assign.topology import Eni, Placement
-from ipagent.node.gc.rules import Decision, Verdict, Why
-from ipagent.node.model.claim import Standing, State
-from ipagent.node.model.events import Happening, Kind
+from ipagent.node.gc.rules import Decision, KeepReason, Verdict
+from ipagent.node.model.claim import ClaimState, ClaimStatus
+from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.gc_policy import GcMode
 from ipagent.node.model.pod import PodKey
-from ipagent.node.observe.introspection_text import Known, document, to_text
-from ipagent.node.observe.metrics import Figures, Metrics, state_of
+from ipagent.node.observe.introspection_text import AgentState, document, to_text
+from ipagent.node.observe.metrics import Metrics, Snapshot, state_of
 
 pytestmark = pytest.mark.pure
 
@@ -30,7 +30,7 @@ def item(address: str, phase: Phase, failure: Failure | None = None) -> Item:
     return Item(Placement(Holding("net1", ENI.mac, ip_address(address)), ENI), phase, failure)
 
 
-def verdict(address: str, decision: Decision, why: Why, until: float | None = None) -> Verdict:
+def verdict(address: str, decision: Decision, why: KeepReason, until: float | None = None) -> Verdict:
     return Verdict("eni-1", ip_address(address), decision, why, f"because {why}", POD, until)
 
 
@@ -60,7 +60,7 @@ def test_each_phase_is_one_of_three_states(phase: Phase, state: str) -> None:
 
 
 def test_addresses_are_listed_in_order_with_pod_state_and_reason() -> None:
-    found = document(Known("n1", items=ITEMS, owners=OWNERS), now=0.0)
+    found = document(AgentState("n1", items=ITEMS, owners=OWNERS), now=0.0)
     assert [(each["address"], each["state"], each["reason"]) for each in found["addresses"]] == [
         ("10.0.0.8", "failed", "the ENI is full"),
         ("10.0.0.9", "pending", "the ENI is full"),
@@ -71,12 +71,12 @@ def test_addresses_are_listed_in_order_with_pod_state_and_reason() -> None:
 
 def test_what_is_left_behind_is_apart_from_what_stays_and_says_when_it_goes() -> None:
     verdicts = (
-        verdict("10.0.0.10", Decision.KEEP, Why.HELD),
-        verdict("10.0.0.50", Decision.KEEP, Why.FLOATING),
-        verdict("10.0.0.51", Decision.WAIT, Why.LEFT, until=130.2),
-        verdict("10.0.0.52", Decision.TAKE, Why.LEFT, until=90.0),
+        verdict("10.0.0.10", Decision.KEEP, KeepReason.HELD),
+        verdict("10.0.0.50", Decision.KEEP, KeepReason.FLOATING),
+        verdict("10.0.0.51", Decision.WAIT, KeepReason.LEFT, until=130.2),
+        verdict("10.0.0.52", Decision.TAKE, KeepReason.LEFT, until=90.0),
     )
-    known = Known("n1", items=ITEMS, owners=OWNERS, mode=GcMode.ON, swept=True, verdicts=verdicts)
+    known = AgentState("n1", items=ITEMS, owners=OWNERS, mode=GcMode.ON, swept=True, verdicts=verdicts)
     found = document(known, now=100.0)["takingBack"]
     assert [(each["address"], each["dueInSeconds"]) for each in found["leftBehind"]] == [
         ("10.0.0.51", 30),
@@ -90,14 +90,14 @@ def test_what_is_left_behind_is_apart_from_what_stays_and_says_when_it_goes() ->
 
 
 def test_the_text_says_what_is_not_known() -> None:
-    text = to_text(document(Known("n1"), now=0.0))
+    text = to_text(document(AgentState("n1"), now=0.0))
     assert "API server:   heard of never" in text
     assert "taking back:  report, no sweep so far" in text
     assert "addresses:    0" in text
 
 
 def test_the_text_of_a_node_at_work() -> None:
-    known = Known("n1", "i-1", watch_age=12.34, items=ITEMS, owners=OWNERS, mode=GcMode.OFF)
+    known = AgentState("n1", "i-1", watch_age=12.34, items=ITEMS, owners=OWNERS, mode=GcMode.OFF)
     text = to_text(document(known, now=0.0))
     assert text.startswith("node:         n1 on i-1, ipagent ")
     assert "heard of 12.3 s ago" in text
@@ -106,14 +106,14 @@ def test_the_text_of_a_node_at_work() -> None:
     assert "taking back:  off\n" in text
 
 
-def metrics(figures: Figures, *happenings: Happening) -> list[str]:
+def metrics(figures: Snapshot, *happenings: AddressEvent) -> list[str]:
     counted = Metrics(lambda: figures)
     counted.happened(happenings)
     return generate_latest(counted.registry).decode().splitlines()
 
 
 def test_every_state_is_there_also_where_nothing_is_in_it() -> None:
-    lines = metrics(Figures(items=ITEMS[:1]))
+    lines = metrics(Snapshot(items=ITEMS[:1]))
     for state, value in (("assigned", "1.0"), ("pending", "0.0"), ("failed", "0.0")):
         assert f'multus_eni_node_addresses{{state="{state}"}} {value}' in lines
         assert f'multus_eni_node_claims{{state="{state}"}} 0.0' in lines
@@ -121,15 +121,15 @@ def test_every_state_is_there_also_where_nothing_is_in_it() -> None:
 
 
 def test_a_watch_that_never_began_has_no_age() -> None:
-    assert not any(line.startswith("multus_eni_node_watch_age_seconds") for line in metrics(Figures()))
-    assert "multus_eni_node_watch_age_seconds 0.0" in metrics(Figures(watch_age=0.0))
+    assert not any(line.startswith("multus_eni_node_watch_age_seconds") for line in metrics(Snapshot()))
+    assert "multus_eni_node_watch_age_seconds 0.0" in metrics(Snapshot(watch_age=0.0))
 
 
 def test_figures_become_samples() -> None:
-    figures = Figures(
+    figures = Snapshot(
         conflicts=2,
         calls={("AssignPrivateIpAddresses", "throttled"): 3},
-        standings={POD: Standing(State.ASSIGNED, ExitCode.OK, "done")},
+        standings={POD: ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")},
         counts={"reviews_ok": 4},
         candidates=5,
         events_dropped=6,
@@ -149,11 +149,11 @@ def test_figures_become_samples() -> None:
 def test_happenings_are_counted_by_kind() -> None:
     address = ip_address("10.0.0.1")
     lines = metrics(
-        Figures(),
-        Happening(Kind.ASSIGNED, POD, address, "eni-1", "", seconds=0.3),
-        Happening(Kind.ASSIGNED, POD, address, "eni-1", ""),
-        Happening(Kind.TAKEN_BACK, POD, address, "eni-1", ""),
-        Happening(Kind.CONFLICT, POD, address, "eni-1", ""),
+        Snapshot(),
+        AddressEvent(EventType.ASSIGNED, POD, address, "eni-1", "", seconds=0.3),
+        AddressEvent(EventType.ASSIGNED, POD, address, "eni-1", ""),
+        AddressEvent(EventType.TAKEN_BACK, POD, address, "eni-1", ""),
+        AddressEvent(EventType.CONFLICT, POD, address, "eni-1", ""),
     )
     assert "multus_eni_node_assigned_total 2.0" in lines
     assert "multus_eni_node_taken_back_total 1.0" in lines

@@ -15,7 +15,7 @@ from ipagent.node.reconcile.batcher import (
     MAX_THROTTLED,
     RECENT_SECONDS,
     THROTTLED_SECONDS,
-    Window,
+    BatchWindow,
 )
 from tests.ipagent.node.fleet import LATENCY, Arrival, Fleet
 
@@ -24,15 +24,15 @@ pytestmark = pytest.mark.pure
 NOW = 1000.0
 
 
-def after(*calls: float, version: int = 4, throttled: bool = False) -> Window:
-    window = Window()
+def after(*calls: float, version: int = 4, throttled: bool = False) -> BatchWindow:
+    window = BatchWindow()
     for at in calls:
         window.called(version, at, throttled=throttled)
     return window
 
 
 def test_a_calm_node_calls_at_once() -> None:
-    assert Window().due(4, [NOW], NOW) == NOW
+    assert BatchWindow().due(4, [NOW], NOW) == NOW
 
 
 def test_what_comes_after_a_pause_is_called_for_at_once() -> None:
@@ -60,7 +60,7 @@ def test_many_are_not_held_up_by_the_wait_for_a_few_more() -> None:
 
 
 def test_pods_that_are_about_to_come_are_waited_for_a_little() -> None:
-    window = Window()
+    window = BatchWindow()
     window.expected = 2
     assert window.due(4, [NOW, NOW + 0.1], NOW) == NOW + 2 * EXPECTED_SECONDS
     window.expected = 1000
@@ -70,7 +70,7 @@ def test_pods_that_are_about_to_come_are_waited_for_a_little() -> None:
 
 
 def test_a_throttled_call_widens_the_window_step_by_step_and_passes() -> None:
-    window = Window()
+    window = BatchWindow()
     for step in range(1, MAX_THROTTLED + 3):
         window.called(4, NOW, throttled=True)
         assert window.due(4, [NOW], NOW) == NOW + INTERVALS[-1] * 2 ** min(step, MAX_THROTTLED)

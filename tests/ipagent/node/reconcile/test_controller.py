@@ -11,13 +11,12 @@ from common.contract import ExitCode, LogLevel, Mode, Takeover
 from ipagent.assign.faults import Fault
 from ipagent.assign.plan import Phase
 from ipagent.assign.selection import IPAddress, Link, parse_address
-from ipagent.node.model.claim import Claim, Standing, State
-from ipagent.node.model.claim import Phase as Told
-from ipagent.node.model.events import Happening, Kind
+from ipagent.node.model.claim import AddressState, Claim, ClaimState, ClaimStatus
+from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants, read_grants
-from ipagent.node.model.ownership import Belongings
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod
-from ipagent.node.reconcile.controller import ANEW_SECONDS, NodeCore
+from ipagent.node.reconcile.controller import ANEW_SECONDS, NodeController
 from ipagent.node.reconcile.state import SILENT_SECONDS, STATUS_SECONDS
 from tests.ipagent.fakes import Lines, Strike, Time
 from tests.ipagent.node.account import Account
@@ -33,13 +32,13 @@ class Broom:
     """A keeper that makes room when it is told to, and remembers what it was shown."""
 
     account: Account
-    shown: list[Belongings] = field(default_factory=list)
+    shown: list[Ownership] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
     trash: dict[str, set[IPAddress]] = field(default_factory=dict)
     works: bool = True
     done: set[str] = field(default_factory=set)
 
-    def observe(self, belongings: Belongings) -> None:
+    def observe(self, belongings: Ownership) -> None:
         self.shown.append(belongings)
 
     def step(self) -> float | None:
@@ -61,7 +60,7 @@ class Broom:
         freed, self.done = frozenset(self.done), set()
         return freed
 
-    def happenings(self) -> list[Happening]:
+    def happenings(self) -> list[AddressEvent]:
         return []
 
 
@@ -75,13 +74,13 @@ class Run:
         self.account.node("b", 2)
         self.broom = Broom(self.account) if broom else None
         self.grants = grants
-        self.happened: list[Happening] = []
+        self.happened: list[AddressEvent] = []
         self.steps = 0
         self.start()
 
     def start(self, *pods: Pod) -> None:
         self.lines = Lines()
-        self.core = NodeCore(self.cloud, self.grants, self.time.timing, self.lines.log, self.broom)
+        self.core = NodeController(self.cloud, self.grants, self.time.timing, self.lines.log, self.broom)
         self.core.pods(pods)
 
     def to_rest(self, seconds: float = 120.0) -> float:
@@ -127,10 +126,10 @@ class Run:
         for each in self.account.enis.values():
             each.secondaries -= set(map(parse_address, addresses))
 
-    def standing(self, name: str = "a") -> Standing:
+    def standing(self, name: str = "a") -> ClaimStatus:
         return self.core.standings()[key(name)]
 
-    def kinds(self, name: str = "a") -> list[Kind]:
+    def kinds(self, name: str = "a") -> list[EventType]:
         return [each.kind for each in self.happened if each.pod == key(name)]
 
     def phase(self, address: str) -> Phase:
@@ -143,7 +142,7 @@ class TestWatching:
         run = Run()
         run.pods(pod("a", "10.1.1.1", "2001:db8:1::1"), pod("b", "10.1.1.2"))
         assert run.on() == {"10.1.1.1", "2001:db8:1::1", "10.1.1.2"}
-        assert run.kinds() == [Kind.ASSIGNED, Kind.ASSIGNED]
+        assert run.kinds() == [EventType.ASSIGNED, EventType.ASSIGNED]
         assert run.happened[0].message == "assigned 10.1.1.1 to eni-a-1"
         assert run.happened[0].seconds is not None
         assert run.happened[0].level is LogLevel.INFO
@@ -191,12 +190,12 @@ class TestWatching:
         run = Run()
         run.pods(pod("a", waiting=True))
         run.claims(claim("a", "10.1.1.1"))
-        assert run.standing().state is State.PENDING
+        assert run.standing().state is ClaimState.PENDING
         assert "network-status" in run.standing().message
         run.live(60)
-        assert run.standing().state is State.PENDING
+        assert run.standing().state is ClaimState.PENDING
         run.pods(pod("a", "10.1.1.1"))
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
 
     def test_reused_addresses_change_hands_without_a_call(self) -> None:
         run = Run()
@@ -206,35 +205,35 @@ class TestWatching:
         run.core.pod(pod("a"), gone=True)
         run.to_rest()
         assert run.account.calls["assign"] == 1
-        assert run.kinds("b") == [Kind.ASSIGNED]
+        assert run.kinds("b") == [EventType.ASSIGNED]
 
     def test_of_two_pods_with_one_address_the_earlier_keeps_it_and_the_other_is_told(self) -> None:
         run = Run()
         run.pods(pod("a", "10.1.1.1"))
         run.pods(pod("b", "10.1.1.1"))
         run.claims(claim("b", "10.1.1.1"))
-        assert run.kinds("b") == [Kind.CONFLICT]
+        assert run.kinds("b") == [EventType.CONFLICT]
         assert run.happened[-1].level is LogLevel.ERROR
         assert run.core.conflicts == 1
         standing = run.standing("b")
-        assert (standing.state, standing.code) == (State.FAILED, ExitCode.HELD_ELSEWHERE)
+        assert (standing.state, standing.code) == (ClaimState.FAILED, ExitCode.HELD_ELSEWHERE)
         assert "the pod apps/a on this node" in standing.message
         run.core.pod(pod("a"), gone=True)
         run.to_rest()
-        assert run.standing("b").state is State.ASSIGNED
+        assert run.standing("b").state is ClaimState.ASSIGNED
 
     def test_without_a_grant_nothing_is_taken_from_another_eni(self) -> None:
         run = Run(Grants())
         run.put("eni-b-1", "10.1.1.1")
         run.pods(pod("a", "10.1.1.1"))
         assert run.on("eni-b-1") == {"10.1.1.1"}
-        assert run.kinds() == [Kind.REFUSED]
+        assert run.kinds() == [EventType.REFUSED]
         assert "eni-b-1 (device number 1 of b)" in run.happened[-1].message
         assert "the grant for its namespace must allow the takeover" in run.happened[-1].message
         run.take_away("10.1.1.1")
         run.live(600)
         assert run.on() == {"10.1.1.1"}
-        assert run.kinds() == [Kind.REFUSED, Kind.ASSIGNED]
+        assert run.kinds() == [EventType.REFUSED, EventType.ASSIGNED]
 
     def test_only_the_pods_with_the_right_take_over(self) -> None:
         run = Run()
@@ -246,17 +245,17 @@ class TestWatching:
     def test_addresses_of_other_networks_are_said_once_and_sought_rarely(self) -> None:
         run = Run()
         run.pods(pod("a", holdings=(holding("192.168.1.1", mac="5e:00:00:00:00:01"),)))
-        assert run.kinds() == [Kind.REFUSED]
+        assert run.kinds() == [EventType.REFUSED]
         before = run.cloud.lookups
         run.live(3600)
-        assert run.kinds() == [Kind.REFUSED]
+        assert run.kinds() == [EventType.REFUSED]
         assert run.cloud.lookups - before < 60
 
     def test_an_eni_that_is_attached_later_is_found(self) -> None:
         run = Run()
         late = run.account.enis.pop("eni-a-2")
         run.pods(pod("a", holdings=(holding("10.2.1.1", "net2"),)))
-        assert run.kinds() == [Kind.REFUSED]
+        assert run.kinds() == [EventType.REFUSED]
         run.account.enis["eni-a-2"] = late
         run.live(600)
         assert run.on("eni-a-2") == {"10.2.1.1"}
@@ -277,12 +276,12 @@ class TestClaims:
         run.core.claim(claim("a", "10.1.1.1", mode=Mode.INIT))
         run.core.step()
         (first,) = run.core.changes().values()
-        assert (first.state, first.code) == (State.PENDING, ExitCode.DEADLINE)
-        assert [each.phase for each in first.addresses] == [Told.PENDING]
+        assert (first.state, first.code) == (ClaimState.PENDING, ExitCode.DEADLINE)
+        assert [each.phase for each in first.addresses] == [AddressState.PENDING]
         run.to_rest()
         (last,) = run.core.changes().values()
         assert (last.state, last.code, last.message) == (
-            State.ASSIGNED,
+            ClaimState.ASSIGNED,
             ExitCode.OK,
             "Assigned: 10.1.1.1 on eni-a-1.",
         )
@@ -299,9 +298,9 @@ class TestClaims:
     def test_a_claim_of_a_pod_that_is_not_known_yet_waits(self) -> None:
         run = Run()
         run.claims(claim("a", "10.1.1.1"))
-        assert run.standing().state is State.PENDING
+        assert run.standing().state is ClaimState.PENDING
         run.pods(pod("a", "10.1.1.1"))
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
 
     def test_a_list_that_is_older_than_the_claim_does_not_end_its_session(self) -> None:
         run = Run()
@@ -309,7 +308,7 @@ class TestClaims:
         run.core.pods([pod("b", "10.1.1.2")])
         run.to_rest()
         run.pods(pod("a", "10.1.1.1"))
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
 
     def test_a_pod_has_nothing_tried_anew_that_is_anothers(self) -> None:
         run = Run()
@@ -325,14 +324,14 @@ class TestClaims:
             run.pods(pod("a", "10.1.1.1"))
             run.claims(claim("a", "10.1.1.1", links=odd))
             assert run.cloud.lookups == lookups
-            assert run.standing().state is State.ASSIGNED
+            assert run.standing().state is ClaimState.ASSIGNED
 
     def test_network_status_that_cannot_be_read_keeps_the_gate_shut(self) -> None:
         run = Run()
         run.pods(pod("a", "10.1.1.1", problem="entry 2 is no object"))
         run.claims(claim("a", "10.1.1.1"))
         standing = run.standing()
-        assert (standing.state, standing.code) == (State.FAILED, ExitCode.ADDRESS_REFUSED)
+        assert (standing.state, standing.code) == (ClaimState.FAILED, ExitCode.ADDRESS_REFUSED)
         assert "entry 2 is no object" in standing.message
 
     def test_a_session_of_an_unknown_pod_leaves_nothing_behind(self) -> None:
@@ -343,21 +342,21 @@ class TestClaims:
         run.to_rest()
         assert run.core.standings() == {}
         run.pods(pod("a", "10.1.9.9"))
-        assert run.kinds() == [Kind.ASSIGNED]
+        assert run.kinds() == [EventType.ASSIGNED]
 
     def test_what_is_not_granted_is_refused_after_network_status_had_its_time(self) -> None:
         run = Run(Grants())
         run.pods(pod("a", "10.1.1.1"))
         run.core.claim(claim("a", "10.1.1.1", "10.1.9.9"))
         delay = run.core.step()
-        assert run.standing().state is State.PENDING
+        assert run.standing().state is ClaimState.PENDING
         assert delay is not None
         assert delay <= STATUS_SECONDS
         run.live(STATUS_SECONDS)
         standing = run.standing()
-        assert (standing.state, standing.code) == (State.FAILED, ExitCode.NOT_GRANTED)
+        assert (standing.state, standing.code) == (ClaimState.FAILED, ExitCode.NOT_GRANTED)
         assert run.on() == {"10.1.1.1"}
-        assert [each.phase for each in standing.addresses] == [Told.ASSIGNED, Told.FAILED]
+        assert [each.phase for each in standing.addresses] == [AddressState.ASSIGNED, AddressState.FAILED]
 
     def test_a_floating_address_comes_and_goes(self) -> None:
         run = Run()
@@ -367,11 +366,11 @@ class TestClaims:
         assert run.on() == {"10.1.1.1", "10.1.9.9"}
         run.claims(claim("a", "10.1.1.1"))
         assert run.on() == {"10.1.1.1", "10.1.9.9"}
-        assert Kind.RELEASED not in run.kinds()
+        assert EventType.RELEASED not in run.kinds()
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True))
         run.claims(claim("a", "10.1.1.1", release_on_exit=True))
         assert run.on() == {"10.1.1.1"}
-        assert run.kinds()[-1] is Kind.RELEASED
+        assert run.kinds()[-1] is EventType.RELEASED
 
     def test_an_address_of_another_pods_network_status_is_never_claimed(self) -> None:
         run = Run(read_grants({"apps": {"cidrs": ["10.1.0.0/16"], "takeover": True}}))
@@ -407,15 +406,18 @@ class TestClaims:
         run.put("eni-b-1", "10.1.9.9")
         run.live(200)
         assert run.phase("10.1.9.9") is Phase.TAKEN
-        assert run.standing().state is State.FAILED
-        assert {each.phase for each in run.standing().addresses} == {Told.ASSIGNED, Told.CONFLICT}
-        assert run.kinds()[-1] is Kind.CONFLICT
+        assert run.standing().state is ClaimState.FAILED
+        assert {each.phase for each in run.standing().addresses} == {
+            AddressState.ASSIGNED,
+            AddressState.CONFLICT,
+        }
+        assert run.kinds()[-1] is EventType.CONFLICT
         run.core.unclaim(key("a"))
         run.claims(stated)
         assert run.on("eni-b-1") == {"10.1.9.9"}
         run.claims(replace(stated, again=frozenset({parse_address("10.1.9.9")})))
         assert run.on("eni-b-1") == set()
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
 
     def test_a_pod_that_starts_once_more_tries_once_more(self) -> None:
         run = Run()
@@ -430,7 +432,7 @@ class TestClaims:
         run.live(ANEW_SECONDS)
         run.claims(stated)
         assert run.account.calls["assign"] == calls + 1
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
 
     def test_a_pod_that_reconnects_all_the_time_does_not_make_calls_all_the_time(self) -> None:
         run = Run()
@@ -450,7 +452,7 @@ class TestClaims:
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", takeover=Takeover.NEVER))
         assert run.standing().code is ExitCode.HELD_ELSEWHERE
         run.claims(claim("a", "10.1.1.1", "10.1.9.9"))
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
         assert run.on("eni-b-1") == set()
 
     def test_what_only_people_can_mend_is_said_at_once_and_tried_on(self) -> None:
@@ -458,10 +460,10 @@ class TestClaims:
         run.account.struck = [Strike("assign", Fault.NO_PERMISSION)] * 3
         run.core.pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
-        assert (run.standing().state, run.standing().code) == (State.FAILED, ExitCode.NO_PERMISSION)
+        assert (run.standing().state, run.standing().code) == (ClaimState.FAILED, ExitCode.NO_PERMISSION)
         run.live(1800)
-        assert run.standing().state is State.ASSIGNED
-        assert run.kinds() == [Kind.REFUSED, Kind.ASSIGNED]
+        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.kinds() == [EventType.REFUSED, EventType.ASSIGNED]
 
     @pytest.mark.parametrize("fault", [Fault.UNKNOWN, Fault.NO_CREDENTIALS, Fault.SUBNET_FULL])
     def test_nothing_is_given_up_for_good_that_may_pass(self, fault: Fault) -> None:
@@ -477,10 +479,10 @@ class TestClaims:
         run.core.pod(pod("a", "10.1.1.1"))
         run.core.claim(claim("a", "10.1.1.1"))
         run.core.step()
-        assert run.standing().state is State.PENDING
+        assert run.standing().state is ClaimState.PENDING
         assert "struck by THROTTLED" in run.standing().message
         run.to_rest()
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
         assert run.account.calls["assign"] == 2
 
 
@@ -498,10 +500,10 @@ class TestGivingBack:
         run.account.struck = [Strike("unassign", Fault.THROTTLED)]
         run.core.claim(leaving)
         run.core.step()
-        assert run.standing().state is State.PENDING
+        assert run.standing().state is ClaimState.PENDING
         assert "10.1.1.1, 10.1.9.9 is being given back" in run.standing().message
         run.to_rest()
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
         assert "10.1.9.9 was taken off eni-a-1" in run.standing().message
         assert run.on() == {"10.1.1.2"}
 
@@ -509,8 +511,8 @@ class TestGivingBack:
         run = self.given()
         run.account.struck = [Strike("unassign", Fault.UNKNOWN)] * 2
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True, leaving=True))
-        assert run.standing().state is State.FAILED
-        assert Kind.NOT_RELEASED in run.kinds()
+        assert run.standing().state is ClaimState.FAILED
+        assert EventType.NOT_RELEASED in run.kinds()
 
     def test_without_the_wish_nothing_is_given_back(self) -> None:
         run = self.given(release=False)
@@ -527,7 +529,7 @@ class TestGivingBack:
         run.core.pods([pod("b", "10.1.1.2")])
         run.to_rest()
         assert run.on() == {"10.1.1.2"}
-        assert run.kinds()[-2:] == [Kind.RELEASED, Kind.RELEASED]
+        assert run.kinds()[-2:] == [EventType.RELEASED, EventType.RELEASED]
 
     def test_what_another_pod_names_by_now_is_not_taken_off(self) -> None:
         run = self.given()
@@ -545,7 +547,7 @@ class TestGivingBack:
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True))
         run.live(60)
         assert run.on() == {"10.1.1.1", "10.1.1.2", "10.1.9.9"}
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
 
     def test_what_another_eni_took_is_not_taken_off_there(self) -> None:
         run = self.given()
@@ -601,7 +603,7 @@ class TestKeeping:
     def test_nothing_is_complete_before_the_first_list(self) -> None:
         run = Run(broom=True)
         assert run.broom
-        run.core = NodeCore(run.cloud, run.grants, run.time.timing, run.lines.log, run.broom)
+        run.core = NodeController(run.cloud, run.grants, run.time.timing, run.lines.log, run.broom)
         run.pods(pod("a", "10.1.1.1"))
         assert not run.broom.shown[-1].complete
 
@@ -613,13 +615,13 @@ class TestKeeping:
         run.broom.works = False
         run.core.pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
-        assert run.standing().state is State.PENDING
+        assert run.standing().state is ClaimState.PENDING
         assert run.kinds() == []
         run.broom.works = True
         run.to_rest()
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
         assert run.on() == {"10.1.7.6", "10.1.1.1"}
-        assert run.kinds() == [Kind.ASSIGNED]
+        assert run.kinds() == [EventType.ASSIGNED]
 
     def test_without_room_to_make_the_refusal_lists_what_is_there(self) -> None:
         run = Run(broom=True, room=1)
@@ -627,11 +629,11 @@ class TestKeeping:
         run.core.pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
         standing = run.standing()
-        assert (standing.state, standing.code) == (State.FAILED, ExitCode.ENI_FULL)
+        assert (standing.state, standing.code) == (ClaimState.FAILED, ExitCode.ENI_FULL)
         assert "10.1.7.7" in standing.message
         run.take_away("10.1.7.7")
         run.live(900)
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
 
 
 class TestOutages:
@@ -646,7 +648,7 @@ class TestOutages:
         run.to_rest()
         assert dict(run.account.calls) == {"lookup": 1}
         assert run.on() == before
-        assert [each.kind for each in run.happened[30:]] == [Kind.FOUND] * 30
+        assert [each.kind for each in run.happened[30:]] == [EventType.FOUND] * 30
 
     def test_what_was_not_there_at_a_restart_is_assigned(self) -> None:
         run = Run()
@@ -655,8 +657,8 @@ class TestOutages:
         run.start(old, new)
         run.to_rest()
         assert run.on() == {"10.1.1.1", "10.1.1.2"}
-        assert run.kinds("old")[1:] == [Kind.FOUND]
-        assert run.kinds("new") == [Kind.ASSIGNED]
+        assert run.kinds("old")[1:] == [EventType.FOUND]
+        assert run.kinds("new") == [EventType.ASSIGNED]
 
     def test_a_pod_that_comes_later_is_assigned_whatever_ec2_shows(self) -> None:
         run = Run()
@@ -689,9 +691,9 @@ class TestOutages:
         run.core.pod(pod("b", "10.1.1.2"))
         run.claims(claim("a", "10.1.1.1"), claim("b", "10.1.1.2"))
         run.live(3600)
-        assert run.standing("a").state is State.ASSIGNED
+        assert run.standing("a").state is ClaimState.ASSIGNED
         assert (run.standing("b").state, run.standing("b").code) == (
-            State.PENDING,
+            ClaimState.PENDING,
             ExitCode.EC2_UNREACHABLE,
         )
         assert run.account.calls["assign"] < 300
@@ -704,13 +706,13 @@ class TestOutages:
         run.cloud.away = True
         run.core.pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
-        assert run.standing().state is State.PENDING
+        assert run.standing().state is ClaimState.PENDING
         assert "nobody answers" in run.standing().message
         run.live(600)
         assert run.lines.events("warning") == ["lookup-failed"]
         run.cloud.away = False
         run.live(61)
-        assert run.standing().state is State.ASSIGNED
+        assert run.standing().state is ClaimState.ASSIGNED
 
     def test_what_disappears_from_the_eni_comes_back(self) -> None:
         run = Run()
@@ -729,7 +731,7 @@ class TestOutages:
         run.live(61)
         assert run.on() == {"10.1.1.1", "10.1.1.2", "10.1.1.3"}
         assert MAC_1 not in {each.placement.holding.mac for each in run.core.plan.items[1:2]}
-        assert Kind.WARNING in run.kinds("b")
+        assert EventType.WARNING in run.kinds("b")
 
 
 def test_a_node_with_500_addresses_makes_few_calls_for_many_events() -> None:

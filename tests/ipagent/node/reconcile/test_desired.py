@@ -16,7 +16,7 @@ from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import NOTHING, Grant
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.reconcile.desired import Desired, Stated, Wish, settle, wish
+from ipagent.node.reconcile.desired import ClaimView, Desired, PodDesired, desired_for, resolve_conflicts
 from tests.ipagent.fakes import Time
 from tests.ipagent.node.account import Account
 from tests.ipagent.node.pods import MAC_0, claim, holding, key, pod
@@ -31,11 +31,11 @@ ALL = Grant((ip_network("10.1.9.0/24"),), takeover=True)
 
 def wished(
     pod: Pod, claim: Claim | None = None, grant: Grant = NOTHING, topology: Topology = NODE, **stated: Any
-) -> Wish:
-    return wish(pod, None if claim is None else Stated(claim, **stated), grant, topology)
+) -> PodDesired:
+    return desired_for(pod, None if claim is None else ClaimView(claim, **stated), grant, topology)
 
 
-def placed(found: Wish | Desired) -> dict[str, str]:
+def placed(found: PodDesired | Desired) -> dict[str, str]:
     return {str(each.holding.address): each.eni.id for each in found.placements}
 
 
@@ -82,7 +82,7 @@ class TestOnePod:
         assert "lacks the tag" in found.unplaced[0].text
 
     def test_a_mac_that_may_be_an_enis_waits(self) -> None:
-        found = wish(pod("a", "10.1.1.1"), None, NOTHING, NODE, {holding("10.1.1.1").mac})
+        found = desired_for(pod("a", "10.1.1.1"), None, NOTHING, NODE, {holding("10.1.1.1").mac})
         assert placed(found) == {}
         assert list(found.held_back.values()) == ["its ENI is being looked for"]
 
@@ -189,7 +189,7 @@ class TestClaims:
 
     def test_a_container_that_ends_gives_everything_back_only_if_asked_to(self) -> None:
         leaving = claim("a", "10.1.1.1", leaving=True, release_on_exit=True)
-        assert wished(self.OWN, leaving) == Wish(self.OWN)
+        assert wished(self.OWN, leaving) == PodDesired(self.OWN)
         kept = wished(self.OWN, replace(leaving, release_on_exit=False))
         assert placed(kept) == {"10.1.1.1": "eni-a-1"}
 
@@ -199,11 +199,11 @@ class TestSeveralPods:
     B = wished(pod("b", "10.1.1.1", created="2026-01-01T00:00:01Z"))
     FLOATING = wished(pod("c"), claim("c", "10.1.1.1"), Grant((ip_network("10.1.0.0/16"),)))
 
-    def owner(self, *wishes: Wish, before: str = "") -> str:
+    def owner(self, *wishes: PodDesired, before: str = "") -> str:
         address = parse_address("10.1.1.1")
         was = Desired(owners={address: key(before)} if before else {})
-        found = settle(wishes, was)
-        assert found == settle(reversed(wishes), was)
+        found = resolve_conflicts(wishes, was)
+        assert found == resolve_conflicts(reversed(wishes), was)
         losers = {each.name for each in found.conflicts}
         assert losers == {each.pod.key.name for each in wishes} - {found.owners[address].name}
         assert placed(found) == {"10.1.1.1": "eni-a-1"}
@@ -224,7 +224,7 @@ class TestSeveralPods:
 
     def test_nor_what_another_network_status_names_on_an_interface_that_does_not_count(self) -> None:
         narrowed = wished(replace(self.A.pod, interfaces=("net2",)))
-        found = settle([narrowed, self.FLOATING])
+        found = resolve_conflicts([narrowed, self.FLOATING])
         assert placed(found) == {}
         (conflict,) = found.conflicts[key("c")]
         assert conflict.owner == key("a")
@@ -243,19 +243,23 @@ class TestSeveralPods:
     def test_what_a_pod_had_by_its_network_status_it_does_not_keep_by_stating_it(self) -> None:
         grant = Grant((ip_network("10.1.0.0/16"),))
         a = pod("a", "10.1.1.1")
-        before = settle([wished(a, claim("a", "10.1.1.1"), grant), self.B])
+        before = resolve_conflicts([wished(a, claim("a", "10.1.1.1"), grant), self.B])
         assert before.owners[parse_address("10.1.1.1")] == key("a")
-        after = settle([wished(replace(a, holdings=()), claim("a", "10.1.1.1"), grant), self.B], before)
+        after = resolve_conflicts(
+            [wished(replace(a, holdings=()), claim("a", "10.1.1.1"), grant), self.B], before
+        )
         assert after.owners[parse_address("10.1.1.1")] == key("b")
         assert [each.owner for each in after.conflicts[key("a")]] == [key("b")]
 
     def test_a_conflict_names_the_pod_that_has_it_and_how(self) -> None:
-        found = settle([self.A, self.B, self.FLOATING])
+        found = resolve_conflicts([self.A, self.B, self.FLOATING])
         (conflict,) = found.conflicts[key("c")]
         problem = conflict.problem
         assert "the pod apps/a on this node, which has it by its network-status" in problem.text
         assert problem.error.exit_code is ExitCode.HELD_ELSEWHERE
-        found = settle([self.A, self.FLOATING], Desired(owners={parse_address("10.1.1.1"): key("c")}))
+        found = resolve_conflicts(
+            [self.A, self.FLOATING], Desired(owners={parse_address("10.1.1.1"): key("c")})
+        )
         assert "which has stated it" in found.conflicts[key("a")][0].problem.text
 
 
@@ -279,8 +283,8 @@ def test_each_address_has_one_owner_that_may_have_it_and_network_status_is_never
         a_pod = pod(name, *sorted(own), leaving=leaving, created=created)
         made.append(wished(a_pod, claim(name, *sorted(stated)), grant, silent=silent))
     previous = {parse_address(address): key(name) for address, name in owners.items()}
-    found = settle(made, Desired(owners=previous))
-    by_key: dict[PodKey, Wish] = {each.pod.key: each for each in made}
+    found = resolve_conflicts(made, Desired(owners=previous))
+    by_key: dict[PodKey, PodDesired] = {each.pod.key: each for each in made}
     for each in found.placements:
         address = each.holding.address
         owner = by_key[found.owners[address]]

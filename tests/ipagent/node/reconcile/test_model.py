@@ -18,14 +18,14 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.faults import Fault
 from ipagent.assign.plan import Phase
 from ipagent.assign.selection import IPAddress, parse_address
-from ipagent.node.gc.collector import Sweeper
-from ipagent.node.gc.records import Origin, Records
+from ipagent.node.gc.collector import Collector
+from ipagent.node.gc.records import Origin, OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed
-from ipagent.node.model.claim import Claim, State
-from ipagent.node.model.gc_policy import GcMode, Rules
+from ipagent.node.model.claim import Claim, ClaimState
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.grants import read_grants
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
-from ipagent.node.reconcile.controller import NodeCore
+from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import Lines, Strike, Time
 from tests.ipagent.node.account import Account, NodeCloud
 from tests.ipagent.node.pods import claim, holding
@@ -42,8 +42,8 @@ FOREIGN = tuple(map(parse_address, ("10.1.200.1", "2001:db8:1::200")))
 """On our ENI and on another, for a reason of their own: no pod ever has them."""
 CIDRS = ["10.1.9.0/24", "2001:db8:1:0:9::/80"]
 GRANTS = read_grants({"apps": {"cidrs": [*CIDRS, "10.1.0.0/16"], "takeover": True}})
-RULES = Rules(mode=GcMode.ON)
-PROTECTED = Rules(mode=GcMode.ON, protected=tuple(map(ip_network, CIDRS)))
+RULES = GcPolicy(mode=GcMode.ON)
+PROTECTED = GcPolicy(mode=GcMode.ON, protected=tuple(map(ip_network, CIDRS)))
 ENI, ELSEWHERE = "eni-a-1", "eni-b-1"
 
 
@@ -112,12 +112,12 @@ class Disk:
     """What outlives the agent's process."""
 
     def __init__(self) -> None:
-        self.records = Records()
+        self.records = OwnershipRecords()
 
-    def load(self) -> Records:
+    def load(self) -> OwnershipRecords:
         return self.records
 
-    def put(self, records: Records) -> None:
+    def put(self, records: OwnershipRecords) -> None:
         self.records = records
 
     def step(self) -> float | None:
@@ -203,7 +203,7 @@ class Node(RuleBasedStateMachine):
     def _start(self) -> None:
         self.lines = Lines()
         timing = self.time.timing
-        keeper = Sweeper(
+        keeper = Collector(
             self.sweeping,
             self.cloud,
             self.api,
@@ -212,7 +212,7 @@ class Node(RuleBasedStateMachine):
             wall=self.time.clock,
             log=self.lines.log,
         )
-        self.core = NodeCore(self.cloud, GRANTS, timing, self.lines.log, keeper)
+        self.core = NodeController(self.cloud, GRANTS, timing, self.lines.log, keeper)
         for life in self.lives.values():
             life.connected = False
         self._list()
@@ -251,7 +251,7 @@ class Node(RuleBasedStateMachine):
             return 0.0
         for key, said in self.core.changes().items():
             life = self.lives.get(key)
-            if life and said.state is State.ASSIGNED and not (self.robbed or self.behind):
+            if life and said.state is ClaimState.ASSIGNED and not (self.robbed or self.behind):
                 assert self.account.enis[ENI].secondaries >= life.held, "confirmed and not assigned"
         self.core.happenings()
         return delay
@@ -497,7 +497,7 @@ class Node(RuleBasedStateMachine):
         if life.connected:
             standing = self.core.standings()[life.key]
             alone = all(owners[address] == life.key for address in known)
-            assert (standing.state is State.ASSIGNED) is (alone and known <= set(here))
+            assert (standing.state is ClaimState.ASSIGNED) is (alone and known <= set(here))
 
     def nothing_is_left_behind(self, here: Collection[IPAddress]) -> None:
         """Save what a living pod had once, and unless one that tells nobody of its addresses is there."""

@@ -8,14 +8,13 @@ from common.contract import ExitCode
 from ipagent.assign.errors import NoEni, NoImds
 from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.plan import Item, Phase
-from ipagent.assign.release import Ending
+from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem
-from ipagent.node.model.claim import Phase as Told
-from ipagent.node.model.claim import State
-from ipagent.node.model.events import Kind
-from ipagent.node.reconcile.changes import News
-from ipagent.node.reconcile.desired import Wish
-from ipagent.node.reconcile.status import Outlook, given_back, standing
+from ipagent.node.model.claim import AddressState, ClaimState
+from ipagent.node.model.events import EventType
+from ipagent.node.reconcile.changes import AddressChanges
+from ipagent.node.reconcile.desired import PodDesired
+from ipagent.node.reconcile.status import StatusContext, claim_status, release_status
 from tests.ipagent.fakes import ip, placement
 from tests.ipagent.node.pods import holding, pod
 
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.pure
 
 PLACED = placement("10.10.1.80")
 A = PLACED.holding.address
-WISH = Wish(pod("a", "10.10.1.80"), placements=(PLACED,), named=frozenset({A}))
+WISH = PodDesired(pod("a", "10.10.1.80"), placements=(PLACED,), named=frozenset({A}))
 
 
 def item(phase: Phase, fault: Fault | None = None) -> Item:
@@ -33,23 +32,58 @@ def item(phase: Phase, fault: Fault | None = None) -> Item:
 @pytest.mark.parametrize(
     ("one", "state", "code", "told"),
     [
-        (item(Phase.CONFIRMED), State.ASSIGNED, ExitCode.OK, Told.ASSIGNED),
-        (item(Phase.WANTED), State.PENDING, ExitCode.DEADLINE, Told.PENDING),
-        (item(Phase.WANTED, Fault.THROTTLED), State.PENDING, ExitCode.DEADLINE, Told.PENDING),
-        (item(Phase.WANTED, Fault.UNREACHABLE), State.PENDING, ExitCode.EC2_UNREACHABLE, Told.PENDING),
-        (item(Phase.ACCEPTED), State.PENDING, ExitCode.DEADLINE, Told.PENDING),
-        (item(Phase.DISPUTED, Fault.REFUSED), State.PENDING, ExitCode.ADDRESS_REFUSED, Told.PENDING),
-        (item(Phase.WANTED, Fault.NO_PERMISSION), State.FAILED, ExitCode.NO_PERMISSION, Told.FAILED),
-        (item(Phase.WANTED, Fault.ENI_FULL), State.FAILED, ExitCode.ENI_FULL, Told.FAILED),
-        (item(Phase.REFUSED, Fault.REFUSED), State.FAILED, ExitCode.ADDRESS_REFUSED, Told.FAILED),
-        (item(Phase.TAKEN, Fault.HELD_ELSEWHERE), State.FAILED, ExitCode.HELD_ELSEWHERE, Told.CONFLICT),
-        (item(Phase.TAKEN), State.FAILED, ExitCode.HELD_ELSEWHERE, Told.CONFLICT),
+        (item(Phase.CONFIRMED), ClaimState.ASSIGNED, ExitCode.OK, AddressState.ASSIGNED),
+        (item(Phase.WANTED), ClaimState.PENDING, ExitCode.DEADLINE, AddressState.PENDING),
+        (
+            item(Phase.WANTED, Fault.THROTTLED),
+            ClaimState.PENDING,
+            ExitCode.DEADLINE,
+            AddressState.PENDING,
+        ),
+        (
+            item(Phase.WANTED, Fault.UNREACHABLE),
+            ClaimState.PENDING,
+            ExitCode.EC2_UNREACHABLE,
+            AddressState.PENDING,
+        ),
+        (item(Phase.ACCEPTED), ClaimState.PENDING, ExitCode.DEADLINE, AddressState.PENDING),
+        (
+            item(Phase.DISPUTED, Fault.REFUSED),
+            ClaimState.PENDING,
+            ExitCode.ADDRESS_REFUSED,
+            AddressState.PENDING,
+        ),
+        (
+            item(Phase.WANTED, Fault.NO_PERMISSION),
+            ClaimState.FAILED,
+            ExitCode.NO_PERMISSION,
+            AddressState.FAILED,
+        ),
+        (
+            item(Phase.WANTED, Fault.ENI_FULL),
+            ClaimState.FAILED,
+            ExitCode.ENI_FULL,
+            AddressState.FAILED,
+        ),
+        (
+            item(Phase.REFUSED, Fault.REFUSED),
+            ClaimState.FAILED,
+            ExitCode.ADDRESS_REFUSED,
+            AddressState.FAILED,
+        ),
+        (
+            item(Phase.TAKEN, Fault.HELD_ELSEWHERE),
+            ClaimState.FAILED,
+            ExitCode.HELD_ELSEWHERE,
+            AddressState.CONFLICT,
+        ),
+        (item(Phase.TAKEN), ClaimState.FAILED, ExitCode.HELD_ELSEWHERE, AddressState.CONFLICT),
     ],
 )
 def test_how_far_a_pod_is_follows_from_its_addresses(
-    one: Item, state: State, code: ExitCode, told: Told
+    one: Item, state: ClaimState, code: ExitCode, told: AddressState
 ) -> None:
-    said = standing(WISH, [one], (), Outlook())
+    said = claim_status(WISH, [one], (), StatusContext())
     assert (said.state, said.code) == (state, code)
     assert [each.phase for each in said.addresses] == [told]
     assert "10.10.1.80" in said.message
@@ -57,74 +91,74 @@ def test_how_far_a_pod_is_follows_from_its_addresses(
 
 def test_a_full_eni_that_is_about_to_be_swept_is_no_refusal_yet() -> None:
     full = item(Phase.WANTED, Fault.ENI_FULL)
-    said = standing(WISH, [full], (), Outlook(making_room=frozenset({"eni-1"})))
-    assert (said.state, said.code) == (State.PENDING, ExitCode.ENI_FULL)
+    said = claim_status(WISH, [full], (), StatusContext(making_room=frozenset({"eni-1"})))
+    assert (said.state, said.code) == (ClaimState.PENDING, ExitCode.ENI_FULL)
 
 
 def test_an_address_without_eni_is_refused_when_it_was_looked_for() -> None:
     lost = holding("10.9.9.9")
-    each = Wish(pod("a"), unplaced=(Problem(lost, "", "no ENI", NoEni("no ENI")),))
-    refused = standing(each, [], (), Outlook())
-    assert (refused.state, refused.code) == (State.FAILED, ExitCode.NO_ENI)
-    waiting = standing(each, [], (), Outlook(looking=True))
-    assert waiting.state is State.PENDING
-    assert [one.phase for one in waiting.addresses] == [Told.PENDING]
+    each = PodDesired(pod("a"), unplaced=(Problem(lost, "", "no ENI", NoEni("no ENI")),))
+    refused = claim_status(each, [], (), StatusContext())
+    assert (refused.state, refused.code) == (ClaimState.FAILED, ExitCode.NO_ENI)
+    waiting = claim_status(each, [], (), StatusContext(looking=True))
+    assert waiting.state is ClaimState.PENDING
+    assert [one.phase for one in waiting.addresses] == [AddressState.PENDING]
 
 
 def test_what_failed_to_tell_the_enis_is_said_while_it_is_waited_for() -> None:
-    each = Wish(pod("a"), held_back={holding("10.1.1.1"): "its ENI is being looked for"})
-    said = standing(each, [], (), Outlook(lookup=NoImds("IMDS is silent")))
-    assert said.state is State.PENDING
+    each = PodDesired(pod("a"), held_back={holding("10.1.1.1"): "its ENI is being looked for"})
+    said = claim_status(each, [], (), StatusContext(lookup=NoImds("IMDS is silent")))
+    assert said.state is ClaimState.PENDING
     assert "IMDS is silent" in said.message
     assert "its ENI is being looked for" in said.message
 
 
 def test_a_pod_without_addresses_has_nothing_to_wait_for() -> None:
-    said = standing(Wish(pod("a"), bare=("net1",)), [], (), Outlook())
-    assert said.state is State.ASSIGNED
+    said = claim_status(PodDesired(pod("a"), bare=("net1",)), [], (), StatusContext())
+    assert said.state is ClaimState.ASSIGNED
     assert "no addresses that count on net1" in said.message
 
 
 def test_a_pod_that_ends_is_told_the_worst_that_has_happened() -> None:
-    good = Ending("eni-1", ip("10.1.1.1"), "10.1.1.1 was taken off eni-1")
-    bad = Ending("eni-1", ip("10.1.1.2"), "10.1.1.2 stays", Failure(Fault.NO_PERMISSION, "no"))
-    assert given_back([], [good]).state is State.ASSIGNED
-    said = given_back([], [good, bad])
-    assert (said.state, said.code) == (State.FAILED, ExitCode.NO_PERMISSION)
+    good = ReleaseOutcome("eni-1", ip("10.1.1.1"), "10.1.1.1 was taken off eni-1")
+    bad = ReleaseOutcome("eni-1", ip("10.1.1.2"), "10.1.1.2 stays", Failure(Fault.NO_PERMISSION, "no"))
+    assert release_status([], [good]).state is ClaimState.ASSIGNED
+    said = release_status([], [good, bad])
+    assert (said.state, said.code) == (ClaimState.FAILED, ExitCode.NO_PERMISSION)
     assert "10.1.1.1 was taken off eni-1; 10.1.1.2 stays" in said.message
-    assert "no address to release" in given_back([], []).message
+    assert "no address to release" in release_status([], []).message
 
 
 class TestNews:
-    def of(self, news: News, *items: Item) -> list[Kind]:
-        return [each.kind for each in news.of(WISH, items, (), Outlook())]
+    def of(self, news: AddressChanges, *items: Item) -> list[EventType]:
+        return [each.kind for each in news.of(WISH, items, (), StatusContext())]
 
     def test_each_change_is_said_once(self) -> None:
-        news = News()
+        news = AddressChanges()
         assert self.of(news, item(Phase.WANTED)) == []
         for phase, kind in (
-            (Phase.CONFIRMED, Kind.ASSIGNED),
-            (Phase.TAKEN, Kind.CONFLICT),
-            (Phase.CONFIRMED, Kind.ASSIGNED),
+            (Phase.CONFIRMED, EventType.ASSIGNED),
+            (Phase.TAKEN, EventType.CONFLICT),
+            (Phase.CONFIRMED, EventType.ASSIGNED),
         ):
             assert self.of(news, item(phase)) == [kind]
             assert self.of(news, item(phase)) == []
 
     def test_a_try_between_two_equal_failures_is_no_news(self) -> None:
-        news = News()
+        news = AddressChanges()
         refused = item(Phase.REFUSED, Fault.REFUSED)
-        assert self.of(news, refused) == [Kind.REFUSED]
+        assert self.of(news, refused) == [EventType.REFUSED]
         assert self.of(news, item(Phase.WANTED)) == []
         assert self.of(news, refused) == []
 
     def test_what_the_pod_had_dropped_is_news_when_it_comes_back(self) -> None:
-        news = News()
-        assert self.of(news, item(Phase.CONFIRMED)) == [Kind.ASSIGNED]
-        assert list(news.of(Wish(WISH.pod), [], (), Outlook())) == []
-        assert self.of(news, item(Phase.CONFIRMED)) == [Kind.ASSIGNED]
+        news = AddressChanges()
+        assert self.of(news, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]
+        assert list(news.of(PodDesired(WISH.pod), [], (), StatusContext())) == []
+        assert self.of(news, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]
 
     def test_pods_that_are_gone_are_forgotten(self) -> None:
-        news = News()
+        news = AddressChanges()
         self.of(news, item(Phase.CONFIRMED))
         news.forget([])
-        assert self.of(news, item(Phase.CONFIRMED)) == [Kind.ASSIGNED]
+        assert self.of(news, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]

@@ -17,11 +17,11 @@ from ipagent.node.sessions.auth import (
     POD_UID,
     REFUSED_SECONDS,
     VERDICT_SECONDS,
-    Bearer,
-    Say,
-    Unknown,
-    Verdicts,
-    judge,
+    Answer,
+    PodIdentity,
+    TokenReviewCache,
+    Unauthenticated,
+    authorize,
     read_review,
 )
 
@@ -71,11 +71,11 @@ def with_extra(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_token_names_the_pod_that_it_is_bound_to() -> None:
-    assert read_review(status()) == Bearer(POD, "node-a")
+    assert read_review(status()) == PodIdentity(POD, "node-a")
 
 
 def test_a_cluster_that_names_no_node_is_fine() -> None:
-    assert read_review(with_extra(node=[])) == Bearer(POD)
+    assert read_review(with_extra(node=[])) == PodIdentity(POD)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_cluster_that_names_no_node_is_fine() -> None:
 )
 def test_what_proves_nothing_is_refused_with_a_reason(review: dict[str, Any], why: str) -> None:
     found = read_review(review)
-    assert isinstance(found, Unknown)
+    assert isinstance(found, Unauthenticated)
     assert why in found.reason
 
 
@@ -115,20 +115,20 @@ json_values = st.recursive(
 
 @given(st.sampled_from(["authenticated", "user", "audiences", "user__username", "user__extra"]), json_values)
 def test_whatever_the_answer_holds_it_is_read_or_refused(path: str, value: Any) -> None:
-    assert isinstance(read_review(status(**{path: value})), Bearer | Unknown)
+    assert isinstance(read_review(status(**{path: value})), PodIdentity | Unauthenticated)
 
 
 @pytest.mark.parametrize(
     ("bearer", "stated", "living", "say"),
     [
-        (Bearer(POD, "node-a"), POD, {POD}, Say.YES),
-        (Bearer(POD), POD, {POD, OTHER}, Say.YES),
-        (Bearer(POD, "node-a"), POD, {OTHER}, Say.WAIT),
-        (Bearer(POD, "node-a"), POD, set(), Say.WAIT),
-        (Bearer(POD, "node-a"), POD, {NEXT_LIFE}, Say.WAIT),
-        (Bearer(POD, "node-a"), OTHER, {POD, OTHER}, Say.NO),
-        (Bearer(POD, "node-a"), NEXT_LIFE, {NEXT_LIFE}, Say.NO),
-        (Bearer(POD, "node-b"), POD, {POD}, Say.NO),
+        (PodIdentity(POD, "node-a"), POD, {POD}, Answer.YES),
+        (PodIdentity(POD), POD, {POD, OTHER}, Answer.YES),
+        (PodIdentity(POD, "node-a"), POD, {OTHER}, Answer.WAIT),
+        (PodIdentity(POD, "node-a"), POD, set(), Answer.WAIT),
+        (PodIdentity(POD, "node-a"), POD, {NEXT_LIFE}, Answer.WAIT),
+        (PodIdentity(POD, "node-a"), OTHER, {POD, OTHER}, Answer.NO),
+        (PodIdentity(POD, "node-a"), NEXT_LIFE, {NEXT_LIFE}, Answer.NO),
+        (PodIdentity(POD, "node-b"), POD, {POD}, Answer.NO),
     ],
     ids=[
         "alive here",
@@ -142,41 +142,41 @@ def test_whatever_the_answer_holds_it_is_read_or_refused(path: str, value: Any) 
     ],
 )
 def test_the_token_decides_for_whom_one_may_speak(
-    bearer: Bearer, stated: PodKey, living: set[PodKey], say: Say
+    bearer: PodIdentity, stated: PodKey, living: set[PodKey], say: Answer
 ) -> None:
-    verdict = judge(bearer, stated, "node-a", living)
+    verdict = authorize(bearer, stated, "node-a", living)
     assert verdict.say is say
-    assert bool(verdict.reason) is (say is not Say.YES)
+    assert bool(verdict.reason) is (say is not Answer.YES)
 
 
 def test_a_verdict_is_believed_for_a_minute_and_no_longer() -> None:
-    verdicts = Verdicts()
-    verdicts.put("t", Bearer(POD), 100.0)
-    assert verdicts.get("t", 100.0 + VERDICT_SECONDS - 0.1) == Bearer(POD)
+    verdicts = TokenReviewCache()
+    verdicts.put("t", PodIdentity(POD), 100.0)
+    assert verdicts.get("t", 100.0 + VERDICT_SECONDS - 0.1) == PodIdentity(POD)
     assert verdicts.get("t", 100.0 + VERDICT_SECONDS) is None
     assert verdicts.get("u", 100.0) is None
 
 
 def test_a_refusal_is_believed_for_a_shorter_time() -> None:
-    verdicts = Verdicts()
-    verdicts.put("t", Unknown("no"), 0.0)
-    assert verdicts.get("t", REFUSED_SECONDS - 0.1) == Unknown("no")
+    verdicts = TokenReviewCache()
+    verdicts.put("t", Unauthenticated("no"), 0.0)
+    assert verdicts.get("t", REFUSED_SECONDS - 0.1) == Unauthenticated("no")
     assert verdicts.get("t", REFUSED_SECONDS) is None
 
 
 def test_the_verdict_of_a_pod_that_is_gone_is_dropped_and_no_other() -> None:
-    verdicts = Verdicts()
-    verdicts.put("a", Bearer(POD), 0.0)
-    verdicts.put("b", Bearer(OTHER), 0.0)
-    verdicts.put("c", Unknown("no"), 0.0)
+    verdicts = TokenReviewCache()
+    verdicts.put("a", PodIdentity(POD), 0.0)
+    verdicts.put("b", PodIdentity(OTHER), 0.0)
+    verdicts.put("c", Unauthenticated("no"), 0.0)
     verdicts.drop({POD})
-    assert [verdicts.get(token, 1.0) for token in "abc"] == [None, Bearer(OTHER), Unknown("no")]
+    assert [verdicts.get(token, 1.0) for token in "abc"] == [None, PodIdentity(OTHER), Unauthenticated("no")]
 
 
 def test_no_number_of_tokens_fills_the_memory() -> None:
-    verdicts = Verdicts()
+    verdicts = TokenReviewCache()
     for number in range(MAX_VERDICTS + 10):
-        verdicts.put(str(number), Unknown("no"), 0.0)
+        verdicts.put(str(number), Unauthenticated("no"), 0.0)
     assert len(verdicts) == MAX_VERDICTS
     assert verdicts.get("0", 0.0) is None
-    assert verdicts.get(str(MAX_VERDICTS + 9), 0.0) == Unknown("no")
+    assert verdicts.get(str(MAX_VERDICTS + 9), 0.0) == Unauthenticated("no")

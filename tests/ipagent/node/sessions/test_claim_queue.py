@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 
 from common.contract import ExitCode, Mode
 from ipagent.assign.selection import Snapshot
-from ipagent.node.model.claim import Claim, Standing, State
+from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
-from ipagent.node.sessions.claim_queue import Mailbox, Told, Unclaim
+from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed, StatusUpdate
 
 pytestmark = pytest.mark.pure
 
 A, B = PodKey("apps", "a", "1"), PodKey("apps", "b", "2")
 CLAIM = Claim(A, Mode.SIDECAR, Snapshot((), ()))
-DONE = Standing(State.ASSIGNED, ExitCode.OK, "done")
-LATER = Standing(State.PENDING, ExitCode.DEADLINE, "later")
+DONE = ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")
+LATER = ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, "later")
 FIRST, SECOND = ip_address("10.10.1.80"), ip_address("10.10.1.81")
 
 
 def test_a_later_claim_replaces_one_that_waits_but_not_what_it_saw_go_away() -> None:
-    box = Mailbox()
+    box = ClaimQueue()
     box.put(replace(CLAIM, again=frozenset({FIRST})))
     box.put(replace(CLAIM, again=frozenset({SECOND}), interfaces=("net1",)))
     assert box.take() == [replace(CLAIM, again=frozenset({FIRST, SECOND}), interfaces=("net1",))]
@@ -33,7 +33,7 @@ def test_a_later_claim_replaces_one_that_waits_but_not_what_it_saw_go_away() -> 
 
 
 def test_what_was_taken_is_not_handed_over_again() -> None:
-    box = Mailbox()
+    box = ClaimQueue()
     box.put(replace(CLAIM, again=frozenset({FIRST})))
     box.take()
     box.put(CLAIM)
@@ -41,15 +41,15 @@ def test_what_was_taken_is_not_handed_over_again() -> None:
 
 
 def test_the_last_words_of_a_session_come_before_its_end() -> None:
-    box = Mailbox()
+    box = ClaimQueue()
     leaving = replace(CLAIM, leaving=True)
     box.put(leaving)
     box.close(A)
-    assert box.take() == [leaving, Unclaim(A)]
+    assert box.take() == [leaving, SessionClosed(A)]
 
 
 def test_a_session_that_comes_back_in_time_has_never_ended() -> None:
-    box = Mailbox()
+    box = ClaimQueue()
     box.put(CLAIM)
     box.take()
     box.close(A)
@@ -58,17 +58,17 @@ def test_a_session_that_comes_back_in_time_has_never_ended() -> None:
 
 
 def test_only_news_are_told_and_only_to_those_who_asked() -> None:
-    box = Mailbox()
+    box = ClaimQueue()
     ticket = box.put(CLAIM)
     assert box.tell({A: DONE, B: DONE}) == []
     box.take()
-    assert box.tell({A: LATER, B: DONE}) == [Told(A, ticket, LATER)]
+    assert box.tell({A: LATER, B: DONE}) == [StatusUpdate(A, ticket, LATER)]
     assert box.tell({A: LATER, B: LATER}) == []
-    assert box.tell({A: DONE}) == [Told(A, ticket, DONE)]
+    assert box.tell({A: DONE}) == [StatusUpdate(A, ticket, DONE)]
 
 
 def test_a_new_claim_is_answered_even_with_what_was_said_before() -> None:
-    box = Mailbox()
+    box = ClaimQueue()
     box.put(CLAIM)
     box.take()
     box.tell({A: DONE})
@@ -76,11 +76,11 @@ def test_a_new_claim_is_answered_even_with_what_was_said_before() -> None:
     # It waits still: the standing is that of the claim before, and its session drops it by the ticket.
     assert box.tell({A: DONE}) == []
     box.take()
-    assert box.tell({A: DONE}) == [Told(A, ticket, DONE)]
+    assert box.tell({A: DONE}) == [StatusUpdate(A, ticket, DONE)]
 
 
 def test_nothing_is_told_after_the_end() -> None:
-    box = Mailbox()
+    box = ClaimQueue()
     box.put(CLAIM)
     box.take()
     box.close(A)
@@ -90,7 +90,7 @@ def test_nothing_is_told_after_the_end() -> None:
 
 @given(st.lists(st.sampled_from(["put", "close", "take"]), max_size=30))
 def test_in_the_end_the_main_loop_knows_whether_the_session_is_open(steps: list[str]) -> None:
-    box = Mailbox()
+    box = ClaimQueue()
     known = is_open = False
 
     def take() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent import nodeprotocol
-from ipagent.node.sessions.http1 import MAX_FIELDS, BadRequest, Requests, read_head, refusal
+from ipagent.node.sessions.http1 import MAX_FIELDS, BadRequest, RequestParser, error_response, read_head
 
 pytestmark = pytest.mark.pure
 
@@ -28,7 +28,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 
 def test_what_the_slim_client_sends_is_read() -> None:
-    requests = Requests()
+    requests = RequestParser()
     (line,) = requests.feed(HEAD + nodeprotocol.chunk({"serial": 1}))
     assert requests.head
     assert (requests.head.token, requests.head.length, requests.head.expects) == (TOKEN, None, False)
@@ -38,7 +38,7 @@ def test_what_the_slim_client_sends_is_read() -> None:
 
 def test_what_curl_sends_is_read() -> None:
     body = b'{"a":\n 1}'
-    requests = Requests()
+    requests = RequestParser()
     whole = head("host: x", f"authorization: bearer {TOKEN}", f"Content-Length: {len(body)}") + body
     # --data-binary keeps newlines, and a line is a statement: curl's --data drops them.
     assert requests.feed(whole) == [b'{"a":', b"1}"]
@@ -46,7 +46,7 @@ def test_what_curl_sends_is_read() -> None:
 
 
 def test_curl_may_ask_before_it_sends() -> None:
-    requests = Requests()
+    requests = RequestParser()
     assert requests.feed(head(AUTHORIZED, CHUNKED, "Expect: 100-continue")) == []
     assert requests.head
     assert requests.head.expects
@@ -55,7 +55,7 @@ def test_curl_may_ask_before_it_sends() -> None:
 @given(st.lists(st.integers(0, 400), max_size=12))
 def test_the_pieces_in_which_it_comes_do_not_matter(cuts: list[int]) -> None:
     whole = HEAD + nodeprotocol.chunk({"serial": 1}) + b"3;x=y\r\n{}\n\r\n1\r\n[\r\n2\r\n]\n\r\n0\r\n\r\n"
-    requests = Requests()
+    requests = RequestParser()
     edges = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
     found = [line for start, stop in itertools.pairwise(edges) for line in requests.feed(whole[start:stop])]
     assert found == [b'{"serial":1}', b"{}", b"[]"]
@@ -63,13 +63,13 @@ def test_the_pieces_in_which_it_comes_do_not_matter(cuts: list[int]) -> None:
 
 
 def test_after_the_end_nothing_is_read() -> None:
-    requests = Requests()
+    requests = RequestParser()
     requests.feed(HEAD + b"0\r\n\r\n")
     assert requests.feed(b"garbage" * 1000) == []
 
 
 def test_a_body_of_no_bytes_has_ended() -> None:
-    requests = Requests()
+    requests = RequestParser()
     assert requests.feed(head(AUTHORIZED, "Content-Length: 0")) == []
     assert requests.ended
 
@@ -114,13 +114,13 @@ def test_a_body_of_no_bytes_has_ended() -> None:
 )
 def test_what_is_no_session_is_refused(data: bytes, status: int) -> None:
     with pytest.raises(BadRequest) as caught:
-        Requests().feed(data)
+        RequestParser().feed(data)
     assert caught.value.status == status
     assert str(caught.value)
 
 
 def test_a_statement_in_many_chunks_is_bounded_too() -> None:
-    requests = Requests()
+    requests = RequestParser()
     requests.feed(HEAD)
     chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
     for _ in range(nodeprotocol.MAX_STATEMENT // 4096):
@@ -132,7 +132,7 @@ def test_a_statement_in_many_chunks_is_bounded_too() -> None:
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_any_bytes_are_read_or_refused(pieces: list[bytes]) -> None:
-    requests = Requests()
+    requests = RequestParser()
     try:
         for piece in pieces:
             requests.feed(piece)
@@ -142,7 +142,7 @@ def test_any_bytes_are_read_or_refused(pieces: list[bytes]) -> None:
 
 @given(st.binary(max_size=80))
 def test_any_bytes_after_the_head_are_read_or_refused(data: bytes) -> None:
-    requests = Requests()
+    requests = RequestParser()
     requests.feed(HEAD)
     try:
         for line in requests.feed(data):
@@ -161,7 +161,7 @@ def test_any_head_is_read_or_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("status", [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST])
 def test_the_slim_client_reads_a_refusal(status: HTTPStatus) -> None:
-    answers = nodeprotocol.Answers()
-    (read,) = answers.feed(refusal(status, 'It says "no".'))
+    answers = nodeprotocol.ResponseParser()
+    (read,) = answers.feed(error_response(status, 'It says "no".'))
     assert isinstance(read, nodeprotocol.Refusal)
     assert (read.status, read.text) == (status.value, 'It says "no".')

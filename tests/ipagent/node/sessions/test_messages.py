@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from common.contract import ExitCode, Mode, Takeover
 from ipagent import nodeprotocol
 from ipagent.assign.selection import Detection, IPAddress, Link, LinkAddress, Route, Snapshot
-from ipagent.node.model.claim import AddressStanding, Claim, Phase, Standing, State
+from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.http1 import BadRequest
 from ipagent.node.sessions.messages import MAX_DEPTH, MAX_NAME, answer, read_statement
@@ -156,9 +156,9 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 names = st.text(max_size=15)
 phases = st.builds(
-    AddressStanding, st.ip_addresses(), names, st.sampled_from(Phase), names, st.text(max_size=40)
+    AddressStatus, st.ip_addresses(), names, st.sampled_from(AddressState), names, st.text(max_size=40)
 )
-states = st.sampled_from([(State.PENDING, 17), (State.ASSIGNED, 0), (State.FAILED, 14)])
+states = st.sampled_from([(ClaimState.PENDING, 17), (ClaimState.ASSIGNED, 0), (ClaimState.FAILED, 14)])
 
 
 @given(
@@ -168,9 +168,9 @@ states = st.sampled_from([(State.PENDING, 17), (State.ASSIGNED, 0), (State.FAILE
     st.integers(0, nodeprotocol.MAX_TEXT),
 )
 def test_the_slim_client_reads_what_is_written_for_it(
-    state: tuple[State, int], message: str, addresses: list[AddressStanding], serial: int
+    state: tuple[ClaimState, int], message: str, addresses: list[AddressStatus], serial: int
 ) -> None:
-    standing = Standing(state[0], ExitCode(state[1]), message, tuple(addresses))
+    standing = ClaimStatus(state[0], ExitCode(state[1]), message, tuple(addresses))
     written = answer(standing, serial)
     assert written.count(b"\n") == 1
     read = nodeprotocol.standing(written)
@@ -180,10 +180,10 @@ def test_the_slim_client_reads_what_is_written_for_it(
     }
 
 
-def many(number: int, text: str) -> Standing:
+def many(number: int, text: str) -> ClaimStatus:
     addresses: list[IPAddress] = [ip_address(0x0A000000 + each) for each in range(number)]
-    told = tuple(AddressStanding(address, "net1", Phase.FAILED, "eni-1", text) for address in addresses)
-    return Standing(State.FAILED, ExitCode.ENI_FULL, "full", told)
+    told = tuple(AddressStatus(address, "net1", AddressState.FAILED, "eni-1", text) for address in addresses)
+    return ClaimStatus(ClaimState.FAILED, ExitCode.ENI_FULL, "full", told)
 
 
 def test_hundreds_of_long_sentences_leave_the_states() -> None:

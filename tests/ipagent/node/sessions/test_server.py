@@ -21,10 +21,10 @@ from common.contract import ExitCode, Mode
 from ipagent import nodeprotocol
 from ipagent.log import Log
 from ipagent.node.model.pod import PodKey
-from ipagent.node.sessions.claim_queue import Unclaim
+from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.node.sessions.limits import Limits, Rate
-from ipagent.node.sessions.server import Sessions, listen
-from ipagent.nodeprotocol import Answers, Refusal, Standing
+from ipagent.node.sessions.server import PodSessionServer, listen
+from ipagent.nodeprotocol import ClaimStatus, Refusal, ResponseParser
 from tests.ipagent.nodeclient.gate import POD, Gate, assigned, failed, pending, review, token_of
 
 OTHER = PodKey("apps", "pod-2", "8d6b6f0e-0000-4000-8000-000000000002")
@@ -62,8 +62,8 @@ class Peer:
 
     def __init__(self, gate: Gate) -> None:
         self.socket = socket.create_connection(gate.address, timeout=SECONDS)
-        self.answers = Answers()
-        self._heard: list[Refusal | Standing] = []
+        self.answers = ResponseParser()
+        self._heard: list[Refusal | ClaimStatus] = []
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +78,7 @@ class Peer:
         shown = token_of(pod) if token is None else token
         self.send(nodeprotocol.request("here", shown, "test"), nodeprotocol.chunk(statement(pod, **more)))
 
-    def hear(self) -> Refusal | Standing:
+    def hear(self) -> Refusal | ClaimStatus:
         """Give the next thing that it is told; EOFError at the end."""
         while not self._heard:
             data = self.socket.recv(1 << 16)
@@ -87,9 +87,9 @@ class Peer:
                 raise EOFError
         return self._heard.pop(0)
 
-    def standing(self) -> Standing:
+    def standing(self) -> ClaimStatus:
         heard = self.hear()
-        assert isinstance(heard, Standing), heard.text
+        assert isinstance(heard, ClaimStatus), heard.text
         return heard
 
     def refusal(self) -> Refusal:
@@ -268,7 +268,7 @@ def test_a_newer_session_of_a_pod_replaces_the_older_one(gate: MakeGate) -> None
         fresh.send(nodeprotocol.chunk(statement(serial=2)))
         assert fresh.standing().serial == 2
     made.wait_for_unclaim()
-    assert made.taken.count(Unclaim(POD)) == 1
+    assert made.taken.count(SessionClosed(POD)) == 1
 
 
 def test_a_session_can_not_turn_to_another_pod(gate: MakeGate) -> None:
@@ -385,7 +385,7 @@ def test_a_pod_that_does_not_read_is_let_go(gate: MakeGate) -> None:
             # A different text each time: the same one would be no news.
             for _ in range(100):
                 made.tell(pending(f"{time.monotonic()} {long}"))
-            return Unclaim(POD) in made.taken
+            return SessionClosed(POD) in made.taken
 
         made.wait_for(gone, "the end of the session")
 
@@ -458,7 +458,7 @@ def test_the_end_of_the_server_ends_every_session(gate: MakeGate) -> None:
 
 def test_a_server_that_never_started_can_be_closed() -> None:
     listener = listen("127.0.0.1", 0)
-    sessions = Sessions(listener, node="node-a", review=review, notify=lambda: None, log=Log())
+    sessions = PodSessionServer(listener, node="node-a", review=review, notify=lambda: None, log=Log())
     sessions.close()
     assert listener.fileno() == -1
 
