@@ -58,6 +58,7 @@ TOKEN_AUDIENCE = "multus-eni-injector"  # noqa: S105 - a name
 ENV_PREFIX = "MULTUS_ENI_"
 ENV_CONTRACT = ENV_PREFIX + "CONTRACT"
 ENV_INTERFACES = ENV_PREFIX + "INTERFACES"
+ENV_GUESSED_INTERFACES = ENV_PREFIX + "GUESSED_INTERFACES"
 ENV_TIMEOUT = ENV_PREFIX + "TIMEOUT"
 ENV_TAKEOVER = ENV_PREFIX + "TAKEOVER"
 ENV_RELEASE_ON_EXIT = ENV_PREFIX + "RELEASE_ON_EXIT"
@@ -65,6 +66,7 @@ ENV_ALLOWED_CIDRS = ENV_PREFIX + "ALLOWED_CIDRS"
 ENV_CREDENTIALS = ENV_PREFIX + "CREDENTIALS"
 ENV_BACKEND = ENV_PREFIX + "BACKEND"
 ENV_NODE_PORT = ENV_PREFIX + "NODE_PORT"
+ENV_RESTART_POLICY = ENV_PREFIX + "RESTART_POLICY"
 ENV_LOG_LEVEL = ENV_PREFIX + "LOG_LEVEL"
 ENV_LOG_FORMAT = ENV_PREFIX + "LOG_FORMAT"
 ENV_POD_NAME = ENV_PREFIX + "POD_NAME"
@@ -124,6 +126,18 @@ class Backend(StrEnum):
 
     DIRECT = "direct"
     NODE = "node"
+
+
+class RestartPolicy(StrEnum):
+    """The pod's `spec.restartPolicy` (core/v1 PodSpec).
+
+    With `Never` a failed init container ends the pod for good. A native sidecar is restarted whatever the
+    pod's policy is.
+    """
+
+    ALWAYS = "Always"
+    ON_FAILURE = "OnFailure"
+    NEVER = "Never"
 
 
 class LogLevel(StrEnum):
@@ -217,13 +231,25 @@ def parse_contract(text: str) -> int:
     )
 
 
+def parse_restart_policy(text: str) -> RestartPolicy | None:
+    """Read a restart policy; None for one that this release does not know.
+
+    It only words messages: a policy that Kubernetes adds later must not fail the pod.
+    """
+    return RestartPolicy(text) if text in tuple(RestartPolicy) else None
+
+
 class AgentSettings:
     """Everything that the webhook tells the agent: immutable, comparable, one environment variable a field.
 
     `interfaces` are the pod's Multus interfaces that count; empty means that the webhook could not
-    know them, and all but the default interface count. `timeout` is in seconds. `allowed_cidrs` guards
-    against mistakes: an address outside is refused; empty allows all. `credentials` counts with the backend
-    `direct` alone, `node_port` with `node`: where the node's agent listens on the node's address.
+    know them, and all but the default interface count. `guessed_interfaces` are those of `interfaces` that
+    neither the networks annotation nor `multus-eni.io/interfaces` names: the webhook counted the networks to
+    get `net<N>`. Where Multus has `defaultNetworks`, which a pod does not show, the real names have higher
+    numbers. `restart_policy` is the pod's, None where it is not known. `timeout` is in seconds.
+    `allowed_cidrs` guards against mistakes: an address outside is refused; empty allows all. `credentials`
+    counts with the backend `direct` alone, `node_port` with `node`: where the node agent listens on the
+    node's address.
     """
 
     # Not a dataclass: importing dataclasses costs more than everything else in this module together.
@@ -231,16 +257,19 @@ class AgentSettings:
         "allowed_cidrs",
         "backend",
         "credentials",
+        "guessed_interfaces",
         "interfaces",
         "log_format",
         "log_level",
         "node_port",
         "release_on_exit",
+        "restart_policy",
         "takeover",
         "timeout",
     )
 
     interfaces: tuple[str, ...]
+    guessed_interfaces: tuple[str, ...]
     timeout: int
     takeover: Takeover
     release_on_exit: bool
@@ -248,6 +277,7 @@ class AgentSettings:
     credentials: Credentials
     backend: Backend
     node_port: int
+    restart_policy: RestartPolicy | None
     log_level: LogLevel
     log_format: LogFormat
 
@@ -255,6 +285,7 @@ class AgentSettings:
         self,
         *,
         interfaces: tuple[str, ...] = (),
+        guessed_interfaces: tuple[str, ...] = (),
         timeout: int = DEFAULT_TIMEOUT,
         takeover: Takeover = Takeover.ALWAYS,
         release_on_exit: bool = False,
@@ -262,6 +293,7 @@ class AgentSettings:
         credentials: Credentials = Credentials.CHAIN,
         backend: Backend = Backend.DIRECT,
         node_port: int = DEFAULT_NODE_PORT,
+        restart_policy: RestartPolicy | None = None,
         log_level: LogLevel = LogLevel.INFO,
         log_format: LogFormat = LogFormat.AUTO,
     ) -> None:
@@ -314,6 +346,7 @@ def _decode(variable: str, decode: Callable[[str], Any], text: str) -> Any:
 
 _FIELDS: dict[str, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
     "interfaces": (ENV_INTERFACES, ",".join, parse_list),
+    "guessed_interfaces": (ENV_GUESSED_INTERFACES, ",".join, parse_list),
     "timeout": (ENV_TIMEOUT, "{}s".format, parse_timeout),
     "takeover": (ENV_TAKEOVER, str, lambda text: parse_choice(Takeover, text)),
     "release_on_exit": (ENV_RELEASE_ON_EXIT, lambda flag: "true" if flag else "false", parse_flag),
@@ -321,6 +354,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
     "credentials": (ENV_CREDENTIALS, str, lambda text: parse_choice(Credentials, text)),
     "backend": (ENV_BACKEND, str, lambda text: parse_choice(Backend, text)),
     "node_port": (ENV_NODE_PORT, str, parse_port),
+    "restart_policy": (ENV_RESTART_POLICY, lambda policy: str(policy or ""), parse_restart_policy),
     "log_level": (ENV_LOG_LEVEL, str, lambda text: parse_choice(LogLevel, text)),
     "log_format": (ENV_LOG_FORMAT, str, lambda text: parse_choice(LogFormat, text)),
 }

@@ -40,24 +40,26 @@ IMAGE is the agent's. An ephemeral container lacks the environment below: give i
 
 Everything else comes from the environment; the webhook writes it into the pod. Unknown variables are ignored.
 
-  {contract.ENV_CONTRACT:28} contract between webhook and agent, 1 to {contract.CONTRACT}
-  {contract.ENV_INTERFACES:28} the pod's Multus interfaces, such as net1,net2; empty: all but the default one
-  {contract.ENV_TIMEOUT:28} how long the first assignment may take, such as 90s or 2m (default: 120s)
-  {contract.ENV_TAKEOVER:28} always (default) or never: may an address be taken from another ENI
-  {contract.ENV_RELEASE_ON_EXIT:28} true or false (default): sidecar: take the addresses off at the end
-  {contract.ENV_ALLOWED_CIDRS:28} refuse addresses outside, such as 10.10.0.0/16; empty: none are refused
-  {contract.ENV_CREDENTIALS:28} chain (default): as the AWS SDKs find them; node: the node's role only
-  {contract.ENV_BACKEND:28} direct (default): the agent calls EC2 itself; node: the agent of its node does
-  {contract.ENV_NODE_PORT:28} node: port of the node's agent (default: {contract.DEFAULT_NODE_PORT})
-  {contract.ENV_LOG_LEVEL:28} debug, info (default), warning or error
-  {contract.ENV_LOG_FORMAT:28} json, text, or auto (default): text on a terminal
-  {contract.ENV_POD_NAME:28} the pod, named in every log line
-  {contract.ENV_POD_NAMESPACE:28} its namespace, likewise
-  {contract.ENV_POD_UID:28} the pod's uid, which this release does not use
-  {contract.ENV_NODE_NAME:28} its node, likewise
-  {contract.ENV_HOST_IP:28} its node's address, likewise
-  {_STARTED_FILE:28} where the sidecar says that it has started (default: {contract.STARTED_FILE})
-  {_TERMINATION_LOG:28} where the last message goes (default: {contract.TERMINATION_LOG})
+  {contract.ENV_CONTRACT:29} contract between webhook and agent, 1 to {contract.CONTRACT}
+  {contract.ENV_INTERFACES:29} the pod's Multus interfaces, such as net1,net2; empty: all but the default one
+  {contract.ENV_GUESSED_INTERFACES:29} those of them that the webhook has counted: nobody gave their names
+  {contract.ENV_TIMEOUT:29} how long the first assignment may take, such as 90s or 2m (default: 120s)
+  {contract.ENV_TAKEOVER:29} always (default) or never: may an address be taken from another ENI
+  {contract.ENV_RELEASE_ON_EXIT:29} true or false (default): sidecar: take the addresses off at the end
+  {contract.ENV_ALLOWED_CIDRS:29} refuse addresses outside, such as 10.10.0.0/16; empty: none are refused
+  {contract.ENV_CREDENTIALS:29} chain (default): as the AWS SDKs find them; node: the node's role only
+  {contract.ENV_BACKEND:29} direct (default): the agent calls EC2 itself; node: the agent of its node does
+  {contract.ENV_NODE_PORT:29} node: port of the node's agent (default: {contract.DEFAULT_NODE_PORT})
+  {contract.ENV_RESTART_POLICY:29} the pod's restart policy: Always, OnFailure or Never
+  {contract.ENV_LOG_LEVEL:29} debug, info (default), warning or error
+  {contract.ENV_LOG_FORMAT:29} json, text, or auto (default): text on a terminal
+  {contract.ENV_POD_NAME:29} the pod, named in every log line
+  {contract.ENV_POD_NAMESPACE:29} its namespace, likewise
+  {contract.ENV_POD_UID:29} the pod's uid, which this release does not use
+  {contract.ENV_NODE_NAME:29} its node, likewise
+  {contract.ENV_HOST_IP:29} its node's address, likewise
+  {_STARTED_FILE:29} where the sidecar says that it has started (default: {contract.STARTED_FILE})
+  {_TERMINATION_LOG:29} where the last message goes (default: {contract.TERMINATION_LOG})
 
 The variables of the AWS SDKs hold too: AWS_REGION, AWS_ENDPOINT_URL_EC2, AWS_EC2_METADATA_SERVICE_ENDPOINT,
 AWS_EC2_METADATA_DISABLED, AWS_CA_BUNDLE, HTTPS_PROXY, those for credentials, ...

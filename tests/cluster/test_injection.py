@@ -36,6 +36,7 @@ SECURITY_CONTEXT = {
 ENVIRONMENT = [
     {"name": "MULTUS_ENI_CONTRACT", "value": "1"},
     {"name": "MULTUS_ENI_INTERFACES", "value": "net1"},
+    {"name": "MULTUS_ENI_GUESSED_INTERFACES", "value": "net1"},
     {"name": "MULTUS_ENI_TIMEOUT", "value": "120s"},
     {"name": "MULTUS_ENI_TAKEOVER", "value": "always"},
     {"name": "MULTUS_ENI_RELEASE_ON_EXIT", "value": "false"},
@@ -43,6 +44,7 @@ ENVIRONMENT = [
     {"name": "MULTUS_ENI_CREDENTIALS", "value": "chain"},
     {"name": "MULTUS_ENI_BACKEND", "value": "direct"},
     {"name": "MULTUS_ENI_NODE_PORT", "value": "9407"},
+    {"name": "MULTUS_ENI_RESTART_POLICY", "value": "Always"},
     {"name": "MULTUS_ENI_LOG_LEVEL", "value": "info"},
     {"name": "MULTUS_ENI_LOG_FORMAT", "value": "auto"},
     *(

@@ -18,6 +18,7 @@ from common.contract import (
     ExitCode,
     LogFormat,
     LogLevel,
+    RestartPolicy,
     Takeover,
 )
 
@@ -29,6 +30,7 @@ words = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.:/", min_size=1, max_siz
 settings = st.builds(
     AgentSettings,
     interfaces=st.lists(words, max_size=4).map(tuple),
+    guessed_interfaces=st.lists(words, max_size=4).map(tuple),
     timeout=st.integers(1, contract.MAX_TIMEOUT),
     takeover=st.sampled_from(Takeover),
     release_on_exit=st.booleans(),
@@ -36,6 +38,7 @@ settings = st.builds(
     credentials=st.sampled_from(Credentials),
     backend=st.sampled_from(Backend),
     node_port=st.integers(1, contract.MAX_PORT),
+    restart_policy=st.none() | st.sampled_from(RestartPolicy),
     log_level=st.sampled_from(LogLevel),
     log_format=st.sampled_from(LogFormat),
 )
@@ -87,6 +90,11 @@ def test_a_value_that_cannot_be_read_names_its_variable_and_itself(variable: str
         AgentSettings.from_env({variable: text})
 
 
+@pytest.mark.parametrize("text", ["Sometimes", "never", ""])
+def test_a_restart_policy_of_a_later_kubernetes_fails_no_pod(text: str) -> None:
+    assert AgentSettings.from_env({contract.ENV_RESTART_POLICY: text}).restart_policy is None
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("1s", 1), ("90s", 90), ("2m", 120), ("60m", 3600), ("3600s", 3600)]
 )
@@ -132,7 +140,12 @@ RECORDED: dict[str, Any] = {
     "log_level": LogLevel.DEBUG,
     "log_format": LogFormat.JSON,
 }
-ADDED: dict[str, dict[str, Any]] = {"1": {}, "1-node": {"backend": Backend.NODE, "node_port": 19407}}
+_NODE: dict[str, Any] = {"backend": Backend.NODE, "node_port": 19407}
+ADDED: dict[str, dict[str, Any]] = {
+    "1": {},
+    "1-node": _NODE,
+    "1-pod": {**_NODE, "guessed_interfaces": ("net1",), "restart_policy": RestartPolicy.NEVER},
+}
 """What each recorded environment says beside: a file for each release that added a variable."""
 
 
@@ -144,7 +157,7 @@ def test_the_environment_that_each_release_wrote_is_still_read(file: Path) -> No
 
 def test_what_this_release_writes_is_on_record() -> None:
     recorded = [file.read_text(encoding="utf-8") for file in RELEASES.glob(f"{contract.CONTRACT}*.env")]
-    written = AgentSettings(**RECORDED, **ADDED["1-node"]).to_env()
+    written = AgentSettings(**RECORDED, **ADDED["1-pod"]).to_env()
     assert "".join(f"{name}={value}\n" for name, value in written.items()) in recorded
 
 

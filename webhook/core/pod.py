@@ -106,6 +106,7 @@ class PodSpec(msgspec.Struct, frozen=True, gc=False):
     volumes: Items[Volume] | None = None
     imagePullSecrets: Items[LocalObjectReference] | None = None  # noqa: N815 - the API's name
     automountServiceAccountToken: bool | None = None  # noqa: N815 - the API's name
+    restartPolicy: str | None = None  # noqa: N815 - the API's name
     hostNetwork: bool | None = None  # noqa: N815 - the API's name
     nodeSelector: dict[str, str] | None = None  # noqa: N815 - the API's name
     schedulerName: str | None = None  # noqa: N815 - the API's name

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from common import contract
-from common.contract import AgentSettings, Backend, Credentials, Injection, Mode, Takeover
+from common.contract import AgentSettings, Backend, Credentials, Injection, Mode, RestartPolicy, Takeover
 from webhook.core.annotations import PodSettings, Refusal, not_allowed, read_annotations, shortened
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
 from webhook.core.pod import InitContainer, Pod, Volume
@@ -165,11 +165,13 @@ def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings
     wishes = read_annotations(pod.annotations)
     mode = wishes.mode or namespace.mode or settings.default_mode
     defaults = settings.agent
+    interfaces = _interfaces(networks, wishes)
     agent = AgentPlan(
         mode=mode,
         image=wishes.agent_image or settings.image,
         settings=AgentSettings(
-            interfaces=_interfaces(networks, wishes),
+            interfaces=interfaces,
+            guessed_interfaces=_guessed(interfaces, networks, wishes),
             timeout=wishes.timeout or defaults.timeout,
             takeover=wishes.takeover or defaults.takeover,
             release_on_exit=bool(wishes.release_on_exit),
@@ -177,6 +179,8 @@ def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings
             credentials=wishes.credentials or namespace.credentials or defaults.credentials,
             backend=defaults.backend,
             node_port=defaults.node_port,
+            # The API server sets the default before admission; a manifest may leave it out.
+            restart_policy=contract.parse_restart_policy(pod.spec.restartPolicy or RestartPolicy.ALWAYS),
             log_level=defaults.log_level,
             log_format=defaults.log_format,
         ),
@@ -220,6 +224,14 @@ def _interfaces(networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
                 allowed = f"this pod's Multus interfaces: {', '.join(expected)}"
                 raise not_allowed(contract.INTERFACES, name, shortened(allowed, 256))
     return wishes.interfaces
+
+
+def _guessed(interfaces: tuple[str, ...], networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
+    """Return the interfaces whose names are counted, and not given by the user."""
+    if wishes.interfaces is not None:
+        return ()
+    named = {network.interface for network in networks.networks if network.interface_named}
+    return tuple(name for name in interfaces if name not in named)
 
 
 def _redirected_by_istio(pod: Pod) -> bool:

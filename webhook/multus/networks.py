@@ -40,7 +40,8 @@ class Network:
 
     The index counts the annotation's elements from 1; the default network, eth0, is 0. Multus counts the
     networks of its own setting `defaultNetworks` (empty unless configured) before them, which can't be
-    seen from a pod: there the names that Multus chose are higher. `default_route` says that the element
+    seen from a pod: there the names that Multus chose are higher; `interface_named` tells a name that was
+    asked for, which Multus takes as it is. `default_route` says that the element
     has a `default-route` with at least one entry.
     """
 
@@ -48,6 +49,7 @@ class Network:
     name: str
     interface: str
     default_route: bool
+    interface_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,13 @@ def _list_form(value: str, pod_namespace: str) -> list[Network]:
     for index, item in enumerate(value.split(","), 1):
         namespace, name, interface = read_list_item(item)
         networks.append(
-            Network(namespace or pod_namespace, name, interface or f"net{index}", default_route=False)
+            Network(
+                namespace=namespace or pod_namespace,
+                name=name,
+                interface=interface or f"net{index}",
+                default_route=False,
+                interface_named=bool(interface),
+            )
         )
     return networks
 
@@ -122,13 +130,15 @@ def _json_form(value: str, pod_namespace: str) -> tuple[list[Network], list[str]
     gateways: list[str] = []
     for index, fields in enumerate(read_elements(value), 1):
         routes = fields.get("default-route") or []
+        asked = fields.get("interface") or fields.get("interfacerequest")
         gateways += routes
         networks.append(
             Network(
                 namespace=fields.get("namespace") or pod_namespace,
                 name=fields.get("name", ""),
-                interface=fields.get("interface") or fields.get("interfacerequest") or f"net{index}",
+                interface=asked or f"net{index}",
                 default_route=bool(routes),
+                interface_named=bool(asked),
             )
         )
     return networks, gateways
