@@ -12,7 +12,7 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.faults import BY_ADDRESS, Failure, Fault, split
 from ipagent.assign.ipv6_moves import after_taking, plan_move
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 
 
 class Ec2(Protocol):
@@ -27,7 +27,7 @@ class Ec2(Protocol):
     def unassign(self, call: Unassign) -> None:
         """Unassign."""
 
-    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         """Find the ENIs that hold any of these addresses; `subnet_id` may be empty for all subnets."""
 
 

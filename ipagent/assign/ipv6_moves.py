@@ -9,7 +9,7 @@ from ipagent.assign.calls import Move, Outcome, Unassign, releases
 from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, why_immovable
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class MovePlan:
     refused: tuple[Outcome, ...] = ()
 
 
-def plan_move(move: Move, enis: Iterable[EniAddresses]) -> MovePlan:
+def plan_move(move: Move, enis: Iterable[EniDetails]) -> MovePlan:
     """Decide by what EC2 shows; nothing is taken off the ENI that is to have it, whoever else is shown."""
     free: list[IPAddress] = []
     refused: list[Outcome] = []
@@ -42,7 +42,7 @@ def plan_move(move: Move, enis: Iterable[EniAddresses]) -> MovePlan:
     return MovePlan(tuple(free), releases(taken), tuple(refused))
 
 
-def _refusal(address: IPAddress, holders: Iterable[EniAddresses], *, takeover: bool) -> Failure | None:
+def _refusal(address: IPAddress, holders: Iterable[EniDetails], *, takeover: bool) -> Failure | None:
     for eni in holders:
         if not takeover or why_immovable(address, eni):
             return held_elsewhere(address, eni)

@@ -15,7 +15,7 @@ from ipagent.assign.calls import Assign, Move, Outcome
 from ipagent.assign.faults import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.selection import IPAddress, sort_key
-from ipagent.assign.topology import EniAddresses, Placement
+from ipagent.assign.topology import EniDetails, Placement
 
 
 class Phase(Enum):
@@ -161,7 +161,7 @@ class Plan:
     def _phase_after_failure(self, failure: Failure | None) -> Phase:
         return Phase.WANTED if failure is None or failure.fault in self.retried else Phase.REFUSED
 
-    def finding(self, held: EniAddresses, now: float) -> Plan:
+    def finding(self, held: EniDetails, now: float) -> Plan:
         """Take in what EC2 has just said that the ENI holds: what nobody was asked for yet need not be."""
 
         def change(item: Item) -> Item:
@@ -179,7 +179,7 @@ class Plan:
 
         return self._change(eni_id, shown, change)
 
-    def after_describe(self, held: EniAddresses, now: float) -> Plan:
+    def after_describe(self, held: EniDetails, now: float) -> Plan:
         """Take in what EC2 says that the ENI holds: what it lacks is assigned again, or refused for good."""
 
         def change(item: Item) -> Item:
@@ -193,7 +193,7 @@ class Plan:
         return self._change(held.eni_id, None, change)
 
     def after_holders(
-        self, eni_id: str, looked_up: Collection[IPAddress], enis: Collection[EniAddresses], now: float
+        self, eni_id: str, looked_up: Collection[IPAddress], enis: Collection[EniDetails], now: float
     ) -> Plan:
         """Take in which ENIs hold these addresses: it settles a refusal, and finds what was taken away."""
 
@@ -210,7 +210,7 @@ class Plan:
 
         return self._change(eni_id, looked_up, change)
 
-    def _judged(self, item: Item, holder: EniAddresses | None) -> Failure | None:
+    def _judged(self, item: Item, holder: EniDetails | None) -> Failure | None:
         """Say why an address is not assigned, given who holds it."""
         failure = item.failure
         if failure is None or (holder is None and failure.fault is not Fault.HELD_ELSEWHERE):
@@ -281,7 +281,7 @@ def _call(items: Sequence[Item]) -> Assign | Move:
     return Move(eni.id, eni.subnet_id, addresses, items[0].takeover)
 
 
-def _without(item: Item, holder: EniAddresses | None, now: float) -> Item:
+def _without(item: Item, holder: EniDetails | None, now: float) -> Item:
     """Give what becomes of an address that is not on our ENI: free, it is assigned; else it is let go."""
     if holder is None:
         return replace(item, phase=Phase.WANTED, failure=None, since=now)

@@ -17,7 +17,7 @@ from ipagent.assign.executor import Ec2
 from ipagent.assign.faults import HEALING, RETRIED, Backoff, Clock, Failure, Fault, backoff_for, remaining
 from ipagent.assign.plan import SETTLED, UNCONFIRMED, Batch, Item, Phase, Plan
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import Eni, EniAddresses, Placement, Topology
+from ipagent.assign.topology import Eni, EniDetails, Placement, Topology
 from ipagent.log import Log
 
 METADATA_PACE = Backoff(0.05, 1.0)
@@ -38,7 +38,7 @@ class Cloud(Ec2, Protocol):
     def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
         """Give the addresses of these families that IMDS shows on the ENI; None where it does not answer."""
 
-    def describe(self, eni_id: str) -> EniAddresses:
+    def describe(self, eni_id: str) -> EniDetails:
         """Give what EC2 says that the ENI holds; raises Ec2Error."""
 
 
@@ -80,7 +80,7 @@ class Reconciler:
         self.plan = Plan(retried=RETRIED)
         self.asked: set[tuple[str, IPAddress]] = set()
         """What EC2 was ever asked to assign: it may have it, whatever became of the answer."""
-        self.described: dict[str, EniAddresses] = {}
+        self.described: dict[str, EniDetails] = {}
         """What EC2 said last of the ENIs that were described."""
         self._cloud = cloud
         self._timing = timing
@@ -96,7 +96,7 @@ class Reconciler:
         self.plan = self.plan.wanting(placements, again, self._timing.clock())
         self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
 
-    def find(self, held: EniAddresses) -> None:
+    def find(self, held: EniDetails) -> None:
         """Take in what an ENI held when it was looked up; it counts as asked for: it is ours from now on."""
         self.plan = self.plan.finding(held, self._timing.clock())
         self.asked.update((item.eni_id, item.address) for item in self.plan.items if item.found)

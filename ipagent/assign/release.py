@@ -16,7 +16,7 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.faults import HEALING, Clock, Failure, Fault, backoff_for, remaining
 from ipagent.assign.reconciler import NOW, Attempt, Cloud
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 
 EXIT_SECONDS = 2.0
@@ -80,7 +80,7 @@ def release(call: Unassign, cloud: Cloud) -> list[ReleaseOutcome]:
     return _take_off(call, held, cloud)
 
 
-def _take_off(call: Unassign, held: EniAddresses | None, cloud: Cloud) -> list[ReleaseOutcome]:
+def _take_off(call: Unassign, held: EniDetails | None, cloud: Cloud) -> list[ReleaseOutcome]:
     wanted, endings = _parted(call, held)
     if wanted:
         for outcome in executor.run(Unassign(call.eni_id, wanted), cloud):
@@ -88,7 +88,7 @@ def _take_off(call: Unassign, held: EniAddresses | None, cloud: Cloud) -> list[R
     return endings
 
 
-def _parted(call: Unassign, held: EniAddresses | None) -> tuple[tuple[IPAddress, ...], list[ReleaseOutcome]]:
+def _parted(call: Unassign, held: EniDetails | None) -> tuple[tuple[IPAddress, ...], list[ReleaseOutcome]]:
     """Part what is to be taken off from what is not there, or has to stay."""
     if held is None:
         return call.addresses, []

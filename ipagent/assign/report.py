@@ -22,7 +22,7 @@ from ipagent.assign.errors import (
 from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.plan import SETTLED, Item, Phase, Plan
 from ipagent.assign.selection import Holding, IPAddress, Refusal
-from ipagent.assign.topology import EniAddresses, Unplaced
+from ipagent.assign.topology import EniDetails, Unplaced
 
 MAX_LISTED = 60
 """Addresses of a full ENI that a message names; the largest instance types have 50 on one."""
@@ -56,7 +56,7 @@ class Seen:
     whether or not it has answered.
     """
 
-    described: Mapping[str, EniAddresses] = field(default_factory=dict)
+    described: Mapping[str, EniDetails] = field(default_factory=dict)
     asked: Collection[tuple[str, IPAddress]] = ()
 
 
@@ -153,7 +153,7 @@ def _waiting(item: Item, timeout: int, *, asked: bool) -> AgentError:
     return Deadline(f"EC2 has not been asked yet after {timeout} s")
 
 
-def explained(failure: Failure, held: EniAddresses | None, version: int) -> str:
+def explained(failure: Failure, held: EniDetails | None, version: int) -> str:
     """Say why an address of a family is not assigned; of a full ENI also what it holds."""
     if failure.fault is not Fault.ENI_FULL or held is None:
         return failure.text

@@ -56,25 +56,41 @@ class Topology:
     """
 
     enis: tuple[Eni, ...]
-    held: tuple[EniAddresses, ...] = field(default=(), compare=False)
+    held: tuple[EniDetails, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
-class EniAddresses:
-    """What EC2 says that an ENI holds, and whose it is.
+class EniDetails:
+    """An ENI as EC2 describes it: what it holds, what it is attached to, and whose it is.
 
-    `primary_ipv6` can't be taken off either (`IsPrimaryIpv6` in the EC2 API). An ENI that is attached to
-    nothing has neither `instance_id` nor `device_number`. `managed`: it belongs to an AWS service.
+    An ENI that is attached to nothing has neither `instance_id` nor `device_number`. `managed`: it belongs to
+    an AWS service. `no_manage`: its tag keeps the VPC CNI off it.
     """
 
     eni_id: str
     primary: IPAddress | None
     secondaries: tuple[IPAddress, ...]
     primary_ipv6: IPAddress | None = None
+    """It can't be taken off either (`IsPrimaryIpv6` in the EC2 API)."""
     instance_id: str = ""
     device_number: int | None = None
     description: str = ""
     managed: bool = False
+    mac: str = ""
+    subnet_id: str = ""
+    vpc_id: str = ""
+    no_manage: bool = False
+    prefixes: tuple[IPNetwork, ...] = ()
+
+    @property
+    def primaries(self) -> tuple[IPAddress, ...]:
+        """The addresses that can't be taken off."""
+        return tuple(address for address in (self.primary, self.primary_ipv6) if address is not None)
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """Every address on the ENI, primaries first."""
+        return (*self.primaries, *self.secondaries)
 
     def holds(self, address: IPAddress) -> bool:
         """Whether the address is on the ENI, in whatever role."""
@@ -90,7 +106,7 @@ class Attached:
     """An ENI of the node, with what EC2 said last that it holds."""
 
     eni: Eni
-    held: EniAddresses
+    held: EniDetails
 
 
 @dataclass(frozen=True)

@@ -6,31 +6,28 @@ botocore is imported with the first call that needs it: an agent without address
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from common.contract import Credentials
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import NoImds
 from ipagent.assign.faults import Clock
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import Eni, EniAddresses
+from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.imds import Imds
 from ipagent.log import Log
 
 if TYPE_CHECKING:
     from ipagent.aws.ec2 import Ec2Client
 
-Client = TypeVar("Client", bound="Ec2Client")
-
 SILENT_SECONDS = 30.0
 """For how long IMDS is left alone when it has not answered: finding that out takes seconds."""
 
 
-class AwsAccess(Generic[Client]):
+class AwsAccess:
     """Calls in our terms, with connections that are made when they are needed.
 
-    `env` gives region and endpoints as the AWS SDKs define them. Who derives from it says by `_connect` with
-    which client EC2 is called.
+    `env` gives region and endpoints as the AWS SDKs define them.
     """
 
     def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Clock) -> None:
@@ -40,7 +37,7 @@ class AwsAccess(Generic[Client]):
         self._timing = timing
         self._region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
         self._imds: Imds | None = None
-        self._ec2: Client | None = None
+        self._ec2: Ec2Client | None = None
         self._silent_until = 0.0
 
     @property
@@ -74,21 +71,20 @@ class AwsAccess(Generic[Client]):
         """Unassign addresses; raises Ec2Error."""
         self._client().unassign(call)
 
-    def describe(self, eni_id: str) -> EniAddresses:
+    def describe(self, eni_id: str) -> EniDetails:
         """Give what EC2 says that the ENI holds; raises Ec2Error."""
         return self._client().describe(eni_id)
 
-    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         """Find the ENIs that hold any of these addresses of one family; raises Ec2Error."""
         return self._client().holders(addresses, subnet_id)
 
-    def _client(self) -> Client:
+    def _client(self) -> Ec2Client:
+        """Return the client, in `_region` and with `_credentials`; raises Ec2Error."""
         if self._ec2 is None:
-            self._ec2 = self._connect()
+            from ipagent.aws.ec2 import Ec2Client  # noqa: PLC0415 - botocore is most of the start-up
+
+            self._ec2 = Ec2Client(self._region, self._credentials)
             what = f"Calling EC2 in {self._region} with the credentials of {self._ec2.identity}"
             self._log.info("identity", message=what)
         return self._ec2
-
-    def _connect(self) -> Client:
-        """Make the client, in `_region` and with `_credentials`; raises Ec2Error."""
-        raise NotImplementedError

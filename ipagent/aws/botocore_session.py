@@ -1,6 +1,6 @@
 """A session of botocore that costs as little as it can at the start of every pod.
 
-Two things are left away, and nothing that a call to EC2 needs:
+Two things are left out, and nothing that a call to EC2 needs:
 
 - Data. The model of all of EC2 and the endpoints of every service take half of an agent's start and half of
   its memory. `ipagent.aws.trim_botocore` writes the part that the agent uses, once for each botocore.
@@ -14,11 +14,17 @@ import os
 
 import botocore
 from botocore import handlers
+from botocore.credentials import CredentialResolver, InstanceMetadataProvider
 from botocore.loaders import Loader
 from botocore.session import Session
+from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
+
+from common.contract import Credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from botocore.hooks import BaseEventHooks
 
 SERVICES = ("ec2", "signin", "sso", "sso-oidc", "sts")
@@ -77,3 +83,37 @@ def _register_handlers(events: BaseEventHooks) -> None:
     for event, handler, *order in handlers.BUILTIN_HANDLERS:
         if concerns_us(event):
             register.get(order[0] if order else None, events.register)(event, handler)
+
+
+def session_for(credentials: Credentials) -> Session:
+    """Make the session for an identity; raises errors of botocore where its files or variables are wrong."""
+    session = new_session()
+    # botocore's default is one try of a second; a node that starts is slower than that.
+    for name, value in (("metadata_service_num_attempts", 3), ("metadata_service_timeout", 2)):
+        if session.get_config_variable(name) == 1:
+            session.set_config_variable(name, value)
+    if credentials is Credentials.NODE:
+        session.register_component("credential_provider", _node_credentials(session))
+    return session
+
+
+def _node_credentials(session: Session) -> CredentialResolver:
+    """The node's role by IMDS and nothing else, put together as botocore's own chain does it."""
+    fetcher = InstanceMetadataFetcher(
+        timeout=session.get_config_variable("metadata_service_timeout"),
+        num_attempts=session.get_config_variable("metadata_service_num_attempts"),
+        user_agent=session.user_agent(),
+        config={
+            "ec2_metadata_service_endpoint": session.get_config_variable("ec2_metadata_service_endpoint"),
+            "ec2_metadata_service_endpoint_mode": resolve_imds_endpoint_mode(session),
+            "ec2_credential_refresh_window": 15 * 60,
+            "ec2_metadata_v1_disabled": session.get_config_variable("ec2_metadata_v1_disabled"),
+        },
+    )
+    return CredentialResolver(providers=[InstanceMetadataProvider(iam_role_fetcher=fetcher)])
+
+
+def profile_region(env: Mapping[str, str]) -> str:
+    """Return the region of the AWS environment or profile, empty where there is none."""
+    named = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
+    return named or new_session().get_config_variable("region") or ""

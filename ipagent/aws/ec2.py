@@ -1,8 +1,15 @@
-"""EC2 by botocore: calls in our terms, its errors as our own, translated once and here."""
+"""The EC2 client: the calls that this project makes, by botocore, and its errors as our own.
+
+Until a call has succeeded, calls run in a thread of their own: a signal's handler runs between two
+instructions of Python's main thread, and looking up a name is one call of C (`getaddrinfo`), which goes on
+for a minute where the name servers are silent: 5 seconds for each server, try and search domain
+(`man 5 resolv.conf`).
+"""
 
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -10,29 +17,24 @@ from typing import TYPE_CHECKING, TypeVar
 
 from botocore import exceptions as aws
 from botocore.config import Config
-from botocore.credentials import CredentialResolver, InstanceMetadataProvider
 from botocore.parsers import ResponseParserError
-from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
 
 from common.contract import Credentials
 from common.version import VERSION
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.faults import RETRIED, Failure, Fault, classify
-from ipagent.assign.selection import IPAddress, parse_address
-from ipagent.assign.topology import Eni, EniAddresses
-from ipagent.aws.botocore_session import new_session
-from ipagent.aws.eni import addresses as addresses_of
-from ipagent.aws.eni import as_eni, details
-from ipagent.aws.interruptible import interruptible
+from ipagent.assign.selection import IPAddress, IPNetwork, parse_address, sort_key
+from ipagent.assign.topology import EniDetails
+from ipagent.aws.botocore_session import session_for
+from ipagent.aws.eni import details, subnet_ranges
 from ipagent.log import printable
 
 if TYPE_CHECKING:
-    from botocore.session import Session
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ec2.type_defs import FilterTypeDef, NetworkInterfaceTypeDef
 
-    Answer = TypeVar("Answer")
+Answer = TypeVar("Answer")
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 6
@@ -78,7 +80,7 @@ class Ec2Client:
         self._client: EC2Client = self._translated("credentials", lambda: self._connect(credentials))
 
     def _connect(self, credentials: Credentials) -> EC2Client:
-        session = _session(credentials)
+        session = session_for(credentials)
         found = session.get_credentials()
         if found is None:
             raise aws.NoCredentialsError
@@ -97,7 +99,7 @@ class Ec2Client:
         self._client.close()
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
-        """AssignPrivateIpAddresses or AssignIpv6Addresses; gives the addresses that the answer lists.
+        """AssignPrivateIpAddresses or AssignIpv6Addresses; returns the addresses that the answer lists.
 
         IPv6 is never reassigned, and of IPv6 addresses EC2 lists only those that are new on the ENI.
         """
@@ -139,16 +141,58 @@ class Ec2Client:
             ),
         )
 
-    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
-        """DescribeNetworkInterfaces by address, in one subnet where `subnet_id` is known.
+    def describe(self, eni_id: str) -> EniDetails:
+        """DescribeNetworkInterfaces of one ENI, by its id; the failure is NO_ENI if EC2 does not know it."""
+        answer = self._asked(
+            f"DescribeNetworkInterfaces of {eni_id}",
+            lambda: self._client.describe_network_interfaces(NetworkInterfaceIds=[eni_id]),
+        )
+        for shown in answer["NetworkInterfaces"]:
+            if shown.get("NetworkInterfaceId") == eni_id:
+                return details(shown)
+        raise Ec2Error(Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {eni_id}: EC2 does not show it"))
 
-        Other VPCs may use the same ranges. All addresses are of one family.
+    def by_id(self, eni_ids: Collection[str]) -> tuple[EniDetails, ...]:
+        """DescribeNetworkInterfaces by id; ENIs that EC2 does not know are left out."""
+        # By filter: among explicit ids a single one that is gone would fail the whole call.
+        return self._described([("network-interface-id", sorted(eni_ids))])
+
+    def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
+        """DescribeNetworkInterfaces by MAC, whatever the ENIs are attached to."""
+        return self._described([("mac-address", sorted(macs))])
+
+    def attached(self, instance_id: str) -> tuple[EniDetails, ...]:
+        """DescribeNetworkInterfaces of all ENIs of an instance, by one call."""
+        return self._described([("attachment.instance-id", [instance_id])])
+
+    def holders(
+        self, addresses: Collection[IPAddress], subnet_id: str = "", *, vpc_id: str = ""
+    ) -> tuple[EniDetails, ...]:
+        """DescribeNetworkInterfaces by address, in whatever role: one call for each address family.
+
+        Other VPCs may use the same ranges: only ENIs of that subnet, or of that VPC, are found where it is
+        given.
         """
-        within = [("subnet-id", [subnet_id])] if subnet_id else []
-        by_address = (HOLDER_FILTERS[_version(addresses)], sorted(map(str, addresses)))
-        return tuple(map(addresses_of, self._described([*within, by_address])))
+        places = (("subnet-id", subnet_id), ("vpc-id", vpc_id))
+        within = [(name, [place]) for name, place in places if place]
+        found: dict[str, EniDetails] = {}
+        for version, name in HOLDER_FILTERS.items():
+            values = [str(each) for each in sorted(addresses, key=sort_key) if each.version == version]
+            for eni in self._described([*within, (name, values)]) if values else ():
+                found[eni.eni_id] = eni
+        return tuple(found.values())
 
-    def _described(self, filters: Sequence[tuple[str, Sequence[str]]]) -> list[NetworkInterfaceTypeDef]:
+    def subnet_cidrs(self, subnet_ids: Collection[str]) -> dict[str, tuple[IPNetwork, ...]]:
+        """DescribeSubnets: the ranges of both families; a subnet that EC2 does not know is left out."""
+        answer = self._asked(
+            "DescribeSubnets",
+            lambda: self._client.describe_subnets(
+                Filters=[{"Name": "subnet-id", "Values": sorted(subnet_ids)}]
+            ),
+        )
+        return {subnet["SubnetId"]: subnet_ranges(subnet) for subnet in answer["Subnets"]}
+
+    def _described(self, filters: Sequence[tuple[str, Sequence[str]]]) -> tuple[EniDetails, ...]:
         """Find by filters; the values of the last one may be more than one request can carry."""
         *others, (name, values) = filters
         room = MAX_FILTER_VALUES - len(others)
@@ -161,23 +205,7 @@ class Ec2Client:
                 partial(self._client.describe_network_interfaces, Filters=asked),
             )
             found += answer["NetworkInterfaces"]
-        return found
-
-    def describe(self, eni_id: str) -> EniAddresses:
-        """DescribeNetworkInterfaces of one ENI."""
-        answer = self._asked(
-            f"DescribeNetworkInterfaces of {eni_id}",
-            lambda: self._client.describe_network_interfaces(NetworkInterfaceIds=[eni_id]),
-        )
-        for shown in answer["NetworkInterfaces"]:
-            if shown.get("NetworkInterfaceId") == eni_id:
-                return addresses_of(shown)
-        raise Ec2Error(Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {eni_id}: EC2 does not show it"))
-
-    def enis(self, macs: Collection[str]) -> tuple[Eni, ...]:
-        """DescribeNetworkInterfaces by MAC; the ENIs found have no known subnet ranges."""
-        shown = self._described([("mac-address", sorted(macs))])
-        return tuple(as_eni(details(entry)) for entry in shown if entry.get("Attachment"))
+        return tuple(map(details, found))
 
     def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:
         """Make one call to EC2. Until one has succeeded it may hang where signals are not heard."""
@@ -227,32 +255,28 @@ class Ec2Client:
         return printable(f"{what}: {why}")[:MAX_TEXT].rstrip(". ")
 
 
-def _session(credentials: Credentials) -> Session:
-    """Make the session; raises errors of botocore where its files or variables are wrong."""
-    session = new_session()
-    # botocore's default is one try of a second; a node that starts is slower than that.
-    for name, value in (("metadata_service_num_attempts", 3), ("metadata_service_timeout", 2)):
-        if session.get_config_variable(name) == 1:
-            session.set_config_variable(name, value)
-    if credentials is Credentials.NODE:
-        session.register_component("credential_provider", _node_credentials(session))
-    return session
+def interruptible(call: Callable[[], Answer], seconds: float) -> Answer:
+    """Make the call in a thread of its own and wait for it; raises what it raises.
 
+    After so many seconds raises TimeoutError; the thread goes on, and what it does is not undone.
+    """
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
 
-def _node_credentials(session: Session) -> CredentialResolver:
-    """The node's role by IMDS and nothing else, put together as botocore's own chain does it."""
-    fetcher = InstanceMetadataFetcher(
-        timeout=session.get_config_variable("metadata_service_timeout"),
-        num_attempts=session.get_config_variable("metadata_service_num_attempts"),
-        user_agent=session.user_agent(),
-        config={
-            "ec2_metadata_service_endpoint": session.get_config_variable("ec2_metadata_service_endpoint"),
-            "ec2_metadata_service_endpoint_mode": resolve_imds_endpoint_mode(session),
-            "ec2_credential_refresh_window": 15 * 60,
-            "ec2_metadata_v1_disabled": session.get_config_variable("ec2_metadata_v1_disabled"),
-        },
-    )
-    return CredentialResolver(providers=[InstanceMetadataProvider(iam_role_fetcher=fetcher)])
+    def work() -> None:
+        try:
+            answers.append(call())
+        except BaseException as error:  # noqa: BLE001 - raised below, by the thread that asked
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise TimeoutError(f"no answer within {seconds:g} s, as it is where name servers are silent")
+    return answers[0]
 
 
 def _version(addresses: Collection[IPAddress]) -> int:

@@ -5,16 +5,15 @@ Fields are those of `NetworkInterface` in the EC2 API reference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from ipagent.assign.selection import IPAddress, IPNetwork, canonical_mac, parse_address, sort_key
-from ipagent.assign.topology import Eni, EniAddresses
+from ipagent.assign.selection import IPNetwork, canonical_mac, parse_address, sort_key
+from ipagent.assign.topology import Eni, EniDetails
 from ipagent.log import printable
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
+    from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef, SubnetTypeDef
 
 MAX_DESCRIPTION = 80
 
@@ -25,29 +24,8 @@ VPC_CNI_DESCRIPTION = "aws-K8S-"
 """How the VPC CNI begins the description of an ENI that it has made."""
 
 
-@dataclass(frozen=True)
-class EniDetails(EniAddresses):
-    """All that DescribeNetworkInterfaces says of an ENI; `no_manage`: it has the tag `NO_MANAGE`, true."""
-
-    mac: str = ""
-    subnet_id: str = ""
-    vpc_id: str = ""
-    no_manage: bool = False
-    prefixes: tuple[IPNetwork, ...] = ()
-
-    @property
-    def primaries(self) -> tuple[IPAddress, ...]:
-        """The addresses that can't be taken off."""
-        return tuple(address for address in (self.primary, self.primary_ipv6) if address is not None)
-
-    @property
-    def addresses(self) -> tuple[IPAddress, ...]:
-        """Every address on the ENI, primaries first."""
-        return (*self.primaries, *self.secondaries)
-
-
-def addresses(shown: NetworkInterfaceTypeDef) -> EniAddresses:
-    """Read what one network interface of an answer holds, and whose it is."""
+def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
+    """Read one network interface of an answer."""
     primary = shown.get("PrivateIpAddress")
     ipv4 = shown.get("PrivateIpAddresses", [])
     ipv6 = shown.get("Ipv6Addresses", [])
@@ -56,7 +34,10 @@ def addresses(shown: NetworkInterfaceTypeDef) -> EniAddresses:
     others = [entry["PrivateIpAddress"] for entry in ipv4 if not entry.get("Primary")]
     others += [entry["Ipv6Address"] for entry in ipv6 if not entry.get("IsPrimaryIpv6")]
     attachment = shown.get("Attachment", {})
-    return EniAddresses(
+    tags = {tag.get("Key"): tag.get("Value") for tag in shown.get("TagSet", [])}
+    blocks = [entry["Ipv4Prefix"] for entry in shown.get("Ipv4Prefixes", [])]
+    blocks += [entry["Ipv6Prefix"] for entry in shown.get("Ipv6Prefixes", [])]
+    return EniDetails(
         shown["NetworkInterfaceId"],
         parse_address(primary) if primary else None,
         tuple(sorted(map(parse_address, others), key=sort_key)),
@@ -65,16 +46,6 @@ def addresses(shown: NetworkInterfaceTypeDef) -> EniAddresses:
         device_number=attachment.get("DeviceIndex"),
         description=printable(shown.get("Description", ""))[:MAX_DESCRIPTION],
         managed=_managed(shown),
-    )
-
-
-def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
-    """Read all of one network interface of an answer."""
-    tags = {tag.get("Key"): tag.get("Value") for tag in shown.get("TagSet", [])}
-    blocks = [entry["Ipv4Prefix"] for entry in shown.get("Ipv4Prefixes", [])]
-    blocks += [entry["Ipv6Prefix"] for entry in shown.get("Ipv6Prefixes", [])]
-    return EniDetails(
-        **vars(addresses(shown)),
         mac=canonical_mac(shown.get("MacAddress", "")),
         subnet_id=shown.get("SubnetId", ""),
         vpc_id=shown.get("VpcId", ""),
@@ -108,6 +79,17 @@ def why_not_ours(found: EniDetails, *, require_tag: bool = True) -> str:
     if found.description.startswith(VPC_CNI_DESCRIPTION):
         return f'was made by the VPC CNI, as its description "{found.description}" says: attach another one'
     return ""
+
+
+def subnet_ranges(shown: SubnetTypeDef) -> tuple[IPNetwork, ...]:
+    """Read the ranges of both families of one subnet of an answer of DescribeSubnets."""
+    associations = shown.get("Ipv6CidrBlockAssociationSet", [])
+    ipv6 = (
+        entry["Ipv6CidrBlock"]
+        for entry in associations
+        if entry.get("Ipv6CidrBlockState", {}).get("State") == "associated"
+    )
+    return tuple(map(ip_network, (shown["CidrBlock"], *ipv6)))
 
 
 def _managed(shown: NetworkInterfaceTypeDef) -> bool:

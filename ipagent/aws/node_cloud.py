@@ -8,20 +8,16 @@ can't be all: a MAC that it lacks, an address that fits no ENI (`fresh`), or its
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from common.contract import ENV_PREFIX, Credentials
 from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.faults import Clock, Failure, Fault, remaining
 from ipagent.assign.selection import IPNetwork
-from ipagent.assign.topology import Attached, Topology
+from ipagent.assign.topology import Attached, EniDetails, Topology
 from ipagent.aws.base import SILENT_SECONDS, AwsAccess
-from ipagent.aws.eni import EniDetails, as_eni, why_not_ours
+from ipagent.aws.eni import as_eni, why_not_ours
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
-
-if TYPE_CHECKING:
-    from ipagent.aws.inventory import Inventory
 
 ENV_INSTANCE_ID = ENV_PREFIX + "INSTANCE_ID"
 
@@ -38,7 +34,7 @@ Cidrs = dict[str, tuple[IPNetwork, ...]]
 """A subnet's id -> its ranges."""
 
 
-class NodeCloud(AwsAccess["Inventory"]):
+class NodeCloud(AwsAccess):
     """The node agent's way to AWS. Without `require_tag` ENIs need no tag to count as ours."""
 
     def __init__(
@@ -184,11 +180,6 @@ class NodeCloud(AwsAccess["Inventory"]):
             level("no-ranges", message=text)
             self._warned = True
             return {}
-
-    def _connect(self) -> Inventory:
-        from ipagent.aws.inventory import Inventory  # noqa: PLC0415 - as every import of botocore
-
-        return Inventory(self._region, self._credentials)
 
 
 class TokenBucket:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 from common.contract import Credentials
 from ipagent.assign.errors import Ec2Error, NoImds, error_of
 from ipagent.assign.faults import Clock, Fault
 from ipagent.assign.topology import Topology
 from ipagent.aws.base import AwsAccess
+from ipagent.aws.eni import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
 
-if TYPE_CHECKING:
-    from ipagent.aws.ec2 import Ec2Client
 
-
-class PodCloud(AwsAccess["Ec2Client"]):
+class PodCloud(AwsAccess):
     """The agent's own way to AWS."""
 
     def __init__(self, env: Mapping[str, str], credentials: Credentials, log: Log, timing: Clock) -> None:
@@ -49,7 +46,7 @@ class PodCloud(AwsAccess["Ec2Client"]):
         if not self._region or not macs or self._credentials is Credentials.NODE:
             raise reason
         try:
-            found = self._client().enis(macs)
+            found = [eni for eni in self._client().by_mac(macs) if eni.device_number is not None]
         except Ec2Error as error:
             failure = error.failure
             if failure.fault is Fault.NO_CREDENTIALS:
@@ -59,9 +56,4 @@ class PodCloud(AwsAccess["Ec2Client"]):
             listed = ", ".join(sorted(foreign))
             raise NoImds(f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could tell")
         self._log.warning("no-imds", message=f"{reason}; the ENI was found by its MAC instead")
-        return Topology(found)
-
-    def _connect(self) -> Ec2Client:
-        from ipagent.aws.ec2 import Ec2Client  # noqa: PLC0415 - costs most of the start-up
-
-        return Ec2Client(self._region, self._credentials)
+        return Topology(tuple(map(as_eni, found)))

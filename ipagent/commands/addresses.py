@@ -10,8 +10,7 @@ from common.contract import ExitCode
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import name
 from ipagent.assign.selection import IPAddress, Selection
-from ipagent.assign.topology import Topology
-from ipagent.aws.eni import EniDetails
+from ipagent.assign.topology import EniDetails, Topology
 from ipagent.commands.context import CommandContext, NodeEnis
 from ipagent.commands.inventory import BY_MAC, Target, Whereabouts, targets, whereabouts
 from ipagent.commands.render import (

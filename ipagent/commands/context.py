@@ -18,11 +18,11 @@ from common.contract import AgentSettings, LogFormat, LogLevel
 from ipagent.assign.errors import AgentError, Ec2Error, Usage, error_of
 from ipagent.assign.faults import Clock, backoff_for
 from ipagent.assign.selection import IPAddress, IPNetwork, Snapshot, parse_networks
-from ipagent.assign.topology import Eni, Topology
-from ipagent.aws.eni import EniDetails
+from ipagent.assign.topology import Eni, EniDetails, Topology
+from ipagent.aws.botocore_session import profile_region
+from ipagent.aws.ec2 import Ec2Client
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.aws.pod_cloud import PodCloud
-from ipagent.commands.reader import Reader, profile_region
 from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink
 
@@ -60,13 +60,13 @@ class CommandContext:
         self._said = io.StringIO()
         log = Log(level=LogLevel.WARNING, form=LogFormat.JSON, stream=self._said)
         self.direct = PodCloud(env, self.settings.credentials, log, timing)
-        self._reader: Reader | None = None
+        self._ec2: Ec2Client | None = None
 
     def close(self) -> None:
         """Close the connections."""
         self.direct.close()
-        if self._reader is not None:
-            self._reader.close()
+        if self._ec2 is not None:
+            self._ec2.close()
 
     @property
     def warnings(self) -> list[str]:
@@ -89,7 +89,7 @@ class CommandContext:
 
     def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
         """Find attached ENIs by MAC, whatever the agent makes of the others; raises AgentError."""
-        found = self.ask(lambda reader: reader.by_mac(macs)) if macs else ()
+        found = self.ask(lambda ec2: ec2.by_mac(macs)) if macs else ()
         return tuple(eni for eni in found if eni.device_number is not None)
 
     def imds(self, eni: Eni) -> frozenset[IPAddress] | None:
@@ -98,18 +98,18 @@ class CommandContext:
 
     def describe(self, eni_ids: Collection[str]) -> tuple[EniDetails, ...]:
         """Give EC2's view of ENIs; raises AgentError."""
-        return self.ask(lambda reader: reader.by_id(eni_ids)) if eni_ids else ()
+        return self.ask(lambda ec2: ec2.by_id(eni_ids)) if eni_ids else ()
 
     def holding(self, addresses: Collection[IPAddress], vpc_id: str) -> tuple[EniDetails, ...]:
         """Find who holds addresses in a VPC; raises AgentError."""
-        return self.ask(lambda reader: reader.holding(addresses, vpc_id)) if addresses else ()
+        return self.ask(lambda ec2: ec2.holders(addresses, vpc_id=vpc_id)) if addresses else ()
 
-    def ask(self, call: Callable[[Reader], Answer]) -> Answer:
+    def ask(self, call: Callable[[Ec2Client], Answer]) -> Answer:
         """Call EC2, again where it is throttled or silent; raises AgentError."""
         tries = 1
         while True:
             try:
-                return call(self.reader())
+                return call(self.ec2())
             except Ec2Error as error:
                 failure = error.failure
                 reason = error_of(failure)
@@ -118,17 +118,17 @@ class CommandContext:
             self.timing.sleep(backoff_for(failure.fault).delay(tries - 1, self.timing.random()))
             tries += 1
 
-    def reader(self) -> Reader:
+    def ec2(self) -> Ec2Client:
         """Connect to EC2 where that is not done yet; raises Ec2Error or AgentError."""
-        if self._reader is None:
-            self._reader = Reader(self._region(), self.settings.credentials)
-        return self._reader
+        if self._ec2 is None:
+            self._ec2 = Ec2Client(self._region(), self.settings.credentials)
+        return self._ec2
 
     def access(self) -> dict[str, str]:
         """Tell region and identity of the calls so far; empty without calls."""
-        if self._reader is None:
+        if self._ec2 is None:
             return {"region": "", "identity": ""}
-        return {"region": self._reader.region, "identity": self._reader.identity}
+        return {"region": self._ec2.region, "identity": self._ec2.identity}
 
     def _region(self) -> str:
         try:

@@ -15,7 +15,7 @@ from ipagent.assign.ipv6_moves import plan_move
 from ipagent.assign.plan import Plan
 from ipagent.assign.report import Problem, report
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import EniAddresses, Placement
+from ipagent.assign.topology import EniDetails, Placement
 from ipagent.commands import addresses
 from ipagent.commands.addresses import PodView
 from ipagent.commands.inventory import Whereabouts
@@ -119,7 +119,7 @@ def _problem(one: Whereabouts, *, takeover: bool) -> Problem | None:
     return Problem(holding, target.eni.id, failure.text, error_of(failure))
 
 
-def _immovable(address: IPAddress, holder: EniAddresses) -> bool:
+def _immovable(address: IPAddress, holder: EniDetails) -> bool:
     # What IPv4 addresses may be taken from is EC2's own decision: only primaries stay.
     return bool(why_immovable(address, holder)) if address.version == 6 else holder.holds_as_primary(address)
 

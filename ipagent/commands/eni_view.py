@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ipagent.assign.selection import IPAddress, sort_key
-from ipagent.assign.topology import Eni
-from ipagent.aws.eni import EniDetails
+from ipagent.assign.topology import Eni, EniDetails
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 from common.contract import ExitCode
 from ipagent.assign.errors import AgentError
 from ipagent.assign.selection import IPAddress, sort_key
-from ipagent.assign.topology import Eni
-from ipagent.aws.eni import NO_MANAGE, EniDetails
+from ipagent.assign.topology import Eni, EniDetails
+from ipagent.aws.eni import NO_MANAGE
 from ipagent.commands.context import CommandContext, NodeEnis
 from ipagent.commands.eni_view import EniView
 from ipagent.commands.render import ec2_document, error_lines, topology_document

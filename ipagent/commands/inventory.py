@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from ipagent.assign.holders import holder_of
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import Eni, EniAddresses, Placed, Placement, Topology, Unplaced, place
-from ipagent.aws.eni import EniDetails
+from ipagent.assign.topology import Eni, EniDetails, Placed, Placement, Topology, Unplaced, place
 from ipagent.commands.selection_view import Held
 
 BY_MAC, BY_SUBNET = "mac", "subnet"
@@ -39,7 +38,7 @@ class Whereabouts:
     target: Target | None = None
     in_imds: bool | None = None
     asked: bool = False
-    holder: EniAddresses | None = None
+    holder: EniDetails | None = None
 
     @property
     def in_ec2(self) -> bool | None:
@@ -49,7 +48,7 @@ class Whereabouts:
         return self.holder is not None and self.holder.eni_id == self.target.eni.id
 
     @property
-    def elsewhere(self) -> EniAddresses | None:
+    def elsewhere(self) -> EniDetails | None:
         """The other ENI that holds it."""
         return self.holder if self.in_ec2 is False else None
 

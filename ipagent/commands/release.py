@@ -18,8 +18,8 @@ from ipagent.assign.errors import AddressRefused, AgentError, Deadline, NoEni, e
 from ipagent.assign.faults import SOON, Fault
 from ipagent.assign.holders import holder_of, name, why_immovable
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import EniAddresses
-from ipagent.aws.eni import NO_MANAGE, EniDetails
+from ipagent.assign.topology import EniDetails
+from ipagent.aws.eni import NO_MANAGE
 from ipagent.commands.context import CommandContext
 from ipagent.commands.enis import details_document
 from ipagent.commands.render import ec2_document, error_document, holder_document
@@ -56,7 +56,7 @@ class Standing:
 
     address: IPAddress
     state: State
-    holder: EniAddresses | None = None
+    holder: EniDetails | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _unassign(
     """Call EC2 once for each address family, in parts where it refuses some; gives what failed."""
     failed: dict[IPAddress, AgentError] = {}
     for call in releases((eni_id, address) for address in addresses):
-        for outcome in executor.run(call, session.reader()):
+        for outcome in executor.run(call, session.ec2()):
             # What EC2 says is not there, the look decides.
             if outcome.failure and outcome.failure.fault is not Fault.NOT_HELD:
                 failed.update(dict.fromkeys(outcome.call.addresses, error_of(outcome.failure)))

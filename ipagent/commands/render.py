@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ipagent.assign.errors import AgentError
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 from ipagent.commands.context import NodeEnis
 from ipagent.commands.table import Palette, Style, sentence
 
 
-def holder_document(eni: EniAddresses | None) -> dict[str, Any] | None:
+def holder_document(eni: EniDetails | None) -> dict[str, Any] | None:
     """Write who holds an address, for programs."""
     return {"eni": eni.eni_id, "instance": eni.instance_id or None} if eni else None
 

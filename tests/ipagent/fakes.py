@@ -28,7 +28,7 @@ from ipagent.assign.selection import (
     Snapshot,
     sort_key,
 )
-from ipagent.assign.topology import Eni, EniAddresses, Placement, Topology
+from ipagent.assign.topology import Eni, EniDetails, Placement, Topology
 from ipagent.log import Log
 from ipagent.pod.agent import Agent
 
@@ -125,19 +125,19 @@ class FakeCloud:
                 break
         return frozenset(address for address in shown if address.version in versions)
 
-    def describe(self, eni_id: str) -> EniAddresses:
+    def describe(self, eni_id: str) -> EniDetails:
         self.calls.append(("describe", eni_id, ()))
         with self._struck("describe"):
             return self.shown(eni_id)
 
-    def shown(self, eni_id: str) -> EniAddresses:
+    def shown(self, eni_id: str) -> EniDetails:
         held = tuple(sorted(self.secondaries[eni_id], key=sort_key))
         device = int(eni_id.removeprefix("eni-"))
-        return EniAddresses(
+        return EniDetails(
             eni_id, self.primaries[eni_id], held, instance_id=f"i-{device}", device_number=device
         )
 
-    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         assert addresses
         assert subnet_id
         assert len({address.version for address in addresses}) == 1

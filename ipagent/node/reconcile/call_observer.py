@@ -9,7 +9,7 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.faults import Clock, Fault
 from ipagent.assign.reconciler import Cloud
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import Eni, EniAddresses, Topology
+from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.node.reconcile.batcher import BatchWindow
 
 
@@ -29,11 +29,11 @@ class CallObserver:
         """As the cloud's."""
         return self._cloud.metadata(eni, versions)
 
-    def describe(self, eni_id: str) -> EniAddresses:
+    def describe(self, eni_id: str) -> EniDetails:
         """As the cloud's."""
         return self._cloud.describe(eni_id)
 
-    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         """As the cloud's."""
         return self._cloud.holders(addresses, subnet_id)
 

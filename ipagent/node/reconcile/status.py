@@ -12,7 +12,7 @@ from ipagent.assign.plan import Item, Phase, Plan
 from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem, explained, report, worst
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
 from ipagent.node.reconcile.desired import Conflict, PodDesired
 
@@ -45,7 +45,7 @@ class StatusContext:
     that has failed so far.
     """
 
-    described: Mapping[str, EniAddresses] = field(default_factory=dict)
+    described: Mapping[str, EniDetails] = field(default_factory=dict)
     making_room: frozenset[str] = frozenset()
     looking: bool = False
     lookup: AgentError | None = None

@@ -10,7 +10,7 @@ from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, name, why_immovable
 from ipagent.assign.ipv6_moves import MovePlan, after_taking, plan_move
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 from tests.ipagent.fakes import ip
 
 pytestmark = pytest.mark.pure
@@ -19,10 +19,10 @@ A, B, C = ip("2001:db8:1::80"), ip("2001:db8:1::81"), ip("2001:db8:1::82")
 IPV4 = ip("10.10.1.80")
 
 
-def eni(number: int, *held: IPAddress, device: int | None = 1, **more: object) -> EniAddresses:
+def eni(number: int, *held: IPAddress, device: int | None = 1, **more: object) -> EniDetails:
     given_instance = {"instance_id": f"i-{number}", "device_number": device} if device is not None else {}
     fields = {"primary": ip(f"10.10.1.{number}"), "secondaries": held, **given_instance, **more}
-    return EniAddresses(f"eni-{number}", **fields)  # type: ignore[arg-type] # a test's table
+    return EniDetails(f"eni-{number}", **fields)  # type: ignore[arg-type] # a test's table
 
 
 def move(*addresses: IPAddress, takeover: bool = True) -> Move:
@@ -48,7 +48,7 @@ class TestHolders:
         ],
         ids=["attached", "not attached", "described"],
     )
-    def test_an_eni_is_named_with_what_tells_whose_it_is(self, holder: EniAddresses, says: str) -> None:
+    def test_an_eni_is_named_with_what_tells_whose_it_is(self, holder: EniDetails, says: str) -> None:
         assert name(holder) == says
 
     @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ class TestHolders:
         ],
         ids=["a secondary", "left over", "primary", "primary IPv6", "the VPC CNI's", "managed"],
     )
-    def test_what_must_stay_where_it_is(self, holder: EniAddresses, address: IPAddress, says: str) -> None:
+    def test_what_must_stay_where_it_is(self, holder: EniDetails, address: IPAddress, says: str) -> None:
         assert says in why_immovable(address, holder)
         assert bool(why_immovable(address, holder)) is bool(says)
 
@@ -104,7 +104,7 @@ class TestMoves:
         assert refused.failure == held_elsewhere(A, eni(9, A))
 
     @pytest.mark.parametrize("holder", [eni(9, A, device=0), eni(9, A, managed=True), eni(9, primary_ipv6=A)])
-    def test_what_is_barred_is_never_taken(self, holder: EniAddresses) -> None:
+    def test_what_is_barred_is_never_taken(self, holder: EniDetails) -> None:
         found = plan_move(move(A), [holder])
         assert (found.addresses, found.unassigns) == ((), ())
         assert found.refused[0].failure
@@ -142,7 +142,7 @@ worlds = st.lists(
 
 @given(st.lists(pool, min_size=1, unique=True), worlds, st.booleans())
 def test_a_way_takes_only_what_is_wanted_and_may_be_taken(
-    wanted: list[IPAddress], enis: list[EniAddresses], takeover: bool
+    wanted: list[IPAddress], enis: list[EniDetails], takeover: bool
 ) -> None:
     found = plan_move(move(*wanted, takeover=takeover), enis)
     refused = [address for outcome in found.refused for address in outcome.call.addresses]

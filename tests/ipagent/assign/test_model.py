@@ -19,7 +19,7 @@ from ipagent.assign.faults import Fault
 from ipagent.assign.plan import Phase
 from ipagent.assign.release import at_exit
 from ipagent.assign.selection import IPAddress, Link
-from ipagent.assign.topology import Eni, EniAddresses, Topology
+from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.pod import init
 from ipagent.pod.sidecar import Follower
 from tests.ipagent.fakes import NET1, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
@@ -47,10 +47,10 @@ class PodsCloud:
     def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
         return self._cloud.metadata(eni, versions)
 
-    def describe(self, eni_id: str) -> EniAddresses:
+    def describe(self, eni_id: str) -> EniDetails:
         return self._cloud.describe(eni_id)
 
-    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         return self._cloud.holders(addresses, subnet_id)
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:

@@ -7,7 +7,7 @@ import pytest
 from ipagent.assign.calls import Assign, Move, Outcome, Unassign, releases
 from ipagent.assign.faults import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.plan import Item, Phase, Plan
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 from tests.ipagent.fakes import ENI_1, ENI_2, ip, placement
 
 pytestmark = pytest.mark.pure
@@ -113,7 +113,7 @@ def test_imds_denies_nothing() -> None:
 @pytest.mark.parametrize("before", [Phase.ACCEPTED, Phase.DOUBTFUL, Phase.DISPUTED])
 @pytest.mark.parametrize("primary", [True, False])
 def test_a_describe_that_shows_the_address_confirms_it(before: Phase, primary: bool) -> None:
-    held = EniAddresses("eni-1", A, ()) if primary else EniAddresses("eni-1", B, (A,))
+    held = EniDetails("eni-1", A, ()) if primary else EniDetails("eni-1", B, (A,))
     after = plan(before, failed(Fault.REFUSED)).after_describe(held, NOW)
     assert phase(after) is Phase.CONFIRMED
     assert after.items[0].failure is None
@@ -122,7 +122,7 @@ def test_a_describe_that_shows_the_address_confirms_it(before: Phase, primary: b
 
 @pytest.mark.parametrize("before", [Phase.ACCEPTED, Phase.DOUBTFUL])
 def test_a_describe_without_the_address_has_it_assigned_again(before: Phase) -> None:
-    after = plan(before).after_describe(EniAddresses("eni-1", B, ()), NOW)
+    after = plan(before).after_describe(EniDetails("eni-1", B, ()), NOW)
     assert phase(after) is Phase.WANTED
     assert after.items[0].failure is not None
     assert after.calls()[0].addresses == (A,)
@@ -130,18 +130,18 @@ def test_a_describe_without_the_address_has_it_assigned_again(before: Phase) -> 
 
 def test_a_describe_without_it_upholds_ec2s_refusal() -> None:
     refused = plan(Phase.DISPUTED, failed(Fault.ENI_FULL))
-    after = refused.after_describe(EniAddresses("eni-1", B, ()), NOW)
+    after = refused.after_describe(EniDetails("eni-1", B, ()), NOW)
     assert phase(after) is Phase.REFUSED
     assert after.items[0].failure == failed(Fault.ENI_FULL)
 
 
 def test_a_full_eni_is_asked_again_in_a_sidecars_life() -> None:
     refused = plan(Phase.DISPUTED, failed(Fault.ENI_FULL), patient=True)
-    assert phase(refused.after_describe(EniAddresses("eni-1", B, ()), NOW)) is Phase.WANTED
+    assert phase(refused.after_describe(EniDetails("eni-1", B, ()), NOW)) is Phase.WANTED
 
 
 def test_a_describe_settles_nothing_that_was_not_asked_for() -> None:
-    assert phase(plan().after_describe(EniAddresses("eni-1", B, (A,)), NOW)) is Phase.WANTED
+    assert phase(plan().after_describe(EniDetails("eni-1", B, (A,)), NOW)) is Phase.WANTED
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ def test_without_describe_only_imds_is_left(before: Phase, metadata: bool, expec
 class TestHolders:
     """What a look at who holds an address makes of it."""
 
-    MINE = EniAddresses("eni-1", B, (A,))
-    OTHERS = EniAddresses("eni-9", ip("10.10.1.9"), (A,), instance_id="i-9", device_number=1)
+    MINE = EniDetails("eni-1", B, (A,))
+    OTHERS = EniDetails("eni-9", ip("10.10.1.9"), (A,), instance_id="i-9", device_number=1)
     V6 = ip("2001:db8:1::80")
     OTHERS_V6 = replace(OTHERS, secondaries=(V6,))
 
-    def after(self, before: Plan, *enis: EniAddresses) -> Item:
+    def after(self, before: Plan, *enis: EniDetails) -> Item:
         (item,) = before.after_holders("eni-1", {A, self.V6}, enis, NOW).items
         return item
 
@@ -214,7 +214,7 @@ class TestHolders:
         ids=["taken again", "takeover never", "barred"],
     )
     def test_an_ipv6_address_that_another_got_first(
-        self, takeover: bool, holder: EniAddresses, expected: Phase
+        self, takeover: bool, holder: EniDetails, expected: Phase
     ) -> None:
         disputed = placement(str(self.V6), takeover=takeover)
         wanted = Item(disputed, Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))

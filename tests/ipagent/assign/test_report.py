@@ -13,7 +13,7 @@ from ipagent.assign.faults import RETRIED, Failure, Fault
 from ipagent.assign.plan import Item, Phase, Plan
 from ipagent.assign.report import MAX_LISTED, Seen, problems, report
 from ipagent.assign.selection import Refusal
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 from ipagent.termination import MAX_BYTES, write_message
 from tests.ipagent.fakes import ip, placement
 
@@ -58,7 +58,7 @@ def test_an_address_that_ec2_was_asked_for_and_is_silent_about_is_said_so() -> N
 
 
 def test_a_very_full_eni_is_listed_up_to_a_limit() -> None:
-    held = EniAddresses("eni-1", None, tuple(ip(f"10.10.2.{n}") for n in range(100)))
+    held = EniDetails("eni-1", None, tuple(ip(f"10.10.2.{n}") for n in range(100)))
     full = Item(placement("10.10.1.80"), Phase.REFUSED, Failure(Fault.ENI_FULL, "full"))
     (problem,) = problems(Plan(RETRIED, items=(full,)), (), (), Seen({"eni-1": held}), 120)
     assert problem.text.endswith(f"and {100 - MAX_LISTED} more")

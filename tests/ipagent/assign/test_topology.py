@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.selection import Holding
-from ipagent.assign.topology import Eni, EniAddresses, Placed, Topology, place
+from ipagent.assign.topology import Eni, EniDetails, Placed, Topology, place
 
 pytestmark = pytest.mark.pure
 
@@ -131,7 +131,7 @@ def test_every_holding_is_placed_or_named_and_never_on_device_0(
 
 
 def test_an_eni_holds_its_primary_and_its_secondaries() -> None:
-    held = EniAddresses("eni-1", IPv4Address("10.10.1.10"), (IPv4Address("10.10.1.80"),))
+    held = EniDetails("eni-1", IPv4Address("10.10.1.10"), (IPv4Address("10.10.1.80"),))
     assert held.holds(IPv4Address("10.10.1.10"))
     assert held.holds(IPv4Address("10.10.1.80"))
     assert not held.holds(IPv4Address("10.10.1.81"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -18,9 +21,9 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import Eni, EniAddresses
 from ipagent.aws import ec2
-from ipagent.aws.ec2 import Ec2Client
+from ipagent.aws.ec2 import Ec2Client, interruptible
+from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
@@ -125,9 +128,9 @@ def test_unassigned_addresses_are_off_the_eni(client: Ec2Client, doubles: Double
 def test_a_describe_tells_the_primary_from_the_others_and_whose_the_eni_is(client: Ec2Client) -> None:
     client.assign(assign(A, B))
     client.assign(assign(V6))
-    assert client.describe(ENI_1) == EniAddresses(
-        ENI_1, ip("10.10.1.10"), (A, B, V6), instance_id="i-0a000000000000001", device_number=1
-    )
+    found = client.describe(ENI_1)
+    assert (found.primary, found.secondaries, found.primary_ipv6) == (ip("10.10.1.10"), (A, B, V6), None)
+    assert (found.instance_id, found.device_number) == ("i-0a000000000000001", 1)
 
 
 class TestIpv6:
@@ -195,8 +198,9 @@ def test_an_eni_that_is_gone_can_not_be_described(client: Ec2Client) -> None:
 
 
 def test_enis_are_found_by_their_macs(client: Ec2Client) -> None:
-    (eni,) = client.enis([MAC_1, "5e:00:00:00:00:01"])
-    assert eni == Eni(ENI_1, MAC_1, 1, worlds.SUBNETS[worlds.POD_CIDR])
+    (eni,) = client.by_mac([MAC_1, "5e:00:00:00:00:01"])
+    assert (eni.eni_id, eni.mac, eni.device_number) == (ENI_1, MAC_1, 1)
+    assert eni.subnet_id == worlds.SUBNETS[worlds.POD_CIDR]
 
 
 @pytest.mark.parametrize(
@@ -355,3 +359,36 @@ def test_an_eni_of_another_subnet_is_untouched(client: Ec2Client, doubles: Doubl
     before = json.dumps(doubles.secondaries(ENI_2))
     client.assign(assign(A))
     assert json.dumps(doubles.secondaries(ENI_2)) == before
+
+
+class TestInterruptible:
+    """Waiting for calls that hear no signal."""
+
+    def test_the_answer_is_the_calls_own(self) -> None:
+        assert interruptible(lambda: 7, 10) == 7
+        assert interruptible(lambda: None, 10) is None
+
+    def test_so_is_the_error(self) -> None:
+        def fail() -> None:
+            raise KeyError("a")
+
+        with pytest.raises(KeyError, match="a"):
+            interruptible(fail, 10)
+
+    def test_a_call_that_takes_too_long_is_left_behind(self) -> None:
+        over = threading.Event()
+        with pytest.raises(TimeoutError, match=r"no answer within 0\.01 s"):
+            interruptible(over.wait, 0.01)
+        over.set()
+
+    def test_a_signal_ends_the_waiting(self) -> None:
+        over = threading.Event()
+
+        def ring_and_wait() -> None:
+            # To the process, as a timer does: the kernel prefers the main thread.
+            os.kill(os.getpid(), signal.SIGALRM)
+            over.wait()
+
+        with Signals(), pytest.raises(Stop):
+            interruptible(ring_and_wait, 60)
+        over.set()

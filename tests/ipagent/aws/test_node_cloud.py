@@ -15,9 +15,9 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission
 from ipagent.assign.holders import why_immovable
 from ipagent.assign.selection import Holding
-from ipagent.assign.topology import place
+from ipagent.assign.topology import EniDetails, place
 from ipagent.aws.base import SILENT_SECONDS
-from ipagent.aws.eni import NO_MANAGE, EniDetails, addresses, details, why_not_ours
+from ipagent.aws.eni import NO_MANAGE, details, why_not_ours
 from ipagent.aws.node_cloud import (
     BURST,
     ENV_INSTANCE_ID,
@@ -323,11 +323,11 @@ class TestDetails:
         self, fields: dict[str, Any], managed: bool
     ) -> None:
         """The agent that takes an address over, the commands and the node agent read it alike."""
-        assert addresses(shown(**fields)).managed is managed
+        assert details(shown(**fields)).managed is managed
         found = details(shown(**fields, TagSet=TAG))
         assert found.managed is managed
         assert bool(why_not_ours(found)) is managed
-        assert bool(why_immovable(ip("10.10.1.80"), addresses(shown(**fields)))) is managed
+        assert bool(why_immovable(ip("10.10.1.80"), details(shown(**fields)))) is managed
 
     def test_primaries_of_both_families_are_no_secondaries(self) -> None:
         found = details(

@@ -11,7 +11,7 @@ import pytest
 
 from common.contract import ExitCode
 from ipagent.assign.errors import NoImds, NoPermission
-from ipagent.aws.eni import EniDetails
+from ipagent.assign.topology import EniDetails
 from ipagent.commands import addresses, dry_run, enis, release
 from ipagent.commands.context import NodeEnis
 from ipagent.commands.eni_view import EniView

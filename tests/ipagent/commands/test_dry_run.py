@@ -10,7 +10,7 @@ import pytest
 from common.contract import AgentSettings, ExitCode, Mode, Takeover
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission
 from ipagent.assign.selection import Refusal, Selection
-from ipagent.assign.topology import EniAddresses
+from ipagent.assign.topology import EniDetails
 from ipagent.commands.addresses import PodView
 from ipagent.commands.context import NodeEnis
 from ipagent.commands.dry_run import DryRun, Expected, as_document, as_text, forecast
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.pure
 
 ALWAYS, NEVER = AgentSettings(), AgentSettings(takeover=Takeover.NEVER)
 ACCESS = {"region": "eu-central-1", "identity": "env"}
-OWN = EniAddresses("eni-1", ip("10.10.1.10"), (ip("10.10.1.60"), ip("2001:db8:1::60")))
-OTHER = EniAddresses(
+OWN = EniDetails("eni-1", ip("10.10.1.10"), (ip("10.10.1.60"), ip("2001:db8:1::60")))
+OTHER = EniDetails(
     "eni-9", ip("10.10.1.9"), (ip("10.10.1.50"), ip("2001:db8:1::50")), instance_id="i-9", device_number=1
 )
 CNI = replace(OTHER, eni_id="eni-8", device_number=0)
 
 
-def on(address: str, holder: EniAddresses | None = None, *, asked: bool = True) -> Whereabouts:
+def on(address: str, holder: EniDetails | None = None, *, asked: bool = True) -> Whereabouts:
     held = Held(placement(address).holding)
     return Whereabouts(held, Target(ENI_1, "net1 has its MAC", BY_MAC), asked=asked, holder=holder)
 

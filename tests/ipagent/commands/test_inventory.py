@@ -18,8 +18,7 @@ from ipagent.assign.selection import (
     UndecidedDefaultError,
     select,
 )
-from ipagent.assign.topology import Topology
-from ipagent.aws.eni import EniDetails
+from ipagent.assign.topology import EniDetails, Topology
 from ipagent.commands.eni_view import EniView
 from ipagent.commands.inventory import BY_MAC, BY_SUBNET, targets, whereabouts
 from ipagent.commands.selection_view import Held, inventory

@@ -11,7 +11,7 @@ import pytest
 from common.contract import ExitCode
 from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds
 from ipagent.assign.faults import Failure, Fault
-from ipagent.aws.eni import EniDetails
+from ipagent.assign.topology import EniDetails
 from ipagent.commands import release
 from ipagent.commands.context import CommandContext
 from ipagent.commands.release import State, carry_out, objection, standings, warnings
@@ -231,8 +231,8 @@ def test_an_answer_that_is_lost_after_the_effect_is_made_good_by_the_look(
 
         lost = False
 
-        def reader(self) -> Any:
-            found = super().reader()
+        def ec2(self) -> Any:
+            found = super().ec2()
             unassign = found.unassign
 
             def lose(call: Any) -> None:

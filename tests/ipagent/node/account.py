@@ -12,7 +12,7 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Error, error_of
 from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.selection import IPAddress, parse_address, sort_key
-from ipagent.assign.topology import Attached, Eni, EniAddresses, Topology
+from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
 from tests.ipagent.fakes import Strike, Time
 
 SUBNETS = {
@@ -50,9 +50,9 @@ class Holding:
     primary: IPAddress
     secondaries: set[IPAddress] = field(default_factory=set)
 
-    def shown(self) -> EniAddresses:
+    def shown(self) -> EniDetails:
         listed = tuple(sorted(self.secondaries, key=sort_key))
-        return EniAddresses(
+        return EniDetails(
             self.eni.id,
             self.primary,
             listed,
@@ -157,11 +157,11 @@ class NodeCloud:
         shown = before if self.account.time.now < until else here.secondaries
         return frozenset(a for a in (*shown, here.primary) if a.version in versions)
 
-    def describe(self, eni_id: str) -> EniAddresses:
+    def describe(self, eni_id: str) -> EniDetails:
         with self.account.call("describe"):
             return self.account.enis[eni_id].shown()
 
-    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniAddresses, ...]:
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         assert subnet_id
         assert len({address.version for address in addresses}) == 1
         with self.account.call("holders"):

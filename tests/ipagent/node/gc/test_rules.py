@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ipagent.assign.release import Pair
 from ipagent.assign.selection import Holding, IPAddress
-from ipagent.assign.topology import Attached, Eni, EniAddresses
+from ipagent.assign.topology import Attached, Eni, EniDetails
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
 from ipagent.node.gc.rules import Candidate, Decision, GcInput, KeepReason, Verdict, evaluate, suspected_leaks
 from ipagent.node.model.gc_policy import GcMode, GcPolicy
@@ -34,7 +34,7 @@ FOREIGN = "5e:00:00:00:00:01"
 
 
 def attached(eni: Eni, *secondaries: str, primary: str = "10.10.1.10") -> Attached:
-    held = EniAddresses(
+    held = EniDetails(
         eni.id, ip(primary), tuple(map(ip, secondaries)), instance_id="i-1", device_number=eni.device_number
     )
     return Attached(eni, held)
@@ -195,7 +195,7 @@ class TestWhatIsNoneOfOurs:
         assert evaluate(sight(enis=(attached(eni, str(A)),)), RULES).verdicts == ()
 
     def test_a_primary_gets_none_whatever_is_listed(self) -> None:
-        held = EniAddresses("eni-1", A, (A, ip("2001:db8:1::80")), primary_ipv6=ip("2001:db8:1::80"))
+        held = EniDetails("eni-1", A, (A, ip("2001:db8:1::80")), primary_ipv6=ip("2001:db8:1::80"))
         assert evaluate(sight(enis=(Attached(ENI_1, held),)), RULES).verdicts == ()
 
 
@@ -378,7 +378,7 @@ def attachments(draw: st.DrawFn) -> tuple[Attached, ...]:
         primaries: dict[int, IPAddress | None] = {4: None, 6: None}
         if draw(mostly(False, True)):
             primaries |= {address.version: address for address in every}
-        held = EniAddresses(eni.id, primaries[4], every, primaries[6], device_number=eni.device_number)
+        held = EniDetails(eni.id, primaries[4], every, primaries[6], device_number=eni.device_number)
         found.append(Attached(replace(eni, subnet_cidrs=draw(mostly(eni.subnet_cidrs, ()))), held))
     return tuple(found[: draw(mostly(4, 1, 2, 3))])
 
