@@ -92,7 +92,11 @@ def policed(cluster: Cluster, helm: Helm) -> Iterator[Policed]:
     probes = [workload(kind, WRONG_POD, {}) for kind in ("Pod", "Deployment", "CronJob")]
 
     def in_force() -> bool:
-        return all(refusal(lambda each=each: old.create(named(each, "new"), dry_run=True)) for each in probes)
+        refused = all(
+            refusal(lambda each=each: old.create(named(each, "new"), dry_run=True)) for each in probes
+        )
+        unknown = workload("Pod", {}, {"multus-eni.io/unknown": "yes"})
+        return refused and bool(old.create(named(unknown, "new"), dry_run=True).warnings)
 
     wait_for(in_force, "force of the policies")
     try:
@@ -293,9 +297,62 @@ def webhook_allows(key: str, value: str) -> str | None:
     return None
 
 
+HINTS: list[tuple[str, dict[str, str], dict[str, str], str]] = [
+    ("Namespace", {"multus-eni.io/inject": "enabled"}, {}, "did you mean multus-eni.io/injection?"),
+    ("Namespace", {"multus-eni.io/zone": "a"}, {}, "known are multus-eni.io/injection, multus-eni.io/mode"),
+    ("Namespace", {}, {INJECTION: "enabled"}, "make it one of its labels"),
+    ("Pod", {}, {"multus-eni.io/timeouts": "90s"}, "did you mean multus-eni.io/timeout?"),
+    ("Pod", {}, {"multus-eni.io/agent": "x"}, "multus-eni.io/agent-cpu or multus-eni.io/agent-memory or"),
+    ("Pod", {MODE: "init"}, {}, "make it one of its annotations"),
+    ("Pod", {}, {"multus-eni.io/t": "x"}, "did you mean multus-eni.io/takeover or multus-eni.io/timeout?"),
+    *(
+        (kind, {}, {"multus-eni.io/interface": "net1"}, "did you mean multus-eni.io/interfaces?")
+        for kind in ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
+    ),
+]
+
+
+def hinted(policed: Policed, kind: str, labels: dict[str, str], annotations: dict[str, str]) -> list[str]:
+    if kind == "Namespace":
+        metadata = {"name": "hinted", "labels": labels, "annotations": annotations}
+        warnings = policed.api.create(
+            {"apiVersion": "v1", "kind": kind, "metadata": metadata}, dry_run=True
+        ).warnings
+    else:
+        warnings = (
+            policed.namespaces.make().create(workload(kind, labels, annotations), dry_run=True).warnings
+        )
+    return [each for each in warnings if "multus-eni.io/" in each]
+
+
+@pytest.mark.parametrize(("kind", "labels", "annotations", "says"), HINTS)
+def test_a_key_that_nobody_reads_is_answered_with_the_nearest_one(
+    policed: Policed, kind: str, labels: dict[str, str], annotations: dict[str, str], says: str
+) -> None:
+    (warning,) = hinted(policed, kind, labels, annotations)
+    assert says in warning
+    assert "has no effect" in warning
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "CronJob"])
+def test_a_key_on_a_workload_itself_is_sent_to_its_template(policed: Policed, kind: str) -> None:
+    manifest = workload(kind, {}, {})
+    manifest["metadata"]["annotations"] = {MODE: "sidecar"}
+    (warning,) = policed.namespaces.make().create(manifest, dry_run=True).warnings
+    assert f"{MODE} stands on the {kind} itself" in warning
+    assert "pod template" in warning
+
+
+def test_right_keys_and_those_of_others_get_no_hint(policed: Policed) -> None:
+    assert not hinted(policed, "Namespace", {INJECTION: "enabled", "example.com/inject": "yes"}, {})
+    right = {MODE: "init", contract.STATUS: "{}", contract.TIMEOUT: "90s", "example.com/timeouts": "x"}
+    assert not hinted(policed, "Pod", {INJECTION: "enabled"}, right)
+    assert not hinted(policed, "Deployment", {}, right)
+
+
 def test_the_api_server_finds_nothing_to_warn_of_in_the_expressions(policed: Policed) -> None:
     policies = policed.api.list(POLICY, labels="app.kubernetes.io/part-of=multus-eni-injector")
-    assert len(policies) == 4
+    assert len(policies) == 5
     for each in policies:
         name = each["metadata"]["name"]
         found = wait_for(functools.partial(status_of, policed.api, name), f"type check of {name}")

@@ -168,8 +168,8 @@ def without_default(schema: dict[str, Any], values: Any, path: str = "") -> list
 def test_every_value_of_the_schema_has_a_default_in_values_yaml() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    # What a pod's resources may hold beside; and what Helm itself sets.
-    left_out = {"/global", *(f"/{part}/resources/claims" for part in ("webhook", "certs", "nodeAgent"))}
+    # What a pod's resources may hold beside.
+    left_out = {f"/{part}/resources/claims" for part in ("webhook", "certs", "nodeAgent")}
     assert set(without_default(schema, values)) == left_out
 
 

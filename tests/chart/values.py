@@ -64,11 +64,17 @@ _PODS: dict[str, Any] = {
     "extraEnv": [{"name": "EXTRA", "value": "1"}],
     "extraVolumes": [{"name": "extra", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "extra", "mountPath": "/extra"}],
+    "revisionHistoryLimit": 0,
+    "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+    "hostAliases": [{"ip": "10.0.0.9", "hostnames": ["ec2.internal"]}],
+    "runtimeClassName": "runc",
+    "serviceAccount": {"labels": {"example.com/account": "yes"}},
 }
 EVERYTHING: dict[str, Any] = merged(
     MONITORING,
     {
         "commonLabels": {"example.com/owner": "network"},
+        "commonAnnotations": {"example.com/change": "CHG-1"},
         "imagePullSecrets": [{"name": "own-registry"}],
         "image": {"tag": "1.2.3", "webhook": {"digest": DIGEST}, "agent": {"tag": "4.5.6"}},
         "injection": {"defaultMode": "sidecar", "excludedNamespaces": ["monitoring", "ingress"]},
@@ -90,6 +96,7 @@ EVERYTHING: dict[str, Any] = merged(
         "webhook": {
             **_PODS,
             "replicas": 3,
+            "podDisruptionBudget": {"minAvailable": "50%", "unhealthyPodEvictionPolicy": "IfHealthyBudget"},
             "topologySpreadConstraints": [
                 {"topologyKey": "example.com/rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
             ],
@@ -110,7 +117,8 @@ EVERYTHING: dict[str, Any] = merged(
             "credentials": "node",
             "requireTag": False,
             "serviceAccount": {
-                "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/node-agent"}
+                "name": "multus-node",
+                "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/node-agent"},
             },
             "hostPath": "/var/lib/other",
             "logLevel": "debug",

@@ -1,6 +1,6 @@
 {{/* docs/operations.md has a runbook for each of these. */}}
 {{- define "multus-eni.alerts" -}}
-{{- $ns := printf "namespace=%q" .Release.Namespace }}
+{{- $ns := printf "namespace=%q" (include "multus-eni.namespace" .) }}
 {{- $alerts := list }}
 {{- if include "multus-eni.injects" . }}
 {{- $alerts = list

@@ -1,7 +1,7 @@
 {{/* What the schema can't say: values that are missing or contradict each other, each with a sentence. */}}
 {{- define "multus-eni.checks" -}}
 {{- $v := .Values }}
-{{- if not $v.image.registry }}
+{{- if not (include "multus-eni.registry" .) }}
 {{- fail "image.registry is required, since no images are published: push them with `make push REGISTRY=<registry>` and give the same registry here, as in --set image.registry=111122223333.dkr.ecr.eu-central-1.amazonaws.com" }}
 {{- end }}
 {{- if has "kube-system" $v.injection.excludedNamespaces }}

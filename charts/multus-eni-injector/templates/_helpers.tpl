@@ -19,6 +19,10 @@
 {{- .Values.webhookConfiguration.name }}
 {{- end }}
 
+{{- define "multus-eni.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
 {{- define "multus-eni.secretName" -}}
 {{- if eq .Values.certificates.mode "existingSecret" }}
 {{- .Values.certificates.existingSecret.name }}
@@ -37,6 +41,14 @@
 {{- merge (include "multus-eni.selectorLabels" . | fromYaml) $ours .root.Values.commonLabels | toYaml }}
 {{- end }}
 
+{{/* The annotations of an object: `own` and those for all objects; nothing where there are none. */}}
+{{- define "multus-eni.annotations" -}}
+{{- with merge (deepCopy (.own | default dict)) .root.Values.commonAnnotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "multus-eni.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "multus-eni.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -50,9 +62,26 @@ app.kubernetes.io/component: {{ . }}
 {{- merge (include "multus-eni.labels" . | fromYaml) (dict "multus-eni.io/injection" "disabled") (.more | default dict) | toYaml }}
 {{- end }}
 
+{{/* An umbrella chart's registry takes precedence, as in other charts with global.imageRegistry. */}}
+{{- define "multus-eni.registry" -}}
+{{- coalesce (.Values.global | default dict).imageRegistry .Values.image.registry | default "" }}
+{{- end }}
+
+{{/* Pull secrets of our own pods; global ones may be names or, as in a pod, objects. */}}
+{{- define "multus-eni.imagePullSecrets" -}}
+{{- $names := list }}
+{{- range concat (default list (.Values.global | default dict).imagePullSecrets) .Values.imagePullSecrets }}
+{{- $names = append $names (ternary . (dict "name" .) (kindIs "map" .)) }}
+{{- end }}
+{{- with uniq $names -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "multus-eni.image" -}}
 {{- $image := index .root.Values.image .which }}
-{{- $name := printf "%s/%s" .root.Values.image.registry $image.repository }}
+{{- $name := printf "%s/%s" (include "multus-eni.registry" .root) $image.repository }}
 {{- if and $image.digest (not $image.tag) }}
 {{- printf "%s@%s" $name $image.digest }}
 {{- else }}
@@ -67,6 +96,11 @@ app.kubernetes.io/component: {{ . }}
   valueFrom:
     fieldRef:
       fieldPath: status.podIP
+{{- end }}
+
+{{/* A program's ServiceAccount: ours, or one that is there already. */}}
+{{- define "multus-eni.serviceAccountName" -}}
+{{- coalesce .account.name (ternary .name "default" .account.create) }}
 {{- end }}
 
 {{/* What Pod Security `restricted` demands. */}}
@@ -102,6 +136,17 @@ tolerations:
 {{- end }}
 {{- with .affinity }}
 affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .hostAliases }}
+hostAliases:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
@@ -154,5 +199,5 @@ affinity:
 {{- define "multus-eni.testable" -}}
 {{- $excluded := include "multus-eni.excludedNamespaces" . | fromJsonArray }}
 {{- $v := .Values }}
-{{- if and $v.test.enabled (include "multus-eni.injects" .) $v.injection.enabled $v.injection.podOptIn (not (has .Release.Namespace $excluded)) }}true{{ end }}
+{{- if and $v.test.enabled (include "multus-eni.injects" .) $v.injection.enabled $v.injection.podOptIn (not (has (include "multus-eni.namespace" .) $excluded)) }}true{{ end }}
 {{- end }}
