@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import Backoff, Clock, Fault, remaining
+from ipagent.assign.faults import Backoff, Clock, Failure, Fault, remaining
 from ipagent.assign.plan import Item, Phase
 from ipagent.assign.reconciler import NOW, Attempt, Cloud, Reconciler
 from ipagent.assign.selection import IPAddress
@@ -111,25 +110,19 @@ class Drift:
 
     def _ask_ec2(self, items: Sequence[Item]) -> bool:
         """Look up who holds addresses of one ENI and family; tells whether any is to be assigned again."""
-        eni = items[0].placement.eni
-        addresses = [item.address for item in items]
-        try:
-            holders = self._cloud.holders(addresses, eni.subnet_id)
-        except Ec2Error as error:
-            self._log.debug("holders-failed", message=error.failure.text, eni=eni.id)
-            self._warn_of_blindness(error)
+        if (failure := self._reconciler.ask_holders(items)) is not None:
+            self._warn_of_blindness(failure)
             return False
-        now = self._timing.clock()
-        self._reconciler.plan = self._reconciler.plan.after_holders(eni.id, addresses, holders, now)
+        eni_id, addresses = items[0].eni_id, [item.address for item in items]
         wanted = self._reconciler.plan.in_phases({Phase.WANTED})
-        lost = [item.address for item in wanted if item.eni_id == eni.id and item.address in addresses]
+        lost = [item.address for item in wanted if item.eni_id == eni_id and item.address in addresses]
         for address in lost:
-            text = f"{address} is not on {eni.id}, and no other ENI has it any more: assigning it"
-            self._log.warning("lost", message=text, address=str(address), eni=eni.id)
+            text = f"{address} is not on {eni_id}, and no other ENI has it any more: assigning it"
+            self._log.warning("lost", message=text, address=str(address), eni=eni_id)
         return bool(lost)
 
-    def _warn_of_blindness(self, error: Ec2Error) -> None:
-        if error.failure.fault is Fault.NO_PERMISSION and not self._warned:
+    def _warn_of_blindness(self, failure: Failure) -> None:
+        if failure.fault is Fault.NO_PERMISSION and not self._warned:
             self._warned = True
-            text = f"Addresses that are taken away can't be noticed: {error.failure.text}"
+            text = f"Addresses that are taken away can't be noticed: {failure.text}"
             self._log.warning("unwatched", message=text)

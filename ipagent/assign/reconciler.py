@@ -190,11 +190,24 @@ class Reconciler:
             for version in sorted({item.address.version for item in waiting if item.contested}):
                 self._find_holders([i for i in waiting if i.contested and i.address.version == version])
 
+    def ask_holders(self, items: Sequence[Item]) -> Failure | None:
+        """Ask EC2 which ENIs hold these addresses, of one ENI and family; returns why it can't be known."""
+        eni = items[0].placement.eni
+        addresses = [item.address for item in items]
+        try:
+            holders = self._cloud.holders(addresses, eni.subnet_id)
+        except Ec2Error as error:
+            self._log.debug("holders-failed", message=error.failure.text, eni=eni.id)
+            return error.failure
+        self.plan = self.plan.after_holders(eni.id, addresses, holders, self._timing.clock())
+        return None
+
     def _describe_one(self, eni_id: str) -> None:
         try:
             held = self._cloud.describe(eni_id)
         except Ec2Error as error:
-            if self._for_good("describe-failed", eni_id, error):
+            self._log.debug("describe-failed", message=error.failure.text, eni=eni_id)
+            if error.failure.fault not in self.plan.retried:
                 self._give_up_describing(eni_id, error.failure)
             return
         self.described[eni_id] = held
@@ -202,20 +215,10 @@ class Reconciler:
 
     def _find_holders(self, items: Sequence[Item]) -> None:
         """Look up who holds addresses of one ENI and family that EC2 refused."""
-        eni = items[0].placement.eni
-        addresses = [item.address for item in items]
-        try:
-            holders = self._cloud.holders(addresses, eni.subnet_id)
-        except Ec2Error as error:
-            if self._for_good("holders-failed", eni.id, error):
-                failure, now = error.failure, self._timing.clock()
-                self.plan = self.plan.without_holders(eni.id, addresses, failure, now)
-            return
-        self.plan = self.plan.after_holders(eni.id, addresses, holders, self._timing.clock())
-
-    def _for_good(self, event: str, eni_id: str, error: Ec2Error) -> bool:
-        self._log.debug(event, message=error.failure.text, eni=eni_id)
-        return error.failure.fault not in self.plan.retried
+        failure = self.ask_holders(items)
+        if failure is not None and failure.fault not in self.plan.retried:
+            addresses, now = [item.address for item in items], self._timing.clock()
+            self.plan = self.plan.without_holders(items[0].eni_id, addresses, failure, now)
 
     def _give_up_describing(self, eni_id: str, failure: Failure) -> None:
         accepted = [item for item in self.plan.in_phases({Phase.ACCEPTED}) if item.eni_id == eni_id]

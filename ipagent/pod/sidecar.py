@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from common.contract import ExitCode
-from ipagent.assign.drift import Drift
+from ipagent.assign.engine import AddressEngine
 from ipagent.assign.errors import AgentError
 from ipagent.assign.faults import Backoff, remaining
-from ipagent.assign.plan import NOT_OURS, Plan
-from ipagent.assign.release import Pair, ReleaseQueue, at_exit
+from ipagent.assign.plan import Plan
+from ipagent.assign.release import Pair, at_exit
 from ipagent.assign.report import Report
 from ipagent.assign.selection import IPAddress
 from ipagent.pod.agent import Agent
@@ -56,7 +56,8 @@ def run(
             return agent.report()
         said = "No address was released"
         if agent.settings.release_on_exit:
-            said = _release_everything(agent, life.leaving if life else frozenset())
+            releasable = (life or Follower(agent, events)).releasable
+            said = at_exit(releasable, agent.cloud, agent.timing, agent.log)
         return Report(ExitCode.OK if life else 128 + stop.number, f"Ended by {stop}. {said}.")
 
 
@@ -76,8 +77,7 @@ class Follower:
         self._agent = agent
         self._events = events
         self._timing = agent.timing
-        self._drift = Drift(agent.reconciler, agent.cloud, agent.timing, agent.log)
-        self._releases = ReleaseQueue(agent.cloud, agent.timing, agent.log)
+        self._engine = AddressEngine(agent.reconciler, agent.cloud, agent.timing, agent.log)
         # What changed during the first assignment waits in the socket and wakes the first wait.
         self._outdated = False
         self._again: frozenset[IPAddress] = frozenset()
@@ -87,9 +87,10 @@ class Follower:
         agent.reconciler.be_patient()
 
     @property
-    def leaving(self) -> frozenset[Pair]:
-        """What has left the pod and is to be released."""
-        return self._releases.pending
+    def releasable(self) -> frozenset[Pair]:
+        """What may be assigned for the pod, and what has left it and is to be released."""
+        items = self._agent.reconciler.plan.items
+        return self._engine.assigned(items) | self._engine.releases.pending
 
     def changed(self) -> None:
         """Take note that the pod's addresses have changed."""
@@ -100,8 +101,7 @@ class Follower:
         """Do what is due; returns the seconds until more is due, None if nothing is."""
         if self._outdated and self._lookup_at <= self._timing.clock():
             self._update()
-        # In this order: what leaves makes room for what comes, and what has come is watched.
-        delays = [self._releases.step(), self._agent.reconciler.step(), self._drift.step()]
+        delays = [self._engine.step()]
         if self._outdated:
             delays.append(remaining(self._lookup_at, self._timing.clock()))
         self._told.tell()
@@ -136,16 +136,5 @@ class Follower:
         agent = self._agent
         wanted = {(item.eni_id, item.address) for item in agent.reconciler.plan.items}
         held = {holding.address for holding in agent.held()}
-        gone = {
-            (item.eni_id, item.address)
-            for item in before.items
-            if item.phase not in NOT_OURS and item.address not in held
-        }
-        self._releases.want(gone & agent.reconciler.asked, wanted)
-
-
-def _release_everything(agent: Agent, leaving: frozenset[Pair]) -> str:
-    """Release what EC2 was asked to assign and has not refused, and what has left the pod just before."""
-    items = agent.reconciler.plan.items
-    ours = {(item.eni_id, item.address) for item in items if item.phase not in NOT_OURS}
-    return at_exit(ours & agent.reconciler.asked | leaving, agent.cloud, agent.timing, agent.log)
+        gone = self._engine.assigned([item for item in before.items if item.address not in held])
+        self._engine.releases.want(gone, wanted)

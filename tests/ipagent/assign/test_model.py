@@ -122,11 +122,7 @@ class Pod:
 
     def release(self, timing: Time) -> None:
         assert self.life
-        items = self.agent.reconciler.plan.items
-        ours = {(i.eni_id, i.address) for i in items if i.phase not in (Phase.REFUSED, Phase.TAKEN)}
-        at_exit(
-            ours & self.agent.reconciler.asked | self.life.leaving, self.cloud, timing.timing, self.lines.log
-        )
+        at_exit(self.life.releasable, self.cloud, timing.timing, self.lines.log)
 
 
 class Cluster(RuleBasedStateMachine):

@@ -1,0 +1,42 @@
+"""The three parts that keep addresses where they belong for as long as their owner lives, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ipagent.assign.drift import Drift
+from ipagent.assign.faults import Clock
+from ipagent.assign.plan import NOT_OURS, Item
+from ipagent.assign.reconciler import Cloud, Reconciler
+from ipagent.assign.release import Pair, ReleaseOutcome, ReleaseQueue
+from ipagent.log import Log
+
+
+class AddressEngine:
+    """Releases, reconciler and drift detection of one pod or one node, in steps that never wait.
+
+    `on_released` is called with the outcome of each release.
+    """
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        cloud: Cloud,
+        timing: Clock,
+        log: Log,
+        on_released: Callable[[ReleaseOutcome], None] = lambda _: None,
+    ) -> None:
+        self.reconciler = reconciler
+        self.releases = ReleaseQueue(cloud, timing, log, on_released)
+        self._drift = Drift(reconciler, cloud, timing, log)
+
+    def step(self) -> float | None:
+        """Do what is due; returns the seconds until more is due, None if nothing is."""
+        # In this order: what is released makes room for what is new, and what is assigned is watched.
+        delays = [self.releases.step(), self.reconciler.step(), self._drift.step()]
+        return min((delay for delay in delays if delay is not None), default=None)
+
+    def assigned(self, items: Collection[Item]) -> frozenset[Pair]:
+        """Return those of the items that EC2 may have assigned for us: asked for, and not refused since."""
+        pairs = {(item.eni_id, item.address) for item in items if item.phase not in NOT_OURS}
+        return frozenset(pairs & self.reconciler.asked)
