@@ -30,6 +30,12 @@ NODE_AGENTS = {
     "runAsUser=0",
 }
 """What Pod Security `restricted` warns of in the agent of the node; docs/security.md says why."""
+UNRESTRICTED: Manifest = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "unrestricted"},
+    "spec": {"containers": [{"name": "app", "image": "busybox"}]},
+}
 GROUPS = ("cert-manager.io", "monitoring.coreos.com")
 
 
@@ -45,6 +51,10 @@ def api(cluster: Cluster) -> Iterator[Api]:
         cluster.api.create(crd)
     with cluster.plane.client() as client:
         wait_for(lambda: all(served(client, crd) for crd in made), "service of the CRDs")
+        # Pod Security reads labels of namespaces from a cache.
+        wait_for(
+            lambda: client.apply(UNRESTRICTED, NAMESPACE, dry_run=True).warnings, "warning by Pod Security"
+        )
         yield client
     for crd in made:
         cluster.api.delete(CRD, crd["metadata"]["name"])

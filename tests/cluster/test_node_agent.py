@@ -147,10 +147,12 @@ def test_addresses_of_unchanged_pods_are_assigned_and_told(stage: Stage, api: Ap
 
         wait_for(told, "Event on the pod", 60)
         wait_for(lambda: len(agent.events("assigned")) == 3, "three lines in the log", 60)
-        metrics = stage.get("/metrics")
-        assert 'multus_eni_node_addresses{state="assigned"} 3.0' in metrics
-        assert "multus_eni_node_assigned_total 3.0" in metrics
-        assert "multus_eni_node_routable_seconds_count 3.0" in metrics
+        expected = {
+            'multus_eni_node_addresses{state="assigned"} 3.0',
+            "multus_eni_node_assigned_total 3.0",
+            "multus_eni_node_routable_seconds_count 3.0",
+        }
+        wait_for(lambda: expected <= set(stage.get("/metrics").splitlines()), f"metrics {expected}", 60)
         agent.end()
 
 

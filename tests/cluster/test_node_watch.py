@@ -54,13 +54,14 @@ class Told:
         self.gone: list[str] = []
 
     def on_list(self, pods: tuple[Pod, ...]) -> None:
-        self.lists.append({pod.key.name for pod in pods})
+        # In this order: tests wait for the list, and read the pods then.
         self.pods |= {pod.key.name: pod for pod in pods}
+        self.lists.append({pod.key.name for pod in pods})
 
     def on_event(self, pod: Pod, gone: bool) -> None:
+        self.pods[pod.key.name] = pod
         if gone:
             self.gone.append(pod.key.name)
-        self.pods[pod.key.name] = pod
 
     def addresses(self, name: str) -> list[str]:
         """Give the addresses of a pod."""

@@ -10,7 +10,9 @@ from typing import Any
 from tests.cluster.api import POD
 from tests.cluster.helm import NAMESPACE, RELEASE
 from tests.cluster.nodes.story import Running, Story
+from tests.cluster.nodes.story_cloud import Held
 from tests.cluster.nodes.story_release import Release
+from tests.cluster.nodes.workloads import DAEMON_SET
 
 AGENT = f"{RELEASE}-node"
 LABELS = "app.kubernetes.io/component=node-agent"
@@ -55,6 +57,14 @@ class NodeAgents:
         text = self.story.exec(name, "ipagent", "node", "status", "--output=json", container="node-agent")
         found: dict[str, Any] = json.loads(text)
         return found
+
+    def addresses(self, node: str) -> Held:
+        """Return the addresses that `ipagent node status` shows on a node."""
+        return frozenset((each["eni"], each["address"]) for each in self.status(node)["addresses"])
+
+    def wait_rolled_out(self) -> list[Running]:
+        """Wait until the newest agent runs on every node; returns their pods."""
+        return self.story.wait_rolled_out(DAEMON_SET, AGENT)
 
     def log(self, node: str) -> list[dict[str, Any]]:
         """Return the lines of the agent's log on a node."""

@@ -69,7 +69,9 @@ def test_a_pod_runs_and_is_reached_from_outside(cluster: Cluster, namespace: Nam
     assert found["spec"]["nodeName"] == "n1"
     assert found["status"]["podIP"].startswith("10.244.1.")
     assert cluster.exec(namespace.name, "plain", "app", "echo", "hello") == "hello\n"
-    assert cluster.kubectl("logs", f"--namespace={namespace.name}", "plain") == "Container 1 is Running\n"
+    logs = partial(cluster.kubectl, "logs", f"--namespace={namespace.name}", "plain")
+    # The container is Running before its shell has written.
+    wait_for(lambda: logs() == "Container 1 is Running\n", "line in the pod's log", 60)
 
 
 def test_imds_knows_the_node_that_asks(cluster: Cluster, namespace: Namespace) -> None:

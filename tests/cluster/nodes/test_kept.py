@@ -73,6 +73,10 @@ class Host:
             f"{cluster.programs}/kubectl", f"--kubeconfig={cluster.kubeconfig}", *arguments
         ).stdout
 
+    def nodes_ready(self) -> None:
+        """Wait until `status` shows both nodes as Ready."""
+        wait_for(lambda: self.cluster("status").stdout.count(" Ready ") == 2, "two Ready nodes", 120)
+
     def kept(self) -> Kept:
         """Return the cluster that is kept on it."""
         (file,) = self.folder.glob(f"*/{kept.DESCRIPTION}")
@@ -120,10 +124,13 @@ def test_a_kept_cluster_leaves_its_machine_as_it_was(host: Host) -> None:
     again = host.cluster("up")
     assert (again.stdout, again.stderr) == (up.stdout, "")
     assert host.kept() == cluster
-    assert host.cluster("status").stdout.count(" Ready ") == 2
+    host.nodes_ready()
     assert "n2  eth1  eni-0a020000000000001  10.10.1.12" in host.cluster("enis").stdout
-    namespaces = host.kubectl(cluster, "get", "pods", "--all-namespaces")
-    assert namespaces.count("1/1     Running") == 3, namespaces
+    # Helm waits until a Deployment is available, which may be before all of its replicas are.
+    pods = ("get", "pods", "--all-namespaces")
+    wait_for(
+        lambda: host.kubectl(cluster, *pods).count("1/1     Running") == 3, "three pods of the release", 120
+    )
 
     host.cluster("down")
     assert host.look() == before
@@ -150,7 +157,8 @@ def test_the_walk_in_the_docs_works(host: Host) -> None:
     assert len({line.split()[0] for line in moved}) == len(moved) == 1
     assert "RequestLimitExceeded" in done.stdout
     assert "PrivateIpAddressLimitExceeded" in done.stdout
-    assert host.cluster("status").stdout.count(" Ready ") == 2
+    # The walk ends as soon as the node that was killed is back; the other one may have been waiting for it.
+    host.nodes_ready()
 
 
 def test_what_does_not_exist_is_named(host: Host) -> None:
