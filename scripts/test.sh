@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 declare -A tests=(
-  [agent]='tests/ipagent tests/doubles_tests tests/test_netns.py'
+  [agent]='tests/ipagent tests/doubles_tests tests/tools_tests/test_netns.py'
   [nodes]='tests/images tests/cluster/nodes'
 )
 lanes=(agent nodes rest)

@@ -5,37 +5,30 @@ Exit code 0 if everything ran, whether or not the figures reach their targets; 1
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.agent.progress import say
 from benchmarks.agent.results import Results, figures
 from benchmarks.agent.run import FULL, QUICK, run
 from benchmarks.agent.stage import BenchError
 from benchmarks.agent.table import render
+from benchmarks.common import command
 from tests.netns import NamespacesForbidden
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.agent", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few turns, a short rest: only a hint")
-    parser.add_argument("--output", choices=("text", "json"), default="text")
-    options = parser.parse_args(arguments)
-    began = time.monotonic()
-    try:
-        results = run(QUICK if options.quick else FULL)
-    except (NamespacesForbidden, BenchError, OSError, ValueError) as error:
-        say(f"failed: {error}")
-        return 1
-    print(json.dumps(_as_json(results), indent=2) if options.output == "json" else render(results))
-    say(f"took {time.monotonic() - began:.0f} s")
-    return 0
+    benchmark = command.Benchmark(
+        name="agent",
+        quick="few turns, a short rest",
+        run=lambda quick: run(QUICK if quick else FULL),
+        render=render,
+        as_json=_as_json,
+        errors=(NamespacesForbidden, BenchError, OSError, ValueError),
+    )
+    return command.main(benchmark, __doc__, arguments)
 
 
 def _as_json(results: Results) -> dict[str, Any]:

@@ -21,12 +21,14 @@ from benchmarks.agent.figures import (
     median_cost,
     reaction,
 )
-from benchmarks.agent.progress import say
 from benchmarks.agent.results import Results, Sidecars
 from benchmarks.agent.stage import IPAGENT, REGION, BenchError, Sidecar, Stage, stage
+from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
 from benchmarks.common.memory import memory_of
 from ipagent.aws.botocore_session import trimmed_data_path
+
+report = progress("agent")
 
 LIBRARIES = ("botocore", "urllib3")
 
@@ -54,9 +56,7 @@ QUICK = Plan(turns=2, idle_seconds=1, events=5)
 
 def run(plan: Plan) -> Results:
     """Measure; raises NamespacesForbidden, BenchError, OSError or ValueError, each with a sentence."""
-    machine = this_machine(LIBRARIES)
-    if not machine.quiet:
-        say(f"the machine is not quiet: its load average is {machine.load:.2f}")
+    machine = this_machine(LIBRARIES, report)
     notes = []
     if not Path(trimmed_data_path()).is_dir():
         notes.append(
@@ -79,12 +79,12 @@ def _sidecar(  # noqa: PLR0913, PLR0917 - what differs between the two
     requests: Callable[[], int],
     called: Callable[[], list[float]],
 ) -> Sidecars:
-    say(f"{name}: memory")
+    report(f"{name}: memory")
     _settle(sidecar)
     started = memory_of(sidecar.pid)
-    say(f"{name}: idle for {plan.idle_seconds:g} s")
+    report(f"{name}: idle for {plan.idle_seconds:g} s")
     idle = _idle(sidecar, plan.idle_seconds, requests)
-    say(f"{name}: {plan.events} addresses")
+    report(f"{name}: {plan.events} addresses")
     return Sidecars(started, idle, _reaction(made, sidecar, plan.events, called))
 
 
@@ -97,9 +97,9 @@ def _costs(made: Stage, turns: int) -> dict[str, Cost]:
         INIT_TLS: ([IPAGENT, "init"], made.env(tls=True)),
         SLIM_INIT: ([IPAGENT, "init"], made.env(slim=True)),
     }
-    say("writing bytecode")
+    report("writing bytecode")
     made.costs(commands, 1)
-    say(f"init: {turns} turns")
+    report(f"init: {turns} turns")
     return {name: median_cost(found) for name, found in made.costs(commands, turns).items()}
 
 

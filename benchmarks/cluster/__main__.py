@@ -6,36 +6,29 @@ their targets; 1 if something did not run.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.cluster.figures import Results, starts, targets
-from benchmarks.cluster.progress import say
 from benchmarks.cluster.run import FULL, QUICK, ProgramMissing, run
 from benchmarks.cluster.table import render
+from benchmarks.common import command
 from tests.cluster.nodes.parts import PartsMissing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one pod of each kind: only a hint")
-    parser.add_argument("--output", choices=("text", "json"), default="text")
-    options = parser.parse_args(arguments)
-    began = time.monotonic()
-    try:
-        results = run(QUICK if options.quick else FULL)
-    except (PartsMissing, ProgramMissing, RuntimeError, OSError) as error:
-        say(f"failed: {error}")
-        return 1
-    print(json.dumps(_as_json(results), indent=2) if options.output == "json" else render(results))
-    say(f"took {time.monotonic() - began:.0f} s")
-    return 0
+    benchmark = command.Benchmark(
+        name="cluster",
+        quick="one pod of each kind",
+        run=lambda quick: run(QUICK if quick else FULL),
+        render=render,
+        as_json=_as_json,
+        errors=(PartsMissing, ProgramMissing, RuntimeError, OSError),
+    )
+    return command.main(benchmark, __doc__, arguments)
 
 
 def _as_json(results: Results) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cluster.figures import INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, Results
-from benchmarks.cluster.progress import say
 from benchmarks.cluster.readiness import Readiness
+from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
 from benchmarks.common.settling import settle
 from common.contract import INJECTION, MODE, Mode
@@ -26,6 +26,8 @@ from tests.cluster.nodes.story_fixtures import opted_in
 from tests.cluster.nodes.story_release import released
 from tests.cluster.nodes.workloads import ipvlan, pod, template, whereabouts
 from tests.cluster.tools import Missing, find_binaries
+
+report = progress("cluster")
 
 LIBRARIES = ("botocore",)
 ALONE_ON = "n1"
@@ -66,23 +68,21 @@ QUICK = Plan(first=0, alone=1, together=1, size=2, patience=0)
 
 def run(plan: Plan) -> Results:
     """Measure; raises PartsMissing, ProgramMissing, Late, OSError, or RuntimeError of what was started."""
-    machine = this_machine(LIBRARIES)
-    if not machine.quiet:
-        say(f"the machine is not quiet: its load average is {machine.load:.2f}")
+    machine = this_machine(LIBRARIES, report)
     helm = find_binaries(["helm4"])
     if isinstance(helm, Missing):
         raise ProgramMissing(str(helm))
     with tempfile.TemporaryDirectory(prefix="bench-cluster-") as folder:
         parts = find_parts(Path(folder))
-        say("starting the cluster")
+        report("starting the cluster")
         with Cluster(parts) as cluster, released(cluster, helm["helm4"]), opted_in(cluster, "bench") as story:
             network(story)
             with Readiness(cluster.plane) as readiness:
                 bench = Bench(cluster, story.namespace, readiness, plan.patience)
                 bench.alone(plan.first)
-                say(f"{plan.alone} pods of each kind, one at a time")
+                report(f"{plan.alone} pods of each kind, one at a time")
                 alone = bench.alone(plan.alone)
-                say(f"{plan.size} pods at once, {plan.together} times each kind")
+                report(f"{plan.size} pods at once, {plan.together} times each kind")
                 together = bench.together(plan.together, plan.size)
             version: str = json.loads(cluster.api.raw("/version"))["gitVersion"]
     return Results(machine, version, plan.size, alone, together)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,9 +44,9 @@ class Machine:
         )
 
 
-def this_machine(libraries: Iterable[str]) -> Machine:
-    """Read it from the system, and the versions of these libraries."""
-    return Machine(
+def this_machine(libraries: Iterable[str], warn: Callable[[str], None]) -> Machine:
+    """Read it from the system, and the versions of these libraries; `warn` is told where it is not quiet."""
+    found = Machine(
         cpu=_cpu_model(),
         cores=os.cpu_count() or 0,
         memory_gb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
@@ -57,6 +57,9 @@ def this_machine(libraries: Iterable[str]) -> Machine:
         libraries={library: version(library) for library in libraries},
         load=os.getloadavg()[0],
     )
+    if not found.quiet:
+        warn(f"the machine is not quiet: its load average is {found.load:.2f}")
+    return found
 
 
 def _cpu_model() -> str:

@@ -14,15 +14,17 @@ from pathlib import Path
 from random import Random
 from statistics import mean
 
+from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
 from benchmarks.fleet.agents import Agents, agents
 from benchmarks.fleet.figures import Crowd, Latency, Outcome, Rest, Written, assigned_at, latency, outcome
 from benchmarks.fleet.layout import Fleet, FleetPod, make_fleet
 from benchmarks.fleet.pacing import Player, Timed, at_once, spread
-from benchmarks.fleet.progress import say
 from benchmarks.fleet.results import Results
 from benchmarks.fleet.stage import BenchError, Cloud, Stage, cloud, stage, wait_until
-from tests.cluster import tied
+from tests.cluster import die_with_parent
+
+report = progress("fleet")
 
 LIBRARIES = ("botocore",)
 SEED = 20
@@ -56,9 +58,7 @@ QUICK = Plan(nodes=2, pods=40, spread=2, rest=2, calm=1, pause=4, crowd=60, pati
 
 def run(plan: Plan) -> Results:
     """Measure; raises BenchError, ProcessError, OSError or ValueError, each with a sentence."""
-    machine = this_machine(LIBRARIES)
-    if not machine.quiet:
-        say(f"the machine is not quiet: its load average is {machine.load:.2f}")
+    machine = this_machine(LIBRARIES, report)
     with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder, stage(Path(folder)) as made:
         once, crowd, rest, alone = _all_at_once(made, plan)
         spread_out = _spread(made, plan)
@@ -77,16 +77,16 @@ def _all_at_once(made: Stage, plan: Plan) -> tuple[Outcome, Crowd, Rest, Latency
     player = Player(script)
     made.make_nodes(fleet)
     with cloud(fleet, made.folder, "once") as aws:
-        say(f"{plan.nodes} node agents start")
+        report(f"{plan.nodes} node agents start")
         with agents(fleet, aws, made.agents_kubeconfig("once"), made.folder) as running:
-            say(f"node: {plan.pods} pods at once")
+            report(f"node: {plan.pods} pods at once")
             written = _play_at_once(player, running, pods)
             found = _outcome(f"{plan.pods} pods at once", running, aws, written)
-            say(f"node: rest of {plan.rest:g} s")
+            report(f"node: rest of {plan.rest:g} s")
             time.sleep(plan.pause)
             crowd = _crowd(running, plan.pods)
             rest = running.rest(plan.rest)
-            say(f"node: {more} pods that come alone")
+            report(f"node: {more} pods that come alone")
             calm = _alone(player, aws, running, alone, plan)
     script.client.close()
     return found, crowd, rest, calm
@@ -121,7 +121,7 @@ def _spread(made: Stage, plan: Plan) -> Outcome:
         cloud(fleet, made.folder, "spread") as aws,
         agents(fleet, aws, made.agents_kubeconfig("spread"), made.folder) as running,
     ):
-        say(f"node: {plan.pods} pods within {plan.spread:g} s")
+        report(f"node: {plan.pods} pods within {plan.spread:g} s")
         written = Player(script).play(_spread_out(fleet, plan), made=False)
         found = _outcome(_name_of_spread(plan), running, aws, written)
     script.client.close()
@@ -137,7 +137,7 @@ def _one_node(made: Stage, plan: Plan) -> tuple[Outcome, Crowd]:
         cloud(fleet, made.folder, "crowd") as aws,
         agents(fleet, aws, made.agents_kubeconfig("crowd"), made.folder) as running,
     ):
-        say(f"node: {plan.crowd} pods at once on one node")
+        report(f"node: {plan.crowd} pods at once on one node")
         written = _play_at_once(player, running, fleet.pods)
         found = _outcome(f"{plan.crowd} pods at once on one node", running, aws, written)
         crowd = _crowd(running, plan.crowd)
@@ -154,7 +154,7 @@ def _direct(folder: Path, plan: Plan) -> tuple[Outcome, ...]:
     ):
         fleet = make_fleet(name, plan.nodes, plan.pods)
         timed = at_once(fleet.pods) if name == "direct-once" else _spread_out(fleet, plan)
-        say(f"direct: {scenario}")
+        report(f"direct: {scenario}")
         with cloud(fleet, folder, name) as aws:
             written, restarts = _play_direct(timed, aws, plan)
             found.append(outcome(scenario, DIRECT, written, aws.calls(), restarts))
@@ -166,7 +166,7 @@ def _play_direct(timed: Sequence[Timed], aws: Cloud, plan: Plan) -> tuple[list[W
     starts = {each.pod.name: each.status for each in timed}
     job = {"nodes": plan.nodes, "pods": plan.pods, "starts": starts, "patience": plan.patience}
     # It ends with this process, however that ends.
-    wrapper = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid())]
+    wrapper = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
     done = subprocess.run(
         [*wrapper, sys.executable, "-m", "benchmarks.fleet.direct"],
         input=json.dumps(job),
@@ -197,7 +197,7 @@ def _wait_for(running: Agents, aws: Cloud, written: Sequence[Written], seconds: 
 
     # Not too often: the double has other things to do.
     if not wait_until(done, time.monotonic() + seconds, 0.5):
-        say("not all addresses were assigned")
+        report("not all addresses were assigned")
 
 
 def _crowd(running: Agents, pods: int) -> Crowd:

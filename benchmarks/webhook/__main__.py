@@ -6,18 +6,14 @@ or gave a wrong answer.
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import json
 import sys
-import time
 from collections.abc import Sequence
-from typing import Any
 
+from benchmarks.common import command
+from benchmarks.common.targets import with_targets
 from benchmarks.webhook.cores import TooFewCores
 from benchmarks.webhook.load import LoadError
-from benchmarks.webhook.progress import say
-from benchmarks.webhook.results import Results, targets
+from benchmarks.webhook.results import targets
 from benchmarks.webhook.run import FULL, QUICK, run
 from benchmarks.webhook.table import render
 from tests.cluster.api import ApiError
@@ -26,24 +22,15 @@ from tests.cluster.processes import ProcessError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.webhook", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="each point once and shortly: only a hint")
-    parser.add_argument("--output", choices=("text", "json"), default="text")
-    options = parser.parse_args(arguments)
-    began = time.monotonic()
-    try:
-        results = run(QUICK if options.quick else FULL)
-    except (TooFewCores, LoadError, ProcessError, ApiError, TimeoutError, OSError, ValueError) as error:
-        say(f"failed: {error}")
-        return 1
-    print(json.dumps(_as_json(results), indent=2) if options.output == "json" else render(results))
-    say(f"took {time.monotonic() - began:.0f} s")
-    return 0
-
-
-def _as_json(results: Results) -> dict[str, Any]:
-    found = dataclasses.asdict(results)
-    return {**found, "targets": [dataclasses.asdict(target) for target in targets(results)]}
+    benchmark = command.Benchmark(
+        name="webhook",
+        quick="each point once and shortly",
+        run=lambda quick: run(QUICK if quick else FULL),
+        render=render,
+        as_json=lambda results: with_targets(results, targets(results)),
+        errors=(TooFewCores, LoadError, ProcessError, ApiError, TimeoutError, OSError, ValueError),
+    )
+    return command.main(benchmark, __doc__, arguments)
 
 
 if __name__ == "__main__":

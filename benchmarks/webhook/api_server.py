@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.command import progress
 from benchmarks.webhook.figures import NONE, OURS, Sample, medians, through
 from benchmarks.webhook.load import Expect, Job, LoadClient, Turns
 from benchmarks.webhook.pods import NAMESPACE, NETWORK, compact
-from benchmarks.webhook.progress import say
 from benchmarks.webhook.results import ApiServer
 from benchmarks.webhook.servers import RESOURCE, Rack, Server
 from tests.cluster.api import SERVICE_ACCOUNT, Api, ApiError, Kind
@@ -26,6 +26,8 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.namespaces import SCOPE, ready_namespace, scope
 from tests.cluster.tools import Binaries, Missing, find_binaries
 from tests.cluster.waiting import wait_for
+
+report = progress("webhook")
 
 Manifest = dict[str, Any]
 
@@ -148,7 +150,7 @@ def measure(
         count: {name: [] for name in jobs} for count in (*CLIENTS, BURST_CLIENTS)
     }
     for turn in range(plan.turns.repeats):
-        say(f"through the API server, turn {turn + 1} of {plan.turns.repeats}")
+        report(f"through the API server, turn {turn + 1} of {plan.turns.repeats}")
         for count, samples in runs.items():
             for name, job in jobs.items():
                 shaped = _burst(job, plan) if count == BURST_CLIENTS else _dry_run(job, count, plan.turns)

@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.command import progress
 from benchmarks.common.percentiles import percentile
 from benchmarks.webhook.cores import Cores, running_on
 from benchmarks.webhook.figures import Sample
-from benchmarks.webhook.progress import say
+
+report = progress("webhook")
 
 SOURCES = Path(__file__).parent / "load"
 PATIENCE = 120.0
@@ -86,7 +88,7 @@ class LoadClient:
             raise LoadError(f"{job.address}{job.path}: no right answer")
         self.tls.add(measured["tls"])
         if measured["failures"]:
-            say(f"{measured['failures']} wrong answers, one of them: {measured['failure'][:500]}")
+            report(f"{measured['failures']} wrong answers, one of them: {measured['failure'][:500]}")
         return Sample(
             requests_per_second=len(latencies) / measured["seconds"],
             p50=percentile(latencies, 0.5),

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common.command import progress
 from benchmarks.common.memory import Memory, memory_of
 from benchmarks.webhook.figures import Sample, medians
 from benchmarks.webhook.load import Expect, Job, LoadClient, Turns
-from benchmarks.webhook.progress import say
 from benchmarks.webhook.servers import Rack, Server
+
+report = progress("webhook")
 
 CONNECTIONS = 16
 
@@ -40,7 +42,7 @@ def measure(
         review.name: {server.name: [] for server in servers} for review in reviews
     }
     for turn in range(turns.repeats):
-        say(f"per core, turn {turn + 1} of {turns.repeats}")
+        report(f"per core, turn {turn + 1} of {turns.repeats}")
         for review in reviews:
             for server in servers:
                 sample = client.run(_job(rack, server, review, turns), server.process.pid)

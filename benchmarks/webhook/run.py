@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common.command import progress
 from benchmarks.common.machine import Machine, this_machine
 from benchmarks.webhook import api_server, per_core, pods, servers
 from benchmarks.webhook.api_server import ApiTurns
@@ -17,12 +18,13 @@ from benchmarks.webhook.figures import MemoryUse
 from benchmarks.webhook.isolation import leave_network
 from benchmarks.webhook.load import LoadClient, Turns, load_program
 from benchmarks.webhook.per_core import Review
-from benchmarks.webhook.progress import say
 from benchmarks.webhook.results import ApiServer, Results
 from benchmarks.webhook.servers import PEERS, Program, Rack, Server
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.tools import Missing
 from tests.netns import NamespacesForbidden
+
+report = progress("webhook")
 
 LIBRARIES = ("uvicorn", "uvloop", "httptools", "fastapi", "starlette", "msgspec", "prometheus-client")
 SIZES = (1, 10, 64, 256)
@@ -48,10 +50,8 @@ def run(plan: Plan) -> Results:
     Raises LoadError, ProcessError, ApiError, TooFewCores, TimeoutError, OSError or ValueError, each with a
     sentence.
     """
-    machine = this_machine(LIBRARIES)
+    machine = this_machine(LIBRARIES, report)
     cores = find_cores()
-    if not machine.quiet:
-        say(f"the machine is not quiet: its load average is {machine.load:.2f}")
     client = LoadClient(load_program(), cores)
     peers, notes = _peers()
     with ExitStack() as stack:
@@ -144,7 +144,7 @@ class _Run:
         if isinstance(binaries, Missing):
             self._notes.append(f"Nothing through an API server, and no peers, which need one: {binaries}.")
             return None
-        say("starting the control plane")
+        report("starting the control plane")
         return self._stack.enter_context(api_server.control_plane(binaries))
 
     def _servers(self, plane: ControlPlane | None, folder: Path | None, review: Review) -> list[Server]:
@@ -186,7 +186,7 @@ class _Run:
         return figures
 
     def _starts(self) -> list[float]:
-        say("start to ready")
+        report("start to ready")
         program = servers.ours(self._rack)
         return [self._rack.start_seconds(self._rack.prepare(program)) for _ in range(self._plan.starts)]
 

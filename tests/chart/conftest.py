@@ -14,7 +14,7 @@ from tests.chart.values import cases
 from tests.cluster.api import Api, Manifest
 from tests.cluster.control_plane import ControlPlane, make_user
 from tests.cluster.helm import Helm, parsed
-from tests.cluster.kubelet import Kubelet
+from tests.cluster.process_kubelet import ProcessKubelet
 from tests.cluster.service_proxy import ServiceProxy
 from tests.cluster.tools import CONTROL_PLANE, Binaries, Missing, find_binaries
 
@@ -49,7 +49,7 @@ class Cluster:
 
     plane: ControlPlane
     api: Api
-    kubelet: Kubelet
+    kubelet: ProcessKubelet
     folder: Path
 
     def helm(self, name: str) -> Helm:
@@ -73,7 +73,7 @@ def cluster() -> Iterator[Cluster]:
             apiserver_flags=[f"--egress-selector-config-file={proxy.configuration}"],
         ) as plane,
         plane.client() as api,
-        Kubelet(plane, Path(folder)) as kubelet,
+        ProcessKubelet(plane, Path(folder)) as kubelet,
     ):
         proxy.resolve_by(kubelet.endpoints)
         yield Cluster(plane, api, kubelet, Path(folder))

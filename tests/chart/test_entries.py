@@ -15,7 +15,7 @@ from tests.cluster.configuration import Service
 from tests.cluster.helm import only
 from tests.cluster.manifests import multus_pod
 from tests.cluster.namespaces import Namespaces, scope
-from tests.cluster.recorder import Recorder
+from tests.cluster.recording_webhook import RecordingWebhook
 from tests.cluster.webhook import installed
 from webhook.core.namespace_policy import ROUTES
 
@@ -141,7 +141,7 @@ def by_url(configuration: Manifest, service: Service, webhook: str) -> Manifest:
 def test_the_api_server_sends_them_as_the_selectors_say(
     cluster: Cluster, rendered: Rendered, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with Recorder(tmp_path_factory.mktemp("recorder")) as recorder:
+    with RecordingWebhook(tmp_path_factory.mktemp("recorder")) as recorder:
         namespaces = Namespaces(cluster.api, "entries", "entries")
         probed = namespaces.make({INJECTION: "enabled"})
 

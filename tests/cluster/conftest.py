@@ -18,7 +18,7 @@ from tests.cluster.configuration import Service, webhook_configuration
 from tests.cluster.control_plane import ControlPlane, free_ports, make_user
 from tests.cluster.manifests import multus_pod
 from tests.cluster.namespaces import Namespaces, names_of, scope
-from tests.cluster.recorder import Recorder
+from tests.cluster.recording_webhook import RecordingWebhook
 from tests.cluster.tools import Binaries, Missing, find_binaries
 from tests.cluster.webhook import WebhookServer, installed
 
@@ -72,9 +72,9 @@ def namespaces(api: Api, webhook: WebhookServer, request: pytest.FixtureRequest)
 
 
 @pytest.fixture(scope="session")
-def recorder(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+def recorder(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordingWebhook]:
     """A webhook that only records, called for the namespaces of the fixture `recorded`."""
-    with Recorder(tmp_path_factory.mktemp("recorder")) as server:
+    with RecordingWebhook(tmp_path_factory.mktemp("recorder")) as server:
         probed = Namespaces(api, "recorder", "probe").make(ENABLED)
 
         def called() -> bool:
@@ -87,7 +87,7 @@ def recorder(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rec
 
 
 @pytest.fixture
-def recorded(api: Api, recorder: Recorder, request: pytest.FixtureRequest) -> Namespaces:  # noqa: ARG001
+def recorded(api: Api, recorder: RecordingWebhook, request: pytest.FixtureRequest) -> Namespaces:  # noqa: ARG001
     """Makes namespaces whose pods are sent to the recorder as the webhook's configuration says."""
     return Namespaces(api, "recorder", _prefix(request))
 

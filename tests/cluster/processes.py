@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from tests.cluster import tied
+from tests.cluster import die_with_parent
 from tests.cluster.waiting import wait_for
 
 Found = TypeVar("Found")
@@ -27,8 +27,8 @@ class Process:
     """One program, from `with` to the end of its block.
 
     `argv[0]` is an absolute path. Start it in a thread that lives as long as the process should: the
-    kernel kills it when that thread ends (see tied.py). Proxy variables are left out of its environment,
-    since everything here is local. `pass_fds` are file descriptors that it inherits.
+    kernel kills it when that thread ends (see die_with_parent.py). Proxy variables are left out of its
+    environment, since everything here is local. `pass_fds` are file descriptors that it inherits.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        wrapper = [sys.executable, "-I", "-S", tied.__file__, str(os.getpid())]
+        wrapper = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 [*wrapper, *self._argv],

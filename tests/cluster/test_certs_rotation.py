@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.tools import Missing, find_binaries
+from tests.cluster.waiting import SCENARIO_SECONDS
 from tests.netns import Node, require
 
 pytestmark = [pytest.mark.cluster, pytest.mark.netns]
@@ -28,9 +29,9 @@ def report() -> dict[str, Any]:
             pytest.fail(str(found))
         pytest.skip(str(found))
     require()
-    argv = [sys.executable, "-m", "tests.cluster.certs_rotating"]
+    argv = [sys.executable, "-m", "tests.cluster.rotation_under_load"]
     with Node() as node:
-        done = node.run([*argv, node.address, str(CREATES)], env=dict(os.environ), timeout=900)
+        done = node.run([*argv, node.address, str(CREATES)], env=dict(os.environ), timeout=SCENARIO_SECONDS)
     assert done.returncode == 0, done.stderr
     reported: dict[str, Any] = json.loads(done.stdout)
     return reported

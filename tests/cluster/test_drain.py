@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.draining import ORDERS
+from tests.cluster.drain_under_load import ORDERS
 from tests.cluster.tools import Missing, find_binaries
+from tests.cluster.waiting import SCENARIO_SECONDS
 from tests.netns import Node, require
 
 pytestmark = [pytest.mark.cluster, pytest.mark.netns]
@@ -25,7 +26,8 @@ def reports() -> dict[str, Any]:
         pytest.skip(str(found))
     require()
     with Node() as node:
-        done = node.run([sys.executable, "-m", "tests.cluster.draining", node.address], env=dict(os.environ))
+        argv = [sys.executable, "-m", "tests.cluster.drain_under_load", node.address]
+        done = node.run(argv, env=dict(os.environ), timeout=SCENARIO_SECONDS)
     assert done.returncode == 0, done.stderr
     found_reports: dict[str, Any] = json.loads(done.stdout)
     return found_reports

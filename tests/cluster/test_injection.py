@@ -14,7 +14,7 @@ from tests.cluster.api import POD, Api, ApiError
 from tests.cluster.configuration import Entry, any_of, configuration_of
 from tests.cluster.manifests import container, deployment, multus_pod
 from tests.cluster.namespaces import Namespaces, agent_of, mode_of, names_of
-from tests.cluster.recorder import Recorder
+from tests.cluster.recording_webhook import RecordingWebhook
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import IMAGE, WebhookServer, installed
 
@@ -196,7 +196,7 @@ def other_injector(api: Api, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Another injector, called after ours, that puts its init container first; for namespaces labelled so."""
     labels = {"tests.multus-eni.io/other-injector": "enabled"}
     add = {"op": "add", "path": "/spec/initContainers/0", "value": container("proxy-init")}
-    with Recorder(tmp_path, patch=[add]) as server:
+    with RecordingWebhook(tmp_path, patch=[add]) as server:
         labelled = tuple(any_of(key, value) for key, value in labels.items())
         entry = Entry("other.example.com", "/mutate", namespace=labelled, pod=())
         configuration = configuration_of([entry], server.service, name="other-injector")

@@ -12,7 +12,7 @@ from tests.cluster.api import NAMESPACE, POD, Api, ApiError
 from tests.cluster.configuration import NAME, entries
 from tests.cluster.manifests import multus_pod, pod
 from tests.cluster.namespaces import SCOPE, Namespace, Namespaces, ready_namespace
-from tests.cluster.recorder import Recorder
+from tests.cluster.recording_webhook import RecordingWebhook
 from tests.cluster.waiting import wait_for
 from webhook.core.namespace_policy import ROUTES
 
@@ -50,7 +50,7 @@ def labels(**values: str | None) -> dict[str, str]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_each_pod_is_sent_to_exactly_one_path_or_to_none(
-    recorder: Recorder,
+    recorder: RecordingWebhook,
     recorded: Namespaces,
     injection: str | None,
     mode: str | None,
@@ -83,7 +83,7 @@ def test_the_configuration_runs_before_the_one_that_adds_credentials() -> None:
     "annotations", [None, {"example.com/other": "x"}], ids=["no annotations", "other annotations"]
 )
 def test_a_pod_without_multus_is_never_sent(
-    recorder: Recorder, recorded: Namespaces, annotations: dict[str, str] | None
+    recorder: RecordingWebhook, recorded: Namespaces, annotations: dict[str, str] | None
 ) -> None:
     namespace = recorded.make(labels(injection="enabled"))
     namespace.create(pod("plain", labels=labels(injection="enabled"), annotations=annotations))
@@ -102,7 +102,7 @@ def test_while_the_webhook_is_down_only_pods_that_need_it_are_held_up(unserved: 
 
 
 @pytest.fixture
-def labelled_kube_system(api: Api, recorder: Recorder, recorded: Namespaces) -> Iterator[Namespace]:
+def labelled_kube_system(api: Api, recorder: RecordingWebhook, recorded: Namespaces) -> Iterator[Namespace]:
     """kube-system with the labels of a namespace that is opted in, and known by the API server's webhooks."""
     opted_in = {SCOPE: recorded.webhook, **labels(injection="enabled", mode="init")}
     api.label(NAMESPACE, "kube-system", opted_in)
@@ -121,14 +121,14 @@ def labelled_kube_system(api: Api, recorder: Recorder, recorded: Namespaces) -> 
         api.label(NAMESPACE, "kube-system", dict.fromkeys(opted_in))
 
 
-def test_kube_system_is_never_touched(recorder: Recorder, labelled_kube_system: Namespace) -> None:
+def test_kube_system_is_never_touched(recorder: RecordingWebhook, labelled_kube_system: Namespace) -> None:
     for value in INJECTIONS:
         name = f"never-{value}".lower()
         labelled_kube_system.create(multus_pod(name, labels=labels(injection=value)), dry_run=True)
         assert recorder.calls("kube-system", name) == []
 
 
-def test_changing_a_pod_calls_nothing(api: Api, recorder: Recorder, recorded: Namespaces) -> None:
+def test_changing_a_pod_calls_nothing(api: Api, recorder: RecordingWebhook, recorded: Namespaces) -> None:
     namespace = recorded.make(labels(injection="enabled"))
     namespace.create(multus_pod("changed"))
     api.label(POD, "changed", labels(injection="enabled"), namespace.name)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Found = TypeVar("Found")
+SCENARIO_SECONDS = 900.0
+"""How long a scenario may take that runs as a process of its own; machines are shared."""
 
 
 def wait_for(condition: Callable[[], Found | None], what: str, timeout: float = 30.0) -> Found:

@@ -76,10 +76,10 @@ class Stage:
         """Run `ipagent init` to its end, on a read-only root as the webhook asks for it."""
         return self._init(["ipagent"], pod, self.env(settings, **env))
 
-    def stuck_init(self, pod: Pod, settings: AgentSettings, **env: str | None) -> Ended:
-        """Run it where looking up a name goes on for ever and hears no signal."""
+    def init_with_hanging_resolver(self, pod: Pod, settings: AgentSettings, **env: str | None) -> Ended:
+        """Run it where looking up a name never ends and ignores signals."""
         return self._init(
-            [sys.executable, "-m", "tests.ipagent.e2e.stuck_agent"], pod, self.env(settings, **env)
+            [sys.executable, "-m", "tests.ipagent.e2e.hanging_resolver_agent"], pod, self.env(settings, **env)
         )
 
     def _init(self, program: list[str], pod: Pod, env: dict[str, str]) -> Ended:
@@ -94,10 +94,10 @@ class Stage:
         """Start `ipagent sidecar`."""
         return self._sidecar(["ipagent"], pod, self.env(settings, **env))
 
-    def hurried_sidecar(self, pod: Pod, settings: AgentSettings | None = None) -> Sidecar:
-        """Start it with a slow check that is fast."""
+    def fast_checking_sidecar(self, pod: Pod, settings: AgentSettings | None = None) -> Sidecar:
+        """Start it with an interval of the drift check that tests can wait for."""
         return self._sidecar(
-            [sys.executable, "-m", "tests.ipagent.e2e.hurried_agent"], pod, self.env(settings)
+            [sys.executable, "-m", "tests.ipagent.e2e.fast_drift_check_agent"], pod, self.env(settings)
         )
 
     def _sidecar(self, program: list[str], pod: Pod, given: dict[str, str]) -> Sidecar:
@@ -129,9 +129,9 @@ class Stage:
         (found,) = (interface for interface in self.state()["interfaces"] if interface["id"] == eni)
         return dict(found)
 
-    def ec2_does(self, action: str, eni: str, *addresses: str) -> None:
-        """Let somebody else `assign` or `unassign` addresses of one family."""
-        argv = [sys.executable, "-m", "tests.ipagent.e2e.somebody_else", action, eni, *addresses]
+    def external_write(self, action: str, eni: str, *addresses: str) -> None:
+        """`assign` or `unassign` addresses of one family as another caller of EC2."""
+        argv = [sys.executable, "-m", "tests.ipagent.e2e.external_writer", action, eni, *addresses]
         done = self.node.run(argv, env=self.env())
         assert done.returncode == 0, done.stderr
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.cluster.helm import HelmError
-from tests.cluster.nodes import kept, leftovers
+from tests.cluster.nodes import background, stale_clusters
+from tests.cluster.nodes.background import BackgroundCluster
 from tests.cluster.nodes.cloud import CloudControl
-from tests.cluster.nodes.kept import Kept
 from tests.cluster.nodes.parts import PartsMissing
 from tests.cluster.processes import ProcessError
 
@@ -37,7 +37,7 @@ What EC2 was asked, and a fault (docs/testing.md has more of them):
   curl -s -X PUT "$EC2/_double/faults" \\
     -d '{{"faults": [{{"action": "AssignPrivateIpAddresses", "error": "RequestLimitExceeded", "times": 5}}]}}'
 
-Logs are in {kept.folder}. `make cluster-down` ends it."""
+Logs are in {cluster.folder}. `make cluster-down` ends it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("env", help="print what a shell needs, for eval")
     commands.add_parser("enis", help="show which ENI has which addresses in EC2's double")
     commands.add_parser("down", help="end it, and remove what killed ones have left")
-    for name, text in (("up", "start one, if none is up"), ("keep", "hold one until SIGTERM")):
+    for name, text in (("up", "start one, if none is up"), ("hold", "hold one until SIGTERM")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--no-chart", action="store_true", help="leave the installation to the user")
     for name, text in (
@@ -60,22 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (PartsMissing, ProcessError, HelmError, TimeoutError) as error:
-        _say(str(error))
+        _report(str(error))
         return 1
 
 
 def _run(options: argparse.Namespace) -> int:
     command = options.command
-    if command == "keep":
-        kept.keep(_say, chart=not options.no_chart)
+    if command == "hold":
+        background.hold(_report, chart=not options.no_chart)
         return 0
     if command == "up":
         return _up(["--no-chart"] if options.no_chart else [])
     if command == "down":
         return _down()
-    found = kept.find()
+    found = background.find()
     if found is None:
-        _say("no cluster is up: `make cluster` starts one")
+        _report("no cluster is up: `make cluster` starts one")
         return 1
     if command in ("kill", "start"):
         return _ask(found, options.node, command)
@@ -84,38 +84,38 @@ def _run(options: argparse.Namespace) -> int:
 
 def _up(arguments: Sequence[str]) -> int:
     with _alone():
-        found = kept.find()
+        found = background.find()
         if found is None:
-            found = kept.start(arguments, _pass_on)
+            found = background.start(arguments, _pass_on)
         print(_hints(found))
     return 0
 
 
 def _down() -> int:
     with _alone():
-        found = kept.find()
+        found = background.find()
         if found:
-            kept.end(found)
-            _say("the cluster has ended")
-        for name in leftovers.sweep():
-            _say(f"removed what {name} had left")
+            background.stop(found)
+            _report("the cluster has ended")
+        for name in stale_clusters.remove():
+            _report(f"removed what {name} had left")
     return 0
 
 
-def _ask(found: Kept, node: str, deed: str) -> int:
+def _ask(found: BackgroundCluster, node: str, action: str) -> int:
     if node not in found.nodes:
-        _say(f"no node {node}: there are {', '.join(found.nodes)}")
+        _report(f"no node {node}: there are {', '.join(found.nodes)}")
         return 2
-    kept.ask(found, node, deed)
+    background.request(found, node, action)
     return 0
 
 
-def _env(found: Kept) -> int:
+def _env(found: BackgroundCluster) -> int:
     print(_environment(found))
     return 0
 
 
-def _status(found: Kept) -> int:
+def _status(found: BackgroundCluster) -> int:
     print(_hints(found), end="\n\n", flush=True)
     environment = {**os.environ, "KUBECONFIG": found.kubeconfig}
     return subprocess.run(
@@ -123,7 +123,7 @@ def _status(found: Kept) -> int:
     ).returncode
 
 
-def _enis(found: Kept) -> int:
+def _enis(found: BackgroundCluster) -> int:
     with CloudControl(found.ec2) as cloud:
         state = cloud.state()
     names = {each["id"]: each["tags"].get("Name", "") for each in state["instances"]}
@@ -133,13 +133,13 @@ def _enis(found: Kept) -> int:
     return 0
 
 
-def _hints(found: Kept) -> str:
+def _hints(found: BackgroundCluster) -> str:
     release = f", with the release {found.release}" if found.release else ", without the chart"
     python = os.path.relpath(sys.executable)
-    return HINTS.format(kept=found, environment=_environment(found), release=release, python=python)
+    return HINTS.format(cluster=found, environment=_environment(found), release=release, python=python)
 
 
-def _environment(found: Kept) -> str:
+def _environment(found: BackgroundCluster) -> str:
     return f"export KUBECONFIG={found.kubeconfig} PATH={found.programs}:$PATH EC2={found.ec2}"
 
 
@@ -154,8 +154,8 @@ def _alone() -> Iterator[None]:
         os.close(folder)
 
 
-def _say(line: str) -> None:
-    _pass_on(line if line == kept.UP else f"cluster: {line}")
+def _report(line: str) -> None:
+    _pass_on(line if line == background.UP else f"cluster: {line}")
 
 
 def _pass_on(line: str) -> None:

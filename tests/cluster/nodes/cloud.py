@@ -1,14 +1,19 @@
-"""The doubles of a cluster, which run inside, from outside: their control interface over HTTP."""
+"""The doubles of a cluster: the process inside its namespaces, and their control interface over HTTP."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from tests.cluster.nodes.plan import REGION
+from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, IMDS, REGION
+from tests.cluster.nodes.sandbox import Sandbox
+from tests.cluster.processes import Process
 from tests.doubles.world_keys import DEFAULT_KEY_ID, DEFAULT_SECRET
 
 if TYPE_CHECKING:
@@ -81,3 +86,16 @@ class CloudControl:
         if not answer.is_success:
             raise ValueError(f"{method} {path}: {answer.status_code}: {answer.text}")
         return answer.json()
+
+
+def doubles(outer: Sandbox, world: Mapping[str, object]) -> Process:
+    """Make the process that is EC2 and IMDS for everything inside."""
+    file = outer.folder / "world.json"
+    file.write_text(json.dumps(world), encoding="utf-8")
+    argv = [sys.executable, "-m", "tests.doubles", f"--world={file}"]
+    return outer.process("doubles", [*argv, f"--ec2={GATEWAY}:{EC2_PORT}", f"--imds={IMDS}:80"])
+
+
+def serves(process: Process) -> bool:
+    """Tell whether the doubles have said that they listen."""
+    return '"imds"' in Path(process.log).read_text(encoding="utf-8")

@@ -20,15 +20,16 @@ from tests.cluster.api import ApiError, Kind
 from tests.cluster.control_plane import ControlPlane, Place, make_user
 from tests.cluster.helm import Helm
 from tests.cluster.nodes import cgroups, configs
-from tests.cluster.nodes.cloud import CloudControl
+from tests.cluster.nodes.cloud import CloudControl, doubles, serves
 from tests.cluster.nodes.images import BUSYBOX
-from tests.cluster.nodes.inside import Doorway, doubles, serves
-from tests.cluster.nodes.leftovers import folder_prefix, sweep
 from tests.cluster.nodes.node import Equipment, RealNode
 from tests.cluster.nodes.parts import Parts
 from tests.cluster.nodes.plan import API_PORT, EC2_PORT, GATEWAY, NodePlan, world
+from tests.cluster.nodes.port_forwarding import PortForwarding
 from tests.cluster.nodes.sandbox import Sandbox
 from tests.cluster.nodes.scripts import outer_script
+from tests.cluster.nodes.stale_clusters import folder_prefix
+from tests.cluster.nodes.stale_clusters import remove as remove_stale
 from tests.cluster.waiting import wait_for
 
 NODE = Kind("v1", "Node")
@@ -76,7 +77,7 @@ class Cluster:
         began = time.monotonic()
         # What can't be removed now is no reason not to start.
         with suppress(TimeoutError):
-            sweep(timeout=10.0)
+            remove_stale(timeout=10.0)
         with ExitStack() as stack:
             self._start(stack)
             self._exit = stack.pop_all()
@@ -144,7 +145,7 @@ class Cluster:
         self._outer = stack.enter_context(Sandbox("cluster", outer_script(self._plans), self.folder))
         self._doubles = stack.enter_context(doubles(self._outer, world(self._plans)))
         targets = {"api": f"{GATEWAY}:{API_PORT}", "ec2": f"{GATEWAY}:{EC2_PORT}"}
-        ports = stack.enter_context(Doorway(self._outer, targets)).ports
+        ports = stack.enter_context(PortForwarding(self._outer, targets)).ports
         self.cloud = stack.enter_context(CloudControl(f"http://127.0.0.1:{ports['ec2']}"))
         self._boot(stack)
         with ThreadPoolExecutor(max_workers=len(self.nodes)) as pool:

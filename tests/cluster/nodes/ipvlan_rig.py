@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-TIED = Path(__file__).parents[1] / "tied.py"
+DIE_WITH_PARENT = Path(__file__).parents[1] / "die_with_parent.py"
 MACS = {"n1": "02:aa:00:00:00:01", "n2": "02:aa:00:00:00:02"}
 """Of the nodes' ENIs: eth1 of each."""
 GATEWAYS = ("10.10.1.1", "2001:db8:1::1")
@@ -29,7 +29,7 @@ class Rig:
         self._ipam = ipam
         argv = ["/usr/bin/unshare", "--net", "--mount", "sh", "-c", _HOLDER]
         self._holder = subprocess.Popen(
-            [sys.executable, str(TIED), str(os.getpid()), *argv], stdout=subprocess.PIPE, text=True
+            [sys.executable, str(DIE_WITH_PARENT), str(os.getpid()), *argv], stdout=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> Self:

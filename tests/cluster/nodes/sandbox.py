@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.cluster.nodes import init
+from tests.cluster.nodes import pid1
 from tests.cluster.processes import Process
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +48,7 @@ class Sandbox:
         script, ready = self.folder / f"{self.name}.sh", self.folder / f"{self.name}.ready"
         script.write_text(self._script, encoding="utf-8")
         ready.unlink(missing_ok=True)
-        first = [sys.executable, "-I", "-S", init.__file__, str(script), str(ready)]
+        first = [sys.executable, "-I", "-S", pid1.__file__, str(script), str(ready)]
         argv = [*self._unshare(), *first]
         process = Process(self.name, argv, log=self.folder / f"{self.name}.log", env=_environment())
         with ExitStack() as stack:

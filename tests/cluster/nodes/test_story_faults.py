@@ -8,9 +8,9 @@ import pytest
 
 from common.contract import MODE, TIMEOUT, ExitCode, Mode
 from tests.cluster.api import DEPLOYMENT
+from tests.cluster.nodes.external_caller import THROTTLED, ExternalCaller, external_caller_in
 from tests.cluster.nodes.plan import GATEWAY
 from tests.cluster.nodes.story import Story
-from tests.cluster.nodes.story_neighbour import THROTTLED, Neighbour, neighbour_in
 from tests.cluster.nodes.story_pods import Running
 from tests.cluster.nodes.workloads import (
     administrator,
@@ -38,34 +38,34 @@ def story(story: Story) -> Iterator[Story]:
 
 
 @pytest.fixture
-def neighbour(story: Story) -> Iterator[Neighbour]:
+def operator(story: Story) -> Iterator[ExternalCaller]:
     """An operator, who takes off the ENIs what pods have left there, before and after."""
     # They would take their addresses back.
     story.wait(lambda: not story.strangers(), "end of other stories' sidecars")
-    with neighbour_in(story.cluster.cloud) as found:
+    with external_caller_in(story.cluster.cloud) as found:
         sweep(story, found)
         yield found
         story.cluster.cloud.change_settings(throttling="off")
         sweep(story, found)
 
 
-def sweep(story: Story, neighbour: Neighbour) -> None:
+def sweep(story: Story, operator: ExternalCaller) -> None:
     for node in story.cluster.nodes.values():
         for identifier in node.enis.values():
             addresses = story.ledger.enis()[identifier].addresses
-            if leftovers := [each for each in addresses if ":" not in each]:
-                neighbour.unassign(identifier, leftovers)
+            if left := [each for each in addresses if ":" not in each]:
+                operator.unassign(identifier, left)
 
 
-def test_forty_pods_start_while_the_account_is_throttled(story: Story, neighbour: Neighbour) -> None:
+def test_forty_pods_start_while_the_account_is_throttled(story: Story, operator: ExternalCaller) -> None:
     eni, spare = story.eni("n1"), story.subnet().address(200)
-    neighbour.assign(eni.id, [spare])
+    operator.assign(eni.id, [spare])
     story.cluster.cloud.change_settings(throttling="ec2")
     story.apply(deployment("many", 40, template("net", annotations=PATIENT)))
 
     def many_are_throttled() -> bool:
         # Others in the account leave nothing in the bucket that all of them share.
-        neighbour.use_up(eni.id, spare)
+        operator.use_up(eni.id, spare)
         return len(throttled(story)) >= 10
 
     story.wait(many_are_throttled, "ten pods that are throttled")
@@ -115,10 +115,10 @@ def tried(story: Story, name: str) -> int:
     return len([call for call in calls if call["caller"] == address and call["fault"]])
 
 
-def test_a_full_eni_says_what_to_do_and_that_helps(story: Story, neighbour: Neighbour) -> None:
+def test_a_full_eni_says_what_to_do_and_that_helps(story: Story, operator: ExternalCaller) -> None:
     eni = story.eni("n2", "eth2")
     fill = [eni.address(number) for number in range(200, 200 + slots(story, "n2") - 1)]
-    neighbour.assign(eni.id, fill)
+    operator.assign(eni.id, fill)
     story.apply(pod("app", template("second", node="n2")))
     story.wait(lambda: failed(story.pod("app")), "end of the agent")
     told = story.describe("app")
@@ -127,7 +127,7 @@ def test_a_full_eni_says_what_to_do_and_that_helps(story: Story, neighbour: Neig
     for part in (eni.id, fill[0], "ipagent release"):
         assert part in told
     assert not story.pod("app").app_started
-    neighbour.unassign(eni.id, fill[:1])
+    operator.unassign(eni.id, fill[:1])
     (running,) = story.wait_ready("app")
     assert story.ledger.held() >= story.expected([running], {"net1": "eth2"})
 

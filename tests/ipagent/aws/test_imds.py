@@ -14,7 +14,7 @@ from ipagent.assign.errors import NoImds
 from ipagent.aws.imds import DEFAULT_ENDPOINT, IPV6_ENDPOINT, MAX_BYTES, Imds, endpoint_of
 from tests.doubles import Doubles, ManualClock
 from tests.ipagent import worlds
-from tests.ipagent.aws.odd_imds import Answer, OddImds, Script, odd_imds
+from tests.ipagent.aws.scripted_imds import Answer, Script, ScriptedImds, scripted_imds
 from tests.ipagent.fakes import Time, ip
 from tests.ipagent.worlds import ENI_0, ENI_1, ENI_2, MAC_0, MAC_1, MAC_2, TWIN
 
@@ -29,8 +29,10 @@ def client(url: str, timeout: float = 5.0) -> Iterator[Imds]:
 
 
 @contextmanager
-def odd(script: Script, *, keep_alive: bool = True, timeout: float = 5.0) -> Iterator[tuple[Imds, OddImds]]:
-    with odd_imds(script, keep_alive=keep_alive) as service, client(service.url, timeout) as imds:
+def scripted(
+    script: Script, *, keep_alive: bool = True, timeout: float = 5.0
+) -> Iterator[tuple[Imds, ScriptedImds]]:
+    with scripted_imds(script, keep_alive=keep_alive) as service, client(service.url, timeout) as imds:
         yield imds, service
 
 
@@ -129,7 +131,7 @@ def test_version_1_is_used_where_version_2_is_refused(status: int) -> None:
         tokens.append(headers.get("x-aws-ec2-metadata-token"))
         return (status, "") if method == "PUT" else tree(ENI_VALUES)(method, path, headers)
 
-    with odd(answer) as (imds, service):
+    with scripted(answer) as (imds, service):
         (eni,) = imds.topology().enis
     assert (eni.id, eni.device_number, eni.subnet_cidrs) == (ENI_1, 1, ())
     assert set(tokens) == {None}
@@ -137,7 +139,7 @@ def test_version_1_is_used_where_version_2_is_refused(status: int) -> None:
 
 
 def test_a_connection_that_was_kept_too_long_is_made_anew() -> None:
-    with odd(tree(ENI_VALUES), keep_alive=False) as (imds, _):
+    with scripted(tree(ENI_VALUES), keep_alive=False) as (imds, _):
         assert len(imds.topology().enis) == 1
 
 
@@ -149,7 +151,7 @@ def test_a_busy_service_is_asked_again() -> None:
             return status, ""
         return tree(ENI_VALUES)(method, path, headers)
 
-    with odd(answer) as (imds, _):
+    with scripted(answer) as (imds, _):
         assert len(imds.topology().enis) == 1
 
 
@@ -165,7 +167,7 @@ def test_a_busy_service_is_asked_again() -> None:
     ids=["no interfaces", "no id", "device number", "range", "too large"],
 )
 def test_answers_that_make_no_sense_are_an_error_that_names_them(values: dict[str, str], says: str) -> None:
-    with odd(tree(values)) as (imds, _), pytest.raises(NoImds, match=says):
+    with scripted(tree(values)) as (imds, _), pytest.raises(NoImds, match=says):
         imds.topology()
 
 
@@ -174,21 +176,21 @@ def test_answers_that_make_no_sense_are_an_error_that_names_them(values: dict[st
 )
 def test_a_document_without_region_is_an_error(document: str) -> None:
     values = {"/latest/dynamic/instance-identity/document": document}
-    with odd(tree(values)) as (imds, _), pytest.raises(NoImds, match="region") as caught:
+    with scripted(tree(values)) as (imds, _), pytest.raises(NoImds, match="region") as caught:
         imds.region()
     assert "AWS_REGION" in caught.value.remedy
 
 
 def test_the_region_of_a_document_with_more_in_it() -> None:
     values = {"/latest/dynamic/instance-identity/document": json.dumps({"region": "us-gov-west-1", "a": [1]})}
-    with odd(tree(values)) as (imds, _):
+    with scripted(tree(values)) as (imds, _):
         assert imds.region() == "us-gov-west-1"
 
 
 @pytest.mark.parametrize("token", ["", "two\nlines", "x" * 2000, "é"])
 def test_a_token_that_could_not_be_sent_is_refused(token: str) -> None:
     with (
-        odd(lambda method, *_: (200, token) if method == "PUT" else (200, "")) as (imds, _),
+        scripted(lambda method, *_: (200, token) if method == "PUT" else (200, "")) as (imds, _),
         pytest.raises(NoImds, match="token"),
     ):
         imds.topology()
@@ -197,21 +199,21 @@ def test_a_token_that_could_not_be_sent_is_refused(token: str) -> None:
 @pytest.mark.parametrize("status", [400, 401, 500])
 def test_any_other_status_is_an_error(status: int) -> None:
     with (
-        odd(lambda method, *_: (200, "t") if method == "PUT" else (status, "")) as (imds, _),
+        scripted(lambda method, *_: (200, "t") if method == "PUT" else (status, "")) as (imds, _),
         pytest.raises(NoImds, match=f"HTTP {status}"),
     ):
         imds.topology()
 
 
 def test_a_token_service_that_is_down_is_an_error_and_no_reason_for_version_1() -> None:
-    with odd(lambda *_: (503, "")) as (imds, service), pytest.raises(NoImds, match="HTTP 503"):
+    with scripted(lambda *_: (503, "")) as (imds, service), pytest.raises(NoImds, match="HTTP 503"):
         imds.topology()
     assert not any(asked.startswith("GET") for asked in service.asked)
 
 
 def test_an_answer_that_never_comes_after_the_token_is_no_hop_limit() -> None:
     with (
-        odd(lambda method, *_: (200, "t") if method == "PUT" else None, timeout=0.05) as (imds, _),
+        scripted(lambda method, *_: (200, "t") if method == "PUT" else None, timeout=0.05) as (imds, _),
         pytest.raises(NoImds, match="can't be reached"),
     ):
         imds.topology()

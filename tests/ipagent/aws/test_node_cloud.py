@@ -30,7 +30,7 @@ from ipagent.aws.node_cloud import (
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
-from tests.ipagent.aws.odd_imds import odd_imds
+from tests.ipagent.aws.scripted_imds import scripted_imds
 from tests.ipagent.fakes import Lines, Time, ip
 from tests.ipagent.worlds import (
     ENI_0,
@@ -195,7 +195,7 @@ class TestTopology:
         def answer(method: str, _: str, __: dict[str, str]) -> tuple[int, str]:
             return (200, "a-token") if method == "PUT" else (200, '{"region": "eu-central-1"}')
 
-        with odd_imds(answer) as service:
+        with scripted_imds(answer) as service:
             instance = make(AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url)
             with pytest.raises(NoImds, match="no instanceId") as caught:
                 instance.topology({MAC_1})

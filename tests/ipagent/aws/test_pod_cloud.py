@@ -15,7 +15,7 @@ from ipagent.aws.pod_cloud import PodCloud
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
-from tests.ipagent.aws.odd_imds import odd_imds
+from tests.ipagent.aws.scripted_imds import scripted_imds
 from tests.ipagent.fakes import Lines, Time, ip
 from tests.ipagent.worlds import ENI_1, KEY, MAC_1, MAC_2, READER, REGION, SECRET
 
@@ -178,7 +178,7 @@ def test_imds_that_is_lost_later_shows_nothing_and_is_no_error(make: Make, lines
     def answer(method: str, path: str, _: dict[str, str]) -> tuple[int, str]:
         return (200, "a-token") if method == "PUT" else (200 if path in values else 404, values.get(path, ""))
 
-    with odd_imds(answer, keep_alive=False) as service:
+    with scripted_imds(answer, keep_alive=False) as service:
         direct = make(AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url, AWS_REGION=REGION)
         (eni,) = direct.topology({MAC_1}).enis
         assert direct.metadata(eni) == frozenset()

@@ -11,7 +11,7 @@ import pytest
 
 from common.contract import AgentSettings, Credentials, ExitCode, Takeover
 from tests.ipagent import worlds
-from tests.ipagent.aws.odd_imds import odd_imds_in
+from tests.ipagent.aws.scripted_imds import imds_of_version_1
 from tests.ipagent.stage import Stage
 from tests.ipagent.worlds import (
     ENI_0,
@@ -173,7 +173,7 @@ def test_a_second_run_is_as_good_as_the_first(stage: MakeStage) -> None:
 
 def test_imds_of_version_1_alone(stage: MakeStage) -> None:
     on = stage(http_tokens="optional")
-    with odd_imds_in(on.node, "http://169.254.169.254") as endpoint:
+    with imds_of_version_1(on.node, "http://169.254.169.254") as endpoint:
         ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), AWS_EC2_METADATA_SERVICE_ENDPOINT=endpoint)
     assert ended.code == ExitCode.OK
     assert ended.events("warning") == []
@@ -299,7 +299,9 @@ class TestNamed:
         on = stage()
         short = AgentSettings(interfaces=("net1",), timeout=8)
         url = "http://ec2.nowhere.test:8080"
-        ended = on.stuck_init(pod_with(on, MAC_1, "10.10.1.80/24"), short, AWS_ENDPOINT_URL_EC2=url)
+        ended = on.init_with_hanging_resolver(
+            pod_with(on, MAC_1, "10.10.1.80/24"), short, AWS_ENDPOINT_URL_EC2=url
+        )
         assert ended.code == ExitCode.EC2_UNREACHABLE
         assert f"10.10.1.80 (net1) on {ENI_1}: EC2 has not answered after 8 s" in ended.message
 

@@ -217,10 +217,10 @@ class TestSidecar:
 
     def test_an_address_that_was_taken_away_is_assigned_again(self, stage: MakeStage) -> None:
         on = stage()
-        sidecar = on.hurried_sidecar(pod_with(on, "10.10.1.80/24", f"{V6}/64"))
+        sidecar = on.fast_checking_sidecar(pod_with(on, "10.10.1.80/24", f"{V6}/64"))
         sidecar.wait_until_started()
-        on.ec2_does("unassign", ENI_1, V6)
-        on.ec2_does("unassign", ENI_1, "10.10.1.80")
+        on.external_write("unassign", ENI_1, V6)
+        on.external_write("unassign", ENI_1, "10.10.1.80")
         sidecar.wait_for_event("lost", 2)
         sidecar.wait_for_addresses(ENI_1, "10.10.1.80", V6)
         assert sidecar.end().code == 0
@@ -230,10 +230,10 @@ class TestSidecar:
     ) -> None:
         on = stage()
         pod = pod_with(on, "10.10.1.80/24", f"{V6}/64")
-        sidecar = on.hurried_sidecar(pod)
+        sidecar = on.fast_checking_sidecar(pod)
         sidecar.wait_until_started()
-        on.ec2_does("assign", NEIGHBOUR, "10.10.1.80")
-        on.ec2_does("unassign", ENI_1, V6)
+        on.external_write("assign", NEIGHBOUR, "10.10.1.80")
+        on.external_write("unassign", ENI_1, V6)
         wait_for(lambda: V6 in on.ipv6s(ENI_1), "the address that nobody holds")
         sidecar.wait_for_event("conflict")
         assert "10.10.1.80" in on.secondaries(NEIGHBOUR)
@@ -247,9 +247,9 @@ class TestSidecar:
 
     def test_an_outage_of_ec2_while_an_address_is_taken_away_ends_right(self, stage: MakeStage) -> None:
         on = stage()
-        sidecar = on.hurried_sidecar(pod_with(on, f"{V6}/64"))
+        sidecar = on.fast_checking_sidecar(pod_with(on, f"{V6}/64"))
         sidecar.wait_until_started()
-        on.ec2_does("unassign", ENI_1, V6)
+        on.external_write("unassign", ENI_1, V6)
         on.put_faults({"action": "*", "error": "Unavailable"})
         looked = len(on.calls("DescribeNetworkInterfaces"))
         wait_for(lambda: len(on.calls("DescribeNetworkInterfaces")) > looked, "a look that fails")

@@ -1,4 +1,4 @@
-"""A cluster that stays up for a person: a process of its own holds it until it is told to end."""
+"""`make cluster`: a cluster that a background process holds until it gets a signal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from tests.cluster.helm import CHART, NAMESPACE, RELEASE, HelmError
-from tests.cluster.nodes import cgroups, leftovers
+from tests.cluster.nodes import cgroups, stale_clusters
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import find_parts
 from tests.cluster.nodes.sandbox import ROOT, CommandError
@@ -24,10 +24,10 @@ from tests.cluster.processes import ProcessError
 from tests.cluster.tools.binaries import find_binary
 from tests.cluster.waiting import wait_for
 
-DESCRIPTION = "kept.json"
+DESCRIPTION = "cluster.json"
 UP = "up"
 LOOK_EVERY = 0.5
-"""Seconds between two looks for requests, and whether all parts of a kept cluster are alive."""
+"""Seconds between two looks for requests, and whether all parts of the cluster are alive."""
 REQUEST = ".request"
 """How the name of a file ends that begins with a node's name and says what to do with it."""
 FAILED = ".failed"
@@ -35,12 +35,12 @@ FAILED = ".failed"
 END_SECONDS = 60.0
 LOGS = (f"--selector=app.kubernetes.io/instance={RELEASE}", "--all-containers", "--prefix", "--tail=20")
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """How a kept cluster is reached; `release` tells of the chart, and is empty where it is not installed."""
+class BackgroundCluster:
+    """How the cluster is reached; `release` is the chart's, and empty where it is not installed."""
 
     name: str
     owner: int
@@ -52,40 +52,40 @@ class Kept:
     release: str
 
 
-def find() -> Kept | None:
-    """Return the cluster that is kept on this machine, if any."""
-    for name, folder in leftovers.folders():
+def find() -> BackgroundCluster | None:
+    """Return the cluster that runs on this machine, if any."""
+    for name, folder in stale_clusters.folders():
         file = folder / DESCRIPTION
         if cgroups.owner_lives(name) and file.exists():
             found = json.loads(file.read_text(encoding="utf-8"))
-            return Kept(**{**found, "nodes": tuple(found["nodes"])})
+            return BackgroundCluster(**{**found, "nodes": tuple(found["nodes"])})
     return None
 
 
-def keep(say: Say, *, chart: bool) -> None:
-    """Bring a cluster up and hold it until SIGTERM or SIGINT; `say` is told how far it is.
+def hold(report: Report, *, chart: bool) -> None:
+    """Start a cluster and hold it until SIGTERM or SIGINT; `report` gets progress lines.
 
     Raises PartsMissing or ProcessError where it does not come up.
     """
     with _until_signal(), tempfile.TemporaryDirectory() as images:
-        say("looking for programs and images; what has changed is built")
+        report("looking for programs and images; what has changed is built")
         parts = find_parts(Path(images))
-        say("starting control plane, cloud and nodes")
+        report("starting control plane, cloud and nodes")
         with Cluster(parts) as cluster:
-            say(f"two nodes are ready after {cluster.startup_seconds:.1f} s")
-            release = _install(cluster, say) if chart else ""
+            report(f"two nodes are ready after {cluster.startup_seconds:.1f} s")
+            release = _install(cluster, report) if chart else ""
             _describe(cluster, release)
-            say(UP)
-            _log_to(cluster.folder / "keep.log")
-            _hold(cluster, say)
+            report(UP)
+            _log_to(cluster.folder / "hold.log")
+            _hold(cluster, report)
 
 
-def start(arguments: Sequence[str], say: Say) -> Kept:
-    """Start a process that keeps a cluster, and return when it is up; what it says until then is passed on.
+def start(arguments: Sequence[str], report: Report) -> BackgroundCluster:
+    """Start a process that holds a cluster, and return when it is up; its output until then is passed on.
 
     Raises ProcessError where it ends before.
     """
-    argv = [sys.executable, "-m", "tests.cluster.nodes", "keep", *arguments]
+    argv = [sys.executable, "-m", "tests.cluster.nodes", "hold", *arguments]
     process = subprocess.Popen(
         argv,
         cwd=ROOT,
@@ -100,48 +100,52 @@ def start(arguments: Sequence[str], say: Say) -> Kept:
         for line in process.stdout or ():
             if line.strip() == UP and (found := find()):
                 return found
-            say(line.rstrip("\n"))
+            report(line.rstrip("\n"))
     except BaseException:
         process.terminate()
         raise
     raise ProcessError(f"no cluster came up: its process ended with status {process.wait()}, see above")
 
 
-def ask(kept: Kept, node: str, deed: str) -> None:
-    """Let a kept cluster `kill` or `start` a node, to the end. Raises ProcessError, TimeoutError."""
-    request = Path(kept.folder, f"{node}{REQUEST}")
-    unfinished = request.with_suffix(".new")
-    unfinished.write_text(deed, encoding="utf-8")
-    unfinished.replace(request)
-    wait_for(lambda: not request.exists(), f"{deed} of {node}", 120)
-    failure = request.with_suffix(FAILED)
+def request(cluster: BackgroundCluster, node: str, action: str) -> None:
+    """Have the cluster `kill` or `start` a node, and wait for that. Raises ProcessError, TimeoutError."""
+    file = Path(cluster.folder, f"{node}{REQUEST}")
+    unfinished = file.with_suffix(".new")
+    unfinished.write_text(action, encoding="utf-8")
+    unfinished.replace(file)
+    wait_for(lambda: not file.exists(), f"{action} of {node}", 120)
+    failure = file.with_suffix(FAILED)
     if failure.exists():
         raise ProcessError(failure.read_text(encoding="utf-8"))
 
 
-def end(kept: Kept) -> None:
-    """End a kept cluster and wait until it has gone; its owner is killed where that takes too long."""
-    os.kill(kept.owner, signal.SIGTERM)
+def stop(cluster: BackgroundCluster) -> None:
+    """Stop the cluster and wait until it has gone; its owner is killed where that takes too long."""
+    os.kill(cluster.owner, signal.SIGTERM)
     try:
-        wait_for(lambda: not cgroups.owner_lives(kept.name), f"end of process {kept.owner}", END_SECONDS)
+        _wait_for_end(cluster, END_SECONDS)
     except TimeoutError:
-        os.kill(kept.owner, signal.SIGKILL)
-        wait_for(lambda: not cgroups.owner_lives(kept.name), f"end of process {kept.owner}")
-    leftovers.sweep()
+        os.kill(cluster.owner, signal.SIGKILL)
+        _wait_for_end(cluster)
+    stale_clusters.remove()
 
 
-def _install(cluster: Cluster, say: Say) -> str:
+def _wait_for_end(cluster: BackgroundCluster, timeout: float = 30.0) -> None:
+    wait_for(lambda: not cgroups.owner_lives(cluster.name), f"end of process {cluster.owner}", timeout)
+
+
+def _install(cluster: Cluster, report: Report) -> str:
     program = find_binary("helm4") or find_binary("helm3")
     if program is None:
-        say("the chart is not installed: neither helm4 nor helm3 was found (`make tools`)")
+        report("the chart is not installed: neither helm4 nor helm3 was found (`make tools`)")
         return ""
-    say("installing the chart")
+    report("installing the chart")
     arguments = (RELEASE, CHART, f"--namespace={NAMESPACE}", "--create-namespace", "--wait", "--timeout=2m")
     try:
         cluster.helm(program).run("install", *arguments, values=cluster.agent_values(), timeout=180)
     except HelmError:
-        say(cluster.kubectl("describe", "pods", f"--namespace={NAMESPACE}"))
-        say(cluster.kubectl("logs", f"--namespace={NAMESPACE}", *LOGS))
+        report(cluster.kubectl("describe", "pods", f"--namespace={NAMESPACE}"))
+        report(cluster.kubectl("logs", f"--namespace={NAMESPACE}", *LOGS))
         raise
     return f"{RELEASE} in {NAMESPACE}"
 
@@ -152,7 +156,7 @@ def _describe(cluster: Cluster, release: str) -> None:
     for name, tool in (("kubectl", "kubectl"), ("helm", "helm4")):
         if found := find_binary(tool):
             (programs / name).symlink_to(found)
-    kept = Kept(
+    described = BackgroundCluster(
         name=cluster.name,
         owner=os.getpid(),
         folder=str(cluster.folder),
@@ -164,61 +168,61 @@ def _describe(cluster: Cluster, release: str) -> None:
     )
     file = cluster.folder / DESCRIPTION
     unfinished = file.with_suffix(".new")
-    unfinished.write_text(json.dumps(asdict(kept)), encoding="utf-8")
+    unfinished.write_text(json.dumps(asdict(described)), encoding="utf-8")
     unfinished.replace(file)
 
 
-def _hold(cluster: Cluster, say: Say) -> None:
-    trouble = ""
+def _hold(cluster: Cluster, report: Report) -> None:
+    problem = ""
     while True:
         time.sleep(LOOK_EVERY)
-        for request in cluster.folder.glob(f"*{REQUEST}"):
-            _carry_out(cluster, request)
+        for file in cluster.folder.glob(f"*{REQUEST}"):
+            _carry_out(cluster, file)
         try:
             cluster.check()
         except ProcessError as error:
-            if str(error) != trouble:
-                trouble = str(error)
-                say(trouble)
+            if str(error) != problem:
+                problem = str(error)
+                report(problem)
 
 
-def _carry_out(cluster: Cluster, request: Path) -> None:
-    node, deed = cluster.nodes[request.name.removesuffix(REQUEST)], request.read_text(encoding="utf-8")
-    failure = request.with_suffix(FAILED)
+def _carry_out(cluster: Cluster, file: Path) -> None:
+    node, action = cluster.nodes[file.name.removesuffix(REQUEST)], file.read_text(encoding="utf-8")
+    failure = file.with_suffix(FAILED)
     failure.unlink(missing_ok=True)
     try:
-        if deed == "kill":
+        if action == "kill":
             node.kill()
         elif not node.running:
             node.start()
     except (ProcessError, CommandError, TimeoutError) as error:
         failure.write_text(str(error), encoding="utf-8")
-    request.unlink()
+    file.unlink()
 
 
 def _log_to(path: Path) -> None:
-    """Let what is said go to a file: whoever started this process has gone."""
+    """Send output to a file: the process that started this one has ended."""
     with path.open("a", encoding="utf-8") as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(file.fileno(), stream.fileno())
 
 
-class _Told(BaseException):
-    """A signal said that it is time to end."""
+class _Stopped(BaseException):
+    """A signal asked for the end."""
 
 
 @contextmanager
 def _until_signal() -> Iterator[None]:
     """Leave the block in order at the first SIGTERM or SIGINT; more of them make no difference."""
 
-    def told(number: int, _: FrameType | None) -> None:
+    def stop_once(number: int, _: FrameType | None) -> None:
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
-        raise _Told(number)
+        raise _Stopped(number)
 
     numbers = (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
-        signal.signal(number, told)
-    with suppress(_Told):
+        signal.signal(number, stop_once)
+    with suppress(_Stopped):
         yield

@@ -15,7 +15,7 @@ from tests.netns import require
 
 pytestmark = pytest.mark.netns
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "benchmarks.agent", "--quick"]
 
 

@@ -1,4 +1,4 @@
-"""Carries TCP connections into namespaces: `forward.py FD=HOST:PORT…`.
+"""Carries TCP connections into namespaces: `tcp_forwarder.py FD=HOST:PORT…`.
 
 Each FD is a socket that listens outside, where it was made; connections to HOST:PORT are made here.
 """

@@ -1,4 +1,4 @@
-"""The first process of namespaces: `init.py SCRIPT READY` runs a script, says so in a file, and reaps.
+"""The first process of namespaces: `pid1.py SCRIPT READY` runs a script, says so in a file, and reaps.
 
 It needs nothing but the standard library, as a program of its own. Its end is the end of all others in its
 PID namespace (pid_namespaces(7)).

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.nodes import cgroups, cni, configs, forward, leftovers
+from tests.cluster.nodes import cgroups, cni, configs, stale_clusters, tcp_forwarder
 from tests.cluster.nodes.plan import IMDS, SECONDARY, NodePlan, world
 from tests.cluster.nodes.scripts import node_script, outer_script, plug_in, unplug
 from tests.cluster.processes import Process
@@ -150,16 +150,16 @@ def test_only_what_the_dead_have_left_is_swept(tmp_path: Path, monkeypatch: pyte
     prefix, namespace, pid, started, number = alive.rsplit("-", 4)
     dead, pods_only = (f"{prefix}-{namespace}-{pid}-{int(started) - back}-{number}" for back in (1, 2))
     for name in (alive, dead):
-        made = Path(tempfile.mkdtemp(prefix=leftovers.folder_prefix(name)))
+        made = Path(tempfile.mkdtemp(prefix=stale_clusters.folder_prefix(name)))
         (made / "disk").mkdir()
     for name in (alive, dead, pods_only):
         (root / "memory" / name / "n1").mkdir(parents=True)
     (temporary / "multus-eni-notes.txt").touch()
-    assert leftovers.sweep(root) == sorted([dead, pods_only])
+    assert stale_clusters.remove(root) == sorted([dead, pods_only])
     left = sorted(path.name.partition(".")[0] for path in temporary.iterdir())
     assert left == sorted([alive, "multus-eni-notes"])
     assert cgroups.names(root) == {alive}
-    assert leftovers.sweep(root) == []
+    assert stale_clusters.remove(root) == []
 
 
 def plugins_at(tmp_path: Path) -> dict[str, str]:
@@ -240,7 +240,7 @@ def carried(target: str, log: Path) -> Iterator[int]:
     """Run the process that carries connections to a target; gives the port that it listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         number = listening.fileno()
-        argv = [sys.executable, "-I", "-S", forward.__file__, f"{number}={target}"]
+        argv = [sys.executable, "-I", "-S", tcp_forwarder.__file__, f"{number}={target}"]
         process = Process("forward", argv, log=log, pass_fds=[number]).__enter__()
         port: int = listening.getsockname()[1]
     try:

@@ -32,7 +32,7 @@ class Call:
     name: str
 
 
-class Recorder:
+class RecordingWebhook:
     """Listens on 127.0.0.1 from `with` to the end of its block; answers with `patch` (JSON Patch)."""
 
     def __init__(self, folder: Path, patch: Sequence[dict[str, Any]] = ()) -> None:

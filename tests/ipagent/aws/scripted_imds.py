@@ -1,4 +1,4 @@
-"""A metadata service that answers as a test says: for what the strict double, being right, never does."""
+"""A metadata service that answers as a test's script says: for answers that the strict double never gives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Script = Callable[[str, str, dict[str, str]], Answer | None]
 
 
 @dataclass
-class OddImds:
+class ScriptedImds:
     """A running service: its URL, and what it was asked ("METHOD path", in order)."""
 
     url: str
@@ -24,7 +24,7 @@ class OddImds:
 
 
 @contextmanager
-def odd_imds(script: Script, *, keep_alive: bool = True) -> Iterator[OddImds]:
+def scripted_imds(script: Script, *, keep_alive: bool = True) -> Iterator[ScriptedImds]:
     """Serve what `script` says of method, path and headers (lower case); None leaves the caller waiting."""
     over = threading.Event()
 
@@ -54,7 +54,7 @@ def odd_imds(script: Script, *, keep_alive: bool = True) -> Iterator[OddImds]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served = OddImds(f"http://127.0.0.1:{server.server_port}")
+    served = ScriptedImds(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -67,8 +67,8 @@ def odd_imds(script: Script, *, keep_alive: bool = True) -> Iterator[OddImds]:
 
 
 @contextmanager
-def odd_imds_in(node: Node, behind: str) -> Iterator[str]:
-    """Stand before a node's IMDS as one that knows version 1 only; gives the endpoint for its pods."""
+def imds_of_version_1(node: Node, behind: str) -> Iterator[str]:
+    """Put an IMDS that knows version 1 alone before a node's; yields the endpoint for its pods."""
 
     def answer(method: str, path: str) -> Answer:
         if method == "PUT":

@@ -1,23 +1,19 @@
-"""What runs in a cluster's namespaces beside control plane and nodes, and the way in from outside."""
+"""Ports of 127.0.0.1 that lead into a cluster's namespaces."""
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.cluster.nodes import forward
-from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, IMDS
+from tests.cluster.nodes import tcp_forwarder
 from tests.cluster.nodes.sandbox import Sandbox
-from tests.cluster.processes import Process
 
 
-class Doorway:
+class PortForwarding:
     """Ports of 127.0.0.1 outside, by name, that lead to addresses inside."""
 
     def __init__(self, outer: Sandbox, targets: Mapping[str, str]) -> None:
@@ -36,7 +32,7 @@ class Doorway:
             self.ports = {name: listening.getsockname()[1] for name, listening in sockets.items()}
             pairs = [f"{sockets[name].fileno()}={target}" for name, target in self._targets.items()]
             numbers = [listening.fileno() for listening in sockets.values()]
-            argv = [sys.executable, "-I", "-S", forward.__file__, *pairs]
+            argv = [sys.executable, "-I", "-S", tcp_forwarder.__file__, *pairs]
             stack.enter_context(self._outer.process("forward", argv, pass_fds=numbers))
             self._exit = stack.pop_all()
         return self
@@ -45,16 +41,3 @@ class Doorway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exit.close()
-
-
-def doubles(outer: Sandbox, world: Mapping[str, object]) -> Process:
-    """Make the process that is EC2 and IMDS for everything inside."""
-    file = outer.folder / "world.json"
-    file.write_text(json.dumps(world), encoding="utf-8")
-    argv = [sys.executable, "-m", "tests.doubles", f"--world={file}"]
-    return outer.process("doubles", [*argv, f"--ec2={GATEWAY}:{EC2_PORT}", f"--imds={IMDS}:80"])
-
-
-def serves(process: Process) -> bool:
-    """Tell whether the doubles have said that they listen."""
-    return '"imds"' in Path(process.log).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Become a program that the kernel kills when its parent ends: `tied.py PARENT-PID PROGRAM ARGUMENT…`.
+"""`die_with_parent.py PARENT-PID PROGRAM ARGUMENT…`: become a program that ends when its parent ends.
 
 A program of its own rather than a preexec_fn, which may deadlock where the parent has threads. The
 signal is bound to the parent's *thread* that started this one (prctl(2), PR_SET_PDEATHSIG), and it

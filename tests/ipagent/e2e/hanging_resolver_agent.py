@@ -1,4 +1,4 @@
-"""`ipagent` where name servers are silent: `python -m tests.ipagent.e2e.stuck_agent init`.
+"""`ipagent` where name servers are silent: `python -m tests.ipagent.e2e.hanging_resolver_agent init`.
 
 Looking up a name never ends, and as one call of C it hears no signal; numeric addresses need no look-up.
 """

@@ -1,4 +1,4 @@
-"""Another caller of EC2: `python -m tests.ipagent.e2e.somebody_else assign|unassign ENI ADDRESS...`."""
+"""Another caller of EC2: `python -m tests.ipagent.e2e.external_writer assign|unassign ENI ADDRESS...`."""
 
 import sys
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The EKS pod-identity webhook beside ours: `python -m tests.cluster.peers PROGRAM`.
+"""The EKS pod-identity webhook beside ours: `python -m tests.cluster.pod_identity PROGRAM`.
 
 For a network namespace of its own, since that webhook listens on all addresses. Prints as JSON, by case, the
 pods that the API server made.

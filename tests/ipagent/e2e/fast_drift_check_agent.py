@@ -1,4 +1,4 @@
-"""`ipagent` with a slow check that is fast: `python -m tests.ipagent.e2e.hurried_agent sidecar`."""
+"""`ipagent` with short intervals of the drift check, for `python -m`: takes the arguments of `ipagent`."""
 
 from ipagent.assign import drift
 from ipagent.assign.faults import Backoff

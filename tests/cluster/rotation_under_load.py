@@ -1,4 +1,4 @@
-"""A rotation of CA and leaf under load: `python -m tests.cluster.certs_rotating ADDRESS CREATES`.
+"""A rotation of CA and leaf under load: `python -m tests.cluster.rotation_under_load ADDRESS CREATES`.
 
 For a network namespace in which ADDRESS, no loopback one, is the machine's. `multus-eni certs run` works with
 its own token; two replicas of `multus-eni serve` stand behind one Service and read their files as the kubelet
@@ -26,7 +26,7 @@ from common.contract import CONTAINER_NAME, INJECTION
 from tests.cluster.api import Manifest
 from tests.cluster.certs_process import PROGRAM, Certs, Place, make_place
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.draining import Load
+from tests.cluster.drain_under_load import Load
 from tests.cluster.manifests import multus_pod
 from tests.cluster.namespaces import Namespaces, names_of
 from tests.cluster.processes import Process

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.webhook.servers import PEERS
 from tests.cluster.tools import CONTROL_PLANE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "benchmarks.webhook", "--quick", "--output=json"]
 
 

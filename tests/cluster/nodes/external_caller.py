@@ -1,4 +1,4 @@
-"""Somebody else in the account: what an operator, or another program, does with EC2."""
+"""Another caller of EC2 in the same account, such as an operator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 THROTTLED = "RequestLimitExceeded"
 
 
-class Neighbour:
+class ExternalCaller:
     """Calls EC2 with rights to everything."""
 
     def __init__(self, ec2: EC2Client) -> None:
@@ -42,7 +42,7 @@ class Neighbour:
 
 
 @contextmanager
-def neighbour_in(cloud: CloudControl) -> Iterator[Neighbour]:
-    """Let somebody call EC2 for the length of a block."""
+def external_caller_in(cloud: CloudControl) -> Iterator[ExternalCaller]:
+    """Make the caller, for the length of a block."""
     with closing(cloud.ec2()) as ec2:
-        yield Neighbour(ec2)
+        yield ExternalCaller(ec2)

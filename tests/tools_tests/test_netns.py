@@ -20,7 +20,7 @@ from tests.netns import IMDS, Completed, Node, Pod
 from tests.netns.rights import explain
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENI_MAC = "02:10:00:00:01:10"
 ENV = {"PATH": "/usr/bin:/bin"}
 

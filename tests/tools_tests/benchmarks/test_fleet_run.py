@@ -15,7 +15,7 @@ from tests.cluster.tools import Binaries, find_binaries
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "benchmarks.fleet", "--quick"]
 
 

@@ -25,8 +25,8 @@ import httpx
 
 from tests.cluster.api import ENDPOINT_SLICE, POD, ApiError, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.kubelet_node import Node
 from tests.cluster.mounts import Mounts, command_of, kubeconfig, value_of
+from tests.cluster.node_status import Node
 from tests.cluster.processes import Process, ProcessError
 from tests.cluster.service_proxy import Endpoint
 
@@ -59,7 +59,7 @@ class Running:
         return str(self.pod["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
-class Kubelet:
+class ProcessKubelet:
     """Runs the injector's pods of the whole cluster from `with` to the end of its block."""
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:

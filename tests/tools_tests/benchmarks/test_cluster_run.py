@@ -15,7 +15,7 @@ from tests.cluster.nodes.parts import PartsMissing, find_parts
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "benchmarks.cluster", "--quick", "--output=json"]
 
 

@@ -1,4 +1,4 @@
-"""What a killed owner of a cluster leaves behind: cgroups without processes, and a temporary folder."""
+"""Removes what clusters leave whose owner was killed: cgroups without processes, and a temporary folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folders() -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def sweep(root: Path = cgroups.ROOT, timeout: float = 30.0) -> list[str]:
+def remove(root: Path = cgroups.ROOT, timeout: float = 30.0) -> list[str]:
     """Remove what clusters left whose owner has ended; returns their names.
 
     `root` is where cgroups are mounted. The kernel ends their processes with the owner. Raises TimeoutError

@@ -1,4 +1,4 @@
-"""Replicas of the webhook that end under load: `python -m tests.cluster.draining ADDRESS`.
+"""Replicas of the webhook that end under load: `python -m tests.cluster.drain_under_load ADDRESS`.
 
 For a network namespace in which ADDRESS, no loopback one, is the machine's. Three replicas stand behind one
 Service, with an EndpointSlice each, and dry-run creates run all the time. Prints as JSON, by order of

@@ -23,9 +23,10 @@ from tests.cluster.api import Api, Manifest
 from tests.cluster.configuration import NAME, Entry, any_of, configuration_of
 from tests.cluster.manifests import container, multus_pod
 from tests.cluster.namespaces import Namespaces, agent_of, names_of
-from tests.cluster.peers import MODES, ORDERS, ROLE, SPECS, TOKEN_VOLUME, has_credentials
-from tests.cluster.recorder import Recorder
+from tests.cluster.pod_identity import MODES, ORDERS, ROLE, SPECS, TOKEN_VOLUME, has_credentials
+from tests.cluster.recording_webhook import RecordingWebhook
 from tests.cluster.tools import Binaries
+from tests.cluster.waiting import SCENARIO_SECONDS
 from tests.cluster.webhook import WebhookServer, installed
 from tests.netns import Node, require
 
@@ -70,9 +71,8 @@ def beside_pod_identity(
     """What the API server made of each pod, by order of the two webhooks."""
     require()
     with Node() as node:
-        done = node.run(
-            [sys.executable, "-m", "tests.cluster.peers", pod_identity_webhook], env=dict(os.environ)
-        )
+        argv: list[str | Path] = [sys.executable, "-m", "tests.cluster.pod_identity", pod_identity_webhook]
+        done = node.run(argv, env=dict(os.environ), timeout=SCENARIO_SECONDS)
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, Manifest]] = json.loads(done.stdout)
     return found
@@ -138,7 +138,7 @@ def other_injector(api: Api, folder: Path, other: str, position: str) -> Iterato
     """Install another injector; yields the labels of namespaces that it looks at."""
     labels = {"tests.multus-eni.io/peer": f"{NAMES[position]}-{list(OTHERS).index(other)}"}
     folder.mkdir()
-    with Recorder(folder, patch=[OTHERS[other]]) as server:
+    with RecordingWebhook(folder, patch=[OTHERS[other]]) as server:
         selected = tuple(any_of(key, value) for key, value in labels.items())
         entry = Entry("other.example.com", "/mutate", namespace=selected, pod=())
         configuration = configuration_of([entry], server.service, name=NAMES[position])
