@@ -12,7 +12,7 @@ from common import contract
 from common.contract import Credentials, Injection, Mode
 
 if TYPE_CHECKING:
-    from webhook.manifests.commands import Input
+    from webhook.manifests.commands import Options as ManifestOptions
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
@@ -206,7 +206,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _inject(options: argparse.Namespace) -> int:
     from webhook.manifests.commands import run_inject  # noqa: PLC0415 - --help needs none of this
 
-    return _offline("inject", lambda: run_inject(_input(options)))
+    return _offline("inject", lambda: run_inject(_manifest_options(options)))
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -214,7 +214,8 @@ def _explain(options: argparse.Namespace) -> int:
 
     as_json = options.output == "json"
     return _offline(
-        "explain", lambda: run_explain(_input(options), as_json=as_json, only_missing=options.only_missing)
+        "explain",
+        lambda: run_explain(_manifest_options(options), as_json=as_json, only_missing=options.only_missing),
     )
 
 
@@ -228,14 +229,14 @@ def _offline(command: str, run: Callable[[], int]) -> int:
         print(f"multus-eni {command}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        return 1  # whoever reads the output has had enough
+        return 1  # the reader of the output has closed the pipe
     except OSError as error:
         print(f"multus-eni {command}: cannot write: {error.strerror}", file=sys.stderr)
         return 1
 
 
-def _input(options: argparse.Namespace) -> Input:
-    from webhook.manifests.commands import Input  # noqa: PLC0415 - nor this
+def _manifest_options(options: argparse.Namespace) -> ManifestOptions:
+    from webhook.manifests.commands import Options  # noqa: PLC0415 - nor this
 
     given = {
         contract.INJECTION: options.namespace_injection,
@@ -243,4 +244,4 @@ def _input(options: argparse.Namespace) -> Input:
         contract.CREDENTIALS: options.namespace_credentials,
     }
     labels = {key: str(value) for key, value in given.items() if value != UNSET}
-    return Input(options.filename, options.config, options.namespace, labels)
+    return Options(options.filename, options.config, options.namespace, labels)

@@ -1,4 +1,4 @@
-"""`multus-eni inject` and `explain`: manifests from a file or standard input, answers to standard output."""
+"""The commands `multus-eni inject` and `explain`: manifests in, manifests or explanations out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import msgspec
 
 from webhook.config import load_settings
 from webhook.core.settings import Settings
-from webhook.manifests.decide import Answer, Surroundings, answers, operations_of
+from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads, operations_by_document
 from webhook.manifests.documents import MAX_INPUT, Document, DocumentError, patched_stream, read_documents
 from webhook.manifests.explain import WARNING_PREFIX, Explanation, as_objects, as_text, explain, printable
 from webhook.manifests.workloads import ManifestError, Manifests, read_manifests
 
 STDIN = "-"
 STDIN_DESCRIPTOR, STDOUT_DESCRIPTOR = 0, 1
-OK, WRONG_INPUT, LACKING = 0, 2, 3
+OK, WRONG_INPUT, MISSING = 0, 2, 3
 
 
 class InputError(Exception):
@@ -26,8 +26,11 @@ class InputError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """What both commands are told: the file (`-` is standard input) and what its manifests leave open."""
+class Options:
+    """Options of both commands: the file (`-` is standard input) and what its manifests leave open.
+
+    `labels` are those of namespaces that are not among the manifests.
+    """
 
     file: str
     config: Path | None
@@ -36,64 +39,68 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _Loaded:
     documents: list[Document]
     manifests: Manifests
-    answers: list[Answer]
+    outcomes: list[WorkloadOutcome]
     settings: Settings
 
 
-def run_inject(given: Input) -> int:
+def run_inject(options: Options) -> int:
     """Write the manifests with the agent in them; nothing at all if a workload is refused.
 
     Raises InputError or ConfigError.
     """
-    read = _read(given)
-    refused = [answer for answer in read.answers if answer.decision.refused]
-    for answer in refused:
-        _say("inject", f"refused: {_who(answer, read.documents)}: {answer.decision.message}")
+    loaded = _load(options)
+    refused = [outcome for outcome in loaded.outcomes if outcome.decision.refused]
+    for outcome in refused:
+        _print_error("inject", f"refused: {_location(outcome, loaded.documents)}: {outcome.decision.message}")
     if refused:
-        raise InputError(f"nothing is written: {len(refused)} of {len(read.answers)} workloads are refused")
-    for answer in read.answers:
-        for warning in _warnings(answer, read.settings):
-            _say("inject", f"warning: {_who(answer, read.documents)}: {warning}")
-    _write(patched_stream(read.documents, operations_of(read.answers)))
+        raise InputError(
+            f"nothing is written: {len(refused)} of {len(loaded.outcomes)} workloads are refused"
+        )
+    for outcome in loaded.outcomes:
+        for warning in _warnings(outcome, loaded.settings):
+            _print_error("inject", f"warning: {_location(outcome, loaded.documents)}: {warning}")
+    _write(patched_stream(loaded.documents, operations_by_document(loaded.outcomes)))
     return OK
 
 
-def run_explain(given: Input, *, as_json: bool, only_missing: bool) -> int:
-    """Write what the webhook would make of each workload. Raises InputError or ConfigError."""
-    read = _read(given)
-    if all(document.json == b"null" for document in read.documents):
-        raise InputError(f"{given.file}: no manifest in it")
-    image, backend = (read.settings.image, read.settings.agent.backend) if given.config else (None, None)
-    explanations = [explain(answer, image, backend) for answer in read.answers]
+def run_explain(options: Options, *, as_json: bool, only_missing: bool) -> int:
+    """Write what the webhook would do with each workload. Raises InputError or ConfigError."""
+    loaded = _load(options)
+    if all(document.json == b"null" for document in loaded.documents):
+        raise InputError(f"{options.file}: no manifest in it")
+    image, backend = (
+        (loaded.settings.image, loaded.settings.agent.backend) if options.config else (None, None)
+    )
+    explanations = [explain(outcome, image, backend) for outcome in loaded.outcomes]
     if only_missing:
         pods = sum(explanation.kind == "Pod" for explanation in explanations)
-        explanations = [explanation for explanation in explanations if explanation.lacking]
-        _say("explain", f"{len(explanations)} of {pods} pods lack the agent or have an old one")
-        _say_unknown_namespaces(explanations, read.manifests)
+        explanations = [explanation for explanation in explanations if explanation.missing]
+        _print_error("explain", f"{len(explanations)} of {pods} pods lack the agent or have an old one")
+        _report_unknown_namespaces(explanations, loaded.manifests)
     if as_json:
         _write(msgspec.json.format(msgspec.json.encode(as_objects(explanations))) + b"\n")
     else:
         texts = (as_text(explanation, existing=only_missing) for explanation in explanations)
         _write("".join(texts).encode())
-    return LACKING if only_missing and explanations else OK
+    return MISSING if only_missing and explanations else OK
 
 
-def _read(given: Input) -> _Read:
-    settings = load_settings(given.config) if given.config else Settings(image="")
-    name = "standard input" if given.file == STDIN else given.file
+def _load(options: Options) -> _Loaded:
+    settings = load_settings(options.config) if options.config else Settings(image="")
+    name = "standard input" if options.file == STDIN else options.file
     try:
-        documents = read_documents(_bytes(given.file))
+        documents = read_documents(_bytes(options.file))
         manifests = read_manifests(document.json for document in documents)
     except DocumentError as error:
         raise InputError(f"{name}: {error}") from None
     except ManifestError as error:
         document = documents[error.document]
         raise InputError(f"{name}: document {document.number}, line {document.line}: {error}") from None
-    surroundings = Surroundings(settings, given.namespace, given.labels)
-    return _Read(documents, manifests, answers(manifests, surroundings), settings)
+    defaults = Defaults(settings, options.namespace, options.labels)
+    return _Loaded(documents, manifests, decide_workloads(manifests, defaults), settings)
 
 
 def _bytes(file: str) -> bytes:
@@ -105,10 +112,10 @@ def _bytes(file: str) -> bytes:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
 
 
-def _warnings(answer: Answer, settings: Settings) -> list[str]:
-    warnings = [warning.removeprefix(WARNING_PREFIX) for warning in answer.decision.warnings]
-    if answer.decision.agent is not None and answer.pod is not None:
-        there = {secret.name for secret in answer.pod.spec.imagePullSecrets or []}
+def _warnings(outcome: WorkloadOutcome, settings: Settings) -> list[str]:
+    warnings = [warning.removeprefix(WARNING_PREFIX) for warning in outcome.decision.warnings]
+    if outcome.decision.agent is not None and outcome.pod is not None:
+        there = {secret.name for secret in outcome.pod.spec.imagePullSecrets or []}
         missing = [name for name in settings.image_pull_secrets if name not in there]
         if missing:
             warnings.append(
@@ -118,16 +125,16 @@ def _warnings(answer: Answer, settings: Settings) -> list[str]:
     return warnings
 
 
-def _who(answer: Answer, documents: list[Document]) -> str:
-    workload, document = answer.workload, documents[answer.workload.document]
+def _location(outcome: WorkloadOutcome, documents: list[Document]) -> str:
+    workload, document = outcome.workload, documents[outcome.workload.document]
     place = f"document {document.number}, line {document.line}"
-    return f"{workload.kind} {answer.namespace}/{workload.name} ({place})"
+    return f"{workload.kind} {outcome.namespace}/{workload.name} ({place})"
 
 
-def _say_unknown_namespaces(explanations: list[Explanation], manifests: Manifests) -> None:
+def _report_unknown_namespaces(explanations: list[Explanation], manifests: Manifests) -> None:
     unknown = {explanation.namespace for explanation in explanations} - manifests.namespaces.keys()
     if unknown:
-        _say(
+        _print_error(
             "explain",
             f"note: the input has no Namespace {', '.join(sorted(unknown)[:5])}"
             f"{' and others' if len(unknown) > 5 else ''}: its labels are taken from the options "
@@ -142,5 +149,5 @@ def _write(data: bytes) -> None:
         stream.write(data)
 
 
-def _say(command: str, text: str) -> None:
+def _print_error(command: str, text: str) -> None:
     print(printable(f"multus-eni {command}: {text}"), file=sys.stderr)

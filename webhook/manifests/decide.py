@@ -1,7 +1,7 @@
-"""Workloads to decisions and patches: what the webhook would answer for their pods, without a cluster.
+"""Decide about workloads as the webhook decides about their pods, without a cluster.
 
-The decision is the webhook's own; what is added here is which entry of it the API server would call,
-which the labels of namespace and pod decide (see entries.py).
+The decision is the webhook's own. Added here is which of its routes the API server would call, which follows
+from the labels of namespace and pod (see webhook/core/namespace_policy.py).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from webhook.manifests.workloads import Manifests, Workload
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What manifests leave open: the settings, the namespace of what names none, and labels of namespaces.
+class Defaults:
+    """What manifests leave open: the settings, the default namespace, and labels of namespaces.
 
     `labels` are the contract's labels of every namespace that is not among the manifests.
     """
@@ -35,7 +35,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WorkloadOutcome:
     """What the webhook would do with a workload's pods. `operations` patch the document of the workload.
 
     `pod` is None where it does not have to be read (it attaches to no network) or can't be.
@@ -48,24 +48,24 @@ class Answer:
     operations: tuple[Operation, ...] = ()
 
 
-def answers(manifests: Manifests, surroundings: Surroundings) -> list[Answer]:
-    """Answer for each workload, in order."""
-    return [_answer(workload, manifests.namespaces, surroundings) for workload in manifests.workloads]
+def decide_workloads(manifests: Manifests, defaults: Defaults) -> list[WorkloadOutcome]:
+    """Decide about each workload, in order."""
+    return [_decide(workload, manifests.namespaces, defaults) for workload in manifests.workloads]
 
 
-def operations_of(answers: Iterable[Answer]) -> dict[int, list[Operation]]:
-    """Collect the operations by document; those of one document do not move each other's places."""
+def operations_by_document(outcomes: Iterable[WorkloadOutcome]) -> dict[int, list[Operation]]:
+    """Collect the operations by document; operations of one document do not shift each other's paths."""
     operations: dict[int, list[Operation]] = {}
-    for answer in answers:
-        operations.setdefault(answer.workload.document, []).extend(answer.operations)
+    for outcome in outcomes:
+        operations.setdefault(outcome.workload.document, []).extend(outcome.operations)
     return operations
 
 
 def namespace_policy(labels: Mapping[str, str], pod_label: str | None) -> NamespacePolicy:
-    """Say what the entry that is called for such a pod says about its namespace.
+    """Return the policy of the webhook's route that the API server would call for such a pod.
 
-    The pod's injection label decides alone where it is there, so that a wrong label of the namespace counts
-    only where it would be read: a MutatingWebhookConfiguration can't select otherwise.
+    A pod's own injection label takes precedence, so a wrong label of the namespace counts only where it would
+    be read: a MutatingWebhookConfiguration can't select otherwise.
     """
     injection, mode, credentials = (labels.get(key) for key in (INJECTION, MODE, CREDENTIALS))
     wanted = injection if pod_label is None else pod_label
@@ -92,20 +92,20 @@ class _Annotated(msgspec.Struct, frozen=True):
     metadata: _Annotations | None = None
 
 
-def _answer(
-    workload: Workload, namespaces: Mapping[str, Mapping[str, str]], surroundings: Surroundings
-) -> Answer:
-    namespace = workload.namespace or surroundings.namespace
+def _decide(
+    workload: Workload, namespaces: Mapping[str, Mapping[str, str]], defaults: Defaults
+) -> WorkloadOutcome:
+    namespace = workload.namespace or defaults.namespace
     try:
         pod = _attached_pod(workload.pod)
     except (msgspec.DecodeError, RecursionError) as error:
-        return Answer(workload, namespace, _decision(Reason.UNREADABLE_POD, str(error)))
+        return WorkloadOutcome(workload, namespace, _undecided(Reason.UNREADABLE_POD, str(error)))
     if pod is None:
-        return Answer(workload, namespace, _decision(Reason.NO_NETWORKS))
-    policy = namespace_policy(namespaces.get(namespace, surroundings.labels), pod.labels.get(INJECTION))
-    outcome = inject(pod, namespace, policy, surroundings.settings, admitted=False)
-    operations = tuple(_moved(operation, workload) for operation in outcome.operations)
-    return Answer(workload, namespace, outcome.decision, pod, operations)
+        return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS))
+    policy = namespace_policy(namespaces.get(namespace, defaults.labels), pod.labels.get(INJECTION))
+    outcome = inject(pod, namespace, policy, defaults.settings, admitted=False)
+    operations = tuple(_relocated(operation, workload) for operation in outcome.operations)
+    return WorkloadOutcome(workload, namespace, outcome.decision, pod, operations)
 
 
 def _attached_pod(raw: bytes | None) -> Pod | None:
@@ -118,11 +118,11 @@ def _attached_pod(raw: bytes | None) -> Pod | None:
     return msgspec.json.decode(raw, type=Pod)
 
 
-def _decision(reason: Reason, problem: str | None = None) -> Decision:
+def _undecided(reason: Reason, problem: str | None = None) -> Decision:
     return Decision(reason, SENTENCES[reason] if problem is None else f"{SENTENCES[reason]}: {problem}")
 
 
-def _moved(operation: Operation, workload: Workload) -> Operation:
-    """Make an operation on a pod one on the document that the pod is in."""
+def _relocated(operation: Operation, workload: Workload) -> Operation:
+    """Turn an operation on a pod into one on the document that contains the pod."""
     root = pointer(*workload.place)
     return {key: root + value if key in ("path", "from") else value for key, value in operation.items()}

@@ -1,4 +1,4 @@
-"""Manifests as text: a stream of YAML or JSON documents, each kept byte for byte unless a patch is put in.
+"""Streams of YAML or JSON documents: each is written byte for byte as it was read, unless it is patched.
 
 A stream that starts with `{"` is JSON, one document after the other, as for kubectl; anything else is YAML,
 in which a document may be JSON too.
@@ -49,11 +49,11 @@ class Document:
 
     @property
     def text(self) -> bytes:
-        """The document as it came, byte for byte."""
+        """The document as it was read, byte for byte."""
         return self.head + self.body + self.tail
 
     def patched(self, operations: Sequence[Operation]) -> bytes:
-        """Give the text with the operations carried out; without any it is the text as it came."""
+        """Return the text with the operations applied; without operations it is the text as it was read."""
         if not operations:
             return self.text
         if self.is_json:
@@ -83,7 +83,7 @@ def read_documents(data: bytes) -> list[Document]:
     try:
         return _read_json(data)
     except JsonError as error:
-        # `{"a": 1}` may also open a YAML stream; if it does not, what is wrong with it as JSON says more.
+        # `{"a": 1}` may also begin a YAML stream; if that fails too, the JSON error says more.
         try:
             return _read_yaml(data)
         except DocumentError:
@@ -91,7 +91,7 @@ def read_documents(data: bytes) -> list[Document]:
 
 
 def patched_stream(documents: Sequence[Document], operations: Mapping[int, Sequence[Operation]]) -> bytes:
-    """Give the stream with operations carried out, by index of the document (from 0)."""
+    """Return the stream with the operations applied, which are given by index of the document (from 0)."""
     return b"".join(document.patched(operations.get(index, ())) for index, document in enumerate(documents))
 
 
@@ -123,7 +123,7 @@ def _read_yaml(data: bytes) -> list[Document]:
             f"the input is more than {MAX_YAML >> 20} MiB of YAML: give it as JSON (kubectl get -o json)"
         )
     text = data.decode()
-    # A byte order mark is no character to libyaml, whose indices are used below.
+    # libyaml does not count a byte order mark as a character, and its indices are used below.
     mark = _BOM if text.startswith(_BOM) else ""
     text = text.removeprefix(_BOM)
     try:
@@ -132,7 +132,7 @@ def _read_yaml(data: bytes) -> list[Document]:
         raise _error(error) from None
     if not parts:
         return [Document(1, 1, b"null", (mark + text).encode(), b"", b"", is_json=False)]
-    # What stands before the first document belongs to it; what follows one, up to the next, too.
+    # Text before the first document belongs to it; text after a document belongs to that document.
     ends = [*(part.start for part in parts[1:]), len(text)]
     starts = [0, *ends]
     documents = [

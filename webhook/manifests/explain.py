@@ -1,4 +1,4 @@
-"""Answers to explanations: for each workload whether it has the agent, why, and what to change."""
+"""Explain decisions: for each workload whether it gets the agent, why, and what to change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.contract import Backend, Mode
 from webhook.core.annotations import shortened
 from webhook.core.policy import Decision
 from webhook.core.reasons import REMEDIES, Reason
-from webhook.manifests.decide import Answer
+from webhook.manifests.decide import WorkloadOutcome
 from webhook.manifests.workloads import Workload
 from webhook.multus.networks import Network, parse_networks
 
@@ -29,11 +29,11 @@ _INJECT_AGAIN = "inject the manifest as it was without the agent"
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the webhook makes of a workload's pods.
+    """What the webhook does with a workload's pods.
 
     `injected`: they get the agent, or have it. `mode` is the agent's, None without one. `refusal` says why
-    the pods could not be created. `lacking`: this is a pod that exists and should have the agent, but has
-    none or an old one. `message` is the reason in a sentence, `change` what the user could do about it.
+    the pods cannot be created. `missing`: this is a pod that exists and should have the agent, but has
+    none or an outdated one. `message` is the reason in a sentence, `change` what the user can do about it.
     """
 
     kind: str
@@ -45,45 +45,45 @@ class Explanation:
     networks: tuple[Network, ...]
     warnings: tuple[str, ...]
     refusal: str | None
-    lacking: bool
+    missing: bool
     message: str
     change: str
 
 
-def explain(answer: Answer, image: str | None, backend: Backend | None = None) -> Explanation:
-    """Explain an answer. `image` and `backend` are the settings', None where no settings are known."""
-    workload, decision = answer.workload, answer.decision
-    judged = decision.reason in _WITH_AGENT or decision.refused
-    agent = _agent(workload.pod) if judged else None
-    age = _age(agent, answer, image, backend) if agent is not None else None
+def explain(outcome: WorkloadOutcome, image: str | None, backend: Backend | None = None) -> Explanation:
+    """Explain an outcome; `image` and `backend` come from the settings, None without settings."""
+    workload, decision = outcome.workload, outcome.decision
+    counts = decision.reason in _WITH_AGENT or decision.refused
+    agent = _agent(workload.pod) if counts else None
+    outdated = _outdated(agent, outcome, image, backend) if agent is not None else None
     there = agent is not None and decision.reason is Reason.ALREADY_INJECTED
     return Explanation(
         kind=workload.kind,
-        namespace=answer.namespace,
+        namespace=outcome.namespace,
         name=workload.name,
         reason=decision.reason,
         mode=decision.agent.mode if decision.agent else agent.mode if agent is not None and there else None,
         injected=decision.reason in _WITH_AGENT,
-        networks=_networks(answer),
-        warnings=(*decision.warnings, *([f"multus-eni: the agent is old: {age}"] if age else [])),
+        networks=_networks(outcome),
+        warnings=(*decision.warnings, *([f"multus-eni: the agent is old: {outdated}"] if outdated else [])),
         refusal=decision.message if decision.refused else None,
         # A pod that would be refused counts: nobody opted it out, and it can't come back as it is.
-        lacking=judged and (agent is None or age is not None) and _exists(workload),
+        missing=counts and (agent is None or outdated is not None) and _exists(workload),
         message=decision.message,
-        change=_change(workload, decision, old=age is not None),
+        change=_change(workload, decision, outdated=outdated is not None),
     )
 
 
-def _change(workload: Workload, decision: Decision, *, old: bool) -> str:
-    if not old or decision.refused:
+def _change(workload: Workload, decision: Decision, *, outdated: bool) -> str:
+    if not outdated or decision.refused:
         return REMEDIES[decision.reason]
     return _REPLACE_POD if workload.kind == "Pod" else _INJECT_AGAIN
 
 
 def as_text(explanation: Explanation, *, existing: bool = False) -> str:
-    """Write an explanation: a line with the outcome, and indented what to know and what to change.
+    """Format an explanation: one line with the outcome; indented below it, details and what to change.
 
-    With `existing` it is about a pod that lacks an agent, otherwise about what is to be created.
+    With `existing` it is about an existing pod without an agent, otherwise about one that is to be created.
     """
     networks = ", ".join(f"{n.interface} {n.namespace}/{n.name}" for n in explanation.networks)
     head = f"{explanation.kind} {explanation.namespace}/{explanation.name}: {explanation.reason}"
@@ -98,14 +98,14 @@ def as_text(explanation: Explanation, *, existing: bool = False) -> str:
 
 
 def printable(line: str) -> str:
-    """Keep a manifest from writing to the terminal what a terminal obeys."""
+    """Replace control characters, so that a manifest cannot send escape sequences to the terminal."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line
     )
 
 
 def as_objects(explanations: Iterable[Explanation]) -> list[dict[str, Any]]:
-    """Write explanations as the objects of `--output json`."""
+    """Return explanations as the objects of `--output json`."""
     return [
         {
             "kind": explanation.kind,
@@ -131,7 +131,7 @@ class _Variable(msgspec.Struct, frozen=True):
 
 
 class _Agent(msgspec.Struct, frozen=True):
-    """The injected container, as far as it tells how old it is."""
+    """The injected container, as far as it tells its version."""
 
     name: str = ""
     image: str | None = None
@@ -154,7 +154,7 @@ class _Agent(msgspec.Struct, frozen=True):
 
     @property
     def mode(self) -> Mode:
-        """A native sidecar is one that is always restarted."""
+        """Sidecar for a container that is always restarted, which is a native sidecar."""
         return Mode.SIDECAR if self.restartPolicy == "Always" else Mode.INIT
 
 
@@ -187,11 +187,13 @@ def _agent(pod: bytes | None) -> _Agent | None:
     return next((container for container in containers if container.contract is not None), None)
 
 
-def _age(agent: _Agent, answer: Answer, image: str | None, backend: Backend | None) -> str | None:
-    """Say what makes an agent old: a lower contract number, another image or backend than would be given."""
+def _outdated(
+    agent: _Agent, outcome: WorkloadOutcome, image: str | None, backend: Backend | None
+) -> str | None:
+    """Return why an agent is outdated: a lower contract number, another image or another backend."""
     if (number := _number(agent.contract)) < contract.CONTRACT:
         return f"it follows contract {number}, the injector {contract.CONTRACT}"
-    asked = answer.pod.annotations.get(contract.AGENT_IMAGE) if answer.pod else None
+    asked = outcome.pod.annotations.get(contract.AGENT_IMAGE) if outcome.pod else None
     wanted = asked or image
     if wanted is not None and agent.image != wanted:
         return f"its image is {shortened(str(agent.image), 256)}, the injector gives {shortened(wanted, 256)}"
@@ -205,7 +207,7 @@ def _number(text: str | None) -> int:
 
 
 def _exists(workload: Workload) -> bool:
-    """Tell whether this is a pod that is there to stay, rather than one that has ended or is about to."""
+    """Return whether this is an existing pod that has neither ended nor is being deleted."""
     if workload.kind != "Pod" or workload.pod is None:
         return False
     life = msgspec.json.decode(workload.pod, type=_Life)
@@ -213,7 +215,7 @@ def _exists(workload: Workload) -> bool:
     return not deleted and not (life.status is not None and life.status.phase in _DONE)
 
 
-def _networks(answer: Answer) -> tuple[Network, ...]:
-    if answer.pod is None:
+def _networks(outcome: WorkloadOutcome) -> tuple[Network, ...]:
+    if outcome.pod is None:
         return ()
-    return parse_networks(answer.pod.annotations.get(contract.NETWORKS, ""), answer.namespace).networks
+    return parse_networks(outcome.pod.annotations.get(contract.NETWORKS, ""), outcome.namespace).networks

@@ -1,6 +1,7 @@
-"""JSON Patch operations (RFC 6902) on a document that is kept in its own form: YAML nodes, JSON text.
+"""Apply JSON Patch operations (RFC 6902) to a document in its own form: YAML nodes or JSON text.
 
-Only what the injector's patches are made of: `add`, and `move` after a `test` of what was read before.
+Only the operations of the injector's patches are supported: `add`, and `move` after a `test` of a value that
+has just been read.
 """
 
 from __future__ import annotations
@@ -12,34 +13,34 @@ from webhook.core.patch import Operation
 
 
 class Tree(Protocol):
-    """A document's root, and how its mappings and lists are read and changed."""
+    """A document's root, and how its mappings and lists are changed."""
 
     root: Any
 
     def enter(self, container: Any, key: str) -> Any:
-        """Give a container inside a container, ready to be changed without a change elsewhere."""
+        """Return the container under the key, such that changing it changes nothing else."""
 
-    def put(self, container: Any, key: str, value: Any) -> None:
+    def insert_or_set(self, container: Any, key: str, value: Any) -> None:
         """Set a mapping's key, or insert into a list before an index, or at its end for `-`."""
 
-    def take(self, container: Any, key: str) -> Any:
-        """Remove an item from a list and give it."""
+    def remove(self, container: Any, key: str) -> Any:
+        """Remove an item from a list and return it."""
 
-    def made(self, value: Any) -> Any:
-        """Turn a JSON value into a part of such a document."""
+    def build(self, value: Any) -> Any:
+        """Convert a JSON value into a part of such a document."""
 
 
 def apply_operations(tree: Tree, operations: Iterable[Operation]) -> None:
-    """Carry out the operations in order."""
+    """Apply the operations in order."""
     for operation in operations:
         if operation["op"] == "add":
             *parents, key = split_pointer(operation["path"])
-            tree.put(_entered(tree, parents), key, tree.made(operation["value"]))
+            tree.insert_or_set(_container_at(tree, parents), key, tree.build(operation["value"]))
         elif operation["op"] == "move":
             *parents, key = split_pointer(operation["from"])
-            value = tree.take(_entered(tree, parents), key)
+            value = tree.remove(_container_at(tree, parents), key)
             *parents, key = split_pointer(operation["path"])
-            tree.put(_entered(tree, parents), key, value)
+            tree.insert_or_set(_container_at(tree, parents), key, value)
 
 
 def split_pointer(pointer: str) -> list[str]:
@@ -47,7 +48,7 @@ def split_pointer(pointer: str) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 
-def _entered(tree: Tree, keys: Sequence[str]) -> Any:
+def _container_at(tree: Tree, keys: Sequence[str]) -> Any:
     container = tree.root
     for key in keys:
         container = tree.enter(container, key)

@@ -1,7 +1,7 @@
-"""JSON streams: documents one after the other, and a document's text with a patch in it.
+"""JSON streams: split them into documents, and patch the text of a document.
 
-A patch opens only what lies on its way; everything else stays the text that it was, number by number
-and escape by escape.
+A patch decodes only the containers on its paths; everything else keeps its text, including the spelling of
+numbers and escapes.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ def _spaces(text: str, position: int) -> int:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def patched_json(body: bytes, operations: Iterable[Operation]) -> bytes:
-    """Write a document with the operations carried out, indented like the document itself."""
+    """Write a document with the operations applied, indented like the document itself."""
     tree = RawTree(body)
     apply_operations(tree, operations)
     indent = _INDENT.match(body)
@@ -95,37 +95,37 @@ def patched_json(body: bytes, operations: Iterable[Operation]) -> bytes:
 
 
 class RawTree:
-    """JSON text as edit.Tree: what was not entered is msgspec.Raw."""
+    """JSON text as json_patch.Tree: containers that were not entered are msgspec.Raw."""
 
     def __init__(self, body: bytes) -> None:
-        self.root = _opened(body)
+        self.root = _open_container(body)
 
     def enter(self, container: Any, key: str) -> Any:
-        """Open what lies under the key."""
+        """Decode the container under the key, one level deep."""
         place: Any = int(key) if isinstance(container, list) else key
         if isinstance(container[place], msgspec.Raw):
-            container[place] = _opened(container[place])
+            container[place] = _open_container(container[place])
         return container[place]
 
-    def put(self, container: Any, key: str, value: Any) -> None:
+    def insert_or_set(self, container: Any, key: str, value: Any) -> None:
         """Set an object's key, or insert into a list."""
         if isinstance(container, list):
             container.insert(len(container) if key == "-" else int(key), value)
         else:
             container[key] = value
 
-    def take(self, container: Any, key: str) -> Any:
-        """Remove an item from a list and give it."""
+    def remove(self, container: Any, key: str) -> Any:
+        """Remove an item from a list and return it."""
         return container.pop(int(key))
 
-    def made(self, value: Any) -> Any:
-        """Take a value as it is, its containers copied: they may be entered."""
+    def build(self, value: Any) -> Any:
+        """Return the value with its containers copied: later operations may change them."""
         if isinstance(value, dict):
-            return {key: self.made(item) for key, item in value.items()}
-        return [self.made(item) for item in value] if isinstance(value, list | tuple) else value
+            return {key: self.build(item) for key, item in value.items()}
+        return [self.build(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _opened(raw: Any) -> Any:
+def _open_container(raw: Any) -> Any:
     if bytes(raw).lstrip()[:1] == b"[":
         return msgspec.json.decode(raw, type=list[msgspec.Raw])
     return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])

@@ -32,7 +32,7 @@ _PLACES: dict[tuple[str, str], tuple[str, ...]] = {
 """API group and kind -> where the pod is."""
 
 Place = tuple[str | int, ...]
-"""Keys and indices on the way from a document's root."""
+"""Keys and indices on the path from a document's root."""
 T = TypeVar("T")
 
 
@@ -119,9 +119,9 @@ class _Reader:
     namespaces: dict[str, dict[str, str]]
 
     def read(self, raw: bytes, place: Place, implied: _Type) -> None:
-        if not _starts(raw, b"{"):
+        if not _starts_with(raw, b"{"):
             return
-        found = _decoded(raw, _Type)
+        found = _decode(raw, _Type)
         kind = _text(found.kind) or _text(implied.kind)
         api_version = _text(found.apiVersion) or _text(implied.apiVersion)
         group = api_version.rpartition("/")[0]
@@ -134,51 +134,51 @@ class _Reader:
             self._list(raw, place, _Type(api_version, kind.removesuffix("List")))
 
     def _list(self, raw: bytes, place: Place, implied: _Type) -> None:
-        items = _decoded(raw, _List).items
-        if not _starts(items, b"["):
+        items = _decode(raw, _List).items
+        if not _starts_with(items, b"["):
             return
         if len(place) >= 2 * MAX_LISTS:
             raise _Unreadable(f"lists in lists, more than {MAX_LISTS} deep")
-        for index, item in enumerate(_decoded(items, list[msgspec.Raw])):
+        for index, item in enumerate(_decode(items, list[msgspec.Raw])):
             self.read(item, (*place, "items", index), implied)
 
     def _namespace(self, raw: bytes) -> None:
-        labels = (_decoded(raw, _Labelled).metadata or _Labels()).labels or {}
+        labels = (_decode(raw, _Labelled).metadata or _Labels()).labels or {}
         self.namespaces[_text(_name(raw).name)] = {
             key: value if isinstance(value, str) else msgspec.json.encode(value).decode()
             for key, value in labels.items()
             if key in (INJECTION, MODE, CREDENTIALS)
         }
 
-    def _workload(self, raw: bytes, place: Place, kind: str, way: tuple[str, ...]) -> None:
+    def _workload(self, raw: bytes, place: Place, kind: str, path: tuple[str, ...]) -> None:
         name = _name(raw)
         self.workloads.append(
             Workload(
                 document=self.document,
-                place=(*place, *way),
+                place=(*place, *path),
                 kind=kind,
                 namespace=_text(name.namespace) or None,
                 name=_text(name.name) or _text(name.generateName),
-                pod=_inside(raw, way),
+                pod=_follow(raw, path),
             )
         )
 
 
-def _inside(raw: bytes, way: tuple[str, ...]) -> bytes | None:
+def _follow(raw: bytes, path: tuple[str, ...]) -> bytes | None:
     """Follow keys to the object at their end; None where it is missing or something else."""
-    for key in way:
-        inner = _decoded(raw, dict[str, msgspec.Raw]).get(key)
-        if inner is None or not _starts(inner, b"{"):
+    for key in path:
+        inner = _decode(raw, dict[str, msgspec.Raw]).get(key)
+        if inner is None or not _starts_with(inner, b"{"):
             return None
         raw = inner
     return raw
 
 
 def _name(raw: bytes) -> _Name:
-    return _decoded(raw, _Named).metadata or _Name()
+    return _decode(raw, _Named).metadata or _Name()
 
 
-def _starts(raw: bytes, character: bytes) -> bool:
+def _starts_with(raw: bytes, character: bytes) -> bool:
     # Raw is no bytes object at run time, only a buffer.
     return bytes(memoryview(raw)[:1]) == character
 
@@ -187,7 +187,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _decoded(raw: bytes, form: type[T]) -> T:
+def _decode(raw: bytes, form: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=form)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""A YAML document with a patch in it: order, quoting, block strings and tags stay, comments do not."""
+"""Patch a YAML document: order, quoting, block strings, anchors and tags are kept, comments are not."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _TAGS: dict[type, str] = {
     type(None): "tag:yaml.org,2002:null",
 }
 _PLAIN_EVERYWHERE = re.compile(r"[A-Za-z/][A-Za-z0-9_./@:-]*", re.ASCII)
-"""Text that no version of YAML reads as something else than a string, but for the words of yaml_scalars."""
+"""Text that every YAML version reads as a string, apart from the words in yaml_scalars."""
 UNLIMITED = 1 << 30
 
 
 class _Rules:
-    """kubectl's rules for plain scalars, instead of PyYAML's."""
+    """Resolver with kubectl's rules for plain scalars instead of PyYAML's."""
 
     def resolve(self, kind: type[yaml.Node], value: str, implicit: Any) -> str:
         if kind is yaml.ScalarNode:
@@ -41,7 +41,7 @@ class _Rules:
 
 
 class _Loader(_Rules, Composer, yaml.CSafeLoader):
-    """libyaml's events, composed by PyYAML's Python half, which can be told of scalars' styles."""
+    """libyaml's parser with PyYAML's composer, which can keep the styles of scalars."""
 
     def __init__(self, text: str) -> None:
         yaml.CSafeLoader.__init__(self, text)
@@ -67,9 +67,9 @@ class _Dumper(_Rules, yaml.CSafeDumper):
 
 
 def patched_yaml(text: str, operations: Iterable[Operation], line_break: str) -> str:
-    """Write a document's root node with the operations carried out.
+    """Write a document's root node with the operations applied.
 
-    `text` is the document from its directives or `---` on; it was read before, so its depth is bounded.
+    `text` starts at the document's directives or `---`; its depth was bounded when it was read.
     """
     tree = NodeTree(yaml.compose(text, Loader=_Loader))
     apply_operations(tree, operations)
@@ -80,27 +80,27 @@ def patched_yaml(text: str, operations: Iterable[Operation], line_break: str) ->
 
 
 class NodeTree:
-    """PyYAML's nodes as edit.Tree.
+    """PyYAML's nodes as json_patch.Tree.
 
-    An anchored node is one object wherever its aliases stand, so each container on the way to a change is
-    replaced by a copy of its own: what is the same elsewhere stays as it is.
+    An anchor and its aliases are one node object, so each container on the path of a change is replaced by a
+    copy: the change does not show under the other names.
     """
 
     def __init__(self, root: Any) -> None:
-        self.root = _copied(root)
-        # The copies by identity; keeping them keeps their identities from being given again.
+        self.root = _copy_container(root)
+        # The copies by identity; a reference to each keeps its identity from being reused.
         self._copies: dict[int, Any] = {}
 
     def enter(self, container: Any, key: str) -> Any:
-        """Give a copy that has taken the place of the container under the key."""
+        """Replace the container under the key by a copy, and return the copy."""
         if isinstance(container, yaml.SequenceNode):
             container.value[int(key)] = copy = self._copy(container.value[int(key)])
             return copy
         index = _index(container, key)
         if index is None:
-            # It comes by a merge: the mapping gets a key of its own, which wins.
+            # The key comes from a merge: the mapping gets its own key, which takes precedence.
             key_node, value = _merged_pair(container, key)
-            container.value.append((_own(key_node), copy := self._copy(value)))
+            container.value.append((_copy_scalar(key_node), copy := self._copy(value)))
             return copy
         key_node, value = container.value[index]
         container.value[index] = (key_node, copy := self._copy(value))
@@ -109,32 +109,32 @@ class NodeTree:
     def _copy(self, node: Any) -> Any:
         if id(node) in self._copies:
             return node
-        copy = _copied(node)
+        copy = _copy_container(node)
         self._copies[id(copy)] = copy
         return copy
 
-    def put(self, container: Any, key: str, value: Any) -> None:
+    def insert_or_set(self, container: Any, key: str, value: Any) -> None:
         """Set a mapping's key, or insert into a list."""
         if isinstance(container, yaml.SequenceNode):
             container.value.insert(len(container.value) if key == "-" else int(key), value)
             return
         index = _index(container, key)
         if index is None:
-            container.value.append((self.made(key), value))
+            container.value.append((self.build(key), value))
         else:
             container.value[index] = (container.value[index][0], value)
 
-    def take(self, container: Any, key: str) -> Any:
-        """Remove an item from a list and give it."""
+    def remove(self, container: Any, key: str) -> Any:
+        """Remove an item from a list and return it."""
         return container.value.pop(int(key))
 
-    def made(self, value: Any) -> yaml.Node:
-        """Turn a JSON value into nodes; strings are quoted wherever some reader might take them for more."""
+    def build(self, value: Any) -> yaml.Node:
+        """Convert a JSON value into nodes; quote strings that some YAML reader reads as something else."""
         if isinstance(value, dict):
-            pairs = [(self.made(key), self.made(item)) for key, item in value.items()]
+            pairs = [(self.build(key), self.build(item)) for key, item in value.items()]
             return yaml.MappingNode(_MAP, pairs, flow_style=not pairs)
         if isinstance(value, list | tuple):
-            return yaml.SequenceNode(_SEQ, [self.made(item) for item in value], flow_style=not value)
+            return yaml.SequenceNode(_SEQ, [self.build(item) for item in value], flow_style=not value)
         if isinstance(value, str):
             return yaml.ScalarNode(_STR, value, style=_style(value))
         text = {True: "true", False: "false", None: "null"}.get(value) if not _number(value) else repr(value)
@@ -152,19 +152,19 @@ def _style(text: str) -> str | None:
     return None if plain else '"' if "'" in text else "'"
 
 
-def _copied(node: Any) -> Any:
-    """Copy a container and its scalars; the containers in it stay the shared ones."""
+def _copy_container(node: Any) -> Any:
+    """Copy a container and its scalars; the containers in it stay shared."""
     if isinstance(node, yaml.MappingNode):
-        pairs = [(_own(key), _own(value)) for key, value in node.value]
+        pairs = [(_copy_scalar(key), _copy_scalar(value)) for key, value in node.value]
         return yaml.MappingNode(node.tag, pairs, flow_style=node.flow_style)
     if isinstance(node, yaml.SequenceNode):
         # An empty list is written as [], and what is put into it must not be squeezed between the brackets.
         flow = node.flow_style and bool(node.value)
-        return yaml.SequenceNode(node.tag, [_own(item) for item in node.value], flow_style=flow)
+        return yaml.SequenceNode(node.tag, [_copy_scalar(item) for item in node.value], flow_style=flow)
     return node
 
 
-def _own(node: Any) -> Any:
+def _copy_scalar(node: Any) -> Any:
     # A scalar that the copy and the original shared would be written as an anchor and an alias.
     if isinstance(node, yaml.ScalarNode):
         return yaml.ScalarNode(node.tag, node.value, style=node.style)
@@ -172,13 +172,13 @@ def _own(node: Any) -> Any:
 
 
 def _index(mapping: Any, key: str) -> int | None:
-    """Find a key; of equal ones the last counts."""
+    """Return the index of a key, None if it is absent; of duplicates the last counts."""
     places = (i for i, (node, _) in enumerate(mapping.value) if node.value == key and node.tag != MERGE_TAG)
     return max(places, default=None)
 
 
 def _merged_pair(mapping: Any, key: str) -> tuple[Any, Any]:
-    """Find what `<<` brings in under a key: the last `<<` counts, of its mappings the first."""
+    """Return what `<<` merges under a key: the last `<<` counts, of its mappings the first."""
     for node, value in reversed(mapping.value):
         if node.tag != MERGE_TAG:
             continue

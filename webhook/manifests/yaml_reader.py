@@ -1,7 +1,7 @@
-"""YAML streams: where each document starts and ends, and what is in it as kubectl reads it.
+"""Read YAML streams: where each document starts and ends, and its value as kubectl reads it.
 
-libyaml's events are read one by one and nothing recurses, so that depth and what anchors expand to are
-bounded before anything is built from them.
+libyaml's events are processed one by one without recursion, so that depth and the expansion of aliases are
+bounded before any value is built.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from webhook.manifests.yaml_scalars import plain_scalar
 MAX_DEPTH = 200
 """Nesting. The API's own types need less than 30, schemas in CustomResourceDefinitions about 100."""
 MAX_EXPANDED = 64 << 20
-"""About bytes: what the aliases of a stream may stand for, all together."""
+"""Approximate bytes that all aliases of a stream may expand to."""
 NODE_COST = 4
-"""About bytes of JSON for a node, beside its text."""
+"""Approximate bytes of JSON for a node, beside its text."""
 MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
@@ -54,7 +54,7 @@ def read_yaml(text: str) -> Iterator[YamlDocument]:
     reader = _Reader()
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            document = reader.take(event)
+            document = reader.feed(event)
             if document is not None:
                 yield document
     except yaml.MarkedYAMLError as error:
@@ -64,12 +64,12 @@ def read_yaml(text: str) -> Iterator[YamlDocument]:
     except ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
         raise YamlError(reader.number, line, f"not YAML: {error.reason}") from None
-    except _Refused as error:
+    except _InvalidYaml as error:
         raise YamlError(reader.number, reader.line, str(error)) from None
 
 
 class _Reader:
-    """Takes events and gives documents; `number` and `line` say where it is, both from 1."""
+    """Turns events into documents; `number` and `line` are its position, both from 1."""
 
     def __init__(self) -> None:
         self.number = 1
@@ -80,7 +80,7 @@ class _Reader:
         # Index and line of the root node, once it has been seen.
         self._root: tuple[int, int] | None = None
 
-    def take(self, event: yaml.Event) -> YamlDocument | None:
+    def feed(self, event: yaml.Event) -> YamlDocument | None:
         index, line = _place(event.start_mark)
         self.line = line
         if isinstance(event, yaml.DocumentStartEvent):
@@ -99,7 +99,7 @@ def _place(mark: Any) -> tuple[int, int]:
     return mark.index, mark.line + 1
 
 
-class _Refused(Exception):
+class _InvalidYaml(Exception):
     pass
 
 
@@ -149,21 +149,21 @@ class _Builder:
 
     def _start(self, is_mapping: bool, anchor: str | None) -> None:
         if len(self._open) == MAX_DEPTH:
-            raise _Refused(f"nested deeper than {MAX_DEPTH}")
+            raise _InvalidYaml(f"nested deeper than {MAX_DEPTH}")
         if anchor is not None:
             self._anchors[anchor] = None
         self._open.append(_Collection(is_mapping, anchor))
 
     def _alias(self, name: str | None) -> None:
         if name is None or name not in self._anchors:
-            raise _Refused(f"the alias *{name} has no anchor before it")
+            raise _InvalidYaml(f"the alias *{name} has no anchor before it")
         known = self._anchors[name]
         if known is None:
-            raise _Refused(f"the anchor &{name} contains itself")
+            raise _InvalidYaml(f"the anchor &{name} contains itself")
         value, cost = known
         self._budget.left -= cost
         if self._budget.left < 0:
-            raise _Refused(f"its aliases expand to more than {MAX_EXPANDED >> 20} MiB")
+            raise _InvalidYaml(f"its aliases expand to more than {MAX_EXPANDED >> 20} MiB")
         self._complete(value, cost, None)
 
     def _complete(self, value: Any, cost: int, anchor: str | None) -> None:
@@ -182,7 +182,7 @@ class _Builder:
 
 
 def is_plain(event: yaml.ScalarEvent) -> bool:
-    """Tell a scalar without quotes and without a tag; libyaml calls `! "1"` plain too, which is a string."""
+    """Return whether a scalar has neither quotes nor tag; libyaml calls the string `! "1"` plain too."""
     return event.implicit[0] and not event.style
 
 
@@ -206,7 +206,7 @@ def _mapping(items: list[Any]) -> dict[str, Any]:
         if key is _MERGE:
             for source in reversed(value if isinstance(value, list) else [value]):
                 if not isinstance(source, dict):
-                    raise _Refused("<< needs a mapping or a list of mappings")
+                    raise _InvalidYaml("<< needs a mapping or a list of mappings")
                 merged |= source
         else:
             own[_key(key)] = value
@@ -220,4 +220,4 @@ def _key(key: Any) -> str:
         return "true" if key else "false"
     if isinstance(key, (int, float)):
         return str(key).removesuffix(".0")
-    raise _Refused("a key is null, a list or a mapping: keys are strings")
+    raise _InvalidYaml("a key is null, a list or a mapping: keys are strings")

@@ -1,4 +1,4 @@
-"""What a plain YAML scalar means to kubectl.
+"""The value of a plain YAML scalar to kubectl.
 
 kubectl reads manifests by go-yaml 2 (sigs.k8s.io/yaml, goyaml.v2/resolve.go), which is neither YAML 1.1
 nor 1.2: `yes` and `on` are booleans, `0123` and `0o123` octal, `1e3` a number, but `12:30` and
@@ -46,7 +46,8 @@ def _integer(digits: str) -> int | None:
         return None
     sign, *groups = found.groups()
     base, magnitude = next((base, text) for base, text in zip(_BASES, groups, strict=True) if text)
-    # What fits into no 64 bits is a float to go-yaml; int() of a huge digit string is quadratic.
+    # go-yaml reads a number that does not fit into 64 bits as a float; int() of a huge digit string is
+    # quadratic.
     if len(magnitude) > 64:
         return None
     value = int(magnitude, base)

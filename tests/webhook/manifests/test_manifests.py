@@ -23,7 +23,13 @@ from webhook.core.inject import inject
 from webhook.core.namespace_policy import ROUTES, NamespacePolicy
 from webhook.core.pod import Pod
 from webhook.core.reasons import REMEDIES, SENTENCES, Reason
-from webhook.manifests.decide import Answer, Surroundings, answers, namespace_policy, operations_of
+from webhook.manifests.decide import (
+    Defaults,
+    WorkloadOutcome,
+    decide_workloads,
+    namespace_policy,
+    operations_by_document,
+)
 from webhook.manifests.documents import patched_stream, read_documents
 from webhook.manifests.explain import Explanation, as_objects, as_text, explain
 from webhook.manifests.workloads import ManifestError, read_manifests
@@ -70,11 +76,11 @@ def pod_in(document: dict[str, Any], kind: tuple[str, str]) -> dict[str, Any]:
     return document
 
 
-def answered(stream: str, surroundings: Surroundings) -> tuple[list[Answer], bytes]:
+def answered(stream: str, defaults: Defaults) -> tuple[list[WorkloadOutcome], bytes]:
     """Give the answers for a stream, and the stream with the agent in it."""
     documents = read_documents(stream.encode())
-    found = answers(read_manifests(document.json for document in documents), surroundings)
-    return found, patched_stream(documents, operations_of(found))
+    found = decide_workloads(read_manifests(document.json for document in documents), defaults)
+    return found, patched_stream(documents, operations_by_document(found))
 
 
 def values(stream: bytes) -> list[Any]:
@@ -123,7 +129,7 @@ def test_a_template_becomes_what_the_webhook_would_make_of_its_pods(
         {"apiVersion": "v1", "kind": "List", "items": [{"kind": "X"}, document]} if listed else document
     )
     others = [{"kind": "Service", "metadata": {"name": "s"}}]
-    _, stream = answered(written([*others, document], form), Surroundings(SECRETS, labels=labels))
+    _, stream = answered(written([*others, document], form), Defaults(SECRETS, labels=labels))
 
     policy = namespace_policy(labels, None)
     outcome = inject(
@@ -139,7 +145,7 @@ def test_a_template_becomes_what_the_webhook_would_make_of_its_pods(
 
 @given(pods(), kinds, forms)
 def test_pull_secrets_are_never_written(pod: dict[str, Any], kind: tuple[str, str], form: str) -> None:
-    _, stream = answered(written([manifest(kind, pod)], form), Surroundings(SECRETS))
+    _, stream = answered(written([manifest(kind, pod)], form), Defaults(SECRETS))
     (document,) = values(stream)
     assert "imagePullSecrets" not in pod_in(document, kind)["spec"]
     assert pod_in(document, kind)["spec"]["initContainers"][0]["name"] == contract.CONTAINER_NAME
@@ -150,8 +156,8 @@ def test_injected_twice_is_injected_once(
     found: list[tuple[dict[str, Any], tuple[str, str]]], form: str
 ) -> None:
     stream = written([manifest(kind, pod) for pod, kind in found], form)
-    _, once = answered(stream, Surroundings(SECRETS))
-    again, twice = answered(once.decode(), Surroundings(SECRETS))
+    _, once = answered(stream, Defaults(SECRETS))
+    again, twice = answered(once.decode(), Defaults(SECRETS))
     assert twice == once
     assert {answer.decision.reason for answer in again} == {Reason.ALREADY_INJECTED}
 
@@ -170,14 +176,14 @@ def test_a_case_of_the_webhook_has_the_same_outcome_offline(case: dict[str, Any]
     known = {INJECTION: policy.injection, MODE: policy.mode, CREDENTIALS: policy.credentials}
     settings = parse_settings(yaml.safe_dump(case["settings"]) if "settings" in case else SETTINGS)
     namespace = case.get("namespace", "apps")
-    surroundings = Surroundings(
+    defaults = Defaults(
         settings, namespace, {key: value.value for key, value in known.items() if value is not None}
     )
     request = decode_review(review(case["pod"], namespace))
     assert request.pod is not None
     outcome = inject(request.pod, namespace, policy, settings, admitted=False)
     pod = {"apiVersion": "v1", "kind": "Pod", **case["pod"]}
-    (answer,), _ = answered(yaml.safe_dump(pod), surroundings)
+    (answer,), _ = answered(yaml.safe_dump(pod), defaults)
     assert (answer.decision, answer.operations) == (outcome.decision, outcome.operations)
     assert answer.decision.reason == case["reason"]
 
@@ -205,7 +211,7 @@ def test_each_state_of_the_labels_means_the_entry_that_is_called(
     given = {INJECTION: namespace, MODE: mode, CREDENTIALS: identity}
     labels = {key: value for key, value in given.items() if value is not None}
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": labels}}
-    (answer,), _ = answered(written([pod, space], "json"), Surroundings(SECRETS))
+    (answer,), _ = answered(written([pod, space], "json"), Defaults(SECRETS))
 
     path = expected_path(namespace, own, mode, identity)
     if path is None:
@@ -225,7 +231,7 @@ def test_a_pod_label_that_is_no_string_can_not_be_read() -> None:
             {"metadata": {"labels": {INJECTION: True}, "annotations": {NETWORKS: "n"}}, "spec": {}},
         )
     )
-    (answer,), _ = answered(stream, Surroundings(SECRETS))
+    (answer,), _ = answered(stream, Defaults(SECRETS))
     assert answer.decision.reason is Reason.UNREADABLE_POD
     assert answer.decision.message.startswith(f"{SENTENCES[Reason.UNREADABLE_POD]}: Expected `str`")
 
@@ -307,7 +313,7 @@ def explained(
     backend: Backend | None = None,
 ) -> Explanation:
     stream = json.dumps({"apiVersion": "v1", "kind": "Pod", **pod})
-    (answer,), _ = answered(stream, Surroundings(SECRETS, labels=labels or {INJECTION: "enabled"}))
+    (answer,), _ = answered(stream, Defaults(SECRETS, labels=labels or {INJECTION: "enabled"}))
     return explain(answer, image, backend)
 
 
@@ -349,7 +355,7 @@ def test_an_agent_is_old_by_its_contract_or_its_image(
 ) -> None:
     found = explained(running(agent), image)
     assert found.reason is Reason.ALREADY_INJECTED
-    assert (found.lacking, found.injected) == (age is not None, True)
+    assert (found.missing, found.injected) == (age is not None, True)
     assert found.warnings == ((f"multus-eni: the agent is old: {age}",) if age else ())
 
 
@@ -368,19 +374,19 @@ def test_an_agent_is_old_by_its_contract_or_its_image(
 def test_an_agent_is_old_by_its_backend(written: str | None, given: Backend | None, age: str | None) -> None:
     variable = [{"name": contract.ENV_BACKEND, "value": written}] if written is not None else []
     found = explained(running({"image": "i", "env": [*number(NOW), *variable]}), backend=given)
-    assert found.lacking is (age is not None)
+    assert found.missing is (age is not None)
     assert found.warnings == ((f"multus-eni: the agent is old: {age}",) if age else ())
 
 
 def test_an_image_that_the_pod_asks_for_is_not_old() -> None:
     asked = {contract.AGENT_IMAGE: "mine"}
     mine = {"image": "mine", "env": number(NOW)}
-    assert not explained(running(mine, annotations=asked)).lacking
-    assert explained(running({**mine, "image": "i"}, annotations=asked)).lacking
+    assert not explained(running(mine, annotations=asked)).missing
+    assert explained(running({**mine, "image": "i"}, annotations=asked)).missing
 
 
 @pytest.mark.parametrize(
-    ("changes", "lacking"),
+    ("changes", "missing"),
     [
         ({}, True),
         ({"status": {"phase": "Pending"}}, True),
@@ -401,17 +407,17 @@ def test_an_image_that_the_pod_asks_for_is_not_old() -> None:
         ({"spec": {"initContainers": 1}}, True),
     ],
 )
-def test_which_pods_lack_an_agent(changes: dict[str, Any], lacking: bool) -> None:
+def test_which_pods_lack_an_agent(changes: dict[str, Any], missing: bool) -> None:
     pod = running()
     for part, change in changes.items():
         pod[part] = {**pod[part], **change} if change else change
-    assert explained(pod).lacking is lacking
+    assert explained(pod).missing is missing
 
 
 def test_only_pods_lack_an_agent_not_what_makes_them() -> None:
     stream = json.dumps(manifest(("apps/v1", "Deployment"), running()))
-    (answer,), _ = answered(stream, Surroundings(SECRETS))
-    assert not explain(answer, "i").lacking
+    (answer,), _ = answered(stream, Defaults(SECRETS))
+    assert not explain(answer, "i").missing
 
 
 @pytest.mark.parametrize(
