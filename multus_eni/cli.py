@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 
 from certs.cli import add_certs
 from common.version import VERSION
 from webhook.cli import add_explain, add_inject, add_serve
+
+OWN_PACKAGES = frozenset({"certs", "common", "ipagent", "multus_eni", "webhook"})
 
 DESCRIPTION = """\
 The mutating admission webhook of multus-eni-injector. It injects an agent into pods that attach to Multus
@@ -19,7 +22,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
-    return run(options)
+    try:
+        return run(options)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in OWN_PACKAGES:
+            raise
+        extra = "cli" if options.command in ("inject", "explain") else "webhook"
+        print(
+            f"multus-eni {options.command}: the Python package {package} is not installed: install the extra "
+            f"that has it, as in pipx install 'multus-eni-injector[{extra}]'",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
