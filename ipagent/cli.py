@@ -84,23 +84,23 @@ def _told(arguments: Sequence[str]) -> int:
 
 
 def _agent(mode: Mode, env: Mapping[str, str], begun: float, started_file: str) -> int:
-    termination_log = env.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG
+    from ipagent.startup import Process  # noqa: PLC0415 - see the module's docstring
+
+    process = Process(
+        mode=mode,
+        env=env,
+        begun=begun,
+        started_file=started_file,
+        termination_log=env.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG,
+        token_file=env.get(ENV_TOKEN_FILE) or contract.TOKEN_FILE,
+    )
     if env.get(contract.ENV_BACKEND) == Backend.NODE:
-        from ipagent.nodeclient import main as slim  # noqa: PLC0415 - see the module's docstring
+        from ipagent.nodeclient import main as nodeclient  # noqa: PLC0415 - see the module's docstring
 
-        return slim.work(
-            slim.Process(
-                mode=mode,
-                env=env,
-                begun=begun,
-                started_file=started_file,
-                termination_log=termination_log,
-                token_file=env.get(ENV_TOKEN_FILE) or contract.TOKEN_FILE,
-            )
-        )
-    from ipagent.pod.main import Process, work  # noqa: PLC0415 - see the module's docstring
+        return nodeclient.work(process)
+    from ipagent.pod import main as pod  # noqa: PLC0415 - see the module's docstring
 
-    return work(Process(mode, env, begun, started_file, termination_log))
+    return pod.work(process)
 
 
 def _forget(started_file: str) -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from common.contract import INTERFACES, ExitCode
 from ipagent.assign.faults import RETRIED, Failure, Fault
+from ipagent.startup import REPORT_BUG
 
 
 class Ec2Error(Exception):
@@ -20,7 +21,7 @@ class AgentError(Exception):
     """A reason to end with `exit_code`; the text says what happened, `remedy` what the user does next."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
-    remedy: str = "This is a fault of the agent: report it with this message."
+    remedy: str = REPORT_BUG
     passing: bool = False
     """Whether trying again may help within seconds."""
 

@@ -5,24 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from common.contract import Backend, ContractError, Mode
 from ipagent.assign.errors import AgentError, Usage
+from ipagent.assign.faults import Clock
 from ipagent.assign.holders import name
 from ipagent.assign.selection import IPAddress, parse_address
 from ipagent.commands import addresses, dry_run, enis, help_text, release
 from ipagent.commands.context import CommandContext
 from ipagent.commands.render import error_document
 from ipagent.commands.table import Palette, Style, palette_for, sentence
-from ipagent.pod.main import TIMING, fault
+from ipagent.log import Log
+from ipagent.startup import crash_text
 
 Answer = tuple[int, dict[str, Any], Callable[[Palette], str]]
 """Exit code, the document for programs, and the text for people."""
+
+TIMING = Clock(time.monotonic, time.sleep, random.random)
 
 MAX_ADDRESSES = 100
 """More than any ENI holds."""
@@ -60,7 +66,7 @@ def _answered(options: argparse.Namespace, env: Mapping[str, str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence instead of a traceback
-        return _failed(fault(error), options, env)
+        return _failed(AgentError(crash_text(error, Log())), options, env)
     sys.stdout.write(_json(document) if options.output == "json" else text(palette))
     sys.stdout.flush()
     return code

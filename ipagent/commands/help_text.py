@@ -66,7 +66,7 @@ AWS_EC2_METADATA_DISABLED, AWS_CA_BUNDLE, HTTPS_PROXY, those for credentials, ..
 
 Exit codes; every other than 0 comes with a message that says what to do:
    0  it is done: every address is assigned, or there is none
-   1  a fault of the agent itself
+   1  a bug in the agent
    2  usage: arguments or environment; release: not confirmed
   10  IMDS can't be used            11  no credentials
   12  no permission                 13  no ENI or no interface for an address

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import time
-import traceback
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -40,8 +38,8 @@ from ipagent.node.reconcile.controller import NodeController
 from ipagent.node.sessions.server import PodSessionServer, listen
 from ipagent.node.sessions.token_review import review_token
 from ipagent.node.settings import NodeSettings, SettingsError, read_settings
-from ipagent.pod.main import COLLECT, fault
 from ipagent.signals import Signals, Stop
+from ipagent.startup import crash_text, end_startup
 
 PROGRAM = "multus-eni-node-agent"
 REMEDIES = {
@@ -99,8 +97,7 @@ def work(config: Path, record: Path, env: Mapping[str, str]) -> int:
     except AgentError as error:
         failure = error
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
-        log.debug("traceback", message="".join(traceback.format_exception(error)))
-        failure = fault(error)
+        failure = AgentError(crash_text(error, log))
     else:
         return ExitCode.OK
     log.error("failed", message=f"{failure}. {failure.remedy}")
@@ -111,9 +108,7 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
     """Put the parts together, and go on until `Stop`."""
     with ExitStack() as stack:
         agent = NodeAgent(given, env, log, stack)
-        # What the start has made stays: never to be looked through again.
-        gc.freeze()
-        gc.set_threshold(*COLLECT)
+        end_startup()
         gate = "" if given.settings.watch_only else f", claims on {given.host} port {given.settings.port}"
         log.info("started", message=f"ipagent {VERSION} serves {given.node}{gate}")
         agent.loop.run(signals)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 
 from common import contract
@@ -14,6 +13,7 @@ from ipagent.nodeclient.agent import NodeClientAgent, log_fields
 from ipagent.nodeclient.exits import USAGE, Exit
 from ipagent.nodeclient.session import ReconnectingSession
 from ipagent.nodeclient.signals import SignalFd
+from ipagent.startup import REPORT_BUG, Process, StartedFileError, crash_text, end_startup, mark_started
 from ipagent.termination import write_message
 
 TYPE_CHECKING = False
@@ -22,32 +22,6 @@ if TYPE_CHECKING:
 
 POD = {"namespace": contract.ENV_POD_NAMESPACE, "name": contract.ENV_POD_NAME, "uid": contract.ENV_POD_UID}
 """By which the pod says who it is."""
-
-COLLECT = (700, 10, 10)
-"""Python's own thresholds (`gc.set_threshold`), which `cli` changes for the start."""
-
-
-class Process:
-    """What a process is given: mode, environment, monotonic start, two files to write, and its token's."""
-
-    __slots__ = ("begun", "env", "mode", "started_file", "termination_log", "token_file")
-
-    def __init__(  # noqa: PLR0913 - one keyword a field
-        self,
-        *,
-        mode: Mode,
-        env: Mapping[str, str],
-        begun: float,
-        started_file: str,
-        termination_log: str,
-        token_file: str,
-    ) -> None:
-        self.mode = mode
-        self.env = env
-        self.begun = begun
-        self.started_file = started_file
-        self.termination_log = termination_log
-        self.token_file = token_file
 
 
 def work(process: Process) -> int:
@@ -62,7 +36,7 @@ def work(process: Process) -> int:
     except ContractError as error:
         end = Exit(ExitCode.USAGE, f"{error}. {USAGE}")
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
-        end = _fault(error, log)
+        end = Exit(ExitCode.INTERNAL, f"{crash_text(error, log)}. {REPORT_BUG}")
     write_message(process.termination_log, end.message)
     if end.code == ExitCode.OK:
         log.info("done", message=end.message, address=end.address, eni=end.eni)
@@ -119,27 +93,9 @@ def _host(env: Mapping[str, str]) -> str:
 
 
 def begin_life(started_file: str) -> None:
-    """Tell the startup probe that the sidecar has started, and settle down; raises Exit."""
+    """Report to the startup probe that the sidecar has started; raises Exit."""
     try:
-        with open(started_file, "wb"):  # noqa: PTH123 - as short, and the probe asks by the same text
-            pass
-    except OSError as error:
-        raise Exit(
-            ExitCode.USAGE,
-            f"The sidecar can't say that it has started: {started_file} can't be written: {error.strerror}. "
-            f"Mount an emptyDir on {contract.RUN_DIRECTORY}, as the webhook does.",
-        ) from None
-    # What the start has made stays: never to be looked through again. From now on garbage is garbage.
-    gc.freeze()
-    gc.set_threshold(*COLLECT)
-
-
-def _fault(error: Exception, log: Log) -> Exit:
-    """Say what nobody has foreseen, with its place in the code."""
-    import traceback  # noqa: PLC0415 - it costs more than all of this, and is hardly ever needed
-
-    log.debug("traceback", message="".join(traceback.format_exception(error)))
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
-    what = f"{type(error).__name__} at {place}: {error}"
-    return Exit(ExitCode.INTERNAL, f"{what}. This is a fault of the agent: report it with this message.")
+        mark_started(started_file)
+    except StartedFileError as error:
+        raise Exit(ExitCode.USAGE, f"{error}. {error.remedy}") from None
+    end_startup()

@@ -13,6 +13,7 @@ from ipagent.assign.plan import Phase
 from ipagent.assign.reconciler import Cloud, Reconciler
 from ipagent.assign.report import Problem, Report, Seen, problems, report, undetected
 from ipagent.assign.selection import (
+    DETECTION_SECONDS,
     Holding,
     IPAddress,
     IPNetwork,
@@ -24,13 +25,6 @@ from ipagent.assign.selection import (
 )
 from ipagent.assign.topology import Placed, place
 from ipagent.log import Log
-
-DETECTION_SECONDS = 5.0
-"""How long a new IPv6 address may be tentative before it counts all the same.
-
-Duplicate address detection takes a second, and up to another one before it begins (RFC 4862, section 5.4.2;
-net.ipv6.conf.*.dad_transmits 1). On an interface without carrier it never ends.
-"""
 
 
 class Source(Protocol):

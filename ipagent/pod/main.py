@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import time
-import traceback
-from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePath
 
 from common import contract
 from common.contract import AgentSettings, ContractError, ExitCode, Mode
@@ -23,23 +18,10 @@ from ipagent.netlink.namespace import Netlink
 from ipagent.pod import init
 from ipagent.pod.agent import Agent
 from ipagent.signals import Signals, Stop
+from ipagent.startup import Process, StartedFileError, crash_text, end_startup, mark_started
 from ipagent.termination import write_message
 
 TIMING = Clock(time.monotonic, time.sleep, random.random)
-
-COLLECT = (700, 10, 10)
-"""Python's own thresholds (`gc.set_threshold`), which `cli` changes for the start."""
-
-
-@dataclass(frozen=True)
-class Process:
-    """What a process is given: the mode, its environment, its monotonic start, and two files to write."""
-
-    mode: Mode
-    env: Mapping[str, str]
-    begun: float
-    started_file: str
-    termination_log: str
 
 
 def work(process: Process) -> int:
@@ -56,8 +38,7 @@ def work(process: Process) -> int:
     except AgentError as error:
         report = _ended(error)
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
-        log.debug("traceback", message="".join(traceback.format_exception(error)))
-        report = _ended(fault(error))
+        report = _ended(AgentError(crash_text(error, log)))
     write_message(process.termination_log, report.message)
     if report.exit_code == ExitCode.OK:
         log.info("done", message=report.message, address=report.address, eni=report.eni)
@@ -88,29 +69,12 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Report:
 
 
 def _begin_life(started_file: str) -> None:
-    _tell_started(started_file)
-    # What the start has made stays: never to be looked through again. From now on garbage is garbage.
-    gc.freeze()
-    gc.set_threshold(*COLLECT)
-
-
-def _tell_started(path: str) -> None:
     try:
-        with open(path, "wb"):  # noqa: PTH123 - as short, and the probe asks by the same text
-            pass
-    except OSError as error:
-        raise Usage(
-            f"The sidecar can't say that it has started: {path} can't be written: {error.strerror}",
-            f"Mount an emptyDir on {contract.RUN_DIRECTORY}, as the webhook does.",
-        ) from None
+        mark_started(started_file)
+    except StartedFileError as error:
+        raise Usage(str(error), error.remedy) from None
+    end_startup()
 
 
 def _ended(error: AgentError) -> Report:
     return Report(error.exit_code, f"{error}. {error.remedy}")
-
-
-def fault(error: Exception) -> AgentError:
-    """Give what nobody has foreseen as an error of the agent, with its place in the code."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{PurePath(frame.filename).name}:{frame.lineno}"
-    return AgentError(f"{type(error).__name__} at {place}: {error}")

@@ -164,7 +164,7 @@ def test_a_fault_of_the_agent_is_a_sentence_and_no_traceback(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(main, "Direct", fail)
+    monkeypatch.setattr(main, "PodCloud", fail)
     code, logged, message = work({}, tmp_path, capsys)
     assert code == ExitCode.INTERNAL
     assert re.match(r"ZeroDivisionError at test_cli\.py:\d+: by zero\. ", message)

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from common.contract import Mode
-from ipagent.assign.selection import PRIMARY_INTERFACE, Detection, IPAddress
+from ipagent.assign.selection import DETECTION_SECONDS, PRIMARY_INTERFACE, Detection, IPAddress
 from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.reconcile.desired import ClaimView, Desired, PodDesired, desired_for, resolve_conflicts
-from ipagent.pod.agent import DETECTION_SECONDS
 
 STATUS_SECONDS = 2.0
 """How long after the pod's own statement its network-status may arrive, before what it lacks is refused."""

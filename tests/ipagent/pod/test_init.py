@@ -10,9 +10,8 @@ from common.contract import ExitCode, Takeover
 from ipagent.assign.errors import NoImds, Usage, error_of
 from ipagent.assign.faults import RETRIED, Failure, Fault
 from ipagent.assign.report import Report
-from ipagent.assign.selection import Detection
+from ipagent.assign.selection import DETECTION_SECONDS, Detection
 from ipagent.pod import init
-from ipagent.pod.agent import DETECTION_SECONDS
 from ipagent.signals import Stop
 from tests.ipagent.fakes import ENI_0, ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
 

@@ -14,9 +14,8 @@ from ipagent.assign.drift import METADATA_SECONDS
 from ipagent.assign.errors import NoImds
 from ipagent.assign.faults import HEALING, Fault
 from ipagent.assign.report import Report
-from ipagent.assign.selection import Detection, IPAddress
+from ipagent.assign.selection import DETECTION_SECONDS, Detection, IPAddress
 from ipagent.pod import init, sidecar
-from ipagent.pod.agent import DETECTION_SECONDS
 from ipagent.signals import Signals, Stop
 from tests.ipagent.fakes import ENI_2, ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
 
