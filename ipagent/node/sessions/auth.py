@@ -98,13 +98,20 @@ class Authorization:
     reason: str = ""
 
 
+def on_another_node(bearer: PodIdentity, node: str) -> str:
+    """Say so if a token names another node than `node`; known before a pod's statement is read."""
+    if bearer.node and node and bearer.node != node:
+        return f"The pod {bearer.pod} runs on {bearer.node}, and this is {node}"
+    return ""
+
+
 def authorize(bearer: PodIdentity, stated: PodKey, node: str, living: Collection[PodKey]) -> Authorization:
     """Compare the pod that a token is bound to with the one that is stated and with those alive on `node`."""
     if stated != bearer.pod:
         same = "another life of it" if str(stated) == str(bearer.pod) else f"the token of {bearer.pod}"
         return Authorization(Answer.NO, f"The pod says that it is {stated}, and shows {same}")
-    if bearer.node and node and bearer.node != node:
-        return Authorization(Answer.NO, f"The pod {bearer.pod} runs on {bearer.node}, and this is {node}")
+    if reason := on_another_node(bearer, node):
+        return Authorization(Answer.NO, reason)
     if bearer.pod not in living:
         return Authorization(Answer.WAIT, f"The node's agent does not see the pod {bearer.pod} on {node} yet")
     return Authorization(Answer.YES)

@@ -35,37 +35,18 @@ class Head:
     expects: bool = False
 
 
-class RequestParser:
-    """Takes what a pod sends, as it comes; gives the head first, then one statement after the other."""
+class HeadParser:
+    """Collects the head of a request. What follows it is left alone until somebody asks for it."""
 
     def __init__(self) -> None:
-        self.head: Head | None = None
-        self.ended = False
-        """The pod has said all that it will say."""
         self._data = bytearray()
-        self._line = bytearray()
-        self._whole: list[bytes] = []
-        self._left = 0
-        self._in_chunk = False
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take more bytes; gives the statements that are whole now. Raises BadRequest."""
+    def feed(self, data: bytes) -> Head | None:
+        """Return the head once all of it has come. Raises BadRequest."""
+        # A blank line may begin in what came before; everything else has been searched already.
+        seen = max(0, len(self._data) - 3)
         self._data += data
-        if self.head is None:
-            self.head = self._head()
-            if self.head is None:
-                return []
-            self._left = self.head.length or 0
-        if self.head.length is not None:
-            self._plain()
-        else:
-            while not self.ended and (self._chunk() if self._in_chunk else self._next_chunk()):
-                pass
-        whole, self._whole = self._whole, []
-        return whole
-
-    def _head(self) -> Head | None:
-        end = self._data.find(b"\r\n\r\n")
+        end = self._data.find(b"\r\n\r\n", seen)
         if (end if end >= 0 else len(self._data)) > MAX_HEAD:
             raise BadRequest(
                 f"The head has more than {MAX_HEAD} bytes", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -76,6 +57,37 @@ class RequestParser:
         del self._data[: end + 4]
         return head
 
+    def take_rest(self) -> bytes:
+        """Return the bytes that came after the head, and drop them here."""
+        rest = bytes(self._data)
+        self._data.clear()
+        return rest
+
+
+class BodyParser:
+    """Splits the body of a request into lines: one statement each."""
+
+    def __init__(self, head: Head) -> None:
+        self.ended = False
+        """The pod has sent the whole body."""
+        self._chunked = head.length is None
+        self._left = head.length or 0
+        self._data = bytearray()
+        self._line = bytearray()
+        self._whole: list[bytes] = []
+        self._in_chunk = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the statements that are complete now. Raises BadRequest."""
+        self._data += data
+        if self._chunked:
+            while not self.ended and (self._chunk() if self._in_chunk else self._next_chunk()):
+                pass
+        else:
+            self._plain()
+        whole, self._whole = self._whole, []
+        return whole
+
     def _plain(self) -> None:
         self._take()
         if not self._left:
@@ -83,15 +95,15 @@ class RequestParser:
 
     def _next_chunk(self) -> bool:
         """Read a chunk's size (RFC 9112, section 7.1); extensions and trailers mean nothing here."""
-        end = self._data.find(b"\r\n")
-        if (end if end >= 0 else len(self._data)) > _MAX_CHUNK_LINE:
+        end = self._data.find(b"\r\n", 0, _MAX_CHUNK_LINE + 2)
+        if end < 0 and len(self._data) > _MAX_CHUNK_LINE:
             raise BadRequest(f"A chunk's size has more than {_MAX_CHUNK_LINE} characters")
         if end < 0:
             return False
         digits = bytes(self._data[:end]).partition(b";")[0].strip()
         # int() would take signs and underscores.
         if not digits or len(digits) > 6 or digits.strip(b"0123456789abcdefABCDEF"):
-            raise BadRequest("A chunk's size is no hexadecimal number, or too large")
+            raise BadRequest("A chunk's size is not a hexadecimal number, or too large")
         del self._data[: end + 2]
         self._left = int(digits, 16)
         if self._left > MAX_STATEMENT + 1:
@@ -117,11 +129,13 @@ class RequestParser:
         piece = bytes(self._data[: self._left])
         del self._data[: len(piece)]
         self._left -= len(piece)
-        *ends, rest = piece.split(b"\n")
-        for end in ends:
-            self._add(end)
+        first, *others = piece.split(b"\n")
+        self._add(first)
+        if others:
             self._finish()
-        self._add(rest)
+            *whole, rest = others
+            self._whole += [stripped for line in whole if (stripped := line.strip())]
+            self._add(rest)
 
     def _add(self, part: bytes) -> None:
         self._line += part

@@ -25,6 +25,7 @@ from ipagent.node.sessions.auth import (
     TokenReviewCache,
     Unauthenticated,
     authorize,
+    on_another_node,
     read_review,
 )
 from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed, StatusUpdate
@@ -164,6 +165,10 @@ class PodSessionServer:
         except TimeoutError:
             seconds = self.limits.review_seconds
             raise NotNow(f"The API server has not said within {seconds:g} s whose token it is") from None
+
+    def on_another_node(self, bearer: PodIdentity) -> str:
+        """Say so if the bearer's pod runs on another node."""
+        return on_another_node(bearer, self._node)
 
     def authorize(self, bearer: PodIdentity, stated: PodKey) -> Authorization:
         """May the bearer speak for the pod that it states?"""

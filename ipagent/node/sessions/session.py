@@ -13,7 +13,15 @@ from common.contract import ExitCode
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.auth import Answer, Authorization, PodIdentity, Unauthenticated
-from ipagent.node.sessions.http1 import CONTINUE, BadRequest, RequestParser, answer_head, error_response
+from ipagent.node.sessions.http1 import (
+    CONTINUE,
+    BadRequest,
+    BodyParser,
+    Head,
+    HeadParser,
+    answer_head,
+    error_response,
+)
 from ipagent.node.sessions.limits import Limits, TokenBucket
 from ipagent.node.sessions.messages import Statement, answer, read_statement
 
@@ -45,6 +53,9 @@ class Server(Protocol):
     async def review(self, token: str) -> PodIdentity | Unauthenticated:
         """Find the pod that a token is bound to; raises NotNow."""
 
+    def on_another_node(self, bearer: PodIdentity) -> str:
+        """Say so if the bearer's pod runs on another node."""
+
     def authorize(self, bearer: PodIdentity, stated: PodKey) -> Authorization:
         """May the bearer speak for the pod that it states?"""
 
@@ -65,8 +76,8 @@ class Session(asyncio.Protocol):
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._requests = RequestParser()
-        self._continued = False
+        self._head = HeadParser()
+        self._body: BodyParser | None = None
         self._bearer: PodIdentity | None = None
         self._answered = self._final = self._over = False
         self._waiting: Statement | None = None
@@ -91,15 +102,17 @@ class Session(asyncio.Protocol):
             self._refuse(HTTPStatus.TOO_MANY_REQUESTS, why)
             return
         self.admitted = True
-        self._timer = self._loop.call_later(self._server.limits.first_seconds, self._late)
+        self._wait_for_statement()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; one part after the other, and never more than the limits allow."""
         if self._over:
             return
         try:
-            self._lines.extend(self._requests.feed(data))
-            self._read()
+            if self._body is None:
+                self._read_head(data)
+            else:
+                self._read_body(self._body, data)
         except BadRequest as error:
             self._refuse(error.status, str(error))
 
@@ -159,42 +172,50 @@ class Session(asyncio.Protocol):
 
     # Steps.
 
-    def _read(self) -> None:
-        requests = self._requests
-        if len(self._lines) > MAX_LINES:
-            raise BadRequest(f"More than {MAX_LINES} statements came at once")
-        if requests.head and requests.head.expects and not self._continued and not self._answered:
-            self._continued = True
-            self._send(CONTINUE)
-        if self._review and not self._review.done():
-            # It has said enough for now; what it sends waits in the kernel.
-            self._pause()
-        elif self._bearer:
-            self._next_lines()
-            self._end_if_done()
-        elif self._lines and requests.head:
-            if self._timer:
-                self._timer.cancel()
-            self._pause()
-            self._review = self._loop.create_task(self._check(requests.head.token))
-        elif requests.ended:
-            raise BadRequest("The request has no statement")
+    def _wait_for_statement(self) -> None:
+        self._timer = self._loop.call_later(self._server.limits.first_seconds, self._late)
 
-    async def _check(self, token: str) -> None:
+    def _read_head(self, data: bytes) -> None:
+        """Read the head. Nothing that follows is read before it is known whose token it shows."""
+        if head := self._head.feed(data):
+            self._pause()
+            self._cancel_timers()
+            self._review = self._loop.create_task(self._check(head))
+
+    async def _check(self, head: Head) -> None:
         try:
-            found = await self._server.review(token)
+            found = await self._server.review(head.token)
         except NotNow as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return
         if isinstance(found, Unauthenticated):
             self._refuse(HTTPStatus.UNAUTHORIZED, f"The pod's token is refused: {found.reason}")
-            return
-        self._bearer = found
-        self._review = None
-        try:
+        elif reason := self._server.on_another_node(found):
+            self._refuse(HTTPStatus.FORBIDDEN, reason)
+        else:
+            self._accept_body(found, head)
+
+    def _accept_body(self, bearer: PodIdentity, head: Head) -> None:
+        self._bearer, self._body = bearer, BodyParser(head)
+        if head.expects:
+            self._send(CONTINUE)
+        self._wait_for_statement()
+        self._resume()
+        self.data_received(self._head.take_rest())
+
+    def _read_body(self, body: BodyParser, data: bytes) -> None:
+        self._lines.extend(body.feed(data))
+        if len(self._lines) > MAX_LINES:
+            raise BadRequest(f"More than {MAX_LINES} statements came at once")
+        if self._lines:
+            if self._timer:
+                self._timer.cancel()
             self._next_lines()
-        except BadRequest as error:
-            self._refuse(error.status, str(error))
+            self._end_if_done()
+        elif body.ended and not self._answered:
+            raise BadRequest("The request has no statement")
+        else:
+            self._end_if_done()
 
     def _next_lines(self) -> None:
         """Take statements as fast as is allowed; while some wait, nothing more is read."""
@@ -238,7 +259,7 @@ class Session(asyncio.Protocol):
 
     def _end_if_done(self) -> None:
         """End where the pod has no more to say and there is no more to tell it."""
-        if self._requests.ended and self._final:
+        if self._body and self._body.ended and self._final:
             self._end()
 
     def _late(self) -> None:

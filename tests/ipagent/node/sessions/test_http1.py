@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent import nodeprotocol
-from ipagent.node.sessions.http1 import MAX_FIELDS, BadRequest, RequestParser, error_response, read_head
+from ipagent.node.sessions.http1 import MAX_FIELDS, BadRequest, BodyParser, Head, HeadParser, error_response, read_head
 
 pytestmark = pytest.mark.pure
 
@@ -25,6 +25,28 @@ def head(*fields: str, first: str = "POST /v1/session HTTP/1.1") -> bytes:
 
 AUTHORIZED = f"Authorization: Bearer {TOKEN}"
 CHUNKED = "Transfer-Encoding: chunked"
+
+
+class RequestParser:
+    """A head and then a body, as a session reads them whose token is a pod's."""
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self._heads = HeadParser()
+        self._body: BodyParser | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._body is not None and self._body.ended
+
+    def feed(self, data: bytes) -> list[bytes]:
+        if self._body is None:
+            self.head = self._heads.feed(data)
+            if self.head is None:
+                return []
+            self._body = BodyParser(self.head)
+            data = self._heads.take_rest()
+        return self._body.feed(data)
 
 
 def test_what_the_slim_client_sends_is_read() -> None:
