@@ -35,6 +35,9 @@ MAX_TEXT = 4096
 PENDING, ASSIGNED, FAILED, CONFLICT = "pending", "assigned", "failed", "conflict"
 
 
+_HEAD_END = b"\r\n\r\n"
+
+
 class ProtocolError(Exception):
     """What the other side sent makes no sense; the text says what."""
 
@@ -93,74 +96,106 @@ class ClaimStatus:
 
 
 class ResponseParser:
-    """Takes the agent's answer as it comes, and gives a Refusal, or one ClaimStatus a line."""
+    """Parses the node agent's answer as it comes: a Refusal, or one ClaimStatus a line.
+
+    Each byte is looked at once, in however small pieces it comes.
+    """
 
     def __init__(self) -> None:
-        self._data = b""
+        self._head = bytearray()
+        self._line = bytearray()
+        """What has come of the current line, or of the body of a refusal."""
         self._status = 0
-        self._length: int | None = None
+        self._length = MAX_ANSWER
         self._refused = False
 
     @property
     def accepted(self) -> bool:
-        """Whether the agent talks to the pod."""
+        """Whether the node agent serves the pod."""
         return self._status == 200
 
     def feed(self, data: bytes) -> Sequence[Refusal | ClaimStatus]:
-        """Take more bytes, empty at the end of the connection; raises ProtocolError."""
-        self._data += data
-        if not self._status and not self._head():
+        """Parse more bytes, none at the end of the connection. Raises ProtocolError."""
+        ended = not data
+        if not self._status:
+            data = self._read_head(data)
+        if not self._status:
             return ()
         if self._status != 200:
-            return self._refusal(ended=not data)
-        *lines, self._data = self._data.split(b"\n")
-        if len(self._data) > MAX_ANSWER:
+            return self._refusal(data, ended=ended)
+        statuses = []
+        first, *others = data.split(b"\n")
+        self._add(first)
+        for each in others:
+            if self._line.strip():
+                statuses.append(read_status(bytes(self._line)))
+            self._line.clear()
+            self._add(each)
+        return statuses
+
+    def _add(self, data: bytes) -> None:
+        self._line += data
+        if len(self._line) > MAX_ANSWER:
             raise ProtocolError(f"a line has more than {MAX_ANSWER} bytes")
-        return [standing(line) for line in lines if line.strip()]
 
-    def _head(self) -> bool:
-        """Read the head of the answer, if all of it is there."""
-        while not self._status:
-            head, end, rest = self._data.partition(b"\r\n\r\n")
-            if len(head) > MAX_HEAD:
-                raise ProtocolError(f"the head of the answer has more than {MAX_HEAD} bytes")
-            if not end:
-                return False
-            first, *fields = head.split(b"\r\n")
-            protocol, _, reason = first.partition(b" ")
-            status = reason.partition(b" ")[0]
-            if not protocol.startswith(b"HTTP/1.") or len(status) != 3 or not status.isdigit():
-                raise ProtocolError("it does not speak HTTP/1.1")
-            self._data = rest
-            if not status.startswith(b"1"):
-                self._status = int(status)
-                self._length = _length(fields)
-        return True
+    def _read_head(self, data: bytes) -> bytes:
+        """Read the head of the answer if all of it has come; returns what follows it."""
+        head = self._head
+        seen = max(0, len(head) - 3)
+        head += data
+        *heads, rest = bytes(head).split(_HEAD_END) if _HEAD_END in head[seen:] else (head,)
+        for number, each in enumerate(heads):
+            _check_head(each)
+            status, fields = _status(each)
+            # An interim answer (RFC 9110, section 15.2) comes before the one that counts.
+            if status >= 200:
+                self._status, self._length = status, _length(fields)
+                head.clear()
+                return _HEAD_END.join([*heads[number + 1 :], rest])
+        _check_head(rest)
+        self._head = bytearray(rest) if heads else head
+        return b""
 
-    def _refusal(self, *, ended: bool) -> Sequence[Refusal]:
-        whole = self._length is not None and len(self._data) >= self._length
-        if self._refused or not (whole or ended or len(self._data) >= MAX_ANSWER):
+    def _refusal(self, data: bytes, *, ended: bool) -> Sequence[Refusal]:
+        self._line += data[: MAX_ANSWER - len(self._line)]
+        if self._refused or not (ended or len(self._line) >= self._length):
             return ()
         self._refused = True
         text = ""
         try:
-            found = json.loads(self._data[:MAX_ANSWER])
+            found = json.loads(self._line)
             text = _text(found, "message") if isinstance(found, dict) else ""
         except (ValueError, RecursionError, ProtocolError):
-            # Not our agent's: the status must do.
+            # Another program's answer: its status has to do.
             pass
         return [Refusal(self._status, text or f"HTTP status {self._status}")]
 
 
-def _length(fields: Sequence[bytes]) -> int | None:
+def _check_head(head: bytes | bytearray) -> None:
+    if len(head) > MAX_HEAD:
+        raise ProtocolError(f"the head of the answer has more than {MAX_HEAD} bytes")
+
+
+def _status(head: bytes) -> tuple[int, list[bytes]]:
+    """Return the status of an answer's head, and its fields."""
+    first, *fields = head.split(b"\r\n")
+    protocol, _, reason = first.partition(b" ")
+    status = reason.partition(b" ")[0]
+    if not protocol.startswith(b"HTTP/1.") or len(status) != 3 or not status.isdigit():
+        raise ProtocolError("it does not speak HTTP/1.1")
+    return int(status), fields
+
+
+def _length(fields: Sequence[bytes]) -> int:
+    """Return how much of a refusal's body is waited for."""
     for field in fields:
         name, _, value = field.partition(b":")
         if name.strip().lower() == b"content-length" and value.strip().isdigit():
             return min(int(value[:12]), MAX_ANSWER)
-    return None
+    return MAX_ANSWER
 
 
-def standing(line: bytes) -> ClaimStatus:
+def read_status(line: bytes) -> ClaimStatus:
     """Read one line of the answer; unknown keys are ignored. Raises ProtocolError."""
     if len(line) > MAX_ANSWER:
         raise ProtocolError(f"a line has more than {MAX_ANSWER} bytes")

@@ -46,7 +46,8 @@ class HeadParser:
         # A blank line may begin in what came before; everything else has been searched already.
         seen = max(0, len(self._data) - 3)
         self._data += data
-        end = self._data.find(b"\r\n\r\n", seen)
+        at = self._data[seen:].find(b"\r\n\r\n")
+        end = seen + at if at >= 0 else -1
         if (end if end >= 0 else len(self._data)) > MAX_HEAD:
             raise BadRequest(
                 f"The head has more than {MAX_HEAD} bytes", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -95,7 +96,7 @@ class BodyParser:
 
     def _next_chunk(self) -> bool:
         """Read a chunk's size (RFC 9112, section 7.1); extensions and trailers mean nothing here."""
-        end = self._data.find(b"\r\n", 0, _MAX_CHUNK_LINE + 2)
+        end = self._data[: _MAX_CHUNK_LINE + 2].find(b"\r\n")
         if end < 0 and len(self._data) > _MAX_CHUNK_LINE:
             raise BadRequest(f"A chunk's size has more than {_MAX_CHUNK_LINE} characters")
         if end < 0:

@@ -259,7 +259,7 @@ class Session(asyncio.Protocol):
 
     def _end_if_done(self) -> None:
         """End where the pod has no more to say and there is no more to tell it."""
-        if self._body and self._body.ended and self._final:
+        if self._body and self._body.ended and self._final and not self._lines:
             self._end()
 
     def _late(self) -> None:

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent import nodeprotocol
-from ipagent.node.sessions.http1 import MAX_FIELDS, BadRequest, BodyParser, Head, HeadParser, error_response, read_head
+from ipagent.node.sessions.http1 import (
+    MAX_FIELDS,
+    BadRequest,
+    BodyParser,
+    Head,
+    HeadParser,
+    error_response,
+    read_head,
+)
 
 pytestmark = pytest.mark.pure
 

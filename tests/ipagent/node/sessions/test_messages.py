@@ -173,7 +173,7 @@ def test_the_slim_client_reads_what_is_written_for_it(
     standing = ClaimStatus(state[0], ExitCode(state[1]), message, tuple(addresses))
     written = answer(standing, serial)
     assert written.count(b"\n") == 1
-    read = nodeprotocol.standing(written)
+    read = nodeprotocol.read_status(written)
     assert (read.serial, read.state, read.code, read.message) == (serial, state[0], state[1], message)
     assert read.addresses == {
         (str(each.address), each.interface): (each.phase, each.eni, each.text) for each in addresses
@@ -187,7 +187,7 @@ def many(number: int, text: str) -> ClaimStatus:
 
 
 def test_hundreds_of_long_sentences_leave_the_states() -> None:
-    read = nodeprotocol.standing(answer(many(500, "x" * 1000), 1))
+    read = nodeprotocol.read_status(answer(many(500, "x" * 1000), 1))
     assert read.addresses
     assert len(read.addresses) == 500
     assert {text for _, _, text in read.addresses.values()} == {""}
@@ -196,18 +196,18 @@ def test_hundreds_of_long_sentences_leave_the_states() -> None:
 def test_more_addresses_than_fit_leave_the_message() -> None:
     written = answer(many(5000, ""), 1)
     assert len(written) <= nodeprotocol.MAX_ANSWER
-    read = nodeprotocol.standing(written)
+    read = nodeprotocol.read_status(written)
     assert (read.message, read.addresses) == ("full", None)
 
 
 def test_a_long_message_is_cut() -> None:
     standing = replace(many(0, ""), message="é" * 10_000)
-    assert len(nodeprotocol.standing(answer(standing, 1)).message) == nodeprotocol.MAX_TEXT
+    assert len(nodeprotocol.read_status(answer(standing, 1)).message) == nodeprotocol.MAX_TEXT
 
 
 def test_a_text_that_is_no_unicode_is_written_all_the_same() -> None:
     standing = replace(many(0, ""), message="\udcff")
-    assert nodeprotocol.standing(answer(standing, 1)).message == "?"
+    assert nodeprotocol.read_status(answer(standing, 1)).message == "?"
 
 
 def test_both_sides_have_room_for_a_full_pod() -> None:

@@ -175,6 +175,36 @@ def test_a_token_that_is_not_the_pods_own_is_refused(
     assert made.sessions.counts()[f"refused_{status}"] == 1
 
 
+@pytest.mark.parametrize(("token", "status"), [("banana", 401), (token_of(POD, node="node-b"), 403)])
+@pytest.mark.parametrize("body", [b"", b"7\r\nbanana\n\r\n", b"x\r\n"], ids=["none", "no JSON", "no chunk"])
+def test_a_token_is_judged_by_the_head_before_any_of_the_body_is_read(
+    gate: MakeGate, token: str, status: int, body: bytes
+) -> None:
+    with Peer(gate()) as peer:
+        peer.send(nodeprotocol.request("here", token, "test"), body)
+        assert peer.refusal().status == status
+        assert peer.ends()
+
+
+def test_a_body_in_the_packet_of_its_head_waits_for_the_token(gate: MakeGate) -> None:
+    go = threading.Event()
+
+    def ask(token: str) -> Mapping[str, Any]:
+        assert go.wait(SECONDS)
+        return review(token)
+
+    made = gate(review=ask)
+    with Peer(made) as peer:
+        peer.send(nodeprotocol.request("here", token_of(POD), "test"), b"x\r\n")
+        made.wait_for(lambda: made.sessions.counts().get("reviews") == 1, "the question")
+        peer.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            peer.socket.recv(1)
+        peer.socket.settimeout(SECONDS)
+        go.set()
+        assert peer.refusal().status == 400
+
+
 def test_a_deleted_pods_token_is_asked_about_again_and_never_served(gate: MakeGate) -> None:
     """The verdict is not used any more once the pod is gone, however young it is."""
     asked = []
