@@ -20,7 +20,7 @@
 {{- fail "networkPolicy.enabled and webhook.hostNetwork: a NetworkPolicy does not hold for pods on the node's network: choose one of them" }}
 {{- end }}
 {{- if and (eq $v.webhookConfiguration.failurePolicy "Ignore") (eq $v.webhookConfiguration.reinvocationPolicy "Never") }}
-{{- fail "webhookConfiguration: failurePolicy Ignore with reinvocationPolicy Never lets pods start without their addresses, or before them, without a word: set one of them to Fail or IfNeeded" }}
+{{- fail "webhookConfiguration: failurePolicy Ignore with reinvocationPolicy Never lets pods start without their addresses, or before them, silently: set one of them to Fail or IfNeeded" }}
 {{- end }}
 {{- include "multus-eni.certificateChecks" . }}
 {{- include "multus-eni.agentChecks" . }}
@@ -38,7 +38,7 @@
 {{- fail "certificates.mode is existingSecret: give the CA certificates that its certificate is trusted by, as in --set-file certificates.existingSecret.caBundle=ca.crt" }}
 {{- end }}
 {{- if not (hasPrefix "-----BEGIN CERTIFICATE-----" (trim .caBundle)) }}
-{{- fail "certificates.existingSecret.caBundle is no PEM: it starts with -----BEGIN CERTIFICATE-----, and base64 is added by the chart" }}
+{{- fail "certificates.existingSecret.caBundle is not PEM: give the text that starts with -----BEGIN CERTIFICATE-----; the chart adds base64" }}
 {{- end }}
 {{- else if or .name .caBundle }}
 {{- fail (printf "certificates.existingSecret is given, but certificates.mode is %s: set certificates.mode=existingSecret or leave it out" $mode) }}
@@ -56,7 +56,7 @@
 {{- end }}
 {{- range .Values.agent.volumeMounts }}
 {{- if not (has .name $volumes) }}
-{{- fail (printf "agent.volumeMounts: %q is none of agent.volumes: add the volume there" .name) }}
+{{- fail (printf "agent.volumeMounts: %q is not one of agent.volumes: add the volume there" .name) }}
 {{- end }}
 {{- end }}
 {{- range .Values.agent.env }}
@@ -96,14 +96,14 @@
 {{- end }}
 {{- $told := or $v.gc.protectedCIDRs $v.gc.noFloatingAddresses }}
 {{- if and $v.watchOnly (eq $v.gc.mode "on") (not $told) }}
-{{- fail "nodeAgent.gc.mode=on with nodeAgent.watchOnly would take floating addresses from living pods, since nobody tells which there are: name their ranges in nodeAgent.gc.protectedCIDRs, or say nodeAgent.gc.noFloatingAddresses=true" }}
+{{- fail "nodeAgent.gc.mode=on with nodeAgent.watchOnly would take floating addresses from living pods, since nothing shows which addresses float: name their ranges in nodeAgent.gc.protectedCIDRs, or set nodeAgent.gc.noFloatingAddresses=true" }}
 {{- end }}
 {{- $unit := dict "s" 1 "m" 60 "h" 3600 }}
 {{- range $key, $least := dict "cooldown" 30 "interval" 10 }}
 {{- $text := index $v.gc $key }}
 {{- $seconds := mul (trimSuffix (substr (sub (len $text) 1 | int) (len $text) $text) $text | int64) (index $unit (substr (sub (len $text) 1 | int) (len $text) $text)) }}
 {{- if or (lt $seconds (int64 $least)) (gt $seconds (int64 86400)) }}
-{{- fail (printf "nodeAgent.gc.%s: %s is no duration from %vs to 24h" $key $text $least) }}
+{{- fail (printf "nodeAgent.gc.%s: %s is not a duration from %vs to 24h" $key $text $least) }}
 {{- end }}
 {{- end }}
 {{- end }}
