@@ -9,7 +9,9 @@ import jsonpatch
 from hypothesis import strategies as st
 
 from common import contract
+from webhook.core.inject import Outcome
 from webhook.core.patch import Operation
+from webhook.server.review import encode_outcome, with_uid
 
 NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 MILLICORES = st.sampled_from([1, 10, 20, 50, 100, 250, 500, 999, 1000, 1500, 2000, 4000, 64000])
@@ -96,3 +98,8 @@ def applied(pod: dict[str, Any], operations: Sequence[Operation]) -> dict[str, A
     result: Any = patch.apply(copy.deepcopy(pod))
     assert isinstance(result, dict)
     return result
+
+
+def encoded_response(uid: str, outcome: Outcome) -> bytes:
+    """Encode the AdmissionReview that answers one request."""
+    return with_uid(uid, encode_outcome(outcome))

@@ -158,5 +158,5 @@ def test_the_file_is_named_too(tmp_path: Path) -> None:
 def test_a_huge_file_is_no_settings_file(tmp_path: Path) -> None:
     huge = tmp_path / "huge.yaml"
     huge.write_bytes(b"#" * (MAX_FILE_SIZE + 1))
-    with pytest.raises(ConfigError, match="no settings file"):
+    with pytest.raises(ConfigError, match="not a settings file"):
         load_settings(huge)

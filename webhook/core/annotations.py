@@ -1,4 +1,4 @@
-"""The pod's own settings: its `multus-eni.io/` annotations, read strictly."""
+"""The pod's own settings: its `multus-eni.io/` annotations, parsed strictly."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ MAX_IMAGE_LENGTH = 512
 
 
 class Refusal(Exception):
-    """The pod must not be created as it is; the text says what is wrong and what the user does next."""
+    """The pod must be refused. The text names what is wrong and what the user does next."""
 
 
 def not_allowed(key: str, value: str, allowed: str) -> Refusal:
-    """Refuse a value of one of our keys, naming key, value and what is allowed."""
+    """Make the refusal of a value of one of our keys: it names key, value and what is allowed."""
     return Refusal(f"{key}: {shortened(value)!r} is not allowed; allowed: {allowed}")
 
 
 @dataclass(frozen=True, slots=True)
 class PodSettings:
-    """What the pod's annotations ask for; None where they say nothing. CPU is in cores, memory in bytes."""
+    """What the pod's annotations set, None for those that are absent.
+
+    `timeout` is in seconds, `agent_cpu` in cores, `agent_memory` in bytes. `unknown` are keys with our prefix
+    that mean nothing.
+    """
 
     mode: Mode | None = None
     interfaces: tuple[str, ...] | None = None
@@ -50,9 +54,9 @@ def shortened(text: str, limit: int = 64) -> str:
 
 
 def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
-    """Read our annotations. Raises Refusal at the first value that is not allowed."""
-    if not any(map(_OURS, annotations)):
-        return _NO_WISHES
+    """Parse our annotations. Raises Refusal at the first value that is not allowed."""
+    if not any(map(_is_ours, annotations)):
+        return _NOTHING_SET
 
     def read(key: str, parse: Callable[[str], Value], allowed: str) -> Value | None:
         text = annotations.get(key)
@@ -75,14 +79,14 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
         agent_cpu=read(
             contract.AGENT_CPU, agent_cpu, "10m to 999m: a whole core would be pinned for the agent"
         ),
-        agent_memory=read(contract.AGENT_MEMORY, agent_memory, "a quantity from 16Mi on"),
+        agent_memory=read(contract.AGENT_MEMORY, agent_memory, "a quantity from 16Mi"),
         agent_image=read(contract.AGENT_IMAGE, _image, "an image reference"),
         unknown=tuple(key for key in annotations if key.startswith(contract.PREFIX) and key not in _KNOWN),
     )
 
 
-_OURS = re.compile(re.escape(contract.PREFIX)).match
-_NO_WISHES = PodSettings()
+_is_ours = re.compile(re.escape(contract.PREFIX)).match
+_NOTHING_SET = PodSettings()
 _KNOWN = frozenset(
     {
         contract.MODE,
@@ -107,7 +111,7 @@ def _interfaces(text: str) -> tuple[str, ...]:
 
 
 def agent_cpu(text: str) -> Decimal:
-    """Read the agent's CPU in cores; raises ValueError outside 10m to 999m."""
+    """Parse the agent's CPU (cores). Raises ValueError outside 10m to 999m."""
     cores = parse_quantity(text)
     if not MIN_AGENT_CPU <= cores < 1:
         raise ValueError(text)
@@ -115,7 +119,7 @@ def agent_cpu(text: str) -> Decimal:
 
 
 def agent_memory(text: str) -> Decimal:
-    """Read the agent's memory in bytes; raises ValueError below 16Mi."""
+    """Parse the agent's memory (bytes). Raises ValueError below 16Mi."""
     size = parse_quantity(text)
     if size < MIN_AGENT_MEMORY:
         raise ValueError(text)

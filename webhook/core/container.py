@@ -1,4 +1,4 @@
-"""The agent's container, as it is written into the pod."""
+"""Build the agent's container and volumes, as they are written into the pod."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from webhook.core.settings import EnvVar, Settings
 NOBODY = 65534
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - no password
 PROBE_GRACE = 30
-"""Seconds beyond the agent's own deadline: it must be the one to say what went wrong, not the kubelet."""
+"""Seconds beyond the agent's own deadline: the agent reports what failed before the kubelet kills it."""
 
 _RUN_VOLUME: dict[str, Any] = {
     "name": contract.RUN_VOLUME,
     "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"},
 }
-"""Where a sidecar says that it has started."""
+"""Holds the file by which a sidecar reports that it has started."""
 
 _TOKEN_VOLUME: dict[str, Any] = {
     "name": contract.TOKEN_VOLUME,
@@ -38,11 +38,11 @@ _TOKEN_VOLUME: dict[str, Any] = {
         ],
     },
 }
-"""By which the node's agent knows the pod; it does not need the one that the API server adds."""
+"""Authenticates the pod to the node agent. The token that the API server adds is not needed for that."""
 
 
 def agent_volumes(plan: AgentPlan, settings: Settings) -> list[dict[str, Any]]:
-    """Name the volumes that the agent needs in the pod."""
+    """Return the volumes that the agent needs in the pod."""
     return [
         *(dict(volume) for volume in settings.volumes),
         *([_TOKEN_VOLUME] if plan.settings.backend is Backend.NODE else []),
@@ -58,7 +58,7 @@ def agent_container(
 ) -> dict[str, Any]:
     """Build the container: an init container, or a native sidecar with its startup probe.
 
-    `token_volume` is the pod's volume with the ServiceAccount's token, if it has one.
+    `token_volume` names the pod's volume with its ServiceAccount token, None if the pod has none.
     """
     container: dict[str, Any] = {
         "name": contract.CONTAINER_NAME,
@@ -101,7 +101,7 @@ def _env(agent: AgentSettings, extra: tuple[EnvVar, ...]) -> tuple[dict[str, Any
 
 
 def _restricted() -> dict[str, Any]:
-    """Pass the Pod Security Standard `restricted`, whatever the pod's own security context says."""
+    """Return a security context that passes Pod Security `restricted`, whatever the pod's own one says."""
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},

@@ -1,4 +1,4 @@
-"""One pod, from decision to operations: what `serve` answers with, without the wire."""
+"""Inject one pod: the decision, and the JSON Patch operations that carry it out."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ class Outcome:
 def inject(
     pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings, *, admitted: bool = True
 ) -> Outcome:
-    """Decide about a pod and make its patch. A pod whose quantities can't be read is refused.
+    """Decide about a pod and make its patch. A pod with an unreadable quantity is refused.
 
-    With `admitted` the pod comes from the API server, which has copied the ServiceAccount's
-    imagePullSecrets into it already. To a manifest none are added: they would displace those.
+    `admitted` says that the pod comes from the API server, which has already copied the ServiceAccount's
+    imagePullSecrets into it. None are added to a manifest: the API server would then leave out the
+    ServiceAccount's.
     """
     decision = decide(pod, pod_namespace, namespace, settings)
     if decision.reason is Reason.ALREADY_INJECTED:
-        return Outcome(decision, tuple(patch.to_first_place(agent_index(pod) or 0)))
+        return Outcome(decision, tuple(patch.move_to_front(agent_index(pod) or 0)))
     agent = decision.agent
     if agent is None:
         return Outcome(decision)
@@ -70,10 +71,11 @@ _SIZE_IGNORED = (
 
 
 def _token_volume(pod: Pod) -> str | None:
-    """Name the volume that the API server's ServiceAccount plugin has added.
+    """Return the name of the volume that the API server's ServiceAccount plugin has added.
 
-    After us it looks again and would mount it into our container too (plugin/pkg/admission/serviceaccount,
-    mountServiceAccountToken), and because of that change the API server would call us a second time.
+    The plugin runs again after the webhooks and mounts it into every container that lacks it
+    (plugin/pkg/admission/serviceaccount, mountServiceAccountToken). That change would make the API server
+    call this webhook a second time, so our container has the mount from the start.
     """
     if pod.spec.automountServiceAccountToken is False:
         return None

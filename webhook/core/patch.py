@@ -1,6 +1,6 @@
-"""From pod and container to JSON Patch operations (RFC 6902).
+"""Make JSON Patch operations (RFC 6902) from a pod and the agent's container.
 
-Only additions, one element each, so that everything that others wrote stays byte for byte; and one
+Each operation adds one element, so that everything else in the pod stays byte for byte. The exception is one
 `move`, where another injector has put its container before ours.
 """
 
@@ -18,7 +18,7 @@ Operation = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """What is put into the pod: the container, the status annotation, volumes and names of pull secrets."""
+    """What is added to the pod: container, value of the status annotation, volumes, names of pull secrets."""
 
     container: dict[str, Any]
     status: str
@@ -32,24 +32,26 @@ def pointer(*parts: str | int) -> str:
 
 
 def injection(pod: Pod, agent: Agent) -> list[Operation]:
-    """Put the agent first among the init containers, with its status and what it needs of the pod."""
+    """Add the agent as the first init container, with its status annotation, volumes and pull secrets."""
     operations = [
         _first_init_container(pod, agent.container),
         _annotation(pod, contract.STATUS, agent.status),
     ]
-    there = [volume.name for volume in pod.spec.volumes] if pod.spec.volumes is not None else None
-    operations += _appended("volumes", there, agent.volumes)
-    there = (
+    existing = [volume.name for volume in pod.spec.volumes] if pod.spec.volumes is not None else None
+    operations += _append_missing("volumes", existing, agent.volumes)
+    existing = (
         [secret.name for secret in pod.spec.imagePullSecrets]
         if pod.spec.imagePullSecrets is not None
         else None
     )
-    operations += _appended("imagePullSecrets", there, [{"name": name} for name in agent.pull_secrets])
+    operations += _append_missing(
+        "imagePullSecrets", existing, [{"name": name} for name in agent.pull_secrets]
+    )
     return operations
 
 
-def to_first_place(index: int) -> list[Operation]:
-    """Move the agent from `index` to the first place among the init containers, if it is still there."""
+def move_to_front(index: int) -> list[Operation]:
+    """Move the agent from `index` to the front of the init containers, after a test that it is there."""
     if index == 0:
         return []
     here = pointer("spec", "initContainers", index)
@@ -71,9 +73,11 @@ def _annotation(pod: Pod, key: str, value: str) -> Operation:
     return {"op": "add", "path": pointer("metadata", "annotations", key), "value": value}
 
 
-def _appended(field: str, there: Sequence[str] | None, wanted: Sequence[dict[str, Any]]) -> list[Operation]:
-    """Append to a list in the spec what is not there by name; the list is made where there is none."""
-    missing = [item for item in wanted if item["name"] not in (there or ())]
-    if missing and there is None:
+def _append_missing(
+    field: str, existing: Sequence[str] | None, wanted: Sequence[dict[str, Any]]
+) -> list[Operation]:
+    """Append to a list of the spec the items whose names it lacks. The list is created if it is absent."""
+    missing = [item for item in wanted if item["name"] not in (existing or ())]
+    if missing and existing is None:
         return [{"op": "add", "path": pointer("spec", field), "value": missing}]
     return [{"op": "add", "path": pointer("spec", field, "-"), "value": item} for item in missing]

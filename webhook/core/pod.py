@@ -1,7 +1,7 @@
-"""What of a pod the decision reads; everything else in it is skipped at decoding and never rewritten.
+"""The part of a pod that a decision reads. Everything else is skipped by the decoder and never rewritten.
 
 The field names are those of the Kubernetes API (core/v1), so that msgspec decodes without a mapping.
-Lists and objects may be absent or null: both read as empty.
+Lists and objects may be absent or null, which both mean empty.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class InitContainer(Container, frozen=True, gc=False):
 
 
 class EmptyDir(msgspec.Struct, frozen=True, gc=False):
-    """An emptyDir, of which nothing is read but that it is there."""
+    """An emptyDir; none of its fields is read."""
 
 
 class TokenProjection(msgspec.Struct, frozen=True, gc=False):
-    """A ServiceAccount's token as a file."""
+    """A ServiceAccount token, projected into a file."""
 
     audience: str | None = None
     path: str | None = None
@@ -69,7 +69,7 @@ class Projected(msgspec.Struct, frozen=True, gc=False):
 
 
 class Volume(msgspec.Struct, frozen=True, gc=False):
-    """A volume; of its source only what the agent's own volumes have is read."""
+    """A volume. Of its source only the fields that the agent's own volumes have are read."""
 
     name: str = ""
     emptyDir: EmptyDir | None = None  # noqa: N815 - the API's name

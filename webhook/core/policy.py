@@ -1,7 +1,7 @@
-"""Whether and how a pod is injected: facts in, a decision with a reason out.
+"""Decide whether and how a pod is injected: pod, namespace and settings in, a decision with a reason out.
 
-The order of the checks is the order of the table in docs/contract.md: what can never be injected, what
-the users decided, what is there already, and only then what the pod's own settings say.
+The checks run in the order of the table in docs/contract.md: first pods that cannot be injected, then what
+the users chose, then an agent that is already in the pod, and last the pod's own annotations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from webhook.core.settings import Settings
 from webhook.multus.networks import Networks, expected_interfaces, parse_networks
 
 HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
-"""Names of containers that the public samples have users add by hand."""
+"""Names of the containers that the public samples tell users to add by hand."""
 
 ISTIO_INJECT = "sidecar.istio.io/inject"
 ISTIO_EXCLUSIONS = (
@@ -32,33 +32,33 @@ READ_LABELS = frozenset((contract.INJECTION, ISTIO_INJECT, "eks.amazonaws.com/fa
 READ_ANNOTATIONS = frozenset(
     (contract.NETWORKS, "kubernetes.io/config.mirror", ISTIO_INJECT, *ISTIO_EXCLUSIONS)
 )
-"""What a decision reads beside our own annotations."""
+"""The annotations that a decision reads, beside our own."""
 
 MAX_INTERFACES = 256
-"""Far more than a pod is given, and few enough for an environment variable."""
+"""More than any pod attaches to in practice, and few enough for an environment variable."""
 
 
-def _wrong_label(whose: str, key: str, allowed: Iterable[str], look: str = "") -> str:
+def _invalid_label(whose: str, key: str, allowed: Iterable[str], look: str = "") -> str:
     return f"the {whose}'s label {key} has a value that is not allowed; allowed: {', '.join(allowed)}{look}"
 
 
-def _wrong_namespace_label(key: str, allowed: Iterable[str]) -> str:
-    return _wrong_label(
+def _invalid_namespace_label(key: str, allowed: Iterable[str]) -> str:
+    return _invalid_label(
         "namespace", key, allowed, f"; to see it: kubectl get namespace {{namespace}} -L {key}"
     )
 
 
 _INVALID_LABEL_MESSAGES = {
-    InvalidLabel.NAMESPACE_INJECTION: _wrong_namespace_label(contract.INJECTION, Injection),
-    InvalidLabel.NAMESPACE_MODE: _wrong_namespace_label(contract.MODE, Mode),
-    InvalidLabel.NAMESPACE_CREDENTIALS: _wrong_namespace_label(contract.CREDENTIALS, Credentials),
-    InvalidLabel.POD_INJECTION: _wrong_label("pod", contract.INJECTION, Injection),
+    InvalidLabel.NAMESPACE_INJECTION: _invalid_namespace_label(contract.INJECTION, Injection),
+    InvalidLabel.NAMESPACE_MODE: _invalid_namespace_label(contract.MODE, Mode),
+    InvalidLabel.NAMESPACE_CREDENTIALS: _invalid_namespace_label(contract.CREDENTIALS, Credentials),
+    InvalidLabel.POD_INJECTION: _invalid_label("pod", contract.INJECTION, Injection),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class AgentPlan:
-    """The agent that a pod gets. `cpu` (cores) and `memory` (bytes) are the pod's own wish, if it has one."""
+    """The agent that a pod gets. `cpu` (cores) and `memory` (bytes) are those of the pod's annotations."""
 
     mode: Mode
     image: str
@@ -69,7 +69,7 @@ class AgentPlan:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is done with a pod and why; `agent` is there exactly if it is injected."""
+    """What is done with a pod, and why. `agent` is set if and only if the pod is injected."""
 
     reason: Reason
     message: str
@@ -78,27 +78,29 @@ class Decision:
 
     @property
     def refused(self) -> bool:
-        """Must the pod not be created?"""
+        """Whether the API server must refuse the pod."""
         return self.reason in (Reason.INVALID_SETTING, Reason.UNREADABLE_POD, Reason.INTERNAL_ERROR)
 
 
 def decide(pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings) -> Decision:
-    """Decide about a pod that is being created in `pod_namespace`."""
+    """Decide about a pod that is being created in the namespace `pod_namespace`."""
     networks = parse_networks(pod.annotations.get(contract.NETWORKS, ""), pod_namespace)
     try:
         reason = (
-            _never_injected(pod, pod_namespace, networks, settings)
-            or _not_wanted(pod, pod_namespace, namespace)
-            or _already_there(pod)
+            _cannot_be_injected(pod, pod_namespace, networks, settings)
+            or _opted_out(pod, pod_namespace, namespace)
+            or _existing_agent(pod)
         )
         if reason is not None:
             return Decision(reason, SENTENCES[reason])
-        return _injected(pod, networks, namespace, settings)
+        return _inject(pod, networks, namespace, settings)
     except Refusal as error:
         return Decision(Reason.INVALID_SETTING, str(error))
 
 
-def _never_injected(pod: Pod, pod_namespace: str, networks: Networks, settings: Settings) -> Reason | None:
+def _cannot_be_injected(
+    pod: Pod, pod_namespace: str, networks: Networks, settings: Settings
+) -> Reason | None:
     spec = pod.spec
     checks = (
         (not networks.networks and networks.refusal is None, Reason.NO_NETWORKS),
@@ -118,11 +120,11 @@ def _is_windows(pod: Pod) -> bool:
 
 
 def _is_fargate(pod: Pod) -> bool:
-    # EKS's own webhook sets both on pods that match a Fargate profile.
+    # EKS sets both on pods that match a Fargate profile, in a webhook of its own.
     return pod.spec.schedulerName == "fargate-scheduler" or "eks.amazonaws.com/fargate-profile" in pod.labels
 
 
-def _not_wanted(pod: Pod, pod_namespace: str, namespace: NamespacePolicy) -> Reason | None:
+def _opted_out(pod: Pod, pod_namespace: str, namespace: NamespacePolicy) -> Reason | None:
     label = pod.labels.get(contract.INJECTION)
     if label is not None and label not in tuple(Injection):
         raise not_allowed(f"the pod's label {contract.INJECTION}", label, ", ".join(Injection))
@@ -134,7 +136,7 @@ def _not_wanted(pod: Pod, pod_namespace: str, namespace: NamespacePolicy) -> Rea
     return None if wanted == Injection.ENABLED else Reason.NOT_OPTED_IN
 
 
-def _already_there(pod: Pod) -> Reason | None:
+def _existing_agent(pod: Pod) -> Reason | None:
     if agent_index(pod) is not None:
         return Reason.ALREADY_INJECTED
     for container in (*pod.init_containers, *pod.containers):
@@ -150,7 +152,7 @@ def _already_there(pod: Pod) -> Reason | None:
 
 
 def agent_index(pod: Pod) -> int | None:
-    """Find the injected agent among the init containers: our name and our contract variable."""
+    """Return the index of the init container with our name and our contract variable."""
     return next((i for i, container in enumerate(pod.init_containers) if _is_agent(container)), None)
 
 
@@ -160,23 +162,23 @@ def _is_agent(container: InitContainer) -> bool:
     )
 
 
-def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: Settings) -> Decision:
+def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: Settings) -> Decision:
     _check_volumes(pod)
-    wishes = read_annotations(pod.annotations)
-    mode = wishes.mode or namespace.mode or settings.default_mode
+    overrides = read_annotations(pod.annotations)
+    mode = overrides.mode or namespace.mode or settings.default_mode
     defaults = settings.agent
-    interfaces = _interfaces(networks, wishes)
+    interfaces = _interfaces(networks, overrides)
     agent = AgentPlan(
         mode=mode,
-        image=wishes.agent_image or settings.image,
+        image=overrides.agent_image or settings.image,
         settings=AgentSettings(
             interfaces=interfaces,
-            guessed_interfaces=_guessed(interfaces, networks, wishes),
-            timeout=wishes.timeout or defaults.timeout,
-            takeover=wishes.takeover or defaults.takeover,
-            release_on_exit=bool(wishes.release_on_exit),
+            guessed_interfaces=_guessed(interfaces, networks, overrides),
+            timeout=overrides.timeout or defaults.timeout,
+            takeover=overrides.takeover or defaults.takeover,
+            release_on_exit=bool(overrides.release_on_exit),
             allowed_cidrs=defaults.allowed_cidrs,
-            credentials=wishes.credentials or namespace.credentials or defaults.credentials,
+            credentials=overrides.credentials or namespace.credentials or defaults.credentials,
             backend=defaults.backend,
             node_port=defaults.node_port,
             # The API server sets the default before admission; a manifest may leave it out.
@@ -184,23 +186,25 @@ def _injected(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings
             log_level=defaults.log_level,
             log_format=defaults.log_format,
         ),
-        cpu=wishes.agent_cpu,
-        memory=wishes.agent_memory,
+        cpu=overrides.agent_cpu,
+        memory=overrides.agent_memory,
     )
     reason = Reason.INJECT_SIDECAR if mode is Mode.SIDECAR else Reason.INJECT_INIT
-    return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, wishes, agent))
+    return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, overrides, agent))
 
 
 def _check_volumes(pod: Pod) -> None:
-    """Refuse a volume that only has the name of one of the agent's; a leftover of ours may stay."""
+    """Refuse a volume that has the name of one of the agent's volumes but is of another kind."""
     for volume in pod.spec.volumes or []:
         if volume.name == contract.RUN_VOLUME and volume.emptyDir is None:
-            problem = "is no emptyDir"
+            problem = "is not an emptyDir"
         elif volume.name == contract.TOKEN_VOLUME and not _is_our_token(volume):
-            problem = f"is no projected token for the audience {contract.TOKEN_AUDIENCE} alone"
+            problem = f"is not a projected token for the audience {contract.TOKEN_AUDIENCE} alone"
         else:
             continue
-        raise Refusal(f"the pod's volume {volume.name} {problem}: the name is the agent's, rename it")
+        raise Refusal(
+            f"the pod's volume {volume.name} {problem}: the name is reserved for the agent, rename the volume"
+        )
 
 
 def _is_our_token(volume: Volume) -> bool:
@@ -209,26 +213,26 @@ def _is_our_token(volume: Volume) -> bool:
     return len(sources) == 1 and tokens == [(contract.TOKEN_AUDIENCE, contract.TOKEN_NAME)]
 
 
-def _interfaces(networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
+def _interfaces(networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
     expected = expected_interfaces(networks)
     if len(expected) > MAX_INTERFACES:
         raise Refusal(
-            f"the pod attaches to {len(expected)} networks; the agent takes {MAX_INTERFACES} at most: "
-            f"label the pod {contract.INJECTION}={Injection.DISABLED} to do without it"
+            f"the pod attaches to {len(expected)} networks; the agent supports {MAX_INTERFACES} at most: "
+            f"label the pod {contract.INJECTION}={Injection.DISABLED} to create it without the agent"
         )
-    if wishes.interfaces is None:
+    if overrides.interfaces is None:
         return expected
     if expected:
-        for name in wishes.interfaces:
+        for name in overrides.interfaces:
             if name not in expected:
                 allowed = f"this pod's Multus interfaces: {', '.join(expected)}"
                 raise not_allowed(contract.INTERFACES, name, shortened(allowed, 256))
-    return wishes.interfaces
+    return overrides.interfaces
 
 
-def _guessed(interfaces: tuple[str, ...], networks: Networks, wishes: PodSettings) -> tuple[str, ...]:
+def _guessed(interfaces: tuple[str, ...], networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
     """Return the interfaces whose names are counted, and not given by the user."""
-    if wishes.interfaces is not None:
+    if overrides.interfaces is not None:
         return ()
     named = {network.interface for network in networks.networks if network.interface_named}
     return tuple(name for name in interfaces if name not in named)
@@ -242,45 +246,43 @@ def _redirected_by_istio(pod: Pod) -> bool:
     return asked == "true" or any(container.name == "istio-proxy" for container in containers)
 
 
-def _warnings(pod: Pod, networks: Networks, wishes: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
+def _warnings(pod: Pod, networks: Networks, overrides: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
     warnings = []
     if networks.refusal is not None:
         warnings.append(f"multus-eni: Multus will not start this pod: {networks.refusal}")
-    # The agent of the node does not wait to be asked: the pod has its address before it needs a way out.
+    # A node agent calls EC2 from the node: the pod's default route does not matter.
     if agent.settings.backend is Backend.DIRECT:
         warnings += [
-            f"multus-eni: network {shortened(network.name)} sets default-route: the way to EC2 then leaves "
-            "by the address that EC2 does not know yet"
+            f"multus-eni: network {shortened(network.name)} sets default-route: calls to EC2 then leave "
+            "from an address that EC2 has not assigned yet"
             for network in networks.networks
             if network.default_route
         ]
-    elif wishes.credentials:
+    elif overrides.credentials:
         warnings.append(
-            f"multus-eni: {contract.CREDENTIALS} has no effect: the agent of the node calls EC2, not the pod"
+            f"multus-eni: {contract.CREDENTIALS} has no effect: the node agent calls EC2, not the pod"
         )
-    if wishes.release_on_exit and agent.mode is Mode.INIT:
+    if overrides.release_on_exit and agent.mode is Mode.INIT:
         warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
-    given_back = wishes.release_on_exit and agent.mode is Mode.SIDECAR
-    if agent.settings.takeover is Takeover.NEVER and not given_back:
-        collected = ", as does nodeAgent.gc.mode=on" if agent.settings.backend is Backend.NODE else ""
+    released = overrides.release_on_exit and agent.mode is Mode.SIDECAR
+    if agent.settings.takeover is Takeover.NEVER and not released:
+        also_released = ", and so does nodeAgent.gc.mode=on" if agent.settings.backend is Backend.NODE else ""
         warnings.append(
-            f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: what this pod leaves on its ENI is refused "
-            f"to the next pod on another: sidecar mode with {contract.RELEASE_ON_EXIT}=true gives it back"
-            f"{collected}"
+            f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: an address that this pod leaves on its ENI "
+            f"cannot be assigned to a pod on another ENI; sidecar mode with {contract.RELEASE_ON_EXIT}=true "
+            f"releases it{also_released}"
         )
     if _redirected_by_istio(pod):
-        warnings.append(_redirected(agent.settings))
-    warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in wishes.unknown[:5]]
+        warnings.append(_istio_warning(agent.settings))
+    warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in overrides.unknown[:5]]
     return tuple(warnings)
 
 
-def _redirected(settings: AgentSettings) -> str:
+def _istio_warning(settings: AgentSettings) -> str:
     who, ports = (
-        ("the agent of the node", str(settings.node_port))
-        if settings.backend is Backend.NODE
-        else ("EC2", "80,443")
+        ("the node agent", str(settings.node_port)) if settings.backend is Backend.NODE else ("EC2", "80,443")
     )
     return (
         "multus-eni: where Istio's CNI plugin redirects traffic before the first container, the agent "
-        f'can\'t reach {who}: exclude it with the annotation {ISTIO_EXCLUSIONS[0]}: "{ports}"'
+        f'cannot reach {who}: exclude it with the annotation {ISTIO_EXCLUSIONS[0]}: "{ports}"'
     )

@@ -1,4 +1,4 @@
-"""Kubernetes resource quantities (k8s.io/apimachinery/pkg/api/resource), read exactly and written short."""
+"""Kubernetes resource quantities (k8s.io/apimachinery/pkg/api/resource): parsed exactly, formatted short."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEBIBYTE = 2**20
 
 
 def parse_quantity(value: str | float) -> Decimal:
-    """Read a quantity such as `250m`, `64Mi`, `1e3` or 2. Raises ValueError where it is none."""
+    """Parse a quantity such as `250m`, `64Mi`, `1e3` or 2. Raises ValueError."""
     found = _SYNTAX.fullmatch(str(value))
     if found is None:
         raise ValueError(f"{str(value)[:64]!r} is not a quantity such as 250m or 64Mi")
@@ -40,11 +40,11 @@ def parse_quantity(value: str | float) -> Decimal:
 
 
 def cpu_text(cores: Decimal) -> str:
-    """Write an amount of CPU in millicores, rounded up."""
+    """Format an amount of CPU in millicores, rounded up."""
     return f"{int((cores * 1000).to_integral_value(ROUND_CEILING))}m"
 
 
 def memory_text(size: Decimal) -> str:
-    """Write an amount of memory in MiB where it is whole, otherwise in bytes, rounded down."""
+    """Format an amount of memory in MiB if it is whole, otherwise in bytes, rounded down."""
     whole = int(size.to_integral_value(ROUND_FLOOR))
     return f"{whole // MEBIBYTE}Mi" if whole % MEBIBYTE == 0 else str(whole)

@@ -1,7 +1,7 @@
-"""Why a pod was injected, left alone or refused: one enum, one sentence each.
+"""Reasons: why a pod was injected, left unchanged or refused. Each has one sentence and one remedy.
 
-The values are metric labels, log fields and audit annotations, and `explain` prints them: they are part
-of what users rely on and are never renamed.
+The values are metric labels, log fields and audit annotations, and `explain` prints them. Users rely on them:
+never rename one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The outcome of one decision."""
+    """Why a pod was injected, left unchanged or refused."""
 
     INJECT_INIT = "inject_init"
     INJECT_SIDECAR = "inject_sidecar"
@@ -32,7 +32,7 @@ class Reason(StrEnum):
 
 SENTENCES: dict[Reason, str] = {
     Reason.INJECT_INIT: "an init container assigns the pod's Multus addresses before the app starts",
-    Reason.INJECT_SIDECAR: "a native sidecar assigns the pod's Multus addresses and follows them",
+    Reason.INJECT_SIDECAR: "a native sidecar assigns the pod's Multus addresses and follows their changes",
     Reason.NO_NETWORKS: "the pod attaches to no Multus network",
     Reason.NOT_OPTED_IN: "neither the pod nor its namespace is labelled multus-eni.io/injection=enabled",
     Reason.OPTED_OUT: "the pod or its namespace is labelled multus-eni.io/injection=disabled",
@@ -41,7 +41,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.MIRROR_POD: "the pod mirrors a static pod of a node, which admission cannot change",
     Reason.WINDOWS: "the pod runs on Windows, where Multus attaches nothing",
     Reason.FARGATE: "the pod runs on Fargate, which has no secondary ENIs",
-    Reason.ALREADY_INJECTED: "the pod has the agent already",
+    Reason.ALREADY_INJECTED: "the pod already has the agent",
     Reason.AGENT_PRESENT: "a container in the pod, added by hand, manages its addresses",
     Reason.NOT_POD_CREATION: "the request does not create a pod",
     Reason.INVALID_SETTING: "a label, annotation or name of multus-eni.io has a value that is not allowed",
@@ -49,7 +49,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.INTERNAL_ERROR: "the injector failed",
 }
 
-_OPT_OUT = "to go without the agent, label the pod multus-eni.io/injection=disabled"
+_OPT_OUT = "to create the pod without the agent, label it multus-eni.io/injection=disabled"
 
 REMEDIES: dict[Reason, str] = {
     Reason.INJECT_INIT: _OPT_OUT,
@@ -59,20 +59,22 @@ REMEDIES: dict[Reason, str] = {
     ),
     Reason.NOT_OPTED_IN: "label the namespace, or the pod, multus-eni.io/injection=enabled",
     Reason.OPTED_OUT: (
-        "take the label off that says disabled, or label the pod multus-eni.io/injection=enabled, which wins"
+        "remove the `disabled` label, or label the pod multus-eni.io/injection=enabled "
+        "(the pod's label takes precedence)"
     ),
     Reason.EXCLUDED_NAMESPACE: (
-        "use another namespace, or take this one out of injection.excludedNamespaces; kube-system stays"
+        "use another namespace, or remove this one from injection.excludedNamespaces "
+        "(kube-system is always excluded)"
     ),
-    Reason.HOST_NETWORK: "set hostNetwork to false, or take the networks annotation off",
+    Reason.HOST_NETWORK: "set hostNetwork to false, or remove the networks annotation",
     Reason.MIRROR_POD: "make it a DaemonSet or a Deployment instead of a file on the node",
-    Reason.WINDOWS: "nothing: take the networks annotation off",
-    Reason.FARGATE: "run it on EC2 nodes: outside of the namespaces and labels of the Fargate profiles",
+    Reason.WINDOWS: "remove the networks annotation",
+    Reason.FARGATE: "run the pod on EC2 nodes: with a namespace and labels that no Fargate profile selects",
     Reason.ALREADY_INJECTED: "nothing",
-    Reason.AGENT_PRESENT: "to have the injector do it, remove that container",
+    Reason.AGENT_PRESENT: "to have the injector manage the addresses, remove that container",
     Reason.NOT_POD_CREATION: "nothing: only pods that are created are injected",
-    Reason.INVALID_SETTING: "correct what the message names: as it is, the pod is refused",
-    Reason.UNREADABLE_POD: "correct the place that the message names: as it is, the pod is refused",
-    Reason.INTERNAL_ERROR: "report it with the webhook's log line `fault`",
+    Reason.INVALID_SETTING: "correct the value that the message names: until then the pod is refused",
+    Reason.UNREADABLE_POD: "correct the field that the message names: until then the pod is refused",
+    Reason.INTERNAL_ERROR: "this is a bug: please report it and include the webhook's log line `fault`",
 }
-"""What a user changes, in a sentence: about the outcome, or to get another one."""
+"""What the user does next, or to get another outcome."""

@@ -1,7 +1,7 @@
-"""The agent container's requests and limits: the pod keeps its QoS class, and whoever admitted it admits it.
+"""Size the agent container: the pod keeps its QoS class, and quotas and LimitRanges still admit it.
 
-The class is computed as the kubelet does (pkg/apis/core/v1/helper/qos, ComputePodQOS): of CPU and memory
-only, over containers and init containers alike, or from `spec.resources` alone where that is set.
+The class is computed as the kubelet does (pkg/apis/core/v1/helper/qos, ComputePodQOS): from CPU and memory
+only, over containers and init containers alike, or from `spec.resources` alone if that is set.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class QosClass(StrEnum):
 
 
 class _Resource(NamedTuple):
-    """CPU (cores) or memory (bytes): how it is written, and the least that a pod may ask for."""
+    """CPU (cores) or memory (bytes): its format, and the least that the annotation allows."""
 
     name: str
     annotation: str
@@ -54,14 +54,14 @@ _ENOUGH_MEMORY = Decimal(128 * MEBIBYTE)
 
 
 class _Amount(NamedTuple):
-    """One container's request and limit for one resource, None where it has none."""
+    """One container's request and limit for one resource, None if absent."""
 
     request: Decimal | None
     limit: Decimal | None
 
 
-class _Asked(NamedTuple):
-    """A container's requests and limits for CPU and memory, as written; None where there is none."""
+class _Requirements(NamedTuple):
+    """A container's requests and limits for CPU and memory as written, None if absent."""
 
     cpu_request: Written = None
     cpu_limit: Written = None
@@ -70,77 +70,71 @@ class _Asked(NamedTuple):
 
 
 class Sizing(NamedTuple):
-    """The agent's requests and limits (None: it must have none), and what to set should they be refused."""
+    """The agent's requests and limits (None: it must have none), and advice for the user."""
 
     resources: Resources | None
     advice: tuple[str, ...] = ()
 
 
-def qos_class(pod: Pod) -> QosClass:
-    """Compute the pod's class. Raises ValueError where a quantity can't be read."""
-    parts = (_asked(pod.spec.resources),) if _pod_level(pod) else _everyone(pod)
-    return _class_of(_cpu(parts), _memory(parts))
-
-
 def agent_resources(pod: Pod, plan: AgentPlan, needed: Size) -> Sizing:
-    """Size the agent's container. Raises ValueError where a quantity of the pod can't be read."""
-    level = _asked(pod.spec.resources) if _pod_level(pod) else None
-    everyone = _everyone(pod)
-    # Huge pods are not worth the memory of keeping them.
-    sized = _sized if len(everyone) <= MAX_CACHED else _sized.__wrapped__
-    return sized(everyone, len(pod.containers), level, plan.mode, plan.cpu, plan.memory, needed)
+    """Size the agent's container. Raises ValueError if a quantity of the pod is not one."""
+    level = _requirements(pod.spec.resources) if _pod_level(pod) else None
+    containers = _all_containers(pod)
+    # A huge pod is not worth the memory of a cache entry.
+    sized = _sized if len(containers) <= MAX_CACHED else _sized.__wrapped__
+    return sized(containers, len(pod.containers), level, plan.mode, plan.cpu, plan.memory, needed)
 
 
-# The pods of one template ask for the same, and they come in bursts.
+# Pods of one template have the same requirements, and they come in bursts.
 @functools.lru_cache(maxsize=1024)
 def _sized(  # noqa: PLR0913, PLR0917 - all that the size depends on
-    everyone: tuple[_Asked, ...],
-    apps: int,
-    level: _Asked | None,
+    containers: tuple[_Requirements, ...],
+    app_count: int,
+    level: _Requirements | None,
     mode: Mode,
-    cpu_wish: Decimal | None,
-    memory_wish: Decimal | None,
+    cpu_override: Decimal | None,
+    memory_override: Decimal | None,
     needed: Size,
 ) -> Sizing:
-    cpu, memory = _cpu(everyone), _memory(everyone)
-    guaranteed = level is None and _class_of(cpu, memory) is QosClass.GUARANTEED
+    cpu, memory = _cpu(containers), _memory(containers)
+    guaranteed = level is None and _qos_class(cpu, memory) is QosClass.GUARANTEED
     sized: Resources = {}
     advice: list[str] = []
-    whole = (level or _NOTHING,)
-    for resource, amounts, wish, need, bound in (
-        (_CPU, cpu, cpu_wish, needed.cpu, _cpu(whole)[0]),
-        (_MEMORY, memory, memory_wish, needed.memory, _memory(whole)[0]),
+    whole = (level or _NO_REQUIREMENTS,)
+    for resource, amounts, override, need, bound in (
+        (_CPU, cpu, cpu_override, needed.cpu, _cpu(whole)[0]),
+        (_MEMORY, memory, memory_override, needed.memory, _memory(whole)[0]),
     ):
-        # Where every other container sets one, a ResourceQuota may want it of ours; where one does not,
-        # ours could change the pod's class, and none can want it.
+        # If every other container sets one, a ResourceQuota may require it of ours. If one does not, no quota
+        # can require it, and ours could change the pod's QoS class.
         requests, limits = _all_set([a.request for a in amounts]), _all_set([a.limit for a in amounts])
-        limit = _size(resource, mode, limits, apps, wish, need)
-        request = limit if guaranteed else _size(resource, mode, requests, apps, wish, need)
+        limit = _size(resource, mode, limits, app_count, override, need)
+        request = limit if guaranteed else _size(resource, mode, requests, app_count, override, need)
         if level is not None:
             request, limit = _within(bound, mode, request, limit if limits else None)
         if requests:
             sized.setdefault("requests", {})[resource.name] = resource.text(request)
         if limits:
             sized.setdefault("limits", {})[resource.name] = resource.text(limit)
-        if wish is None:
-            advice += _too_much(resource, (request, requests), (limit, limits))
-    if sized and mode is Mode.SIDECAR and (cpu_wish is None or memory_wish is None):
+        if override is None:
+            advice += _advice(resource, (request, requests), (limit, limits))
+    if sized and mode is Mode.SIDECAR and (cpu_override is None or memory_override is None):
         advice.append(_ADDS)
     return Sizing(sized or None, tuple(advice))
 
 
 def _within(bound: _Amount, mode: Mode, request: Decimal, limit: Decimal | None) -> tuple[Decimal, Decimal]:
-    """Fit into pod-level resources: each limit must, and all requests together."""
+    """Fit into pod-level resources: each limit on its own, the requests of all containers together."""
     if limit is not None and bound.limit is not None:
         limit = min(limit, bound.limit)
-    # A sidecar's request comes on top of the others', which may be all of the pod's.
+    # A sidecar's request adds to the others', which may already use all of the pod's.
     room = _ZERO if mode is Mode.SIDECAR else request if bound.request is None else bound.request
     return min(request, room, request if limit is None else limit), limit or _ZERO
 
 
 _ADDS = (
-    "multus-eni: the sidecar's resources add to the pod's; should a LimitRange or ResourceQuota refuse them, "
-    f"size it by {AGENT_CPU} and {AGENT_MEMORY}, or set {MODE}: {Mode.INIT}"
+    "multus-eni: the sidecar's resources add to the pod's; if a LimitRange or ResourceQuota refuses them, "
+    f"set {AGENT_CPU} and {AGENT_MEMORY}, or set {MODE}: {Mode.INIT}"
 )
 
 
@@ -153,30 +147,31 @@ def _size(  # noqa: PLR0913, PLR0917 - all that the size depends on
     resource: _Resource,
     mode: Mode,
     amounts: Sequence[Decimal],
-    apps: int,
-    wish: Decimal | None,
+    app_count: int,
+    override: Decimal | None,
     need: Decimal,
 ) -> Decimal:
     if not any(amounts):
         return _ZERO
-    if wish is not None:
-        return wish
+    if override is not None:
+        return override
     if mode is Mode.SIDECAR:
         return need
-    # An init container costs nothing below the app's own sum, and one between the smallest and the largest
-    # container breaks no LimitRange that they meet: hence memory beyond its needs where all have more.
+    # An init container costs nothing up to the sum of the app containers, and a size between the smallest and
+    # the largest container meets every LimitRange that those meet: hence more memory than needed if all have
+    # more.
     most = _MOST_CPU if resource is _CPU else max(_ENOUGH_MEMORY, min(amounts))
-    return max(need, min(most, max(amounts[:apps], default=_ZERO)))
+    return max(need, min(most, max(amounts[:app_count], default=_ZERO)))
 
 
-def _too_much(resource: _Resource, *given: tuple[Decimal, Sequence[Decimal]]) -> list[str]:
-    """Say what to set where the agent needs more than others have, which a LimitRange may forbid."""
+def _advice(resource: _Resource, *given: tuple[Decimal, Sequence[Decimal]]) -> list[str]:
+    """Return advice if the agent needs more than every other container, which a LimitRange may refuse."""
     for amount, others in given:
         if others and amount > max(others) >= resource.least:
             return [
                 (
                     f"multus-eni: the agent gets more {resource.name} ({resource.text(amount)}) than any "
-                    f"other container; should a LimitRange refuse that, set {resource.annotation}: "
+                    f"other container; if a LimitRange refuses that, set {resource.annotation}: "
                     f"{resource.text(max(others))}"
                 )
             ]
@@ -188,32 +183,32 @@ def _pod_level(pod: Pod) -> bool:
     return resources is not None and bool(resources.requests or resources.limits)
 
 
-def _everyone(pod: Pod) -> tuple[_Asked, ...]:
-    return tuple(_asked(container.resources) for container in (*pod.containers, *pod.init_containers))
+def _all_containers(pod: Pod) -> tuple[_Requirements, ...]:
+    return tuple(_requirements(container.resources) for container in (*pod.containers, *pod.init_containers))
 
 
-def _asked(resources: ResourceRequirements | None) -> _Asked:
+def _requirements(resources: ResourceRequirements | None) -> _Requirements:
     if resources is None:
-        return _NOTHING
-    requests, limits = resources.requests or _NONE, resources.limits or _NONE
-    return _Asked(requests.get("cpu"), limits.get("cpu"), requests.get("memory"), limits.get("memory"))
+        return _NO_REQUIREMENTS
+    requests, limits = resources.requests or _NO_QUANTITIES, resources.limits or _NO_QUANTITIES
+    return _Requirements(requests.get("cpu"), limits.get("cpu"), requests.get("memory"), limits.get("memory"))
 
 
-def _cpu(parts: Iterable[_Asked]) -> list[_Amount]:
+def _cpu(parts: Iterable[_Requirements]) -> list[_Amount]:
     return [_amount(part.cpu_request, part.cpu_limit) for part in parts]
 
 
-def _memory(parts: Iterable[_Asked]) -> list[_Amount]:
+def _memory(parts: Iterable[_Requirements]) -> list[_Amount]:
     return [_amount(part.memory_request, part.memory_limit) for part in parts]
 
 
 def _amount(request: Written, limit: Written) -> _Amount:
     read_limit = None if limit is None else parse_quantity(limit)
-    # The API server's default: a request that is missing is the limit.
+    # The API server sets a missing request to the limit.
     return _Amount(read_limit if request is None else parse_quantity(request), read_limit)
 
 
-def _class_of(*resources: Sequence[_Amount]) -> QosClass:
+def _qos_class(*resources: Sequence[_Amount]) -> QosClass:
     if not any(amount.request or amount.limit for amounts in resources for amount in amounts):
         return QosClass.BEST_EFFORT
     for amounts in resources:
@@ -224,5 +219,5 @@ def _class_of(*resources: Sequence[_Amount]) -> QosClass:
     return QosClass.GUARANTEED
 
 
-_NOTHING = _Asked()
-_NONE: Quantities = {}
+_NO_REQUIREMENTS = _Requirements()
+_NO_QUANTITIES: Quantities = {}

@@ -1,4 +1,4 @@
-"""The injector's settings, as the pure modules see them."""
+"""The settings of the webhook, parsed and checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EnvVar:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What the agent needs: CPU in cores, memory in bytes."""
+    """The agent's CPU (cores) and memory (bytes)."""
 
     cpu: Decimal = Decimal("0.05")
     memory: Decimal = Decimal(64 * MEBIBYTE)
@@ -31,18 +31,18 @@ SIZES = {
     Backend.DIRECT: Size(),
     Backend.NODE: Size(memory=Decimal(32 * MEBIBYTE)),
 }
-"""What the agent needs where the settings don't say: with the backend `node` it has no AWS SDK in it.
+"""What the agent needs by default. With the backend `node` it loads no AWS SDK and needs less memory.
 
-The CPU may become a limit, and the startup probe takes 18 ms of it a second: hence as much as for `direct`.
+Its CPU is the same: it may become a limit, and the startup probe alone uses 18 ms of CPU each second.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the webhook injects, and where it never does. `agent` holds defaults that pods may override.
+    """What the webhook injects, and into which namespaces it never does. Pods may override `agent`.
 
-    `volumes` and `volume_mounts` are written as given (core/v1 Volume, VolumeMount), `security_context` is
-    laid over our own.
+    `volumes` and `volume_mounts` are copied as given (core/v1 Volume, VolumeMount); the keys of
+    `security_context` are added to the container's own.
     """
 
     image: str

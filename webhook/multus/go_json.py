@@ -26,7 +26,7 @@ _MAX_RECURSION = 200
 
 
 def read_elements(text: str) -> list[dict[str, Any]]:
-    """Read the elements' fields under their keys in lower case; raises Refused.
+    """Return the elements' fields under their keys in lower case. Raises Refused.
 
     Strings are as Multus has them after decoding. `default-route` is a list of addresses, in which `""` is
     an entry without one.
@@ -45,11 +45,11 @@ def read_elements(text: str) -> list[dict[str, Any]]:
 
 def _element(element: Any) -> dict[str, Any]:
     if element is None:
-        raise Refused("null crashes Multus")
+        raise Refused("null makes Multus crash")
     fields = _read_object(element, _ELEMENT)
     for key in ("mac", "infiniband-guid"):
         if (address := fields.get(key)) and not is_hardware_address(address):
-            raise Refused(f"{quote(key)}: {quote(address)} is no hardware address")
+            raise Refused(f"{quote(key)}: {quote(address)} is not a hardware address")
     if ips := fields.get("ips"):
         memory, length = ips
         for address in memory[:length]:
@@ -68,7 +68,7 @@ class _Number(str):
 
 
 def _refuse_constant(name: str) -> Any:
-    raise Refused(f"the JSON is wrong: {name} is no JSON number")
+    raise Refused(f"the JSON is wrong: {name} is not a JSON number")
 
 
 _JSON = json.JSONDecoder(
@@ -90,7 +90,7 @@ def _decode(text: str) -> Any:
 
 
 def _decode_without_recursion(text: str) -> Any:
-    """Give what _JSON.decode gives, at any depth that Go allows."""
+    """Do what _JSON.decode does, at any depth that Go allows."""
     items: list[list[Any]] = []  # of each open container; an object's are key, value, key, value
     closing: list[str] = []
     at = _after_space(text, 0)
@@ -121,7 +121,7 @@ def _decode_without_recursion(text: str) -> Any:
 def _leave_containers(
     text: str, at: int, items: list[list[Any]], closing: list[str], value: Any
 ) -> tuple[Any, int]:
-    """Put a value into its container, and that into its own as long as they end here."""
+    """Add a value to the innermost open container, and close every container that ends here."""
     at = _after_space(text, at)
     while items:
         items[-1].append(value)
@@ -138,7 +138,7 @@ def _after_space(text: str, at: int) -> int:
 
 
 def _to_value(text: str, at: int, closing: str, items: list[Any]) -> int:
-    """Read the key and colon that stand before an object's value."""
+    """Return the position of the next value: in an object, after its key and colon."""
     if closing == "]":
         return at
     if not text.startswith('"', at):
@@ -230,7 +230,7 @@ def _gateways(_old: Any, value: Any) -> Any:
     gateways = [_string("", item) for item in _list(value)]
     for gateway in gateways:
         if gateway and not is_ip(gateway):
-            raise Refused(f"has {quote(gateway)}, which is no IP address")
+            raise Refused(f"has {quote(gateway)}, which is not an IP address")
     return gateways
 
 
@@ -246,7 +246,7 @@ def _bandwidth(_old: Any, value: Any) -> Any:
 
 
 def _cni_args(_old: Any, value: Any) -> Any:
-    """Refuse what is no object, and numbers that overflow a float64."""
+    """Refuse what is not an object, and numbers that overflow a float64."""
     if value is not None and type(value) is not tuple:
         raise _must_be("an object", value)
     open_values: list[Any] = [value]

@@ -1,4 +1,4 @@
-"""Names and addresses in the networks annotation: the list form, and what Go, CNI and Kubernetes take.
+"""Names and addresses in the networks annotation: the list form, and what Go, CNI and Kubernetes accept.
 
 Sources: multus-cni pkg/k8sclient/k8sclient.go (`parsePodNetworkObjectName`); CNI pkg/utils/utils.go
 (`ValidateInterfaceName`); net of Go 1.26; Kubernetes documentation, "Object Names and IDs". Checked against
@@ -14,7 +14,7 @@ GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-"""What Go's unicode.IsSpace holds for white space; Python's str.strip() also takes U+001C to U+001F."""
+"""White space by Go's unicode.IsSpace; Python's str.strip() also strips U+001C to U+001F."""
 
 MAX_INTERFACE_BYTES = 15
 """IFNAMSIZ - 1 of linux/if.h."""
@@ -43,7 +43,7 @@ _MAX_QUOTE = 40
 
 
 class Refused(ValueError):
-    """Multus will refuse a value; the text says which part of it, and the rule that it breaks."""
+    """Multus will refuse a value. The text names the part and the rule that it breaks."""
 
 
 def quote(text: str) -> str:
@@ -53,7 +53,7 @@ def quote(text: str) -> str:
 
 
 def read_list_item(item: str) -> tuple[str, str, str]:
-    """Read one element of the list form as namespace, name and interface; what is not given is empty.
+    """Parse one element of the list form into namespace, name and interface; a missing part is empty.
 
     Raises Refused. An empty name passes here, as it passes Multus's parser.
     """
@@ -67,19 +67,19 @@ def read_list_item(item: str) -> tuple[str, str, str]:
     namespace, name, interface = namespace.strip(GO_SPACE), name.strip(GO_SPACE), interface.strip(GO_SPACE)
     for part in (namespace, name):
         if part and not _LABEL.fullmatch(part):
-            raise Refused(f"{quote(part)} is no name: lower case letters, digits and inner '-' ({FORM})")
+            raise Refused(f"{quote(part)} is not a name: lower case letters, digits and inner '-' ({FORM})")
     if interface and (_too_long(interface) or _NOT_IN_LISTED_INTERFACE.search(interface)):
         raise Refused(f"interface name {quote(interface)}: at most {MAX_INTERFACE_BYTES} bytes, no space")
     return namespace, name, interface
 
 
 def is_hardware_address(text: str) -> bool:
-    """Is this what Go's net.ParseMAC takes?"""
+    """Return whether Go's net.ParseMAC accepts this."""
     return _MAC.fullmatch(text) is not None
 
 
 def is_ip(text: str) -> bool:
-    """Is this what Go's net.ParseIP takes?"""
+    """Return whether Go's net.ParseIP accepts this."""
     if _IPV4.fullmatch(text):
         return True
     if ":" not in text or "%" in text:
@@ -92,7 +92,7 @@ def is_ip(text: str) -> bool:
 
 
 def is_ip_or_cidr(text: str) -> bool:
-    """Is this what Go's net.ParseIP takes, or with a slash net.ParseCIDR?"""
+    """Return whether Go's net.ParseIP, or with a slash net.ParseCIDR, accepts this."""
     address, slash, prefix = text.partition("/")
     if not slash:
         return is_ip(text)
@@ -102,17 +102,17 @@ def is_ip_or_cidr(text: str) -> bool:
 
 
 def is_object_name(text: str) -> bool:
-    """Can a NetworkAttachmentDefinition be called so (a DNS subdomain)?"""
+    """Return whether this can name a NetworkAttachmentDefinition (a DNS subdomain)."""
     return len(text) <= _MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(text) is not None
 
 
 def is_namespace(text: str) -> bool:
-    """Can a namespace be called so (a DNS label)?"""
+    """Return whether this can name a namespace (a DNS label)."""
     return len(text) <= _MAX_LABEL and _LABEL.fullmatch(text) is not None
 
 
 def is_interface(text: str) -> bool:
-    """Does CNI take this name of an interface (`ValidateInterfaceName`; NUL can't reach a plugin)?"""
+    """Return whether CNI accepts this interface name (`ValidateInterfaceName`; NUL cannot reach a plugin)."""
     return not (_too_long(text) or text in ("", ".", "..") or _NOT_IN_INTERFACE.search(text))
 
 

@@ -39,10 +39,10 @@ class Network:
     """One attachment. `interface` is the name asked for, or `net<index>`.
 
     The index counts the annotation's elements from 1; the default network, eth0, is 0. Multus counts the
-    networks of its own setting `defaultNetworks` (empty unless configured) before them, which can't be
-    seen from a pod: there the names that Multus chose are higher; `interface_named` tells a name that was
-    asked for, which Multus takes as it is. `default_route` says that the element
-    has a `default-route` with at least one entry.
+    networks of its own setting `defaultNetworks` (empty unless configured) before them. The pod does not show
+    those: with them, the indices that Multus uses are higher. `interface_named` is whether the element asks for
+    its interface's name, which Multus uses as it is. `default_route` is whether the element has a
+    `default-route` with at least one entry.
     """
 
     namespace: str
@@ -54,10 +54,11 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """What Multus reads: the attachments in order, or why it will fail the pod's sandbox.
+    """The attachments in the order of the annotation, or why Multus will fail the pod's sandbox.
 
-    `refusal` is one sentence of at most 200 characters; with it `networks` is empty. `refused_by_parser`
-    tells a value that Multus can't read from one that it reads and fails on afterwards.
+    `refusal` is one sentence of at most 200 characters; if it is set, `networks` is empty.
+    `refused_by_parser` is whether Multus cannot parse the value; otherwise it parses the value and fails
+    afterwards.
     """
 
     networks: tuple[Network, ...]
@@ -66,13 +67,13 @@ class Networks:
 
 
 def parse_networks(value: str, pod_namespace: str) -> Networks:
-    """Read the annotation's value for a pod of this namespace; never raises. An empty value is no networks.
+    """Parse the annotation's value for a pod of this namespace; never raises. An empty value has no networks.
 
     The time is linear in the length. A lone surrogate counts as U+FFFD, which is what Go's decoder makes
     of it before Multus sees the pod.
 
     Two attachments to one NetworkAttachmentDefinition are legal; two with one interface name are refused,
-    though not by the parser: Multus adds the first, fails the sandbox at the second, and takes all away.
+    though not by the parser: Multus adds the first, fails the sandbox at the second, and removes them all.
     """
     if not value:
         return Networks(())
@@ -82,19 +83,19 @@ def parse_networks(value: str, pod_namespace: str) -> Networks:
     try:
         networks, gateways = read_networks(value, pod_namespace)
     except Refused as refused:
-        return Networks((), f"{NETWORKS} can't be read: {refused}", refused_by_parser=True)
+        return Networks((), f"{NETWORKS} cannot be read: {refused}", refused_by_parser=True)
     failure = (
         _object_failure(networks, pod_namespace) or _gateway_failure(gateways) or _interface_failure(networks)
     )
     if failure:
-        return Networks((), f"{NETWORKS} can't be applied: {failure}")
+        return Networks((), f"{NETWORKS} cannot be applied: {failure}")
     return Networks(tuple(networks))
 
 
 def read_networks(value: str, pod_namespace: str) -> tuple[list[Network], list[str]]:
-    """Do what Multus's parser does with a value that is not empty, and no more.
+    """Do exactly what Multus's parser does with a value that is not empty.
 
-    Gives the networks and the gateways of all their default routes, `""` for one without an address; raises
+    Returns the networks and the gateways of all their default routes, `""` for one without an address; raises
     Refused.
     """
     if not value.isascii():
@@ -105,7 +106,7 @@ def read_networks(value: str, pod_namespace: str) -> tuple[list[Network], list[s
 
 
 def expected_interfaces(networks: Networks) -> tuple[str, ...]:
-    """Give the names of the pod's Multus interfaces in order, each once."""
+    """Return the names of the pod's Multus interfaces in order, each once."""
     return tuple(dict.fromkeys(network.interface for network in networks.networks))
 
 
@@ -145,24 +146,24 @@ def _json_form(value: str, pod_namespace: str) -> tuple[list[Network], list[str]
 
 
 def _object_failure(networks: Sequence[Network], pod_namespace: str) -> str | None:
-    """Say why Multus can't find one of the NetworkAttachmentDefinitions, whatever the cluster holds.
+    """Return why Multus cannot find one of the NetworkAttachmentDefinitions in any cluster; None if it may.
 
     Multus asks the API server for each before it makes the first interface, and fails where one is missing
-    (`getKubernetesDelegate`). The pod's own namespace is not judged.
+    (`getKubernetesDelegate`). The pod's own namespace is not checked.
     """
     for index, network in enumerate(networks, 1):
         name, namespace = network.name, network.namespace
         if not name:
             return f"element {index} has no name ({FORM})"
         if not is_object_name(name):
-            return f"element {index} names {quote(name)}, which no NetworkAttachmentDefinition can be called"
+            return f"element {index} names {quote(name)}, which cannot name a NetworkAttachmentDefinition"
         if namespace != pod_namespace and not is_namespace(namespace):
-            return f"element {index} names the namespace {quote(namespace)}, which none can be called"
+            return f"element {index} names the namespace {quote(namespace)}, which cannot name one"
     return None
 
 
 def _interface_failure(networks: Sequence[Network]) -> str | None:
-    """Say why an interface can't be made: its name is none, or another of the pod's interfaces has it.
+    """Return why an interface cannot be created: its name is invalid or taken; None if all can.
 
     Multus adds the interfaces in order and fails at the first name that exists (`validateIfName`): `lo`,
     `eth0` and those of earlier elements. `net<index>` is not moved out of the way of a name that was asked
@@ -181,7 +182,7 @@ def _interface_failure(networks: Sequence[Network]) -> str | None:
 
 
 def _gateway_failure(gateways: Sequence[str]) -> str | None:
-    """Say which default routes Multus refuses as a whole (`CheckGatewayConfig`), or can't set."""
+    """Return why Multus refuses or cannot set the default routes (`CheckGatewayConfig`), if it does."""
     if "" in gateways:
         return "a default-route has an entry without an address"
     version_4 = sum(_is_version_4(ip_address(gateway)) for gateway in gateways) if len(gateways) > 1 else 0

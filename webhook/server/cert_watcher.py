@@ -1,4 +1,4 @@
-"""The webhook's certificate: read from two files, tried, served, and replaced without a restart.
+"""The webhook's certificate: loaded from two files, verified, served, and replaced without a restart.
 
 Changing a live SSLContext is unsafe: a pair that does not match breaks every later handshake, and an RSA
 pair loaded over an EC pair goes on serving the old one. So a new pair gets a new context, which each
@@ -16,26 +16,26 @@ MAX_FILE_SIZE = 1 << 20
 
 
 class CertificateError(Exception):
-    """The files hold no usable pair; the text names them and what to do."""
+    """The files are not a usable certificate/key pair. The text names them and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """Where certificate chain and key are, in PEM."""
+    """The PEM files of the certificate chain and the key."""
 
     certificate: Path
     key: Path
 
-    def there(self) -> bool:
-        """Tell whether both files exist."""
+    def exist(self) -> bool:
+        """Return whether both files exist."""
         return self.certificate.exists() and self.key.exists()
 
     def resolved(self) -> CertificateFiles:
-        """Follow links once: the kubelet swaps a Secret's files together behind one link, `..data`."""
+        """Resolve links once: the kubelet swaps a Secret's files together behind one link, `..data`."""
         return CertificateFiles(Path(os.path.realpath(self.certificate)), Path(os.path.realpath(self.key)))
 
     def fingerprint(self) -> tuple[object, ...]:
-        """Tell one state of the files from the next; raises OSError where they can't be read."""
+        """Return a value that changes with the files. Raises OSError if they cannot be read."""
         stats = (self.certificate.stat(), self.key.stat())
         return (self, *((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats))
 
@@ -47,14 +47,14 @@ class _Pair:
 
 
 class CertWatcher:
-    """Serves the newest pair that was usable."""
+    """Serves the newest usable pair."""
 
     def __init__(self, files: CertificateFiles) -> None:
         self._files = files
         self._state: tuple[object, ...] = ()
         self._current = self._load()
         self.listener = _context(files)
-        self.listener.sni_callback = self._choose
+        self.listener.sni_callback = self._select_context
 
     @property
     def expires(self) -> float:
@@ -62,9 +62,9 @@ class CertWatcher:
         return self._current.expires
 
     def reload(self) -> bool:
-        """Take over new files; returns whether they were new.
+        """Load the files if they have changed, and return whether they have.
 
-        Raises CertificateError and goes on serving the old pair where the new one is unusable.
+        Raises CertificateError if the new pair is unusable; the old one is served further.
         """
         try:
             if self._files.resolved().fingerprint() == self._state:
@@ -77,7 +77,7 @@ class CertWatcher:
     def _load(self) -> _Pair:
         files = self._files.resolved()
         try:
-            # Taken first: files that change while they are read are then read again at the next look.
+            # Taken before loading: files that change meanwhile are loaded again next time.
             state = files.fingerprint()
         except OSError as error:
             raise _unusable(self._files, error) from error
@@ -89,7 +89,9 @@ class CertWatcher:
         self._state = state
         return pair
 
-    def _choose(self, connection: ssl.SSLObject, _name: str | None, _listener: ssl.SSLContext) -> None:
+    def _select_context(
+        self, connection: ssl.SSLObject, _name: str | None, _listener: ssl.SSLContext
+    ) -> None:
         connection.context = self._current.context
 
 
@@ -107,8 +109,8 @@ def _context(files: CertificateFiles) -> ssl.SSLContext:
 def _expiry(server: ssl.SSLContext, certificate: Path) -> float:
     """Make a handshake in memory with a client that trusts just this certificate.
 
-    It shows that the API server could use the pair today (validity, purpose), and what it would see: the
-    standard library tells a certificate's dates only of a verified peer. Raises ssl.SSLError or ValueError.
+    It proves that the API server can verify the pair today (validity, purpose). And the standard library
+    shows a certificate's dates only for a verified peer. Raises ssl.SSLError or ValueError.
     """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
@@ -132,6 +134,6 @@ def _expiry(server: ssl.SSLContext, certificate: Path) -> float:
 
 def _unusable(files: CertificateFiles, error: Exception) -> CertificateError:
     return CertificateError(
-        f"{files.certificate} and {files.key} are no usable pair of certificate and key: {error}; "
-        "give PEM files that belong together and are valid today, the key without a password"
+        f"{files.certificate} and {files.key} are not a usable certificate/key pair: {error}; "
+        "provide PEM files that belong together and are valid today, the key without a password"
     )

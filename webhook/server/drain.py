@@ -1,8 +1,8 @@
-"""The end of a replica without a failed admission.
+"""Stop a replica without a failed admission.
 
 The API server pools its connections to a replica and goes on using them after the replica has left the
-endpoints of its Service. So for some seconds after SIGTERM requests are still answered, each with
-`Connection: close`, which retires its connection on the API server's side before ours goes away.
+endpoints of its Service. So requests are still answered for some seconds after SIGTERM, each with
+`Connection: close`: the API server then drops the connection before this process ends.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import uvicorn
 
 @dataclass(slots=True)
 class Draining:
-    """Whether the process is on its way out; requests read it."""
+    """Whether the process is draining; the request handlers read it."""
 
     active: bool = False
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn, which goes on answering for `seconds` after SIGTERM."""
+    """A uvicorn server that goes on answering for `seconds` after SIGTERM."""
 
     def __init__(self, config: uvicorn.Config, draining: Draining, seconds: float) -> None:
         super().__init__(config)
@@ -39,7 +39,7 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain at the first SIGTERM; at any other signal, or the second one, shut down."""
+        """Start draining at the first SIGTERM; shut down at the second one, or at any other signal."""
         if sig != signal.SIGTERM or self._draining.active or self._loop is None:
             super().handle_exit(sig, frame)
             return
@@ -50,7 +50,7 @@ class DrainingServer(uvicorn.Server):
         self._drain = asyncio.create_task(self._until_drained())
 
     async def _until_drained(self) -> None:
-        # All of the time, also without connections: nothing tells when the last API server has learnt that
-        # this replica is gone, and until then new ones come.
+        # Always for the whole time: there is no sign of when the last API server has learnt that this replica
+        # is gone, and until then it opens new connections.
         await asyncio.sleep(self._seconds)
         super().handle_exit(signal.SIGTERM, None)

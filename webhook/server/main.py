@@ -16,31 +16,32 @@ import uvicorn
 from common.version import VERSION
 from webhook.config import load_settings
 from webhook.core.settings import Settings
-from webhook.server.app import Webhook, create_app
+from webhook.server.app import create_app
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining, DrainingServer
+from webhook.server.handler import AdmissionHandler
 from webhook.server.http_limits import LimitedHttpProtocol
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 
 KEEP_ALIVE = 120
-"""Seconds. The API server keeps idle connections for 90 s; closing one sooner would race its next request."""
+"""Seconds. The API server keeps idle connections for 90 s; closing earlier would race its next request."""
 SHUTDOWN = 10
-"""Seconds that requests under way may take after draining: as long as the API server waits for an answer.
+"""Seconds that requests in flight may take after draining: as long as the API server waits for a response.
 
-It is also how long a client that never closes its side of an idle TLS connection can hold up the end."""
+A client that never closes its side of an idle TLS connection can delay the exit for as long."""
 BACKLOG = 2048
 LOOK_INTERVAL = 0.5
-"""Seconds between two looks whether a certificate that is waited for is there."""
+"""Seconds between two checks for a certificate that does not exist yet."""
 
 
 class ListenError(Exception):
-    """The address can't be listened on; the text names it."""
+    """The server cannot listen on the address. The text names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line of `serve`."""
+    """The options of `serve`. `drain` is in seconds; `metrics_port` None serves no metrics."""
 
     config: Path
     certificate: Path
@@ -57,8 +58,8 @@ def serve(options: Options) -> None:
     log = Log()
     log.take_over("uvicorn")
     settings = load_settings(options.config)
-    # uvicorn raises the signal again once it has drained, for whoever was there before it: for this handler.
-    # And without one, the first process of a container ignores the signal.
+    # uvicorn raises the signal again after draining, for the handler that was set before its own. And without
+    # a handler the first process of a container ignores the signal.
     signal.signal(signal.SIGTERM, _stop)
     with contextlib.suppress(_Stopped, KeyboardInterrupt):
         _serve(options, settings, log)
@@ -87,7 +88,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
     )
     draining = Draining()
     config = uvicorn.Config(
-        create_app(Webhook(settings, log, metrics), certificates, draining),
+        create_app(AdmissionHandler(settings, log, metrics), certificates, draining),
         loop="uvloop",
         http=LimitedHttpProtocol,
         ws="none",
@@ -99,7 +100,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=SHUTDOWN,
     )
-    # What was imported stays: no full collection has to look through it again, which takes 10 ms.
+    # Keep the imported modules out of later full collections, which would take 10 ms longer.
     gc.collect()
     gc.freeze()
     with listener:
@@ -107,11 +108,11 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
 
 
 def _wait_for(files: CertificateFiles, log: Log) -> None:
-    said = False
-    while not files.there():
-        if not said:
+    logged = False
+    while not files.exist():
+        if not logged:
             log.write("info", "waiting", message=f"waiting for {files.certificate} and {files.key}")
-            said = True
+            logged = True
         time.sleep(LOOK_INTERVAL)
 
 

@@ -13,13 +13,13 @@ _BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0
 
 
 class Metrics:
-    """The webhook's metrics; each is resolved once, so that a request costs additions only."""
+    """The webhook's metrics. Labels are resolved once, so that a request costs additions only."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         decisions = Counter(
             "multus_eni_webhook_decisions",
-            "Decisions by reason, and by the mode of the agent that was injected.",
+            "Decisions, by reason and by the mode of the injected agent.",
             ["reason", "mode"],
             registry=self.registry,
         )
@@ -28,18 +28,18 @@ class Metrics:
         }
         self.seconds = Histogram(
             "multus_eni_webhook_decision_seconds",
-            "Time from a review's last byte to the answer's first.",
+            "Time from the last byte of a review to the first byte of its response.",
             buckets=_BUCKETS,
             registry=self.registry,
         )
         self.in_flight = Gauge(
             "multus_eni_webhook_in_flight_requests",
-            "Reviews under way, those whose body is still being read included.",
+            "Reviews in flight, including those whose body is still being read.",
             registry=self.registry,
         )
         rejected = Counter(
             "multus_eni_webhook_rejected_requests",
-            "Requests that were answered by an HTTP error, by its code.",
+            "Reviews that were rejected with an HTTP error, by its code.",
             ["code"],
             registry=self.registry,
         )
@@ -51,7 +51,7 @@ class Metrics:
         )
         reloads = Counter(
             "multus_eni_webhook_certificate_reloads",
-            "New certificate files by result: taken over, or unusable.",
+            "Reloads of the certificate files, by result (ok, unusable).",
             ["result"],
             registry=self.registry,
         )
@@ -65,6 +65,6 @@ class Metrics:
         ).labels(VERSION).set(1)
 
     def serve(self, host: str, port: int) -> int:
-        """Serve /metrics over plain HTTP in a thread of its own; returns the port. Raises OSError."""
+        """Serve /metrics over plain HTTP in a thread, and return the port. Raises OSError."""
         server, _thread = start_http_server(port, host, self.registry)
         return int(server.server_port)

@@ -1,4 +1,4 @@
-"""Cache of responses by the shape of the pod: the pods of one template come in bursts and get one answer."""
+"""Cache of responses: the pods of one template come in bursts and get the same response."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from webhook.core.pod import Pod
 from webhook.core.policy import Decision
 from webhook.server.review import PodRequest, cache_key, cache_view, encode_outcome
 
-KEPT = 256
-LARGEST_SHAPE = 8 << 10
-"""Bytes; larger ones are answered anew each time. Both together bound the memory to a few megabytes."""
+MAX_ENTRIES = 256
+MAX_KEY = 8 << 10
+"""Bytes. A pod with a longer key is not cached. Both limits together bound the cache to a few megabytes."""
 
 Decide = Callable[[Pod, str, NamespacePolicy], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A decision and its answer, which lacks the request's uid."""
+class Response:
+    """A decision, and its encoded response without the request's uid."""
 
     decision: Decision
     encoded: bytes
@@ -28,26 +28,28 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ResponseCache:
-    """Remembers the answers that were used last.
+    """Keeps the responses that were used last.
 
-    `decide` sees of a pod just what its shape has, so that an answer can depend on nothing else.
+    `decide` gets only the part of the pod that the key is made of, so a response cannot depend on anything
+    else.
     """
 
     decide: Decide
-    _known: dict[tuple[bytes, str, NamespacePolicy], Answer] = field(default_factory=dict)
+    _entries: dict[tuple[bytes, str, NamespacePolicy], Response] = field(default_factory=dict)
 
-    def to(self, pod: Pod, request: PodRequest, namespace: NamespacePolicy) -> Answer:
-        """Answer for a pod; what `decide` raises is not remembered."""
-        read = cache_view(pod)
-        key = (cache_key(read), request.namespace, namespace)
-        found = self._known.pop(key, None) or self.anew(read, request, namespace)
-        if len(key[0]) <= LARGEST_SHAPE:
-            self._known[key] = found
-            if len(self._known) > KEPT:
-                del self._known[next(iter(self._known))]
-        return found
+    def get(self, pod: Pod, request: PodRequest, namespace: NamespacePolicy) -> Response:
+        """Return the cached response for a pod, or compute and cache it. Raises what `decide` raises."""
+        view = cache_view(pod)
+        key = (cache_key(view), request.namespace, namespace)
+        # Popped and added again: a dict keeps its order of insertion, so the first entry is the least used.
+        response = self._entries.pop(key, None) or self.compute(view, request, namespace)
+        if len(key[0]) <= MAX_KEY:
+            self._entries[key] = response
+            if len(self._entries) > MAX_ENTRIES:
+                del self._entries[next(iter(self._entries))]
+        return response
 
-    def anew(self, pod: Pod, request: PodRequest, namespace: NamespacePolicy) -> Answer:
-        """Answer for a pod without looking at or remembering anything."""
+    def compute(self, pod: Pod, request: PodRequest, namespace: NamespacePolicy) -> Response:
+        """Compute the response for a pod without the cache."""
         outcome = self.decide(pod, request.namespace, namespace)
-        return Answer(outcome.decision, encode_outcome(outcome))
+        return Response(outcome.decision, encode_outcome(outcome))

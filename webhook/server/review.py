@@ -1,6 +1,6 @@
-"""The wire: AdmissionReview bytes to a request, an answer to bytes (admission.k8s.io/v1).
+"""Decode AdmissionReviews and encode their responses (admission.k8s.io/v1).
 
-The pod is decoded only as far as the decision reads it and never written back.
+The pod is decoded only as far as the decision reads it, and never encoded again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORBIDDEN = 403
 
 
 class BadReview(Exception):
-    """The body is no AdmissionReview that can be answered; the text is for the caller."""
+    """The body is not an AdmissionReview that can be answered. The text is sent to the caller."""
 
 
 class _Resource(msgspec.Struct, frozen=True):
@@ -67,7 +67,8 @@ _PODS = _Resource("", "v1", "pods")
 class PodRequest:
     """A request to create a pod.
 
-    `pod` is None where something else than a pod is created, and where it can't be read: `problem` says why.
+    `pod` is None if the request does not create a pod, and if the pod cannot be read: then `problem` says
+    why.
     """
 
     uid: str
@@ -82,7 +83,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def decode_review(body: bytes | bytearray) -> PodRequest:
-    """Read a review. Raises BadReview where the body is none."""
+    """Decode a review. Raises BadReview if the body is not one."""
     try:
         review = _REVIEW.decode(body)
     except msgspec.ValidationError as error:
@@ -95,11 +96,11 @@ def decode_review(body: bytes | bytearray) -> PodRequest:
 
 
 def _unreadable(body: bytes | bytearray, problem: str) -> PodRequest:
-    # Only a body that is a review but for its pod gets an answer; the second decoding leaves the pod out.
+    # If only the pod is wrong the review can be answered: decode it again without the pod.
     try:
         envelope = _ENVELOPE.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise BadReview(f"the body is no {API_VERSION} {KIND}: {problem}") from None
+        raise BadReview(f"the body is not {API_VERSION} {KIND}: {problem}") from None
     _check(envelope.apiVersion, envelope.kind, envelope.request.uid)
     return _pod_request(envelope.request, None, problem)
 
@@ -117,18 +118,13 @@ def _check(api_version: str, kind: str, uid: str) -> None:
         raise BadReview("request.uid is empty")
 
 
-def encode_answer(uid: str, outcome: Outcome) -> bytes:
-    """Write the answer to one request."""
-    return with_uid(uid, encode_outcome(outcome))
-
-
 def with_uid(uid: str, answer: bytes) -> bytes:
-    """Complete what `encode_outcome` gave to the answer to one request."""
+    """Complete the output of `encode_outcome` to the response to one request."""
     return b'%b"uid":%b,%b' % (_BEFORE_UID, _ENCODER.encode(uid), answer)
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
-    """Write what follows the uid: refused with a sentence, or allowed with its patch and warnings."""
+    """Encode what follows the uid: refused with a sentence, or allowed with patch and warnings."""
     decision = outcome.decision
     response: dict[str, Any] = {
         "allowed": not decision.refused,
@@ -145,7 +141,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
 
 
 def cache_view(pod: Pod) -> Pod:
-    """Leave out what no decision reads: the name, and other people's labels and annotations."""
+    """Return a pod without what no decision reads: its name, and labels and annotations of others."""
     labels, annotations = pod.metadata.labels, pod.metadata.annotations
     if labels:
         labels = {key: value for key, value in labels.items() if key in READ_LABELS}
@@ -159,7 +155,7 @@ def cache_view(pod: Pod) -> Pod:
 
 
 def cache_key(pod: Pod) -> bytes:
-    """Write all that is left of a pod in a form that can be compared."""
+    """Encode all that is left of a pod."""
     return _ENCODER.encode(pod)
 
 

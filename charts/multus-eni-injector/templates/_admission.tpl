@@ -26,7 +26,7 @@ agent-image:
   allowed: an image reference
   test: VALUE.matches('^[!-~]{1,512}$')
 agent-memory:
-  allowed: a quantity from 16Mi on
+  allowed: a quantity from 16Mi
   test: isQuantity(VALUE) && quantity(VALUE).compareTo(quantity('16Mi')) >= 0
 {{- end }}
 

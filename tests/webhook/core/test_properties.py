@@ -17,7 +17,6 @@ from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
 from webhook.core.quantity import parse_quantity
 from webhook.core.reasons import Reason
-from webhook.core.resources import qos_class
 
 pytestmark = pytest.mark.pure
 
@@ -73,9 +72,18 @@ def kubelet_qos(pod: dict[str, Any]) -> str:
     return "Guaranteed" if guaranteed and requests == limits else "Burstable"
 
 
-@given(pods())
-def test_our_qos_class_is_the_kubelets(pod: dict[str, Any]) -> None:
-    assert qos_class(msgspec.convert(pod, Pod)).value == kubelet_qos(pod)
+@given(pods(), namespaces, backends)
+def test_the_agent_is_sized_by_the_kubelets_qos_class(
+    pod: dict[str, Any], namespace: Any, backend: Backend
+) -> None:
+    resources = agent_of(patched(pod, decided(pod, namespace, backend))).get("resources")
+    qos = kubelet_qos(pod)
+    if qos == "BestEffort":
+        assert resources is None
+    elif qos == "Guaranteed" and "resources" not in pod["spec"]:
+        assert resources is not None
+        assert resources["requests"].keys() == {"cpu", "memory"}
+        assert resources["requests"] == resources["limits"]
 
 
 @given(pods(), namespaces, backends)

@@ -20,10 +20,11 @@ from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied
 from webhook.config import parse_settings
 from webhook.core.namespace_policy import ROUTES
-from webhook.server import app
-from webhook.server.app import MAX_BODY, Webhook, create_app
+from webhook.server import app, handler
+from webhook.server.app import MAX_BODY, create_app
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining
+from webhook.server.handler import AdmissionHandler
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 
@@ -71,8 +72,8 @@ def metrics() -> Metrics:
 @pytest.fixture
 def client(tmp_path: Path, log: io.BytesIO, metrics: Metrics, draining: Draining) -> Client:
     files = Authority().issue(["localhost"], tmp_path)
-    webhook = Webhook(parse_settings("agent: {image: i}"), Log(log), metrics)
-    app = create_app(webhook, CertWatcher(CertificateFiles(files.public, files.private)), draining)
+    admission = AdmissionHandler(parse_settings("agent: {image: i}"), Log(log), metrics)
+    app = create_app(admission, CertWatcher(CertificateFiles(files.public, files.private)), draining)
     return Client(app)
 
 
@@ -149,7 +150,7 @@ def test_a_fault_of_ours_is_a_sentence_and_a_log_line(
     def broken(*_arguments: object) -> None:
         raise KeyError("secret of the pod")
 
-    monkeypatch.setattr(app, "inject", broken)
+    monkeypatch.setattr(handler, "inject", broken)
     answer = client.post(PATH, content=review(POD, "apps")).json()["response"]
     assert answer["allowed"] is False
     assert answer["status"]["message"] == "the injector failed: review u: KeyError; see the webhook's log"

@@ -83,7 +83,7 @@ def test_an_unusable_pair_is_named_and_the_old_one_stays(tmp_path: Path, damage:
     else:
         key.write_bytes((tmp_path / "one" / "tls.key").read_bytes())
     for _ in range(2):
-        with pytest.raises(CertificateError, match="no usable pair"):
+        with pytest.raises(CertificateError, match="not a usable certificate/key pair"):
             certificates.reload()
     assert served(certificates) == first
     third = secret(tmp_path, authority, "three")

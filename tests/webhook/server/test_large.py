@@ -13,14 +13,14 @@ import pytest
 
 from common import contract
 from tests.webhook.core.test_cases import review
-from tests.webhook.pods import applied
+from tests.webhook.pods import applied, encoded_response
 from webhook.config import parse_settings
 from webhook.core import patch
 from webhook.core.inject import Outcome, inject
 from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
 from webhook.core.reasons import Reason
-from webhook.server.review import decode_review, encode_answer
+from webhook.server.review import decode_review
 
 pytestmark = pytest.mark.pure
 
@@ -86,7 +86,7 @@ def test_250_containers_and_as_many_init_containers_stay_in_order(mode: str) -> 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_patch_does_not_grow_with_the_pod(mode: str) -> None:
-    sizes = {len(encode_answer("u", outcome(large_pod(count), mode))) for count in (1, 250)}
+    sizes = {len(encoded_response("u", outcome(large_pod(count), mode))) for count in (1, 250)}
     assert max(sizes) - min(sizes) < 16
 
 
@@ -217,7 +217,7 @@ def written(value: Any) -> str:
 @pytest.mark.parametrize("mode", MODES)
 def test_what_others_wrote_is_the_same_text_afterwards(mode: str) -> None:
     body = review({}, "apps").replace(b'"object": {}', b'"object": ' + DISTINCTIVE.encode())
-    answer = json.loads(encode_answer("u", outcome(body, mode)))["response"]
+    answer = json.loads(encoded_response("u", outcome(body, mode)))["response"]
     operations = json.loads(base64.b64decode(answer["patch"]))
     result = jsonpatch.JsonPatch(operations).apply(parsed(DISTINCTIVE))
     assert names(result["spec"]["initContainers"])[0] == contract.CONTAINER_NAME

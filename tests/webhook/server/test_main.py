@@ -95,7 +95,7 @@ def listens(host: str, port: int | None) -> bool:
     ("wrong", "named"),
     [
         ({"config": "agent: {}"}, "settings.yaml: agent: "),
-        ({"certificate": "nothing"}, "no usable pair of certificate and key"),
+        ({"certificate": "nothing"}, "not a usable certificate/key pair"),
         ({"host": "203.0.113.1"}, "cannot listen on 203.0.113.1 port 0"),
     ],
 )

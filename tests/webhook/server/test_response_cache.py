@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.webhook.core.test_cases import CASES, SETTINGS, review
-from tests.webhook.pods import pods
+from tests.webhook.pods import encoded_response, pods
 from webhook.config import parse_settings
 from webhook.core.inject import Outcome, inject
 from webhook.core.namespace_policy import ROUTES, NamespacePolicy
 from webhook.core.pod import Pod
-from webhook.server.response_cache import KEPT, LARGEST_SHAPE, ResponseCache
-from webhook.server.review import PodRequest, decode_review, encode_answer, with_uid
+from webhook.server.response_cache import MAX_ENTRIES, MAX_KEY, ResponseCache
+from webhook.server.review import PodRequest, decode_review, with_uid
 
 pytestmark = pytest.mark.pure
 
@@ -43,9 +43,9 @@ def request_of(pod: dict[str, object], namespace: str = "apps") -> PodRequest:
 def check(answers: ResponseCache, pod: dict[str, object], namespace: str, path: str) -> None:
     request = request_of(pod, namespace)
     assert request.pod is not None
-    expected = encode_answer("u", inject(request.pod, namespace, ROUTES[path], AGENT))
+    expected = encoded_response("u", inject(request.pod, namespace, ROUTES[path], AGENT))
     for _ in range(2):
-        answer = answers.to(request.pod, request, ROUTES[path])
+        answer = answers.get(request.pod, request, ROUTES[path])
         assert with_uid("u", answer.encoded) == expected
     assert json.loads(expected)["response"]["uid"] == "u"
 
@@ -73,7 +73,7 @@ def pod(name: str = "a", **annotations: str) -> dict[str, object]:
 def made(answers: ResponseCache, *requests: PodRequest) -> None:
     for request in requests:
         assert request.pod is not None
-        answers.to(request.pod, request, ROUTES[PATH])
+        answers.get(request.pod, request, ROUTES[PATH])
 
 
 def test_pods_of_one_template_are_decided_once() -> None:
@@ -92,15 +92,15 @@ def test_the_answers_used_last_are_kept() -> None:
     decide = Counting()
     answers = ResponseCache(decide)
     first = request_of(pod(), "n-0")
-    for number in range(1, 2 * KEPT):
+    for number in range(1, 2 * MAX_ENTRIES):
         made(answers, first, request_of(pod(), f"n-{number}"))
-    assert decide.calls == 2 * KEPT
+    assert decide.calls == 2 * MAX_ENTRIES
     made(answers, request_of(pod(), "n-1"))
-    assert decide.calls == 2 * KEPT + 1
+    assert decide.calls == 2 * MAX_ENTRIES + 1
 
 
 def test_a_large_shape_is_not_kept() -> None:
     decide = Counting()
-    large = request_of(pod(**{"multus-eni.io/unknown": "x" * LARGEST_SHAPE}))
+    large = request_of(pod(**{"multus-eni.io/unknown": "x" * MAX_KEY}))
     made(ResponseCache(decide), large, large)
     assert decide.calls == 2

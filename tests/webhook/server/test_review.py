@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.webhook.pods import encoded_response
 from webhook.core.inject import Outcome
 from webhook.core.policy import Decision
 from webhook.core.reasons import Reason
-from webhook.server.review import BadReview, decode_review, encode_answer
+from webhook.server.review import BadReview, decode_review
 
 pytestmark = pytest.mark.pure
 
@@ -121,7 +122,7 @@ def test_any_pod_is_read_or_named_unreadable(pod: Any) -> None:
 
 
 def answer(outcome: Outcome) -> dict[str, Any]:
-    document = json.loads(encode_answer("u", outcome))
+    document = json.loads(encoded_response("u", outcome))
     assert (document["apiVersion"], document["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
     response: dict[str, Any] = document["response"]
     assert response["uid"] == "u"
