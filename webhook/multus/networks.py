@@ -40,8 +40,8 @@ class Network:
 
     The index counts the annotation's elements from 1; the default network, eth0, is 0. Multus counts the
     networks of its own setting `defaultNetworks` (empty unless configured) before them. The pod does not show
-    those: with them, the indices that Multus uses are higher. `interface_named` is whether the element asks for
-    its interface's name, which Multus uses as it is. `default_route` is whether the element has a
+    those: with them, the indices that Multus uses are higher. `interface_named` is whether the element asks
+    for its interface's name, which Multus uses as it is. `default_route` is whether the element has a
     `default-route` with at least one entry.
     """
 
