@@ -1,4 +1,4 @@
-"""Who holds an address, and whether it may be taken from there."""
+"""Whose an ENI is, who holds an address, and whether it may be taken from there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from collections.abc import Iterable
 
 from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.selection import IPAddress
-from ipagent.assign.topology import EniDetails
+from ipagent.assign.topology import EniDetails, slot
+
+NO_MANAGE = "node.k8s.amazonaws.com/no_manage"
+"""The tag that keeps the VPC CNI off an ENI (amazon-vpc-cni-k8s, pkg/ipamd, eniNoManageTagKey)."""
+
+OWNER_TAGS = (
+    "eks:eni:owner",
+    "node.k8s.amazonaws.com/instance_id",
+    "cluster.k8s.amazonaws.com/name",
+    "vpcresources.k8s.aws/trunk-eni-id",
+)
+"""Tags of the VPC CNI (amazon-vpc-cni-k8s, pkg/awsutils) and of the VPC resource controller
+(amazon-vpc-resource-controller-k8s, pkg/config), on what is theirs."""
+
+OWNER_DESCRIPTIONS = ("aws-k8s-",)
+"""How the two begin descriptions, in lower case: aws-K8S-i-..., aws-k8s-trunk-eni, aws-k8s-branch-eni."""
 
 
 def holder_of(address: IPAddress, eni_id: str, enis: Iterable[EniDetails]) -> EniDetails | None:
@@ -17,11 +32,14 @@ def holder_of(address: IPAddress, eni_id: str, enis: Iterable[EniDetails]) -> En
 
 def held_elsewhere(address: IPAddress, holder: EniDetails, said: str = "") -> Failure:
     """Give the refusal that names the other ENI; `said` is what EC2 said, if it was asked to assign it."""
-    primary = holder.holds_as_primary(address)
-    text = f"it is a {'primary' if primary else 'secondary'} address of {name(holder)}"
+    primary, prefix = holder.holds_as_primary(address), holder.prefix_of(address)
+    if prefix is None:
+        text = f"it is a {'primary' if primary else 'secondary'} address of {name(holder)}"
+    else:
+        text = f"it lies in the prefix {prefix}, which is delegated to {name(holder)}"
     if reason := why_immovable(address, holder):
         text += f": {reason}"
-    fault = Fault.REFUSED if primary else Fault.HELD_ELSEWHERE
+    fault = Fault.REFUSED if primary or prefix else Fault.HELD_ELSEWHERE
     return Failure(fault, f"{text} ({said})" if said else text, final=True)
 
 
@@ -29,15 +47,54 @@ def why_immovable(address: IPAddress, holder: EniDetails) -> str:
     """Say why the address must never be taken off the ENI that holds it; empty if it may be."""
     if holder.holds_as_primary(address):
         return "a primary address can't be taken off"
-    if holder.managed:
-        return "that ENI belongs to an AWS service"
-    if holder.device_number == 0:
+    if holder.prefix_of(address):
+        return "EC2 moves prefixes as a whole, and never single addresses of one"
+    if holder.is_primary:
         return "device number 0 belongs to the VPC CNI"
+    if owner := owner_of(holder):
+        return f"that ENI {owner}"
+    return ""
+
+
+def owner_of(eni: EniDetails) -> str:
+    """Say, after "which", to whom an ENI belongs that nobody gave us; empty if nothing speaks against it.
+
+    By what EC2 itself says (the type, the service), then by owner tags, then by descriptions. The tag
+    `NO_MANAGE` comes before the last two: it takes an ENI away from the VPC CNI.
+    """
+    if eni.managed:
+        return "belongs to an AWS service"
+    if eni.interface_type != "interface":
+        return f"is of the type {eni.interface_type}, and not an interface for secondary addresses"
+    if eni.no_manage:
+        return ""
+    if eni.owner_tag:
+        return f"belongs to the VPC CNI, as its tag {eni.owner_tag} says"
+    if eni.description.lower().startswith(OWNER_DESCRIPTIONS):
+        return f'was made by the VPC CNI, as its description "{eni.description}" says'
+    return ""
+
+
+def why_not_ours(eni: EniDetails, *, require_tag: bool = True) -> str:
+    """Say, after "which", why an ENI must not be given addresses; empty if it may, or is the primary one.
+
+    With `require_tag` an ENI also needs the tag `NO_MANAGE`.
+    """
+    if eni.is_primary:
+        return ""
+    if owner := owner_of(eni):
+        return f"{owner}: attach an ENI of your own for the network"
+    if require_tag and not eni.no_manage:
+        return (
+            f"lacks the tag {NO_MANAGE}=true, so that the VPC CNI would take its addresses for its own pods: "
+            f"tag it (aws ec2 create-tags --resources {eni.eni_id} --tags Key={NO_MANAGE},Value=true)"
+        )
     return ""
 
 
 def name(eni: EniDetails) -> str:
     """Name the ENI with what helps to find whose it is."""
-    where = f"device number {eni.device_number} of {eni.instance_id}" if eni.instance_id else "not attached"
+    there = f"{slot(eni.network_card, eni.device_number)} of {eni.instance_id}"
+    where = there if eni.instance_id else "not attached"
     described = f', described as "{eni.description}"' if eni.description else ""
     return f"{eni.eni_id} ({where}{described})"

@@ -2,8 +2,8 @@
 
 ipvlan shares the MAC of its parent and host-device moves the ENI itself, so the MAC of the pod's interface
 names the ENI, also where two ENIs share a subnet. Where the MAC is foreign (macvlan, bridge), the ENI is the
-one whose subnet contains the address. Device number 0 belongs to the VPC CNI, which would adopt an address of
-ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is always refused.
+one whose subnet contains the address. Device number 0 of network card 0 belongs to the VPC CNI, which would
+adopt an address of ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is always refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _DEVICE_0 = (
 class Eni:
     """A network interface of the node. `subnet_cidrs` lacks a family whose ranges are not known.
 
-    `barred` says, after "which", why it must not be given addresses though it is not device number 0.
+    `barred` says, after "which", why it must not be given addresses though it is not the instance's primary.
+    `prefixes` are delegated to it: all of their addresses are routed to it as they are.
     """
 
     id: str
@@ -32,11 +33,27 @@ class Eni:
     subnet_id: str
     subnet_cidrs: tuple[IPNetwork, ...] = ()
     barred: str = ""
+    network_card: int = 0
+    prefixes: tuple[IPNetwork, ...] = ()
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it is the interface that the instance was launched with."""
+        return is_primary(self.network_card, self.device_number)
 
     @property
     def usable(self) -> bool:
         """Whether it may be given addresses."""
-        return self.device_number != 0 and not self.barred
+        return not self.is_primary and not self.barred
+
+    @property
+    def slot(self) -> str:
+        """Where it is attached, in words."""
+        return slot(self.network_card, self.device_number)
+
+    def prefix_of(self, address: IPAddress) -> IPNetwork | None:
+        """Return the prefix delegated to it that contains the address."""
+        return next((prefix for prefix in self.prefixes if address in prefix), None)
 
     def contains(self, address: IPAddress) -> bool:
         """Whether its subnet contains the address."""
@@ -64,7 +81,8 @@ class EniDetails:
     """An ENI as EC2 describes it: what it holds, what it is attached to, and whose it is.
 
     An ENI that is attached to nothing has neither `instance_id` nor `device_number`. `managed`: it belongs to
-    an AWS service. `no_manage`: its tag keeps the VPC CNI off it.
+    an AWS service. `no_manage`: its tag keeps the VPC CNI off it. `owner_tag`: a tag by which the VPC CNI or
+    the VPC resource controller marks what is its own, as `key=value`.
     """
 
     eni_id: str
@@ -81,6 +99,16 @@ class EniDetails:
     vpc_id: str = ""
     no_manage: bool = False
     prefixes: tuple[IPNetwork, ...] = ()
+    network_card: int = 0
+    interface_type: str = "interface"
+    """`InterfaceType` in the EC2 API: `interface`, `trunk`, `branch`, `efa`, `natGateway`, ..."""
+    owner_tag: str = ""
+    detaching: bool = False
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it is the interface that its instance was launched with."""
+        return is_primary(self.network_card, self.device_number)
 
     @property
     def primaries(self) -> tuple[IPAddress, ...]:
@@ -93,12 +121,32 @@ class EniDetails:
         return (*self.primaries, *self.secondaries)
 
     def holds(self, address: IPAddress) -> bool:
-        """Whether the address is on the ENI, in whatever role."""
-        return self.holds_as_primary(address) or address in self.secondaries
+        """Whether the address is routed to the ENI, in whatever role: its own, or one of a prefix."""
+        own = self.holds_as_primary(address) or address in self.secondaries
+        return own or self.prefix_of(address) is not None
 
     def holds_as_primary(self, address: IPAddress) -> bool:
         """Whether the address is a primary one of the ENI."""
         return address in (self.primary, self.primary_ipv6)
+
+    def prefix_of(self, address: IPAddress) -> IPNetwork | None:
+        """Return the prefix delegated to the ENI that contains the address, if it is not the ENI's own."""
+        if self.holds_as_primary(address) or address in self.secondaries:
+            return None
+        return next((prefix for prefix in self.prefixes if address in prefix), None)
+
+
+def is_primary(network_card: int, device_number: int | None) -> bool:
+    """Tell the instance's primary interface: other network cards have a device number 0, too.
+
+    "Elastic network interfaces, network cards" in the EC2 user guide.
+    """
+    return (network_card, device_number) == (0, 0)
+
+
+def slot(network_card: int, device_number: int | None) -> str:
+    """Say where on an instance an ENI is attached."""
+    return f"device number {device_number}" + (f" on network card {network_card}" if network_card else "")
 
 
 @dataclass(frozen=True)
@@ -141,7 +189,7 @@ class Placed:
 def place(holdings: Iterable[Holding], topology: Topology, *, takeover: bool = True) -> Placed:
     """Find the ENI of each holding; an address that would have to be on two ENIs is on none."""
     # In whatever order they were read: the same choice, and the same sentences.
-    enis_in_order = sorted(topology.enis, key=lambda eni: (eni.device_number, eni.id))
+    enis_in_order = sorted(topology.enis, key=lambda eni: (eni.network_card, eni.device_number, eni.id))
     found = [_place(holding, enis_in_order, takeover=takeover) for holding in holdings]
     enis: dict[IPAddress, set[str]] = {}
     for one in found:
@@ -170,7 +218,7 @@ def _place(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placemen
 
 
 def _by_mac(holding: Holding, eni: Eni, *, takeover: bool) -> Placement | Unplaced:
-    if eni.device_number == 0:
+    if eni.is_primary:
         return Unplaced(
             holding,
             f"its interface has the MAC of {eni.id}, which is device number 0 and belongs to the VPC CNI: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from ipagent.assign.holders import NO_MANAGE, OWNER_TAGS
 from ipagent.assign.selection import IPNetwork, canonical_mac, parse_address, sort_key
 from ipagent.assign.topology import Eni, EniDetails
 from ipagent.log import printable
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef, SubnetTypeDef
 
 MAX_DESCRIPTION = 80
-
-NO_MANAGE = "node.k8s.amazonaws.com/no_manage"
-"""The tag that keeps the VPC CNI off an ENI (amazon-vpc-cni-k8s, pkg/ipamd, eniNoManageTagKey)."""
-
-VPC_CNI_DESCRIPTION = "aws-K8S-"
-"""How the VPC CNI begins the description of an ENI that it has made."""
 
 
 def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
@@ -35,6 +30,7 @@ def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
     others += [entry["Ipv6Address"] for entry in ipv6 if not entry.get("IsPrimaryIpv6")]
     attachment = shown.get("Attachment", {})
     tags = {tag.get("Key"): tag.get("Value") for tag in shown.get("TagSet", [])}
+    owner_tag = next((f"{key}={tags[key]}" for key in OWNER_TAGS if key in tags), "")
     blocks = [entry["Ipv4Prefix"] for entry in shown.get("Ipv4Prefixes", [])]
     blocks += [entry["Ipv6Prefix"] for entry in shown.get("Ipv6Prefixes", [])]
     return EniDetails(
@@ -51,34 +47,25 @@ def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
         vpc_id=shown.get("VpcId", ""),
         no_manage=tags.get(NO_MANAGE) == "true",
         prefixes=tuple(map(ip_network, blocks)),
+        network_card=attachment.get("NetworkCardIndex", 0),
+        interface_type=shown.get("InterfaceType", "interface"),
+        owner_tag=printable(owner_tag)[:MAX_DESCRIPTION],
+        detaching=attachment.get("Status") in ("detaching", "detached"),
     )
 
 
 def as_eni(found: EniDetails, subnet_cidrs: tuple[IPNetwork, ...] = (), barred: str = "") -> Eni:
     """Give an attached ENI as the topology has it."""
-    return Eni(found.eni_id, found.mac, found.device_number or 0, found.subnet_id, subnet_cidrs, barred)
-
-
-def why_not_ours(found: EniDetails, *, require_tag: bool = True) -> str:
-    """Say, after "which", why an ENI must not be given addresses; empty if it may, or is device number 0.
-
-    Without `require_tag` only what the VPC CNI has made for itself is told by its description
-    (amazon-vpc-cni-k8s, pkg/awsutils, eniDescriptionPrefix).
-    """
-    if found.device_number == 0:
-        return ""
-    if found.managed:
-        return "belongs to an AWS service: attach an ENI of your own for the network"
-    if found.no_manage:
-        return ""
-    if require_tag:
-        return (
-            f"lacks the tag {NO_MANAGE}=true, so that the VPC CNI would take its addresses for its own pods: "
-            f"tag it (aws ec2 create-tags --resources {found.eni_id} --tags Key={NO_MANAGE},Value=true)"
-        )
-    if found.description.startswith(VPC_CNI_DESCRIPTION):
-        return f'was made by the VPC CNI, as its description "{found.description}" says: attach another one'
-    return ""
+    return Eni(
+        found.eni_id,
+        found.mac,
+        found.device_number or 0,
+        found.subnet_id,
+        subnet_cidrs,
+        barred,
+        found.network_card,
+        found.prefixes,
+    )
 
 
 def subnet_ranges(shown: SubnetTypeDef) -> tuple[IPNetwork, ...]:

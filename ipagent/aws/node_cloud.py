@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterable, Mapping
 from common.contract import ENV_PREFIX, Credentials
 from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.faults import Clock, Failure, Fault, remaining
+from ipagent.assign.holders import why_not_ours
 from ipagent.assign.selection import IPNetwork
 from ipagent.assign.topology import Attached, EniDetails, Topology
 from ipagent.aws.base import SILENT_SECONDS, AwsAccess
-from ipagent.aws.eni import as_eni, why_not_ours
+from ipagent.aws.eni import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ipagent.assign.holders import owner_of
 from ipagent.assign.selection import IPAddress, sort_key
 from ipagent.assign.topology import Eni, EniDetails
 
@@ -23,8 +24,8 @@ class EniView:
 
     @property
     def usable(self) -> bool:
-        """Whether the agent may give it addresses: device number 0 belongs to the VPC CNI."""
-        return self.eni.device_number != 0
+        """Whether the agent may give it addresses, as far as IMDS and EC2 tell."""
+        return self.eni.usable and not (self.ec2 and owner_of(self.ec2))
 
     @property
     def only_in_imds(self) -> tuple[IPAddress, ...]:

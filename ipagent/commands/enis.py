@@ -8,9 +8,10 @@ from typing import Any
 
 from common.contract import ExitCode
 from ipagent.assign.errors import AgentError
+from ipagent.assign.holders import NO_MANAGE, owner_of
 from ipagent.assign.selection import IPAddress, sort_key
-from ipagent.assign.topology import Eni, EniDetails
-from ipagent.aws.eni import NO_MANAGE
+from ipagent.assign.topology import EniDetails
+from ipagent.aws.eni import as_eni
 from ipagent.commands.context import CommandContext, NodeEnis
 from ipagent.commands.eni_view import EniView
 from ipagent.commands.render import ec2_document, error_lines, topology_document
@@ -49,7 +50,7 @@ def look(session: CommandContext) -> NodeView:
     try:
         if nodes.error is not None:
             found_by_mac = session.by_mac(macs)
-            nodes = replace(nodes, enis=tuple(map(_as_eni, found_by_mac)), source="ec2")
+            nodes = replace(nodes, enis=tuple(map(as_eni, found_by_mac)), source="ec2")
         described = {eni.eni_id: eni for eni in session.describe([eni.id for eni in nodes.enis])}
     except AgentError as failed:
         error = failed
@@ -63,10 +64,6 @@ def look(session: CommandContext) -> NodeView:
         for eni in nodes.enis
     )
     return NodeView(views, nodes, session.access(), error, tuple(session.warnings))
-
-
-def _as_eni(found: EniDetails) -> Eni:
-    return Eni(found.eni_id, found.mac, found.device_number or 0, found.subnet_id)
 
 
 def as_document(view: NodeView) -> dict[str, Any]:
@@ -155,7 +152,11 @@ def _in_order(addresses: Iterable[IPAddress]) -> list[IPAddress]:
 def _remarks(view: EniView, palette: Palette) -> list[str]:
     found = []
     if not view.usable:
-        text = "device number 0 belongs to the VPC CNI: the agent never gives it an address"
+        owner = "belongs to the VPC CNI" if view.eni.is_primary else view.eni.barred
+        owner = owner or (owner_of(view.ec2) if view.ec2 else "")
+        text = (
+            f"{view.eni.slot if view.eni.is_primary else 'it'} {owner}: the agent never gives it an address"
+        )
         found.append((text, Style.DOUBTFUL))
     elif view.ec2 and not view.ec2.no_manage:
         text = f"it lacks the tag {NO_MANAGE}=true: the VPC CNI may take its addresses for its own pods"

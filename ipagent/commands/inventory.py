@@ -71,9 +71,7 @@ def _target(placement: Placement, topology: Topology) -> Target:
     eni, holding = placement.eni, placement.holding
     if eni.mac == holding.mac:
         return Target(eni, f"{holding.interface} has its MAC", BY_MAC)
-    candidates = tuple(
-        other for other in topology.enis if other.device_number != 0 and other.contains(holding.address)
-    )
+    candidates = tuple(other for other in topology.enis if other.usable and other.contains(holding.address))
     return Target(eni, placement.warning, BY_SUBNET, candidates)
 
 

@@ -16,10 +16,9 @@ from ipagent.assign import executor
 from ipagent.assign.calls import releases
 from ipagent.assign.errors import AddressRefused, AgentError, Deadline, NoEni, error_of
 from ipagent.assign.faults import SOON, Fault
-from ipagent.assign.holders import holder_of, name, why_immovable
+from ipagent.assign.holders import NO_MANAGE, holder_of, name, why_immovable
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.eni import NO_MANAGE
 from ipagent.commands.context import CommandContext
 from ipagent.commands.enis import details_document
 from ipagent.commands.render import ec2_document, error_document, holder_document

@@ -30,7 +30,7 @@ Beside EC2, on the same port:
                            forgets them
   PUT /_double/faults      {"faults": [{"action": "AssignPrivateIpAddresses", "error": "RequestLimitExceeded",
                            "times": 3}, {"action": "*", "delay_ms": 500}]}; replaces what was there
-  PATCH /_double/settings  imds_delay_ms, attach_delay_ms, throttling, limits
+  PATCH /_double/settings  imds_delay_ms, imds, attach_delay_ms, throttling, limits
   POST /_double/clock      {"advance_ms": 5000}, with --manual-clock
 The form of the world file stands at the top of tests/doubles/world.py, that of a fault in
 tests/doubles/faults.py; docs/testing.md has examples."""

@@ -84,7 +84,7 @@ def _common(world: World, interface: NetworkInterface) -> dict[str, Value]:
         ],
         "ipv4PrefixSet": [{"ipv4Prefix": str(prefix)} for prefix in interface.ipv4_prefixes] or None,
         "ipv6PrefixSet": [{"ipv6Prefix": str(prefix)} for prefix in interface.ipv6_prefixes] or None,
-        "interfaceType": "interface",
+        "interfaceType": interface.type,
     }
 
 
@@ -115,7 +115,7 @@ def interface_structure(world: World, interface: NetworkInterface) -> Structure:
     return {
         **_common(world, interface),
         "availabilityZone": world.subnets[interface.subnet].az,
-        "requesterManaged": False,
+        "requesterManaged": interface.managed,
         "attachment": {**_attachment(attachment), **owner} if attachment else None,
         "tagSet": _tags(interface),
     }
@@ -213,9 +213,9 @@ INTERFACES = Kind[NetworkInterface](
         "availability-zone": lambda world, interface: [world.subnets[interface.subnet].az],
         "group-id": lambda world, interface: [security_group(world.subnets[interface.subnet].vpc)],
         "description": lambda _, interface: [interface.description],
-        "interface-type": lambda *_: ["interface"],
+        "interface-type": lambda _, interface: [interface.type],
         "owner-id": lambda world, _: [world.account],
-        "requester-managed": lambda *_: [False],
+        "requester-managed": lambda _, interface: [interface.managed],
         "source-dest-check": lambda *_: [True],
         "status": lambda _, interface: [_status(interface)],
         "private-dns-name": lambda world, interface: [private_dns_name(world, interface.primary)],

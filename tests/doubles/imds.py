@@ -88,7 +88,8 @@ def _interface(world: World, interface: NetworkInterface, attachment: Attachment
         "subnet-ipv6-cidr-blocks": _lines(filter(None, [subnet.ipv6_cidr])),
         "vpc-id": subnet.vpc,
     }
-    return {name: value for name, value in names.items() if value}
+    view = world.imds.get(interface.id)
+    return {name: value for name, value in names.items() if value and not (view and name in view.hidden)}
 
 
 def _lines(values: Iterable[object]) -> str:

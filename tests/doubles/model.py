@@ -135,6 +135,9 @@ class NetworkInterface:
     ipv6_prefixes: tuple[IPv6Network, ...] = ()
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    type: str = "interface"
+    managed: bool = False
+    """Whether an AWS service has made it (`RequesterManaged`)."""
 
     @property
     def addresses(self) -> tuple[IPv4Address, ...]:
@@ -182,6 +185,20 @@ class Past:
 
 
 @dataclass(frozen=True)
+class MetadataView:
+    """How IMDS shows one interface: its own `delay` in seconds, and names of its entry that are not there.
+
+    The name `*` hides the entry as a whole, also from the list of MACs.
+    """
+
+    delay: float | None = None
+    hidden: frozenset[str] = frozenset()
+
+
+WHOLE_ENTRY = "*"
+
+
+@dataclass(frozen=True)
 class World:
     """One account in one region; mappings go by identifier.
 
@@ -198,6 +215,8 @@ class World:
     """Instance -> the credentials that its IMDS gives out."""
     imds_delay: float = 0.0
     """Seconds for which IMDS shows the interfaces before a change."""
+    imds: Mapping[str, MetadataView] = field(default_factory=dict)
+    """Interfaces that IMDS shows otherwise, by id."""
     attach_delay: float = 0.0
     """Seconds for which an interface is attaching or detaching."""
     throttling: Throttling = field(default_factory=Throttling)
@@ -257,15 +276,26 @@ class World:
         kept = {identifier: interface for identifier, interface in after.items() if interface is not None}
         if kept == self.interfaces:
             return self
-        recent = [past for past in self.past if now < past.until + self.imds_delay]
+        longest = max([self.imds_delay, *(view.delay or 0.0 for view in self.imds.values())])
+        recent = [past for past in self.past if now < past.until + longest]
         past = recent if len(recent) >= PAST_CHANGES else self.past[-PAST_CHANGES:]
         return replace(self, interfaces=kept, past=(*past, Past(now, self.interfaces)))
 
     def in_imds(self, now: float, older: float = 0.0) -> World:
-        """Give the world as IMDS shows it at this time: that of `imds_delay` and `older` seconds ago."""
-        delay = self.imds_delay + older
-        shown = next((past.interfaces for past in self.past if now < past.until + delay), self.interfaces)
+        """Give the world as IMDS shows it at this time: that of its delay and `older` seconds ago."""
+        shown = dict(self._as_of(now, self.imds_delay + older))
+        for identifier, view in self.imds.items():
+            if view.delay is not None:
+                then = self._as_of(now, view.delay + older).get(identifier)
+                shown.pop(identifier, None)
+                if then:
+                    shown[identifier] = then
+            if WHOLE_ENTRY in view.hidden:
+                shown.pop(identifier, None)
         return replace(self, interfaces=shown)
+
+    def _as_of(self, now: float, delay: float) -> Mapping[str, NetworkInterface]:
+        return next((past.interfaces for past in self.past if now < past.until + delay), self.interfaces)
 
     def _used(self, subnet: Subnet) -> set[IPv4Address]:
         inside = [held for held in self.interfaces.values() if held.subnet == subnet.id]

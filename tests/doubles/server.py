@@ -104,7 +104,7 @@ class Doubles:
         return tuple(call for call in self._cloud.journal.calls() if action in (None, call.action))
 
     def change_settings(self, **settings: object) -> None:
-        """Change settings of the world: `imds_delay_ms`, `attach_delay_ms`, `throttling`, `limits`."""
+        """Change settings of the world: those in `NAMES`."""
         keys = Node("settings", settings).mapping(optional=NAMES)
 
         async def change() -> None:

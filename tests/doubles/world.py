@@ -4,6 +4,8 @@
 region: eu-central-1
 account: "123456789012"
 imds_delay_ms: 0                    # for how long IMDS shows interfaces and addresses as before a change
+imds:                               # interfaces that IMDS shows otherwise: later, or with names missing
+  eni-0a000000000000000: {delay_ms: 4000, hidden: [device-number]}    # hidden: ["*"]: the whole entry
 attach_delay_ms: 0                  # for how long an interface is attaching, or detaching
 throttling: off                     # or ec2: EC2's token buckets
 limits:                             # token buckets of single actions, in place of EC2's or of none
@@ -43,6 +45,8 @@ instances:
         ipv4_prefixes: [10.0.1.32/28]
         ipv6_prefixes: ["2001:db8:1:0:1::/80"]
         description: the node's
+        type: interface             # or trunk, branch, efa, efa-only, lambda, load_balancer, natGateway
+        managed: false              # whether an AWS service has made it
         tags: {node.k8s.amazonaws.com/no_manage: "true"}
 interfaces:                         # those that are attached nowhere
   - id: eni-0a000000000000001

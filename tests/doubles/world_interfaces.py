@@ -27,7 +27,18 @@ _INSTANCE_OPTIONS = (
     "role",
     "tags",
 )
-_INTERFACE_OPTIONS = ("secondaries", "ipv6s", "ipv4_prefixes", "ipv6_prefixes", "description", "tags")
+_INTERFACE_OPTIONS = (
+    "secondaries",
+    "ipv6s",
+    "ipv4_prefixes",
+    "ipv6_prefixes",
+    "description",
+    "tags",
+    "type",
+    "managed",
+)
+INTERFACE_TYPES = ("interface", "trunk", "branch", "efa", "efa-only", "lambda", "load_balancer", "natGateway")
+"""Some of those that the service model lists as `NetworkInterfaceType`."""
 _UNKNOWN = NetworkInfo(max_interfaces=64, ipv4_per_interface=0, ipv6_per_interface=0)
 
 _REQUIRED = ("id", "mac", "subnet", "primary")
@@ -115,6 +126,8 @@ def _interface(node: Node, keys: Mapping[str, Node]) -> NetworkInterface:
         ipv6_prefixes=tuple(item.parse(IPv6Network, "an IPv6 prefix") for item in items("ipv6_prefixes")),
         description=keys["description"].text() if "description" in keys else "",
         tags=tags(keys),
+        type=choice(keys, "type", "interface", INTERFACE_TYPES),
+        managed=keys["managed"].flag() if "managed" in keys else False,
     )
     # "Prefix delegation for Amazon EC2 network interfaces", EC2 user guide.
     prefixes: list[IPv4Network | IPv6Network] = [*interface.ipv4_prefixes, *interface.ipv6_prefixes]

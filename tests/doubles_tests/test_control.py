@@ -140,10 +140,10 @@ def test_settings_are_changed_while_it_runs(doubles: Doubles) -> None:
 
     assert fetch(url) == (
         200,
-        {"imds_delay_ms": 0, "attach_delay_ms": 0, "throttling": "off", "limits": {}},
+        {"imds_delay_ms": 0, "imds": {}, "attach_delay_ms": 0, "throttling": "off", "limits": {}},
     )
     body = json.dumps({"imds_delay_ms": 1500, "throttling": "ec2", "limits": limits}).encode()
-    changed = {"imds_delay_ms": 1500, "attach_delay_ms": 0, "throttling": "ec2", "limits": limits}
+    changed = {"imds_delay_ms": 1500, "imds": {}, "attach_delay_ms": 0, "throttling": "ec2", "limits": limits}
 
     assert fetch(url, "PATCH", body) == (200, changed)
     assert fetch(url, "PATCH", b'{"attach_delay_ms": 7}') == (200, changed | {"attach_delay_ms": 7})

@@ -235,6 +235,34 @@ def slow(clock: ManualClock) -> Iterator[Doubles]:
         yield doubles
 
 
+def test_an_entry_may_be_half_shown_or_hidden(shared: Doubles) -> None:
+    entry = f"{MACS}{worlds.A1_MAC}/"
+    with Doubles(worlds.world(imds={worlds.A1: {"hidden": ["device-number", "interface-id"]}})) as doubles:
+        assert value(doubles, f"{entry}device-number") is None
+        assert value(doubles, f"{entry}interface-id") is None
+        assert value(doubles, f"{entry}subnet-id") == value(shared, f"{entry}subnet-id")
+        doubles.change_settings(imds={worlds.A1: {"hidden": ["*"]}})
+        assert value(doubles, f"{entry}subnet-id") is None
+        assert worlds.A1_MAC not in (value(doubles, MACS) or "")
+        doubles.change_settings(imds={})
+        assert value(doubles, f"{entry}interface-id") == worlds.A1
+
+
+def test_one_interface_may_show_later_than_the_others(slow: Doubles, clock: ManualClock) -> None:
+    slow.change_settings(imds={worlds.A1: {"delay_ms": 6000}})
+    with client_of(slow, boto3.Session()) as ec2:
+        for eni in (worlds.A1, worlds.B1):
+            held = slow.world.interfaces[eni].primary + 60
+            ec2.assign_private_ip_addresses(NetworkInterfaceId=eni, PrivateIpAddresses=[str(held)])
+    late, other = f"{MACS}{worlds.A1_MAC}/local-ipv4s", f"{MACS}02:bb:00:00:00:01/local-ipv4s"
+    before = value(slow, late), value(slow, other, worlds.POD_B)
+    clock.advance(2.1)
+    assert value(slow, late) == before[0]
+    assert value(slow, other, worlds.POD_B) != before[1]
+    clock.advance(4)
+    assert value(slow, late) != before[0]
+
+
 @contextmanager
 def client_of(doubles: Doubles, session: boto3.Session) -> Iterator[EC2Client]:
     client = session.client(

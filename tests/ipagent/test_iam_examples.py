@@ -15,9 +15,9 @@ import pytest
 from botocore import xform_name
 
 from common.contract import AgentSettings, ExitCode
+from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws.base import AwsAccess
 from ipagent.aws.ec2 import Ec2Client
-from ipagent.aws.eni import NO_MANAGE
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.commands import context

@@ -1,5 +1,7 @@
 """Who holds an address, in a sentence, and how an IPv6 address may come from there."""
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,9 +61,28 @@ class TestHolders:
             (eni(9), ip("10.10.1.9"), "a primary address"),
             (eni(9, primary_ipv6=A), A, "a primary address"),
             (eni(9, A, device=0), A, "device number 0"),
+            (eni(9, A, device=0, network_card=1), A, ""),
             (eni(9, A, managed=True), A, "AWS service"),
+            (eni(9, IPV4, interface_type="trunk"), IPV4, "of the type trunk"),
+            (eni(9, IPV4, owner_tag="eks:eni:owner=amazon-vpc-cni"), IPV4, "belongs to the VPC CNI"),
+            (eni(9, IPV4, description="aws-K8S-i-0a"), IPV4, "made by the VPC CNI"),
+            (eni(9, IPV4, description="aws-K8S-i-0a", no_manage=True), IPV4, ""),
+            (eni(9, prefixes=(ip_network("10.10.1.80/28"),)), IPV4, "EC2 moves prefixes as a whole"),
         ],
-        ids=["a secondary", "left over", "primary", "primary IPv6", "the VPC CNI's", "managed"],
+        ids=[
+            "a secondary",
+            "left over",
+            "primary",
+            "primary IPv6",
+            "the VPC CNI's",
+            "device 0 of another card",
+            "managed",
+            "a trunk's",
+            "the VPC CNI's by its tag",
+            "the VPC CNI's by its description",
+            "taken away from the VPC CNI",
+            "in a prefix",
+        ],
     )
     def test_what_must_stay_where_it_is(self, holder: EniDetails, address: IPAddress, says: str) -> None:
         assert says in why_immovable(address, holder)
@@ -74,6 +95,13 @@ class TestHolders:
         assert (
             failure.text
             == "it is a secondary address of eni-9 (device number 1 of i-9) (move is not allowed)"
+        )
+
+    def test_an_address_of_a_prefix_is_refused_with_eni_and_prefix(self) -> None:
+        failure = held_elsewhere(IPV4, eni(9, prefixes=(ip_network("10.10.1.80/28"),)))
+        assert failure.fault is Fault.REFUSED
+        assert failure.text.startswith(
+            "it lies in the prefix 10.10.1.80/28, which is delegated to eni-9 (device number 1 of i-9)"
         )
 
     def test_a_primary_address_is_refused_rather_than_held(self) -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from common.contract import Credentials
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission
-from ipagent.assign.holders import why_immovable
+from ipagent.assign.holders import NO_MANAGE, why_immovable, why_not_ours
 from ipagent.assign.selection import Holding
 from ipagent.assign.topology import EniDetails, place
 from ipagent.aws.base import SILENT_SECONDS
-from ipagent.aws.eni import NO_MANAGE, details, why_not_ours
+from ipagent.aws.eni import as_eni, details
 from ipagent.aws.node_cloud import (
     BURST,
     ENV_INSTANCE_ID,
@@ -306,6 +306,10 @@ def shown(**more: Any) -> Any:
 TAG = [{"Key": NO_MANAGE, "Value": "true"}]
 
 
+def owned(key: str, value: str, *more: dict[str, str]) -> EniDetails:
+    return details(shown(TagSet=[{"Key": key, "Value": value}, *more]))
+
+
 @pytest.mark.pure
 class TestDetails:
     @pytest.mark.parametrize(
@@ -328,6 +332,14 @@ class TestDetails:
         assert found.managed is managed
         assert bool(why_not_ours(found)) is managed
         assert bool(why_immovable(ip("10.10.1.80"), details(shown(**fields)))) is managed
+
+    @pytest.mark.parametrize(("card", "device", "primary"), [(0, 0, True), (1, 0, False), (0, 1, False)])
+    def test_only_device_0_of_card_0_is_the_primary(self, card: int, device: int, primary: bool) -> None:
+        where = {"InstanceId": NODE, "DeviceIndex": device, "NetworkCardIndex": card}
+        found = details(shown(Attachment=where, TagSet=TAG))
+        assert found.is_primary is primary
+        assert as_eni(found).usable is not primary
+        assert bool(why_immovable(ip("10.10.1.80"), found)) is primary
 
     def test_primaries_of_both_families_are_no_secondaries(self) -> None:
         found = details(
@@ -354,12 +366,40 @@ class TestDetails:
             (details(shown(TagSet=TAG)), "", ""),
             (details(shown()), "lacks the tag", ""),
             (details(shown(TagSet=[{"Key": NO_MANAGE, "Value": "false"}])), "lacks the tag", ""),
-            (details(shown(Description="aws-K8S-i-0a")), "lacks the tag", "made by the VPC CNI"),
+            (details(shown(Description="aws-K8S-i-0a")), "made by the VPC CNI", "made by the VPC CNI"),
+            (details(shown(Description="aws-k8s-trunk-eni")), "made by the VPC CNI", "made by the VPC CNI"),
+            (details(shown(Description="aws-k8s-branch-eni")), "made by the VPC CNI", "made by the VPC CNI"),
+            (details(shown(InterfaceType="trunk", TagSet=TAG)), "of the type trunk", "of the type trunk"),
+            (details(shown(InterfaceType="branch", TagSet=TAG)), "of the type branch", "of the type branch"),
+            (details(shown(InterfaceType="efa-only")), "of the type efa-only", "of the type efa-only"),
+            (details(shown(InterfaceType="interface", TagSet=TAG)), "", ""),
+            (owned("node.k8s.amazonaws.com/instance_id", NODE), f"instance_id={NODE}", f"instance_id={NODE}"),
+            (owned("cluster.k8s.amazonaws.com/name", "prod"), "name=prod", "name=prod"),
+            (owned("eks:eni:owner", "amazon-vpc-cni"), "owner=amazon-vpc-cni", "owner=amazon-vpc-cni"),
+            (owned("cluster.k8s.amazonaws.com/name", "prod", *TAG), "", ""),
             (details(shown(Description="aws-K8S-i-0a", TagSet=TAG)), "", ""),
             (details(shown(RequesterManaged=True, TagSet=TAG)), "AWS service", "AWS service"),
             (details(shown(Attachment={"InstanceId": NODE, "DeviceIndex": 0})), "", ""),
         ],
-        ids=["tagged", "bare", "another value", "the VPC CNI's", "tagged later", "a service's", "device 0"],
+        ids=[
+            "tagged",
+            "bare",
+            "another value",
+            "the VPC CNI's",
+            "a trunk by its description",
+            "a branch by its description",
+            "a trunk",
+            "a branch",
+            "EFA only",
+            "an interface",
+            "the tag of an instance",
+            "the tag of a cluster",
+            "the tag of an owner",
+            "taken away from the VPC CNI",
+            "tagged later",
+            "a service's",
+            "device 0",
+        ],
     )
     def test_why_an_eni_is_not_ours(self, eni: EniDetails, with_tag: str, without: str) -> None:
         for require_tag, reason in ((True, with_tag), (False, without)):
