@@ -38,6 +38,7 @@ STATUS = PREFIX + "status"
 
 # Keys of Multus (the k8snetworkplumbingwg de-facto standard, sections 4.1 and 4.2).
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
+DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 
 # Names in the pod.
 CONTAINER_NAME = "multus-eni-agent"

@@ -28,9 +28,9 @@ Writes manifests with the agent in them, as the webhook would put it into their 
 
   helm template web ./chart | multus-eni inject -f - --config settings.yaml | kubectl apply -f -
 
-Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs,
-PodTemplates and lists of them are read, YAML or JSON. Documents that get no agent come out byte for byte.
-Where the webhook would refuse a pod, nothing is written and the exit code is 2."""
+Pods, every kind with a pod template (Deployment, CronJob, Argo's Rollout, JobSet, ...) and lists of them are
+read, YAML or JSON. Documents that get no agent come out byte for byte; one that makes pods in another way is
+named on standard error. Where the webhook would refuse a pod, nothing is written and the exit code is 2."""
 
 EXPLAIN = """\
 Says for each workload in manifests whether its pods get the agent, why, and what to change; no cluster

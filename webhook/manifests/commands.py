@@ -14,6 +14,7 @@ from webhook.core.settings import Settings
 from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads, operations_by_document
 from webhook.manifests.documents import MAX_INPUT, Document, DocumentError, patched_stream, read_documents
 from webhook.manifests.explain import WARNING_PREFIX, Explanation, as_objects, as_text, explain, printable
+from webhook.manifests.pod_templates import dotted
 from webhook.manifests.workloads import ManifestError, Manifests, read_manifests
 
 STDIN = "-"
@@ -44,6 +45,7 @@ class _Loaded:
     manifests: Manifests
     outcomes: list[WorkloadOutcome]
     settings: Settings
+    namespace: str
 
 
 def run_inject(options: Options) -> int:
@@ -59,6 +61,7 @@ def run_inject(options: Options) -> int:
         raise InputError(
             f"nothing is written: {len(refused)} of {len(loaded.outcomes)} workloads are refused"
         )
+    _report_left_alone("inject", loaded)
     for outcome in loaded.outcomes:
         for warning in _warnings(outcome, loaded.settings):
             _print_error("inject", f"warning: {_location(outcome, loaded.documents)}: {warning}")
@@ -75,8 +78,10 @@ def run_explain(options: Options, *, as_json: bool, only_missing: bool) -> int:
         (loaded.settings.image, loaded.settings.agent.backend) if options.config else (None, None)
     )
     explanations = [explain(outcome, image, backend) for outcome in loaded.outcomes]
-    if only_missing:
-        pods = sum(explanation.kind == "Pod" for explanation in explanations)
+    if not only_missing:
+        _report_left_alone("explain", loaded)
+    else:
+        pods = sum(explanation.is_pod for explanation in explanations)
         explanations = [explanation for explanation in explanations if explanation.missing]
         _print_error("explain", f"{len(explanations)} of {pods} pods lack the agent or have an old one")
         _report_unknown_namespaces(explanations, loaded.manifests)
@@ -100,7 +105,7 @@ def _load(options: Options) -> _Loaded:
         document = documents[error.document]
         raise InputError(f"{name}: document {document.number}, line {document.line}: {error}") from None
     defaults = Defaults(settings, options.namespace, options.labels)
-    return _Loaded(documents, manifests, decide_workloads(manifests, defaults), settings)
+    return _Loaded(documents, manifests, decide_workloads(manifests, defaults), settings, options.namespace)
 
 
 def _bytes(file: str) -> bytes:
@@ -122,13 +127,36 @@ def _warnings(outcome: WorkloadOutcome, settings: Settings) -> list[str]:
                 f"imagePullSecrets are not written into manifests, where they would displace the "
                 f"ServiceAccount's: add {', '.join(missing)} to the ServiceAccount or to the manifest"
             )
+        condition = _MANIFEST_CONDITIONS.get(outcome.workload.api_group)
+        warnings += [condition] if condition else []
     return warnings
+
+
+_MANIFEST_CONDITIONS = {
+    "serving.knative.dev": (
+        "Knative refuses this manifest unless its features kubernetes.podspec-init-containers and "
+        "kubernetes.podspec-fieldref are enabled; the webhook injects Knative's pods without them"
+    )
+}
+"""API group -> what its own webhook asks of a manifest with the agent in it."""
 
 
 def _location(outcome: WorkloadOutcome, documents: list[Document]) -> str:
     workload, document = outcome.workload, documents[outcome.workload.document]
-    place = f"document {document.number}, line {document.line}"
+    template = f", {dotted(workload.path)}" if workload.found_by_shape else ""
+    place = f"document {document.number}, line {document.line}{template}"
     return f"{workload.kind} {outcome.namespace}/{workload.name} ({place})"
+
+
+def _report_left_alone(command: str, loaded: _Loaded) -> None:
+    for each in loaded.manifests.left_alone:
+        document = loaded.documents[each.document]
+        name = f"{each.kind} {each.namespace or loaded.namespace}/{each.name}"
+        _print_error(
+            command,
+            f"note: {name} (document {document.number}, line {document.line}) is left alone: {each.reason}; "
+            "the webhook decides about its pods when they are created",
+        )
 
 
 def _report_unknown_namespaces(explanations: list[Explanation], manifests: Manifests) -> None:

@@ -6,12 +6,21 @@ from the labels of namespace and pod (see webhook/core/namespace_policy.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from common.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Credentials, Injection, Mode
+from common.contract import (
+    CREDENTIALS,
+    DEFAULT_NETWORK,
+    INJECTION,
+    MODE,
+    NETWORKS,
+    Credentials,
+    Injection,
+    Mode,
+)
 from webhook.core.inject import inject
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
 from webhook.core.patch import Operation, pointer
@@ -19,6 +28,7 @@ from webhook.core.pod import Pod
 from webhook.core.policy import Decision
 from webhook.core.reasons import SENTENCES, Reason
 from webhook.core.settings import Settings
+from webhook.manifests.pod_templates import POD_ANNOTATIONS, dotted, find_networks_annotations
 from webhook.manifests.workloads import Manifests, Workload
 
 
@@ -101,7 +111,7 @@ def _decide(
     except (msgspec.DecodeError, RecursionError) as error:
         return WorkloadOutcome(workload, namespace, _undecided(Reason.UNREADABLE_POD, str(error)))
     if pod is None:
-        return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS))
+        return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS, hints=_hints(workload)))
     policy = namespace_policy(namespaces.get(namespace, defaults.labels), pod.labels.get(INJECTION))
     outcome = inject(pod, namespace, policy, defaults.settings, admitted=False)
     operations = tuple(_relocated(operation, workload) for operation in outcome.operations)
@@ -110,16 +120,39 @@ def _decide(
 
 def _attached_pod(raw: bytes | None) -> Pod | None:
     """Read a pod if it has the annotation for which the API server calls the webhook."""
-    if raw is None:
-        return None
-    metadata = msgspec.json.decode(raw, type=_Annotated).metadata
-    if metadata is None or NETWORKS not in (metadata.annotations or {}):
+    if raw is None or NETWORKS not in _annotation_keys(raw):
         return None
     return msgspec.json.decode(raw, type=Pod)
 
 
-def _undecided(reason: Reason, problem: str | None = None) -> Decision:
-    return Decision(reason, SENTENCES[reason] if problem is None else f"{SENTENCES[reason]}: {problem}")
+def _annotation_keys(raw: bytes | None) -> Collection[str]:
+    metadata = msgspec.json.decode(raw or b"{}", type=_Annotated).metadata
+    return (metadata.annotations if metadata is not None else None) or ()
+
+
+def _undecided(reason: Reason, problem: str | None = None, hints: tuple[str, ...] = ()) -> Decision:
+    message = SENTENCES[reason] if problem is None else f"{SENTENCES[reason]}: {problem}"
+    return Decision(reason, message, warnings=hints)
+
+
+def _hints(workload: Workload) -> tuple[str, ...]:
+    """Say what a workload whose pods attach to no network may have been meant to have."""
+    misplaced = find_networks_annotations(workload.object, workload.templates)
+    if misplaced:
+        right = dotted((*workload.path, *POD_ANNOTATIONS))
+        where = dotted(misplaced[0])
+        # A controller may copy annotations of its object to the pods, as that of Kubeflow's Notebook does.
+        effect = "reaches pods only if the controller copies it" if workload.found_by_shape else "is ignored"
+        return (f"multus-eni: {NETWORKS} at {where} {effect}: move it to {right}",)
+    if DEFAULT_NETWORK in _annotation_keys(workload.pod):
+        return (_DEFAULT_NETWORK_ALONE,)
+    return ()
+
+
+_DEFAULT_NETWORK_ALONE = (
+    f"multus-eni: {DEFAULT_NETWORK} replaces the network of eth0, whose addresses the agent does not assign: "
+    f"attach the network on the ENI by {NETWORKS}"
+)
 
 
 def _relocated(operation: Operation, workload: Workload) -> Operation:

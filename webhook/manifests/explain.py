@@ -14,6 +14,7 @@ from webhook.core.annotations import shortened
 from webhook.core.policy import Decision
 from webhook.core.reasons import REMEDIES, Reason
 from webhook.manifests.decide import WorkloadOutcome
+from webhook.manifests.pod_templates import dotted
 from webhook.manifests.workloads import Workload
 from webhook.multus.networks import Network, parse_networks
 
@@ -31,6 +32,7 @@ _INJECT_AGAIN = "inject the manifest as it was without the agent"
 class Explanation:
     """What the webhook does with a workload's pods.
 
+    `is_pod`: the workload is a pod itself. `template` is the path of a pod template found by its shape.
     `injected`: they get the agent, or have it. `mode` is the agent's, None without one. `refusal` says why
     the pods cannot be created. `missing`: this is a pod that exists and should have the agent, but has
     none or an outdated one. `message` is the reason in a sentence, `change` what the user can do about it.
@@ -39,6 +41,8 @@ class Explanation:
     kind: str
     namespace: str
     name: str
+    is_pod: bool
+    template: str | None
     reason: Reason
     mode: Mode | None
     injected: bool
@@ -61,6 +65,8 @@ def explain(outcome: WorkloadOutcome, image: str | None, backend: Backend | None
         kind=workload.kind,
         namespace=outcome.namespace,
         name=workload.name,
+        is_pod=workload.is_pod,
+        template=dotted(workload.path) if workload.found_by_shape else None,
         reason=decision.reason,
         mode=decision.agent.mode if decision.agent else agent.mode if agent is not None and there else None,
         injected=decision.reason in _WITH_AGENT,
@@ -77,7 +83,7 @@ def explain(outcome: WorkloadOutcome, image: str | None, backend: Backend | None
 def _change(workload: Workload, decision: Decision, *, outdated: bool) -> str:
     if not outdated or decision.refused:
         return REMEDIES[decision.reason]
-    return _REPLACE_POD if workload.kind == "Pod" else _INJECT_AGAIN
+    return _REPLACE_POD if workload.is_pod else _INJECT_AGAIN
 
 
 def as_text(explanation: Explanation, *, existing: bool = False) -> str:
@@ -86,7 +92,8 @@ def as_text(explanation: Explanation, *, existing: bool = False) -> str:
     With `existing` it is about an existing pod without an agent, otherwise about one that is to be created.
     """
     networks = ", ".join(f"{n.interface} {n.namespace}/{n.name}" for n in explanation.networks)
-    head = f"{explanation.kind} {explanation.namespace}/{explanation.name}: {explanation.reason}"
+    template = f" ({explanation.template})" if explanation.template else ""
+    head = f"{explanation.kind} {explanation.namespace}/{explanation.name}{template}: {explanation.reason}"
     change = _REPLACE_POD if existing and explanation.refusal is None else explanation.change
     lines = [
         f"{head}: {explanation.message}",
@@ -111,6 +118,7 @@ def as_objects(explanations: Iterable[Explanation]) -> list[dict[str, Any]]:
             "kind": explanation.kind,
             "namespace": explanation.namespace,
             "name": explanation.name,
+            **({"template": explanation.template} if explanation.template else {}),
             "reason": explanation.reason.value,
             "mode": explanation.mode.value if explanation.mode else None,
             "injected": explanation.injected,
@@ -208,7 +216,7 @@ def _number(text: str | None) -> int:
 
 def _exists(workload: Workload) -> bool:
     """Return whether this is an existing pod that has neither ended nor is being deleted."""
-    if workload.kind != "Pod" or workload.pod is None:
+    if not workload.is_pod or workload.pod is None:
         return False
     life = msgspec.json.decode(workload.pod, type=_Life)
     deleted = life.metadata is not None and bool(life.metadata.deletionTimestamp)

@@ -1,4 +1,4 @@
-"""Manifests to workloads: where in a document pods and pod templates are, and whose they are.
+"""Find workloads in manifests: where in a document pods and pod templates are, and whose they are.
 
 Manifests come from anywhere, so nothing is taken for granted but for what names a workload; the pod
 itself is decoded only where it attaches to a network, as the webhook is called only then.
@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from common.contract import CREDENTIALS, INJECTION, MODE
+from common.contract import CREDENTIALS, INJECTION, MODE, NETWORKS
+from webhook.manifests.pod_templates import Place, Shapes, dotted, find_networks_annotations, find_shapes
 
 MAX_LISTS = 8
 """How deep lists may stand in lists."""
@@ -31,8 +32,21 @@ _PLACES: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """API group and kind -> where the pod is."""
 
-Place = tuple[str | int, ...]
-"""Keys and indices on the path from a document's root."""
+_NO_WORKLOADS = frozenset(
+    {
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "constraints.gatekeeper.sh",
+        "kyverno.io",
+        "mutations.gatekeeper.sh",
+        "policies.kyverno.io",
+        "templates.gatekeeper.sh",
+    }
+)
+"""API groups of schemas and policies: what looks like a pod template there is a pattern."""
+_HISTORY = ("apps", "ControllerRevision")
+"""Copies of the pod templates of StatefulSets and DaemonSets."""
+
 T = TypeVar("T")
 
 
@@ -49,7 +63,8 @@ class Workload:
     """A pod, or what makes pods. `namespace` is None where the manifest names none; `name` may be a prefix.
 
     `pod` is the JSON of the pod (template), None where there is none; `place` says where it is in document
-    number `document` (from 0).
+    number `document` (from 0), `path` where it is in `object`, the JSON of the object, and `templates` where
+    all pods in that are. `found_by_shape`: the kind did not tell the path.
     """
 
     document: int
@@ -58,27 +73,50 @@ class Workload:
     namespace: str | None
     name: str
     pod: bytes | None
+    object: bytes = b"{}"
+    path: Place = ()
+    templates: tuple[Place, ...] = ()
+    api_group: str = ""
+    found_by_shape: bool = False
+
+    @property
+    def is_pod(self) -> bool:
+        """Whether it is a pod itself, rather than something that makes pods."""
+        return self.kind == "Pod" and not self.found_by_shape
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """An object that makes pods in a way that is not understood; `reason` says in which."""
+
+    document: int
+    kind: str
+    namespace: str | None
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """What documents hold: workloads in order, and the labels of our contract by namespace."""
+    """What documents hold: workloads in order, the labels of our contract by namespace, the rest."""
 
     workloads: tuple[Workload, ...]
     namespaces: Mapping[str, Mapping[str, str]]
+    left_alone: tuple[LeftAlone, ...] = ()
 
 
 def read_manifests(documents: Iterable[bytes]) -> Manifests:
     """Find workloads and namespaces in JSON documents. Raises ManifestError."""
     workloads: list[Workload] = []
     namespaces: dict[str, dict[str, str]] = {}
+    left_alone: list[LeftAlone] = []
     for number, document in enumerate(documents):
         try:
-            reader = _Reader(number, workloads, namespaces)
+            reader = _Reader(number, workloads, namespaces, left_alone)
             reader.read(document, (), _Type())
         except _Unreadable as error:
             raise ManifestError(number, str(error)) from None
-    return Manifests(tuple(workloads), namespaces)
+    return Manifests(tuple(workloads), namespaces, tuple(left_alone))
 
 
 class _Unreadable(Exception):
@@ -117,6 +155,7 @@ class _Reader:
     document: int
     workloads: list[Workload]
     namespaces: dict[str, dict[str, str]]
+    left_alone: list[LeftAlone]
 
     def read(self, raw: bytes, place: Place, implied: _Type) -> None:
         if not _starts_with(raw, b"{"):
@@ -126,17 +165,16 @@ class _Reader:
         api_version = _text(found.apiVersion) or _text(implied.apiVersion)
         group = api_version.rpartition("/")[0]
         if (group, kind) in _PLACES:
-            self._workload(raw, place, kind, _PLACES[group, kind])
+            self._workload(raw, place, group, kind)
         elif (group, kind) == ("", "Namespace"):
             self._namespace(raw)
-        elif kind.endswith("List"):
+        elif kind.endswith("List") and _starts_with(items := _decode(raw, _List).items, b"["):
             # The items of a typed list, as in a PodList, do not say what they are.
-            self._list(raw, place, _Type(api_version, kind.removesuffix("List")))
+            self._list(items, place, _Type(api_version, kind.removesuffix("List")))
+        elif kind and api_version and group not in _NO_WORKLOADS and (group, kind) != _HISTORY:
+            self._object(raw, place, group, kind)
 
-    def _list(self, raw: bytes, place: Place, implied: _Type) -> None:
-        items = _decode(raw, _List).items
-        if not _starts_with(items, b"["):
-            return
+    def _list(self, items: bytes, place: Place, implied: _Type) -> None:
         if len(place) >= 2 * MAX_LISTS:
             raise _Unreadable(f"lists in lists, more than {MAX_LISTS} deep")
         for index, item in enumerate(_decode(items, list[msgspec.Raw])):
@@ -150,18 +188,65 @@ class _Reader:
             if key in (INJECTION, MODE, CREDENTIALS)
         }
 
-    def _workload(self, raw: bytes, place: Place, kind: str, path: tuple[str, ...]) -> None:
-        name = _name(raw)
+    def _workload(self, raw: bytes, place: Place, group: str, kind: str) -> None:
+        path = _PLACES[group, kind]
+        namespace, name = _identity(raw)
         self.workloads.append(
             Workload(
                 document=self.document,
                 place=(*place, *path),
                 kind=kind,
-                namespace=_text(name.namespace) or None,
-                name=_text(name.name) or _text(name.generateName),
+                namespace=namespace,
+                name=name,
                 pod=_follow(raw, path),
+                object=raw,
+                path=path,
+                templates=(path,),
             )
         )
+
+    def _object(self, raw: bytes, place: Place, group: str, kind: str) -> None:
+        """Read an object whose kind does not tell where its pods are."""
+        shapes, annotated = _shapes(raw)
+        if not (shapes.templates or shapes.lookalikes or annotated):
+            return
+        namespace, name = _identity(raw)
+        templates = tuple(template.place for template in shapes.templates)
+        self.workloads.extend(
+            Workload(
+                document=self.document,
+                place=(*place, *template.place),
+                kind=kind,
+                namespace=template.namespace or namespace,
+                name=name,
+                pod=template.pod,
+                object=raw,
+                path=template.place,
+                templates=templates,
+                api_group=group,
+                found_by_shape=True,
+            )
+            for template in shapes.templates
+        )
+        reason = _not_understood(shapes, annotated)
+        if reason is not None:
+            self.left_alone.append(LeftAlone(self.document, kind, namespace, name, reason))
+
+
+def _shapes(raw: bytes) -> tuple[Shapes, list[Place]]:
+    try:
+        shapes = find_shapes(raw)
+        return shapes, [] if shapes.templates else find_networks_annotations(raw)
+    except RecursionError:
+        raise _Unreadable("nested too deeply") from None
+    except msgspec.DecodeError as error:
+        raise _Unreadable(str(error)) from None
+
+
+def _not_understood(shapes: Shapes, annotated: list[Place]) -> str | None:
+    if annotated:
+        return f"{NETWORKS} at {dotted(annotated[0])} is not in a pod template"
+    return next(iter(shapes.lookalikes), None)
 
 
 def _follow(raw: bytes, path: tuple[str, ...]) -> bytes | None:
@@ -174,12 +259,18 @@ def _follow(raw: bytes, path: tuple[str, ...]) -> bytes | None:
     return raw
 
 
+def _identity(raw: bytes) -> tuple[str | None, str]:
+    """Return namespace and name, or the prefix of the name."""
+    name = _name(raw)
+    return _text(name.namespace) or None, _text(name.name) or _text(name.generateName)
+
+
 def _name(raw: bytes) -> _Name:
     return _decode(raw, _Named).metadata or _Name()
 
 
 def _starts_with(raw: bytes, character: bytes) -> bool:
-    # Raw is no bytes object at run time, only a buffer.
+    # At run time a Raw is a buffer and not a bytes object.
     return bytes(memoryview(raw)[:1]) == character
 
 

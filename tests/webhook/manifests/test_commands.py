@@ -107,7 +107,8 @@ def test_every_kind_with_a_pod_template_has_a_case() -> None:
     kinds = set()
     for file in CASES.glob("*.yaml"):
         explained = yaml.safe_load(file.read_text(encoding="utf-8"))["explain"]
-        kinds |= {found["kind"] for found in explained if isinstance(found, dict)}
+        # What is found by shape says where.
+        kinds |= {found["kind"] for found in explained if isinstance(found, dict) and "template" not in found}
     assert kinds == {
         "CronJob", "DaemonSet", "Deployment", "Job", "Pod", "PodTemplate", "ReplicaSet",
         "ReplicationController", "StatefulSet",
