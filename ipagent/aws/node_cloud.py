@@ -1,17 +1,17 @@
 """AWS as the agent of a node uses it: every ENI of one instance, with tags and addresses, by one call.
 
 EC2 says which ENIs there are and which of them are ours; IMDS, which may lag behind, names region and
-instance and the ranges of subnets, which don't change. The answer is kept, and asked for again where it
-can't be all: a MAC that it lacks, an address that fits no ENI (`fresh`), or its age.
+instance and the ranges of subnets, which don't change. Each read asks EC2: node/reconcile/eni_cache.py keeps
+the answer and bounds how often it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from common.contract import ENV_PREFIX, Credentials
-from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds, error_of
-from ipagent.assign.faults import Clock, Failure, Fault, remaining
+from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
+from ipagent.assign.faults import Clock
 from ipagent.assign.holders import why_not_ours
 from ipagent.assign.selection import IPNetwork
 from ipagent.assign.topology import Attached, EniDetails, Topology
@@ -21,15 +21,6 @@ from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
 
 ENV_INSTANCE_ID = ENV_PREFIX + "INSTANCE_ID"
-
-MAX_AGE = 900.0
-"""Seconds for which a topology serves: ENIs and tags are changed by hand, and EC2 tells nobody."""
-BURST = 5
-REFILL_SECONDS = 10.0
-"""How often the topology is looked for: 5 times at once, then once in 10 s. Nodes share the request limit."""
-FOREIGN_SECONDS = 300.0
-"""For how long a MAC that no ENI has is not looked for again: a macvlan interface has one of its own."""
-MAX_FOREIGN = 1024
 
 Cidrs = dict[str, tuple[IPNetwork, ...]]
 """A subnet's id -> its ranges."""
@@ -51,67 +42,25 @@ class NodeCloud(AwsAccess):
         self.instance_id = env.get(ENV_INSTANCE_ID, "")
         self._require_tag = require_tag
         self._enis: tuple[EniDetails, ...] = ()
-        self._read_at: float | None = None
-        self._failed: AgentError | None = None
-        self._foreign: dict[str, float] = {}
-        self._allowance = TokenBucket(BURST, REFILL_SECONDS)
         self._cidrs: Cidrs = {}
         self._cidrs_at = 0.0
         self._warned = False
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
-        """Give all ENIs of the node; raises AgentError.
-
-        What was read serves again, unless it lacks one of the MACs, is old, or `fresh` is asked for. Where it
-        was looked for too often, the error is a passing one if a MAC is unknown; else what is known serves.
-        """
-        now = self._timing.clock()
-        looked = False
-        if fresh or not self._knows(macs, now):
-            wait = self._allowance.take(now)
-            if not wait:
-                self._look(macs)
-                looked = True
-            elif self._read_at is None or not self._has(macs, now):
-                raise self._put_off(wait)
-        self._learn_ranges()
-        attached = self._attached()
-        held = tuple(each.held for each in attached) if looked else ()
-        return Topology(tuple(each.eni for each in attached), held)
-
-    def _put_off(self, seconds: float) -> AgentError:
-        """Say why there is no topology: as the last look has ended, or because there were too many."""
-        if self._failed is not None:
-            return self._failed.with_traceback(None)
-        text = f"The node's ENIs were looked for too often; the next time is in {seconds:.0f} s"
-        return error_of(Failure(Fault.THROTTLED, text))
+        """Ask EC2 for all ENIs of the node, whichever MACs are of interest; raises AgentError."""
+        del macs, fresh
+        attached = self.observed()
+        return Topology(tuple(each.eni for each in attached), tuple(each.held for each in attached))
 
     def observed(self) -> tuple[Attached, ...]:
         """Ask EC2 now what each ENI of the node holds; raises AgentError."""
-        self._look(())
-        self._learn_ranges()
-        return self._attached()
-
-    def _knows(self, macs: Collection[str], now: float) -> bool:
-        return self._read_at is not None and now < self._read_at + MAX_AGE and self._has(macs, now)
-
-    def _has(self, macs: Collection[str], now: float) -> bool:
-        mine = {eni.mac for eni in self._enis}
-        return all(not mac or mac in mine or now < self._foreign.get(mac, now) for mac in macs)
-
-    def _look(self, macs: Iterable[str]) -> None:
-        """Describe the instance's ENIs, and remember which of these MACs none of them has."""
-        try:
-            found = self._describe_all()
-        except AgentError as error:
-            self._failed = error
-            raise
-        self._failed = None
+        found = self._describe_all()
         self._enis = tuple(sorted(found, key=lambda eni: (eni.device_number or 0, eni.eni_id)))
-        self._read_at = now = self._timing.clock()
-        lasting = {mac: until for mac, until in self._foreign.items() if now < until}
-        asked = dict.fromkeys(macs, now + FOREIGN_SECONDS)
-        self._foreign = dict(list({**lasting, **asked}.items())[-MAX_FOREIGN:])
+        self._learn_ranges()
+        return tuple(
+            Attached(as_eni(eni, self._cidrs.get(eni.subnet_id, ()), self._barred(eni)), eni)
+            for eni in self._enis
+        )
 
     def _describe_all(self) -> tuple[EniDetails, ...]:
         self._identify()
@@ -125,12 +74,6 @@ class NodeCloud(AwsAccess):
                 f"Give the agent AWS_REGION and {ENV_INSTANCE_ID} of its node, or neither.",
             )
         return found
-
-    def _attached(self) -> tuple[Attached, ...]:
-        return tuple(
-            Attached(as_eni(eni, self._cidrs.get(eni.subnet_id, ()), self._barred(eni)), eni)
-            for eni in self._enis
-        )
 
     def _barred(self, eni: EniDetails) -> str:
         return why_not_ours(eni, require_tag=self._require_tag)
@@ -181,20 +124,3 @@ class NodeCloud(AwsAccess):
             level("no-ranges", message=text)
             self._warned = True
             return {}
-
-
-class TokenBucket:
-    """A token bucket: so many at once, one more after each so many seconds."""
-
-    def __init__(self, burst: int, seconds: float) -> None:
-        self._burst = burst
-        self._seconds = seconds
-        self._full_at = 0.0
-
-    def take(self, now: float) -> float:
-        """Take one; gives 0.0, or the seconds until there is one."""
-        full_at = max(self._full_at, now) + self._seconds
-        wait = remaining(full_at - self._burst * self._seconds, now)
-        if not wait:
-            self._full_at = full_at
-        return wait

@@ -1,4 +1,8 @@
-"""The main loop of the node agent: what its threads bring goes into the core, what the core says goes out."""
+"""Main loop of the node agent: hands pods and claims to the controller, and its statuses and events on.
+
+Thread: the main thread runs `Loop.run`; the informer's thread calls `on_list` and `on_event`, the threads of
+sessions `Wakeup.set`.
+"""
 
 from __future__ import annotations
 
@@ -19,62 +23,62 @@ from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.signals import Signals
 
 STALE_SECONDS = 180.0
-"""After so long without a word of the API server the watch is in doubt: it sends a bookmark each minute."""
+"""The API server sends a bookmark each minute: after so long without one the watch counts as stuck."""
 
 
 class Controller(Protocol):
-    """What the loop drives: see NodeCore."""
+    """What the loop drives: see reconcile.controller.NodeController."""
 
-    def pods(self, pods: Iterable[Pod]) -> None:
-        """Take in a complete list."""
+    def replace_pods(self, pods: Iterable[Pod]) -> None:
+        """Record a complete list."""
 
-    def pod(self, pod: Pod, *, gone: bool = False) -> None:
-        """Take in one change."""
+    def update_pod(self, pod: Pod, *, gone: bool = False) -> None:
+        """Record one change."""
 
-    def trust(self, *, current: bool) -> None:
-        """Say whether the watch keeps up."""
+    def set_watch_current(self, *, current: bool) -> None:
+        """Record whether the watch keeps up."""
 
-    def claim(self, claim: Claim) -> None:
-        """Take in what a container states."""
+    def set_claim(self, claim: Claim) -> None:
+        """Record what a container claims."""
 
-    def unclaim(self, key: PodKey) -> None:
-        """Take in that a session has ended."""
+    def end_session(self, key: PodKey) -> None:
+        """Record that a session has ended."""
 
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is."""
 
-    def standings(self) -> Mapping[PodKey, ClaimStatus]:
-        """Say how the containers stand."""
+    def take_status_changes(self) -> Mapping[PodKey, ClaimStatus]:
+        """Return the statuses that have changed, and those of new claims, since the last call."""
 
-    def happenings(self) -> list[AddressEvent]:
-        """Give what has happened since the last time."""
+    def take_events(self) -> list[AddressEvent]:
+        """Return the events since the last call."""
 
 
 class SessionServer(Protocol):
-    """Where containers state what they hold: see Sessions."""
+    """Where containers claim what they hold: see sessions.server.PodSessionServer."""
 
-    def pods(self, living: Collection[PodKey]) -> None:
-        """Say which pods live here."""
+    def set_living_pods(self, living: Collection[PodKey]) -> None:
+        """Record which pods live on this node."""
 
-    def take(self) -> list[Claim | SessionClosed]:
-        """Take what came since the last time."""
+    def take_claims(self) -> list[Claim | SessionClosed]:
+        """Return what came since the last call."""
 
-    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> None:
-        """Say how the containers stand."""
+    def publish(self, changes: Mapping[PodKey, ClaimStatus]) -> None:
+        """Send the changed statuses to their pods."""
 
 
 class NoSessions:
-    """A gate that nobody comes through: pods without containers of ours are served all the same."""
+    """A session server without sessions, for `watchOnly`: pods are served by their network-status alone."""
 
-    def pods(self, living: Collection[PodKey]) -> None:
-        """Tell nobody."""
+    def set_living_pods(self, living: Collection[PodKey]) -> None:
+        """Do nothing."""
 
-    def take(self) -> list[Claim | SessionClosed]:
-        """Give nothing."""
+    def take_claims(self) -> list[Claim | SessionClosed]:
+        """Return nothing."""
         return []
 
-    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> None:
-        """Tell nobody."""
+    def publish(self, changes: Mapping[PodKey, ClaimStatus]) -> None:
+        """Do nothing."""
 
 
 class Wakeup:
@@ -84,7 +88,7 @@ class Wakeup:
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def fileno(self) -> int:
-        """Give the descriptor to wait for."""
+        """Return the descriptor to wait for."""
         return self._event
 
     def set(self) -> None:
@@ -92,14 +96,14 @@ class Wakeup:
         os.eventfd_write(self._event, 1)
 
     def clear(self) -> None:
-        """Take note of it."""
+        """Make it unreadable again, until the next `set`."""
         try:
             os.eventfd_read(self._event)
         except BlockingIOError:
             return
 
     def close(self) -> None:
-        """Close it, when nobody can call `set` any more."""
+        """Close it; nobody may call `set` any more."""
         os.close(self._event)
 
 
@@ -115,20 +119,20 @@ class _Changed:
 
 
 class Loop:
-    """`report` gets what has happened, `age` tells the seconds since the API server was last heard of."""
+    """`report` gets the events, `age` returns the seconds since the API server was last heard of."""
 
     def __init__(
         self,
-        core: Controller,
+        controller: Controller,
         wakeup: Wakeup,
         age: Callable[[], float | None],
         report: Callable[[list[AddressEvent]], None],
         clock: Callable[[], float],
     ) -> None:
-        self.gate: SessionServer = NoSessions()
+        self.sessions: SessionServer = NoSessions()
         self.listed = False
         """Whether the node's pods are known."""
-        self._core = core
+        self._controller = controller
         self._wakeup = wakeup
         self._age = age
         self._report = report
@@ -138,22 +142,22 @@ class Loop:
         self._busy_since: float | None = None
 
     def on_list(self, pods: tuple[Pod, ...]) -> None:
-        """Take a complete list; for the watcher's thread."""
+        """Enqueue a complete list. Thread: the informer's."""
         self._inbox.append(_Listed(pods))
         self._wakeup.set()
 
     def on_event(self, pod: Pod, gone: bool) -> None:
-        """Take one change; for the watcher's thread."""
+        """Enqueue one change. Thread: the informer's."""
         self._inbox.append(_Changed(pod, gone))
         self._wakeup.set()
 
     def busy_seconds(self) -> float:
-        """Tell for how long one turn has been going on; 0.0 while the loop waits."""
+        """Return for how long one turn has been going on; 0.0 while the loop waits. Thread: any."""
         since = self._busy_since
         return 0.0 if since is None else self._clock() - since
 
     def run(self, signals: Signals) -> NoReturn:
-        """Go on until `Stop`."""
+        """Turn until `Stop` is raised."""
         poll = select.poll()
         for descriptor in (self._wakeup.fileno(), signals.wakeup):
             poll.register(descriptor, select.POLLIN)
@@ -165,49 +169,49 @@ class Loop:
             poll.poll(None if pause is None else math.ceil(pause * 1000))
 
     def turn(self) -> float | None:
-        """Take in what has come, do what is due, say what is new; returns the seconds to wait."""
+        """Handle what has come, do what is due, pass on what has changed; returns the seconds to wait."""
         self._wakeup.clear()
-        self._take_in()
+        self._drain_inbox()
         age = self._age()
-        self._core.trust(current=age is not None and age < STALE_SECONDS)
-        pause = self._core.step()
-        self.gate.tell(self._core.standings())
-        if happenings := self._core.happenings():
-            self._report(happenings)
+        self._controller.set_watch_current(current=age is not None and age < STALE_SECONDS)
+        pause = self._controller.step()
+        self.sessions.publish(self._controller.take_status_changes())
+        if events := self._controller.take_events():
+            self._report(events)
         return pause
 
-    def _take_in(self) -> None:
+    def _drain_inbox(self) -> None:
         before = frozenset(self._living)
         while self._inbox:
-            news = self._inbox.popleft()
-            if isinstance(news, _Listed):
-                self._list(news.pods)
+            change = self._inbox.popleft()
+            if isinstance(change, _Listed):
+                self._list(change.pods)
             else:
-                self._note(news.pod, gone=news.gone)
-                self._core.pod(news.pod, gone=news.gone)
+                self._track_living(change.pod, gone=change.gone)
+                self._controller.update_pod(change.pod, gone=change.gone)
         if self._living != before:
-            self.gate.pods(frozenset(self._living))
-        for each in self.gate.take():
+            self.sessions.set_living_pods(frozenset(self._living))
+        for each in self.sessions.take_claims():
             if isinstance(each, Claim):
-                self._core.claim(each)
+                self._controller.set_claim(each)
             else:
-                self._core.unclaim(each.pod)
+                self._controller.end_session(each.pod)
 
     def _list(self, pods: Iterable[Pod]) -> None:
         self._living.clear()
         for pod in pods:
-            self._note(pod, gone=False)
-        self._core.pods(pods)
+            self._track_living(pod, gone=False)
+        self._controller.replace_pods(pods)
         self.listed = True
 
-    def _note(self, pod: Pod, *, gone: bool) -> None:
+    def _track_living(self, pod: Pod, *, gone: bool) -> None:
         if pod.alive and not gone:
             self._living.add(pod.key)
         else:
             self._living.discard(pod.key)
 
 
-def log_events(log: Log, happenings: Iterable[AddressEvent]) -> None:
+def log_events(log: Log, events: Iterable[AddressEvent]) -> None:
     """Write a line for each, with its pod."""
     write = {
         LogLevel.DEBUG: log.debug,
@@ -215,7 +219,7 @@ def log_events(log: Log, happenings: Iterable[AddressEvent]) -> None:
         LogLevel.WARNING: log.warning,
         LogLevel.ERROR: log.error,
     }
-    for each in happenings:
+    for each in events:
         fields = {"address": str(each.address or ""), "eni": each.eni_id}
         if each.pod:
             fields |= {"namespace": each.pod.namespace, "pod": each.pod.name}

@@ -109,8 +109,8 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
     with ExitStack() as stack:
         agent = NodeAgent(given, env, log, stack)
         end_startup()
-        gate = "" if given.settings.watch_only else f", claims on {given.host} port {given.settings.port}"
-        log.info("started", message=f"ipagent {VERSION} serves {given.node}{gate}")
+        port = "" if given.settings.watch_only else f", claims on {given.host} port {given.settings.port}"
+        log.info("started", message=f"ipagent {VERSION} serves {given.node}{port}")
         agent.loop.run(signals)
 
 
@@ -167,7 +167,7 @@ class NodeAgent:
         stack.enter_context(server)
         stack.enter_context(StatusServer(given.record, self._status, self._log))
         if self._sessions is not None:
-            self.loop.gate = self._sessions
+            self.loop.sessions = self._sessions
             self._sessions.start()
             stack.callback(self._sessions.close)
         for part in (self._recorder, self._watcher):
@@ -192,17 +192,17 @@ class NodeAgent:
         threads = [self._watcher.alive, self._sessions is None or self._sessions.alive]
         return self.loop.busy_seconds() < STUCK_SECONDS and all(threads)
 
-    def _report(self, happenings: list[AddressEvent]) -> None:
-        log_events(self._log, happenings)
-        self._metrics.happened(happenings)
-        self._recorder.record(happenings)
+    def _report(self, events: list[AddressEvent]) -> None:
+        log_events(self._log, events)
+        self._metrics.happened(events)
+        self._recorder.record(events)
 
     def _figures(self) -> Snapshot:
         return Snapshot(
             items=self._core.plan.items,
             conflicts=self._core.conflicts,
             calls=self._cloud.calls,
-            standings=self._core.standings(),
+            statuses=self._core.statuses(),
             counts=dict(self._reviews),
             watch_age=self._age(),
             candidates=self._sweeper.candidates,

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from common.contract import DEFAULT_NODE_PORT, MAX_PORT, Credentials, LogFormat, LogLevel
 from ipagent.assign.selection import IPNetwork
-from ipagent.node.model.gc_policy import MIN_COOLDOWN, GcMode, GcPolicy
 from ipagent.node.model.grants import GrantError, Grants, read_grants
+from ipagent.node.model.ownership import MIN_COOLDOWN, GcMode, GcPolicy
 
 MAX_BYTES = 1 << 20
 """A ConfigMap has no more."""

@@ -207,7 +207,7 @@ QUIET = {
     f"multus_eni_node_claims{{{NODE},state='failed'}}": "0x120",
     f"multus_eni_node_token_reviews_total{{{NODE},result='ok'}}": "0+1x120",
     f"multus_eni_node_token_reviews_total{{{NODE},result='refused'}}": "0x120",
-    f"multus_eni_node_sweep_candidates{{{NODE}}}": "0x120",
+    f"multus_eni_node_gc_candidates{{{NODE}}}": "0x120",
     "apiserver_admission_webhook_rejection_count"
     "{name='namespace-init.multus-eni.io',error_type='calling_webhook_error'}": "0x120",
 }
@@ -259,7 +259,7 @@ WRONG: dict[str, dict[str, str | None]] = {
     "MultusEniNodeSlow": {series_with("multus_eni_node_routable", "le='1.0'"): "0+1x120"},
     "MultusEniNodeClaimsFailed": {series("multus_eni_node_claims"): "1x120"},
     "MultusEniNodeTokensRefused": {series_with("multus_eni_node_token_reviews", "refused"): "0+1x120"},
-    "MultusEniNodeLeftovers": {series("multus_eni_node_sweep_candidates"): "4x120"},
+    "MultusEniNodeLeftovers": {series("multus_eni_node_gc_candidates"): "4x120"},
 }
 
 CALLS = {"action": "AssignPrivateIpAddresses"}

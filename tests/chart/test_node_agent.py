@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from common.contract import ENV_HOST_IP, ENV_NODE_NAME, INJECTION, Credentials
-from ipagent.node.model.gc_policy import GcMode
+from ipagent.node.model.ownership import GcMode
 from ipagent.node.settings import read_settings
 from tests.chart.values import NODE, NODE_WATCH, REQUIRED
 from tests.cluster.api import Manifest

@@ -92,7 +92,7 @@
     "expr" (printf `sum by (result) (rate(multus_eni_node_token_reviews_total{%s,result!="ok"}[5m])) > 0` $ns)
     "summary" "Agents of the nodes can't have tokens reviewed, or somebody shows wrong ones again and again.")
   (dict "alert" "MultusEniNodeLeftovers" "severity" "warning" "for" "1h"
-    "expr" (printf `min_over_time(multus_eni_node_sweep_candidates{%s}[6h]) > 0` $ns)
+    "expr" (printf `min_over_time(multus_eni_node_gc_candidates{%s}[6h]) > 0` $ns)
     "summary" "Addresses of dead pods stay on a node's ENIs, which has room for so many only.")) }}
 {{- end }}
 {{- range $alert := $alerts }}

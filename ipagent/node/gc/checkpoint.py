@@ -1,7 +1,9 @@
-"""The records on disk: one file, replaced as a whole, written seldom.
+"""Checkpoint of the ownership records: one file, replaced as a whole, written seldom.
 
-A file that can't be replaced may be of any age, so it counts as no record at all. Trouble with the disk is
-told and is never fatal: what is recorded in memory serves as long as the process lives.
+A file that can't be replaced may be of any age, so it counts as no record at all. Disk errors are logged and
+never fatal: the records in memory serve as long as the process lives.
+
+Thread: the main loop's, through Collector; `close` at the end of the process.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ class Checkpoint:
         self._timing = timing
         self._log = log
         self._saved = OwnershipRecords()
-        self._wanted = self._saved
+        self._records = self._saved
         self._due = NOW
-        self._told = False
+        self._failing = False
 
     def load(self) -> OwnershipRecords:
         """Read the records; none where they can't be read, or could not be replaced."""
@@ -43,7 +45,7 @@ class Checkpoint:
         except FileNotFoundError:
             data = encode(OwnershipRecords())
         except OSError as error:
-            self._tell(f"can't be read: {error.strerror}")
+            self._log_failure(f"can't be read: {error.strerror}")
             return OwnershipRecords()
         found, problem = decode(data)
         if problem:
@@ -51,27 +53,27 @@ class Checkpoint:
                 "records-unread",
                 message=f"Nothing that was recorded before counts: {self._file} can't be used: {problem}",
             )
-        self._wanted = found
+        self._records = found
         if not self._write(found):
-            self._wanted = OwnershipRecords()
-        return self._wanted
+            self._records = OwnershipRecords()
+        return self._records
 
     def put(self, records: OwnershipRecords) -> None:
-        """Let these be on disk soon; at once where an address there counts as a pod's own and is floating."""
-        self._wanted = records
-        if records is not self._saved and not self._told and records.withdraws(self._saved):
+        """Write these soon; at once if an address is floating now that is a pod's own in the file."""
+        self._records = records
+        if records is not self._saved and not self._failing and records.withdraws(self._saved):
             self._write(records)
 
     def step(self) -> float | None:
         """Write what is due; returns the seconds until more is due, None if nothing is left to do."""
-        if self._wanted is not self._saved and self._due.at <= self._timing.clock():
-            self._write(self._wanted)
-        return None if self._wanted is self._saved else remaining(self._due.at, self._timing.clock())
+        if self._records is not self._saved and self._due.at <= self._timing.clock():
+            self._write(self._records)
+        return None if self._records is self._saved else remaining(self._due.at, self._timing.clock())
 
     def close(self) -> None:
         """Write what is not written yet."""
-        if self._wanted is not self._saved:
-            self._write(self._wanted)
+        if self._records is not self._saved:
+            self._write(self._records)
 
     def _write(self, records: OwnershipRecords) -> bool:
         now = self._timing.clock()
@@ -79,20 +81,20 @@ class Checkpoint:
             _replace(self._folder, self._file, encode(records))
         except OSError as error:
             self._due = self._due.later(now, PACE, self._timing.random())
-            self._tell(f"can't be written: {error.strerror}")
+            self._log_failure(f"can't be written: {error.strerror}")
             return False
         self._saved = records
         self._due = NOW.later(now, Backoff(LEAST_SECONDS, LEAST_SECONDS), 1.0)
-        self._told = False
+        self._failing = False
         return True
 
-    def _tell(self, what: str) -> None:
-        level = self._log.debug if self._told else self._log.warning
-        self._told = True
+    def _log_failure(self, what: str) -> None:
+        level = self._log.debug if self._failing else self._log.warning
+        self._failing = True
         level(
             "records-failed",
-            message=f"{self._file} {what}. Addresses that are left behind while the agent is not running "
-            "are not taken back: give it a folder on the node that it may write to",
+            message=f"{self._file} {what}. Addresses that are leaked while the agent is not running "
+            "are not reclaimed: give it a folder on the node that it may write to",
         )
 
 
@@ -101,7 +103,7 @@ def _read(file: Path) -> bytes:
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "it is no regular file")
+            raise OSError(0, "it is not a regular file")
         return opened.read(MAX_BYTES + 1)
 
 

@@ -1,8 +1,10 @@
-"""Whose an address was: the only ground on which it may ever be taken back.
+"""Ownership records: whose an address was, the only ground on which it may be reclaimed.
 
 A list of pods knows the addresses that pods started with; what is missing there may be a floating address in
-use, or somebody else's. So only an address counts as left behind of which it is recorded that it was a pod's
-own, by its network-status. The record is kept on disk, and what can't be read there is no record.
+use, or somebody else's. So an address counts as leaked only if it is recorded as a pod's own, by its
+network-status. The records are kept on disk; what can't be read there counts as no record. Pure.
+
+Thread: the main loop's, through Collector.
 """
 
 from __future__ import annotations
@@ -50,13 +52,13 @@ class OwnershipRecords:
 
     entries: Mapping[Pair, OwnershipRecord] = field(default_factory=lambda: MappingProxyType({}))
 
-    def noted(
+    def updated(
         self, owners: Mapping[Pair, PodKey], floating: Collection[Pair] = frozenset(), now: float = 0.0
     ) -> OwnershipRecords:
-        """Take in whose the addresses are now; gives itself where nothing is new.
+        """Return the records with these owners; itself where nothing is new.
 
         `floating` are those of them that the pod's own network-status does not name. Where there are too
-        many records, the oldest are dropped: nothing is ever taken back for lack of a record.
+        many records, the oldest are dropped: no address is ever reclaimed for lack of a record.
         """
         fresh = {}
         for pair, pod in owners.items():
@@ -71,7 +73,7 @@ class OwnershipRecords:
         return _bounded({**self.entries, **fresh}) if fresh else self
 
     def without(self, pairs: Collection[Pair]) -> OwnershipRecords:
-        """Drop records; gives itself where there are none of these."""
+        """Return the records without these; itself where there are none of them."""
         if not any(pair in self.entries for pair in pairs):
             return self
         return OwnershipRecords(
@@ -125,7 +127,7 @@ def decode(data: bytes) -> tuple[OwnershipRecords, str]:
 
 def _decoded(document: object) -> tuple[OwnershipRecords, str]:
     if not isinstance(document, dict) or not _whole(document.get("version")):
-        return OwnershipRecords(), "it is no record of this agent"
+        return OwnershipRecords(), "it is not a record of this agent"
     if document["version"] != VERSION:
         return OwnershipRecords(), f"it has version {document['version']}, and this release knows {VERSION}"
     entries = document.get("records")

@@ -1,7 +1,9 @@
-"""After something was taken back: has a pod been given it between the list of pods and the call?
+"""Restorer: after a reclaim, assigns again what a pod was given between the list of pods and the call.
 
-An agent in init mode assigns once and never looks again, and an address that is handed out anew may be on its
-way to a pod just then. So the pods are listed once more, and what one of them has is put back.
+An agent in init mode assigns once and never looks again, and IPAM may hand an address out anew just then. So
+the pods are listed once more, and what one of them has is assigned again.
+
+Thread: the main loop's, through Collector.
 """
 
 from __future__ import annotations
@@ -34,35 +36,35 @@ class PodLister(Protocol):
 
 
 class Restorer:
-    """What was taken back and is not yet known to be nobody's; like the reconciler it never waits."""
+    """Addresses that were reclaimed and are not yet known to be unused; it never waits."""
 
-    def __init__(self, ec2: Ec2, listing: PodLister, timing: Clock, log: Log) -> None:
+    def __init__(self, ec2: Ec2, lister: PodLister, timing: Clock, log: Log) -> None:
         self.pending: frozenset[Pair] = frozenset()
         self._ec2 = ec2
-        self._listing = listing
+        self._lister = lister
         self._timing = timing
         self._log = log
         self._topology = Topology(())
         self._due = NOW
 
-    def want(self, pairs: Collection[Pair], topology: Topology) -> None:
-        """Look whether a pod has these; `topology` tells which ENI is whose."""
+    def check(self, pairs: Collection[Pair], topology: Topology) -> None:
+        """Enqueue addresses to check; `topology` is that of the sweep."""
         self.pending |= frozenset(pairs)
         self._topology = topology
         self._due = NOW
 
     def step(self) -> float | None:
-        """Look if it is time to; returns the seconds until it is again, None if nothing is left to do."""
+        """Check if it is due; returns the seconds until it is again, None if nothing is left to do."""
         if self.pending and self._due.at <= self._timing.clock():
             try:
-                self.pending = self._put_back(self._listing.pods())
+                self.pending = self._restore(self._lister.pods())
             except ListingFailed as error:
-                self._log.warning("second-look-failed", message=str(error))
+                self._log.warning("restore-failed", message=str(error))
             self._due = self._due.later(self._timing.clock(), PACE, self._timing.random())
         return remaining(self._due.at, self._timing.clock()) if self.pending else None
 
-    def _put_back(self, pods: Collection[Pod]) -> frozenset[Pair]:
-        """Assign what living pods have; gives what is to be tried again."""
+    def _restore(self, pods: Collection[Pod]) -> frozenset[Pair]:
+        """Assign what living pods have; returns what is to be tried again."""
         addresses = {address for _, address in self.pending}
         held = [each for pod in pods if pod.alive for each in pod.holdings if each.address in addresses]
         placed = place(held, self._topology).placements
@@ -73,11 +75,11 @@ class Restorer:
                 self._ec2.assign(Assign(call.eni_id, call.addresses, allow_reassignment=False))
             except Ec2Error as error:
                 failure = error.failure
-                text = f"A pod was given it while it was taken back, and it is not assigned: {failure.text}"
-                self._log.error("not-put-back", message=text, address=listed, eni=call.eni_id)
+                text = f"A pod was given it while it was reclaimed, and it is not assigned: {failure.text}"
+                self._log.error("not-restored", message=text, address=listed, eni=call.eni_id)
                 if failure.fault in HEALING:
                     again.update((call.eni_id, address) for address in call.addresses)
                 continue
-            text = "A pod was given it while it was taken back: it is assigned again"
-            self._log.warning("put-back", message=text, address=listed, eni=call.eni_id)
+            text = "A pod was given it while it was reclaimed: it is assigned again"
+            self._log.warning("restored", message=text, address=listed, eni=call.eni_id)
         return frozenset(again)

@@ -1,9 +1,11 @@
-"""What is left behind on the node's ENIs: records, pods, ENIs, now -> verdicts.
+"""Garbage collection rules: records, pods, ENIs, now -> a verdict on each secondary address. Pure.
 
-An address is taken back only if everything speaks for it: it lies in a range that is ours to manage and is a
-secondary address of an ENI of ours; it is recorded that it was the own address of a pod that is gone; a
-complete list of pods lacks it; no pod states it; no living pod on that ENI may hold addresses that it has not
-stated; and all of that was so in two sweeps, a cooldown apart. Knowing less never takes back more.
+An address is reclaimed only if all of this holds: it lies in a managed range and is a secondary address of an
+ENI of ours; it is recorded as the own address of a pod that is gone; a complete list of pods lacks it; no pod
+claims it; no living pod on that ENI may hold addresses that it has not claimed; and all of that was so in two
+sweeps, a cooldown apart. Less information never reclaims more addresses.
+
+Thread: the main loop's, through Collector.
 """
 
 from __future__ import annotations
@@ -16,21 +18,20 @@ from ipagent.assign.release import Pair
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import Attached, Eni, Topology, place
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
-from ipagent.node.model.gc_policy import GcPolicy, within
-from ipagent.node.model.ownership import Ownership
+from ipagent.node.model.ownership import GcPolicy, Ownership, within
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 
 
 class Decision(StrEnum):
-    """What becomes of an address."""
+    """What is done with an address."""
 
     KEEP = "keep"
     WAIT = "wait"
-    TAKE = "take"
+    RECLAIM = "reclaim"
 
 
 class KeepReason(StrEnum):
-    """KeepReason that becomes of it."""
+    """Why an address is kept; LEAKED is the one that is not a reason to keep it."""
 
     NOT_MANAGED = "not-managed"
     PROTECTED = "protected"
@@ -42,12 +43,12 @@ class KeepReason(StrEnum):
     INCOMPLETE = "incomplete"
     UNREADABLE = "unreadable"
     UNSTATED = "unstated"
-    LEFT = "left"
+    LEAKED = "leaked"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of one address, and a sentence that says why.
+    """The decision on one address, and a sentence that says why.
 
     `pod` is its last recorded owner. `until`: it waits until then, on the clock of the sweep.
     """
@@ -68,7 +69,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An address that was left behind by this pod in every sweep since then."""
+    """An address that this pod has leaked, in every sweep since then."""
 
     pod: PodKey
     since: float
@@ -78,14 +79,14 @@ class Candidate:
 class GcInput:
     """All that a sweep knows.
 
-    `pods` are a complete list, taken before `enis` was asked for. `belongings` is what the watch and the
+    `pods` are a complete list, taken before `enis` was asked for. `ownership` is what the watch and the
     sessions tell. `earlier` are the candidates of the sweep before.
     """
 
     records: OwnershipRecords
     pods: tuple[Pod, ...]
     enis: tuple[Attached, ...]
-    belongings: Ownership
+    ownership: Ownership
     now: float
     earlier: Mapping[Pair, Candidate] = field(default_factory=dict)
 
@@ -102,103 +103,103 @@ class GcResult:
     obsolete: frozenset[Pair] = frozenset()
 
     def of(self, decision: Decision) -> tuple[Verdict, ...]:
-        """Give the verdicts of a kind."""
+        """Return the verdicts of one kind."""
         return tuple(each for each in self.verdicts if each.decision is decision)
 
 
-def evaluate(sight: GcInput, rules: GcPolicy) -> GcResult:
+def evaluate(gc_input: GcInput, policy: GcPolicy) -> GcResult:
     """Decide on each secondary address of the ENIs that are ours."""
-    known = _Known(sight, rules)
+    facts = _Facts(gc_input, policy)
     verdicts = tuple(
-        known.verdict(each.eni, address)
-        for each in sight.enis
+        facts.verdict(each.eni, address)
+        for each in gc_input.enis
         if each.eni.usable
         for address in each.held.secondaries
         if not each.held.holds_as_primary(address)
     )
-    left = [each for each in verdicts if each.why is KeepReason.LEFT and each.pod is not None]
-    candidates = {each.pair: known.candidate(each.pair, each.pod) for each in left if each.pod}
-    return GcResult(verdicts, candidates, known.obsolete())
+    leaked = [each for each in verdicts if each.why is KeepReason.LEAKED and each.pod is not None]
+    candidates = {each.pair: facts.candidate(each.pair, each.pod) for each in leaked if each.pod}
+    return GcResult(verdicts, candidates, facts.obsolete())
 
 
-def suspected_leaks(records: OwnershipRecords, belongings: Ownership, rules: GcPolicy) -> frozenset[Pair]:
-    """Give what may be left behind, as far as the watch tells: where there is nothing, no sweep is needed."""
+def suspected_leaks(records: OwnershipRecords, ownership: Ownership, policy: GcPolicy) -> frozenset[Pair]:
+    """Return what may be leaked, as far as the watch tells: where there is nothing, no sweep is needed."""
     return frozenset(
         pair
         for pair, record in records.entries.items()
         if record.origin is Origin.NETWORK_STATUS
-        and pair not in belongings.owners
-        and pair[1] not in belongings.named
-        and not rules.protects(pair[1])
-        and (not rules.managed or within(pair[1], rules.managed))
+        and pair not in ownership.owners
+        and pair[1] not in ownership.named
+        and not policy.protects(pair[1])
+        and (not policy.managed or within(pair[1], policy.managed))
     )
 
 
-class _Known:
-    """What a sweep knows, put in the order in which it is asked for."""
+class _Facts:
+    """The input of a sweep, indexed for the rules."""
 
-    def __init__(self, sight: GcInput, rules: GcPolicy) -> None:
-        self._sight = sight
-        self._rules = rules
-        living = [pod for pod in sight.pods if pod.alive]
+    def __init__(self, gc_input: GcInput, policy: GcPolicy) -> None:
+        self._input = gc_input
+        self._policy = policy
+        living = [pod for pod in gc_input.pods if pod.alive]
         listed = (each.address for pod in living for each in pod.holdings)
-        stated = (address for _, address in sight.belongings.owners)
-        self._held = frozenset((*listed, *stated, *sight.belongings.named))
-        owners = (*(pod.key for pod in living), *sight.belongings.owners.values())
+        stated = (address for _, address in gc_input.ownership.owners)
+        self._held = frozenset((*listed, *stated, *gc_input.ownership.named))
+        owners = (*(pod.key for pod in living), *gc_input.ownership.owners.values())
         self._alive = frozenset(key.uid for key in owners)
-        self._blocks = _blocks(sight, living, rules)
+        self._blocks = _blocks(gc_input, living, policy)
 
     def candidate(self, pair: Pair, pod: PodKey) -> Candidate:
-        """Give since when the address has been left behind by that pod."""
-        earlier = self._sight.earlier.get(pair)
-        return earlier if earlier and earlier.pod == pod else Candidate(pod, self._sight.now)
+        """Return since when that pod has leaked the address."""
+        earlier = self._input.earlier.get(pair)
+        return earlier if earlier and earlier.pod == pod else Candidate(pod, self._input.now)
 
     def obsolete(self) -> frozenset[Pair]:
-        """Give the records of what is on no ENI of the node and belongs to no living pod."""
-        shown = {(each.eni.id, address) for each in self._sight.enis for address in each.held.secondaries}
+        """Return the records of what is on no ENI of the node and belongs to no living pod."""
+        shown = {(each.eni.id, address) for each in self._input.enis for address in each.held.secondaries}
         return frozenset(
             pair
-            for pair, record in self._sight.records.entries.items()
-            if pair not in shown and record.pod.uid not in self._alive and self._sight.belongings.complete
+            for pair, record in self._input.records.entries.items()
+            if pair not in shown and record.pod.uid not in self._alive and self._input.ownership.complete
         )
 
     def verdict(self, eni: Eni, address: IPAddress) -> Verdict:
         """Decide on one address."""
         pair = eni.id, address
-        record = self._sight.records.entries.get(pair)
+        record = self._input.records.entries.get(pair)
         kept = self._kept(eni, address) or self._unproven(record) or self._blocks.get(eni.id)
         pod = record.pod if record else None
         if kept or record is None:
             why, text = kept or _UNRECORDED
             return Verdict(eni.id, address, Decision.KEEP, why, text, pod)
         candidate = self.candidate(pair, record.pod)
-        until = candidate.since + self._rules.cooldown
-        decision = Decision.TAKE if self._sight.now >= until else Decision.WAIT
+        until = candidate.since + self._policy.cooldown
+        decision = Decision.RECLAIM if self._input.now >= until else Decision.WAIT
         text = f"it was the own address of {record.pod}, which is gone"
-        return Verdict(eni.id, address, decision, KeepReason.LEFT, text, pod, until)
+        return Verdict(eni.id, address, decision, KeepReason.LEAKED, text, pod, until)
 
     def _kept(self, eni: Eni, address: IPAddress) -> tuple[KeepReason, str] | None:
-        """Say why the address stays, whatever is recorded of it."""
-        if not self._rules.manages(eni, address):
+        """Return why the address stays whatever is recorded of it; None if nothing speaks against it."""
+        if not self._policy.manages(eni, address):
             return KeepReason.NOT_MANAGED, "it lies in no range that is managed"
-        if self._rules.protects(address):
+        if self._policy.protects(address):
             return KeepReason.PROTECTED, "it lies in a protected range"
         if address in self._held:
             return KeepReason.HELD, "a living pod has it"
-        if (eni.id, address) in self._sight.belongings.busy:
+        if (eni.id, address) in self._input.ownership.busy:
             return KeepReason.BUSY, "it is just being assigned or released"
         return None
 
     def _unproven(self, record: OwnershipRecord | None) -> tuple[KeepReason, str] | None:
-        """Say what the record lacks to be a ground."""
+        """Return why the record does not prove a leak; None if it does."""
         if record is None:
             return _UNRECORDED
         if record.origin is Origin.CLAIM:
             return KeepReason.FLOATING, f"it is a floating address, which {record.pod} stated last"
         if record.pod.uid in self._alive:
             return KeepReason.OWNER_LIVES, f"it was the own address of {record.pod}, which lives"
-        if not self._sight.belongings.complete:
-            return KeepReason.INCOMPLETE, "the node's pods are not known completely"
+        if not self._input.ownership.complete:
+            return KeepReason.INCOMPLETE, "the node's pods are not facts completely"
         return None
 
 
@@ -207,31 +208,31 @@ _UNRECORDED = (KeepReason.UNRECORDED, "nothing says that it was a pod's own addr
 _Block = tuple[KeepReason, str]
 
 
-def _blocks(sight: GcInput, living: Collection[Pod], rules: GcPolicy) -> dict[str, _Block]:
-    """Give the ENIs on which a living pod may hold what nobody knows of, and why."""
-    every = frozenset(each.eni.id for each in sight.enis)
-    topology = Topology(tuple(each.eni for each in sight.enis))
+def _blocks(gc_input: GcInput, living: Collection[Pod], policy: GcPolicy) -> dict[str, _Block]:
+    """Return the ENIs on which a living pod may hold unknown addresses, and why."""
+    every = frozenset(each.eni.id for each in gc_input.enis)
+    topology = Topology(tuple(each.eni for each in gc_input.enis))
     found: dict[str, _Block] = {}
     for pod in living:
         if pod.problem:
             text = f"the addresses of {pod.key} can't be read: {pod.problem}"
             found |= dict.fromkeys(every, (KeepReason.UNREADABLE, text))
-    if rules.no_floating:
+    if policy.no_floating:
         return found
     for pod in living:
-        if reason := _unstated(pod, sight.belongings, rules):
+        if reason := _unstated(pod, gc_input.ownership, policy):
             found |= dict.fromkeys(_enis_of(pod, topology), (KeepReason.UNSTATED, reason))
     # Pods that the list lacks and the watch has, or the other way round, count as well.
     listed = {pod.key for pod in living}
-    for key, where in sight.belongings.unstated.items():
+    for key, where in gc_input.ownership.unstated.items():
         if key not in listed:
             text = f"{key} may hold addresses that it has not stated"
             found |= dict.fromkeys(where or every, (KeepReason.UNSTATED, text))
     return found
 
 
-def _unstated(pod: Pod, belongings: Ownership, rules: GcPolicy) -> str:
-    """Say why a living pod may hold addresses that it has not stated; empty if it can't.
+def _unstated(pod: Pod, ownership: Ownership, policy: GcPolicy) -> str:
+    """Return why a living pod may hold addresses that it has not claimed; empty if it can't.
 
     Multus writes network-status before any of a pod's containers starts: while the pod waits for it, it holds
     nothing beyond.
@@ -240,9 +241,9 @@ def _unstated(pod: Pod, belongings: Ownership, rules: GcPolicy) -> str:
         return ""
     if pod.agent is InjectedAgent.DIRECT_SIDECAR:
         return f"{pod.key} has a sidecar that calls EC2 itself, and tells nobody of its floating addresses"
-    if pod.agent is InjectedAgent.NODE_SIDECAR and pod.key not in belongings.stated:
+    if pod.agent is InjectedAgent.NODE_SIDECAR and pod.key not in ownership.stated:
         return f"{pod.key} has not stated its addresses yet"
-    if pod.agent is InjectedAgent.NONE and pod.holdings and not rules.protected:
+    if pod.agent is InjectedAgent.NONE and pod.holdings and not policy.protected:
         return (
             f"{pod.key} has no agent that could tell of floating addresses: set gc.protectedCIDRs, or "
             "gc.noFloatingAddresses if there are none"
@@ -251,11 +252,11 @@ def _unstated(pod: Pod, belongings: Ownership, rules: GcPolicy) -> str:
 
 
 def _enis_of(pod: Pod, topology: Topology) -> frozenset[str]:
-    """Give the ENIs on which the pod's interfaces may be: all of them where that can't be told."""
+    """Return the ENIs on which the pod's interfaces may be: all of them where that can't be told."""
     placed = place(pod.holdings, topology)
     found = {placement.eni.id for placement in placed.placements}
     if pod.agent is InjectedAgent.NONE:
-        # An address that fits no ENI is on a network of another kind, unless the ENI's ranges are not known.
+        # An address that fits no ENI is on a network of another kind, unless the ENI's ranges are not facts.
         families = {each.holding.address.version for each in placed.unplaced}
         vague = (eni for eni in topology.enis if families - {cidr.version for cidr in eni.subnet_cidrs})
         return frozenset(found | {eni.id for eni in vague})

@@ -22,9 +22,9 @@ class EventType(StrEnum):
     RELEASED = "released"
     """The pod gave it back."""
     NOT_RELEASED = "not-released"
-    TAKEN_BACK = "taken-back"
+    RECLAIMED = "reclaimed"
     """It belonged to no living pod any more."""
-    WOULD_TAKE_BACK = "would-take-back"
+    WOULD_RECLAIM = "would-reclaim"
     WARNING = "warning"
 
 
@@ -32,8 +32,8 @@ _LEVELS = {
     EventType.ASSIGNED: LogLevel.INFO,
     EventType.FOUND: LogLevel.DEBUG,
     EventType.RELEASED: LogLevel.INFO,
-    EventType.TAKEN_BACK: LogLevel.INFO,
-    EventType.WOULD_TAKE_BACK: LogLevel.INFO,
+    EventType.RECLAIMED: LogLevel.INFO,
+    EventType.WOULD_RECLAIM: LogLevel.INFO,
     EventType.WARNING: LogLevel.WARNING,
 }
 

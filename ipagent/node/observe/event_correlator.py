@@ -65,10 +65,10 @@ class Write:
     new: bool
 
 
-def notes(happenings: Iterable[AddressEvent]) -> tuple[PodEvent, ...]:
+def notes(events: Iterable[AddressEvent]) -> tuple[PodEvent, ...]:
     """Put into words what happened to pods: several addresses on one ENI in one sentence."""
     groups: dict[tuple[PodKey, EventType, str, str], list[str]] = defaultdict(list)
-    for each in happenings:
+    for each in events:
         if each.pod is not None and each.kind in _WORDS:
             alone = "" if each.kind in _NORMAL else each.message
             groups[each.pod, each.kind, each.eni_id, alone].append(str(each.address))

@@ -20,7 +20,7 @@ _PASSING = frozenset({429, 500, 502, 503, 504})
 
 
 class EventRecorder(threading.Thread):
-    """Turns happenings into Events on their pods, from `start` to `stop`."""
+    """Turns events into Events on their pods, from `start` to `stop`."""
 
     def __init__(self, client: Client, node: str, log: Log) -> None:
         super().__init__(name="events", daemon=True)
@@ -38,9 +38,9 @@ class EventRecorder(threading.Thread):
         """How many Events were not written: too many of them, or the API server was away for too long."""
         return self._notebook.dropped
 
-    def record(self, happenings: Iterable[AddressEvent]) -> None:
+    def record(self, events: Iterable[AddressEvent]) -> None:
         """Take what happened; returns at once."""
-        found = notes(happenings)
+        found = notes(events)
         if found:
             with self._wake:
                 self._notebook.add(found, time.monotonic(), time.time())

@@ -11,7 +11,7 @@ from ipagent.assign.plan import Item
 from ipagent.assign.release import Pair
 from ipagent.assign.selection import sort_key
 from ipagent.node.gc.rules import Decision, Verdict
-from ipagent.node.model.gc_policy import GcMode
+from ipagent.node.model.ownership import GcMode
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.metrics import state_of
 
@@ -44,10 +44,10 @@ def document(known: AgentState, now: float) -> Document:
         "instance": known.instance,
         "watchAgeSeconds": None if known.watch_age is None else round(known.watch_age, 1),
         "addresses": [_address(item, known.owners) for item in items],
-        "takingBack": {
+        "garbageCollection": {
             "mode": str(known.mode),
             "swept": known.swept,
-            "leftBehind": [_verdict(each, now) for each in left],
+            "leaked": [_verdict(each, now) for each in left],
             "kept": [_verdict(each, now) for each in kept if each.pair not in held],
         },
     }
@@ -62,7 +62,7 @@ def to_text(found: Document) -> str:
         f"node:         {found['node']}{where}, ipagent {found['version']}",
         f"API server:   heard of {heard}",
         *_table("addresses", map(_address_line, found["addresses"])),
-        *_taking_back(found["takingBack"]),
+        *_taking_back(found["garbageCollection"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -70,7 +70,7 @@ def to_text(found: Document) -> str:
 def _taking_back(found: Document) -> Iterator[str]:
     mode = found["mode"]
     yield f"taking back:  {mode}{'' if found['swept'] or mode == GcMode.OFF else ', no sweep so far'}"
-    yield from _table("left behind", map(_verdict_line, found["leftBehind"]))
+    yield from _table("left behind", map(_verdict_line, found["leaked"]))
     yield from _table("kept", map(_verdict_line, found["kept"]))
 
 

@@ -30,7 +30,7 @@ class Snapshot:
     items: tuple[Item, ...] = ()
     conflicts: int = 0
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    standings: Mapping[PodKey, ClaimStatus] = field(default_factory=dict)
+    statuses: Mapping[PodKey, ClaimStatus] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     watch_age: float | None = None
     candidates: int = 0
@@ -43,7 +43,7 @@ class Metrics:
     def __init__(self, figures: Callable[[], Snapshot]) -> None:
         self.registry = CollectorRegistry()
         self._assigned = self._counter("assigned", "Addresses that were confirmed on their ENI.")
-        self._taken_back = self._counter("taken_back", "Addresses that no pod held any more, unassigned.")
+        self._reclaimed = self._counter("reclaimed", "Addresses that no pod held any more, unassigned.")
         self._routable = Histogram(
             f"{PREFIX}routable_seconds",
             "From an address being known to its being confirmed on the ENI.",
@@ -52,15 +52,15 @@ class Metrics:
         )
         self.registry.register(_Asked(figures))
 
-    def happened(self, happenings: Iterable[AddressEvent]) -> None:
+    def happened(self, events: Iterable[AddressEvent]) -> None:
         """Count what has happened."""
-        for each in happenings:
+        for each in events:
             if each.kind is EventType.ASSIGNED:
                 self._assigned.inc()
                 if each.seconds is not None:
                     self._routable.observe(each.seconds)
-            elif each.kind is EventType.TAKEN_BACK:
-                self._taken_back.inc()
+            elif each.kind is EventType.RECLAIMED:
+                self._reclaimed.inc()
 
     def _counter(self, name: str, text: str) -> CounterMetric:
         return CounterMetric(f"{PREFIX}{name}", text, registry=self.registry)
@@ -84,13 +84,13 @@ class _Asked(Collector):
         states.update(state_of(item) for item in figures.items)
         yield _gauge("addresses", "Addresses of this node's pods, by how far they are.", "state", states)
         yield _single("conflicts", "Addresses of this node's pods that others hold.", figures.conflicts)
-        yield _single("sweep_candidates", "Addresses that no pod held at the last sweep.", figures.candidates)
+        yield _single("gc_candidates", "Addresses that no pod held at the last sweep.", figures.candidates)
         # Before the first list there is no age, and an alert on its absence.
         if figures.watch_age is not None:
             text = "Seconds since the API server was last heard of."
             yield _single("watch_age_seconds", text, figures.watch_age)
         claims = Counter({str(state): 0 for state in ClaimState})
-        claims.update(str(each.state) for each in figures.standings.values())
+        claims.update(str(each.state) for each in figures.statuses.values())
         yield _gauge("claims", "Containers that speak to this agent, by how far they are.", "state", claims)
         yield from _counters(figures)
 

@@ -1,9 +1,13 @@
-"""How long to wait for more addresses before a call: not at all when it is calm, longer the busier it is.
+"""Batch window: how long a new address waits for others that go in the same call.
+
+Not at all while the node is calm, longer the busier it is.
 
 All nodes of an account and region share one limit on calls (AssignPrivateIpAddresses: 100 at once, 5 a second
 after that; "Request throttling for the Amazon EC2 API"), and none sees what the others do. What a node does
 see of a busy time: how often it has called itself, that pods were scheduled here which have no addresses yet,
 and that EC2 has turned down a call.
+
+Thread: the main loop's, through NodeController.
 """
 
 from __future__ import annotations
@@ -11,6 +15,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from ipagent.assign.calls import Assign
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.faults import Clock, Fault
+from ipagent.assign.reconciler import Cloud
+from ipagent.assign.selection import IPAddress
 
 RECENT_SECONDS = 10.0
 """For how long a call counts."""
@@ -45,7 +55,7 @@ class _Family:
 
 
 class BatchWindow:
-    """What one node knows of how busy it is; the address families have a limit each.
+    """How busy the node is; each address family has a request limit of its own.
 
     `expected` is how many pods are about to have addresses.
     """
@@ -55,7 +65,7 @@ class BatchWindow:
         self._families = {4: _Family(), 6: _Family()}
 
     def called(self, version: int, now: float, *, throttled: bool) -> None:
-        """Take note of a call that assigns addresses of a family (4 or 6)."""
+        """Record a call that assigns addresses of a family (4 or 6)."""
         family = self._families[version]
         _forget(family, now)
         family.calls.append(now)
@@ -64,7 +74,7 @@ class BatchWindow:
             family.throttled_at = now
 
     def due(self, version: int, arrived: Sequence[float], now: float) -> float:
-        """Give when to call for addresses of a family that arrived at these times, one or more."""
+        """Return when to call for addresses of a family that arrived at these times, one or more."""
         family = self._families[version]
         _forget(family, now)
         first = min(arrived) + EXPECTED_SECONDS * min(self.expected, MAX_EXPECTED)
@@ -87,3 +97,30 @@ def _forget(family: _Family, now: float) -> None:
         family.throttled_at += THROTTLED_SECONDS
     while family.calls and not family.throttled and family.calls[0] <= now - RECENT_SECONDS:
         family.calls.popleft()
+
+
+class CallObserver:
+    """A Cloud that records its calls to assign addresses in a BatchWindow."""
+
+    def __init__(self, cloud: Cloud, window: BatchWindow, timing: Clock) -> None:
+        self._cloud = cloud
+        self._window = window
+        self._timing = timing
+        # Everything else goes through unchanged.
+        self.metadata = cloud.metadata
+        self.describe = cloud.describe
+        self.holders = cloud.holders
+        self.unassign = cloud.unassign
+        self.topology = cloud.topology
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        """Assign addresses, and record whether the call was throttled; raises Ec2Error."""
+        throttled = False
+        try:
+            return self._cloud.assign(call)
+        except Ec2Error as error:
+            throttled = error.failure.fault is Fault.THROTTLED
+            raise
+        finally:
+            version = call.addresses[0].version
+            self._window.called(version, self._timing.clock(), throttled=throttled)

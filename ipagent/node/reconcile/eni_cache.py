@@ -1,4 +1,8 @@
-"""When the node's ENIs are asked for: for a new MAC, for an address that fits none, and now and then."""
+"""Cache of the node's ENIs: the only one, since each read is one DescribeNetworkInterfaces.
+
+Read for a MAC that it lacks, for an address that fits no known ENI, and every 15 minutes or so.
+Thread: the main loop's, through NodeController.
+"""
 
 from __future__ import annotations
 
@@ -10,73 +14,97 @@ from ipagent.assign.topology import Topology
 from ipagent.log import Log
 
 FAILED_PACE = Backoff(1.0, 60.0)
-TROUBLED_PACE = Backoff(30.0, 300.0)
+UNPLACED_PACE = Backoff(30.0, 300.0)
 """While addresses fit no ENI: most of them lie on networks that are not the VPC's at all."""
 RECHECK_SECONDS = 900.0
-"""ENIs and their tags are changed by hand, and EC2 tells nobody."""
+"""ENIs and their tags are changed by hand, and EC2 sends no notice."""
+BURST = 5
+REFILL_SECONDS = 10.0
+"""At most 5 reads at once, then one in 10 s: all nodes of an account share EC2's request limits."""
 
 
 class EniCache:
-    """Keeps the topology, the newest that could be had; like the reconciler it never waits."""
+    """Keeps the newest topology that could be had; like the reconciler it never waits."""
 
     def __init__(self, cloud: Cloud, timing: Clock, log: Log) -> None:
         self.topology = Topology(())
         self.error: AgentError | None = None
-        """Why the last look has failed."""
-        self.sought: frozenset[IPAddress] = frozenset()
-        """The addresses that fit no ENI, of those for which it was looked anew."""
+        """Why the last read has failed."""
+        self.looked_for: frozenset[IPAddress] = frozenset()
+        """The addresses that fit no ENI although the ENIs were read since they came."""
         self._cloud = cloud
         self._timing = timing
         self._log = log
-        self._known: frozenset[str] = frozenset()
-        self._failed = NOW
-        self._troubled = NOW
+        self._asked_macs: frozenset[str] = frozenset()
+        self._reads = TokenBucket(BURST, REFILL_SECONDS)
+        self._after_failure = NOW
+        self._for_unplaced = NOW
         self._recheck_at = 0.0
 
     def unknown(self, macs: frozenset[str]) -> frozenset[str]:
-        """Give those of the MACs of which it is not known yet whether an ENI of the node has them."""
-        return macs - self._known
+        """Return those of the MACs of which it is not known yet whether an ENI of the node has them."""
+        unknown = macs - self._asked_macs
+        return unknown - {eni.mac for eni in self.topology.enis} if unknown else unknown
 
-    def looking(self, address: IPAddress) -> bool:
-        """Whether an address that fits no ENI may fit one that has not been looked for yet."""
-        return address not in self.sought
+    def may_appear(self, address: IPAddress) -> bool:
+        """Whether an address that fits no ENI may fit one that has not been read yet."""
+        return address not in self.looked_for
 
-    def step(self, macs: frozenset[str], troubled: frozenset[IPAddress]) -> float | None:
-        """Look if there is reason to; returns the seconds until there is one, None if there is none.
+    def step(self, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> float | None:
+        """Read the ENIs if there is reason to; returns the seconds until there is one, None if there is none.
 
-        `macs` are those of all interfaces with addresses, `troubled` the addresses that fit no ENI.
+        `macs` are those of all interfaces with addresses, `unplaced` the addresses that fit no ENI.
         """
         now = self._timing.clock()
-        self.sought &= troubled
-        if not troubled:
-            self._troubled = NOW
-        at = self._due(macs, troubled)
+        self.looked_for &= unplaced
+        if not unplaced:
+            self._for_unplaced = NOW
+        at = self._due(macs, unplaced)
         if at is None or at > now:
             return None if at is None else remaining(at, now)
+        if wait := self._reads.take(now):
+            return wait
         try:
-            self.topology = self._cloud.topology(macs, fresh=bool(troubled))
+            self.topology = self._cloud.topology(macs, fresh=True)
         except AgentError as error:
-            self._failed = self._failed.later(now, FAILED_PACE, self._timing.random())
-            self._tell(error)
-            return remaining(self._failed.at, self._timing.clock())
+            self._after_failure = self._after_failure.later(now, FAILED_PACE, self._timing.random())
+            self._log_failure(error)
+            return remaining(self._after_failure.at, self._timing.clock())
         now = self._timing.clock()
-        self.error, self._failed = None, NOW
-        self._known, self.sought = macs, troubled
+        self.error, self._after_failure = None, NOW
+        self._asked_macs, self.looked_for = macs, unplaced
         self._recheck_at = now + RECHECK_SECONDS * (0.5 + self._timing.random())
-        if troubled:
-            self._troubled = self._troubled.later(now, TROUBLED_PACE, self._timing.random())
-        return remaining(self._due(macs, troubled) or now, now)
+        if unplaced:
+            self._for_unplaced = self._for_unplaced.later(now, UNPLACED_PACE, self._timing.random())
+        return remaining(self._due(macs, unplaced) or now, now)
 
-    def _due(self, macs: frozenset[str], troubled: frozenset[IPAddress]) -> float | None:
-        if not macs and not troubled:
+    def _due(self, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> float | None:
+        if not macs and not unplaced:
             return None
-        if self.unknown(macs) or troubled - self.sought:
-            return self._failed.at
-        at = min(self._recheck_at, self._troubled.at) if troubled else self._recheck_at
-        return max(at, self._failed.at)
+        if self.unknown(macs) or unplaced - self.looked_for:
+            return self._after_failure.at
+        at = min(self._recheck_at, self._for_unplaced.at) if unplaced else self._recheck_at
+        return max(at, self._after_failure.at)
 
-    def _tell(self, error: AgentError) -> None:
-        # An outage is said once, not at each try.
+    def _log_failure(self, error: AgentError) -> None:
+        # An outage is a warning once, not at each try.
         level = self._log.debug if self.error else self._log.warning
-        level("lookup-failed", message=f"The node's ENIs can't be told: {error}. {error.remedy}")
+        level("lookup-failed", message=f"Cannot determine the node's ENIs: {error}. {error.remedy}")
         self.error = error
+
+
+class TokenBucket:
+    """A token bucket: so many at once, one more after each so many seconds."""
+
+    def __init__(self, burst: int, seconds: float) -> None:
+        self._burst = burst
+        self._seconds = seconds
+        self._full_at = 0.0
+
+    def take(self, now: float) -> float:
+        """Take a token; returns 0.0, or the seconds until there is one."""
+        full_at = max(self._full_at, now) + self._seconds
+        wait = remaining(full_at - self._burst * self._seconds, now)
+        if not wait:
+            self._full_at = full_at
+        return wait

@@ -1,4 +1,7 @@
-"""What pods give back: only those that asked for it, and only what no living pod names any more."""
+"""Pending releases: addresses of pods that asked for it, as long as no living pod names them.
+
+Thread: the main loop's, through NodeController.
+"""
 
 from __future__ import annotations
 
@@ -15,53 +18,53 @@ from ipagent.node.reconcile.status import release_status
 
 
 @dataclass
-class _Return:
+class _Release:
     releasing: set[Pair] = field(default_factory=set)
-    endings: list[ReleaseOutcome] = field(default_factory=list)
+    outcomes: list[ReleaseOutcome] = field(default_factory=list)
 
 
 class PendingReleases:
-    """Keeps which pods want their addresses released, and what becomes of those that they let go."""
+    """Which pods want a release, and the outcome for each address; `add_event` gets the events."""
 
-    def __init__(self, happened: Callable[[AddressEvent], None]) -> None:
-        self._happened = happened
+    def __init__(self, add_event: Callable[[AddressEvent], None]) -> None:
+        self._add_event = add_event
         self._asked: dict[PodKey, bool] = {}
-        self._returns: dict[PodKey, _Return] = {}
+        self._by_pod: dict[PodKey, _Release] = {}
 
-    def heed(self, sessions: Mapping[PodKey, PodClaims]) -> None:
-        """Take in what the containers want; that of a pod which is gone counts once more."""
-        self._asked |= {key: each.claim.release_on_exit for key, each in sessions.items()}
+    def observe_claims(self, claims: Mapping[PodKey, PodClaims]) -> None:
+        """Record which pods want a release; the wish of a pod that is gone counts once more."""
+        self._asked |= {key: each.claim.release_on_exit for key, each in claims.items()}
 
-    def let_go(self, gone: Mapping[Pair, PodKey], named: Collection[IPAddress]) -> None:
-        """Take in what has been ours and is wanted no longer; `named` is what living pods name."""
+    def add(self, gone: Mapping[Pair, PodKey], named: Collection[IPAddress]) -> None:
+        """Enqueue what was ours and is not wanted any more; `named` is what living pods name."""
         for pair, key in gone.items():
             if self._asked.get(key) and pair[1] not in named:
-                self._returns.setdefault(key, _Return()).releasing.add(pair)
+                self._by_pod.setdefault(key, _Release()).releasing.add(pair)
 
     @property
     def wanted(self) -> set[Pair]:
         """What is to be released."""
-        return {pair for each in self._returns.values() for pair in each.releasing}
+        return {pair for each in self._by_pod.values() for pair in each.releasing}
 
-    def keep(self, pending: Collection[Pair], sessions: Mapping[PodKey, PodClaims]) -> None:
-        """Forget what is not to be released any more, and pods of which nothing more is to be said."""
-        for each in self._returns.values():
+    def prune(self, pending: Collection[Pair], claims: Mapping[PodKey, PodClaims]) -> None:
+        """Forget what is not to be released any more, and the pods that need no status any more."""
+        for each in self._by_pod.values():
             each.releasing &= set(pending)
-        leaving = {key for key, each in sessions.items() if each.claim.leaving}
-        self._returns = {k: each for k, each in self._returns.items() if each.releasing or k in leaving}
-        self._asked = {key: each for key, each in self._asked.items() if key in sessions}
+        leaving = {key for key, each in claims.items() if each.claim.leaving}
+        self._by_pod = {k: each for k, each in self._by_pod.items() if each.releasing or k in leaving}
+        self._asked = {key: each for key, each in self._asked.items() if key in claims}
 
-    def ended(self, ending: ReleaseOutcome) -> None:
-        """Take in what became of an address."""
-        pair = ending.eni_id, ending.address
-        for key, each in self._returns.items():
+    def record_outcome(self, outcome: ReleaseOutcome) -> None:
+        """Record what became of an address."""
+        pair = outcome.eni_id, outcome.address
+        for key, each in self._by_pod.items():
             if pair in each.releasing:
                 each.releasing.discard(pair)
-                each.endings.append(ending)
-                kind = EventType.NOT_RELEASED if ending.failure else EventType.RELEASED
-                self._happened(AddressEvent(kind, key, ending.address, ending.eni_id, ending.text))
+                each.outcomes.append(outcome)
+                kind = EventType.NOT_RELEASED if outcome.failure else EventType.RELEASED
+                self._add_event(AddressEvent(kind, key, outcome.address, outcome.eni_id, outcome.text))
 
-    def standing(self, key: PodKey) -> ClaimStatus:
-        """Say how far a pod is that gives everything back."""
-        each = self._returns.get(key, _Return())
-        return release_status(sorted((address for _, address in each.releasing), key=sort_key), each.endings)
+    def status(self, key: PodKey) -> ClaimStatus:
+        """Return the status of a pod that releases everything."""
+        each = self._by_pod.get(key, _Release())
+        return release_status(sorted((address for _, address in each.releasing), key=sort_key), each.outcomes)

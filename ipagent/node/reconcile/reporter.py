@@ -1,90 +1,153 @@
-"""Who is told what: pods that wait for an answer, and those who read Events, the log and the metrics."""
+"""Status reporter: derives each pod's claim status and events, and passes on only what has changed.
+
+Pure but for the clock that it is given. Thread: the main loop's, through NodeController.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from ipagent.assign.plan import Item
+from ipagent.assign.plan import Item, Phase
 from ipagent.assign.release import Pair
+from ipagent.assign.report import Problem
+from ipagent.assign.selection import IPAddress
 from ipagent.node.model.claim import ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
-from ipagent.node.reconcile.changes import AddressChanges
 from ipagent.node.reconcile.desired import Conflict, PodDesired
-from ipagent.node.reconcile.status import StatusContext, claim_status
+from ipagent.node.reconcile.status import StatusContext, claim_status, pending, problem_of
+
+Topic = tuple[IPAddress | None, bool]
+"""An address, and whether the event is a warning about it, which stands beside the address's own state."""
 
 
 @dataclass(frozen=True)
-class ReportedState:
-    """All that a pod's standing follows from; `asking` tells whether the pod has a session."""
+class PodState:
+    """All that a pod's status and events follow from; `has_session`: its container waits for a status."""
 
-    wish: PodDesired
+    desired: PodDesired
     items: Sequence[Item]
     conflicts: tuple[Conflict, ...]
-    outlook: StatusContext
-    asking: bool
+    context: StatusContext
+    has_session: bool
+
+
+@dataclass
+class _Reported:
+    """What was reported of one pod: the state that it was derived from, its status, and its events."""
+
+    state: PodState | None = None
+    status: ClaimStatus | None = None
+    events: dict[Topic, AddressEvent] = field(default_factory=dict)
 
 
 class StatusReporter:
-    """Remembers what was said, so that each change is said once, and only what has changed is worked out."""
+    """Remembers what was reported of each pod; `clock` is the one of the `since` times."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.standings: dict[PodKey, ClaimStatus] = {}
         self._clock = clock
-        self._changed: dict[PodKey, ClaimStatus] = {}
-        self._happenings: list[AddressEvent] = []
-        self._news = AddressChanges()
-        self._known: dict[PodKey, ReportedState] = {}
+        self._reported: dict[PodKey, _Reported] = {}
+        self._status_changes: dict[PodKey, ClaimStatus] = {}
+        self._events: list[AddressEvent] = []
 
-    def asked(self, key: PodKey) -> None:
-        """Take note that the pod is to be told how things stand, whatever it was told before."""
-        self.standings.pop(key, None)
-        self._known.pop(key, None)
+    @property
+    def statuses(self) -> dict[PodKey, ClaimStatus]:
+        """The last status of each pod that has a session."""
+        return {key: each.status for key, each in self._reported.items() if each.status is not None}
 
-    def left(self, key: PodKey) -> None:
-        """Take note that there is nobody any more to be told."""
-        self.asked(key)
-        self._changed.pop(key, None)
+    def expect_answer(self, key: PodKey) -> None:
+        """Report the pod's next status whatever was reported before: it has made a new claim."""
+        reported = self._reported.setdefault(key, _Reported())
+        reported.state = reported.status = None
 
-    def forget(self, living: Collection[PodKey]) -> None:
-        """Forget pods that are gone."""
-        self._known = {key: each for key, each in self._known.items() if key in living}
-        self._news.forget(living)
+    def end_session(self, key: PodKey) -> None:
+        """Drop the status of a pod that nobody waits for any more."""
+        self.expect_answer(key)
+        self._status_changes.pop(key, None)
 
-    def changes(self) -> dict[PodKey, ClaimStatus]:
-        """Give the standings that are to be told."""
-        changed, self._changed = self._changed, {}
-        return changed
+    def prune(self, living: Collection[PodKey]) -> None:
+        """Forget what was reported of pods that are gone; a session that is still open keeps its status."""
+        for key in self._reported.keys() - living:
+            self._reported[key] = _Reported(status=self._reported[key].status)
+        self._reported = {
+            key: each for key, each in self._reported.items() if key in living or each.status is not None
+        }
 
-    def happenings(self) -> list[AddressEvent]:
-        """Give what has happened since the last time."""
-        told, self._happenings = self._happenings, []
-        return told
+    def take_status_changes(self) -> dict[PodKey, ClaimStatus]:
+        """Return the statuses that have changed, and those of new claims, since the last call."""
+        changes, self._status_changes = self._status_changes, {}
+        return changes
 
-    def happened(self, happening: AddressEvent) -> None:
-        """Take note of what the pods' addresses don't show."""
-        self._happenings.append(happening)
+    def take_events(self) -> list[AddressEvent]:
+        """Return the events since the last call."""
+        events, self._events = self._events, []
+        return events
 
-    def tell(self, affairs: ReportedState, since: Mapping[Pair, float]) -> None:
-        """Tell what is new about one pod; `since` says since when addresses are wanted."""
-        key = affairs.wish.pod.key
-        if self._known.get(key) == affairs:
+    def add_event(self, event: AddressEvent) -> None:
+        """Add an event that does not follow from a pod's state."""
+        self._events.append(event)
+
+    def update(self, state: PodState, since: Mapping[Pair, float]) -> None:
+        """Report what is new in a pod's state; `since` tells from when on each address was wanted."""
+        key = state.desired.pod.key
+        reported = self._reported.setdefault(key, _Reported())
+        if reported.state == state:
             return
-        self._known[key] = affairs
-        wish, items, conflicts, outlook = affairs.wish, affairs.items, affairs.conflicts, affairs.outlook
-        for each in self._news.of(wish, items, conflicts, outlook):
-            self._happenings.append(self._timed(each, since))
-        if affairs.asking:
-            self.say(key, claim_status(wish, items, conflicts, outlook))
+        reported.state = state
+        # An address that the pod does not name any more is new when it comes back.
+        reported.events = {t: each for t, each in reported.events.items() if t[0] in state.desired.named}
+        for event in _events(state):
+            topic = event.address, event.kind is EventType.WARNING
+            if reported.events.get(topic) != event:
+                reported.events[topic] = event
+                self._events.append(self._timed(event, since))
+        if state.has_session:
+            self.set_status(key, claim_status(state.desired, state.items, state.conflicts, state.context))
 
-    def say(self, key: PodKey, said: ClaimStatus) -> None:
-        """Say how a pod stands, if that is new."""
-        if self.standings.get(key) != said:
-            self.standings[key] = self._changed[key] = said
+    def set_status(self, key: PodKey, status: ClaimStatus) -> None:
+        """Report a pod's status if it has changed."""
+        reported = self._reported.setdefault(key, _Reported())
+        if reported.status != status:
+            reported.status = self._status_changes[key] = status
 
-    def _timed(self, happening: AddressEvent, since: Mapping[Pair, float]) -> AddressEvent:
-        if happening.kind is not EventType.ASSIGNED or happening.address is None:
-            return happening
-        begun = since.get((happening.eni_id, happening.address))
-        return happening if begun is None else replace(happening, seconds=self._clock() - begun)
+    def _timed(self, event: AddressEvent, since: Mapping[Pair, float]) -> AddressEvent:
+        if event.kind is not EventType.ASSIGNED or event.address is None:
+            return event
+        begun = since.get((event.eni_id, event.address))
+        return event if begun is None else replace(event, seconds=self._clock() - begun)
+
+
+def _events(state: PodState) -> Iterator[AddressEvent]:
+    """Yield an event for each address of the pod, save those that are still on their way."""
+    key, context = state.desired.pod.key, state.context
+    for item in state.items:
+        if warning := item.placement.warning:
+            yield AddressEvent(EventType.WARNING, key, item.address, item.eni_id, warning)
+        if not pending(item, context):
+            yield _event_of(key, item, context)
+    for conflict in state.conflicts:
+        yield _refused(EventType.CONFLICT, key, conflict.problem)
+    unplaced = () if context.looking else state.desired.unplaced
+    for problem in (*state.desired.problems, *unplaced):
+        yield _refused(EventType.REFUSED, key, problem)
+
+
+def _event_of(key: PodKey, item: Item, context: StatusContext) -> AddressEvent:
+    if item.phase is Phase.CONFIRMED and item.found:
+        text = f"{item.address} is on {item.eni_id} already"
+        return AddressEvent(EventType.FOUND, key, item.address, item.eni_id, text)
+    if item.phase is Phase.CONFIRMED:
+        text = f"assigned {item.address} to {item.eni_id}"
+        return AddressEvent(EventType.ASSIGNED, key, item.address, item.eni_id, text)
+    kind = EventType.CONFLICT if item.phase is Phase.TAKEN else EventType.REFUSED
+    return _refused(kind, key, problem_of(item, context))
+
+
+def _refused(kind: EventType, key: PodKey, problem: Problem) -> AddressEvent:
+    holding = problem.holding
+    on = f" to {problem.eni_id}" if problem.eni_id else ""
+    text = (
+        f"not assigned: {holding.address} ({holding.interface}){on}: {problem.text}. {problem.error.remedy}"
+    )
+    return AddressEvent(kind, key, holding.address, problem.eni_id, text)

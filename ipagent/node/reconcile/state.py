@@ -1,4 +1,7 @@
-"""Who is on the node: its living pods, what their containers state, and what becomes of both."""
+"""State of the node: its living pods, their claims, and what they are to have.
+
+Thread: the main loop's, through NodeController.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.reconcile.desired import ClaimView, Desired, PodDesired, desired_for, resolve_conflicts
 
 STATUS_SECONDS = 2.0
-"""How long after the pod's own statement its network-status may arrive, before what it lacks is refused."""
+"""How long after the pod's claim its network-status may arrive, before what it lacks is refused."""
 SILENT_SECONDS = 600.0
-"""For how long a pod whose session has ended keeps from others what it stated; without rivals it keeps it."""
+"""For how long a pod whose session has ended keeps its claim from others; without rivals it keeps it."""
 EXPECTED_SECONDS = 5.0
 """For how long a pod without network-status announces addresses: the CNI takes seconds, or has failed."""
 NEVER = float("inf")
@@ -24,7 +27,7 @@ NEVER = float("inf")
 
 @dataclass
 class PodClaims:
-    """What a pod's container has stated. `opened` is when its connection began, `at` when it last stated."""
+    """The claim of a pod's container: `opened` is when its session began, `at` when it last claimed."""
 
     claim: Claim
     opened: float
@@ -37,8 +40,8 @@ class PodClaims:
         """Whether the container ends and the pod's addresses go with it."""
         return self.claim.leaving and self.claim.release_on_exit
 
-    def take(self, claim: Claim, now: float) -> None:
-        """Take in a statement, which replaces the one before."""
+    def set(self, claim: Claim, now: float) -> None:
+        """Record a claim, which replaces the one before."""
         if self.ended is not None:
             self.opened, self.ended = now, None
         self.claim, self.at = claim, now
@@ -48,14 +51,14 @@ class PodClaims:
         self.tentative = {address: self.tentative.get(address, now) for address in tentative}
 
     def changes(self) -> Iterator[float]:
-        """Give the times at which it means something else without a new statement."""
+        """Yield the times at which it counts differently without a new claim."""
         yield self.at + STATUS_SECONDS
         yield from (since + DETECTION_SECONDS for since in self.tentative.values())
         if self.ended is not None:
             yield self.ended + SILENT_SECONDS
 
-    def stated(self, now: float) -> ClaimView:
-        """Say how the claim stands now."""
+    def view(self, now: float) -> ClaimView:
+        """Return how the claim counts now."""
         return ClaimView(
             self.claim,
             frozenset(a for a, since in self.tentative.items() if now < since + DETECTION_SECONDS),
@@ -65,13 +68,13 @@ class PodClaims:
 
 
 class NodeState:
-    """Keeps the node's pods and what they are to have; `version` grows with each change of the latter."""
+    """The node's pods and claims, and what each pod is to have; `version` grows with each change of that."""
 
     def __init__(self, grants: Grants, clock: Callable[[], float]) -> None:
         self.complete = False
         self.desired = Desired()
-        self.wishes: dict[PodKey, PodDesired] = {}
-        self.sessions: dict[PodKey, PodClaims] = {}
+        self.by_pod: dict[PodKey, PodDesired] = {}
+        self.claims: dict[PodKey, PodClaims] = {}
         self.version = 0
         self._grants = grants
         self._clock = clock
@@ -84,22 +87,22 @@ class NodeState:
         self._outdated: dict[PodKey, None] = {}
         self._macs: frozenset[str] | None = None
 
-    def pods(self, pods: Iterable[Pod]) -> None:
-        """Take in a complete list: who is not in it is gone."""
+    def replace_pods(self, pods: Iterable[Pod]) -> None:
+        """Record a complete list: a pod that is not in it is gone."""
         listed = {pod.key: pod for pod in pods}
         for key in [key for key in self._pods if key not in listed]:
             self._forget(key)
         for pod in listed.values():
-            self.pod(pod)
+            self.update_pod(pod)
         self.complete = True
 
-    def pod(self, pod: Pod, *, gone: bool = False) -> None:
-        """Take in how one pod is now; one that has ended holds nothing."""
+    def update_pod(self, pod: Pod, *, gone: bool = False) -> None:
+        """Record how one pod is now; a pod that has ended holds nothing."""
         if gone or not pod.alive:
             self._forget(pod.key)
         elif self._pods.get(pod.key) != pod:
             self._pods[pod.key] = pod
-            self._touch(pod.key)
+            self._invalidate(pod.key)
             if pod.waiting:
                 self._waiting.setdefault(pod.key, self._clock())
             else:
@@ -107,40 +110,40 @@ class NodeState:
 
     def _forget(self, key: PodKey) -> None:
         self._waiting.pop(key, None)
-        known = [self._pods.pop(key, None), self.sessions.pop(key, None)]
+        known = [self._pods.pop(key, None), self.claims.pop(key, None)]
         if any(each is not None for each in known):
-            self._touch(key)
+            self._invalidate(key)
 
-    def _touch(self, key: PodKey) -> None:
+    def _invalidate(self, key: PodKey) -> None:
         self._outdated[key] = None
         self._macs = None
 
-    def claim(self, claim: Claim) -> None:
-        """Take in what a pod's container states; the pod itself may be yet to come."""
+    def set_claim(self, claim: Claim) -> None:
+        """Record what a pod's container claims; the pod itself may be yet to come."""
         now = self._clock()
-        session = self.sessions.setdefault(claim.pod, PodClaims(claim, now, now))
-        session.take(claim, now)
-        self._touch(claim.pod)
+        known = self.claims.setdefault(claim.pod, PodClaims(claim, now, now))
+        known.set(claim, now)
+        self._invalidate(claim.pod)
 
-    def unclaim(self, key: PodKey) -> None:
-        """Take note that the pod's session has ended: what it stated stands, for the time being."""
-        session = self.sessions.get(key)
+    def end_session(self, key: PodKey) -> None:
+        """Record that the pod's session has ended: its claim holds for the time being."""
+        session = self.claims.get(key)
         if session is None:
             return
         if key not in self._pods:
             self._forget(key)
         elif session.ended is None:
             session.ended = self._clock()
-            self._touch(key)
+            self._invalidate(key)
 
     @property
     def expected(self) -> int:
-        """How many pods are about to have addresses."""
+        """How many pods are about to have addresses: they wait for Multus."""
         now = self._clock()
         return sum(now < since + EXPECTED_SECONDS for since in self._waiting.values())
 
     def macs(self) -> frozenset[str]:
-        """Give the MACs of the interfaces that addresses may be on."""
+        """Return the MACs of the interfaces that addresses may be on."""
         if self._macs is None:
             self._macs = self._read_macs()
         return self._macs
@@ -148,7 +151,7 @@ class NodeState:
     def _read_macs(self) -> frozenset[str]:
         stated = {
             link.mac
-            for key, session in self.sessions.items()
+            for key, session in self.claims.items()
             if self._grants.of(key.namespace).cidrs
             for link in session.claim.snapshot.links
             if link.mac and not link.loopback and link.name != PRIMARY_INTERFACE
@@ -157,7 +160,7 @@ class NodeState:
         return frozenset(listed | stated)
 
     def resolve_conflicts(self, topology: Topology, unknown: frozenset[str] = frozenset()) -> None:
-        """Work out what is to be had now, if anything has changed.
+        """Work out what each pod is to have, if anything has changed.
 
         `unknown` are the MACs of which the topology can't say yet whether they are an ENI's.
         """
@@ -172,20 +175,20 @@ class NodeState:
         for key in self._outdated:
             self._update(key, now)
         self._outdated.clear()
-        self.desired = resolve_conflicts(self.wishes.values(), self.desired)
+        self.desired = resolve_conflicts(self.by_pod.values(), self.desired)
         self.version += 1
 
     def _update(self, key: PodKey, now: float) -> None:
-        pod, session = self._pods.get(key), self.sessions.get(key)
+        pod, session = self._pods.get(key), self.claims.get(key)
         times = (at for at in session.changes() if at > now) if session else ()
         self._changes[key] = min(times, default=NEVER)
         if self._changes[key] == NEVER:
             del self._changes[key]
         if pod is None:
-            self.wishes.pop(key, None)
+            self.by_pod.pop(key, None)
             return
-        stated = session.stated(now) if session else None
-        self.wishes[key] = desired_for(
+        stated = session.view(now) if session else None
+        self.by_pod[key] = desired_for(
             pod, stated, self._grants.of(key.namespace), self._topology, self._unknown
         )
 
@@ -195,18 +198,18 @@ class NodeState:
         return min(self._changes.values(), default=NEVER)
 
     def stated(self) -> frozenset[PodKey]:
-        """Give the pods whose sidecar has said all that it holds, over a session that is open."""
+        """Return the pods whose sidecar has claimed all that it holds, over a session that is open."""
         return frozenset(
             key
-            for key, session in self.sessions.items()
+            for key, session in self.claims.items()
             if session.ended is None and session.claim.mode is Mode.SIDECAR
         )
 
     def unstated(self) -> Mapping[PodKey, frozenset[str]]:
-        """Give the pods that may hold what they have not stated, with the ENIs on which (none: on any)."""
+        """Return the pods that may hold what they have not claimed, with the ENIs on which (none: on any)."""
         found = {}
         stated = self.stated()
-        for key, each in self.wishes.items():
+        for key, each in self.by_pod.items():
             agent = each.pod.agent
             if agent is InjectedAgent.DIRECT_SIDECAR or (
                 agent is InjectedAgent.NODE_SIDECAR and key not in stated

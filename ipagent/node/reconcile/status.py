@@ -1,4 +1,7 @@
-"""What a pod's container is told: the state of the pod's addresses -> one verdict with a sentence."""
+"""Claim status: the state of a pod's addresses -> one state with an exit code and a message.
+
+Pure. Thread: the main loop's, through StatusReporter.
+"""
 
 from __future__ import annotations
 
@@ -38,29 +41,28 @@ _TOLD = {
 
 @dataclass(frozen=True)
 class StatusContext:
-    """What may change by itself.
-
-    `described` is what EC2 said last of ENIs, by id; `making_room` are full ones that are about to be swept.
-    `looking`: whether it is being looked for ENIs that could carry what none can carry now, and `lookup` why
-    that has failed so far.
-    """
+    """What a status depends on beside the pod's own addresses."""
 
     described: Mapping[str, EniDetails] = field(default_factory=dict)
-    making_room: frozenset[str] = frozenset()
+    """What EC2 said last of ENIs, by id."""
+    reclaiming: frozenset[str] = frozenset()
+    """Full ENIs that are about to be swept."""
     looking: bool = False
-    lookup: AgentError | None = None
+    """Whether an ENI may appear that carries what none can carry now."""
+    lookup_error: AgentError | None = None
+    """Why the last read of the ENIs has failed."""
 
 
-def pending(item: Item, outlook: StatusContext) -> bool:
+def pending(item: Item, context: StatusContext) -> bool:
     """Whether more is to come of an address within seconds."""
     if item.phase in _TOLD:
         return False
     if item.phase is not Phase.WANTED or item.failure is None or item.failure.fault in RETRIED:
         return True
-    return item.failure.fault is Fault.ENI_FULL and item.eni_id in outlook.making_room
+    return item.failure.fault is Fault.ENI_FULL and item.eni_id in context.reclaiming
 
 
-def problem_of(item: Item, outlook: StatusContext) -> Problem:
+def problem_of(item: Item, context: StatusContext) -> Problem:
     """Say why an address is not assigned, or not yet."""
     holding, failure = item.placement.holding, item.failure
     if item.phase is Phase.TAKEN:
@@ -74,7 +76,7 @@ def problem_of(item: Item, outlook: StatusContext) -> Problem:
     if failure is None:
         text = "EC2 has not answered yet" if item.phase is Phase.WANTED else "EC2 does not show it there yet"
         return Problem(holding, item.eni_id, text, Deadline(text))
-    text = explained(failure, outlook.described.get(item.eni_id), item.address.version)
+    text = explained(failure, context.described.get(item.eni_id), item.address.version)
     error = error_of(failure)
     if failure.fault is Fault.HELD_ELSEWHERE and not item.takeover:
         error = HeldElsewhere(failure.text, NO_TAKEOVER)
@@ -82,20 +84,20 @@ def problem_of(item: Item, outlook: StatusContext) -> Problem:
 
 
 def claim_status(
-    each: PodDesired, items: Sequence[Item], conflicts: Iterable[Conflict], outlook: StatusContext
+    each: PodDesired, items: Sequence[Item], conflicts: Iterable[Conflict], context: StatusContext
 ) -> ClaimStatus:
     """Say how far the addresses of a living pod are; `items` are those that are its own."""
-    waiting = [problem_of(item, outlook) for item in items if pending(item, outlook)]
+    waiting = [problem_of(item, context) for item in items if pending(item, context)]
     waiting += [Problem(holding, "", why, Deadline(why)) for holding, why in each.held_back.items()]
-    refused = [problem_of(item, outlook) for item in items if not _good(item) and not pending(item, outlook)]
+    refused = [problem_of(item, context) for item in items if not _good(item) and not pending(item, context)]
     refused += [*each.problems, *(conflict.problem for conflict in conflicts)]
-    (waiting if outlook.looking else refused).extend(each.unplaced)
+    (waiting if context.looking else refused).extend(each.unplaced)
     listed = [
-        *(_item_told(item, outlook) for item in items),
+        *(_item_told(item, context) for item in items),
         *(_told(problem, AddressState.PENDING) for problem in waiting if not problem.eni_id),
         *(_told(problem, AddressState.FAILED) for problem in refused if not problem.eni_id),
     ]
-    state, code, message = _verdict(each, items, waiting, refused, outlook)
+    state, code, message = _verdict(each, items, waiting, refused, context)
     return ClaimStatus(state, code, message, tuple(listed))
 
 
@@ -104,14 +106,14 @@ def _verdict(
     items: Sequence[Item],
     waiting: list[Problem],
     refused: list[Problem],
-    outlook: StatusContext,
+    context: StatusContext,
 ) -> tuple[ClaimState, ExitCode, str]:
     if each.pod.waiting:
         text = "Multus has not written the pod's network-status yet"
         return ClaimState.PENDING, ExitCode.DEADLINE, _waiting(waiting, text)
     if waiting:
         code = worst(problem.error for problem in waiting).exit_code
-        lookup = f"the node's ENIs can't be told: {outlook.lookup}" if outlook.lookup else ""
+        lookup = f"cannot determine the node's ENIs: {context.lookup_error}" if context.lookup_error else ""
         return ClaimState.PENDING, code, _waiting(waiting, lookup)
     if each.error is not None:
         return ClaimState.FAILED, each.error.exit_code, f"{each.error}. {each.error.remedy}"
@@ -129,13 +131,13 @@ def _waiting(problems: Iterable[Problem], text: str) -> str:
     return f"Waiting: {'; '.join(parts)}."
 
 
-def release_status(releasing: Sequence[IPAddress], endings: Sequence[ReleaseOutcome]) -> ClaimStatus:
+def release_status(releasing: Sequence[IPAddress], outcomes: Sequence[ReleaseOutcome]) -> ClaimStatus:
     """Say what becomes of the addresses of a pod that ends."""
     if releasing:
         listed = ", ".join(map(str, releasing))
         return ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"Waiting: {listed} is being given back.")
-    text = "; ".join(ending.text for ending in endings) or "There was no address to release"
-    failed = [error_of(ending.failure) for ending in endings if ending.failure]
+    text = "; ".join(outcome.text for outcome in outcomes) or "There was no address to release"
+    failed = [error_of(outcome.failure) for outcome in outcomes if outcome.failure]
     if failed:
         error = worst(failed)
         return ClaimStatus(ClaimState.FAILED, error.exit_code, f"{text}. {error.remedy}")
@@ -146,10 +148,10 @@ def _good(item: Item) -> bool:
     return item.phase is Phase.CONFIRMED
 
 
-def _item_told(item: Item, outlook: StatusContext) -> AddressStatus:
+def _item_told(item: Item, context: StatusContext) -> AddressStatus:
     holding = item.placement.holding
-    phase = AddressState.PENDING if pending(item, outlook) else _TOLD.get(item.phase, AddressState.FAILED)
-    text = "" if _good(item) else problem_of(item, outlook).text
+    phase = AddressState.PENDING if pending(item, context) else _TOLD.get(item.phase, AddressState.FAILED)
+    text = "" if _good(item) else problem_of(item, context).text
     return AddressStatus(holding.address, holding.interface, phase, item.eni_id, text)
 
 

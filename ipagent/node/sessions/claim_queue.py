@@ -1,8 +1,9 @@
-"""What goes between the sessions' thread and the main loop: claims one way, standings the other. No I/O.
+"""Claim queue between the sessions' thread and the main loop: claims one way, statuses the other. No I/O.
 
-The main loop takes claims when it has time for them. Whatever a pod states in between replaces what it
-stated before, so what waits is bounded by the number of pods. A standing reaches a pod only if it was found
-after the pod's last claim was taken.
+The main loop takes claims when it has time for them. Whatever a pod claims in between replaces its claim
+before, so what waits is bounded by the number of pods. A status reaches a pod only if it was found after the
+pod's last claim was taken: `match` gives each status the ticket of that claim. Which statuses have changed
+is the status reporter's to know (node/reconcile/reporter.py).
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """A standing for the claim with this ticket."""
+    """A status for the claim with this ticket."""
 
     pod: PodKey
     ticket: int
-    standing: ClaimStatus
+    status: ClaimStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,13 @@ class _Waiting:
 
 
 class ClaimQueue:
-    """Claims that wait, by pod, and what was told last; every method may be called by any thread."""
+    """Claims that wait, by pod, and the tickets of those that were taken. Any thread may call any method."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[PodKey, _Waiting] = {}
         self._tickets = 0
         self._taken: dict[PodKey, int] = {}
-        self._told: dict[PodKey, ClaimStatus] = {}
 
     def put(self, claim: Claim) -> int:
         """Leave a claim for the main loop; gives its ticket."""
@@ -75,21 +75,16 @@ class ClaimQueue:
                 if each.claim:
                     found.append(each.claim)
                     self._taken[pod] = each.ticket
-                    # To a new claim even the same standing is news.
-                    self._told.pop(pod, None)
                 if each.closed:
                     found.append(SessionClosed(pod))
                     self._taken.pop(pod, None)
-                    self._told.pop(pod, None)
             return found
 
-    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> list[StatusUpdate]:
-        """Give what is news to the pods whose claims were taken; to be called by the one who takes."""
+    def match(self, changes: Mapping[PodKey, ClaimStatus]) -> list[StatusUpdate]:
+        """Return the changed statuses with their claims' tickets; to be called by the one who takes."""
         with self._lock:
-            news = [
-                StatusUpdate(pod, ticket, standing)
-                for pod, ticket in self._taken.items()
-                if (standing := standings.get(pod)) is not None and self._told.get(pod) != standing
+            return [
+                StatusUpdate(pod, ticket, status)
+                for pod, status in changes.items()
+                if (ticket := self._taken.get(pod)) is not None
             ]
-            self._told.update((told.pod, told.standing) for told in news)
-            return news

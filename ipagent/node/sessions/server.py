@@ -60,7 +60,7 @@ class PodSessionServer:
     """Serves from `start` to `close`.
 
     `node` is this node's name, `review` may block, and is called in threads of ours. `notify` is called, in
-    the server's thread, whenever `take` has something: it must not block.
+    the server's thread, whenever `take_claims` has something: it must not block.
     """
 
     def __init__(  # noqa: PLR0913 - its seams, by name
@@ -116,17 +116,17 @@ class PodSessionServer:
         """Whether its thread goes on."""
         return self._thread.is_alive()
 
-    def pods(self, living: Collection[PodKey]) -> None:
-        """Say which pods live on this node; those that are missing have no session any more."""
+    def set_living_pods(self, living: Collection[PodKey]) -> None:
+        """Record which pods live on this node; the sessions of all others end."""
         self._call(self._pods, frozenset(living))
 
-    def take(self) -> list[Claim | SessionClosed]:
-        """Take what pods have stated since the last time."""
+    def take_claims(self) -> list[Claim | SessionClosed]:
+        """Return what pods have claimed since the last call."""
         return self._mailbox.take()
 
-    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> None:
-        """Say how far pods are; only news are passed on, to the pods whose claims were taken."""
-        if news := self._mailbox.tell(standings):
+    def publish(self, changes: Mapping[PodKey, ClaimStatus]) -> None:
+        """Pass changed statuses on to the pods whose claims were taken."""
+        if news := self._mailbox.match(changes):
             self._call(self._deliver, news)
 
     def counts(self) -> Mapping[str, int]:
@@ -250,4 +250,4 @@ class PodSessionServer:
     def _deliver(self, news: list[StatusUpdate]) -> None:
         for told in news:
             if session := self._by_pod.get(told.pod):
-                session.tell(told.standing, told.ticket)
+                session.tell(told.status, told.ticket)

@@ -7,8 +7,6 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from common.contract import Credentials
 from ipagent.assign.calls import Assign, Unassign
@@ -18,15 +16,7 @@ from ipagent.assign.selection import Holding
 from ipagent.assign.topology import EniDetails, place
 from ipagent.aws.base import SILENT_SECONDS
 from ipagent.aws.eni import as_eni, details
-from ipagent.aws.node_cloud import (
-    BURST,
-    ENV_INSTANCE_ID,
-    FOREIGN_SECONDS,
-    MAX_AGE,
-    REFILL_SECONDS,
-    NodeCloud,
-    TokenBucket,
-)
+from ipagent.aws.node_cloud import ENV_INSTANCE_ID, NodeCloud
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
@@ -125,56 +115,6 @@ class TestTopology:
         assert filters == {"Filter.1.Name": "attachment.instance-id", "Filter.1.Value.1": NODE}
         assert doubles.journal("DescribeSubnets") == ()
 
-    def test_what_is_known_is_not_asked_for_again(self, make: Make, doubles: Doubles, time: Time) -> None:
-        instance = make()
-        first = instance.topology({MAC_1})
-        made = len(doubles.journal())
-        assert instance.topology({MAC_2, MAC_TWIN}) == first
-        assert instance.topology(()) == first
-        time.now += MAX_AGE - 1
-        assert instance.topology({MAC_0, ""}) == first
-        assert len(doubles.journal()) == made
-
-    def test_it_is_asked_for_again_when_it_is_old_or_fresh_is_wanted(
-        self, make: Make, doubles: Doubles, time: Time
-    ) -> None:
-        instance = make()
-        instance.topology({MAC_1})
-        instance.topology({MAC_1}, fresh=True)
-        assert describes(doubles) == 2
-        time.now += MAX_AGE
-        instance.topology({MAC_1})
-        assert describes(doubles) == 3
-
-    def test_a_foreign_mac_is_looked_for_once_in_a_while(
-        self, make: Make, doubles: Doubles, time: Time
-    ) -> None:
-        instance = make()
-        instance.topology({MAC_1})
-        for _ in range(3):
-            instance.topology({MAC_1, FOREIGN})
-        assert describes(doubles) == 2
-        time.now += FOREIGN_SECONDS
-        instance.topology({FOREIGN})
-        assert describes(doubles) == 3
-
-    def test_many_foreign_macs_are_not_many_calls(self, make: Make, doubles: Doubles, time: Time) -> None:
-        instance = make()
-        for number in range(BURST):
-            instance.topology({f"5e:00:00:00:01:{number:02x}"})
-        for number in range(BURST, 20):
-            with pytest.raises(AgentError, match="too often; the next time is in 10 s") as caught:
-                instance.topology({f"5e:00:00:00:01:{number:02x}"})
-            assert caught.value.passing
-        assert describes(doubles) == BURST
-        # Nobody else waits for that.
-        assert len(instance.topology({MAC_1}).enis) == 4
-        assert len(instance.topology({MAC_1}, fresh=True).enis) == 4
-        assert describes(doubles) == BURST
-        time.now += REFILL_SECONDS
-        assert len(instance.topology({"5e:00:00:00:01:19"}).enis) == 4
-        assert describes(doubles) == BURST + 1
-
     @pytest.mark.parametrize(
         ("env", "imds"),
         [({}, True), ({"AWS_REGION": REGION}, True), ({ENV_INSTANCE_ID: NODE}, True), (BY_ENV, False)],
@@ -206,18 +146,21 @@ class TestTopology:
         with pytest.raises(NoEni, match="no ENI of the instance i-0a0000000000000ff in eu-central-1"):
             make(**{**BY_ENV, ENV_INSTANCE_ID: "i-0a0000000000000ff"}).topology({MAC_1})
 
-    def test_what_fails_is_told_as_what_it_is_also_when_it_is_not_tried_again_at_once(
-        self, make: Make, doubles: Doubles, time: Time
-    ) -> None:
+    def test_what_fails_is_told_as_what_it_is(self, make: Make, doubles: Doubles) -> None:
         doubles.put_faults(Injected("DescribeNetworkInterfaces", error="UnauthorizedOperation"))
         instance = make()
-        for _ in range(BURST + 3):
-            with pytest.raises(NoPermission, match="UnauthorizedOperation"):
-                instance.topology({MAC_1})
-        assert describes(doubles) == BURST
+        with pytest.raises(NoPermission, match="UnauthorizedOperation"):
+            instance.topology({MAC_1})
         doubles.put_faults()
-        time.now += REFILL_SECONDS
         assert len(instance.topology({MAC_1}).enis) == 4
+
+    def test_each_read_asks_ec2_and_names_what_the_enis_hold(self, make: Make, doubles: Doubles) -> None:
+        instance = make()
+        instance.topology({MAC_1})
+        instance.assign(Assign(ENI_1, (ip("10.10.1.80"),), allow_reassignment=True))
+        held = {each.eni_id: each for each in instance.topology({MAC_1}).held}
+        assert held[ENI_1].holds(ip("10.10.1.80"))
+        assert describes(doubles) == 2
 
 
 class TestRanges:
@@ -423,12 +366,6 @@ class TestObserved:
         assert second[ENI_2].held.secondaries == (ip("10.10.2.80"),)
         assert describes(doubles) == 2
 
-    def test_the_next_topology_is_what_it_saw(self, make: Make, doubles: Doubles) -> None:
-        instance = make()
-        seen = instance.observed()
-        assert instance.topology({MAC_1}).enis == tuple(each.eni for each in seen)
-        assert describes(doubles) == 1
-
     @pytest.mark.parametrize(("code", "passing"), [("RequestLimitExceeded", True), ("AuthFailure", False)])
     def test_no_answer_is_an_error_and_no_empty_node(
         self, make: Make, doubles: Doubles, code: str, passing: bool
@@ -449,19 +386,3 @@ def test_imds_confirms_what_was_assigned(make: Make) -> None:
     assert instance.metadata(eni, {4}) == held
     assert instance.describe(ENI_1).holds(ip("10.10.1.80"))
     assert [each.eni_id for each in instance.holders([ip("10.10.1.80")], eni.subnet_id)] == [ENI_1]
-
-
-@pytest.mark.pure
-@given(st.lists(st.floats(0, 30), max_size=60))
-def test_an_allowance_never_gives_more_than_its_burst_and_refill(pauses: list[float]) -> None:
-    allowance, now = TokenBucket(5, 10.0), 100.0
-    taken: list[float] = []
-    for pause in pauses:
-        now += pause
-        wait = allowance.take(now)
-        assert 0 <= wait <= 10.0
-        if not wait:
-            taken.append(now)
-    for first, start in enumerate(taken):
-        for last, end in enumerate(taken[first:], 1):
-            assert last <= 5 + (end - start) / 10 + 1e-6

@@ -20,8 +20,7 @@ from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.rules import KeepReason
 from ipagent.node.model.events import EventType
-from ipagent.node.model.gc_policy import GcMode, GcPolicy
-from ipagent.node.model.ownership import Ownership
+from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
@@ -127,8 +126,8 @@ def test_what_a_gone_pod_left_is_off_the_eni_after_the_cooldown_and_nothing_else
     assert doubles.secondaries(ENI_1) == (OWN, FOREIGN, FLOATING)
     whys = {str(each.address): each.why for each in run.sweeper.last.verdicts}
     assert whys == {
-        OWN: KeepReason.LEFT,
-        OWN6: KeepReason.LEFT,
+        OWN: KeepReason.LEAKED,
+        OWN6: KeepReason.LEAKED,
         FOREIGN: KeepReason.UNRECORDED,
         FLOATING: KeepReason.FLOATING,
     }
@@ -138,7 +137,7 @@ def test_what_a_gone_pod_left_is_off_the_eni_after_the_cooldown_and_nothing_else
     # The ENI without the tag, and device 0, are none of ours.
     assert doubles.secondaries(TWIN) == ("10.10.1.70",)
     assert doubles.secondaries(ENI_0) == ()
-    assert [each.kind for each in run.sweeper.happenings()] == [EventType.TAKEN_BACK] * 2
+    assert [each.kind for each in run.sweeper.take_events()] == [EventType.RECLAIMED] * 2
     (call,) = doubles.journal("UnassignPrivateIpAddresses")
     assert call.params["NetworkInterfaceId"] == ENI_1
     assert {call.result for call in doubles.journal() if call.service == "ec2"} == {"ok"}
@@ -162,7 +161,7 @@ def test_a_pod_that_has_it_again_keeps_it_and_gets_it_back(run: Run, doubles: Do
     run.until(COOLDOWN)
     assert len(doubles.journal("UnassignPrivateIpAddresses")) == 1
     assert OWN in doubles.secondaries(ENI_1)
-    assert run.lines.events("warning") == ["put-back"]
+    assert run.lines.events("warning") == ["restored"]
     run.until(1000)
     assert OWN in doubles.secondaries(ENI_1)
 
@@ -186,7 +185,7 @@ def test_throttled_calls_are_made_again(run: Run, doubles: Doubles) -> None:
     doubles.put_faults(Injected("UnassignPrivateIpAddresses", error="RequestLimitExceeded", times=1))
     run.until(1000)
     assert doubles.secondaries(ENI_1) == (FOREIGN, FLOATING)
-    assert run.lines.events("warning") == ["not-taken-back"]
+    assert run.lines.events("warning") == ["not-reclaimed"]
 
 
 def test_the_rights_are_enough_to_assign_to_take_over_and_to_find_ranges(run: Run, doubles: Doubles) -> None:

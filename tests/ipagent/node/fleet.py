@@ -73,7 +73,7 @@ class Fleet:
         chance = (number + 0.5) / 20
         timing = Clock(self._time.clock, self._time.sleep, lambda: chance)
         core = NodeController(cloud, Grants(), timing, Lines(LogLevel.ERROR).log)
-        core.pods([])
+        core.replace_pods([])
         return Node(core, cloud)
 
     def _spend(self, kind: str) -> None:
@@ -115,13 +115,13 @@ class Fleet:
             return []
         self._time.now, self._spent = at, 0.0
         for each in node.queue:
-            node.core.pod(each)
+            node.core.update_pod(each)
         node.queue.clear()
         delay = node.core.step()
         node.busy_until = at + self._spent
         if delay is not None:
             self._wake(node, number, max(node.busy_until, at + delay))
-        return [h.pod for h in node.core.happenings() if h.pod and h.kind is EventType.ASSIGNED]
+        return [h.pod for h in node.core.take_events() if h.pod and h.kind is EventType.ASSIGNED]
 
     def _wake(self, node: Node, number: int, at: float) -> None:
         node.wakes = at

@@ -117,7 +117,7 @@ class Watched:
     pods: dict[PodKey, Pod] = field(default_factory=dict)
     sessions: dict[PodKey, frozenset[Pair]] = field(default_factory=dict)
 
-    def belongings(self) -> Ownership:
+    def ownership(self) -> Ownership:
         owners: dict[Pair, PodKey] = {}
         floating: set[Pair] = set()
         for key, pod in self.pods.items():

@@ -1,4 +1,4 @@
-"""The main loop: what comes from threads reaches the core in order, what the core says goes out."""
+"""The main loop: what comes from threads reaches the controller in order, and its reports go out."""
 
 from __future__ import annotations
 
@@ -29,66 +29,67 @@ CLAIM = Claim(ONE, Mode.INIT, Snapshot((), ()))
 
 
 @dataclass
-class Core:
-    """Writes down what it is told; `pause` is what a step answers."""
+class FakeController:
+    """Records its calls; `pause` is what a step returns."""
 
-    told: list[object] = field(default_factory=list)
+    calls: list[object] = field(default_factory=list)
     pause: float | None = None
     current: bool | None = None
-    said: dict[PodKey, ClaimStatus] = field(default_factory=dict)
-    happened: list[AddressEvent] = field(default_factory=list)
+    changes: dict[PodKey, ClaimStatus] = field(default_factory=dict)
+    events: list[AddressEvent] = field(default_factory=list)
 
-    def pods(self, pods: Iterable[Pod]) -> None:
-        self.told.append([pod.key.name for pod in pods])
+    def replace_pods(self, pods: Iterable[Pod]) -> None:
+        self.calls.append([pod.key.name for pod in pods])
 
-    def pod(self, pod: Pod, *, gone: bool = False) -> None:
-        self.told.append((pod.key.name, gone))
+    def update_pod(self, pod: Pod, *, gone: bool = False) -> None:
+        self.calls.append((pod.key.name, gone))
 
-    def trust(self, *, current: bool) -> None:
+    def set_watch_current(self, *, current: bool) -> None:
         self.current = current
 
-    def claim(self, claim: Claim) -> None:
-        self.told.append(f"claim of {claim.pod.name}")
-        self.said[claim.pod] = DONE
+    def set_claim(self, claim: Claim) -> None:
+        self.calls.append(f"claim of {claim.pod.name}")
+        self.changes[claim.pod] = DONE
 
-    def unclaim(self, key: PodKey) -> None:
-        self.told.append(f"end of {key.name}")
+    def end_session(self, key: PodKey) -> None:
+        self.calls.append(f"end of {key.name}")
 
     def step(self) -> float | None:
-        self.told.append("step")
+        self.calls.append("step")
         return self.pause
 
-    def standings(self) -> Mapping[PodKey, ClaimStatus]:
-        return self.said
+    def take_status_changes(self) -> Mapping[PodKey, ClaimStatus]:
+        changes, self.changes = self.changes, {}
+        return changes
 
-    def happenings(self) -> list[AddressEvent]:
-        told, self.happened = self.happened, []
-        return told
+    def take_events(self) -> list[AddressEvent]:
+        events, self.events = self.events, []
+        return events
 
 
 @dataclass
-class Gate:
-    """Hands over what waits; writes down who lives and who was told what."""
+class FakeSessions:
+    """Hands over the claims that wait; records living pods and what was published."""
 
     waiting: list[Claim | SessionClosed] = field(default_factory=list)
     living: list[frozenset[PodKey]] = field(default_factory=list)
-    told: list[Mapping[PodKey, ClaimStatus]] = field(default_factory=list)
+    published: list[Mapping[PodKey, ClaimStatus]] = field(default_factory=list)
 
-    def pods(self, living: Collection[PodKey]) -> None:
+    def set_living_pods(self, living: Collection[PodKey]) -> None:
         self.living.append(frozenset(living))
 
-    def take(self) -> list[Claim | SessionClosed]:
+    def take_claims(self) -> list[Claim | SessionClosed]:
         taken, self.waiting = self.waiting, []
         return taken
 
-    def tell(self, standings: Mapping[PodKey, ClaimStatus]) -> None:
-        self.told.append(dict(standings))
+    def publish(self, changes: Mapping[PodKey, ClaimStatus]) -> None:
+        self.published.append(dict(changes))
 
 
 @dataclass
 class Rig:
-    core: Core
-    gate: Gate
+    controller: FakeController
+    sessions: FakeSessions
     loop: Loop
     wakeup: Wakeup
     reported: list[list[AddressEvent]]
@@ -98,33 +99,33 @@ class Rig:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    core, gate, wakeup = Core(), Gate(), Wakeup()
+    controller, sessions, wakeup = FakeController(), FakeSessions(), Wakeup()
     reported: list[list[AddressEvent]] = []
-    loop = Loop(core, wakeup, lambda: made.age, reported.append, lambda: made.time)
-    loop.gate = gate
-    made = Rig(core, gate, loop, wakeup, reported)
+    loop = Loop(controller, wakeup, lambda: made.age, reported.append, lambda: made.time)
+    loop.sessions = sessions
+    made = Rig(controller, sessions, loop, wakeup, reported)
     yield made
     wakeup.close()
 
 
-def test_news_reach_the_core_in_their_order_and_before_the_step(rig: Rig) -> None:
+def test_changes_reach_the_controller_in_their_order_and_before_the_step(rig: Rig) -> None:
     rig.loop.on_list((Pod(ONE, alive=True),))
     rig.loop.on_event(Pod(TWO, alive=True), False)
     rig.loop.on_event(Pod(ONE, alive=False), True)
     rig.loop.turn()
-    assert rig.core.told == [["one"], ("two", False), ("one", True), "step"]
+    assert rig.controller.calls == [["one"], ("two", False), ("one", True), "step"]
 
 
-def test_the_gate_learns_who_lives_before_claims_are_taken_and_only_when_it_changes(rig: Rig) -> None:
+def test_sessions_learn_which_pods_live_before_claims_are_taken_and_only_when_it_changes(rig: Rig) -> None:
     rig.loop.on_list((Pod(ONE, alive=True), Pod(TWO, alive=False)))
     rig.loop.turn()
     rig.loop.turn()
     rig.loop.on_event(Pod(ONE, alive=True, leaving=True), False)
     rig.loop.turn()
-    assert rig.gate.living == [frozenset({ONE})]
+    assert rig.sessions.living == [frozenset({ONE})]
     rig.loop.on_event(Pod(ONE, alive=True), True)
     rig.loop.turn()
-    assert rig.gate.living[1:] == [frozenset()]
+    assert rig.sessions.living[1:] == [frozenset()]
 
 
 def test_a_new_list_forgets_who_is_not_on_it(rig: Rig) -> None:
@@ -132,14 +133,16 @@ def test_a_new_list_forgets_who_is_not_on_it(rig: Rig) -> None:
     rig.loop.turn()
     rig.loop.on_list((Pod(TWO, alive=True),))
     rig.loop.turn()
-    assert rig.gate.living[-1] == frozenset({TWO})
+    assert rig.sessions.living[-1] == frozenset({TWO})
 
 
 def test_a_claim_is_answered_in_the_turn_that_takes_it(rig: Rig) -> None:
-    rig.gate.waiting = [CLAIM, SessionClosed(TWO)]
+    rig.sessions.waiting = [CLAIM, SessionClosed(TWO)]
     rig.loop.turn()
-    assert rig.core.told == ["claim of one", "end of two", "step"]
-    assert rig.gate.told == [{ONE: DONE}]
+    assert rig.controller.calls == ["claim of one", "end of two", "step"]
+    assert rig.sessions.published == [{ONE: DONE}]
+    rig.loop.turn()
+    assert rig.sessions.published[1:] == [{}]
 
 
 def test_it_is_listed_from_the_first_list_on(rig: Rig) -> None:
@@ -156,15 +159,15 @@ def test_it_is_listed_from_the_first_list_on(rig: Rig) -> None:
 def test_a_watch_that_says_nothing_for_long_is_in_doubt(rig: Rig, age: float | None, current: bool) -> None:
     rig.age = age
     rig.loop.turn()
-    assert rig.core.current is current
+    assert rig.controller.current is current
 
 
 def test_what_has_happened_is_reported_once(rig: Rig) -> None:
-    happening = AddressEvent(EventType.ASSIGNED, ONE, ip_address("10.0.0.1"), "eni-1", "assigned")
-    rig.core.happened = [happening]
+    event = AddressEvent(EventType.ASSIGNED, ONE, ip_address("10.0.0.1"), "eni-1", "assigned")
+    rig.controller.events = [event]
     rig.loop.turn()
     rig.loop.turn()
-    assert rig.reported == [[happening]]
+    assert rig.reported == [[event]]
 
 
 def test_another_thread_wakes_a_loop_that_waits_without_end(rig: Rig) -> None:
@@ -174,7 +177,7 @@ def test_another_thread_wakes_a_loop_that_waits_without_end(rig: Rig) -> None:
     def reached(pods: Iterable[Pod]) -> None:
         raise Reached(*pods)
 
-    rig.core.pods = reached  # type: ignore[method-assign] # out of a loop without end
+    rig.controller.replace_pods = reached  # type: ignore[method-assign] # out of a loop without end
     thread = threading.Timer(0.05, rig.loop.on_list, ((Pod(ONE, alive=True),),))
     thread.start()
     with Signals() as signals, pytest.raises(Reached):
@@ -202,7 +205,7 @@ def test_only_a_turn_counts_as_busy(rig: Rig) -> None:
 
     seen: list[float] = []
     assert rig.loop.busy_seconds() == 0.0
-    rig.core.step = stuck  # type: ignore[method-assign] # a step that takes 7 s
+    rig.controller.step = stuck  # type: ignore[method-assign] # a step that takes 7 s
     with Signals() as signals, pytest.raises(Reached):
         rig.loop.run(signals)
     assert seen == [7.0]
@@ -216,7 +219,7 @@ def test_a_line_of_the_log_names_pod_address_and_eni() -> None:
         log,
         [
             AddressEvent(EventType.CONFLICT, ONE, address, "eni-1", "held elsewhere"),
-            AddressEvent(EventType.WOULD_TAKE_BACK, None, address, "eni-2", "left behind"),
+            AddressEvent(EventType.WOULD_RECLAIM, None, address, "eni-2", "left behind"),
         ],
     )
     first, second = map(json.loads, stream.getvalue().splitlines())

@@ -89,7 +89,6 @@ class Gate:
         self.answer = answer
         self.taken: list[Claim | SessionClosed] = []
         self.address: tuple[str, int] = listener.getsockname()[:2]
-        self._standings: dict[PodKey, ClaimStatus] = {}
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.sessions = PodSessionServer(
             listener,
@@ -100,7 +99,7 @@ class Gate:
             limits=limits,
         )
         self._thread = threading.Thread(target=self._loop)
-        self.sessions.pods(living)
+        self.sessions.set_living_pods(living)
 
     def __enter__(self) -> Self:
         self.sessions.start()
@@ -122,8 +121,7 @@ class Gate:
         """Let the pod be told something else, as the main loop would."""
 
         def change() -> None:
-            self._standings[pod] = standing
-            self.sessions.tell(self._standings)
+            self.sessions.publish({pod: standing})
 
         self._calls.put(change)
 
@@ -150,10 +148,11 @@ class Gate:
             call()
 
     def _step(self) -> None:
-        for each in self.sessions.take():
+        changes: dict[PodKey, ClaimStatus] = {}
+        for each in self.sessions.take_claims():
             self.taken.append(each)
             if isinstance(each, SessionClosed):
-                self._standings.pop(each.pod, None)
-            elif standing := self.answer(each):
-                self._standings[each.pod] = standing
-        self.sessions.tell(self._standings)
+                changes.pop(each.pod, None)
+            elif status := self.answer(each):
+                changes[each.pod] = status
+        self.sessions.publish(changes)

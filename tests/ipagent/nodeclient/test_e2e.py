@@ -312,9 +312,9 @@ class TestSidecar:
         with stage.gate() as gate:
             running = stage.start("sidecar", stage.pod("10.10.1.80/24"))
             running.wait_for_event("started")
-            gate.sessions.pods([])
+            gate.sessions.set_living_pods([])
             assert "is gone from node-a" in running.wait_for_event("refused")["message"]
-            gate.sessions.pods([POD])
+            gate.sessions.set_living_pods([POD])
             gate.wait_for_claims(2)
             assert running.end().code == ExitCode.OK
 

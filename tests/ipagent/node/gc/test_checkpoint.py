@@ -18,9 +18,9 @@ pytestmark = pytest.mark.pure
 
 X, Y = PodKey("apps", "x-0", "uid-x"), PodKey("apps", "y-0", "uid-y")
 A, B = ("eni-1", ip("10.10.1.80")), ("eni-1", ip("10.10.1.81"))
-ONE = OwnershipRecords().noted({A: X}, (), 1000)
-TWO = ONE.noted({B: Y}, (), 1000)
-FLOATING = ONE.noted({A: Y}, {A}, 1000)
+ONE = OwnershipRecords().updated({A: X}, (), 1000)
+TWO = ONE.updated({B: Y}, (), 1000)
+FLOATING = ONE.updated({A: Y}, {A}, 1000)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ class TestWriting:
         written.clear()
         records = OwnershipRecords()
         for number in range(100):
-            records = records.noted({("eni-1", ip(f"10.10.1.{number}")): X}, (), 1000)
+            records = records.updated({("eni-1", ip(f"10.10.1.{number}")): X}, (), 1000)
             store.put(records)
             store.step()
             time.now += 0.1

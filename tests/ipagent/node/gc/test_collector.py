@@ -15,9 +15,8 @@ from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.rules import Decision, KeepReason
 from ipagent.node.model.events import AddressEvent, EventType
-from ipagent.node.model.garbage_collector import GarbageCollector
-from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.grants import Grants
+from ipagent.node.model.ownership import GarbageCollector, GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
@@ -68,17 +67,17 @@ class Run:
             for held in each.holdings:
                 eni = ENI_1 if held.mac == ENI_1.mac else ENI_2
                 self.cloud.secondaries[eni.id].add(held.address)
-        self.sweeper.observe(self.watched.belongings())
+        self.sweeper.observe(self.watched.ownership())
 
     def goes(self, *keys: PodKey) -> None:
         for key in keys:
             self.listing.all.pop(key, None)
             self.watched.pods.pop(key, None)
             self.watched.sessions.pop(key, None)
-        self.sweeper.observe(self.watched.belongings())
+        self.sweeper.observe(self.watched.ownership())
 
     def step(self) -> float | None:
-        self.sweeper.observe(self.watched.belongings())
+        self.sweeper.observe(self.watched.ownership())
         return self.sweeper.step()
 
     def until(self, seconds: float) -> None:
@@ -120,14 +119,14 @@ class TestOneLife:
         run.until(3 * SOON_SECONDS)
         assert run.held() == set()
         assert run.cloud.asked("unassign") == [("eni-1", [str(A), str(B)]), ("eni-1", [str(V6)])]
-        told = run.sweeper.happenings()
+        told = run.sweeper.take_events()
         assert [(each.kind, each.pod, each.address, each.eni_id) for each in told] == [
-            (EventType.TAKEN_BACK, X, address, "eni-1") for address in (A, B, V6)
+            (EventType.RECLAIMED, X, address, "eni-1") for address in (A, B, V6)
         ]
         assert told[0].message == (
             "10.10.1.80 was taken off eni-1: it was the own address of apps/x-0, which is gone"
         )
-        assert run.sweeper.happenings() == []
+        assert run.sweeper.take_events() == []
         assert run.sweeper.candidates == 0
         assert run.sweeper.records == OwnershipRecords()
 
@@ -186,9 +185,9 @@ class TestModes:
         run.until(5000)
         assert run.held() == {str(A)}
         assert run.cloud.asked("unassign") == []
-        (told,) = run.sweeper.happenings()
+        (told,) = run.sweeper.take_events()
         assert told == AddressEvent(
-            EventType.WOULD_TAKE_BACK,
+            EventType.WOULD_RECLAIM,
             X,
             A,
             "eni-1",
@@ -199,7 +198,7 @@ class TestModes:
         run.until(INTERVAL)
         run.goes(Y)
         run.until(5000)
-        assert [each.pod for each in run.sweeper.happenings()] == [Y]
+        assert [each.pod for each in run.sweeper.take_events()] == [Y]
 
     def test_off_asks_nobody_and_still_records(self) -> None:
         run = left_behind(GcMode.OFF)
@@ -296,7 +295,7 @@ class TestFailures:
         run.cloud.struck.append(Strike("unassign", fault))
         run.until(COOLDOWN + 3 * SOON_SECONDS)
         assert run.held() == {str(A)}
-        assert run.lines.of("not-taken-back")[0]["address"] == str(A)
+        assert run.lines.of("not-reclaimed")[0]["address"] == str(A)
         run.until(2 * INTERVAL)
         assert run.held() == set()
         assert len(run.cloud.asked("observed")) == 3
@@ -313,7 +312,7 @@ class TestFailures:
         run = left_behind()
         run.cloud.struck.append(Strike("unassign", fault, lost=True))
         run.until(1000)
-        assert run.sweeper.happenings() == []
+        assert run.sweeper.take_events() == []
         assert run.sweeper.records == OwnershipRecords()
 
     def test_one_address_that_ec2_refuses_does_not_keep_the_others(self) -> None:
@@ -321,7 +320,7 @@ class TestFailures:
         run.cloud.struck += [Strike("unassign", Fault.REFUSED), Strike("unassign", Fault.REFUSED)]
         run.until(COOLDOWN + 3 * SOON_SECONDS)
         assert run.held() == {str(A)}
-        assert [each.address for each in run.sweeper.happenings()] == [B]
+        assert [each.address for each in run.sweeper.take_events()] == [B]
 
 
 class TestPace:
@@ -350,7 +349,7 @@ class TestFullEni:
         run = Run()
         run.comes(pod(X, str(A)))
         run.sweeper.make_room("eni-1")
-        assert not run.sweeper.making_room("eni-1")
+        assert not run.sweeper.is_reclaiming("eni-1")
         run.until(1000)
         assert run.cloud.asked("observed") == []
 
@@ -360,12 +359,12 @@ class TestFullEni:
         run.time.now += COOLDOWN
         # Not due yet: nobody has called step in the meantime.
         run.sweeper.make_room("eni-1")
-        assert run.sweeper.making_room("eni-1")
+        assert run.sweeper.is_reclaiming("eni-1")
         run.step()
         assert run.held() == set()
-        assert run.sweeper.freed() == {"eni-1"}
-        assert run.sweeper.freed() == frozenset()
-        assert not run.sweeper.making_room("eni-1")
+        assert run.sweeper.take_freed() == {"eni-1"}
+        assert run.sweeper.take_freed() == frozenset()
+        assert not run.sweeper.is_reclaiming("eni-1")
 
     def test_a_first_look_is_made_at_once_and_room_follows_with_the_cooldown(self) -> None:
         run = left_behind()
@@ -373,14 +372,14 @@ class TestFullEni:
         run.sweeper.make_room("eni-1")
         run.step()
         assert len(run.cloud.asked("observed")) == 1
-        assert run.sweeper.making_room("eni-1"), "the cooldown runs"
+        assert run.sweeper.is_reclaiming("eni-1"), "the cooldown runs"
         for _ in range(50):
             run.sweeper.make_room("eni-1")
             run.step()
             run.time.now += 1
         assert len(run.cloud.asked("observed")) == 1
         run.until(COOLDOWN)
-        assert run.sweeper.freed() == {"eni-1"}
+        assert run.sweeper.take_freed() == {"eni-1"}
         assert run.held() == set()
 
     def test_where_all_has_to_stay_it_is_not_asked_for_all_the_time(self) -> None:
@@ -391,19 +390,19 @@ class TestFullEni:
             run.step()
             run.time.now += 1
         assert run.held() == {str(A), str(B)}
-        assert not run.sweeper.making_room("eni-1")
+        assert not run.sweeper.is_reclaiming("eni-1")
         assert len(run.cloud.asked("observed")) <= 12
 
     def test_another_eni_of_the_node_is_no_reason(self) -> None:
         run = left_behind()
         run.sweeper.make_room("eni-2")
-        assert not run.sweeper.making_room("eni-2")
+        assert not run.sweeper.is_reclaiming("eni-2")
 
     @pytest.mark.parametrize("mode", [GcMode.REPORT, GcMode.OFF])
     def test_a_report_makes_no_room(self, mode: GcMode) -> None:
         run = left_behind(mode)
         run.sweeper.make_room("eni-1")
-        assert not run.sweeper.making_room("eni-1")
+        assert not run.sweeper.is_reclaiming("eni-1")
 
 
 class TestSecondLook:
@@ -428,7 +427,7 @@ class TestSecondLook:
         assert run.cloud.asked("unassign") == [("eni-1", [str(A), str(B)])]
         assert run.cloud.asked("assign") == [("eni-1", [str(A)])]
         assert run.held() == {str(A)}
-        assert run.lines.of("put-back")[0]["address"] == str(A)
+        assert run.lines.of("restored")[0]["address"] == str(A)
         run.until(5000)
         assert run.held() == {str(A)}
 
@@ -437,21 +436,21 @@ class TestSecondLook:
         self.gets_it(run, failing=3)
         run.until(COOLDOWN + 100)
         assert run.held() == {str(A)}
-        assert set(run.lines.events("warning")) == {"second-look-failed", "put-back"}
+        assert set(run.lines.events("warning")) == {"restore-failed", "restored"}
 
     def test_an_ec2_that_fails_puts_it_off(self) -> None:
         run = left_behind()
         self.gets_it(run, struck=Strike("assign", Fault.THROTTLED))
         run.until(COOLDOWN + 100)
         assert run.held() == {str(A)}
-        assert run.lines.events("error") == ["not-put-back"]
+        assert run.lines.events("error") == ["not-restored"]
 
     def test_what_another_eni_has_by_then_is_left_there_and_told(self) -> None:
         run = left_behind()
         self.gets_it(run, struck=Strike("assign", Fault.HELD_ELSEWHERE))
         run.until(1000)
         assert run.held() == set()
-        assert run.lines.events("error") == ["not-put-back"]
+        assert run.lines.events("error") == ["not-restored"]
         assert len(run.cloud.asked("assign")) == 1
 
     def test_a_lost_answer_is_looked_after_as_well(self) -> None:
@@ -490,8 +489,8 @@ class TestWithTheCore:
 
     def core(self, run: Run) -> NodeController:
         run.cloud.room = 2
-        keeper: GarbageCollector = run.sweeper
-        return NodeController(run.cloud, Grants(), run.time.timing, run.lines.log, keeper)
+        collector: GarbageCollector = run.sweeper
+        return NodeController(run.cloud, Grants(), run.time.timing, run.lines.log, collector)
 
     def until(self, run: Run, core: NodeController, seconds: float) -> None:
         end = run.time.now + seconds
@@ -505,7 +504,7 @@ class TestWithTheCore:
 
     def lists(self, run: Run, core: NodeController, *pods: Pod) -> None:
         run.listing.all = {each.key: each for each in pods}
-        core.pods(pods)
+        core.replace_pods(pods)
 
     def test_a_full_eni_has_room_again_when_the_cooldown_is_over(self) -> None:
         run = Run()
@@ -519,8 +518,8 @@ class TestWithTheCore:
         assert run.held() == {str(A), str(B)}
         self.until(run, core, COOLDOWN + 5)
         assert run.held() == {str(B), "10.10.1.82"}
-        kinds = {(each.kind, each.pod) for each in core.happenings()}
-        assert {(EventType.TAKEN_BACK, X), (EventType.ASSIGNED, third)} <= kinds
+        kinds = {(each.kind, each.pod) for each in core.take_events()}
+        assert {(EventType.RECLAIMED, X), (EventType.ASSIGNED, third)} <= kinds
 
     def test_a_statefulset_pod_that_comes_back_with_the_address_keeps_it(self) -> None:
         run = Run()

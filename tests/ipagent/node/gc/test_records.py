@@ -37,44 +37,44 @@ RECORDS = st.dictionaries(
 
 class TestNoted:
     def test_the_first_owner_is_recorded_with_the_time(self) -> None:
-        found = OwnershipRecords().noted({A: X, B: Y}, {B}, 1000.7)
+        found = OwnershipRecords().updated({A: X, B: Y}, {B}, 1000.7)
         assert found.entries == {
             A: OwnershipRecord(X, Origin.NETWORK_STATUS, 1000),
             B: OwnershipRecord(Y, Origin.CLAIM, 1000),
         }
 
     def test_what_is_known_changes_nothing(self) -> None:
-        first = OwnershipRecords().noted({A: X, B: Y}, {B}, 1000)
-        assert first.noted({A: X, B: Y}, {B}, 2000) is first
-        assert first.noted({}, (), 2000) is first
+        first = OwnershipRecords().updated({A: X, B: Y}, {B}, 1000)
+        assert first.updated({A: X, B: Y}, {B}, 2000) is first
+        assert first.updated({}, (), 2000) is first
 
     def test_a_later_owner_replaces_the_former(self) -> None:
-        found = OwnershipRecords().noted({A: X}, (), 1000).noted({A: Y}, (), 2000)
+        found = OwnershipRecords().updated({A: X}, (), 1000).updated({A: Y}, (), 2000)
         assert found.entries[A] == OwnershipRecord(Y, Origin.NETWORK_STATUS, 2000)
 
     @pytest.mark.parametrize("before", [True, False])
     def test_the_same_owner_may_come_to_have_it_otherwise(self, before: bool) -> None:
         """A pod's network-status may come after its claim, or change with a new sandbox."""
-        first = OwnershipRecords().noted({A: X}, {A} if before else (), 1000)
-        found = first.noted({A: X}, () if before else {A}, 2000)
+        first = OwnershipRecords().updated({A: X}, {A} if before else (), 1000)
+        found = first.updated({A: X}, () if before else {A}, 2000)
         assert found.entries[A] == OwnershipRecord(X, Origin.NETWORK_STATUS if before else Origin.CLAIM, 1000)
 
     @pytest.mark.parametrize("nobody", [PodKey("", "x", "u"), PodKey("n", "", "u"), PodKey("n", "x", "")])
     def test_a_pod_that_is_not_named_fully_is_not_recorded(self, nobody: PodKey) -> None:
         records = OwnershipRecords()
-        assert records.noted({A: nobody}, (), 1000) is records
+        assert records.updated({A: nobody}, (), 1000) is records
 
     def test_the_newest_are_kept_where_there_are_too_many(self) -> None:
         many = {("eni-1", ip(f"10.{n >> 8}.{n & 255}.1")): X for n in range(MAX_RECORDS)}
-        old = OwnershipRecords().noted({A: Y}, (), 1000)
-        found = old.noted(many, (), 2000)
+        old = OwnershipRecords().updated({A: Y}, (), 1000)
+        found = old.updated(many, (), 2000)
         assert len(found.entries) == MAX_RECORDS
         assert A not in found.entries
         assert found.entries.keys() == many.keys()
 
 
 def test_dropping_what_is_not_there_changes_nothing() -> None:
-    found = OwnershipRecords().noted({A: X, B: Y}, (), 1000)
+    found = OwnershipRecords().updated({A: X, B: Y}, (), 1000)
     assert found.without({("eni-2", A[1])}) is found
     assert found.without({A}).entries.keys() == {B}
 
@@ -130,15 +130,15 @@ class TestBytes:
         ("changes", "says"),
         [
             ({"version": 2}, "version 2, and this release knows 1"),
-            ({"version": True}, "no record of this agent"),
-            ({"version": "1"}, "no record of this agent"),
+            ({"version": True}, "not a record of this agent"),
+            ({"version": "1"}, "not a record of this agent"),
             ({"records": {}}, "damaged"),
             ({"crc32": 0}, "damaged"),
             ({"crc32": None}, "damaged"),
         ],
     )
     def test_another_document_is_told_as_what_it_is(self, changes: dict[str, Any], says: str) -> None:
-        document = json.loads(encode(OwnershipRecords().noted({A: X}, (), 1000)))
+        document = json.loads(encode(OwnershipRecords().updated({A: X}, (), 1000)))
         found, problem = decode(json.dumps(document | changes).encode())
         assert not found.entries
         assert says in problem
@@ -162,7 +162,7 @@ class TestBytes:
         self, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("ipagent.node.gc.records._checksum", lambda _: 0)
-        document = json.loads(encode(OwnershipRecords().noted({A: X, B: Y}, (), 1000)))
+        document = json.loads(encode(OwnershipRecords().updated({A: X, B: Y}, (), 1000)))
         document["records"][1] |= change
         assert decode(json.dumps(document).encode()) == (OwnershipRecords(), "an entry can't be read")
 
@@ -181,5 +181,5 @@ class TestBytes:
         many: dict[Pair, PodKey] = {
             (f"eni-{n:017x}", ip(f"2001:db8::{n:x}")): owner for n in range(MAX_RECORDS)
         }
-        records = OwnershipRecords().noted(many, (), 1 << 33)
+        records = OwnershipRecords().updated(many, (), 1 << 33)
         assert decode(encode(records)) == (records, "")

@@ -16,8 +16,7 @@ from ipagent.assign.selection import Holding, IPAddress
 from ipagent.assign.topology import Attached, Eni, EniDetails
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
 from ipagent.node.gc.rules import Candidate, Decision, GcInput, KeepReason, Verdict, evaluate, suspected_leaks
-from ipagent.node.model.gc_policy import GcMode, GcPolicy
-from ipagent.node.model.ownership import Ownership
+from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, ip
 
@@ -55,7 +54,7 @@ def sight(**changes: Any) -> GcInput:
     return replace(SIGHT, **changes)
 
 
-def belongings(**more: Any) -> Ownership:
+def ownership(**more: Any) -> Ownership:
     return Ownership(complete=True, **more)
 
 
@@ -68,8 +67,8 @@ def test_what_was_a_gone_pods_own_in_two_sweeps_a_cooldown_apart_is_taken() -> N
     found = verdict_on(SIGHT)
     assert (found.eni_id, found.decision, found.why, found.pod) == (
         "eni-1",
-        Decision.TAKE,
-        KeepReason.LEFT,
+        Decision.RECLAIM,
+        KeepReason.LEAKED,
         GONE,
     )
     assert found.text == "it was the own address of apps/gone, which is gone"
@@ -132,18 +131,18 @@ KEPT: list[tuple[str, GcInput, GcPolicy, KeepReason]] = [
     ("a living pod's own on another ENI", sight(pods=(pod(str(A), mac=ENI_2.mac),)), RULES, KeepReason.HELD),
     (
         "owned, as the watch knows",
-        sight(belongings=belongings(owners={PAIR: LIVING})),
+        sight(ownership=ownership(owners={PAIR: LIVING})),
         RULES,
         KeepReason.HELD,
     ),
     (
         "owned on another ENI",
-        sight(belongings=belongings(owners={("eni-2", A): LIVING})),
+        sight(ownership=ownership(owners={("eni-2", A): LIVING})),
         RULES,
         KeepReason.HELD,
     ),
-    ("named by a living pod", sight(belongings=belongings(named=frozenset({A}))), RULES, KeepReason.HELD),
-    ("busy", sight(belongings=belongings(busy=frozenset({PAIR}))), RULES, KeepReason.BUSY),
+    ("named by a living pod", sight(ownership=ownership(named=frozenset({A}))), RULES, KeepReason.HELD),
+    ("busy", sight(ownership=ownership(busy=frozenset({PAIR}))), RULES, KeepReason.BUSY),
     ("unrecorded", sight(records=OwnershipRecords()), RULES, KeepReason.UNRECORDED),
     (
         "recorded for another ENI",
@@ -166,11 +165,11 @@ KEPT: list[tuple[str, GcInput, GcPolicy, KeepReason]] = [
     ("recorded for a pod that lives", sight(pods=(pod(key=GONE),)), RULES, KeepReason.OWNER_LIVES),
     (
         "recorded for a pod that the watch knows",
-        sight(belongings=belongings(owners={("eni-2", ip("10.10.2.80")): GONE})),
+        sight(ownership=ownership(owners={("eni-2", ip("10.10.2.80")): GONE})),
         RULES,
         KeepReason.OWNER_LIVES,
     ),
-    ("without a complete watch", sight(belongings=Ownership()), RULES, KeepReason.INCOMPLETE),
+    ("without a complete watch", sight(ownership=Ownership()), RULES, KeepReason.INCOMPLETE),
     (
         "beside a pod that can't be read",
         sight(pods=(pod(problem="not JSON", mac=ENI_2.mac),)),
@@ -205,34 +204,34 @@ def other(agent: InjectedAgent, **more: Any) -> Pod:
 
 
 SIDECAR = InjectedAgent.NODE_SIDECAR
-STATED = belongings(stated=frozenset({LIVING}))
+STATED = ownership(stated=frozenset({LIVING}))
 
 
 class TestPodsThatMayHoldMore:
     @pytest.mark.parametrize(
         ("pods", "known", "blocked"),
         [
-            ((other(InjectedAgent.NODE_INIT),), belongings(), False),
-            ((other(InjectedAgent.DIRECT_INIT),), belongings(), False),
-            ((other(InjectedAgent.DIRECT_SIDECAR),), belongings(), True),
-            ((other(SIDECAR),), belongings(), True),
+            ((other(InjectedAgent.NODE_INIT),), ownership(), False),
+            ((other(InjectedAgent.DIRECT_INIT),), ownership(), False),
+            ((other(InjectedAgent.DIRECT_SIDECAR),), ownership(), True),
+            ((other(SIDECAR),), ownership(), True),
             ((other(SIDECAR),), STATED, False),
-            ((other(SIDECAR, leaving=True),), belongings(), True),
-            ((other(InjectedAgent.NONE),), belongings(), True),
-            ((pod(agent=InjectedAgent.NONE),), belongings(), False),
+            ((other(SIDECAR, leaving=True),), ownership(), True),
+            ((other(InjectedAgent.NONE),), ownership(), True),
+            ((pod(agent=InjectedAgent.NONE),), ownership(), False),
             (
                 (other(SIDECAR, mac=ENI_2.mac, holdings=(Holding("net1", ENI_2.mac, ip("10.10.2.90")),)),),
-                belongings(),
+                ownership(),
                 False,
             ),
-            ((pod(agent=SIDECAR),), belongings(), True),
-            ((pod(agent=SIDECAR, waiting=True),), belongings(), False),
-            ((pod("192.168.0.5", agent=SIDECAR, mac=FOREIGN),), belongings(), True),
-            ((pod("192.168.0.5", agent=InjectedAgent.NONE, mac=FOREIGN),), belongings(), False),
-            ((other(SIDECAR, alive=False),), belongings(), False),
-            ((), belongings(unstated={LIVING: frozenset({"eni-1"})}), True),
-            ((), belongings(unstated={LIVING: frozenset({"eni-2"})}), False),
-            ((), belongings(unstated={LIVING: frozenset()}), True),
+            ((pod(agent=SIDECAR),), ownership(), True),
+            ((pod(agent=SIDECAR, waiting=True),), ownership(), False),
+            ((pod("192.168.0.5", agent=SIDECAR, mac=FOREIGN),), ownership(), True),
+            ((pod("192.168.0.5", agent=InjectedAgent.NONE, mac=FOREIGN),), ownership(), False),
+            ((other(SIDECAR, alive=False),), ownership(), False),
+            ((), ownership(unstated={LIVING: frozenset({"eni-1"})}), True),
+            ((), ownership(unstated={LIVING: frozenset({"eni-2"})}), False),
+            ((), ownership(unstated={LIVING: frozenset()}), True),
         ],
         ids=[
             "node init",
@@ -257,20 +256,20 @@ class TestPodsThatMayHoldMore:
     def test_nothing_is_swept_on_their_enis(
         self, pods: tuple[Pod, ...], known: Ownership, blocked: bool
     ) -> None:
-        found = verdict_on(sight(pods=pods, belongings=known))
+        found = verdict_on(sight(pods=pods, ownership=known))
         assert (found.decision, found.why) == (
-            (Decision.KEEP, KeepReason.UNSTATED) if blocked else (Decision.TAKE, KeepReason.LEFT)
+            (Decision.KEEP, KeepReason.UNSTATED) if blocked else (Decision.RECLAIM, KeepReason.LEAKED)
         )
         if blocked:
             assert "apps/living" in found.text
         # The operator's word that there are none.
         word = replace(RULES, no_floating=True)
-        assert verdict_on(sight(pods=pods, belongings=known), word).decision is Decision.TAKE
+        assert verdict_on(sight(pods=pods, ownership=known), word).decision is Decision.RECLAIM
 
     def test_protected_ranges_speak_for_pods_without_agent_and_for_no_others(self) -> None:
         rules = replace(RULES, protected=(ip_network("10.10.1.192/28"),))
         for agent, decision in (
-            (InjectedAgent.NONE, Decision.TAKE),
+            (InjectedAgent.NONE, Decision.RECLAIM),
             (InjectedAgent.DIRECT_SIDECAR, Decision.KEEP),
             (SIDECAR, Decision.KEEP),
         ):
@@ -279,7 +278,7 @@ class TestPodsThatMayHoldMore:
     def test_a_pod_without_agent_whose_eni_can_not_be_told_is_on_all_of_which_that_is_so(self) -> None:
         vague = replace(ENI_1, subnet_cidrs=(ip_network("10.10.1.0/24"),))
         pods = (pod("2001:db8:7::5", agent=InjectedAgent.NONE, mac=FOREIGN),)
-        assert verdict_on(sight(pods=pods)).decision is Decision.TAKE
+        assert verdict_on(sight(pods=pods)).decision is Decision.RECLAIM
         enis = (attached(vague, str(A)), attached(ENI_2, primary="10.10.2.10"))
         assert verdict_on(sight(pods=pods, enis=enis)).why is KeepReason.UNSTATED
 
@@ -299,8 +298,8 @@ class TestObsolete:
         "change",
         [
             {"pods": (pod(key=GONE),)},
-            {"belongings": belongings(owners={("eni-1", ip("10.10.1.81")): GONE})},
-            {"belongings": Ownership()},
+            {"ownership": ownership(owners={("eni-1", ip("10.10.1.81")): GONE})},
+            {"ownership": Ownership()},
         ],
         ids=["listed", "known to the watch", "not known"],
     )
@@ -312,15 +311,15 @@ class TestObsolete:
 @pytest.mark.parametrize(
     ("records", "known", "rules", "suspicious"),
     [
-        ({PAIR: RECORD}, belongings(), RULES, True),
-        ({}, belongings(), RULES, False),
-        ({PAIR: replace(RECORD, origin=Origin.CLAIM)}, belongings(), RULES, False),
-        ({PAIR: RECORD}, belongings(owners={PAIR: LIVING}), RULES, False),
-        ({PAIR: RECORD}, belongings(owners={("eni-2", A): LIVING}), RULES, True),
-        ({PAIR: RECORD}, belongings(named=frozenset({A})), RULES, False),
-        ({PAIR: RECORD}, belongings(), replace(RULES, protected=(ip_network("10.10.1.0/24"),)), False),
-        ({PAIR: RECORD}, belongings(), replace(RULES, managed=(ip_network("10.10.2.0/24"),)), False),
-        ({PAIR: RECORD}, belongings(), replace(RULES, managed=(ip_network("10.10.1.0/24"),)), True),
+        ({PAIR: RECORD}, ownership(), RULES, True),
+        ({}, ownership(), RULES, False),
+        ({PAIR: replace(RECORD, origin=Origin.CLAIM)}, ownership(), RULES, False),
+        ({PAIR: RECORD}, ownership(owners={PAIR: LIVING}), RULES, False),
+        ({PAIR: RECORD}, ownership(owners={("eni-2", A): LIVING}), RULES, True),
+        ({PAIR: RECORD}, ownership(named=frozenset({A})), RULES, False),
+        ({PAIR: RECORD}, ownership(), replace(RULES, protected=(ip_network("10.10.1.0/24"),)), False),
+        ({PAIR: RECORD}, ownership(), replace(RULES, managed=(ip_network("10.10.2.0/24"),)), False),
+        ({PAIR: RECORD}, ownership(), replace(RULES, managed=(ip_network("10.10.1.0/24"),)), True),
     ],
 )
 def test_a_sweep_is_made_where_something_may_be_left_behind(
@@ -411,7 +410,7 @@ RULE_SETS = st.builds(
 
 
 def taken(seen: GcInput, rules: GcPolicy) -> Mapping[Pair, Verdict]:
-    return {each.pair: each for each in evaluate(seen, rules).of(Decision.TAKE)}
+    return {each.pair: each for each in evaluate(seen, rules).of(Decision.RECLAIM)}
 
 
 @given(SIGHTS, RULE_SETS)
@@ -427,9 +426,9 @@ def test_whatever_is_known_only_what_is_surely_left_behind_is_taken(seen: GcInpu
         assert not any(address in network for network in rules.protected)
         living = [each for each in seen.pods if each.alive]
         assert not any(held.address == address for each in living for held in each.holdings)
-        assert not any(held == address for _, held in seen.belongings.owners)
-        assert address not in seen.belongings.named
-        assert (eni_id, address) not in seen.belongings.busy
+        assert not any(held == address for _, held in seen.ownership.owners)
+        assert address not in seen.ownership.named
+        assert (eni_id, address) not in seen.ownership.busy
         record = seen.records.entries[(eni_id, address)]
         assert record.origin is Origin.NETWORK_STATUS
         assert record.pod not in [each.key for each in living]
@@ -437,12 +436,12 @@ def test_whatever_is_known_only_what_is_surely_left_behind_is_taken(seen: GcInpu
         earlier = seen.earlier[(eni_id, address)]
         assert earlier.pod == record.pod
         assert earlier.since + COOLDOWN <= seen.now
-        assert seen.belongings.complete
+        assert seen.ownership.complete
         assert not any(each.problem for each in living)
         for each in living if not rules.no_floating else ():
             here = any(held.mac == one.eni.mac for held in each.holdings)
             assert not (here and each.agent is InjectedAgent.DIRECT_SIDECAR)
-            silent = each.agent is InjectedAgent.NODE_SIDECAR and each.key not in seen.belongings.stated
+            silent = each.agent is InjectedAgent.NODE_SIDECAR and each.key not in seen.ownership.stated
             assert not (here and silent)
 
 
@@ -458,12 +457,12 @@ def test_every_secondary_of_our_enis_has_a_verdict_and_nothing_else(seen: GcInpu
     found = evaluate(seen, rules)
     assert {each.pair for each in found.verdicts} == expected
     assert len(found.verdicts) == len(expected)
-    assert found.candidates.keys() == {each.pair for each in found.verdicts if each.why is KeepReason.LEFT}
+    assert found.candidates.keys() == {each.pair for each in found.verdicts if each.why is KeepReason.LEAKED}
 
 
 def less(draw: st.DrawFn, seen: GcInput) -> GcInput:
     """Take something away that is known, or add a pod of which something is not known."""
-    known = seen.belongings
+    known = seen.ownership
 
     def without(pairs: Mapping[Pair, Any]) -> dict[Pair, Any]:
         dropped = draw(st.sampled_from(sorted(pairs, key=str))) if pairs else None
@@ -485,9 +484,9 @@ def less(draw: st.DrawFn, seen: GcInput) -> GcInput:
         {"earlier": {}},
         {"pods": unread(seen.pods)},
         {"pods": (*seen.pods, Pod(PodKey("apps", "new", "uid-new"), True, problem="not JSON"))},
-        {"belongings": replace(known, complete=False)},
-        {"belongings": replace(known, stated=frozenset())},
-        {"belongings": replace(known, unstated={**known.unstated, LIVING: frozenset()})},
+        {"ownership": replace(known, complete=False)},
+        {"ownership": replace(known, stated=frozenset())},
+        {"ownership": replace(known, unstated={**known.unstated, LIVING: frozenset()})},
         {"enis": seen.enis[1:]},
         {"enis": rangeless(seen.enis)},
     ]
@@ -503,7 +502,7 @@ def test_knowing_less_never_takes_more(seen: GcInput, rules: GcPolicy, data: st.
 @given(SIGHTS, RULE_SETS)
 def test_what_a_sweep_would_take_was_suspected_before(seen: GcInput, rules: GcPolicy) -> None:
     """Without a suspect no sweep is made, and none would have taken anything."""
-    assert taken(seen, rules).keys() <= suspected_leaks(seen.records, seen.belongings, rules)
+    assert taken(seen, rules).keys() <= suspected_leaks(seen.records, seen.ownership, rules)
 
 
 @given(SIGHTS, RULE_SETS)

@@ -19,7 +19,7 @@ from ipagent.assign.topology import Eni
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.rules import suspected_leaks
 from ipagent.node.model.events import EventType
-from ipagent.node.model.gc_policy import GcMode, GcPolicy
+from ipagent.node.model.ownership import GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
 from tests.ipagent.node.node_fakes import FakeListing, FakeShelf, NodeFake, Watched
@@ -118,7 +118,7 @@ class Node:
             known = self.watched.pods
             self.watched.sessions = {k: v for k, v in self.watched.sessions.items() if k in known}
         try:
-            self.sweeper.observe(self.watched.belongings())
+            self.sweeper.observe(self.watched.ownership())
         except Killed:
             self.restart()
             return
@@ -270,7 +270,7 @@ class Node:
             except Killed:
                 self.restart()
                 continue
-            self.told.update(each.kind for each in self.sweeper.happenings())
+            self.told.update(each.kind for each in self.sweeper.take_events())
             if delay is None or self.time.now + delay > until:
                 self.time.now = until
                 return
@@ -305,7 +305,7 @@ class Node:
         self.sidecars_state_what_they_hold()
         self.pass_time(3000)
         self.check()
-        left = suspected_leaks(self.sweeper.records, self.watched.belongings(), RULES)
+        left = suspected_leaks(self.sweeper.records, self.watched.ownership(), RULES)
         assert not left, f"left behind for ever: {left}"
         assert self.shelf.saved == self.sweeper.records
 
@@ -320,10 +320,10 @@ def test_what_living_pods_have_stays_and_what_they_leave_goes(agents: str) -> No
             node.step()
         node.end()
         told += node.told
-        put_back += len(node.lines.of("put-back"))
+        put_back += len(node.lines.of("restored"))
         kills += node.kills
     # Otherwise this would show nothing.
-    assert told[EventType.TAKEN_BACK] >= 100
+    assert told[EventType.RECLAIMED] >= 100
     assert kills >= 100
     if agents == "direct init beside it":
         assert put_back

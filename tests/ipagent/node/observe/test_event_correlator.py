@@ -28,7 +28,7 @@ SECOND, THIRD = "10.10.1.82", "10.10.2.9"
 LONG = "m" * 3000
 
 
-def happening(
+def event(
     kind: EventType = EventType.ASSIGNED,
     address: str | None = "10.10.1.81",
     pod: PodKey | None = A,
@@ -46,39 +46,39 @@ def note(number: int = 0, pod: PodKey = A) -> PodEvent:
 @pytest.mark.parametrize(
     ("happened", "expected"),
     [
-        ([happening()], [PodEvent(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False)]),
+        ([event()], [PodEvent(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False)]),
         (
-            [happening(), happening(address=SECOND), happening(), happening(address=THIRD, eni="eni-2")],
+            [event(), event(address=SECOND), event(), event(address=THIRD, eni="eni-2")],
             [
                 PodEvent(A, "AddressAssigned", "assigned 10.10.1.81, 10.10.1.82 to eni-1", warning=False),
                 PodEvent(A, "AddressAssigned", "assigned 10.10.2.9 to eni-2", warning=False),
             ],
         ),
         (
-            [happening(), happening(pod=B)],
+            [event(), event(pod=B)],
             [
                 PodEvent(A, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False),
                 PodEvent(B, "AddressAssigned", "assigned 10.10.1.81 to eni-1", warning=False),
             ],
         ),
         (
-            [happening(EventType.RELEASED, "2600::5")],
+            [event(EventType.RELEASED, "2600::5")],
             [PodEvent(A, "AddressReleased", "released 2600::5 from eni-1", warning=False)],
         ),
         (
-            [happening(EventType.CONFLICT, message="10.10.1.81 is held by eni-9 of i-2")],
+            [event(EventType.CONFLICT, message="10.10.1.81 is held by eni-9 of i-2")],
             [PodEvent(A, "AddressConflict", "10.10.1.81 is held by eni-9 of i-2", warning=True)],
         ),
         (
-            [happening(EventType.REFUSED, None, eni="")],
+            [event(EventType.REFUSED, None, eni="")],
             [PodEvent(A, "AddressNotAssigned", "told so", warning=True)],
         ),
         (
-            [happening(EventType.WARNING, message=LONG)],
+            [event(EventType.WARNING, message=LONG)],
             [PodEvent(A, "AddressWarning", LONG[:1024], warning=True)],
         ),
-        ([happening(EventType.TAKEN_BACK, pod=None), happening(EventType.CONFLICT, pod=None)], []),
-        ([happening(EventType.TAKEN_BACK), happening(EventType.WOULD_TAKE_BACK)], []),
+        ([event(EventType.RECLAIMED, pod=None), event(EventType.CONFLICT, pod=None)], []),
+        ([event(EventType.RECLAIMED), event(EventType.WOULD_RECLAIM)], []),
     ],
 )  # fmt: skip
 def test_happenings_are_put_into_words(happened: list[AddressEvent], expected: list[PodEvent]) -> None:
@@ -250,8 +250,8 @@ def said(stream: io.StringIO) -> list[str]:
 
 def test_events_are_written(recording: Recording) -> None:
     api, _, recorder, stream = recording
-    recorder.record([happening(), happening(EventType.WOULD_TAKE_BACK)])
-    recorder.record([happening(EventType.CONFLICT, pod=B, message="10.10.1.81 is held by eni-9 of i-2")])
+    recorder.record([event(), event(EventType.WOULD_RECLAIM)])
+    recorder.record([event(EventType.CONFLICT, pod=B, message="10.10.1.81 is held by eni-9 of i-2")])
     wait_for(lambda: len(api.requests) == 2, "two requests")
     bodies = [request.body for request in api.requests]
     assert [(each["message"], each["type"]) for each in bodies] == [
@@ -265,7 +265,7 @@ def test_events_are_written(recording: Recording) -> None:
 def test_an_api_server_in_trouble_gets_them_later_and_it_is_said_once(recording: Recording) -> None:
     api, api_server, recorder, stream = recording
     api_server.replies = [Reply(503), Reply(503), Reply(429)]
-    recorder.record([happening(), happening(pod=B)])
+    recorder.record([event(), event(pod=B)])
     wait_for(lambda: len(api.requests) == 5, "five requests")
     assert [request.body["involvedObject"]["name"] for request in api.requests] == ["a"] * 4 + ["b"]
     # Once for each kind of trouble.
@@ -285,7 +285,7 @@ def test_an_api_server_in_trouble_gets_them_later_and_it_is_said_once(recording:
 def test_what_is_refused_is_left(recording: Recording, reply: Reply, logged: int) -> None:
     api, api_server, recorder, stream = recording
     api_server.replies = [reply]
-    recorder.record([happening(), happening(pod=B)])
+    recorder.record([event(), event(pod=B)])
     wait_for(lambda: len(api.requests) == 2, "both")
     assert [request.body["involvedObject"]["name"] for request in api.requests] == ["a", "b"]
     assert len(said(stream)) == logged
@@ -296,12 +296,12 @@ def test_an_event_that_the_api_server_has_deleted_is_made_anew(
 ) -> None:
     monkeypatch.setattr(event_correlator, "AGAIN", 0.0)
     api, api_server, recorder, _ = recording
-    recorder.record([happening()])
+    recorder.record([event()])
     wait_for(lambda: len(api.requests) == 1, "the first")
     api_server.replies = [Reply(404, {"reason": "NotFound"})]
 
     def refused() -> bool:
-        recorder.record([happening()])
+        recorder.record([event()])
         return not api_server.replies
 
     wait_for(refused, "a refusal")
@@ -315,7 +315,7 @@ def test_without_an_api_server_nobody_waits(tmp_path: Path) -> None:
     stream = io.StringIO()
     recorder = EventRecorder(client, "n", Log(form=LogFormat.JSON, stream=stream))
     recorder.start()
-    recorder.record([happening()])
+    recorder.record([event()])
     wait_for(lambda: said(stream) == ["events-failed"], "a failure")
     recorder.stop()
     recorder.join(20)

@@ -15,7 +15,7 @@ from ipagent.assign.topology import Eni, Placement
 from ipagent.node.gc.rules import Decision, KeepReason, Verdict
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
-from ipagent.node.model.gc_policy import GcMode
+from ipagent.node.model.ownership import GcMode
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.introspection_text import AgentState, document, to_text
 from ipagent.node.observe.metrics import Metrics, Snapshot, state_of
@@ -73,12 +73,12 @@ def test_what_is_left_behind_is_apart_from_what_stays_and_says_when_it_goes() ->
     verdicts = (
         verdict("10.0.0.10", Decision.KEEP, KeepReason.HELD),
         verdict("10.0.0.50", Decision.KEEP, KeepReason.FLOATING),
-        verdict("10.0.0.51", Decision.WAIT, KeepReason.LEFT, until=130.2),
-        verdict("10.0.0.52", Decision.TAKE, KeepReason.LEFT, until=90.0),
+        verdict("10.0.0.51", Decision.WAIT, KeepReason.LEAKED, until=130.2),
+        verdict("10.0.0.52", Decision.RECLAIM, KeepReason.LEAKED, until=90.0),
     )
     known = AgentState("n1", items=ITEMS, owners=OWNERS, mode=GcMode.ON, swept=True, verdicts=verdicts)
-    found = document(known, now=100.0)["takingBack"]
-    assert [(each["address"], each["dueInSeconds"]) for each in found["leftBehind"]] == [
+    found = document(known, now=100.0)["garbageCollection"]
+    assert [(each["address"], each["dueInSeconds"]) for each in found["leaked"]] == [
         ("10.0.0.51", 30),
         ("10.0.0.52", 0),
     ]
@@ -86,7 +86,7 @@ def test_what_is_left_behind_is_apart_from_what_stays_and_says_when_it_goes() ->
     assert [(each["address"], each["why"]) for each in found["kept"]] == [("10.0.0.50", "floating")]
     text = to_text(document(known, now=100.0))
     assert "(due in 30 s)" in text
-    assert "10.0.0.52       eni-1  because left (due)" in text
+    assert "10.0.0.52       eni-1  because leaked (due)" in text
 
 
 def test_the_text_says_what_is_not_known() -> None:
@@ -106,9 +106,9 @@ def test_the_text_of_a_node_at_work() -> None:
     assert "taking back:  off\n" in text
 
 
-def metrics(figures: Snapshot, *happenings: AddressEvent) -> list[str]:
+def metrics(figures: Snapshot, *events: AddressEvent) -> list[str]:
     counted = Metrics(lambda: figures)
-    counted.happened(happenings)
+    counted.happened(events)
     return generate_latest(counted.registry).decode().splitlines()
 
 
@@ -129,7 +129,7 @@ def test_figures_become_samples() -> None:
     figures = Snapshot(
         conflicts=2,
         calls={("AssignPrivateIpAddresses", "throttled"): 3},
-        standings={POD: ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")},
+        statuses={POD: ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")},
         counts={"reviews_ok": 4},
         candidates=5,
         events_dropped=6,
@@ -140,7 +140,7 @@ def test_figures_become_samples() -> None:
         'multus_eni_node_ec2_calls_total{action="AssignPrivateIpAddresses",result="throttled"} 3.0',
         'multus_eni_node_claims{state="assigned"} 1.0',
         'multus_eni_node_token_reviews_total{result="ok"} 4.0',
-        "multus_eni_node_sweep_candidates 5.0",
+        "multus_eni_node_gc_candidates 5.0",
         "multus_eni_node_events_dropped_total 6.0",
     ):
         assert line in lines
@@ -152,11 +152,11 @@ def test_happenings_are_counted_by_kind() -> None:
         Snapshot(),
         AddressEvent(EventType.ASSIGNED, POD, address, "eni-1", "", seconds=0.3),
         AddressEvent(EventType.ASSIGNED, POD, address, "eni-1", ""),
-        AddressEvent(EventType.TAKEN_BACK, POD, address, "eni-1", ""),
+        AddressEvent(EventType.RECLAIMED, POD, address, "eni-1", ""),
         AddressEvent(EventType.CONFLICT, POD, address, "eni-1", ""),
     )
     assert "multus_eni_node_assigned_total 2.0" in lines
-    assert "multus_eni_node_taken_back_total 1.0" in lines
+    assert "multus_eni_node_reclaimed_total 1.0" in lines
     assert 'multus_eni_node_routable_seconds_bucket{le="0.2"} 0.0' in lines
     assert 'multus_eni_node_routable_seconds_bucket{le="0.5"} 1.0' in lines
     assert "multus_eni_node_routable_seconds_count 1.0" in lines

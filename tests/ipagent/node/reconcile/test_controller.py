@@ -16,7 +16,7 @@ from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod
-from ipagent.node.reconcile.controller import ANEW_SECONDS, NodeController
+from ipagent.node.reconcile.controller import RETRY_COOLDOWN, NodeController
 from ipagent.node.reconcile.state import SILENT_SECONDS, STATUS_SECONDS
 from tests.ipagent.fakes import Lines, Strike, Time
 from tests.ipagent.node.account import Account
@@ -29,7 +29,7 @@ FLOATS = read_grants({"apps": {"cidrs": ["10.1.9.0/24"], "takeover": True}})
 
 @dataclass
 class Broom:
-    """A keeper that makes room when it is told to, and remembers what it was shown."""
+    """A collector that makes room when it is told to, and remembers what it was shown."""
 
     account: Account
     shown: list[Ownership] = field(default_factory=list)
@@ -38,8 +38,8 @@ class Broom:
     works: bool = True
     done: set[str] = field(default_factory=set)
 
-    def observe(self, belongings: Ownership) -> None:
-        self.shown.append(belongings)
+    def observe(self, ownership: Ownership) -> None:
+        self.shown.append(ownership)
 
     def step(self) -> float | None:
         if self.works:
@@ -53,14 +53,14 @@ class Broom:
     def make_room(self, eni_id: str) -> None:
         self.asked.add(eni_id)
 
-    def making_room(self, eni_id: str) -> bool:
+    def is_reclaiming(self, eni_id: str) -> bool:
         return eni_id in self.asked
 
-    def freed(self) -> frozenset[str]:
+    def take_freed(self) -> frozenset[str]:
         freed, self.done = frozenset(self.done), set()
         return freed
 
-    def happenings(self) -> list[AddressEvent]:
+    def take_events(self) -> list[AddressEvent]:
         return []
 
 
@@ -81,7 +81,7 @@ class Run:
     def start(self, *pods: Pod) -> None:
         self.lines = Lines()
         self.core = NodeController(self.cloud, self.grants, self.time.timing, self.lines.log, self.broom)
-        self.core.pods(pods)
+        self.core.replace_pods(pods)
 
     def to_rest(self, seconds: float = 120.0) -> float:
         """Step until nothing is due for a while, or time is up; gives the seconds that passed."""
@@ -92,7 +92,7 @@ class Run:
             self.time.now += delay
             self.steps += 1
             assert self.steps < 5000, "it spins"
-        self.happened += self.core.happenings()
+        self.happened += self.core.take_events()
         return self.time.now - begun
 
     def live(self, seconds: float) -> None:
@@ -104,16 +104,16 @@ class Run:
             assert self.steps < 20000, "it spins"
         self.time.now = until
         self.core.step()
-        self.happened += self.core.happenings()
+        self.happened += self.core.take_events()
 
     def pods(self, *pods: Pod) -> None:
         for each in pods:
-            self.core.pod(each)
+            self.core.update_pod(each)
         self.to_rest()
 
     def claims(self, *claims: Claim) -> None:
         for each in claims:
-            self.core.claim(each)
+            self.core.set_claim(each)
         self.to_rest()
 
     def on(self, eni_id: str = "eni-a-1") -> set[str]:
@@ -126,8 +126,8 @@ class Run:
         for each in self.account.enis.values():
             each.secondaries -= set(map(parse_address, addresses))
 
-    def standing(self, name: str = "a") -> ClaimStatus:
-        return self.core.standings()[key(name)]
+    def status(self, name: str = "a") -> ClaimStatus:
+        return self.core.statuses()[key(name)]
 
     def kinds(self, name: str = "a") -> list[EventType]:
         return [each.kind for each in self.happened if each.pod == key(name)]
@@ -150,7 +150,7 @@ class TestWatching:
 
     def test_a_pod_alone_is_assigned_in_the_step_that_sees_it(self) -> None:
         run = Run()
-        run.core.pod(pod("a", "10.1.1.1"))
+        run.core.update_pod(pod("a", "10.1.1.1"))
         run.core.step()
         assert run.on() == {"10.1.1.1"}
 
@@ -172,7 +172,7 @@ class TestWatching:
         run = Run()
         run.pods(pod("a", "10.1.1.1"), pod("b", "10.1.1.2"))
         run.pods(pod("a", "10.1.1.1", alive=False))
-        run.core.pod(pod("b", "10.1.1.2"), gone=True)
+        run.core.update_pod(pod("b", "10.1.1.2"), gone=True)
         run.to_rest()
         assert run.core.plan.items == ()
         assert run.on() == {"10.1.1.1", "10.1.1.2"}
@@ -180,29 +180,29 @@ class TestWatching:
     def test_a_list_replaces_all_that_was_known(self) -> None:
         run = Run()
         run.pods(pod("a", "10.1.1.1"), pod("b", "10.1.1.2"))
-        run.core.claim(claim("a", "10.1.1.1"))
-        run.core.pods([pod("b", "10.1.1.2")])
+        run.core.set_claim(claim("a", "10.1.1.1"))
+        run.core.replace_pods([pod("b", "10.1.1.2")])
         run.to_rest()
         assert [str(item.address) for item in run.core.plan.items] == ["10.1.1.2"]
-        assert run.core.standings() == {}
+        assert run.core.statuses() == {}
 
     def test_a_late_network_status_is_served_when_it_comes(self) -> None:
         run = Run()
         run.pods(pod("a", waiting=True))
         run.claims(claim("a", "10.1.1.1"))
-        assert run.standing().state is ClaimState.PENDING
-        assert "network-status" in run.standing().message
+        assert run.status().state is ClaimState.PENDING
+        assert "network-status" in run.status().message
         run.live(60)
-        assert run.standing().state is ClaimState.PENDING
+        assert run.status().state is ClaimState.PENDING
         run.pods(pod("a", "10.1.1.1"))
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
 
     def test_reused_addresses_change_hands_without_a_call(self) -> None:
         run = Run()
         run.pods(pod("a", "10.1.1.1"))
         run.pods(pod("a", "10.1.1.1", leaving=True), pod("b", "10.1.1.1"))
         assert run.core.owners == {("eni-a-1", parse_address("10.1.1.1")): key("b")}
-        run.core.pod(pod("a"), gone=True)
+        run.core.update_pod(pod("a"), gone=True)
         run.to_rest()
         assert run.account.calls["assign"] == 1
         assert run.kinds("b") == [EventType.ASSIGNED]
@@ -215,12 +215,12 @@ class TestWatching:
         assert run.kinds("b") == [EventType.CONFLICT]
         assert run.happened[-1].level is LogLevel.ERROR
         assert run.core.conflicts == 1
-        standing = run.standing("b")
-        assert (standing.state, standing.code) == (ClaimState.FAILED, ExitCode.HELD_ELSEWHERE)
-        assert "the pod apps/a on this node" in standing.message
-        run.core.pod(pod("a"), gone=True)
+        status = run.status("b")
+        assert (status.state, status.code) == (ClaimState.FAILED, ExitCode.HELD_ELSEWHERE)
+        assert "the pod apps/a on this node" in status.message
+        run.core.update_pod(pod("a"), gone=True)
         run.to_rest()
-        assert run.standing("b").state is ClaimState.ASSIGNED
+        assert run.status("b").state is ClaimState.ASSIGNED
 
     def test_without_a_grant_nothing_is_taken_from_another_eni(self) -> None:
         run = Run(Grants())
@@ -272,14 +272,14 @@ class TestClaims:
     def test_the_gate_opens_when_the_address_is_confirmed(self) -> None:
         run = Run()
         run.cloud.imds_delay = 3.0
-        run.core.pod(pod("a", "10.1.1.1"))
-        run.core.claim(claim("a", "10.1.1.1", mode=Mode.INIT))
+        run.core.update_pod(pod("a", "10.1.1.1"))
+        run.core.set_claim(claim("a", "10.1.1.1", mode=Mode.INIT))
         run.core.step()
-        (first,) = run.core.changes().values()
+        (first,) = run.core.take_status_changes().values()
         assert (first.state, first.code) == (ClaimState.PENDING, ExitCode.DEADLINE)
         assert [each.phase for each in first.addresses] == [AddressState.PENDING]
         run.to_rest()
-        (last,) = run.core.changes().values()
+        (last,) = run.core.take_status_changes().values()
         assert (last.state, last.code, last.message) == (
             ClaimState.ASSIGNED,
             ExitCode.OK,
@@ -291,24 +291,24 @@ class TestClaims:
         run.pods(pod("a", "10.1.1.1"))
         for _ in range(2):
             run.claims(claim("a", "10.1.1.1"))
-            assert run.core.changes() == {key("a"): run.standing()}
+            assert run.core.take_status_changes() == {key("a"): run.status()}
         run.live(3600)
-        assert run.core.changes() == {}
+        assert run.core.take_status_changes() == {}
 
     def test_a_claim_of_a_pod_that_is_not_known_yet_waits(self) -> None:
         run = Run()
         run.claims(claim("a", "10.1.1.1"))
-        assert run.standing().state is ClaimState.PENDING
+        assert run.status().state is ClaimState.PENDING
         run.pods(pod("a", "10.1.1.1"))
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
 
     def test_a_list_that_is_older_than_the_claim_does_not_end_its_session(self) -> None:
         run = Run()
-        run.core.claim(claim("a", "10.1.1.1"))
-        run.core.pods([pod("b", "10.1.1.2")])
+        run.core.set_claim(claim("a", "10.1.1.1"))
+        run.core.replace_pods([pod("b", "10.1.1.2")])
         run.to_rest()
         run.pods(pod("a", "10.1.1.1"))
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
 
     def test_a_pod_has_nothing_tried_anew_that_is_anothers(self) -> None:
         run = Run()
@@ -324,39 +324,39 @@ class TestClaims:
             run.pods(pod("a", "10.1.1.1"))
             run.claims(claim("a", "10.1.1.1", links=odd))
             assert run.cloud.lookups == lookups
-            assert run.standing().state is ClaimState.ASSIGNED
+            assert run.status().state is ClaimState.ASSIGNED
 
     def test_network_status_that_cannot_be_read_keeps_the_gate_shut(self) -> None:
         run = Run()
         run.pods(pod("a", "10.1.1.1", problem="entry 2 is no object"))
         run.claims(claim("a", "10.1.1.1"))
-        standing = run.standing()
-        assert (standing.state, standing.code) == (ClaimState.FAILED, ExitCode.ADDRESS_REFUSED)
-        assert "entry 2 is no object" in standing.message
+        status = run.status()
+        assert (status.state, status.code) == (ClaimState.FAILED, ExitCode.ADDRESS_REFUSED)
+        assert "entry 2 is no object" in status.message
 
     def test_a_session_of_an_unknown_pod_leaves_nothing_behind(self) -> None:
         run = Run()
         run.claims(claim("a", "10.1.1.1"))
-        run.core.unclaim(key("a"))
-        run.core.unclaim(key("never-seen"))
+        run.core.end_session(key("a"))
+        run.core.end_session(key("never-seen"))
         run.to_rest()
-        assert run.core.standings() == {}
+        assert run.core.statuses() == {}
         run.pods(pod("a", "10.1.9.9"))
         assert run.kinds() == [EventType.ASSIGNED]
 
     def test_what_is_not_granted_is_refused_after_network_status_had_its_time(self) -> None:
         run = Run(Grants())
         run.pods(pod("a", "10.1.1.1"))
-        run.core.claim(claim("a", "10.1.1.1", "10.1.9.9"))
+        run.core.set_claim(claim("a", "10.1.1.1", "10.1.9.9"))
         delay = run.core.step()
-        assert run.standing().state is ClaimState.PENDING
+        assert run.status().state is ClaimState.PENDING
         assert delay is not None
         assert delay <= STATUS_SECONDS
         run.live(STATUS_SECONDS)
-        standing = run.standing()
-        assert (standing.state, standing.code) == (ClaimState.FAILED, ExitCode.NOT_GRANTED)
+        status = run.status()
+        assert (status.state, status.code) == (ClaimState.FAILED, ExitCode.NOT_GRANTED)
         assert run.on() == {"10.1.1.1"}
-        assert [each.phase for each in standing.addresses] == [AddressState.ASSIGNED, AddressState.FAILED]
+        assert [each.phase for each in status.addresses] == [AddressState.ASSIGNED, AddressState.FAILED]
 
     def test_a_floating_address_comes_and_goes(self) -> None:
         run = Run()
@@ -377,22 +377,22 @@ class TestClaims:
         run.pods(pod("a", "10.1.1.1"), pod("b", "10.1.1.2"))
         run.claims(claim("b", "10.1.1.2", "10.1.1.1"))
         assert run.core.owners["eni-a-1", parse_address("10.1.1.1")] == key("a")
-        assert run.standing("b").code is ExitCode.HELD_ELSEWHERE
+        assert run.status("b").code is ExitCode.HELD_ELSEWHERE
         assert run.account.calls["assign"] == 1
 
     def test_a_silent_sidecar_keeps_its_floating_address_until_its_pod_is_gone(self) -> None:
         run = Run()
         run.pods(pod("a", "10.1.1.1"), pod("b", "10.1.1.2"))
         run.claims(claim("a", "10.1.1.1", "10.1.9.9"))
-        run.core.unclaim(key("a"))
+        run.core.end_session(key("a"))
         run.live(300)
         run.claims(claim("b", "10.1.1.2", "10.1.9.9"))
         assert run.core.owners["eni-a-1", parse_address("10.1.9.9")] == key("a")
         run.live(SILENT_SECONDS)
         assert run.core.owners["eni-a-1", parse_address("10.1.9.9")] == key("b")
-        run.core.unclaim(key("b"))
+        run.core.end_session(key("b"))
         run.live(2 * SILENT_SECONDS)
-        run.core.pods([pod("a", "10.1.1.1")])
+        run.core.replace_pods([pod("a", "10.1.1.1")])
         run.to_rest()
         assert run.core.owners["eni-a-1", parse_address("10.1.9.9")] == key("a")
         assert "10.1.9.9" in run.on()
@@ -406,18 +406,18 @@ class TestClaims:
         run.put("eni-b-1", "10.1.9.9")
         run.live(200)
         assert run.phase("10.1.9.9") is Phase.TAKEN
-        assert run.standing().state is ClaimState.FAILED
-        assert {each.phase for each in run.standing().addresses} == {
+        assert run.status().state is ClaimState.FAILED
+        assert {each.phase for each in run.status().addresses} == {
             AddressState.ASSIGNED,
             AddressState.CONFLICT,
         }
         assert run.kinds()[-1] is EventType.CONFLICT
-        run.core.unclaim(key("a"))
+        run.core.end_session(key("a"))
         run.claims(stated)
         assert run.on("eni-b-1") == {"10.1.9.9"}
         run.claims(replace(stated, again=frozenset({parse_address("10.1.9.9")})))
         assert run.on("eni-b-1") == set()
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
 
     def test_a_pod_that_starts_once_more_tries_once_more(self) -> None:
         run = Run()
@@ -425,14 +425,14 @@ class TestClaims:
         run.pods(pod("a", "10.1.1.1", takeover=Takeover.NEVER))
         stated = claim("a", "10.1.1.1", mode=Mode.INIT, takeover=Takeover.NEVER)
         run.claims(stated)
-        assert run.standing().code is ExitCode.HELD_ELSEWHERE
+        assert run.status().code is ExitCode.HELD_ELSEWHERE
         calls = run.account.calls["assign"]
         run.take_away("10.1.1.1")
-        run.core.unclaim(key("a"))
-        run.live(ANEW_SECONDS)
+        run.core.end_session(key("a"))
+        run.live(RETRY_COOLDOWN)
         run.claims(stated)
         assert run.account.calls["assign"] == calls + 1
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
 
     def test_a_pod_that_reconnects_all_the_time_does_not_make_calls_all_the_time(self) -> None:
         run = Run()
@@ -440,9 +440,9 @@ class TestClaims:
         run.pods(pod("a", "10.1.1.1", takeover=Takeover.NEVER))
         calls = run.account.calls["assign"]
         for _ in range(50):
-            run.core.claim(claim("a", "10.1.1.1", mode=Mode.INIT))
+            run.core.set_claim(claim("a", "10.1.1.1", mode=Mode.INIT))
             run.live(0.1)
-            run.core.unclaim(key("a"))
+            run.core.end_session(key("a"))
         assert run.account.calls["assign"] - calls <= 3
 
     def test_the_right_to_take_over_that_comes_with_the_grant_is_lost_with_the_claim(self) -> None:
@@ -450,19 +450,19 @@ class TestClaims:
         run.put("eni-b-1", "10.1.9.9")
         run.pods(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", takeover=Takeover.NEVER))
-        assert run.standing().code is ExitCode.HELD_ELSEWHERE
+        assert run.status().code is ExitCode.HELD_ELSEWHERE
         run.claims(claim("a", "10.1.1.1", "10.1.9.9"))
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
         assert run.on("eni-b-1") == set()
 
     def test_what_only_people_can_mend_is_said_at_once_and_tried_on(self) -> None:
         run = Run()
         run.account.struck = [Strike("assign", Fault.NO_PERMISSION)] * 3
-        run.core.pod(pod("a", "10.1.1.1"))
+        run.core.update_pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
-        assert (run.standing().state, run.standing().code) == (ClaimState.FAILED, ExitCode.NO_PERMISSION)
+        assert (run.status().state, run.status().code) == (ClaimState.FAILED, ExitCode.NO_PERMISSION)
         run.live(1800)
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
         assert run.kinds() == [EventType.REFUSED, EventType.ASSIGNED]
 
     @pytest.mark.parametrize("fault", [Fault.UNKNOWN, Fault.NO_CREDENTIALS, Fault.SUBNET_FULL])
@@ -476,13 +476,13 @@ class TestClaims:
     def test_throttled_is_pending_and_names_why(self) -> None:
         run = Run()
         run.account.struck = [Strike("assign", Fault.THROTTLED)]
-        run.core.pod(pod("a", "10.1.1.1"))
-        run.core.claim(claim("a", "10.1.1.1"))
+        run.core.update_pod(pod("a", "10.1.1.1"))
+        run.core.set_claim(claim("a", "10.1.1.1"))
         run.core.step()
-        assert run.standing().state is ClaimState.PENDING
-        assert "struck by THROTTLED" in run.standing().message
+        assert run.status().state is ClaimState.PENDING
+        assert "struck by THROTTLED" in run.status().message
         run.to_rest()
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
         assert run.account.calls["assign"] == 2
 
 
@@ -491,50 +491,50 @@ class TestGivingBack:
         run = Run()
         run.pods(pod("a", "10.1.1.1"), pod("b", "10.1.1.2"))
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=release))
-        run.core.changes()
+        run.core.take_status_changes()
         return run
 
     def test_a_container_that_ends_is_told_what_became_of_its_addresses(self) -> None:
         run = self.given()
         leaving = claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True, leaving=True)
         run.account.struck = [Strike("unassign", Fault.THROTTLED)]
-        run.core.claim(leaving)
+        run.core.set_claim(leaving)
         run.core.step()
-        assert run.standing().state is ClaimState.PENDING
-        assert "10.1.1.1, 10.1.9.9 is being given back" in run.standing().message
+        assert run.status().state is ClaimState.PENDING
+        assert "10.1.1.1, 10.1.9.9 is being given back" in run.status().message
         run.to_rest()
-        assert run.standing().state is ClaimState.ASSIGNED
-        assert "10.1.9.9 was taken off eni-a-1" in run.standing().message
+        assert run.status().state is ClaimState.ASSIGNED
+        assert "10.1.9.9 was taken off eni-a-1" in run.status().message
         assert run.on() == {"10.1.1.2"}
 
     def test_what_cannot_be_given_back_is_a_failure(self) -> None:
         run = self.given()
         run.account.struck = [Strike("unassign", Fault.UNKNOWN)] * 2
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True, leaving=True))
-        assert run.standing().state is ClaimState.FAILED
+        assert run.status().state is ClaimState.FAILED
         assert EventType.NOT_RELEASED in run.kinds()
 
     def test_without_the_wish_nothing_is_given_back(self) -> None:
         run = self.given(release=False)
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", leaving=True))
-        run.core.pod(pod("a"), gone=True)
+        run.core.update_pod(pod("a"), gone=True)
         run.to_rest()
         assert run.on() == {"10.1.1.1", "10.1.1.2", "10.1.9.9"}
 
     def test_a_pod_that_is_gone_gives_back_what_it_asked_to(self) -> None:
         run = self.given()
-        run.core.unclaim(key("a"))
+        run.core.end_session(key("a"))
         run.live(300)
         assert run.on() == {"10.1.1.1", "10.1.1.2", "10.1.9.9"}
-        run.core.pods([pod("b", "10.1.1.2")])
+        run.core.replace_pods([pod("b", "10.1.1.2")])
         run.to_rest()
         assert run.on() == {"10.1.1.2"}
         assert run.kinds()[-2:] == [EventType.RELEASED, EventType.RELEASED]
 
     def test_what_another_pod_names_by_now_is_not_taken_off(self) -> None:
         run = self.given()
-        run.core.pod(pod("c", "10.1.1.1"))
-        run.core.pod(pod("a"), gone=True)
+        run.core.update_pod(pod("c", "10.1.1.1"))
+        run.core.update_pod(pod("a"), gone=True)
         run.to_rest()
         assert run.on() == {"10.1.1.1", "10.1.1.2"}
         assert run.core.owners["eni-a-1", parse_address("10.1.1.1")] == key("c")
@@ -542,19 +542,19 @@ class TestGivingBack:
     def test_what_comes_back_while_it_is_being_given_back_stays(self) -> None:
         run = self.given()
         run.account.struck = [Strike("unassign", Fault.THROTTLED)]
-        run.core.claim(claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True, leaving=True))
+        run.core.set_claim(claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True, leaving=True))
         run.core.step()
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True))
         run.live(60)
         assert run.on() == {"10.1.1.1", "10.1.1.2", "10.1.9.9"}
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
 
     def test_what_another_eni_took_is_not_taken_off_there(self) -> None:
         run = self.given()
         run.take_away("10.1.9.9")
         run.put("eni-b-1", "10.1.9.9")
         run.live(200)
-        run.core.pod(pod("a"), gone=True)
+        run.core.update_pod(pod("a"), gone=True)
         run.to_rest()
         assert run.on("eni-b-1") == {"10.1.9.9"}
 
@@ -592,8 +592,8 @@ class TestKeeping:
         last = run.broom.shown[-1]
         assert last.unstated == {key("a"): on}
         assert parse_address("10.1.9.9") in last.named
-        run.core.unclaim(key("b"))
-        run.core.trust(current=False)
+        run.core.end_session(key("b"))
+        run.core.set_watch_current(current=False)
         run.to_rest()
         last = run.broom.shown[-1]
         assert key("b") in last.unstated
@@ -613,27 +613,27 @@ class TestKeeping:
         run.broom.trash = {"eni-a-1": {parse_address("10.1.7.7")}}
         run.put("eni-a-1", "10.1.7.6", "10.1.7.7")
         run.broom.works = False
-        run.core.pod(pod("a", "10.1.1.1"))
+        run.core.update_pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
-        assert run.standing().state is ClaimState.PENDING
+        assert run.status().state is ClaimState.PENDING
         assert run.kinds() == []
         run.broom.works = True
         run.to_rest()
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
         assert run.on() == {"10.1.7.6", "10.1.1.1"}
         assert run.kinds() == [EventType.ASSIGNED]
 
     def test_without_room_to_make_the_refusal_lists_what_is_there(self) -> None:
         run = Run(broom=True, room=1)
         run.put("eni-a-1", "10.1.7.7")
-        run.core.pod(pod("a", "10.1.1.1"))
+        run.core.update_pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
-        standing = run.standing()
-        assert (standing.state, standing.code) == (ClaimState.FAILED, ExitCode.ENI_FULL)
-        assert "10.1.7.7" in standing.message
+        status = run.status()
+        assert (status.state, status.code) == (ClaimState.FAILED, ExitCode.ENI_FULL)
+        assert "10.1.7.7" in status.message
         run.take_away("10.1.7.7")
         run.live(900)
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
 
 
 class TestOutages:
@@ -674,9 +674,9 @@ class TestOutages:
         run.pods(one)
         run.start(one)
         run.to_rest()
-        run.core.claim(claim("a", "10.1.1.1", mode=Mode.SIDECAR, release_on_exit=True))
+        run.core.set_claim(claim("a", "10.1.1.1", mode=Mode.SIDECAR, release_on_exit=True))
         run.to_rest()
-        run.core.pod(one, gone=True)
+        run.core.update_pod(one, gone=True)
         run.to_rest()
         assert run.on() == set()
 
@@ -688,11 +688,11 @@ class TestOutages:
             for kind in ("assign", "describe", "holders", "lookup")
             for _ in range(5000)
         ]
-        run.core.pod(pod("b", "10.1.1.2"))
+        run.core.update_pod(pod("b", "10.1.1.2"))
         run.claims(claim("a", "10.1.1.1"), claim("b", "10.1.1.2"))
         run.live(3600)
-        assert run.standing("a").state is ClaimState.ASSIGNED
-        assert (run.standing("b").state, run.standing("b").code) == (
+        assert run.status("a").state is ClaimState.ASSIGNED
+        assert (run.status("b").state, run.status("b").code) == (
             ClaimState.PENDING,
             ExitCode.EC2_UNREACHABLE,
         )
@@ -704,15 +704,15 @@ class TestOutages:
     def test_while_the_enis_cannot_be_told_the_pods_wait_and_know_why(self) -> None:
         run = Run()
         run.cloud.away = True
-        run.core.pod(pod("a", "10.1.1.1"))
+        run.core.update_pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
-        assert run.standing().state is ClaimState.PENDING
-        assert "nobody answers" in run.standing().message
+        assert run.status().state is ClaimState.PENDING
+        assert "nobody answers" in run.status().message
         run.live(600)
         assert run.lines.events("warning") == ["lookup-failed"]
         run.cloud.away = False
         run.live(61)
-        assert run.standing().state is ClaimState.ASSIGNED
+        assert run.status().state is ClaimState.ASSIGNED
 
     def test_what_disappears_from_the_eni_comes_back(self) -> None:
         run = Run()
@@ -739,7 +739,7 @@ def test_a_node_with_500_addresses_makes_few_calls_for_many_events() -> None:
     for number in range(250):
         own = f"10.1.{2 + number // 200}.{number % 200 + 1}"
         both = (holding(own), holding(own.replace("10.1.", "10.2."), "net2"))
-        run.core.pod(pod(f"pod-{number}", holdings=both))
+        run.core.update_pod(pod(f"pod-{number}", holdings=both))
         run.core.step()
         run.time.now += 0.02
     run.to_rest()

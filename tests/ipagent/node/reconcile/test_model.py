@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from itertools import count
@@ -21,11 +21,13 @@ from ipagent.assign.selection import IPAddress, parse_address
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.records import Origin, OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed
-from ipagent.node.model.claim import Claim, ClaimState
-from ipagent.node.model.gc_policy import GcMode, GcPolicy
+from ipagent.node.loop import Loop, Wakeup
+from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.grants import read_grants
+from ipagent.node.model.ownership import GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.reconcile.controller import NodeController
+from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed
 from tests.ipagent.fakes import Lines, Strike, Time
 from tests.ipagent.node.account import Account, NodeCloud
 from tests.ipagent.node.pods import claim, holding
@@ -137,6 +139,38 @@ class ApiServer:
         return tuple(life.told() for life in self.lives.values())
 
 
+class Sessions:
+    """The session server without sockets: the real claim queue, and the answer to each pod's last claim."""
+
+    def __init__(self) -> None:
+        self.queue = ClaimQueue()
+        self.tickets: dict[PodKey, int] = {}
+        self.answers: dict[PodKey, ClaimStatus] = {}
+        self.fresh: dict[PodKey, ClaimStatus] = {}
+
+    def claim(self, claim: Claim) -> None:
+        self.tickets[claim.pod] = self.queue.put(claim)
+        self.answers.pop(claim.pod, None)
+
+    def close(self, pod: PodKey) -> None:
+        self.queue.close(pod)
+        self.tickets.pop(pod, None)
+        self.answers.pop(pod, None)
+
+    def set_living_pods(self, living: Collection[PodKey]) -> None:
+        for pod in self.tickets.keys() - set(living):
+            self.close(pod)
+
+    def take_claims(self) -> list[Claim | SessionClosed]:
+        return self.queue.take()
+
+    def publish(self, changes: Mapping[PodKey, ClaimStatus]) -> None:
+        for update in self.queue.match(changes):
+            # As a session does: an answer to the claim before is dropped.
+            if self.tickets.get(update.pod) == update.ticket:
+                self.answers[update.pod] = self.fresh[update.pod] = update.status
+
+
 class Node(RuleBasedStateMachine):
     """A node with up to five pods, whose agent may be killed before any call; another node beside it."""
 
@@ -154,6 +188,8 @@ class Node(RuleBasedStateMachine):
         self.disk = Disk()
         self.sweeping = RULES
         self.names = count()
+        self.wakeup = Wakeup()
+        self.age: float | None = 0.0
         self.seen: set[IPAddress] = set()
         self.robbed = False
         self.kill_in: int | None = None
@@ -203,7 +239,7 @@ class Node(RuleBasedStateMachine):
     def _start(self) -> None:
         self.lines = Lines()
         timing = self.time.timing
-        keeper = Collector(
+        collector = Collector(
             self.sweeping,
             self.cloud,
             self.api,
@@ -212,7 +248,10 @@ class Node(RuleBasedStateMachine):
             wall=self.time.clock,
             log=self.lines.log,
         )
-        self.core = NodeController(self.cloud, GRANTS, timing, self.lines.log, keeper)
+        self.core = NodeController(self.cloud, GRANTS, timing, self.lines.log, collector)
+        self.sessions = Sessions()
+        self.loop = Loop(self.core, self.wakeup, lambda: self.age, lambda _: None, self.time.clock)
+        self.loop.sessions = self.sessions
         for life in self.lives.values():
             life.connected = False
         self._list()
@@ -223,8 +262,8 @@ class Node(RuleBasedStateMachine):
         except ListingFailed:
             self.behind = True
             return
-        self.core.pods(pods)
-        self.core.trust(current=True)
+        self.loop.on_list(pods)
+        self.age = 0.0
         self.behind = False
 
     def _tell(self, life: Life, *, gone: bool = False) -> None:
@@ -234,26 +273,26 @@ class Node(RuleBasedStateMachine):
         if self.api.away:
             self.behind = True
         else:
-            self.core.pod(life.told(), gone=gone)
+            self.loop.on_event(life.told(), gone)
 
     def _state(self, life: Life) -> None:
         """Let the pod's container say what it holds."""
         if life.granted:
             self.seen |= life.floats
         if life.connected:
-            self.core.claim(life.claim())
+            self.sessions.claim(life.claim())
 
     def _step(self) -> float | None:
         try:
-            delay = self.core.step()
+            delay = self.loop.turn()
         except KilledError:
             self._start()
             return 0.0
-        for key, said in self.core.changes().items():
+        fresh, self.sessions.fresh = self.sessions.fresh, {}
+        for key, said in fresh.items():
             life = self.lives.get(key)
             if life and said.state is ClaimState.ASSIGNED and not (self.robbed or self.behind):
                 assert self.account.enis[ENI].secondaries >= life.held, "confirmed and not assigned"
-        self.core.happenings()
         return delay
 
     def _some(self, draw: st.DataObject, fit: Callable[[Life], bool]) -> Life | None:
@@ -339,12 +378,12 @@ class Node(RuleBasedStateMachine):
             more = claim(
                 life.key.name, *map(str, victim.own), namespace=life.key.namespace, interfaces=("net1",)
             )
-            self.core.claim(more)
+            self.sessions.claim(more)
             self._step()
             owners = {address: key for (_, address), key in self.core.owners.items()}
             assert all(owners.get(address) != life.key for address in victim.own)
             if life.connected:
-                self.core.claim(stated)
+                self.sessions.claim(stated)
 
     @rule(data=st.data())
     def a_pod_removes_an_address(self, data: st.DataObject) -> None:
@@ -358,7 +397,7 @@ class Node(RuleBasedStateMachine):
             self._step()
             life.connected, core = False, self.core
             owned = {pair for pair, key in core.owners.items() if key == life.key}
-            core.unclaim(life.key)
+            self.sessions.close(life.key)
             self._step()
             if core is self.core:
                 assert owned <= {pair for pair, key in core.owners.items() if key == life.key}
@@ -379,13 +418,13 @@ class Node(RuleBasedStateMachine):
     def a_pod_is_gone(self, data: st.DataObject, says_so: bool) -> None:
         if life := self._some(data, lambda life: life.key in self.lives):
             if says_so and life.connected and life.agent is InjectedAgent.NODE_SIDECAR:
-                self.core.claim(life.claim(leaving=True))
+                self.sessions.claim(life.claim(leaving=True))
                 del self.lives[life.key]
                 self._step()
             else:
                 del self.lives[life.key]
             if life.connected:
-                self.core.unclaim(life.key)
+                self.sessions.close(life.key)
             self._tell(life, gone=True)
 
     @rule(
@@ -417,7 +456,7 @@ class Node(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 10.0, 300.0, 3600.0]))
     def the_api_server_is_away(self, seconds: float) -> None:
         self.api.away = True
-        self.core.trust(current=False)
+        self.age = None
         self.behind = True
         self.time_passes(seconds)
 
@@ -473,6 +512,7 @@ class Node(RuleBasedStateMachine):
                 self._state(life)
         for _ in range(4):
             self.time_passes(1800)
+        self.wakeup.close()
         here = self.account.enis[ENI].secondaries
         for life in self.lives.values():
             self.every_address_is_here_or_is_somebody_elses(life, here)
@@ -495,9 +535,10 @@ class Node(RuleBasedStateMachine):
             if address not in here:
                 assert address in self.account.enis[ELSEWHERE].secondaries
         if life.connected:
-            standing = self.core.standings()[life.key]
+            status = self.sessions.answers[life.key]
+            assert status == self.core.statuses()[life.key], "the last status never reached the pod"
             alone = all(owners[address] == life.key for address in known)
-            assert (standing.state is ClaimState.ASSIGNED) is (alone and known <= set(here))
+            assert (status.state is ClaimState.ASSIGNED) is (alone and known <= set(here))
 
     def nothing_is_left_behind(self, here: Collection[IPAddress]) -> None:
         """Save what a living pod had once, and unless one that tells nobody of its addresses is there."""

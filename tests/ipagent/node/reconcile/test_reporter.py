@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from common.contract import ExitCode
@@ -12,8 +14,8 @@ from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem
 from ipagent.node.model.claim import AddressState, ClaimState
 from ipagent.node.model.events import EventType
-from ipagent.node.reconcile.changes import AddressChanges
 from ipagent.node.reconcile.desired import PodDesired
+from ipagent.node.reconcile.reporter import PodState, StatusReporter
 from ipagent.node.reconcile.status import StatusContext, claim_status, release_status
 from tests.ipagent.fakes import ip, placement
 from tests.ipagent.node.pods import holding, pod
@@ -91,7 +93,7 @@ def test_how_far_a_pod_is_follows_from_its_addresses(
 
 def test_a_full_eni_that_is_about_to_be_swept_is_no_refusal_yet() -> None:
     full = item(Phase.WANTED, Fault.ENI_FULL)
-    said = claim_status(WISH, [full], (), StatusContext(making_room=frozenset({"eni-1"})))
+    said = claim_status(WISH, [full], (), StatusContext(reclaiming=frozenset({"eni-1"})))
     assert (said.state, said.code) == (ClaimState.PENDING, ExitCode.ENI_FULL)
 
 
@@ -107,7 +109,7 @@ def test_an_address_without_eni_is_refused_when_it_was_looked_for() -> None:
 
 def test_what_failed_to_tell_the_enis_is_said_while_it_is_waited_for() -> None:
     each = PodDesired(pod("a"), held_back={holding("10.1.1.1"): "its ENI is being looked for"})
-    said = claim_status(each, [], (), StatusContext(lookup=NoImds("IMDS is silent")))
+    said = claim_status(each, [], (), StatusContext(lookup_error=NoImds("IMDS is silent")))
     assert said.state is ClaimState.PENDING
     assert "IMDS is silent" in said.message
     assert "its ENI is being looked for" in said.message
@@ -129,36 +131,68 @@ def test_a_pod_that_ends_is_told_the_worst_that_has_happened() -> None:
     assert "no address to release" in release_status([], []).message
 
 
-class TestNews:
-    def of(self, news: AddressChanges, *items: Item) -> list[EventType]:
-        return [each.kind for each in news.of(WISH, items, (), StatusContext())]
+class TestReporter:
+    """What is passed on of each pod: only what has changed."""
 
-    def test_each_change_is_said_once(self) -> None:
-        news = AddressChanges()
-        assert self.of(news, item(Phase.WANTED)) == []
+    def report(self, reporter: StatusReporter, *items: Item, desired: PodDesired = WISH) -> list[EventType]:
+        state = PodState(desired, items, (), StatusContext(), has_session=True)
+        reporter.update(state, {("eni-1", A): 10.0})
+        return [each.kind for each in reporter.take_events()]
+
+    def reporter(self) -> StatusReporter:
+        return StatusReporter(lambda: 12.5)
+
+    def test_each_change_is_an_event_once(self) -> None:
+        reporter = self.reporter()
+        assert self.report(reporter, item(Phase.WANTED)) == []
         for phase, kind in (
             (Phase.CONFIRMED, EventType.ASSIGNED),
             (Phase.TAKEN, EventType.CONFLICT),
             (Phase.CONFIRMED, EventType.ASSIGNED),
         ):
-            assert self.of(news, item(phase)) == [kind]
-            assert self.of(news, item(phase)) == []
+            assert self.report(reporter, item(phase)) == [kind]
+            assert self.report(reporter, item(phase)) == []
 
-    def test_a_try_between_two_equal_failures_is_no_news(self) -> None:
-        news = AddressChanges()
+    def test_a_try_between_two_equal_failures_is_not_an_event(self) -> None:
+        reporter = self.reporter()
         refused = item(Phase.REFUSED, Fault.REFUSED)
-        assert self.of(news, refused) == [EventType.REFUSED]
-        assert self.of(news, item(Phase.WANTED)) == []
-        assert self.of(news, refused) == []
+        assert self.report(reporter, refused) == [EventType.REFUSED]
+        assert self.report(reporter, item(Phase.WANTED)) == []
+        assert self.report(reporter, refused) == []
 
-    def test_what_the_pod_had_dropped_is_news_when_it_comes_back(self) -> None:
-        news = AddressChanges()
-        assert self.of(news, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]
-        assert list(news.of(PodDesired(WISH.pod), [], (), StatusContext())) == []
-        assert self.of(news, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]
+    def test_an_address_that_the_pod_had_dropped_is_new_when_it_comes_back(self) -> None:
+        reporter = self.reporter()
+        assert self.report(reporter, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]
+        assert self.report(reporter, desired=PodDesired(WISH.pod)) == []
+        assert self.report(reporter, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]
 
     def test_pods_that_are_gone_are_forgotten(self) -> None:
-        news = AddressChanges()
-        self.of(news, item(Phase.CONFIRMED))
-        news.forget([])
-        assert self.of(news, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]
+        reporter = self.reporter()
+        self.report(reporter, item(Phase.CONFIRMED))
+        reporter.prune([])
+        assert self.report(reporter, item(Phase.CONFIRMED)) == [EventType.ASSIGNED]
+
+    def test_an_assigned_address_has_the_seconds_since_it_was_wanted(self) -> None:
+        reporter = self.reporter()
+        state = PodState(WISH, [item(Phase.CONFIRMED)], (), StatusContext(), has_session=False)
+        reporter.update(state, {("eni-1", A): 10.0})
+        assert [each.seconds for each in reporter.take_events()] == [2.5]
+        assert reporter.statuses == {}
+
+    def test_a_status_is_passed_on_once_and_again_to_a_new_claim(self) -> None:
+        reporter, key = self.reporter(), WISH.pod.key
+        self.report(reporter, item(Phase.CONFIRMED))
+        (status,) = reporter.take_status_changes().values()
+        self.report(reporter, replace(item(Phase.CONFIRMED), since=9.0))
+        assert reporter.take_status_changes() == {}
+        reporter.expect_answer(key)
+        self.report(reporter, item(Phase.CONFIRMED))
+        assert reporter.take_status_changes() == {key: status}
+        assert reporter.statuses == {key: status}
+
+    def test_nobody_is_told_after_the_session(self) -> None:
+        reporter, key = self.reporter(), WISH.pod.key
+        self.report(reporter, item(Phase.CONFIRMED))
+        reporter.end_session(key)
+        assert reporter.take_status_changes() == {}
+        assert reporter.statuses == {}

@@ -1,4 +1,4 @@
-"""Claims one way, standings the other: nothing stale is told, nothing is lost."""
+"""Claims one way, statuses the other: nothing stale is told, nothing is lost."""
 
 from __future__ import annotations
 
@@ -57,26 +57,25 @@ def test_a_session_that_comes_back_in_time_has_never_ended() -> None:
     assert box.take() == [CLAIM]
 
 
-def test_only_news_are_told_and_only_to_those_who_asked() -> None:
+def test_a_status_goes_to_pods_whose_claim_was_taken_with_that_claims_ticket() -> None:
     box = ClaimQueue()
     ticket = box.put(CLAIM)
-    assert box.tell({A: DONE, B: DONE}) == []
+    assert box.match({A: DONE, B: DONE}) == []
     box.take()
-    assert box.tell({A: LATER, B: DONE}) == [StatusUpdate(A, ticket, LATER)]
-    assert box.tell({A: LATER, B: LATER}) == []
-    assert box.tell({A: DONE}) == [StatusUpdate(A, ticket, DONE)]
+    assert box.match({A: LATER, B: DONE}) == [StatusUpdate(A, ticket, LATER)]
+    assert box.match({B: LATER}) == []
+    assert box.match({A: DONE}) == [StatusUpdate(A, ticket, DONE)]
 
 
-def test_a_new_claim_is_answered_even_with_what_was_said_before() -> None:
+def test_a_status_that_was_found_before_a_claim_was_taken_has_the_ticket_of_the_claim_before() -> None:
     box = ClaimQueue()
-    box.put(CLAIM)
+    first = box.put(CLAIM)
     box.take()
-    box.tell({A: DONE})
-    ticket = box.put(CLAIM)
-    # It waits still: the standing is that of the claim before, and its session drops it by the ticket.
-    assert box.tell({A: DONE}) == []
+    second = box.put(CLAIM)
+    # The session drops it by the ticket.
+    assert box.match({A: DONE}) == [StatusUpdate(A, first, DONE)]
     box.take()
-    assert box.tell({A: DONE}) == [StatusUpdate(A, ticket, DONE)]
+    assert box.match({A: DONE}) == [StatusUpdate(A, second, DONE)]
 
 
 def test_nothing_is_told_after_the_end() -> None:
@@ -85,7 +84,7 @@ def test_nothing_is_told_after_the_end() -> None:
     box.take()
     box.close(A)
     box.take()
-    assert box.tell({A: DONE}) == []
+    assert box.match({A: DONE}) == []
 
 
 @given(st.lists(st.sampled_from(["put", "close", "take"]), max_size=30))

@@ -147,8 +147,8 @@ def test_a_pod_that_is_not_seen_yet_waits_and_is_then_heard(gate: MakeGate) -> N
         assert (told.state, told.code) == ("pending", ExitCode.DEADLINE)
         assert "does not see the pod apps/pod-1 on node-a yet" in told.message
         assert made.taken == []
-        made.sessions.pods([OTHER])
-        made.sessions.pods([OTHER, POD])
+        made.sessions.set_living_pods([OTHER])
+        made.sessions.set_living_pods([OTHER, POD])
         assert peer.standing().state == "assigned"
 
 
@@ -217,7 +217,7 @@ def test_a_deleted_pods_token_is_asked_about_again_and_never_served(gate: MakeGa
     with Peer(made) as peer:
         peer.ask()
         assert peer.standing().state == "assigned"
-        made.sessions.pods([OTHER])
+        made.sessions.set_living_pods([OTHER])
         told = peer.standing()
         assert (told.state, told.code) == ("failed", ExitCode.NOT_GRANTED)
         assert "is gone" in told.message
@@ -482,7 +482,7 @@ def test_the_end_of_the_server_ends_every_session(gate: MakeGate) -> None:
         made.sessions.close()
         assert open_one.ends()
         assert mute.ends()
-    made.sessions.pods([])
+    made.sessions.set_living_pods([])
     made.sessions.close()
 
 

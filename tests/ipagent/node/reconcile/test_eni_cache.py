@@ -1,0 +1,124 @@
+"""When the node's ENIs are read: seldom, and whenever something may have changed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipagent.assign.selection import IPAddress, parse_address
+from ipagent.node.reconcile.eni_cache import BURST, RECHECK_SECONDS, REFILL_SECONDS, EniCache, TokenBucket
+from tests.ipagent.fakes import Lines, Time
+from tests.ipagent.node.account import Account, NodeCloud
+from tests.ipagent.node.pods import MAC_1, MAC_2
+
+pytestmark = pytest.mark.pure
+
+FOREIGN = "5e:00:00:00:00:01"
+LOST = parse_address("192.168.77.5")
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.time = Time()
+        self.lines = Lines()
+        self.cloud: NodeCloud = Account(self.time).node("a", 1)
+        self.cache = EniCache(self.cloud, self.time.timing, self.lines.log)
+
+    def step(self, *macs: str, unplaced: frozenset[IPAddress] = frozenset()) -> float | None:
+        return self.cache.step(frozenset(macs), unplaced)
+
+    @property
+    def reads(self) -> int:
+        return self.cloud.lookups
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_node_without_addresses_reads_nothing(rig: Rig) -> None:
+    assert rig.step() is None
+    assert rig.reads == 0
+
+
+def test_an_eni_that_is_known_is_not_read_again_for_its_first_pod(rig: Rig) -> None:
+    rig.step(MAC_1)
+    assert rig.cache.unknown(frozenset({MAC_2})) == frozenset()
+    rig.step(MAC_1, MAC_2)
+    assert rig.reads == 1
+
+
+def test_it_is_read_again_when_it_is_old(rig: Rig) -> None:
+    rig.step(MAC_1)
+    rig.time.now += 0.4 * RECHECK_SECONDS
+    rig.step(MAC_1)
+    assert rig.reads == 1
+    rig.time.now += 1.5 * RECHECK_SECONDS
+    rig.step(MAC_1)
+    assert rig.reads == 2
+
+
+def test_a_foreign_mac_is_read_for_and_is_then_known_to_be_foreign(rig: Rig) -> None:
+    rig.step(MAC_1)
+    assert rig.cache.unknown(frozenset({FOREIGN})) == {FOREIGN}
+    rig.step(MAC_1, FOREIGN)
+    assert rig.cache.unknown(frozenset({FOREIGN})) == frozenset()
+    rig.step(MAC_1, FOREIGN)
+    assert rig.reads == 2
+
+
+def test_an_address_that_fits_no_eni_may_appear_until_the_enis_were_read(rig: Rig) -> None:
+    rig.step(MAC_1)
+    assert rig.cache.may_appear(LOST)
+    rig.step(MAC_1, unplaced=frozenset({LOST}))
+    assert not rig.cache.may_appear(LOST)
+    assert rig.reads == 2
+
+
+def test_many_foreign_macs_are_not_many_reads(rig: Rig) -> None:
+    macs = [f"5e:00:00:00:01:{number:02x}" for number in range(BURST + 3)]
+    for number in range(1, BURST + 1):
+        rig.step(*macs[:number])
+    assert rig.reads == BURST
+    assert rig.step(*macs) == pytest.approx(REFILL_SECONDS)
+    assert rig.reads == BURST
+    # Nothing that is known waits for that.
+    assert rig.cache.unknown(frozenset({MAC_1})) == frozenset()
+    rig.time.now += REFILL_SECONDS
+    rig.step(*macs)
+    assert rig.reads == BURST + 1
+    assert rig.cache.unknown(frozenset(macs)) == frozenset()
+
+
+def test_a_read_that_fails_keeps_what_was_known_and_is_a_warning_once(rig: Rig) -> None:
+    rig.step(MAC_1)
+    known = rig.cache.topology
+    rig.cloud.away = True
+    for _ in range(3):
+        delay = rig.step(MAC_1, FOREIGN)
+        assert delay
+        rig.time.now += delay
+    assert rig.cache.topology == known
+    assert rig.cache.error is not None
+    assert [line["level"] for line in rig.lines.of("lookup-failed")] == ["warning", "debug", "debug"]
+    rig.cloud.away = False
+    rig.time.now += 60
+    rig.step(MAC_1, FOREIGN)
+    assert rig.cache.error is None
+
+
+@given(st.lists(st.floats(0, 30), max_size=60))
+def test_reads_are_never_more_than_the_burst_and_its_refill(pauses: list[float]) -> None:
+    bucket, now = TokenBucket(5, 10.0), 100.0
+    taken: list[float] = []
+    for pause in pauses:
+        now += pause
+        wait = bucket.take(now)
+        assert 0 <= wait <= 10.0
+        if not wait:
+            taken.append(now)
+    for first, start in enumerate(taken):
+        for last, end in enumerate(taken[first:], 1):
+            assert last <= 5 + (end - start) / 10 + 1e-6
