@@ -35,7 +35,7 @@ def refusal(value: str, *, by_parser: bool) -> str:
     assert parsed.refused_by_parser is by_parser
     assert parsed.refusal is not None
     assert len(parsed.refusal) <= MAX_REFUSAL
-    assert parsed.refusal.startswith("k8s.v1.cni.cncf.io/networks can't be ")
+    assert parsed.refusal.startswith("k8s.v1.cni.cncf.io/networks cannot be ")
     return parsed.refusal
 
 
@@ -200,7 +200,7 @@ def test_the_json_form(value: str, networks: list[tuple[str, str, str]] | None) 
         (element(ips=["fd00:::1"]), "neither"),
         (element(ips=["10.0.0.1/0000000033"]), "neither"),
         (element(mac="02:00:00:00:00"), "'mac': '02:00:00:00:00' is not a hardware address"),
-        (element(mac="02:00:00:00:00-01"), "no hardware address"),
+        (element(mac="02:00:00:00:00-01"), "not a hardware address"),
         (element(**{"infiniband-guid": "x"}), "'infiniband-guid': 'x' is not a hardware address"),
         (element(portMappings={}), "'portMappings' must be a list, not an object"),
         (element(portMappings=[{"hostPort": "80"}]), "'portMappings' 'hostPort' must be a whole number"),
