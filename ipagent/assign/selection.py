@@ -37,6 +37,9 @@ SCOPE_GLOBAL = 0
 PRIMARY_INTERFACE = "eth0"
 VPC_CNI_NEXT_HOPS = (ip_network("169.254.1.1"), ip_network("fe80::1"))
 
+_IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x8, 0x40
+"""linux/if_addr.h."""
+
 DETECTION_SECONDS = 5.0
 """How long a new IPv6 address may be tentative before it counts all the same.
 
@@ -62,6 +65,14 @@ class Detection(Enum):
     TENTATIVE = auto()
     FAILED = auto()
     """Another host has the address."""
+
+    @classmethod
+    def from_flags(cls, flags: int) -> Detection:
+        """Read an address's flags as in linux/if_addr.h."""
+        # A failed detection leaves the address tentative too (net/ipv6/addrconf.c, addrconf_dad_stop).
+        if flags & _IFA_F_DADFAILED:
+            return cls.FAILED
+        return cls.TENTATIVE if flags & _IFA_F_TENTATIVE else cls.DONE
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 1, 2, 3, 4
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
@@ -26,9 +26,6 @@ AF_INET, AF_INET6 = 2, 10
 
 RT_SCOPE_UNIVERSE = 0
 """The scope of what is valid everywhere (linux/rtnetlink.h)."""
-
-IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x8, 0x40
-"""Flags of an address: duplicate address detection has failed, or goes on (linux/if_addr.h)."""
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -50,17 +47,17 @@ _BODIES = {RTM_GETLINK: _LINK, RTM_GETADDR: _ADDRESS, RTM_GETROUTE: _ROUTE}
 
 
 class MalformedError(ValueError):
-    """Bytes that are no netlink message."""
+    """Bytes that are not a netlink message."""
 
 
 def dump_request(kind: int, sequence: int) -> bytes:
-    """Ask for all links, addresses or routes, of all families."""
+    """Return a request for all links, addresses or routes, of all families."""
     body = bytes(_BODIES[kind].size)
     return _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, 0) + body
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Take a datagram apart into kind, flags, sequence number and body; raises MalformedError."""
+    """Split a datagram into messages: kind, flags, sequence number and body. Raises MalformedError."""
     offset = 0
     while offset < len(data):
         if len(data) - offset < _HEADER.size:
@@ -73,7 +70,7 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def error_number(body: bytes) -> int:
-    """Give the errno of an NLMSG_ERROR or NLMSG_DONE, 0 for none."""
+    """Return the errno of an NLMSG_ERROR or NLMSG_DONE, 0 for none."""
     if len(body) < _ERRNO.size:
         return 0
     (code,) = _ERRNO.unpack_from(body)
@@ -106,9 +103,9 @@ def address(body: bytes) -> tuple[int, bytes, int, int] | None:
 
 
 def routes(body: bytes) -> tuple[tuple[int, bytes, int], ...]:
-    """Read an RTM_NEWROUTE: interface's index, packed destination, its bits; one of them a next hop.
+    """Read an RTM_NEWROUTE: (interface index, packed destination, prefix length) per next hop.
 
-    None if it is not a unicast route of the main table. Raises MalformedError.
+    Empty unless it is a unicast route of the main table. Raises MalformedError.
     """
     family, bits, _, _, table, _, _, kind, _ = _unpack(_ROUTE, body)
     found = _attributes(body, _ROUTE.size)

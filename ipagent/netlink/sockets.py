@@ -1,6 +1,6 @@
-"""What the kernel says of this network namespace, over raw netlink sockets, as plain tuples.
+"""Reads this network namespace over raw netlink sockets, as plain tuples.
 
-No privilege, no polling, no package. Subscribing to address groups and dumping links, addresses and routes is
+Needs no privilege, no polling, no package: subscribing to address groups and dumping links, addresses and routes is
 open to every process of a namespace (`man 7 netlink`); uid 65534 without capabilities may do it.
 """
 
@@ -28,11 +28,11 @@ REMEDY = "Netlink sockets must be allowed: look at the container's seccomp profi
 
 
 class KernelError(Exception):
-    """The kernel does not answer as it should."""
+    """The kernel's answer is an error, or cannot be read."""
 
 
 class NetlinkSocket:
-    """Reads what the namespace holds, and hears of address changes from its construction on.
+    """Reads links, addresses and routes, and receives address changes from its construction on.
 
     Every method may raise `error`, which a subclass may replace by its own.
     """
@@ -64,11 +64,11 @@ class NetlinkSocket:
         self._dumps.close()
 
     def fileno(self) -> int:
-        """Give what becomes readable when addresses have changed."""
+        """Return the file descriptor that becomes readable when addresses have changed."""
         return self._events.fileno()
 
     def wait(self, seconds: float | None, wakeup: int) -> bool:
-        """Sleep until addresses change, `wakeup` is readable, or time is over; tells if they changed."""
+        """Sleep until addresses change, `wakeup` is readable or `seconds` have passed; return if changed."""
         poll = select.poll()
         poll.register(self._events, select.POLLIN)
         poll.register(wakeup, select.POLLIN)
@@ -77,9 +77,9 @@ class NetlinkSocket:
         return self._events.fileno() in ready
 
     def gone(self) -> set[bytes]:
-        """Take what has happened since the last call; gives the packed addresses that went away.
+        """Return the packed addresses that were removed since the last call; they may be back.
 
-        They may be back. Where the kernel lost events (ENOBUFS) that is not known; a dump must do.
+        Where the kernel lost events (ENOBUFS) they are not known, and a dump must do.
         """
         gone = set()
         for _ in range(_EVENTS_AT_ONCE):
@@ -119,7 +119,7 @@ class NetlinkSocket:
         raise self.error(f"the interfaces changed during each of {_DUMP_TRIES} readings")
 
     def _dump_once(self, request: int, wanted: int) -> list[bytes] | None:
-        """Give the bodies of a whole dump; None if it was interrupted by a change."""
+        """Return the bodies of a whole dump; None if it was interrupted by a change."""
         self._sequence += 1
         bodies: list[bytes] = []
         interrupted = False
@@ -160,7 +160,7 @@ def _ends(kind: int, body: bytes) -> bool:
 
 
 def _receive(source: socket.socket) -> bytes:
-    """Receive one datagram of the kernel's; what other processes send is not heard."""
+    """Receive one datagram from the kernel; those of other processes are dropped."""
     while True:
         data, _, flags, sender = source.recvmsg(_BUFFER)
         if sender[0] != 0:

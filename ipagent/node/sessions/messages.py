@@ -13,8 +13,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
 from common.contract import Mode, Takeover
-from ipagent.assign.selection import IPAddress, IPNetwork, Link, LinkAddress, Route, Snapshot
-from ipagent.netlink.detection import detection
+from ipagent.assign.selection import Detection, IPAddress, IPNetwork, Link, LinkAddress, Route, Snapshot
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.http1 import BadRequest, too_large
@@ -134,7 +133,7 @@ def _link(entry: Any) -> Link:
 def _address(entry: Any) -> LinkAddress:
     found = _object(entry, "an address")
     index, scope, flags = (_number(found, key, MAX_NUMBER, 0) for key in ("index", "scope", "flags"))
-    return LinkAddress(index, _ip(found.get("address")), scope, detection(flags))
+    return LinkAddress(index, _ip(found.get("address")), scope, Detection.from_flags(flags))
 
 
 def _route(entry: Any) -> Route:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.selection import Detection, IPAddress, Link, LinkAddress, Route
-from ipagent.netlink import detection as kernel
+from ipagent.netlink import namespace as kernel
 from ipagent.netlink import rtnetlink as wire
 
 pytestmark = pytest.mark.pure
@@ -22,7 +22,7 @@ LO, ETH0, NET1 = 1, 2, 3
 
 def recorded(name: str, kind: int) -> list[bytes]:
     datagrams = map(bytes.fromhex, (RECORDED / f"{name}.hex").read_text().split())
-    return [message.body for data in datagrams for message in kernel.messages(data) if message.kind == kind]
+    return [body for data in datagrams for found, _, _, body in wire.messages(data) if found == kind]
 
 
 def test_links_have_index_name_and_mac() -> None:
@@ -46,7 +46,7 @@ def test_addresses_have_their_interface_and_scope() -> None:
 
 def test_routes_of_the_main_table_alone() -> None:
     bodies = recorded("routes", wire.RTM_NEWROUTE)
-    found = {route for body in bodies for route in kernel.routes(body)}
+    found = {route for body in bodies for route in kernel.unicast_routes(body)}
     assert Route(ETH0, ip_network("0.0.0.0/0")) in found
     assert Route(ETH0, ip_network("169.254.1.1/32")) in found
     assert Route(NET1, ip_network("10.10.1.0/24")) in found
@@ -67,9 +67,9 @@ def test_events_tell_what_was_added_and_removed() -> None:
 
 def test_the_dump_ends_with_done() -> None:
     datagrams = (RECORDED / "addresses.hex").read_text().split()
-    *_, last = kernel.messages(bytes.fromhex(datagrams[-1]))
-    assert last.kind == wire.NLMSG_DONE
-    assert wire.error_number(last.body) == 0
+    *_, (kind, _, _, body) = wire.messages(bytes.fromhex(datagrams[-1]))
+    assert kind == wire.NLMSG_DONE
+    assert wire.error_number(body) == 0
 
 
 def test_a_refusal_gives_its_errno() -> None:
@@ -120,7 +120,7 @@ def test_a_default_route_over_several_next_hops_names_each_interface() -> None:
     hops = b"".join(struct.pack("=HBBi", 16, 0, 0, index) + bytes(8) for index in (4, 7))
     body = struct.pack("=BBBBBBBBI", wire.AF_INET, 0, 0, 0, 254, 0, 0, 1, 0) + attribute(9, hops)
     default = ip_network("0.0.0.0/0")
-    assert kernel.routes(body) == (Route(4, default), Route(7, default))
+    assert kernel.unicast_routes(body) == (Route(4, default), Route(7, default))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_other_routes_are_left_out(family: int, table: int, kind: int) -> None:
     body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, 0, 0, kind, 0) + attribute(
         4, struct.pack("=I", 4)
     )
-    assert kernel.routes(body) == ()
+    assert kernel.unicast_routes(body) == ()
 
 
 def test_an_address_of_another_family_is_no_address() -> None:
@@ -141,8 +141,8 @@ def test_an_address_of_another_family_is_no_address() -> None:
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    for read in (kernel.link, kernel.address, kernel.routes, lambda d: list(kernel.messages(d))):
-        with suppress(kernel.MalformedError):
+    for read in (kernel.link, kernel.address, kernel.unicast_routes, lambda d: list(wire.messages(d))):
+        with suppress(wire.MalformedError):
             read(data)
 
 
@@ -151,18 +151,18 @@ def test_a_damaged_recording_is_read_or_refused(name: str, data: st.DataObject) 
     whole = bytes.fromhex((RECORDED / f"{name}.hex").read_text().split()[0])
     at = data.draw(st.integers(0, len(whole) - 1))
     damaged = whole[:at] + data.draw(st.binary(max_size=8)) + whole[at + 1 :]
-    with suppress(kernel.MalformedError):
-        for message in kernel.messages(damaged):
-            for read in (kernel.link, kernel.address, kernel.routes):
-                with suppress(kernel.MalformedError):
-                    read(message.body)
+    with suppress(wire.MalformedError):
+        for _, _, _, body in wire.messages(damaged):
+            for read in (kernel.link, kernel.address, kernel.unicast_routes):
+                with suppress(wire.MalformedError):
+                    read(body)
 
 
 @pytest.mark.parametrize("kind", [wire.RTM_GETLINK, wire.RTM_GETADDR, wire.RTM_GETROUTE])
 def test_a_request_is_one_whole_message(kind: int) -> None:
-    (message,) = kernel.messages(wire.dump_request(kind, 77))
-    assert (message.kind, message.sequence) == (kind, 77)
-    assert message.flags == wire.NLM_F_REQUEST | wire.NLM_F_DUMP
+    ((found, flags, sequence, _),) = wire.messages(wire.dump_request(kind, 77))
+    assert (found, sequence) == (kind, 77)
+    assert flags == wire.NLM_F_REQUEST | wire.NLM_F_DUMP
 
 
 def a_route(bits: int, *attributes: bytes) -> bytes:
@@ -173,25 +173,25 @@ def a_route(bits: int, *attributes: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("read", "data", "says"),
     [
-        (lambda data: list(kernel.messages(data)), b"short", "header is cut off"),
-        (lambda data: list(kernel.messages(data)), struct.pack("=IHHII", 99, 1, 0, 0, 0), "claims 99"),
+        (lambda data: list(wire.messages(data)), b"short", "header is cut off"),
+        (lambda data: list(wire.messages(data)), struct.pack("=IHHII", 99, 1, 0, 0, 0), "claims 99"),
         (kernel.link, b"short", "too few"),
         (kernel.link, bytes(16) + struct.pack("=HH", 99, 1), "attribute claims 99"),
         (kernel.address, struct.pack("=BBBBI", 2, 24, 0, 0, 1) + attribute(1, b"12345"), "has 5 bytes"),
-        (kernel.routes, a_route(33), "claims 33 bits"),
-        (kernel.routes, a_route(0, attribute(9, struct.pack("=HBBi", 1, 0, 0, 4))), "hop claims 1"),
-        (kernel.routes, a_route(0, attribute(1, b"123")), "has 3 bytes"),
+        (kernel.unicast_routes, a_route(33), "claims 33 bits"),
+        (kernel.unicast_routes, a_route(0, attribute(9, struct.pack("=HBBi", 1, 0, 0, 4))), "hop claims 1"),
+        (kernel.unicast_routes, a_route(0, attribute(1, b"123")), "has 3 bytes"),
     ],
 )
 def test_damage_is_named(read: Callable[[bytes], object], data: bytes, says: str) -> None:
-    with pytest.raises(kernel.MalformedError, match=says):
+    with pytest.raises(wire.MalformedError, match=says):
         read(data)
 
 
 def test_the_table_of_a_route_may_be_an_attribute() -> None:
     out = attribute(4, struct.pack("=I", 4))
-    assert kernel.routes(a_route(0, out, attribute(15, struct.pack("=I", 254))))
-    assert kernel.routes(a_route(0, out, attribute(15, struct.pack("=I", 1000)))) == ()
+    assert kernel.unicast_routes(a_route(0, out, attribute(15, struct.pack("=I", 254))))
+    assert kernel.unicast_routes(a_route(0, out, attribute(15, struct.pack("=I", 1000)))) == ()
 
 
 def test_a_body_without_an_error_number_is_no_error() -> None:
