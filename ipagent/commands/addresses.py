@@ -12,15 +12,18 @@ from ipagent.assign.holders import name
 from ipagent.assign.selection import IPAddress, Selection
 from ipagent.assign.topology import EniDetails, Topology
 from ipagent.commands.context import CommandContext, NodeEnis
-from ipagent.commands.inventory import BY_MAC, Target, Whereabouts, targets, whereabouts
+from ipagent.commands.inventory import BY_MAC, Held, Target, Whereabouts, inventory, targets, whereabouts
 from ipagent.commands.render import (
+    Cell,
+    Palette,
+    Style,
     ec2_document,
     error_lines,
     holder_document,
+    sentence,
+    table,
     topology_document,
 )
-from ipagent.commands.selection_view import Held, inventory
-from ipagent.commands.table import Cell, Palette, Style, sentence, table
 
 HEADERS = ("INTERFACE", "ADDRESS", "COUNTS", "ENI", "BY", "IMDS", "EC2", "WHY")
 

@@ -20,8 +20,7 @@ from ipagent.assign.holders import name
 from ipagent.assign.selection import IPAddress, parse_address
 from ipagent.commands import addresses, dry_run, enis, help_text, release
 from ipagent.commands.context import CommandContext
-from ipagent.commands.render import error_document
-from ipagent.commands.table import Palette, Style, palette_for, sentence
+from ipagent.commands.render import Palette, Style, error_document, palette_for, sentence
 from ipagent.log import Log
 from ipagent.startup import crash_text
 

@@ -19,8 +19,7 @@ from ipagent.assign.topology import EniDetails, Placement
 from ipagent.commands import addresses
 from ipagent.commands.addresses import PodView
 from ipagent.commands.inventory import Whereabouts
-from ipagent.commands.render import error_lines
-from ipagent.commands.table import Cell, Palette, Style, sentence, table
+from ipagent.commands.render import Cell, Palette, Style, error_lines, sentence, table
 
 CALLS = ("CALL", "ENI", "ADDRESSES", "FROM OTHER ENIS")
 HEADERS = ("INTERFACE", "ADDRESS", "WOULD", "ENI", "WHY")

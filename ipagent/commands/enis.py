@@ -10,15 +10,54 @@ from common.contract import ExitCode
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import NO_MANAGE, owner_of
 from ipagent.assign.selection import IPAddress, sort_key
-from ipagent.assign.topology import EniDetails
+from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.eni import as_eni
 from ipagent.commands.context import CommandContext, NodeEnis
-from ipagent.commands.eni_view import EniView
-from ipagent.commands.render import ec2_document, error_lines, topology_document
-from ipagent.commands.selection_view import inventory
-from ipagent.commands.table import Cell, Palette, Style, sentence, table
+from ipagent.commands.inventory import inventory
+from ipagent.commands.render import (
+    Cell,
+    Palette,
+    Style,
+    ec2_document,
+    error_lines,
+    sentence,
+    table,
+    topology_document,
+)
 
 HEADERS = ("ENI", "DEVICE", "MAC", "SUBNET", "RANGES", "POD", "IMDS", "EC2", "PRIMARY", "SECONDARY")
+
+
+@dataclass(frozen=True)
+class EniView:
+    """An ENI of this node. `imds` and `ec2` are None where that side was not to be had.
+
+    `interfaces` are the pod's interfaces with its MAC.
+    """
+
+    eni: Eni
+    interfaces: tuple[str, ...]
+    imds: frozenset[IPAddress] | None
+    ec2: EniDetails | None
+
+    @property
+    def assignable(self) -> bool:
+        """Whether the agent may assign addresses to it, as far as IMDS and EC2 tell."""
+        return self.eni.usable and not (self.ec2 and owner_of(self.ec2))
+
+    @property
+    def only_in_imds(self) -> tuple[IPAddress, ...]:
+        """What IMDS shows and EC2 does not: IMDS lags behind, or the address has just been taken away."""
+        return _difference(self.imds, self._in_ec2)
+
+    @property
+    def only_in_ec2(self) -> tuple[IPAddress, ...]:
+        """What EC2 shows and IMDS does not yet."""
+        return _difference(self._in_ec2, self.imds)
+
+    @property
+    def _in_ec2(self) -> tuple[IPAddress, ...] | None:
+        return self.ec2.addresses if self.ec2 else None
 
 
 @dataclass(frozen=True)
@@ -84,7 +123,7 @@ def _eni(view: EniView) -> dict[str, Any]:
         "mac": eni.mac,
         "subnet": eni.subnet_id,
         "ranges": list(map(str, eni.subnet_cidrs)),
-        "usable": view.usable,
+        "usable": view.assignable,
         "interfaces": list(view.interfaces),
         "imds": None if view.imds is None else _texts(view.imds),
         "ec2": details_document(view.ec2),
@@ -129,7 +168,7 @@ def _cells(view: EniView) -> list[Cell]:
     primaries = ec2.primaries if ec2 else ()
     return [
         Cell(eni.id),
-        Cell(str(eni.device_number), Style.PLAIN if view.usable else Style.DOUBTFUL),
+        Cell(str(eni.device_number), Style.PLAIN if view.assignable else Style.DOUBTFUL),
         Cell(eni.mac),
         Cell(eni.subnet_id),
         Cell(",".join(map(str, eni.subnet_cidrs))),
@@ -151,7 +190,7 @@ def _in_order(addresses: Iterable[IPAddress]) -> list[IPAddress]:
 
 def _remarks(view: EniView, palette: Palette) -> list[str]:
     found = []
-    if not view.usable:
+    if not view.assignable:
         owner = "belongs to the VPC CNI" if view.eni.is_primary else view.eni.barred
         owner = owner or (owner_of(view.ec2) if view.ec2 else "")
         text = (
@@ -170,3 +209,9 @@ def _remarks(view: EniView, palette: Palette) -> list[str]:
     if view.ec2 and view.ec2.prefixes:
         found.append((f"prefixes {', '.join(map(str, view.ec2.prefixes))}", Style.PLAIN))
     return [sentence(view.eni.id, text, palette, style) for text, style in found]
+
+
+def _difference(one: Iterable[IPAddress] | None, other: Iterable[IPAddress] | None) -> tuple[IPAddress, ...]:
+    if one is None or other is None:
+        return ()
+    return tuple(sorted(set(one) - set(other), key=sort_key))

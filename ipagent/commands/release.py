@@ -21,8 +21,16 @@ from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniDetails
 from ipagent.commands.context import CommandContext
 from ipagent.commands.enis import details_document
-from ipagent.commands.render import ec2_document, error_document, holder_document
-from ipagent.commands.table import Cell, Palette, Style, sentence, table
+from ipagent.commands.render import (
+    Cell,
+    Palette,
+    Style,
+    ec2_document,
+    error_document,
+    holder_document,
+    sentence,
+    table,
+)
 
 PATIENCE = 30.0
 """Seconds in which the addresses have to be seen off the ENI."""

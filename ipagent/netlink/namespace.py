@@ -37,7 +37,7 @@ class Netlink(NetlinkSocket):
     def removed(self) -> frozenset[IPAddress]:
         """Return the addresses that were removed since the last call; they may be back.
 
-        Where the kernel lost events (ENOBUFS) they are not known, and a snapshot must do. Raises NetlinkError.
+        Where the kernel lost events (ENOBUFS), a snapshot must do instead. Raises NetlinkError.
         """
         return frozenset(map(unpack, self.gone()))
 

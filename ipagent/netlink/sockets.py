@@ -1,7 +1,7 @@
 """Reads this network namespace over raw netlink sockets, as plain tuples.
 
-Needs no privilege, no polling, no package: subscribing to address groups and dumping links, addresses and routes is
-open to every process of a namespace (`man 7 netlink`); uid 65534 without capabilities may do it.
+Needs no privilege, no polling, no package: every process of a namespace may subscribe to its address groups
+and dump its links, addresses and routes (`man 7 netlink`), uid 65534 without capabilities too.
 """
 
 from __future__ import annotations

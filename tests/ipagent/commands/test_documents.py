@@ -14,10 +14,9 @@ from ipagent.assign.errors import NoImds, NoPermission
 from ipagent.assign.topology import EniDetails
 from ipagent.commands import addresses, dry_run, enis, release
 from ipagent.commands.context import NodeEnis
-from ipagent.commands.eni_view import EniView
-from ipagent.commands.enis import NodeView
+from ipagent.commands.enis import EniView, NodeView
 from ipagent.commands.release import Release, Standing, State
-from ipagent.commands.table import Palette
+from ipagent.commands.render import Palette
 from tests.ipagent.commands.test_dry_run import ACCESS, OTHER, on, seen, view
 from tests.ipagent.fakes import ENI_0, ENI_1, ip
 

@@ -19,9 +19,8 @@ from ipagent.assign.selection import (
     select,
 )
 from ipagent.assign.topology import EniDetails, Topology
-from ipagent.commands.eni_view import EniView
-from ipagent.commands.inventory import BY_MAC, BY_SUBNET, targets, whereabouts
-from ipagent.commands.selection_view import Held, inventory
+from ipagent.commands.enis import EniView
+from ipagent.commands.inventory import BY_MAC, BY_SUBNET, Held, inventory, targets, whereabouts
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, ETH0, NET1, NET2, ip
 
 pytestmark = pytest.mark.pure
@@ -208,4 +207,4 @@ def test_what_imds_and_ec2_show_differently_is_marked(
     )
     assert [*map(str, view.only_in_imds)] == only_in_imds
     assert [*map(str, view.only_in_ec2)] == only_in_ec2
-    assert view.usable
+    assert view.assignable

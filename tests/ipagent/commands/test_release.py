@@ -15,7 +15,7 @@ from ipagent.assign.topology import EniDetails
 from ipagent.commands import release
 from ipagent.commands.context import CommandContext
 from ipagent.commands.release import State, carry_out, objection, standings, warnings
-from ipagent.commands.table import Palette
+from ipagent.commands.render import Palette
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds

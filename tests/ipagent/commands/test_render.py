@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.commands.table import Cell, Palette, Style, palette_for, sentence, table
+from ipagent.commands.render import Cell, Palette, Style, palette_for, sentence, table
 
 pytestmark = pytest.mark.pure
 
