@@ -20,7 +20,7 @@ LOOK = "kubectl get namespace {} "
 
 @pytest.mark.parametrize(
     ("annotation", "value", "allowed"),
-    [(MODE, "sidekick", "init, sidecar"), (INTERFACES, "net2", "net1")],
+    [(MODE, "sidekick", "init, sidecar"), (INTERFACES, "eth0", "net1")],
 )
 def test_a_wrong_setting_refuses_the_pod_and_says_what_is_allowed(
     namespaces: Namespaces, annotation: str, value: str, allowed: str

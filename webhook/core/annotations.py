@@ -11,12 +11,15 @@ from typing import TypeVar
 from common import contract
 from common.contract import Credentials, Mode, Takeover
 from webhook.core.quantity import MEBIBYTE, parse_quantity
+from webhook.multus.names import INTERFACES_OF_EVERY_POD, is_interface
 
 Value = TypeVar("Value")
 
 MIN_AGENT_CPU = Decimal("0.01")
 MIN_AGENT_MEMORY = Decimal(16 * MEBIBYTE)
 MAX_IMAGE_LENGTH = 512
+MAX_INTERFACES = 256
+"""More than any pod attaches to in practice, and few enough for an environment variable."""
 
 
 class Refusal(Exception):
@@ -104,10 +107,16 @@ _KNOWN = frozenset(
 
 
 def _interfaces(text: str) -> tuple[str, ...]:
-    names = contract.parse_list(text)
-    if not names:
+    names = tuple(dict.fromkeys(contract.parse_list(text)))
+    # A legal name that the networks annotation does not give may still be right: Multus counts its
+    # defaultNetworks first, and interfaces can be plugged into a running pod.
+    if not names or len(names) > MAX_INTERFACES or not all(map(_may_be_made_by_multus, names)):
         raise ValueError(text)
-    return tuple(dict.fromkeys(names))
+    return names
+
+
+def _may_be_made_by_multus(name: str) -> bool:
+    return is_interface(name) and name not in INTERFACES_OF_EVERY_POD
 
 
 def agent_cpu(text: str) -> Decimal:

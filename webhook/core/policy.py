@@ -12,7 +12,15 @@ from decimal import Decimal
 
 from common import contract
 from common.contract import AgentSettings, Backend, Credentials, Injection, Mode, RestartPolicy, Takeover
-from webhook.core.annotations import PodSettings, Refusal, not_allowed, read_annotations, shortened
+from webhook.core.annotations import (
+    MAX_INTERFACES,
+    PodSettings,
+    Refusal,
+    not_allowed,
+    read_annotations,
+    shortened,
+)
+from webhook.core.meshes import MESH_KEYS, mesh_warnings
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
 from webhook.core.pod import InitContainer, Pod, Volume
 from webhook.core.reasons import SENTENCES, Reason
@@ -22,20 +30,9 @@ from webhook.multus.networks import Networks, expected_interfaces, parse_network
 HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
 """Names of the containers that the public samples tell users to add by hand."""
 
-ISTIO_INJECT = "sidecar.istio.io/inject"
-ISTIO_EXCLUSIONS = (
-    "traffic.sidecar.istio.io/excludeOutboundPorts",
-    "traffic.sidecar.istio.io/excludeOutboundIPRanges",
-)
-
-READ_LABELS = frozenset((contract.INJECTION, ISTIO_INJECT, "eks.amazonaws.com/fargate-profile"))
-READ_ANNOTATIONS = frozenset(
-    (contract.NETWORKS, "kubernetes.io/config.mirror", ISTIO_INJECT, *ISTIO_EXCLUSIONS)
-)
+READ_LABELS = MESH_KEYS | {contract.INJECTION, "eks.amazonaws.com/fargate-profile"}
+READ_ANNOTATIONS = MESH_KEYS | {contract.NETWORKS, contract.DEFAULT_NETWORK, "kubernetes.io/config.mirror"}
 """The annotations that a decision reads, beside our own."""
-
-MAX_INTERFACES = 256
-"""More than any pod attaches to in practice, and few enough for an environment variable."""
 
 
 def _invalid_label(whose: str, key: str, allowed: Iterable[str], look: str = "") -> str:
@@ -220,14 +217,7 @@ def _interfaces(networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
             f"the pod attaches to {len(expected)} networks; the agent supports {MAX_INTERFACES} at most: "
             f"label the pod {contract.INJECTION}={Injection.DISABLED} to create it without the agent"
         )
-    if overrides.interfaces is None:
-        return expected
-    if expected:
-        for name in overrides.interfaces:
-            if name not in expected:
-                allowed = f"this pod's Multus interfaces: {', '.join(expected)}"
-                raise not_allowed(contract.INTERFACES, name, shortened(allowed, 256))
-    return overrides.interfaces
+    return expected if overrides.interfaces is None else overrides.interfaces
 
 
 def _guessed(interfaces: tuple[str, ...], networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
@@ -238,18 +228,11 @@ def _guessed(interfaces: tuple[str, ...], networks: Networks, overrides: PodSett
     return tuple(name for name in interfaces if name not in named)
 
 
-def _redirected_by_istio(pod: Pod) -> bool:
-    if any(key in pod.annotations for key in ISTIO_EXCLUSIONS):
-        return False
-    asked = pod.labels.get(ISTIO_INJECT) or pod.annotations.get(ISTIO_INJECT)
-    containers = (*pod.containers, *pod.init_containers)
-    return asked == "true" or any(container.name == "istio-proxy" for container in containers)
-
-
 def _warnings(pod: Pod, networks: Networks, overrides: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
     warnings = []
     if networks.refusal is not None:
         warnings.append(f"multus-eni: Multus will not start this pod: {networks.refusal}")
+    warnings += _interface_warnings(pod, networks, overrides)
     # A node agent calls EC2 from the node: the pod's default route does not matter.
     if agent.settings.backend is Backend.DIRECT:
         warnings += [
@@ -272,17 +255,24 @@ def _warnings(pod: Pod, networks: Networks, overrides: PodSettings, agent: Agent
             f"cannot be assigned to a pod on another ENI; sidecar mode with {contract.RELEASE_ON_EXIT}=true "
             f"releases it{also_released}"
         )
-    if _redirected_by_istio(pod):
-        warnings.append(_istio_warning(agent.settings))
+    warnings += mesh_warnings(pod, agent.settings)
     warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in overrides.unknown[:5]]
     return tuple(warnings)
 
 
-def _istio_warning(settings: AgentSettings) -> str:
-    who, ports = (
-        ("the node agent", str(settings.node_port)) if settings.backend is Backend.NODE else ("EC2", "80,443")
-    )
-    return (
-        "multus-eni: where Istio's CNI plugin redirects traffic before the first container, the agent "
-        f'cannot reach {who}: exclude it with the annotation {ISTIO_EXCLUSIONS[0]}: "{ports}"'
-    )
+def _interface_warnings(pod: Pod, networks: Networks, overrides: PodSettings) -> list[str]:
+    warnings = []
+    expected = expected_interfaces(networks)
+    others = [name for name in overrides.interfaces or () if name not in expected]
+    if expected and others:
+        warnings.append(
+            f"multus-eni: {contract.INTERFACES} names {shortened(', '.join(others))}, but "
+            f"{contract.NETWORKS} makes {shortened(', '.join(expected))}: this is right "
+            "only if Multus has defaultNetworks or a plugin chooses the name"
+        )
+    if contract.DEFAULT_NETWORK in pod.annotations:
+        warnings.append(
+            f"multus-eni: {contract.DEFAULT_NETWORK} replaces the network of eth0: the agent does not assign "
+            "the addresses of eth0, and needs a working eth0 to do anything"
+        )
+    return warnings

@@ -7,7 +7,7 @@ from the labels of namespace and pod (see webhook/core/namespace_policy.py).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -22,6 +22,7 @@ from common.contract import (
     Mode,
 )
 from webhook.core.inject import inject
+from webhook.core.meshes import mesh_warnings
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
 from webhook.core.patch import Operation, pointer
 from webhook.core.pod import Pod
@@ -60,7 +61,7 @@ class WorkloadOutcome:
 
 def decide_workloads(manifests: Manifests, defaults: Defaults) -> list[WorkloadOutcome]:
     """Decide about each workload, in order."""
-    return [_decide(workload, manifests.namespaces, defaults) for workload in manifests.workloads]
+    return [_decide(workload, manifests, defaults) for workload in manifests.workloads]
 
 
 def operations_by_document(outcomes: Iterable[WorkloadOutcome]) -> dict[int, list[Operation]]:
@@ -102,9 +103,7 @@ class _Annotated(msgspec.Struct, frozen=True):
     metadata: _Annotations | None = None
 
 
-def _decide(
-    workload: Workload, namespaces: Mapping[str, Mapping[str, str]], defaults: Defaults
-) -> WorkloadOutcome:
+def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> WorkloadOutcome:
     namespace = workload.namespace or defaults.namespace
     try:
         pod = _attached_pod(workload.pod)
@@ -112,10 +111,21 @@ def _decide(
         return WorkloadOutcome(workload, namespace, _undecided(Reason.UNREADABLE_POD, str(error)))
     if pod is None:
         return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS, hints=_hints(workload)))
-    policy = namespace_policy(namespaces.get(namespace, defaults.labels), pod.labels.get(INJECTION))
+    policy = namespace_policy(manifests.namespaces.get(namespace, defaults.labels), pod.labels.get(INJECTION))
     outcome = inject(pod, namespace, policy, defaults.settings, admitted=False)
     operations = tuple(_relocated(operation, workload) for operation in outcome.operations)
-    return WorkloadOutcome(workload, namespace, outcome.decision, pod, operations)
+    decision = _with_meshes(outcome.decision, pod, manifests.mesh_keys.get(namespace))
+    return WorkloadOutcome(workload, namespace, decision, pod, operations)
+
+
+def _with_meshes(decision: Decision, pod: Pod, namespace: Mapping[str, str] | None) -> Decision:
+    """Warn of meshes by the namespace's labels and annotations too, which the webhook does not see."""
+    if decision.agent is None or not namespace:
+        return decision
+    found = mesh_warnings(pod, decision.agent.settings, namespace)
+    # The namespace may also exclude the traffic of which the pod's own keys warn.
+    others = [each for each in decision.warnings if each not in mesh_warnings(pod, decision.agent.settings)]
+    return replace(decision, warnings=(*others, *found))
 
 
 def _attached_pod(raw: bytes | None) -> Pod | None:

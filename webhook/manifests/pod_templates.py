@@ -26,6 +26,21 @@ Fields = Mapping[str, msgspec.Raw]
 POD_ANNOTATIONS = ("metadata", "annotations")
 """Where a pod (template) has its annotations."""
 
+_NO_WORKLOADS = frozenset(
+    {
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "constraints.gatekeeper.sh",
+        "kyverno.io",
+        "mutations.gatekeeper.sh",
+        "policies.kyverno.io",
+        "templates.gatekeeper.sh",
+    }
+)
+"""API groups of schemas and policies: what looks like a pod template there is a pattern."""
+_HISTORY = ("apps", "ControllerRevision")
+"""Copies of the pod templates of StatefulSets and DaemonSets."""
+
 _SKIPPED = frozenset({"status", "managedFields"})
 """Keys under which the API server and controllers keep copies."""
 _POD_FIELDS = frozenset(
@@ -52,6 +67,11 @@ class Shapes:
 
     templates: list[PodTemplate] = field(default_factory=list)
     lookalikes: list[str] = field(default_factory=list)
+
+
+def may_have_templates(group: str, kind: str) -> bool:
+    """Return whether a kind may have pod templates that are used."""
+    return group not in _NO_WORKLOADS and (group, kind) != _HISTORY
 
 
 def find_shapes(raw: bytes) -> Shapes:

@@ -7,13 +7,21 @@ itself is decoded only where it attaches to a network, as the webhook is called 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
 
 from common.contract import CREDENTIALS, INJECTION, MODE, NETWORKS
-from webhook.manifests.pod_templates import Place, Shapes, dotted, find_networks_annotations, find_shapes
+from webhook.core.meshes import MESH_KEYS
+from webhook.manifests.pod_templates import (
+    Place,
+    Shapes,
+    dotted,
+    find_networks_annotations,
+    find_shapes,
+    may_have_templates,
+)
 
 MAX_LISTS = 8
 """How deep lists may stand in lists."""
@@ -31,21 +39,6 @@ _PLACES: dict[tuple[str, str], tuple[str, ...]] = {
     ("batch", "CronJob"): ("spec", "jobTemplate", *_SPEC_TEMPLATE),
 }
 """API group and kind -> where the pod is."""
-
-_NO_WORKLOADS = frozenset(
-    {
-        "admissionregistration.k8s.io",
-        "apiextensions.k8s.io",
-        "constraints.gatekeeper.sh",
-        "kyverno.io",
-        "mutations.gatekeeper.sh",
-        "policies.kyverno.io",
-        "templates.gatekeeper.sh",
-    }
-)
-"""API groups of schemas and policies: what looks like a pod template there is a pattern."""
-_HISTORY = ("apps", "ControllerRevision")
-"""Copies of the pod templates of StatefulSets and DaemonSets."""
 
 T = TypeVar("T")
 
@@ -98,11 +91,15 @@ class LeftAlone:
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """What documents hold: workloads in order, the labels of our contract by namespace, the rest."""
+    """What documents hold: workloads in order, the labels of our contract by namespace, the rest.
+
+    `mesh_keys` are labels and annotations of service meshes by namespace.
+    """
 
     workloads: tuple[Workload, ...]
     namespaces: Mapping[str, Mapping[str, str]]
     left_alone: tuple[LeftAlone, ...] = ()
+    mesh_keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read_manifests(documents: Iterable[bytes]) -> Manifests:
@@ -110,13 +107,14 @@ def read_manifests(documents: Iterable[bytes]) -> Manifests:
     workloads: list[Workload] = []
     namespaces: dict[str, dict[str, str]] = {}
     left_alone: list[LeftAlone] = []
+    mesh_keys: dict[str, dict[str, str]] = {}
     for number, document in enumerate(documents):
         try:
-            reader = _Reader(number, workloads, namespaces, left_alone)
+            reader = _Reader(number, workloads, namespaces, left_alone, mesh_keys)
             reader.read(document, (), _Type())
         except _Unreadable as error:
             raise ManifestError(number, str(error)) from None
-    return Manifests(tuple(workloads), namespaces, tuple(left_alone))
+    return Manifests(tuple(workloads), namespaces, tuple(left_alone), mesh_keys)
 
 
 class _Unreadable(Exception):
@@ -136,6 +134,7 @@ class _Name(msgspec.Struct, frozen=True):
 
 class _Labels(msgspec.Struct, frozen=True):
     labels: dict[str, Any] | None = None
+    annotations: dict[str, Any] | None = None
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -156,6 +155,7 @@ class _Reader:
     workloads: list[Workload]
     namespaces: dict[str, dict[str, str]]
     left_alone: list[LeftAlone]
+    mesh_keys: dict[str, dict[str, str]]
 
     def read(self, raw: bytes, place: Place, implied: _Type) -> None:
         if not _starts_with(raw, b"{"):
@@ -171,7 +171,7 @@ class _Reader:
         elif kind.endswith("List") and _starts_with(items := _decode(raw, _List).items, b"["):
             # The items of a typed list, as in a PodList, do not say what they are.
             self._list(items, place, _Type(api_version, kind.removesuffix("List")))
-        elif kind and api_version and group not in _NO_WORKLOADS and (group, kind) != _HISTORY:
+        elif kind and api_version and may_have_templates(group, kind):
             self._object(raw, place, group, kind)
 
     def _list(self, items: bytes, place: Place, implied: _Type) -> None:
@@ -181,8 +181,14 @@ class _Reader:
             self.read(item, (*place, "items", index), implied)
 
     def _namespace(self, raw: bytes) -> None:
-        labels = (_decode(raw, _Labelled).metadata or _Labels()).labels or {}
-        self.namespaces[_text(_name(raw).name)] = {
+        metadata = _decode(raw, _Labelled).metadata or _Labels()
+        labels, name = metadata.labels or {}, _text(_name(raw).name)
+        self.mesh_keys[name] = {
+            key: _text(value)
+            for key, value in {**(metadata.annotations or {}), **labels}.items()
+            if key in MESH_KEYS
+        }
+        self.namespaces[name] = {
             key: value if isinstance(value, str) else msgspec.json.encode(value).decode()
             for key, value in labels.items()
             if key in (INJECTION, MODE, CREDENTIALS)

@@ -16,6 +16,9 @@ GO_SPACE = (
 )
 """White space by Go's unicode.IsSpace; Python's str.strip() also strips U+001C to U+001F."""
 
+INTERFACES_OF_EVERY_POD = ("lo", "eth0")
+"""Names that no Multus network can have."""
+
 MAX_INTERFACE_BYTES = 15
 """IFNAMSIZ - 1 of linux/if.h."""
 

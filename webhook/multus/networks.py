@@ -17,6 +17,7 @@ from common.contract import NETWORKS
 from webhook.multus.go_json import read_elements
 from webhook.multus.names import (
     FORM,
+    INTERFACES_OF_EVERY_POD,
     MAX_INTERFACE_BYTES,
     Refused,
     is_interface,
@@ -25,9 +26,6 @@ from webhook.multus.names import (
     quote,
     read_list_item,
 )
-
-_INTERFACES_OF_EVERY_POD = ("lo", "eth0")
-
 
 MAX_ANNOTATIONS = 256 << 10
 """Bytes of all annotations of an object (TotalAnnotationSizeLimitB of
@@ -169,7 +167,7 @@ def _interface_failure(networks: Sequence[Network]) -> str | None:
     `eth0` and those of earlier elements. `net<index>` is not moved out of the way of a name that was asked
     for: `a@net2,b` fails.
     """
-    taken = set(_INTERFACES_OF_EVERY_POD)
+    taken = set(INTERFACES_OF_EVERY_POD)
     for index, network in enumerate(networks, 1):
         name = network.interface
         if not is_interface(name):
