@@ -29,6 +29,7 @@ from tests.cluster.mounts import Mounts, command_of, kubeconfig, value_of
 from tests.cluster.node_status import Node
 from tests.cluster.processes import Process, ProcessError
 from tests.cluster.service_proxy import Endpoint
+from tests.cluster.waiting import wait_for
 
 OURS = "app.kubernetes.io/part-of=multus-eni-injector"
 SERVICE = Kind("v1", "Service")
@@ -110,9 +111,12 @@ class ProcessKubelet:
 
     @contextmanager
     def outage(self, component: str) -> Iterator[None]:
-        """Kill one component's processes, and keep them dead for the length of a block."""
+        """Kill one component's processes, and keep them dead for the length of a block, which begins then."""
         self._down.add(component)
         try:
+            wait_for(
+                lambda: not any(_runs(each.process) for each in self.pods(component)), f"end of {component}"
+            )
             yield
         finally:
             self._down.discard(component)

@@ -18,7 +18,7 @@ from tests.netns import Node, require
 
 pytestmark = [pytest.mark.cluster, pytest.mark.netns]
 
-CREATES = int(os.environ.get("MULTUS_ENI_ROTATION_CREATES", "10000"))
+CREATES = int(os.environ.get("MULTUS_ENI_ROTATION_CREATES", "1000"))
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
-"""LimitRange, ResourceQuota and pod-level resources: who is admitted without us is admitted with us.
+"""LimitRange, ResourceQuota and pod-level resources: a pod that is admitted without the agent is with it.
 
 Or a warning of the webhook says which annotation to set, as in `multus-eni.io/agent-cpu: 100m`; then the
 pod that has it is admitted. Everything is asked of the API server: each policy has a namespace of its own,
-in which each pod is created (dry run) without the agent and with it.
+in which each pod is created (dry run) without the agent, and with it in either mode.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tests.cluster.waiting import wait_for
 pytestmark = pytest.mark.cluster
 
 Amounts = dict[str, str]
+MODES = ("init", "sidecar")
 
 ADVICE = re.compile(r"(multus-eni\.io/[a-z-]+): ?[\"']?([\w.]+)")
 """How a warning names an annotation and its value."""
@@ -206,12 +207,12 @@ POLICIES: dict[str, Policy] = {
 
 
 @pytest.fixture
-def namespace(request: pytest.FixtureRequest, namespaces: Namespaces, policy: str) -> Namespace:
+def namespace(namespaces: Namespaces, policy: str) -> Namespace:
     """A namespace in which the policy holds already.
 
     LimitRanger asks for a namespace's LimitRanges again only after a while: they must be there first.
     """
-    made = namespaces.make({INJECTION: "enabled", MODE: request.getfixturevalue("mode")})
+    made = namespaces.make({INJECTION: "enabled"})
     held = POLICIES[policy]
     if held.limits:
         made.create(
@@ -237,26 +238,29 @@ def without(spec: Manifest) -> Manifest:
     return multus_pod(labels={INJECTION: "disabled"}, **copy.deepcopy(spec))
 
 
-def outcome(namespace: Namespace, policy: Policy, spec: Manifest, expected: str) -> str:
+def outcome(namespace: Namespace, policy: Policy, spec: Manifest, mode: str, expected: str) -> str:
     """Create a pod with the agent; return what was wrong with that, or nothing."""
     try:
-        found = namespace.create(multus_pod(**copy.deepcopy(spec)), dry_run=True).object
+        injected = multus_pod(annotations={MODE: mode}, **copy.deepcopy(spec))
+        found = namespace.create(injected, dry_run=True).object
     except ApiError as error:
         if policy.no_agent_fits:
             return (
                 "" if "minimum cpu usage per Container is 1, but request is" in error.message else str(error)
             )
-        return outcome_of_advice(namespace, spec, expected, error)
+        return outcome_of_advice(namespace, spec, mode, expected, error)
     return differs(found, expected)
 
 
-def outcome_of_advice(namespace: Namespace, spec: Manifest, expected: str, refused: ApiError) -> str:
+def outcome_of_advice(
+    namespace: Namespace, spec: Manifest, mode: str, expected: str, refused: ApiError
+) -> str:
     """Follow the annotations that the warnings name; return what is wrong then, or nothing."""
     advice = {key: value for warning in refused.warnings for key, value in ADVICE.findall(warning)}
     if not advice:
         return f"{refused.message}; no warning says what to set: {refused.warnings}"
     try:
-        advised = multus_pod(annotations=advice, **copy.deepcopy(spec))
+        advised = multus_pod(annotations={MODE: mode, **advice}, **copy.deepcopy(spec))
         found = namespace.create(advised, dry_run=True).object
     except ApiError as error:
         return f"{refused.message}; with {advice} as advised: {error.message}"
@@ -272,12 +276,9 @@ def differs(found: Manifest, expected: str) -> str:
     return "" if quality == expected else f"it was {expected} and is {quality}"
 
 
-@pytest.mark.parametrize("mode", ["init", "sidecar"])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_whoever_is_admitted_without_the_agent_is_admitted_with_it(
-    namespace: Namespace,
-    policy: str,
-    mode: str,  # noqa: ARG001 - the namespace's
+def test_a_pod_that_is_admitted_without_the_agent_is_admitted_with_it(
+    namespace: Namespace, policy: str
 ) -> None:
     admitted, lost = set(), {}
     for name, spec in PODS.items():
@@ -286,7 +287,8 @@ def test_whoever_is_admitted_without_the_agent_is_admitted_with_it(
         except ApiError:
             continue
         admitted.add(name)
-        if problem := outcome(namespace, POLICIES[policy], spec, alone["status"]["qosClass"]):
-            lost[name] = problem
+        for mode in MODES:
+            if problem := outcome(namespace, POLICIES[policy], spec, mode, alone["status"]["qosClass"]):
+                lost[f"{name}, {mode}"] = problem
     assert set(POLICIES[policy].admits) <= admitted, "the policy refuses what it should admit"
     assert not lost, "\n".join(["lost with the agent:", *(f"{name}: {why}" for name, why in lost.items())])

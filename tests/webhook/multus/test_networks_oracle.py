@@ -22,7 +22,7 @@ from webhook.multus.names import Refused
 from webhook.multus.networks import Network, parse_networks, read_networks
 
 SEED = int(os.environ.get("MULTUS_ENI_ORACLE_SEED", "20250301"))
-COUNT = int(os.environ.get("MULTUS_ENI_ORACLE_VALUES", "20000"))
+COUNT = int(os.environ.get("MULTUS_ENI_ORACLE_VALUES", "2000"))
 POD_NAMESPACE = "pod-ns"
 SHOWN = 10
 
