@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system soak bench-webhook bench-agent bench-fleet base-image images push bundle test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools coverage other-python soak bench-webhook bench-agent bench-fleet base-image images push bundle test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -34,7 +34,7 @@ pure-agent:
 	@$(PY) -m pytest -q -p no:cacheprovider -m pure tests/ipagent
 
 pure-rest:
-	@$(PY) -m pytest -q -p no:cacheprovider -m pure tests --ignore=tests/ipagent
+	@$(PY) -m pytest -q -p no:cacheprovider -m pure tests --ignore=tests/ipagent --ignore=tests/tools_tests
 
 system: ## system packages that the tests need: says what is missing, installs it where it may
 	@scripts/system-packages.sh
@@ -42,17 +42,29 @@ system: ## system packages that the tests need: says what is missing, installs i
 tools: setup ## kube-apiserver, helm, promtool and the rest of the tests' programs: found, or built from the committed go.sum
 	@$(PY) -m tests.cluster.tools
 
-test: system setup lint types imports ## set-up, then lint, types and all tests
+test: system setup ## set-up, then lint, types and all tests of the product; ARGS=... are pytest's
+	@$(PY) -m tests.runner $(ARGS)
+
+test-tools: system setup ## the tests of the tests' own tools and of the benchmarks: nightly
 	@$(PY) -m tests.cluster.tools --optional
 	@$(PY) -m images cached --optional
-	@scripts/test.sh
+	@$(PY) -m pytest -p no:cacheprovider --durations=15 tests/tools_tests
+
+coverage: system setup ## branch coverage of all tests but those of images and nodes, all processes included: nightly
+	@$(PY) -m tests.cluster.tools --optional
+	@rm -rf .coverage-all && mkdir .coverage-all
+	@COVERAGE_FILE=$$PWD/.coverage-all/data COVERAGE_PROCESS_START=$$PWD/pyproject.toml $(PY) -m pytest -q \
+	  -p no:cacheprovider --cov --cov-report= tests --ignore=tests/cluster/nodes --ignore=tests/images --ignore=tests/tools_tests
+	@COVERAGE_FILE=$$PWD/.coverage-all/data $(PY) -m coverage report --skip-covered --skip-empty
 
 other-python: ## the pure layer, the server and the agent with the Python of the images (3.13)
 	@scripts/other-python.sh 3.13
 
-soak: setup ## a million annotations, 500 lives of a certificate, 100,000 pods through the API server: hours
-	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 MULTUS_ENI_CERTS_SIMULATIONS=500 $(PY) -m pytest -q \
-	  tests/webhook/multus/test_networks_oracle.py tests/certs/test_simulation.py tests/cluster/test_generated_pods.py
+soak: setup ## a million annotations, 100,000 pods through the API server, and more: hours
+	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 MULTUS_ENI_CERTS_SIMULATIONS=500 \
+	  MULTUS_ENI_ROTATION_CREATES=10000 MULTUS_ENI_FUZZ=20000 $(PY) -m pytest -q \
+	  tests/webhook/multus/test_networks_oracle.py tests/webhook/server/test_fuzz.py tests/certs/test_simulation.py \
+	  tests/cluster/test_generated_pods.py tests/cluster/test_certs_rotation.py
 
 bench-webhook: setup ## the webhook's speed: per core, beside its peers, and through the API server
 	@$(PY) -m benchmarks.webhook
@@ -92,4 +104,4 @@ cluster-down: ## end it; removes what killed test runs have left, too
 	@$(PY) -m tests.cluster.nodes down
 
 clean: ## remove what set-up and tests have made here
-	rm -rf .venv .venv-* .coverage* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venv-* .coverage* .test-logs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

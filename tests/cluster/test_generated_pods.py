@@ -1,7 +1,7 @@
 """Generated pods through the real API server, as dry-run creates: none is refused because of the patch.
 
-MULTUS_ENI_DRY_RUNS is how many (400), MULTUS_ENI_DRY_RUNS_SEED the seed of the first 2,000; each further 2,000
-have the next one.
+MULTUS_ENI_DRY_RUNS is how many (400), MULTUS_ENI_DRY_RUNS_SEED the seed of the first 2,000; each further
+2,000 have the next one.
 """
 
 from __future__ import annotations

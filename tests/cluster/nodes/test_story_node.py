@@ -184,12 +184,12 @@ def test_tokens_of_gone_pods_and_of_other_nodes_are_refused(granted: Story) -> N
     assert answer("no-token-at-all", asking.name, asking.uid).split()[1] == "401"
 
 
-def test_agents_are_killed_and_upgraded_while_thirty_pods_are_rolled(
+def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
     cluster: Cluster, release: Release, agents: NodeAgents, granted: Story
 ) -> None:
     story = granted
     story.apply(ipvlan("many", "eth2", whereabouts(story.subnet("eth2").span(100, 199))))
-    story.apply(deployment("many", 30, template("many")))
+    story.apply(deployment("many", 16, template("many")))
     story.wait_rolled_out(DEPLOYMENT, "many")
     story.cluster.kubectl("rollout", "restart", "deployment/many", "-n", story.namespace)
     for node in cluster.nodes.values():
@@ -202,7 +202,7 @@ def test_agents_are_killed_and_upgraded_while_thirty_pods_are_rolled(
     )
     release.upgrade(values)
     pods = story.wait_rolled_out(DEPLOYMENT, "many")
-    assert len(pods) == 30
+    assert len(pods) == 16
     assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
     # Helm may return while the last node's agent is being replaced.
     replaced = agents.wait_rolled_out()

@@ -1,0 +1,221 @@
+"""All checks and tests side by side, as jobs: `python -m tests.runner [PYTEST-ARGUMENT…]`.
+
+A job is a group of tests, a check, or the build of what tests need. Three run at a time, since most wait more
+than they work, and the long ones start first. Output goes to files in `.test-logs`. A line is printed when a
+job ends, and the whole output of those that failed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOGS = ROOT / ".test-logs"
+AT_ONCE = 3
+SLOWEST = 15
+"""How many of the slowest tests are listed."""
+NO_TESTS = 5
+"""pytest's exit status where no test was chosen."""
+_DURATION = re.compile(r"^(\d+\.\d+)s (call|setup|teardown) +(\S.*)$", re.MULTILINE)
+_SUMMARY = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|error|deselected).*?) in [\d.]+s.*$", re.MULTILINE)
+
+
+_VENV = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command of its own; it starts when the jobs named in `after` have succeeded.
+
+    With `selected`, a user's arguments choose among its tests, and it succeeds where they choose none.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    selected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ended: `cpu` are the CPU seconds of all its processes."""
+
+    job: Job
+    status: int
+    seconds: float
+    cpu: float
+    log: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether something in it failed."""
+        return self.status != 0 and not (self.job.selected and self.status == NO_TESTS)
+
+    def line(self) -> str:
+        """Write it as one line."""
+        said = _SUMMARY.findall(self.log)
+        verdict = "FAILED" if self.failed else "ok"
+        found = f"  {said[-1]}" if said else ""
+        return f"{verdict:6}  {self.job.name:13}  {self.seconds:5.0f} s, {self.cpu:5.0f} s of CPU{found}"
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    """Return a command that this Python runs."""
+    return (sys.executable, "-m", *arguments)
+
+
+def group(name: str, paths: str, arguments: Sequence[str], after: tuple[str, ...] = ()) -> Job:
+    """Make a job of the tests below some paths, but for the pure layer's; `arguments` are a user's."""
+    options = ("-p", "no:cacheprovider", f"--durations={SLOWEST}", "-m", "not pure")
+    argv = python("pytest", *options, *shlex.split(paths), *arguments)
+    return Job(name, argv, after, selected=bool(arguments))
+
+
+def jobs(arguments: Sequence[str] = ()) -> list[Job]:
+    """Return all jobs, the longest first: by measured time, see docs/testing.md."""
+    plane, image = ("tools",), ("tools", "images")
+    return [
+        Job("tools", python("tests.cluster.tools", "--optional")),
+        Job("images", python("images", "cached", "--optional")),
+        group("nodes", "tests/cluster/nodes", arguments, after=image),
+        group("agent", "tests/ipagent", arguments),
+        group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
+        Job("pure", ("scripts/pure-coverage.sh", *arguments), selected=bool(arguments)),
+        group("chart", "tests/chart", arguments, after=plane),
+        group("built images", "tests/images", arguments, after=image),
+        group("double", "tests/doubles_tests", arguments),
+        group(
+            "rest",
+            "tests/webhook tests/certs tests/common tests/test_demo.py tests/test_demo_parts.py",
+            arguments,
+        ),
+        Job("types", python("mypy")),
+        Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check .")),
+        Job("imports", (f"{_VENV}/lint-imports",)),
+    ]
+
+
+def unassigned(all_jobs: Iterable[Job], root: Path = ROOT) -> list[str]:
+    """Return the files of tests that no job runs; those of `make test-tools` are not looked for."""
+    words = {word for job in all_jobs for word in job.argv}
+    files = (path.relative_to(root) for path in sorted(root.glob("tests/**/test_*.py")))
+    return [
+        str(file)
+        for file in files
+        if "tools_tests" not in file.parts and not {str(each) for each in (file, *file.parents)} & words
+    ]
+
+
+def startable(waiting: Sequence[Job], done: Collection[str], running: int, at_once: int) -> Job | None:
+    """Return the job that starts next: the first that waits for nothing, None where none may start now."""
+    if running >= at_once:
+        return None
+    return next((job for job in waiting if set(job.after) <= set(done)), None)
+
+
+class Runner:
+    """Runs jobs, `at_once` of them at a time, each as a process group of its own."""
+
+    def __init__(
+        self, logs: Path = LOGS, at_once: int = AT_ONCE, env: Mapping[str, str] = os.environ
+    ) -> None:
+        self._logs = logs
+        self._at_once = at_once
+        self._env = dict(env)
+        self._running: dict[int, tuple[Job, subprocess.Popen[bytes], float]] = {}
+
+    def run(self, all_jobs: Sequence[Job]) -> list[Ended]:
+        """Run all; those whose needs failed are left out. Prints a line when one has ended."""
+        self._logs.mkdir(exist_ok=True)
+        waiting, ended = list(all_jobs), list[Ended]()
+        try:
+            while waiting or self._running:
+                done = {each.job.name for each in ended if not each.failed}
+                while job := startable(waiting, done, len(self._running), self._at_once):
+                    waiting.remove(job)
+                    self._start(job)
+                if not self._running:
+                    break
+                ended.append(self._wait())
+                print(ended[-1].line(), flush=True)
+        finally:
+            self._stop()
+        return ended
+
+    def log(self, job: Job) -> Path:
+        """Return the file with what a job prints."""
+        return self._logs / f"{job.name.replace(' ', '-')}.log"
+
+    def _start(self, job: Job) -> None:
+        with self.log(job).open("wb") as log:
+            process = subprocess.Popen(
+                job.argv,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                start_new_session=True,
+            )
+        self._running[process.pid] = (job, process, time.monotonic())
+
+    def _wait(self) -> Ended:
+        # Not Popen.wait: wait4 returns the CPU time, too, also of all descendants that were waited for.
+        pid, status, used = os.wait4(-1, 0)
+        job, process, began = self._running.pop(pid)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds, cpu = time.monotonic() - began, used.ru_utime + used.ru_stime
+        log = self.log(job).read_text(encoding="utf-8", errors="replace")
+        return Ended(job, process.returncode, seconds, cpu, log)
+
+    def _stop(self) -> None:
+        for _, process, _ in self._running.values():
+            os.killpg(process.pid, signal.SIGINT)
+        for _, process, _ in self._running.values():
+            process.wait()
+
+
+def slowest(ended: Iterable[Ended]) -> list[str]:
+    """Return the slowest tests of all jobs, a line each."""
+    found = [
+        (float(seconds), f"{what:8} {test}")
+        for each in ended
+        for seconds, what, test in _DURATION.findall(each.log)
+    ]
+    return [f"{seconds:7.1f} s  {test}" for seconds, test in sorted(found, reverse=True)[:SLOWEST]]
+
+
+def report(all_jobs: Sequence[Job], ended: Sequence[Ended]) -> int:
+    """Print what was slow and what failed; returns 0 where all jobs have succeeded."""
+    print(f"\nthe slowest tests, in seconds on the clock:\n{os.linesep.join(slowest(ended))}")
+    failed = [each for each in ended if each.failed]
+    for each in failed:
+        print(f"\n==== {each.job.name} ====\n{each.log}")
+    left_out = [job.name for job in all_jobs if job not in [each.job for each in ended]]
+    print(f"\n{os.linesep.join(each.line() for each in ended)}")
+    if left_out:
+        print(f"not run, since what they need failed: {', '.join(left_out)}")
+    return 1 if failed or left_out else 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return the exit status."""
+    found = jobs(arguments)
+    if forgotten := unassigned(found):
+        print(f"no job runs {', '.join(forgotten)}: name their folder in tests/runner.py", file=sys.stderr)
+        return 2
+    print(f"{len(found)} jobs, {AT_ONCE} at a time; their output is in {LOGS.relative_to(ROOT)}/", flush=True)
+    return report(found, Runner().run(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""The runner of `make test`: what starts when, what is said at the end, and the exit status."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import runner
+from tests.runner import Ended, Job, Runner, report, startable
+
+PYTEST = """\
+============================= slowest 15 durations =============================
+12.50s call     tests/test_a.py::test_slow
+0.25s setup    tests/test_a.py::test_quick
+===================== 1 failed, 7 passed in 13.20s (0:00:13) ====================
+"""
+
+
+def job(name: str, code: str = "", after: tuple[str, ...] = ()) -> Job:
+    return Job(name, (sys.executable, "-I", "-S", "-c", code), after)
+
+
+def test_a_job_starts_when_what_it_needs_has_succeeded_and_a_place_is_free() -> None:
+    one, two = job("one", after=("build",)), job("two")
+    assert startable([one, two], [], 0, 2) == two
+    assert startable([one, two], ["build"], 1, 2) == one
+    assert startable([one, two], ["build"], 2, 2) is None
+    assert startable([one], [], 0, 2) is None
+
+
+def test_every_job_runs_once_after_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    marker = tmp_path / "built"
+    build = job("build", f"open({str(marker)!r}, 'x')")
+    using = job("using", f"import os, sys; sys.exit(not os.path.exists({str(marker)!r}))", after=("build",))
+    found = Runner(tmp_path / "logs", at_once=2).run([using, build, job("other", "print('said')")])
+    assert sorted(each.job.name for each in found) == ["build", "other", "using"]
+    assert [each.failed for each in found] == [False] * 3
+    assert next(each.log for each in found if each.job.name == "other") == "said\n"
+    assert report([using, build], found) == 0
+    assert "FAILED" not in capsys.readouterr().out
+
+
+def test_what_failed_is_shown_last_and_what_needs_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = job("broken", "import sys; print('the reason'); sys.exit(3)")
+    jobs = [broken, job("good", "print('all is well')"), job("needs it", after=("broken",))]
+    found = Runner(tmp_path, at_once=1).run(jobs)
+    assert report(jobs, found) == 1
+    out = capsys.readouterr().out
+    shown = out[out.index("==== broken ====") :]
+    assert "the reason" in shown
+    assert "FAILED  broken" in shown
+    assert "not run, since what they need failed: needs it" in shown
+    assert "all is well" not in out
+
+
+def test_the_summary_and_the_slowest_tests_are_pytests() -> None:
+    ended = Ended(job("tests"), 1, 13.4, 9.6, PYTEST)
+    assert ended.line() == "FAILED  tests             13 s,    10 s of CPU  1 failed, 7 passed"
+    assert runner.slowest([ended]) == [
+        "   12.5 s  call     tests/test_a.py::test_slow",
+        "    0.2 s  setup    tests/test_a.py::test_quick",
+    ]
+
+
+@pytest.mark.parametrize(("selected", "failed"), [(True, False), (False, True)])
+def test_a_job_without_tests_fails_unless_a_user_chose_tests(selected: bool, failed: bool) -> None:
+    chosen = Job("tests", (), selected=selected)
+    assert Ended(chosen, runner.NO_TESTS, 1.0, 1.0, "").failed is failed
+
+
+def test_every_file_of_tests_is_in_a_job_and_a_new_folder_is_noticed(tmp_path: Path) -> None:
+    assert runner.unassigned(runner.jobs()) == []
+    for path in ("tests/webhook/core/test_a.py", "tests/tools_tests/test_b.py", "tests/new/test_c.py"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    assert runner.unassigned(runner.jobs(), tmp_path) == ["tests/new/test_c.py"]
+
+
+def test_no_test_is_in_two_jobs() -> None:
+    folders = [word for each in runner.jobs() for word in each.argv if word.startswith("tests/")]
+    ignored = {word.removeprefix("--ignore=") for each in runner.jobs() for word in each.argv}
+    nested = [(one, other) for one in folders for other in folders if Path(one) in Path(other).parents]
+    assert nested == [("tests/cluster", "tests/cluster/nodes")]
+    assert "tests/cluster/nodes" in ignored
+
+
+def test_the_cpu_time_is_that_of_all_processes(tmp_path: Path) -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7))'], check=True)"
+    (ended,) = Runner(tmp_path).run([job("busy", code)])
+    assert ended.cpu > 0.05
