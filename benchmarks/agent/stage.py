@@ -17,9 +17,10 @@ import botocore
 from benchmarks.agent.figures import Cost
 from common import contract
 from common.contract import AgentSettings, Backend
+from common.token_bucket import Rate
 from ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG, ENV_TOKEN_FILE
 from ipagent.node.model.claim import Claim, ClaimStatus
-from ipagent.node.sessions.limits import Limits, Rate
+from ipagent.node.sessions.limits import Limits
 from tests.cluster.certificates import Authority
 from tests.ipagent.nodeclient.gate import NODE, POD, Gate, assigned, holdings, token_of
 from tests.netns import IMDS, Node, Pod

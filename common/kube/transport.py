@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 import threading
 import time
@@ -11,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.keepalive import keep_alive
+
 TIMEOUT = 15.0
 """Seconds for connecting, and for each read of an answer."""
 MAX_IDLE = 8
 """Connections that are kept at most."""
-_KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}
-"""A watch says nothing for minutes: what is dead is found within one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,8 @@ class Connection(http.client.HTTPSConnection):
     def connect(self) -> None:
         """Connect."""
         super().connect()
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE.items():
-            # Not every system has all of them.
-            if hasattr(socket, option):
-                self.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        # A watch says nothing for minutes: what is dead is found within one.
+        keep_alive(self.sock, idle=15, probes=3)
 
 
 class Connections:

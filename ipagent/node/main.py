@@ -13,6 +13,7 @@ from typing import Any
 
 from common import contract
 from common.contract import ExitCode
+from common.descriptors import raise_descriptor_limit
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
 from common.kube.errors import ApiError, ClusterError, Unreachable
@@ -35,7 +36,8 @@ from ipagent.node.observe.introspection_text import AgentState, document
 from ipagent.node.observe.metrics import Metrics, Snapshot
 from ipagent.node.pod_informer import PodInformer
 from ipagent.node.reconcile.controller import NodeController
-from ipagent.node.sessions.server import PodSessionServer, listen
+from ipagent.node.sessions.listener import listen
+from ipagent.node.sessions.server import PodSessionServer
 from ipagent.node.sessions.token_review import review_token
 from ipagent.node.settings import NodeSettings, SettingsError, read_settings
 from ipagent.signals import Signals, Stop
@@ -106,6 +108,7 @@ def work(config: Path, record: Path, env: Mapping[str, str]) -> int:
 
 def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> None:
     """Put the parts together, and go on until `Stop`."""
+    raise_descriptor_limit()
     with ExitStack() as stack:
         agent = NodeAgent(given, env, log, stack)
         end_startup()

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 
+from common.keepalive import keep_alive
 from ipagent.nodeprotocol import ResponseParser
 
 TYPE_CHECKING = False
@@ -15,16 +16,6 @@ if TYPE_CHECKING:
     from ipagent.nodeprotocol import ClaimStatus, Refusal
 
 _RECEIVE = 1 << 16
-
-# A node's agent that is gone without a word is found out by the kernel within two minutes (`man 7 tcp`).
-_KEEPALIVE = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-)
 
 
 class Broken(Exception):
@@ -46,8 +37,8 @@ class Connection:
         except OSError as error:
             raise Broken(_words(error)) from None
         try:
-            for option in _KEEPALIVE:
-                self._socket.setsockopt(*option)
+            keep_alive(self._socket)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = self._socket.connect_ex((host, port))
         except OSError as error:
             # A host that is no address is refused here.

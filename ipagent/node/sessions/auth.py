@@ -82,24 +82,24 @@ def _only(value: object) -> str:
 
 
 class Answer(Enum):
-    """What is said to somebody who asks."""
+    """Whether a peer may speak for a pod."""
 
     YES = auto()
-    WAIT = auto()
+    RETRY = auto()
     """The pod is not seen on this node yet; it may be in a moment."""
     NO = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """May this peer speak for this pod? `reason` is a sentence unless it is YES."""
+    """Whether a peer may speak for a pod; `reason` is a sentence unless the answer is YES."""
 
-    say: Answer
+    answer: Answer
     reason: str = ""
 
 
 def on_another_node(bearer: PodIdentity, node: str) -> str:
-    """Say so if a token names another node than `node`; known before a pod's statement is read."""
+    """Return a sentence if a token names another node than `node`: known before a statement is read."""
     if bearer.node and node and bearer.node != node:
         return f"The pod {bearer.pod} runs on {bearer.node}, and this is {node}"
     return ""
@@ -113,7 +113,7 @@ def authorize(bearer: PodIdentity, stated: PodKey, node: str, living: Collection
     if reason := on_another_node(bearer, node):
         return Authorization(Answer.NO, reason)
     if bearer.pod not in living:
-        return Authorization(Answer.WAIT, f"The node's agent does not see the pod {bearer.pod} on {node} yet")
+        return Authorization(Answer.RETRY, f"The node agent does not see the pod {bearer.pod} on {node} yet")
     return Authorization(Answer.YES)
 
 

@@ -1,11 +1,13 @@
 """HTTP/1.1 around a session (RFC 9112): a request's head and its chunks in, an answer's head out. No I/O.
 
-Everything is bounded: a pod that sends more than a statement is answered with an error, not remembered.
+Everything is bounded: a pod that sends more than a statement is answered with an error, not remembered. Each
+byte is looked at once, in however small pieces it comes.
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -64,6 +66,9 @@ class HeadParser:
         self._data.clear()
         return rest
 
+    def __len__(self) -> int:
+        return len(self._data)
+
 
 class BodyParser:
     """Splits the body of a request into lines: one statement each."""
@@ -71,12 +76,18 @@ class BodyParser:
     def __init__(self, head: Head) -> None:
         self.ended = False
         """The pod has sent the whole body."""
+        self.frames = 0
+        """Chunks and lines so far, blank ones too: what the parser had to do beside looking at bytes."""
         self._chunked = head.length is None
         self._left = head.length or 0
         self._data = bytearray()
         self._line = bytearray()
         self._whole: list[bytes] = []
         self._in_chunk = False
+
+    def __len__(self) -> int:
+        """Return how many bytes of an incomplete statement are kept."""
+        return len(self._data) + len(self._line)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the statements that are complete now. Raises BadRequest."""
@@ -106,6 +117,7 @@ class BodyParser:
         if not digits or len(digits) > 6 or digits.strip(b"0123456789abcdefABCDEF"):
             raise BadRequest("A chunk's size is not a hexadecimal number, or too large")
         del self._data[: end + 2]
+        self.frames += 1
         self._left = int(digits, 16)
         if self._left > MAX_STATEMENT + 1:
             # With its newline.
@@ -131,6 +143,7 @@ class BodyParser:
         del self._data[: len(piece)]
         self._left -= len(piece)
         first, *others = piece.split(b"\n")
+        self.frames += len(others)
         self._add(first)
         if others:
             self._finish()
@@ -153,6 +166,45 @@ class BodyParser:
         # The last line needs no newline, and what comes after the end is not read.
         self._finish()
         self._data.clear()
+
+
+class RequestParser:
+    """A request as a session reads it: the head, and after `accept` one statement after another."""
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self.statements: deque[bytes] = deque()
+        """Those that are complete and not taken yet."""
+        self._head_parser = HeadParser()
+        self._body: BodyParser | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the whole request has come."""
+        return self._body is not None and self._body.ended
+
+    @property
+    def frames(self) -> int:
+        """Chunks and lines so far."""
+        return self._body.frames if self._body else 0
+
+    @property
+    def partial(self) -> int:
+        """Bytes of what is not complete yet."""
+        return len(self._body) if self._body is not None else len(self._head_parser)
+
+    def feed(self, data: bytes) -> None:
+        """Parse more bytes. Raises BadRequest."""
+        if self._body is not None:
+            self.statements += self._body.feed(data)
+        elif self.head is None:
+            self.head = self._head_parser.feed(data)
+
+    def accept(self) -> None:
+        """Begin to parse the body: it is known who sends it. Raises BadRequest."""
+        assert self.head  # noqa: S101 - it names the one who sends the body
+        self._body = BodyParser(self.head)
+        self.feed(self._head_parser.take_rest())
 
 
 def too_large() -> BadRequest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
@@ -47,6 +47,8 @@ class Statement:
 
     claim: Claim
     serial: int
+    weight: int = field(default=0, compare=False)
+    """Bytes that the claim takes in memory, roughly."""
 
 
 def read_statement(line: bytes) -> Statement:
@@ -71,7 +73,17 @@ def read_statement(line: bytes) -> Statement:
         again=frozenset(_list(found, "again", MAX_AGAIN, _ip)),
         leaving=_flag(found, "leaving"),
     )
-    return Statement(claim, _number(found, "serial", MAX_SERIAL, 0))
+    return Statement(claim, _number(found, "serial", MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim))
+
+
+_ENTRY = 160
+"""Bytes that an entry of a list takes in memory; a network takes three times as much."""
+
+
+def _entries(claim: Claim) -> int:
+    seen = claim.snapshot
+    networks = len(seen.routes) + len(claim.allowed)
+    return len(seen.links) + len(seen.addresses) + len(claim.interfaces) + len(claim.again) + 3 * networks
 
 
 def _json(line: bytes) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
-"""The server that the pods of this node talk to: in a thread of its own, it decides nothing about addresses.
+"""The server that the pods of this node talk to, in a thread of its own. It decides nothing about addresses.
 
-It knows who lives on the node and asks the API server who is asking; claims go to the main loop by a mailbox,
-standings come back by it.
+It knows which pods live on the node and asks the API server whose a token is. Claims go to the main loop by a
+queue, statuses come back by it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
+from common.keepalive import keep_alive
+from common.token_bucket import Rate, TokenBucket
 from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
@@ -29,31 +31,25 @@ from ipagent.node.sessions.auth import (
     read_review,
 )
 from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed, StatusUpdate
-from ipagent.node.sessions.limits import ConnectionLimiter, Limits, Rate, TokenBucket
+from ipagent.node.sessions.limits import (
+    BucketsByKey,
+    BufferBudget,
+    ClaimBudget,
+    ConnectionLimiter,
+    Limits,
+)
+from ipagent.node.sessions.listener import Acceptor, reset
+from ipagent.node.sessions.messages import Statement
 from ipagent.node.sessions.session import NotNow, Session
 
 Review = Callable[[str], Mapping[str, Any]]
-"""Asks the API server about a token with our audience; gives `status` of the TokenReview, or raises."""
+"""Asks the API server about a token with our audience; returns `status` of the TokenReview, or raises."""
 
-_BACKLOG = 512
+SCRATCH = 16 * 1024
+"""Bytes that are received at once."""
 _LOGGED = Rate(10, 0.2)
-"""Refusals that are logged: a pod must not fill the log."""
+"""Refusals that are logged, and faults likewise: a peer must not fill the log."""
 _STOP_SECONDS = 5.0
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the port; raises OSError. `host` is an address of the node."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        # The next process after an upgrade must not wait for the last one's connections.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 class PodSessionServer:
@@ -74,6 +70,7 @@ class PodSessionServer:
         limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
+        self.scratch = memoryview(bytearray(SCRATCH))
         self._listener = listener
         self._node = node
         self._ask = review
@@ -87,12 +84,22 @@ class PodSessionServer:
         self._reviewers = ThreadPoolExecutor(self.limits.reviews, thread_name_prefix="review")
         # From here on the server's thread alone.
         self._peers = ConnectionLimiter(self.limits)
+        self._peer_bytes: BucketsByKey[str] = BucketsByKey(self.limits.reading)
+        self._pod_bytes: BucketsByKey[PodKey] = BucketsByKey(self.limits.reading)
+        self._pod_statements: BucketsByKey[PodKey] = BucketsByKey(self.limits.statements)
+        self._buffers: BufferBudget[Session] = BufferBudget(self.limits.buffered)
+        self._claims = ClaimBudget(self.limits)
         self._verdicts = TokenReviewCache()
         self._asking: dict[str, asyncio.Future[PodIdentity | Unauthenticated]] = {}
         self._living: frozenset[PodKey] = frozenset()
         self._all: set[Session] = set()
+        self._unidentified: OrderedDict[Session, None] = OrderedDict()
+        """Sessions whose pod is not known yet, the oldest first."""
+        self._refused: set[Session] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
         self._by_pod: dict[PodKey, Session] = {}
         self._logged = TokenBucket(_LOGGED)
+        self._faults = TokenBucket(_LOGGED)
 
     # For the main loop.
 
@@ -130,24 +137,35 @@ class PodSessionServer:
             self._call(self._deliver, news)
 
     def counts(self) -> Mapping[str, int]:
-        """Count for metrics: `open` connections, `pods` that speak, `claims`, `reviews`, `refused_STATUS`."""
+        """Return figures: `open` connections, `pods` with a session, `claims`, `reviews`, `refused_STATUS`.
+
+        `evicted` sessions had to make room for others; `faults` are errors of ours or of the kernel.
+        """
         return {**self._counts, "open": self._peers.connections, "pods": len(self._by_pod)}
 
     # For sessions, in the server's thread.
 
-    def admit(self, peer: str) -> str:
-        """Count a connection; says why where there are too many."""
-        return self._peers.admit(peer, self._loop.time())
-
-    def leave(self, session: Session) -> None:
-        """Count it no longer, and let its pod go."""
+    def closed(self, session: Session) -> None:
+        """Forget a session; the one of a pod has ended with it."""
+        self._refused.discard(session)
+        if session not in self._all:
+            return
         self._all.discard(session)
-        if session.admitted:
-            self._peers.leave(session.peer, vouched=session.pod is not None)
+        self._peers.close(session.peer, identified=session not in self._unidentified)
+        self._unidentified.pop(session, None)
         if session.pod and self._by_pod.get(session.pod) is session:
             del self._by_pod[session.pod]
             self._mailbox.close(session.pod)
             self._notify()
+
+    def hold(self, session: Session, size: int) -> None:
+        """Record how many bytes a session holds; ends those that hold theirs for too long."""
+        for slow in self._buffers.hold(session, size):
+            self._end_early(slow)
+
+    def rates(self, pod: PodKey) -> tuple[TokenBucket, TokenBucket]:
+        """Return what a pod may send yet, by all its connections: bytes, and statements."""
+        return self._pod_bytes.of(pod), self._pod_statements.of(pod)
 
     async def review(self, token: str) -> PodIdentity | Unauthenticated:
         """Find the pod that a token is bound to; raises NotNow."""
@@ -174,21 +192,25 @@ class PodSessionServer:
         """May the bearer speak for the pod that it states?"""
         return authorize(bearer, stated, self._node, self._living)
 
-    def submit(self, session: Session, claim: Claim) -> int:
-        """Hand a claim over in the name of its pod; an older session of the pod ends."""
-        before = self._by_pod.get(claim.pod)
-        if before is not session:
-            self._peers.vouch(session.peer)
-            self._by_pod[claim.pod] = session
-            if before:
-                before.abort()
+    def submit(self, session: Session, statement: Statement) -> int:
+        """Hand a claim over in the name of its pod; an older session of the pod ends. Raises NotNow."""
+        pod = statement.claim.pod
+        if not self._claims.admit(pod, statement.weight):
+            raise NotNow("The pods of this node claim so much that there is no room for a claim of this size")
+        before = self._by_pod.get(pod)
+        if session in self._unidentified:
+            del self._unidentified[session]
+            self._peers.release_peer_slot(session.peer)
+        self._by_pod[pod] = session
+        if before and before is not session:
+            before.abort()
         self._counts["claims"] += 1
-        ticket = self._mailbox.put(claim)
+        ticket = self._mailbox.put(statement.claim)
         self._notify()
         return ticket
 
-    def refused(self, peer: str, status: HTTPStatus, reason: str) -> None:
-        """Take note of somebody who is not talked to."""
+    def record_refusal(self, peer: str, status: HTTPStatus, reason: str) -> None:
+        """Count and log a request that is not served."""
         self._counts[f"refused_{status.value}"] += 1
         if self._logged.take(self._loop.time()):
             self._log.warning("claim-refused", message=f"{peer}: {status.value} {reason}")
@@ -206,24 +228,60 @@ class PodSessionServer:
             runner.run(self._until_stopped())
 
     async def _until_stopped(self) -> None:
-        server = await self._loop.create_server(self._session, sock=self._listener, backlog=_BACKLOG)
+        acceptor = Acceptor(self._listener, self._loop, self._accepted, self._not_accepted)
+        acceptor.start()
         await self._stopping.wait()
-        server.close()
-        for session in list(self._all):
+        acceptor.close()
+        for session in [*self._all, *self._refused]:
             session.abort()
         # The loop's next turn closes their sockets.
         await asyncio.sleep(0)
-        await server.wait_closed()
 
-    def _session(self) -> Session:
-        session = Session(self)
-        self._all.add(session)
-        return session
+    def _accepted(self, connection: socket.socket, peer: str) -> None:
+        """Make a session of a connection, or refuse it: with a word to a few, and a reset to all others."""
+        if self._peers.full and self._unidentified:
+            self._end_early(next(iter(self._unidentified)))
+        reason = self._peers.admit(peer, self._loop.time())
+        if reason and len(self._refused) >= self.limits.refusals:
+            self.record_refusal(peer, HTTPStatus.TOO_MANY_REQUESTS, reason)
+            reset(connection)
+            return
+        session = Session(self, peer, self._peer_bytes.of(peer), reason)
+        if reason:
+            self._refused.add(session)
+        else:
+            self._all.add(session)
+            self._unidentified[session] = None
+        task = self._loop.create_task(self._connect(session, connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, session: Session, connection: socket.socket) -> None:
+        try:
+            keep_alive(connection)
+            await self._loop.connect_accepted_socket(lambda: session, connection)
+        except OSError:
+            # The peer has gone already.
+            connection.close()
+            self.closed(session)
+
+    def _end_early(self, session: Session) -> None:
+        """End a session to make room for others."""
+        self._counts["evicted"] += 1
+        session.abort()
+        self.closed(session)
+
+    def _not_accepted(self, error: OSError) -> None:
+        self._fault(f"No connection can be accepted: {error.strerror}")
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         del loop
-        error = context.get("exception")
-        self._log.error("session-fault", message=f"{context.get('message')}: {error!r}")
+        self._fault(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def _fault(self, message: str) -> None:
+        self._counts["faults"] += 1
+        if self._faults.take(self._loop.time()):
+            self._log.error("session-fault", message=message)
 
     async def _review(self, token: str) -> PodIdentity | Unauthenticated:
         self._counts["reviews"] += 1
@@ -242,12 +300,14 @@ class PodSessionServer:
         gone, self._living = self._living - living, living
         if gone:
             self._verdicts.drop(gone)
+            for pod in gone:
+                self._claims.drop(pod)
         for pod in gone & self._by_pod.keys():
             self._by_pod[pod].end(f"The pod {pod} is gone from {self._node}")
-        for session in list(self._all):
-            session.look_again()
+        for session in list(self._unidentified):
+            session.recheck()
 
     def _deliver(self, news: list[StatusUpdate]) -> None:
         for told in news:
             if session := self._by_pod.get(told.pod):
-                session.tell(told.status, told.ticket)
+                session.send_status(told.status, told.ticket)

@@ -1,151 +1,161 @@
-"""One connection of a pod: what came is checked, step by step, before anything of it counts."""
+"""One connection of a pod: what came is checked, step by step, before anything of it counts.
+
+Thread: the server's event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
 from common.contract import ExitCode
-from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
+from common.token_bucket import TokenBucket
+from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.auth import Answer, Authorization, PodIdentity, Unauthenticated
+from ipagent.node.sessions.flow import Flow
 from ipagent.node.sessions.http1 import (
     CONTINUE,
     BadRequest,
-    BodyParser,
-    Head,
-    HeadParser,
+    RequestParser,
     answer_head,
     error_response,
 )
-from ipagent.node.sessions.limits import Limits, TokenBucket
+from ipagent.node.sessions.limits import FRAME_COST, READ_COST, Limits
 from ipagent.node.sessions.messages import Statement, answer, read_statement
 
-MAX_LINES = 64
+MAX_WAITING = 64
 """Statements that may wait in one session."""
 LINGER_SECONDS = 2.0
-"""How long a peer that was told to go may still send: a reset could overtake what it was told."""
-KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
-"""A peer that is gone without a word is found out by the kernel within two minutes (`man 7 tcp`)."""
-USER_TIMEOUT_MS = 60_000
-"""How long what was sent may wait for its acknowledgement (TCP_USER_TIMEOUT, `man 7 tcp`)."""
+LINGER_BYTES = 1 << 20
+"""How much a refused peer may still send: a reset could overtake the answer that says why."""
 
 
 class NotNow(Exception):
-    """A token can't be checked now; the text says why."""
+    """A request can't be served now; the text says why."""
 
 
 class Server(Protocol):
     """What a session asks of the server that it belongs to; all of it in the server's thread."""
 
     limits: Limits
+    scratch: memoryview
+    """Where sessions receive, one after the other."""
 
-    def admit(self, peer: str) -> str:
-        """Count a connection; says why where there are too many."""
+    def closed(self, session: Session) -> None:
+        """Forget a session; the one of a pod has ended with it."""
 
-    def leave(self, session: Session) -> None:
-        """Count it no longer, and let its pod go."""
+    def hold(self, session: Session, size: int) -> None:
+        """Record how many bytes a session holds; ends those that hold theirs for too long."""
 
     async def review(self, token: str) -> PodIdentity | Unauthenticated:
         """Find the pod that a token is bound to; raises NotNow."""
 
     def on_another_node(self, bearer: PodIdentity) -> str:
-        """Say so if the bearer's pod runs on another node."""
+        """Return a sentence if the bearer's pod runs on another node."""
+
+    def rates(self, pod: PodKey) -> tuple[TokenBucket, TokenBucket]:
+        """Return what a pod may send yet, by all its connections: bytes, and statements."""
 
     def authorize(self, bearer: PodIdentity, stated: PodKey) -> Authorization:
-        """May the bearer speak for the pod that it states?"""
+        """Decide whether the bearer may speak for the pod that it states."""
 
-    def submit(self, session: Session, claim: Claim) -> int:
-        """Hand a claim over in the name of its pod; gives its ticket."""
+    def submit(self, session: Session, statement: Statement) -> int:
+        """Hand a claim over in the name of its pod; returns its ticket. Raises NotNow."""
 
-    def refused(self, peer: str, status: HTTPStatus, reason: str) -> None:
-        """Take note of somebody who is not talked to."""
+    def record_refusal(self, peer: str, status: HTTPStatus, reason: str) -> None:
+        """Count and log a request that is not served."""
 
 
-class Session(asyncio.Protocol):
-    """From the connection to its end; `pod` is None until the bearer may speak for it."""
+class Session(asyncio.BufferedProtocol):
+    """From the connection to its end; `pod` is None until the bearer may speak for it.
 
-    def __init__(self, server: Server) -> None:
+    `bytes_rate` is what the peer may send before its pod is known. With `refusal` it is only told why.
+    """
+
+    def __init__(self, server: Server, peer: str, bytes_rate: TokenBucket, refusal: str = "") -> None:
         self.pod: PodKey | None = None
-        self.peer = ""
-        self.admitted = False
+        self.peer = peer
+        self.refusal = refusal
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._head = HeadParser()
-        self._body: BodyParser | None = None
+        self._request = RequestParser()
+        self._bytes_rate = bytes_rate
+        self._statements_rate = TokenBucket(server.limits.statements)
         self._bearer: PodIdentity | None = None
         self._answered = self._final = self._over = False
-        self._waiting: Statement | None = None
-        self._lines: deque[bytes] = deque()
-        self._bucket = TokenBucket(server.limits.statements)
+        self._unseen: tuple[Statement, int] | None = None
+        """What a pod states that is not seen on this node yet, and its size."""
         self._review: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
-        self._later: asyncio.TimerHandle | None = None
+        self._flow = Flow(self._loop)
+        self._lingering = LINGER_BYTES
         self._ticket = self._serial = 0
         self._unsent: ClaimStatus | None = None
 
-    # What asyncio tells.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the peer, or tell it to go."""
+        """Wait for a request, or tell the peer why there can be none."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a TCP server
         self._transport = transport
-        self.peer = str((transport.get_extra_info("peername") or ("",))[0])
-        _watch(transport.get_extra_info("socket"))
-        if why := self._server.admit(self.peer):
-            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, why)
-            return
-        self.admitted = True
-        self._wait_for_statement()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what came; one part after the other, and never more than the limits allow."""
         if self._over:
+            transport.abort()
             return
-        try:
-            if self._body is None:
-                self._read_head(data)
-            else:
-                self._read_body(self._body, data)
-        except BadRequest as error:
-            self._refuse(error.status, str(error))
+        # Whatever the kernel does not take at once counts as unread.
+        transport.set_write_buffer_limits(0)
+        self._flow.transport = transport
+        if self.refusal:
+            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, self.refusal)
+        else:
+            self._wait_for_rest()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Receive no more at once than the server's scratch buffer holds."""
+        del sizehint
+        return self._server.scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse what came, as far as the limits allow."""
+        if self._over:
+            self._lingering -= nbytes
+            if self._lingering < 0:
+                self.abort()
+            return
+        data, frames = bytes(self._server.scratch[:nbytes]), self._request.frames
+        self._guard(lambda: self._receive(data))
+        self._charge(READ_COST + nbytes + FRAME_COST * (self._request.frames - frames))
 
     def eof_received(self) -> bool:
         """End what the peer ends: nobody is there to be answered."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go."""
+        """Forget everything."""
         del exc
         self._transport, self._over = None, True
-        self._cancel_timers()
-        if self._review:
-            self._review.cancel()
-        self._server.leave(self)
+        self._stop()
+        self._server.closed(self)
 
     def pause_writing(self) -> None:
         """Note that the peer does not read."""
-        self._stalled = self._loop.call_later(self._server.limits.stall_seconds, self.abort)
+        self._flow.start_timer("stalled", self._server.limits.stall_seconds, self.abort)
 
     def resume_writing(self) -> None:
-        """Go on with the latest standing; what was true in between is stale."""
-        if self._stalled:
-            self._stalled.cancel()
-        self._stalled = None
-        standing, self._unsent = self._unsent, None
-        if standing:
-            self._write(standing)
+        """Go on with the latest status; what was true in between is stale."""
+        self._flow.cancel("stalled")
+        status, self._unsent = self._unsent, None
+        if status:
+            self._write(status)
+        self._account()
 
-    # What the server tells.
+    # Called by the server.
 
     def abort(self) -> None:
         """End at once."""
+        self._over = True
         if self._transport:
             self._transport.abort()
 
@@ -153,38 +163,54 @@ class Session(asyncio.Protocol):
         """Tell the pod that this session is over, and why."""
         self._refuse(HTTPStatus.FORBIDDEN, reason)
 
-    def look_again(self) -> None:
-        """Judge anew: the pods of this node have changed."""
-        statement, bearer = self._waiting, self._bearer
-        if statement and bearer:
-            pod = statement.claim.pod
-            if self._server.authorize(bearer, pod).say is not Answer.WAIT:
-                self._answer_statement(bearer, statement)
+    def recheck(self) -> None:
+        """Decide again: the pods of this node have changed."""
+        if self._unseen and self._bearer:
+            statement = self._unseen[0]
+            if self._server.authorize(self._bearer, statement.claim.pod).answer is not Answer.RETRY:
+                self._guard(lambda: self._submit(statement, 0))
 
-    def tell(self, standing: ClaimStatus, ticket: int) -> None:
-        """Tell the pod how far it is, if that answers its last statement."""
+    def send_status(self, status: ClaimStatus, ticket: int) -> None:
+        """Send the pod its status, if that answers its last statement."""
         if ticket != self._ticket:
             return
-        if self._stalled:
-            self._unsent = standing
+        if self._flow.running("stalled"):
+            self._unsent = status
         else:
-            self._write(standing)
+            self._write(status)
 
     # Steps.
 
-    def _wait_for_statement(self) -> None:
-        self._timer = self._loop.call_later(self._server.limits.first_seconds, self._late)
-
-    def _read_head(self, data: bytes) -> None:
-        """Read the head. Nothing that follows is read before it is known whose token it shows."""
-        if head := self._head.feed(data):
-            self._pause()
-            self._cancel_timers()
-            self._review = self._loop.create_task(self._check(head))
-
-    async def _check(self, head: Head) -> None:
+    def _guard(self, step: Callable[[], None]) -> None:
         try:
-            found = await self._server.review(head.token)
+            step()
+        except BadRequest as error:
+            self._refuse(error.status, str(error))
+        except NotNow as error:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        self._account()
+
+    def _charge(self, cost: int) -> None:
+        """Charge the peer for what it has sent; the next is read when it has been paid for."""
+        wait = self._bytes_rate.charge(cost, self._loop.time())
+        if wait and not self._over:
+            self._pause("rate")
+            self._flow.start_timer("rate", wait, lambda: self._resume("rate"))
+
+    def _receive(self, data: bytes) -> None:
+        self._request.feed(data)
+        if self._request.statements:
+            self._flow.cancel("statement")
+        if self._bearer:
+            self._read_statements()
+        elif self._request.head:
+            # Nothing of the body is parsed before it is known whose token this is.
+            self._pause("token")
+            self._review = self._loop.create_task(self._check(self._request.head.token))
+
+    async def _check(self, token: str) -> None:
+        try:
+            found = await self._server.review(token)
         except NotNow as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return
@@ -193,126 +219,134 @@ class Session(asyncio.Protocol):
         elif reason := self._server.on_another_node(found):
             self._refuse(HTTPStatus.FORBIDDEN, reason)
         else:
-            self._accept_body(found, head)
+            self._bearer = found
+            self._bytes_rate, self._statements_rate = self._server.rates(found.pod)
+            self._guard(self._read_body)
 
-    def _accept_body(self, bearer: PodIdentity, head: Head) -> None:
-        self._bearer, self._body = bearer, BodyParser(head)
-        if head.expects:
+    def _read_body(self) -> None:
+        if self._request.head and self._request.head.expects:
             self._send(CONTINUE)
-        self._wait_for_statement()
-        self._resume()
-        self.data_received(self._head.take_rest())
+        self._request.accept()
+        self._resume("token")
+        self._read_statements()
 
-    def _read_body(self, body: BodyParser, data: bytes) -> None:
-        self._lines.extend(body.feed(data))
-        if len(self._lines) > MAX_LINES:
-            raise BadRequest(f"More than {MAX_LINES} statements came at once")
-        if self._lines:
-            if self._timer:
-                self._timer.cancel()
-            self._next_lines()
-            self._end_if_done()
-        elif body.ended and not self._answered:
-            raise BadRequest("The request has no statement")
-        else:
-            self._end_if_done()
-
-    def _next_lines(self) -> None:
+    def _read_statements(self) -> None:
         """Take statements as fast as is allowed; while some wait, nothing more is read."""
-        self._later = None
-        while self._lines and self._bearer and not self._over:
-            if wait := self._bucket.wait(self._loop.time()):
-                self._pause()
-                self._later = self._loop.call_later(wait, self._safely_next)
-                return
-            self._bucket.take(self._loop.time())
-            self._answer_statement(self._bearer, read_statement(self._lines.popleft()))
-        self._resume()
+        waiting = self._request.statements
+        if len(waiting) > MAX_WAITING:
+            raise BadRequest(f"More than {MAX_WAITING} statements came at once")
+        while waiting and not self._over:
+            if wait := self._statements_rate.wait(self._loop.time()):
+                self._pause("statements")
+                self._flow.start_timer("statements", wait, lambda: self._guard(self._read_statements))
+                break
+            self._statements_rate.take(self._loop.time())
+            line = waiting.popleft()
+            self._submit(read_statement(line), len(line))
+        else:
+            self._resume("statements")
+        if self._request.ended and not self._answered:
+            raise BadRequest("The request has no statement")
+        self._end_if_done()
 
-    def _safely_next(self) -> None:
-        try:
-            self._next_lines()
-        except BadRequest as error:
-            self._refuse(error.status, str(error))
-
-    def _answer_statement(self, bearer: PodIdentity, statement: Statement) -> None:
-        verdict = self._server.authorize(bearer, statement.claim.pod)
-        if verdict.say is Answer.NO:
-            self._refuse(HTTPStatus.FORBIDDEN, verdict.reason)
+    def _wait_for_rest(self) -> None:
+        """Limit the time for what is incomplete, while it is the peer whom we wait for."""
+        if self._over or self._flow.paused:
             return
+        if self._request.partial or not self._answered:
+            self._flow.start_timer("statement", self._server.limits.statement_seconds, self._late, anew=False)
+        else:
+            self._flow.cancel("statement")
+
+    def _pause(self, why: str) -> None:
+        self._flow.cancel("statement")
+        self._flow.pause(why)
+
+    def _resume(self, why: str) -> None:
+        self._flow.resume(why)
+        self._wait_for_rest()
+
+    def _submit(self, statement: Statement, size: int) -> None:
+        assert self._bearer  # noqa: S101 - statements are read of nobody else
+        decision = self._server.authorize(self._bearer, statement.claim.pod)
+        if decision.answer is Answer.NO:
+            self._refuse(HTTPStatus.FORBIDDEN, decision.reason)
+            return
+        self._unseen = None
         self._serial, self._final = statement.serial, False
+        if decision.answer is Answer.RETRY:
+            self._unseen = statement, size
+            self._write(ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"{decision.reason}."))
+            return
+        self._ticket = self._server.submit(self, statement)
+        self.pod = self._bearer.pod
+        self._begin_answer()
+
+    def _begin_answer(self) -> None:
         if not self._answered:
             self._answered = True
             self._send(answer_head())
-        if verdict.say is Answer.WAIT:
-            self._waiting = statement
-            self._write(ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"{verdict.reason}."))
-            return
-        self._waiting = None
-        self.pod = bearer.pod
-        self._ticket = self._server.submit(self, statement.claim)
 
-    def _write(self, standing: ClaimStatus) -> None:
-        self._send(answer(standing, self._serial))
-        self._final = standing.state is not ClaimState.PENDING
+    def _write(self, status: ClaimStatus) -> None:
+        self._begin_answer()
+        self._send(answer(status, self._serial))
+        self._final = status.state is not ClaimState.PENDING
+        self._account()
         self._end_if_done()
 
     def _end_if_done(self) -> None:
         """End where the pod has no more to say and there is no more to tell it."""
-        if self._body and self._body.ended and self._final and not self._lines:
+        if self._request.ended and self._final and not self._request.statements:
             self._end()
 
     def _late(self) -> None:
-        seconds = self._server.limits.first_seconds
+        seconds = self._server.limits.statement_seconds
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"There was no whole statement within {seconds:g} s")
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         """Answer why, in the form that fits how far it has come, and end."""
         if self._over:
             return
-        self._server.refused(self.peer, status, reason)
-        if self._answered:
+        self._server.record_refusal(self.peer, status, reason)
+        if not self._answered:
+            self._send(error_response(status, f"{reason}."))
+        elif status is HTTPStatus.SERVICE_UNAVAILABLE:
+            # The pod asks again on its next connection.
+            self._send(answer(ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"{reason}."), self._serial))
+        else:
             code = ExitCode.NOT_GRANTED if status is HTTPStatus.FORBIDDEN else ExitCode.USAGE
             self._send(answer(ClaimStatus(ClaimState.FAILED, code, f"{reason}."), self._serial))
-        else:
-            self._send(error_response(status, f"{reason}."))
         self._end()
 
     def _end(self) -> None:
-        """Answer no more and hear no more, but let the peer read what it was told."""
+        """Answer no more and parse no more, but let the peer read what it was told."""
         if self._over or self._transport is None:
             return
         self._over = True
-        self._lines.clear()
-        self._cancel_timers()
-        self._timer = self._loop.call_later(LINGER_SECONDS, self.abort)
-        self._resume()
-        self._transport.write_eof()
+        self._stop()
+        self._flow.start_timer("linger", LINGER_SECONDS, self.abort)
+        try:
+            self._transport.write_eof()
+        except OSError:
+            # The peer has gone already.
+            self.abort()
+            return
+        self._flow.resume_all()
 
-    def _cancel_timers(self) -> None:
-        for handle in (self._timer, self._stalled, self._later):
-            if handle:
-                handle.cancel()
+    def _stop(self) -> None:
+        self._flow.cancel_all()
+        if self._review and self._review is not asyncio.current_task():
+            self._review.cancel()
+        self._request = RequestParser()
+        self._unseen = self._unsent = None
+        self._account()
 
     def _send(self, data: bytes) -> None:
         if self._transport and not self._over:
             self._transport.write(data)
 
-    def _pause(self) -> None:
-        if self._transport and self._transport.is_reading():
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        if self._transport and not self._transport.is_reading():
-            self._transport.resume_reading()
-
-
-def _watch(connection: socket.socket | None) -> None:
-    """Let the kernel look after the connection: a pod that vanished says nothing."""
-    if connection is None:
-        return
-    with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    def _account(self) -> None:
+        """Record what is kept of this peer: it is bounded for all peers together."""
+        unsent = self._transport.get_write_buffer_size() if self._transport else 0
+        waiting = sum(map(len, self._request.statements)) + (self._unseen[1] if self._unseen else 0)
+        self._server.hold(self, self._request.partial + waiting + unsent)

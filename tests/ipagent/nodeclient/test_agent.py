@@ -17,7 +17,7 @@ import pytest
 from common.contract import ExitCode, Mode
 from ipagent.log import Log
 from ipagent.netlink.sockets import KernelError, NetlinkSocket
-from ipagent.node.sessions.server import listen
+from ipagent.node.sessions.listener import listen
 from ipagent.nodeclient import agent as module
 from ipagent.nodeclient.agent import NodeClientAgent
 from ipagent.nodeclient.exits import Exit

@@ -476,6 +476,7 @@ def test_a_whole_run_imports_next_to_nothing(stage: SlimStage, mode: str) -> Non
     assert {name for name in ours if not name.startswith("ipagent.nodeclient")} == {
         "common",
         "common.contract",
+        "common.keepalive",
         "ipagent",
         "ipagent.cli",
         "ipagent.log",
@@ -483,6 +484,7 @@ def test_a_whole_run_imports_next_to_nothing(stage: SlimStage, mode: str) -> Non
         "ipagent.netlink.rtnetlink",
         "ipagent.netlink.sockets",
         "ipagent.nodeprotocol",
+        "ipagent.startup",
         "ipagent.termination",
         "common.version",
     }

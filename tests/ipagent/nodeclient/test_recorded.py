@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from common.contract import ExitCode
-from ipagent.node.sessions.server import listen
+from ipagent.node.sessions.listener import listen
 from ipagent.nodeprotocol import ClaimStatus, Refusal, ResponseParser
 from tests.ipagent.nodeclient.exchanges import NODE, POD, documents, files, read, recorder, shape, write
 from tests.ipagent.nodeclient.gate import Gate

@@ -123,9 +123,9 @@ def test_whatever_the_answer_holds_it_is_read_or_refused(path: str, value: Any) 
     [
         (PodIdentity(POD, "node-a"), POD, {POD}, Answer.YES),
         (PodIdentity(POD), POD, {POD, OTHER}, Answer.YES),
-        (PodIdentity(POD, "node-a"), POD, {OTHER}, Answer.WAIT),
-        (PodIdentity(POD, "node-a"), POD, set(), Answer.WAIT),
-        (PodIdentity(POD, "node-a"), POD, {NEXT_LIFE}, Answer.WAIT),
+        (PodIdentity(POD, "node-a"), POD, {OTHER}, Answer.RETRY),
+        (PodIdentity(POD, "node-a"), POD, set(), Answer.RETRY),
+        (PodIdentity(POD, "node-a"), POD, {NEXT_LIFE}, Answer.RETRY),
         (PodIdentity(POD, "node-a"), OTHER, {POD, OTHER}, Answer.NO),
         (PodIdentity(POD, "node-a"), NEXT_LIFE, {NEXT_LIFE}, Answer.NO),
         (PodIdentity(POD, "node-b"), POD, {POD}, Answer.NO),
@@ -145,7 +145,7 @@ def test_the_token_decides_for_whom_one_may_speak(
     bearer: PodIdentity, stated: PodKey, living: set[PodKey], say: Answer
 ) -> None:
     verdict = authorize(bearer, stated, "node-a", living)
-    assert verdict.say is say
+    assert verdict.answer is say
     assert bool(verdict.reason) is (say is not Answer.YES)
 
 

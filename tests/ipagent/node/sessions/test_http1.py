@@ -14,9 +14,7 @@ from ipagent import nodeprotocol
 from ipagent.node.sessions.http1 import (
     MAX_FIELDS,
     BadRequest,
-    BodyParser,
-    Head,
-    HeadParser,
+    RequestParser,
     error_response,
     read_head,
 )
@@ -35,31 +33,22 @@ AUTHORIZED = f"Authorization: Bearer {TOKEN}"
 CHUNKED = "Transfer-Encoding: chunked"
 
 
-class RequestParser:
-    """A head and then a body, as a session reads them whose token is a pod's."""
+class Requests(RequestParser):
+    """A parser that reads the body at once, as a session does whose token is a pod's."""
 
-    def __init__(self) -> None:
-        self.head: Head | None = None
-        self._heads = HeadParser()
-        self._body: BodyParser | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self._body is not None and self._body.ended
-
-    def feed(self, data: bytes) -> list[bytes]:
-        if self._body is None:
-            self.head = self._heads.feed(data)
-            if self.head is None:
-                return []
-            self._body = BodyParser(self.head)
-            data = self._heads.take_rest()
-        return self._body.feed(data)
+    def read(self, data: bytes) -> list[bytes]:
+        waiting = self.head is None
+        self.feed(data)
+        if waiting and self.head is not None:
+            self.accept()
+        found = list(self.statements)
+        self.statements.clear()
+        return found
 
 
 def test_what_the_slim_client_sends_is_read() -> None:
-    requests = RequestParser()
-    (line,) = requests.feed(HEAD + nodeprotocol.chunk({"serial": 1}))
+    requests = Requests()
+    (line,) = requests.read(HEAD + nodeprotocol.chunk({"serial": 1}))
     assert requests.head
     assert (requests.head.token, requests.head.length, requests.head.expects) == (TOKEN, None, False)
     assert json.loads(line) == {"serial": 1}
@@ -68,16 +57,16 @@ def test_what_the_slim_client_sends_is_read() -> None:
 
 def test_what_curl_sends_is_read() -> None:
     body = b'{"a":\n 1}'
-    requests = RequestParser()
+    requests = Requests()
     whole = head("host: x", f"authorization: bearer {TOKEN}", f"Content-Length: {len(body)}") + body
     # --data-binary keeps newlines, and a line is a statement: curl's --data drops them.
-    assert requests.feed(whole) == [b'{"a":', b"1}"]
+    assert requests.read(whole) == [b'{"a":', b"1}"]
     assert requests.ended
 
 
 def test_curl_may_ask_before_it_sends() -> None:
-    requests = RequestParser()
-    assert requests.feed(head(AUTHORIZED, CHUNKED, "Expect: 100-continue")) == []
+    requests = Requests()
+    assert requests.read(head(AUTHORIZED, CHUNKED, "Expect: 100-continue")) == []
     assert requests.head
     assert requests.head.expects
 
@@ -85,22 +74,22 @@ def test_curl_may_ask_before_it_sends() -> None:
 @given(st.lists(st.integers(0, 400), max_size=12))
 def test_the_pieces_in_which_it_comes_do_not_matter(cuts: list[int]) -> None:
     whole = HEAD + nodeprotocol.chunk({"serial": 1}) + b"3;x=y\r\n{}\n\r\n1\r\n[\r\n2\r\n]\n\r\n0\r\n\r\n"
-    requests = RequestParser()
+    requests = Requests()
     edges = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
-    found = [line for start, stop in itertools.pairwise(edges) for line in requests.feed(whole[start:stop])]
+    found = [line for start, stop in itertools.pairwise(edges) for line in requests.read(whole[start:stop])]
     assert found == [b'{"serial":1}', b"{}", b"[]"]
     assert requests.ended
 
 
 def test_after_the_end_nothing_is_read() -> None:
-    requests = RequestParser()
-    requests.feed(HEAD + b"0\r\n\r\n")
-    assert requests.feed(b"garbage" * 1000) == []
+    requests = Requests()
+    requests.read(HEAD + b"0\r\n\r\n")
+    assert requests.read(b"garbage" * 1000) == []
 
 
 def test_a_body_of_no_bytes_has_ended() -> None:
-    requests = RequestParser()
-    assert requests.feed(head(AUTHORIZED, "Content-Length: 0")) == []
+    requests = Requests()
+    assert requests.read(head(AUTHORIZED, "Content-Length: 0")) == []
     assert requests.ended
 
 
@@ -144,38 +133,38 @@ def test_a_body_of_no_bytes_has_ended() -> None:
 )
 def test_what_is_no_session_is_refused(data: bytes, status: int) -> None:
     with pytest.raises(BadRequest) as caught:
-        RequestParser().feed(data)
+        Requests().read(data)
     assert caught.value.status == status
     assert str(caught.value)
 
 
 def test_a_statement_in_many_chunks_is_bounded_too() -> None:
-    requests = RequestParser()
-    requests.feed(HEAD)
+    requests = Requests()
+    requests.read(HEAD)
     chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
     for _ in range(nodeprotocol.MAX_STATEMENT // 4096):
-        assert requests.feed(chunk) == []
+        assert requests.read(chunk) == []
     with pytest.raises(BadRequest) as caught:
-        requests.feed(chunk)
+        requests.read(chunk)
     assert caught.value.status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 @given(st.lists(st.binary(max_size=60), max_size=6))
 def test_any_bytes_are_read_or_refused(pieces: list[bytes]) -> None:
-    requests = RequestParser()
+    requests = Requests()
     try:
         for piece in pieces:
-            requests.feed(piece)
+            requests.read(piece)
     except BadRequest as error:
         assert error.status >= 400  # noqa: PT017 - any refusal will do
 
 
 @given(st.binary(max_size=80))
 def test_any_bytes_after_the_head_are_read_or_refused(data: bytes) -> None:
-    requests = RequestParser()
-    requests.feed(HEAD)
+    requests = Requests()
+    requests.read(HEAD)
     try:
-        for line in requests.feed(data):
+        for line in requests.read(data):
             assert b"\n" not in line
     except BadRequest as error:
         assert error.status in (400, 413)  # noqa: PT017

@@ -18,17 +18,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.contract import ExitCode, Mode
+from common.token_bucket import Rate
 from ipagent import nodeprotocol
 from ipagent.log import Log
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.claim_queue import SessionClosed
-from ipagent.node.sessions.limits import Limits, Rate
-from ipagent.node.sessions.server import PodSessionServer, listen
+from ipagent.node.sessions.limits import Limits
+from ipagent.node.sessions.listener import listen
+from ipagent.node.sessions.server import PodSessionServer
 from ipagent.nodeprotocol import ClaimStatus, Refusal, ResponseParser
 from tests.ipagent.nodeclient.gate import POD, Gate, assigned, failed, pending, review, token_of
 
 OTHER = PodKey("apps", "pod-2", "8d6b6f0e-0000-4000-8000-000000000002")
-FREE = Limits(per_peer=1000, connects=Rate(10_000, 10_000), statements=Rate(10_000, 10_000))
+FREE = Limits(
+    per_peer=1000,
+    connects=Rate(10_000, 10_000),
+    statements=Rate(10_000, 10_000),
+    reading=Rate(1 << 40, 1 << 40),
+)
 SECONDS = 20.0
 
 MakeGate = Callable[..., Gate]
@@ -340,7 +347,7 @@ def test_a_refusal_reaches_a_peer_that_is_still_sending(gate: MakeGate) -> None:
 
 
 def test_a_statement_that_never_comes_is_not_waited_for(gate: MakeGate) -> None:
-    made = gate(limits=replace(FREE, first_seconds=0.05))
+    made = gate(limits=replace(FREE, statement_seconds=0.05))
     with Peer(made) as peer:
         peer.send(nodeprotocol.request("here", token_of(POD), "test"))
         assert peer.refusal().status == 408
@@ -349,7 +356,7 @@ def test_a_statement_that_never_comes_is_not_waited_for(gate: MakeGate) -> None:
 
 
 def test_a_session_that_has_begun_may_be_silent(gate: MakeGate) -> None:
-    made = gate(limits=replace(FREE, first_seconds=0.05))
+    made = gate(limits=replace(FREE, statement_seconds=0.05))
     with Peer(made) as silent:
         silent.ask()
         silent.standing()
