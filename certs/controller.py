@@ -1,17 +1,16 @@
-"""Looks, decides, acts, and sleeps until something changes or is due."""
+"""The certificate controller: reads both objects, takes the next action, sleeps until something changes."""
 
 from __future__ import annotations
 
 import random
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol, assert_never
 
 from certs.health import Health
 from certs.issue import issue_leaf, make_authority
-from certs.log import Log
 from certs.observation import Observation, observe
-from certs.pace import BURST, pause_before_write
 from certs.rotation import (
     Action,
     IssueLeaf,
@@ -29,28 +28,44 @@ from certs.store import Conflict, Observed, Store
 from certs.x509 import read_certificate, to_pem
 from common.kube.backoff import pause_after_failure
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.log import JsonLog
 
 TICK = 60.0
 """Seconds between two rounds at most; a round with nothing to do asks nobody."""
 RESYNC = 6 * 3600.0
-"""Seconds between two looks at the objects at most, also where no watch says that they have changed: the API
-server's time is learnt by them, too."""
+"""Seconds between two reads of the objects at most, also if no watch reports a change: they bring the API
+server's time, too."""
+BURST = 60
+"""Writes that may follow each other at once: many whole rotations."""
+WINDOW = 600.0
+"""Seconds within which they are counted."""
+SLOW = 10.0
+"""Seconds between writes after that: somebody else writes the same fields."""
+
+
+def pause_before_write(written: Sequence[float], now: float) -> float:
+    """Return the seconds to wait before the next write, so that two writers of one object are no load.
+
+    `written` are the instants of former writes in order, `now` the present one, on a clock that never jumps.
+    """
+    recent = [when for when in written if now - when < WINDOW]
+    return max(0.0, recent[-1] + SLOW - now) if len(recent) >= BURST else 0.0
 
 
 class Clock(Protocol):
     """Where the time comes from."""
 
     def now(self) -> Now:
-        """Tell the time."""
+        """Return the time of both clocks."""
         ...
 
 
 class Controller:
-    """Keeps Secret and configuration as they should be, from `run` to `stop`.
+    """Keeps Secret and webhook configuration in order, from `run` to `stop`.
 
-    Dates are told by the API server's clock, which is the one that judges certificates: each answer carries
-    its time, and a clock that never jumps carries it on. So it does not matter if this machine's clock is
-    wrong, or is put right. `tick` is how many seconds `run` sleeps at most.
+    Dates are compared with the API server's clock, which validates certificates: each answer has its
+    time, and a clock that never jumps continues it. So this machine's clock may be wrong or be corrected.
+    `tick` is how many seconds `run` sleeps at most.
     """
 
     def __init__(
@@ -58,7 +73,7 @@ class Controller:
         store: Store,
         settings: Settings,
         clock: Clock,
-        log: Log,
+        log: JsonLog,
         health: Health,
     ) -> None:
         self._store = store
@@ -78,21 +93,21 @@ class Controller:
         self._said: Action | None = None
 
     def wake(self) -> None:
-        """Let it look: an object may have changed. For other threads."""
+        """Read the objects again: one may have changed. Called from other threads."""
         self._changed.set()
 
     def stop(self) -> None:
-        """Let `run` return. For other threads."""
+        """Let `run` return. Called from other threads."""
         self._stopping = True
         self._changed.set()
 
     def run(self) -> None:
-        """Go round until `stop`."""
+        """Run turns until `stop`."""
         while not self._stopping:
             self._changed.wait(self.turn())
 
     def turn(self) -> float:
-        """Go round once; returns after how many seconds to do so again, unless something changes."""
+        """Run one turn; returns the seconds until the next one, unless something changes before."""
         self._health.turned()
         if self._changed.is_set():
             self._changed.clear()

@@ -7,31 +7,36 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from certs.controller import TICK, Clock, Controller
-from certs.errors import REMEDIES
 from certs.health import Health
-from certs.log import Log
 from certs.observation import Observation, observe
 from certs.rotation import Now, Settings, Wait, next_action
 from certs.status import report, to_text
 from certs.store import Marks, Names, Store
-from certs.waker import Waker
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.reflector import Reflector, one_object
+from common.log import JsonLog
 from common.probes import ProbeServer
 from common.version import VERSION
 
 SILENCE = 3 * TICK
-"""Seconds after which a loop that has not gone round is taken for stuck: several timeouts of a request."""
+"""Seconds without a turn after which the controller counts as stuck: several timeouts of a request."""
 ENDING = 5.0
 """Seconds for a watch to end."""
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
+REMEDIES = {
+    401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
+    403: "grant the ServiceAccount what docs/certificates.md lists under Rights",
+    413: "the object is too large: remove data that does not belong there",
+    422: "if the Secret is immutable, or holds data of others, delete it: it is made again",
+}
+"""What the user does next where the API server refuses, by HTTP code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +54,15 @@ class SystemClock:
     """The clocks of this machine."""
 
     def now(self) -> Now:
-        """Tell the time."""
+        """Return the time of both clocks."""
         return Now(time.time(), time.monotonic())
 
 
 def run(options: Options) -> int:
-    """Work until SIGTERM; returns the exit code. Raises ClusterError where there is no cluster."""
-    # Blocked before any thread starts: one of its own takes them, and wakes the others in order.
+    """Run until SIGTERM; returns the exit code. Raises ClusterError where there is no cluster."""
+    # Blocked before any thread starts: a thread of their own takes them and stops the controller.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    client, log, clock = _client(), Log(), SystemClock()
+    client, log, clock = _client(), JsonLog(), SystemClock()
     health = Health(lambda: clock.now().steady, SILENCE)
     store = Store(client, options.names, options.marks)
     loop = Controller(store, options.settings, clock, log, health)
@@ -78,11 +83,32 @@ def run(options: Options) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class WakeOnChange:
+    """Wakes the controller after each list and each event of the object `name`, which it then reads."""
+
+    wake: Callable[[], None]
+    name: str
+    log: JsonLog
+
+    def listed(self, items: tuple[None, ...]) -> None:  # noqa: ARG002 - the controller reads the object
+        """Wake the controller: what happened before the list is unknown."""
+        self.wake()
+
+    def changed(self, item: None, *, gone: bool) -> None:  # noqa: ARG002 - the controller reads the object
+        """Wake the controller."""
+        self.wake()
+
+    def failed(self, error: Exception) -> None:
+        """Log a watch that failed."""
+        self.log.write("warning", "watch_failed", object=self.name, error=str(error))
+
+
 @contextmanager
-def watching(client: Client, names: Names, loop: Controller, log: Log, health: Health) -> Iterator[None]:
+def watching(client: Client, names: Names, loop: Controller, log: JsonLog, health: Health) -> Iterator[None]:
     """Watch both objects for the length of a block."""
     watchers = [
-        Reflector(client, one_object(path, name), lambda _: None, Waker(loop.wake, name, log))
+        Reflector(client, one_object(path, name), lambda _: None, WakeOnChange(loop.wake, name, log))
         for path, name in (
             (names.secrets_path, names.secret),
             (names.configurations_path, names.configuration),
@@ -102,7 +128,7 @@ def watching(client: Client, names: Names, loop: Controller, log: Log, health: H
 
 
 def status(options: Options, *, as_json: bool) -> int:
-    """Say what is valid until when and what is next; 0 if all is in order, 3 if something is to be done.
+    """Print what is valid until when and what is next; returns 0 if all is in order, 3 if not.
 
     Raises ClusterError where there is no cluster to look for.
     """

@@ -10,6 +10,7 @@ import sys
 import time
 
 from common.contract import LogFormat, LogLevel
+from common.log import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class Log:
     def _write(self, level: LogLevel, event: str, message: str, fields: dict[str, str]) -> None:
         if _ORDER[level] < self._least:
             return
-        now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+        stamp = timestamp(time.time_ns() // 1_000_000)
         if self._json:
             named = {key: value for key, value in (*self._who.items(), *fields.items()) if value}
             line = {"time": stamp, "level": level, "event": event, **named, "message": message}

@@ -1,6 +1,8 @@
-"""How long to wait before the next try."""
+"""The pause before the API server is asked again."""
 
 from __future__ import annotations
+
+from common.backoff import half_jitter
 
 MAX_PAUSE = 15.0
 """Seconds between two attempts at most: longer would show after an outage of the API server."""
@@ -11,5 +13,4 @@ def pause_after_failure(failures: int, random: float) -> float:
 
     The pauses double from one second on, and are scattered over their second half.
     """
-    longest = min(2.0 ** min(failures - 1, 32), MAX_PAUSE)
-    return longest * (0.5 + random / 2)
+    return half_jitter(1.0, MAX_PAUSE, failures - 1, random)

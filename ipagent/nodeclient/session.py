@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 
+from common.backoff import full_jitter
 from ipagent import nodeprotocol
 from ipagent.nodeclient.connection import Broken, Connection
 from ipagent.nodeprotocol import ClaimStatus, ProtocolError, Refusal
@@ -162,10 +163,9 @@ class ReconnectingSession:
             self._tries = 0
         final = self.refusal is not None and self.refusal.status in FINAL
         base, cap = REFUSED_PACE if final else self._pace
-        ceiling = min(cap, base * 2.0 ** min(self._tries, 16))
+        # Jitter: all pods of a node come back when its agent does.
+        self._next = now + full_jitter(base, cap, self._tries, _random())
         self._tries += 1
-        # Full jitter, but never nothing: all pods of a node come back when its agent does.
-        self._next = now + ceiling * max(_random(), 0.1)
 
 
 def _random() -> float:

@@ -17,12 +17,12 @@ from typing import cast
 from certs.controller import Controller
 from certs.health import Health
 from certs.issue import issue_leaf, make_authority
-from certs.log import Log
 from certs.rotation import MAX_AUTHORITIES, Now, Settings
 from certs.store import Names, Store
 from certs.x509 import read_certificate
 from common.kube.client import Client
 from common.kube.errors import Unreachable
+from common.log import JsonLog
 from tests.certs.world import START, FakeClient, World
 
 DAY = 86400.0
@@ -43,7 +43,7 @@ class Instance:
     skew: float = 0.0
     due: float = START
     busy: bool = False
-    log: io.StringIO = field(default_factory=io.StringIO)
+    log: io.BytesIO = field(default_factory=io.BytesIO)
     loop: Controller = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Instance:
         client = FakeClient(self.simulation.world, self._between)
         store = Store(cast(Client, client), NAMES)
         health = Health(lambda: self.now().steady, 1e9)
-        self.loop = Controller(store, self.simulation.settings, self, Log(self.log), health)
+        self.loop = Controller(store, self.simulation.settings, self, JsonLog(self.log), health)
         self.loop.tick = DAY
 
     def _between(self, what: str) -> None:
@@ -119,7 +119,9 @@ class Simulation:
 
     def story(self) -> str:
         """Return the ends of the processes' logs."""
-        return "\n".join(line for each in self.instances for line in each.log.getvalue().splitlines()[-12:])
+        return "\n".join(
+            line for each in self.instances for line in each.log.getvalue().decode().splitlines()[-12:]
+        )
 
     def between(self, what: str) -> None:
         """Let things happen where a process makes a request (see the module)."""

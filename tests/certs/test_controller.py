@@ -8,8 +8,7 @@ from random import Random
 
 import pytest
 
-from certs.controller import RESYNC
-from certs.pace import BURST, SLOW, WINDOW, pause_before_write
+from certs.controller import BURST, RESYNC, SLOW, WINDOW, pause_before_write
 from common.kube.backoff import MAX_PAUSE
 from common.kube.errors import Unreachable
 from tests.certs.simulation import DAY, SETTINGS, Simulation

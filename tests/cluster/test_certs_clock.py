@@ -11,12 +11,12 @@ import pytest
 
 from certs.controller import Controller
 from certs.health import Health
-from certs.log import Log
 from certs.rotation import Now, Settings
 from certs.store import Names, Store
 from common.kube.client import Answer, Client
 from common.kube.errors import ApiError
 from common.kube.kubeconfig import load_kubeconfig
+from common.log import JsonLog
 from tests.cluster.api import Api
 from tests.cluster.certs_process import make_place
 from tests.cluster.control_plane import ControlPlane
@@ -55,9 +55,9 @@ def test_over_years_every_leaf_is_trusted_when_it_is_served(
     client = MovedOn(load_kubeconfig([place.kubeconfig()]), "tests")
     settings = Settings(frozenset({place.dns_name}), 90 * DAY, 365 * DAY, 300.0, 10.0)
     names = Names(place.namespace, place.secret, place.configuration)
-    log = io.StringIO()
+    log = io.BytesIO()
     health = Health(lambda: client.now().steady, STEP)
-    loop = Controller(Store(client, names), settings, client, Log(log), health)
+    loop = Controller(Store(client, names), settings, client, JsonLog(log), health)
     loop.tick = STEP
     leaves: list[bytes] = []
     authorities: list[bytes] = []
@@ -70,7 +70,7 @@ def test_over_years_every_leaf_is_trusted_when_it_is_served(
         data = place.data()
         leaves += [data["tls.crt"]] if data["tls.crt"] not in leaves else []
         authorities += [data["ca.crt"]] if data["ca.crt"] not in authorities else []
-        assert '"failed"' not in log.getvalue()
+        assert b'"failed"' not in log.getvalue()
     # Renewed with a third left: every 60 days, and every 243.
     assert len(leaves) >= YEARS / (60 * DAY)
     alone = [each for each in authorities if each.count(b"BEGIN CERTIFICATE") == 1]

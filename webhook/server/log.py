@@ -1,38 +1,23 @@
-"""What the webhook says about itself: one JSON line a decision, on standard error."""
+"""The webhook's log: one JSON line a decision, on standard error."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import time
 from typing import BinaryIO
 
 import msgspec
 
+from common.log import JsonLog
+
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 
-class Log:
-    """Writes JSON lines: time (RFC 3339, UTC), level, event and its own fields, never a pod's content."""
+class Log(JsonLog):
+    """JSON lines by msgspec's encoder, which costs a fraction of json's; never a pod's content."""
 
     def __init__(self, stream: BinaryIO = sys.stderr.buffer) -> None:
-        self._stream = stream
-        self._second = -1
-        self._written_second = ""
-
-    def write(self, level: str, event: str, **fields: object) -> None:
-        """Write one line and flush it."""
-        line = {"time": self._time(time.time_ns() // 1_000_000), "level": level, "event": event, **fields}
-        self._stream.write(_ENCODER.encode(line) + b"\n")
-        self._stream.flush()
-
-    def _time(self, milliseconds: int) -> str:
-        second, rest = divmod(milliseconds, 1000)
-        if second != self._second:
-            # Writing a date costs more than the rest of a line, which comes hundreds of times a second.
-            self._second = second
-            self._written_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._written_second}.{rest:03d}Z"
+        super().__init__(stream, _ENCODER.encode)
 
     def take_over(self, library: str) -> None:
         """Write a library's warnings and errors as lines of this log, under the event `library`."""

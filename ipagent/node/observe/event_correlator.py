@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from common.token_bucket import Rate, TokenBucket
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 
@@ -110,8 +111,8 @@ class EventCorrelator:
         self._number = 0
         self._entries: OrderedDict[PodEvent, _Entry] = OrderedDict()
         self._waiting: deque[PodEvent] = deque()
-        self._bucket = _Bucket(BURST, RATE)
-        self._of_pods: OrderedDict[PodKey, _Bucket] = OrderedDict()
+        self._bucket = TokenBucket(Rate(BURST, RATE))
+        self._of_pods: OrderedDict[PodKey, TokenBucket] = OrderedDict()
         self.dropped = 0
 
     def add(self, found: Iterable[PodEvent], now: float, wall: float) -> None:
@@ -130,7 +131,7 @@ class EventCorrelator:
             if entry.since + LATE < now:
                 self._drop()
                 continue
-            if pause := self._bucket.pause(now):
+            if pause := self._bucket.wait(now):
                 return pause
             self._waiting.popleft()
             self._bucket.take(now)
@@ -171,14 +172,11 @@ class EventCorrelator:
         self._waiting.append(note)
 
     def _allows(self, pod: PodKey, now: float) -> bool:
-        bucket = self._of_pods.setdefault(pod, _Bucket(OF_A_POD, 1 / POD_PAUSE))
+        bucket = self._of_pods.setdefault(pod, TokenBucket(Rate(OF_A_POD, 1 / POD_PAUSE)))
         self._of_pods.move_to_end(pod)
         if len(self._of_pods) > MAX_ENTRIES:
             self._of_pods.popitem(last=False)
-        if bucket.pause(now):
-            return False
-        bucket.take(now)
-        return True
+        return bucket.take(now)
 
     def _has_room(self) -> bool:
         if len(self._entries) < MAX_ENTRIES:
@@ -193,30 +191,6 @@ class EventCorrelator:
         self.dropped += 1
         note = self._waiting.popleft()
         del self._entries[note]
-
-
-class _Bucket:
-    """A token bucket: `size` at once, then `rate` a second."""
-
-    def __init__(self, size: int, rate: float) -> None:
-        self._size = size
-        self._rate = rate
-        self._tokens = float(size)
-        self._at = 0.0
-
-    def pause(self, now: float) -> float:
-        """Tell how long to wait for a token, 0 for not at all."""
-        self._fill(now)
-        return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._rate
-
-    def take(self, now: float) -> None:
-        """Take a token."""
-        self._fill(now)
-        self._tokens -= 1
-
-    def _fill(self, now: float) -> None:
-        self._tokens = min(float(self._size), self._tokens + max(0.0, now - self._at) * self._rate)
-        self._at = now
 
 
 def path_of(write: Write) -> str:

@@ -475,8 +475,10 @@ def test_a_whole_run_imports_next_to_nothing(stage: SlimStage, mode: str) -> Non
     ours = {name for name in loaded if name.split(".")[0] in {"common", "ipagent", "webhook", "certs"}}
     assert {name for name in ours if not name.startswith("ipagent.nodeclient")} == {
         "common",
+        "common.backoff",
         "common.contract",
         "common.keepalive",
+        "common.log",
         "ipagent",
         "ipagent.cli",
         "ipagent.log",

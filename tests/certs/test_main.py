@@ -1,4 +1,4 @@
-"""What the watches tell the loop."""
+"""What the watches tell the controller."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import json
 
 import pytest
 
-from certs.errors import REMEDIES
-from certs.log import Log
-from certs.waker import Waker
+from certs.main import REMEDIES, WakeOnChange
 from common.kube.errors import ApiError
+from common.log import JsonLog
 
 pytestmark = pytest.mark.pure
 
 
-def test_each_list_and_each_change_wakes_the_loop_and_a_failure_is_logged() -> None:
+def test_each_list_and_each_change_wakes_the_controller_and_a_failure_is_logged() -> None:
     woken: list[int] = []
-    stream = io.StringIO()
-    waker = Waker(lambda: woken.append(1), "tls", Log(stream))
+    stream = io.BytesIO()
+    waker = WakeOnChange(lambda: woken.append(1), "tls", JsonLog(stream))
     waker.listed(())
     waker.changed(None, gone=False)
     waker.changed(None, gone=True)
