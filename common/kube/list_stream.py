@@ -21,15 +21,23 @@ class NotAList(ValueError):
 
 
 class ListReader(Generic[Item]):
-    """Reads one list; `take` is called for each object and gives what is kept of it."""
+    """Reads one list, page by page; `take` is called for each object and returns what is kept of it."""
 
     def __init__(self, take: Callable[[Object], Item]) -> None:
         self._take = take
         self.items: list[Item] = []
         self.metadata: Object = {}
+        self._kind: object = None
+        self._has_items = False
 
     def read(self, chunks: Iterable[bytes]) -> None:
-        """Read all of the answer; raises NotAList."""
+        """Read all of one answer; raises NotAList.
+
+        What is not there counts as gone, so an answer counts as a list only if it says so itself: a kind that
+        ends in List, `items` that are a list, and the resourceVersion of which they are complete (Kubernetes
+        API conventions, "Lists and Simple kinds").
+        """
+        self._kind, self._has_items, self.metadata = None, False, {}
         text = _Text(chunks)
         text.expect("{")
         while True:
@@ -37,13 +45,25 @@ class ListReader(Generic[Item]):
             text.expect(":")
             self._member(key, text)
             if text.one_of(",}") == "}":
-                return
+                break
+        self._check()
+
+    def _check(self) -> None:
+        if not isinstance(self._kind, str) or not self._kind.endswith("List"):
+            raise NotAList(f"the answer is of the kind {str(self._kind)[:64]!r}, and not a list")
+        if not self._has_items:
+            raise NotAList("the answer has no items")
+        if not isinstance(version := self.metadata.get("resourceVersion"), str) or not version:
+            raise NotAList("the answer has no resourceVersion")
 
     def _member(self, key: object, text: _Text) -> None:
         if key == "items" and text.peek() == "[":
             self._read_items(text)
+            self._has_items = True
             return
         value = text.value()
+        if key == "kind":
+            self._kind = value
         if key == "metadata" and isinstance(value, dict):
             self.metadata = value
 

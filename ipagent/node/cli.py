@@ -19,6 +19,7 @@ the backend `node` it answers the containers that the webhook has put into pods,
 of AWS. It runs on the host network until SIGTERM; the addresses stay where they are.
 
 Environment: MULTUS_ENI_NODE_NAME and MULTUS_ENI_HOST_IP (the node's name and address, by the downward API),
+MULTUS_ENI_POD_NAMESPACE and MULTUS_ENI_POD_NAME (the agent's own pod: a list without it is not complete),
 AWS_REGION, MULTUS_ENI_INSTANCE_ID (both known by IMDS), KUBECONFIG (outside of a pod), and what the AWS SDKs
 read. docs/node-agent.md explains the settings.
 """

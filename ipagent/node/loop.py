@@ -119,15 +119,21 @@ class _Changed:
 
 
 class Loop:
-    """`report` gets the events, `age` returns the seconds since the API server was last heard of."""
+    """`report` gets the events, `age` returns the seconds since the API server was last heard of.
 
-    def __init__(
+    `own` is the namespace and name of the agent's own pod: once it is gone from the API, other pods that are
+    gone from there may live on.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument a collaborator
         self,
         controller: Controller,
         wakeup: Wakeup,
         age: Callable[[], float | None],
         report: Callable[[list[AddressEvent]], None],
         clock: Callable[[], float],
+        *,
+        own: tuple[str, str] | None = None,
     ) -> None:
         self.sessions: SessionServer = NoSessions()
         self.listed = False
@@ -137,6 +143,7 @@ class Loop:
         self._age = age
         self._report = report
         self._clock = clock
+        self._own = own
         self._inbox: deque[_Listed | _Changed] = deque()
         self._living: set[PodKey] = set()
         self._busy_since: float | None = None
@@ -172,13 +179,19 @@ class Loop:
         """Handle what has come, do what is due, pass on what has changed; returns the seconds to wait."""
         self._wakeup.clear()
         self._drain_inbox()
-        age = self._age()
-        self._controller.set_watch_current(current=age is not None and age < STALE_SECONDS)
+        self._controller.set_watch_current(current=self._is_current())
         pause = self._controller.step()
         self.sessions.publish(self._controller.take_status_changes())
         if events := self._controller.take_events():
             self._report(events)
         return pause
+
+    def _is_current(self) -> bool:
+        """Whether the pods that are known are those of the node."""
+        age = self._age()
+        if age is None or age >= STALE_SECONDS:
+            return False
+        return self._own is None or any((key.namespace, key.name) == self._own for key in self._living)
 
     def _drain_inbox(self) -> None:
         before = frozenset(self._living)

@@ -34,7 +34,7 @@ from ipagent.node.observe.event_recorder import EventRecorder
 from ipagent.node.observe.introspection import StatusServer
 from ipagent.node.observe.introspection_text import AgentState, document
 from ipagent.node.observe.metrics import Metrics, Snapshot
-from ipagent.node.pod_informer import PodInformer
+from ipagent.node.pod_informer import PodInformer, PodName
 from ipagent.node.reconcile.controller import NodeController
 from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
@@ -58,12 +58,13 @@ TIMING = Clock(time.monotonic, time.sleep, random.random)
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line and the environment say; `host` is the node's address."""
+    """What the command line and the environment say; `host` is the node's address, `own` the agent's pod."""
 
     settings: NodeSettings
     node: str
     host: str
     record: Path
+    own: PodName | None = None
 
 
 def options(config: Path, record: Path, env: Mapping[str, str]) -> Options:
@@ -80,7 +81,9 @@ def options(config: Path, record: Path, env: Mapping[str, str]) -> Options:
             f"{' and '.join(missing)} not set",
             "Give them by the downward API (spec.nodeName, status.hostIP), as the chart does.",
         )
-    return Options(settings, env[contract.ENV_NODE_NAME], env[contract.ENV_HOST_IP], record)
+    namespace, name = env.get(contract.ENV_POD_NAMESPACE), env.get(contract.ENV_POD_NAME)
+    own = (namespace, name) if namespace and name else None
+    return Options(settings, env[contract.ENV_NODE_NAME], env[contract.ENV_HOST_IP], record, own)
 
 
 def work(config: Path, record: Path, env: Mapping[str, str]) -> int:
@@ -135,12 +138,14 @@ class NodeAgent:
         )
         self._core = NodeController(self._cloud, settings.grants, TIMING, log, self._sweeper)
         wakeup = Wakeup()
-        self.loop = Loop(self._core, wakeup, self._age, self._report, TIMING.clock)
+        self.loop = Loop(self._core, wakeup, self._age, self._report, TIMING.clock, own=given.own)
         self._reviews: Counter[str] = Counter()
         self._sessions = None if settings.watch_only else self._open(wakeup)
         self._metrics = Metrics(self._figures)
         self._recorder = EventRecorder(self._client, given.node, log)
-        self._watcher = PodInformer(self._client, given.node, self.loop.on_list, self.loop.on_event, log)
+        self._watcher = PodInformer(
+            self._client, given.node, self.loop.on_list, self.loop.on_event, log, own=given.own
+        )
         self._start(stack)
 
     def pods(self) -> tuple[Pod, ...]:
@@ -209,6 +214,7 @@ class NodeAgent:
             counts=dict(self._reviews),
             watch_age=self._age(),
             candidates=self._sweeper.candidates,
+            verdicts=self._sweeper.last.verdicts,
             events_dropped=self._recorder.dropped,
         )
 

@@ -1,8 +1,13 @@
-"""Watches the pods of this node: one list, then a watch that goes on from there for the life of the process.
+"""Informer of this node's pods: one list, then a watch that goes on from there for the life of the process.
 
 The list is one answer without `limit`: since Kubernetes 1.31 the API server takes it from its cache, by the
 node's name (KEP-2340, consistent reads from cache), while pages are read from etcd through all pods of the
 cluster. It is read one object at a time all the same.
+
+What a list lacks counts as gone, so a list has to hold the agent's own pod: after `kubectl delete node`, for
+example, it holds no pod at all while all containers go on.
+
+Thread: one of its own, which calls `on_list` and `on_event`; `list_now` is for the main loop's.
 """
 
 from __future__ import annotations
@@ -11,66 +16,93 @@ import time
 from collections.abc import Callable
 
 from common.kube.client import Client
+from common.kube.errors import ClusterError
 from common.kube.reflector import Reflector, Target
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod, PodKey, read_pod
 
 PODS = "/api/v1/pods"
 
+PodName = tuple[str, str]
+"""A pod's namespace and name."""
+
 OnList = Callable[[tuple[Pod, ...]], None]
 OnEvent = Callable[[Pod, bool], None]
 
 
 class PodInformer:
-    """Tells what pods there are and what becomes of them, from `start` to `stop`.
+    """Follows the node's pods from `start` to `stop`.
 
     `on_list` gets all pods of the node, `on_event` a pod that is new or has changed, with True one that is
-    gone. Both are called by the watcher's thread, one after the other, and must not wait. What kubelets write
-    and nobody here reads is not told.
+    gone. Both are called one after the other, and must not wait. A change that nobody here reads is left out.
+    `own` is the agent's own pod, without which a list is refused; None outside of a cluster.
     """
 
-    def __init__(self, client: Client, node: str, on_list: OnList, on_event: OnEvent, log: Log) -> None:
+    def __init__(  # noqa: PLR0913 - one argument a collaborator
+        self,
+        client: Client,
+        node: str,
+        on_list: OnList,
+        on_event: OnEvent,
+        log: Log,
+        *,
+        own: PodName | None = None,
+    ) -> None:
         target = Target(PODS, f"the pods of node {node}", {"fieldSelector": f"spec.nodeName={node}"})
-        self._teller = _Deduplicator(on_list, on_event, log)
-        self._watcher = Reflector(client, target, read_pod, self._teller)
+        deduplicator = _Deduplicator(on_list, on_event, log)
+        self._reflector = _NodeReflector(client, target, read_pod, deduplicator)
+        self._reflector.own = own
 
     def start(self) -> None:
         """Begin with a list."""
-        self._watcher.start()
+        self._reflector.start()
 
     def stop(self) -> None:
-        """Let it end."""
-        self._watcher.stop()
+        """Ask the thread to end."""
+        self._reflector.stop()
 
     def join(self, timeout: float) -> bool:
         """Wait for its end; False if it goes on after `timeout` seconds."""
-        self._watcher.join(timeout)
-        return not self._watcher.is_alive()
+        self._reflector.join(timeout)
+        return not self._reflector.is_alive()
 
     @property
     def alive(self) -> bool:
         """Whether its thread goes on."""
-        return self._watcher.is_alive()
+        return self._reflector.is_alive()
 
     def age(self) -> float | None:
-        """Tell how many seconds ago the API server was last heard of; None before the first list.
+        """Return how many seconds ago the API server was last heard of; None before the first list.
 
         It sends bookmarks about once a minute, so that an age of several minutes means a watch that is stuck.
         """
-        heard = self._watcher.heard
+        heard = self._reflector.heard
         return None if heard is None else time.monotonic() - heard
 
     def list_now(self) -> tuple[Pod, ...]:
-        """Read the complete list as it is now; for any thread, which it keeps waiting.
+        """Read the complete list as it is now; it blocks the caller's thread.
 
         Raises ApiError, Unreachable or ClusterError: nothing is known then.
         """
-        _, found = self._watcher.read_all()
+        _, found = self._reflector.read_all()
         return found
 
 
+class _NodeReflector(Reflector[Pod]):
+    """A reflector that refuses a list without the agent's own pod: it is not complete."""
+
+    own: PodName | None = None
+
+    def read_all(self) -> tuple[str, tuple[Pod, ...]]:
+        version, pods = super().read_all()
+        if self.own and not any((pod.key.namespace, pod.key.name) == self.own for pod in pods):
+            name = "/".join(self.own)
+            raise ClusterError(f"the API server's list of this node's pods lacks the agent's own pod {name}")
+        return version, pods
+
+
 class _Deduplicator:
-    """Passes on what differs from what was told before, and logs what goes wrong once."""
+    """Passes on what differs from what was passed on before, and logs a failure once."""
 
     def __init__(self, on_list: OnList, on_event: OnEvent, log: Log) -> None:
         self._on_list = on_list

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import Any, TypeVar
@@ -68,7 +68,9 @@ def read_settings(data: bytes) -> NodeSettings:
         port=given.read("port", _port, DEFAULT_NODE_PORT),
         health_port=given.read("healthPort", _port, DEFAULT_HEALTH_PORT),
         watch_only=given.read("watchOnly", _flag, False),
-        grants=given.read("grants", _grants, Grants()),
+        grants=replace(
+            given.read("grants", _grants, Grants()), allowed=given.read("allowedCIDRs", _cidrs, ())
+        ),
         rules=given.read("gc", _rules, GcPolicy()),
         credentials=given.read("credentials", _choice(Credentials), Credentials.CHAIN),
         require_tag=given.read("requireTag", _flag, True),

@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from common.contract import ENV_HOST_IP, ENV_NODE_NAME, INJECTION, Credentials
+from common.contract import (
+    ENV_HOST_IP,
+    ENV_NODE_NAME,
+    ENV_POD_NAME,
+    ENV_POD_NAMESPACE,
+    INJECTION,
+    Credentials,
+)
 from ipagent.node.model.ownership import GcMode
 from ipagent.node.settings import read_settings
 from tests.chart.values import NODE, NODE_WATCH, REQUIRED
@@ -121,7 +128,12 @@ def test_it_is_told_its_node_and_its_settings(rendered: Rendered, case: str) -> 
         for each in found["env"]
         if "valueFrom" in each
     }
-    assert paths == {ENV_NODE_NAME: "spec.nodeName", ENV_HOST_IP: "status.hostIP"}
+    assert paths == {
+        ENV_NODE_NAME: "spec.nodeName",
+        ENV_HOST_IP: "status.hostIP",
+        ENV_POD_NAMESPACE: "metadata.namespace",
+        ENV_POD_NAME: "metadata.name",
+    }
     read = settings(rendered[case])
     ports = {each["name"]: each["containerPort"] for each in found["ports"]}
     assert ports == {"claims": read["port"], "health": read["healthPort"]}
@@ -147,12 +159,14 @@ def test_every_setting_arrives(rendered: Rendered) -> None:
         },
         "credentials": "chain",
         "requireTag": True,
+        "allowedCIDRs": [],
         "logLevel": "info",
         "logFormat": "auto",
     }
     watching = settings(rendered["watch only"])
     assert (watching["watchOnly"], watching["gc"]["mode"]) == (True, "on")
     everything = settings(rendered["everything"])
+    assert everything["allowedCIDRs"] == ["10.10.0.0/16"]
     assert everything["gc"] == {
         "mode": "on",
         "cooldown": "90s",

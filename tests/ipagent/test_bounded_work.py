@@ -73,6 +73,12 @@ def statuses(data: bytes) -> object:
                 "name": "web-0",
                 "uid": "1",
                 "annotations": {NETWORK_STATUS: data.decode("latin-1")},
+                "managedFields": [
+                    {
+                        "subresource": "status",
+                        "fieldsV1": {"f:metadata": {"f:annotations": {f"f:{NETWORK_STATUS}": {}}}},
+                    }
+                ],
             },
             "status": {"podIP": "10.0.0.1"},
         }

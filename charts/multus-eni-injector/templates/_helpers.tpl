@@ -192,7 +192,8 @@ hostAliases:
 
 {{/* The settings file of `ipagent node --config`. */}}
 {{- define "multus-eni.nodeSettings" -}}
-{{- pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "logLevel" "logFormat" | toPrettyJson }}
+{{- $settings := pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "logLevel" "logFormat" }}
+{{- merge (dict "allowedCIDRs" .Values.agent.allowedCIDRs) $settings | toPrettyJson }}
 {{- end }}
 
 {{/* May `helm test` expect that a pod in the release's namespace is injected by its own label? */}}

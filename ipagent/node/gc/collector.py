@@ -106,7 +106,8 @@ class Collector:
     def observe(self, ownership: Ownership) -> None:
         """Record who owns the addresses now; to be called before the first EC2 call for a new one."""
         self._ownership = ownership
-        self._record(self.records.updated(ownership.owners, ownership.floating, self._wall()))
+        found = self.records.updated(ownership.owners, ownership.floating, self._wall(), ownership.mirrors)
+        self._record(found)
 
     def make_room(self, eni_id: str) -> None:
         """Collect on the ENI as soon as the rules allow: it is full."""

@@ -34,7 +34,9 @@ class Origin(StrEnum):
 
     NETWORK_STATUS = "network-status"
     CLAIM = "claim"
-    """The pod stated it, and its network-status does not name it: a floating address."""
+    """The pod claimed it, and its network-status does not name it: a floating address."""
+    STATIC_POD = "static-pod"
+    """By the network-status of a static pod's mirror: its containers go on when the mirror is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +55,25 @@ class OwnershipRecords:
     entries: Mapping[Pair, OwnershipRecord] = field(default_factory=lambda: MappingProxyType({}))
 
     def updated(
-        self, owners: Mapping[Pair, PodKey], floating: Collection[Pair] = frozenset(), now: float = 0.0
+        self,
+        owners: Mapping[Pair, PodKey],
+        floating: Collection[Pair] = frozenset(),
+        now: float = 0.0,
+        mirrors: Collection[PodKey] = frozenset(),
     ) -> OwnershipRecords:
         """Return the records with these owners; itself where nothing is new.
 
-        `floating` are those of them that the pod's own network-status does not name. Where there are too
-        many records, the oldest are dropped: no address is ever reclaimed for lack of a record.
+        `floating` are those of them that the pod's own network-status does not name, `mirrors` the pods that
+        are mirrors of static pods. Where there are too many records, the oldest are dropped: no address is
+        ever reclaimed for lack of a record.
         """
         fresh = {}
         for pair, pod in owners.items():
             if not (pod.namespace and pod.name and pod.uid):
                 continue
             known = self.entries.get(pair)
-            origin = Origin.CLAIM if pair in floating else Origin.NETWORK_STATUS
+            own = Origin.STATIC_POD if pod in mirrors else Origin.NETWORK_STATUS
+            origin = Origin.CLAIM if pair in floating else own
             if known is None or known.pod != pod:
                 fresh[pair] = OwnershipRecord(pod, origin, int(now))
             elif known.origin is not origin:
@@ -81,11 +89,11 @@ class OwnershipRecords:
         )
 
     def withdraws(self, other: OwnershipRecords) -> bool:
-        """Whether an address is floating here that counts as a pod's own there: never to be lost."""
+        """Whether an address is not reclaimable here that is so by the other records: never to be lost."""
         return any(
             each.origin is Origin.NETWORK_STATUS
             and (mine := self.entries.get(pair)) is not None
-            and mine.origin is Origin.CLAIM
+            and mine.origin is not Origin.NETWORK_STATUS
             for pair, each in other.entries.items()
         )
 

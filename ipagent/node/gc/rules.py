@@ -5,6 +5,10 @@ ENI of ours; it is recorded as the own address of a pod that is gone; a complete
 claims it; no living pod on that ENI may hold addresses that it has not claimed; and all of that was so in two
 sweeps, a cooldown apart. Less information never reclaims more addresses.
 
+"Gone from the API" is not "gone": the containers of a static pod outlive its mirror, and a pod made anew
+under the same name may be the one before under a new uid. So what a mirror owned is never reclaimed, and what
+a pod owned is not while a pod of its name waits for its network-status.
+
 Thread: the main loop's, through Collector.
 """
 
@@ -43,6 +47,8 @@ class KeepReason(StrEnum):
     INCOMPLETE = "incomplete"
     UNREADABLE = "unreadable"
     UNSTATED = "unstated"
+    STATIC_POD = "static-pod"
+    SUCCESSOR = "successor"
     LEAKED = "leaked"
 
 
@@ -50,7 +56,8 @@ class KeepReason(StrEnum):
 class Verdict:
     """The decision on one address, and a sentence that says why.
 
-    `pod` is its last recorded owner. `until`: it waits until then, on the clock of the sweep.
+    `pod` is its last recorded owner. `until`: it waits until then, on the clock of the sweep. `blocker` is
+    the living pod for whose sake alone it is kept.
     """
 
     eni_id: str
@@ -60,6 +67,7 @@ class Verdict:
     text: str
     pod: PodKey | None = None
     until: float | None = None
+    blocker: PodKey | None = None
 
     @property
     def pair(self) -> Pair:
@@ -147,6 +155,7 @@ class _Facts:
         self._held = frozenset((*listed, *stated, *gc_input.ownership.named))
         owners = (*(pod.key for pod in living), *gc_input.ownership.owners.values())
         self._alive = frozenset(key.uid for key in owners)
+        self._successors = {(pod.key.namespace, pod.key.name): pod.key for pod in living if pod.waiting}
         self._blocks = _blocks(gc_input, living, policy)
 
     def candidate(self, pair: Pair, pod: PodKey) -> Candidate:
@@ -167,11 +176,13 @@ class _Facts:
         """Decide on one address."""
         pair = eni.id, address
         record = self._input.records.entries.get(pair)
-        kept = self._kept(eni, address) or self._unproven(record) or self._blocks.get(eni.id)
+        kept = self._kept(eni, address) or self._unproven(record)
         pod = record.pod if record else None
         if kept or record is None:
             why, text = kept or _UNRECORDED
             return Verdict(eni.id, address, Decision.KEEP, why, text, pod)
+        if block := self._successor(record.pod) or self._blocks.get(eni.id):
+            return Verdict(eni.id, address, Decision.KEEP, block.why, block.text, pod, blocker=block.pod)
         candidate = self.candidate(pair, record.pod)
         until = candidate.since + self._policy.cooldown
         decision = Decision.RECLAIM if self._input.now >= until else Decision.WAIT
@@ -196,16 +207,33 @@ class _Facts:
             return _UNRECORDED
         if record.origin is Origin.CLAIM:
             return KeepReason.FLOATING, f"it is a floating address, which {record.pod} stated last"
+        if record.origin is Origin.STATIC_POD:
+            return KeepReason.STATIC_POD, f"it was the own address of {record.pod}, a static pod"
         if record.pod.uid in self._alive:
             return KeepReason.OWNER_LIVES, f"it was the own address of {record.pod}, which lives"
         if not self._input.ownership.complete:
             return KeepReason.INCOMPLETE, "the node's pods are not facts completely"
         return None
 
+    def _successor(self, owner: PodKey) -> _Block | None:
+        """Return the pod of the owner's name that has no network-status yet, as a reason to keep."""
+        key = self._successors.get((owner.namespace, owner.name))
+        if key is None:
+            return None
+        text = f"{key} is there again, and has no network-status yet: it may be the pod that had it"
+        return _Block(KeepReason.SUCCESSOR, text, key)
+
 
 _UNRECORDED = (KeepReason.UNRECORDED, "nothing says that it was a pod's own address")
 
-_Block = tuple[KeepReason, str]
+
+@dataclass(frozen=True)
+class _Block:
+    """A living pod for whose sake addresses are kept."""
+
+    why: KeepReason
+    text: str
+    pod: PodKey
 
 
 def _blocks(gc_input: GcInput, living: Collection[Pod], policy: GcPolicy) -> dict[str, _Block]:
@@ -216,28 +244,29 @@ def _blocks(gc_input: GcInput, living: Collection[Pod], policy: GcPolicy) -> dic
     for pod in living:
         if pod.problem:
             text = f"the addresses of {pod.key} can't be read: {pod.problem}"
-            found |= dict.fromkeys(every, (KeepReason.UNREADABLE, text))
+            found |= dict.fromkeys(every, _Block(KeepReason.UNREADABLE, text, pod.key))
     if policy.no_floating:
         return found
     for pod in living:
         if reason := _unstated(pod, gc_input.ownership, policy):
-            found |= dict.fromkeys(_enis_of(pod, topology), (KeepReason.UNSTATED, reason))
+            block = _Block(KeepReason.UNSTATED, reason, pod.key)
+            found |= dict.fromkeys(_enis_of(pod, topology), block)
     # Pods that the list lacks and the watch has, or the other way round, count as well.
     listed = {pod.key for pod in living}
     for key, where in gc_input.ownership.unstated.items():
         if key not in listed:
             text = f"{key} may hold addresses that it has not stated"
-            found |= dict.fromkeys(where or every, (KeepReason.UNSTATED, text))
+            found |= dict.fromkeys(where or every, _Block(KeepReason.UNSTATED, text, key))
     return found
 
 
 def _unstated(pod: Pod, ownership: Ownership, policy: GcPolicy) -> str:
     """Return why a living pod may hold addresses that it has not claimed; empty if it can't.
 
-    Multus writes network-status before any of a pod's containers starts: while the pod waits for it, it holds
-    nothing beyond.
+    Multus writes network-status before any of a pod's containers starts: a pod to which it has given no
+    interface holds nothing, whatever containers its author has named after ours.
     """
-    if pod.waiting:
+    if pod.waiting or not pod.attached:
         return ""
     if pod.agent is InjectedAgent.DIRECT_SIDECAR:
         return f"{pod.key} has a sidecar that calls EC2 itself, and tells nobody of its floating addresses"

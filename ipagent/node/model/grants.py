@@ -1,10 +1,13 @@
-"""What the operator allows the pods of a namespace beyond the addresses that Multus has given them."""
+"""Grants: what the operator allows the pods of a namespace beyond the addresses that Multus gave them. Pure.
+
+Thread: read once at the start, and only read after that.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from types import MappingProxyType
 
@@ -26,18 +29,22 @@ class GrantError(ValueError):
 
 @dataclass(frozen=True)
 class Grant:
-    """What pods may have beside the addresses of their own network-status.
-
-    `cidrs`: they may state any address therein. `takeover`: all that they may have they may also take from
-    another ENI.
-    """
+    """What the pods of a namespace may have."""
 
     cidrs: tuple[IPNetwork, ...] = ()
+    """Beside the addresses of their own network-status they may claim any address in these."""
     takeover: bool = False
+    """All that they may have they may also take from another ENI."""
+    allowed: tuple[IPNetwork, ...] = ()
+    """Outside of these they get no address at all; empty: no limit."""
 
     def covers(self, address: IPAddress) -> bool:
         """Whether a pod may have the address that Multus has not given it."""
         return any(address in cidr for cidr in self.cidrs)
+
+    def allows(self, address: IPAddress) -> bool:
+        """Whether the address may be assigned at all."""
+        return not self.allowed or any(address in cidr for cidr in self.allowed)
 
 
 NOTHING = Grant()
@@ -45,13 +52,18 @@ NOTHING = Grant()
 
 @dataclass(frozen=True)
 class Grants:
-    """Grants by namespace; OTHERS is the key for all namespaces that are not named."""
+    """Grants by namespace; OTHERS is the key for all namespaces that are not named.
+
+    `allowed` holds for every namespace: see Grant.
+    """
 
     by_namespace: Mapping[str, Grant] = field(default_factory=lambda: MappingProxyType({}))
+    allowed: tuple[IPNetwork, ...] = ()
 
     def of(self, namespace: str) -> Grant:
-        """Give the grant of a namespace: its own replaces the one for others, nothing is added up."""
-        return self.by_namespace.get(namespace) or self.by_namespace.get(OTHERS) or NOTHING
+        """Return the grant of a namespace: its own replaces the one for others, nothing is added up."""
+        found = self.by_namespace.get(namespace) or self.by_namespace.get(OTHERS) or NOTHING
+        return replace(found, allowed=self.allowed) if self.allowed else found
 
 
 def read_grants(value: object, key: str = "grants") -> Grants:

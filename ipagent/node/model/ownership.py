@@ -34,6 +34,8 @@ class Ownership:
     """Living pods that may hold addresses they have not claimed: the ids of the ENIs (empty: any ENI)."""
     stated: frozenset[PodKey] = frozenset()
     """Pods whose sidecar has claimed all that it holds, over a session that is open."""
+    mirrors: frozenset[PodKey] = frozenset()
+    """Mirrors of static pods, whose containers outlive them."""
     busy: frozenset[tuple[str, IPAddress]] = frozenset()
     """What is being assigned or released."""
 

@@ -1,12 +1,15 @@
-"""What the node agent reads of a pod: its addresses by Multus, and what its annotations ask for.
+"""Pod: what the node agent reads of a Kubernetes Pod, its addresses by Multus and its annotations. Pure.
 
 Addresses come from `k8s.v1.cni.cncf.io/network-status` (Network Custom Resource Definition De-facto
 Standard, section 4.2), so that pods without kernel addresses (DPDK, SR-IOV) are served too.
 
-Multus writes network-status through the pod's subresource `status` when it has made the sandbox
-(network-attachment-definition-client, `pkg/utils/net-attach-def.go`, setPodNetworkStatus). A copy that came
-with a pod template says nothing about this pod; `managedFields` tells the two apart until the sandbox
-exists.
+Multus writes network-status through the pod's subresource `status` when it has made the sandbox, and so does
+multus-dynamic-networks-controller when it changes the networks of a running pod
+(network-attachment-definition-client, `pkg/utils/net-attach-def.go`, setPodNetworkStatus). So the annotation
+counts only if `managedFields`, which the API server keeps, says that its value was written through `status`.
+A value that came with the pod, or that somebody with rights to pods alone has written, does not count.
+
+Thread: the informer's reads pods, the main loop's uses them; both only read a Pod once it is made.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from common.contract import (
 from ipagent.assign.selection import Holding, IPAddress, canonical_mac, is_global_unicast
 
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
+MIRROR = "kubernetes.io/config.mirror"
+"""Marks the mirror of a static pod (k8s.io/kubernetes, pkg/kubelet/types, ConfigMirrorAnnotationKey)."""
 MAX_STATUS = 256 * 1024
 """Characters: the API server takes no more in all annotations of an object together."""
 MAX_HOLDINGS = 256
@@ -41,6 +46,8 @@ MAX_TEXT = 253
 """Characters of a name: a DNS subdomain (RFC 1123) has no more."""
 _SHOWN = 64
 _PROBLEMS = 3
+_MAX_MANAGERS = 64
+"""Entries of managedFields that are looked at: the API server merges all but 10 that update."""
 
 Object = Mapping[str, Any]
 
@@ -69,25 +76,36 @@ class InjectedAgent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as the API server has it.
-
-    `alive`: it may hold addresses; a pod that is being deleted (`leaving`) is alive until it is gone.
-    `holdings` are all of network-status but the default interface's, `interfaces` those that count by
-    annotation (empty: all). `waiting`: it has Multus networks, and network-status is yet to come. `problem`
-    tells what of network-status can't be read; `holdings` are the rest. `created` is the API server's time
-    (RFC 3339, UTC, in seconds: it sorts as text).
-    """
+    """A pod as the API server has it."""
 
     key: PodKey
     alive: bool
+    """It may hold addresses."""
     leaving: bool = False
+    """It is being deleted; it is alive until it is gone."""
     holdings: tuple[Holding, ...] = ()
+    """Those of network-status, save the cluster default network's."""
     waiting: bool = False
+    """It has Multus networks, and network-status is yet to come."""
     problem: str = ""
+    """What of network-status can't be read; `holdings` are the rest."""
     takeover: Takeover = Takeover.ALWAYS
     interfaces: tuple[str, ...] = ()
+    """The interfaces that count by annotation; empty: all."""
     agent: InjectedAgent = InjectedAgent.NONE
     created: str = ""
+    """The API server's time (RFC 3339, UTC, in seconds: it sorts as text)."""
+    default_interfaces: tuple[str, ...] = ()
+    """Interfaces of the cluster default network by network-status: the cluster's own CNI manages them."""
+    bare: bool = False
+    """Multus has given it an interface without addresses."""
+    mirror: bool = False
+    """It is the mirror of a static pod, whose containers outlive this object."""
+
+    @property
+    def attached(self) -> bool:
+        """Whether Multus has given it an interface, on which it may hold addresses."""
+        return bool(self.holdings) or self.bare or bool(self.problem)
 
     @property
     def counting(self) -> tuple[Holding, ...]:
@@ -105,83 +123,113 @@ def read_pod(obj: Object) -> Pod:
     leaving = metadata.get("deletionTimestamp") is not None
     networked = spec.get("hostNetwork") is not True
     written = annotations.get(NETWORK_STATUS) if networked else ""
-    if not _has_sandbox(status) and _came_with_the_pod(metadata):
+    if written and not _written_through_status(metadata):
         written = ""
-    holdings, problem = _read_status(written or "")
+    read = _read_status(written or "")
     asks = networked and bool(annotations.get(NETWORKS))
     return Pod(
         key,
         alive,
         leaving,
-        holdings,
-        waiting=asks and alive and not leaving and not written,
-        problem=problem,
+        read.holdings,
+        waiting=asks and alive and not written,
+        problem=read.problem,
         takeover=_takeover(annotations.get(TAKEOVER)),
         interfaces=_names(annotations.get(INTERFACES)),
         agent=_agent(spec),
         created=_text(metadata.get("creationTimestamp"), _SHOWN),
+        default_interfaces=read.default_interfaces,
+        bare=read.bare,
+        mirror=MIRROR in annotations,
     )
 
 
-def _has_sandbox(status: Object) -> bool:
-    """Whether the kubelet has said that the pod's network is there."""
-    return bool(status.get("podIP"))
+def _written_through_status(metadata: Object) -> bool:
+    """Whether the value of network-status was written through the subresource `status`."""
+    managers = map(_map, _list(metadata.get("managedFields"))[:_MAX_MANAGERS])
+    return any(each.get("subresource") == "status" and _owns_network_status(each) for each in managers)
 
 
-def _came_with_the_pod(metadata: Object) -> bool:
-    """Whether network-status was written as part of the pod, by whoever made it."""
-    managers = [_map(each) for each in _list(metadata.get("managedFields"))]
-    owners = [each for each in managers if _owns_status(each)]
-    return bool(owners) and all(each.get("subresource") != "status" for each in owners)
-
-
-def _owns_status(manager: Object) -> bool:
+def _owns_network_status(manager: Object) -> bool:
     fields = manager.get("fieldsV1")
     for name in ("f:metadata", "f:annotations"):
         fields = _map(fields).get(name)
     return f"f:{NETWORK_STATUS}" in _map(fields)
 
 
-def _read_status(text: object) -> tuple[tuple[Holding, ...], str]:
-    """Read the holdings and what of the text can't be read."""
+@dataclass(frozen=True, slots=True)
+class _NetworkStatus:
+    holdings: tuple[Holding, ...] = ()
+    problem: str = ""
+    default_interfaces: tuple[str, ...] = ()
+    bare: bool = False
+
+
+def _read_status(text: object) -> _NetworkStatus:
+    """Read the annotation's value, as far as it can be read."""
     if not isinstance(text, str) or not text.strip():
-        return (), ""
+        return _NetworkStatus()
     if len(text) > MAX_STATUS:
-        return (), f"{NETWORK_STATUS} has more than {MAX_STATUS} characters"
+        return _NetworkStatus(problem=f"{NETWORK_STATUS} has more than {MAX_STATUS} characters")
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError):
-        return (), f"{NETWORK_STATUS} is not JSON: {_quote(text)}"
+        return _NetworkStatus(problem=f"{NETWORK_STATUS} is not JSON: {_quote(text)}")
     if entries is None:
-        return (), ""
+        return _NetworkStatus()
     if not isinstance(entries, list):
-        return (), f"{NETWORK_STATUS} is not a list: {_quote(text)}"
+        return _NetworkStatus(problem=f"{NETWORK_STATUS} is not a list: {_quote(text)}")
+    return _read_entries(entries)
+
+
+def _read_entries(entries: list[Any]) -> _NetworkStatus:
+    defaults = _default_networks(entries)
     found: dict[Holding, None] = {}
+    default_interfaces: dict[str, None] = {}
     problems: list[str] = []
+    bare = False
     for number, entry in enumerate(entries, 1):
+        if isinstance(entry, dict) and _of_default_network(entry, defaults):
+            default_interfaces[_text(entry.get("interface"), _SHOWN)] = None
+            continue
+        before = len(found)
         found |= dict.fromkeys(_entry(entry, number, problems))
+        bare |= len(found) == before and isinstance(entry, dict) and bool(entry.get("interface"))
         if len(found) > MAX_HOLDINGS or len(problems) > MAX_HOLDINGS:
             break
     if len(found) > MAX_HOLDINGS:
         problems.append(f"more than {MAX_HOLDINGS} addresses")
-    return tuple(found)[:MAX_HOLDINGS], _summary(problems)
+    interfaces = tuple(name for name in default_interfaces if name)[:MAX_NAMES]
+    return _NetworkStatus(tuple(found)[:MAX_HOLDINGS], _summary(problems), interfaces, bare)
+
+
+def _default_networks(entries: Iterable[object]) -> frozenset[str]:
+    """Return the names of the cluster default network.
+
+    One plugin may give several interfaces, of which one has `default: true`: the VPC CNI's `v6if0` (IPv6
+    egress) and `mNicIf1` (multi-NIC pods, an address of the VPC CNI's pool) beside `eth0`.
+    """
+    names = (_text(each.get("name")) for each in map(_map, entries) if each.get("default") is True)
+    return frozenset(name for name in names if name)
+
+
+def _of_default_network(entry: Object, defaults: frozenset[str]) -> bool:
+    return entry.get("default") is True or _text(entry.get("name")) in defaults
 
 
 def _entry(entry: object, number: int, problems: list[str]) -> Iterator[Holding]:
     if not isinstance(entry, dict):
-        problems.append(f"entry {number} is no object: {_quote(entry)}")
-        return
-    if entry.get("default") is True:
+        problems.append(f"entry {number} is not an object: {_quote(entry)}")
         return
     interface = _text(entry.get("interface"), _SHOWN)
     mac = canonical_mac(_text(entry.get("mac"), _SHOWN))
     ips = entry.get("ips")
     if ips is not None and not isinstance(ips, list):
-        problems.append(f"entry {number}: ips is no list: {_quote(ips)}")
+        problems.append(f"entry {number}: ips is not a list: {_quote(ips)}")
     for text in _list(ips):
         address = _address(text)
         if address is None:
-            problems.append(f"entry {number}: {_quote(text)} is no IP address")
+            problems.append(f"entry {number}: {_quote(text)} is not an IP address")
         elif is_global_unicast(address):
             yield Holding(interface, mac, address)
 

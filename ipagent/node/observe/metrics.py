@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from common.version import VERSION
 from ipagent.assign.plan import SETTLED, Item, Phase
+from ipagent.node.gc.rules import Verdict
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
@@ -20,6 +21,8 @@ from ipagent.node.model.pod import PodKey
 PREFIX = "multus_eni_node_"
 SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 """Upper bounds: a calm node takes one call of EC2, a full request limit takes seconds to minutes."""
+MAX_BLOCKERS = 20
+"""Pods that are named as blockers of garbage collection: series are not for ever."""
 STATES = ("assigned", "pending", "failed")
 
 
@@ -34,6 +37,7 @@ class Snapshot:
     counts: Mapping[str, int] = field(default_factory=dict)
     watch_age: float | None = None
     candidates: int = 0
+    verdicts: tuple[Verdict, ...] = ()
     events_dropped: int = 0
 
 
@@ -85,6 +89,7 @@ class _Asked(Collector):
         yield _gauge("addresses", "Addresses of this node's pods, by how far they are.", "state", states)
         yield _single("conflicts", "Addresses of this node's pods that others hold.", figures.conflicts)
         yield _single("gc_candidates", "Addresses that no pod held at the last sweep.", figures.candidates)
+        yield _blockers(figures.verdicts)
         # Before the first list there is no age, and an alert on its absence.
         if figures.watch_age is not None:
             text = "Seconds since the API server was last heard of."
@@ -100,6 +105,20 @@ def state_of(item: Item) -> str:
     if item.phase is Phase.CONFIRMED:
         return "assigned"
     return "failed" if item.phase in SETTLED else "pending"
+
+
+def _blockers(verdicts: Iterable[Verdict]) -> Metric:
+    """Count the addresses that are kept for a living pod's sake alone, by pod: those with most of them."""
+    blocked = Counter((each.blocker, str(each.why)) for each in verdicts if each.blocker)
+    family = GaugeMetricFamily(
+        f"{PREFIX}gc_blocked_addresses",
+        "Leaked addresses that are kept because of a living pod, by pod and reason.",
+        labels=("namespace", "pod", "reason"),
+    )
+    for (pod, reason), count in blocked.most_common(MAX_BLOCKERS):
+        if pod is not None:
+            family.add_metric((pod.namespace, pod.name, reason), count)
+    return family
 
 
 def _counters(figures: Snapshot) -> Iterator[Metric]:

@@ -252,6 +252,7 @@ class NodeController:
                 named=self._named(),
                 unstated=self._state.unstated(),
                 stated=self._state.stated(),
+                mirrors=frozenset(key for key, each in self._state.by_pod.items() if each.pod.mirror),
                 busy=frozenset(unsettled | self._releases.pending),
             )
         )

@@ -1,22 +1,24 @@
-"""Which addresses the pods of a node are to have, and on which ENI: pods, claims, grants, ENIs -> placements.
+"""Desired state: which addresses the pods of a node are to have, and on which ENI. Pure.
+
+Pods, claims, grants and ENIs in, placements out.
 
 A pod has a right to the addresses of its own network-status, which Multus wrote; whatever else it states
 needs its namespace's grant, and so does taking an address from another ENI. What a pod states can only narrow
 its rights. Of several pods with one address one has it: whoever had it before, else the one whose
 network-status names it, else the older one; network-status is never overruled by what another pod states.
+
+Thread: the main loop's, through NodeState.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 
 from common.contract import Takeover
 from ipagent.assign.errors import (
     AddressRefused,
     AgentError,
-    HeldElsewhere,
     NoEni,
     NoInterface,
     NotGranted,
@@ -29,7 +31,6 @@ from ipagent.assign.selection import (
     Selection,
     UndecidedDefaultError,
     select,
-    sort_key,
 )
 from ipagent.assign.topology import Placement, Topology, place
 from ipagent.node.model.claim import Claim
@@ -110,9 +111,19 @@ def desired_for(
             bare=selection.bare,
             silent=stated.silent,
         )
+    base = replace(base, problems=(*base.problems, *_not_allowed(holdings, grant)))
+    holdings = tuple(each for each in holdings if grant.allows(each.address))
     asked = [pod.takeover, *([stated.claim.takeover] if stated else [])]
     takeover = grant.takeover and all(each is Takeover.ALWAYS for each in asked)
     return _placed(base, holdings, topology, unknown, takeover=takeover)
+
+
+def _not_allowed(holdings: Iterable[Holding], grant: Grant) -> Iterator[Problem]:
+    """Yield a problem for each holding outside of the CIDRs that the operator allows."""
+    text = f"it lies outside the allowed CIDRs {', '.join(map(str, grant.allowed))}"
+    for each in holdings:
+        if not grant.allows(each.address):
+            yield Problem(each, "", text, AddressRefused(text))
 
 
 @dataclass(frozen=True)
@@ -169,12 +180,23 @@ def _selection(pod: Pod, claim: Claim) -> tuple[Selection, AgentError | None]:
                 text, "Name those of Multus in the annotation multus-eni.io/interfaces."
             )
         selection = select(claim.snapshot, made_by_multus, claim.allowed)
+    selection = _without(selection, pod.default_interfaces)
     # A device that a DPDK driver has is none of the kernel's.
     known = {holding.interface for holding in pod.holdings}
     missing = [name for name in selection.missing if name not in known]
     if missing:
         return selection, NoInterface(f"The pod has no interface {', '.join(missing)}")
     return selection, None
+
+
+def _without(selection: Selection, interfaces: Collection[str]) -> Selection:
+    """Return the selection without the interfaces that the cluster's own CNI manages."""
+    return replace(
+        selection,
+        holdings=tuple(each for each in selection.holdings if each.interface not in interfaces),
+        refused=tuple(each for each in selection.refused if each.holding.interface not in interfaces),
+        bare=tuple(name for name in selection.bare if name not in interfaces),
+    )
 
 
 def _named(annotated: tuple[str, ...], claimed: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -207,94 +229,3 @@ def _not_granted(holding: Holding, key: PodKey, grant: Grant) -> Problem:
         f"{key.namespace} {allowed}"
     )
     return Problem(holding, "", text, NotGranted(text))
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """A pod's address that another pod of this node has."""
-
-    holding: Holding
-    owner: PodKey
-    by_status: bool
-
-    @property
-    def problem(self) -> Problem:
-        """What to tell the pod that does not get it."""
-        how = "which has it by its network-status" if self.by_status else "which has stated it"
-        text = f"it belongs to the pod {self.owner} on this node, {how}"
-        remedy = (
-            "Give the pods different addresses, or delete the one that is not to have it. If both got theirs "
-            "from IPAM, two networks hand out the same range."
-        )
-        return Problem(self.holding, "", text, HeldElsewhere(text, remedy))
-
-
-@dataclass(frozen=True)
-class Desired:
-    """What the node is to have: `owners` say which pod each address belongs to.
-
-    `by_status` are the addresses that their owner has by its network-status.
-    """
-
-    placements: tuple[Placement, ...] = ()
-    owners: Mapping[IPAddress, PodKey] = field(default_factory=lambda: MappingProxyType({}))
-    conflicts: Mapping[PodKey, tuple[Conflict, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    by_status: frozenset[IPAddress] = frozenset()
-
-
-_Contender = tuple[PodDesired, Placement | None]
-"""A pod that names the address, and where it may have it: network-status alone gives no place."""
-
-
-NOBODY = Desired()
-
-
-def resolve_conflicts(wishes: Iterable[PodDesired], before: Desired = NOBODY) -> Desired:
-    """Give each address to one pod; `before` is how it was until now."""
-    contenders: dict[IPAddress, list[_Contender]] = {}
-    for each in wishes:
-        placed = {placement.holding.address: placement for placement in each.placements}
-        for address in (*placed, *(each.own - placed.keys())):
-            contenders.setdefault(address, []).append((each, placed.get(address)))
-    placements: list[Placement] = []
-    owners: dict[IPAddress, PodKey] = {}
-    by_status: set[IPAddress] = set()
-    conflicts: dict[PodKey, list[Conflict]] = {}
-    for address, rivals in contenders.items():
-        if len(rivals) > 1:
-            _in_order(rivals, address, before)
-        (owner, placement), *losers = rivals
-        owners[address] = owner.pod.key
-        if address in owner.own:
-            by_status.add(address)
-        if placement:
-            placements.append(placement)
-        for loser, lost in losers:
-            if lost:
-                conflict = Conflict(lost.holding, owner.pod.key, address in owner.own)
-                conflicts.setdefault(loser.pod.key, []).append(conflict)
-    told = {key: tuple(sorted(each, key=_by_address)) for key, each in conflicts.items()}
-    return Desired(tuple(placements), owners, told, frozenset(by_status))
-
-
-def _in_order(rivals: list[_Contender], address: IPAddress, before: Desired) -> None:
-    """Put the one that gets the address first.
-
-    IPAM gives an address to a new pod while the old one is only being deleted: that one then lacks it. What a
-    pod had by its network-status, and only states any longer, it does not keep from others.
-    """
-    owner, was_by_status = before.owners.get(address), address in before.by_status
-
-    def rank(rival: _Contender) -> tuple[int, bool, str, PodKey]:
-        pod = rival[0].pod
-        by_status = address in rival[0].own
-        incumbent = pod.key == owner and (by_status or not was_by_status)
-        passing = pod.leaving if by_status else rival[0].silent
-        place_in_line = (1 if by_status else 3) + passing
-        return (0 if incumbent and not passing else place_in_line, not incumbent, pod.created, pod.key)
-
-    rivals.sort(key=rank)
-
-
-def _by_address(conflict: Conflict) -> tuple[int, int]:
-    return sort_key(conflict.holding.address)

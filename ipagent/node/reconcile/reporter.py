@@ -15,7 +15,8 @@ from ipagent.assign.selection import IPAddress
 from ipagent.node.model.claim import ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
-from ipagent.node.reconcile.desired import Conflict, PodDesired
+from ipagent.node.reconcile.conflicts import Conflict
+from ipagent.node.reconcile.desired import PodDesired
 from ipagent.node.reconcile.status import StatusContext, claim_status, pending, problem_of
 
 Topic = tuple[IPAddress | None, bool]

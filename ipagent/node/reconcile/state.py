@@ -14,7 +14,8 @@ from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
-from ipagent.node.reconcile.desired import ClaimView, Desired, PodDesired, desired_for, resolve_conflicts
+from ipagent.node.reconcile.conflicts import Desired, resolve_conflicts
+from ipagent.node.reconcile.desired import ClaimView, PodDesired, desired_for
 
 STATUS_SECONDS = 2.0
 """How long after the pod's claim its network-status may arrive, before what it lacks is refused."""
@@ -211,6 +212,8 @@ class NodeState:
         stated = self.stated()
         for key, each in self.by_pod.items():
             agent = each.pod.agent
+            if not each.pod.attached:
+                continue
             if agent is InjectedAgent.DIRECT_SIDECAR or (
                 agent is InjectedAgent.NODE_SIDECAR and key not in stated
             ):

@@ -17,7 +17,8 @@ from ipagent.assign.report import Problem, explained, report, worst
 from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniDetails
 from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
-from ipagent.node.reconcile.desired import Conflict, PodDesired
+from ipagent.node.reconcile.conflicts import Conflict
+from ipagent.node.reconcile.desired import PodDesired
 
 UNSEEN = ClaimStatus(
     ClaimState.PENDING,

@@ -93,7 +93,8 @@ def test_missing_credentials_are_named(tmp_path: Path, missing: str) -> None:
 
 def page(*names: str, token: str = "") -> Reply:
     items = [{"metadata": {"name": name}} for name in names]
-    return Reply(body={"metadata": {"resourceVersion": "7", "continue": token}, "items": items})
+    metadata = {"resourceVersion": "7", "continue": token}
+    return Reply(body={"kind": "List", "metadata": metadata, "items": items})
 
 
 def test_a_list_is_read_to_its_last_page(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def ports(api: FakeApi) -> list[int]:
 
 
 def test_a_connection_is_used_again(tmp_path: Path) -> None:
-    with FakeApi(tmp_path, lambda request: Reply(body=request.body or {"items": []}, keep=True)) as api:
+    with FakeApi(tmp_path, lambda request: Reply(body=request.body or page().body, keep=True)) as api:
         client = api.client(tmp_path, keep=60.0)
         for number in range(3):
             body = {"number": number}

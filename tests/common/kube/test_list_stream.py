@@ -34,6 +34,7 @@ OBJECTS = st.dictionaries(st.text(), VALUES, max_size=4)
 def test_any_list_is_read_wherever_it_is_cut(
     items: list[dict[str, Any]], metadata: dict[str, Any], data: st.DataObject
 ) -> None:
+    metadata = {**metadata, "resourceVersion": "7"}
     members = [("kind", "PodList"), ("metadata", metadata), ("items", items), ("more", 12)]
     whole = dict(data.draw(st.permutations(members)))
     text = json.dumps(
@@ -43,11 +44,44 @@ def test_any_list_is_read_wherever_it_is_cut(
     assert read(*(text[start:end] for start, end in pairwise(cuts)), b"\n") == (metadata, items)
 
 
+def listing(items: str, metadata: str = '{"resourceVersion": "7"}', kind: str = '"PodList"') -> bytes:
+    return f'{{"kind": {kind}, "metadata": {metadata}, "items": {items}}}'.encode()
+
+
+def test_a_list_may_be_empty() -> None:
+    assert read(listing("[]")) == ({"resourceVersion": "7"}, [])
+
+
 @pytest.mark.parametrize(
-    "text", ['{"items": null}', '{"items": [], "metadata": null}', '{"kind": "PodList"}']
+    ("text", "told"),
+    [
+        (b'{"a": 1}', "of the kind 'None', and not a list"),
+        (
+            b'{"kind": "Status", "metadata": {}, "status": "Success", "code": 200}',
+            "of the kind 'Status', and not a list",
+        ),
+        (listing("[]", kind='"Pod"'), "of the kind 'Pod', and not a list"),
+        (listing("[]", kind='["PodList"]'), "and not a list"),
+        (listing("null"), "has no items"),
+        (listing('{"a": {}}'), "has no items"),
+        (b'{"kind": "PodList", "metadata": {"resourceVersion": "7"}}', "has no items"),
+        (listing("[]", metadata="{}"), "has no resourceVersion"),
+        (listing("[]", metadata="null"), "has no resourceVersion"),
+        (listing("[]", metadata='{"resourceVersion": ""}'), "has no resourceVersion"),
+        (listing("[]", metadata='{"resourceVersion": 7}'), "has no resourceVersion"),
+    ],
 )
-def test_a_list_may_be_empty(text: str) -> None:
-    assert read(text.encode()) == ({}, [])
+def test_an_answer_counts_as_a_list_only_if_it_says_so(text: bytes, told: str) -> None:
+    """What a list lacks counts as gone."""
+    with pytest.raises(NotAList, match=told):
+        read(text)
+
+
+def test_each_page_says_so_itself() -> None:
+    reader = ListReader(lambda item: item)
+    reader.read([listing('[{"a": 1}]')])
+    with pytest.raises(NotAList, match="and not a list"):
+        reader.read([b'{"kind": "Status"}'])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +99,7 @@ def test_a_list_may_be_empty(text: str) -> None:
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too deep"),
     ],
 )
-def test_what_is_no_list_is_said(text: bytes, told: str) -> None:
+def test_what_is_not_a_list_is_said(text: bytes, told: str) -> None:
     with pytest.raises(NotAList, match=told.replace("[", r"\[")):
         read(text)
 

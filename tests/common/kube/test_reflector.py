@@ -31,7 +31,9 @@ class Served:
 
     def answer(self, request: Request) -> Reply:
         if "watch" not in request.parameters:
-            return Reply(body={"metadata": {"resourceVersion": self.version}, "items": self.items})
+            return Reply(
+                body={"kind": "ThingList", "metadata": {"resourceVersion": self.version}, "items": self.items}
+            )
         first = self.script.get(timeout=10)
         if isinstance(first, Reply):
             return first
@@ -226,7 +228,8 @@ def test_an_event_that_is_cut_off_is_not_taken(watched: Watched) -> None:
 
 
 def test_a_list_that_fails_is_asked_for_again(tmp_path: Path) -> None:
-    answers = iter([Reply(500, b""), Reply(200, b"{"), Reply(body={"metadata": {"resourceVersion": "7"}})])
+    empty = {"kind": "PodList", "metadata": {"resourceVersion": "7"}, "items": []}
+    answers = iter([Reply(500, b""), Reply(200, b"{"), Reply(body=empty)])
     told = Told()
     with FakeApi(tmp_path, lambda _: next(answers, Reply(503, b""))) as api:
         watcher = Reflector(api.client(tmp_path), Target("/pods", "pods"), name_of, told)

@@ -162,6 +162,19 @@ def test_a_watch_that_says_nothing_for_long_is_in_doubt(rig: Rig, age: float | N
     assert rig.controller.current is current
 
 
+def test_what_is_known_is_in_doubt_once_the_agents_own_pod_is_gone_from_the_api(rig: Rig) -> None:
+    """After `kubectl delete node` every pod is gone from there, and all containers go on."""
+    rig.loop = Loop(
+        rig.controller, rig.wakeup, lambda: 0.0, rig.reported.append, lambda: 0.0, own=("apps", "two")
+    )
+    rig.loop.on_list((Pod(ONE, alive=True), Pod(TWO, alive=True)))
+    rig.loop.turn()
+    assert rig.controller.current is True
+    rig.loop.on_event(Pod(TWO, alive=True), True)
+    rig.loop.turn()
+    assert rig.controller.current is False
+
+
 def test_what_has_happened_is_reported_once(rig: Rig) -> None:
     event = AddressEvent(EventType.ASSIGNED, ONE, ip_address("10.0.0.1"), "eni-1", "assigned")
     rig.controller.events = [event]

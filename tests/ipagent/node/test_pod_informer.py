@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from common.contract import TOKEN_AUDIENCE, LogFormat
-from common.kube.errors import ApiError, Unreachable
+from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
 from ipagent.node.model.pod import NETWORK_STATUS, Pod
 from ipagent.node.pod_informer import PodInformer
@@ -30,6 +30,13 @@ def pod(name: str, address: str = "", version: str = "1", **status: Any) -> dict
             "uid": f"uid-{name}",
             "resourceVersion": version,
             "annotations": {NETWORK_STATUS: written} if address else {},
+            "managedFields": [
+                {
+                    "manager": "multus",
+                    "subresource": "status",
+                    "fieldsV1": {"f:metadata": {"f:annotations": {f"f:{NETWORK_STATUS}": {}}}},
+                }
+            ],
         },
         "status": {"phase": "Running", **status},
     }
@@ -48,7 +55,7 @@ class Served:
             return self.refusal
         if "watch" in request.parameters:
             return Reply(chunks=self._events())
-        return Reply(body={"metadata": {"resourceVersion": "10"}, "items": self.pods})
+        return Reply(body={"kind": "PodList", "metadata": {"resourceVersion": "10"}, "items": self.pods})
 
     def _events(self) -> Iterator[bytes]:
         while found := self.script.get(timeout=20):
@@ -182,3 +189,24 @@ def test_a_refusal_does_not_repeat_the_token(tmp_path: Path) -> None:
     ):
         review_token(api.client(tmp_path), "topsecret")
     assert "topsecret" not in str(refused.value)
+
+
+def test_a_list_without_the_agents_own_pod_is_not_complete(tmp_path: Path) -> None:
+    """After `kubectl delete node` the API server lists no pod of the node, and all containers go on."""
+    served, told, stream = Served(), Told(), io.StringIO()
+    served.pods = [pod("a", "10.10.1.81")]
+    own = ("ns", "agent")
+    with FakeApi(tmp_path, served.answer) as api:
+        log = Log(form=LogFormat.JSON, stream=stream)
+        informer = PodInformer(api.client(tmp_path), "node-a", told.on_list, told.on_event, log, own=own)
+        with pytest.raises(ClusterError, match=r"lacks the agent's own pod ns/agent"):
+            informer.list_now()
+        informer.start()
+        wait_for(lambda: lines(stream), "the refusal")
+        served.pods.append(pod("agent"))
+        wait_for(lambda: told.told, "the list")
+        informer.stop()
+        served.script.put(None)
+        assert informer.join(20)
+    assert told.told == [["a", "agent"]]
+    assert lines(stream)[0]["event"] == "watch-failed"

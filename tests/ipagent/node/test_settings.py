@@ -28,6 +28,7 @@ def test_every_key_is_read() -> None:
         healthPort=9501,
         watchOnly=True,
         grants={"apps": {"cidrs": ["10.10.1.192/28"], "takeover": True}},
+        allowedCIDRs=["10.10.1.0/24"],
         gc={
             "mode": "on",
             "cooldown": "45s",
@@ -59,7 +60,9 @@ def test_every_key_is_read() -> None:
         log_level=LogLevel.DEBUG,
         log_format=LogFormat.JSON,
     )
-    assert found.grants.of("apps") == Grant((ip_network("10.10.1.192/28"),), takeover=True)
+    allowed = (ip_network("10.10.1.0/24"),)
+    assert found.grants.of("apps") == Grant((ip_network("10.10.1.192/28"),), takeover=True, allowed=allowed)
+    assert found.grants.of("others") == Grant(allowed=allowed)
 
 
 @pytest.mark.parametrize("keys", [{}, {"gc": {}}, {"gc": {"mode": None, "managedCIDRs": None}, "port": None}])
@@ -73,7 +76,10 @@ def test_what_is_missing_or_null_has_its_default(keys: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"ports": 1}, "ports: is none of port, healthPort, watchOnly, grants, gc, credentials"),
+        (
+            {"ports": 1},
+            "ports: is none of port, healthPort, watchOnly, grants, allowedCIDRs, gc, credentials",
+        ),
         ({"gc": {"Mode": "on"}}, "gc.Mode: is none of mode, cooldown, interval, managedCIDRs"),
         ({"gc": {"mode": "yes"}}, "gc.mode: 'yes' is none of off, report, on"),
         ({"gc": {"mode": True}}, "gc.mode: True is none of off, report, on"),
@@ -142,7 +148,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-NAMES = st.sampled_from(["port", "healthPort", "watchOnly", "gc", "grants", "credentials", "requireTag"])
+NAMES = st.sampled_from(
+    ["port", "healthPort", "watchOnly", "gc", "grants", "allowedCIDRs", "credentials", "requireTag"]
+)
 GC = st.dictionaries(st.sampled_from(["mode", "cooldown", "interval", "managedCIDRs"]), JSON, max_size=3)
 
 

@@ -224,7 +224,8 @@ class TestPodsThatMayHoldMore:
                 ownership(),
                 False,
             ),
-            ((pod(agent=SIDECAR),), ownership(), True),
+            ((pod(agent=SIDECAR, bare=True),), ownership(), True),
+            ((pod(agent=SIDECAR),), ownership(), False),
             ((pod(agent=SIDECAR, waiting=True),), ownership(), False),
             ((pod("192.168.0.5", agent=SIDECAR, mac=FOREIGN),), ownership(), True),
             ((pod("192.168.0.5", agent=InjectedAgent.NONE, mac=FOREIGN),), ownership(), False),
@@ -244,6 +245,7 @@ class TestPodsThatMayHoldMore:
             "a pod of the cluster's network alone",
             "a silent sidecar of another ENI",
             "a silent sidecar without addresses",
+            "a silent sidecar without an interface of Multus",
             "a sidecar that has not started",
             "a silent sidecar on no ENI",
             "a pod of a bridge",
@@ -508,3 +510,40 @@ def test_what_a_sweep_would_take_was_suspected_before(seen: GcInput, rules: GcPo
 @given(SIGHTS, RULE_SETS)
 def test_the_first_sweep_takes_nothing(seen: GcInput, rules: GcPolicy) -> None:
     assert not taken(replace(seen, earlier={}), rules)
+
+
+class TestGoneFromTheApiIsNotGone:
+    def test_what_a_static_pods_mirror_owned_is_never_reclaimed(self) -> None:
+        records = OwnershipRecords().updated({PAIR: GONE}, (), 0.0, {GONE})
+        found = verdict_on(sight(records=records))
+        assert (found.decision, found.why) == (Decision.KEEP, KeepReason.STATIC_POD)
+        assert suspected_leaks(records, Ownership(complete=True), RULES) == frozenset()
+
+    def test_a_pod_of_that_name_without_network_status_keeps_its_predecessors_addresses(
+        self,
+    ) -> None:
+        again = Pod(PodKey(GONE.namespace, GONE.name, "uid-anew"), alive=True, waiting=True)
+        found = verdict_on(sight(pods=(again,)))
+        assert (found.decision, found.why, found.blocker) == (
+            Decision.KEEP,
+            KeepReason.SUCCESSOR,
+            again.key,
+        )
+        written = replace(again, waiting=False, default_interfaces=("eth0",))
+        assert verdict_on(sight(pods=(written,))).decision is Decision.RECLAIM
+
+    def test_a_pod_of_that_name_in_another_namespace_keeps_nothing(self) -> None:
+        other = Pod(PodKey("other", GONE.name, "uid-anew"), alive=True, waiting=True)
+        assert verdict_on(sight(pods=(other,))).decision is Decision.RECLAIM
+
+    @pytest.mark.parametrize("agent", InjectedAgent)
+    def test_a_pod_to_which_multus_gave_nothing_blocks_nothing(self, agent: InjectedAgent) -> None:
+        """Whoever may create pods could otherwise switch the collector off for a node."""
+        idle = Pod(PodKey("apps", "idle", "uid-idle"), alive=True, agent=agent)
+        assert verdict_on(sight(pods=(idle,))).decision is Decision.RECLAIM
+
+    @pytest.mark.parametrize("agent", [InjectedAgent.DIRECT_SIDECAR, InjectedAgent.NODE_SIDECAR])
+    def test_a_pod_with_an_interface_and_no_address_blocks_and_is_named(self, agent: InjectedAgent) -> None:
+        bare = Pod(PodKey("apps", "bare", "uid-bare"), alive=True, agent=agent, bare=True)
+        found = verdict_on(sight(pods=(bare,)))
+        assert (found.why, found.blocker) == (KeepReason.UNSTATED, bare.key)

@@ -31,6 +31,16 @@ MAC = "02:aa:00:00:00:01"
 DEFAULT = {"name": "aws-cni", "interface": "eth0", "ips": ["10.10.0.17"], "default": True, "dns": {}}
 
 
+def managed(*subresources: str | None) -> list[dict[str, Any]]:
+    """Make the managedFields of a pod whose network-status was written through these subresources."""
+    fields: dict[str, Any] = {"f:metadata": {"f:annotations": {".": {}, f"f:{NETWORK_STATUS}": {}}}}
+    owners = (
+        {"manager": "m", "fieldsV1": fields, **({"subresource": name} if name else {})}
+        for name in subresources
+    )
+    return [{"manager": "kubelet", "subresource": "status", "fieldsV1": {"f:status": {}}}, *owners]
+
+
 def entry(*ips: str, interface: str = "net1", mac: str = MAC, **more: Any) -> dict[str, Any]:
     return {"name": "ns/nad", "interface": interface, "ips": list(ips), "mac": mac, "dns": {}, **more}
 
@@ -42,7 +52,13 @@ def pod(
     given = {NETWORKS: "nad", **(annotations or {})}
     if written is not None:
         given[NETWORK_STATUS] = written if isinstance(written, str) else json.dumps(written, indent=4)
-    metadata = {"namespace": "ns", "name": "a", "uid": "u-1", "creationTimestamp": "2026-01-02T03:04:05Z"}
+    metadata: dict[str, Any] = {
+        "namespace": "ns",
+        "name": "a",
+        "uid": "u-1",
+        "creationTimestamp": "2026-01-02T03:04:05Z",
+    }
+    metadata["managedFields"] = managed("status")
     found: dict[str, Any] = {
         "metadata": {**metadata, "annotations": given},
         "spec": {"nodeName": "node"},
@@ -104,14 +120,14 @@ def test_the_holdings_are_those_of_all_but_the_default_interface(
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
-        (entry("10.10.1.300"), "entry 2: '10.10.1.300' is no IP address"),
-        (entry("10.10.1.8/99"), "entry 2: '10.10.1.8/99' is no IP address"),
-        (entry("2600::1%net1"), "is no IP address"),
-        ({**entry(), "ips": [1, None]}, "entry 2: 'int' is no IP address; entry 2: 'NoneType' is"),
-        ({**entry(), "ips": "10.10.1.5"}, "entry 2: ips is no list: '10.10.1.5'"),
-        ("net1", "entry 2 is no object: 'net1'"),
-        (None, "entry 2 is no object"),
-        (entry(*"abcde"), "'c' is no IP address; and 2 more"),
+        (entry("10.10.1.300"), "entry 2: '10.10.1.300' is not an IP address"),
+        (entry("10.10.1.8/99"), "entry 2: '10.10.1.8/99' is not an IP address"),
+        (entry("2600::1%net1"), "is not an IP address"),
+        ({**entry(), "ips": [1, None]}, "entry 2: 'int' is not an IP address; entry 2: 'NoneType' is"),
+        ({**entry(), "ips": "10.10.1.5"}, "entry 2: ips is not a list: '10.10.1.5'"),
+        ("net1", "entry 2 is not an object: 'net1'"),
+        (None, "entry 2 is not an object"),
+        (entry(*"abcde"), "'c' is not an IP address; and 2 more"),
         (entry("1" * 500), "entry 2: '" + "1" * 64 + "' is"),
     ],
 )
@@ -172,7 +188,7 @@ def test_a_pod_lives_until_it_has_ended_or_is_gone(
         (pod([DEFAULT]), False),
         (pod(annotations={NETWORKS: ""}), False),
         (pod(spec={"hostNetwork": True}), False),
-        (pod(metadata={"deletionTimestamp": "2026-01-02T03:04:05Z"}), False),
+        (pod(metadata={"deletionTimestamp": "2026-01-02T03:04:05Z"}), True),
         (ended(), False),
         ({}, False),
     ],
@@ -181,32 +197,75 @@ def test_a_pod_waits_from_its_networks_to_its_network_status(made: dict[str, Any
     assert read_pod(made).waiting is waiting
 
 
-def managed(*subresources: str | None) -> list[dict[str, Any]]:
-    fields: dict[str, Any] = {"f:metadata": {"f:annotations": {".": {}, f"f:{NETWORK_STATUS}": {}}}}
-    owners = (
-        {"manager": "m", "fieldsV1": fields, **({"subresource": name} if name else {})}
-        for name in subresources
-    )
-    return [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}, *owners]
-
-
 @pytest.mark.parametrize(
     ("owners", "pod_ip", "counts"),
     [
-        ((), "", True),
         (("status",), "", True),
+        ((None, "status"), "10.10.0.17", True),
+        ((), "10.10.0.17", False),
         ((None,), "", False),
-        ((None, "status"), "", True),
-        ((None,), "10.10.0.17", True),
+        ((None,), "10.10.0.17", False),
+        (("ephemeralcontainers", None), "10.10.0.17", False),
     ],
 )
-def test_a_status_that_came_with_the_pod_is_that_of_another(
+def test_a_network_status_counts_only_if_it_was_written_through_status(
     owners: tuple[str | None, ...], pod_ip: str, counts: bool
 ) -> None:
     made = pod([entry("10.10.1.81")], metadata={"managedFields": managed(*owners)})
     made["status"]["podIP"] = pod_ip
     found = read_pod(made)
     assert (bool(found.holdings), found.waiting) == (counts, not counts)
+
+
+@pytest.mark.parametrize("fields", [None, [], [{}], "x", [{"subresource": "status", "fieldsV1": None}]])
+def test_without_managed_fields_nobody_says_who_wrote_it(fields: object) -> None:
+    found = read_pod(pod([entry("10.10.1.81")], metadata={"managedFields": fields}))
+    assert (found.holdings, found.problem, found.waiting) == ((), "", True)
+
+
+def test_nonsense_of_the_pods_author_is_not_a_problem() -> None:
+    found = read_pod(pod("{", metadata={"managedFields": managed(None)}))
+    assert (found.problem, found.attached) == ("", False)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"name": "aws-cni", "interface": "v6if0", "ips": ["fd00::ac:5"], "dns": {}},
+        {"name": "aws-cni", "interface": "mNicIf1", "ips": ["10.10.1.77"], "mac": MAC, "dns": {}},
+    ],
+    ids=["IPv6 egress", "multi-NIC"],
+)
+def test_every_entry_of_the_default_network_is_left_alone(more: dict[str, Any]) -> None:
+    for status in ([DEFAULT, more, entry("10.10.1.81")], [more, entry("10.10.1.81"), DEFAULT]):
+        found = read_pod(pod(status))
+        assert found.holdings == (holding("10.10.1.81"),)
+        assert set(found.default_interfaces) == {"eth0", more["interface"]}
+
+
+def test_a_default_network_without_a_name_is_told_by_its_flag_alone() -> None:
+    nameless = {key: value for key, value in DEFAULT.items() if key != "name"}
+    found = read_pod(pod([nameless, {"interface": "net1", "mac": MAC, "ips": ["10.10.1.81"]}]))
+    assert found.holdings == (holding("10.10.1.81"),)
+
+
+@pytest.mark.parametrize(
+    ("status", "attached"),
+    [
+        (None, False),
+        ([DEFAULT], False),
+        ([DEFAULT, entry()], True),
+        ([DEFAULT, entry("10.10.1.81")], True),
+        ("{", True),
+    ],
+)
+def test_a_pod_is_attached_if_multus_has_given_it_an_interface(status: object, attached: bool) -> None:
+    assert read_pod(pod(status)).attached is attached
+
+
+def test_a_static_pods_mirror_is_known_by_its_annotation() -> None:
+    assert read_pod(pod(annotations={"kubernetes.io/config.mirror": "3f2a"})).mirror
+    assert not read_pod(pod()).mirror
 
 
 def test_a_pod_of_the_host_network_holds_nothing() -> None:

@@ -581,7 +581,8 @@ class TestKeeping:
             pod("a", "10.1.1.1", agent=InjectedAgent.DIRECT_SIDECAR),
             pod("b", "10.1.1.2", agent=InjectedAgent.NODE_SIDECAR),
             pod("c", "10.1.1.3", agent=InjectedAgent.NODE_INIT),
-            pod("d", agent=InjectedAgent.NODE_SIDECAR),
+            pod("d", agent=InjectedAgent.NODE_SIDECAR, bare=True),
+            pod("e", agent=InjectedAgent.NODE_SIDECAR),
         )
         last = run.broom.shown[-1]
         assert last.complete

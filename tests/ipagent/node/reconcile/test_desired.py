@@ -16,7 +16,8 @@ from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import NOTHING, Grant
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.reconcile.desired import ClaimView, Desired, PodDesired, desired_for, resolve_conflicts
+from ipagent.node.reconcile.conflicts import Desired, resolve_conflicts
+from ipagent.node.reconcile.desired import ClaimView, PodDesired, desired_for
 from tests.ipagent.fakes import Time
 from tests.ipagent.node.account import Account
 from tests.ipagent.node.pods import MAC_0, claim, holding, key, pod
@@ -80,6 +81,33 @@ class TestOnePod:
         found = wished(pod("a", "10.1.1.1"), topology=barred)
         assert placed(found) == {}
         assert "lacks the tag" in found.unplaced[0].text
+
+    @pytest.mark.parametrize("agent", [None, "claim"])
+    def test_outside_of_the_allowed_cidrs_it_gets_nothing(self, agent: str | None) -> None:
+        grant = replace(ALL, allowed=(ip_network("10.1.1.0/24"),))
+        stated = claim("a", "10.1.1.1", "10.1.7.1", "10.1.9.1") if agent else None
+        found = wished(pod("a", "10.1.1.1", "10.1.7.1"), stated, grant)
+        assert placed(found) == {"10.1.1.1": "eni-a-1"}
+        assert {str(each.holding.address) for each in found.problems} == {
+            "10.1.7.1",
+            *(["10.1.9.1"] if agent else []),
+        }
+        for problem in found.problems:
+            assert problem.error.exit_code is ExitCode.ADDRESS_REFUSED
+            assert problem.text == "it lies outside the allowed CIDRs 10.1.1.0/24"
+
+    def test_what_the_clusters_own_cni_manages_is_not_claimed(self) -> None:
+        """The VPC CNI's second interface, whose address is of its own pool."""
+        links = (
+            Link(2, "eth0", "0a:00:00:00:00:02"),
+            Link(3, "net1", holding("10.1.1.1").mac),
+            Link(4, "net2", "02:00:00:00:00:99"),
+        )
+        status = pod("a", "10.1.1.1", default_interfaces=("eth0", "net2"))
+        found = wished(status, claim("a", "10.1.1.1", "10.2.0.77", links=links, interfaces=()), ALL)
+        assert placed(found) == {"10.1.1.1": "eni-a-1"}
+        assert (found.problems, found.error) == ((), None)
+        assert parse_address("10.2.0.77") not in found.named
 
     def test_a_mac_that_may_be_an_enis_waits(self) -> None:
         found = desired_for(pod("a", "10.1.1.1"), None, NOTHING, NODE, {holding("10.1.1.1").mac})
