@@ -16,7 +16,7 @@ from tests.certs.simulation import DAY, SETTINGS, Simulation
 
 pytestmark = pytest.mark.pure
 
-LIVES = int(os.environ.get("MULTUS_ENI_CERTS_SIMULATIONS", "6"))
+LIVES = int(os.environ.get("MULTUS_ENI_CERTS_SIMULATIONS", "3"))
 YEARS = 3 * 365 * DAY
 
 
