@@ -214,6 +214,9 @@ class Session(asyncio.BufferedProtocol):
         except NotNow as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return
+        if self._over:
+            # It has ended while the API server was asked.
+            return
         if isinstance(found, Unauthenticated):
             self._refuse(HTTPStatus.UNAUTHORIZED, f"The pod's token is refused: {found.reason}")
         elif reason := self._server.on_another_node(found):

@@ -1,0 +1,271 @@
+"""`ipagent node` as a process, attacked at its port for sessions.
+
+It stays below the chart's memory limit, and an honest pod beside it all is served. Every address of
+127.0.0.0/8 is one peer, as each pod of a node is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.contract import ENV_HOST_IP, ENV_NODE_NAME
+from ipagent import nodeprotocol
+from ipagent.node.model.pod import PodKey
+from ipagent.node.sessions.limits import Limits
+from ipagent.nodeprotocol import ClaimStatus, ResponseParser
+from tests.cluster.control_plane import free_ports
+from tests.cluster.processes import Process
+from tests.common.kube.fake_api import FakeApi, Reply, Request
+from tests.ipagent.nodeclient.gate import NODE, review, token_of
+
+ROOT = Path(__file__).parents[4]
+IPAGENT = str(Path(sys.executable).with_name("ipagent"))
+HOST = "127.0.0.1"
+SECONDS = 60.0
+HONEST = PodKey("apps", "honest", "uid-honest")
+HOSTILE = [PodKey("apps", f"hostile-{number}", f"uid-{number}") for number in range(249)]
+NET1 = {"index": 3, "name": "net1", "mac": "02:aa:00:00:00:01"}
+MEBIBYTE = 1 << 20
+LEFT_FOR_KERNEL = 48 * MEBIBYTE
+"""Of the chart's limit: buffers of sockets, which a process's resident memory does not contain."""
+
+
+def statement(pod: PodKey, **more: Any) -> dict[str, Any]:
+    who = {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid}
+    return {"contract": 1, "serial": 1, "mode": "sidecar", "pod": who, "links": [NET1], **more}
+
+
+def connect(port: int, source: str = HOST) -> socket.socket:
+    connection = socket.socket()
+    connection.settimeout(SECONDS)
+    connection.bind((source, 0))
+    try:
+        connection.connect((HOST, port))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def source(number: int) -> str:
+    return f"127.1.{number // 250}.{number % 250 + 1}"
+
+
+@dataclass(frozen=True)
+class Agent:
+    process: Process
+    port: int
+
+    @property
+    def peak(self) -> int:
+        """The most memory that it had resident, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) * 1024
+
+    @property
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def serves(self, pod: PodKey = HONEST) -> None:
+        """Ask as the injected container does, until there is an answer."""
+        with connect(self.port) as connection:
+            token = token_of(pod, node=NODE)
+            connection.sendall(nodeprotocol.request("here", token, "test"))
+            connection.sendall(nodeprotocol.chunk(statement(pod)))
+            answers = ResponseParser()
+            while data := connection.recv(1 << 16):
+                for each in answers.feed(data):
+                    assert isinstance(each, ClaimStatus), each.text
+                    if each.state != nodeprotocol.PENDING:
+                        assert each.state == nodeprotocol.ASSIGNED, each.message
+                        return
+            raise AssertionError("the connection has ended without an answer")
+
+
+class Api:
+    """All pods live on the node; a token is what `token_of` makes."""
+
+    def __init__(self) -> None:
+        self.ending = threading.Event()
+
+    def answer(self, request: Request) -> Reply:
+        if request.path.endswith("/tokenreviews"):
+            return Reply(
+                201, {"kind": "TokenReview", "status": review(request.body["spec"]["token"])}, keep=True
+            )
+        if request.method != "GET":
+            return Reply(201, {})
+        if "watch" in request.parameters:
+            return Reply(chunks=self._silence())
+        items = [_pod(pod) for pod in (HONEST, *HOSTILE)]
+        metadata = {"resourceVersion": "10"}
+        return Reply(body={"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items})
+
+    def _silence(self) -> Iterator[bytes]:
+        self.ending.wait()
+        yield from ()
+
+
+def _pod(pod: PodKey) -> dict[str, Any]:
+    metadata = {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "resourceVersion": "1"}
+    return {"metadata": metadata, "spec": {"nodeName": NODE}, "status": {"phase": "Running"}}
+
+
+def _kubeconfig(api: FakeApi) -> str:
+    authority = base64.b64encode(api.ca.read_bytes()).decode()
+    cluster = {"server": f"https://{HOST}:{api.port}", "certificate-authority-data": authority}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"token": "test"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    folder = tmp_path_factory.mktemp("flood")
+    api = Api()
+    with FakeApi(folder, api.answer, lasting=SECONDS) as served:
+        port, health = free_ports(HOST, HOST)
+        (folder / "config").write_text(json.dumps({"port": port, "healthPort": health, "logFormat": "json"}))
+        (folder / "kubeconfig").write_text(_kubeconfig(served))
+        env = {
+            "KUBECONFIG": str(folder / "kubeconfig"),
+            "AWS_REGION": "eu-central-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "MULTUS_ENI_INSTANCE_ID": "i-0a000000000000001",
+            ENV_NODE_NAME: NODE,
+            ENV_HOST_IP: HOST,
+        }
+        argv = [IPAGENT, "node", f"--config={folder / 'config'}", f"--record={folder}"]
+        with Process("node-agent", argv, log=folder / "log", env=env) as process:
+            process.wait_until(lambda: _ready(health), "answer of /readyz", SECONDS)
+            yield Agent(process, port)
+            api.ending.set()
+
+
+def _ready(port: int) -> bool:
+    with suppress(OSError), connect(port) as connection:
+        connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        return b" 200 " in connection.recv(100)
+    return False
+
+
+def chart_limit() -> int:
+    values = yaml.safe_load((ROOT / "charts/multus-eni-injector/values.yaml").read_text())
+    limit = values["nodeAgent"]["resources"]["limits"]["memory"]
+    assert limit.endswith("Mi")
+    return int(limit[:-2]) * MEBIBYTE
+
+
+Attack = Callable[[Agent, ExitStack], None]
+
+
+def _sent(connection: socket.socket, *data: bytes) -> None:
+    """Send as much as it takes without waiting."""
+    connection.setblocking(False)
+    with suppress(OSError):
+        for each in data:
+            connection.send(each)
+
+
+def unfinished_statements(agent: Agent, stack: ExitStack) -> None:
+    """1000 connections with tokens of 249 pods, each with 250 KiB of a statement that never ends."""
+    for number in range(1000):
+        pod = HOSTILE[number % len(HOSTILE)]
+        with suppress(OSError):
+            connection = stack.enter_context(connect(agent.port, source(number % len(HOSTILE))))
+            head = nodeprotocol.request("here", token_of(pod, node=NODE), "test")
+            _sent(connection, head + b"3e800\r\n" + b" " * 256_000)
+
+
+def idle_connections(agent: Agent, stack: ExitStack) -> None:
+    """More connections than there may be, from more addresses than a node has pods, that say nothing."""
+    for number in range(2400):
+        with suppress(OSError):
+            stack.enter_context(connect(agent.port, source(number % 600)))
+
+
+def one_peer_again_and_again(agent: Agent, stack: ExitStack) -> None:
+    """One address that connects 3000 times, and keeps what it gets."""
+    for _ in range(3000):
+        with suppress(OSError):
+            stack.enter_context(connect(agent.port, "127.2.0.1"))
+
+
+def peers_that_go_at_once(agent: Agent, stack: ExitStack) -> None:
+    """Requests that are refused, by peers that are gone when they are answered."""
+    del stack
+    for number in range(2000):
+        with suppress(OSError), connect(agent.port, source(number % 500)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+
+
+def blank_lines(agent: Agent, stack: ExitStack) -> None:
+    """Pods that send nothing but blank lines, and chunks of one byte, as fast as they are read."""
+    for number, pod in enumerate(HOSTILE):
+        with suppress(OSError):
+            connection = stack.enter_context(connect(agent.port, source(number)))
+            head = nodeprotocol.request("here", token_of(pod, node=NODE), "test")
+            _sent(connection, head, b"3e800\r\n" + b"\n" * 256_000 + b"\r\n", b"1\r\n\n\r\n" * 40_000)
+
+
+def answers_that_nobody_reads(agent: Agent, stack: ExitStack) -> None:
+    """Pods with the largest claims that there may be, which do not read what they are told of them."""
+    addresses = [{"index": 3, "address": f"10.{number // 250}.{number % 250}.9"} for number in range(2048)]
+    # More than are admitted: the others are refused.
+    for number, pod in enumerate(HOSTILE[:60]):
+        with suppress(OSError):
+            connection = stack.enter_context(connect(agent.port, source(number)))
+            head = nodeprotocol.request("here", token_of(pod, node=NODE), "test")
+            body = nodeprotocol.chunk(statement(pod, addresses=addresses))
+            connection.sendall(head)
+            connection.settimeout(1.0)
+            with suppress(OSError):
+                connection.sendall(body)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        unfinished_statements,
+        idle_connections,
+        one_peer_again_and_again,
+        peers_that_go_at_once,
+        blank_lines,
+        answers_that_nobody_reads,
+    ],
+)
+def test_an_attacker_neither_kills_the_agent_nor_keeps_it_from_others(agent: Agent, attack: Attack) -> None:
+    logged = agent.process.log.stat().st_size
+    with ExitStack() as stack:
+        attack(agent, stack)
+        agent.serves()
+        limits = Limits()
+        assert agent.descriptors < limits.connections + limits.refusals + 100
+    agent.serves()
+    assert agent.peak < chart_limit() - LEFT_FOR_KERNEL
+    assert agent.process.log.stat().st_size - logged < 64 * 1024
+    assert "session-fault" not in agent.process.log.read_text()
