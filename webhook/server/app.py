@@ -1,4 +1,4 @@
-"""The FastAPI application: the routes of reviews and probes, and the limits of a request's body."""
+"""The FastAPI application: the routes of reviews and probes."""
 
 from __future__ import annotations
 
@@ -9,34 +9,21 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fastapi import FastAPI
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from webhook.core.namespace_policy import ROUTES
+from webhook.core.namespace_policy import ROUTES, NamespacePolicy
+from webhook.server import body
+from webhook.server.body import SMALL_BODY, LargeBodies, Rejected, announced_size, receive_small
 from webhook.server.cert_watcher import CertificateError, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.handler import AdmissionHandler
 from webhook.server.review import BadReview
 
-MAX_BODY = 7 << 20
-"""Bytes. A review holds an object of up to 1.5 MiB (etcd's limit) more than once; controller-runtime caps
-at the same size."""
-SMALL_BODY = 64 << 10
-"""Bytes up to which a body is read at once: nearly every review."""
-LARGE_BODIES = 8
-"""How many larger ones are in memory at a time."""
-BODY_TIMEOUT = 10
-"""Seconds for a body to arrive: no AdmissionReview may take longer than 30 s in all, and ours 10."""
 RELOAD_INTERVAL = 15
 """Seconds between two looks at the certificate files; the kubelet itself syncs a Secret once a minute."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class _Rejected(Exception):
-    def __init__(self, code: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
 
 
 def create_app(handler: AdmissionHandler, certificates: CertWatcher, draining: Draining) -> FastAPI:
@@ -60,11 +47,16 @@ def create_app(handler: AdmissionHandler, certificates: CertWatcher, draining: D
 
 def _admission(handler: AdmissionHandler, draining: Draining) -> Endpoint:
     metrics = handler.metrics
-    large_bodies = asyncio.Semaphore(LARGE_BODIES)
+    large_bodies = LargeBodies()
 
     def reject(code: int, sentence: str) -> Response:
         metrics.rejected[code].inc()
         return PlainTextResponse(f"{sentence}\n", code)
+
+    async def respond(request: Request, namespace: NamespacePolicy) -> bytes:
+        if announced_size(request) <= SMALL_BODY:
+            return handler.handle(await receive_small(request), namespace)
+        return await large_bodies.process(request, lambda body: handler.handle(body, namespace))
 
     async def admit(request: Request) -> Response:
         namespace = ROUTES.get(request.scope["path"])
@@ -72,11 +64,11 @@ def _admission(handler: AdmissionHandler, draining: Draining) -> Endpoint:
             return PlainTextResponse("not a path of this webhook\n", 404)
         metrics.in_flight.inc()
         try:
-            response = handler.handle(await _body(request, large_bodies), namespace)
-        except _Rejected as rejected:
+            response = await respond(request, namespace)
+        except Rejected as rejected:
             return reject(rejected.code, str(rejected))
         except TimeoutError:
-            return reject(408, f"the body did not arrive within {BODY_TIMEOUT} s")
+            return reject(408, f"the body did not arrive within {body.BODY_TIMEOUT} s")
         except BadReview as error:
             return reject(400, str(error))
         finally:
@@ -85,34 +77,6 @@ def _admission(handler: AdmissionHandler, draining: Draining) -> Endpoint:
         return Response(response, media_type="application/json", headers=headers)
 
     return admit
-
-
-async def _body(request: Request, large_bodies: asyncio.Semaphore) -> bytes | bytearray:
-    announced = int(request.headers.get("content-length") or MAX_BODY)
-    if announced > MAX_BODY:
-        raise _too_large()
-    async with asyncio.timeout(BODY_TIMEOUT):
-        if announced <= SMALL_BODY:
-            return await _read(request)
-        # Until its turn comes, uvicorn holds back what the client sends.
-        async with large_bodies:
-            return await _read(request)
-
-
-async def _read(request: Request) -> bytes | bytearray:
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise _too_large()
-    except ClientDisconnect:
-        raise _Rejected(400, "the body ended early") from None
-    return body
-
-
-def _too_large() -> _Rejected:
-    return _Rejected(413, f"the body is larger than {MAX_BODY} bytes")
 
 
 async def _alive(_request: Request) -> Response:
@@ -132,12 +96,24 @@ def _readiness(certificates: CertWatcher, draining: Draining) -> Endpoint:
 
 
 _libc = ctypes.CDLL(None)
+_M_MMAP_THRESHOLD = -3
+"""malloc.h."""
 
 
 def trim_memory() -> None:
     """Return to the kernel what bursts have left in the allocator (malloc_trim(3))."""
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
+
+
+def keep_large_blocks_apart() -> None:
+    """Give each block of 128 KiB or more pages of its own, which go back to the kernel with it (mallopt(3)).
+
+    glibc raises that threshold as such blocks are freed, and uvloop's buffer for each TLS connection (256
+    KiB, of which little is used) would then come from the heap, where all of it is resident.
+    """
+    if hasattr(_libc, "mallopt"):
+        _libc.mallopt(_M_MMAP_THRESHOLD, 128 << 10)
 
 
 async def _reload_for_ever(certificates: CertWatcher, handler: AdmissionHandler) -> None:

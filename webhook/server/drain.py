@@ -15,6 +15,9 @@ from types import FrameType
 
 import uvicorn
 
+from webhook.server.http_limits import LimitedHttpProtocol
+from webhook.server.listener import TlsListener
+
 
 @dataclass(slots=True)
 class Draining:
@@ -26,17 +29,28 @@ class Draining:
 class DrainingServer(uvicorn.Server):
     """A uvicorn server that goes on answering for `seconds` after SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, draining: Draining, seconds: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listener: TlsListener, draining: Draining, seconds: float
+    ) -> None:
         super().__init__(config)
+        self._listener = listener
         self._draining = draining
         self._seconds = seconds
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain: asyncio.Task[None] | None = None
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - as uvicorn
         """Start to serve."""
         self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
+        # uvicorn itself listens on nothing, and closes our listener as if it were its own.
+        await super().startup(sockets=[])
+        self.servers = [self._listener]  # type: ignore[list-item] # it has what uvicorn calls
+        self._listener.start(self._make_protocol)
+
+    def _make_protocol(self) -> LimitedHttpProtocol:
+        return LimitedHttpProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start draining at the first SIGTERM; shut down at the second one, or at any other signal."""

@@ -10,7 +10,7 @@ from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.policy import Decision
 from webhook.core.reasons import SENTENCES, Reason
 from webhook.core.settings import Settings
-from webhook.server.log import Log
+from webhook.server.log import MAX_TEXT, Log
 from webhook.server.metrics import Metrics
 from webhook.server.response_cache import Response, ResponseCache
 from webhook.server.review import PodRequest, decode_review, encode_outcome, with_uid
@@ -60,9 +60,9 @@ class AdmissionHandler:
         self.log.write(
             "warning" if decision.refused else "info",
             "decision",
-            uid=request.uid,
-            namespace=request.namespace,
-            name=(metadata.name or metadata.generateName) if metadata else None,
+            uid=request.uid[:MAX_TEXT],
+            namespace=request.namespace[:MAX_TEXT],
+            name=(metadata.name or metadata.generateName or "")[:MAX_TEXT] or None if metadata else None,
             reason=decision.reason.value,
             message=decision.message,
             warnings=decision.warnings,

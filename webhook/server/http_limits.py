@@ -7,8 +7,11 @@ timer before a request is complete.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from common.listener import Connection, State
 
 MAX_HEAD = 64 << 10
 """Bytes of request line and headers; the API server sends less than one KiB."""
@@ -18,22 +21,57 @@ HEAD_TIMEOUT = 10
 """Seconds for a request's head to arrive, from the connection's start or its first byte."""
 
 
+WRITE_TIMEOUT = 10
+"""Seconds that a peer may leave its responses unread once the buffers are full."""
+READ_BUFFER = 64 << 10
+"""Bytes that wait decrypted before reading pauses."""
+
+
 class LimitedHttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, with limits on the size and time of a request's head."""
+
+    connection: Connection | None = None
+    """What the listener counts this connection as; None without such a listener."""
+    forget: Callable[[Connection], None] | None = None
+    """Called with it when the connection is closed."""
 
     _in_head = True
     _received = 0
     _timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         """Start the timer of the first request's head."""
         super().connection_made(transport)
+        if self.connection is not None:
+            self.connection.abort = transport.abort
+            # Only uvloop's TLS transport has it; without it 256 KiB wait decrypted for a request that is not
+            # read.
+            limit: Callable[[int], None] = getattr(transport, "set_read_buffer_limits", _no_limit)
+            limit(READ_BUFFER)
+        self._enter(State.IDLE)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timer."""
+        """Cancel the timers."""
         self._disarm()
+        self._disarm_write()
+        if self.connection is not None and self.forget is not None:
+            self.forget(self.connection)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start the timer of a peer that does not read its responses."""
+        super().pause_writing()
+        self._enter(State.RECEIVING)
+        self._disarm_write()
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Cancel that timer."""
+        self._disarm_write()
+        self._enter(State.ANSWERING)
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse the data, and abort a connection that sends too much."""
@@ -52,6 +90,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Start a request's head."""
         self._in_head = True
         self._received = 0
+        self._enter(State.RECEIVING)
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -64,6 +103,20 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._disarm()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the whole request is there."""
+        self._enter(State.ANSWERING)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Note that the connection is idle."""
+        self._enter(State.IDLE)
+        super().on_response_complete()
+
+    def _enter(self, state: State) -> None:
+        if self.connection is not None:
+            self.connection.enter(state, self.loop.time())
 
     def _unsupported_upgrade_warning(self) -> None:
         # uvicorn's own message advises to install a WebSocket library.
@@ -81,3 +134,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
+
+    def _disarm_write(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+
+def _no_limit(_high: int) -> None:
+    pass

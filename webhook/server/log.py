@@ -1,16 +1,26 @@
-"""The webhook's log: one JSON line a decision, on standard error."""
+"""The webhook's log: JSON lines on standard error, one for each decision.
+
+A peer can cause lines, so their rate is limited by event. What was left out is counted in the event's next line.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import BinaryIO
 
 import msgspec
 
 from common.log import JsonLog
+from common.token_bucket import Rate, TokenBucket
 
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
+
+RATES = {"decision": Rate(10_000, 2_000), "library": Rate(20, 1), "accept_failed": Rate(5, 0.1)}
+"""Lines of an event: so many at once, and so many a second after that. No peer causes other events."""
+MAX_TEXT = 512
+"""Characters of a text that comes from a peer."""
 
 
 class Log(JsonLog):
@@ -18,9 +28,23 @@ class Log(JsonLog):
 
     def __init__(self, stream: BinaryIO = sys.stderr.buffer) -> None:
         super().__init__(stream, _ENCODER.encode)
+        self._buckets = {event: TokenBucket(rate) for event, rate in RATES.items()}
+        self._suppressed = dict.fromkeys(RATES, 0)
 
-    def take_over(self, library: str) -> None:
-        """Write a library's warnings and errors as lines of this log, under the event `library`."""
+    def write(self, level: str, event: str, **fields: object) -> None:
+        """Write one line and flush it, unless there are too many of its event."""
+        bucket = self._buckets.get(event)
+        if bucket is not None:
+            if not bucket.take(time.monotonic()):
+                self._suppressed[event] += 1
+                return
+            if self._suppressed[event]:
+                fields["suppressed"] = self._suppressed[event]
+                self._suppressed[event] = 0
+        super().write(level, event, **fields)
+
+    def capture(self, library: str) -> None:
+        """Write a library's warnings and errors to this log, under the event `library`."""
         logger = logging.getLogger(library)
         logger.handlers = [_Forward(self)]
         logger.setLevel(logging.WARNING)
@@ -34,4 +58,4 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        self._log.write(level, "library", library=record.name, message=record.getMessage())
+        self._log.write(level, "library", library=record.name, message=record.getMessage()[:MAX_TEXT])

@@ -13,14 +13,17 @@ from types import FrameType
 
 import uvicorn
 
+from common.listener import raise_open_files
+from common.probes import ProbeServer
 from common.version import VERSION
 from webhook.config import load_settings
 from webhook.core.settings import Settings
-from webhook.server.app import create_app
+from webhook.server.app import create_app, keep_large_blocks_apart
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining, DrainingServer
 from webhook.server.handler import AdmissionHandler
 from webhook.server.http_limits import LimitedHttpProtocol
+from webhook.server.listener import TlsListener
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 
@@ -56,7 +59,8 @@ class Options:
 def serve(options: Options) -> None:
     """Serve until SIGTERM. Raises ConfigError, CertificateError or ListenError before anything is served."""
     log = Log()
-    log.take_over("uvicorn")
+    log.capture("uvicorn")
+    log.capture("asyncio")
     settings = load_settings(options.config)
     # uvicorn raises the signal again after draining, for the handler that was set before its own. And without
     # a handler the first process of a container ignores the signal.
@@ -72,17 +76,19 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
     if options.wait_for_certificate:
         _wait_for(files, log)
     certificates = CertWatcher(files)
-    listener = _listen(options)
-    host, port = listener.getsockname()[:2]
+    raise_open_files()
+    keep_large_blocks_apart()
+    listening = _listen(options)
     metrics = Metrics()
-    metrics_port = _serve_metrics(metrics, options)
+    probes = _listen_for_metrics(metrics, options)
+    host, port = listening.getsockname()[:2]
     log.write(
         "info",
         "started",
         version=VERSION,
         host=host,
         port=port,
-        metrics_port=metrics_port,
+        metrics_port=probes.port if probes else None,
         image=settings.image,
         certificate_expires=certificates.expires,
     )
@@ -92,7 +98,6 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
         loop="uvloop",
         http=LimitedHttpProtocol,
         ws="none",
-        ssl_context_factory=lambda _config, _default: certificates.listener,
         access_log=False,
         log_config=None,
         proxy_headers=False,
@@ -103,8 +108,9 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
     # Keep the imported modules out of later full collections, which would take 10 ms longer.
     gc.collect()
     gc.freeze()
-    with listener:
-        DrainingServer(config, draining, options.drain).run(sockets=[listener])
+    with listening, probes or contextlib.nullcontext():
+        listener = TlsListener(listening, certificates.listener, metrics, log)
+        DrainingServer(config, listener, draining, options.drain).run(sockets=[listening])
 
 
 def _wait_for(files: CertificateFiles, log: Log) -> None:
@@ -124,7 +130,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _serve_metrics(metrics: Metrics, options: Options) -> int | None:
+def _listen_for_metrics(metrics: Metrics, options: Options) -> ProbeServer | None:
     if options.metrics_port is None:
         return None
     try:

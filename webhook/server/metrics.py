@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from common.contract import Mode
+from common.listener import Refusal
+from common.probes import ProbeServer
 from common.version import VERSION
 from webhook.core.reasons import Reason
 
@@ -44,6 +46,18 @@ class Metrics:
             registry=self.registry,
         )
         self.rejected = {code: rejected.labels(str(code)) for code in (400, 408, 413, 503)}
+        refused = Counter(
+            "multus_eni_webhook_refused_connections",
+            "Connections that were refused, or closed for another one, by the reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.refused_connections = {reason: refused.labels(reason.value) for reason in Refusal}
+        self.connections = Gauge(
+            "multus_eni_webhook_connections",
+            "Open connections to the reviews' port.",
+            registry=self.registry,
+        )
         self.certificate_expiry = Gauge(
             "multus_eni_webhook_certificate_expiry_timestamp_seconds",
             "When the served certificate expires (Unix time).",
@@ -64,7 +78,6 @@ class Metrics:
             registry=self.registry,
         ).labels(VERSION).set(1)
 
-    def serve(self, host: str, port: int) -> int:
-        """Serve /metrics over plain HTTP in a thread, and return the port. Raises OSError."""
-        server, _thread = start_http_server(port, host, self.registry)
-        return int(server.server_port)
+    def serve(self, host: str, port: int) -> ProbeServer:
+        """Listen for /metrics over plain HTTP; it is served within `with`. Raises OSError."""
+        return ProbeServer(self.registry, {}, host, port)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from common import contract
 from tests.webhook.server.mutations import VALID
 from tests.webhook.wire import PATH, chunked, head
-from webhook.server.app import MAX_BODY
+from webhook.server.body import MAX_BODY
 
 GOOD = json.dumps(VALID).encode()
 """A review that is answered by a sidecar."""

@@ -20,8 +20,9 @@ from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied
 from webhook.config import parse_settings
 from webhook.core.namespace_policy import ROUTES
-from webhook.server import app, handler
-from webhook.server.app import MAX_BODY, create_app
+from webhook.server import body, handler
+from webhook.server.app import create_app
+from webhook.server.body import MAX_BODY
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.handler import AdmissionHandler
@@ -204,7 +205,7 @@ def test_rejected_requests_are_counted_by_code(client: Client, metrics: Metrics)
 
 
 def test_a_body_that_does_not_arrive_is_408(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "BODY_TIMEOUT", 0.01)
+    monkeypatch.setattr(body, "BODY_TIMEOUT", 0.01)
 
     async def never() -> AsyncIterator[bytes]:
         yield b"{"

@@ -35,7 +35,7 @@ from tests.webhook.server.strange_requests import (
     review,
 )
 from tests.webhook.wire import PATH, Connection, chunked, head, judge, request
-from webhook.server.app import BODY_TIMEOUT, MAX_BODY
+from webhook.server.body import BODY_TIMEOUT, MAX_BODY
 
 SEED = int(os.environ.get("MULTUS_ENI_FUZZ_SEED", "20260401"))
 COUNT = int(os.environ.get("MULTUS_ENI_FUZZ", "2000"))

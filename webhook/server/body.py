@@ -1,0 +1,136 @@
+"""Reads the bodies of reviews: small ones as they come, large ones within a budget that all share.
+
+A sender holds no place, only the bytes that it has sent. When these are too many together, the largest body
+of the peer that holds most is given up (503), so that a slow or greedy peer never keeps another one waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from common.listener import peer_of
+
+MAX_BODY = 7 << 20
+"""Bytes. A review holds an object of up to 1.5 MiB (etcd's limit) more than once; controller-runtime has the
+same limit."""
+SMALL_BODY = 64 << 10
+"""Bytes up to which a body is not counted: uvicorn holds as much for each connection anyway."""
+MAX_LARGE_BODIES = 24 << 20
+"""Bytes of all larger bodies together."""
+BODY_TIMEOUT = 10
+"""Seconds for a body to arrive: as long as the API server waits for the response (webhook.timeoutSeconds)."""
+
+
+class Rejected(Exception):
+    """The request is answered with an HTTP error: its code, and a sentence for the caller."""
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(slots=True, eq=False)
+class _Upload:
+    peer: str
+    deadline: asyncio.Timeout
+    size: int = 0
+    given_up: bool = False
+
+
+@dataclass(slots=True)
+class LargeBodies:
+    """The large bodies that are being received or processed."""
+
+    limit: int = MAX_LARGE_BODIES
+    _uploads: set[_Upload] = field(default_factory=set)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def process(self, request: Request, process: Callable[[bytearray], bytes]) -> bytes:
+        """Receive a body and return what `process` makes of it. Raises Rejected, TimeoutError."""
+        async with asyncio.timeout(BODY_TIMEOUT) as deadline:
+            client = request.scope.get("client")
+            upload = _Upload(peer_of(client[0]) if client else "", deadline)
+            self._uploads.add(upload)
+            try:
+                body = await self._receive(request, upload)
+                # One after the other, and small reviews get their turn in between.
+                async with self._turn:
+                    await asyncio.sleep(0)
+                    return process(body)
+            except asyncio.CancelledError:
+                if upload.given_up:
+                    raise _no_room() from None
+                raise
+            finally:
+                self._uploads.discard(upload)
+
+    async def _receive(self, request: Request, upload: _Upload) -> bytearray:
+        body = bytearray()
+        more = True
+        while more:
+            message = await request.receive()
+            chunk, more = _chunk(message)
+            body += chunk
+            upload.size = len(body)
+            if upload.size > MAX_BODY:
+                raise too_large()
+            self._make_room(upload)
+        return body
+
+    def _make_room(self, latest: _Upload) -> None:
+        while sum(upload.size for upload in self._uploads) > self.limit:
+            by_peer: dict[str, int] = {}
+            for upload in self._uploads:
+                by_peer[upload.peer] = by_peer.get(upload.peer, 0) + upload.size
+            heaviest = max(by_peer, key=lambda peer: by_peer[peer])
+            given_up = max(
+                (upload for upload in self._uploads if upload.peer == heaviest), key=lambda each: each.size
+            )
+            self._uploads.discard(given_up)
+            given_up.given_up = True
+            if given_up is latest:
+                raise _no_room()
+            given_up.deadline.reschedule(0)
+
+
+async def receive_small(request: Request) -> bytes | bytearray:
+    """Receive a body of at most SMALL_BODY bytes. Raises Rejected, TimeoutError."""
+    async with asyncio.timeout(BODY_TIMEOUT):
+        chunk, more = _chunk(await request.receive())
+        if not more:
+            return chunk
+        body = bytearray(chunk)
+        while more:
+            chunk, more = _chunk(await request.receive())
+            body += chunk
+        return body
+
+
+def _chunk(message: object) -> tuple[bytes, bool]:
+    if not isinstance(message, dict) or message["type"] != "http.request":
+        raise Rejected(400, "the body ended early")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def announced_size(request: Request) -> int:
+    """Return the size that a request announces, MAX_BODY if none. Raises Rejected if it is too large."""
+    for name, value in request.scope["headers"]:
+        if name == b"content-length":
+            size = int(value)
+            if size > MAX_BODY:
+                raise too_large()
+            return size
+    return MAX_BODY
+
+
+def too_large() -> Rejected:
+    """Make the rejection of a body over the limit."""
+    return Rejected(413, f"the body is larger than {MAX_BODY} bytes")
+
+
+def _no_room() -> Rejected:
+    return Rejected(503, "too many large reviews at once: try again")

@@ -1,0 +1,134 @@
+"""The TLS listener: accepts connections within the limits and hands them to uvicorn's protocol.
+
+uvicorn's own listener accepts whatever comes. This one decides before the TLS handshake, which is what costs
+most: a connection that is refused is reset at once (RST), without a byte read or written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from common.listener import Connection, ConnectionLimits, ConnectionTable, Refusal, peer_of
+from webhook.server.log import Log
+from webhook.server.metrics import Metrics
+
+LIMITS = ConnectionLimits(connections=256, per_peer=224, burst=448, per_second=100)
+"""An API server has one connection for each review in flight, at most 200 by default
+(--max-mutating-requests-inflight), and keeps 25 idle. All 256 with full buffers take about 60 MiB."""
+RECEIVE_BUFFER = 32 << 10
+"""Bytes of the kernel's buffer for one connection, which the kernel doubles (socket(7), SO_RCVBUF)."""
+HANDSHAKE_TIMEOUT = 5
+"""Seconds."""
+SHUTDOWN_TIMEOUT = 2
+"""Seconds that a peer may take to close its side of a TLS connection."""
+ACCEPTS = 64
+"""Connections that are accepted before requests get their turn again."""
+PAUSE = 0.1
+"""Seconds without accepting when the process has no file descriptor left."""
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: close by RST, and drop what is buffered (socket(7))."""
+
+
+class TlsListener:
+    """Accepts on a listening socket from `start` to `close`."""
+
+    def __init__(self, listening: socket.socket, context: ssl.SSLContext, metrics: Metrics, log: Log) -> None:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self.table = ConnectionTable(LIMITS)
+        self._socket = listening
+        self._context = context
+        self._metrics = metrics
+        self._log = log
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._make_protocol: Callable[[], Any] | None = None
+        metrics.connections.set_function(lambda: self.table.total)
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    def start(self, make_protocol: Callable[[], Any]) -> None:
+        """Start accepting. Call it in the event loop's thread."""
+        self._make_protocol = make_protocol
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._accept)
+
+    def close(self) -> None:
+        """Stop accepting, and abort the handshakes."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket)
+            self._loop = None
+        for handshake in self._handshakes:
+            handshake.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait until the handshakes have ended, as uvicorn does for its own listener."""
+        await asyncio.gather(*self._handshakes, return_exceptions=True)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                accepted, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause(error)
+                return
+            self._admit(accepted, peer_of(str(address[0])))
+
+    def _pause(self, error: OSError) -> None:
+        loop = self._loop
+        if loop is None:
+            return
+        self._log.write("error", "accept_failed", message=error.strerror)
+        loop.remove_reader(self._socket)
+        loop.call_later(PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if self._loop is not None:
+            self._loop.add_reader(self._socket, self._accept)
+
+    def _admit(self, accepted: socket.socket, peer: str) -> None:
+        loop = asyncio.get_running_loop()
+        admission = self.table.admit(peer, loop.time())
+        if admission.refusal is not None:
+            self._metrics.refused_connections[admission.refusal].inc()
+            with contextlib.suppress(OSError):
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            accepted.close()
+            return
+        if admission.evicted is not None:
+            self._metrics.refused_connections[Refusal.EVICTED].inc()
+            self.table.remove(admission.evicted)
+            admission.evicted.abort()
+        accepted.setblocking(False)
+        # Assigned before the task runs: the task is started by the event loop, not here.
+        connection = self.table.add(peer, loop.time(), lambda: None)
+        handshake = loop.create_task(self._handshake(accepted, connection))
+        connection.abort = handshake.cancel
+        self._handshakes.add(handshake)
+        handshake.add_done_callback(self._handshakes.discard)
+
+    async def _handshake(self, accepted: socket.socket, connection: Connection) -> None:
+        make_protocol = self._make_protocol
+        if make_protocol is None:
+            raise RuntimeError("the listener has not been started")
+        protocol = make_protocol()
+        protocol.connection = connection
+        protocol.forget = self.table.remove
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol,
+                accepted,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+            )
+        except (OSError, asyncio.CancelledError):
+            # Whatever the peer did wrong in its handshake is its own affair, and not worth a log line.
+            self.table.remove(connection)
+            accepted.close()
