@@ -32,8 +32,9 @@ SETTINGS: Mapping[str, Any] = {
 class WebhookServer:
     """`multus-eni serve` from `with` to the end of its block, which ends it by SIGTERM.
 
-    `settings` is the content of its settings file, `host` an address of this machine, port 0 any free one;
-    its certificate is for `host` and `names`. `folder` takes all of its files and the log. Raises
+    `settings` is the content of its settings file, `launcher` a command that starts it, `host` an address of
+    this machine, port 0 any free one; its certificate is for `host` and `names`. `folder` takes all of its
+    files and the log. Raises
     ProcessError with the end of the log where it does not start, or does not end as it should.
     """
 
@@ -46,6 +47,7 @@ class WebhookServer:
         port: int = 0,
         names: Sequence[str] = (),
         options: Sequence[str] = (),
+        launcher: Sequence[str] = (),
         timeout: float = 30.0,
     ) -> None:
         self._host = host
@@ -58,7 +60,16 @@ class WebhookServer:
         config.write_text(yaml.safe_dump(dict(settings)), encoding="utf-8")
         program = Path(sys.executable).with_name("multus-eni")
         files = [f"--config={config}", f"--tls-cert={pair.public}", f"--tls-key={pair.private}"]
-        argv = [str(program), "serve", *files, f"--host={host}", f"--port={port}", "--drain=0", *options]
+        argv = [
+            *launcher,
+            str(program),
+            "serve",
+            *files,
+            f"--host={host}",
+            f"--port={port}",
+            "--drain=0",
+            *options,
+        ]
         self.process = Process("multus-eni serve", argv, log=folder / "webhook.log")
         self.port = port
         self.service = Service("", self._authority.pem)

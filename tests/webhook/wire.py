@@ -32,12 +32,15 @@ class Reply:
 class Connection:
     """One TLS connection from `with` to the end of its block.
 
-    `timeout` (seconds) holds for each send and each read; the API server itself gives up after 10.
+    `timeout` (seconds) holds for each send and each read; the API server itself gives up after 10. `source`
+    is the address that it comes from.
     """
 
-    def __init__(self, server: WebhookServer, *, timeout: float = 20.0) -> None:
+    def __init__(self, server: WebhookServer, *, timeout: float = 20.0, source: str = "127.0.0.1") -> None:
         trust = ssl.create_default_context(cadata=server.service.ca.decode())
-        plain = socket.create_connection(("127.0.0.1", server.port), timeout=timeout)
+        plain = socket.create_connection(
+            ("127.0.0.1", server.port), timeout=timeout, source_address=(source, 0)
+        )
         try:
             self._tls = trust.wrap_socket(plain, server_hostname="127.0.0.1")
         except BaseException:

@@ -7,8 +7,9 @@ timer before a request is complete.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.listener import Connection, State
@@ -23,8 +24,17 @@ HEAD_TIMEOUT = 10
 
 WRITE_TIMEOUT = 10
 """Seconds that a peer may leave its responses unread once the buffers are full."""
-READ_BUFFER = 64 << 10
-"""Bytes that wait decrypted before reading pauses."""
+BUFFER = 64 << 10
+"""Bytes that wait to be parsed, or to be sent, before reading or answering pauses. uvloop's own limits for
+TLS are 256 and 512 KiB."""
+
+
+MAX_PIPELINE = 32
+"""Requests of one connection that wait for the response to an earlier one. The API server never has any."""
+
+
+class PipelineTooLong(Exception):
+    """A peer sends requests without waiting for responses."""
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -43,12 +53,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
         """Start the timer of the first request's head."""
         super().connection_made(transport)
+        self.flow = _PipelineFlow(transport, self.pipeline)
         if self.connection is not None:
             self.connection.abort = transport.abort
-            # Only uvloop's TLS transport has it; without it 256 KiB wait decrypted for a request that is not
-            # read.
+            transport.set_write_buffer_limits(BUFFER)
+            # Only a TLS transport has it, and asyncio's interface does not name it.
             limit: Callable[[int], None] = getattr(transport, "set_read_buffer_limits", _no_limit)
-            limit(READ_BUFFER)
+            limit(BUFFER)
         self._enter(State.IDLE)
         self._arm()
 
@@ -87,7 +98,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_message_begin(self) -> None:
-        """Start a request's head."""
+        """Start a request's head. Raises PipelineTooLong, which the parser turns into a 400."""
+        if len(self.pipeline) >= MAX_PIPELINE:
+            raise PipelineTooLong
         self._in_head = True
         self._received = 0
         self._enter(State.RECEIVING)
@@ -139,6 +152,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+class _PipelineFlow(FlowControl):
+    """Reads no further while a request waits: uvicorn's own reads more with each response."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
 
 
 def _no_limit(_high: int) -> None:

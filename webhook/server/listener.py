@@ -21,8 +21,8 @@ from webhook.server.metrics import Metrics
 LIMITS = ConnectionLimits(connections=256, per_peer=224, burst=448, per_second=100)
 """An API server has one connection for each review in flight, at most 200 by default
 (--max-mutating-requests-inflight), and keeps 25 idle. All 256 with full buffers take about 60 MiB."""
-RECEIVE_BUFFER = 32 << 10
-"""Bytes of the kernel's buffer for one connection, which the kernel doubles (socket(7), SO_RCVBUF)."""
+KERNEL_BUFFER = 32 << 10
+"""Bytes that the kernel buffers for a connection each way; it doubles them (socket(7), SO_RCVBUF)."""
 HANDSHAKE_TIMEOUT = 5
 """Seconds."""
 SHUTDOWN_TIMEOUT = 2
@@ -40,7 +40,9 @@ class TlsListener:
 
     def __init__(self, listening: socket.socket, context: ssl.SSLContext, metrics: Metrics, log: Log) -> None:
         listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        # Accepted connections inherit both.
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            listening.setsockopt(socket.SOL_SOCKET, option, KERNEL_BUFFER)
         self.table = ConnectionTable(LIMITS)
         self._socket = listening
         self._context = context

@@ -1,0 +1,248 @@
+"""Attacks on `multus-eni serve` at the chart's own memory limit: the honest review beside them is answered.
+
+The attackers come from other addresses of this machine than the API server does, as they would in a cluster.
+Connections, answers and bytes are counted, never time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import resource
+import selectors
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from common.listener import Refusal
+from tests.cluster.waiting import wait_for
+from tests.cluster.webhook import WebhookServer
+from tests.memory_cgroup import MemoryCgroup, memory_cgroup, usable
+from tests.webhook.server.strange_requests import GOOD, review
+from tests.webhook.wire import Connection, Reply, head, request
+from webhook.server.body import MAX_BODY, MAX_LARGE_BODIES
+from webhook.server.listener import LIMITS
+
+VALUES = Path(__file__).parents[3] / "charts" / "multus-eni-injector" / "values.yaml"
+API_SERVER = "127.0.0.1"
+ATTACKER = "127.0.0.2"
+MEBIBYTE = 1 << 20
+LARGE = GOOD + b" " * (MEBIBYTE - len(GOOD))
+"""An honest review of 1 MiB."""
+
+
+def filled(before: str, part: str, after: str) -> bytes:
+    """Write a review of a pod, filled up with a part to nearly the largest size; `#` in it is a number."""
+    count = (MAX_BODY - 8192) // len(part.replace("#", "0" * 7) + ",")
+    parts = ",".join(part.replace("#", f"{number:07d}") for number in range(count))
+    return review(f"{before}{parts}{after}".encode())
+
+
+EXPANDING: dict[str, Callable[[], bytes]] = {
+    "labels": lambda: filled('{"metadata":{"labels":{', '"#":""', "}}}"),
+    "node selector": lambda: filled('{"spec":{"nodeSelector":{', '"#":""', "}}}"),
+    "limits": lambda: filled('{"spec":{"containers":[{"resources":{"limits":{', '"#":1', "}}}]}}"),
+    "commands": lambda: filled('{"spec":{"containers":[', '{"command":[' + '"a",' * 9999 + '"a"]}', "]}}"),
+    "environments": lambda: filled('{"spec":{"initContainers":[', '{"env":[' + "{}," * 9999 + "{}]}", "]}}"),
+    "projections": lambda: filled(
+        '{"spec":{"volumes":[', '{"projected":{"sources":[' + "{}," * 9999 + "{}]}}", "]}}"
+    ),
+    "wide characters": lambda: filled('{"metadata":{"annotations":{"a":"\U0001f600', "#,", '"}}}'),
+}
+
+
+def chart_limit() -> int:
+    """Return the memory limit of the chart's webhook, in bytes."""
+    limit = yaml.safe_load(VALUES.read_text(encoding="utf-8"))["webhook"]["resources"]["limits"]["memory"]
+    assert limit.endswith("Mi"), limit
+    return int(limit[:-2]) * MEBIBYTE
+
+
+@pytest.fixture
+def cgroup() -> Iterator[MemoryCgroup | None]:
+    if not usable():
+        # Without rights to cgroups the largest resident memory is compared with the limit all the same.
+        yield None
+        return
+    with memory_cgroup(chart_limit()) as made:
+        yield made
+        assert made.kills == 0
+
+
+@pytest.fixture
+def server(tmp_path: Path, cgroup: MemoryCgroup | None) -> Iterator[WebhookServer]:
+    launcher = cgroup.launcher if cgroup else ()
+    with WebhookServer(tmp_path, options=["--metrics-port=0"], launcher=launcher) as server:
+        yield server
+        server.process.check()
+        assert honest(server).review["allowed"] is True
+        assert peak(server) <= chart_limit()
+
+
+def peak(server: WebhookServer) -> int:
+    """Return the largest resident memory of the process in bytes (proc(5), VmHWM)."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text("ascii"))
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def honest(server: WebhookServer, body: bytes = GOOD) -> Reply:
+    """Send a review as the API server does, over a connection of its own."""
+    with Connection(server, source=API_SERVER) as connection:
+        reply = connection.ask(body)
+    assert reply is not None
+    assert reply.status == 200, reply
+    return reply
+
+
+def metric(server: WebhookServer, name: str) -> float:
+    (started,) = server.events("started")
+    text = httpx.get(f"http://127.0.0.1:{started['metrics_port']}/metrics", trust_env=False).text
+    found = re.search(rf"^multus_eni_webhook_{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    assert found is not None, name
+    return float(found[1])
+
+
+def refused(server: WebhookServer) -> float:
+    return sum(metric(server, f'refused_connections_total{{reason="{reason}"}}') for reason in Refusal)
+
+
+def descriptors(server: WebhookServer) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def connect(stack: ExitStack, server: WebhookServer, source: str) -> socket.socket:
+    """Open a TCP connection that says nothing."""
+    return stack.enter_context(
+        socket.create_connection(("127.0.0.1", server.port), timeout=20, source_address=(source, 0))
+    )
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Tell whether the server has not closed it."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def test_open_files_are_raised_to_the_hard_limit(server: WebhookServer) -> None:
+    soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
+
+
+def test_thousands_of_silent_connections_from_one_address(server: WebhookServer) -> None:
+    with Connection(server, source=API_SERVER) as pooled, ExitStack() as stack:
+        assert pooled.ask(GOOD) is not None
+        count = 0
+        for number in range(5000):
+            try:
+                connection = connect(stack, server, ATTACKER)
+            except OSError:
+                continue
+            count += 1
+            if number % 500 == 0:
+                honest(server)
+                assert is_open(connection) or number >= LIMITS.per_peer
+        wait_for(lambda: refused(server) >= count - LIMITS.per_peer, "refusal of all above the limit")
+        assert metric(server, "connections") <= LIMITS.connections
+        assert descriptors(server) <= LIMITS.connections + 64
+        # The connection that the API server had before is still there.
+        assert pooled.ask(GOOD) is not None
+
+
+def test_keep_alive_connections_from_many_addresses_give_way(server: WebhookServer) -> None:
+    with Connection(server, source=API_SERVER) as pooled, ExitStack() as stack:
+        assert pooled.ask(GOOD) is not None
+        for number in range(LIMITS.connections + 64):
+            connection = stack.enter_context(Connection(server, source=f"127.0.1.{number % 64 + 1}"))
+            with contextlib.suppress(OSError):
+                connection.ask(GOOD)
+        assert metric(server, "connections") <= LIMITS.connections
+        for _ in range(8):
+            honest(server)
+        assert metric(server, f'refused_connections_total{{reason="{Refusal.EVICTED}"}}') > 0
+        assert pooled.ask(GOOD) is not None
+
+
+@pytest.mark.parametrize("honest_body", [GOOD, LARGE], ids=["small", "large"])
+def test_slow_large_bodies_hold_nobody_up(server: WebhookServer, honest_body: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(64):
+            connection = stack.enter_context(Connection(server, source=ATTACKER))
+            connection.send(head(b"Content-Length: %d" % MAX_BODY) + b" " * 1024)
+        wait_for(lambda: metric(server, "in_flight_requests") == 64, "arrival of all heads")
+        honest(server, honest_body)
+        # None of them had ended when the honest one was answered.
+        assert metric(server, "in_flight_requests") == 64
+
+
+def test_unfinished_large_bodies_give_way_to_an_honest_one(server: WebhookServer) -> None:
+    unfinished = head(b"Content-Length: %d" % MAX_BODY) + b" " * (MAX_BODY - 1)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Connection(server, source=ATTACKER, timeout=5)) for _ in range(24)]
+        for connection in opened:
+            with contextlib.suppress(OSError):
+                connection.send(unfinished)
+        honest(server, LARGE)
+        turned_away = metric(server, 'rejected_requests_total{code="503"}')
+        assert turned_away >= len(opened) - MAX_LARGE_BODIES // MAX_BODY
+        replies = [connection.reply() for connection in opened[:3]]
+        assert {reply.status for reply in replies if reply} <= {503, 408}
+
+
+@pytest.mark.parametrize("kind", EXPANDING)
+def test_bodies_that_grow_when_decoded_stay_within_the_limit(server: WebhookServer, kind: str) -> None:
+    body = EXPANDING[kind]()
+    assert MAX_BODY - (128 << 10) < len(body) <= MAX_BODY
+    with ExitStack() as stack:
+        opened = [stack.enter_context(Connection(server, source=ATTACKER)) for _ in range(4)]
+        for connection in opened:
+            with contextlib.suppress(OSError):
+                connection.send(request(body))
+        replies = [connection.reply() for connection in opened]
+    assert {reply.status for reply in replies if reply} <= {200, 503}
+
+
+def test_responses_that_nobody_reads_are_not_kept(server: WebhookServer) -> None:
+    with ExitStack() as stack:
+        for _ in range(32):
+            connection = stack.enter_context(Connection(server, source=ATTACKER, timeout=1))
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    connection.send(request(GOOD) * 20)
+        honest(server)
+        honest(server, LARGE)
+
+
+def test_handshakes_that_do_not_end_are_cut_off(server: WebhookServer) -> None:
+    with ExitStack() as stack:
+        opened = [connect(stack, server, ATTACKER) for _ in range(64)]
+        for connection in opened:
+            connection.sendall(b"\x16\x03\x01\x02\x00")
+        honest(server)
+        waiting = selectors.DefaultSelector()
+        for connection in opened:
+            waiting.register(connection, selectors.EVENT_READ)
+        wait_for(lambda: not any(map(is_open, opened)), "end of the handshakes", timeout=30)
+        wait_for(lambda: metric(server, "connections") == 0, "end of their bookkeeping")
+
+
+def test_nonsense_is_logged_at_a_bounded_rate(server: WebhookServer) -> None:
+    before = server.process.log.stat().st_size
+    for _ in range(300):
+        with contextlib.suppress(OSError, ssl.SSLError), Connection(server, source=ATTACKER) as connection:
+            connection.send(b"nonsense\r\n\r\n")
+            connection.reply()
+    honest(server)
+    assert len(server.events("library")) < 150
+    assert server.process.log.stat().st_size - before < 64 << 10
