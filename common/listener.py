@@ -1,30 +1,22 @@
 """Limits of a listener: how many connections, from whom, and which one gives way to a new one.
 
-No I/O but `raise_open_files`. Times are monotonic seconds.
+No I/O; times are monotonic seconds.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import resource
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
-from common.token_bucket import TokenBucket
+from common.token_bucket import Rate, TokenBucket
 
 MAX_RATES = 4096
 """Peers whose rate is remembered, the ones that connected last."""
 _IPV6_PREFIX = 64
 """A host has a whole /64 of IPv6 addresses to connect from."""
-
-
-def raise_open_files() -> int:
-    """Raise the soft limit of open files to the hard one, and return it (getrlimit(2))."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def peer_of(address: str) -> str:
@@ -42,15 +34,11 @@ def peer_of(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What a listener accepts: connections in all and from one peer, and new ones from one peer by rate.
-
-    `burst` may connect at once, `per_second` after that.
-    """
+    """What a listener accepts: connections in all and from one peer, and new ones from one peer by rate."""
 
     connections: int
     per_peer: int
-    burst: float
-    per_second: float
+    connects: Rate
 
 
 class Refusal(StrEnum):
@@ -138,7 +126,7 @@ class ConnectionTable:
             del self._by_peer[connection.peer]
 
     def _within_rate(self, peer: str, now: float) -> bool:
-        bucket = self._buckets.pop(peer, None) or TokenBucket(self.limits.burst, self.limits.per_second)
+        bucket = self._buckets.pop(peer, None) or TokenBucket(self.limits.connects)
         self._buckets[peer] = bucket
         if len(self._buckets) > MAX_RATES:
             self._buckets.popitem(last=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +13,12 @@ from common.listener import (
     Refusal,
     State,
     peer_of,
-    raise_open_files,
 )
+from common.token_bucket import Rate
 
 pytestmark = pytest.mark.pure
 
-LIMITS = ConnectionLimits(connections=8, per_peer=6, burst=100, per_second=10)
+LIMITS = ConnectionLimits(connections=8, per_peer=6, connects=Rate(100, 10))
 
 
 def connect(table: ConnectionTable, peer: str, now: float = 0.0) -> Connection | Refusal:
@@ -66,7 +64,7 @@ def test_one_peer_has_its_own_limit() -> None:
 
 
 def test_one_peer_has_its_own_rate() -> None:
-    table = ConnectionTable(ConnectionLimits(connections=1000, per_peer=1000, burst=3, per_second=2))
+    table = ConnectionTable(ConnectionLimits(connections=1000, per_peer=1000, connects=Rate(3, 2)))
     assert [isinstance(connect(table, "a"), Connection) for _ in range(4)] == [True] * 3 + [False]
     assert connect(table, "a", 0.4) is Refusal.TOO_FAST
     assert isinstance(connect(table, "a", 1.0), Connection)
@@ -97,7 +95,7 @@ def test_a_request_that_is_being_answered_never_gives_way() -> None:
 
 
 def test_the_largest_peer_gets_no_place_of_others() -> None:
-    table = ConnectionTable(ConnectionLimits(connections=8, per_peer=8, burst=100, per_second=10))
+    table = ConnectionTable(ConnectionLimits(connections=8, per_peer=8, connects=Rate(100, 10)))
     opened(table, "a", 5, State.RECEIVING)
     opened(table, "b", 3, State.IDLE)
     assert table.admit("a", 9.0).refusal is Refusal.TOO_MANY
@@ -124,13 +122,3 @@ def test_limits_hold_and_a_peer_with_few_is_let_in(steps: list[tuple[int, State,
         assert max(counts) <= LIMITS.per_peer
         if all(each.state is not State.ANSWERING for each in living):
             assert table.admit("newcomer", float(number)).refusal is None
-
-
-def test_open_files_are_raised_to_the_hard_limit() -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[0]), before[1]))
-    try:
-        assert raise_open_files() == before[1]
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from common.listener import Connection, ConnectionLimits, ConnectionTable, Refusal, peer_of
+from common.token_bucket import Rate
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 
-LIMITS = ConnectionLimits(connections=256, per_peer=224, burst=448, per_second=100)
+LIMITS = ConnectionLimits(connections=256, per_peer=224, connects=Rate(448, 100))
 """An API server has one connection for each review in flight, at most 200 by default
 (--max-mutating-requests-inflight), and keeps 25 idle. All 256 with full buffers take about 60 MiB."""
 KERNEL_BUFFER = 32 << 10

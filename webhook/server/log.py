@@ -1,6 +1,7 @@
 """The webhook's log: JSON lines on standard error, one for each decision.
 
-A peer can cause lines, so their rate is limited by event. What was left out is counted in the event's next line.
+A peer can cause lines, so their rate is limited by event. What was left out is counted in the event's next
+line.
 """
 
 from __future__ import annotations

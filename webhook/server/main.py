@@ -13,7 +13,7 @@ from types import FrameType
 
 import uvicorn
 
-from common.listener import raise_open_files
+from common.descriptors import raise_descriptor_limit
 from common.probes import ProbeServer
 from common.version import VERSION
 from webhook.config import load_settings
@@ -76,7 +76,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
     if options.wait_for_certificate:
         _wait_for(files, log)
     certificates = CertWatcher(files)
-    raise_open_files()
+    raise_descriptor_limit()
     keep_large_blocks_apart()
     listening = _listen(options)
     metrics = Metrics()
