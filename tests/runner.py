@@ -95,7 +95,8 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
         group("double", "tests/doubles_tests", arguments),
         group(
             "rest",
-            "tests/webhook tests/certs tests/common tests/test_demo.py tests/test_demo_parts.py",
+            "tests/webhook tests/certs tests/common tests/multus_eni "
+            "tests/test_demo.py tests/test_demo_parts.py",
             arguments,
         ),
         Job("types", python("mypy")),
