@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools coverage other-python soak bench-webhook bench-agent bench-fleet base-image images push bundle test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws coverage other-python soak bench-webhook bench-agent bench-fleet base-image images push bundle test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -56,6 +56,9 @@ coverage: system setup ## branch coverage of all tests but those of images and n
 	@COVERAGE_FILE=$$PWD/.coverage-all/data COVERAGE_PROCESS_START=$$PWD/pyproject.toml $(PY) -m pytest -q \
 	  -p no:cacheprovider --cov --cov-report= tests --ignore=tests/cluster/nodes --ignore=tests/images --ignore=tests/tools_tests
 	@COVERAGE_FILE=$$PWD/.coverage-all/data $(PY) -m coverage report --skip-covered --skip-empty
+
+test-aws: setup ## real EC2 refuses calls, its words beside the double's: MULTUS_ENI_AWS_SUBNET=subnet-... (docs/testing.md)
+	@$(PY) -m tests.aws dist/ec2-refusals.json
 
 other-python: ## the pure layer, the server and the agent with the Python of the images (3.13)
 	@scripts/other-python.sh 3.13
