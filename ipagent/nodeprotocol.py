@@ -1,4 +1,4 @@
-"""The session between a pod and the agent of its node, as the pod writes and reads it.
+"""The protocol between a pod and the node agent, as the pod writes and reads it.
 
 One HTTP/1.1 request that stays open both ways: a chunked POST whose every chunk is one line of JSON, a whole
 statement of what the pod sees and wants, and an answer whose every line of JSON says how far the pod is.
@@ -25,7 +25,11 @@ MAX_ANSWER = 256 * 1024
 MAX_HEAD = 8 * 1024
 """Bytes of a request's head, and of an answer's."""
 MAX_TOKEN = 4 * 1024
-"""Characters of a token; the kubelet's have about a thousand."""
+"""Characters of a token, on both sides: it has to fit into a head beside the other fields.
+
+A projected token has about a thousand: an RS256 signature is 342 of them, and the names in it have at most
+253 characters each (RFC 1123).
+"""
 
 MAX_LINKS, MAX_ADDRESSES, MAX_ROUTES, MAX_NAMES, MAX_CIDRS, MAX_AGAIN = 512, 2048, 512, 128, 256, 1024
 """Entries of a statement's lists."""
@@ -39,11 +43,16 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class ProtocolError(Exception):
-    """What the other side sent makes no sense; the text says what."""
+    """The other side does not speak the protocol; the text says what is wrong."""
+
+
+def is_token(text: str) -> bool:
+    """Return whether this may be a bearer token (RFC 6750, section 2.1): visible ASCII, not too long."""
+    return 0 < len(text) <= MAX_TOKEN and text.isascii() and text.isprintable() and " " not in text
 
 
 def request(authority: str, token: str, version: str) -> bytes:
-    """Write the head of the request; `authority` is the agent's host:port."""
+    """Return the head of the request; `authority` is the node agent's host:port."""
     lines = [
         f"POST {PATH} HTTP/1.1",
         f"Host: {authority}",
@@ -56,13 +65,13 @@ def request(authority: str, token: str, version: str) -> bytes:
 
 
 def chunk(statement: dict[str, Any]) -> bytes:
-    """Write one statement."""
+    """Return one statement as a chunk."""
     line = json.dumps(statement, separators=(",", ":")).encode() + b"\n"
     return b"%x\r\n%b\r\n" % (len(line), line)
 
 
 class Refusal:
-    """The agent of the node does not talk to the pod: HTTP status and its own sentence."""
+    """The node agent refuses the pod: HTTP status and its sentence."""
 
     __slots__ = ("status", "text")
 
@@ -72,10 +81,10 @@ class Refusal:
 
 
 class ClaimStatus:
-    """How far the pod is, by the agent of its node; `serial` is that of the statement it answers.
+    """The pod's status by the node agent; `serial` is that of the statement it answers.
 
-    `code` is the exit code to end with. `addresses` maps address and interface to phase, ENI and a sentence;
-    None where there are too many to tell.
+    `code` is the exit code to end with. `addresses` maps address and interface to state, ENI and a sentence;
+    None where they are too many for one line.
     """
 
     __slots__ = ("addresses", "code", "message", "serial", "state")
@@ -202,9 +211,9 @@ def read_status(line: bytes) -> ClaimStatus:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
-        raise ProtocolError("a line is no JSON") from None
+        raise ProtocolError("a line is not JSON") from None
     if not isinstance(found, dict):
-        raise ProtocolError("a line is no JSON object")
+        raise ProtocolError("a line is not a JSON object")
     state, code = _text(found, "state"), _number(found, "code")
     if state not in (PENDING, ASSIGNED, FAILED) or not 0 <= code <= 125:
         raise ProtocolError(f"it says state {state[:40]!r} and code {code}")
@@ -219,11 +228,11 @@ def _addresses(listed: Any) -> dict[tuple[str, str], tuple[str, str, str]] | Non
     if listed is None:
         return None
     if not isinstance(listed, list) or len(listed) > MAX_ADDRESSES:
-        raise ProtocolError(f"addresses is no list of at most {MAX_ADDRESSES}")
+        raise ProtocolError(f"addresses is not a list of at most {MAX_ADDRESSES}")
     addresses = {}
     for entry in listed:
         if not isinstance(entry, dict):
-            raise ProtocolError("an address is no JSON object")
+            raise ProtocolError("an address is not a JSON object")
         who = _text(entry, "address"), _text(entry, "interface")
         addresses[who] = _text(entry, "state"), _text(entry, "eni"), _text(entry, "message")
     return addresses
@@ -232,12 +241,12 @@ def _addresses(listed: Any) -> dict[tuple[str, str], tuple[str, str, str]] | Non
 def _text(found: dict[str, Any], key: str) -> str:
     value = found.get(key, "")
     if not isinstance(value, str):
-        raise ProtocolError(f"{key} is no text")
+        raise ProtocolError(f"{key} is not a text")
     return value[:MAX_TEXT]
 
 
 def _number(found: dict[str, Any], key: str) -> int:
     value = found.get(key, 0)
     if type(value) is not int or not 0 <= value < 1 << 53:
-        raise ProtocolError(f"{key} is no number")
+        raise ProtocolError(f"{key} is not a number")
     return value

@@ -36,9 +36,9 @@ from ipagent.node.observe.introspection_text import AgentState, document
 from ipagent.node.observe.metrics import Metrics, Snapshot
 from ipagent.node.pod_informer import PodInformer, PodName
 from ipagent.node.reconcile.controller import NodeController
+from ipagent.node.sessions.auth import review_token
 from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
-from ipagent.node.sessions.token_review import review_token
 from ipagent.node.settings import NodeSettings, SettingsError, read_settings
 from ipagent.signals import Signals, Stop
 from ipagent.startup import crash_text, end_startup

@@ -1,4 +1,4 @@
-"""`init` and `sidecar` where the agent of the node does the work: state what is seen, and wait for its word.
+"""`init` and `sidecar` with the backend `node`: send the pod's addresses, and wait for their status.
 
 Nothing is decided here: which addresses count, and what becomes of them, is the node's to say.
 """
@@ -38,7 +38,7 @@ Kubernetes, `pkg/kubelet/kuberuntime`, minimumGracePeriodInSeconds.
 
 
 class NodeClientAgent:
-    """One container's life; `pod` is its namespace, name and uid, `node` the node's name for messages."""
+    """One run of the container; `pod` is its namespace, name and uid, `node` the node's name for messages."""
 
     def __init__(  # noqa: PLR0913 - its seams, by name
         self,
@@ -48,7 +48,7 @@ class NodeClientAgent:
         pod: dict[str, str],
         node: str,
         kernel: NetlinkSocket,
-        talk: ReconnectingSession,
+        session: ReconnectingSession,
         stop: SignalFd,
         log: Log,
     ) -> None:
@@ -57,10 +57,10 @@ class NodeClientAgent:
         self._pod = pod
         self._node = node
         self._kernel = kernel
-        self._talk = talk
+        self._session = session
         self._stop = stop
         self._log = log
-        self._told = StatusLogger(log)
+        self._status_log = StatusLogger(log)
         self._seen: dict[str, Any] | None = None
         self._again: list[str] = []
         self._news = False
@@ -69,10 +69,12 @@ class NodeClientAgent:
         self._trouble = ""
         self._last: ClaimStatus | None = None
 
-    def first(self, deadline: float) -> ClaimStatus:
-        """Wait until every address is assigned; raises Exit where that can't be, or not in time."""
+    def wait_until_assigned(self, deadline: float) -> ClaimStatus:
+        """Wait until every address is assigned; raises Exit if one cannot be, or not before `deadline`."""
         timeout = self._settings.timeout
-        what = f"Asking the node's agent at {self._talk.authority}; {timeout} s to assign the pod's addresses"
+        what = (
+            f"Asking the node agent at {self._session.authority}; {timeout} s to assign the pod's addresses"
+        )
         self._log.info("start", message=what)
         waiting = ""
         while True:
@@ -82,46 +84,46 @@ class NodeClientAgent:
             except KernelError as error:
                 raise Exit(ExitCode.INTERNAL, f"{error}. {REMEDY}") from None
             except NoToken as error:
-                raise exits.no_token(self._talk.token_file, str(error)) from None
-            if number := self._stop.taken():
+                raise exits.no_token(self._session.token_file, str(error)) from None
+            if number := self._stop.take():
                 raise self._stopped(number)
             if last and last.state == nodeprotocol.ASSIGNED:
                 return last
             if last and last.state == nodeprotocol.FAILED:
                 raise Exit(last.code, last.message, **log_fields(last))
-            refusal = self._talk.refusal
+            refusal = self._session.refusal
             if refusal and refusal.status in FINAL:
-                raise exits.refused(self._talk.authority, refusal.status, refusal.text)
+                raise exits.refused(self._session.authority, refusal.status, refusal.text)
             if time.monotonic() >= deadline:
                 raise self._late()
-            self._tell_trouble()
+            self._log_connection()
             if last and last.message != waiting:
                 waiting = last.message
                 self._log.info("waiting", message=waiting)
 
-    def live(self) -> NoReturn:
-        """Go on until SIGTERM, and say what changes; raises Exit."""
-        self._talk.be_patient()
+    def follow(self) -> NoReturn:
+        """Send changes and log statuses until SIGTERM; raises Exit."""
+        self._session.slow_down()
         if self._last:
-            self._told.begin(self._last)
+            self._status_log.set_baseline(self._last)
         while True:
             now = time.monotonic()
             try:
                 if now >= self._look_at:
                     self._update()
-                if standing := self._turn(self._look_at if self._changed else None):
-                    self._told.tell(standing)
+                if status := self._turn(self._look_at if self._changed else None):
+                    self._status_log.log_changes(status)
             except KernelError as error:
                 self._look_at = now + LOOK_SECONDS
                 self._log.warning("lookup-failed", message=f"{error}. {REMEDY}")
             except NoToken as error:
-                self._talk.put_off(f"its token can't be read: {error}", now)
-            self._tell_trouble()
-            if number := self._stop.taken():
+                self._session.retry_later(f"its token cannot be read: {error}", now)
+            self._log_connection()
+            if number := self._stop.take():
                 raise self._left(number)
 
     def _update(self) -> None:
-        """State what is seen, if that is new; raises KernelError."""
+        """Send the pod's addresses if they have changed; raises KernelError."""
         if not self._changed:
             return
         # In this order: what happens in between wakes the next wait.
@@ -139,7 +141,7 @@ class NodeClientAgent:
     def _state(self, **more: object) -> None:
         settings = self._settings
         self._last, self._news = None, False
-        self._talk.state(
+        self._session.state(
             {
                 "contract": contract.CONTRACT,
                 "mode": self._mode,
@@ -156,55 +158,55 @@ class NodeClientAgent:
 
     def _turn(self, until: float | None) -> ClaimStatus | None:
         """Serve the session until something happens or `until`; returns the status of the last statement."""
-        talk = self._talk
-        talk.step(time.monotonic())
+        session = self._session
+        session.step(time.monotonic())
         poll = select.poll()
         if not self._changed:
             # While a change waits to be read, more of it would only wake.
             poll.register(self._kernel, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
-        line = talk.watch(poll)
-        ready = dict(poll.poll(_milliseconds(until, talk.due())))
+        line = session.watch(poll)
+        ready = dict(poll.poll(_milliseconds(until, session.due())))
         if self._kernel.fileno() in ready:
             self._changed = True
         if line in ready:
-            for standing in talk.ready(ready[line], time.monotonic()):
-                self._last = standing
-                # It has been heard: what is stated again must not take addresses back again.
+            for status in session.ready(ready[line], time.monotonic()):
+                self._last = status
+                # It has been read: sent again, it would release the addresses again.
                 self._again = []
-                talk.forget("again")
+                session.drop_key("again")
         return self._last
 
-    def _tell_trouble(self) -> None:
-        trouble = self._talk.trouble
+    def _log_connection(self) -> None:
+        trouble = self._session.trouble
         if trouble == self._trouble:
             return
-        authority = self._talk.authority
+        authority = self._session.authority
         if not trouble:
-            self._log.info("reached", message=f"The node's agent at {authority} answers again")
-        elif self._talk.refusal:
-            self._log.error("refused", message=f"The node's agent at {authority} refuses this pod: {trouble}")
+            self._log.info("reached", message=f"The node agent at {authority} answers again")
+        elif self._session.refusal:
+            self._log.error("refused", message=f"The node agent at {authority} refuses this pod: {trouble}")
         else:
-            self._log.warning("unreachable", message=f"The node's agent at {authority}: {trouble}")
+            self._log.warning("unreachable", message=f"The node agent at {authority}: {trouble}")
         self._trouble = trouble
 
     def _late(self) -> Exit:
         seconds = self._settings.timeout
         last = self._last
         if last is None:
-            why = self._talk.trouble or "it has said nothing"
-            if self._talk.refusal:
-                return exits.not_served(self._talk.authority, seconds, why)
-            return exits.unreachable(self._talk.authority, self._node, seconds, why)
-        lost = f" (then the connection was lost: {self._talk.trouble})" if self._talk.trouble else ""
+            why = self._session.trouble or "it has said nothing"
+            if self._session.refusal:
+                return exits.not_served(self._session.authority, seconds, why)
+            return exits.unreachable(self._session.authority, self._node, seconds, why)
+        lost = f" (then the connection was lost: {self._session.trouble})" if self._session.trouble else ""
         return Exit(last.code, f"Not within {seconds} s: {last.message}{lost}", **log_fields(last))
 
     def _stopped(self, number: int) -> Exit:
-        """Give the end by a signal during the first assignment."""
+        """Return the exit for a signal during the first assignment."""
         by = signals.name(number)
         if self._mode is Mode.SIDECAR:
             return Exit(128 + number, f"Ended by {by}. {self._leave()}")
-        why = self._talk.trouble or "the node's agent has said nothing"
+        why = self._session.trouble or "the node agent has said nothing"
         said = self._last.message if self._last else f"Nothing is known to be assigned: {why}."
         return Exit(128 + number, f"Ended by {by} before the end. {said}")
 
@@ -212,7 +214,7 @@ class NodeClientAgent:
         return Exit(ExitCode.OK, f"Ended by {signals.name(number)}. {self._leave()}")
 
     def _leave(self) -> str:
-        """Let the pod's addresses be given back, if they are to be; says what became of it."""
+        """Have the pod's addresses released, if it asks for that; returns a sentence about the result."""
         if not self._settings.release_on_exit:
             return "No address was released."
         until = time.monotonic() + LEAVE_SECONDS
@@ -223,16 +225,16 @@ class NodeClientAgent:
                 if last and last.state != nodeprotocol.PENDING:
                     return last.message
         except NoToken as error:
-            return f"Its addresses may not be released: its token can't be read: {error}."
-        why = self._talk.trouble or "the node's agent has not said so yet"
-        return f"Its addresses may not be released: {why}."
+            return f"The pod's addresses might not have been released: its token cannot be read: {error}."
+        why = self._session.trouble or "the node agent has not said so yet"
+        return f"The pod's addresses might not have been released: {why}."
 
 
-def log_fields(standing: ClaimStatus) -> dict[str, str]:
-    """Name the addresses that are assigned, and their ENIs, for a log line."""
+def log_fields(status: ClaimStatus) -> dict[str, str]:
+    """Return the assigned addresses and their ENIs as fields of a log line."""
     found = [
         (address, eni)
-        for (address, _), (state, eni, _) in (standing.addresses or {}).items()
+        for (address, _), (state, eni, _) in (status.addresses or {}).items()
         if state == nodeprotocol.ASSIGNED
     ]
     return {
@@ -242,6 +244,6 @@ def log_fields(standing: ClaimStatus) -> dict[str, str]:
 
 
 def _milliseconds(*times: float | None) -> int | None:
-    """Give how long to sleep until the first of these, rounded up so that no loop spins."""
+    """Return the time until the first of these, rounded up so that the loop does not spin."""
     first = min((each for each in times if each is not None), default=None)
     return None if first is None else max(0, int((first - time.monotonic()) * 1000) + 1)

@@ -1,4 +1,4 @@
-"""One TCP connection to the agent of the node that never blocks."""
+"""One non-blocking TCP connection to the node agent."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _RECEIVE = 1 << 16
 
 
 class Broken(Exception):
-    """The connection can't be made, or is gone; the text says why."""
+    """The connection cannot be made, or has ended; the text says why."""
 
 
 class Connection:
-    """A connection from its first packet on; `connected` once it is made."""
+    """A connection from its first packet on; `connected` once it is established."""
 
     def __init__(self, host: str, port: int) -> None:
         self.connected = False
@@ -41,7 +41,7 @@ class Connection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = self._socket.connect_ex((host, port))
         except OSError as error:
-            # A host that is no address is refused here.
+            # A host that is not an address is refused here.
             self._socket.close()
             raise Broken(_words(error)) from None
         if code not in (0, errno.EINPROGRESS):
@@ -49,7 +49,7 @@ class Connection:
             raise Broken(os.strerror(code))
 
     def fileno(self) -> int:
-        """Give the descriptor to wait on."""
+        """Return the descriptor to wait on."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class Connection:
         self._unsent += data
 
     def flush(self) -> None:
-        """Send what waits, as far as it goes; raises Broken."""
+        """Send what is queued, as far as the kernel takes it; raises Broken."""
         if not self.connected:
             if code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise Broken(os.strerror(code))
@@ -81,7 +81,7 @@ class Connection:
             self._unsent = self._unsent[sent:]
 
     def receive(self) -> tuple[Sequence[Refusal | ClaimStatus], bool]:
-        """Take what came, and whether that was the end; raises Broken, ProtocolError."""
+        """Return what has come, and whether the connection has ended; raises Broken, ProtocolError."""
         try:
             data = self._socket.recv(_RECEIVE)
         except BlockingIOError:

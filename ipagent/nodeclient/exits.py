@@ -1,4 +1,4 @@
-"""How the container ends: exit code and last words."""
+"""How the container exits: exit code and termination message."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Exit(Exception):
 
 
 def unreachable(authority: str, node: str, seconds: int, why: str) -> Exit:
-    """Nobody has answered in time."""
+    """Return the exit where nobody has answered in time."""
     on = f" of {node}" if node else ""
     port = authority.rpartition(":")[2]
     return Exit(
         ExitCode.NODE_AGENT_UNREACHABLE,
-        f"The node's agent{on} at {authority} could not be reached within {seconds} s: {why}. See that the "
-        "DaemonSet of the node's agent has a ready pod on this node, and that it listens on that port "
+        f"The node agent{on} at {authority} could not be reached within {seconds} s: {why}. See that the "
+        "DaemonSet of the node agent has a ready pod on this node, and that it listens on that port "
         f"({port}/TCP). If so, what is in the way is the pod's: a NetworkPolicy that blocks egress to the "
         "node's address, a service mesh that redirects before its own container runs, or a default route on "
         "a Multus network.",
@@ -33,16 +33,16 @@ def unreachable(authority: str, node: str, seconds: int, why: str) -> Exit:
 
 
 def not_served(authority: str, seconds: int, why: str) -> Exit:
-    """The agent of the node can be reached, and can't do its work."""
+    """Return the exit where the node agent answers, but has not served the pod in time."""
     return Exit(
         ExitCode.DEADLINE,
-        f"The node's agent at {authority} has not served this pod within {seconds} s: {why}. The log of its "
+        f"The node agent at {authority} has not served this pod within {seconds} s: {why}. The log of its "
         "pod on this node says more. The container starts again by itself.",
     )
 
 
 def refused(authority: str, status: int, text: str) -> Exit:
-    """The agent of the node does not talk to this pod."""
+    """Return the exit where the node agent refuses this pod."""
     if status in (401, 403):
         remedy = (
             "The token must be the one that the webhook projects into this pod: a copied pod manifest or a "
@@ -50,15 +50,15 @@ def refused(authority: str, status: int, text: str) -> Exit:
         )
         code = ExitCode.NOT_GRANTED
     else:
-        remedy = "See that the node's agent is at least as new as the image of this container."
+        remedy = "See that the node agent is at least as new as the image of this container."
         code = ExitCode.USAGE
-    return Exit(code, f"The node's agent at {authority} refuses this pod ({status}): {text} {remedy}")
+    return Exit(code, f"The node agent at {authority} refuses this pod ({status}): {text} {remedy}")
 
 
 def no_token(path: str, why: str) -> Exit:
-    """The pod has nothing to show."""
+    """Return the exit where the pod's token cannot be read."""
     return Exit(
         ExitCode.USAGE,
-        f"The token by which the node's agent knows this pod can't be read: {path}: {why}. The webhook "
+        f"The token by which the node agent knows this pod cannot be read: {path}: {why}. The webhook "
         f"projects it into the pod: see that {CONTAINER_NAME} has its volume, as the webhook writes it.",
     )

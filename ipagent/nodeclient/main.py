@@ -1,4 +1,4 @@
-"""One run of the slim agent as a process: environment in; work, last words, exit code out."""
+"""The container's process with the backend `node`: from its environment to its exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 POD = {"namespace": contract.ENV_POD_NAMESPACE, "name": contract.ENV_POD_NAME, "uid": contract.ENV_POD_UID}
-"""By which the pod says who it is."""
+"""Environment variables that identify the pod."""
 
 
 def work(process: Process) -> int:
@@ -48,7 +48,7 @@ def work(process: Process) -> int:
 def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
     env = process.env
     pod = {part: _needed(env, name) for part, name in POD.items()}
-    talk = ReconnectingSession(_host(env), settings.node_port, process.token_file, VERSION)
+    session = ReconnectingSession(_host(env), settings.node_port, process.token_file, VERSION)
     try:
         with SignalFd() as stop, NetlinkSocket() as kernel:
             client = NodeClientAgent(
@@ -57,22 +57,22 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
                 pod=pod,
                 node=env.get(contract.ENV_NODE_NAME, ""),
                 kernel=kernel,
-                talk=talk,
+                session=session,
                 stop=stop,
                 log=log,
             )
-            last = client.first(process.begun + settings.timeout)
+            last = client.wait_until_assigned(process.begun + settings.timeout)
             if process.mode is Mode.INIT:
                 return Exit(ExitCode.OK, last.message, **log_fields(last))
             begin_life(process.started_file)
             log.info("started", message=last.message, **log_fields(last))
-            client.live()
+            client.follow()
     except KernelError as error:
         return Exit(ExitCode.INTERNAL, f"{error}. {REMEDY}")
     except Exit as end:
         return end
     finally:
-        talk.close()
+        session.close()
 
 
 def _needed(env: Mapping[str, str], name: str) -> str:
@@ -88,7 +88,7 @@ def _host(env: Mapping[str, str]) -> str:
         socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
     except OSError:
         # A name would be looked up, which blocks.
-        raise ContractError(f"{contract.ENV_HOST_IP}: {host!r} is no IP address") from None
+        raise ContractError(f"{contract.ENV_HOST_IP}: {host!r} is not an IP address") from None
     return host
 
 

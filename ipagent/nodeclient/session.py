@@ -1,4 +1,4 @@
-"""Keeps talking to the agent of the node: what is to be stated is stated on every connection anew."""
+"""A session with the node agent that survives its connections: each begins with the whole statement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 HEAD_SECONDS = 15.0
-"""How long an answer may take to begin: the node's agent asks the API server about the token."""
+"""How long an answer may take to begin: the node agent asks the API server about the token."""
 STABLE_SECONDS = 10.0
 """A connection that held so long was a good one: the next try begins with the shortest delay."""
 
@@ -30,14 +30,14 @@ FINAL = (400, 401, 403, 413)
 
 
 class NoToken(Exception):
-    """The token can't be read; the text says why."""
+    """The token cannot be read; the text says why."""
 
 
 class ReconnectingSession:
     """One connection after the other, as long as there is something to state.
 
     `trouble` says why the last connection came to nothing, until one has been answered; `refusal` is what the
-    agent of the node said when it refused to talk.
+    node agent said when it refused the request.
     """
 
     def __init__(self, host: str, port: int, token_file: str, version: str) -> None:
@@ -51,110 +51,114 @@ class ReconnectingSession:
         self._version = version
         self._statement: dict[str, Any] = {}
         self._stale = False
-        self._link: Connection | None = None
+        self._connection: Connection | None = None
         self._begun = 0.0
         self._tries = 0
         self._next = 0.0
         self._pace = FIRST_PACE
 
     def state(self, statement: dict[str, Any]) -> None:
-        """State this from now on."""
+        """Send this statement from now on, on each connection."""
         self.serial += 1
         self._statement = {**statement, "serial": self.serial}
         self._stale = True
 
-    def forget(self, key: str) -> None:
-        """Leave a part out where this is stated again: it has been heard."""
+    def drop_key(self, key: str) -> None:
+        """Leave a key out where the statement is sent again: the node agent has read it."""
         self._statement.pop(key, None)
 
-    def be_patient(self) -> None:
-        """Try less often from now on."""
+    def slow_down(self) -> None:
+        """Reconnect less often from now on."""
         self._pace = LATER_PACE
 
     def close(self) -> None:
         """Close the connection."""
-        if self._link:
-            self._link.close()
-        self._link = None
+        if self._connection:
+            self._connection.close()
+        self._connection = None
 
-    def put_off(self, why: str, now: float) -> None:
-        """Try again later."""
+    def retry_later(self, why: str, now: float) -> None:
+        """Close the connection and reconnect later."""
         self._broken(why, now)
 
     def due(self) -> float | None:
-        """Give the time at which `step` has something to do, None if only by an event."""
-        if self._link is None:
+        """Return when `step` has something to do (monotonic), None if only an event can change that."""
+        if self._connection is None:
             return self._next
-        if not self._link.connected:
+        if not self._connection.connected:
             return self._begun + CONNECT_SECONDS
-        return None if self._link.answers.accepted else self._begun + HEAD_SECONDS
+        return None if self._connection.answers.accepted else self._begun + HEAD_SECONDS
 
     def watch(self, poll: select.poll) -> int:
-        """Register what to wait for; gives the descriptor, -1 for none."""
-        if self._link is None:
+        """Register the connection for its events; returns its descriptor, -1 for none."""
+        if self._connection is None:
             return -1
-        poll.register(self._link, select.POLLIN | (select.POLLOUT if self._link.wants_to_write else 0))
-        return self._link.fileno()
+        poll.register(
+            self._connection, select.POLLIN | (select.POLLOUT if self._connection.wants_to_write else 0)
+        )
+        return self._connection.fileno()
 
     def step(self, now: float) -> None:
-        """Do what is due: connect, give up on a connection, state what has changed. Raises NoToken."""
-        if self._link is None:
+        """Do what is due: connect, give up on a connection, send a changed statement. Raises NoToken."""
+        if self._connection is None:
             if now >= self._next:
                 self._connect(now)
         elif (due := self.due()) is not None and now >= due:
-            self._broken("it does not answer" if self._link.connected else "no answer to the connection", now)
-        elif self._stale and not self._link.wants_to_write:
+            self._broken(
+                "it does not answer" if self._connection.connected else "no answer to the connection", now
+            )
+        elif self._stale and not self._connection.wants_to_write:
             self._try(self._send, now)
 
     def ready(self, events: int, now: float) -> list[ClaimStatus]:
-        """Take what has happened; gives what the agent of the node said about what is stated now."""
-        heard: list[ClaimStatus] = []
+        """Handle the connection's events; returns the statuses that answer the current statement."""
+        statuses: list[ClaimStatus] = []
         if events & ~select.POLLOUT:
-            self._try(lambda link: heard.extend(self._receive(link, now)), now)
-        if self._link and events & select.POLLOUT:
+            self._try(lambda connection: statuses.extend(self._receive(connection, now)), now)
+        if self._connection and events & select.POLLOUT:
             self._try(Connection.flush, now)
-        return [standing for standing in heard if standing.serial == self.serial]
+        return [status for status in statuses if status.serial == self.serial]
 
     def _connect(self, now: float) -> None:
         token = _token(self.token_file)
         self._begun, self.refusal = now, None
         try:
-            self._link = Connection(self._host, self._port)
+            self._connection = Connection(self._host, self._port)
         except Broken as error:
             self._broken(str(error), now)
             return
-        self._link.queue(nodeprotocol.request(self.authority, token, self._version))
-        self._send(self._link)
+        self._connection.queue(nodeprotocol.request(self.authority, token, self._version))
+        self._send(self._connection)
 
-    def _send(self, link: Connection) -> None:
+    def _send(self, connection: Connection) -> None:
         self._stale = False
-        link.queue(nodeprotocol.chunk(self._statement))
-        if link.connected:
-            link.flush()
+        connection.queue(nodeprotocol.chunk(self._statement))
+        if connection.connected:
+            connection.flush()
 
-    def _receive(self, link: Connection, now: float) -> list[ClaimStatus]:
-        answers, ended = link.receive()
-        heard = []
+    def _receive(self, connection: Connection, now: float) -> list[ClaimStatus]:
+        answers, ended = connection.receive()
+        statuses = []
         for answer in answers:
             if isinstance(answer, Refusal):
                 self.refusal = answer
                 self._broken(f"HTTP status {answer.status}: {answer.text}".rstrip("."), now)
                 return []
             self.trouble, self.refusal = "", None
-            heard.append(answer)
+            statuses.append(answer)
         if ended:
             self._broken("it has closed the connection", now)
-        return heard
+        return statuses
 
     def _try(self, do: Any, now: float) -> None:
-        if self._link is None:
+        if self._connection is None:
             return
         try:
-            do(self._link)
+            do(self._connection)
         except Broken as error:
             self._broken(str(error), now)
         except ProtocolError as error:
-            self._broken(f"what answers there is not the node's agent: {error}", now)
+            self._broken(f"what answers there is not the node agent: {error}", now)
 
     def _broken(self, why: str, now: float) -> None:
         self.trouble = why
@@ -169,17 +173,17 @@ class ReconnectingSession:
 
 
 def _random() -> float:
-    """Give a value in [0, 1): the module random costs more memory than this whole class."""
+    """Return a value in [0, 1): the module random costs more memory than this whole class."""
     return int.from_bytes(os.urandom(4), "little") / (1 << 32)
 
 
 def _token(path: str) -> str:
-    """Read the token, anew each time: the kubelet replaces it. Raises NoToken."""
+    """Read the token, each time again: the kubelet replaces it. Raises NoToken."""
     try:
         with open(path, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs more than all of this
             token = file.read(nodeprotocol.MAX_TOKEN + 1).strip()
     except (OSError, ValueError) as error:
-        raise NoToken(getattr(error, "strerror", None) or "it is no text") from None
-    if not token or len(token) > nodeprotocol.MAX_TOKEN or not token.isprintable() or " " in token:
-        raise NoToken("what is in there is no token")
+        raise NoToken(getattr(error, "strerror", None) or "it is not a text") from None
+    if not nodeprotocol.is_token(token):
+        raise NoToken("what is in there is not a token")
     return token

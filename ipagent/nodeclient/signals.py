@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as something to wait for, so that nothing is interrupted half-way."""
+"""SIGTERM and SIGINT as a descriptor to wait on, so that no step is interrupted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SignalFd:
-    """Catches the signals between `with` and its end: `fileno` becomes readable, `taken` tells which came.
+    """Catches the signals between `with` and its end: `fileno` becomes readable, `take` returns which came.
 
     A handler is needed in any case: the first process of a container ignores signals that it does not handle
     (`man 7 pid_namespaces`).
@@ -41,11 +41,11 @@ class SignalFd:
         os.close(self._read)
 
     def fileno(self) -> int:
-        """Give the descriptor to wait on."""
+        """Return the descriptor to wait on."""
         return self._read
 
-    def taken(self) -> int:
-        """Give the first signal that has come, 0 for none."""
+    def take(self) -> int:
+        """Return the first signal that has come, 0 for none."""
         try:
             return os.read(self._read, 1)[0]
         except BlockingIOError:
@@ -53,5 +53,5 @@ class SignalFd:
 
 
 def name(number: int) -> str:
-    """Give a signal's name."""
+    """Return a signal's name."""
     return signal.Signals(number).name

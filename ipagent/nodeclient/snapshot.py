@@ -1,4 +1,4 @@
-"""What the container sees of its pod, as it states it to the agent of the node."""
+"""Snapshot of the pod's network, as the container sends it to the node agent."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def take_snapshot(kernel: NetlinkSocket, *, routes: bool) -> dict[str, Any]:
             telling = [route for body in found for route in rtnetlink.routes(body) if _tells(*route)]
             seen["routes"] = [_route(*route) for route in telling[: nodeprotocol.MAX_ROUTES]]
     except rtnetlink.MalformedError as error:
-        raise KernelError(f"the kernel's answer can't be read: {error}") from None
+        raise KernelError(f"the kernel's answer cannot be read: {error}") from None
     return seen
 
 
 def removed_addresses(kernel: NetlinkSocket) -> list[str]:
-    """Take the addresses that went away since the last call; raises KernelError."""
+    """Return the addresses that were removed since the last call; raises KernelError."""
     return [text(packed) for packed in sorted(kernel.gone())]
 
 

@@ -1,4 +1,4 @@
-"""What a sidecar has said, so that each change is said once."""
+"""The sidecar's log of statuses: each change is logged once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StatusLogger:
-    """Compares what the node's agent says with what it said before.
+    """Compares each status with the one before.
 
     What is pending says nothing new: a node's agent that has just started knows no address yet.
     """
@@ -22,35 +22,35 @@ class StatusLogger:
         self._before: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._message = ""
 
-    def begin(self, standing: ClaimStatus) -> None:
-        """Take what has been said already."""
-        self._before = standing.addresses or {}
+    def set_baseline(self, status: ClaimStatus) -> None:
+        """Record the status that has been logged already."""
+        self._before = status.addresses or {}
 
-    def tell(self, standing: ClaimStatus) -> None:
-        """Log what is new."""
-        listed = standing.addresses or {}
-        if standing.state == nodeprotocol.FAILED and not listed:
-            self._tell_whole(standing)
+    def log_changes(self, status: ClaimStatus) -> None:
+        """Log what differs from the status before."""
+        listed = status.addresses or {}
+        if status.state == nodeprotocol.FAILED and not listed:
+            self._log_failure(status)
             return
         self._message = ""
         for who, said in listed.items():
             if said[0] != nodeprotocol.PENDING and self._before.get(who) != said:
                 self._before[who] = said
-                self._tell_one(*who, *said)
-        if standing.state != nodeprotocol.PENDING and standing.addresses is not None:
+                self._log_address(*who, *said)
+        if status.state != nodeprotocol.PENDING and status.addresses is not None:
             for who in [who for who in self._before if who not in listed]:
-                self._tell_removed(*who, self._before.pop(who)[1])
+                self._log_removed(*who, self._before.pop(who)[1])
 
-    def _tell_whole(self, standing: ClaimStatus) -> None:
-        """Tell what concerns no single address."""
-        if standing.message != self._message:
-            if standing.code in (ExitCode.NOT_GRANTED, ExitCode.USAGE):
-                self._log.error("refused", message=standing.message)
+    def _log_failure(self, status: ClaimStatus) -> None:
+        """Log a failure that concerns no single address."""
+        if status.message != self._message:
+            if status.code in (ExitCode.NOT_GRANTED, ExitCode.USAGE):
+                self._log.error("refused", message=status.message)
             else:
-                self._log.error("not-assigned", message=standing.message)
-        self._message = standing.message
+                self._log.error("not-assigned", message=status.message)
+        self._message = status.message
 
-    def _tell_one(self, address: str, interface: str, state: str, eni: str, text: str) -> None:
+    def _log_address(self, address: str, interface: str, state: str, eni: str, text: str) -> None:
         about = f"{address} ({interface}){f' on {eni}' if eni else ''}: {text}"
         if state == nodeprotocol.ASSIGNED:
             self._log.info("assigned", message=f"{address} is on {eni}", address=address, eni=eni)
@@ -59,7 +59,7 @@ class StatusLogger:
         else:
             self._log.error("not-assigned", message=f"Not assigned: {about}", address=address, eni=eni)
 
-    def _tell_removed(self, address: str, interface: str, eni: str) -> None:
+    def _log_removed(self, address: str, interface: str, eni: str) -> None:
         on = f"; it was on {eni}" if eni else ""
         what = f"The pod no longer holds {address} ({interface}){on}"
         self._log.info("removed", message=what, address=address, eni=eni)

@@ -21,8 +21,7 @@ from ipagent.node.model.pod import NETWORK_STATUS, Pod, PodKey, read_pod
 from ipagent.node.observe import event_correlator
 from ipagent.node.observe.event_recorder import EventRecorder
 from ipagent.node.pod_informer import PODS, PodInformer
-from ipagent.node.sessions.auth import PodIdentity, Unauthenticated, read_review
-from ipagent.node.sessions.token_review import review_token
+from ipagent.node.sessions.auth import PodIdentity, Unauthenticated, read_review, review_token
 from tests.cluster.api import POD, Api
 from tests.cluster.api import Kind as ObjectKind
 from tests.cluster.control_plane import ControlPlane

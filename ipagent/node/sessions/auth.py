@@ -1,4 +1,4 @@
-"""Who is asking: what the API server says of a token, and which pods live on this node. No I/O.
+"""Whose a token is: what the API server says of it (TokenReview), and which pods live on this node.
 
 The token is a projected one with an audience of its own, bound to its pod. TokenReview
 (authentication.k8s.io/v1) accepts only tokens whose pod exists, and names that pod in `user.extra`
@@ -12,11 +12,13 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 from common.contract import TOKEN_AUDIENCE
 from ipagent.node.model.pod import PodKey
+from ipagent.nodeprotocol import is_token
 
+REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 POD_NAME = "authentication.kubernetes.io/pod-name"
 POD_UID = "authentication.kubernetes.io/pod-uid"
 NODE_NAME = "authentication.kubernetes.io/node-name"
@@ -28,6 +30,13 @@ REFUSED_SECONDS = 10.0
 MAX_VERDICTS = 2048
 """Tokens that are remembered; a node has 250 pods."""
 _SHOWN = 200
+
+
+class ApiClient(Protocol):
+    """What a TokenReview needs of the client of the API server."""
+
+    def create(self, path: str, what: str, body: dict[str, Any]) -> Any:
+        """Create an object; returns the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,22 @@ class Unauthenticated:
     """A token that proves nothing, and why."""
 
     reason: str
+
+
+def review_token(client: ApiClient, token: str, audience: str = TOKEN_AUDIENCE) -> dict[str, Any]:
+    """Ask the API server whether the token is valid for `audience`; returns the TokenReview's `status`.
+
+    Thread: any. Raises ApiError, Unreachable or ClusterError; none of them has the token.
+    """
+    if not is_token(token):
+        return {"authenticated": False, "error": "this is not a token"}
+    body = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": [audience]},
+    }
+    status = client.create(REVIEWS, "review a token", body).object.get("status")
+    return status if isinstance(status, dict) else {}
 
 
 def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> PodIdentity | Unauthenticated:
@@ -124,7 +149,7 @@ class _Known:
 
 
 class TokenReviewCache:
-    """What the API server said of tokens, for a short time; tokens themselves are not kept."""
+    """What the API server said of tokens, for a short time; only digests of tokens are kept."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -133,12 +158,12 @@ class TokenReviewCache:
         return len(self._known)
 
     def get(self, token: str, now: float) -> PodIdentity | Unauthenticated | None:
-        """Give what is known of a token; None if nothing is, or it is too old. `now` in monotonic seconds."""
+        """Return what is known of a token, None if nothing is or it is too old; `now` is monotonic."""
         known = self._known.get(_digest(token))
         return known.found if known and now < known.until else None
 
     def put(self, token: str, found: PodIdentity | Unauthenticated, now: float) -> None:
-        """Remember what the API server said just now."""
+        """Record what the API server said just now."""
         seconds = VERDICT_SECONDS if isinstance(found, PodIdentity) else REFUSED_SECONDS
         digest = _digest(token)
         self._known.pop(digest, None)

@@ -1,4 +1,4 @@
-"""What a session carries: a pod's statements in, its standings out, each a line of JSON. No I/O.
+"""Messages of a session: a pod's statements in, its statuses out, each a line of JSON. No I/O.
 
 Everything that a pod may state is bounded here, in size and in depth, before it becomes a claim, and the work
 grows with the size of a statement and no faster. What both sides agree on is in `ipagent.nodeprotocol`.
@@ -52,7 +52,7 @@ class Statement:
 
 
 def read_statement(line: bytes) -> Statement:
-    """Read what a pod states; keys that this release does not know are ignored. Raises BadRequest."""
+    """Parse a statement; keys that this release does not know are ignored. Raises BadRequest."""
     found = _json(line)
     # Of any number: a later release adds keys, or uses another path.
     _number(found, "contract", MAX_NUMBER, 1)
@@ -93,7 +93,7 @@ def _json(line: bytes) -> Mapping[str, Any]:
         # Not json.loads(line), which would guess UTF-16 and UTF-32 too.
         found = json.loads(line.decode())
     except ValueError:
-        raise BadRequest("A statement is no JSON") from None
+        raise BadRequest("A statement is not JSON") from None
     except RecursionError:
         raise _too_deep() from None
     if _deeper_than(MAX_DEPTH, found):
@@ -122,14 +122,14 @@ def _too_deep() -> BadRequest:
 
 def _object(found: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
-        raise BadRequest(f"{what} is no JSON object")
+        raise BadRequest(f"{what} is not a JSON object")
     return found
 
 
 def _list(found: Mapping[str, Any], key: str, most: int, read: Callable[[Any], T]) -> tuple[T, ...]:
     entries = found.get(key, [])
     if not isinstance(entries, list):
-        raise BadRequest(f"{key} is no list")
+        raise BadRequest(f"{key} is not a list")
     if len(entries) > most:
         raise BadRequest(f"{key} has {len(entries)} entries, and no more than {most} are taken")
     return tuple(read(entry) for entry in entries)
@@ -157,14 +157,14 @@ def _ip(entry: Any) -> IPAddress:
     try:
         return ip_address(_short(entry, "an address"))
     except ValueError:
-        raise BadRequest(f"{entry!r} is no IP address") from None
+        raise BadRequest(f"{entry!r} is not an IP address") from None
 
 
 def _network(entry: Any) -> IPNetwork:
     try:
         return ip_network(_short(entry, "a CIDR"), strict=False)
     except ValueError:
-        raise BadRequest(f"{entry!r} is no CIDR") from None
+        raise BadRequest(f"{entry!r} is not a CIDR") from None
 
 
 def _name(found: Mapping[str, Any], key: str) -> str:
@@ -176,7 +176,7 @@ def _name(found: Mapping[str, Any], key: str) -> str:
 
 def _short(text: Any, what: str) -> str:
     if not isinstance(text, str) or len(text) > MAX_NAME:
-        raise BadRequest(f"{what} is no text of at most {MAX_NAME} characters")
+        raise BadRequest(f"{what} is not a text of at most {MAX_NAME} characters")
     return text
 
 
@@ -191,7 +191,7 @@ def _number(found: Mapping[str, Any], key: str, above: int, least: int) -> int:
     value = found.get(key, least)
     # bool is an int to Python, not to JSON.
     if type(value) is not int or not least <= value < above:
-        raise BadRequest(f"{key} is no number from {least} to {above - 1}")
+        raise BadRequest(f"{key} is not a number from {least} to {above - 1}")
     return value
 
 
@@ -202,13 +202,13 @@ def _choice(kind: Callable[[str], T], found: Mapping[str, Any], key: str, defaul
         raise BadRequest(f"{key} is not known") from None
 
 
-def answer(standing: ClaimStatus, serial: int) -> bytes:
-    """Write how far a pod is, as one line of at most MAX_ANSWER bytes."""
+def answer(status: ClaimStatus, serial: int) -> bytes:
+    """Return a status as one line of at most MAX_ANSWER bytes."""
     told: dict[str, Any] = {
         "serial": serial,
-        "state": str(standing.state),
-        "code": int(standing.code),
-        "message": standing.message[:MAX_TEXT],
+        "state": str(status.state),
+        "code": int(status.code),
+        "message": status.message[:MAX_TEXT],
     }
     addresses = [
         {
@@ -218,7 +218,7 @@ def answer(standing: ClaimStatus, serial: int) -> bytes:
             "eni": each.eni,
             "message": each.text,
         }
-        for each in standing.addresses
+        for each in status.addresses
     ]
     # Hundreds of addresses: the message says the most important in any case.
     for listed in (addresses, [{**each, "message": ""} for each in addresses]):

@@ -288,7 +288,7 @@ class PodSessionServer:
         try:
             found = await self._loop.run_in_executor(self._reviewers, self._ask, token)
         except Exception as error:  # noqa: BLE001 - whatever the API client raises is a reason to try later
-            raise NotNow(f"The API server can't be asked whose token it is: {error}") from None
+            raise NotNow(f"The API server cannot be asked whose token it is: {error}") from None
         return read_review(found)
 
     def _reviewed(self, token: str, done: asyncio.Future[PodIdentity | Unauthenticated]) -> None:

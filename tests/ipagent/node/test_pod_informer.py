@@ -16,7 +16,8 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
 from ipagent.node.model.pod import NETWORK_STATUS, Pod
 from ipagent.node.pod_informer import PodInformer
-from ipagent.node.sessions.token_review import MAX_TOKEN, review_token
+from ipagent.node.sessions.auth import review_token
+from ipagent.nodeprotocol import MAX_TOKEN
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 

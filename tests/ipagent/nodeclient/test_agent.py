@@ -85,7 +85,7 @@ def said() -> io.StringIO:
 @pytest.fixture
 def client(kernel: FakeKernel, gate: Gate, said: io.StringIO, tmp_path: Path) -> Iterator[NodeClientAgent]:
     (tmp_path / "token").write_text(token_of(POD))
-    talk = ReconnectingSession(*gate.address, str(tmp_path / "token"), "test")
+    session = ReconnectingSession(*gate.address, str(tmp_path / "token"), "test")
     with SignalFd() as stop:
         yield NodeClientAgent(
             mode=Mode.SIDECAR,
@@ -93,11 +93,11 @@ def client(kernel: FakeKernel, gate: Gate, said: io.StringIO, tmp_path: Path) ->
             pod={"namespace": POD.namespace, "name": POD.name, "uid": POD.uid},
             node="node-a",
             kernel=kernel,
-            talk=talk,
+            session=session,
             stop=stop,
             log=Log(stream=said),
         )
-    talk.close()
+    session.close()
 
 
 def test_a_start_without_the_kernels_word_ends_with_a_remedy(
@@ -105,7 +105,7 @@ def test_a_start_without_the_kernels_word_ends_with_a_remedy(
 ) -> None:
     kernel.fail = ["no"]
     with pytest.raises(Exit) as caught:
-        client.first(FAR)
+        client.wait_until_assigned(FAR)
     assert caught.value.code == ExitCode.INTERNAL
     assert "no. Netlink sockets must be allowed" in caught.value.message
 
@@ -114,8 +114,8 @@ def test_bytes_that_are_no_link_end_it_too(
     client: NodeClientAgent, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "links", lambda: [b"short"])
-    with pytest.raises(Exit, match="the kernel's answer can't be read"):
-        client.first(FAR)
+    with pytest.raises(Exit, match="the kernel's answer cannot be read"):
+        client.wait_until_assigned(FAR)
 
 
 def test_later_it_is_said_and_tried_again(
@@ -126,7 +126,7 @@ def test_later_it_is_said_and_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
-    assert client.first(FAR).code == 0
+    assert client.wait_until_assigned(FAR).code == 0
     kernel.change("not now", "nor now")
 
     def stop_when_heard() -> None:
@@ -138,7 +138,7 @@ def test_later_it_is_said_and_tried_again(
     stopping = threading.Thread(target=stop_when_heard)
     stopping.start()
     with pytest.raises(Exit) as caught:
-        client.live()
+        client.follow()
     stopping.join()
     assert caught.value.code == ExitCode.OK
     assert said.getvalue().count('"lookup-failed"') == 2
@@ -151,10 +151,10 @@ def test_a_token_that_is_gone_at_the_end_releases_nothing(
     client: NodeClientAgent, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_settings", slim(release_on_exit=True))
-    assert client.first(FAR).code == 0
+    assert client.wait_until_assigned(FAR).code == 0
     gate.sessions.close()
     (tmp_path / "token").unlink()
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Exit) as caught:
-        client.live()
-    assert "may not be released" in caught.value.message
+        client.follow()
+    assert "might not have been released" in caught.value.message

@@ -104,7 +104,7 @@ class TestInit:
     def test_a_node_that_is_away_until_the_deadline_is_named(self, stage: SlimStage) -> None:
         ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
         assert ended.code == ExitCode.NODE_AGENT_UNREACHABLE
-        assert f"The node's agent of node-a at {stage.node.address}:{PORT}" in ended.message
+        assert f"The node agent of node-a at {stage.node.address}:{PORT}" in ended.message
         assert "within 2 s: Connection refused" in ended.message
         assert "DaemonSet" in ended.message
         assert ended.events() == ["start", "unreachable", "failed"]
@@ -198,7 +198,7 @@ class TestInit:
     def test_a_host_that_is_no_address_is_named(self, stage: SlimStage) -> None:
         ended = stage.init(stage.pod(), env={contract.ENV_HOST_IP: "node-a.local"})
         assert ended.code == ExitCode.USAGE
-        assert "'node-a.local' is no IP address" in ended.message
+        assert "'node-a.local' is not an IP address" in ended.message
 
     def test_sigterm_ends_it(self, stage: SlimStage) -> None:
         with stage.gate(answer=lambda _: pending("It waits.")):
@@ -337,7 +337,7 @@ class TestSidecar:
             running.wait_for_event("started")
             ended = running.end()
         assert ended.code == ExitCode.OK
-        assert "may not be released" in ended.message
+        assert "might not have been released" in ended.message
 
     def test_a_failure_of_the_start_ends_it(self, stage: SlimStage) -> None:
         with stage.gate(answer=lambda _: failed(ExitCode.ENI_FULL, "Full.")):

@@ -112,7 +112,7 @@ def test_only_what_answers_the_last_statement_is_heard(talk: ReconnectingSession
 def test_what_was_heard_is_not_stated_again(talk: ReconnectingSession, server: Server) -> None:
     talk.state({"contract": 1, "again": ["10.10.1.80"]})
     assert "again" in statement(connected(talk, server))
-    talk.forget("again")
+    talk.drop_key("again")
     server.open[0].close()
     turn(talk)
     due = talk.due()
@@ -146,7 +146,7 @@ def test_delays_double_up_to_a_limit_and_begin_anew_after_a_good_connection(
 def test_after_the_start_and_after_a_refusal_it_asks_less_often(
     talk: ReconnectingSession, server: Server
 ) -> None:
-    talk.be_patient()
+    talk.slow_down()
     connected(talk, server).close()
     turn(talk)
     assert talk.due() == pytest.approx(0.25)

@@ -41,13 +41,13 @@ def pending(**addresses: tuple[str, str, str]) -> ClaimStatus:
 @pytest.fixture
 def tell() -> Tell:
     stream = io.StringIO()
-    told = StatusLogger(Log("apps", "pod-1", LogLevel.INFO, LogFormat.JSON, stream=stream))
-    told.begin(done(a=ON))
+    logger = StatusLogger(Log("apps", "pod-1", LogLevel.INFO, LogFormat.JSON, stream=stream))
+    logger.set_baseline(done(a=ON))
 
     def run(standing: ClaimStatus) -> list[str]:
         stream.seek(0)
         stream.truncate()
-        told.tell(standing)
+        logger.log_changes(standing)
         lines = map(json.loads, stream.getvalue().splitlines())
         return [f"{line['event']} {line.get('address', line['message'])}" for line in lines]
 
