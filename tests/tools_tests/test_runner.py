@@ -72,12 +72,18 @@ def test_a_job_without_tests_fails_unless_a_user_chose_tests(selected: bool, fai
     assert Ended(chosen, runner.NO_TESTS, 1.0, 1.0, "").failed is failed
 
 
-def test_every_file_of_tests_is_in_a_job_and_a_new_folder_is_noticed(tmp_path: Path) -> None:
-    assert runner.unassigned(runner.jobs()) == []
-    for path in ("tests/webhook/core/test_a.py", "tests/tools_tests/test_b.py", "tests/new/test_c.py"):
-        (tmp_path / path).parent.mkdir(parents=True)
-        (tmp_path / path).touch()
-    assert runner.unassigned(runner.jobs(), tmp_path) == ["tests/new/test_c.py"]
+def test_a_new_folder_is_in_the_last_job_and_those_of_the_tools_in_none(tmp_path: Path) -> None:
+    for path in (
+        "webhook/core/test_a.py",
+        "tools_tests/test_b.py",
+        "new/deep/test_c.py",
+        "test_d.py",
+        "no/e.py",
+    ):
+        (tmp_path / "tests" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tests" / path).touch()
+    webhook = Job("webhook", ("pytest", "tests/webhook"))
+    assert runner.remaining([webhook], tmp_path) == ["tests/new", "tests/test_d.py"]
 
 
 def test_no_test_is_in_two_jobs() -> None:
