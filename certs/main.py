@@ -91,15 +91,15 @@ class WakeOnChange:
     name: str
     log: JsonLog
 
-    def listed(self, items: tuple[None, ...]) -> None:  # noqa: ARG002 - the controller reads the object
+    def on_list(self, items: tuple[None, ...]) -> None:  # noqa: ARG002 - the controller reads the object
         """Wake the controller: what happened before the list is unknown."""
         self.wake()
 
-    def changed(self, item: None, *, gone: bool) -> None:  # noqa: ARG002 - the controller reads the object
+    def on_change(self, item: None, *, gone: bool) -> None:  # noqa: ARG002 - the controller reads the object
         """Wake the controller."""
         self.wake()
 
-    def failed(self, error: Exception) -> None:
+    def on_error(self, error: Exception) -> None:
         """Log a watch that failed."""
         self.log.write("warning", "watch_failed", object=self.name, error=str(error))
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+ROUNDING = 1e-7
+"""Of a token: a caller that waited as long as it was told must not miss the last bits of a float."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -27,9 +30,10 @@ class TokenBucket:
     def wait(self, now: float, cost: float = 1) -> float:
         """Return the seconds until so much is allowed, 0 if it is now; does not take it."""
         if self._at is not None:
-            self._level = min(self.rate.burst, self._level + (now - self._at) * self.rate.refill)
+            self._level = min(self.rate.burst, self._level + max(0.0, now - self._at) * self.rate.refill)
         self._at = now
-        return max(0.0, (cost - self._level) / self.rate.refill)
+        missing = cost - self._level
+        return missing / self.rate.refill if missing > ROUNDING else 0.0
 
     def take(self, now: float, cost: float = 1) -> bool:
         """Take so much, if it is allowed now."""

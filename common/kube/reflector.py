@@ -1,7 +1,7 @@
-"""Follows a list of objects, or one of them, for the life of a process.
+"""Lists and watches objects of one kind for the life of a process, as client-go's Reflector does.
 
-Kubernetes API concepts, "Efficient detection of changes": a list gives the resourceVersion from which a
-watch goes on, bookmarks carry it forward, and 410 Gone asks for a new list.
+Kubernetes API concepts, "Efficient detection of changes": a list has the resourceVersion from which a
+watch continues, bookmarks advance it, and 410 Gone means that a new list is needed.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from common.kube.client import Client, Object, Watch
 from common.kube.errors import ApiError, ClusterError, Unreachable
 
 SECONDS = (240, 480)
-"""How long one watch lasts: the API server ends it, and watches of many clients not at the same time."""
+"""Range of a watch's length: the API server ends it, and those of many clients at different times."""
 MARGIN = 30.0
-"""Seconds after which a watch that was not ended is taken for dead."""
+"""Seconds beyond its length after which a watch counts as dead."""
 SHORTEST = 1.0
 """Seconds between two watches at least."""
 PASSING = frozenset({429, 500, 502, 503, 504})
-"""HTTP codes of an API server that starts, ends or has too much to do: they say nothing about the version."""
+"""HTTP codes of an API server that starts, stops or is overloaded: the resourceVersion stays valid."""
 PATIENCE = 3
-"""Failures in a row after which it is listed anew all the same."""
+"""Consecutive failures after which the objects are listed again all the same."""
 
 Item = TypeVar("Item")
-Heard_contra = TypeVar("Heard_contra", contravariant=True)
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to follow: the path of a kind, and the parameters that select; `name` is for people."""
+    """What to watch: the path of a kind and its selecting parameters; `name` is for messages."""
 
     path: str
     name: str
@@ -43,31 +43,31 @@ class Target:
 
 
 def one_object(path: str, name: str) -> Target:
-    """Follow one object by its name, also for RBAC: a rule with resourceNames wants this selector."""
+    """Return the target for one object: RBAC rules with resourceNames allow a list only by this selector."""
     return Target(path, f"{path} with the name {name}", {"fieldSelector": f"metadata.name={name}"})
 
 
-class Handler(Protocol[Heard_contra]):
-    """Who is told; called in the watcher's thread, so that what takes long delays what follows."""
+class Handler(Protocol[Item_contra]):
+    """Receives the objects, in the reflector's thread: a slow handler delays the events that follow."""
 
-    def listed(self, items: tuple[Heard_contra, ...]) -> None:
-        """Take all there is now."""
+    def on_list(self, items: tuple[Item_contra, ...]) -> None:
+        """Replace everything known by this complete list."""
         ...
 
-    def changed(self, item: Heard_contra, *, gone: bool) -> None:
-        """Take one that is new, has changed or is gone."""
+    def on_change(self, item: Item_contra, *, gone: bool) -> None:
+        """Apply one object that was added, was modified or is `gone`."""
         ...
 
-    def failed(self, error: Exception) -> None:
-        """Hear what went wrong; it is tried again."""
+    def on_error(self, error: Exception) -> None:
+        """Report a failure; the reflector retries."""
         ...
 
 
 class Reflector(threading.Thread, Generic[Item]):
-    """Tells `follower` what there is and what changes, until `stop`.
+    """Passes the list and each change to `handler`, until `stop`.
 
-    `take` gives what is kept of an object. A break is bridged by the resourceVersion; where the API server
-    has forgotten that version, or refuses to watch, follows a list.
+    `take` returns what is needed of an object. After a break the watch continues from its resourceVersion; if
+    the API server has forgotten that version, or refuses the watch, the objects are listed again.
     """
 
     def __init__(
@@ -75,23 +75,23 @@ class Reflector(threading.Thread, Generic[Item]):
         client: Client,
         target: Target,
         take: Callable[[Object], Item],
-        follower: Handler[Item],
+        handler: Handler[Item],
     ) -> None:
         super().__init__(name=f"watch {target.name}", daemon=True)
         self._client = client
         self._target = target
         self._take = take
-        self._follower = follower
+        self._handler = handler
         self._stopping = threading.Event()
         self._watch: Watch | None = None
         self._version: str | None = None
         self._failures = 0
         self.heard: float | None = None
-        """When the API server was last heard of (time.monotonic): a list, an event or a bookmark, which it
-        sends every minute or so."""
+        """Time of the API server's last answer (time.monotonic): a list, an event, or a bookmark, which
+        comes every minute or so."""
 
     def stop(self) -> None:
-        """Let it end; join it afterwards."""
+        """Ask the thread to end; join it afterwards."""
         self._stopping.set()
         if watch := self._watch:
             watch.abort()
@@ -104,7 +104,7 @@ class Reflector(threading.Thread, Generic[Item]):
                     self._list()
                 self._follow()
             except Unreachable as error:
-                # What was heard so far holds: the next watch goes on from there.
+                # The known objects stay valid: the next watch continues from their version.
                 self._fail(error)
             except ClusterError as error:
                 self._fail(error)
@@ -122,7 +122,7 @@ class Reflector(threading.Thread, Generic[Item]):
     def _list(self) -> None:
         version, items = self.read_all()
         self._hear(version)
-        self._follower.listed(items)
+        self._handler.on_list(items)
 
     def _follow(self) -> None:
         began = time.monotonic()
@@ -140,7 +140,7 @@ class Reflector(threading.Thread, Generic[Item]):
                     return
                 for event in watch.events():
                     if event.kind != "BOOKMARK":
-                        self._follower.changed(self._take(event.object), gone=event.kind == "DELETED")
+                        self._handler.on_change(self._take(event.object), gone=event.kind == "DELETED")
                     self._hear(event.version)
         finally:
             self._watch = None
@@ -155,5 +155,5 @@ class Reflector(threading.Thread, Generic[Item]):
         if self._stopping.is_set():
             return
         self._failures += 1
-        self._follower.failed(error)
+        self._handler.on_error(error)
         self._stopping.wait(pause_after_failure(self._failures, random.random()))  # noqa: S311 - no secret

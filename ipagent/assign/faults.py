@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import ip_address
 
+from common.backoff import full_jitter
 from ipagent.assign.selection import IPAddress
 
 
@@ -155,13 +156,8 @@ class Backoff:
     cap: float
 
     def delay(self, attempt: int, random: float) -> float:
-        """Give the delay after the failed attempt number `attempt` (0 the first); `random` is in [0, 1).
-
-        Full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog), but never below a tenth of
-        its range: many agents share one API limit.
-        """
-        ceiling = min(self.cap, self.base * 2.0 ** min(attempt, 32))
-        return ceiling * max(random, 0.1)
+        """Return the delay after the failed attempt number `attempt` (0 the first); `random` is in [0, 1)."""
+        return full_jitter(self.base, self.cap, attempt, random)
 
 
 SOON = Backoff(0.5, 30.0)

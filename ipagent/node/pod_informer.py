@@ -111,12 +111,12 @@ class _Deduplicator:
         self._known: dict[PodKey, Pod] = {}
         self._failure = ""
 
-    def listed(self, items: tuple[Pod, ...]) -> None:
+    def on_list(self, items: tuple[Pod, ...]) -> None:
         self._recovered()
         self._known = {pod.key: pod for pod in items}
         self._on_list(items)
 
-    def changed(self, item: Pod, *, gone: bool) -> None:
+    def on_change(self, item: Pod, *, gone: bool) -> None:
         self._recovered()
         if gone:
             self._known.pop(item.key, None)
@@ -126,7 +126,7 @@ class _Deduplicator:
             self._known[item.key] = item
         self._on_event(item, gone)
 
-    def failed(self, error: Exception) -> None:
+    def on_error(self, error: Exception) -> None:
         if str(error) != self._failure:
             self._failure = str(error)
             self._log.warning("watch-failed", message=f"{error}; what was known stays, and it is tried again")

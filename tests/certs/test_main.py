@@ -18,11 +18,11 @@ def test_each_list_and_each_change_wakes_the_controller_and_a_failure_is_logged(
     woken: list[int] = []
     stream = io.BytesIO()
     waker = WakeOnChange(lambda: woken.append(1), "tls", JsonLog(stream))
-    waker.listed(())
-    waker.changed(None, gone=False)
-    waker.changed(None, gone=True)
+    waker.on_list(())
+    waker.on_change(None, gone=False)
+    waker.on_change(None, gone=True)
     assert len(woken) == 3
-    waker.failed(ApiError(403, "Forbidden", "no", "list", remedy=REMEDIES[403]))
+    waker.on_error(ApiError(403, "Forbidden", "no", "list", remedy=REMEDIES[403]))
     line = json.loads(stream.getvalue())
     assert (line["level"], line["event"], line["object"]) == ("warning", "watch_failed", "tls")
     assert "docs/certificates.md" in line["error"]

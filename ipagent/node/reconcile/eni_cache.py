@@ -6,6 +6,7 @@ Thread: the main loop's, through NodeController.
 
 from __future__ import annotations
 
+from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.errors import AgentError
 from ipagent.assign.faults import Backoff, Clock, remaining
 from ipagent.assign.reconciler import NOW, Cloud
@@ -36,7 +37,7 @@ class EniCache:
         self._timing = timing
         self._log = log
         self._asked_macs: frozenset[str] = frozenset()
-        self._reads = TokenBucket(BURST, REFILL_SECONDS)
+        self._reads = TokenBucket(Rate(BURST, 1 / REFILL_SECONDS))
         self._after_failure = NOW
         self._for_unplaced = NOW
         self._recheck_at = 0.0
@@ -62,8 +63,8 @@ class EniCache:
         at = self._due(macs, unplaced)
         if at is None or at > now:
             return None if at is None else remaining(at, now)
-        if wait := self._reads.take(now):
-            return wait
+        if not self._reads.take(now):
+            return self._reads.wait(now)
         try:
             self.topology = self._cloud.topology(macs, fresh=True)
         except AgentError as error:
@@ -91,20 +92,3 @@ class EniCache:
         level = self._log.debug if self.error else self._log.warning
         level("lookup-failed", message=f"Cannot determine the node's ENIs: {error}. {error.remedy}")
         self.error = error
-
-
-class TokenBucket:
-    """A token bucket: so many at once, one more after each so many seconds."""
-
-    def __init__(self, burst: int, seconds: float) -> None:
-        self._burst = burst
-        self._seconds = seconds
-        self._full_at = 0.0
-
-    def take(self, now: float) -> float:
-        """Take a token; returns 0.0, or the seconds until there is one."""
-        full_at = max(self._full_at, now) + self._seconds
-        wait = remaining(full_at - self._burst * self._seconds, now)
-        if not wait:
-            self._full_at = full_at
-        return wait

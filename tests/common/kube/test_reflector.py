@@ -55,13 +55,13 @@ class Told:
         self.told: list[object] = []
         self.errors: list[Exception] = []
 
-    def listed(self, items: tuple[str, ...]) -> None:
+    def on_list(self, items: tuple[str, ...]) -> None:
         self.told.append(list(items))
 
-    def changed(self, item: str, *, gone: bool) -> None:
+    def on_change(self, item: str, *, gone: bool) -> None:
         self.told.append((item, "gone") if gone else item)
 
-    def failed(self, error: Exception) -> None:
+    def on_error(self, error: Exception) -> None:
         self.errors.append(error)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ipagent.assign.selection import IPAddress, parse_address
-from ipagent.node.reconcile.eni_cache import BURST, RECHECK_SECONDS, REFILL_SECONDS, EniCache, TokenBucket
+from ipagent.node.reconcile.eni_cache import BURST, RECHECK_SECONDS, REFILL_SECONDS, EniCache
 from tests.ipagent.fakes import Lines, Time
 from tests.ipagent.node.account import Account, NodeCloud
 from tests.ipagent.node.pods import MAC_1, MAC_2
@@ -107,18 +105,3 @@ def test_a_read_that_fails_keeps_what_was_known_and_is_a_warning_once(rig: Rig) 
     rig.time.now += 60
     rig.step(MAC_1, FOREIGN)
     assert rig.cache.error is None
-
-
-@given(st.lists(st.floats(0, 30), max_size=60))
-def test_reads_are_never_more_than_the_burst_and_its_refill(pauses: list[float]) -> None:
-    bucket, now = TokenBucket(5, 10.0), 100.0
-    taken: list[float] = []
-    for pause in pauses:
-        now += pause
-        wait = bucket.take(now)
-        assert 0 <= wait <= 10.0
-        if not wait:
-            taken.append(now)
-    for first, start in enumerate(taken):
-        for last, end in enumerate(taken[first:], 1):
-            assert last <= 5 + (end - start) / 10 + 1e-6
