@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from common.contract import Mode
 from ipagent.assign.engine import AddressEngine
 from ipagent.assign.faults import HEALING, Clock, Fault, remaining
-from ipagent.assign.plan import SETTLED, Item, Phase, Plan
+from ipagent.assign.plan import SETTLED, Item, Plan
 from ipagent.assign.reconciler import Cloud, Reconciler
 from ipagent.assign.release import Pair
 from ipagent.assign.selection import IPAddress
@@ -23,19 +22,18 @@ from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.grants import Grants
-from ipagent.node.model.ownership import GarbageCollector, Ownership
+from ipagent.node.model.ownership import GarbageCollector
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
 from ipagent.node.reconcile.eni_cache import EniCache
 from ipagent.node.reconcile.releases import PendingReleases
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
+from ipagent.node.reconcile.retries import ClaimRetries
 from ipagent.node.reconcile.state import NEVER, NodeState
 from ipagent.node.reconcile.status import UNSEEN, StatusContext, pending
 
 RETRIED = HEALING | {Fault.NO_ENI, Fault.UNKNOWN}
 """A node agent lives for months: it also tries again, if rarely, what it does not understand."""
-RETRY_COOLDOWN = 5.0
-"""Seconds between retries that a pod causes by a new session, however often it reconnects."""
 
 
 class NodeController:
@@ -71,9 +69,8 @@ class NodeController:
         # Pairs that are wanted: whose they are, and since when.
         self._owners: dict[Pair, PodKey] = {}
         self._since: dict[Pair, float] = {}
-        # Claims that are to be acted upon, with the addresses that were added anew.
-        self._new_claims: dict[PodKey, frozenset[IPAddress]] = {}
-        self._retried_until: dict[PodKey, float] = {}
+        self._retries = ClaimRetries(self._state, timing.clock)
+        self._claimed_still: dict[Pair, PodKey] = {}
 
     @property
     def plan(self) -> Plan:
@@ -108,7 +105,7 @@ class NodeController:
 
     def set_claim(self, claim: Claim) -> None:
         """Record all that a pod's container claims; a status is reported for it in any case."""
-        self._new_claims[claim.pod] = self._new_claims.get(claim.pod, frozenset()) | claim.again
+        self._retries.add(claim)
         self._state.set_claim(claim)
         self._reporter.expect_answer(claim.pod)
 
@@ -133,11 +130,11 @@ class NodeController:
         """Do what is due; returns the seconds until more is due, None if nothing is."""
         self._window.expected = self._state.expected
         delays = [self._find_enis()]
-        if self._applied_version != self._state.version or self._new_claims:
+        if self._applied_version != self._state.version or self._retries.due_at <= self._timing.clock():
             self._apply_desired()
         delays += [self._engine.step(), self._collect()]
-        if self._state.next_change < NEVER:
-            delays.append(remaining(self._state.next_change, self._timing.clock()))
+        if (at := min(self._state.next_change, self._retries.due_at)) < NEVER:
+            delays.append(remaining(at, self._timing.clock()))
         self._report()
         return min((delay for delay in delays if delay is not None), default=None)
 
@@ -147,7 +144,7 @@ class NodeController:
         delay = None
         # Once more where the result shows that the ENIs are not all known.
         for _ in range(2):
-            delay = enis.step(state.macs(), self._unplaced())
+            delay = enis.step(state.macs(), self._unplaced(), state.attached_macs())
             state.resolve_conflicts(enis.topology, enis.unknown(state.macs()))
             if all(not enis.may_appear(address) for address in self._unplaced()):
                 break
@@ -162,9 +159,8 @@ class NodeController:
     def _apply_desired(self) -> None:
         """Hand the desired placements to the reconciler, and release what a pod that is gone had."""
         desired = self._state.desired
-        again = frozenset().union(*map(self._to_retry, self._new_claims))
-        self._new_claims.clear()
-        self._retried_until = {k: at for k, at in self._retried_until.items() if k in self._state.by_pod}
+        context = self._status_context()
+        again = self._retries.take(self._items, lambda item: pending(item, context))
         assigned = self._engine.assigned(self.plan.items)
         owners = {
             (each.eni.id, each.holding.address): desired.owners[each.holding.address]
@@ -177,7 +173,10 @@ class NodeController:
         self._show_ownership()
         self._reconciler.want(desired.placements, again)
         self._adopt_assigned()
-        self._release_gone({pair: key for pair, key in gone.items() if pair in assigned})
+        self._release_gone(
+            {pair: key for pair, key in gone.items() if pair in assigned} | self._claimed_still
+        )
+        self._releases.want(self._moved(gone) & assigned, self._owners)
         if gone:
             self._reconciler.asked &= self._owners.keys() | self._releases.pending
         self._reporter.prune(self._state.by_pod.keys())
@@ -193,31 +192,29 @@ class NodeController:
                 self._reconciler.find(held)
             self._starting = False
 
-    def _to_retry(self, key: PodKey) -> frozenset[IPAddress]:
-        """Return the pod's addresses that its new claim retries: what was added anew, or what had failed.
-
-        A sidecar that merely comes back does not fight for what another ENI took; a pod that starts does.
-        """
-        claim, now = self._state.claims.get(key), self._timing.clock()
-        owners = self._state.desired.owners
-        again = frozenset(address for address in self._new_claims[key] if owners.get(address) == key)
-        if claim is None or claim.opened != claim.at or now < self._retried_until.get(key, now):
-            return again
-        context = self._status_context()
-        tried = [item for item in self._items.get(key, ()) if not pending(item, context)]
-        keep = {Phase.CONFIRMED} if claim.claim.mode is Mode.INIT else {Phase.CONFIRMED, Phase.TAKEN}
-        failed = frozenset(item.address for item in tried if item.phase not in keep)
-        if failed:
-            self._retried_until[key] = now + RETRY_COOLDOWN
-        return again | failed
-
     def _release_gone(self, gone: Mapping[Pair, PodKey]) -> None:
         """Release what a pod had that asked for it, and that no living pod names any more."""
         releases, claims = self._pending_releases, self._state.claims
         releases.observe_claims(claims)
-        releases.add(gone, self._named() if gone else ())
+        # What the pod itself still claims, without the right to it, is released when it does not any more.
+        self._claimed_still = {
+            pair: key
+            for pair, key in gone.items()
+            if key in self._state.by_pod
+            and pair[1] in self._state.by_pod[key].named
+            and pair[1] not in self._state.desired.owners
+        }
+        releases.add(gone, self._state.named() if gone else ())
         self._releases.want(releases.wanted, self._owners)
         releases.prune(self._releases.pending, claims)
+
+    def _moved(self, gone: Mapping[Pair, PodKey]) -> frozenset[Pair]:
+        """Return what the same pod is to have on another ENI of the node: it has to be taken off first.
+
+        An ENI that was attached a moment ago may be shown late; its subnet's other ENI is taken until then.
+        """
+        placed = {address: key for (_, address), key in self._owners.items()}
+        return frozenset(pair for pair, key in gone.items() if placed.get(pair[1]) == key)
 
     def _collect(self) -> float | None:
         """Let the collector work; slots that it has freed are used at once."""
@@ -244,27 +241,8 @@ class NodeController:
             return
         self._observed_inputs = inputs
         unsettled = {(i.eni_id, i.address) for i in self.plan.items if i.phase not in SETTLED}
-        self._collector.observe(
-            Ownership(
-                complete=complete,
-                owners=self._owners,
-                floating=self._floating(),
-                named=self._named(),
-                unstated=self._state.unstated(),
-                stated=self._state.stated(),
-                mirrors=frozenset(key for key, each in self._state.by_pod.items() if each.pod.mirror),
-                busy=frozenset(unsettled | self._releases.pending),
-            )
-        )
-
-    def _floating(self) -> frozenset[Pair]:
-        by_pod = self._state.by_pod
-        return frozenset(
-            pair for pair, key in self._owners.items() if key not in by_pod or pair[1] not in by_pod[key].own
-        )
-
-    def _named(self) -> frozenset[IPAddress]:
-        return frozenset().union(*(desired.named for desired in self._state.by_pod.values()))
+        busy = frozenset(unsettled | self._releases.pending)
+        self._collector.observe(self._state.ownership(self._owners, busy, complete=complete))
 
     def _full(self) -> list[Item]:
         return [item for item in self.plan.items if item.failure and item.failure.fault is Fault.ENI_FULL]

@@ -19,8 +19,11 @@ UNPLACED_PACE = Backoff(30.0, 300.0)
 """While addresses fit no ENI: most of them lie on networks that are not the VPC's at all."""
 RECHECK_SECONDS = 900.0
 """ENIs and their tags are changed by hand, and EC2 sends no notice."""
-BURST = 5
-REFILL_SECONDS = 10.0
+LATE_SECONDS = (5.0, 15.0, 60.0)
+"""After a read that lacks a MAC it is read again so much later: EC2 may show an ENI late."""
+LEAST_WAIT = 0.1
+"""A wait that a clock's rounding does not swallow."""
+READS = Rate(5, 1 / 10)
 """At most 5 reads at once, then one in 10 s: all nodes of an account share EC2's request limits."""
 
 
@@ -37,7 +40,10 @@ class EniCache:
         self._timing = timing
         self._log = log
         self._asked_macs: frozenset[str] = frozenset()
-        self._reads = TokenBucket(Rate(BURST, 1 / REFILL_SECONDS))
+        # MACs that no ENI has -> the reads that lacked them.
+        self._foreign: dict[str, int] = {}
+        self._read_at = 0.0
+        self._reads = TokenBucket(READS)
         self._after_failure = NOW
         self._for_unplaced = NOW
         self._recheck_at = 0.0
@@ -51,20 +57,26 @@ class EniCache:
         """Whether an address that fits no ENI may fit one that has not been read yet."""
         return address not in self.looked_for
 
-    def step(self, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> float | None:
+    def step(
+        self,
+        macs: frozenset[str],
+        unplaced: frozenset[IPAddress],
+        attached: frozenset[str] = frozenset(),
+    ) -> float | None:
         """Read the ENIs if there is reason to; returns the seconds until there is one, None if there is none.
 
-        `macs` are those of all interfaces with addresses, `unplaced` the addresses that fit no ENI.
+        `macs` are those of all interfaces that may have addresses, `attached` those of them that Multus has
+        made, `unplaced` the addresses that fit no ENI.
         """
         now = self._timing.clock()
         self.looked_for &= unplaced
         if not unplaced:
             self._for_unplaced = NOW
-        at = self._due(macs, unplaced)
+        at = self._due(macs, unplaced, attached)
         if at is None or at > now:
             return None if at is None else remaining(at, now)
         if not self._reads.take(now):
-            return self._reads.wait(now)
+            return max(LEAST_WAIT, self._reads.wait(now))
         try:
             self.topology = self._cloud.topology(macs, fresh=True)
         except AgentError as error:
@@ -74,18 +86,30 @@ class EniCache:
         now = self._timing.clock()
         self.error, self._after_failure = None, NOW
         self._asked_macs, self.looked_for = macs, unplaced
+        self._read_at = now
+        foreign = macs - {eni.mac for eni in self.topology.enis}
+        self._foreign = {mac: self._foreign.get(mac, 0) + 1 for mac in foreign}
         self._recheck_at = now + RECHECK_SECONDS * (0.5 + self._timing.random())
         if unplaced:
             self._for_unplaced = self._for_unplaced.later(now, UNPLACED_PACE, self._timing.random())
-        return remaining(self._due(macs, unplaced) or now, now)
+        return remaining(self._due(macs, unplaced, attached) or now, now)
 
-    def _due(self, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> float | None:
+    def _due(
+        self, macs: frozenset[str], unplaced: frozenset[IPAddress], attached: frozenset[str]
+    ) -> float | None:
         if not macs and not unplaced:
             return None
         if self.unknown(macs) or unplaced - self.looked_for:
             return self._after_failure.at
         at = min(self._recheck_at, self._for_unplaced.at) if unplaced else self._recheck_at
-        return max(at, self._after_failure.at)
+        return max(min(at, self._late_at(attached)), self._after_failure.at)
+
+    def _late_at(self, attached: frozenset[str]) -> float:
+        """Return when an interface's MAC that no ENI had is looked for again; infinity if none is."""
+        reads = (
+            count for mac, count in self._foreign.items() if mac in attached and count <= len(LATE_SECONDS)
+        )
+        return min((self._read_at + LATE_SECONDS[count - 1] for count in reads), default=float("inf"))
 
     def _log_failure(self, error: AgentError) -> None:
         # An outage is a warning once, not at each try.

@@ -6,16 +6,20 @@ Thread: the main loop's, through NodeController.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.contract import Mode
+from common.token_bucket import Rate, TokenBucket
+from ipagent.assign.release import Pair
 from ipagent.assign.selection import DETECTION_SECONDS, PRIMARY_INTERFACE, Detection, IPAddress
 from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grants
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.reconcile.conflicts import Desired, resolve_conflicts
 from ipagent.node.reconcile.desired import ClaimView, PodDesired, desired_for
+from ipagent.node.reconcile.eni_cache import LEAST_WAIT
 
 STATUS_SECONDS = 2.0
 """How long after the pod's claim its network-status may arrive, before what it lacks is refused."""
@@ -24,6 +28,9 @@ SILENT_SECONDS = 600.0
 EXPECTED_SECONDS = 5.0
 """For how long a pod without network-status announces addresses: the CNI takes seconds, or has failed."""
 NEVER = float("inf")
+BUDGET = Rate(10, 1 / 30)
+"""Changes that a pod makes and that cause EC2 calls, about four each: 10 at once, then one in 30 s."""
+TOO_OFTEN = "the pod has changed its addresses too often: the next change is made within half a minute"
 
 
 @dataclass
@@ -86,7 +93,9 @@ class NodeState:
         self._unknown: frozenset[str] = frozenset()
         # In order, so that whatever follows from it is in order.
         self._outdated: dict[PodKey, None] = {}
+        self._budgets: dict[PodKey, TokenBucket] = {}
         self._macs: frozenset[str] | None = None
+        self._attached_macs: frozenset[str] = frozenset()
 
     def replace_pods(self, pods: Iterable[Pod]) -> None:
         """Record a complete list: a pod that is not in it is gone."""
@@ -111,6 +120,7 @@ class NodeState:
 
     def _forget(self, key: PodKey) -> None:
         self._waiting.pop(key, None)
+        self._budgets.pop(key, None)
         known = [self._pods.pop(key, None), self.claims.pop(key, None)]
         if any(each is not None for each in known):
             self._invalidate(key)
@@ -157,8 +167,15 @@ class NodeState:
             for link in session.claim.snapshot.links
             if link.mac and not link.loopback and link.name != PRIMARY_INTERFACE
         }
-        listed = {each.mac for pod in self._pods.values() for each in pod.holdings if each.mac}
-        return frozenset(listed | stated)
+        self._attached_macs = frozenset(
+            each.mac for pod in self._pods.values() for each in pod.holdings if each.mac
+        )
+        return self._attached_macs | stated
+
+    def attached_macs(self) -> frozenset[str]:
+        """Return the MACs of the interfaces that Multus has made."""
+        self.macs()
+        return self._attached_macs
 
     def resolve_conflicts(self, topology: Topology, unknown: frozenset[str] = frozenset()) -> None:
         """Work out what each pod is to have, if anything has changed.
@@ -189,14 +206,54 @@ class NodeState:
             self.by_pod.pop(key, None)
             return
         stated = session.view(now) if session else None
-        self.by_pod[key] = desired_for(
-            pod, stated, self._grants.of(key.namespace), self._topology, self._unknown
-        )
+        found = desired_for(pod, stated, self._grants.of(key.namespace), self._topology, self._unknown)
+        self.by_pod[key] = self._within_budget(found, now)
+
+    def _within_budget(self, found: PodDesired, now: float) -> PodDesired:
+        """Hold back what is new of a pod that changes its addresses faster than EC2 is to be called for it.
+
+        What it had stays, and what it dropped is gone: a release is as often as what is new.
+        """
+        key = found.pod.key
+        before = self.by_pod.get(key)
+        had = {(each.eni.id, each.holding.address) for each in before.placements} if before else set()
+        kept = tuple(each for each in found.placements if (each.eni.id, each.holding.address) in had)
+        if len(kept) == len(found.placements) or not (wait := self.spend(key, now)):
+            return found
+        self._changes[key] = min(self._changes.get(key, NEVER), now + wait)
+        fresh = {each.holding: TOO_OFTEN for each in found.placements if each not in kept}
+        return replace(found, placements=kept, held_back={**found.held_back, **fresh})
+
+    def spend(self, key: PodKey, now: float) -> float:
+        """Take one change from the pod's budget; returns 0.0, or the seconds until it has one."""
+        budget = self._budgets.setdefault(key, TokenBucket(BUDGET))
+        return 0.0 if budget.take(now) else max(LEAST_WAIT, budget.wait(now))
 
     @property
     def next_change(self) -> float:
         """When something changes although nobody says anything, on the clock; NEVER if nothing does."""
         return min(self._changes.values(), default=NEVER)
+
+    def named(self) -> frozenset[IPAddress]:
+        """Return every address that a living pod names, also where it is refused."""
+        return frozenset().union(*(desired.named for desired in self.by_pod.values()))
+
+    def ownership(self, owners: Mapping[Pair, PodKey], busy: frozenset[Pair], *, complete: bool) -> Ownership:
+        """Return who holds what, for the garbage collector."""
+        by_pod = self.by_pod
+        floating = (
+            pair for pair, key in owners.items() if key not in by_pod or pair[1] not in by_pod[key].own
+        )
+        return Ownership(
+            complete=complete,
+            owners=owners,
+            floating=frozenset(floating),
+            named=self.named(),
+            unstated=self.unstated(),
+            stated=self.stated(),
+            mirrors=frozenset(key for key, each in by_pod.items() if each.pod.mirror),
+            busy=busy,
+        )
 
     def stated(self) -> frozenset[PodKey]:
         """Return the pods whose sidecar has claimed all that it holds, over a session that is open."""

@@ -126,6 +126,8 @@ class NodeCloud:
     imds: bool = True
     imds_delay: float = 0.0
     barred: set[str] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
+    """ENIs that were attached a moment ago, and are not shown yet."""
     lookups: int = 0
     away: bool = False
     before: dict[str, tuple[float, frozenset[IPAddress]]] = field(default_factory=dict)
@@ -140,7 +142,7 @@ class NodeCloud:
             with self.account.call("lookup"):
                 if self.away:
                     raise error_of(Failure(Fault.UNREACHABLE, "nobody answers"))
-                mine = self.mine()
+                mine = [each for each in self.mine() if each.eni.id not in self.hidden]
                 return Topology(tuple(each.eni for each in mine), tuple(each.shown() for each in mine))
         except Ec2Error as error:
             raise error_of(error.failure) from None

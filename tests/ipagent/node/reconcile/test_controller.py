@@ -16,10 +16,12 @@ from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod
-from ipagent.node.reconcile.controller import RETRY_COOLDOWN, NodeController
-from ipagent.node.reconcile.state import SILENT_SECONDS, STATUS_SECONDS
+from ipagent.node.reconcile.controller import NodeController
+from ipagent.node.reconcile.retries import RETRY_COOLDOWN
+from ipagent.node.reconcile.state import BUDGET, SILENT_SECONDS, STATUS_SECONDS, TOO_OFTEN
 from tests.ipagent.fakes import Lines, Strike, Time
 from tests.ipagent.node.account import Account
+from tests.ipagent.node.account import Holding as Attachment
 from tests.ipagent.node.pods import LINKS, MAC_1, claim, holding, key, pod
 
 pytestmark = pytest.mark.pure
@@ -557,6 +559,93 @@ class TestGivingBack:
         run.core.update_pod(pod("a"), gone=True)
         run.to_rest()
         assert run.on("eni-b-1") == {"10.1.9.9"}
+
+
+class TestBudget:
+    """EC2 calls that one pod causes are bounded, whatever it claims."""
+
+    def calls(self, run: Run) -> int:
+        return sum(count for kind, count in run.account.calls.items() if kind != "lookup")
+
+    def test_a_pod_that_leaves_and_stays_in_turn_costs_few_calls(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"), pod("b", "10.1.1.2"))
+        stays = claim("a", "10.1.1.1", "10.1.9.9", release_on_exit=True)
+        for _ in range(500):
+            for each in (replace(stays, leaving=True), stays):
+                run.core.set_claim(each)
+                run.live(0.6)
+        changes = BUDGET.burst + 600 * BUDGET.refill
+        assert self.calls(run) <= 4 * 2 * changes
+        assert run.on() >= {"10.1.1.2"}
+        # In the end it is served all the same.
+        run.live(2 / BUDGET.refill)
+        assert run.status().state is ClaimState.ASSIGNED
+        assert run.on() == {"10.1.1.1", "10.1.1.2", "10.1.9.9"}
+
+    def test_a_pod_that_adds_an_address_anew_again_and_again_costs_few_calls(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"))
+        for _ in range(500):
+            run.core.set_claim(claim("a", "10.1.1.1", again=frozenset({parse_address("10.1.1.1")})))
+            run.live(1.0)
+        changes = BUDGET.burst + 500 * BUDGET.refill
+        assert self.calls(run) <= 2 * changes + 4
+        run.live(2 / BUDGET.refill)
+        assert run.status().state is ClaimState.ASSIGNED
+
+    def test_a_pod_beyond_its_budget_is_told_so_and_others_do_not_wait(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"), pod("b", "10.1.1.2"))
+        for number in range(20):
+            run.core.set_claim(claim("a", "10.1.1.1", f"10.1.9.{number + 1}"))
+            run.live(0.1)
+        assert run.status().state is ClaimState.PENDING
+        assert TOO_OFTEN in run.status().message
+        run.claims(claim("b", "10.1.1.2", "10.1.9.200"))
+        assert run.status("b").state is ClaimState.ASSIGNED
+
+
+class TestWhatIsShownLate:
+    def test_an_address_on_the_wrong_eni_of_a_subnet_moves_when_the_right_one_is_shown(self) -> None:
+        run = Run(Grants())
+        first = run.account.enis["eni-a-1"].eni
+        late = replace(first, id="eni-a-3", mac="02:00:00:00:01:03", device_number=3)
+        run.account.enis[late.id] = Attachment(late, "a", parse_address("10.1.1.253"))
+        run.cloud.hidden.add(late.id)
+        run.pods(pod("a", holdings=(holding("10.1.1.1", mac=late.mac),)))
+        assert run.on("eni-a-1") == {"10.1.1.1"}
+        run.cloud.hidden.clear()
+        run.live(30.0)
+        assert (run.on("eni-a-1"), run.on("eni-a-3")) == (set(), {"10.1.1.1"})
+        assert not run.core.conflicts
+
+
+class TestDynamicNetworks:
+    """multus-dynamic-networks-controller changes annotation and network-status of a running pod."""
+
+    def test_an_interface_that_is_plugged_in_is_served_whether_or_not_the_claim_names_it(self) -> None:
+        run = Run(Grants())
+        run.pods(pod("a", "10.1.1.1", agent=InjectedAgent.NODE_SIDECAR))
+        run.claims(claim("a", "10.1.1.1", interfaces=("net1",)))
+        both = (holding("10.1.1.1"), holding("10.2.1.1", "net2"))
+        run.pods(pod("a", holdings=both, agent=InjectedAgent.NODE_SIDECAR))
+        assert (run.on("eni-a-1"), run.on("eni-a-2")) == ({"10.1.1.1"}, {"10.2.1.1"})
+        assert run.status().state is ClaimState.ASSIGNED
+
+    @pytest.mark.parametrize("release", [True, False])
+    def test_one_that_is_unplugged_is_followed_and_released_if_the_pod_asks_for_it(
+        self, release: bool
+    ) -> None:
+        run = Run(Grants())
+        both = (holding("10.1.1.1"), holding("10.2.1.1", "net2"))
+        run.pods(pod("a", holdings=both, agent=InjectedAgent.NODE_SIDECAR))
+        run.claims(claim("a", "10.1.1.1", "10.2.1.1", release_on_exit=release))
+        run.pods(pod("a", "10.1.1.1", agent=InjectedAgent.NODE_SIDECAR))
+        run.claims(claim("a", "10.1.1.1", release_on_exit=release))
+        assert run.status().state is ClaimState.ASSIGNED
+        assert set(run.core.owners) == {("eni-a-1", parse_address("10.1.1.1"))}
+        assert run.on("eni-a-2") == (set() if release else {"10.2.1.1"})
 
 
 class TestKeeping:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from ipagent.assign.selection import IPAddress, parse_address
-from ipagent.node.reconcile.eni_cache import BURST, RECHECK_SECONDS, REFILL_SECONDS, EniCache
+from ipagent.node.reconcile.eni_cache import LATE_SECONDS, READS, RECHECK_SECONDS, EniCache
 from tests.ipagent.fakes import Lines, Time
 from tests.ipagent.node.account import Account, NodeCloud
 from tests.ipagent.node.pods import MAC_1, MAC_2
 
 pytestmark = pytest.mark.pure
 
+BURST = int(READS.burst)
+REFILL_SECONDS = 1 / READS.refill
 FOREIGN = "5e:00:00:00:00:01"
 LOST = parse_address("192.168.77.5")
 
@@ -24,7 +26,7 @@ class Rig:
         self.cache = EniCache(self.cloud, self.time.timing, self.lines.log)
 
     def step(self, *macs: str, unplaced: frozenset[IPAddress] = frozenset()) -> float | None:
-        return self.cache.step(frozenset(macs), unplaced)
+        return self.cache.step(frozenset(macs), unplaced, frozenset(macs))
 
     @property
     def reads(self) -> int:
@@ -65,6 +67,23 @@ def test_a_foreign_mac_is_read_for_and_is_then_known_to_be_foreign(rig: Rig) -> 
     assert rig.cache.unknown(frozenset({FOREIGN})) == frozenset()
     rig.step(MAC_1, FOREIGN)
     assert rig.reads == 2
+
+
+def test_an_eni_that_ec2_shows_late_is_found_and_a_foreign_mac_costs_few_reads(rig: Rig) -> None:
+    late = next(each.eni for each in rig.cloud.mine() if each.eni.mac == MAC_2)
+    rig.cloud.hidden.add(late.id)
+    rig.step(MAC_1, MAC_2)
+    rig.cloud.hidden.clear()
+    assert rig.step(MAC_1, MAC_2) == pytest.approx(LATE_SECONDS[0])
+    rig.time.now += LATE_SECONDS[0]
+    rig.step(MAC_1, MAC_2)
+    assert late in rig.cache.topology.enis
+    before = rig.reads
+    for _ in range(10):
+        rig.time.now += rig.step(MAC_1, MAC_2, FOREIGN) or 0.0
+        if rig.time.now > 1400:
+            break
+    assert rig.reads - before <= 1 + len(LATE_SECONDS) + 1
 
 
 def test_an_address_that_fits_no_eni_may_appear_until_the_enis_were_read(rig: Rig) -> None:
