@@ -62,15 +62,15 @@ def to_text(found: Document) -> str:
         f"node:         {found['node']}{where}, ipagent {found['version']}",
         f"API server:   heard of {heard}",
         *_table("addresses", map(_address_line, found["addresses"])),
-        *_taking_back(found["garbageCollection"]),
+        *_garbage_collection(found["garbageCollection"]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _taking_back(found: Document) -> Iterator[str]:
+def _garbage_collection(found: Document) -> Iterator[str]:
     mode = found["mode"]
-    yield f"taking back:  {mode}{'' if found['swept'] or mode == GcMode.OFF else ', no sweep so far'}"
-    yield from _table("left behind", map(_verdict_line, found["leaked"]))
+    yield f"gc:           {mode}{'' if found['swept'] or mode == GcMode.OFF else ', no sweep so far'}"
+    yield from _table("leaked", map(_verdict_line, found["leaked"]))
     yield from _table("kept", map(_verdict_line, found["kept"]))
 
 
