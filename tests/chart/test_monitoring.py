@@ -22,6 +22,7 @@ from tests.chart.conftest import programs
 from tests.chart.everything import API_SERVER_METRICS
 from tests.cluster.api import Manifest
 from tests.cluster.helm import only
+from tests.cluster.waiting import SCENARIO_SECONDS
 from webhook.server.metrics import Metrics
 
 DASHBOARD = "multus-eni-injector.json"
@@ -58,7 +59,7 @@ def queries(dashboard: dict[str, Any]) -> list[str]:
 
 def check(promtool: Path, *arguments: str | Path, cwd: Path) -> str:
     done = subprocess.run(
-        [promtool, *arguments], capture_output=True, text=True, check=False, cwd=cwd, timeout=60
+        [promtool, *arguments], capture_output=True, text=True, check=False, cwd=cwd, timeout=SCENARIO_SECONDS
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -175,9 +175,8 @@ def left_behind(cluster: Cluster, before: set[Key], namespaces: Namespaces) -> s
 
 
 # The entries are the same for every value, so that Helm 4's server-side apply never has to take one away.
-@pytest.mark.parametrize("name", HELMS)
-def test_a_release_between_the_backends_and_back(cluster: Cluster, namespaces: Namespaces, name: str) -> None:
-    helm, before = cluster.helm(name), objects(cluster.api)
+def test_a_release_between_the_backends_and_back(cluster: Cluster, namespaces: Namespaces) -> None:
+    helm, before = cluster.helm("helm4"), objects(cluster.api)
     opted_in = namespaces.make(ENABLED)
     with release(cluster, helm):
         (bundle,) = ca_bundles(cluster)
@@ -208,9 +207,8 @@ def test_a_release_between_the_backends_and_back(cluster: Cluster, namespaces: N
     assert left_behind(cluster, before, namespaces) == set()
 
 
-@pytest.mark.parametrize("name", HELMS)
-def test_a_release_to_watching_only_and_back(cluster: Cluster, namespaces: Namespaces, name: str) -> None:
-    helm, before = cluster.helm(name), objects(cluster.api)
+def test_a_release_to_watching_only_and_back(cluster: Cluster, namespaces: Namespaces) -> None:
+    helm, before = cluster.helm("helm3"), objects(cluster.api)
     opted_in = namespaces.make(ENABLED)
     with release(cluster, helm):
         wait_for(lambda: injected(opted_in), "injection")

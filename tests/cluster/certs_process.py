@@ -291,6 +291,6 @@ class Certs:
         with httpx.Client(trust_env=False) as http:
             return http.get(f"http://127.0.0.1:{started[0]['port']}{path}")
 
-    def until(self, condition: Callable[[], Found | None], what: str, timeout: float = 30.0) -> Found:
+    def until(self, condition: Callable[[], Found | None], what: str, timeout: float = 60.0) -> Found:
         """Wait for something that it does."""
         return self.process.wait_until(condition, what, timeout)

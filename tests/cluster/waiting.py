@@ -11,7 +11,7 @@ SCENARIO_SECONDS = 900.0
 """How long a scenario may take that runs as a process of its own; machines are shared."""
 
 
-def wait_for(condition: Callable[[], Found | None], what: str, timeout: float = 30.0) -> Found:
+def wait_for(condition: Callable[[], Found | None], what: str, timeout: float = 60.0) -> Found:
     """Call `condition` until it answers something true, and return that.
 
     `timeout` is in seconds. Raises TimeoutError that names `what`, with the last false answer. The pauses

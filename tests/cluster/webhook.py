@@ -48,7 +48,7 @@ class WebhookServer:
         names: Sequence[str] = (),
         options: Sequence[str] = (),
         launcher: Sequence[str] = (),
-        timeout: float = 30.0,
+        timeout: float = 60.0,
     ) -> None:
         self._host = host
         self._timeout = timeout
