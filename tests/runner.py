@@ -96,7 +96,7 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
     ]
     return [
         *first,
-        group("rest", " ".join(remaining(first)), arguments),
+        group("rest", " ".join(remaining(first)), arguments, after=plane),
         Job("types", python("mypy")),
         Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check .")),
         Job("imports", (f"{_VENV}/lint-imports",)),
