@@ -173,7 +173,7 @@ def test_a_configuration_that_is_created_again_gets_its_bundle(place: Place) -> 
         certs.until(lambda: place.bundles() == good, "caBundle as before")
 
 
-def test_it_waits_for_a_configuration_that_comes_later(place: Place) -> None:
+def test_it_waits_for_the_webhook_configuration(place: Place) -> None:
     place.delete_configuration()
     with Certs(place, flags=QUICK) as certs:
         certs.until(lambda: "tls.crt" in place.data(), "certificate")
@@ -182,7 +182,7 @@ def test_it_waits_for_a_configuration_that_comes_later(place: Place) -> None:
         certs.until(lambda: certs.get("/readyz").status_code == 200 and place.in_order(), "caBundle")
 
 
-def test_an_entry_that_is_gone_stays_away(place: Place) -> None:
+def test_a_removed_entry_is_not_restored(place: Place) -> None:
     """With a configuration of another release: fewer entries, and one that is new."""
     with Certs(place, flags=QUICK) as certs:
         certs.until(lambda: settled(place), "first certificate")

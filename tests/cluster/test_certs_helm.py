@@ -141,7 +141,7 @@ def test_an_entry_that_an_older_version_lacks(release: Release, trusted: dict[st
     assert release.place.bundles() == kept
 
 
-def test_nothing_drifts(release: Release, trusted: dict[str, bytes]) -> None:
+def test_certs_owns_no_field_but_the_ca_bundle(release: Release, trusted: dict[str, bytes]) -> None:
     """What certs owns is caBundle alone: no tool that compares what the chart says finds a difference."""
     found = release.place.api.get(WEBHOOK_CONFIGURATION, release.place.configuration)
     (ours,) = [each for each in found["metadata"]["managedFields"] if each["manager"] == "multus-eni-certs"]

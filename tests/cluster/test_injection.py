@@ -144,7 +144,7 @@ def test_a_sidecar_gets_a_memory_volume_beside_the_pods_own(namespaces: Namespac
     ]
 
 
-def test_everything_else_in_the_pod_stays(namespaces: Namespaces) -> None:
+def test_the_rest_of_the_pod_is_unchanged(namespaces: Namespaces) -> None:
     namespace = namespaces.make(ENABLED)
     rich = multus_pod(
         annotations={"example.com/note": "a/b~c"},

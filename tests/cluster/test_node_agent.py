@@ -133,7 +133,7 @@ def _urls(doubles: Process) -> dict[str, str] | None:
     return found or None
 
 
-def test_addresses_of_unchanged_pods_are_assigned_and_told(stage: Stage, api: Api) -> None:
+def test_addresses_of_pods_without_an_agent_are_assigned_and_reported(stage: Stage, api: Api) -> None:
     with stage.agent(watchOnly=True) as agent:
         stage.pod("first", "10.10.1.81")
         stage.pod("second", "10.10.1.82", "10.10.1.83")
@@ -175,7 +175,7 @@ def test_status_names_pods_and_addresses_for_people_and_machines(stage: Stage) -
     assert "no agent answers" in late.stderr
 
 
-def test_an_agent_that_was_killed_begins_anew_and_loses_nothing(stage: Stage) -> None:
+def test_a_restarted_agent_assigns_what_came_meanwhile_and_keeps_the_rest(stage: Stage) -> None:
     with stage.agent() as agent:
         stage.pod("before", "10.10.1.85")
         stage.holds("10.10.1.85")
@@ -185,7 +185,7 @@ def test_an_agent_that_was_killed_begins_anew_and_loses_nothing(stage: Stage) ->
         stage.holds("10.10.1.85", "10.10.1.86")
 
 
-def test_who_shows_no_token_of_a_pod_is_refused(stage: Stage) -> None:
+def test_a_caller_without_a_pods_token_is_refused(stage: Stage) -> None:
     with stage.agent() as agent:
         answer = httpx.post(
             f"http://{HOST}:{stage.ports[0]}/", headers={"Authorization": "Bearer x"}, trust_env=False

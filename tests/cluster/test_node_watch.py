@@ -131,7 +131,7 @@ def test_a_pod_is_followed_from_its_binding_to_its_end(agent: Agent, api: Api, t
     assert set(told.pods) == {"a"}
 
 
-def test_a_pod_that_has_ended_lives_no_more(agent: Agent, told: Told) -> None:
+def test_a_pod_that_has_ended_is_not_alive(agent: Agent, told: Told) -> None:
     agent.script.make_pod(networked("job"), agent.node)
     agent.script.multus("job", [status_entry("10.10.1.82", mac=MAC)])
     wait_for(lambda: told.addresses("job") == ["10.10.1.82"], "its address")
@@ -149,7 +149,7 @@ def test_a_status_from_a_template_waits_for_the_one_by_multus(agent: Agent, told
     wait_for(lambda: told.addresses("copy") == ["10.10.1.83"], "its own address")
 
 
-def test_what_was_there_before_is_listed(agent: Agent) -> None:
+def test_pods_from_before_the_start_are_listed(agent: Agent) -> None:
     agent.script.make_pod(networked("first"), agent.node)
     agent.script.multus("first", [status_entry("10.10.1.84", mac=MAC)])
     told = Told()
@@ -187,7 +187,7 @@ def test_a_token_proves_its_pod_while_the_pod_lives(agent: Agent, api: Api) -> N
     wait_for(refused, "a refusal", 60)
 
 
-def test_a_token_for_another_audience_proves_nothing(agent: Agent) -> None:
+def test_a_token_for_another_audience_is_not_authenticated(agent: Agent) -> None:
     pod = agent.script.make_pod(networked("asks"), agent.node)
     for token in (agent.script.token(pod, "https://kubernetes.default.svc"), "nonsense"):
         assert isinstance(read_review(review_token(agent.client, token)), Unauthenticated)

@@ -96,7 +96,7 @@ def test_the_pod_identity_webhook_gives_credentials_to_the_agent_too(
 @pytest.mark.netns
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("order", ORDERS)
-def test_beside_it_the_agent_is_what_it_is_alone(
+def test_the_agent_is_the_same_beside_the_pod_identity_webhook(
     beside_pod_identity: dict[str, dict[str, Manifest]], namespaces: Namespaces, order: str, mode: str
 ) -> None:
     name = "init containers and a sidecar"

@@ -147,7 +147,7 @@ def posting(doubles: Doubles) -> Iterator[http.client.HTTPConnection]:
         (b"Action=DescribeSubnets&" + b"x" * (1 << 20), 413, "RequestEntityTooLarge"),
     ],
 )
-def test_a_request_that_is_no_signed_call_is_refused(
+def test_a_request_that_is_not_a_signed_call_is_refused(
     body: bytes, status: int, code: str, shared: Doubles
 ) -> None:
     with posting(shared) as connection:

@@ -278,7 +278,7 @@ def test_faults_of_ec2_leave_imds_alone(doubles: Doubles, ec2: EC2Client) -> Non
     assert ec2.describe_subnets()["Subnets"]
 
 
-def test_a_stale_imds_shows_what_was(doubles: Doubles, ec2: EC2Client, clock: ManualClock) -> None:
+def test_a_stale_imds_shows_an_earlier_state(doubles: Doubles, ec2: EC2Client, clock: ManualClock) -> None:
     path = f"{MACS}{worlds.A1_MAC}/local-ipv4s"
     clock.advance(10)
     assign(ec2)

@@ -151,7 +151,7 @@ def test_a_disabled_endpoint_is_forbidden(method: str, path: str) -> None:
         assert ask(doubles, method, path, worlds.POD_A)[0] == 403
 
 
-def test_a_source_of_no_instance_is_told_so(shared: Doubles) -> None:
+def test_a_caller_outside_all_instances_gets_an_explanation(shared: Doubles) -> None:
     status, body = ask(shared, "GET", INSTANCE_ID, worlds.STRANGER)
     assert status == 403
     assert worlds.STRANGER in body

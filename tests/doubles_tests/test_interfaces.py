@@ -391,7 +391,7 @@ def unchanged() -> Iterator[Doubles]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_refused_and_nothing_changed(case: Case, unchanged: Doubles, connect: Connect) -> None:
+def test_a_refused_call_changes_nothing(case: Case, unchanged: Doubles, connect: Connect) -> None:
     before = unchanged.state()
 
     with pytest.raises(ClientError) as refused:

@@ -244,7 +244,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_refused_and_nothing_changed(case: Case, shared: Doubles, connect: Connect) -> None:
+def test_a_refused_call_changes_nothing(case: Case, shared: Doubles, connect: Connect) -> None:
     before = shared.state()
 
     with pytest.raises(ClientError) as refused:
@@ -283,7 +283,7 @@ def test_prefixes_take_a_slot_each(delegated: Doubles, connect: Connect) -> None
 
 
 @pytest.mark.parametrize("interface", [worlds.A1, worlds.B1])
-def test_what_is_in_a_prefix_is_not_free(interface: str, delegated: Doubles, connect: Connect) -> None:
+def test_addresses_of_a_prefix_are_not_free(interface: str, delegated: Doubles, connect: Connect) -> None:
     ec2 = connect(delegated)
 
     with pytest.raises(ClientError, match=r"InvalidParameterValue.*\[10\.0\.1\.70\] is part of a prefix"):

@@ -204,7 +204,7 @@ def _check(start: World, world: World) -> None:
         assert world.free_address_count(subnet) == len(list(world.free_addresses(subnet)))
 
 
-def test_what_was_long_ago_is_forgotten_but_not_within_the_delay() -> None:
+def test_past_states_are_kept_for_the_delay_and_no_longer() -> None:
     address = (IPv4Address("10.0.1.100"),)
     worlds_by_delay = {}
     for delay in (0, 3_600_000):

@@ -76,7 +76,7 @@ def place(client: EC2Client) -> Place:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_moto_makes_of_it(case: Case, client: EC2Client, place: Place) -> None:
+def test_the_answer_of_moto_is_as_listed(case: Case, client: EC2Client, place: Place) -> None:
     assert _answer(case, client, place) is case.moto
 
 

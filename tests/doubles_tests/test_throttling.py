@@ -72,7 +72,7 @@ def test_a_bucket_holds_what_ec2_s_holds(bucket: str, size: int, refill: int) ->
 
 @pytest.mark.pure
 @given(st.lists(st.floats(0, 3), max_size=60))
-def test_no_more_passes_than_the_bucket_held_and_gained(pauses: list[float]) -> None:
+def test_calls_pass_up_to_the_tokens_held_and_gained(pauses: list[float]) -> None:
     buckets, throttling = Buckets(), Throttling(own={"CreateTags": Limit(5, 2)})
     now, passed = 0.0, 0
     for pause in pauses:

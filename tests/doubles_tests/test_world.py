@@ -297,7 +297,7 @@ def test_a_file_reads_as_its_content(tmp_path: Path) -> None:
         (b" " * (MAX_FILE_BYTES + 1), "is larger than"),
     ],
 )
-def test_a_file_that_is_no_world_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_world_is_named(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "world.yaml"
     file.write_bytes(content)
 

@@ -59,7 +59,7 @@ def test_other_files_other_modes_and_another_version_have_another_digest(project
 
 
 @pytest.mark.parametrize("left", ["ipagent/__pycache__/cli.cpython-311.pyc", "README.md"])
-def test_what_does_not_go_into_an_image_does_not_count(project: Path, left: str) -> None:
+def test_a_file_outside_the_images_does_not_change_their_digest(project: Path, left: str) -> None:
     before = digest("agent", HOW)
 
     (project / left).parent.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Built:
     return done
 
 
-def test_what_the_same_files_make_is_built_once(built: Built, project: Path, tmp_path: Path) -> None:
+def test_the_same_files_are_built_once(built: Built, project: Path, tmp_path: Path) -> None:
     first = ready(tmp_path / "cache", HOW)
     assert [archive.name for archive in first] == [
         "localhost/multus-eni-agent:1.2",
@@ -106,7 +106,7 @@ def test_what_the_same_files_make_is_built_once(built: Built, project: Path, tmp
     assert webhook.file.is_file()
 
 
-def test_a_build_that_fails_leaves_nothing_that_looks_whole(
+def test_a_failed_build_leaves_no_archive(
     built: Built, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert project.is_dir()

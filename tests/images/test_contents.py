@@ -59,7 +59,7 @@ def test_nothing_can_be_started_but_python_and_the_command(image: Image) -> None
     assert len(started) == 2
 
 
-def test_nobody_gets_more_rights_and_nothing_can_be_changed(image: Image) -> None:
+def test_files_belong_to_root_without_setuid_and_are_not_world_writable(image: Image) -> None:
     for path in [image.root, *image.root.rglob("*")]:
         if not path.is_symlink():
             mode = path.stat().st_mode

@@ -54,7 +54,7 @@ def test_containers_of_a_killed_build_go(folder: Path) -> None:
         assert not mounted.is_mount()
 
 
-def test_what_a_killed_build_has_made_so_far_goes(folder: Path) -> None:
+def test_the_parts_of_a_killed_build_are_removed(folder: Path) -> None:
     left = folder / ".building-it"
     (left / "root/proc").mkdir(parents=True)
     call("mount", "-t", "tmpfs", "tmpfs", left / "root/proc")
@@ -65,7 +65,7 @@ def test_what_a_killed_build_has_made_so_far_goes(folder: Path) -> None:
     assert not workspace.exists()
 
 
-def test_a_storage_that_cannot_be_read_is_made_anew(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_storage_is_replaced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(folder) as store:
         _image(store, "localhost/one:1")
         container = call(*store.buildah("from", "localhost/one:1")).strip()

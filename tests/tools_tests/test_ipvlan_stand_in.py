@@ -130,7 +130,7 @@ def test_del_gives_the_address_back_and_may_be_repeated(rig: Rig, tmp_path: Path
     assert rig.cni("DEL", "n1", "a", host_local(tmp_path)).returncode == 0
 
 
-def test_without_an_address_nothing_is_left(rig: Rig, tmp_path: Path) -> None:
+def test_a_failed_add_leaves_no_link(rig: Rig, tmp_path: Path) -> None:
     full = host_local(tmp_path, first=80, last=80)
     rig.add("n1", rig.pod("a"), full)
     before = set(rig.links("n1"))
@@ -167,7 +167,7 @@ def test_many_pods_at_once_share_one_hub(rig: Rig, tmp_path: Path) -> None:
     assert all(wait_for(lambda: reaches(rig, pods[0], address), address) for address in addresses)  # noqa: B023 - called at once
 
 
-def test_a_hub_that_was_left_half_made_is_made_anew(rig: Rig) -> None:
+def test_a_half_made_hub_is_completed(rig: Rig) -> None:
     rig.add("n1", rig.pod("a"), config(81))
     (hub,) = (name for name in rig.links("n1") if name.startswith("ivhub"))
     rig(f"ip -n n1 link set {hub} down")
@@ -188,7 +188,7 @@ def test_a_hub_that_was_left_half_made_is_made_anew(rig: Rig) -> None:
         ("ip -n n1 link delete eth1", "eth1"),
     ],
 )
-def test_check_tells_what_is_no_longer_as_it_was(rig: Rig, spoil: str, says: str) -> None:
+def test_check_names_what_has_changed(rig: Rig, spoil: str, says: str) -> None:
     asked = config(81, cniVersion="0.4.0")
     previous = rig.add("n1", rig.pod("a"), asked)
     rig(spoil)
@@ -208,7 +208,7 @@ def test_check_tells_what_is_no_longer_as_it_was(rig: Rig, spoil: str, says: str
         ({"ipam": {}}, "needs an IPAM plugin"),
     ],
 )
-def test_what_it_cannot_do_is_refused(rig: Rig, more: dict[str, Any], says: str) -> None:
+def test_an_unsupported_configuration_is_refused(rig: Rig, more: dict[str, Any], says: str) -> None:
     done = rig.cni("ADD", "n1", rig.pod("a"), config(81, **more))
 
     assert done.returncode != 0

@@ -87,7 +87,7 @@ def test_a_pod_without_eth0_has_loopback_only(node: Node) -> None:  # noqa: F811
 
 
 @pytest.mark.netns
-def test_what_the_kernel_refuses_is_raised(pod: Pod) -> None:
+def test_a_refusal_of_the_kernel_is_raised(pod: Pod) -> None:
     with pytest.raises(OSError, match="there is no interface net9"):
         pod.add_address("net9", "10.10.1.80/24")
     pod.add_address("eth0", "10.10.1.80/24")

@@ -114,7 +114,7 @@ def tried(story: Story, name: str) -> int:
     return len([call for call in calls if call["caller"] == address and call["fault"]])
 
 
-def test_a_full_eni_says_what_to_do_and_that_helps(story: Story, operator: ExternalCaller) -> None:
+def test_the_remedy_for_a_full_eni_works(story: Story, operator: ExternalCaller) -> None:
     eni = story.eni("n2", "eth2")
     fill = [eni.address(number) for number in range(200, 200 + slots(story, "n2") - 1)]
     operator.assign(eni.id, fill)
@@ -138,7 +138,7 @@ def slots(story: Story, node: str) -> int:
     return int(instance["ipv4_per_interface"])
 
 
-def test_imds_out_of_reach_says_what_to_do_and_that_helps(story: Story) -> None:
+def test_the_remedy_for_an_unreachable_imds_works(story: Story) -> None:
     # As with HttpPutResponseHopLimit 1: the token is sent, and dies on its way into the pod.
     story.cluster.cloud.put_faults({"action": "imds:token", "connection": "hang"})
     story.apply(pod("app", template("net", node="n1", annotations={TIMEOUT: "5s"})))

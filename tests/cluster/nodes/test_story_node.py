@@ -134,7 +134,7 @@ def test_an_address_of_another_living_pod_is_never_taken_by_a_claim(granted: Sto
     assert story.ledger.held() == before | {(story.eni(node).id, floating)}
 
 
-def test_without_a_grant_a_pod_gets_what_multus_gave_it_and_no_more(
+def test_without_a_grant_a_pod_gets_only_the_addresses_of_multus(
     cluster: Cluster,
     agents: NodeAgents,  # noqa: ARG001 - installed first
 ) -> None:
@@ -209,7 +209,7 @@ def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
     assert {each.object["metadata"]["annotations"].get("upgraded") for each in replaced} == {"yes"}
 
 
-def test_what_gone_pods_leave_is_taken_back_and_nothing_else(cluster: Cluster, granted: Story) -> None:
+def test_only_addresses_leaked_by_gone_pods_are_reclaimed(cluster: Cluster, granted: Story) -> None:
     story = granted
     here, there = cluster.nodes
     eni, other = story.eni(here, "eth2"), story.eni(there, "eth2")
