@@ -1,0 +1,147 @@
+"""What peers of the port of probes and metrics may cost, and that kubelet is served meanwhile."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from http.client import HTTPConnection
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from common import probes
+from common.probes import FAULTS, LIMITS, MAX_HEAD, ProbeServer
+
+pytestmark = pytest.mark.pure
+
+
+def broken() -> bool:
+    raise RuntimeError("the probe is broken")
+
+
+@pytest.fixture
+def server() -> Iterator[ProbeServer]:
+    checks = {"/livez": lambda: True, "/readyz": lambda: False, "/broken": broken}
+    with ProbeServer(CollectorRegistry(), checks, "127.0.0.1", 0) as running:
+        yield running
+
+
+def ask(server: ProbeServer, path: str, source: str = "127.0.0.1") -> int:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=10, source_address=(source, 0))
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def connect(server: ProbeServer, source: str) -> socket.socket:
+    connection = socket.socket()
+    connection.settimeout(10)
+    connection.bind((source, 0))
+    with suppress(ConnectionError):
+        # The server may have reset it before the call returns.
+        connection.connect(("127.0.0.1", server.port))
+    return connection
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Wait until the server has closed a connection without an answer."""
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def count_threads() -> int:
+    return sum(thread.name.startswith("Thread-") for thread in threading.enumerate())
+
+
+def test_probes_and_metrics_are_answered(server: ProbeServer) -> None:
+    answers = [ask(server, path) for path in ("/livez", "/readyz", "/metrics", "/other")]
+    assert answers == [200, 503, 200, 404]
+
+
+def test_one_peer_has_few_connections_and_others_are_served(server: ProbeServer) -> None:
+    before = count_threads()
+    with ExitStack() as stack:
+        mine = [stack.enter_context(connect(server, "127.0.0.2")) for _ in range(60)]
+        assert ask(server, "/livez") == 200
+        assert all(is_closed(each) for each in mine[LIMITS.per_peer :])
+        # One more, if the thread of the probe has not ended yet.
+        assert count_threads() - before <= LIMITS.per_peer + 1
+        # Those that were accepted first are still there.
+        mine[0].sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert mine[0].recv(64).startswith(b"HTTP/1.0 200")
+
+
+def test_many_peers_that_fill_the_listener_give_way_to_a_probe(server: ProbeServer) -> None:
+    before = count_threads()
+    with ExitStack() as stack:
+        for number in range(2 * LIMITS.connections):
+            slow = stack.enter_context(connect(server, f"127.0.1.{number // LIMITS.per_peer + 1}"))
+            with suppress(OSError):
+                slow.sendall(b"GET /metrics HTTP/1.0\r\nX: ")
+        for _ in range(5):
+            assert ask(server, "/livez") == 200
+        assert count_threads() - before <= LIMITS.connections + 1
+
+
+def test_a_peer_that_connects_too_often_is_refused_and_others_are_served(server: ProbeServer) -> None:
+    refused = 0
+    for _ in range(3 * int(LIMITS.connects.burst)):
+        with connect(server, "127.0.0.3") as connection:
+            try:
+                connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+                refused += connection.recv(16) == b""
+            except TimeoutError:
+                raise
+            except OSError:
+                refused += 1
+    assert refused > 0
+    assert ask(server, "/livez") == 200
+
+
+def test_a_long_head_is_not_read_to_its_end(server: ProbeServer) -> None:
+    with connect(server, "127.0.0.1") as connection:
+        connection.sendall(b"GET /livez HTTP/1.0\r\nX: " + b"x" * MAX_HEAD)
+        assert is_closed(connection)
+
+
+def test_a_head_that_comes_byte_by_byte_has_one_deadline(
+    server: ProbeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "HEAD_SECONDS", 0.3)
+    with connect(server, "127.0.0.1") as connection:
+        connection.settimeout(0.05)
+        sent = 0
+        while True:
+            try:
+                connection.sendall(b"x")
+                sent += 1
+                if connection.recv(1) == b"":
+                    break
+            except TimeoutError:
+                assert sent < MAX_HEAD
+            except ConnectionError:
+                break
+
+
+def test_peers_write_no_log(server: ProbeServer, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(20):
+        with connect(server, "127.0.0.1") as connection:
+            connection.sendall(b"\x16\x03\x01 not HTTP\r\n\r\n")
+    assert ask(server, "/livez") == 200
+    captured = capfd.readouterr()
+    assert captured.err == ""
+
+
+def test_a_broken_probe_has_failed_and_is_logged_a_few_times(
+    server: ProbeServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert {ask(server, "/broken") for _ in range(30)} == {500}
+    assert capfd.readouterr().err.count("Traceback") == FAULTS.burst
