@@ -123,6 +123,32 @@ def test_every_metric_of_ours_is_exported_with_its_labels(
         assert labels <= exported[name] | SCRAPED, name
 
 
+VALUES = re.compile(r'(\w+)=~?"([^"]*)"')
+
+
+def test_every_label_value_that_an_alert_of_the_webhook_asks_for_is_exported(
+    alerts: dict[str, Manifest],
+) -> None:
+    """That the webhook emits each of them is shown by tests/webhook/server (test_app, test_limits)."""
+    exported: dict[tuple[str, str], set[str]] = {}
+    for family in Metrics().registry.collect():
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                exported.setdefault((sample.name, label), set()).add(value)
+    asked_for = [
+        (name, label, value)
+        for each in alerts.values()
+        for name, selected in SELECTOR.findall(each["expr"])
+        if name.startswith("multus_eni_webhook_")
+        for label, values in VALUES.findall(selected)
+        if label not in SCRAPED
+        for value in values.split("|")
+    ]
+    assert len(asked_for) > 7
+    for name, label, value in asked_for:
+        assert value in exported[name, label], (name, label, value)
+
+
 def test_alerts_ask_for_results_that_calls_of_ec2_can_have(alerts: dict[str, Manifest]) -> None:
     asked_for = {
         result
@@ -181,6 +207,7 @@ QUIET = {
     f"multus_eni_webhook_certificate_expiry_timestamp_seconds{{{NS},pod='a'}}": "7776000x120",
     f"multus_eni_webhook_decisions_total{{{NS},reason='internal_error'}}": "0x120",
     f"multus_eni_webhook_decisions_total{{{NS},reason='invalid_setting'}}": "0x120",
+    f"multus_eni_webhook_refused_connections_total{{{NS},reason='too_many'}}": "0x120",
     f"multus_eni_webhook_rejected_requests_total{{{NS},code='503'}}": "0x120",
     f"multus_eni_webhook_decision_seconds_bucket{{{NS},le='0.001'}}": "0+60x120",
     f"multus_eni_webhook_decision_seconds_bucket{{{NS},le='1.0'}}": "0+60x120",
@@ -238,6 +265,7 @@ WRONG: dict[str, dict[str, str | None]] = {
     },
     "MultusEniPodsRefused": {next(each for each in QUIET if "invalid_setting" in each): "0+1x120"},
     "MultusEniWebhookOverloaded": {next(each for each in QUIET if "503" in each): "0+1x120"},
+    "MultusEniWebhookConnectionsRefused": {next(each for each in QUIET if "refused_conn" in each): "0+1x120"},
     "MultusEniWebhookSlow": {next(each for each in QUIET if "le='0.001'" in each): "0+1x120"},
     "MultusEniCertificateExpiring": {
         next(each for each in QUIET if "expiry" in each): "600000x120",

@@ -26,7 +26,9 @@ RELOAD_INTERVAL = 15
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(handler: AdmissionHandler, certificates: CertWatcher, draining: Draining) -> FastAPI:
+def create_app(
+    handler: AdmissionHandler, certificates: CertWatcher, draining: Draining, large_bodies: LargeBodies
+) -> FastAPI:
     """Make the application: one route for all reviews, and the probes."""
 
     @contextlib.asynccontextmanager
@@ -39,15 +41,14 @@ def create_app(handler: AdmissionHandler, certificates: CertWatcher, draining: D
     # One route with a look-up behind it: the router compares a path with one route after the other, and there
     # are 26 paths. add_route, not app.post: the body is decoded as far as the decision reads it, not by
     # pydantic.
-    app.add_route("/mutate/{path:path}", _admission(handler, draining), methods=["POST"])
+    app.add_route("/mutate/{path:path}", _admission(handler, draining, large_bodies), methods=["POST"])
     app.add_route("/healthz", _alive, methods=["GET"])
     app.add_route("/readyz", _readiness(certificates, draining), methods=["GET"])
     return app
 
 
-def _admission(handler: AdmissionHandler, draining: Draining) -> Endpoint:
+def _admission(handler: AdmissionHandler, draining: Draining, large_bodies: LargeBodies) -> Endpoint:
     metrics = handler.metrics
-    large_bodies = LargeBodies()
 
     def reject(code: int, sentence: str) -> Response:
         metrics.rejected[code].inc()

@@ -19,6 +19,7 @@ from common.version import VERSION
 from webhook.config import load_settings
 from webhook.core.settings import Settings
 from webhook.server.app import create_app, keep_large_blocks_apart
+from webhook.server.body import LargeBodies
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining, DrainingServer
 from webhook.server.handler import AdmissionHandler
@@ -94,7 +95,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
     )
     draining = Draining()
     config = uvicorn.Config(
-        create_app(AdmissionHandler(settings, log, metrics), certificates, draining),
+        create_app(AdmissionHandler(settings, log, metrics), certificates, draining, LargeBodies()),
         loop="uvloop",
         http=LimitedHttpProtocol,
         ws="none",

@@ -21,7 +21,10 @@
     "summary" "Pods are refused again and again for a wrong label or annotation.")
   (dict "alert" "MultusEniWebhookOverloaded" "severity" "warning" "for" "5m"
     "expr" (printf `sum(rate(multus_eni_webhook_rejected_requests_total{%s,code=~"408|503"}[5m])) > 0` $ns)
-    "summary" "The webhook turns reviews away: it has too much to do, or the network is slow.")
+    "summary" "The webhook rejects reviews: too many large ones at once, or their bodies arrive too slowly.")
+  (dict "alert" "MultusEniWebhookConnectionsRefused" "severity" "warning" "for" "5m"
+    "expr" (printf `sum(rate(multus_eni_webhook_refused_connections_total{%s,reason=~"too_many|too_fast|evicted"}[5m])) > 0` $ns)
+    "summary" "The webhook refuses connections: a peer opens too many, or the API servers need more replicas.")
   (dict "alert" "MultusEniWebhookSlow" "severity" "warning" "for" "15m"
     "expr" (printf `histogram_quantile(0.99, sum by (le) (rate(multus_eni_webhook_decision_seconds_bucket{%s}[5m]))) > 0.1` $ns)
     "summary" "One decision in a hundred takes longer than 0.1 s.")

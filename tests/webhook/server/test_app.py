@@ -22,7 +22,7 @@ from webhook.config import parse_settings
 from webhook.core.namespace_policy import ROUTES
 from webhook.server import body, handler
 from webhook.server.app import create_app
-from webhook.server.body import MAX_BODY
+from webhook.server.body import MAX_BODY, LargeBodies
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.handler import AdmissionHandler
@@ -39,7 +39,8 @@ PATH = "/mutate/namespace/default"
 class Client:
     """Calls the application without a network."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, large_bodies: LargeBodies) -> None:
+        self.large_bodies = large_bodies
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
     def request(
@@ -74,8 +75,9 @@ def metrics() -> Metrics:
 def client(tmp_path: Path, log: io.BytesIO, metrics: Metrics, draining: Draining) -> Client:
     files = Authority().issue(["localhost"], tmp_path)
     admission = AdmissionHandler(parse_settings("agent: {image: i}"), Log(log), metrics)
-    app = create_app(admission, CertWatcher(CertificateFiles(files.public, files.private)), draining)
-    return Client(app)
+    watcher = CertWatcher(CertificateFiles(files.public, files.private))
+    large_bodies = LargeBodies()
+    return Client(create_app(admission, watcher, draining, large_bodies), large_bodies)
 
 
 @pytest.mark.parametrize("path", [path for path in ROUTES if "invalid" not in path and "/pod/" not in path])
@@ -212,6 +214,18 @@ def test_a_body_that_does_not_arrive_is_408(client: Client, monkeypatch: pytest.
         await asyncio.Event().wait()
 
     assert client.post(PATH, content=never()).status_code == 408
+
+
+def test_large_bodies_over_their_budget_are_503(client: Client, metrics: Metrics) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield b"x" * body.SMALL_BODY
+
+    assert client.post(PATH, content=chunks()).status_code == 400
+    client.large_bodies.limit = 3 * body.SMALL_BODY
+    response = client.post(PATH, content=chunks())
+    assert (response.status_code, response.text) == (503, "too many large reviews at once: try again\n")
+    assert value(metrics, "rejected_requests_total", code="503") == 1
 
 
 def test_an_expired_certificate_makes_it_unready_but_not_dead(

@@ -160,6 +160,17 @@ def test_thousands_of_silent_connections_from_one_address(server: WebhookServer)
         assert pooled.ask(GOOD) is not None
 
 
+def test_an_address_that_connects_again_and_again_is_refused(server: WebhookServer) -> None:
+    for _ in range(10 * int(LIMITS.connects.burst)):
+        with contextlib.suppress(OSError), ExitStack() as stack:
+            connect(stack, server, ATTACKER)
+        if metric(server, f'refused_connections_total{{reason="{Refusal.TOO_FAST}"}}') > 0:
+            break
+    else:
+        raise AssertionError("never refused")
+    honest(server)
+
+
 def test_keep_alive_connections_from_many_addresses_give_way(server: WebhookServer) -> None:
     with Connection(server, source=API_SERVER) as pooled, ExitStack() as stack:
         assert pooled.ask(GOOD) is not None
