@@ -1,8 +1,12 @@
 """Which of a pod's addresses count, given what the kernel says.
 
-Which interfaces: those that the webhook names, and no others. Where it could not know them, all but the
-default interface, the one that the cluster's primary CNI made. That one is recognised by what no Multus
-network can have, never by the default route alone, since a network with `default-route` moves it:
+Which interfaces: those that the user names, and no others. Names that the webhook has only counted (net1,
+net2) are a minimum instead: Multus counts its `defaultNetworks` first, `cni-args` may name an interface, and
+interfaces come and go in a living pod. Then every interface counts that was moved into the pod from outside,
+save those of the cluster's primary CNI. What the pod has made itself does not count, such as a tunnel.
+
+The primary CNI's interface is recognised by what no Multus network can have, never by the default route
+alone, since a network with `default-route` moves it:
 
 1. `eth0`: the name that container runtimes give it (containerd: `internal/cri/server`, "eth0"; CRI-O: the
    same), and that Multus keeps for it.
@@ -11,12 +15,16 @@ network can have, never by the default route alone, since a network with `defaul
 3. Without either, the one interface with a default route, if it is also the oldest (the primary CNI runs
    before Multus adds networks).
 
-Where none of them tells, the agent asks for the names instead of guessing.
+Where none of them tells, the counted names decide; without those, the agent asks for the names.
+
+An address on a macvlan or ipvlan device above one of these interfaces, such as keepalived's vrrp.51 above
+net1 (its `use_vmac`), counts as that interface's: the VPC delivers it to the MAC of the interface below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import (
@@ -35,6 +43,17 @@ SCOPE_GLOBAL = 0
 """RT_SCOPE_UNIVERSE of linux/rtnetlink.h: valid everywhere."""
 
 PRIMARY_INTERFACE = "eth0"
+_COUNTED_NAME = re.compile(r"net\d+")
+"""Multus' name for a network that names no interface (multus-cni, `pkg/multus`, getIfname).
+
+The plugins `tap` and `dummy` create such a device in the pod.
+"""
+VPC_CNI_NAMES = re.compile(r"mNicIf\d+|v[46]if\d+")
+"""Interfaces that the VPC CNI adds to a pod beside eth0.
+
+One for each further network card, and one for the egress of the other address family (amazon-vpc-cni-k8s,
+`cmd/routed-eni-cni-plugin`, `cmd/egress-cni-plugin`).
+"""
 VPC_CNI_NEXT_HOPS = (ip_network("169.254.1.1"), ip_network("fe80::1"))
 
 _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x8, 0x40
@@ -50,12 +69,18 @@ net.ipv6.conf.*.dad_transmits 1). On an interface without carrier it never ends.
 
 @dataclass(frozen=True)
 class Link:
-    """A network interface; `mac` is lower case with colons, empty if it has none."""
+    """A network interface; `mac` is lower case with colons, empty if it has none.
+
+    `local`: it was created in the pod's namespace, and not moved into it. `lower` is the index of the
+    interface in this namespace below a macvlan or ipvlan interface, else 0.
+    """
 
     index: int
     name: str
     mac: str
     loopback: bool = False
+    local: bool = False
+    lower: int = 0
 
 
 class Detection(Enum):
@@ -148,13 +173,19 @@ def canonical_mac(text: str) -> str:
     return text.strip().lower().replace("-", ":")
 
 
-def select(snapshot: Snapshot, named: Sequence[str], allowed: Sequence[IPNetwork]) -> Selection:
+def select(
+    snapshot: Snapshot,
+    named: Sequence[str],
+    allowed: Sequence[IPNetwork],
+    counted: Collection[str] = (),
+) -> Selection:
     """Select the global unicast addresses on the pod's Multus interfaces.
 
-    `named` are the interfaces that count; empty for all but the default one. `allowed` are the CIDRs outside
-    of which an address is refused; empty allows all. Raises UndecidedDefaultError.
+    `named` are the interfaces that count; empty for all but the default one. Those of them that are `counted`
+    have been named by nobody: they say how many there are at least. `allowed` are the CIDRs outside of which
+    an address is refused; empty allows all. Raises UndecidedDefaultError.
     """
-    links = _counting(snapshot, named)
+    links = _multus_links(snapshot, named, counted) if counted else _counting(snapshot, named)
     held = {link.name: _holdings(snapshot, link) for link in links}
     every = {holding: state for holdings in held.values() for holding, state in holdings.items()}
     refused = [Refusal(h, why) for h, state in every.items() if (why := _reason(h.address, state, allowed))]
@@ -164,7 +195,7 @@ def select(snapshot: Snapshot, named: Sequence[str], allowed: Sequence[IPNetwork
         holdings=counting,
         refused=tuple(refused),
         bare=tuple(name for name, holdings in held.items() if not holdings),
-        missing=tuple(name for name in dict.fromkeys(named) if name not in held),
+        missing=_missing(named, counted, held.keys()),
         tentative=frozenset(holding for holding in counting if every[holding] is Detection.TENTATIVE),
     )
 
@@ -177,28 +208,75 @@ def _counting(snapshot: Snapshot, named: Sequence[str]) -> list[Link]:
     if not any(_holdings(snapshot, link) for link in links):
         return []
     default = _default_interfaces(snapshot, links)
-    return [link for link in links if link.index not in default]
+    return [link for link in links if _lowest(snapshot, link).index not in default]
+
+
+def _multus_links(snapshot: Snapshot, named: Sequence[str], counted: Collection[str]) -> list[Link]:
+    """Return what was moved into the pod and is not the primary CNI's; with it what the names name."""
+    links = [link for link in snapshot.links if not link.loopback]
+    moved_in = [
+        link for link in links if not link.local or link.name in named or _COUNTED_NAME.fullmatch(link.name)
+    ]
+    try:
+        default = _default_interfaces(snapshot, moved_in) if moved_in else frozenset()
+    except UndecidedDefaultError:
+        if not {link.name for link in links}.issuperset(counted):
+            raise
+        return [link for link in links if link.name in named]
+    return [link for link in moved_in if link.index not in default or link.name in set(named) - set(counted)]
+
+
+def _missing(named: Sequence[str], counted: Collection[str], found: Collection[str]) -> tuple[str, ...]:
+    """List the names that are not there; of those that are only counted as many as there are too few."""
+    absent = [name for name in dict.fromkeys(named) if name not in found]
+    explicit = [name for name in absent if name not in counted]
+    # Each interface that nobody named may be one of those that were counted.
+    others = len(found) - len(set(named) & set(found))
+    return (*explicit, *[name for name in absent if name in counted][others:])
 
 
 def _default_interfaces(snapshot: Snapshot, links: Sequence[Link]) -> frozenset[int]:
     by_name = {link.index for link in links if link.name == PRIMARY_INTERFACE}
+    extra = {link.index for link in links if VPC_CNI_NAMES.fullmatch(link.name)}
     by_hop = {route.index for route in snapshot.routes if route.destination in VPC_CNI_NEXT_HOPS}
     if by_name or by_hop:
-        return frozenset(by_name | by_hop)
+        return frozenset(by_name | by_hop | extra)
     by_route = {route.index for route in snapshot.routes if route.destination.prefixlen == 0}
-    oldest = min(link.index for link in links if _holdings(snapshot, link))
+    oldest = min((link.index for link in links if _holdings(snapshot, link)), default=0)
     if by_route != {oldest}:
         raise UndecidedDefaultError
-    return frozenset(by_route)
+    return frozenset(by_route | extra)
 
 
 def _holdings(snapshot: Snapshot, link: Link) -> dict[Holding, Detection]:
-    held = {
-        entry.address: entry.detection
-        for entry in snapshot.addresses
-        if entry.index == link.index and entry.scope == SCOPE_GLOBAL and is_global_unicast(entry.address)
-    }
-    return {Holding(link.name, link.mac, address): held[address] for address in sorted(held, key=sort_key)}
+    """Return the addresses on the interface, and on interfaces of the pod's own above it."""
+    found: dict[Holding, Detection] = {}
+    mac = _lowest(snapshot, link).mac
+    for each in _with_upper(snapshot, link):
+        held = {
+            entry.address: entry.detection
+            for entry in snapshot.addresses
+            if entry.index == each.index and entry.scope == SCOPE_GLOBAL and is_global_unicast(entry.address)
+        }
+        in_order = sorted(held, key=sort_key)
+        found |= {Holding(each.name, mac, address): held[address] for address in in_order}
+    return found
+
+
+def _lowest(snapshot: Snapshot, link: Link) -> Link:
+    """Return the interface at the bottom of those that share one below them."""
+    by_index = {each.index: each for each in snapshot.links}
+    for _ in by_index:
+        link = by_index.get(link.lower, link)
+    return link
+
+
+def _with_upper(snapshot: Snapshot, link: Link) -> list[Link]:
+    """Return the interface and those above it, at any height."""
+    found = [link]
+    for below in found:
+        found += [each for each in snapshot.links if each.lower == below.index and each not in found]
+    return found
 
 
 def is_global_unicast(address: IPAddress) -> bool:

@@ -49,7 +49,8 @@ class PodView:
 
 def look(session: CommandContext) -> PodView:
     """Look at the pod and its ENIs; raises AgentError where not even the pod can be looked at."""
-    found = inventory(session.snapshot(), session.settings.interfaces, session.allowed)
+    settings = session.settings
+    found = inventory(session.snapshot(), settings.interfaces, session.allowed, settings.guessed_interfaces)
     macs = {holding.mac for holding in found.selection.holdings}
     nodes = session.nodes(macs) if macs else NodeEnis()
     topology = Topology(nodes.enis)

@@ -79,10 +79,13 @@ class NodeView:
 def look(session: CommandContext) -> NodeView:
     """Look at the node's ENIs; raises AgentError where not even the pod can be looked at."""
     snapshot = session.snapshot()
-    found = inventory(snapshot, session.settings.interfaces, session.allowed)
-    names = {*found.selection.bare, *(holding.interface for holding in found.selection.holdings)}
-    names |= {refusal.holding.interface for refusal in found.selection.refused}
-    macs = {link.mac for link in snapshot.links if link.name in names and link.mac}
+    settings = session.settings
+    selection = inventory(
+        snapshot, settings.interfaces, session.allowed, settings.guessed_interfaces
+    ).selection
+    holdings = (*selection.holdings, *(refusal.holding for refusal in selection.refused))
+    macs = {holding.mac for holding in holdings if holding.mac}
+    macs |= {link.mac for link in snapshot.links if link.name in selection.bare and link.mac}
     nodes = session.nodes(macs)
     described: dict[str, EniDetails] = {}
     error = None

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.contract import INTERFACES
@@ -13,6 +13,7 @@ from ipagent.assign.holders import holder_of
 from ipagent.assign.selection import (
     PRIMARY_INTERFACE,
     SCOPE_GLOBAL,
+    VPC_CNI_NAMES,
     VPC_CNI_NEXT_HOPS,
     Holding,
     IPAddress,
@@ -57,12 +58,19 @@ class Inventory:
     undecided: bool = False
 
 
-def inventory(snapshot: Snapshot, named: Sequence[str], allowed: Sequence[IPNetwork]) -> Inventory:
-    """List the pod's addresses, those of the loopback network apart; arguments as in `addresses.select`."""
+def inventory(
+    snapshot: Snapshot,
+    named: Sequence[str],
+    allowed: Sequence[IPNetwork],
+    counted: Collection[str] = (),
+) -> Inventory:
+    """List the pod's addresses, those of the loopback network apart; arguments as in `selection.select`."""
+    # Names that were only counted leave no interface out.
+    only = () if counted else tuple(named)
     try:
-        pod = _Pod(snapshot, tuple(named), select(snapshot, named, allowed))
+        pod = _Pod(snapshot, only, select(snapshot, named, allowed, counted))
     except UndecidedDefaultError:
-        pod = _Pod(snapshot, tuple(named), Selection(), undecided=True)
+        pod = _Pod(snapshot, only, Selection(), undecided=True)
     links = {link.index: link for link in snapshot.links}
     entries = [
         entry for entry in snapshot.addresses if entry.index in links and not entry.address.is_loopback
@@ -81,11 +89,14 @@ class _Pod:
 
 
 def _held(entry: LinkAddress, link: Link, pod: _Pod) -> Held:
+    for holding in pod.selection.holdings:
+        if (holding.interface, holding.address) == (link.name, entry.address):
+            return Held(holding, tentative=holding in pod.selection.tentative)
+    for refusal in pod.selection.refused:
+        if (refusal.holding.interface, refusal.holding.address) == (link.name, entry.address):
+            return Held(refusal.holding, refusal.reason)
     holding = Holding(link.name, link.mac, entry.address)
-    if holding in pod.selection.holdings:
-        return Held(holding, tentative=holding in pod.selection.tentative)
-    refused = next((refusal.reason for refusal in pod.selection.refused if refusal.holding == holding), "")
-    return Held(holding, refused or _why_not_the_address(entry, link) or _why_not_the_interface(link, pod))
+    return Held(holding, _why_not_the_address(entry, link) or _why_not_the_interface(link, pod))
 
 
 def _why_not_the_address(entry: LinkAddress, link: Link) -> str:
@@ -109,6 +120,10 @@ def _why_not_the_interface(link: Link, pod: _Pod) -> str:
         )
     if pod.named:
         return f"{link.name} is not among the interfaces that count ({', '.join(pod.named)})"
+    if VPC_CNI_NAMES.fullmatch(link.name):
+        return f"{link.name} belongs to the VPC CNI"
+    if link.local:
+        return f"{link.name} was created in the pod, and not by Multus"
     return f"{link.name} is the pod's default interface: {_why_default(link, pod.snapshot)}"
 
 

@@ -44,8 +44,8 @@ class Netlink(NetlinkSocket):
 
 def link(body: bytes) -> Link:
     """Read an RTM_NEWLINK; raises MalformedError."""
-    index, name, mac, loopback = rtnetlink.link(body)
-    return Link(index, name, mac, loopback=loopback)
+    index, name, mac, loopback, local, lower = rtnetlink.link(body)
+    return Link(index, name, mac, loopback=loopback, local=local, lower=lower)
 
 
 def address(body: bytes) -> LinkAddress | None:

@@ -38,7 +38,10 @@ _NUMBER = struct.Struct("=I")
 
 _NLA_TYPE_MASK = 0x3FFF
 _IFF_LOOPBACK = 0x8
-_IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 1, 3, 5, 18, 37
+_IFLA_INFO_KIND = 1
+_SHARING_KINDS = (b"macvlan", b"ipvlan")
+"""Kinds of devices that send and receive by the device below them."""
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _RTA_DST, _RTA_OIF, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 9, 15
 _RT_TABLE_MAIN, _RTN_UNICAST = 254, 1
@@ -77,12 +80,24 @@ def error_number(body: bytes) -> int:
     return abs(int(code))
 
 
-def link(body: bytes) -> tuple[int, str, str, bool]:
-    """Read an RTM_NEWLINK: index, name, MAC, whether it is the loopback; raises MalformedError."""
+def link(body: bytes) -> tuple[int, str, str, bool, bool, int]:
+    """Read an RTM_NEWLINK: index, name, MAC, whether it is the loopback, whether it is local, lower index.
+
+    A local device, such as a tunnel, was created in this namespace and not moved into it: a hardware device
+    has no kind, and one whose other end or lower device is in another namespace has IFLA_LINK_NETNSID. The
+    lower index is that of the device in this namespace below a macvlan or ipvlan device, else 0. Raises
+    MalformedError.
+    """
     _, _, index, flags, _ = _unpack(_LINK, body)
     found = _attributes(body, _LINK.size)
     name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace")
-    return index, name, found.get(_IFLA_ADDRESS, b"").hex(":"), bool(flags & _IFF_LOOPBACK)
+    kind = _attributes(found.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"").rstrip(b"\0")
+    local = bool(kind) and _IFLA_LINK_NETNSID not in found
+    lower = 0
+    if local and kind in _SHARING_KINDS and _IFLA_LINK in found:
+        (lower,) = _unpack(_NUMBER, found[_IFLA_LINK])
+    mac = found.get(_IFLA_ADDRESS, b"").hex(":")
+    return index, name, mac, bool(flags & _IFF_LOOPBACK), local, lower
 
 
 def address(body: bytes) -> tuple[int, bytes, int, int] | None:

@@ -22,9 +22,11 @@ def take_snapshot(kernel: NetlinkSocket, *, routes: bool) -> dict[str, Any]:
     links, entries = kernel.links(), kernel.addresses()
     found = kernel.routes() if routes else []
     try:
+        read = [rtnetlink.link(body) for body in links]
+        below = {index: lower for index, _, _, _, _, lower in read if lower}
         seen: dict[str, Any] = {
-            "links": [_link(body) for body in links],
-            "addresses": [_address(*entry) for body in entries if (entry := _global(body))],
+            "links": [_link(*each) for each in read],
+            "addresses": [_address(below, *entry) for body in entries if (entry := _global(body))],
         }
         if routes:
             telling = [route for body in found for route in rtnetlink.routes(body) if _tells(*route)]
@@ -44,8 +46,7 @@ def text(packed: bytes) -> str:
     return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
 
 
-def _link(body: bytes) -> dict[str, Any]:
-    index, name, mac, loopback = rtnetlink.link(body)
+def _link(index: int, name: str, mac: str, loopback: bool, *_: object) -> dict[str, Any]:
     return {"index": index, "name": name, "mac": mac, "loopback": loopback}
 
 
@@ -54,7 +55,11 @@ def _global(body: bytes) -> tuple[int, bytes, int, int] | None:
     return entry if entry and entry[2] == rtnetlink.RT_SCOPE_UNIVERSE else None
 
 
-def _address(index: int, packed: bytes, scope: int, flags: int) -> dict[str, Any]:
+def _address(below: dict[int, int], index: int, packed: bytes, scope: int, flags: int) -> dict[str, Any]:
+    # An address on a macvlan or ipvlan device that the pod has made, such as keepalived's vrrp.51, is reached
+    # by the device below it.
+    for _ in below:
+        index = below.get(index, index)
     return {"index": index, "address": text(packed), "scope": scope, "flags": flags}
 
 

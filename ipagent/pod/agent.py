@@ -55,9 +55,11 @@ class Agent:
 
     def look(self) -> Selection:
         """Read which addresses the pod holds and which of them count; raises AgentError."""
-        snapshot = self._source.snapshot(routes=not self.settings.interfaces)
+        settings = self.settings
+        counted = settings.guessed_interfaces
+        snapshot = self._source.snapshot(routes=bool(counted) or not settings.interfaces)
         try:
-            self.selection = select(snapshot, self.settings.interfaces, self._allowed)
+            self.selection = select(snapshot, settings.interfaces, self._allowed, counted)
         except UndecidedDefaultError:
             raise Usage(
                 "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",

@@ -39,6 +39,19 @@ class Links:
             end["address"] = mac
         self._route.link("add", ifname=name, kind="veth", peer=end)
 
+    def add_above(self, name: str, lower: str, kind: str, mac: str | None) -> None:
+        """Create a `macvlan` or `ipvlan` device above another of this namespace, and set it up."""
+        self._create(name, kind, mac, link=self._index(lower))
+
+    def add_own(self, name: str, kind: str) -> None:
+        """Create a device of the kind (`bridge`, `dummy`) that has nothing below it, and set it up."""
+        self._create(name, kind, None)
+
+    def _create(self, name: str, kind: str, mac: str | None, **more: int) -> None:
+        given = {"address": mac} if mac is not None else {}
+        self._route.link("add", ifname=name, kind=kind, **given, **more)
+        self.up(name)
+
     def rename(self, name: str, to: str) -> None:
         """Rename an interface, up or down (Linux 6.2 renames one that is up; before, it goes down for it)."""
         index = self._index(name)

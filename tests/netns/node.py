@@ -44,6 +44,14 @@ class Pod(Namespace):
         for address in addresses:
             self.add_address(name, address)
 
+    def add_above(self, name: str, lower: str, *, kind: str = "macvlan", mac: str | None = None) -> None:
+        """Create a device above an interface of the pod, as keepalived's `use_vmac` does; raises OSError."""
+        self._call("add_above", name=name, lower=lower, kind=kind, mac=mac)
+
+    def add_own(self, name: str, kind: str = "bridge") -> None:
+        """Create a device that has nothing below it, as programs in the pod do; raises OSError."""
+        self._call("add_own", name=name, kind=kind)
+
     def set_up(self, name: str) -> None:
         """Set an interface up."""
         self._call("up", name=name)

@@ -122,6 +122,87 @@ def test_duplicate_address_detection_decides_too(detection: Detection, counts: b
     assert selection.bare == ()
 
 
+VRRP = Link(9, "vrrp.51", "00:00:5e:00:01:33", local=True, lower=NET1.index)
+TUN0 = Link(10, "tun0", "", local=True)
+HOP = Route(ETH0.index, ip_network("169.254.1.1/32"))
+
+
+class TestCountedNames:
+    """The webhook has counted the networks: what is there decides."""
+
+    def test_an_interface_that_multus_has_named_otherwise_counts(self) -> None:
+        held = snapshot((ETH0, "10.10.0.21"), (NET2, "10.10.2.80"), links=(LO, ETH0, NET2))
+        selection = select(held, ("net1",), (), ("net1",))
+        assert texts(selection) == ["net2 10.10.2.80"]
+        assert selection.missing == ()
+
+    def test_more_interfaces_than_were_counted_all_count(self) -> None:
+        held = snapshot((ETH0, "10.10.0.21"), (NET1, "10.10.1.80"), (NET2, "10.10.2.80"))
+        assert texts(select(held, ("net1",), (), ("net1",))) == ["net1 10.10.1.80", "net2 10.10.2.80"]
+
+    def test_fewer_interfaces_than_were_counted_are_missing(self) -> None:
+        held = snapshot((NET2, "10.10.2.80"), links=(LO, ETH0, NET2))
+        assert select(held, ("net1", "net2", "net3"), (), ("net1", "net2", "net3")).missing == (
+            "net1",
+            "net3",
+        )
+        assert select(held, ("net1", "net3"), (), ("net1", "net3")).missing == ("net3",)
+        assert select(held, ("net1", "data0"), (), ("net1",)).missing == ("data0",)
+
+    @pytest.mark.parametrize("name", ["v6if0", "v4if0", "mNicIf1"])
+    def test_what_the_vpc_cni_adds_never_counts(self, name: str) -> None:
+        extra = Link(8, name, "0a:00:00:00:00:08")
+        held = snapshot((NET1, "10.10.1.80"), (extra, "fd00::ac:5"), links=(LO, ETH0, NET1, extra))
+        assert texts(select(held, ("net1",), (), ("net1",))) == ["net1 10.10.1.80"]
+        assert texts(select(held, (), ())) == ["net1 10.10.1.80"]
+
+    def test_a_device_that_the_pod_has_made_does_not_count(self) -> None:
+        held = snapshot((NET1, "10.10.1.80"), (TUN0, "10.45.0.1"), links=(LO, ETH0, NET1, TUN0))
+        assert texts(select(held, ("net1",), (), ("net1",))) == ["net1 10.10.1.80"]
+
+    def test_a_device_that_a_plugin_has_made_in_the_pod_counts_by_its_name(self) -> None:
+        tap = Link(8, "net2", "0a:00:00:00:00:08", local=True)
+        held = snapshot((tap, "10.10.1.80"), links=(LO, ETH0, tap))
+        assert texts(select(held, ("net1",), (), ("net1",))) == ["net2 10.10.1.80"]
+
+    def test_where_nothing_tells_the_default_interface_the_names_decide_if_they_are_there(self) -> None:
+        primary = Link(2, "ens5", "0a:00:00:00:00:02")
+        held = snapshot((primary, "10.10.0.21"), (NET1, "10.10.1.80"), links=(primary, NET1))
+        assert texts(select(held, ("net1",), (), ("net1",))) == ["net1 10.10.1.80"]
+        with pytest.raises(UndecidedDefaultError):
+            select(held, ("net2",), (), ("net2",))
+
+    def test_the_default_interface_by_its_next_hop(self) -> None:
+        primary = Link(3, "primary", "0a:00:00:00:00:03")
+        held = snapshot((primary, "10.10.0.21"), (NET2, "10.10.2.80"), links=(primary, NET2), routes=(HOP,))
+        assert texts(select(held, ("net1",), (), ("net1",))) == ["net2 10.10.2.80"]
+
+
+@pytest.mark.parametrize(("named", "counted"), [(("net1",), ()), (("net1",), ("net1",)), ((), ())])
+def test_an_address_on_a_device_above_an_interface_is_that_interfaces(
+    named: tuple[str, ...], counted: tuple[str, ...]
+) -> None:
+    held = snapshot((NET1, "10.10.1.80"), (VRRP, "10.10.1.90"), links=(LO, ETH0, NET1, VRRP))
+    assert select(held, named, (), counted).holdings == (
+        Holding("net1", NET1.mac, ip_address("10.10.1.80")),
+        Holding("vrrp.51", NET1.mac, ip_address("10.10.1.90")),
+    )
+
+
+def test_an_address_on_a_device_above_the_default_interface_does_not_count() -> None:
+    above = Link(9, "vrrp.7", "00:00:5e:00:01:07", local=True, lower=ETH0.index)
+    held = snapshot((ETH0, "10.10.0.21"), (above, "10.10.0.90"), links=(LO, ETH0, NET1, above))
+    assert select(held, ("net1",), ()).holdings == ()
+    assert select(held, (), ()).holdings == ()
+    assert select(held, ("net1",), (), ("net1",)).holdings == ()
+
+
+def test_devices_that_are_said_to_be_above_each_other_are_no_endless_loop() -> None:
+    one, other = Link(8, "a", "", local=True, lower=9), Link(9, "b", "", local=True, lower=8)
+    held = snapshot((one, "10.10.1.80"), links=(one, other))
+    assert [str(h.address) for h in select(held, ("a",), ()).holdings] == ["10.10.1.80"]
+
+
 class TestWithoutNames:
     """The webhook could not know the interfaces: all but the pod's default one."""
 

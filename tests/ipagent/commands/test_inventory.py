@@ -103,20 +103,48 @@ def test_without_a_default_interface_nothing_counts_and_the_remedy_is_named() ->
     assert all("multus-eni.io/interfaces" in held.why for held in found.held)
 
 
+@pytest.mark.parametrize(
+    ("link", "says"),
+    [
+        (Link(9, "v6if0", "0a:00:00:00:00:09"), "v6if0 belongs to the VPC CNI"),
+        (Link(9, "tun0", "", local=True), "tun0 was created in the pod, and not by Multus"),
+        (ETH0, "default interface: it is named eth0"),
+        (Link(9, "data0", "0a:00:00:00:00:09"), ""),
+    ],
+)
+def test_with_counted_names_the_reason_is_the_interfaces_own(link: Link, says: str) -> None:
+    seen = snapshot((ETH0, "10.10.0.21"), (NET1, "10.10.1.80"), (link, "10.10.2.80"))
+    found = inventory(seen, ("net1",), (), ("net1",))
+    (held,) = (one for one in found.held if str(one.holding.address) == "10.10.2.80")
+    assert says in held.why
+    assert held.counts is (says == "")
+
+
+def test_an_address_above_an_interface_is_shown_where_it_is_and_by_the_mac_below() -> None:
+    vrrp = Link(9, "vrrp.51", "00:00:5e:00:01:33", local=True, lower=NET1.index)
+    *_, held = inventory(snapshot((NET1, "10.10.1.80"), (vrrp, "10.10.1.90")), ("net1",), ()).held
+    assert (held.holding.interface, held.holding.mac, held.counts) == ("vrrp.51", NET1.mac, True)
+
+
 addresses = st.sampled_from(["10.10.1.80", "10.10.9.9", "fe80::1", "2001:db8::1", "127.0.0.1", "224.0.0.1"])
 snapshots = st.lists(st.tuples(st.sampled_from([LO, ETH0, PRIMARY, NET1, NET2]), addresses), max_size=6)
 
 
 @given(
-    snapshots, st.sampled_from([(), ("net1",), ("net1", "net2")]), st.sampled_from([(), ("10.10.1.0/24",)])
+    snapshots,
+    st.sampled_from([((), ()), (("net1",), ()), (("net1", "net2"), ()), (("net1", "net2"), ("net2",))]),
+    st.sampled_from([(), ("10.10.1.0/24",)]),
 )
 def test_what_counts_is_exactly_what_the_agent_assigns(
-    held: list[tuple[Link, str]], named: tuple[str, ...], allowed: tuple[str, ...]
+    held: list[tuple[Link, str]],
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+    allowed: tuple[str, ...],
 ) -> None:
     seen, networks = snapshot(*held), tuple(map(ip_network, allowed))
-    counting = {one.holding for one in inventory(seen, named, networks).held if one.counts}
+    named, counted = names
+    counting = {one.holding for one in inventory(seen, named, networks, counted).held if one.counts}
     try:
-        assert counting == set(select(seen, named, networks).holdings)
+        assert counting == set(select(seen, named, networks, counted).holdings)
     except UndecidedDefaultError:
         assert counting == set()
 

@@ -104,6 +104,38 @@ def test_interfaces_on_two_enis_are_one_call_each(stage: MakeStage) -> None:
     assert len(ended.lines) <= 5
 
 
+COUNTED = AgentSettings(interfaces=("net1",), guessed_interfaces=("net1",))
+"""What the webhook gives for one network that names no interface."""
+
+
+@pytest.mark.parametrize("name", ["net2", "data0"])
+def test_an_interface_that_multus_has_named_otherwise_is_assigned(stage: MakeStage, name: str) -> None:
+    on = stage()
+    assert on.init(pod_with(on, MAC_1, "10.10.1.80/24", name=name), COUNTED).code == ExitCode.OK
+    assert on.secondaries(ENI_1) == ["10.10.1.80"]
+
+
+def test_a_network_that_multus_adds_to_every_pod_is_assigned_beside_the_annotated_one(
+    stage: MakeStage,
+) -> None:
+    on = stage()
+    pod = pod_with(on, MAC_1, "10.10.1.80/24")
+    pod_with(on, MAC_2, "10.10.2.80/24", name="net2", pod=pod)
+    # The VPC CNI's own, for the egress of IPv6 and for a second network card.
+    pod_with(on, FOREIGN, "fd00::ac:5/118", name="v6if0", pod=pod)
+    pod_with(on, FOREIGN, "10.10.0.77/32", name="mNicIf1", pod=pod)
+    ended = on.init(pod, COUNTED)
+    assert ended.message == f"Assigned: 10.10.1.80 on {ENI_1}; 10.10.2.80 on {ENI_2}."
+    assert ended.code == ExitCode.OK
+
+
+def test_a_pod_without_any_interface_of_multus_is_not_done(stage: MakeStage) -> None:
+    on = stage()
+    ended = on.init(on.node.pod(), COUNTED)
+    assert ended.code == ExitCode.NO_ENI
+    assert "The pod has no interface net1" in ended.message
+
+
 def test_without_names_all_but_the_default_interface_count(stage: MakeStage) -> None:
     on = stage()
     pod = pod_with(on, MAC_1, "10.10.1.80/24")

@@ -107,6 +107,45 @@ def test_with_release_on_exit_an_address_that_is_removed_is_released(stage: Make
     sidecar.end()
 
 
+COUNTED = AgentSettings(interfaces=("net1",), guessed_interfaces=("net1",), release_on_exit=True)
+"""What the webhook gives for one network that names no interface."""
+
+
+def test_interfaces_that_are_plugged_into_a_running_pod_are_followed_both_ways(stage: MakeStage) -> None:
+    on = stage()
+    pod = on.node.pod()
+    pod.add_interface("net1", mac=MAC_1, addresses=["10.10.1.80/24"])
+    sidecar = on.sidecar(pod, COUNTED)
+    sidecar.wait_until_started()
+    pod.add_interface("plugged", mac=MAC_2, addresses=["10.10.2.80/24"])
+    sidecar.wait_for_addresses(ENI_2, "10.10.2.80")
+    pod.delete_interface("plugged")
+    sidecar.wait_for_addresses(ENI_2)
+    assert on.secondaries(ENI_1) == ["10.10.1.80"]
+    assert sidecar.end().code == ExitCode.OK
+
+
+@pytest.mark.parametrize("settings", [RELEASING, COUNTED])
+def test_an_address_on_keepaliveds_own_device_is_the_interfaces_below(
+    stage: MakeStage, settings: AgentSettings
+) -> None:
+    on = stage()
+    pod = pod_with(on, "10.10.1.80/24")
+    sidecar = on.sidecar(pod, settings)
+    sidecar.wait_until_started()
+    pod.add_above("vrrp.51", "net1", mac="00:00:5e:00:01:33")
+    pod.add_address("vrrp.51", "10.10.1.90/32")
+    sidecar.wait_for_addresses(ENI_1, "10.10.1.80", "10.10.1.90")
+    pod.delete_address("vrrp.51", "10.10.1.90/32")
+    sidecar.wait_for_addresses(ENI_1, "10.10.1.80")
+    pod.add_own("tun0")
+    pod.add_address("tun0", "10.45.0.1/16")
+    pod.add_address("net1", "10.10.1.81/24")
+    sidecar.wait_for_addresses(ENI_1, "10.10.1.80", "10.10.1.81")
+    ended = sidecar.end()
+    assert ended.events("error") == []
+
+
 def test_an_interface_that_disappears_takes_its_addresses_with_it_and_ends_nothing(stage: MakeStage) -> None:
     on = stage()
     pod = pod_with(on, "10.10.1.80/24", "10.10.1.81/24")

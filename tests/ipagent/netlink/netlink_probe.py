@@ -35,6 +35,8 @@ def answer(netlink: Netlink, question: str, never: int) -> object:
             names = {link.index: link.name for link in snapshot.links}
             return {
                 "uid": os.getuid(),
+                "local": sorted(link.name for link in snapshot.links if link.local),
+                "lower": {link.name: names[link.lower] for link in snapshot.links if link.lower},
                 "macs": {link.name: link.mac for link in snapshot.links},
                 "addresses": [[names[entry.index], str(entry.address)] for entry in snapshot.addresses],
                 "routes": [[names[route.index], str(route.destination)] for route in snapshot.routes],

@@ -61,6 +61,18 @@ class TestInAPod:
         assert ["eth0", "0.0.0.0/0"] in seen["routes"]
         assert ["eth0", "169.254.1.1/32"] in seen["routes"]
 
+    def test_what_the_pod_has_made_is_told_from_what_was_moved_into_it(self, node: Node) -> None:  # noqa: F811
+        pod = node.pod()
+        pod.add_interface("net1", mac=MAC)
+        pod.add_above("vrrp.51", "net1", mac="00:00:5e:00:01:33")
+        pod.add_own("tun0")
+        with probe(pod) as asked:
+            seen = asked.ask("snapshot")
+        local = set(seen["local"])
+        assert {"vrrp.51", "tun0"} <= local
+        assert local.isdisjoint({"eth0", "net1"})
+        assert seen["lower"] == {"vrrp.51": "net1"}
+
     def test_it_wakes_for_addresses_and_tells_which_went_away(self, node: Node) -> None:  # noqa: F811
         pod = node.pod()
         pod.add_interface("net1", mac=MAC, addresses=["10.10.1.80/24"])
