@@ -54,6 +54,8 @@ class NodeClientAgent:
     ) -> None:
         self._mode = mode
         self._settings = settings
+        # Names that the webhook has counted leave no interface out: network-status has the real ones.
+        self._only = () if settings.guessed_interfaces else settings.interfaces
         self._pod = pod
         self._node = node
         self._kernel = kernel
@@ -132,7 +134,8 @@ class NodeClientAgent:
             self._again = [*self._again, *(each for each in gone if each not in self._again)]
             self._again = self._again[-nodeprotocol.MAX_AGAIN :]
             self._news = True
-        seen = snapshot.take_snapshot(self._kernel, routes=not self._settings.interfaces)
+        named = self._settings.interfaces if self._settings.guessed_interfaces else None
+        seen = snapshot.take_snapshot(self._kernel, routes=not self._only, named=named)
         self._changed = False
         if self._news or seen != self._seen:
             self._seen = seen
@@ -146,7 +149,7 @@ class NodeClientAgent:
                 "contract": contract.CONTRACT,
                 "mode": self._mode,
                 "pod": self._pod,
-                "interfaces": settings.interfaces,
+                "interfaces": self._only,
                 "takeover": settings.takeover,
                 "releaseOnExit": settings.release_on_exit,
                 "allowedCidrs": settings.allowed_cidrs,

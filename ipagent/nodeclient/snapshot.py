@@ -10,23 +10,39 @@ from ipagent.netlink.sockets import KernelError, NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 
-def take_snapshot(kernel: NetlinkSocket, *, routes: bool) -> dict[str, Any]:
+def take_snapshot(
+    kernel: NetlinkSocket, *, routes: bool, named: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Read the links, the addresses, and with `routes` those that tell which interface is the default one.
 
     Addresses of global scope, default routes and those to one host: nothing else can matter to a VPC, and a
-    link-local address that comes up is no news. What of it counts is not decided here. Raises KernelError.
+    link-local address that comes up is no news. What of it counts is not decided here, save that with `named`
+    the addresses of other devices that the pod has made itself, such as tunnels, are left out. Raises
+    KernelError.
     """
     links, entries = kernel.links(), kernel.addresses()
     found = kernel.routes() if routes else []
     try:
         read = [rtnetlink.link(body) for body in links]
         below = {index: lower for index, _, _, _, _, lower in read if lower}
+        own: set[int] = set()
+        if named is not None:
+            own = {
+                index
+                for index, name, _, _, local, lower in read
+                if local and not lower and _by_pod(name, named)
+            }
         seen: dict[str, Any] = {
             "links": [_link(*each) for each in read],
-            "addresses": [_address(below, *entry) for body in entries if (entry := _global(body))],
+            "addresses": [
+                _address(below, *entry)
+                for body in entries
+                if (entry := _global(body)) and entry[0] not in own
+            ],
         }
         if routes:
             telling = [route for body in found for route in rtnetlink.routes(body) if _tells(*route)]
@@ -44,6 +60,11 @@ def removed_addresses(kernel: NetlinkSocket) -> list[str]:
 def text(packed: bytes) -> str:
     """Write an address of 4 or 16 bytes."""
     return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+
+
+def _by_pod(name: str, named: Sequence[str]) -> bool:
+    """Whether a device that was created in the pod is not one of a Multus network, going by its name."""
+    return name not in named and not (name.startswith("net") and name[3:].isdigit())
 
 
 def _link(index: int, name: str, mac: str, loopback: bool, *_: object) -> dict[str, Any]:

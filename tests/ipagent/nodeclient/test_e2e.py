@@ -67,6 +67,18 @@ class TestInit:
         assert held(claim) == ["10.10.1.80"]
         assert {str(route.destination) for route in claim.snapshot.routes} >= {"0.0.0.0/0", "169.254.1.1/32"}
 
+    def test_names_that_the_webhook_has_counted_leave_no_interface_out(self, stage: SlimStage) -> None:
+        pod = stage.pod("10.10.1.80/24")
+        pod.add_interface("data0", addresses=["10.10.2.80/24"])
+        pod.add_own("tun0")
+        pod.add_address("tun0", "10.45.0.1/16")
+        with stage.gate() as gate:
+            settings = slim(interfaces=("net1",), guessed_interfaces=("net1",))
+            assert stage.init(pod, settings).code == ExitCode.OK
+            (claim,) = gate.claims
+        assert claim.interfaces == ()
+        assert held(claim) == ["10.10.1.80", "10.10.2.80"]
+
     def test_it_waits_for_what_it_is_told_to_wait_for(self, stage: SlimStage) -> None:
         with stage.gate(answer=lambda _: pending("EC2 has been asked.")) as gate:
             running = stage.start("init", stage.pod("10.10.1.80/24"))
@@ -251,6 +263,19 @@ class TestSidecar:
             assert FLOATING in held(gate.claims[-2])
             assert held(gate.claims[-1]) == ["10.10.1.80"]
             assert gate.claims[-1].again == {ip_address(FLOATING)}
+            assert running.end().code == ExitCode.OK
+
+    def test_an_address_on_keepaliveds_own_device_is_stated_as_the_interfaces_below(
+        self, stage: SlimStage
+    ) -> None:
+        with stage.gate() as gate:
+            pod = stage.pod("10.10.1.80/24")
+            running = stage.start("sidecar", pod)
+            running.wait_for_event("started")
+            pod.add_above("vrrp.51", "net1", mac="00:00:5e:00:01:33")
+            pod.add_address("vrrp.51", f"{FLOATING}/32")
+            assert running.wait_for_event("assigned")["address"] == FLOATING
+            assert {(each.interface, each.mac) for each in holdings(gate.claims[-1])} == {("net1", MAC)}
             assert running.end().code == ExitCode.OK
 
     def test_an_address_that_is_added_anew_is_stated_so_once(self, stage: SlimStage) -> None:
