@@ -40,7 +40,7 @@ pytestmark = pytest.mark.cluster
 
 EVENT = ObjectKind("v1", "Event")
 MAC = "02:aa:00:00:00:01"
-DEFAULT = status_entry("10.10.0.17", interface="eth0", default=True)
+DEFAULT = status_entry("10.10.0.17", name="aws-cni", interface="eth0", default=True)
 _numbers = itertools.count(1)
 
 
