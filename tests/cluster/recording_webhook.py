@@ -10,17 +10,16 @@ import json
 import socket
 import socketserver
 import ssl
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.cluster.certificates import Authority
 from tests.cluster.configuration import Service
+from tests.cluster.serving import ThreadedServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Call:
     name: str
 
 
-class RecordingWebhook:
+class RecordingWebhook(ThreadedServer):
     """Listens on 127.0.0.1 from `with` to the end of its block; answers with `patch` (JSON Patch)."""
 
     def __init__(self, folder: Path, patch: Sequence[dict[str, Any]] = ()) -> None:
@@ -41,19 +40,8 @@ class RecordingWebhook:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pair.public, pair.private)
         self._server = _Server(context, patch)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        super().__init__(self._server)
         self.service = Service(f"https://127.0.0.1:{self._server.server_address[1]}", authority.pem)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def calls(self, namespace: str, name: str) -> list[str]:
         """Return the paths to which reviews of one pod came, in order."""

@@ -11,18 +11,17 @@ import random
 import select
 import socket
 import socketserver
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from tests.cluster.serving import ThreadedServer
 
 Endpoint = tuple[str, int]
 Resolve = Callable[[str, int], list[Endpoint]]
 """A Service's address and port -> where its ready endpoints really listen."""
 
 
-class ServiceProxy:
+class ServiceProxy(ThreadedServer):
     """Listens on a Unix socket in `folder` from `with` to the end of its block."""
 
     def __init__(self, folder: Path) -> None:
@@ -30,19 +29,11 @@ class ServiceProxy:
         self.configuration = folder / "egress.yaml"
         self.configuration.write_text(json.dumps(_egress(self._socket)), encoding="utf-8")
         self._server = _Server(str(self._socket))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        super().__init__(self._server)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
+    def close_connections(self) -> None:
+        """End the connections that the API server keeps."""
         self._server.close_connections()
-        self._server.server_close()
 
     def resolve_by(self, resolve: Resolve | None) -> None:
         """Say who knows the endpoints; without, there are none."""
