@@ -17,6 +17,8 @@ from common.contract import (
     INJECTION,
     MODE,
     NETWORKS,
+    PREFIX,
+    STATUS,
     Credentials,
     Injection,
     Mode,
@@ -29,7 +31,7 @@ from webhook.core.pod import Pod
 from webhook.core.policy import Decision
 from webhook.core.reasons import SENTENCES, Reason
 from webhook.core.settings import Settings
-from webhook.manifests.pod_templates import POD_ANNOTATIONS, dotted, find_networks_annotations
+from webhook.manifests.pod_templates import POD_ANNOTATIONS, Place, dotted, find_networks_annotations
 from webhook.manifests.workloads import Manifests, Workload
 
 
@@ -95,12 +97,21 @@ def namespace_policy(labels: Mapping[str, str], pod_label: str | None) -> Namesp
     )
 
 
+class _Metadata(msgspec.Struct, frozen=True):
+    labels: dict[str, msgspec.Raw] | None = None
+    annotations: dict[str, msgspec.Raw] | None = None
+
+
 class _Annotations(msgspec.Struct, frozen=True):
     annotations: dict[str, msgspec.Raw] | None = None
 
 
 class _Annotated(msgspec.Struct, frozen=True):
     metadata: _Annotations | None = None
+
+
+class _Object(msgspec.Struct, frozen=True):
+    metadata: _Metadata | None = None
 
 
 def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> WorkloadOutcome:
@@ -110,11 +121,13 @@ def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> Wor
     except (msgspec.DecodeError, RecursionError) as error:
         return WorkloadOutcome(workload, namespace, _undecided(Reason.UNREADABLE_POD, str(error)))
     if pod is None:
-        return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS, hints=_hints(workload)))
+        hints = (*_network_hints(workload), *_key_hints(workload))
+        return WorkloadOutcome(workload, namespace, _undecided(Reason.NO_NETWORKS, hints=hints))
     policy = namespace_policy(manifests.namespaces.get(namespace, defaults.labels), pod.labels.get(INJECTION))
     outcome = inject(pod, namespace, policy, defaults.settings, admitted=False)
     operations = tuple(_relocated(operation, workload) for operation in outcome.operations)
     decision = _with_meshes(outcome.decision, pod, manifests.mesh_keys.get(namespace))
+    decision = replace(decision, warnings=(*decision.warnings, *_key_hints(workload)))
     return WorkloadOutcome(workload, namespace, decision, pod, operations)
 
 
@@ -145,15 +158,11 @@ def _undecided(reason: Reason, problem: str | None = None, hints: tuple[str, ...
     return Decision(reason, message, warnings=hints)
 
 
-def _hints(workload: Workload) -> tuple[str, ...]:
-    """Say what a workload whose pods attach to no network may have been meant to have."""
+def _network_hints(workload: Workload) -> tuple[str, ...]:
+    """Say which network a workload without one was probably meant to have."""
     misplaced = find_networks_annotations(workload.object, workload.templates)
     if misplaced:
-        right = dotted((*workload.path, *POD_ANNOTATIONS))
-        where = dotted(misplaced[0])
-        # A controller may copy annotations of its object to the pods, as that of Kubeflow's Notebook does.
-        effect = "reaches pods only if the controller copies it" if workload.found_by_shape else "is ignored"
-        return (f"multus-eni: {NETWORKS} at {where} {effect}: move it to {right}",)
+        return (_misplaced(workload, NETWORKS, misplaced[0], POD_ANNOTATIONS),)
     if DEFAULT_NETWORK in _annotation_keys(workload.pod):
         return (_DEFAULT_NETWORK_ALONE,)
     return ()
@@ -163,6 +172,32 @@ _DEFAULT_NETWORK_ALONE = (
     f"multus-eni: {DEFAULT_NETWORK} replaces the network of eth0, whose addresses the agent does not assign: "
     f"attach the network on the ENI by {NETWORKS}"
 )
+
+
+def _key_hints(workload: Workload) -> list[str]:
+    """Name keys of ours on the workload that stand where only those of its pods count."""
+    if workload.is_pod:
+        return []
+    mine, pods = _metadata(workload.object), _metadata(workload.pod)
+    return [
+        _misplaced(workload, key, ("metadata", field), ("metadata", field))
+        for field in ("labels", "annotations")
+        for key in getattr(mine, field) or ()
+        if key.startswith(PREFIX) and key != STATUS and key not in (getattr(pods, field) or ())
+    ]
+
+
+def _metadata(raw: bytes | None) -> _Metadata:
+    try:
+        return msgspec.json.decode(raw or b"{}", type=_Object).metadata or _Metadata()
+    except msgspec.ValidationError:
+        return _Metadata()
+
+
+def _misplaced(workload: Workload, key: str, place: Place, right: Place) -> str:
+    # A controller may copy annotations of its object to the pods, as that of Kubeflow's Notebook does.
+    effect = "reaches pods only if the controller copies it" if workload.found_by_shape else "is ignored"
+    return f"multus-eni: {key} at {dotted(place)} {effect}: move it to {dotted((*workload.path, *right))}"
 
 
 def _relocated(operation: Operation, workload: Workload) -> Operation:

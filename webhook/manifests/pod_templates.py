@@ -48,7 +48,7 @@ _POD_FIELDS = frozenset(
     | {"terminationGracePeriodSeconds", "volumes"}
 )
 """Fields that tell the spec of a pod, or of KubeVirt's virtual machine, from that of other templates."""
-_TEMPLATE_WORDS = (b'"containers"', b'"container"', b'"containerSet"', b"emplate")
+_TEMPLATE_WORDS = (b'"containers"', b'"container"', b'"containerSet"', b'emplate"')
 _NETWORKS = NETWORKS.encode()
 
 
@@ -80,8 +80,7 @@ def find_shapes(raw: bytes) -> Shapes:
     Raises msgspec.DecodeError for invalid JSON, RecursionError if it is nested too deeply.
     """
     found = Shapes()
-    if _has_any(raw, _TEMPLATE_WORDS):
-        _search(raw, (), None, found)
+    _search(raw, (), None, found)
     return found
 
 
@@ -90,8 +89,6 @@ def find_networks_annotations(raw: bytes, templates: Iterable[Place] = ()) -> li
 
     The annotations of its pod templates, which stand at `templates`, are left out. Raises as `find_shapes`.
     """
-    if not _has_any(raw, (_NETWORKS,)):
-        return []
     right = {(*template, *POD_ANNOTATIONS) for template in templates}
     return [place for place in _annotated(raw, ()) if place not in right]
 
@@ -102,6 +99,8 @@ def dotted(place: Place) -> str:
 
 
 def _search(raw: bytes, place: Place, namespace: str | None, found: Shapes) -> None:
+    if not (_is_called_template(place) or _has_any(raw, _TEMPLATE_WORDS)):
+        return
     fields = _fields(raw)
     if fields:
         kind = _text(fields, "kind") if "apiVersion" in fields else ""
@@ -124,14 +123,20 @@ def _lookalike(fields: Fields, place: Place) -> str | None:
         return f"{where}.containers is not part of a pod template".removeprefix(".")
     if "containerSet" in fields or _is_container(_fields(fields.get("container"))):
         return f"{where} has a container of its own instead of a pod template"
-    if place and str(place[-1]).lower().endswith("template"):
+    if _is_called_template(place):
         spec = _fields(fields.get("spec"))
         if "containers" not in spec and not _POD_FIELDS.isdisjoint(spec):
             return f"{where} is not a pod template: it has no spec.containers"
     return None
 
 
+def _is_called_template(place: Place) -> bool:
+    return bool(place) and str(place[-1]).lower().endswith("template")
+
+
 def _annotated(raw: bytes, place: Place) -> Iterator[Place]:
+    if not _has_any(raw, (_NETWORKS,)):
+        return
     fields = _fields(raw)
     if NETWORKS in fields:
         yield place
@@ -179,6 +184,6 @@ def _starts_with(raw: bytes | msgspec.Raw, character: bytes) -> bool:
 
 
 def _has_any(raw: bytes, words: tuple[bytes, ...]) -> bool:
-    """Return whether the text has one of the words: most objects of a large input have none."""
+    """Return whether the text has one of the words; most parts of an input have none, and end a search."""
     text = bytes(raw)
     return any(word in text for word in words)
