@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws coverage other-python soak bench-webhook bench-agent bench-fleet base-image images push bundle test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws coverage other-python soak bench-webhook bench-agent bench-fleet base-image images push bundle scan test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -90,7 +90,11 @@ images: setup ## both images for this machine, by buildah: docker archives in di
 
 push: setup ## build and push images and chart: REGISTRY=... [PLATFORMS=linux/amd64,linux/arm64] [BASE=...]
 	@[ -n "$(REGISTRY)" ] || { echo 'push: say where to: make push REGISTRY=registry.example' >&2; exit 2; }
-	@$(PY) -m images push "$(REGISTRY)" $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(BASE),--base $(BASE))
+	@$(PY) -m images push "$(REGISTRY)" $(if $(DIGESTS),--digests $(DIGESTS)) $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(BASE),--base $(BASE))
+
+scan: setup ## known vulnerabilities of the Python packages in uv.lock: asks the advisory database of PyPI
+	@.venv/bin/uv export --quiet --frozen --no-dev --no-emit-project --all-extras --output-file .venv/locked.txt
+	@.venv/bin/uv tool run --from pip-audit==2.10.1 pip-audit --strict --require-hashes --disable-pip --requirement .venv/locked.txt
 
 bundle: setup ## images and chart in one file in dist, for sites without internet
 	@$(PY) -m images bundle $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(BASE),--base $(BASE))

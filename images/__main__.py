@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,9 @@ from images.plan import (
     LOCAL_BASE,
     PLATFORMS,
     Build,
+    base_of,
     install_command,
+    is_pinned,
     repository,
 )
 from images.run import ROOT, CommandError, output, run
@@ -34,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         match options.command:
+            case "release-ready":
+                return _release_ready()
             case "cached":
                 _cached(optional=options.optional)
             case _:
@@ -43,6 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"images: {error}\n")
         return 1
     return 0
+
+
+def _release_ready() -> int:
+    files = {image: (ROOT / f"Dockerfile.{image}").read_text(encoding="utf-8") for image in IMAGES}
+    bases = {base_of(content) for content in files.values()}
+    if len(bases) == 1 and all(map(is_pinned, bases)):
+        return 0
+    sys.stderr.write(
+        f"images: a release needs one base with a digest, the Dockerfiles have {', '.join(sorted(bases))}: "
+        "merge Renovate's update, or append the @sha256:... that the registry names\n"
+    )
+    return 1
 
 
 def _with_store(store: Store, options: argparse.Namespace) -> None:
@@ -64,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m images", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("base", help=f"make {LOCAL_BASE} by debootstrap, where no registry can be reached")
+    commands.add_parser("release-ready", help="fail unless both Dockerfiles name one base by its digest")
     built = commands.add_parser(
         "build", help="build both images for this machine, as docker archives, with SBOMs"
     )
@@ -72,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     cached.add_argument("--optional", action="store_true", help="succeed also where they can't be built")
     push = commands.add_parser("push", help="build and push both images and the chart")
     push.add_argument("registry", help="for example 111122223333.dkr.ecr.eu-central-1.amazonaws.com")
+    push.add_argument("--digests", type=Path, metavar="FILE", help="write what was pushed, as JSON")
     push.add_argument("--plain-http", action="store_true", help="the registry speaks no TLS")
     bundle = commands.add_parser("bundle", help="write both images and the chart into one file")
     bundle.add_argument("file", nargs="?", type=Path, default=ROOT / f"dist/multus-eni-{VERSION}.tar")
@@ -123,6 +142,8 @@ def _push(store: Store, how: Build, options: argparse.Namespace) -> None:
         for image in IMAGES:
             digests[image] = _push_image(store, how, image, options, Path(folder, image))
         digests["chart"] = _push_chart(registry, folder, plain_http=options.plain_http)
+    if options.digests:
+        options.digests.write_text(json.dumps(digests) + "\n", encoding="utf-8")
     print(f"Pushed. This installs exactly that:\n\n{install_command(registry, how.version, digests)}")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from images import base
+from images import base, sbom
 from images.plan import IMAGES, Build, copied, repository
 from images.run import ROOT, run
 from images.store import Store, opened
@@ -24,7 +24,7 @@ KEPT = 3600
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An image, which has `name` where the archive is loaded, and the SBOM of its Python packages."""
+    """An image, which has `name` where the archive is loaded, and the SBOM of its packages."""
 
     image: str
     version: str
@@ -57,6 +57,7 @@ def build(store: Store, how: Build, image: str, folder: Path, *, quiet: bool = F
         target = f"docker-archive:{unfinished}:{archive.name}"
         run(store.buildah("push", "--quiet", archive.name, target), quiet=True)
         run([*_uv_export(image), "--output-file", str(archive.sbom)], quiet=True)
+        sbom.complete(archive.sbom, unfinished)
         unfinished.replace(archive.file)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -115,7 +116,7 @@ def _sweep(folder: Path) -> None:
 def digest(image: str, how: Build) -> str:
     """What an image is made of, apart from Debian's packages and from its commit and its times."""
     dockerfile = ROOT / f"Dockerfile.{image}"
-    found = hashlib.sha256(repr((how.version, how.build_platform)).encode())
+    found = hashlib.sha256(repr((how.version, how.build_platform, how.snapshot)).encode())
     for path in [dockerfile, *_sources(dockerfile)]:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         found.update(f"{path.relative_to(ROOT)} {os.access(path, os.X_OK)} {content}\n".encode())

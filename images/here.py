@@ -24,6 +24,7 @@ def build_here(base: str = "") -> Build:
         revision=_revision(),
         base=base,
         ca=next(filter(None, map(os.environ.get, _CA_VARIABLES)), ""),
+        snapshot=os.environ.get("DEBIAN_SNAPSHOT", ""),
         created=os.environ.get("SOURCE_DATE_EPOCH") or _committed(),
     )
 

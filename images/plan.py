@@ -5,11 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+
+def base_of(dockerfile: str) -> str:
+    """Return the default of a Dockerfile's BASE. Raises ValueError if there is none."""
+    found = re.search(r"^ARG BASE=(\S+)$", dockerfile, re.MULTILINE)
+    if found is None:
+        raise ValueError("the Dockerfile has no ARG BASE with a default")
+    return found[1]
+
+
+def is_pinned(base: str) -> bool:
+    """Whether an image is named by its digest: a release is built in such a base only."""
+    return re.search(r"@sha256:[0-9a-f]{64}$", base) is not None
+
 
 IMAGES = ("agent", "webhook")
 PLATFORMS = ("linux/amd64", "linux/arm64")
-DOCKERFILE_BASE = "docker.io/library/debian:trixie-slim"
-"""The default of the Dockerfiles' BASE."""
+DOCKERFILE_BASE = base_of((Path(__file__).parents[1] / "Dockerfile.agent").read_text(encoding="utf-8"))
+"""The default of the Dockerfiles' BASE, which Renovate updates there."""
 
 LOCAL_BASE = "localhost/multus-eni-base:trixie"
 """What `make base-image` makes: Debian 13 as DOCKERFILE_BASE has it."""
@@ -28,7 +43,8 @@ class Build:
     """How the images are built.
 
     `base`: in which image, empty for the Dockerfile's; `ca`: a CA bundle; `created`: the time that everything
-    in the images gets, in seconds since 1970, so that the same files make the same image; empty for now.
+    in the images gets, in seconds since 1970, so that the same files make the same image; empty for now;
+    `snapshot`: the time whose Debian packages are used (20260101T000000Z); empty for the newest.
     """
 
     version: str
@@ -37,6 +53,7 @@ class Build:
     base: str = ""
     ca: str = ""
     created: str = ""
+    snapshot: str = ""
 
     def argv(self, image: str, platform: str, target: Sequence[str]) -> Argv:
         """Return buildah's arguments; `target` is `--tag NAME` or `--manifest NAME`."""
@@ -46,6 +63,7 @@ class Build:
             "VERSION": self.version,
             "REVISION": self.revision,
             **({"BASE": self.base} if self.base else {}),
+            **({"SNAPSHOT": self.snapshot} if self.snapshot else {}),
         }
         return [
             *("build", "--isolation", "chroot", "--layers", "--format", "oci"),

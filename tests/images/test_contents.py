@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.version import VERSION
+from images.sbom import control_fields
 from tests.images.conftest import need
 from tests.images.container import Container, Image, call
 
@@ -147,3 +148,21 @@ def test_the_sbom_names_every_python_package_with_its_version(image: Image) -> N
 
     assert installed
     assert installed <= listed
+
+
+def test_the_sbom_names_every_debian_package_with_its_version(image: Image) -> None:
+    sbom = json.loads(image.archive.sbom.read_text(encoding="utf-8"))
+    listed = {
+        (component["name"], component["version"])
+        for component in sbom["components"]
+        if component["purl"].startswith("pkg:deb/debian/")
+    }
+
+    status = (image.root / "var/lib/dpkg/status.d").iterdir()
+    installed = {
+        (fields["Package"], fields["Version"])
+        for fields in (control_fields(path.read_text(encoding="utf-8")) for path in status)
+    }
+
+    assert {"libc6", "libssl3t64", "python3.13-minimal"} <= {name for name, _ in installed}
+    assert listed == installed
