@@ -51,6 +51,16 @@ class NoImds(AgentError):
     )
 
 
+class BadImdsAnswer(NoImds):
+    """IMDS answers, but not with what is asked for."""
+
+    remedy = (
+        "IMDS has answered, so the hop limit is not in the way. See that IMDS is enabled on the node "
+        "(HttpEndpoint), and that no proxy or metadata emulation answers in its place. Or do without it: "
+        "give the agent AWS_REGION and credentials that do not come from the node."
+    )
+
+
 class NoCredentials(AgentError):
     """There are no AWS credentials, or AWS does not know them."""
 

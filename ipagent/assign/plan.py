@@ -236,6 +236,16 @@ class Plan:
 
         return self._change(eni_id, looked_up, change)
 
+    def without_eni(self, eni_id: str, failure: Failure, now: float) -> Plan:
+        """Record that the ENI carries nothing, whatever EC2 and IMDS say that it holds."""
+
+        def change(item: Item) -> Item:
+            if item.phase not in UNCONFIRMED:
+                return item
+            return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
+
+        return self._change(eni_id, None, change)
+
     def without_describe(self, eni_id: str, failure: Failure, now: float, *, metadata: bool) -> Plan:
         """Take in that the ENI can't be described, for a reason that no retry mends.
 

@@ -15,6 +15,7 @@ from ipagent.assign.errors import (
     HeldElsewhere,
     NoCredentials,
     NoEni,
+    NoImds,
     NoPermission,
     NotGranted,
     error_of,
@@ -62,6 +63,7 @@ class Seen:
 
 # With several problems the exit code is that of the first kind here: the one that stands before the others.
 _ORDER = (
+    NoImds,
     NoCredentials,
     NoPermission,
     Ec2Unreachable,
@@ -84,9 +86,18 @@ def problems(
     """List every address that is not confirmed; `timeout` in seconds is how long was waited."""
     return (
         *(Problem(r.holding, "", r.reason, AddressRefused(r.reason)) for r in refused),
-        *(Problem(u.holding, "", u.reason, NoEni(u.reason)) for u in unplaced),
+        *(_unplaced(each, timeout) for each in unplaced),
         *(_problem(item, seen, timeout) for item in plan.items if item.phase is not Phase.CONFIRMED),
     )
+
+
+def _unplaced(unplaced: Unplaced, timeout: int) -> Problem:
+    text = unplaced.reason
+    if unplaced.pending:
+        text = f"not within {timeout} s: {text}"
+    if unplaced.error is not None:
+        text = f"{text}; {unplaced.error}"
+    return Problem(unplaced.holding, "", text, unplaced.error or NoEni(text))
 
 
 def undetected(holding: Holding) -> Problem:
@@ -114,7 +125,11 @@ def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> 
 
 def worst(errors: Iterable[AgentError]) -> AgentError:
     """Give the error that stands for several of those that addresses have."""
-    return min(errors, key=lambda error: _ORDER.index(type(error)))
+    return min(errors, key=_rank)
+
+
+def _rank(error: AgentError) -> int:
+    return min(rank for rank, kind in enumerate(_ORDER) if kind in type(error).__mro__)
 
 
 def _not_assigned(found: tuple[Problem, ...]) -> list[str]:
@@ -126,7 +141,7 @@ def _not_assigned(found: tuple[Problem, ...]) -> list[str]:
         who = _join(f"{member.holding.address} ({member.holding.interface})" for member in members)
         sentences.append(f"Not assigned: {who}{f' on {eni_id}' if eni_id else ''}: {text}.")
     remedies = dict.fromkeys(
-        problem.error.remedy for problem in sorted(found, key=lambda p: _ORDER.index(type(p.error)))
+        problem.error.remedy for problem in sorted(found, key=lambda problem: _rank(problem.error))
     )
     return [*sentences, *remedies]
 

@@ -8,9 +8,10 @@ adopt an address of ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from ipagent.assign.errors import AgentError
 from ipagent.assign.selection import Holding, IPAddress, IPNetwork
 
 _DEVICE_0 = (
@@ -70,10 +71,22 @@ class Topology:
     """The node's ENIs, or as many of them as were asked for.
 
     `held` is what EC2 said in the same answer that they hold; empty where the answer is an earlier one.
+    `partial`: MAC -> why IMDS can't be used for its ENI. `absent`: MAC -> the ENI that has it and is not
+    attached here. `doubt` is why it is not known whether an ENI of this node has a MAC that is not listed.
+    `unranged` are ENIs of subnets whose ranges are not known yet.
     """
 
     enis: tuple[Eni, ...]
     held: tuple[EniDetails, ...] = field(default=(), compare=False)
+    partial: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    doubt: AgentError | None = None
+    unranged: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether it can't become clearer by itself soon."""
+        return not (self.partial or self.absent or self.doubt or self.unranged)
 
 
 @dataclass(frozen=True)
@@ -172,10 +185,15 @@ class Placement:
 
 @dataclass(frozen=True)
 class Unplaced:
-    """A holding without ENI, and why."""
+    """A holding without ENI, and why; `pending`: it may get one as soon as IMDS and EC2 show more.
+
+    `error` is what stands in the way of knowing, if that is an error of its own.
+    """
 
     holding: Holding
     reason: str
+    pending: bool = False
+    error: AgentError | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +208,7 @@ def place(holdings: Iterable[Holding], topology: Topology, *, takeover: bool = T
     """Find the ENI of each holding; an address that would have to be on two ENIs is on none."""
     # In whatever order they were read: the same choice, and the same sentences.
     enis_in_order = sorted(topology.enis, key=lambda eni: (eni.network_card, eni.device_number, eni.id))
-    found = [_place(holding, enis_in_order, takeover=takeover) for holding in holdings]
+    found = [_place(holding, enis_in_order, topology, takeover=takeover) for holding in holdings]
     enis: dict[IPAddress, set[str]] = {}
     for one in found:
         if isinstance(one, Placement):
@@ -210,11 +228,27 @@ def place(holdings: Iterable[Holding], topology: Topology, *, takeover: bool = T
     return Placed(tuple(placements.values()), tuple(unplaced))
 
 
-def _place(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placement | Unplaced:
+def _place(
+    holding: Holding, node: Sequence[Eni], topology: Topology, *, takeover: bool
+) -> Placement | Unplaced:
     for eni in node:
         if holding.mac and eni.mac == holding.mac:
             return _by_mac(holding, eni, takeover=takeover)
-    return _by_subnet(holding, node, takeover=takeover)
+    if reason := topology.absent.get(holding.mac):
+        return Unplaced(holding, f"its interface has the MAC of {reason}", pending=True)
+    # The subnet must not decide while an ENI may have the MAC: the address would land on another one.
+    placed = _by_subnet(holding, node, takeover=takeover)
+    if topology.doubt is not None:
+        if isinstance(placed, Unplaced):
+            return replace(placed, reason=f"{placed.reason}; {topology.doubt}", pending=True)
+        reason = topology.partial.get(holding.mac) or f"IMDS shows no ENI with the MAC {holding.mac}"
+        return Unplaced(holding, reason, pending=True, error=topology.doubt)
+    if isinstance(placed, Unplaced) and topology.unranged:
+        listed = ", ".join(topology.unranged)
+        return replace(
+            placed, reason=f"{placed.reason}; IMDS does not show {listed} yet, which EC2 has", pending=True
+        )
+    return placed
 
 
 def _by_mac(holding: Holding, eni: Eni, *, takeover: bool) -> Placement | Unplaced:

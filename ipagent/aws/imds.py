@@ -1,5 +1,7 @@
 """The instance metadata service: the node's ENIs and region.
 
+It lags behind EC2, both ways, and shows new entries in part: a name that is not there yet is a 404.
+
 Paths and token rules are those of "Use the Instance Metadata Service" and "Instance metadata categories" in
 the EC2 user guide. IMDSv2 with a token comes first; where the token request is answered with a refusal,
 version 1 is used. A token request that is never answered means a hop limit of 1: the answer's packets die on
@@ -10,11 +12,11 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
-from ipagent.assign.errors import NoImds
+from ipagent.assign.errors import BadImdsAnswer, NoImds
 from ipagent.assign.faults import Backoff, Clock
 from ipagent.assign.selection import IPAddress, IPNetwork, canonical_mac, parse_address
 from ipagent.assign.topology import Eni, Topology
@@ -31,6 +33,7 @@ _MACS = "/latest/meta-data/network/interfaces/macs/"
 _IDENTITY = "/latest/dynamic/instance-identity/document"
 _ADDRESSES = {4: "local-ipv4s", 6: "ipv6s"}
 _CIDRS = ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks")
+_PREFIXES = ("ipv4-prefix", "ipv6-prefix")
 _TRIES = 3
 _PACE = Backoff(0.1, 1.0)
 # Besides 404 what proxies and emulations of IMDSv1 say to a PUT; 400 would be our own fault.
@@ -84,18 +87,35 @@ class Imds:
                 return value
         except (ValueError, TypeError, KeyError, RecursionError):
             pass
-        raise NoImds(f"IMDS gives no {key} in its identity document", remedy)
+        raise BadImdsAnswer(f"IMDS gives no {key} in its identity document", remedy)
 
     def topology(self, macs: Collection[str] | None = None) -> Topology:
-        """Read the node's ENIs; only those with these MACs if all of them are there. Raises NoImds."""
+        """Read the node's ENIs; only those with these MACs if all of them are there.
+
+        Raises NoImds, also where no ENI is shown well enough to be used.
+        """
+        found = self.shown(macs)
+        if not found.enis:
+            raise BadImdsAnswer(next(iter(found.partial.values()), "IMDS lists no network interfaces"))
+        return found
+
+    def shown(self, macs: Collection[str] | None = None) -> Topology:
+        """Read the ENIs that are shown as a whole, and which are shown in part; raises NoImds.
+
+        Only those with these MACs if all of them are there.
+        """
         listed = [line.strip().rstrip("/") for line in self._lines(_MACS)]
         known = {canonical_mac(name): name for name in listed if name}
-        if not known:
-            raise NoImds("IMDS lists no network interfaces")
-        if macs and set(macs) <= set(known):
-            chosen = {mac: known[mac] for mac in macs}
-            return Topology(tuple(self._eni(mac, name) for mac, name in chosen.items()))
-        return Topology(tuple(self._eni(mac, name) for mac, name in known.items()))
+        chosen = {mac: known[mac] for mac in macs} if macs and set(macs) <= set(known) else known
+        enis: list[Eni] = []
+        partial: dict[str, str] = {}
+        for mac, name in chosen.items():
+            try:
+                enis.append(self._eni(mac, name))
+            except BadImdsAnswer as error:
+                # One entry that is not usable says nothing about the others.
+                partial[mac] = str(error)
+        return Topology(tuple(enis), partial=partial)
 
     def addresses(self, mac: str, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress]:
         """Read the addresses of these families on the ENI with this MAC, the primaries among them."""
@@ -104,21 +124,33 @@ class Imds:
         try:
             return frozenset(map(parse_address, lines))
         except ValueError as error:
-            raise NoImds(f"IMDS shows addresses of {mac} that can't be read: {error}") from None
+            raise BadImdsAnswer(f"IMDS shows addresses of {mac} that can't be read: {error}") from None
 
     def _eni(self, mac: str, name: str) -> Eni:
         base = f"{_MACS}{name}/"
         eni_id = self._get(base + "interface-id")
         if not eni_id:
-            raise NoImds(f"IMDS shows the interface {mac} without its interface-id")
+            raise BadImdsAnswer(f"IMDS shows the interface {mac} without its interface-id")
+        device_number = self._get(base + "device-number")
+        if not device_number:
+            raise BadImdsAnswer(f"IMDS shows the interface {mac} without its device-number")
         try:
-            device_number = int(self._get(base + "device-number"))
-            cidrs: list[IPNetwork] = [
-                ip_network(line) for name in _CIDRS for line in self._lines(base + name)
-            ]
+            return Eni(
+                eni_id,
+                mac,
+                int(device_number),
+                self._get(base + "subnet-id"),
+                self._networks(base, _CIDRS),
+                # Instance types with a single network card show none.
+                network_card=int(self._get(base + "network-card") or 0),
+                prefixes=self._networks(base, _PREFIXES),
+            )
         except ValueError as error:
-            raise NoImds(f"IMDS shows the interface {mac} in a way that can't be read: {error}") from None
-        return Eni(eni_id, mac, device_number, self._get(base + "subnet-id"), tuple(cidrs))
+            text = f"IMDS shows the interface {mac} in a way that can't be read: {error}"
+            raise BadImdsAnswer(text) from None
+
+    def _networks(self, base: str, names: Iterable[str]) -> tuple[IPNetwork, ...]:
+        return tuple(ip_network(line) for name in names for line in self._lines(base + name))
 
     def _lines(self, path: str) -> list[str]:
         return self._get(path).split()
@@ -140,7 +172,7 @@ class Imds:
             else:
                 self._pause(attempt)
         hint = ": is IMDS (HttpEndpoint) enabled on the node?" if status == 403 else ""
-        raise NoImds(f"IMDS at {self._endpoint} answers {path} with HTTP {status}{hint}")
+        raise _answered(f"IMDS at {self._endpoint} answers {path} with HTTP {status}{hint}", status)
 
     def _token_headers(self) -> dict[str, str]:
         if not self._asked_for_token:
@@ -157,12 +189,12 @@ class Imds:
             if status == 200:
                 token = text.strip()
                 if not (token.isascii() and token.isprintable() and 0 < len(token) <= MAX_TOKEN):
-                    raise NoImds("IMDS gave a token that can't be used")
+                    raise BadImdsAnswer("IMDS gave a token that can't be used")
                 return token
             if status in _NO_V2:
                 return None
             self._pause(attempt)
-        raise NoImds(f"IMDS at {self._endpoint} answers the token request with HTTP {status}")
+        raise _answered(f"IMDS at {self._endpoint} answers the token request with HTTP {status}", status)
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         """Send one request; a lost connection is made anew. Raises NoImds where no answer comes."""
@@ -183,7 +215,7 @@ class Imds:
         data = answer.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             self._connection.close()
-            raise NoImds(f"IMDS answers {path} with more than {MAX_BYTES} bytes")
+            raise BadImdsAnswer(f"IMDS answers {path} with more than {MAX_BYTES} bytes")
         return answer.status, data.decode("utf-8", "replace")
 
     def _pause(self, attempt: int) -> None:
@@ -196,6 +228,12 @@ class Imds:
                 "with a hop limit (HttpPutResponseHopLimit) of 1"
             )
         return f"IMDS at {self._endpoint} can't be reached: {problem or 'no answer'}"
+
+
+def _answered(text: str, status: int) -> BadImdsAnswer:
+    error = BadImdsAnswer(text)
+    error.passing = status >= 500 or status == 429
+    return error
 
 
 def _kept_connection_ended(error: Exception) -> bool:

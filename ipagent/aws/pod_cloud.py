@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from common.contract import Credentials
-from ipagent.assign.errors import Ec2Error, NoImds, error_of
+from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, NoImds, error_of
 from ipagent.assign.faults import Clock, Fault
-from ipagent.assign.topology import Topology
+from ipagent.assign.holders import name, why_not_ours
+from ipagent.assign.topology import EniDetails, Topology
 from ipagent.aws.base import AwsAccess
 from ipagent.aws.eni import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
@@ -23,37 +25,97 @@ class PodCloud(AwsAccess):
         self._looked_for: frozenset[str] = frozenset()
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
-        """Give the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.
+        """Return the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.
 
-        What was read once serves again, unless a MAC was never looked for or `fresh` is asked for.
+        Where IMDS does not show the ENI of a MAC, EC2 is asked: IMDS lags behind, and a MAC that it lacks may
+        be that of an ENI that was attached a moment ago. What was read once serves again, unless a MAC was
+        never looked for, more may appear, or `fresh` is asked for.
         """
         known = self._topology
-        if known is not None and not fresh and self._looked_for.issuperset(macs):
+        if known is not None and known.complete and not fresh and self._looked_for.issuperset(macs):
             return known
         try:
             imds = self._imds or Imds(endpoint_of(self._env), self._timing)
-            read = imds.topology(None if fresh else macs)
+            read = imds.shown(None if fresh else macs)
             self._region = self._region or imds.region()
             self._imds = imds
         except NoImds as error:
             read = self._without_imds(macs, error)
+        else:
+            if missing := frozenset(macs) - {eni.mac for eni in read.enis}:
+                read = self._checked(read, missing, imds)
         self._topology = read
         self._looked_for = frozenset((*macs, *(eni.mac for eni in read.enis)))
         return read
+
+    def _checked(self, shown: Topology, missing: Collection[str], imds: Imds) -> Topology:
+        """Return the ENIs that EC2 has attached here, for MACs that IMDS lacks or shows in part.
+
+        Without an answer of EC2 those of IMDS, and why the others are not known.
+        """
+        try:
+            instance_id = imds.instance_id()
+            attached = self._client().attached(instance_id)
+            unknown = {mac for mac in missing if mac} - {each.mac for each in attached}
+            others = self._client().by_mac(unknown) if unknown else ()
+        except NoImds as error:
+            return replace(shown, doubt=error)
+        except Ec2Error as error:
+            return replace(shown, doubt=self._not_asked(error))
+        if not attached:
+            text = f"EC2 shows no ENI of this instance, {instance_id}, in {self._region}"
+            return replace(shown, doubt=NoEni(text, "See that AWS_REGION is the node's own region."))
+        return _merged(shown, attached, others)
+
+    def _not_asked(self, error: Ec2Error) -> AgentError:
+        found = error_of(error.failure)
+        if isinstance(found, NoCredentials):
+            # Nothing can be assigned either.
+            raise found from None
+        doubt = type(found)(f"EC2 can't be asked whether an ENI of this node has it: {found}")
+        doubt.passing = found.passing
+        return doubt
 
     def _without_imds(self, macs: Collection[str], reason: NoImds) -> Topology:
         """Find the ENIs by MAC: that needs a region, an identity, and no foreign MAC."""
         if not self._region or not macs or self._credentials is Credentials.NODE:
             raise reason
         try:
-            found = [eni for eni in self._client().by_mac(macs) if eni.device_number is not None]
+            known = self._client().by_mac(macs)
         except Ec2Error as error:
             failure = error.failure
             if failure.fault is Fault.NO_CREDENTIALS:
                 raise NoImds(f"{reason}; and there are no credentials without it: {failure.text}") from None
             raise error_of(failure) from None
+        found = [eni for eni in known if eni.device_number is not None and not eni.detaching]
+        if gone := [name(eni) for eni in known if eni not in found]:
+            raise NoEni(f"{reason}; and EC2 has attached {', '.join(gone)} to no instance")
         if foreign := set(macs) - {eni.mac for eni in found}:
             listed = ", ".join(sorted(foreign))
             raise NoImds(f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could tell")
         self._log.warning("no-imds", message=f"{reason}; the ENI was found by its MAC instead")
-        return Topology(tuple(map(as_eni, found)))
+        return Topology(tuple(as_eni(eni, (), why_not_ours(eni, require_tag=False)) for eni in found))
+
+
+def _merged(shown: Topology, attached: Sequence[EniDetails], others: Sequence[EniDetails]) -> Topology:
+    """Combine what IMDS shows with EC2's word: the ENIs attached to this instance, and `others` by MAC.
+
+    Ranges come from IMDS: they don't change, and the agent needs no right to describe subnets.
+    """
+    ranges = {eni.subnet_id: eni.subnet_cidrs for eni in shown.enis if eni.subnet_cidrs}
+    # What is being detached can carry nothing any more; an interface in the pod that has its MAC waits.
+    here = [each for each in attached if not each.detaching]
+    enis = tuple(
+        as_eni(each, ranges.get(each.subnet_id, ()), why_not_ours(each, require_tag=False)) for each in here
+    )
+    macs = {each.mac for each in attached}
+    absent = {
+        eni.mac: f"{eni.id}, which EC2 does not show on this instance"
+        for eni in shown.enis
+        if eni.mac not in macs
+    }
+    for each in (*others, *attached):
+        if each not in here:
+            absent[each.mac] = f"{name(each)}, which is not attached to this instance"
+    unranged = tuple(eni.id for eni in enis if eni.usable and not eni.subnet_cidrs)
+    return Topology(enis, absent=absent, unranged=unranged)

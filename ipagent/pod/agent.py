@@ -8,9 +8,9 @@ from typing import Protocol
 
 from common.contract import AgentSettings, Takeover
 from ipagent.assign.errors import AgentError, NoInterface, Usage
-from ipagent.assign.faults import Clock, remaining
+from ipagent.assign.faults import Backoff, Clock, remaining
 from ipagent.assign.plan import Phase
-from ipagent.assign.reconciler import Cloud, Reconciler
+from ipagent.assign.reconciler import NOW, Cloud, Reconciler
 from ipagent.assign.report import Problem, Report, Seen, problems, report, undetected
 from ipagent.assign.selection import (
     DETECTION_SECONDS,
@@ -25,6 +25,11 @@ from ipagent.assign.selection import (
 )
 from ipagent.assign.topology import Placed, place
 from ipagent.log import Log
+
+PENDING_PACE = Backoff(0.5, 10.0)
+"""Between looks for an ENI that IMDS or EC2 may show later: it takes seconds as a rule."""
+BY_SUBNET_PACE = Backoff(30.0, 900.0)
+"""Between looks whether an ENI has a MAC after all that none had when the subnet decided."""
 
 
 class Source(Protocol):
@@ -52,6 +57,7 @@ class Agent:
         self._allowed = _allowed(settings)
         self._warned: set[str] = set()
         self._tentative: dict[Holding, float] = {}
+        self._recheck = NOW
 
     def look(self) -> Selection:
         """Read which addresses the pod holds and which of them count; raises AgentError."""
@@ -94,13 +100,49 @@ class Agent:
 
         `again` are addresses to be assigned anew, though they were before. Tentative ones wait.
         """
+        self._recheck = NOW
+        self._place(again)
+        self._schedule_recheck()
+
+    @property
+    def placed(self) -> bool:
+        """Whether the ENIs of the pod's addresses have been looked for."""
+        return bool(self._placed.placements or self._placed.unplaced)
+
+    @property
+    def pending(self) -> bool:
+        """Whether an address waits for what IMDS or EC2 may show later."""
+        return any(each.pending for each in self._placed.unplaced)
+
+    def recheck(self, *, living: bool = False) -> float | None:
+        """Look again for ENIs that may have appeared, if it is time to; returns the seconds until it is.
+
+        None where nothing can change. In the life of a sidecar (`living`) also where the subnet decided.
+        """
+        by_subnet = any(placement.warning for placement in self._placed.placements)
+        if not self.pending and not (living and by_subnet):
+            return None
+        if self._recheck.at <= self.timing.clock():
+            try:
+                self._place(fresh=True)
+            except AgentError as error:
+                self.lookup_failure = error
+                self.log.debug("lookup-failed", message=str(error))
+            self._schedule_recheck()
+        return remaining(self._recheck.at, self.timing.clock())
+
+    def _schedule_recheck(self) -> None:
+        delays = PENDING_PACE if self.pending else BY_SUBNET_PACE
+        self._recheck = self._recheck.later(self.timing.clock(), delays, self.timing.random())
+
+    def _place(self, again: Collection[IPAddress] = (), *, fresh: bool = False) -> None:
         held_back = self._held_back()
         holdings = tuple(holding for holding in self.selection.holdings if holding not in held_back)
         if holdings:
             macs = {holding.mac for holding in holdings}
             takeover = self.settings.takeover is Takeover.ALWAYS
-            placed = place(holdings, self.cloud.topology(macs), takeover=takeover)
-            if placed.unplaced and self.reconciler.plan.items:
+            placed = place(holdings, self.cloud.topology(macs, fresh=fresh), takeover=takeover)
+            if placed.unplaced and self.reconciler.plan.items and not fresh:
                 # The agent has run for a while: another ENI may have been attached.
                 placed = place(holdings, self.cloud.topology(macs, fresh=True), takeover=takeover)
             self._placed = placed

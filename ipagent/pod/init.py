@@ -20,14 +20,16 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
     """
     try:
         _begin(agent, deadline, timing)
-        while (delay := agent.reconciler.step()) is not None and timing.clock() < deadline:
-            timing.sleep(min(delay, remaining(deadline, timing.clock())))
+        while delays := [each for each in (agent.recheck(), agent.reconciler.step()) if each is not None]:
+            if timing.clock() >= deadline:
+                break
+            timing.sleep(min(*delays, remaining(deadline, timing.clock())))
     except AgentError as error:
         return agent.failed(error)
     except Stop as stop:
         if not stop.timed_out:
             raise
-        if not agent.reconciler.plan.items and agent.detecting() is None:
+        if not agent.placed and agent.detecting() is None:
             return agent.failed(_not_found(agent))
     return agent.report()
 

@@ -101,7 +101,10 @@ class Follower:
         """Do what is due; returns the seconds until more is due, None if nothing is."""
         if self._outdated and self._lookup_at <= self._timing.clock():
             self._update()
-        delays = [self._engine.step()]
+        before = self._agent.reconciler.plan
+        delays = [self._agent.recheck(living=True)]
+        self._release_moved(before)
+        delays.append(self._engine.step())
         if self._outdated:
             delays.append(remaining(self._lookup_at, self._timing.clock()))
         self._told.tell()
@@ -124,8 +127,24 @@ class Follower:
         detecting = agent.detecting()
         self._outdated = detecting is not None
         self._lookup_at = self._timing.clock() + (detecting or 0.0)
+        self._release_moved(before)
         if agent.settings.release_on_exit:
             self._let_go(before)
+
+    def _release_moved(self, before: Plan) -> None:
+        """Release what was assigned to an ENI that has turned out not to be the one that carries it."""
+        log, items = self._agent.log, self._agent.reconciler.plan.items
+        now = {item.address: item.eni_id for item in items}
+        moved = [item for item in before.items if now.get(item.address, item.eni_id) != item.eni_id]
+        if not moved:
+            return
+        for item in moved:
+            text = (
+                f"{item.address} was assigned to {item.eni_id}, and {now[item.address]} carries it: moving it"
+            )
+            log.warning("moved", message=text, address=str(item.address), eni=now[item.address])
+        wanted = {(item.eni_id, item.address) for item in items}
+        self._engine.releases.want(self._engine.assigned(moved), wanted)
 
     def _let_go(self, before: Plan) -> None:
         """Release what was assigned `before` and is no longer on the pod.

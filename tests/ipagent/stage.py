@@ -130,7 +130,7 @@ class Stage:
         return dict(found)
 
     def external_write(self, action: str, eni: str, *addresses: str) -> None:
-        """`assign` or `unassign` addresses of one family as another caller of EC2."""
+        """`assign` or `unassign` addresses of one family, or `detach` the ENI, as another caller of EC2."""
         argv = [sys.executable, "-m", "tests.ipagent.e2e.external_writer", action, eni, *addresses]
         done = self.node.run(argv, env=self.env())
         assert done.returncode == 0, done.stderr
@@ -144,6 +144,11 @@ class Stage:
         """Replace the faults in force."""
         body = json.dumps({"faults": faults}).encode()
         assert self.node.http("PUT", f"{self.ec2}/_double/faults", body).status == 200
+
+    def change_settings(self, **settings: Any) -> None:
+        """Change settings of the double's world."""
+        body = json.dumps(settings).encode()
+        assert self.node.http("PATCH", f"{self.ec2}/_double/settings", body).status == 200
 
 
 class Sidecar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -17,7 +18,20 @@ from ipagent.assign.report import Report
 from ipagent.assign.selection import DETECTION_SECONDS, Detection, IPAddress
 from ipagent.pod import init, sidecar
 from ipagent.signals import Signals, Stop
-from tests.ipagent.fakes import ENI_2, ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
+from tests.ipagent.fakes import (
+    ENI_1,
+    ENI_2,
+    ETH0,
+    NET1,
+    NET2,
+    FakeCloud,
+    FakeSource,
+    Lines,
+    Strike,
+    Time,
+    agent,
+    ip,
+)
 
 pytestmark = pytest.mark.pure
 
@@ -531,6 +545,22 @@ def test_an_address_without_eni_makes_it_look_for_new_enis() -> None:
     assert pod.cloud.lookups.count(True) == 2
     assert [line["address"] for line in pod.lines.of("not-assigned")] == ["192.168.0.1"]
     assert ip("10.10.2.80") in pod.cloud.secondaries["eni-2"]
+
+
+@pytest.mark.parametrize("takeover", Takeover)
+def test_an_address_moves_to_the_eni_that_turns_out_to_carry_it(takeover: Takeover) -> None:
+    other = replace(ENI_1, mac="02:aa:00:00:00:77")
+    pod = Sidecar(enis=(other,))
+
+    def appear() -> None:
+        pod.cloud.enis = (other, replace(ENI_1, id="eni-9", device_number=9))
+        pod.let_pass(3600)
+
+    pod.script += [appear]
+    assert pod.run(takeover=takeover).exit_code == ExitCode.OK
+    assert pod.cloud.secondaries["eni-9"] == {ip("10.10.1.80")}
+    assert pod.cloud.secondaries["eni-1"] == set()
+    assert [line["eni"] for line in pod.lines.of("moved")] == ["eni-9"]
 
 
 def test_a_failed_first_assignment_ends_it_before_it_has_started() -> None:

@@ -1,0 +1,199 @@
+"""Whatever IMDS shows and when: exit code 0 only if EC2 has every address on the ENI whose MAC carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from common.contract import Credentials, ExitCode
+from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.errors import Ec2Error, NoImds
+from ipagent.assign.faults import Failure, Fault
+from ipagent.assign.selection import IPAddress, Link
+from ipagent.assign.topology import Eni, EniDetails, Topology
+from ipagent.aws.pod_cloud import PodCloud
+from ipagent.pod import init
+from tests.ipagent.fakes import ETH0, FakeSource, Lines, Time, agent, ip
+
+pytestmark = pytest.mark.pure
+
+NODE = "i-1"
+FOREIGN = "5e:00:00:00:00:01"
+TIMEOUT = 60
+CIDRS = {"subnet-1": ip_network("10.10.1.0/24"), "subnet-2": ip_network("10.10.2.0/24")}
+ALWAYS = 10_000.0
+
+
+@dataclass(frozen=True)
+class History:
+    """An ENI over time, in seconds after the pod's start: attached in EC2, shown by IMDS in part, then whole.
+
+    `silent` are seconds after the attachment in which EC2 itself does not show it.
+    """
+
+    number: int
+    subnet: str
+    attached: float
+    detached: float
+    partly: float
+    whole: float
+    hidden: float
+    silent: float
+
+    @property
+    def id(self) -> str:
+        return f"eni-{self.number}"
+
+    @property
+    def mac(self) -> str:
+        return f"02:aa:00:00:00:{self.number:02x}"
+
+    def described(self, now: float, held: Collection[IPAddress]) -> EniDetails:
+        there = self.attached + self.silent <= now < self.detached
+        return EniDetails(
+            self.id,
+            ip(f"10.10.{self.subnet[-1]}.{self.number}"),
+            tuple(held),
+            instance_id=NODE if there else "",
+            device_number=self.number if there else None,
+            mac=self.mac,
+            subnet_id=self.subnet,
+        )
+
+
+@dataclass
+class Account:
+    """EC2 and IMDS of one node; `refused` makes EC2 refuse to describe, `failing` its first so many calls."""
+
+    time: Time
+    enis: tuple[History, ...]
+    refused: bool
+    failing: int
+    held: dict[str, set[IPAddress]] = field(default_factory=dict)
+    begun: float = 0.0
+    identity: str = "env"
+    bad_assigns: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.begun = self.time.now
+        self.held = {eni.id: set() for eni in self.enis}
+
+    @property
+    def now(self) -> float:
+        return self.time.now - self.begun
+
+    def _describe(self) -> tuple[EniDetails, ...]:
+        if self.failing:
+            self.failing -= 1
+            raise Ec2Error(Failure(Fault.THROTTLED, "RequestLimitExceeded"))
+        if self.refused:
+            raise Ec2Error(Failure(Fault.NO_PERMISSION, "UnauthorizedOperation"))
+        return tuple(eni.described(self.now, self.held[eni.id]) for eni in self.enis)
+
+    def attached(self, instance_id: str) -> tuple[EniDetails, ...]:
+        primary = EniDetails("eni-0", ip("10.10.0.1"), (), instance_id=NODE, device_number=0, subnet_id="s")
+        return (primary, *(eni for eni in self._describe() if eni.instance_id == instance_id))
+
+    def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
+        return tuple(eni for eni in self._describe() if eni.mac in macs)
+
+    def describe(self, eni_id: str) -> EniDetails:
+        return next(eni for eni in self._describe() if eni.eni_id == eni_id)
+
+    def holders(self, addresses: Collection[IPAddress], _: str) -> tuple[EniDetails, ...]:
+        return tuple(eni for eni in self._describe() if any(map(eni.holds, addresses)))
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        for held in self.held.values():
+            held.difference_update(call.addresses)
+        self.held[call.eni_id].update(call.addresses)
+        return frozenset(call.addresses)
+
+    def unassign(self, call: Unassign) -> None:
+        self.held[call.eni_id].difference_update(call.addresses)
+
+    # What IMDS shows.
+
+    def region(self) -> str:
+        return "eu-central-1"
+
+    def instance_id(self) -> str:
+        return NODE
+
+    def shown(self, _: Collection[str] | None = None) -> Topology:
+        enis, partial = [], {}
+        for eni in self.enis:
+            if eni.whole <= self.now < eni.hidden:
+                enis.append(Eni(eni.id, eni.mac, eni.number, eni.subnet, (CIDRS[eni.subnet],)))
+            elif eni.partly <= self.now < eni.hidden:
+                partial[eni.mac] = "half there"
+        return Topology(tuple(enis), partial=partial)
+
+    def addresses(self, mac: str, _: Collection[int]) -> frozenset[IPAddress]:
+        eni = next((each for each in self.enis if each.mac == mac and self.now >= each.whole), None)
+        if eni is None:
+            raise NoImds("gone")
+        return frozenset(self.held[eni.id])
+
+    def close(self) -> None:
+        pass
+
+
+seconds = st.sampled_from([0.0, 0.3, 2.0, 4.0, 15.0, 40.0, ALWAYS])
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[History, ...]:
+    made = []
+    for number in range(1, draw(st.integers(1, 4)) + 1):
+        attached = draw(st.sampled_from([-100.0, -1.0, 0.0, 5.0]))
+        detached = draw(st.sampled_from([ALWAYS, ALWAYS, -0.5, 1.0, 30.0]))
+        partly = attached + draw(seconds)
+        whole = partly + draw(seconds)
+        hidden = max(whole, detached) + draw(seconds)
+        silent = draw(st.sampled_from([0.0, 0.0, 3.0]))
+        subnet = draw(st.sampled_from(sorted(CIDRS)))
+        made.append(History(number, subnet, attached, detached, partly, whole, hidden, silent))
+    return tuple(made)
+
+
+@given(
+    enis=histories(),
+    whose=st.integers(0, 4),
+    subnet=st.sampled_from(sorted(CIDRS)),
+    refused=st.booleans(),
+    failing=st.integers(0, 3),
+)
+def test_no_history_lets_an_address_land_on_another_eni(
+    enis: tuple[History, ...], whose: int, subnet: str, refused: bool, failing: int
+) -> None:
+    time = Time()
+    account = Account(time, enis, refused, failing)
+    mine = next((eni for eni in enis if eni.number == whose), None)
+    network = CIDRS[mine.subnet if mine else subnet]
+    assert isinstance(network, IPv4Network)
+    address = network[80]
+    link = Link(3, "net1", mine.mac if mine else FOREIGN)
+    lines = Lines()
+    cloud = PodCloud({"AWS_REGION": "eu-central-1"}, Credentials.CHAIN, lines.log, time.timing)
+    put_in: Any = account
+    cloud._imds = cloud._ec2 = put_in  # noqa: SLF001 - the two wires
+    source = FakeSource((ETH0, "10.10.0.21"), (link, str(address)), links=(ETH0, link))
+    made = agent(source, cloud, lines, time.timing, timeout=TIMEOUT, interfaces=("net1",))
+    ended = init.run(made, time.now + TIMEOUT, time.timing)
+    on = {eni_id for eni_id, held in account.held.items() if address in held}
+    event(f"exit {int(ended.exit_code)}, {'its own MAC' if mine else 'a foreign MAC'}")
+    if ended.exit_code == ExitCode.OK:
+        assert on
+    if mine:
+        assert on <= {mine.id}
+    elif refused:
+        assert not on
+    if mine and not refused and mine.attached + mine.silent <= 0 and mine.detached == ALWAYS:
+        assert ended.exit_code == ExitCode.OK
