@@ -17,6 +17,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
@@ -132,6 +133,8 @@ class Runner:
         """Run all; those whose needs failed are left out. Prints a line when one has ended."""
         self._logs.mkdir(exist_ok=True)
         waiting, ended = list(all_jobs), list[Ended]()
+        # The jobs end with it however it ends, since they are in sessions of their own.
+        before = signal.signal(signal.SIGTERM, _exit)
         try:
             while waiting or self._running:
                 done = {each.job.name for each in ended if not each.failed}
@@ -144,6 +147,7 @@ class Runner:
                 print(ended[-1].line(), flush=True)
         finally:
             self._stop()
+            signal.signal(signal.SIGTERM, before)
         return ended
 
     def log(self, job: Job) -> Path:
@@ -177,6 +181,10 @@ class Runner:
             os.killpg(process.pid, signal.SIGINT)
         for _, process, _ in self._running.values():
             process.wait()
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def slowest(ended: Iterable[Ended]) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests import runner
+from tests.cluster.waiting import wait_for
 from tests.runner import Ended, Job, Runner, report, startable
 
 PYTEST = """\
@@ -98,3 +102,20 @@ def test_the_cpu_time_is_that_of_all_processes(tmp_path: Path) -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7))'], check=True)"
     (ended,) = Runner(tmp_path).run([job("busy", code)])
     assert ended.cpu > 0.05
+
+
+def test_its_jobs_end_with_it(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    code = f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}}.'); time.sleep(600)"
+
+    def terminate() -> None:
+        wait_for(lambda: pid.exists() and pid.read_text().endswith("."), "start of the job")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    with pytest.raises(SystemExit) as ended:
+        Runner(tmp_path).run([job("endless", code)])
+    thread.join()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert not Path("/proc", pid.read_text().removesuffix(".")).exists()
