@@ -56,7 +56,7 @@ class NodeSettings:
 def read_settings(data: bytes) -> NodeSettings:
     """Read the file's content. A key that is missing has its default. Raises SettingsError."""
     if len(data) > MAX_BYTES:
-        raise SettingsError(f"larger than {MAX_BYTES} bytes: this is no settings file")
+        raise SettingsError(f"larger than {MAX_BYTES} bytes: this is not a settings file")
     try:
         document = json.loads(data, object_pairs_hook=_unique)
     except SettingsError:
@@ -115,7 +115,7 @@ class _Keys:
 
     def __init__(self, value: object, key: str) -> None:
         if not isinstance(value, dict):
-            raise SettingsError(f"{key or 'the file'}: {_quote(value)} is no mapping")
+            raise SettingsError(f"{key or 'the file'}: {_quote(value)} is not a mapping")
         self._left: dict[str, Any] = dict(value)
         self._prefix = f"{key}." if key else ""
         self._known: list[str] = []
@@ -143,7 +143,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
 
 def _port(value: object, key: str) -> int:
     if type(value) is not int or not 1 <= value <= MAX_PORT:
-        raise SettingsError(f"{key}: {_quote(value)} is no port from 1 to {MAX_PORT}")
+        raise SettingsError(f"{key}: {_quote(value)} is not a port from 1 to {MAX_PORT}")
     return value
 
 
@@ -170,7 +170,9 @@ def _duration(least: float) -> Callable[[object, str], float]:
         found = _DURATION.fullmatch(value) if isinstance(value, str) else None
         seconds = float(int(found[1]) * _UNITS[found[2]]) if found else -1.0
         if not least <= seconds <= MAX_SECONDS:
-            raise SettingsError(f"{key}: {_quote(value)} is no duration from {least:.0f}s to 24h, such as 2m")
+            raise SettingsError(
+                f"{key}: {_quote(value)} is not a duration from {least:.0f}s to 24h, such as 2m"
+            )
         return seconds
 
     return parse
@@ -178,17 +180,17 @@ def _duration(least: float) -> Callable[[object, str], float]:
 
 def _cidrs(value: object, key: str) -> tuple[IPNetwork, ...]:
     if not isinstance(value, list) or len(value) > MAX_CIDRS:
-        raise SettingsError(f"{key}: is no list of at most {MAX_CIDRS} CIDRs")
+        raise SettingsError(f"{key}: is not a list of at most {MAX_CIDRS} CIDRs")
     return tuple(_cidr(each, f"{key}[{number}]") for number, each in enumerate(value))
 
 
 def _cidr(value: object, key: str) -> IPNetwork:
     if not isinstance(value, str):
-        raise SettingsError(f"{key}: {_quote(value)} is no CIDR such as 10.10.1.192/28")
+        raise SettingsError(f"{key}: {_quote(value)} is not a CIDR such as 10.10.1.192/28")
     try:
         return ip_network(value)
     except ValueError as error:
-        raise SettingsError(f"{key}: {_quote(value)} is no CIDR such as 10.10.1.192/28: {error}") from None
+        raise SettingsError(f"{key}: {_quote(value)} is not a CIDR such as 10.10.1.192/28: {error}") from None
 
 
 def _grants(value: object, key: str) -> Grants:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from common.contract import ENV_HOST_IP, ENV_NODE_NAME, ExitCode
+from ipagent.node.model.pod import MIRROR, NETWORK_STATUS
 from tests.cluster.api import Api, Kind
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.namespaces import Namespaces
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.cluster
 
 IPAGENT = str(Path(sys.executable).with_name("ipagent"))
 EVENT = Kind("v1", "Event")
+POD = Kind("v1", "Pod")
 HOST = "127.0.0.1"
 _numbers = itertools.count(1)
 
@@ -175,6 +177,34 @@ def test_status_names_pods_and_addresses_for_people_and_machines(stage: Stage) -
     assert "no agent answers" in late.stderr
 
 
+def test_a_running_static_pod_keeps_its_address_when_its_mirror_is_made_anew(stage: Stage, api: Api) -> None:
+    """The kubelet makes the mirror anew with another uid; the container goes on, without a word of Multus."""
+    mirror = networked("static", annotations={MIRROR: "3f2a9c", "kubernetes.io/config.source": "file"})
+    gc = {"mode": "on", "cooldown": "30s", "interval": "10s", "noFloatingAddresses": True}
+    with stage.agent(watchOnly=True, gc=gc) as agent:
+        stage.script.make_pod(mirror, stage.node)
+        stage.script.multus("static", [status_entry("10.10.1.88", mac=MAC_1)])
+        stage.pod("plain", "10.10.1.89")
+        stage.holds("10.10.1.88", "10.10.1.89")
+        for name in ("static", "plain"):
+            api.delete(POD, name, stage.script.namespace)
+        stage.script.make_pod(mirror, stage.node)
+        # Both were left by the API at the same time: the plain pod's is reclaimed, and that is the proof.
+        wait_for(lambda: agent.events("reclaimed"), "reclaim of the plain pod's address", 120)
+        stage.holds("10.10.1.88")
+
+
+def test_a_network_status_that_a_pods_author_writes_counts_for_nothing(stage: Stage) -> None:
+    status = {NETWORK_STATUS: json.dumps([status_entry("10.10.1.90", mac=MAC_1)])}
+    with stage.agent(watchOnly=True):
+        stage.script.make_pod(networked("author", annotations=status), stage.node)
+        stage.script.patch_status(
+            "author", {"status": {"podIP": "10.10.0.90", "podIPs": [{"ip": "10.10.0.90"}]}}
+        )
+        stage.pod("honest", "10.10.1.91")
+        stage.holds("10.10.1.91")
+
+
 def test_a_restarted_agent_assigns_what_came_meanwhile_and_keeps_the_rest(stage: Stage) -> None:
     with stage.agent() as agent:
         stage.pod("before", "10.10.1.85")
@@ -206,7 +236,7 @@ def test_a_port_that_is_taken_is_named(stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "named"),
-    [('{"gc": {"mode": "perhaps"}}', "gc.mode"), ("[]", "no mapping"), ("{", "not JSON")],
+    [('{"gc": {"mode": "perhaps"}}', "gc.mode"), ("[]", "not a mapping"), ("{", "not JSON")],
 )
 def test_settings_that_are_wrong_are_refused_by_name(tmp_path: Path, settings: str, named: str) -> None:
     config = tmp_path / "node.json"

@@ -74,7 +74,7 @@ def read_grants(value: object, key: str = "grants") -> Grants:
     if value is None:
         return Grants()
     if not isinstance(value, dict):
-        raise GrantError(f"{key}: is no mapping from namespaces to grants")
+        raise GrantError(f"{key}: is not a mapping from namespaces to grants")
     if len(value) > MAX_NAMESPACES:
         raise GrantError(f"{key}: more than {MAX_NAMESPACES} namespaces")
     return Grants(MappingProxyType(dict(_entry(name, grant, key) for name, grant in value.items())))
@@ -88,7 +88,7 @@ def _entry(name: object, value: object, key: str) -> tuple[str, Grant]:
 
 def _grant(value: object, key: str) -> Grant:
     if not isinstance(value, dict):
-        raise GrantError(f"{key}: is no mapping with `cidrs` and `takeover`")
+        raise GrantError(f"{key}: is not a mapping with `cidrs` and `takeover`")
     for name in value:
         if name not in ("cidrs", "takeover"):
             raise GrantError(f"{key}: {_quote(name)} is neither `cidrs` nor `takeover`")
@@ -100,17 +100,17 @@ def _grant(value: object, key: str) -> Grant:
 
 def _cidrs(value: object, key: str) -> tuple[IPNetwork, ...]:
     if not isinstance(value, list) or len(value) > MAX_CIDRS:
-        raise GrantError(f"{key}: is no list of at most {MAX_CIDRS} CIDRs")
+        raise GrantError(f"{key}: is not a list of at most {MAX_CIDRS} CIDRs")
     return tuple(_cidr(text, f"{key}[{number}]") for number, text in enumerate(value))
 
 
 def _cidr(text: object, key: str) -> IPNetwork:
     if not isinstance(text, str):
-        raise GrantError(f"{key}: {_quote(text)} is no CIDR such as 10.10.1.192/28")
+        raise GrantError(f"{key}: {_quote(text)} is not a CIDR such as 10.10.1.192/28")
     try:
         return ip_network(text)
     except ValueError as error:
-        raise GrantError(f"{key}: {_quote(text)} is no CIDR such as 10.10.1.192/28: {error}") from None
+        raise GrantError(f"{key}: {_quote(text)} is not a CIDR such as 10.10.1.192/28: {error}") from None
 
 
 def _quote(value: object) -> str:

@@ -606,6 +606,26 @@ class TestBudget:
         assert run.status("b").state is ClaimState.ASSIGNED
 
 
+class TestTakeover:
+    @pytest.mark.parametrize("other", [(), ("10.1.1.2", "10.1.1.3")], ids=["alone", "among others"])
+    def test_nothing_is_taken_off_the_vpc_cnis_eni_whatever_is_granted(self, other: tuple[str, ...]) -> None:
+        run = Run(FLOATS)
+        theirs = run.account.enis["eni-b-0"]
+        theirs.secondaries.add(parse_address("10.1.1.1"))
+        run.pods(pod("a", "10.1.1.1", *other))
+        assert theirs.secondaries == {parse_address("10.1.1.1")}
+        assert run.on() == set(other)
+        (refused,) = [each for each in run.happened if each.kind is EventType.REFUSED]
+        assert "device number 0 belongs to the VPC CNI" in refused.message
+
+    def test_what_a_pods_eni_holds_is_taken_as_granted(self) -> None:
+        run = Run(FLOATS)
+        run.account.enis["eni-b-1"].secondaries.add(parse_address("10.1.1.1"))
+        run.pods(pod("a", "10.1.1.1"))
+        assert run.on() == {"10.1.1.1"}
+        assert run.account.calls["holders"] == 1
+
+
 class TestWhatIsShownLate:
     def test_an_address_on_the_wrong_eni_of_a_subnet_moves_when_the_right_one_is_shown(self) -> None:
         run = Run(Grants())
