@@ -1,1 +1,1 @@
-"""Keeps the webhook's certificate: CA and leaf in one Secret, caBundle in one configuration."""
+"""Issues and rotates the webhook's certificate: CA and leaf in one Secret, caBundle in one configuration."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
 CERTS = """\
-Keeps the webhook's certificate: CA and leaf in one Secret, caBundle in one MutatingWebhookConfiguration."""
+Issues and rotates the webhook's certificate: CA and leaf in one Secret, caBundle in one
+MutatingWebhookConfiguration."""
 
 RUN = """\
 Makes CA and leaf, renews them with an overlap, writes caBundle, and puts right what somebody deletes or

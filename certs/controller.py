@@ -10,7 +10,6 @@ from typing import Protocol, assert_never
 
 from certs.health import Health
 from certs.issue import issue_leaf, make_authority
-from certs.observation import Observation, observe
 from certs.rotation import (
     Action,
     IssueLeaf,
@@ -23,7 +22,7 @@ from certs.rotation import (
     Write,
     next_action,
 )
-from certs.state import AUTHORITIES, AUTHORITY_KEY, CERTIFICATE, KEY
+from certs.state import AUTHORITIES, AUTHORITY_KEY, CERTIFICATE, KEY, Observation, observe
 from certs.store import Conflict, Observed, Store
 from certs.x509 import read_certificate, to_pem
 from common.kube.backoff import pause_after_failure

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from certs.controller import TICK, Clock, Controller
 from certs.health import Health
-from certs.observation import Observation, observe
 from certs.rotation import Now, Settings, Wait, next_action
+from certs.state import Observation, observe
 from certs.status import report, to_text
 from certs.store import Marks, Names, Store
 from common.kube.client import Client

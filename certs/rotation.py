@@ -16,8 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from certs.observation import Observation
-from certs.state import Leaf, State
+from certs.state import Leaf, Observation, State
 from certs.x509 import Bundle, Certificate, unique
 
 MAX_AUTHORITIES = 16

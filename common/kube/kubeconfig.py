@@ -1,4 +1,6 @@
-"""kubeconfig files (client-go, tools/clientcmd/api/v1): for people, whose clusters often want a command run.
+"""kubeconfig files (client-go, tools/clientcmd/api/v1), for `multus-eni certs status` on a laptop.
+
+Exec plugins stay: when no pod of `certs` runs, kubectl exec cannot either, and EKS kubeconfigs have a plugin.
 
 Supported: tokens and token files, client certificates, exec plugins (`aws eks get-token`), CAs as data or
 file. Not: proxies, impersonation, basic authentication and the removed auth providers.

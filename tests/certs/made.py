@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from certs.issue import Pair, issue_leaf, make_authority
-from certs.observation import Observation
 from certs.rotation import Now, Settings
-from certs.state import Object, State, read_state
+from certs.state import Object, Observation, State, read_state
 from certs.x509 import Certificate, read_certificate, to_pem
 
 DAY = 86400.0

@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 
-from certs.observation import Observation
 from certs.rotation import (
     MAX_AUTHORITIES,
     Action,
@@ -20,7 +19,7 @@ from certs.rotation import (
     in_sync,
     next_action,
 )
-from certs.state import State, read_state
+from certs.state import Observation, State, read_state
 from certs.x509 import Certificate
 from tests.certs.made import (
     DAY,

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certs.issue import issue_leaf
-from certs.observation import Observation, observe
-from certs.state import data_of, read_state
+from certs.state import Observation, data_of, observe, read_state
 from certs.x509 import (
     MAX_CERTIFICATES,
     Bundle,
