@@ -8,16 +8,19 @@ from __future__ import annotations
 import gc
 
 from common import contract
+from common.contract import ExitCode, Mode, RestartPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from common.contract import Mode
     from ipagent.log import Log
 
 GC_THRESHOLDS = (700, 10, 10)
 """Python's own (`gc.set_threshold`); `cli` raises them for the start."""
+
+SIGNALLED = 128
+"""Exit codes above it are those of signals."""
 
 REPORT_BUG = "This is a bug in the agent: please report it and include this message."
 """The remedy for what nobody has foreseen."""
@@ -47,6 +50,27 @@ class Process:
         self.started_file = started_file
         self.termination_log = termination_log
         self.token_file = token_file
+
+
+def restart_text(code: int, mode: Mode, policy: RestartPolicy | None) -> str:
+    """Return what becomes of the pod after this exit code, with a space before it; empty where it is no news.
+
+    A native sidecar is restarted whatever the policy, an init container only where it is not Never
+    (Kubernetes documentation, "Init Containers" and "Sidecar Containers").
+    """
+    if code == ExitCode.OK or code > SIGNALLED:
+        return ""
+    if policy is RestartPolicy.NEVER and mode is Mode.INIT:
+        return (
+            " The pod has restartPolicy Never: it has failed for good, and its owner, such as a Job, decides "
+            f"about another. The annotation {contract.TIMEOUT} in its template gives it more time than "
+            "the agent had."
+        )
+    if code != ExitCode.DEADLINE:
+        return ""
+    if policy is None and mode is Mode.INIT:
+        return " The container starts again by itself, unless the pod has restartPolicy Never."
+    return " The container starts again by itself."
 
 
 class StartedFileError(Exception):

@@ -44,9 +44,10 @@ class NoImds(AgentError):
     exit_code = ExitCode.NO_IMDS
     # Names of the API: ModifyInstanceMetadataOptions in the EC2 API reference.
     remedy = (
-        "Let pods reach IMDS: set HttpPutResponseHopLimit to 2 on the nodes (aws ec2 "
-        "modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2, or the launch "
-        "template) and let no NetworkPolicy block 169.254.169.254. Or do without it: give the agent "
+        "Let pods reach IMDS: raise HttpPutResponseHopLimit on the nodes, to 2 for pods of the VPC CNI, to 3 "
+        "where an overlay network is in between (aws ec2 modify-instance-metadata-options --instance-id ID "
+        "--http-put-response-hop-limit N, or the launch template), and let no NetworkPolicy block "
+        "169.254.169.254. Or do without it: give the agent "
         "AWS_REGION and credentials that do not come from the node."
     )
 
@@ -88,8 +89,9 @@ class NoEni(AgentError):
 
     exit_code = ExitCode.NO_ENI
     remedy = (
-        "Check the network's master interface and range: the address must lie in the subnet of an ENI of "
-        "this node that is not device number 0."
+        "If the network is not one of the VPC's, leave it out: name the pod's other interfaces in the "
+        f"annotation {INTERFACES} of its template. Else check the network's master interface and range: the "
+        "address must lie in the subnet of an ENI of this node that is not device number 0."
     )
 
 
@@ -98,9 +100,9 @@ class NoInterface(AgentError):
 
     exit_code = ExitCode.NO_ENI
     remedy = (
-        "Interfaces are made with the pod and never later: see that Multus runs on the node and that the "
-        f"annotation {INTERFACES} names interfaces of the pod's networks, then delete the pod so that it is "
-        "made anew."
+        "If a network of the pod has no kernel interface (DPDK), or is not one of the VPC's, name the pod's "
+        f"other interfaces in the annotation {INTERFACES} of its template. Else see that Multus runs on the "
+        "node, and that this annotation names interfaces of the pod's networks."
     )
 
 
@@ -149,8 +151,8 @@ class Deadline(AgentError):
 
     exit_code = ExitCode.DEADLINE
     remedy = (
-        "The container starts again by itself. If that does not help, look at the account's EC2 API "
-        "throttling and allow more time with the annotation multus-eni.io/timeout."
+        "Look at the account's EC2 API throttling, and allow more time with the annotation "
+        "multus-eni.io/timeout."
     )
 
 

@@ -38,6 +38,10 @@ class Report:
     address: str = ""
     eni: str = ""
 
+    def followed_by(self, text: str) -> Report:
+        """Return the report with more text at the end of its message."""
+        return Report(self.exit_code, self.message + text, self.address, self.eni)
+
 
 @dataclass(frozen=True)
 class Problem:

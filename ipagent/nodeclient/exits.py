@@ -37,7 +37,7 @@ def not_served(authority: str, seconds: int, why: str) -> Exit:
     return Exit(
         ExitCode.DEADLINE,
         f"The node agent at {authority} has not served this pod within {seconds} s: {why}. The log of its "
-        "pod on this node says more. The container starts again by itself.",
+        "pod on this node says more.",
     )
 
 

@@ -13,7 +13,15 @@ from ipagent.nodeclient.agent import NodeClientAgent, log_fields
 from ipagent.nodeclient.exits import USAGE, Exit
 from ipagent.nodeclient.session import ReconnectingSession
 from ipagent.nodeclient.signals import SignalFd
-from ipagent.startup import REPORT_BUG, Process, StartedFileError, crash_text, end_startup, mark_started
+from ipagent.startup import (
+    REPORT_BUG,
+    Process,
+    StartedFileError,
+    crash_text,
+    end_startup,
+    mark_started,
+    restart_text,
+)
 from ipagent.termination import write_message
 
 TYPE_CHECKING = False
@@ -29,14 +37,17 @@ def work(process: Process) -> int:
     env = process.env
     who = (env.get(contract.ENV_POD_NAMESPACE, ""), env.get(contract.ENV_POD_NAME, ""))
     log = Log(*who)
+    policy = None
     try:
         settings = AgentSettings.from_env(env)
+        policy = settings.restart_policy
         log = Log(*who, settings.log_level, settings.log_format)
         end = _run(process, settings, log)
     except ContractError as error:
         end = Exit(ExitCode.USAGE, f"{error}. {USAGE}")
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         end = Exit(ExitCode.INTERNAL, f"{crash_text(error, log)}. {REPORT_BUG}")
+    end.message += restart_text(end.code, process.mode, policy)
     write_message(process.termination_log, end.message)
     if end.code == ExitCode.OK:
         log.info("done", message=end.message, address=end.address, eni=end.eni)

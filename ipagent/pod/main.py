@@ -17,8 +17,9 @@ from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink
 from ipagent.pod import init
 from ipagent.pod.agent import Agent
+from ipagent.pod.route import with_route
 from ipagent.signals import Signals, Stop
-from ipagent.startup import Process, StartedFileError, crash_text, end_startup, mark_started
+from ipagent.startup import Process, StartedFileError, crash_text, end_startup, mark_started, restart_text
 from ipagent.termination import write_message
 
 TIMING = Clock(time.monotonic, time.sleep, random.random)
@@ -29,8 +30,10 @@ def work(process: Process) -> int:
     env = process.env
     who = (env.get(contract.ENV_POD_NAMESPACE, ""), env.get(contract.ENV_POD_NAME, ""))
     log = Log(*who)
+    policy = None
     try:
         settings = AgentSettings.from_env(env)
+        policy = settings.restart_policy
         log = Log(*who, settings.log_level, settings.log_format)
         report = _run(process, settings, log)
     except ContractError as error:
@@ -39,6 +42,8 @@ def work(process: Process) -> int:
         report = _ended(error)
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         report = _ended(AgentError(crash_text(error, log)))
+    restart = restart_text(report.exit_code, process.mode, policy)
+    report = report.followed_by(restart)
     write_message(process.termination_log, report.message)
     if report.exit_code == ExitCode.OK:
         log.info("done", message=report.message, address=report.address, eni=report.eni)
@@ -54,7 +59,10 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Report:
         # Loops look at the clock; the alarm is for what blocks, such as a name server that is silent.
         signals.alarm(max(remaining(deadline, TIMING.clock()), 0.001))
         agent = Agent(settings, netlink, cloud, log, TIMING)
-        first = partial(init.run, agent, deadline, TIMING)
+
+        def first() -> Report:
+            return with_route(init.run(agent, deadline, TIMING), agent, netlink)
+
         try:
             if process.mode is Mode.INIT:
                 return first()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import AgentSettings, Credentials, ExitCode, Takeover
+from common.contract import AgentSettings, Credentials, ExitCode, RestartPolicy, Takeover
 from tests.ipagent import worlds
 from tests.ipagent.aws.scripted_imds import imds_of_version_1
 from tests.ipagent.stage import Stage
@@ -29,7 +29,7 @@ from tests.ipagent.worlds import (
     REGION,
     TWIN,
 )
-from tests.netns import Node, Pod
+from tests.netns import IMDS, Node, Pod
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.netns
@@ -134,6 +134,27 @@ def test_a_pod_without_any_interface_of_multus_is_not_done(stage: MakeStage) -> 
     ended = on.init(on.node.pod(), COUNTED)
     assert ended.code == ExitCode.NO_ENI
     assert "The pod has no interface net1" in ended.message
+
+
+def test_a_route_to_imds_by_a_multus_interface_is_named(stage: MakeStage) -> None:
+    on = stage()
+    pod = pod_with(on, MAC_1, "10.10.1.80/24")
+    pod.add_route(f"{IMDS}/32", "net1", "10.10.1.1")
+    ended = on.init(pod, AgentSettings(interfaces=("net1",), restart_policy=RestartPolicy.NEVER))
+    assert ended.code == ExitCode.NO_IMDS
+    assert "leaves by net1, an interface of Multus" in ended.message
+    assert "it has failed for good" in ended.message
+
+
+@pytest.mark.parametrize("settings", [COUNTED, AgentSettings(interfaces=("net1",))])
+def test_the_way_out_for_a_network_that_is_not_the_vpcs_is_named_first(
+    stage: MakeStage, settings: AgentSettings
+) -> None:
+    on = stage()
+    ended = on.init(pod_with(on, FOREIGN, "192.168.77.5/24"), settings)
+    assert ended.code == ExitCode.NO_ENI
+    assert "annotation multus-eni.io/interfaces" in ended.message
+    assert "delete the pod" not in ended.message
 
 
 def test_without_names_all_but_the_default_interface_count(stage: MakeStage) -> None:

@@ -1,0 +1,32 @@
+"""What the agent's processes share."""
+
+import pytest
+
+from common.contract import ExitCode, Mode, RestartPolicy
+from ipagent.startup import restart_text
+
+pytestmark = pytest.mark.pure
+
+AGAIN = "The container starts again by itself"
+
+
+@pytest.mark.parametrize(
+    ("code", "mode", "policy", "says"),
+    [
+        (ExitCode.OK, Mode.INIT, RestartPolicy.NEVER, ""),
+        (143, Mode.INIT, RestartPolicy.NEVER, ""),
+        (ExitCode.NO_ENI, Mode.INIT, RestartPolicy.NEVER, "failed for good"),
+        (ExitCode.DEADLINE, Mode.INIT, RestartPolicy.NEVER, "multus-eni.io/timeout"),
+        (ExitCode.DEADLINE, Mode.SIDECAR, RestartPolicy.NEVER, f"{AGAIN}."),
+        (ExitCode.DEADLINE, Mode.INIT, RestartPolicy.ON_FAILURE, f"{AGAIN}."),
+        (ExitCode.DEADLINE, Mode.INIT, None, f"{AGAIN}, unless the pod has restartPolicy Never."),
+        (ExitCode.NO_ENI, Mode.INIT, RestartPolicy.ALWAYS, ""),
+    ],
+)
+def test_what_becomes_of_the_pod_is_true_for_it(
+    code: int, mode: Mode, policy: RestartPolicy | None, says: str
+) -> None:
+    text = restart_text(code, mode, policy)
+    assert says in text
+    assert bool(text) is bool(says)
+    assert (AGAIN in text) is (AGAIN in says)
