@@ -14,7 +14,7 @@ RECORD = Path("/var/lib/multus-eni-injector")
 """The agent's folder on the node: whose addresses were, and the socket for `status`."""
 
 _ABOUT = """\
-The agent of a node: it watches the pods of its node and gives EC2 their addresses, many by one call. With
+The node agent: it watches the pods of its node and has EC2 assign their addresses, many by one call. With
 the backend `node` it answers the containers that the webhook has put into pods, which then need no rights
 of AWS. It runs on the host network until SIGTERM; the addresses stay where they are.
 
@@ -43,8 +43,11 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from ipagent.node.observe.introspection import NotRunning, ask  # noqa: PLC0415 - as above
-    from ipagent.node.observe.introspection_text import to_text  # noqa: PLC0415 - as above
+    from ipagent.node.observe.introspection import (  # noqa: PLC0415 - as above
+        NotRunning,
+        ask,
+        to_text,
+    )
 
     try:
         found = ask(options.record)

@@ -1,4 +1,7 @@
-"""`ipagent node` as a process: everything put together, from the settings to the exit code."""
+"""`ipagent node` as a process: puts the parts together, from the settings to the exit code.
+
+Thread: the main thread; `_snapshot`, `_status`, `_alive` and `_review` are called by the threads that ask.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +32,17 @@ from ipagent.node.gc.restore import ListingFailed
 from ipagent.node.gc.rules import GcResult
 from ipagent.node.loop import Loop, Wakeup, log_events
 from ipagent.node.model.events import AddressEvent
+from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import Pod
 from ipagent.node.observe.event_recorder import EventRecorder
-from ipagent.node.observe.introspection import StatusServer
-from ipagent.node.observe.introspection_text import AgentState, document
+from ipagent.node.observe.introspection import AgentState, StatusServer, document
 from ipagent.node.observe.metrics import Metrics, Snapshot
 from ipagent.node.pod_informer import PodInformer, PodName
 from ipagent.node.reconcile.controller import NodeController
 from ipagent.node.sessions.auth import review_token
 from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
-from ipagent.node.settings import NodeSettings, SettingsError, read_settings
+from ipagent.node.settings import NodeSettings, read_settings
 from ipagent.signals import Signals, Stop
 from ipagent.startup import crash_text, end_startup
 
@@ -133,17 +136,17 @@ class NodeAgent:
         self._cloud = NodeCloud(env, settings.credentials, log, TIMING, require_tag=tagged)
         stack.enter_context(closing(self._cloud))
         store = stack.enter_context(closing(Checkpoint(given.record, TIMING, log)))
-        self._sweeper = Collector(
+        self._collector = Collector(
             settings.rules, self._cloud, self, store, timing=TIMING, wall=time.time, log=log
         )
-        self._core = NodeController(self._cloud, settings.grants, TIMING, log, self._sweeper)
+        self._controller = NodeController(self._cloud, settings.grants, TIMING, log, self._collector)
         wakeup = Wakeup()
-        self.loop = Loop(self._core, wakeup, self._age, self._report, TIMING.clock, own=given.own)
+        self.loop = Loop(self._controller, wakeup, self._age, self._report, TIMING.clock, own=given.own)
         self._reviews: Counter[str] = Counter()
         self._sessions = None if settings.watch_only else self._open(wakeup)
-        self._metrics = Metrics(self._figures)
+        self._metrics = Metrics(self._snapshot)
         self._recorder = EventRecorder(self._client, given.node, log)
-        self._watcher = PodInformer(
+        self._informer = PodInformer(
             self._client, given.node, self.loop.on_list, self.loop.on_event, log, own=given.own
         )
         self._start(stack)
@@ -151,7 +154,7 @@ class NodeAgent:
     def pods(self) -> tuple[Pod, ...]:
         """List the node's pods for a sweep; raises ListingFailed."""
         try:
-            return self._watcher.list_now()
+            return self._informer.list_now()
         except (ApiError, Unreachable, ClusterError) as error:
             raise ListingFailed(str(error)) from error
 
@@ -178,7 +181,7 @@ class NodeAgent:
             self.loop.sessions = self._sessions
             self._sessions.start()
             stack.callback(self._sessions.close)
-        for part in (self._recorder, self._watcher):
+        for part in (self._recorder, self._informer):
             part.start()
             stack.callback(part.join, ENDING)
             stack.callback(part.stop)
@@ -193,39 +196,39 @@ class NodeAgent:
             self._reviews[f"reviews_{result}"] += 1
 
     def _age(self) -> float | None:
-        return self._watcher.age()
+        return self._informer.age()
 
     def _alive(self) -> bool:
         """Whether the loop goes round, and the threads live without which nothing is noticed."""
-        threads = [self._watcher.alive, self._sessions is None or self._sessions.alive]
+        threads = [self._informer.alive, self._sessions is None or self._sessions.alive]
         return self.loop.busy_seconds() < STUCK_SECONDS and all(threads)
 
     def _report(self, events: list[AddressEvent]) -> None:
         log_events(self._log, events)
-        self._metrics.happened(events)
+        self._metrics.count(events)
         self._recorder.record(events)
 
-    def _figures(self) -> Snapshot:
+    def _snapshot(self) -> Snapshot:
         return Snapshot(
-            items=self._core.plan.items,
-            conflicts=self._core.conflicts,
+            items=self._controller.plan.items,
+            conflicts=self._controller.conflicts,
             calls=self._cloud.calls,
-            statuses=self._core.statuses(),
+            statuses=self._controller.statuses(),
             counts=dict(self._reviews),
             watch_age=self._age(),
-            candidates=self._sweeper.candidates,
-            verdicts=self._sweeper.last.verdicts,
+            candidates=self._collector.candidates,
+            verdicts=self._collector.last.verdicts,
             events_dropped=self._recorder.dropped,
         )
 
     def _status(self) -> dict[str, Any]:
-        last = self._sweeper.last
+        last = self._collector.last
         known = AgentState(
             node=self._given.node,
             instance=self._cloud.instance_id,
             watch_age=self._age(),
-            items=self._core.plan.items,
-            owners=self._core.owners,
+            items=self._controller.plan.items,
+            owners=self._controller.owners,
             mode=self._given.settings.rules.mode,
             swept=last != GcResult(),
             verdicts=last.verdicts,

@@ -1,4 +1,7 @@
-"""The settings file of the node agent: strict JSON, as the chart writes it, read once at the start."""
+"""Settings of the node agent: strict JSON, as the chart writes it, read once at the start. Pure.
+
+Thread: the main thread's, before any other starts.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from ipaddress import ip_network
 from typing import Any, TypeVar
 
 from common.contract import DEFAULT_NODE_PORT, MAX_PORT, Credentials, LogFormat, LogLevel
-from ipagent.assign.selection import IPNetwork
-from ipagent.node.model.grants import GrantError, Grants, read_grants
+from ipagent.node.model.fields import SHOWN, SettingsError, quote, read_cidrs
+from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.ownership import MIN_COOLDOWN, GcMode, GcPolicy
 
 MAX_BYTES = 1 << 20
@@ -20,18 +22,12 @@ MAX_BYTES = 1 << 20
 DEFAULT_HEALTH_PORT = 9408
 MIN_INTERVAL = 10.0
 MAX_SECONDS = 86_400.0
-MAX_CIDRS = 256
 
-_SHOWN = 64
 _DURATION = re.compile(r"([0-9]{1,5})([smh])")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Value = TypeVar("Value")
-
-
-class SettingsError(ValueError):
-    """The settings can't be used; the text names key and value, and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def read_settings(data: bytes) -> NodeSettings:
         health_port=given.read("healthPort", _port, DEFAULT_HEALTH_PORT),
         watch_only=given.read("watchOnly", _flag, False),
         grants=replace(
-            given.read("grants", _grants, Grants()), allowed=given.read("allowedCIDRs", _cidrs, ())
+            given.read("grants", read_grants, Grants()), allowed=given.read("allowedCIDRs", read_cidrs, ())
         ),
         rules=given.read("gc", _rules, GcPolicy()),
         credentials=given.read("credentials", _choice(Credentials), Credentials.CHAIN),
@@ -102,8 +98,8 @@ def _rules(value: object, key: str) -> GcPolicy:
         mode=given.read("mode", _choice(GcMode), GcPolicy.mode),
         cooldown=given.read("cooldown", _duration(MIN_COOLDOWN), GcPolicy.cooldown),
         interval=given.read("interval", _duration(MIN_INTERVAL), GcPolicy.interval),
-        managed=given.read("managedCIDRs", _cidrs, ()),
-        protected=given.read("protectedCIDRs", _cidrs, ()),
+        managed=given.read("managedCIDRs", read_cidrs, ()),
+        protected=given.read("protectedCIDRs", read_cidrs, ()),
         no_floating=given.read("noFloatingAddresses", _flag, False),
     )
     given.finish()
@@ -115,7 +111,7 @@ class _Keys:
 
     def __init__(self, value: object, key: str) -> None:
         if not isinstance(value, dict):
-            raise SettingsError(f"{key or 'the file'}: {_quote(value)} is not a mapping")
+            raise SettingsError(f"{key or 'the file'}: {quote(value)} is not a mapping")
         self._left: dict[str, Any] = dict(value)
         self._prefix = f"{key}." if key else ""
         self._known: list[str] = []
@@ -129,27 +125,27 @@ class _Keys:
     def finish(self) -> None:
         """Raise SettingsError where a key is left that nobody knows."""
         for name in self._left:
-            raise SettingsError(f"{self._prefix}{name[:_SHOWN]}: is none of {', '.join(self._known)}")
+            raise SettingsError(f"{self._prefix}{name[:SHOWN]}: is none of {', '.join(self._known)}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise SettingsError(f"{key[:_SHOWN]}: is there twice")
+            raise SettingsError(f"{key[:SHOWN]}: is there twice")
         found[key] = value
     return found
 
 
 def _port(value: object, key: str) -> int:
     if type(value) is not int or not 1 <= value <= MAX_PORT:
-        raise SettingsError(f"{key}: {_quote(value)} is not a port from 1 to {MAX_PORT}")
+        raise SettingsError(f"{key}: {quote(value)} is not a port from 1 to {MAX_PORT}")
     return value
 
 
 def _flag(value: object, key: str) -> bool:
     if not isinstance(value, bool):
-        raise SettingsError(f"{key}: {_quote(value)} is neither true nor false")
+        raise SettingsError(f"{key}: {quote(value)} is neither true nor false")
     return value
 
 
@@ -158,7 +154,7 @@ def _choice(kind: type[Choice]) -> Callable[[object, str], Choice]:
         try:
             return kind(str(value))
         except ValueError:
-            raise SettingsError(f"{key}: {_quote(value)} is none of {', '.join(kind)}") from None
+            raise SettingsError(f"{key}: {quote(value)} is none of {', '.join(kind)}") from None
 
     return parse
 
@@ -171,34 +167,8 @@ def _duration(least: float) -> Callable[[object, str], float]:
         seconds = float(int(found[1]) * _UNITS[found[2]]) if found else -1.0
         if not least <= seconds <= MAX_SECONDS:
             raise SettingsError(
-                f"{key}: {_quote(value)} is not a duration from {least:.0f}s to 24h, such as 2m"
+                f"{key}: {quote(value)} is not a duration from {least:.0f}s to 24h, such as 2m"
             )
         return seconds
 
     return parse
-
-
-def _cidrs(value: object, key: str) -> tuple[IPNetwork, ...]:
-    if not isinstance(value, list) or len(value) > MAX_CIDRS:
-        raise SettingsError(f"{key}: is not a list of at most {MAX_CIDRS} CIDRs")
-    return tuple(_cidr(each, f"{key}[{number}]") for number, each in enumerate(value))
-
-
-def _cidr(value: object, key: str) -> IPNetwork:
-    if not isinstance(value, str):
-        raise SettingsError(f"{key}: {_quote(value)} is not a CIDR such as 10.10.1.192/28")
-    try:
-        return ip_network(value)
-    except ValueError as error:
-        raise SettingsError(f"{key}: {_quote(value)} is not a CIDR such as 10.10.1.192/28: {error}") from None
-
-
-def _grants(value: object, key: str) -> Grants:
-    try:
-        return read_grants(value, key)
-    except GrantError as error:
-        raise SettingsError(str(error)) from None
-
-
-def _quote(value: object) -> str:
-    return repr(value)[:_SHOWN]

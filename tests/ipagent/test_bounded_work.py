@@ -18,12 +18,13 @@ import pytest
 
 from common.contract import TOKEN_AUDIENCE
 from ipagent import nodeprotocol
+from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import NETWORK_STATUS, read_pod
 from ipagent.node.observe.introspection import SOCKET, NotRunning, ask
 from ipagent.node.sessions.auth import read_review
 from ipagent.node.sessions.http1 import BadRequest, BodyParser, Head, HeadParser, answer_head, read_head
 from ipagent.node.sessions.messages import read_statement
-from ipagent.node.settings import SettingsError, read_settings
+from ipagent.node.settings import read_settings
 from ipagent.nodeclient.session import NoToken, _token
 from ipagent.nodeprotocol import MAX_HEAD, MAX_STATEMENT, ProtocolError, ResponseParser
 from tests.work import RegexOnForeignBytes, count_work

@@ -1,6 +1,8 @@
-"""What a pod's container states to the agent of its node, and what it is told.
+"""Claim: what a pod's container tells the node agent, and the status that it gets for it. Data only.
 
-A claim is only what the pod says: it decides nothing by itself. What of it is granted is the core's to say.
+A claim decides nothing by itself: the controller decides which of its addresses the pod has a right to.
+
+Thread: made in the sessions' thread, used in the main loop's; frozen.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Everything that the container in one pod sees and wants; each one replaces the one before.
+    """Everything that the container in one pod sees and asks for; each one replaces the one before.
 
     `snapshot` is its network namespace, unfiltered. `interfaces` are those that the webhook named, empty for
     all but the default one. `allowed` are the CIDRs that the webhook allows, empty for all. `again` are
@@ -39,7 +41,7 @@ class Claim:
 
 
 class ClaimState(StrEnum):
-    """How far a pod is as a whole."""
+    """The state of a pod as a whole."""
 
     PENDING = "pending"
     """More is to come; what stands beside it is what it waits for."""
@@ -50,7 +52,7 @@ class ClaimState(StrEnum):
 
 
 class AddressState(StrEnum):
-    """How far one address is."""
+    """The state of one address."""
 
     PENDING = "pending"
     ASSIGNED = "assigned"

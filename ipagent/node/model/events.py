@@ -1,4 +1,7 @@
-"""What has happened to a pod's address: for its Events, the log and the metrics."""
+"""Events of addresses: for the pods' Events, the log and the metrics. Data only.
+
+Thread: made in the main loop's; frozen.
+"""
 
 from __future__ import annotations
 

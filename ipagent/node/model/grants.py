@@ -8,23 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 from types import MappingProxyType
 
 from ipagent.assign.selection import IPAddress, IPNetwork
+from ipagent.node.model.fields import SettingsError, quote, read_cidrs
 
 OTHERS = "*"
 """The key of the grant for every namespace that has none of its own."""
 MAX_NAMESPACES = 10_000
-MAX_CIDRS = 256
-_SHOWN = 64
 
 # RFC 1123: what a namespace may be called.
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
-
-class GrantError(ValueError):
-    """The grants can't be used; the text names the key and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -69,49 +63,30 @@ class Grants:
 def read_grants(value: object, key: str = "grants") -> Grants:
     """Read `namespace: {cidrs: [CIDR, ...], takeover: true|false}`; None is no grant at all.
 
-    `key` is where the value stands in its document. Raises GrantError that names the key.
+    `key` is where the value stands in its document. Raises SettingsError that names the key.
     """
     if value is None:
         return Grants()
     if not isinstance(value, dict):
-        raise GrantError(f"{key}: is not a mapping from namespaces to grants")
+        raise SettingsError(f"{key}: is not a mapping from namespaces to grants")
     if len(value) > MAX_NAMESPACES:
-        raise GrantError(f"{key}: more than {MAX_NAMESPACES} namespaces")
+        raise SettingsError(f"{key}: more than {MAX_NAMESPACES} namespaces")
     return Grants(MappingProxyType(dict(_entry(name, grant, key) for name, grant in value.items())))
 
 
 def _entry(name: object, value: object, key: str) -> tuple[str, Grant]:
     if not isinstance(name, str) or (name != OTHERS and not _NAMESPACE.fullmatch(name)):
-        raise GrantError(f'{key}: {_quote(name)} is neither the name of a namespace nor "{OTHERS}"')
+        raise SettingsError(f'{key}: {quote(name)} is neither the name of a namespace nor "{OTHERS}"')
     return name, _grant(value, f"{key}.{name}")
 
 
 def _grant(value: object, key: str) -> Grant:
     if not isinstance(value, dict):
-        raise GrantError(f"{key}: is not a mapping with `cidrs` and `takeover`")
+        raise SettingsError(f"{key}: is not a mapping with `cidrs` and `takeover`")
     for name in value:
         if name not in ("cidrs", "takeover"):
-            raise GrantError(f"{key}: {_quote(name)} is neither `cidrs` nor `takeover`")
+            raise SettingsError(f"{key}: {quote(name)} is neither `cidrs` nor `takeover`")
     takeover = value.get("takeover", False)
     if not isinstance(takeover, bool):
-        raise GrantError(f"{key}.takeover: {_quote(takeover)} is neither true nor false")
-    return Grant(_cidrs(value.get("cidrs", []), f"{key}.cidrs"), takeover)
-
-
-def _cidrs(value: object, key: str) -> tuple[IPNetwork, ...]:
-    if not isinstance(value, list) or len(value) > MAX_CIDRS:
-        raise GrantError(f"{key}: is not a list of at most {MAX_CIDRS} CIDRs")
-    return tuple(_cidr(text, f"{key}[{number}]") for number, text in enumerate(value))
-
-
-def _cidr(text: object, key: str) -> IPNetwork:
-    if not isinstance(text, str):
-        raise GrantError(f"{key}: {_quote(text)} is not a CIDR such as 10.10.1.192/28")
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise GrantError(f"{key}: {_quote(text)} is not a CIDR such as 10.10.1.192/28: {error}") from None
-
-
-def _quote(value: object) -> str:
-    return repr(value)[:_SHOWN]
+        raise SettingsError(f"{key}.takeover: {quote(takeover)} is neither true nor false")
+    return Grant(read_cidrs(value.get("cidrs", []), f"{key}.cidrs"), takeover)

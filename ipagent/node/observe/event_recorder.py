@@ -1,4 +1,7 @@
-"""Writes Events to the API server, in a thread of its own: nobody waits for it, and it fails nobody."""
+"""Event recorder: writes Events to the API server; nobody waits for it, and its failure hurts nobody.
+
+Thread: one of its own writes; the main loop's calls `record`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class EventRecorder(threading.Thread):
         self._client = client
         self._node = node
         self._log = log
-        self._notebook = EventCorrelator(uuid.uuid4().hex[:8])
+        self._correlator = EventCorrelator(uuid.uuid4().hex[:8])
         self._wake = threading.Condition()
         self._stopping = False
         self._failures = 0
@@ -36,14 +39,14 @@ class EventRecorder(threading.Thread):
     @property
     def dropped(self) -> int:
         """How many Events were not written: too many of them, or the API server was away for too long."""
-        return self._notebook.dropped
+        return self._correlator.dropped
 
     def record(self, events: Iterable[AddressEvent]) -> None:
         """Take what happened; returns at once."""
         found = notes(events)
         if found:
             with self._wake:
-                self._notebook.add(found, time.monotonic(), time.time())
+                self._correlator.add(found, time.monotonic(), time.time())
                 self._wake.notify()
 
     def stop(self) -> None:
@@ -67,7 +70,7 @@ class EventRecorder(threading.Thread):
     def _next(self) -> Write | None:
         with self._wake:
             while not self._stopping:
-                found = self._notebook.due(time.monotonic())
+                found = self._correlator.due(time.monotonic())
                 if isinstance(found, Write):
                     return found
                 self._wake.wait(found)
@@ -87,23 +90,23 @@ class EventRecorder(threading.Thread):
         elif error.code == 404 and not write.new:
             # The API server deletes Events after an hour.
             with self._wake:
-                self._notebook.put_back(write, new=True)
+                self._correlator.put_back(write, new=True)
         elif error.code not in (404, 409) and "being terminated" not in error.message:
             # Otherwise the namespace is going or gone, or an answer was lost after the Event was made.
-            self._say(error)
+            self._log_once(error)
 
     def _again(self, write: Write, error: Exception) -> None:
-        self._say(error)
+        self._log_once(error)
         self._failures += 1
         with self._wake:
-            self._notebook.put_back(write, new=write.new)
+            self._correlator.put_back(write, new=write.new)
             if not self._stopping:
                 self._wake.wait_for(
                     lambda: self._stopping,
                     pause_after_failure(self._failures, random.random()),  # noqa: S311 - no secret
                 )
 
-    def _say(self, error: Exception) -> None:
+    def _log_once(self, error: Exception) -> None:
         kind = f"{type(error).__name__} {getattr(error, 'code', '')}"
         if kind != self._failure:
             self._failure = kind

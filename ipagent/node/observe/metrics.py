@@ -1,4 +1,7 @@
-"""What the node agent counts, in the Prometheus text format; nothing is computed until somebody asks."""
+"""Metrics of the node agent, in the Prometheus text format; nothing is computed until somebody asks.
+
+Thread: the main loop's counts events, the probe server's threads take the snapshot at each scrape.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +59,8 @@ class Metrics:
         )
         self.registry.register(_Asked(figures))
 
-    def happened(self, events: Iterable[AddressEvent]) -> None:
-        """Count what has happened."""
+    def count(self, events: Iterable[AddressEvent]) -> None:
+        """Count events."""
         for each in events:
             if each.kind is EventType.ASSIGNED:
                 self._assigned.inc()

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.contract import Credentials, LogFormat, LogLevel
+from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.grants import Grant
 from ipagent.node.model.ownership import GcMode, GcPolicy
-from ipagent.node.settings import MAX_BYTES, NodeSettings, SettingsError, read_settings
+from ipagent.node.settings import MAX_BYTES, NodeSettings, read_settings
 
 pytestmark = pytest.mark.pure
 
@@ -95,7 +96,7 @@ def test_what_is_missing_or_null_has_its_default(keys: dict[str, Any]) -> None:
         ({"gc": {"protectedCIDRs": ["10.10.1.0/24", 7]}}, r"gc.protectedCIDRs\[1\]: 7 is not a CIDR"),
         (
             {"gc": {"protectedCIDRs": ["10.10.1.0/24"] * 257}},
-            "protectedCIDRs: is not a list of at most 256",
+            "gc.protectedCIDRs: is not a list of at most 256",
         ),
         ({"gc": {"noFloatingAddresses": "yes"}}, "gc.noFloatingAddresses: 'yes' is neither true nor false"),
         ({"port": 0}, "port: 0 is not a port from 1 to 65535"),

@@ -11,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.selection import parse_address
+from ipagent.node.model.fields import MAX_CIDRS, SettingsError
 from ipagent.node.model.grants import (
-    MAX_CIDRS,
     MAX_NAMESPACES,
     NOTHING,
     Grant,
-    GrantError,
     Grants,
     read_grants,
 )
@@ -80,7 +79,7 @@ def test_a_grant_covers_its_cidrs(address: str, covered: bool) -> None:
     ],
 )
 def test_a_mistake_is_named_with_its_key(document: Any, named: str) -> None:
-    with pytest.raises(GrantError, match=re.escape(named)) as caught:
+    with pytest.raises(SettingsError, match=re.escape(named)) as caught:
         read_grants(document, "g")
     assert len(str(caught.value)) < 300
 
@@ -100,6 +99,6 @@ def test_whatever_the_document_is_it_is_read_or_refused(document: Any) -> None:
     said = "grants"
     try:
         assert isinstance(read_grants(document).of("any"), Grant)
-    except GrantError as error:
+    except SettingsError as error:
         said = str(error)
     assert said.startswith("grants")

@@ -17,7 +17,7 @@ from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.ownership import GcMode
 from ipagent.node.model.pod import PodKey
-from ipagent.node.observe.introspection_text import AgentState, document, to_text
+from ipagent.node.observe.introspection import AgentState, document, to_text
 from ipagent.node.observe.metrics import Metrics, Snapshot, state_of
 
 pytestmark = pytest.mark.pure
@@ -108,7 +108,7 @@ def test_the_text_of_a_node_at_work() -> None:
 
 def metrics(figures: Snapshot, *events: AddressEvent) -> list[str]:
     counted = Metrics(lambda: figures)
-    counted.happened(events)
+    counted.count(events)
     return generate_latest(counted.registry).decode().splitlines()
 
 
