@@ -79,8 +79,9 @@ class NoPermission(AgentError):
     exit_code = ExitCode.NO_PERMISSION
     remedy = (
         "Allow that identity ec2:AssignPrivateIpAddresses and ec2:UnassignPrivateIpAddresses, for IPv6 "
-        "ec2:AssignIpv6Addresses and ec2:UnassignIpv6Addresses, and ec2:DescribeNetworkInterfaces. If the "
-        "node's role was meant and the pod's own was used, set the agent's credentials to `node`."
+        "ec2:AssignIpv6Addresses and ec2:UnassignIpv6Addresses, and ec2:DescribeNetworkInterfaces; or the "
+        "ENI lacks the tag that the policy demands (node.k8s.amazonaws.com/no_manage=true). If the node's "
+        "role was meant and the pod's own was used, set the agent's credentials to `node`."
     )
 
 
@@ -92,6 +93,15 @@ class NoEni(AgentError):
         "If the network is not one of the VPC's, leave it out: name the pod's other interfaces in the "
         f"annotation {INTERFACES} of its template. Else check the network's master interface and range: the "
         "address must lie in the subnet of an ENI of this node that is not device number 0."
+    )
+
+
+class ForeignEni(NoEni):
+    """The ENI belongs to an AWS service or to another account."""
+
+    remedy = (
+        "That ENI belongs to an AWS service or to another account, which no right of the identity changes: "
+        "let the network's master be an ENI of your own account that you have attached for pods."
     )
 
 
@@ -146,6 +156,15 @@ class AddressRefused(AgentError):
     remedy = "Change the network's range, so that pods get addresses that the VPC can route to them."
 
 
+class Ec2Refused(AddressRefused):
+    """EC2 refuses the call for a reason that the agent does not know."""
+
+    remedy = (
+        "EC2's own sentence says why. Its code is explained on the page Error codes for the Amazon EC2 API; "
+        "once the reason is gone, make the pod anew."
+    )
+
+
 class Deadline(AgentError):
     """Not everything was assigned in time."""
 
@@ -179,7 +198,8 @@ _ERRORS: dict[Fault, type[AgentError]] = {
     Fault.CONTENDED: HeldElsewhere,
     Fault.REFUSED: AddressRefused,
     Fault.NOT_HELD: AddressRefused,
-    Fault.UNKNOWN: AddressRefused,
+    Fault.FOREIGN_ENI: ForeignEni,
+    Fault.UNKNOWN: Ec2Refused,
 }
 
 

@@ -34,6 +34,8 @@ class Fault(Enum):
     """Another ENI got the address between the look at who holds it and the call."""
     NOT_HELD = auto()
     """To be unassigned from an ENI that does not have it."""
+    FOREIGN_ENI = auto()
+    """The ENI belongs to an AWS service or to another account, whatever rights the identity has."""
     UNKNOWN = auto()
     """Anything else; permanent, so that nothing is retried for ever."""
 
@@ -97,7 +99,14 @@ _CODES = {
         Fault.THROTTLED,
     ),
     **dict.fromkeys(
-        ("InternalError", "InternalFailure", "RequestTimeout", "ServiceUnavailable", "Unavailable"),
+        (
+            "IncorrectState",
+            "InternalError",
+            "InternalFailure",
+            "RequestTimeout",
+            "ServiceUnavailable",
+            "Unavailable",
+        ),
         Fault.TRANSIENT,
     ),
 }
@@ -111,11 +120,16 @@ _MESSAGES = (
     ("not mapped to interface", Fault.NOT_HELD),
 )
 
+_NOT_YOURS = "do not have permission to access the specified resource"
+"""With AuthFailure: credentials are fine, and the ENI is a service's or another account's."""
+
 
 def classify(code: str, message: str, status: int) -> Fault:
     """Tell the kind of an error answer by EC2's code, its message and the HTTP status."""
     if code == "InvalidParameterValue":
         return next((fault for part, fault in _MESSAGES if part in message), Fault.REFUSED)
+    if code == "AuthFailure" and _NOT_YOURS in message:
+        return Fault.FOREIGN_ENI
     if code in _CODES:
         return _CODES[code]
     if code.endswith("AddressLimitExceeded"):
