@@ -214,7 +214,7 @@ class NodeAgent:
             conflicts=self._controller.conflicts,
             calls=self._cloud.calls,
             statuses=self._controller.statuses(),
-            counts=dict(self._reviews),
+            counts={**self._reviews, **(self._sessions.counts() if self._sessions else {})},
             watch_age=self._age(),
             candidates=self._collector.candidates,
             verdicts=self._collector.last.verdicts,

@@ -73,6 +73,10 @@ class Metrics:
         return CounterMetric(f"{PREFIX}{name}", text, registry=self.registry)
 
 
+REFUSED = "refused_"
+"""What the session server's counts of refusals begin with, before the HTTP status."""
+
+
 class _Asked(Collector):
     """Makes the samples of what is the case at the time of a scrape."""
 
@@ -133,6 +137,13 @@ def _counters(figures: Snapshot) -> Iterator[Metric]:
     for result in ("ok", "refused", "failed"):
         reviews.add_metric((result,), figures.counts.get(f"reviews_{result}", 0))
     yield reviews
+    refused = CounterMetricFamily(
+        f"{PREFIX}sessions_refused", "Connections that were refused, by HTTP status.", labels=("status",)
+    )
+    for key, count in sorted(figures.counts.items()):
+        if key.startswith(REFUSED):
+            refused.add_metric((key.removeprefix(REFUSED),), count)
+    yield refused
     dropped = CounterMetricFamily(f"{PREFIX}events_dropped", "Events on pods that were not written.")
     dropped.add_metric((), figures.events_dropped)
     yield dropped

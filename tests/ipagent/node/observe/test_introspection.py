@@ -130,7 +130,7 @@ def test_figures_become_samples() -> None:
         conflicts=2,
         calls={("AssignPrivateIpAddresses", "throttled"): 3},
         statuses={POD: ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")},
-        counts={"reviews_ok": 4},
+        counts={"reviews_ok": 4, "refused_429": 7},
         candidates=5,
         events_dropped=6,
     )
@@ -140,6 +140,7 @@ def test_figures_become_samples() -> None:
         'multus_eni_node_ec2_calls_total{action="AssignPrivateIpAddresses",result="throttled"} 3.0',
         'multus_eni_node_claims{state="assigned"} 1.0',
         'multus_eni_node_token_reviews_total{result="ok"} 4.0',
+        'multus_eni_node_sessions_refused_total{status="429"} 7.0',
         "multus_eni_node_gc_candidates 5.0",
         "multus_eni_node_events_dropped_total 6.0",
     ):
