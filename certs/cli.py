@@ -142,7 +142,7 @@ def _options(given: argparse.Namespace) -> Options:
 
     namespace = given.namespace or pod_namespace()
     if namespace is None:
-        raise _UsageError("this is no pod: say --namespace")
+        raise _UsageError("this is not a pod: say --namespace")
     names = [f"{given.service}.{namespace}.svc"] if given.service else []
     names += given.dns_name
     if not names:
@@ -168,7 +168,7 @@ def _duration(text: str) -> float:
     seconds = int(found[1]) * _UNITS[found[2]] if found else 0
     if not 0 < seconds <= _MAX_DAYS * _UNITS["d"]:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time from 1s to {_MAX_DAYS}d: give a number with s, m, h or d"
+            f"{text!r} is not a time from 1s to {_MAX_DAYS}d: give a number with s, m, h or d"
         )
     return float(seconds)
 

@@ -60,11 +60,11 @@ def issue_leaf(
 ) -> Pair:
     """Issue a server's certificate for DNS names, which ends with its CA at the latest.
 
-    Raises ValueError where `authority_key` is no usable key.
+    Raises ValueError where `authority_key` is not a usable key.
     """
     signer = read_key(authority_key)
     if signer is None:
-        raise ValueError("the CA's key is no key for ECDSA in PEM without a password")
+        raise ValueError("the CA's key is not a key for ECDSA in PEM without a password")
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.load_pem_x509_certificate(authority.pem.encode())
     ordered = sorted(names)

@@ -109,7 +109,7 @@ def next_action(state: State, seen: Observation, now: Now, settings: Settings) -
 
 
 def in_sync(state: State, wall: float, settings: Settings) -> bool:
-    """Tell whether each entry trusts the leaf in the Secret, and the leaf is valid and has the names."""
+    """Return whether each entry trusts the leaf in the Secret, and the leaf is valid and has the names."""
     leaf = state.secret.leaf
     return (
         leaf is not None
@@ -212,7 +212,7 @@ class _Decision:
         return planned if left > 2 * planned else self.settings.api_propagation
 
     def _settled(self, signing: Certificate) -> bool:
-        """Tell whether every replica serves the leaf in the Secret, and the signing CA has signed it."""
+        """Return whether every replica serves the leaf in the Secret, and the signing CA has signed it."""
         leaf = self._leaf()
         return (
             leaf is not None

@@ -35,7 +35,7 @@ class Leaf:
     issuer: Certificate
 
     def valid_at(self, when: float) -> bool:
-        """Tell whether both are valid at `when` (seconds since 1970)."""
+        """Return whether both are valid at `when` (seconds since 1970)."""
         return self.certificate.valid_at(when) and self.issuer.valid_at(when)
 
 
@@ -74,7 +74,7 @@ class State:
         return unique(each for entry in self.entries for each in entry.trusted.certificates)
 
     def trusted_everywhere(self, authority: Certificate) -> bool:
-        """Tell whether there are entries, and each of them trusts this authority."""
+        """Return whether there are entries, and each of them trusts this authority."""
         return bool(self.entries) and all(
             authority.fingerprint in entry.trusted.fingerprints for entry in self.entries
         )

@@ -48,7 +48,7 @@ class Certificate:
     is_authority: bool
 
     def valid_at(self, when: float) -> bool:
-        """Tell whether `when` (seconds since 1970) is within its validity."""
+        """Return whether `when` (seconds since 1970) is within its validity."""
         return self.not_before <= when < self.not_after
 
 
@@ -66,7 +66,7 @@ class Bundle:
 
 
 def read_bundle(text: bytes) -> Bundle:
-    """Read the certificates in a PEM text; what is no certificate makes the bundle damaged."""
+    """Read the certificates in a PEM text; what is not a certificate makes the bundle damaged."""
     blocks = _PEM.findall(text)
     read = [read_certificate(block) for block in blocks[:MAX_CERTIFICATES]]
     found = unique(each for each in read if each)

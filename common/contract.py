@@ -51,7 +51,7 @@ TOKEN_VOLUME = "multus-eni-token"  # noqa: S105 - a name
 TOKEN_DIRECTORY = "/var/run/secrets/multus-eni.io/node-agent"  # noqa: S105 - a path
 TOKEN_NAME = "token"  # noqa: S105 - a file's name
 TOKEN_FILE = f"{TOKEN_DIRECTORY}/{TOKEN_NAME}"
-"""By which a pod says to the agent of its node who it is: a projected ServiceAccount token."""
+"""By which a pod says to the node agent who it is: a projected ServiceAccount token."""
 TOKEN_AUDIENCE = "multus-eni-injector"  # noqa: S105 - a name
 """The audience of that token: nobody else takes it, the API server included."""
 
@@ -90,7 +90,7 @@ DEFAULT_TIMEOUT = 120
 MAX_TIMEOUT = 3600
 
 DEFAULT_NODE_PORT = 9407
-"""Port of the node's address at which the agent of the node listens."""
+"""Port of the node's address at which the node agent listens."""
 MAX_PORT = 65535
 
 
@@ -123,7 +123,7 @@ class Credentials(StrEnum):
 
 
 class Backend(StrEnum):
-    """Who calls EC2 for the pod: the agent itself, or the agent of its node."""
+    """Who calls EC2 for the pod: the agent itself, or the node agent."""
 
     DIRECT = "direct"
     NODE = "node"

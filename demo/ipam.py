@@ -87,6 +87,6 @@ def _narrowed(network: Network, bound: Address, text: object) -> Address:
     if not text:
         return bound
     if not isinstance(text, str):
-        raise TypeError(f"{text!r} is no address")
+        raise TypeError(f"{text!r} is not an address")
     address = ip_address(text)
     return address if address in network else bound

@@ -56,14 +56,14 @@ class Store:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """Give an empty folder for a build; what a killed one leaves goes when the storage is next opened."""
+        """Return an empty folder for a build; a killed build's goes when the storage is next opened."""
         with tempfile.TemporaryDirectory(prefix=_WORKSPACE, dir=self.folder) as folder:
             yield Path(folder)
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Store]:
-    """Give the storage in a folder, readable and without leftovers, once other processes are done with it."""
+    """Return the storage in a folder, readable and without leftovers, once others are done with it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:

@@ -104,7 +104,7 @@ def _slim(results: Results) -> list[Figure]:
     bare, botocore = results.costs[BARE], results.costs[BOTOCORE]
     started, idle, reaction = results.slim.started, results.slim.idle, results.slim.reaction
     resting = f"slim sidecar idle for {idle.seconds:.0f} s"
-    stated = f"address added to the node's agent, {reaction.events} times"
+    stated = f"address added to the node agent, {reaction.events} times"
     return [
         Figure("slim sidecar after its start: RSS", "MB", started.rss, 14, None, bare.peak, botocore.peak),
         Figure("slim sidecar after its start: PSS", "MB", started.pss),

@@ -59,9 +59,9 @@ class Stage:
         self._ec2 = f"http://{node.address}:{EC2_PORT}"
 
     def env(self, *, tls: bool = False, slim: bool = False) -> dict[str, str]:
-        """Give the environment of a container: the node's role by IMDS, and the agent's settings.
+        """Return the environment of a container: the node's role by IMDS, and the agent's settings.
 
-        A slim one asks the agent of the node instead of EC2.
+        A slim one asks the node agent instead of EC2.
 
         Bytecode is kept in a folder of the run's own: an image has it, a working tree perhaps not.
         """
@@ -134,7 +134,7 @@ class Stage:
 
     @contextmanager
     def switch(self) -> Iterator[Switch]:
-        """Give what changes the pod's address from within."""
+        """Return what changes the pod's address from within."""
         argv = [sys.executable, "-S", "-m", "benchmarks.agent.switch", "net1", f"{ADDRESS}/24"]
         process = self.pod.popen(
             argv, env={"PYTHONDONTWRITEBYTECODE": "1"}, unprivileged=False, stdin=subprocess.PIPE
@@ -145,7 +145,7 @@ class Stage:
             process.communicate()
 
     def requests(self) -> list[dict[str, Any]]:
-        """Give the requests that EC2 and IMDS had so far."""
+        """Return the requests that EC2 and IMDS had so far."""
         answer = self._node.http("GET", f"{self._ec2}/_double/journal")
         requests: list[dict[str, Any]] = json.loads(answer.body)
         return requests
@@ -155,11 +155,11 @@ class Stage:
         return self._agent.gate.sessions.counts().get("claims", 0)
 
     def claimed_at(self) -> list[float]:
-        """Give the times at which the agent of the node had a claim with the address, likewise."""
+        """Return the times at which the node agent had a claim with the address, likewise."""
         return list(self._agent.heard_at)
 
     def assigned_at(self) -> list[float]:
-        """Give the times at which EC2 had an AssignPrivateIpAddresses, on the monotonic clock."""
+        """Return the times at which EC2 had an AssignPrivateIpAddresses, on the monotonic clock."""
         calls = self.requests()
         return [call["monotonic"] for call in calls if call["action"] == "AssignPrivateIpAddresses"]
 
@@ -185,7 +185,7 @@ class Switch:
         self._process = process
 
     def add(self) -> float:
-        """Add the address; gives the monotonic time in seconds at which the kernel was asked."""
+        """Add the address; returns the monotonic time in seconds at which the kernel was asked."""
         return self._change(b"add\n")
 
     def delete(self) -> float:

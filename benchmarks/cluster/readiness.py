@@ -104,6 +104,6 @@ class Readiness:
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
-    """Tell whether a pod's condition Ready is true."""
+    """Return whether a pod's condition Ready is true."""
     conditions = pod.get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -25,7 +25,7 @@ def settle(patience: float) -> bool:
 
 
 def busy_share(before: str, now: str) -> float:
-    """Give the share of the time that all cores worked between two readings of /proc/stat (proc_stat(5))."""
+    """Return the share of time that all cores worked between two readings of /proc/stat (proc_stat(5))."""
     (total_before, idle_before), (total, idle) = _total_and_idle(before), _total_and_idle(now)
     return 1 - (idle - idle_before) / max(total - total_before, 1)
 

@@ -46,11 +46,11 @@ class Agents:
                 os.kill(process.pid, signal.SIGCONT)
 
     def memory(self) -> list[float]:
-        """Give what each holds, in megabytes (10^6 bytes): its peak RSS so far."""
+        """Return what each holds, in megabytes (10^6 bytes): its peak RSS so far."""
         return [_peak_mb(process.pid) for process in self.processes]
 
     def shared(self) -> list[float]:
-        """Give what each holds, a page that n processes share counted as 1/n (PSS), in megabytes."""
+        """Return what each holds, a page that n processes share counted as 1/n (PSS), in megabytes."""
         return [memory_of(process.pid).pss for process in self.processes]
 
     def rest(self, seconds: float) -> Rest:

@@ -51,13 +51,13 @@ class Kernel:
     address: str
 
     def snapshot(self, *, routes: bool) -> Snapshot:  # noqa: ARG002 - the interfaces are named
-        """Give what the pod holds."""
+        """Return what the pod holds."""
         eth0, net1 = Link(2, "eth0", "0a:00:00:00:00:02"), Link(3, "net1", self.mac)
         return Snapshot((eth0, net1), (LinkAddress(3, ip_address(self.address)),))
 
 
 class OfNode(PodCloud):
-    """The agent's way to AWS, with a client of EC2 that a node's agents share."""
+    """The agent's way to AWS, with a client of EC2 that a node agents share."""
 
     def __init__(self, node: FleetNode, client: Ec2Client, log: Log) -> None:
         super().__init__({"AWS_REGION": REGION}, Credentials.CHAIN, log, TIMING)
@@ -66,11 +66,11 @@ class OfNode(PodCloud):
         self._assigned: set[IPAddress] = set()
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:  # noqa: ARG002 - all of it
-        """Give the node's secondary ENIs."""
+        """Return the node's secondary ENIs."""
         return Topology(tuple(_eni(device, eni) for device, eni in enumerate(self._node.enis, 1)))
 
     def metadata(self, eni: Eni, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress]:  # noqa: ARG002 - IPv4
-        """Give the ENI's primary address, and what was assigned since."""
+        """Return the ENI's primary address, and what was assigned since."""
         (primary,) = [each.primary for each in self._node.enis if each.id == eni.id]
         return frozenset({ip_address(primary), *self._assigned})
 

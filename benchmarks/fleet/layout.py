@@ -147,10 +147,10 @@ def _instance(node: FleetNode) -> dict[str, Any]:
 
 
 def subnet_id(number: int) -> str:
-    """Give the id of the subnet with this number; 0 is the nodes' own."""
+    """Return the id of the subnet with this number; 0 is the nodes' own."""
     return f"subnet-0f1ee7000000{number:05x}"
 
 
 def subnet_cidr(number: int) -> str:
-    """Give its range."""
+    """Return its range."""
     return f"10.1{number}.0.0/16"

@@ -162,7 +162,7 @@ def _direct(folder: Path, plan: Plan) -> tuple[Outcome, ...]:
 
 
 def _play_direct(timed: Sequence[Timed], aws: Cloud, plan: Plan) -> tuple[list[Written], int]:
-    """Run an agent for each pod; gives when each of them began, and how many were started again."""
+    """Run an agent for each pod; returns when each of them began, and how many were started again."""
     starts = {each.pod.name: each.status for each in timed}
     job = {"nodes": plan.nodes, "pods": plan.pods, "starts": starts, "patience": plan.patience}
     # It ends with this process, however that ends.

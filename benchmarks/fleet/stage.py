@@ -40,7 +40,7 @@ class Cloud:
 
     @property
     def env(self) -> dict[str, str]:
-        """Give the environment of a program that calls EC2, but for IMDS."""
+        """Return the environment of a program that calls EC2, but for IMDS."""
         return {
             "AWS_ENDPOINT_URL_EC2": self.ec2,
             "AWS_REGION": REGION,
@@ -51,15 +51,15 @@ class Cloud:
         }
 
     def imds(self, host: str) -> str:
-        """Give the URL of a node's IMDS."""
+        """Return the URL of a node's IMDS."""
         return f"http://{host}:{self.imds_port}"
 
     def calls(self) -> tuple[Call, ...]:
-        """Give the calls that EC2 had so far."""
+        """Return the calls that EC2 had so far."""
         return read_calls(entry for entry in _get_json(f"{self.ec2}/_double/journal"))
 
     def assigns(self) -> tuple[Call, ...]:
-        """Give those that assign IPv4 addresses alone, which is less to read."""
+        """Return those that assign IPv4 addresses alone, which is less to read."""
         return read_calls(_get_json(f"{self.ec2}/_double/journal?action=AssignPrivateIpAddresses"))
 
 
@@ -144,7 +144,7 @@ def _get_json(url: str) -> list[dict[str, Any]]:
 
 
 def answers(url: str) -> bool:
-    """Tell whether there is an answer of success."""
+    """Return whether there is an answer of success."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - http, on this machine
             return bool(answer.status == 200)

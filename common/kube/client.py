@@ -222,7 +222,7 @@ class Watch:
         metadata = found.get("metadata")
         version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if not isinstance(kind, str) or not isinstance(version, str):
-            raise ApiError(200, "NoEvent", "the line is no event: is this an API server?", self._what)
+            raise ApiError(200, "NoEvent", "the line is not an event: is this an API server?", self._what)
         return Event(kind, found, version)
 
 
@@ -252,7 +252,7 @@ def _object(text: bytes, what: str) -> Object:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ApiError(200, "NotJSON", "the answer is no JSON object: is this an API server?", what)
+        raise ApiError(200, "NotJSON", "the answer is not a JSON object: is this an API server?", what)
     return found
 
 

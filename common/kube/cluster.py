@@ -51,7 +51,7 @@ class InCluster:
         return tls_context(self.folder / "ca.crt")
 
     def headers(self) -> Mapping[str, str]:
-        """Give the token."""
+        """Return the token."""
         return bearer_header(self.folder / "token")
 
 

@@ -52,7 +52,7 @@ class Kubeconfig:
         return context
 
     def headers(self) -> Mapping[str, str]:
-        """Give the user's token, by running their command where they have one."""
+        """Return the user's token, by running their command where they have one."""
         if path := self.user.get("tokenFile"):
             return bearer_header(self.user_folder / str(path))
         if token := self.user.get("token"):
@@ -103,7 +103,7 @@ def _read(path: Path) -> Part:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ClusterError(f"cannot read the kubeconfig {path}: {error}") from error
     if not isinstance(found, dict):
-        raise ClusterError(f"{path} is no kubeconfig")
+        raise ClusterError(f"{path} is not a kubeconfig")
     return found
 
 
@@ -118,7 +118,7 @@ def _named(files: list[tuple[Path, Part]], plural: str, key: str, name: str) -> 
 def _endpoint(server: str) -> Endpoint:
     url = urlsplit(server)
     if url.scheme != "https" or not url.hostname:
-        raise ClusterError(f"the kubeconfig's server {server!r} is no https:// address")
+        raise ClusterError(f"the kubeconfig's server {server!r} is not an https:// address")
     return Endpoint(url.hostname, url.port or 443, url.path.rstrip("/"))
 
 

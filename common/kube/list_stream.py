@@ -17,7 +17,7 @@ _DECODER = json.JSONDecoder()
 
 
 class NotAList(ValueError):
-    """The answer is no list of objects."""
+    """The answer is not a list of objects."""
 
 
 class ListReader(Generic[Item]):
@@ -75,7 +75,7 @@ class ListReader(Generic[Item]):
         while True:
             value = text.value()
             if not isinstance(value, dict):
-                raise NotAList("an item of the list is no object")
+                raise NotAList("an item of the list is not an object")
             self.items.append(self._take(value))
             if text.one_of(",]") == "]":
                 return
@@ -124,13 +124,13 @@ class _Text:
                 self._at = end
                 return found
             if len(self._text) - self._at > MAX_OBJECT:
-                raise NotAList(f"an object has more than {MAX_OBJECT} characters, or is no JSON")
+                raise NotAList(f"an object has more than {MAX_OBJECT} characters, or is not JSON")
             self._more()
 
     def _more(self) -> None:
         chunk = next(self._chunks, None)
         if chunk is None:
-            raise NotAList("the answer ends in its middle, or is no JSON")
+            raise NotAList("the answer ends in its middle, or is not JSON")
         self._text = self._text[self._at :] + chunk
         self._at = 0
 

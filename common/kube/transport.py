@@ -43,7 +43,7 @@ class Cluster(Protocol):
         ...
 
     def headers(self) -> Mapping[str, str]:
-        """Give the headers that say who we are."""
+        """Return the headers that say who we are."""
         ...
 
 
@@ -80,7 +80,7 @@ class Connections:
         return connection
 
     def take(self) -> Connection | None:
-        """Give one that was used before."""
+        """Return one that was used before."""
         now = time.monotonic()
         with self._lock:
             while self._idle:
@@ -91,7 +91,7 @@ class Connections:
         return None
 
     def leave(self, connection: Connection, *, usable: bool) -> None:
-        """Give back, or close what can't be used again."""
+        """Return back, or close what can't be used again."""
         with self._lock:
             if usable and len(self._idle) < MAX_IDLE and time.monotonic() < connection.until:
                 self._idle.append(connection)

@@ -11,7 +11,7 @@ from ipagent.assign.selection import IPAddress, sort_key
 
 @dataclass(frozen=True)
 class Assign:
-    """Give the ENI these addresses, taking them from other ENIs only if `allow_reassignment`."""
+    """Assign these addresses to the ENI, taking them from other ENIs only if `allow_reassignment`."""
 
     eni_id: str
     addresses: tuple[IPAddress, ...]
@@ -20,7 +20,7 @@ class Assign:
 
 @dataclass(frozen=True)
 class Move:
-    """Give the ENI these IPv6 addresses, first taking them off other ENIs if `allow_reassignment`.
+    """Assign these IPv6 addresses to the ENI, after taking them off other ENIs if `allow_reassignment`.
 
     EC2 has no reassignment for IPv6: whoever holds an address in the subnet is looked for first.
     """
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def releases(held: Iterable[tuple[str, IPAddress]]) -> tuple[Unassign, ...]:
-    """Give the calls that take addresses off their ENIs: one for each ENI and address family."""
+    """Return the calls that take addresses off their ENIs: one for each ENI and address family."""
     batches: dict[tuple[str, int], set[IPAddress]] = {}
     for eni_id, address in held:
         batches.setdefault((eni_id, address.version), set()).add(address)

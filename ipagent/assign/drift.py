@@ -73,7 +73,7 @@ class Drift:
         return any(lost)
 
     def _doubted(self, kept: Sequence[Item], now: float) -> list[Item]:
-        """Give the addresses that IMDS lacks, where it answers, and about which EC2 is to be asked."""
+        """Return the addresses that IMDS lacks, where it answers, and about which EC2 is to be asked."""
         shown = self._shown(kept)
         doubts: dict[tuple[str, IPAddress], Attempt] = {}
         due_now = []

@@ -204,7 +204,7 @@ _ERRORS: dict[Fault, type[AgentError]] = {
 
 
 def error_of(failure: Failure) -> AgentError:
-    """Give the error that a failure amounts to, if it is the last word."""
+    """Return the error that a failure amounts to, if it is the last word."""
     error = _ERRORS[failure.fault](failure.text)
     error.passing = failure.fault in RETRIED
     return error

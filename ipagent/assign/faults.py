@@ -125,7 +125,7 @@ _NOT_YOURS = "do not have permission to access the specified resource"
 
 
 def classify(code: str, message: str, status: int) -> Fault:
-    """Tell the kind of an error answer by EC2's code, its message and the HTTP status."""
+    """Return the kind of an error answer by EC2's code, its message and the HTTP status."""
     if code == "InvalidParameterValue":
         return next((fault for part, fault in _MESSAGES if part in message), Fault.REFUSED)
     if code == "AuthFailure" and _NOT_YOURS in message:
@@ -180,7 +180,7 @@ SLOW = Backoff(30.0, 300.0)
 
 
 def backoff_for(fault: Fault) -> Backoff:
-    """Give how fast calls that failed so are repeated: what only people can mend is asked for less often."""
+    """Return the backoff for a fault: what only people can mend is asked for less often."""
     if fault is Fault.THROTTLED:
         return THROTTLED
     return SOON if fault in RETRIED else SLOW
@@ -196,5 +196,5 @@ class Clock:
 
 
 def remaining(deadline: float, now: float) -> float:
-    """Give the seconds until the deadline, never negative."""
+    """Return the seconds until the deadline, never negative."""
     return max(0.0, deadline - now)

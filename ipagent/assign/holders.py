@@ -25,13 +25,13 @@ OWNER_DESCRIPTIONS = ("aws-k8s-",)
 
 
 def holder_of(address: IPAddress, eni_id: str, enis: Iterable[EniDetails]) -> EniDetails | None:
-    """Give the ENI that holds the address; `eni_id` itself, should it be one of several."""
+    """Return the ENI that holds the address; `eni_id` itself, should it be one of several."""
     holding = [eni for eni in enis if eni.holds(address)]
     return min(holding, key=lambda eni: (eni.eni_id != eni_id, eni.eni_id), default=None)
 
 
 def held_elsewhere(address: IPAddress, holder: EniDetails, said: str = "") -> Failure:
-    """Give the refusal that names the other ENI; `said` is what EC2 said, if it was asked to assign it."""
+    """Return the refusal that names the other ENI; `said` is what EC2 said, if it was asked to assign it."""
     primary, prefix = holder.holds_as_primary(address), holder.prefix_of(address)
     if prefix is None:
         text = f"it is a {'primary' if primary else 'secondary'} address of {name(holder)}"

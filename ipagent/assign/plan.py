@@ -119,7 +119,7 @@ class Plan:
         return replace(self, items=tuple(sorted(wanted, key=lambda item: sort_key(item.address))))
 
     def in_phases(self, phases: Collection[Phase]) -> tuple[Item, ...]:
-        """Give the items in one of these phases."""
+        """Return the items in one of these phases."""
         return tuple(item for item in self.items if item.phase in phases)
 
     @property
@@ -128,14 +128,14 @@ class Plan:
         return all(item.phase in SETTLED for item in self.items)
 
     def calls(self) -> tuple[Assign | Move, ...]:
-        """Give the calls that are to be made: one for each batch."""
+        """Return the calls that are to be made: one for each batch."""
         batches: dict[Batch, list[Item]] = {}
         for item in self.in_phases({Phase.WANTED}):
             batches.setdefault(item.batch, []).append(item)
         return tuple(map(_call, batches.values()))
 
     def fresh(self) -> Mapping[Batch, Sequence[float]]:
-        """Give the times at which addresses arrived for which no call has been made yet."""
+        """Return the times at which addresses arrived for which no call has been made yet."""
         arrived: dict[Batch, list[float]] = {}
         for item in self.in_phases({Phase.WANTED}):
             if item.failure is None:
@@ -275,7 +275,7 @@ class Plan:
 
 
 def _wanted(known: Item | None, placement: Placement, now: float) -> Item:
-    """Give what becomes of an address that is wanted; with a right that it lacked it is tried anew."""
+    """Return what becomes of an address that is wanted; with a right that it lacked it is tried anew."""
     if known is None:
         return Item(placement, since=now)
     if known.placement == placement:
@@ -292,7 +292,7 @@ def _call(items: Sequence[Item]) -> Assign | Move:
 
 
 def _without(item: Item, holder: EniDetails | None, now: float) -> Item:
-    """Give what becomes of an address that is not on our ENI: free, it is assigned; else it is let go."""
+    """Return what becomes of an address that is not on our ENI: free, it is assigned; else it is let go."""
     if holder is None:
         return replace(item, phase=Phase.WANTED, failure=None, since=now)
     if item.phase is Phase.REFUSED:

@@ -30,16 +30,16 @@ class Cloud(Ec2, Protocol):
     """What the agent needs of AWS."""
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
-        """Give the node's ENIs, at least those with these MACs, if there are such; raises AgentError.
+        """Return the node's ENIs, at least those with these MACs, if there are such; raises AgentError.
 
         `fresh` asks for all of them again; otherwise an earlier answer may serve.
         """
 
     def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
-        """Give the addresses of these families that IMDS shows on the ENI; None where it does not answer."""
+        """Return the addresses of these families that IMDS shows on the ENI; None if it does not answer."""
 
     def describe(self, eni_id: str) -> EniDetails:
-        """Give what EC2 says that the ENI holds; raises Ec2Error."""
+        """Return what EC2 says that the ENI holds; raises Ec2Error."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Attempt:
     tries: int = 0
 
     def later(self, now: float, delays: Backoff, random: float) -> Attempt:
-        """Give the try after one more."""
+        """Return the try after one more."""
         return Attempt(now + delays.delay(self.tries, random), self.tries + 1)
 
 
@@ -251,7 +251,7 @@ class Reconciler:
 
 
 def _known(failure: Failure, before: Failure | None) -> bool:
-    """Tell whether a failure is what an address has failed with before; a conflict has two names."""
+    """Return whether a failure is what an address has failed with before; a conflict has two names."""
     if before is None:
         return False
     conflict = before.fault is Fault.CONTENDED and failure.fault in (Fault.HELD_ELSEWHERE, Fault.REFUSED)

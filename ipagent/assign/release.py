@@ -158,7 +158,7 @@ class ReleaseQueue:
         return remaining(self._due.at, self._timing.clock()) if self.pending else None
 
     def _release(self, call: Unassign) -> Failure | None:
-        """Release, and say what became of it; gives the failure after which it is to be tried again."""
+        """Release, and say what became of it; returns the failure after which it is to be tried again."""
         again: Failure | None = None
         for ending in release(call, self._cloud):
             if ending.failure and ending.failure.fault in HEALING:

@@ -105,7 +105,7 @@ def _unplaced(unplaced: Unplaced, timeout: int) -> Problem:
 
 
 def undetected(holding: Holding) -> Problem:
-    """Give the problem of an address that is still tentative."""
+    """Return the problem of an address that is still tentative."""
     text = "duplicate address detection has not ended"
     return Problem(holding, "", text, Deadline(text))
 
@@ -128,7 +128,7 @@ def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> 
 
 
 def worst(errors: Iterable[AgentError]) -> AgentError:
-    """Give the error that stands for several of those that addresses have."""
+    """Return the error that stands for several of those that addresses have."""
     return min(errors, key=_rank)
 
 

@@ -150,7 +150,7 @@ class EniDetails:
 
 
 def is_primary(network_card: int, device_number: int | None) -> bool:
-    """Tell the instance's primary interface: other network cards have a device number 0, too.
+    """Return the instance's primary interface: other network cards have a device number 0, too.
 
     "Elastic network interfaces, network cards" in the EC2 user guide.
     """

@@ -53,7 +53,7 @@ class AwsAccess:
             self._ec2.close()
 
     def metadata(self, eni: Eni, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress] | None:
-        """Give the addresses of these families that IMDS shows on the ENI; None where it does not answer."""
+        """Return the addresses of these families that IMDS shows on the ENI; None if it does not answer."""
         if self._imds is None or self._timing.clock() < self._silent_until:
             return None
         try:
@@ -72,7 +72,7 @@ class AwsAccess:
         self._client().unassign(call)
 
     def describe(self, eni_id: str) -> EniDetails:
-        """Give what EC2 says that the ENI holds; raises Ec2Error."""
+        """Return what EC2 says that the ENI holds; raises Ec2Error."""
         return self._client().describe(eni_id)
 
     def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:

@@ -55,7 +55,7 @@ def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
 
 
 def as_eni(found: EniDetails, subnet_cidrs: tuple[IPNetwork, ...] = (), barred: str = "") -> Eni:
-    """Give an attached ENI as the topology has it."""
+    """Return an attached ENI as the topology has it."""
     return Eni(
         found.eni_id,
         found.mac,
@@ -80,5 +80,5 @@ def subnet_ranges(shown: SubnetTypeDef) -> tuple[IPNetwork, ...]:
 
 
 def _managed(shown: NetworkInterfaceTypeDef) -> bool:
-    """Tell whether it belongs to an AWS service: made by one, or run by one on the user's behalf."""
+    """Return whether it belongs to an AWS service: made by one, or run by one on the user's behalf."""
     return bool(shown.get("RequesterManaged") or shown.get("Operator", {}).get("Managed"))

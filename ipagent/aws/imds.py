@@ -41,7 +41,7 @@ _NO_V2 = frozenset({403, 404, 405, 501})
 
 
 def endpoint_of(env: Mapping[str, str]) -> str:
-    """Give the service's URL by the variables that the AWS SDKs know; raises NoImds if it is switched off."""
+    """Return the service's URL by the AWS SDKs' variables; raises NoImds if it is switched off."""
     if env.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         raise NoImds("IMDS is switched off by AWS_EC2_METADATA_DISABLED")
     if endpoint := env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"):
@@ -64,7 +64,7 @@ class Imds:
         except ValueError as error:
             raise NoImds(f"The IMDS endpoint {endpoint!r} can't be used: {error}") from None
         if parts.scheme != "http" or not host:
-            raise NoImds(f"The IMDS endpoint {endpoint!r} can't be used: it is no http:// URL")
+            raise NoImds(f"The IMDS endpoint {endpoint!r} can't be used: it is not an http:// URL")
         self._prefix = parts.path.rstrip("/")
         self._connection = http.client.HTTPConnection(host, port or 80, timeout=timeout)
 
@@ -73,11 +73,11 @@ class Imds:
         self._connection.close()
 
     def region(self) -> str:
-        """Give the node's region, by the identity document; raises NoImds."""
+        """Return the node's region, by the identity document; raises NoImds."""
         return self._identity("region", "Give the agent AWS_REGION.")
 
     def instance_id(self) -> str:
-        """Give the node's instance id, by the identity document; raises NoImds."""
+        """Return the node's instance id, by the identity document; raises NoImds."""
         return self._identity("instanceId", "Give the agent MULTUS_ENI_INSTANCE_ID.")
 
     def _identity(self, key: str, remedy: str) -> str:
@@ -156,7 +156,7 @@ class Imds:
         return self._get(path).split()
 
     def _get(self, path: str) -> str:
-        """Give the value at a path, empty where there is none; raises NoImds."""
+        """Return the value at a path, empty where there is none; raises NoImds."""
         status, text = 0, ""
         for attempt in range(_TRIES):
             status, text = self._ask("GET", path, self._token_headers())

@@ -1,4 +1,4 @@
-"""AWS as the agent of a node uses it: every ENI of one instance, with tags and addresses, by one call.
+"""AWS as a node agent uses it: every ENI of one instance, with tags and addresses, by one call.
 
 EC2 says which ENIs there are and which of them are ours; IMDS, which may lag behind, names region and
 instance and the ranges of subnets, which don't change. Each read asks EC2: node/reconcile/eni_cache.py keeps

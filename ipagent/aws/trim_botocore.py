@@ -49,7 +49,7 @@ class UnknownDataError(Exception):
 
 
 def trimmed_model(model: Mapping[str, Any], operations: Collection[str]) -> Json:
-    """Give a service's model (service-2) with these operations and the shapes that they use, undocumented.
+    """Return a service's model (service-2) with these operations and the shapes that they use, undocumented.
 
     Raises UnknownDataError for an operation or a shape that the model lacks.
     """
@@ -69,7 +69,7 @@ def trimmed_model(model: Mapping[str, Any], operations: Collection[str]) -> Json
 
 
 def trimmed_endpoints(endpoints: Mapping[str, Any], prefixes: Collection[str]) -> Json:
-    """Give botocore's `endpoints`: every partition and region, but only services with these prefixes.
+    """Return botocore's `endpoints`: every partition and region, but only services with these prefixes.
 
     Raises UnknownDataError where there are no partitions.
     """
@@ -106,7 +106,7 @@ def build(target: Path, loader: Loader | None = None) -> None:
 
 
 def _files(loader: Loader) -> dict[str, Json]:
-    """Give the content of each file by its path below the folder, without `.json`."""
+    """Return the content of each file by its path below the folder, without `.json`."""
     files: dict[str, Json] = {name: loader.load_data(name) for name in COMMON}
     prefixes = set()
     available = loader.list_available_services("service-2")

@@ -97,7 +97,7 @@ def _enis(session: CommandContext, _: argparse.Namespace) -> Answer:
 def _dry_run(session: CommandContext, options: argparse.Namespace) -> Answer:
     if session.settings.backend is Backend.NODE:
         raise Usage(
-            "--dry-run foresees the pod's own calls, and the agent of the node makes them for this pod",
+            "--dry-run foresees the pod's own calls, and the node agent makes them for this pod",
             "Ask that one, in its own pod: ipagent node status.",
         )
     if not options.dry_run:
@@ -181,5 +181,5 @@ def _address(text: str) -> IPAddress:
 
 def _eni(text: str) -> str:
     if not re.fullmatch(r"eni-[0-9a-f]{8,17}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no id of an ENI, such as eni-0123456789abcdef0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an id of an ENI, such as eni-0123456789abcdef0")
     return text

@@ -93,11 +93,11 @@ class CommandContext:
         return tuple(eni for eni in found if eni.device_number is not None)
 
     def imds(self, eni: Eni) -> frozenset[IPAddress] | None:
-        """Give what IMDS shows on the ENI; None where it does not answer."""
+        """Return what IMDS shows on the ENI; None where it does not answer."""
         return self.direct.metadata(eni)
 
     def describe(self, eni_ids: Collection[str]) -> tuple[EniDetails, ...]:
-        """Give EC2's view of ENIs; raises AgentError."""
+        """Return EC2's view of ENIs; raises AgentError."""
         return self.ask(lambda ec2: ec2.by_id(eni_ids)) if eni_ids else ()
 
     def holding(self, addresses: Collection[IPAddress], vpc_id: str) -> tuple[EniDetails, ...]:

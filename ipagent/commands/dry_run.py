@@ -90,7 +90,7 @@ def forecast(mode: Mode, settings: AgentSettings, view: PodView) -> DryRun:
 
 
 def _what_ends_it(view: PodView) -> AgentError | None:
-    """Give what would end the run before any call."""
+    """Return what would end the run before any call."""
     if view.undecided:
         return Usage(
             "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",
@@ -124,7 +124,7 @@ def _immovable(address: IPAddress, holder: EniDetails) -> bool:
 
 
 def _calls(wanted: Iterable[Whereabouts], *, takeover: bool) -> tuple[Call, ...]:
-    """Give the calls that change something, as the plan of a run makes them."""
+    """Return the calls that change something, as the plan of a run makes them."""
     known = list(wanted)
     placements = [
         Placement(one.held.holding, one.target.eni, takeover=takeover)

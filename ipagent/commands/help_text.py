@@ -48,8 +48,8 @@ Everything else comes from the environment; the webhook writes it into the pod. 
   {contract.ENV_RELEASE_ON_EXIT:29} true or false (default): sidecar: take the addresses off at the end
   {contract.ENV_ALLOWED_CIDRS:29} refuse addresses outside, such as 10.10.0.0/16; empty: none are refused
   {contract.ENV_CREDENTIALS:29} chain (default): as the AWS SDKs find them; node: the node's role only
-  {contract.ENV_BACKEND:29} direct (default): the agent calls EC2 itself; node: the agent of its node does
-  {contract.ENV_NODE_PORT:29} node: port of the node's agent (default: {contract.DEFAULT_NODE_PORT})
+  {contract.ENV_BACKEND:29} direct (default): the agent calls EC2 itself; node: the node agent does
+  {contract.ENV_NODE_PORT:29} node: port of the node agent (default: {contract.DEFAULT_NODE_PORT})
   {contract.ENV_RESTART_POLICY:29} the pod's restart policy: Always, OnFailure or Never
   {contract.ENV_LOG_LEVEL:29} debug, info (default), warning or error
   {contract.ENV_LOG_FORMAT:29} json, text, or auto (default): text on a terminal
@@ -72,7 +72,7 @@ Exit codes; every other than 0 comes with a message that says what to do:
   12  no permission                 13  no ENI or no interface for an address
   14  the ENI is full               15  the address is held by another ENI, and takeover is never
   16  the address is refused        17  not everything in time
-  18  EC2 can't be reached          19  the node's agent can't be reached
+  18  EC2 can't be reached          19  the node agent can't be reached
   20  an address is not granted to the namespace
  143  ended by SIGTERM before everything was assigned
 """

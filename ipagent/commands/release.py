@@ -180,7 +180,7 @@ def _take_off(session: CommandContext, release: Release) -> Release:
 def _unassign(
     session: CommandContext, eni_id: str, addresses: Sequence[IPAddress]
 ) -> dict[IPAddress, AgentError]:
-    """Call EC2 once for each address family, in parts where it refuses some; gives what failed."""
+    """Call EC2 once for each address family, in parts where it refuses some; returns what failed."""
     failed: dict[IPAddress, AgentError] = {}
     for call in releases((eni_id, address) for address in addresses):
         for outcome in executor.run(call, session.ec2()):

@@ -38,7 +38,7 @@ class Palette:
     coloured: bool
 
     def paint(self, text: str, style: Style) -> str:
-        """Give the text in its style."""
+        """Return the text in its style."""
         if not self.coloured or style is Style.PLAIN or not text.strip():
             return text
         return f"\x1b[{style.value}m{text}\x1b[0m"

@@ -49,7 +49,7 @@ from ipagent.startup import crash_text, end_startup
 PROGRAM = "multus-eni-node-agent"
 REMEDIES = {
     401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
-    403: "grant the ServiceAccount what docs/security.md lists for the agent of the node",
+    403: "grant the ServiceAccount what docs/security.md lists for the node agent",
 }
 STUCK_SECONDS = 120.0
 """How long one turn of the loop may take: calls of EC2 that hang, for several ENIs."""
@@ -239,5 +239,5 @@ class NodeAgent:
 def _taken(host: str, port: int, key: str, error: OSError) -> Usage:
     return Usage(
         f"cannot listen on {host} port {port}: {error.strerror}",
-        f"Another process of the node has it, or it is no address of the node: set {key} to a free port.",
+        f"Another process of the node has it, or it is not an address of the node: set {key} to a free port.",
     )

@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What the operator wants of the agents of the nodes.
+    """What the operator wants of the node agents.
 
     `watch_only`: pods are served by their network-status alone, and none has a container of ours. `port` is
     for claims, `health_port` for probes and metrics. Without `require_tag` ENIs need no tag to be used.
@@ -117,7 +117,7 @@ class _Keys:
         self._known: list[str] = []
 
     def read(self, name: str, parse: Callable[[object, str], Value], default: Value) -> Value:
-        """Give the value of a key; null is the default, as if the key were missing."""
+        """Return the value of a key; null is the default, as if the key were missing."""
         self._known.append(name)
         value = self._left.pop(name, None)
         return default if value is None else parse(value, self._prefix + name)

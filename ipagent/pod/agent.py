@@ -76,15 +76,15 @@ class Agent:
         return self.selection
 
     def held(self) -> tuple[Holding, ...]:
-        """Give what the pod holds, whether it counts or is refused."""
+        """Return what the pod holds, whether it counts or is refused."""
         return (*self.selection.holdings, *(refusal.holding for refusal in self.selection.refused))
 
     def detecting(self) -> float | None:
-        """Give the seconds until the first address that is held back counts all the same; None if none is."""
+        """Return the seconds until the first address that is held back counts; None if none is."""
         return min(self._held_back().values(), default=None)
 
     def _held_back(self) -> dict[Holding, float]:
-        """Give the tentative addresses that are new, with the seconds for which they do not count yet."""
+        """Return the tentative addresses that are new, with the seconds for which they do not count yet."""
         now = self.timing.clock()
         known = {item.placement.holding for item in self.reconciler.plan.items}
         waiting = {h: remaining(since + DETECTION_SECONDS, now) for h, since in self._tentative.items()}

@@ -30,7 +30,7 @@ class Events(Protocol):
         """Sleep until addresses change or `wakeup` is readable; tells whether they changed."""
 
     def removed(self) -> frozenset[IPAddress]:
-        """Take what has happened; gives the addresses that went away, if only for a moment."""
+        """Take what has happened; returns the addresses that went away, if only for a moment."""
 
 
 def run(

@@ -62,7 +62,7 @@ class Instance:
         self.simulation.between(what)
 
     def now(self) -> Now:
-        """Tell the time as this process's machine does."""
+        """Return the time as this process's machine does."""
         time = self.simulation.world.time
         return Now(time + self.skew, time)
 
@@ -113,7 +113,7 @@ class Simulation:
         assert not found, (found, self.world.time - START, self.troubles[-5:], self.story())
 
     def settled(self) -> bool:
-        """Tell whether one leaf is served and one CA trusted, and they agree."""
+        """Return whether one leaf is served and one CA trusted, and they agree."""
         served, bundles = self.world.possible()
         return len(served) == len(bundles) == 1 and bundles[0].count(b"BEGIN") == 1
 

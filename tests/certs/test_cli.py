@@ -91,9 +91,9 @@ def test_a_wait_beyond_the_calendar_is_written_too() -> None:
     [
         ([], "--secret"),
         (OBJECTS[:2], "--configuration"),
-        ([*OBJECTS, "--propagation=5"], "no time from 1s"),
-        ([*OBJECTS, "--propagation=0s"], "no time from 1s"),
-        ([*OBJECTS, "--ca-lifetime=99999d"], "no time from 1s to 36500d"),
+        ([*OBJECTS, "--propagation=5"], "not a time from 1s"),
+        ([*OBJECTS, "--propagation=0s"], "not a time from 1s"),
+        ([*OBJECTS, "--ca-lifetime=99999d"], "not a time from 1s to 36500d"),
         ([*OBJECTS, "--dns-name=Not.Lower"], "no DNS name in lower case"),
         ([*OBJECTS, "--dns-name=*.x"], "no DNS name in lower case"),
         ([*OBJECTS, "--port=70000"], "is not a port"),

@@ -96,7 +96,7 @@ def test_a_key_with_a_password_is_none() -> None:
         serialization.BestAvailableEncryption(b"secret"),
     )
     assert public_key_of(key) is None
-    with pytest.raises(ValueError, match="no key for ECDSA"):
+    with pytest.raises(ValueError, match="not a key for ECDSA"):
         issue_leaf(CA.certificate, key, [NAME], NOW, 60.0)
 
 

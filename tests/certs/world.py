@@ -125,7 +125,7 @@ class World:
                     yield problem
 
     def remembered(self) -> tuple[bool, bool]:
-        """Tell whether ca.crt, and each caBundle, still hold the issuers of all that may be served."""
+        """Return whether ca.crt, and each caBundle, still hold the issuers of all that may be served."""
         served = [each.certificate for each in self.possible()[0] if each.ours]
         bundles = list(self.bundles().values())
         held = self.data().get("ca.crt", b"")
@@ -195,7 +195,7 @@ def _verified(leaf: bytes, bundle: bytes, name: str) -> tuple[float, float, str 
 
 
 def _chains(leaf: bytes, bundle: bytes) -> bool:
-    """Tell whether the issuer is in the bundle, whatever the time."""
+    """Return whether the issuer is in the bundle, whatever the time."""
     certificate = x509.load_pem_x509_certificate(leaf)
     try:
         trusted = x509.load_pem_x509_certificates(bundle)
@@ -205,7 +205,7 @@ def _chains(leaf: bytes, bundle: bytes) -> bool:
 
 
 def is_pair(certificate: bytes, key: bytes) -> bool:
-    """Tell whether both can be read, and belong together."""
+    """Return whether both can be read, and belong together."""
     try:
         public = x509.load_pem_x509_certificate(certificate).public_key()
         return load_pem_private_key(key, None).public_key() == public

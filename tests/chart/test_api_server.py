@@ -29,7 +29,7 @@ NODE_AGENTS = {
     "runAsNonRoot",
     "runAsUser=0",
 }
-"""What Pod Security `restricted` warns of in the agent of the node; docs/security.md says why."""
+"""What Pod Security `restricted` warns of in the node agent; docs/security.md says why."""
 UNRESTRICTED: Manifest = {
     "apiVersion": "v1",
     "kind": "Pod",

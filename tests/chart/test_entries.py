@@ -76,7 +76,7 @@ def paths(configuration: Manifest, namespace: Labels, pod: Labels) -> list[str]:
 
 
 def states() -> Iterator[tuple[tuple[str | None, ...], Labels, Labels]]:
-    """Give all label states: their values, the namespace's labels and the pod's."""
+    """Return all label states: their values, the namespace's labels and the pod's."""
     for state in itertools.product(INJECTIONS, INJECTIONS, MODES, IDENTITIES):
         injection, own, mode, identity = state
         namespace = {NAME: "users", INJECTION: injection, MODE: mode, CREDENTIALS: identity}

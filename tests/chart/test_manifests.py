@@ -35,7 +35,7 @@ def is_node_agents(manifest: Manifest) -> bool:
 
 
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """Give the pods that come of manifests: name, and the pod or the template."""
+    """Return the pods that come of manifests: name, and the pod or the template."""
     for each in manifests:
         if each["kind"] in WORKLOADS:
             template = each["spec"]["template"] if each["kind"] == "Deployment" else each

@@ -86,7 +86,7 @@ def test_promtool_accepts_the_dashboards_queries(
 
 
 def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]]]:
-    """Give each sample that a process exports, with the names of its labels."""
+    """Return each sample that a process exports, with the names of its labels."""
     for family in registry.collect():
         for sample in family.samples:
             yield sample.name, frozenset(sample.labels)
@@ -94,7 +94,7 @@ def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, frozenset[str]]:
-    """What webhook, certs and the agent of a node export before much has happened."""
+    """What webhook, certs and a node agent export before much has happened."""
     health = Health(time.monotonic, 60.0)
     node = NodeMetrics(lambda: Snapshot(calls={("AssignPrivateIpAddresses", "ok"): 1}, watch_age=0.0))
     registries = (Metrics().registry, health.registry, node.registry)
@@ -102,7 +102,7 @@ def exported() -> dict[str, frozenset[str]]:
 
 
 def asked(queries: list[str]) -> Iterator[tuple[str, set[str]]]:
-    """Give each metric that queries ask for, with the labels that they select by."""
+    """Return each metric that queries ask for, with the labels that they select by."""
     for query in queries:
         for name, selected in SELECTOR.findall(query):
             yield name, set(LABEL.findall(selected))

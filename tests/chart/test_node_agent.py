@@ -1,4 +1,4 @@
-"""The agent of the node, as it is rendered: what it may, where it runs, what it is told."""
+"""The node agent, as it is rendered: what it may, where it runs, what it is told."""
 
 from __future__ import annotations
 
@@ -237,11 +237,12 @@ def test_its_rights_are_to_read_pods_review_tokens_and_write_events(rendered: Re
         ([""], ["events"], ["create", "patch"], {"verbs"}),
     ]
     binding = only(manifests, "ClusterRoleBinding", NAME)
-    account = only(manifests, "ServiceAccount", NAME)
+    name = "multus-node" if case == "everything" else NAME
+    account = only(manifests, "ServiceAccount", name)
     assert [(each["kind"], each["name"], each["namespace"]) for each in binding["subjects"]] == [
-        ("ServiceAccount", NAME, account["metadata"]["namespace"])
+        ("ServiceAccount", name, account["metadata"]["namespace"])
     ]
-    assert pod_spec(manifests)["serviceAccountName"] == NAME
+    assert pod_spec(manifests)["serviceAccountName"] == name
     annotations = account["metadata"].get("annotations", {})
     assert ("eks.amazonaws.com/role-arn" in annotations) is (case == "everything")
     roles = [each for each in manifests if each["kind"] == "Role"]

@@ -84,7 +84,7 @@ def ca_bundles(cluster: Cluster) -> set[str]:
 
 
 def trusted_everywhere(cluster: Cluster, bundle: str) -> bool:
-    """Tell whether every entry trusts the CA in a caBundle."""
+    """Return whether every entry trusts the CA in a caBundle."""
     authority = base64.b64decode(bundle)
     return all(authority.strip() in base64.b64decode(each) for each in ca_bundles(cluster))
 

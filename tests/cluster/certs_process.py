@@ -171,12 +171,12 @@ class Place:
         return str(problems) if problems else None
 
     def in_order(self) -> bool:
-        """Tell whether they agree, and everything that is trusted is in the Secret's ca.crt."""
+        """Return whether they agree, and everything that is trusted is in the Secret's ca.crt."""
         held = self.data().get("ca.crt")
         return self.disagreement() is None and set(self.bundles().values()) == {held}
 
     def one_authority(self) -> bool:
-        """Tell whether no older CA is left."""
+        """Return whether no older CA is left."""
         return self.data().get("ca.crt", b"").count(b"BEGIN CERTIFICATE") == 1
 
     def status(self, *options: str) -> subprocess.CompletedProcess[str]:

@@ -83,7 +83,7 @@ def entries() -> tuple[Entry, ...]:
 
 
 def _opted_in(who: str, namespace: tuple[Requirement, ...], pod: tuple[Requirement, ...]) -> Iterator[Entry]:
-    """Give the entries of pods that are opted in by `who`: each state of the namespace's other labels."""
+    """Return the entries of pods that are opted in by `who`: each state of the namespace's other labels."""
     modes = {"default": absent(MODE), **{mode.value: any_of(MODE, mode) for mode in Mode}}
     identities = {"": absent(CREDENTIALS), **{each.value: any_of(CREDENTIALS, each) for each in Credentials}}
     for (mode, has_mode), (identity, has_identity) in itertools.product(modes.items(), identities.items()):

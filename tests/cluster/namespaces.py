@@ -59,7 +59,7 @@ class Namespaces:
 
 
 def ready_namespace(api: Api, name: str) -> Namespace:
-    """Give a namespace the service account that pods need, unless the controller-manager was faster."""
+    """Make the service account that pods need in a namespace, unless the controller-manager was faster."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
     try:
         api.create(account, name)

@@ -35,7 +35,7 @@ class Script:
     namespace: str
 
     def path(self, name: str = "") -> str:
-        """Give the path of a pod, or of all."""
+        """Return the path of a pod, or of all."""
         return f"/api/v1/namespaces/{self.namespace}/pods" + (f"/{name}" if name else "")
 
     def make_pod(self, manifest: Manifest, node: str) -> Manifest:

@@ -92,7 +92,7 @@ def peer(program: Path, plane: ControlPlane, folder: Path) -> Iterator[Service]:
 
 
 def has_credentials(each: Manifest) -> bool:
-    """Tell whether a container has what the peer adds."""
+    """Return whether a container has what the peer adds."""
     return set(VARIABLES) <= set(names_of(each.get("env"))) and TOKEN_VOLUME in names_of(
         each.get("volumeMounts")
     )

@@ -68,7 +68,7 @@ def routing_control_plane(address: str) -> Iterator[Api]:
 
 
 def injects(namespace: Namespace) -> bool:
-    """Tell whether a pod that is created in the namespace gets the agent."""
+    """Return whether a pod that is created in the namespace gets the agent."""
     spec = namespace.create(multus_pod(), dry_run=True).object["spec"]
     return CONTAINER_NAME in names_of(spec.get("initContainers"))
 

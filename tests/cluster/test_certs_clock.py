@@ -34,7 +34,7 @@ class MovedOn(Client):
     later = 0.0
 
     def now(self) -> Now:
-        """Tell the time."""
+        """Return the time."""
         return Now(time.time() + self.later, time.monotonic() + self.later)
 
     def get(self, path: str, what: str, parameters: Mapping[str, str] | None = None) -> Answer:

@@ -70,7 +70,7 @@ class Stage:
         return httpx.get(f"http://{HOST}:{self.ports[1]}{path}", trust_env=False).text
 
     def answers(self, path: str) -> bool:
-        """Tell whether the health port answers with success."""
+        """Return whether the health port answers with success."""
         try:
             return httpx.get(f"http://{HOST}:{self.ports[1]}{path}", trust_env=False).is_success
         except httpx.TransportError:
@@ -84,7 +84,7 @@ class Stage:
         )
 
     def secondaries(self) -> list[str]:
-        """Give the secondary addresses that EC2 has on the pods' ENI."""
+        """Return the secondary addresses that EC2 has on the pods' ENI."""
         found: list[str] = self.cloud.interface(ENI_1)["secondaries"]
         return found
 

@@ -63,7 +63,7 @@ class Told:
             self.gone.append(pod.key.name)
 
     def addresses(self, name: str) -> list[str]:
-        """Give the addresses of a pod."""
+        """Return the addresses of a pod."""
         return [str(each.address) for each in self.pods[name].holdings] if name in self.pods else []
 
 

@@ -22,7 +22,7 @@ def perform(world: World, action: str, parameters: Parameters, now: float) -> Ou
 
 
 def resource_arn(world: World, parameters: Parameters) -> str:
-    """Give the resource that a refusal for lack of rights names."""
+    """Return the resource that a refusal for lack of rights names."""
     interface = parameters.sent.get("NetworkInterfaceId")
     if interface is None:
         return "*"

@@ -24,7 +24,7 @@ def assign(
     allow_reassignment: bool,
     now: float,
 ) -> World:
-    """Give the interface these secondary addresses, taking them from others if that is allowed.
+    """Assign these secondary addresses to the interface, taking them from others if that is allowed.
 
     Addresses that it has already change nothing. Raises `Ec2Error` as AssignPrivateIpAddresses does.
     """
@@ -52,7 +52,7 @@ def assign(
 def assign_free(
     world: World, identifier: str, count: int, now: float
 ) -> tuple[World, tuple[IPv4Address, ...]]:
-    """Give the interface so many free addresses of its subnet; also returns which."""
+    """Assign so many free addresses of its subnet to the interface; returns which."""
     interface = world.interface(identifier)
     _check_room(world, interface, count)
     chosen = tuple(islice(world.free_addresses(world.subnets[interface.subnet]), count))
@@ -76,7 +76,7 @@ def unassign(world: World, identifier: str, addresses: Collection[IPv4Address], 
 def assign_ipv6(
     world: World, identifier: str, addresses: Collection[IPv6Address], now: float
 ) -> tuple[World, tuple[IPv6Address, ...]]:
-    """Give the interface these IPv6 addresses; also returns those that are new on it.
+    """Assign these IPv6 addresses to the interface; returns those that are new on it.
 
     Raises `Ec2Error` as AssignIpv6Addresses does, for another interface's addresses too.
     """
@@ -93,7 +93,7 @@ def assign_ipv6(
 def assign_free_ipv6(
     world: World, identifier: str, count: int, now: float
 ) -> tuple[World, tuple[IPv6Address, ...]]:
-    """Give the interface so many free IPv6 addresses of its subnet; also returns which.
+    """Assign so many free IPv6 addresses of its subnet to the interface; returns which.
 
     EC2 chooses at random, the double takes the lowest.
     """

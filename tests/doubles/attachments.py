@@ -17,7 +17,7 @@ from tests.doubles.model import Attachment, AttachmentStatus, Instance, NetworkI
 
 
 def settle(world: World, now: float) -> World:
-    """Give the world in which what was attaching or detaching until this time is done."""
+    """Return the world in which what was attaching or detaching until this time is done."""
     pending = [
         (interface.attachment.due, interface)
         for interface in world.interfaces.values()

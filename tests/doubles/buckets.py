@@ -46,7 +46,7 @@ class Throttling:
     own: Mapping[str, Limit] = field(default_factory=dict)
 
     def limit(self, bucket: str) -> Limit | None:
-        """Give the limit of a bucket, None for no limit."""
+        """Return the limit of a bucket, None for no limit."""
         action = bucket.removesuffix(ALL)
         if action in self.own:
             return self.own[action]

@@ -58,7 +58,7 @@ class Cloud:
             end.cancel()
 
     async def deliver(self, request: Request, response: Response, fault: Fault | None) -> Response:
-        """Give the response as a fault lets it through: late, or never."""
+        """Return the response as a fault lets it through: late, or never."""
         if fault and fault.delay_ms:
             await self.pause(fault.delay_ms / 1000)
         if fault and fault.connection:
@@ -120,7 +120,7 @@ def reset(request: Request) -> None:
 
 
 def source_of(request: Request) -> IPv4Address | IPv6Address:
-    """Give the address from which a request comes."""
+    """Return the address from which a request comes."""
     if request.client is None:
         raise RuntimeError("a request without a peer address: the double serves TCP only")
     return ip_address(request.client.host)

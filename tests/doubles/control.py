@@ -49,7 +49,7 @@ class Control:
         self._cloud = cloud
 
     def routes(self) -> list[Route]:
-        """Give the routes."""
+        """Return the routes."""
         return [
             Route("/_double/state", self._state, methods=["GET"]),
             Route("/_double/journal", self._journal, methods=["GET", "DELETE"]),

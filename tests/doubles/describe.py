@@ -17,12 +17,12 @@ IMAGE = "ami-0123456789abcdef0"
 
 
 def security_group(vpc: str) -> str:
-    """Give the id of a VPC's default security group, which every interface has."""
+    """Return the id of a VPC's default security group, which every interface has."""
     return "sg-" + vpc.removeprefix("vpc-")
 
 
 def private_dns_name(world: World, address: object) -> str:
-    """Give the IP-based host name of an address ("EC2 instance hostname types", EC2 user guide)."""
+    """Return the IP-based host name of an address ("EC2 instance hostname types", EC2 user guide)."""
     domain = "ec2.internal" if world.region == "us-east-1" else f"{world.region}.compute.internal"
     return f"ip-{str(address).replace('.', '-')}.{domain}"
 
@@ -173,7 +173,7 @@ def _tags(resource: Resource) -> list[Structure]:
 
 
 def _derived(prefix: str, identifier: str) -> str:
-    """Give the id of something that belongs to one resource alone."""
+    """Return the id of something that belongs to one resource alone."""
     return f"{prefix}-{identifier.split('-')[1]}"
 
 

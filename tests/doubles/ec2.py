@@ -73,7 +73,7 @@ class Ec2Endpoint:
         return answer(action, structure, request_id)
 
     def _authenticate(self, request: Request, action: str, parameters: Parameters) -> AccessKey:
-        """Give the caller's credentials; raises `Ec2Error` for one who may not make this call."""
+        """Return the caller's credentials; raises `Ec2Error` for one who may not make this call."""
         world, headers = self._cloud.world, request.headers
         key = authenticate(world, headers.get("authorization"), headers.get("x-amz-security-token"))
         require_action(action)
@@ -99,7 +99,7 @@ def _in_its_place(fault: Fault) -> str:
 
 
 def _faulty(fault: Fault, response: Response, request_id: str) -> Response:
-    """Give what a fault answers in place of a response."""
+    """Return what a fault answers in place of a response."""
     if fault.error:
         error = Ec2Error(fault.error, fault.message, fault.status)
         return _response(error_answer(error, request_id), error.status, request_id)

@@ -101,12 +101,12 @@ class Faults:
             self._faults = tuple(faults)
 
     def all(self) -> tuple[Fault, ...]:
-        """Give the faults in force, with the calls that they have left."""
+        """Return the faults in force, with the calls that they have left."""
         with self._lock:
             return self._faults
 
     def take(self, action: str, caller: str, path: str = "") -> Fault | None:
-        """Give the fault that befalls this call."""
+        """Return the fault that befalls this call."""
         with self._lock:
             left: list[Fault] = []
             found: Fault | None = None

@@ -54,5 +54,5 @@ VPC = Identifier("vpc-", "vpc ID", "InvalidVpcID.NotFound", "InvalidVpcID.Malfor
 
 
 def attachment_of(interface: str) -> str:
-    """Give the id of the attachment with which an interface begins."""
+    """Return the id of the attachment with which an interface begins."""
     return "eni-attach-" + interface.removeprefix("eni-")

@@ -21,7 +21,7 @@ CREDENTIALS_SECONDS = 6 * 3600
 
 
 def read(tree: Tree, path: str) -> str | None:
-    """Give the value at a path such as `/meta-data/mac`, or a directory's listing; None for nothing.
+    """Return the value at a path such as `/meta-data/mac`, or a directory's listing; None for nothing.
 
     A listing has one name a line, that of a directory with a slash at its end. Slashes at the end of a path
     make no difference.
@@ -37,7 +37,7 @@ def read(tree: Tree, path: str) -> str | None:
 
 
 def metadata(world: World, instance: Instance, wall: float) -> Tree:
-    """Give what is below `/latest` of a world as IMDS shows it, at a time (seconds since the epoch)."""
+    """Return what is below `/latest` of a world as IMDS shows it, at a time (seconds since the epoch)."""
     interfaces = [interface for interface in world.interfaces_of(instance.id) if interface.in_guest]
     primary = interfaces[0]
     zone = world.subnets[primary.subnet].az

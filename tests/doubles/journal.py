@@ -58,7 +58,7 @@ class Journal:
         )
 
     def calls(self) -> tuple[Call, ...]:
-        """Give all calls so far."""
+        """Return all calls so far."""
         with self._lock:
             return tuple(self._calls)
 

@@ -55,12 +55,12 @@ class Subnet:
             raise refusals.reserved(address)
 
     def assignable(self) -> Iterator[IPv4Address]:
-        """Give all IPv4 addresses that interfaces may hold, lowest first."""
+        """Return all IPv4 addresses that interfaces may hold, lowest first."""
         first = int(self.cidr.network_address)
         return (IPv4Address(first + offset) for offset in range(4, self.cidr.num_addresses - 1))
 
     def assignable_ipv6(self) -> Iterator[IPv6Address]:
-        """Give all IPv6 addresses that interfaces may hold, lowest first; nothing without a range."""
+        """Return all IPv6 addresses that interfaces may hold, lowest first; nothing without a range."""
         if self.ipv6_cidr is None:
             return iter(())
         first = int(self.ipv6_cidr.network_address)
@@ -239,7 +239,7 @@ class World:
         return SUBNET.find(self.subnets, identifier)
 
     def interfaces_of(self, instance: str) -> tuple[NetworkInterface, ...]:
-        """Give an instance's interfaces, by network card and device number."""
+        """Return an instance's interfaces, by network card and device number."""
         mine = [
             (interface.attachment.slot, interface)
             for interface in self.interfaces.values()
@@ -262,7 +262,7 @@ class World:
         return next((key for key in self.role_keys.values() if key.id == identifier), None)
 
     def free_addresses(self, subnet: Subnet) -> Iterator[IPv4Address]:
-        """Give the IPv4 addresses of the subnet that nobody holds, lowest first."""
+        """Return the IPv4 addresses of the subnet that nobody holds, lowest first."""
         used = self._used(subnet)
         return (address for address in subnet.assignable() if address not in used)
 
@@ -271,7 +271,7 @@ class World:
         return subnet.cidr.num_addresses - 5 - len(self._used(subnet))
 
     def changed(self, interfaces: Mapping[str, NetworkInterface | None], now: float) -> World:
-        """Give the world with these interfaces replaced, None for those that are gone."""
+        """Return the world with these interfaces replaced, None for those that are gone."""
         after = {**self.interfaces, **interfaces}
         kept = {identifier: interface for identifier, interface in after.items() if interface is not None}
         if kept == self.interfaces:
@@ -282,7 +282,7 @@ class World:
         return replace(self, interfaces=kept, past=(*past, Past(now, self.interfaces)))
 
     def in_imds(self, now: float, older: float = 0.0) -> World:
-        """Give the world as IMDS shows it at this time: that of its delay and `older` seconds ago."""
+        """Return the world as IMDS shows it at this time: that of its delay and `older` seconds ago."""
         shown = dict(self._as_of(now, self.imds_delay + older))
         for identifier, view in self.imds.items():
             if view.delay is not None:

@@ -62,7 +62,7 @@ def reserved(address: object) -> Ec2Error:
 
 
 def malformed_address(text: str) -> Ec2Error:
-    """Text that is no address of the family that the action is about."""
+    """Text that is not an address of the family that the action is about."""
     return Ec2Error("InvalidParameterValue", f"invalid value for parameter address: {text}")
 
 

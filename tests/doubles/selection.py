@@ -46,7 +46,7 @@ class Kind(Generic[R]):
 
 
 def describe(kind: Kind[R], world: World, parameters: Parameters) -> tuple[list[Structure], str | None]:
-    """Give the structures that a Describe call asks for, and the token for the next page.
+    """Return the structures that a Describe call asks for, and the token for the next page.
 
     Raises `Ec2Error` for unknown identifiers and filters, and for the wrong use of pages; with DryRun always.
     """

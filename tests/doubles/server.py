@@ -96,11 +96,11 @@ class Doubles:
         return self._cloud.world
 
     def state(self) -> dict[str, object]:
-        """Give the present world as JSON values: what `GET /_double/state` answers."""
+        """Return the present world as JSON values: what `GET /_double/state` answers."""
         return state_document(self._cloud.world, self._cloud.clock.monotonic())
 
     def journal(self, action: str | None = None) -> tuple[Call, ...]:
-        """Give all calls so far, or those of one EC2 action, in the order of their effects."""
+        """Return all calls so far, or those of one EC2 action, in the order of their effects."""
         return tuple(call for call in self._cloud.journal.calls() if action in (None, call.action))
 
     def change_settings(self, **settings: object) -> None:
@@ -119,16 +119,16 @@ class Doubles:
         self._cloud.faults.put(faults)
 
     def holder_of(self, address: str) -> str | None:
-        """Give the interface that has the address, of either family."""
+        """Return the interface that has the address, of either family."""
         holder = self.world.holder_of(ip_address(address))
         return holder.id if holder else None
 
     def secondaries(self, interface: str) -> tuple[str, ...]:
-        """Give an interface's secondary addresses, in the order of their assignment."""
+        """Return an interface's secondary addresses, in the order of their assignment."""
         return tuple(map(str, self.world.interfaces[interface].secondaries))
 
     def ipv6s(self, interface: str) -> tuple[str, ...]:
-        """Give an interface's IPv6 addresses, in the order of their assignment."""
+        """Return an interface's IPv6 addresses, in the order of their assignment."""
         return tuple(map(str, self.world.interfaces[interface].ipv6s))
 
 
@@ -148,7 +148,7 @@ def listen(addresses: Iterable[tuple[str, int]]) -> list[socket.socket]:
 
 
 def url_of(listening: socket.socket) -> str:
-    """Give the URL of a listening socket."""
+    """Return the URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

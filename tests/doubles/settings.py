@@ -17,7 +17,7 @@ NAMES = ("imds_delay_ms", "imds", "attach_delay_ms", "throttling", "limits")
 
 
 def with_settings(world: World, keys: Mapping[str, Node]) -> World:
-    """Give the world with the settings among these keys; raises DocumentError that names the key."""
+    """Return the world with the settings among these keys; raises DocumentError that names the key."""
     throttling = world.throttling
     if "throttling" in keys:
         node = keys["throttling"]

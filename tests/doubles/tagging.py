@@ -41,7 +41,7 @@ class Tag:
 
 
 def every_tag(world: World) -> Mapping[str, Tag]:
-    """Give all tags of the world, by their `id`."""
+    """Return all tags of the world, by their `id`."""
     kinds: list[tuple[str, Mapping[str, Tagged]]] = [
         ("instance", world.instances),
         ("network-interface", world.interfaces),

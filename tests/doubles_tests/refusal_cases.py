@@ -52,7 +52,7 @@ FREE = "10.0.1.100"
 
 
 def assign(interface: str, *addresses: str, move: bool | None = None) -> Callable[[EC2Client, Place], object]:
-    """Give a call that assigns to one of the place's interfaces."""
+    """Return a call that assigns to one of the place's interfaces."""
 
     def call(client: EC2Client, place: Place) -> object:
         parameters: dict[str, Any] = {} if move is None else {"AllowReassignment": move}
@@ -65,21 +65,21 @@ def assign(interface: str, *addresses: str, move: bool | None = None) -> Callabl
 
 
 def assign_count(interface: str, count: int) -> Callable[[EC2Client, Place], object]:
-    """Give a call that lets EC2 choose so many addresses."""
+    """Return a call that lets EC2 choose so many addresses."""
     return lambda client, place: client.assign_private_ip_addresses(
         NetworkInterfaceId=getattr(place, interface), SecondaryPrivateIpAddressCount=count
     )
 
 
 def unassign(interface: str, *addresses: str) -> Callable[[EC2Client, Place], object]:
-    """Give a call that unassigns from one of the place's interfaces."""
+    """Return a call that unassigns from one of the place's interfaces."""
     return lambda client, place: client.unassign_private_ip_addresses(
         NetworkInterfaceId=getattr(place, interface, interface), PrivateIpAddresses=list(addresses)
     )
 
 
 def describe(**parameters: Any) -> Callable[[EC2Client, Place], object]:
-    """Give a call that describes interfaces; the text `mine` stands for that interface."""
+    """Return a call that describes interfaces; the text `mine` stands for that interface."""
 
     def call(client: EC2Client, place: Place) -> object:
         if identifiers := parameters.get("NetworkInterfaceIds"):
@@ -151,7 +151,7 @@ CASES = [
         for last in (0, 1, 2, 3, 255)
     ),
     Case(
-        "text that is no address",
+        "text that is not an address",
         assign("mine", "banana"),
         "InvalidParameterValue",
         "invalid value for parameter address: banana",
@@ -274,7 +274,7 @@ CASES = [
         Moto.ACCEPTS,
     ),
     Case(
-        "unassign text that is no address",
+        "unassign text that is not an address",
         unassign("mine", "banana"),
         "InvalidParameterValue",
         "invalid value for parameter address: banana",

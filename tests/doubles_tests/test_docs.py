@@ -21,7 +21,7 @@ MARK = "=== next command ==="
 
 
 def blocks(language: str) -> list[str]:
-    """Give the examples in a language, of the section on the double."""
+    """Return the examples in a language, of the section on the double."""
     page = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
     section = page.split("## The EC2 and IMDS double")[1].split("\n## ")[0]
     return re.findall(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
@@ -35,7 +35,7 @@ def doubles() -> Iterator[Doubles]:
 
 
 def local(text: str, doubles: Doubles) -> str:
-    """Give an example with the double's own addresses."""
+    """Return an example with the double's own addresses."""
     return text.replace("http://127.0.0.1:8080", doubles.ec2_url).replace(
         "http://127.0.0.1:8081", doubles.imds_url
     )

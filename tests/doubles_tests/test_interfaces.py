@@ -25,7 +25,7 @@ A1_ATTACHMENT = "eni-attach-0a000000000000001"
 
 
 def world(**changes: Any) -> dict[str, Any]:
-    """Give a world with a spare interface, and room for it on node A alone."""
+    """Return a world with a spare interface, and room for it on node A alone."""
     instances = [worlds.node_a(max_interfaces=4), worlds.node_b()]
     return worlds.world(instances=instances, interfaces=[worlds.spare()], **changes)
 

@@ -164,7 +164,7 @@ operations: st.SearchStrategy[Operation] = st.one_of(
 
 
 def attempt(world: World, operation: Operation, now: float) -> World | None:
-    """Give the world after an operation, None if it is refused."""
+    """Return the world after an operation, None if it is refused."""
     try:
         return operation.apply(world, now)
     except Ec2Error:
@@ -312,7 +312,7 @@ def test_a_header_that_ec2_would_accept_names_the_key() -> None:
 
 
 def paths_of(tree: Tree) -> dict[str, str]:
-    """Give every path that is reached by following the listings, with what is read there."""
+    """Return every path that is reached by following the listings, with what is read there."""
     found: dict[str, str] = {}
     waiting = [""]
     while waiting:

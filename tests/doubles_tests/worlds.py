@@ -39,7 +39,7 @@ STRANGER = "127.0.3.1"
 
 
 def world(**changes: Any) -> dict[str, Any]:
-    """Give the world as a mapping that the caller may change; `changes` are keys of its top level."""
+    """Return the world as a mapping that the caller may change; `changes` are keys of its top level."""
     return {
         "region": REGION,
         "account": ACCOUNT,
@@ -128,12 +128,12 @@ def node_b(**changes: Any) -> dict[str, Any]:
 def interface(
     identifier: str, mac: str, device: int, subnet: str, primary: str, **more: Any
 ) -> dict[str, Any]:
-    """Give one interface of a world file."""
+    """Return one interface of a world file."""
     return {"id": identifier, "mac": mac, "device": device, "subnet": subnet, "primary": primary} | more
 
 
 def spare(**changes: Any) -> dict[str, Any]:
-    """Give an interface that is attached nowhere."""
+    """Return an interface that is attached nowhere."""
     return {
         "id": SPARE,
         "mac": "02:cc:00:00:00:00",

@@ -198,7 +198,7 @@ class FakeCloud:
             raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))
 
     def asked(self, kind: str) -> list[tuple[str, list[str]]]:
-        """Give the calls of a kind: the ENI, and the addresses in order."""
+        """Return the calls of a kind: the ENI, and the addresses in order."""
         return [(eni, [str(a) for a in addresses]) for what, eni, addresses in self.calls if what == kind]
 
 

@@ -57,7 +57,7 @@ class Stage:
         assert self.doubles.stdout.readline(), "the doubles did not start"
 
     def env(self, settings: AgentSettings | None = None, **changes: str | None) -> dict[str, str]:
-        """Give what a container is given: settings, EC2's endpoint, keys; None takes one away."""
+        """Return what a container is given: settings, EC2's endpoint, keys; None takes one away."""
         given = {
             "PATH": f"{BIN}:/usr/bin:/bin",
             "AWS_ENDPOINT_URL_EC2": self.ec2,
@@ -111,17 +111,17 @@ class Stage:
         return Sidecar(self, pod, process, env=given, log=log, output=output)
 
     def state(self) -> dict[str, Any]:
-        """Give the double's world."""
+        """Return the double's world."""
         found: dict[str, Any] = json.loads(self.node.http("GET", f"{self.ec2}/_double/state").body)
         return found
 
     def secondaries(self, eni: str) -> list[str]:
-        """Give an ENI's secondary IPv4 addresses."""
+        """Return an ENI's secondary IPv4 addresses."""
         held: list[str] = self._interface(eni)["secondaries"]
         return held
 
     def ipv6s(self, eni: str) -> list[str]:
-        """Give an ENI's IPv6 addresses."""
+        """Return an ENI's IPv6 addresses."""
         held: list[str] = self._interface(eni)["ipv6s"]
         return held
 
@@ -136,7 +136,7 @@ class Stage:
         assert done.returncode == 0, done.stderr
 
     def calls(self, action: str) -> list[dict[str, Any]]:
-        """Give the calls of an action so far, or of IMDS where it begins with a method."""
+        """Return the calls of an action so far, or of IMDS where it begins with a method."""
         journal = json.loads(self.node.http("GET", f"{self.ec2}/_double/journal").body)
         return [call for call in journal if call["action"].startswith(action)]
 
@@ -194,7 +194,7 @@ class Sidecar:
         wait_for(lambda: self._output.read_text().count(text) >= times, f"the event {event} x {times}")
 
     def lines(self) -> list[dict[str, Any]]:
-        """Give what it has logged so far."""
+        """Return what it has logged so far."""
         complete, _, _ = self._output.read_text().rpartition("\n")
         return [json.loads(line) for line in complete.splitlines()]
 

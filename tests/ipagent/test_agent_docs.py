@@ -30,7 +30,7 @@ def nodes(kind: type[ast.AST]) -> Iterator[ast.AST]:
 
 
 def errors() -> set[str]:
-    """Give AgentError and every class below it."""
+    """Return AgentError and every class below it."""
     found = {"AgentError"}
     while True:
         more = {
@@ -45,7 +45,7 @@ def errors() -> set[str]:
 
 
 def events() -> set[str]:
-    """Give the events of all log calls; where one is a parameter, those of the calls that hand it in."""
+    """Return the events of all log calls; where one is a parameter, those of the calls that hand it in."""
     found: set[str] = set()
     for tree in TREES.values():
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
@@ -73,7 +73,7 @@ def handed_in(tree: ast.AST, function: ast.FunctionDef, parameter: str) -> set[s
 
 
 def literals(node: ast.expr) -> list[str]:
-    """Give the fixed parts of a text."""
+    """Return the fixed parts of a text."""
     match node:
         case ast.Constant(value=str(text)):
             return [text]
@@ -83,7 +83,7 @@ def literals(node: ast.expr) -> list[str]:
 
 
 def messages() -> dict[str, str]:
-    """Give the longest fixed part of what each error says, with its place."""
+    """Return the longest fixed part of what each error says, with its place."""
     kinds = errors() | {"Unplaced", "Failure"}
     found = {}
     for path, tree in TREES.items():
@@ -97,7 +97,7 @@ def messages() -> dict[str, str]:
 
 
 def table(heading: str) -> list[list[str]]:
-    """Give the rows of the first table below a heading."""
+    """Return the rows of the first table below a heading."""
     _, _, rest = DOCS.partition(f"\n{heading}\n")
     lines = re.search(r"(?:^\|.*\n)+", rest, re.MULTILINE)
     assert lines, heading

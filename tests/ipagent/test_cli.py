@@ -23,7 +23,7 @@ COMMANDS = ("addresses", "enis", "release")
 
 
 def work(env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Run `ipagent init`; gives the exit code, the log's last message and the termination message."""
+    """Run `ipagent init`; returns the exit code, the log's last message and the termination message."""
     log = tmp_path / "termination-log"
     log.touch()
     code = cli.run(["init"], {**env, cli.ENV_TERMINATION_LOG: str(log)})
@@ -68,7 +68,7 @@ def test_each_commands_help_teaches_with_examples(command: str, capsys: pytest.C
         (["release", "10.10.1.80"], "--eni"),
         (["release", "--eni", "eni-0123456789abcdef0"], "ADDRESS"),
         (["release", "banana", "--eni", "eni-0123456789abcdef0"], "'banana' is no IPv4 or IPv6 address"),
-        (["release", "10.10.1.80", "--eni", "i-0123456789abcdef0"], "is no id of an ENI"),
+        (["release", "10.10.1.80", "--eni", "i-0123456789abcdef0"], "is not an id of an ENI"),
         (["release", "10.10.1.80", "--eni", "eni-0123456789abcdef0", "--ye"], "--ye"),
         (["release", *["10.10.1.80"] * 101, "--eni", "eni-0123456789abcdef0"], "at most 100"),
     ],

@@ -44,7 +44,7 @@ def world(
     imds_delay_ms: int = 0,
     **node: Any,
 ) -> dict[str, Any]:
-    """Give the world; `secondaries` and `ipv6s` are ENI_1's, `node` are keys of the first instance.
+    """Return the world; `secondaries` and `ipv6s` are ENI_1's, `node` are keys of the first instance.
 
     With `ipv6` the Multus subnets have their IPv6 ranges, and the neighbour an IPv6 address.
     """

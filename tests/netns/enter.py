@@ -81,7 +81,7 @@ def _mount_devices(termination_log: Path) -> None:
         Path("/dev", name).symlink_to(f"/proc/self/fd/{number}")
     Path("/dev/fd").symlink_to("/proc/self/fd")
     if not stat.S_ISREG(Path(TERMINATION_LOG).stat().st_mode):
-        raise OSError(errno.EINVAL, f"{termination_log} is no file")
+        raise OSError(errno.EINVAL, f"{termination_log} is not a file")
 
 
 def _drop_rights() -> None:

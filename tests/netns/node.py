@@ -65,7 +65,7 @@ class Pod(Namespace):
         self._call("rename", name=name, to=to)
 
     def set_mac(self, name: str, mac: str) -> None:
-        """Give an interface another MAC."""
+        """Set another MAC on an interface."""
         self._call("set_mac", name=name, mac=mac)
 
     def delete_interface(self, name: str) -> None:

@@ -137,7 +137,7 @@ def test_a_name_tells_whether_its_owner_lives() -> None:
     assert cgroups.owner_lives(f"{prefix}-1-{pid}-{int(started) - 1}-{number}")
     for wrong in ("multus-eni", f"{name}x", "system.slice"):
         assert not cgroups.is_name(wrong)
-        with pytest.raises(ValueError, match="no name of a cluster"):
+        with pytest.raises(ValueError, match="not a name of a cluster"):
             cgroups.owner_lives(wrong)
 
 
@@ -237,7 +237,7 @@ def echo() -> int:
 
 @contextmanager
 def carried(target: str, log: Path) -> Iterator[int]:
-    """Run the process that carries connections to a target; gives the port that it listens on."""
+    """Run the process that carries connections to a target; returns the port that it listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         number = listening.fileno()
         argv = [sys.executable, "-I", "-S", tcp_forwarder.__file__, f"{number}={target}"]

@@ -57,13 +57,13 @@
     "summary" "No agent of a node is scraped: they may serve no pods.")
   (dict "alert" "MultusEniNodeAgentDown" "severity" $gate "for" "5m"
     "expr" (printf `up{%s,%s} == 0` $ns $service)
-    "summary" "The agent of a node does not answer: it serves no pods there.")
+    "summary" "A node agent does not answer: it serves no pods there.")
   (dict "alert" "MultusEniNodeWatchStale" "severity" "warning" "for" "5m"
     "expr" (printf `multus_eni_node_watch_age_seconds{%s} > 300` $ns)
-    "summary" "The agent of a node has not heard of the API server for five minutes: it does not see new pods.")
+    "summary" "A node agent has not heard of the API server for five minutes: it does not see new pods.")
   (dict "alert" "MultusEniNodeNeverSawPods" "severity" $gate "for" "5m"
     "expr" (printf `multus_eni_node_build_info{%s} unless on (namespace, pod) multus_eni_node_watch_age_seconds{%s}` $ns $ns)
-    "summary" "The agent of a node has not seen its node's pods since it was started: it serves none.")
+    "summary" "A node agent has not seen its node's pods since it was started: it serves none.")
   (dict "alert" "MultusEniNodeAddressesFailed" "severity" "warning" "for" "5m"
     "expr" (printf `multus_eni_node_addresses{%s,state="failed"} > 0` $ns)
     "summary" "Addresses of living pods can't be assigned: the pods' Events say why.")
@@ -75,13 +75,13 @@
     "summary" "Two living pods have the same address, or another ENI took it: one of them is not reachable.")
   (dict "alert" "MultusEniNodeDenied" "severity" "critical" "for" "5m"
     "expr" (printf `sum by (action) (increase(multus_eni_node_ec2_calls_total{%s,result=~"no_permission|no_credentials"}[10m])) > 0` $ns)
-    "summary" "EC2 refuses the agents of the nodes for lack of rights or credentials.")
+    "summary" "EC2 refuses the node agents for lack of rights or credentials.")
   (dict "alert" "MultusEniNodeEc2Failing" "severity" "warning" "for" "10m"
     "expr" (printf `sum by (action) (rate(multus_eni_node_ec2_calls_total{%s,result=~"transient|unreachable|unknown"}[5m])) > 0` $ns)
-    "summary" "EC2 can't be reached by agents of the nodes, or fails itself.")
+    "summary" "EC2 can't be reached by node agents, or fails itself.")
   (dict "alert" "MultusEniNodeThrottled" "severity" "warning" "for" "15m"
     "expr" (printf `sum by (action) (rate(multus_eni_node_ec2_calls_total{%s,result="throttled"}[5m])) > 0.1` $ns)
-    "summary" "EC2 throttles the agents of the nodes: addresses of new pods come late.")
+    "summary" "EC2 throttles the node agents: addresses of new pods come late.")
   (dict "alert" "MultusEniNodeEniFull" "severity" "warning" "for" "10m"
     "expr" (printf `sum by (action) (increase(multus_eni_node_ec2_calls_total{%s,result=~"eni_full|subnet_full"}[15m])) > 0` $ns)
     "summary" "An ENI or its subnet has no room for the addresses of new pods.")

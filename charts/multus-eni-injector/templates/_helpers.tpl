@@ -184,7 +184,7 @@ hostAliases:
 {{- if and (include "multus-eni.injects" .) (eq .Values.certificates.mode "selfSigned") }}true{{ end }}
 {{- end }}
 
-{{/* Is the agent of the node installed? */}}
+{{/* Is the node agent installed? */}}
 {{- define "multus-eni.nodeAgent" -}}
 {{- $v := .Values }}
 {{- if or $v.nodeAgent.enabled $v.nodeAgent.watchOnly (eq $v.agent.backend "node") }}true{{ end }}

@@ -121,7 +121,7 @@ class EventCorrelator:
             self._add(note, now, wall)
 
     def due(self, now: float) -> Write | float | None:
-        """Give what to write now, or in how many seconds to ask again; None if nothing waits.
+        """Return what to write now, or in how many seconds to ask again; None if nothing waits.
 
         What is given is taken for written unless `put_back` says otherwise.
         """
@@ -194,7 +194,7 @@ class EventCorrelator:
 
 
 def path_of(write: Write) -> str:
-    """Give the path to POST a new Event to, or to PATCH one that is there."""
+    """Return the path to POST a new Event to, or to PATCH one that is there."""
     folder = f"/api/v1/namespaces/{write.note.pod.namespace}/events"
     return folder if write.new else f"{folder}/{write.name}"
 

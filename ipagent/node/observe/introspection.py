@@ -103,7 +103,7 @@ def ask(folder: Path) -> dict[str, Any]:
                 parts.append(part)
                 size += len(part)
                 if size > MAX_ANSWER:
-                    raise NotRunning(f"what answers at {path} is no agent: it does not stop")
+                    raise NotRunning(f"what answers at {path} is not an agent: it does not stop")
         found = json.loads(b"".join(parts))
     except (OSError, ValueError) as error:
         raise NotRunning(
@@ -111,7 +111,7 @@ def ask(folder: Path) -> dict[str, Any]:
             "kubectl exec -n NAMESPACE POD -- ipagent node status"
         ) from None
     if not isinstance(found, dict):
-        raise NotRunning(f"what answers at {path} is no agent")
+        raise NotRunning(f"what answers at {path} is not an agent")
     return found
 
 

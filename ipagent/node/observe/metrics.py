@@ -88,7 +88,7 @@ class _Asked(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Give the samples."""
+        """Return the samples."""
         figures = self._figures()
         yield _gauge("build_info", "Always 1; the release is the label.", "version", {VERSION: 1})
         states = Counter(dict.fromkeys(STATES, 0))

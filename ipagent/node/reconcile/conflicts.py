@@ -58,7 +58,7 @@ NOBODY = Desired()
 
 
 def resolve_conflicts(wishes: Iterable[PodDesired], before: Desired = NOBODY) -> Desired:
-    """Give each address to one pod; `before` is how it was until now."""
+    """Grant each address to one pod; `before` is how it was until now."""
     contenders: dict[IPAddress, list[_Contender]] = {}
     for each in wishes:
         placed = {placement.holding.address: placement for placement in each.placements}

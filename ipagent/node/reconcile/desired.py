@@ -200,7 +200,7 @@ def _without(selection: Selection, interfaces: Collection[str]) -> Selection:
 
 
 def _named(annotated: tuple[str, ...], claimed: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Give the interfaces that both name; empty for all, None if there are no such."""
+    """Return the interfaces that both name; empty for all, None if there are no such."""
     if annotated and claimed:
         return tuple(name for name in claimed if name in annotated) or None
     return annotated or claimed

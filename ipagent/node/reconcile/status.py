@@ -23,7 +23,7 @@ from ipagent.node.reconcile.desired import PodDesired
 UNSEEN = ClaimStatus(
     ClaimState.PENDING,
     ExitCode.DEADLINE,
-    "The agent of the node has not seen this pod at the API server yet.",
+    "The node agent has not seen this pod at the API server yet.",
 )
 
 NO_TAKEOVER = (

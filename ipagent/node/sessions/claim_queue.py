@@ -49,7 +49,7 @@ class ClaimQueue:
         self._taken: dict[PodKey, int] = {}
 
     def put(self, claim: Claim) -> int:
-        """Leave a claim for the main loop; gives its ticket."""
+        """Leave a claim for the main loop; returns its ticket."""
         with self._lock:
             self._tickets += 1
             before = self._waiting.get(claim.pod)

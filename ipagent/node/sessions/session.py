@@ -160,7 +160,7 @@ class Session(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def end(self, reason: str) -> None:
-        """Tell the pod that this session is over, and why."""
+        """Answer the pod that this session is over, and why."""
         self._refuse(HTTPStatus.FORBIDDEN, reason)
 
     def recheck(self) -> None:

@@ -31,18 +31,18 @@ def new_name() -> str:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a name is one that `new_name` makes up."""
+    """Return whether a name is one that `new_name` makes up."""
     return _NAME.fullmatch(name) is not None
 
 
 def owner_lives(name: str) -> bool:
-    """Tell whether the process that made up a name is there; raises ValueError for other names.
+    """Return whether the process that made up a name is there; raises ValueError for other names.
 
     One of another PID namespace, such as a container's, can't be seen from here: it counts as alive.
     """
     found = _NAME.fullmatch(name)
     if found is None:
-        raise ValueError(f"{name!r} is no name of a cluster")
+        raise ValueError(f"{name!r} is not a name of a cluster")
     namespace, pid, started = map(int, found.groups())
     return namespace != _namespace() or _started(pid) == started
 

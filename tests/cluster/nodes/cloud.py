@@ -97,5 +97,5 @@ def doubles(outer: Sandbox, world: Mapping[str, object]) -> Process:
 
 
 def serves(process: Process) -> bool:
-    """Tell whether the doubles have said that they listen."""
+    """Return whether the doubles have said that they listen."""
     return '"imds"' in Path(process.log).read_text(encoding="utf-8")

@@ -134,7 +134,7 @@ class RealNode:
             self._ctr("images", "import", str(image))
 
     def tag(self, image: str, name: str) -> None:
-        """Give an image that it holds one more name."""
+        """Return an image that it holds one more name."""
         self._ctr("images", "tag", "--force", image, name)
 
     def start(self) -> None:
@@ -184,7 +184,7 @@ class RealNode:
             self._kubelet = None
 
     def _serves(self) -> bool:
-        """Tell whether containerd serves pods: its socket is there before, and a kubelet ends over that."""
+        """Return whether containerd serves pods: its socket is there before, and a kubelet ends over that."""
         if self._containerd is None or SERVES not in self._containerd.log.read_bytes()[self._logged :]:
             return False
         try:

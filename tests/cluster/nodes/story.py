@@ -43,7 +43,7 @@ class Story:
         return self.api.get(kind, name, self.namespace)
 
     def has(self, kind: Kind, name: str) -> bool:
-        """Tell whether there is such an object."""
+        """Return whether there is such an object."""
         return any(each["metadata"]["name"] == name for each in self.api.list(kind, self.namespace))
 
     def pod(self, name: str) -> Running:

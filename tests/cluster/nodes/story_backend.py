@@ -1,4 +1,4 @@
-"""The release with the node agent: what differs in its values, and what the agents of the nodes say."""
+"""The release with the node agent: what differs in its values, and what the node agents say."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def served_by_nodes(release: Release, values: Mapping[str, Any]) -> Iterator[Nod
 
 
 class NodeAgents:
-    """The agents of the nodes; `story` is that of the release's own namespace."""
+    """Node agents; `story` is that of the release's own namespace."""
 
     def __init__(self, story: Story) -> None:
         self.story = story

@@ -105,7 +105,7 @@ def wanted(owner: Manifest) -> int:
 
 
 def rolled_out(owner: Manifest) -> bool:
-    """Tell whether a Deployment, DaemonSet or StatefulSet has all of its newest pods available."""
+    """Return whether a Deployment, DaemonSet or StatefulSet has all of its newest pods available."""
     status = owner.get("status", {})
     if status.get("observedGeneration", 0) < owner["metadata"]["generation"]:
         return False

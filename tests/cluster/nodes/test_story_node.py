@@ -204,7 +204,7 @@ def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
     pods = story.wait_rolled_out(DEPLOYMENT, "many")
     assert len(pods) == 16
     assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
-    # Helm may return while the last node's agent is being replaced.
+    # Helm may return while the last node agent is being replaced.
     replaced = agents.wait_rolled_out()
     assert {each.object["metadata"]["annotations"].get("upgraded") for each in replaced} == {"yes"}
 

@@ -87,7 +87,10 @@ def test_a_kubeconfig_may_skip_verification(tmp_path: Path) -> None:
         (lambda config: config.pop("current-context"), "no current-context"),
         (lambda config: config.pop("users"), "has no user 'u'"),
         (lambda config: config["clusters"][0].update(name="other"), "has no cluster 'c'"),
-        (lambda config: config["clusters"][0]["cluster"].update(server="http://x"), "no https:// address"),
+        (
+            lambda config: config["clusters"][0]["cluster"].update(server="http://x"),
+            "not an https:// address",
+        ),
         (lambda config: config["users"][0]["user"].update(tokenFile="none"), "cannot read the API token"),
         (
             lambda config: config["users"][0]["user"].update(exec={"command": "/nowhere/to/be/found"}),

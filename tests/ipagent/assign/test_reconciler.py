@@ -30,7 +30,7 @@ class Run:
         self.steps = 0
 
     def to_the_end(self, seconds: float = 120.0) -> float:
-        """Step until nothing is left or so many seconds are over; gives those that passed."""
+        """Step until nothing is left or so many seconds are over; returns those that passed."""
         begun = self.time.now
         while (delay := self.reconciler.step()) is not None and self.time.now - begun < seconds:
             self.time.sleep(delay)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def node_with_eni(ec2: EC2Client) -> dict[str, Any]:
-    """Make a VPC, an instance in it and a second ENI on it; gives what IMDS would tell of the ENI."""
+    """Make a VPC, an instance in it and a second ENI on it; returns what IMDS would tell of the ENI."""
     vpc = ec2.create_vpc(CidrBlock="10.10.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=POD_CIDR)["Subnet"]["SubnetId"]
     image = ec2.describe_images()["Images"][0]["ImageId"]
@@ -38,7 +38,7 @@ def node_with_eni(ec2: EC2Client) -> dict[str, Any]:
 
 
 def secondaries(ec2: EC2Client, eni: str) -> list[str]:
-    """Give the ENI's secondary addresses."""
+    """Return the ENI's secondary addresses."""
     (shown,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[eni])["NetworkInterfaces"]
     return [each["PrivateIpAddress"] for each in shown["PrivateIpAddresses"] if not each["Primary"]]
 

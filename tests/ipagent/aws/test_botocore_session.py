@@ -74,7 +74,7 @@ def both(data: str) -> tuple[Session, Session]:
 
 
 def transcript(session: Session, after: Callable[[Any, Transcript], None]) -> Transcript:
-    """Call a fresh double by a client of the session; gives requests and parsed answers."""
+    """Call a fresh double by a client of the session; returns requests and parsed answers."""
     found: Transcript = []
     with Doubles(worlds.world(ipv6=True)) as doubles:
         made: Any = session.create_client(
@@ -129,7 +129,7 @@ def test_every_operation_is_called_above() -> None:
 
 
 def form(shape: Shape | None, above: tuple[str, ...] = ()) -> object:
-    """Give all that (de)serialising goes by; a shape within itself is cut off."""
+    """Return all that (de)serialising goes by; a shape within itself is cut off."""
     if shape is None or shape.name in above:
         return shape and shape.name
     above = (*above, shape.name)
@@ -162,7 +162,7 @@ def test_the_models_have_the_same_form(both: tuple[Session, Session], service: s
 
 
 def sent_to(session: Session, region: str, service: str = "ec2", **config: Any) -> str:
-    """Give the URL that a call goes to, and how it is signed, or botocore's objection."""
+    """Return the URL that a call goes to, and how it is signed, or botocore's objection."""
     seen: list[str] = []
 
     def catch(request: AWSPreparedRequest, **_: object) -> AWSResponse:

@@ -27,7 +27,7 @@ PORT = 8081
 
 @pytest.fixture
 def moto(node: Node) -> str:  # noqa: F811 - the fixture
-    """Start moto on the node; gives its URL."""
+    """Start moto on the node; returns its URL."""
     server = node.popen([sys.executable, "-m", "moto.server", "-H", node.address, "-p", str(PORT)])
     url = f"http://{node.address}:{PORT}"
 

@@ -93,7 +93,7 @@ def describes(doubles: Doubles) -> int:
 
 
 def placed_at(instance: NodeCloud, address: str, mac: str) -> tuple[str, str]:
-    """Give the ENI that an address is placed on, or why on none."""
+    """Return the ENI that an address is placed on, or why on none."""
     found = place([Holding("net1", mac, ip(address))], instance.topology({mac}))
     if found.placements:
         return found.placements[0].eni.id, ""

@@ -205,7 +205,7 @@ def test_events_that_the_kernel_lost_are_made_good_by_a_fresh_look(stage: MakeSt
 
 
 def _lost_events(pod: Pod) -> int:
-    """Give "Drops", the last column but one, of all netlink sockets of the pod."""
+    """Return "Drops", the last column but one, of all netlink sockets of the pod."""
     rows = pod.run(["cat", "/proc/self/net/netlink"], env={"PATH": "/usr/bin:/bin"}).stdout.splitlines()
     return sum(int(row.split()[-2]) for row in rows[1:])
 

@@ -46,7 +46,7 @@ COOLDOWN = 60.0
 
 
 def world() -> dict[str, Any]:
-    """Give a world in which the key has the policy's rights alone, and only ENI_1 has the tag."""
+    """Return a world in which the key has the policy's rights alone, and only ENI_1 has the tag."""
     made = tagged(worlds.world(secondaries=[OWN, FOREIGN, FLOATING], ipv6s=[OWN6]), ENI_1)
     (twin,) = (eni for eni in made["instances"][0]["interfaces"] if eni["id"] == TWIN)
     twin["secondaries"] = ["10.10.1.70"]

@@ -102,7 +102,7 @@ class Fleet:
         heapq.heappush(self._agenda, (at, next(self._numbers), number, pod))
 
     def _turn(self, at: float, number: int, pod: Pod | None) -> list[PodKey]:
-        """Let one node work, if it is free; gives the pods whose addresses are assigned by then."""
+        """Let one node work, if it is free; returns the pods whose addresses are assigned by then."""
         node = self._nodes[number]
         if pod is not None:
             node.queue.append(pod)

@@ -1,4 +1,4 @@
-"""Recorded exchanges between a pod and the agent of its node: files of `tests/cases/node-protocol/`.
+"""Recorded exchanges between a pod and the node agent: files of `tests/cases/node-protocol/`.
 
 Each line is `>` (the pod says) or `<` (it is told), and the bytes as a JSON string.
 """
@@ -24,7 +24,7 @@ Said = tuple[str, bytes]
 
 
 def files(what: str = "*") -> list[Path]:
-    """Give the recordings, those of the oldest release first."""
+    """Return the recordings, those of the oldest release first."""
     return sorted(CASES.glob(f"*-{what}.txt"), key=lambda file: _release(file.name))
 
 
@@ -52,7 +52,7 @@ def write(what: str, said: list[Said]) -> None:
 
 
 def documents(said: list[Said], who: str) -> list[dict[str, Any]]:
-    """Give the JSON objects that one side said, each a line of its own."""
+    """Return the JSON objects that one side said, each a line of its own."""
     whole = b"".join(data for side, data in said if side == who)
     return [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
 
@@ -68,7 +68,7 @@ def shape(value: Any) -> Any:
 
 @contextmanager
 def recorder(node: Node, front: tuple[str, int], back: tuple[str, int]) -> Iterator[list[Said]]:
-    """Stand between the pods and their node's agent, and note what both say; one connection at a time."""
+    """Stand between the pods and their node agent, and note what both say; one connection at a time."""
     said: list[Said] = []
     listener = node.listen(*front)
 

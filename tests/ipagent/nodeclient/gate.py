@@ -53,7 +53,7 @@ def holdings(claim: Claim) -> tuple[Holding, ...]:
 
 
 def assigned(claim: Claim) -> ClaimStatus:
-    """Give the pod all that it holds."""
+    """Add to the pod all that it holds."""
     if claim.leaving:
         return ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "Released: everything.")
     held = holdings(claim)

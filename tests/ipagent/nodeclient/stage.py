@@ -1,4 +1,4 @@
-"""A node, pods beside it, and the real `ipagent` in them, with the node's agent as backend."""
+"""A node, pods beside it, and the real `ipagent` in them, with the node agent as backend."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Running:
         return [line for line in self.lines() if line["event"] == event]
 
     def wait_for_event(self, event: str, times: int = 1) -> dict[str, Any]:
-        """Wait until it has logged an event so many times; gives the last."""
+        """Wait until it has logged an event so many times; returns the last."""
         what = f"the event {event} x {times} while it lives"
         wait_for(lambda: len(self.events(event)) >= times or self.process.poll() is not None, what)
         found = self.events(event)
@@ -139,5 +139,5 @@ class Running:
 
 
 def slim(**settings: Any) -> AgentSettings:
-    """Give settings as the webhook writes them for the backend `node`."""
+    """Return settings as the webhook writes them for the backend `node`."""
     return AgentSettings(**{"interfaces": ("net1",), "backend": Backend.NODE, **settings})

@@ -1,4 +1,4 @@
-"""What a pod and its node's agent say stays understood: releases of both run together for years."""
+"""What a pod and its node agent say stays understood: releases of both run together for years."""
 
 from __future__ import annotations
 

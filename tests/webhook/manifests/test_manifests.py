@@ -77,7 +77,7 @@ def pod_in(document: dict[str, Any], kind: tuple[str, str]) -> dict[str, Any]:
 
 
 def answered(stream: str, defaults: Defaults) -> tuple[list[WorkloadOutcome], bytes]:
-    """Give the answers for a stream, and the stream with the agent in it."""
+    """Return the answers for a stream, and the stream with the agent in it."""
     documents = read_documents(stream.encode())
     found = decide_workloads(read_manifests(document.json for document in documents), defaults)
     return found, patched_stream(documents, operations_by_document(found))

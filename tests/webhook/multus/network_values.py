@@ -190,7 +190,7 @@ NUMBERS = ("0", "-0", "80", "1.5", "1e3", "-7", "1e999", "9223372036854775807", 
 
 
 def values(source: random.Random, count: int) -> Iterator[str]:
-    """Give count values: the corpus, and then made-up values and the corpus's, mutated."""
+    """Return count values: the corpus, and then made-up values and the corpus's, mutated."""
     fixed = (*CORPUS, *DEEP, *(lengthened(value) for value in CORPUS if value.startswith("[{")))
     yield from fixed[:count]
     for number in range(count - len(fixed)):

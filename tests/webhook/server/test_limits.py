@@ -125,7 +125,7 @@ def connect(stack: ExitStack, server: WebhookServer, source: str) -> socket.sock
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Tell whether the server has not closed it."""
+    """Return whether the server has not closed it."""
     connection.setblocking(False)
     try:
         return connection.recv(1) != b""

@@ -142,7 +142,7 @@ class Node:
     # What pods do.
 
     def free(self, eni: Eni) -> list[IPAddress]:
-        """Give what may be handed out: first what others have left behind, which is in danger."""
+        """Return what may be handed out: first what others have left behind, which is in danger."""
         held = {address for life in self.pods.values() for address in life.held}
         left = [address for address in POOLS[eni.id] if address not in held]
         return sorted(left, key=lambda address: address not in self.cloud.secondaries[eni.id])

@@ -86,7 +86,7 @@ class Run:
         self.core.replace_pods(pods)
 
     def to_rest(self, seconds: float = 120.0) -> float:
-        """Step until nothing is due for a while, or time is up; gives the seconds that passed."""
+        """Step until nothing is due for a while, or time is up; returns the seconds that passed."""
         begun = self.time.now
         while (delay := self.core.step()) is not None and self.time.now + delay - begun <= seconds:
             if delay > 12:
@@ -330,11 +330,11 @@ class TestClaims:
 
     def test_network_status_that_cannot_be_read_keeps_the_gate_shut(self) -> None:
         run = Run()
-        run.pods(pod("a", "10.1.1.1", problem="entry 2 is no object"))
+        run.pods(pod("a", "10.1.1.1", problem="entry 2 is not an object"))
         run.claims(claim("a", "10.1.1.1"))
         status = run.status()
         assert (status.state, status.code) == (ClaimState.FAILED, ExitCode.ADDRESS_REFUSED)
-        assert "entry 2 is no object" in status.message
+        assert "entry 2 is not an object" in status.message
 
     def test_a_session_of_an_unknown_pod_leaves_nothing_behind(self) -> None:
         run = Run()

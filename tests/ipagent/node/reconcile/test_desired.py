@@ -139,10 +139,10 @@ class TestOnePod:
         assert [each.takeover for each in found.placements] == [expected]
 
     def test_what_of_network_status_cannot_be_read_is_no_success(self) -> None:
-        found = wished(pod("a", "10.1.1.1", problem="entry 2 is no object"))
+        found = wished(pod("a", "10.1.1.1", problem="entry 2 is not an object"))
         assert placed(found) == {"10.1.1.1": "eni-a-1"}
         assert found.error
-        assert "entry 2 is no object" in str(found.error)
+        assert "entry 2 is not an object" in str(found.error)
 
 
 class TestClaims:

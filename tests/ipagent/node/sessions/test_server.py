@@ -88,7 +88,7 @@ class Peer:
         self.send(nodeprotocol.request("here", shown, "test"), nodeprotocol.chunk(statement(pod, **more)))
 
     def hear(self) -> Refusal | ClaimStatus:
-        """Give the next thing that it is told; EOFError at the end."""
+        """Return the next thing that it is told; EOFError at the end."""
         while not self._heard:
             data = self.socket.recv(1 << 16)
             self._heard.extend(self.answers.feed(data))
