@@ -44,11 +44,11 @@ class NoImds(AgentError):
     exit_code = ExitCode.NO_IMDS
     # Names of the API: ModifyInstanceMetadataOptions in the EC2 API reference.
     remedy = (
-        "Let pods reach IMDS: raise HttpPutResponseHopLimit on the nodes, to 2 for pods of the VPC CNI, to 3 "
-        "where an overlay network is in between (aws ec2 modify-instance-metadata-options --instance-id ID "
-        "--http-put-response-hop-limit N, or the launch template), and let no NetworkPolicy block "
-        "169.254.169.254. Or do without it: give the agent "
-        "AWS_REGION and credentials that do not come from the node."
+        "Let pods reach IMDS: raise HttpPutResponseHopLimit to 2 on the nodes, to 3 where an overlay network "
+        "is in between (aws ec2 modify-instance-metadata-options --instance-id ID "
+        "--http-put-response-hop-limit 2, or the launch template), and let no NetworkPolicy block "
+        "169.254.169.254. Or do without it: give the agent AWS_REGION and credentials that do not come from "
+        "the node."
     )
 
 

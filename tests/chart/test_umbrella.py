@@ -129,3 +129,9 @@ def test_the_strategy_can_be_replaced(helm: Helm) -> None:
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 0}}
     found = helm.render(merged(REQUIRED, {"webhook": {"strategy": strategy}}))
     assert only(found, "Deployment", RELEASE)["spec"]["strategy"] == strategy
+
+
+def test_a_runtime_class_is_the_pods(helm: Helm) -> None:
+    found = helm.render(merged(REQUIRED, {"webhook": {"runtimeClassName": "gvisor"}}))
+    spec = only(found, "Deployment", RELEASE)["spec"]["template"]["spec"]
+    assert spec["runtimeClassName"] == "gvisor"

@@ -67,7 +67,6 @@ _PODS: dict[str, Any] = {
     "revisionHistoryLimit": 0,
     "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
     "hostAliases": [{"ip": "10.0.0.9", "hostnames": ["ec2.internal"]}],
-    "runtimeClassName": "runc",
     "serviceAccount": {"labels": {"example.com/account": "yes"}},
 }
 EVERYTHING: dict[str, Any] = merged(
