@@ -190,7 +190,7 @@ def test_closed_standard_files_are_said() -> None:
         ("<<: 1\n", "<< needs a mapping"),
         ("a: 1\nb: \x07\n", "document 1, line 2: not YAML: control characters are not allowed"),
         ('{"a": 1}\n{"b": [1, ]}\n', "document 2, line 2: not JSON: "),
-        ('{"a": 1}\n{"b": NaN}\n', "document 2, line 2: not JSON: NaN is not JSON value"),
+        ('{"a": 1}\n{"b": NaN}\n', "document 2, line 2: not JSON: NaN is not a JSON value"),
         ('{"a":' * 5000 + "1" + "}" * 5000, "nested too deeply"),
         ('{"a": 1}' + '{"a":' * 5000 + "1" + "}" * 5000, "nested too deeply"),
         (b"a: b\nc: \xff\n", "the input is not UTF-8 (at line 1 or after it)"),
