@@ -141,6 +141,9 @@ class RestartPolicy(StrEnum):
     NEVER = "Never"
 
 
+_RESTART_POLICIES = {policy.value: policy for policy in RestartPolicy}
+
+
 class LogLevel(StrEnum):
     """The least important event that is logged."""
 
@@ -237,7 +240,7 @@ def parse_restart_policy(text: str) -> RestartPolicy | None:
 
     It only words messages: a policy that Kubernetes adds later must not fail the pod.
     """
-    return RestartPolicy(text) if text in tuple(RestartPolicy) else None
+    return _RESTART_POLICIES.get(text)
 
 
 class AgentSettings:

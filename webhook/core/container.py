@@ -90,14 +90,14 @@ def agent_container(
 
 @functools.lru_cache(maxsize=256)
 def _env(agent: AgentSettings, extra: tuple[EnvVar, ...]) -> tuple[dict[str, Any], ...]:
-    return (
-        *({"name": name, "value": value} for name, value in agent.to_env().items()),
-        *(
-            {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-            for name, path in contract.DOWNWARD_API.items()
-        ),
-        *({"name": variable.name, "value": variable.value} for variable in extra),
-    )
+    own = [{"name": name, "value": value} for name, value in agent.to_env().items()]
+    return (*own, *_DOWNWARD_API, *({"name": variable.name, "value": variable.value} for variable in extra))
+
+
+_DOWNWARD_API = tuple(
+    {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+    for name, path in contract.DOWNWARD_API.items()
+)
 
 
 def _restricted() -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
+
+import msgspec
 
 from common import contract
 from common.version import VERSION
@@ -91,4 +92,4 @@ def _status(decision: Decision, agent: AgentPlan) -> str:
         "image": agent.image,
         "webhookVersion": VERSION,
     }
-    return json.dumps(status, separators=(",", ":"))
+    return msgspec.json.encode(status).decode()

@@ -9,7 +9,7 @@ entry: it does not redirect a pod's connections to EC2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from common.contract import AgentSettings, Backend
@@ -98,6 +98,7 @@ MESHES = (
 
 MESH_KEYS = frozenset(key for mesh in MESHES for key in (*mesh.keys, *mesh.exclusions))
 """All labels and annotations that are read."""
+_MESH_CONTAINERS = frozenset(name for mesh in MESHES for name in mesh.containers)
 
 
 def mesh_warnings(pod: Pod, settings: AgentSettings, namespace: Keys | None = None) -> list[str]:
@@ -109,18 +110,21 @@ def mesh_warnings(pod: Pod, settings: AgentSettings, namespace: Keys | None = No
         ("the node agent", str(settings.node_port)) if settings.backend is Backend.NODE else ("EC2", "80,443")
     )
     own = {**pod.annotations, **pod.labels}
+    names = {container.name for container in (*pod.containers, *pod.init_containers)}
+    if not namespace and MESH_KEYS.isdisjoint(own) and _MESH_CONTAINERS.isdisjoint(names):
+        return []
     return [
         mesh.sentence.format(
             mesh=mesh.name, target=target, ports=ports, exclusion=next(iter(mesh.exclusions), "")
         )
         for mesh in MESHES
-        if _in_mesh(mesh, pod, own, namespace or {})
+        if _in_mesh(mesh, names, own, namespace or {})
         and not any(key in own or key in (namespace or {}) for key in mesh.exclusions)
     ]
 
 
-def _in_mesh(mesh: Mesh, pod: Pod, own: Keys, namespace: Keys) -> bool:
-    if any(container.name in mesh.containers for container in (*pod.containers, *pod.init_containers)):
+def _in_mesh(mesh: Mesh, containers: Set[str], own: Keys, namespace: Keys) -> bool:
+    if not mesh.containers.isdisjoint(containers):
         return True
     answer = _answer(mesh, own)
     return bool(_answer(mesh, namespace) if answer is None else answer)

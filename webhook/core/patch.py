@@ -31,11 +31,17 @@ def pointer(*parts: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
+_INIT_CONTAINERS = pointer("spec", "initContainers")
+_FIRST_INIT_CONTAINER = pointer("spec", "initContainers", 0)
+_ANNOTATIONS = pointer("metadata", "annotations")
+_STATUS = pointer("metadata", "annotations", contract.STATUS)
+
+
 def injection(pod: Pod, agent: Agent) -> list[Operation]:
     """Add the agent as the first init container, with its status annotation, volumes and pull secrets."""
     operations = [
         _first_init_container(pod, agent.container),
-        _annotation(pod, contract.STATUS, agent.status),
+        _status_annotation(pod, agent.status),
     ]
     existing = [volume.name for volume in pod.spec.volumes] if pod.spec.volumes is not None else None
     operations += _append_missing("volumes", existing, agent.volumes)
@@ -57,20 +63,20 @@ def move_to_front(index: int) -> list[Operation]:
     here = pointer("spec", "initContainers", index)
     return [
         {"op": "test", "path": f"{here}/name", "value": contract.CONTAINER_NAME},
-        {"op": "move", "from": here, "path": pointer("spec", "initContainers", 0)},
+        {"op": "move", "from": here, "path": _FIRST_INIT_CONTAINER},
     ]
 
 
 def _first_init_container(pod: Pod, container: dict[str, Any]) -> Operation:
     if pod.spec.initContainers is None:
-        return {"op": "add", "path": pointer("spec", "initContainers"), "value": [container]}
-    return {"op": "add", "path": pointer("spec", "initContainers", 0), "value": container}
+        return {"op": "add", "path": _INIT_CONTAINERS, "value": [container]}
+    return {"op": "add", "path": _FIRST_INIT_CONTAINER, "value": container}
 
 
-def _annotation(pod: Pod, key: str, value: str) -> Operation:
+def _status_annotation(pod: Pod, value: str) -> Operation:
     if pod.metadata.annotations is None:
-        return {"op": "add", "path": pointer("metadata", "annotations"), "value": {key: value}}
-    return {"op": "add", "path": pointer("metadata", "annotations", key), "value": value}
+        return {"op": "add", "path": _ANNOTATIONS, "value": {contract.STATUS: value}}
+    return {"op": "add", "path": _STATUS, "value": value}
 
 
 def _append_missing(

@@ -121,9 +121,12 @@ def _is_fargate(pod: Pod) -> bool:
     return pod.spec.schedulerName == "fargate-scheduler" or "eks.amazonaws.com/fargate-profile" in pod.labels
 
 
+_INJECTIONS = frozenset(Injection)
+
+
 def _opted_out(pod: Pod, pod_namespace: str, namespace: NamespacePolicy) -> Reason | None:
     label = pod.labels.get(contract.INJECTION)
-    if label is not None and label not in tuple(Injection):
+    if label is not None and label not in _INJECTIONS:
         raise not_allowed(f"the pod's label {contract.INJECTION}", label, ", ".join(Injection))
     wanted = label or namespace.injection
     if wanted == Injection.DISABLED:
