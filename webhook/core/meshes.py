@@ -9,7 +9,8 @@ entry: it does not redirect a pod's connections to EC2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from common.contract import AgentSettings, Backend
@@ -123,7 +124,7 @@ def mesh_warnings(pod: Pod, settings: AgentSettings, namespace: Keys | None = No
     ]
 
 
-def _in_mesh(mesh: Mesh, containers: Set[str], own: Keys, namespace: Keys) -> bool:
+def _in_mesh(mesh: Mesh, containers: AbstractSet[str], own: Keys, namespace: Keys) -> bool:
     if not mesh.containers.isdisjoint(containers):
         return True
     answer = _answer(mesh, own)
