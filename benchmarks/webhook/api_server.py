@@ -1,7 +1,7 @@
-"""What each webhook adds to creating pods through a real API server.
+"""What each lane adds to creating pods through a real API server.
 
-All webhooks are configured at once, each for a namespace of its own, so that they can take turns; a
-namespace that none of them is configured for is what they are compared with.
+All are configured at once, each for a namespace of its own, so that they can take turns; a namespace that
+nothing is configured for is what they are compared with.
 """
 
 from __future__ import annotations
@@ -11,19 +11,27 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.common.command import progress
-from benchmarks.webhook.figures import NONE, OURS, Sample, medians, through
+from benchmarks.webhook.figures import (
+    CONSTANT,
+    NO_CONDITION,
+    NONE,
+    POLICY,
+    WRITTEN,
+    Sample,
+    medians,
+    through,
+)
+from benchmarks.webhook.lanes import Lane, label, space
 from benchmarks.webhook.load import Expect, Job, LoadClient, Turns
-from benchmarks.webhook.pods import NAMESPACE, NETWORK, compact
+from benchmarks.webhook.pods import NAMESPACE, NETWORK
 from benchmarks.webhook.results import ApiServer
-from benchmarks.webhook.servers import RESOURCE, Rack, Server
+from benchmarks.webhook.servers import RESOURCE
 from tests.cluster.api import SERVICE_ACCOUNT, Api, ApiError, Kind
-from tests.cluster.configuration import Service, pod_creation, webhook_configuration
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.namespaces import SCOPE, ready_namespace, scope
+from tests.cluster.namespaces import SCOPE, ready_namespace
 from tests.cluster.tools import Binaries, Missing, find_binaries
 from tests.cluster.waiting import wait_for
 
@@ -34,8 +42,6 @@ Manifest = dict[str, Any]
 PROGRAMS = ("etcd", "kube-apiserver")
 CLIENTS = (1, 16)
 BURST_CLIENTS = 100
-PEER_FAILURES = 3
-"""A client; a peer that closes idle connections early loses calls that the API server makes on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +97,17 @@ def control_plane(binaries: Binaries) -> AbstractContextManager[ControlPlane]:
     return ControlPlane(binaries, controller_manager=False)
 
 
-def prepare(api: Api, names: Sequence[str]) -> None:
-    """Make a namespace for each, and in them and in NAMESPACE what the peers look for."""
+def prepare(api: Api, servers: Sequence[str]) -> None:
+    """Make a namespace for each lane, and in them and in NAMESPACE what the peers look for."""
     api.create(_CRD)
     wait_for(lambda: _has_kind(api), "API for NetworkAttachmentDefinitions")
-    for name in (NONE, *names):
-        labels = {SCOPE: name}
+    names = (NONE, CONSTANT, NO_CONDITION, WRITTEN, POLICY, *servers)
+    for name in names:
+        labels = {SCOPE: label(name)}
         api.create(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _space(name), "labels": labels}}
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space(name), "labels": labels}}
         )
-    for namespace in (NAMESPACE, *map(_space, (NONE, *names))):
+    for namespace in (NAMESPACE, *map(space, names)):
         ready_namespace(api, namespace)
         api.apply(
             {
@@ -116,53 +123,33 @@ def prepare(api: Api, names: Sequence[str]) -> None:
         api.create(_network(), namespace)
 
 
-def configure(api: Api, rack: Rack, servers: Sequence[Server], pod: Manifest) -> None:
-    """Configure each webhook for its namespace, and wait until the API server calls it."""
-    for server in servers:
-        service = Service(f"https://{server.address}", rack.ca_pem)
-        if server.name == OURS:
-            api.create(webhook_configuration(service, scope=scope(OURS)))
-        else:
-            api.create(_peer_configuration(server, service))
-
-    for server in servers:
-
-        def called(server: Server = server) -> bool:
-            return server.mark in json.dumps(api.create(pod, _space(server.name), dry_run=True).object)
-
-        wait_for(called, f"call of {server.title} by the API server")
-
-
 def check_pods(api: Api, pods: Sequence[Manifest]) -> None:
     """Create each as a dry run where no webhook is called; raises ApiError where one is not valid."""
     for pod in pods:
-        api.create(pod, _space(NONE), dry_run=True)
+        api.create(pod, space(NONE), dry_run=True)
 
 
-def measure(
-    plane: ControlPlane, servers: Sequence[Server], pod: Path, client: LoadClient, plan: ApiTurns
-) -> ApiServer:
-    """Create pods without and with each webhook, in turns; raises LoadError or ProcessError."""
-    marks = {NONE: "", **{server.name: server.mark for server in servers}}
-    pids = {server.name: server.process.pid for server in servers}
-    jobs = {name: _job(plane, name, mark, pod) for name, mark in marks.items()}
+def measure(plane: ControlPlane, lanes: Sequence[Lane], client: LoadClient, plan: ApiTurns) -> ApiServer:
+    """Create pods in each lane, in turns; raises LoadError or ProcessError."""
+    jobs = {lane.name: _job(plane, lane) for lane in lanes}
     runs: dict[int, dict[str, list[Sample]]] = {
         count: {name: [] for name in jobs} for count in (*CLIENTS, BURST_CLIENTS)
     }
     for turn in range(plan.turns.repeats):
         report(f"through the API server, turn {turn + 1} of {plan.turns.repeats}")
         for count, samples in runs.items():
-            for name, job in jobs.items():
+            for lane in lanes:
+                job = jobs[lane.name]
                 shaped = _burst(job, plan) if count == BURST_CLIENTS else _dry_run(job, count, plan.turns)
-                samples[name].append(client.run(shaped, pids.get(name)))
+                samples[lane.name].append(client.run(shaped, lane.pid))
                 plane.check()
     with plane.client() as api:
         version = json.loads(api.raw("/version"))["gitVersion"]
     return ApiServer(
         version=version,
+        titles={lane.name: lane.title for lane in lanes},
         creates={
-            count: {name: through(runs[count][name], runs[count][NONE]) for name in marks}
-            for count in CLIENTS
+            count: {name: through(runs[count][name], runs[count][NONE]) for name in jobs} for count in CLIENTS
         },
         burst={name: medians(samples) for name, samples in runs[BURST_CLIENTS].items()},
         burst_size=plan.burst,
@@ -170,15 +157,15 @@ def measure(
     )
 
 
-def _job(plane: ControlPlane, name: str, mark: str, pod: Path) -> Job:
+def _job(plane: ControlPlane, lane: Lane) -> Job:
     return Job(
         address=plane.url.removeprefix("https://"),
         ca=str(plane.ca),
-        path=f"/api/v1/namespaces/{_space(name)}/pods",
-        body=str(pod),
-        expect=Expect(201, contains=mark),
+        path=f"/api/v1/namespaces/{space(lane.name)}/pods",
+        body=str(lane.pod),
+        expect=Expect(201, contains=lane.mark),
         headers={"Authorization": f"Bearer {plane.admin.token}"},
-        tolerate=0 if name in (NONE, OURS) else PEER_FAILURES,
+        tolerate=lane.tolerate,
     )
 
 
@@ -191,17 +178,6 @@ def _dry_run(job: Job, clients: int, turns: Turns) -> Job:
 
 def _burst(job: Job, plan: ApiTurns) -> Job:
     return dataclasses.replace(job, connections=BURST_CLIENTS, count=plan.burst)
-
-
-def write_pod(pod: Manifest, folder: Path) -> Path:
-    """Write the pod that is created."""
-    path = folder / "pod.json"
-    path.write_bytes(compact(pod))
-    return path
-
-
-def _space(name: str) -> str:
-    return f"with-{name}"
 
 
 def _has_kind(api: Api) -> bool:
@@ -221,14 +197,4 @@ def _network() -> Manifest:
         "kind": _NETWORK_KIND.kind,
         "metadata": {"name": NETWORK, "annotations": {"k8s.v1.cni.cncf.io/resourceName": RESOURCE}},
         "spec": {"config": json.dumps({"cniVersion": "1.0.0", "type": "ipvlan", "master": "eth1"})},
-    }
-
-
-def _peer_configuration(server: Server, service: Service) -> Manifest:
-    called = pod_creation(f"{server.name}.example.com", service, server.path)
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": server.name},
-        "webhooks": [{**called, "namespaceSelector": {"matchLabels": {SCOPE: server.name}}}],
     }

@@ -12,6 +12,10 @@ OURS = "ours"
 FLOOR = "floor"
 BARE = "bare"
 NONE = "none"
+CONSTANT = "constant"
+NO_CONDITION = "no condition"
+WRITTEN = "written"
+POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +80,6 @@ def through(with_webhook: Sequence[Sample], without: Sequence[Sample]) -> Throug
 
 
 def peers_of(names: Sequence[str]) -> list[str]:
-    """Leave out what is no peer."""
-    return [name for name in names if name not in (OURS, FLOOR, BARE, NONE)]
+    """Leave out what is not a peer."""
+    own = (OURS, FLOOR, BARE, NONE, CONSTANT, NO_CONDITION, WRITTEN, POLICY)
+    return [name for name in names if name not in own]

@@ -1,12 +1,16 @@
 """The floors: the webhook's server stack answering a constant after it has read the body.
 
 `floor` answers from a route of FastAPI's, `bare` is the same uvicorn with nothing behind it. What is missing
-against the webhook is all that is ours: decoding, the decision, the patch, metrics, logs.
-`python -m benchmarks.webhook.floor floor|bare ANSWER CERTIFICATE KEY PORT`
+against the webhook is all that is ours: decoding, the decision, the patch, metrics, logs. `constant` is
+`bare` with the uid of the request and the name of its token volume in the answer, without which the API
+server refuses it.
+`python -m benchmarks.webhook.floor floor|bare|constant ANSWER CERTIFICATE KEY PORT`
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import sys
 from pathlib import Path
 
@@ -16,11 +20,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from benchmarks.webhook.figures import FLOOR
+from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.main import BACKLOG, KEEP_ALIVE
 
 PATH = "/"
+TOKEN_VOLUME = b"kube-api-access-"
+UID_LENGTH = 36
+VOLUME_LENGTH = 5
 
 
 def main() -> None:
@@ -29,7 +36,7 @@ def main() -> None:
     content = Path(answer).read_bytes()
     certificates = CertWatcher(CertificateFiles(Path(certificate), Path(key)))
     uvicorn.run(
-        _framework(content) if which == FLOOR else _bare(content),
+        {FLOOR: _framework, BARE: _bare, CONSTANT: _for_api_server}[which](content),
         host="127.0.0.1",
         port=int(port),
         backlog=BACKLOG,
@@ -66,6 +73,35 @@ def _bare(content: bytes) -> ASGIApp:
         await send({"type": "http.response.body", "body": content})
 
     return constant
+
+
+def _for_api_server(content: bytes) -> ASGIApp:
+    answer = json.loads(content)
+    patch = base64.b64decode(answer["response"].pop("patch"))
+    volume = _following(patch, TOKEN_VOLUME, VOLUME_LENGTH)
+    answer["response"]["uid"] = ""
+    template = json.dumps(answer).encode()
+
+    async def constant(_scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message["body"]
+            more = message["more_body"]
+        uid = _following(body, b'"uid":"', UID_LENGTH)
+        own = base64.b64encode(patch.replace(volume, _following(body, TOKEN_VOLUME, VOLUME_LENGTH)))
+        found = template.replace(b'"uid": ""', b'"uid": "%b", "patch": "%b"' % (uid, own))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(found))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": found})
+
+    return constant
+
+
+def _following(content: bytes, words: bytes, length: int) -> bytes:
+    """Return what follows the first occurrence of words."""
+    start = content.index(words) + len(words)
+    return content[start : start + length]
 
 
 if __name__ == "__main__":

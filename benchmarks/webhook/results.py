@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from benchmarks.common.machine import Machine
 from benchmarks.common.targets import Target
-from benchmarks.webhook.figures import FLOOR, NONE, OURS, MemoryUse, Sample, Through, peers_of
+from benchmarks.webhook.figures import CONSTANT, FLOOR, OURS, MemoryUse, Sample, Through, peers_of
 
 
 @dataclass(frozen=True, slots=True)
 class ApiServer:
-    """Through the API server, by webhook: creates by number of clients, and a burst of `burst_size`."""
+    """Through the API server, by lane: creates by number of clients, and a burst of `burst_size`."""
 
     version: str
+    titles: Mapping[str, str]
     creates: Mapping[int, Mapping[str, Through]]
     burst: Mapping[str, Sample]
     burst_size: int
@@ -48,9 +49,19 @@ def targets(results: Results) -> list[Target]:
     found = []
     for review, samples in results.per_core.items():
         found += _per_core(review, samples)
-    use = results.memory[OURS]
-    for when, memory in (("right after the load", use.loaded), ("at the end", use.end)):
-        found.append(Target(f"resident memory, {when}", "<= 50 MB", f"{memory.rss:.1f} MB", memory.rss <= 50))
+    use, floor = results.memory[OURS], results.memory[FLOOR]
+    for when, memory, least in (
+        ("right after the load", use.loaded, floor.loaded),
+        ("at the end", use.end, floor.end),
+    ):
+        found.append(
+            Target(
+                f"resident memory, {when}: the floor's",
+                f"<= {least.rss:.1f} MB",
+                f"{memory.rss:.1f} MB",
+                memory.rss <= least.rss,
+            )
+        )
     found += _api_server(results.api_server)
     slowest = max(results.start)
     found.append(Target("start to ready", "< 1 s", f"{slowest:.2f} s", slowest < 1))
@@ -74,20 +85,17 @@ def _per_core(review: str, samples: Mapping[str, Sample]) -> list[Target]:
 
 
 def _api_server(figures: ApiServer | None) -> list[Target]:
+    """Compare a create with one that the same configuration answers by a constant."""
     found = []
     for clients, by_name in (figures.creates if figures else {}).items():
-        peers = [name for name in by_name if name not in (NONE, OURS)]
-        if not peers:
-            continue
-        ours = by_name[OURS].added_p50
-        lowest = min(by_name[name].added_p50 for name in peers)
+        ratio = by_name[OURS].samples.p50 / by_name[CONSTANT].samples.p50
         plural = "client" if clients == 1 else "clients"
         found.append(
             Target(
-                f"p50 added to a create, {clients} {plural}",
-                f"< {lowest:.2f} ms (both peers')",
-                f"{ours:.2f} ms",
-                ours < lowest,
+                f"p50 of a create, {clients} {plural}: of the constant answer's",
+                "<= 1.1 x",
+                f"{ratio:.2f} x",
+                ratio <= 1.1,
             )
         )
     return found

@@ -16,6 +16,7 @@ from benchmarks.webhook.api_server import ApiTurns
 from benchmarks.webhook.cores import find_cores, running_on
 from benchmarks.webhook.figures import MemoryUse
 from benchmarks.webhook.isolation import leave_network
+from benchmarks.webhook.lanes import open_lanes
 from benchmarks.webhook.load import LoadClient, Turns, load_program
 from benchmarks.webhook.per_core import Review
 from benchmarks.webhook.results import ApiServer, Results
@@ -106,7 +107,10 @@ class _Run:
         loaded = per_core.memory(started)
         through = None
         if plane is not None:
-            through = self._through(plane, started, recorded, generated)
+            answer = self._rack.ready(started[0], reviews[0].file.read_bytes())
+            constant = self._start(servers.constant_program(self._rack, answer))
+            self._rack.ready(constant, reviews[0].file.read_bytes())
+            through = self._through(plane, [*started, constant], recorded, generated)
         starts = self._starts()
         end = per_core.memory(started)
         return Results(
@@ -179,9 +183,8 @@ class _Run:
         webhooks = [server for server in started if server.mark]
         with plane.client() as api:
             api_server.check_pods(api, [pods.manifest_of(pods.review_of(each)) for each in generated])
-            api_server.configure(api, self._rack, webhooks, pod)
-        file = api_server.write_pod(pod, self._rack.folder)
-        figures = api_server.measure(plane, webhooks, file, self._client, self._plan.api_server)
+            lanes = open_lanes(api, webhooks, self._rack.ca_pem, pod, self._rack.folder)
+        figures = api_server.measure(plane, lanes, self._client, self._plan.api_server)
         self._notes += _failures(figures)
         return figures
 

@@ -16,7 +16,7 @@ import yaml
 
 from benchmarks.webhook import floor
 from benchmarks.webhook.cores import Cores, running_on
-from benchmarks.webhook.figures import BARE, FLOOR, OURS
+from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR, OURS
 from common.contract import CONTAINER_NAME
 from tests.cluster.certificates import Authority, KeyPair
 from tests.cluster.control_plane import ControlPlane, free_ports
@@ -159,13 +159,20 @@ def floor_programs(rack: Rack, answer: bytes) -> list[Program]:
     return [_constant(rack, file, name, title) for name, title in titles.items()]
 
 
+def constant_program(rack: Rack, answer: bytes) -> Program:
+    """`bare` with what the API server checks in an answer: uid and the name of the token volume."""
+    file = rack.folder / "constant.json"
+    file.write_bytes(answer)
+    return _constant(rack, file, CONSTANT, "the same configuration, answered by a constant")
+
+
 def _constant(rack: Rack, answer: Path, name: str, title: str) -> Program:
     module = [sys.executable, "-m", floor.__name__, name]
     return Program(
         name=name,
         title=title,
         path=floor.PATH,
-        mark="",
+        mark=CONTAINER_NAME if name == CONSTANT else "",
         arguments=lambda port: [*module, answer, rack.pair.public, rack.pair.private, str(port)],
     )
 

@@ -99,10 +99,11 @@ def _api_server(figures: ApiServer) -> str:
             row.append(f"{found.samples.p50:.2f} / {found.samples.p99:.2f}")
             row.append("" if name == NONE else f"{found.added_p50:+.2f} / {found.added_p99:+.2f}")
         rows.append([*row, f"{figures.burst[name].seconds:.2f}", f"{figures.burst[name].p99:.0f}"])
+    legend = "; ".join(f"{name}: {title}" for name, title in figures.titles.items())
     return (
         f"### Through kube-apiserver {figures.version}\n\n"
         f"Milliseconds for a dry-run create of a pod, and {figures.burst_size} creates that are stored, by "
-        f"{figures.burst_clients} clients at once.\n\n{grid(rows)}"
+        f"{figures.burst_clients} clients at once. {legend}.\n\n{grid(rows)}"
     )
 
 

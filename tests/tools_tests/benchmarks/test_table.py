@@ -10,7 +10,7 @@ from benchmarks.common.grid import grid
 from benchmarks.common.machine import Machine
 from benchmarks.common.memory import Memory
 from benchmarks.common.targets import Target
-from benchmarks.webhook.figures import BARE, FLOOR, NONE, OURS, MemoryUse, Sample, Through
+from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR, NONE, OURS, MemoryUse, Sample, Through
 from benchmarks.webhook.results import ApiServer, Results, targets
 from benchmarks.webhook.table import render
 
@@ -50,7 +50,8 @@ def results(*, peers: bool = True, api_server: bool = True) -> Results:
         "nri": sample(1800, 18),
         "piw": sample(2000, 12),
     }
-    added = {NONE: 0.0, OURS: 1.0, "nri": 1.5, "piw": 1.25}
+    added = {NONE: 0.0, OURS: 1.0, "nri": 1.5, "piw": 1.25, CONSTANT: 0.9}
+    lanes = (NONE, OURS, *names[3:], CONSTANT)
     return Results(
         machine=MACHINE,
         titles={name: f"the {name}" for name in names},
@@ -63,8 +64,9 @@ def results(*, peers: bool = True, api_server: bool = True) -> Results:
         start=[0.5, 0.7],
         api_server=ApiServer(
             version="v1.36.3",
-            creates={1: {name: through(added[name]) for name in (NONE, OURS, *names[3:])}},
-            burst={name: sample(500, 300) for name in (NONE, OURS, *names[3:])},
+            titles={name: f"by {name}" for name in lanes},
+            creates={1: {name: through(added[name]) for name in lanes}},
+            burst={name: sample(500, 300) for name in lanes},
             burst_size=1000,
             burst_clients=100,
         )
@@ -111,17 +113,17 @@ def test_a_figure_of_one_core_that_misses_is_said_to(change: dict[str, Sample], 
 def test_memory_start_and_added_time_that_miss_are_said_to() -> None:
     found = results()
     assert found.api_server is not None
-    creates = {1: {**found.api_server.creates[1], OURS: through(1.25)}}
+    creates = {1: {**found.api_server.creates[1], OURS: through(1.2)}}
     changed = dataclasses.replace(
         found,
-        memory={**found.memory, OURS: use(50.1)},
+        memory={**found.memory, OURS: use(45.1)},
         start=[0.5, 1.0],
         api_server=dataclasses.replace(found.api_server, creates=creates),
     )
     assert {what for what, met in verdicts(changed).items() if not met} == {
-        "resident memory, right after the load",
-        "resident memory, at the end",
-        "p50 added to a create, 1 client",
+        "resident memory, right after the load: the floor's",
+        "resident memory, at the end: the floor's",
+        "p50 of a create, 1 client: of the constant answer's",
         "start to ready",
     }
 
@@ -129,8 +131,9 @@ def test_memory_start_and_added_time_that_miss_are_said_to() -> None:
 def test_without_peers_nothing_is_compared_with_them() -> None:
     assert set(verdicts(results(peers=False))) == {
         "recorded: share of the floor",
-        "resident memory, right after the load",
-        "resident memory, at the end",
+        "p50 of a create, 1 client: of the constant answer's",
+        "resident memory, right after the load: the floor's",
+        "resident memory, at the end: the floor's",
         "start to ready",
     }
     assert "peer" not in render(results(peers=False))
@@ -148,6 +151,7 @@ def test_the_table_names_machine_figures_targets_and_what_was_left_out() -> None
         "3.5 x",
         "0.33 x",
         "kube-apiserver v1.36.3",
+        "constant: by constant",
         "+1.25 / +5.00",
         "0.50, 0.70",
         "- Something was left out.",
@@ -158,7 +162,7 @@ def test_the_table_names_machine_figures_targets_and_what_was_left_out() -> None
 def test_without_an_api_server_the_rest_is_told() -> None:
     text = render(results(api_server=False))
     assert "kube-apiserver" not in text
-    assert "added to a create" not in text
+    assert "of a create" not in text
     assert "### Memory" in text
 
 
