@@ -28,7 +28,10 @@ def test_json_is_written_as_a_cel_expression(value: Any, expression: str) -> Non
 
 
 def test_the_policy_makes_each_operation_where_the_webhook_would_be_called() -> None:
-    operations = [{"op": "add", "path": "/spec/x", "value": [1]}, {"op": "add", "path": "/y", "value": "z"}]
+    operations: list[dict[str, Any]] = [
+        {"op": "add", "path": "/spec/x", "value": [1]},
+        {"op": "add", "path": "/y", "value": "z"},
+    ]
     policy, binding = mutating_policy(
         "example/v1", "policy", operations, [{"key": "k", "operator": "Exists"}]
     )
