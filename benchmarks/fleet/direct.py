@@ -27,9 +27,9 @@ from ipaddress import ip_address, ip_network
 from benchmarks.fleet.layout import REGION, FleetNode, FleetPod, make_fleet, subnet_cidr, subnet_id
 from benchmarks.fleet.layout import Eni as FleetEni
 from common.contract import AgentSettings, Credentials, ExitCode
+from ipagent.assign.addresses import IPAddress, Link, LinkAddress, Snapshot
 from ipagent.assign.calls import Assign
-from ipagent.assign.faults import Clock
-from ipagent.assign.selection import IPAddress, Link, LinkAddress, Snapshot
+from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, Topology
 from ipagent.aws.ec2 import Ec2Client
 from ipagent.aws.pod_cloud import PodCloud

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ipagent.assign.faults import Failure
-from ipagent.assign.selection import IPAddress, sort_key
+from ipagent.assign.addresses import IPAddress, sort_key
+from ipagent.assign.ec2_error_codes import Failure
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ipagent.assign.drift import Drift
-from ipagent.assign.faults import Clock
-from ipagent.assign.plan import NOT_OURS, Item
+from ipagent.assign.item import NOT_OURS, Item
 from ipagent.assign.reconciler import Cloud, Reconciler
 from ipagent.assign.release import Pair, ReleaseOutcome, ReleaseQueue
+from ipagent.assign.retry import Clock
 from ipagent.log import Log
 
 

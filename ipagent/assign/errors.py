@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from common.contract import INTERFACES, ExitCode
-from ipagent.assign.faults import RETRIED, Failure, Fault
+from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.startup import REPORT_BUG
 
 

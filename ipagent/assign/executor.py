@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Protocol
 
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Call, Move, Outcome, Unassign
+from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import BY_ADDRESS, Failure, Fault, split
 from ipagent.assign.ipv6_moves import after_taking, plan_move
-from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniDetails
 
 
@@ -103,3 +105,26 @@ def _once(call: Assign | Unassign, ec2: Ec2) -> Outcome:
 
 def _holds_for_all(failure: Failure) -> bool:
     return failure.fault not in BY_ADDRESS or failure.fault in (Fault.ENI_FULL, Fault.SUBNET_FULL)
+
+
+def split(addresses: Sequence[IPAddress], message: str) -> tuple[tuple[IPAddress, ...], ...]:
+    """Divide a refused batch of two or more in two, so that in the end the good addresses land.
+
+    Addresses that EC2's message names are set apart; where it names none, or all, the batch is halved.
+    """
+    named = _named(message)
+    apart = tuple(address for address in addresses if address in named)
+    if apart and len(apart) < len(addresses):
+        return tuple(address for address in addresses if address not in named), apart
+    half = len(addresses) // 2
+    return tuple(addresses[:half]), tuple(addresses[half:])
+
+
+def _named(message: str) -> frozenset[IPAddress]:
+    found = set()
+    for word in re.findall(r"[0-9a-fA-F:.]{2,45}", message):
+        try:
+            found.add(ip_address(word.strip(".")))
+        except ValueError:
+            continue
+    return frozenset(found)

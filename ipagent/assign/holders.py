@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ipagent.assign.faults import Failure, Fault
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import EniDetails, slot
 
 NO_MANAGE = "node.k8s.amazonaws.com/no_manage"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Move, Outcome, Unassign, releases
-from ipagent.assign.faults import Failure, Fault
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, why_immovable
-from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniDetails
 
 

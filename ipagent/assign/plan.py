@@ -9,98 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 
+from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.calls import Assign, Move, Outcome
-from ipagent.assign.faults import BY_ADDRESS, Failure, Fault
+from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
-from ipagent.assign.selection import IPAddress, sort_key
+from ipagent.assign.item import SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.topology import EniDetails, Placement
 
-
-class Phase(Enum):
-    """How far an address is."""
-
-    WANTED = auto()
-    """No call has succeeded yet."""
-    ACCEPTED = auto()
-    """EC2 says that it assigned it; IMDS or a describe confirms it."""
-    DOUBTFUL = auto()
-    """EC2 took the call, but its answer does not name the address: only a describe confirms it."""
-    DISPUTED = auto()
-    """EC2 refused it, which it may also do where the ENI has it already: a describe decides."""
-    CONFIRMED = auto()
-    REFUSED = auto()
-    """Not assigned, and no further try is made."""
-    TAKEN = auto()
-    """It was confirmed; another ENI has it since, and is left in peace."""
-
-    # Enum's own is Python code, and phases are looked up by the thousand.
-    __hash__ = object.__hash__
-
-
-Batch = tuple[str, int, bool]
-"""What goes in one call: an ENI's id, an address family (4 or 6), and whether other ENIs may lose it."""
-
 _Change = Callable[["Item"], "Item"]
-
-SETTLED = frozenset({Phase.CONFIRMED, Phase.REFUSED, Phase.TAKEN})
-UNCONFIRMED = frozenset({Phase.ACCEPTED, Phase.DOUBTFUL, Phase.DISPUTED})
-NOT_OURS = frozenset({Phase.REFUSED, Phase.TAKEN})
-"""There is nothing to release: EC2 has not assigned it to us, or it has another ENI since."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One address on its way; `failure` is the last one, `since` the time at which its phase began.
-
-    `found`: it was on its ENI before anybody was asked for it.
-    """
-
-    placement: Placement
-    phase: Phase = Phase.WANTED
-    failure: Failure | None = None
-    since: float = 0.0
-    found: bool = False
-
-    @property
-    def address(self) -> IPAddress:
-        """The address in question."""
-        return self.placement.holding.address
-
-    @property
-    def eni_id(self) -> str:
-        """The ENI that is to carry it."""
-        return self.placement.eni.id
-
-    @property
-    def takeover(self) -> bool:
-        """Whether it may be taken from another ENI."""
-        return self.placement.takeover
-
-    @property
-    def batch(self) -> Batch:
-        """What it shares a call with."""
-        return self.eni_id, self.address.version, self.takeover
-
-    @property
-    def contested(self) -> bool:
-        """Whether it is to be looked up who holds the address: that may be why EC2 refused it."""
-        return self.phase is Phase.DISPUTED and self.failure is not None and self.failure.fault in _CONTESTED
-
-    @property
-    def conflict(self) -> bool:
-        """Whether another ENI has the address."""
-        held = self.failure is not None and self.failure.fault is Fault.HELD_ELSEWHERE
-        return self.phase is Phase.TAKEN or (self.phase is Phase.REFUSED and held)
-
-    @property
-    def watched(self) -> bool:
-        """Whether others may change it later, without a call of ours."""
-        return self.phase is Phase.CONFIRMED or self.conflict
-
-
-_CONTESTED = frozenset({Fault.HELD_ELSEWHERE, Fault.REFUSED})
 
 
 @dataclass(frozen=True)
@@ -110,10 +27,10 @@ class Plan:
     retried: frozenset[Fault]
     items: tuple[Item, ...] = ()
 
-    def wanting(
+    def with_desired(
         self, placements: Iterable[Placement], again: Collection[IPAddress] = (), now: float = 0.0
     ) -> Plan:
-        """Want exactly these; what is known of an address stays, unless it is to be assigned again."""
+        """Replace the desired placements; an address keeps its phase, unless it is in `again`."""
         known = {(item.address, item.eni_id): item for item in self.items if item.address not in again}
         wanted = [_wanted(known.get((p.holding.address, p.eni.id)), p, now) for p in placements]
         return replace(self, items=tuple(sorted(wanted, key=lambda item: sort_key(item.address))))
@@ -143,7 +60,7 @@ class Plan:
         return arrived
 
     def after_call(self, outcome: Outcome, now: float) -> Plan:
-        """Take in how a part of a call went."""
+        """Apply the outcome of a part of a call."""
 
         def change(item: Item) -> Item:
             phase = self._phase_after(item, outcome)
@@ -161,8 +78,8 @@ class Plan:
     def _phase_after_failure(self, failure: Failure | None) -> Phase:
         return Phase.WANTED if failure is None or failure.fault in self.retried else Phase.REFUSED
 
-    def finding(self, held: EniDetails, now: float) -> Plan:
-        """Take in what EC2 has just said that the ENI holds: what nobody was asked for yet need not be."""
+    def after_adoption(self, held: EniDetails, now: float) -> Plan:
+        """Confirm what EC2 has just said that the ENI holds and no call was made for yet: none is needed."""
 
         def change(item: Item) -> Item:
             if item.phase is not Phase.WANTED or item.failure or item.address not in held.secondaries:
@@ -172,7 +89,7 @@ class Plan:
         return self._change(held.eni_id, None, change)
 
     def after_metadata(self, eni_id: str, shown: Collection[IPAddress], now: float) -> Plan:
-        """Take in what IMDS shows on the ENI: it confirms what EC2 accepted, and denies nothing."""
+        """Apply what IMDS shows on the ENI: it confirms what EC2 accepted, and denies nothing."""
 
         def change(item: Item) -> Item:
             return _confirmed(item, now) if item.phase is Phase.ACCEPTED else item
@@ -180,7 +97,7 @@ class Plan:
         return self._change(eni_id, shown, change)
 
     def after_describe(self, held: EniDetails, now: float) -> Plan:
-        """Take in what EC2 says that the ENI holds: what it lacks is assigned again, or refused for good."""
+        """Apply what EC2 says that the ENI holds: what it lacks is assigned again, or refused for good."""
 
         def change(item: Item) -> Item:
             if item.phase not in UNCONFIRMED:
@@ -195,7 +112,7 @@ class Plan:
     def after_holders(
         self, eni_id: str, looked_up: Collection[IPAddress], enis: Collection[EniDetails], now: float
     ) -> Plan:
-        """Take in which ENIs hold these addresses: it settles a refusal, and finds what was taken away."""
+        """Apply which ENIs hold these addresses: it settles a refusal, and finds what was taken away."""
 
         def change(item: Item) -> Item:
             if not item.watched and not item.contested:
@@ -205,13 +122,13 @@ class Plan:
                 return item if item.phase is Phase.CONFIRMED else _confirmed(item, now)
             if item.watched:
                 return _without(item, holder, now)
-            failure = self._judged(item, holder)
+            failure = self._failure_by_holder(item, holder)
             return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
 
         return self._change(eni_id, looked_up, change)
 
-    def _judged(self, item: Item, holder: EniDetails | None) -> Failure | None:
-        """Say why an address is not assigned, given who holds it."""
+    def _failure_by_holder(self, item: Item, holder: EniDetails | None) -> Failure | None:
+        """Return why an address is not assigned, given who holds it."""
         failure = item.failure
         if failure is None or (holder is None and failure.fault is not Fault.HELD_ELSEWHERE):
             return failure
@@ -224,7 +141,7 @@ class Plan:
     def without_holders(
         self, eni_id: str, looked_up: Collection[IPAddress], failure: Failure, now: float
     ) -> Plan:
-        """Take in that nobody can say who holds these addresses: what EC2 said first holds."""
+        """Record that the holders of these addresses can't be looked up: EC2's first refusal stands."""
 
         def change(item: Item) -> Item:
             said = item.failure
@@ -247,9 +164,9 @@ class Plan:
         return self._change(eni_id, None, change)
 
     def without_describe(self, eni_id: str, failure: Failure, now: float, *, metadata: bool) -> Plan:
-        """Take in that the ENI can't be described, for a reason that no retry mends.
+        """Record that the ENI can't be described, for a reason that no retry mends.
 
-        For disputed addresses what EC2 said first holds. The others wait for IMDS, where it can still
+        For disputed addresses EC2's refusal stands. The others wait for IMDS, where it can still
         confirm them (`metadata`).
         """
 

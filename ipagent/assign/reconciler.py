@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ipagent.assign import executor
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Move, Outcome
+from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2
-from ipagent.assign.faults import HEALING, RETRIED, Backoff, Clock, Failure, Fault, backoff_for, remaining
-from ipagent.assign.plan import SETTLED, UNCONFIRMED, Batch, Item, Phase, Plan
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.item import SETTLED, UNCONFIRMED, Batch, Item, Phase
+from ipagent.assign.plan import Plan
+from ipagent.assign.retry import Backoff, Clock, backoff_for, remaining
 from ipagent.assign.topology import Eni, EniDetails, Placement, Topology
 from ipagent.log import Log
 
@@ -91,18 +93,18 @@ class Reconciler:
         self._metadata = NOW
         self._describes: dict[str, Attempt] = {}
 
-    def want(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> None:
-        """Want exactly these placements; what is new, or named in `again`, is due when its window is over."""
-        self.plan = self.plan.wanting(placements, again, self._timing.clock())
+    def set_desired(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> None:
+        """Replace the desired placements; what is new or in `again` is due when its window is over."""
+        self.plan = self.plan.with_desired(placements, again, self._timing.clock())
         self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
 
-    def find(self, held: EniDetails) -> None:
-        """Take in what an ENI held when it was looked up; it counts as asked for: it is ours from now on."""
-        self.plan = self.plan.finding(held, self._timing.clock())
+    def adopt(self, held: EniDetails) -> None:
+        """Count what the ENI held when it was looked up as assigned by us, without a call."""
+        self.plan = self.plan.after_adoption(held, self._timing.clock())
         self.asked.update((item.eni_id, item.address) for item in self.plan.items if item.found)
 
-    def be_patient(self) -> None:
-        """From now on also repeat what only people can mend, as long as it takes."""
+    def retry_until_healed(self) -> None:
+        """From now on also repeat what only people can mend (HEALING), as long as it takes."""
         self.plan = replace(self.plan, retried=HEALING)
 
     def step(self) -> float | None:
@@ -123,9 +125,9 @@ class Reconciler:
                 continue
             self.asked.update((call.eni_id, address) for address in call.addresses)
             for outcome in executor.run(call, self._cloud):
-                self._take_in(outcome)
+                self._record_outcome(outcome)
 
-    def _take_in(self, outcome: Outcome) -> None:
+    def _record_outcome(self, outcome: Outcome) -> None:
         call = outcome.call
         addresses = ",".join(map(str, call.addresses))
         before = {item.address: item.failure for item in self.plan.items if item.eni_id == call.eni_id}

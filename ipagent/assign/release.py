@@ -11,11 +11,12 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from ipagent.assign import executor
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Unassign, releases
+from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import HEALING, Clock, Failure, Fault, backoff_for, remaining
 from ipagent.assign.reconciler import NOW, Attempt, Cloud
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.retry import Clock, backoff_for, remaining
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 
@@ -51,7 +52,7 @@ def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Clock, log: Log) -> s
     done: dict[Pair, ReleaseOutcome] = {}
 
     def work(call: Unassign) -> None:
-        done.update({(ending.eni_id, ending.address): ending for ending in _take_off(call, None, cloud)})
+        done.update({(outcome.eni_id, outcome.address): outcome for outcome in _unassign(call, None, cloud)})
 
     # One hanging call must not cost the others their time.
     threads = [threading.Thread(target=work, args=(call,), daemon=True) for call in calls]
@@ -61,11 +62,11 @@ def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Clock, log: Log) -> s
         thread.join(remaining(until, timing.clock()))
     silent = Failure(Fault.UNREACHABLE, f"no answer within {EXIT_SECONDS:g} s")
     wanted = [(call.eni_id, address) for call in calls for address in call.addresses]
-    endings = [done.get(pair) or _failed(*pair, silent) for pair in wanted]
-    for ending in endings:
-        if ending.failure:
-            _log_failure(log, ending)
-    return "; ".join(ending.text for ending in endings)
+    outcomes = [done.get(pair) or _failed(*pair, silent) for pair in wanted]
+    for outcome in outcomes:
+        if outcome.failure:
+            _log_failure(log, outcome)
+    return "; ".join(outcome.text for outcome in outcomes)
 
 
 def release(call: Unassign, cloud: Cloud) -> list[ReleaseOutcome]:
@@ -74,35 +75,35 @@ def release(call: Unassign, cloud: Cloud) -> list[ReleaseOutcome]:
         held = cloud.describe(call.eni_id)
     except Ec2Error as error:
         if error.failure.fault is Fault.NO_ENI:
-            return [_ending(call.eni_id, address, error.failure) for address in call.addresses]
+            return [_outcome(call.eni_id, address, error.failure) for address in call.addresses]
         # Without the look EC2 refuses what is not there, which costs calls and no more.
         held = None
-    return _take_off(call, held, cloud)
+    return _unassign(call, held, cloud)
 
 
-def _take_off(call: Unassign, held: EniDetails | None, cloud: Cloud) -> list[ReleaseOutcome]:
-    wanted, endings = _parted(call, held)
+def _unassign(call: Unassign, held: EniDetails | None, cloud: Cloud) -> list[ReleaseOutcome]:
+    wanted, outcomes = _divide(call, held)
     if wanted:
-        for outcome in executor.run(Unassign(call.eni_id, wanted), cloud):
-            endings += [_ending(call.eni_id, a, outcome.failure) for a in outcome.call.addresses]
-    return endings
+        for part in executor.run(Unassign(call.eni_id, wanted), cloud):
+            outcomes += [_outcome(call.eni_id, a, part.failure) for a in part.call.addresses]
+    return outcomes
 
 
-def _parted(call: Unassign, held: EniDetails | None) -> tuple[tuple[IPAddress, ...], list[ReleaseOutcome]]:
-    """Part what is to be taken off from what is not there, or has to stay."""
+def _divide(call: Unassign, held: EniDetails | None) -> tuple[tuple[IPAddress, ...], list[ReleaseOutcome]]:
+    """Return the addresses to unassign, and the outcomes of those that are absent or have to stay."""
     if held is None:
         return call.addresses, []
-    endings = []
+    outcomes = []
     for address in call.addresses:
         if held.holds_as_primary(address):
             text = f"{address} stays on {call.eni_id}, whose primary address it is"
-            endings.append(ReleaseOutcome(call.eni_id, address, text))
+            outcomes.append(ReleaseOutcome(call.eni_id, address, text))
         elif not held.holds(address):
-            endings.append(_ending(call.eni_id, address, Failure(Fault.NOT_HELD, "")))
-    return tuple(a for a in call.addresses if a in held.secondaries), endings
+            outcomes.append(_outcome(call.eni_id, address, Failure(Fault.NOT_HELD, "")))
+    return tuple(a for a in call.addresses if a in held.secondaries), outcomes
 
 
-def _ending(eni_id: str, address: IPAddress, failure: Failure | None) -> ReleaseOutcome:
+def _outcome(eni_id: str, address: IPAddress, failure: Failure | None) -> ReleaseOutcome:
     if failure is None:
         return ReleaseOutcome(eni_id, address, f"{address} was taken off {eni_id}")
     if failure.fault is Fault.NO_ENI:
@@ -117,14 +118,14 @@ def _failed(eni_id: str, address: IPAddress, failure: Failure) -> ReleaseOutcome
     return ReleaseOutcome(eni_id, address, text, failure)
 
 
-def _log_failure(log: Log, ending: ReleaseOutcome) -> None:
-    log.error("not-released", message=ending.text, address=str(ending.address), eni=ending.eni_id)
+def _log_failure(log: Log, outcome: ReleaseOutcome) -> None:
+    log.error("not-released", message=outcome.text, address=str(outcome.address), eni=outcome.eni_id)
 
 
 class ReleaseQueue:
     """Addresses that have left the pod, until they are off their ENIs; like the reconciler it never waits.
 
-    `ended` is told what became of each in the end.
+    `ended` is called with the final outcome of each.
     """
 
     def __init__(
@@ -138,8 +139,8 @@ class ReleaseQueue:
         self._failing = False
         self._ended = ended
 
-    def want(self, pairs: Iterable[Pair], kept: Collection[Pair]) -> None:
-        """Release these, too; what is `kept` is not released any more."""
+    def enqueue(self, pairs: Iterable[Pair], kept: Collection[Pair]) -> None:
+        """Release these, too; drop what is `kept` from the queue."""
         fresh = frozenset(pairs) - self.pending
         if fresh:
             self._due = NOW
@@ -160,20 +161,20 @@ class ReleaseQueue:
     def _release(self, call: Unassign) -> Failure | None:
         """Release, and say what became of it; returns the failure after which it is to be tried again."""
         again: Failure | None = None
-        for ending in release(call, self._cloud):
-            if ending.failure and ending.failure.fault in HEALING:
-                again = ending.failure
+        for outcome in release(call, self._cloud):
+            if outcome.failure and outcome.failure.fault in HEALING:
+                again = outcome.failure
                 # An outage is said once, not at each try.
                 if not self._failing:
                     self._failing = True
-                    _log_failure(self._log, ending)
+                    _log_failure(self._log, outcome)
                 continue
-            self.pending -= {(ending.eni_id, ending.address)}
-            self._ended(ending)
-            if ending.failure:
-                _log_failure(self._log, ending)
+            self.pending -= {(outcome.eni_id, outcome.address)}
+            self._ended(outcome)
+            if outcome.failure:
+                _log_failure(self._log, outcome)
             else:
                 self._log.info(
-                    "released", message=ending.text, address=str(ending.address), eni=ending.eni_id
+                    "released", message=outcome.text, address=str(outcome.address), eni=outcome.eni_id
                 )
         return again

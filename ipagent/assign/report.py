@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from common.contract import ExitCode
+from ipagent.assign.addresses import Holding, IPAddress
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import (
     AddressRefused,
     AgentError,
@@ -20,9 +22,9 @@ from ipagent.assign.errors import (
     NotGranted,
     error_of,
 )
-from ipagent.assign.faults import Failure, Fault
-from ipagent.assign.plan import SETTLED, Item, Phase, Plan
-from ipagent.assign.selection import Holding, IPAddress, Refusal
+from ipagent.assign.item import SETTLED, Item, Phase
+from ipagent.assign.plan import Plan
+from ipagent.assign.selection import Refusal
 from ipagent.assign.topology import EniDetails, Unplaced
 
 MAX_LISTED = 60
@@ -54,7 +56,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Ec2View:
     """What is known of EC2 beside the plan.
 
     `described` are ENIs by id, as EC2 said last; `asked` the ENIs and addresses of which it was asked,
@@ -84,7 +86,7 @@ def problems(
     plan: Plan,
     refused: Iterable[Refusal],
     unplaced: Iterable[Unplaced],
-    seen: Seen,
+    seen: Ec2View,
     timeout: int,
 ) -> tuple[Problem, ...]:
     """List every address that is not confirmed; `timeout` in seconds is how long was waited."""
@@ -150,7 +152,7 @@ def _not_assigned(found: tuple[Problem, ...]) -> list[str]:
     return [*sentences, *remedies]
 
 
-def _problem(item: Item, seen: Seen, timeout: int) -> Problem:
+def _problem(item: Item, seen: Ec2View, timeout: int) -> Problem:
     holding = item.placement.holding
     failure = item.failure
     if failure is None:

@@ -24,23 +24,21 @@ net1 (its `use_vmac`), counts as that interface's: the VPC delivers it to the MA
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
+from ipaddress import ip_network
+
+from ipagent.assign.addresses import (
+    SCOPE_GLOBAL,
+    Detection,
+    Holding,
+    IPAddress,
+    IPNetwork,
+    Link,
+    Snapshot,
+    is_global_unicast,
+    sort_key,
 )
-
-IPAddress = IPv4Address | IPv6Address
-IPNetwork = IPv4Network | IPv6Network
-
-SCOPE_GLOBAL = 0
-"""RT_SCOPE_UNIVERSE of linux/rtnetlink.h: valid everywhere."""
 
 PRIMARY_INTERFACE = "eth0"
 _COUNTED_NAME = re.compile(r"net\d+")
@@ -56,84 +54,12 @@ One for each further network card, and one for the egress of the other address f
 """
 VPC_CNI_NEXT_HOPS = (ip_network("169.254.1.1"), ip_network("fe80::1"))
 
-_IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x8, 0x40
-"""linux/if_addr.h."""
-
 DETECTION_SECONDS = 5.0
 """How long a new IPv6 address may be tentative before it counts all the same.
 
 Duplicate address detection takes a second, and up to another one before it begins (RFC 4862, section 5.4.2;
 net.ipv6.conf.*.dad_transmits 1). On an interface without carrier it never ends.
 """
-
-
-@dataclass(frozen=True)
-class Link:
-    """A network interface; `mac` is lower case with colons, empty if it has none.
-
-    `local`: it was created in the pod's namespace, and not moved into it. `lower` is the index of the
-    interface in this namespace below a macvlan or ipvlan interface, else 0.
-    """
-
-    index: int
-    name: str
-    mac: str
-    loopback: bool = False
-    local: bool = False
-    lower: int = 0
-
-
-class Detection(Enum):
-    """How far duplicate address detection is (RFC 4862, section 5.4); IPv4 addresses have none."""
-
-    DONE = auto()
-    TENTATIVE = auto()
-    FAILED = auto()
-    """Another host has the address."""
-
-    @classmethod
-    def from_flags(cls, flags: int) -> Detection:
-        """Read an address's flags as in linux/if_addr.h."""
-        # A failed detection leaves the address tentative too (net/ipv6/addrconf.c, addrconf_dad_stop).
-        if flags & _IFA_F_DADFAILED:
-            return cls.FAILED
-        return cls.TENTATIVE if flags & _IFA_F_TENTATIVE else cls.DONE
-
-
-@dataclass(frozen=True)
-class LinkAddress:
-    """An address of the interface with this index; `scope` as in linux/rtnetlink.h."""
-
-    index: int
-    address: IPAddress
-    scope: int = SCOPE_GLOBAL
-    detection: Detection = Detection.DONE
-
-
-@dataclass(frozen=True)
-class Route:
-    """A unicast route of the main table out of the interface with this index."""
-
-    index: int
-    destination: IPNetwork
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a network namespace holds at one time."""
-
-    links: tuple[Link, ...]
-    addresses: tuple[LinkAddress, ...]
-    routes: tuple[Route, ...] = ()
-
-
-@dataclass(frozen=True)
-class Holding:
-    """A pod holds `address` on `interface`, which has `mac`."""
-
-    interface: str
-    mac: str
-    address: IPAddress
 
 
 @dataclass(frozen=True)
@@ -161,16 +87,6 @@ class Selection:
 
 class UndecidedDefaultError(Exception):
     """Nothing tells which interface is the pod's default one."""
-
-
-def parse_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
-    """Read CIDRs; raises ValueError that names the first that is none."""
-    return tuple(ip_network(text, strict=False) for text in texts)
-
-
-def canonical_mac(text: str) -> str:
-    """Write a MAC as the kernel does: lower case, with colons."""
-    return text.strip().lower().replace("-", ":")
 
 
 def select(
@@ -279,18 +195,6 @@ def _with_upper(snapshot: Snapshot, link: Link) -> list[Link]:
     return found
 
 
-def is_global_unicast(address: IPAddress) -> bool:
-    """Whether the address can identify one host beyond its link."""
-    return not (
-        address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
-    )
-
-
-def sort_key(address: IPAddress) -> tuple[int, int]:
-    """Order addresses of both families."""
-    return address.version, int(address)
-
-
 def _reason(address: IPAddress, detection: Detection, allowed: Sequence[IPNetwork]) -> str | None:
     if allowed and not any(address in network for network in allowed):
         return f"it lies outside the allowed CIDRs {', '.join(map(str, allowed))}"
@@ -300,8 +204,3 @@ def _reason(address: IPAddress, detection: Detection, allowed: Sequence[IPNetwor
             "it, and the pod can't use it"
         )
     return None
-
-
-def parse_address(text: str) -> IPAddress:
-    """Read an address; raises ValueError."""
-    return ip_address(text.strip())

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ipagent.assign.addresses import Holding, IPAddress, IPNetwork
 from ipagent.assign.errors import AgentError
-from ipagent.assign.selection import Holding, IPAddress, IPNetwork
 
 _DEVICE_0 = (
     "is device number 0 and belongs to the VPC CNI: attach an ENI of that subnet for the network, or choose "

@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from common.contract import Credentials
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import NoImds
-from ipagent.assign.faults import Clock
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.imds import Imds
 from ipagent.log import Log

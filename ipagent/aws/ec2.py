@@ -21,10 +21,10 @@ from botocore.parsers import ResponseParserError
 
 from common.contract import Credentials
 from common.version import VERSION
+from ipagent.assign.addresses import IPAddress, IPNetwork, parse_address, sort_key
 from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault, classify
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import RETRIED, Failure, Fault, classify
-from ipagent.assign.selection import IPAddress, IPNetwork, parse_address, sort_key
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.botocore_session import session_for
 from ipagent.aws.eni import details, subnet_ranges

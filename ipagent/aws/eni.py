@@ -8,8 +8,8 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from ipagent.assign.addresses import IPNetwork, canonical_mac, parse_address, sort_key
 from ipagent.assign.holders import NO_MANAGE, OWNER_TAGS
-from ipagent.assign.selection import IPNetwork, canonical_mac, parse_address, sort_key
 from ipagent.assign.topology import Eni, EniDetails
 from ipagent.log import printable
 

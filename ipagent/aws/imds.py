@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
+from ipagent.assign.addresses import IPAddress, IPNetwork, canonical_mac, parse_address
 from ipagent.assign.errors import BadImdsAnswer, NoImds
-from ipagent.assign.faults import Backoff, Clock
-from ipagent.assign.selection import IPAddress, IPNetwork, canonical_mac, parse_address
+from ipagent.assign.retry import Backoff, Clock
 from ipagent.assign.topology import Eni, Topology
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from common.contract import ENV_PREFIX, Credentials
+from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
-from ipagent.assign.faults import Clock
 from ipagent.assign.holders import why_not_ours
-from ipagent.assign.selection import IPNetwork
+from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Attached, EniDetails, Topology
 from ipagent.aws.base import SILENT_SECONDS, AwsAccess
 from ipagent.aws.eni import as_eni

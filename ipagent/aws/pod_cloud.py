@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from common.contract import Credentials
+from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, NoImds, error_of
-from ipagent.assign.faults import Clock, Fault
 from ipagent.assign.holders import name, why_not_ours
+from ipagent.assign.retry import Clock
 from ipagent.assign.topology import EniDetails, Topology
 from ipagent.aws.base import AwsAccess
 from ipagent.aws.eni import as_eni

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.contract import ExitCode
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import name
-from ipagent.assign.selection import IPAddress, Selection
+from ipagent.assign.selection import Selection
 from ipagent.assign.topology import EniDetails, Topology
 from ipagent.commands.context import CommandContext, NodeEnis
 from ipagent.commands.inventory import BY_MAC, Held, Target, Whereabouts, inventory, targets, whereabouts

@@ -14,10 +14,10 @@ from contextlib import closing
 from typing import Any
 
 from common.contract import Backend, ContractError, Mode
+from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.errors import AgentError, Usage
-from ipagent.assign.faults import Clock
 from ipagent.assign.holders import name
-from ipagent.assign.selection import IPAddress, parse_address
+from ipagent.assign.retry import Clock
 from ipagent.commands import addresses, dry_run, enis, help_text, release
 from ipagent.commands.context import CommandContext
 from ipagent.commands.render import Palette, Style, error_document, palette_for, sentence

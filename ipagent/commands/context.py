@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError
 
 from common import contract
 from common.contract import AgentSettings, LogFormat, LogLevel
+from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, Ec2Error, Usage, error_of
-from ipagent.assign.faults import Clock, backoff_for
-from ipagent.assign.selection import IPAddress, IPNetwork, Snapshot, parse_networks
+from ipagent.assign.retry import Clock, backoff_for
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.botocore_session import profile_region
 from ipagent.aws.ec2 import Ec2Client

@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 from common.contract import INTERFACES, AgentSettings, ExitCode, Mode, Takeover
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Call, Move, Unassign
 from ipagent.assign.errors import AddressRefused, AgentError, NoEni, NoInterface, Usage, error_of
 from ipagent.assign.holders import held_elsewhere, name, why_immovable
 from ipagent.assign.ipv6_moves import plan_move
 from ipagent.assign.plan import Plan
 from ipagent.assign.report import Problem, report
-from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniDetails, Placement
 from ipagent.commands import addresses
 from ipagent.commands.addresses import PodView
@@ -133,7 +133,7 @@ def _calls(wanted: Iterable[Whereabouts], *, takeover: bool) -> tuple[Call, ...]
     ]
     holders = {one.elsewhere.eni_id: one.elsewhere for one in known if one.elsewhere}
     calls: list[Call] = []
-    for call in Plan(frozenset()).wanting(placements).calls():
+    for call in Plan(frozenset()).with_desired(placements).calls():
         if isinstance(call, Move):
             calls += plan_move(call, holders.values()).unassigns
         calls.append(call)

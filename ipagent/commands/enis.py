@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.contract import ExitCode
+from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import NO_MANAGE, owner_of
-from ipagent.assign.selection import IPAddress, sort_key
 from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.eni import as_eni
 from ipagent.commands.context import CommandContext, NodeEnis

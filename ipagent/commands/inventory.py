@@ -9,22 +9,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.contract import INTERFACES
-from ipagent.assign.holders import holder_of
-from ipagent.assign.selection import (
-    PRIMARY_INTERFACE,
+from ipagent.assign.addresses import (
     SCOPE_GLOBAL,
-    VPC_CNI_NAMES,
-    VPC_CNI_NEXT_HOPS,
     Holding,
     IPAddress,
     IPNetwork,
     Link,
     LinkAddress,
-    Selection,
     Snapshot,
+    sort_key,
+)
+from ipagent.assign.holders import holder_of
+from ipagent.assign.selection import (
+    PRIMARY_INTERFACE,
+    VPC_CNI_NAMES,
+    VPC_CNI_NEXT_HOPS,
+    Selection,
     UndecidedDefaultError,
     select,
-    sort_key,
 )
 from ipagent.assign.topology import Eni, EniDetails, Placed, Placement, Topology, Unplaced, place
 

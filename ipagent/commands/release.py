@@ -13,11 +13,12 @@ from typing import Any
 
 from common.contract import ExitCode
 from ipagent.assign import executor
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import releases
+from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AddressRefused, AgentError, Deadline, NoEni, error_of
-from ipagent.assign.faults import SOON, Fault
 from ipagent.assign.holders import NO_MANAGE, holder_of, name, why_immovable
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.retry import SOON
 from ipagent.assign.topology import EniDetails
 from ipagent.commands.context import CommandContext
 from ipagent.commands.enis import details_document

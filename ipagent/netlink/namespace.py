@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
+from ipagent.assign.addresses import Detection, IPAddress, Link, LinkAddress, Route, Snapshot
 from ipagent.assign.errors import AgentError
-from ipagent.assign.selection import Detection, IPAddress, Link, LinkAddress, Route, Snapshot
 from ipagent.netlink import rtnetlink
 from ipagent.netlink.sockets import REMEDY, NetlinkSocket
 

@@ -23,7 +23,7 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
-from ipagent.assign.faults import Clock
+from ipagent.assign.retry import Clock
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.log import Log
 from ipagent.node.gc.checkpoint import Checkpoint

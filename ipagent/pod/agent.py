@@ -7,22 +7,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from common.contract import AgentSettings, Takeover
+from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, NoInterface, Usage
-from ipagent.assign.faults import Backoff, Clock, remaining
-from ipagent.assign.plan import Phase
+from ipagent.assign.item import Phase
 from ipagent.assign.reconciler import NOW, Cloud, Reconciler
-from ipagent.assign.report import Problem, Report, Seen, problems, report, undetected
-from ipagent.assign.selection import (
-    DETECTION_SECONDS,
-    Holding,
-    IPAddress,
-    IPNetwork,
-    Selection,
-    Snapshot,
-    UndecidedDefaultError,
-    parse_networks,
-    select,
-)
+from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
+from ipagent.assign.retry import Backoff, Clock, remaining
+from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
 from ipagent.assign.topology import Placed, place
 from ipagent.log import Log
 
@@ -150,7 +141,7 @@ class Agent:
             self._placed = Placed()
         for placement in self._placed.placements:
             self._warn_once(placement.warning, str(placement.holding.address), placement.eni.id)
-        self.reconciler.want(self._placed.placements, again)
+        self.reconciler.set_desired(self._placed.placements, again)
 
     def problems(self, *, refused: bool = False) -> tuple[Problem, ...]:
         """List the addresses that are not assigned; with `refused` only those for which nothing is tried."""
@@ -159,7 +150,7 @@ class Agent:
             replace(plan, items=plan.in_phases({Phase.REFUSED})) if refused else plan,
             self.selection.refused,
             self._placed.unplaced,
-            Seen(self.reconciler.described, self.reconciler.asked),
+            Ec2View(self.reconciler.described, self.reconciler.asked),
             self.settings.timeout,
         )
         return found if refused else (*found, *map(undetected, self._held_back()))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ipagent.assign.plan import Item, Phase
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.item import Item, Phase
 from ipagent.assign.report import Problem
-from ipagent.assign.selection import IPAddress
 from ipagent.pod.agent import Agent
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ipagent.assign.addresses import sort_key
 from ipagent.assign.errors import AgentError, Deadline, NoImds
-from ipagent.assign.faults import SOON, Clock, remaining
 from ipagent.assign.report import Report
-from ipagent.assign.selection import sort_key
+from ipagent.assign.retry import SOON, Clock, remaining
 from ipagent.pod.agent import Agent
 from ipagent.signals import Stop
 

@@ -10,8 +10,8 @@ from functools import partial
 from common import contract
 from common.contract import AgentSettings, ContractError, ExitCode, Mode
 from ipagent.assign.errors import AgentError, Usage
-from ipagent.assign.faults import Clock, remaining
 from ipagent.assign.report import Report
+from ipagent.assign.retry import Clock, remaining
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from common.contract import ExitCode
+from ipagent.assign.addresses import IPAddress, Snapshot, parse_address
 from ipagent.assign.errors import AgentError
 from ipagent.assign.report import Report
-from ipagent.assign.selection import IPAddress, Snapshot, parse_address
 from ipagent.pod.agent import Agent, Source
 
 IMDS = parse_address("169.254.169.254")

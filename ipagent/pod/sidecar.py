@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from common.contract import ExitCode
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.engine import AddressEngine
 from ipagent.assign.errors import AgentError
-from ipagent.assign.faults import Backoff, remaining
 from ipagent.assign.plan import Plan
 from ipagent.assign.release import Pair, at_exit
 from ipagent.assign.report import Report
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.retry import Backoff, remaining
 from ipagent.pod.agent import Agent
 from ipagent.pod.change_log import ChangeLog
 from ipagent.signals import Signals, Stop
@@ -84,7 +84,7 @@ class Follower:
         self._lookup_at = 0.0
         self._lookups = 0
         self._told = ChangeLog(agent)
-        agent.reconciler.be_patient()
+        agent.reconciler.retry_until_healed()
 
     @property
     def releasable(self) -> frozenset[Pair]:
@@ -144,7 +144,7 @@ class Follower:
             )
             log.warning("moved", message=text, address=str(item.address), eni=now[item.address])
         wanted = {(item.eni_id, item.address) for item in items}
-        self._engine.releases.want(self._engine.assigned(moved), wanted)
+        self._engine.releases.enqueue(self._engine.assigned(moved), wanted)
 
     def _let_go(self, before: Plan) -> None:
         """Release what was assigned `before` and is no longer on the pod.
@@ -156,4 +156,4 @@ class Follower:
         wanted = {(item.eni_id, item.address) for item in agent.reconciler.plan.items}
         held = {holding.address for holding in agent.held()}
         gone = self._engine.assigned([item for item in before.items if item.address not in held])
-        self._engine.releases.want(gone, wanted)
+        self._engine.releases.enqueue(gone, wanted)

@@ -15,7 +15,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from certs.health import Health
-from ipagent.assign.faults import Fault
+from ipagent.assign.ec2_error_codes import Fault
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot
 from tests.chart.conftest import programs

@@ -15,19 +15,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from common.contract import AgentSettings, LogFormat, LogLevel
+from ipagent.assign.addresses import Detection, Holding, IPAddress, Link, LinkAddress, Snapshot, sort_key
 from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error
-from ipagent.assign.faults import Clock, Failure, Fault
 from ipagent.assign.reconciler import Cloud
-from ipagent.assign.selection import (
-    Detection,
-    Holding,
-    IPAddress,
-    Link,
-    LinkAddress,
-    Snapshot,
-    sort_key,
-)
+from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails, Placement, Topology
 from ipagent.log import Log
 from ipagent.pod.agent import Agent

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.contract import ExitCode
-from ipagent.assign.faults import _CODES
+from ipagent.assign.ec2_error_codes import _CODES
 from ipagent.commands.cli import BROKEN_PIPE, INTERRUPTED
 
 pytestmark = pytest.mark.pure

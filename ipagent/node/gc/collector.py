@@ -14,10 +14,11 @@ from typing import Protocol
 
 from ipagent.assign import executor
 from ipagent.assign.calls import Unassign, releases
+from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError
-from ipagent.assign.faults import Backoff, Clock, Fault, remaining
 from ipagent.assign.reconciler import NOW, Attempt, Cloud
 from ipagent.assign.release import Pair
+from ipagent.assign.retry import Backoff, Clock, remaining
 from ipagent.assign.topology import Attached, Topology
 from ipagent.log import Log
 from ipagent.node.gc.records import OwnershipRecords

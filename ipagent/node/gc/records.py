@@ -17,8 +17,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.release import Pair
-from ipagent.assign.selection import IPAddress, parse_address
 from ipagent.node.model.pod import PodKey
 
 VERSION = 1

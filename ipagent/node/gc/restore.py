@@ -12,11 +12,12 @@ from collections.abc import Collection
 from typing import Protocol
 
 from ipagent.assign.calls import Assign, releases
+from ipagent.assign.ec2_error_codes import HEALING
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2
-from ipagent.assign.faults import HEALING, Backoff, Clock, remaining
 from ipagent.assign.reconciler import NOW
 from ipagent.assign.release import Pair
+from ipagent.assign.retry import Backoff, Clock, remaining
 from ipagent.assign.topology import Topology, place
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod

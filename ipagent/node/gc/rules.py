@@ -18,8 +18,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.release import Pair
-from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import Attached, Eni, Topology, place
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
 from ipagent.node.model.ownership import GcPolicy, Ownership, within

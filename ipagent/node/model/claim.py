@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from common.contract import ExitCode, Mode, Takeover
-from ipagent.assign.selection import IPAddress, IPNetwork, Snapshot
+from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot
 
 if TYPE_CHECKING:
     from ipagent.node.model.pod import PodKey

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from common.contract import LogLevel
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.addresses import IPAddress
 from ipagent.node.model.pod import PodKey
 
 

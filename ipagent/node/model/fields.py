@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from ipagent.assign.selection import IPNetwork
+from ipagent.assign.addresses import IPNetwork
 
 MAX_CIDRS = 256
 SHOWN = 64

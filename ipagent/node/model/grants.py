@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from ipagent.assign.selection import IPAddress, IPNetwork
+from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.node.model.fields import SettingsError, quote, read_cidrs
 
 OTHERS = "*"

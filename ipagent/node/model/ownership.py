@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from ipagent.assign.selection import IPAddress, IPNetwork
+from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.topology import Eni
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.pod import PodKey

@@ -32,7 +32,7 @@ from common.contract import (
     Takeover,
     parse_list,
 )
-from ipagent.assign.selection import Holding, IPAddress, canonical_mac, is_global_unicast
+from ipagent.assign.addresses import Holding, IPAddress, canonical_mac, is_global_unicast
 
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 MIRROR = "kubernetes.io/config.mirror"

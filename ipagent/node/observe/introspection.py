@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from common.version import VERSION
-from ipagent.assign.plan import Item
+from ipagent.assign.addresses import sort_key
+from ipagent.assign.item import Item
 from ipagent.assign.release import Pair
-from ipagent.assign.selection import sort_key
 from ipagent.log import Log
 from ipagent.node.gc.rules import Decision, Verdict
 from ipagent.node.model.ownership import GcMode

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from common.version import VERSION
-from ipagent.assign.plan import SETTLED, Item, Phase
+from ipagent.assign.item import SETTLED, Item, Phase
 from ipagent.node.gc.rules import Verdict
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType

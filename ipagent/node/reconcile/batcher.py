@@ -16,12 +16,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import Clock, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.reconciler import Cloud
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.retry import Clock
 
 RECENT_SECONDS = 10.0
 """For how long a call counts."""

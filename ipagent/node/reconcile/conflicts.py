@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from ipagent.assign.addresses import Holding, IPAddress, sort_key
 from ipagent.assign.errors import HeldElsewhere
 from ipagent.assign.report import Problem
-from ipagent.assign.selection import Holding, IPAddress, sort_key
 from ipagent.assign.topology import Placement
 from ipagent.node.model.pod import PodKey
 from ipagent.node.reconcile.desired import PodDesired

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.ec2_error_codes import HEALING, Fault
 from ipagent.assign.engine import AddressEngine
-from ipagent.assign.faults import HEALING, Clock, Fault, remaining
-from ipagent.assign.plan import SETTLED, Item, Plan
+from ipagent.assign.item import SETTLED, Item
+from ipagent.assign.plan import Plan
 from ipagent.assign.reconciler import Cloud, Reconciler
 from ipagent.assign.release import Pair
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.retry import Clock, remaining
 from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.events import AddressEvent
@@ -174,12 +176,12 @@ class NodeController:
         now = self._timing.clock()
         self._since = {pair: self._since.get(pair, now) for pair in owners}
         self._show_ownership()
-        self._reconciler.want(desired.placements, again)
+        self._reconciler.set_desired(desired.placements, again)
         self._adopt_assigned()
         self._release_gone(
             {pair: key for pair, key in gone.items() if pair in assigned} | self._claimed_still
         )
-        self._releases.want(self._moved(gone) & assigned, self._owners)
+        self._releases.enqueue(self._moved(gone) & assigned, self._owners)
         if gone:
             self._reconciler.asked &= self._owners.keys() | self._releases.pending
         self._reporter.prune(self._state.by_pod.keys())
@@ -192,7 +194,7 @@ class NodeController:
         """
         if self._starting and self._enis.topology.held:
             for held in self._enis.topology.held:
-                self._reconciler.find(held)
+                self._reconciler.adopt(held)
             self._starting = False
 
     def _release_gone(self, gone: Mapping[Pair, PodKey]) -> None:
@@ -208,7 +210,7 @@ class NodeController:
             and pair[1] not in self._state.desired.owners
         }
         releases.add(gone, self._state.named() if gone else ())
-        self._releases.want(releases.wanted, self._owners)
+        self._releases.enqueue(releases.wanted, self._owners)
         releases.prune(self._releases.pending, claims)
 
     def _moved(self, gone: Mapping[Pair, PodKey]) -> frozenset[Pair]:
@@ -233,7 +235,7 @@ class NodeController:
         again = {item.address for item in full if item.eni_id in freed}
         if not again:
             return delay
-        self._reconciler.want(self._state.desired.placements, again)
+        self._reconciler.set_desired(self._state.desired.placements, again)
         return 0.0
 
     def _show_ownership(self) -> None:

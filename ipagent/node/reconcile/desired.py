@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.contract import Takeover
+from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.errors import (
     AddressRefused,
     AgentError,
@@ -25,13 +26,7 @@ from ipagent.assign.errors import (
     Usage,
 )
 from ipagent.assign.report import Problem
-from ipagent.assign.selection import (
-    Holding,
-    IPAddress,
-    Selection,
-    UndecidedDefaultError,
-    select,
-)
+from ipagent.assign.selection import Selection, UndecidedDefaultError, select
 from ipagent.assign.topology import Placement, Topology, place
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grant

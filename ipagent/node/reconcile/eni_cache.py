@@ -7,10 +7,10 @@ Thread: the main loop's, through NodeController.
 from __future__ import annotations
 
 from common.token_bucket import Rate, TokenBucket
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.errors import AgentError
-from ipagent.assign.faults import Backoff, Clock, remaining
 from ipagent.assign.reconciler import NOW, Cloud
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.retry import Backoff, Clock, remaining
 from ipagent.assign.topology import Topology
 from ipagent.log import Log
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.release import Pair, ReleaseOutcome
-from ipagent.assign.selection import IPAddress, sort_key
 from ipagent.node.model.claim import ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ipagent.assign.plan import Item, Phase
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.item import Item, Phase
 from ipagent.assign.release import Pair
 from ipagent.assign.report import Problem
-from ipagent.assign.selection import IPAddress
 from ipagent.node.model.claim import ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey

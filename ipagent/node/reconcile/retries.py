@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from common.contract import Mode
-from ipagent.assign.plan import Item, Phase
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.item import Item, Phase
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.pod import PodKey
 from ipagent.node.reconcile.state import NEVER, NodeState

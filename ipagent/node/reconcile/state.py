@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from common.contract import Mode
 from common.token_bucket import Rate, TokenBucket
+from ipagent.assign.addresses import Detection, IPAddress
 from ipagent.assign.release import Pair
-from ipagent.assign.selection import DETECTION_SECONDS, PRIMARY_INTERFACE, Detection, IPAddress
+from ipagent.assign.selection import DETECTION_SECONDS, PRIMARY_INTERFACE
 from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grants

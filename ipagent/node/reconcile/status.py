@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.contract import ExitCode
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.ec2_error_codes import RETRIED, Fault
 from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, error_of
-from ipagent.assign.faults import RETRIED, Fault
-from ipagent.assign.plan import Item, Phase, Plan
+from ipagent.assign.item import Item, Phase
+from ipagent.assign.plan import Plan
 from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem, explained, report, worst
-from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniDetails
 from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
 from ipagent.node.reconcile.conflicts import Conflict

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
 from common.contract import Mode, Takeover
-from ipagent.assign.selection import Detection, IPAddress, IPNetwork, Link, LinkAddress, Route, Snapshot
+from ipagent.assign.addresses import Detection, IPAddress, IPNetwork, Link, LinkAddress, Route, Snapshot
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.http1 import BadRequest, too_large

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.drift import DESCRIBE_SECONDS, METADATA_SECONDS, Drift
-from ipagent.assign.faults import Fault
-from ipagent.assign.plan import Phase
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.item import Phase
 from ipagent.assign.reconciler import Reconciler
 from tests.ipagent.fakes import ENI_2, FakeCloud, Lines, Strike, Time, ip, placement
 
@@ -25,9 +25,9 @@ class Run:
         self.cloud = FakeCloud(self.time, **cloud)
         self.lines = Lines()
         self.reconciler = Reconciler(self.cloud, timing=self.time.timing, log=self.lines.log)
-        self.reconciler.be_patient()
+        self.reconciler.retry_until_healed()
         self.drift = Drift(self.reconciler, self.cloud, self.time.timing, self.lines.log)
-        self.reconciler.want([placement(address) for address in wanted or (str(A),)])
+        self.reconciler.set_desired([placement(address) for address in wanted or (str(A),)])
         self.wakeups = 0
 
     def let_pass(self, seconds: float) -> None:
@@ -128,7 +128,7 @@ def test_a_conflict_ends_when_the_eni_has_it_back() -> None:
 
 def test_one_eni_in_trouble_does_not_hide_another() -> None:
     run = Run()
-    run.reconciler.want([placement(str(A)), placement("10.10.2.80", ENI_2, "net2")])
+    run.reconciler.set_desired([placement(str(A)), placement("10.10.2.80", ENI_2, "net2")])
     run.let_pass(1)
     run.cloud.secondaries = {"eni-1": set(), "eni-2": set(), "eni-9": set()}
     run.cloud.struck = [Strike("holders", Fault.THROTTLED)]

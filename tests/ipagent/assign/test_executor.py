@@ -1,5 +1,6 @@
 """A refused batch is split until the good addresses have landed and the bad ones are known."""
 
+from ipaddress import IPv4Address
 from itertools import chain
 from typing import Any
 
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign import executor
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Move, Outcome, Unassign
-from ipagent.assign.faults import Fault
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.executor import split
 from tests.ipagent.fakes import FakeCloud, Strike, Time, ip
 
 pytestmark = pytest.mark.pure
@@ -207,3 +209,28 @@ def test_a_move_answers_for_each_address_once_and_takes_nothing_else(
     assert held - set(batch) <= ec2.secondaries["eni-9"]
     if not takeover:
         assert held == ec2.secondaries["eni-9"]
+
+
+def ips(*texts: str) -> tuple[IPAddress, ...]:
+    return tuple(map(IPv4Address, texts))
+
+
+def test_addresses_that_the_message_names_are_set_apart() -> None:
+    batch = ips("10.0.1.5", "10.0.1.50", "10.0.1.6", "10.0.1.7")
+    rest, named = split(
+        batch, "InvalidParameterValue: [10.0.1.50, 10.0.1.7] assigned, but move is not allowed."
+    )
+    assert rest == ips("10.0.1.5", "10.0.1.6")
+    assert named == ips("10.0.1.50", "10.0.1.7")
+
+
+@pytest.mark.parametrize("message", ["no address here", "10.0.1.5 10.0.1.6", "9.9.9.9"])
+def test_else_the_batch_is_halved(message: str) -> None:
+    assert split(ips("10.0.1.5", "10.0.1.6"), message) == (ips("10.0.1.5"), ips("10.0.1.6"))
+
+
+@given(st.lists(st.ip_addresses(), min_size=2, unique=True), st.text() | st.lists(st.ip_addresses()).map(str))
+def test_a_split_loses_nothing_and_gets_smaller(batch: list[IPAddress], message: str) -> None:
+    parts = split(batch, message)
+    assert sorted((a for part in parts for a in part), key=str) == sorted(batch, key=str)
+    assert all(0 < len(part) < len(batch) for part in parts)

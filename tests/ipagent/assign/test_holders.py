@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign import ipv6_moves
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Move, Unassign
-from ipagent.assign.faults import Failure, Fault
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, name, why_immovable
 from ipagent.assign.ipv6_moves import MovePlan, after_taking, plan_move
-from ipagent.assign.selection import IPAddress
 from ipagent.assign.topology import EniDetails
 from tests.ipagent.fakes import ip
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from common.contract import Takeover
+from ipagent.assign.addresses import IPAddress, Link
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.drift import DESCRIBE_SECONDS
-from ipagent.assign.faults import Fault
-from ipagent.assign.plan import Phase
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.item import Phase
 from ipagent.assign.release import at_exit
-from ipagent.assign.selection import IPAddress, Link
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.pod import init
 from ipagent.pod.sidecar import Follower

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from ipagent.assign.calls import Assign, Move, Outcome, Unassign, releases
-from ipagent.assign.faults import HEALING, RETRIED, Failure, Fault
-from ipagent.assign.plan import Item, Phase, Plan
+from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
+from ipagent.assign.item import Item, Phase
+from ipagent.assign.plan import Plan
 from ipagent.assign.topology import EniDetails
 from tests.ipagent.fakes import ENI_1, ENI_2, ip, placement
 
@@ -40,7 +41,7 @@ def test_one_call_for_each_eni_with_all_its_addresses_in_order() -> None:
         placement("10.10.2.80", ENI_2, "net2", takeover=False),
         placement("10.10.1.9", ENI_1, "net3", takeover=False),
     ]
-    assert Plan(RETRIED).wanting(wanted).calls() == (
+    assert Plan(RETRIED).with_desired(wanted).calls() == (
         Assign("eni-1", (ip("10.10.1.9"), ip("10.10.1.90")), allow_reassignment=False),
         Assign("eni-2", (ip("10.10.2.80"),), allow_reassignment=False),
     )
@@ -48,7 +49,7 @@ def test_one_call_for_each_eni_with_all_its_addresses_in_order() -> None:
 
 def test_what_others_may_lose_is_a_call_of_its_own() -> None:
     wanted = [placement("10.10.1.80", takeover=False), placement("10.10.1.81"), placement("10.10.1.82")]
-    assert Plan(RETRIED).wanting(wanted).calls() == (
+    assert Plan(RETRIED).with_desired(wanted).calls() == (
         Assign("eni-1", (A,), allow_reassignment=False),
         Assign("eni-1", (B, ip("10.10.1.82")), allow_reassignment=True),
     )
@@ -56,7 +57,7 @@ def test_what_others_may_lose_is_a_call_of_its_own() -> None:
 
 def test_ipv6_addresses_are_a_move_of_their_own() -> None:
     wanted = [placement("10.10.1.80"), placement("2001:db8:1::81"), placement("2001:db8:1::80")]
-    assert Plan(RETRIED).wanting(wanted).calls() == (
+    assert Plan(RETRIED).with_desired(wanted).calls() == (
         Assign("eni-1", (A,), allow_reassignment=True),
         Move("eni-1", "subnet-1", (ip("2001:db8:1::80"), ip("2001:db8:1::81")), allow_reassignment=True),
     )
@@ -263,35 +264,35 @@ class TestHolders:
 
 class TestWanting:
     def test_what_is_known_stays_and_what_is_gone_goes(self) -> None:
-        known = Plan(RETRIED).wanting([placement("10.10.1.80"), placement("10.10.1.81")])
+        known = Plan(RETRIED).with_desired([placement("10.10.1.80"), placement("10.10.1.81")])
         known = replace(known, items=tuple(replace(item, phase=Phase.CONFIRMED) for item in known.items))
-        after = known.wanting([placement("10.10.1.81"), placement("10.10.1.82")])
+        after = known.with_desired([placement("10.10.1.81"), placement("10.10.1.82")])
         assert [(str(item.address), item.phase) for item in after.items] == [
             ("10.10.1.81", Phase.CONFIRMED),
             ("10.10.1.82", Phase.WANTED),
         ]
 
     def test_what_went_away_and_came_back_is_assigned_again(self) -> None:
-        after = plan(Phase.CONFIRMED).wanting([placement("10.10.1.80")], again={A})
+        after = plan(Phase.CONFIRMED).with_desired([placement("10.10.1.80")], again={A})
         assert phase(after) is Phase.WANTED
 
     def test_the_right_to_take_over_tries_what_was_refused_for_the_lack_of_it(self) -> None:
         without = placement("10.10.1.80", takeover=False)
         refused = Plan(RETRIED, items=(Item(without, Phase.REFUSED, failed(Fault.HELD_ELSEWHERE)),))
-        assert phase(refused.wanting([without])) is Phase.REFUSED
-        after = refused.wanting([placement("10.10.1.80")])
+        assert phase(refused.with_desired([without])) is Phase.REFUSED
+        after = refused.with_desired([placement("10.10.1.80")])
         assert after.items == (Item(placement("10.10.1.80")),)
 
     @pytest.mark.parametrize("fault", [Fault.HELD_ELSEWHERE, Fault.REFUSED])
     def test_a_right_that_changes_otherwise_starts_nothing_anew(self, fault: Fault) -> None:
         without = placement("10.10.1.80", takeover=False)
-        taken = plan(Phase.TAKEN, failed(fault)).wanting([without])
+        taken = plan(Phase.TAKEN, failed(fault)).with_desired([without])
         assert (phase(taken), taken.items[0].takeover) == (Phase.TAKEN, False)
-        back = replace(taken, items=(replace(taken.items[0], phase=Phase.REFUSED),)).wanting([without])
+        back = replace(taken, items=(replace(taken.items[0], phase=Phase.REFUSED),)).with_desired([without])
         assert phase(back) is Phase.REFUSED
 
     def test_another_eni_is_another_wish(self) -> None:
-        after = plan(Phase.CONFIRMED).wanting([placement("10.10.1.80", ENI_2)])
+        after = plan(Phase.CONFIRMED).with_desired([placement("10.10.1.80", ENI_2)])
         assert after.calls()[0].eni_id == "eni-2"
 
 

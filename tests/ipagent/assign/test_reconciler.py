@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.faults import Fault
-from ipagent.assign.plan import Phase
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.item import Phase
 from ipagent.assign.reconciler import METADATA_PATIENCE, Reconciler
 from ipagent.assign.topology import Placement
 from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Lines, Strike, Time, ip, placement
@@ -44,7 +44,9 @@ class Run:
 
 def test_all_is_well_with_one_call_an_eni_and_none_to_describe() -> None:
     run = Run()
-    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81"), placement("10.10.2.80", ENI_2)])
+    run.reconciler.set_desired(
+        [placement("10.10.1.80"), placement("10.10.1.81"), placement("10.10.2.80", ENI_2)]
+    )
     run.to_the_end()
     assert set(run.phases().values()) == {Phase.CONFIRMED}
     assert run.cloud.asked("assign") == [("eni-1", ["10.10.1.80", "10.10.1.81"]), ("eni-2", ["10.10.2.80"])]
@@ -54,21 +56,21 @@ def test_all_is_well_with_one_call_an_eni_and_none_to_describe() -> None:
 def test_what_imds_already_shows_is_assigned_all_the_same() -> None:
     run = Run()
     run.cloud.secondaries["eni-1"] = {A}
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end()
     assert run.cloud.asked("assign") == [("eni-1", ["10.10.1.80"])]
 
 
 def test_imds_that_lags_a_little_is_waited_for() -> None:
     run = Run(imds_delay=2.0)
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     assert 2.0 <= run.to_the_end() < METADATA_PATIENCE
     assert run.cloud.asked("describe") == []
 
 
 def test_imds_that_lags_for_long_is_replaced_by_a_describe() -> None:
     run = Run(imds_delay=300.0)
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     assert METADATA_PATIENCE <= run.to_the_end() < METADATA_PATIENCE + 2
     assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
     assert len(run.cloud.asked("describe")) == 1
@@ -76,14 +78,14 @@ def test_imds_that_lags_for_long_is_replaced_by_a_describe() -> None:
 
 def test_without_imds_a_describe_confirms_at_once() -> None:
     run = Run(imds=False)
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     assert run.to_the_end() < 1
     assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
 
 
 def test_an_answer_that_does_not_list_the_address_is_checked_and_not_believed() -> None:
     run = Run(unlisted=True)
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end()
     assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
     assert len(run.cloud.asked("describe")) == 1
@@ -91,14 +93,14 @@ def test_an_answer_that_does_not_list_the_address_is_checked_and_not_believed() 
 
 def test_an_answer_lost_after_the_effect_is_made_good() -> None:
     run = Run(struck=[Strike("assign", Fault.UNREACHABLE, lost=True)])
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end()
     assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
 
 
 def test_an_address_that_is_taken_before_it_is_confirmed_is_assigned_again() -> None:
     run = Run(imds=False)
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     stolen = iter([True])
 
     def steal() -> None:
@@ -116,7 +118,7 @@ def test_an_address_that_is_taken_before_it_is_confirmed_is_assigned_again() -> 
 def test_a_refusal_for_an_address_that_the_eni_has_anyway_is_success() -> None:
     # host-device: the pod's interface is the ENI, with its primary address.
     run = Run()
-    run.reconciler.want([placement("10.10.1.10"), placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.10"), placement("10.10.1.80")])
     run.to_the_end()
     assert set(run.phases().values()) == {Phase.CONFIRMED}
 
@@ -124,7 +126,7 @@ def test_a_refusal_for_an_address_that_the_eni_has_anyway_is_success() -> None:
 def test_a_full_eni_is_described_so_that_the_message_can_list_it() -> None:
     run = Run(room=1)
     run.cloud.secondaries["eni-1"] = {ip("10.10.1.50")}
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end()
     assert run.phases() == {"10.10.1.80": Phase.REFUSED}
     assert run.reconciler.described["eni-1"].secondaries == (ip("10.10.1.50"),)
@@ -133,7 +135,9 @@ def test_a_full_eni_is_described_so_that_the_message_can_list_it() -> None:
 def test_takeover_never_takes_nothing() -> None:
     run = Run()
     run.cloud.secondaries["eni-9"] = {A}
-    run.reconciler.want([placement("10.10.1.80", takeover=False), placement("10.10.1.81", takeover=False)])
+    run.reconciler.set_desired(
+        [placement("10.10.1.80", takeover=False), placement("10.10.1.81", takeover=False)]
+    )
     run.to_the_end()
     assert run.phases() == {"10.10.1.80": Phase.REFUSED, "10.10.1.81": Phase.CONFIRMED}
     assert run.cloud.secondaries["eni-9"] == {A}
@@ -142,7 +146,7 @@ def test_takeover_never_takes_nothing() -> None:
 def test_the_holder_is_named_after_one_look() -> None:
     run = Run()
     run.cloud.secondaries["eni-9"] = {A, V6}
-    run.reconciler.want(
+    run.reconciler.set_desired(
         [
             placement("10.10.1.80", takeover=False),
             placement(str(V6), takeover=False),
@@ -161,7 +165,7 @@ def test_the_holder_is_named_after_one_look() -> None:
 def test_without_the_right_to_describe_the_message_says_so() -> None:
     run = Run(struck=[Strike("holders", Fault.NO_PERMISSION)])
     run.cloud.secondaries["eni-9"] = {A}
-    run.reconciler.want([placement("10.10.1.80", takeover=False)])
+    run.reconciler.set_desired([placement("10.10.1.80", takeover=False)])
     run.to_the_end()
     (item,) = run.reconciler.plan.items
     assert item.failure
@@ -171,7 +175,7 @@ def test_without_the_right_to_describe_the_message_says_so() -> None:
 def test_a_look_that_is_throttled_is_repeated() -> None:
     run = Run(struck=[Strike("holders", Fault.THROTTLED)] * 3)
     run.cloud.secondaries["eni-9"] = {A}
-    run.reconciler.want([placement("10.10.1.80", takeover=False)])
+    run.reconciler.set_desired([placement("10.10.1.80", takeover=False)])
     run.to_the_end()
     assert len(run.cloud.asked("holders")) == 4
     assert run.phases() == {"10.10.1.80": Phase.REFUSED}
@@ -180,7 +184,7 @@ def test_a_look_that_is_throttled_is_repeated() -> None:
 def test_an_ipv6_address_moves() -> None:
     run = Run()
     run.cloud.secondaries["eni-9"] = {V6}
-    run.reconciler.want([placement(str(V6))])
+    run.reconciler.set_desired([placement(str(V6))])
     run.to_the_end()
     assert run.phases() == {str(V6): Phase.CONFIRMED}
     assert run.cloud.secondaries == {"eni-1": {V6}, "eni-2": set(), "eni-9": set()}
@@ -190,7 +194,7 @@ def test_an_ipv6_address_moves() -> None:
 def test_an_ipv6_address_that_the_eni_has_is_not_listed_again_and_described() -> None:
     run = Run()
     run.cloud.secondaries["eni-1"] = {V6}
-    run.reconciler.want([placement(str(V6))])
+    run.reconciler.set_desired([placement(str(V6))])
     run.to_the_end()
     assert run.phases() == {str(V6): Phase.CONFIRMED}
     assert len(run.cloud.asked("describe")) == 1
@@ -201,7 +205,7 @@ def test_another_that_takes_the_ipv6_address_between_look_and_call_is_looked_at_
     run.cloud.secondaries["eni-9"] = {V6}
     # EC2 accepts the Unassign, but the holder is faster in having it again.
     run.cloud.struck = [Strike("unassign", Fault.NOT_HELD), Strike("unassign", Fault.NOT_HELD)]
-    run.reconciler.want([placement(str(V6))])
+    run.reconciler.set_desired([placement(str(V6))])
     run.to_the_end()
     assert run.phases() == {str(V6): Phase.CONFIRMED}
     assert run.cloud.secondaries["eni-9"] == set()
@@ -211,7 +215,7 @@ def test_another_that_takes_the_ipv6_address_between_look_and_call_is_looked_at_
 def test_of_two_pods_only_the_one_with_the_right_takes() -> None:
     run = Run()
     run.cloud.secondaries["eni-9"] = {A, B}
-    run.reconciler.want([placement(str(A), takeover=False), placement(str(B))])
+    run.reconciler.set_desired([placement(str(A), takeover=False), placement(str(B))])
     run.to_the_end()
     assert run.phases() == {str(A): Phase.REFUSED, str(B): Phase.CONFIRMED}
     assert run.cloud.secondaries == {"eni-1": {B}, "eni-2": set(), "eni-9": {A}}
@@ -219,14 +223,14 @@ def test_of_two_pods_only_the_one_with_the_right_takes() -> None:
 
 def test_what_only_one_batch_suffers_from_does_not_hold_up_the_other() -> None:
     run = Run(struck=[Strike("assign", Fault.THROTTLED)])
-    run.reconciler.want([placement(str(A), takeover=False), placement(str(B))])
+    run.reconciler.set_desired([placement(str(A), takeover=False), placement(str(B))])
     run.reconciler.step()
     assert run.phases() == {str(A): Phase.WANTED, str(B): Phase.CONFIRMED}
 
 
 def test_one_family_in_trouble_does_not_hold_up_the_other() -> None:
     run = Run(struck=[Strike("holders", Fault.THROTTLED)])
-    run.reconciler.want([placement("10.10.1.80"), placement(str(V6))])
+    run.reconciler.set_desired([placement("10.10.1.80"), placement(str(V6))])
     run.reconciler.step()
     assert run.phases() == {"10.10.1.80": Phase.CONFIRMED, str(V6): Phase.WANTED}
     run.to_the_end()
@@ -236,36 +240,36 @@ def test_one_family_in_trouble_does_not_hold_up_the_other() -> None:
 def test_takeover_takes() -> None:
     run = Run()
     run.cloud.secondaries["eni-9"] = {A}
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end()
     assert run.cloud.secondaries == {"eni-1": {A}, "eni-2": set(), "eni-9": set()}
 
 
 def test_init_stops_at_once_where_no_retry_helps() -> None:
     run = Run(struck=[Strike("assign", Fault.NO_PERMISSION)])
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     assert run.to_the_end() == 0
     assert run.phases() == {"10.10.1.80": Phase.REFUSED}
 
 
 def test_no_right_to_describe_is_no_matter_while_imds_confirms() -> None:
     run = Run(imds_delay=8.0, struck=[Strike("describe", Fault.NO_PERMISSION)] * 20)
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end()
     assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
 
 
 def test_neither_imds_nor_the_right_to_describe_is_never_success() -> None:
     run = Run(imds=False, struck=[Strike("describe", Fault.NO_PERMISSION)] * 20)
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end()
     assert run.phases() == {"10.10.1.80": Phase.REFUSED}
 
 
 def test_an_outage_is_one_warning_and_ever_rarer_tries() -> None:
     run = Run(struck=[Strike("assign", Fault.UNREACHABLE)] * 500)
-    run.reconciler.be_patient()
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.retry_until_healed()
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end(3600)
     assert run.lines.events("warning") == ["assign-failed"]
     assert 60 < len(run.cloud.calls) < 300
@@ -276,42 +280,42 @@ def test_an_outage_is_one_warning_and_ever_rarer_tries() -> None:
 
 def test_a_fresh_address_does_not_wait_for_the_delay_of_another() -> None:
     run = Run(struck=[Strike("assign", Fault.NO_PERMISSION)])
-    run.reconciler.be_patient()
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.retry_until_healed()
+    run.reconciler.set_desired([placement("10.10.1.80")])
     delay = run.reconciler.step()
     assert delay is not None
     assert delay > 10
-    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81")])
+    run.reconciler.set_desired([placement("10.10.1.80"), placement("10.10.1.81")])
     run.reconciler.step()
     assert set(run.phases().values()) == {Phase.CONFIRMED}
 
 
 def test_the_same_wishes_again_hurry_nothing() -> None:
     run = Run(struck=[Strike("assign", Fault.NO_PERMISSION)])
-    run.reconciler.be_patient()
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.retry_until_healed()
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.reconciler.step()
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.reconciler.step()
     assert len(run.cloud.asked("assign")) == 1
 
 
 def test_after_a_success_delays_are_short_again() -> None:
     run = Run(struck=[Strike("assign", Fault.UNREACHABLE)] * 10)
-    run.reconciler.be_patient()
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.retry_until_healed()
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.to_the_end()
     run.cloud.struck = [Strike("assign", Fault.UNREACHABLE)]
-    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81")])
+    run.reconciler.set_desired([placement("10.10.1.80"), placement("10.10.1.81")])
     assert run.to_the_end() < 1
 
 
 def test_the_oldest_unconfirmed_address_says_when_imds_has_had_its_time() -> None:
     run = Run(imds_delay=300)
-    run.reconciler.want([placement("10.10.1.80")])
+    run.reconciler.set_desired([placement("10.10.1.80")])
     run.reconciler.step()
     run.time.sleep(METADATA_PATIENCE - 1)
-    run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81")])
+    run.reconciler.set_desired([placement("10.10.1.80"), placement("10.10.1.81")])
     run.reconciler.step()
     assert run.cloud.asked("describe") == []
     run.time.sleep(1)
@@ -322,7 +326,7 @@ def test_the_oldest_unconfirmed_address_says_when_imds_has_had_its_time() -> Non
 
 def test_one_eni_in_trouble_does_not_hold_up_another() -> None:
     run = Run(struck=[Strike("assign", Fault.THROTTLED)])
-    run.reconciler.want([placement("10.10.1.80"), placement("10.10.2.80", ENI_2)])
+    run.reconciler.set_desired([placement("10.10.1.80"), placement("10.10.2.80", ENI_2)])
     run.reconciler.step()
     assert run.phases() == {"10.10.1.80": Phase.WANTED, "10.10.2.80": Phase.CONFIRMED}
 
@@ -346,10 +350,10 @@ class TestWindow:
     def test_they_go_in_one_call_when_the_first_has_waited_long_enough(self) -> None:
         run = self.run()
         first, second = placement("10.10.1.80"), placement("10.10.1.81")
-        run.reconciler.want([first])
+        run.reconciler.set_desired([first])
         assert run.reconciler.step() == 2.0
         run.time.sleep(1.0)
-        run.reconciler.want([first, second])
+        run.reconciler.set_desired([first, second])
         assert run.reconciler.step() == 1.0
         assert (4, [1000.0, 1001.0]) in self.asked
         run.time.sleep(1.0)
@@ -358,27 +362,27 @@ class TestWindow:
 
     def test_the_next_try_of_what_has_failed_waits_for_nobody(self) -> None:
         run = self.run(seconds=60.0, struck=[Strike("assign", Fault.TRANSIENT)])
-        run.reconciler.want([placement("10.10.1.80")])
+        run.reconciler.set_desired([placement("10.10.1.80")])
         assert 60.0 < run.to_the_end() < 61.0
         assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
 
     def test_what_joins_a_batch_that_has_failed_takes_it_along(self) -> None:
         run = self.run(struck=[Strike("assign", Fault.NO_PERMISSION)])
-        run.reconciler.be_patient()
-        run.reconciler.want([placement("10.10.1.80")])
+        run.reconciler.retry_until_healed()
+        run.reconciler.set_desired([placement("10.10.1.80")])
         run.time.sleep(2.0)
         delay = run.reconciler.step()
         assert delay is not None
         assert delay > 10
-        run.reconciler.want([placement("10.10.1.80"), placement("10.10.1.81")])
+        run.reconciler.set_desired([placement("10.10.1.80"), placement("10.10.1.81")])
         run.time.sleep(2.0)
         run.reconciler.step()
         assert run.cloud.asked("assign")[-1] == ("eni-1", ["10.10.1.80", "10.10.1.81"])
 
     def test_what_is_wanted_no_longer_makes_nobody_wait(self) -> None:
         run = self.run()
-        run.reconciler.want([placement("10.10.1.80")])
-        run.reconciler.want([])
+        run.reconciler.set_desired([placement("10.10.1.80")])
+        run.reconciler.set_desired([])
         assert run.reconciler.step() is None
 
 
@@ -430,7 +434,7 @@ def test_confirmed_is_true_refused_has_a_reason_and_primaries_stay(
     run = Run(struck=struck, **given_conditions)
     run.cloud.secondaries["eni-9"] = {A, V6}
     primaries = dict(run.cloud.primaries)
-    run.reconciler.want(wanted)
+    run.reconciler.set_desired(wanted)
     run.to_the_end()
     run.cloud.struck.clear()
     for item in run.reconciler.plan.items:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from common.contract import ExitCode
 from ipagent.assign import errors
+from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import AgentError, error_of
-from ipagent.assign.faults import RETRIED, Failure, Fault
-from ipagent.assign.plan import Item, Phase, Plan
-from ipagent.assign.report import MAX_LISTED, Seen, problems, report
+from ipagent.assign.item import Item, Phase
+from ipagent.assign.plan import Plan
+from ipagent.assign.report import MAX_LISTED, Ec2View, problems, report
 from ipagent.assign.selection import Refusal
 from ipagent.assign.topology import EniDetails
 from ipagent.termination import MAX_BYTES, write_message
@@ -28,7 +29,7 @@ def test_nothing_to_do_says_where_it_looked() -> None:
 
 def test_addresses_with_the_same_problem_are_one_sentence_and_remedies_come_once() -> None:
     refused = [Refusal(placement(f"10.10.1.{last}").holding, "no") for last in (80, 81)]
-    told = report(Plan(RETRIED), problems(Plan(RETRIED), refused, (), Seen(), 120))
+    told = report(Plan(RETRIED), problems(Plan(RETRIED), refused, (), Ec2View(), 120))
     assert told.exit_code == ExitCode.ADDRESS_REFUSED
     assert told.message.startswith("Not assigned: 10.10.1.80 (net1), 10.10.1.81 (net1): no. ")
     assert told.message.count(errors.AddressRefused.remedy) == 1
@@ -40,19 +41,19 @@ def test_of_several_problems_the_one_that_stands_before_the_others_gives_the_cod
         for n, fault in enumerate((Fault.REFUSED, Fault.ENI_FULL, Fault.NO_PERMISSION))
     )
     plan = Plan(RETRIED, items=items)
-    assert report(plan, problems(plan, (), (), Seen(), 120)).exit_code == ExitCode.NO_PERMISSION
+    assert report(plan, problems(plan, (), (), Ec2View(), 120)).exit_code == ExitCode.NO_PERMISSION
 
 
 def test_an_address_whose_turn_never_came_is_said_so() -> None:
     plan = Plan(RETRIED, items=(Item(placement("10.10.1.80")),))
-    told = report(plan, problems(plan, (), (), Seen(), 120))
+    told = report(plan, problems(plan, (), (), Ec2View(), 120))
     assert told.exit_code == ExitCode.DEADLINE
     assert "10.10.1.80 (net1) on eni-1: EC2 has not been asked yet after 120 s" in told.message
 
 
 def test_an_address_that_ec2_was_asked_for_and_is_silent_about_is_said_so() -> None:
     plan = Plan(RETRIED, items=(Item(placement("10.10.1.80")),))
-    told = report(plan, problems(plan, (), (), Seen(asked={("eni-1", ip("10.10.1.80"))}), 120))
+    told = report(plan, problems(plan, (), (), Ec2View(asked={("eni-1", ip("10.10.1.80"))}), 120))
     assert told.exit_code == ExitCode.EC2_UNREACHABLE
     assert "10.10.1.80 (net1) on eni-1: EC2 has not answered after 120 s" in told.message
 
@@ -60,7 +61,7 @@ def test_an_address_that_ec2_was_asked_for_and_is_silent_about_is_said_so() -> N
 def test_a_very_full_eni_is_listed_up_to_a_limit() -> None:
     held = EniDetails("eni-1", None, tuple(ip(f"10.10.2.{n}") for n in range(100)))
     full = Item(placement("10.10.1.80"), Phase.REFUSED, Failure(Fault.ENI_FULL, "full"))
-    (problem,) = problems(Plan(RETRIED, items=(full,)), (), (), Seen({"eni-1": held}), 120)
+    (problem,) = problems(Plan(RETRIED, items=(full,)), (), (), Ec2View({"eni-1": held}), 120)
     assert problem.text.endswith(f"and {100 - MAX_LISTED} more")
 
 
@@ -71,7 +72,7 @@ def test_exit_code_0_only_if_every_address_is_confirmed(states: list[tuple[Phase
         for n, (phase, fault) in enumerate(states)
     )
     plan = Plan(RETRIED, items=items)
-    told = report(plan, problems(plan, (), (), Seen(), 120))
+    told = report(plan, problems(plan, (), (), Ec2View(), 120))
     assert (told.exit_code == ExitCode.OK) == all(phase is Phase.CONFIRMED for phase, _ in states)
     for item in items:
         assert str(item.address) in told.message

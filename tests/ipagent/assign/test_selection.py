@@ -6,21 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.selection import (
+from ipagent.assign.addresses import (
     Detection,
     Holding,
     IPAddress,
     Link,
     LinkAddress,
     Route,
-    Selection,
     Snapshot,
-    UndecidedDefaultError,
     canonical_mac,
     is_global_unicast,
     parse_networks,
-    select,
 )
+from ipagent.assign.selection import Selection, UndecidedDefaultError, select
 
 pytestmark = pytest.mark.pure
 

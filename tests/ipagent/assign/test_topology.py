@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.selection import Holding
+from ipagent.assign.addresses import Holding
 from ipagent.assign.topology import Eni, EniDetails, Placed, Topology, place
 
 pytestmark = pytest.mark.pure

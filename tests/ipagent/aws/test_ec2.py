@@ -17,10 +17,10 @@ from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
 from common.contract import Credentials
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.faults import Failure, Fault
-from ipagent.assign.selection import IPAddress
 from ipagent.aws import ec2
 from ipagent.aws.ec2 import Ec2Client, interruptible
 from ipagent.signals import Signals, Stop

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from common.contract import Credentials
+from ipagent.assign.addresses import Holding
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission
 from ipagent.assign.holders import NO_MANAGE, why_immovable, why_not_ours
-from ipagent.assign.selection import Holding
 from ipagent.assign.topology import EniDetails, place
 from ipagent.aws.base import SILENT_SECONDS
 from ipagent.aws.eni import as_eni, details

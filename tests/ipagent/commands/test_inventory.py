@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.selection import (
-    Detection,
-    Link,
-    LinkAddress,
-    Route,
-    Snapshot,
-    UndecidedDefaultError,
-    select,
-)
+from ipagent.assign.addresses import Detection, Link, LinkAddress, Route, Snapshot
+from ipagent.assign.selection import UndecidedDefaultError, select
 from ipagent.assign.topology import EniDetails, Topology
 from ipagent.commands.enis import EniView
 from ipagent.commands.inventory import BY_MAC, BY_SUBNET, Held, inventory, targets, whereabouts

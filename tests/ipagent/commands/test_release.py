@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from common.contract import ExitCode
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds
-from ipagent.assign.faults import Failure, Fault
 from ipagent.assign.topology import EniDetails
 from ipagent.commands import release
 from ipagent.commands.context import CommandContext

@@ -6,8 +6,8 @@ from contextlib import closing
 import boto3
 
 from common.contract import Credentials
+from ipagent.assign.addresses import parse_address
 from ipagent.assign.calls import Assign, Unassign
-from ipagent.assign.selection import parse_address
 from ipagent.aws.ec2 import Ec2Client
 from tests.doubles.identifiers import attachment_of
 from tests.ipagent.worlds import REGION

@@ -1,7 +1,7 @@
 """`ipagent` with short intervals of the drift check, for `python -m`: takes the arguments of `ipagent`."""
 
 from ipagent.assign import drift
-from ipagent.assign.faults import Backoff
+from ipagent.assign.retry import Backoff
 from ipagent.cli import main
 
 drift.METADATA_SECONDS = 0.3

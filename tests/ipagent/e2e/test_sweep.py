@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from common.contract import Credentials
+from ipagent.assign.addresses import Holding
 from ipagent.assign.calls import Move
 from ipagent.assign.reconciler import Reconciler
-from ipagent.assign.selection import Holding
 from ipagent.assign.topology import place
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.node.gc.checkpoint import Checkpoint
@@ -197,7 +197,7 @@ def test_the_rights_are_enough_to_assign_to_take_over_and_to_find_ranges(run: Ru
     assert len(doubles.journal("DescribeSubnets")) == 1
     doubles.put_faults()
     reconciler = Reconciler(run.cloud, timing=run.time.timing, log=run.lines.log)
-    reconciler.want(placed.placements)
+    reconciler.set_desired(placed.placements)
     assert any(isinstance(call, Move) for call in reconciler.plan.calls())
     while (delay := reconciler.step()) is not None:
         run.time.now += delay

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.selection import Detection, IPAddress, Link, LinkAddress, Route
+from ipagent.assign.addresses import Detection, IPAddress, Link, LinkAddress, Route
 from ipagent.netlink import namespace as kernel
 from ipagent.netlink import rtnetlink as wire
 

@@ -9,8 +9,8 @@ from itertools import count
 from statistics import median
 
 from common.contract import LogLevel
-from ipagent.assign.faults import Clock
-from ipagent.assign.selection import Holding, parse_address
+from ipagent.assign.addresses import Holding, parse_address
+from ipagent.assign.retry import Clock
 from ipagent.node.model.events import EventType
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import Pod, PodKey

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Error, error_of
-from ipagent.assign.faults import remaining
 from ipagent.assign.release import Pair
-from ipagent.assign.selection import IPAddress
+from ipagent.assign.retry import remaining
 from ipagent.assign.topology import Attached, Eni
 from ipagent.node.gc.checkpoint import LEAST_SECONDS
 from ipagent.node.gc.records import OwnershipRecords

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from common.contract import Mode
-from ipagent.assign.selection import Detection, Holding, Link, LinkAddress, Snapshot, parse_address
+from ipagent.assign.addresses import Detection, Holding, Link, LinkAddress, Snapshot, parse_address
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.pod import Pod, PodKey
 

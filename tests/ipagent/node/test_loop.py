@@ -14,7 +14,7 @@ from ipaddress import ip_address
 import pytest
 
 from common.contract import ExitCode, LogFormat, Mode
-from ipagent.assign.selection import Snapshot
+from ipagent.assign.addresses import Snapshot
 from ipagent.log import Log
 from ipagent.node.loop import STALE_SECONDS, Loop, Wakeup, log_events
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus

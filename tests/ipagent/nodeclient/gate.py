@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from common.contract import TOKEN_AUDIENCE, ExitCode
-from ipagent.assign.selection import Holding, select
+from ipagent.assign.addresses import Holding
+from ipagent.assign.selection import select
 from ipagent.log import Log
 from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey

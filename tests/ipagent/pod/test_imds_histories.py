@@ -12,10 +12,10 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from common.contract import Credentials, ExitCode
+from ipagent.assign.addresses import IPAddress, Link
 from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error, NoImds
-from ipagent.assign.faults import Failure, Fault
-from ipagent.assign.selection import IPAddress, Link
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.pod import init

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from common.contract import ExitCode, Takeover
+from ipagent.assign.addresses import Detection
+from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import NoImds, Usage, error_of
-from ipagent.assign.faults import RETRIED, Failure, Fault
 from ipagent.assign.report import Report
-from ipagent.assign.selection import DETECTION_SECONDS, Detection
+from ipagent.assign.selection import DETECTION_SECONDS
 from ipagent.pod import init
 from ipagent.signals import Stop
 from tests.ipagent.fakes import ENI_0, ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip

@@ -5,9 +5,9 @@ from ipaddress import ip_network
 import pytest
 
 from common.contract import ExitCode
+from ipagent.assign.addresses import Route, Snapshot
 from ipagent.assign.errors import AgentError
 from ipagent.assign.report import Report
-from ipagent.assign.selection import Route, Snapshot
 from ipagent.pod.route import ANYWHERE, IMDS, interface_to, with_route
 from tests.ipagent.fakes import ETH0, NET1, FakeCloud, FakeSource, Lines, Time, agent
 

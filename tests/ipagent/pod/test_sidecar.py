@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from common.contract import ExitCode, Takeover
+from ipagent.assign.addresses import Detection, IPAddress
 from ipagent.assign.drift import METADATA_SECONDS
+from ipagent.assign.ec2_error_codes import HEALING, Fault
 from ipagent.assign.errors import NoImds
-from ipagent.assign.faults import HEALING, Fault
 from ipagent.assign.report import Report
-from ipagent.assign.selection import DETECTION_SECONDS, Detection, IPAddress
+from ipagent.assign.selection import DETECTION_SECONDS
 from ipagent.pod import init, sidecar
 from ipagent.signals import Signals, Stop
 from tests.ipagent.fakes import (

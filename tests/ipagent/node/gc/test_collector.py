@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ipagent.assign.addresses import Holding
+from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import NoPermission
-from ipagent.assign.faults import Fault
-from ipagent.assign.selection import Holding
 from ipagent.assign.topology import Eni
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.records import OwnershipRecords

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.release import Pair
-from ipagent.assign.selection import Holding, IPAddress
 from ipagent.assign.topology import Attached, Eni, EniDetails
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
 from ipagent.node.gc.rules import Candidate, Decision, GcInput, KeepReason, Verdict, evaluate, suspected_leaks

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ipagent.assign.faults import Fault
-from ipagent.assign.selection import Holding, IPAddress
+from ipagent.assign.addresses import Holding, IPAddress
+from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.topology import Eni
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.rules import suspected_leaks

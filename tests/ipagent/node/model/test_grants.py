@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.selection import parse_address
+from ipagent.assign.addresses import parse_address
 from ipagent.node.model.fields import MAX_CIDRS, SettingsError
 from ipagent.node.model.grants import (
     MAX_NAMESPACES,

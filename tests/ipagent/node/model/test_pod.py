@@ -21,7 +21,7 @@ from common.contract import (
     Backend,
     Takeover,
 )
-from ipagent.assign.selection import Holding
+from ipagent.assign.addresses import Holding
 from ipagent.node.model import pod as model
 from ipagent.node.model.pod import NETWORK_STATUS, InjectedAgent, Pod, PodKey, read_pod
 

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from common.contract import ExitCode
-from ipagent.assign.faults import Failure, Fault
-from ipagent.assign.plan import Item, Phase
-from ipagent.assign.selection import Holding
+from ipagent.assign.addresses import Holding
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.item import Item, Phase
 from ipagent.assign.topology import Eni, Placement
 from ipagent.node.gc.rules import Decision, KeepReason, Verdict
 from ipagent.node.model.claim import ClaimState, ClaimStatus

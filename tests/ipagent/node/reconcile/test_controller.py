@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from common.contract import ExitCode, LogLevel, Mode, Takeover
-from ipagent.assign.faults import Fault
-from ipagent.assign.plan import Phase
-from ipagent.assign.selection import IPAddress, Link, parse_address
+from ipagent.assign.addresses import IPAddress, Link, parse_address
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.item import Phase
 from ipagent.node.model.claim import AddressState, Claim, ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants, read_grants

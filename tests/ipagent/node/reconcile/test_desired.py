@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.contract import ExitCode, Takeover
-from ipagent.assign.selection import Detection, Link, parse_address
+from ipagent.assign.addresses import Detection, Link, parse_address
 from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import NOTHING, Grant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipagent.assign.selection import IPAddress, parse_address
+from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.node.reconcile.eni_cache import LATE_SECONDS, READS, RECHECK_SECONDS, EniCache
 from tests.ipagent.fakes import Lines, Time
 from tests.ipagent.node.account import Account, NodeCloud

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from common.contract import Mode, Takeover
+from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.calls import Assign, Unassign
-from ipagent.assign.faults import Fault
-from ipagent.assign.plan import Phase
-from ipagent.assign.selection import IPAddress, parse_address
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.item import Phase
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.records import Origin, OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.contract import ExitCode, Mode
-from ipagent.assign.selection import Snapshot
+from ipagent.assign.addresses import Snapshot
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed, StatusUpdate

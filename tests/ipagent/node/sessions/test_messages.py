@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.contract import ExitCode, Mode, Takeover
 from ipagent import nodeprotocol
-from ipagent.assign.selection import Detection, IPAddress, Link, LinkAddress, Route, Snapshot
+from ipagent.assign.addresses import Detection, IPAddress, Link, LinkAddress, Route, Snapshot
 from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.http1 import BadRequest

@@ -1,4 +1,4 @@
-"""What kind of failure it is, how a refused batch is split, and how long to wait before the next try.
+"""EC2's error codes, and what kind of failure each one stands for.
 
 Codes are those of "Error codes for the Amazon EC2 API" in the EC2 API reference. `InvalidParameterValue`
 stands for many things there; only its message tells which.
@@ -6,14 +6,8 @@ stands for many things there; only its message tells which.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from ipaddress import ip_address
-
-from common.backoff import full_jitter
-from ipagent.assign.selection import IPAddress
 
 
 class Fault(Enum):
@@ -137,64 +131,3 @@ def classify(code: str, message: str, status: int) -> Fault:
     if status == 429:
         return Fault.THROTTLED
     return Fault.TRANSIENT if status >= 500 else Fault.UNKNOWN
-
-
-def split(addresses: Sequence[IPAddress], message: str) -> tuple[tuple[IPAddress, ...], ...]:
-    """Divide a refused batch of two or more in two, so that in the end the good addresses land.
-
-    Addresses that EC2's message names are set apart; where it names none, or all, the batch is halved.
-    """
-    named = _named(message)
-    apart = tuple(address for address in addresses if address in named)
-    if apart and len(apart) < len(addresses):
-        return tuple(address for address in addresses if address not in named), apart
-    half = len(addresses) // 2
-    return tuple(addresses[:half]), tuple(addresses[half:])
-
-
-def _named(message: str) -> frozenset[IPAddress]:
-    found = set()
-    for word in re.findall(r"[0-9a-fA-F:.]{2,45}", message):
-        try:
-            found.add(ip_address(word.strip(".")))
-        except ValueError:
-            continue
-    return frozenset(found)
-
-
-@dataclass(frozen=True)
-class Backoff:
-    """Delays in seconds that double from `base` up to `cap`."""
-
-    base: float
-    cap: float
-
-    def delay(self, attempt: int, random: float) -> float:
-        """Return the delay after the failed attempt number `attempt` (0 the first); `random` is in [0, 1)."""
-        return full_jitter(self.base, self.cap, attempt, random)
-
-
-SOON = Backoff(0.5, 30.0)
-THROTTLED = Backoff(1.0, 60.0)
-SLOW = Backoff(30.0, 300.0)
-
-
-def backoff_for(fault: Fault) -> Backoff:
-    """Return the backoff for a fault: what only people can mend is asked for less often."""
-    if fault is Fault.THROTTLED:
-        return THROTTLED
-    return SOON if fault in RETRIED else SLOW
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where time and chance come from: a monotonic clock in seconds, a sleep, random values in [0, 1)."""
-
-    clock: Callable[[], float]
-    sleep: Callable[[float], None]
-    random: Callable[[], float]
-
-
-def remaining(deadline: float, now: float) -> float:
-    """Return the seconds until the deadline, never negative."""
-    return max(0.0, deadline - now)

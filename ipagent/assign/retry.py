@@ -1,0 +1,47 @@
+"""How long to wait before the next try, and where time comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common.backoff import full_jitter
+from ipagent.assign.ec2_error_codes import RETRIED, Fault
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Delays in seconds that double from `base` up to `cap`."""
+
+    base: float
+    cap: float
+
+    def delay(self, attempt: int, random: float) -> float:
+        """Return the delay after the failed attempt number `attempt` (0 the first); `random` is in [0, 1)."""
+        return full_jitter(self.base, self.cap, attempt, random)
+
+
+SOON = Backoff(0.5, 30.0)
+THROTTLED = Backoff(1.0, 60.0)
+SLOW = Backoff(30.0, 300.0)
+
+
+def backoff_for(fault: Fault) -> Backoff:
+    """Return the backoff for a fault: what only people can mend is asked for less often."""
+    if fault is Fault.THROTTLED:
+        return THROTTLED
+    return SOON if fault in RETRIED else SLOW
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time and chance come from: a monotonic clock in seconds, a sleep, random values in [0, 1)."""
+
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+    random: Callable[[], float]
+
+
+def remaining(deadline: float, now: float) -> float:
+    """Return the seconds until the deadline, never negative."""
+    return max(0.0, deadline - now)
