@@ -75,6 +75,8 @@ class Drift:
 
     def _doubted(self, kept: Sequence[Item], now: float) -> list[Item]:
         """Return the addresses that IMDS lacks, where it answers, and about which EC2 is to be asked."""
+        # IMDS lists the addresses of a prefix nowhere: of those EC2 alone is asked.
+        kept = [item for item in kept if item.prefix is None]
         shown = self._shown(kept)
         doubts: dict[tuple[str, IPAddress], Attempt] = {}
         due_now = []

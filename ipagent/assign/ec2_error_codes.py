@@ -24,6 +24,8 @@ class Fault(Enum):
     HELD_ELSEWHERE = auto()
     REFUSED = auto()
     """EC2 does not accept an address."""
+    IN_PREFIX = auto()
+    """It lies in a prefix that is delegated to another ENI; EC2 never moves single addresses of one."""
     CONTENDED = auto()
     """Another ENI got the address between the look at who holds it and the call."""
     NOT_HELD = auto()
@@ -53,7 +55,14 @@ HEALING = RETRIED | {Fault.NO_PERMISSION, Fault.NO_CREDENTIALS, Fault.ENI_FULL, 
 """Trying again may help within the life of a pod."""
 
 BY_ADDRESS = frozenset(
-    {Fault.ENI_FULL, Fault.SUBNET_FULL, Fault.HELD_ELSEWHERE, Fault.REFUSED, Fault.NOT_HELD}
+    {
+        Fault.ENI_FULL,
+        Fault.SUBNET_FULL,
+        Fault.HELD_ELSEWHERE,
+        Fault.IN_PREFIX,
+        Fault.REFUSED,
+        Fault.NOT_HELD,
+    }
 )
 """A part of the addresses may be the cause: without them the rest succeeds."""
 

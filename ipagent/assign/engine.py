@@ -38,5 +38,6 @@ class AddressEngine:
 
     def assigned(self, items: Collection[Item]) -> frozenset[Pair]:
         """Return those of the items that EC2 may have assigned for us: asked for, and not refused since."""
-        pairs = {(item.eni_id, item.address) for item in items if item.phase not in NOT_OURS}
+        mine = (item for item in items if item.phase not in NOT_OURS and item.prefix is None)
+        pairs = {(item.eni_id, item.address) for item in mine}
         return frozenset(pairs & self.reconciler.asked)

@@ -156,6 +156,15 @@ class AddressRefused(AgentError):
     remedy = "Change the network's range, so that pods get addresses that the VPC can route to them."
 
 
+class InOtherPrefix(AddressRefused):
+    """The address lies in a prefix that is delegated to another ENI."""
+
+    remedy = (
+        "EC2 delivers every address of a prefix to the ENI that has the prefix: exclude the prefix from the "
+        "network's range, or let the network's master be that ENI."
+    )
+
+
 class Ec2Refused(AddressRefused):
     """EC2 refuses the call for a reason that the agent does not know."""
 
@@ -196,6 +205,7 @@ _ERRORS: dict[Fault, type[AgentError]] = {
     Fault.SUBNET_FULL: EniFull,
     Fault.HELD_ELSEWHERE: HeldElsewhere,
     Fault.CONTENDED: HeldElsewhere,
+    Fault.IN_PREFIX: InOtherPrefix,
     Fault.REFUSED: AddressRefused,
     Fault.NOT_HELD: AddressRefused,
     Fault.FOREIGN_ENI: ForeignEni,

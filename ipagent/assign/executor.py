@@ -30,7 +30,13 @@ class Ec2(Protocol):
         """Unassign."""
 
     def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
-        """Find the ENIs that hold any of these addresses; `subnet_id` may be empty for all subnets."""
+        """Find the ENIs that hold any of these addresses; `subnet_id` may be empty for all subnets.
+
+        An address of a delegated prefix is not found: see `prefix_holders`.
+        """
+
+    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        """List the subnet's ENIs; returns those that hold any of these addresses, also in a prefix."""
 
 
 def run(call: Call, ec2: Ec2) -> Iterator[Outcome]:

@@ -39,7 +39,7 @@ def held_elsewhere(address: IPAddress, holder: EniDetails, said: str = "") -> Fa
         text = f"it lies in the prefix {prefix}, which is delegated to {name(holder)}"
     if reason := why_immovable(address, holder):
         text += f": {reason}"
-    fault = Fault.REFUSED if primary or prefix else Fault.HELD_ELSEWHERE
+    fault = Fault.IN_PREFIX if prefix else Fault.REFUSED if primary else Fault.HELD_ELSEWHERE
     return Failure(fault, f"{text} ({said})" if said else text, final=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from ipagent.assign.addresses import IPAddress
+from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import Placement
 
@@ -44,7 +44,8 @@ NOT_OURS = frozenset({Phase.REFUSED, Phase.TAKEN})
 class Item:
     """One address on its way; `failure` is the last one, `since` the time at which its phase began.
 
-    `found`: it was on its ENI before anybody was asked for it.
+    `found`: it was on its ENI before any call was made for it. `prefix` is the prefix of its ENI that
+    contains it: it is routed there as it is, and there is nothing to assign or to release.
     """
 
     placement: Placement
@@ -52,6 +53,7 @@ class Item:
     failure: Failure | None = None
     since: float = 0.0
     found: bool = False
+    prefix: IPNetwork | None = None
 
     @property
     def address(self) -> IPAddress:

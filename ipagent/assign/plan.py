@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ipagent.assign.addresses import IPAddress, sort_key
+from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.calls import Assign, Move, Outcome
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
@@ -82,9 +82,12 @@ class Plan:
         """Confirm what EC2 has just said that the ENI holds and no call was made for yet: none is needed."""
 
         def change(item: Item) -> Item:
-            if item.phase is not Phase.WANTED or item.failure or item.address not in held.secondaries:
+            if item.phase is not Phase.WANTED or item.failure:
                 return item
-            return replace(_confirmed(item, now), found=True)
+            if prefix := held.prefix_of(item.address):
+                return _confirmed(item, now, prefix)
+            own = item.address in held.secondaries
+            return replace(_confirmed(item, now), found=True) if own else item
 
         return self._change(held.eni_id, None, change)
 
@@ -103,7 +106,7 @@ class Plan:
             if item.phase not in UNCONFIRMED:
                 return item
             if held.holds(item.address):
-                return _confirmed(item, now)
+                return _confirmed(item, now, held.prefix_of(item.address))
             failure = item.failure if item.phase is Phase.DISPUTED else _lost(held.eni_id)
             return replace(item, phase=self._phase_after_failure(failure), failure=failure, since=now)
 
@@ -119,7 +122,9 @@ class Plan:
                 return item
             holder = holder_of(item.address, eni_id, enis)
             if holder is not None and holder.eni_id == eni_id:
-                return item if item.phase is Phase.CONFIRMED else _confirmed(item, now)
+                prefix = holder.prefix_of(item.address)
+                known = item.phase is Phase.CONFIRMED and item.prefix == prefix
+                return item if known else _confirmed(item, now, prefix)
             if item.watched:
                 return _without(item, holder, now)
             failure = self._failure_by_holder(item, holder)
@@ -193,6 +198,9 @@ class Plan:
 
 def _wanted(known: Item | None, placement: Placement, now: float) -> Item:
     """Return what becomes of an address that is wanted; with a right that it lacked it is tried anew."""
+    prefix = placement.eni.prefix_of(placement.holding.address)
+    if prefix is not None and (known is None or known.phase is not Phase.CONFIRMED):
+        return _confirmed(Item(placement), now, prefix)
     if known is None:
         return Item(placement, since=now)
     if known.placement == placement:
@@ -211,10 +219,11 @@ def _call(items: Sequence[Item]) -> Assign | Move:
 def _without(item: Item, holder: EniDetails | None, now: float) -> Item:
     """Return what becomes of an address that is not on our ENI: free, it is assigned; else it is let go."""
     if holder is None:
-        return replace(item, phase=Phase.WANTED, failure=None, since=now)
+        return replace(item, phase=Phase.WANTED, failure=None, since=now, prefix=None)
     if item.phase is Phase.REFUSED:
         return item
-    return replace(item, phase=Phase.TAKEN, failure=held_elsewhere(item.address, holder), since=now)
+    failure = held_elsewhere(item.address, holder)
+    return replace(item, phase=Phase.TAKEN, failure=failure, since=now, prefix=None)
 
 
 def _lost(eni_id: str) -> Failure:
@@ -223,5 +232,5 @@ def _lost(eni_id: str) -> Failure:
     )
 
 
-def _confirmed(item: Item, now: float) -> Item:
-    return replace(item, phase=Phase.CONFIRMED, failure=None, since=now)
+def _confirmed(item: Item, now: float, prefix: IPNetwork | None = None) -> Item:
+    return replace(item, phase=Phase.CONFIRMED, failure=None, since=now, prefix=prefix)

@@ -92,11 +92,14 @@ class Reconciler:
         self._window = window
         self._metadata = NOW
         self._describes: dict[str, Attempt] = {}
+        # Refused addresses for which all ENIs of the subnet were listed.
+        self._listed: set[tuple[str, IPAddress]] = set()
 
     def set_desired(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> None:
         """Replace the desired placements; what is new or in `again` is due when its window is over."""
         self.plan = self.plan.with_desired(placements, again, self._timing.clock())
         self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
+        self._listed = {pair for pair in self._listed if pair[1] not in again}
 
     def adopt(self, held: EniDetails) -> None:
         """Count what the ENI held when it was looked up as assigned by us, without a call."""
@@ -197,12 +200,40 @@ class Reconciler:
         eni = items[0].placement.eni
         addresses = [item.address for item in items]
         try:
-            holders = self._cloud.holders(addresses, eni.subnet_id)
+            holders = self._holders(eni, items)
         except Ec2Error as error:
             self._log.debug("holders-failed", message=error.failure.text, eni=eni.id)
             return error.failure
         self.plan = self.plan.after_holders(eni.id, addresses, holders, self._timing.clock())
         return None
+
+    def _holders(self, eni: Eni, items: Sequence[Item]) -> tuple[EniDetails, ...]:
+        """Find the ENIs that hold these addresses, as their own or in a prefix; raises Ec2Error.
+
+        No filter of EC2's finds the ENI of a prefix by an address in it. The one that should have it is
+        described; all ENIs of the subnet are listed only where EC2 has refused an address for which no holder
+        is found, and once for each address.
+        """
+        found: tuple[EniDetails, ...] = ()
+        if any(item.prefix for item in items):
+            found = self._described_if_known(eni.id)
+        if unheld := _unheld(items, found):
+            found += self._cloud.holders([item.address for item in unheld], eni.subnet_id)
+        refused = [
+            i for i in _unheld(items, found) if i.contested and (eni.id, i.address) not in self._listed
+        ]
+        if refused:
+            self._listed.update((eni.id, item.address) for item in refused)
+            found += self._cloud.prefix_holders([item.address for item in refused], eni.subnet_id)
+        return found
+
+    def _described_if_known(self, eni_id: str) -> tuple[EniDetails, ...]:
+        try:
+            return (self._cloud.describe(eni_id),)
+        except Ec2Error as error:
+            if error.failure.fault is Fault.NO_ENI:
+                return ()
+            raise
 
     def _describe_one(self, eni_id: str) -> None:
         try:
@@ -250,6 +281,10 @@ class Reconciler:
             times.append(self._metadata.at)
         times.extend(map(self._describe_at, {item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}))
         return times
+
+
+def _unheld(items: Iterable[Item], enis: Collection[EniDetails]) -> list[Item]:
+    return [item for item in items if not any(eni.holds(item.address) for eni in enis)]
 
 
 def _known(failure: Failure, before: Failure | None) -> bool:

@@ -98,6 +98,9 @@ def _divide(call: Unassign, held: EniDetails | None) -> tuple[tuple[IPAddress, .
         if held.holds_as_primary(address):
             text = f"{address} stays on {call.eni_id}, whose primary address it is"
             outcomes.append(ReleaseOutcome(call.eni_id, address, text))
+        elif prefix := held.prefix_of(address):
+            text = f"{address} stays on {call.eni_id}: it lies in that ENI's prefix {prefix}"
+            outcomes.append(ReleaseOutcome(call.eni_id, address, text))
         elif not held.holds(address):
             outcomes.append(_outcome(call.eni_id, address, Failure(Fault.NOT_HELD, "")))
     return tuple(a for a in call.addresses if a in held.secondaries), outcomes

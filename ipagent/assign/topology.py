@@ -270,7 +270,10 @@ def _by_mac(holding: Holding, eni: Eni, *, takeover: bool) -> Placement | Unplac
 
 def _by_subnet(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placement | Unplaced:
     containing = [eni for eni in node if eni.contains(holding.address)]
-    candidates = [eni for eni in containing if eni.usable]
+    # An ENI whose prefix contains the address gets its packets already.
+    candidates = sorted(
+        (eni for eni in containing if eni.usable), key=lambda eni: eni.prefix_of(holding.address) is None
+    )
     if not candidates:
         return Unplaced(holding, _why_none(containing, node))
     warning = (

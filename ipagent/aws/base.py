@@ -79,6 +79,10 @@ class AwsAccess:
         """Find the ENIs that hold any of these addresses of one family; raises Ec2Error."""
         return self._client().holders(addresses, subnet_id)
 
+    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        """List the subnet's ENIs; returns those that hold any of these addresses; raises Ec2Error."""
+        return self._client().prefix_holders(addresses, subnet_id)
+
     def _client(self) -> Ec2Client:
         """Return the client, in `_region` and with `_credentials`; raises Ec2Error."""
         if self._ec2 is None:

@@ -32,7 +32,11 @@ from ipagent.log import printable
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, NetworkInterfaceTypeDef
+    from mypy_boto3_ec2.type_defs import (
+        DescribeNetworkInterfacesResultTypeDef,
+        FilterTypeDef,
+        NetworkInterfaceTypeDef,
+    )
 
 Answer = TypeVar("Answer")
 
@@ -42,6 +46,8 @@ OK = "ok"
 FIRST_SECONDS = 30
 """For the first call, name lookups and credentials included."""
 MAX_TEXT = 400
+PAGE_SIZE = 1000
+"""The most that DescribeNetworkInterfaces takes for MaxResults."""
 MAX_FILTER_VALUES = 200
 """In one request ("List and filter using the CLI and API", EC2 user guide)."""
 
@@ -181,6 +187,31 @@ class Ec2Client:
             for eni in self._described([*within, (name, values)]) if values else ():
                 found[eni.eni_id] = eni
         return tuple(found.values())
+
+    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        """DescribeNetworkInterfaces of a whole subnet, page by page; returns the holders of the addresses.
+
+        EC2 has no filter for an address inside a prefix.
+        """
+        found: list[EniDetails] = []
+        token = ""
+        while True:
+            answer = self._asked(
+                "DescribeNetworkInterfaces by subnet-id", partial(self._page, subnet_id, token)
+            )
+            enis = map(details, answer["NetworkInterfaces"])
+            found += [eni for eni in enis if any(eni.holds(address) for address in addresses)]
+            token = answer.get("NextToken", "")
+            if not token:
+                return tuple(found)
+
+    def _page(self, subnet_id: str, token: str) -> DescribeNetworkInterfacesResultTypeDef:
+        filters: list[FilterTypeDef] = [{"Name": "subnet-id", "Values": [subnet_id]}]
+        if token:
+            return self._client.describe_network_interfaces(
+                Filters=filters, MaxResults=PAGE_SIZE, NextToken=token
+            )
+        return self._client.describe_network_interfaces(Filters=filters, MaxResults=PAGE_SIZE)
 
     def subnet_cidrs(self, subnet_ids: Collection[str]) -> dict[str, tuple[IPNetwork, ...]]:
         """DescribeSubnets: the ranges of both families; a subnet that EC2 does not know is left out."""

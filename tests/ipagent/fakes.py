@@ -10,12 +10,21 @@ import io
 import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from common.contract import AgentSettings, LogFormat, LogLevel
-from ipagent.assign.addresses import Detection, Holding, IPAddress, Link, LinkAddress, Snapshot, sort_key
+from ipagent.assign.addresses import (
+    Detection,
+    Holding,
+    IPAddress,
+    IPNetwork,
+    Link,
+    LinkAddress,
+    Snapshot,
+    sort_key,
+)
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error
@@ -88,6 +97,7 @@ class FakeCloud:
     secondaries: dict[str, set[IPAddress]] = field(
         default_factory=lambda: {"eni-1": set(), "eni-2": set(), "eni-9": set()}
     )
+    prefixes: dict[str, tuple[IPNetwork, ...]] = field(default_factory=dict)
     room: int = 5
     imds: bool = True
     imds_delay: float = 0.0
@@ -127,7 +137,12 @@ class FakeCloud:
         held = tuple(sorted(self.secondaries[eni_id], key=sort_key))
         device = int(eni_id.removeprefix("eni-"))
         return EniDetails(
-            eni_id, self.primaries[eni_id], held, instance_id=f"i-{device}", device_number=device
+            eni_id,
+            self.primaries[eni_id],
+            held,
+            instance_id=f"i-{device}",
+            device_number=device,
+            prefixes=self.prefixes.get(eni_id, ()),
         )
 
     def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
@@ -135,6 +150,16 @@ class FakeCloud:
         assert subnet_id
         assert len({address.version for address in addresses}) == 1
         self.calls.append(("holders", "", tuple(addresses)))
+        with self._struck("holders"):
+            every = [replace(self.shown(eni_id), prefixes=()) for eni_id in self.primaries]
+            return tuple(
+                self.shown(eni.eni_id) for eni in every if any(eni.holds(address) for address in addresses)
+            )
+
+    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        assert addresses
+        assert subnet_id
+        self.calls.append(("prefix_holders", "", tuple(addresses)))
         with self._struck("holders"):
             every = [self.shown(eni_id) for eni_id in self.primaries]
             return tuple(eni for eni in every if any(eni.holds(address) for address in addresses))
@@ -163,6 +188,9 @@ class FakeCloud:
         wanted = set(call.addresses)
         if wanted & set(self.primaries.values()):
             raise Ec2Error(Failure(Fault.REFUSED, "an address is the primary of an interface"))
+        blocks = [prefix for prefixes in self.prefixes.values() for prefix in prefixes]
+        if any(a in block for a in wanted for block in blocks):
+            raise Ec2Error(Failure(Fault.REFUSED, f"{wanted} is part of a prefix of a network interface"))
         others = {a for eni, held in self.secondaries.items() if eni != call.eni_id for a in held}
         movable = call.allow_reassignment and call.addresses[0].version == 4
         if wanted & others and not movable:

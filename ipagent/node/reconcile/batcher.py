@@ -119,6 +119,7 @@ class CallObserver:
         self.metadata = cloud.metadata
         self.describe = cloud.describe
         self.holders = cloud.holders
+        self.prefix_holders = cloud.prefix_holders
         self.unassign = cloud.unassign
         self.topology = cloud.topology
 

@@ -99,7 +99,7 @@ class TestHolders:
 
     def test_an_address_of_a_prefix_is_refused_with_eni_and_prefix(self) -> None:
         failure = held_elsewhere(IPV4, eni(9, prefixes=(ip_network("10.10.1.80/28"),)))
-        assert failure.fault is Fault.REFUSED
+        assert failure.fault is Fault.IN_PREFIX
         assert failure.text.startswith(
             "it lies in the prefix 10.10.1.80/28, which is delegated to eni-9 (device number 1 of i-9)"
         )

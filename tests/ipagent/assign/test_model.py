@@ -53,6 +53,9 @@ class PodsCloud:
     def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         return self._cloud.holders(addresses, subnet_id)
 
+    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        return self._cloud.prefix_holders(addresses, subnet_id)
+
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         assert self.ever_held.issuperset(call.addresses)
         return self._cloud.assign(call)

@@ -58,6 +58,7 @@ class Holding:
             listed,
             instance_id=self.instance,
             device_number=self.eni.device_number,
+            prefixes=self.eni.prefixes,
         )
 
 
@@ -170,6 +171,8 @@ class NodeCloud:
             every = [each.shown() for each in self.account.enis.values()]
             return tuple(eni for eni in every if any(eni.holds(address) for address in addresses))
 
+    prefix_holders = holders
+
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         (version,) = {address.version for address in call.addresses}
         with self.account.call("assign", f"assign{version}"):
@@ -189,6 +192,9 @@ class NodeCloud:
             raise Ec2Error(Failure(Fault.REFUSED, f"{outside} is outside of the subnet"))
         if wanted & {each.primary for each in self.account.enis.values()}:
             raise Ec2Error(Failure(Fault.REFUSED, "an address is the primary of an interface"))
+        blocks = [prefix for each in self.account.enis.values() for prefix in each.eni.prefixes]
+        if inside := [str(a) for a in wanted if any(a in block for block in blocks)]:
+            raise Ec2Error(Failure(Fault.REFUSED, f"{inside} is part of a prefix of a network interface"))
         others = {a for each in self.account.enis.values() if each is not here for a in each.secondaries}
         movable = call.allow_reassignment and call.addresses[0].version == 4
         if wanted & others and not movable:

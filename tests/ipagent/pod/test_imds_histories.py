@@ -109,6 +109,8 @@ class Account:
     def holders(self, addresses: Collection[IPAddress], _: str) -> tuple[EniDetails, ...]:
         return tuple(eni for eni in self._describe() if any(map(eni.holds, addresses)))
 
+    prefix_holders = holders
+
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         for held in self.held.values():
             held.difference_update(call.addresses)
