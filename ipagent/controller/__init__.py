@@ -1,0 +1,1 @@
+"""The controller: gives each selected node an ENI of each of its networks. One replica leads."""

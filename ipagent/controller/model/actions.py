@@ -1,0 +1,271 @@
+"""What the controller does: calls to EC2, and writes to the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TypeAlias
+
+from ipagent.controller.model.attachment import AttachmentStatus
+from ipagent.controller.model.condition import Condition
+from ipagent.controller.model.network import LinkSpec, Tags, Term
+from ipagent.controller.model.node import Taint
+
+
+class Rank(IntEnum):
+    """Which call goes first: what makes nodes ready, then what frees, and DeleteOnTermination last."""
+
+    LOOK = 0
+    READY = 1
+    FREE = 2
+    LATER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeAll:
+    """DescribeNetworkInterfaces, all pages; of these VPCs, or of the whole region where none is known."""
+
+    vpcs: tuple[str, ...] = ()
+    rank = Rank.LOOK
+    key = "all"
+    actions = ("DescribeNetworkInterfaces",)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeEnis:
+    """DescribeNetworkInterfaces by id, at most 200."""
+
+    enis: tuple[str, ...]
+    rank = Rank.LOOK
+    key = "enis"
+    actions = ("DescribeNetworkInterfaces",)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeInstances:
+    """DescribeNetworkInterfaces of instances, at most 200: which device indexes are free."""
+
+    instances: tuple[str, ...]
+    rank = Rank.LOOK
+    key = "instances"
+    actions = ("DescribeNetworkInterfaces",)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """DescribeSubnets and DescribeSecurityGroups for a network's terms."""
+
+    network: str
+    subnets: tuple[Term, ...]
+    groups: tuple[Term, ...]
+    rank = Rank.LOOK
+    actions = ("DescribeSubnets", "DescribeSecurityGroups")
+
+    @property
+    def key(self) -> str:
+        """One at a time for each network."""
+        return f"resolve {self.network}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """DescribeInstanceTypes."""
+
+    types: tuple[str, ...]
+    rank = Rank.LOOK
+    key = "types"
+    actions = ("DescribeInstanceTypes",)
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """CreateNetworkInterface; the same token makes no second one."""
+
+    owner: str
+    """The NodeAttachment's name, as in the other calls."""
+    token: str
+    subnet: str
+    groups: tuple[str, ...]
+    tags: Tags
+    description: str
+    ipv6_addresses: int = 0
+    rank = Rank.READY
+    actions = ("CreateNetworkInterface",)
+
+    @property
+    def key(self) -> str:
+        """One call at a time for each NodeAttachment."""
+        return self.owner
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """AttachNetworkInterface."""
+
+    owner: str
+    eni: str
+    instance: str
+    card: int
+    device: int
+    rank = Rank.READY
+    actions = ("AttachNetworkInterface",)
+
+    @property
+    def key(self) -> str:
+        """One call at a time for each NodeAttachment."""
+        return self.owner
+
+
+@dataclass(frozen=True, slots=True)
+class Modify:
+    """ModifyNetworkInterfaceAttribute, which takes one attribute a call: that one which is not None."""
+
+    owner: str
+    eni: str
+    source_dest_check: bool | None = None
+    groups: tuple[str, ...] | None = None
+    delete_on_termination: bool | None = None
+    attachment: str = ""
+    """For `delete_on_termination`, which is the attachment's."""
+    rank: Rank = Rank.READY
+    actions = ("ModifyNetworkInterfaceAttribute",)
+
+    @property
+    def key(self) -> str:
+        """One call at a time for each NodeAttachment."""
+        return self.owner
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """DetachNetworkInterface."""
+
+    owner: str
+    eni: str
+    attachment: str
+    rank = Rank.FREE
+    actions = ("DetachNetworkInterface",)
+
+    @property
+    def key(self) -> str:
+        """One call at a time for each NodeAttachment."""
+        return self.owner
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """DeleteNetworkInterface; a leaked ENI is its own owner."""
+
+    owner: str
+    eni: str
+    rank = Rank.FREE
+    actions = ("DeleteNetworkInterface",)
+
+    @property
+    def key(self) -> str:
+        """One call at a time for each NodeAttachment."""
+        return self.owner
+
+
+@dataclass(frozen=True, slots=True)
+class ListPods:
+    """List the pods that use ENIs which are to go, of the API server: (NodeAttachment, node, MAC)."""
+
+    asked: tuple[tuple[str, str, str], ...]
+    rank = Rank.LOOK
+    key = "pods"
+    actions = ()
+
+
+Call: TypeAlias = (
+    DescribeAll
+    | DescribeEnis
+    | DescribeInstances
+    | Resolve
+    | ReadLimits
+    | Create
+    | Attach
+    | Modify
+    | Detach
+    | Delete
+    | ListPods
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyAttachment:
+    """Create a NodeAttachment, or correct its spec."""
+
+    name: str
+    node: str
+    node_uid: str
+    network: str
+    instance: str
+    link: LinkSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAttachment:
+    """Delete a NodeAttachment; it stays until its finalizer is removed."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFinalizer:
+    """Let a NodeAttachment or a NodeNetwork go."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddFinalizer:
+    """Hold a NodeNetwork until its ENIs are gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchNode:
+    """Change a node's labels (None removes one), and its taints if they are not None."""
+
+    name: str
+    version: str
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+    taints: tuple[Taint, ...] | None = None
+
+
+Write: TypeAlias = ApplyAttachment | DeleteAttachment | RemoveFinalizer | AddFinalizer | PatchNode
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkStatus:
+    """The status of a NodeNetwork."""
+
+    conditions: Mapping[str, Condition]
+    generation: int
+    nodes: int = 0
+    ready: int = 0
+    failed: int = 0
+    free: int = 0
+    subnets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What follows from a state; `due` is when to decide again at the latest (monotonic seconds)."""
+
+    calls: tuple[Call, ...] = ()
+    writes: tuple[Write, ...] = ()
+    attachments: Mapping[str, AttachmentStatus] = field(default_factory=dict)
+    networks: Mapping[str, NetworkStatus] = field(default_factory=dict)
+    orphans: frozenset[str] = frozenset()
+    """ENIs of ours that nothing needs, as EC2 was described last."""
+    idle: frozenset[str] = frozenset()
+    """NodeAttachments that give an adopted ENI back which looks detached."""
+    leaked: tuple[str, ...] = ()
+    """Those of them that two descriptions have shown."""
+    due: float = float("inf")

@@ -1,0 +1,112 @@
+"""NodeAttachment: one node's ENI of one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ipagent.controller.model.condition import Condition, read_conditions
+from ipagent.controller.model.network import LinkSpec, read_link
+from ipagent.networkapi import ATTACHMENT_FINALIZER
+
+CREATED, ATTACHED, LINK_READY, READY = "Created", "Attached", "LinkReady", "Ready"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """What the node's `links` container reports of the interface with this MAC."""
+
+    mac: str
+    name: str = ""
+    up: bool = False
+    mtu: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentStatus:
+    """The status that the controller writes; `link` is written by the node."""
+
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    attempt: int = 0
+    """How many ENIs have been lost: each one's successor has another ClientToken."""
+    eni: str = ""
+    attachment: str = ""
+    mac: str = ""
+    subnet: str = ""
+    card: int | None = None
+    device: int | None = None
+    limit: int | None = None
+    """IPv4 addresses that the instance's type allows, the primary included."""
+    assigned: int | None = None
+    """IPv4 addresses and prefixes that the ENI has, the primary included."""
+
+    @property
+    def free(self) -> int | None:
+        """How many more addresses it takes; None as long as that is not known."""
+        return None if self.limit is None or self.assigned is None else max(0, self.limit - self.assigned)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A NodeAttachment; `deleting` once somebody has deleted it, `held` while it has our finalizer."""
+
+    name: str
+    uid: str
+    node: str
+    node_uid: str
+    network: str
+    instance: str
+    link: LinkSpec
+    status: AttachmentStatus = field(default_factory=AttachmentStatus)
+    reported: LinkStatus | None = None
+    deleting: bool = False
+    held: bool = True
+
+
+def read_attachment(found: Mapping[str, Any]) -> Attachment:
+    """Read an object that the API server has checked against its schema; raises KeyError or TypeError."""
+    metadata, spec, status = found["metadata"], found["spec"], found.get("status") or {}
+    return Attachment(
+        name=str(metadata["name"]),
+        uid=str(metadata["uid"]),
+        node=str(spec["node"]),
+        node_uid=str(spec["nodeUID"]),
+        network=str(spec["network"]),
+        instance=str(spec["instanceID"]),
+        link=read_link(spec.get("link") or {}, str(spec["network"])),
+        status=read_status(status),
+        reported=_reported(status.get("link")),
+        deleting="deletionTimestamp" in metadata,
+        held=ATTACHMENT_FINALIZER in metadata.get("finalizers", ()),
+    )
+
+
+def read_status(status: Mapping[str, Any]) -> AttachmentStatus:
+    """Read the part of the status that the controller writes."""
+    slots = status.get("slots") or {}
+    return AttachmentStatus(
+        conditions=read_conditions(status),
+        attempt=int(status.get("attempt", 0)),
+        eni=str(status.get("eni", "")),
+        attachment=str(status.get("attachment", "")),
+        mac=str(status.get("mac", "")),
+        subnet=str(status.get("subnet", "")),
+        card=status.get("card"),
+        device=status.get("device"),
+        limit=slots.get("limit"),
+        assigned=slots.get("assigned"),
+    )
+
+
+def _reported(link: Mapping[str, Any] | None) -> LinkStatus | None:
+    if link is None:
+        return None
+    return LinkStatus(
+        mac=str(link.get("mac", "")),
+        name=str(link.get("name", "")),
+        up=bool(link.get("up", False)),
+        mtu=int(link.get("mtu", 0)),
+        message=str(link.get("message", "")),
+    )

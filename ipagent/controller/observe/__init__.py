@@ -1,0 +1,1 @@
+"""What is seen of the controller from outside."""

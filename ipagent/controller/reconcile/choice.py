@@ -1,0 +1,91 @@
+"""Which ENI a NodeAttachment has, or may adopt, and where it is attached."""
+
+from __future__ import annotations
+
+from ipagent.controller.model.attachment import Attachment
+from ipagent.controller.model.cloud import AVAILABLE, Eni, Limits
+from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.node import Node
+from ipagent.controller.reconcile.draft import Draft, Pair
+
+MAX_INDEX = 32
+"""Device indexes that are looked through: no instance type has more interfaces on one network card."""
+
+
+def created(draft: Draft, attachment: Attachment) -> Eni | None:
+    """Return the ENI that was created for it; of several the attached one, then the recorded one."""
+    found = list(draft.ours.get((attachment.node_uid, attachment.network), ()))
+    recorded = draft.state.cloud.enis.get(attachment.status.eni)
+    if recorded is not None and recorded not in found:
+        found.append(recorded)
+    return min(
+        found,
+        key=lambda eni: (eni.instance != attachment.instance, eni.id != attachment.status.eni, eni.id),
+        default=None,
+    )
+
+
+def adopted(draft: Draft, pair: Pair) -> Eni | None:
+    """Return the ENI that is adopted: one that is attached already, the recorded one, or a free one.
+
+    An ENI that another NodeAttachment has is not free; without the tag `no_manage` the VPC CNI would take it.
+    """
+    attachment = pair.attachment
+    fitting = candidates(draft, pair.network, pair.node)
+    here = [eni for eni in fitting if eni.instance == attachment.instance]
+    free = [
+        eni
+        for eni in fitting
+        if eni.state == AVAILABLE
+        and eni.no_manage
+        and eni.id not in draft.needed
+        and draft.promised.get(eni.id, attachment.name) == attachment.name
+    ]
+    return min(
+        here or free,
+        key=lambda eni: (eni.id != attachment.status.eni, eni.id),
+        default=None,
+    )
+
+
+def candidates(draft: Draft, network: NodeNetwork, node: Node) -> list[Eni]:
+    """Return the ENIs of the node's zone with the tags that the network asks for."""
+    wanted = network.tags_of_interface(node.zone).items()
+    return [
+        eni
+        for eni in draft.state.cloud.enis.values()
+        if eni.zone == node.zone and not eni.managed and wanted <= eni.tags.items()
+    ]
+
+
+def free_slot(draft: Draft, pair: Pair) -> tuple[int, int] | str:
+    """Return network card and device index for an ENI, or why there is none.
+
+    The card is sent always: without it EC2 refuses on types with several cards.
+    """
+    network, instance = pair.network, pair.attachment.instance
+    card = network.network_card
+    here = draft.on.get(instance, ())
+    taken = {(eni.card, eni.device) for eni in here}
+    taken |= {(each, device) for where, each, device in draft.slots if where == instance}
+    if full := _full(draft.state.cloud.limits.get(pair.node.type), pair.node.type, card, taken):
+        others = sum(1 for eni in here if eni.tags.get("node.k8s.amazonaws.com/instance_id"))
+        return f"{full}; {others} of them are the VPC CNI's" if others else full
+    if network.device_index is not None:
+        if (card, network.device_index) in taken:
+            return f"device index {network.device_index} of network card {card}, as placement asks, is taken"
+        return card, network.device_index
+    first = 1 if card == 0 else 0
+    return card, next(index for index in range(first, MAX_INDEX) if (card, index) not in taken)
+
+
+def _full(limits: Limits | None, kind: str, card: int, taken: set[tuple[int, int | None]]) -> str:
+    if limits is None or not limits.interfaces:
+        return ""
+    if len(taken) >= limits.interfaces:
+        return f"all {limits.interfaces} interfaces that {kind} allows are taken"
+    on_card = sum(1 for each, _ in taken if each == card)
+    room = limits.by_card.get(card, 0 if limits.by_card else limits.interfaces)
+    if on_card >= room:
+        return f"all {room} interfaces that {kind} allows on network card {card} are taken"
+    return ""

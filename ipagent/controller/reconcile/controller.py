@@ -1,0 +1,56 @@
+"""The controller without its I/O: state, answers, and what to do next. Not for several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from ipagent.controller.model.actions import Call, Plan
+from ipagent.controller.model.attachment import Attachment
+from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.node import Node
+from ipagent.controller.model.state import State
+from ipagent.controller.reconcile.answers import Answer, Refused, answered, observed
+from ipagent.controller.reconcile.decide import decide
+from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.scheduler import Scheduler
+
+
+class Controller:
+    """Turns what is observed into plans, and starts calls as EC2's request limits allow."""
+
+    def __init__(self, state: State, scheduler: Scheduler | None = None) -> None:
+        self.state = state
+        self._scheduler = scheduler or Scheduler()
+        self._started: dict[str, float] = {}
+
+    def observe(
+        self,
+        nodes: Mapping[str, Node],
+        networks: Mapping[str, NodeNetwork],
+        attachments: Mapping[str, Attachment],
+    ) -> None:
+        """Replace what the API server says."""
+        self.state = replace(self.state, nodes=nodes, networks=networks, attachments=attachments)
+
+    def plan(self, now: float) -> Plan:
+        """Decide."""
+        plan = decide(self.state, now)
+        self.state = replace(self.state, cloud=observed(self.state.cloud, plan, now))
+        return plan
+
+    def start(self, calls: Iterable[Call], now: float) -> tuple[tuple[Call, ...], float]:
+        """Return the calls to make now, each of which has to be answered, and when the next may start."""
+        started, due = self._scheduler.take(calls, self.state.busy, now)
+        self._started |= {call.key: now for call in started}
+        busy = {**self.state.busy, **{call.key: call for call in started}}
+        self.state = replace(self.state, busy=busy)
+        return started, due
+
+    def answered(self, call: Call, answer: Answer, now: float) -> None:
+        """Record the answer to a call."""
+        if isinstance(answer, Refused) and answer.kind is Kind.THROTTLED:
+            self._scheduler.throttled(answer.action, now)
+        cloud = answered(self.state.cloud, call, answer, now, self._started.pop(call.key, None))
+        busy = {key: each for key, each in self.state.busy.items() if key != call.key}
+        self.state = replace(self.state, cloud=cloud, busy=busy)

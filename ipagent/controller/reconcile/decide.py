@@ -1,0 +1,185 @@
+"""What follows from what the API server and EC2 say: calls, writes, statuses. A function of (state, now).
+
+Every step is idempotent or read again first, so that the process may end after any call, and a deposed
+leader's last call does no harm: ENIs are found by their tags, created by a ClientToken that depends on the
+node, the network and the number of ENIs lost before, detached by the attachment's id, and deleted only while
+they are attached nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ipagent.controller.model.actions import (
+    AddFinalizer,
+    ApplyAttachment,
+    DescribeAll,
+    Plan,
+    ReadLimits,
+    RemoveFinalizer,
+)
+from ipagent.controller.model.attachment import Attachment
+from ipagent.controller.model.condition import TRUE
+from ipagent.controller.model.network import NodeNetwork, Source
+from ipagent.controller.model.node import Node
+from ipagent.controller.model.state import State
+from ipagent.controller.reconcile.attach import advance
+from ipagent.controller.reconcile.draft import Draft, Pair
+from ipagent.controller.reconcile.leaks import TWO_LOOKS, orphans, sweep
+from ipagent.controller.reconcile.networks import accepted, network_status
+from ipagent.controller.reconcile.nodes import correct
+from ipagent.controller.reconcile.release import release
+from ipagent.controller.reconcile.resolve import resolve
+from ipagent.networkapi import attachment_name
+
+DESCRIBE_EVERY = 300.0
+"""Seconds between two descriptions of all ENIs: what others have changed is noticed so late at most."""
+FOREVER = float("inf")
+
+
+def decide(state: State, now: float) -> Plan:
+    """Return what is to be done at `now` (monotonic seconds)."""
+    draft = Draft(state, now)
+    selected = _selected(state)
+    _read(draft, selected)
+    pairs = _pairs(draft, selected)
+    # Those that have an ENI come first: what one of them has is not free for another one.
+    for pair in sorted(pairs, key=lambda each: (not each.attachment.status.eni, each.attachment.name)):
+        advance(draft, pair)
+    live = {pair.attachment.name for pair in pairs}
+    for name, attachment in sorted(state.attachments.items()):
+        if name not in live:
+            release(draft, attachment)
+    _correct_nodes(draft, selected)
+    networks = {
+        name: network_status(draft, network, selected.get(name, ()))
+        for name, network in sorted(state.networks.items())
+    }
+    _let_networks_go(draft)
+    found = orphans(draft) if state.cloud.read_at is not None else frozenset()
+    leaked = sweep(draft, found)
+    _describe(draft, selected, soon=bool(found))
+    draft.finish()
+    return Plan(
+        calls=tuple(sorted(draft.calls, key=lambda call: call.rank)),
+        writes=tuple(draft.writes),
+        attachments=draft.statuses,
+        networks=networks,
+        orphans=found,
+        idle=frozenset(draft.idle),
+        leaked=leaked,
+        due=draft.due,
+    )
+
+
+Selected = Mapping[str, tuple[Node, ...]]
+"""The nodes that each network selects."""
+
+
+def _selected(state: State) -> Selected:
+    nodes = [node for _, node in sorted(state.nodes.items()) if node.instance]
+    return {
+        name: tuple(node for node in nodes if network.selector.matches(node.labels))
+        for name, network in state.networks.items()
+        if not network.deleting
+    }
+
+
+def _read(draft: Draft, selected: Selected) -> None:
+    """Look up what the networks need: subnets and groups once for each spec, limits once for each type."""
+    for name, nodes in selected.items():
+        network = draft.state.networks[name]
+        if network.source is Source.CREATE and nodes:
+            resolve(draft, network, FOREVER)
+    types = {node.type for nodes in selected.values() for node in nodes if node.type}
+    if unknown := sorted(types - draft.state.cloud.limits.keys()):
+        draft.call(ReadLimits(tuple(unknown)))
+
+
+def _pairs(draft: Draft, selected: Selected) -> list[Pair]:
+    found = []
+    others = tuple(draft.state.networks.values())
+    for name, nodes in selected.items():
+        network = draft.state.networks[name]
+        if not network.held and nodes:
+            draft.writes.append(AddFinalizer(name))
+            continue
+        may = accepted(network, others).status == TRUE
+        found += [pair for node in nodes if (pair := _pair(draft, node, network, new=may)) is not None]
+    return found
+
+
+def _pair(draft: Draft, node: Node, network: NodeNetwork, *, new: bool) -> Pair | None:
+    """Return the pair if its NodeAttachment is there and for this node; correct it, or make a `new` one."""
+    name = attachment_name(node.name, network.name)
+    attachment = draft.state.attachments.get(name)
+    if attachment is None and not new:
+        return None
+    if attachment is not None and (attachment.deleting or not _same(attachment, node)):
+        # Another node of that name had it: it goes first, and a new one comes.
+        return None
+    if attachment is None or attachment.link != network.link or not attachment.held:
+        draft.writes.append(
+            ApplyAttachment(name, node.name, node.uid, network.name, node.instance, network.link)
+        )
+    return None if attachment is None or not attachment.held else Pair(node, network, attachment)
+
+
+def _same(attachment: Attachment, node: Node) -> bool:
+    return (attachment.node_uid, attachment.instance) == (node.uid, node.instance)
+
+
+def _correct_nodes(draft: Draft, selected: Selected) -> None:
+    networks: dict[str, list[NodeNetwork]] = {}
+    others = tuple(draft.state.networks.values())
+    for name, nodes in selected.items():
+        if accepted(draft.state.networks[name], others).status == TRUE:
+            for node in nodes:
+                networks.setdefault(node.name, []).append(draft.state.networks[name])
+    leaving: dict[str, list[str]] = {}
+    for attachment in draft.state.attachments.values():
+        leaving.setdefault(attachment.node, []).append(attachment.network)
+    for name, node in draft.state.nodes.items():
+        correct(draft, node, networks.get(name, ()), leaving.get(name, ()))
+
+
+def _let_networks_go(draft: Draft) -> None:
+    used = {attachment.network for attachment in draft.state.attachments.values()}
+    draft.writes += [
+        RemoveFinalizer("NodeNetwork", name)
+        for name, network in draft.state.networks.items()
+        if network.deleting and network.held and name not in used
+    ]
+
+
+def _describe(draft: Draft, selected: Selected, *, soon: bool) -> None:
+    """Describe all ENIs every five minutes, and again a minute after something seems leaked."""
+    state = draft.state
+    if not state.networks and not state.attachments:
+        return
+    vpcs = _vpcs(draft, selected)
+    if vpcs is None:
+        return
+    read = state.cloud.read_at
+    due = draft.now if read is None else read + (TWO_LOOKS if soon else DESCRIBE_EVERY)
+    if due <= draft.now:
+        draft.call(DescribeAll(vpcs))
+    else:
+        draft.wait(due)
+
+
+def _vpcs(draft: Draft, selected: Selected) -> tuple[str, ...] | None:
+    """Return the VPCs to describe, none for the whole region; None while subnets are being looked up.
+
+    Of a network that adopts ENIs, or whose subnets are not known, the VPC is not known either.
+    """
+    vpcs: set[str] = set()
+    for name, network in draft.state.networks.items():
+        found = draft.state.cloud.resolved.get(name)
+        asked = network.source is Source.CREATE and selected.get(name)
+        if found is None and asked and draft.refusal(f"resolve {name}") is None:
+            return None
+        if found is None or not found.subnets:
+            return ()
+        vpcs |= {each.vpc for each in found.subnets}
+    return tuple(sorted(vpcs))

@@ -1,0 +1,138 @@
+"""A decision while it is made: what has been decided so far, and when to decide again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from ipagent.controller.model.actions import (
+    Attach,
+    Call,
+    DescribeEnis,
+    DescribeInstances,
+    ListPods,
+    Write,
+)
+from ipagent.controller.model.attachment import Attachment, AttachmentStatus
+from ipagent.controller.model.cloud import CLUSTER_TAG, Eni, Refusal
+from ipagent.controller.model.condition import Condition
+from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.node import Node
+from ipagent.controller.model.state import State
+
+MAX_IDS = 200
+"""Values of a filter in one request ("List and filter using the CLI and API", EC2 user guide)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A node, a network that selects it, and their NodeAttachment."""
+
+    node: Node
+    network: NodeNetwork
+    attachment: Attachment
+
+
+@dataclass(slots=True)
+class Draft:
+    """What has been decided so far; `state` and `now` are what it rests on."""
+
+    state: State
+    now: float
+    calls: list[Call] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    statuses: dict[str, AttachmentStatus] = field(default_factory=dict)
+    needed: set[str] = field(default_factory=set)
+    """ENIs that a NodeAttachment has."""
+    idle: set[str] = field(default_factory=set)
+    due: float = float("inf")
+    _enis: set[str] = field(default_factory=set)
+    _instances: set[str] = field(default_factory=set)
+    _pods: list[tuple[str, str, str]] = field(default_factory=list)
+    ours: dict[tuple[str, str], list[Eni]] = field(init=False)
+    """ENIs with this cluster's tags, by the node's UID and the network."""
+    on: dict[str, list[Eni]] = field(init=False)
+    """ENIs by instance."""
+    slots: set[tuple[str, int, int]] = field(init=False)
+    """Instance, card and device index of calls that are on their way."""
+    promised: dict[str, str] = field(init=False)
+    """ENIs that are being attached, and for which NodeAttachment."""
+
+    def __post_init__(self) -> None:
+        self.ours, self.on = defaultdict(list), defaultdict(list)
+        for eni in self.state.cloud.enis.values():
+            if eni.tags.get(CLUSTER_TAG) == self.state.cluster:
+                self.ours[eni.key].append(eni)
+            if eni.instance:
+                self.on[eni.instance].append(eni)
+        flying = [call for call in self.state.busy.values() if isinstance(call, Attach)]
+        self.slots = {(call.instance, call.card, call.device) for call in flying}
+        self.promised = {call.eni: call.owner for call in flying}
+
+    def wait(self, until: float) -> None:
+        """Decide again at this time at the latest."""
+        self.due = min(self.due, until)
+
+    def refusal(self, key: str) -> Refusal | None:
+        """Return the refusal after which a call has to wait."""
+        return self.state.cloud.refusals.get(key)
+
+    def free(self, key: str) -> bool:
+        """Whether a call with this key may be made now: none is on its way, and none was just refused."""
+        refusal = self.refusal(key)
+        if refusal is not None and self.now < refusal.due:
+            self.wait(refusal.due)
+            return False
+        return key not in self.state.busy
+
+    def call(self, call: Call) -> None:
+        """Make a call if it may be made now."""
+        if self.free(call.key):
+            self.calls.append(call)
+
+    def look_at(self, eni: str, every: float) -> None:
+        """Describe an ENI that was not described for so many seconds."""
+        due = self.state.cloud.seen.get(eni, float("-inf")) + every
+        if due <= self.now:
+            self._enis.add(eni)
+        else:
+            self.wait(due)
+
+    def look_at_instance(self, instance: str, every: float) -> bool:
+        """Describe an instance's ENIs unless they were within so many seconds, which is returned."""
+        due = self.state.cloud.instances.get(instance, float("-inf")) + every
+        if due <= self.now:
+            self._instances.add(instance)
+            return False
+        return True
+
+    def list_pods(self, attachment: Attachment, mac: str) -> None:
+        """Find out which pods use an ENI."""
+        self._pods.append((attachment.name, attachment.node, mac))
+
+    def finish(self) -> None:
+        """Make the calls that were gathered."""
+        if self._enis:
+            self.call(DescribeEnis(tuple(sorted(self._enis)[:MAX_IDS])))
+        if self._instances:
+            self.call(DescribeInstances(tuple(sorted(self._instances)[:MAX_IDS])))
+        if self._pods:
+            self.call(ListPods(tuple(self._pods)))
+
+    def status(self, attachment: Attachment, eni: Eni | None, conditions: dict[str, Condition]) -> None:
+        """Record a NodeAttachment's status."""
+        node = self.state.nodes.get(attachment.node)
+        limits = self.state.cloud.limits.get(node.type) if node else None
+        shown = eni if eni is not None and eni.instance == attachment.instance else None
+        self.statuses[attachment.name] = AttachmentStatus(
+            conditions=conditions,
+            attempt=attachment.status.attempt,
+            eni=eni.id if eni else attachment.status.eni,
+            attachment=shown.attachment if shown else "",
+            mac=eni.mac if eni else attachment.status.mac,
+            subnet=eni.subnet if eni else attachment.status.subnet,
+            card=shown.card if shown else None,
+            device=shown.device if shown else None,
+            limit=limits.ipv4 if limits and limits.ipv4 else None,
+            assigned=eni.ipv4 if eni else None,
+        )

@@ -1,0 +1,106 @@
+"""The status of NodeNetworks, from that of their NodeAttachments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ipagent.controller.model.actions import NetworkStatus
+from ipagent.controller.model.attachment import READY, AttachmentStatus
+from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
+from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.node import Node
+from ipagent.controller.reconcile.attach import condition_of
+from ipagent.controller.reconcile.draft import Draft
+from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.resolve import resolved_condition
+
+ACCEPTED, RESOLVED, PERMITTED = "Accepted", "Resolved", "Permitted"
+NAMED = 3
+"""NodeAttachments that a message names."""
+
+
+def accepted(network: NodeNetwork, others: Sequence[NodeNetwork]) -> Condition:
+    """Return whether the network can be served beside the others: the first by name has a link's name."""
+    for other in others:
+        if other.name < network.name and other.link.name == network.link.name:
+            return no(
+                "LinkNameTaken",
+                f"NodeNetwork {other.name} has the link.name {network.link.name} too: choose another",
+            )
+    return yes("Accepted")
+
+
+def network_status(draft: Draft, network: NodeNetwork, nodes: Sequence[Node]) -> NetworkStatus:
+    """Return the status of a network that selects these nodes."""
+    names = [name for name, each in draft.state.attachments.items() if each.network == network.name]
+    statuses = {name: draft.statuses[name] for name in names if name in draft.statuses}
+    ready = sum(_is(status, TRUE) for status in statuses.values())
+    found = draft.state.cloud.resolved.get(network.name)
+    zones = {node.zone for node in nodes}
+    conditions = {
+        ACCEPTED: accepted(network, tuple(draft.state.networks.values())),
+        RESOLVED: resolved_condition(draft, network, zones),
+        PERMITTED: _permitted(draft, network, names),
+    }
+    conditions[READY] = _ready(network, len(nodes), statuses, conditions)
+    return NetworkStatus(
+        conditions=conditions,
+        generation=network.generation,
+        nodes=len(nodes),
+        ready=ready,
+        failed=sum(_is(status, FALSE) and _stuck(status) for status in statuses.values()),
+        free=sum(status.free or 0 for status in statuses.values() if _is(status, TRUE)),
+        subnets=tuple(sorted(each.id for each in found.subnets)) if found else (),
+    )
+
+
+def _is(status: AttachmentStatus, value: str) -> bool:
+    return READY in status.conditions and status.conditions[READY].status == value
+
+
+def _stuck(status: AttachmentStatus) -> bool:
+    """Whether somebody has to act: a step is refused, not only under way."""
+    steps = (each for name, each in status.conditions.items() if name != READY)
+    return any(each.status == FALSE and each.reason not in ("Gone", "Detached") for each in steps)
+
+
+def _permitted(draft: Draft, network: NodeNetwork, names: Sequence[str]) -> Condition:
+    keys = (f"resolve {network.name}", *names, "all", "enis", "instances", "types")
+    for key in keys:
+        refusal = draft.refusal(key)
+        if refusal is not None and refusal.kind in (Kind.NOT_PERMITTED, Kind.NO_CREDENTIALS):
+            found = condition_of(refusal)
+            return no(found.reason, found.message)
+    return yes("NothingRefused")
+
+
+def _ready(
+    network: NodeNetwork,
+    nodes: int,
+    statuses: dict[str, AttachmentStatus],
+    conditions: dict[str, Condition],
+) -> Condition:
+    if network.deleting:
+        return no("Deleting", _some(statuses, len(statuses)) or "its ENIs are gone")
+    for kind in (ACCEPTED, RESOLVED, PERMITTED):
+        if conditions[kind].status == FALSE:
+            return no(conditions[kind].reason, conditions[kind].message)
+    if not nodes:
+        return no("NoNodes", "nodeSelector matches no node of EC2: see `kubectl get nodes --show-labels`")
+    waiting = {name: each for name, each in statuses.items() if not _is(each, TRUE)}
+    missing = nodes - (len(statuses) - len(waiting))
+    if missing > 0 or waiting:
+        return no(
+            "NodesNotReady", f"{missing} of {nodes} nodes are not ready. {_some(waiting, len(waiting))}"
+        )
+    return yes("AllReady")
+
+
+def _some(statuses: dict[str, AttachmentStatus], count: int) -> str:
+    parts = []
+    for name in sorted(statuses)[:NAMED]:
+        ready = statuses[name].conditions.get(READY)
+        if ready is not None:
+            parts.append(f"{name}: {ready.reason}: {ready.message}")
+    more = [f"and {count - NAMED} more"] if count > NAMED else []
+    return "; ".join((*parts, *more))

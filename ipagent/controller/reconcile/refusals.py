@@ -1,0 +1,123 @@
+"""What EC2's refusals mean for a NodeAttachment: the condition's reason, the remedy, and when to try again.
+
+Codes are those of "Error codes for the Amazon EC2 API" in the EC2 API reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.backoff import ceiling
+from ipagent.assign.faults import Fault
+from ipagent.assign.faults import classify as classify_fault
+
+
+class Kind(StrEnum):
+    """Kinds of refusal; the value is the condition's reason."""
+
+    THROTTLED = "Throttled"
+    TRANSIENT = "Ec2Failed"
+    UNREACHABLE = "Ec2Unreachable"
+    NOT_PERMITTED = "NotPermitted"
+    NO_CREDENTIALS = "NoCredentials"
+    NO_SLOT = "NoSlot"
+    INDEX_TAKEN = "IndexTaken"
+    IN_USE = "InterfaceInUse"
+    ENI_GONE = "InterfaceNotFound"
+    INSTANCE_GONE = "InstanceNotFound"
+    ATTACHMENT_GONE = "AttachmentNotFound"
+    STATE = "WrongState"
+    SUBNET_FULL = "SubnetFull"
+    QUOTA = "InterfaceQuota"
+    OTHER_ZONE = "OtherZone"
+    MISMATCH = "OtherParameters"
+    OTHER = "Refused"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    base: float
+    """Seconds until the first retry; they double up to `cap`."""
+    cap: float
+    remedy: str = ""
+
+
+_ROWS = {
+    Kind.THROTTLED: _Row(1, 60),
+    Kind.TRANSIENT: _Row(0.5, 30),
+    Kind.UNREACHABLE: _Row(1, 30, "let the controller's pods reach EC2: a route, a VPC endpoint, or a proxy"),
+    Kind.NOT_PERMITTED: _Row(
+        30, 300, "give the controller's role the statements of examples/iam/controller.json"
+    ),
+    Kind.NO_CREDENTIALS: _Row(
+        30,
+        300,
+        "give the controller's ServiceAccount a role: controller.serviceAccount.annotations, or Pod Identity",
+    ),
+    Kind.NO_SLOT: _Row(
+        15,
+        120,
+        "free an interface of the instance (the VPC CNI's: set its MAX_ENI lower), or use a larger type",
+    ),
+    Kind.INDEX_TAKEN: _Row(0.1, 10),
+    Kind.IN_USE: _Row(0.5, 10),
+    Kind.ENI_GONE: _Row(1, 10),
+    Kind.INSTANCE_GONE: _Row(5, 60),
+    Kind.ATTACHMENT_GONE: _Row(0.5, 10),
+    Kind.STATE: _Row(1, 30),
+    Kind.SUBNET_FULL: _Row(
+        30, 300, "free addresses of the subnet, or choose another one in subnetSelectorTerms"
+    ),
+    Kind.QUOTA: _Row(60, 600, "ask AWS for more network interfaces of the region (Service Quotas)"),
+    Kind.OTHER_ZONE: _Row(60, 600, "choose subnets of the node's zone"),
+    Kind.MISMATCH: _Row(20, 60),
+    Kind.OTHER: _Row(30, 300),
+}
+
+_CODES = {
+    "AttachmentLimitExceeded": Kind.NO_SLOT,
+    "InvalidNetworkInterface.InUse": Kind.IN_USE,
+    "InvalidNetworkInterfaceID.NotFound": Kind.ENI_GONE,
+    "InvalidInstanceID.NotFound": Kind.INSTANCE_GONE,
+    "InvalidAttachmentID.NotFound": Kind.ATTACHMENT_GONE,
+    "IncorrectState": Kind.STATE,
+    "IncorrectInstanceState": Kind.STATE,
+    "InvalidParameterCombination": Kind.OTHER_ZONE,
+    "InsufficientFreeAddressesInSubnet": Kind.SUBNET_FULL,
+    "NetworkInterfaceLimitExceeded": Kind.QUOTA,
+    "IdempotentParameterMismatch": Kind.MISMATCH,
+}
+
+_FAULTS = {
+    Fault.THROTTLED: Kind.THROTTLED,
+    Fault.TRANSIENT: Kind.TRANSIENT,
+    Fault.UNREACHABLE: Kind.UNREACHABLE,
+    Fault.NO_PERMISSION: Kind.NOT_PERMITTED,
+    Fault.NO_CREDENTIALS: Kind.NO_CREDENTIALS,
+}
+
+_INDEX = "already has an interface attached at device index"
+"""With InvalidParameterValue: the VPC CNI took the index between the look and the call."""
+
+
+def classify(code: str, message: str, status: int) -> Kind:
+    """Return the kind of a refusal by EC2's code, its message and the HTTP status."""
+    if code in _CODES:
+        return _CODES[code]
+    if code == "InvalidParameterValue" and _INDEX in message:
+        return Kind.INDEX_TAKEN
+    if code == "InvalidParameterValue" and "in use" in message:
+        return Kind.IN_USE
+    return _FAULTS.get(classify_fault(code, message, status), Kind.OTHER)
+
+
+def retry_after(kind: Kind, count: int) -> float:
+    """Return the seconds until the call is repeated after so many failures in a row."""
+    row = _ROWS[kind]
+    return ceiling(row.base, row.cap, count - 1)
+
+
+def remedy(kind: Kind) -> str:
+    """Return what the user does next; empty where nothing is needed."""
+    return _ROWS[kind].remedy

@@ -1,0 +1,138 @@
+"""A NodeAttachment that is not wanted any more: its ENI is detached, and deleted if it was created for it."""
+
+from __future__ import annotations
+
+from ipagent.controller.model.actions import Delete, DeleteAttachment, Detach, RemoveFinalizer
+from ipagent.controller.model.attachment import ATTACHED, CREATED, READY, Attachment
+from ipagent.controller.model.cloud import AVAILABLE, CLUSTER_TAG, DETACHING, Eni
+from ipagent.controller.model.condition import Condition, no, unknown, yes
+from ipagent.controller.model.network import DeletionPolicy
+from ipagent.controller.model.state import Releases
+from ipagent.controller.reconcile.answers import SETTLE
+from ipagent.controller.reconcile.attach import POLL, condition_of
+from ipagent.controller.reconcile.choice import created
+from ipagent.controller.reconcile.draft import Draft
+
+PODS_AGAIN = 10.0
+"""Seconds between two lists of the pods that an ENI has to wait for."""
+LATE_POLL = 10.0
+PODS_FRESH = 5.0
+"""Seconds for which such a list shows that no pod uses an ENI."""
+
+
+def release(draft: Draft, attachment: Attachment) -> None:
+    """Decide the next step; the object goes when nothing is left to do."""
+    eni = created(draft, attachment)
+    if eni is not None and (eni.state != AVAILABLE or _created_by_us(draft, attachment, eni)):
+        draft.needed.add(eni.id)
+    conditions: dict[str, Condition] = {}
+    conditions[READY] = _step(draft, attachment, eni)
+    conditions[CREATED] = yes("Created", eni.id) if eni else no("Gone", "there is no ENI")
+    attached = eni is not None and eni.instance == attachment.instance
+    conditions[ATTACHED] = (
+        yes("Attached") if attached else no("Detached", "the ENI is not attached to the node")
+    )
+    draft.status(attachment, eni, conditions)
+
+
+def _step(draft: Draft, attachment: Attachment, eni: Eni | None) -> Condition:
+    attached = eni is not None and eni.instance == attachment.instance
+    if draft.state.cloud.read_at is None:
+        return unknown("Reading", "EC2 has not been described yet")
+    if eni is not None and attached and (users := _users(draft, attachment, eni)):
+        return users
+    if not attachment.deleting:
+        draft.writes.append(DeleteAttachment(attachment.name, attachment.uid))
+        return no("Releasing", "the node is not selected any more")
+    if attachment.name in draft.state.busy:
+        return no("Releasing", "a call to EC2 has no answer yet")
+    return _detach(draft, attachment, eni) if eni is not None and attached else _end(draft, attachment, eni)
+
+
+def _end(draft: Draft, attachment: Attachment, eni: Eni | None) -> Condition:
+    if eni is None:
+        return _without_eni(draft, attachment)
+    if eni.state == AVAILABLE and _created_by_us(draft, attachment, eni):
+        return _delete(draft, attachment, eni)
+    return _give_back(draft, attachment, eni)
+
+
+def _give_back(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
+    """Let an adopted ENI go once it has been away from the node for a minute: descriptions may be late."""
+    draft.idle.add(attachment.name)
+    draft.look_at(eni.id, LATE_POLL)
+    if draft.now - draft.state.cloud.idle.get(attachment.name, draft.now) >= SETTLE:
+        return _gone(draft, attachment)
+    return no("Releasing", f"{eni.id} is detached; the object goes within a minute")
+
+
+def _users(draft: Draft, attachment: Attachment, eni: Eni) -> Condition | None:
+    """Return the condition that names the pods which have to end first; None if there are none."""
+    node = draft.state.nodes.get(attachment.node)
+    network = draft.state.networks.get(attachment.network)
+    forced = network is not None and network.deletion_policy is DeletionPolicy.FORCE
+    if node is None or node.uid != attachment.node_uid or forced or eni.state == DETACHING:
+        return None
+    listed, pods = draft.state.cloud.users.get(attachment.name, (float("-inf"), ()))
+    age = draft.now - listed
+    if not pods and age < PODS_FRESH:
+        return None
+    if age >= (PODS_AGAIN if pods else PODS_FRESH):
+        draft.list_pods(attachment, eni.mac)
+    else:
+        draft.wait(listed + PODS_AGAIN)
+    if pods:
+        some = ", ".join(pods[:5]) + (f" and {len(pods) - 5} more" if len(pods) > 5 else "")
+        return no(
+            "InUse",
+            f"pods on {attachment.node} use {eni.id}: {some}; delete them, or set deletionPolicy to Force",
+        )
+    return unknown("ListingPods", f"the pods that use {eni.id} are being listed")
+
+
+def _without_eni(draft: Draft, attachment: Attachment) -> Condition:
+    recorded = attachment.status.eni
+    if recorded and recorded not in draft.state.cloud.missed:
+        draft.look_at(recorded, POLL)
+        return unknown("Releasing", f"{recorded} is being described")
+    return _gone(draft, attachment)
+
+
+def _detach(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
+    if draft.state.releases is Releases.OFF:
+        return _off()
+    draft.look_at(eni.id, POLL)
+    if eni.state == DETACHING:
+        return no("Detaching", f"{eni.id} is being detached")
+    draft.call(Detach(attachment.name, eni.id, eni.attachment))
+    return _refused(draft, attachment) or no("Detaching", f"{eni.id} is being detached")
+
+
+def _delete(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
+    if draft.state.releases is Releases.OFF:
+        return _off()
+    draft.call(Delete(attachment.name, eni.id))
+    return _refused(draft, attachment) or no("Deleting", f"{eni.id} is being deleted")
+
+
+def _created_by_us(draft: Draft, attachment: Attachment, eni: Eni) -> bool:
+    """Whether the ENI was created for this NodeAttachment: its tags say so, and no other's is touched."""
+    key = (attachment.node_uid, attachment.network)
+    return eni.tags.get(CLUSTER_TAG) == draft.state.cluster and eni.key == key
+
+
+def _gone(draft: Draft, attachment: Attachment) -> Condition:
+    if attachment.held:
+        draft.writes.append(RemoveFinalizer("NodeAttachment", attachment.name))
+    return no("Released", "nothing is left to do")
+
+
+def _off() -> Condition:
+    return no(
+        "ReleasesOff", "controller.releases is off, and so nothing is detached or deleted: set it to on"
+    )
+
+
+def _refused(draft: Draft, attachment: Attachment) -> Condition | None:
+    refusal = draft.refusal(attachment.name)
+    return condition_of(refusal) if refusal is not None else None

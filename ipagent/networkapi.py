@@ -1,0 +1,46 @@
+"""The API of node networks: names that the controller, the DaemonSet and its `links` container share.
+
+`charts/multus-eni-injector/templates/crds.yaml` has the schemas. A NodeNetwork says what every selected node
+gets; a NodeAttachment is one node's ENI of one network.
+
+The wire between controller and `links`: the controller writes `spec.link` and, once the ENI is attached,
+`status.mac`; `links` finds the interface by that MAC and applies `status.link` with LINKS_MANAGER. The MAC in
+`status.link` says which ENI the report is about: a report about a former one does not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+GROUP = "multus-eni.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+NETWORKS = f"/apis/{GROUP}/{VERSION}/nodenetworks"
+ATTACHMENTS = f"/apis/{GROUP}/{VERSION}/nodeattachments"
+
+CONTROLLER_MANAGER = "multus-eni-controller"
+"""Field manager of the controller (server-side apply)."""
+LINKS_MANAGER = "multus-eni-links"
+"""Field manager of `status.link`."""
+
+NODE_LABEL = "multus-eni.io/node"
+"""Label of a NodeAttachment, by which a node finds its own; the value is `label_value` of the node's name."""
+NETWORK_LABEL = "multus-eni.io/network"
+ATTACHMENT_FINALIZER = "multus-eni.io/eni"
+NETWORK_FINALIZER = "multus-eni.io/attachments"
+
+STARTUP_TAINT = "multus-eni.io/no-interface-configured"
+READY_PREFIX = "network.multus-eni.io/"
+"""Node label of a network that is ready on the node: `network.multus-eni.io/<network>: "true"`."""
+
+MAX_LABEL = 63
+
+
+def attachment_name(node: str, network: str) -> str:
+    """Return the name of the NodeAttachment of a node and a network, whose name has no dot."""
+    return f"{node}.{network}"
+
+
+def label_value(node: str) -> str:
+    """Return a node's name as a label's value; a name that is too long for one is hashed."""
+    return node if len(node) <= MAX_LABEL else hashlib.sha256(node.encode()).hexdigest()[:MAX_LABEL]

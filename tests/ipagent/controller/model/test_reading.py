@@ -1,0 +1,181 @@
+"""Objects of the API server become data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ipagent.controller.model.attachment import AttachmentStatus, LinkStatus, read_attachment
+from ipagent.controller.model.condition import Condition
+from ipagent.controller.model.network import (
+    DeletionPolicy,
+    LinkSpec,
+    NodeNetwork,
+    Requirement,
+    Selector,
+    Source,
+    Term,
+    read_network,
+)
+from ipagent.controller.model.node import Taint, read_node
+from ipagent.networkapi import label_value
+
+pytestmark = pytest.mark.pure
+
+READY = {"type": "Ready", "status": "True", "reason": "AllReady", "message": "m", "lastTransitionTime": "t"}
+
+
+def test_the_shortest_network_has_the_defaults() -> None:
+    found = read_network({"metadata": {"name": "oam", "uid": "u"}, "spec": {"nodeSelector": {}}})
+    assert found == NodeNetwork("oam", "u", LinkSpec("oam"))
+
+
+def test_every_field_of_a_network_counts() -> None:
+    spec: dict[str, Any] = {
+        "nodeSelector": {
+            "matchLabels": {"a": "b"},
+            "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}],
+        },
+        "source": "Adopt",
+        "subnetSelectorTerms": [{"id": "subnet-1"}, {"tags": {"multus": "oam"}}],
+        "securityGroupSelectorTerms": [{"tags": {"x": "y"}}],
+        "interfaceSelector": {"tags": {"Zone": "${zone}"}},
+        "link": {"name": "out", "rename": "Name", "mtu": 1500},
+        "placement": {"networkCard": 1, "deviceIndex": 3},
+        "ipv6": {"addresses": 2},
+        "sourceDestCheck": False,
+        "deletionPolicy": "Force",
+        "deleteOnTermination": False,
+        "tags": {"team": "core"},
+        "nodes": {"labels": {"l": "m"}, "startupTaint": False},
+    }
+    metadata = {
+        "name": "oam",
+        "uid": "u",
+        "generation": 7,
+        "deletionTimestamp": "t",
+        "finalizers": ["multus-eni.io/attachments"],
+    }
+    found = read_network({"metadata": metadata, "spec": spec, "status": {"conditions": [READY]}})
+    assert found == NodeNetwork(
+        name="oam",
+        uid="u",
+        link=LinkSpec("out", "Name", 1500),
+        selector=Selector((("a", "b"),), (Requirement("c", "In", ("d",)),)),
+        source=Source.ADOPT,
+        subnets=(Term("subnet-1"), Term(tags=(("multus", "oam"),))),
+        groups=(Term(tags=(("x", "y"),)),),
+        interface_tags=(("Zone", "${zone}"),),
+        network_card=1,
+        device_index=3,
+        ipv6_addresses=2,
+        source_dest_check=False,
+        deletion_policy=DeletionPolicy.FORCE,
+        delete_on_termination=False,
+        tags=(("team", "core"),),
+        node_labels=(("l", "m"),),
+        startup_taint=False,
+        generation=7,
+        deleting=True,
+        held=True,
+        status={"Ready": Condition("True", "AllReady", "m")},
+    )
+    assert found.tags_of_interface("eu-central-1a") == {"Zone": "eu-central-1a"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "labels", "matches"),
+    [
+        ("In", ["a", "b"], {"k": "b"}, True),
+        ("In", ["a"], {}, False),
+        ("NotIn", ["a"], {"k": "b"}, True),
+        ("NotIn", ["a"], {}, True),
+        ("NotIn", ["a"], {"k": "a"}, False),
+        ("Exists", [], {"k": ""}, True),
+        ("Exists", [], {}, False),
+        ("DoesNotExist", [], {}, True),
+        ("DoesNotExist", [], {"k": "x"}, False),
+    ],
+)
+def test_selectors(operator: str, values: list[str], labels: dict[str, str], matches: bool) -> None:
+    expressions = [{"key": "k", "operator": operator, "values": values}]
+    spec = {"nodeSelector": {"matchExpressions": expressions}}
+    found = read_network({"metadata": {"name": "oam", "uid": "u"}, "spec": spec})
+    assert found.selector.matches(labels) is matches
+
+
+def test_an_attachment_with_what_the_node_reports() -> None:
+    found = read_attachment(
+        {
+            "metadata": {"name": "n1.oam", "uid": "u", "finalizers": ["multus-eni.io/eni"]},
+            "spec": {
+                "node": "n1",
+                "nodeUID": "nu",
+                "network": "oam",
+                "instanceID": "i-1",
+                "link": {"mtu": 9},
+            },
+            "status": {
+                "eni": "eni-1",
+                "attachment": "eni-attach-1",
+                "mac": "02:00:00:00:00:01",
+                "subnet": "subnet-1",
+                "card": 0,
+                "device": 2,
+                "attempt": 3,
+                "slots": {"limit": 15, "assigned": 4},
+                "link": {"mac": "02:00:00:00:00:01", "name": "oam", "up": True, "mtu": 9001, "message": "m"},
+                "conditions": [READY],
+            },
+        }
+    )
+    assert found.link == LinkSpec("oam", "Altname", 9)
+    assert (found.held, found.deleting) == (True, False)
+    assert found.reported == LinkStatus("02:00:00:00:00:01", "oam", up=True, mtu=9001, message="m")
+    assert found.status == AttachmentStatus(
+        conditions={"Ready": Condition("True", "AllReady", "m")},
+        attempt=3,
+        eni="eni-1",
+        attachment="eni-attach-1",
+        mac="02:00:00:00:00:01",
+        subnet="subnet-1",
+        card=0,
+        device=2,
+        limit=15,
+        assigned=4,
+    )
+    assert found.status.free == 11
+
+
+def test_a_node_and_its_taints_as_they_are() -> None:
+    taints = [{"key": "a", "effect": "NoExecute", "timeAdded": "t"}]
+    found = read_node(
+        {
+            "metadata": {
+                "name": "n1",
+                "uid": "u",
+                "resourceVersion": "5",
+                "labels": {"node.kubernetes.io/instance-type": "m5.large"},
+            },
+            "spec": {"providerID": "aws:///eu-central-1b/i-0123456789abcdef0", "taints": taints},
+        }
+    )
+    assert (found.instance, found.zone, found.type) == ("i-0123456789abcdef0", "eu-central-1b", "m5.large")
+    assert [taint.to_object() for taint in found.taints] == taints
+    assert not found.tainted
+    assert found.taints == (Taint("a", "NoExecute", (("timeAdded", "t"),)),)
+
+
+@pytest.mark.parametrize("provider", ["", "gce://p/z/n", "aws:///eu-central-1b/fargate-ip-10-0-0-1"])
+def test_a_node_that_is_not_an_instance(provider: str) -> None:
+    assert not read_node({"metadata": {"name": "n", "uid": "u"}, "spec": {"providerID": provider}}).instance
+
+
+def test_a_long_name_is_still_a_label() -> None:
+    assert (
+        label_value("ip-10-0-0-1.eu-central-1.compute.internal")
+        == "ip-10-0-0-1.eu-central-1.compute.internal"
+    )
+    assert len(label_value("n" * 200)) == 63
+    assert label_value("n" * 200) != label_value("n" * 201)

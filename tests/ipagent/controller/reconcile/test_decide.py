@@ -1,0 +1,409 @@
+"""Stories of nodes and networks, from the objects that users write to calls of EC2 and what they see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach, Modify
+from ipagent.controller.model.attachment import READY, LinkStatus
+from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG
+from ipagent.controller.model.condition import FALSE, TRUE
+from ipagent.controller.model.network import DeletionPolicy, LinkSpec
+from ipagent.controller.model.node import Taint
+from ipagent.controller.model.state import Releases
+from ipagent.controller.reconcile.answers import Refused
+from ipagent.controller.reconcile.nodes import TAINT
+from ipagent.controller.reconcile.refusals import Kind
+from ipagent.networkapi import READY_PREFIX
+from tests.ipagent.controller.leader import Leader
+from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, network
+
+pytestmark = pytest.mark.pure
+
+
+@pytest.fixture
+def world() -> World:
+    return World(delay=1.0)
+
+
+@pytest.fixture
+def leader(world: World) -> Leader:
+    return Leader(world)
+
+
+def condition(world: World, name: str, kind: str = READY) -> tuple[str, str, str]:
+    found = world.attachments[name].status.conditions[kind]
+    return found.status, found.reason, found.message
+
+
+def ours(world: World) -> list[str]:
+    return [eni.id for eni in world.enis.values() if eni.tags.get(CLUSTER_TAG) == "prod"]
+
+
+def test_a_node_gets_its_networks_and_loses_the_taint_when_both_are_ready(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam", node_labels=(("attached", "true"),)))
+    world.add_network(network("sig"))
+    world.add_node("n1")
+    world.nodes["n1"] = replace(world.nodes["n1"], taints=(Taint("other", "NoExecute"), TAINT))
+    world.links = False
+    leader.run(30)
+    assert condition(world, "n1.oam")[:2] == (FALSE, "WaitingForLink")
+    assert TAINT in world.nodes["n1"].taints
+    assert READY_PREFIX + "oam" not in world.nodes["n1"].labels
+    world.links = True
+    for eni in list(world.enis.values()):
+        world._report(eni)  # noqa: SLF001 - what the links container does
+    leader.run(30)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert world.nodes["n1"].taints == (Taint("other", "NoExecute"),)
+    assert world.nodes["n1"].labels == {
+        **LABELS,
+        READY_PREFIX + "oam": "true",
+        READY_PREFIX + "sig": "true",
+        "attached": "true",
+    }
+    made = [world.enis[eni] for eni in ours(world)]
+    assert {(eni.state, eni.subnet, eni.device) for eni in made} == {
+        (ATTACHED, "subnet-oam-a", 1),
+        (ATTACHED, "subnet-sig-a", 2),
+    }
+    assert all(eni.no_manage and eni.delete_on_termination for eni in made)
+
+
+def test_each_link_takes_one_create_one_attach_and_a_modify_for_each_wish(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_network(network("sig", source_dest_check=False))
+    for number in range(20):
+        world.add_node(f"n{number}", ZONES[number % 2])
+    leader.run(120)
+    assert all(condition(world, name)[0] == TRUE for name in world.attachments)
+    assert len(world.attachments) == 40
+    assert (world.calls["Create"], world.calls["Attach"], world.calls["Modify"]) == (40, 40, 60)
+
+
+def test_at_rest_ec2_is_asked_once_in_five_minutes(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    world.calls.clear()
+    leader.run(3000)
+    assert world.calls == Counter({"DescribeAll": 10})
+
+
+def test_a_second_leader_finds_everything_as_it_is(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    world.calls.clear()
+    before = dict(world.enis)
+    Leader(world).run(60)
+    assert world.enis == before
+    assert set(world.calls) <= {"DescribeAll", "Resolve", "ReadLimits"}
+
+
+def test_an_index_that_the_vpc_cni_took_is_no_failure(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    node = world.add_node("n1")
+    grabbed = iter([node.instance])
+
+    def grab(call: Call) -> None:
+        if isinstance(call, Create) and (instance := next(grabbed, None)):
+            world.grab_index(instance)
+
+    leader.between = grab
+    leader.run(60)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert [world.enis[eni].device for eni in ours(world)] == [2]
+
+
+def test_full_slots_are_said_with_the_remedy_and_taken_when_free(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    node = world.add_node("n1")
+    for _ in range(3):
+        world.grab_index(node.instance)
+    leader.run(100)
+    status, reason, message = condition(world, "n1.oam")
+    assert (status, reason) == (FALSE, "NoSlot")
+    assert "all 4 interfaces that m5.xlarge allows are taken" in message
+    assert "MAX_ENI" in message
+    theirs = next(eni for eni in world.enis.values() if eni.device == 3)
+    del world.enis[theirs.id]
+    leader.run(130)
+    assert condition(world, "n1.oam")[0] == TRUE
+
+
+@pytest.mark.parametrize(
+    ("subnets", "reason", "text"),
+    [
+        ([], "NoSubnet", "subnetSelectorTerms (multus=oam) find no subnet"),
+        ([1], "NoSubnetInZone", "find no subnet in eu-central-1a"),
+        ([0, 0], "SeveralSubnetsInZone", "in eu-central-1a: make the terms narrower"),
+    ],
+)
+def test_subnets_that_do_not_fit_are_named(
+    world: World, leader: Leader, subnets: list[int], reason: str, text: str
+) -> None:
+    world.add_network(network("oam"))
+    all_of_them = world.subnets["oam"]
+    world.subnets["oam"] = tuple(
+        replace(all_of_them[index], id=f"subnet-{number}") for number, index in enumerate(subnets)
+    )
+    world.add_node("n1")
+    leader.run(20)
+    resolved = world.networks["oam"].status["Resolved"]
+    assert (resolved.status, resolved.reason) == (FALSE, reason)
+    assert text in resolved.message
+    assert not ours(world)
+    world.subnets["oam"] = all_of_them
+    leader.run(120)
+    assert condition(world, "n1.oam")[0] == TRUE
+
+
+def test_missing_rights_are_said_with_action_and_remedy(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    text = "UnauthorizedOperation: user/x may not ec2:AttachNetworkInterface on i-1"
+    denied = Refused(Kind.NOT_PERMITTED, "AttachNetworkInterface", text)
+    world.refuse = lambda call: denied if isinstance(call, Attach) else None
+    leader.run(200)
+    permitted = world.networks["oam"].status["Permitted"]
+    assert permitted.status == FALSE
+    assert text in permitted.message
+    assert "examples/iam/controller.json" in permitted.message
+    # Half a minute, then ever longer: a missing right is not hammered at.
+    assert world.calls["Attach"] <= 4
+
+
+def test_a_deleted_node_gives_its_enis_back(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    del world.nodes["n1"]
+    leader.run(60)
+    assert not ours(world)
+    assert not world.attachments
+
+
+def test_a_terminated_instance_leaves_nothing(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_network(network("kept", delete_on_termination=False))
+    node = world.add_node("n1")
+    leader.run(60)
+    world.terminate(node.instance)
+    del world.nodes["n1"]
+    leader.run(400)
+    assert not ours(world)
+    assert not world.attachments
+
+
+def test_a_network_waits_for_its_pods_and_names_them(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", node_labels=(("attached", "true"),)))
+    world.add_node("n1")
+    leader.run(60)
+    (eni,) = (world.enis[each] for each in ours(world))
+    world.pods[eni.mac] = ("ns/smf-0", "ns/smf-1")
+    world.delete_network("oam")
+    leader.run(60)
+    status, reason, message = condition(world, "n1.oam")
+    assert (status, reason) == (FALSE, "InUse")
+    assert "ns/smf-0, ns/smf-1" in message
+    assert "ns/smf-0" in world.networks["oam"].status[READY].message
+    assert world.enis[eni.id].state == ATTACHED
+    world.pods.clear()
+    leader.run(60)
+    assert not world.networks
+    assert not world.attachments
+    assert not ours(world)
+    assert world.nodes["n1"].labels == LABELS
+
+
+def test_force_does_not_wait(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", deletion_policy=DeletionPolicy.FORCE))
+    world.add_node("n1")
+    leader.run(60)
+    world.pods[world.enis[ours(world)[0]].mac] = ("ns/smf-0",)
+    world.delete_network("oam")
+    leader.run(60)
+    assert not world.networks
+    assert not ours(world)
+
+
+def test_a_node_that_is_relabelled_keeps_its_eni_until_its_pods_are_gone(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    before = ours(world)
+    world.pods[world.enis[before[0]].mac] = ("ns/smf-0",)
+    world.nodes["n1"] = replace(world.nodes["n1"], labels={})
+    leader.run(60)
+    assert condition(world, "n1.oam")[1] == "InUse"
+    world.nodes["n1"] = replace(world.nodes["n1"], labels=dict(LABELS))
+    leader.run(60)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert ours(world) == before
+
+
+def test_a_changed_spec_reaches_what_exists(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    changed = replace(world.networks["oam"], source_dest_check=False, link=LinkSpec("oam", mtu=1500))
+    world.networks["oam"] = changed
+    leader.run(30)
+    assert condition(world, "n1.oam")[1] == "WrongMtu"
+    assert world.attachments["n1.oam"].link.mtu == 1500
+    reported = LinkStatus(world.attachments["n1.oam"].status.mac, "oam", up=True, mtu=1500)
+    world.attachments["n1.oam"] = replace(world.attachments["n1.oam"], reported=reported)
+    leader.run(30)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert [world.enis[eni].source_dest_check for eni in ours(world)] == [False]
+    assert world.calls["Create"] == 1
+
+
+def test_of_one_eni_to_adopt_exactly_one_node_wins_and_the_other_takes_over(
+    world: World, leader: Leader
+) -> None:
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    elsewhere = world.add_eni(ZONES[1], Zone=ZONES[1], multus="out")
+    world.add_network(adopting("out"))
+    world.add_node("n1")
+    world.add_node("n2")
+    leader.run(60)
+    assert condition(world, "n1.out")[0] == TRUE
+    status, reason, message = condition(world, "n2.out")
+    assert (status, reason) == (FALSE, "NoneAvailable")
+    assert f"{eni.id} (n1)" in message
+    assert not world.nodes["n2"].taints
+    assert world.enis[elsewhere.id] == elsewhere
+    world.terminate(world.nodes.pop("n1").instance)
+    leader.run(10)
+    assert condition(world, "n2.out")[0] == TRUE
+    world.delete_network("out")
+    leader.run(120)
+    assert not world.networks
+    assert world.enis[eni.id].state == "available"
+    assert world.calls["Delete"] == 0
+
+
+def test_an_eni_without_no_manage_is_not_adopted(world: World, leader: Leader) -> None:
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    world.enis[eni.id] = replace(eni, tags={"Zone": ZONES[0], "multus": "out"})
+    world.add_network(adopting("out"))
+    world.add_node("n1")
+    leader.run(30)
+    assert condition(world, "n1.out")[1] == "NoManageMissing"
+    assert world.calls["Attach"] == 0
+
+
+@pytest.mark.parametrize(
+    ("releases", "deleted", "reported"),
+    [(Releases.ON, True, True), (Releases.REPORT, False, True), (Releases.OFF, False, True)],
+)
+def test_what_is_leaked_is_deleted_after_two_looks_and_only_with_our_tags(
+    world: World, releases: Releases, deleted: bool, reported: bool
+) -> None:
+    leader = Leader(world, releases=releases)
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(400)
+    leaked = world.add_eni(
+        **{CLUSTER_TAG: "prod", "multus-eni.io/network": "oam", "multus-eni.io/node-uid": "x"}
+    )
+    theirs = world.add_eni(**{CLUSTER_TAG: "test", "multus-eni.io/network": "oam"})
+    looks = world.calls["DescribeAll"]
+    leader.run(290)
+    assert leaked.id in world.enis or world.calls["DescribeAll"] - looks >= 2
+    leader.run(400)
+    assert (leaked.id not in world.enis) == deleted
+    assert (leaked.id in leader.leaked) == reported
+    assert world.enis[theirs.id] == theirs
+    assert condition(world, "n1.oam")[0] == TRUE
+
+
+def test_with_releases_off_nothing_is_detached(world: World) -> None:
+    leader = Leader(world, releases=Releases.OFF)
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    del world.nodes["n1"]
+    leader.run(60)
+    assert condition(world, "n1.oam")[1] == "ReleasesOff"
+    assert world.calls["Detach"] == world.calls["Delete"] == 0
+
+
+def test_an_eni_that_somebody_deleted_is_replaced(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    (before,) = ours(world)
+    del world.enis[before]
+    leader.run(500)
+    (after,) = ours(world)
+    assert after != before
+    assert condition(world, "n1.oam")[0] == TRUE
+
+
+def test_a_link_that_never_appears_is_said_after_three_minutes(world: World, leader: Leader) -> None:
+    world.links = False
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(170)
+    assert condition(world, "n1.oam")[1] == "WaitingForLink"
+    leader.run(30)
+    assert condition(world, "n1.oam")[1] == "LinkMissing"
+
+
+def test_a_link_that_goes_down_later_is_said_and_leaves_taint_and_labels(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    before = world.nodes["n1"]
+    found = world.attachments["n1.oam"]
+    down = LinkStatus(found.status.mac, "oam", up=False, message="somebody took it down")
+    world.attachments["n1.oam"] = replace(found, reported=down)
+    leader.run(10)
+    assert condition(world, "n1.oam") == (FALSE, "LinkDown", "somebody took it down")
+    assert world.nodes["n1"] == before
+
+
+def test_two_networks_with_one_link_name_are_not_both_served(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_network(network("other", link=LinkSpec("oam")))
+    world.add_node("n1")
+    leader.run(60)
+    assert set(world.attachments) == {"n1.oam"}
+    accepted = world.networks["other"].status["Accepted"]
+    assert (accepted.status, accepted.reason) == (FALSE, "LinkNameTaken")
+    assert condition(world, "n1.oam")[0] == TRUE
+
+
+def test_throttling_pauses_that_bucket_alone(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    for number in range(8):
+        world.add_node(f"n{number}")
+    leader.run(0)
+    refusals = iter([Refused(Kind.THROTTLED, "CreateNetworkInterface", "RequestLimitExceeded")])
+    world.refuse = lambda call: next(refusals, None) if isinstance(call, Create) else None
+    leader.run(60)
+    assert all(condition(world, name)[0] == TRUE for name in world.attachments)
+    assert world.calls["Create"] == 9
+
+
+def test_nothing_of_a_kind_that_is_not_asked_for_is_called(world: World, leader: Leader) -> None:
+    seen: list[Call] = []
+    leader.between = seen.append
+    world.add_network(network("oam", delete_on_termination=False))
+    world.add_node("n1")
+    leader.run(60)
+    assert not [call for call in seen if isinstance(call, Modify | Detach | Delete)]
