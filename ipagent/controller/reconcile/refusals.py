@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from common.backoff import ceiling
-from ipagent.assign.faults import Fault
-from ipagent.assign.faults import classify as classify_fault
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.ec2_error_codes import classify as classify_fault
 
 
 class Kind(StrEnum):

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.pure
     ("code", "message", "status", "kind"),
     [
         ("AttachmentLimitExceeded", "", 400, Kind.NO_SLOT),
-        ("InvalidParameterValue", "Instance 'i-1' already has an interface attached at device index '1'.", 400,
+        ("InvalidParameterValue", "i-1 already has an interface attached at device index '1'.", 400,
          Kind.INDEX_TAKEN),
         ("InvalidNetworkInterface.InUse", "", 400, Kind.IN_USE),
         ("InvalidNetworkInterfaceID.NotFound", "", 400, Kind.ENI_GONE),
