@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -249,6 +250,22 @@ def test_the_story_ends_with_one_line_that_names_address_eni_and_times(tmp_path:
     assert "+  - name: multus-eni-agent" in done.stdout
     assert "\x1b" not in done.stdout
     assert list(tmp_path.iterdir()) == []
+    printed = {timeless(line) for line in done.stdout.splitlines()}
+    assert [line for line in shown_in_the_readme() if timeless(line) not in printed] == []
+
+
+def timeless(line: str) -> str:
+    """Return a line of the demo without what differs from run to run."""
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", line)
+
+
+def shown_in_the_readme() -> list[str]:
+    """Return the lines of the demo that the README shows."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```console\n\$ make demo\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    lines = [line for line in block.splitlines() if line not in ("", "…")]
+    assert len(lines) > 10
+    return lines
 
 
 def test_help_needs_nothing() -> None:

@@ -30,7 +30,11 @@ def test_the_readme_is_what_helm_docs_makes_of_the_values() -> None:
     assert not [row[0] for row in rows if not row[-1].strip(" |")]
 
 
-@pytest.mark.parametrize("path", [README, ROOT / "docs" / "install.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [README, ROOT / "README.md", ROOT / "docs" / "install.md"],
+    ids=lambda path: f"{path.parent.name}-{path.name}",
+)
 def test_the_command_that_the_docs_show_works(helm: Helm, path: Path) -> None:
     found = INSTALL.search(path.read_text(encoding="utf-8"))
     assert found is not None
@@ -39,7 +43,7 @@ def test_the_command_that_the_docs_show_works(helm: Helm, path: Path) -> None:
     assert helm.run("template", release, ROOT / chart, "-n", namespace, "--set", value)
 
 
-PAGES = ("contract", "install", "node-agent", "operations", "security", "webhook")
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -49,11 +53,9 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_links_of_a_page_lead_somewhere(name: str) -> None:
-    page = ROOT / "docs" / f"{name}.md"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     found = LINK.findall(page.read_text(encoding="utf-8"))
-    assert found
     for link in (each for each in found if not each.startswith("https://")):
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
