@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.version import VERSION
-from images import base
+from images import base, registry
 from images.archives import build, ready
 from images.here import build_here
 from images.plan import (
@@ -67,6 +67,8 @@ def _with_store(store: Store, options: argparse.Namespace) -> None:
         base.make(store)
         print(LOCAL_BASE)
         return
+    if options.command == "push":
+        registry.require(store, options.registry, _helm(), plain_http=options.plain_http)
     how = build_here(options.base or base.provide(store))
     match options.command:
         case "build":
@@ -136,15 +138,15 @@ def _cached(*, optional: bool) -> None:
 
 
 def _push(store: Store, how: Build, options: argparse.Namespace) -> None:
-    registry: str = options.registry
+    target: str = options.registry
     with tempfile.TemporaryDirectory(prefix="multus-eni-push-") as folder:
         digests = {}
         for image in IMAGES:
             digests[image] = _push_image(store, how, image, options, Path(folder, image))
-        digests["chart"] = _push_chart(registry, folder, plain_http=options.plain_http)
+        digests["chart"] = _push_chart(target, folder, plain_http=options.plain_http)
     if options.digests:
         options.digests.write_text(json.dumps(digests) + "\n", encoding="utf-8")
-    print(f"Pushed. This installs exactly that:\n\n{install_command(registry, how.version, digests)}")
+    print(f"Pushed. This installs exactly that:\n\n{install_command(target, how.version, digests)}")
 
 
 def _push_image(store: Store, how: Build, image: str, options: argparse.Namespace, digest_file: Path) -> str:
@@ -169,10 +171,10 @@ def _push_index(store: Store, how: Build, image: str, platforms: Sequence[str], 
         store.drop_index(index)
 
 
-def _push_chart(registry: str, folder: str, *, plain_http: bool) -> str:
+def _push_chart(target: str, folder: str, *, plain_http: bool) -> str:
     package = _package(folder)
     plain = ["--plain-http"] if plain_http else []
-    said = output([_helm(), "push", str(package), f"oci://{registry}/charts", *plain])
+    said = output([_helm(), "push", str(package), f"oci://{target}/charts", *plain])
     found = re.search(r"^Digest: (sha256:[0-9a-f]{64})$", said, re.MULTILINE)
     if found is None:
         raise CommandError(f"helm push named no digest:\n{said}")

@@ -30,6 +30,9 @@ LOCAL_BASE = "localhost/multus-eni-base:trixie"
 """What `make base-image` makes: Debian 13 as DOCKERFILE_BASE has it."""
 
 CHART = "charts/multus-eni-injector"
+CHART_REPOSITORY = "charts/multus-eni-injector"
+"""Its repository below the registry: Helm appends the chart's name to what it pushes to."""
+
 Argv = list[str]
 
 
