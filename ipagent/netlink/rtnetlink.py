@@ -88,14 +88,14 @@ def link(body: bytes) -> tuple[int, str, str, bool, bool, int]:
     lower index is that of the device in this namespace below a macvlan or ipvlan device, else 0. Raises
     MalformedError.
     """
-    _, _, index, flags, _ = _unpack(_LINK, body)
-    found = _attributes(body, _LINK.size)
+    _, _, index, flags, _ = unpack(_LINK, body)
+    found = attributes(body, _LINK.size)
     name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode("utf-8", "replace")
-    kind = _attributes(found.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"").rstrip(b"\0")
+    kind = attributes(found.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"").rstrip(b"\0")
     local = bool(kind) and _IFLA_LINK_NETNSID not in found
     lower = 0
     if local and kind in _SHARING_KINDS and _IFLA_LINK in found:
-        (lower,) = _unpack(_NUMBER, found[_IFLA_LINK])
+        (lower,) = unpack(_NUMBER, found[_IFLA_LINK])
     mac = found.get(_IFLA_ADDRESS, b"").hex(":")
     return index, name, mac, bool(flags & _IFF_LOOPBACK), local, lower
 
@@ -105,15 +105,15 @@ def address(body: bytes) -> tuple[int, bytes, int, int] | None:
 
     None for a family other than IP. Raises MalformedError.
     """
-    family, _, flags, scope, index = _unpack(_ADDRESS, body)
-    found = _attributes(body, _ADDRESS.size)
+    family, _, flags, scope, index = unpack(_ADDRESS, body)
+    found = attributes(body, _ADDRESS.size)
     # IFA_LOCAL is the own address where IFA_ADDRESS is that of the peer (linux/if_addr.h).
     packed = found.get(_IFA_LOCAL, found.get(_IFA_ADDRESS))
     if family not in (AF_INET, AF_INET6) or packed is None:
         return None
     if _IFA_FLAGS in found:
         # The header has room for the first eight flags alone.
-        (flags,) = _unpack(_NUMBER, found[_IFA_FLAGS])
+        (flags,) = unpack(_NUMBER, found[_IFA_FLAGS])
     return index, _ip(family, packed), scope, flags
 
 
@@ -122,16 +122,16 @@ def routes(body: bytes) -> tuple[tuple[int, bytes, int], ...]:
 
     Empty unless it is a unicast route of the main table. Raises MalformedError.
     """
-    family, bits, _, _, table, _, _, kind, _ = _unpack(_ROUTE, body)
-    found = _attributes(body, _ROUTE.size)
+    family, bits, _, _, table, _, _, kind, _ = unpack(_ROUTE, body)
+    found = attributes(body, _ROUTE.size)
     if _RTA_TABLE in found:
-        (table,) = _unpack(_NUMBER, found[_RTA_TABLE])
+        (table,) = unpack(_NUMBER, found[_RTA_TABLE])
     if family not in (AF_INET, AF_INET6) or table != _RT_TABLE_MAIN or kind != _RTN_UNICAST:
         return ()
     base = _ip(family, found.get(_RTA_DST, bytes(4 if family == AF_INET else 16)))
     if bits > 8 * len(base):
         raise MalformedError(f"a route's destination claims {bits} bits")
-    indices = [_unpack(_NUMBER, found[_RTA_OIF])[0]] if _RTA_OIF in found else []
+    indices = [unpack(_NUMBER, found[_RTA_OIF])[0]] if _RTA_OIF in found else []
     indices += _next_hops(found.get(_RTA_MULTIPATH, b""))
     return tuple((index, base, bits) for index in indices)
 
@@ -153,18 +153,26 @@ def _ip(family: int, packed: bytes) -> bytes:
     return packed
 
 
-def _attributes(body: bytes, offset: int) -> dict[int, bytes]:
-    found = {}
+def attributes(body: bytes, offset: int) -> dict[int, bytes]:
+    """Return the attributes of a message or of an attribute by their types, the last of each type.
+
+    Raises MalformedError.
+    """
+    return dict(each_attribute(body, offset))
+
+
+def each_attribute(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Return the attributes in order, of which there may be several of a type. Raises MalformedError."""
     while len(body) - offset >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(body, offset)
         if not _ATTRIBUTE.size <= length <= len(body) - offset:
             raise MalformedError(f"a netlink attribute claims {length} bytes")
-        found[kind & _NLA_TYPE_MASK] = body[offset + _ATTRIBUTE.size : offset + length]
+        yield kind & _NLA_TYPE_MASK, body[offset + _ATTRIBUTE.size : offset + length]
         offset += _aligned(length)
-    return found
 
 
-def _unpack(form: struct.Struct, data: bytes) -> tuple[int, ...]:
+def unpack(form: struct.Struct, data: bytes) -> tuple[int, ...]:
+    """Read a structure from the start of the data; raises MalformedError."""
     if len(data) < form.size:
         raise MalformedError(f"{len(data)} bytes are too few for a structure of {form.size}")
     return form.unpack_from(data)

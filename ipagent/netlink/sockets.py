@@ -34,16 +34,18 @@ class KernelError(Exception):
 class NetlinkSocket:
     """Reads links, addresses and routes, and receives address changes from its construction on.
 
-    Every method may raise `error`, which a subclass may replace by its own.
+    Every method may raise `error`, which a subclass may replace by its own, as the groups whose events it
+    receives.
     """
 
     error: ClassVar[type[Exception]] = KernelError
+    groups: ClassVar[int] = rtnetlink.RTMGRP_IPV4_IFADDR | rtnetlink.RTMGRP_IPV6_IFADDR
 
     def __init__(self) -> None:
         self._sequence = 0
         self._dumps = self._open(0)
         try:
-            self._events = self._open(rtnetlink.RTMGRP_IPV4_IFADDR | rtnetlink.RTMGRP_IPV6_IFADDR)
+            self._events = self._open(self.groups)
         except BaseException:
             self._dumps.close()
             raise
@@ -64,11 +66,11 @@ class NetlinkSocket:
         self._dumps.close()
 
     def fileno(self) -> int:
-        """Return the file descriptor that becomes readable when addresses have changed."""
+        """Return the file descriptor that becomes readable when something has changed."""
         return self._events.fileno()
 
     def wait(self, seconds: float | None, wakeup: int) -> bool:
-        """Sleep until addresses change, `wakeup` is readable or `seconds` have passed; return if changed."""
+        """Sleep until there are events, `wakeup` is readable or `seconds` have passed; return if events."""
         poll = select.poll()
         poll.register(self._events, select.POLLIN)
         poll.register(wakeup, select.POLLIN)
@@ -99,6 +101,42 @@ class NetlinkSocket:
                 raise self.error(f"the kernel's event can't be read: {error}") from None
         return gone
 
+    def drain(self) -> None:
+        """Drop the events that have come: the caller reads everything again."""
+        for _ in range(_EVENTS_AT_ONCE):
+            try:
+                _receive(self._events)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise self.error(f"listening for changes failed: {error}") from None
+
+    def next_sequence(self) -> int:
+        """Return the number of the next request."""
+        self._sequence += 1
+        return self._sequence
+
+    def request(self, message: bytes, sequence: int) -> None:
+        """Send a request that wants an acknowledgement, and wait for it.
+
+        Raises OSError with the kernel's error number, `error` where there is no answer.
+        """
+        try:
+            self._dumps.sendto(message, (0, 0))
+            code = self._acknowledgement(sequence)
+        except (OSError, rtnetlink.MalformedError) as error:
+            raise self.error(f"changing an interface failed: {error}") from None
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    def _acknowledgement(self, sequence: int) -> int:
+        """Wait for the answer to one request, and return its error number, 0 for success."""
+        while True:
+            for kind, _, number, body in rtnetlink.messages(_receive(self._dumps)):
+                if number == sequence and kind == rtnetlink.NLMSG_ERROR:
+                    return rtnetlink.error_number(body)
+
     def links(self) -> list[bytes]:
         """Read all links, as bodies of RTM_NEWLINK."""
         return self._dump(rtnetlink.RTM_GETLINK, rtnetlink.RTM_NEWLINK)
@@ -120,7 +158,7 @@ class NetlinkSocket:
 
     def _dump_once(self, request: int, wanted: int) -> list[bytes] | None:
         """Return the bodies of a whole dump; None if it was interrupted by a change."""
-        self._sequence += 1
+        self.next_sequence()
         bodies: list[bytes] = []
         interrupted = False
         try:
