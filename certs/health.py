@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Counter, Gauge
 
 from certs.rotation import Settings, in_sync
 from certs.state import State
+from common.metrics import process_registry
 from common.probes import Probes
 from common.version import VERSION
 
@@ -24,7 +25,7 @@ class Health:
         self._agreed = False
         self.alive: Callable[[], bool] = lambda: True
         """Asked at each probe for what else has to be alive."""
-        self.registry = CollectorRegistry()
+        self.registry = process_registry()
         self._in_order = self._gauge("in_order", "1 if Secret and caBundle agreed at the last look, else 0.")
         self._ca = self._gauge("ca_expiry_timestamp_seconds", "When the signing CA expires (Unix time).")
         self._leaf = self._gauge(

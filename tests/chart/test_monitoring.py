@@ -20,16 +20,18 @@ from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot
 from tests.chart.conftest import programs
 from tests.chart.everything import API_SERVER_METRICS
+from tests.chart.values import REQUIRED
 from tests.cluster.api import Manifest
-from tests.cluster.helm import only
+from tests.cluster.helm import CHART, Helm, HelmError, merged, only
 from tests.cluster.waiting import SCENARIO_SECONDS
 from webhook.server.metrics import Metrics
 
 DASHBOARD = "multus-eni-injector.json"
+NODE_BACKEND = {"agent": {"backend": "node"}}
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "operations.md"
 SELECTOR = re.compile(r"\b((?:multus_eni|apiserver)_\w+)(?:\{([^}]*)\})?")
 LABEL = re.compile(r"(\w+)\s*(?:=~|!=|!~|=)")
-SCRAPED = frozenset({"namespace", "le"})
+SCRAPED = frozenset({"cluster", "namespace", "node", "pod", "le"})
 """Labels that Prometheus adds, or that a histogram has."""
 
 
@@ -114,9 +116,7 @@ def test_every_metric_of_ours_is_exported_with_its_labels(
     every = [*(each["expr"] for each in alerts.values()), *queries(dashboard)]
     ours = [found for found in asked(every) if found[0].startswith("multus_eni_")]
     assert len(ours) > 45
-    node = {
-        name for name in exported if name.startswith("multus_eni_node_") and not name.endswith("_created")
-    }
+    node = {name for name in exported if name.startswith("multus_eni_node_")}
     assert len(node & {name for name, _ in ours}) > 10
     for name, labels in ours:
         assert name in exported
@@ -198,25 +198,35 @@ def test_there_are_alerts_for_what_is_installed(
     assert found.get("MultusEniNodeAgentDown") == gate
 
 
-NS = 'namespace="multus-eni-system"'
-NODE = f"{NS},pod='node-a'"
+WHERE = {"cluster": "east", "namespace": "multus-eni-system"}
+REPLICA = {**WHERE, "pod": "a"}
+AGENT = {**WHERE, "node": "node-1", "pod": "multus-eni-injector-node-x7k2p"}
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{name}='{value}'" for name, value in labels.items())
+
+
+NS = selector(WHERE)
+WEBHOOK = selector(REPLICA)
+NODE = selector(AGENT)
 ASSIGN = "action='AssignPrivateIpAddresses'"
 QUIET = {
-    f"multus_eni_webhook_build_info{{{NS},pod='a'}}": "1x120",
+    f"multus_eni_webhook_build_info{{{WEBHOOK}}}": "1x120",
     f"multus_eni_webhook_build_info{{{NS},pod='b'}}": "1x120",
-    f"multus_eni_webhook_certificate_expiry_timestamp_seconds{{{NS},pod='a'}}": "7776000x120",
-    f"multus_eni_webhook_decisions_total{{{NS},reason='internal_error'}}": "0x120",
-    f"multus_eni_webhook_decisions_total{{{NS},reason='invalid_setting'}}": "0x120",
-    f"multus_eni_webhook_refused_connections_total{{{NS},reason='too_many'}}": "0x120",
-    f"multus_eni_webhook_rejected_requests_total{{{NS},code='503'}}": "0x120",
-    f"multus_eni_webhook_decision_seconds_bucket{{{NS},le='0.001'}}": "0+60x120",
-    f"multus_eni_webhook_decision_seconds_bucket{{{NS},le='1.0'}}": "0+60x120",
-    f"multus_eni_webhook_decision_seconds_bucket{{{NS},le='+Inf'}}": "0+60x120",
-    f"multus_eni_webhook_certificate_reloads_total{{{NS},result='unusable'}}": "0x120",
+    f"multus_eni_webhook_certificate_expiry_timestamp_seconds{{{WEBHOOK}}}": "7776000x120",
+    f"multus_eni_webhook_decisions_total{{{WEBHOOK},reason='internal_error'}}": "0x120",
+    f"multus_eni_webhook_decisions_total{{{WEBHOOK},reason='invalid_setting'}}": "0x120",
+    f"multus_eni_webhook_refused_connections_total{{{WEBHOOK},reason='too_many'}}": "0x120",
+    f"multus_eni_webhook_rejected_requests_total{{{WEBHOOK},code='503'}}": "0x120",
+    f"multus_eni_webhook_decision_seconds_bucket{{{WEBHOOK},le='0.001'}}": "0+60x120",
+    f"multus_eni_webhook_decision_seconds_bucket{{{WEBHOOK},le='1.0'}}": "0+60x120",
+    f"multus_eni_webhook_decision_seconds_bucket{{{WEBHOOK},le='+Inf'}}": "0+60x120",
+    f"multus_eni_webhook_certificate_reloads_total{{{WEBHOOK},result='unusable'}}": "0x120",
     f"multus_eni_certs_build_info{{{NS}}}": "1x120",
     f"multus_eni_certs_in_order{{{NS}}}": "1x120",
-    f"multus_eni_certs_failures_total{{{NS}}}": "0x120",
-    f"up{{{NS},service='multus-eni-injector-node',instance='a'}}": "1x120",
+    f"multus_eni_certs_failures_total{{{WEBHOOK}}}": "0x120",
+    f"up{{{NODE},instance='10.0.0.1:9408'}}": "1x120",
     f"multus_eni_node_build_info{{{NODE}}}": "1x120",
     f"multus_eni_node_watch_age_seconds{{{NODE}}}": "30x120",
     f"multus_eni_node_addresses{{{NODE},state='failed'}}": "0x120",
@@ -237,7 +247,7 @@ QUIET = {
     f"multus_eni_node_token_reviews_total{{{NODE},result='refused'}}": "0x120",
     f"multus_eni_node_gc_candidates{{{NODE}}}": "0x120",
     "apiserver_admission_webhook_rejection_count"
-    "{name='namespace-init.multus-eni.io',error_type='calling_webhook_error'}": "0x120",
+    "{cluster='east',name='namespace-init.multus-eni.io',error_type='calling_webhook_error'}": "0x120",
 }
 """Series, one sample a minute for two hours, in which nothing is wrong."""
 
@@ -292,32 +302,46 @@ WRONG: dict[str, dict[str, str | None]] = {
 }
 
 CALLS = {"action": "AssignPrivateIpAddresses"}
-SERIES: dict[str, dict[str, str]] = {
-    "MultusEniNodeAgentDown": {"service": "multus-eni-injector-node", "instance": "a"},
-    "MultusEniNodeWatchStale": {"pod": "node-a"},
-    "MultusEniNodeNeverSawPods": {"pod": "node-a"},
-    "MultusEniNodeAddressesFailed": {"pod": "node-a", "state": "failed"},
-    "MultusEniNodeAddressesPending": {"pod": "node-a", "state": "pending"},
-    "MultusEniNodeConflict": {"pod": "node-a"},
-    "MultusEniNodeClaimsFailed": {"pod": "node-a", "state": "failed"},
-    "MultusEniNodeLeftovers": {"pod": "node-a"},
-    "MultusEniCertsFailing": {},
+ABSENT = {"namespace": "multus-eni-system"}
+"""What `absent` returns has the labels of its selector alone; the cluster is an external label there."""
+LABELS: dict[str, dict[str, str]] = {
+    "MultusEniWebhookUnreachable": {"cluster": "east"},
+    "MultusEniWebhookDown": ABSENT,
+    "MultusEniWebhookFewReplicas": WHERE,
+    "MultusEniWebhookInternalError": REPLICA,
+    "MultusEniPodsRefused": {**WHERE, "reason": "invalid_setting"},
+    "MultusEniWebhookOverloaded": {**WHERE, "code": "503"},
+    "MultusEniWebhookConnectionsRefused": {**WHERE, "reason": "too_many"},
+    "MultusEniWebhookSlow": WHERE,
+    "MultusEniCertificateExpiring": REPLICA,
+    "MultusEniCertificateUnusable": REPLICA,
+    "MultusEniCertsDown": ABSENT,
+    "MultusEniCertsNotInOrder": WHERE,
+    "MultusEniCertsFailing": REPLICA,
+    "MultusEniNodeAgentsMissing": ABSENT,
+    "MultusEniNodeAgentDown": {**AGENT, "instance": "10.0.0.1:9408"},
+    "MultusEniNodeWatchStale": AGENT,
+    "MultusEniNodeNeverSawPods": AGENT,
+    "MultusEniNodeAddressesFailed": {**AGENT, "state": "failed"},
+    "MultusEniNodeAddressesPending": {**AGENT, "state": "pending"},
+    "MultusEniNodeConflict": AGENT,
+    "MultusEniNodeDenied": {**AGENT, **CALLS},
+    "MultusEniNodeEc2Failing": {**AGENT, **CALLS},
+    "MultusEniNodeThrottled": {**WHERE, **CALLS},
+    "MultusEniNodeEniFull": {**AGENT, **CALLS},
+    "MultusEniNodeSlow": WHERE,
+    "MultusEniNodeClaimsFailed": {**AGENT, "state": "failed"},
+    "MultusEniNodeTokensRefused": {**AGENT, "result": "refused"},
+    "MultusEniNodeLeftovers": AGENT,
 }
-"""Alerts that say which process it is: the labels of its series beside the namespace."""
-SUMMED: dict[str, dict[str, str]] = {
-    "MultusEniNodeDenied": CALLS,
-    "MultusEniNodeEc2Failing": CALLS,
-    "MultusEniNodeEniFull": CALLS,
-    "MultusEniNodeThrottled": CALLS,
-    "MultusEniNodeTokensRefused": {"result": "refused"},
-}
-"""Alerts that are summed up by a label."""
+"""The labels of each alert beside its own: which process it is about, and what of it."""
 
 
 def test_each_alert_fires_when_it_should_and_only_it(
     promtool: Path, alerts: dict[str, Manifest], tmp_path: Path
 ) -> None:
-    assert set(WRONG) == set(alerts)
+    assert set(WRONG) == set(LABELS) == set(alerts)
+    alerts = {name: without_values(each) for name, each in alerts.items()}
     rules = rules_file(tmp_path, list(alerts.values()))
     tests = [unit_test("nothing", QUIET, alerts, set())]
     for name, changed in WRONG.items():
@@ -333,14 +357,6 @@ def unit_test(
     name: str, told: Mapping[str, str], alerts: dict[str, Manifest], firing: set[str]
 ) -> dict[str, Any]:
     """Write a unit test of promtool: which alerts fire after 110 minutes."""
-    namespace = {"namespace": "multus-eni-system"}
-
-    def own(alert: str) -> dict[str, str]:
-        if alert in SERIES:
-            return {**namespace, **SERIES[alert]}
-        # What `absent` gives has the labels of its selector.
-        return SUMMED.get(alert) or (namespace if "absent(" in alerts[alert]["expr"] else {})
-
     return {
         "name": name,
         "interval": "1m",
@@ -351,8 +367,8 @@ def unit_test(
                 "alertname": each,
                 "exp_alerts": [
                     {
-                        "exp_labels": {**alerts[each]["labels"], **own(each)},
-                        "exp_annotations": alerts[each]["annotations"],
+                        "exp_labels": {**alerts[each]["labels"], **LABELS[each]},
+                        "exp_annotations": expanded(alerts[each]["annotations"], LABELS[each]),
                     }
                 ]
                 if each in firing
@@ -361,3 +377,103 @@ def unit_test(
             for each in alerts
         ],
     }
+
+
+def without_values(alert: Manifest) -> Manifest:
+    """Return an alert whose description has a word in place of its value, which differs from test to test."""
+    annotations = dict(alert["annotations"])
+    annotations["description"] = re.sub(r"\{\{ \$value[^}]*\}\}", "VALUE", annotations["description"])
+    return {**alert, "annotations": annotations}
+
+
+def expanded(annotations: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:
+    """Return annotations as Prometheus writes them. Raises KeyError for a label that the alert lacks."""
+    return {
+        name: re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels[found[1]], text)
+        for name, text in annotations.items()
+    }
+
+
+AGGREGATIONS = re.compile(r"\b(?:sum|min|max|count|avg)\b(?! by \(cluster\b)")
+
+
+def test_aggregations_keep_the_cluster(alerts: dict[str, Manifest]) -> None:
+    every = {name: each["expr"] for name, each in alerts.items()}
+    assert {name for name, expr in every.items() if AGGREGATIONS.search(expr)} == set()
+
+
+def test_alerts_about_a_node_name_it(alerts: dict[str, Manifest]) -> None:
+    for name, labels in LABELS.items():
+        description = alerts[name]["annotations"]["description"]
+        assert ("node" in labels) == ("{{ $labels.node }}" in description), name
+        assert ("pod" in labels) == ("{{ $labels.pod }}" in description), name
+
+
+def test_the_runbooks_are_those_of_the_charts_repository_by_default(helm: Helm) -> None:
+    values = merged(REQUIRED, {"metrics": {"prometheusRule": {"enabled": True}}})
+    (group,) = only(helm.render(values), "PrometheusRule")["spec"]["groups"]
+    home = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["home"]
+    for each in group["rules"]:
+        url = each["annotations"]["runbook_url"]
+        assert url == f"{home}/blob/main/docs/operations.md#{each['alert'].lower()}"
+
+
+def test_alerts_can_be_left_out_by_name(helm: Helm, alerts: dict[str, Manifest]) -> None:
+    def names(disabled: list[str]) -> set[str]:
+        rule = {"prometheusRule": {"enabled": True, "disabled": disabled, "namespace": "monitoring"}}
+        manifest = only(helm.render(merged(REQUIRED, NODE_BACKEND, {"metrics": rule})), "PrometheusRule")
+        assert manifest["metadata"]["namespace"] == "monitoring"
+        return {each["alert"] for group in manifest["spec"]["groups"] for each in group["rules"]}
+
+    left_out = {"MultusEniNodeThrottled", "MultusEniPodsRefused"}
+    assert names(sorted(left_out)) == set(alerts) - left_out
+    with pytest.raises(HelmError, match="there is no alert MultusEniNodeThrotled"):
+        names(["MultusEniNodeThrotled"])
+
+
+@pytest.mark.parametrize(
+    ("monitor", "kind", "endpoints", "ports"),
+    [
+        ("serviceMonitor", "ServiceMonitor", "endpoints", {"metrics"}),
+        ("podMonitor", "PodMonitor", "podMetricsEndpoints", {"metrics", "http", "health"}),
+    ],
+)
+def test_targets_say_which_node_they_are_on(
+    helm: Helm, monitor: str, kind: str, endpoints: str, ports: set[str]
+) -> None:
+    own = {"targetLabel": "zone", "replacement": "a"}
+    settings = {
+        "enabled": True,
+        "namespace": "monitoring",
+        "scrapeTimeout": "9s",
+        "relabelings": [own],
+        "metricRelabelings": [{"action": "labeldrop", "regex": "x"}],
+    }
+    manifests = helm.render(merged(REQUIRED, NODE_BACKEND, {"metrics": {monitor: settings}}))
+    found = only(manifests, kind)
+    assert found["metadata"]["namespace"] == "monitoring"
+    assert found["spec"]["namespaceSelector"] == {"matchNames": ["multus-eni-system"]}
+    assert {each["port"] for each in found["spec"][endpoints]} == ports
+    for each in found["spec"][endpoints]:
+        assert each["scrapeTimeout"] == "9s"
+        assert each["relabelings"][0] == {
+            "sourceLabels": ["__meta_kubernetes_pod_node_name"],
+            "targetLabel": "node",
+        }
+        assert each["relabelings"][1:] == [own]
+        assert each["metricRelabelings"] == settings["metricRelabelings"]
+    if kind == "PodMonitor":
+        named = {
+            port["name"]
+            for each in manifests
+            if each["kind"] in ("Deployment", "DaemonSet")
+            for container in each["spec"]["template"]["spec"]["containers"]
+            for port in container["ports"]
+        }
+        assert ports <= named
+
+
+def test_nothing_is_scraped_twice(helm: Helm) -> None:
+    both = {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}
+    with pytest.raises(HelmError, match="would scrape each process twice"):
+        helm.render(merged(REQUIRED, {"metrics": both}))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from common.contract import Mode
 from common.listener import Refusal
+from common.metrics import process_registry
 from common.probes import ProbeServer
 from common.version import VERSION
 from webhook.core.reasons import Reason
@@ -18,7 +19,7 @@ class Metrics:
     """The webhook's metrics. Labels are resolved once, so that a request costs additions only."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = process_registry()
         decisions = Counter(
             "multus_eni_webhook_decisions",
             "Decisions, by reason and by the mode of the injected agent.",

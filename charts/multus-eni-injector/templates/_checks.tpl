@@ -13,8 +13,11 @@
 {{- if and $v.metrics.enabled (eq (int $v.metrics.port) (int $v.webhook.port)) }}
 {{- fail (printf "webhook.port and metrics.port are both %v: give them different ports" $v.webhook.port) }}
 {{- end }}
-{{- if and (or $v.metrics.serviceMonitor.enabled $v.metrics.prometheusRule.enabled $v.metrics.dashboard.enabled) (not $v.metrics.enabled) }}
-{{- fail "metrics.enabled is false, and so metrics.serviceMonitor, metrics.prometheusRule and metrics.dashboard have nothing to show: switch metrics on or these off" }}
+{{- if and (or $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled $v.metrics.prometheusRule.enabled $v.metrics.dashboard.enabled) (not $v.metrics.enabled) }}
+{{- fail "metrics.enabled is false, and so metrics.serviceMonitor, metrics.podMonitor, metrics.prometheusRule and metrics.dashboard have nothing to show: switch metrics on or these off" }}
+{{- end }}
+{{- if and $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled }}
+{{- fail "metrics.serviceMonitor and metrics.podMonitor would scrape each process twice: choose one of them" }}
 {{- end }}
 {{- if and $v.networkPolicy.enabled $v.webhook.hostNetwork }}
 {{- fail "networkPolicy.enabled and webhook.hostNetwork: a NetworkPolicy does not hold for pods on the node's network: choose one of them" }}

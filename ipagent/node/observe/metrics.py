@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client import Counter as CounterMetric
+from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from common.metrics import process_registry
 from common.version import VERSION
 from ipagent.assign.item import SETTLED, Item, Phase
 from ipagent.node.gc.rules import Verdict
@@ -48,7 +49,7 @@ class Metrics:
     """`figures` is asked at each scrape, by the thread that serves it."""
 
     def __init__(self, figures: Callable[[], Snapshot]) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = process_registry()
         self._assigned = self._counter("assigned", "Addresses that were confirmed on their ENI.")
         self._reclaimed = self._counter("reclaimed", "Addresses that no pod held any more, unassigned.")
         self._routable = Histogram(
