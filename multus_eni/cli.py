@@ -1,8 +1,9 @@
-"""The `multus-eni` command: serve, inject and explain of the webhook, and certs."""
+"""The `multus-eni` command: serve, inject and explain of the webhook, certs, and check."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 
@@ -10,7 +11,7 @@ from certs.cli import add_certs
 from common.version import VERSION
 from webhook.cli import add_explain, add_inject, add_serve
 
-OWN_PACKAGES = frozenset({"certs", "common", "ipagent", "multus_eni", "webhook"})
+OWN_PACKAGES = frozenset({"certs", "check", "common", "ipagent", "multus_eni", "webhook"})
 
 DESCRIPTION = """\
 The mutating admission webhook of multus-eni-injector. It injects an agent into pods that attach to Multus
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in OWN_PACKAGES:
             raise
-        extra = "cli" if options.command in ("inject", "explain") else "webhook"
+        extra = "cli" if options.command in ("check", "inject", "explain") else "webhook"
         print(
             f"multus-eni {options.command}: the Python package {package} is not installed: install the extra "
             f"that has it, as in pipx install 'multus-eni-injector[{extra}]'",
@@ -44,5 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     add_serve(commands)
     add_inject(commands)
     add_explain(commands)
+    # The webhook's image leaves it out: it is for laptops, and reads what ipagent says of exit codes.
+    if importlib.util.find_spec("check"):
+        from check.cli import add_check  # noqa: PLC0415 - see above
+
+        add_check(commands)
     add_certs(commands)
     return parser

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.pure
 
 OURS = "multus-eni-injector"
-PACKAGES = {"certs", "common", "ipagent", "multus_eni", "webhook"}
+PACKAGES = {"certs", "check", "common", "ipagent", "multus_eni", "webhook"}
 
 
 def claims_of_others(installed: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:

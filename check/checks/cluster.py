@@ -1,0 +1,212 @@
+"""Is the cluster one in which Multus can give pods networks?"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+
+from check.model import NotApplicable, Resource, Verdict, objects
+from check.networks import HOST_LOCAL, WHEREABOUTS, Network, attached_addresses
+from check.results import Check
+from check.views import PART_OF, PROJECT, Cluster, count, pod_spec
+
+OLDEST = (1, 30)
+"""`kubeVersion` of the chart."""
+FOREIGN_MACS = ("macvlan", "bridge")
+"""Plugins whose pods have MACs of their own, which the VPC does not deliver to."""
+
+_VERSION = re.compile(r"v?([0-9]{1,3})\.([0-9]{1,3})")
+_NO_MASTER = re.compile(r'failed to lookup master "([^"]{0,64})"')
+"""containernetworking/plugins, ipvlan.go and macvlan.go."""
+
+
+def _version(cluster: Cluster) -> Iterator[str]:
+    if not cluster.snapshot.version:
+        raise NotApplicable(
+            "the API server's version is not known: add `kubectl version -o yaml` to the dump"
+        )
+    found = _VERSION.match(cluster.snapshot.version)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST:
+        yield f"the API server is {cluster.snapshot.version}, older than {'.'.join(map(str, OLDEST))}"
+
+
+def _multus(cluster: Cluster) -> Iterator[str]:
+    if "NetworkAttachmentDefinition" in cluster.snapshot.unserved:
+        yield "the API server does not know NetworkAttachmentDefinitions: Multus is not installed"
+        return
+    found = [each for each in cluster.all("DaemonSet") if _is_multus(each)]
+    for each in found:
+        ready, wanted = (
+            count(each.status.get("numberReady")),
+            count(each.status.get("desiredNumberScheduled")),
+        )
+        if ready < wanted:
+            yield f"DaemonSet {each.key}: ready on {ready} of {wanted} nodes"
+    # Some install it with the node's image.
+    if not found and not any(attached_addresses(pod.annotations) for pod in cluster.all("Pod")):
+        yield "no DaemonSet of Multus, and no pod that Multus has attached"
+
+
+def _is_multus(daemon_set: Resource) -> bool:
+    if daemon_set.labels.get(PART_OF) == PROJECT:
+        return False
+    images = [str(each.get("image", "")) for each in objects(pod_spec(daemon_set).get("containers"))]
+    return any("multus" in image.rpartition("/")[2] for image in images)
+
+
+def _readable(cluster: Cluster) -> Iterator[str]:
+    yield from (f"{network.key}: {network.problem}" for network in cluster.networks if network.problem)
+
+
+def _plugin(cluster: Cluster) -> Iterator[str]:
+    for network in cluster.networks:
+        if network.plugin in FOREIGN_MACS:
+            yield f"{network.key}: {network.plugin} gives pods a MAC that no ENI has"
+
+
+def _master(cluster: Cluster) -> Iterator[str]:
+    found = False
+    for pod, message in cluster.unattached():
+        if missing := _NO_MASTER.search(message):
+            found = True
+            yield (
+                f"pod {pod.key}: {pod.spec.get('nodeName', 'its node')} has no interface {missing[1]!r}"
+                f"{_named_by(missing[1], cluster.networks)}"
+            )
+    if not found:
+        raise NotApplicable("no pod has failed for want of one, and nodes do not show their interfaces")
+
+
+def _named_by(master: str, networks: Iterable[Network]) -> str:
+    names = [network.key for network in networks if network.master == master]
+    return f", the master of {', '.join(names)}" if names else ""
+
+
+def _allowed(cluster: Cluster) -> Iterator[str]:
+    settings = cluster.required_installation().settings
+    if settings is None or not settings.agent.allowed_cidrs:
+        raise NotApplicable("agent.allowedCIDRs is not set")
+    allowed = [ipaddress.ip_network(each) for each in settings.agent.allowed_cidrs]
+    for network in cluster.networks:
+        for each in network.ranges:
+            if not any(each.within(cidr) for cidr in allowed):
+                yield (
+                    f"{network.key}: {each.text} is not within agent.allowedCIDRs "
+                    f"({', '.join(settings.agent.allowed_cidrs)})"
+                )
+
+
+def _overlaps(cluster: Cluster) -> Iterator[str]:
+    ranges = [(network, each) for network in cluster.networks for each in network.ranges]
+    for (one, first), (other, second) in combinations(ranges, 2):
+        if one.key != other.key and one.allocator != other.allocator and first.overlaps(second):
+            yield f"{one.key} ({first.text}) and {other.key} ({second.text}) hand out the same addresses"
+
+
+def _per_node(cluster: Cluster) -> Iterator[str]:
+    if len(cluster.all("Node")) < 2:
+        return
+    for network in cluster.networks:
+        if network.ranges and network.ipam.get("type") == HOST_LOCAL:
+            ranges = ", ".join(each.text for each in network.ranges)
+            yield f"{network.key}: host-local hands out {ranges} on each node by itself"
+
+
+def _slices(cluster: Cluster) -> Iterator[str]:
+    sliced = [
+        network
+        for network in cluster.networks
+        if network.ipam.get("type") == WHEREABOUTS and network.ipam.get("node_slice_size")
+    ]
+    if not sliced:
+        raise NotApplicable("no network uses whereabouts with node slices")
+    pools = {pool.name: pool for pool in cluster.all("NodeSlicePool")}
+    nodes = [node.name for node in cluster.all("Node") if not node.spec.get("unschedulable")]
+    for network in sliced:
+        pool = pools.get(str(network.ipam.get("network_name") or network.name))
+        allocations = objects(pool.status.get("allocations")) if pool else []
+        held = {str(each.get("nodeName")) for each in allocations if each.get("nodeName")}
+        if without := sorted(set(nodes) - held):
+            others = f" and {len(without) - 5} more" if without[5:] else ""
+            yield f"{network.key}: no slice for {', '.join(without[:5])}{others}"
+
+
+_NAD = ("NetworkAttachmentDefinition",)
+
+CLUSTER = (
+    Check(
+        "cluster-version",
+        "the API server is new enough",
+        "update the cluster: the chart needs Kubernetes 1.30",
+        _version,
+        pre=True,
+    ),
+    Check(
+        "cluster-multus",
+        "Multus is there and ready",
+        "install Multus, or see why its pods are not ready: kubectl describe daemonset",
+        _multus,
+        needs=("DaemonSet",),
+        pre=True,
+    ),
+    Check(
+        "cluster-networks",
+        "networks can be read",
+        "correct spec.config of that NetworkAttachmentDefinition: Multus fails every pod that names it",
+        _readable,
+        needs=_NAD,
+        pre=True,
+    ),
+    Check(
+        "cluster-plugin",
+        "networks use the ENI's MAC",
+        'use "type": "ipvlan" or "host-device": the VPC delivers to an ENI\'s own MAC only',
+        _plugin,
+        Verdict.WARNING,
+        needs=_NAD,
+        pre=True,
+    ),
+    Check(
+        "cluster-master",
+        "nodes have the networks' master interfaces",
+        "name an interface that every node has, or attach the ENI to the nodes that lack it",
+        _master,
+        needs=("Event", "Pod"),
+        pre=True,
+    ),
+    Check(
+        "cluster-allowed-ranges",
+        "networks' ranges are allowed",
+        "correct the range, or add it to agent.allowedCIDRs: other addresses are refused (exit code 16)",
+        _allowed,
+        needs=(*_NAD, "ConfigMap"),
+    ),
+    Check(
+        "cluster-overlaps",
+        "networks' ranges do not overlap",
+        "give each network a range of its own, or let one whereabouts pool serve both",
+        _overlaps,
+        Verdict.WARNING,
+        needs=_NAD,
+        pre=True,
+    ),
+    Check(
+        "cluster-host-local",
+        "one IPAM serves all nodes",
+        "use whereabouts, or a range for each node: else two nodes hand out one address",
+        _per_node,
+        Verdict.WARNING,
+        needs=_NAD,
+        pre=True,
+    ),
+    Check(
+        "cluster-slices",
+        "every node has its slice of whereabouts' ranges",
+        "run whereabouts' node-slice-controller, or enlarge the range: without a slice every pod fails",
+        _slices,
+        needs=(*_NAD, "Node", "NodeSlicePool"),
+        pre=True,
+    ),
+)

@@ -1,0 +1,250 @@
+"""Do namespaces let their pods have the agent, and the agent do its work?"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects
+from check.results import Check
+from check.views import Cluster, pod_spec, selects
+from common.contract import CREDENTIALS, INJECTION, MODE, PREFIX, Backend, Credentials, Injection, Mode
+from webhook.core.quantity import parse_quantity
+from webhook.core.settings import Size
+
+LABELS: Mapping[str, tuple[str, ...]] = {
+    INJECTION: tuple(Injection),
+    MODE: tuple(Mode),
+    CREDENTIALS: tuple(Credentials),
+}
+"""Labels of namespaces, and their values (docs/contract.md)."""
+ENFORCE = "pod-security.kubernetes.io/enforce"
+PRIVILEGED = "privileged"
+IMDS = "169.254.169.254"
+IMDS_PORT = 80
+
+
+def _keys(cluster: Cluster) -> Iterator[str]:
+    for namespace in cluster.namespaces:
+        for key in (*namespace.labels, *namespace.annotations):
+            if key.startswith(PREFIX) and key not in LABELS:
+                near = difflib.get_close_matches(key, LABELS, n=1)
+                yield f"{namespace.name}: nobody reads {key}{f': did you mean {near[0]}?' if near else ''}"
+        for key in namespace.annotations.keys() & LABELS.keys():
+            yield f"{namespace.name}: {key} is an annotation, and counts only as a label"
+
+
+def _values(cluster: Cluster) -> Iterator[str]:
+    for namespace in cluster.namespaces:
+        for key, allowed in LABELS.items():
+            value = namespace.labels.get(key)
+            if value is not None and value not in allowed:
+                yield f"{namespace.name}: {key}={value}; allowed: {', '.join(allowed)}"
+
+
+def _pull_secrets(cluster: Cluster) -> Iterator[str]:
+    settings = cluster.required_installation().settings
+    names = settings.image_pull_secrets if settings else ()
+    if not names:
+        raise NotApplicable("agent.imagePullSecrets is not set")
+    there = {each.key for each in cluster.all("Secret")}
+    for namespace in sorted(cluster.injecting):
+        if missing := [name for name in names if f"{namespace}/{name}" not in there]:
+            yield f"{namespace}: lacks Secret {', '.join(missing)}, by which pods pull the agent's image"
+
+
+def _pod_security(cluster: Cluster) -> Iterator[str]:
+    found = cluster.required_installation()
+    levels = {each.name: each.labels.get(ENFORCE, PRIVILEGED) for each in cluster.all("Namespace")}
+    level = levels.get(found.namespace, PRIVILEGED)
+    if level == PRIVILEGED:
+        return
+    if found.node_agent is not None:
+        yield f"{found.namespace} enforces {level}, and node agents use the host's network and a hostPath"
+    elif found.webhook is not None and pod_spec(found.webhook).get("hostNetwork"):
+        yield f"{found.namespace} enforces {level}, and the webhook uses the host's network"
+
+
+def _limit_ranges(cluster: Cluster) -> Iterator[str]:
+    size = _size(cluster)
+    for limits in _of_injecting(cluster, "LimitRange"):
+        for each in objects(limits.spec.get("limits")):
+            if each.get("type") == "Container":
+                yield from _outside(limits.key, each, size, sidecar=_sidecars(limits.namespace, cluster))
+
+
+def _outside(name: str, limits: Object, size: Size, *, sidecar: bool) -> Iterator[str]:
+    needs = {"cpu": size.cpu, "memory": size.memory}
+    for resource, need in needs.items():
+        most = _quantity(mapping(limits.get("max")).get(resource))
+        least = _quantity(mapping(limits.get("min")).get(resource))
+        if most is not None and most < need:
+            yield f"{name}: at most {limits['max'][resource]} {resource}, and the agent needs more"
+        # An init container is made as large as the app's; a sidecar gets what it needs.
+        if sidecar and least is not None and least > need:
+            yield f"{name}: at least {limits['min'][resource]} {resource}, and a sidecar gets less"
+
+
+def _quotas(cluster: Cluster) -> Iterator[str]:
+    size = _size(cluster)
+    for quota in _of_injecting(cluster, "ResourceQuota"):
+        sidecar = _sidecars(quota.namespace, cluster)
+        hard, used = mapping(quota.status.get("hard")), mapping(quota.status.get("used"))
+        for name in hard:
+            need = _needed(name, size, sidecar=sidecar)
+            most, taken = _quantity(hard[name]), _quantity(used.get(name, 0))
+            if need is not None and most is not None and taken is not None and most - taken < need:
+                yield f"{quota.key}: {used.get(name, 0)} of {hard[name]} {name} are used"
+
+
+def _needed(name: str, size: Size, *, sidecar: bool) -> Decimal | None:
+    """Return what one more pod takes of a quota at least: of CPU and memory, what a sidecar adds."""
+    if name == "pods":
+        return Decimal(1)
+    _, _, resource = name.rpartition(".")
+    if resource not in ("cpu", "memory"):
+        return None
+    return (size.cpu if resource == "cpu" else size.memory) if sidecar else Decimal("0.001")
+
+
+def _network_policies(cluster: Cluster) -> Iterator[str]:
+    found = cluster.required_installation()
+    backend = found.backend
+    port = found.settings.agent.node_port if found.settings else 0
+    for pod in cluster.pods:
+        if pod.namespace not in cluster.injecting:
+            continue
+        policies = [each for each in cluster.all("NetworkPolicy") if _governs(each, pod)]
+        if not policies:
+            continue
+        host = str(pod.status.get("hostIP") or "")
+        target, number = (host, port) if backend is Backend.NODE else (IMDS, IMDS_PORT)
+        if target and not any(_allows(rule, target, number) for each in policies for rule in _egress(each)):
+            what = "the node agent" if backend is Backend.NODE else "IMDS"
+            names = ", ".join(each.name for each in policies)
+            yield f"{pod.namespace}: {names} keeps pods from {what} ({_target(backend, target, number)})"
+
+
+def _target(backend: Backend, target: str, port: int) -> str:
+    return f"TCP {port} of their nodes" if backend is Backend.NODE else f"{target} TCP {port}"
+
+
+def _governs(policy: Resource, pod: Resource) -> bool:
+    if policy.namespace != pod.namespace or "Egress" not in (policy.spec.get("policyTypes") or ()):
+        return False
+    return selects(mapping(policy.spec.get("podSelector")), pod.labels)
+
+
+def _egress(policy: Resource) -> list[Object]:
+    return objects(policy.spec.get("egress"))
+
+
+def _allows(rule: Object, target: str, port: int) -> bool:
+    ports, peers = objects(rule.get("ports")), objects(rule.get("to"))
+    return (not ports or any(_port_matches(each, port) for each in ports)) and (
+        not peers or any(_block_contains(mapping(each.get("ipBlock")), target) for each in peers)
+    )
+
+
+def _port_matches(rule: Object, port: int) -> bool:
+    if rule.get("protocol", "TCP") != "TCP":
+        return False
+    first = rule.get("port")
+    last = rule.get("endPort", first)
+    return first is None or (isinstance(first, int) and isinstance(last, int) and first <= port <= last)
+
+
+def _block_contains(block: Object, target: str) -> bool:
+    try:
+        address = ipaddress.ip_address(target)
+        inside = address in ipaddress.ip_network(str(block.get("cidr")), strict=False)
+        excepted = [ipaddress.ip_network(str(each), strict=False) for each in block.get("except") or ()]
+    except ValueError:
+        return False
+    return inside and not any(address in each for each in excepted)
+
+
+def _of_injecting(cluster: Cluster, kind: str) -> list[Resource]:
+    cluster.required_installation()
+    return [each for each in cluster.all(kind) if each.namespace in cluster.injecting]
+
+
+def _sidecars(namespace: str, cluster: Cluster) -> bool:
+    settings = cluster.installation.settings
+    labels = {each.name: each.labels.get(MODE) for each in cluster.namespaces}
+    default = settings.default_mode if settings else Mode.INIT
+    return (labels.get(namespace) or default) == Mode.SIDECAR
+
+
+def _size(cluster: Cluster) -> Size:
+    settings = cluster.required_installation().settings
+    if settings is None:
+        raise NotApplicable("the settings are not known")
+    return settings.size
+
+
+def _quantity(value: object) -> Decimal | None:
+    try:
+        return None if value is None else parse_quantity(str(value))
+    except ValueError:
+        return None
+
+
+NAMESPACES = (
+    Check(
+        "namespaces-keys",
+        "namespaces have no unknown keys of ours",
+        f"correct the key: the labels are {', '.join(LABELS)}",
+        _keys,
+        Verdict.WARNING,
+        needs=("Namespace",),
+        pre=True,
+    ),
+    Check(
+        "namespaces-values",
+        "namespaces' labels have allowed values",
+        "correct the value: until then no Multus pod can be created there",
+        _values,
+        needs=("Namespace",),
+        pre=True,
+    ),
+    Check(
+        "namespaces-pull-secrets",
+        "the agent's image can be pulled",
+        "create the Secret in that namespace, or let nodes pull with their own role",
+        _pull_secrets,
+        needs=("Namespace", "Secret", "ConfigMap"),
+    ),
+    Check(
+        "namespaces-pod-security",
+        "Pod Security admits the injector's own pods",
+        f"label the namespace {ENFORCE}=privileged, or install into another one",
+        _pod_security,
+        needs=("Namespace",),
+    ),
+    Check(
+        "namespaces-limit-ranges",
+        "LimitRanges admit the agent",
+        "change the LimitRange, or agent.resources; a pod may say multus-eni.io/agent-memory",
+        _limit_ranges,
+        needs=("Namespace", "LimitRange", "ConfigMap"),
+    ),
+    Check(
+        "namespaces-quotas",
+        "quotas have room",
+        "raise the quota: the next pod is refused",
+        _quotas,
+        Verdict.WARNING,
+        needs=("Namespace", "ResourceQuota", "ConfigMap"),
+    ),
+    Check(
+        "namespaces-network-policies",
+        "NetworkPolicies let the agent out",
+        "allow that egress: with the backend node TCP to the nodes' agent.nodePort, else IMDS and EC2",
+        _network_policies,
+        Verdict.WARNING,
+        needs=("Namespace", "NetworkPolicy", "Pod", "ConfigMap"),
+    ),
+)

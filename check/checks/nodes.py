@@ -1,0 +1,81 @@
+"""Are nodes fit for Multus pods?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from check.model import HOST, NODE_STATUS, NotApplicable, Verdict, mapping, objects
+from check.results import Check
+from check.views import Cluster, is_ready
+from common.contract import Backend
+
+LONGEST_SILENCE = 600
+"""Seconds: the API server ends a watch sooner, and the agent lists anew."""
+
+
+def _agents(cluster: Cluster) -> Iterator[str]:
+    found = cluster.required_installation()
+    if found.node_agent is None:
+        if found.backend is Backend.NODE:
+            yield "agent.backend is node, and there is no DaemonSet of node agents"
+            return
+        raise NotApplicable("no node agents are installed (backend direct)")
+    ready = {pod.spec.get("nodeName") for pod in found.pods_of("node-agent") if is_ready(pod)}
+    for node in sorted({str(pod.spec["nodeName"]) for pod in cluster.pods if pod.spec.get("nodeName")}):
+        if node not in ready:
+            yield f"{node} has Multus pods and no node agent that is ready"
+
+
+def _watch(cluster: Cluster) -> Iterator[str]:
+    for node, status in sorted(cluster.snapshot.node_statuses.items()):
+        age = status.get("watchAgeSeconds")
+        if age is None or (isinstance(age, int | float) and age > LONGEST_SILENCE):
+            heard = "has never heard of the API server" if age is None else f"has heard nothing for {age:g} s"
+            yield f"{node}: its node agent {heard}"
+
+
+def _leaks(cluster: Cluster) -> Iterator[str]:
+    for node, status in sorted(cluster.snapshot.node_statuses.items()):
+        leaked = objects(mapping(status.get("garbageCollection")).get("leaked"))
+        for each in leaked:
+            yield f"{node}: {each.get('address')} on {each.get('eni')}: {each.get('text')}"
+
+
+def _host(_cluster: Cluster) -> Iterator[str]:
+    raise NotApplicable("needs the node agent, which does not report the host's interfaces")
+
+
+NODES = (
+    Check(
+        "nodes-agents",
+        "node agents are ready where Multus pods are",
+        "kubectl describe pod, and logs, of the node agent: taints, Pod Security or a taken port",
+        _agents,
+        needs=("DaemonSet", "Pod"),
+    ),
+    Check(
+        "nodes-watch",
+        "node agents hear of their pods",
+        "kubectl logs of that node agent: RBAC, or a NetworkPolicy that keeps it from the API server",
+        _watch,
+        Verdict.WARNING,
+        needs=(NODE_STATUS,),
+    ),
+    Check(
+        "nodes-leaks",
+        "no addresses are left behind on ENIs",
+        "set nodeAgent.gc.mode to reclaim, or free them: ipagent release ADDRESS --eni ENI",
+        _leaks,
+        Verdict.WARNING,
+        needs=(NODE_STATUS,),
+    ),
+    Check(
+        "nodes-host",
+        "hosts leave the ENIs alone (links, rp_filter, MTU, pods' addresses on the host)",
+        "docs/check.md says what to look at by hand",
+        _host,
+        Verdict.WARNING,
+        needs=(HOST,),
+        pre=True,
+    ),
+)

@@ -1,0 +1,217 @@
+"""Do Multus pods have the agent, and their addresses?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from check.model import NODE_STATUS, Resource, Verdict, mapping, objects
+from check.networks import IPAddress, attached_addresses
+from check.results import Check
+from check.views import Cluster
+from common.contract import CONTAINER_NAME, ExitCode
+from ipagent.assign import errors
+from webhook.core.reasons import Reason
+
+MAX_MESSAGE = 600
+"""Characters of a message of somebody else that are shown."""
+
+MEANINGS: Mapping[int, str] = {
+    ExitCode.INTERNAL: "it met an error of its own",
+    ExitCode.USAGE: "its settings can't be used",
+    ExitCode.NO_IMDS: "IMDS can't be reached",
+    ExitCode.NO_CREDENTIALS: "it has no AWS credentials",
+    ExitCode.NO_PERMISSION: "its identity may not do it",
+    ExitCode.NO_ENI: "no ENI of the node can carry the address",
+    ExitCode.ENI_FULL: "the ENI or its subnet is full",
+    ExitCode.HELD_ELSEWHERE: "another ENI has the address",
+    ExitCode.ADDRESS_REFUSED: "the address can't or must not be assigned",
+    ExitCode.DEADLINE: "EC2 did not do it in time",
+    ExitCode.EC2_UNREACHABLE: "EC2 can't be reached",
+    ExitCode.NODE_AGENT_UNREACHABLE: "the node agent can't be reached",
+    ExitCode.NOT_GRANTED: "the address is not granted to the namespace",
+}
+"""docs/agent.md, "Exit codes"."""
+REMEDIES: Mapping[int, str] = {
+    error.exit_code: error.remedy
+    for error in (
+        errors.NoImds,
+        errors.NoCredentials,
+        errors.NoPermission,
+        errors.NoEni,
+        errors.EniFull,
+        errors.HeldElsewhere,
+        errors.AddressRefused,
+        errors.Deadline,
+        errors.Ec2Unreachable,
+        errors.NotGranted,
+    )
+}
+"""What the agent itself tells the user to do."""
+
+
+def _without_agent(cluster: Cluster) -> Iterator[str]:
+    cluster.required_installation()
+    for key, each in cluster.explanations.items():
+        if each.missing and each.reason is not Reason.ALREADY_INJECTED:
+            yield f"{key} has no agent{f', and would be refused: {each.refusal}' if each.refusal else ''}"
+
+
+def _old_agent(cluster: Cluster) -> Iterator[str]:
+    cluster.required_installation()
+    for key, each in cluster.explanations.items():
+        if each.missing and each.reason is Reason.ALREADY_INJECTED:
+            yield f"{key}: {'; '.join(text.removeprefix('multus-eni: ') for text in each.warnings)}"
+
+
+def _exits(cluster: Cluster) -> Iterator[str]:
+    for pod in cluster.pods:
+        for status in objects(pod.status.get("initContainerStatuses")):
+            if status.get("name") == CONTAINER_NAME:
+                yield from _exit(pod, mapping(status.get("state")), mapping(status.get("lastState")))
+
+
+def _exit(pod: Resource, state: object, last: object) -> Iterator[str]:
+    running = mapping(state).get("running")
+    ended = mapping(mapping(state).get("terminated") or mapping(last).get("terminated"))
+    code = ended.get("exitCode", 0)
+    if running or not code or not isinstance(code, int):
+        return
+    meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
+    message = str(ended.get("message") or REMEDIES.get(code, ""))
+    why = f": {_short(message)}" if message else ""
+    yield f"{pod.key}: the agent ended with exit code {code}{meaning}{why}"
+
+
+def _refused(cluster: Cluster) -> Iterator[str]:
+    for event in cluster.events("FailedCreate"):
+        message = str(event.body.get("message") or "")
+        if "multus-eni.io" in message:
+            involved = mapping(event.body.get("involvedObject"))
+            name = f"{involved.get('kind')} {involved.get('namespace')}/{involved.get('name')}"
+            yield f"{name} can't make pods: {_short(message)}"
+
+
+def _networks(cluster: Cluster) -> Iterator[str]:
+    there = {network.key for network in cluster.networks}
+    for key, each in cluster.explanations.items():
+        for network in each.networks:
+            if f"{network.namespace}/{network.name}" not in there:
+                yield f"{key}: there is no NetworkAttachmentDefinition {network.namespace}/{network.name}"
+
+
+def _sandboxes(cluster: Cluster) -> Iterator[str]:
+    for pod, message in cluster.unattached():
+        # A missing master and a missing network have checks of their own.
+        if "failed to lookup master" not in message and "cannot find a network-attachment" not in message:
+            # What failed stands at the end, after all the programs through which it went.
+            yield f"{pod.key}: {_short(message.rpartition('error adding container to network ')[2])}"
+
+
+def _duplicates(cluster: Cluster) -> Iterator[str]:
+    holders: dict[IPAddress, list[str]] = defaultdict(list)
+    for pod in cluster.pods:
+        for _, address in attached_addresses(pod.annotations):
+            if pod.key not in holders[address]:
+                holders[address].append(pod.key)
+    for address, pods in holders.items():
+        if len(pods) > 1:
+            yield f"{address} is in {', '.join(pods)}"
+
+
+def _events(cluster: Cluster) -> Iterator[str]:
+    latest: dict[str, str] = {}
+    for event in sorted(
+        cluster.events("AddressConflict", "AddressNotAssigned", "AddressWarning", "AddressAssigned"),
+        key=lambda each: str(each.body.get("lastTimestamp") or ""),
+    ):
+        involved = mapping(event.body.get("involvedObject"))
+        latest[f"{involved.get('namespace')}/{involved.get('name')}"] = (
+            "" if event.body.get("type") == "Normal" else _short(str(event.body.get("message") or ""))
+        )
+    yield from (f"{key}: {message}" for key, message in latest.items() if message)
+
+
+def _addresses(cluster: Cluster) -> Iterator[str]:
+    wanted = {pod.key for pod in cluster.pods}
+    for node, status in sorted(cluster.snapshot.node_statuses.items()):
+        for each in objects(status.get("addresses")):
+            if each.get("state") == "failed" and each.get("pod") in wanted:
+                yield f"{each['pod']}: {each.get('address')} on {node}: {_short(str(each.get('reason')))}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_MESSAGE else f"{line[: MAX_MESSAGE - 1]}…"
+
+
+PODS = (
+    Check(
+        "pods-agent",
+        "Multus pods have the agent",
+        "replace the pod: kubectl rollout restart, or delete it; the webhook injects at creation only",
+        _without_agent,
+        needs=("Pod", "Namespace"),
+    ),
+    Check(
+        "pods-old-agent",
+        "their agents are current",
+        "replace the pod: kubectl rollout restart, or delete it",
+        _old_agent,
+        Verdict.WARNING,
+        needs=("Pod", "Namespace", "ConfigMap"),
+    ),
+    Check(
+        "pods-exits",
+        "no agent fails",
+        "docs/agent.md explains each exit code; kubectl logs POD -c multus-eni-agent --previous",
+        _exits,
+        needs=("Pod",),
+    ),
+    Check(
+        "pods-refused",
+        "no workload is refused",
+        "correct the label or annotation that the message names; multus-eni explain shows it beforehand",
+        _refused,
+        needs=("Event",),
+    ),
+    Check(
+        "pods-networks",
+        "the networks that pods name exist",
+        "correct the annotation k8s.v1.cni.cncf.io/networks, or create the network",
+        _networks,
+        needs=("Pod", "NetworkAttachmentDefinition"),
+        pre=True,
+    ),
+    Check(
+        "pods-sandboxes",
+        "Multus attaches pods",
+        "the message is that of Multus or of a CNI plugin; a full range needs a larger one",
+        _sandboxes,
+        needs=("Event", "Pod"),
+        pre=True,
+    ),
+    Check(
+        "pods-duplicates",
+        "no address is in two pods",
+        "give each network a range of its own, and use one IPAM for the whole cluster",
+        _duplicates,
+        needs=("Pod",),
+        pre=True,
+    ),
+    Check(
+        "pods-addresses",
+        "pods' addresses are assigned",
+        "the reason says what EC2 refuses; ipagent node status, in the node agent's pod, has more",
+        _addresses,
+        needs=(NODE_STATUS,),
+    ),
+    Check(
+        "pods-events",
+        "node agents report no trouble with pods",
+        "kubectl describe pod has the whole message, with what to do",
+        _events,
+        Verdict.WARNING,
+        needs=("Event", "Pod"),
+    ),
+)

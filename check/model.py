@@ -1,0 +1,135 @@
+"""The snapshot of a cluster that checks look at. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+Object = Mapping[str, Any]
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "Node": "/api/v1/nodes",
+        "Namespace": "/api/v1/namespaces",
+        "Pod": "/api/v1/pods",
+        "ConfigMap": "/api/v1/configmaps",
+        "Secret": "/api/v1/secrets",
+        "Event": "/api/v1/events",
+        "LimitRange": "/api/v1/limitranges",
+        "ResourceQuota": "/api/v1/resourcequotas",
+        "Deployment": "/apis/apps/v1/deployments",
+        "DaemonSet": "/apis/apps/v1/daemonsets",
+        "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
+        "MutatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
+        "NetworkAttachmentDefinition": "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions",
+        "NodeSlicePool": "/apis/whereabouts.cni.cncf.io/v1alpha1/nodeslicepools",
+    }
+)
+"""What a snapshot holds: kind -> the API's path of all objects of that kind."""
+
+DRY_RUN = "dry run"
+NODE_STATUS = "node status"
+HOST = "host"
+"""Sources beside the kinds: a pod created with dryRun=All, `ipagent node status`, the nodes themselves."""
+
+
+class Verdict(StrEnum):
+    """What a check has found."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+class NotApplicable(Exception):
+    """The check has nothing to look at; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One object of the API; what it lacks reads as empty."""
+
+    kind: str
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    body: Object
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, or the name alone where it has no namespace."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @property
+    def spec(self) -> Object:
+        """Its `spec`."""
+        return mapping(self.body.get("spec"))
+
+    @property
+    def status(self) -> Object:
+        """Its `status`."""
+        return mapping(self.body.get("status"))
+
+
+def mapping(value: object) -> Object:
+    """Return a value that is an object, and an empty one for anything else."""
+    return value if isinstance(value, Mapping) else NOTHING
+
+
+def items(value: object) -> list[Any]:
+    """Return a value that is a list, and an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
+def objects(value: object) -> list[Object]:
+    """Return the objects of a list."""
+    return [each for each in items(value) if isinstance(each, Mapping)]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What became of a Multus pod that was created with dryRun=All; `message` is the API server's refusal."""
+
+    namespace: str
+    injected: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A cluster at `now` (seconds since 1970).
+
+    `missing` says by kind, or by one of the sources above, why nothing is known of it. `unserved` are kinds
+    that the API server does not have. `node_statuses` are by node what `ipagent node status` answers there.
+    """
+
+    now: float
+    resources: Mapping[str, tuple[Resource, ...]] = field(default_factory=dict)
+    version: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    unserved: frozenset[str] = frozenset()
+    dry_run: DryRun | None = None
+    node_statuses: Mapping[str, Object] = field(default_factory=dict)
+
+    def all(self, kind: str) -> tuple[Resource, ...]:
+        """Return all objects of a kind."""
+        return self.resources.get(kind, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the user asks about: all namespaces or one, all pods or one of that namespace.
+
+    `pre`: only what has to be in order before the injector is installed.
+    """
+
+    namespace: str = ""
+    pod: str = ""
+    pre: bool = False

@@ -1,0 +1,154 @@
+"""NetworkAttachmentDefinitions, as far as checks ask: plugin, master, and the ranges of their IPAM."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, TypeAlias
+
+from check.model import Object, Resource, mapping, objects
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+IPNetwork: TypeAlias = IPv4Network | IPv6Network
+
+WHEREABOUTS = "whereabouts"
+HOST_LOCAL = "host-local"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Addresses from `first` to `last` that an IPAM hands out; `text` is what the network says."""
+
+    text: str
+    first: IPAddress
+    last: IPAddress
+
+    def overlaps(self, other: Range) -> bool:
+        """Return whether an address lies in both."""
+        if self.first.version != other.first.version:
+            return False
+        return int(self.first) <= int(other.last) and int(other.first) <= int(self.last)
+
+    def within(self, network: IPNetwork) -> bool:
+        """Return whether the network contains all of it."""
+        return self.first in network and self.last in network
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A NetworkAttachmentDefinition. `problem` says why its configuration can't be read.
+
+    `plugin` is the type of its first plugin, empty where the configuration is in a file on the nodes.
+    `ipam` is the plugin's `ipam`, with the network's name as `name`.
+    """
+
+    key: str
+    problem: str = ""
+    plugin: str = ""
+    master: str = ""
+    ipam: Object = field(default_factory=dict)
+    ranges: tuple[Range, ...] = ()
+    name: str = ""
+
+    @property
+    def allocator(self) -> tuple[str, str]:
+        """What hands out its addresses: two networks of one allocator never get the same address.
+
+        whereabouts keeps one pool for a range and a `network_name`, and by default one register of all
+        addresses (`enable_overlapping_ranges`); host-local keeps files by network name on each node.
+        """
+        kind = str(self.ipam.get("type", ""))
+        if kind != WHEREABOUTS:
+            return kind, self.key
+        group = str(self.ipam.get("network_name") or "")
+        if self.ipam.get("enable_overlapping_ranges") is False:
+            return kind, f"{group} {' '.join(each.text for each in self.ranges)}"
+        return kind, group
+
+
+def read_network(resource: Resource) -> Network:
+    """Read one; raises nothing."""
+    text = resource.spec.get("config") or ""
+    if not text:
+        return Network(resource.key)
+    try:
+        config = json.loads(str(text))
+    except (ValueError, RecursionError) as error:
+        return Network(resource.key, problem=f"spec.config is not JSON: {error}")
+    if not isinstance(config, dict):
+        return Network(resource.key, problem="spec.config is not a JSON object")
+    plugins = objects(config.get("plugins")) or [config]
+    plugin = plugins[0]
+    if not isinstance(plugin.get("type"), str) or not plugin["type"]:
+        return Network(resource.key, problem="spec.config names no plugin: `type` is missing")
+    ipam = mapping(plugin.get("ipam"))
+    try:
+        ranges = tuple(_ranges(ipam))
+    except ValueError as error:
+        return Network(resource.key, problem=f"spec.config: ipam: {error}")
+    return Network(
+        key=resource.key,
+        plugin=plugin["type"],
+        master=str(plugin.get("master") or plugin.get("device") or ""),
+        ipam=ipam,
+        ranges=ranges,
+        name=str(config.get("name") or resource.name),
+    )
+
+
+def _ranges(ipam: Object) -> Iterator[Range]:
+    """Read the ranges of whereabouts (`range`, `ipRanges`) and host-local (`subnet`, `ranges`)."""
+    if ipam.get("type") == WHEREABOUTS:
+        for each in (ipam, *objects(ipam.get("ipRanges"))):
+            if each.get("range"):
+                yield _range(str(each["range"]), each.get("range_start"), each.get("range_end"))
+    elif ipam.get("type") == HOST_LOCAL:
+        sets = ipam.get("ranges")
+        nested = (
+            [each for part in sets if isinstance(part, list) for each in part]
+            if isinstance(sets, list)
+            else []
+        )
+        for each in (ipam, *objects(nested)):
+            if each.get("subnet"):
+                yield _range(str(each["subnet"]), each.get("rangeStart"), each.get("rangeEnd"))
+
+
+def _range(text: str, first: Any, last: Any) -> Range:
+    start, dash, rest = text.partition("-")
+    if dash:
+        # whereabouts: "10.0.0.5-10.0.0.9/24"
+        network = ipaddress.ip_network(rest, strict=False)
+        first, last = start, rest.partition("/")[0]
+    else:
+        network = ipaddress.ip_network(text, strict=False)
+    begin = ipaddress.ip_address(str(first)) if first else network[0]
+    end = ipaddress.ip_address(str(last)) if last else network[-1]
+    return Range(text, begin, end)
+
+
+def attached_addresses(annotations: Mapping[str, str]) -> tuple[tuple[str, IPAddress], ...]:
+    """Read from `network-status` the pod's Multus addresses, each with its interface."""
+    try:
+        found = json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status") or "[]")
+    except (ValueError, RecursionError):
+        return ()
+    entries = objects(found)
+    default = {entry.get("name") for entry in entries if entry.get("default")}
+    return tuple(
+        (str(entry.get("interface") or ""), address)
+        for entry in entries
+        if not entry.get("default") and entry.get("name") not in default
+        for address in _addresses(entry.get("ips"))
+    )
+
+
+def _addresses(found: object) -> Iterator[IPAddress]:
+    for text in found if isinstance(found, list) else ():
+        try:
+            yield ipaddress.ip_address(str(text).partition("/")[0])
+        except ValueError:
+            continue

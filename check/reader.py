@@ -1,0 +1,74 @@
+"""Read objects as kubectl and the API server give them: lists are taken apart, damage is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from check.model import KINDS, NODE_STATUS, Object, Resource, Snapshot, mapping, objects
+
+MAX_LISTS = 8
+"""How deep lists may stand in lists."""
+SECRET_DATA = ("tls.crt", "ca.crt")
+"""What is read of a Secret: certificates, never a key."""
+
+
+def read_snapshot(documents: Iterable[object], now: float) -> Snapshot:
+    """Read a dump: manifests, the answer of `kubectl version`, and those of `ipagent node status`.
+
+    It is taken as complete: a kind of which it has no object is one of which the cluster has none.
+    """
+    resources: dict[str, list[Resource]] = {}
+    statuses: dict[str, Object] = {}
+    version = ""
+    for document in documents:
+        found = mapping(document)
+        if server := mapping(found.get("serverVersion")):
+            version = str(server.get("gitVersion", ""))
+        elif "garbageCollection" in found:
+            statuses[str(found.get("node", ""))] = found
+        else:
+            for resource in read_resources(found):
+                resources.setdefault(resource.kind, []).append(resource)
+    missing = (
+        {} if statuses else {NODE_STATUS: "the dump has no answer of `ipagent node status --output json`"}
+    )
+    if "Secret" not in resources:
+        missing |= {"Secret": "the dump has no Secrets"}
+    return Snapshot(
+        now=now,
+        resources={kind: tuple(found) for kind, found in resources.items()},
+        version=version,
+        missing=missing,
+        node_statuses=statuses,
+    )
+
+
+def read_resources(document: Object, kind: str = "", depth: int = 0) -> Iterator[Resource]:
+    """Read an object, or those of a list, of the kinds that a snapshot holds.
+
+    `kind` is that of a typed list's items, which do not say what they are.
+    """
+    own = str(document.get("kind") or kind)
+    if own.endswith("List") and depth < MAX_LISTS:
+        for each in objects(document.get("items")):
+            yield from read_resources(each, own.removesuffix("List"), depth + 1)
+    elif own in KINDS:
+        metadata = mapping(document.get("metadata"))
+        yield Resource(
+            kind=own,
+            namespace=str(metadata.get("namespace") or ""),
+            name=str(metadata.get("name") or ""),
+            labels=_texts(metadata.get("labels")),
+            annotations=_texts(metadata.get("annotations")),
+            body=_without_keys(document) if own == "Secret" else document,
+        )
+
+
+def _texts(value: object) -> Mapping[str, str]:
+    return {str(key): str(text) for key, text in mapping(value).items()}
+
+
+def _without_keys(secret: Object) -> dict[str, Any]:
+    data = mapping(secret.get("data"))
+    return {"type": secret.get("type"), "data": {key: data[key] for key in SECRET_DATA if key in data}}

@@ -1,0 +1,53 @@
+"""Run the checks on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from check.checks.cluster import CLUSTER
+from check.checks.installation import INSTALLATION
+from check.checks.namespaces import NAMESPACES
+from check.checks.nodes import NODES
+from check.checks.pods import PODS
+from check.model import NotApplicable, Scope, Snapshot, Verdict
+from check.results import Check, Result
+from check.views import Cluster
+
+CHECKS: tuple[Check, ...] = (*CLUSTER, *INSTALLATION, *NAMESPACES, *NODES, *PODS)
+"""In the order in which they are shown."""
+
+MAX_DETAILS = 20
+"""Problems of one check that are listed; the rest is counted."""
+
+OK, ERRORS, WARNINGS = 0, 1, 3
+"""Exit codes."""
+
+
+def run_checks(snapshot: Snapshot, scope: Scope, checks: Iterable[Check] = CHECKS) -> tuple[Result, ...]:
+    """Run those checks that the scope asks for."""
+    cluster = Cluster(snapshot, scope)
+    return tuple(_run(check, cluster) for check in checks if check.pre or not scope.pre)
+
+
+def exit_code(results: Iterable[Result]) -> int:
+    """Return 1 for an error, 3 for nothing worse than warnings, else 0."""
+    found = {result.verdict for result in results}
+    if Verdict.ERROR in found:
+        return ERRORS
+    return WARNINGS if Verdict.WARNING in found else OK
+
+
+def _run(check: Check, cluster: Cluster) -> Result:
+    missing = cluster.snapshot.missing
+    if why := next((missing[need] for need in check.needs if need in missing), None):
+        return Result(check, Verdict.SKIPPED, (why,))
+    try:
+        problems = list(dict.fromkeys(check.run(cluster)))
+    except NotApplicable as error:
+        return Result(check, Verdict.SKIPPED, (str(error),))
+    if not problems:
+        return Result(check, Verdict.OK)
+    shown = problems[:MAX_DETAILS]
+    if len(problems) > MAX_DETAILS:
+        shown.append(f"and {len(problems) - MAX_DETAILS} more")
+    return Result(check, check.verdict, tuple(shown))

@@ -1,0 +1,1 @@
+"""Where a snapshot comes from: an API server, or a folder of manifests."""

@@ -1,0 +1,273 @@
+"""A snapshot, looked at from the checks' side: the injector's own objects, networks, and pods that count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from check.model import NotApplicable, Object, Resource, Scope, Snapshot, mapping, objects
+from check.networks import Network, attached_addresses, read_network
+from common.contract import INJECTION, NETWORKS, Backend, Injection
+from webhook.config import ConfigError, parse_settings
+from webhook.core.settings import Settings
+from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads
+from webhook.manifests.explain import Explanation, explain
+from webhook.manifests.workloads import ManifestError, read_manifests
+
+PART_OF = "app.kubernetes.io/part-of"
+COMPONENT = "app.kubernetes.io/component"
+VERSION = "app.kubernetes.io/version"
+PROJECT = "multus-eni-injector"
+HOOK_DOMAIN = ".multus-eni.io"
+SETTINGS_FILE = "settings.yaml"
+RECENT = 1200
+"""Seconds for which an Event counts: controllers and the kubelet try again within a quarter of an hour."""
+DONE = ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The injector's objects, None where there is none. `settings_problem` says why `settings` is None."""
+
+    configuration: Resource | None
+    webhook: Resource | None
+    certs: Resource | None
+    node_agent: Resource | None
+    settings: Settings | None
+    settings_problem: str
+    pods: tuple[Resource, ...]
+
+    @property
+    def namespace(self) -> str:
+        """Where it is installed."""
+        return next((each.namespace for each in (self.webhook, self.node_agent) if each), "")
+
+    @property
+    def entries(self) -> list[Object]:
+        """The configuration's `webhooks`."""
+        return objects(self.configuration.body.get("webhooks")) if self.configuration else []
+
+    @property
+    def backend(self) -> Backend:
+        """Who calls EC2 for pods."""
+        return self.settings.agent.backend if self.settings else Backend.DIRECT
+
+    def pods_of(self, component: str) -> tuple[Resource, ...]:
+        """Return the living pods of one program."""
+        return tuple(
+            pod
+            for pod in self.pods
+            if pod.labels.get(COMPONENT) == component and pod.status.get("phase") not in DONE
+        )
+
+
+class Cluster:
+    """A snapshot and what the user asks about."""
+
+    def __init__(self, snapshot: Snapshot, scope: Scope) -> None:
+        self.snapshot = snapshot
+        self.scope = scope
+
+    def all(self, kind: str) -> tuple[Resource, ...]:
+        """Return all objects of a kind, wherever they are."""
+        return self.snapshot.all(kind)
+
+    def scoped(self, kind: str) -> tuple[Resource, ...]:
+        """Return those of the namespace that the user asks about, or all."""
+        wanted = self.scope.namespace
+        return tuple(each for each in self.all(kind) if wanted in ("", each.namespace))
+
+    @cached_property
+    def networks(self) -> tuple[Network, ...]:
+        """All NetworkAttachmentDefinitions."""
+        return tuple(read_network(each) for each in self.all("NetworkAttachmentDefinition"))
+
+    @cached_property
+    def installation(self) -> Installation:
+        """The injector's objects."""
+        ours = {kind: self._ours(kind) for kind in ("Deployment", "DaemonSet", "Pod")}
+        webhook = _component(ours["Deployment"], "webhook")
+        settings, problem = self._settings(webhook)
+        return Installation(
+            configuration=self._configuration(),
+            webhook=webhook,
+            certs=_component(ours["Deployment"], "certs"),
+            node_agent=_component(ours["DaemonSet"], "node-agent"),
+            settings=settings,
+            settings_problem=problem,
+            pods=ours["Pod"],
+        )
+
+    def required_installation(self) -> Installation:
+        """Return the installation; raises NotApplicable where there is none."""
+        found = self.installation
+        if found.configuration is None and found.webhook is None and found.node_agent is None:
+            raise NotApplicable("the injector is not installed")
+        return found
+
+    @cached_property
+    def namespaces(self) -> tuple[Resource, ...]:
+        """The namespaces that the user asks about."""
+        wanted = self.scope.namespace
+        return tuple(each for each in self.all("Namespace") if wanted in ("", each.name))
+
+    @cached_property
+    def injecting(self) -> frozenset[str]:
+        """Those of them that inject into their pods, or have a pod that asks for it itself."""
+        named = {each.name for each in self.namespaces if each.labels.get(INJECTION) == Injection.ENABLED}
+        asked = {
+            pod.namespace for pod in self.scoped("Pod") if pod.labels.get(INJECTION) == Injection.ENABLED
+        }
+        excluded = (
+            self.installation.settings.excluded_namespaces if self.installation.settings else {"kube-system"}
+        )
+        return frozenset((named | asked) - excluded)
+
+    @cached_property
+    def pods(self) -> tuple[Resource, ...]:
+        """The living pods that the user asks about and that attach to Multus networks."""
+        return tuple(
+            pod
+            for pod in self.scoped("Pod")
+            if self.scope.pod in ("", pod.name) and pod.annotations.get(NETWORKS) and is_attached(pod)
+        )
+
+    @cached_property
+    def explanations(self) -> Mapping[str, Explanation]:
+        """What the webhook would do with each of these pods, by its key."""
+        found = self.installation
+        settings = found.settings or Settings(image="")
+        image, backend = (settings.image, settings.agent.backend) if found.settings else (None, None)
+        namespaces = {each.name: _document(each) for each in self.all("Namespace")}
+        outcomes = {pod.key: _decide(pod, namespaces.get(pod.namespace), settings) for pod in self.pods}
+        return {key: explain(each, image, backend) for key, each in outcomes.items() if each}
+
+    def events(self, *reasons: str) -> tuple[Resource, ...]:
+        """Return the Events with one of these reasons on objects that the user asks about and that exist."""
+        return tuple(
+            event
+            for event in self.scoped("Event")
+            if event.body.get("reason") in reasons
+            and self._concerns(mapping(event.body.get("involvedObject")))
+        )
+
+    def unattached(self) -> Iterator[tuple[Resource, str]]:
+        """Yield pods that Multus has not attached, each with what the kubelet says of its last attempt."""
+        pods = {pod.key: pod for pod in self.pods if not attached_addresses(pod.annotations)}
+        for event in self.events("FailedCreatePodSandBox"):
+            involved = mapping(event.body.get("involvedObject"))
+            pod = pods.get(f"{involved.get('namespace')}/{involved.get('name')}")
+            if pod is not None:
+                yield pod, str(event.body.get("message") or "")
+
+    def _is_recent(self, event: Resource) -> bool:
+        last = str(event.body.get("lastTimestamp") or event.body.get("eventTime") or "")
+        try:
+            when = datetime.fromisoformat(last).timestamp()
+        except ValueError:
+            return True
+        return when > self.snapshot.now - RECENT
+
+    def _concerns(self, involved: Object) -> bool:
+        if involved.get("kind") != "Pod":
+            return not self.scope.pod
+        living = {pod.key: mapping(pod.body.get("metadata")).get("uid") for pod in self.pods}
+        key = f"{involved.get('namespace')}/{involved.get('name')}"
+        return key in living and involved.get("uid") in (None, living[key])
+
+    def _ours(self, kind: str) -> tuple[Resource, ...]:
+        return tuple(each for each in self.all(kind) if each.labels.get(PART_OF) == PROJECT)
+
+    def _configuration(self) -> Resource | None:
+        every = self.all("MutatingWebhookConfiguration")
+        labelled = [each for each in every if each.labels.get(PART_OF) == PROJECT]
+        return next(iter((*labelled, *(each for each in every if _has_our_hooks(each)))), None)
+
+    def _settings(self, webhook: Resource | None) -> tuple[Settings | None, str]:
+        if webhook is None:
+            return None, ""
+        maps = {each.name: each for each in self.all("ConfigMap") if each.namespace == webhook.namespace}
+        names = [
+            str(mapping(volume.get("configMap")).get("name") or "")
+            for volume in objects(pod_spec(webhook).get("volumes"))
+        ]
+        found = next((maps[name] for name in names if name in maps), None)
+        if found is None:
+            return None, f"Deployment {webhook.key} has no ConfigMap with its settings"
+        try:
+            text = mapping(found.body.get("data")).get(SETTINGS_FILE)
+            return parse_settings(str(text or "")), ""
+        except ConfigError as error:
+            return None, f"ConfigMap {found.key}: {SETTINGS_FILE}: {error}"
+
+
+def is_attached(pod: Resource) -> bool:
+    """Return whether Multus attaches networks to a pod that runs, or may still run."""
+    deleted = mapping(pod.body.get("metadata")).get("deletionTimestamp")
+    return not deleted and pod.status.get("phase") not in DONE and not pod.spec.get("hostNetwork")
+
+
+def is_ready(pod: Resource) -> bool:
+    """Return whether a pod has the condition Ready."""
+    return any(
+        each.get("type") == "Ready" and each.get("status") == "True"
+        for each in objects(pod.status.get("conditions"))
+    )
+
+
+def pod_spec(workload: Resource) -> Object:
+    """Return the `spec` of a workload's pod template."""
+    return mapping(mapping(workload.spec.get("template")).get("spec"))
+
+
+def count(value: Any) -> int:
+    """Return a number of a status, where 0 is left out."""
+    return value if isinstance(value, int) else 0
+
+
+def selects(selector: Object, labels: Mapping[str, str]) -> bool:
+    """Return whether a label selector (meta/v1 LabelSelector) selects an object; an empty one selects all."""
+    wanted = mapping(selector.get("matchLabels"))
+    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+        _expression_holds(each, labels) for each in objects(selector.get("matchExpressions"))
+    )
+
+
+def _expression_holds(expression: Object, labels: Mapping[str, str]) -> bool:
+    key, values = str(expression.get("key")), expression.get("values") or ()
+    match expression.get("operator"):
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case _:
+            return key not in labels
+
+
+def _component(found: Iterable[Resource], component: str) -> Resource | None:
+    return next((each for each in found if each.labels.get(COMPONENT) == component), None)
+
+
+def _has_our_hooks(configuration: Resource) -> bool:
+    hooks = objects(configuration.body.get("webhooks"))
+    return any(str(each.get("name")).endswith(HOOK_DOMAIN) for each in hooks)
+
+
+def _document(resource: Resource) -> bytes:
+    return msgspec.json.encode({"apiVersion": "v1", **resource.body, "kind": resource.kind})
+
+
+def _decide(pod: Resource, namespace: bytes | None, settings: Settings) -> WorkloadOutcome | None:
+    documents = [namespace] if namespace else []
+    try:
+        manifests = read_manifests([*documents, _document(pod)])
+    except ManifestError:
+        return None
+    return next(iter(decide_workloads(manifests, Defaults(settings, labels={}))), None)

@@ -1,0 +1,110 @@
+"""Each file in tests/cases/check is a broken cluster; a new one is a new file.
+
+`merge` and `remove` make it from healthy.yaml: objects that are merged (RFC 7396) into those of the same
+kind, namespace and name, or added; likewise by node what its node agent answers. `now`, `dry_run`, `unserved`
+and `scope` are those of the snapshot; `finding` is the one check that does not pass: verdict and sentences.
+`UPDATE_CASES=1 pytest tests/check/test_cases.py` writes it into the files, to be read in the diff.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from check.model import DryRun, Scope, Snapshot, Verdict
+from check.reader import read_snapshot
+from check.results import Result
+from check.run import CHECKS, exit_code, run_checks
+
+pytestmark = pytest.mark.pure
+
+CASES = Path(__file__).parents[1] / "cases" / "check"
+NOW = "2026-11-01T00:00:00Z"
+HEALTHY = list(yaml.load_all((CASES / "healthy.yaml").read_text(), Loader=yaml.CSafeLoader))
+BROKEN = sorted(path for path in CASES.glob("*.yaml") if path.name != "healthy.yaml")
+
+Object = dict[str, Any]
+
+
+def identity(document: Object) -> tuple[str, str, str]:
+    """Return kind, namespace and name; of a node agent's answer, the node."""
+    metadata = document.get("metadata", {})
+    return (
+        str(document.get("kind")),
+        metadata.get("namespace", ""),
+        metadata.get("name", document.get("node", "")),
+    )
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Apply a JSON Merge Patch (RFC 7396)."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def documents(case: Object) -> list[Object]:
+    """Make the dump of a case."""
+    removed = {identity(each) for each in case.get("remove", [])}
+    found = {identity(each): each for each in copy.deepcopy(HEALTHY) if identity(each) not in removed}
+    assert len(found) == len(HEALTHY) - len(removed), "what is removed is there"
+    for patch in case.get("merge", []):
+        found[identity(patch)] = merged(found.get(identity(patch), {}), patch)
+    return list(found.values())
+
+
+def snapshot_of(case: Object) -> Snapshot:
+    """Make the snapshot of a case."""
+    now = datetime.fromisoformat(case.get("now", NOW)).timestamp()
+    snapshot = read_snapshot(documents(case), now)
+    probe = case.get("dry_run", {"namespace": "apps", "injected": True})
+    return replace(snapshot, dry_run=DryRun(**probe), unserved=frozenset(case.get("unserved", ())))
+
+
+def run(case: Object) -> tuple[Result, ...]:
+    return run_checks(snapshot_of(case), Scope(**case.get("scope", {})))
+
+
+def wrong(results: tuple[Result, ...]) -> Iterator[Object]:
+    for result in results:
+        if result.verdict in (Verdict.WARNING, Verdict.ERROR):
+            yield {"check": result.check.id, "verdict": result.verdict.value, "details": list(result.details)}
+
+
+def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
+    results = run({})
+    assert list(wrong(results)) == []
+    assert exit_code(results) == 0
+    skipped = {result.check.id for result in results if result.verdict is Verdict.SKIPPED}
+    assert skipped == {"cluster-master", "nodes-host"}
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=[path.stem for path in BROKEN])
+def test_a_broken_cluster_yields_exactly_its_finding(path: Path) -> None:
+    case = yaml.safe_load(path.read_text())
+    results = run(case)
+    if os.environ.get("UPDATE_CASES") == "1":
+        (case["finding"],) = wrong(results)
+        path.write_text(yaml.safe_dump(case, sort_keys=False, allow_unicode=True, width=110))
+    assert list(wrong(results)) == [case["finding"]]
+    assert exit_code(results) == (1 if case["finding"]["verdict"] == "error" else 3)
+
+
+def test_every_check_has_a_case() -> None:
+    found = {yaml.safe_load(path.read_text())["finding"]["check"] for path in BROKEN}
+    # Nothing reports the host's interfaces.
+    assert found == {check.id for check in CHECKS} - {"nodes-host"}
