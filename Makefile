@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws coverage other-python soak bench-webhook bench-agent bench-fleet base-image images push bundle scan test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws coverage other-python properties soak bench-webhook bench-agent bench-fleet base-image images push bundle scan test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -63,7 +63,10 @@ test-aws: setup ## real EC2 refuses calls, its words beside the double's: MULTUS
 other-python: ## the pure layer, the server and the agent with the Python of the images (3.13)
 	@scripts/other-python.sh 3.13
 
-soak: setup ## a million annotations, 100,000 pods through the API server, and more: hours
+properties: setup ## the property tests of the pure layer with a hundred times the examples: nightly
+	@$(PY) -m pytest -q -p no:cacheprovider --hypothesis-profile=soak -m "pure and hypothesis" tests
+
+soak: properties ## a million annotations, 100,000 pods through the API server, and more: hours
 	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 MULTUS_ENI_CERTS_SIMULATIONS=500 \
 	  MULTUS_ENI_ROTATION_CREATES=10000 MULTUS_ENI_FUZZ=20000 $(PY) -m pytest -q \
 	  tests/webhook/multus/test_networks_oracle.py tests/webhook/server/test_fuzz.py tests/certs/test_simulation.py \

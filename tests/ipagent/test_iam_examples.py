@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -82,6 +83,7 @@ def called(*users: type | ModuleType, by: str = r"_client\(\)") -> set[str]:
     return {f"ec2:{names[call]}" for call in calls - {"close"}}
 
 
+@functools.cache
 def _operations(service: str) -> list[str]:
     found: list[str] = botocore.session.Session().get_service_model(service).operation_names
     return found

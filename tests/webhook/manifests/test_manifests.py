@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from common import contract
 from common.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Backend
 from tests.cluster.test_selectors import expected_path
-from tests.webhook.core.test_cases import CASES, SETTINGS, review
+from tests.webhook.core.test_cases import CASES, SETTINGS, read_case, review
 from tests.webhook.pods import pods
 from webhook.config import parse_settings
 from webhook.core.inject import inject
@@ -164,7 +164,7 @@ def test_injected_twice_is_injected_once(
 
 def cases() -> Iterator[Any]:
     for file in sorted(CASES.glob("*.yaml")):
-        case = yaml.safe_load(file.read_text(encoding="utf-8"))
+        case = read_case(file)
         if "/invalid/" not in case["path"]:
             yield pytest.param(case, id=file.stem)
 

@@ -333,6 +333,7 @@ def test_many_elements_are_read_like_few() -> None:
     assert listed(value) == [("pod-ns", f"n{index}", f"net{index + 1}") for index in range(500)]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "value",
     [

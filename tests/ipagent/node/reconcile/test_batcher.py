@@ -19,7 +19,7 @@ from ipagent.node.reconcile.batcher import (
 )
 from tests.ipagent.node.fleet import LATENCY, Arrival, Fleet
 
-pytestmark = pytest.mark.pure
+pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 
 NOW = 1000.0
 

@@ -790,6 +790,7 @@ class TestOutages:
         run.to_rest()
         assert run.on() == set()
 
+    @pytest.mark.no_cover
     def test_while_ec2_is_away_nothing_is_given_up(self) -> None:
         run = Run()
         run.pods(pod("a", "10.1.1.1"))
@@ -844,6 +845,7 @@ class TestOutages:
         assert EventType.WARNING in run.kinds("b")
 
 
+@pytest.mark.no_cover
 def test_a_node_with_500_addresses_makes_few_calls_for_many_events() -> None:
     run = Run(room=600)
     for number in range(250):
