@@ -7,6 +7,8 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from common.contract import LogLevel
+
 if TYPE_CHECKING:
     from certs.main import Options
 
@@ -46,6 +48,13 @@ def add_certs(commands: Commands) -> None:
         help="address for probes and metrics (%(default)s)",
     )
     run.add_argument("--port", type=_port, default=8080, help="port for them, 0 for any (%(default)s)")
+    run.add_argument(
+        "--log-level",
+        type=LogLevel,
+        choices=tuple(LogLevel),
+        default=LogLevel.INFO,
+        help="least important line that is logged (%(default)s)",
+    )
     for kind in ("label", "annotation"):
         run.add_argument(
             f"--secret-{kind}",
@@ -160,7 +169,7 @@ def _options(given: argparse.Namespace) -> Options:
     if "host" not in given:
         return Options(which, settings)
     marks = Marks(dict(given.secret_label), dict(given.secret_annotation))
-    return Options(which, settings, given.host, given.port, marks)
+    return Options(which, settings, given.host, given.port, marks, given.log_level)
 
 
 def _duration(text: str) -> float:

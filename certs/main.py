@@ -17,6 +17,7 @@ from certs.rotation import Now, Settings, Wait, next_action
 from certs.state import Observation, observe
 from certs.status import report, to_text
 from certs.store import Marks, Names, Store
+from common.contract import LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
 from common.kube.errors import ApiError, ClusterError, Unreachable
@@ -48,6 +49,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 0
     marks: Marks = field(default_factory=Marks)
+    log_level: LogLevel = LogLevel.INFO
 
 
 class SystemClock:
@@ -62,7 +64,7 @@ def run(options: Options) -> int:
     """Run until SIGTERM; returns the exit code. Raises ClusterError where there is no cluster."""
     # Blocked before any thread starts: a thread of their own takes them and stops the controller.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    client, log, clock = _client(), JsonLog(), SystemClock()
+    client, log, clock = _client(), JsonLog(level=options.log_level), SystemClock()
     health = Health(lambda: clock.now().steady, SILENCE)
     store = Store(client, options.names, options.marks)
     loop = Controller(store, options.settings, clock, log, health)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
+LEVELS = ("debug", "info", "warning", "error")
+"""The least important one first."""
+
+
 def timestamp(milliseconds: int) -> str:
     """Return a Unix time in milliseconds as RFC 3339 in UTC."""
     second, rest = divmod(milliseconds, 1000)
@@ -26,21 +30,30 @@ def encode_json(line: Mapping[str, object]) -> bytes:
 class JsonLog:
     """Writes JSON lines: time (RFC 3339, UTC), level, event and the event's own fields.
 
-    Several threads may write: a line is one write to a buffered stream, which has a lock of its own.
+    Lines below `level` are left out. Several threads may write: a line is one write to a buffered stream,
+    which has a lock of its own.
     """
 
     def __init__(
         self,
         stream: BinaryIO | None = None,
         encode: Callable[[Mapping[str, object]], bytes] = encode_json,
+        level: str = "info",
     ) -> None:
+        self._written = frozenset(LEVELS[LEVELS.index(level) :])
         self._stream = stream or sys.stderr.buffer
         self._encode = encode
         self._dated = (-1, "")
         """A second and its text, as one value: several threads may write."""
 
+    def writes(self, level: str) -> bool:
+        """Whether lines of this level are written."""
+        return level in self._written
+
     def write(self, level: str, event: str, **fields: object) -> None:
-        """Write one line and flush it."""
+        """Write one line and flush it, if its level is written."""
+        if level not in self._written:
+            return
         line = {"time": self._time(time.time_ns() // 1_000_000), "level": level, "event": event, **fields}
         self._stream.write(self._encode(line) + b"\n")
         self._stream.flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import contract
-from common.contract import Credentials, Injection, Mode
+from common.contract import Credentials, Injection, LogLevel, Mode
 
 if TYPE_CHECKING:
     from webhook.manifests.commands import Options as ManifestOptions
@@ -95,6 +95,13 @@ def add_serve(commands: Commands) -> None:
         default=5.0,
         metavar="SECONDS",
         help="go on answering for so long after SIGTERM (%(default)s)",
+    )
+    serve.add_argument(
+        "--log-level",
+        type=LogLevel,
+        choices=tuple(LogLevel),
+        default=LogLevel.INFO,
+        help="least important line that is logged; pods left alone are logged at debug (%(default)s)",
     )
     serve.set_defaults(run=_serve)
 
@@ -195,6 +202,7 @@ def _serve(options: argparse.Namespace) -> int:
                 metrics_port=options.metrics_port,
                 drain=options.drain,
                 wait_for_certificate=options.wait_for_certificate,
+                log_level=options.log_level,
             )
         )
     except (ConfigError, CertificateError, ListenError) as error:

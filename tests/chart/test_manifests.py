@@ -312,3 +312,11 @@ def test_helm_test_is_left_out_where_it_could_not_pass(helm: Helm, rendered: Ren
     assert tests(rendered["defaults"]) == 4
     assert tests(rendered["injection off"]) == tests(rendered["no opting in by pods"]) == 0
     assert tests(helm.render(REQUIRED, namespace="kube-system")) == 0
+
+
+def test_log_levels_reach_the_programs(helm: Helm) -> None:
+    levels = {"webhook": {"logLevel": "warning"}, "certs": {"logLevel": "debug"}}
+    manifests = helm.render(merged(REQUIRED, levels))
+    for name, level in (("multus-eni-injector", "warning"), ("multus-eni-injector-certs", "debug")):
+        (container,) = only(manifests, "Deployment", name)["spec"]["template"]["spec"]["containers"]
+        assert f"--log-level={level}" in container["args"]

@@ -68,6 +68,7 @@ class WebhookServer:
             f"--host={host}",
             f"--port={port}",
             "--drain=0",
+            "--log-level=debug",
             *options,
         ]
         self.process = Process("multus-eni serve", argv, log=folder / "webhook.log")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.backoff import ceiling, full_jitter, half_jitter
-from common.log import JsonLog, timestamp
+from common.log import LEVELS, JsonLog, timestamp
 
 pytestmark = pytest.mark.pure
 
@@ -52,6 +52,16 @@ def test_a_line_is_one_json_object_whatever_its_values_are() -> None:
     for line in lines:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
         assert (line["level"], line["event"], line["text"], line["odd"]) == ("info", "made", "a\nb", "{1}")
+
+
+@pytest.mark.parametrize("least", range(len(LEVELS)))
+def test_lines_below_the_level_are_left_out(least: int) -> None:
+    stream = io.BytesIO()
+    log = JsonLog(stream, level=LEVELS[least])
+    for level in LEVELS:
+        log.write(level, "made")
+    written = [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
+    assert written == list(LEVELS[least:]) == [level for level in LEVELS if log.writes(level)]
 
 
 def test_what_every_pod_imports_imports_next_to_nothing() -> None:

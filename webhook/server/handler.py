@@ -56,9 +56,12 @@ class AdmissionHandler:
             )
 
     def _log_decision(self, request: PodRequest, decision: Decision, seconds: float) -> None:
+        level = _level(decision)
+        if not self.log.writes(level):
+            return
         metadata = request.pod.metadata if request.pod else None
         self.log.write(
-            "warning" if decision.refused else "info",
+            level,
             "decision",
             uid=request.uid[:MAX_TEXT],
             namespace=request.namespace[:MAX_TEXT],
@@ -68,6 +71,12 @@ class AdmissionHandler:
             warnings=decision.warnings,
             milliseconds=round(seconds * 1000, 3),
         )
+
+
+def _level(decision: Decision) -> str:
+    if decision.refused:
+        return "warning"
+    return "info" if decision.agent or decision.warnings else "debug"
 
 
 def _without_patch(decision: Decision) -> Response:

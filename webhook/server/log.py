@@ -27,13 +27,15 @@ MAX_TEXT = 512
 class Log(JsonLog):
     """JSON lines by msgspec's encoder, which costs a fraction of json's; never a pod's content."""
 
-    def __init__(self, stream: BinaryIO = sys.stderr.buffer) -> None:
-        super().__init__(stream, _ENCODER.encode)
+    def __init__(self, stream: BinaryIO = sys.stderr.buffer, level: str = "info") -> None:
+        super().__init__(stream, _ENCODER.encode, level)
         self._buckets = {event: TokenBucket(rate) for event, rate in RATES.items()}
         self._suppressed = dict.fromkeys(RATES, 0)
 
     def write(self, level: str, event: str, **fields: object) -> None:
-        """Write one line and flush it, unless there are too many of its event."""
+        """Write one line and flush it, unless its level is not written or there are too many of its event."""
+        if not self.writes(level):
+            return
         bucket = self._buckets.get(event)
         if bucket is not None:
             if not bucket.take(time.monotonic()):

@@ -13,6 +13,7 @@ from types import FrameType
 
 import uvicorn
 
+from common.contract import LogLevel
 from common.descriptors import raise_descriptor_limit
 from common.probes import ProbeServer
 from common.version import VERSION
@@ -55,11 +56,12 @@ class Options:
     metrics_port: int | None = None
     drain: float = 0.0
     wait_for_certificate: bool = False
+    log_level: LogLevel = LogLevel.INFO
 
 
 def serve(options: Options) -> None:
     """Serve until SIGTERM. Raises ConfigError, CertificateError or ListenError before anything is served."""
-    log = Log()
+    log = Log(level=options.log_level)
     log.capture("uvicorn")
     log.capture("asyncio")
     settings = load_settings(options.config)

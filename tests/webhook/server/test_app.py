@@ -15,6 +15,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from common import contract
+from common.log import LEVELS
 from tests.cluster.certificates import Authority
 from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied
@@ -181,6 +182,26 @@ def test_each_decision_is_one_log_line_without_the_pods_content(client: Client, 
         "message": "an init container assigns the pod's Multus addresses before the app starts",
         "warnings": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("labels", "level"),
+    [
+        ({}, "info"),
+        ({contract.INJECTION: "disabled"}, "debug"),
+        ({contract.INJECTION: "yes"}, "warning"),
+    ],
+    ids=["injected", "left alone", "refused"],
+)
+def test_pods_that_are_left_alone_are_logged_at_debug(labels: dict[str, str], level: str) -> None:
+    pod = copy.deepcopy(POD)
+    pod["metadata"]["labels"] = labels
+    for least in LEVELS:
+        log = io.BytesIO()
+        admission = AdmissionHandler(parse_settings("agent: {image: i}"), Log(log, least), Metrics())
+        admission.handle(review(pod, "apps"), ROUTES[PATH])
+        written = [json.loads(line)["level"] for line in log.getvalue().splitlines()]
+        assert written == ([level] if LEVELS.index(level) >= LEVELS.index(least) else [])
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
