@@ -1,0 +1,115 @@
+"""The interfaces of a real network namespace, as the kernel has them before and after."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.netns import Node, Pod
+from tests.netns_fixtures import node  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.netns
+
+MAC = "02:aa:00:00:00:01"
+OAM = {"attachment": "n1.oam", "mac": MAC, "name": "oam"}
+
+
+class Probe:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def ask(self, question: str) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{question}\n".encode())
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def apply(self, *wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the status of the first, and the device with its MAC, None if it is not there."""
+        answer = self.ask(json.dumps(wanted))
+        found = [each for each in answer["devices"] if each["hardware_address"] == wanted[0]["mac"]]
+        return answer["statuses"][0], found[0] if found else None
+
+
+@contextmanager
+def probe(pod: Pod, *, unprivileged: bool = False) -> Iterator[Probe]:
+    command = [sys.executable, "-m", "tests.ipagent.links.links_probe"]
+    env = {"PATH": "/usr/bin:/bin"}
+    with pod.popen(
+        command, env=env, stdin=subprocess.PIPE, stderr=None, unprivileged=unprivileged
+    ) as process:
+        yield Probe(process)
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_an_eni_is_named_given_its_mtu_and_set_up(node: Node) -> None:  # noqa: F811
+    pod = node.pod()
+    pod.add_interface("ens37", mac=MAC, up=False)
+    with probe(pod) as links:
+        status, device = links.apply({**OAM, "mtu": 1400})
+        assert status == {"mac": MAC, "name": "ens37", "up": True, "mtu": 1400, "message": ""}
+        assert device is not None
+        assert (device["name"], device["altnames"], device["up"]) == ("ens37", ["oam"], True)
+        _, device = links.apply({**OAM, "name": "core", "former": "oam"})
+        assert device is not None
+        assert device["altnames"] == ["core"]
+
+
+def test_an_eni_that_is_down_is_renamed(node: Node) -> None:  # noqa: F811
+    pod = node.pod()
+    pod.add_interface("ens37", mac=MAC, up=False)
+    with probe(pod) as links:
+        status, device = links.apply({**OAM, "rename": True})
+        assert (status["name"], status["up"], status["message"]) == ("oam", True, "")
+        assert device is not None
+        assert (device["name"], device["altnames"]) == ("oam", [])
+
+
+def test_an_eni_that_somebody_sets_down_or_that_comes_and_goes_is_set_up_again(node: Node) -> None:  # noqa: F811
+    pod = node.pod()
+    with probe(pod) as links:
+        assert links.apply(OAM)[0]["message"].startswith(f"no interface of the node has the MAC {MAC}")
+        for kernel_name in ("ens37", "eth9"):
+            pod.add_interface(kernel_name, mac=MAC, up=False)
+            assert links.ask("wait") is True
+            assert links.apply(OAM)[0]["up"] is True
+            pod.set_down(kernel_name)
+            assert links.ask("wait") is True
+            assert links.apply(OAM)[0]["up"] is True
+            pod.delete_interface(kernel_name)
+            assert links.ask("wait") is True
+            assert links.apply(OAM)[1] is None
+
+
+def test_devices_above_an_eni_share_its_mac_and_are_left_alone(node: Node) -> None:  # noqa: F811
+    pod = node.pod()
+    pod.add_interface("ens37", mac=MAC, up=False)
+    pod.add_own("bond0", "bridge")
+    pod.set_mac("bond0", MAC)
+    pod.set_down("bond0")
+    with probe(pod) as links:
+        answer = links.ask(json.dumps([OAM]))
+        devices = {each["name"]: each for each in answer["devices"]}
+        assert devices["ens37"]["up"]
+        assert devices["bond0"]["hardware_address"] == MAC
+        assert not devices["bond0"]["up"]
+        assert devices["bond0"]["altnames"] == []
+
+
+def test_without_the_capability_the_missing_one_is_named(node: Node) -> None:  # noqa: F811
+    pod = node.pod()
+    pod.add_interface("ens37", mac=MAC, up=False)
+    with probe(pod, unprivileged=True) as links:
+        status, device = links.apply(OAM)
+        assert "the container needs the capability NET_ADMIN" in status["message"]
+        assert device is not None
+        assert not device["up"]
