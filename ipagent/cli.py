@@ -57,6 +57,10 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             from ipagent.node import cli as node  # noqa: PLC0415 - see the module's docstring
 
             return node.run(rest, env)
+        case ["links", *rest]:
+            from ipagent.links import cli as links  # noqa: PLC0415 - see the module's docstring
+
+            return links.run(rest, env)
         case [command, *_] if command in _COMMANDS:
             from ipagent.commands import cli  # noqa: PLC0415 - see the module's docstring
 
@@ -77,7 +81,7 @@ def _told(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"ipagent {VERSION}\n")
         case _:
             given = " ".join(arguments) or "nothing"
-            known = "init, sidecar, node, started, addresses, enis, release, --help, --version"
+            known = "init, sidecar, node, links, started, addresses, enis, release, --help, --version"
             sys.stderr.write(f"ipagent: {given!r} is none of {known}\n")
             return ExitCode.USAGE
     return ExitCode.OK

@@ -19,6 +19,10 @@ What the webhook puts into a pod:
             SIGTERM
   started   startup probe of the sidecar: exit code 0 once its first assignment is confirmed
 
+What the chart runs; each has its own --help:
+  node        the node agent, a DaemonSet: assigns the addresses of its node's pods
+  links       sets up the interfaces that NodeNetworks give to its node
+
 For the person in trouble; nothing but `release` changes anything:
   addresses what this pod holds, what of it counts, which ENI carries it, and where it is now
   enis      the node's ENIs as IMDS and EC2 show them, differences marked

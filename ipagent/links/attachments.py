@@ -1,0 +1,79 @@
+"""NodeAttachments as `links` reads them, and the status that it writes. Pure; `networkapi` has the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ipagent.links.plan import Status, Wanted
+from ipagent.networkapi import API_VERSION
+
+MAX_MESSAGE = 1024
+"""Characters of `status.link.message`, as the schema has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAttachment:
+    """A NodeAttachment of this node: what its interface shall be like, and what was reported last."""
+
+    name: str
+    wanted: Wanted
+    reported: Status | None = None
+
+
+def read_attachment(found: Mapping[str, Any]) -> LinkAttachment | None:
+    """Read an object that the API server has checked against its schema.
+
+    None if no ENI is attached yet, or the attachment is being deleted: its interface is about to go.
+    """
+    metadata, spec, status = found["metadata"], found["spec"], found.get("status") or {}
+    mac = status.get("mac")
+    if not mac or "deletionTimestamp" in metadata:
+        return None
+    link, name = spec.get("link") or {}, str(metadata["name"])
+    wanted = Wanted(
+        attachment=name,
+        mac=str(mac),
+        name=str(link.get("name") or spec["network"]),
+        rename=link.get("rename") == "Name",
+        mtu=int(link.get("mtu", 0)),
+    )
+    return LinkAttachment(name, wanted, _reported(status.get("link")))
+
+
+def _reported(link: Mapping[str, Any] | None) -> Status | None:
+    if link is None:
+        return None
+    return Status(
+        mac=str(link.get("mac", "")),
+        name=str(link.get("name", "")),
+        up=link.get("up") is True,
+        mtu=int(link.get("mtu", 0)),
+        message=str(link.get("message", "")),
+    )
+
+
+def shortened(status: Status) -> Status:
+    """Return the status as the schema takes it."""
+    if len(status.message) <= MAX_MESSAGE:
+        return status
+    return Status(status.mac, status.name, status.up, status.mtu, f"{status.message[: MAX_MESSAGE - 1]}…")
+
+
+def status_body(name: str, status: Status) -> dict[str, Any]:
+    """Return the server-side apply of `status.link`."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "NodeAttachment",
+        "metadata": {"name": name},
+        "status": {
+            "link": {
+                "mac": status.mac,
+                "name": status.name,
+                "up": status.up,
+                "mtu": status.mtu,
+                "message": status.message,
+            }
+        },
+    }

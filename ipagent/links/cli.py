@@ -1,0 +1,62 @@
+"""The command line of `ipagent links`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from common import contract
+from common.contract import ExitCode, LogFormat, LogLevel
+
+_ABOUT = """\
+Sets up the interfaces that NodeNetworks give to this node: it finds each by its ENI's MAC, gives it its name
+and MTU, sets it up, and does so again whenever something has undone it. It runs on the host network with the
+capability NET_ADMIN alone until SIGTERM; the interfaces stay as they are.
+
+Environment: MULTUS_ENI_NODE_NAME (the node's name, by the downward API), KUBECONFIG (outside of a pod).
+docs/networks.md explains it.
+"""
+
+
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Do what the arguments say; returns the exit code."""
+    try:
+        given = _parser().parse_args(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    node = env.get(contract.ENV_NODE_NAME)
+    if not node:
+        sys.stderr.write(
+            f"ipagent links: {contract.ENV_NODE_NAME} is not set: give it by the downward API "
+            "(spec.nodeName), as the chart does\n"
+        )
+        return ExitCode.USAGE
+    # Late: --help and mistakes need none of it.
+    from ipagent.links.main import Options, work  # noqa: PLC0415
+
+    options = Options(
+        node=node,
+        host=given.host,
+        port=given.port,
+        log_level=LogLevel(given.log_level),
+        log_format=LogFormat(given.log_format),
+    )
+    return work(options, env)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ipagent links", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
+    parser.add_argument("--port", type=_port, default=0, help="port for them, 0 for any (%(default)s)")
+    parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")
+    parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default="auto")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)

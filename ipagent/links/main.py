@@ -1,0 +1,176 @@
+"""`ipagent links` as a process: follows this node's NodeAttachments and its interfaces, until SIGTERM.
+
+Threads: the main thread runs `Links.run`; the probe server's call `busy_seconds`.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from common.contract import ExitCode, LogFormat, LogLevel
+from common.kube.client import Client
+from common.kube.cluster import find_cluster
+from common.kube.errors import ClusterError
+from common.probes import ProbeServer
+from common.version import VERSION
+from ipagent.assign.errors import AgentError, Usage
+from ipagent.links.informer import AttachmentInformer
+from ipagent.links.kernel import DeviceSocket
+from ipagent.links.plan import Status, Wanted
+from ipagent.links.reporter import StatusReporter
+from ipagent.links.setter import LinkSetter
+from ipagent.log import Log
+from ipagent.netlink.sockets import KernelError
+from ipagent.signals import Signals, Stop
+from ipagent.startup import crash_text, end_startup
+
+PROGRAM = "multus-eni-links"
+REMEDIES = {
+    401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
+    403: "grant the ServiceAccount what docs/security.md lists for links",
+    404: "install the CustomResourceDefinitions: the chart does with controller.enabled",
+}
+STUCK_SECONDS = 60.0
+"""How long one turn may take: a write to an API server that does not answer takes half of it."""
+KEEP_SECONDS = 60.0
+ENDING = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line and the environment say; `port` is that of probes and metrics."""
+
+    node: str
+    host: str
+    port: int
+    log_level: LogLevel
+    log_format: LogFormat
+
+
+def work(given: Options, env: Mapping[str, str]) -> int:
+    """Work until SIGTERM; returns the exit code."""
+    log = Log(level=given.log_level, form=given.log_format)
+    try:
+        with Signals() as signals:
+            try:
+                _run(given, env, log, signals)
+            except Stop as stop:
+                log.info("stopped", message=f"Ended by {stop}; the interfaces stay as they are")
+    except ClusterError as error:
+        failure: AgentError = Usage(str(error), "Run it in a pod with a ServiceAccount, or set KUBECONFIG.")
+    except AgentError as error:
+        failure = error
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
+        failure = AgentError(crash_text(error, log))
+    else:
+        return ExitCode.OK
+    log.error("failed", message=f"{failure}. {failure.remedy}")
+    return failure.exit_code
+
+
+def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> None:
+    """Put the parts together, and go on until `Stop`."""
+    with ExitStack() as stack:
+        client = Client(find_cluster(env), PROGRAM, REMEDIES, keep=KEEP_SECONDS)
+        stack.callback(client.close)
+        try:
+            kernel = stack.enter_context(DeviceSocket())
+        except KernelError as error:
+            raise AgentError(str(error)) from None
+        informer = AttachmentInformer(client, given.node, log)
+        links = Links(kernel, informer, client, log)
+        probes = {
+            "/livez": lambda: links.busy_seconds() < STUCK_SECONDS and informer.alive,
+            "/readyz": lambda: informer.synced,
+        }
+        try:
+            server = ProbeServer(links.registry, probes, given.host, given.port)
+        except OSError as error:
+            raise Usage(
+                f"cannot listen on {given.host} port {given.port}: {error.strerror}",
+                "Another process of the node has it: choose another --port.",
+            ) from None
+        stack.enter_context(server)
+        informer.start()
+        stack.callback(informer.stop, ENDING)
+        end_startup()
+        log.info("started", message=f"ipagent {VERSION} sets up the interfaces of {given.node}")
+        links.run(signals)
+
+
+class Links:
+    """Sets up the interfaces at each change of the kernel's or of the NodeAttachments, and reports them."""
+
+    def __init__(self, kernel: DeviceSocket, informer: AttachmentInformer, client: Client, log: Log) -> None:
+        self._kernel = kernel
+        self._informer = informer
+        self._names: dict[str, str] = {}
+        self._former: dict[str, str] = {}
+        self._setter = LinkSetter(kernel, time.monotonic, log)
+        self._reporter = StatusReporter(client, time.monotonic, log)
+        self._log = log
+        self._busy_since: float | None = None
+        self.registry = CollectorRegistry()
+        self._figures = Gauge(
+            "multus_eni_links",
+            "NodeAttachments by the state of their interface.",
+            ["state"],
+            registry=self.registry,
+        )
+
+    def busy_seconds(self) -> float:
+        """Return for how long one turn has been going on; 0.0 while it waits. Thread: any."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def run(self, signals: Signals) -> NoReturn:
+        """Turn until `Stop` is raised."""
+        poll = select.poll()
+        for descriptor in (self._kernel.fileno(), self._informer.fileno(), signals.wakeup):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            signals.check()
+            self._busy_since = time.monotonic()
+            pause = self._turn()
+            self._busy_since = None
+            poll.poll(None if pause is None else math.ceil(pause * 1000))
+
+    def _turn(self) -> float | None:
+        """Do what is due; returns the seconds until more is, None if only a change makes more."""
+        attachments, changed = self._informer.snapshot()
+        for name in changed:
+            self._reporter.forget(name)
+        if not self._informer.synced:
+            return None
+        try:
+            self._kernel.drain()
+            found = self._setter.apply([self._with_former_name(each.wanted) for each in attachments.values()])
+        except KernelError as error:
+            raise AgentError(f"the node's interfaces can't be read: {error}") from None
+        statuses = dict(zip(attachments, found, strict=True))
+        self._count(statuses)
+        pauses = [self._setter.retry_in(), self._reporter.report(attachments, statuses)]
+        return min((each for each in pauses if each is not None), default=None)
+
+    def _with_former_name(self, wanted: Wanted) -> Wanted:
+        """Complete it by the name that this process gave before, so that it is taken away."""
+        name = self._names.get(wanted.attachment, wanted.name)
+        if name != wanted.name:
+            self._former[wanted.attachment] = name
+        self._names[wanted.attachment] = wanted.name
+        return replace(wanted, former=self._former.get(wanted.attachment, ""))
+
+    def _count(self, statuses: Mapping[str, Status]) -> None:
+        states = {"up": 0, "down": 0, "missing": 0}
+        for each in statuses.values():
+            states["up" if each.up else "down" if each.name else "missing"] += 1
+        for state, number in states.items():
+            self._figures.labels(state).set(number)
