@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.contract import INTERFACES, ExitCode
+from common.contract import INTERFACES, TIMEOUT, ExitCode
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.startup import REPORT_BUG
 
@@ -68,8 +68,9 @@ class NoCredentials(AgentError):
     exit_code = ExitCode.NO_CREDENTIALS
     remedy = (
         "Give the pod's ServiceAccount a role (EKS Pod Identity or IRSA), or let the agent use the node's "
-        "role: that needs an instance profile and HttpPutResponseHopLimit 2. Where the pod carries "
-        "credentials for something else, set the agent's credentials to `node`."
+        "role: that needs an instance profile and HttpPutResponseHopLimit 2, or 3 where an overlay network "
+        "is in between. Where the pod carries credentials for something else, set the agent's credentials to "
+        "`node`."
     )
 
 
@@ -117,7 +118,7 @@ class NoInterface(AgentError):
 
 
 class EniFull(AgentError):
-    """The ENI or its subnet has no room for another address."""
+    """The ENI has no room for another address."""
 
     exit_code = ExitCode.ENI_FULL
     remedy = (
@@ -125,6 +126,24 @@ class EniFull(AgentError):
         "unassign-private-ip-addresses --network-interface-id ENI --private-ip-addresses ADDRESS), use an "
         "instance type with more addresses for each ENI, or let fewer such pods run on the node. Pods in "
         "init mode never give theirs back; those in sidecar mode with release-on-exit do."
+    )
+
+
+class SubnetFull(EniFull):
+    """The subnet has no free address left."""
+
+    remedy = (
+        "Take addresses that nobody uses off the subnet's ENIs, delete ENIs that nobody uses, or give the "
+        "network a larger subnet."
+    )
+
+
+class QuotaExceeded(EniFull):
+    """A limit of the account or the instance type is reached."""
+
+    remedy = (
+        "Raise that quota of the account (the Service Quotas console), or free some of what counts to it. "
+        "EC2's own sentence says which it is."
     )
 
 
@@ -174,13 +193,38 @@ class Ec2Refused(AddressRefused):
     )
 
 
+class BadCall(Ec2Refused):
+    """EC2 can't read the call."""
+
+    remedy = (
+        "See what answers in EC2's place, and what changes requests on their way: AWS_ENDPOINT_URL_EC2, a "
+        "proxy, an emulation of EC2. If there is nothing of that kind, this is a bug in the agent: please "
+        "report it and include this message."
+    )
+
+
 class Deadline(AgentError):
     """Not everything was assigned in time."""
 
     exit_code = ExitCode.DEADLINE
+    remedy = f"Allow more time with the annotation {TIMEOUT}."
+
+
+class Throttled(Deadline):
+    """EC2 limits the rate of calls."""
+
     remedy = (
-        "Look at the account's EC2 API throttling, and allow more time with the annotation "
-        "multus-eni.io/timeout."
+        "All callers of the account and region share EC2's request limits: start fewer pods at a time, look "
+        f"for who calls so often (CloudTrail), and allow more time with the annotation {TIMEOUT}."
+    )
+
+
+class Ec2Failing(Deadline):
+    """EC2 can't serve the call at present."""
+
+    remedy = (
+        "EC2 itself has trouble with the call: look at the AWS Health Dashboard for the region, and allow "
+        f"more time with the annotation {TIMEOUT}."
     )
 
 
@@ -195,26 +239,28 @@ class Ec2Unreachable(AgentError):
 
 
 _ERRORS: dict[Fault, type[AgentError]] = {
-    Fault.THROTTLED: Deadline,
-    Fault.TRANSIENT: Deadline,
+    Fault.THROTTLED: Throttled,
+    Fault.TRANSIENT: Ec2Failing,
     Fault.UNREACHABLE: Ec2Unreachable,
     Fault.NO_PERMISSION: NoPermission,
     Fault.NO_CREDENTIALS: NoCredentials,
     Fault.NO_ENI: NoEni,
     Fault.ENI_FULL: EniFull,
-    Fault.SUBNET_FULL: EniFull,
+    Fault.SUBNET_FULL: SubnetFull,
+    Fault.QUOTA: QuotaExceeded,
     Fault.HELD_ELSEWHERE: HeldElsewhere,
     Fault.CONTENDED: HeldElsewhere,
     Fault.IN_PREFIX: InOtherPrefix,
     Fault.REFUSED: AddressRefused,
     Fault.NOT_HELD: AddressRefused,
     Fault.FOREIGN_ENI: ForeignEni,
+    Fault.BAD_CALL: BadCall,
     Fault.UNKNOWN: Ec2Refused,
 }
 
 
 def error_of(failure: Failure) -> AgentError:
     """Return the error that a failure amounts to, if it is the last word."""
-    error = _ERRORS[failure.fault](failure.text)
+    error = _ERRORS[failure.fault](failure.text, failure.remedy or None)
     error.passing = failure.fault in RETRIED
     return error

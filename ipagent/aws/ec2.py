@@ -1,4 +1,4 @@
-"""The EC2 client: the calls that this project makes, by botocore, and its errors as our own.
+"""The EC2 client: the calls that this project makes, by botocore.
 
 Until a call has succeeded, calls run in a thread of their own: a signal's handler runs between two
 instructions of Python's main thread, and looking up a name is one call of C (`getaddrinfo`), which goes on
@@ -8,27 +8,25 @@ for a minute where the name servers are silent: 5 seconds for each server, try a
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from botocore import exceptions as aws
 from botocore.config import Config
-from botocore.parsers import ResponseParserError
 
 from common.contract import Credentials
 from common.version import VERSION
 from ipagent.assign.addresses import IPAddress, IPNetwork, parse_address, sort_key
 from ipagent.assign.calls import Assign, Unassign
-from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault, classify
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.botocore_session import session_for
+from ipagent.aws.ec2_errors import TRANSLATED, failure_of
 from ipagent.aws.eni import details, subnet_ranges
-from ipagent.log import printable
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -45,30 +43,12 @@ READ_SECONDS = 6
 OK = "ok"
 FIRST_SECONDS = 30
 """For the first call, name lookups and credentials included."""
-MAX_TEXT = 400
 PAGE_SIZE = 1000
 """The most that DescribeNetworkInterfaces takes for MaxResults."""
 MAX_FILTER_VALUES = 200
 """In one request ("List and filter using the CLI and API", EC2 user guide)."""
 
 HOLDER_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
-
-# Before "Encoded authorization failure message: …", which is long, and readable by STS alone.
-_ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
-
-_CREDENTIAL_ERRORS = (
-    aws.NoCredentialsError,
-    aws.PartialCredentialsError,
-    aws.CredentialRetrievalError,
-    aws.MetadataRetrievalError,
-    aws.TokenRetrievalError,
-    aws.NoAuthTokenError,
-    aws.UnknownCredentialError,
-    aws.ProfileNotFound,
-    aws.ConfigParseError,
-    aws.InvalidConfigError,
-    aws.UnauthorizedSSOTokenError,
-)
 
 
 class Ec2Client:
@@ -255,35 +235,8 @@ class Ec2Client:
     def _translated(self, what: str, call: Callable[[], Answer]) -> Answer:
         try:
             return call()
-        except aws.ClientError as error:
-            failure = self._failure_of_answer(what, error)
-        except _CREDENTIAL_ERRORS as error:
-            failure = Failure(Fault.NO_CREDENTIALS, self._text(what, str(error)))
-        except (aws.HTTPClientError, aws.ConnectionError, TimeoutError) as error:
-            failure = Failure(Fault.UNREACHABLE, self._text(what, str(error)))
-        except ResponseParserError as error:
-            failure = Failure(Fault.TRANSIENT, self._text(what, f"the answer can't be read: {error}"))
-        except aws.BotoCoreError as error:
-            failure = Failure(Fault.UNKNOWN, self._text(what, str(error)))
-        raise Ec2Error(failure)
-
-    def _failure_of_answer(self, what: str, error: aws.ClientError) -> Failure:
-        answer: Mapping[str, Mapping[str, object]] = error.response  # type: ignore[assignment] # parts of it
-        code = str(answer.get("Error", {}).get("Code", ""))
-        message = str(answer.get("Error", {}).get("Message", ""))
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        fault = classify(code, message, status if isinstance(status, int) else 0)
-        if error.operation_name.startswith("AssumeRole"):
-            # The call for credentials failed, not the call that they were for.
-            fault = fault if fault in RETRIED else Fault.NO_CREDENTIALS
-            what = f"{what}: {error.operation_name}"
-        text = self._text(what, f"{code}: {_ENCODED.sub('', message)}")
-        if fault in (Fault.NO_PERMISSION, Fault.NO_CREDENTIALS):
-            text += f" (credentials used: {self.identity}; region: {self.region})"
-        return Failure(fault, text)
-
-    def _text(self, what: str, why: str) -> str:
-        return printable(f"{what}: {why}")[:MAX_TEXT].rstrip(". ")
+        except TRANSLATED as error:
+            raise Ec2Error(failure_of(what, error, self.identity, self.region)) from None
 
 
 def interruptible(call: Callable[[], Answer], seconds: float) -> Answer:

@@ -34,7 +34,7 @@ from ipagent.node.reconcile.retries import ClaimRetries
 from ipagent.node.reconcile.state import NEVER, NodeState
 from ipagent.node.reconcile.status import UNSEEN, StatusContext, pending
 
-RETRIED = HEALING | {Fault.NO_ENI, Fault.UNKNOWN}
+RETRIED = HEALING | {Fault.NO_ENI, Fault.BAD_CALL, Fault.UNKNOWN}
 """A node agent lives for months: it also tries again, if rarely, what it does not understand."""
 
 

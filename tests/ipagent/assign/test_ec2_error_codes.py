@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.ec2_error_codes import BY_ADDRESS, HEALING, RETRIED, Fault, classify
+from ipagent.assign.ec2_error_codes import BY_ADDRESS, CODE_GROUPS, HEALING, RETRIED, Fault, classify
 
 pytestmark = pytest.mark.pure
 
@@ -47,6 +47,14 @@ INVALID = "InvalidParameterValue"
         ("RequestLimitExceeded", "", 503, Fault.THROTTLED),
         ("SlowDownPlease", "", 429, Fault.THROTTLED),
         ("InternalError", "", 500, Fault.TRANSIENT),
+        ("InvalidInterface.IpAddressLimitExceeded", "", 400, Fault.ENI_FULL),
+        ("AddressLimitExceeded", "", 400, Fault.QUOTA),
+        ("AttachmentLimitExceeded", "", 400, Fault.QUOTA),
+        ("SomethingNewLimitExceeded", "", 400, Fault.QUOTA),
+        ("Resource.AlreadyAssigned", "", 400, Fault.HELD_ELSEWHERE),
+        ("InvalidParameter", "[10.0.1.5] assigned, but move is not allowed.", 400, Fault.HELD_ELSEWHERE),
+        ("IncorrectInstanceState", "", 400, Fault.TRANSIENT),
+        ("InvalidAction", "", 400, Fault.BAD_CALL),
         ("SomethingNew", "", 500, Fault.TRANSIENT),
         ("SomethingNew", "", 502, Fault.TRANSIENT),
         ("SomethingNew", "", 400, Fault.UNKNOWN),
@@ -67,3 +75,8 @@ def test_what_is_retried_at_once_is_also_retried_for_life() -> None:
     assert RETRIED < HEALING
     assert not RETRIED & BY_ADDRESS
     assert Fault.REFUSED not in HEALING
+
+
+def test_a_code_stands_in_one_group() -> None:
+    listed = [code for group in CODE_GROUPS for code in group.codes]
+    assert len(listed) == len(set(listed))

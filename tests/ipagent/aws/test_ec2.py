@@ -23,6 +23,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws import ec2
 from ipagent.aws.ec2 import Ec2Client, interruptible
+from ipagent.aws.ec2_errors import MAX_TEXT
 from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
@@ -340,7 +341,7 @@ def test_each_error_of_botocore_has_a_kind(
 
 def test_a_long_message_is_cut(client: Ec2Client, doubles: Doubles) -> None:
     doubles.put_faults(Injected(error="InternalError", message="x" * 5000))
-    assert len(failure_of(client, assign(A)).text) <= ec2.MAX_TEXT
+    assert len(failure_of(client, assign(A)).text) <= MAX_TEXT
 
 
 def test_calls_are_counted_by_action_and_result(client: Ec2Client, doubles: Doubles) -> None:
