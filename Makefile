@@ -1,8 +1,10 @@
 # `make demo` and `make test` do their own set-up. `make help` lists the rest.
 SHELL := /bin/bash
 PY := .venv/bin/python
+# make bench-... QUICK=1: at most three minutes, only a hint.
+QUICKLY := $(if $(QUICK),--quick)
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws coverage other-python properties soak bench-webhook bench-agent bench-fleet base-image images push bundle scan test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet base-image images push bundle scan test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -72,17 +74,17 @@ soak: properties ## a million annotations, 100,000 pods through the API server, 
 	  tests/webhook/multus/test_networks_oracle.py tests/webhook/server/test_fuzz.py tests/certs/test_simulation.py \
 	  tests/cluster/test_generated_pods.py tests/cluster/test_certs_rotation.py
 
-bench-webhook: setup ## the webhook's speed: per core, beside its peers, and through the API server
-	@$(PY) -m benchmarks.webhook
+bench-webhook: setup ## the webhook's speed (QUICK=1: a hint in minutes, as for all four): per core, beside its peers, and through the API server
+	@$(PY) -m benchmarks.webhook $(QUICKLY)
 
 bench-agent: setup ## what the agent costs: start, memory, rest, reaction to new addresses
-	@$(PY) -m benchmarks.agent
+	@$(PY) -m benchmarks.agent $(QUICKLY)
 
 bench-cluster: setup ## how long pods take to start on a real node, without us and with either mode: root
-	@$(PY) -m benchmarks.cluster
+	@$(PY) -m benchmarks.cluster $(QUICKLY)
 
 bench-fleet: setup ## 20 node agents and 800 pods on a real API server against EC2 request limits, beside the direct backend
-	@$(PY) -m benchmarks.fleet
+	@$(PY) -m benchmarks.fleet $(QUICKLY)
 
 base-image: setup ## the Debian that images are built in, by debootstrap: where no registry can be reached
 	@scripts/system-packages.sh --require --images

@@ -1,7 +1,7 @@
-"""Command line of the agent: `ipagent init | sidecar | node | started`, and commands for people in trouble.
+"""Command line of the agent: `ipagent init | sidecar | node | started`, and commands for troubleshooting.
 
-`started` runs once a second while a sidecar starts: it must import next to nothing, and no mode may import
-what it does not need. Hence no argparse here, and imports where they are used.
+`started` runs beside a sidecar that starts, on the same CPU: it must import next to nothing, and no mode may
+import what it does not need. Hence no argparse here, and imports where they are used.
 """
 
 from __future__ import annotations
@@ -48,11 +48,14 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     match arguments:
         case ["started"]:
             return 0 if os.path.exists(started_file) else 1  # noqa: PTH110 - pathlib costs more than the rest
+        case ["started", wait] if seconds := _wait_seconds(wait):
+            from ipagent.probe import wait_started  # noqa: PLC0415 - see the module's docstring
+
+            return 0 if wait_started(started_file, seconds) else 1
         case [("init" | "sidecar") as mode]:
-            if mode == "sidecar":
-                # Before the slow imports: the volume outlives a container that starts again.
-                _forget(started_file)
-            return _agent(Mode(mode), env, begun, started_file)
+            # Before the slow imports: the volume outlives a container that starts again.
+            restarted = mode == "sidecar" and _remove(started_file)
+            return _run_mode(Mode(mode), env, begun, started_file, restarted=restarted)
         case ["node", *rest]:
             from ipagent.node import cli as node  # noqa: PLC0415 - see the module's docstring
 
@@ -65,11 +68,17 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             from ipagent.commands import cli  # noqa: PLC0415 - see the module's docstring
 
             return cli.run(arguments, env)
-    return _told(arguments)
+    return _write_text(arguments)
 
 
-def _told(arguments: Sequence[str]) -> int:
-    """Say what there is to say where nothing is to be done."""
+def _wait_seconds(argument: str) -> int:
+    """Return the seconds of `--wait=SECONDS`, 0 for any other argument."""
+    option, _, number = argument.partition("=")
+    return int(number) if option == "--wait" and len(number) <= 4 and number.isdecimal() else 0
+
+
+def _write_text(arguments: Sequence[str]) -> int:
+    """Write the help, the version, or what is wrong with the arguments; returns the exit code."""
     match arguments:
         case ["--help" | "-h" | "help"]:
             from ipagent.commands.help_text import HELP  # noqa: PLC0415 - see the module's docstring
@@ -82,12 +91,12 @@ def _told(arguments: Sequence[str]) -> int:
         case _:
             given = " ".join(arguments) or "nothing"
             known = "init, sidecar, node, links, started, addresses, enis, release, --help, --version"
-            sys.stderr.write(f"ipagent: {given!r} is none of {known}\n")
+            sys.stderr.write(f"ipagent: {given!r} is not one of {known}\n")
             return ExitCode.USAGE
     return ExitCode.OK
 
 
-def _agent(mode: Mode, env: Mapping[str, str], begun: float, started_file: str) -> int:
+def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: str, *, restarted: bool) -> int:
     from ipagent.startup import Process  # noqa: PLC0415 - see the module's docstring
 
     process = Process(
@@ -97,6 +106,7 @@ def _agent(mode: Mode, env: Mapping[str, str], begun: float, started_file: str) 
         started_file=started_file,
         termination_log=env.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG,
         token_file=env.get(ENV_TOKEN_FILE) or contract.TOKEN_FILE,
+        restarted=restarted,
     )
     if env.get(contract.ENV_BACKEND) == Backend.NODE:
         from ipagent.nodeclient import main as nodeclient  # noqa: PLC0415 - see the module's docstring
@@ -107,9 +117,11 @@ def _agent(mode: Mode, env: Mapping[str, str], begun: float, started_file: str) 
     return pod.work(process)
 
 
-def _forget(started_file: str) -> None:
+def _remove(started_file: str) -> bool:
+    """Remove the file that a container before this one has left; returns whether there was one."""
     try:
         os.unlink(started_file)  # noqa: PTH108 - see the module's docstring
     except OSError:
         # Not there; or not to be written, which writing it will tell.
-        return
+        return False
+    return True

@@ -1,15 +1,44 @@
-"""The container's last words, which Kubernetes shows in the pod's status."""
+"""How a process of the agent ends: exit code, termination message, and the texts that all modes share.
+
+Every injected container loads this module: it imports next to nothing.
+"""
 
 from __future__ import annotations
 
 import os
 
+from common import contract
+from common.contract import ExitCode, Mode, RestartPolicy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipagent.log import Log
+
 MAX_BYTES = 4096
 """Kubernetes takes no more ("Determine the Reason for Pod Failure": Customizing the termination message)."""
 
+SIGNALLED = 128
+"""Exit codes above it are those of signals."""
+
+READ_HELP = "`ipagent --help` lists the modes and every variable."
+"""The remedy for a wrong environment."""
+REPORT_BUG = "This is a bug in the agent: please report it and include this message."
+"""The remedy for what nobody has foreseen."""
+
+
+class Exit(Exception):
+    """The process ends with this exit code and message; `address` and `eni` name what is assigned."""
+
+    def __init__(self, code: int, message: str, *, address: str = "", eni: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.address = address
+        self.eni = eni
+
 
 def write_message(path: str, text: str) -> None:
-    """Put the message into an existing file; without one, outside Kubernetes, nothing happens."""
+    """Write the termination message into an existing file; without one, outside Kubernetes, do nothing."""
     data = text.encode("utf-8", "replace")
     if len(data) > MAX_BYTES:
         data = data[: MAX_BYTES - 3].decode("utf-8", "ignore").encode() + "…".encode()
@@ -24,3 +53,42 @@ def write_message(path: str, text: str) -> None:
         return
     finally:
         os.close(file)
+
+
+def restart_text(code: int, mode: Mode, policy: RestartPolicy | None) -> str:
+    """Return what becomes of the pod after this exit code, with a space before it; empty where it is no news.
+
+    A native sidecar is restarted whatever the policy, an init container only where it is not Never
+    (Kubernetes documentation, "Init Containers" and "Sidecar Containers").
+    """
+    if code == ExitCode.OK or code > SIGNALLED:
+        return ""
+    if policy is RestartPolicy.NEVER and mode is Mode.INIT:
+        return (
+            " The pod has restartPolicy Never: it has failed for good, and its owner, such as a Job, decides "
+            f"about another. The annotation {contract.TIMEOUT} in its template gives it more time than "
+            "the agent had."
+        )
+    if code != ExitCode.DEADLINE:
+        return ""
+    if policy is None and mode is Mode.INIT:
+        return " The container starts again by itself, unless the pod has restartPolicy Never."
+    return " The container starts again by itself."
+
+
+def unplugged(interfaces: str) -> str:
+    """Return the warning of a restarted sidecar about interfaces that the pod had at its first start."""
+    return (
+        f"The pod no longer has the interface {interfaces}, which it had when its first agent started: going "
+        "on without it. Its addresses are assigned once it is plugged in again. If nobody has unplugged it, "
+        "delete the pod, so that Multus attaches its networks anew."
+    )
+
+
+def crash_text(error: Exception, log: Log) -> str:
+    """Return an unforeseen error with its place in the code; log its traceback."""
+    import traceback  # noqa: PLC0415 - expensive, and hardly ever needed
+
+    log.debug("traceback", message="".join(traceback.format_exception(error)))
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename.rpartition('/')[2]}:{frame.lineno}: {error}"

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from common.contract import INTERFACES, TIMEOUT, ExitCode
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
-from ipagent.startup import REPORT_BUG
+from ipagent.termination import READ_HELP, REPORT_BUG
 
 
 class Ec2Error(Exception):
@@ -35,7 +35,7 @@ class Usage(AgentError):
     """The agent was started in a way that it does not understand."""
 
     exit_code = ExitCode.USAGE
-    remedy = "`ipagent --help` lists the modes and every variable."
+    remedy = READ_HELP
 
 
 class NoImds(AgentError):

@@ -22,7 +22,7 @@ from ipagent.commands import addresses, dry_run, enis, help_text, release
 from ipagent.commands.context import CommandContext
 from ipagent.commands.render import Palette, Style, error_document, palette_for, sentence
 from ipagent.log import Log
-from ipagent.startup import crash_text
+from ipagent.termination import crash_text
 
 Answer = tuple[int, dict[str, Any], Callable[[Palette], str]]
 """Exit code, the document for programs, and the text for people."""

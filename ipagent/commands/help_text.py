@@ -17,7 +17,8 @@ What the webhook puts into a pod:
   init      assign the addresses, confirm them, end
   sidecar   do what init does, report that it has started, then assign every address that appears, until
             SIGTERM
-  started   startup probe of the sidecar: exit code 0 once its first assignment is confirmed
+  started   startup probe of the sidecar: exit code 0 if its first assignment is confirmed; with
+            --wait=SECONDS also if that happens within this time
 
 What the chart runs; each has its own --help:
   node        the node agent, a DaemonSet: assigns the addresses of its node's pods

@@ -44,7 +44,8 @@ from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
 from ipagent.node.settings import NodeSettings, read_settings
 from ipagent.signals import Signals, Stop
-from ipagent.startup import crash_text, end_startup
+from ipagent.startup import end_startup
+from ipagent.termination import crash_text
 
 PROGRAM = "multus-eni-node-agent"
 REMEDIES = {

@@ -13,9 +13,9 @@ from common.contract import ExitCode, Mode
 from ipagent import nodeprotocol
 from ipagent.netlink.sockets import REMEDY, KernelError
 from ipagent.nodeclient import exits, signals, snapshot
-from ipagent.nodeclient.exits import Exit
 from ipagent.nodeclient.session import FINAL, NoToken
 from ipagent.nodeclient.status_log import StatusLogger
+from ipagent.termination import Exit, unplugged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ Kubernetes, `pkg/kubelet/kuberuntime`, minimumGracePeriodInSeconds.
 
 
 class NodeClientAgent:
-    """One run of the container; `pod` is its namespace, name and uid, `node` the node's name for messages."""
+    """One run of the container; `pod` is its namespace, name and uid, `node` the node's name for messages.
+
+    `restarted`: an agent of this pod has completed its first assignment before.
+    """
 
     def __init__(  # noqa: PLR0913 - its seams, by name
         self,
@@ -51,6 +54,7 @@ class NodeClientAgent:
         session: ReconnectingSession,
         stop: SignalFd,
         log: Log,
+        restarted: bool = False,
     ) -> None:
         self._mode = mode
         self._settings = settings
@@ -62,6 +66,8 @@ class NodeClientAgent:
         self._session = session
         self._stop = stop
         self._log = log
+        self._restarted = restarted
+        self._warned = False
         self._status_log = StatusLogger(log)
         self._seen: dict[str, Any] | None = None
         self._again: list[str] = []
@@ -82,6 +88,7 @@ class NodeClientAgent:
         while True:
             try:
                 self._update()
+                self._warn_of_unplugged()
                 last = self._turn(deadline)
             except KernelError as error:
                 raise Exit(ExitCode.INTERNAL, f"{error}. {REMEDY}") from None
@@ -141,6 +148,15 @@ class NodeClientAgent:
             self._seen = seen
             self._state()
 
+    def _warn_of_unplugged(self) -> None:
+        """Warn once, in a sidecar that starts again, of interfaces that the pod had and no longer has."""
+        if not self._restarted or self._seen is None or self._warned:
+            return
+        self._warned = True
+        there = {link["name"] for link in self._seen["links"]}
+        if missing := [name for name in self._only if name not in there]:
+            self._log.warning("interface-missing", message=unplugged(", ".join(missing)))
+
     def _state(self, **more: object) -> None:
         settings = self._settings
         self._last, self._news = None, False
@@ -154,6 +170,7 @@ class NodeClientAgent:
                 "releaseOnExit": settings.release_on_exit,
                 "allowedCidrs": settings.allowed_cidrs,
                 "again": self._again,
+                **({"restarted": True} if self._restarted else {}),
                 **(self._seen or {}),
                 **more,
             }

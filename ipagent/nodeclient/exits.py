@@ -1,21 +1,9 @@
-"""How the container exits: exit code and termination message."""
+"""The ends that only the backend `node` has: the node agent is away, silent, or refuses the pod."""
 
 from __future__ import annotations
 
 from common.contract import CONTAINER_NAME, ExitCode
-
-USAGE = "`ipagent --help` lists the modes and every variable."
-
-
-class Exit(Exception):
-    """The container ends with this exit code and message; `address` and `eni` name what is assigned."""
-
-    def __init__(self, code: int, message: str, *, address: str = "", eni: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.address = address
-        self.eni = eni
+from ipagent.termination import Exit
 
 
 def unreachable(authority: str, node: str, seconds: int, why: str) -> Exit:

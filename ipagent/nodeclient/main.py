@@ -10,19 +10,10 @@ from common.version import VERSION
 from ipagent.log import Log
 from ipagent.netlink.sockets import REMEDY, KernelError, NetlinkSocket
 from ipagent.nodeclient.agent import NodeClientAgent, log_fields
-from ipagent.nodeclient.exits import USAGE, Exit
 from ipagent.nodeclient.session import ReconnectingSession
 from ipagent.nodeclient.signals import SignalFd
-from ipagent.startup import (
-    REPORT_BUG,
-    Process,
-    StartedFileError,
-    crash_text,
-    end_startup,
-    mark_started,
-    restart_text,
-)
-from ipagent.termination import write_message
+from ipagent.startup import Process, mark_started, run_container
+from ipagent.termination import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,26 +25,7 @@ POD = {"namespace": contract.ENV_POD_NAMESPACE, "name": contract.ENV_POD_NAME, "
 
 def work(process: Process) -> int:
     """Run the mode to its end; returns the exit code."""
-    env = process.env
-    who = (env.get(contract.ENV_POD_NAMESPACE, ""), env.get(contract.ENV_POD_NAME, ""))
-    log = Log(*who)
-    policy = None
-    try:
-        settings = AgentSettings.from_env(env)
-        policy = settings.restart_policy
-        log = Log(*who, settings.log_level, settings.log_format)
-        end = _run(process, settings, log)
-    except ContractError as error:
-        end = Exit(ExitCode.USAGE, f"{error}. {USAGE}")
-    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
-        end = Exit(ExitCode.INTERNAL, f"{crash_text(error, log)}. {REPORT_BUG}")
-    end.message += restart_text(end.code, process.mode, policy)
-    write_message(process.termination_log, end.message)
-    if end.code == ExitCode.OK:
-        log.info("done", message=end.message, address=end.address, eni=end.eni)
-    else:
-        log.error("failed", message=end.message, address=end.address, eni=end.eni)
-    return end.code
+    return run_container(process, _run)
 
 
 def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
@@ -71,17 +43,16 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
                 session=session,
                 stop=stop,
                 log=log,
+                restarted=process.restarted,
             )
             last = client.wait_until_assigned(process.begun + settings.timeout)
             if process.mode is Mode.INIT:
                 return Exit(ExitCode.OK, last.message, **log_fields(last))
-            begin_life(process.started_file)
+            mark_started(process)
             log.info("started", message=last.message, **log_fields(last))
             client.follow()
     except KernelError as error:
         return Exit(ExitCode.INTERNAL, f"{error}. {REMEDY}")
-    except Exit as end:
-        return end
     finally:
         session.close()
 
@@ -101,12 +72,3 @@ def _host(env: Mapping[str, str]) -> str:
         # A name would be looked up, which blocks.
         raise ContractError(f"{contract.ENV_HOST_IP}: {host!r} is not an IP address") from None
     return host
-
-
-def begin_life(started_file: str) -> None:
-    """Report to the startup probe that the sidecar has started; raises Exit."""
-    try:
-        mark_started(started_file)
-    except StartedFileError as error:
-        raise Exit(ExitCode.USAGE, f"{error}. {error.remedy}") from None
-    end_startup()

@@ -16,6 +16,7 @@ from ipagent.assign.retry import Backoff, Clock, remaining
 from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
 from ipagent.assign.topology import Placed, place
 from ipagent.log import Log
+from ipagent.termination import unplugged
 
 PENDING_PACE = Backoff(0.5, 10.0)
 """Between looks for an ENI that IMDS or EC2 may show later: it takes seconds as a rule."""
@@ -31,10 +32,20 @@ class Source(Protocol):
 
 
 class Agent:
-    """One pod's addresses, from the source to EC2."""
+    """One pod's addresses, from the source to EC2.
 
-    def __init__(
-        self, settings: AgentSettings, source: Source, cloud: Cloud, log: Log, timing: Clock
+    `restarted`: an agent of this pod has completed its first assignment before.
+    """
+
+    def __init__(  # noqa: PLR0913 - its seams
+        self,
+        settings: AgentSettings,
+        source: Source,
+        cloud: Cloud,
+        log: Log,
+        timing: Clock,
+        *,
+        restarted: bool = False,
     ) -> None:
         self.settings = settings
         self.log = log
@@ -44,6 +55,7 @@ class Agent:
         self.lookup_failure: AgentError | None = None
         self.reconciler = Reconciler(cloud, timing=timing, log=log)
         self._source = source
+        self._restarted = restarted
         self._placed = Placed()
         self._allowed = _allowed(settings)
         self._warned: set[str] = set()
@@ -82,9 +94,15 @@ class Agent:
         return {holding: seconds for holding, seconds in waiting.items() if seconds and holding not in known}
 
     def require_interfaces(self) -> None:
-        """Raise NoInterface if the pod lacks an interface that it was promised."""
-        if missing := ", ".join(self.selection.missing):
+        """Raise NoInterface if the pod lacks an interface that it was promised.
+
+        One that was there when an agent of this pod started before has been unplugged since: a warning.
+        """
+        missing = ", ".join(self.selection.missing)
+        if missing and not self._restarted:
             raise NoInterface(f"The pod has no interface {missing}")
+        if missing:
+            self.log.warning("interface-missing", message=unplugged(missing))
 
     def place(self, again: Collection[IPAddress] = ()) -> None:
         """Find the ENIs of the addresses that count and want them there; raises AgentError.

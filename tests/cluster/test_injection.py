@@ -75,10 +75,10 @@ SIDECAR_AGENT = {
     "command": ["ipagent", "sidecar"],
     "restartPolicy": "Always",
     "startupProbe": {
-        "exec": {"command": ["ipagent", "started"]},
+        "exec": {"command": ["ipagent", "started", "--wait=20"]},
         "periodSeconds": 1,
-        "timeoutSeconds": 5,
-        "failureThreshold": 150,
+        "timeoutSeconds": 30,
+        "failureThreshold": 8,
         "successThreshold": 1,
     },
     "volumeMounts": [{"name": "multus-eni-run", "mountPath": "/run/multus-eni"}],

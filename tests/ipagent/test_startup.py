@@ -3,7 +3,7 @@
 import pytest
 
 from common.contract import ExitCode, Mode, RestartPolicy
-from ipagent.startup import restart_text
+from ipagent.termination import restart_text
 
 pytestmark = pytest.mark.pure
 

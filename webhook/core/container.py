@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 from common import contract
@@ -14,6 +15,10 @@ NOBODY = 65534
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - no password
 PROBE_GRACE = 30
 """Seconds beyond the agent's own deadline: the agent reports what failed before the kubelet kills it."""
+PROBE_WAIT = 20
+"""Seconds that one startup probe waits: each starts an interpreter on the CPU that the agent itself needs."""
+PROBE_START = 10
+"""Seconds that this interpreter may need to start where the CPU limit is small."""
 
 _RUN_VOLUME: dict[str, Any] = {
     "name": contract.RUN_VOLUME,
@@ -118,10 +123,9 @@ def _sidecar(plan: AgentPlan) -> dict[str, Any]:
     return {
         "restartPolicy": "Always",
         "startupProbe": {
-            "exec": {"command": [contract.COMMAND, "started"]},
+            "exec": {"command": [contract.COMMAND, "started", f"--wait={PROBE_WAIT}"]},
             "periodSeconds": 1,
-            # The probe starts an interpreter, which takes a while where the CPU limit is small.
-            "timeoutSeconds": 5,
-            "failureThreshold": plan.settings.timeout + PROBE_GRACE,
+            "timeoutSeconds": PROBE_WAIT + PROBE_START,
+            "failureThreshold": math.ceil((plan.settings.timeout + PROBE_GRACE) / PROBE_WAIT),
         },
     }

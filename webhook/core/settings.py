@@ -33,7 +33,7 @@ SIZES = {
 }
 """What the agent needs by default. With the backend `node` it loads no AWS SDK and needs less memory.
 
-Its CPU is the same: it may become a limit, and the startup probe alone uses 18 ms of CPU each second.
+Its CPU is the same: it may become a limit, and the container runtime's own part of the start counts, too.
 """
 
 

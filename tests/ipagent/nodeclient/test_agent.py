@@ -20,9 +20,9 @@ from ipagent.netlink.sockets import KernelError, NetlinkSocket
 from ipagent.node.sessions.listener import listen
 from ipagent.nodeclient import agent as module
 from ipagent.nodeclient.agent import NodeClientAgent
-from ipagent.nodeclient.exits import Exit
 from ipagent.nodeclient.session import ReconnectingSession
 from ipagent.nodeclient.signals import SignalFd
+from ipagent.termination import Exit
 from tests.ipagent.nodeclient.gate import POD, Gate, token_of
 from tests.ipagent.nodeclient.stage import LIMITS, slim
 
