@@ -6,11 +6,12 @@ Every injected container loads this module: it imports next to nothing.
 from __future__ import annotations
 
 import gc
+import os
 
 from common import contract
 from common.contract import AgentSettings, ContractError, ExitCode
 from ipagent.log import Log
-from ipagent.termination import READ_HELP, REPORT_BUG, Exit, crash_text, restart_text, write_message
+from ipagent.termination import READ_HELP, REPORT_BUG, Exit, crash_text, restart_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 GC_THRESHOLDS = (700, 10, 10)
 """Python's own (`gc.set_threshold`); `cli` raises them for the start."""
+
+
+MAX_BYTES = 4096
+"""Kubernetes takes no more ("Determine the Reason for Pod Failure": Customizing the termination message)."""
 
 
 class Process:
@@ -78,6 +83,24 @@ def run_container(process: Process, run: Callable[[Process, AgentSettings, Log],
     else:
         log.error("failed", message=message, address=end.address, eni=end.eni)
     return end.code
+
+
+def write_message(path: str, text: str) -> None:
+    """Write the termination message into an existing file; without one, outside Kubernetes, do nothing."""
+    data = text.encode("utf-8", "replace")
+    if len(data) > MAX_BYTES:
+        data = data[: MAX_BYTES - 3].decode("utf-8", "ignore").encode() + "…".encode()
+    try:
+        # Never created: a stray file in /dev helps nobody.
+        file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(file, data)
+    except OSError:
+        return
+    finally:
+        os.close(file)
 
 
 def mark_started(process: Process) -> None:

@@ -1,11 +1,9 @@
-"""How a process of the agent ends: exit code, termination message, and the texts that all modes share.
+"""How a process of the agent ends: exit code and message, and the texts that all modes share; pure.
 
 Every injected container loads this module: it imports next to nothing.
 """
 
 from __future__ import annotations
-
-import os
 
 from common import contract
 from common.contract import ExitCode, Mode, RestartPolicy
@@ -13,9 +11,6 @@ from common.contract import ExitCode, Mode, RestartPolicy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipagent.log import Log
-
-MAX_BYTES = 4096
-"""Kubernetes takes no more ("Determine the Reason for Pod Failure": Customizing the termination message)."""
 
 SIGNALLED = 128
 """Exit codes above it are those of signals."""
@@ -35,24 +30,6 @@ class Exit(Exception):
         self.message = message
         self.address = address
         self.eni = eni
-
-
-def write_message(path: str, text: str) -> None:
-    """Write the termination message into an existing file; without one, outside Kubernetes, do nothing."""
-    data = text.encode("utf-8", "replace")
-    if len(data) > MAX_BYTES:
-        data = data[: MAX_BYTES - 3].decode("utf-8", "ignore").encode() + "…".encode()
-    try:
-        # Never created: a stray file in /dev helps nobody.
-        file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        os.write(file, data)
-    except OSError:
-        return
-    finally:
-        os.close(file)
 
 
 def restart_text(code: int, mode: Mode, policy: RestartPolicy | None) -> str:

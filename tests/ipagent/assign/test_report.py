@@ -15,7 +15,7 @@ from ipagent.assign.plan import Plan
 from ipagent.assign.report import MAX_LISTED, Ec2View, problems, report
 from ipagent.assign.selection import Refusal
 from ipagent.assign.topology import EniDetails
-from ipagent.termination import MAX_BYTES, write_message
+from ipagent.startup import MAX_BYTES, write_message
 from tests.ipagent.fakes import ip, placement
 
 pytestmark = pytest.mark.pure
