@@ -258,10 +258,16 @@ class Lines:
 
 
 def agent(
-    source: FakeSource, cloud: Cloud, lines: Lines, timing: Clock | None = None, **settings: Any
+    source: FakeSource,
+    cloud: Cloud,
+    lines: Lines,
+    timing: Clock | None = None,
+    *,
+    restarted: bool = False,
+    **settings: Any,
 ) -> Agent:
     given = AgentSettings(**{"interfaces": ("net1", "net2"), **settings})
     if timing is None:
         assert isinstance(cloud, FakeCloud)
         timing = cloud.time.timing
-    return Agent(given, source, cloud, lines.log, timing)
+    return Agent(given, source, cloud, lines.log, timing, restarted=restarted)

@@ -26,7 +26,8 @@ class Claim:
     all but the default one. `allowed` are the CIDRs that the webhook allows, empty for all. `again` are
     addresses that went away since the last claim, if only for a moment: one of them that is there now was
     added anew, and may be taken back from another ENI. `leaving`: the container has been told to end, and
-    with `release_on_exit` the pod's addresses are to be given back now.
+    with `release_on_exit` the pod's addresses are to be given back now. `restarted`: a container of this pod
+    has had everything assigned before, so that an interface that is missing now has been unplugged since.
     """
 
     pod: PodKey
@@ -38,6 +39,7 @@ class Claim:
     allowed: tuple[IPNetwork, ...] = ()
     again: frozenset[IPAddress] = frozenset()
     leaving: bool = False
+    restarted: bool = False
 
 
 class ClaimState(StrEnum):

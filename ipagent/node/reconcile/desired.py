@@ -179,7 +179,7 @@ def _selection(pod: Pod, claim: Claim) -> tuple[Selection, AgentError | None]:
     # A device that a DPDK driver has is none of the kernel's.
     known = {holding.interface for holding in pod.holdings}
     missing = [name for name in selection.missing if name not in known]
-    if missing:
+    if missing and not claim.restarted:
         return selection, NoInterface(f"The pod has no interface {', '.join(missing)}")
     return selection, None
 

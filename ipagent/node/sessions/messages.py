@@ -72,6 +72,7 @@ def read_statement(line: bytes) -> Statement:
         allowed=_list(found, "allowedCidrs", MAX_CIDRS, _network),
         again=frozenset(_list(found, "again", MAX_AGAIN, _ip)),
         leaving=_flag(found, "leaving"),
+        restarted=_flag(found, "restarted"),
     )
     return Statement(claim, _number(found, "serial", MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim))
 

@@ -304,6 +304,25 @@ def test_a_file_of_the_container_before_is_not_taken_for_the_start(stage: MakeSt
     sidecar.end()
 
 
+def test_a_sidecar_that_restarts_after_an_interface_was_unplugged_goes_on_with_the_others(
+    stage: MakeStage,
+) -> None:
+    on = stage()
+    pod = pod_with(on, "10.10.1.80/24")
+    first = on.sidecar(pod, BOTH)
+    first.wait_until_started()
+    first.process.kill()
+    first.process.wait(SECONDS)
+    pod.delete_interface("net2")
+    again = on.sidecar(pod, BOTH)
+    again.wait_until_started()
+    pod.add_address("net1", "10.10.1.81/24")
+    again.wait_for_addresses(ENI_1, "10.10.1.80", "10.10.1.81")
+    ended = again.end()
+    assert ended.code == ExitCode.OK
+    assert ended.events("warning") == ["interface-missing"]
+
+
 def test_a_first_assignment_that_fails_has_its_exit_code(stage: MakeStage) -> None:
     on = stage(secondaries=FULL)
     ended = on.sidecar(pod_with(on, "10.10.1.80/24"), BOTH).wait()

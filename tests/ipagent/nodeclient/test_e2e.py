@@ -246,6 +246,23 @@ class TestSidecar:
             gate.wait_for_unclaim()
         assert (ended.code, ended.message) == (0, "Ended by SIGTERM. No address was released.")
 
+    def test_after_an_interface_was_unplugged_a_restart_says_so_and_goes_on(self, stage: SlimStage) -> None:
+        pod = stage.pod("10.10.1.80/24")
+        pod.add_interface("net2", mac="02:aa:00:00:00:02")
+        both = slim(interfaces=("net1", "net2"))
+        with stage.gate() as gate:
+            running = stage.start("sidecar", pod, both)
+            running.wait_for_event("started")
+            running.process.kill()
+            running.process.wait()
+            pod.delete_interface("net2")
+            again = stage.start("sidecar", pod, both)
+            again.wait_for_event("started")
+            assert "interface net2" in again.wait_for_event("interface-missing")["message"]
+            claims = gate.claims
+            assert (claims[0].restarted, claims[-1].restarted) == (False, True)
+            assert again.end().code == ExitCode.OK
+
     def test_a_floating_address_comes_and_goes(self, stage: SlimStage) -> None:
         with stage.gate() as gate:
             pod = stage.pod("10.10.1.80/24")

@@ -28,8 +28,8 @@ class Pod:
         self.source = source or FakeSource(*HELD)
         self.lines = Lines()
 
-    def init(self, timeout: int = 120, **settings: Any) -> Report:
-        made = agent(self.source, self.cloud, self.lines, timeout=timeout, **settings)
+    def init(self, timeout: int = 120, *, restarted: bool = False, **settings: Any) -> Report:
+        made = agent(self.source, self.cloud, self.lines, timeout=timeout, restarted=restarted, **settings)
         return init.run(made, self.time.now + timeout, self.time.timing)
 
 
@@ -60,6 +60,14 @@ def test_a_missing_interface_is_said_before_anything_is_assigned() -> None:
     assert "10.10.1.80" in report.message
     assert "Multus" in report.message
     assert pod.cloud.calls == []
+
+
+def test_an_interface_that_was_unplugged_before_a_restart_is_a_warning_and_the_others_go_on() -> None:
+    pod = Pod(FakeSource((ETH0, "10.10.0.21"), (NET1, "10.10.1.80"), links=(ETH0, NET1)))
+    report = pod.init(restarted=True)
+    assert (report.exit_code, report.message) == (ExitCode.OK, "Assigned: 10.10.1.80 on eni-1.")
+    (line,) = pod.lines.of("interface-missing")
+    assert line["message"].startswith("The pod no longer has the interface net2")
 
 
 def test_the_good_ones_land_and_the_bad_ones_are_named() -> None:

@@ -207,6 +207,9 @@ class TestClaims:
         assert missing
         assert str(missing) == "The pod has no interface net2"
 
+    def test_an_interface_that_was_unplugged_before_a_restart_is_no_error(self) -> None:
+        assert wished(self.OWN, claim("a", links=(), restarted=True)).error is None
+
     def test_without_names_the_default_interface_is_told_by_network_status(self) -> None:
         odd = (Link(2, "ens5", "0a:00:00:00:00:02"), Link(3, "net1", holding("10.1.1.1").mac))
         stated = claim("a", "10.1.9.9", links=odd, interfaces=())

@@ -35,6 +35,7 @@ WHOLE: dict[str, Any] = {
     "allowedCidrs": ["10.10.1.0/24"],
     "again": ["10.10.1.81"],
     "leaving": True,
+    "restarted": True,
     "links": [{"index": 3, "name": "net1", "mac": "02:aa:00:00:00:01", "loopback": False}],
     "addresses": [{"index": 3, "address": "2001:db8::80", "scope": 0, "flags": 0x40}],
     "routes": [{"index": 3, "destination": "0.0.0.0/0"}],
@@ -62,6 +63,7 @@ def test_every_part_of_a_statement_is_read() -> None:
         allowed=(ip_network("10.10.1.0/24"),),
         again=frozenset({ip_address("10.10.1.81")}),
         leaving=True,
+        restarted=True,
     )
 
 
