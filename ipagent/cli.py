@@ -46,12 +46,8 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     begun = time.monotonic()
     started_file = env.get(ENV_STARTED_FILE) or contract.STARTED_FILE
     match arguments:
-        case ["started"]:
-            return 0 if os.path.exists(started_file) else 1  # noqa: PTH110 - pathlib costs more than the rest
-        case ["started", wait] if seconds := _wait_seconds(wait):
-            from ipagent.probe import wait_started  # noqa: PLC0415 - see the module's docstring
-
-            return 0 if wait_started(started_file, seconds) else 1
+        case ["started", *rest] if (seconds := _wait_seconds(rest)) is not None:
+            return 0 if _has_started(started_file, seconds) else 1
         case [("init" | "sidecar") as mode]:
             # Before the slow imports: the volume outlives a container that starts again.
             restarted = mode == "sidecar" and _remove(started_file)
@@ -71,10 +67,24 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     return _write_text(arguments)
 
 
-def _wait_seconds(argument: str) -> int:
-    """Return the seconds of `--wait=SECONDS`, 0 for any other argument."""
-    option, _, number = argument.partition("=")
-    return int(number) if option == "--wait" and len(number) <= 4 and number.isdecimal() else 0
+def _wait_seconds(arguments: Sequence[str]) -> int | None:
+    """Return the seconds of `--wait=SECONDS`, 0 without arguments, None for others."""
+    if not arguments:
+        return 0
+    option, _, number = arguments[0].partition("=")
+    valid = len(arguments) == 1 and option == "--wait" and len(number) <= 4 and number.isdecimal()
+    return int(number) if valid else None
+
+
+def _has_started(started_file: str, seconds: int) -> bool:
+    """Return whether the sidecar has started, or does within so many seconds."""
+    if os.path.exists(started_file):  # noqa: PTH110 - pathlib costs more than the rest
+        return True
+    if not seconds:
+        return False
+    from ipagent.probe import wait_started  # noqa: PLC0415 - see the module's docstring
+
+    return wait_started(started_file, seconds)
 
 
 def _write_text(arguments: Sequence[str]) -> int:

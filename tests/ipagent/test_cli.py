@@ -107,7 +107,16 @@ def test_the_version_is_the_release(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.pure
 @pytest.mark.parametrize(
-    "arguments", [[], ["nodes"], ["started", "x"], ["started", "--wait"], ["started", "--wait=0"], ["--fast"]]
+    "arguments",
+    [
+        [],
+        ["nodes"],
+        ["started", "x"],
+        ["started", "--wait"],
+        ["started", "--wait=soon"],
+        ["started", "--wait=1", "2"],
+        ["--fast"],
+    ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(arguments, {}) == ExitCode.USAGE
