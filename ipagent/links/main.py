@@ -30,7 +30,8 @@ from ipagent.links.setter import LinkSetter
 from ipagent.log import Log
 from ipagent.netlink.sockets import KernelError
 from ipagent.signals import Signals, Stop
-from ipagent.startup import crash_text, end_startup
+from ipagent.startup import end_startup
+from ipagent.termination import crash_text
 
 PROGRAM = "multus-eni-links"
 REMEDIES = {
