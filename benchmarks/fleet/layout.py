@@ -91,7 +91,7 @@ def _pod(nodes: tuple[FleetNode, ...], number: int, used: int) -> FleetPod:
 
 
 def world(fleet: Fleet) -> dict[str, Any]:
-    """Make the world file (tests/doubles/world.py), with EC2's request limits in force."""
+    """Make the world file (tests/doubles/config/world_file.py), with EC2's request limits in force."""
     subnets = {0, *(eni.subnet for node in fleet.nodes for eni in node.enis)}
     return {
         "region": REGION,

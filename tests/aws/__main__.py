@@ -25,7 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.aws.refusals import DESCRIPTION, WITH_IPV6, Refusal, record
 from tests.doubles import Doubles
-from tests.doubles.world_keys import DEFAULT_KEY_ID, DEFAULT_SECRET
+from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
 
 SUBNET, ENI = "MULTUS_ENI_AWS_SUBNET", "MULTUS_ENI_AWS_ENI"
 RIGHTS = (

@@ -6,12 +6,12 @@ it inside a test.
 """
 
 from tests.doubles.clock import Clock, ManualClock
-from tests.doubles.document import DocumentError
-from tests.doubles.faults import Connection, Fault
+from tests.doubles.config.document import DocumentError
+from tests.doubles.config.world_file import load_world
+from tests.doubles.fault_injection import Connection, Fault
 from tests.doubles.journal import Call
-from tests.doubles.model import World
 from tests.doubles.server import Doubles
-from tests.doubles.world import load_world
+from tests.doubles.state.model import World
 
 __all__ = [
     "Call",

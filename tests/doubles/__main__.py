@@ -12,9 +12,9 @@ import sys
 
 from tests.doubles.clock import Clock, ManualClock
 from tests.doubles.cloud import Cloud
-from tests.doubles.document import DocumentError
+from tests.doubles.config.document import DocumentError
+from tests.doubles.config.world_file import load_world
 from tests.doubles.server import listen, serve, url_of
-from tests.doubles.world import load_world
 
 DESCRIPTION = """\
 Serves a strict double of EC2 (network interface and address calls) and of the instance metadata service.
@@ -32,8 +32,8 @@ Beside EC2, on the same port:
                            "times": 3}, {"action": "*", "delay_ms": 500}]}; replaces what was there
   PATCH /_double/settings  imds_delay_ms, imds, attach_delay_ms, throttling, limits
   POST /_double/clock      {"advance_ms": 5000}, with --manual-clock
-The form of the world file stands at the top of tests/doubles/world.py, that of a fault in
-tests/doubles/faults.py; docs/testing.md has examples."""
+The form of the world file stands at the top of tests/doubles/config/world_file.py, that of a fault in
+tests/doubles/fault_injection.py; docs/testing.md has examples."""
 
 
 def main(arguments: list[str] | None = None) -> int:

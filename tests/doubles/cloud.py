@@ -12,12 +12,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tests.doubles.attachments import settle
-from tests.doubles.buckets import Buckets
 from tests.doubles.clock import Clock
-from tests.doubles.faults import Connection, Fault, Faults
+from tests.doubles.ec2.throttling import Buckets
+from tests.doubles.fault_injection import Connection, Fault, Faults
 from tests.doubles.journal import Call, Journal
-from tests.doubles.model import AccessKey, World
+from tests.doubles.state.model import AccessKey, World
+from tests.doubles.state.network_interfaces import settle
 
 TRANSPORT = "transport"
 """The key of a request's state under which its connection is found."""

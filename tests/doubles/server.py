@@ -19,15 +19,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.doubles.clock import Clock
 from tests.doubles.cloud import TRANSPORT, Cloud
-from tests.doubles.control import Control, state_document
-from tests.doubles.document import Node
-from tests.doubles.ec2 import Ec2Endpoint
-from tests.doubles.faults import Fault
+from tests.doubles.config.document import Node
+from tests.doubles.config.settings import NAMES, with_settings
+from tests.doubles.config.world_file import load_world
+from tests.doubles.control.endpoints import Control, state_document
+from tests.doubles.ec2.endpoint import Ec2Endpoint
+from tests.doubles.fault_injection import Fault
+from tests.doubles.imds.endpoint import MetadataEndpoint
 from tests.doubles.journal import Call
-from tests.doubles.metadata_service import MetadataEndpoint
-from tests.doubles.model import World
-from tests.doubles.settings import NAMES, with_settings
-from tests.doubles.world import load_world
+from tests.doubles.state.model import World
 
 ANY_PORT = ("127.0.0.1", 0)
 START_SECONDS = 10.0

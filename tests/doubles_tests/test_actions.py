@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.doubles import load_world
-from tests.doubles.actions import ACTIONS, perform
-from tests.doubles.refusals import Ec2Error
-from tests.doubles.wire import Parameters
+from tests.doubles.ec2.actions import ACTIONS, perform
+from tests.doubles.ec2.errors import Ec2Error
+from tests.doubles.ec2.query_protocol import Parameters
 from tests.doubles_tests import worlds
 
 pytestmark = pytest.mark.pure

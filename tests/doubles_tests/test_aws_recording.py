@@ -12,7 +12,7 @@ from tests.aws import __main__ as command
 from tests.aws.__main__ import DOUBLES_ENI, DOUBLES_SUBNET, ENI, SUBNET, world
 from tests.aws.refusals import ATTACHED, ATTACHED_WITH_IPV6, CASES, WITH_IPV6, WITHOUT_IPV6
 from tests.doubles import Doubles, Fault
-from tests.doubles.world_keys import DEFAULT_KEY_ID, DEFAULT_SECRET
+from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_every_call_is_refused_and_recorded(
     ipv6: bool,
     attached: bool,
 ) -> None:
-    file = tmp_path / "new" / "refusals.json"
+    file = tmp_path / "new" / "errors.json"
     with Doubles(world(ipv6=ipv6)) as ec2:
         aws.setenv("AWS_ENDPOINT_URL_EC2", ec2.ec2_url)
         before = ec2.state()

@@ -21,7 +21,7 @@ from starlette.types import Message
 
 from tests.doubles import Clock, Doubles, ManualClock, load_world
 from tests.doubles.cloud import Cloud
-from tests.doubles.metadata_service import MetadataEndpoint
+from tests.doubles.imds.endpoint import MetadataEndpoint
 from tests.doubles_tests import worlds
 from tests.doubles_tests.conftest import CONFIG
 from tests.doubles_tests.imds_client import MACS, TOKEN, ask, token, value

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.doubles import World, load_world
-from tests.doubles.addresses import assign, assign_free, assign_ipv6, unassign, unassign_ipv6
-from tests.doubles.attachments import Creation, Slot, attach, create, delete, detach, settle
-from tests.doubles.auth import authenticate
-from tests.doubles.imds import Tree, metadata, read
-from tests.doubles.model import PAST_CHANGES, AccessKey, Address, NetworkInterface, Subnet
-from tests.doubles.refusals import Ec2Error
+from tests.doubles.ec2.errors import Ec2Error
+from tests.doubles.ec2.signature import authenticate
+from tests.doubles.imds.metadata import Tree, metadata, read
+from tests.doubles.state.addresses import assign, assign_free, assign_ipv6, unassign, unassign_ipv6
+from tests.doubles.state.model import PAST_CHANGES, AccessKey, Address, NetworkInterface, Subnet
+from tests.doubles.state.network_interfaces import Creation, Slot, attach, create, delete, detach, settle
 from tests.doubles_tests import worlds
 
 pytestmark = pytest.mark.pure

@@ -13,10 +13,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.doubles.instance_types import TYPES, NetworkInfo
+from tests.doubles.state.instance_types import TYPES, NetworkInfo
 from tests.doubles_tests import worlds
 from tests.doubles_tests.conftest import CONFIG
-from tests.doubles_tests.refusal_cases import CASES, Case, Moto, Place
+from tests.doubles_tests.error_cases import CASES, Case, Moto, Place
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.doubles import Doubles, ManualClock
-from tests.doubles.buckets import ALL, Buckets, Limit, Throttling, bucket_of
-from tests.doubles.refusals import Ec2Error
-from tests.doubles.wire import Parameters
+from tests.doubles.ec2.errors import Ec2Error
+from tests.doubles.ec2.query_protocol import Parameters
+from tests.doubles.ec2.throttling import ALL, Buckets, Limit, Throttling, bucket_of
 from tests.doubles_tests import worlds
 
 if TYPE_CHECKING:

@@ -16,8 +16,16 @@ from botocore.serialize import create_serializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.doubles.refusals import Ec2Error
-from tests.doubles.wire import MAX_PARAMETERS, NAMESPACE, Parameters, Structure, answer, decode, error_answer
+from tests.doubles.ec2.errors import Ec2Error
+from tests.doubles.ec2.query_protocol import (
+    MAX_PARAMETERS,
+    NAMESPACE,
+    Parameters,
+    Structure,
+    answer,
+    decode,
+    error_answer,
+)
 
 pytestmark = pytest.mark.pure
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from tests.doubles import DocumentError, load_world
-from tests.doubles.model import HttpTokens
-from tests.doubles.world import MAX_FILE_BYTES
-from tests.doubles.world_keys import DEFAULT_KEY_ID
+from tests.doubles.config.credentials import DEFAULT_KEY_ID
+from tests.doubles.config.world_file import MAX_FILE_BYTES
+from tests.doubles.state.model import HttpTokens
 from tests.doubles_tests import worlds
 
 pytestmark = pytest.mark.pure
@@ -343,7 +343,7 @@ def test_the_limit_of_an_unknown_type_may_be_stated() -> None:
 
 
 def test_the_example_at_the_top_of_the_module_is_a_world() -> None:
-    import tests.doubles.world as module  # noqa: PLC0415 - its docstring is what is read
+    import tests.doubles.config.world_file as module  # noqa: PLC0415 - its docstring is what is read
 
     example = (module.__doc__ or "").split("```")[1].removeprefix("yaml\n")
     world = load_world(yaml.safe_load(example))

@@ -14,7 +14,7 @@ import httpx
 from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, IMDS, REGION
 from tests.cluster.nodes.sandbox import Sandbox
 from tests.cluster.processes import Process
-from tests.doubles.world_keys import DEFAULT_KEY_ID, DEFAULT_SECRET
+from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -9,7 +9,7 @@ from common.contract import Credentials
 from ipagent.assign.addresses import parse_address
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.aws.ec2 import Ec2Client
-from tests.doubles.identifiers import attachment_of
+from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent.worlds import REGION
 
 if __name__ == "__main__":

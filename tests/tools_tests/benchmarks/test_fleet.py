@@ -26,7 +26,7 @@ from benchmarks.fleet.layout import PER_ENI, make_fleet, world
 from benchmarks.fleet.pacing import SANDBOX, at_once, spread
 from benchmarks.fleet.results import Results, targets
 from benchmarks.fleet.table import render
-from tests.doubles.world import load_world
+from tests.doubles.config.world_file import load_world
 
 pytestmark = pytest.mark.pure
 

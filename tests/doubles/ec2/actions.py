@@ -1,0 +1,63 @@
+"""The EC2 actions: parameters of a call -> operation on the world -> structure of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from tests.doubles.ec2 import address_actions, errors, network_interface_actions, tag_actions
+from tests.doubles.ec2.describe import Kind, Resource, describe
+from tests.doubles.ec2.describe_network import INSTANCES, INTERFACES, SUBNETS
+from tests.doubles.ec2.describe_types_and_tags import INSTANCE_TYPES, TAGS
+from tests.doubles.ec2.parameters import Outcome
+from tests.doubles.ec2.query_protocol import Parameters
+from tests.doubles.state.model import World
+
+R = TypeVar("R", bound=Resource)
+
+
+def perform(world: World, action: str, parameters: Parameters, now: float) -> Outcome:
+    """Carry out a call at a time; returns the world after it and the answer, or raises `Ec2Error`."""
+    return ACTIONS[action](world, parameters, now)
+
+
+def resource_arn(world: World, parameters: Parameters) -> str:
+    """Return the resource that a refusal for lack of rights names."""
+    interface = parameters.sent.get("NetworkInterfaceId")
+    if interface is None:
+        return "*"
+    return f"arn:aws:ec2:{world.region}:{world.account}:network-interface/{interface}"
+
+
+def _describe(kind: Kind[R], name: str) -> Callable[[World, Parameters, float], Outcome]:
+    def action(world: World, parameters: Parameters, _: float) -> Outcome:
+        found, token = describe(kind, world, parameters)
+        return world, {name: found, "nextToken": token}
+
+    return action
+
+
+ACTIONS: Mapping[str, Callable[[World, Parameters, float], Outcome]] = {
+    "AssignIpv6Addresses": address_actions.assign_ipv6_addresses,
+    "AssignPrivateIpAddresses": address_actions.assign_private_ip_addresses,
+    "AttachNetworkInterface": network_interface_actions.attach_network_interface,
+    "CreateNetworkInterface": network_interface_actions.create_network_interface,
+    "CreateTags": tag_actions.create_tags,
+    "DeleteNetworkInterface": network_interface_actions.delete_network_interface,
+    "DeleteTags": tag_actions.delete_tags,
+    "DescribeInstanceTypes": _describe(INSTANCE_TYPES, "instanceTypeSet"),
+    "DescribeInstances": _describe(INSTANCES, "reservationSet"),
+    "DescribeNetworkInterfaces": _describe(INTERFACES, "networkInterfaceSet"),
+    "DescribeSubnets": _describe(SUBNETS, "subnetSet"),
+    "DescribeTags": _describe(TAGS, "tagSet"),
+    "DetachNetworkInterface": network_interface_actions.detach_network_interface,
+    "UnassignIpv6Addresses": address_actions.unassign_ipv6_addresses,
+    "UnassignPrivateIpAddresses": address_actions.unassign_private_ip_addresses,
+}
+"""Action -> the function that carries it out."""
+
+
+def require_action(action: str) -> None:
+    """Raise `Ec2Error` for an action that the double does not have."""
+    if action not in ACTIONS:
+        raise errors.invalid_action(action)

@@ -1,0 +1,152 @@
+"""Interfaces that come and go: what AttachNetworkInterface, DetachNetworkInterface and their like do.
+
+Source: the actions' pages in the EC2 API reference. Attaching and detaching take the world's `attach_delay`;
+`settle` lets happen what is due.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
+
+from tests.doubles.ec2 import errors
+from tests.doubles.state import addresses
+from tests.doubles.state.identifiers import ATTACHMENT
+from tests.doubles.state.model import Attachment, AttachmentStatus, Instance, NetworkInterface, World
+
+
+def settle(world: World, now: float) -> World:
+    """Return the world in which what was attaching or detaching until this time is done."""
+    pending = [
+        (interface.attachment.due, interface)
+        for interface in world.interfaces.values()
+        if interface.attachment
+        and interface.attachment.status is not AttachmentStatus.ATTACHED
+        and interface.attachment.due <= now
+    ]
+    for due, interface in sorted(pending, key=lambda pair: pair[0]):
+        world = world.changed({interface.id: _done(interface)}, due)
+    return world
+
+
+def _done(interface: NetworkInterface) -> NetworkInterface:
+    attachment = interface.attachment
+    if attachment is None or attachment.status is AttachmentStatus.DETACHING:
+        return replace(interface, attachment=None)
+    return replace(interface, attachment=replace(attachment, status=AttachmentStatus.ATTACHED))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where on an instance an interface is to be attached."""
+
+    instance: str
+    device: int
+    network_card: int = 0
+
+
+def attach(world: World, identifier: str, slot: Slot, now: float) -> tuple[World, Attachment]:
+    """Attach an interface; raises `Ec2Error` as AttachNetworkInterface does."""
+    interface = world.interface(identifier)
+    instance = world.instance(slot.instance)
+    if interface.attachment:
+        raise errors.interface_in_use(identifier)
+    _check_slot(world, interface, instance, slot)
+    # EC2 refuses what the instance's type does not allow; which code it uses here is unconfirmed.
+    if len(interface.addresses) + len(interface.ipv4_prefixes) > instance.limits.ipv4_per_interface:
+        raise errors.interface_full(identifier)
+    if len(interface.ipv6s) + len(interface.ipv6_prefixes) > instance.limits.ipv6_per_interface:
+        raise errors.ipv6_interface_full(identifier)
+    serial = world.serial + 1
+    attachment = Attachment(
+        id=f"eni-attach-{_digits(world, 'attachment', serial)}",
+        instance=instance.id,
+        device=slot.device,
+        network_card=slot.network_card if instance.limits.network_cards > 1 else None,
+        status=AttachmentStatus.ATTACHING if world.attach_delay else AttachmentStatus.ATTACHED,
+        due=now + world.attach_delay,
+    )
+    after = world.changed({identifier: replace(interface, attachment=attachment)}, now)
+    return replace(after, serial=serial), attachment
+
+
+def _check_slot(world: World, interface: NetworkInterface, instance: Instance, slot: Slot) -> None:
+    others = world.interfaces_of(instance.id)
+    if world.subnets[interface.subnet].az != world.subnets[others[0].subnet].az:
+        raise errors.other_zone()
+    if not 0 <= slot.network_card < instance.limits.network_cards:
+        raise errors.no_network_card(slot.network_card, instance.type)
+    if (slot.network_card, slot.device) in [other.attachment.slot for other in others if other.attachment]:
+        raise errors.device_in_use(instance.id, slot.device)
+    if len(others) >= instance.limits.max_interfaces:
+        raise errors.too_many_interfaces(len(others) + 1, instance.type)
+
+
+def detach(world: World, identifier: str, now: float) -> World:
+    """Detach an interface by its attachment; raises `Ec2Error` as DetachNetworkInterface does."""
+    attached = {held.attachment.id: held for held in world.interfaces.values() if held.attachment}
+    interface = ATTACHMENT.find(attached, identifier)
+    attachment = interface.attachment
+    if attachment is None or attachment.slot == (0, 0):
+        raise errors.primary_interface()
+    if attachment.status is AttachmentStatus.DETACHING:
+        return world
+    leaving = replace(attachment, status=AttachmentStatus.DETACHING, due=now + world.attach_delay)
+    return settle(world.changed({interface.id: replace(interface, attachment=leaving)}, now), now)
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What CreateNetworkInterface asks for; EC2 chooses a missing primary, and so many more addresses."""
+
+    subnet: str
+    primary: IPv4Address | None = None
+    secondaries: tuple[IPv4Address, ...] = ()
+    count: int = 0
+    ipv6s: tuple[IPv6Address, ...] = ()
+    ipv6_count: int = 0
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def create(world: World, wanted: Creation, now: float) -> tuple[World, NetworkInterface]:
+    """Create an interface that is attached nowhere; raises `Ec2Error` as CreateNetworkInterface does."""
+    subnet = world.subnet(wanted.subnet)
+    primary = wanted.primary or next(world.free_addresses(subnet), None)
+    if primary is None:
+        raise errors.subnet_full()
+    subnet.admit(primary)
+    for address in (primary, *wanted.secondaries):
+        if world.holder_of(address):
+            raise errors.address_in_use()
+    serial = world.serial + 1
+    digits = _digits(world, "interface", serial)
+    made = NetworkInterface(
+        id=f"eni-{digits}",
+        mac="06:" + ":".join(digits[index : index + 2] for index in range(0, 10, 2)),
+        subnet=subnet.id,
+        primary=primary,
+        description=wanted.description,
+        tags=dict(wanted.tags),
+    )
+    after = replace(world.changed({made.id: made}, now), serial=serial)
+    after = addresses.assign(after, made.id, wanted.secondaries, allow_reassignment=False, now=now)
+    after, _ = addresses.assign_ipv6(after, made.id, wanted.ipv6s, now)
+    if wanted.count:
+        after, _ = addresses.assign_free(after, made.id, wanted.count, now)
+    if wanted.ipv6_count:
+        after, _ = addresses.assign_free_ipv6(after, made.id, wanted.ipv6_count, now)
+    return after, after.interfaces[made.id]
+
+
+def delete(world: World, identifier: str, now: float) -> World:
+    """Delete an interface; raises `Ec2Error` as DeleteNetworkInterface does."""
+    if world.interface(identifier).attachment:
+        raise errors.interface_attached(identifier)
+    return world.changed({identifier: None}, now)
+
+
+def _digits(world: World, what: str, serial: int) -> str:
+    return hashlib.sha256(f"{what} {world.account} {serial}".encode()).hexdigest()[:17]
