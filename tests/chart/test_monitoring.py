@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from prometheus_client import CollectorRegistry
 
 from certs.health import Health
 from ipagent.assign.ec2_error_codes import Fault
+from ipagent.node.gc.rules import Decision, KeepReason, Verdict
+from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot
+from tests.chart import dashboard as source
 from tests.chart.conftest import programs
 from tests.chart.everything import API_SERVER_METRICS
 from tests.chart.values import REQUIRED
@@ -55,8 +60,16 @@ def dashboard(rendered: dict[str, list[Manifest]]) -> dict[str, Any]:
 
 def queries(dashboard: dict[str, Any]) -> list[str]:
     """Return the dashboard's queries, with Grafana's variables filled in."""
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return [text.replace("$__rate_interval", "5m").replace("$namespace", "system") for text in found]
+    found = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
+    values = {"$__rate_interval": "5m", "$namespace": "system", "$cluster": ".*", "$node": ".*"}
+    for name, value in values.items():
+        found = [text.replace(name, value) for text in found]
+    return found
+
+
+def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the panels between the rows' titles."""
+    return [each for each in dashboard["panels"] if each["type"] != "row"]
 
 
 def check(promtool: Path, *arguments: str | Path, cwd: Path) -> str:
@@ -87,6 +100,53 @@ def test_promtool_accepts_the_dashboards_queries(
     )
 
 
+def test_the_dashboard_is_what_its_source_makes() -> None:
+    assert source.DASHBOARD.read_text(encoding="utf-8") == source.text(), (
+        "run python -m tests.chart.dashboard"
+    )
+
+
+def test_grafanas_own_types_accept_the_dashboard(dashboard: dict[str, Any], tmp_path: Path) -> None:
+    def verdict(content: dict[str, Any]) -> str:
+        path = tmp_path / "dashboard.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        argv = [programs(["check-dashboard"])["check-dashboard"], path]
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stderr
+
+    assert verdict(dashboard) == ""
+    broken = copy.deepcopy(dashboard)
+    panels(broken)[0]["targets"][0]["exprr"] = "1"
+    assert "unexpected field 'exprr'" in verdict(broken)
+
+
+def test_the_dashboard_has_a_row_for_each_part(dashboard: dict[str, Any]) -> None:
+    rows = [each["title"] for each in dashboard["panels"] if each["type"] == "row"]
+    assert rows == ["Overview", "Admission", "Certificates", "Node agents", "EC2", "Garbage collection"]
+    names = [each["name"] for each in dashboard["templating"]["list"]]
+    assert names == ["datasource", "cluster", "namespace", "node"]
+    assert {each["type"] for each in panels(dashboard)} <= {"stat", "table", "timeseries"}
+
+
+def test_every_panel_is_described_and_has_a_place_of_its_own(dashboard: dict[str, Any]) -> None:
+    taken: set[tuple[int, int]] = set()
+    for each in dashboard["panels"]:
+        place = each["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, each["title"]
+        assert max(x for x, _ in cells) < source.WIDTH
+        taken |= cells
+    ids = [each["id"] for each in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+    for each in panels(dashboard):
+        assert each["description"].endswith("."), each["title"]
+        assert each["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["value"] is None
+
+
+def test_the_dashboard_leads_to_every_runbook(dashboard: dict[str, Any], alerts: dict[str, Manifest]) -> None:
+    links = {link["url"] for each in panels(dashboard) for link in each["links"]}
+    assert links == {each["annotations"]["runbook_url"] for each in alerts.values()}
+
+
 def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]]]:
     """Return each sample that a process exports, with the names of its labels."""
     for family in registry.collect():
@@ -98,7 +158,21 @@ def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]
 def exported() -> dict[str, frozenset[str]]:
     """What webhook, certs and a node agent export before much has happened."""
     health = Health(time.monotonic, 60.0)
-    node = NodeMetrics(lambda: Snapshot(calls={("AssignPrivateIpAddresses", "ok"): 1}, watch_age=0.0))
+    blocked = Verdict(
+        "eni-1",
+        ip_address("10.0.0.9"),
+        Decision.KEEP,
+        KeepReason.UNSTATED,
+        "",
+        blocker=PodKey("apps", "web", "u"),
+    )
+    snapshot = Snapshot(
+        calls={("AssignPrivateIpAddresses", "ok"): 1},
+        counts={"refused_429": 1},
+        watch_age=0.0,
+        verdicts=(blocked,),
+    )
+    node = NodeMetrics(lambda: snapshot)
     registries = (Metrics().registry, health.registry, node.registry)
     return {name: labels for registry in registries for name, labels in labels_of(registry)}
 
@@ -167,7 +241,7 @@ def test_every_metric_of_the_api_server_is_one_that_a_test_has_seen(
     theirs = {name: labels for name, labels in asked(every) if name.startswith("apiserver_")}
     assert set(theirs) == set(API_SERVER_METRICS)
     for name, labels in theirs.items():
-        assert labels <= set(API_SERVER_METRICS[name])
+        assert labels - SCRAPED <= set(API_SERVER_METRICS[name])
 
 
 def test_each_alert_has_a_runbook(alerts: dict[str, Manifest]) -> None:

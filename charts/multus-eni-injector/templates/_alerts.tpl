@@ -133,7 +133,7 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
 {{- fail (printf "metrics.prometheusRule.disabled: there is no alert %s: docs/operations.md lists them" .) }}
 {{- end }}
 {{- end }}
-{{- $runbooks := $settings.runbookUrl | default (printf "%s/blob/main/docs/operations.md#" .Chart.Home) }}
+{{- $runbooks := include "multus-eni.runbooks" . }}
 {{- range $part := list "injects" "selfSigned" "nodeAgent" }}
 {{- if include (printf "multus-eni.%s" $part) $ }}
 {{- range $alert := get $parts $part }}
@@ -151,4 +151,9 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* What links to runbooks start with. */}}
+{{- define "multus-eni.runbooks" -}}
+{{- default (printf "%s/blob/main/docs/operations.md#" .Chart.Home) .Values.metrics.prometheusRule.runbookUrl }}
 {{- end }}

@@ -112,6 +112,7 @@ _HELM_DOCS = Module("helm-docs", "github.com/norwoodj/helm-docs", defines=("main
 # Without the clouds' service discovery, which brings most of its dependencies.
 _PROMTOOL = Module("promtool", "github.com/prometheus/prometheus", tags=("remove_all_sd",))
 _IPVLAN = Module("ipvlan", "github.com/containernetworking/plugins", sources=("main.go", "hub.go"))
+_DASHBOARD = Module("dashboard", "github.com/grafana/grafana-foundation-sdk/go", sources=("main.go",))
 _CRDS = Module("crds", "github.com/cert-manager/cert-manager")
 _CRD_TYPES = (
     "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1",
@@ -131,6 +132,7 @@ TOOLS = {
         Tool("helm3", _HELM3, "helm.sh/helm/v3/cmd/helm"),
         Tool("helm-docs", _HELM_DOCS, "github.com/norwoodj/helm-docs/cmd/helm-docs"),
         Tool("promtool", _PROMTOOL, "github.com/prometheus/prometheus/cmd/promtool"),
+        Tool("check-dashboard", _DASHBOARD, "."),
         Tool(
             "crds.yaml",
             _CRDS,
@@ -141,7 +143,7 @@ TOOLS = {
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODES = ("kube-scheduler", "kubelet", "kubectl", "ipvlan")
-CHART = ("helm4", "helm3", "helm-docs", "promtool", "crds.yaml")
+CHART = ("helm4", "helm3", "helm-docs", "promtool", "check-dashboard", "crds.yaml")
 ALL = (*CONTROL_PLANE, *NODES, *CHART)
 
 
