@@ -16,10 +16,10 @@ from certs.health import Health
 from certs.rotation import Now, Settings, Wait, next_action
 from certs.state import Observation, observe
 from certs.status import report, to_text
-from certs.store import Marks, Names, Store
+from certs.store import Marks, Names, Reader, Store, look
 from common.contract import LogLevel
 from common.kube.client import Client
-from common.kube.cluster import find_cluster
+from common.kube.cluster import find_cluster, in_pod
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.reflector import Reflector, one_object
 from common.log import JsonLog
@@ -136,7 +136,7 @@ def status(options: Options, *, as_json: bool) -> int:
     """
     clock: Clock = SystemClock()
     try:
-        observed = Store(_client(), options.names).look()
+        observed = look(_reader(), options.names)
     except (ApiError, Unreachable) as error:
         print(f"multus-eni certs status: {error}", file=sys.stderr)
         return 1
@@ -151,6 +151,15 @@ def status(options: Options, *, as_json: bool) -> int:
 
 def _client() -> Client:
     return Client(find_cluster(), "multus-eni-certs", REMEDIES)
+
+
+def _reader() -> Reader:
+    """Return a client that only reads: a pod's own, or on a laptop one that knows every kubeconfig."""
+    if in_pod():
+        return _client()
+    from common.kube.kubeconfig_client import KubeconfigClient  # noqa: PLC0415 - the image lacks its library
+
+    return KubeconfigClient("multus-eni-certs")
 
 
 def _server(health: Health, options: Options) -> ProbeServer:

@@ -15,12 +15,12 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from certs.state import CERTIFICATE, KEY, Object, State, data_of, read_state
 from certs.x509 import Certificate, to_pem
-from common.kube.client import Client
+from common.kube.client import Answer, Client
 from common.kube.errors import ApiError
 
 MANAGER = "multus-eni-certs"
@@ -76,6 +76,35 @@ class Observed:
         return data_of(self.secret)
 
 
+class Reader(Protocol):
+    """A client that reads objects; raises ApiError."""
+
+    def get(self, path: str, what: str) -> Answer:
+        """Read an object; `what` completes "refused to …" in errors."""
+        ...
+
+
+def look(client: Reader, names: Names) -> Observed:
+    """Read both, the newest there is.
+
+    The configuration first: a CA that another process had added to it is then in the Secret that is read
+    after it, and is not taken for one to drop.
+    """
+    configuration, _ = _get(client, names.configurations_path, names.configuration)
+    secret, time = _get(client, names.secrets_path, names.secret)
+    return Observed(secret, configuration, time)
+
+
+def _get(client: Reader, path: str, name: str) -> tuple[Object | None, float | None]:
+    try:
+        answer = client.get(f"{path}/{quote(name, safe='')}", f"read {path}/{name}")
+    except ApiError as error:
+        if error.code != 404:
+            raise
+        return None, error.time
+    return answer.object, answer.time
+
+
 class Store:
     """Reads and writes the objects. Methods raise ApiError, Unreachable or ClusterError."""
 
@@ -85,14 +114,8 @@ class Store:
         self._marks = marks or Marks()
 
     def look(self) -> Observed:
-        """Read both, the newest there is.
-
-        The configuration first: a CA that another process had added to it is then in the Secret that is
-        read after it, and is not taken for one to drop.
-        """
-        configuration, _ = self._get(self._names.configurations_path, self._names.configuration)
-        secret, time = self._get(self._names.secrets_path, self._names.secret)
-        return Observed(secret, configuration, time)
+        """Read both, the newest there is."""
+        return look(self._client, self._names)
 
     def write_secret(self, observed: Observed, data: Mapping[str, bytes]) -> None:
         """Set these keys of the Secret, creating it where it was not there. Raises Conflict too."""
@@ -130,15 +153,6 @@ class Store:
         path = f"{self._names.configurations_path}/{quote(self._names.configuration, safe='')}"
         with _conflicts():
             self._client.apply(path, "write caBundle", body, manager=MANAGER, force=True)
-
-    def _get(self, path: str, name: str) -> tuple[Object | None, float | None]:
-        try:
-            answer = self._client.get(f"{path}/{quote(name, safe='')}", f"read {path}/{name}")
-        except ApiError as error:
-            if error.code != 404:
-                raise
-            return None, error.time
-        return answer.object, answer.time
 
     def _new_secret(self, encoded: Mapping[str, str]) -> dict[str, Any]:
         return {

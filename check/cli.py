@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.contract import ContractError, parse_timeout
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
 CHECK = """\
-Says what is wrong with Multus on AWS in a cluster, and what to do about it. It changes nothing.
+Says what is wrong with Multus on AWS in a cluster, and what to do about it. It changes nothing: one pod is
+created with dryRun=All, which the API server does not store.
 docs/check.md explains each check."""
 
 EXAMPLES = """\
@@ -29,7 +32,18 @@ def add_check(commands: Commands) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    check.add_argument("--dump", type=Path, required=True, metavar="PATH", help="manifests of the cluster")
+    check.add_argument(
+        "--dump", type=Path, metavar="PATH", help="look at these manifests instead of a live cluster"
+    )
+    check.add_argument("--kubeconfig", type=Path, metavar="FILE", help="(KUBECONFIG, or ~/.kube/config)")
+    check.add_argument("--context", metavar="NAME", help="context of the kubeconfig (its current one)")
+    check.add_argument(
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="TIME",
+        help="look again while there are errors, for at most so long, as in 90s or 5m",
+    )
     check.add_argument(
         "--pre", action="store_true", help="only what has to be in order before the injector is installed"
     )
@@ -50,15 +64,34 @@ def _check(options: argparse.Namespace) -> int:
     from check.model import Scope  # noqa: PLC0415 - nor this
     from check.render import Form  # noqa: PLC0415 - nor this
     from check.sources.dump import DumpError  # noqa: PLC0415 - nor this
+    from common.kube.errors import ApiError, ClusterError, Unreachable  # noqa: PLC0415 - nor this
 
     if options.pod and not options.namespace:
         print("multus-eni check: --pod needs --namespace", file=sys.stderr)
         return 2
-    scope = Scope(options.namespace, options.pod, options.pre)
+    if options.dump and (options.wait or options.context or options.kubeconfig):
+        print("multus-eni check: --dump looks at files: leave out the options of a cluster", file=sys.stderr)
+        return 2
     try:
-        return run_command(Options(options.dump, scope, Form(options.output)))
-    except DumpError as error:
+        return run_command(
+            Options(
+                Scope(options.namespace, options.pod, options.pre),
+                Form(options.output),
+                options.dump,
+                options.kubeconfig,
+                options.context,
+                options.wait,
+            )
+        )
+    except (DumpError, ClusterError, ApiError, Unreachable) as error:
         print(f"multus-eni check: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return 1  # the reader of the output has closed the pipe
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(parse_timeout(text))
+    except ContractError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -4,31 +4,56 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from check.model import Scope
+from check.model import Scope, Snapshot
 from check.render import Form, render
-from check.run import exit_code, run_checks
+from check.run import ERRORS, exit_code, run_checks
 from check.sources.dump import read_dump
+from check.sources.live import read_live
+from common.kube.kubeconfig_client import KubeconfigClient
+
+PAUSE = 2.0
+"""Seconds between two looks while it waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line."""
+    """The command line. `wait` is for how many seconds to look again while there are errors."""
 
-    dump: Path
     scope: Scope
     form: Form
+    dump: Path | None = None
+    kubeconfig: Path | None = None
+    context: str | None = None
+    wait: float = 0.0
 
 
 def run_command(options: Options) -> int:
-    """Check, print and return the exit code: 0, 1 for an error, 3 for warnings. Raises DumpError."""
-    results = run_checks(read_dump(options.dump), options.scope)
+    """Check, print and return the exit code: 0, 1 for an error, 3 for warnings.
+
+    Raises DumpError, ClusterError, ApiError or Unreachable.
+    """
+    look = _source(options)
+    deadline = time.monotonic() + options.wait
+    results = run_checks(look(), options.scope)
+    while exit_code(results) == ERRORS and time.monotonic() + PAUSE < deadline:
+        time.sleep(PAUSE)
+        results = run_checks(look(), options.scope)
     text = render(results, options.form, colour=_colours(), unicode=_has_marks())
     sys.stdout.write(text)
     sys.stdout.flush()
     return exit_code(results)
+
+
+def _source(options: Options) -> Callable[[], Snapshot]:
+    if (dump := options.dump) is not None:
+        return lambda: read_dump(dump)
+    client = KubeconfigClient("multus-eni-check", options.kubeconfig, options.context)
+    return lambda: read_live(client, options.scope)
 
 
 def _colours() -> bool:

@@ -107,6 +107,9 @@ class Cluster:
         """Return the installation; raises NotApplicable where there is none."""
         found = self.installation
         if found.configuration is None and found.webhook is None and found.node_agent is None:
+            for kind in ("Deployment", "DaemonSet"):
+                if why := self.snapshot.missing.get(kind):
+                    raise NotApplicable(why)
             raise NotApplicable("the injector is not installed")
         return found
 

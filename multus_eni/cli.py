@@ -13,6 +13,9 @@ from webhook.cli import add_explain, add_inject, add_serve
 
 OWN_PACKAGES = frozenset({"certs", "check", "common", "ipagent", "multus_eni", "webhook"})
 
+CLI_COMMANDS = ("check", "inject", "explain")
+"""Those of the extra `cli`."""
+
 DESCRIPTION = """\
 The mutating admission webhook of multus-eni-injector. It injects an agent into pods that attach to Multus
 networks, so that EC2 has their addresses as secondary addresses of the node's ENI before the app starts."""
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in OWN_PACKAGES:
             raise
-        extra = "cli" if options.command in ("check", "inject", "explain") else "webhook"
+        extra = "cli" if package == "kubernetes" or options.command in CLI_COMMANDS else "webhook"
         print(
             f"multus-eni {options.command}: the Python package {package} is not installed: install the extra "
             f"that has it, as in pipx install 'multus-eni-injector[{extra}]'",

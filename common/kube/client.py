@@ -139,7 +139,7 @@ class Client:
             text = response.read(MAX_ANSWER + 1)
             if len(text) > MAX_ANSWER:
                 raise self._wrong("TooLarge", f"the answer has more than {MAX_ANSWER} bytes", call.what)
-            return Answer(_object(text, call.what), _time(response))
+            return Answer(_object(text, call.what), response_time(response.headers.get("Date")))
 
     def _wrong(self, reason: str, message: str, what: str) -> ApiError:
         return ApiError(200, reason, message, what)
@@ -261,7 +261,7 @@ def _refusal(response: http.client.HTTPResponse, what: str, remedies: Mapping[in
         status = _object(response.read(MAX_ANSWER), what)
     except ApiError:
         status = {"reason": response.reason, "message": "no further word"}
-    return _error(response.status, status, what, remedies, _time(response))
+    return _error(response.status, status, what, remedies, response_time(response.headers.get("Date")))
 
 
 def _error(
@@ -271,9 +271,9 @@ def _error(
     return ApiError(code, reason, message, what, time=time, remedy=remedies.get(code, ""))
 
 
-def _time(response: http.client.HTTPResponse) -> float | None:
-    """Read the header `Date` (RFC 9110, section 6.6.1)."""
+def response_time(date: str | None) -> float | None:
+    """Read the header `Date` (RFC 9110, section 6.6.1) as seconds since 1970, None where there is none."""
     try:
-        return email.utils.parsedate_to_datetime(response.headers["Date"]).timestamp()
+        return email.utils.parsedate_to_datetime(date or "").timestamp()
     except (TypeError, ValueError):
         return None

@@ -16,6 +16,9 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet puts token, ca.crt and namespace (Kubernetes: Accessing the API from a Pod)."""
 
 
+NO_CLUSTER = "no cluster: this is not a pod, KUBECONFIG is not set, and there is no ~/.kube/config"
+
+
 def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     """Find the cluster as kubectl does: KUBECONFIG, the pod's ServiceAccount, then ~/.kube/config.
 
@@ -28,7 +31,12 @@ def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     default = Path(environment.get("HOME", "/"), ".kube", "config")
     if default.is_file():
         return _kubeconfig([default])
-    raise ClusterError("no cluster: this is not a pod, KUBECONFIG is not set, and there is no ~/.kube/config")
+    raise ClusterError(NO_CLUSTER)
+
+
+def in_pod(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the cluster is the one whose pod this is, and no kubeconfig names another."""
+    return "KUBERNETES_SERVICE_HOST" in environment and not environment.get("KUBECONFIG")
 
 
 def pod_namespace(folder: Path = SERVICE_ACCOUNT) -> str | None:

@@ -1,6 +1,6 @@
-"""kubeconfig files (client-go, tools/clientcmd/api/v1), for `multus-eni certs status` on a laptop.
+"""kubeconfig files (client-go, tools/clientcmd/api/v1), for the cluster's programs outside of a pod.
 
-Exec plugins stay: when no pod of `certs` runs, kubectl exec cannot either, and EKS kubeconfigs have a plugin.
+Commands on a laptop read them by the official client: common/kube/kubeconfig_client.py.
 
 Supported: tokens and token files, client certificates, exec plugins (`aws eks get-token`), CAs as data or
 file. Not: proxies, impersonation, basic authentication and the removed auth providers.

@@ -119,6 +119,47 @@ def test_what_is_no_dump_is_named(
         assert "no object of the injector" in captured.out
 
 
+@pytest.mark.parametrize(
+    ("kubeconfig", "why"),
+    [
+        (None, "config can't be used"),
+        ("clusters: []", "config can't be used"),
+        ("{", "config can't be used"),
+        (
+            """
+apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: t}}]
+""",
+            "no answer from the API server at https://127.0.0.1:1",
+        ),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_named(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    kubeconfig: str | None,
+    why: str,
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    path = tmp_path / "config"
+    if kubeconfig is not None:
+        path.write_text(kubeconfig)
+    assert main(["check", "--kubeconfig", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("multus-eni check: ")
+    assert why in said
+
+
+def test_a_dump_is_no_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--dump", str(dump(tmp_path)), "--wait", "5m"]) == 2
+    assert "leave out the options of a cluster" in capsys.readouterr().err
+
+
 def test_a_pod_needs_its_namespace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--dump", str(tmp_path), "--pod", "web"]) == 2
     assert "--pod needs --namespace" in capsys.readouterr().err

@@ -1,0 +1,131 @@
+"""`multus-eni check` on a real API server with a release on it, first in order, then with faults."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from check.run import CHECKS
+from common.contract import INJECTION
+from multus_eni.cli import main
+from tests.chart.conftest import EDITOR, Cluster
+from tests.chart.test_release import SPOILT, release
+from tests.chart.values import ca_bundle
+from tests.cluster.api import DEPLOYMENT, NAMESPACE, WEBHOOK_CONFIGURATION, Api, Kind, Manifest
+from tests.cluster.control_plane import User
+from tests.cluster.helm import NAMESPACE as SYSTEM
+from tests.cluster.helm import RELEASE
+from tests.cluster.manifests import multus_pod
+from tests.cluster.namespaces import Namespaces
+from tests.cluster.waiting import wait_for
+
+pytestmark = pytest.mark.cluster
+
+NETWORK = Kind("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
+CRD: Manifest = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "network-attachment-definitions.k8s.cni.cncf.io"},
+    "spec": {
+        "group": "k8s.cni.cncf.io",
+        "scope": "Namespaced",
+        "names": {"plural": "network-attachment-definitions", "kind": NETWORK.kind},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                },
+            }
+        ],
+    },
+}
+NO_MULTUS = {"cluster-multus": "error"}
+"""Always wrong here: no Multus runs."""
+FOUND = {
+    **NO_MULTUS,
+    "cluster-plugin": "warning",
+    "installation-certs": "error",
+    "installation-trust": "error",
+    "namespaces-keys": "warning",
+    "namespaces-quotas": "warning",
+    "pods-agent": "error",
+    "pods-networks": "error",
+}
+
+
+def check(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], *arguments: str, user: User | None = None
+) -> dict[str, Manifest]:
+    """Run the command; its results by id."""
+    kubeconfig = cluster.plane.kubeconfig(user or cluster.plane.admin)
+    code = main(["check", "--kubeconfig", str(kubeconfig), "-o", "json", *arguments])
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    results = {each["id"]: each for each in json.loads(captured.out)}
+    verdicts = {each["verdict"] for each in results.values()}
+    assert code == (1 if "error" in verdicts else 3 if "warning" in verdicts else 0)
+    return results
+
+
+def wrong(results: dict[str, Manifest]) -> dict[str, str]:
+    return {key: each["verdict"] for key, each in results.items() if each["verdict"] in ("error", "warning")}
+
+
+def made(api: Api, namespaces: Namespaces) -> str:
+    """Make six faults, each as people make them; return the namespace of a pod from before its label."""
+    old = namespaces.make()
+    old.create(multus_pod("from-before"))
+    api.label(NAMESPACE, old.name, {INJECTION: "enabled"})
+    namespaces.make({"multus-eni.io/inject": "enabled"})
+    config = json.dumps({"type": "macvlan", "master": "eth1"})
+    network: Manifest = {"apiVersion": NETWORK.api_version, "kind": NETWORK.kind}
+    old.create({**network, "metadata": {"name": "foreign-mac"}, "spec": {"config": config}})
+    quota: Manifest = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}}
+    old.create({**quota, "spec": {"hard": {"pods": "1"}}})
+    certs: Manifest = {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.kind}
+    api.apply({**certs, "metadata": {"name": f"{RELEASE}-certs"}, "spec": {"replicas": 0}}, SYSTEM)
+    return old.name
+
+
+def damage_an_entry(api: Api) -> None:
+    kind = WEBHOOK_CONFIGURATION
+    foreign = {"caBundle": base64.b64encode(ca_bundle().encode()).decode()}
+    entry = {"name": f"{SPOILT}.multus-eni.io", "clientConfig": foreign}
+    metadata = {"name": RELEASE}
+    api.apply({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "webhooks": [entry]})
+
+
+def test_faults_of_a_live_cluster_are_found(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    api, namespaces = cluster.api, Namespaces(cluster.api, "chart", "check")
+    assert "does not know" in check(cluster, capsys, "--pre")["cluster-multus"]["details"][0]
+    assert check(cluster, capsys)["installation-present"]["verdict"] == "error"
+    api.create(CRD)
+    with release(cluster, cluster.helm("helm4")):
+        wait_for(lambda: wrong(check(cluster, capsys)) == NO_MULTUS, "a release in order")
+        healthy = check(cluster, capsys)
+        for each in ("injects", "trust", "certificate", "replicas", "settings", "present", "certs"):
+            assert healthy[f"installation-{each}"]["verdict"] == "ok", each
+
+        old = made(api, namespaces)
+        wait_for(lambda: not cluster.kubelet.pods("certs"), "end of certs")
+        damage_an_entry(api)
+        wait_for(lambda: wrong(check(cluster, capsys)) == FOUND, "all faults")
+        results = check(cluster, capsys)
+        assert results["pods-agent"]["details"] == [f"{old}/from-before has no agent"]
+        assert results["installation-trust"]["details"] == [
+            f"entry {SPOILT}.multus-eni.io: its caBundle does not trust the webhook's certificate"
+        ]
+        assert results["installation-injects"]["details"][0].startswith(f"a Multus pod is refused in {old}: ")
+    api.delete(Kind(CRD["apiVersion"], CRD["kind"]), CRD["metadata"]["name"])
+
+
+def test_who_may_read_nothing_is_told_so(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    results = check(cluster, capsys, "-n", "default", user=EDITOR)
+    assert len(results) == len(CHECKS)
+    assert wrong(results) == {}
+    assert 'User "editor" cannot list resource "pods"' in results["pods-exits"]["details"][0]
