@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import signal
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.requests import Request
@@ -61,7 +64,10 @@ class Cloud:
         """Return the response as a fault lets it through: late, or never."""
         if fault and fault.delay_ms:
             await self.pause(fault.delay_ms / 1000)
-        if fault and fault.connection:
+        if fault and fault.kill_pid:
+            with suppress(ProcessLookupError):
+                os.kill(fault.kill_pid, signal.SIGKILL)
+        if fault and (fault.connection or fault.kill_pid):
             if fault.connection is Connection.RESET:
                 reset(request)
             await self.until_gone(request)
@@ -102,6 +108,7 @@ def describe_fault(fault: Fault) -> str:
         fault.error,
         f"HTTP {fault.status}" if fault.status else None,
         fault.connection and str(fault.connection),
+        f"killed process {fault.kill_pid}" if fault.kill_pid else None,
         "after the effect" if fault.effect else None,
         f"delayed {fault.delay_ms} ms" if fault.delay_ms else None,
         f"effect delayed {fault.effect_delay_ms} ms" if fault.effect_delay_ms else None,

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from tests.doubles.ec2.actions import ACTIONS
 
 EVERY_ACTION = "*"
+EVERY_MUTATION = "mutating"
 IMDS, IMDS_TOKEN, IMDS_METADATA = "imds", "imds:token", "imds:metadata"
 
 
@@ -23,12 +24,15 @@ class Connection(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls calls of one EC2 action, of all (`*`), or of IMDS (`imds`, `imds:token`, `imds:metadata`).
+    """What befalls calls of one EC2 action, of all (`*`), of all but the Describe actions (`mutating`), or of
+    IMDS (`imds`, `imds:token`, `imds:metadata`).
 
     `error` is an EC2 error code that is answered, with `message` and `status` (default: EC2's for that code);
     `status` alone answers with that HTTP status and no EC2 document. `connection` gives no answer: it is
     reset, or hangs until the caller gives up. With these the call has no effect, unless `effect` is true:
-    then it has taken place when the error, the reset or the silence comes.
+    then it has taken place when the error, the reset or the silence comes. `kill_pid` is the caller's
+    process, which is killed (SIGKILL) before the call has an effect, or after it with `effect`; there is no
+    answer.
     `delay_ms` holds the answer back, or what comes in its place; `effect_delay_ms` the effect too, which
     comes even if the caller has given up by then. `stale_ms` is for IMDS: it shows interfaces and addresses
     of so long ago, beyond the world's own delay.
@@ -43,6 +47,7 @@ class Fault:
     delay_ms: int = 0
     times: int | None = None
     connection: Connection | None = None
+    kill_pid: int | None = None
     effect: bool = False
     stale_ms: int = 0
     effect_delay_ms: int = 0
@@ -57,12 +62,14 @@ class Fault:
     @property
     def prevents(self) -> bool:
         """Whether the call has no effect."""
-        return not self.effect and bool(self.error or self.status or self.connection)
+        return not self.effect and bool(self.error or self.status or self.connection or self.kill_pid)
 
     def fits(self, action: str, caller: str, path: str) -> bool:
         """Whether a call is one of those that it is for."""
         if action.startswith(IMDS):
             fits = self.action in (IMDS, action)
+        elif self.action == EVERY_MUTATION:
+            fits = not action.startswith("Describe")
         else:
             fits = self.action in (EVERY_ACTION, action)
         return fits and fnmatchcase(caller, self.caller) and fnmatchcase(path, self.path)
@@ -75,13 +82,17 @@ def _problem(fault: Fault) -> str | None:
     delays = bool(fault.delay_ms or fault.effect_delay_ms or fault.stale_ms)
     problems = {
         f"{fault.action!r} is no action of this double": not imds
-        and fault.action not in (EVERY_ACTION, *ACTIONS),
-        "needs an error, a status, a connection or a delay (delay_ms, effect_delay_ms, stale_ms)": not (
-            answers or fault.connection or delays
+        and fault.action not in (EVERY_ACTION, EVERY_MUTATION, *ACTIONS),
+        "needs an error, a status, a connection, a kill_pid or a delay (delay_ms, effect_…, stale_ms)": (
+            not (answers or fault.connection or fault.kill_pid or delays)
         ),
+        "a caller that is killed gets no answer: kill_pid stands without error, status and connection": (
+            fault.kill_pid and (answers or fault.connection)
+        ),
+        "kill_pid is a process id above 1": fault.kill_pid is not None and fault.kill_pid < 2,
         "a connection that is reset or hangs carries no error and no status": fault.connection and answers,
         "IMDS knows no EC2 error and no effect: use status, connection, delay_ms or stale_ms": imds
-        and (fault.error or fault.effect or fault.effect_delay_ms),
+        and (fault.error or fault.effect or fault.effect_delay_ms or fault.kill_pid),
         "stale_ms and path are for IMDS": not imds and (fault.stale_ms or fault.path != "*"),
         "what has no effect has none to delay: set effect": fault.effect_delay_ms and fault.prevents,
     }

@@ -206,7 +206,11 @@ def test_faults_are_put_over_http(doubles: Doubles, ec2: EC2Client) -> None:
         (b"[]", 400, "faults: must be a mapping"),
         (b'{"faults": [{}]}', 400, "faults.faults[0]: the key 'action' is missing"),
         (b'{"faults": [{"action": "RunInstances"}]}', 400, "faults.faults[0].action: must be one of *, "),
-        (b'{"faults": [{"action": "*"}]}', 400, "needs an error, a status, a connection or a delay"),
+        (
+            b'{"faults": [{"action": "*"}]}',
+            400,
+            "needs an error, a status, a connection, a kill_pid",
+        ),
         (b'{"faults": [{"action": "*", "delay_ms": -1}]}', 400, "faults.faults[0].delay_ms"),
         (b'{"faults": [{"action": "*", "error": "X", "times": 0}]}', 400, "faults.faults[0].times"),
         (b'{"faults": [{"action": "*", "error": "X", "status": 200}]}', 400, "faults.faults[0].status"),

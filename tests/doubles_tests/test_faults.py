@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -180,6 +182,46 @@ def test_a_lost_connection_leaves_the_effect_open(
     assert (doubles.journal(ASSIGN)[1].result, doubles.journal(ASSIGN)[1].fault) == ("ok", None)
 
 
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process that would go on, in place of the one that calls."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("effect", [False, True])
+def test_the_caller_is_killed_before_the_effect_or_after_it(
+    effect: bool, doubles: Doubles, session: boto3.Session, process: subprocess.Popen[bytes]
+) -> None:
+    doubles.put_faults(Fault("mutating", kill_pid=process.pid, effect=effect, skip=1, times=1))
+
+    with client_with(session, doubles, HASTY) as client:
+        client.create_tags(Resources=[worlds.A1], Tags=[{"Key": "a", "Value": "b"}])
+        client.describe_subnets()
+        assert process.poll() is None
+        with pytest.raises(ReadTimeoutError):
+            assign(client)
+
+    assert process.wait(10) == -signal.SIGKILL
+    assert doubles.secondaries(worlds.A1) == ((ADDRESS,) if effect else ())
+    call = the_call(doubles, ASSIGN)
+    assert call.result == ("ok" if effect else "no answer")
+    assert (call.fault or "").startswith(f"killed process {process.pid}")
+
+
+def test_a_caller_that_has_ended_by_itself_is_not_missed(
+    doubles: Doubles, ec2: EC2Client, session: boto3.Session, process: subprocess.Popen[bytes]
+) -> None:
+    process.kill()
+    process.wait(10)
+    doubles.put_faults(Fault(kill_pid=process.pid, times=1))
+
+    with client_with(session, doubles, HASTY) as client, pytest.raises(ReadTimeoutError):
+        client.describe_subnets()
+    assert ec2.describe_subnets()["Subnets"]
+
+
 def test_boto3_survives_a_reset_by_a_second_attempt(doubles: Doubles, session: boto3.Session) -> None:
     doubles.put_faults(Fault(ASSIGN, connection=Connection.RESET, effect=True, times=1))
 
@@ -305,6 +347,9 @@ def test_botocore_gets_no_credentials_from_an_imds_that_is_out_of_order(doubles:
         ({"connection": Connection.HANG, "error": "X"}, "carries no error and no status"),
         ({"action": "imds", "status": 500, "effect": True}, "no effect"),
         ({"error": "X", "effect_delay_ms": 5}, "none to delay"),
+        ({"kill_pid": 1}, "above 1"),
+        ({"kill_pid": 99, "error": "X"}, "gets no answer"),
+        ({"action": "imds", "kill_pid": 99}, "no effect"),
         ({"action": "imds", "effect_delay_ms": 5}, "no effect"),
         ({"error": "X", "path": "/latest/*"}, "are for IMDS"),
     ],

@@ -7,19 +7,32 @@ from dataclasses import asdict, fields
 
 from tests.doubles.config.document import Node
 from tests.doubles.ec2.actions import ACTIONS
-from tests.doubles.fault_injection import EVERY_ACTION, IMDS, IMDS_METADATA, IMDS_TOKEN, Connection, Fault
+from tests.doubles.fault_injection import (
+    EVERY_ACTION,
+    EVERY_MUTATION,
+    IMDS,
+    IMDS_METADATA,
+    IMDS_TOKEN,
+    Connection,
+    Fault,
+)
 
 MAX_DELAY_MS = 600_000
 MANY = 1_000_000
+MAX_PID = 1 << 22
+"""The largest process id of a 64-bit kernel (proc(5), pid_max)."""
 
 _READERS: Mapping[str, Callable[[Node], object]] = {
-    "action": lambda node: node.choice((EVERY_ACTION, IMDS, IMDS_TOKEN, IMDS_METADATA, *ACTIONS)),
+    "action": lambda node: node.choice(
+        (EVERY_ACTION, EVERY_MUTATION, IMDS, IMDS_TOKEN, IMDS_METADATA, *ACTIONS)
+    ),
     "error": lambda node: node.text(r"[A-Za-z0-9.]+", "an EC2 error code"),
     "message": Node.text,
     "status": lambda node: node.integer(400, 599),
     "delay_ms": lambda node: node.integer(0, MAX_DELAY_MS),
     "times": lambda node: node.integer(1, MANY),
     "connection": lambda node: Connection(node.choice(Connection)),
+    "kill_pid": lambda node: node.integer(2, MAX_PID),
     "effect": Node.flag,
     "effect_delay_ms": lambda node: node.integer(0, MAX_DELAY_MS),
     "stale_ms": lambda node: node.integer(0, MAX_DELAY_MS),
