@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # make bench-... QUICK=1: at most three minutes, only a hint.
 QUICKLY := $(if $(QUICK),--quick)
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet base-image images push bundle scan test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws docs coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet base-image images push bundle scan test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -51,6 +51,11 @@ test-tools: system setup ## the tests of the tests' own tools and of the benchma
 	@$(PY) -m tests.cluster.tools --optional
 	@$(PY) -m images cached --optional
 	@$(PY) -m pytest -p no:cacheprovider --durations=15 tests/tools_tests
+
+docs: setup ## the pages as a site in dist/site, with every link checked
+	@UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv-docs .venv/bin/uv sync --quiet --locked --only-group docs
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	@echo 'docs: open dist/site/index.html, or serve it: python3 -m http.server --directory dist/site'
 
 coverage: system setup ## branch coverage of all tests but those of images and nodes, all processes included: nightly
 	@$(PY) -m tests.cluster.tools --optional

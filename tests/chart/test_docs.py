@@ -43,7 +43,12 @@ def test_the_command_that_the_docs_show_works(helm: Helm, path: Path) -> None:
     assert helm.run("template", release, ROOT / chart, "-n", namespace, "--set", value)
 
 
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+        *(ROOT / "docs").glob("*.md"),
+    ]
+)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

@@ -1,0 +1,68 @@
+"""What a contributor and GitHub read of the repository: each file, command and address in it exists."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.pure
+
+ROOT = Path(__file__).parents[1]
+FORMS = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yaml"))
+HOME = yaml.safe_load((ROOT / "charts/multus-eni-injector/Chart.yaml").read_text(encoding="utf-8"))["home"]
+
+
+def load(path: str) -> Any:
+    # mkdocs.yml names Python functions by tags, which BaseLoader leaves aside.
+    return yaml.load((ROOT / path).read_text(encoding="utf-8"), yaml.BaseLoader)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
+def test_an_issue_form_is_one_that_github_shows(form: Path) -> None:
+    # https://docs.github.com/en/communities/using-templates-to-encourage-useful-issues-and-pull-requests
+    content = load(str(form.relative_to(ROOT)))
+    assert content["name"]
+    assert content["description"]
+    fields = [each for each in content["body"] if each["type"] != "markdown"]
+    assert fields
+    assert all(each["attributes"]["label"] for each in fields)
+    ids = [each["id"] for each in fields]
+    assert len(ids) == len(set(ids))
+
+
+def test_addresses_of_the_repository_are_the_charts() -> None:
+    assert load("mkdocs.yml")["repo_url"] == HOME
+    (link,) = load(".github/ISSUE_TEMPLATE/config.yml")["contact_links"]
+    assert link["url"] == f"{HOME}/security/advisories/new"
+
+
+def test_pre_commit_starts_what_setup_installs() -> None:
+    (repository,) = load(".pre-commit-config.yaml")["repos"]
+    hooks = repository["hooks"]
+    assert {each["language"] for each in hooks} == {"system"}
+    for each in hooks:
+        program, *arguments = each["entry"].split()
+        assert (ROOT / program).exists()
+        assert all((ROOT / word).exists() for word in arguments if "/" in word)
+
+
+def test_the_devcontainer_sets_up_by_make() -> None:
+    text = (ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8")
+    content = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert content["postCreateCommand"] == "make setup"
+    named = re.findall(r"make ([a-z-]+):", content["postStartCommand"])
+    assert named == ["demo", "check"]
+    assert set(named) <= set(targets)
+
+
+def test_the_changelog_has_a_section_for_the_version_of_the_code() -> None:
+    version = re.search(r'"([\d.]+)"', (ROOT / "common/version.py").read_text(encoding="utf-8"))
+    assert version is not None
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", version[1]]
