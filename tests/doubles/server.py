@@ -29,6 +29,8 @@ from tests.doubles.imds.endpoint import MetadataEndpoint
 from tests.doubles.journal import Call
 from tests.doubles.state.model import World
 
+Address = tuple[str, int] | socket.socket
+"""Where to listen: host and port, or a socket that listens already, such as one of another namespace."""
 ANY_PORT = ("127.0.0.1", 0)
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
@@ -40,15 +42,16 @@ class Doubles:
     """The EC2 and the IMDS double, served by a background thread between `with` and its end.
 
     `world` is a world file's path or its content; `DocumentError` says what is wrong with it. Addresses are
-    pairs of host and port, port 0 for any free one. All methods may be called from any thread.
+    pairs of host and port, port 0 for any free one, or sockets, which are closed at the end. All methods may
+    be called from any thread.
     """
 
     def __init__(
         self,
         world: Path | str | Mapping[str, object],
         *,
-        ec2_address: tuple[str, int] = ANY_PORT,
-        imds_address: tuple[str, int] = ANY_PORT,
+        ec2_address: Address = ANY_PORT,
+        imds_address: Address = ANY_PORT,
         clock: Clock | None = None,
     ) -> None:
         self._cloud = Cloud(load_world(world), clock or Clock())
@@ -132,19 +135,25 @@ class Doubles:
         return tuple(map(str, self.world.interfaces[interface].ipv6s))
 
 
-def listen(addresses: Iterable[tuple[str, int]]) -> list[socket.socket]:
+def listen(addresses: Iterable[Address]) -> list[socket.socket]:
     """Listen on each address, or on none: raises OSError for the first that can't be had."""
     with contextlib.ExitStack() as opened:
         sockets = []
-        for host, port in addresses:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            listening = opened.enter_context(socket.create_server((host, port), family=family, backlog=1024))
+        for address in addresses:
+            listening = opened.enter_context(_listening(address))
             # asyncio sets it only for sockets that name their protocol; without it each answer on a kept
             # connection waits for the client's delayed ACK.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sockets.append(listening)
         opened.pop_all()
         return sockets
+
+
+def _listening(address: Address) -> socket.socket:
+    if isinstance(address, socket.socket):
+        return address
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    return socket.create_server(address, family=family, backlog=1024)
 
 
 def url_of(listening: socket.socket) -> str:

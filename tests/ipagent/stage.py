@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from common import contract
 from common.contract import AgentSettings
 from ipagent.cli import ENV_STARTED_FILE
+from tests.doubles import Doubles
 from tests.ipagent.worlds import KEY, SECRET
 from tests.netns import IMDS, Node, Pod
 
@@ -46,15 +45,10 @@ class Stage:
         self.node = node
         self.directory = directory
         self._sidecars = itertools.count(1)
-        self.ec2 = f"http://{node.address}:{EC2_PORT}"
-        file = directory / "world.yaml"
-        file.write_text(yaml.safe_dump(dict(world)))
-        where = ["--ec2", f"{node.address}:{EC2_PORT}", "--imds", f"{IMDS}:80"]
-        self.doubles = node.popen(
-            [sys.executable, "-m", "tests.doubles", "--world", file, "--log-level", "error", *where]
-        )
-        assert self.doubles.stdout is not None
-        assert self.doubles.stdout.readline(), "the doubles did not start"
+        ec2, imds = node.listen(node.address, EC2_PORT), node.listen(IMDS, 80)
+        doubles = Doubles(world, ec2_address=ec2, imds_address=imds)
+        node.until_closed(doubles)
+        self.ec2 = doubles.ec2_url
 
     def env(self, settings: AgentSettings | None = None, **changes: str | None) -> dict[str, str]:
         """Return what a container is given: settings, EC2's endpoint, keys; None takes one away."""
@@ -177,6 +171,9 @@ class Sidecar:
 
     def wait_until_started(self) -> None:
         """Wait for it, while the process lives."""
+        # The file first: the probe is a process each time, and would take the CPU from what it waits for.
+        file = Path(self._env[ENV_STARTED_FILE])
+        wait_for(lambda: self.process.poll() is not None or file.exists(), "the file of the start")
         wait_for(lambda: self.process.poll() is not None or self.started(), "the sidecar to start")
         assert self.process.poll() is None, self.end()
 

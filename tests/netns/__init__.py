@@ -27,9 +27,13 @@ stay; where even that is forbidden and the tests run as root, by setresuid, and 
 to uid 65534. A process on the node's side has the rights of root in the node's namespace.
 """
 
-from tests.netns.namespace import Completed, Response
-from tests.netns.node import GATEWAY, IMDS, Node, Pod, available, require
-from tests.netns.rights import NamespacesForbidden
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tests.netns.namespace import Completed, Response
+    from tests.netns.node import GATEWAY, IMDS, Node, Pod, available, require
+    from tests.netns.rights import NamespacesForbidden
 
 __all__ = [
     "GATEWAY",
@@ -42,3 +46,16 @@ __all__ = [
     "available",
     "require",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name when it is asked for: `enter` and `holder`, a process each, need next to nothing."""
+    if name not in __all__:
+        raise AttributeError(name)
+    from importlib import import_module  # noqa: PLC0415 - costs more than the rest of this module
+
+    for module in ("namespace", "rights", "node"):
+        found = import_module(f"{__name__}.{module}")
+        if hasattr(found, name):
+            return getattr(found, name)
+    raise AttributeError(name)

@@ -1,9 +1,12 @@
-"""The process that a network namespace lives in: `python -m tests.netns.holder FD here|net|user`.
+"""The process that a network namespace lives in: `python -m tests.netns.holder FD here|forks`.
 
-It serves requests from a socket until the other end is closed: for interfaces (`Links`), for sockets made
-in its namespace, and for a child that holds a pod's namespace in the same way. A request is one JSON object
-in one packet, `{"call": name, ...arguments}`; the answer is `{"result": ...}` or `{"error": text}`, and a
-socket travels beside it.
+`here` is the namespace that it is started in. With `forks` it makes none, but forks a process for each node
+that is asked for: what it imports takes ten times as long as all the rest.
+
+A holder serves requests from a socket until the other end is closed: for interfaces (`Links`), for sockets
+made in its namespace, and for a child that holds a pod's namespace in the same way. A request is one JSON
+object in one packet, `{"call": name, ...arguments}`; the answer is `{"result": ...}` or `{"error": text}`,
+and a socket travels beside it.
 """
 
 from __future__ import annotations
@@ -47,8 +50,8 @@ class Holder:
     def _answer(self, request: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
         name = request.pop("call")
         try:
-            if name == "pod":
-                return {"result": self._pod(fds[0])}
+            if name == "fork":
+                return {"result": self._fork(fds[0], **request)}
             if name in ("listen", "connect"):
                 self._sent.append(getattr(self, f"_{name}")(**request))
                 return {"result": None}
@@ -56,8 +59,11 @@ class Holder:
         except Exception as error:  # noqa: BLE001 - whatever it is, the asker raises it
             return {"error": f"{type(error).__name__}: {error}"}
 
-    def _pod(self, fd: int) -> int:
-        """Fork a holder with a network namespace of its own that serves `fd`; answers its pid."""
+    def _fork(self, fd: int, kind: str) -> int:
+        """Fork a holder with a network namespace of its own that serves `fd`; answers its pid.
+
+        With the kind `user` it is root of a user namespace, too.
+        """
         pid = os.fork()
         if pid:
             os.close(fd)
@@ -65,9 +71,17 @@ class Holder:
         try:
             self._requests.close()
             requests = socket.socket(fileno=fd)
-            kernel.unshare(kernel.CLONE_NEWNET)
+            try:
+                if kind == "user":
+                    kernel.new_user_namespace(0, also=kernel.CLONE_NEWNET)
+                else:
+                    kernel.unshare(kernel.CLONE_NEWNET)
+                holder = Holder(requests)
+            except OSError as error:
+                requests.send(json.dumps({"error": explain(error)}).encode())
+                return 0
             requests.send(b'{"result": null}')
-            Holder(requests).serve()
+            holder.serve()
         finally:
             # Never back into the parent's frames.
             os._exit(0)
@@ -84,21 +98,13 @@ class Holder:
 
 
 def main() -> None:
-    """Make the namespace, say so, serve."""
+    """Say that it is there, serve."""
     # A Ctrl-C is for the program that uses the namespaces; it ends them by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Pods' holders end by themselves, and nobody waits for them.
+    # Holders that were forked end by themselves, and nobody here waits for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     requests = socket.socket(fileno=int(sys.argv[1]))
-    try:
-        if sys.argv[2] == "net":
-            kernel.unshare(kernel.CLONE_NEWNET)
-        elif sys.argv[2] == "user":
-            kernel.new_user_namespace(0, also=kernel.CLONE_NEWNET)
-        holder = Holder(requests)
-    except OSError as error:
-        requests.send(json.dumps({"error": explain(error)}).encode())
-        return
+    holder = Holder(requests)
     requests.send(b'{"result": null}')
     holder.serve()
 

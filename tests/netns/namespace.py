@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
+from tests.netns.client import ROOT, Client
 from tests.netns.spec import Spec
-
-ROOT = Path(__file__).resolve().parents[2]
-PACKET = 1 << 16
 
 Stream = int | IO[bytes] | None
 
@@ -47,15 +43,13 @@ class Response:
 class Namespace:
     """A namespace that a holder process lives in, and the processes started in it."""
 
-    def __init__(self, requests: socket.socket, pid: int, user: int | None) -> None:
-        self._requests = requests
-        # Requests and answers alternate, whichever thread asks.
-        self._asking = threading.Lock()
+    def __init__(self, holder: Client, user: int | None) -> None:
+        self._holder = holder
         self._closing = ExitStack()
-        self._closing.enter_context(requests)
+        self._closing.callback(holder.close)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._user = user
-        self._net = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._net = os.open(f"/proc/{holder.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._closing.callback(os.close, self._net)
 
     def __enter__(self) -> Self:
@@ -78,12 +72,19 @@ class Namespace:
         self._processes.clear()
         self._closing.close()
 
+    def until_closed(self, running: AbstractContextManager[object]) -> None:
+        """Enter a context such as a server on a socket of `listen`; it is left when this is closed.
+
+        By then the processes that were started here have ended.
+        """
+        self._closing.enter_context(running)
+
     def add_address(self, name: str, address: str, *, detect: bool = False) -> None:
         """Add an address such as `10.10.1.80/24` to an interface; OSError if the kernel refuses.
 
         With `detect` the kernel looks for duplicates of an IPv6 address, which is tentative for a second.
         """
-        self._call("add_address", name=name, address=address, detect=detect)
+        self._holder.call("add_address", name=name, address=address, detect=detect)
 
     def delete_address(self, name: str, address: str) -> None:
         """Remove an address, written as it was added.
@@ -91,15 +92,15 @@ class Namespace:
         With the first IPv4 address of a subnet the kernel removes the others of that subnet, unless the
         interface's sysctl promote_secondaries is 1.
         """
-        self._call("delete_address", name=name, address=address)
+        self._holder.call("delete_address", name=name, address=address)
 
     def add_route(self, destination: str, name: str, gateway: str | None = None) -> None:
         """Add a route such as `10.10.10.48/32` through an interface."""
-        self._call("add_route", destination=destination, name=name, gateway=gateway)
+        self._holder.call("add_route", destination=destination, name=name, gateway=gateway)
 
     def interfaces(self) -> dict[str, dict[str, Any]]:
         """Name -> `{"mac": ..., "addresses": ["10.10.1.80/24", ...]}`, `lo` among them."""
-        found: dict[str, dict[str, Any]] = self._call("interfaces")
+        found: dict[str, dict[str, Any]] = self._holder.call("interfaces")
         return found
 
     def listen(self, host: str, port: int) -> socket.socket:
@@ -133,13 +134,8 @@ class Namespace:
 
     def _socket(self, call: str, **arguments: Any) -> socket.socket:
         fds: list[int] = []
-        self._call(call, received=fds, **arguments)
+        self._holder.call(call, received=fds, **arguments)
         return socket.socket(fileno=fds[0])
-
-    def _call(self, call: str, *, received: list[int] | None = None, **arguments: Any) -> Any:
-        with self._asking:
-            self._requests.send(json.dumps({"call": call, **arguments}).encode())
-            return answer_of(self._requests, call, received)
 
     def _start(self, spec: Spec, stdin: Stream, stdout: Stream, stderr: Stream) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -174,19 +170,6 @@ class Namespace:
             user=self._user,
             net=self._net,
         )
-
-
-def answer_of(requests: socket.socket, call: str, received: list[int] | None = None) -> Any:
-    """Wait for a holder's answer to `call`; raises OSError with what it says, or that it has ended."""
-    packet, fds, _, _ = socket.recv_fds(requests, PACKET, 1)
-    if received is not None:
-        received.extend(fds)
-    if not packet:
-        raise OSError(f"{call}: the process that holds the namespace has ended; its error is above")
-    answer = json.loads(packet)
-    if "error" in answer:
-        raise OSError(f"{call}: {answer['error']}")
-    return answer["result"]
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

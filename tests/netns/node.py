@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
 
-from tests.netns.namespace import ROOT, Completed, Namespace, Stream, answer_of
+from tests.netns import client
+from tests.netns.client import ROOT, Client
+from tests.netns.namespace import Completed, Namespace, Stream
 from tests.netns.rights import NamespacesForbidden
 
 IMDS = "169.254.169.254"
@@ -26,10 +26,9 @@ GATEWAY = {4: "169.254.1.1", 6: "fe80::1"}
 class Pod(Namespace):
     """A pod's network namespace: made by `Node.pod`, gone with its node at the latest."""
 
-    def __init__(self, node: Node, requests: socket.socket, pid: int, user: int | None) -> None:
-        super().__init__(requests, pid, user)
+    def __init__(self, node: Node, holder: Client, user: int | None) -> None:
+        super().__init__(holder, user)
         self._node = node
-        self._pid = pid
 
     def add_interface(
         self, name: str, *, mac: str | None = None, addresses: Sequence[str] = (), up: bool = True
@@ -38,7 +37,7 @@ class Pod(Namespace):
 
         It is one end of a veth pair whose other end is on the node. Without `mac` the kernel chooses one.
         """
-        self._node._attach(name, self._pid, mac)  # noqa: SLF001 - node and pod are one module
+        self._node._attach(name, self._holder.pid, mac)  # noqa: SLF001 - node and pod are one module
         if up:
             self.set_up(name)
         for address in addresses:
@@ -46,31 +45,31 @@ class Pod(Namespace):
 
     def add_above(self, name: str, lower: str, *, kind: str = "macvlan", mac: str | None = None) -> None:
         """Create a device above an interface of the pod, as keepalived's `use_vmac` does; raises OSError."""
-        self._call("add_above", name=name, lower=lower, kind=kind, mac=mac)
+        self._holder.call("add_above", name=name, lower=lower, kind=kind, mac=mac)
 
     def add_own(self, name: str, kind: str = "bridge") -> None:
         """Create a device that has nothing below it, as programs in the pod do; raises OSError."""
-        self._call("add_own", name=name, kind=kind)
+        self._holder.call("add_own", name=name, kind=kind)
 
     def set_up(self, name: str) -> None:
         """Set an interface up."""
-        self._call("up", name=name)
+        self._holder.call("up", name=name)
 
     def set_down(self, name: str) -> None:
         """Set an interface down."""
-        self._call("down", name=name)
+        self._holder.call("down", name=name)
 
     def rename(self, name: str, to: str) -> None:
         """Rename an interface."""
-        self._call("rename", name=name, to=to)
+        self._holder.call("rename", name=name, to=to)
 
     def set_mac(self, name: str, mac: str) -> None:
         """Set another MAC on an interface."""
-        self._call("set_mac", name=name, mac=mac)
+        self._holder.call("set_mac", name=name, mac=mac)
 
     def delete_interface(self, name: str) -> None:
         """Delete an interface with its addresses."""
-        self._call("delete", name=name)
+        self._holder.call("delete", name=name)
 
     def popen(
         self,
@@ -142,26 +141,15 @@ class Node(Namespace):
         self._pods: list[Pod] = []
         self._links = 0
         kind = "here" if here else "net" if os.geteuid() == 0 else "user"
-        requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._holder = subprocess.Popen(
-                [sys.executable, "-m", "tests.netns.holder", str(theirs.fileno()), kind],
-                cwd=ROOT,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
         try:
-            answer_of(requests, "start")
+            holder = client.start("here") if here else client.fork(kind)
         except OSError as error:
-            requests.close()
-            self._holder.wait()
             raise NamespacesForbidden(str(error)) from None
-        user = os.open(f"/proc/{self._holder.pid}/ns/user", os.O_RDONLY) if kind == "user" else None
-        super().__init__(requests, self._holder.pid, user)
+        user = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY) if kind == "user" else None
+        super().__init__(holder, user)
         if user is not None:
             self._closing.callback(os.close, user)
-        self._call("up", name="lo")
+        self._holder.call("up", name="lo")
         for carried in (address, IMDS):
             self.add_address("lo", f"{carried}/32")
 
@@ -171,27 +159,18 @@ class Node(Namespace):
             pod.close()
         self._pods.clear()
         super().close()
-        self._holder.wait()
 
     def pod(self, *, eth0: str | None = "10.10.0.21/32") -> Pod:
         """Make a pod: `lo` up, and `eth0` with this address and a default route, as the VPC CNI makes it.
 
         IPv4 or IPv6; None for a pod without eth0.
         """
-        requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, self._asking:
-            socket.send_fds(self._requests, [b'{"call": "pod"}'], [theirs.fileno()])
-            pid = int(answer_of(self._requests, "pod"))
-        try:
-            answer_of(requests, "pod")
-        except OSError:
-            requests.close()
-            raise
-        pod = Pod(self, requests, pid, self._user)
+        holder = self._holder.fork("net")
+        pod = Pod(self, holder, self._user)
         self._pods.append(pod)
         pod.set_up("lo")
         if eth0 is not None:
-            self._add_eth0(pod, pid, eth0)
+            self._add_eth0(pod, holder.pid, eth0)
         return pod
 
     def popen(
@@ -241,8 +220,8 @@ class Node(Namespace):
         """Make a veth pair into the namespace of `pid`; answers the name of the node's end."""
         self._links += 1
         veth = f"veth{self._links}"
-        self._call("add_veth", name=veth, peer=name, peer_pid=pid, mac=mac)
-        self._call("up", name=veth)
+        self._holder.call("add_veth", name=veth, peer=name, peer_pid=pid, mac=mac)
+        self._holder.call("up", name=veth)
         return veth
 
 
