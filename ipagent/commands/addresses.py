@@ -25,6 +25,7 @@ from ipagent.commands.render import (
     table,
     topology_document,
 )
+from ipagent.commands.simulated_cloud import seen_by
 
 HEADERS = ("INTERFACE", "ADDRESS", "COUNTS", "ENI", "BY", "IMDS", "EC2", "WHY")
 
@@ -41,6 +42,8 @@ class PodView:
     ec2_error: AgentError | None = None
     warnings: tuple[str, ...] = ()
     undecided: bool = False
+    described: tuple[EniDetails, ...] = ()
+    """ENIs as EC2 describes them: those that are to carry the addresses, and those that hold them instead."""
 
     @property
     def exit_code(self) -> int:
@@ -75,6 +78,7 @@ def look(session: CommandContext) -> PodView:
         error,
         tuple(session.warnings),
         found.undecided,
+        seen_by(enis, others),
     )
 
 

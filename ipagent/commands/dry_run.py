@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from common.contract import INTERFACES, AgentSettings, ExitCode, Mode, Takeover
-from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Call, Move, Unassign
-from ipagent.assign.errors import AddressRefused, AgentError, NoEni, NoInterface, Usage, error_of
-from ipagent.assign.holders import held_elsewhere, name, why_immovable
-from ipagent.assign.ipv6_moves import plan_move
-from ipagent.assign.plan import Plan
-from ipagent.assign.report import Problem, report
-from ipagent.assign.topology import EniDetails, Placement
+from common.contract import INTERFACES, AgentSettings, ExitCode, LogFormat, LogLevel, Mode, Takeover
+from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.errors import AgentError, NoInterface, Usage
+from ipagent.assign.holders import name
+from ipagent.assign.reconciler import Reconciler
+from ipagent.assign.report import Ec2View, Problem, problems, report
+from ipagent.assign.topology import Topology, place
 from ipagent.commands import addresses
 from ipagent.commands.addresses import PodView
 from ipagent.commands.inventory import Whereabouts
 from ipagent.commands.render import Cell, Palette, Style, error_lines, sentence, table
+from ipagent.commands.simulated_cloud import Change, SimulatedClock, SimulatedCloud
+from ipagent.log import Log
 
 CALLS = ("CALL", "ENI", "ADDRESSES", "FROM OTHER ENIS")
 HEADERS = ("INTERFACE", "ADDRESS", "WOULD", "ENI", "WHY")
@@ -47,7 +48,7 @@ class DryRun:
     mode: Mode
     settings: AgentSettings
     view: PodView
-    calls: tuple[Call, ...] = ()
+    calls: tuple[Change, ...] = ()
     found: tuple[Problem, ...] = ()
     exit_code: int = ExitCode.OK
     failure: str = ""
@@ -66,27 +67,33 @@ class DryRun:
 
 
 def forecast(mode: Mode, settings: AgentSettings, view: PodView) -> DryRun:
-    """Say what the mode would do for the pod."""
+    """Let the reconciler of a run work on what was seen, in memory; the first assignment ends it."""
     stop = _what_ends_it(view)
     if stop is not None:
         return DryRun(mode, settings, view, (), (), stop.exit_code, f"{stop}. {stop.remedy}")
-    takeover = settings.takeover is Takeover.ALWAYS
-    found = (
-        *(Problem(r.holding, "", r.reason, AddressRefused(r.reason)) for r in view.selection.refused),
-        *(p for one in view.addresses if (p := _problem(one, takeover=takeover))),
+    clock = SimulatedClock()
+    unseen = Failure(Fault.NO_PERMISSION, str(view.ec2_error)) if view.ec2_error else None
+    cloud = SimulatedCloud(view.nodes.enis, view.described, unseen)
+    log = Log(level=LogLevel.ERROR, form=LogFormat.JSON, stream=io.StringIO())
+    reconciler = Reconciler(cloud, timing=clock.timing, log=log)
+    placed = place(
+        view.selection.holdings,
+        Topology(view.nodes.enis),
+        takeover=settings.takeover is Takeover.ALWAYS,
     )
-    failing = {problem.holding for problem in found}
-    wanted = [one for one in view.addresses if one.held.counts and one.held.holding not in failing]
-    ended = report(Plan(frozenset()), found)
-    return DryRun(
-        mode,
-        settings,
-        view,
-        _calls(wanted, takeover=takeover),
-        found,
-        ended.exit_code if found else ExitCode.OK,
-        ended.message if found else "",
+    reconciler.set_desired(placed.placements)
+    while (delay := reconciler.step()) is not None and clock.now < settings.timeout:
+        clock.sleep(min(delay, settings.timeout - clock.now))
+    found = problems(
+        reconciler.plan,
+        view.selection.refused,
+        placed.unplaced,
+        Ec2View(reconciler.described, reconciler.asked),
+        settings.timeout,
     )
+    ended = report(reconciler.plan, found, view.selection.bare)
+    failure = ended.message if ended.exit_code else ""
+    return DryRun(mode, settings, view, tuple(cloud.changes), found, ended.exit_code, failure)
 
 
 def _what_ends_it(view: PodView) -> AgentError | None:
@@ -106,41 +113,7 @@ def _what_ends_it(view: PodView) -> AgentError | None:
     return None
 
 
-def _problem(one: Whereabouts, *, takeover: bool) -> Problem | None:
-    holding, target, holder = one.held.holding, one.target, one.elsewhere
-    if target is None:
-        return None
-    if target.eni is None:
-        return Problem(holding, "", target.why, NoEni(target.why))
-    if holder is None or (takeover and not _immovable(holding.address, holder)):
-        return None
-    failure = held_elsewhere(holding.address, holder)
-    return Problem(holding, target.eni.id, failure.text, error_of(failure))
-
-
-def _immovable(address: IPAddress, holder: EniDetails) -> bool:
-    # What IPv4 addresses may be taken from is EC2's own decision: only primaries stay.
-    return bool(why_immovable(address, holder)) if address.version == 6 else holder.holds_as_primary(address)
-
-
-def _calls(wanted: Iterable[Whereabouts], *, takeover: bool) -> tuple[Call, ...]:
-    """Return the calls that change something, as the plan of a run makes them."""
-    known = list(wanted)
-    placements = [
-        Placement(one.held.holding, one.target.eni, takeover=takeover)
-        for one in known
-        if one.target and one.target.eni
-    ]
-    holders = {one.elsewhere.eni_id: one.elsewhere for one in known if one.elsewhere}
-    calls: list[Call] = []
-    for call in Plan(frozenset()).with_desired(placements).calls():
-        if isinstance(call, Move):
-            calls += plan_move(call, holders.values()).unassigns
-        calls.append(call)
-    return tuple(calls)
-
-
-def _action(call: Call) -> str:
+def _action(call: Change) -> str:
     ipv6 = call.addresses[0].version == 6
     if isinstance(call, Unassign):
         return "UnassignIpv6Addresses" if ipv6 else "UnassignPrivateIpAddresses"
@@ -163,14 +136,21 @@ def as_document(answer: DryRun) -> dict[str, Any]:
     }
 
 
-def _call_document(call: Call) -> dict[str, Any]:
+def _reassigns(call: Change) -> bool | None:
+    """Return what the call says of AllowReassignment; None where EC2 has no such parameter."""
+    if not isinstance(call, Assign) or call.addresses[0].version == 6:
+        return None
+    return call.allow_reassignment
+
+
+def _call_document(call: Change) -> dict[str, Any]:
     written: dict[str, Any] = {
         "action": _action(call),
         "eni": call.eni_id,
         "addresses": list(map(str, call.addresses)),
     }
-    if isinstance(call, Assign):
-        written["allowReassignment"] = call.allow_reassignment
+    if _reassigns(call) is not None:
+        written["allowReassignment"] = _reassigns(call)
     return written
 
 
@@ -228,6 +208,6 @@ def _cells(answer: DryRun, one: Whereabouts) -> list[Cell]:
     ]
 
 
-def _call_cells(call: Call) -> list[Cell]:
-    allowed = ("yes" if call.allow_reassignment else "no") if isinstance(call, Assign) else ""
+def _call_cells(call: Change) -> list[Cell]:
+    allowed = {True: "yes", False: "no", None: ""}[_reassigns(call)]
     return [Cell(_action(call)), Cell(call.eni_id), Cell(", ".join(map(str, call.addresses))), Cell(allowed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -36,7 +37,9 @@ def on(address: str, holder: EniDetails | None = None, *, asked: bool = True) ->
 
 def view(*seen: Whereabouts, ec2_error: AgentError | None = None, **more: Any) -> PodView:
     selection = Selection(tuple(one.held.holding for one in seen if one.held.counts))
-    made = PodView({"name": "pod-1"}, seen, selection, NodeEnis((ENI_1,), "imds"), ACCESS, ec2_error)
+    described = tuple({one.holder.eni_id: one.holder for one in seen if one.holder}.values())
+    nodes = NodeEnis((ENI_1, ENI_2), "imds")
+    made = PodView({"name": "pod-1"}, seen, selection, nodes, ACCESS, ec2_error, described=described)
     return replace(made, **more)
 
 
@@ -91,7 +94,8 @@ def test_what_becomes_of_an_address(
 
 
 def test_one_call_for_each_eni_and_family_with_the_flag_that_is_sent() -> None:
-    elsewhere = replace(on("10.10.2.80"), target=Target(ENI_2, "net2 has its MAC", BY_MAC))
+    held = Held(placement("10.10.2.80", ENI_2, "net2").holding)
+    elsewhere = Whereabouts(held, Target(ENI_2, "net2 has its MAC", BY_MAC), asked=True)
     answer = seen(view(on("10.10.1.80"), on("10.10.1.81"), elsewhere, on("2001:db8:1::80")), NEVER)
     assert as_document(answer)["calls"] == [
         {
@@ -108,6 +112,26 @@ def test_one_call_for_each_eni_and_family_with_the_flag_that_is_sent() -> None:
         },
         {"action": "AssignIpv6Addresses", "eni": "eni-1", "addresses": ["2001:db8:1::80"]},
     ]
+
+
+def test_the_calls_and_the_end_are_those_of_the_reconciler_that_runs() -> None:
+    cidr = ip_network("10.10.1.80/28")
+    prefixed = replace(OTHER, prefixes=(ip_network("10.10.1.96/28"),))
+    mine = replace(ENI_1, prefixes=(cidr,))
+    made = view(on("10.10.1.81"), on("10.10.1.97", prefixed))
+    answer = seen(replace(made, nodes=NodeEnis((mine,), "imds")))
+    # What lies in a prefix of the ENI itself is routed to it already: no call.
+    assert answer.calls == ()
+    assert answer.exit_code == ExitCode.ADDRESS_REFUSED
+    assert "10.10.1.97 (net1) on eni-1: it lies in the prefix 10.10.1.96/28" in answer.failure
+    assert "Assigned all the same: 10.10.1.81 on eni-1" in answer.failure
+
+
+def test_nothing_of_what_was_seen_changes() -> None:
+    made = view(on("10.10.1.50", OTHER), on("2001:db8:1::50", OTHER))
+    before = replace(made)
+    assert seen(made) == seen(made)
+    assert made == before
 
 
 def test_what_fails_holds_up_nothing_else_and_is_named() -> None:
