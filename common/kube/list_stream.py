@@ -123,15 +123,22 @@ class _Text:
             if end < len(self._text):
                 self._at = end
                 return found
-            if len(self._text) - self._at > MAX_OBJECT:
+            held = len(self._text) - self._at
+            if held > MAX_OBJECT:
                 raise NotAList(f"an object has more than {MAX_OBJECT} characters, or is not JSON")
-            self._more()
+            # Twice as much before the next attempt: one for each chunk would be quadratic work.
+            self._more(min(2 * held, MAX_OBJECT + 1))
 
-    def _more(self) -> None:
-        chunk = next(self._chunks, None)
-        if chunk is None:
+    def _more(self, wanted: int = 1) -> None:
+        """Read on until so many characters are there or the answer ends; raises NotAList at its end."""
+        parts = [self._text[self._at :]]
+        size = len(parts[0])
+        while size < wanted and (chunk := next(self._chunks, None)) is not None:
+            parts.append(chunk)
+            size += len(chunk)
+        if len(parts) == 1:
             raise NotAList("the answer ends in its middle, or is not JSON")
-        self._text = self._text[self._at :] + chunk
+        self._text = "".join(parts)
         self._at = 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from common.contract import TOKEN_AUDIENCE
+from common.kube.list_stream import ListReader, NotAList
 from ipagent import nodeprotocol
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import NETWORK_STATUS, read_pod
@@ -95,6 +96,11 @@ def review_error(data: bytes) -> object:
     return read_review({"authenticated": True, "audiences": [TOKEN_AUDIENCE], "user": {"username": text}})
 
 
+def list_in_pieces(data: bytes) -> None:
+    """Read one object of a list, which comes in pieces much smaller than itself."""
+    ListReader(len).read(pieces(b'{"items":[{"a":' + data + b"}]}", 64))
+
+
 READERS: dict[str, Reader] = {
     "a statement": read_statement,
     "network-status": statuses,
@@ -102,11 +108,12 @@ READERS: dict[str, Reader] = {
     "the settings": read_settings,
     "a line of the answer": nodeprotocol.read_status,
     "a TokenReview": review_error,
+    "a list of pods": list_in_pieces,
 }
 
 
 def read(reader: Reader, data: bytes) -> None:
-    with suppress(BadRequest, ProtocolError, SettingsError, NotRunning, NoToken):
+    with suppress(BadRequest, NotAList, ProtocolError, SettingsError, NotRunning, NoToken):
         reader(data)
 
 
