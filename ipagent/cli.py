@@ -1,4 +1,4 @@
-"""Command line of the agent: `ipagent init | sidecar | node | started`, and commands for troubleshooting.
+"""Command line: `ipagent init | sidecar | node | links | controller | started`; commands for troubleshooting.
 
 `started` runs beside a sidecar that starts, on the same CPU: it must import next to nothing, and no mode may
 import what it does not need. Hence no argparse here, and imports where they are used.
@@ -60,6 +60,10 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             from ipagent.links import cli as links  # noqa: PLC0415 - see the module's docstring
 
             return links.run(rest, env)
+        case ["controller", *rest]:
+            from ipagent.controller import cli as controller  # noqa: PLC0415 - see the module's docstring
+
+            return controller.run(rest, env)
         case [command, *_] if command in _COMMANDS:
             from ipagent.commands import cli  # noqa: PLC0415 - see the module's docstring
 
@@ -100,7 +104,7 @@ def _write_text(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"ipagent {VERSION}\n")
         case _:
             given = " ".join(arguments) or "nothing"
-            known = "init, sidecar, node, links, started, addresses, enis, release, --help, --version"
+            known = "init, sidecar, node, links, controller, started, addresses, enis, release, --help, --version"
             sys.stderr.write(f"ipagent: {given!r} is not one of {known}\n")
             return ExitCode.USAGE
     return ExitCode.OK

@@ -101,6 +101,11 @@ class Client:
         """Change an object by a JSON Merge Patch (RFC 7396)."""
         return self._answer(_Call("PATCH", path, what, {"fieldManager": manager}, body, MERGE))
 
+    def delete(self, path: str, what: str, uid: str) -> None:
+        """Delete the object with this uid; the API server refuses with 409 if another one has its name."""
+        body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
+        self._answer(_Call("DELETE", path, what, {}, body, JSON))
+
     def list(
         self, path: str, what: str, parameters: Mapping[str, str], take: Callable[[Object], Item]
     ) -> tuple[str, tuple[Item, ...]]:

@@ -30,8 +30,9 @@ WORKLOADS = ("Deployment", "Pod")
 Rendered = dict[str, list[Manifest]]
 
 
-def is_node_agents(manifest: Manifest) -> bool:
-    return bool(manifest["metadata"]["labels"]["app.kubernetes.io/component"] == "node-agent")
+def is_of_others(manifest: Manifest) -> bool:
+    """Whether it is the node agent's or the controller's, whose rights other tests look at."""
+    return manifest["metadata"]["labels"]["app.kubernetes.io/component"] in ("node-agent", "controller")
 
 
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
@@ -83,6 +84,7 @@ def test_every_object_has_the_recommended_labels_and_a_namespace(rendered: Rende
     cluster_wide = {
         "ClusterRole",
         "ClusterRoleBinding",
+        "CustomResourceDefinition",
         "MutatingWebhookConfiguration",
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionPolicyBinding",
@@ -109,11 +111,11 @@ def test_the_webhook_has_no_token_and_certs_no_right_but_to_its_two_objects(
     account = only(manifests, "ServiceAccount", deployment["metadata"]["name"])
     assert account["automountServiceAccountToken"] is False
     for role in manifests:
-        if role["kind"] in ("Role", "ClusterRole") and not is_node_agents(role):
+        if role["kind"] in ("Role", "ClusterRole") and not is_of_others(role):
             hook = "helm.sh/hook" in role["metadata"].get("annotations", {})
             assert hook or all(len(rule["resourceNames"]) == 1 for rule in role["rules"])
             assert not any("*" in str(rule) for rule in role["rules"])
-    bound = any(each["kind"] == "ClusterRoleBinding" and not is_node_agents(each) for each in manifests)
+    bound = any(each["kind"] == "ClusterRoleBinding" and not is_of_others(each) for each in manifests)
     assert bound is (case != "existing secret" and not case.startswith("cert-manager"))
 
 

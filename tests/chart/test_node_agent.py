@@ -28,7 +28,7 @@ from tests.cluster.api import Manifest
 from tests.cluster.helm import CHART, REGISTRY, Helm, merged, only
 
 NAME = "multus-eni-injector-node"
-WITH = ("backend node", "watch only", "agent of the node beside direct", "everything")
+WITH = ("backend node", "watch only", "agent of the node beside direct", "controller", "everything")
 RECORD = "/var/lib/multus-eni-injector"
 Rendered = dict[str, list[Manifest]]
 
@@ -223,6 +223,13 @@ def test_grants_of_the_node_agent_alone_do_not_touch_the_webhook(helm: Helm) -> 
     assert webhooks[0] == webhooks[1]
 
 
+LINKS = [
+    (["multus-eni.io"], ["nodeattachments"], ["get", "list", "watch"], {"verbs"}),
+    (["multus-eni.io"], ["nodeattachments/status"], ["patch"], {"verbs"}),
+]
+"""What it needs to set up the links of node networks; a ValidatingAdmissionPolicy narrows it to its node."""
+
+
 @pytest.mark.parametrize("case", WITH)
 def test_its_rights_are_to_read_pods_review_tokens_and_write_events(rendered: Rendered, case: str) -> None:
     manifests = rendered[case]
@@ -235,6 +242,7 @@ def test_its_rights_are_to_read_pods_review_tokens_and_write_events(rendered: Re
         ([""], ["pods"], ["get", "list", "watch"], {"verbs"}),
         (["authentication.k8s.io"], ["tokenreviews"], ["create"], {"verbs"}),
         ([""], ["events"], ["create", "patch"], {"verbs"}),
+        *(LINKS if case == "controller" else []),
     ]
     binding = only(manifests, "ClusterRoleBinding", NAME)
     name = "multus-node" if case == "everything" else NAME

@@ -169,7 +169,7 @@ def test_every_value_of_the_schema_has_a_default_in_values_yaml() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     # What a pod's resources may hold beside.
-    left_out = {f"/{part}/resources/claims" for part in ("webhook", "certs", "nodeAgent")}
+    left_out = {f"/{part}/resources/claims" for part in ("webhook", "certs", "nodeAgent", "controller")}
     assert set(without_default(schema, values)) == left_out
 
 

@@ -47,6 +47,11 @@ NODE: dict[str, Any] = {
 NODE_WATCH: dict[str, Any] = {
     "nodeAgent": {"watchOnly": True, "gc": {"mode": "on", "protectedCIDRs": ["10.10.1.192/28"]}}
 }
+CONTROLLER: dict[str, Any] = {
+    "nodeAgent": {"enabled": True},
+    "controller": {"enabled": True, "clusterName": "prod", "region": "eu-central-1"},
+    "networkPolicy": {"enabled": True},
+}
 _PODS: dict[str, Any] = {
     "priorityClassName": "",
     "nodeSelector": {"example.com/pool": "system"},
@@ -170,6 +175,7 @@ def cases() -> dict[str, dict[str, Any]]:
         "policy that warns": {"admissionPolicy": {"action": "Warn"}},
         "failures ignored": {"webhookConfiguration": {"failurePolicy": "Ignore"}},
         "backend node": merged(NODE, MONITORING),
+        "controller": CONTROLLER,
         "watch only": merged(NODE_WATCH, MONITORING),
         "agent of the node beside direct": {"nodeAgent": {"enabled": True}, "metrics": {"enabled": False}},
         "another name": {"fullnameOverride": "vpc", "webhookConfiguration": {"name": "a-multus-eni"}},

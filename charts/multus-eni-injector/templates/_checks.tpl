@@ -25,6 +25,9 @@
 {{- if and (eq $v.webhookConfiguration.failurePolicy "Ignore") (eq $v.webhookConfiguration.reinvocationPolicy "Never") }}
 {{- fail "webhookConfiguration: failurePolicy Ignore with reinvocationPolicy Never lets pods start without their addresses, or before them, silently: set one of them to Fail or IfNeeded" }}
 {{- end }}
+{{- if and $v.controller.enabled (not $v.controller.clusterName) }}
+{{- fail "controller.clusterName is required with controller.enabled: it is in the tags of the cluster's ENIs, and another cluster's controller leaves them alone by it" }}
+{{- end }}
 {{- include "multus-eni.certificateChecks" . }}
 {{- include "multus-eni.agentChecks" . }}
 {{- include "multus-eni.nodeAgentChecks" . }}
@@ -67,7 +70,7 @@
 {{- fail (printf "agent.env: %s: names with MULTUS_ENI_ are set by the webhook: choose another name" .name) }}
 {{- end }}
 {{- end }}
-{{- range $which := list "webhook" "certs" "nodeAgent" }}
+{{- range $which := list "webhook" "certs" "nodeAgent" "controller" }}
 {{- range $key, $_ := (index $.Values $which).podLabels }}
 {{- if eq $key "multus-eni.io/injection" }}
 {{- fail (printf "%s.podLabels: multus-eni.io/injection is set by the chart: our own pods are never injected" $which) }}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
@@ -16,6 +16,8 @@ class Condition:
     status: str
     reason: str
     message: str = ""
+    since: str = field(default="", compare=False)
+    """lastTransitionTime as the API server has it; empty of a condition that has not been written."""
 
 
 def yes(reason: str, message: str = "") -> Condition:
@@ -36,6 +38,11 @@ def unknown(reason: str, message: str) -> Condition:
 def read_conditions(status: Mapping[str, Any]) -> dict[str, Condition]:
     """Read `status.conditions` by type."""
     return {
-        str(each["type"]): Condition(str(each["status"]), str(each["reason"]), str(each.get("message", "")))
+        str(each["type"]): Condition(
+            str(each["status"]),
+            str(each["reason"]),
+            str(each.get("message", "")),
+            str(each.get("lastTransitionTime", "")),
+        )
         for each in status.get("conditions") or ()
     }

@@ -113,6 +113,8 @@ class NodeNetwork:
     held: bool = False
     status: Mapping[str, Condition] = field(default_factory=dict)
     """The conditions that the API server has."""
+    counts: tuple[object, ...] = field(default=(), compare=False)
+    """What else its status has: nodes, ready, failed, free, subnets, observedGeneration."""
 
     @property
     def terms(self) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
@@ -151,7 +153,13 @@ def read_network(found: Object) -> NodeNetwork:
         deleting="deletionTimestamp" in metadata,
         held=NETWORK_FINALIZER in metadata.get("finalizers", ()),
         status=read_conditions(found.get("status") or {}),
+        counts=_counts(found.get("status") or {}),
     )
+
+
+def _counts(status: Object) -> tuple[object, ...]:
+    counts = (status.get(key) for key in ("nodes", "ready", "failed", "free"))
+    return (*counts, tuple(status.get("subnets") or ()), status.get("observedGeneration"))
 
 
 def read_link(link: Object, network: str) -> LinkSpec:

@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from common.backoff import ceiling
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.ec2_error_codes import classify as classify_fault
 
 
 class Kind(StrEnum):
@@ -101,15 +100,15 @@ _INDEX = "already has an interface attached at device index"
 """With InvalidParameterValue: the VPC CNI took the index between the look and the call."""
 
 
-def classify(code: str, message: str, status: int) -> Kind:
-    """Return the kind of a refusal by EC2's code, its message and the HTTP status."""
+def classify(code: str, message: str, fault: Fault) -> Kind:
+    """Return the kind of a refusal by EC2's code and message, and by its fault where they say no more."""
     if code in _CODES:
         return _CODES[code]
     if code == "InvalidParameterValue" and _INDEX in message:
         return Kind.INDEX_TAKEN
     if code == "InvalidParameterValue" and "in use" in message:
         return Kind.IN_USE
-    return _FAULTS.get(classify_fault(code, message, status), Kind.OTHER)
+    return _FAULTS.get(fault, Kind.OTHER)
 
 
 def retry_after(kind: Kind, count: int) -> float:

@@ -49,13 +49,26 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("UnassignIpv6Addresses", {"NetworkInterfaceId": ENI_1, "Ipv6Addresses": ["2001:db8:1::80"]}),
     ("UnassignPrivateIpAddresses", {"NetworkInterfaceId": ENI_1, "PrivateIpAddresses": ["10.10.1.80"]}),
     ("UnassignPrivateIpAddresses", {"NetworkInterfaceId": ENI_1, "PrivateIpAddresses": ["10.10.1.80"]}),
-    ("DescribeInstances", {"InstanceIds": ["i-0a000000000000001"]}),
+    ("DescribeInstanceTypes", {"InstanceTypes": ["m5.xlarge"]}),
+    ("DescribeSecurityGroups", {"Filters": [{"Name": "vpc-id", "Values": ["vpc-0a000000000000001"]}]}),
     ("DescribeSubnets", {"Filters": [{"Name": "vpc-id", "Values": ["vpc-0a000000000000001"]}]}),
     (
         "AttachNetworkInterface",
         {"DeviceIndex": 4, "InstanceId": "i-0a000000000000001", "NetworkInterfaceId": ENI_1},
     ),
-    ("CreateTags", {"Resources": [ENI_1], "Tags": [{"Key": "k", "Value": "v & <w>"}]}),
+    ("ModifyNetworkInterfaceAttribute", {"NetworkInterfaceId": ENI_1, "SourceDestCheck": {"Value": False}}),
+    ("DetachNetworkInterface", {"AttachmentId": "eni-attach-0a000000000000001"}),
+    (
+        "CreateNetworkInterface",
+        {
+            "SubnetId": "subnet-0a000000000000001",
+            "ClientToken": "a-token",
+            "TagSpecifications": [
+                {"ResourceType": "network-interface", "Tags": [{"Key": "k", "Value": "v & <w>"}]}
+            ],
+        },
+    ),
+    ("DeleteNetworkInterface", {"NetworkInterfaceId": ENI_1}),
 ]
 
 

@@ -176,7 +176,7 @@ def test_a_client_that_knows_too_little_is_not_installed(
 ) -> None:
     whole = trim_botocore._files(Loader())  # noqa: SLF001 - what the next step is given
     (name,) = (name for name in whole if name.startswith("ec2/") and name.endswith("service-2"))
-    del whole[name]["operations"]["CreateTags"]
+    del whole[name]["operations"]["DeleteNetworkInterface"]
     monkeypatch.setattr(trim_botocore, "_files", lambda _: whole)
     with pytest.raises(UnknownDataError, match="knows AssignIpv6Addresses"):
         build(tmp_path / "data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ipagent.assign.ec2_error_codes import meaning
 from ipagent.controller.reconcile.refusals import Kind, classify, remedy, retry_after
 
 pytestmark = pytest.mark.pure
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.pure
     ],
 )  # fmt: skip
 def test_codes(code: str, message: str, status: int, kind: Kind) -> None:
-    assert classify(code, message, status) is kind
+    assert classify(code, message, meaning(code, message, status).fault) is kind
 
 
 @pytest.mark.parametrize("kind", Kind)

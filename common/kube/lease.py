@@ -1,0 +1,186 @@
+"""Leader election by a Lease, as client-go's leaderelection does it.
+
+A holder renews the Lease; others take it over when they have seen no renewal for its whole duration, by
+their own clock. A holder that could not renew for `renew` seconds does not lead any more: that is shorter
+than the duration, so that no two lead at once, as long as clocks run at one speed.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from common.kube.client import Client, Object
+from common.kube.errors import ApiError, ClusterError, Unreachable
+
+MANAGER = "leader-election"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Seconds; the defaults are client-go's recommendation."""
+
+    duration: float = 15.0
+    renew: float = 10.0
+    retry: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A Lease as it was seen; `at` is when this version was seen first (monotonic seconds)."""
+
+    holder: str
+    version: str
+    transitions: int
+    duration: float
+    at: float
+
+
+def read_lease(found: Object, before: Seen | None, now: float) -> Seen:
+    """Read a Lease; one that has not changed keeps the time at which it was seen."""
+    spec: dict[str, Any] = found.get("spec") or {}
+    version = str(found["metadata"].get("resourceVersion", ""))
+    at = before.at if before is not None and before.version == version else now
+    return Seen(
+        str(spec.get("holderIdentity") or ""),
+        version,
+        int(spec.get("leaseTransitions") or 0),
+        float(spec.get("leaseDurationSeconds") or 0),
+        at,
+    )
+
+
+def may_take(seen: Seen, identity: str, now: float) -> bool:
+    """Whether the Lease is ours, nobody's, or was not renewed for its duration."""
+    return seen.holder in ("", identity) or now >= seen.at + seen.duration
+
+
+class LeaderElection(threading.Thread):
+    """Tries to lead from `start` to `stop`. `on_change` is called when it begins to lead, and when it ends.
+
+    A process that has lost the Lease should end: it is not taken again.
+    """
+
+    def __init__(  # noqa: PLR0913 - one keyword a field
+        self,
+        client: Client,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        on_change: Callable[[], None],
+        on_error: Callable[[Exception], None],
+        terms: Terms | None = None,
+    ) -> None:
+        super().__init__(name="lease", daemon=True)
+        self._client = client
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._on_change = on_change
+        self._on_error = on_error
+        self._terms = terms or Terms()
+        self._ending = threading.Event()
+        self._seen: Seen | None = None
+        self._until = float("-inf")
+        self.led = False
+        """Whether it has led at any time."""
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process leads now; asked before each call that only a leader may make."""
+        return time.monotonic() < self._until
+
+    @property
+    def lost(self) -> bool:
+        """Whether it led, and does not any more."""
+        return self.led and not self.leading
+
+    def stop(self) -> None:
+        """Give the Lease back, so that another replica leads at once; join the thread afterwards."""
+        self._ending.set()
+
+    def run(self) -> None:
+        """Take the Lease, and renew it."""
+        while not self._ending.is_set() and not self.lost:
+            try:
+                self._turn()
+            except (ApiError, Unreachable, ClusterError) as error:
+                if not (isinstance(error, ApiError) and error.code == 409):
+                    self._on_error(error)
+            pause = self._terms.retry * (1.0 if self.led else random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            self._ending.wait(pause)
+        if self.leading:
+            self._release()
+        self._until = float("-inf")
+        self._on_change()
+
+    def _turn(self) -> None:
+        begun = time.monotonic()
+        seen = self._look(begun)
+        if seen is None:
+            self._seen = self._create(begun)
+        elif may_take(seen, self._identity, begun):
+            self._seen = self._take(seen, begun)
+        else:
+            self._seen = seen
+            self._until = float("-inf")
+            return
+        # From the moment before the request: it may have been long on its way.
+        self._until = begun + self._terms.renew
+        if not self.led:
+            self.led = True
+            self._on_change()
+
+    def _look(self, now: float) -> Seen | None:
+        try:
+            found = self._client.get(f"{self._path}/{self._name}", f"read Lease {self._name}").object
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+        return read_lease(found, self._seen, now)
+
+    def _create(self, now: float) -> Seen:
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": self._spec(0, acquired=True),
+        }
+        made = self._client.create(self._path, f"create Lease {self._name}", body).object
+        return read_lease(made, None, now)
+
+    def _take(self, seen: Seen, now: float) -> Seen:
+        new = seen.holder != self._identity
+        spec = self._spec(seen.transitions + new, acquired=new)
+        return read_lease(self._write(seen, spec), None, now)
+
+    def _release(self) -> None:
+        if self._seen is not None:
+            try:
+                self._write(self._seen, {"holderIdentity": None, "leaseDurationSeconds": 1})
+            except (ApiError, Unreachable, ClusterError) as error:
+                self._on_error(error)
+
+    def _write(self, seen: Seen, spec: Object) -> Object:
+        # Of the version that was read: of two that try at once, one is refused with 409.
+        patch = {"metadata": {"resourceVersion": seen.version}, "spec": spec}
+        path = f"{self._path}/{self._name}"
+        return self._client.merge(path, f"write Lease {self._name}", patch, manager=MANAGER).object
+
+    def _spec(self, transitions: int, *, acquired: bool) -> Object:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec: Object = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": round(self._terms.duration),
+            "renewTime": now,
+            "leaseTransitions": transitions,
+        }
+        return {**spec, "acquireTime": now} if acquired else spec

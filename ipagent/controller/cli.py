@@ -1,0 +1,90 @@
+"""The command line of the controller: `ipagent controller`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from common.contract import Credentials, ExitCode, LogFormat, LogLevel
+
+_ABOUT = """\
+Gives each node that a NodeNetwork selects an ENI of that network: it creates, attaches, changes and
+deletes ENIs, labels nodes, and removes their startup taint. One replica leads, by a Lease; it runs until
+SIGTERM, and the ENIs stay where they are.
+
+Environment: AWS_REGION, KUBECONFIG (outside of a pod), and what the AWS SDKs read. docs/networks.md explains
+it.
+"""
+
+
+def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Do what the arguments say; returns the exit code."""
+    try:
+        given = _parser().parse_args(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    region = given.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
+    if not region:
+        sys.stderr.write("ipagent controller: say --region, or set AWS_REGION\n")
+        return ExitCode.USAGE
+    # Late: --help and mistakes need none of it.
+    from common.kube.cluster import pod_namespace  # noqa: PLC0415
+    from ipagent.controller.main import Options, work  # noqa: PLC0415
+    from ipagent.controller.model.state import Releases  # noqa: PLC0415
+
+    namespace = given.namespace or pod_namespace()
+    if not namespace:
+        sys.stderr.write("ipagent controller: this is not a pod: say --namespace\n")
+        return ExitCode.USAGE
+    options = Options(
+        cluster=given.cluster,
+        region=region,
+        namespace=namespace,
+        releases=Releases(given.releases),
+        credentials=Credentials(given.credentials),
+        host=given.host,
+        port=given.port,
+        log_level=LogLevel(given.log_level),
+        log_format=LogFormat(given.log_format),
+    )
+    return work(options, env)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ipagent controller", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cluster",
+        required=True,
+        type=_cluster,
+        metavar="NAME",
+        help="the cluster's name, in its ENIs' tags",
+    )
+    parser.add_argument("--region", help="of the nodes (AWS_REGION)")
+    parser.add_argument("--namespace", help="of the Lease (in a pod: its own)")
+    parser.add_argument(
+        "--releases",
+        choices=("on", "report", "off"),
+        default="on",
+        help="detach and delete ENIs: `report` leaves leaked ones, `off` all (%(default)s)",
+    )
+    parser.add_argument("--credentials", choices=[each.value for each in Credentials], default="chain")
+    parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
+    parser.add_argument("--port", type=_port, default=0, help="port for them, 0 for any (%(default)s)")
+    parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")
+    parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default="auto")
+    return parser
+
+
+def _cluster(text: str) -> str:
+    if not 0 < len(text) <= 100 or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a cluster's name of 1 to 100 characters")
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)

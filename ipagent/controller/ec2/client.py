@@ -1,0 +1,216 @@
+"""Makes the controller's calls to EC2 by botocore; refusals are answers, not exceptions.
+
+Thread: those of the executor, several at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from common.contract import Credentials
+from common.version import VERSION
+from ipagent.aws.botocore_session import session_for
+from ipagent.aws.ec2 import CONNECT_SECONDS, READ_SECONDS
+from ipagent.aws.ec2_errors import TRANSLATED, failure_of
+from ipagent.controller.ec2 import reading
+from ipagent.controller.model.actions import (
+    Attach,
+    Call,
+    Create,
+    Delete,
+    DescribeAll,
+    DescribeEnis,
+    DescribeInstances,
+    Detach,
+    Modify,
+    ReadLimits,
+    Resolve,
+)
+from ipagent.controller.model.cloud import Eni
+from ipagent.controller.model.network import Term
+from ipagent.controller.reconcile.answers import Answer, Attachment, Done, Enis, Found, Refused, TypeLimits
+from ipagent.controller.reconcile.refusals import classify
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+PAGE = 1000
+"""Of DescribeNetworkInterfaces, the most that it gives."""
+OK = "ok"
+
+Filters = list[dict[str, Any]]
+
+
+class Ec2:
+    """EC2 in one region with one identity. `calls` counts by action and result."""
+
+    def __init__(self, region: str, credentials: Credentials, connections: int) -> None:
+        self.region = region
+        self.identity = "none"
+        self.calls: Counter[tuple[str, str]] = Counter()
+        session = session_for(credentials)
+        config = Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            max_pool_connections=connections,
+            # How often and how long to try is decided in one place, by us.
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            user_agent_extra=f"multus-eni-injector/{VERSION}",
+        )
+        self._session = session
+        self._client: EC2Client = session.create_client("ec2", region_name=region, config=config)  # type: ignore[assignment] # by name
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def make(self, call: Call) -> Answer:
+        """Make a call, with all its pages; raises nothing of botocore's."""
+        try:
+            return self._make(call)
+        except TRANSLATED as error:
+            answer = self._refused(call, error)
+        self.calls[answer.action, answer.kind] += 1
+        return answer
+
+    def _make(self, call: Call) -> Answer:
+        match call:
+            case DescribeAll() | DescribeEnis() | DescribeInstances():
+                return Enis(tuple(self._enis(call)))
+            case Resolve():
+                return self._resolve(call)
+            case ReadLimits():
+                return self._limits(call)
+            case Create():
+                return self._create(call)
+            case _:
+                return self._change(call)
+
+    def _enis(self, call: DescribeAll | DescribeEnis | DescribeInstances) -> Iterator[Eni]:
+        if isinstance(call, DescribeAll):
+            filters = [_filter("vpc-id", call.vpcs)] if call.vpcs else []
+        elif isinstance(call, DescribeEnis):
+            # By filter: among explicit ids a single one that is gone would fail the whole call.
+            filters = [_filter("network-interface-id", call.enis)]
+        else:
+            filters = [_filter("attachment.instance-id", call.instances)]
+        more: dict[str, Any] = {"MaxResults": PAGE}
+        while True:
+            found = self._client.describe_network_interfaces(Filters=filters, **more)  # type: ignore[arg-type] # by name
+            self._count("DescribeNetworkInterfaces")
+            yield from map(reading.eni, found["NetworkInterfaces"])
+            if not found.get("NextToken"):
+                return
+            more["NextToken"] = found["NextToken"]
+
+    def _resolve(self, call: Resolve) -> Found:
+        subnets, groups = {}, {}
+        for filters in _filters("subnet-id", call.subnets):
+            for shown in self._client.describe_subnets(Filters=filters)["Subnets"]:  # type: ignore[arg-type] # by name
+                subnets[shown["SubnetId"]] = reading.subnet(shown)
+            self._count("DescribeSubnets")
+        for filters in _filters("group-id", call.groups):
+            for found in self._client.describe_security_groups(Filters=filters)["SecurityGroups"]:  # type: ignore[arg-type] # by name
+                groups[found["GroupId"]] = reading.group(found)
+            self._count("DescribeSecurityGroups")
+        return Found(tuple(subnets.values()), tuple(groups.values()))
+
+    def _limits(self, call: ReadLimits) -> TypeLimits:
+        found = self._client.describe_instance_types(
+            Filters=[{"Name": "instance-type", "Values": list(call.types)}]
+        )
+        self._count("DescribeInstanceTypes")
+        types = {str(shown["InstanceType"]): reading.limits(shown) for shown in found["InstanceTypes"]}
+        return TypeLimits(types)
+
+    def _create(self, call: Create) -> Enis:
+        tags = [{"Key": key, "Value": value} for key, value in call.tags]
+        tagged: Any = [{"ResourceType": "network-interface", "Tags": tags}]
+        ipv6: dict[str, Any] = {"Ipv6AddressCount": call.ipv6_addresses} if call.ipv6_addresses else {}
+        made = self._client.create_network_interface(
+            ClientToken=call.token,
+            SubnetId=call.subnet,
+            Groups=list(call.groups),
+            Description=call.description,
+            TagSpecifications=tagged,
+            **ipv6,
+        )
+        self._count("CreateNetworkInterface")
+        return Enis((reading.eni(made["NetworkInterface"]),))
+
+    def _change(self, call: Call) -> Answer:
+        answer: Answer = Done()
+        match call:
+            case Attach():
+                made = self._client.attach_network_interface(
+                    NetworkInterfaceId=call.eni,
+                    InstanceId=call.instance,
+                    NetworkCardIndex=call.card,
+                    DeviceIndex=call.device,
+                )
+                answer = Attachment(made["AttachmentId"])
+            case Detach():
+                self._client.detach_network_interface(AttachmentId=call.attachment)
+            case Delete():
+                self._client.delete_network_interface(NetworkInterfaceId=call.eni)
+            case Modify():
+                self._client.modify_network_interface_attribute(
+                    NetworkInterfaceId=call.eni, **_attribute(call)
+                )
+            case _:
+                raise TypeError(f"{call} is not a call to EC2")
+        self._count(_action(call))
+        return answer
+
+    def _count(self, action: str) -> None:
+        self.calls[action, OK] += 1
+
+    def _refused(self, call: Call, error: Exception) -> Refused:
+        code, message, action = "", "", _action(call)
+        if isinstance(error, ClientError) and error.operation_name in call.actions:
+            action = error.operation_name
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            message = str(error.response.get("Error", {}).get("Message", ""))
+        failure = failure_of(action, error, self._identity(), self.region)
+        return Refused(classify(code, message, failure.fault), action, failure.text)
+
+    def _identity(self) -> str:
+        found = self._session.get_credentials()
+        return str(found.method) if found is not None else "none"
+
+
+def _action(call: Call) -> str:
+    actions: tuple[str, ...] = call.actions
+    return actions[0]
+
+
+def _attribute(call: Modify) -> dict[str, Any]:
+    """Return the one attribute that a call may change."""
+    if call.source_dest_check is not None:
+        return {"SourceDestCheck": {"Value": call.source_dest_check}}
+    if call.groups is not None:
+        return {"Groups": list(call.groups)}
+    return {
+        "Attachment": {
+            "AttachmentId": call.attachment,
+            "DeleteOnTermination": bool(call.delete_on_termination),
+        }
+    }
+
+
+def _filters(name: str, terms: Sequence[Term]) -> Iterator[Filters]:
+    """Return the filters of each call: one for all ids, one for each set of tags."""
+    if ids := [term.id for term in terms if term.id]:
+        yield [_filter(name, ids)]
+    for term in terms:
+        if term.tags:
+            yield [_filter(f"tag:{key}", (value,)) for key, value in term.tags]
+
+
+def _filter(name: str, values: Sequence[str]) -> dict[str, Any]:
+    return {"Name": name, "Values": list(values)}

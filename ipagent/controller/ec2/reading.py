@@ -1,0 +1,63 @@
+"""EC2's answers, read into our terms. Fields are those of the EC2 API reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ipagent.controller.model.cloud import AVAILABLE, Eni, Group, Limits, Subnet
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import (
+        InstanceTypeInfoTypeDef,
+        NetworkInterfaceTypeDef,
+        SecurityGroupTypeDef,
+        SubnetTypeDef,
+    )
+
+
+def eni(shown: NetworkInterfaceTypeDef) -> Eni:
+    """Read a `NetworkInterface`, also the one that CreateNetworkInterface answers with."""
+    attachment = shown.get("Attachment") or {}
+    tags = {tag.get("Key", ""): tag.get("Value", "") for tag in shown.get("TagSet", [])}
+    state = attachment.get("Status") or AVAILABLE
+    return Eni(
+        id=shown["NetworkInterfaceId"],
+        mac=shown.get("MacAddress", "").lower(),
+        subnet=shown.get("SubnetId", ""),
+        zone=shown.get("AvailabilityZone", ""),
+        vpc=shown.get("VpcId", ""),
+        tags=tags,
+        groups=frozenset(group.get("GroupId", "") for group in shown.get("Groups", [])),
+        source_dest_check=shown.get("SourceDestCheck", True),
+        instance=attachment.get("InstanceId", ""),
+        attachment=attachment.get("AttachmentId", ""),
+        state=AVAILABLE if state == "detached" else state,
+        card=attachment.get("NetworkCardIndex", 0),
+        device=attachment.get("DeviceIndex"),
+        delete_on_termination=attachment.get("DeleteOnTermination", False),
+        ipv4=len(shown.get("PrivateIpAddresses", [])) + len(shown.get("Ipv4Prefixes", [])),
+        managed=shown.get("RequesterManaged", False),
+    )
+
+
+def subnet(shown: SubnetTypeDef) -> Subnet:
+    """Read a `Subnet`."""
+    return Subnet(
+        shown["SubnetId"],
+        shown.get("AvailabilityZone", ""),
+        shown.get("VpcId", ""),
+        shown.get("AvailableIpAddressCount", 0),
+    )
+
+
+def group(shown: SecurityGroupTypeDef) -> Group:
+    """Read a `SecurityGroup`."""
+    return Group(shown["GroupId"], shown.get("GroupName", ""), shown.get("VpcId", ""))
+
+
+def limits(shown: InstanceTypeInfoTypeDef) -> Limits:
+    """Read the `NetworkInfo` of an instance type."""
+    info = shown.get("NetworkInfo") or {}
+    cards = info.get("NetworkCards") or []
+    by_card = {card.get("NetworkCardIndex", 0): card.get("MaximumNetworkInterfaces", 0) for card in cards}
+    return Limits(info.get("MaximumNetworkInterfaces", 0), by_card, info.get("Ipv4AddressesPerInterface", 0))

@@ -1,0 +1,115 @@
+"""What is written to the API server, as objects. Pure but for the time that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ipagent.controller.model.actions import ApplyAttachment, NetworkStatus, PatchNode
+from ipagent.controller.model.attachment import AttachmentStatus
+from ipagent.controller.model.condition import Condition
+from ipagent.networkapi import (
+    API_VERSION,
+    ATTACHMENT_FINALIZER,
+    NETWORK_LABEL,
+    NODE_LABEL,
+    label_value,
+)
+
+Object = dict[str, Any]
+MAX_MESSAGE = 1024
+
+
+def attachment(write: ApplyAttachment) -> Object:
+    """Return a NodeAttachment for server-side apply."""
+    link: Object = {"name": write.link.name, "rename": write.link.rename}
+    if write.link.mtu:
+        link["mtu"] = write.link.mtu
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "NodeAttachment",
+        "metadata": {
+            "name": write.name,
+            "labels": {NODE_LABEL: label_value(write.node), NETWORK_LABEL: write.network},
+            "finalizers": [ATTACHMENT_FINALIZER],
+        },
+        "spec": {
+            "node": write.node,
+            "nodeUID": write.node_uid,
+            "network": write.network,
+            "instanceID": write.instance,
+            "link": link,
+        },
+    }
+
+
+def attachment_status(
+    name: str, status: AttachmentStatus, before: Mapping[str, Condition], time: str
+) -> Object:
+    """Return the controller's part of the status for server-side apply; `time` is now, RFC 3339."""
+    slots = {"limit": status.limit, "assigned": status.assigned, "free": status.free}
+    fields = {
+        "attempt": status.attempt,
+        "eni": status.eni,
+        "attachment": status.attachment,
+        "mac": status.mac,
+        "subnet": status.subnet,
+        "card": status.card,
+        "device": status.device,
+        "slots": {key: value for key, value in slots.items() if value is not None} or None,
+    }
+    return _with_status(
+        "NodeAttachment",
+        name,
+        {
+            **{key: value for key, value in fields.items() if value not in (None, "")},
+            "conditions": _conditions(status.conditions, before, time),
+        },
+    )
+
+
+def network_status(name: str, status: NetworkStatus, before: Mapping[str, Condition], time: str) -> Object:
+    """Return a NodeNetwork's status for server-side apply; `time` is now, RFC 3339."""
+    fields = {
+        "observedGeneration": status.generation,
+        "nodes": status.nodes,
+        "ready": status.ready,
+        "failed": status.failed,
+        "free": status.free,
+        "subnets": list(status.subnets),
+        "conditions": _conditions(status.conditions, before, time),
+    }
+    return _with_status("NodeNetwork", name, fields)
+
+
+def node_patch(write: PatchNode) -> Object:
+    """Return a merge patch that the API server refuses if the Node has changed meanwhile."""
+    patch: Object = {"metadata": {"resourceVersion": write.version}}
+    if write.labels:
+        patch["metadata"]["labels"] = dict(write.labels)
+    if write.taints is not None:
+        patch["spec"] = {"taints": [taint.to_object() for taint in write.taints]}
+    return patch
+
+
+def _with_status(kind: str, name: str, status: Object) -> Object:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "status": status}
+
+
+def _conditions(
+    conditions: Mapping[str, Condition], before: Mapping[str, Condition], time: str
+) -> list[Object]:
+    found = []
+    for kind, condition in conditions.items():
+        old = before.get(kind)
+        same = old is not None and old.status == condition.status and old.since
+        found.append(
+            {
+                "type": kind,
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": condition.message[:MAX_MESSAGE],
+                "lastTransitionTime": old.since if old is not None and same else time,
+            }
+        )
+    return found

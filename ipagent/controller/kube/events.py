@@ -1,0 +1,113 @@
+"""Events on nodes and NodeNetworks, for `kubectl describe`: when something has become ready or is refused.
+
+Thread: the loop's. An Event that can't be written is logged once and lost: conditions say the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.kube.client import Client
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.token_bucket import Rate, TokenBucket
+from ipagent.controller.model.condition import FALSE, TRUE, Condition
+from ipagent.log import Log
+
+PATH = "/api/v1/namespaces/default/events"
+"""Where Events on objects without a namespace are."""
+RATE = Rate(burst=50, refill=1)
+COMPONENT = "multus-eni-controller"
+MAX_MESSAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an Event is about."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
+def news(before: Mapping[str, Condition], now: Mapping[str, Condition]) -> tuple[str, Condition] | None:
+    """Return the type and content of an Event for a change of conditions.
+
+    Ready is news, and so is a step that EC2 or the node has refused. What is only under way is not.
+    """
+    ready = now.get("Ready")
+    if ready is None:
+        return None
+    old = before.get("Ready")
+    if ready.status == TRUE:
+        return None if old is not None and old.status == TRUE else ("Normal", ready)
+    refused = next((each for kind, each in now.items() if kind != "Ready" and each.status == FALSE), None)
+    if refused is None or (refused.status, refused.reason) in {(e.status, e.reason) for e in before.values()}:
+        return None
+    return "Warning", refused
+
+
+class EventWriter:
+    """Writes Events; the same one again counts up. Too many are left out."""
+
+    def __init__(self, client: Client, instance: str, log: Log) -> None:
+        self._client = client
+        self._instance = instance
+        self._log = log
+        self._bucket = TokenBucket(RATE)
+        self._counts: dict[str, int] = {}
+        self._failed = False
+
+    def write(self, about: Subject, kind: str, reason: str, message: str) -> None:
+        """Write an Event now."""
+        if not self._bucket.take(time.monotonic()):
+            return
+        digest = hashlib.sha256(f"{about}{reason}{message}".encode()).hexdigest()[:16]
+        name = f"{about.name}.{digest}"
+        try:
+            self._write(name, self._body(name, about, kind, reason, message))
+            self._failed = False
+        except (ApiError, Unreachable, ClusterError) as error:
+            if not self._failed:
+                self._failed = True
+                self._log.warning("events-failed", message=f"{error}; conditions say the same")
+
+    def _write(self, name: str, body: dict[str, Any]) -> None:
+        try:
+            self._client.create(PATH, f"write Event {name}", body)
+            self._counts[name] = 1
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            self._counts[name] = self._counts.get(name, 1) + 1
+            patch = {"count": self._counts[name], "lastTimestamp": body["lastTimestamp"]}
+            self._client.merge(f"{PATH}/{name}", f"write Event {name}", patch, manager=COMPONENT)
+        if len(self._counts) > 1000:
+            self._counts.clear()
+
+    def _body(self, name: str, about: Subject, kind: str, reason: str, message: str) -> dict[str, Any]:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": "default"},
+            "involvedObject": {
+                "apiVersion": about.api_version,
+                "kind": about.kind,
+                "name": about.name,
+                "uid": about.uid,
+            },
+            "type": kind,
+            "reason": reason,
+            "message": message[:MAX_MESSAGE] or reason,
+            "source": {"component": COMPONENT, "host": self._instance},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._instance,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }

@@ -1,0 +1,175 @@
+"""Writes what a plan says to the API server: objects, statuses, nodes, Events.
+
+Thread: the loop's. What fails is decided again a little later; the API server's word is the watch's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from common.kube.backoff import pause_after_failure
+from common.kube.client import Client
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from ipagent.controller.kube import bodies
+from ipagent.controller.kube.events import EventWriter, Subject, news
+from ipagent.controller.model.actions import (
+    AddFinalizer,
+    ApplyAttachment,
+    DeleteAttachment,
+    NetworkStatus,
+    PatchNode,
+    Plan,
+    RemoveFinalizer,
+    Write,
+)
+from ipagent.controller.model.attachment import Attachment, AttachmentStatus
+from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.state import State
+from ipagent.log import Log
+from ipagent.networkapi import (
+    API_VERSION,
+    ATTACHMENT_FINALIZER,
+    ATTACHMENTS,
+    CONTROLLER_MANAGER,
+    NETWORK_FINALIZER,
+    NETWORKS,
+)
+
+LAG = 3.0
+"""Seconds for which something that was written is not written again: the watch will show it."""
+PASSED = (404, 409)
+"""The object is gone, or has changed meanwhile: the watch tells, and it is decided again."""
+
+_PATHS = {
+    "NodeAttachment": (ATTACHMENTS, ATTACHMENT_FINALIZER),
+    "NodeNetwork": (NETWORKS, NETWORK_FINALIZER),
+}
+
+
+@dataclass(slots=True)
+class _Pause:
+    failures: int = 0
+    until: float = 0.0
+
+
+@dataclass(slots=True)
+class Writer:
+    """`may` is asked before each write whether this replica still leads."""
+
+    client: Client
+    events: EventWriter
+    log: Log
+    may: Callable[[], bool]
+    failures: int = 0
+    """Writes that the API server has refused or not answered."""
+    _written: dict[Hashable, tuple[object, float]] = field(default_factory=dict)
+    _pause: _Pause = field(default_factory=_Pause)
+
+    def write(self, plan: Plan, state: State, now: float) -> float:
+        """Write what is different; returns when to come again at the latest (monotonic seconds)."""
+        if now < self._pause.until:
+            return self._pause.until
+        self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
+        try:
+            for write in plan.writes:
+                self._once((type(write), write.name), write, now, lambda write=write: self._object(write))  # type: ignore[misc] # bound now
+            for name, status in plan.attachments.items():
+                self._attachment(state, state.attachments[name], status, now)
+            for name, found in plan.networks.items():
+                self._network(state.networks[name], found, now)
+        except (ApiError, Unreachable, ClusterError) as error:
+            self.failures += 1
+            self._pause.failures += 1
+            self._pause.until = now + pause_after_failure(self._pause.failures, 0.5)
+            self.log.warning("write-failed", message=str(error))
+            return self._pause.until
+        self._pause = _Pause()
+        return now + LAG if self._written else float("inf")
+
+    def _attachment(self, state: State, attachment: Attachment, status: AttachmentStatus, now: float) -> None:
+        if status == attachment.status:
+            return
+        before = attachment.status.conditions
+        if self._once(
+            ("status", attachment.name),
+            status,
+            now,
+            lambda: self._apply(
+                f"{ATTACHMENTS}/{attachment.name}/status",
+                bodies.attachment_status(attachment.name, status, before, _time()),
+            ),
+        ):
+            node = state.nodes.get(attachment.node)
+            found = news(before, status.conditions)
+            if node is not None and found is not None and not attachment.deleting:
+                kind, condition = found
+                text = f"network {attachment.network}: {condition.message or condition.reason}"
+                about = Subject("v1", "Node", node.name, node.name)
+                self.events.write(about, kind, f"Network{condition.reason}"[:128], text)
+
+    def _network(self, network: NodeNetwork, status: NetworkStatus, now: float) -> None:
+        # Of a status only conditions are read back: counts are written with them, or when they change.
+        key = ("status", "network", network.name)
+        counts = (status.nodes, status.ready, status.failed, status.free, status.subnets, status.generation)
+        if status.conditions == network.status and network.counts == counts:
+            return
+        body = bodies.network_status(network.name, status, network.status, _time())
+        if self._once(key, status, now, lambda: self._apply(f"{NETWORKS}/{network.name}/status", body)):
+            found = news(network.status, status.conditions)
+            if found is not None:
+                kind, condition = found
+                about = Subject(API_VERSION, "NodeNetwork", network.name, network.uid)
+                self.events.write(about, kind, condition.reason, condition.message)
+
+    def _once(self, key: Hashable, value: object, now: float, do: Callable[[], None]) -> bool:
+        """Do it, unless the same was done a moment ago, which the watch does not show yet."""
+        before = self._written.get(key)
+        if (before is not None and before[0] == value) or not self.may():
+            return False
+        try:
+            do()
+        except ApiError as error:
+            if error.code not in PASSED:
+                raise
+            return False
+        self._written[key] = (value, now)
+        return True
+
+    def _object(self, write: Write) -> None:
+        match write:
+            case ApplyAttachment():
+                self._apply(f"{ATTACHMENTS}/{write.name}", bodies.attachment(write))
+            case DeleteAttachment():
+                self.client.delete(
+                    f"{ATTACHMENTS}/{write.name}", f"delete NodeAttachment {write.name}", write.uid
+                )
+            case RemoveFinalizer():
+                self._finalizer(write.kind, write.name, wanted=False)
+            case AddFinalizer():
+                self._finalizer("NodeNetwork", write.name, wanted=True)
+            case PatchNode():
+                path, what = f"/api/v1/nodes/{write.name}", f"label node {write.name}"
+                self.client.merge(path, what, bodies.node_patch(write), manager=CONTROLLER_MANAGER)
+
+    def _apply(self, path: str, body: bodies.Object) -> None:
+        what = f"apply {body['kind']} {body['metadata']['name']}"
+        self.client.apply(path, what, body, manager=CONTROLLER_MANAGER, force=True)
+
+    def _finalizer(self, kind: str, name: str, *, wanted: bool) -> None:
+        paths, finalizer = _PATHS[kind]
+        found = self.client.get(f"{paths}/{name}", f"read {kind} {name}").object["metadata"]
+        others = [each for each in found.get("finalizers", ()) if each != finalizer]
+        patch = {
+            "metadata": {
+                "resourceVersion": found["resourceVersion"],
+                "finalizers": [*others, finalizer] if wanted else others,
+            }
+        }
+        path, what = f"{paths}/{name}", f"write the finalizers of {kind} {name}"
+        self.client.merge(path, what, patch, manager=CONTROLLER_MANAGER)
+
+
+def _time() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,93 @@
+"""The leader's loop: what has changed and been answered comes in, calls and writes go out.
+
+Thread: the main thread; informers and the executor's threads wake it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ipagent.controller.ec2.executor import Executor
+from ipagent.controller.kube.informers import Informers
+from ipagent.controller.kube.writer import Writer
+from ipagent.controller.model.actions import Call, Plan
+from ipagent.controller.reconcile.answers import Answer, Refused
+from ipagent.controller.reconcile.controller import Controller
+from ipagent.log import Log
+
+LONGEST = 60.0
+"""Seconds between two turns at most: a probe sees that the loop goes round."""
+SHORTEST = 0.1
+"""Seconds between two turns at least: a thousand nodes that start at once are decided together."""
+
+
+class Loop:
+    """Turns until `stop` is set. `clock` gives monotonic seconds."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        informers: Informers,
+        writer: Writer,
+        log: Log,
+        clock: Callable[[], float],
+    ) -> None:
+        self.controller = controller
+        self.wake = threading.Event()
+        self.plan = Plan()
+        self.turned = clock()
+        self._informers = informers
+        self._writer = writer
+        self._log = log
+        self._clock = clock
+        self._leaked: frozenset[str] = frozenset()
+
+    def run(self, executor: Executor, stop: threading.Event, leading: Callable[[], bool]) -> None:
+        """Run turns as long as this replica leads."""
+        while not stop.is_set() and leading():
+            pause = self._turn(executor)
+            stop.wait(SHORTEST)
+            self.wake.wait(max(0.0, pause - SHORTEST))
+            self.wake.clear()
+
+    def _turn(self, executor: Executor) -> float:
+        """Run one turn; returns the seconds until the next one."""
+        now = self.turned = self._clock()
+        while not executor.answers.empty():
+            self._answered(*executor.answers.get(), now)
+        if not self._informers.synced:
+            return LONGEST
+        # Nodes and networks after attachments: an attachment's node is known then, unless it is gone.
+        attachments = self._informers.attachments.items()
+        self.controller.observe(self._informers.nodes.items(), self._informers.networks.items(), attachments)
+        self.plan = self.controller.plan(now)
+        self._report_leaks(self.plan)
+        # Statuses first: what an answer has shown is kept before the next call is made.
+        again = self._writer.write(self.plan, self.controller.state, now)
+        started, due = self.controller.start(self.plan.calls, self._clock())
+        for call in started:
+            executor.start(call)
+        return min(max(0.0, min(self.plan.due, again, due) - now), LONGEST)
+
+    def _answered(self, call: Call, answer: Answer, now: float) -> None:
+        self.controller.answered(call, answer, now)
+        if isinstance(answer, Refused):
+            self._log.warning("refused", message=f"{call.key}: {answer.text}")
+        elif not call.key.startswith(("all", "enis", "instances", "types", "resolve", "pods")):
+            self._log.info(type(call).__name__.lower(), message=_text(call))
+
+    def _report_leaks(self, plan: Plan) -> None:
+        found = frozenset(plan.leaked)
+        for eni in sorted(found - self._leaked):
+            self._log.warning(
+                "leaked", message=f"{eni} has this cluster's tags and nothing needs it", eni=eni
+            )
+        self._leaked = found
+
+
+def _text(call: Call) -> str:
+    fields = {
+        name: getattr(call, name) for name in call.__dataclass_fields__ if name not in ("tags", "token")
+    }
+    return ", ".join(f"{name} {value}" for name, value in fields.items() if value not in (None, "", ()))

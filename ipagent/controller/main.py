@@ -1,0 +1,180 @@
+"""`ipagent controller` as a process: puts the parts together, from the options to the exit code.
+
+Thread: the main thread; probes and metrics are asked by threads of their own.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+from common.contract import Credentials, ExitCode, LogFormat, LogLevel
+from common.kube.client import Client
+from common.kube.cluster import find_cluster
+from common.kube.errors import ClusterError
+from common.kube.lease import LeaderElection
+from common.probes import ProbeServer
+from common.version import VERSION
+from ipagent.assign.errors import AgentError, Usage
+from ipagent.controller.ec2.client import Ec2
+from ipagent.controller.ec2.executor import Executor
+from ipagent.controller.kube.events import EventWriter
+from ipagent.controller.kube.informers import Informers
+from ipagent.controller.kube.pods import list_users
+from ipagent.controller.kube.writer import Writer
+from ipagent.controller.loop import Loop
+from ipagent.controller.model.state import Releases, State
+from ipagent.controller.observe.metrics import Snapshot, registry
+from ipagent.controller.reconcile.controller import Controller
+from ipagent.controller.reconcile.scheduler import MAX_IN_FLIGHT
+from ipagent.log import Log
+
+PROGRAM = "multus-eni-controller"
+LEASE = "multus-eni-controller"
+REMEDIES = {
+    401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
+    403: "grant the ServiceAccount what docs/networks.md lists for the controller",
+    404: "are the CRDs of the chart installed?",
+}
+KEEP_SECONDS = 60.0
+STUCK_SECONDS = 180.0
+"""How long one turn of the loop may take: writes for a thousand nodes after a long outage."""
+ENDING = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    cluster: str
+    region: str
+    namespace: str
+    releases: Releases = Releases.ON
+    credentials: Credentials = Credentials.CHAIN
+    host: str = "127.0.0.1"
+    port: int = 0
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.AUTO
+
+
+def work(options: Options, env: Mapping[str, str]) -> int:
+    """Lead, or wait until it leads, until SIGTERM; returns the exit code.
+
+    A replica that has lost its Lease ends, and its container starts again: it has nothing to forget.
+    """
+    log = Log(level=options.log_level, form=options.log_format)
+    stop = threading.Event()
+    try:
+        with ExitStack() as stack:
+            process = _Process(options, env, log, stop, stack)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: process.end())
+            return process.run()
+    except (ClusterError, AgentError) as error:
+        failure = f"{error} {getattr(error, 'remedy', '')}".strip()
+    log.error("failed", message=failure)
+    return ExitCode.USAGE
+
+
+class _Process:
+    """The parts and how they hang together; what has to be closed is on the stack."""
+
+    def __init__(
+        self, options: Options, env: Mapping[str, str], log: Log, stop: threading.Event, stack: ExitStack
+    ) -> None:
+        self._log = log
+        self._stop = stop
+        self._stack = stack
+        self._acquired = threading.Event()
+        identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+        self._client = stack.enter_context(
+            closing(Client(find_cluster(env), PROGRAM, REMEDIES, keep=KEEP_SECONDS))
+        )
+        self._ec2 = stack.enter_context(closing(Ec2(options.region, options.credentials, MAX_IN_FLIGHT)))
+        self._election = LeaderElection(
+            self._client,
+            namespace=options.namespace,
+            name=LEASE,
+            identity=identity,
+            on_change=self._wake,
+            on_error=lambda error: log.warning("lease-failed", message=str(error)),
+        )
+        self._informers = Informers(self._client, self._wake, log)
+        may = lambda: self._election.leading  # noqa: E731 - asked from several places
+        writer = Writer(self._client, EventWriter(self._client, identity, log), log, may)
+        self._writer = writer
+        controller = Controller(State(options.cluster, releases=options.releases))
+        self._loop = Loop(controller, self._informers, writer, log, time.monotonic)
+        probes = {"/livez": self._alive, "/readyz": lambda: True}
+        try:
+            server = ProbeServer(registry(self._snapshot), probes, options.host, options.port)
+        except OSError as error:
+            raise Usage(
+                f"cannot listen on {options.host} port {options.port}: {error.strerror}",
+                "Set controller.port to a free port.",
+            ) from None
+        stack.enter_context(server)
+        log.info(
+            "started",
+            message=f"ipagent {VERSION} controls the node networks of cluster {options.cluster} in "
+            f"{options.region}, releases {options.releases}; probes on port {server.port}",
+        )
+
+    def run(self) -> int:
+        """Wait for the Lease, then lead."""
+        self._election.start()
+        while not self._stop.is_set() and not self._acquired.is_set():
+            self._acquired.wait(1.0)
+        if not self._stop.is_set():
+            self._lead()
+        lost = self._election.lost
+        self._election.stop()
+        self._election.join(ENDING)
+        self._log.info("stopped", message="The Lease is lost" if lost else "The Lease is given back")
+        return ExitCode.INTERNAL if lost and not self._stop.is_set() else ExitCode.OK
+
+    def end(self) -> None:
+        """End soon. Called by signals."""
+        self._stop.set()
+        self._wake()
+
+    def _lead(self) -> None:
+        self._log.info("leading", message="This replica leads")
+        executor = Executor(
+            self._ec2.make,
+            lambda call: list_users(self._client, call),
+            lambda: self._election.leading,
+            self._loop.wake.set,
+            MAX_IN_FLIGHT,
+        )
+        with closing(executor):
+            self._informers.start()
+            self._loop.run(executor, self._stop, lambda: self._election.leading)
+            self._informers.stop(ENDING)
+
+    def _wake(self) -> None:
+        if self._election.led:
+            self._acquired.set()
+        self._loop.wake.set()
+
+    def _alive(self) -> bool:
+        if not self._election.is_alive() and not self._stop.is_set():
+            return False
+        if not self._election.leading:
+            return True
+        return time.monotonic() - self._loop.turned < STUCK_SECONDS and self._informers.alive
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
+            leading=self._election.leading,
+            plan=self._loop.plan,
+            busy=tuple(self._loop.controller.state.busy.values()),
+            calls=dict(self._ec2.calls),
+            write_failures=self._writer.failures,
+        )

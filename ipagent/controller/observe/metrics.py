@@ -1,0 +1,99 @@
+"""Metrics of the controller, in the Prometheus text format; nothing is computed until somebody asks.
+
+Thread: the probe server's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from common.version import VERSION
+from ipagent.controller.model.actions import Call, Plan
+from ipagent.controller.model.attachment import READY
+from ipagent.controller.model.condition import TRUE
+
+PREFIX = "multus_eni_controller_"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How things are now. `calls` are EC2's by action and result, `busy` those without an answer."""
+
+    leading: bool = False
+    plan: Plan = field(default_factory=Plan)
+    busy: tuple[Call, ...] = ()
+    calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    write_failures: int = 0
+
+
+def registry(snapshot: Callable[[], Snapshot]) -> CollectorRegistry:
+    """Return a registry that asks for a snapshot at each scrape."""
+    found = CollectorRegistry()
+    found.register(_Collector(snapshot))
+    return found
+
+
+class _Collector(Collector):
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def describe(self) -> Iterator[Metric]:
+        """Return nothing: names need not be known before the first scrape."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metrics of a fresh snapshot."""
+        now = self._snapshot()
+        yield _gauge("build_info", "Always 1; the release is the label.", ["version"], {(VERSION,): 1})
+        yield _gauge("leader", "1 if this replica leads, else 0.", [], {(): float(now.leading)})
+        yield from _of_plan(now)
+        calls = CounterMetricFamily(f"{PREFIX}ec2_calls", "Calls to EC2.", labels=["action", "result"])
+        for (action, result), count in sorted(now.calls.items()):
+            calls.add_metric([action, result], count)
+        yield calls
+        failures = CounterMetricFamily(
+            f"{PREFIX}write_failures", "Writes that the API server refused or did not answer."
+        )
+        failures.add_metric([], now.write_failures)
+        yield failures
+
+
+def _of_plan(now: Snapshot) -> Iterator[Metric]:
+    states: Counter[tuple[str, ...]] = Counter()
+    for status in now.plan.attachments.values():
+        ready = status.conditions.get(READY)
+        states["ready" if ready and ready.status == TRUE else (ready.reason if ready else "Unknown"),] += 1
+    yield _gauge("attachments", "NodeAttachments by the reason of their condition Ready.", ["state"], states)
+    networks: dict[tuple[str, ...], float] = {
+        (name, kind): float(count)
+        for name, each in now.plan.networks.items()
+        for kind, count in (("selected", each.nodes), ("ready", each.ready), ("failed", each.failed))
+    }
+    yield _gauge("network_nodes", "Nodes of a network.", ["network", "state"], networks)
+    free: dict[tuple[str, ...], float] = {
+        (name,): float(each.free) for name, each in now.plan.networks.items()
+    }
+    yield _gauge("network_free_addresses", "Addresses that ready nodes still take.", ["network"], free)
+    waiting: Counter[tuple[str, ...]] = Counter()
+    for call in (*now.plan.calls, *now.busy):
+        for action in call.actions:
+            waiting[action,] += 1
+    yield _gauge("ec2_queue", "Calls that wait for EC2's request limit or an answer.", ["action"], waiting)
+    yield _gauge(
+        "leaked_enis", "ENIs with this cluster's tags that nothing needs.", [], {(): len(now.plan.leaked)}
+    )
+
+
+def _gauge(
+    name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]
+) -> GaugeMetricFamily:
+    found = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    for key, value in sorted(values.items()):
+        found.add_metric(list(key), value)
+    return found

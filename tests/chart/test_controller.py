@@ -1,0 +1,104 @@
+"""The controller, as it is rendered: what it may, what it is told, and what stays when the chart goes."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+
+from ipagent.controller.cli import _parser
+from ipagent.controller.main import LEASE
+from tests.chart.values import CONTROLLER, REQUIRED, cases
+from tests.cluster.api import Manifest
+from tests.cluster.helm import NAMESPACE, Helm, HelmError, merged, only
+
+NAME = "multus-eni-injector-controller"
+CRDS = ("nodeattachments.multus-eni.io", "nodenetworks.multus-eni.io")
+Rendered = dict[str, list[Manifest]]
+
+
+@pytest.fixture
+def manifests(rendered: Rendered) -> list[Manifest]:
+    return rendered["controller"]
+
+
+def test_without_it_nothing_of_it_is_there(rendered: Rendered, texts: dict[str, str]) -> None:
+    for case in cases():
+        found = [each for each in rendered[case] if each["kind"] == "CustomResourceDefinition"]
+        assert len(found) == (2 if case == "controller" else 0)
+        assert ("nodeattachments" in texts[case]) is (case == "controller")
+
+
+def test_its_crds_stay_when_the_chart_goes(manifests: list[Manifest]) -> None:
+    for name in CRDS:
+        crd = only(manifests, "CustomResourceDefinition", name)
+        assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        (version,) = crd["spec"]["versions"]
+        assert version["subresources"] == {"status": {}}
+
+
+def test_its_arguments_are_understood(manifests: list[Manifest]) -> None:
+    spec = only(manifests, "Deployment", NAME)["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    given = _parser().parse_args(container["args"])
+    assert container["command"] == shlex.split("ipagent controller")
+    assert (given.cluster, given.region, given.namespace) == ("prod", "eu-central-1", NAMESPACE)
+    assert (given.releases, given.credentials, given.port) == ("on", "chain", 8080)
+    assert spec["replicas"] == 2
+    assert only(manifests, "PodDisruptionBudget", NAME)["spec"]["maxUnavailable"] == 1
+
+
+def test_it_runs_on_nodes_that_wait_for_it_and_without_the_clusters_dns(manifests: list[Manifest]) -> None:
+    spec = only(manifests, "Deployment", NAME)["spec"]["template"]["spec"]
+    assert spec["dnsPolicy"] == "Default"
+    assert {"key": "multus-eni.io/no-interface-configured", "operator": "Exists"} in spec["tolerations"]
+
+
+def test_it_may_do_what_it_does_and_nothing_else(manifests: list[Manifest]) -> None:
+    cluster_wide = only(manifests, "ClusterRole", "multus-eni-injector-controller")["rules"]
+    rights = {
+        (resource, verb) for rule in cluster_wide for resource in rule["resources"] for verb in rule["verbs"]
+    }
+    assert rights == {
+        *(("nodes", verb) for verb in ("get", "list", "watch", "patch")),
+        ("pods", "list"),
+        *(("nodenetworks", verb) for verb in ("get", "list", "watch", "patch")),
+        *(("nodeattachments", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")),
+        ("nodenetworks/status", "patch"),
+        ("nodeattachments/status", "patch"),
+        *(("events", verb) for verb in ("create", "patch")),
+    }
+    create, renew = only(manifests, "Role", NAME)["rules"]
+    assert create["verbs"] == ["create"]
+    assert (renew["resourceNames"], renew["verbs"]) == ([LEASE], ["get", "patch"])
+
+
+def test_a_network_policy_lets_it_reach_aws_and_the_api_server_alone(manifests: list[Manifest]) -> None:
+    spec = only(manifests, "NetworkPolicy", NAME)["spec"]
+    (egress,) = spec["egress"]
+    assert [(port["port"], port["protocol"]) for port in egress["ports"]] == [
+        (443, "TCP"),
+        (80, "TCP"),
+        (6443, "TCP"),
+        (53, "UDP"),
+        (53, "TCP"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"controller": {"enabled": True}}, "controller.clusterName is required"),
+        ({"controller": {"enabled": True, "clusterName": "a b"}}, "/controller/clusterName"),
+        ({"controller": {"releases": "never"}}, "/controller/releases"),
+        (
+            merged(CONTROLLER, {"controller": {"podLabels": {"multus-eni.io/injection": "enabled"}}}),
+            "set by the chart",
+        ),
+    ],
+)
+def test_wrong_values_are_refused(helm: Helm, values: dict[str, Any], says: str) -> None:
+    with pytest.raises(HelmError) as refused:
+        helm.render(merged(REQUIRED, values))
+    assert says in str(refused.value)

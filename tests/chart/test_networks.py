@@ -1,0 +1,246 @@
+"""NodeNetworks on a real API server: the CRDs of the chart, its rights, its guard, and the controller.
+
+EC2 is the one of tests/ipagent/controller/world.py, in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.kube.errors import ApiError as Refusal
+from ipagent.controller.model.cloud import CLUSTER_TAG
+from ipagent.networkapi import READY_PREFIX, STARTUP_TAINT
+from tests.chart.conftest import Cluster
+from tests.chart.network_rig import ATTACHMENT, DAEMON, NETWORK, NODE, OWN, Rig, client_with, token_of
+from tests.cluster.api import Api, ApiError, Kind, Manifest
+from tests.cluster.helm import NAMESPACE
+from tests.cluster.namespaces import ready_namespace
+from tests.cluster.waiting import wait_for
+from tests.ipagent.controller.world import World, network
+
+pytestmark = pytest.mark.cluster
+
+WANTED = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+ISSUE = {
+    "nodeSelector": {"matchLabels": {"node-group": "multus"}},
+    "subnetSelectorTerms": [{"tags": {"multus": "oam"}}],
+    "securityGroupSelectorTerms": [{"tags": {"multus": "oam"}}],
+}
+
+
+@pytest.fixture(scope="module")
+def api(cluster: Cluster, rendered: dict[str, list[Manifest]]) -> Iterator[Api]:
+    """A client of an API server with what the chart installs of the controller."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    cluster.api.apply(namespace)
+    ready_namespace(cluster.api, NAMESPACE)
+    manifests = [
+        each
+        for each in rendered["controller"]
+        if each["kind"] == "CustomResourceDefinition"
+        or (each["kind"] in WANTED and each["metadata"]["name"].endswith(("-controller", "-node")))
+        or each["metadata"]["name"].endswith("-links")
+    ]
+    made = []
+    for each in manifests:
+        cluster.api.apply(each)
+        made.append(each)
+    with cluster.plane.client() as client:
+        wait_for(lambda: served(client, NETWORK) and served(client, ATTACHMENT), "service of the CRDs")
+        yield client
+    for each in reversed(made):
+        kind = Kind(each["apiVersion"], each["kind"])
+        cluster.api.delete(kind, each["metadata"]["name"], each["metadata"].get("namespace"))
+
+
+def served(api: Api, kind: Kind) -> bool:
+    try:
+        return api.list(kind) == []
+    except ApiError:
+        return False
+
+
+def manifest(name: str, **spec: Any) -> Manifest:
+    """Make the NodeNetwork that the docs show, changed by `spec`; None leaves a key out."""
+    found = {key: value for key, value in {**ISSUE, **spec}.items() if value is not None}
+    return {
+        "apiVersion": "multus-eni.io/v1alpha1",
+        "kind": "NodeNetwork",
+        "metadata": {"name": name},
+        "spec": found,
+    }
+
+
+ADOPT: dict[str, Any] = {
+    "source": "Adopt",
+    "interfaceSelector": {"tags": {"multus": "true", "Zone": "${zone}"}},
+    "subnetSelectorTerms": None,
+    "securityGroupSelectorTerms": None,
+}
+
+REFUSED: dict[str, tuple[Manifest, str]] = {
+    "unknown field": (manifest("oam", mtu=9001), "spec.mtu: field not declared in schema"),
+    "no selector": (manifest("oam", nodeSelector=None), "spec.nodeSelector: Required value"),
+    "no subnets": (manifest("oam", subnetSelectorTerms=None), "source Create needs subnetSelectorTerms"),
+    "id and tags": (
+        manifest("oam", subnetSelectorTerms=[{"id": "subnet-0aa00000", "tags": {"a": "b"}}]),
+        "a term has either id or tags",
+    ),
+    "id of something else": (manifest("oam", securityGroupSelectorTerms=[{"id": "subnet-0aa00000"}]), "^sg-"),
+    "adopt without selector": (
+        manifest("oam", **{**ADOPT, "interfaceSelector": None}),
+        "source Adopt needs interfaceSelector",
+    ),
+    "adopt with subnets": (
+        manifest("oam", **{**ADOPT, "subnetSelectorTerms": ISSUE["subnetSelectorTerms"]}),
+        "are for source Create",
+    ),
+    "selector of ENIs to create": (
+        manifest("oam", interfaceSelector={"tags": {"a": "b"}}),
+        "interfaceSelector is for source Adopt",
+    ),
+    "In without values": (
+        manifest("oam", nodeSelector={"matchExpressions": [{"key": "a", "operator": "In"}]}),
+        "In and NotIn need values",
+    ),
+    "the node's own interface": (
+        manifest("oam", placement={"deviceIndex": 0}),
+        "device index 0 of network card 0 is the node's own",
+    ),
+    "MTU too large": (manifest("oam", link={"mtu": 9217}), "should be less than or equal to 9216"),
+    "name that is too long for a link": (
+        manifest("oam-of-the-mobile-core", link={"rename": "Name"}),
+        "an interface's name has at most 15 characters",
+    ),
+    "name with a dot": (manifest("oam.core"), "with at most 63 characters and no dot"),
+    "tag of the VPC CNI": (
+        manifest("oam", tags={"node.k8s.amazonaws.com/instance_id": "i-1"}),
+        "belong to AWS, the VPC CNI or the controller",
+    ),
+    "label of Kubernetes": (
+        manifest("oam", nodes={"labels": {"topology.kubernetes.io/zone": "x"}}),
+        "belong to the controller or to Kubernetes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_wrong_networks_are_refused_with_a_sentence(api: Api, case: str) -> None:
+    wrong, says = REFUSED[case]
+    with pytest.raises(ApiError) as refused:
+        api.apply(wrong, dry_run=True)
+    assert says in refused.value.message
+
+
+@pytest.mark.parametrize("spec", [{}, ADOPT], ids=["Create", "Adopt"])
+def test_right_networks_are_accepted_with_their_defaults(api: Api, spec: dict[str, Any]) -> None:
+    found = api.apply(manifest("oam", **spec), dry_run=True).object["spec"]
+    assert found["link"] == {"rename": "Altname"}
+    assert (found["deletionPolicy"], found["deleteOnTermination"]) == ("WaitForPods", True)
+    assert found["nodes"] == {"startupTaint": True}
+    assert "sourceDestCheck" not in found
+
+
+def test_a_networks_source_stays(api: Api) -> None:
+    api.create(manifest("stays"))
+    with pytest.raises(ApiError, match="source can't be changed"):
+        api.apply(manifest("stays", **ADOPT))
+    api.delete(NETWORK, "stays")
+
+
+@pytest.fixture
+def rig(cluster: Cluster, api: Api, tmp_path: Path) -> Iterator[Rig]:
+    client = client_with(cluster, token_of(cluster, OWN), tmp_path)
+    world = World(links=False)
+    # What World knows of subnets goes by the network's name.
+    world.add_network(network("oam"))
+    rig = Rig(api, client, world)
+    rig.start()
+    yield rig
+    rig.end()
+    client.close()
+
+
+def test_the_story_of_a_node(rig: Rig, api: Api) -> None:
+    """A node joins with the taint, gets its ENI, becomes ready when its link is reported, and goes."""
+    rig.register("n1", tainted=True)
+    api.create(manifest("oam", nodes={"labels": {"attached": "true"}}))
+    wait_for(lambda: rig.condition("n1.oam") == "False WaitingForLink", "an attached ENI")
+    found = api.get(ATTACHMENT, "n1.oam")
+    assert found["metadata"]["labels"] == {"multus-eni.io/node": "n1", "multus-eni.io/network": "oam"}
+    assert found["spec"]["link"] == {"name": "oam", "rename": "Altname"}
+    (eni,) = (each for each in rig.world.enis.values() if each.tags.get(CLUSTER_TAG) == "prod")
+    assert (found["status"]["eni"], found["status"]["device"]) == (eni.id, 1)
+    assert found["status"]["slots"] == {"limit": 15, "assigned": 1, "free": 14}
+    assert STARTUP_TAINT in str(api.get(NODE, "n1")["spec"]["taints"])
+    rig.report_link("n1.oam")
+    wait_for(lambda: rig.condition("n1.oam") == "True Ready", "a ready attachment")
+    wait_for(lambda: STARTUP_TAINT not in str(api.get(NODE, "n1")["spec"]), "the taint's end")
+    labels = api.get(NODE, "n1")["metadata"]["labels"]
+    assert (labels["attached"], labels[READY_PREFIX + "oam"]) == ("true", "true")
+    assert api.get(ATTACHMENT, "n1.oam")["status"]["link"]["up"] is True
+    wait_for(lambda: api.get(NETWORK, "oam")["status"].get("ready") == 1, "the network's status")
+    status = api.get(NETWORK, "oam")["status"]
+    assert (status["nodes"], status["free"], status["failed"]) == (1, 14, 0)
+    wait_for(lambda: "NetworkReady" in rig.events("n1"), "an Event on the node")
+    # Another leader finds everything as it is, and ends what it finds deleted.
+    rig.end()
+    calls = dict(rig.world.calls)
+    api.delete(NODE, "n1")
+    rig.start()
+    wait_for(lambda: not api.list(ATTACHMENT), "the end of the NodeAttachment")
+    assert not [each for each in rig.world.enis.values() if CLUSTER_TAG in each.tags]
+    assert rig.world.calls["Create"] == calls["Create"] == 1
+    api.delete(NETWORK, "oam")
+    wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
+
+
+def test_a_network_waits_for_its_pods(rig: Rig, api: Api) -> None:
+    rig.register("n2")
+    api.create(manifest("oam"))
+    wait_for(lambda: rig.condition("n2.oam") == "False WaitingForLink", "an attached ENI")
+    wait_for(lambda: STARTUP_TAINT in str(api.get(NODE, "n2")["spec"]), "the taint that the controller sets")
+    rig.report_link("n2.oam")
+    wait_for(lambda: rig.condition("n2.oam") == "True Ready", "a ready attachment")
+    mac = api.get(ATTACHMENT, "n2.oam")["status"]["mac"]
+    pod = rig.pod("smf-0", "n2", mac=mac)
+    api.delete(NETWORK, "oam")
+    wait_for(lambda: rig.condition("n2.oam") == "False InUse", "the pod's name")
+    conditions = api.get(NETWORK, "oam")["status"]["conditions"]
+    message = next(each["message"] for each in conditions if each["type"] == "Ready")
+    assert f"{NAMESPACE}/smf-0" in message
+    api.delete(Kind("v1", "Pod"), pod["metadata"]["name"], NAMESPACE)
+    wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
+    assert not api.list(ATTACHMENT)
+    assert READY_PREFIX + "oam" not in api.get(NODE, "n2")["metadata"]["labels"]
+    api.delete(NODE, "n2")
+
+
+def test_a_daemonset_reports_its_own_node_alone(rig: Rig, api: Api, cluster: Cluster, tmp_path: Path) -> None:
+    rig.register("n3")
+    rig.register("n4")
+    api.create(manifest("oam"))
+    for name in ("n3.oam", "n4.oam"):
+        wait_for(lambda name=name: rig.condition(name) == "False WaitingForLink", "an attached ENI")  # type: ignore[misc] # bound now
+    pod = rig.pod("links-n3", "n3", account=DAEMON)
+    links = client_with(cluster, token_of(cluster, DAEMON, pod), tmp_path)
+    rig.report_link("n3.oam", client=links)
+    wait_for(lambda: rig.condition("n3.oam") == "True Ready", "a ready attachment")
+    with pytest.raises(Refusal, match=r"its token is for n3, and this one is of n4"):
+        rig.report_link("n4.oam", client=links)
+    with pytest.raises(Refusal, match=r"writes only status\.link"):
+        rig.report_link("n3.oam", client=links, eni="eni-0123456789")
+    unbound = client_with(cluster, token_of(cluster, DAEMON), tmp_path)
+    with pytest.raises(Refusal, match="its token is for no node"):
+        rig.report_link("n3.oam", client=unbound)
+    for each in (links, unbound):
+        each.close()
+    api.delete(NETWORK, "oam")
+    api.delete(Kind("v1", "Pod"), "links-n3", NAMESPACE)
+    wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
+    for name in ("n3", "n4"):
+        api.delete(NODE, name)
