@@ -52,23 +52,30 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
             # Before the slow imports: the volume outlives a container that starts again.
             restarted = mode == "sidecar" and _remove(started_file)
             return _run_mode(Mode(mode), env, begun, started_file, restarted=restarted)
-        case ["node", *rest]:
-            from ipagent.node import cli as node  # noqa: PLC0415 - see the module's docstring
-
-            return node.run(rest, env)
-        case ["links", *rest]:
-            from ipagent.links import cli as links  # noqa: PLC0415 - see the module's docstring
-
-            return links.run(rest, env)
-        case ["controller", *rest]:
-            from ipagent.controller import cli as controller  # noqa: PLC0415 - see the module's docstring
-
-            return controller.run(rest, env)
+        case [("node" | "links" | "controller") as program, *rest]:
+            return _program(program, rest, env)
         case [command, *_] if command in _COMMANDS:
             from ipagent.commands import cli  # noqa: PLC0415 - see the module's docstring
 
             return cli.run(arguments, env)
     return _write_text(arguments)
+
+
+def _program(program: str, arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run one of the programs that serve a node or the cluster."""
+    match program:
+        case "node":
+            from ipagent.node import cli as node  # noqa: PLC0415 - see the module's docstring
+
+            return node.run(arguments, env)
+        case "links":
+            from ipagent.links import cli as links  # noqa: PLC0415 - see the module's docstring
+
+            return links.run(arguments, env)
+        case _:
+            from ipagent.controller import cli as controller  # noqa: PLC0415 - see the module's docstring
+
+            return controller.run(arguments, env)
 
 
 def _wait_seconds(arguments: Sequence[str]) -> int | None:
