@@ -111,7 +111,9 @@ def _write_text(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"ipagent {VERSION}\n")
         case _:
             given = " ".join(arguments) or "nothing"
-            known = "init, sidecar, node, links, controller, started, addresses, enis, release, --help, --version"
+            known = (
+                "init, sidecar, node, links, controller, started, addresses, enis, release, --help, --version"
+            )
             sys.stderr.write(f"ipagent: {given!r} is not one of {known}\n")
             return ExitCode.USAGE
     return ExitCode.OK

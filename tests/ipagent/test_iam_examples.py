@@ -22,6 +22,7 @@ from ipagent.aws.ec2 import Ec2Client
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.commands import context
+from ipagent.controller.ec2.client import Ec2 as ControllerEc2
 from tests.ipagent import worlds
 from tests.ipagent.stage import Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_IPV6, NEIGHBOUR_SECONDARY
@@ -30,7 +31,10 @@ from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
 FOLDER = Path(__file__).parents[2] / "examples" / "iam"
 FILES = sorted(FOLDER.glob("*.json"))
+CONTROLLER = FOLDER / "controller.json"
 RIGHTS = [file for file in FILES if not file.stem.startswith("trust-")]
+ADDRESSES = [file for file in RIGHTS if file != CONTROLLER]
+"""Those for programs that assign addresses."""
 TRUSTS = [file for file in FILES if file.stem.startswith("trust-")]
 
 MAX_CHARACTERS = 6144
@@ -94,6 +98,7 @@ def test_there_is_one_for_each_purpose() -> None:
     assert {file.stem for file in FILES} == {
         "agent-dual-stack",
         "agent-ipv4",
+        "controller",
         "node-agent",
         "operator",
         "trust-irsa",
@@ -130,7 +135,7 @@ def test_its_actions_exist(file: Path) -> None:
 
 
 @pytest.mark.pure
-@by_name(RIGHTS)
+@by_name(ADDRESSES)
 def test_describing_is_for_everything_and_changing_for_tagged_enis_of_one_vpc(file: Path) -> None:
     for statement in statements(file):
         if all(action.startswith("ec2:Describe") for action in statement["Action"]):
@@ -163,6 +168,39 @@ def test_the_agent_may_do_what_it_calls_and_nothing_else() -> None:
     assert actions(FOLDER / "node-agent.json") == called(AwsAccess, NodeCloud)
     changes = {action for action in every if action.startswith("ec2:Unassign")}
     assert actions(FOLDER / "operator.json") == called(context, by=r"\bec2") | changes
+
+
+@pytest.mark.pure
+def test_the_controller_may_do_what_it_calls_and_change_only_what_has_its_clusters_tag() -> None:
+    names = {xform_name(name): name for name in _operations("ec2")}
+    source = inspect.getsource(ControllerEc2)
+    calls = {f"ec2:{names[call]}" for call in re.findall(r"_client\.(\w+)\(", source) if call in names}
+    # TagSpecifications of CreateNetworkInterface need it.
+    assert actions(CONTROLLER) == calls | {"ec2:CreateTags"}
+    changed: dict[str, set[str]] = {}
+    for statement in statements(CONTROLLER):
+        if statement["Resource"] == "*":
+            assert all(action.startswith("ec2:Describe") for action in statement["Action"])
+            continue
+        keys = {
+            key for operator, key, _ in conditions(statement) if operator in ("StringEquals", "ArnEquals")
+        }
+        for action in statement["Action"]:
+            if statement["Resource"] == "arn:aws:ec2:*:*:network-interface/*":
+                changed.setdefault(action, set()).update(keys)
+        assert keys
+    own = "aws:ResourceTag/multus-eni.io/cluster"
+    assert changed == {
+        "ec2:CreateNetworkInterface": {
+            "aws:RequestTag/multus-eni.io/cluster",
+            f"aws:RequestTag/{NO_MANAGE}",
+        },
+        "ec2:CreateTags": {"ec2:CreateAction"},
+        **{
+            f"ec2:{each}NetworkInterface{end}": {own}
+            for each, end in (("Attach", ""), ("Detach", ""), ("Delete", ""), ("Modify", "Attribute"))
+        },
+    }
 
 
 def world_with(rights: set[str]) -> dict[str, Any]:
