@@ -59,7 +59,7 @@ class SimulatedCloud:
     def describe(self, eni_id: str) -> EniDetails:
         """Return what EC2 would say of the ENI; raises Ec2Error."""
         if eni_id not in self._seen:
-            raise Ec2Error(self._unseen or Failure(Fault.NO_PERMISSION, f"EC2 was not asked about {eni_id}"))
+            raise Ec2Error(self._unseen or Failure(Fault.NO_PERMISSION, eni_id))
         return self._seen[eni_id]
 
     def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:

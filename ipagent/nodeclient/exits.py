@@ -30,17 +30,14 @@ def not_served(authority: str, seconds: int, why: str) -> Exit:
 
 
 def refused(authority: str, status: int, text: str) -> Exit:
-    """Return the exit where the node agent refuses this pod."""
+    """Return the exit where the node agent refuses this pod; its text says what the user does next."""
+    who = f"The node agent at {authority} refuses this pod ({status}): {text}"
     if status in (401, 403):
-        remedy = (
-            "The token must be the one that the webhook projects into this pod: a copied pod manifest or a "
-            "container added by hand has another, or none. Delete the pod so that it is made anew."
-        )
-        code = ExitCode.NOT_GRANTED
-    else:
-        remedy = "See that the node agent is at least as new as the image of this container."
-        code = ExitCode.USAGE
-    return Exit(code, f"The node agent at {authority} refuses this pod ({status}): {text} {remedy}")
+        silent = text == f"HTTP status {status}"
+        remedy = ". It gives no reason: see that what listens there is the node agent." if silent else ""
+        return Exit(ExitCode.NOT_GRANTED, who + remedy)
+    remedy = "See that the node agent is at least as new as the image of this container."
+    return Exit(ExitCode.USAGE, f"{who} {remedy}")
 
 
 def no_token(path: str, why: str) -> Exit:

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from common.contract import TOKEN_AUDIENCE
+from common.contract import (
+    ENV_HOST_IP,
+    ENV_POD_NAME,
+    ENV_POD_NAMESPACE,
+    ENV_POD_UID,
+    TOKEN_AUDIENCE,
+    TOKEN_VOLUME,
+)
 from ipagent.node.model.pod import PodKey
 from ipagent.nodeprotocol import is_token
 
@@ -30,6 +37,27 @@ REFUSED_SECONDS = 10.0
 MAX_VERDICTS = 2048
 """Tokens that are remembered; a node has 250 pods."""
 _SHOWN = 200
+
+NOT_ACCEPTED = (
+    "If the pod's ServiceAccount was deleted, or the cluster's signing keys were changed, after the pod was "
+    "created, delete the pod; else the API server's log says more."
+)
+NOT_PROJECTED = (
+    f"The token must be that of the volume {TOKEN_VOLUME}, which the webhook adds: a container that was "
+    "added by hand, or whose mounts were changed, shows another. Let the webhook add the container."
+)
+OTHER_POD = (
+    f"{ENV_POD_NAMESPACE}, {ENV_POD_NAME} and {ENV_POD_UID} must come from the downward API, as the webhook "
+    "writes them: remove what sets them otherwise, and create the pod anew."
+)
+OTHER_NODE = (
+    f"{ENV_HOST_IP} must come from the downward API (status.hostIP). If it does, something redirects the "
+    "connection to another node: look at NAT rules and at a service mesh in the pod."
+)
+POD_GONE = (
+    "If the pod is not being deleted, the node agent's log says why it no longer sees the pod on its node."
+)
+"""Remedies: what the user does after each kind of refusal."""
 
 
 class ApiClient(Protocol):
@@ -49,9 +77,10 @@ class PodIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Unauthenticated:
-    """A token that proves nothing, and why."""
+    """A token that proves nothing, why, and what the user does next."""
 
     reason: str
+    remedy: str = NOT_PROJECTED
 
 
 def review_token(client: ApiClient, token: str, audience: str = TOKEN_AUDIENCE) -> dict[str, Any]:
@@ -79,7 +108,7 @@ def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Po
     if review.get("authenticated") is not True:
         error = review.get("error")
         why = f": {error[:_SHOWN]}" if isinstance(error, str) and error else ""
-        return Unauthenticated(f"the API server does not accept the token{why}")
+        return Unauthenticated(f"the API server does not accept the token{why}", NOT_ACCEPTED)
     audiences = review.get("audiences")
     if not isinstance(audiences, list) or audience not in audiences:
         return Unauthenticated(f"the token is not meant for the audience {audience}")
@@ -117,10 +146,14 @@ class Answer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """Whether a peer may speak for a pod; `reason` is a sentence unless the answer is YES."""
+    """Whether a peer may speak for a pod; `reason` is a sentence unless the answer is YES.
+
+    `remedy` says what the user does next where the answer is NO.
+    """
 
     answer: Answer
     reason: str = ""
+    remedy: str = ""
 
 
 def on_another_node(bearer: PodIdentity, node: str) -> str:
@@ -134,9 +167,9 @@ def authorize(bearer: PodIdentity, stated: PodKey, node: str, living: Collection
     """Compare the pod that a token is bound to with the one that is stated and with those alive on `node`."""
     if stated != bearer.pod:
         same = "another life of it" if str(stated) == str(bearer.pod) else f"the token of {bearer.pod}"
-        return Authorization(Answer.NO, f"The pod says that it is {stated}, and shows {same}")
+        return Authorization(Answer.NO, f"The pod says that it is {stated}, and shows {same}", OTHER_POD)
     if reason := on_another_node(bearer, node):
-        return Authorization(Answer.NO, reason)
+        return Authorization(Answer.NO, reason, OTHER_NODE)
     if bearer.pod not in living:
         return Authorization(Answer.RETRY, f"The node agent does not see the pod {bearer.pod} on {node} yet")
     return Authorization(Answer.YES)

@@ -22,6 +22,7 @@ from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.auth import (
+    POD_GONE,
     Authorization,
     PodIdentity,
     TokenReviewCache,
@@ -303,7 +304,7 @@ class PodSessionServer:
             for pod in gone:
                 self._claims.drop(pod)
         for pod in gone & self._by_pod.keys():
-            self._by_pod[pod].end(f"The pod {pod} is gone from {self._node}")
+            self._by_pod[pod].end(f"The pod {pod} is gone from {self._node}", POD_GONE)
         for session in list(self._unidentified):
             session.recheck()
 

@@ -14,7 +14,7 @@ from common.contract import ExitCode
 from common.token_bucket import TokenBucket
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
-from ipagent.node.sessions.auth import Answer, Authorization, PodIdentity, Unauthenticated
+from ipagent.node.sessions.auth import OTHER_NODE, Answer, Authorization, PodIdentity, Unauthenticated
 from ipagent.node.sessions.flow import Flow
 from ipagent.node.sessions.http1 import (
     CONTINUE,
@@ -159,9 +159,9 @@ class Session(asyncio.BufferedProtocol):
         if self._transport:
             self._transport.abort()
 
-    def end(self, reason: str) -> None:
-        """Answer the pod that this session is over, and why."""
-        self._refuse(HTTPStatus.FORBIDDEN, reason)
+    def end(self, reason: str, remedy: str) -> None:
+        """Answer the pod that this session is over, why, and what the user does next."""
+        self._refuse(HTTPStatus.FORBIDDEN, reason, remedy)
 
     def recheck(self) -> None:
         """Decide again: the pods of this node have changed."""
@@ -218,9 +218,10 @@ class Session(asyncio.BufferedProtocol):
             # It has ended while the API server was asked.
             return
         if isinstance(found, Unauthenticated):
-            self._refuse(HTTPStatus.UNAUTHORIZED, f"The pod's token is refused: {found.reason}")
+            reason = f"The pod's token is refused: {found.reason}"
+            self._refuse(HTTPStatus.UNAUTHORIZED, reason, found.remedy)
         elif reason := self._server.on_another_node(found):
-            self._refuse(HTTPStatus.FORBIDDEN, reason)
+            self._refuse(HTTPStatus.FORBIDDEN, reason, OTHER_NODE)
         else:
             self._bearer = found
             self._bytes_rate, self._statements_rate = self._server.rates(found.pod)
@@ -273,7 +274,7 @@ class Session(asyncio.BufferedProtocol):
         assert self._bearer  # noqa: S101 - statements are read of nobody else
         decision = self._server.authorize(self._bearer, statement.claim.pod)
         if decision.answer is Answer.NO:
-            self._refuse(HTTPStatus.FORBIDDEN, decision.reason)
+            self._refuse(HTTPStatus.FORBIDDEN, decision.reason, decision.remedy)
             return
         self._unseen = None
         self._serial, self._final = statement.serial, False
@@ -306,19 +307,20 @@ class Session(asyncio.BufferedProtocol):
         seconds = self._server.limits.statement_seconds
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"There was no whole statement within {seconds:g} s")
 
-    def _refuse(self, status: HTTPStatus, reason: str) -> None:
-        """Answer why, in the form that fits how far it has come, and end."""
+    def _refuse(self, status: HTTPStatus, reason: str, remedy: str = "") -> None:
+        """Answer why and what to do, in the form that fits how far it has come, and end."""
         if self._over:
             return
         self._server.record_refusal(self.peer, status, reason)
+        text = f"{reason}. {remedy}".rstrip()
         if not self._answered:
-            self._send(error_response(status, f"{reason}."))
+            self._send(error_response(status, text))
         elif status is HTTPStatus.SERVICE_UNAVAILABLE:
             # The pod asks again on its next connection.
-            self._send(answer(ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"{reason}."), self._serial))
+            self._send(answer(ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, text), self._serial))
         else:
             code = ExitCode.NOT_GRANTED if status is HTTPStatus.FORBIDDEN else ExitCode.USAGE
-            self._send(answer(ClaimStatus(ClaimState.FAILED, code, f"{reason}."), self._serial))
+            self._send(answer(ClaimStatus(ClaimState.FAILED, code, text), self._serial))
         self._end()
 
     def _end(self) -> None:

@@ -18,6 +18,7 @@ from common.contract import ExitCode, Mode, Takeover
 from ipagent.cli import ENV_STARTED_FILE
 from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
+from ipagent.node.sessions.auth import OTHER_NODE, OTHER_POD, NOT_ACCEPTED
 from tests.ipagent.nodeclient.gate import ENI, POD, assigned, failed, holdings, pending, token_of
 from tests.ipagent.nodeclient.stage import MAC, PORT, SlimStage, slim
 from tests.netns import Node
@@ -160,22 +161,22 @@ class TestInit:
         assert "does not see the pod apps/pod-1 on node-a yet" in ended.message
 
     @pytest.mark.parametrize(
-        ("token", "says"),
+        ("token", "says", "remedy"),
         [
-            ("banana", "invalid bearer token"),
-            (token_of(PodKey("apps", "pod-2", "2")), "shows the token of apps/pod-2"),
-            (token_of(POD, node="node-b"), "runs on node-b"),
+            ("banana", "invalid bearer token", NOT_ACCEPTED),
+            (token_of(PodKey("apps", "pod-2", "2")), "shows the token of apps/pod-2", OTHER_POD),
+            (token_of(POD, node="node-b"), "runs on node-b", OTHER_NODE),
         ],
     )
     def test_a_refused_token_ends_it_at_once_with_the_nodes_sentence(
-        self, stage: SlimStage, token: str, says: str
+        self, stage: SlimStage, token: str, says: str, remedy: str
     ) -> None:
         stage.token.write_text(token)
         with stage.gate() as gate:
             ended = stage.init(stage.pod("10.10.1.80/24"))
         assert ended.code == ExitCode.NOT_GRANTED
         assert says in ended.message
-        assert "Delete the pod" in ended.message
+        assert ended.message.endswith(remedy)
         assert gate.taken == []
 
     def test_an_api_server_that_is_away_is_waited_for(self, stage: SlimStage) -> None:
