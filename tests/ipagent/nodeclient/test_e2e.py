@@ -18,7 +18,7 @@ from common.contract import ExitCode, Mode, Takeover
 from ipagent.cli import ENV_STARTED_FILE
 from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
-from ipagent.node.sessions.auth import OTHER_NODE, OTHER_POD, NOT_ACCEPTED
+from ipagent.node.sessions.auth import NOT_ACCEPTED, OTHER_NODE, OTHER_POD
 from tests.ipagent.nodeclient.gate import ENI, POD, assigned, failed, holdings, pending, token_of
 from tests.ipagent.nodeclient.stage import MAC, PORT, SlimStage, slim
 from tests.netns import Node
