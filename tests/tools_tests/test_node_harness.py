@@ -19,6 +19,7 @@ import pytest
 
 from tests.cluster.nodes import cgroups, cni, configs, stale_clusters, tcp_forwarder
 from tests.cluster.nodes.plan import IMDS, SECONDARY, NodePlan, world
+from tests.cluster.nodes.plugger import Link, Slots, plug_line, wanted_links
 from tests.cluster.nodes.scripts import node_script, outer_script, plug_in, unplug
 from tests.cluster.processes import Process
 from tests.doubles import load_world
@@ -275,3 +276,57 @@ def _ended(connection: socket.socket) -> bool:
         return connection.recv(1) == b""
     except ConnectionResetError:
         return True
+
+
+def eni(**changes: object) -> dict[str, object]:
+    found: dict[str, object] = {
+        "id": "eni-1",
+        "status": "attached",
+        "instance": "i-1",
+        "mac": "02:00:00:00:00:01",
+        "subnet": SECONDARY[0].id,
+    }
+    return found | changes
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, ["eni-1"]),
+        ({"status": "attaching"}, []),
+        ({"status": "detaching"}, []),
+        ({"status": "available", "instance": None}, []),
+        ({"instance": "i-of-a-node-that-is-down"}, []),
+        ({"id": "eni-built-in"}, []),
+    ],
+)
+def test_attached_enis_of_running_nodes_want_a_link(changes: dict[str, object], wanted: list[str]) -> None:
+    found = wanted_links({"interfaces": [eni(**changes)]}, {"i-1": "n1"}, frozenset({"eni-built-in"}))
+    assert list(found) == wanted
+
+
+@pytest.mark.pure
+def test_a_link_comes_after_its_delay_and_goes_with_its_attachment() -> None:
+    slots = Slots(delay=2.0)
+    wanted = wanted_links({"interfaces": [eni()]}, {"i-1": "n1"}, frozenset())
+    assert slots.missing(wanted, 10.0) == []
+    assert slots.missing(wanted, 11.9) == []
+    (plug,) = slots.missing(wanted, 12.0)
+    assert plug_line(plug, Link("n1", "ens7", "n1-ens7")) == (
+        "link add n1-ens7 master subnet1 up type veth peer name ens7 address 02:00:00:00:00:01 netns n1\n"
+    )
+    slots.links["eni-1"] = Link("n1", "ens7", "n1-ens7")
+    assert (slots.missing(wanted, 13.0), slots.superfluous(wanted)) == ([], [])
+    elsewhere = wanted_links({"interfaces": [eni()]}, {"i-1": "n2"}, frozenset())
+    assert slots.superfluous(elsewhere) == slots.superfluous({}) == ["eni-1"]
+    del slots.links["eni-1"]
+    assert slots.missing({}, 14.0) == slots.missing(wanted, 15.0) == []
+
+
+@pytest.mark.pure
+def test_a_node_may_boot_with_its_primary_interface_alone() -> None:
+    plan = NodePlan(1, primary_only=True)
+    found = load_world(world([plan]))
+    assert [held.id for held in found.interfaces_of(plan.instance_id)] == [plan.enis[0].id]
+    assert len(plan.enis) == 1

@@ -25,6 +25,7 @@ from tests.cluster.nodes.images import BUSYBOX
 from tests.cluster.nodes.node import Equipment, RealNode
 from tests.cluster.nodes.parts import Parts
 from tests.cluster.nodes.plan import API_PORT, EC2_PORT, GATEWAY, NodePlan, world
+from tests.cluster.nodes.plugger import Plugger
 from tests.cluster.nodes.port_forwarding import PortForwarding
 from tests.cluster.nodes.sandbox import Sandbox
 from tests.cluster.nodes.scripts import outer_script
@@ -53,8 +54,11 @@ class Cluster:
     """Control plane, doubles and nodes, from `with` to the end of its block.
 
     `static_cpu` names the nodes whose kubelet gives Guaranteed pods CPUs of their own; `hop_limit` is that of
-    each instance's metadata options. Needs root. Start it in a thread that lives as long as it should. Raises
-    ProcessError with the end of a log where a part of it does not start.
+    each instance's metadata options. With `primary_only` nodes boot with their primary interface alone.
+    ENIs that are attached later appear in nodes while a `plugger` is at work.
+
+    Needs root. Start it in a thread that lives as long as it should. Raises ProcessError with the end of a
+    log where a part of it does not start.
     """
 
     def __init__(
@@ -64,10 +68,13 @@ class Cluster:
         nodes: int = 2,
         static_cpu: Sequence[str] = ("n2",),
         hop_limit: int = 2,
+        primary_only: bool = False,
     ) -> None:
         self._parts = parts
         self._static_cpu = tuple(static_cpu)
-        self._plans = tuple(NodePlan(number, hop_limit) for number in range(1, nodes + 1))
+        self._plans = tuple(
+            NodePlan(number, hop_limit, primary_only=primary_only) for number in range(1, nodes + 1)
+        )
         self._exit = ExitStack()
         self.name = cgroups.new_name()
         self.startup_seconds = 0.0
@@ -127,6 +134,10 @@ class Cluster:
         """Return chart values with which our images work here; they say nothing of modes or certificates."""
         endpoint = {"name": "AWS_ENDPOINT_URL_EC2", "value": f"http://{GATEWAY}:{EC2_PORT}"}
         return {"image": {"registry": "localhost", "tag": VERSION}, "agent": {"env": [endpoint]}}
+
+    def plugger(self, *, link_delay: float = 0.0, seed: int = 0) -> Plugger:
+        """Make what plugs ENIs in and out as they are attached and detached; `with` starts it."""
+        return Plugger(self._outer, self.cloud.url, self.nodes, link_delay=link_delay, seed=seed)
 
     def wait_ready(self, *names: str, timeout: float = READY_SECONDS) -> None:
         """Wait until Nodes are ready for pods, by default all."""

@@ -68,12 +68,14 @@ class Eni:
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """A node: an instance with a primary interface and one in each of the other subnets."""
+    """A node: an instance with a primary interface and, by default, one in each of the other subnets."""
 
     number: int
     hop_limit: int = 2
     instance_type: str = "m5.4xlarge"
     """Thirty addresses on each interface."""
+    primary_only: bool = False
+    """Whether it boots with its primary interface alone."""
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ class NodePlan:
                 subnet=subnet,
                 address=f"{subnet.cidr.rpartition('.')[0]}.{10 + self.number}",
             )
-            for device, subnet in enumerate(SUBNETS)
+            for device, subnet in enumerate((PRIMARY,) if self.primary_only else SUBNETS)
         )
 
 
@@ -121,7 +123,13 @@ def world(nodes: Sequence[NodePlan]) -> dict[str, object]:
 
 
 def _subnet(subnet: Subnet) -> dict[str, object]:
-    found: dict[str, object] = {"id": subnet.id, "vpc": VPC, "cidr": subnet.cidr, "az": ZONE}
+    found: dict[str, object] = {
+        "id": subnet.id,
+        "vpc": VPC,
+        "cidr": subnet.cidr,
+        "az": ZONE,
+        "tags": {"multus": subnet.bridge},
+    }
     return found | ({"ipv6_cidr": subnet.ipv6_cidr} if subnet.ipv6_cidr else {})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -13,7 +14,7 @@ from tests.cluster.api import SERVICE_ACCOUNT, Kind, Manifest
 from tests.cluster.namespaces import Namespace
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts
-from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, IMDS, ROLE
+from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, IMDS, ROLE, SECONDARY
 from tests.cluster.nodes.workloads import app, ipvlan, network, pod, static, template
 from tests.cluster.waiting import wait_for
 
@@ -136,9 +137,9 @@ def test_a_static_node_gives_whole_cpus(cluster: Cluster, namespace: Namespace) 
 
 @pytest.fixture(scope="module")
 def strict(parts: Parts) -> Iterator[Cluster]:
-    """A second cluster beside the other, of one node whose pods are too far away from IMDS."""
+    """A second cluster beside the other, of one node with one ENI whose pods are too far away from IMDS."""
     plumbing = dataclasses.replace(parts, images=parts.images[:2])
-    with Cluster(plumbing, nodes=1, hop_limit=1) as running:
+    with Cluster(plumbing, nodes=1, hop_limit=1, primary_only=True) as running:
         yield running
 
 
@@ -167,3 +168,49 @@ def test_with_a_hop_limit_of_one_only_the_host_gets_tokens(strict: Cluster) -> N
         strict.nodes["n1"].address: "200",
         hops.pod("pod")["status"]["podIP"]: "no answer",
     }
+
+
+def links_of(cluster: Cluster) -> dict[str, Manifest]:
+    """Return the links of the one node's host by MAC."""
+    found = json.loads(cluster.nodes["n1"].machine.run("ip", "-json", "link"))
+    return {link["address"]: link for link in found if "address" in link}
+
+
+def test_an_eni_appears_as_a_link_that_is_down_and_goes_when_it_is_detached(strict: Cluster) -> None:
+    node = strict.nodes["n1"]
+    assert node.enis == {}
+    with closing(strict.cloud.ec2()) as ec2, strict.plugger(link_delay=0.3) as plugger:
+        made = ec2.create_network_interface(SubnetId=SECONDARY[0].id)["NetworkInterface"]
+        eni, mac = made["NetworkInterfaceId"], made["MacAddress"]
+        attached = ec2.attach_network_interface(
+            NetworkInterfaceId=eni, InstanceId=node.instance_id, DeviceIndex=1
+        )
+        link = wait_for(lambda: links_of(strict).get(mac), "link of the ENI", 30)
+        assert link["ifname"] == plugger.links[eni].name != "eth1"
+        assert "UP" not in link["flags"]
+
+        node.machine.run("ip", "link", "set", link["ifname"], "up")
+        node.machine.run("ip", "address", "add", f"{made['PrivateIpAddress']}/24", "dev", link["ifname"])
+        router = SECONDARY[0].router.partition("/")[0]
+        wait_for(lambda: "lladdr" in neighbour(strict, router), "answer of the subnet's router", 30)
+
+        ec2.detach_network_interface(AttachmentId=attached["AttachmentId"])
+        wait_for(lambda: mac not in links_of(strict), "end of the link", 30)
+
+
+def test_an_eni_that_stays_attached_is_there_again_after_a_power_cut(strict: Cluster) -> None:
+    node = strict.nodes["n1"]
+    with closing(strict.cloud.ec2()) as ec2, strict.plugger():
+        made = ec2.create_network_interface(SubnetId=SECONDARY[1].id)["NetworkInterface"]
+        eni, mac = made["NetworkInterfaceId"], made["MacAddress"]
+        ec2.attach_network_interface(NetworkInterfaceId=eni, InstanceId=node.instance_id, DeviceIndex=2)
+        wait_for(lambda: mac in links_of(strict), "link of the ENI", 30)
+        node.kill()
+        node.start()
+        wait_for(lambda: mac in links_of(strict), "link of the ENI after the start", 30)
+
+
+def neighbour(cluster: Cluster, address: str) -> str:
+    """Send a packet to an address from the one node's host; returns what the kernel knows of it."""
+    script = f"echo > /dev/udp/{address}/9 || true; ip neighbour show {address}"
+    return cluster.nodes["n1"].machine.run("bash", "-c", script)
