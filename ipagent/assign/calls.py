@@ -32,6 +32,25 @@ class Move:
 
 
 @dataclass(frozen=True)
+class TakeOver:
+    """Assign these IPv4 addresses to the ENI, and take those off other ENIs that may be taken.
+
+    EC2 itself would take an address off any ENI, the VPC CNI's among them: it is asked to only once it was
+    looked up whose the ENI is that holds it. For `judged` addresses that was done a moment ago.
+    """
+
+    eni_id: str
+    subnet_id: str
+    addresses: tuple[IPAddress, ...]
+    judged: frozenset[IPAddress] = frozenset()
+
+    @property
+    def allow_reassignment(self) -> bool:
+        """Whether other ENIs may lose addresses."""
+        return True
+
+
+@dataclass(frozen=True)
 class Unassign:
     """Take these addresses off the ENI."""
 
@@ -39,7 +58,7 @@ class Unassign:
     addresses: tuple[IPAddress, ...]
 
 
-Call = Assign | Move | Unassign
+Call = Assign | Move | TakeOver | Unassign
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Protocol
 
-from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Call, Move, Outcome, Unassign
+from ipagent.assign.addresses import IPAddress, sort_key
+from ipagent.assign.calls import Assign, Call, Move, Outcome, TakeOver, Unassign
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.ipv6_moves import after_taking, plan_move
+from ipagent.assign.takeover import after_taking, assigns, plan_move, plan_takeover
 from ipagent.assign.topology import EniDetails
 
 
@@ -48,19 +48,75 @@ def run(call: Call, ec2: Ec2) -> Iterator[Outcome]:
     if isinstance(call, Move):
         yield from _move(call, ec2)
         return
-    waiting = deque([call])
+    if isinstance(call, TakeOver):
+        yield from _take_over(call, ec2)
+        return
+    waiting: deque[Assign | Unassign] = deque([call])
+    while waiting:
+        part = waiting.popleft()
+        yield from _settle(part, _once(part, ec2), waiting)
+
+
+def _settle(
+    part: Assign | Unassign, outcome: Outcome, waiting: deque[Assign | Unassign]
+) -> Iterator[Outcome]:
+    """Yield the outcome of a part, or put its halves first in the queue of those that wait."""
+    failure = outcome.failure
+    if failure and failure.fault in BY_ADDRESS and len(part.addresses) > 1:
+        parts = split(part.addresses, failure.text)
+        waiting.extendleft(replace(part, addresses=addresses) for addresses in reversed(parts))
+        return
+    yield outcome
+    if failure and _holds_for_all(failure):
+        yield from (replace(outcome, call=untried) for untried in waiting)
+        waiting.clear()
+
+
+def _take_over(call: TakeOver, ec2: Ec2) -> Iterator[Outcome]:
+    """Assign without the flag; only where EC2 refuses that is it looked up whose the addresses are.
+
+    A free address costs one call, and a held one three.
+    """
+    looked_up = set(call.judged)
+    blind: Failure | None = None
+    free = [address for address in call.addresses if address not in call.judged]
+    waiting: deque[Assign | Unassign] = deque(assigns(call, free, sorted(call.judged, key=sort_key)))
     while waiting:
         part = waiting.popleft()
         outcome = _once(part, ec2)
         failure = outcome.failure
-        if failure and failure.fault in BY_ADDRESS and len(part.addresses) > 1:
-            parts = split(part.addresses, failure.text)
-            waiting.extendleft(replace(part, addresses=addresses) for addresses in reversed(parts))
+        if failure is None or not _held_elsewhere(outcome):
+            yield from _settle(part, outcome, waiting)
             continue
-        yield outcome
-        if failure and _holds_for_all(failure):
-            yield from (replace(outcome, call=untried) for untried in waiting)
-            return
+        if blind is None and not looked_up.issuperset(part.addresses):
+            looked_up.update(part.addresses)
+            try:
+                enis = ec2.holders(part.addresses, call.subnet_id)
+            except Ec2Error as error:
+                if error.failure.fault is not Fault.NO_PERMISSION:
+                    yield replace(outcome, failure=error.failure)
+                    continue
+                blind = error.failure
+            else:
+                calls, refused = plan_takeover(call, part.addresses, failure, enis)
+                yield from refused
+                waiting.extendleft(reversed(calls))
+                continue
+        if blind and len(part.addresses) == 1:
+            outcome = replace(outcome, failure=_unknown_holder(failure, blind))
+        yield from _settle(part, outcome, waiting)
+
+
+def _held_elsewhere(outcome: Outcome) -> bool:
+    """Whether EC2 refused a call because it was not allowed to take an address from another ENI."""
+    failure, call = outcome.failure, outcome.call
+    allowed = isinstance(call, Assign) and call.allow_reassignment
+    return failure is not None and failure.fault is Fault.HELD_ELSEWHERE and not allowed
+
+
+def _unknown_holder(refusal: Failure, blind: Failure) -> Failure:
+    text = f"{refusal.text}; whose it is can't be looked up, so it is not taken: {blind.text}"
+    return replace(blind, text=text)
 
 
 def _move(move: Move, ec2: Ec2) -> Iterator[Outcome]:

@@ -20,8 +20,9 @@ OWNER_TAGS = (
 """Tags of the VPC CNI (amazon-vpc-cni-k8s, pkg/awsutils) and of the VPC resource controller
 (amazon-vpc-resource-controller-k8s, pkg/config), on what is theirs."""
 
-OWNER_DESCRIPTIONS = ("aws-k8s-",)
-"""How the two begin descriptions, in lower case: aws-K8S-i-..., aws-k8s-trunk-eni, aws-k8s-branch-eni."""
+OWNER_DESCRIPTIONS = {"aws-k8s-": "the VPC CNI", "cilium-cni (": "Cilium"}
+"""How CNIs begin descriptions, in lower case: aws-K8S-i-..., aws-k8s-trunk-eni, aws-k8s-branch-eni;
+"Cilium-CNI (i-...)" (Cilium, `pkg/aws/eni`)."""
 
 
 def holder_of(address: IPAddress, eni_id: str, enis: Iterable[EniDetails]) -> EniDetails | None:
@@ -70,8 +71,9 @@ def owner_of(eni: EniDetails) -> str:
         return ""
     if eni.owner_tag:
         return f"belongs to the VPC CNI, as its tag {eni.owner_tag} says"
-    if eni.description.lower().startswith(OWNER_DESCRIPTIONS):
-        return f'was made by the VPC CNI, as its description "{eni.description}" says'
+    for beginning, owner in OWNER_DESCRIPTIONS.items():
+        if eni.description.lower().startswith(beginning):
+            return f'was made by {owner}, as its description "{eni.description}" says'
     return ""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
-from ipagent.assign.calls import Assign, Move, Outcome
+from ipagent.assign.calls import Assign, Move, Outcome, TakeOver
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.item import SETTLED, UNCONFIRMED, Batch, Item, Phase
@@ -44,7 +44,7 @@ class Plan:
         """Whether nothing is left to do."""
         return all(item.phase in SETTLED for item in self.items)
 
-    def calls(self) -> tuple[Assign | Move, ...]:
+    def calls(self) -> tuple[Assign | Move | TakeOver, ...]:
         """Return the calls that are to be made: one for each batch."""
         batches: dict[Batch, list[Item]] = {}
         for item in self.in_phases({Phase.WANTED}):
@@ -140,7 +140,9 @@ class Plan:
         if holder is None:
             return replace(failure, fault=Fault.CONTENDED)
         told = held_elsewhere(item.address, holder, failure.text)
-        movable = item.takeover and item.address.version == 6 and not why_immovable(item.address, holder)
+        # For IPv4 that was looked up before; if EC2 refused it all the same, another ENI was faster.
+        raced = item.address.version == 6 or failure.fault is Fault.HELD_ELSEWHERE
+        movable = raced and item.takeover and not why_immovable(item.address, holder)
         return replace(told, fault=Fault.CONTENDED) if movable else told
 
     def without_holders(
@@ -209,10 +211,12 @@ def _wanted(known: Item | None, placement: Placement, now: float) -> Item:
     return Item(placement, since=now) if held and placement.takeover else replace(known, placement=placement)
 
 
-def _call(items: Sequence[Item]) -> Assign | Move:
+def _call(items: Sequence[Item]) -> Assign | Move | TakeOver:
     eni, addresses = items[0].placement.eni, tuple(item.address for item in items)
     if addresses[0].version == 4:
-        return Assign(eni.id, addresses, items[0].takeover)
+        if items[0].takeover:
+            return TakeOver(eni.id, eni.subnet_id, addresses)
+        return Assign(eni.id, addresses, allow_reassignment=False)
     return Move(eni.id, eni.subnet_id, addresses, items[0].takeover)
 
 

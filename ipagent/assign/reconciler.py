@@ -12,13 +12,14 @@ from typing import Protocol
 
 from ipagent.assign import executor
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Move, Outcome
+from ipagent.assign.calls import Assign, Call, Move, Outcome, TakeOver
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2
 from ipagent.assign.item import SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.plan import Plan
 from ipagent.assign.retry import Backoff, Clock, backoff_for, remaining
+from ipagent.assign.takeover import RecentTakeovers
 from ipagent.assign.topology import Eni, EniDetails, Placement, Topology
 from ipagent.log import Log
 
@@ -92,6 +93,7 @@ class Reconciler:
         self._window = window
         self._metadata = NOW
         self._describes: dict[str, Attempt] = {}
+        self._takeovers = RecentTakeovers(timing.clock)
         # Refused addresses for which all ENIs of the subnet were listed.
         self._listed: set[tuple[str, IPAddress]] = set()
 
@@ -127,8 +129,12 @@ class Reconciler:
             if self._call_at(call, fresh) > self._timing.clock():
                 continue
             self.asked.update((call.eni_id, address) for address in call.addresses)
-            for outcome in executor.run(call, self._cloud):
+            wanted: Call = call
+            if isinstance(call, TakeOver):
+                wanted = replace(call, judged=self._takeovers.judged(call.addresses))
+            for outcome in executor.run(wanted, self._cloud):
                 self._record_outcome(outcome)
+                self._takeovers.record(outcome)
 
     def _record_outcome(self, outcome: Outcome) -> None:
         call = outcome.call
@@ -146,7 +152,7 @@ class Reconciler:
         level = self._log.debug if known else self._log.warning
         level("assign-failed", message=outcome.failure.text, address=addresses, eni=call.eni_id)
 
-    def _call_at(self, call: Assign | Move, fresh: Mapping[Batch, Sequence[float]]) -> float:
+    def _call_at(self, call: Assign | Move | TakeOver, fresh: Mapping[Batch, Sequence[float]]) -> float:
         batch = call.eni_id, call.addresses[0].version, call.allow_reassignment
         due = self._calls.get(batch, NOW).at
         arrived = fresh.get(batch)

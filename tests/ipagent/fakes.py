@@ -98,6 +98,8 @@ class FakeCloud:
         default_factory=lambda: {"eni-1": set(), "eni-2": set(), "eni-9": set()}
     )
     prefixes: dict[str, tuple[IPNetwork, ...]] = field(default_factory=dict)
+    traits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What else EC2 shows of an ENI, as fields of EniDetails."""
     room: int = 5
     imds: bool = True
     imds_delay: float = 0.0
@@ -136,7 +138,7 @@ class FakeCloud:
     def shown(self, eni_id: str) -> EniDetails:
         held = tuple(sorted(self.secondaries[eni_id], key=sort_key))
         device = int(eni_id.removeprefix("eni-"))
-        return EniDetails(
+        shown = EniDetails(
             eni_id,
             self.primaries[eni_id],
             held,
@@ -144,6 +146,7 @@ class FakeCloud:
             device_number=device,
             prefixes=self.prefixes.get(eni_id, ()),
         )
+        return replace(shown, **self.traits.get(eni_id, {}))
 
     def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         assert addresses

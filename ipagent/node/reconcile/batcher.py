@@ -13,14 +13,13 @@ Thread: the main loop's, through NodeController.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign
-from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.reconciler import Cloud
 from ipagent.assign.retry import Clock
 
@@ -102,17 +101,10 @@ def _forget(family: _Family, now: float) -> None:
 
 
 class CallObserver:
-    """A Cloud that records its calls to assign addresses in a BatchWindow, and bars some takeovers.
+    """A Cloud that records its calls to assign addresses in a BatchWindow."""
 
-    EC2 takes an IPv4 address off whichever ENI has it, the VPC CNI's among them. So an IPv4 takeover looks up
-    the holders first, as an IPv6 one does; `subnet_of` returns an ENI's subnet.
-    """
-
-    def __init__(
-        self, cloud: Cloud, window: BatchWindow, timing: Clock, subnet_of: Callable[[str], str]
-    ) -> None:
+    def __init__(self, cloud: Cloud, window: BatchWindow, timing: Clock) -> None:
         self._cloud = cloud
-        self._subnet_of = subnet_of
         self._window = window
         self._timing = timing
         # Everything else goes through unchanged.
@@ -125,8 +117,6 @@ class CallObserver:
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         """Assign addresses, and record whether the call was throttled; raises Ec2Error."""
-        if call.allow_reassignment and call.addresses[0].version == 4:
-            self._check_takeover(call)
         throttled = False
         try:
             return self._cloud.assign(call)
@@ -136,23 +126,3 @@ class CallObserver:
         finally:
             version = call.addresses[0].version
             self._window.called(version, self._timing.clock(), throttled=throttled)
-
-    def _check_takeover(self, call: Assign) -> None:
-        """Raise Ec2Error where an address must not be taken off the ENI that holds it."""
-        found = self._cloud.holders(call.addresses, self._subnet_of(call.eni_id))
-        holders = {address: holder_of(address, call.eni_id, found) for address in call.addresses}
-        barred = {
-            a: eni
-            for a, eni in holders.items()
-            if eni and eni.eni_id != call.eni_id and why_immovable(a, eni)
-        }
-        if not barred:
-            return
-        if len(call.addresses) == 1:
-            ((address, holder),) = barred.items()
-            raise Ec2Error(held_elsewhere(address, holder))
-        # The caller tries again without those that the text names.
-        listed = ", ".join(map(str, barred))
-        raise Ec2Error(
-            Failure(Fault.HELD_ELSEWHERE, f"[{listed}] must not be taken off the ENI that holds it")
-        )

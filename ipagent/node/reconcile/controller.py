@@ -52,7 +52,7 @@ class NodeController:
         self._timing = timing
         self._collector = collector
         self._window = BatchWindow()
-        self._cloud = CallObserver(cloud, self._window, timing, self._subnet_of)
+        self._cloud = CallObserver(cloud, self._window, timing)
         self._state = NodeState(grants, timing.clock)
         self._enis = EniCache(self._cloud, timing, log)
         self._reconciler = Reconciler(self._cloud, timing=timing, log=log, window=self._window.due)
@@ -151,9 +151,6 @@ class NodeController:
             if all(not enis.may_appear(address) for address in self._unplaced()):
                 break
         return delay
-
-    def _subnet_of(self, eni_id: str) -> str:
-        return next((eni.subnet_id for eni in self._enis.topology.enis if eni.id == eni_id), "")
 
     def _unplaced(self) -> frozenset[IPAddress]:
         """Return the addresses that no known ENI carries."""

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign import ipv6_moves
+from ipagent.assign import takeover
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Move, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, name, why_immovable
-from ipagent.assign.ipv6_moves import MovePlan, after_taking, plan_move
+from ipagent.assign.takeover import MovePlan, after_taking, plan_move
 from ipagent.assign.topology import EniDetails
 from tests.ipagent.fakes import ip
 
@@ -148,7 +148,7 @@ class TestMoves:
 
     def test_without_taking_a_refusal_is_as_ec2_said(self) -> None:
         failure = Failure(Fault.REFUSED, "no")
-        assert ipv6_moves.after_taking(failure, []) is failure
+        assert takeover.after_taking(failure, []) is failure
 
 
 pool = st.sampled_from([ip(f"2001:db8:1::{last:x}") for last in range(6)])

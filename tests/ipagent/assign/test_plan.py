@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ipagent.assign.calls import Assign, Move, Outcome, Unassign, releases
+from ipagent.assign.calls import Assign, Move, Outcome, TakeOver, Unassign, releases
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.item import Item, Phase
 from ipagent.assign.plan import Plan
@@ -51,14 +51,14 @@ def test_what_others_may_lose_is_a_call_of_its_own() -> None:
     wanted = [placement("10.10.1.80", takeover=False), placement("10.10.1.81"), placement("10.10.1.82")]
     assert Plan(RETRIED).with_desired(wanted).calls() == (
         Assign("eni-1", (A,), allow_reassignment=False),
-        Assign("eni-1", (B, ip("10.10.1.82")), allow_reassignment=True),
+        TakeOver("eni-1", "subnet-1", (B, ip("10.10.1.82"))),
     )
 
 
 def test_ipv6_addresses_are_a_move_of_their_own() -> None:
     wanted = [placement("10.10.1.80"), placement("2001:db8:1::81"), placement("2001:db8:1::80")]
     assert Plan(RETRIED).with_desired(wanted).calls() == (
-        Assign("eni-1", (A,), allow_reassignment=True),
+        TakeOver("eni-1", "subnet-1", (A,)),
         Move("eni-1", "subnet-1", (ip("2001:db8:1::80"), ip("2001:db8:1::81")), allow_reassignment=True),
     )
 
@@ -180,14 +180,18 @@ class TestHolders:
         item = self.after(plan(Phase.DISPUTED, failed(fault)), self.OTHERS, self.MINE)
         assert (item.phase, item.failure) == (Phase.CONFIRMED, None)
 
-    @pytest.mark.parametrize("takeover", [True, False])
-    def test_the_holder_is_named(self, takeover: bool) -> None:
+    @pytest.mark.parametrize(
+        ("takeover", "expected", "fault"),
+        [(True, Phase.WANTED, Fault.CONTENDED), (False, Phase.REFUSED, Fault.HELD_ELSEWHERE)],
+        ids=["another ENI was faster", "takeover never"],
+    )
+    def test_the_holder_is_named(self, takeover: bool, expected: Phase, fault: Fault) -> None:
         wanted = Item(placement(str(A), takeover=takeover), Phase.DISPUTED, failed(Fault.HELD_ELSEWHERE))
         item = self.after(Plan(RETRIED, items=(wanted,)), self.OTHERS)
-        assert item.phase is Phase.REFUSED
+        assert item.phase is expected
         assert item.failure
         assert "eni-9 (device number 1 of i-9)" in item.failure.text
-        assert item.failure.fault is Fault.HELD_ELSEWHERE
+        assert item.failure.fault is fault
 
     def test_anothers_primary_is_named_and_refused(self) -> None:
         item = self.after(plan(Phase.DISPUTED, failed(Fault.REFUSED)), replace(self.OTHERS, primary=A))

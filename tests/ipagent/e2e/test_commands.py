@@ -187,7 +187,13 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(stage: MakeStage, mo
         {
             "action": "AssignPrivateIpAddresses",
             "eni": ENI_1,
-            "addresses": [NEIGHBOUR_SECONDARY, "10.10.1.80"],
+            "addresses": ["10.10.1.80"],
+            "allowReassignment": False,
+        },
+        {
+            "action": "AssignPrivateIpAddresses",
+            "eni": ENI_1,
+            "addresses": [NEIGHBOUR_SECONDARY],
             "allowReassignment": True,
         },
         {"action": "UnassignIpv6Addresses", "eni": NEIGHBOUR, "addresses": [NEIGHBOUR_IPV6]},

@@ -63,7 +63,7 @@ def test_the_address_is_on_the_eni_whose_mac_the_interface_has(stage: MakeStage)
     assert ended.events() == ["start", "identity", "done"]
     assert {line["pod"] for line in ended.lines} == {"pod-1"}
     (call,) = on.calls("AssignPrivateIpAddresses")
-    assert call["params"]["AllowReassignment"] == "true"
+    assert call["params"]["AllowReassignment"] == "false"
     assert call["caller"] == "10.10.0.21"
 
 

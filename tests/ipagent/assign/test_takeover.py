@@ -1,0 +1,132 @@
+"""IPv4 addresses are taken from other ENIs of ours, and from nobody else's, at as few calls as that takes."""
+
+from typing import Any
+
+import pytest
+
+from common.contract import ExitCode
+from ipagent.assign.calls import TakeOver
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.errors import error_of
+from ipagent.assign.executor import run
+from ipagent.assign.item import Phase
+from ipagent.assign.reconciler import Reconciler
+from ipagent.assign.takeover import JUDGED_SECONDS
+from tests.ipagent.fakes import FakeCloud, Lines, Strike, Time, ip, placement
+
+pytestmark = pytest.mark.pure
+
+A, B, C = ip("10.10.1.80"), ip("10.10.1.81"), ip("10.10.1.82")
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "device 0": {"device_number": 0},
+    "the VPC CNI's, by its description": {"description": "aws-K8S-i-0b000000000000001"},
+    "the VPC CNI's, by its tag": {"owner_tag": "eks:eni:owner=amazon-vpc-cni"},
+    "a trunk": {"interface_type": "trunk"},
+    "EFA": {"interface_type": "efa"},
+    "a service's": {"managed": True},
+    "Cilium's": {"description": "Cilium-CNI (i-0b000000000000001)"},
+}
+
+
+class Run:
+    """A reconciler beside another ENI, which holds an address."""
+
+    def __init__(self, *held: Any, **traits: Any) -> None:
+        self.time = Time()
+        self.cloud = FakeCloud(self.time, traits={"eni-9": traits})
+        self.cloud.secondaries["eni-9"] = set(held)
+        self.lines = Lines()
+        self.reconciler = Reconciler(self.cloud, timing=self.time.timing, log=self.lines.log)
+
+    def assign(self, *addresses: Any, again: Any = ()) -> dict[str, Phase]:
+        self.reconciler.set_desired([placement(str(address)) for address in addresses], again)
+        begun = self.time.now
+        while (delay := self.reconciler.step()) is not None and self.time.now - begun < 30:
+            self.time.sleep(delay)
+        return {str(item.address): item.phase for item in self.reconciler.plan.items}
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _, _ in self.cloud.calls]
+
+
+@pytest.mark.parametrize("traits", FOREIGN.values(), ids=FOREIGN)
+def test_nothing_is_taken_from_an_eni_that_is_not_ours(traits: dict[str, Any]) -> None:
+    run = Run(A, **traits)
+    assert run.assign(A) == {str(A): Phase.REFUSED}
+    assert run.cloud.secondaries["eni-9"] == {A}
+    (item,) = run.reconciler.plan.items
+    assert item.failure
+    assert "it is a secondary address of eni-9" in item.failure.text
+    assert error_of(item.failure).exit_code == ExitCode.HELD_ELSEWHERE
+    assert run.kinds() == ["assign", "holders"]
+
+
+@pytest.mark.parametrize("traits", [{}, {"instance_id": "", "device_number": None}], ids=["ours", "detached"])
+def test_it_is_taken_from_an_eni_of_ours_by_three_calls(traits: dict[str, Any]) -> None:
+    run = Run(A, **traits)
+    assert run.assign(A) == {str(A): Phase.CONFIRMED}
+    assert (run.cloud.secondaries["eni-9"], run.cloud.secondaries["eni-1"]) == (set(), {A})
+    assert run.kinds() == ["assign", "holders", "assign"]
+
+
+def test_a_free_address_costs_one_call() -> None:
+    run = Run()
+    assert run.assign(A, B) == {str(A): Phase.CONFIRMED, str(B): Phase.CONFIRMED}
+    assert run.kinds() == ["assign"]
+
+
+def test_of_a_batch_what_is_free_and_what_is_ours_lands_by_one_look() -> None:
+    run = Run(B)
+    run.cloud.secondaries["eni-2"] = {C}
+    run.cloud.traits["eni-2"] = {"interface_type": "trunk"}
+    assert run.assign(A, B, C) == {
+        str(A): Phase.CONFIRMED,
+        str(B): Phase.CONFIRMED,
+        str(C): Phase.REFUSED,
+    }
+    assert run.kinds() == ["assign", "holders", "assign", "assign"]
+
+
+def test_what_flaps_is_taken_back_by_one_call_for_a_minute() -> None:
+    run = Run(A)
+    run.assign(A)
+    for seconds, calls in ((1, 1), (JUDGED_SECONDS - 10, 1), (JUDGED_SECONDS, 3)):
+        run.time.now += seconds
+        run.cloud.secondaries |= {"eni-1": set(), "eni-9": {A}}
+        run.cloud.calls.clear()
+        assert run.assign(A, again={A}) == {str(A): Phase.CONFIRMED}
+        assert len(run.kinds()) == calls
+
+
+def test_without_the_right_to_look_nothing_is_taken_and_what_is_free_lands() -> None:
+    run = Run(A)
+    run.cloud.struck = [Strike("holders", Fault.NO_PERMISSION) for _ in range(9)]
+    assert run.assign(A, B) == {str(A): Phase.REFUSED, str(B): Phase.CONFIRMED}
+    assert run.cloud.secondaries["eni-9"] == {A}
+    failure = next(item.failure for item in run.reconciler.plan.items if item.address == A)
+    assert failure
+    assert "whose it is can't be looked up, so it is not taken" in failure.text
+    assert error_of(failure).exit_code == ExitCode.NO_PERMISSION
+
+
+def test_an_outage_of_the_look_is_outlasted() -> None:
+    run = Run(A)
+    run.cloud.struck = [Strike("holders", Fault.THROTTLED) for _ in range(3)]
+    assert run.assign(A) == {str(A): Phase.CONFIRMED}
+    assert run.cloud.secondaries["eni-9"] == set()
+
+
+def test_an_address_of_the_eni_itself_is_not_looked_up() -> None:
+    run = Run()
+    run.cloud.secondaries["eni-1"] = {A}
+    assert run.assign(A) == {str(A): Phase.CONFIRMED}
+    assert run.kinds() == ["assign"]
+
+
+def test_each_address_is_in_one_outcome() -> None:
+    cloud = FakeCloud(Time(), room=2)
+    cloud.secondaries["eni-9"] = {A, B}
+    outcomes = list(run(TakeOver("eni-1", "subnet-1", (A, B, C)), cloud))
+    assert sorted(str(a) for outcome in outcomes for a in outcome.call.addresses) == [str(A), str(B), str(C)]
+    assert [o.failure.fault for o in outcomes if o.failure] == [Fault.ENI_FULL]
