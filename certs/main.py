@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from certs.controller import TICK, Clock, Controller
@@ -136,7 +136,8 @@ def status(options: Options, *, as_json: bool) -> int:
     """
     clock: Clock = SystemClock()
     try:
-        observed = look(_reader(), options.names)
+        with closing(_reader()) as reader:
+            observed = look(reader, options.names)
     except (ApiError, Unreachable) as error:
         print(f"multus-eni certs status: {error}", file=sys.stderr)
         return 1

@@ -83,6 +83,10 @@ class Reader(Protocol):
         """Read an object; `what` completes "refused to …" in errors."""
         ...
 
+    def close(self) -> None:
+        """Close its connections."""
+        ...
+
 
 def look(client: Reader, names: Names) -> Observed:
     """Read both, the newest there is.

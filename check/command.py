@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,23 +38,25 @@ def run_command(options: Options) -> int:
 
     Raises DumpError, ClusterError, ApiError or Unreachable.
     """
-    look = _source(options)
-    deadline = time.monotonic() + options.wait
-    results = run_checks(look(), options.scope)
-    while exit_code(results) == ERRORS and time.monotonic() + PAUSE < deadline:
-        time.sleep(PAUSE)
+    with _source(options) as look:
+        deadline = time.monotonic() + options.wait
         results = run_checks(look(), options.scope)
+        while exit_code(results) == ERRORS and time.monotonic() + PAUSE < deadline:
+            time.sleep(PAUSE)
+            results = run_checks(look(), options.scope)
     text = render(results, options.form, colour=_colours(), unicode=_has_marks())
     sys.stdout.write(text)
     sys.stdout.flush()
     return exit_code(results)
 
 
-def _source(options: Options) -> Callable[[], Snapshot]:
+@contextmanager
+def _source(options: Options) -> Iterator[Callable[[], Snapshot]]:
     if (dump := options.dump) is not None:
-        return lambda: read_dump(dump)
-    client = KubeconfigClient("multus-eni-check", options.kubeconfig, options.context)
-    return lambda: read_live(client, options.scope)
+        yield lambda: read_dump(dump)
+        return
+    with KubeconfigClient("multus-eni-check", options.kubeconfig, options.context) as client:
+        yield lambda: read_live(client, options.scope)
 
 
 def _colours() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,8 @@ HOOK_DOMAIN = ".multus-eni.io"
 SETTINGS_FILE = "settings.yaml"
 RECENT = 1200
 """Seconds for which an Event counts: controllers and the kubelet try again within a quarter of an hour."""
+NO_MASTER = re.compile(r'master "([^"]{1,64})": Link not found')
+"""What plugins say of a master that the node lacks (containernetworking/plugins, ipvlan.go, macvlan.go)."""
 DONE = ("Succeeded", "Failed")
 
 

@@ -6,9 +6,11 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from certs.cli import add_certs
 from common.version import VERSION
+from multus_eni.completion import COMPLETE, add_completion, complete, kubectl_complete
 from webhook.cli import add_explain, add_inject, add_serve
 
 OWN_PACKAGES = frozenset({"certs", "check", "common", "ipagent", "multus_eni", "webhook"})
@@ -24,7 +26,11 @@ networks, so that EC2 has their addresses as secondary addresses of the node's E
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 only if it did what it was asked to."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == [COMPLETE]:
+        sys.stdout.write("".join(f"{each}\n" for each in complete(parser, given[1:])))
+        return 0
+    options = parser.parse_args(given)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -41,8 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def complete_for_kubectl() -> int:
+    """Answer kubectl, which completes `kubectl multus-eni`; the script `kubectl_complete-multus_eni`."""
+    sys.stdout.write(kubectl_complete(_parser(), sys.argv[1:]))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="multus-eni", description=DESCRIPTION)
+    # kubectl finds plugins by their files' names, and writes a dash in a command as an underscore there.
+    program = "kubectl multus-eni" if Path(sys.argv[0]).name == "kubectl-multus_eni" else "multus-eni"
+    parser = argparse.ArgumentParser(prog=program, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"multus-eni {VERSION}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     add_serve(commands)
@@ -54,4 +68,5 @@ def _parser() -> argparse.ArgumentParser:
 
         add_check(commands)
     add_certs(commands)
+    add_completion(commands)
     return parser

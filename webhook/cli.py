@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,12 @@ read, YAML or JSON. Documents that get no agent come out byte for byte; one that
 named on standard error. Where the webhook would refuse a pod, nothing is written and the exit code is 2."""
 
 EXPLAIN = """\
-Says for each workload in manifests whether its pods get the agent, why, and what to change; no cluster
-is asked. To find running pods that should have the agent and have none, or an old one (exit code 3):
+Says for each workload whether its pods get the agent, why, and what to change: in manifests (-f), where no
+cluster is asked, or on the cluster of the kubeconfig, with the labels and settings that count there:
+
+  multus-eni explain deploy/web -n my-apps
+
+To find running pods that should have the agent and have none, or an old one (exit code 3):
 
   kubectl get ns,pods -A -o json | multus-eni explain -f - --only-missing --config settings.yaml
 
@@ -128,9 +133,25 @@ def add_explain(commands: Commands) -> None:
         epilog=SURROUNDINGS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_input(explain, config_required=False)
     explain.add_argument(
-        "--output", choices=("text", "json"), default="text", help="form of the answer (%(default)s)"
+        "workloads",
+        nargs="*",
+        metavar="KIND/NAME",
+        help="workloads on the cluster, as in deploy/web or rollouts.argoproj.io/web",
+    )
+    _add_input(explain, config_required=False, file_required=False)
+    explain.add_argument("--kubeconfig", type=Path, metavar="FILE", help="(KUBECONFIG, or ~/.kube/config)")
+    explain.add_argument("--context", metavar="NAME", help="context of the kubeconfig (its current one)")
+    explain.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        choices=("refused", "warning", "not-injected"),
+        help="exit code 3 if a workload is refused; with warning also for a warning, with not-injected also "
+        "for one that attaches to networks and gets no agent; may be repeated",
+    )
+    explain.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="form of the answer (%(default)s)"
     )
     explain.add_argument(
         "--only-missing",
@@ -140,15 +161,17 @@ def add_explain(commands: Commands) -> None:
     explain.set_defaults(run=_explain)
 
 
-def _add_input(command: argparse.ArgumentParser, *, config_required: bool) -> None:
+def _add_input(
+    command: argparse.ArgumentParser, *, config_required: bool, file_required: bool = True
+) -> None:
     command.add_argument(
-        "-f", "--filename", required=True, metavar="FILE", help="the manifests; - for standard input"
+        "-f", "--filename", required=file_required, metavar="FILE", help="the manifests; - for standard input"
     )
     command.add_argument(
         "--config", type=Path, required=config_required, metavar="FILE", help="the webhook's settings file"
     )
     command.add_argument(
-        "--namespace", default="default", help="namespace of manifests that name none (%(default)s)"
+        "-n", "--namespace", help="namespace of manifests that name none (default), or of the workloads"
     )
     command.add_argument(
         "--namespace-injection",
@@ -218,12 +241,46 @@ def _inject(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from webhook.manifests.commands import run_explain  # noqa: PLC0415 - nor this
+    if bool(options.workloads) == bool(options.filename):
+        print("multus-eni explain: give either -f FILE or workloads such as deploy/web", file=sys.stderr)
+        return 2
+    if options.workloads:
+        return _explain_live(options)
+    return _run_explain(_manifest_options(options), options)
 
-    as_json = options.output == "json"
+
+def _explain_live(options: argparse.Namespace) -> int:
+    from common.kube.errors import ApiError, ClusterError, Unreachable  # noqa: PLC0415 - nor this
+    from webhook.manifests.live import UnknownResource, connect, read_workloads  # noqa: PLC0415 - nor this
+
+    try:
+        with connect(options.kubeconfig, options.context) as client:
+            found = read_workloads(client, options.workloads, options.namespace)
+    except (ApiError, ClusterError, Unreachable, UnknownResource) as error:
+        print(f"multus-eni explain: {error}", file=sys.stderr)
+        return 2
+    if found.note and options.config is None:
+        print(f"multus-eni explain: note: {found.note}", file=sys.stderr)
+    given = replace(
+        _manifest_options(options),
+        namespace=found.namespace,
+        content=found.documents,
+        settings=found.settings,
+    )
+    return _run_explain(given, options)
+
+
+def _run_explain(manifests: ManifestOptions, options: argparse.Namespace) -> int:
+    from webhook.manifests.commands import FailOn, run_explain  # noqa: PLC0415 - nor this
+
     return _offline(
         "explain",
-        lambda: run_explain(_manifest_options(options), as_json=as_json, only_missing=options.only_missing),
+        lambda: run_explain(
+            manifests,
+            as_json=options.output == "json",
+            only_missing=options.only_missing,
+            fail_on=[FailOn(each) for each in options.fail_on],
+        ),
     )
 
 
@@ -252,4 +309,4 @@ def _manifest_options(options: argparse.Namespace) -> ManifestOptions:
         contract.CREDENTIALS: options.namespace_credentials,
     }
     labels = {key: str(value) for key, value in given.items() if value != UNSET}
-    return Options(options.filename, options.config, options.namespace, labels)
+    return Options(options.filename or "", options.config, options.namespace or "default", labels)

@@ -10,7 +10,7 @@ from itertools import combinations
 from check.model import NotApplicable, Resource, Verdict, objects
 from check.networks import HOST_LOCAL, WHEREABOUTS, Network, attached_addresses
 from check.results import Check
-from check.views import PART_OF, PROJECT, Cluster, count, pod_spec
+from check.views import NO_MASTER, PART_OF, PROJECT, Cluster, count, pod_spec
 
 OLDEST = (1, 30)
 """`kubeVersion` of the chart."""
@@ -18,8 +18,6 @@ FOREIGN_MACS = ("macvlan", "bridge")
 """Plugins whose pods have MACs of their own, which the VPC does not deliver to."""
 
 _VERSION = re.compile(r"v?([0-9]{1,3})\.([0-9]{1,3})")
-_NO_MASTER = re.compile(r'failed to lookup master "([^"]{0,64})"')
-"""containernetworking/plugins, ipvlan.go and macvlan.go."""
 
 
 def _version(cluster: Cluster) -> Iterator[str]:
@@ -69,7 +67,7 @@ def _plugin(cluster: Cluster) -> Iterator[str]:
 def _master(cluster: Cluster) -> Iterator[str]:
     found = False
     for pod, message in cluster.unattached():
-        if missing := _NO_MASTER.search(message):
+        if missing := NO_MASTER.search(message):
             found = True
             yield (
                 f"pod {pod.key}: {pod.spec.get('nodeName', 'its node')} has no interface {missing[1]!r}"

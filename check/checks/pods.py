@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from check.model import NODE_STATUS, Resource, Verdict, mapping, objects
 from check.networks import IPAddress, attached_addresses
 from check.results import Check
-from check.views import Cluster
+from check.views import NO_MASTER, Cluster
 from common.contract import CONTAINER_NAME, ExitCode
 from ipagent.assign import errors
 from webhook.core.reasons import Reason
@@ -103,7 +103,7 @@ def _networks(cluster: Cluster) -> Iterator[str]:
 def _sandboxes(cluster: Cluster) -> Iterator[str]:
     for pod, message in cluster.unattached():
         # A missing master and a missing network have checks of their own.
-        if "failed to lookup master" not in message and "cannot find a network-attachment" not in message:
+        if not NO_MASTER.search(message) and "cannot find a network-attachment" not in message:
             # What failed stands at the end, after all the programs through which it went.
             yield f"{pod.key}: {_short(message.rpartition('error adding container to network ')[2])}"
 

@@ -202,7 +202,7 @@ def _ask(client: KubeconfigClient, pod: Resource) -> Object:
     from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
     from kubernetes.stream import stream  # noqa: PLC0415
 
-    # An ApiClient of its own: stream() exchanges its transport.
+    # An ApiClient of its own: stream() exchanges its transport, which is no longer used after that.
     own = CoreV1Api(type(client.api)(client.api.configuration))
     try:
         text = stream(

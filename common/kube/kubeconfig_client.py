@@ -10,11 +10,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import urlencode
 
-from common.kube.client import MAX_MESSAGE, MAX_PAGES, Answer, Object, response_time
-from common.kube.cluster import NO_CLUSTER, in_pod
+from common.kube.client import MAX_MESSAGE, MAX_PAGES, NO_REMEDIES, Answer, Object, response_time
+from common.kube.cluster import NO_CLUSTER, in_pod, pod_namespace
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.version import VERSION
 
@@ -34,9 +35,30 @@ class KubeconfigClient:
     Methods raise ApiError or Unreachable, the construction ClusterError.
     """
 
-    def __init__(self, program: str, kubeconfig: Path | None = None, context: str | None = None) -> None:
+    def __init__(
+        self,
+        program: str,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        remedies: Mapping[int, str] = NO_REMEDIES,
+    ) -> None:
         self.api = _api_client(kubeconfig, context)
+        self.namespace = _namespace(kubeconfig, context)
+        """That of the context, `default` where it names none."""
+        self._remedies = remedies
         self.api.user_agent = f"{program}/{VERSION}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.api.close()
 
     def get(self, path: str, what: str, parameters: Mapping[str, str] | None = None) -> Answer:
         """Read an object; `what` completes "refused to …" in errors."""
@@ -98,7 +120,9 @@ class KubeconfigClient:
         found = _object(text)
         if status >= 300 or found is None:
             reason, message = (str((found or {}).get(key, ""))[:MAX_MESSAGE] for key in ("reason", "message"))
-            raise ApiError(status, reason or "NotJSON", message or "the answer is not JSON", what)
+            remedy = self._remedies.get(status, "")
+            message = message or "the answer is not JSON"
+            raise ApiError(status, reason or "NotJSON", message, what, remedy=remedy)
         return Answer(found, response_time(response.headers.get("Date")))
 
 
@@ -106,8 +130,8 @@ def _api_client(kubeconfig: Path | None, context: str | None) -> Any:
     from kubernetes import client, config  # noqa: PLC0415 - see above
     from yaml import YAMLError  # noqa: PLC0415 - the library's own parser
 
-    # The library reads KUBECONFIG once, as it is imported. It has no types.
-    named = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or str(_default())
+    # The library has no types.
+    named = _named(kubeconfig)
     try:
         if named == str(_default()) and not _default().is_file() and context is None:
             if not in_pod():
@@ -118,6 +142,22 @@ def _api_client(kubeconfig: Path | None, context: str | None) -> Any:
         return config.new_client_from_config(named, context, persist_config=False)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, ValueError, YAMLError) as error:
         raise ClusterError(f"the kubeconfig {named} can't be used: {error}") from error
+
+
+def _namespace(kubeconfig: Path | None, context: str | None) -> str:
+    from kubernetes import config  # noqa: PLC0415 - see above
+
+    try:
+        every, current = config.list_kube_config_contexts(_named(kubeconfig))  # type: ignore[no-untyped-call]
+    except (config.ConfigException, OSError):
+        return pod_namespace() or "default"
+    chosen = next((each for each in every if each["name"] == context), current)
+    return str(chosen["context"].get("namespace") or "default")
+
+
+def _named(kubeconfig: Path | None) -> str:
+    # The library reads KUBECONFIG once, as it is imported.
+    return str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or str(_default())
 
 
 def _default() -> Path:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from check.run import CHECKS
-from common.contract import INJECTION
+from common.contract import INJECTION, MODE
 from multus_eni.cli import main
 from tests.chart.conftest import EDITOR, Cluster
 from tests.chart.test_release import SPOILT, release
@@ -17,7 +17,7 @@ from tests.cluster.api import DEPLOYMENT, NAMESPACE, WEBHOOK_CONFIGURATION, Api,
 from tests.cluster.control_plane import User
 from tests.cluster.helm import NAMESPACE as SYSTEM
 from tests.cluster.helm import RELEASE
-from tests.cluster.manifests import multus_pod
+from tests.cluster.manifests import deployment, multus_pod
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.waiting import wait_for
 
@@ -59,12 +59,12 @@ FOUND = {
 
 
 def check(
-    cluster: Cluster, capsys: pytest.CaptureFixture[str], *arguments: str, user: User | None = None
+    cluster: Cluster, capfd: pytest.CaptureFixture[str], *arguments: str, user: User | None = None
 ) -> dict[str, Manifest]:
     """Run the command; its results by id."""
     kubeconfig = cluster.plane.kubeconfig(user or cluster.plane.admin)
     code = main(["check", "--kubeconfig", str(kubeconfig), "-o", "json", *arguments])
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.err == ""
     results = {each["id"]: each for each in json.loads(captured.out)}
     verdicts = {each["verdict"] for each in results.values()}
@@ -100,32 +100,63 @@ def damage_an_entry(api: Api) -> None:
     api.apply({"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "webhooks": [entry]})
 
 
-def test_faults_of_a_live_cluster_are_found(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def explained(cluster: Cluster, capfd: pytest.CaptureFixture[str], namespaces: Namespaces) -> None:
+    """Explain workloads by the labels and settings that count on the cluster."""
+    kubeconfig = str(cluster.plane.kubeconfig(cluster.plane.admin))
+
+    def explain(*arguments: str) -> tuple[int, str, str]:
+        code = main(["explain", "--kubeconfig", kubeconfig, *arguments])
+        return code, *capfd.readouterr()
+
+    sidecars, left = namespaces.make({INJECTION: "enabled", MODE: "sidecar"}), namespaces.make()
+    web = {**deployment(), "metadata": {"name": "web"}}
+    web["spec"]["replicas"] = 0
+    for each in (sidecars, left):
+        each.create(web)
+    code, out, err = explain("deploy/web", "-n", sidecars.name, "-o", "json", "--fail-on=not-injected")
+    (found,) = json.loads(out)
+    assert (code, found["reason"], found["namespace"], err) == (0, "inject_sidecar", sidecars.name, "")
+    code, out, _ = explain("deployments.apps/web", "-n", left.name, "--fail-on=not-injected")
+    assert (code, "not_opted_in" in out) == (3, True)
+    for name, said in (
+        ("deploy/other", '"other" not found'),
+        ("web", "write KIND/NAME"),
+        ("widgets/web", "'widgets' is none of"),
+        ("widgets.apps/web", "the API group apps has no resource 'widgets'"),
+    ):
+        code, _, err = explain(name, "-n", left.name)
+        assert code == 2
+        assert said in err
+
+
+def test_faults_of_a_live_cluster_are_found(cluster: Cluster, capfd: pytest.CaptureFixture[str]) -> None:
     api, namespaces = cluster.api, Namespaces(cluster.api, "chart", "check")
-    assert "does not know" in check(cluster, capsys, "--pre")["cluster-multus"]["details"][0]
-    assert check(cluster, capsys)["installation-present"]["verdict"] == "error"
+    assert "does not know" in check(cluster, capfd, "--pre")["cluster-multus"]["details"][0]
+    assert check(cluster, capfd)["installation-present"]["verdict"] == "error"
     api.create(CRD)
     with release(cluster, cluster.helm("helm4")):
-        wait_for(lambda: wrong(check(cluster, capsys)) == NO_MULTUS, "a release in order")
-        healthy = check(cluster, capsys)
+        wait_for(lambda: wrong(check(cluster, capfd)) == NO_MULTUS, "a release in order")
+        healthy = check(cluster, capfd)
         for each in ("injects", "trust", "certificate", "replicas", "settings", "present", "certs"):
             assert healthy[f"installation-{each}"]["verdict"] == "ok", each
 
+        explained(cluster, capfd, namespaces)
         old = made(api, namespaces)
         wait_for(lambda: not cluster.kubelet.pods("certs"), "end of certs")
         damage_an_entry(api)
-        wait_for(lambda: wrong(check(cluster, capsys)) == FOUND, "all faults")
-        results = check(cluster, capsys)
+        wait_for(lambda: wrong(check(cluster, capfd)) == FOUND, "all faults")
+        results = check(cluster, capfd)
         assert results["pods-agent"]["details"] == [f"{old}/from-before has no agent"]
         assert results["installation-trust"]["details"] == [
             f"entry {SPOILT}.multus-eni.io: its caBundle does not trust the webhook's certificate"
         ]
-        assert results["installation-injects"]["details"][0].startswith(f"a Multus pod is refused in {old}: ")
+        # The namespace with the full quota is passed over.
+        assert results["installation-injects"]["verdict"] == "ok"
     api.delete(Kind(CRD["apiVersion"], CRD["kind"]), CRD["metadata"]["name"])
 
 
-def test_who_may_read_nothing_is_told_so(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    results = check(cluster, capsys, "-n", "default", user=EDITOR)
+def test_who_may_read_nothing_is_told_so(cluster: Cluster, capfd: pytest.CaptureFixture[str]) -> None:
+    results = check(cluster, capfd, "-n", "default", user=EDITOR)
     assert len(results) == len(CHECKS)
     assert wrong(results) == {}
     assert 'User "editor" cannot list resource "pods"' in results["pods-exits"]["details"][0]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
 from webhook.config import load_settings
+from webhook.core.reasons import Reason
 from webhook.core.settings import Settings
 from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads, operations_by_document
 from webhook.manifests.documents import MAX_INPUT, Document, DocumentError, patched_stream, read_documents
@@ -19,7 +21,7 @@ from webhook.manifests.workloads import ManifestError, Manifests, read_manifests
 
 STDIN = "-"
 STDIN_DESCRIPTOR, STDOUT_DESCRIPTOR = 0, 1
-OK, WRONG_INPUT, MISSING = 0, 2, 3
+OK, WRONG_INPUT, FOUND = 0, 2, 3
 
 
 class InputError(Exception):
@@ -30,13 +32,16 @@ class InputError(Exception):
 class Options:
     """Options of both commands: the file (`-` is standard input) and what its manifests leave open.
 
-    `labels` are those of namespaces that are not among the manifests.
+    `labels` are those of namespaces that are not among the manifests. `content` is what was read elsewhere,
+    in place of the file, and `settings` those that were read with it.
     """
 
     file: str
     config: Path | None
     namespace: str
     labels: Mapping[str, str]
+    content: bytes | None = None
+    settings: Settings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +74,23 @@ def run_inject(options: Options) -> int:
     return OK
 
 
-def run_explain(options: Options, *, as_json: bool, only_missing: bool) -> int:
+class FailOn(StrEnum):
+    """What makes `explain` end with FOUND, beside a workload that is refused."""
+
+    REFUSED = "refused"
+    WARNING = "warning"
+    NOT_INJECTED = "not-injected"
+
+
+def run_explain(
+    options: Options, *, as_json: bool, only_missing: bool, fail_on: Collection[FailOn] = ()
+) -> int:
     """Write what the webhook would do with each workload. Raises InputError or ConfigError."""
     loaded = _load(options)
     if all(document.json == b"null" for document in loaded.documents):
         raise InputError(f"{options.file}: no manifest in it")
-    image, backend = (
-        (loaded.settings.image, loaded.settings.agent.backend) if options.config else (None, None)
-    )
+    known = options.config or options.settings
+    image, backend = (loaded.settings.image, loaded.settings.agent.backend) if known else (None, None)
     explanations = [explain(outcome, image, backend) for outcome in loaded.outcomes]
     if not only_missing:
         _report_left_alone("explain", loaded)
@@ -90,14 +104,27 @@ def run_explain(options: Options, *, as_json: bool, only_missing: bool) -> int:
     else:
         texts = (as_text(explanation, existing=only_missing) for explanation in explanations)
         _write("".join(texts).encode())
-    return MISSING if only_missing and explanations else OK
+    failed = only_missing or any(_fails(explanation, fail_on) for explanation in explanations)
+    return FOUND if explanations and failed else OK
+
+
+def _fails(explanation: Explanation, fail_on: Collection[FailOn]) -> bool:
+    if not fail_on:
+        return False
+    # A pod without networks is none of the injector's business.
+    attached = bool(explanation.networks) and explanation.reason is not Reason.AGENT_PRESENT
+    return (
+        explanation.refusal is not None
+        or (FailOn.WARNING in fail_on and bool(explanation.warnings))
+        or (FailOn.NOT_INJECTED in fail_on and attached and not explanation.injected)
+    )
 
 
 def _load(options: Options) -> _Loaded:
-    settings = load_settings(options.config) if options.config else Settings(image="")
+    settings = load_settings(options.config) if options.config else options.settings or Settings(image="")
     name = "standard input" if options.file == STDIN else options.file
     try:
-        documents = read_documents(_bytes(options.file))
+        documents = read_documents(_bytes(options.file) if options.content is None else options.content)
         manifests = read_manifests(document.json for document in documents)
     except DocumentError as error:
         raise InputError(f"{name}: {error}") from None

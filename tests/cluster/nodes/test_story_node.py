@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -18,6 +19,7 @@ from common.contract import (
     Takeover,
 )
 from ipagent.nodeprotocol import chunk, request
+from multus_eni.cli import main
 from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story
@@ -87,6 +89,33 @@ def test_the_events_of_a_pod_say_what_was_assigned(granted: Story) -> None:
     (told,) = story.wait_ready("told")
     ((eni, address),) = story.expected([told])
     story.wait(lambda: any(f"assigned {address} to {eni}" in each for each in story.events("told")), "Event")
+
+
+def test_a_check_asks_the_node_agents_what_they_know(
+    granted: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = granted
+    story.apply(ipvlan("checked", "eth1", whereabouts(story.subnet().span(136, 139))))
+    story.apply(pod("checked", template("checked")))
+    story.wait_ready("checked")
+    kubeconfig = str(story.cluster.kubeconfig)
+
+    def look() -> dict[str, Manifest]:
+        main(["check", "--kubeconfig", kubeconfig, "-n", story.namespace, "-o", "json"])
+        return {each["id"]: each for each in json.loads(capsys.readouterr().out)}
+
+    found = look()
+    passed = {key for key, each in found.items() if each["verdict"] == "ok"}
+    # Multus is in the nodes' configuration here, and no DaemonSet's: the pods tell.
+    assert passed >= {"cluster-multus", "nodes-agents", "nodes-watch", "nodes-leaks", "pods-addresses"}, found
+    assert passed >= {"installation-injects", "installation-trust", "pods-agent", "pods-duplicates"}, found
+
+    # Faults of a node: a master that it lacks, a range without an address.
+    story.apply(ipvlan("no-master", "eth9", whereabouts(story.subnet().span(140, 143))))
+    story.apply(pod("no-master", template("no-master")))
+    story.wait(lambda: look()["cluster-master"]["verdict"] == "error", "finding of the missing master")
+    assert "no interface 'eth9'" in look()["cluster-master"]["details"][0]
+    story.api.delete(POD, "no-master", story.namespace)
 
 
 def test_a_floating_address_follows_the_pod_that_holds_it(granted: Story) -> None:

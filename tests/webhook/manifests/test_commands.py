@@ -291,3 +291,37 @@ def test_the_terminal_is_not_given_what_it_would_obey(run: Run) -> None:
     wrong = stream.replace("ipvlan", "ipvlan\n        multus-eni.io/mode: x")
     _, _, err = run("inject", "-f", "input.yaml", "--config", "settings.yaml", input=wrong)
     assert "refused: Deployment apps/\ufffd[2Jweb\ufffd (document 1, line 1): multus-eni.io/mode: 'x'" in err
+
+
+REFUSED = DEPLOYMENT.replace(f"{NETWORKS}: ipvlan", f"{NETWORKS}: ipvlan\n        multus-eni.io/mode: sidcar")
+WARNED = DEPLOYMENT.replace(f"{NETWORKS}: ipvlan", f"{NETWORKS}: 'ipvlan,,'")
+WITHOUT = DEPLOYMENT.replace(f"{NETWORKS}: ipvlan", "other: key")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "options", "code"),
+    [
+        (DEPLOYMENT, ["--fail-on=refused", "--fail-on=warning", "--fail-on=not-injected"], 0),
+        (REFUSED, [], 0),
+        (REFUSED, ["--fail-on=refused"], 3),
+        (REFUSED, ["--fail-on=not-injected"], 3),
+        (WARNED, ["--fail-on=refused"], 0),
+        (WARNED, ["--fail-on=warning"], 3),
+        (DEPLOYMENT, ["--fail-on=not-injected", "--namespace-injection=unset"], 3),
+        (DEPLOYMENT, ["--fail-on=warning", "--namespace-injection=unset"], 0),
+        (WITHOUT, ["--fail-on=not-injected"], 0),
+    ],
+)
+def test_explain_fails_on_what_a_pipeline_asks_for(
+    run: Run, manifest: str, options: list[str], code: int
+) -> None:
+    found, out, _ = run("explain", "-f", "input.yaml", *options, input=manifest)
+    assert found == code
+    assert out.startswith("Deployment apps/web: ")
+
+
+@pytest.mark.parametrize("arguments", [(), ("-f", "input.yaml", "deploy/web")])
+def test_explain_takes_either_a_file_or_workloads(run: Run, arguments: tuple[str, ...]) -> None:
+    code, _, err = run("explain", *arguments, input=DEPLOYMENT)
+    assert code == 2
+    assert "either -f FILE or workloads such as deploy/web" in err
