@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     benchmark = command.Benchmark(
         name="cluster",
-        quick="one pod of each kind",
+        quick="three pods of each kind, and five at once",
         run=lambda quick: run(QUICK if quick else FULL),
         render=render,
         as_json=_as_json,

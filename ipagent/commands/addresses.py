@@ -165,7 +165,7 @@ def _why(one: Whereabouts) -> Cell:
         return Cell(one.held.why)
     reasons = []
     if one.held.tentative:
-        reasons.append("duplicate address detection goes on")
+        reasons.append("duplicate address detection is still running")
     if one.elsewhere:
         reasons.append(f"held by {name(one.elsewhere)}")
     if one.target and (one.target.eni is None or one.target.found_by != BY_MAC):

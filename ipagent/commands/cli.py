@@ -97,8 +97,8 @@ def _enis(session: CommandContext, _: argparse.Namespace) -> Answer:
 def _dry_run(session: CommandContext, options: argparse.Namespace) -> Answer:
     if session.settings.backend is Backend.NODE:
         raise Usage(
-            "--dry-run foresees the pod's own calls, and the node agent makes them for this pod",
-            "Ask that one, in its own pod: ipagent node status.",
+            "--dry-run shows the calls that a pod makes itself; for this pod the node agent makes them",
+            "Ask the node agent of this node, in its pod: ipagent node status.",
         )
     if not options.dry_run:
         text = f"ipagent {options.name} takes other options together with --dry-run only"
@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         command = add(
             mode, _dry_run, help_text.DRY_RUN.format(**words), help_text.DRY_RUN_EPILOG.format(**words)
         )
-        command.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
+        command.add_argument("--dry-run", action="store_true", help="show what would be done; change nothing")
     add("addresses", _addresses, help_text.ADDRESSES, help_text.ADDRESSES_EPILOG)
     add("enis", _enis, help_text.ENIS, help_text.ENIS_EPILOG)
     _add_release_options(add("release", _release, help_text.RELEASE, help_text.RELEASE_EPILOG))
@@ -176,7 +176,7 @@ def _address(text: str) -> IPAddress:
     try:
         return parse_address(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no IPv4 or IPv6 address") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IPv4 or IPv6 address") from None
 
 
 def _eni(text: str) -> str:

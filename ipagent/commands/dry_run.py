@@ -54,7 +54,7 @@ class DryRun:
     failure: str = ""
 
     def would(self, one: Whereabouts) -> Expected:
-        """Say what would become of an address."""
+        """Return what would become of an address."""
         if any(problem.holding == one.held.holding for problem in self.found):
             return Expected.FAIL
         if not one.held.counts:

@@ -10,8 +10,7 @@ _TERMINATION_LOG = contract.ENV_PREFIX + "TERMINATION_LOG"
 HELP = f"""\
 usage: ipagent COMMAND [options]        ipagent COMMAND --help has more of each
 
-Gives a Multus pod's secondary addresses to the ENI of its node that carries them, so that the VPC routes
-them.
+Assigns the addresses of a pod's Multus interfaces to the right ENI of its node, so that the VPC routes them.
 
 What the webhook puts into a pod:
   init      assign the addresses, confirm them, end
@@ -24,12 +23,12 @@ What the chart runs; each has its own --help:
   node        the node agent, a DaemonSet: assigns the addresses of its node's pods
   links       sets up the interfaces that NodeNetworks give to its node
 
-For the person in trouble; nothing but `release` changes anything:
-  addresses what this pod holds, what of it counts, which ENI carries it, and where it is now
+Troubleshooting; only `release` changes anything:
+  addresses the pod's addresses: which of them count, the ENI of each, and where IMDS and EC2 have it now
   enis      the node's ENIs as IMDS and EC2 show them, differences marked
   init --dry-run, sidecar --dry-run
-            which calls would be made, and what would come of them
-  release   take addresses off an ENI: looks whose they are, asks, does it, looks again
+            the calls that would be made, and how the run would end
+  release   take addresses off an ENI: shows who holds them, asks, does it, and checks the result
 
   --help    this text
   --version the release
@@ -63,31 +62,31 @@ Everything else comes from the environment; the webhook writes it into the pod. 
   {contract.ENV_POD_UID:29} the pod's uid, which this release does not use
   {contract.ENV_NODE_NAME:29} its node, likewise
   {contract.ENV_HOST_IP:29} its node's address, likewise
-  {_STARTED_FILE:29} where the sidecar says that it has started (default: {contract.STARTED_FILE})
-  {_TERMINATION_LOG:29} where the last message goes (default: {contract.TERMINATION_LOG})
+  {_STARTED_FILE:29} file that the startup probe looks for (default: {contract.STARTED_FILE})
+  {_TERMINATION_LOG:29} file of the termination message (default: {contract.TERMINATION_LOG})
 
 The variables of the AWS SDKs hold too: AWS_REGION, AWS_ENDPOINT_URL_EC2, AWS_EC2_METADATA_SERVICE_ENDPOINT,
 AWS_EC2_METADATA_DISABLED, AWS_CA_BUNDLE, HTTPS_PROXY, those for credentials, ...
 
-Exit codes; every other than 0 comes with a message that says what to do:
-   0  it is done: every address is assigned, or there is none
+Exit codes; with every other than 0 comes a message that says what to do:
+   0  every address is assigned, or there is none
    1  a bug in the agent
    2  usage: arguments or environment; release: not confirmed
   10  IMDS can't be used            11  no credentials
   12  no permission                 13  no ENI or no interface for an address
   14  the ENI is full               15  the address is held by another ENI, and takeover is never
-  16  the address is refused        17  not everything in time
+  16  the address is refused        17  not all assigned in time
   18  EC2 can't be reached          19  the node agent can't be reached
   20  an address is not granted to the namespace
  143  ended by SIGTERM before everything was assigned
 """
 
 ADDRESSES = """\
-Shows every address of this pod: whether it counts, the ENI that carries it and how that was found (the MAC of
-its interface, or the subnet), and whether IMDS and EC2 have it there. An address that another ENI holds is
-shown with that ENI. Nothing is changed.
+Lists the pod's addresses: whether each counts, which ENI it belongs on and how that was found (by the MAC of
+its interface, or by the subnet), and whether IMDS and EC2 show it there. If another ENI holds an address,
+that ENI is named. Changes nothing.
 
-Exit code 0 if the ENIs are known, otherwise the code of what hides them; the pod's part is shown anyway."""
+Exit code 0 if the ENIs could be found, otherwise the code of the error; the pod's part is shown anyway."""
 
 ADDRESSES_EPILOG = """\
 examples:
@@ -95,26 +94,26 @@ examples:
   kubectl exec POD -c multus-eni-agent -- ipagent addresses -o json | jq '.addresses[] | select(.counts)'
   kubectl debug POD -it --profile=restricted --image=IMAGE --env=AWS_REGION=REGION -- ipagent addresses
 
-EC2's part needs ec2:DescribeNetworkInterfaces; without it the column stays empty."""
+The column EC2 needs the right ec2:DescribeNetworkInterfaces; without it the column is empty."""
 
 ENIS = """\
-Shows the ENIs of this node as IMDS has them, or without IMDS those with the MACs of the pod's interfaces,
-with EC2's own view beside it. What only one of the two shows is marked: IMDS lags behind EC2. Nothing is
-changed.
+Lists the node's ENIs as IMDS shows them, with EC2's view beside it; without IMDS those with the MACs of the
+pod's interfaces. Addresses that only one of the two shows are marked: IMDS lags behind EC2. Changes nothing.
 
-Exit code 0 if the ENIs are known, otherwise the code of what hides them."""
+Exit code 0 if the ENIs could be found, otherwise the code of the error."""
 
 ENIS_EPILOG = """\
 examples:
   kubectl exec POD -c multus-eni-agent -- ipagent enis
   kubectl exec POD -c multus-eni-agent -- ipagent enis -o json | jq '.enis[] | {id, onlyInImds, onlyInEc2}'
 
-EC2's part needs ec2:DescribeNetworkInterfaces; without it the columns stay empty."""
+EC2's columns need the right ec2:DescribeNetworkInterfaces; without it they are empty."""
 
 RELEASE = """\
-Takes addresses off an ENI: those that a dead pod left behind, so that the ENI has room again or a pod with
-takeover `never` may have them. It shows whose they are, refuses primary addresses and the ENIs of the VPC CNI
-and of AWS services, asks, does it, and looks again. A living pod that uses the address loses its traffic.
+Takes addresses off an ENI that a deleted pod has left there, so that the ENI has room again, or so that a
+pod with takeover `never` can have them. It shows who holds each address, asks, takes them off, and checks
+that EC2 no longer shows them. It refuses primary addresses, and the ENIs of the VPC CNI and of AWS services.
+A running pod that uses such an address loses its traffic.
 
 Exit code 0 only if every address is off the ENI."""
 
@@ -123,16 +122,16 @@ examples:
   kubectl exec -it POD -c multus-eni-agent -- ipagent release 10.0.1.80 --eni eni-0123456789abcdef0
   AWS_REGION=eu-central-1 ipagent release 10.0.1.80 2001:db8::80 --eni eni-0123456789abcdef0 --yes
 
-It may run wherever the credentials are: it needs ec2:DescribeNetworkInterfaces, and for IPv4
-ec2:UnassignPrivateIpAddresses, for IPv6 ec2:UnassignIpv6Addresses. The region is that of AWS_REGION, of the
-AWS profile, or the node's."""
+It runs anywhere with AWS credentials that allow ec2:DescribeNetworkInterfaces and, for IPv4,
+ec2:UnassignPrivateIpAddresses, for IPv6 ec2:UnassignIpv6Addresses. The region is AWS_REGION, else that of the
+AWS profile, else the node's."""
 
 DRY_RUN = """\
-Without --dry-run this is what the webhook puts into pods: `ipagent {mode}`, all else by the environment.
+Without --dry-run this is what runs in pods: `ipagent {mode}`, with all settings in the environment.
 
-With it: says which calls would be made and with which exit code it would end, as far as can be seen without
-changing anything. That an ENI is full, or that the right to assign is missing, shows only when it is done.
-Neither the termination message nor the file for the startup probe is written."""
+With --dry-run it lists the calls that would be made and the exit code that the run would end with, and
+changes nothing. A full ENI, or a missing right to assign, cannot be seen in advance. Neither the termination
+message nor the file of the startup probe is written."""
 
 DRY_RUN_EPILOG = """\
 examples:

@@ -1,4 +1,4 @@
-"""`ipagent release`: takes addresses off an ENI, after a look at whose they are, and looks again.
+"""`ipagent release`: takes addresses off an ENI, after it has shown who holds them, and checks the result.
 
 What an init pod got stays on its ENI after the pod; whoever wants the address elsewhere without a takeover,
 or the slot, frees it with this. Never a primary address, and never on an ENI that is not ours to touch.
@@ -90,7 +90,7 @@ class Release:
 def standings(
     eni: EniDetails, addresses: Collection[IPAddress], others: Collection[EniDetails]
 ) -> tuple[Standing, ...]:
-    """Say for each address whether it is on the ENI, in which role, and who else holds it."""
+    """Return for each address whether it is on the ENI, in which role, and who else holds it."""
 
     def one(address: IPAddress) -> Standing:
         if address in eni.primaries:
@@ -103,7 +103,7 @@ def standings(
 
 
 def objection(eni: EniDetails, found: Collection[Standing]) -> AgentError | None:
-    """Say why nothing may be taken off; None if all that is there may go."""
+    """Return why nothing may be taken off; None if all that is there may go."""
     for one in found:
         if one.state is not State.ABSENT and (reason := why_immovable(one.address, eni)):
             text = f"{one.address} must stay on {name(eni)}: {reason}"
@@ -112,13 +112,14 @@ def objection(eni: EniDetails, found: Collection[Standing]) -> AgentError | None
 
 
 def warnings(eni: EniDetails, found: Collection[Standing], mine: Collection[IPAddress]) -> list[str]:
-    """Say what to think of before the answer is yes; `mine` are the addresses of this very pod."""
-    said = ["A pod that uses such an address loses its traffic in the VPC at once."]
+    """Return what the user should know before they answer yes; `mine` are the addresses of this very pod."""
+    said = ["A pod that uses one of these addresses loses its traffic in the VPC at once."]
     if used := [str(one.address) for one in found if one.state is State.HELD and one.address in mine]:
-        said.append(f"This very pod holds {', '.join(used)}.")
+        said.append(f"This pod itself holds {', '.join(used)}.")
     if not eni.no_manage:
         said.append(
-            f"{eni.eni_id} lacks the tag {NO_MANAGE}=true: if the VPC CNI manages it, its pods use them."
+            f"{eni.eni_id} lacks the tag {NO_MANAGE}=true: if the VPC CNI manages that ENI, other pods "
+            "may use these addresses."
         )
     return said
 
@@ -192,7 +193,7 @@ def _unassign(
 
 
 def _seen(release: Release, eni: EniDetails) -> Release:
-    """Take in a look at the ENI."""
+    """Update where the addresses are from a new look at the ENI."""
 
     def after(one: Standing) -> Standing:
         gone = one.state is State.HELD and not eni.holds(one.address)
@@ -205,7 +206,7 @@ def _worst(release: Release, failed: Sequence[AgentError]) -> AgentError:
     for error in sorted(failed, key=lambda error: error.passing):
         return error
     return Deadline(
-        f"EC2 took the call, but still shows the addresses on {name(release.eni)} after {PATIENCE:g} s",
+        f"EC2 accepted the call, but still shows the addresses on {name(release.eni)} after {PATIENCE:g} s",
         "Run the command again.",
     )
 
@@ -235,7 +236,7 @@ def as_text(release: Release, palette: Palette) -> str:
         text = f"{release.error}. {release.error.remedy}"
         parts.append(sentence("Not done", text, palette, Style.BAD))
     elif off := [str(one.address) for one in release.standings if one.state is State.RELEASED]:
-        text = f"{', '.join(off)} is off {release.eni.eni_id}, as EC2 shows"
+        text = f"EC2 no longer has {', '.join(off)} on {release.eni.eni_id}"
         parts.append(sentence("Done", text, palette, Style.GOOD))
     elif not release.held:
         parts.append(f"Nothing to do: {release.eni.eni_id} has none of them.\n")

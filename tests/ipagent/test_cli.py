@@ -67,7 +67,7 @@ def test_each_commands_help_teaches_with_examples(command: str, capsys: pytest.C
         (["addresses", "--output", "yaml"], "yaml"),
         (["release", "10.10.1.80"], "--eni"),
         (["release", "--eni", "eni-0123456789abcdef0"], "ADDRESS"),
-        (["release", "banana", "--eni", "eni-0123456789abcdef0"], "'banana' is no IPv4 or IPv6 address"),
+        (["release", "banana", "--eni", "eni-0123456789abcdef0"], "'banana' is not an IPv4 or IPv6 address"),
         (["release", "10.10.1.80", "--eni", "i-0123456789abcdef0"], "is not an id of an ENI"),
         (["release", "10.10.1.80", "--eni", "eni-0123456789abcdef0", "--ye"], "--ye"),
         (["release", *["10.10.1.80"] * 101, "--eni", "eni-0123456789abcdef0"], "at most 100"),

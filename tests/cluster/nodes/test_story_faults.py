@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.contract import MODE, TIMEOUT, ExitCode, Mode
-from tests.cluster.api import DEPLOYMENT
+from tests.cluster.api import DEPLOYMENT, POD
 from tests.cluster.nodes.external_caller import THROTTLED, ExternalCaller, external_caller_in
 from tests.cluster.nodes.plan import GATEWAY
 from tests.cluster.nodes.story import Story
@@ -106,6 +106,23 @@ def test_pods_outlast_an_outage_of_ec2(story: Story) -> None:
     story.wait_held(floating, eni)
     assert story.ledger.held() >= story.expected(pods)
     assert {each.agent["restartCount"] for each in pods} == {0}
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own-processes", "shared-processes"])
+def test_a_pod_is_deleted_at_once_while_its_addresses_are_pending(story: Story, shared: bool) -> None:
+    story.cluster.cloud.put_faults({"action": "*", "connection": "reset"})
+    described = template(
+        "net",
+        annotations={MODE: Mode.SIDECAR.value, **PATIENT},
+        node="n2",
+        # Longer than any test waits: a pod that only its end kills would not be gone in time.
+        terminationGracePeriodSeconds=3600,
+        shareProcessNamespace=shared,
+    )
+    story.apply(pod("deleted", described))
+    story.wait(lambda: tried(story, "deleted") >= 3, "three tries, while a probe waits")
+    story.delete(POD, "deleted")
+    story.wait_gone("deleted")
 
 
 def tried(story: Story, name: str) -> int:

@@ -74,7 +74,7 @@ class TestDecision:
         assert any("no_manage" in text for text in warnings(ENI, found, ()))
         said = warnings(replace(ENI, no_manage=True), found, [ip("10.10.1.60")])
         assert not any("no_manage" in text for text in said)
-        assert any("This very pod holds 10.10.1.60" in text for text in said)
+        assert any("This pod itself holds 10.10.1.60" in text for text in said)
 
 
 def agree(_: object, __: object) -> bool:
@@ -135,7 +135,9 @@ def test_both_families_leave_and_the_rest_stays(make: Make, doubles: Doubles) ->
     assert doubles.holder_of("10.10.1.61") == ENI_1
     changes = [call.action for call in doubles.journal() if call.action.startswith(("Un", "Assign"))]
     assert sorted(changes) == ["UnassignIpv6Addresses", "UnassignPrivateIpAddresses"]
-    assert f"Done: 10.10.1.60, 2001:db8:1::60 is off {ENI_1}" in release.as_text(done, Palette(False))
+    assert f"Done: EC2 no longer has 10.10.1.60, 2001:db8:1::60 on {ENI_1}" in release.as_text(
+        done, Palette(False)
+    )
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_release_frees_an_address_for_a_pod_that_must_not_take_it(stage: MakeSta
     assert NEIGHBOUR in refused.message
     said = say(on, pod, "release", NEIGHBOUR_SECONDARY, "--eni", NEIGHBOUR, "--yes")
     assert said.code == ExitCode.OK
-    assert f"Done: {NEIGHBOUR_SECONDARY} is off {NEIGHBOUR}" in said.out
+    assert f"Done: EC2 no longer has {NEIGHBOUR_SECONDARY} on {NEIGHBOUR}" in said.out
     assert on.init(pod, never).code == ExitCode.OK
     assert on.secondaries(ENI_1) == [NEIGHBOUR_SECONDARY]
 
@@ -283,7 +283,7 @@ def test_release_asks_on_a_terminal_after_it_has_said_whose_it_is(
         os.close(theirs)
         asked = _read_until(ours, "[y/N] ")
         assert "i-0a000000000000001" in asked
-        assert "This very pod holds 10.10.1.60" in asked
+        assert "This pod itself holds 10.10.1.60" in asked
         assert on.secondaries(ENI_1) == ["10.10.1.60"]
         os.write(ours, f"{answer}\n".encode())
         _drain(ours)
