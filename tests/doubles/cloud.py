@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tests.doubles.clock import Clock
+from tests.doubles.ec2.iam import AccessKey
 from tests.doubles.ec2.throttling import Buckets
 from tests.doubles.fault_injection import Connection, Fault, Faults
 from tests.doubles.journal import Call, Journal
-from tests.doubles.state.model import AccessKey, World
+from tests.doubles.state.model import World
 from tests.doubles.state.network_interfaces import settle
 
 TRANSPORT = "transport"

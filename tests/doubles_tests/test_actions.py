@@ -29,6 +29,11 @@ VALID = {
     "DetachNetworkInterface": {"AttachmentId": "eni-attach-0a000000000000001"},
     "DescribeInstances": {"InstanceId.1": worlds.NODE_A},
     "DescribeNetworkInterfaces": {"NetworkInterfaceId.1": worlds.A1},
+    "DescribeSecurityGroups": {},
+    "ModifyNetworkInterfaceAttribute": {
+        "NetworkInterfaceId": worlds.SPARE,
+        "SourceDestCheck.Value": "false",
+    },
     "DescribeSubnets": {"SubnetId.1": worlds.POD_SUBNET},
     "UnassignIpv6Addresses": {"NetworkInterfaceId": worlds.B1, "Ipv6Addresses.1": "2001:db8:1::50"},
     "UnassignPrivateIpAddresses": {"NetworkInterfaceId": worlds.B1, "PrivateIpAddress.1": "10.0.1.50"},

@@ -97,6 +97,9 @@ def test_state_is_readable_over_http(doubles: Doubles, ec2: EC2Client) -> None:
         "device": 1,
         "network_card": 0,
         "attachment": "eni-attach-0a000000000000001",
+        "delete_on_termination": False,
+        "source_dest_check": True,
+        "groups": ["sg-0a000000000000001"],
         "status": "attached",
         "subnet": worlds.POD_SUBNET,
         "vpc": worlds.VPC,
@@ -140,10 +143,24 @@ def test_settings_are_changed_while_it_runs(doubles: Doubles) -> None:
 
     assert fetch(url) == (
         200,
-        {"imds_delay_ms": 0, "imds": {}, "attach_delay_ms": 0, "throttling": "off", "limits": {}},
+        {
+            "imds_delay_ms": 0,
+            "imds": {},
+            "attach_delay_ms": 0,
+            "describe_delay_ms": 0,
+            "throttling": "off",
+            "limits": {},
+        },
     )
     body = json.dumps({"imds_delay_ms": 1500, "throttling": "ec2", "limits": limits}).encode()
-    changed = {"imds_delay_ms": 1500, "imds": {}, "attach_delay_ms": 0, "throttling": "ec2", "limits": limits}
+    changed = {
+        "imds_delay_ms": 1500,
+        "imds": {},
+        "attach_delay_ms": 0,
+        "describe_delay_ms": 0,
+        "throttling": "ec2",
+        "limits": limits,
+    }
 
     assert fetch(url, "PATCH", body) == (200, changed)
     assert fetch(url, "PATCH", b'{"attach_delay_ms": 7}') == (200, changed | {"attach_delay_ms": 7})

@@ -14,8 +14,9 @@ from tests.doubles.ec2.errors import Ec2Error
 from tests.doubles.ec2.signature import authenticate
 from tests.doubles.imds.metadata import Tree, metadata, read
 from tests.doubles.state.addresses import assign, assign_free, assign_ipv6, unassign, unassign_ipv6
-from tests.doubles.state.model import PAST_CHANGES, AccessKey, Address, NetworkInterface, Subnet
+from tests.doubles.state.model import PAST_CHANGES
 from tests.doubles.state.network_interfaces import Creation, Slot, attach, create, delete, detach, settle
+from tests.doubles.state.resources import Address, NetworkInterface, Subnet
 from tests.doubles_tests import worlds
 
 pytestmark = pytest.mark.pure
@@ -261,21 +262,6 @@ def test_a_subnet_keeps_five_addresses_for_itself(prefix: int) -> None:
     for address in kept:
         with pytest.raises(Ec2Error, match="reserved range"):
             subnet.admit(address)
-
-
-@pytest.mark.parametrize(
-    ("patterns", "action", "allowed"),
-    [
-        (("*",), "AssignPrivateIpAddresses", True),
-        (("Describe*",), "DescribeSubnets", True),
-        (("Describe*",), "AssignPrivateIpAddresses", False),
-        (("Describe?ubnets",), "DescribeSubnets", True),
-        (("DescribeInstances", "DescribeSubnets"), "DescribeSubnets", True),
-        ((), "DescribeSubnets", False),
-    ],
-)
-def test_rights_are_patterns_of_actions(patterns: tuple[str, ...], action: str, allowed: bool) -> None:
-    assert AccessKey("AKIA", "secret", "arn", actions=patterns).allows(action) is allowed
 
 
 SIGNED = (

@@ -12,7 +12,8 @@ import yaml
 from tests.doubles import DocumentError, load_world
 from tests.doubles.config.credentials import DEFAULT_KEY_ID
 from tests.doubles.config.world_file import MAX_FILE_BYTES
-from tests.doubles.state.model import HttpTokens
+from tests.doubles.ec2.iam import Asked
+from tests.doubles.state.resources import HttpTokens
 from tests.doubles_tests import worlds
 
 pytestmark = pytest.mark.pure
@@ -324,8 +325,8 @@ def test_defaults_are_those_of_ec2() -> None:
     assert instance.limits.ipv4_per_interface == 6
     assert world.imds_delay == 0
     assert list(world.access_keys) == [DEFAULT_KEY_ID]
-    assert world.access_keys[DEFAULT_KEY_ID].allows("AssignPrivateIpAddresses")
-    assert world.role_keys[worlds.NODE_A].allows("AssignPrivateIpAddresses")
+    assert world.access_keys[DEFAULT_KEY_ID].allows(Asked("AssignPrivateIpAddresses", "*"))
+    assert world.role_keys[worlds.NODE_A].allows(Asked("AssignPrivateIpAddresses", "*"))
     assert world.role_keys[worlds.NODE_A].token
 
 

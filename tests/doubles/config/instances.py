@@ -11,7 +11,7 @@ from tests.doubles.config.fields import NAME, add, choice, identifier, integer, 
 from tests.doubles.ec2.errors import Ec2Error
 from tests.doubles.state.identifiers import INSTANCE, INTERFACE, SUBNET, attachment_of
 from tests.doubles.state.instance_types import TYPES, NetworkInfo
-from tests.doubles.state.model import Address, Attachment, HttpTokens, Instance, NetworkInterface, Subnet
+from tests.doubles.state.resources import Address, Attachment, HttpTokens, Instance, NetworkInterface, Subnet
 
 Interfaces = dict[str, NetworkInterface]
 

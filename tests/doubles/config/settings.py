@@ -13,7 +13,7 @@ from tests.doubles.state.identifiers import INTERFACE
 from tests.doubles.state.model import MetadataView, World
 
 MAX_DELAY_MS = 3_600_000
-NAMES = ("imds_delay_ms", "imds", "attach_delay_ms", "throttling", "limits")
+NAMES = ("imds_delay_ms", "imds", "attach_delay_ms", "describe_delay_ms", "throttling", "limits")
 
 
 def with_settings(world: World, keys: Mapping[str, Node]) -> World:
@@ -31,6 +31,7 @@ def with_settings(world: World, keys: Mapping[str, Node]) -> World:
         imds_delay=_seconds(keys, "imds_delay_ms", world.imds_delay),
         imds=_metadata_views(keys["imds"]) if "imds" in keys else world.imds,
         attach_delay=_seconds(keys, "attach_delay_ms", world.attach_delay),
+        describe_delay=_seconds(keys, "describe_delay_ms", world.describe_delay),
         throttling=throttling,
     )
 
@@ -41,6 +42,7 @@ def settings_document(world: World) -> dict[str, object]:
         "imds_delay_ms": round(world.imds_delay * 1000),
         "imds": {eni: _view_document(view) for eni, view in world.imds.items()},
         "attach_delay_ms": round(world.attach_delay * 1000),
+        "describe_delay_ms": round(world.describe_delay * 1000),
         "throttling": "ec2" if world.throttling.enabled else "off",
         "limits": {action: asdict(limit) for action, limit in world.throttling.own.items()},
     }

@@ -7,15 +7,22 @@ imds_delay_ms: 0                    # for how long IMDS shows interfaces and add
 imds:                               # interfaces that IMDS shows otherwise: later, or with names missing
   eni-0a000000000000000: {delay_ms: 4000, hidden: [device-number]}    # hidden: ["*"]: the whole entry
 attach_delay_ms: 0                  # for how long an interface is attaching, or detaching
+describe_delay_ms: 0                # for how long other calls do not know an interface that was created
 throttling: off                     # or ec2: EC2's token buckets
 limits:                             # token buckets of single actions, in place of EC2's or of none
   AssignPrivateIpAddresses: {size: 10, refill: 1}
 access_keys:                        # default: one key that may do everything
   - id: AKIAIOSFODNN7EXAMPLE
     secret: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
-    actions: ["Describe*", AssignPrivateIpAddresses]
+    actions: ["Describe*", AssignPrivateIpAddresses]    # on everything
 roles:                              # default: a role may do everything
   - {name: node, actions: ["Describe*"]}
+  - name: controller                # an IAM policy in place of actions, also for access_keys
+    policy:
+      Version: "2012-10-17"
+      Statement: {Effect: Allow, Action: "ec2:Describe*", Resource: "*"}
+security_groups:                    # beside the default one of each VPC, whose id is the VPC's with sg-
+  - {id: sg-0b000000000000001, vpc: vpc-0a000000000000001, name: multus, tags: {multus: oam}}
 subnets:
   - id: subnet-0a000000000000001
     vpc: vpc-0a000000000000001
@@ -71,8 +78,10 @@ from tests.doubles.config.document import DocumentError, Node
 from tests.doubles.config.fields import add, identifier, tags
 from tests.doubles.config.instances import read_instances, read_unattached
 from tests.doubles.config.settings import NAMES, with_settings
-from tests.doubles.state.identifiers import SUBNET, VPC
-from tests.doubles.state.model import Subnet, World
+from tests.doubles.ec2.describe_network import security_group
+from tests.doubles.state.identifiers import GROUP, SUBNET, VPC
+from tests.doubles.state.model import World
+from tests.doubles.state.resources import SecurityGroup, Subnet
 
 MAX_FILE_BYTES = 4 << 20
 
@@ -95,7 +104,7 @@ def load_world(source: Path | str | Mapping[str, object]) -> World:
 def _world(node: Node) -> World:
     keys = node.mapping(
         required=("region", "account", "subnets", "instances"),
-        optional=(*NAMES, "access_keys", "roles", "interfaces"),
+        optional=(*NAMES, "access_keys", "roles", "interfaces", "security_groups"),
     )
     account = keys["account"].text(r"\d{12}", "twelve digits in quotes")
     subnets = _subnets(keys["subnets"])
@@ -108,6 +117,7 @@ def _world(node: Node) -> World:
         subnets=subnets,
         instances=instances,
         interfaces=interfaces,
+        groups=_groups(keys.get("security_groups"), subnets),
         access_keys=access_keys(keys.get("access_keys"), account),
         role_keys=role_keys(keys.get("roles"), account, instances.values(), keys["instances"]),
     )
@@ -134,6 +144,19 @@ def _subnets(node: Node) -> dict[str, Subnet]:
         )
         add(subnets, subnet, item)
     return subnets
+
+
+def _groups(node: Node | None, subnets: Mapping[str, Subnet]) -> dict[str, SecurityGroup]:
+    """Read `security_groups`, and add the default one of each VPC."""
+    vpcs = {subnet.vpc for subnet in subnets.values()}
+    groups = {security_group(vpc): SecurityGroup(security_group(vpc), vpc, "default") for vpc in sorted(vpcs)}
+    for item in node.items() if node else []:
+        keys = item.mapping(required=("id", "vpc", "name"), optional=("tags",))
+        vpc = identifier(keys["vpc"], VPC)
+        if vpc not in vpcs:
+            keys["vpc"].refuse(f"{vpc} has no subnet in this world")
+        add(groups, SecurityGroup(identifier(keys["id"], GROUP), vpc, keys["name"].text(), tags(keys)), item)
+    return groups
 
 
 def _ipv6_cidr(node: Node, subnets: Mapping[str, Subnet]) -> IPv6Network:

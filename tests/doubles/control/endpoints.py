@@ -15,8 +15,11 @@ from tests.doubles.cloud import BodyTooLargeError, Cloud, read_body
 from tests.doubles.config.document import DocumentError, Node
 from tests.doubles.config.settings import NAMES, settings_document, with_settings
 from tests.doubles.control.fault_json import fault_document, read_faults
+from tests.doubles.ec2.describe_network import groups_of
 from tests.doubles.journal import Call
-from tests.doubles.state.model import Instance, NetworkInterface, Subnet, World
+from tests.doubles.state.model import World
+from tests.doubles.state.network_interfaces import set_instance_state
+from tests.doubles.state.resources import Instance, InstanceState, NetworkInterface, Subnet
 
 MAX_BODY_BYTES = 1 << 20
 MAX_ADVANCE_MS = 86_400_000
@@ -55,6 +58,7 @@ class Control:
             Route("/_double/journal", self._journal, methods=["GET", "DELETE"]),
             Route("/_double/faults", _strict(self._faults), methods=["GET", "PUT"]),
             Route("/_double/settings", _strict(self._settings), methods=["GET", "PATCH"]),
+            Route("/_double/instances/{id}", _strict(self._instance), methods=["PATCH"]),
             Route("/_double/clock", _strict(self._clock), methods=["GET", "POST"]),
         ]
 
@@ -78,6 +82,17 @@ class Control:
             keys = Node("settings", await _json(request)).mapping(optional=NAMES)
             self._cloud.world = with_settings(self._cloud.world, keys)
         return JSONResponse(settings_document(self._cloud.world))
+
+    async def _instance(self, request: Request) -> Response:
+        """Move an instance to the `state` in the body: pending, running, stopped or terminated."""
+        world, identifier = self._cloud.world, request.path_params["id"]
+        if identifier not in world.instances:
+            return JSONResponse({"error": f"there is no instance {identifier}"}, 404)
+        keys = Node("instance", await _json(request)).mapping(required=("state",))
+        state = InstanceState(keys["state"].choice(InstanceState))
+        now = self._cloud.clock.monotonic()
+        self._cloud.world = set_instance_state(world, identifier, state, now)
+        return JSONResponse(_instance(self._cloud.world, self._cloud.world.instances[identifier]))
 
     async def _clock(self, request: Request) -> Response:
         clock = self._cloud.clock
@@ -126,6 +141,7 @@ def _instance(world: World, instance: Instance) -> Mapping[str, object]:
     return {
         "id": instance.id,
         "type": instance.type,
+        "state": str(instance.state),
         **asdict(instance.limits),
         "http_tokens": str(instance.http_tokens),
         "hop_limit": instance.hop_limit,
@@ -147,6 +163,9 @@ def _interface(
         "network_card": (attachment.network_card or 0) if attachment else None,
         "attachment": attachment and attachment.id,
         "status": str(attachment.status) if attachment else "available",
+        "delete_on_termination": attachment.ends_with_instance if attachment else None,
+        "source_dest_check": interface.source_dest_check,
+        "groups": list(groups_of(world, interface)),
         "subnet": interface.subnet,
         "vpc": world.subnets[interface.subnet].vpc,
         "primary": str(interface.primary),

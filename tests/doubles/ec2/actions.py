@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from tests.doubles.ec2 import address_actions, errors, network_interface_actions, tag_actions
 from tests.doubles.ec2.describe import Kind, Resource, describe
 from tests.doubles.ec2.describe_network import INSTANCES, INTERFACES, SUBNETS
-from tests.doubles.ec2.describe_types_and_tags import INSTANCE_TYPES, TAGS
+from tests.doubles.ec2.describe_types_and_tags import INSTANCE_TYPES, SECURITY_GROUPS, TAGS
 from tests.doubles.ec2.parameters import Outcome
 from tests.doubles.ec2.query_protocol import Parameters
 from tests.doubles.state.model import World
@@ -17,16 +18,19 @@ R = TypeVar("R", bound=Resource)
 
 
 def perform(world: World, action: str, parameters: Parameters, now: float) -> Outcome:
-    """Carry out a call at a time; returns the world after it and the answer, or raises `Ec2Error`."""
-    return ACTIONS[action](world, parameters, now)
+    """Carry out a call at a time; returns the world after it and the answer, or raises `Ec2Error`.
 
-
-def resource_arn(world: World, parameters: Parameters) -> str:
-    """Return the resource that a refusal for lack of rights names."""
-    interface = parameters.sent.get("NetworkInterfaceId")
-    if interface is None:
-        return "*"
-    return f"arn:aws:ec2:{world.region}:{world.account}:network-interface/{interface}"
+    An interface that was created a moment ago is known to CreateNetworkInterface alone ("Eventual
+    consistency in the Amazon EC2 API", EC2 developer guide).
+    """
+    if action == "CreateNetworkInterface":
+        return ACTIONS[action](world, parameters, now)
+    young = {key: each for key, each in world.interfaces.items() if each.visible_at > now}
+    if not young:
+        return ACTIONS[action](world, parameters, now)
+    known = {key: each for key, each in world.interfaces.items() if key not in young}
+    after, answer = ACTIONS[action](replace(world, interfaces=known), parameters, now)
+    return replace(after, interfaces={**after.interfaces, **young}), answer
 
 
 def _describe(kind: Kind[R], name: str) -> Callable[[World, Parameters, float], Outcome]:
@@ -48,9 +52,11 @@ ACTIONS: Mapping[str, Callable[[World, Parameters, float], Outcome]] = {
     "DescribeInstanceTypes": _describe(INSTANCE_TYPES, "instanceTypeSet"),
     "DescribeInstances": _describe(INSTANCES, "reservationSet"),
     "DescribeNetworkInterfaces": _describe(INTERFACES, "networkInterfaceSet"),
+    "DescribeSecurityGroups": _describe(SECURITY_GROUPS, "securityGroupInfo"),
     "DescribeSubnets": _describe(SUBNETS, "subnetSet"),
     "DescribeTags": _describe(TAGS, "tagSet"),
     "DetachNetworkInterface": network_interface_actions.detach_network_interface,
+    "ModifyNetworkInterfaceAttribute": network_interface_actions.modify_network_interface_attribute,
     "UnassignIpv6Addresses": address_actions.unassign_ipv6_addresses,
     "UnassignPrivateIpAddresses": address_actions.unassign_private_ip_addresses,
 }

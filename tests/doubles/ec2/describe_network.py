@@ -6,19 +6,29 @@ reference lists for the Describe action, as far as the double has values for the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tests.doubles.ec2.describe import Kind, Resource
 from tests.doubles.ec2.query_protocol import Structure, Value
-from tests.doubles.state.model import Attachment, Instance, NetworkInterface, Subnet, World
+from tests.doubles.state.model import World
+from tests.doubles.state.resources import Attachment, Instance, NetworkInterface, Subnet
 
 ATTACH_TIME = "2024-01-01T00:00:00.000Z"
 IMAGE = "ami-0123456789abcdef0"
 
 
 def security_group(vpc: str) -> str:
-    """Return the id of a VPC's default security group, which every interface has."""
+    """Return the id of a VPC's default security group."""
     return "sg-" + vpc.removeprefix("vpc-")
+
+
+def groups_of(world: World, interface: NetworkInterface) -> tuple[str, ...]:
+    """Return the ids of an interface's security groups."""
+    return interface.groups or (security_group(world.subnets[interface.subnet].vpc),)
+
+
+def _group_set(world: World, groups: Iterable[str]) -> list[Structure]:
+    return [{"groupId": group, "groupName": world.groups[group].name} for group in groups]
 
 
 def private_dns_name(world: World, address: object) -> str:
@@ -76,8 +86,8 @@ def _common(world: World, interface: NetworkInterface) -> dict[str, Value]:
         "macAddress": interface.mac,
         "privateIpAddress": str(interface.primary),
         "privateDnsName": private_dns_name(world, interface.primary),
-        "sourceDestCheck": True,
-        "groupSet": [{"groupId": security_group(vpc), "groupName": "default"}],
+        "sourceDestCheck": interface.source_dest_check,
+        "groupSet": _group_set(world, groups_of(world, interface)),
         "privateIpAddressesSet": addresses,
         "ipv6AddressesSet": [
             {"ipv6Address": str(address), "isPrimaryIpv6": False} for address in interface.ipv6s
@@ -99,13 +109,8 @@ def _attachment(attachment: Attachment) -> dict[str, Value]:
         "networkCardIndex": attachment.network_card or 0,
         "status": str(attachment.status),
         "attachTime": ATTACH_TIME,
-        "deleteOnTermination": _ends_with_instance(attachment),
+        "deleteOnTermination": attachment.ends_with_instance,
     }
-
-
-def _ends_with_instance(attachment: Attachment) -> bool:
-    # EC2 sets DeleteOnTermination for the interface that an instance is launched with.
-    return attachment.slot == (0, 0)
 
 
 def interface_structure(world: World, interface: NetworkInterface) -> Structure:
@@ -122,31 +127,18 @@ def interface_structure(world: World, interface: NetworkInterface) -> Structure:
 
 
 def _instance_structure(world: World, instance: Instance) -> Structure:
-    interfaces = world.interfaces_of(instance.id)
-    primary = interfaces[0]
-    subnet = world.subnets[primary.subnet]
     profile = f"arn:aws:iam::{world.account}:instance-profile/{instance.role}"
     return {
         "instanceId": instance.id,
         "imageId": IMAGE,
-        "instanceState": {"code": 16, "name": "running"},
-        "privateDnsName": private_dns_name(world, primary.primary),
+        "instanceState": {"code": instance.state.code, "name": str(instance.state)},
         "dnsName": "",
         "amiLaunchIndex": 0,
         "instanceType": instance.type,
         "launchTime": ATTACH_TIME,
-        "placement": {"availabilityZone": subnet.az, "groupName": "", "tenancy": "default"},
-        "subnetId": primary.subnet,
-        "vpcId": subnet.vpc,
-        "privateIpAddress": str(primary.primary),
         "architecture": "x86_64",
-        "groupSet": [{"groupId": security_group(subnet.vpc), "groupName": "default"}],
+        **_primary_structure(world, instance),
         "iamInstanceProfile": {"arn": profile} if instance.role else None,
-        "networkInterfaceSet": [
-            {**_common(world, interface), "attachment": _attachment(interface.attachment)}
-            for interface in interfaces
-            if interface.attachment
-        ],
         "metadataOptions": {
             "state": "applied",
             "httpTokens": str(instance.http_tokens),
@@ -156,6 +148,28 @@ def _instance_structure(world: World, instance: Instance) -> Structure:
         },
         "sourceDestCheck": True,
         "tagSet": _tags(instance),
+    }
+
+
+def _primary_structure(world: World, instance: Instance) -> dict[str, Value]:
+    """What an instance shows of its interfaces; one that is terminated has none any more."""
+    interfaces = world.interfaces_of(instance.id)
+    if not interfaces:
+        return {"privateDnsName": "", "networkInterfaceSet": [], "groupSet": []}
+    primary = interfaces[0]
+    subnet = world.subnets[primary.subnet]
+    return {
+        "privateDnsName": private_dns_name(world, primary.primary),
+        "placement": {"availabilityZone": subnet.az, "groupName": "", "tenancy": "default"},
+        "subnetId": primary.subnet,
+        "vpcId": subnet.vpc,
+        "privateIpAddress": str(primary.primary),
+        "groupSet": _group_set(world, groups_of(world, primary)),
+        "networkInterfaceSet": [
+            {**_common(world, interface), "attachment": _attachment(interface.attachment)}
+            for interface in interfaces
+            if interface.attachment
+        ],
     }
 
 
@@ -211,12 +225,12 @@ INTERFACES = Kind[NetworkInterface](
         "subnet-id": lambda _, interface: [interface.subnet],
         "vpc-id": lambda world, interface: [world.subnets[interface.subnet].vpc],
         "availability-zone": lambda world, interface: [world.subnets[interface.subnet].az],
-        "group-id": lambda world, interface: [security_group(world.subnets[interface.subnet].vpc)],
+        "group-id": groups_of,
         "description": lambda _, interface: [interface.description],
         "interface-type": lambda _, interface: [interface.type],
         "owner-id": lambda world, _: [world.account],
         "requester-managed": lambda _, interface: [interface.managed],
-        "source-dest-check": lambda *_: [True],
+        "source-dest-check": lambda _, interface: [interface.source_dest_check],
         "status": lambda _, interface: [_status(interface)],
         "private-dns-name": lambda world, interface: [private_dns_name(world, interface.primary)],
         "private-ip-address": lambda _, interface: [interface.primary],
@@ -230,7 +244,7 @@ INTERFACES = Kind[NetworkInterface](
         "attachment.device-index": _of_attachment(lambda _, attachment: attachment.device),
         "attachment.status": _of_attachment(lambda _, attachment: attachment.status),
         "attachment.delete-on-termination": _of_attachment(
-            lambda _, attachment: _ends_with_instance(attachment)
+            lambda _, attachment: attachment.ends_with_instance
         ),
     },
     show=interface_structure,
@@ -243,12 +257,16 @@ INSTANCES = Kind[Instance](
     filters={
         "instance-id": lambda _, instance: [instance.id],
         "instance-type": lambda _, instance: [instance.type],
-        "instance-state-code": lambda *_: [16],
-        "instance-state-name": lambda *_: ["running"],
-        "availability-zone": lambda world, instance: [_primary_subnet(world, instance).az],
-        "subnet-id": lambda world, instance: [_primary_subnet(world, instance).id],
-        "vpc-id": lambda world, instance: [_primary_subnet(world, instance).vpc],
-        "private-ip-address": lambda world, instance: [world.interfaces_of(instance.id)[0].primary],
+        "instance-state-code": lambda _, instance: [instance.state.code],
+        "instance-state-name": lambda _, instance: [instance.state],
+        "availability-zone": lambda world, instance: [
+            subnet.az for subnet in _primary_subnet(world, instance)
+        ],
+        "subnet-id": lambda world, instance: [subnet.id for subnet in _primary_subnet(world, instance)],
+        "vpc-id": lambda world, instance: [subnet.vpc for subnet in _primary_subnet(world, instance)],
+        "private-ip-address": lambda world, instance: [
+            interface.primary for interface in world.interfaces_of(instance.id)[:1]
+        ],
         "network-interface.network-interface-id": lambda world, instance: [
             interface.id for interface in world.interfaces_of(instance.id)
         ],
@@ -266,5 +284,6 @@ INSTANCES = Kind[Instance](
 )
 
 
-def _primary_subnet(world: World, instance: Instance) -> Subnet:
-    return world.subnets[world.interfaces_of(instance.id)[0].subnet]
+def _primary_subnet(world: World, instance: Instance) -> list[Subnet]:
+    """Return the subnet of its first interface; none for an instance that is terminated."""
+    return [world.subnets[interface.subnet] for interface in world.interfaces_of(instance.id)[:1]]

@@ -1,6 +1,7 @@
-"""How instance types and tags look in EC2's answers, and by which filters they are found.
+"""How instance types, security groups and tags look in EC2's answers, and by which filters they are found.
 
-Element names and filters are those of DescribeInstanceTypes and DescribeTags in the EC2 API reference.
+Element names and filters are those of DescribeInstanceTypes, DescribeSecurityGroups and DescribeTags in the
+EC2 API reference.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tests.doubles.ec2.query_protocol import Structure
 from tests.doubles.state.instance_types import TYPES, NetworkInfo
 from tests.doubles.state.model import World
 from tests.doubles.state.resource_tags import Tag, every_tag
+from tests.doubles.state.resources import SecurityGroup
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def _type_structure(_: World, found: InstanceType) -> Structure:
             "networkCards": [
                 {
                     "networkCardIndex": card,
-                    "maximumNetworkInterfaces": limits.max_interfaces // limits.network_cards,
+                    "maximumNetworkInterfaces": limits.per_card,
                 }
                 for card in range(limits.network_cards)
             ],
@@ -93,4 +95,31 @@ TAGS = Kind[Tag](
         "value": lambda _, tag: [tag.value],
     },
     show=_tag_structure,
+)
+
+
+def _group_structure(world: World, group: SecurityGroup) -> Structure:
+    return {
+        "ownerId": world.account,
+        "groupId": group.id,
+        "groupName": group.name,
+        "groupDescription": group.name,
+        "vpcId": group.vpc,
+        "ipPermissions": [],
+        "ipPermissionsEgress": [],
+        "tagSet": [{"key": key, "value": value} for key, value in group.tags.items()],
+    }
+
+
+SECURITY_GROUPS = Kind[SecurityGroup](
+    ids_parameter="GroupId",
+    everything=lambda world: world.groups,
+    require=World.group,
+    filters={
+        "group-id": lambda _, group: [group.id],
+        "group-name": lambda _, group: [group.name],
+        "owner-id": lambda world, _: [world.account],
+        "vpc-id": lambda _, group: [group.vpc],
+    },
+    show=_group_structure,
 )

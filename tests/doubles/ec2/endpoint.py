@@ -9,14 +9,15 @@ from starlette.responses import Response
 
 from tests.doubles.cloud import BodyTooLargeError, Cloud, read_body
 from tests.doubles.ec2 import errors
-from tests.doubles.ec2.actions import perform, require_action, resource_arn
+from tests.doubles.ec2.actions import perform, require_action
+from tests.doubles.ec2.authorization import denied
 from tests.doubles.ec2.errors import Ec2Error
+from tests.doubles.ec2.iam import AccessKey
 from tests.doubles.ec2.query_protocol import Parameters, answer, decode, error_answer
 from tests.doubles.ec2.signature import authenticate
 from tests.doubles.ec2.throttling import bucket_of
 from tests.doubles.fault_injection import Fault
 from tests.doubles.journal import NO_ANSWER, Call
-from tests.doubles.state.model import AccessKey
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -77,8 +78,8 @@ class Ec2Endpoint:
         world, headers = self._cloud.world, request.headers
         key = authenticate(world, headers.get("authorization"), headers.get("x-amz-security-token"))
         require_action(action)
-        if not key.allows(action):
-            raise errors.unauthorized(key.arn, action, resource_arn(world, parameters))
+        if missing := denied(world, key, action, parameters):
+            raise errors.unauthorized(key.arn, missing.action, missing.arn)
         return key
 
     def _refused_unread(self, request: Request, error: Ec2Error, request_id: str) -> Response:

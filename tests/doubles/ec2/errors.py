@@ -193,9 +193,43 @@ def address_in_use() -> Ec2Error:
     return Ec2Error("InvalidIPAddress.InUse", "The specified address is already in use.")
 
 
-def no_such_group(group: str) -> Ec2Error:
-    """A security group that the VPC does not have."""
-    return Ec2Error("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
+def other_network(group: str, vpc: str) -> Ec2Error:
+    """A security group of another VPC than the interface's; the wording is quoted in public issues."""
+    return Ec2Error(
+        "InvalidParameterValue",
+        f"You have specified two resources that belong to different networks: {group} and {vpc}",
+    )
+
+
+def incorrect_state(instance: str, state: str) -> Ec2Error:
+    """Attaching to an instance that neither runs nor is stopped; code and wording are unconfirmed."""
+    return Ec2Error(
+        "IncorrectState",
+        f"The instance '{instance}' is not in a state from which an interface can be attached: {state}.",
+    )
+
+
+def no_attachment(attachment: str) -> Ec2Error:
+    """Changing an attachment that is not the interface's; the wording is unconfirmed."""
+    return not_found("InvalidAttachmentID.NotFound", "interface attachment", attachment)
+
+
+def other_parameters(token: str) -> Ec2Error:
+    """A ClientToken that was used with other parameters ("Ensuring idempotency", EC2 developer guide)."""
+    return Ec2Error(
+        "IdempotentParameterMismatch",
+        f"The client token {token} has been used with other request parameters.",
+    )
+
+
+def one_attribute() -> Ec2Error:
+    """ModifyNetworkInterfaceAttribute for several attributes; the wording is unconfirmed."""
+    return Ec2Error("InvalidParameterCombination", "You can specify only one attribute at a time.")
+
+
+def no_attribute() -> Ec2Error:
+    """ModifyNetworkInterfaceAttribute for none."""
+    return Ec2Error("MissingParameter", "The request must contain an attribute to modify")
 
 
 def no_such_type(name: str) -> Ec2Error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from tests.doubles.ec2 import errors
-from tests.doubles.ec2.describe_network import interface_structure, security_group
+from tests.doubles.ec2.describe_network import interface_structure
 from tests.doubles.ec2.parameters import (
     Outcome,
     read_address,
@@ -16,8 +17,8 @@ from tests.doubles.ec2.parameters import (
 )
 from tests.doubles.ec2.query_protocol import Parameters
 from tests.doubles.state import network_interfaces
-from tests.doubles.state.model import World
-from tests.doubles.state.network_interfaces import Creation, Slot
+from tests.doubles.state.model import Idempotent, World
+from tests.doubles.state.network_interfaces import Creation, Modification, Slot
 from tests.doubles.state.resource_tags import check_tags
 
 
@@ -48,18 +49,47 @@ def detach_network_interface(world: World, parameters: Parameters, now: float) -
 
 
 def create_network_interface(world: World, parameters: Parameters, now: float) -> Outcome:
-    """CreateNetworkInterface; the double has one security group a VPC, and gives out no prefixes."""
+    """CreateNetworkInterface, without prefixes. A ClientToken that comes again makes nothing new."""
+    sent = {name: value for name, value in parameters.sent.items() if name not in ("ClientToken", "DryRun")}
     subnet = world.subnet(parameters.require("SubnetId"))
-    for group in parameters.listing("SecurityGroupId"):
-        if group != security_group(subnet.vpc):
-            raise errors.no_such_group(group)
-    wanted = _creation(subnet.id, parameters)
+    groups = parameters.listing("SecurityGroupId")
+    network_interfaces.check_groups(world, groups, subnet.id)
+    wanted = replace(_creation(subnet.id, parameters), groups=groups)
     token = parameters.take("ClientToken")
     dry_run = parameters.flag("DryRun")
     parameters.finish()
-    world, made = network_interfaces.create(world, wanted, now)
+    before = world.creations.get(token or "")
+    if before and before.parameters != sent:
+        raise errors.other_parameters(token or "")
+    made = before.interface if before else None
+    if made is None:
+        world, made = network_interfaces.create(world, wanted, now)
+        if token:
+            world = replace(world, creations={**world.creations, token: Idempotent(sent, made)})
     refuse_dry_run(dry_run)
     return world, {"networkInterface": interface_structure(world, made), "clientToken": token}
+
+
+def modify_network_interface_attribute(world: World, parameters: Parameters, now: float) -> Outcome:
+    """ModifyNetworkInterfaceAttribute: exactly one attribute a call."""
+    interface = parameters.require("NetworkInterfaceId")
+    description = parameters.take("Description.Value")
+    groups = parameters.listing("SecurityGroupId")
+    check = parameters.flag("SourceDestCheck.Value") if "SourceDestCheck.Value" in parameters.sent else None
+    attachment = parameters.take("Attachment.AttachmentId")
+    ending = "Attachment.DeleteOnTermination"
+    ends = parameters.flag(ending) if ending in parameters.sent else None
+    dry_run = parameters.flag("DryRun")
+    parameters.finish()
+    given = [each for each in (description, groups or None, check, ends) if each is not None]
+    if not given:
+        raise errors.no_attribute()
+    if len(given) > 1:
+        raise errors.one_attribute()
+    wanted = Modification(description, groups or None, check, attachment, ends)
+    world = network_interfaces.modify(world, interface, wanted, now)
+    refuse_dry_run(dry_run)
+    return world, {"return": True}
 
 
 def _creation(subnet: str, parameters: Parameters) -> Creation:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from tests.doubles.ec2 import errors
-from tests.doubles.state.model import AccessKey, World
+from tests.doubles.ec2.iam import AccessKey
+from tests.doubles.state.model import World
 
 # "Create a signed AWS API request", IAM user guide: the Authorization header.
 _HEADER = re.compile(

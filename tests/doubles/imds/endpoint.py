@@ -20,7 +20,7 @@ from tests.doubles.cloud import Cloud, source_of
 from tests.doubles.fault_injection import IMDS_METADATA, IMDS_TOKEN, Fault
 from tests.doubles.imds.metadata import metadata, read
 from tests.doubles.journal import NO_ANSWER
-from tests.doubles.state.model import HttpTokens, Instance
+from tests.doubles.state.resources import HttpTokens, Instance
 
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "x-aws-ec2-metadata-token"

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from tests.doubles.ec2.describe_network import ATTACH_TIME, IMAGE, private_dns_name, security_group
-from tests.doubles.state.model import AccessKey, Attachment, Instance, NetworkInterface, World
+from tests.doubles.ec2.describe_network import ATTACH_TIME, IMAGE, groups_of, private_dns_name
+from tests.doubles.ec2.iam import AccessKey
+from tests.doubles.state.model import World
+from tests.doubles.state.resources import Attachment, Instance, NetworkInterface
 
 Tree: TypeAlias = "Mapping[str, Tree | str]"
 
@@ -68,7 +70,7 @@ def metadata(world: World, instance: Instance, wall: float) -> Tree:
 
 
 def _interface(world: World, interface: NetworkInterface, attachment: Attachment) -> Tree:
-    subnet = world.subnets[interface.subnet]
+    subnet, groups = world.subnets[interface.subnet], groups_of(world, interface)
     names = {
         "device-number": str(attachment.device),
         "interface-id": interface.id,
@@ -81,8 +83,8 @@ def _interface(world: World, interface: NetworkInterface, attachment: Attachment
         # Types with a single network card have no such name: the VPC CNI takes 404 for card 0.
         "network-card": "" if attachment.network_card is None else str(attachment.network_card),
         "owner-id": world.account,
-        "security-group-ids": security_group(subnet.vpc),
-        "security-groups": "default",
+        "security-group-ids": _lines(groups),
+        "security-groups": _lines(world.groups[group].name for group in groups),
         "subnet-id": subnet.id,
         "subnet-ipv4-cidr-block": str(subnet.cidr),
         "subnet-ipv6-cidr-blocks": _lines(filter(None, [subnet.ipv6_cidr])),

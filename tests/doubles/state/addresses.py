@@ -13,7 +13,8 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 
 from tests.doubles.ec2 import errors
-from tests.doubles.state.model import NetworkInterface, World
+from tests.doubles.state.model import World
+from tests.doubles.state.resources import NetworkInterface
 
 
 def assign(

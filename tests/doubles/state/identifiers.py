@@ -50,6 +50,7 @@ ATTACHMENT = Identifier(
     "InvalidAttachmentID.NotFound",
     "InvalidNetworkInterfaceAttachmentId.Malformed",
 )
+GROUP = Identifier("sg-", "security group", "InvalidGroup.NotFound", "InvalidGroupId.Malformed")
 VPC = Identifier("vpc-", "vpc ID", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed")
 
 

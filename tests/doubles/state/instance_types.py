@@ -19,6 +19,11 @@ class NetworkInfo:
     ipv6_per_interface: int
     network_cards: int = 1
 
+    @property
+    def per_card(self) -> int:
+        """How many interfaces a network card takes."""
+        return self.max_interfaces // self.network_cards
+
 
 # Interfaces and addresses per interface, which all these types allow of each family.
 _COMMON: Mapping[tuple[int, int], str] = {

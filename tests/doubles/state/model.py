@@ -8,172 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from fnmatch import fnmatchcase
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeAlias
+from ipaddress import IPv4Address
 
-from tests.doubles.ec2 import errors
+from tests.doubles.ec2.iam import AccessKey
 from tests.doubles.ec2.throttling import Throttling
-from tests.doubles.state.identifiers import INSTANCE, INTERFACE, SUBNET
-from tests.doubles.state.instance_types import NetworkInfo
-
-Address: TypeAlias = IPv4Address | IPv6Address
+from tests.doubles.state.identifiers import GROUP, INSTANCE, INTERFACE, SUBNET
+from tests.doubles.state.resources import (
+    Address,
+    Instance,
+    InstanceState,
+    NetworkInterface,
+    SecurityGroup,
+    Subnet,
+)
 
 PAST_CHANGES = 256
 """How many changes are remembered beyond `imds_delay`, for an IMDS that is made older still."""
-
-
-class HttpTokens(StrEnum):
-    """Whether IMDS wants a session token (`HttpTokens` of the instance metadata options)."""
-
-    OPTIONAL = "optional"
-    REQUIRED = "required"
-
-
-@dataclass(frozen=True)
-class Subnet:
-    """A subnet of a VPC; `cidr` and `ipv6_cidr` are its address ranges, `az` its availability zone."""
-
-    id: str
-    vpc: str
-    cidr: IPv4Network
-    az: str
-    ipv6_cidr: IPv6Network | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def admit(self, address: Address) -> None:
-        """Raise `Ec2Error` for an address that no interface of this subnet may hold."""
-        cidr = self.cidr if address.version == 4 else self.ipv6_cidr
-        if cidr is None:
-            raise errors.no_ipv6_range(self.id)
-        if address not in cidr:
-            raise errors.outside_subnet(address)
-        offset = int(address) - int(cidr.network_address)
-        # "Subnet sizing" for IPv4 and IPv6 in the VPC user guide: the first four addresses and the last one.
-        if offset < 4 or offset == cidr.num_addresses - 1:
-            raise errors.reserved(address)
-
-    def assignable(self) -> Iterator[IPv4Address]:
-        """Return all IPv4 addresses that interfaces may hold, lowest first."""
-        first = int(self.cidr.network_address)
-        return (IPv4Address(first + offset) for offset in range(4, self.cidr.num_addresses - 1))
-
-    def assignable_ipv6(self) -> Iterator[IPv6Address]:
-        """Return all IPv6 addresses that interfaces may hold, lowest first; nothing without a range."""
-        if self.ipv6_cidr is None:
-            return iter(())
-        first = int(self.ipv6_cidr.network_address)
-        return (IPv6Address(first + offset) for offset in range(4, self.ipv6_cidr.num_addresses - 1))
-
-
-@dataclass(frozen=True)
-class Instance:
-    """An instance: what its type allows, and how its IMDS is set and reached.
-
-    `sources` are the addresses from which programs on it come; those in `host_addresses` come without a
-    network hop, the others over one.
-    """
-
-    id: str
-    type: str
-    limits: NetworkInfo
-    sources: tuple[IPv4Network | IPv6Network, ...]
-    host_addresses: frozenset[Address] = frozenset()
-    hop_limit: int = 1
-    http_tokens: HttpTokens = HttpTokens.REQUIRED
-    http_endpoint: bool = True
-    role: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def reached_from(self, source: Address) -> bool:
-        """Whether a program with this source address runs on the instance."""
-        return source in self.host_addresses or any(source in network for network in self.sources)
-
-
-class AttachmentStatus(StrEnum):
-    """How far an attachment is (`AttachmentStatus` of the service model)."""
-
-    ATTACHING = "attaching"
-    ATTACHED = "attached"
-    DETACHING = "detaching"
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """Where an interface is attached.
-
-    `network_card` is None on types with one card: EC2 then says card 0 and IMDS nothing. `due` is when
-    attaching or detaching is done.
-    """
-
-    id: str
-    instance: str
-    device: int
-    network_card: int | None = None
-    status: AttachmentStatus = AttachmentStatus.ATTACHED
-    due: float = 0.0
-
-    @property
-    def slot(self) -> tuple[int, int]:
-        """Network card and device number: no two interfaces of an instance share them."""
-        return self.network_card or 0, self.device
-
-
-@dataclass(frozen=True)
-class NetworkInterface:
-    """An elastic network interface (ENI)."""
-
-    id: str
-    mac: str
-    subnet: str
-    primary: IPv4Address
-    attachment: Attachment | None = None
-    secondaries: tuple[IPv4Address, ...] = ()
-    ipv6s: tuple[IPv6Address, ...] = ()
-    ipv4_prefixes: tuple[IPv4Network, ...] = ()
-    ipv6_prefixes: tuple[IPv6Network, ...] = ()
-    description: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    type: str = "interface"
-    managed: bool = False
-    """Whether an AWS service has made it (`RequesterManaged`)."""
-
-    @property
-    def addresses(self) -> tuple[IPv4Address, ...]:
-        """All its IPv4 addresses, the primary first."""
-        return (self.primary, *self.secondaries)
-
-    @property
-    def instance(self) -> str | None:
-        """The instance that it is attached to."""
-        return self.attachment.instance if self.attachment else None
-
-    @property
-    def in_guest(self) -> bool:
-        """Whether the instance sees it."""
-        return self.attachment is not None and self.attachment.status is not AttachmentStatus.ATTACHING
-
-    def holds(self, address: Address) -> bool:
-        """Whether the address is on it, as an address of its own or in a prefix."""
-        if isinstance(address, IPv4Address):
-            return address in self.addresses or any(address in prefix for prefix in self.ipv4_prefixes)
-        return address in self.ipv6s or any(address in prefix for prefix in self.ipv6_prefixes)
-
-
-@dataclass(frozen=True)
-class AccessKey:
-    """Credentials and the identity behind them; `actions` are IAM patterns such as `Describe*`."""
-
-    id: str
-    secret: str
-    arn: str
-    token: str | None = None
-    actions: tuple[str, ...] = ("*",)
-
-    def allows(self, action: str) -> bool:
-        """Whether the identity has the right to the EC2 action."""
-        return any(fnmatchcase(action, pattern) for pattern in self.actions)
 
 
 @dataclass(frozen=True)
@@ -182,6 +32,14 @@ class Past:
 
     until: float
     interfaces: Mapping[str, NetworkInterface]
+
+
+@dataclass(frozen=True)
+class Idempotent:
+    """A call of CreateNetworkInterface with a ClientToken: all other parameters, and the interface made."""
+
+    parameters: Mapping[str, str]
+    interface: NetworkInterface
 
 
 @dataclass(frozen=True)
@@ -219,6 +77,12 @@ class World:
     """Interfaces that IMDS shows otherwise, by id."""
     attach_delay: float = 0.0
     """Seconds for which an interface is attaching or detaching."""
+    describe_delay: float = 0.0
+    """Seconds for which other calls do not know an interface that was created."""
+    groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
+    """Security groups, the default one of each VPC among them."""
+    creations: Mapping[str, Idempotent] = field(default_factory=dict)
+    """ClientToken -> what CreateNetworkInterface made for it."""
     throttling: Throttling = field(default_factory=Throttling)
     """Which request limits are in force."""
     past: tuple[Past, ...] = ()
@@ -238,6 +102,19 @@ class World:
         """Find a subnet; raises `Ec2Error` for a malformed or unknown identifier."""
         return SUBNET.find(self.subnets, identifier)
 
+    def group(self, identifier: str) -> SecurityGroup:
+        """Find a security group; raises `Ec2Error` for a malformed or unknown identifier."""
+        return GROUP.find(self.groups, identifier)
+
+    def resource(self, identifier: str) -> Subnet | Instance | NetworkInterface | SecurityGroup | None:
+        """Find what has tags, by an identifier of any kind."""
+        return (
+            self.interfaces.get(identifier)
+            or self.instances.get(identifier)
+            or self.subnets.get(identifier)
+            or self.groups.get(identifier)
+        )
+
     def interfaces_of(self, instance: str) -> tuple[NetworkInterface, ...]:
         """Return an instance's interfaces, by network card and device number."""
         mine = [
@@ -253,7 +130,14 @@ class World:
 
     def instance_at(self, source: Address) -> Instance | None:
         """Find the instance from which a request with this source address comes."""
-        return next((found for found in self.instances.values() if found.reached_from(source)), None)
+        return next(
+            (
+                found
+                for found in self.instances.values()
+                if found.reached_from(source) and found.state is not InstanceState.TERMINATED
+            ),
+            None,
+        )
 
     def key(self, identifier: str) -> AccessKey | None:
         """Find credentials by access key id."""

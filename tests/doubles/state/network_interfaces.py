@@ -7,14 +7,22 @@ Source: the actions' pages in the EC2 API reference. Attaching and detaching tak
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from tests.doubles.ec2 import errors
 from tests.doubles.state import addresses
 from tests.doubles.state.identifiers import ATTACHMENT
-from tests.doubles.state.model import Attachment, AttachmentStatus, Instance, NetworkInterface, World
+from tests.doubles.state.model import World
+from tests.doubles.state.resources import (
+    Attachment,
+    AttachmentStatus,
+    Instance,
+    InstanceState,
+    NetworkInterface,
+)
 
 
 def settle(world: World, now: float) -> World:
@@ -73,6 +81,8 @@ def attach(world: World, identifier: str, slot: Slot, now: float) -> tuple[World
 
 
 def _check_slot(world: World, interface: NetworkInterface, instance: Instance, slot: Slot) -> None:
+    if instance.state not in (InstanceState.RUNNING, InstanceState.STOPPED):
+        raise errors.incorrect_state(instance.id, instance.state)
     others = world.interfaces_of(instance.id)
     if world.subnets[interface.subnet].az != world.subnets[others[0].subnet].az:
         raise errors.other_zone()
@@ -80,6 +90,11 @@ def _check_slot(world: World, interface: NetworkInterface, instance: Instance, s
         raise errors.no_network_card(slot.network_card, instance.type)
     if (slot.network_card, slot.device) in [other.attachment.slot for other in others if other.attachment]:
         raise errors.device_in_use(instance.id, slot.device)
+    on_card = [
+        other for other in others if other.attachment and other.attachment.slot[0] == slot.network_card
+    ]
+    if len(on_card) >= instance.limits.per_card:
+        raise errors.too_many_interfaces(len(on_card) + 1, instance.type)
     if len(others) >= instance.limits.max_interfaces:
         raise errors.too_many_interfaces(len(others) + 1, instance.type)
 
@@ -109,6 +124,7 @@ class Creation:
     ipv6_count: int = 0
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
 
 def create(world: World, wanted: Creation, now: float) -> tuple[World, NetworkInterface]:
@@ -130,6 +146,8 @@ def create(world: World, wanted: Creation, now: float) -> tuple[World, NetworkIn
         primary=primary,
         description=wanted.description,
         tags=dict(wanted.tags),
+        groups=wanted.groups,
+        visible_at=now + world.describe_delay,
     )
     after = replace(world.changed({made.id: made}, now), serial=serial)
     after = addresses.assign(after, made.id, wanted.secondaries, allow_reassignment=False, now=now)
@@ -139,6 +157,60 @@ def create(world: World, wanted: Creation, now: float) -> tuple[World, NetworkIn
     if wanted.ipv6_count:
         after, _ = addresses.assign_free_ipv6(after, made.id, wanted.ipv6_count, now)
     return after, after.interfaces[made.id]
+
+
+@dataclass(frozen=True)
+class Modification:
+    """The one attribute that ModifyNetworkInterfaceAttribute changes; None leaves one as it is."""
+
+    description: str | None = None
+    groups: tuple[str, ...] | None = None
+    source_dest_check: bool | None = None
+    attachment: str | None = None
+    delete_on_termination: bool | None = None
+
+
+def modify(world: World, identifier: str, wanted: Modification, now: float) -> World:
+    """Change an attribute; raises `Ec2Error` as ModifyNetworkInterfaceAttribute does."""
+    interface = world.interface(identifier)
+    if wanted.groups is not None:
+        check_groups(world, wanted.groups, interface.subnet)
+    if wanted.delete_on_termination is not None:
+        attachment = interface.attachment
+        if attachment is None or attachment.id != wanted.attachment:
+            raise errors.no_attachment(wanted.attachment or "")
+        attachment = replace(attachment, delete_on_termination=wanted.delete_on_termination)
+        interface = replace(interface, attachment=attachment)
+    changes = {
+        "description": wanted.description,
+        "groups": wanted.groups,
+        "source_dest_check": wanted.source_dest_check,
+    }
+    given: Any = {name: value for name, value in changes.items() if value is not None}
+    return world.changed({identifier: replace(interface, **given)}, now)
+
+
+def check_groups(world: World, groups: Iterable[str], subnet: str) -> None:
+    """Raise `Ec2Error` for a security group that is not of the subnet's VPC."""
+    vpc = world.subnets[subnet].vpc
+    for group in groups:
+        if world.group(group).vpc != vpc:
+            raise errors.other_network(group, vpc)
+
+
+def set_instance_state(world: World, identifier: str, state: InstanceState, now: float) -> World:
+    """Move an instance to a state; one that is terminated leaves only interfaces that do not end with it."""
+    instance = world.instance(identifier)
+    after = replace(world, instances={**world.instances, identifier: replace(instance, state=state)})
+    if state is not InstanceState.TERMINATED:
+        return after
+    changes: dict[str, NetworkInterface | None] = {
+        interface.id: None
+        if interface.attachment and interface.attachment.ends_with_instance
+        else replace(interface, attachment=None)
+        for interface in world.interfaces_of(identifier)
+    }
+    return after.changed(changes, now)
 
 
 def delete(world: World, identifier: str, now: float) -> World:

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tests.doubles.ec2 import errors
-from tests.doubles.state.identifiers import INSTANCE, INTERFACE, SUBNET
-from tests.doubles.state.model import Instance, NetworkInterface, Subnet, World
+from tests.doubles.state.identifiers import GROUP, INSTANCE, INTERFACE, SUBNET
+from tests.doubles.state.model import World
+from tests.doubles.state.resources import Instance, NetworkInterface, SecurityGroup, Subnet
 
 MAX_TAGS = 50
 MAX_KEY, MAX_VALUE = 128, 256
 RESERVED = "aws:"
 
-Tagged = Subnet | Instance | NetworkInterface
+Tagged = Subnet | Instance | NetworkInterface | SecurityGroup
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def every_tag(world: World) -> Mapping[str, Tag]:
     kinds: list[tuple[str, Mapping[str, Tagged]]] = [
         ("instance", world.instances),
         ("network-interface", world.interfaces),
+        ("security-group", world.groups),
         ("subnet", world.subnets),
     ]
     found = [
@@ -93,15 +95,33 @@ def check_tags(tags: Mapping[str, str]) -> None:
             raise errors.wrong_tag("Tag keys starting with 'aws:' are reserved for internal use")
 
 
+_KINDS = {
+    "network-interface": INTERFACE,
+    "instance": INSTANCE,
+    "subnet": SUBNET,
+    "security-group": GROUP,
+}
+
+
+def kind_of(identifier: str) -> str:
+    """Return the resource type of an identifier, as ARNs and tags name it; raises `Ec2Error` for none."""
+    for kind, form in _KINDS.items():
+        if re.fullmatch(form.pattern, identifier):
+            return kind
+    raise errors.invalid_id(identifier)
+
+
 def resource_of(world: World, identifier: str) -> Tagged:
     """Find a resource by an identifier of any kind; raises `Ec2Error` if there is none."""
-    if re.fullmatch(INTERFACE.pattern, identifier):
-        return world.interface(identifier)
-    if re.fullmatch(INSTANCE.pattern, identifier):
-        return world.instance(identifier)
-    if re.fullmatch(SUBNET.pattern, identifier):
-        return world.subnet(identifier)
-    raise errors.invalid_id(identifier)
+    match kind_of(identifier):
+        case "network-interface":
+            return world.interface(identifier)
+        case "instance":
+            return world.instance(identifier)
+        case "subnet":
+            return world.subnet(identifier)
+        case _:
+            return world.group(identifier)
 
 
 def _with_tags(world: World, identifier: str, tags: Mapping[str, str], now: float) -> World:
@@ -113,3 +133,5 @@ def _with_tags(world: World, identifier: str, tags: Mapping[str, str], now: floa
             return replace(world, instances={**world.instances, identifier: resource})
         case Subnet():
             return replace(world, subnets={**world.subnets, identifier: resource})
+        case SecurityGroup():
+            return replace(world, groups={**world.groups, identifier: resource})
