@@ -1,6 +1,6 @@
 """All checks and tests side by side, as jobs: `python -m tests.runner [PYTEST-ARGUMENT…]`.
 
-A job is a group of tests, a check, or the build of what tests need. Three run at a time, since most wait more
+A job is a group of tests, a check, or the build of what tests need. Four run at a time, since most wait more
 than they work, and the long ones start first. Output goes to files in `.test-logs`. A line is printed when a
 job ends, and the whole output of those that failed at the end.
 """
@@ -21,7 +21,7 @@ from types import FrameType
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
-AT_ONCE = 3
+AT_ONCE = 4
 SLOWEST = 15
 """How many of the slowest tests are listed."""
 NO_TESTS = 5
@@ -31,6 +31,8 @@ _SUMMARY = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|error|deselected).*?)
 
 
 _VENV = Path(sys.executable).parent
+FAULTS = "tests/ipagent/e2e/test_faults.py tests/ipagent/e2e/test_imds_lag.py"
+"""Where the agent waits for its own timeouts and deadlines most of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ def group(name: str, paths: str, arguments: Sequence[str], after: tuple[str, ...
     return Job(name, argv, after, selected=bool(arguments))
 
 
+def ignoring(paths: str) -> str:
+    """Return pytest's arguments that leave these paths out."""
+    return " ".join(f"--ignore={path}" for path in shlex.split(paths))
+
+
 def jobs(arguments: Sequence[str] = ()) -> list[Job]:
     """Return all jobs, the longest first: by measured time, see docs/testing.md."""
     plane, image = ("tools",), ("tools", "images")
@@ -88,10 +95,12 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
         Job("tools", python("tests.cluster.tools", "--optional")),
         Job("images", python("images", "cached", "--optional")),
         group("nodes", "tests/cluster/nodes", arguments, after=image),
-        group("agent", "tests/ipagent", arguments),
         group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
-        Job("pure", ("scripts/pure-coverage.sh", *arguments), selected=bool(arguments)),
+        group("agent, faults", FAULTS, arguments),
         group("chart", "tests/chart", arguments, after=plane),
+        Job("pure", ("scripts/pure-coverage.sh", *arguments), selected=bool(arguments)),
+        group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
+        group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
         group("built images", "tests/images", arguments, after=image),
         group("double", "tests/doubles_tests", arguments),
     ]
@@ -126,7 +135,8 @@ class Runner:
     ) -> None:
         self._logs = logs
         self._at_once = at_once
-        self._env = dict(env)
+        # Otherwise every job rewrites the assertions of its tests anew, which takes longer than many of them.
+        self._env = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self._running: dict[int, tuple[Job, subprocess.Popen[bytes], float]] = {}
 
     def run(self, all_jobs: Sequence[Job]) -> list[Ended]:

@@ -91,11 +91,23 @@ def test_a_new_folder_is_in_the_last_job_and_those_of_the_tools_in_none(tmp_path
 
 
 def test_no_test_is_in_two_jobs() -> None:
-    folders = [word for each in runner.jobs() for word in each.argv if word.startswith("tests/")]
-    ignored = {word.removeprefix("--ignore=") for each in runner.jobs() for word in each.argv}
-    nested = [(one, other) for one in folders for other in folders if Path(one) in Path(other).parents]
-    assert nested == [("tests/cluster", "tests/cluster/nodes")]
-    assert "tests/cluster/nodes" in ignored
+    paths = {
+        each.name: [Path(word) for word in each.argv if word.startswith("tests/")] for each in runner.jobs()
+    }
+    ignored = {
+        each.name: [Path(word.removeprefix("--ignore=")) for word in each.argv if "--ignore=" in word]
+        for each in runner.jobs()
+    }
+
+    def runs(job: str, path: Path) -> bool:
+        below = (path, *path.parents)
+        return any(each in below for each in paths[job]) and not any(each in below for each in ignored[job])
+
+    everything = {path for each in paths.values() for path in each}
+    assert {path: [job for job in paths if runs(job, path)] for path in everything} == {
+        path: [job for job in paths if path in paths[job]] for path in everything
+    }
+    assert all(sum(path in each for each in paths.values()) == 1 for path in everything)
 
 
 def test_the_cpu_time_is_that_of_all_processes(tmp_path: Path) -> None:
