@@ -30,6 +30,11 @@ class Terms:
     retry: float = 2.0
 
 
+def terms_of(duration: float) -> Terms:
+    """Return the terms for a duration in client-go's proportions."""
+    return Terms(duration, duration * 2 / 3, duration * 2 / 15)
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A Lease as it was seen; `at` is when this version was seen first (monotonic seconds)."""

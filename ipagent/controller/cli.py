@@ -41,6 +41,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         cluster=given.cluster,
         region=region,
         namespace=namespace,
+        lease_duration=given.lease_duration,
         releases=Releases(given.releases),
         credentials=Credentials(given.credentials),
         host=given.host,
@@ -65,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--region", help="of the nodes (AWS_REGION)")
     parser.add_argument("--namespace", help="of the Lease (in a pod: its own)")
     parser.add_argument(
+        "--lease-duration",
+        type=_seconds,
+        default=15.0,
+        metavar="SECONDS",
+        help="after which another replica takes over from one that died; a leader renews it seven times "
+        "as often, and gives up after two thirds (%(default)g)",
+    )
+    parser.add_argument(
         "--releases",
         choices=("on", "report", "off"),
         default="on",
@@ -82,6 +91,12 @@ def _cluster(text: str) -> str:
     if not 0 < len(text) <= 100 or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} is not a cluster's name of 1 to 100 characters")
     return text
+
+
+def _seconds(text: str) -> float:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 300:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 300")
+    return float(text)
 
 
 def _port(text: str) -> int:

@@ -18,7 +18,7 @@ from common.contract import Credentials, ExitCode, LogFormat, LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
 from common.kube.errors import ClusterError
-from common.kube.lease import LeaderElection
+from common.kube.lease import LeaderElection, terms_of
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
@@ -55,6 +55,7 @@ class Options:
     cluster: str
     region: str
     namespace: str
+    lease_duration: float = 15.0
     releases: Releases = Releases.ON
     credentials: Credentials = Credentials.CHAIN
     host: str = "127.0.0.1"
@@ -104,6 +105,7 @@ class _Process:
             identity=identity,
             on_change=self._wake,
             on_error=lambda error: log.warning("lease-failed", message=str(error)),
+            terms=terms_of(options.lease_duration),
         )
         self._informers = Informers(self._client, self._wake, log)
         may = lambda: self._election.leading  # noqa: E731 - asked from several places

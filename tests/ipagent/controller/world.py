@@ -83,6 +83,7 @@ class World:
     """By network."""
     pods: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By MAC."""
+    group: Group = GROUP
     limit: int = 4
     refuse: Callable[[Call], Refused | None] = lambda _: None
     calls: Counter[str] = field(default_factory=Counter)
@@ -159,7 +160,7 @@ class World:
             case DescribeAll() | DescribeEnis() | DescribeInstances():
                 return Enis(tuple(eni for eni in self._shown().values() if _asked(call, eni)))
             case Resolve():
-                return Found(self.subnets.get(call.network, ()), (GROUP,))
+                return Found(self.subnets.get(call.network, ()), (self.group,))
             case ReadLimits():
                 return TypeLimits({kind: Limits(self.limit, {0: self.limit}, 15) for kind in call.types})
             case ListPods():

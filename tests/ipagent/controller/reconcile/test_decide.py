@@ -9,7 +9,7 @@ import pytest
 
 from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach, Modify
 from ipagent.controller.model.attachment import READY, LinkStatus
-from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG
+from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, Group
 from ipagent.controller.model.condition import FALSE, TRUE
 from ipagent.controller.model.network import DeletionPolicy, LinkSpec
 from ipagent.controller.model.node import Taint
@@ -407,3 +407,128 @@ def test_nothing_of_a_kind_that_is_not_asked_for_is_called(world: World, leader:
     world.add_node("n1")
     leader.run(60)
     assert not [call for call in seen if isinstance(call, Modify | Detach | Delete)]
+
+
+def test_a_token_that_ec2_knows_with_other_parameters_is_replaced_when_its_eni_stays_hidden(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    tokens: list[str] = []
+
+    def mismatch(call: Call) -> Refused | None:
+        if not isinstance(call, Create) or (tokens and call.token != tokens[0]):
+            return None
+        tokens.append(call.token)
+        return Refused(Kind.MISMATCH, "CreateNetworkInterface", "IdempotentParameterMismatch")
+
+    world.refuse = mismatch
+    leader.run(30)
+    assert condition(world, "n1.oam")[1] == "OtherParameters"
+    leader.run(300)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert world.attachments["n1.oam"].status.attempt == 1
+    assert len(tokens) == 3
+    assert len(ours(world)) == 1
+
+
+def test_changed_security_groups_reach_enis_that_exist(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    eni = world.enis[ours(world)[0]]
+    world.enis[eni.id] = replace(eni, groups=frozenset({"sg-other"}))
+    denied = Refused(Kind.OTHER, "ModifyNetworkInterfaceAttribute", "no such group")
+    world.refuse = lambda call: denied if isinstance(call, Modify) else None
+    leader.run(320)
+    assert condition(world, "n1.oam", "Attached") == (TRUE, "Attached", "no such group")
+    assert condition(world, "n1.oam")[0] == TRUE
+    world.refuse = lambda _: None
+    leader.run(320)
+    assert world.enis[eni.id].groups == frozenset({"sg-oam"})
+
+
+def test_an_eni_that_somebody_attached_elsewhere_is_left_there(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    eni = world.enis[ours(world)[0]]
+    world.enis[eni.id] = replace(eni, instance="i-0123456789abcdef0")
+    leader.run(320)
+    status, reason, message = condition(world, "n1.oam")
+    assert (status, reason) == (FALSE, "AttachedElsewhere")
+    assert "i-0123456789abcdef0" in message
+    del world.nodes["n1"]
+    leader.run(120)
+    assert not world.attachments
+    assert world.enis[eni.id].instance == "i-0123456789abcdef0"
+
+
+def test_what_was_created_twice_is_taken_back(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    node = world.add_node("n1")
+    leader.run(60)
+    first = world.enis[ours(world)[0]]
+    second = world.add_eni(**first.tags)
+    attachment = {"instance": node.instance, "attachment": "eni-attach-x", "state": ATTACHED, "device": 9}
+    world.enis[second.id] = replace(second, **attachment)  # type: ignore[arg-type] # by name
+    leader.run(800)
+    assert ours(world) == [first.id]
+    assert world.enis[first.id].instance == node.instance
+
+
+def test_one_that_is_detached_by_hand_is_attached_again(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    eni = world.enis[ours(world)[0]]
+    world.make(Detach("somebody", eni.id, eni.attachment))
+    leader.run(320)
+    assert world.enis[eni.id].state == ATTACHED
+    assert condition(world, "n1.oam")[0] == TRUE
+
+
+def test_a_device_index_that_is_asked_for_is_taken_or_said_to_be_in_use(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", device_index=3))
+    world.add_network(network("sig", device_index=3))
+    world.add_node("n1")
+    leader.run(60)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert "device index 3 of network card 0, as placement asks, is taken" in condition(world, "n1.sig")[2]
+
+
+def test_a_card_that_the_type_does_not_have_has_no_slot(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", network_card=1))
+    world.add_node("n1")
+    leader.run(60)
+    assert (
+        "all 0 interfaces that m5.xlarge allows on network card 1 are taken" in condition(world, "n1.oam")[2]
+    )
+
+
+def test_interfaces_of_the_vpc_cni_are_counted_where_there_is_no_slot(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    node = world.add_node("n1")
+    for _ in range(3):
+        world.grab_index(node.instance)
+    for eni in [each for each in world.enis.values() if each.device]:
+        world.enis[eni.id] = replace(eni, tags={"node.k8s.amazonaws.com/instance_id": node.instance})
+    leader.run(60)
+    assert "3 of them are the VPC CNI's" in condition(world, "n1.oam")[2]
+
+
+@pytest.mark.parametrize(
+    ("group", "reason"),
+    [
+        (Group("sg-1", "oam", "vpc-2"), "NoSecurityGroup"),
+        (Group("sg-1", "default", "vpc-1"), "DefaultSecurityGroup"),
+    ],
+)
+def test_groups_that_do_not_fit_are_said(world: World, leader: Leader, group: Group, reason: str) -> None:
+    world.add_network(network("oam"))
+    world.group = group
+    world.add_node("n1")
+    leader.run(20)
+    assert condition(world, "n1.oam")[1] == reason
+    assert world.networks["oam"].status["Resolved"].reason == reason
+    assert not ours(world)

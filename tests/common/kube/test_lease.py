@@ -1,0 +1,142 @@
+"""Leader election: who may take the Lease, and what a holder does with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from common.kube.client import Answer, Client
+from common.kube.errors import ApiError, Unreachable
+from common.kube.lease import LeaderElection, Seen, Terms, may_take, read_lease, terms_of
+from tests.cluster.waiting import wait_for
+
+pytestmark = pytest.mark.pure
+
+
+def seen(holder: str = "other", at: float = 100.0) -> Seen:
+    return Seen(holder, "1", 0, 15.0, at)
+
+
+@pytest.mark.parametrize(
+    ("lease", "now", "expected"),
+    [
+        (seen(), 114.9, False),
+        (seen(), 115.0, True),
+        (seen("me"), 100.0, True),
+        (seen(""), 100.0, True),
+    ],
+)
+def test_a_lease_is_taken_when_nobody_renews_it(lease: Seen, now: float, expected: bool) -> None:
+    assert may_take(lease, "me", now) is expected
+
+
+def test_a_lease_that_is_not_renewed_keeps_the_time_at_which_it_was_seen() -> None:
+    found: dict[str, Any] = {
+        "metadata": {"resourceVersion": "1"},
+        "spec": {"holderIdentity": "other", "leaseDurationSeconds": 15},
+    }
+    first = read_lease(found, None, 100.0)
+    assert read_lease(found, first, 110.0) == first
+    found["metadata"]["resourceVersion"] = "2"
+    assert read_lease(found, first, 110.0).at == 110.0
+
+
+def test_the_terms_are_client_gos() -> None:
+    assert terms_of(15.0) == Terms()
+
+
+class FakeApi:
+    """One Lease, with optimistic concurrency; `broken` makes it unreachable."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.broken = False
+        self.version = 0
+        self._lock = threading.Lock()
+
+    def get(self, path: str, what: str) -> Answer:
+        with self._lock:
+            self._check()
+            if self.lease is None:
+                raise ApiError(404, "NotFound", path, what)
+            return Answer(self._copy(), None)
+
+    def create(self, path: str, what: str, body: dict[str, Any]) -> Answer:
+        with self._lock:
+            self._check()
+            if self.lease is not None:
+                raise ApiError(409, "AlreadyExists", path, what)
+            return self._store(dict(body["spec"]))
+
+    def merge(self, path: str, what: str, body: dict[str, Any], *, manager: str) -> Answer:
+        with self._lock:
+            self._check()
+            assert self.lease is not None
+            if body["metadata"]["resourceVersion"] != str(self.version):
+                raise ApiError(409, "Conflict", f"{path} {manager}", what)
+            return self._store({**self.lease, **body["spec"]})
+
+    def _store(self, spec: dict[str, Any]) -> Answer:
+        self.version += 1
+        self.lease = {key: value for key, value in spec.items() if value is not None}
+        return Answer(self._copy(), None)
+
+    def _copy(self) -> dict[str, Any]:
+        return {"metadata": {"resourceVersion": str(self.version)}, "spec": dict(self.lease or {})}
+
+    def _check(self) -> None:
+        if self.broken:
+            raise Unreachable("no answer")
+
+
+def candidate(api: FakeApi, name: str, on_change: Callable[[], None] = lambda: None) -> LeaderElection:
+    found = LeaderElection(
+        cast(Client, api),
+        namespace="system",
+        name="lease",
+        identity=name,
+        on_change=on_change,
+        on_error=lambda _: None,
+        terms=Terms(1.0, 0.6, 0.05),
+    )
+    found.start()
+    return found
+
+
+def test_one_leads_and_the_other_follows_at_once_when_it_ends() -> None:
+    api = FakeApi()
+    first = candidate(api, "first")
+    wait_for(lambda: first.leading, "a leader")
+    second = candidate(api, "second")
+    wait_for(lambda: api.version > 3, "renewals")
+    assert not second.leading
+    first.stop()
+    first.join(5)
+    assert not first.leading
+    wait_for(lambda: second.leading, "the next leader")
+    assert (api.lease or {})["leaseTransitions"] == 1
+    second.stop()
+    second.join(5)
+    assert "holderIdentity" not in (api.lease or {})
+
+
+def test_a_leader_that_can_not_renew_stops_leading_before_another_one_may_begin() -> None:
+    api = FakeApi()
+    changes: list[float] = []
+    first = candidate(api, "first", lambda: changes.append(time.monotonic()))
+    wait_for(lambda: first.leading, "a leader")
+    api.broken = True
+    wait_for(lambda: first.lost, "the end of its leading")
+    first.join(5)
+    assert not first.is_alive()
+    assert len(changes) == 2
+    api.broken = False
+    second = candidate(api, "second")
+    wait_for(lambda: second.leading, "the next leader")
+    assert not first.leading
+    second.stop()
+    second.join(5)

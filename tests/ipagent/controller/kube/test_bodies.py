@@ -1,0 +1,108 @@
+"""What is written to the API server, which Events it makes, and which pods use an ENI."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ipagent.controller.kube import bodies
+from ipagent.controller.kube.events import news
+from ipagent.controller.kube.pods import NETWORK_STATUS, read_pod
+from ipagent.controller.model.actions import ApplyAttachment, PatchNode
+from ipagent.controller.model.attachment import AttachmentStatus, read_attachment, read_status
+from ipagent.controller.model.condition import Condition, no, unknown, yes
+from ipagent.controller.model.network import LinkSpec
+from ipagent.controller.model.node import Taint
+
+pytestmark = pytest.mark.pure
+
+NOW = "2026-01-02T03:04:05Z"
+
+
+def test_an_attachment_reads_as_it_was_written() -> None:
+    write = ApplyAttachment(
+        "n1.oam", "n1", "uid", "oam", "i-0123456789abcdef0", LinkSpec("oam", "Name", 1500)
+    )
+    body = bodies.attachment(write)
+    body["metadata"]["uid"] = "u"
+    found = read_attachment(body)
+    assert (found.node, found.node_uid, found.network, found.instance) == ("n1", "uid", "oam", write.instance)
+    assert (found.link, found.held) == (write.link, True)
+
+
+def test_a_status_reads_as_it_was_written_and_keeps_the_time_of_what_has_not_changed() -> None:
+    before = {"Ready": Condition("True", "Ready", "", "2025-01-01T00:00:00Z"), "Created": no("Lost", "m")}
+    status = AttachmentStatus(
+        {"Ready": yes("Ready", "still"), "Created": yes("Created", "eni-1")},
+        2,
+        "eni-1",
+        "eni-attach-1",
+        "02:00:00:00:00:01",
+        "subnet-1",
+        0,
+        3,
+        15,
+        4,
+    )
+    body = bodies.attachment_status("n1.oam", status, before, NOW)["status"]
+    assert read_status(body) == status
+    times = {each["type"]: each["lastTransitionTime"] for each in body["conditions"]}
+    assert times == {"Ready": "2025-01-01T00:00:00Z", "Created": NOW}
+    assert body["slots"]["free"] == 11
+    assert "link" not in body
+
+
+def test_a_status_of_nothing_has_no_empty_fields() -> None:
+    body = bodies.attachment_status("n1.oam", AttachmentStatus(), {}, NOW)["status"]
+    assert body == {"attempt": 0, "conditions": []}
+
+
+def test_a_node_is_changed_only_as_it_was_read() -> None:
+    taints = (Taint("other", "NoExecute", (("value", "x"),)),)
+    assert bodies.node_patch(PatchNode("n1", "7", {"a": "b", "c": None}, taints)) == {
+        "metadata": {"resourceVersion": "7", "labels": {"a": "b", "c": None}},
+        "spec": {"taints": [{"key": "other", "effect": "NoExecute", "value": "x"}]},
+    }
+    assert "spec" not in bodies.node_patch(PatchNode("n1", "7", {"a": "b"}))
+
+
+READY, WAITING = yes("Ready"), no("Attaching", "m")
+DENIED = no("NotPermitted", "m")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ({}, {"Ready": READY}, ("Normal", READY)),
+        ({"Ready": WAITING}, {"Ready": READY}, ("Normal", READY)),
+        ({"Ready": READY}, {"Ready": READY}, None),
+        ({}, {"Ready": WAITING, "Attached": unknown("Attaching", "m")}, None),
+        ({"Ready": WAITING}, {"Ready": DENIED, "Created": DENIED}, ("Warning", DENIED)),
+        ({"Ready": DENIED, "Created": DENIED}, {"Ready": DENIED, "Created": DENIED}, None),
+        ({}, {}, None),
+    ],
+)
+def test_events_say_what_is_ready_and_what_is_refused(
+    before: dict[str, Condition], now: dict[str, Condition], expected: tuple[str, Condition] | None
+) -> None:
+    assert news(before, now) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "phase", "macs"),
+    [
+        (json.dumps([{"mac": "02:AA:00:00:00:01"}, {"name": "x"}, 7]), "Running", {"02:aa:00:00:00:01", ""}),
+        ("not JSON", "Running", set()),
+        ("{}", "Running", set()),
+        (json.dumps([{"mac": "02:aa:00:00:00:01"}]), "Succeeded", set()),
+    ],
+)
+def test_a_pods_macs(status: str, phase: str, macs: set[str]) -> None:
+    pod: dict[str, Any] = {
+        "metadata": {"namespace": "ns", "name": "p", "annotations": {NETWORK_STATUS: status}},
+        "status": {"phase": phase},
+    }
+    assert read_pod(pod) == ("ns/p", frozenset(macs))
+    assert read_pod({"metadata": {"namespace": "ns", "name": "p"}}) == ("ns/p", frozenset())
