@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     benchmark = command.Benchmark(
         name="cluster",
-        quick="three pods of each kind, and five at once",
+        quick="three pods of each kind, five at once, and one Guaranteed one",
         run=lambda quick: run(QUICK if quick else FULL),
         render=render,
         as_json=_as_json,
@@ -36,7 +36,11 @@ def _as_json(results: Results) -> dict[str, Any]:
         **dataclasses.asdict(results),
         "starts": {
             name: [dataclasses.asdict(each) for each in starts(found)]
-            for name, found in (("alone", results.alone), ("together", results.together))
+            for name, found in (
+                ("alone", results.alone),
+                ("together", results.together),
+                ("guaranteed", results.guaranteed),
+            )
         },
         "targets": [dataclasses.asdict(each) for each in targets(results)],
     }

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.cluster.figures import INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, Results
+from benchmarks.cluster.figures import CPU, INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, Results
 from benchmarks.cluster.readiness import Readiness
 from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
@@ -24,7 +25,7 @@ from tests.cluster.nodes.parts import find_parts
 from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.story_fixtures import opted_in
 from tests.cluster.nodes.story_release import released
-from tests.cluster.nodes.workloads import ipvlan, pod, template, whereabouts
+from tests.cluster.nodes.workloads import app, ipvlan, pod, template, whereabouts
 from tests.cluster.tools import Missing, find_binaries
 
 report = progress("cluster")
@@ -40,6 +41,7 @@ longer could seem to take no longer, or a second more.
 """
 SEEN_BY_RELIST = (NO_OP, INIT)
 """Variants that are Ready at the same time after the kubelet's look: it found their init container ended."""
+GUARANTEED = {kind: {"cpu": CPU, "memory": "64Mi"} for kind in ("requests", "limits")}
 _numbers = itertools.count(1)
 
 
@@ -49,7 +51,7 @@ class ProgramMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured: single pods and bursts of each variant, and how many pods a burst has.
+    """How much is measured of each variant: single pods, bursts of `size` pods, single Guaranteed ones.
 
     `first` are single pods of each variant that do not count: programs are not in memory yet. `patience` are
     the seconds that a start may wait at most for what the pods before it have left to do.
@@ -59,11 +61,12 @@ class Plan:
     alone: int
     together: int
     size: int
+    guaranteed: int
     patience: float
 
 
-FULL = Plan(first=1, alone=16, together=5, size=20, patience=20)
-QUICK = Plan(first=0, alone=3, together=1, size=5, patience=0)
+FULL = Plan(first=1, alone=16, together=5, size=20, guaranteed=6, patience=20)
+QUICK = Plan(first=0, alone=3, together=1, size=5, guaranteed=1, patience=0)
 
 
 def run(plan: Plan) -> Results:
@@ -84,8 +87,10 @@ def run(plan: Plan) -> Results:
                 alone = bench.alone(plan.alone)
                 report(f"{plan.size} pods at once, {plan.together} times each kind")
                 together = bench.together(plan.together, plan.size)
+                report(f"{plan.guaranteed} Guaranteed pods of each kind, one at a time")
+                guaranteed = bench.guaranteed(plan.guaranteed)
             version: str = json.loads(cluster.api.raw("/version"))["gitVersion"]
-    return Results(machine, version, plan.size, alone, together)
+    return Results(machine, version, plan.size, alone, together, guaranteed)
 
 
 def network(story: Story) -> None:
@@ -107,6 +112,10 @@ class Bench:
     def alone(self, rounds: int) -> dict[str, list[float]]:
         """Start one pod after the other."""
         return self._in_turns(rounds, lambda variant: [described(variant, ALONE_ON)])
+
+    def guaranteed(self, rounds: int) -> dict[str, list[float]]:
+        """Start one pod with little CPU after the other."""
+        return self._in_turns(rounds, lambda variant: [described(variant, ALONE_ON, GUARANTEED)])
 
     def together(self, rounds: int, size: int) -> dict[str, list[float]]:
         """Start many pods at once, again and again."""
@@ -136,14 +145,16 @@ class Bench:
         self._readiness.gone(*names)
 
 
-def described(variant: str, node: str = "") -> Manifest:
-    """Make a pod of a variant; it has one Multus interface whatever it is."""
+def described(variant: str, node: str = "", resources: Manifest | None = None) -> Manifest:
+    """Make a pod of a variant; it has one Multus interface whatever it is, and each container `resources`."""
+    limited: dict[str, Any] = {"resources": resources} if resources else {}
+    spec: dict[str, Any] = {"containers": [app(**limited)], "node": node}
     out = {INJECTION: "disabled"}
-    no_op = [{"name": "no-op", "image": BUSYBOX, "command": ["true"]}]
+    no_op = [{"name": "no-op", "image": BUSYBOX, "command": ["true"], **limited}]
     made = {
-        WITHOUT: lambda: template("net", labels=out, node=node),
-        NO_OP: lambda: template("net", labels=out, node=node, initContainers=no_op),
-        INIT: lambda: template("net", node=node),
-        SIDECAR: lambda: template("net", node=node, annotations={MODE: Mode.SIDECAR.value}),
+        WITHOUT: lambda: template("net", labels=out, **spec),
+        NO_OP: lambda: template("net", labels=out, initContainers=no_op, **spec),
+        INIT: lambda: template("net", **spec),
+        SIDECAR: lambda: template("net", annotations={MODE: Mode.SIDECAR.value}, **spec),
     }
     return pod(f"pod-{next(_numbers)}", made[variant]())

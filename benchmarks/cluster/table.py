@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.cluster.figures import WITHOUT, Results, Seconds, Start, starts, targets
+from benchmarks.cluster.figures import CPU, WITHOUT, Results, Seconds, Start, starts, targets
 from benchmarks.common.grid import grid
 from benchmarks.common.targets import verdicts
 
@@ -12,6 +12,7 @@ from benchmarks.common.targets import verdicts
 def render(results: Results) -> str:
     """Write everything."""
     alone, together = len(results.alone[WITHOUT]), len(results.together[WITHOUT])
+    guaranteed = len(results.guaranteed[WITHOUT])
     return "\n\n".join(
         [
             f"{results.machine.describe()}\nKubernetes {results.kubernetes}; both nodes share this machine.",
@@ -19,6 +20,8 @@ def render(results: Results) -> str:
             _grid(results.alone),
             f"{results.size} pods at once, until the last one is Ready ({together} times each, in turns):",
             _grid(results.together),
+            f"Guaranteed pods, {CPU} for each container, one at a time ({guaranteed} of each, in turns):",
+            _grid(results.guaranteed),
             verdicts(targets(results)),
         ]
     )

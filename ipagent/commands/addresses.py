@@ -51,7 +51,7 @@ class PodView:
         return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
 
 
-def look(session: CommandContext) -> PodView:
+def inspect(session: CommandContext) -> PodView:
     """Look at the pod and its ENIs; raises AgentError where not even the pod can be looked at."""
     settings = session.settings
     found = inventory(session.snapshot(), settings.interfaces, session.allowed, settings.guessed_interfaces)

@@ -43,7 +43,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     try:
-        return _answered(options, env)
+        return _run_command(options, env)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         return BROKEN_PIPE
 
 
-def _answered(options: argparse.Namespace, env: Mapping[str, str]) -> int:
+def _run_command(options: argparse.Namespace, env: Mapping[str, str]) -> int:
     palette = palette_for(sys.stdout, env)
     try:
         with closing(CommandContext(env, TIMING)) as session:
@@ -85,12 +85,12 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def _addresses(session: CommandContext, _: argparse.Namespace) -> Answer:
-    view = addresses.look(session)
+    view = addresses.inspect(session)
     return view.exit_code, addresses.as_document(view), lambda palette: addresses.as_text(view, palette)
 
 
 def _enis(session: CommandContext, _: argparse.Namespace) -> Answer:
-    view = enis.look(session)
+    view = enis.inspect(session)
     return view.exit_code, enis.as_document(view), lambda palette: enis.as_text(view, palette)
 
 
@@ -103,7 +103,7 @@ def _dry_run(session: CommandContext, options: argparse.Namespace) -> Answer:
     if not options.dry_run:
         text = f"ipagent {options.name} takes other options together with --dry-run only"
         raise Usage(text, "Add it, or leave them out.")
-    seen = dry_run.forecast(Mode(options.name), session.settings, addresses.look(session))
+    seen = dry_run.forecast(Mode(options.name), session.settings, addresses.inspect(session))
     return seen.exit_code, dry_run.as_document(seen), lambda palette: dry_run.as_text(seen, palette)
 
 
@@ -112,13 +112,13 @@ def _release(session: CommandContext, options: argparse.Namespace) -> Answer:
         raise Usage(f"ipagent release takes at most {MAX_ADDRESSES} addresses", "Call it several times.")
 
     def confirm(planned: release.Release, warnings: list[str]) -> bool:
-        return options.yes or _asked(planned, warnings, session.env)
+        return options.yes or _ask(planned, warnings, session.env)
 
     done = release.carry_out(session, options.eni, options.addresses, confirm)
     return done.exit_code, release.as_document(done), lambda palette: release.as_text(done, palette)
 
 
-def _asked(planned: release.Release, warnings: list[str], env: Mapping[str, str]) -> bool:
+def _ask(planned: release.Release, warnings: list[str], env: Mapping[str, str]) -> bool:
     """Ask on the terminal; without one the answer is no."""
     if not sys.stdin.isatty():
         return False

@@ -76,7 +76,7 @@ class NodeView:
         return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
 
 
-def look(session: CommandContext) -> NodeView:
+def inspect(session: CommandContext) -> NodeView:
     """Look at the node's ENIs; raises AgentError where not even the pod can be looked at."""
     snapshot = session.snapshot()
     settings = session.settings

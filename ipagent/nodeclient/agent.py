@@ -1,6 +1,6 @@
 """`init` and `sidecar` with the backend `node`: send the pod's addresses, and wait for their status.
 
-Nothing is decided here: which addresses count, and what becomes of them, is the node's to say.
+Nothing is decided here: the node agent decides which addresses count and what becomes of them.
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ class NodeClientAgent:
             try:
                 self._update()
                 self._warn_of_unplugged()
-                last = self._turn(deadline)
+                last = self._serve(deadline)
             except KernelError as error:
                 raise Exit(ExitCode.INTERNAL, f"{error}. {REMEDY}") from None
             except NoToken as error:
                 raise exits.no_token(self._session.token_file, str(error)) from None
             if number := self._stop.take():
-                raise self._stopped(number)
+                raise self._exit_before_start(number)
             if last and last.state == nodeprotocol.ASSIGNED:
                 return last
             if last and last.state == nodeprotocol.FAILED:
@@ -104,7 +104,7 @@ class NodeClientAgent:
             if refusal and refusal.status in FINAL:
                 raise exits.refused(self._session.authority, refusal.status, refusal.text)
             if time.monotonic() >= deadline:
-                raise self._late()
+                raise self._timed_out()
             self._log_connection()
             if last and last.message != waiting:
                 waiting = last.message
@@ -120,7 +120,7 @@ class NodeClientAgent:
             try:
                 if now >= self._look_at:
                     self._update()
-                if status := self._turn(self._look_at if self._changed else None):
+                if status := self._serve(self._look_at if self._changed else None):
                     self._status_log.log_changes(status)
             except KernelError as error:
                 self._look_at = now + LOOK_SECONDS
@@ -129,7 +129,7 @@ class NodeClientAgent:
                 self._session.retry_later(f"its token cannot be read: {error}", now)
             self._log_connection()
             if number := self._stop.take():
-                raise self._left(number)
+                raise self._exit_after_start(number)
 
     def _update(self) -> None:
         """Send the pod's addresses if they have changed; raises KernelError."""
@@ -146,7 +146,7 @@ class NodeClientAgent:
         self._changed = False
         if self._news or seen != self._seen:
             self._seen = seen
-            self._state()
+            self._send_claim()
 
     def _warn_of_unplugged(self) -> None:
         """Warn once, in a sidecar that starts again, of interfaces that the pod had and no longer has."""
@@ -157,10 +157,10 @@ class NodeClientAgent:
         if missing := [name for name in self._only if name not in there]:
             self._log.warning("interface-missing", message=unplugged(", ".join(missing)))
 
-    def _state(self, **more: object) -> None:
+    def _send_claim(self, **more: object) -> None:
         settings = self._settings
         self._last, self._news = None, False
-        self._session.state(
+        self._session.set_statement(
             {
                 "contract": contract.CONTRACT,
                 "mode": self._mode,
@@ -176,7 +176,7 @@ class NodeClientAgent:
             }
         )
 
-    def _turn(self, until: float | None) -> ClaimStatus | None:
+    def _serve(self, until: float | None) -> ClaimStatus | None:
         """Serve the session until something happens or `until`; returns the status of the last statement."""
         session = self._session
         session.step(time.monotonic())
@@ -210,7 +210,7 @@ class NodeClientAgent:
             self._log.warning("unreachable", message=f"The node agent at {authority}: {trouble}")
         self._trouble = trouble
 
-    def _late(self) -> Exit:
+    def _timed_out(self) -> Exit:
         seconds = self._settings.timeout
         last = self._last
         if last is None:
@@ -221,27 +221,27 @@ class NodeClientAgent:
         lost = f" (then the connection was lost: {self._session.trouble})" if self._session.trouble else ""
         return Exit(last.code, f"Not within {seconds} s: {last.message}{lost}", **log_fields(last))
 
-    def _stopped(self, number: int) -> Exit:
+    def _exit_before_start(self, number: int) -> Exit:
         """Return the exit for a signal during the first assignment."""
         by = signals.name(number)
         if self._mode is Mode.SIDECAR:
-            return Exit(128 + number, f"Ended by {by}. {self._leave()}")
+            return Exit(128 + number, f"Ended by {by}. {self._release()}")
         why = self._session.trouble or "the node agent has said nothing"
         said = self._last.message if self._last else f"Nothing is known to be assigned: {why}."
         return Exit(128 + number, f"Ended by {by} before the end. {said}")
 
-    def _left(self, number: int) -> Exit:
-        return Exit(ExitCode.OK, f"Ended by {signals.name(number)}. {self._leave()}")
+    def _exit_after_start(self, number: int) -> Exit:
+        return Exit(ExitCode.OK, f"Ended by {signals.name(number)}. {self._release()}")
 
-    def _leave(self) -> str:
+    def _release(self) -> str:
         """Have the pod's addresses released, if it asks for that; returns a sentence about the result."""
         if not self._settings.release_on_exit:
             return "No address was released."
         until = time.monotonic() + LEAVE_SECONDS
-        self._state(leaving=True)
+        self._send_claim(leaving=True)
         try:
             while time.monotonic() < until:
-                last = self._turn(until)
+                last = self._serve(until)
                 if last and last.state != nodeprotocol.PENDING:
                     return last.message
         except NoToken as error:

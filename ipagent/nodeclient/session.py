@@ -57,7 +57,7 @@ class ReconnectingSession:
         self._next = 0.0
         self._pace = FIRST_PACE
 
-    def state(self, statement: dict[str, Any]) -> None:
+    def set_statement(self, statement: dict[str, Any]) -> None:
         """Send this statement from now on, on each connection."""
         self.serial += 1
         self._statement = {**statement, "serial": self.serial}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class StatusLogger:
     """Compares each status with the one before.
 
-    What is pending says nothing new: a node agent that has just started knows no address yet.
+    A pending address is not a change: a node agent that has just started knows none yet.
     """
 
     def __init__(self, log: Log) -> None:

@@ -1,4 +1,4 @@
-"""What init and sidecar share: the pod's addresses, their ENIs, and how far they are."""
+"""What init and sidecar share: the pod's addresses, their ENIs, and the reconciler that assigns them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Agent:
         self._tentative: dict[Holding, float] = {}
         self._recheck = NOW
 
-    def look(self) -> Selection:
+    def read_addresses(self) -> Selection:
         """Read which addresses the pod holds and which of them count; raises AgentError."""
         settings = self.settings
         counted = settings.guessed_interfaces
@@ -82,11 +82,11 @@ class Agent:
         """Return what the pod holds, whether it counts or is refused."""
         return (*self.selection.holdings, *(refusal.holding for refusal in self.selection.refused))
 
-    def detecting(self) -> float | None:
-        """Return the seconds until the first address that is held back counts; None if none is."""
-        return min(self._held_back().values(), default=None)
+    def detection_seconds(self) -> float | None:
+        """Return the seconds until the first tentative address counts; None if there is none."""
+        return min(self._detection_waits().values(), default=None)
 
-    def _held_back(self) -> dict[Holding, float]:
+    def _detection_waits(self) -> dict[Holding, float]:
         """Return the tentative addresses that are new, with the seconds for which they do not count yet."""
         now = self.timing.clock()
         known = {item.placement.holding for item in self.reconciler.plan.items}
@@ -126,7 +126,7 @@ class Agent:
     def recheck(self, *, living: bool = False) -> float | None:
         """Look again for ENIs that may have appeared, if it is time to; returns the seconds until it is.
 
-        None where nothing can change. In the life of a sidecar (`living`) also where the subnet decided.
+        None where nothing can change. In the follower of a sidecar (`living`) also where the subnet decided.
         """
         by_subnet = any(placement.warning for placement in self._placed.placements)
         if not self.pending and not (living and by_subnet):
@@ -145,7 +145,7 @@ class Agent:
         self._recheck = self._recheck.later(self.timing.clock(), delays, self.timing.random())
 
     def _place(self, again: Collection[IPAddress] = (), *, fresh: bool = False) -> None:
-        held_back = self._held_back()
+        held_back = self._detection_waits()
         holdings = tuple(holding for holding in self.selection.holdings if holding not in held_back)
         if holdings:
             macs = {holding.mac for holding in holdings}
@@ -171,14 +171,14 @@ class Agent:
             Ec2View(self.reconciler.described, self.reconciler.asked),
             self.settings.timeout,
         )
-        return found if refused else (*found, *map(undetected, self._held_back()))
+        return found if refused else (*found, *map(undetected, self._detection_waits()))
 
     def report(self) -> Report:
-        """Say how far everything is now."""
+        """Return the state of all addresses now."""
         return report(self.reconciler.plan, self.problems(), self.selection.bare)
 
     def failed(self, error: AgentError) -> Report:
-        """Say that nothing could be done, and for which addresses."""
+        """Return the report of a run that this error ended, with the addresses that it left unassigned."""
         waiting = ", ".join(f"{h.address} ({h.interface})" for h in self.selection.holdings)
         who = f"Not assigned: {waiting}: " if waiting else ""
         return Report(error.exit_code, f"{who}{error}. {error.remedy}")

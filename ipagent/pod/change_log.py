@@ -1,4 +1,4 @@
-"""What a sidecar has said, so that each change is said once."""
+"""The sidecar's log of changes: each is logged once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ipagent.pod.agent import Agent
 
 
 class ChangeLog:
-    """Compares the agent's plan with what was said of it."""
+    """Compares the agent's plan with what was logged last."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -17,9 +17,9 @@ class ChangeLog:
         self._problems: frozenset[str] = frozenset()
         self._conflicts: frozenset[str] = frozenset()
 
-    def tell(self) -> None:
-        """Log what is new since the last time."""
-        self._tell_assigned()
+    def log_changes(self) -> None:
+        """Log what has changed since the last call."""
+        self._log_assigned()
         log = self._agent.log
         problems = {_sentence(problem): problem for problem in self._agent.problems(refused=True)}
         for sentence in (new for new in problems if new not in self._problems):
@@ -32,7 +32,7 @@ class ChangeLog:
             log.error("conflict", message=sentence, address=str(item.address), eni=item.eni_id)
         self._conflicts = frozenset(conflicts)
 
-    def _tell_assigned(self) -> None:
+    def _log_assigned(self) -> None:
         log = self._agent.log
         assigned = self._confirmed()
         for eni, address in sorted(assigned - self._assigned, key=str):

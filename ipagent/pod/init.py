@@ -29,7 +29,7 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
     except Stop as stop:
         if not stop.timed_out:
             raise
-        if not agent.placed and agent.detecting() is None:
+        if not agent.placed and agent.detection_seconds() is None:
             return agent.failed(_not_found(agent))
     return agent.report()
 
@@ -49,11 +49,11 @@ def _tentative(agent: Agent) -> str:
 
 def _begin(agent: Agent, deadline: float, timing: Clock) -> None:
     """Find addresses and ENIs; what may pass by itself is tried again until the deadline."""
-    selection = agent.look()
+    selection = agent.read_addresses()
     agent.require_interfaces()
-    while (seconds := agent.detecting()) is not None and timing.clock() < deadline:
+    while (seconds := agent.detection_seconds()) is not None and timing.clock() < deadline:
         timing.sleep(min(seconds, LOOK_SECONDS, remaining(deadline, timing.clock())))
-        selection = agent.look()
+        selection = agent.read_addresses()
     if selection.tentative:
         what = f"{_tentative(agent)}: duplicate address detection goes on, assigning all the same"
         agent.log.warning("tentative", message=what)

@@ -1,6 +1,6 @@
 """Keep the pod's addresses assigned for its life: what init does, then every address that appears.
 
-After the start nothing of AWS ends the sidecar: it goes on trying, and says so.
+After the start no failure of AWS ends the sidecar: it keeps trying and logs that.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ LOOKUP_PACE = Backoff(1.0, 60.0)
 
 
 class Events(Protocol):
-    """Tells of changes to the pod's addresses."""
+    """Reports changes of the pod's addresses."""
 
     def wait(self, seconds: float | None, wakeup: int) -> bool:
-        """Sleep until addresses change or `wakeup` is readable; tells whether they changed."""
+        """Sleep until addresses change or `wakeup` is readable; returns whether they changed."""
 
     def removed(self) -> frozenset[IPAddress]:
-        """Take what has happened; returns the addresses that went away, if only for a moment."""
+        """Consume the events; returns the addresses that went away, if only for a moment."""
 
 
 def run(
@@ -40,8 +40,8 @@ def run(
     first: Callable[[], Report],
     started: Callable[[], None],
 ) -> Report:
-    """Do the `first` assignment, say that it is `started`, and go on until SIGTERM."""
-    life: Follower | None = None
+    """Run the `first` assignment, call `started`, and follow the addresses until SIGTERM."""
+    follower: Follower | None = None
     try:
         report = first()
         if report.exit_code != ExitCode.OK:
@@ -49,29 +49,29 @@ def run(
         signals.alarm(0)
         started()
         agent.log.info("started", message=report.message, address=report.address, eni=report.eni)
-        life = Follower(agent, events)
-        _live(life, events, signals)
+        follower = Follower(agent, events)
+        _follow(follower, events, signals)
     except Stop as stop:
         if stop.timed_out:
             return agent.report()
-        said = "No address was released"
+        outcome = "No address was released"
         if agent.settings.release_on_exit:
-            releasable = (life or Follower(agent, events)).releasable
-            said = at_exit(releasable, agent.cloud, agent.timing, agent.log)
-        return Report(ExitCode.OK if life else 128 + stop.number, f"Ended by {stop}. {said}.")
+            releasable = (follower or Follower(agent, events)).releasable
+            outcome = at_exit(releasable, agent.cloud, agent.timing, agent.log)
+        return Report(ExitCode.OK if follower else 128 + stop.number, f"Ended by {stop}. {outcome}.")
 
 
-def _live(life: Follower, events: Events, signals: Signals) -> NoReturn:
-    """Go on until `Stop`, or until the kernel can't be asked any more (AgentError)."""
+def _follow(follower: Follower, events: Events, signals: Signals) -> NoReturn:
+    """Follow the addresses until `Stop`, or until the kernel can't be asked any more (AgentError)."""
     while True:
-        pause = life.step()
+        pause = follower.step()
         if events.wait(pause, signals.wakeup):
-            life.changed()
+            follower.mark_changed()
         signals.check()
 
 
 class Follower:
-    """The time after the first assignment, in steps that never wait, like the reconciler's."""
+    """Follows the pod's addresses after the first assignment, in steps that never wait."""
 
     def __init__(self, agent: Agent, events: Events) -> None:
         self._agent = agent
@@ -83,7 +83,7 @@ class Follower:
         self._again: frozenset[IPAddress] = frozenset()
         self._lookup_at = 0.0
         self._lookups = 0
-        self._told = ChangeLog(agent)
+        self._change_log = ChangeLog(agent)
         agent.reconciler.retry_until_healed()
 
     @property
@@ -92,8 +92,8 @@ class Follower:
         items = self._agent.reconciler.plan.items
         return self._engine.assigned(items) | self._engine.releases.pending
 
-    def changed(self) -> None:
-        """Take note that the pod's addresses have changed."""
+    def mark_changed(self) -> None:
+        """Note that the pod's addresses have changed: the next step reads them."""
         self._outdated = True
         self._lookup_at = 0.0
 
@@ -107,7 +107,7 @@ class Follower:
         delays.append(self._engine.step())
         if self._outdated:
             delays.append(remaining(self._lookup_at, self._timing.clock()))
-        self._told.tell()
+        self._change_log.log_changes()
         return min((delay for delay in delays if delay is not None), default=None)
 
     def _update(self) -> None:
@@ -115,7 +115,7 @@ class Follower:
         self._again |= self._events.removed()
         agent, before = self._agent, self._agent.reconciler.plan
         try:
-            agent.look()
+            agent.read_addresses()
             agent.place(self._again)
         except AgentError as error:
             self._lookup_at = self._timing.clock() + LOOKUP_PACE.delay(self._lookups, self._timing.random())
@@ -124,12 +124,12 @@ class Follower:
             return
         self._again = frozenset()
         self._lookups = 0
-        detecting = agent.detecting()
+        detecting = agent.detection_seconds()
         self._outdated = detecting is not None
         self._lookup_at = self._timing.clock() + (detecting or 0.0)
         self._release_moved(before)
         if agent.settings.release_on_exit:
-            self._let_go(before)
+            self._release_removed(before)
 
     def _release_moved(self, before: Plan) -> None:
         """Release what was assigned to an ENI that has turned out not to be the one that carries it."""
@@ -146,7 +146,7 @@ class Follower:
         wanted = {(item.eni_id, item.address) for item in items}
         self._engine.releases.enqueue(self._engine.assigned(moved), wanted)
 
-    def _let_go(self, before: Plan) -> None:
+    def _release_removed(self, before: Plan) -> None:
         """Release what was assigned `before` and is no longer on the pod.
 
         At once: the sooner, the less likely another pod on this ENI has been given the address by then. If

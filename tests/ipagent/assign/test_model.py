@@ -121,7 +121,7 @@ class Pod:
 
     def wake(self) -> None:
         assert self.life
-        self.life.changed()
+        self.life.mark_changed()
 
     def release(self, timing: Time) -> None:
         assert self.life

@@ -134,7 +134,7 @@ def test_nothing_of_what_was_seen_changes() -> None:
     assert made == before
 
 
-def test_what_fails_holds_up_nothing_else_and_is_named() -> None:
+def test_failing_addresses_do_not_hold_up_the_others() -> None:
     refused = placement("10.10.7.7").holding
     gone = Whereabouts(Held(placement("192.168.7.7").holding), Target(None, "no ENI contains it"))
     left = Whereabouts(Held(refused, "it lies outside"))
@@ -172,7 +172,7 @@ def test_what_would_end_the_run_at_once(more: dict[str, Any], code: ExitCode, sa
     assert f"Expected end with {int(code)}: {answer.failure}" in as_text(answer, Palette(False))
 
 
-def test_lacking_the_right_to_look_is_no_failure_of_the_run_but_is_said() -> None:
+def test_a_missing_right_to_describe_is_reported_but_not_a_failure() -> None:
     answer = seen(view(on("10.10.1.80", asked=False), ec2_error=NoPermission("may not describe")))
     assert answer.exit_code == ExitCode.OK
     assert "EC2 unknown: may not describe" in as_text(answer, Palette(False))
@@ -192,7 +192,7 @@ def test_the_text_says_how_it_would_end(mode: Mode, settings: AgentSettings, say
     assert "Nothing was changed." in text
 
 
-def test_a_pod_without_addresses_has_nothing_to_fear() -> None:
+def test_a_pod_without_addresses_makes_no_calls() -> None:
     answer = seen(view())
     assert (answer.exit_code, answer.calls) == (ExitCode.OK, ())
     assert "nothing to assign" in as_text(answer, Palette(False))

@@ -154,7 +154,7 @@ class TestTargets:
             for one, target in targets(entries, NODE).items()
         }
 
-    def test_by_mac_by_subnet_and_not_at_all(self) -> None:
+    def test_targets_by_mac_by_subnet_and_none(self) -> None:
         found = self.found((NET1, "10.10.1.80"), (MACVLAN, "10.10.1.90"), (MACVLAN, "192.168.7.7"))
         assert found == {
             "10.10.1.80": ("eni-1", BY_MAC, []),
@@ -162,7 +162,7 @@ class TestTargets:
             "192.168.7.7": (None, "", []),
         }
 
-    def test_an_address_that_does_not_count_has_none(self) -> None:
+    def test_an_address_that_does_not_count_has_no_target(self) -> None:
         assert self.found((NET1, "fe80::1")) == {}
 
     def test_one_address_on_two_interfaces_of_one_eni(self) -> None:
@@ -180,7 +180,7 @@ class TestWhereabouts:
     FOUND = targets(HELD, NODE)
     ADDRESS = ip("10.10.1.80")
 
-    def test_on_its_eni(self) -> None:
+    def test_an_address_on_its_own_eni(self) -> None:
         (one,) = whereabouts(
             self.HELD,
             self.FOUND,
@@ -190,19 +190,19 @@ class TestWhereabouts:
         )
         assert (one.in_imds, one.in_ec2, one.elsewhere) == (True, True, None)
 
-    def test_on_another(self) -> None:
+    def test_an_address_on_another_eni(self) -> None:
         other = details("eni-9", "10.10.1.80")
         (one,) = whereabouts(
             self.HELD, self.FOUND, {"eni-1": frozenset()}, {"eni-1": details("eni-1")}, [other]
         )
         assert (one.in_imds, one.in_ec2, one.elsewhere) == (False, False, other)
 
-    def test_the_same_range_in_another_vpc_is_somebody_else(self) -> None:
+    def test_an_eni_of_another_vpc_is_not_the_holder(self) -> None:
         other = details("eni-9", "10.10.1.80", vpc="vpc-2")
         (one,) = whereabouts(self.HELD, self.FOUND, {"eni-1": None}, {"eni-1": details("eni-1")}, [other])
         assert (one.in_imds, one.in_ec2, one.elsewhere) == (None, False, None)
 
-    def test_where_ec2_was_silent_nothing_is_known(self) -> None:
+    def test_without_ec2_the_holder_is_unknown(self) -> None:
         (one,) = whereabouts(self.HELD, self.FOUND, {"eni-1": frozenset()}, None, ())
         assert (one.in_imds, one.in_ec2, one.elsewhere) == (False, None, None)
 

@@ -61,7 +61,7 @@ class TestDecision:
             (replace(ENI, device_number=0), "10.10.1.61", ""),
         ],
     )
-    def test_what_must_stay_stays(self, eni: EniDetails, address: str, says: str) -> None:
+    def test_addresses_that_must_stay_are_refused(self, eni: EniDetails, address: str, says: str) -> None:
         found = objection(eni, standings(eni, [ip(address)], ()))
         assert bool(found) is bool(says)
         if found:
@@ -69,7 +69,7 @@ class TestDecision:
             assert says in str(found)
             assert address in str(found)
 
-    def test_what_to_think_of_first(self) -> None:
+    def test_the_user_is_warned_before_the_question(self) -> None:
         found = standings(ENI, [ip("10.10.1.60")], ())
         assert any("no_manage" in text for text in warnings(ENI, found, ()))
         said = warnings(replace(ENI, no_manage=True), found, [ip("10.10.1.60")])
@@ -164,9 +164,7 @@ def test_not_confirmed_means_that_nothing_is_done(make: Make, doubles: Doubles) 
     assert doubles.holder_of("10.10.1.60") == ENI_1
 
 
-def test_what_is_not_there_is_off_and_its_holder_is_named_and_left_alone(
-    make: Make, doubles: Doubles
-) -> None:
+def test_an_absent_address_counts_as_released_and_its_holder_is_named(make: Make, doubles: Doubles) -> None:
     done = carry_out(make(), ENI_1, addresses(NEIGHBOUR_SECONDARY, "10.10.1.99"), refuse)
     assert done.exit_code == ExitCode.OK
     assert [one.holder and one.holder.eni_id for one in done.standings] == [NEIGHBOUR, None]
@@ -204,7 +202,7 @@ class Stale(CommandContext):
         return self.first
 
 
-def test_what_ec2_still_shows_in_the_end_is_not_called_done(make: Make) -> None:
+def test_an_address_that_ec2_still_shows_is_not_reported_as_released(make: Make) -> None:
     done = carry_out(make(Stale), ENI_1, addresses("10.10.1.60"), agree)
     assert done.exit_code == ExitCode.DEADLINE
     assert "still shows" in release.as_text(done, Palette(False))
@@ -220,14 +218,12 @@ class Blind(CommandContext):
         return super().describe(eni_ids)
 
 
-def test_what_could_not_be_looked_at_again_is_not_called_done(make: Make) -> None:
+def test_an_unverified_release_is_not_reported_as_done(make: Make) -> None:
     done = carry_out(make(Blind), ENI_1, addresses("10.10.1.60"), agree)
     assert (done.exit_code, done.held) == (ExitCode.NO_ENI, (ip("10.10.1.60"),))
 
 
-def test_an_answer_that_is_lost_after_the_effect_is_made_good_by_the_look(
-    make: Make, doubles: Doubles
-) -> None:
+def test_a_lost_answer_is_resolved_by_describing_the_eni(make: Make, doubles: Doubles) -> None:
     class Lossy(CommandContext):
         """The first answer to a change is lost, after the effect."""
 
@@ -257,7 +253,7 @@ def test_an_answer_that_is_lost_after_the_effect_is_made_good_by_the_look(
         (ENI_1, {"AWS_REGION": None, "AWS_EC2_METADATA_DISABLED": "true"}, NoImds),
     ],
 )
-def test_what_can_not_be_looked_at_is_an_error_before_anything_is_done(
+def test_an_eni_that_cannot_be_described_is_an_error_before_any_change(
     make: Make, eni: str, env: dict[str, str | None], kind: type[AgentError]
 ) -> None:
     with pytest.raises(kind):

@@ -24,7 +24,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_columns_are_aligned_and_nothing_to_say_is_a_dash() -> None:
+def test_columns_are_aligned_and_empty_cells_are_dashes() -> None:
     rows = [[Cell("net1"), Cell("10.10.1.80"), Cell("")], [Cell("n"), Cell(""), Cell("a reason")]]
     assert table(("IF", "ADDRESS", "WHY"), rows, PLAIN).splitlines() == [
         "IF    ADDRESS     WHY",

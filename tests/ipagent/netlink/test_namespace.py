@@ -200,15 +200,13 @@ def test_a_dump_that_is_always_interrupted_is_an_error(reader: Netlink) -> None:
     ],
     ids=["refused", "ended by an error", "no message", "no link", "silence"],
 )
-def test_a_kernel_that_says_no_is_an_error_with_its_words(
-    reader: Netlink, replies: list[Reply], says: str
-) -> None:
+def test_a_netlink_error_carries_the_kernels_text(reader: Netlink, replies: list[Reply], says: str) -> None:
     dumping(reader, replies, [lambda s: message(DONE, s, bytes(4))])
     with pytest.raises(NetlinkError, match=says):
         reader.snapshot(routes=False)
 
 
-def test_answers_to_an_older_request_are_not_heard(reader: Netlink) -> None:
+def test_answers_to_an_older_request_are_ignored(reader: Netlink) -> None:
     stale: list[Reply] = [
         lambda s: message(rtnetlink.RTM_NEWADDR, s - 1, ADDRESS),
         lambda s: message(DONE, s, bytes(4)),
@@ -217,7 +215,7 @@ def test_answers_to_an_older_request_are_not_heard(reader: Netlink) -> None:
     assert reader.snapshot(routes=False).addresses == ()
 
 
-def test_what_other_processes_send_is_not_heard(reader: Netlink) -> None:
+def test_messages_of_other_processes_are_ignored(reader: Netlink) -> None:
     fake = hearing(reader)
     fake.put(message(rtnetlink.RTM_DELADDR, 0, ADDRESS), sender=4711)
     assert reader.removed() == frozenset()
@@ -225,7 +223,7 @@ def test_what_other_processes_send_is_not_heard(reader: Netlink) -> None:
     assert reader.removed() == {ip("10.10.1.80")}
 
 
-def test_after_lost_events_the_rest_is_heard(reader: Netlink) -> None:
+def test_events_after_lost_ones_are_received(reader: Netlink) -> None:
     fake = hearing(reader)
     fake.put(b"lost")
     fake.put(message(rtnetlink.RTM_DELADDR, 0, ADDRESS))

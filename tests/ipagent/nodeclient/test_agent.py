@@ -101,7 +101,7 @@ def client(kernel: FakeKernel, gate: Gate, said: io.StringIO, tmp_path: Path) ->
     session.close()
 
 
-def test_a_start_without_the_kernels_word_ends_with_a_remedy(
+def test_a_netlink_failure_at_the_start_ends_with_a_remedy(
     client: NodeClientAgent, kernel: FakeKernel
 ) -> None:
     kernel.fail = ["no"]
@@ -111,7 +111,7 @@ def test_a_start_without_the_kernels_word_ends_with_a_remedy(
     assert "no. Netlink sockets must be allowed" in caught.value.message
 
 
-def test_bytes_that_are_no_link_end_it_too(
+def test_malformed_netlink_data_at_the_start_ends_the_run(
     client: NodeClientAgent, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "links", lambda: [b"short"])
@@ -119,7 +119,7 @@ def test_bytes_that_are_no_link_end_it_too(
         client.wait_until_assigned(FAR)
 
 
-def test_later_it_is_said_and_tried_again(
+def test_a_netlink_failure_after_the_start_is_logged_and_retried(
     client: NodeClientAgent,
     kernel: FakeKernel,
     gate: Gate,
@@ -148,7 +148,7 @@ def test_later_it_is_said_and_tried_again(
     assert gate.claims[-1].again == {ip_address("10.10.1.1")}
 
 
-def test_a_token_that_is_gone_at_the_end_releases_nothing(
+def test_a_missing_token_at_exit_is_reported_as_not_released(
     client: NodeClientAgent, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_settings", slim(release_on_exit=True))

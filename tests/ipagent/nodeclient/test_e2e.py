@@ -39,7 +39,7 @@ def held(claim: Claim) -> list[str]:
 
 
 class TestInit:
-    def test_it_ends_when_the_node_says_that_everything_is_assigned(self, stage: SlimStage) -> None:
+    def test_init_ends_when_everything_is_assigned(self, stage: SlimStage) -> None:
         with stage.gate() as gate:
             ended = stage.init(stage.pod("10.10.1.80/24"))
             (claim,) = gate.claims
@@ -80,7 +80,7 @@ class TestInit:
         assert claim.interfaces == ()
         assert held(claim) == ["10.10.1.80", "10.10.2.80"]
 
-    def test_it_waits_for_what_it_is_told_to_wait_for(self, stage: SlimStage) -> None:
+    def test_a_pending_status_is_logged_and_waited_for(self, stage: SlimStage) -> None:
         with stage.gate(answer=lambda _: pending("EC2 has been asked.")) as gate:
             running = stage.start("init", stage.pod("10.10.1.80/24"))
             assert running.wait_for_event("waiting")["message"] == "EC2 has been asked."
@@ -88,9 +88,7 @@ class TestInit:
             assert running.wait().code == ExitCode.OK
 
     @pytest.mark.parametrize("code", [ExitCode.ENI_FULL, ExitCode.NOT_GRANTED, ExitCode.HELD_ELSEWHERE])
-    def test_it_ends_with_the_code_and_sentence_that_it_is_told(
-        self, stage: SlimStage, code: ExitCode
-    ) -> None:
+    def test_a_failed_status_sets_exit_code_and_message(self, stage: SlimStage, code: ExitCode) -> None:
         said = failed(
             code,
             "Not assigned: 10.10.1.81.",
@@ -114,7 +112,7 @@ class TestInit:
             ended = running.wait()
         assert ended.message == f"Assigned: 10.10.1.80, 10.10.1.81 on {ENI}."
 
-    def test_a_node_that_is_away_until_the_deadline_is_named(self, stage: SlimStage) -> None:
+    def test_an_unreachable_node_agent_is_named_at_the_deadline(self, stage: SlimStage) -> None:
         ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
         assert ended.code == ExitCode.NODE_AGENT_UNREACHABLE
         assert f"The node agent of node-a at {stage.node.address}:{PORT}" in ended.message
@@ -122,7 +120,7 @@ class TestInit:
         assert "DaemonSet" in ended.message
         assert ended.events() == ["start", "unreachable", "failed"]
 
-    def test_a_node_that_swallows_everything_is_named(self, stage: SlimStage) -> None:
+    def test_a_node_agent_that_never_answers_is_named_at_the_deadline(self, stage: SlimStage) -> None:
         # Nothing answers there, and nothing refuses.
         stage.node.add_address("lo", "10.10.0.99/32")
         with stage.node.listen("10.10.0.99", PORT) as mute:
@@ -133,13 +131,13 @@ class TestInit:
         assert ended.code == ExitCode.NODE_AGENT_UNREACHABLE
         assert "10.10.0.99:9407 could not be reached within 2 s" in ended.message
 
-    def test_a_node_that_comes_late_is_found(self, stage: SlimStage) -> None:
+    def test_a_node_agent_that_starts_late_is_found(self, stage: SlimStage) -> None:
         running = stage.start("init", stage.pod("10.10.1.80/24"))
         running.wait_for_event("unreachable")
         with stage.gate():
             assert running.wait().code == ExitCode.OK
 
-    def test_a_node_that_restarts_is_told_everything_anew(self, stage: SlimStage) -> None:
+    def test_after_a_restart_of_the_node_agent_everything_is_stated_again(self, stage: SlimStage) -> None:
         with stage.gate(answer=lambda _: pending("Wait.")) as before:
             running = stage.start("init", stage.pod("10.10.1.80/24"))
             running.wait_for_event("waiting")
@@ -147,7 +145,7 @@ class TestInit:
             assert running.wait().code == ExitCode.OK
         assert before.claims == after.claims
 
-    def test_the_deadline_tells_what_was_waited_for(self, stage: SlimStage) -> None:
+    def test_the_deadline_names_what_was_pending(self, stage: SlimStage) -> None:
         said = pending("10.10.1.80 (net1): EC2 has not answered.", ExitCode.EC2_UNREACHABLE)
         with stage.gate(answer=lambda _: said):
             ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
@@ -168,7 +166,7 @@ class TestInit:
             (token_of(POD, node="node-b"), "runs on node-b", OTHER_NODE),
         ],
     )
-    def test_a_refused_token_ends_it_at_once_with_the_nodes_sentence(
+    def test_a_refused_token_ends_the_run_with_reason_and_remedy(
         self, stage: SlimStage, token: str, says: str, remedy: str
     ) -> None:
         stage.token.write_text(token)
@@ -203,12 +201,12 @@ class TestInit:
         assert str(stage.token) in ended.message
 
     @pytest.mark.parametrize("name", [contract.ENV_HOST_IP, contract.ENV_POD_UID, contract.ENV_POD_NAME])
-    def test_what_the_kubelet_should_have_said_is_named(self, stage: SlimStage, name: str) -> None:
+    def test_a_missing_downward_api_variable_is_named(self, stage: SlimStage, name: str) -> None:
         ended = stage.init(stage.pod("10.10.1.80/24"), env={name: None})
         assert ended.code == ExitCode.USAGE
         assert f"{name} is missing" in ended.message
 
-    def test_a_host_that_is_no_address_is_named(self, stage: SlimStage) -> None:
+    def test_a_host_ip_that_is_not_an_address_is_named(self, stage: SlimStage) -> None:
         ended = stage.init(stage.pod(), env={contract.ENV_HOST_IP: "node-a.local"})
         assert ended.code == ExitCode.USAGE
         assert "'node-a.local' is not an IP address" in ended.message
@@ -327,7 +325,7 @@ class TestSidecar:
             assert len(running.events("conflict")) == 1
             assert running.end().code == ExitCode.OK
 
-    def test_a_node_that_restarts_is_told_everything_anew(self, stage: SlimStage) -> None:
+    def test_after_a_restart_of_the_node_agent_everything_is_stated_again(self, stage: SlimStage) -> None:
         with stage.gate():
             pod = stage.pod("10.10.1.80/24")
             running = stage.start("sidecar", pod)
@@ -351,7 +349,7 @@ class TestSidecar:
             assert "invalid bearer token" in running.wait_for_event("refused")["message"]
             assert running.end().code == ExitCode.OK
 
-    def test_a_pod_that_is_gone_for_the_node_is_told_so_and_goes_on(self, stage: SlimStage) -> None:
+    def test_a_sidecar_that_the_node_agent_refuses_keeps_running(self, stage: SlimStage) -> None:
         with stage.gate() as gate:
             running = stage.start("sidecar", stage.pod("10.10.1.80/24"))
             running.wait_for_event("started")
@@ -371,7 +369,7 @@ class TestSidecar:
         assert gate.claims[-1].release_on_exit
         assert (ended.code, ended.message) == (0, "Ended by SIGTERM. Released: everything.")
 
-    def test_a_release_that_nobody_confirms_is_not_claimed(self, stage: SlimStage) -> None:
+    def test_an_unconfirmed_release_is_reported_as_such(self, stage: SlimStage) -> None:
         def answer(claim: Claim) -> ClaimStatus:
             return pending("It is being released.") if claim.leaving else assigned(claim)
 
@@ -397,7 +395,7 @@ class TestSidecar:
         assert ended.code == 128 + 15
         assert ended.message == "Ended by SIGTERM. No address was released."
 
-    def test_a_start_that_can_not_be_told_is_named(self, stage: SlimStage) -> None:
+    def test_a_started_file_that_cannot_be_written_is_named(self, stage: SlimStage) -> None:
         with stage.gate():
             env = {ENV_STARTED_FILE: "/nowhere/started"}
             running = stage.start("sidecar", stage.pod("10.10.1.80/24"), env=env)
@@ -465,7 +463,7 @@ DONE = OK + b'{"serial":1,"state":"assigned","code":0,"message":"Assigned.","add
     ],
     ids=range(19),
 )
-def test_nonsense_is_no_answer_and_the_next_connection_is_tried(stage: SlimStage, nonsense: bytes) -> None:
+def test_a_malformed_answer_is_followed_by_another_connection(stage: SlimStage, nonsense: bytes) -> None:
     with answering(stage, nonsense, DONE) as heard:
         ended = stage.init(stage.pod("10.10.1.80/24"))
     assert (ended.code, ended.message) == (ExitCode.OK, "Assigned.")

@@ -47,7 +47,7 @@ def test_the_pieces_in_which_it_comes_do_not_matter(cuts: list[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 1000), max_size=10))
-def test_a_refusal_is_told_once(cuts: list[int]) -> None:
+def test_a_refusal_is_returned_once(cuts: list[int]) -> None:
     (found,) = fed(http1.error_response(HTTPStatus.FORBIDDEN, "No."), cuts)
     assert isinstance(found, Refusal)
     assert (found.status, found.text) == (403, "No.")
@@ -97,7 +97,7 @@ def test_nonsense_is_an_error(data: bytes) -> None:
         ResponseParser().feed(data)
 
 
-def test_a_server_that_only_says_wait_is_waited_for() -> None:
+def test_interim_responses_are_skipped() -> None:
     answers = ResponseParser()
     assert answers.feed(http1.CONTINUE * 5000) == ()
     assert not answers.accepted

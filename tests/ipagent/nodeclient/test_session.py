@@ -51,7 +51,7 @@ def talk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(module, "_random", lambda: 0.5)
     (tmp_path / "token").write_text("first")
     made = ReconnectingSession("127.0.0.1", server.port, str(tmp_path / "token"), "test")
-    made.state({"contract": 1})
+    made.set_statement({"contract": 1})
     yield made
     made.close()
 
@@ -96,10 +96,10 @@ def test_a_new_connection_states_everything_with_a_new_token(
     assert b'"serial":1' in said
 
 
-def test_only_what_answers_the_last_statement_is_heard(talk: ReconnectingSession, server: Server) -> None:
+def test_only_statuses_of_the_last_statement_count(talk: ReconnectingSession, server: Server) -> None:
     connection = connected(talk, server)
     statement(connection)
-    talk.state({"contract": 1, "more": True})
+    talk.set_statement({"contract": 1, "more": True})
     connection.sendall(HEAD + DONE % 1)
     assert turn(talk) == []
     talk.step(0.0)
@@ -109,8 +109,8 @@ def test_only_what_answers_the_last_statement_is_heard(talk: ReconnectingSession
     assert (standing.serial, talk.trouble) == (2, "")
 
 
-def test_what_was_heard_is_not_stated_again(talk: ReconnectingSession, server: Server) -> None:
-    talk.state({"contract": 1, "again": ["10.10.1.80"]})
+def test_keys_that_were_read_are_not_sent_again(talk: ReconnectingSession, server: Server) -> None:
+    talk.set_statement({"contract": 1, "again": ["10.10.1.80"]})
     assert "again" in statement(connected(talk, server))
     talk.drop_key("again")
     server.open[0].close()
@@ -173,14 +173,14 @@ def test_a_connection_that_no_answer_comes_from_is_given_up(
     assert talk.trouble == "it does not answer"
 
 
-def test_an_answer_that_has_begun_may_take_for_ever(talk: ReconnectingSession, server: Server) -> None:
+def test_an_accepted_session_has_no_deadline(talk: ReconnectingSession, server: Server) -> None:
     connected(talk, server).sendall(HEAD)
     turn(talk)
     assert talk.due() is None
 
 
 @pytest.mark.parametrize("token", ["", "a b", "x" * 5000, "\x00", "\xff"])
-def test_what_is_no_token_is_not_sent(talk: ReconnectingSession, tmp_path: Path, token: str) -> None:
+def test_a_malformed_token_is_not_sent(talk: ReconnectingSession, tmp_path: Path, token: str) -> None:
     (tmp_path / "token").write_text(token, encoding="latin-1")
     with pytest.raises(NoToken):
         talk.step(0.0)
@@ -189,7 +189,7 @@ def test_what_is_no_token_is_not_sent(talk: ReconnectingSession, tmp_path: Path,
 def test_a_statement_that_does_not_fit_the_kernels_buffer_is_sent_in_parts(
     talk: ReconnectingSession, server: Server
 ) -> None:
-    talk.state({"contract": 1, "long": "x" * 20_000_000})
+    talk.set_statement({"contract": 1, "long": "x" * 20_000_000})
     talk.step(0.0)
     turn(talk)
     connection = server.accept()

@@ -54,7 +54,7 @@ def tell() -> Tell:
     return run
 
 
-def test_what_was_said_at_the_start_is_not_said_again(tell: Tell) -> None:
+def test_statuses_of_the_start_are_not_logged_again(tell: Tell) -> None:
     assert tell(done(a=ON)) == []
 
 
@@ -70,19 +70,19 @@ def test_an_address_that_moves_to_another_eni(tell: Tell) -> None:
     assert tell(done(a=ON_OTHER)) == ["assigned 10.10.1.80"]
 
 
-def test_a_failure_and_a_conflict_are_said_once_and_so_is_their_end(tell: Tell) -> None:
+def test_failures_and_conflicts_are_logged_once_and_so_is_their_end(tell: Tell) -> None:
     assert tell(failed(a=CONFLICT, b=NOT)) == ["conflict 10.10.1.80", "not-assigned 10.10.1.81"]
     assert tell(failed("another sentence", a=CONFLICT, b=NOT)) == []
     assert tell(done(a=ON, b=ON)) == ["assigned 10.10.1.80", "assigned 10.10.1.81"]
 
 
-def test_a_nodes_agent_that_has_just_started_takes_nothing_back(tell: Tell) -> None:
+def test_a_restarted_node_agent_logs_no_removals(tell: Tell) -> None:
     assert tell(pending()) == []
     assert tell(pending(a=PENDING)) == []
     assert tell(done(a=ON)) == []
 
 
-def test_what_concerns_the_whole_pod_is_said_once(tell: Tell) -> None:
+def test_a_failure_of_the_whole_pod_is_logged_once(tell: Tell) -> None:
     assert tell(failed("No.", 20)) == ["refused No."]
     assert tell(failed("No.", 20)) == []
     assert tell(failed("No interface net2.", 13)) == ["not-assigned No interface net2."]
@@ -90,6 +90,6 @@ def test_what_concerns_the_whole_pod_is_said_once(tell: Tell) -> None:
     assert tell(failed("No.", 20)) == ["refused No."]
 
 
-def test_too_many_addresses_to_list_are_not_gone(tell: Tell) -> None:
+def test_a_status_without_addresses_logs_no_removals(tell: Tell) -> None:
     assert tell(ClaimStatus(1, "assigned", 0, "", None)) == []
     assert tell(ClaimStatus(1, "failed", 14, "Full.", None)) == ["not-assigned Full."]

@@ -33,7 +33,7 @@ class Pod:
         return init.run(made, self.time.now + timeout, self.time.timing)
 
 
-def test_everything_is_assigned_and_said_in_few_lines() -> None:
+def test_assigned_addresses_are_reported_in_one_sentence() -> None:
     pod = Pod()
     report = pod.init()
     assert report.exit_code == ExitCode.OK
@@ -43,7 +43,7 @@ def test_everything_is_assigned_and_said_in_few_lines() -> None:
     assert pod.lines.events("warning") == []
 
 
-def test_a_pod_without_addresses_asks_nothing_of_aws() -> None:
+def test_a_pod_without_addresses_calls_no_aws_service() -> None:
     pod = Pod(FakeSource((ETH0, "10.10.0.21")))
     report = pod.init()
     assert report.exit_code == ExitCode.OK
@@ -52,7 +52,7 @@ def test_a_pod_without_addresses_asks_nothing_of_aws() -> None:
     assert pod.cloud.lookups == []
 
 
-def test_a_missing_interface_is_said_before_anything_is_assigned() -> None:
+def test_a_missing_interface_ends_the_run_before_any_assignment() -> None:
     pod = Pod(FakeSource(*HELD, links=(ETH0, NET1)))
     report = pod.init()
     assert report.exit_code == ExitCode.NO_ENI
@@ -70,7 +70,7 @@ def test_an_interface_that_was_unplugged_before_a_restart_is_a_warning_and_the_o
     assert line["message"].startswith("The pod no longer has the interface net2")
 
 
-def test_the_good_ones_land_and_the_bad_ones_are_named() -> None:
+def test_refused_addresses_do_not_hold_up_the_others() -> None:
     pod = Pod(FakeSource((NET1, "10.10.1.9"), (NET1, "10.10.1.80"), (NET2, "192.168.0.1")))
     report = pod.init()
     assert report.exit_code == ExitCode.NO_ENI
@@ -105,21 +105,21 @@ def test_each_failure_has_its_exit_code_and_remedy(fault: Fault, code: ExitCode)
     assert error_of(Failure(fault, "")).remedy in report.message
 
 
-def test_time_is_up_with_the_last_error_and_the_address() -> None:
+def test_the_deadline_reports_the_last_error_and_the_address() -> None:
     pod = Pod(FakeSource((NET1, "10.10.1.80")), struck=[Strike("assign", Fault.THROTTLED)] * 1000)
     report = pod.init(timeout=30)
     assert "not within 30 s: struck by THROTTLED" in report.message
     assert pod.time.now == 1030
 
 
-def test_what_passes_soon_is_over_soon() -> None:
+def test_a_short_failure_is_retried_soon() -> None:
     pod = Pod(struck=[Strike("assign", Fault.TRANSIENT)] * 2)
     begun = pod.time.now
     assert pod.init().exit_code == ExitCode.OK
     assert pod.time.now - begun < 3
 
 
-def test_what_ec2_accepted_but_nobody_shows_is_not_success() -> None:
+def test_accepted_but_never_confirmed_ends_at_the_deadline() -> None:
     pod = Pod(
         FakeSource((NET1, "10.10.1.80")), imds_delay=900, struck=[Strike("describe", Fault.TRANSIENT)] * 1000
     )
@@ -140,7 +140,7 @@ def test_a_full_enis_addresses_are_listed() -> None:
     assert "unassign-private-ip-addresses" in report.message
 
 
-def test_takeover_never_is_asked_of_ec2() -> None:
+def test_takeover_never_forbids_reassignment_in_the_call() -> None:
     pod = Pod(FakeSource((NET1, "10.10.1.80")))
     pod.cloud.secondaries["eni-9"] = {ip("10.10.1.80")}
     assert pod.init(takeover=Takeover.NEVER).exit_code == ExitCode.HELD_ELSEWHERE
@@ -161,7 +161,7 @@ def test_both_families_of_an_interface_are_assigned() -> None:
     assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80"), ip("2001:db8:1::80")}
 
 
-def test_an_ipv6_address_outside_the_subnet_is_named_and_the_others_land() -> None:
+def test_an_ipv6_address_outside_the_subnet_does_not_hold_up_the_others() -> None:
     pod = Pod(FakeSource((NET1, "10.10.1.80"), (NET1, "2001:db8:f::80")))
     report = pod.init()
     assert report.exit_code == ExitCode.NO_ENI
@@ -179,7 +179,7 @@ class TestDetection:
         pod.source.detections[self.V6] = Detection.TENTATIVE
         return pod
 
-    def test_they_are_waited_for(self) -> None:
+    def test_tentative_addresses_are_waited_for(self) -> None:
         pod = self.pod()
         begun = pod.time.now
 
@@ -193,7 +193,7 @@ class TestDetection:
         assert ip(self.V6) in pod.cloud.secondaries["eni-1"]
         assert pod.lines.events("warning") == []
 
-    def test_but_not_for_ever(self) -> None:
+    def test_waiting_for_tentative_addresses_ends_after_five_seconds(self) -> None:
         pod = self.pod()
         begun = pod.time.now
         assert pod.init().exit_code == ExitCode.OK
@@ -201,7 +201,7 @@ class TestDetection:
         (warning,) = pod.lines.of("tentative")
         assert f"{self.V6} (net1)" in warning["message"]
 
-    def test_one_that_fails_is_named_and_the_others_land(self) -> None:
+    def test_a_failed_detection_is_refused_and_the_others_are_assigned(self) -> None:
         pod = self.pod()
         pod.time.on_sleep = lambda: pod.source.detections.update({self.V6: Detection.FAILED})
         report = pod.init()
@@ -210,7 +210,7 @@ class TestDetection:
         assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
 
     @pytest.mark.parametrize("alarm", [True, False])
-    def test_the_deadline_comes_first_and_is_no_success(self, alarm: bool) -> None:
+    def test_the_deadline_during_detection_is_a_failure(self, alarm: bool) -> None:
         pod = Pod(FakeSource((NET1, self.V6)))
         pod.source.detections[self.V6] = Detection.TENTATIVE
 
@@ -224,12 +224,12 @@ class TestDetection:
         assert f"{self.V6} (net1): duplicate address detection has not ended" in report.message
 
 
-def test_allowed_cidrs_that_are_none_are_a_usage_error() -> None:
+def test_malformed_allowed_cidrs_are_a_usage_error() -> None:
     with pytest.raises(Usage, match="banana"):
         Pod().init(allowed_cidrs=("banana",))
 
 
-def test_no_imds_is_said_for_the_addresses_that_wait() -> None:
+def test_without_imds_the_waiting_addresses_are_named() -> None:
     report = Pod(lookup_error=NoImds("IMDS does not answer")).init()
     assert report.exit_code == ExitCode.NO_IMDS
     assert report.message.startswith(
@@ -258,7 +258,7 @@ def test_a_lookup_that_goes_on_failing_ends_at_the_deadline() -> None:
     assert pod.time.now - begun <= 20
 
 
-def test_nothing_tells_the_default_interface() -> None:
+def test_an_unknown_default_interface_is_a_usage_error() -> None:
     other = replace(ETH0, name="ens5")
     pod = Pod(FakeSource((other, "10.10.0.21"), (NET1, "10.10.1.80"), links=(other, NET1)))
     report = pod.init(interfaces=())
@@ -275,7 +275,7 @@ def test_device_0_is_refused() -> None:
     assert pod.cloud.calls == []
 
 
-def test_a_warning_names_the_candidates_once() -> None:
+def test_a_foreign_mac_warns_once_and_names_the_candidates() -> None:
     foreign = replace(NET1, mac="5e:00:00:00:00:01")
     pod = Pod(FakeSource((foreign, "10.10.1.80"), links=(foreign,)))
     assert pod.init(interfaces=("net1",)).exit_code == ExitCode.OK
@@ -312,9 +312,7 @@ def test_a_signal_from_outside_is_passed_on() -> None:
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("kind", ["assign", "unassign", "holders", "describe"])
-def test_every_fault_ends_right_or_named_and_never_in_exit_0_and_not_assigned(
-    kind: str, fault: Fault
-) -> None:
+def test_no_fault_ends_with_exit_0_and_an_unassigned_address(kind: str, fault: Fault) -> None:
     for address, holder, lost, times in product(
         ("10.10.1.80", "2001:db8:1::80"), (None, "eni-1", "eni-9"), (False, True), (1, 1000)
     ):

@@ -28,7 +28,7 @@ def ended(code: ExitCode, *routes: Route) -> str:
     source = RoutedSource((ETH0, "10.10.0.21"), (NET1, "10.10.1.80"))
     source.routes = routes
     made = agent(source, FakeCloud(Time()), Lines())
-    made.look()
+    made.read_addresses()
     return with_route(Report(code, "It failed."), made, source).message
 
 

@@ -101,7 +101,7 @@ class Sidecar:
     def run(self, timeout: int = 120, **settings: Any) -> Report:
         made = agent(self.source, self.cloud, self.lines, timeout=timeout, **settings)
         first = partial(init.run, made, self.time.now + timeout, self.time.timing)
-        self.events.busy = lambda: bool(made.detecting()) or not made.reconciler.plan.settled
+        self.events.busy = lambda: bool(made.detection_seconds()) or not made.reconciler.plan.settled
         with Signals() as signals:
             return sidecar.run(made, self.events, signals, first, self._on_started)
 
@@ -126,7 +126,7 @@ class Sidecar:
         self.cloud.secondaries["eni-9"].add(ip(address))
 
 
-def test_it_says_that_it_has_started_and_sleeps_until_the_slow_check() -> None:
+def test_after_the_start_it_sleeps_until_the_slow_check() -> None:
     pod = Sidecar()
     report = pod.run()
     assert report.exit_code == ExitCode.OK
@@ -205,7 +205,7 @@ def test_an_event_that_changes_nothing_calls_nobody() -> None:
     assert len(pod.cloud.calls) == 1
 
 
-def test_an_address_that_leaves_stays_on_the_eni_and_is_said() -> None:
+def test_a_removed_address_stays_on_the_eni_and_is_logged() -> None:
     pod = Sidecar()
     pod.script.append(lambda: pod.remove("10.10.1.80"))
     pod.run()
@@ -217,7 +217,7 @@ def test_an_address_that_leaves_stays_on_the_eni_and_is_said() -> None:
 class TestRelease:
     """With release-on-exit an address that leaves the pod leaves the ENI."""
 
-    def test_at_once_if_the_eni_still_has_it(self) -> None:
+    def test_a_removed_address_is_released_at_once(self) -> None:
         pod = Sidecar()
         pod.add("2001:db8:1::80")
         pod.script += [lambda: pod.remove("10.10.1.80"), lambda: pod.remove("2001:db8:1::80")]
@@ -225,7 +225,7 @@ class TestRelease:
         assert pod.cloud.asked("unassign") == [("eni-1", ["10.10.1.80"]), ("eni-1", ["2001:db8:1::80"])]
         assert [line["address"] for line in pod.lines.of("released")] == ["10.10.1.80", "2001:db8:1::80"]
 
-    def test_never_from_the_eni_that_took_it(self) -> None:
+    def test_an_address_is_never_released_from_the_eni_that_took_it(self) -> None:
         pod = Sidecar()
 
         def hand_over() -> None:
@@ -237,14 +237,14 @@ class TestRelease:
         assert pod.cloud.asked("unassign") == []
         assert pod.cloud.secondaries["eni-9"] == {ip("10.10.1.80")}
 
-    def test_never_a_primary_address(self) -> None:
+    def test_a_primary_address_is_never_released(self) -> None:
         pod = Sidecar()
         pod.add("10.10.1.10")
         pod.script.append(lambda: pod.remove("10.10.1.10"))
         pod.run(release_on_exit=True)
         assert [addresses for _, addresses in pod.cloud.asked("unassign")] == [["10.10.1.80"]]
 
-    def test_an_outage_is_said_once_and_made_good(self) -> None:
+    def test_a_release_during_an_outage_is_logged_once_and_retried(self) -> None:
         pod = Sidecar()
 
         def leave() -> None:
@@ -258,7 +258,7 @@ class TestRelease:
         assert len(pod.lines.of("not-released")) == 1
         assert len(pod.lines.of("released")) == 1
 
-    def test_what_no_retry_mends_is_said_and_given_up(self) -> None:
+    def test_a_release_that_cannot_succeed_is_logged_and_dropped(self) -> None:
         pod = Sidecar()
 
         def leave() -> None:
@@ -271,7 +271,7 @@ class TestRelease:
         assert len(pod.cloud.asked("unassign")) == 1
         assert pod.lines.of("not-released")[0]["address"] == "10.10.1.80"
 
-    def test_what_is_back_before_it_could_be_released_stays(self) -> None:
+    def test_an_address_that_returns_before_its_release_stays(self) -> None:
         pod = Sidecar()
 
         def leave() -> None:
@@ -288,7 +288,7 @@ class TestRelease:
         assert len(pod.cloud.asked("unassign")) == 2
         assert pod.lines.of("released") == []
 
-    def test_what_is_waiting_to_be_released_goes_at_the_end(self) -> None:
+    def test_pending_releases_are_made_at_exit(self) -> None:
         pod = Sidecar()
 
         def leave() -> None:
@@ -358,7 +358,7 @@ class TestTakenAway:
         assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80"), ip("2001:db8:1::80")}
         assert sorted(line["address"] for line in pod.lines.of("lost")) == ["10.10.1.80", "2001:db8:1::80"]
 
-    def test_an_address_that_another_eni_took_is_a_conflict_that_is_said_once(self) -> None:
+    def test_an_address_taken_by_another_eni_is_a_conflict_logged_once(self) -> None:
         pod = Sidecar()
 
         def lose() -> None:
@@ -375,7 +375,7 @@ class TestTakenAway:
         assert pod.lines.of("not-assigned") == []
         assert len(pod.cloud.asked("holders")) < 30
 
-    def test_a_fresh_local_add_takes_it_again(self) -> None:
+    def test_adding_the_address_anew_takes_it_back(self) -> None:
         pod = Sidecar()
 
         def lose() -> None:
@@ -387,7 +387,7 @@ class TestTakenAway:
         assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
         assert [line["address"] for line in pod.lines.of("assigned")] == ["10.10.1.80"]
 
-    def test_what_the_other_gives_up_comes_back(self) -> None:
+    def test_an_address_that_the_other_eni_released_is_assigned_again(self) -> None:
         pod = Sidecar()
 
         def lose() -> None:
@@ -402,7 +402,7 @@ class TestTakenAway:
         pod.run()
         assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
 
-    def test_with_takeover_never_what_the_other_gives_up_is_assigned(self) -> None:
+    def test_with_takeover_never_a_released_address_is_assigned(self) -> None:
         pod = Sidecar()
         pod.cloud.secondaries["eni-9"] = {ip("10.10.1.81")}
 
@@ -427,7 +427,7 @@ class TestTakenAway:
         assert "no address to release" in report.message
         assert pod.cloud.secondaries["eni-9"] == {ip("10.10.1.80")}
 
-    def test_an_hour_without_ec2_and_imds_ends_right_and_quietly(self) -> None:
+    def test_an_hour_without_ec2_and_imds_heals_with_few_log_lines(self) -> None:
         pod = Sidecar()
 
         def outage() -> None:
@@ -454,7 +454,7 @@ class TestTakenAway:
 @pytest.mark.no_cover
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("kind", ["assign", "unassign", "holders", "describe"])
-def test_every_fault_after_the_start_ends_right_or_is_named(kind: str, fault: Fault) -> None:
+def test_every_fault_after_the_start_heals_or_is_logged(kind: str, fault: Fault) -> None:
     for address, holder, lost in product(
         ("10.10.1.81", "2001:db8:1::81"), (None, "eni-1", "eni-9"), (False, True)
     ):
@@ -477,7 +477,7 @@ def test_every_fault_after_the_start_ends_right_or_is_named(kind: str, fault: Fa
             assert [line["address"] for line in pod.lines.of("not-assigned")] == [address], case
 
 
-def test_losing_ec2_after_the_start_ends_nothing_and_ends_right() -> None:
+def test_the_sidecar_survives_the_loss_of_ec2() -> None:
     pod = Sidecar()
 
     def outage() -> None:
@@ -495,7 +495,7 @@ def test_losing_ec2_after_the_start_ends_nothing_and_ends_right() -> None:
     assert pod.lines.of("not-assigned") == []
 
 
-def test_losing_imds_after_the_start_is_said_and_tried_again() -> None:
+def test_the_loss_of_imds_is_logged_and_retried() -> None:
     pod = Sidecar()
 
     def outage() -> None:
@@ -525,7 +525,7 @@ def test_an_address_that_appears_while_another_is_retried_is_not_missed() -> Non
     assert pod.cloud.secondaries["eni-1"] == {ip(f"10.10.1.{last}") for last in (80, 81, 82)}
 
 
-def test_an_address_that_ec2_refuses_is_said_once_and_ends_nothing() -> None:
+def test_a_refused_address_is_logged_once_and_does_not_end_the_sidecar() -> None:
     pod = Sidecar()
     pod.script += [lambda: pod.add("10.10.1.9"), lambda: pod.add("10.10.1.81"), lambda: None]
     assert pod.run().exit_code == ExitCode.OK
@@ -535,7 +535,7 @@ def test_an_address_that_ec2_refuses_is_said_once_and_ends_nothing() -> None:
     assert ip("10.10.1.81") in pod.cloud.secondaries["eni-1"]
 
 
-def test_an_address_without_eni_makes_it_look_for_new_enis() -> None:
+def test_an_address_without_eni_triggers_a_lookup_of_new_enis() -> None:
     pod = Sidecar(enis=(FakeCloud(Time()).enis[1],))
 
     def attach() -> None:
@@ -583,7 +583,7 @@ def test_sigterm_releases_only_if_asked_to(release: bool) -> None:
     assert ("10.10.1.81 was taken off eni-1" in report.message) is release
 
 
-def test_an_address_that_another_eni_took_is_no_matter_at_release() -> None:
+def test_an_address_taken_by_another_eni_is_not_released_at_exit() -> None:
     pod = Sidecar()
     pod.add("10.10.1.81")
     pod.script.append(lambda: pod.steal("10.10.1.81"))
@@ -591,7 +591,7 @@ def test_an_address_that_another_eni_took_is_no_matter_at_release() -> None:
     assert pod.cloud.secondaries == {"eni-1": set(), "eni-2": set(), "eni-9": {ip("10.10.1.81")}}
 
 
-def test_what_can_not_be_released_is_said() -> None:
+def test_a_failed_release_at_exit_is_reported() -> None:
     pod = Sidecar()
     pod.script.append(lambda: pod.cloud.struck.append(Strike("unassign", Fault.NO_PERMISSION)))
     report = pod.run(release_on_exit=True)
@@ -600,7 +600,7 @@ def test_what_can_not_be_released_is_said() -> None:
     assert pod.lines.of("not-released")[0]["address"] == "10.10.1.80"
 
 
-def test_the_release_at_the_end_is_one_call_and_no_look_before_it() -> None:
+def test_the_release_at_exit_is_a_single_call() -> None:
     pod = Sidecar()
     pod.add("10.10.1.81")
     pod.script.append(pod.cloud.calls.clear)
@@ -608,7 +608,7 @@ def test_the_release_at_the_end_is_one_call_and_no_look_before_it() -> None:
     assert [kind for kind, _, _ in pod.cloud.calls] == ["unassign"]
 
 
-def test_an_eni_that_is_gone_took_its_addresses_with_it() -> None:
+def test_a_deleted_eni_needs_no_release() -> None:
     pod = Sidecar()
     pod.script.append(lambda: pod.cloud.struck.append(Strike("unassign", Fault.NO_ENI)))
     report = pod.run(release_on_exit=True)

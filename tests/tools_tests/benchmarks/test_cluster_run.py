@@ -33,7 +33,7 @@ def test_every_kind_of_pod_is_measured_and_judged() -> None:
     ended = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
-    for times in (found["alone"], found["together"]):
+    for times in (found["alone"], found["together"], found["guaranteed"]):
         assert set(times) == set(VARIANTS)
         assert all(each[0] > 0 for each in times.values())
     assert {each["met"] for each in found["targets"]} <= {True, False}
