@@ -71,13 +71,14 @@ def chunk(statement: dict[str, Any]) -> bytes:
 
 
 class Refusal:
-    """The node agent refuses the pod: HTTP status and its sentence."""
+    """The node agent refuses the pod: HTTP status, its sentence, and what the user does next."""
 
-    __slots__ = ("status", "text")
+    __slots__ = ("remedy", "status", "text")
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, remedy: str = "") -> None:
         self.status = status
         self.text = text
+        self.remedy = remedy
 
 
 class ClaimStatus:
@@ -170,14 +171,15 @@ class ResponseParser:
         if self._refused or not (ended or len(self._line) >= self._length):
             return ()
         self._refused = True
-        text = ""
+        text = remedy = ""
         try:
             found = json.loads(self._line)
-            text = _text(found, "message") if isinstance(found, dict) else ""
+            if isinstance(found, dict):
+                text, remedy = _text(found, "message"), _text(found, "remedy")
         except (ValueError, RecursionError, ProtocolError):
             # Another program's answer: its status has to do.
             pass
-        return [Refusal(self._status, text or f"HTTP status {self._status}")]
+        return [Refusal(self._status, text or f"HTTP status {self._status}", remedy)]
 
 
 def _check_head(head: bytes | bytearray) -> None:

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     benchmark = command.Benchmark(
         name="cluster",
-        quick="three pods of each kind, five at once, and one Guaranteed one",
+        quick="two pods of each kind, five at once, and one Guaranteed one",
         run=lambda quick: run(QUICK if quick else FULL),
         render=render,
         as_json=_as_json,

@@ -66,7 +66,7 @@ class Plan:
 
 
 FULL = Plan(first=1, alone=16, together=5, size=20, guaranteed=6, patience=20)
-QUICK = Plan(first=0, alone=3, together=1, size=5, guaranteed=1, patience=0)
+QUICK = Plan(first=0, alone=2, together=1, size=5, guaranteed=1, patience=0)
 
 
 def run(plan: Plan) -> Results:

@@ -102,7 +102,7 @@ class NodeClientAgent:
                 raise Exit(last.code, last.message, **log_fields(last))
             refusal = self._session.refusal
             if refusal and refusal.status in FINAL:
-                raise exits.refused(self._session.authority, refusal.status, refusal.text)
+                raise exits.refused(self._session.authority, refusal)
             if time.monotonic() >= deadline:
                 raise self._timed_out()
             self._log_connection()

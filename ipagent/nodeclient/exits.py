@@ -5,6 +5,10 @@ from __future__ import annotations
 from common.contract import CONTAINER_NAME, ExitCode
 from ipagent.termination import Exit
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipagent.nodeprotocol import Refusal
+
 
 def unreachable(authority: str, node: str, seconds: int, why: str) -> Exit:
     """Return the exit where nobody has answered in time."""
@@ -29,15 +33,14 @@ def not_served(authority: str, seconds: int, why: str) -> Exit:
     )
 
 
-def refused(authority: str, status: int, text: str) -> Exit:
-    """Return the exit where the node agent refuses this pod; its text says what the user does next."""
-    who = f"The node agent at {authority} refuses this pod ({status}): {text}"
-    if status in (401, 403):
-        silent = text == f"HTTP status {status}"
-        remedy = ". It gives no reason: see that what listens there is the node agent." if silent else ""
-        return Exit(ExitCode.NOT_GRANTED, who + remedy)
-    remedy = "See that the node agent is at least as new as the image of this container."
-    return Exit(ExitCode.USAGE, f"{who} {remedy}")
+def refused(authority: str, refusal: Refusal) -> Exit:
+    """Return the exit where the node agent refuses this pod, with the remedy that the refusal names."""
+    what = f"The node agent at {authority} refuses this pod ({refusal.status}): {refusal.text.rstrip('.')}."
+    if refusal.status in (401, 403):
+        remedy = refusal.remedy or "See that what listens there is the node agent: its log says more."
+        return Exit(ExitCode.NOT_GRANTED, f"{what} {remedy}")
+    remedy = refusal.remedy or "See that the node agent is at least as new as the image of this container."
+    return Exit(ExitCode.USAGE, f"{what} {remedy}")
 
 
 def no_token(path: str, why: str) -> Exit:

@@ -142,7 +142,7 @@ class ReconnectingSession:
         for answer in answers:
             if isinstance(answer, Refusal):
                 self.refusal = answer
-                self._broken(f"HTTP status {answer.status}: {answer.text}".rstrip("."), now)
+                self._broken(f"HTTP status {answer.status}: {answer.text} {answer.remedy}".rstrip(". "), now)
                 return []
             self.trouble, self.refusal = "", None
             statuses.append(answer)

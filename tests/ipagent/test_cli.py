@@ -195,7 +195,7 @@ def test_a_fault_in_a_command_is_a_sentence_and_no_traceback(
     def fail(_: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(addresses, "look", fail)
+    monkeypatch.setattr(addresses, "inspect", fail)
     assert cli.run(["addresses"], NONE_SUCH) == ExitCode.INTERNAL
     said = capsys.readouterr()
     assert said.out == ""
@@ -212,7 +212,7 @@ def test_a_command_that_is_interrupted_says_nothing_more(
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(addresses, "look", interrupt)
+    monkeypatch.setattr(addresses, "inspect", interrupt)
     assert cli.run(["addresses"], NONE_SUCH) == commands.INTERRUPTED
     assert capsys.readouterr() == ("", "")
 

@@ -314,7 +314,7 @@ class Session(asyncio.BufferedProtocol):
         self._server.record_refusal(self.peer, status, reason)
         text = f"{reason}. {remedy}".rstrip()
         if not self._answered:
-            self._send(error_response(status, text))
+            self._send(error_response(status, f"{reason}.", remedy))
         elif status is HTTPStatus.SERVICE_UNAVAILABLE:
             # The pod asks again on its next connection.
             self._send(answer(ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, text), self._serial))
