@@ -36,6 +36,7 @@ from tests.webhook.server.strange_requests import (
 )
 from tests.webhook.wire import PATH, Connection, chunked, head, judge, request
 from webhook.server.body import BODY_TIMEOUT, MAX_BODY
+from webhook.server.http_limits import MAX_FRAMES
 
 SEED = int(os.environ.get("MULTUS_ENI_FUZZ_SEED", "20260401"))
 COUNT = int(os.environ.get("MULTUS_ENI_FUZZ", "2000"))
@@ -302,6 +303,35 @@ def test_pipelined_requests_are_answered_in_order(server: WebhookServer) -> None
             connection.send(b"".join(request(GOOD.replace(uid, each.encode())) for each in uids))
             replies = [connection.reply() for _ in uids]
             assert [reply.review["uid"] for reply in replies if reply] == uids
+
+
+PIECES = {
+    "chunks": head(b"Transfer-Encoding: chunked") + b"1\r\n \r\n" * 2 * MAX_FRAMES + b"0\r\n\r\n",
+    "header lines": head(*[b"a: b"] * 2 * MAX_FRAMES),
+    "trailers": head(b"Transfer-Encoding: chunked") + b"0\r\n" + b"a: b\r\n" * 2 * MAX_FRAMES + b"\r\n",
+    "chunks of many requests": (head(b"Transfer-Encoding: chunked") + b"1\r\n \r\n" * 100 + b"0\r\n\r\n")
+    * 20,
+}
+
+
+@pytest.mark.parametrize("kind", PIECES)
+def test_requests_in_many_small_pieces_are_ended(server: WebhookServer, kind: str) -> None:
+    """A chunk of one byte costs the parser as much as one of 32 KiB: 100 peers with such cost seconds."""
+    with Connection(server) as connection:
+        with contextlib.suppress(OSError):
+            connection.send(PIECES[kind])
+        replies = list(iter(connection.reply, None))
+    assert len(replies) < 10
+    assert {reply.status for reply in replies} <= {400}
+
+
+def test_a_large_review_may_come_in_chunks(server: WebhookServer) -> None:
+    body = GOOD + b" " * (MAX_BODY - len(GOOD))
+    with Connection(server) as connection:
+        connection.send(head(b"Transfer-Encoding: chunked") + chunked(body, 32 << 10))
+        reply = connection.reply()
+    assert reply is not None
+    assert reply.status == 200
 
 
 def test_good_reviews_are_answered_amid_the_bad(server: WebhookServer) -> None:

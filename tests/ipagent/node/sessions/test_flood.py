@@ -31,6 +31,7 @@ from tests.cluster.control_plane import free_ports
 from tests.cluster.processes import Process
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.nodeclient.gate import NODE, review, token_of
+from tests.memory_cgroup import MemoryCgroup, memory_cgroup, usable
 
 ROOT = Path(__file__).parents[4]
 IPAGENT = str(Path(sys.executable).with_name("ipagent"))
@@ -69,6 +70,9 @@ def source(number: int) -> str:
 class Agent:
     process: Process
     port: int
+    probes: int
+    """The port of probes and metrics."""
+    cgroup: MemoryCgroup | None
 
     @property
     def peak(self) -> int:
@@ -159,9 +163,13 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
             ENV_HOST_IP: HOST,
         }
         argv = [IPAGENT, "node", f"--config={folder / 'config'}", f"--record={folder}"]
-        with Process("node-agent", argv, log=folder / "log", env=env) as process:
+        # Without rights to cgroups the largest resident memory is compared with the limit all the same.
+        with ExitStack() as stack:
+            cgroup = stack.enter_context(memory_cgroup(chart_limit())) if usable() else None
+            argv = [*(cgroup.launcher if cgroup else ()), *argv]
+            process = stack.enter_context(Process("node-agent", argv, log=folder / "log", env=env))
             process.wait_until(lambda: _ready(health), "answer of /readyz", SECONDS)
-            yield Agent(process, port)
+            yield Agent(process, port, health, cgroup)
             api.ending.set()
 
 
@@ -247,6 +255,14 @@ def answers_that_nobody_reads(agent: Agent, stack: ExitStack) -> None:
                 connection.sendall(body)
 
 
+def probes_that_do_not_end(agent: Agent, stack: ExitStack) -> None:
+    """The port of probes and metrics: more connections than there may be, each with a head without an end."""
+    for number in range(1000):
+        with suppress(OSError):
+            connection = stack.enter_context(connect(agent.probes, source(number % 300)))
+            _sent(connection, b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 8000)
+
+
 @pytest.mark.parametrize(
     "attack",
     [
@@ -256,6 +272,7 @@ def answers_that_nobody_reads(agent: Agent, stack: ExitStack) -> None:
         peers_that_go_at_once,
         blank_lines,
         answers_that_nobody_reads,
+        probes_that_do_not_end,
     ],
 )
 def test_an_attacker_neither_kills_the_agent_nor_keeps_it_from_others(agent: Agent, attack: Attack) -> None:
@@ -263,9 +280,11 @@ def test_an_attacker_neither_kills_the_agent_nor_keeps_it_from_others(agent: Age
     with ExitStack() as stack:
         attack(agent, stack)
         agent.serves()
+        assert _ready(agent.probes)
         limits = Limits()
         assert agent.descriptors < limits.connections + limits.refusals + 100
     agent.serves()
+    assert agent.cgroup is None or agent.cgroup.kills == 0
     assert agent.peak < chart_limit() - LEFT_FOR_KERNEL
     assert agent.process.log.stat().st_size - logged < 64 * 1024
     assert "session-fault" not in agent.process.log.read_text()
