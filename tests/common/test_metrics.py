@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from certs.health import Health
+from ipagent.controller.observe import metrics as controller
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot
 from webhook.server.metrics import Metrics
@@ -23,8 +24,9 @@ PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "proces
         lambda: Metrics().registry,
         lambda: Health(lambda: 0.0, 60.0).registry,
         lambda: NodeMetrics(Snapshot).registry,
+        lambda: controller.registry(controller.Snapshot),
     ],
-    ids=["webhook", "certs", "node agent"],
+    ids=["webhook", "certs", "node agent", "controller"],
 )
 @pytest.mark.parametrize("text", [generate_latest, generate_openmetrics], ids=["text", "openmetrics"])
 def test_each_program_exports_its_process_and_no_created_series(

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from common.metrics import process_registry
 from common.version import VERSION
 from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.attachment import READY
@@ -34,7 +35,7 @@ class Snapshot:
 
 def registry(snapshot: Callable[[], Snapshot]) -> CollectorRegistry:
     """Return a registry that asks for a snapshot at each scrape."""
-    found = CollectorRegistry()
+    found = process_registry()
     found.register(_Collector(snapshot))
     return found
 
