@@ -16,7 +16,7 @@ from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.log import Log
 
-LONGEST = 60.0
+LONGEST = 150.0
 """Seconds between two turns at most: a probe sees that the loop goes round."""
 SHORTEST = 0.1
 """Seconds between two turns at least: a thousand nodes that start at once are decided together."""

@@ -43,7 +43,7 @@ REMEDIES = {
     404: "are the CRDs of the chart installed?",
 }
 KEEP_SECONDS = 60.0
-STUCK_SECONDS = 180.0
+STUCK_SECONDS = 300.0
 """How long one turn of the loop may take: writes for a thousand nodes after a long outage."""
 ENDING = 2.0
 

@@ -151,14 +151,19 @@ class Rig:
     def report_link(self, name: str, *, client: Client | None = None, **more: str) -> None:
         """Apply status.link as the links container does, and `more` of the status as it must not."""
         mac = self.api.get(ATTACHMENT, name)["status"]["mac"]
-        body = {
-            "apiVersion": "multus-eni.io/v1alpha1",
-            "kind": "NodeAttachment",
-            "metadata": {"name": name},
-            "status": {"link": {"mac": mac, "name": "oam", "up": True, "mtu": 9001}, **more},
-        }
-        path = f"{ATTACHMENTS}/{name}/status"
-        (client or self.client).apply(path, "report a link", body, manager=LINKS_MANAGER, force=True)
+        report_link(client or self.client, name, mac, **more)
+
+
+def report_link(client: Client, name: str, mac: str, **more: str) -> None:
+    """Apply a NodeAttachment's status.link as the links container does, and `more` as it must not."""
+    body = {
+        "apiVersion": "multus-eni.io/v1alpha1",
+        "kind": "NodeAttachment",
+        "metadata": {"name": name},
+        "status": {"link": {"mac": mac, "name": "oam", "up": True, "mtu": 9001}, **more},
+    }
+    path = f"{ATTACHMENTS}/{name}/status"
+    client.apply(path, "report a link", body, manager=LINKS_MANAGER, force=True)
 
 
 def token_of(cluster: Cluster, account: str, pod: Manifest | None = None) -> str:

@@ -55,6 +55,17 @@ def api(cluster: Cluster, rendered: dict[str, list[Manifest]]) -> Iterator[Api]:
     for each in reversed(made):
         kind = Kind(each["apiVersion"], each["kind"])
         cluster.api.delete(kind, each["metadata"]["name"], each["metadata"].get("namespace"))
+    wait_for(
+        lambda: not is_known(cluster.api, NETWORK) and not is_known(cluster.api, ATTACHMENT), "their end"
+    )
+
+
+def is_known(api: Api, kind: Kind) -> bool:
+    try:
+        api.list(kind)
+    except ApiError:
+        return False
+    return True
 
 
 def served(api: Api, kind: Kind) -> bool:

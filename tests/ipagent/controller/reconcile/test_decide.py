@@ -7,21 +7,26 @@ from dataclasses import replace
 
 import pytest
 
+from common.token_bucket import Rate
 from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach, Modify
 from ipagent.controller.model.attachment import READY, LinkStatus
 from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, Group
-from ipagent.controller.model.condition import FALSE, TRUE
+from ipagent.controller.model.condition import FALSE, TRUE, unknown
 from ipagent.controller.model.network import DeletionPolicy, LinkSpec
 from ipagent.controller.model.node import Taint
-from ipagent.controller.model.state import Releases
+from ipagent.controller.model.state import Releases, State
 from ipagent.controller.reconcile.answers import Refused
+from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.nodes import TAINT
 from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.scheduler import RATES, Scheduler
 from ipagent.networkapi import READY_PREFIX
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, network
 
 pytestmark = pytest.mark.pure
+
+NOT_YET = unknown("NotYet", "")
 
 
 @pytest.fixture
@@ -532,3 +537,19 @@ def test_groups_that_do_not_fit_are_said(world: World, leader: Leader, group: Gr
     assert condition(world, "n1.oam")[1] == reason
     assert world.networks["oam"].status["Resolved"].reason == reason
     assert not ours(world)
+
+
+def test_nodes_are_ready_nearly_as_fast_as_ec2s_limits_allow(world: World, leader: Leader) -> None:
+    leader.controller = Controller(State("prod"), Scheduler({**RATES, "AttachNetworkInterface": Rate(10, 1)}))
+    world.add_network(network("oam"))
+    world.add_network(network("sig"))
+    for number in range(20):
+        world.add_node(f"n{number}")
+    begun = world.now
+    while not world.attachments or any(
+        each.status.conditions.get(READY, NOT_YET).status != TRUE for each in world.attachments.values()
+    ):
+        leader.run(1)
+    bound = (40 - 10) / 1
+    assert world.now - begun <= 1.3 * bound
+    assert world.calls["Attach"] == world.calls["Create"] == 40
