@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ipagent.controller.cli import _parser
 from ipagent.controller.main import LEASE
+from ipagent.controller.model.actions import NetworkStatus, Plan
+from ipagent.controller.observe.metrics import Snapshot, registry
+from tests.chart.conftest import programs
+from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases
 from tests.cluster.api import Manifest
 from tests.cluster.helm import NAMESPACE, Helm, HelmError, merged, only
@@ -102,3 +108,28 @@ def test_wrong_values_are_refused(helm: Helm, values: dict[str, Any], says: str)
     with pytest.raises(HelmError) as refused:
         helm.render(merged(REQUIRED, values))
     assert says in str(refused.value)
+
+
+def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
+    manifests: list[Manifest], tmp_path: Path
+) -> None:
+    plan = Plan(networks={"oam": NetworkStatus({}, 1)})
+    exported = {
+        sample.name: frozenset(sample.labels)
+        for family in registry(lambda: Snapshot(plan=plan)).collect()
+        for sample in family.samples
+    }
+    (group,) = only(manifests, "PrometheusRule")["spec"]["groups"]
+    rules = [each for each in group["rules"] if "multus_eni_controller_" in each["expr"]]
+    headings = re.findall(r"^### (\w+)$", RUNBOOKS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {each["alert"] for each in rules} == {
+        "MultusEniControllerNotLeading",
+        "MultusEniNetworkNodesFailed",
+        "MultusEniEnisLeaked",
+    }
+    for each in rules:
+        assert each["alert"] in headings
+        for name, selected in SELECTOR.findall(each["expr"]):
+            assert set(LABEL.findall(selected)) <= exported[name] | SCRAPED
+    promtool = programs(["promtool"])["promtool"]
+    assert "3 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)

@@ -51,6 +51,7 @@ CONTROLLER: dict[str, Any] = {
     "nodeAgent": {"enabled": True},
     "controller": {"enabled": True, "clusterName": "prod", "region": "eu-central-1"},
     "networkPolicy": {"enabled": True},
+    "metrics": {"prometheusRule": {"enabled": True, "runbookUrl": "https://runbooks.example/#"}},
 }
 _PODS: dict[str, Any] = {
     "priorityClassName": "",

@@ -120,7 +120,20 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
     "expr" (printf `min_over_time(multus_eni_node_gc_candidates{%s}[6h]) > 0` $ns)
     "summary" "Addresses of dead pods stay on a node's ENIs, which has room for so many only."
     "description" `{{ $value }} addresses that no pod holds have been on the ENIs of node {{ $labels.node }} for hours ({{ $labels.pod }}).`) }}
-{{- $parts := dict "injects" $ofInjects "selfSigned" $ofSelfSigned "nodeAgent" $ofNodeAgent }}
+{{- $ofController := list
+  (dict "alert" "MultusEniControllerNotLeading" "severity" "critical" "for" "5m"
+    "expr" (printf `(sum by (cluster, namespace) (multus_eni_controller_leader{%s}) or absent(multus_eni_controller_leader{%s}) - 1) < 1` $ns $ns)
+    "summary" "No replica of the controller leads: new nodes keep their startup taint."
+    "description" `No replica of the controller in namespace {{ $labels.namespace }} holds the Lease. Nodes that are ready stay so; new ones get no ENIs, and nothing is taken back.`)
+  (dict "alert" "MultusEniNetworkNodesFailed" "severity" "warning" "for" "10m"
+    "expr" (printf `sum by (cluster, namespace, network) (multus_eni_controller_network_nodes{%s,state="failed"}) > 0` $ns)
+    "summary" "Nodes lack an ENI of a network, and trying again does not help."
+    "description" `{{ $value | humanize }} nodes of NodeNetwork {{ $labels.network }} are refused something. kubectl get nodeattachments -o wide names the reason of each.`)
+  (dict "alert" "MultusEniEnisLeaked" "severity" "warning" "for" "30m"
+    "expr" (printf `sum by (cluster, namespace) (multus_eni_controller_leaked_enis{%s}) > 0` $ns)
+    "summary" "ENIs with this cluster's tags are needed by nothing."
+    "description" `{{ $value | humanize }} ENIs are leaked. With controller.releases=on they are deleted, unless EC2 refuses that; the controller's log names them under the event leaked.`) }}
+{{- $parts := dict "injects" $ofInjects "selfSigned" $ofSelfSigned "nodeAgent" $ofNodeAgent "controller" $ofController }}
 {{- $settings := .Values.metrics.prometheusRule }}
 {{- $names := list }}
 {{- range $parts }}
@@ -134,7 +147,7 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
 {{- end }}
 {{- end }}
 {{- $runbooks := include "multus-eni.runbooks" . }}
-{{- range $part := list "injects" "selfSigned" "nodeAgent" }}
+{{- range $part := list "injects" "selfSigned" "nodeAgent" "controller" }}
 {{- if include (printf "multus-eni.%s" $part) $ }}
 {{- range $alert := get $parts $part }}
 {{- if not (has .alert $settings.disabled) }}

@@ -184,6 +184,11 @@ hostAliases:
 {{- if and (include "multus-eni.injects" .) (eq .Values.certificates.mode "selfSigned") }}true{{ end }}
 {{- end }}
 
+{{/* Is the controller of node networks installed? */}}
+{{- define "multus-eni.controller" -}}
+{{- if .Values.controller.enabled }}true{{ end }}
+{{- end }}
+
 {{/* Is the node agent installed? */}}
 {{- define "multus-eni.nodeAgent" -}}
 {{- $v := .Values }}
