@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 class Stop(BaseException):
     """The agent is to end: by a signal from outside, or because time is up (SIGALRM).
 
-    Not an Exception, so that no handler of errors on the way takes it for one.
+    Not an Exception, so that no handler of errors on the way takes it for one. `waiting_for` is who was being
+    waited for, empty if that is not known.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+        self.waiting_for = ""
 
     @property
     def timed_out(self) -> bool:

@@ -20,6 +20,7 @@ from ipagent.assign.addresses import IPAddress, IPNetwork, canonical_mac, parse_
 from ipagent.assign.errors import BadImdsAnswer, NoImds
 from ipagent.assign.retry import Backoff, Clock
 from ipagent.assign.topology import Eni, Topology
+from ipagent.signals import Stop
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 IPV6_ENDPOINT = "http://[fd00:ec2::254]"
@@ -207,7 +208,11 @@ class Imds:
                 self._connection.close()
                 if not _kept_connection_ended(error):
                     self._pause(attempt)
-        raise NoImds(self._silence(method, problem))
+            except Stop:
+                # The answer is still to come: it must not be taken for that of another request.
+                self._connection.close()
+                raise
+        raise NoImds(self._no_answer(method, problem))
 
     def _exchange(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         self._connection.request(method, self._prefix + path, headers=headers)
@@ -221,11 +226,11 @@ class Imds:
     def _pause(self, attempt: int) -> None:
         self._timing.sleep(_PACE.delay(attempt, self._timing.random()))
 
-    def _silence(self, method: str, problem: Exception | None) -> str:
+    def _no_answer(self, method: str, problem: Exception | None) -> str:
         if isinstance(problem, TimeoutError) and method == "PUT":
             return (
-                f"IMDS at {self._endpoint} does not answer the token request within the time limit, as it is "
-                "with a hop limit (HttpPutResponseHopLimit) of 1"
+                f"IMDS at {self._endpoint} does not answer the token request within the time limit. Most "
+                "likely the node's hop limit (HttpPutResponseHopLimit) is too low for pods"
             )
         return f"IMDS at {self._endpoint} can't be reached: {problem or 'no answer'}"
 

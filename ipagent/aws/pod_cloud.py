@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from common.contract import Credentials
@@ -15,6 +16,17 @@ from ipagent.aws.base import AwsAccess
 from ipagent.aws.eni import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
+from ipagent.signals import Stop
+
+
+@contextmanager
+def interruption_of(whom: str) -> Iterator[None]:
+    """Let a signal that comes meanwhile tell who was being waited for."""
+    try:
+        yield
+    except Stop as stop:
+        stop.waiting_for = stop.waiting_for or whom
+        raise
 
 
 class PodCloud(AwsAccess):
@@ -37,14 +49,17 @@ class PodCloud(AwsAccess):
             return known
         try:
             imds = self._imds or Imds(endpoint_of(self._env), self._timing)
-            read = imds.shown(None if fresh else macs)
-            self._region = self._region or imds.region()
+            with interruption_of("IMDS"):
+                read = imds.shown(None if fresh else macs)
+                self._region = self._region or imds.region()
             self._imds = imds
         except NoImds as error:
-            read = self._without_imds(macs, error)
+            with interruption_of("EC2"):
+                read = self._without_imds(macs, error)
         else:
             if missing := frozenset(macs) - {eni.mac for eni in read.enis}:
-                read = self._checked(read, missing, imds)
+                with interruption_of("EC2"):
+                    read = self._checked(read, missing, imds)
         self._topology = read
         self._looked_for = frozenset((*macs, *(eni.mac for eni in read.enis)))
         return read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipagent.assign.addresses import sort_key
-from ipagent.assign.errors import AgentError, Deadline, NoImds
+from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds
 from ipagent.assign.report import Report
 from ipagent.assign.retry import SOON, Clock, remaining
 from ipagent.pod.agent import Agent
@@ -30,16 +30,18 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
         if not stop.timed_out:
             raise
         if not agent.placed and agent.detection_seconds() is None:
-            return agent.failed(_not_found(agent))
+            return agent.failed(_not_found(agent, stop.waiting_for))
     return agent.report()
 
 
-def _not_found(agent: Agent) -> AgentError:
+def _not_found(agent: Agent, waiting_for: str) -> AgentError:
     within = f"within {agent.settings.timeout} s"
     if agent.lookup_failure is not None:
         return Deadline(f"The ENIs were not found {within}: {agent.lookup_failure}")
-    # The first look goes to IMDS, and has not even failed yet.
-    return NoImds(f"IMDS did not tell the ENIs {within}")
+    # The first look has not even failed yet.
+    if waiting_for == "EC2":
+        return Ec2Unreachable(f"EC2 has not answered {within} which ENI has the interface's MAC")
+    return NoImds(f"IMDS has not answered {within} which ENIs the node has")
 
 
 def _tentative(agent: Agent) -> str:

@@ -19,6 +19,9 @@ import pytest
 from common.contract import TOKEN_AUDIENCE
 from common.kube.list_stream import ListReader, NotAList
 from ipagent import nodeprotocol
+from ipagent.assign.errors import NoImds
+from ipagent.aws.imds import MAX_BYTES as MAX_IMDS_BYTES
+from ipagent.aws.imds import Imds
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import NETWORK_STATUS, read_pod
 from ipagent.node.observe.introspection import SOCKET, NotRunning, ask
@@ -28,6 +31,7 @@ from ipagent.node.sessions.messages import read_statement
 from ipagent.node.settings import read_settings
 from ipagent.nodeclient.session import NoToken, _token
 from ipagent.nodeprotocol import MAX_HEAD, MAX_STATEMENT, ProtocolError, ResponseParser
+from tests.ipagent.fakes import Time
 from tests.work import RegexOnForeignBytes, count_work
 
 pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
@@ -117,6 +121,36 @@ def read(reader: Reader, data: bytes) -> None:
         reader(data)
 
 
+class AnsweredImds(Imds):
+    """IMDS whose every answer is the same."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1", Time().timing)
+        self.text = ""
+
+    def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        del method, path, headers
+        return 200, self.text
+
+
+def of_imds(ask: Callable[[Imds], object]) -> Reader:
+    imds = AnsweredImds()
+
+    def read(data: bytes) -> None:
+        imds.text = data.decode("latin-1")
+        with suppress(NoImds):
+            ask(imds)
+
+    return read
+
+
+IMDS_READERS: dict[str, Reader] = {
+    "the identity document": of_imds(Imds.region),
+    "the addresses of an interface": of_imds(lambda imds: imds.addresses("02:aa:00:00:00:01", (4,))),
+    "the list of interfaces": of_imds(lambda imds: imds.shown(["02:aa:00:00:00:01"])),
+}
+
+
 def work_of(reader: Reader, data: bytes) -> int:
     return count_work(lambda: read(reader, data))
 
@@ -134,6 +168,22 @@ def check(reader: Reader, make: Callable[[int], bytes], largest: int) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_whatever_a_text_holds_the_work_grows_with_its_size(reader: str, text: str) -> None:
     check(READERS[reader], TEXTS[text], MAX_STATEMENT // 8)
+
+
+IMDS_TEXTS: dict[str, Callable[[int], bytes]] = {
+    **TEXTS,
+    "lines": lambda size: b"\n" * size,
+    "addresses in lines": lambda size: b"10.0.0.1\n" * (size // 9),
+    "one address": lambda size: b"1." * (size // 2),
+    "IPv6 zeroes": lambda size: b"0:" * (size // 2),
+    "slashes": lambda size: b"/" * size,
+}
+
+
+@pytest.mark.parametrize("text", IMDS_TEXTS)
+@pytest.mark.parametrize("reader", ["the identity document", "the addresses of an interface"])
+def test_the_work_for_an_answer_of_imds_grows_with_its_size(reader: str, text: str) -> None:
+    check(IMDS_READERS[reader], IMDS_TEXTS[text], MAX_IMDS_BYTES)
 
 
 def pieces(data: bytes, size: int = 1) -> Iterator[bytes]:

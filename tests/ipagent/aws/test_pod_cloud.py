@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -12,6 +12,7 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission
 from ipagent.aws.base import SILENT_SECONDS
 from ipagent.aws.pod_cloud import PodCloud
+from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
@@ -196,3 +197,34 @@ def test_the_readers_key_may_look_but_not_touch(make: Make) -> None:
     direct = make(AWS_ACCESS_KEY_ID=READER)
     assert direct.topology({MAC_1}).enis[0].id == ENI_1
     assert direct.describe(ENI_1).secondaries == (ip("10.10.1.60"),)
+
+
+def test_a_signal_while_imds_is_silent_tells_that_imds_was_being_waited_for(
+    make: Make, doubles: Doubles
+) -> None:
+    cloud = make()
+    doubles.put_faults(Injected("imds", delay_ms=5000))
+    with Signals() as signals:
+        signals.alarm(0.5)
+        with pytest.raises(Stop) as caught:
+            cloud.topology([MAC_1])
+    assert (caught.value.timed_out, caught.value.waiting_for) == (True, "IMDS")
+
+
+class InterruptedEc2:
+    """EC2 in whose calls the alarm rings."""
+
+    def attached(self, _: str) -> NoReturn:
+        raise Stop(14)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_signal_while_ec2_is_asked_tells_that_ec2_was_being_waited_for(make: Make) -> None:
+    cloud = make()
+    interrupted: Any = InterruptedEc2()
+    cloud._ec2 = interrupted  # noqa: SLF001 - the wire
+    with pytest.raises(Stop) as caught:
+        cloud.topology([FOREIGN])
+    assert caught.value.waiting_for == "EC2"

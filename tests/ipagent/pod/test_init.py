@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -12,6 +12,7 @@ from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import NoImds, Usage, error_of
 from ipagent.assign.report import Report
 from ipagent.assign.selection import DETECTION_SECONDS
+from ipagent.aws.pod_cloud import interruption_of
 from ipagent.pod import init
 from ipagent.signals import Stop
 from tests.ipagent.fakes import ENI_0, ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
@@ -297,6 +298,32 @@ def test_the_alarm_of_the_deadline_interrupts_and_names_the_addresses(when: str)
     report = pod.init()
     assert report.exit_code == ExitCode.DEADLINE
     assert "10.10.1.80 (net1)" in report.message
+
+
+@pytest.mark.parametrize(
+    ("waiting_for", "code", "says"),
+    [
+        (
+            "EC2",
+            ExitCode.EC2_UNREACHABLE,
+            "EC2 has not answered within 120 s which ENI has the interface's MAC",
+        ),
+        ("IMDS", ExitCode.NO_IMDS, "IMDS has not answered within 120 s which ENIs the node has"),
+    ],
+)
+def test_the_alarm_during_the_first_look_tells_who_was_being_waited_for(
+    waiting_for: str, code: ExitCode, says: str
+) -> None:
+    pod = Pod(FakeSource((NET1, "10.10.1.80")))
+
+    def ring(macs: object, *, fresh: bool = False) -> NoReturn:
+        del macs, fresh
+        with interruption_of(waiting_for):
+            raise Stop(14)
+
+    pod.cloud.topology = ring  # type: ignore[method-assign] # it never answers
+    report = pod.init()
+    assert (report.exit_code, says in report.message) == (code, True), report.message
 
 
 def test_a_signal_from_outside_is_passed_on() -> None:
