@@ -13,6 +13,7 @@ from ipagent.controller.cli import _parser
 from ipagent.controller.main import LEASE
 from ipagent.controller.model.actions import NetworkStatus, Plan
 from ipagent.controller.observe.metrics import Snapshot, registry
+from ipagent.links.cli import _parser as links_parser
 from tests.chart.conftest import programs
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases
@@ -133,3 +134,24 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
             assert set(LABEL.findall(selected)) <= exported[name] | SCRAPED
     promtool = programs(["promtool"])["promtool"]
     assert "3 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
+
+
+def test_it_brings_the_links_container_with_one_capability(helm: Helm, rendered: Rendered) -> None:
+    alone = helm.render(merged(REQUIRED, {"controller": {"enabled": True, "clusterName": "prod"}}))
+    for found in (alone, rendered["controller"]):
+        containers = only(found, "DaemonSet")["spec"]["template"]["spec"]["containers"]
+        (links,) = (each for each in containers if each["name"] == "links")
+        assert links["command"] == ["ipagent", "links"]
+        given = links_parser().parse_args(links["args"])
+        assert (given.host, given.port) == ("$(MULTUS_ENI_HOST_IP)", 9409)
+        assert {each["name"] for each in links["env"]} == {"MULTUS_ENI_NODE_NAME", "MULTUS_ENI_HOST_IP"}
+        assert links["securityContext"] == {
+            "runAsNonRoot": False,
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+        }
+    daemons = [each for each in rendered["backend node"] if each["kind"] == "DaemonSet"]
+    assert "NET_ADMIN" not in str(daemons)

@@ -39,7 +39,8 @@ def pod_spec(manifests: list[Manifest]) -> dict[str, Any]:
 
 
 def container(manifests: list[Manifest]) -> dict[str, Any]:
-    (found,) = pod_spec(manifests)["containers"]
+    found, *others = pod_spec(manifests)["containers"]
+    assert [each["name"] for each in others] in ([], ["links"])
     return dict(found)
 
 

@@ -83,6 +83,9 @@
 {{- $v := .Values.nodeAgent }}
 {{- $ports := dict (toString $v.port) "nodeAgent.port" }}
 {{- $others := dict "nodeAgent.healthPort" $v.healthPort }}
+{{- if .Values.controller.enabled }}
+{{- $_ := set $others "nodeAgent.linksPort" $v.linksPort }}
+{{- end }}
 {{- if .Values.webhook.hostNetwork }}
 {{- $_ := set $others "webhook.port" .Values.webhook.port }}
 {{- if .Values.metrics.enabled }}

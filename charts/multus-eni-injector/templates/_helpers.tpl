@@ -192,7 +192,7 @@ hostAliases:
 {{/* Is the node agent installed? */}}
 {{- define "multus-eni.nodeAgent" -}}
 {{- $v := .Values }}
-{{- if or $v.nodeAgent.enabled $v.nodeAgent.watchOnly (eq $v.agent.backend "node") }}true{{ end }}
+{{- if or $v.nodeAgent.enabled $v.nodeAgent.watchOnly (eq $v.agent.backend "node") $v.controller.enabled }}true{{ end }}
 {{- end }}
 
 {{/* The settings file of `ipagent node --config`. */}}

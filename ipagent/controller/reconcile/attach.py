@@ -241,7 +241,7 @@ def _link(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
         return no(
             "LinkMissing",
             f"the node has no interface with the MAC {eni.mac}: see whether the DaemonSet runs there "
-            "(nodeAgent.links), otherwise replace the node",
+            "with its container links, otherwise replace the node",
         )
     if not link.up:
         return no("LinkDown", link.message or f"{link.name} is down")
