@@ -24,6 +24,7 @@ from tests.ipagent.controller.world import World, network
 
 pytestmark = pytest.mark.cluster
 
+CRDS = ("nodeattachments.multus-eni.io", "nodenetworks.multus-eni.io")
 WANTED = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 ISSUE = {
     "nodeSelector": {"matchLabels": {"node-group": "multus"}},

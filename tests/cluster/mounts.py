@@ -15,7 +15,11 @@ CONFIG_MAP = Kind("v1", "ConfigMap")
 SECRET = Kind("v1", "Secret")
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where the admission plugin ServiceAccount mounts a pod's token."""
-PROGRAMS = {"multus-eni": Path(sys.executable).with_name("multus-eni"), "python3": Path(sys.executable)}
+PROGRAMS = {
+    "ipagent": Path(sys.executable).with_name("ipagent"),
+    "multus-eni": Path(sys.executable).with_name("multus-eni"),
+    "python3": Path(sys.executable),
+}
 
 Token = Callable[[Manifest], str]
 """Asks for a token of a pod's ServiceAccount."""
