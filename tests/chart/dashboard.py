@@ -373,6 +373,40 @@ EC2 = (
         alerts=["MultusEniNodeDenied", "MultusEniNodeEc2Failing", "MultusEniNodeEniFull"],
     ),
 )
+NETWORKS = (
+    Panel(
+        "Nodes of each network",
+        "Nodes that a NodeNetwork selects, those whose ENI is ready, and those that can't get one.",
+        [
+            Query(
+                f"max by (network, state) (multus_eni_controller_network_nodes{{{WHERE}}})",
+                "{{network}} {{state}}",
+            )
+        ],
+        width=8,
+        alerts=["MultusEniNetworkNodesFailed", "MultusEniControllerNotLeading"],
+    ),
+    Panel(
+        "Addresses that nodes still take",
+        "Over the ready nodes of each network.",
+        [Query(f"max by (network) (multus_eni_controller_network_free_addresses{{{WHERE}}})", "{{network}}")],
+        width=8,
+    ),
+    Panel(
+        "Writes that failed, and leaked ENIs",
+        "ENIs with this cluster's tags that nothing needs, and writes that the API server refused.",
+        [
+            Query(f"max(multus_eni_controller_leaked_enis{{{WHERE}}})", "leaked ENIs"),
+            Query(
+                f"sum(increase(multus_eni_controller_write_failures_total{{{WHERE}}}[$__rate_interval]))",
+                "failed writes",
+            ),
+        ],
+        width=8,
+        steps=bad_from(1, "orange"),
+        alerts=["MultusEniEnisLeaked"],
+    ),
+)
 COLLECTION = (
     Panel(
         "Leaked addresses, by node",
@@ -409,6 +443,7 @@ ROWS = {
     "Overview": OVERVIEW,
     "Admission": ADMISSION,
     "Certificates": CERTIFICATES,
+    "Node networks": NETWORKS,
     "Node agents": AGENTS,
     "EC2": EC2,
     "Garbage collection": COLLECTION,

@@ -18,6 +18,8 @@ from prometheus_client import CollectorRegistry
 
 from certs.health import Health
 from ipagent.assign.ec2_error_codes import Fault
+from ipagent.controller.model.actions import NetworkStatus, Plan
+from ipagent.controller.observe import metrics as controller
 from ipagent.node.gc.rules import Decision, KeepReason, Verdict
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
@@ -121,7 +123,8 @@ def test_grafanas_own_types_accept_the_dashboard(dashboard: dict[str, Any], tmp_
 
 def test_the_dashboard_has_a_row_for_each_part(dashboard: dict[str, Any]) -> None:
     rows = [each["title"] for each in dashboard["panels"] if each["type"] == "row"]
-    assert rows == ["Overview", "Admission", "Certificates", "Node agents", "EC2", "Garbage collection"]
+    assert rows[:4] == ["Overview", "Admission", "Certificates", "Node networks"]
+    assert rows[4:] == ["Node agents", "EC2", "Garbage collection"]
     names = [each["name"] for each in dashboard["templating"]["list"]]
     assert names == ["datasource", "cluster", "namespace", "node"]
     assert {each["type"] for each in panels(dashboard)} <= {"stat", "table", "timeseries"}
@@ -142,9 +145,28 @@ def test_every_panel_is_described_and_has_a_place_of_its_own(dashboard: dict[str
         assert each["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["value"] is None
 
 
-def test_the_dashboard_leads_to_every_runbook(dashboard: dict[str, Any], alerts: dict[str, Manifest]) -> None:
+def test_the_dashboard_leads_to_every_runbook(
+    dashboard: dict[str, Any], alerts: dict[str, Manifest], rendered: dict[str, list[Manifest]]
+) -> None:
     links = {link["url"] for each in panels(dashboard) for link in each["links"]}
-    assert links == {each["annotations"]["runbook_url"] for each in alerts.values()}
+    (group,) = only(rendered["controller"], "PrometheusRule")["spec"]["groups"]
+    every = [*alerts.values(), *group["rules"]]
+    assert links == {each["annotations"]["runbook_url"] for each in every}
+
+
+def test_the_controller_is_scraped(helm: Helm) -> None:
+    own = {"controller": {"enabled": True, "clusterName": "prod"}}
+    monitor = {"metrics": {"serviceMonitor": {"enabled": True}}}
+    manifests = helm.render(merged(REQUIRED, own, monitor))
+    service = only(manifests, "Service", "multus-eni-injector-controller")
+    selected = only(manifests, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    assert selected.items() <= service["metadata"]["labels"].items()
+    deployment = only(manifests, "Deployment", "multus-eni-injector-controller")
+    template = deployment["spec"]["template"]
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    (port,) = service["spec"]["ports"]
+    (container,) = template["spec"]["containers"]
+    assert (port["name"], port["targetPort"]) == ("metrics", container["ports"][0]["name"])
 
 
 def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]]]:
@@ -173,7 +195,9 @@ def exported() -> dict[str, frozenset[str]]:
         verdicts=(blocked,),
     )
     node = NodeMetrics(lambda: snapshot)
-    registries = (Metrics().registry, health.registry, node.registry)
+    plan = Plan(networks={"sig": NetworkStatus({}, 1)})
+    networks = controller.registry(lambda: controller.Snapshot(plan=plan))
+    registries = (Metrics().registry, health.registry, node.registry, networks)
     return {name: labels for registry in registries for name, labels in labels_of(registry)}
 
 
