@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -201,11 +202,12 @@ def _ask(client: KubeconfigClient, pod: Resource) -> Object:
     from kubernetes.client import CoreV1Api  # noqa: PLC0415
     from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
     from kubernetes.stream import stream  # noqa: PLC0415
+    from websocket import WebSocketException  # noqa: PLC0415
 
     # An ApiClient of its own: stream() exchanges its transport, which is no longer used after that.
     own = CoreV1Api(type(client.api)(client.api.configuration))
     try:
-        text = stream(
+        session = stream(
             own.connect_get_namespaced_pod_exec,
             pod.name,
             pod.namespace,
@@ -215,12 +217,14 @@ def _ask(client: KubeconfigClient, pod: Resource) -> Object:
             stderr=False,
             stdin=False,
             tty=False,
-            _request_timeout=EXEC_TIMEOUT,
-            _preload_content=True,
+            _preload_content=False,
         )
-        found = json.loads(text)
+        # The library leaves the connection open.
+        with closing(session):
+            session.run_forever(timeout=EXEC_TIMEOUT)
+            found = json.loads(session.read_all())
     except ApiException as error:
         return {"error": " ".join(str(error.reason).split())[:MAX_REFUSAL]}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, WebSocketException) as error:
         return {"error": str(error)[:MAX_REFUSAL]}
     return found if isinstance(found, dict) else {}
