@@ -38,6 +38,11 @@ def add_check(commands: Commands) -> None:
     check.add_argument("--kubeconfig", type=Path, metavar="FILE", help="(KUBECONFIG, or ~/.kube/config)")
     check.add_argument("--context", metavar="NAME", help="context of the kubeconfig (its current one)")
     check.add_argument(
+        "--aws",
+        action="store_true",
+        help="ask EC2 about the nodes' ENIs and their subnets, too, with the AWS credentials of this shell",
+    )
+    check.add_argument(
         "--wait",
         type=_seconds,
         default=0.0,
@@ -69,7 +74,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.pod and not options.namespace:
         print("multus-eni check: --pod needs --namespace", file=sys.stderr)
         return 2
-    if options.dump and (options.wait or options.context or options.kubeconfig):
+    if options.dump and (options.wait or options.aws or options.context or options.kubeconfig):
         print("multus-eni check: --dump looks at files: leave out the options of a cluster", file=sys.stderr)
         return 2
     try:
@@ -81,6 +86,7 @@ def _check(options: argparse.Namespace) -> int:
                 options.kubeconfig,
                 options.context,
                 options.wait,
+                options.aws,
             )
         )
     except (DumpError, ClusterError, ApiError, Unreachable) as error:

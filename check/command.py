@@ -13,6 +13,7 @@ from pathlib import Path
 from check.model import Scope, Snapshot
 from check.render import Form, render
 from check.run import ERRORS, exit_code, run_checks
+from check.sources.aws import with_aws
 from check.sources.dump import read_dump
 from check.sources.live import read_live
 from common.kube.kubeconfig_client import KubeconfigClient
@@ -23,7 +24,10 @@ PAUSE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line. `wait` is for how many seconds to look again while there are errors."""
+    """The command line.
+
+    `wait` is for how many seconds to look again while there are errors, `aws` whether to ask EC2, too.
+    """
 
     scope: Scope
     form: Form
@@ -31,6 +35,7 @@ class Options:
     kubeconfig: Path | None = None
     context: str | None = None
     wait: float = 0.0
+    aws: bool = False
 
 
 def run_command(options: Options) -> int:
@@ -56,7 +61,12 @@ def _source(options: Options) -> Iterator[Callable[[], Snapshot]]:
         yield lambda: read_dump(dump)
         return
     with KubeconfigClient("multus-eni-check", options.kubeconfig, options.context) as client:
-        yield lambda: read_live(client, options.scope)
+
+        def look() -> Snapshot:
+            found = read_live(client, options.scope)
+            return with_aws(found) if options.aws else found
+
+        yield look
 
 
 def _colours() -> bool:

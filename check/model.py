@@ -35,7 +35,9 @@ KINDS: Mapping[str, str] = MappingProxyType(
 DRY_RUN = "dry run"
 NODE_STATUS = "node status"
 HOST = "host"
-"""Sources beside the kinds: a pod created with dryRun=All, `ipagent node status`, the nodes themselves."""
+AWS = "AWS"
+RESERVATIONS = "subnet CIDR reservations"
+"""Sources beside the kinds: a pod created with dryRun=All, `ipagent node status`, the nodes, EC2."""
 
 
 class Verdict(StrEnum):
@@ -103,6 +105,17 @@ class DryRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Aws:
+    """What EC2 shows of the nodes: objects of its API, in the form of `aws ec2 describe-… --output json`."""
+
+    network_interfaces: tuple[Object, ...] = ()
+    instances: tuple[Object, ...] = ()
+    instance_types: tuple[Object, ...] = ()
+    subnets: tuple[Object, ...] = ()
+    reservations: tuple[Object, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A cluster at `now` (seconds since 1970).
 
@@ -117,6 +130,7 @@ class Snapshot:
     unserved: frozenset[str] = frozenset()
     dry_run: DryRun | None = None
     node_statuses: Mapping[str, Object] = field(default_factory=dict)
+    aws: Aws = Aws()
 
     def all(self, kind: str) -> tuple[Resource, ...]:
         """Return all objects of a kind."""

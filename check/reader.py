@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from check.model import KINDS, NODE_STATUS, Object, Resource, Snapshot, mapping, objects
+from check.model import (
+    AWS,
+    KINDS,
+    NODE_STATUS,
+    RESERVATIONS,
+    Aws,
+    Object,
+    Resource,
+    Snapshot,
+    mapping,
+    objects,
+)
 
 MAX_LISTS = 8
 """How deep lists may stand in lists."""
+RESERVED = frozenset({"SubnetIpv4CidrReservations", "SubnetIpv6CidrReservations"})
+EC2_ANSWERS = RESERVED | {"NetworkInterfaces", "Reservations", "InstanceTypes", "Subnets"}
+"""What answers of `aws ec2 describe-…` and `get-subnet-cidr-reservations` are made of."""
 SECRET_DATA = ("tls.crt", "ca.crt")
 """What is read of a Secret: certificates, never a key."""
 
@@ -18,6 +32,7 @@ def read_snapshot(documents: Iterable[object], now: float) -> Snapshot:
 
     It is taken as complete: a kind of which it has no object is one of which the cluster has none.
     """
+    documents = list(documents)
     resources: dict[str, list[Resource]] = {}
     statuses: dict[str, Object] = {}
     version = ""
@@ -35,13 +50,38 @@ def read_snapshot(documents: Iterable[object], now: float) -> Snapshot:
     )
     if "Secret" not in resources:
         missing |= {"Secret": "the dump has no Secrets"}
+    aws, without = read_aws(documents)
+    missing |= without
     return Snapshot(
         now=now,
+        aws=aws,
         resources={kind: tuple(found) for kind, found in resources.items()},
         version=version,
         missing=missing,
         node_statuses=statuses,
     )
+
+
+def read_aws(documents: Iterable[object]) -> tuple[Aws, dict[str, str]]:
+    """Read answers of EC2, and say what is missing."""
+    found: dict[str, list[Object]] = {}
+    for document in map(mapping, documents):
+        for key in EC2_ANSWERS & document.keys():
+            found.setdefault(key, []).extend(objects(document[key]))
+    instances = [each for part in found.get("Reservations", []) for each in objects(part.get("Instances"))]
+    aws = Aws(
+        network_interfaces=tuple(found.get("NetworkInterfaces", ())),
+        instances=tuple(instances),
+        instance_types=tuple(found.get("InstanceTypes", ())),
+        subnets=tuple(found.get("Subnets", ())),
+        reservations=tuple(each for key in RESERVED for each in found.get(key, ())),
+    )
+    missing = {}
+    if not {"NetworkInterfaces", "Reservations", "Subnets"} <= found.keys():
+        missing[AWS] = "the dump has no answers of EC2"
+    if not found.keys() & RESERVED:
+        missing[RESERVATIONS] = "the dump has no answer of `aws ec2 get-subnet-cidr-reservations`"
+    return aws, missing
 
 
 def read_resources(document: Object, kind: str = "", depth: int = 0) -> Iterator[Resource]:

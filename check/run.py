@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from check.checks.aws import VPC
 from check.checks.cluster import CLUSTER
 from check.checks.installation import INSTALLATION
 from check.checks.namespaces import NAMESPACES
@@ -13,7 +14,7 @@ from check.model import NotApplicable, Scope, Snapshot, Verdict
 from check.results import Check, Result
 from check.views import Cluster
 
-CHECKS: tuple[Check, ...] = (*CLUSTER, *INSTALLATION, *NAMESPACES, *NODES, *PODS)
+CHECKS: tuple[Check, ...] = (*CLUSTER, *INSTALLATION, *NAMESPACES, *NODES, *PODS, *VPC)
 """In the order in which they are shown."""
 
 MAX_DETAILS = 20

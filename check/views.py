@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from check.model import NotApplicable, Object, Resource, Scope, Snapshot, mapping, objects
+from check.model import Aws, NotApplicable, Object, Resource, Scope, Snapshot, mapping, objects
 from check.networks import Network, attached_addresses, read_network
 from common.contract import INJECTION, NETWORKS, Backend, Injection
+from ipagent.assign.holders import owner_of
+from ipagent.assign.topology import EniDetails
+from ipagent.aws.eni import details
 from webhook.config import ConfigError, parse_settings
 from webhook.core.settings import Settings
 from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads
@@ -144,6 +147,35 @@ class Cluster:
         )
 
     @cached_property
+    def nodes_with_pods(self) -> tuple[str, ...]:
+        """The nodes on which these pods are."""
+        return tuple(sorted({str(pod.spec["nodeName"]) for pod in self.pods if pod.spec.get("nodeName")}))
+
+    @property
+    def aws(self) -> Aws:
+        """What EC2 shows of the nodes."""
+        return self.snapshot.aws
+
+    @cached_property
+    def instances(self) -> Mapping[str, str]:
+        """The EC2 instance of each node, by the cloud provider's `spec.providerID`."""
+        found = {node.name: str(node.spec.get("providerID") or "") for node in self.all("Node")}
+        return {name: each.rpartition("/")[2] for name, each in found.items() if each.startswith("aws:")}
+
+    def node_of(self, instance: str) -> str:
+        """Return the node that an instance is; its id where it is none."""
+        return next((node for node, each in self.instances.items() if each == instance), instance)
+
+    @cached_property
+    def pod_enis(self) -> tuple[EniDetails, ...]:
+        """The nodes' ENIs that somebody attached for pods: neither primary ones nor the VPC CNI's."""
+        nodes = set(self.instances.values())
+        found = filter(None, map(_details, self.aws.network_interfaces))
+        return tuple(
+            eni for eni in found if eni.instance_id in nodes and not eni.is_primary and not owner_of(eni)
+        )
+
+    @cached_property
     def explanations(self) -> Mapping[str, Explanation]:
         """What the webhook would do with each of these pods, by its key."""
         found = self.installation
@@ -255,6 +287,13 @@ def _expression_holds(expression: Object, labels: Mapping[str, str]) -> bool:
             return key in labels
         case _:
             return key not in labels
+
+
+def _details(shown: Object) -> EniDetails | None:
+    try:
+        return details(cast("Any", shown))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _component(found: Iterable[Resource], component: str) -> Resource | None:

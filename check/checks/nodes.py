@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from check.checks.enis import ENIS
 from check.model import HOST, NODE_STATUS, NotApplicable, Verdict, mapping, objects
 from check.results import Check
 from check.views import Cluster, is_ready
@@ -21,7 +22,7 @@ def _agents(cluster: Cluster) -> Iterator[str]:
             return
         raise NotApplicable("no node agents are installed (backend direct)")
     ready = {pod.spec.get("nodeName") for pod in found.pods_of("node-agent") if is_ready(pod)}
-    for node in sorted({str(pod.spec["nodeName"]) for pod in cluster.pods if pod.spec.get("nodeName")}):
+    for node in cluster.nodes_with_pods:
         if node not in ready:
             yield f"{node} has Multus pods and no node agent that is ready"
 
@@ -46,6 +47,7 @@ def _host(_cluster: Cluster) -> Iterator[str]:
 
 
 NODES = (
+    *ENIS,
     Check(
         "nodes-agents",
         "node agents are ready where Multus pods are",

@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 from check.model import (
+    AWS,
     DRY_RUN,
     KINDS,
     NODE_STATUS,
+    RESERVATIONS,
     DryRun,
     Object,
     Resource,
@@ -84,7 +86,8 @@ def read_live(client: KubeconfigClient, scope: Scope) -> Snapshot:
                 unserved.add(kind)
             else:
                 missing[kind] = f"{kind}s can't be read: {error.message}"
-    snapshot = Snapshot(time.time(), resources, version, missing, frozenset(unserved))
+    without = {AWS: "only --aws asks EC2", RESERVATIONS: "only --aws asks EC2"}
+    snapshot = Snapshot(time.time(), resources, version, missing | without, frozenset(unserved))
     if scope.pre:
         return snapshot
     snapshot = _with_certificate(client, snapshot)

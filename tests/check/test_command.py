@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from check.run import CHECKS
 from multus_eni.cli import main
 from tests.check.test_cases import CASES, NOW, documents
 
@@ -61,7 +62,7 @@ def test_an_error_is_shown_with_its_remedy_and_ends_with_1(
     assert lines[1].strip() == "10.10.1.10 is in apps/sip-1, apps/sip-2"
     assert lines[2].strip().startswith("remedy: ")
     assert lines[3].strip() == "see docs/check.md#pods-duplicates"
-    assert lines[4].startswith("40 checks: 1 errors, 0 warnings")
+    assert lines[4].startswith(f"{len(CHECKS)} checks: 1 errors, 0 warnings")
 
 
 def test_warnings_alone_end_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,8 +156,11 @@ def test_a_cluster_that_is_not_there_is_named(
     assert why in said
 
 
-def test_a_dump_is_no_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "--dump", str(dump(tmp_path)), "--wait", "5m"]) == 2
+@pytest.mark.parametrize(("option", "value"), [("--wait", ["5m"]), ("--aws", []), ("--context", ["c"])])
+def test_a_dump_is_no_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: list[str]
+) -> None:
+    assert main(["check", "--dump", str(dump(tmp_path)), option, *value]) == 2
     assert "leave out the options of a cluster" in capsys.readouterr().err
 
 

@@ -1,0 +1,68 @@
+"""Do the VPC's subnets fit the networks?"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from check.model import AWS, RESERVATIONS, Object, Verdict
+from check.networks import HOST_LOCAL, WHEREABOUTS, IPNetwork, Network
+from check.results import Check
+from check.views import Cluster
+
+_VPC_IPAMS = (WHEREABOUTS, HOST_LOCAL)
+
+
+def _ranges(cluster: Cluster) -> Iterator[str]:
+    subnets = {eni.subnet_id for eni in cluster.pod_enis}
+    cidrs = [cidr for each in cluster.aws.subnets if each.get("SubnetId") in subnets for cidr in _cidrs(each)]
+    for network, text in _outside(cluster.networks, cidrs):
+        shown = ", ".join(map(str, cidrs)) or "none"
+        yield f"{network.key}: {text} is in no subnet of the nodes' ENIs ({shown})"
+
+
+def _reservations(cluster: Cluster) -> Iterator[str]:
+    cidrs = [cidr for each in cluster.aws.reservations for cidr in _parsed([each.get("Cidr")])]
+    for network, text in _outside(cluster.networks, cidrs):
+        yield f"{network.key}: {text} is not within a CIDR reservation of its subnet"
+
+
+def _outside(networks: Iterable[Network], cidrs: list[IPNetwork]) -> Iterator[tuple[Network, str]]:
+    for network in networks:
+        for each in network.ranges:
+            if network.ipam.get("type") in _VPC_IPAMS and not any(each.within(cidr) for cidr in cidrs):
+                yield network, each.text
+
+
+def _cidrs(subnet: Object) -> Iterator[IPNetwork]:
+    ipv6 = [each.get("Ipv6CidrBlock") for each in subnet.get("Ipv6CidrBlockAssociationSet") or ()]
+    yield from _parsed([subnet.get("CidrBlock"), *ipv6])
+
+
+def _parsed(texts: Iterable[object]) -> Iterator[IPNetwork]:
+    for text in texts:
+        try:
+            yield ipaddress.ip_network(str(text))
+        except ValueError:
+            continue
+
+
+VPC = (
+    Check(
+        "aws-ranges",
+        "networks' ranges are in subnets of the ENIs",
+        "correct the range, or attach an ENI in that subnet: no ENI can carry the addresses (exit code 13)",
+        _ranges,
+        needs=(AWS, "NetworkAttachmentDefinition"),
+        pre=True,
+    ),
+    Check(
+        "aws-reservations",
+        "networks' ranges are reserved in their subnets",
+        "aws ec2 create-subnet-cidr-reservation --reservation-type explicit: else EC2 gives them away",
+        _reservations,
+        Verdict.WARNING,
+        needs=(AWS, RESERVATIONS, "NetworkAttachmentDefinition"),
+        pre=True,
+    ),
+)

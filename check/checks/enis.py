@@ -1,0 +1,137 @@
+"""Are the nodes' ENIs fit for Multus pods?"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from check.model import AWS, NotApplicable, Verdict, mapping
+from check.results import Check
+from check.views import Cluster
+from common.contract import Backend
+from ipagent.assign.holders import NO_MANAGE
+from ipagent.assign.topology import EniDetails
+
+LEAST_HOPS = 2
+"""A pod is one hop further from IMDS than its node."""
+
+
+def _enis(cluster: Cluster) -> Iterator[str]:
+    held = {eni.instance_id for eni in cluster.pod_enis}
+    for node in cluster.nodes_with_pods:
+        instance = cluster.instances.get(node)
+        if instance and instance not in held:
+            yield f"{node} ({instance}) has Multus pods, and no ENI that may carry their addresses"
+
+
+def _tags(cluster: Cluster) -> Iterator[str]:
+    for eni in cluster.pod_enis:
+        if not eni.no_manage:
+            yield f"{_name(cluster, eni)} lacks the tag {NO_MANAGE}=true"
+
+
+def _subnets(cluster: Cluster) -> Iterator[str]:
+    together: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for eni in cluster.pod_enis:
+        together[eni.instance_id, eni.subnet_id].append(eni.eni_id)
+    for (instance, subnet), enis in together.items():
+        if len(enis) > 1:
+            yield f"{cluster.node_of(instance)} has {', '.join(sorted(enis))} in {subnet}"
+
+
+def _slots(cluster: Cluster) -> Iterator[str]:
+    limits = {
+        str(each.get("InstanceType")): mapping(each.get("NetworkInfo")).get("Ipv4AddressesPerInterface")
+        for each in cluster.aws.instance_types
+    }
+    types = {str(each.get("InstanceId")): str(each.get("InstanceType")) for each in cluster.aws.instances}
+    for eni in cluster.pod_enis:
+        limit = limits.get(types.get(eni.instance_id, ""))
+        used = sum(address.version == 4 for address in eni.addresses)
+        used += sum(prefix.version == 4 for prefix in eni.prefixes)
+        if isinstance(limit, int) and used >= limit:
+            yield f"{_name(cluster, eni)} has {used} of {limit} IPv4 addresses"
+
+
+def _source_dest(cluster: Cluster) -> Iterator[str]:
+    found: dict[str, dict[bool, list[EniDetails]]] = defaultdict(lambda: defaultdict(list))
+    checks = {
+        str(each.get("NetworkInterfaceId")): each.get("SourceDestCheck") is not False
+        for each in cluster.aws.network_interfaces
+    }
+    for eni in cluster.pod_enis:
+        found[eni.subnet_id][checks.get(eni.eni_id, True)].append(eni)
+    for subnet, by_check in found.items():
+        if len(by_check) > 1:
+            off = ", ".join(_name(cluster, eni) for eni in by_check[False])
+            yield f"{subnet}: the check is off on {off}, and on for the others"
+
+
+def _hop_limit(cluster: Cluster) -> Iterator[str]:
+    if cluster.installation.backend is not Backend.DIRECT:
+        raise NotApplicable("pods need no IMDS (backend node)")
+    for each in cluster.aws.instances:
+        options = mapping(each.get("MetadataOptions"))
+        node, hops = cluster.node_of(str(each.get("InstanceId"))), options.get("HttpPutResponseHopLimit")
+        if options.get("HttpEndpoint") == "disabled":
+            yield f"{node}: IMDS is disabled"
+        elif isinstance(hops, int) and hops < LEAST_HOPS:
+            yield f"{node}: HttpPutResponseHopLimit is {hops}"
+
+
+def _name(cluster: Cluster, eni: EniDetails) -> str:
+    return f"{eni.eni_id} of {cluster.node_of(eni.instance_id)}"
+
+
+ENIS = (
+    Check(
+        "nodes-enis",
+        "nodes have ENIs for Multus pods",
+        "attach an ENI beside device 0, in the network's subnet: docs/install.md#before-you-install",
+        _enis,
+        needs=(AWS, "Pod"),
+    ),
+    Check(
+        "nodes-eni-tags",
+        "ENIs for pods carry the tag that keeps the VPC CNI off",
+        f"aws ec2 create-tags --resources ENI --tags Key={NO_MANAGE},Value=true",
+        _tags,
+        needs=(AWS,),
+        pre=True,
+    ),
+    Check(
+        "nodes-eni-subnets",
+        "a node's ENIs are in different subnets",
+        "give each ENI a subnet of its own, or use ipvlan, whose MAC decides: docs/agent.md",
+        _subnets,
+        Verdict.WARNING,
+        needs=(AWS,),
+        pre=True,
+    ),
+    Check(
+        "nodes-eni-slots",
+        "ENIs have room for addresses",
+        "free what no pod uses (ipagent release), or use an instance type with more addresses",
+        _slots,
+        Verdict.WARNING,
+        needs=(AWS,),
+    ),
+    Check(
+        "nodes-source-dest",
+        "the source/destination check is the same on a subnet's ENIs",
+        "aws ec2 modify-network-interface-attribute: off where pods forward traffic of others, on elsewhere",
+        _source_dest,
+        Verdict.WARNING,
+        needs=(AWS,),
+        pre=True,
+    ),
+    Check(
+        "nodes-hop-limit",
+        "pods reach IMDS",
+        "aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2 (3 with an overlay)",
+        _hop_limit,
+        Verdict.WARNING,
+        needs=(AWS,),
+        pre=True,
+    ),
+)

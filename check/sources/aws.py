@@ -1,0 +1,74 @@
+"""EC2's view of a cluster's nodes, for `--aws`: reading calls only, with the identity of whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from check.model import AWS, RESERVATIONS, Aws, Scope, Snapshot
+from check.views import Cluster
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+
+AT_ONCE = 100
+"""Instances in one request."""
+REGION = "topology.kubernetes.io/region"
+
+
+def with_aws(snapshot: Snapshot) -> Snapshot:
+    """Add what EC2 shows of the nodes; what it refuses is missing, with its own sentence."""
+    # Late: only --aws needs it.
+    import botocore.session  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    instances = sorted(Cluster(snapshot, Scope()).instances.values())
+    if not instances:
+        return _without(snapshot, "no node is an EC2 instance (spec.providerID)")
+    regions = {node.labels[REGION] for node in snapshot.all("Node") if REGION in node.labels}
+    try:
+        session = botocore.session.get_session()
+        client = cast("EC2Client", session.create_client("ec2", region_name=min(regions, default=None)))
+        found = _read(client, instances)
+    except (BotoCoreError, ClientError) as error:
+        return _without(snapshot, f"EC2 can't be asked: {error}")
+    missing = {what: why for what, why in snapshot.missing.items() if what not in (AWS, RESERVATIONS)}
+    try:
+        found = replace(found, reservations=tuple(_reservations(client, found)))
+    except (BotoCoreError, ClientError) as error:
+        missing[RESERVATIONS] = f"EC2 can't be asked: {error}"
+    return replace(snapshot, aws=found, missing=missing)
+
+
+def _without(snapshot: Snapshot, why: str) -> Snapshot:
+    return replace(snapshot, missing={**snapshot.missing, AWS: why, RESERVATIONS: why})
+
+
+def _read(client: EC2Client, instances: list[str]) -> Aws:
+    interfaces: list[Any] = []
+    machines: list[Any] = []
+    for start in range(0, len(instances), AT_ONCE):
+        some = instances[start : start + AT_ONCE]
+        filters = [{"Name": "attachment.instance-id", "Values": some}]
+        interfaces += _pages(client, "describe_network_interfaces", "NetworkInterfaces", Filters=filters)
+        by_id = [{"Name": "instance-id", "Values": some}]
+        found = _pages(client, "describe_instances", "Reservations", Filters=by_id)
+        machines += [each for part in found for each in part.get("Instances", ())]
+    types = sorted({str(each["InstanceType"]) for each in machines})
+    subnets = sorted({str(each["SubnetId"]) for each in interfaces})
+    described = _pages(client, "describe_subnets", "Subnets", SubnetIds=subnets) if subnets else ()
+    kinds = _pages(client, "describe_instance_types", "InstanceTypes", InstanceTypes=types) if types else ()
+    return Aws(tuple(interfaces), tuple(machines), tuple(kinds), tuple(described))
+
+
+def _reservations(client: EC2Client, found: Aws) -> Iterator[Any]:
+    for subnet in found.subnets:
+        answer = client.get_subnet_cidr_reservations(SubnetId=str(subnet["SubnetId"]))
+        yield from answer.get("SubnetIpv4CidrReservations", ())
+        yield from answer.get("SubnetIpv6CidrReservations", ())
+
+
+def _pages(client: Any, operation: str, key: str, **parameters: object) -> Iterable[Any]:
+    for page in client.get_paginator(operation).paginate(**parameters):
+        yield from page.get(key, ())
