@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -222,10 +221,13 @@ def _ask(client: KubeconfigClient, pod: Resource) -> Object:
             tty=False,
             _preload_content=False,
         )
-        # The library leaves the connection open.
-        with closing(session):
+        try:
             session.run_forever(timeout=EXEC_TIMEOUT)
             found = json.loads(session.read_all())
+        finally:
+            # close() leaves the socket open where the other side was the first to close.
+            session.close()
+            session.sock.shutdown()
     except ApiException as error:
         return {"error": " ".join(str(error.reason).split())[:MAX_REFUSAL]}
     except (OSError, ValueError, WebSocketException) as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,6 @@ from common.contract import (
     Takeover,
 )
 from ipagent.nodeprotocol import chunk, request
-from multus_eni.cli import main
 from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story
@@ -39,6 +41,7 @@ from tests.cluster.nodes.workloads import (
 
 pytestmark = pytest.mark.cluster
 
+PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
 GRANTED, OTHER = "granted", "without-a-grant"
 FLOATING = "10.10.1.96/29"
 
@@ -91,18 +94,17 @@ def test_the_events_of_a_pod_say_what_was_assigned(granted: Story) -> None:
     story.wait(lambda: any(f"assigned {address} to {eni}" in each for each in story.events("told")), "Event")
 
 
-def test_a_check_asks_the_node_agents_what_they_know(
-    granted: Story, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_check_asks_the_node_agents_what_they_know(granted: Story) -> None:
     story = granted
     story.apply(ipvlan("checked", "eth1", whereabouts(story.subnet().span(136, 139))))
     story.apply(pod("checked", template("checked")))
     story.wait_ready("checked")
-    kubeconfig = str(story.cluster.kubeconfig)
+    options = [f"--kubeconfig={story.cluster.kubeconfig}", "--output=json", f"--namespace={story.namespace}"]
 
     def look() -> dict[str, Manifest]:
-        main(["check", "--kubeconfig", kubeconfig, "-n", story.namespace, "-o", "json"])
-        return {each["id"]: each for each in json.loads(capsys.readouterr().out)}
+        argv = [PROGRAM, "check", *options]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+        return {each["id"]: each for each in json.loads(done.stdout)}
 
     found = look()
     passed = {key for key, each in found.items() if each["verdict"] == "ok"}
