@@ -12,14 +12,15 @@ Thread: one of its own, which calls `on_list` and `on_event`; `list_now` is for 
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from common.kube.client import Client
 from common.kube.errors import ClusterError
 from common.kube.reflector import Reflector, Target
 from ipagent.log import Log
-from ipagent.node.model.pod import Pod, PodKey, read_pod
+from ipagent.node.model.pod import Object, Pod, PodKey, network_status_text, read_pod, written_through_status
 
 PODS = "/api/v1/pods"
 
@@ -49,8 +50,9 @@ class PodInformer:
         own: PodName | None = None,
     ) -> None:
         target = Target(PODS, f"the pods of node {node}", {"fieldSelector": f"spec.nodeName={node}"})
-        deduplicator = _Deduplicator(on_list, on_event, log)
-        self._reflector = _NodeReflector(client, target, read_pod, deduplicator)
+        statuses = VerifiedStatuses()
+        deduplicator = _Deduplicator(on_list, on_event, log, statuses)
+        self._reflector = _NodeReflector(client, target, statuses.read, deduplicator)
         self._reflector.own = own
 
     def start(self) -> None:
@@ -88,6 +90,39 @@ class PodInformer:
         return found
 
 
+class VerifiedStatuses:
+    """Reads pods, and remembers of each which network-status was proven to be Multus', and which was not.
+
+    A proven value goes on counting when the API server has merged the managers who wrote it. A value that was
+    seen without a proof never counts before it has changed: an update that leaves a value as it is does not
+    pass it to another manager, so a proof that comes later was written into managedFields by hand.
+    """
+
+    def __init__(self) -> None:
+        self._proven: dict[PodKey, bytes] = {}
+        self._unproven: dict[PodKey, bytes] = {}
+
+    def read(self, obj: Object) -> Pod:
+        """Read a Kubernetes Pod object. Thread: any."""
+        pod, text = read_pod(obj), network_status_text(obj)
+        if not text:
+            return pod
+        digest = hashlib.sha256(text.encode(errors="replace")).digest()
+        if digest == self._proven.get(pod.key):
+            return read_pod(obj, verified=True)
+        if written_through_status(obj) and digest != self._unproven.get(pod.key):
+            self._proven[pod.key] = digest
+            return pod
+        self._unproven[pod.key] = digest
+        return read_pod(obj, verified=False)
+
+    def retain(self, living: Collection[PodKey]) -> None:
+        """Forget all other pods."""
+        for digests in (self._proven, self._unproven):
+            for key in [key for key in list(digests) if key not in living]:
+                digests.pop(key, None)
+
+
 class _NodeReflector(Reflector[Pod]):
     """A reflector that refuses a list without the agent's own pod: it is not complete."""
 
@@ -104,22 +139,25 @@ class _NodeReflector(Reflector[Pod]):
 class _Deduplicator:
     """Passes on what differs from what was passed on before, and logs a failure once."""
 
-    def __init__(self, on_list: OnList, on_event: OnEvent, log: Log) -> None:
+    def __init__(self, on_list: OnList, on_event: OnEvent, log: Log, statuses: VerifiedStatuses) -> None:
         self._on_list = on_list
         self._on_event = on_event
         self._log = log
+        self._statuses = statuses
         self._known: dict[PodKey, Pod] = {}
         self._failure = ""
 
     def on_list(self, items: tuple[Pod, ...]) -> None:
         self._recovered()
         self._known = {pod.key: pod for pod in items}
+        self._statuses.retain(self._known)
         self._on_list(items)
 
     def on_change(self, item: Pod, *, gone: bool) -> None:
         self._recovered()
         if gone:
             self._known.pop(item.key, None)
+            self._statuses.retain(self._known)
         elif self._known.get(item.key) == item:
             return
         else:

@@ -8,6 +8,9 @@ multus-dynamic-networks-controller when it changes the networks of a running pod
 (network-attachment-definition-client, `pkg/utils/net-attach-def.go`, setPodNetworkStatus). So the annotation
 counts only if `managedFields`, which the API server keeps, says that its value was written through `status`.
 A value that came with the pod, or that somebody with rights to pods alone has written, does not count.
+The API server merges the oldest of more than 10 updating managers into one entry, `ancient-changes`, without
+their subresource (apimachinery, `pkg/util/managedfields/internal/capmanagers.go`): that entry proves nothing.
+pod_informer.py remembers which value was proven in the pod's life, and which was not.
 
 Thread: the informer's reads pods, the main loop's uses them; both only read a Pod once it is made.
 """
@@ -114,8 +117,11 @@ class Pod:
         return tuple(each for each in self.holdings if not named or each.interface in ("", *named))
 
 
-def read_pod(obj: Object) -> Pod:
-    """Read a Kubernetes Pod object; what is missing or of a wrong type counts as missing."""
+def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:
+    """Read a Kubernetes Pod object; what is missing or of a wrong type counts as missing.
+
+    `verified` is whether its network-status counts; None: as managedFields says.
+    """
     metadata, spec, status = (_map(obj.get(part)) for part in ("metadata", "spec", "status"))
     annotations = _map(metadata.get("annotations"))
     key = PodKey(*(_text(metadata.get(part)) for part in ("namespace", "name", "uid")))
@@ -123,7 +129,7 @@ def read_pod(obj: Object) -> Pod:
     leaving = metadata.get("deletionTimestamp") is not None
     networked = spec.get("hostNetwork") is not True
     written = annotations.get(NETWORK_STATUS) if networked else ""
-    if written and not _written_through_status(metadata):
+    if not (written_through_status(obj) if verified is None else verified):
         written = ""
     read = _read_status(written or "")
     asks = networked and bool(annotations.get(NETWORKS))
@@ -144,10 +150,16 @@ def read_pod(obj: Object) -> Pod:
     )
 
 
-def _written_through_status(metadata: Object) -> bool:
-    """Whether the value of network-status was written through the subresource `status`."""
-    managers = map(_map, _list(metadata.get("managedFields"))[:_MAX_MANAGERS])
+def written_through_status(obj: Object) -> bool:
+    """Return whether managedFields says that network-status was written through the subresource `status`."""
+    managers = map(_map, _list(_map(obj.get("metadata")).get("managedFields"))[:_MAX_MANAGERS])
     return any(each.get("subresource") == "status" and _owns_network_status(each) for each in managers)
+
+
+def network_status_text(obj: Object) -> str:
+    """Return the annotation's value; empty if there is none."""
+    text = _map(_map(obj.get("metadata")).get("annotations")).get(NETWORK_STATUS)
+    return text if isinstance(text, str) else ""
 
 
 def _owns_network_status(manager: Object) -> bool:

@@ -15,14 +15,16 @@ from common.contract import TOKEN_AUDIENCE, LogFormat
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
 from ipagent.node.model.pod import NETWORK_STATUS, Pod
-from ipagent.node.pod_informer import PodInformer
+from ipagent.node.pod_informer import PodInformer, VerifiedStatuses
 from ipagent.node.sessions.auth import review_token
 from ipagent.nodeprotocol import MAX_TOKEN
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 
 
-def pod(name: str, address: str = "", version: str = "1", **status: Any) -> dict[str, Any]:
+def pod(
+    name: str, address: str = "", version: str = "1", *, manager: str = "multus", **status: Any
+) -> dict[str, Any]:
     written = json.dumps([{"interface": "net1", "ips": [address], "mac": "02:aa:00:00:00:01"}])
     return {
         "metadata": {
@@ -33,8 +35,8 @@ def pod(name: str, address: str = "", version: str = "1", **status: Any) -> dict
             "annotations": {NETWORK_STATUS: written} if address else {},
             "managedFields": [
                 {
-                    "manager": "multus",
-                    "subresource": "status",
+                    "manager": manager,
+                    **({"subresource": "status"} if manager == "multus" else {}),
                     "fieldsV1": {"f:metadata": {"f:annotations": {f"f:{NETWORK_STATUS}": {}}}},
                 }
             ],
@@ -211,3 +213,51 @@ def test_a_list_without_the_agents_own_pod_is_not_complete(tmp_path: Path) -> No
         assert informer.join(20)
     assert told.told == [["a", "agent"]]
     assert lines(stream)[0]["event"] == "watch-failed"
+
+
+MERGED = "ancient-changes"
+"""The API server's name for the oldest managers, which it merges without their subresource."""
+
+
+@pytest.mark.parametrize(
+    ("versions", "counts"),
+    [
+        ([("10.10.1.81", "multus"), ("10.10.1.81", MERGED)], [True, True]),
+        ([("10.10.1.81", "multus"), ("10.10.1.82", MERGED)], [True, False]),
+        (
+            [("10.10.1.81", "multus"), ("10.10.1.82", "kubectl"), ("10.10.1.81", "kubectl")],
+            [True, False, True],
+        ),
+        (
+            [("10.10.1.81", "multus"), ("10.10.1.82", "multus"), ("10.10.1.81", MERGED)],
+            [True, True, False],
+        ),
+        ([("10.10.1.81", MERGED)], [False]),
+        ([("10.10.1.81", "kubectl"), ("10.10.1.81", "multus")], [False, False]),
+        ([("10.10.1.81", "kubectl"), ("10.10.1.82", "multus")], [False, True]),
+        ([("10.10.1.81", "kubectl"), ("", ""), ("10.10.1.81", "multus")], [False, False, False]),
+    ],
+    ids=[
+        "the managers were merged",
+        "written by others after that",
+        "written by others and set back",
+        "what Multus has replaced is set again",
+        "merged before this agent saw it",
+        "the proof came later: managedFields was written by hand",
+        "Multus replaces what came with the pod",
+        "taken away and written again",
+    ],
+)
+def test_a_network_status_counts_by_what_was_seen_of_it(
+    versions: list[tuple[str, str]], counts: list[bool]
+) -> None:
+    statuses = VerifiedStatuses()
+    found = [statuses.read(pod("a", address, manager=manager)) for address, manager in versions]
+    assert [bool(each.holdings) for each in found] == counts
+
+
+def test_nothing_is_remembered_of_a_pod_that_is_gone() -> None:
+    statuses = VerifiedStatuses()
+    statuses.read(pod("a", "10.10.1.81"))
+    statuses.retain([])
+    assert not statuses.read(pod("a", "10.10.1.81", manager=MERGED)).holdings
