@@ -55,7 +55,7 @@ class Player:
     def give_status(self, pod: FleetPod) -> None:
         """Write the pod's network-status."""
         entries = [
-            status_entry(f"10.10.0.{pod.node.number}", interface="eth0", default=True),
+            status_entry(f"10.10.0.{pod.node.number}", interface="eth0", name="aws-cni", default=True),
             status_entry(pod.address, mac=pod.eni.mac),
         ]
         sent = time.monotonic()
