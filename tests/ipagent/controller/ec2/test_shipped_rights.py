@@ -1,0 +1,194 @@
+"""The controller's calls to the strict double under exactly the policy that is shipped."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.contract import Credentials
+from ipagent.controller.ec2.client import Ec2
+from ipagent.controller.model.actions import (
+    Attach,
+    Call,
+    Create,
+    Delete,
+    DescribeAll,
+    DescribeEnis,
+    Detach,
+    Modify,
+    ReadLimits,
+    Resolve,
+)
+from ipagent.controller.model.cloud import ATTACHED, Eni
+from ipagent.controller.model.network import Term
+from ipagent.controller.reconcile.answers import Attachment, Done, Enis, Found, Refused, TypeLimits
+from ipagent.controller.reconcile.refusals import Kind
+from tests.doubles import Doubles
+
+POLICY = Path(__file__).parents[4] / "examples" / "iam" / "controller.json"
+REGION = "eu-central-1"
+ACCOUNT = "111122223333"
+VPC = "vpc-0123456789abcdef0"
+NODES, OAM = "subnet-0123456789abcdef0", "subnet-0123456789abcdef1"
+GROUP = "sg-0a000000000000001"
+NODE, FOREIGN_NODE = "i-0a000000000000001", "i-0b000000000000001"
+FOREIGN = "eni-0f000000000000001"
+KEY = {"id": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+TAGS = (("multus-eni.io/cluster", "prod"), ("node.k8s.amazonaws.com/no_manage", "true"))
+
+
+def instance(identifier: str, number: int, cluster: str) -> dict[str, Any]:
+    primary = {
+        "id": f"eni-0{number}000000000000000",
+        "mac": f"02:aa:00:00:00:0{number}",
+        "device": 0,
+        "subnet": NODES,
+        "primary": f"10.10.0.{10 + number}",
+    }
+    return {
+        "id": identifier,
+        "type": "m5.xlarge",
+        "sources": [f"127.0.{number}.1/32"],
+        "tags": {f"kubernetes.io/cluster/{cluster}": "owned"},
+        "interfaces": [primary],
+    }
+
+
+def world(policy: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "region": REGION,
+        "account": ACCOUNT,
+        "access_keys": [{**KEY, "policy": policy}],
+        "subnets": [
+            {"id": NODES, "vpc": VPC, "cidr": "10.10.0.0/24", "az": "eu-central-1a"},
+            {
+                "id": OAM,
+                "vpc": VPC,
+                "cidr": "10.10.1.0/24",
+                "az": "eu-central-1a",
+                "tags": {"multus": "oam"},
+            },
+        ],
+        "security_groups": [{"id": GROUP, "vpc": VPC, "name": "multus", "tags": {"multus": "oam"}}],
+        "instances": [instance(NODE, 1, "prod"), instance(FOREIGN_NODE, 2, "other")],
+        "interfaces": [
+            {
+                "id": FOREIGN,
+                "mac": "02:aa:00:00:00:0f",
+                "subnet": OAM,
+                "primary": "10.10.1.200",
+                "tags": {"multus-eni.io/cluster": "other"},
+            }
+        ],
+    }
+
+
+def shipped() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(POLICY.read_text(encoding="utf-8"))
+    return found
+
+
+@contextmanager
+def client(policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]:
+    with Doubles(world(policy)) as doubles:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", doubles.ec2_url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY["id"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY["secret"])
+        made = Ec2(REGION, Credentials.CHAIN, 2)
+        yield made, doubles
+        made.close()
+
+
+def create(cluster: str = "prod") -> Create:
+    tags = (("multus-eni.io/cluster", cluster), *TAGS[1:])
+    return Create("n1.oam", f"token of {cluster}", OAM, (GROUP,), tags, "multus-eni: oam of n1")
+
+
+def only(answer: object) -> Eni:
+    assert isinstance(answer, Enis), answer
+    (found,) = answer.enis
+    return found
+
+
+def test_an_eni_lives_its_life_under_the_shipped_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with client(shipped(), monkeypatch) as (ec2, doubles):
+        terms = (Term(tags=(("multus", "oam"),)),)
+        found = ec2.make(Resolve("oam", terms, terms))
+        assert isinstance(found, Found), found
+        assert ([each.id for each in found.subnets], [each.id for each in found.groups]) == ([OAM], [GROUP])
+        limits = ec2.make(ReadLimits(("m5.xlarge",)))
+        assert isinstance(limits, TypeLimits), limits
+        assert limits.limits["m5.xlarge"].interfaces == 4
+        eni = only(ec2.make(create()))
+        assert only(ec2.make(create())).id == eni.id
+        attached = ec2.make(Attach("n1.oam", eni.id, NODE, 0, 1))
+        assert isinstance(attached, Attachment), attached
+        for change in (
+            Modify("n1.oam", eni.id, source_dest_check=False),
+            Modify("n1.oam", eni.id, groups=(GROUP,)),
+            Modify("n1.oam", eni.id, delete_on_termination=True, attachment=attached.id),
+        ):
+            assert ec2.make(change) == Done()
+        shown = only(ec2.make(DescribeEnis((eni.id,))))
+        assert (shown.state, shown.instance, shown.device) == (ATTACHED, NODE, 1)
+        assert (shown.source_dest_check, shown.delete_on_termination) == (False, True)
+        assert ec2.make(Detach("n1.oam", eni.id, attached.id)) == Done()
+        assert ec2.make(Delete("n1.oam", eni.id)) == Done()
+        assert eni.id not in doubles.world.interfaces
+        every = ec2.make(DescribeAll((VPC,)))
+        assert isinstance(every, Enis)
+        assert FOREIGN in {each.id for each in every.enis}
+
+
+def calls_on_others(eni: str) -> list[tuple[str, Call]]:
+    return [
+        ("CreateNetworkInterface", create("other")),
+        ("AttachNetworkInterface", Attach("n1.oam", FOREIGN, NODE, 0, 2)),
+        ("AttachNetworkInterface", Attach("n1.oam", eni, FOREIGN_NODE, 0, 2)),
+        ("ModifyNetworkInterfaceAttribute", Modify("n1.oam", FOREIGN, source_dest_check=False)),
+        ("DeleteNetworkInterface", Delete("n1.oam", FOREIGN)),
+    ]
+
+
+def test_what_is_another_clusters_can_not_be_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    with client(shipped(), monkeypatch) as (ec2, doubles):
+        eni = only(ec2.make(create())).id
+        before = doubles.world.interfaces
+        for action, call in calls_on_others(eni):
+            answer = ec2.make(call)
+            assert isinstance(answer, Refused), call
+            assert (answer.kind, answer.action) == (Kind.NOT_PERMITTED, action)
+            assert "eni-" in answer.text or "arn:aws:ec2" in answer.text
+        assert doubles.world.interfaces == before
+
+
+NEEDED = [
+    ("DescribeInstanceTypes", ReadLimits(("m5.xlarge",))),
+    ("DescribeNetworkInterfaces", DescribeAll((VPC,))),
+    ("DescribeSubnets", Resolve("oam", (Term(OAM),), ())),
+    ("DescribeSecurityGroups", Resolve("oam", (), (Term(GROUP),))),
+    ("CreateNetworkInterface", create()),
+    ("CreateTags", create()),
+]
+
+
+@pytest.mark.parametrize(("action", "call"), NEEDED, ids=[action for action, _ in NEEDED])
+def test_each_action_that_is_missing_is_named_with_its_identity(
+    action: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = copy.deepcopy(shipped())
+    for statement in policy["Statement"]:
+        statement["Action"] = [each for each in statement["Action"] if each != f"ec2:{action}"]
+    policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
+    with client(policy, monkeypatch) as (ec2, _):
+        answer = ec2.make(call)
+        assert isinstance(answer, Refused)
+        assert answer.kind is Kind.NOT_PERMITTED
+        assert f"ec2:{action}" in answer.text
+        assert f"user/{KEY['id']}" in answer.text
