@@ -1,8 +1,8 @@
-"""`ipagent controller` as processes on a real API server, with moto as EC2: leaders are killed."""
+"""`ipagent controller` as processes on a real API server, against the strict EC2: leaders are killed."""
 
 from __future__ import annotations
 
-import random
+import json
 import sys
 import threading
 import time
@@ -10,11 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ipagent.networkapi import READY_PREFIX, STARTUP_TAINT
 from tests.chart.conftest import Cluster
@@ -25,9 +23,8 @@ from tests.cluster.helm import NAMESPACE
 from tests.cluster.kubeconfig import write_kubeconfig
 from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
-
-if TYPE_CHECKING:
-    from mypy_boto3_ec2 import EC2Client
+from tests.doubles import Doubles, Fault
+from tests.doubles.state.resources import NetworkInterface
 
 pytestmark = pytest.mark.cluster
 
@@ -35,68 +32,73 @@ REGION = "eu-central-1"
 PROGRAM = Path(sys.executable).with_name("ipagent")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
 NAMES = ("oam", "sig")
-KILLS = 4
+KILLS = 6
+NODES = 3
 
 
-@dataclass
-class Account:
-    """What people have made in EC2: a subnet for each network, a group, and instances."""
-
-    ec2: EC2Client
-    url: str
-    subnet: str = ""
-    zone: str = ""
-
-    def prepare(self) -> None:
-        """Make VPC, subnets and group."""
-        vpc = self.ec2.create_vpc(CidrBlock="10.10.0.0/16")["Vpc"]["VpcId"]
-        for number, name in enumerate(("nodes", *NAMES)):
-            made = self.ec2.create_subnet(
-                VpcId=vpc,
-                CidrBlock=f"10.10.{number}.0/24",
-                AvailabilityZone="eu-central-1a",
-                TagSpecifications=tagged("subnet", name),
-            )["Subnet"]
-            self.subnet, self.zone = self.subnet or made["SubnetId"], made["AvailabilityZone"]
-        self.ec2.create_security_group(
-            GroupName="own", Description="own", VpcId=vpc, TagSpecifications=tagged("security-group", "oam")
-        )
-
-    def launch(self) -> str:
-        """Start an instance; returns its id."""
-        image = self.ec2.describe_images()["Images"][0]["ImageId"]
-        started = self.ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, SubnetId=self.subnet)
-        return started["Instances"][0]["InstanceId"]
-
-    def ours(self) -> list[dict[str, Any]]:
-        """Return the ENIs with the cluster's tag."""
-        filters = [{"Name": "tag:multus-eni.io/cluster", "Values": ["prod"]}]
-        found: Any = self.ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]  # type: ignore[arg-type] # by name
-        return list(found)
+VPC = "vpc-0123456789abcdef0"
+GROUP = "sg-0a000000000000001"
+ZONE = "eu-central-1a"
+POLICY = Path(__file__).parents[2] / "examples" / "iam" / "controller.json"
 
 
-def tagged(kind: str, name: str) -> Any:
-    return [{"ResourceType": kind, "Tags": [{"Key": "multus", "Value": name}]}]
+def identifier(prefix: str, number: int) -> str:
+    return f"{prefix}-{number + 1:017x}"
+
+
+def world() -> dict[str, Any]:
+    """Return nodes with one ENI, and a subnet for each network; rights are those of the shipped policy."""
+    policy = json.loads(POLICY.read_text(encoding="utf-8"))
+    key = {"id": KEYS["AWS_ACCESS_KEY_ID"], "secret": KEYS["AWS_SECRET_ACCESS_KEY"], "policy": policy}
+    return {
+        "region": REGION,
+        "account": "111122223333",
+        "throttling": "ec2",
+        "attach_delay_ms": 300,
+        "describe_delay_ms": 300,
+        "access_keys": [key],
+        "subnets": [
+            {
+                "id": identifier("subnet", number),
+                "vpc": VPC,
+                "cidr": f"10.10.{number}.0/24",
+                "az": ZONE,
+                "tags": {"multus": name},
+            }
+            for number, name in enumerate(("nodes", *NAMES))
+        ],
+        "security_groups": [{"id": GROUP, "vpc": VPC, "name": "own", "tags": {"multus": "oam"}}],
+        "instances": [instance(number) for number in range(NODES)],
+    }
+
+
+def instance(number: int) -> dict[str, Any]:
+    primary = {
+        "id": identifier("eni", number),
+        "mac": f"02:aa:00:00:00:0{number}",
+        "device": 0,
+        "subnet": identifier("subnet", 0),
+        "primary": f"10.10.0.{10 + number}",
+    }
+    return {
+        "id": identifier("i", number),
+        "type": "m5.xlarge",
+        "sources": [f"127.0.{number + 1}.1/32"],
+        "tags": {"kubernetes.io/cluster/prod": "owned"},
+        "interfaces": [primary],
+    }
+
+
+def ours(doubles: Doubles) -> list[NetworkInterface]:
+    """Return the ENIs with the cluster's tag."""
+    found = doubles.world.interfaces.values()
+    return [each for each in found if each.tags.get("multus-eni.io/cluster") == "prod"]
 
 
 @pytest.fixture
-def account() -> Iterator[Account]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    ec2 = boto3.client(
-        "ec2",
-        region_name=REGION,
-        endpoint_url=url,
-        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-    )
-    made = Account(ec2, url)
-    made.prepare()
-    yield made
-    ec2.close()
-    server.stop()
+def account() -> Iterator[Doubles]:
+    with Doubles(world()) as doubles:
+        yield doubles
 
 
 @dataclass
@@ -126,10 +128,19 @@ class Replicas:
         return None
 
     def kill_leader(self) -> None:
-        """Kill -9 the leader some milliseconds after there is one; start another replica."""
+        """Kill -9 the leader, and start another replica."""
         leader = wait_for(self.leader, "a leader")
-        time.sleep(random.uniform(0.0, 0.6))
         leader.kill()
+        self._replace(leader)
+
+    def kill_leader_at_its_next_call(self, doubles: Doubles, *, effect: bool) -> None:
+        """Have EC2 kill the leader before or after the effect of its next call that changes something."""
+        leader = wait_for(self.leader, "a leader")
+        doubles.put_faults(Fault("mutating", kill_pid=leader.pid, effect=effect, times=1))
+        wait_for(lambda: leader.ended, "a call by the leader that ends it", 60)
+        self._replace(leader)
+
+    def _replace(self, leader: Process) -> None:
         self.running.remove(leader)
         self.start()
 
@@ -140,10 +151,10 @@ class Replicas:
 
 
 @pytest.fixture
-def replicas(cluster: Cluster, api: Api, account: Account, tmp_path: Path) -> Iterator[Replicas]:  # noqa: ARG001, F811 - CRDs
+def replicas(cluster: Cluster, api: Api, account: Doubles, tmp_path: Path) -> Iterator[Replicas]:  # noqa: ARG001, F811 - CRDs
     kubeconfig = tmp_path / "kubeconfig"
     write_kubeconfig(kubeconfig, cluster.plane.url, cluster.plane.ca.read_bytes(), token_of(cluster, OWN))
-    found = Replicas(tmp_path, kubeconfig, account.url)
+    found = Replicas(tmp_path, kubeconfig, account.ec2_url)
     yield found
     found.close()
 
@@ -172,29 +183,27 @@ def links(cluster: Cluster, api: Api, tmp_path: Path) -> Iterator[None]:  # noqa
 @pytest.mark.usefixtures("links")
 def test_leaders_that_are_killed_leave_one_eni_for_each_node_and_network(
     api: Api,  # noqa: F811 - the fixture
-    account: Account,
+    account: Doubles,
     replicas: Replicas,
 ) -> None:
-    nodes = {f"k{number}": account.launch() for number in range(3)}
-    for name, instance in nodes.items():
-        labels = {"node-group": "multus", "topology.kubernetes.io/zone": account.zone}
-        provider = {"providerID": f"aws:///{account.zone}/{instance}"}
+    nodes = {f"k{number}": identifier("i", number) for number in range(NODES)}
+    for name, identity in nodes.items():
+        labels = {"node-group": "multus", "topology.kubernetes.io/zone": ZONE}
         api.create(
             {
                 "apiVersion": "v1",
                 "kind": "Node",
                 "metadata": {"name": name, "labels": labels},
-                "spec": provider,
+                "spec": {"providerID": f"aws:///{ZONE}/{identity}"},
             }
         )
     for name in NAMES:
-        # moto does not keep DeleteOnTermination.
         spec = {"subnetSelectorTerms": [{"tags": {"multus": name}}], "sourceDestCheck": False}
-        api.create(manifest(name, **spec, deleteOnTermination=False))
+        api.create(manifest(name, **spec))
     replicas.start()
     replicas.start()
-    for _ in range(KILLS):
-        replicas.kill_leader()
+    for number in range(KILLS):
+        replicas.kill_leader_at_its_next_call(account, effect=number % 3 != 2)
 
     def ready() -> bool:
         labels = [api.get(NODE, name)["metadata"]["labels"] for name in nodes]
@@ -202,25 +211,28 @@ def test_leaders_that_are_killed_leave_one_eni_for_each_node_and_network(
 
     wait_for(ready, "nodes with both networks", 120)
     made: Counter[tuple[str, str]] = Counter()
-    for eni in account.ours():
-        tags = {tag["Key"]: tag["Value"] for tag in eni["TagSet"]}
-        made[tags["multus-eni.io/node"], tags["multus-eni.io/network"]] += 1
-        assert eni["Attachment"]["InstanceId"] == nodes[tags["multus-eni.io/node"]]
-        assert eni["SourceDestCheck"] is False
+    for eni in ours(account):
+        made[eni.tags["multus-eni.io/node"], eni.tags["multus-eni.io/network"]] += 1
+        assert eni.instance == nodes[eni.tags["multus-eni.io/node"]]
+        assert eni.source_dest_check is False
     assert made == {(node, name): 1 for node in nodes for name in NAMES}
     wait_for(
         lambda: not any(STARTUP_TAINT in str(api.get(NODE, name)["spec"]) for name in nodes),
         "the taints' end",
     )
+    wait_for(
+        lambda: all(eni.attachment and eni.attachment.ends_with_instance for eni in ours(account)),
+        "DeleteOnTermination, which comes last",
+    )
     # A node goes while leaders die.
     api.delete(NODE, "k0")
     replicas.kill_leader()
-    wait_for(lambda: len(account.ours()) == 4, "the end of the node's ENIs", 120)
+    wait_for(lambda: len(ours(account)) == 4, "the end of the node's ENIs", 120)
     for name in NAMES:
         api.delete(NETWORK, name)
     replicas.kill_leader()
     wait_for(lambda: not api.list(NETWORK), "the end of the networks", 180)
-    assert account.ours() == []
+    assert ours(account) == []
     assert api.list(ATTACHMENT) == []
     for name in ("k1", "k2"):
         assert READY_PREFIX + "oam" not in api.get(NODE, name)["metadata"]["labels"]

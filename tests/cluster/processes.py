@@ -75,6 +75,11 @@ class Process:
         """Its process id; raises ProcessError where it was not started."""
         return self._started().pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended; raises ProcessError where it was not started."""
+        return self._started().poll() is not None
+
     def events(self, event: str) -> list[dict[str, Any]]:
         """Return the complete lines of one event in its log, where they are JSON."""
         lines = self.log.read_text(encoding="utf-8").split("\n")
