@@ -259,7 +259,7 @@ class Collector:
             self._events.append(AddressEvent(kind, each.pod, each.address, each.eni_id, text))
 
     def _report(self, leaked: Collection[Verdict]) -> None:
-        """Say once of each address that it would be reclaimed back."""
+        """Report each address once that would be reclaimed."""
         fresh = [each for each in leaked if self._reported.get(each.pair) != each.pod]
         self._add_events(EventType.WOULD_RECLAIM, fresh)
         self._reported = {each.pair: each.pod for each in leaked if each.pod}

@@ -212,7 +212,7 @@ class _Facts:
         if record.pod.uid in self._alive:
             return KeepReason.OWNER_LIVES, f"it was the own address of {record.pod}, which lives"
         if not self._input.ownership.complete:
-            return KeepReason.INCOMPLETE, "the node's pods are not facts completely"
+            return KeepReason.INCOMPLETE, "the node's pods are not known completely"
         return None
 
     def _successor(self, owner: PodKey) -> _Block | None:
@@ -285,7 +285,7 @@ def _enis_of(pod: Pod, topology: Topology) -> frozenset[str]:
     placed = place(pod.holdings, topology)
     found = {placement.eni.id for placement in placed.placements}
     if pod.agent is InjectedAgent.NONE:
-        # An address that fits no ENI is on a network of another kind, unless the ENI's ranges are not facts.
+        # An address that fits no ENI is on a network of another kind, unless the ENI's ranges are not known.
         families = {each.holding.address.version for each in placed.unplaced}
         vague = (eni for eni in topology.enis if families - {cidr.version for cidr in eni.subnet_cidrs})
         return frozenset(found | {eni.id for eni in vague})
