@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from typing import Any
 
+import boto3
 import pytest
 
 from common.contract import Credentials
@@ -218,11 +219,13 @@ class TestWhichEnisAreOurs:
     def test_by_subnet_only_a_tagged_one_is_chosen(self, make: Make) -> None:
         assert placed_at(make(), "10.10.1.80", FOREIGN) == (ENI_1, "")
 
-    def test_a_tag_that_is_added_later_is_seen_when_it_is_looked_for(self, make: Make) -> None:
+    def test_a_tag_that_is_added_later_is_seen_when_it_is_looked_for(
+        self, make: Make, doubles: Doubles
+    ) -> None:
         instance = make()
         assert placed_at(instance, "10.10.1.80", MAC_TWIN)[0] == ""
-        ec2 = instance._client()._client  # noqa: SLF001 - what an administrator does
-        ec2.create_tags(Resources=[TWIN], Tags=[{"Key": NO_MANAGE, "Value": "true"}])
+        administrator = boto3.client("ec2", region_name=worlds.REGION, endpoint_url=doubles.ec2_url)
+        administrator.create_tags(Resources=[TWIN], Tags=[{"Key": NO_MANAGE, "Value": "true"}])
         instance.topology({MAC_TWIN}, fresh=True)
         assert placed_at(instance, "10.10.1.80", MAC_TWIN) == (TWIN, "")
 
