@@ -66,7 +66,7 @@ NODES = (
     Check(
         "nodes-leaks",
         "no addresses are left behind on ENIs",
-        "set nodeAgent.gc.mode to reclaim, or free them: ipagent release ADDRESS --eni ENI",
+        "set nodeAgent.gc.mode to on, or free them: ipagent release ADDRESS --eni ENI",
         _leaks,
         Verdict.WARNING,
         needs=(NODE_STATUS,),
