@@ -222,9 +222,12 @@ def test_a_network_waits_for_its_pods(rig: Rig, api: Api) -> None:
     pod = rig.pod("smf-0", "n2", mac=mac)
     api.delete(NETWORK, "oam")
     wait_for(lambda: rig.condition("n2.oam") == "False InUse", "the pod's name")
-    conditions = api.get(NETWORK, "oam")["status"]["conditions"]
-    message = next(each["message"] for each in conditions if each["type"] == "Ready")
-    assert f"{NAMESPACE}/smf-0" in message
+
+    def message() -> str:
+        conditions = api.get(NETWORK, "oam")["status"]["conditions"]
+        return str(next(each["message"] for each in conditions if each["type"] == "Ready"))
+
+    wait_for(lambda: f"{NAMESPACE}/smf-0" in message(), "the pod's name in the NodeNetwork")
     api.delete(Kind("v1", "Pod"), pod["metadata"]["name"], NAMESPACE)
     wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
     assert not api.list(ATTACHMENT)
