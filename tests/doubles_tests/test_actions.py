@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import IPv4Network
+
 import pytest
 
 from tests.doubles import load_world
 from tests.doubles.ec2.actions import ACTIONS, perform
 from tests.doubles.ec2.errors import Ec2Error
 from tests.doubles.ec2.query_protocol import Parameters
+from tests.doubles.state.resources import ReservationType, SubnetCidrReservation
 from tests.doubles_tests import worlds
 
 pytestmark = pytest.mark.pure
 
+RESERVATION = "scr-0a000000000000001"
 VALID = {
     "AssignIpv6Addresses": {"NetworkInterfaceId": worlds.A1, "Ipv6Addresses.1": "2001:db8:1::100"},
     "AssignPrivateIpAddresses": {"NetworkInterfaceId": worlds.A1, "PrivateIpAddress.1": "10.0.1.100"},
@@ -21,8 +26,14 @@ VALID = {
         "DeviceIndex": "5",
     },
     "CreateNetworkInterface": {"SubnetId": worlds.POD_SUBNET},
+    "CreateSubnetCidrReservation": {
+        "SubnetId": worlds.POD_SUBNET,
+        "Cidr": "10.0.1.64/28",
+        "ReservationType": "prefix",
+    },
     "CreateTags": {"ResourceId.1": worlds.A1, "Tag.1.Key": "a", "Tag.1.Value": "b"},
     "DeleteNetworkInterface": {"NetworkInterfaceId": worlds.SPARE},
+    "DeleteSubnetCidrReservation": {"SubnetCidrReservationId": RESERVATION},
     "DeleteTags": {"ResourceId.1": worlds.A1},
     "DescribeInstanceTypes": {"InstanceType.1": "m5.xlarge"},
     "DescribeTags": {"MaxResults": "5"},
@@ -34,6 +45,7 @@ VALID = {
         "NetworkInterfaceId": worlds.SPARE,
         "SourceDestCheck.Value": "false",
     },
+    "GetSubnetCidrReservations": {"SubnetId": worlds.POD_SUBNET},
     "DescribeSubnets": {"SubnetId.1": worlds.POD_SUBNET},
     "UnassignIpv6Addresses": {"NetworkInterfaceId": worlds.B1, "Ipv6Addresses.1": "2001:db8:1::50"},
     "UnassignPrivateIpAddresses": {"NetworkInterfaceId": worlds.B1, "PrivateIpAddress.1": "10.0.1.50"},
@@ -44,6 +56,10 @@ VALID = {
 def test_a_parameter_that_the_action_does_not_have_is_refused(action: str) -> None:
     instances = [worlds.node_a(max_interfaces=4), worlds.node_b()]
     world = load_world(worlds.world(instances=instances, interfaces=[worlds.spare()]))
+    reserved = SubnetCidrReservation(
+        RESERVATION, worlds.POD_SUBNET, IPv4Network("10.0.1.96/28"), ReservationType.EXPLICIT
+    )
+    world = replace(world, reservations={RESERVATION: reserved})
 
     assert perform(world, action, Parameters(VALID[action]), 0.0)
     with pytest.raises(Ec2Error, match="The parameter Colour is not recognized"):

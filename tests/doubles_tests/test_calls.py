@@ -103,13 +103,6 @@ def test_free_addresses_are_counted(ec2: EC2Client) -> None:
     assert free() == 256 - 5 - 4
 
 
-@pytest.mark.parametrize("parameter", ["Ipv4PrefixCount", "Ipv4Prefixes"])
-def test_prefixes_are_not_supported_and_say_so(parameter: str, shared: Doubles, connect: Connect) -> None:
-    value = 1 if parameter == "Ipv4PrefixCount" else ["10.0.1.96/28"]
-    with pytest.raises(ClientError, match=r"UnsupportedOperation.*does not support the parameter Ipv4Prefix"):
-        connect(shared).assign_private_ip_addresses(NetworkInterfaceId=worlds.A1, **{parameter: value})  # type: ignore[arg-type] # one parameter or the other
-
-
 def test_an_unknown_access_key_is_refused(shared: Doubles, connect: Connect) -> None:
     with pytest.raises(ClientError, match="AuthFailure") as refused:
         connect(shared, key="AKIAUNKNOWNUNKNOWN").describe_subnets()

@@ -182,10 +182,10 @@ CASES = [
         "may not be specified on the same request",
     ),
     Case(
-        "prefixes, which the double does not give out",
-        assign(worlds.A1, Ipv6PrefixCount=1),
-        "UnsupportedOperation",
-        "Ipv6PrefixCount",
+        "a prefix and an address",
+        assign(worlds.A1, FREE, Ipv6PrefixCount=1),
+        "InvalidParameterCombination",
+        "Ipv6Addresses cannot be used with the parameter Ipv6PrefixCount",
     ),
     Case(
         "assign to an interface that is gone",
@@ -221,10 +221,10 @@ CASES = [
     ),
     Case("unassign nothing", unassign(worlds.B1), "MissingParameter", "Ipv6Addresses"),
     Case(
-        "unassign prefixes",
+        "unassign a prefix that it does not have",
         unassign(worlds.B1, Ipv6Prefixes=["2001:db8:1:0:1::/80"]),
-        "UnsupportedOperation",
-        "Ipv6Prefix",
+        "InvalidParameterValue",
+        "prefixes are not assigned to interface",
     ),
     Case(
         "unassign an IPv4 address",

@@ -121,6 +121,7 @@ def test_limits_are_those_of_the_instance_types_that_moto_recorded(client: EC2Cl
             found["NetworkInfo"]["Ipv4AddressesPerInterface"],
             found["NetworkInfo"]["Ipv6AddressesPerInterface"],
             found["NetworkInfo"]["MaximumNetworkCards"],
+            found.get("Hypervisor", ""),
         )
         for page in pages
         for found in page["InstanceTypes"]

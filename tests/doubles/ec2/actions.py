@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from tests.doubles.ec2 import address_actions, errors, network_interface_actions, tag_actions
+from tests.doubles.ec2 import (
+    address_actions,
+    errors,
+    network_interface_actions,
+    subnet_reservation_actions,
+    tag_actions,
+)
 from tests.doubles.ec2.describe import Kind, Resource, describe
 from tests.doubles.ec2.describe_network import INSTANCES, INTERFACES, SUBNETS
 from tests.doubles.ec2.describe_types_and_tags import INSTANCE_TYPES, SECURITY_GROUPS, TAGS
@@ -46,8 +52,10 @@ ACTIONS: Mapping[str, Callable[[World, Parameters, float], Outcome]] = {
     "AssignPrivateIpAddresses": address_actions.assign_private_ip_addresses,
     "AttachNetworkInterface": network_interface_actions.attach_network_interface,
     "CreateNetworkInterface": network_interface_actions.create_network_interface,
+    "CreateSubnetCidrReservation": subnet_reservation_actions.create_subnet_cidr_reservation,
     "CreateTags": tag_actions.create_tags,
     "DeleteNetworkInterface": network_interface_actions.delete_network_interface,
+    "DeleteSubnetCidrReservation": subnet_reservation_actions.delete_subnet_cidr_reservation,
     "DeleteTags": tag_actions.delete_tags,
     "DescribeInstanceTypes": _describe(INSTANCE_TYPES, "instanceTypeSet"),
     "DescribeInstances": _describe(INSTANCES, "reservationSet"),
@@ -56,6 +64,7 @@ ACTIONS: Mapping[str, Callable[[World, Parameters, float], Outcome]] = {
     "DescribeSubnets": _describe(SUBNETS, "subnetSet"),
     "DescribeTags": _describe(TAGS, "tagSet"),
     "DetachNetworkInterface": network_interface_actions.detach_network_interface,
+    "GetSubnetCidrReservations": subnet_reservation_actions.get_subnet_cidr_reservations,
     "ModifyNetworkInterfaceAttribute": network_interface_actions.modify_network_interface_attribute,
     "UnassignIpv6Addresses": address_actions.unassign_ipv6_addresses,
     "UnassignPrivateIpAddresses": address_actions.unassign_private_ip_addresses,

@@ -44,6 +44,8 @@ def _type_structure(_: World, found: InstanceType) -> Structure:
     limits = found.limits
     return {
         "instanceType": found.id,
+        "bareMetal": not limits.hypervisor,
+        "hypervisor": limits.hypervisor or None,
         "networkInfo": {
             "maximumNetworkInterfaces": limits.max_interfaces,
             "maximumNetworkCards": limits.network_cards,
@@ -68,6 +70,8 @@ INSTANCE_TYPES = Kind[InstanceType](
     require=_type,
     filters={
         "instance-type": lambda _, found: [found.id],
+        "bare-metal": lambda _, found: [not found.limits.hypervisor],
+        "hypervisor": lambda _, found: filter(None, [found.limits.hypervisor]),
         "network-info.maximum-network-interfaces": lambda _, found: [found.limits.max_interfaces],
         "network-info.maximum-network-cards": lambda _, found: [found.limits.network_cards],
         "network-info.ipv4-addresses-per-interface": lambda _, found: [found.limits.ipv4_per_interface],

@@ -102,6 +102,54 @@ def inside_prefix(addresses: Iterable[object]) -> Ec2Error:
     return Ec2Error("InvalidParameterValue", f"[{listed}] is part of a prefix of a network interface.")
 
 
+def prefix_in_use(prefix: object) -> Ec2Error:
+    """A prefix of which an interface has an address or a part already; unconfirmed."""
+    return Ec2Error("InvalidParameterValue", f"The prefix {prefix} is not free.")
+
+
+def prefixes_not_assigned(interface: str) -> Ec2Error:
+    """Unassigning a prefix that the interface does not have; unconfirmed."""
+    return Ec2Error(
+        "InvalidParameterValue",
+        f"Some of the specified prefixes are not assigned to interface {interface}",
+    )
+
+
+def malformed_prefix(text: str, length: int) -> Ec2Error:
+    """Text that is not a block of the one length that prefixes have; the wording is unconfirmed."""
+    return Ec2Error(
+        "InvalidParameterValue", f"invalid value for parameter prefix: {text}, expecting a /{length}"
+    )
+
+
+def no_free_block() -> Ec2Error:
+    """No whole block left to choose in a subnet that has addresses; amazon-vpc-cni-k8s#1836 quotes it."""
+    return Ec2Error(
+        "InsufficientCidrBlocks",
+        "The specified subnet does not have enough free cidr blocks to satisfy the request.",
+    )
+
+
+def too_few_addresses_for_prefixes() -> Ec2Error:
+    """Fewer free addresses than the prefixes have; cilium/cilium#31016 quotes EC2's team on the two codes."""
+    return Ec2Error("InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes")
+
+
+def no_prefix_delegation(instance_type: str) -> Ec2Error:
+    """A prefix for an interface of an instance that is not built on Nitro; unconfirmed."""
+    return Ec2Error("UnsupportedOperation", f"Prefix delegation is not supported for {instance_type}.")
+
+
+def reservation_outside_subnet(cidr: object) -> Ec2Error:
+    """A reservation that the subnet does not contain; the wording is unconfirmed."""
+    return Ec2Error("InvalidParameterValue", f"The CIDR {cidr} is not within the range of the subnet.")
+
+
+def reservation_overlaps(cidr: object, other: object) -> Ec2Error:
+    """A reservation over another one; unconfirmed."""
+    return Ec2Error("InvalidParameterValue", f"The CIDR {cidr} overlaps the reservation {other}.")
+
+
 def no_ipv6_range(subnet: str) -> Ec2Error:
     """An IPv6 address for an interface of a subnet that has no IPv6 range; unconfirmed."""
     return Ec2Error("InvalidParameterValue", f"The subnet '{subnet}' has no IPv6 CIDR block.")

@@ -12,8 +12,11 @@ from tests.doubles.ec2.parameters import (
     read_address,
     read_addresses,
     read_count,
-    read_tags,
+    read_ipv4_prefixes,
+    read_ipv6_prefixes,
+    read_tag_specification,
     refuse_dry_run,
+    refuse_several,
 )
 from tests.doubles.ec2.query_protocol import Parameters
 from tests.doubles.state import network_interfaces
@@ -49,7 +52,7 @@ def detach_network_interface(world: World, parameters: Parameters, now: float) -
 
 
 def create_network_interface(world: World, parameters: Parameters, now: float) -> Outcome:
-    """CreateNetworkInterface, without prefixes. A ClientToken that comes again makes nothing new."""
+    """CreateNetworkInterface: a ClientToken that comes again makes nothing new."""
     sent = {name: value for name, value in parameters.sent.items() if name not in ("ClientToken", "DryRun")}
     subnet = world.subnet(parameters.require("SubnetId"))
     groups = parameters.listing("SecurityGroupId")
@@ -103,23 +106,48 @@ def _creation(subnet: str, parameters: Parameters) -> Creation:
             addresses.append(read_address(address, IPv4Address))
         part.finish()
     ipv6s = [part.require("Ipv6Address") for part in parameters.parts("Ipv6Addresses")]
-    tags: dict[str, str] = {}
-    for part in parameters.parts("TagSpecification"):
-        if part.require("ResourceType") != "network-interface":
-            raise errors.wrong_tag("The resource type of the tags must be network-interface.")
-        tags |= read_tags(part)
-        part.finish()
+    tags = read_tag_specification(parameters, "network-interface")
     check_tags(tags)
-    return Creation(
+    wanted = Creation(
         subnet=subnet,
         primary=read_address(primary, IPv4Address) if primary else None,
         secondaries=tuple(addresses),
         count=read_count(parameters, "SecondaryPrivateIpAddressCount") or 0,
+        ipv4_prefixes=read_ipv4_prefixes(_prefix_texts(parameters, "Ipv4Prefix")),
+        ipv4_prefix_count=read_count(parameters, "Ipv4PrefixCount") or 0,
         ipv6s=read_addresses(ipv6s, IPv6Address),
         ipv6_count=read_count(parameters, "Ipv6AddressCount") or 0,
+        ipv6_prefixes=read_ipv6_prefixes(_prefix_texts(parameters, "Ipv6Prefix")),
+        ipv6_prefix_count=read_count(parameters, "Ipv6PrefixCount") or 0,
         description=parameters.take("Description") or "",
         tags=tags,
     )
+    # "Ipv4Prefix.N" of CreateNetworkInterface: prefixes exclude addresses and counts of the family.
+    refuse_several(
+        {
+            "PrivateIpAddresses": wanted.secondaries,
+            "SecondaryPrivateIpAddressCount": wanted.count,
+            "Ipv4Prefix": wanted.ipv4_prefixes,
+            "Ipv4PrefixCount": wanted.ipv4_prefix_count,
+        }
+    )
+    refuse_several(
+        {
+            "Ipv6Addresses": wanted.ipv6s,
+            "Ipv6AddressCount": wanted.ipv6_count,
+            "Ipv6Prefix": wanted.ipv6_prefixes,
+            "Ipv6PrefixCount": wanted.ipv6_prefix_count,
+        }
+    )
+    return wanted
+
+
+def _prefix_texts(parameters: Parameters, name: str) -> list[str]:
+    texts = []
+    for part in parameters.parts(name):
+        texts.append(part.require(name))
+        part.finish()
+    return texts
 
 
 def delete_network_interface(world: World, parameters: Parameters, now: float) -> Outcome:

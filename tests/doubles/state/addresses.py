@@ -41,7 +41,7 @@ def assign(
     if losers and not allow_reassignment:
         raise errors.move_not_allowed(losers)
     gained = tuple(dict.fromkeys(address for address in addresses if address not in interface.secondaries))
-    _check_room(world, interface, len(gained))
+    check_room(world, interface, len(gained))
     changed = {identifier: replace(interface, secondaries=interface.secondaries + gained)}
     for loser in set(losers.values()):
         before = world.interfaces[loser]
@@ -55,7 +55,7 @@ def assign_free(
 ) -> tuple[World, tuple[IPv4Address, ...]]:
     """Assign so many free addresses of its subnet to the interface; returns which."""
     interface = world.interface(identifier)
-    _check_room(world, interface, count)
+    check_room(world, interface, count)
     chosen = tuple(islice(world.free_addresses(world.subnets[interface.subnet]), count))
     if len(chosen) < count:
         raise errors.subnet_full()
@@ -87,7 +87,7 @@ def assign_ipv6(
     gained = tuple(dict.fromkeys(address for address in addresses if address not in interface.ipv6s))
     if taken := [address for address in gained if world.holder_of(address)]:
         raise errors.ipv6_in_use(taken)
-    _check_ipv6_room(world, interface, len(gained))
+    check_ipv6_room(world, interface, len(gained))
     return world.changed({identifier: replace(interface, ipv6s=interface.ipv6s + gained)}, now), gained
 
 
@@ -102,7 +102,7 @@ def assign_free_ipv6(
     subnet = world.subnets[interface.subnet]
     if subnet.ipv6_cidr is None:
         raise errors.no_ipv6_range(subnet.id)
-    _check_ipv6_room(world, interface, count)
+    check_ipv6_room(world, interface, count)
     free = (address for address in subnet.assignable_ipv6() if world.holder_of(address) is None)
     chosen = tuple(islice(free, count))
     return world.changed({identifier: replace(interface, ipv6s=interface.ipv6s + chosen)}, now), chosen
@@ -119,14 +119,16 @@ def unassign_ipv6(world: World, identifier: str, addresses: Collection[IPv6Addre
 
 
 # An interface that is attached nowhere has no limit: it is checked when it is attached.
-def _check_room(world: World, interface: NetworkInterface, more: int) -> None:
+def check_room(world: World, interface: NetworkInterface, more: int) -> None:
+    """Raise `Ec2Error` where so many more addresses or prefixes are too many for the instance type."""
     if more and interface.instance:
         limit = world.instances[interface.instance].limits.ipv4_per_interface
         if len(interface.addresses) + len(interface.ipv4_prefixes) + more > limit:
             raise errors.interface_full(interface.id)
 
 
-def _check_ipv6_room(world: World, interface: NetworkInterface, more: int) -> None:
+def check_ipv6_room(world: World, interface: NetworkInterface, more: int) -> None:
+    """Raise `Ec2Error` where so many more IPv6 addresses or prefixes are too many for the instance type."""
     if more and interface.instance:
         limit = world.instances[interface.instance].limits.ipv6_per_interface
         if len(interface.ipv6s) + len(interface.ipv6_prefixes) + more > limit:

@@ -51,6 +51,12 @@ ATTACHMENT = Identifier(
     "InvalidNetworkInterfaceAttachmentId.Malformed",
 )
 GROUP = Identifier("sg-", "security group", "InvalidGroup.NotFound", "InvalidGroupId.Malformed")
+RESERVATION = Identifier(
+    "scr-",
+    "subnet CIDR reservation",
+    "InvalidSubnetCidrReservationID.NotFound",
+    "InvalidSubnetCidrReservationID.Malformed",
+)
 VPC = Identifier("vpc-", "vpc ID", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed")
 
 

@@ -18,6 +18,13 @@ class NetworkInfo:
     ipv4_per_interface: int
     ipv6_per_interface: int
     network_cards: int = 1
+    hypervisor: str = "nitro"
+    """`nitro`, `xen`, or nothing for bare metal."""
+
+    @property
+    def prefixes(self) -> bool:
+        """Whether interfaces may have prefixes ("Prefix delegation", EC2 user guide: Nitro-based types)."""
+        return self.hypervisor != "xen"
 
     @property
     def per_card(self) -> int:
@@ -38,12 +45,17 @@ _COMMON: Mapping[tuple[int, int], str] = {
     " c5.xlarge c5.2xlarge c5n.xlarge c6i.xlarge r5.xlarge r6i.xlarge",
     (8, 30): "m5.4xlarge m5.8xlarge m5.12xlarge m6i.4xlarge c5.4xlarge c5.9xlarge c5n.4xlarge c5n.9xlarge"
     " c6in.8xlarge r5.4xlarge",
-    (15, 50): "m5.24xlarge m5.metal c5.18xlarge c5n.18xlarge",
+    (15, 50): "m5.24xlarge c5.18xlarge c5n.18xlarge",
 }
 
 TYPES: Mapping[str, NetworkInfo] = {
     name: NetworkInfo(interfaces, addresses, addresses)
     for (interfaces, addresses), names in _COMMON.items()
     for name in names.split()
-} | {"p4d.24xlarge": NetworkInfo(60, 50, 50, network_cards=4)}
+} | {
+    "p4d.24xlarge": NetworkInfo(60, 50, 50, network_cards=4),
+    "m5.metal": NetworkInfo(15, 50, 50, hypervisor=""),
+    "m4.large": NetworkInfo(2, 10, 10, hypervisor="xen"),
+    "t2.medium": NetworkInfo(3, 6, 6, hypervisor="xen"),
+}
 """The types that are common as nodes."""

@@ -20,6 +20,7 @@ from tests.doubles.state.resources import (
     NetworkInterface,
     SecurityGroup,
     Subnet,
+    SubnetCidrReservation,
 )
 
 PAST_CHANGES = 256
@@ -85,6 +86,7 @@ class World:
     """ClientToken -> what CreateNetworkInterface made for it."""
     throttling: Throttling = field(default_factory=Throttling)
     """Which request limits are in force."""
+    reservations: Mapping[str, SubnetCidrReservation] = field(default_factory=dict)
     past: tuple[Past, ...] = ()
     """What was before the latest changes, oldest first."""
     serial: int = 0
@@ -146,9 +148,17 @@ class World:
         return next((key for key in self.role_keys.values() if key.id == identifier), None)
 
     def free_addresses(self, subnet: Subnet) -> Iterator[IPv4Address]:
-        """Return the IPv4 addresses of the subnet that nobody holds, lowest first."""
+        """Return the IPv4 addresses of the subnet that EC2 may choose, lowest first.
+
+        Those of subnet CIDR reservations are not among them.
+        """
         used = self._used(subnet)
-        return (address for address in subnet.assignable() if address not in used)
+        reserved = [each.cidr for each in self.reservations.values() if each.subnet == subnet.id]
+        return (
+            address
+            for address in subnet.assignable()
+            if address not in used and not any(address in cidr for cidr in reserved)
+        )
 
     def free_address_count(self, subnet: Subnet) -> int:
         """Count the IPv4 addresses of the subnet that nobody holds."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from tests.doubles.ec2 import errors
-from tests.doubles.state import addresses
+from tests.doubles.state import addresses, prefixes
 from tests.doubles.state.identifiers import ATTACHMENT
 from tests.doubles.state.model import World
 from tests.doubles.state.resources import (
@@ -122,6 +122,10 @@ class Creation:
     count: int = 0
     ipv6s: tuple[IPv6Address, ...] = ()
     ipv6_count: int = 0
+    ipv4_prefixes: tuple[IPv4Network, ...] = ()
+    ipv4_prefix_count: int = 0
+    ipv6_prefixes: tuple[IPv6Network, ...] = ()
+    ipv6_prefix_count: int = 0
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
@@ -156,6 +160,11 @@ def create(world: World, wanted: Creation, now: float) -> tuple[World, NetworkIn
         after, _ = addresses.assign_free(after, made.id, wanted.count, now)
     if wanted.ipv6_count:
         after, _ = addresses.assign_free_ipv6(after, made.id, wanted.ipv6_count, now)
+    after, _ = prefixes.assign_prefixes(after, made.id, wanted.ipv4_prefixes, now)
+    after, _ = prefixes.assign_prefixes(after, made.id, wanted.ipv6_prefixes, now)
+    for count, version in ((wanted.ipv4_prefix_count, 4), (wanted.ipv6_prefix_count, 6)):
+        if count:
+            after, _ = prefixes.assign_free_prefixes(after, made.id, count, version, now)
     return after, after.interfaces[made.id]
 
 

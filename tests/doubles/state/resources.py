@@ -171,6 +171,11 @@ class NetworkInterface:
         return (self.primary, *self.secondaries)
 
     @property
+    def prefixes(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Its prefixes of both families."""
+        return (*self.ipv4_prefixes, *self.ipv6_prefixes)
+
+    @property
     def instance(self) -> str | None:
         """The instance that it is attached to."""
         return self.attachment.instance if self.attachment else None
@@ -185,3 +190,22 @@ class NetworkInterface:
         if isinstance(address, IPv4Address):
             return address in self.addresses or any(address in prefix for prefix in self.ipv4_prefixes)
         return address in self.ipv6s or any(address in prefix for prefix in self.ipv6_prefixes)
+
+
+class ReservationType(StrEnum):
+    """What a reserved range is for (`SubnetCidrReservationType` of the service model)."""
+
+    PREFIX = "prefix"
+    EXPLICIT = "explicit"
+
+
+@dataclass(frozen=True)
+class SubnetCidrReservation:
+    """A range of a subnet from which EC2 chooses prefixes alone (`prefix`), or nothing (`explicit`)."""
+
+    id: str
+    subnet: str
+    cidr: IPv4Network | IPv6Network
+    type: ReservationType
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
