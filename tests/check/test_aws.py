@@ -10,7 +10,7 @@ from check.model import AWS, RESERVATIONS, Scope, Snapshot, Verdict
 from check.reader import read_snapshot
 from check.run import run_checks
 from check.sources.aws import with_aws
-from tests.doubles import Doubles
+from tests.doubles import Doubles, Fault
 from tests.ipagent import worlds
 from tests.ipagent.worlds import ENI_1, KEY, REGION, SECRET, tagged
 
@@ -68,9 +68,8 @@ def test_the_enis_of_the_nodes_are_judged_as_ec2_shows_them() -> None:
     assert outside.startswith("apps/far: 10.99.0.0/24 is in no subnet of the nodes' ENIs (10.10.")
 
 
-@pytest.mark.usefixtures("doubles")
-def test_what_ec2_refuses_is_skipped_with_its_sentence() -> None:
-    # The double does not play GetSubnetCidrReservations.
+def test_what_ec2_refuses_is_skipped_with_its_sentence(doubles: Doubles) -> None:
+    doubles.put_faults(Fault("GetSubnetCidrReservations", error="UnauthorizedOperation"))
     snapshot = with_aws(cluster(f"aws:///eu-central-1a/{INSTANCE}"))
     assert "GetSubnetCidrReservations" in snapshot.missing[RESERVATIONS]
     assert results(snapshot)["aws-reservations"][0] is Verdict.SKIPPED
