@@ -7,6 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from common.arguments import port
 from common.contract import LogLevel
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_certs(commands: Commands) -> None:
         default="0.0.0.0",  # noqa: S104 - a pod's
         help="address for probes and metrics (%(default)s)",
     )
-    run.add_argument("--port", type=_port, default=8080, help="port for them, 0 for any (%(default)s)")
+    run.add_argument("--port", type=port, default=8080, help="port for them, 0 for any (%(default)s)")
     run.add_argument(
         "--log-level",
         type=LogLevel,
@@ -193,9 +194,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not key or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE")
     return key, value
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)

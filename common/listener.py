@@ -6,15 +6,12 @@ No I/O; times are monotonic seconds.
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
-from common.token_bucket import Rate, TokenBucket
+from common.token_bucket import BucketsByKey, Rate
 
-MAX_RATES = 4096
-"""Peers whose rate is remembered, the ones that connected last."""
 _IPV6_PREFIX = 64
 """A host has a whole /64 of IPv6 addresses to connect from."""
 
@@ -94,14 +91,17 @@ class ConnectionTable:
     limits: ConnectionLimits
     total: int = 0
     _by_peer: dict[str, dict[Connection, None]] = field(default_factory=dict)
-    _buckets: OrderedDict[str, TokenBucket] = field(default_factory=OrderedDict)
+    _rates: BucketsByKey[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rates = BucketsByKey(self.limits.connects)
 
     def admit(self, peer: str, now: float) -> Admission:
         """Decide about a new connection. The caller aborts `evicted`, and adds the new one."""
         own = len(self._by_peer.get(peer, ()))
         if own >= self.limits.per_peer:
             return Admission(Refusal.TOO_MANY)
-        if not self._within_rate(peer, now):
+        if not self._rates.of(peer).take(now):
             return Admission(Refusal.TOO_FAST)
         if self.total < self.limits.connections:
             return Admission()
@@ -124,13 +124,6 @@ class ConnectionTable:
         self.total -= 1
         if not connections:
             del self._by_peer[connection.peer]
-
-    def _within_rate(self, peer: str, now: float) -> bool:
-        bucket = self._buckets.pop(peer, None) or TokenBucket(self.limits.connects)
-        self._buckets[peer] = bucket
-        if len(self._buckets) > MAX_RATES:
-            self._buckets.popitem(last=False)
-        return bucket.take(now)
 
     def _least_useful(self, peer: str, own: int) -> Connection | None:
         """Return the oldest idle connection of the largest peer, or else the slowest request."""

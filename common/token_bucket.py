@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 ROUNDING = 1e-7
 """Of a token: a caller that waited as long as it was told must not miss the last bits of a float."""
+
+
+MAX_REMEMBERED = 4096
+"""Keys whose buckets are remembered: more than a node has peers or pods."""
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +56,22 @@ class TokenBucket:
         self.wait(now)
         self._level -= cost
         return self.wait(now, 0)
+
+
+class BucketsByKey(Generic[K]):
+    """A token bucket for each key; the one that was used longest ago is forgotten first."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._buckets: OrderedDict[K, TokenBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def of(self, key: K) -> TokenBucket:
+        """Return the bucket of a key."""
+        bucket = self._buckets.pop(key, None) or TokenBucket(self._rate)
+        self._buckets[key] = bucket
+        if len(self._buckets) > MAX_REMEMBERED:
+            self._buckets.popitem(last=False)
+        return bucket

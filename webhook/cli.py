@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import contract
+from common.arguments import port
 from common.contract import Credentials, Injection, LogLevel, Mode
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ def add_serve(commands: Commands) -> None:
         help="wait until both files are there, instead of ending: a Secret may be made later",
     )
     serve.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104 - a pod's
-    serve.add_argument("--port", type=_port, default=8443, help="port to listen on, 0 for any (%(default)s)")
+    serve.add_argument("--port", type=port, default=8443, help="port to listen on, 0 for any (%(default)s)")
     serve.add_argument(
         "--metrics-port",
-        type=_port,
+        type=port,
         metavar="PORT",
         help="serve Prometheus metrics over plain HTTP on this port, 0 for any (not served)",
     )
@@ -191,12 +192,6 @@ def _add_input(
         default=UNSET,
         help="a namespace's label multus-eni.io/credentials (%(default)s)",
     )
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

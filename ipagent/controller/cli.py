@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from common.arguments import port
 from common.contract import Credentials, ExitCode, LogFormat, LogLevel
 
 _ABOUT = """\
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--credentials", choices=[each.value for each in Credentials], default="chain")
     parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
-    parser.add_argument("--port", type=_port, default=0, help="port for them, 0 for any (%(default)s)")
+    parser.add_argument("--port", type=port, default=0, help="port for them, 0 for any (%(default)s)")
     parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")
     parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default="auto")
     return parser
@@ -97,9 +98,3 @@ def _seconds(text: str) -> float:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 300:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 300")
     return float(text)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from common import contract
+from common.arguments import port
 from common.contract import ExitCode, LogFormat, LogLevel
 
 _ABOUT = """\
@@ -50,13 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="ipagent links", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
-    parser.add_argument("--port", type=_port, default=0, help="port for them, 0 for any (%(default)s)")
+    parser.add_argument("--port", type=port, default=0, help="port for them, 0 for any (%(default)s)")
     parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")
     parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default="auto")
     return parser
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)

@@ -11,17 +11,18 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from common.contract import ExitCode, LogFormat, LogLevel
+from common.contract import LogFormat, LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
-from common.kube.errors import ClusterError
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
+from ipagent.daemon import run_daemon
 from ipagent.links.informer import AttachmentInformer
 from ipagent.links.kernel import DeviceSocket
 from ipagent.links.plan import Status, Wanted
@@ -29,9 +30,8 @@ from ipagent.links.reporter import StatusReporter
 from ipagent.links.setter import LinkSetter
 from ipagent.log import Log
 from ipagent.netlink.sockets import KernelError
-from ipagent.signals import Signals, Stop
+from ipagent.signals import Signals
 from ipagent.startup import end_startup
-from ipagent.termination import crash_text
 
 PROGRAM = "multus-eni-links"
 REMEDIES = {
@@ -59,22 +59,7 @@ class Options:
 def work(given: Options, env: Mapping[str, str]) -> int:
     """Work until SIGTERM; returns the exit code."""
     log = Log(level=given.log_level, form=given.log_format)
-    try:
-        with Signals() as signals:
-            try:
-                _run(given, env, log, signals)
-            except Stop as stop:
-                log.info("stopped", message=f"Ended by {stop}; the interfaces stay as they are")
-    except ClusterError as error:
-        failure: AgentError = Usage(str(error), "Run it in a pod with a ServiceAccount, or set KUBECONFIG.")
-    except AgentError as error:
-        failure = error
-    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
-        failure = AgentError(crash_text(error, log))
-    else:
-        return ExitCode.OK
-    log.error("failed", message=f"{failure}. {failure.remedy}")
-    return failure.exit_code
+    return run_daemon(log, partial(_run, given, env, log), "the interfaces stay as they are")
 
 
 def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> None:

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common import contract
-from common.contract import ExitCode
 from common.descriptors import raise_descriptor_limit
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
@@ -25,6 +25,7 @@ from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.assign.retry import Clock
 from ipagent.aws.node_cloud import NodeCloud
+from ipagent.daemon import end_with, run_daemon
 from ipagent.log import Log
 from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import Collector
@@ -43,9 +44,8 @@ from ipagent.node.sessions.auth import review_token
 from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
 from ipagent.node.settings import NodeSettings, read_settings
-from ipagent.signals import Signals, Stop
+from ipagent.signals import Signals
 from ipagent.startup import end_startup
-from ipagent.termination import crash_text
 
 PROGRAM = "multus-eni-node-agent"
 REMEDIES = {
@@ -92,25 +92,12 @@ def options(config: Path, record: Path, env: Mapping[str, str]) -> Options:
 
 def work(config: Path, record: Path, env: Mapping[str, str]) -> int:
     """Work until SIGTERM; returns the exit code."""
-    log = Log()
     try:
         given = options(config, record, env)
-        log = Log(level=given.settings.log_level, form=given.settings.log_format)
-        with Signals() as signals:
-            try:
-                _run(given, env, log, signals)
-            except Stop as stop:
-                log.info("stopped", message=f"Ended by {stop}; the addresses stay where they are")
-    except ClusterError as error:
-        failure: AgentError = Usage(str(error), "Run it in a pod with a ServiceAccount, or set KUBECONFIG.")
     except AgentError as error:
-        failure = error
-    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
-        failure = AgentError(crash_text(error, log))
-    else:
-        return ExitCode.OK
-    log.error("failed", message=f"{failure}. {failure.remedy}")
-    return failure.exit_code
+        return end_with(Log(), error)
+    log = Log(level=given.settings.log_level, form=given.settings.log_format)
+    return run_daemon(log, partial(_run, given, env, log), "the addresses stay where they are")
 
 
 def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> None:

@@ -10,11 +10,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from common.token_bucket import Rate, TokenBucket
+from common.token_bucket import BucketsByKey, Rate
 from ipagent.node.model.pod import PodKey
-
-MAX_REMEMBERED = 4096
-"""Peers, and pods, whose rates are remembered: more than a node has."""
 
 READ_COST = 256
 """Units that one read of the socket costs beside its bytes: what the event loop does for it."""
@@ -61,25 +58,6 @@ class Limits:
     """From the connection to the whole head, and from the first byte of a statement to its last."""
     stall_seconds: float = 30
     """How long an answer may wait for a pod that does not read."""
-
-
-class BucketsByKey(Generic[K]):
-    """A token bucket for each key; the one that was used longest ago is forgotten first."""
-
-    def __init__(self, rate: Rate) -> None:
-        self._rate = rate
-        self._buckets: OrderedDict[K, TokenBucket] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def of(self, key: K) -> TokenBucket:
-        """Return the bucket of a key."""
-        bucket = self._buckets.pop(key, None) or TokenBucket(self._rate)
-        self._buckets[key] = bucket
-        if len(self._buckets) > MAX_REMEMBERED:
-            self._buckets.popitem(last=False)
-        return bucket
 
 
 class ConnectionLimiter:

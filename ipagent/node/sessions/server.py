@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 from common.keepalive import keep_alive
-from common.token_bucket import Rate, TokenBucket
+from common.token_bucket import BucketsByKey, Rate, TokenBucket
 from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
@@ -33,7 +33,6 @@ from ipagent.node.sessions.auth import (
 )
 from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed, StatusUpdate
 from ipagent.node.sessions.limits import (
-    BucketsByKey,
     BufferBudget,
     ClaimBudget,
     ConnectionLimiter,

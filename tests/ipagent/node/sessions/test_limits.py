@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from common.token_bucket import Rate
+from common.token_bucket import MAX_REMEMBERED, BucketsByKey, Rate
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.limits import (
-    MAX_REMEMBERED,
-    BucketsByKey,
     BufferBudget,
     ClaimBudget,
     ConnectionLimiter,
