@@ -200,7 +200,7 @@ def test_slow_large_bodies_hold_nobody_up(server: WebhookServer, honest_body: by
 def test_unfinished_large_bodies_give_way_to_an_honest_one(server: WebhookServer) -> None:
     unfinished = head(b"Content-Length: %d" % MAX_BODY) + b" " * (MAX_BODY - 1)
     with ExitStack() as stack:
-        opened = [stack.enter_context(Connection(server, source=ATTACKER, timeout=5)) for _ in range(24)]
+        opened = [stack.enter_context(Connection(server, source=ATTACKER)) for _ in range(24)]
         for connection in opened:
             with contextlib.suppress(OSError):
                 connection.send(unfinished)
