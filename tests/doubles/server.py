@@ -126,6 +126,20 @@ class Doubles:
         holder = self.world.holder_of(ip_address(address))
         return holder.id if holder else None
 
+    def elastic_ip(self, address: str) -> tuple[str, ...]:
+        """Return which Elastic IPs stand for a private address."""
+        return tuple(
+            association.allocation
+            for interface in self.world.interfaces.values()
+            for association in interface.associations
+            if str(association.private) == address
+        )
+
+    @property
+    def remaps(self) -> int:
+        """How often Elastic IPs have been associated: EC2 may charge each time."""
+        return sum(each.remaps for each in self.world.elastic_ips.values())
+
     def secondaries(self, interface: str) -> tuple[str, ...]:
         """Return an interface's secondary addresses, in the order of their assignment."""
         return tuple(map(str, self.world.interfaces[interface].secondaries))

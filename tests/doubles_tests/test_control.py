@@ -150,6 +150,8 @@ def test_settings_are_changed_while_it_runs(doubles: Doubles) -> None:
             "describe_delay_ms": 0,
             "throttling": "off",
             "limits": {},
+            "elastic_ip_quota": 5,
+            "internet_gateways": [worlds.VPC],
         },
     )
     body = json.dumps({"imds_delay_ms": 1500, "throttling": "ec2", "limits": limits}).encode()
@@ -160,11 +162,14 @@ def test_settings_are_changed_while_it_runs(doubles: Doubles) -> None:
         "describe_delay_ms": 0,
         "throttling": "ec2",
         "limits": limits,
+        "elastic_ip_quota": 5,
+        "internet_gateways": [worlds.VPC],
     }
 
     assert fetch(url, "PATCH", body) == (200, changed)
     assert fetch(url, "PATCH", b'{"attach_delay_ms": 7}') == (200, changed | {"attach_delay_ms": 7})
-    doubles.change_settings(imds_delay_ms=0, throttling="off")
+    doubles.change_settings(imds_delay_ms=0, throttling="off", internet_gateways=[], elastic_ip_quota=7)
+    assert (doubles.world.elastic_ip_quota, doubles.world.has_internet_gateway(worlds.VPC)) == (7, False)
     assert (doubles.world.imds_delay, doubles.world.throttling.enabled) == (0.0, False)
 
 

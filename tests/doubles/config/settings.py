@@ -9,11 +9,20 @@ from dataclasses import asdict, replace
 from tests.doubles.config.document import Node
 from tests.doubles.ec2.actions import ACTIONS
 from tests.doubles.ec2.throttling import Limit
-from tests.doubles.state.identifiers import INTERFACE
+from tests.doubles.state.identifiers import INTERFACE, VPC
 from tests.doubles.state.model import MetadataView, World
 
 MAX_DELAY_MS = 3_600_000
-NAMES = ("imds_delay_ms", "imds", "attach_delay_ms", "describe_delay_ms", "throttling", "limits")
+NAMES = (
+    "imds_delay_ms",
+    "imds",
+    "attach_delay_ms",
+    "describe_delay_ms",
+    "throttling",
+    "limits",
+    "elastic_ip_quota",
+    "internet_gateways",
+)
 
 
 def with_settings(world: World, keys: Mapping[str, Node]) -> World:
@@ -33,6 +42,16 @@ def with_settings(world: World, keys: Mapping[str, Node]) -> World:
         attach_delay=_seconds(keys, "attach_delay_ms", world.attach_delay),
         describe_delay=_seconds(keys, "describe_delay_ms", world.describe_delay),
         throttling=throttling,
+        elastic_ip_quota=(
+            keys["elastic_ip_quota"].integer(0, 1_000_000)
+            if "elastic_ip_quota" in keys
+            else world.elastic_ip_quota
+        ),
+        internet_gateways=(
+            frozenset(each.text(VPC.pattern) for each in keys["internet_gateways"].items())
+            if "internet_gateways" in keys
+            else world.internet_gateways
+        ),
     )
 
 
@@ -45,6 +64,12 @@ def settings_document(world: World) -> dict[str, object]:
         "describe_delay_ms": round(world.describe_delay * 1000),
         "throttling": "ec2" if world.throttling.enabled else "off",
         "limits": {action: asdict(limit) for action, limit in world.throttling.own.items()},
+        "elastic_ip_quota": world.elastic_ip_quota,
+        "internet_gateways": sorted(
+            {each.vpc for each in world.subnets.values()}
+            if world.internet_gateways is None
+            else world.internet_gateways
+        ),
     }
 
 

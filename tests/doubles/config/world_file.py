@@ -21,6 +21,13 @@ roles:                              # default: a role may do everything
     policy:
       Version: "2012-10-17"
       Statement: {Effect: Allow, Action: "ec2:Describe*", Resource: "*"}
+elastic_ip_quota: 5                 # how many Elastic IPs the account may have
+internet_gateways: [vpc-0a000000000000001]    # VPCs that have one; default: all
+elastic_ips:
+  - id: eipalloc-0a000000000000001
+    public_ip: 198.51.100.1
+    network_border_group: eu-central-1    # default: the region's
+    tags: {pool: sip}
 security_groups:                    # beside the default one of each VPC, whose id is the VPC's with sg-
   - {id: sg-0b000000000000001, vpc: vpc-0a000000000000001, name: multus, tags: {multus: oam}}
 subnets:
@@ -68,7 +75,7 @@ Optional keys may be left out. Identifiers have EC2's form. No two subnets may o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 import yaml
@@ -79,9 +86,9 @@ from tests.doubles.config.fields import add, identifier, tags
 from tests.doubles.config.instances import read_instances, read_unattached
 from tests.doubles.config.settings import NAMES, with_settings
 from tests.doubles.ec2.describe_network import security_group
-from tests.doubles.state.identifiers import GROUP, SUBNET, VPC
+from tests.doubles.state.identifiers import ALLOCATION, GROUP, SUBNET, VPC
 from tests.doubles.state.model import World
-from tests.doubles.state.resources import SecurityGroup, Subnet
+from tests.doubles.state.resources import ElasticIp, SecurityGroup, Subnet
 
 MAX_FILE_BYTES = 4 << 20
 
@@ -104,20 +111,22 @@ def load_world(source: Path | str | Mapping[str, object]) -> World:
 def _world(node: Node) -> World:
     keys = node.mapping(
         required=("region", "account", "subnets", "instances"),
-        optional=(*NAMES, "access_keys", "roles", "interfaces", "security_groups"),
+        optional=(*NAMES, "access_keys", "roles", "interfaces", "security_groups", "elastic_ips"),
     )
     account = keys["account"].text(r"\d{12}", "twelve digits in quotes")
     subnets = _subnets(keys["subnets"])
     instances, interfaces = read_instances(keys["instances"], subnets)
     if "interfaces" in keys:
         read_unattached(keys["interfaces"], interfaces, subnets)
+    region = keys["region"].text(r"[a-z]{2,}(-[a-z]+)+-\d", "a region such as eu-central-1")
     world = World(
-        region=keys["region"].text(r"[a-z]{2,}(-[a-z]+)+-\d", "a region such as eu-central-1"),
+        region=region,
         account=account,
         subnets=subnets,
         instances=instances,
         interfaces=interfaces,
         groups=_groups(keys.get("security_groups"), subnets),
+        elastic_ips=_elastic_ips(keys.get("elastic_ips"), region),
         access_keys=access_keys(keys.get("access_keys"), account),
         role_keys=role_keys(keys.get("roles"), account, instances.values(), keys["instances"]),
     )
@@ -157,6 +166,18 @@ def _groups(node: Node | None, subnets: Mapping[str, Subnet]) -> dict[str, Secur
             keys["vpc"].refuse(f"{vpc} has no subnet in this world")
         add(groups, SecurityGroup(identifier(keys["id"], GROUP), vpc, keys["name"].text(), tags(keys)), item)
     return groups
+
+
+def _elastic_ips(node: Node | None, region: str) -> dict[str, ElasticIp]:
+    found: dict[str, ElasticIp] = {}
+    for item in node.items() if node else []:
+        keys = item.mapping(required=("id", "public_ip"), optional=("network_border_group", "tags"))
+        public = keys["public_ip"].parse(IPv4Address, "an IPv4 address such as 198.51.100.1")
+        if any(each.public_ip == public for each in found.values()):
+            keys["public_ip"].refuse(f"{public} is there twice")
+        group = keys["network_border_group"].text() if "network_border_group" in keys else region
+        add(found, ElasticIp(identifier(keys["id"], ALLOCATION), public, group, tags(keys)), item)
+    return found
 
 
 def _ipv6_cidr(node: Node, subnets: Mapping[str, Subnet]) -> IPv6Network:

@@ -17,9 +17,10 @@ from tests.doubles.config.settings import NAMES, settings_document, with_setting
 from tests.doubles.control.fault_json import fault_document, read_faults
 from tests.doubles.ec2.describe_network import groups_of
 from tests.doubles.journal import Call
+from tests.doubles.state.elastic_ips import held_by
 from tests.doubles.state.model import World
 from tests.doubles.state.network_interfaces import set_instance_state
-from tests.doubles.state.resources import Instance, InstanceState, NetworkInterface, Subnet
+from tests.doubles.state.resources import ElasticIp, Instance, InstanceState, NetworkInterface, Subnet
 
 MAX_BODY_BYTES = 1 << 20
 MAX_ADVANCE_MS = 86_400_000
@@ -37,6 +38,7 @@ def state_document(world: World, now: float) -> dict[str, object]:
         "interfaces": [
             _interface(world, interface, shown.get(interface.id)) for interface in world.interfaces.values()
         ],
+        "elastic_ips": [_elastic_ip(world, each) for each in world.elastic_ips.values()],
     }
 
 
@@ -176,6 +178,20 @@ def _interface(
         "imds": _texts(shown.addresses) if shown else [],
         "imds_ipv6s": _texts(shown.ipv6s) if shown else [],
         "tags": dict(interface.tags),
+    }
+
+
+def _elastic_ip(world: World, found: ElasticIp) -> Mapping[str, object]:
+    held = held_by(world, found.id)
+    return {
+        "id": found.id,
+        "public_ip": str(found.public_ip),
+        "network_border_group": found.border_group,
+        "interface": held and held.interface.id,
+        "private": held and str(held.association.private),
+        "association": held and held.association.id,
+        "remaps": found.remaps,
+        "tags": dict(found.tags),
     }
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tests.doubles.ec2 import (
     address_actions,
+    elastic_ip_actions,
     errors,
     network_interface_actions,
     subnet_reservation_actions,
@@ -48,8 +49,10 @@ def _describe(kind: Kind[R], name: str) -> Callable[[World, Parameters, float], 
 
 
 ACTIONS: Mapping[str, Callable[[World, Parameters, float], Outcome]] = {
+    "AllocateAddress": elastic_ip_actions.allocate_address,
     "AssignIpv6Addresses": address_actions.assign_ipv6_addresses,
     "AssignPrivateIpAddresses": address_actions.assign_private_ip_addresses,
+    "AssociateAddress": elastic_ip_actions.associate_address,
     "AttachNetworkInterface": network_interface_actions.attach_network_interface,
     "CreateNetworkInterface": network_interface_actions.create_network_interface,
     "CreateSubnetCidrReservation": subnet_reservation_actions.create_subnet_cidr_reservation,
@@ -57,6 +60,7 @@ ACTIONS: Mapping[str, Callable[[World, Parameters, float], Outcome]] = {
     "DeleteNetworkInterface": network_interface_actions.delete_network_interface,
     "DeleteSubnetCidrReservation": subnet_reservation_actions.delete_subnet_cidr_reservation,
     "DeleteTags": tag_actions.delete_tags,
+    "DescribeAddresses": elastic_ip_actions.describe_addresses,
     "DescribeInstanceTypes": _describe(INSTANCE_TYPES, "instanceTypeSet"),
     "DescribeInstances": _describe(INSTANCES, "reservationSet"),
     "DescribeNetworkInterfaces": _describe(INTERFACES, "networkInterfaceSet"),
@@ -64,8 +68,10 @@ ACTIONS: Mapping[str, Callable[[World, Parameters, float], Outcome]] = {
     "DescribeSubnets": _describe(SUBNETS, "subnetSet"),
     "DescribeTags": _describe(TAGS, "tagSet"),
     "DetachNetworkInterface": network_interface_actions.detach_network_interface,
+    "DisassociateAddress": elastic_ip_actions.disassociate_address,
     "GetSubnetCidrReservations": subnet_reservation_actions.get_subnet_cidr_reservations,
     "ModifyNetworkInterfaceAttribute": network_interface_actions.modify_network_interface_attribute,
+    "ReleaseAddress": elastic_ip_actions.release_address,
     "UnassignIpv6Addresses": address_actions.unassign_ipv6_addresses,
     "UnassignPrivateIpAddresses": address_actions.unassign_private_ip_addresses,
 }

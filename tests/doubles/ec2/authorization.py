@@ -28,6 +28,9 @@ def _asked(world: World, action: str, parameters: Parameters) -> Iterator[Asked]
     if action == "CreateNetworkInterface":
         yield from _creation(world, sent)
         return
+    if action == "AllocateAddress":
+        yield from _allocation(world, sent)
+        return
     identifiers = _resources(world, action, sent)
     if not identifiers:
         yield Asked(action, "*")
@@ -38,9 +41,7 @@ def _asked(world: World, action: str, parameters: Parameters) -> Iterator[Asked]
 
 def _creation(world: World, sent: Mapping[str, str]) -> Iterator[Asked]:
     action = "CreateNetworkInterface"
-    tags: Context = {}
-    for prefix in {name.split(".Tag.")[0] for name in sent if name.startswith("TagSpecification.")}:
-        tags |= _request_tags(sent, f"{prefix}.Tag.")
+    tags = _specified_tags(sent)
     subnet = sent.get("SubnetId", "")
     new = f"arn:aws:ec2:{world.region}:{world.account}:network-interface/*"
     place = _place(world, subnet)
@@ -52,6 +53,21 @@ def _creation(world: World, sent: Mapping[str, str]) -> Iterator[Asked]:
         yield Asked("CreateTags", new, {**tags, "ec2:createaction": (action,)})
 
 
+def _allocation(world: World, sent: Mapping[str, str]) -> Iterator[Asked]:
+    action, tags = "AllocateAddress", _specified_tags(sent)
+    new = f"arn:aws:ec2:{world.region}:{world.account}:elastic-ip/*"
+    yield Asked(action, new, tags)
+    if tags:
+        yield Asked("CreateTags", new, {**tags, "ec2:createaction": (action,)})
+
+
+def _specified_tags(sent: Mapping[str, str]) -> Context:
+    tags: Context = {}
+    for prefix in {name.split(".Tag.")[0] for name in sent if name.startswith("TagSpecification.")}:
+        tags |= _request_tags(sent, f"{prefix}.Tag.")
+    return tags
+
+
 def _resources(world: World, action: str, sent: Mapping[str, str]) -> list[str]:
     named = [sent[name] for name in ("NetworkInterfaceId", "InstanceId") if name in sent]
     attachment = sent.get("AttachmentId") or sent.get("Attachment.AttachmentId")
@@ -59,6 +75,12 @@ def _resources(world: World, action: str, sent: Mapping[str, str]) -> list[str]:
         for interface in world.interfaces.values():
             if interface.attachment and interface.attachment.id == attachment:
                 named += [interface.id] * (interface.id not in named) + [interface.attachment.instance]
+    if "AllocationId" in sent:
+        named.insert(0, sent["AllocationId"])
+    if association := sent.get("AssociationId"):
+        for interface in world.interfaces.values():
+            for each in interface.associations:
+                named += [each.allocation, interface.id] if each.id == association else []
     groups = _listed(sent, "SecurityGroupId.") if action.startswith("Modify") else []
     tagged = _listed(sent, "ResourceId.") if action in ("CreateTags", "DeleteTags") else []
     return [] if action.startswith("Describe") else [*named, *groups, *tagged]

@@ -7,6 +7,7 @@ reference lists for the Describe action, as far as the double has values for the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
 
 from tests.doubles.ec2.describe import Kind, Resource
 from tests.doubles.ec2.query_protocol import Structure, Value
@@ -73,6 +74,7 @@ def _common(world: World, interface: NetworkInterface) -> dict[str, Value]:
             "privateIpAddress": str(address),
             "privateDnsName": private_dns_name(world, address),
             "primary": address == interface.primary,
+            "association": _association(world, interface, address),
         }
         for address in interface.addresses
     ]
@@ -89,6 +91,7 @@ def _common(world: World, interface: NetworkInterface) -> dict[str, Value]:
         "sourceDestCheck": interface.source_dest_check,
         "groupSet": _group_set(world, groups_of(world, interface)),
         "privateIpAddressesSet": addresses,
+        "association": _association(world, interface, interface.primary),
         "ipv6AddressesSet": [
             {"ipv6Address": str(address), "isPrimaryIpv6": False} for address in interface.ipv6s
         ],
@@ -96,6 +99,18 @@ def _common(world: World, interface: NetworkInterface) -> dict[str, Value]:
         "ipv6PrefixSet": [{"ipv6Prefix": str(prefix)} for prefix in interface.ipv6_prefixes] or None,
         "interfaceType": interface.type,
     }
+
+
+def _association(world: World, interface: NetworkInterface, address: IPv4Address) -> Structure | None:
+    for each in interface.associations:
+        if each.private == address:
+            return {
+                "allocationId": each.allocation,
+                "associationId": each.id,
+                "ipOwnerId": world.account,
+                "publicIp": str(each.public),
+            }
+    return None
 
 
 def _status(interface: NetworkInterface) -> str:
@@ -235,6 +250,9 @@ INTERFACES = Kind[NetworkInterface](
         "private-dns-name": lambda world, interface: [private_dns_name(world, interface.primary)],
         "private-ip-address": lambda _, interface: [interface.primary],
         "addresses.private-ip-address": lambda _, interface: interface.addresses,
+        "addresses.association.public-ip": lambda _, interface: [
+            each.public for each in interface.associations
+        ],
         "addresses.primary": lambda _, interface: [True, *(False for _ in interface.secondaries)],
         "ipv6-addresses.ipv6-address": lambda _, interface: interface.ipv6s,
         "attachment.attach-time": _of_attachment(lambda *_: ATTACH_TIME),

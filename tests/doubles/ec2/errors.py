@@ -193,6 +193,52 @@ def ipv6_addresses_and_count() -> Ec2Error:
     )
 
 
+def address_quota() -> Ec2Error:
+    """More Elastic IPs than the account may have; the wording is quoted in many public issues."""
+    return Ec2Error("AddressLimitExceeded", "The maximum number of addresses has been reached.")
+
+
+def no_such_address(address: object) -> Ec2Error:
+    """A public address that the account does not have, or not in this network border group."""
+    return Ec2Error("InvalidAddress.NotFound", f"Address '{address}' not found.")
+
+
+def address_associated(address: object) -> Ec2Error:
+    """Releasing an Elastic IP that is associated."""
+    return Ec2Error("InvalidIPAddress.InUse", f"Address {address} is in use.")
+
+
+def already_associated(resource: str, association: str) -> Ec2Error:
+    """An association with AllowReassociation=false; ansible/ansible#27385 quotes it for an Elastic IP.
+
+    Unconfirmed where the private address has another Elastic IP: the documented code is about any resource.
+    """
+    return Ec2Error(
+        "Resource.AlreadyAssociated",
+        f"resource {resource} is already associated with associate-id {association}",
+    )
+
+
+def no_internet_gateway(vpc: str) -> Ec2Error:
+    """An Elastic IP in a VPC without internet gateway; quoted by hashicorp/terraform-provider-aws#2181."""
+    return Ec2Error("Gateway.NotAttached", f"Network {vpc} is not attached to any internet gateway")
+
+
+def other_border_group(allocation: str, group: str, wanted: str) -> Ec2Error:
+    """An Elastic IP of another network border group than the interface's zone; unconfirmed."""
+    return Ec2Error(
+        "InvalidParameterValue",
+        f"The address {allocation} of network border group {group} can't be associated in {wanted}.",
+    )
+
+
+def private_address_not_there(address: object, interface: str) -> Ec2Error:
+    """An Elastic IP for a private address that the interface does not have; unconfirmed."""
+    return Ec2Error(
+        "InvalidParameterValue", f"The private IP address {address} is not assigned to {interface}."
+    )
+
+
 def interface_in_use(interface: str) -> Ec2Error:
     """Attaching an interface that is attached; the wording is quoted in many public issues."""
     return Ec2Error("InvalidNetworkInterface.InUse", f"Interface: [{interface}] in use.")

@@ -71,9 +71,10 @@ def metadata(world: World, instance: Instance, wall: float) -> Tree:
 
 def _interface(world: World, interface: NetworkInterface, attachment: Attachment) -> Tree:
     subnet, groups = world.subnets[interface.subnet], groups_of(world, interface)
-    names = {
+    names: dict[str, Tree | str] = {
         "device-number": str(attachment.device),
         "interface-id": interface.id,
+        "ipv4-associations": {str(each.public): str(each.private) for each in interface.associations},
         "ipv4-prefix": _lines(interface.ipv4_prefixes),
         "ipv6-prefix": _lines(interface.ipv6_prefixes),
         "ipv6s": _lines(interface.ipv6s),
@@ -83,6 +84,7 @@ def _interface(world: World, interface: NetworkInterface, attachment: Attachment
         # Types with a single network card have no such name: the VPC CNI takes 404 for card 0.
         "network-card": "" if attachment.network_card is None else str(attachment.network_card),
         "owner-id": world.account,
+        "public-ipv4s": _lines(each.public for each in interface.associations),
         "security-group-ids": _lines(groups),
         "security-groups": _lines(world.groups[group].name for group in groups),
         "subnet-id": subnet.id,

@@ -57,6 +57,12 @@ RESERVATION = Identifier(
     "InvalidSubnetCidrReservationID.NotFound",
     "InvalidSubnetCidrReservationID.Malformed",
 )
+ALLOCATION = Identifier(
+    "eipalloc-", "allocation ID", "InvalidAllocationID.NotFound", "InvalidAllocationID.Malformed"
+)
+ASSOCIATION = Identifier(
+    "eipassoc-", "association ID", "InvalidAssociationID.NotFound", "InvalidAssociationID.Malformed"
+)
 VPC = Identifier("vpc-", "vpc ID", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed")
 
 

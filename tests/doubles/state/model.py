@@ -6,15 +6,16 @@ seconds of a monotonic clock that the caller passes in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 from tests.doubles.ec2.iam import AccessKey
 from tests.doubles.ec2.throttling import Throttling
-from tests.doubles.state.identifiers import GROUP, INSTANCE, INTERFACE, SUBNET
+from tests.doubles.state.identifiers import ALLOCATION, GROUP, INSTANCE, INTERFACE, SUBNET
 from tests.doubles.state.resources import (
     Address,
+    ElasticIp,
     Instance,
     InstanceState,
     NetworkInterface,
@@ -87,6 +88,12 @@ class World:
     throttling: Throttling = field(default_factory=Throttling)
     """Which request limits are in force."""
     reservations: Mapping[str, SubnetCidrReservation] = field(default_factory=dict)
+    elastic_ips: Mapping[str, ElasticIp] = field(default_factory=dict)
+    """Elastic IPs; where they are associated, the interfaces say."""
+    elastic_ip_quota: int = 5
+    """How many the account may have ("Elastic IP address quota", EC2 user guide)."""
+    internet_gateways: frozenset[str] | None = None
+    """The VPCs with an internet gateway; None for all of them."""
     past: tuple[Past, ...] = ()
     """What was before the latest changes, oldest first."""
     serial: int = 0
@@ -108,13 +115,24 @@ class World:
         """Find a security group; raises `Ec2Error` for a malformed or unknown identifier."""
         return GROUP.find(self.groups, identifier)
 
-    def resource(self, identifier: str) -> Subnet | Instance | NetworkInterface | SecurityGroup | None:
+    def elastic_ip(self, identifier: str) -> ElasticIp:
+        """Find an Elastic IP; raises `Ec2Error` for a malformed or unknown allocation."""
+        return ALLOCATION.find(self.elastic_ips, identifier)
+
+    def has_internet_gateway(self, vpc: str) -> bool:
+        """Whether an internet gateway is attached to a VPC."""
+        return self.internet_gateways is None or vpc in self.internet_gateways
+
+    def resource(
+        self, identifier: str
+    ) -> Subnet | Instance | NetworkInterface | SecurityGroup | ElasticIp | None:
         """Find what has tags, by an identifier of any kind."""
         return (
             self.interfaces.get(identifier)
             or self.instances.get(identifier)
             or self.subnets.get(identifier)
             or self.groups.get(identifier)
+            or self.elastic_ips.get(identifier)
         )
 
     def interfaces_of(self, instance: str) -> tuple[NetworkInterface, ...]:
@@ -168,12 +186,33 @@ class World:
         """Return the world with these interfaces replaced, None for those that are gone."""
         after = {**self.interfaces, **interfaces}
         kept = {identifier: interface for identifier, interface in after.items() if interface is not None}
+        self._move_associations(interfaces, kept)
         if kept == self.interfaces:
             return self
         longest = max([self.imds_delay, *(view.delay or 0.0 for view in self.imds.values())])
         recent = [past for past in self.past if now < past.until + longest]
         past = recent if len(recent) >= PAST_CHANGES else self.past[-PAST_CHANGES:]
         return replace(self, interfaces=kept, past=(*past, Past(now, self.interfaces)))
+
+    def _move_associations(self, changed: Iterable[str], after: dict[str, NetworkInterface]) -> None:
+        """Move Elastic IPs with their private addresses; they end with an address that nobody has any more.
+
+        "When you move a secondary private IP address to another network interface, any Elastic IP address
+        that is associated with the IP address is also moved" (AssignPrivateIpAddresses, EC2 API reference).
+        """
+        for identifier in changed:
+            before, now = self.interfaces.get(identifier), after.get(identifier)
+            held = now.associations if now else before.associations if before else ()
+            lost = [each for each in held if now is None or each.private not in now.addresses]
+            if now and lost:
+                kept = tuple(each for each in held if each not in lost)
+                after[identifier] = replace(now, associations=kept)
+            for association in lost:
+                for other in after.values():
+                    if association.private in other.addresses:
+                        moved = (*other.associations, association)
+                        after[other.id] = replace(other, associations=moved)
+                        break
 
     def in_imds(self, now: float, older: float = 0.0) -> World:
         """Return the world as IMDS shows it at this time: that of its delay and `older` seconds ago."""

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tests.doubles.ec2 import errors
-from tests.doubles.state.identifiers import GROUP, INSTANCE, INTERFACE, SUBNET
+from tests.doubles.state.identifiers import ALLOCATION, GROUP, INSTANCE, INTERFACE, SUBNET
 from tests.doubles.state.model import World
-from tests.doubles.state.resources import Instance, NetworkInterface, SecurityGroup, Subnet
+from tests.doubles.state.resources import ElasticIp, Instance, NetworkInterface, SecurityGroup, Subnet
 
 MAX_TAGS = 50
 MAX_KEY, MAX_VALUE = 128, 256
 RESERVED = "aws:"
 
-Tagged = Subnet | Instance | NetworkInterface | SecurityGroup
+Tagged = Subnet | Instance | NetworkInterface | SecurityGroup | ElasticIp
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Tag:
 def every_tag(world: World) -> Mapping[str, Tag]:
     """Return all tags of the world, by their `id`."""
     kinds: list[tuple[str, Mapping[str, Tagged]]] = [
+        ("elastic-ip", world.elastic_ips),
         ("instance", world.instances),
         ("network-interface", world.interfaces),
         ("security-group", world.groups),
@@ -96,6 +97,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
 
 
 _KINDS = {
+    "elastic-ip": ALLOCATION,
     "network-interface": INTERFACE,
     "instance": INSTANCE,
     "subnet": SUBNET,
@@ -120,6 +122,8 @@ def resource_of(world: World, identifier: str) -> Tagged:
             return world.instance(identifier)
         case "subnet":
             return world.subnet(identifier)
+        case "elastic-ip":
+            return world.elastic_ip(identifier)
         case _:
             return world.group(identifier)
 
@@ -133,5 +137,7 @@ def _with_tags(world: World, identifier: str, tags: Mapping[str, str], now: floa
             return replace(world, instances={**world.instances, identifier: resource})
         case Subnet():
             return replace(world, subnets={**world.subnets, identifier: resource})
+        case ElasticIp():
+            return replace(world, elastic_ips={**world.elastic_ips, identifier: resource})
         case SecurityGroup():
             return replace(world, groups={**world.groups, identifier: resource})

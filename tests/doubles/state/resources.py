@@ -142,6 +142,27 @@ class Attachment:
 
 
 @dataclass(frozen=True)
+class Association:
+    """That an Elastic IP stands for a private IPv4 address of an interface."""
+
+    id: str
+    allocation: str
+    public: IPv4Address
+    private: IPv4Address
+
+
+@dataclass(frozen=True)
+class ElasticIp:
+    """An Elastic IP of the account. `remaps` counts the calls that have associated it: EC2 charges them."""
+
+    id: str
+    public_ip: IPv4Address
+    border_group: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    remaps: int = 0
+
+
+@dataclass(frozen=True)
 class NetworkInterface:
     """An elastic network interface (ENI)."""
 
@@ -162,6 +183,8 @@ class NetworkInterface:
     groups: tuple[str, ...] = ()
     """Its security groups; none stands for the default one of its VPC."""
     source_dest_check: bool = True
+    associations: tuple[Association, ...] = ()
+    """The Elastic IPs of its IPv4 addresses."""
     visible_at: float = 0.0
     """From when on calls other than CreateNetworkInterface know it."""
 
