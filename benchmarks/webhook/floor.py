@@ -58,7 +58,7 @@ def _framework(content: bytes) -> ASGIApp:
         await request.body()
         return Response(content, media_type="application/json")
 
-    app = FastAPI(openapi_url=None)
+    app = FastAPI(openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
     app.add_route(PATH, constant, methods=["POST"])
     return app
 

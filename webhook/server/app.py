@@ -9,21 +9,22 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
-from webhook.core.namespace_policy import ROUTES, NamespacePolicy
-from webhook.server import body
-from webhook.server.body import SMALL_BODY, LargeBodies, Rejected, announced_size, receive_small
+from webhook.server.body import LargeBodies
 from webhook.server.cert_watcher import CertificateError, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.handler import AdmissionHandler
-from webhook.server.review import BadReview
+from webhook.server.route import AdmissionRoute
 
 RELOAD_INTERVAL = 15
 """Seconds between two looks at the certificate files; the kubelet itself syncs a Secret once a minute."""
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI's own looks for providers in the environment at each request; nothing of a review may go there."""
 
 
 def create_app(
@@ -37,54 +38,24 @@ def create_app(
         yield
         reloading.cancel()
 
-    app = FastAPI(openapi_url=None, lifespan=lifespan, redirect_slashes=False)
-    # One route with a look-up behind it: the router compares a path with one route after the other, and there
-    # are 26 paths. add_route, not app.post: the body is decoded as far as the decision reads it, not by
-    # pydantic.
-    app.add_route("/mutate/{path:path}", _admission(handler, draining, large_bodies), methods=["POST"])
-    app.add_route("/healthz", _alive, methods=["GET"])
-    app.add_route("/readyz", _readiness(certificates, draining), methods=["GET"])
-    return app
-
-
-def _admission(handler: AdmissionHandler, draining: Draining, large_bodies: LargeBodies) -> Endpoint:
-    metrics = handler.metrics
-
-    def reject(code: int, sentence: str) -> Response:
-        metrics.rejected[code].inc()
-        return PlainTextResponse(f"{sentence}\n", code)
-
-    async def respond(request: Request, namespace: NamespacePolicy) -> bytes:
-        if announced_size(request) <= SMALL_BODY:
-            return handler.handle(await receive_small(request), namespace)
-        return await large_bodies.process(request, lambda body: handler.handle(body, namespace))
-
-    async def admit(request: Request) -> Response:
-        namespace = ROUTES.get(request.scope["path"])
-        if namespace is None:
-            return PlainTextResponse("not a path of this webhook\n", 404)
-        metrics.in_flight.inc()
-        try:
-            response = await respond(request, namespace)
-        except Rejected as rejected:
-            return reject(rejected.code, str(rejected))
-        except TimeoutError:
-            return reject(408, f"the body did not arrive within {body.BODY_TIMEOUT} s")
-        except BadReview as error:
-            return reject(400, str(error))
-        finally:
-            metrics.in_flight.dec()
-        headers = {"connection": "close"} if draining.active else None
-        return Response(response, media_type="application/json", headers=headers)
-
-    return admit
+    return FastAPI(
+        openapi_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+        routes=[
+            AdmissionRoute(handler, draining, large_bodies),
+            Route("/healthz", _alive, methods=["GET"]),
+            Route("/readyz", _readiness(certificates, draining), methods=["GET"]),
+        ],
+    )
 
 
 async def _alive(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-def _readiness(certificates: CertWatcher, draining: Draining) -> Endpoint:
+def _readiness(certificates: CertWatcher, draining: Draining) -> Callable[[Request], Awaitable[Response]]:
     # It listens only once the settings are read, so what is left to check is whether clients can trust it.
     async def ready(_request: Request) -> Response:
         if draining.active:

@@ -34,6 +34,10 @@ Each costs the parser the same time, however few bytes it has. The API server se
 chunks; a body of 7 MiB in Go's chunks of 32 KiB has 224."""
 
 
+BODY_COMPLETE = "multus_eni.body_complete"
+"""Key in the ASGI scope of a request whose body is complete: reading it does not wait."""
+
+
 class TooManyRequests(Exception):
     """A peer sends requests without waiting for responses."""
 
@@ -90,10 +94,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._enter(State.ANSWERING)
         super().resume_writing()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """Parse the data, and abort a connection that sends too much."""
         self._received += len(data)
-        super().data_received(data)
+        super().data_received(data)  # type: ignore[arg-type] # httptools reads any buffer
         # A head that arrives in one piece, as nearly all do, needs no timer.
         if self._in_head and self._timer is None and not self.transport.is_closing():
             self._arm()
@@ -117,7 +121,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, drop a trailer. Raises TooManyFrames."""
-        self._count_frame()
+        # As _count_frame, without the call: this runs for each line of each head.
+        self._frames += 1
+        if self._frames > MAX_FRAMES:
+            raise TooManyFrames
         if self._in_head:
             super().on_header(name, value)
 
@@ -134,6 +141,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that the whole request is there."""
         self._enter(State.ANSWERING)
+        self.scope[BODY_COMPLETE] = True  # type: ignore[literal-required] # a key of our own
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -171,6 +179,35 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+class SharedBuffer(asyncio.BufferedProtocol):
+    """Reads from a transport into one buffer that all connections share, and passes it on.
+
+    Without it uvloop allocates 256 KiB for each read (sslproto.pyx, _do_read__copied), a block that malloc
+    maps and unmaps each time. What is read is parsed before anything else is read.
+    """
+
+    _buffer = memoryview(bytearray(BUFFER))
+
+    def __init__(self, protocol: LimitedHttpProtocol) -> None:
+        self._protocol = protocol
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign] # all of them: no detour
+        self.eof_received = protocol.eof_received  # type: ignore[method-assign]
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the connection."""
+        self._protocol.connection_made(transport)  # type: ignore[arg-type] # as uvicorn
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
+        """Return the buffer to read into."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on what was read."""
+        self._protocol.data_received(self._buffer[:nbytes])
 
 
 class _PipelineFlow(FlowControl):

@@ -16,6 +16,7 @@ from typing import Any
 
 from common.listener import Connection, ConnectionLimits, ConnectionTable, Refusal, peer_of
 from common.token_bucket import Rate
+from webhook.server.http_limits import SharedBuffer
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 
@@ -125,7 +126,7 @@ class TlsListener:
         protocol.forget = self.table.remove
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: protocol,
+                lambda: SharedBuffer(protocol),
                 accepted,
                 ssl=self._context,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT,

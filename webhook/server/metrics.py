@@ -35,11 +35,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self.in_flight = Gauge(
+        self.reviews_in_flight = 0
+        Gauge(
             "multus_eni_webhook_in_flight_requests",
             "Reviews in flight, including those whose body is still being read.",
             registry=self.registry,
-        )
+        ).set_function(lambda: self.reviews_in_flight)
         rejected = Counter(
             "multus_eni_webhook_rejected_requests",
             "Reviews that were rejected with an HTTP error, by its code.",

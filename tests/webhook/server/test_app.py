@@ -286,3 +286,12 @@ def test_probes(client: Client, path: str) -> None:
 )
 def test_nothing_else_is_served(client: Client, method: str, path: str, code: int) -> None:
     assert client.request(method, path).status_code == code
+
+
+def test_a_review_that_is_not_posted_is_told_the_method(client: Client) -> None:
+    response = client.request("GET", PATH)
+    assert (response.status_code, response.headers["allow"], response.text) == (
+        405,
+        "POST",
+        "a review is sent by POST\n",
+    )

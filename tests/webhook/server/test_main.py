@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
 from tests.webhook.core.test_cases import review
+from tests.webhook.wire import Connection, request
 
 PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
 POD: dict[str, Any] = {
@@ -49,6 +51,30 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_a_review_over_tls_is_answered(client: httpx.Client) -> None:
     answer = client.post("/mutate/namespace/init", content=review(POD, "apps")).json()["response"]
     assert (answer["allowed"], answer["patchType"]) == (True, "JSONPatch")
+
+
+def test_reviews_that_arrive_in_interleaved_pieces_are_not_mixed_up(server: WebhookServer) -> None:
+    # All connections are read into one buffer.
+    sizes = [5_000, 40_000, 200_000]
+    requests = []
+    for number, size in enumerate(sizes):
+        document = json.loads(review(POD, "apps"))
+        document["request"]["uid"] = f"uid-{number}"
+        document["request"]["object"]["metadata"]["annotations"]["note"] = f"{number}" * size
+        requests.append(request(json.dumps(document).encode()))
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(server)) for _ in requests]
+        for tenth in range(10):
+            for connection, content in zip(connections, requests, strict=True):
+                step = len(content) // 10 + 1
+                connection.send(content[tenth * step : (tenth + 1) * step])
+        replies = [connection.reply() for connection in connections]
+    assert [reply and reply.review["allowed"] for reply in replies] == [True, True, True]
+    assert [reply and json.loads(reply.body)["response"]["uid"] for reply in replies] == [
+        "uid-0",
+        "uid-1",
+        "uid-2",
+    ]
 
 
 def test_sigterm_ends_it_with_0_and_a_last_line(server: WebhookServer) -> None:
