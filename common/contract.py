@@ -248,12 +248,12 @@ class AgentSettings:
 
     `interfaces` are the pod's Multus interfaces that count; empty means that the webhook could not
     know them, and all but the default interface count. `guessed_interfaces` are those of `interfaces` that
-    neither the networks annotation nor `multus-eni.io/interfaces` names: the webhook counted the networks to
-    get `net<N>`. Where Multus has `defaultNetworks`, which a pod does not show, the real names have higher
-    numbers. `restart_policy` is the pod's, None where it is not known. `timeout` is in seconds.
-    `allowed_cidrs` guards against mistakes: an address outside is refused; empty allows all. `credentials`
-    counts with the backend `direct` alone, `node_port` with `node`: where the node agent listens on the
-    node's address.
+    the user has not set by `multus-eni.io/interfaces`: the webhook read them from the networks annotation,
+    which tells how many there are at least. They leave no interface out, since Multus may add others and give
+    other names (`defaultNetworks`, hot-plug). `restart_policy` is the pod's, None where it is not known.
+    `timeout` is in seconds. `allowed_cidrs` guards against mistakes: an address outside is refused; empty
+    allows all. `credentials` counts with the backend `direct` alone, `node_port` with `node`: where the node
+    agent listens on the node's address.
     """
 
     # Not a dataclass: importing dataclasses costs more than everything else in this module together.

@@ -25,6 +25,13 @@ OWNER_DESCRIPTIONS = {"aws-k8s-": "the VPC CNI", "cilium-cni (": "Cilium"}
 "Cilium-CNI (i-...)" (Cilium, `pkg/aws/eni`)."""
 
 
+_NOT_FOR_TAKING = (
+    "The agent takes no address off such an ENI, whatever takeover is set to: exclude the address from the "
+    "network's range, and reserve that range in the subnet (aws ec2 create-subnet-cidr-reservation), so that "
+    "nobody else is given its addresses."
+)
+
+
 def holder_of(address: IPAddress, eni_id: str, enis: Iterable[EniDetails]) -> EniDetails | None:
     """Return the ENI that holds the address; `eni_id` itself, should it be one of several."""
     holding = [eni for eni in enis if eni.holds(address)]
@@ -41,7 +48,8 @@ def held_elsewhere(address: IPAddress, holder: EniDetails, said: str = "") -> Fa
     if reason := why_immovable(address, holder):
         text += f": {reason}"
     fault = Fault.IN_PREFIX if prefix else Fault.REFUSED if primary else Fault.HELD_ELSEWHERE
-    return Failure(fault, f"{text} ({said})" if said else text, final=True)
+    remedy = _NOT_FOR_TAKING if reason and fault is Fault.HELD_ELSEWHERE else ""
+    return Failure(fault, f"{text} ({said})" if said else text, final=True, remedy=remedy)
 
 
 def why_immovable(address: IPAddress, holder: EniDetails) -> str:

@@ -1,9 +1,10 @@
 """Which of a pod's addresses count, given what the kernel says.
 
-Which interfaces: those that the user names, and no others. Names that the webhook has only counted (net1,
-net2) are a minimum instead: Multus counts its `defaultNetworks` first, `cni-args` may name an interface, and
-interfaces come and go in a living pod. Then every interface counts that was moved into the pod from outside,
-save those of the cluster's primary CNI. What the pod has made itself does not count, such as a tunnel.
+Which interfaces: those that the user names in `multus-eni.io/interfaces`, and no others. The names that the
+webhook reads from the networks annotation (net1, or those asked for there) are a minimum instead: Multus
+counts its `defaultNetworks` first, `cni-args` may name an interface, and interfaces come and go in a living
+pod. Then every interface counts that was moved into the pod from outside, save those of the cluster's primary
+CNI. What the pod has made itself does not count, such as a tunnel.
 
 The primary CNI's interface is recognised by what no Multus network can have, never by the default route
 alone, since a network with `default-route` moves it:
@@ -15,7 +16,7 @@ alone, since a network with `default-route` moves it:
 3. Without either, the one interface with a default route, if it is also the oldest (the primary CNI runs
    before Multus adds networks).
 
-Where none of them tells, the counted names decide; without those, the agent asks for the names.
+Where none of them tells, the expected names decide; without those, the agent asks for the names.
 
 An address on a macvlan or ipvlan device above one of these interfaces, such as keepalived's vrrp.51 above
 net1 (its `use_vmac`), counts as that interface's: the VPC delivers it to the MAC of the interface below.
@@ -93,15 +94,15 @@ def select(
     snapshot: Snapshot,
     named: Sequence[str],
     allowed: Sequence[IPNetwork],
-    counted: Collection[str] = (),
+    expected: Collection[str] = (),
 ) -> Selection:
     """Select the global unicast addresses on the pod's Multus interfaces.
 
-    `named` are the interfaces that count; empty for all but the default one. Those of them that are `counted`
-    have been named by nobody: they say how many there are at least. `allowed` are the CIDRs outside of which
-    an address is refused; empty allows all. Raises UndecidedDefaultError.
+    `named` are the interfaces that count; empty for all but the default one. Those of them that are
+    `expected` leave no other out: they say how many there are at least. `allowed` are the CIDRs outside of
+    which an address is refused; empty allows all. Raises UndecidedDefaultError.
     """
-    links = _multus_links(snapshot, named, counted) if counted else _counting(snapshot, named)
+    links = _multus_links(snapshot, named, expected) if expected else _counting(snapshot, named)
     held = {link.name: _holdings(snapshot, link) for link in links}
     every = {holding: state for holdings in held.values() for holding, state in holdings.items()}
     refused = [Refusal(h, why) for h, state in every.items() if (why := _reason(h.address, state, allowed))]
@@ -111,7 +112,7 @@ def select(
         holdings=counting,
         refused=tuple(refused),
         bare=tuple(name for name, holdings in held.items() if not holdings),
-        missing=_missing(named, counted, held.keys()),
+        missing=_missing(named, expected, held.keys()),
         tentative=frozenset(holding for holding in counting if every[holding] is Detection.TENTATIVE),
     )
 
@@ -127,7 +128,7 @@ def _counting(snapshot: Snapshot, named: Sequence[str]) -> list[Link]:
     return [link for link in links if _lowest(snapshot, link).index not in default]
 
 
-def _multus_links(snapshot: Snapshot, named: Sequence[str], counted: Collection[str]) -> list[Link]:
+def _multus_links(snapshot: Snapshot, named: Sequence[str], expected: Collection[str]) -> list[Link]:
     """Return what was moved into the pod and is not the primary CNI's; with it what the names name."""
     links = [link for link in snapshot.links if not link.loopback]
     moved_in = [
@@ -136,19 +137,19 @@ def _multus_links(snapshot: Snapshot, named: Sequence[str], counted: Collection[
     try:
         default = _default_interfaces(snapshot, moved_in) if moved_in else frozenset()
     except UndecidedDefaultError:
-        if not {link.name for link in links}.issuperset(counted):
+        if not {link.name for link in links}.issuperset(expected):
             raise
         return [link for link in links if link.name in named]
-    return [link for link in moved_in if link.index not in default or link.name in set(named) - set(counted)]
+    return [link for link in moved_in if link.index not in default or link.name in set(named) - set(expected)]
 
 
-def _missing(named: Sequence[str], counted: Collection[str], found: Collection[str]) -> tuple[str, ...]:
-    """List the names that are not there; of those that are only counted as many as there are too few."""
+def _missing(named: Sequence[str], expected: Collection[str], found: Collection[str]) -> tuple[str, ...]:
+    """List the names that are not there; of those that are only expected as many as there are too few."""
     absent = [name for name in dict.fromkeys(named) if name not in found]
-    explicit = [name for name in absent if name not in counted]
-    # Each interface that nobody named may be one of those that were counted.
+    explicit = [name for name in absent if name not in expected]
+    # Multus may have given an expected interface any other name.
     others = len(found) - len(set(named) & set(found))
-    return (*explicit, *[name for name in absent if name in counted][others:])
+    return (*explicit, *[name for name in absent if name in expected][others:])
 
 
 def _default_interfaces(snapshot: Snapshot, links: Sequence[Link]) -> frozenset[int]:

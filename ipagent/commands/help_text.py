@@ -46,7 +46,7 @@ Everything else comes from the environment; the webhook writes it into the pod. 
 
   {contract.ENV_CONTRACT:29} contract between webhook and agent, 1 to {contract.CONTRACT}
   {contract.ENV_INTERFACES:29} the pod's Multus interfaces, such as net1,net2; empty: all but the default one
-  {contract.ENV_GUESSED_INTERFACES:29} those of them that the webhook has counted: nobody gave their names
+  {contract.ENV_GUESSED_INTERFACES:29} those that the networks annotation makes expect: no filter
   {contract.ENV_TIMEOUT:29} how long the first assignment may take, such as 90s or 2m (default: 120s)
   {contract.ENV_TAKEOVER:29} always (default) or never: may an address be taken from another ENI
   {contract.ENV_RELEASE_ON_EXIT:29} true or false (default): sidecar: take the addresses off at the end

@@ -64,13 +64,13 @@ def inventory(
     snapshot: Snapshot,
     named: Sequence[str],
     allowed: Sequence[IPNetwork],
-    counted: Collection[str] = (),
+    expected: Collection[str] = (),
 ) -> Inventory:
     """List the pod's addresses, those of the loopback network apart; arguments as in `selection.select`."""
-    # Names that were only counted leave no interface out.
-    only = () if counted else tuple(named)
+    # Names that are only expected leave no interface out.
+    only = () if expected else tuple(named)
     try:
-        pod = _Pod(snapshot, only, select(snapshot, named, allowed, counted))
+        pod = _Pod(snapshot, only, select(snapshot, named, allowed, expected))
     except UndecidedDefaultError:
         pod = _Pod(snapshot, only, Selection(), undecided=True)
     links = {link.index: link for link in snapshot.links}

@@ -74,17 +74,19 @@ class SimulatedCloud:
         return self.holders(addresses, subnet_id)
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
-        """Assign in memory, if EC2 would; raises Ec2Error where it would refuse."""
-        holders: dict[IPAddress, EniDetails] = {}
-        for address in call.addresses:
-            holder = holder_of(address, call.eni_id, self._seen.values())
-            if holder is None or holder.eni_id == call.eni_id:
-                continue
-            # EC2 reassigns IPv4 alone, whosever the ENI is; never primary addresses, nor parts of prefixes.
-            fixed = holder.holds_as_primary(address) or holder.prefix_of(address)
-            if fixed or address.version == 6 or not call.allow_reassignment:
+        """Assign in memory, if EC2 would; raises Ec2Error where it would refuse.
+
+        EC2 reassigns IPv4 alone, and with the flag alone, whosever the ENI is; never primary addresses, nor
+        parts of prefixes. A refusal without the flag does not name the holder: it is looked up after that.
+        """
+        found = {each: holder_of(each, call.eni_id, self._seen.values()) for each in call.addresses}
+        holders = {each: eni for each, eni in found.items() if eni is not None and eni.eni_id != call.eni_id}
+        for address, holder in holders.items():
+            if address.version == 6 or holder.holds_as_primary(address) or holder.prefix_of(address):
                 raise Ec2Error(held_elsewhere(address, holder))
-            holders[address] = holder
+        if holders and not call.allow_reassignment:
+            text = f"[{', '.join(map(str, holders))}] assigned, but move is not allowed."
+            raise Ec2Error(Failure(Fault.HELD_ELSEWHERE, text))
         for address, holder in holders.items():
             self._remove(holder.eni_id, (address,))
         self._add(call.eni_id, call.addresses)

@@ -58,7 +58,7 @@ class NodeClientAgent:
     ) -> None:
         self._mode = mode
         self._settings = settings
-        # Names that the webhook has counted leave no interface out: network-status has the real ones.
+        # Names of the networks annotation leave no interface out: network-status has the real ones.
         self._only = () if settings.guessed_interfaces else settings.interfaces
         self._pod = pod
         self._node = node

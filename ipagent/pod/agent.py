@@ -65,10 +65,10 @@ class Agent:
     def read_addresses(self) -> Selection:
         """Read which addresses the pod holds and which of them count; raises AgentError."""
         settings = self.settings
-        counted = settings.guessed_interfaces
-        snapshot = self._source.snapshot(routes=bool(counted) or not settings.interfaces)
+        expected = settings.guessed_interfaces
+        snapshot = self._source.snapshot(routes=bool(expected) or not settings.interfaces)
         try:
-            self.selection = select(snapshot, settings.interfaces, self._allowed, counted)
+            self.selection = select(snapshot, settings.interfaces, self._allowed, expected)
         except UndecidedDefaultError:
             raise Usage(
                 "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",

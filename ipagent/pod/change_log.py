@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipagent.assign.addresses import IPAddress
+from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.item import Item, Phase
 from ipagent.assign.report import Problem
 from ipagent.pod.agent import Agent
@@ -35,18 +35,26 @@ class ChangeLog:
     def _log_assigned(self) -> None:
         log = self._agent.log
         assigned = self._confirmed()
-        for eni, address in sorted(assigned - self._assigned, key=str):
+        for eni, address in sorted(assigned.keys() - self._assigned.keys(), key=str):
             log.info("assigned", message=f"{address} is on {eni}", address=str(address), eni=eni)
         held = {holding.address for holding in self._agent.held()}
-        for eni, address in sorted(self._assigned - assigned, key=str):
+        for eni, address in sorted(self._assigned.keys() - assigned.keys(), key=str):
             if address not in held:
-                what = "it is released from" if self._agent.settings.release_on_exit else "it stays on"
-                text = f"The pod no longer holds {address}; {what} {eni}"
+                what = self._what_becomes_of_it(eni, self._assigned[eni, address])
+                text = f"The pod no longer holds {address}; {what}"
                 log.info("removed", message=text, address=str(address), eni=eni)
         self._assigned = assigned
 
-    def _confirmed(self) -> frozenset[tuple[str, IPAddress]]:
-        return frozenset((item.eni_id, item.address) for item in self._items(Phase.CONFIRMED))
+    def _what_becomes_of_it(self, eni: str, prefix: IPNetwork | None) -> str:
+        if prefix is not None:
+            return f"it stays on {eni}, in that ENI's prefix {prefix}"
+        # What becomes of the release is logged with it (`released`): EC2 keeps a primary address.
+        released = self._agent.settings.release_on_exit
+        return f"it is to be released from {eni}" if released else f"it stays on {eni}"
+
+    def _confirmed(self) -> dict[tuple[str, IPAddress], IPNetwork | None]:
+        """Return the ENI and address of all that is assigned, with the ENI's prefix that contains it."""
+        return {(item.eni_id, item.address): item.prefix for item in self._items(Phase.CONFIRMED)}
 
     def _items(self, phase: Phase) -> tuple[Item, ...]:
         return self._agent.reconciler.plan.in_phases({phase})

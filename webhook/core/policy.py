@@ -173,7 +173,9 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
         image=overrides.agent_image or settings.image,
         settings=AgentSettings(
             interfaces=interfaces,
-            guessed_interfaces=_guessed(interfaces, networks, overrides),
+            # Only the user's own list leaves an interface out. What the networks annotation asks for is at
+            # least there: Multus may give the pod more, now (defaultNetworks) or later (hot-plug).
+            guessed_interfaces=interfaces if overrides.interfaces is None else (),
             timeout=overrides.timeout or defaults.timeout,
             takeover=overrides.takeover or defaults.takeover,
             release_on_exit=bool(overrides.release_on_exit),
@@ -221,14 +223,6 @@ def _interfaces(networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
             f"label the pod {contract.INJECTION}={Injection.DISABLED} to create it without the agent"
         )
     return expected if overrides.interfaces is None else overrides.interfaces
-
-
-def _guessed(interfaces: tuple[str, ...], networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
-    """Return the interfaces whose names are counted, and not given by the user."""
-    if overrides.interfaces is not None:
-        return ()
-    named = {network.interface for network in networks.networks if network.interface_named}
-    return tuple(name for name in interfaces if name not in named)
 
 
 def _warnings(pod: Pod, networks: Networks, overrides: PodSettings, agent: AgentPlan) -> tuple[str, ...]:

@@ -38,8 +38,7 @@ class Network:
 
     The index counts the annotation's elements from 1; the default network, eth0, is 0. Multus counts the
     networks of its own setting `defaultNetworks` (empty unless configured) before them. The pod does not show
-    those: with them, the indices that Multus uses are higher. `interface_named` is whether the element asks
-    for its interface's name, which Multus uses as it is. `default_route` is whether the element has a
+    those: with them, the indices that Multus uses are higher. `default_route` is whether the element has a
     `default-route` with at least one entry.
     """
 
@@ -47,7 +46,6 @@ class Network:
     name: str
     interface: str
     default_route: bool
-    interface_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,6 @@ def _list_form(value: str, pod_namespace: str) -> list[Network]:
                 name=name,
                 interface=interface or f"net{index}",
                 default_route=False,
-                interface_named=bool(interface),
             )
         )
     return networks
@@ -137,7 +134,6 @@ def _json_form(value: str, pod_namespace: str) -> tuple[list[Network], list[str]
                 name=fields.get("name", ""),
                 interface=asked or f"net{index}",
                 default_route=bool(routes),
-                interface_named=bool(asked),
             )
         )
     return networks, gateways

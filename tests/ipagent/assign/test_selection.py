@@ -125,8 +125,8 @@ TUN0 = Link(10, "tun0", "", local=True)
 HOP = Route(ETH0.index, ip_network("169.254.1.1/32"))
 
 
-class TestCountedNames:
-    """The webhook has counted the networks: what is there decides."""
+class TestExpectedNames:
+    """The webhook has read them from the networks annotation: what is there decides."""
 
     def test_an_interface_that_multus_has_named_otherwise_counts(self) -> None:
         held = snapshot((ETH0, "10.10.0.21"), (NET2, "10.10.2.80"), links=(LO, ETH0, NET2))
@@ -134,11 +134,11 @@ class TestCountedNames:
         assert texts(selection) == ["net2 10.10.2.80"]
         assert selection.missing == ()
 
-    def test_more_interfaces_than_were_counted_all_count(self) -> None:
+    def test_more_interfaces_than_are_expected_all_count(self) -> None:
         held = snapshot((ETH0, "10.10.0.21"), (NET1, "10.10.1.80"), (NET2, "10.10.2.80"))
         assert texts(select(held, ("net1",), (), ("net1",))) == ["net1 10.10.1.80", "net2 10.10.2.80"]
 
-    def test_fewer_interfaces_than_were_counted_are_missing(self) -> None:
+    def test_fewer_interfaces_than_are_expected_are_missing(self) -> None:
         held = snapshot((NET2, "10.10.2.80"), links=(LO, ETH0, NET2))
         assert select(held, ("net1", "net2", "net3"), (), ("net1", "net2", "net3")).missing == (
             "net1",
@@ -176,12 +176,12 @@ class TestCountedNames:
         assert texts(select(held, ("net1",), (), ("net1",))) == ["net2 10.10.2.80"]
 
 
-@pytest.mark.parametrize(("named", "counted"), [(("net1",), ()), (("net1",), ("net1",)), ((), ())])
+@pytest.mark.parametrize(("named", "expected"), [(("net1",), ()), (("net1",), ("net1",)), ((), ())])
 def test_an_address_on_a_device_above_an_interface_is_that_interfaces(
-    named: tuple[str, ...], counted: tuple[str, ...]
+    named: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     held = snapshot((NET1, "10.10.1.80"), (VRRP, "10.10.1.90"), links=(LO, ETH0, NET1, VRRP))
-    assert select(held, named, (), counted).holdings == (
+    assert select(held, named, (), expected).holdings == (
         Holding("net1", NET1.mac, ip_address("10.10.1.80")),
         Holding("vrrp.51", NET1.mac, ip_address("10.10.1.90")),
     )

@@ -127,6 +127,26 @@ def test_the_calls_and_the_end_are_those_of_the_reconciler_that_runs() -> None:
     assert "Assigned all the same: 10.10.1.81 on eni-1" in answer.failure
 
 
+def test_ipv4_addresses_are_taken_over_as_a_run_does_it() -> None:
+    """Without the flag first; with it what a look finds on ENIs that may lose it, and nothing else."""
+    cni = replace(CNI, secondaries=(ip("10.10.1.51"),))
+    made = view(on("10.10.1.80"), on("10.10.1.50", OTHER), on("10.10.1.51", cni))
+    answer = seen(made)
+    assert [answer.would(one) for one in made.addresses] == [
+        Expected.ASSIGN,
+        Expected.TAKE_OVER,
+        Expected.FAIL,
+    ]
+    calls = [(call["addresses"], call["allowReassignment"]) for call in as_document(answer)["calls"]]
+    assert calls == [(["10.10.1.80"], False), (["10.10.1.50"], True)]
+    # EC2 does not say who holds it: the look after its refusal does.
+    assert (
+        "10.10.1.51 (net1) on eni-1: it is a secondary address of eni-8 (device number 0 of" in answer.failure
+    )
+    assert "([10.10.1.50, 10.10.1.51] assigned, but move is not allowed.). The agent takes" in answer.failure
+    assert "eni-9" not in answer.failure
+
+
 def test_nothing_of_what_was_seen_changes() -> None:
     made = view(on("10.10.1.50", OTHER), on("2001:db8:1::50", OTHER))
     before = replace(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_network
 from itertools import product
 from typing import Any
 
@@ -210,8 +211,26 @@ def test_a_removed_address_stays_on_the_eni_and_is_logged() -> None:
     pod.script.append(lambda: pod.remove("10.10.1.80"))
     pod.run()
     assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
-    assert pod.lines.of("removed")[0]["address"] == "10.10.1.80"
+    (line,) = pod.lines.of("removed")
+    assert (line["address"], line["message"]) == (
+        "10.10.1.80",
+        "The pod no longer holds 10.10.1.80; it stays on eni-1",
+    )
     assert pod.cloud.asked("unassign") == []
+
+
+@pytest.mark.parametrize("release_on_exit", [True, False])
+def test_an_address_in_a_prefix_of_the_eni_is_never_said_to_be_released(release_on_exit: bool) -> None:
+    pod = Sidecar(
+        prefixes={"eni-1": (ip_network("10.10.1.96/28"),)},
+        enis=(replace(ENI_1, prefixes=(ip_network("10.10.1.96/28"),)),),
+    )
+    pod.script += [lambda: pod.add("10.10.1.97"), lambda: pod.remove("10.10.1.97")]
+    pod.run(release_on_exit=release_on_exit)
+    assert [line["message"] for line in pod.lines.of("removed")] == [
+        "The pod no longer holds 10.10.1.97; it stays on eni-1, in that ENI's prefix 10.10.1.96/28"
+    ]
+    assert not any("10.10.1.97" in addresses for _, addresses in pod.cloud.asked("unassign"))
 
 
 class TestRelease:
@@ -224,6 +243,10 @@ class TestRelease:
         pod.run(release_on_exit=True)
         assert pod.cloud.asked("unassign") == [("eni-1", ["10.10.1.80"]), ("eni-1", ["2001:db8:1::80"])]
         assert [line["address"] for line in pod.lines.of("released")] == ["10.10.1.80", "2001:db8:1::80"]
+        assert [line["message"] for line in pod.lines.of("removed")] == [
+            "The pod no longer holds 10.10.1.80; it is to be released from eni-1",
+            "The pod no longer holds 2001:db8:1::80; it is to be released from eni-1",
+        ]
 
     def test_an_address_is_never_released_from_the_eni_that_took_it(self) -> None:
         pod = Sidecar()
@@ -243,6 +266,8 @@ class TestRelease:
         pod.script.append(lambda: pod.remove("10.10.1.10"))
         pod.run(release_on_exit=True)
         assert [addresses for _, addresses in pod.cloud.asked("unassign")] == [["10.10.1.80"]]
+        (kept,) = pod.lines.of("released")
+        assert kept["message"] == "10.10.1.10 stays on eni-1, whose primary address it is"
 
     def test_a_release_during_an_outage_is_logged_once_and_retried(self) -> None:
         pod = Sidecar()
