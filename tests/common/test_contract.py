@@ -125,6 +125,14 @@ def test_settings_are_immutable_and_usable_as_keys() -> None:
         other.timeout = 8
 
 
+@pytest.mark.parametrize("field", AgentSettings.__slots__)
+def test_settings_that_differ_in_any_field_are_different_keys(field: str) -> None:
+    every: dict[str, Any] = {**RECORDED, **ADDED["1-pod"]}
+    other = AgentSettings(**{field: every[field]})
+    assert AgentSettings() not in {other}
+    assert f"{field}={every[field]!r}" in repr(other)
+
+
 def test_exit_codes_are_distinct_and_only_ok_is_zero() -> None:
     assert [code for code in ExitCode if code == 0] == [ExitCode.OK]
     assert len({code.value for code in ExitCode}) == len(ExitCode.__members__)
