@@ -40,6 +40,10 @@ RESERVATIONS = "subnet CIDR reservations"
 """Sources beside the kinds: a pod created with dryRun=All, `ipagent node status`, the nodes, EC2."""
 
 
+DONE = ("Succeeded", "Failed")
+"""Phases of a pod that has ended."""
+
+
 class Verdict(StrEnum):
     """What a check has found."""
 
@@ -93,6 +97,24 @@ def items(value: object) -> list[Any]:
 def objects(value: object) -> list[Object]:
     """Return the objects of a list."""
     return [each for each in items(value) if isinstance(each, Mapping)]
+
+
+def is_ready(pod: Resource) -> bool:
+    """Return whether a pod has the condition Ready."""
+    return any(
+        each.get("type") == "Ready" and each.get("status") == "True"
+        for each in objects(pod.status.get("conditions"))
+    )
+
+
+def pod_spec(workload: Resource) -> Object:
+    """Return the `spec` of a workload's pod template."""
+    return mapping(mapping(workload.spec.get("template")).get("spec"))
+
+
+def count(value: Any) -> int:
+    """Return a number of a status, where 0 is left out."""
+    return value if isinstance(value, int) else 0
 
 
 @dataclass(frozen=True, slots=True)

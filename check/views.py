@@ -1,75 +1,31 @@
-"""A snapshot, looked at from the checks' side: the injector's own objects, networks, and pods that count."""
+"""A snapshot from the checks' side: the installation, networks, and the pods that the user asks about."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 
 import msgspec
 
-from check.model import Aws, NotApplicable, Object, Resource, Scope, Snapshot, mapping, objects
+from check.installation import Installation, find_installation
+from check.model import DONE, Aws, NotApplicable, Object, Resource, Scope, Snapshot, mapping, objects
 from check.networks import Network, attached_addresses, read_network
-from common.contract import INJECTION, NETWORKS, Backend, Injection
+from common.contract import INJECTION, NETWORKS, Injection
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.eni import details
-from webhook.config import ConfigError, parse_settings
 from webhook.core.settings import Settings
 from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads
 from webhook.manifests.explain import Explanation, explain
 from webhook.manifests.workloads import ManifestError, read_manifests
 
-PART_OF = "app.kubernetes.io/part-of"
-COMPONENT = "app.kubernetes.io/component"
-VERSION = "app.kubernetes.io/version"
-PROJECT = "multus-eni-injector"
-HOOK_DOMAIN = ".multus-eni.io"
-SETTINGS_FILE = "settings.yaml"
 RECENT = 1200
 """Seconds for which an Event counts: controllers and the kubelet try again within a quarter of an hour."""
 NO_MASTER = re.compile(r'master "([^"]{1,64})": Link not found')
 """What plugins say of a master that the node lacks (containernetworking/plugins, ipvlan.go, macvlan.go)."""
-DONE = ("Succeeded", "Failed")
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """The injector's objects, None where there is none. `settings_problem` says why `settings` is None."""
-
-    configuration: Resource | None
-    webhook: Resource | None
-    certs: Resource | None
-    node_agent: Resource | None
-    settings: Settings | None
-    settings_problem: str
-    pods: tuple[Resource, ...]
-
-    @property
-    def namespace(self) -> str:
-        """Where it is installed."""
-        return next((each.namespace for each in (self.webhook, self.node_agent) if each), "")
-
-    @property
-    def entries(self) -> list[Object]:
-        """The configuration's `webhooks`."""
-        return objects(self.configuration.body.get("webhooks")) if self.configuration else []
-
-    @property
-    def backend(self) -> Backend:
-        """Who calls EC2 for pods."""
-        return self.settings.agent.backend if self.settings else Backend.DIRECT
-
-    def pods_of(self, component: str) -> tuple[Resource, ...]:
-        """Return the living pods of one program."""
-        return tuple(
-            pod
-            for pod in self.pods
-            if pod.labels.get(COMPONENT) == component and pod.status.get("phase") not in DONE
-        )
 
 
 class Cluster:
@@ -96,18 +52,7 @@ class Cluster:
     @cached_property
     def installation(self) -> Installation:
         """The injector's objects."""
-        ours = {kind: self._ours(kind) for kind in ("Deployment", "DaemonSet", "Pod")}
-        webhook = _component(ours["Deployment"], "webhook")
-        settings, problem = self._settings(webhook)
-        return Installation(
-            configuration=self._configuration(),
-            webhook=webhook,
-            certs=_component(ours["Deployment"], "certs"),
-            node_agent=_component(ours["DaemonSet"], "node-agent"),
-            settings=settings,
-            settings_problem=problem,
-            pods=ours["Pod"],
-        )
+        return find_installation(self.snapshot)
 
     def required_installation(self) -> Installation:
         """Return the installation; raises NotApplicable where there is none."""
@@ -186,11 +131,12 @@ class Cluster:
         return {key: explain(each, image, backend) for key, each in outcomes.items() if each}
 
     def events(self, *reasons: str) -> tuple[Resource, ...]:
-        """Return the Events with one of these reasons on objects that the user asks about and that exist."""
+        """Return recent Events with one of these reasons, on existing objects that the user asks about."""
         return tuple(
             event
             for event in self.scoped("Event")
             if event.body.get("reason") in reasons
+            and self._is_recent(event)
             and self._concerns(mapping(event.body.get("involvedObject")))
         )
 
@@ -204,7 +150,8 @@ class Cluster:
                 yield pod, str(event.body.get("message") or "")
 
     def _is_recent(self, event: Resource) -> bool:
-        last = str(event.body.get("lastTimestamp") or event.body.get("eventTime") or "")
+        series = mapping(event.body.get("series")).get("lastObservedTime")
+        last = str(series or event.body.get("lastTimestamp") or event.body.get("eventTime") or "")
         try:
             when = datetime.fromisoformat(last).timestamp()
         except ValueError:
@@ -218,54 +165,11 @@ class Cluster:
         key = f"{involved.get('namespace')}/{involved.get('name')}"
         return key in living and involved.get("uid") in (None, living[key])
 
-    def _ours(self, kind: str) -> tuple[Resource, ...]:
-        return tuple(each for each in self.all(kind) if each.labels.get(PART_OF) == PROJECT)
-
-    def _configuration(self) -> Resource | None:
-        every = self.all("MutatingWebhookConfiguration")
-        labelled = [each for each in every if each.labels.get(PART_OF) == PROJECT]
-        return next(iter((*labelled, *(each for each in every if _has_our_hooks(each)))), None)
-
-    def _settings(self, webhook: Resource | None) -> tuple[Settings | None, str]:
-        if webhook is None:
-            return None, ""
-        maps = {each.name: each for each in self.all("ConfigMap") if each.namespace == webhook.namespace}
-        names = [
-            str(mapping(volume.get("configMap")).get("name") or "")
-            for volume in objects(pod_spec(webhook).get("volumes"))
-        ]
-        found = next((maps[name] for name in names if name in maps), None)
-        if found is None:
-            return None, f"Deployment {webhook.key} has no ConfigMap with its settings"
-        try:
-            text = mapping(found.body.get("data")).get(SETTINGS_FILE)
-            return parse_settings(str(text or "")), ""
-        except ConfigError as error:
-            return None, f"ConfigMap {found.key}: {SETTINGS_FILE}: {error}"
-
 
 def is_attached(pod: Resource) -> bool:
     """Return whether Multus attaches networks to a pod that runs, or may still run."""
     deleted = mapping(pod.body.get("metadata")).get("deletionTimestamp")
     return not deleted and pod.status.get("phase") not in DONE and not pod.spec.get("hostNetwork")
-
-
-def is_ready(pod: Resource) -> bool:
-    """Return whether a pod has the condition Ready."""
-    return any(
-        each.get("type") == "Ready" and each.get("status") == "True"
-        for each in objects(pod.status.get("conditions"))
-    )
-
-
-def pod_spec(workload: Resource) -> Object:
-    """Return the `spec` of a workload's pod template."""
-    return mapping(mapping(workload.spec.get("template")).get("spec"))
-
-
-def count(value: Any) -> int:
-    """Return a number of a status, where 0 is left out."""
-    return value if isinstance(value, int) else 0
 
 
 def selects(selector: Object, labels: Mapping[str, str]) -> bool:
@@ -294,15 +198,6 @@ def _details(shown: Object) -> EniDetails | None:
         return details(cast("Any", shown))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-
-
-def _component(found: Iterable[Resource], component: str) -> Resource | None:
-    return next((each for each in found if each.labels.get(COMPONENT) == component), None)
-
-
-def _has_our_hooks(configuration: Resource) -> bool:
-    hooks = objects(configuration.body.get("webhooks"))
-    return any(str(each.get("name")).endswith(HOOK_DOMAIN) for each in hooks)
 
 
 def _document(resource: Resource) -> bytes:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
-from check.model import NotApplicable, Resource, Verdict, objects
+from check.installation import PART_OF, PROJECT
+from check.model import NotApplicable, Resource, Verdict, count, objects, pod_spec
 from check.networks import HOST_LOCAL, WHEREABOUTS, Network, attached_addresses
 from check.results import Check
-from check.views import NO_MASTER, PART_OF, PROJECT, Cluster, count, pod_spec
+from check.views import NO_MASTER, Cluster
 
 OLDEST = (1, 30)
 """`kubeVersion` of the chart."""

@@ -8,9 +8,21 @@ import time
 from collections.abc import Iterator
 
 from certs.x509 import Bundle, Certificate, issuer_of, read_bundle, read_certificate
-from check.model import DRY_RUN, NotApplicable, Object, Resource, Verdict, mapping, objects
+from check.installation import VERSION, Installation
+from check.model import (
+    DRY_RUN,
+    NotApplicable,
+    Object,
+    Resource,
+    Verdict,
+    count,
+    is_ready,
+    mapping,
+    objects,
+    pod_spec,
+)
 from check.results import Check
-from check.views import VERSION, Cluster, Installation, count, is_ready, pod_spec
+from check.views import Cluster
 
 POD_IDENTITY = "pod-identity-webhook"
 """The MutatingWebhookConfiguration of EKS Pod Identity and IRSA."""

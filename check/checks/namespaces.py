@@ -7,9 +7,9 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects
+from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects, pod_spec
 from check.results import Check
-from check.views import Cluster, pod_spec, selects
+from check.views import Cluster, selects
 from common.contract import CREDENTIALS, INJECTION, MODE, PREFIX, Backend, Credentials, Injection, Mode
 from webhook.core.quantity import parse_quantity
 from webhook.core.settings import Size

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.checks.enis import ENIS
-from check.model import HOST, NODE_STATUS, NotApplicable, Verdict, mapping, objects
+from check.model import HOST, NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, objects
 from check.results import Check
-from check.views import Cluster, is_ready
+from check.views import Cluster
 from common.contract import Backend
 
 LONGEST_SILENCE = 600

@@ -21,7 +21,7 @@ class DumpError(Exception):
 def read_dump(path: Path) -> Snapshot:
     """Read a file, or all files of a folder. Raises DumpError.
 
-    Its time is that at which its last file was written: certificates are judged by it.
+    Its time is that at which its last file was written: the age of certificates and Events is counted to it.
     """
     files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES) if path.is_dir() else [path]
     if not files:

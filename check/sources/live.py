@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from check.installation import PART_OF, PROJECT
 from check.model import (
     AWS,
     DRY_RUN,
@@ -21,11 +22,13 @@ from check.model import (
     Resource,
     Scope,
     Snapshot,
+    is_ready,
     mapping,
     objects,
+    pod_spec,
 )
 from check.reader import read_resources
-from check.views import PART_OF, PROJECT, Cluster, is_ready, pod_spec
+from check.views import Cluster
 from common.contract import CONTAINER_NAME, INJECTION, NETWORKS, Injection
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient

@@ -110,6 +110,29 @@ def test_a_broken_cluster_yields_exactly_its_finding(path: Path) -> None:
     assert exit_code(results) == (1 if case["finding"]["verdict"] == "error" else 3)
 
 
+@pytest.mark.parametrize(
+    ("last", "counts"),
+    [
+        ({"lastTimestamp": "2026-10-31T23:40:01Z"}, True),
+        ({"lastTimestamp": "2026-10-31T23:39:59Z"}, False),
+        ({"lastTimestamp": None, "eventTime": "2026-10-31T23:39:59.000000Z"}, False),
+        (
+            {
+                "lastTimestamp": None,
+                "eventTime": "2026-10-31T22:00:00.000000Z",
+                "series": {"count": 9, "lastObservedTime": "2026-10-31T23:55:00.000000Z"},
+            },
+            True,
+        ),
+        ({"lastTimestamp": "unreadable"}, True),
+    ],
+)
+def test_events_count_for_twenty_minutes_after_they_were_last_seen(last: Object, counts: bool) -> None:
+    case = yaml.safe_load((CASES / "workload-refused.yaml").read_text())
+    case["merge"] = [merged(each, last) for each in case["merge"]]
+    assert list(wrong(run(case))) == ([case["finding"]] if counts else [])
+
+
 def test_every_check_has_a_case() -> None:
     found = {yaml.safe_load(path.read_text())["finding"]["check"] for path in BROKEN}
     # Nothing reports the host's interfaces.
