@@ -12,7 +12,6 @@ import socket
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
@@ -25,11 +24,9 @@ from ipagent.node.sessions.auth import (
     POD_GONE,
     Authorization,
     PodIdentity,
-    TokenReviewCache,
     Unauthenticated,
     authorize,
     on_another_node,
-    read_review,
 )
 from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed, StatusUpdate
 from ipagent.node.sessions.limits import (
@@ -41,9 +38,7 @@ from ipagent.node.sessions.limits import (
 from ipagent.node.sessions.listener import Acceptor, reset
 from ipagent.node.sessions.messages import Statement
 from ipagent.node.sessions.session import NotNow, Session
-
-Review = Callable[[str], Mapping[str, Any]]
-"""Asks the API server about a token with our audience; returns `status` of the TokenReview, or raises."""
+from ipagent.node.sessions.token_reviewer import Review, TokenReviewer
 
 SCRATCH = 16 * 1024
 """Bytes that are received at once."""
@@ -73,7 +68,6 @@ class PodSessionServer:
         self.scratch = memoryview(bytearray(SCRATCH))
         self._listener = listener
         self._node = node
-        self._ask = review
         self._notify = notify
         self._log = log
         self._mailbox = ClaimQueue()
@@ -81,7 +75,6 @@ class PodSessionServer:
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._serve, name="sessions", daemon=True)
-        self._reviewers = ThreadPoolExecutor(self.limits.reviews, thread_name_prefix="review")
         # From here on the server's thread alone.
         self._peers = ConnectionLimiter(self.limits)
         self._peer_bytes: BucketsByKey[str] = BucketsByKey(self.limits.reading)
@@ -89,8 +82,7 @@ class PodSessionServer:
         self._pod_statements: BucketsByKey[PodKey] = BucketsByKey(self.limits.statements)
         self._buffers: BufferBudget[Session] = BufferBudget(self.limits.buffered)
         self._claims = ClaimBudget(self.limits)
-        self._verdicts = TokenReviewCache()
-        self._asking: dict[str, asyncio.Future[PodIdentity | Unauthenticated]] = {}
+        self._tokens = TokenReviewer(self._loop, review, self.limits)
         self._living: frozenset[PodKey] = frozenset()
         self._all: set[Session] = set()
         self._unidentified: OrderedDict[Session, None] = OrderedDict()
@@ -115,7 +107,7 @@ class PodSessionServer:
             self._thread.join(_STOP_SECONDS)
         elif not self._loop.is_closed():
             self._loop.close()
-        self._reviewers.shutdown(wait=False, cancel_futures=True)
+        self._tokens.close()
         self._listener.close()
 
     @property
@@ -141,7 +133,12 @@ class PodSessionServer:
 
         `evicted` sessions had to make room for others; `faults` are errors of ours or of the kernel.
         """
-        return {**self._counts, "open": self._peers.connections, "pods": len(self._by_pod)}
+        return {
+            **self._counts,
+            "reviews": self._tokens.reviews,
+            "open": self._peers.connections,
+            "pods": len(self._by_pod),
+        }
 
     # For sessions, in the server's thread.
 
@@ -169,20 +166,7 @@ class PodSessionServer:
 
     async def review(self, token: str) -> PodIdentity | Unauthenticated:
         """Find the pod that a token is bound to; raises NotNow."""
-        if known := self._verdicts.get(token, self._loop.time()):
-            return known
-        asking = self._asking.get(token)
-        if asking is None:
-            if len(self._asking) >= self.limits.waiting_reviews:
-                raise NotNow("Too many pods are waiting for their tokens to be checked")
-            asking = self._loop.create_task(self._review(token))
-            self._asking[token] = asking
-            asking.add_done_callback(lambda done: self._reviewed(token, done))
-        try:
-            return await asyncio.wait_for(asyncio.shield(asking), self.limits.review_seconds)
-        except TimeoutError:
-            seconds = self.limits.review_seconds
-            raise NotNow(f"The API server has not said within {seconds:g} s whose token it is") from None
+        return await self._tokens.review(token)
 
     def on_another_node(self, bearer: PodIdentity) -> str:
         """Say so if the bearer's pod runs on another node."""
@@ -283,23 +267,10 @@ class PodSessionServer:
         if self._faults.take(self._loop.time()):
             self._log.error("session-fault", message=message)
 
-    async def _review(self, token: str) -> PodIdentity | Unauthenticated:
-        self._counts["reviews"] += 1
-        try:
-            found = await self._loop.run_in_executor(self._reviewers, self._ask, token)
-        except Exception as error:  # noqa: BLE001 - whatever the API client raises is a reason to try later
-            raise NotNow(f"The API server cannot be asked whose token it is: {error}") from None
-        return read_review(found)
-
-    def _reviewed(self, token: str, done: asyncio.Future[PodIdentity | Unauthenticated]) -> None:
-        del self._asking[token]
-        if not done.cancelled() and done.exception() is None:
-            self._verdicts.put(token, done.result(), self._loop.time())
-
     def _pods(self, living: frozenset[PodKey]) -> None:
         gone, self._living = self._living - living, living
         if gone:
-            self._verdicts.drop(gone)
+            self._tokens.forget(gone)
             for pod in gone:
                 self._claims.drop(pod)
         for pod in gone & self._by_pod.keys():

@@ -22,8 +22,9 @@ from common.contract import (
     Takeover,
 )
 from ipagent.assign.addresses import Holding
-from ipagent.node.model import pod as model
-from ipagent.node.model.pod import NETWORK_STATUS, InjectedAgent, Pod, PodKey, read_pod
+from ipagent.node.model.fields import MAX_TEXT
+from ipagent.node.model.network_status import MAX_HOLDINGS, MAX_NAMES, MAX_STATUS, NETWORK_STATUS
+from ipagent.node.model.pod import InjectedAgent, Pod, PodKey, read_pod
 
 pytestmark = pytest.mark.pure
 
@@ -145,7 +146,7 @@ def test_one_unreadable_entry_does_not_lose_the_others(broken: object, told: str
         ("[" * 100_000, "is not JSON"),
         ("[" + "1" * 5000 + "]", "is not JSON"),
         ('{"ips": []}', "is not a list"),
-        ("[]" + " " * model.MAX_STATUS, "has more than 262144 characters"),
+        ("[]" + " " * MAX_STATUS, "has more than 262144 characters"),
     ],
 )
 def test_a_status_that_is_none_is_said(text: str, told: str) -> None:
@@ -157,7 +158,7 @@ def test_a_status_that_is_none_is_said(text: str, told: str) -> None:
 
 def test_a_pod_has_a_bounded_number_of_addresses() -> None:
     found = read_pod(pod([entry(*(f"10.10.{n}.{m}" for n in range(2) for m in range(1, 200)))]))
-    assert len(found.holdings) == model.MAX_HOLDINGS
+    assert len(found.holdings) == MAX_HOLDINGS
     assert "more than 256 addresses" in found.problem
     assert "and 254 more" in read_pod(pod("[" + "1," * 100_000 + "1]")).problem
 
@@ -379,9 +380,9 @@ def anything_like_a_pod(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[s
 
 def assert_bounded(found: Pod) -> None:
     texts = (found.key.namespace, found.key.name, found.key.uid, found.created, *found.interfaces)
-    assert all(len(text) <= model.MAX_TEXT * model.MAX_NAMES for text in texts)
+    assert all(len(text) <= MAX_TEXT * MAX_NAMES for text in texts)
     assert len(found.problem) < 1000
-    assert len(found.interfaces) <= model.MAX_NAMES
+    assert len(found.interfaces) <= MAX_NAMES
     for each in found.holdings:
         assert each.mac == each.mac.lower()
         f"{each.interface}{each.mac}".encode()
