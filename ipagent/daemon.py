@@ -1,8 +1,13 @@
-"""The frame of the programs that serve a node: they work until a signal, and end with a sentence."""
+"""What the programs that go on share: work until a signal, turn by turn, and a sentence at the end."""
 
 from __future__ import annotations
 
+import math
+import os
+import select
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 from common.contract import ExitCode
 from common.kube.errors import ClusterError
@@ -35,3 +40,56 @@ def end_with(log: Log, error: Exception) -> int:
         failure = AgentError(crash_text(error, log))
     log.error("failed", message=f"{failure}. {failure.remedy}")
     return failure.exit_code
+
+
+class Wakeup:
+    """Wakes a loop from other threads; `fileno` becomes readable."""
+
+    def __init__(self) -> None:
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._event
+
+    def set(self) -> None:
+        """Wake the loop; any number of times."""
+        os.eventfd_write(self._event, 1)
+
+    def clear(self) -> None:
+        """Make it unreadable again, until the next `set`."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._event)
+
+    def close(self) -> None:
+        """Close it; nobody may call `set` any more."""
+        os.close(self._event)
+
+
+class Turns:
+    """Runs turns, and remembers for how long one has been going on; `clock` is monotonic, in seconds.
+
+    A turn returns the seconds until the next one, None if only a descriptor brings it about.
+    """
+
+    def __init__(self, turn: Callable[[], float | None], clock: Callable[[], float]) -> None:
+        self._turn = turn
+        self._clock = clock
+        self._busy_since: float | None = None
+
+    def busy_seconds(self) -> float:
+        """Return for how long one turn has been going on; 0.0 between turns. Thread: any."""
+        since = self._busy_since
+        return 0.0 if since is None else self._clock() - since
+
+    def run(self, signals: Signals, *descriptors: int) -> NoReturn:
+        """Turn now and whenever a descriptor is readable, until `Stop` is raised."""
+        poll = select.poll()
+        for descriptor in (*descriptors, signals.wakeup):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            signals.check()
+            self._busy_since = self._clock()
+            pause = self._turn()
+            self._busy_since = None
+            poll.poll(None if pause is None else math.ceil(pause * 1000))

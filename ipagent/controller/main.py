@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from common.contract import Credentials, ExitCode, LogFormat, LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
-from common.kube.errors import ClusterError
 from common.kube.lease import LeaderElection, terms_of
 from common.probes import ProbeServer
 from common.version import VERSION
-from ipagent.assign.errors import AgentError, Usage
+from ipagent.assign.errors import Usage
 from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.kube.events import EventWriter
@@ -33,6 +32,7 @@ from ipagent.controller.model.state import Releases, State
 from ipagent.controller.observe.metrics import Snapshot, registry
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.scheduler import MAX_IN_FLIGHT
+from ipagent.daemon import end_with
 from ipagent.log import Log
 
 PROGRAM = "multus-eni-controller"
@@ -77,10 +77,8 @@ def work(options: Options, env: Mapping[str, str]) -> int:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: process.end())
             return process.run()
-    except (ClusterError, AgentError) as error:
-        failure = f"{error} {getattr(error, 'remedy', '')}".strip()
-    log.error("failed", message=failure)
-    return ExitCode.USAGE
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
+        return end_with(log, error)
 
 
 class _Process:

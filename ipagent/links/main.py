@@ -5,10 +5,9 @@ Threads: the main thread runs `Links.run`; the probe server's call `busy_seconds
 
 from __future__ import annotations
 
-import math
-import select
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,17 +18,20 @@ from prometheus_client import CollectorRegistry, Gauge
 from common.contract import LogFormat, LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
+from common.kube.informer import Informer
+from common.kube.reflector import Target
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
-from ipagent.daemon import run_daemon
-from ipagent.links.informer import AttachmentInformer
+from ipagent.daemon import Turns, Wakeup, run_daemon
+from ipagent.links.attachments import LinkAttachment, read_attachment
 from ipagent.links.kernel import DeviceSocket
 from ipagent.links.plan import Status, Wanted
 from ipagent.links.reporter import StatusReporter
 from ipagent.links.setter import LinkSetter
 from ipagent.log import Log
 from ipagent.netlink.sockets import KernelError
+from ipagent.networkapi import ATTACHMENTS, NODE_LABEL, label_value
 from ipagent.signals import Signals
 from ipagent.startup import end_startup
 
@@ -71,8 +73,8 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
             kernel = stack.enter_context(DeviceSocket())
         except KernelError as error:
             raise AgentError(str(error)) from None
-        informer = AttachmentInformer(client, given.node, log)
-        links = Links(kernel, informer, client, log)
+        links = Links(kernel, given.node, client, log)
+        informer = links.informer
         probes = {
             "/livez": lambda: links.busy_seconds() < STUCK_SECONDS and informer.alive,
             "/readyz": lambda: informer.synced,
@@ -86,7 +88,8 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
             ) from None
         stack.enter_context(server)
         informer.start()
-        stack.callback(informer.stop, ENDING)
+        stack.callback(informer.join, ENDING)
+        stack.callback(informer.stop)
         end_startup()
         log.info("started", message=f"ipagent {VERSION} sets up the interfaces of {given.node}")
         links.run(signals)
@@ -95,15 +98,24 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
 class Links:
     """Sets up the interfaces at each change of the kernel's or of the NodeAttachments, and reports them."""
 
-    def __init__(self, kernel: DeviceSocket, informer: AttachmentInformer, client: Client, log: Log) -> None:
+    def __init__(self, kernel: DeviceSocket, node: str, client: Client, log: Log) -> None:
+        target = Target(
+            ATTACHMENTS,
+            f"the NodeAttachments of node {node}",
+            {"labelSelector": f"{NODE_LABEL}={label_value(node)}"},
+        )
+        self.informer: Informer[LinkAttachment] = Informer(
+            client, target, read_attachment, self._on_change, log
+        )
+        self._changed: deque[str] = deque()
+        self._wakeup = Wakeup()
+        self._turns = Turns(self._turn, time.monotonic)
         self._kernel = kernel
-        self._informer = informer
         self._names: dict[str, str] = {}
         self._former: dict[str, str] = {}
         self._setter = LinkSetter(kernel, time.monotonic, log)
         self._reporter = StatusReporter(client, time.monotonic, log)
         self._log = log
-        self._busy_since: float | None = None
         self.registry = CollectorRegistry()
         self._figures = Gauge(
             "multus_eni_links",
@@ -114,27 +126,24 @@ class Links:
 
     def busy_seconds(self) -> float:
         """Return for how long one turn has been going on; 0.0 while it waits. Thread: any."""
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
+        return self._turns.busy_seconds()
 
     def run(self, signals: Signals) -> NoReturn:
         """Turn until `Stop` is raised."""
-        poll = select.poll()
-        for descriptor in (self._kernel.fileno(), self._informer.fileno(), signals.wakeup):
-            poll.register(descriptor, select.POLLIN)
-        while True:
-            signals.check()
-            self._busy_since = time.monotonic()
-            pause = self._turn()
-            self._busy_since = None
-            poll.poll(None if pause is None else math.ceil(pause * 1000))
+        self._turns.run(signals, self._kernel.fileno(), self._wakeup.fileno())
+
+    def _on_change(self, names: Collection[str]) -> None:
+        """Note which NodeAttachments have changed. Thread: the informer's."""
+        self._changed.extend(names)
+        self._wakeup.set()
 
     def _turn(self) -> float | None:
         """Do what is due; returns the seconds until more is, None if only a change makes more."""
-        attachments, changed = self._informer.snapshot()
-        for name in changed:
-            self._reporter.forget(name)
-        if not self._informer.synced:
+        self._wakeup.clear()
+        while self._changed:
+            self._reporter.forget(self._changed.popleft())
+        attachments = self.informer.items()
+        if not self.informer.synced:
             return None
         try:
             self._kernel.drain()

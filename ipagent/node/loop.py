@@ -6,15 +6,13 @@ sessions `Wakeup.set`.
 
 from __future__ import annotations
 
-import math
-import os
-import select
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from common.contract import LogLevel
+from ipagent.daemon import Turns, Wakeup
 from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.events import AddressEvent
@@ -81,32 +79,6 @@ class NoSessions:
         """Do nothing."""
 
 
-class Wakeup:
-    """Wakes the loop from other threads; `fileno` becomes readable."""
-
-    def __init__(self) -> None:
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def fileno(self) -> int:
-        """Return the descriptor to wait for."""
-        return self._event
-
-    def set(self) -> None:
-        """Wake the loop; any number of times."""
-        os.eventfd_write(self._event, 1)
-
-    def clear(self) -> None:
-        """Make it unreadable again, until the next `set`."""
-        try:
-            os.eventfd_read(self._event)
-        except BlockingIOError:
-            return
-
-    def close(self) -> None:
-        """Close it; nobody may call `set` any more."""
-        os.close(self._event)
-
-
 @dataclass(frozen=True, slots=True)
 class _Listed:
     pods: tuple[Pod, ...]
@@ -142,11 +114,10 @@ class Loop:
         self._wakeup = wakeup
         self._age = age
         self._report = report
-        self._clock = clock
+        self._turns = Turns(self.turn, clock)
         self._own = own
         self._inbox: deque[_Listed | _Changed] = deque()
         self._living: set[PodKey] = set()
-        self._busy_since: float | None = None
 
     def on_list(self, pods: tuple[Pod, ...]) -> None:
         """Enqueue a complete list. Thread: the informer's."""
@@ -160,20 +131,11 @@ class Loop:
 
     def busy_seconds(self) -> float:
         """Return for how long one turn has been going on; 0.0 while the loop waits. Thread: any."""
-        since = self._busy_since
-        return 0.0 if since is None else self._clock() - since
+        return self._turns.busy_seconds()
 
     def run(self, signals: Signals) -> NoReturn:
         """Turn until `Stop` is raised."""
-        poll = select.poll()
-        for descriptor in (self._wakeup.fileno(), signals.wakeup):
-            poll.register(descriptor, select.POLLIN)
-        while True:
-            signals.check()
-            self._busy_since = self._clock()
-            pause = self.turn()
-            self._busy_since = None
-            poll.poll(None if pause is None else math.ceil(pause * 1000))
+        self._turns.run(signals, self._wakeup.fileno())
 
     def turn(self) -> float | None:
         """Handle what has come, do what is due, pass on what has changed; returns the seconds to wait."""

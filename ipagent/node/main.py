@@ -25,13 +25,13 @@ from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.assign.retry import Clock
 from ipagent.aws.node_cloud import NodeCloud
-from ipagent.daemon import end_with, run_daemon
+from ipagent.daemon import Wakeup, end_with, run_daemon
 from ipagent.log import Log
 from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.restore import ListingFailed
 from ipagent.node.gc.rules import GcResult
-from ipagent.node.loop import Loop, Wakeup, log_events
+from ipagent.node.loop import Loop, log_events
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import Pod

@@ -15,8 +15,9 @@ import pytest
 
 from common.contract import ExitCode, LogFormat, Mode
 from ipagent.assign.addresses import Snapshot
+from ipagent.daemon import Wakeup
 from ipagent.log import Log
-from ipagent.node.loop import STALE_SECONDS, Loop, Wakeup, log_events
+from ipagent.node.loop import STALE_SECONDS, Loop, log_events
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import Pod, PodKey

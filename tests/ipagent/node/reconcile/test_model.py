@@ -18,10 +18,11 @@ from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.item import Phase
+from ipagent.daemon import Wakeup
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.records import Origin, OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed
-from ipagent.node.loop import Loop, Wakeup
+from ipagent.node.loop import Loop
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.grants import read_grants
 from ipagent.node.model.ownership import GcMode, GcPolicy
