@@ -19,6 +19,7 @@ from tests.cluster.service_proxy import ServiceProxy
 from tests.cluster.tools import CONTROL_PLANE, Binaries, Missing, find_binaries
 
 EDITOR = make_user("editor", group="no-rights")
+MULTUS = make_user("multus", group="no-rights")
 
 
 def programs(names: Sequence[str]) -> Binaries:
@@ -69,7 +70,7 @@ def cluster() -> Iterator[Cluster]:
         ServiceProxy(Path(folder)) as proxy,
         ControlPlane(
             binaries,
-            users=[EDITOR],
+            users=[EDITOR, MULTUS],
             apiserver_flags=[f"--egress-selector-config-file={proxy.configuration}"],
         ) as plane,
         plane.client() as api,

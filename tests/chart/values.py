@@ -121,6 +121,7 @@ EVERYTHING: dict[str, Any] = merged(
             "healthPort": 19408,
             "credentials": "node",
             "requireTag": False,
+            "networkStatusPolicy": False,
             "serviceAccount": {
                 "name": "multus-node",
                 "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/node-agent"},
