@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ipagent.node.model.pod import NETWORK_STATUS, network_status_text, written_through_status
+from ipagent.node.model.network_status import NETWORK_STATUS, network_status_text, written_through_status
 from tests.chart.conftest import EDITOR, MULTUS, Cluster
 from tests.chart.test_admission_policy import POLICY, refusal, status_of
 from tests.cluster.api import APPLY_PATCH, MERGE_PATCH, POD, Api, Kind, Manifest
@@ -252,7 +252,7 @@ def test_what_is_older_than_the_policy_can_still_be_changed(guarded: Guarded) ->
 def test_the_api_server_finds_nothing_to_warn_of_in_the_expressions(
     cluster: Cluster, guarded: Guarded
 ) -> None:
-    assert guarded
+    assert guarded.namespace
     found = wait_for(functools.partial(status_of, cluster.api, NAME), "type check of the policy")
     assert found.get("typeChecking", {}) == {}
 
