@@ -87,6 +87,11 @@ def manifest(name: str, **spec: Any) -> Manifest:
     }
 
 
+def prefixes(**fields: Any) -> Manifest:
+    """Make a NodeNetwork of prefixes."""
+    return manifest("oam", addresses={"mode": "Prefixes", "prefixes": fields})
+
+
 ADOPT: dict[str, Any] = {
     "source": "Adopt",
     "interfaceSelector": {"tags": {"multus": "true", "Zone": "${zone}"}},
@@ -114,6 +119,27 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "selector of ENIs to create": (
         manifest("oam", interfaceSelector={"tags": {"a": "b"}}),
         "interfaceSelector is for source Adopt",
+    ),
+    "prefixes without their mode": (
+        manifest("oam", addresses={"prefixes": {"ipv4": 1}}),
+        "mode Prefixes needs prefixes, mode Assign has none",
+    ),
+    "no prefix at all": (prefixes(ipv4=0), "ipv4 and ipv6 can't both be 0"),
+    "fewer prefixes at most than at least": (prefixes(ipv4=5), "maxIPv4 is less than ipv4"),
+    "several IPv6 prefixes": (prefixes(ipv6=2), "should be less than or equal to 1"),
+    "an IPAM that there is not": (prefixes(ipam="Whereabouts"), "field not declared in schema"),
+    "a route to nowhere": (prefixes(routes=[{"dst": "10.0.0.0"}]), "routes[0].dst"),
+    "a route by nothing": (
+        prefixes(gateway="None", routes=[{"dst": "10.0.0.0/8"}]),
+        "with gateway None each route needs its gw",
+    ),
+    "an IPv6 route by nothing": (
+        prefixes(ipv6=1, routes=[{"dst": "2001:db8::/32"}]),
+        "a route of IPv6 needs its gw",
+    ),
+    "prefixes of ENIs to adopt": (
+        manifest("oam", **ADOPT, addresses={"mode": "Prefixes", "prefixes": {}}),
+        "addresses.mode Prefixes is for source Create",
     ),
     "In without values": (
         manifest("oam", nodeSelector={"matchExpressions": [{"key": "a", "operator": "In"}]}),

@@ -19,6 +19,7 @@ from ipagent.aws.ec2 import CONNECT_SECONDS, READ_SECONDS
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of
 from ipagent.controller.ec2 import reading
 from ipagent.controller.model.actions import (
+    AssignPrefixes,
     Attach,
     Call,
     Create,
@@ -30,10 +31,21 @@ from ipagent.controller.model.actions import (
     Modify,
     ReadLimits,
     Resolve,
+    UnassignPrefix,
 )
 from ipagent.controller.model.cloud import Eni
 from ipagent.controller.model.network import Term
-from ipagent.controller.reconcile.answers import Answer, Attachment, Done, Enis, Found, Refused, TypeLimits
+from ipagent.controller.model.prefixes import Family, family
+from ipagent.controller.reconcile.answers import (
+    Answer,
+    Attachment,
+    Done,
+    Enis,
+    Found,
+    Prefixes,
+    Refused,
+    TypeLimits,
+)
 from ipagent.controller.reconcile.refusals import classify
 
 if TYPE_CHECKING:
@@ -88,6 +100,8 @@ class Ec2:
                 return self._limits(call)
             case Create():
                 return self._create(call)
+            case AssignPrefixes() | UnassignPrefix():
+                return self._prefixes(call)
             case _:
                 return self._change(call)
 
@@ -164,6 +178,28 @@ class Ec2:
                 )
             case _:
                 raise TypeError(f"{call} is not a call to EC2")
+        self._count(_action(call))
+        return answer
+
+    def _prefixes(self, call: AssignPrefixes | UnassignPrefix) -> Answer:
+        answer: Answer = Done()
+        if isinstance(call, AssignPrefixes) and call.family is Family.IPV4:
+            made = self._client.assign_private_ip_addresses(
+                NetworkInterfaceId=call.eni, Ipv4PrefixCount=call.count
+            )
+            answer = Prefixes(reading.prefixes(made["AssignedIpv4Prefixes"], ()))
+        elif isinstance(call, AssignPrefixes):
+            assigned = self._client.assign_ipv6_addresses(
+                NetworkInterfaceId=call.eni, Ipv6PrefixCount=call.count
+            )
+            blocks = [{"Ipv6Prefix": each} for each in assigned["AssignedIpv6Prefixes"]]
+            answer = Prefixes(reading.prefixes((), blocks))  # type: ignore[arg-type] # by name
+        elif family(call.prefix) is Family.IPV4:
+            self._client.unassign_private_ip_addresses(
+                NetworkInterfaceId=call.eni, Ipv4Prefixes=[call.prefix]
+            )
+        else:
+            self._client.unassign_ipv6_addresses(NetworkInterfaceId=call.eni, Ipv6Prefixes=[call.prefix])
         self._count(_action(call))
         return answer
 

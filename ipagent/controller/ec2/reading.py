@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from ipagent.controller.model.cloud import AVAILABLE, Eni, Group, Limits, Subnet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mypy_boto3_ec2.type_defs import (
         InstanceTypeInfoTypeDef,
+        Ipv4PrefixSpecificationTypeDef,
+        Ipv6PrefixSpecificationTypeDef,
         NetworkInterfaceTypeDef,
         SecurityGroupTypeDef,
         SubnetTypeDef,
@@ -35,9 +40,18 @@ def eni(shown: NetworkInterfaceTypeDef) -> Eni:
         card=attachment.get("NetworkCardIndex", 0),
         device=attachment.get("DeviceIndex"),
         delete_on_termination=attachment.get("DeleteOnTermination", False),
+        prefixes=frozenset(prefixes(shown.get("Ipv4Prefixes", []), shown.get("Ipv6Prefixes", []))),
         ipv4=len(shown.get("PrivateIpAddresses", [])) + len(shown.get("Ipv4Prefixes", [])),
         managed=shown.get("RequesterManaged", False),
     )
+
+
+def prefixes(
+    ipv4: Iterable[Ipv4PrefixSpecificationTypeDef], ipv6: Iterable[Ipv6PrefixSpecificationTypeDef]
+) -> tuple[str, ...]:
+    """Read prefixes of both families."""
+    found = [entry.get("Ipv4Prefix", "") for entry in ipv4] + [entry.get("Ipv6Prefix", "") for entry in ipv6]
+    return tuple(str(ip_network(each)) for each in found)
 
 
 def subnet(shown: SubnetTypeDef) -> Subnet:
@@ -47,7 +61,16 @@ def subnet(shown: SubnetTypeDef) -> Subnet:
         shown.get("AvailabilityZone", ""),
         shown.get("VpcId", ""),
         shown.get("AvailableIpAddressCount", 0),
+        tuple(filter(None, (shown.get("CidrBlock"), *_ipv6_ranges(shown)))),
     )
+
+
+def _ipv6_ranges(shown: SubnetTypeDef) -> list[str]:
+    return [
+        each.get("Ipv6CidrBlock", "")
+        for each in shown.get("Ipv6CidrBlockAssociationSet", [])
+        if each.get("Ipv6CidrBlockState", {}).get("State") == "associated"
+    ]
 
 
 def group(shown: SecurityGroupTypeDef) -> Group:

@@ -8,6 +8,7 @@ from typing import Any
 from ipagent.controller.model.actions import ApplyAttachment, NetworkStatus, PatchNode
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
+from ipagent.controller.model.prefixes import cni_object
 from ipagent.networkapi import (
     API_VERSION,
     ATTACHMENT_FINALIZER,
@@ -39,6 +40,7 @@ def attachment(write: ApplyAttachment) -> Object:
             "network": write.network,
             "instanceID": write.instance,
             "link": link,
+            **({"addresses": cni_object(write.cni)} if write.cni is not None else {}),
         },
     }
 
@@ -56,13 +58,16 @@ def attachment_status(
         "subnet": status.subnet,
         "card": status.card,
         "device": status.device,
+        "cidrs": list(status.cidrs),
+        "prefixes": [{"prefix": each.prefix, "state": each.state.value} for each in status.prefixes],
+        "assigning": status.assigning,
         "slots": {key: value for key, value in slots.items() if value is not None} or None,
     }
     return _with_status(
         "NodeAttachment",
         name,
         {
-            **{key: value for key, value in fields.items() if value not in (None, "")},
+            **{key: value for key, value in fields.items() if value not in (None, "", [])},
             "conditions": _conditions(status.conditions, before, time),
         },
     )

@@ -11,6 +11,12 @@ from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.network import LinkSpec, Tags, Term
 from ipagent.controller.model.node import Taint
+from ipagent.controller.model.prefixes import CniSpec, Family, PrefixMarks
+
+
+def prefix_key(owner: str) -> str:
+    """Return the key of the calls for the prefixes of a NodeAttachment."""
+    return f"prefixes {owner}"
 
 
 class Rank(IntEnum):
@@ -138,6 +144,50 @@ class Modify:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignPrefixes:
+    """AssignPrivateIpAddresses or AssignIpv6Addresses by a count of prefixes: EC2 chooses them.
+
+    There is no ClientToken: what was asked twice is assigned twice.
+    """
+
+    owner: str
+    eni: str
+    family: Family
+    count: int
+    rank = Rank.READY
+
+    @property
+    def key(self) -> str:
+        """One such call at a time for each NodeAttachment, beside one of another kind."""
+        return prefix_key(self.owner)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """EC2 has an action for each family."""
+        return ("AssignPrivateIpAddresses",) if self.family is Family.IPV4 else ("AssignIpv6Addresses",)
+
+
+@dataclass(frozen=True, slots=True)
+class UnassignPrefix:
+    """UnassignPrivateIpAddresses or UnassignIpv6Addresses of one prefix."""
+
+    owner: str
+    eni: str
+    prefix: str
+    rank = Rank.FREE
+
+    @property
+    def key(self) -> str:
+        """As that of AssignPrefixes."""
+        return prefix_key(self.owner)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """EC2 has an action for each family."""
+        return ("UnassignIpv6Addresses",) if ":" in self.prefix else ("UnassignPrivateIpAddresses",)
+
+
+@dataclass(frozen=True, slots=True)
 class Detach:
     """DetachNetworkInterface."""
 
@@ -187,6 +237,8 @@ Call: TypeAlias = (
     | Create
     | Attach
     | Modify
+    | AssignPrefixes
+    | UnassignPrefix
     | Detach
     | Delete
     | ListPods
@@ -203,6 +255,7 @@ class ApplyAttachment:
     network: str
     instance: str
     link: LinkSpec
+    cni: CniSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +319,7 @@ class Plan:
     """ENIs of ours that nothing needs, as EC2 was described last."""
     idle: frozenset[str] = frozenset()
     """NodeAttachments that give an adopted ENI back which looks detached."""
+    prefix_marks: PrefixMarks = field(default_factory=PrefixMarks)
     leaked: tuple[str, ...] = ()
     """Those of them that two descriptions have shown."""
     due: float = float("inf")

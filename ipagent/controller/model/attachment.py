@@ -8,9 +8,18 @@ from typing import Any
 
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.network import LinkSpec, read_link
+from ipagent.controller.model.prefixes import (
+    CniSpec,
+    PoolReport,
+    PrefixStatus,
+    read_cni_spec,
+    read_pool,
+    read_prefixes,
+)
 from ipagent.networkapi import ATTACHMENT_FINALIZER
 
 CREATED, ATTACHED, LINK_READY, READY = "Created", "Attached", "LinkReady", "Ready"
+PREFIXES_READY = "PrefixesReady"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +50,19 @@ class AttachmentStatus:
     """IPv4 addresses that the instance's type allows, the primary included."""
     assigned: int | None = None
     """IPv4 addresses and prefixes that the ENI has, the primary included."""
+    cidrs: tuple[str, ...] = ()
+    """The ranges of the ENI's subnet."""
+    prefixes: tuple[PrefixStatus, ...] = ()
+    assigning: str = ""
+    """The family of the prefix that EC2 is being asked for: written before the call is made."""
+    pool_free: int | None = None
+    """IPv4 addresses that pods can still have of prefixes, those that may come included."""
 
     @property
     def free(self) -> int | None:
         """How many more addresses it takes; None as long as that is not known."""
+        if self.pool_free is not None:
+            return self.pool_free
         return None if self.limit is None or self.assigned is None else max(0, self.limit - self.assigned)
 
 
@@ -61,6 +79,9 @@ class Attachment:
     link: LinkSpec
     status: AttachmentStatus = field(default_factory=AttachmentStatus)
     reported: LinkStatus | None = None
+    cni: CniSpec | None = None
+    """None where the node is to have no CNI configuration for the network."""
+    pool: PoolReport | None = None
     deleting: bool = False
     held: bool = True
 
@@ -78,6 +99,8 @@ def read_attachment(found: Mapping[str, Any]) -> Attachment:
         link=read_link(spec.get("link") or {}, str(spec["network"])),
         status=read_status(status),
         reported=_reported(status.get("link")),
+        cni=read_cni_spec(spec["addresses"]) if "addresses" in spec else None,
+        pool=read_pool(status),
         deleting="deletionTimestamp" in metadata,
         held=ATTACHMENT_FINALIZER in metadata.get("finalizers", ()),
     )
@@ -97,6 +120,10 @@ def read_status(status: Mapping[str, Any]) -> AttachmentStatus:
         device=status.get("device"),
         limit=slots.get("limit"),
         assigned=slots.get("assigned"),
+        cidrs=tuple(map(str, status.get("cidrs") or ())),
+        prefixes=read_prefixes(status),
+        assigning=str(status.get("assigning", "")),
+        pool_free=slots.get("free") if status.get("prefixes") else None,
     )
 
 

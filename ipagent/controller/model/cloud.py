@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ipagent.assign.holders import NO_MANAGE
+from ipagent.controller.model.prefixes import PrefixMemory
 
 CLUSTER_TAG = "multus-eni.io/cluster"
 NETWORK_TAG = "multus-eni.io/network"
@@ -37,6 +38,8 @@ class Eni:
     delete_on_termination: bool = False
     ipv4: int = 1
     """IPv4 addresses and prefixes, the primary included."""
+    prefixes: frozenset[str] = frozenset()
+    """Of both families."""
     managed: bool = False
     """Whether a service of AWS has made it."""
 
@@ -60,6 +63,8 @@ class Subnet:
     vpc: str
     free: int = 0
     """IPv4 addresses that are free (AvailableIpAddressCount)."""
+    cidrs: tuple[str, ...] = ()
+    """Its ranges, IPv4 first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +141,4 @@ class Cloud:
     """By the key of the call."""
     users: Mapping[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
     """By NodeAttachment that is to go: when its pods were listed, and which use it."""
+    prefixes: PrefixMemory = field(default_factory=PrefixMemory)

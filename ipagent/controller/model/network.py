@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from ipagent.controller.model.condition import Condition, read_conditions
+from ipagent.controller.model.prefixes import CniSpec, PrefixSpec, read_prefix_spec
 from ipagent.networkapi import NETWORK_FINALIZER
 
 Object: TypeAlias = Mapping[str, Any]
@@ -101,6 +102,8 @@ class NodeNetwork:
     network_card: int = 0
     device_index: int | None = None
     ipv6_addresses: int = 0
+    prefixes: PrefixSpec | None = None
+    """None where addresses are assigned one by one."""
     source_dest_check: bool | None = None
     """None leaves the check as EC2 sets it: on."""
     deletion_policy: DeletionPolicy = DeletionPolicy.WAIT_FOR_PODS
@@ -120,6 +123,11 @@ class NodeNetwork:
     def terms(self) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
         """What decides which subnets and security groups are found."""
         return self.subnets, self.groups
+
+    @property
+    def cni(self) -> CniSpec | None:
+        """What the nodes' CNI configuration says beside the prefixes; None where there is none."""
+        return self.prefixes.cni if self.prefixes is not None else None
 
     def tags_of_interface(self, zone: str) -> dict[str, str]:
         """Return the tags of an ENI to adopt for a node of a zone."""
@@ -143,6 +151,7 @@ def read_network(found: Object) -> NodeNetwork:
         network_card=int(placement.get("networkCard", 0)),
         device_index=placement.get("deviceIndex"),
         ipv6_addresses=int((spec.get("ipv6") or {}).get("addresses", 0)),
+        prefixes=read_prefix_spec(spec.get("addresses")),
         source_dest_check=spec.get("sourceDestCheck"),
         deletion_policy=DeletionPolicy(spec.get("deletionPolicy", DeletionPolicy.WAIT_FOR_PODS)),
         delete_on_termination=bool(spec.get("deleteOnTermination", True)),

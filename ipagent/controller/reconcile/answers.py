@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar, assert_never
 
 from ipagent.controller.model.actions import (
+    AssignPrefixes,
     Attach,
     Call,
     Create,
@@ -20,6 +21,7 @@ from ipagent.controller.model.actions import (
     Plan,
     ReadLimits,
     Resolve,
+    UnassignPrefix,
 )
 from ipagent.controller.model.cloud import (
     ATTACHED,
@@ -33,6 +35,7 @@ from ipagent.controller.model.cloud import (
     Resolved,
     Subnet,
 )
+from ipagent.controller.reconcile import prefix_memory
 from ipagent.controller.reconcile.refusals import Kind, retry_after
 
 _V = TypeVar("_V")
@@ -67,6 +70,13 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefixes:
+    """The prefixes that EC2 has assigned."""
+
+    prefixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What a network's terms have found."""
 
@@ -93,7 +103,7 @@ class Done:
     """EC2 did it."""
 
 
-Answer: TypeAlias = Refused | Enis | Attachment | Found | TypeLimits | Users | Done
+Answer: TypeAlias = Refused | Enis | Attachment | Prefixes | Found | TypeLimits | Users | Done
 
 
 def answered(cloud: Cloud, call: Call, answer: Answer, now: float, started: float | None = None) -> Cloud:
@@ -112,6 +122,8 @@ def answered(cloud: Cloud, call: Call, answer: Answer, now: float, started: floa
         case Create():
             (eni,) = _enis(answer)
             return replace(_shown(cloud, (eni,), now), made={**cloud.made, eni.id: now})
+        case AssignPrefixes() | UnassignPrefix():
+            return _prefixes_changed(cloud, call, answer, now)
         case Attach() | Modify() | Detach() | Delete():
             return _changed(cloud, call, answer, now)
         case _:
@@ -141,6 +153,7 @@ def observed(cloud: Cloud, plan: Plan, now: float) -> Cloud:
         cloud,
         orphaned={eni: cloud.orphaned.get(eni, read) for eni in plan.orphans},
         idle={name: cloud.idle.get(name, now) for name in plan.idle},
+        prefixes=prefix_memory.remembered(cloud.prefixes, plan.prefix_marks, now),
     )
 
 
@@ -180,6 +193,7 @@ def _trimmed(cloud: Cloud, now: float) -> Cloud:
         missed={eni: at for eni, at in cloud.missed.items() if now - at < FORGET},
         refusals={key: each for key, each in cloud.refusals.items() if now - each.due < FORGET},
         users={},
+        prefixes=prefix_memory.trimmed(cloud.prefixes, now, SETTLE),
         seen=_of(cloud.seen, cloud.enis),
         since=_of(cloud.since, cloud.enis),
     )
@@ -195,11 +209,12 @@ def _absent(cloud: Cloud, absent: Iterable[str], now: float) -> Cloud:
 
 def _shown(cloud: Cloud, shown: tuple[Eni, ...], now: float) -> Cloud:
     ids = [eni.id for eni in shown]
+    prefixes = prefix_memory.trimmed(cloud.prefixes, now, SETTLE)
     since = {eni.id: cloud.since.get(eni.id, now) for eni in shown if eni.state == ATTACHED}
     others = {eni: at for eni, at in cloud.since.items() if eni not in ids}
     return replace(
         cloud,
-        enis={**cloud.enis, **{eni.id: eni for eni in shown}},
+        enis={**cloud.enis, **{eni.id: prefix_memory.corrected(prefixes, eni) for eni in shown}},
         seen={**cloud.seen, **dict.fromkeys(ids, now)},
         missed=_without(cloud.missed, ids),
         since={**others, **since},
@@ -231,6 +246,17 @@ def _changed(cloud: Cloud, call: Attach | Modify | Detach | Delete, answer: Answ
         case _:
             assert_never(call)
     return replace(cloud, enis={**cloud.enis, eni.id: eni}, seen={**cloud.seen, eni.id: now})
+
+
+def _prefixes_changed(
+    cloud: Cloud, call: AssignPrefixes | UnassignPrefix, answer: Answer, now: float
+) -> Cloud:
+    given = answer.prefixes if isinstance(answer, Prefixes) else ()
+    taken = (call.prefix,) if isinstance(call, UnassignPrefix) else ()
+    memory = prefix_memory.after_change(cloud.prefixes, call.eni, now, given=given, taken=taken)
+    eni = cloud.enis.get(call.eni)
+    enis = {**cloud.enis, call.eni: prefix_memory.corrected(memory, eni)} if eni is not None else cloud.enis
+    return replace(cloud, enis=enis, seen={**cloud.seen, call.eni: now}, prefixes=memory)
 
 
 def _modified(eni: Eni, call: Modify) -> Eni:
@@ -265,6 +291,9 @@ def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
     if answer.kind is Kind.MISMATCH:
         # An ENI of that token exists, and its tags will tell.
         return replace(cloud, read_at=None)
+    if isinstance(call, AssignPrefixes | UnassignPrefix):
+        memory = prefix_memory.after_refusal(cloud.prefixes, call, answer.kind)
+        return replace(cloud, prefixes=memory, seen=_without(cloud.seen, (call.eni,)))
     if answer.kind in _STALE and isinstance(call, Attach | Detach | Delete | Modify):
         instances = (
             _without(cloud.instances, (call.instance,)) if isinstance(call, Attach) else cloud.instances

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.controller.model.actions import Attach, Create, Detach, Modify, Rank
-from ipagent.controller.model.attachment import ATTACHED, CREATED, LINK_READY, READY, Attachment
+from ipagent.controller.model.attachment import (
+    ATTACHED,
+    CREATED,
+    LINK_READY,
+    PREFIXES_READY,
+    READY,
+    Attachment,
+)
 from ipagent.controller.model.cloud import (
     ATTACHING,
     AVAILABLE,
@@ -17,15 +25,15 @@ from ipagent.controller.model.cloud import (
     NODE_TAG,
     NODE_UID_TAG,
     Eni,
-    Refusal,
 )
 from ipagent.controller.model.condition import TRUE, Condition, no, unknown, yes
 from ipagent.controller.model.network import Source
 from ipagent.controller.model.state import Releases
+from ipagent.controller.reconcile import prefixes
 from ipagent.controller.reconcile.answers import SETTLE
 from ipagent.controller.reconcile.choice import adopted, candidates, created, free_slot
 from ipagent.controller.reconcile.draft import Draft, Pair
-from ipagent.controller.reconcile.refusals import Kind, remedy
+from ipagent.controller.reconcile.refusals import Kind, condition_of, remedy
 from ipagent.controller.reconcile.resolve import groups_in, place
 
 POLL = 2.0
@@ -51,7 +59,7 @@ def advance(draft: Draft, pair: Pair) -> None:
         draft.needed.add(eni.id)
         _attach(draft, pair, eni, conditions)
         _drop_others(draft, pair.attachment, eni)
-    _conclude(conditions)
+    _conclude(conditions, _steps(pair))
     draft.status(pair.attachment, eni, conditions)
     if pair.network.source is Source.CREATE:
         _count_lost(draft, pair.attachment, eni)
@@ -142,7 +150,13 @@ def _count_lost(draft: Draft, attachment: Attachment, eni: Eni | None) -> None:
     if lost or (taken and eni is None):
         status = draft.statuses[attachment.name]
         draft.statuses[attachment.name] = replace(
-            status, attempt=attachment.status.attempt + 1, eni="", mac="", subnet=""
+            status,
+            attempt=attachment.status.attempt + 1,
+            eni="",
+            mac="",
+            subnet="",
+            prefixes=(),
+            assigning="",
         )
         draft.wait(draft.now + 1)
 
@@ -201,6 +215,9 @@ def _attach(draft: Draft, pair: Pair, eni: Eni, conditions: Conditions) -> None:
     else:
         conditions[ATTACHED] = yes("Attached", f"network card {eni.card}, device index {eni.device}")
         conditions[LINK_READY] = _link(draft, attachment, eni)
+        pool = prefixes.advance(draft, pair, eni)
+        if pool is not None:
+            conditions[PREFIXES_READY] = pool
         _modify(draft, pair, eni, conditions)
 
 
@@ -286,18 +303,14 @@ def _refused(draft: Draft, attachment: Attachment, action: str) -> Condition | N
     return condition_of(refusal) if refusal is not None and refusal.action == action else None
 
 
-def condition_of(refusal: Refusal) -> Condition:
-    """Return a refusal as a condition: EC2's words, and what the user does next."""
-    kind = Kind(refusal.kind)
-    todo = remedy(kind)
-    text = f"{refusal.text}; {todo}" if todo else refusal.text
-    passing = (Kind.THROTTLED, Kind.TRANSIENT, Kind.UNREACHABLE, Kind.INDEX_TAKEN, Kind.MISMATCH)
-    return (unknown if kind in passing else no)(refusal.kind, text)
+def _steps(pair: Pair) -> tuple[str, ...]:
+    steps = (CREATED, ATTACHED, LINK_READY)
+    return steps if pair.network.prefixes is None else (*steps, PREFIXES_READY)
 
 
-def _conclude(conditions: Conditions) -> None:
+def _conclude(conditions: Conditions, steps: Sequence[str]) -> None:
     """Add what follows from the first step that is not done."""
-    for kind in (CREATED, ATTACHED, LINK_READY):
+    for kind in steps:
         found = conditions.get(kind)
         if found is None or found.status != TRUE:
             first = found or unknown("Pending", "")
@@ -305,5 +318,5 @@ def _conclude(conditions: Conditions) -> None:
             break
     else:
         conditions[READY] = yes("Ready")
-    for kind in (CREATED, ATTACHED, LINK_READY):
+    for kind in steps:
         conditions.setdefault(kind, unknown("Pending", "an earlier step is not done"))

@@ -67,6 +67,7 @@ def decide(state: State, now: float) -> Plan:
         networks=networks,
         orphans=found,
         idle=frozenset(draft.idle),
+        prefix_marks=draft.prefix_marks,
         leaked=leaked,
         due=draft.due,
     )
@@ -118,11 +119,15 @@ def _pair(draft: Draft, node: Node, network: NodeNetwork, *, new: bool) -> Pair 
     if attachment is not None and (attachment.deleting or not _same(attachment, node)):
         # Another node of that name had it: it goes first, and a new one comes.
         return None
-    if attachment is None or attachment.link != network.link or not attachment.held:
+    if attachment is None or not _current(attachment, network):
         draft.writes.append(
-            ApplyAttachment(name, node.name, node.uid, network.name, node.instance, network.link)
+            ApplyAttachment(name, node.name, node.uid, network.name, node.instance, network.link, network.cni)
         )
     return None if attachment is None or not attachment.held else Pair(node, network, attachment)
+
+
+def _current(attachment: Attachment, network: NodeNetwork) -> bool:
+    return attachment.held and (attachment.link, attachment.cni) == (network.link, network.cni)
 
 
 def _same(attachment: Attachment, node: Node) -> bool:

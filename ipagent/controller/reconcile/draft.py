@@ -18,6 +18,7 @@ from ipagent.controller.model.cloud import CLUSTER_TAG, Eni, Refusal
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.prefixes import PrefixMarks, PrefixStatus
 from ipagent.controller.model.state import State
 
 MAX_IDS = 200
@@ -33,6 +34,15 @@ class Pair:
     attachment: Attachment
 
 
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """What has been decided about an ENI's prefixes; `free` are the addresses that pods can still have."""
+
+    prefixes: tuple[PrefixStatus, ...]
+    assigning: str = ""
+    free: int | None = None
+
+
 @dataclass(slots=True)
 class Draft:
     """What has been decided so far; `state` and `now` are what it rests on."""
@@ -45,6 +55,8 @@ class Draft:
     needed: set[str] = field(default_factory=set)
     """ENIs that a NodeAttachment has."""
     idle: set[str] = field(default_factory=set)
+    pools: dict[str, PoolStatus] = field(default_factory=dict)
+    prefix_marks: PrefixMarks = field(default_factory=PrefixMarks)
     due: float = float("inf")
     _enis: set[str] = field(default_factory=set)
     _instances: set[str] = field(default_factory=set)
@@ -124,6 +136,10 @@ class Draft:
         node = self.state.nodes.get(attachment.node)
         limits = self.state.cloud.limits.get(node.type) if node else None
         shown = eni if eni is not None and eni.instance == attachment.instance else None
+        before = attachment.status
+        pool = self.pools.get(attachment.name) or PoolStatus(
+            before.prefixes, before.assigning, before.pool_free
+        )
         self.statuses[attachment.name] = AttachmentStatus(
             conditions=conditions,
             attempt=attachment.status.attempt,
@@ -135,4 +151,16 @@ class Draft:
             device=shown.device if shown else None,
             limit=limits.ipv4 if limits and limits.ipv4 else None,
             assigned=eni.ipv4 if eni else None,
+            cidrs=self._cidrs(attachment, eni),
+            prefixes=pool.prefixes,
+            assigning=pool.assigning,
+            pool_free=pool.free,
         )
+
+    def _cidrs(self, attachment: Attachment, eni: Eni | None) -> tuple[str, ...]:
+        """Return the ranges of the ENI's subnet, for networks with prefixes."""
+        # The terms may not find it any more.
+        found = self.state.cloud.resolved.get(attachment.network)
+        subnets = found.subnets if found is not None and attachment.name in self.pools else ()
+        known = (each.cidrs for each in subnets if eni is not None and each.id == eni.subnet)
+        return next(known, attachment.status.cidrs)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ipagent.controller.model.actions import NetworkStatus
+from ipagent.controller.model.actions import NetworkStatus, prefix_key
 from ipagent.controller.model.attachment import READY, AttachmentStatus
 from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
-from ipagent.controller.reconcile.attach import condition_of
 from ipagent.controller.reconcile.draft import Draft
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusals import Kind, condition_of
 from ipagent.controller.reconcile.resolve import resolved_condition
 
 ACCEPTED, RESOLVED, PERMITTED = "Accepted", "Resolved", "Permitted"
@@ -65,7 +64,7 @@ def _stuck(status: AttachmentStatus) -> bool:
 
 
 def _permitted(draft: Draft, network: NodeNetwork, names: Sequence[str]) -> Condition:
-    keys = (f"resolve {network.name}", *names, "all", "enis", "instances", "types")
+    keys = (f"resolve {network.name}", *names, *map(prefix_key, names), "all", "enis", "instances", "types")
     for key in keys:
         refusal = draft.refusal(key)
         if refusal is not None and refusal.kind in (Kind.NOT_PERMITTED, Kind.NO_CREDENTIALS):

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from common.backoff import ceiling
 from ipagent.assign.ec2_error_codes import Fault
+from ipagent.controller.model.cloud import Refusal
+from ipagent.controller.model.condition import Condition, no, unknown
 
 
 class Kind(StrEnum):
@@ -31,6 +33,9 @@ class Kind(StrEnum):
     QUOTA = "InterfaceQuota"
     OTHER_ZONE = "OtherZone"
     MISMATCH = "OtherParameters"
+    NO_BLOCKS = "SubnetFragmented"
+    ENI_FULL = "InterfaceFull"
+    UNSUPPORTED = "NotSupported"
     OTHER = "Refused"
 
 
@@ -71,6 +76,14 @@ _ROWS = {
     Kind.QUOTA: _Row(60, 600, "ask AWS for more network interfaces of the region (Service Quotas)"),
     Kind.OTHER_ZONE: _Row(60, 600, "choose subnets of the node's zone"),
     Kind.MISMATCH: _Row(20, 60),
+    Kind.NO_BLOCKS: _Row(
+        30,
+        300,
+        "keep a part of the subnet free for prefixes (aws ec2 create-subnet-cidr-reservation "
+        "--reservation-type prefix), or choose another subnet",
+    ),
+    Kind.ENI_FULL: _Row(30, 300, "free addresses of the interface, or use a larger instance type"),
+    Kind.UNSUPPORTED: _Row(60, 600, "prefixes need instances that are built on Nitro"),
     Kind.OTHER: _Row(30, 300),
 }
 
@@ -86,6 +99,10 @@ _CODES = {
     "InsufficientFreeAddressesInSubnet": Kind.SUBNET_FULL,
     "NetworkInterfaceLimitExceeded": Kind.QUOTA,
     "IdempotentParameterMismatch": Kind.MISMATCH,
+    "InsufficientCidrBlocks": Kind.NO_BLOCKS,
+    "PrivateIpAddressLimitExceeded": Kind.ENI_FULL,
+    "InvalidInterface.IpAddressLimitExceeded": Kind.ENI_FULL,
+    "UnsupportedOperation": Kind.UNSUPPORTED,
 }
 
 _FAULTS = {
@@ -99,6 +116,9 @@ _FAULTS = {
 _INDEX = "already has an interface attached at device index"
 """With InvalidParameterValue: the VPC CNI took the index between the look and the call."""
 
+_FEW = "sufficient free Ipv4 addresses or prefixes"
+"""With InvalidParameterValue: the subnet has fewer addresses than a prefix (cilium/cilium#31016)."""
+
 
 def classify(code: str, message: str, fault: Fault) -> Kind:
     """Return the kind of a refusal by EC2's code and message, and by its fault where they say no more."""
@@ -106,6 +126,8 @@ def classify(code: str, message: str, fault: Fault) -> Kind:
         return _CODES[code]
     if code == "InvalidParameterValue" and _INDEX in message:
         return Kind.INDEX_TAKEN
+    if code == "InvalidParameterValue" and _FEW in message:
+        return Kind.NO_BLOCKS
     if code == "InvalidParameterValue" and "in use" in message:
         return Kind.IN_USE
     return _FAULTS.get(fault, Kind.OTHER)
@@ -120,3 +142,12 @@ def retry_after(kind: Kind, count: int) -> float:
 def remedy(kind: Kind) -> str:
     """Return what the user does next; empty where nothing is needed."""
     return _ROWS[kind].remedy
+
+
+def condition_of(refusal: Refusal) -> Condition:
+    """Return a refusal as a condition: EC2's words, and what the user does next."""
+    kind = Kind(refusal.kind)
+    todo = remedy(kind)
+    text = f"{refusal.text}; {todo}" if todo else refusal.text
+    passing = (Kind.THROTTLED, Kind.TRANSIENT, Kind.UNREACHABLE, Kind.INDEX_TAKEN, Kind.MISMATCH)
+    return (unknown if kind in passing else no)(refusal.kind, text)

@@ -9,9 +9,10 @@ from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.network import DeletionPolicy
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile.answers import SETTLE
-from ipagent.controller.reconcile.attach import POLL, condition_of
+from ipagent.controller.reconcile.attach import POLL
 from ipagent.controller.reconcile.choice import created
 from ipagent.controller.reconcile.draft import Draft
+from ipagent.controller.reconcile.refusals import condition_of
 
 PODS_AGAIN = 10.0
 """Seconds between two lists of the pods that an ENI has to wait for."""

@@ -14,6 +14,7 @@ from ipagent.assign.holders import NO_MANAGE
 from ipagent.controller.model.actions import (
     AddFinalizer,
     ApplyAttachment,
+    AssignPrefixes,
     Attach,
     Call,
     Create,
@@ -30,6 +31,7 @@ from ipagent.controller.model.actions import (
     ReadLimits,
     RemoveFinalizer,
     Resolve,
+    UnassignPrefix,
     Write,
 )
 from ipagent.controller.model.attachment import Attachment, LinkStatus
@@ -45,14 +47,25 @@ from ipagent.controller.model.cloud import (
 )
 from ipagent.controller.model.network import LinkSpec, NodeNetwork, Selector, Source, Term
 from ipagent.controller.model.node import Node
-from ipagent.controller.reconcile import answers
-from ipagent.controller.reconcile.answers import Answer, Done, Enis, Found, Refused, TypeLimits, Users
+from ipagent.controller.model.prefixes import Family
+from ipagent.controller.reconcile import answers, prefix_memory
+from ipagent.controller.reconcile.answers import (
+    Answer,
+    Done,
+    Enis,
+    Found,
+    Prefixes,
+    Refused,
+    TypeLimits,
+    Users,
+)
 from ipagent.controller.reconcile.refusals import Kind
 
 ZONES = ("eu-central-1a", "eu-central-1b")
 GROUP = Group("sg-oam", "oam", "vpc-1")
 LABELS = {"node-group": "multus"}
 KIND = "m5.xlarge"
+RANGE = "10.10.0.0/16"
 
 
 def network(name: str, **fields: object) -> NodeNetwork:
@@ -85,6 +98,10 @@ class World:
     """By MAC."""
     group: Group = GROUP
     limit: int = 4
+    addresses: int = 15
+    """IPv4 addresses and prefixes of an interface."""
+    blocks: int = 1000
+    """Free prefixes of the subnets."""
     refuse: Callable[[Call], Refused | None] = lambda _: None
     calls: Counter[str] = field(default_factory=Counter)
     tokens: dict[str, tuple[Create, str]] = field(default_factory=dict)
@@ -109,7 +126,7 @@ class World:
         """Create a NodeNetwork, and a subnet of its name in each zone."""
         self.networks[found.name] = found
         self.subnets[found.name] = tuple(
-            Subnet(f"subnet-{found.name}-{zone[-1]}", zone, "vpc-1", 200) for zone in ZONES
+            Subnet(f"subnet-{found.name}-{zone[-1]}", zone, "vpc-1", 200, (RANGE,)) for zone in ZONES
         )
 
     def delete_network(self, name: str) -> None:
@@ -162,14 +179,20 @@ class World:
             case Resolve():
                 return Found(self.subnets.get(call.network, ()), (self.group,))
             case ReadLimits():
-                return TypeLimits({kind: Limits(self.limit, {0: self.limit}, 15) for kind in call.types})
+                return TypeLimits(
+                    {kind: Limits(self.limit, {0: self.limit}, self.addresses) for kind in call.types}
+                )
             case ListPods():
                 return Users({name: self.pods.get(mac, ()) for name, _, mac in call.asked})
             case _:
                 return self._change(call)
 
-    def _change(self, call: Create | Attach | Detach | Delete | Modify) -> Answer:
+    def _change(
+        self, call: Create | Attach | Detach | Delete | Modify | AssignPrefixes | UnassignPrefix
+    ) -> Answer:
         match call:
+            case AssignPrefixes() | UnassignPrefix():
+                return self._prefixes(call)
             case Create():
                 return self._create(call)
             case Attach():
@@ -192,8 +215,11 @@ class World:
                     write.network,
                     write.instance,
                     write.link,
+                    cni=write.cni,
                 )
-                self.attachments[write.name] = replace(before, link=write.link) if before else made
+                self.attachments[write.name] = (
+                    replace(before, link=write.link, cni=write.cni) if before else made
+                )
             case DeleteAttachment():
                 if write.name in self.attachments:
                     self.attachments[write.name] = replace(self.attachments[write.name], deleting=True)
@@ -309,6 +335,25 @@ class World:
         self._put(answers._modified(eni, call))  # noqa: SLF001 - what EC2 does is what the snapshot shows
         return Done()
 
+    def _prefixes(self, call: AssignPrefixes | UnassignPrefix) -> Answer:
+        eni = self.enis.get(call.eni)
+        if eni is None:
+            return Refused(Kind.ENI_GONE, call.actions[0], f"{call.eni} does not exist")
+        if isinstance(call, UnassignPrefix):
+            if call.prefix not in eni.prefixes:
+                return Refused(Kind.OTHER, call.actions[0], "Some of the prefixes are not assigned")
+            self._put(prefix_memory.changed(eni, remove=(call.prefix,)))
+            return Done()
+        ipv4 = call.family is Family.IPV4
+        if ipv4 and eni.ipv4 + call.count > self.addresses:
+            return Refused(Kind.ENI_FULL, call.actions[0], "PrivateIpAddressLimitExceeded")
+        if call.count > self.blocks:
+            return Refused(Kind.NO_BLOCKS, call.actions[0], "InsufficientCidrBlocks")
+        self.blocks -= call.count
+        made = tuple(_block(self._number(), ipv4=ipv4) for _ in range(call.count))
+        self._put(prefix_memory.changed(eni, add=made))
+        return Prefixes(made)
+
     def _eni(
         self,
         subnet: str,
@@ -377,3 +422,7 @@ def _asked(call: DescribeAll | DescribeEnis | DescribeInstances, eni: Eni) -> bo
     if isinstance(call, DescribeAll):
         return not call.vpcs or eni.vpc in call.vpcs
     return eni.id in call.enis if isinstance(call, DescribeEnis) else eni.instance in call.instances
+
+
+def _block(number: int, *, ipv4: bool) -> str:
+    return f"10.10.{number >> 4 & 255}.{(number & 15) * 16}/28" if ipv4 else f"2001:db8:0:0:{number:x}::/80"

@@ -14,6 +14,7 @@ import pytest
 from common.contract import Credentials
 from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.model.actions import (
+    AssignPrefixes,
     Attach,
     Call,
     Create,
@@ -24,10 +25,20 @@ from ipagent.controller.model.actions import (
     Modify,
     ReadLimits,
     Resolve,
+    UnassignPrefix,
 )
 from ipagent.controller.model.cloud import ATTACHED, Eni
 from ipagent.controller.model.network import Term
-from ipagent.controller.reconcile.answers import Attachment, Done, Enis, Found, Refused, TypeLimits
+from ipagent.controller.model.prefixes import Family
+from ipagent.controller.reconcile.answers import (
+    Attachment,
+    Done,
+    Enis,
+    Found,
+    Prefixes,
+    Refused,
+    TypeLimits,
+)
 from ipagent.controller.reconcile.refusals import Kind
 from tests.doubles import Doubles
 
@@ -71,6 +82,7 @@ def world(policy: dict[str, Any]) -> dict[str, Any]:
                 "id": OAM,
                 "vpc": VPC,
                 "cidr": "10.10.1.0/24",
+                "ipv6_cidr": "2001:db8:10:1::/64",
                 "az": "eu-central-1a",
                 "tags": {"multus": "oam"},
             },
@@ -122,6 +134,7 @@ def test_an_eni_lives_its_life_under_the_shipped_policy(monkeypatch: pytest.Monk
         found = ec2.make(Resolve("oam", terms, terms))
         assert isinstance(found, Found), found
         assert ([each.id for each in found.subnets], [each.id for each in found.groups]) == ([OAM], [GROUP])
+        assert found.subnets[0].cidrs == ("10.10.1.0/24", "2001:db8:10:1::/64")
         limits = ec2.make(ReadLimits(("m5.xlarge",)))
         assert isinstance(limits, TypeLimits), limits
         assert limits.limits["m5.xlarge"].interfaces == 4
@@ -146,6 +159,22 @@ def test_an_eni_lives_its_life_under_the_shipped_policy(monkeypatch: pytest.Monk
         assert FOREIGN in {each.id for each in every.enis}
 
 
+def test_prefixes_come_and_go_under_the_shipped_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with client(shipped(), monkeypatch) as (ec2, _):
+        eni = only(ec2.make(create())).id
+        assert isinstance(ec2.make(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
+        given = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV4, 2))
+        more = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV6, 1))
+        assert isinstance(given, Prefixes), given
+        assert isinstance(more, Prefixes), more
+        assert given.prefixes == ("10.10.1.16/28", "10.10.1.32/28")
+        shown = only(ec2.make(DescribeEnis((eni,))))
+        assert (shown.prefixes, shown.ipv4) == (frozenset((*given.prefixes, *more.prefixes)), 3)
+        for prefix in (given.prefixes[0], more.prefixes[0]):
+            assert ec2.make(UnassignPrefix("n1.oam", eni, prefix)) == Done()
+        assert only(ec2.make(DescribeEnis((eni,)))).prefixes == {"10.10.1.32/28"}
+
+
 def calls_on_others(eni: str) -> list[tuple[str, Call]]:
     return [
         ("CreateNetworkInterface", create("other")),
@@ -153,6 +182,10 @@ def calls_on_others(eni: str) -> list[tuple[str, Call]]:
         ("AttachNetworkInterface", Attach("n1.oam", eni, FOREIGN_NODE, 0, 2)),
         ("ModifyNetworkInterfaceAttribute", Modify("n1.oam", FOREIGN, source_dest_check=False)),
         ("DeleteNetworkInterface", Delete("n1.oam", FOREIGN)),
+        ("AssignPrivateIpAddresses", AssignPrefixes("n1.oam", FOREIGN, Family.IPV4, 1)),
+        ("AssignIpv6Addresses", AssignPrefixes("n1.oam", FOREIGN, Family.IPV6, 1)),
+        ("UnassignPrivateIpAddresses", UnassignPrefix("n1.oam", FOREIGN, "10.10.1.16/28")),
+        ("UnassignIpv6Addresses", UnassignPrefix("n1.oam", FOREIGN, "2001:db8:10:1:1::/80")),
     ]
 
 

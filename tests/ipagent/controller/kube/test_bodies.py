@@ -15,21 +15,25 @@ from ipagent.controller.model.attachment import AttachmentStatus, read_attachmen
 from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.network import LinkSpec
 from ipagent.controller.model.node import Taint
+from ipagent.controller.model.prefixes import CniSpec, Family, PrefixState, PrefixStatus, Route
 
 pytestmark = pytest.mark.pure
 
 NOW = "2026-01-02T03:04:05Z"
 
 
-def test_an_attachment_reads_as_it_was_written() -> None:
+@pytest.mark.parametrize(
+    "cni", [None, CniSpec((Family.IPV4,)), CniSpec((Family.IPV6,), "None", (Route("::/0", "fe80::1"),))]
+)
+def test_an_attachment_reads_as_it_was_written(cni: CniSpec | None) -> None:
     write = ApplyAttachment(
-        "n1.oam", "n1", "uid", "oam", "i-0123456789abcdef0", LinkSpec("oam", "Name", 1500)
+        "n1.oam", "n1", "uid", "oam", "i-0123456789abcdef0", LinkSpec("oam", "Name", 1500), cni
     )
     body = bodies.attachment(write)
     body["metadata"]["uid"] = "u"
     found = read_attachment(body)
     assert (found.node, found.node_uid, found.network, found.instance) == ("n1", "uid", "oam", write.instance)
-    assert (found.link, found.held) == (write.link, True)
+    assert (found.link, found.cni, found.held) == (write.link, cni, True)
 
 
 def test_a_status_reads_as_it_was_written_and_keeps_the_time_of_what_has_not_changed() -> None:
@@ -45,6 +49,10 @@ def test_a_status_reads_as_it_was_written_and_keeps_the_time_of_what_has_not_cha
         3,
         15,
         4,
+        ("10.10.1.0/24",),
+        (PrefixStatus("10.10.1.16/28"), PrefixStatus("10.10.1.32/28", PrefixState.LEAVING)),
+        "IPv4",
+        11,
     )
     body = bodies.attachment_status("n1.oam", status, before, NOW)["status"]
     assert read_status(body) == status

@@ -19,6 +19,7 @@ from ipagent.controller.model.network import (
     read_network,
 )
 from ipagent.controller.model.node import Taint, read_node
+from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, Route
 from ipagent.networkapi import label_value
 
 pytestmark = pytest.mark.pure
@@ -44,6 +45,16 @@ def test_every_field_of_a_network_counts() -> None:
         "link": {"name": "out", "rename": "Name", "mtu": 1500},
         "placement": {"networkCard": 1, "deviceIndex": 3},
         "ipv6": {"addresses": 2},
+        "addresses": {
+            "mode": "Prefixes",
+            "prefixes": {
+                "ipv4": 2,
+                "ipv6": 1,
+                "maxIPv4": 6,
+                "gateway": "None",
+                "routes": [{"dst": "10.0.0.0/8", "gw": "10.10.1.1"}],
+            },
+        },
         "sourceDestCheck": False,
         "deletionPolicy": "Force",
         "deleteOnTermination": False,
@@ -70,6 +81,12 @@ def test_every_field_of_a_network_counts() -> None:
         network_card=1,
         device_index=3,
         ipv6_addresses=2,
+        prefixes=PrefixSpec(
+            2,
+            1,
+            6,
+            CniSpec((Family.IPV4, Family.IPV6), "None", (Route("10.0.0.0/8", "10.10.1.1"),)),
+        ),
         source_dest_check=False,
         deletion_policy=DeletionPolicy.FORCE,
         delete_on_termination=False,
