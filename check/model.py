@@ -89,6 +89,11 @@ def mapping(value: object) -> Object:
     return value if isinstance(value, Mapping) else NOTHING
 
 
+def text_of(value: object) -> str:
+    """Return a value that is a text, and an empty one for anything else."""
+    return value if isinstance(value, str) else ""
+
+
 def items(value: object) -> list[Any]:
     """Return a value that is a list, and an empty one for anything else."""
     return value if isinstance(value, list) else []

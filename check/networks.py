@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, TypeAlias
 
-from check.model import Object, Resource, mapping, objects
+from check.model import Object, Resource, mapping, objects, text_of
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -60,10 +60,10 @@ class Network:
         whereabouts keeps one pool for a range and a `network_name`, and by default one register of all
         addresses (`enable_overlapping_ranges`); host-local keeps files by network name on each node.
         """
-        kind = str(self.ipam.get("type", ""))
+        kind = text_of(self.ipam.get("type"))
         if kind != WHEREABOUTS:
             return kind, self.key
-        group = str(self.ipam.get("network_name") or "")
+        group = text_of(self.ipam.get("network_name"))
         if self.ipam.get("enable_overlapping_ranges") is False:
             return kind, f"{group} {' '.join(each.text for each in self.ranges)}"
         return kind, group
@@ -92,10 +92,10 @@ def read_network(resource: Resource) -> Network:
     return Network(
         key=resource.key,
         plugin=plugin["type"],
-        master=str(plugin.get("master") or plugin.get("device") or ""),
+        master=text_of(plugin.get("master")) or text_of(plugin.get("device")),
         ipam=ipam,
         ranges=ranges,
-        name=str(config.get("name") or resource.name),
+        name=text_of(config.get("name")) or resource.name,
     )
 
 
@@ -104,7 +104,7 @@ def _ranges(ipam: Object) -> Iterator[Range]:
     if ipam.get("type") == WHEREABOUTS:
         for each in (ipam, *objects(ipam.get("ipRanges"))):
             if each.get("range"):
-                yield _range(str(each["range"]), each.get("range_start"), each.get("range_end"))
+                yield _range(text_of(each["range"]), each.get("range_start"), each.get("range_end"))
     elif ipam.get("type") == HOST_LOCAL:
         sets = ipam.get("ranges")
         nested = (
@@ -114,7 +114,7 @@ def _ranges(ipam: Object) -> Iterator[Range]:
         )
         for each in (ipam, *objects(nested)):
             if each.get("subnet"):
-                yield _range(str(each["subnet"]), each.get("rangeStart"), each.get("rangeEnd"))
+                yield _range(text_of(each["subnet"]), each.get("rangeStart"), each.get("rangeEnd"))
 
 
 def _range(text: str, first: Any, last: Any) -> Range:
@@ -125,8 +125,8 @@ def _range(text: str, first: Any, last: Any) -> Range:
         first, last = start, rest.partition("/")[0]
     else:
         network = ipaddress.ip_network(text, strict=False)
-    begin = ipaddress.ip_address(str(first)) if first else network[0]
-    end = ipaddress.ip_address(str(last)) if last else network[-1]
+    begin = ipaddress.ip_address(text_of(first)) if first else network[0]
+    end = ipaddress.ip_address(text_of(last)) if last else network[-1]
     return Range(text, begin, end)
 
 
@@ -137,11 +137,11 @@ def attached_addresses(annotations: Mapping[str, str]) -> tuple[tuple[str, IPAdd
     except (ValueError, RecursionError):
         return ()
     entries = objects(found)
-    default = {entry.get("name") for entry in entries if entry.get("default")}
+    default = {text_of(entry.get("name")) for entry in entries if entry.get("default")}
     return tuple(
-        (str(entry.get("interface") or ""), address)
+        (text_of(entry.get("interface")), address)
         for entry in entries
-        if not entry.get("default") and entry.get("name") not in default
+        if not entry.get("default") and text_of(entry.get("name")) not in default
         for address in _addresses(entry.get("ips"))
     )
 
@@ -149,6 +149,6 @@ def attached_addresses(annotations: Mapping[str, str]) -> tuple[tuple[str, IPAdd
 def _addresses(found: object) -> Iterator[IPAddress]:
     for text in found if isinstance(found, list) else ():
         try:
-            yield ipaddress.ip_address(str(text).partition("/")[0])
+            yield ipaddress.ip_address(text_of(text).partition("/")[0])
         except ValueError:
             continue

@@ -233,6 +233,6 @@ def _ask(client: KubeconfigClient, pod: Resource) -> Object:
             session.sock.shutdown()
     except ApiException as error:
         return {"error": " ".join(str(error.reason).split())[:MAX_REFUSAL]}
-    except (OSError, ValueError, WebSocketException) as error:
+    except (OSError, ValueError, RecursionError, WebSocketException) as error:
         return {"error": str(error)[:MAX_REFUSAL]}
     return found if isinstance(found, dict) else {}

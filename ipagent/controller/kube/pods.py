@@ -49,7 +49,8 @@ def read_pod(found: Mapping[str, Any]) -> Pod:
         return name, frozenset()
     try:
         entries = json.loads((metadata.get("annotations") or {}).get(NETWORK_STATUS, "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         entries = []
     entries = entries if isinstance(entries, list) else []
-    return name, frozenset(str(each.get("mac", "")).lower() for each in entries if isinstance(each, dict))
+    macs = (each.get("mac") for each in entries if isinstance(each, dict))
+    return name, frozenset(mac.lower() for mac in macs if isinstance(mac, str))

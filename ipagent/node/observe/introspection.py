@@ -105,7 +105,7 @@ def ask(folder: Path) -> dict[str, Any]:
                 if size > MAX_ANSWER:
                     raise NotRunning(f"what answers at {path} is not an agent: it does not stop")
         found = json.loads(b"".join(parts))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NotRunning(
             f"no agent answers at {path}: {error}. Ask in the agent's own pod: "
             "kubectl exec -n NAMESPACE POD -- ipagent node status"

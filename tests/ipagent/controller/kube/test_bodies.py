@@ -101,7 +101,11 @@ def test_events_say_what_is_ready_and_what_is_refused(
 @pytest.mark.parametrize(
     ("status", "phase", "macs"),
     [
-        (json.dumps([{"mac": "02:AA:00:00:00:01"}, {"name": "x"}, 7]), "Running", {"02:aa:00:00:00:01", ""}),
+        (json.dumps([{"mac": "02:AA:00:00:00:01"}, {"name": "x"}, 7]), "Running", {"02:aa:00:00:00:01"}),
+        ("[" * 100_000, "Running", set()),
+        ('[{"mac":' + "[" * 200 + "]" * 200 + "}]", "Running", set()),
+        ('[{"mac":' + "1" * 5000 + "}]", "Running", set()),
+        ('[{"mac":"\\ud800"}]', "Running", {"\ud800"}),
         ("not JSON", "Running", set()),
         ("{}", "Running", set()),
         (json.dumps([{"mac": "02:aa:00:00:00:01"}]), "Succeeded", set()),
