@@ -48,8 +48,24 @@ class Controller(Protocol):
     def take_status_changes(self) -> Mapping[PodKey, ClaimStatus]:
         """Return the statuses that have changed, and those of new claims, since the last call."""
 
+    def take_pod_statuses(self) -> Mapping[PodKey, ClaimStatus]:
+        """Return the statuses of living pods with Multus interfaces that have changed since the last call."""
+
     def take_events(self) -> list[AddressEvent]:
         """Return the events since the last call."""
+
+
+class PodConditions(Protocol):
+    """What shows each pod's status to the cluster: see observe.condition_writer.ConditionWriter."""
+
+    def observe(self, pod: Pod, *, gone: bool) -> None:
+        """Record what a pod shows."""
+
+    def retain(self, living: Collection[PodKey]) -> None:
+        """Forget all other pods."""
+
+    def record(self, statuses: Mapping[PodKey, ClaimStatus]) -> None:
+        """Record the statuses of pods."""
 
 
 class SessionServer(Protocol):
@@ -108,6 +124,7 @@ class Loop:
         own: tuple[str, str] | None = None,
     ) -> None:
         self.sessions: SessionServer = NoSessions()
+        self.conditions: PodConditions | None = None
         self.listed = False
         """Whether the node's pods are known."""
         self._controller = controller
@@ -144,6 +161,8 @@ class Loop:
         self._controller.set_watch_current(current=self._is_current())
         pause = self._controller.step()
         self.sessions.publish(self._controller.take_status_changes())
+        if self.conditions is not None:
+            self.conditions.record(self._controller.take_pod_statuses())
         if events := self._controller.take_events():
             self._report(events)
         return pause
@@ -176,10 +195,14 @@ class Loop:
         self._living.clear()
         for pod in pods:
             self._track_living(pod, gone=False)
+        if self.conditions is not None:
+            self.conditions.retain(self._living)
         self._controller.replace_pods(pods)
         self.listed = True
 
     def _track_living(self, pod: Pod, *, gone: bool) -> None:
+        if self.conditions is not None:
+            self.conditions.observe(pod, gone=gone)
         if pod.alive and not gone:
             self._living.add(pod.key)
         else:

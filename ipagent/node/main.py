@@ -35,6 +35,8 @@ from ipagent.node.loop import Loop, log_events
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import Pod
+from ipagent.node.observe.api_writer import ApiWriter
+from ipagent.node.observe.condition_writer import ConditionWriter
 from ipagent.node.observe.event_recorder import EventRecorder
 from ipagent.node.observe.introspection import AgentState, StatusServer, document
 from ipagent.node.observe.metrics import Metrics, Snapshot
@@ -127,7 +129,9 @@ class NodeAgent:
         self._collector = Collector(
             settings.rules, self._cloud, self, store, timing=TIMING, wall=time.time, log=log
         )
-        self._controller = NodeController(self._cloud, settings.grants, TIMING, log, self._collector)
+        self._controller = NodeController(
+            self._cloud, settings.grants, TIMING, log, self._collector, every_pod=settings.pod_condition
+        )
         wakeup = Wakeup()
         self.loop = Loop(self._controller, wakeup, self._age, self._report, TIMING.clock, own=given.own)
         self._reviews: Counter[str] = Counter()
@@ -169,7 +173,12 @@ class NodeAgent:
             self.loop.sessions = self._sessions
             self._sessions.start()
             stack.callback(self._sessions.close)
-        for part in (self._recorder, self._informer):
+        threads: list[ApiWriter[Any] | PodInformer] = [self._recorder, self._informer]
+        if given.settings.pod_condition:
+            conditions = ConditionWriter(self._client, self._log)
+            self.loop.conditions = conditions
+            threads.insert(0, conditions)
+        for part in threads:
             part.start()
             stack.callback(part.join, ENDING)
             stack.callback(part.stop)

@@ -35,7 +35,8 @@ class NodeSettings:
     """What the operator wants of the node agents.
 
     `watch_only`: pods are served by their network-status alone, and none has a container of ours. `port` is
-    for claims, `health_port` for probes and metrics. Without `require_tag` ENIs need no tag to be used.
+    for claims, `health_port` for probes and metrics. Without `require_tag` ENIs need no tag to be used. With
+    `pod_condition` each pod's status shows whether its addresses are assigned.
     """
 
     port: int = DEFAULT_NODE_PORT
@@ -45,6 +46,7 @@ class NodeSettings:
     rules: GcPolicy = field(default_factory=GcPolicy)
     credentials: Credentials = Credentials.CHAIN
     require_tag: bool = True
+    pod_condition: bool = False
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.AUTO
 
@@ -70,6 +72,7 @@ def read_settings(data: bytes) -> NodeSettings:
         rules=given.read("gc", _rules, GcPolicy()),
         credentials=given.read("credentials", _choice(Credentials), Credentials.CHAIN),
         require_tag=given.read("requireTag", _flag, True),
+        pod_condition=given.read("podCondition", _flag, False),
         log_level=given.read("logLevel", _choice(LogLevel), LogLevel.INFO),
         log_format=given.read("logFormat", _choice(LogFormat), LogFormat.AUTO),
     )

@@ -160,6 +160,7 @@ def test_every_setting_arrives(rendered: Rendered) -> None:
         },
         "credentials": "chain",
         "requireTag": True,
+        "podCondition": False,
         "allowedCIDRs": [],
         "logLevel": "info",
         "logFormat": "auto",
@@ -192,6 +193,7 @@ def test_it_reads_its_settings_file(rendered: Rendered, case: str) -> None:
     assert (read.rules.cooldown, read.rules.interval) == ((90, 60) if everything else (120, 300))
     assert read.credentials is (Credentials.NODE if everything else Credentials.CHAIN)
     assert read.require_tag is not everything
+    assert read.pod_condition is everything
     granted = read.grants.of("my-apps")
     assert [str(cidr) for cidr in granted.cidrs] == (
         ["10.10.1.192/28", "2001:db8::/64"] if case == "backend node" else []
@@ -243,6 +245,7 @@ def test_its_rights_are_to_read_pods_review_tokens_and_write_events(rendered: Re
         ([""], ["pods"], ["get", "list", "watch"], {"verbs"}),
         (["authentication.k8s.io"], ["tokenreviews"], ["create"], {"verbs"}),
         ([""], ["events"], ["create", "patch"], {"verbs"}),
+        *([([""], ["pods/status"], ["patch"], {"verbs"})] if case == "everything" else []),
         *(LINKS if case == "controller" else []),
     ]
     binding = only(manifests, "ClusterRoleBinding", NAME)

@@ -120,6 +120,7 @@ EVERYTHING: dict[str, Any] = merged(
             "port": 19407,
             "healthPort": 19408,
             "credentials": "node",
+            "podCondition": True,
             "requireTag": False,
             "networkStatusPolicy": False,
             "serviceAccount": {

@@ -197,7 +197,7 @@ hostAliases:
 
 {{/* The settings file of `ipagent node --config`. */}}
 {{- define "multus-eni.nodeSettings" -}}
-{{- $settings := pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "logLevel" "logFormat" }}
+{{- $settings := pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "podCondition" "logLevel" "logFormat" }}
 {{- merge (dict "allowedCIDRs" .Values.agent.allowedCIDRs) $settings | toPrettyJson }}
 {{- end }}
 

@@ -6,7 +6,7 @@ Thread: the informer's reads pods, the main loop's uses them; both only read a P
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from common.contract import (
@@ -21,6 +21,7 @@ from common.contract import (
     parse_list,
 )
 from ipagent.assign.addresses import Holding
+from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.fields import MAX_TEXT, SHOWN, Object, as_list, as_map, as_text
 from ipagent.node.model.network_status import MAX_NAMES, NETWORK_STATUS, read_status, written_through_status
 
@@ -77,6 +78,8 @@ class Pod:
     """Multus has given it an interface without addresses."""
     mirror: bool = False
     """It is the mirror of a static pod, whose containers outlive this object."""
+    condition: PodCondition | None = field(default=None, compare=False)
+    """The condition of ours that it shows. Nothing else follows from it."""
 
     @property
     def attached(self) -> bool:
@@ -120,6 +123,7 @@ def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:
         default_interfaces=read.default_interfaces,
         bare=read.bare,
         mirror=MIRROR in annotations,
+        condition=read_condition(status),
     )
 
 

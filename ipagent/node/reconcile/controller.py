@@ -39,15 +39,20 @@ RETRIED = HEALING | {Fault.NO_ENI, Fault.BAD_CALL, Fault.UNKNOWN}
 
 
 class NodeController:
-    """One node's pods, claims and addresses; `collector` reclaims what is leaked."""
+    """One node's pods, claims and addresses; `collector` reclaims what is leaked.
 
-    def __init__(
+    With `every_pod` also the pods whose container does not wait have a status.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument a collaborator
         self,
         cloud: Cloud,
         grants: Grants,
         timing: Clock,
         log: Log,
         collector: GarbageCollector | None = None,
+        *,
+        every_pod: bool = False,
     ) -> None:
         self._timing = timing
         self._collector = collector
@@ -57,7 +62,7 @@ class NodeController:
         self._enis = EniCache(self._cloud, timing, log)
         self._reconciler = Reconciler(self._cloud, timing=timing, log=log, window=self._window.due)
         self._reconciler.plan = replace(self._reconciler.plan, retried=RETRIED)
-        self._reporter = StatusReporter(timing.clock)
+        self._reporter = StatusReporter(timing.clock, every_pod=every_pod)
         self._pending_releases = PendingReleases(self._reporter.add_event)
         ended = self._pending_releases.record_outcome
         self._engine = AddressEngine(self._reconciler, self._cloud, timing, log, ended)
@@ -123,6 +128,10 @@ class NodeController:
     def take_status_changes(self) -> Mapping[PodKey, ClaimStatus]:
         """Return the statuses that have changed, and those of new claims, since the last call."""
         return self._reporter.take_status_changes()
+
+    def take_pod_statuses(self) -> Mapping[PodKey, ClaimStatus]:
+        """Return the statuses of living pods with Multus interfaces that have changed since the last call."""
+        return self._reporter.take_pod_statuses()
 
     def take_events(self) -> list[AddressEvent]:
         """Return the events since the last call."""

@@ -40,14 +40,20 @@ class _Reported:
 
     state: PodState | None = None
     status: ClaimStatus | None = None
+    pod_status: ClaimStatus | None = None
     events: dict[Topic, AddressEvent] = field(default_factory=dict)
 
 
 class StatusReporter:
-    """Remembers what was reported of each pod; `clock` is the one of the `since` times."""
+    """Remembers what was reported of each pod; `clock` is the one of the `since` times.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    With `every_pod` also the pods whose container does not wait have a status.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, every_pod: bool = False) -> None:
         self._clock = clock
+        self._every_pod = every_pod
+        self._pod_statuses: dict[PodKey, ClaimStatus] = {}
         self._reported: dict[PodKey, _Reported] = {}
         self._status_changes: dict[PodKey, ClaimStatus] = {}
         self._events: list[AddressEvent] = []
@@ -80,6 +86,11 @@ class StatusReporter:
         changes, self._status_changes = self._status_changes, {}
         return changes
 
+    def take_pod_statuses(self) -> dict[PodKey, ClaimStatus]:
+        """Return the statuses of living pods with Multus interfaces that have changed since the last call."""
+        changes, self._pod_statuses = self._pod_statuses, {}
+        return changes
+
     def take_events(self) -> list[AddressEvent]:
         """Return the events since the last call."""
         events, self._events = self._events, []
@@ -103,8 +114,14 @@ class StatusReporter:
             if reported.events.get(topic) != event:
                 reported.events[topic] = event
                 self._events.append(self._timed(event, since))
+        every_pod = self._every_pod and state.desired.pod.attached
+        if not (state.has_session or every_pod):
+            return
+        status = claim_status(state.desired, state.items, state.conflicts, state.context)
         if state.has_session:
-            self.set_status(key, claim_status(state.desired, state.items, state.conflicts, state.context))
+            self.set_status(key, status)
+        if every_pod and reported.pod_status != status:
+            reported.pod_status = self._pod_statuses[key] = status
 
     def set_status(self, key: PodKey, status: ClaimStatus) -> None:
         """Report a pod's status if it has changed."""

@@ -38,6 +38,7 @@ class FakeController:
     current: bool | None = None
     changes: dict[PodKey, ClaimStatus] = field(default_factory=dict)
     events: list[AddressEvent] = field(default_factory=list)
+    pod_statuses: dict[PodKey, ClaimStatus] = field(default_factory=dict)
 
     def replace_pods(self, pods: Iterable[Pod]) -> None:
         self.calls.append([pod.key.name for pod in pods])
@@ -63,6 +64,9 @@ class FakeController:
         changes, self.changes = self.changes, {}
         return changes
 
+    def take_pod_statuses(self) -> Mapping[PodKey, ClaimStatus]:
+        return self.pod_statuses
+
     def take_events(self) -> list[AddressEvent]:
         events, self.events = self.events, []
         return events
@@ -85,6 +89,22 @@ class FakeSessions:
 
     def publish(self, changes: Mapping[PodKey, ClaimStatus]) -> None:
         self.published.append(dict(changes))
+
+
+@dataclass
+class FakeConditions:
+    """Records its calls."""
+
+    calls: list[object] = field(default_factory=list)
+
+    def observe(self, pod: Pod, *, gone: bool) -> None:
+        self.calls.append(("observe", pod.key.name, gone))
+
+    def retain(self, living: Collection[PodKey]) -> None:
+        self.calls.append(("retain", {key.name for key in living}))
+
+    def record(self, statuses: Mapping[PodKey, ClaimStatus]) -> None:
+        self.calls.append(("record", {key.name: status.state for key, status in statuses.items()}))
 
 
 @dataclass
@@ -115,6 +135,20 @@ def test_changes_reach_the_controller_in_their_order_and_before_the_step(rig: Ri
     rig.loop.on_event(Pod(ONE, alive=False), True)
     rig.loop.turn()
     assert rig.controller.calls == [["one"], ("two", False), ("one", True), "step"]
+
+
+def test_what_a_pod_shows_is_known_before_its_status_is_recorded(rig: Rig) -> None:
+    rig.loop.conditions = conditions = FakeConditions()
+    rig.controller.pod_statuses = {ONE: DONE}
+    rig.loop.on_list((Pod(ONE, alive=True),))
+    rig.loop.on_event(Pod(TWO, alive=True), True)
+    rig.loop.turn()
+    assert conditions.calls == [
+        ("observe", "one", False),
+        ("retain", {"one"}),
+        ("observe", "two", True),
+        ("record", {"one": ClaimState.ASSIGNED}),
+    ]
 
 
 def test_sessions_learn_which_pods_live_before_claims_are_taken_and_only_when_it_changes(rig: Rig) -> None:

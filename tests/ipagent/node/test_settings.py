@@ -40,6 +40,7 @@ def test_every_key_is_read() -> None:
         },
         credentials="node",
         requireTag=False,
+        podCondition=True,
         logLevel="debug",
         logFormat="json",
     )
@@ -58,6 +59,7 @@ def test_every_key_is_read() -> None:
         ),
         credentials=Credentials.NODE,
         require_tag=False,
+        pod_condition=True,
         log_level=LogLevel.DEBUG,
         log_format=LogFormat.JSON,
     )
@@ -153,7 +155,17 @@ JSON = st.recursive(
     max_leaves=8,
 )
 NAMES = st.sampled_from(
-    ["port", "healthPort", "watchOnly", "gc", "grants", "allowedCIDRs", "credentials", "requireTag"]
+    [
+        "port",
+        "healthPort",
+        "watchOnly",
+        "gc",
+        "grants",
+        "allowedCIDRs",
+        "credentials",
+        "requireTag",
+        "podCondition",
+    ]
 )
 GC = st.dictionaries(st.sampled_from(["mode", "cooldown", "interval", "managedCIDRs"]), JSON, max_size=3)
 

@@ -233,7 +233,7 @@ Recording = tuple[FakeApi, Api, EventRecorder, io.StringIO]
 
 @pytest.fixture
 def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
-    monkeypatch.setattr("ipagent.node.observe.event_recorder.pause_after_failure", lambda *_: 0.01)
+    monkeypatch.setattr("ipagent.node.observe.api_writer.pause_after_failure", lambda *_: 0.01)
     api_server, stream = Api(), io.StringIO()
     with FakeApi(tmp_path, api_server.answer) as api:
         recorder = EventRecorder(api.client(tmp_path), "node-1", Log(form=LogFormat.JSON, stream=stream))

@@ -196,3 +196,17 @@ class TestReporter:
         reporter.end_session(key)
         assert reporter.take_status_changes() == {}
         assert reporter.statuses == {}
+
+    def test_every_pod_with_multus_interfaces_has_a_status_where_that_is_asked_for(self) -> None:
+        reporter = StatusReporter(lambda: 0.0, every_pod=True)
+        bare = PodDesired(pod("without"))
+        for desired, items in ((WISH, [item(Phase.WANTED)]), (WISH, [item(Phase.CONFIRMED)]), (bare, [])):
+            reporter.update(PodState(desired, items, (), StatusContext(), has_session=False), {})
+        (status,) = reporter.take_pod_statuses().values()
+        assert status.state is ClaimState.ASSIGNED
+        assert (reporter.take_pod_statuses(), reporter.take_status_changes()) == ({}, {})
+
+    def test_no_pod_without_a_session_has_a_status_otherwise(self) -> None:
+        reporter = self.reporter()
+        reporter.update(PodState(WISH, [item(Phase.CONFIRMED)], (), StatusContext(), has_session=False), {})
+        assert (reporter.take_pod_statuses(), reporter.statuses) == ({}, {})

@@ -1,0 +1,45 @@
+"""Pod condition: whether a pod's Multus addresses are assigned, for `kubectl wait` and readiness gates. Pure.
+
+Kubernetes: Pod Lifecycle, "Pod conditions" and "Pod readiness".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ipagent.node.model.fields import SHOWN, Object, as_list, as_map, as_text
+
+CONDITION = "multus-eni.io/AddressesAssigned"
+MAX_MESSAGE = 1024
+"""Characters. The API server sets no limit; a pod's conditions are read with every pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodCondition:
+    """What `status.conditions` says: `status` is True or False, `since` its last change (RFC 3339)."""
+
+    status: str
+    reason: str
+    message: str
+    since: str = ""
+
+    def says(self, other: PodCondition | None) -> bool:
+        """Whether it says the same as another one, whenever that was said first."""
+        return other is not None and (self.status, self.reason, self.message) == (
+            other.status,
+            other.reason,
+            other.message,
+        )
+
+
+def read_condition(pod_status: Object) -> PodCondition | None:
+    """Find the condition in a pod's status; what is not as the API server writes it counts as missing."""
+    for each in map(as_map, as_list(pod_status.get("conditions"))):
+        if each.get("type") == CONDITION:
+            return PodCondition(
+                as_text(each.get("status"), SHOWN),
+                as_text(each.get("reason"), SHOWN),
+                as_text(each.get("message"), MAX_MESSAGE),
+                as_text(each.get("lastTransitionTime"), SHOWN),
+            )
+    return None

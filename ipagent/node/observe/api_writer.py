@@ -1,0 +1,101 @@
+"""Writes what a queue holds to the API server; nobody waits for it, and its failure hurts nobody.
+
+Thread: one of its own runs `run`; the queue is used under `self.wake`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import Generic, TypeVar
+
+from common.kube.backoff import pause_after_failure
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from ipagent.log import Log
+
+_PASSING = frozenset({429, 500, 502, 503, 504})
+"""HTTP codes after which the same request may succeed (Kubernetes API conventions, "HTTP Status codes")."""
+
+Item = TypeVar("Item")
+
+
+class ApiWriter(threading.Thread, Generic[Item]):
+    """A thread that writes what is due, from `start` to `stop`. `event` is the log event of failures."""
+
+    def __init__(self, name: str, log: Log, event: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.wake = threading.Condition()
+        self._log = log
+        self._event = event
+        self._stopping = False
+        self._failures = 0
+        self._failure = ""
+
+    def due(self) -> Item | float | None:
+        """Return what to write now, or in how many seconds to ask again; None if nothing waits."""
+        raise NotImplementedError
+
+    def write(self, item: Item) -> None:
+        """Write it. Raises ApiError, Unreachable or ClusterError."""
+        raise NotImplementedError
+
+    def put_back(self, item: Item) -> None:
+        """Put back what could not be written now."""
+        raise NotImplementedError
+
+    def refused(self, item: Item, error: ApiError) -> bool:
+        """Handle an answer that will not change; returns whether it is to be logged."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End the thread, without what has not been written; join it afterwards."""
+        with self.wake:
+            self._stopping = True
+            self.wake.notify()
+
+    def run(self) -> None:
+        """Write what is due."""
+        while (item := self._next()) is not None:
+            try:
+                self.write(item)
+            except ApiError as error:
+                if error.code in _PASSING:
+                    self._again(item, error)
+                elif self.refused(item, error):
+                    self._log_once(error)
+            except (Unreachable, ClusterError) as error:
+                self._again(item, error)
+            else:
+                self._failures, self._failure = 0, ""
+
+    def _next(self) -> Item | None:
+        with self.wake:
+            while not self._stopping:
+                found = self.due()
+                if found is not None and not isinstance(found, float):
+                    return found
+                self.wake.wait(found)
+        return None
+
+    def _again(self, item: Item, error: Exception) -> None:
+        self._log_once(error)
+        self._failures += 1
+        with self.wake:
+            self.put_back(item)
+            if not self._stopping:
+                self.wake.wait_for(
+                    lambda: self._stopping,
+                    pause_after_failure(self._failures, random.random()),  # noqa: S311 - no secret
+                )
+
+    def _log_once(self, error: Exception) -> None:
+        kind = f"{type(error).__name__} {getattr(error, 'code', '')}"
+        if kind != self._failure:
+            self._failure = kind
+            self._log.warning(self._event, message=f"{error}; addresses are assigned all the same")
+
+
+def timestamp() -> str:
+    """Return the time of day as the API server writes it (RFC 3339, UTC, in seconds)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,92 @@
+"""Condition writer: shows in each pod's status whether its Multus addresses are assigned.
+
+Thread: one of its own writes; the main loop's calls `observe`, `retain` and `record`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from common.kube.client import Client
+from common.kube.errors import ApiError
+from ipagent.log import Log
+from ipagent.node.model.claim import ClaimStatus
+from ipagent.node.model.condition import CONDITION
+from ipagent.node.model.pod import Pod, PodKey
+from ipagent.node.observe.api_writer import ApiWriter, timestamp
+from ipagent.node.observe.condition_queue import ConditionQueue, ConditionWrite, condition_of
+
+MANAGER = "multus-eni-node-agent"
+
+
+class ConditionWriter(ApiWriter[ConditionWrite]):
+    """Writes conditions by server-side apply, so that everybody else's stay as they are."""
+
+    def __init__(self, client: Client, log: Log) -> None:
+        super().__init__("conditions", log, "conditions-failed")
+        self._client = client
+        self._queue = ConditionQueue()
+
+    def observe(self, pod: Pod, *, gone: bool) -> None:
+        """Record what a pod shows."""
+        with self.wake:
+            if gone or not pod.alive:
+                self._queue.forget(pod.key)
+            else:
+                self._queue.observe(pod.key, pod.condition)
+
+    def retain(self, living: Collection[PodKey]) -> None:
+        """Forget all other pods."""
+        with self.wake:
+            self._queue.retain(living)
+
+    def record(self, statuses: Mapping[PodKey, ClaimStatus]) -> None:
+        """Record the statuses of pods; returns at once."""
+        if not statuses:
+            return
+        with self.wake:
+            for pod, status in statuses.items():
+                self._queue.want(pod, condition_of(status), time.monotonic())
+            self.wake.notify()
+
+    def due(self) -> ConditionWrite | float | None:
+        """Return what to write now."""
+        return self._queue.due(time.monotonic(), timestamp())
+
+    def write(self, item: ConditionWrite) -> None:
+        """Apply the condition to the pod's status."""
+        pod = item.pod
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
+        what = f"write the condition {CONDITION} of pod {pod}"
+        self._client.apply(path, what, body_of(item), manager=MANAGER, force=True)
+
+    def put_back(self, item: ConditionWrite) -> None:
+        """Write it again later."""
+        self._queue.put_back(item, time.monotonic())
+
+    def refused(self, item: ConditionWrite, error: ApiError) -> bool:  # noqa: ARG002 - the same for each pod
+        """Drop it: the pod is gone (404), another one has its name (409), or a right is missing."""
+        return error.code not in (404, 409)
+
+
+def body_of(write: ConditionWrite) -> dict[str, Any]:
+    """Make the patch: the one condition of the pod with this uid."""
+    pod, condition = write.pod, write.condition
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+        "status": {
+            "conditions": [
+                {
+                    "type": CONDITION,
+                    "status": condition.status,
+                    "reason": condition.reason,
+                    "message": condition.message,
+                    "lastTransitionTime": condition.since,
+                }
+            ]
+        },
+    }
