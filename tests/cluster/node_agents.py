@@ -24,6 +24,8 @@ RULES: list[dict[str, Any]] = [
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
 ]
 """What the chart lets a node agent do, and nothing else."""
+CONDITION_RULE: dict[str, Any] = {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]}
+"""What `nodeAgent.podCondition` adds."""
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -100,7 +102,12 @@ def node_agent_kubeconfig(plane: ControlPlane, api: Api, namespace: str, folder:
     name = f"node-agent-{namespace}"
     api.create({"apiVersion": "v1", "kind": SERVICE_ACCOUNT.kind, "metadata": {"name": ACCOUNT}}, namespace)
     api.create(
-        {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": RULES}
+        {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": name},
+            "rules": [*RULES, CONDITION_RULE],
+        }
     )
     api.create(
         {

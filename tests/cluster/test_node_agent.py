@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from common.contract import ENV_HOST_IP, ENV_NODE_NAME, ExitCode
+from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.network_status import NETWORK_STATUS
 from ipagent.node.model.pod import MIRROR
 from tests.cluster.api import Api, Kind
@@ -157,6 +158,21 @@ def test_addresses_of_pods_without_an_agent_are_assigned_and_reported(stage: Sta
         }
         wait_for(lambda: expected <= set(stage.get("/metrics").splitlines()), f"metrics {expected}", 60)
         agent.end()
+
+
+def test_a_pod_shows_as_a_condition_whether_its_addresses_are_assigned(stage: Stage, api: Api) -> None:
+    def shown(name: str) -> tuple[str, str]:
+        conditions = api.get(POD, name, stage.script.namespace)["status"].get("conditions", ())
+        found = [each for each in conditions if each["type"] == CONDITION]
+        return (found[0]["status"], found[0]["message"]) if found else ("", "")
+
+    with stage.agent(watchOnly=True, podCondition=True):
+        stage.pod("right", "10.10.1.92")
+        stage.pod("wrong", "10.99.1.1")
+        wait_for(lambda: shown("right")[0] == "True", "condition of the pod", 60)
+        wait_for(lambda: shown("wrong")[0] == "False", "condition of the pod without an ENI", 60)
+        assert shown("right")[1].startswith("10.10.1.92 on eni-")
+        assert "10.99.1.1" in shown("wrong")[1]
 
 
 def test_status_names_pods_and_addresses_for_people_and_machines(stage: Stage) -> None:

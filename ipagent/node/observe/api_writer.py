@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 
 from common.kube.backoff import pause_after_failure
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from ipagent.log import Log
 
 _PASSING = frozenset({429, 500, 502, 503, 504})
 """HTTP codes after which the same request may succeed (Kubernetes API conventions, "HTTP Status codes")."""
@@ -21,13 +20,11 @@ Item = TypeVar("Item")
 
 
 class ApiWriter(threading.Thread, Generic[Item]):
-    """A thread that writes what is due, from `start` to `stop`. `event` is the log event of failures."""
+    """A thread that writes what is due, from `start` to `stop`."""
 
-    def __init__(self, name: str, log: Log, event: str) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
         self.wake = threading.Condition()
-        self._log = log
-        self._event = event
         self._stopping = False
         self._failures = 0
         self._failure = ""
@@ -46,6 +43,10 @@ class ApiWriter(threading.Thread, Generic[Item]):
 
     def refused(self, item: Item, error: ApiError) -> bool:
         """Handle an answer that will not change; returns whether it is to be logged."""
+        raise NotImplementedError
+
+    def log_failure(self, message: str) -> None:
+        """Write a log line; called once for each kind of failure in a row."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -93,7 +94,7 @@ class ApiWriter(threading.Thread, Generic[Item]):
         kind = f"{type(error).__name__} {getattr(error, 'code', '')}"
         if kind != self._failure:
             self._failure = kind
-            self._log.warning(self._event, message=f"{error}; addresses are assigned all the same")
+            self.log_failure(f"{error}; addresses are assigned all the same")
 
 
 def timestamp() -> str:

@@ -25,7 +25,8 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
     """Writes conditions by server-side apply, so that everybody else's stay as they are."""
 
     def __init__(self, client: Client, log: Log) -> None:
-        super().__init__("conditions", log, "conditions-failed")
+        super().__init__("conditions")
+        self._log = log
         self._client = client
         self._queue = ConditionQueue()
 
@@ -69,6 +70,10 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
     def refused(self, item: ConditionWrite, error: ApiError) -> bool:  # noqa: ARG002 - the same for each pod
         """Drop it: the pod is gone (404), another one has its name (409), or a right is missing."""
         return error.code not in (404, 409)
+
+    def log_failure(self, message: str) -> None:
+        """Log why nothing is written."""
+        self._log.warning("conditions-failed", message=message)
 
 
 def body_of(write: ConditionWrite) -> dict[str, Any]:

@@ -21,7 +21,8 @@ class EventRecorder(ApiWriter[Write]):
     """Turns events into Events on their pods."""
 
     def __init__(self, client: Client, node: str, log: Log) -> None:
-        super().__init__("events", log, "events-failed")
+        super().__init__("events")
+        self._log = log
         self._client = client
         self._node = node
         self._correlator = EventCorrelator(uuid.uuid4().hex[:8])
@@ -65,3 +66,7 @@ class EventRecorder(ApiWriter[Write]):
             return False
         # 409: an answer was lost after the Event was created.
         return error.code not in (404, 409) and "being terminated" not in error.message
+
+    def log_failure(self, message: str) -> None:
+        """Log why nothing is written."""
+        self._log.warning("events-failed", message=message)
