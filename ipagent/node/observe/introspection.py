@@ -30,6 +30,8 @@ from ipagent.node.observe.metrics import state_of
 SOCKET = "status.sock"
 TIMEOUT = 10.0
 MAX_ANSWER = 16 << 20
+PAUSE = 1.0
+"""Seconds until the next accept when the kernel has no descriptor for one."""
 
 
 class NotRunning(Exception):
@@ -47,6 +49,7 @@ class StatusServer:
         self._answer = answer
         self._log = log
         self._socket: socket.socket | None = None
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="status", daemon=True)
 
     def __enter__(self) -> Self:
@@ -71,6 +74,7 @@ class StatusServer:
 
     def __exit__(self, *_: object) -> None:
         if self._socket is not None:
+            self._closing.set()
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._thread.join()
@@ -80,11 +84,13 @@ class StatusServer:
 
     def _serve(self) -> None:
         listener = self._socket
-        while listener is not None:
+        while listener is not None and not self._closing.is_set():
             try:
                 connection, _ = listener.accept()
             except OSError:
-                return
+                # At the end, or for want of a descriptor, of which there are more later.
+                self._closing.wait(PAUSE)
+                continue
             with connection, suppress(OSError):
                 connection.settimeout(TIMEOUT)
                 connection.sendall(json.dumps(self._answer()).encode())

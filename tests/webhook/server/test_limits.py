@@ -23,6 +23,7 @@ import yaml
 from common.listener import Refusal
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
+from tests.descriptors import no_descriptors
 from tests.memory_cgroup import MemoryCgroup, memory_cgroup, usable
 from tests.webhook.server.strange_requests import GOOD, review
 from tests.webhook.wire import Connection, Reply, head, request
@@ -158,6 +159,27 @@ def test_thousands_of_silent_connections_from_one_address(server: WebhookServer)
         assert descriptors(server) <= LIMITS.connections + 64
         # The connection that the API server had before is still there.
         assert pooled.ask(GOOD) is not None
+
+
+def test_without_descriptors_open_connections_are_served_and_new_ones_wait(server: WebhookServer) -> None:
+    (started,) = server.events("started")
+    with Connection(server, source=API_SERVER) as pooled, ExitStack() as stack:
+        assert pooled.ask(GOOD) is not None
+        with no_descriptors(server.process.pid):
+            # The kernel takes them; the webhook can't.
+            waiting = [connect(stack, server, ATTACKER) for _ in range(64)]
+            scrape = stack.enter_context(socket.create_connection(("127.0.0.1", started["metrics_port"])))
+            wait_for(lambda: server.events("accept_failed"), "connections that can't be accepted")
+            for _ in range(64):
+                reply = pooled.ask(GOOD)
+                assert reply is not None
+                assert reply.status == 200
+        honest(server)
+        assert all(map(is_open, waiting))
+        scrape.settimeout(20)
+        scrape.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert scrape.recv(64).startswith(b"HTTP/1.0 200")
+    assert len(server.events("accept_failed")) < 16
 
 
 def test_an_address_that_connects_again_and_again_is_refused(server: WebhookServer) -> None:

@@ -25,11 +25,14 @@ import yaml
 from common.contract import ENV_HOST_IP, ENV_NODE_NAME
 from ipagent import nodeprotocol
 from ipagent.node.model.pod import PodKey
+from ipagent.node.observe.introspection import SOCKET, ask
 from ipagent.node.sessions.limits import Limits
 from ipagent.nodeprotocol import ClaimStatus, ResponseParser
 from tests.cluster.control_plane import free_ports
 from tests.cluster.processes import Process
+from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
+from tests.descriptors import no_descriptors
 from tests.ipagent.nodeclient.gate import NODE, review, token_of
 from tests.memory_cgroup import MemoryCgroup, memory_cgroup, usable
 
@@ -69,6 +72,8 @@ def source(number: int) -> str:
 @dataclass(frozen=True)
 class Agent:
     process: Process
+    folder: Path
+    """Where its socket for `ipagent node status` is."""
     port: int
     probes: int
     """The port of probes and metrics."""
@@ -169,7 +174,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
             argv = [*(cgroup.launcher if cgroup else ()), *argv]
             process = stack.enter_context(Process("node-agent", argv, log=folder / "log", env=env))
             process.wait_until(lambda: _ready(health), "answer of /readyz", SECONDS)
-            yield Agent(process, port, health, cgroup)
+            yield Agent(process, folder, port, health, cgroup)
             api.ending.set()
 
 
@@ -288,3 +293,42 @@ def test_an_attacker_neither_kills_the_agent_nor_keeps_it_from_others(agent: Age
     assert agent.peak < chart_limit() - LEFT_FOR_KERNEL
     assert agent.process.log.stat().st_size - logged < 64 * 1024
     assert "session-fault" not in agent.process.log.read_text()
+
+
+def test_without_descriptors_sessions_go_on_and_new_connections_wait(agent: Agent) -> None:
+    logged = agent.process.log.stat().st_size
+    with ExitStack() as stack:
+        pod = HOSTILE[0]
+        session = stack.enter_context(connect(agent.port))
+        session.sendall(nodeprotocol.request("here", token_of(pod, node=NODE), "test"))
+        session.sendall(nodeprotocol.chunk(statement(pod)))
+        answers = ResponseParser()
+        assert _statuses(session, answers)
+        with no_descriptors(agent.process.pid):
+            for number in range(64):
+                stack.enter_context(connect(agent.port, source(number)))
+            probe = stack.enter_context(connect(agent.probes))
+            asking = stack.enter_context(socket.socket(socket.AF_UNIX))
+            asking.settimeout(SECONDS)
+            asking.connect(str(agent.folder / SOCKET))
+            wait_for(lambda: agent.process.events("session-fault"), "connections that can't be accepted")
+            session.sendall(nodeprotocol.chunk(statement(pod, serial=2)))
+            assert 2 in [each.serial for each in _statuses(session, answers)]
+        agent.serves()
+        probe.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert b" 200 " in probe.recv(100)
+        assert json.loads(_everything(asking))["version"]
+        assert ask(agent.folder)["version"]
+    assert agent.process.log.stat().st_size - logged < 16 * 1024
+
+
+def _statuses(session: socket.socket, answers: ResponseParser) -> list[ClaimStatus]:
+    """Read until something has come."""
+    while data := session.recv(1 << 16):
+        if found := answers.feed(data):
+            return [each for each in found if isinstance(each, ClaimStatus)]
+    return []
+
+
+def _everything(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(1 << 16), b""))
