@@ -200,6 +200,11 @@ def test_the_controller_may_do_what_it_calls_and_change_only_what_has_its_cluste
             f"ec2:{each}NetworkInterface{end}": {own}
             for each, end in (("Attach", ""), ("Detach", ""), ("Delete", ""), ("Modify", "Attribute"))
         },
+        **{
+            f"ec2:{each}{kind}Addresses": {own}
+            for each in ("Assign", "Unassign")
+            for kind in ("PrivateIp", "Ipv6")
+        },
     }
 
 
