@@ -1,8 +1,9 @@
 """All checks and tests side by side, as jobs: `python -m tests.runner [PYTEST-ARGUMENT…]`.
 
-A job is a group of tests, a check, or the build of what tests need. Four run at a time, since most wait more
-than they work, and the long ones start first. Output goes to files in `.test-logs`. A line is printed when a
-job ends, and the whole output of those that failed at the end.
+A job is a group of tests, a check, or the build of what tests need. Most wait more than they work, so five
+run at a time, the long ones first. Those that only compute run beside them, one at a time and with low
+priority: they take what CPU time is left, and delay nobody's deadlines. Output goes to files in `.test-logs`.
+A line is printed when a job ends, and the whole output of those that failed at the end.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from types import FrameType
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
-AT_ONCE = 4
+AT_ONCE = 5
 SLOWEST = 15
 """How many of the slowest tests are listed."""
+LOW_PRIORITY = ("nice", "-n", "10")
 NO_TESTS = 5
 """pytest's exit status where no test was chosen."""
 _DURATION = re.compile(r"^(\d+\.\d+)s (call|setup|teardown) +(\S.*)$", re.MULTILINE)
@@ -33,19 +35,25 @@ _SUMMARY = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|error|deselected).*?)
 _VENV = Path(sys.executable).parent
 FAULTS = "tests/ipagent/e2e/test_faults.py tests/ipagent/e2e/test_imds_lag.py"
 """Where the agent waits for its own timeouts and deadlines most of the time."""
+TRY_IT = "tests/cluster/nodes/test_try_it.py"
+"""A walk on a cluster of its own."""
+RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
+"""Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A command of its own; it starts when the jobs named in `after` have succeeded.
 
-    With `selected`, a user's arguments choose among its tests, and it succeeds where they choose none.
+    With `selected`, a user's arguments choose among its tests, and it succeeds where they choose none. One
+    that `computes` waits for nothing but the CPU.
     """
 
     name: str
     argv: tuple[str, ...]
     after: tuple[str, ...] = ()
     selected: bool = False
+    computes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +102,14 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
     first = [
         Job("tools", python("tests.cluster.tools", "--optional")),
         Job("images", python("images", "cached", "--optional")),
-        group("nodes", "tests/cluster/nodes", arguments, after=image),
+        group("nodes", f"tests/cluster/nodes {ignoring(TRY_IT)}", arguments, after=image),
         group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
-        group("agent, faults", FAULTS, arguments),
-        group("chart", "tests/chart", arguments, after=plane),
-        Job("pure", ("scripts/pure-coverage.sh", *arguments), selected=bool(arguments)),
+        Job("pure", ("scripts/pure-coverage.sh", *arguments), selected=bool(arguments), computes=True),
         group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
+        group("chart, releases", RELEASES, arguments, after=plane),
+        group("agent, faults", FAULTS, arguments),
+        group("chart", f"tests/chart {ignoring(RELEASES)}", arguments, after=plane),
+        group("try it", TRY_IT, arguments, after=image),
         group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
         group("built images", "tests/images", arguments, after=image),
         group("double", "tests/doubles_tests", arguments),
@@ -107,9 +117,9 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
     return [
         *first,
         group("rest", " ".join(remaining(first)), arguments, after=plane),
-        Job("types", python("mypy")),
-        Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check .")),
-        Job("imports", (f"{_VENV}/lint-imports",)),
+        Job("types", python("mypy"), computes=True),
+        Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check ."), computes=True),
+        Job("imports", (f"{_VENV}/lint-imports",), computes=True),
     ]
 
 
@@ -120,15 +130,17 @@ def remaining(others: Iterable[Job], root: Path = ROOT) -> list[str]:
     return [path for path in sorted("/".join(parts) for parts in found) if path not in taken]
 
 
-def startable(waiting: Sequence[Job], done: Collection[str], running: int, at_once: int) -> Job | None:
-    """Return the job that starts next: the first that waits for nothing, None where none may start now."""
-    if running >= at_once:
-        return None
-    return next((job for job in waiting if set(job.after) <= set(done)), None)
+def startable(
+    waiting: Sequence[Job], done: Collection[str], running: Collection[Job], at_once: int
+) -> Job | None:
+    """Return the job that starts next: the first whose needs are met, None where none may start now."""
+    places = {computes: sum(job.computes is computes for job in running) for computes in (False, True)}
+    free = {False: places[False] < at_once, True: places[True] < 1}
+    return next((job for job in waiting if free[job.computes] and set(job.after) <= set(done)), None)
 
 
 class Runner:
-    """Runs jobs, `at_once` of them at a time, each as a process group of its own."""
+    """Runs jobs, `at_once` of them at a time and one that computes, each as a process group of its own."""
 
     def __init__(
         self, logs: Path = LOGS, at_once: int = AT_ONCE, env: Mapping[str, str] = os.environ
@@ -148,7 +160,7 @@ class Runner:
         try:
             while waiting or self._running:
                 done = {each.job.name for each in ended if not each.failed}
-                while job := startable(waiting, done, len(self._running), self._at_once):
+                while job := startable(waiting, done, self._jobs(), self._at_once):
                     waiting.remove(job)
                     self._start(job)
                 if not self._running:
@@ -164,10 +176,13 @@ class Runner:
         """Return the file with what a job prints."""
         return self._logs / f"{job.name.replace(' ', '-')}.log"
 
+    def _jobs(self) -> list[Job]:
+        return [job for job, _, _ in self._running.values()]
+
     def _start(self, job: Job) -> None:
         with self.log(job).open("wb") as log:
             process = subprocess.Popen(
-                job.argv,
+                (*(LOW_PRIORITY if job.computes else ()), *job.argv),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -223,7 +238,11 @@ def report(all_jobs: Sequence[Job], ended: Sequence[Ended]) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status."""
     found = jobs(arguments)
-    print(f"{len(found)} jobs, {AT_ONCE} at a time; their output is in {LOGS.relative_to(ROOT)}/", flush=True)
+    print(
+        f"{len(found)} jobs, {AT_ONCE} at a time and one that computes; "
+        f"their output is in {LOGS.relative_to(ROOT)}/",
+        flush=True,
+    )
     return report(found, Runner().run(found))
 
 

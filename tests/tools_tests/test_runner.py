@@ -27,11 +27,25 @@ def job(name: str, code: str = "", after: tuple[str, ...] = ()) -> Job:
 
 
 def test_a_job_starts_when_what_it_needs_has_succeeded_and_a_place_is_free() -> None:
-    one, two = job("one", after=("build",)), job("two")
-    assert startable([one, two], [], 0, 2) == two
-    assert startable([one, two], ["build"], 1, 2) == one
-    assert startable([one, two], ["build"], 2, 2) is None
-    assert startable([one], [], 0, 2) is None
+    one, two, other = job("one", after=("build",)), job("two"), job("other")
+    assert startable([one, two], [], [], 2) == two
+    assert startable([one, two], ["build"], [other], 2) == one
+    assert startable([one, two], ["build"], [other, other], 2) is None
+    assert startable([one], [], [], 2) is None
+
+
+def test_one_job_that_computes_runs_beside_those_that_wait() -> None:
+    waits, computes = job("waits"), Job("computes", (), computes=True)
+    assert startable([waits, computes], [], [waits, waits], 2) == computes
+    assert startable([computes, waits], [], [computes], 2) == waits
+    assert startable([computes], [], [computes], 2) is None
+
+
+def test_a_job_that_computes_has_a_low_priority(tmp_path: Path) -> None:
+    code = (sys.executable, "-I", "-S", "-c", "import os; print(os.nice(0))")
+    found = Runner(tmp_path).run([Job("waits", code), Job("computes", code, computes=True)])
+    priority = {each.job.name: int(each.log) for each in found}
+    assert priority["computes"] == min(19, priority["waits"] + 10)
 
 
 def test_every_job_runs_once_after_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
