@@ -6,6 +6,10 @@ gets; a NodeAttachment is one node's ENI of one network.
 The wire between controller and `links`: the controller writes `spec.link` and, once the ENI is attached,
 `status.mac`; `links` finds the interface by that MAC and applies `status.link` with LINKS_MANAGER. The MAC in
 `status.link` says which ENI the report is about: a report about a former one does not count.
+
+For a network of prefixes the controller also writes `spec.addresses`, `status.cidrs` and `status.prefixes`;
+`links` writes the CNI configuration and applies `status.pool`: which prefixes it hands out, and how many
+addresses of each pods have. A prefix is unassigned only once a report says that nobody can get or has one.
 """
 
 from __future__ import annotations

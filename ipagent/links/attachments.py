@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ipagent.links.plan import Status, Wanted
+from ipagent.links.pool import Pool, read_pool, read_status, status_object
 from ipagent.networkapi import API_VERSION
 
 MAX_MESSAGE = 1024
@@ -20,6 +21,7 @@ class LinkAttachment:
     name: str
     wanted: Wanted
     reported: Status | None = None
+    pool: Pool | None = None
 
 
 def read_attachment(found: Mapping[str, Any]) -> LinkAttachment | None:
@@ -39,10 +41,11 @@ def read_attachment(found: Mapping[str, Any]) -> LinkAttachment | None:
         rename=link.get("rename") == "Name",
         mtu=int(link.get("mtu", 0)),
     )
-    return LinkAttachment(name, wanted, _reported(status.get("link")))
+    return LinkAttachment(name, wanted, _reported(status), read_pool(spec, status))
 
 
-def _reported(link: Mapping[str, Any] | None) -> Status | None:
+def _reported(status: Mapping[str, Any]) -> Status | None:
+    link = status.get("link")
     if link is None:
         return None
     return Status(
@@ -51,6 +54,7 @@ def _reported(link: Mapping[str, Any] | None) -> Status | None:
         up=link.get("up") is True,
         mtu=int(link.get("mtu", 0)),
         message=str(link.get("message", "")),
+        pool=read_status(status.get("pool")),
     )
 
 
@@ -58,11 +62,12 @@ def shortened(status: Status) -> Status:
     """Return the status as the schema takes it."""
     if len(status.message) <= MAX_MESSAGE:
         return status
-    return Status(status.mac, status.name, status.up, status.mtu, f"{status.message[: MAX_MESSAGE - 1]}…")
+    return replace(status, message=f"{status.message[: MAX_MESSAGE - 1]}…")
 
 
 def status_body(name: str, status: Status) -> dict[str, Any]:
-    """Return the server-side apply of `status.link`."""
+    """Return the server-side apply of `status.link` and `status.pool`."""
+    pool = {"pool": status_object(status.pool)} if status.pool is not None else {}
     return {
         "apiVersion": API_VERSION,
         "kind": "NodeAttachment",
@@ -74,6 +79,7 @@ def status_body(name: str, status: Status) -> dict[str, Any]:
                 "up": status.up,
                 "mtu": status.mtu,
                 "message": status.message,
-            }
+            },
+            **pool,
         },
     }

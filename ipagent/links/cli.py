@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from common import contract
 from common.arguments import port
@@ -12,7 +13,8 @@ from common.contract import ExitCode, LogFormat, LogLevel
 
 _ABOUT = """\
 Sets up the interfaces that NodeNetworks give to this node: it finds each by its ENI's MAC, gives it its name
-and MTU, sets it up, and does so again whenever something has undone it. It runs on the host network with the
+and MTU, sets it up, and does so again whenever something has undone it. For networks of prefixes it writes
+the CNI configuration and reports which addresses pods have. It runs on the host network with the
 capability NET_ADMIN alone until SIGTERM; the interfaces stay as they are.
 
 Environment: MULTUS_ENI_NODE_NAME (the node's name, by the downward API), KUBECONFIG (outside of a pod).
@@ -38,6 +40,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
     options = Options(
         node=node,
+        cni_folder=given.cni_conf_dir,
         host=given.host,
         port=given.port,
         log_level=LogLevel(given.log_level),
@@ -52,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
     parser.add_argument("--port", type=port, default=0, help="port for them, 0 for any (%(default)s)")
+    parser.add_argument(
+        "--cni-conf-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="where Multus reads the CNI configurations of networks; without it none are written",
+    )
     parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")
     parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default="auto")
     return parser

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -25,6 +26,7 @@ from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.daemon import Turns, Wakeup, run_daemon
 from ipagent.links.attachments import LinkAttachment, read_attachment
+from ipagent.links.cni_files import CniFiles, ReservationWatcher
 from ipagent.links.kernel import DeviceSocket
 from ipagent.links.plan import Status, Wanted
 from ipagent.links.reporter import StatusReporter
@@ -54,6 +56,7 @@ class Options:
     node: str
     host: str
     port: int
+    cni_folder: Path | None
     log_level: LogLevel
     log_format: LogFormat
 
@@ -73,7 +76,7 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
             kernel = stack.enter_context(DeviceSocket())
         except KernelError as error:
             raise AgentError(str(error)) from None
-        links = Links(kernel, given.node, client, log)
+        links = Links(kernel, given, client, log)
         informer = links.informer
         probes = {
             "/livez": lambda: links.busy_seconds() < STUCK_SECONDS and informer.alive,
@@ -88,6 +91,9 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
             ) from None
         stack.enter_context(server)
         informer.start()
+        links.watcher.start()
+        stack.callback(links.watcher.join, ENDING)
+        stack.callback(links.watcher.stop)
         stack.callback(informer.join, ENDING)
         stack.callback(informer.stop)
         end_startup()
@@ -98,11 +104,11 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
 class Links:
     """Sets up the interfaces at each change of the kernel's or of the NodeAttachments, and reports them."""
 
-    def __init__(self, kernel: DeviceSocket, node: str, client: Client, log: Log) -> None:
+    def __init__(self, kernel: DeviceSocket, given: Options, client: Client, log: Log) -> None:
         target = Target(
             ATTACHMENTS,
-            f"the NodeAttachments of node {node}",
-            {"labelSelector": f"{NODE_LABEL}={label_value(node)}"},
+            f"the NodeAttachments of node {given.node}",
+            {"labelSelector": f"{NODE_LABEL}={label_value(given.node)}"},
         )
         self.informer: Informer[LinkAttachment] = Informer(
             client, target, read_attachment, self._on_change, log
@@ -114,6 +120,8 @@ class Links:
         self._names: dict[str, str] = {}
         self._former: dict[str, str] = {}
         self._setter = LinkSetter(kernel, time.monotonic, log)
+        self._files = CniFiles(given.cni_folder, time.monotonic, log)
+        self.watcher = ReservationWatcher(self._files, self._wakeup.set)
         self._reporter = StatusReporter(client, time.monotonic, log)
         self._log = log
         self.registry = CollectorRegistry()
@@ -150,10 +158,25 @@ class Links:
             found = self._setter.apply([self._with_former_name(each.wanted) for each in attachments.values()])
         except KernelError as error:
             raise AgentError(f"the node's interfaces can't be read: {error}") from None
-        statuses = dict(zip(attachments, found, strict=True))
+        statuses = self._with_pools(attachments, dict(zip(attachments, found, strict=True)))
         self._count(statuses)
-        pauses = [self._setter.retry_in(), self._reporter.report(attachments, statuses)]
+        pauses = [
+            self._setter.retry_in(),
+            self._files.retry_in(),
+            self._reporter.report(attachments, statuses),
+        ]
         return min((each for each in pauses if each is not None), default=None)
+
+    def _with_pools(
+        self, attachments: Mapping[str, LinkAttachment], statuses: Mapping[str, Status]
+    ) -> dict[str, Status]:
+        """Write the CNI configurations of networks of prefixes, and complete the statuses by their pools."""
+        pools = {
+            name: (each.pool, statuses[name]) for name, each in attachments.items() if each.pool is not None
+        }
+        self.watcher.networks = tuple(pool.network for pool, _ in pools.values())
+        found = self._files.apply(pools)
+        return {name: replace(status, pool=found.get(name)) for name, status in statuses.items()}
 
     def _with_former_name(self, wanted: Wanted) -> Wanted:
         """Complete it by the name that this process gave before, so that it is taken away."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ipagent.links.pool import PoolStatus
 from ipagent.netlink.devices import Device
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "bond", "team", "bridge", "macsec"})
@@ -81,6 +82,8 @@ class Status:
     up: bool = False
     mtu: int = 0
     message: str = ""
+    pool: PoolStatus | None = None
+    """Of a network of prefixes (`status.pool`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ from ipagent.controller.model.actions import Call
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer
 from ipagent.controller.reconcile.controller import Controller
+from ipagent.links.attachments import status_body
+from ipagent.links.plan import Status
+from ipagent.links.pool import PoolStatus, Use
 from ipagent.log import Log
 from ipagent.networkapi import ATTACHMENTS, LINKS_MANAGER, STARTUP_TAINT
 from tests.chart.conftest import Cluster
@@ -147,6 +150,19 @@ class Rig:
         """Return the reasons of the Events on a node."""
         found = self.api.list(EVENT, "default")
         return {each["reason"] for each in found if each["involvedObject"]["name"] == node}
+
+    def report_pool(self, name: str, used: int, *, client: Client | None = None) -> None:
+        """Report a pool as the links container does: its active prefixes, and addresses in the first ones."""
+        status = self.api.get(ATTACHMENT, name)["status"]
+        uses = []
+        for each in status.get("prefixes", ()):
+            here = min(used, 16)
+            used -= here
+            uses.append(Use(each["prefix"], here, each["state"] == "Active"))
+        pool = PoolStatus("/etc/cni/multus/net.d/99-multus-eni-oam.conflist", "", tuple(uses))
+        link = Status(status["mac"], "ens6", up=True, mtu=9001, pool=pool)
+        path, what = f"{ATTACHMENTS}/{name}/status", "report a pool"
+        (client or self.client).apply(path, what, status_body(name, link), manager=LINKS_MANAGER, force=True)
 
     def report_link(self, name: str, *, client: Client | None = None, **more: str) -> None:
         """Apply status.link as the links container does, and `more` of the status as it must not."""

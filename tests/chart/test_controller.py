@@ -14,6 +14,7 @@ from ipagent.controller.main import LEASE
 from ipagent.controller.model.actions import NetworkStatus, Plan
 from ipagent.controller.observe.metrics import Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
+from ipagent.links.cni_files import DATA
 from tests.chart.conftest import programs
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases
@@ -100,6 +101,11 @@ def test_a_network_policy_lets_it_reach_aws_and_the_api_server_alone(manifests: 
         ({"controller": {"enabled": True, "clusterName": "a b"}}, "/controller/clusterName"),
         ({"controller": {"releases": "never"}}, "/controller/releases"),
         (
+            {"nodeAgent": {"prefixes": {"enabled": True}}},
+            "nodeAgent.prefixes.enabled needs controller.enabled",
+        ),
+        ({"nodeAgent": {"prefixes": {"cniConfDir": "net.d"}}}, "/nodeAgent/prefixes/cniConfDir"),
+        (
             merged(CONTROLLER, {"controller": {"podLabels": {"multus-eni.io/injection": "enabled"}}}),
             "set by the chart",
         ),
@@ -134,6 +140,32 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
             assert set(LABEL.findall(selected)) <= exported[name] | SCRAPED
     promtool = programs(["promtool"])["promtool"]
     assert "3 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["", "/etc/cni/net.d"])
+def test_with_prefixes_links_and_nobody_else_writes_multus_folder(helm: Helm, folder: str) -> None:
+    values = {"nodeAgent": {"prefixes": {"enabled": True, "cniConfDir": folder}}}
+    spec = only(helm.render(merged(REQUIRED, CONTROLLER, values)), "DaemonSet")["spec"]["template"]["spec"]
+    volumes = {each["name"]: each.get("hostPath", {}).get("path") for each in spec["volumes"]}
+    mounts = {
+        each["name"]: {mount["mountPath"]: mount.get("readOnly", False) for mount in each["volumeMounts"]}
+        for each in spec["containers"]
+    }
+    # The same path inside, since the configuration names host-local's folder as the nodes have it.
+    expected = folder or "/etc/cni/multus/net.d"
+    assert mounts["links"] == {expected: False, "/run/multus-eni-injector": True}
+    assert (volumes["cni"], volumes["reservations"]) == (expected, str(DATA.parent))
+    assert expected not in mounts["node-agent"]
+    (links,) = (each for each in spec["containers"] if each["name"] == "links")
+    assert links["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN"]}
+    assert links_parser().parse_args(links["args"]).cni_conf_dir == Path(expected)
+
+
+def test_without_prefixes_links_mounts_nothing_of_the_node(manifests: list[Manifest]) -> None:
+    spec = only(manifests, "DaemonSet")["spec"]["template"]["spec"]
+    (links,) = (each for each in spec["containers"] if each["name"] == "links")
+    assert "volumeMounts" not in links
+    assert links_parser().parse_args(links["args"]).cni_conf_dir is None
 
 
 def test_it_brings_the_links_container_with_one_capability(helm: Helm, rendered: Rendered) -> None:

@@ -20,7 +20,7 @@ from tests.cluster.api import Api, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE
 from tests.cluster.namespaces import ready_namespace
 from tests.cluster.waiting import wait_for
-from tests.ipagent.controller.world import World, network
+from tests.ipagent.controller.world import RANGE, World, network
 
 pytestmark = pytest.mark.cluster
 
@@ -285,3 +285,38 @@ def test_a_daemonset_reports_its_own_node_alone(rig: Rig, api: Api, cluster: Clu
     wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
     for name in ("n3", "n4"):
         api.delete(NODE, name)
+
+
+def test_the_story_of_a_network_of_prefixes(rig: Rig, api: Api, cluster: Cluster, tmp_path: Path) -> None:
+    """A node waits for its configuration, a second prefix comes as pods become more, and a leader goes on."""
+    rig.register("n5")
+    api.create(prefixes(maxIPv4=2))
+    wait_for(lambda: rig.condition("n5.oam") == "False WaitingForLink", "an attached ENI")
+    pod = rig.pod("links-n5", "n5", account=DAEMON)
+    links = client_with(cluster, token_of(cluster, DAEMON, pod), tmp_path)
+    rig.report_link("n5.oam", client=links)
+    wait_for(lambda: rig.condition("n5.oam", "PrefixesReady") == "Unknown WaitingForNode", "a prefix")
+    found = api.get(ATTACHMENT, "n5.oam")
+    assert found["spec"]["addresses"] == {"families": ["IPv4"], "gateway": "Subnet"}
+    assert found["status"]["cidrs"] == [RANGE]
+    assert [each["state"] for each in found["status"]["prefixes"]] == ["Active"]
+    assert rig.condition("n5.oam") == "False WaitingForNode"
+    rig.report_pool("n5.oam", 0, client=links)
+    wait_for(lambda: rig.condition("n5.oam") == "True Ready", "a ready attachment")
+    wait_for(lambda: api.get(NETWORK, "oam")["status"].get("free") == 32, "the addresses that may come")
+    assert "assigning" not in api.get(ATTACHMENT, "n5.oam")["status"]
+    rig.report_pool("n5.oam", 10, client=links)
+    wait_for(lambda: len(api.get(ATTACHMENT, "n5.oam")["status"]["prefixes"]) == 2, "another prefix")
+    with pytest.raises(Refusal, match=r"writes only status\.link and status\.pool"):
+        rig.report_link("n5.oam", client=links, assigning="IPv4")
+    # Another leader finds all of it, and asks EC2 for no more.
+    rig.end()
+    rig.start()
+    rig.report_pool("n5.oam", 30, client=links)
+    wait_for(lambda: api.get(NETWORK, "oam")["status"].get("free") == 2, "what is left")
+    assert rig.world.calls["AssignPrefixes"] == 2
+    links.close()
+    api.delete(Kind("v1", "Pod"), "links-n5", NAMESPACE)
+    api.delete(NETWORK, "oam")
+    wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
+    api.delete(NODE, "n5")

@@ -28,6 +28,9 @@
 {{- if and $v.controller.enabled (not $v.controller.clusterName) }}
 {{- fail "controller.clusterName is required with controller.enabled: it is in the tags of the cluster's ENIs, and another cluster's controller leaves them alone by it" }}
 {{- end }}
+{{- if and $v.nodeAgent.prefixes.enabled (not $v.controller.enabled) }}
+{{- fail "nodeAgent.prefixes.enabled needs controller.enabled: the controller assigns the prefixes" }}
+{{- end }}
 {{- include "multus-eni.certificateChecks" . }}
 {{- include "multus-eni.agentChecks" . }}
 {{- include "multus-eni.nodeAgentChecks" . }}

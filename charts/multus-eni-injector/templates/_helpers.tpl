@@ -195,6 +195,21 @@ hostAliases:
 {{- if or $v.nodeAgent.enabled $v.nodeAgent.watchOnly (eq $v.agent.backend "node") $v.controller.enabled }}true{{ end }}
 {{- end }}
 
+{{/*
+The nodes' folder in which Multus looks for the CNI configurations of NetworkAttachmentDefinitions with an empty spec.
+Thick Multus says it in a ConfigMap, as its pods see the nodes' files: EKS's manifest names /host/etc/cni/net.d.
+*/}}
+{{- define "multus-eni.cniConfDir" -}}
+{{- $found := .Values.nodeAgent.prefixes.cniConfDir }}
+{{- if not $found }}
+{{- $config := lookup "v1" "ConfigMap" "kube-system" "multus-daemon-config" }}
+{{- with $config.data }}
+{{- $found = get (index . "daemon-config.json" | default "{}" | fromJson) "confDir" | trimPrefix "/hostroot" | trimPrefix "/host" }}
+{{- end }}
+{{- end }}
+{{- $found | default "/etc/cni/multus/net.d" }}
+{{- end }}
+
 {{/* The settings file of `ipagent node --config`. */}}
 {{- define "multus-eni.nodeSettings" -}}
 {{- $settings := pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "podCondition" "logLevel" "logFormat" }}

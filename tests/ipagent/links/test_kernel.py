@@ -56,7 +56,7 @@ def test_an_eni_is_named_given_its_mtu_and_set_up(node: Node) -> None:  # noqa: 
     pod.add_interface("ens37", mac=MAC, up=False)
     with probe(pod) as links:
         status, device = links.apply({**OAM, "mtu": 1400})
-        assert status == {"mac": MAC, "name": "ens37", "up": True, "mtu": 1400, "message": ""}
+        assert status == {"mac": MAC, "name": "ens37", "up": True, "mtu": 1400, "message": "", "pool": None}
         assert device is not None
         assert (device["name"], device["altnames"], device["up"]) == ("ens37", ["oam"], True)
         _, device = links.apply({**OAM, "name": "core", "former": "oam"})

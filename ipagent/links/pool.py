@@ -1,0 +1,172 @@
+"""A node's pool of addresses for a network of prefixes: its CNI configuration, and how much is used. Pure.
+
+Multus reads the configuration of a NetworkAttachmentDefinition with an empty spec from the node: the file of
+its folder whose `name` is that of the NetworkAttachmentDefinition (multus-cni, "Configuration reference",
+confDir). It is ipvlan with the IPAM plugin host-local, which hands out all addresses of the ranges and keeps
+a file for each address in use (containernetworking/plugins, host-local). The name is host-local's for its
+state, too: two configurations for one ENI would hand out the same addresses, and so a network has one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+CNI_VERSION = "0.3.1"
+FILE_PREFIX, FILE_SUFFIX = "99-multus-eni-", ".conflist"
+"""Behind the cluster's own network, in folders that the container runtime reads, too."""
+SCARCE = 16
+"""Free addresses from which on each change is reported at once: another prefix is assigned soon."""
+IDLE_SECONDS = 30.0
+"""Seconds between two reports while there are more."""
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What the NodeAttachment says of a network's pool.
+
+    `families` are those of which each pod gets an address, none if the network has no prefixes any more;
+    `active` are the prefixes to hand out, `known` all that the ENI has.
+    """
+
+    network: str
+    families: tuple[int, ...] = ()
+    router: bool = True
+    """Whether routes without a gateway go by the router of the subnet."""
+    routes: tuple[tuple[str, str], ...] = ()
+    """Destination and gateway, which may be empty."""
+    cidrs: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A prefix, how many pods have addresses of it, and whether the configuration has it."""
+
+    prefix: str
+    used: int
+    offered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """What is reported of a pool (`status.pool`)."""
+
+    file: str = ""
+    message: str = ""
+    uses: tuple[Use, ...] = ()
+
+    @property
+    def free(self) -> int:
+        """IPv4 addresses that new pods can have."""
+        return sum(16 - use.used for use in self.uses if use.offered and ":" not in use.prefix)
+
+
+def read_pool(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Pool | None:
+    """Read a NodeAttachment; None if its network neither has prefixes nor had any."""
+    addresses, prefixes = spec.get("addresses"), status.get("prefixes") or ()
+    if addresses is None and not prefixes:
+        return None
+    found = addresses or {}
+    families = tuple(4 if each == "IPv4" else 6 for each in found.get("families") or ())
+    active = [each["prefix"] for each in prefixes if each.get("state", "Active") == "Active"]
+    return Pool(
+        network=str(spec["network"]),
+        families=families,
+        router=found.get("gateway", "Subnet") == "Subnet",
+        routes=tuple((str(each["dst"]), str(each.get("gw", ""))) for each in found.get("routes") or ()),
+        cidrs=tuple(map(str, status.get("cidrs") or ())),
+        active=tuple(map(str, active)) if families else (),
+        known=tuple(str(each["prefix"]) for each in prefixes),
+    )
+
+
+def read_status(pool: Mapping[str, Any] | None) -> PoolStatus | None:
+    """Read `status.pool` as it was reported last."""
+    if pool is None:
+        return None
+    uses = tuple(
+        Use(str(each["prefix"]), int(each["used"]), bool(each["offered"]))
+        for each in pool.get("prefixes") or ()
+    )
+    return PoolStatus(str(pool.get("file", "")), str(pool.get("message", "")), uses)
+
+
+def status_object(status: PoolStatus) -> dict[str, Any]:
+    """Return `status.pool` as the schema has it."""
+    uses = [{"prefix": use.prefix, "used": use.used, "offered": use.offered} for use in status.uses]
+    return {"file": status.file, "message": status.message, "prefixes": uses}
+
+
+def file_name(network: str) -> str:
+    """Return the name of a network's configuration."""
+    return f"{FILE_PREFIX}{network}{FILE_SUFFIX}"
+
+
+def configuration(pool: Pool, master: str, data: str) -> str | None:
+    """Return the configuration, None while a family has no prefix of a known subnet.
+
+    `master` is the interface's name, `data` the folder for host-local's state.
+    """
+    ranges = [_ranges(pool, family) for family in pool.families]
+    if not ranges or not all(ranges):
+        return None
+    ipam: dict[str, Any] = {"type": "host-local", "dataDir": data, "ranges": ranges}
+    if pool.routes:
+        ipam["routes"] = [
+            {"dst": dst, **({"gw": gateway} if gateway else {})} for dst, gateway in pool.routes
+        ]
+    plugin = {"type": "ipvlan", "master": master, "mode": "l2", "ipam": ipam}
+    return json.dumps({"cniVersion": CNI_VERSION, "name": pool.network, "plugins": [plugin]}, indent=1) + "\n"
+
+
+def _ranges(pool: Pool, family: int) -> list[dict[str, str]]:
+    subnets = [each for cidr in pool.cidrs if (each := ip_network(cidr)).version == family]
+    found: list[dict[str, str]] = []
+    for prefix in pool.active:
+        block = ip_network(prefix)
+        subnet = next((each for each in subnets if _inside(block, each)), None)
+        if subnet is None:
+            continue
+        span = {"subnet": str(subnet), "rangeStart": str(block[0]), "rangeEnd": str(block[-1])}
+        found.append(span | ({"gateway": str(subnet[1])} if pool.router and family == 4 else {}))
+    return found
+
+
+def _inside(block: Network, subnet: Network) -> bool:
+    return block.version == subnet.version and block[0] in subnet and block[-1] in subnet
+
+
+def uses(pool: Pool, reserved: Iterable[str], offered: bool) -> tuple[Use, ...]:
+    """Return how each prefix is used, by the names of host-local's files."""
+    addresses = []
+    for name in reserved:
+        try:
+            addresses.append(ip_address(name))
+        except ValueError:
+            # Beside the addresses: `lock` and `last_reserved_ip.0`.
+            continue
+    return tuple(
+        Use(
+            prefix,
+            sum(address in ip_network(prefix) for address in addresses),
+            offered and prefix in pool.active,
+        )
+        for prefix in pool.known
+    )
+
+
+def worth_reporting(before: PoolStatus, now: PoolStatus) -> bool:
+    """Return whether a change has to be reported at once, or how many addresses are left can wait."""
+    if (before.file, before.message) != (now.file, now.message) or min(before.free, now.free) <= SCARCE:
+        return before != now
+    return _turning_points(before) != _turning_points(now)
+
+
+def _turning_points(status: PoolStatus) -> tuple[Use, ...]:
+    return tuple(replace(use, used=min(use.used, 1)) for use in status.uses)
