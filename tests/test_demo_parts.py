@@ -276,7 +276,7 @@ def test_the_table_marks_what_is_new() -> None:
     assert table[2].split() == ["eni-1", "1", "10.0.1.0/24", "10.0.1.4", "+10.0.1.80"]
 
 
-def test_a_screen_that_is_no_terminal_has_no_colours_and_times_each_step() -> None:
+def test_output_that_is_not_a_terminal_has_no_colours_and_times_each_step() -> None:
     stream = io.StringIO()
     screen = Screen(stream)
     with screen.step("node", "A node"):

@@ -47,18 +47,6 @@ READ_ALONE = frozenset(
     }
 )
 """Kinds that may be known of one namespace alone. The injector's own objects are elsewhere."""
-READ_ALONE = frozenset(
-    {
-        "Pod",
-        "Secret",
-        "Event",
-        "LimitRange",
-        "ResourceQuota",
-        "NetworkPolicy",
-        "NetworkAttachmentDefinition",
-    }
-)
-"""Kinds that may be known of one namespace alone. The injector's own objects are elsewhere."""
 METADATA_ALONE = frozenset({"Secret"})
 NAMES = "multus-eni-check"
 OURS = "multus-eni.io"

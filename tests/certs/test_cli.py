@@ -17,7 +17,7 @@ from certs.state import State, read_state
 from certs.status import report, to_text
 from common.probes import ProbeServer
 from multus_eni.cli import main
-from tests.certs.made import DAY, NOW, SETTINGS, authority, configuration, in_order, leaf, secret
+from tests.certs.builders import DAY, NOW, SETTINGS, authority, configuration, in_order, leaf, secret
 
 OLD, NEW = authority(1), authority(2)
 SERVED = leaf(OLD)
@@ -171,7 +171,7 @@ def test_probes_are_answered_by_ipv6_too() -> None:
         assert http.get(f"http://[::1]:{server.port}/healthz").status_code == 200
 
 
-def test_a_mark_of_the_secret_is_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_secret_label_must_be_key_and_value(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["certs", "run", *OBJECTS, "--secret-label=helm"])
     assert "'helm' is no KEY=VALUE" in capsys.readouterr().err

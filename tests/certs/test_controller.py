@@ -133,7 +133,7 @@ def test_it_looks_again_now_and_then_without_being_told() -> None:
     assert simulation.world.secret is not None
 
 
-def test_a_quarrel_is_slow() -> None:
+def test_writes_are_paced_while_somebody_keeps_undoing_them() -> None:
     """Somebody empties caBundle whenever it is written."""
     simulation = calm()
     instance = simulation.instances[0]

@@ -21,7 +21,7 @@ from certs.rotation import (
 )
 from certs.state import Observation, State, read_state
 from certs.x509 import Certificate
-from tests.certs.made import (
+from tests.certs.builders import (
     DAY,
     NOW,
     SETTINGS,
@@ -206,7 +206,7 @@ def test_an_unknown_ca_stays_until_every_replica_serves_ours() -> None:
     assert set(found.authorities) == set(certificates(OLD, FOREIGN))
 
 
-def test_so_many_cas_are_trusted_and_no_more() -> None:
+def test_the_number_of_trusted_cas_is_bounded() -> None:
     many = [authority(number, made=NOW - number) for number in range(20, 40)]
     found = decide(read_state(secret(leaf=SERVED), configuration([*many, OLD])))
     assert isinstance(found, MakeAuthority)
@@ -230,7 +230,7 @@ def test_so_many_cas_are_trusted_and_no_more() -> None:
     ],
     ids=["no Secret", "no configuration", "another CA", "other names", "expired"],
 )
-def test_they_do_not_agree(state: State) -> None:
+def test_a_state_that_differs_is_not_in_sync(state: State) -> None:
     assert not in_sync(state, NOW, SETTINGS)
 
 

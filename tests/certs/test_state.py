@@ -22,7 +22,7 @@ from certs.x509 import (
     read_bundle,
     read_certificate,
 )
-from tests.certs.made import NAME, NOW, authority, configuration, in_order, leaf, secret
+from tests.certs.builders import NAME, NOW, authority, configuration, in_order, leaf, secret
 
 pytestmark = pytest.mark.pure
 
@@ -30,7 +30,7 @@ CA, OTHER = authority(1), authority(2)
 SERVED = leaf(CA)
 
 
-def test_everything_is_found() -> None:
+def test_a_complete_secret_and_configuration_are_read_whole() -> None:
     state = in_order(CA, SERVED)
     assert state.secret.exists
     assert state.secret.authorities == Bundle((CA.certificate,))
@@ -52,7 +52,7 @@ def test_everything_is_found() -> None:
     ],
     ids=["another key", "no key", "junk", "another certificate", "an unknown issuer"],
 )
-def test_a_leaf_that_nobody_could_serve_is_none(change: dict[str, bytes]) -> None:
+def test_an_unservable_leaf_counts_as_missing(change: dict[str, bytes]) -> None:
     state = read_state(secret(authorities=[CA], signing=CA, leaf=SERVED, **change), None)
     assert state.secret.leaf is None
     assert state.secret.signing == CA.certificate
@@ -89,7 +89,7 @@ def test_a_certificate_without_extensions_has_no_names() -> None:
     assert (found.names, found.is_authority) == (frozenset(), False)
 
 
-def test_a_key_with_a_password_is_none() -> None:
+def test_an_encrypted_private_key_counts_as_missing() -> None:
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

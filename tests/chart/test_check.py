@@ -155,7 +155,9 @@ def test_faults_of_a_live_cluster_are_found(cluster: Cluster, capfd: pytest.Capt
     api.delete(Kind(CRD["apiVersion"], CRD["kind"]), CRD["metadata"]["name"])
 
 
-def test_who_may_read_nothing_is_told_so(cluster: Cluster, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_user_without_rights_is_told_what_could_not_be_read(
+    cluster: Cluster, capfd: pytest.CaptureFixture[str]
+) -> None:
     results = check(cluster, capfd, "-n", "default", user=EDITOR)
     assert len(results) == len(CHECKS)
     assert wrong(results) == {}

@@ -234,6 +234,10 @@ def test_leaders_that_are_killed_leave_one_eni_for_each_node_and_network(
     wait_for(lambda: not api.list(NETWORK), "the end of the networks", 180)
     assert ours(account) == []
     assert api.list(ATTACHMENT) == []
-    for name in ("k1", "k2"):
-        assert READY_PREFIX + "oam" not in api.get(NODE, name)["metadata"]["labels"]
+    left = ("k1", "k2")
+    wait_for(
+        lambda: not any(READY_PREFIX + "oam" in api.get(NODE, name)["metadata"]["labels"] for name in left),
+        "the labels' end",
+    )
+    for name in left:
         api.delete(NODE, name)

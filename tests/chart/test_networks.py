@@ -257,7 +257,7 @@ def test_a_network_waits_for_its_pods(rig: Rig, api: Api) -> None:
     api.delete(Kind("v1", "Pod"), pod["metadata"]["name"], NAMESPACE)
     wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
     assert not api.list(ATTACHMENT)
-    assert READY_PREFIX + "oam" not in api.get(NODE, "n2")["metadata"]["labels"]
+    wait_for(lambda: READY_PREFIX + "oam" not in api.get(NODE, "n2")["metadata"]["labels"], "the label's end")
     api.delete(NODE, "n2")
 
 

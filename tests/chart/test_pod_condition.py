@@ -150,7 +150,7 @@ def test_the_condition_appears_and_changes_beside_those_of_the_kubelet(
     ],
     ids=["another condition", "addresses", "phase", "network-status", "labels"],
 )
-def test_the_guard_keeps_the_agent_to_its_condition(
+def test_the_policy_lets_the_agent_write_its_condition_alone(
     api: Api, agent: Client, metadata: dict[str, Any], status: dict[str, Any], message: str
 ) -> None:
     pod = create(api, "guarded")

@@ -59,7 +59,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
         self._open: set[socket.socket] = set()
         super().__init__(path, _Handler)
 
-    def keep(self, connection: socket.socket) -> None:
+    def hold_open(self, connection: socket.socket) -> None:
         self._open.add(connection)
 
     def forget(self, connection: socket.socket) -> None:
@@ -90,7 +90,7 @@ class _Handler(socketserver.StreamRequestHandler):
             return
         with upstream:
             self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            self.server.keep(self.connection)
+            self.server.hold_open(self.connection)
             try:
                 _splice(self.connection, upstream)
             except OSError:

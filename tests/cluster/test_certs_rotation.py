@@ -43,7 +43,7 @@ def test_no_create_fails_during_a_rotation(report: dict[str, Any]) -> None:
     assert report["creates_during_rotation"] > 0
 
 
-def test_it_was_a_whole_rotation(report: dict[str, Any]) -> None:
+def test_the_rotation_wrote_every_step_in_order(report: dict[str, Any]) -> None:
     assert report["wrote"] == [
         "MakeAuthority",
         "UpdateCaBundle",

@@ -25,6 +25,6 @@ def test_no_other_distribution_installs_a_package_of_our_name() -> None:
     assert claims_of_others(installed) == {}
 
 
-def test_a_distribution_that_did_would_be_named() -> None:
+def test_a_distribution_with_a_package_of_our_name_is_named() -> None:
     installed = {"webhook": [OURS, "webhook-tools"], "common": [OURS], "yaml": ["PyYAML"]}
     assert claims_of_others(installed) == {"webhook": {"webhook-tools"}}

@@ -25,7 +25,7 @@ def test_a_bucket_never_holds_more_than_its_burst() -> None:
     assert [bucket.take(1000.0) for _ in range(3)] == [True, True, False]
 
 
-def test_what_costs_more_waits_longer() -> None:
+def test_a_larger_cost_waits_longer_for_tokens() -> None:
     bucket = TokenBucket(Rate(10, 2))
     assert bucket.take(0.0, 8)
     assert not bucket.take(0.0, 8)

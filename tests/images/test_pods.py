@@ -14,7 +14,7 @@ from tests.cluster.waiting import wait_for
 from tests.images.conftest import need
 from tests.images.container import SMALL, Container, Image
 from tests.ipagent import worlds
-from tests.ipagent.stage import Ended, Stage
+from tests.ipagent.agent_rig import Ended, Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR_PRIMARY
 from tests.netns import Node
 from tests.netns_fixtures import node  # noqa: F401 - a fixture

@@ -112,7 +112,7 @@ def test_both_images_are_built_in_one_base() -> None:
         (f"{DIGEST}", False),
     ],
 )
-def test_a_base_is_pinned_by_a_whole_digest(base: str, pinned: bool) -> None:
+def test_only_a_base_with_a_whole_digest_counts_as_pinned(base: str, pinned: bool) -> None:
     assert is_pinned(base) is pinned
 
 

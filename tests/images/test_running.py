@@ -60,7 +60,7 @@ def configured(container: Container, tmp_path: Path) -> Container:
         ("webhook", ["multus-eni", "certs", "run", "--help"], "usage: multus-eni certs run"),
     ],
 )
-def test_a_command_says_what_it_is(
+def test_each_image_command_prints_its_version_or_help(
     which: str, argv: list[str], says: str, request: pytest.FixtureRequest, container: Container
 ) -> None:
     done = container.run(request.getfixturevalue(which), argv)

@@ -100,7 +100,7 @@ def test_from_many_images_on_those_without_a_name_go(folder: Path, monkeypatch: 
         assert len(call(*images).split()) == 2 < len(before)
 
 
-def test_an_index_that_was_left_behind_is_forgotten(folder: Path) -> None:
+def test_dropping_a_leftover_index_leaves_no_image(folder: Path) -> None:
     with opened(folder) as store:
         call(*store.buildah("manifest", "create", "localhost/index:1"))
         store.drop_index("localhost/index:1")

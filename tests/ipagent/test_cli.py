@@ -206,7 +206,7 @@ def test_a_fault_in_a_command_is_a_sentence_and_no_traceback(
     assert "report it" in error["remedy"]
 
 
-def test_a_command_that_is_interrupted_says_nothing_more(
+def test_an_interrupted_command_prints_nothing_more(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(_: object) -> None:

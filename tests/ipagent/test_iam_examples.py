@@ -24,7 +24,7 @@ from ipagent.aws.pod_cloud import PodCloud
 from ipagent.commands import context
 from ipagent.controller.ec2.client import Ec2 as ControllerEc2
 from tests.ipagent import worlds
-from tests.ipagent.stage import Stage
+from tests.ipagent.agent_rig import Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_IPV6, NEIGHBOUR_SECONDARY
 from tests.netns import Node
 from tests.netns_fixtures import node  # noqa: F401 - a fixture

@@ -23,7 +23,7 @@ AGAIN = "The container starts again by itself"
         (ExitCode.NO_ENI, Mode.INIT, RestartPolicy.ALWAYS, ""),
     ],
 )
-def test_what_becomes_of_the_pod_is_true_for_it(
+def test_the_message_says_what_the_restart_policy_makes_of_the_pod(
     code: int, mode: Mode, policy: RestartPolicy | None, says: str
 ) -> None:
     text = restart_text(code, mode, policy)

@@ -34,7 +34,7 @@ PROGRAMS = Path(sys.executable).parent
         (["nonsense", ""], []),
     ],
 )
-def test_what_may_stand_next(
+def test_the_completion_offers_what_may_follow(
     capsys: pytest.CaptureFixture[str], words: list[str], expected: list[str]
 ) -> None:
     assert main(["__complete", *words]) == 0
@@ -71,7 +71,7 @@ def test_kubectl_is_told_what_may_follow() -> None:
         assert done.stdout == expected
 
 
-def test_as_a_plugin_of_kubectl_it_is_called_so() -> None:
+def test_the_usage_names_kubectl_where_it_runs_as_a_plugin() -> None:
     program = PROGRAMS / "kubectl-multus_eni"
     done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.startswith("usage: kubectl multus-eni ")

@@ -121,7 +121,7 @@ def operations(response: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def judge(reply: Reply | None) -> None:
+def check_answer(reply: Reply | None) -> None:
     """Check that an answer is one: a review, or a 4xx with a sentence."""
     assert reply is not None, "closed without an answer"
     if reply.status != 200:

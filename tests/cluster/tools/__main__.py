@@ -25,12 +25,12 @@ def _provide(names: Sequence[str], *, optional: bool) -> int:
     found = find_binaries(names)
     if isinstance(found, Missing):
         # Imported late: the common case, in which all are found, should cost nothing.
-        from tests.cluster.tools.build import BuildError, build, say  # noqa: PLC0415
+        from tests.cluster.tools.build import BuildError, build, report_progress  # noqa: PLC0415
 
         try:
             build([TOOLS[name] for name in found.names])
         except BuildError as error:
-            say(f"{error}{'; the tests that need them are skipped' if optional else ''}")
+            report_progress(f"{error}{'; the tests that need them are skipped' if optional else ''}")
             return 0 if optional else 1
     for name in names:
         print(f"{name}: {find_binary(name)}")

@@ -41,7 +41,9 @@ def build(tools: Sequence[Tool]) -> None:
 
 
 def _build(go: str, tool: Tool, target: Path) -> None:
-    say(f"building {tool.name} {tool.module.version} (the first time takes minutes) into {target.parent}")
+    report_progress(
+        f"building {tool.name} {tool.module.version} (the first time takes minutes) into {target.parent}"
+    )
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     began = time.monotonic()
     try:
@@ -56,7 +58,7 @@ def _build(go: str, tool: Tool, target: Path) -> None:
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-    say(f"built {tool.name} in {time.monotonic() - began:.0f} s")
+    report_progress(f"built {tool.name} in {time.monotonic() - began:.0f} s")
 
 
 def _run(go: str, tool: Tool, target: Path, began: float) -> int:
@@ -79,7 +81,7 @@ def _watch(process: subprocess.Popen[bytes], tool: Tool, began: float) -> int:
             try:
                 return process.wait(REPORT_EVERY)
             except subprocess.TimeoutExpired:
-                say(f"still building {tool.name}: {time.monotonic() - began:.0f} s so far")
+                report_progress(f"still building {tool.name}: {time.monotonic() - began:.0f} s so far")
     except BaseException:
         process.kill()
         raise
@@ -89,7 +91,7 @@ def _watch(process: subprocess.Popen[bytes], tool: Tool, began: float) -> int:
 def _lock(path: Path, tool: Tool) -> Iterator[None]:
     with path.open("w") as file:
         if not _try_lock(file):
-            say(f"{tool.name} is being built by another process: waiting for it")
+            report_progress(f"{tool.name} is being built by another process: waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -102,6 +104,6 @@ def _try_lock(file: IO[str]) -> bool:
     return True
 
 
-def say(line: str) -> None:
+def report_progress(line: str) -> None:
     """Report progress on stderr."""
     print(f"tools: {line}", file=sys.stderr, flush=True)

@@ -73,7 +73,7 @@ def test_an_api_server_that_does_not_answer_is_unreachable(tmp_path: Path) -> No
         client.get("/x", "read x")
 
 
-def test_another_ca_is_not_trusted(tmp_path: Path) -> None:
+def test_a_server_certificate_of_another_ca_is_refused(tmp_path: Path) -> None:
     with FakeApi(tmp_path, lambda _: Reply()) as api:
         client = api.client(tmp_path)
         (tmp_path / "ca.crt").write_bytes(Authority("other").pem)
@@ -107,7 +107,7 @@ def test_a_list_is_read_to_its_last_page(tmp_path: Path) -> None:
     assert listed == ("7", ("a", "b", "c", "d"))
 
 
-def test_a_list_that_ends_on_its_way_is_none(tmp_path: Path) -> None:
+def test_a_list_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
     pages = {None: page("a", token="next"), "next": Reply(410, {"reason": "Expired", "message": "too old"})}
     with (
         FakeApi(tmp_path, lambda request: pages[request.parameters.get("continue")]) as api,
@@ -196,7 +196,7 @@ def test_a_kept_connection_that_has_died_is_no_failure(tmp_path: Path) -> None:
         client.close()
 
 
-def test_a_kept_connection_has_an_age(tmp_path: Path) -> None:
+def test_an_old_idle_connection_is_not_used_again(tmp_path: Path) -> None:
     with FakeApi(tmp_path, lambda _: Reply(keep=True)) as api:
         client = api.client(tmp_path, keep=0.2)
         deadline = time.monotonic() + 20

@@ -52,7 +52,7 @@ def test_nothing_assigned_is_nothing_to_watch() -> None:
     assert run.drift.step() is None
 
 
-def test_all_being_well_it_costs_a_look_at_imds_and_a_rare_one_at_ec2() -> None:
+def test_an_undisturbed_drift_check_reads_imds_and_rarely_ec2() -> None:
     run = Run(str(A), str(V6))
     run.let_pass(1)
     calls, reads = len(run.cloud.calls), run.cloud.metadata_reads

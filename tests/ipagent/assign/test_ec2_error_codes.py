@@ -77,6 +77,6 @@ def test_what_is_retried_at_once_is_also_retried_for_life() -> None:
     assert Fault.REFUSED not in HEALING
 
 
-def test_a_code_stands_in_one_group() -> None:
+def test_each_ec2_error_code_is_in_one_group() -> None:
     listed = [code for group in CODE_GROUPS for code in group.codes]
     assert len(listed) == len(set(listed))

@@ -225,7 +225,7 @@ def test_addresses_that_the_message_names_are_set_apart() -> None:
 
 
 @pytest.mark.parametrize("message", ["no address here", "10.0.1.5 10.0.1.6", "9.9.9.9"])
-def test_else_the_batch_is_halved(message: str) -> None:
+def test_a_refused_batch_without_a_named_address_is_halved(message: str) -> None:
     assert split(ips("10.0.1.5", "10.0.1.6"), message) == (ips("10.0.1.5"), ips("10.0.1.6"))
 
 

@@ -84,7 +84,9 @@ class TestHolders:
             "in a prefix",
         ],
     )
-    def test_what_must_stay_where_it_is(self, holder: EniDetails, address: IPAddress, says: str) -> None:
+    def test_an_immovable_address_is_named_with_the_reason(
+        self, holder: EniDetails, address: IPAddress, says: str
+    ) -> None:
         assert says in why_immovable(address, holder)
         assert bool(why_immovable(address, holder)) is bool(says)
 
@@ -142,7 +144,7 @@ class TestMoves:
         assert failure.fault is Fault.CONTENDED
         assert failure.text == f"no; the agent took {A}, {B} off eni-9 before"
 
-    def test_a_full_eni_stays_one(self) -> None:
+    def test_a_full_eni_after_a_takeover_is_still_reported_as_full(self) -> None:
         taken = [Unassign("eni-9", (A,))]
         assert after_taking(Failure(Fault.ENI_FULL, "no"), taken).fault is Fault.ENI_FULL
 
@@ -169,7 +171,7 @@ worlds = st.lists(
 
 
 @given(st.lists(pool, min_size=1, unique=True), worlds, st.booleans())
-def test_a_way_takes_only_what_is_wanted_and_may_be_taken(
+def test_a_move_takes_only_wanted_addresses_that_may_be_taken(
     wanted: list[IPAddress], enis: list[EniDetails], takeover: bool
 ) -> None:
     found = plan_move(move(*wanted, takeover=takeover), enis)

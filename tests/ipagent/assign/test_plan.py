@@ -193,7 +193,7 @@ class TestHolders:
         assert "eni-9 (device number 1 of i-9)" in item.failure.text
         assert item.failure.fault is fault
 
-    def test_anothers_primary_is_named_and_refused(self) -> None:
+    def test_a_primary_address_of_another_eni_is_refused_by_name(self) -> None:
         item = self.after(plan(Phase.DISPUTED, failed(Fault.REFUSED)), replace(self.OTHERS, primary=A))
         assert item.phase is Phase.REFUSED
         assert item.failure
@@ -260,7 +260,7 @@ class TestHolders:
         (item,) = plan(before).without_holders("eni-1", {A}, failed(Fault.UNKNOWN), NOW).items
         assert item.phase is before
 
-    def test_a_full_eni_is_not_for_this_look(self) -> None:
+    def test_a_full_eni_does_not_cause_a_look_at_other_holders(self) -> None:
         full = plan(Phase.DISPUTED, failed(Fault.ENI_FULL))
         assert not full.items[0].contested
         assert self.after(full, self.OTHERS).phase is Phase.DISPUTED
@@ -295,7 +295,7 @@ class TestWanting:
         back = replace(taken, items=(replace(taken.items[0], phase=Phase.REFUSED),)).with_desired([without])
         assert phase(back) is Phase.REFUSED
 
-    def test_another_eni_is_another_wish(self) -> None:
+    def test_an_address_that_moves_to_another_eni_is_assigned_there(self) -> None:
         after = plan(Phase.CONFIRMED).with_desired([placement("10.10.1.80", ENI_2)])
         assert after.calls()[0].eni_id == "eni-2"
 

@@ -137,7 +137,7 @@ def test_once_the_prefix_is_taken_off_the_address_is_assigned() -> None:
     assert len(run.engine.assigned(run.reconciler.plan.items)) == len(INSIDE)
 
 
-def test_once_the_prefix_is_given_to_another_eni_that_is_a_conflict() -> None:
+def test_an_address_in_a_prefix_that_moved_to_another_eni_is_a_conflict() -> None:
     run = Run(shown=True, addresses=INSIDE[:1])
     run.let_pass(1)
     run.cloud.prefixes = {"eni-9": PREFIXES}

@@ -42,7 +42,7 @@ class Run:
         return {str(item.address): item.phase for item in self.reconciler.plan.items}
 
 
-def test_all_is_well_with_one_call_an_eni_and_none_to_describe() -> None:
+def test_an_undisturbed_assignment_takes_one_call_per_eni_and_no_describe() -> None:
     run = Run()
     run.reconciler.set_desired(
         [placement("10.10.1.80"), placement("10.10.1.81"), placement("10.10.2.80", ENI_2)]
@@ -290,7 +290,7 @@ def test_a_fresh_address_does_not_wait_for_the_delay_of_another() -> None:
     assert set(run.phases().values()) == {Phase.CONFIRMED}
 
 
-def test_the_same_wishes_again_hurry_nothing() -> None:
+def test_unchanged_desired_addresses_do_not_hasten_a_retry() -> None:
     run = Run(struck=[Strike("assign", Fault.NO_PERMISSION)])
     run.reconciler.retry_until_healed()
     run.reconciler.set_desired([placement("10.10.1.80")])
@@ -366,7 +366,7 @@ class TestWindow:
         assert 60.0 < run.to_the_end() < 61.0
         assert run.phases() == {"10.10.1.80": Phase.CONFIRMED}
 
-    def test_what_joins_a_batch_that_has_failed_takes_it_along(self) -> None:
+    def test_an_address_that_joins_a_failed_batch_has_it_tried_again_soon(self) -> None:
         run = self.run(struck=[Strike("assign", Fault.NO_PERMISSION)])
         run.reconciler.retry_until_healed()
         run.reconciler.set_desired([placement("10.10.1.80")])

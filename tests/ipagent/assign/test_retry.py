@@ -21,7 +21,7 @@ def test_delays_double_up_to_the_cap() -> None:
     assert [Backoff(1, 10).delay(attempt, 0.5) for attempt in range(6)] == [0.5, 1, 2, 4, 5, 5]
 
 
-def test_what_only_people_can_mend_is_asked_for_less_often() -> None:
+def test_faults_that_only_people_can_mend_have_a_longer_backoff() -> None:
     assert (
         backoff_for(Fault.NO_PERMISSION).base
         > backoff_for(Fault.THROTTLED).base

@@ -215,7 +215,7 @@ class TestWithoutNames:
         held = snapshot((primary, "10.10.0.21"), (NET1, "10.10.1.80"), links=(NET1, primary), routes=routes)
         assert texts(select(held, (), ())) == ["net1 10.10.1.80"]
 
-    def test_else_the_oldest_interface_with_the_only_default_route(self) -> None:
+    def test_the_default_interface_falls_back_to_the_oldest_with_the_only_default_route(self) -> None:
         primary = Link(2, "ens5", "0a:00:00:00:00:02")
         held = snapshot(
             (primary, "10.10.0.21"),
@@ -230,7 +230,7 @@ class TestWithoutNames:
         [(), (Route(NET1.index, DEFAULT),), (Route(2, DEFAULT), Route(NET1.index, DEFAULT))],
         ids=["no default route", "on a younger interface", "two default routes"],
     )
-    def test_where_nothing_tells_it_is_not_guessed(self, routes: tuple[Route, ...]) -> None:
+    def test_an_undecided_default_interface_is_an_error(self, routes: tuple[Route, ...]) -> None:
         primary = Link(2, "ens5", "0a:00:00:00:00:02")
         held = snapshot((primary, "10.10.0.21"), (NET1, "10.10.1.80"), links=(primary, NET1), routes=routes)
         with pytest.raises(UndecidedDefaultError):
@@ -270,6 +270,6 @@ def test_cidrs_may_be_written_with_host_bits() -> None:
     assert parse_networks(["10.1.2.3/8"]) == (ip_network("10.0.0.0/8"),)
 
 
-def test_a_cidr_that_is_none_is_named() -> None:
+def test_a_malformed_cidr_is_named() -> None:
     with pytest.raises(ValueError, match="banana"):
         parse_networks(["10.0.0.0/8", "banana"])

@@ -88,7 +88,7 @@ def test_of_a_batch_what_is_free_and_what_is_ours_lands_by_one_look() -> None:
     assert run.kinds() == ["assign", "holders", "assign", "assign"]
 
 
-def test_what_flaps_is_taken_back_by_one_call_for_a_minute() -> None:
+def test_a_flapping_address_is_taken_back_by_one_call_for_a_minute() -> None:
     run = Run(A)
     run.assign(A)
     for seconds, calls in ((1, 1), (JUDGED_SECONDS - 10, 1), (JUDGED_SECONDS, 3)):

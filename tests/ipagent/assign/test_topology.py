@@ -155,7 +155,7 @@ class TestBarred:
         (one,) = place([holding("10.10.9.80")], self.NODE).unplaced
         assert "there are eni-2 10.10.2.0/24, eni-1 lacks the tag: tag it" in one.reason
 
-    def test_a_barred_one_explains_more_than_device_0_of_the_same_subnet(self) -> None:
+    def test_an_address_without_eni_names_the_barred_eni_rather_than_device_0(self) -> None:
         barred = replace(ONE, barred="lacks the tag: tag it")
         node = Topology((replace(PRIMARY, subnet_cidrs=ONE.subnet_cidrs), barred))
         (one,) = place([holding("10.10.1.80")], node).unplaced

@@ -369,7 +369,7 @@ class TestInterruptible:
         assert interruptible(lambda: 7, 10) == 7
         assert interruptible(lambda: None, 10) is None
 
-    def test_so_is_the_error(self) -> None:
+    def test_an_interruptible_call_raises_the_functions_error(self) -> None:
         def fail() -> None:
             raise KeyError("a")
 

@@ -127,12 +127,14 @@ def test_an_address_that_is_said_to_be_in_use_and_that_nobody_holds_is_tried_aga
         ("NeverHeardOfAddressLimitExceeded", 400, Fault.ENI_FULL),
     ],
 )
-def test_a_code_that_is_not_known_has_a_neutral_end(rig: Rig, code: str, status: int, fault: Fault) -> None:
+def test_an_unknown_ec2_error_code_ends_with_a_neutral_exit_code(
+    rig: Rig, code: str, status: int, fault: Fault
+) -> None:
     ended = rig.init(Injected(ASSIGN, error=code, message=SENTENCE, status=status))
     check(ended, code, fault, "")
 
 
 @pytest.mark.parametrize("group", [g for g in CODE_GROUPS if g.fault in RETRIED], ids=lambda g: g.codes[0])
-def test_what_passes_is_outlasted(rig: Rig, group: Any) -> None:
+def test_init_outlasts_a_transient_ec2_error(rig: Rig, group: Any) -> None:
     report, calls = rig.init(Injected(ASSIGN, error=group.codes[0], times=2), address=OTHER)
     assert (report.exit_code, calls) == (ExitCode.OK, 3)

@@ -58,7 +58,7 @@ class TestAgainstTheDouble:
         assert [eni.id for eni in topology.enis] == [ENI_2]
         assert not any(MAC_0 in action for action in asked)
 
-    def test_a_foreign_mac_makes_it_read_all(self) -> None:
+    def test_a_foreign_mac_has_imds_read_all_enis(self) -> None:
         with Doubles(worlds.world()) as doubles, client(doubles.imds_url) as imds:
             assert len(imds.topology({MAC_2, "5e:00:00:00:00:01"}).enis) == 4
 

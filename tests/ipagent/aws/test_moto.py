@@ -16,7 +16,7 @@ import pytest
 
 from common.contract import AgentSettings, ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.stage import Stage, wait_for
+from tests.ipagent.agent_rig import Stage, wait_for
 from tests.netns import Node
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 

@@ -121,7 +121,9 @@ class TestTopology:
         [({}, True), ({"AWS_REGION": REGION}, True), ({ENV_INSTANCE_ID: NODE}, True), (BY_ENV, False)],
         ids=["IMDS", "the instance by IMDS", "the region by IMDS", "the environment"],
     )
-    def test_who_the_node_is(self, make: Make, doubles: Doubles, env: dict[str, str], imds: bool) -> None:
+    def test_the_node_knows_its_instance_id_by_environment_or_imds(
+        self, make: Make, doubles: Doubles, env: dict[str, str], imds: bool
+    ) -> None:
         instance = make(**env)
         instance.topology({MAC_1})
         assert instance.instance_id == NODE

@@ -142,7 +142,7 @@ def test_the_region_of_the_environment_wins(make: Make, doubles: Doubles, name: 
     ],
     ids=["no region", "the node's role", "a foreign MAC", "wrong credentials", "no credentials"],
 )
-def test_where_that_can_not_help_no_imds_is_the_error(
+def test_without_imds_and_another_way_to_the_enis_no_imds_is_the_error(
     make: Make, macs: set[str], credentials: Credentials, env: dict[str, str | None], says: str
 ) -> None:
     with pytest.raises(NoImds, match=says):

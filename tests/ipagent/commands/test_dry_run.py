@@ -82,7 +82,7 @@ def seen(made: PodView, settings: AgentSettings = ALWAYS, mode: Mode = Mode.INIT
         (on("2001:db8:1::50", CNI), ALWAYS, Expected.FAIL, [], ExitCode.HELD_ELSEWHERE),
     ],
 )
-def test_what_becomes_of_an_address(
+def test_a_dry_run_expects_the_right_outcome_of_an_address(
     one: Whereabouts, settings: AgentSettings, would: Expected, calls: list[str], code: ExitCode
 ) -> None:
     answer = seen(view(one), settings)
@@ -147,7 +147,7 @@ def test_ipv4_addresses_are_taken_over_as_a_run_does_it() -> None:
     assert "eni-9" not in answer.failure
 
 
-def test_nothing_of_what_was_seen_changes() -> None:
+def test_a_dry_run_changes_nothing_of_the_snapshot() -> None:
     made = view(on("10.10.1.50", OTHER), on("2001:db8:1::50", OTHER))
     before = replace(made)
     assert seen(made) == seen(made)
@@ -183,7 +183,9 @@ def test_failing_addresses_do_not_hold_up_the_others() -> None:
         ({"ec2_error": Ec2Unreachable("EC2 is silent")}, ExitCode.EC2_UNREACHABLE, "VPC endpoint"),
     ],
 )
-def test_what_would_end_the_run_at_once(more: dict[str, Any], code: ExitCode, says: str) -> None:
+def test_a_dry_run_names_what_would_end_the_run_at_once(
+    more: dict[str, Any], code: ExitCode, says: str
+) -> None:
     made = view(on("10.10.1.80"), **more)
     answer = seen(made)
     assert (answer.exit_code, answer.calls) == (code, ())

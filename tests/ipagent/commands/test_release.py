@@ -37,7 +37,7 @@ OTHER = EniDetails("eni-9", ip("10.10.1.9"), (ip("10.10.1.50"),), vpc_id="vpc-1"
 class TestDecision:
     pytestmark = pytest.mark.pure
 
-    def test_where_each_address_is(self) -> None:
+    def test_each_address_is_held_primary_or_absent_on_the_eni(self) -> None:
         asked = ["10.10.1.60", "10.10.1.10", "2001:db8:1::10", "10.10.1.50", "10.10.1.61", "10.10.1.60"]
         found = standings(ENI, list(map(ip, asked)), [OTHER])
         assert [(str(one.address), one.state, one.holder) for one in found] == [

@@ -17,7 +17,7 @@ import pytest
 
 from common.contract import AgentSettings, ExitCode, Takeover
 from tests.ipagent import worlds
-from tests.ipagent.stage import SECONDS, Stage
+from tests.ipagent.agent_rig import SECONDS, Stage
 from tests.ipagent.worlds import (
     ENI_0,
     ENI_1,
@@ -70,7 +70,7 @@ def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
     return make
 
 
-def say(on: Stage, pod: Pod, *arguments: str, settings: AgentSettings = ALL, **env: Any) -> Said:
+def run_command(on: Stage, pod: Pod, *arguments: str, settings: AgentSettings = ALL, **env: Any) -> Said:
     """Run `ipagent` as the webhook's container runs: uid 65534, no capabilities, a read-only root."""
     done = pod.run(["ipagent", *arguments], env=on.env(settings, **env), read_only=True)
     assert done.termination_message == ""
@@ -91,7 +91,7 @@ def test_addresses_shows_each_with_its_verdict_its_eni_and_where_it_is(stage: Ma
     on = stage(secondaries=["10.10.1.60"])
     pod = pod_with(on, "10.10.1.60/24", "10.10.1.80/24", f"{NEIGHBOUR_SECONDARY}/24")
     pod.add_interface("net2", mac=FOREIGN, addresses=["10.10.1.90/32", "192.168.7.7/24"])
-    said = say(on, pod, "addresses", "--output", "json")
+    said = run_command(on, pod, "addresses", "--output", "json")
     assert said.code == ExitCode.OK
     there = said.address("10.10.1.60")
     assert (there["eni"], there["foundBy"], there["inImds"], there["inEc2"]) == (ENI_1, "mac", True, True)
@@ -108,7 +108,7 @@ def test_addresses_shows_each_with_its_verdict_its_eni_and_where_it_is(stage: Ma
 
 def test_addresses_as_text_is_one_table_without_colour(stage: MakeStage) -> None:
     on = stage()
-    said = say(on, pod_with(on, "10.10.1.80/24", f"{NEIGHBOUR_SECONDARY}/24"), "addresses")
+    said = run_command(on, pod_with(on, "10.10.1.80/24", f"{NEIGHBOUR_SECONDARY}/24"), "addresses")
     assert (said.code, said.err) == (ExitCode.OK, "")
     lines = said.out.splitlines()
     assert lines[0].split() == ["INTERFACE", "ADDRESS", "COUNTS", "ENI", "BY", "IMDS", "EC2", "WHY"]
@@ -121,7 +121,7 @@ def test_addresses_as_text_is_one_table_without_colour(stage: MakeStage) -> None
 def test_addresses_without_ec2_still_has_imds_and_says_what_is_hidden(stage: MakeStage) -> None:
     on = stage(secondaries=["10.10.1.60"])
     none: dict[str, Any] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-    said = say(on, pod_with(on, "10.10.1.60/24"), "addresses", "-o", "json", **none)
+    said = run_command(on, pod_with(on, "10.10.1.60/24"), "addresses", "-o", "json", **none)
     assert said.code == ExitCode.OK
     found = said.address("10.10.1.60")
     assert (found["inImds"], found["inEc2"]) == (True, None)
@@ -130,7 +130,9 @@ def test_addresses_without_ec2_still_has_imds_and_says_what_is_hidden(stage: Mak
 
 def test_addresses_without_any_way_to_the_enis_shows_the_pods_part_with_the_code(stage: MakeStage) -> None:
     on = stage()
-    said = say(on, pod_with(on, "10.10.1.80/24"), "addresses", "-o", "json", AWS_EC2_METADATA_DISABLED="true")
+    said = run_command(
+        on, pod_with(on, "10.10.1.80/24"), "addresses", "-o", "json", AWS_EC2_METADATA_DISABLED="true"
+    )
     assert said.code == ExitCode.NO_IMDS
     assert said.address("10.10.1.80")["counts"] is True
     assert said.document["topology"]["error"]["exitCode"] == ExitCode.NO_IMDS
@@ -139,7 +141,7 @@ def test_addresses_without_any_way_to_the_enis_shows_the_pods_part_with_the_code
 def test_addresses_without_imds_finds_the_eni_by_its_mac(stage: MakeStage) -> None:
     on = stage()
     no_imds: dict[str, Any] = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": REGION}
-    said = say(on, pod_with(on, "10.10.1.80/24"), "addresses", "-o", "json", **no_imds)
+    said = run_command(on, pod_with(on, "10.10.1.80/24"), "addresses", "-o", "json", **no_imds)
     assert said.code == ExitCode.OK
     assert said.address("10.10.1.80")["eni"] == ENI_1
     assert said.document["topology"]["source"] == "ec2"
@@ -149,8 +151,8 @@ def test_addresses_without_imds_finds_the_eni_by_its_mac(stage: MakeStage) -> No
 def test_enis_shows_the_node_and_marks_what_imds_has_late(stage: MakeStage) -> None:
     on = stage(secondaries=["10.10.1.60"], imds_delay_ms=3_600_000)
     pod = pod_with(on, "10.10.1.80/24")
-    assert say(on, pod, "release", "10.10.1.60", "--eni", ENI_1, "--yes").code == ExitCode.OK
-    said = say(on, pod, "enis", "-o", "json")
+    assert run_command(on, pod, "release", "10.10.1.60", "--eni", ENI_1, "--yes").code == ExitCode.OK
+    said = run_command(on, pod, "enis", "-o", "json")
     assert said.code == ExitCode.OK
     enis = {eni["id"]: eni for eni in said.document["enis"]}
     assert list(enis) == [ENI_0, ENI_1, ENI_2, TWIN]
@@ -159,7 +161,7 @@ def test_enis_shows_the_node_and_marks_what_imds_has_late(stage: MakeStage) -> N
     assert enis[ENI_1]["onlyInImds"] == ["10.10.1.60"]
     assert enis[ENI_1]["ec2"]["primary"] == ["10.10.1.10"]
     assert enis[ENI_2]["onlyInImds"] == enis[ENI_2]["onlyInEc2"] == []
-    text = say(on, pod, "enis").out
+    text = run_command(on, pod, "enis").out
     assert f"{ENI_1}: 10.10.1.60: only in IMDS" in text
     assert f"{ENI_0}: device number 0 belongs to the VPC CNI" in text
 
@@ -169,7 +171,7 @@ def test_enis_without_imds_shows_those_of_the_pod_even_beside_a_foreign_mac(stag
     pod = pod_with(on, "10.10.1.80/24")
     pod.add_interface("net2", mac=FOREIGN, addresses=["10.10.1.90/24"])
     no_imds: dict[str, Any] = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": REGION}
-    said = say(on, pod, "enis", "-o", "json", **no_imds)
+    said = run_command(on, pod, "enis", "-o", "json", **no_imds)
     assert said.code == ExitCode.NO_IMDS
     assert [eni["id"] for eni in said.document["enis"]] == [ENI_1]
     assert FOREIGN in said.document["topology"]["error"]["message"]
@@ -181,7 +183,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(stage: MakeStage, mo
     pod = pod_with(on, "10.10.1.80/24", f"{NEIGHBOUR_SECONDARY}/24", f"{NEIGHBOUR_IPV6}/64")
     (on.directory / "started").touch()
     before = on.state()
-    said = say(on, pod, mode, "--dry-run", "--output", "json")
+    said = run_command(on, pod, mode, "--dry-run", "--output", "json")
     assert said.code == ExitCode.OK
     assert said.document["calls"] == [
         {
@@ -224,7 +226,7 @@ def test_a_dry_run_ends_as_the_run_does(
 ) -> None:
     on = stage(ipv6=True)
     pod = pod_with(on, *addresses)
-    foreseen = say(on, pod, "init", "--dry-run", "-o", "json", settings=settings)
+    foreseen = run_command(on, pod, "init", "--dry-run", "-o", "json", settings=settings)
     planned = [call["addresses"] for call in foreseen.document["calls"]]
     assert changes(on) == []
     ended = on.init(pod, settings)
@@ -246,7 +248,7 @@ def test_release_frees_an_address_for_a_pod_that_must_not_take_it(stage: MakeSta
     # The refusal names all that the command needs.
     assert "ipagent release ADDRESS --eni ENI" in refused.message
     assert NEIGHBOUR in refused.message
-    said = say(on, pod, "release", NEIGHBOUR_SECONDARY, "--eni", NEIGHBOUR, "--yes")
+    said = run_command(on, pod, "release", NEIGHBOUR_SECONDARY, "--eni", NEIGHBOUR, "--yes")
     assert said.code == ExitCode.OK
     assert f"Done: EC2 no longer has {NEIGHBOUR_SECONDARY} on {NEIGHBOUR}" in said.out
     assert on.init(pod, never).code == ExitCode.OK
@@ -255,7 +257,7 @@ def test_release_frees_an_address_for_a_pod_that_must_not_take_it(stage: MakeSta
 
 def test_release_without_terminal_and_without_yes_refuses(stage: MakeStage) -> None:
     on = stage(secondaries=["10.10.1.60"])
-    said = say(on, on.node.pod(), "release", "10.10.1.60", "--eni", ENI_1, "-o", "json")
+    said = run_command(on, on.node.pod(), "release", "10.10.1.60", "--eni", ENI_1, "-o", "json")
     assert said.code == ExitCode.USAGE
     assert said.document["addresses"][0]["state"] == "held"
     assert "--yes" in said.document["error"]["remedy"]
@@ -332,7 +334,9 @@ def test_colour_is_for_a_terminal(stage: MakeStage) -> None:
 
 def test_rights_that_are_missing_are_named(stage: MakeStage) -> None:
     on = stage(secondaries=["10.10.1.60"])
-    said = say(on, on.node.pod(), "release", "10.10.1.60", "--eni", ENI_1, "--yes", AWS_ACCESS_KEY_ID=READER)
+    said = run_command(
+        on, on.node.pod(), "release", "10.10.1.60", "--eni", ENI_1, "--yes", AWS_ACCESS_KEY_ID=READER
+    )
     assert said.code == ExitCode.NO_PERMISSION
     assert "ec2:UnassignPrivateIpAddresses" in said.out
 
@@ -341,7 +345,7 @@ def test_rights_that_are_missing_are_named(stage: MakeStage) -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_wrong_settings_are_named_in_either_form(stage: MakeStage, command: list[str], form: str) -> None:
     on = stage()
-    said = say(on, on.node.pod(), *command, "-o", form, MULTUS_ENI_ALLOWED_CIDRS="banana")
+    said = run_command(on, on.node.pod(), *command, "-o", form, MULTUS_ENI_ALLOWED_CIDRS="banana")
     assert said.code == ExitCode.USAGE
     if form == "json":
         assert "MULTUS_ENI_ALLOWED_CIDRS" in said.document["error"]["message"]

@@ -11,8 +11,8 @@ import pytest
 
 from common.contract import AgentSettings, Credentials, ExitCode, RestartPolicy, Takeover
 from tests.ipagent import worlds
+from tests.ipagent.agent_rig import Stage
 from tests.ipagent.aws.scripted_imds import imds_of_version_1
-from tests.ipagent.stage import Stage
 from tests.ipagent.worlds import (
     ENI_0,
     ENI_1,
@@ -165,7 +165,7 @@ def test_without_names_all_but_the_default_interface_count(stage: MakeStage) -> 
     assert on.secondaries(ENI_0) == []
 
 
-def test_a_default_interface_of_another_name_is_left_out_too(stage: MakeStage) -> None:
+def test_a_default_interface_that_is_not_eth0_is_left_out_too(stage: MakeStage) -> None:
     on = stage()
     pod = pod_with(on, MAC_1, "10.10.1.80/24")
     pod.rename("eth0", "primary")

@@ -10,7 +10,7 @@ import pytest
 
 from common.contract import AgentSettings, ExitCode, Takeover
 from tests.ipagent import worlds
-from tests.ipagent.stage import Stage, wait_for
+from tests.ipagent.agent_rig import Stage, wait_for
 from tests.ipagent.worlds import (
     ENI_1,
     ENI_2,

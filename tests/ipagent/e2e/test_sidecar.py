@@ -11,7 +11,7 @@ import pytest
 
 from common.contract import AgentSettings, ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.stage import SECONDS, Stage, wait_for
+from tests.ipagent.agent_rig import SECONDS, Stage, wait_for
 from tests.ipagent.worlds import ENI_1, ENI_2, FULL, MAC_1, MAC_2, NEIGHBOUR
 from tests.netns import Node, Pod
 from tests.netns_fixtures import node  # noqa: F401 - a fixture

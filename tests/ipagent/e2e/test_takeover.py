@@ -10,7 +10,7 @@ import pytest
 
 from common.contract import AgentSettings, ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.stage import Stage
+from tests.ipagent.agent_rig import Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_0, NEIGHBOUR_SECONDARY
 from tests.netns import Node, Pod
 from tests.netns_fixtures import node  # noqa: F401 - a fixture

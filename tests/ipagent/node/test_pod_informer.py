@@ -151,7 +151,7 @@ def test_an_outage_is_logged_once_and_so_is_its_end(watched: Watched) -> None:
     assert [line["event"] for line in lines(stream)][-1] == "watch-back"
 
 
-def test_a_list_is_had_at_any_time(watched: Watched) -> None:
+def test_the_pods_can_be_listed_at_any_time(watched: Watched) -> None:
     _, served, _, watcher, _ = watched
     served.pods = [pod("z", "10.10.1.99")]
     assert [(str(each.key), len(each.holdings)) for each in watcher.list_now()] == [("ns/z", 1)]
@@ -175,7 +175,7 @@ def test_a_token_is_reviewed_for_our_audience(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "a\nb", "a" * (MAX_TOKEN + 1), "\xf6"])
-def test_what_can_be_no_token_is_not_asked_about(tmp_path: Path, token: str) -> None:
+def test_a_malformed_token_is_not_reviewed(tmp_path: Path, token: str) -> None:
     with FakeApi(tmp_path, lambda _: Reply()) as api:
         assert review_token(api.client(tmp_path), token)["authenticated"] is False
         assert api.requests == []

@@ -118,7 +118,7 @@ class Gate:
     def claims(self) -> list[Claim]:
         return [each for each in self.taken if isinstance(each, Claim)]
 
-    def tell(self, standing: ClaimStatus, pod: PodKey = POD) -> None:
+    def publish(self, standing: ClaimStatus, pod: PodKey = POD) -> None:
         """Let the pod be told something else, as the main loop would."""
 
         def change() -> None:

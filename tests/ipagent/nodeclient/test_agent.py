@@ -24,7 +24,7 @@ from ipagent.nodeclient.session import ReconnectingSession
 from ipagent.nodeclient.signals import SignalFd
 from ipagent.termination import Exit
 from tests.ipagent.nodeclient.gate import POD, Gate, token_of
-from tests.ipagent.nodeclient.stage import LIMITS, slim
+from tests.ipagent.nodeclient.rig import LIMITS, slim
 
 FAR = time.monotonic() + 86_400
 """A day from now: the tests before these may take long."""

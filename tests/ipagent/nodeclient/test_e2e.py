@@ -20,7 +20,7 @@ from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimSt
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.auth import NOT_ACCEPTED, OTHER_NODE, OTHER_POD
 from tests.ipagent.nodeclient.gate import ENI, POD, assigned, failed, holdings, pending, token_of
-from tests.ipagent.nodeclient.stage import MAC, PORT, SlimStage, slim
+from tests.ipagent.nodeclient.rig import MAC, PORT, SlimStage, slim
 from tests.netns import Node
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
@@ -84,7 +84,7 @@ class TestInit:
         with stage.gate(answer=lambda _: pending("EC2 has been asked.")) as gate:
             running = stage.start("init", stage.pod("10.10.1.80/24"))
             assert running.wait_for_event("waiting")["message"] == "EC2 has been asked."
-            gate.tell(assigned(gate.claims[0]))
+            gate.publish(assigned(gate.claims[0]))
             assert running.wait().code == ExitCode.OK
 
     @pytest.mark.parametrize("code", [ExitCode.ENI_FULL, ExitCode.NOT_GRANTED, ExitCode.HELD_ELSEWHERE])
@@ -238,7 +238,7 @@ class TestSidecar:
             running = stage.start("sidecar", stage.pod("10.10.1.80/24"))
             running.wait_for_event("waiting")
             assert not running.started()
-            gate.tell(assigned(gate.claims[0]))
+            gate.publish(assigned(gate.claims[0]))
             assert running.wait_for_event("started")["address"] == "10.10.1.80"
             assert running.started()
             ended = running.end()
@@ -308,7 +308,7 @@ class TestSidecar:
             assert gate.claims[-1].again == frozenset()
             running.end()
 
-    def test_a_conflict_and_a_failure_are_logged_once_and_end_nothing(self, stage: SlimStage) -> None:
+    def test_a_conflict_and_a_failure_are_logged_once_and_the_client_goes_on(self, stage: SlimStage) -> None:
         with stage.gate() as gate:
             running = stage.start("sidecar", stage.pod("10.10.1.80/24", "10.10.1.81/24"))
             running.wait_for_event("started")
@@ -316,11 +316,11 @@ class TestSidecar:
                 AddressStatus(ip_address("10.10.1.80"), "net1", AddressState.CONFLICT, ENI, "eni-b has it."),
                 AddressStatus(ip_address("10.10.1.81"), "net1", AddressState.FAILED, ENI, "It is full."),
             )
-            gate.tell(failed(ExitCode.HELD_ELSEWHERE, "Two problems.", *told))
+            gate.publish(failed(ExitCode.HELD_ELSEWHERE, "Two problems.", *told))
             assert running.wait_for_event("conflict")["address"] == "10.10.1.80"
             assert "It is full." in running.wait_for_event("not-assigned")["message"]
-            gate.tell(failed(ExitCode.HELD_ELSEWHERE, "Still two problems.", *told))
-            gate.tell(assigned(gate.claims[0]))
+            gate.publish(failed(ExitCode.HELD_ELSEWHERE, "Still two problems.", *told))
+            gate.publish(assigned(gate.claims[0]))
             running.wait_for_event("assigned", 2)
             assert len(running.events("conflict")) == 1
             assert running.end().code == ExitCode.OK

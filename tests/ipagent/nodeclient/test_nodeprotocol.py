@@ -92,7 +92,7 @@ def test_the_refusal_of_somebody_else_has_its_status(body: bytes, text: str) -> 
     ],
     ids=range(14),
 )
-def test_nonsense_is_an_error(data: bytes) -> None:
+def test_an_unreadable_message_is_an_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         ResponseParser().feed(data)
 

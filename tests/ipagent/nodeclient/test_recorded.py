@@ -16,7 +16,7 @@ from ipagent.node.sessions.listener import listen
 from ipagent.nodeprotocol import ClaimStatus, Refusal, ResponseParser
 from tests.ipagent.nodeclient.exchanges import NODE, POD, documents, files, read, recorder, shape, write
 from tests.ipagent.nodeclient.gate import Gate
-from tests.ipagent.nodeclient.stage import PORT, SlimStage, slim
+from tests.ipagent.nodeclient.rig import PORT, SlimStage, slim
 from tests.netns import Node
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 

@@ -23,7 +23,7 @@ NOT, PENDING, CONFLICT = (
     ("conflict", "eni-1", "Taken."),
 )
 
-Tell = Callable[[ClaimStatus], list[str]]
+LoggedAt = Callable[[ClaimStatus], list[str]]
 
 
 def done(**addresses: tuple[str, str, str]) -> ClaimStatus:
@@ -39,7 +39,7 @@ def pending(**addresses: tuple[str, str, str]) -> ClaimStatus:
 
 
 @pytest.fixture
-def tell() -> Tell:
+def logged() -> LoggedAt:
     stream = io.StringIO()
     logger = StatusLogger(Log("apps", "pod-1", LogLevel.INFO, LogFormat.JSON, stream=stream))
     logger.set_baseline(done(a=ON))
@@ -54,42 +54,42 @@ def tell() -> Tell:
     return run
 
 
-def test_statuses_of_the_start_are_not_logged_again(tell: Tell) -> None:
-    assert tell(done(a=ON)) == []
+def test_statuses_of_the_start_are_not_logged_again(logged: LoggedAt) -> None:
+    assert logged(done(a=ON)) == []
 
 
-def test_an_address_that_comes_and_goes(tell: Tell) -> None:
-    assert tell(pending(a=ON, b=PENDING)) == []
-    assert tell(done(a=ON, b=ON)) == ["assigned 10.10.1.81"]
-    assert tell(done(a=ON, b=ON)) == []
-    assert tell(done(a=ON)) == ["removed 10.10.1.81"]
-    assert tell(done(a=ON)) == []
+def test_an_address_that_comes_and_goes(logged: LoggedAt) -> None:
+    assert logged(pending(a=ON, b=PENDING)) == []
+    assert logged(done(a=ON, b=ON)) == ["assigned 10.10.1.81"]
+    assert logged(done(a=ON, b=ON)) == []
+    assert logged(done(a=ON)) == ["removed 10.10.1.81"]
+    assert logged(done(a=ON)) == []
 
 
-def test_an_address_that_moves_to_another_eni(tell: Tell) -> None:
-    assert tell(done(a=ON_OTHER)) == ["assigned 10.10.1.80"]
+def test_an_address_that_moves_to_another_eni(logged: LoggedAt) -> None:
+    assert logged(done(a=ON_OTHER)) == ["assigned 10.10.1.80"]
 
 
-def test_failures_and_conflicts_are_logged_once_and_so_is_their_end(tell: Tell) -> None:
-    assert tell(failed(a=CONFLICT, b=NOT)) == ["conflict 10.10.1.80", "not-assigned 10.10.1.81"]
-    assert tell(failed("another sentence", a=CONFLICT, b=NOT)) == []
-    assert tell(done(a=ON, b=ON)) == ["assigned 10.10.1.80", "assigned 10.10.1.81"]
+def test_failures_and_conflicts_are_logged_once_and_so_is_their_end(logged: LoggedAt) -> None:
+    assert logged(failed(a=CONFLICT, b=NOT)) == ["conflict 10.10.1.80", "not-assigned 10.10.1.81"]
+    assert logged(failed("another sentence", a=CONFLICT, b=NOT)) == []
+    assert logged(done(a=ON, b=ON)) == ["assigned 10.10.1.80", "assigned 10.10.1.81"]
 
 
-def test_a_restarted_node_agent_logs_no_removals(tell: Tell) -> None:
-    assert tell(pending()) == []
-    assert tell(pending(a=PENDING)) == []
-    assert tell(done(a=ON)) == []
+def test_a_restarted_node_agent_logs_no_removals(logged: LoggedAt) -> None:
+    assert logged(pending()) == []
+    assert logged(pending(a=PENDING)) == []
+    assert logged(done(a=ON)) == []
 
 
-def test_a_failure_of_the_whole_pod_is_logged_once(tell: Tell) -> None:
-    assert tell(failed("No.", 20)) == ["refused No."]
-    assert tell(failed("No.", 20)) == []
-    assert tell(failed("No interface net2.", 13)) == ["not-assigned No interface net2."]
-    assert tell(done(a=ON)) == []
-    assert tell(failed("No.", 20)) == ["refused No."]
+def test_a_failure_of_the_whole_pod_is_logged_once(logged: LoggedAt) -> None:
+    assert logged(failed("No.", 20)) == ["refused No."]
+    assert logged(failed("No.", 20)) == []
+    assert logged(failed("No interface net2.", 13)) == ["not-assigned No interface net2."]
+    assert logged(done(a=ON)) == []
+    assert logged(failed("No.", 20)) == ["refused No."]
 
 
-def test_a_status_without_addresses_logs_no_removals(tell: Tell) -> None:
-    assert tell(ClaimStatus(1, "assigned", 0, "", None)) == []
-    assert tell(ClaimStatus(1, "failed", 14, "Full.", None)) == ["not-assigned Full."]
+def test_a_status_without_addresses_logs_no_removals(logged: LoggedAt) -> None:
+    assert logged(ClaimStatus(1, "assigned", 0, "", None)) == []
+    assert logged(ClaimStatus(1, "failed", 14, "Full.", None)) == ["not-assigned Full."]

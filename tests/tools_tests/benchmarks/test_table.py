@@ -166,7 +166,7 @@ def test_without_an_api_server_the_rest_is_told() -> None:
     assert "### Memory" in text
 
 
-def test_a_busy_machine_is_said_to_be_busy() -> None:
+def test_the_table_says_that_the_machine_was_busy() -> None:
     busy = dataclasses.replace(results(), machine=dataclasses.replace(MACHINE, load=1.2))
     assert "NOT quiet" in render(busy)
 

@@ -139,7 +139,7 @@ def test_with_the_backend_node_the_agent_always_has_its_token(
 
 
 @given(pods(), namespaces, backends, backends)
-def test_twice_is_once_also_after_a_change_of_the_backend(
+def test_injecting_twice_is_injecting_once_even_with_another_backend(
     pod: dict[str, Any], namespace: Any, backend: Backend, later: Backend
 ) -> None:
     again = decided(patched(pod, decided(pod, namespace, backend)), namespace, later)

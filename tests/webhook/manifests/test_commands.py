@@ -249,7 +249,9 @@ def test_input_is_bounded(run: Run, tmp_path: Path) -> None:
         (("explain", "-f", "empty.yaml"), "empty.yaml: no manifest in it"),
     ],
 )
-def test_a_command_line_that_makes_no_sense_is_said(run: Run, arguments: tuple[str, ...], said: str) -> None:
+def test_a_contradictory_command_line_is_refused_with_a_sentence(
+    run: Run, arguments: tuple[str, ...], said: str
+) -> None:
     code, out, err = run(*arguments, input="a: 1\n", empty="# nothing\n---\n")
     assert (code, out) == (2, "")
     assert said in err

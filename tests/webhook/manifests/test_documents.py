@@ -39,7 +39,7 @@ def test_a_plain_scalar_is_what_it_is_to_kubectl(text: str, value: Any) -> None:
     assert (type(read), read) == (type(value), value)
 
 
-def test_not_a_number_is_one() -> None:
+def test_the_yaml_scalar_nan_is_a_number() -> None:
     assert math.isnan(float(plain_scalar(".nan") or 0))
 
 

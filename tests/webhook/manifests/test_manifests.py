@@ -281,11 +281,11 @@ def places(document: Any) -> list[tuple[str, str | None, str, tuple[str | int, .
         ({}, []), ([], []), ("Pod", []), (None, []), (1, []),
     ],
 )  # fmt: skip
-def test_where_pods_are(document: Any, expected: list[Any]) -> None:
+def test_pod_templates_are_found_in_each_kind(document: Any, expected: list[Any]) -> None:
     assert places(document) == expected
 
 
-def test_what_claims_to_be_a_workload_and_is_none_is_said() -> None:
+def test_a_malformed_workload_is_an_error() -> None:
     wrongs: tuple[dict[str, Any], ...] = ({"metadata": "x"}, {"metadata": []})
     for wrong in wrongs:
         with pytest.raises(ManifestError, match="Expected `object") as caught:

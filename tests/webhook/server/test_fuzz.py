@@ -34,7 +34,7 @@ from tests.webhook.server.strange_requests import (
     pod,
     review,
 )
-from tests.webhook.wire import PATH, Connection, chunked, head, judge, request
+from tests.webhook.wire import PATH, Connection, check_answer, chunked, head, request
 from webhook.server.body import BODY_TIMEOUT, MAX_BODY
 from webhook.server.http_limits import MAX_FRAMES
 
@@ -72,7 +72,7 @@ def process(tmp_path_factory: pytest.TempPathFactory, peaks: list[int]) -> Itera
     with WebhookServer(tmp_path_factory.mktemp("fuzzed")) as server:
         with Connection(server) as connection:
             for _ in range(100):
-                judge(connection.ask(GOOD))
+                check_answer(connection.ask(GOOD))
         yield server
         assert max(peaks) <= MAX_RESIDENT, peaks
 
@@ -128,7 +128,7 @@ def test_mutated_reviews_are_answered(server: WebhookServer) -> None:
         for number in range(COUNT):
             reply = connection.ask(mutation(SEED, number))
             try:
-                judge(reply)
+                check_answer(reply)
             except Exception as error:
                 raise AssertionError(
                     f"mutation({SEED}, {number}): {mutation(SEED, number)[:2000]!r}"
@@ -160,13 +160,13 @@ def test_deep_nesting_is_answered(server: WebhookServer, nested: str, place: byt
     if place == review(pod(networks=b"%b")):
         value = value.replace(b'"', b'\\"')
     with Connection(server) as connection:
-        judge(connection.ask(place.replace(b"%b", value)))
+        check_answer(connection.ask(place.replace(b"%b", value)))
 
 
 @pytest.mark.parametrize("wide", WIDE)
 def test_a_huge_pod_is_answered_within_the_api_servers_time(server: WebhookServer, wide: str) -> None:
     with Connection(server, timeout=10) as connection:
-        judge(connection.ask(review(WIDE[wide]())))
+        check_answer(connection.ask(review(WIDE[wide]())))
 
 
 @pytest.mark.parametrize("announced", [MAX_BODY + 1, 1 << 40, (1 << 63) - 1])
@@ -250,7 +250,7 @@ def test_many_large_bodies_at_once_stay_within_the_bound(server: WebhookServer) 
         with ThreadPoolExecutor(len(opened)) as senders:
             list(senders.map(send, opened))
         # Ordinary reviews are answered meanwhile.
-        judge(stack.enter_context(Connection(server)).ask(GOOD))
+        check_answer(stack.enter_context(Connection(server)).ask(GOOD))
 
 
 def test_hundreds_of_idle_connections_are_no_obstacle(server: WebhookServer) -> None:
@@ -265,7 +265,7 @@ def test_hundreds_of_idle_connections_are_no_obstacle(server: WebhookServer) -> 
         for number in range(100):
             connection = stack.enter_context(Connection(server, source="127.0.0.3"))
             connection.send(head(LENGTH)[: number % 60])
-        judge(stack.enter_context(Connection(server)).ask(GOOD))
+        check_answer(stack.enter_context(Connection(server)).ask(GOOD))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_good_reviews_are_answered_amid_the_bad(server: WebhookServer) -> None:
         while not stop.is_set():
             with Connection(server) as connection:
                 for body in (mutation(SEED + number, 1), GOOD[:-5], b"[" * DEPTH):
-                    judge(connection.ask(body))
+                    check_answer(connection.ask(body))
 
     with ThreadPoolExecutor(4) as disturbers:
         running = [disturbers.submit(disturb, number) for number in range(4)]

@@ -53,7 +53,7 @@ def test_a_review_is_read_as_far_as_the_decision_needs_it() -> None:
         encoded(review(object={"spec": 7}) | {"kind": "List"}),
     ],
 )
-def test_a_body_that_is_no_review_is_named_so(body: bytes) -> None:
+def test_a_body_that_is_not_an_admission_review_is_refused_with_a_sentence(body: bytes) -> None:
     with pytest.raises(BadReview, match=r"JSON|AdmissionReview|uid"):
         decode_review(body)
 

@@ -41,7 +41,7 @@ def test_retries_become_rarer(kind: Kind) -> None:
     assert 0 < pauses[0] < pauses[-1] <= 600
 
 
-def test_what_people_have_to_mend_says_how() -> None:
+def test_a_refusal_that_people_have_to_mend_has_a_remedy() -> None:
     assert "MAX_ENI" in remedy(Kind.NO_SLOT)
     assert "examples/iam/controller.json" in remedy(Kind.NOT_PERMITTED)
     assert not remedy(Kind.THROTTLED)

@@ -88,7 +88,7 @@ class TestWriting:
         assert store.step() is None
         assert (tmp_path / FILE).stat().st_ino == before
 
-    def test_what_must_not_be_believed_any_more_is_replaced_at_once(
+    def test_a_withdrawn_record_is_replaced_in_the_file_at_once(
         self, store: Checkpoint, tmp_path: Path, time: Time
     ) -> None:
         store.load()
@@ -105,7 +105,7 @@ class TestWriting:
         assert on_disk(tmp_path) == TWO
         store.close()
 
-    def test_it_is_for_its_owner_alone(self, store: Checkpoint, tmp_path: Path) -> None:
+    def test_the_checkpoint_is_readable_by_its_owner_alone(self, store: Checkpoint, tmp_path: Path) -> None:
         store.load()
         assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
         assert list(tmp_path.iterdir()) == [tmp_path / FILE]

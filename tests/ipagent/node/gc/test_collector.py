@@ -137,7 +137,7 @@ class TestOneLife:
         assert run.step() is None
         assert (run.listing.lists, run.cloud.calls) == (0, [])
 
-    def test_after_that_all_is_silent_again(self) -> None:
+    def test_a_sweep_in_report_only_mode_is_not_repeated_without_a_change(self) -> None:
         run = left_behind()
         run.until(1000)
         lists, calls = run.listing.lists, len(run.cloud.calls)
@@ -382,7 +382,7 @@ class TestFullEni:
         assert run.sweeper.take_freed() == {"eni-1"}
         assert run.held() == set()
 
-    def test_where_all_has_to_stay_it_is_not_asked_for_all_the_time(self) -> None:
+    def test_a_full_eni_with_nothing_to_reclaim_is_not_swept_all_the_time(self) -> None:
         run = left_behind()
         run.comes(pod(Y, str(B), agent=InjectedAgent.DIRECT_SIDECAR))
         for _ in range(600):
@@ -399,7 +399,7 @@ class TestFullEni:
         assert not run.sweeper.is_reclaiming("eni-2")
 
     @pytest.mark.parametrize("mode", [GcMode.REPORT, GcMode.OFF])
-    def test_a_report_makes_no_room(self, mode: GcMode) -> None:
+    def test_report_only_mode_does_not_make_room_on_a_full_eni(self, mode: GcMode) -> None:
         run = left_behind(mode)
         run.sweeper.make_room("eni-1")
         assert not run.sweeper.is_reclaiming("eni-1")

@@ -89,7 +89,7 @@ def test_dropping_what_is_not_there_changes_nothing() -> None:
         (None, Origin.CLAIM, False),
     ],
 )
-def test_what_must_not_be_believed_a_moment_longer(
+def test_a_weaker_record_withdraws_the_stored_one_at_once(
     there: Origin | None, here: Origin | None, withdraws: bool
 ) -> None:
     def one(origin: Origin | None) -> OwnershipRecords:
@@ -104,7 +104,7 @@ class TestBytes:
         assert decode(encode(records)) == (records, "")
 
     @given(RECORDS.filter(lambda records: records.entries), st.data())
-    def test_a_part_of_it_is_no_record(self, records: OwnershipRecords, data: st.DataObject) -> None:
+    def test_a_truncated_checkpoint_is_refused(self, records: OwnershipRecords, data: st.DataObject) -> None:
         whole = encode(records)
         found, problem = decode(whole[: data.draw(st.integers(0, len(whole) - 2))])
         assert not found.entries
@@ -121,7 +121,7 @@ class TestBytes:
         assert bool(problem) is (found != records)
 
     @given(st.binary(max_size=200) | st.from_regex(r'\{"version":1,.{0,40}\}').map(str.encode))
-    def test_garbage_is_no_record(self, data: bytes) -> None:
+    def test_a_checkpoint_that_is_not_json_is_refused(self, data: bytes) -> None:
         found, problem = decode(data)
         assert not found.entries
         assert problem
@@ -172,7 +172,7 @@ class TestBytes:
         data = json.dumps({"version": 1, "crc32": 0, "records": entries}).encode()
         assert decode(data) == (OwnershipRecords(), "an entry can't be read")
 
-    def test_a_depth_or_size_that_is_no_record_is_refused(self) -> None:
+    def test_a_checkpoint_that_is_too_deep_or_too_large_is_refused(self) -> None:
         assert decode(b'{"a":' * 100_000) == (OwnershipRecords(), "it is not JSON, or not all of it")
         assert decode(b" " * (MAX_BYTES + 1)) == (OwnershipRecords(), f"it has more than {MAX_BYTES} bytes")
 

@@ -180,7 +180,7 @@ KEPT: list[tuple[str, GcInput, GcPolicy, KeepReason]] = [
 
 
 @pytest.mark.parametrize(("seen", "rules", "why"), [row[1:] for row in KEPT], ids=[row[0] for row in KEPT])
-def test_what_is_kept_and_why(seen: GcInput, rules: GcPolicy, why: KeepReason) -> None:
+def test_an_address_is_kept_for_the_stated_reason(seen: GcInput, rules: GcPolicy, why: KeepReason) -> None:
     found = evaluate(seen, rules)
     (one,) = found.verdicts
     assert (one.decision, one.why, one.until) == (Decision.KEEP, why, None)
@@ -496,7 +496,9 @@ def less(draw: st.DrawFn, seen: GcInput) -> GcInput:
 
 
 @given(SIGHTS, RULE_SETS, st.data())
-def test_knowing_less_never_takes_more(seen: GcInput, rules: GcPolicy, data: st.DataObject) -> None:
+def test_less_information_never_reclaims_more_addresses(
+    seen: GcInput, rules: GcPolicy, data: st.DataObject
+) -> None:
     poorer = data.draw(st.composite(less)(seen))
     assert taken(poorer, rules).keys() <= taken(seen, rules).keys()
 

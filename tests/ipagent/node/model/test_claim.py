@@ -19,7 +19,7 @@ pytestmark = pytest.mark.pure
         (ClaimState.FAILED, ExitCode.OK),
     ],
 )
-def test_only_what_is_assigned_ends_with_0(state: ClaimState, code: ExitCode) -> None:
+def test_exit_code_0_needs_every_address_assigned(state: ClaimState, code: ExitCode) -> None:
     with pytest.raises(ValueError, match="contradict"):
         ClaimStatus(state, code, "")
 

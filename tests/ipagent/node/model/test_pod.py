@@ -149,7 +149,7 @@ def test_one_unreadable_entry_does_not_lose_the_others(broken: object, told: str
         ("[]" + " " * MAX_STATUS, "has more than 262144 characters"),
     ],
 )
-def test_a_status_that_is_none_is_said(text: str, told: str) -> None:
+def test_a_malformed_network_status_is_reported(text: str, told: str) -> None:
     found = read_pod(pod(text))
     assert found.holdings == ()
     assert told in found.problem

@@ -81,7 +81,7 @@ def note(number: int = 0, pod: PodKey = A) -> PodEvent:
         ([event(EventType.RECLAIMED), event(EventType.WOULD_RECLAIM)], []),
     ],
 )  # fmt: skip
-def test_happenings_are_put_into_words(happened: list[AddressEvent], expected: list[PodEvent]) -> None:
+def test_address_events_become_event_messages(happened: list[AddressEvent], expected: list[PodEvent]) -> None:
     assert list(notes(happened)) == expected
 
 
@@ -122,7 +122,7 @@ def test_a_burst_is_written_at_once_and_the_rest_by_and_by() -> None:
 
 
 @pytest.mark.pure
-def test_one_pod_does_not_fill_the_book() -> None:
+def test_the_events_of_one_pod_are_bounded() -> None:
     book = EventCorrelator("t")
     book.add(map(note, range(50)), 0.0, WALL)
     assert book.dropped == 50 - event_correlator.OF_A_POD
@@ -150,7 +150,7 @@ def test_what_waits_is_bounded_and_grows_old(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.pure
-def test_what_was_not_written_is_first_in_the_row() -> None:
+def test_events_that_could_not_be_written_are_written_first() -> None:
     book = EventCorrelator("t")
     book.add([note(1), note(2)], 0.0, WALL)
     first = book.due(0.0)
@@ -169,7 +169,9 @@ STEPS = st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 400), st.b
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 400), st.booleans()), max_size=60)
 )
-def test_nothing_is_said_twice_and_all_is_bounded(steps: list[tuple[int, int, float, bool]]) -> None:
+def test_events_are_not_repeated_and_their_number_is_bounded(
+    steps: list[tuple[int, int, float, bool]],
+) -> None:
     book = EventCorrelator("t")
     now, made, times = 0.0, set(), []
     for number, pod, pause, look in steps:

@@ -147,7 +147,7 @@ def test_figures_become_samples() -> None:
         assert line in lines
 
 
-def test_happenings_are_counted_by_kind() -> None:
+def test_address_events_are_counted_by_kind() -> None:
     address = ip_address("10.0.0.1")
     lines = metrics(
         Snapshot(),

@@ -516,7 +516,7 @@ class TestGivingBack:
         assert run.status().state is ClaimState.FAILED
         assert EventType.NOT_RELEASED in run.kinds()
 
-    def test_without_the_wish_nothing_is_given_back(self) -> None:
+    def test_without_release_on_exit_nothing_is_released(self) -> None:
         run = self.given(release=False)
         run.claims(claim("a", "10.1.1.1", "10.1.9.9", leaving=True))
         run.core.update_pod(pod("a"), gone=True)
@@ -669,7 +669,7 @@ class TestDynamicNetworks:
 
 
 class TestKeeping:
-    def test_the_keeper_knows_whose_an_address_is_before_ec2_does(self) -> None:
+    def test_the_owner_of_an_address_is_recorded_before_it_is_assigned(self) -> None:
         run = Run(broom=True)
         assert run.broom
         owned: list[bool] = []
@@ -683,7 +683,7 @@ class TestKeeping:
         run.pods(pod("a", "10.1.1.1"))
         assert owned == [True]
 
-    def test_it_is_told_what_is_unknown(self) -> None:
+    def test_the_collector_is_told_which_pods_addresses_are_unknown(self) -> None:
         run = Run(broom=True)
         assert run.broom
         run.pods(

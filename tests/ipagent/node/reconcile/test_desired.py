@@ -240,10 +240,10 @@ class TestSeveralPods:
         assert placed(found) == {"10.1.1.1": "eni-a-1"}
         return found.owners[address].name
 
-    def test_the_older_one_has_it(self) -> None:
+    def test_the_older_pod_owns_an_address_that_two_name(self) -> None:
         assert self.owner(self.A, self.B) == "a"
 
-    def test_who_has_it_keeps_it(self) -> None:
+    def test_the_present_owner_keeps_an_address_that_two_pods_name(self) -> None:
         assert self.owner(self.A, self.B, before="b") == "b"
         assert self.owner(self.A, self.FLOATING, before="c") == "c"
 
@@ -253,7 +253,7 @@ class TestSeveralPods:
         assert self.owner(leaving, self.FLOATING) == "a"
         assert self.owner(leaving, self.FLOATING, before="a") == "a"
 
-    def test_nor_what_another_network_status_names_on_an_interface_that_does_not_count(self) -> None:
+    def test_a_claim_never_takes_what_another_pod_has_on_an_interface_that_does_not_count(self) -> None:
         narrowed = wished(replace(self.A.pod, interfaces=("net2",)))
         found = resolve_conflicts([narrowed, self.FLOATING])
         assert placed(found) == {}

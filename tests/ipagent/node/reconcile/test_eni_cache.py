@@ -60,7 +60,7 @@ def test_it_is_read_again_when_it_is_old(rig: Rig) -> None:
     assert rig.reads == 2
 
 
-def test_a_foreign_mac_is_read_for_and_is_then_known_to_be_foreign(rig: Rig) -> None:
+def test_a_foreign_mac_causes_one_read_and_is_then_remembered(rig: Rig) -> None:
     rig.step(MAC_1)
     assert rig.cache.unknown(frozenset({FOREIGN})) == {FOREIGN}
     rig.step(MAC_1, FOREIGN)

@@ -82,7 +82,7 @@ def item(phase: Phase, fault: Fault | None = None) -> Item:
         (item(Phase.TAKEN), ClaimState.FAILED, ExitCode.HELD_ELSEWHERE, AddressState.CONFLICT),
     ],
 )
-def test_how_far_a_pod_is_follows_from_its_addresses(
+def test_a_claims_state_follows_from_its_addresses(
     one: Item, state: ClaimState, code: ExitCode, told: AddressState
 ) -> None:
     said = claim_status(WISH, [one], (), StatusContext())
@@ -153,7 +153,7 @@ class TestReporter:
             assert self.report(reporter, item(phase)) == [kind]
             assert self.report(reporter, item(phase)) == []
 
-    def test_a_try_between_two_equal_failures_is_not_an_event(self) -> None:
+    def test_a_retry_between_two_equal_failures_makes_no_event(self) -> None:
         reporter = self.reporter()
         refused = item(Phase.REFUSED, Fault.REFUSED)
         assert self.report(reporter, refused) == [EventType.REFUSED]
@@ -190,7 +190,7 @@ class TestReporter:
         assert reporter.take_status_changes() == {key: status}
         assert reporter.statuses == {key: status}
 
-    def test_nobody_is_told_after_the_session(self) -> None:
+    def test_a_session_that_has_ended_has_no_status(self) -> None:
         reporter, key = self.reporter(), WISH.pod.key
         self.report(reporter, item(Phase.CONFIRMED))
         reporter.end_session(key)

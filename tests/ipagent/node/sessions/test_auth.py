@@ -100,7 +100,7 @@ def test_a_cluster_that_names_no_node_is_fine() -> None:
         ({}, "does not accept"),
     ],
 )
-def test_what_proves_nothing_is_refused_with_a_reason(review: dict[str, Any], why: str) -> None:
+def test_a_token_review_that_names_no_pod_is_refused_with_a_reason(review: dict[str, Any], why: str) -> None:
     found = read_review(review)
     assert isinstance(found, Unauthenticated)
     assert why in found.reason

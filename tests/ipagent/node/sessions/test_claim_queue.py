@@ -40,7 +40,7 @@ def test_what_was_taken_is_not_handed_over_again() -> None:
     assert box.take() == [CLAIM]
 
 
-def test_the_last_words_of_a_session_come_before_its_end() -> None:
+def test_a_sessions_last_claim_comes_before_its_end() -> None:
     box = ClaimQueue()
     leaving = replace(CLAIM, leaving=True)
     box.put(leaving)

@@ -87,7 +87,7 @@ class Peer:
         shown = token_of(pod) if token is None else token
         self.send(nodeprotocol.request("here", shown, "test"), nodeprotocol.chunk(statement(pod, **more)))
 
-    def hear(self) -> Refusal | ClaimStatus:
+    def receive(self) -> Refusal | ClaimStatus:
         """Return the next thing that it is told; EOFError at the end."""
         while not self._heard:
             data = self.socket.recv(1 << 16)
@@ -97,12 +97,12 @@ class Peer:
         return self._heard.pop(0)
 
     def standing(self) -> ClaimStatus:
-        heard = self.hear()
+        heard = self.receive()
         assert isinstance(heard, ClaimStatus), heard.text
         return heard
 
     def refusal(self) -> Refusal:
-        heard = self.hear()
+        heard = self.receive()
         assert isinstance(heard, Refusal)
         return heard
 
@@ -110,7 +110,7 @@ class Peer:
         """Whether it is ended by the other side, after whatever is said before."""
         try:
             while True:
-                self.hear()
+                self.receive()
         except (EOFError, ConnectionResetError):
             return True
 
@@ -132,7 +132,7 @@ def test_progress_is_told_as_it_comes_and_the_serial_names_the_statement(gate: M
     with Peer(made) as peer:
         peer.ask(serial=41)
         assert (peer.standing().state, made.sessions.counts()["pods"]) == ("pending", 1)
-        made.tell(failed(ExitCode.ENI_FULL, "The ENI is full."))
+        made.publish(failed(ExitCode.ENI_FULL, "The ENI is full."))
         told = peer.standing()
         assert (told.serial, told.state, told.code, told.message) == (41, "failed", 14, "The ENI is full.")
         made.answer = assigned
@@ -364,7 +364,7 @@ def test_a_session_that_has_begun_may_be_silent(gate: MakeGate) -> None:
         silent.standing()
         with Peer(made) as late:
             assert late.refusal().status == 408
-        made.tell(failed(ExitCode.ENI_FULL, "full"))
+        made.publish(failed(ExitCode.ENI_FULL, "full"))
         assert silent.standing().message == "full"
 
 
@@ -389,7 +389,7 @@ def test_more_than_a_few_refused_connections_are_reset_and_counted(gate: MakeGat
         assert [peer.refusal().status for peer in peers[1:3]] == [429, 429]
         for peer in peers[3:]:
             with pytest.raises(ConnectionResetError):
-                peer.hear()
+                peer.receive()
 
 
 def test_the_oldest_connection_without_a_pod_makes_room(gate: MakeGate) -> None:
@@ -536,7 +536,7 @@ def test_a_pod_that_does_not_read_is_let_go(gate: MakeGate) -> None:
         def gone() -> bool:
             # A different text each time: the same one would be no news.
             for _ in range(100):
-                made.tell(pending(f"{time.monotonic()} {long}"))
+                made.publish(pending(f"{time.monotonic()} {long}"))
             return SessionClosed(POD) in made.taken
 
         made.wait_for(gone, "the end of the session")
@@ -549,8 +549,8 @@ def test_a_pod_that_reads_late_is_told_the_latest(gate: MakeGate) -> None:
         peer.ask()
         peer.standing()
         for number in range(3000):
-            made.tell(pending(f"{number} {long}"))
-        made.tell(failed(ExitCode.ENI_FULL, "the last"))
+            made.publish(pending(f"{number} {long}"))
+        made.publish(failed(ExitCode.ENI_FULL, "the last"))
         made.drain()
         while (told := peer.standing()).state == "pending":
             pass
@@ -565,7 +565,7 @@ def test_the_body_of_one_statement_is_answered_and_ended(gate: MakeGate) -> None
         head = head.replace(b"Transfer-Encoding: chunked", f"Content-Length: {len(body)}".encode())
         peer.send(head, body)
         assert peer.standing().state == "pending"
-        made.tell(failed(ExitCode.ENI_FULL, "full"))
+        made.publish(failed(ExitCode.ENI_FULL, "full"))
         assert peer.standing().state == "failed"
         assert peer.ends()
 

@@ -15,8 +15,8 @@ from common.contract import AgentSettings, Backend
 from common.token_bucket import Rate
 from ipagent.cli import ENV_STARTED_FILE, ENV_TOKEN_FILE
 from ipagent.node.sessions.limits import Limits
+from tests.ipagent.agent_rig import Ended, wait_for
 from tests.ipagent.nodeclient.gate import NODE, POD, Gate, token_of
-from tests.ipagent.stage import Ended, wait_for
 from tests.netns import Node, Pod
 
 BIN = Path(sys.executable).parent
