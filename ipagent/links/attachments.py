@@ -40,6 +40,7 @@ def read_attachment(found: Mapping[str, Any]) -> LinkAttachment | None:
         name=str(link.get("name") or spec["network"]),
         rename=link.get("rename") == "Name",
         mtu=int(link.get("mtu", 0)),
+        address=str(status.get("address", "")),
     )
     return LinkAttachment(name, wanted, _reported(status), read_pool(spec, status))
 
@@ -55,6 +56,7 @@ def _reported(status: Mapping[str, Any]) -> Status | None:
         mtu=int(link.get("mtu", 0)),
         message=str(link.get("message", "")),
         pool=read_status(status.get("pool")),
+        host_addresses=tuple(map(str, link.get("hostAddresses") or ())),
     )
 
 
@@ -67,19 +69,19 @@ def shortened(status: Status) -> Status:
 
 def status_body(name: str, status: Status) -> dict[str, Any]:
     """Return the server-side apply of `status.link` and `status.pool`."""
+    link: dict[str, Any] = {
+        "mac": status.mac,
+        "name": status.name,
+        "up": status.up,
+        "mtu": status.mtu,
+        "message": status.message,
+    }
+    if status.host_addresses:
+        link["hostAddresses"] = list(status.host_addresses)
     pool = {"pool": status_object(status.pool)} if status.pool is not None else {}
     return {
         "apiVersion": API_VERSION,
         "kind": "NodeAttachment",
         "metadata": {"name": name},
-        "status": {
-            "link": {
-                "mac": status.mac,
-                "name": status.name,
-                "up": status.up,
-                "mtu": status.mtu,
-                "message": status.message,
-            },
-            **pool,
-        },
+        "status": {"link": link, **pool},
     }

@@ -43,6 +43,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         cni_folder=given.cni_conf_dir,
         host=given.host,
         port=given.port,
+        networkd=given.networkd,
         log_level=LogLevel(given.log_level),
         log_format=LogFormat(given.log_format),
     )
@@ -60,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="where Multus reads the CNI configurations of networks; without it none are written",
+    )
+    parser.add_argument(
+        "--networkd",
+        type=Path,
+        metavar="FOLDER",
+        help="write files there by which systemd-networkd leaves the interfaces alone (/run/systemd/network)",
     )
     parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")
     parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default="auto")

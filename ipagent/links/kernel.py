@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import defaultdict
+from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import assert_never
 
 from ipagent.links.plan import AddAltname, Change, DeleteAltname, Rename, SetMtu, SetUp
@@ -11,18 +14,32 @@ from ipagent.netlink import devices, rtnetlink
 from ipagent.netlink.devices import Device
 from ipagent.netlink.sockets import NetlinkSocket
 
+IPV4_BYTES = 4
+RT_SCOPE_UNIVERSE = 0
+"""linux/rtnetlink.h: neither of the link nor of the host alone."""
+
 
 class DeviceSocket(NetlinkSocket):
-    """Reads devices, changes them, and hears of changes from its construction on."""
+    """Reads devices with their addresses, changes them, and hears of changes from its construction on."""
 
-    groups = devices.RTMGRP_LINK
+    groups = devices.RTMGRP_LINK | rtnetlink.RTMGRP_IPV4_IFADDR
 
     def devices(self) -> list[Device]:
         """Return all devices; raises KernelError."""
         try:
-            return [devices.device(body) for body in self.links()]
+            found = [devices.device(body) for body in self.links()]
+            addresses = self._ipv4()
         except rtnetlink.MalformedError as error:
             raise self.error(f"the kernel's answer can't be read: {error}") from None
+        return [replace(each, addresses=tuple(addresses.get(each.index, ()))) for each in found]
+
+    def _ipv4(self) -> dict[int, list[str]]:
+        """Return the IPv4 addresses of global scope by the device's index."""
+        found = defaultdict(list)
+        for index, packed, scope, _ in filter(None, map(rtnetlink.address, self.addresses())):
+            if len(packed) == IPV4_BYTES and scope == RT_SCOPE_UNIVERSE:
+                found[index].append(str(IPv4Address(packed)))
+        return found
 
     def change(self, device: Device, change: Change) -> None:
         """Change a device; raises OSError as the kernel refuses, KernelError where it does not answer."""

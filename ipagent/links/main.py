@@ -28,6 +28,7 @@ from ipagent.daemon import Turns, Wakeup, run_daemon
 from ipagent.links.attachments import LinkAttachment, read_attachment
 from ipagent.links.cni_files import CniFiles, ReservationWatcher
 from ipagent.links.kernel import DeviceSocket
+from ipagent.links.networkd import NetworkFiles
 from ipagent.links.plan import Status, Wanted
 from ipagent.links.reporter import StatusReporter
 from ipagent.links.setter import LinkSetter
@@ -51,12 +52,16 @@ ENDING = 2.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line and the environment say; `port` is that of probes and metrics."""
+    """What the command line and the environment say; `port` is that of probes and metrics.
+
+    `networkd` is the folder with systemd-networkd's files, None to leave it alone.
+    """
 
     node: str
     host: str
     port: int
     cni_folder: Path | None
+    networkd: Path | None
     log_level: LogLevel
     log_format: LogFormat
 
@@ -117,6 +122,7 @@ class Links:
         self._wakeup = Wakeup()
         self._turns = Turns(self._turn, time.monotonic)
         self._kernel = kernel
+        self._networkd = None if given.networkd is None else NetworkFiles(given.networkd, log)
         self._names: dict[str, str] = {}
         self._former: dict[str, str] = {}
         self._setter = LinkSetter(kernel, time.monotonic, log)
@@ -153,9 +159,12 @@ class Links:
         attachments = self.informer.items()
         if not self.informer.synced:
             return None
+        wanted = [self._with_former_name(each.wanted) for each in attachments.values()]
+        if self._networkd is not None:
+            self._networkd.sync(wanted)
         try:
             self._kernel.drain()
-            found = self._setter.apply([self._with_former_name(each.wanted) for each in attachments.values()])
+            found = self._setter.apply(wanted)
         except KernelError as error:
             raise AgentError(f"the node's interfaces can't be read: {error}") from None
         statuses = self._with_pools(attachments, dict(zip(attachments, found, strict=True)))

@@ -17,13 +17,16 @@ from ipagent.netlink.devices import Device
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "bond", "team", "bridge", "macsec"})
 """Kinds of devices that may have the MAC of the one below them."""
+MAX_ADDRESSES = 50
+"""Addresses that a status names; no interface of EC2 has more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One NodeAttachment: the interface with the ENI's MAC gets a name, as an alternative or the only one.
 
-    `mtu` 0 leaves the MTU as it is. `former` is the name that was given before, empty for none.
+    `mtu` 0 leaves the MTU as it is. `former` is the name that was given before, empty for none. `address` is
+    the ENI's primary address, the only one that is not for pods; empty if it is not known.
     """
 
     attachment: str
@@ -32,6 +35,7 @@ class Wanted:
     rename: bool = False
     mtu: int = 0
     former: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ Change: TypeAlias = SetUp | SetMtu | Rename | AddAltname | DeleteAltname
 class Status:
     """What is reported of an interface (`status.link`); `name` is the kernel's, empty if it is not there.
 
-    `message` says what is wrong and what to do, empty if nothing is.
+    `host_addresses` are addresses of pods that the node itself has. `message` says what is wrong and what to
+    do, empty if nothing is.
     """
 
     mac: str
@@ -84,6 +89,7 @@ class Status:
     message: str = ""
     pool: PoolStatus | None = None
     """Of a network of prefixes (`status.pool`)."""
+    host_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +127,13 @@ def _plan(
     changes = tuple(_changes(wanted, device, owners, refused))
     problems = [*_name_problems(wanted, device, owners)]
     problems += [refused[each] for each in changes if each in refused]
+    aliases = tuple(each for each in device.addresses if wanted.address not in ("", each))[:MAX_ADDRESSES]
+    if aliases:
+        problems.append(_aliased(device, aliases))
     owners.setdefault(wanted.name, device)
     return LinkPlan(
         wanted,
-        Status(wanted.mac, device.name, device.up, device.mtu, "; ".join(problems)),
+        Status(wanted.mac, device.name, device.up, device.mtu, "; ".join(problems), host_addresses=aliases),
         tuple((device, each) for each in changes if each not in refused),
     )
 
@@ -136,6 +145,14 @@ def _not_one(wanted: Wanted, found: Sequence[Device]) -> str:
     return (
         f"no interface of the node has the MAC {wanted.mac}: a pod has it in its network namespace "
         "(host-device), or the kernel has not shown the ENI yet; if it stays away, replace the node"
+    )
+
+
+def _aliased(device: Device, aliases: Sequence[str]) -> str:
+    return (
+        f"the node itself has {', '.join(aliases[:3])} on {device.name}, which EC2 assigns to pods: "
+        "amazon-ec2-net-utils or nm-cloud-setup has put it there, and node and pod do not reach each other; "
+        "set nodeAgent.unmanageLinks, or exclude the interface as docs/networks.md shows"
     )
 
 

@@ -60,8 +60,9 @@ class LinkSetter:
             for each in pending:
                 self._carry_out(each)
             plans = self._plan(wanted)
-        macs = {each.mac for each in wanted}
-        self._made = {key: times for key, times in self._made.items() if key[0] in macs}
+        # An interface that a pod gives back (host-device) is down: nobody has undone anything.
+        there = {each.wanted.mac for each in plans if each.status.name}
+        self._made = {key: times for key, times in self._made.items() if key[0] in there}
         return [each.status for each in plans]
 
     def retry_in(self) -> float | None:

@@ -47,6 +47,8 @@ class Device:
     mtu: int
     kind: str = ""
     lower: int = 0
+    addresses: tuple[str, ...] = ()
+    """IPv4 addresses of global scope."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -187,3 +187,18 @@ def test_it_brings_the_links_container_with_one_capability(helm: Helm, rendered:
         }
     daemons = [each for each in rendered["backend node"] if each["kind"] == "DaemonSet"]
     assert "NET_ADMIN" not in str(daemons)
+
+
+def test_it_writes_files_of_networkd_only_where_that_is_asked_for(
+    helm: Helm, manifests: list[Manifest]
+) -> None:
+    folder = "/run/systemd/network"
+    assert folder not in str(manifests)
+    asked = helm.render(merged(REQUIRED, CONTROLLER, {"nodeAgent": {"unmanageLinks": True}}))
+    spec = only(asked, "DaemonSet")["spec"]["template"]["spec"]
+    (links,) = (each for each in spec["containers"] if each["name"] == "links")
+    assert str(links_parser().parse_args(links["args"]).networkd) == folder
+    (volume,) = (each for each in spec["volumes"] if folder in str(each))
+    assert links["volumeMounts"] == [{"name": volume["name"], "mountPath": volume["hostPath"]["path"]}]
+    others = [each for each in spec["containers"] if each["name"] != "links"]
+    assert folder not in str(others)

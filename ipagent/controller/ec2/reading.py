@@ -41,6 +41,7 @@ def eni(shown: NetworkInterfaceTypeDef) -> Eni:
         device=attachment.get("DeviceIndex"),
         delete_on_termination=attachment.get("DeleteOnTermination", False),
         prefixes=frozenset(prefixes(shown.get("Ipv4Prefixes", []), shown.get("Ipv6Prefixes", []))),
+        address=shown.get("PrivateIpAddress", ""),
         ipv4=len(shown.get("PrivateIpAddresses", [])) + len(shown.get("Ipv4Prefixes", [])),
         managed=shown.get("RequesterManaged", False),
     )

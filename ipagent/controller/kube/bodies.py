@@ -55,6 +55,7 @@ def attachment_status(
         "eni": status.eni,
         "attachment": status.attachment,
         "mac": status.mac,
+        "address": status.address,
         "subnet": status.subnet,
         "card": status.card,
         "device": status.device,

@@ -14,6 +14,7 @@ from typing import Any
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.token_bucket import Rate, TokenBucket
+from ipagent.controller.model.attachment import HOST_ADDRESS
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.log import Log
 
@@ -37,11 +38,15 @@ class Subject:
 def news(before: Mapping[str, Condition], now: Mapping[str, Condition]) -> tuple[str, Condition] | None:
     """Return the type and content of an Event for a change of conditions.
 
-    Ready is news, and so is a step that EC2 or the node has refused. What is only under way is not.
+    Ready is news, and so is a step that EC2 or the node has refused, or that the node warns of. What is only
+    under way is not.
     """
     ready = now.get("Ready")
     if ready is None:
         return None
+    warning = next((each for each in now.values() if each.reason == HOST_ADDRESS), None)
+    if warning is not None and all(each.reason != HOST_ADDRESS for each in before.values()):
+        return "Warning", warning
     old = before.get("Ready")
     if ready.status == TRUE:
         return None if old is not None and old.status == TRUE else ("Normal", ready)

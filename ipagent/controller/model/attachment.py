@@ -20,6 +20,8 @@ from ipagent.networkapi import ATTACHMENT_FINALIZER
 
 CREATED, ATTACHED, LINK_READY, READY = "Created", "Attached", "LinkReady", "Ready"
 PREFIXES_READY = "PrefixesReady"
+HOST_ADDRESS = "HostHasPodAddress"
+"""Reason of LinkReady: the interface works, but the node itself has addresses of pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class LinkStatus:
     up: bool = False
     mtu: int = 0
     message: str = ""
+    host_addresses: tuple[str, ...] = ()
+    """Addresses of pods that the node itself has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class AttachmentStatus:
     """The family of the prefix that EC2 is being asked for: written before the call is made."""
     pool_free: int | None = None
     """IPv4 addresses that pods can still have of prefixes, those that may come included."""
+    address: str = ""
+    """The ENI's primary IPv4 address: any other one is for pods."""
 
     @property
     def free(self) -> int | None:
@@ -115,6 +121,7 @@ def read_status(status: Mapping[str, Any]) -> AttachmentStatus:
         eni=str(status.get("eni", "")),
         attachment=str(status.get("attachment", "")),
         mac=str(status.get("mac", "")),
+        address=str(status.get("address", "")),
         subnet=str(status.get("subnet", "")),
         card=status.get("card"),
         device=status.get("device"),
@@ -136,4 +143,5 @@ def _reported(link: Mapping[str, Any] | None) -> LinkStatus | None:
         up=bool(link.get("up", False)),
         mtu=int(link.get("mtu", 0)),
         message=str(link.get("message", "")),
+        host_addresses=tuple(map(str, link.get("hostAddresses") or ())),
     )

@@ -36,6 +36,8 @@ class Eni:
     card: int = 0
     device: int | None = None
     delete_on_termination: bool = False
+    address: str = ""
+    """The primary IPv4 address."""
     ipv4: int = 1
     """IPv4 addresses and prefixes, the primary included."""
     prefixes: frozenset[str] = frozenset()

@@ -33,6 +33,7 @@ from ipagent.controller.reconcile import prefixes
 from ipagent.controller.reconcile.answers import SETTLE
 from ipagent.controller.reconcile.choice import adopted, candidates, created, free_slot
 from ipagent.controller.reconcile.draft import Draft, Pair
+from ipagent.controller.reconcile.link_state import link_condition, on_node
 from ipagent.controller.reconcile.refusals import Kind, condition_of, remedy
 from ipagent.controller.reconcile.resolve import groups_in, place
 
@@ -42,8 +43,6 @@ FRESH = 10.0
 """Seconds for which a description of an instance's ENIs tells which device indexes are free."""
 NO_SLOT_POLL = 60.0
 LOST_POLL = 10.0
-LINK_SECONDS = 180.0
-"""After so long an interface that the node does not have counts as missing: ecs-agent #1520 saw 3 minutes."""
 MISMATCHES = 3
 """Refusals of a ClientToken with other parameters before the next token is taken: the ENI of that token has
 not been shown meanwhile."""
@@ -53,6 +52,8 @@ Conditions = dict[str, Condition]
 
 def advance(draft: Draft, pair: Pair) -> None:
     """Decide the next step for a pair, and its status."""
+    if draft.unchanged(pair.attachment):
+        return
     conditions: Conditions = {}
     eni = _eni(draft, pair, conditions)
     if eni is not None:
@@ -109,6 +110,8 @@ def _none_to_adopt(draft: Draft, pair: Pair) -> Condition:
     wanted = ", ".join(
         f"{key}={value}" for key, value in pair.network.tags_of_interface(pair.node.zone).items()
     )
+    # Somebody is about to create or to tag one.
+    draft.unsettled |= not any(eni.no_manage for eni in fitting)
     if not fitting:
         return no("NoneAvailable", f"no ENI in {pair.node.zone} has the tags {wanted}: create and tag one")
     unmanaged = [eni.id for eni in fitting if not eni.no_manage]
@@ -154,6 +157,7 @@ def _count_lost(draft: Draft, attachment: Attachment, eni: Eni | None) -> None:
             attempt=attachment.status.attempt + 1,
             eni="",
             mac="",
+            address="",
             subnet="",
             prefixes=(),
             assigning="",
@@ -209,12 +213,12 @@ def _attach(draft: Draft, pair: Pair, eni: Eni, conditions: Conditions) -> None:
     elif eni.state == DETACHING:
         conditions[ATTACHED] = unknown("Detaching", f"{eni.id} is being detached, and attached again then")
         draft.look_at(eni.id, POLL)
-    elif eni.state == ATTACHING and not _reported(attachment, eni):
+    elif eni.state == ATTACHING and not on_node(attachment, eni):
         conditions[ATTACHED] = unknown("Attaching", f"{eni.id} is being attached")
         draft.look_at(eni.id, POLL)
     else:
         conditions[ATTACHED] = yes("Attached", f"network card {eni.card}, device index {eni.device}")
-        conditions[LINK_READY] = _link(draft, attachment, eni)
+        conditions[LINK_READY] = link_condition(draft, attachment, eni)
         pool = prefixes.advance(draft, pair, eni)
         if pool is not None:
             conditions[PREFIXES_READY] = pool
@@ -242,29 +246,6 @@ def _ask_to_attach(draft: Draft, pair: Pair, eni: Eni) -> Condition:
     draft.slots.add((attachment.instance, card, device))
     draft.call(Attach(attachment.name, eni.id, attachment.instance, card, device))
     return refused or unknown("Attaching", f"{eni.id} is being attached")
-
-
-def _reported(attachment: Attachment, eni: Eni) -> bool:
-    return attachment.reported is not None and attachment.reported.mac == eni.mac
-
-
-def _link(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
-    link, wanted = attachment.reported, attachment.link
-    if link is None or link.mac != eni.mac:
-        missing = draft.state.cloud.since.get(eni.id, draft.now) + LINK_SECONDS
-        if draft.now < missing:
-            draft.wait(missing)
-            return unknown("WaitingForLink", f"the node has not reported an interface with the MAC {eni.mac}")
-        return no(
-            "LinkMissing",
-            f"the node has no interface with the MAC {eni.mac}: see whether the DaemonSet runs there "
-            "with its container links, otherwise replace the node",
-        )
-    if not link.up:
-        return no("LinkDown", link.message or f"{link.name} is down")
-    if wanted.mtu and link.mtu != wanted.mtu:
-        return no("WrongMtu", link.message or f"{link.name} has MTU {link.mtu}, not {wanted.mtu}")
-    return yes("LinkUp", link.message)
 
 
 def _modify(draft: Draft, pair: Pair, eni: Eni, conditions: Conditions) -> None:

@@ -58,7 +58,8 @@ def decide(state: State, now: float) -> Plan:
     _let_networks_go(draft)
     found = orphans(draft) if state.cloud.read_at is not None else frozenset()
     leaked = sweep(draft, found)
-    _describe(draft, selected, soon=bool(found))
+    draft.unsettled |= bool(found)
+    _describe(draft, selected)
     draft.finish()
     return Plan(
         calls=tuple(sorted(draft.calls, key=lambda call: call.rank)),
@@ -157,8 +158,8 @@ def _let_networks_go(draft: Draft) -> None:
     ]
 
 
-def _describe(draft: Draft, selected: Selected, *, soon: bool) -> None:
-    """Describe all ENIs every five minutes, and again a minute after something seems leaked."""
+def _describe(draft: Draft, selected: Selected) -> None:
+    """Describe all ENIs every five minutes, and again after a minute as long as something is unsettled."""
     state = draft.state
     if not state.networks and not state.attachments:
         return
@@ -166,7 +167,7 @@ def _describe(draft: Draft, selected: Selected, *, soon: bool) -> None:
     if vpcs is None:
         return
     read = state.cloud.read_at
-    due = draft.now if read is None else read + (TWO_LOOKS if soon else DESCRIBE_EVERY)
+    due = draft.now if read is None else read + (TWO_LOOKS if draft.unsettled else DESCRIBE_EVERY)
     if due <= draft.now:
         draft.call(DescribeAll(vpcs))
     else:

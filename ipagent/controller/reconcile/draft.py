@@ -57,6 +57,8 @@ class Draft:
     idle: set[str] = field(default_factory=set)
     pools: dict[str, PoolStatus] = field(default_factory=dict)
     prefix_marks: PrefixMarks = field(default_factory=PrefixMarks)
+    unsettled: bool = False
+    """Whether ENIs are to be described again soon: something seems leaked, or is not there that should be."""
     due: float = float("inf")
     _enis: set[str] = field(default_factory=set)
     _instances: set[str] = field(default_factory=set)
@@ -131,6 +133,13 @@ class Draft:
         if self._pods:
             self.call(ListPods(tuple(self._pods)))
 
+    def unchanged(self, attachment: Attachment) -> bool:
+        """Leave a NodeAttachment's status as the former leader wrote it until EC2 has been described."""
+        if self.state.cloud.read_at is not None or not attachment.status.conditions:
+            return False
+        self.statuses[attachment.name] = attachment.status
+        return True
+
     def status(self, attachment: Attachment, eni: Eni | None, conditions: dict[str, Condition]) -> None:
         """Record a NodeAttachment's status."""
         node = self.state.nodes.get(attachment.node)
@@ -146,6 +155,7 @@ class Draft:
             eni=eni.id if eni else attachment.status.eni,
             attachment=shown.attachment if shown else "",
             mac=eni.mac if eni else attachment.status.mac,
+            address=eni.address if eni else attachment.status.address,
             subnet=eni.subnet if eni else attachment.status.subnet,
             card=shown.card if shown else None,
             device=shown.device if shown else None,

@@ -23,6 +23,8 @@ PODS_FRESH = 5.0
 
 def release(draft: Draft, attachment: Attachment) -> None:
     """Decide the next step; the object goes when nothing is left to do."""
+    if draft.unchanged(attachment):
+        return
     eni = created(draft, attachment)
     if eni is not None and (eni.state != AVAILABLE or _created_by_us(draft, attachment, eni)):
         draft.needed.add(eni.id)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -55,7 +55,8 @@ class Cluster:
 
     `static_cpu` names the nodes whose kubelet gives Guaranteed pods CPUs of their own; `hop_limit` is that of
     each instance's metadata options. With `primary_only` nodes boot with their primary interface alone.
-    ENIs that are attached later appear in nodes while a `plugger` is at work.
+    ENIs that are attached later appear in nodes while a `plugger` is at work. The kubelets of `tainted` nodes
+    register them with the startup taint. `account` replaces keys of the doubles' world, such as `roles`.
 
     Needs root. Start it in a thread that lives as long as it should. Raises ProcessError with the end of a
     log where a part of it does not start.
@@ -69,9 +70,13 @@ class Cluster:
         static_cpu: Sequence[str] = ("n2",),
         hop_limit: int = 2,
         primary_only: bool = False,
+        tainted: Sequence[str] = (),
+        account: Mapping[str, object] | None = None,
     ) -> None:
         self._parts = parts
         self._static_cpu = tuple(static_cpu)
+        self._tainted = frozenset(tainted)
+        self._account = dict(account or {})
         self._plans = tuple(
             NodePlan(number, hop_limit, primary_only=primary_only) for number in range(1, nodes + 1)
         )
@@ -154,7 +159,7 @@ class Cluster:
         stack.callback(cgroups.remove, self.name)
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=folder_prefix(self.name))))
         self._outer = stack.enter_context(Sandbox("cluster", outer_script(self._plans), self.folder))
-        self._doubles = stack.enter_context(doubles(self._outer, world(self._plans)))
+        self._doubles = stack.enter_context(doubles(self._outer, world(self._plans) | self._account))
         targets = {"api": f"{GATEWAY}:{API_PORT}", "ec2": f"{GATEWAY}:{EC2_PORT}"}
         ports = stack.enter_context(PortForwarding(self._outer, targets)).ports
         self.cloud = stack.enter_context(CloudControl(f"http://127.0.0.1:{ports['ec2']}"))
@@ -167,14 +172,16 @@ class Cluster:
         for node in self.nodes.values():
             node.start_kubelet()
         self._doubles.wait_until(lambda: serves(self._doubles), "line that says where they listen", 30)
-        self.wait_ready()
+        if untainted := self.nodes.keys() - self._tainted:
+            self.wait_ready(*untainted)
 
     def _boot(self, stack: ExitStack) -> None:
         equipment = Equipment(
             self._outer, self.folder, self.name, self._parts.binaries, self._parts.plugins, self._plans
         )
         for plan in self._plans:
-            node = RealNode(plan, equipment, static_cpu=plan.name in self._static_cpu)
+            tainted = plan.name in self._tainted
+            node = RealNode(plan, equipment, static_cpu=plan.name in self._static_cpu, tainted=tainted)
             node.install()
             stack.callback(node.kill)
             node.boot()

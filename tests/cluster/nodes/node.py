@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from ipagent.networkapi import STARTUP_TAINT
 from tests.cluster.nodes import cgroups, configs
 from tests.cluster.nodes.plan import REGION, ZONE, NodePlan
 from tests.cluster.nodes.sandbox import CommandError, Sandbox, program
@@ -41,12 +42,15 @@ class RealNode:
     a thread that lives as long as it should.
     """
 
-    def __init__(self, plan: NodePlan, equipment: Equipment, *, static_cpu: bool) -> None:
+    def __init__(
+        self, plan: NodePlan, equipment: Equipment, *, static_cpu: bool, tainted: bool = False
+    ) -> None:
         self.plan = plan
         self._equipment = equipment
         self._disk = equipment.folder / plan.name
         self._cgroup = f"{equipment.cgroup}/{plan.name}"
         self._static_cpu = static_cpu
+        self._tainted = tainted
         self._machine: Sandbox | None = None
         self._containerd: Process | None = None
         # How much of containerd's log is of earlier boots.
@@ -152,8 +156,11 @@ class RealNode:
             f"--node-ip={self.address}",
             # As EKS's nodes are labelled. Spreading over zones and nodes leaves out nodes without a zone.
             f"--node-labels=topology.kubernetes.io/region={REGION},topology.kubernetes.io/zone={ZONE}",
+            f"--provider-id=aws:///{ZONE}/{self.instance_id}",
             "--v=2",
         ]
+        if self._tainted:
+            flags.append(f"--register-with-taints={STARTUP_TAINT}:NoSchedule")
         argv = [str(self._equipment.binaries["kubelet"]), *flags]
         self._kubelet = self.machine.process(f"{self.name}-kubelet", argv).__enter__()
 

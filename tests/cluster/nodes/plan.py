@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 REGION = "eu-central-1"
 ZONE = "eu-central-1a"
+ACCOUNT = "123456789012"
 VPC = "vpc-0a000000000000001"
+CLUSTER = "prod"
+"""The cluster's name in tags."""
 ROLE = "node"
 NO_MANAGE = {"node.k8s.amazonaws.com/no_manage": "true"}
 """The tag by which the VPC CNI leaves an interface alone (its README, "ENI tags related to allocation")."""
@@ -116,7 +119,7 @@ def world(nodes: Sequence[NodePlan]) -> dict[str, object]:
     """Write the world of the doubles in which these nodes are instances."""
     return {
         "region": REGION,
-        "account": "123456789012",
+        "account": ACCOUNT,
         "subnets": [_subnet(subnet) for subnet in SUBNETS],
         "instances": [_instance(node) for node in nodes],
     }
@@ -141,7 +144,8 @@ def _instance(node: NodePlan) -> dict[str, object]:
         "host_addresses": [node.address],
         "sources": [node.pod_cidr],
         "role": ROLE,
-        "tags": {"Name": node.name},
+        # As EKS tags those of a managed node group.
+        "tags": {"Name": node.name, f"kubernetes.io/cluster/{CLUSTER}": "owned"},
         "interfaces": [_interface(eni) for eni in node.enis],
     }
 

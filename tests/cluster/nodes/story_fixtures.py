@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -26,13 +27,18 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def release(cluster: Cluster) -> Iterator[Release]:
     """The chart, installed with its defaults and the built images."""
+    with released(cluster, helm4()) as found:
+        yield found
+
+
+def helm4() -> Path:
+    """Return Helm; without it the test is skipped."""
     programs = find_binaries(["helm4"])
     if isinstance(programs, Missing):
         if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
             pytest.fail(str(programs))
         pytest.skip(str(programs))
-    with released(cluster, programs["helm4"]) as found:
-        yield found
+    return programs["helm4"]
 
 
 @pytest.fixture

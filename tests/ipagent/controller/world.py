@@ -366,6 +366,7 @@ class World:
         number = self._number()
         return Eni(
             id=f"eni-{number:08x}",
+            address=f"10.0.{number >> 8 & 255}.{number & 255}",
             mac=f"02:00:00:00:{number >> 8 & 255:02x}:{number & 255:02x}",
             subnet=subnet,
             zone=zone,

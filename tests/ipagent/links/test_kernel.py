@@ -51,12 +51,27 @@ def probe(pod: Pod, *, unprivileged: bool = False) -> Iterator[Probe]:
         assert process.wait(20) == 0
 
 
+def test_addresses_that_the_node_has_are_found(node: Node) -> None:  # noqa: F811
+    pod = node.pod()
+    pod.add_interface("ens37", mac=MAC, up=False)
+    with probe(pod) as links:
+        links.apply(OAM)
+        for address in ("10.10.1.5/24", "10.10.1.80/32", "2001:db8::1/128"):
+            pod.add_address("ens37", address)
+        assert links.ask("wait") is True
+        status, device = links.apply({**OAM, "address": "10.10.1.5"})
+        assert status["host_addresses"] == ["10.10.1.80"]
+        assert device is not None
+        assert device["addresses"] == ["10.10.1.5", "10.10.1.80"]
+
+
 def test_an_eni_is_named_given_its_mtu_and_set_up(node: Node) -> None:  # noqa: F811
     pod = node.pod()
     pod.add_interface("ens37", mac=MAC, up=False)
     with probe(pod) as links:
         status, device = links.apply({**OAM, "mtu": 1400})
-        assert status == {"mac": MAC, "name": "ens37", "up": True, "mtu": 1400, "message": "", "pool": None}
+        said: dict[str, Any] = {"message": "", "pool": None, "host_addresses": []}
+        assert status == {"mac": MAC, "name": "ens37", "up": True, "mtu": 1400, **said}
         assert device is not None
         assert (device["name"], device["altnames"], device["up"]) == ("ens37", ["oam"], True)
         _, device = links.apply({**OAM, "name": "core", "former": "oam"})

@@ -63,6 +63,14 @@ def test_what_is_written_is_read_back_the_same() -> None:
     assert found.reported == UP
 
 
+def test_addresses_on_the_node_are_written_and_read_back() -> None:
+    aliased = Status(MAC, "ens6", up=True, mtu=9001, host_addresses=("10.10.1.80",))
+    written = status_body("n1.oam", aliased)
+    found = read_attachment(attachment(status={"mac": MAC, "address": "10.10.1.5", **written["status"]}))
+    assert found is not None
+    assert (found.reported, found.wanted.address) == (aliased, "10.10.1.5")
+
+
 def test_a_message_fits_into_the_schema() -> None:
     long = shortened(Status(MAC, message="x" * 2000))
     assert (len(long.message), long.message[-1]) == (1024, "…")

@@ -200,6 +200,23 @@ def test_a_refusal_is_reported_and_tried_again_later(refused: type[Change], code
     assert len(tries) == 2
 
 
+def test_addresses_of_pods_on_the_node_are_reported_with_cause_and_remedy() -> None:
+    wanted = dataclasses.replace(OAM, address="10.10.1.5")
+    own = dataclasses.replace(DOWN, addresses=("10.10.1.5",))
+    (status,) = setter(InMemoryKernel([ETH0, own])).apply([wanted])
+    assert (status.message, status.host_addresses) == ("", ())
+    aliased = dataclasses.replace(DOWN, addresses=("10.10.1.5", "10.10.1.80", "10.10.1.81"))
+    (status,) = setter(InMemoryKernel([ETH0, aliased])).apply([wanted])
+    assert status.host_addresses == ("10.10.1.80", "10.10.1.81")
+    assert "the node itself has 10.10.1.80, 10.10.1.81 on ens6" in status.message
+    assert "amazon-ec2-net-utils or nm-cloud-setup" in status.message
+    assert "set nodeAgent.unmanageLinks" in status.message
+    assert status.up
+    # Which address is the ENI's own is not known before the controller has said it.
+    (status,) = setter(InMemoryKernel([ETH0, aliased])).apply([OAM])
+    assert status.host_addresses == ()
+
+
 def test_what_another_program_undoes_again_and_again_is_left_alone_for_a_while() -> None:
     clock = Clock()
     kernel = InMemoryKernel([ETH0, DOWN])
@@ -225,7 +242,7 @@ def test_an_interface_that_comes_back_from_a_pod_is_set_up_again() -> None:
         taken = kernel.found.pop()
         assert links.apply([OAM])[0].message.startswith("no interface of the node has the MAC")
         kernel.found.append(dataclasses.replace(taken, index=10 + number, up=False))
-        clock.now += 20
+        clock.now += 2
     assert [each for each in kernel.changes if isinstance(each, AddAltname)] == [AddAltname("oam")]
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from common.token_bucket import Rate
+from ipagent.controller.kube.events import news
 from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach, Modify
-from ipagent.controller.model.attachment import READY, LinkStatus
+from ipagent.controller.model.attachment import HOST_ADDRESS, LINK_READY, READY, LinkStatus
 from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, Group
 from ipagent.controller.model.condition import FALSE, TRUE, unknown
 from ipagent.controller.model.network import DeletionPolicy, LinkSpec
@@ -299,6 +300,22 @@ def test_of_one_eni_to_adopt_exactly_one_node_wins_and_the_other_takes_over(
     assert world.calls["Delete"] == 0
 
 
+def test_an_eni_that_is_tagged_later_is_adopted_within_a_minute(world: World, leader: Leader) -> None:
+    world.add_network(adopting("out"))
+    world.add_node("n1")
+    leader.run(10)
+    assert condition(world, "n1.out")[1] == "NoneAvailable"
+    world.add_eni(Zone=ZONES[0], multus="out")
+    leader.run(65)
+    assert condition(world, "n1.out")[0] == TRUE
+    # Once there is one, nodes that stand by ask for nothing more.
+    world.add_node("n2")
+    leader.run(30)
+    before = world.calls.copy()
+    leader.run(290)
+    assert world.calls - before == Counter(DescribeAll=1)
+
+
 def test_an_eni_without_no_manage_is_not_adopted(world: World, leader: Leader) -> None:
     eni = world.add_eni(Zone=ZONES[0], multus="out")
     world.enis[eni.id] = replace(eni, tags={"Zone": ZONES[0], "multus": "out"})
@@ -365,6 +382,77 @@ def test_a_link_that_never_appears_is_said_after_three_minutes(world: World, lea
     assert condition(world, "n1.oam")[1] == "WaitingForLink"
     leader.run(30)
     assert condition(world, "n1.oam")[1] == "LinkMissing"
+
+
+def test_addresses_of_pods_on_the_node_are_a_warning(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    found = world.attachments["n1.oam"]
+    assert found.status.address == world.enis[found.status.eni].address != ""
+    assert found.reported is not None
+    before = found.status.conditions
+    aliased = replace(found.reported, message="the node has them", host_addresses=("10.10.1.80",))
+    world.attachments["n1.oam"] = replace(found, reported=aliased)
+    leader.run(10)
+    assert condition(world, "n1.oam", LINK_READY) == (TRUE, HOST_ADDRESS, "the node has them")
+    assert condition(world, "n1.oam")[0] == TRUE
+    now = world.attachments["n1.oam"].status.conditions
+    assert news(before, now) == ("Warning", now[LINK_READY])
+    assert news(now, now) is None
+
+
+def test_a_node_that_reports_no_interface_is_replaced_after_three_minutes(
+    world: World, leader: Leader
+) -> None:
+    world.links = False
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(10)
+    report_missing(world, "n1.oam")
+    leader.run(150)
+    assert condition(world, "n1.oam")[1] == "WaitingForLink"
+    leader.run(40)
+    status, reason, message = condition(world, "n1.oam")
+    assert (status, reason) == (FALSE, "LinkMissing")
+    assert message.endswith("replace the node")
+
+
+def test_an_interface_in_a_pod_is_ready_for_every_leader(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    report_missing(world, "n1.oam")
+    for each in (leader, Leader(world)):
+        each.run(600)
+        assert condition(world, "n1.oam", LINK_READY)[:2] == (TRUE, "InPod")
+        assert condition(world, "n1.oam")[0] == TRUE
+    # A successor of the ENI has not been seen on the node.
+    world.enis.pop(ours(world)[0])
+    world.links = False
+    leader.run(800)
+    assert condition(world, "n1.oam")[:2] == (FALSE, "LinkMissing")
+
+
+def test_the_next_leader_leaves_statuses_as_they_are_until_it_has_described_ec2(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_network(network("sig"))
+    world.add_node("n1")
+    world.add_node("n2")
+    leader.run(60)
+    world.nodes["n2"] = replace(world.nodes["n2"], labels={})
+    written = {name: each.status for name, each in world.attachments.items()}
+    plan = Leader(world).turn()
+    assert plan.attachments == written
+
+
+def report_missing(world: World, name: str) -> None:
+    """Report what `links` does while the node has no interface with the MAC."""
+    found = world.attachments[name]
+    gone = LinkStatus(found.status.mac, message="no interface of the node has the MAC")
+    world.attachments[name] = replace(found, reported=gone)
 
 
 def test_a_link_that_goes_down_later_is_said_and_leaves_taint_and_labels(
