@@ -21,7 +21,7 @@ SUFFIX = ".network"
 _FILE = """\
 # By multus-eni: addresses of this interface are those of pods, and the node takes none.
 [Match]
-PermanentMACAddress={mac}
+MACAddress={mac}
 
 [Link]
 Unmanaged=yes

@@ -30,7 +30,7 @@ def test_each_interface_has_a_file_as_long_as_it_is_a_networks(tmp_path: Path) -
     names = sorted(each.name for each in tmp_path.iterdir())
     assert names == ["05-multus-eni-02aa00000001.network", "05-multus-eni-02aa00000002.network", THEIRS]
     text = (tmp_path / names[0]).read_text(encoding="utf-8")
-    assert "[Match]\nPermanentMACAddress=02:aa:00:00:00:01\n\n[Link]\nUnmanaged=yes\n" in text
+    assert "[Match]\nMACAddress=02:aa:00:00:00:01\n\n[Link]\nUnmanaged=yes\n" in text
     before = (tmp_path / names[1]).stat().st_mtime_ns
     found.sync([SIG])
     assert sorted(each.name for each in tmp_path.iterdir()) == [names[1], THEIRS]
