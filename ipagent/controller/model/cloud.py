@@ -121,6 +121,8 @@ class Cloud:
     enis: Mapping[str, Eni] = field(default_factory=dict)
     read_at: float | None = None
     """When all ENIs were described; None before the first time."""
+    stale: bool = False
+    """Whether there is an ENI that was not shown: all are described again now."""
     seen: Mapping[str, float] = field(default_factory=dict)
     """By ENI: when an answer has shown it last, or a call has changed it."""
     missed: Mapping[str, float] = field(default_factory=dict)

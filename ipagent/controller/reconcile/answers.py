@@ -181,7 +181,9 @@ def _described(
     cloud = _absent(cloud, absent, now) if absent else cloud
     if isinstance(call, DescribeAll):
         instances = frozenset(eni.instance for eni in listed if eni.instance)
-        cloud = _trimmed(replace(cloud, read_at=now, instances=dict.fromkeys(instances, now)), now)
+        cloud = _trimmed(
+            replace(cloud, read_at=now, stale=False, instances=dict.fromkeys(instances, now)), now
+        )
     return _shown(cloud, shown, now)
 
 
@@ -290,7 +292,7 @@ def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
     cloud = replace(cloud, refusals={**cloud.refusals, call.key: refusal})
     if answer.kind is Kind.MISMATCH:
         # An ENI of that token exists, and its tags will tell.
-        return replace(cloud, read_at=None)
+        return replace(cloud, stale=True)
     if isinstance(call, AssignPrefixes | UnassignPrefix):
         memory = prefix_memory.after_refusal(cloud.prefixes, call, answer.kind)
         return replace(cloud, prefixes=memory, seen=_without(cloud.seen, (call.eni,)))

@@ -167,7 +167,11 @@ def _describe(draft: Draft, selected: Selected) -> None:
     if vpcs is None:
         return
     read = state.cloud.read_at
-    due = draft.now if read is None else read + (TWO_LOOKS if draft.unsettled else DESCRIBE_EVERY)
+    due = (
+        draft.now
+        if read is None or state.cloud.stale
+        else read + (TWO_LOOKS if draft.unsettled else DESCRIBE_EVERY)
+    )
     if due <= draft.now:
         draft.call(DescribeAll(vpcs))
     else:

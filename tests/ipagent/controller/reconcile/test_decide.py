@@ -448,6 +448,23 @@ def test_the_next_leader_leaves_statuses_as_they_are_until_it_has_described_ec2(
     assert plan.attachments == written
 
 
+def test_an_eni_that_is_not_shown_has_all_described_and_leaves_other_nodes_ready(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    before = world.calls["DescribeAll"]
+    mismatch = Refused(Kind.MISMATCH, "CreateNetworkInterface", "IdempotentParameterMismatch")
+    world.refuse = lambda call: mismatch if isinstance(call, Create) else None
+    world.add_node("n2")
+    for _ in range(20):
+        leader.turn()
+        assert condition(world, "n1.oam")[0] == TRUE
+        world.advance(1)
+    assert world.calls["DescribeAll"] > before
+
+
 def report_missing(world: World, name: str) -> None:
     """Report what `links` does while the node has no interface with the MAC."""
     found = world.attachments[name]
