@@ -113,6 +113,11 @@ _HELM_DOCS = Module("helm-docs", "github.com/norwoodj/helm-docs", defines=("main
 _PROMTOOL = Module("promtool", "github.com/prometheus/prometheus", tags=("remove_all_sd",))
 _IPVLAN = Module("ipvlan", "github.com/containernetworking/plugins", sources=("main.go", "hub.go"))
 _DASHBOARD = Module("dashboard", "github.com/grafana/grafana-foundation-sdk/go", sources=("main.go",))
+_NODEGROUP = Module(
+    "nodegroup",
+    "github.com/hashicorp/hcl/v2",
+    sources=("main.go", "module.go", "evaluate.go", "functions.go", "schema.go", "maxpods.go"),
+)
 _CRDS = Module("crds", "github.com/cert-manager/cert-manager")
 _CRD_TYPES = (
     "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1",
@@ -133,6 +138,7 @@ TOOLS = {
         Tool("helm-docs", _HELM_DOCS, "github.com/norwoodj/helm-docs/cmd/helm-docs"),
         Tool("promtool", _PROMTOOL, "github.com/prometheus/prometheus/cmd/promtool"),
         Tool("check-dashboard", _DASHBOARD, "."),
+        Tool("check-nodegroup", _NODEGROUP, "."),
         Tool(
             "crds.yaml",
             _CRDS,
@@ -143,7 +149,7 @@ TOOLS = {
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODES = ("kube-scheduler", "kubelet", "kubectl", "ipvlan")
-CHART = ("helm4", "helm3", "helm-docs", "promtool", "check-dashboard", "crds.yaml")
+CHART = ("helm4", "helm3", "helm-docs", "promtool", "check-dashboard", "check-nodegroup", "crds.yaml")
 ALL = (*CONTROL_PLANE, *NODES, *CHART)
 
 

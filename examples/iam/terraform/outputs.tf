@@ -1,0 +1,9 @@
+output "controller_role_arn" {
+  description = "For IRSA, the annotation of the chart's controller.serviceAccount."
+  value       = aws_iam_role.this["controller"].arn
+}
+
+output "node_agent_role_arn" {
+  description = "For IRSA, the annotation of the chart's nodeAgent.serviceAccount."
+  value       = aws_iam_role.this["node-agent"].arn
+}
