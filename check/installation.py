@@ -16,6 +16,8 @@ VERSION = "app.kubernetes.io/version"
 PROJECT = "multus-eni-injector"
 HOOK_DOMAIN = ".multus-eni.io"
 SETTINGS_FILE = "settings.yaml"
+CONTROLLER_LEASE = "multus-eni-controller"
+"""The Lease that the controller's replicas take turns with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Installation:
     webhook: Resource | None
     certs: Resource | None
     node_agent: Resource | None
+    controller: Resource | None
     settings: Settings | None
     settings_problem: str
     pods: tuple[Resource, ...]
@@ -64,6 +67,7 @@ def find_installation(snapshot: Snapshot) -> Installation:
         webhook=webhook,
         certs=_component(ours["Deployment"], "certs"),
         node_agent=_component(ours["DaemonSet"], "node-agent"),
+        controller=_component(ours["Deployment"], "controller"),
         settings=settings,
         settings_problem=problem,
         pods=ours["Pod"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +29,9 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "MutatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
         "NetworkAttachmentDefinition": "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions",
         "NodeSlicePool": "/apis/whereabouts.cni.cncf.io/v1alpha1/nodeslicepools",
+        "NodeNetwork": "/apis/multus-eni.io/v1alpha1/nodenetworks",
+        "NodeAttachment": "/apis/multus-eni.io/v1alpha1/nodeattachments",
+        "Lease": "/apis/coordination.k8s.io/v1/leases",
     }
 )
 """What a snapshot holds: kind -> the API's path of all objects of that kind."""
@@ -115,6 +119,14 @@ def is_ready(pod: Resource) -> bool:
 def pod_spec(workload: Resource) -> Object:
     """Return the `spec` of a workload's pod template."""
     return mapping(mapping(workload.spec.get("template")).get("spec"))
+
+
+def seconds_since_epoch(value: object) -> float | None:
+    """Return a time of the API (RFC 3339) in seconds since 1970, None for anything else."""
+    try:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def count(value: Any) -> int:

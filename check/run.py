@@ -8,13 +8,14 @@ from check.checks.aws import VPC
 from check.checks.cluster import CLUSTER
 from check.checks.installation import INSTALLATION
 from check.checks.namespaces import NAMESPACES
+from check.checks.node_networks import CONTROLLER
 from check.checks.nodes import NODES
 from check.checks.pods import PODS
 from check.model import NotApplicable, Scope, Snapshot, Verdict
 from check.results import Check, Result
 from check.views import Cluster
 
-CHECKS: tuple[Check, ...] = (*CLUSTER, *INSTALLATION, *NAMESPACES, *NODES, *PODS, *VPC)
+CHECKS: tuple[Check, ...] = (*CLUSTER, *INSTALLATION, CONTROLLER, *NAMESPACES, *NODES, *PODS, *VPC)
 """In the order in which they are shown."""
 
 MAX_DETAILS = 20

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 
 import msgspec
 
 from check.installation import Installation, find_installation
-from check.model import DONE, Aws, NotApplicable, Object, Resource, Scope, Snapshot, mapping, objects
+from check.model import (
+    DONE,
+    Aws,
+    NotApplicable,
+    Object,
+    Resource,
+    Scope,
+    Snapshot,
+    mapping,
+    objects,
+    seconds_since_epoch,
+)
 from check.networks import Network, attached_addresses, read_network
 from common.contract import INJECTION, NETWORKS, Injection
 from ipagent.assign.holders import owner_of
@@ -151,12 +161,8 @@ class Cluster:
 
     def _is_recent(self, event: Resource) -> bool:
         series = mapping(event.body.get("series")).get("lastObservedTime")
-        last = str(series or event.body.get("lastTimestamp") or event.body.get("eventTime") or "")
-        try:
-            when = datetime.fromisoformat(last).timestamp()
-        except ValueError:
-            return True
-        return when > self.snapshot.now - RECENT
+        when = seconds_since_epoch(series or event.body.get("lastTimestamp") or event.body.get("eventTime"))
+        return when is None or when > self.snapshot.now - RECENT
 
     def _concerns(self, involved: Object) -> bool:
         if involved.get("kind") != "Pod":

@@ -125,7 +125,7 @@ def _dry_run(cluster: Cluster) -> Iterator[str]:
 
 def _versions(cluster: Cluster) -> Iterator[str]:
     found = cluster.required_installation()
-    programs = [each for each in (found.webhook, found.certs, found.node_agent) if each]
+    programs = [each for each in (found.webhook, found.certs, found.node_agent, found.controller) if each]
     labels = {each.key: each.labels.get(VERSION, "") for each in programs}
     if len(set(labels.values())) > 1:
         yield "versions differ: " + ", ".join(f"{key} {version or '?'}" for key, version in labels.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.checks.enis import ENIS
+from check.checks.node_networks import NETWORKS
 from check.model import HOST, NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, objects
 from check.results import Check
 from check.views import Cluster
@@ -71,6 +72,7 @@ NODES = (
         Verdict.WARNING,
         needs=(NODE_STATUS,),
     ),
+    NETWORKS,
     Check(
         "nodes-host",
         "hosts leave the ENIs alone (links, rp_filter, MTU, pods' addresses on the host)",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from check.installation import PART_OF, PROJECT
+from check.installation import CONTROLLER_LEASE, PART_OF, PROJECT
 from check.model import (
     AWS,
     DRY_RUN,
@@ -33,7 +33,10 @@ from common.contract import CONTAINER_NAME, INJECTION, NETWORKS, Injection
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
 
-OURS_ALONE = {"ConfigMap": {"labelSelector": f"{PART_OF}={PROJECT}"}}
+OURS_ALONE = {
+    "ConfigMap": {"labelSelector": f"{PART_OF}={PROJECT}"},
+    "Lease": {"fieldSelector": f"metadata.name={CONTROLLER_LEASE}"},
+}
 """Kinds of which only the injector's own objects are read."""
 READ_ALONE = frozenset(
     {

@@ -1,0 +1,78 @@
+"""Does the controller work, and has it given the nodes their ENIs?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from check.installation import CONTROLLER_LEASE
+from check.model import NotApplicable, Object, Resource, count, objects, seconds_since_epoch
+from check.results import Check
+from check.views import Cluster
+
+LEASE_SLACK = 30
+"""Seconds: a dump's files are not all of the same moment, and clocks differ."""
+READY = "Ready"
+ATTACH_TIME = 180
+"""Seconds in which the controller creates and attaches an ENI and its link comes up."""
+
+
+def _controller(cluster: Cluster) -> Iterator[str]:
+    controller = cluster.required_installation().controller
+    if controller is None:
+        raise NotApplicable("the controller of node networks is not installed (controller.enabled)")
+    wanted, ready = count(controller.spec.get("replicas", 1)), count(controller.status.get("readyReplicas"))
+    if ready < max(wanted, 1):
+        yield f"Deployment {controller.key}: {ready} of {wanted} replicas are ready"
+    leases = {each.key: each.spec for each in cluster.all("Lease")}
+    key = f"{controller.namespace}/{CONTROLLER_LEASE}"
+    lease = leases.get(key)
+    if not lease or not lease.get("holderIdentity"):
+        yield f"no replica of {controller.key} leads: nobody holds the Lease {key}"
+        return
+    renewed = seconds_since_epoch(lease.get("renewTime"))
+    age = cluster.snapshot.now - renewed if renewed is not None else None
+    if age is None or age > count(lease.get("leaseDurationSeconds")) + LEASE_SLACK:
+        when = "never" if age is None else f"{age:.0f} s ago"
+        holder = lease["holderIdentity"]
+        yield f"no replica of {controller.key} leads: {holder} renewed the Lease {key} {when}"
+
+
+def _networks(cluster: Cluster) -> Iterator[str]:
+    networks, attachments = cluster.all("NodeNetwork"), cluster.all("NodeAttachment")
+    if not networks and not attachments:
+        raise NotApplicable("there are no NodeNetworks")
+    for network in networks:
+        for kind, each in _conditions(network):
+            if kind != READY and each.get("status") == "False":
+                yield f"NodeNetwork {network.name}: {kind}: {each.get('reason')}: {each.get('message')}"
+    for attachment in attachments:
+        for kind, each in _conditions(attachment):
+            if kind == READY and each.get("status") != "True" and _lasts(each, cluster.snapshot.now):
+                yield f"NodeAttachment {attachment.name}: {each.get('reason')}: {each.get('message')}"
+
+
+def _conditions(resource: Resource) -> Iterator[tuple[str, Object]]:
+    for each in objects(resource.status.get("conditions")):
+        yield str(each.get("type")), each
+
+
+def _lasts(condition: Object, now: float) -> bool:
+    since = seconds_since_epoch(condition.get("lastTransitionTime"))
+    return since is None or now - since > ATTACH_TIME
+
+
+CONTROLLER = Check(
+    "installation-controller",
+    "the controller of node networks is ready and one replica leads",
+    "kubectl describe pod, and logs, of the controller: its right to the Lease, or the way to the API server",
+    _controller,
+    needs=("Deployment", "Lease"),
+)
+
+NETWORKS = Check(
+    "nodes-networks",
+    "node networks are permitted, and their ENIs attached",
+    "the message says what to do; docs/networks.md explains each reason",
+    _networks,
+    needs=("NodeNetwork", "NodeAttachment"),
+)
