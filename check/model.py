@@ -38,10 +38,9 @@ KINDS: Mapping[str, str] = MappingProxyType(
 
 DRY_RUN = "dry run"
 NODE_STATUS = "node status"
-HOST = "host"
 AWS = "AWS"
 RESERVATIONS = "subnet CIDR reservations"
-"""Sources beside the kinds: a pod created with dryRun=All, `ipagent node status`, the nodes, EC2."""
+"""Sources beside the kinds: a pod created with dryRun=All, `ipagent node status`, EC2."""
 
 
 DONE = ("Succeeded", "Failed")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.installation import CONTROLLER_LEASE
-from check.model import NotApplicable, Object, Resource, count, objects, seconds_since_epoch
+from check.model import NotApplicable, Object, Resource, Verdict, count, objects, seconds_since_epoch
 from check.results import Check
 from check.views import Cluster
 
 LEASE_SLACK = 30
 """Seconds: a dump's files are not all of the same moment, and clocks differ."""
 READY = "Ready"
+HOST_ADDRESS = "HostHasPodAddress"
+"""Reason of a condition: the node itself has addresses of pods."""
 ATTACH_TIME = 180
 """Seconds in which the controller creates and attaches an ENI and its link comes up."""
 
@@ -61,6 +63,16 @@ def _lasts(condition: Object, now: float) -> bool:
     return since is None or now - since > ATTACH_TIME
 
 
+def _host(cluster: Cluster) -> Iterator[str]:
+    attachments = cluster.all("NodeAttachment")
+    if not attachments:
+        raise NotApplicable("only node networks (controller.enabled) report the nodes' interfaces")
+    for attachment in attachments:
+        for _, each in _conditions(attachment):
+            if each.get("reason") == HOST_ADDRESS:
+                yield f"NodeAttachment {attachment.name}: {each.get('message')}"
+
+
 CONTROLLER = Check(
     "installation-controller",
     "the controller of node networks is ready and one replica leads",
@@ -75,4 +87,13 @@ NETWORKS = Check(
     "the message says what to do; docs/networks.md explains each reason",
     _networks,
     needs=("NodeNetwork", "NodeAttachment"),
+)
+
+HOST = Check(
+    "nodes-host",
+    "nodes leave pods' addresses to the pods",
+    "set nodeAgent.unmanageLinks, or configure the node's network manager: docs/networks.md",
+    _host,
+    Verdict.WARNING,
+    needs=("NodeAttachment",),
 )

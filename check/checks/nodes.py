@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.checks.enis import ENIS
-from check.checks.node_networks import NETWORKS
-from check.model import HOST, NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, objects
+from check.checks.node_networks import HOST, NETWORKS
+from check.model import NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, objects
 from check.results import Check
 from check.views import Cluster
 from common.contract import Backend
@@ -43,10 +43,6 @@ def _leaks(cluster: Cluster) -> Iterator[str]:
             yield f"{node}: {each.get('address')} on {each.get('eni')}: {each.get('text')}"
 
 
-def _host(_cluster: Cluster) -> Iterator[str]:
-    raise NotApplicable("needs the node agent, which does not report the host's interfaces")
-
-
 NODES = (
     *ENIS,
     Check(
@@ -73,13 +69,5 @@ NODES = (
         needs=(NODE_STATUS,),
     ),
     NETWORKS,
-    Check(
-        "nodes-host",
-        "hosts leave the ENIs alone (links, rp_filter, MTU, pods' addresses on the host)",
-        "docs/check.md says what to look at by hand",
-        _host,
-        Verdict.WARNING,
-        needs=(HOST,),
-        pre=True,
-    ),
+    HOST,
 )

@@ -96,7 +96,7 @@ def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
     assert list(wrong(results)) == []
     assert exit_code(results) == 0
     skipped = {result.check.id for result in results if result.verdict is Verdict.SKIPPED}
-    assert skipped == {"cluster-master", "nodes-hop-limit", "nodes-host"}
+    assert skipped == {"cluster-master", "nodes-hop-limit"}
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=[path.stem for path in BROKEN])
@@ -135,5 +135,4 @@ def test_events_count_for_twenty_minutes_after_they_were_last_seen(last: Object,
 
 def test_every_check_has_a_case() -> None:
     found = {yaml.safe_load(path.read_text())["finding"]["check"] for path in BROKEN}
-    # Nothing reports the host's interfaces.
-    assert found == {check.id for check in CHECKS} - {"nodes-host"}
+    assert found == {check.id for check in CHECKS}
