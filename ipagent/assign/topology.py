@@ -73,7 +73,8 @@ class Topology:
     `held` is what EC2 said in the same answer that they hold; empty where the answer is an earlier one.
     `partial`: MAC -> why IMDS can't be used for its ENI. `absent`: MAC -> the ENI that has it and is not
     attached here. `doubt` is why it is not known whether an ENI of this node has a MAC that is not listed.
-    `unranged` are ENIs of subnets whose ranges are not known yet.
+    `unranged` are ENIs of subnets whose ranges are not known yet. `delegated`: MAC -> an ENI as IMDS shows
+    it, of which only the prefixes count.
     """
 
     enis: tuple[Eni, ...]
@@ -82,6 +83,7 @@ class Topology:
     absent: Mapping[str, str] = field(default_factory=dict)
     doubt: AgentError | None = None
     unranged: tuple[str, ...] = ()
+    delegated: Mapping[str, Eni] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

@@ -14,7 +14,7 @@ from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Clock
-from ipagent.assign.topology import Attached, EniDetails, Topology
+from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
 from ipagent.aws.base import SILENT_SECONDS, AwsAccess
 from ipagent.aws.eni import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
@@ -61,6 +61,17 @@ class NodeCloud(AwsAccess):
             Attached(as_eni(eni, self._cidrs.get(eni.subnet_id, ()), self._barred(eni)), eni)
             for eni in self._enis
         )
+
+    def delegated(self, macs: Collection[str]) -> Mapping[str, Eni]:
+        """Ask IMDS for the ENIs with these MACs and their prefixes; returns none while it is silent."""
+        if self._timing.clock() < self._silent_until:
+            return {}
+        try:
+            return {eni.mac: eni for eni in self._service().shown(macs).enis if eni.mac in macs}
+        except NoImds as error:
+            self._log.debug("imds-failed", message=str(error))
+            self._silent_until = self._timing.clock() + SILENT_SECONDS
+            return {}
 
     def _describe_all(self) -> tuple[EniDetails, ...]:
         self._identify()

@@ -130,7 +130,13 @@ class NodeAgent:
             settings.rules, self._cloud, self, store, timing=TIMING, wall=time.time, log=log
         )
         self._controller = NodeController(
-            self._cloud, settings.grants, TIMING, log, self._collector, every_pod=settings.pod_condition
+            self._cloud,
+            settings.grants,
+            TIMING,
+            log,
+            self._collector,
+            every_pod=settings.pod_condition,
+            delegated=self._cloud.delegated,
         )
         wakeup = Wakeup()
         self.loop = Loop(self._controller, wakeup, self._age, self._report, TIMING.clock, own=given.own)

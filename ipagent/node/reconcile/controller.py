@@ -27,6 +27,7 @@ from ipagent.node.model.grants import Grants
 from ipagent.node.model.ownership import GarbageCollector
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
+from ipagent.node.reconcile.delegated import DelegatedPrefixes, Read, nothing_delegated
 from ipagent.node.reconcile.eni_cache import EniCache
 from ipagent.node.reconcile.releases import PendingReleases
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
@@ -41,7 +42,8 @@ RETRIED = HEALING | {Fault.NO_ENI, Fault.BAD_CALL, Fault.UNKNOWN}
 class NodeController:
     """One node's pods, claims and addresses; `collector` reclaims what is leaked.
 
-    With `every_pod` also the pods whose container does not wait have a status.
+    With `every_pod` also the pods whose container does not wait have a status. `delegated` asks IMDS for the
+    prefixes of ENIs.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a collaborator
@@ -53,6 +55,7 @@ class NodeController:
         collector: GarbageCollector | None = None,
         *,
         every_pod: bool = False,
+        delegated: Read = nothing_delegated,
     ) -> None:
         self._timing = timing
         self._collector = collector
@@ -60,6 +63,7 @@ class NodeController:
         self._cloud = CallObserver(cloud, self._window, timing)
         self._state = NodeState(grants, timing.clock)
         self._enis = EniCache(self._cloud, timing, log)
+        self._prefixes = DelegatedPrefixes(delegated, timing)
         self._reconciler = Reconciler(self._cloud, timing=timing, log=log, window=self._window.due)
         self._reconciler.plan = replace(self._reconciler.plan, retried=RETRIED)
         self._reporter = StatusReporter(timing.clock, every_pod=every_pod)
@@ -151,15 +155,17 @@ class NodeController:
 
     def _find_enis(self) -> float | None:
         """Read the ENIs if need be, and work out what the pods are to have."""
-        state, enis = self._state, self._enis
-        delay = None
+        state, enis, prefixes = self._state, self._enis, self._prefixes
+        delays = [prefixes.step(state.attached())]
         # Once more where the result shows that the ENIs are not all known.
         for _ in range(2):
-            delay = enis.step(state.macs(), self._unplaced(), state.attached_macs())
-            state.resolve_conflicts(enis.topology, enis.unknown(state.macs()))
+            macs = state.macs_beyond(prefixes.covers)
+            delays[1:] = [enis.step(macs, self._unplaced(), state.attached_macs())]
+            topology = replace(enis.topology, delegated=prefixes.enis) if prefixes.enis else enis.topology
+            state.resolve_conflicts(topology, enis.unknown(state.macs()))
             if all(not enis.may_appear(address) for address in self._unplaced()):
                 break
-        return delay
+        return min((each for each in delays if each is not None), default=None)
 
     def _unplaced(self) -> frozenset[IPAddress]:
         """Return the addresses that no known ENI carries."""

@@ -27,7 +27,7 @@ from ipagent.assign.errors import (
 )
 from ipagent.assign.report import Problem
 from ipagent.assign.selection import Selection, UndecidedDefaultError, select
-from ipagent.assign.topology import Placement, Topology, place
+from ipagent.assign.topology import Eni, Placement, Topology, place
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grant
 from ipagent.node.model.pod import Pod, PodKey
@@ -209,11 +209,25 @@ def _placed(
     *,
     takeover: bool,
 ) -> PodDesired:
-    early = {each: "its ENI is being looked for" for each in holdings if each.mac in unknown}
-    placed = place((each for each in holdings if each not in early), topology, takeover=takeover)
+    routed = {each: eni for each in holdings if (eni := _routed(each, topology)) is not None}
+    early = {
+        each: "its ENI is being looked for" for each in holdings if each.mac in unknown and each not in routed
+    }
+    rest = (each for each in holdings if each not in early and each not in routed)
+    placed = place(rest, topology, takeover=takeover)
     unplaced = tuple(Problem(each.holding, "", each.reason, NoEni(each.reason)) for each in placed.unplaced)
     held_back = {**base.held_back, **early}
-    return replace(base, placements=placed.placements, unplaced=unplaced, held_back=held_back)
+    placements = (*placed.placements, *(Placement(each, eni, "", takeover) for each, eni in routed.items()))
+    return replace(base, placements=placements, unplaced=unplaced, held_back=held_back)
+
+
+def _routed(holding: Holding, topology: Topology) -> Eni | None:
+    """Return the ENI of whose prefixes one has the address, by IMDS, unless EC2 says that it is not ours."""
+    eni = topology.delegated.get(holding.mac)
+    if eni is None or eni.prefix_of(holding.address) is None:
+        return None
+    described = next((each for each in topology.enis if each.mac == holding.mac), eni)
+    return eni if described.usable else None
 
 
 def _not_granted(holding: Holding, key: PodKey, grant: Grant) -> Problem:

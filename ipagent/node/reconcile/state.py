@@ -97,6 +97,8 @@ class NodeState:
         self._budgets: dict[PodKey, TokenBucket] = {}
         self._macs: frozenset[str] | None = None
         self._attached_macs: frozenset[str] = frozenset()
+        self._attached: frozenset[tuple[str, IPAddress]] = frozenset()
+        self._stated_macs: frozenset[str] = frozenset()
 
     def replace_pods(self, pods: Iterable[Pod]) -> None:
         """Record a complete list: a pod that is not in it is gone."""
@@ -168,15 +170,27 @@ class NodeState:
             for link in session.claim.snapshot.links
             if link.mac and not link.loopback and link.name != PRIMARY_INTERFACE
         }
-        self._attached_macs = frozenset(
-            each.mac for pod in self._pods.values() for each in pod.holdings if each.mac
+        self._attached = frozenset(
+            (each.mac, each.address) for pod in self._pods.values() for each in pod.holdings if each.mac
         )
+        self._attached_macs = frozenset(mac for mac, _ in self._attached)
+        self._stated_macs = frozenset(stated)
         return self._attached_macs | stated
 
     def attached_macs(self) -> frozenset[str]:
         """Return the MACs of the interfaces that Multus has made."""
         self.macs()
         return self._attached_macs
+
+    def attached(self) -> frozenset[tuple[str, IPAddress]]:
+        """Return what Multus has given to pods: MACs and addresses."""
+        self.macs()
+        return self._attached
+
+    def macs_beyond(self, covers: Callable[[str, IPAddress], bool]) -> frozenset[str]:
+        """Return the MACs of the interfaces that may have an address for which EC2 has to be asked."""
+        self.macs()
+        return self._stated_macs | {mac for mac, address in self._attached if not covers(mac, address)}
 
     def resolve_conflicts(self, topology: Topology, unknown: frozenset[str] = frozenset()) -> None:
         """Work out what each pod is to have, if anything has changed.

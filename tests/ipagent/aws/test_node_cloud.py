@@ -101,6 +101,31 @@ def placed_at(instance: NodeCloud, address: str, mac: str) -> tuple[str, str]:
     return "", found.unplaced[0].reason
 
 
+class TestDelegated:
+    def test_imds_tells_of_the_prefixes_and_ec2_is_not_asked(self, make: Make, doubles: Doubles) -> None:
+        cloud, ec2 = make(), boto3.client("ec2", region_name=REGION, endpoint_url=doubles.ec2_url)
+        assert cloud.delegated({MAC_1})[MAC_1].prefixes == ()
+        ec2.assign_private_ip_addresses(NetworkInterfaceId=ENI_1, Ipv4PrefixCount=1)
+        (found,) = cloud.delegated({MAC_1, FOREIGN}).values()
+        assert (found.id, [each.prefixlen for each in found.prefixes]) == (ENI_1, [28])
+        assert describes(doubles) == 0
+
+    def test_without_imds_nothing_is_known_and_it_is_not_asked_for_a_while(
+        self, make: Make, doubles: Doubles, time: Time
+    ) -> None:
+        cloud = make(**NO_IMDS)
+        assert cloud.delegated({MAC_1}) == {}
+        cloud = make()
+        doubles.put_faults(Injected("imds", status=503))
+        assert cloud.delegated({MAC_1}) == {}
+        asked = len(doubles.journal())
+        assert cloud.delegated({MAC_1}) == {}
+        assert len(doubles.journal()) == asked
+        doubles.put_faults()
+        time.now += SILENT_SECONDS
+        assert MAC_1 in cloud.delegated({MAC_1})
+
+
 class TestTopology:
     def test_one_call_by_the_instance_gives_all_its_enis(self, make: Make, doubles: Doubles) -> None:
         enis = make().topology({MAC_1}).enis

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
 from common.contract import ExitCode
+from ipagent.assign.topology import Eni
 from ipagent.node.model.claim import ClaimState
+from ipagent.node.model.grants import Grants
+from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.node.pods import claim, pod
 from tests.ipagent.node.reconcile.test_controller import Run
 
@@ -45,3 +49,77 @@ def test_in_the_prefix_of_another_eni_it_fails_and_names_it() -> None:
     status = run.status()
     assert (status.state, status.code) == (ClaimState.FAILED, ExitCode.ADDRESS_REFUSED)
     assert "it lies in the prefix 10.1.0.96/28, which is delegated to eni-b-1" in status.message
+
+
+class Imds:
+    """What IMDS shows of node a's ENIs, and how often it was asked."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.reads = 0
+        self.late = False
+        run.core = NodeController(
+            run.cloud, run.grants, run.time.timing, run.lines.log, delegated=self.delegated
+        )
+        run.core.replace_pods([])
+
+    def delegated(self, macs: Collection[str]) -> Mapping[str, Eni]:
+        self.reads += 1
+        enis = [held.eni for held in self.run.account.enis.values() if held.eni.mac in macs]
+        return {eni.mac: replace(eni, prefixes=() if self.late else eni.prefixes) for eni in enis}
+
+
+def test_a_node_agent_that_imds_tells_of_the_prefix_does_not_ask_ec2_for_a_pod() -> None:
+    run = Run(Grants())
+    delegate(run)
+    imds = Imds(run)
+    for name in "abc":
+        run.pods(pod(name, INSIDE[0][:-1] + str(ord(name) % 8)))
+        run.claims(claim(name, INSIDE[0][:-1] + str(ord(name) % 8)))
+        assert run.status(name).state is ClaimState.ASSIGNED
+    assert not run.account.calls
+    run.live(2000)
+    # Whether the ENI has its prefix still, only EC2 can tell.
+    assert set(run.account.calls) == {"describe"}
+    assert imds.reads == 1
+
+
+def test_a_prefix_that_is_taken_up_while_pods_run_is_read_again_and_ec2_is_not_asked() -> None:
+    run = Run(Grants())
+    delegate(run)
+    imds = Imds(run)
+    run.pods(pod("a", INSIDE[0]))
+    run.claims(claim("a", INSIDE[0]))
+    here = run.account.enis["eni-a-1"]
+    here.eni = replace(here.eni, prefixes=(*PREFIXES, ip_network("10.1.0.160/28")))
+    run.pods(pod("b", "10.1.0.170"))
+    run.claims(claim("b", "10.1.0.170"))
+    assert run.status("b").state is ClaimState.ASSIGNED
+    assert (not run.account.calls, imds.reads) == (True, 2)
+
+
+def test_on_a_network_without_prefixes_imds_is_asked_once_a_minute_at_most() -> None:
+    run = Run()
+    imds = Imds(run)
+    for name, address in zip("abcd", ("10.1.0.10", "10.1.0.11", "10.1.0.12", "10.1.0.13"), strict=True):
+        run.pods(pod(name, address))
+        run.claims(claim(name, address))
+        assert run.status(name).state is ClaimState.ASSIGNED
+    assert run.on() == {"10.1.0.10", "10.1.0.11", "10.1.0.12", "10.1.0.13"}
+    assert imds.reads == 1
+    run.live(2000)
+    assert imds.reads == 1
+
+
+def test_an_eni_that_ec2_says_is_not_ours_stays_refused_whatever_imds_shows() -> None:
+    run = Run()
+    delegate(run)
+    Imds(run)
+    here = run.account.enis["eni-a-1"]
+    here.eni = replace(here.eni, barred="lacks the tag")
+    run.pods(pod("a", "10.1.0.10"))
+    run.claims(claim("a", "10.1.0.10"))
+    run.pods(pod("b", INSIDE[0]))
+    run.claims(claim("b", INSIDE[0]))
+    assert run.status("b").state is ClaimState.FAILED
+    assert "lacks the tag" in run.status("b").message
