@@ -34,6 +34,10 @@ CREDENTIALS = PREFIX + "credentials"
 AGENT_CPU = PREFIX + "agent-cpu"
 AGENT_MEMORY = PREFIX + "agent-memory"
 AGENT_IMAGE = PREFIX + "agent-image"
+EIP = PREFIX + "eip"
+EIP_WAIT = PREFIX + "eip-wait"
+EIP_LABEL = PREFIX + "eip"
+"""Label of the pods that claim an Elastic IP, whatever its value: the controller watches no others."""
 STATUS = PREFIX + "status"
 
 # Keys of Multus (the k8snetworkplumbingwg de-facto standard, sections 4.1 and 4.2).

@@ -23,7 +23,7 @@ class Log(Protocol):
 
 
 class Informer(Generic[Item]):
-    """The objects of a kind that is not namespaced, from `start` to `stop`.
+    """The objects of a kind by name, with their namespace if they have one, from `start` to `stop`.
 
     `read` returns what is needed of an object, None for one that does not count; one that it can't read
     (KeyError, TypeError, ValueError) is logged and does not count. `notify` gets the names of all objects
@@ -99,7 +99,8 @@ class Informer(Generic[Item]):
             self._log.warning("watch-failed", message=f"{error}; what was known stays, and it is tried again")
 
     def _take(self, found: Mapping[str, Any]) -> tuple[str, Item | None]:
-        name = str(found["metadata"]["name"])
+        metadata = found["metadata"]
+        name = "/".join(filter(None, (metadata.get("namespace"), str(metadata["name"]))))
         try:
             return name, self._read(found)
         except (KeyError, TypeError, ValueError) as error:

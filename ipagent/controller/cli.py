@@ -32,11 +32,17 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     # Late: --help and mistakes need none of it.
     from common.kube.cluster import pod_namespace  # noqa: PLC0415
     from ipagent.controller.main import Options, work  # noqa: PLC0415
+    from ipagent.controller.model.eips import read_grants  # noqa: PLC0415
     from ipagent.controller.model.state import Releases  # noqa: PLC0415
 
     namespace = given.namespace or pod_namespace()
     if not namespace:
         sys.stderr.write("ipagent controller: this is not a pod: say --namespace\n")
+        return ExitCode.USAGE
+    try:
+        grants = read_grants(given.eips)
+    except ValueError as error:
+        sys.stderr.write(f"ipagent controller: --eips can't be read: {error}\n")
         return ExitCode.USAGE
     options = Options(
         cluster=given.cluster,
@@ -45,6 +51,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         lease_duration=given.lease_duration,
         releases=Releases(given.releases),
         credentials=Credentials(given.credentials),
+        eips=grants,
         host=given.host,
         port=given.port,
         log_level=LogLevel(given.log_level),
@@ -81,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         help="detach and delete ENIs: `report` leaves leaked ones, `off` all (%(default)s)",
     )
     parser.add_argument("--credentials", choices=[each.value for each in Credentials], default="chain")
+    parser.add_argument(
+        "--eips",
+        default="{}",
+        metavar="JSON",
+        help="the Elastic IPs that the pods of each namespace may have, as docs/elastic-ips.md has it (none)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
     parser.add_argument("--port", type=port, default=0, help="port for them, 0 for any (%(default)s)")
     parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")

@@ -6,12 +6,17 @@ Thread: the main thread; informers and the executor's threads wake it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ipagent.controller.ec2.executor import Executor
+from ipagent.controller.eip.controller import EipController
+from ipagent.controller.kube.eips import PodConditionWriter
 from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Call, Plan
+from ipagent.controller.model.eip_calls import EipPlan
+from ipagent.controller.model.eips import EipPod
+from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.log import Log
@@ -20,6 +25,21 @@ LONGEST = 150.0
 """Seconds between two turns at most: a probe sees that the loop goes round."""
 SHORTEST = 0.1
 """Seconds between two turns at least: a thousand nodes that start at once are decided together."""
+
+
+class Eips:
+    """The Elastic IPs' part of a turn."""
+
+    def __init__(self, controller: EipController, writer: PodConditionWriter) -> None:
+        self.controller = controller
+        self.plan = EipPlan()
+        self._writer = writer
+
+    def turn(self, cluster: State, pods: Mapping[str, EipPod], now: float) -> float:
+        """Decide and write conditions; returns when to come again at the latest (monotonic seconds)."""
+        self.controller.observe(pods)
+        self.plan = self.controller.plan(cluster, now)
+        return min(self.plan.due, self._writer.write(self.plan, pods, now))
 
 
 class Loop:
@@ -37,6 +57,8 @@ class Loop:
         self.wake = threading.Event()
         self.plan = Plan()
         self.turned = clock()
+        self.eips: Eips | None = None
+        """Set before it runs, where Elastic IPs are granted."""
         self._informers = informers
         self._writer = writer
         self._log = log
@@ -65,16 +87,26 @@ class Loop:
         self._report_leaks(self.plan)
         # Statuses first: what an answer has shown is kept before the next call is made.
         again = self._writer.write(self.plan, self.controller.state, now)
-        started, due = self.controller.start(self.plan.calls, self._clock())
+        calls: tuple[Call, ...] = self.plan.calls
+        if self.eips is not None:
+            again = min(again, self.eips.turn(self.controller.state, self._informers.pods.items(), now))
+            calls = tuple(sorted((*calls, *self.eips.plan.calls), key=lambda call: call.rank))
+        started, due = self.controller.start(calls, self._clock())
         for call in started:
+            if self.eips is not None:
+                self.eips.controller.started(call, self._clock())
             executor.start(call)
         return min(max(0.0, min(self.plan.due, again, due) - now), LONGEST)
 
     def _answered(self, call: Call, answer: Answer, now: float) -> None:
         self.controller.answered(call, answer, now)
+        if self.eips is not None:
+            self.eips.controller.answered(call, answer, now)
         if isinstance(answer, Refused):
             self._log.warning("refused", message=f"{call.key}: {answer.text}")
-        elif not call.key.startswith(("all", "enis", "instances", "types", "resolve", "pods")):
+        elif not call.key.startswith(
+            ("all", "eips", "holders", "enis", "instances", "types", "resolve", "pods")
+        ):
             self._log.info(type(call).__name__.lower(), message=_text(call))
 
     def _report_leaks(self, plan: Plan) -> None:

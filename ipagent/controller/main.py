@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.contract import Credentials, ExitCode, LogFormat, LogLevel
 from common.kube.client import Client
@@ -23,11 +23,14 @@ from common.version import VERSION
 from ipagent.assign.errors import Usage
 from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.ec2.executor import Executor
+from ipagent.controller.eip.controller import EipController
+from ipagent.controller.kube.eips import PodConditionWriter
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.pods import list_users
 from ipagent.controller.kube.writer import Writer
-from ipagent.controller.loop import Loop
+from ipagent.controller.loop import Eips, Loop
+from ipagent.controller.model.eips import Grants
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.observe.metrics import Snapshot, registry
 from ipagent.controller.reconcile.controller import Controller
@@ -58,6 +61,8 @@ class Options:
     lease_duration: float = 15.0
     releases: Releases = Releases.ON
     credentials: Credentials = Credentials.CHAIN
+    eips: Grants = field(default_factory=dict)
+    """Which Elastic IPs the pods of each namespace may have; none: pods are not watched."""
     host: str = "127.0.0.1"
     port: int = 0
     log_level: LogLevel = LogLevel.INFO
@@ -105,12 +110,16 @@ class _Process:
             on_error=lambda error: log.warning("lease-failed", message=str(error)),
             terms=terms_of(options.lease_duration),
         )
-        self._informers = Informers(self._client, self._wake, log)
+        self._informers = Informers(self._client, self._wake, log, eips=bool(options.eips))
         may = lambda: self._election.leading  # noqa: E731 - asked from several places
-        writer = Writer(self._client, EventWriter(self._client, identity, log), log, may)
+        events = EventWriter(self._client, identity, log)
+        writer = Writer(self._client, events, log, may)
         self._writer = writer
+        self._conditions = PodConditionWriter(self._client, events, log, may)
+        self._eips = Eips(EipController(options.eips), self._conditions) if options.eips else None
         controller = Controller(State(options.cluster, releases=options.releases))
         self._loop = Loop(controller, self._informers, writer, log, time.monotonic)
+        self._loop.eips = self._eips
         probes = {"/livez": self._alive, "/readyz": lambda: True}
         try:
             server = ProbeServer(registry(self._snapshot), probes, options.host, options.port)
@@ -176,5 +185,6 @@ class _Process:
             plan=self._loop.plan,
             busy=tuple(self._loop.controller.state.busy.values()),
             calls=dict(self._ec2.calls),
-            write_failures=self._writer.failures,
+            write_failures=self._writer.failures + self._conditions.failures,
+            eips=self._eips.plan if self._eips is not None else None,
         )

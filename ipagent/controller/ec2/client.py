@@ -17,7 +17,7 @@ from common.version import VERSION
 from ipagent.aws.botocore_session import session_for
 from ipagent.aws.ec2 import CONNECT_SECONDS, READ_SECONDS
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of
-from ipagent.controller.ec2 import reading
+from ipagent.controller.ec2 import eips, reading
 from ipagent.controller.model.actions import (
     AssignPrefixes,
     Attach,
@@ -34,6 +34,14 @@ from ipagent.controller.model.actions import (
     UnassignPrefix,
 )
 from ipagent.controller.model.cloud import Eni
+from ipagent.controller.model.eip_calls import (
+    Associate,
+    DescribeAddresses,
+    DescribeHolders,
+    Disassociate,
+    TagEip,
+    UntagEip,
+)
 from ipagent.controller.model.network import Term
 from ipagent.controller.model.prefixes import Family, family
 from ipagent.controller.reconcile.answers import (
@@ -176,6 +184,10 @@ class Ec2:
                 self._client.modify_network_interface_attribute(
                     NetworkInterfaceId=call.eni, **_attribute(call)
                 )
+            case (
+                DescribeAddresses() | DescribeHolders() | Associate() | Disassociate() | TagEip() | UntagEip()
+            ):
+                answer = eips.make(self._client, call)
             case _:
                 raise TypeError(f"{call} is not a call to EC2")
         self._count(_action(call))

@@ -8,6 +8,7 @@ from typing import Any
 from ipagent.controller.model.actions import ApplyAttachment, NetworkStatus, PatchNode
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
+from ipagent.controller.model.eips import CONDITION, EipPod
 from ipagent.controller.model.prefixes import cni_object
 from ipagent.networkapi import (
     API_VERSION,
@@ -86,6 +87,17 @@ def network_status(name: str, status: NetworkStatus, before: Mapping[str, Condit
         "conditions": _conditions(status.conditions, before, time),
     }
     return _with_status("NodeNetwork", name, fields)
+
+
+def pod_condition(pod: EipPod, condition: Condition, time: str) -> Object:
+    """Return our condition of a pod for server-side apply, which refuses it for another pod of that name."""
+    before = {CONDITION: pod.condition} if pod.condition is not None else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+        "status": {"conditions": _conditions({CONDITION: condition}, before, time)},
+    }
 
 
 def node_patch(write: PatchNode) -> Object:

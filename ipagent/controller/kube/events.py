@@ -1,4 +1,4 @@
-"""Events on nodes and NodeNetworks, for `kubectl describe`: when something has become ready or is refused.
+"""Events on nodes, NodeNetworks and pods, for `kubectl describe`: what has become ready or is refused.
 
 Thread: the loop's. An Event that can't be written is logged once and lost: conditions say the same.
 """
@@ -18,8 +18,8 @@ from ipagent.controller.model.attachment import HOST_ADDRESS
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.log import Log
 
-PATH = "/api/v1/namespaces/default/events"
-"""Where Events on objects without a namespace are."""
+DEFAULT = "default"
+"""The namespace of Events on objects without one."""
 RATE = Rate(burst=50, refill=1)
 COMPONENT = "multus-eni-controller"
 MAX_MESSAGE = 1000
@@ -33,6 +33,12 @@ class Subject:
     kind: str
     name: str
     uid: str
+    namespace: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where its Events are."""
+        return f"/api/v1/namespaces/{self.namespace or DEFAULT}/events"
 
 
 def news(before: Mapping[str, Condition], now: Mapping[str, Condition]) -> tuple[str, Condition] | None:
@@ -74,23 +80,23 @@ class EventWriter:
         digest = hashlib.sha256(f"{about}{reason}{message}".encode()).hexdigest()[:16]
         name = f"{about.name}.{digest}"
         try:
-            self._write(name, self._body(name, about, kind, reason, message))
+            self._write(about.path, name, self._body(name, about, kind, reason, message))
             self._failed = False
         except (ApiError, Unreachable, ClusterError) as error:
             if not self._failed:
                 self._failed = True
                 self._log.warning("events-failed", message=f"{error}; conditions say the same")
 
-    def _write(self, name: str, body: dict[str, Any]) -> None:
+    def _write(self, path: str, name: str, body: dict[str, Any]) -> None:
         try:
-            self._client.create(PATH, f"write Event {name}", body)
+            self._client.create(path, f"write Event {name}", body)
             self._counts[name] = 1
         except ApiError as error:
             if error.code != 409:
                 raise
             self._counts[name] = self._counts.get(name, 1) + 1
             patch = {"count": self._counts[name], "lastTimestamp": body["lastTimestamp"]}
-            self._client.merge(f"{PATH}/{name}", f"write Event {name}", patch, manager=COMPONENT)
+            self._client.merge(f"{path}/{name}", f"write Event {name}", patch, manager=COMPONENT)
         if len(self._counts) > 1000:
             self._counts.clear()
 
@@ -99,8 +105,9 @@ class EventWriter:
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": "default"},
+            "metadata": {"name": name, "namespace": about.namespace or DEFAULT},
             "involvedObject": {
+                **({"namespace": about.namespace} if about.namespace else {}),
                 "apiVersion": about.api_version,
                 "kind": about.kind,
                 "name": about.name,

@@ -1,4 +1,4 @@
-"""Informers of nodes, NodeNetworks and NodeAttachments.
+"""Informers of nodes, NodeNetworks, NodeAttachments, and pods that claim Elastic IPs.
 
 Thread: one of its own for each kind writes; the loop's takes copies.
 """
@@ -6,21 +6,29 @@ Thread: one of its own for each kind writes; the loop's takes copies.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from common.contract import EIP_LABEL
 from common.kube.client import Client
 from common.kube.informer import Informer
 from common.kube.reflector import Target
 from ipagent.controller.model.attachment import Attachment, read_attachment
+from ipagent.controller.model.eips import EipPod, read_pod
 from ipagent.controller.model.network import NodeNetwork, read_network
 from ipagent.controller.model.node import Node, read_node
 from ipagent.log import Log
 from ipagent.networkapi import ATTACHMENTS, NETWORKS
 
+LABELLED_PODS = Target("/api/v1/pods", "pods that claim Elastic IPs", {"labelSelector": EIP_LABEL})
+
 
 class Informers:
-    """All that the controller watches, from `start` to `stop`; `notify` is called after each change."""
+    """All that the controller watches, from `start` to `stop`; `notify` is called after each change.
 
-    def __init__(self, client: Client, notify: Callable[[], None], log: Log) -> None:
+    With `eips` also the pods that claim Elastic IPs.
+    """
+
+    def __init__(self, client: Client, notify: Callable[[], None], log: Log, *, eips: bool = False) -> None:
         changed = lambda _: notify()  # noqa: E731 - for each kind
         self.nodes: Informer[Node] = Informer(
             client, Target("/api/v1/nodes", "nodes"), read_node, changed, log
@@ -31,7 +39,9 @@ class Informers:
         self.attachments: Informer[Attachment] = Informer(
             client, Target(ATTACHMENTS, "nodeattachments"), read_attachment, changed, log
         )
-        self._all = (self.nodes, self.networks, self.attachments)
+        self.pods: Informer[EipPod] = Informer(client, LABELLED_PODS, read_pod, changed, log)
+        every: tuple[Informer[Any], ...] = (self.nodes, self.networks, self.attachments)
+        self._all = (*every, self.pods) if eips else every
 
     def start(self) -> None:
         """List and watch."""

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TypeAlias
 
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
+from ipagent.controller.model.eip_calls import EipCall
 from ipagent.controller.model.network import LinkSpec, Tags, Term
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixMarks
+from ipagent.controller.model.rank import Rank
 
 
 def prefix_key(owner: str) -> str:
     """Return the key of the calls for the prefixes of a NodeAttachment."""
     return f"prefixes {owner}"
-
-
-class Rank(IntEnum):
-    """Which call goes first: what makes nodes ready, then what frees, and DeleteOnTermination last."""
-
-    LOOK = 0
-    READY = 1
-    FREE = 2
-    LATER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +234,7 @@ Call: TypeAlias = (
     | Detach
     | Delete
     | ListPods
+    | EipCall
 )
 
 

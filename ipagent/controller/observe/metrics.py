@@ -18,6 +18,7 @@ from common.version import VERSION
 from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.attachment import READY
 from ipagent.controller.model.condition import TRUE
+from ipagent.controller.model.eip_calls import EipPlan
 
 PREFIX = "multus_eni_controller_"
 
@@ -31,6 +32,8 @@ class Snapshot:
     busy: tuple[Call, ...] = ()
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
     write_failures: int = 0
+    eips: EipPlan | None = None
+    """None without grants of Elastic IPs."""
 
 
 def registry(snapshot: Callable[[], Snapshot]) -> CollectorRegistry:
@@ -54,6 +57,7 @@ class _Collector(Collector):
         yield _gauge("build_info", "Always 1; the release is the label.", ["version"], {(VERSION,): 1})
         yield _gauge("leader", "1 if this replica leads, else 0.", [], {(): float(now.leading)})
         yield from _of_plan(now)
+        yield from _of_eips(now.eips)
         calls = CounterMetricFamily(f"{PREFIX}ec2_calls", "Calls to EC2.", labels=["action", "result"])
         for (action, result), count in sorted(now.calls.items()):
             calls.add_metric([action, result], count)
@@ -88,6 +92,27 @@ def _of_plan(now: Snapshot) -> Iterator[Metric]:
     yield _gauge("ec2_queue", "Calls that wait for EC2's request limit or an answer.", ["action"], waiting)
     yield _gauge(
         "leaked_enis", "ENIs with this cluster's tags that nothing needs.", [], {(): len(now.plan.leaked)}
+    )
+
+
+def _of_eips(plan: EipPlan | None) -> Iterator[Metric]:
+    if plan is None:
+        return
+    states: Counter[tuple[str, ...]] = Counter(
+        ("associated" if each.status == TRUE else each.reason,) for each in plan.conditions.values()
+    )
+    yield _gauge(
+        "elastic_ip_pods", "Pods that claim Elastic IPs by the state of their condition.", ["state"], states
+    )
+    free: dict[tuple[str, ...], float] = {key: float(count) for key, count in plan.free.items()}
+    yield _gauge(
+        "elastic_ips_free", "Elastic IPs of a pool that a pod could have.", ["grantee", "pool"], free
+    )
+    yield _gauge(
+        "elastic_ips_leaked",
+        "Associations of pods that are gone, until they are ended.",
+        [],
+        {(): len(plan.gone)},
     )
 
 

@@ -35,6 +35,7 @@ from ipagent.controller.model.cloud import (
     Resolved,
     Subnet,
 )
+from ipagent.controller.model.eip_calls import Addresses, Associated, EipCall, Holders
 from ipagent.controller.reconcile import prefix_memory
 from ipagent.controller.reconcile.refusals import Kind, retry_after
 
@@ -103,7 +104,19 @@ class Done:
     """EC2 did it."""
 
 
-Answer: TypeAlias = Refused | Enis | Attachment | Prefixes | Found | TypeLimits | Users | Done
+Answer: TypeAlias = (
+    Refused
+    | Enis
+    | Attachment
+    | Prefixes
+    | Found
+    | TypeLimits
+    | Users
+    | Done
+    | Addresses
+    | Holders
+    | Associated
+)
 
 
 def answered(cloud: Cloud, call: Call, answer: Answer, now: float, started: float | None = None) -> Cloud:
@@ -130,7 +143,9 @@ def answered(cloud: Cloud, call: Call, answer: Answer, now: float, started: floa
             return _learnt(cloud, call, answer, now)
 
 
-def _learnt(cloud: Cloud, call: Resolve | ReadLimits | ListPods, answer: Answer, now: float) -> Cloud:
+def _learnt(
+    cloud: Cloud, call: Resolve | ReadLimits | ListPods | EipCall, answer: Answer, now: float
+) -> Cloud:
     match answer:
         case Found() if isinstance(call, Resolve):
             found = Resolved(now, (call.subnets, call.groups), answer.subnets, answer.groups)

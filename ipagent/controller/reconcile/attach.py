@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ipagent.assign.holders import NO_MANAGE
-from ipagent.controller.model.actions import Attach, Create, Detach, Modify, Rank
+from ipagent.controller.model.actions import Attach, Create, Detach, Modify
 from ipagent.controller.model.attachment import (
     ATTACHED,
     CREATED,
@@ -28,6 +28,7 @@ from ipagent.controller.model.cloud import (
 )
 from ipagent.controller.model.condition import TRUE, Condition, no, unknown, yes
 from ipagent.controller.model.network import Source
+from ipagent.controller.model.rank import Rank
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile import prefixes
 from ipagent.controller.reconcile.answers import SETTLE

@@ -36,6 +36,12 @@ class Kind(StrEnum):
     NO_BLOCKS = "SubnetFragmented"
     ENI_FULL = "InterfaceFull"
     UNSUPPORTED = "NotSupported"
+    NO_GATEWAY = "NoInternetGateway"
+    BORDER_GROUP = "OtherBorderGroup"
+    ASSOCIATED = "AlreadyAssociated"
+    EIP_GONE = "AllocationNotFound"
+    ASSOCIATION_GONE = "AssociationNotFound"
+    NO_SUCH_ADDRESS = "AddressNotOnInterface"
     OTHER = "Refused"
 
 
@@ -84,6 +90,16 @@ _ROWS = {
     ),
     Kind.ENI_FULL: _Row(30, 300, "free addresses of the interface, or use a larger instance type"),
     Kind.UNSUPPORTED: _Row(60, 600, "prefixes need instances that are built on Nitro"),
+    Kind.NO_GATEWAY: _Row(
+        30, 300, "attach an internet gateway to the VPC, and route the subnet's traffic through it"
+    ),
+    Kind.BORDER_GROUP: _Row(
+        60, 600, "use an Elastic IP that was allocated in the network border group of the node's zone"
+    ),
+    Kind.ASSOCIATED: _Row(5, 60, "disassociate it, or the Elastic IP that the address has, in EC2"),
+    Kind.EIP_GONE: _Row(5, 60),
+    Kind.ASSOCIATION_GONE: _Row(0.5, 10),
+    Kind.NO_SUCH_ADDRESS: _Row(1, 30),
     Kind.OTHER: _Row(30, 300),
 }
 
@@ -103,6 +119,10 @@ _CODES = {
     "PrivateIpAddressLimitExceeded": Kind.ENI_FULL,
     "InvalidInterface.IpAddressLimitExceeded": Kind.ENI_FULL,
     "UnsupportedOperation": Kind.UNSUPPORTED,
+    "Gateway.NotAttached": Kind.NO_GATEWAY,
+    "Resource.AlreadyAssociated": Kind.ASSOCIATED,
+    "InvalidAllocationID.NotFound": Kind.EIP_GONE,
+    "InvalidAssociationID.NotFound": Kind.ASSOCIATION_GONE,
 }
 
 _FAULTS = {
@@ -120,16 +140,24 @@ _FEW = "sufficient free Ipv4 addresses or prefixes"
 """With InvalidParameterValue: the subnet has fewer addresses than a prefix (cilium/cilium#31016)."""
 
 
+_BY_MESSAGE = (
+    (_INDEX, Kind.INDEX_TAKEN),
+    (_FEW, Kind.NO_BLOCKS),
+    ("in use", Kind.IN_USE),
+    ("border group", Kind.BORDER_GROUP),
+    ("private IP address", Kind.NO_SUCH_ADDRESS),
+)
+"""Parts of the messages of InvalidParameterValue."""
+
+
 def classify(code: str, message: str, fault: Fault) -> Kind:
     """Return the kind of a refusal by EC2's code and message, and by its fault where they say no more."""
     if code in _CODES:
         return _CODES[code]
-    if code == "InvalidParameterValue" and _INDEX in message:
-        return Kind.INDEX_TAKEN
-    if code == "InvalidParameterValue" and _FEW in message:
-        return Kind.NO_BLOCKS
-    if code == "InvalidParameterValue" and "in use" in message:
-        return Kind.IN_USE
+    if code == "InvalidParameterValue":
+        told = next((kind for part, kind in _BY_MESSAGE if part in message), None)
+        if told is not None:
+            return told
     return _FAULTS.get(fault, Kind.OTHER)
 
 

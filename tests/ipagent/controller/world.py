@@ -184,8 +184,10 @@ class World:
                 )
             case ListPods():
                 return Users({name: self.pods.get(mac, ()) for name, _, mac in call.asked})
-            case _:
+            case Create() | Attach() | Detach() | Delete() | Modify():
                 return self._change(call)
+            case _:
+                raise AssertionError(f"{call} is none of this world's")
 
     def _change(
         self, call: Create | Attach | Detach | Delete | Modify | AssignPrefixes | UnassignPrefix

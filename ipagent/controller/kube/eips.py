@@ -1,0 +1,91 @@
+"""Writes the condition `multus-eni.io/ElasticIP` of pods, and Events on them.
+
+Thread: the loop's. What fails is written again a little later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from common.kube.backoff import pause_after_failure
+from common.kube.client import Client
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from ipagent.controller.kube import bodies
+from ipagent.controller.kube.events import EventWriter, Subject
+from ipagent.controller.model.condition import FALSE, TRUE, Condition
+from ipagent.controller.model.eip_calls import EipPlan
+from ipagent.controller.model.eips import EipPod
+from ipagent.log import Log
+from ipagent.networkapi import CONTROLLER_MANAGER
+
+LAG = 3.0
+"""Seconds for which a condition that was written is not written again: the watch will show it."""
+PASSED = (404, 409)
+"""The pod is gone, or another one has its name."""
+
+
+@dataclass(slots=True)
+class PodConditionWriter:
+    """`may` is asked before each write whether this replica still leads."""
+
+    client: Client
+    events: EventWriter
+    log: Log
+    may: Callable[[], bool]
+    failures: int = 0
+    """Writes that the API server has refused or not answered."""
+    _written: dict[str, tuple[Condition, float]] = field(default_factory=dict)
+    _row: int = 0
+    _until: float = 0.0
+
+    def write(self, plan: EipPlan, pods: Mapping[str, EipPod], now: float) -> float:
+        """Write what is different; returns when to come again at the latest (monotonic seconds)."""
+        if now < self._until:
+            return self._until
+        self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
+        try:
+            for key, condition in plan.conditions.items():
+                if key in pods and self.may():
+                    self._condition(pods[key], condition, now)
+        except (ApiError, Unreachable, ClusterError) as error:
+            self.failures += 1
+            self._row += 1
+            self._until = now + pause_after_failure(self._row, 0.5)
+            self.log.warning("write-failed", message=str(error))
+            return self._until
+        self._row = 0
+        return now + LAG if self._written else float("inf")
+
+    def _condition(self, pod: EipPod, condition: Condition, now: float) -> None:
+        before = pod.condition
+        written = self._written.get(pod.key)
+        if _same(before, condition) or (written is not None and written[0] == condition):
+            return
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
+        body = bodies.pod_condition(pod, condition, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        try:
+            self.client.apply(
+                path, f"write the status of pod {pod.key}", body, manager=CONTROLLER_MANAGER, force=True
+            )
+        except ApiError as error:
+            if error.code not in PASSED:
+                raise
+        else:
+            self._event(pod, condition)
+        self._written[pod.key] = (condition, now)
+
+    def _event(self, pod: EipPod, condition: Condition) -> None:
+        """Say what has been reached or refused; what is only under way is not news."""
+        if condition.status not in (TRUE, FALSE):
+            return
+        kind = "Normal" if condition.status == TRUE else "Warning"
+        about = Subject("v1", "Pod", pod.name, pod.uid, pod.namespace)
+        self.events.write(about, kind, f"ElasticIP{condition.reason}", condition.message)
+
+
+def _same(before: Condition | None, now: Condition) -> bool:
+    """Whether the API server has the condition already; it is cut to a length there."""
+    cut = Condition(now.status, now.reason, now.message[: bodies.MAX_MESSAGE])
+    return before == cut
