@@ -17,7 +17,7 @@ from common.kube.lease import LeaderElection, Terms
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.informers import Informers
-from ipagent.controller.kube.pods import NETWORK_STATUS, list_users
+from ipagent.controller.kube.pods import list_users
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import Loop
 from ipagent.controller.main import LEASE, REMEDIES
@@ -30,6 +30,7 @@ from ipagent.links.plan import Status
 from ipagent.links.pool import PoolStatus, Use
 from ipagent.log import Log
 from ipagent.networkapi import ATTACHMENTS, LINKS_MANAGER, STARTUP_TAINT
+from ipagent.networkstatus import NETWORK_STATUS
 from tests.chart.conftest import Cluster
 from tests.cluster.api import Api, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE

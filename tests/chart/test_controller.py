@@ -12,6 +12,7 @@ import pytest
 from ipagent.controller.cli import _parser
 from ipagent.controller.main import LEASE
 from ipagent.controller.model.actions import NetworkStatus, Plan
+from ipagent.controller.model.eips import read_grants
 from ipagent.controller.observe.metrics import Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
 from ipagent.links.cni_files import DATA
@@ -82,6 +83,27 @@ def test_it_may_do_what_it_does_and_nothing_else(manifests: list[Manifest]) -> N
     assert (renew["resourceNames"], renew["verbs"]) == ([LEASE], ["get", "patch"])
 
 
+EIPS = {
+    "my-sip": {
+        "pools": {"sip": {"tags": {"pool": "sip"}}},
+        "allocations": ["eipalloc-0123456789abcdef0"],
+        "cidrs": ["10.10.1.192/26"],
+    }
+}
+
+
+def test_with_elastic_ips_it_watches_pods_and_writes_their_condition(helm: Helm) -> None:
+    found = helm.render(merged(REQUIRED, merged(CONTROLLER, {"controller": {"eips": EIPS}})))
+    (container,) = only(found, "Deployment", NAME)["spec"]["template"]["spec"]["containers"]
+    given = read_grants(_parser().parse_args(container["args"]).eips)
+    assert given["my-sip"].pools == {"sip": (("pool", "sip"),)}
+    assert given["my-sip"].allocations == {"eipalloc-0123456789abcdef0"}
+    assert given["my-sip"].allows("10.10.1.200")
+    rules = only(found, "ClusterRole", "multus-eni-injector-controller")["rules"]
+    rights = {(each["resources"][0], *each["verbs"]) for each in rules}
+    assert {("pods", "list", "watch"), ("pods/status", "patch")} <= rights
+
+
 def test_a_network_policy_lets_it_reach_aws_and_the_api_server_alone(manifests: list[Manifest]) -> None:
     spec = only(manifests, "NetworkPolicy", NAME)["spec"]
     (egress,) = spec["egress"]
@@ -100,6 +122,9 @@ def test_a_network_policy_lets_it_reach_aws_and_the_api_server_alone(manifests: 
         ({"controller": {"enabled": True}}, "controller.clusterName is required"),
         ({"controller": {"enabled": True, "clusterName": "a b"}}, "/controller/clusterName"),
         ({"controller": {"releases": "never"}}, "/controller/releases"),
+        ({"controller": {"eips": {"my-sip": {"pools": {"sip": {"tags": {}}}}}}}, "/controller/eips/my-sip"),
+        ({"controller": {"eips": {"*": {}}}}, "/controller/eips"),
+        ({"controller": {"eips": {"a": {"allocations": ["sip"]}}}}, "/controller/eips/a/allocations"),
         (
             {"nodeAgent": {"prefixes": {"enabled": True}}},
             "nodeAgent.prefixes.enabled needs controller.enabled",

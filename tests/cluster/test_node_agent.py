@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from common.contract import ENV_HOST_IP, ENV_NODE_NAME, ExitCode
+from ipagent.networkstatus import NETWORK_STATUS
 from ipagent.node.model.condition import CONDITION
-from ipagent.node.model.network_status import NETWORK_STATUS
 from ipagent.node.model.pod import MIRROR
 from tests.cluster.api import Api, Kind
 from tests.cluster.control_plane import ControlPlane, free_ports

@@ -22,6 +22,7 @@ from ipagent.aws.ec2 import Ec2Client
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.commands import context
+from ipagent.controller.ec2 import eips
 from ipagent.controller.ec2.client import Ec2 as ControllerEc2
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import Stage
@@ -32,8 +33,9 @@ from tests.netns_fixtures import node  # noqa: F401 - a fixture
 FOLDER = Path(__file__).parents[2] / "examples" / "iam"
 FILES = sorted(FOLDER.glob("*.json"))
 CONTROLLER = FOLDER / "controller.json"
+CONTROLLER_EIPS = FOLDER / "controller-eips.json"
 RIGHTS = [file for file in FILES if not file.stem.startswith("trust-")]
-ADDRESSES = [file for file in RIGHTS if file != CONTROLLER]
+ADDRESSES = [file for file in RIGHTS if file not in (CONTROLLER, CONTROLLER_EIPS)]
 """Those for programs that assign addresses."""
 TRUSTS = [file for file in FILES if file.stem.startswith("trust-")]
 
@@ -99,6 +101,7 @@ def test_there_is_one_for_each_purpose() -> None:
         "agent-dual-stack",
         "agent-ipv4",
         "controller",
+        "controller-eips",
         "node-agent",
         "operator",
         "trust-irsa",
@@ -206,6 +209,23 @@ def test_the_controller_may_do_what_it_calls_and_change_only_what_has_its_cluste
             for kind in ("PrivateIp", "Ipv6")
         },
     }
+
+
+@pytest.mark.pure
+def test_the_controller_may_change_only_elastic_ips_of_the_pools_on_interfaces_for_pods() -> None:
+    names = {xform_name(name): name for name in _operations("ec2")}
+    calls = {f"ec2:{names[call]}" for call in re.findall(r"client\.(\w+)\(", inspect.getsource(eips))}
+    assert actions(CONTROLLER_EIPS) == calls
+    for statement in statements(CONTROLLER_EIPS):
+        keys = {key for operator, key, _ in conditions(statement) if operator == "StringEquals"}
+        match statement["Resource"]:
+            case "*":
+                assert all(action.startswith("ec2:Describe") for action in statement["Action"])
+            case "arn:aws:ec2:*:*:elastic-ip/*":
+                assert keys == {"aws:ResourceTag/pool"}
+            case resource:
+                assert resource == "arn:aws:ec2:*:*:network-interface/*"
+                assert keys == {f"aws:ResourceTag/{NO_MANAGE}"}
 
 
 def world_with(rights: set[str]) -> dict[str, Any]:

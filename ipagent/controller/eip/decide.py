@@ -110,7 +110,8 @@ def decide(state: EipState, cluster: State, now: float) -> EipPlan:
         draft.finish()
         # No condition: what a former leader has written stays until more is known.
         return EipPlan(tuple(draft.calls), due=draft.due)
-    found = read_wants(state.pods, state.grants)
+    own = [eip for eip in state.eips.values() if eip.tags.get(CLUSTER_TAG) == cluster.cluster]
+    found = read_wants(state.pods, state.grants, {eip.owner: eip.privates for eip in own})
     matches = match(found.wants, state.eips, state.grants, cluster.cluster)
     results: dict[Who, Condition] = dict(found.refused)
     for want in found.wants:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from common import contract
@@ -10,6 +10,8 @@ from common.elastic_ips import EipClaim
 from ipagent.controller.model.condition import Condition, no
 from ipagent.controller.model.eips import EipPod, Grant, Grants, owner_tag
 
+Known = Mapping[tuple[str, str], Collection[str]]
+"""By pod and target, as tags name them: the private addresses that were associated for it."""
 Who = tuple[str, str]
 """A pod's key, and the target of one of its claims."""
 
@@ -49,11 +51,11 @@ class Wants:
     refused: dict[Who, Condition] = field(default_factory=dict)
 
 
-def read_wants(pods: Mapping[str, EipPod], grants: Grants) -> Wants:
+def read_wants(pods: Mapping[str, EipPod], grants: Grants, known: Known) -> Wants:
     """Return what the living pods want."""
     found = Wants()
     merged: dict[tuple[str, EipClaim], Want] = {}
-    for want in sorted(_wants(pods, grants, found.refused), key=lambda each: each.order):
+    for want in sorted(_wants(pods, grants, known, found.refused), key=lambda each: each.order):
         key = (want.owner, want.claim)
         before = merged.get(key)
         merged[key] = want if before is None else _joined(before, want)
@@ -76,7 +78,9 @@ def _joined(one: Want, other: Want) -> Want:
     return replace(one, pods=(*one.pods, *other.pods), nodes=one.nodes | other.nodes)
 
 
-def _wants(pods: Mapping[str, EipPod], grants: Grants, refused: dict[Who, Condition]) -> Iterator[Want]:
+def _wants(
+    pods: Mapping[str, EipPod], grants: Grants, known: Known, refused: dict[Who, Condition]
+) -> Iterator[Want]:
     for key, pod in pods.items():
         if pod.ended:
             continue
@@ -87,8 +91,27 @@ def _wants(pods: Mapping[str, EipPod], grants: Grants, refused: dict[Who, Condit
             refusal = _refusal(pod.namespace, claim, grants.get(pod.namespace, Grant()))
             if refusal is not None:
                 refused[key, claim.target] = refusal
+            elif not _proven(pod, claim, known):
+                refused[key, claim.target] = _NOT_PROVEN
             else:
                 yield _want(pod, claim)
+
+
+def _proven(pod: EipPod, claim: EipClaim, known: Known) -> bool:
+    """Whether the address of a claim is the pod's: by Multus, or since it was when the EIP was tagged.
+
+    The API server forgets who wrote what of an object that has more than ten managers.
+    """
+    stated = pod.addresses.get(claim.target)
+    identity = (owner_tag(pod.namespace, pod.name), claim.target)
+    return bool(pod.proven or claim.address or not stated or stated in known.get(identity, ()))
+
+
+_NOT_PROVEN = no(
+    "AddressNotProven",
+    "the pod's network-status was not written through its subresource status, as Multus does: see who has "
+    "written it, and delete the pod",
+)
 
 
 def _want(pod: EipPod, claim: EipClaim) -> Want:

@@ -15,8 +15,8 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.controller.model.actions import ListPods
 from ipagent.controller.reconcile.answers import Answer, Refused, Users
 from ipagent.controller.reconcile.refusals import Kind
+from ipagent.networkstatus import NETWORK_STATUS
 
-NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 ENDED = ("Succeeded", "Failed")
 PAGE = "500"
 

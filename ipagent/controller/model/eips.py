@@ -13,6 +13,7 @@ from common import contract
 from common.elastic_ips import EipClaim, parse_claims
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.network import Tags
+from ipagent.networkstatus import NETWORK_STATUS, written_through_status
 
 POD_TAG = "multus-eni.io/pod"
 """Of an EIP: the pod that has it, as namespace/name; for an address that moves, namespace/address."""
@@ -29,7 +30,6 @@ MAX_TAG = 256
 
 CONDITION = "multus-eni.io/ElasticIP"
 """The condition of a pod."""
-NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 ENDED = ("Succeeded", "Failed")
 
 
@@ -136,6 +136,8 @@ class EipPod:
     problem: str = ""
     """What is wrong with its annotation."""
     addresses: Mapping[str, str] = field(default_factory=dict)
+    proven: bool = True
+    """Whether Multus is known to have written them."""
     kept: bool = False
     """Whether a StatefulSet makes it again under its name."""
     ended: bool = False
@@ -168,6 +170,7 @@ def read_pod(found: Mapping[str, Any]) -> EipPod:
         claims=claims,
         problem=problem,
         addresses=_addresses(annotations.get(NETWORK_STATUS)),
+        proven=written_through_status(found),
         kept=any(each.get("kind") == "StatefulSet" and each.get("controller") for each in owners),
         ended=status.get("phase") in ENDED,
         condition=read_conditions({"conditions": _ours(status)}).get(CONDITION),

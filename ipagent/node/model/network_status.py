@@ -22,36 +22,21 @@ from ipaddress import ip_interface
 from typing import Any
 
 from ipagent.assign.addresses import Holding, IPAddress, canonical_mac, is_global_unicast
+from ipagent.networkstatus import NETWORK_STATUS
 from ipagent.node.model.fields import SHOWN, Object, as_list, as_map, as_text
 
-NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 MAX_STATUS = 256 * 1024
 """Characters: the API server takes no more in all annotations of an object together."""
 MAX_HOLDINGS = 256
 """Addresses of one pod: more than any ENI carries (docs "Maximum IP addresses per network interface": 50)."""
 MAX_NAMES = 64
 _PROBLEMS = 3
-_MAX_MANAGERS = 64
-"""Entries of managedFields that are looked at: the API server merges all but 10 that update."""
-
-
-def written_through_status(obj: Object) -> bool:
-    """Return whether managedFields says that network-status was written through the subresource `status`."""
-    managers = map(as_map, as_list(as_map(obj.get("metadata")).get("managedFields"))[:_MAX_MANAGERS])
-    return any(each.get("subresource") == "status" and _owns_network_status(each) for each in managers)
 
 
 def network_status_text(obj: Object) -> str:
     """Return the annotation's value; empty if there is none."""
     text = as_map(as_map(obj.get("metadata")).get("annotations")).get(NETWORK_STATUS)
     return text if isinstance(text, str) else ""
-
-
-def _owns_network_status(manager: Object) -> bool:
-    fields = manager.get("fieldsV1")
-    for name in ("f:metadata", "f:annotations"):
-        fields = as_map(fields).get(name)
-    return f"f:{NETWORK_STATUS}" in as_map(fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pytest
 from common.contract import TOKEN_AUDIENCE, LogFormat
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
-from ipagent.node.model.network_status import NETWORK_STATUS
+from ipagent.networkstatus import NETWORK_STATUS
 from ipagent.node.model.pod import Pod
 from ipagent.node.pod_informer import PodInformer, VerifiedStatuses
 from ipagent.node.sessions.auth import review_token

@@ -379,6 +379,23 @@ def test_a_namespace_without_grants_and_a_broken_annotation_are_told_so() -> Non
     assert "'x' is nothing: correct the annotation" in broken.message
 
 
+def test_only_what_multus_has_written_counts_and_is_remembered_by_tags() -> None:
+    made = world()
+    made.run_pod("voice/a", "net1=pool/sip", "10.10.1.5")
+    made.run_pod("voice/b", "net1=pool/sip", "10.10.1.6", proven=False)
+    EipLeader(made).run(30)
+    # Ten other managers have changed the pod, and who wrote network-status is forgotten.
+    made.pods["voice/a"] = replace(made.pods["voice/a"], proven=False)
+
+    leader = EipLeader(made)
+    leader.run(100)
+
+    assert made.public("10.10.1.5")
+    assert leader.condition("voice/a").status == TRUE
+    assert leader.condition("voice/b").reason == "AddressNotProven"
+    assert not made.public("10.10.1.6")
+
+
 def test_a_claim_that_is_withdrawn_frees_the_eip() -> None:
     made = world()
     made.run_pod("voice/a", "net1=pool/sip", "10.10.1.5")
