@@ -109,6 +109,8 @@ class Replicas:
     kubeconfig: Path
     url: str
     running: list[Process] = field(default_factory=list)
+    more: tuple[str, ...] = ()
+    """Further arguments."""
 
     def start(self) -> None:
         """Start one more."""
@@ -116,7 +118,10 @@ class Replicas:
         env = {**KEYS, "AWS_ENDPOINT_URL_EC2": self.url, "KUBECONFIG": str(self.kubeconfig)}
         log = self.folder / f"controller-{time.monotonic_ns()}.log"
         process = Process(
-            "controller", [*argv, f"--namespace={NAMESPACE}", "--lease-duration=2"], log=log, env=env
+            "controller",
+            [*argv, f"--namespace={NAMESPACE}", "--lease-duration=2", *self.more],
+            log=log,
+            env=env,
         )
         self.running.append(process.__enter__())
 
