@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ipagent.node.model.network_status import NETWORK_STATUS, network_status_text, written_through_status
+from ipagent.networkstatus import NETWORK_STATUS, written_through_status
+from ipagent.node.model.network_status import network_status_text
 from tests.chart.conftest import EDITOR, MULTUS, Cluster
 from tests.chart.test_admission_policy import POLICY, refusal, status_of
 from tests.cluster.api import APPLY_PATCH, MERGE_PATCH, POD, Api, Kind, Manifest

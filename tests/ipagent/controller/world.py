@@ -184,7 +184,7 @@ class World:
                 )
             case ListPods():
                 return Users({name: self.pods.get(mac, ()) for name, _, mac in call.asked})
-            case Create() | Attach() | Detach() | Delete() | Modify():
+            case Create() | Attach() | Detach() | Delete() | Modify() | AssignPrefixes() | UnassignPrefix():
                 return self._change(call)
             case _:
                 raise AssertionError(f"{call} is none of this world's")
