@@ -1,4 +1,4 @@
-"""Writes the condition `multus-eni.io/ElasticIP` of pods, and Events on them.
+"""Writes the condition `multus-eni.io/ElasticIPsAssociated` of pods, and Events on them.
 
 Thread: the loop's. What fails is written again a little later.
 """

@@ -28,7 +28,7 @@ An association with another one is somebody else's, and left alone.
 """
 MAX_TAG = 256
 
-CONDITION = "multus-eni.io/ElasticIP"
+CONDITION = "multus-eni.io/ElasticIPsAssociated"
 """The condition of a pod."""
 ENDED = ("Succeeded", "Failed")
 
