@@ -52,6 +52,10 @@ class NoImds(AgentError):
     )
 
 
+class SilentImds(NoImds):
+    """IMDS has not answered once: it may be out of reach for good, or for the first seconds of a pod."""
+
+
 class BadImdsAnswer(NoImds):
     """IMDS answers, but not with what is asked for."""
 

@@ -250,8 +250,8 @@ class Reconciler:
                 self._give_up_describing(eni_id, error.failure)
             return
         self.described[eni_id] = held
-        if held.device_number is None:
-            failure = Failure(Fault.NO_ENI, f"EC2 has {eni_id} attached to no instance", final=True)
+        if reason := held.why_not_here:
+            failure = Failure(Fault.NO_ENI, f"EC2 has {eni_id} {reason}", final=True)
             self.plan = self.plan.without_eni(eni_id, failure, self._timing.clock())
             return
         self.plan = self.plan.after_describe(held, self._timing.clock())

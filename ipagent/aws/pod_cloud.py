@@ -36,6 +36,7 @@ class PodCloud(AwsAccess):
         super().__init__(env, credentials, log, timing)
         self._topology: Topology | None = None
         self._looked_for: frozenset[str] = frozenset()
+        self._instance_id = ""
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Return the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.
@@ -64,13 +65,21 @@ class PodCloud(AwsAccess):
         self._looked_for = frozenset((*macs, *(eni.mac for eni in read.enis)))
         return read
 
+    def _own_instance(self) -> str:
+        if not self._instance_id and self._imds is not None:
+            try:
+                self._instance_id = self._imds.instance_id()
+            except NoImds as error:
+                self._log.debug("imds-failed", message=str(error))
+        return self._instance_id
+
     def _checked(self, shown: Topology, missing: Collection[str], imds: Imds) -> Topology:
         """Return the ENIs that EC2 has attached here, for MACs that IMDS lacks or shows in part.
 
         Without an answer of EC2 those of IMDS, and why the others are not known.
         """
         try:
-            instance_id = imds.instance_id()
+            instance_id = self._instance_id = self._instance_id or imds.instance_id()
             attached = self._client().attached(instance_id)
             unknown = {mac for mac in missing if mac} - {each.mac for each in attached}
             others = self._client().by_mac(unknown) if unknown else ()
@@ -108,9 +117,17 @@ class PodCloud(AwsAccess):
             raise NoEni(f"{reason}; and EC2 has attached {', '.join(gone)} to no instance")
         if foreign := set(macs) - {eni.mac for eni in found}:
             listed = ", ".join(sorted(foreign))
-            raise NoImds(f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could tell")
+            text = f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could tell"
+            raise _like(reason, text)
         self._log.warning("no-imds", message=f"{reason}; the ENI was found by its MAC instead")
         return Topology(tuple(as_eni(eni, (), why_not_ours(eni, require_tag=False)) for eni in found))
+
+
+def _like(reason: NoImds, text: str) -> NoImds:
+    """Return an error of the same kind: what may pass by itself still may."""
+    error = type(reason)(text, reason.remedy)
+    error.passing = reason.passing
+    return error
 
 
 def _merged(shown: Topology, attached: Sequence[EniDetails], others: Sequence[EniDetails]) -> Topology:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipagent.assign.addresses import sort_key
-from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds
+from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds, SilentImds
 from ipagent.assign.report import Report
 from ipagent.assign.retry import SOON, Clock, remaining
 from ipagent.pod.agent import Agent
@@ -11,6 +11,11 @@ from ipagent.signals import Stop
 
 LOOK_SECONDS = 0.1
 """Between looks at addresses that are tentative."""
+SILENT_IMDS_SECONDS = 10.0
+"""For how long an IMDS that has not answered once is tried again.
+
+A NetworkPolicy of the VPC CNI's strict mode allows a new pod's packets after seconds; a hop limit never does.
+"""
 
 
 def run(agent: Agent, deadline: float, timing: Clock) -> Report:
@@ -36,6 +41,8 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
 
 def _not_found(agent: Agent, waiting_for: str) -> AgentError:
     within = f"within {agent.settings.timeout} s"
+    if isinstance(agent.lookup_failure, NoImds):
+        return agent.lookup_failure
     if agent.lookup_failure is not None:
         return Deadline(f"The ENIs were not found {within}: {agent.lookup_failure}")
     # The first look has not even failed yet.
@@ -64,13 +71,14 @@ def _begin(agent: Agent, deadline: float, timing: Clock) -> None:
     if selection.bare:
         what += f", none on {', '.join(selection.bare)}"
     agent.log.info("start", message=f"{what}; {agent.settings.timeout} s to assign them")
-    tries = 0
+    tries, silent_until = 0, min(deadline, timing.clock() + SILENT_IMDS_SECONDS)
     while True:
         try:
             agent.place()
         except AgentError as error:
             delay = SOON.delay(tries, timing.random())
-            if not error.passing or timing.clock() + delay >= deadline:
+            until = silent_until if isinstance(error, SilentImds) else deadline if error.passing else 0.0
+            if timing.clock() + delay >= until:
                 raise
             agent.lookup_failure = error
             agent.log.warning("lookup-failed", message=str(error))

@@ -123,9 +123,10 @@ class Stage:
         (found,) = (interface for interface in self.state()["interfaces"] if interface["id"] == eni)
         return dict(found)
 
-    def external_write(self, action: str, eni: str, *addresses: str) -> None:
-        """`assign` or `unassign` addresses of one family, or `detach` the ENI, as another caller of EC2."""
-        argv = [sys.executable, "-m", "tests.ipagent.e2e.external_writer", action, eni, *addresses]
+    def external_write(self, action: str, eni: str, *more: str) -> None:
+        """`assign` or `unassign` addresses of one family, `detach` the ENI or `move` it (to an instance and
+        device), as another caller of EC2."""
+        argv = [sys.executable, "-m", "tests.ipagent.e2e.external_writer", action, eni, *more]
         done = self.node.run(argv, env=self.env())
         assert done.returncode == 0, done.stderr
 

@@ -56,8 +56,8 @@ def made(moto: str, node: Node) -> dict[str, Any]:  # noqa: F811 - the fixture
 
 @pytest.fixture
 def stage(made: dict[str, Any], node: Node, tmp_path: Path) -> Stage:  # noqa: F811 - the fixture
-    """A node whose IMDS names moto's ENI, and never an address of a pod on it."""
-    world = worlds.world()
+    """A node whose IMDS names moto's instance and ENI, and never an address of a pod on it."""
+    world = worlds.world(id=made["instance"])
     known = {"id": made["eni"], "mac": made["mac"], "primary": made["primary"]}
     interfaces = world["instances"][0]["interfaces"]
     world["instances"][0]["interfaces"] = [interfaces[0], interfaces[1] | known]

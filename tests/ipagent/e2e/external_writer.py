@@ -1,4 +1,8 @@
-"""Another caller of EC2, for `python -m`: `assign`, `unassign` or `detach`, then ENI ADDRESS..."""
+"""Another caller of EC2, for `python -m`: `assign`, `unassign`, `detach` or `move`, then ENI and more.
+
+`assign` and `unassign` take addresses. `move` takes an instance and a device number, and detaches the ENI
+before it attaches it there.
+"""
 
 import sys
 from contextlib import closing
@@ -13,12 +17,17 @@ from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent.worlds import REGION
 
 if __name__ == "__main__":
-    action, eni, *texts = sys.argv[1:]
-    addresses = tuple(map(parse_address, texts))
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2:
-        if action == "assign":
-            ec2.assign(Assign(eni, addresses, allow_reassignment=True))
-        elif action == "detach":
-            boto3.client("ec2", REGION).detach_network_interface(AttachmentId=attachment_of(eni))
-        else:
-            ec2.unassign(Unassign(eni, addresses))
+    action, eni, *more = sys.argv[1:]
+    if action in ("detach", "move"):
+        ec2 = boto3.client("ec2", REGION)
+        ec2.detach_network_interface(AttachmentId=attachment_of(eni))
+        if action == "move":
+            instance, device = more
+            ec2.attach_network_interface(NetworkInterfaceId=eni, InstanceId=instance, DeviceIndex=int(device))
+    else:
+        addresses = tuple(map(parse_address, more))
+        with closing(Ec2Client(REGION, Credentials.CHAIN)) as client:
+            if action == "assign":
+                client.assign(Assign(eni, addresses, allow_reassignment=True))
+            else:
+                client.unassign(Unassign(eni, addresses))

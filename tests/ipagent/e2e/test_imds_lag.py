@@ -11,14 +11,24 @@ import pytest
 from common.contract import AgentSettings, ExitCode
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import Stage, wait_for
-from tests.ipagent.worlds import ENI_1, ENI_2, KEY, MAC_1, MAC_2, MAC_TWIN, SECRET, TWIN
+from tests.ipagent.worlds import (
+    ENI_1,
+    ENI_2,
+    KEY,
+    MAC_1,
+    MAC_2,
+    MAC_TWIN,
+    NEIGHBOUR_INSTANCE,
+    SECRET,
+    TWIN,
+)
 from tests.netns import Node, Pod
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.netns
 
 FOREIGN = "5e:00:00:00:00:99"
-SOON = AgentSettings(interfaces=("net1",), timeout=15)
+SOON = AgentSettings(interfaces=("net1",), timeout=8)
 WHOLE_ENTRY = ["*"]
 CHANGES_ONLY = ["Assign*", "Unassign*"]
 
@@ -87,7 +97,7 @@ class TestLate:
         on = stage(hidden={TWIN: WHOLE_ENTRY}, rights=CHANGES_ONLY)
         ended = on.init(pod_with(on, mac, "10.10.1.80/24"), SOON)
         assert ended.code == ExitCode.NO_PERMISSION
-        assert f"not within 15 s: IMDS shows no ENI with the MAC {mac}; EC2 can't be asked" in ended.message
+        assert f"not within 8 s: IMDS shows no ENI with the MAC {mac}; EC2 can't be asked" in ended.message
         assert "ec2:DescribeNetworkInterfaces" in ended.message
         assert on.calls("AssignPrivateIpAddresses") == []
 
@@ -99,6 +109,24 @@ class TestStale:
         ended = on.init(pod_with(on, FOREIGN, "10.10.2.80/24"), SOON)
         assert ended.code == ExitCode.NO_ENI
         assert on.calls("AssignPrivateIpAddresses") == []
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            (("detach", TWIN), "attached to no instance"),
+            (("move", TWIN, NEIGHBOUR_INSTANCE, "2"), f"attached to another instance, {NEIGHBOUR_INSTANCE}"),
+        ],
+        ids=["detached", "attached to another node"],
+    )
+    def test_what_imds_still_shows_of_the_interfaces_own_eni_is_not_believed(
+        self, stage: MakeStage, change: tuple[str, ...], says: str
+    ) -> None:
+        on = stage(imds_delay_ms=3_600_000)
+        on.external_write(*change)
+        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), SOON)
+        assert ended.code == ExitCode.NO_ENI
+        assert f"EC2 has {TWIN} {says}" in ended.message
+        assert on.secondaries(ENI_1) == []
 
     def test_the_mac_of_a_detached_eni_leaves_nothing_to_the_subnet(self, stage: MakeStage) -> None:
         on = stage()
@@ -127,3 +155,67 @@ class TestHalf:
         on = stage(hidden={ENI_1: ["device-number"], TWIN: ["interface-id"]}, rights=CHANGES_ONLY)
         assert on.init(pod_with(on, MAC_2, "10.10.2.80/24")).code == ExitCode.OK
         assert on.secondaries(ENI_2) == ["10.10.2.80"]
+
+    @pytest.mark.parametrize("mac", [MAC_1, MAC_2, FOREIGN])
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ["subnet-id"],
+            ["subnet-ipv4-cidr-block"],
+            ["vpc-id", "owner-id", "security-groups"],
+            ["network-card"],
+        ],
+        ids=lambda names: names[0],
+    )
+    def test_whatever_else_the_entry_lacks_the_address_lands_where_it_belongs(
+        self, stage: MakeStage, names: list[str], mac: str
+    ) -> None:
+        on = stage(hidden={ENI_1: names})
+        address, eni = ("10.10.2.80", ENI_2) if mac == MAC_2 else ("10.10.1.80", ENI_1)
+        assert on.init(pod_with(on, mac, f"{address}/24")).code == ExitCode.OK
+        assert on.secondaries(eni) == [address]
+
+    @pytest.mark.parametrize("mac", [MAC_1, FOREIGN])
+    @pytest.mark.parametrize("name", ["device-number", "subnet-id", "subnet-ipv4-cidr-block"])
+    @pytest.mark.parametrize("fault", [{"status": 503}, {"connection": "reset"}], ids=["HTTP 503", "reset"])
+    def test_a_name_that_imds_never_answers_is_asked_of_ec2(
+        self, stage: MakeStage, fault: dict[str, Any], name: str, mac: str
+    ) -> None:
+        on = stage()
+        on.put_faults({"action": "imds:metadata", "path": f"*/macs/{MAC_1}/{name}", **fault})
+        ended = on.init(pod_with(on, mac, "10.10.1.80/24"))
+        assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, ["10.10.1.80"]), ended.message
+
+    def test_a_name_at_which_imds_hangs_is_asked_of_ec2(self, stage: MakeStage) -> None:
+        on = stage()
+        on.put_faults({"action": "imds:metadata", "path": f"*/macs/{MAC_1}/subnet-id", "connection": "hang"})
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"))
+        assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, ["10.10.1.80"]), ended.message
+
+    def test_without_the_right_to_ask_a_hanging_name_does_not_blame_the_hop_limit(
+        self, stage: MakeStage
+    ) -> None:
+        on = stage(rights=CHANGES_ONLY)
+        on.put_faults({"action": "imds:metadata", "path": f"*/macs/{MAC_1}/*", "connection": "reset"})
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), AgentSettings(interfaces=("net1",), timeout=5))
+        assert ended.code == ExitCode.NO_PERMISSION
+        assert "it has answered others" in ended.message
+        assert "HttpPutResponseHopLimit" not in ended.message
+
+
+class TestGone:
+    def test_an_imds_that_comes_seconds_after_the_pod_is_waited_for(self, stage: MakeStage) -> None:
+        on = stage()
+        on.put_faults({"action": "imds:token", "connection": "reset", "times": 9})
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), SOON)
+        assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, ["10.10.1.80"]), ended.message
+        assert "lookup-failed" in ended.events("warning")
+
+    @pytest.mark.parametrize("fault", [{"status": 404}, {"status": 500}], ids=["HTTP 404", "HTTP 500"])
+    def test_region_and_instance_are_also_found_without_the_identity_document(
+        self, stage: MakeStage, fault: dict[str, Any]
+    ) -> None:
+        on = stage(hidden={TWIN: WHOLE_ENTRY})
+        on.put_faults({"action": "imds:metadata", "path": "*/instance-identity/document", **fault})
+        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"))
+        assert (ended.code, on.secondaries(TWIN)) == (ExitCode.OK, ["10.10.1.80"]), ended.message
