@@ -1,4 +1,4 @@
-"""The `multus-eni` command: serve, inject and explain of the webhook, certs, and check."""
+"""The `multus-eni` command: serve, inject and explain of the webhook, certs, check, and convert."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 from certs.cli import add_certs
 from common.version import VERSION
 from multus_eni.completion import COMPLETE, add_completion, complete, kubectl_complete
+from multus_eni.convert import add_convert
 from webhook.cli import add_explain, add_inject, add_serve
 
 OWN_PACKAGES = frozenset({"certs", "check", "common", "ipagent", "multus_eni", "webhook"})
 
-CLI_COMMANDS = ("check", "inject", "explain")
+CLI_COMMANDS = ("check", "convert", "inject", "explain")
 """Those of the extra `cli`."""
 
 DESCRIPTION = """\
@@ -68,5 +69,6 @@ def _parser() -> argparse.ArgumentParser:
 
         add_check(commands)
     add_certs(commands)
+    add_convert(commands)
     add_completion(commands)
     return parser

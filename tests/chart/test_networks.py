@@ -14,6 +14,7 @@ import pytest
 from common.kube.errors import ApiError as Refusal
 from ipagent.controller.model.cloud import CLUSTER_TAG
 from ipagent.networkapi import READY_PREFIX, STARTUP_TAINT
+from multus_eni.node_eni import convert
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import ATTACHMENT, DAEMON, NETWORK, NODE, OWN, Rig, client_with, token_of
 from tests.cluster.api import Api, ApiError, Kind, Manifest
@@ -21,6 +22,7 @@ from tests.cluster.helm import NAMESPACE
 from tests.cluster.namespaces import ready_namespace
 from tests.cluster.waiting import wait_for
 from tests.ipagent.controller.world import RANGE, World, network
+from tests.multus_eni.test_convert import CASES, node_eni
 
 pytestmark = pytest.mark.cluster
 
@@ -183,6 +185,11 @@ def test_right_networks_are_accepted_with_their_defaults(api: Api, spec: dict[st
     assert "sourceDestCheck" not in found
 
 
+def test_whatever_is_converted_from_a_node_eni_is_accepted(api: Api) -> None:
+    for spec, _, _ in CASES.values():
+        api.apply(convert(node_eni("core.oam", **spec)).network, dry_run=True)
+
+
 def test_a_networks_source_stays(api: Api) -> None:
     api.create(manifest("stays"))
     with pytest.raises(ApiError, match="source can't be changed"):
@@ -300,7 +307,7 @@ def test_the_story_of_a_network_of_prefixes(rig: Rig, api: Api, cluster: Cluster
     assert found["spec"]["addresses"] == {"families": ["IPv4"], "gateway": "Subnet"}
     assert found["status"]["cidrs"] == [RANGE]
     assert [each["state"] for each in found["status"]["prefixes"]] == ["Active"]
-    assert rig.condition("n5.oam") == "False WaitingForNode"
+    wait_for(lambda: rig.condition("n5.oam") == "False WaitingForNode", "an attachment that waits")
     rig.report_pool("n5.oam", 0, client=links)
     wait_for(lambda: rig.condition("n5.oam") == "True Ready", "a ready attachment")
     wait_for(lambda: api.get(NETWORK, "oam")["status"].get("free") == 32, "the addresses that may come")

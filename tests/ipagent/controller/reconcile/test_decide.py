@@ -300,6 +300,24 @@ def test_of_one_eni_to_adopt_exactly_one_node_wins_and_the_other_takes_over(
     assert world.calls["Delete"] == 0
 
 
+def test_an_eni_that_another_program_has_attached_is_adopted_where_it_is(
+    world: World, leader: Leader
+) -> None:
+    node = world.add_node("n2")
+    world.add_node("n1")
+    found = world.add_eni(Zone=ZONES[0], multus="out")
+    attached = replace(
+        found, instance=node.instance, attachment="eni-attach-theirs", device=2, state=ATTACHED
+    )
+    world.enis[found.id] = attached
+    world.add_network(adopting("out"))
+    leader.run(30)
+    assert world.attachments["n2.out"].status.eni == found.id
+    assert condition(world, "n1.out")[1] == "NoneAvailable"
+    assert world.enis[found.id] == attached
+    assert not world.calls.keys() & {"Attach", "Detach", "Create", "Modify"}
+
+
 def test_an_eni_that_is_tagged_later_is_adopted_within_a_minute(world: World, leader: Leader) -> None:
     world.add_network(adopting("out"))
     world.add_node("n1")
