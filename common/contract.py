@@ -38,6 +38,8 @@ EIP = PREFIX + "eip"
 EIP_WAIT = PREFIX + "eip-wait"
 EIP_LABEL = PREFIX + "eip"
 """Label of the pods that claim an Elastic IP, whatever its value: the controller watches no others."""
+UNITS = PREFIX + "units"
+"""How many addresses a pod needs beyond one an attachment; a node network's resource is PREFIX + its name."""
 STATUS = PREFIX + "status"
 
 # Keys of Multus (the k8snetworkplumbingwg de-facto standard, sections 4.1 and 4.2).

@@ -10,6 +10,8 @@ The wire between controller and `links`: the controller writes `spec.link` and, 
 For a network of prefixes the controller also writes `spec.addresses`, `status.cidrs` and `status.prefixes`;
 `links` writes the CNI configuration and applies `status.pool`: which prefixes it hands out, and how many
 addresses of each pods have. A prefix is unassigned only once a report says that nobody can get or has one.
+Where `spec.reportPods` is true, the node agent applies `status.pods` with NODE_MANAGER: what the node's pods
+have of the ENI. From that and from what EC2 shows the controller computes the node's capacity.
 """
 
 from __future__ import annotations
@@ -26,14 +28,24 @@ CONTROLLER_MANAGER = "multus-eni-controller"
 """Field manager of the controller (server-side apply)."""
 LINKS_MANAGER = "multus-eni-links"
 """Field manager of `status.link`."""
+NODE_MANAGER = "multus-eni-node-agent"
+"""Field manager of `status.pods`."""
 
 NODE_LABEL = "multus-eni.io/node"
 """Label of a NodeAttachment, by which a node finds its own; the value is `label_value` of the node's name."""
 NETWORK_LABEL = "multus-eni.io/network"
+NETWORK_ANNOTATION = NETWORK_LABEL
+"""Of a NetworkAttachmentDefinition: the NodeNetwork that its pods' interfaces are in."""
+NETWORKS_FILE = "networks.json"
+"""Key of the ConfigMap by which the webhook learns which definition is in which network."""
+DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
 ATTACHMENT_FINALIZER = "multus-eni.io/eni"
 NETWORK_FINALIZER = "multus-eni.io/attachments"
 
 STARTUP_TAINT = "multus-eni.io/no-interface-configured"
+FULL_TAINT = "multus-eni.io/no-free-ips"
+RESOURCE_PREFIX = GROUP + "/"
+"""The resource of a network in nodes' capacity: `multus-eni.io/<network>`, one unit an address."""
 READY_PREFIX = "network.multus-eni.io/"
 """Node label of a network that is ready on the node: `network.multus-eni.io/<network>: "true"`."""
 

@@ -68,6 +68,12 @@ the settings file, for example:
 """
 
 
+NETWORKS = (
+    "the controller's file that says which network each NetworkAttachmentDefinition belongs to: pods then "
+    "request capacity (the chart's capacity.enabled)"
+)
+
+
 def add_serve(commands: Commands) -> None:
     """Add `serve`."""
     serve = commands.add_parser(
@@ -80,6 +86,7 @@ def add_serve(commands: Commands) -> None:
     serve.add_argument(
         "--config", type=Path, required=True, metavar="FILE", help="the settings file, see below"
     )
+    serve.add_argument("--networks", type=Path, metavar="FILE", help=NETWORKS)
     serve.add_argument("--tls-cert", type=Path, required=True, metavar="FILE", help="certificate chain, PEM")
     serve.add_argument("--tls-key", type=Path, required=True, metavar="FILE", help="its key, PEM")
     serve.add_argument(
@@ -171,6 +178,7 @@ def _add_input(
     command.add_argument(
         "--config", type=Path, required=config_required, metavar="FILE", help="the webhook's settings file"
     )
+    command.add_argument("--networks", type=Path, metavar="FILE", help=NETWORKS)
     command.add_argument(
         "-n", "--namespace", help="namespace of manifests that name none (default), or of the workloads"
     )
@@ -221,6 +229,7 @@ def _serve(options: argparse.Namespace) -> int:
                 drain=options.drain,
                 wait_for_certificate=options.wait_for_certificate,
                 log_level=options.log_level,
+                networks=options.networks,
             )
         )
     except (ConfigError, CertificateError, ListenError) as error:
@@ -304,4 +313,10 @@ def _manifest_options(options: argparse.Namespace) -> ManifestOptions:
         contract.CREDENTIALS: options.namespace_credentials,
     }
     labels = {key: str(value) for key, value in given.items() if value != UNSET}
-    return Options(options.filename or "", options.config, options.namespace or "default", labels)
+    return Options(
+        options.filename or "",
+        options.config,
+        options.namespace or "default",
+        labels,
+        networks=options.networks,
+    )

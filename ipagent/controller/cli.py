@@ -54,6 +54,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         eips=grants,
         host=given.host,
         port=given.port,
+        networks_map=given.networks_configmap,
         log_level=LogLevel(given.log_level),
         log_format=LogFormat(given.log_format),
     )
@@ -93,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         default="{}",
         metavar="JSON",
         help="the Elastic IPs that the pods of each namespace may have, as docs/elastic-ips.md has it (none)",
+    )
+    parser.add_argument(
+        "--networks-configmap",
+        default="",
+        metavar="NAME",
+        help="a ConfigMap of --namespace, in which the webhook is told the network of each "
+        "NetworkAttachmentDefinition (not written)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
     parser.add_argument("--port", type=port, default=0, help="port for them, 0 for any (%(default)s)")

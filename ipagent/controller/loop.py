@@ -12,6 +12,7 @@ from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.eip.controller import EipController
 from ipagent.controller.kube.eips import PodConditionWriter
 from ipagent.controller.kube.informers import Informers
+from ipagent.controller.kube.networks_map import NetworksMap
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.eip_calls import EipPlan
@@ -19,6 +20,7 @@ from ipagent.controller.model.eips import EipPod
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.controller import Controller
+from ipagent.controller.reconcile.definitions import networks_of, networks_text
 from ipagent.log import Log
 
 LONGEST = 150.0
@@ -53,6 +55,8 @@ class Loop:
         log: Log,
         clock: Callable[[], float],
     ) -> None:
+        self.networks_map: NetworksMap | None = None
+        """Where the webhook is told the networks of definitions, if it is."""
         self.controller = controller
         self.wake = threading.Event()
         self.plan = Plan()
@@ -87,6 +91,7 @@ class Loop:
         self._report_leaks(self.plan)
         # Statuses first: what an answer has shown is kept before the next call is made.
         again = self._writer.write(self.plan, self.controller.state, now)
+        again = min(again, self._write_networks(now))
         calls: tuple[Call, ...] = self.plan.calls
         if self.eips is not None:
             again = min(again, self.eips.turn(self.controller.state, self._informers.pods.items(), now))
@@ -97,6 +102,14 @@ class Loop:
                 self.eips.controller.started(call, self._clock())
             executor.start(call)
         return min(max(0.0, min(self.plan.due, again, due) - now), LONGEST)
+
+    def _write_networks(self, now: float) -> float:
+        """Tell the webhook which definition is in which network; returns when to come again."""
+        definitions = self._informers.definitions
+        if self.networks_map is None or not definitions.synced:
+            return float("inf")
+        found = networks_of(definitions.items().values(), self.controller.state.networks)
+        return self.networks_map.write(networks_text(found), now)
 
     def _answered(self, call: Call, answer: Answer, now: float) -> None:
         self.controller.answered(call, answer, now)

@@ -27,6 +27,7 @@ from ipagent.controller.eip.controller import EipController
 from ipagent.controller.kube.eips import PodConditionWriter
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.informers import Informers
+from ipagent.controller.kube.networks_map import NetworksMap
 from ipagent.controller.kube.pods import list_users
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import Eips, Loop
@@ -65,6 +66,8 @@ class Options:
     """Which Elastic IPs the pods of each namespace may have; none: pods are not watched."""
     host: str = "127.0.0.1"
     port: int = 0
+    networks_map: str = ""
+    """ConfigMap for the webhook; empty where pods request no capacity."""
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.AUTO
 
@@ -110,7 +113,13 @@ class _Process:
             on_error=lambda error: log.warning("lease-failed", message=str(error)),
             terms=terms_of(options.lease_duration),
         )
-        self._informers = Informers(self._client, self._wake, log, eips=bool(options.eips))
+        self._informers = Informers(
+            self._client,
+            self._wake,
+            log,
+            eips=bool(options.eips),
+            definitions=bool(options.networks_map),
+        )
         may = lambda: self._election.leading  # noqa: E731 - asked from several places
         events = EventWriter(self._client, identity, log)
         writer = Writer(self._client, events, log, may)
@@ -120,6 +129,8 @@ class _Process:
         controller = Controller(State(options.cluster, releases=options.releases))
         self._loop = Loop(controller, self._informers, writer, log, time.monotonic)
         self._loop.eips = self._eips
+        if options.networks_map:
+            self._loop.networks_map = NetworksMap(self._client, options.namespace, options.networks_map, log)
         probes = {"/livez": self._alive, "/readyz": lambda: True}
         try:
             server = ProbeServer(registry(self._snapshot), probes, options.host, options.port)

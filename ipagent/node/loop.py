@@ -127,6 +127,8 @@ class Loop:
         self.conditions: PodConditions | None = None
         self.listed = False
         """Whether the node's pods are known."""
+        self.after_turn: Callable[[], None] = lambda: None
+        """Called at the end of each turn; must not wait."""
         self._controller = controller
         self._wakeup = wakeup
         self._age = age
@@ -165,6 +167,7 @@ class Loop:
             self.conditions.record(self._controller.take_pod_statuses())
         if events := self._controller.take_events():
             self._report(events)
+        self.after_turn()
         return pause
 
     def _is_current(self) -> bool:

@@ -40,6 +40,7 @@ from ipagent.node.observe.condition_writer import ConditionWriter
 from ipagent.node.observe.event_recorder import EventRecorder
 from ipagent.node.observe.introspection import AgentState, StatusServer, document
 from ipagent.node.observe.metrics import Metrics, Snapshot
+from ipagent.node.observe.usage_reporter import UsageReporter
 from ipagent.node.pod_informer import PodInformer, PodName
 from ipagent.node.reconcile.controller import NodeController
 from ipagent.node.sessions.auth import review_token
@@ -148,6 +149,8 @@ class NodeAgent:
             self._client, given.node, self.loop.on_list, self.loop.on_event, log, own=given.own
         )
         self._start(stack)
+        if settings.node_networks:
+            self._report_usage(stack)
 
     def pods(self) -> tuple[Pod, ...]:
         """List the node's pods for a sweep; raises ListingFailed."""
@@ -188,6 +191,20 @@ class NodeAgent:
             part.start()
             stack.callback(part.join, ENDING)
             stack.callback(part.stop)
+
+    def _report_usage(self, stack: ExitStack) -> None:
+        """Have the controller of node networks know what the pods have."""
+        reporter = UsageReporter(self._client, self._given.node, self._log)
+
+        def observe() -> None:
+            pods = self._controller.pods
+            if pods is not None:
+                reporter.observe(pods, self._controller.owners)
+
+        self.loop.after_turn = observe
+        reporter.start()
+        stack.callback(reporter.join, ENDING)
+        stack.callback(reporter.stop)
 
     def _review(self, token: str) -> Mapping[str, Any]:
         result = "failed"

@@ -36,7 +36,8 @@ class NodeSettings:
 
     `watch_only`: pods are served by their network-status alone, and none has a container of ours. `port` is
     for claims, `health_port` for probes and metrics. Without `require_tag` ENIs need no tag to be used. With
-    `pod_condition` each pod's status shows whether its addresses are assigned.
+    `pod_condition` each pod's status shows whether its addresses are assigned; with `node_networks` it
+    reports to NodeAttachments what its pods have.
     """
 
     port: int = DEFAULT_NODE_PORT
@@ -47,6 +48,7 @@ class NodeSettings:
     credentials: Credentials = Credentials.CHAIN
     require_tag: bool = True
     pod_condition: bool = False
+    node_networks: bool = False
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.AUTO
 
@@ -73,6 +75,7 @@ def read_settings(data: bytes) -> NodeSettings:
         credentials=given.read("credentials", _choice(Credentials), Credentials.CHAIN),
         require_tag=given.read("requireTag", _flag, True),
         pod_condition=given.read("podCondition", _flag, False),
+        node_networks=given.read("nodeNetworks", _flag, False),
         log_level=given.read("logLevel", _choice(LogLevel), LogLevel.INFO),
         log_format=given.read("logFormat", _choice(LogFormat), LogFormat.AUTO),
     )

@@ -271,6 +271,20 @@ VALUES: dict[str, tuple[str, ...]] = {
     contract.INTERFACES: ("net1", "net1,net2", " net1 ,", "", ",", " , "),
     contract.AGENT_CPU: ("10m", "0.5", "999m", "9m", "1", "1000m", "2", "0.0099", "x", "", "100Mi", "5e-1"),
     contract.AGENT_MEMORY: ("16Mi", "64Mi", "1Gi", "16777216", "15Mi", "16M", "x", "", "0.1Gi"),
+    contract.UNITS: (
+        "1",
+        "999",
+        "oam=2",
+        "oam=2,sig=1",
+        "0",
+        "1000",
+        "",
+        "oam",
+        "oam=0",
+        "oam=2,",
+        "Oam=1",
+        "2 ",
+    ),
     contract.AGENT_IMAGE: ("registry.example/a:1", "a b", "", "a\tb", "x" * 512, "x" * 513),
 }
 

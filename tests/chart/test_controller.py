@@ -16,6 +16,7 @@ from ipagent.controller.model.eips import read_grants
 from ipagent.controller.observe.metrics import Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
 from ipagent.links.cni_files import DATA
+from ipagent.networkapi import NETWORKS_FILE
 from tests.chart.conftest import programs
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases
@@ -54,6 +55,7 @@ def test_its_arguments_are_understood(manifests: list[Manifest]) -> None:
     assert container["command"] == shlex.split("ipagent controller")
     assert (given.cluster, given.region, given.namespace) == ("prod", "eu-central-1", NAMESPACE)
     assert (given.releases, given.credentials, given.port) == ("on", "chain", 8080)
+    assert given.networks_configmap == "multus-eni-injector-networks"
     assert spec["replicas"] == 2
     assert only(manifests, "PodDisruptionBudget", NAME)["spec"]["maxUnavailable"] == 1
 
@@ -64,6 +66,26 @@ def test_it_runs_on_nodes_that_wait_for_it_and_without_the_clusters_dns(manifest
     assert {"key": "multus-eni.io/no-interface-configured", "operator": "Exists"} in spec["tolerations"]
 
 
+def test_the_webhook_reads_what_the_controller_writes(manifests: list[Manifest]) -> None:
+    spec = only(manifests, "Deployment", "multus-eni-injector")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    (argument,) = (each for each in container["args"] if each.startswith("--networks="))
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "networks")
+    (volume,) = (each for each in spec["volumes"] if each["name"] == "networks")
+    assert argument == f"--networks={mount['mountPath']}/{NETWORKS_FILE}"
+    found = only(manifests, "ConfigMap", volume["configMap"]["name"])
+    # Helm must not write over what the controller has written.
+    assert "data" not in found
+    assert spec["automountServiceAccountToken"] is False
+
+
+def test_without_capacity_the_controller_reads_no_definitions(helm: Helm) -> None:
+    alone = helm.render(merged(REQUIRED, {"controller": {"enabled": True, "clusterName": "prod"}}))
+    text = str(alone)
+    for each in ("network-attachment-definitions", "--networks", "multus-eni-injector-networks"):
+        assert each not in text
+
+
 def test_it_may_do_what_it_does_and_nothing_else(manifests: list[Manifest]) -> None:
     cluster_wide = only(manifests, "ClusterRole", "multus-eni-injector-controller")["rules"]
     rights = {
@@ -71,6 +93,8 @@ def test_it_may_do_what_it_does_and_nothing_else(manifests: list[Manifest]) -> N
     }
     assert rights == {
         *(("nodes", verb) for verb in ("get", "list", "watch", "patch")),
+        ("nodes/status", "patch"),
+        *(("network-attachment-definitions", verb) for verb in ("get", "list", "watch")),
         ("pods", "list"),
         *(("nodenetworks", verb) for verb in ("get", "list", "watch", "patch")),
         *(("nodeattachments", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")),
@@ -78,7 +102,8 @@ def test_it_may_do_what_it_does_and_nothing_else(manifests: list[Manifest]) -> N
         ("nodeattachments/status", "patch"),
         *(("events", verb) for verb in ("create", "patch")),
     }
-    create, renew = only(manifests, "Role", NAME)["rules"]
+    create, renew, tell = only(manifests, "Role", NAME)["rules"]
+    assert (tell["resourceNames"], tell["verbs"]) == (["multus-eni-injector-networks"], ["get", "patch"])
     assert create["verbs"] == ["create"]
     assert (renew["resourceNames"], renew["verbs"]) == ([LEASE], ["get", "patch"])
 
@@ -121,6 +146,7 @@ def test_a_network_policy_lets_it_reach_aws_and_the_api_server_alone(manifests: 
     [
         ({"controller": {"enabled": True}}, "controller.clusterName is required"),
         ({"controller": {"enabled": True, "clusterName": "a b"}}, "/controller/clusterName"),
+        ({"capacity": {"enabled": True}}, "capacity.enabled needs controller.enabled and the webhook"),
         ({"controller": {"releases": "never"}}, "/controller/releases"),
         ({"controller": {"eips": {"my-sip": {"pools": {"sip": {"tags": {}}}}}}}, "/controller/eips/my-sip"),
         ({"controller": {"eips": {"*": {}}}}, "/controller/eips"),

@@ -5,15 +5,19 @@ EC2 is the one of tests/ipagent/controller/world.py, in memory.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.contract import LogFormat
 from common.kube.errors import ApiError as Refusal
 from ipagent.controller.model.cloud import CLUSTER_TAG
-from ipagent.networkapi import READY_PREFIX, STARTUP_TAINT
+from ipagent.log import Log
+from ipagent.networkapi import FULL_TAINT, READY_PREFIX, STARTUP_TAINT
+from ipagent.node.observe.usage_reporter import UsageReporter
 from multus_eni.node_eni import convert
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import ATTACHMENT, DAEMON, NETWORK, NODE, OWN, Rig, client_with, token_of
@@ -22,6 +26,7 @@ from tests.cluster.helm import NAMESPACE
 from tests.cluster.namespaces import ready_namespace
 from tests.cluster.waiting import wait_for
 from tests.ipagent.controller.world import RANGE, World, network
+from tests.ipagent.node.reconcile.test_usage import pod as node_pod
 from tests.multus_eni.test_convert import CASES, node_eni
 
 pytestmark = pytest.mark.cluster
@@ -181,7 +186,8 @@ def test_right_networks_are_accepted_with_their_defaults(api: Api, spec: dict[st
     found = api.apply(manifest("oam", **spec), dry_run=True).object["spec"]
     assert found["link"] == {"rename": "Altname"}
     assert (found["deletionPolicy"], found["deleteOnTermination"]) == ("WaitForPods", True)
-    assert found["nodes"] == {"startupTaint": True}
+    assert found["nodes"] == {"startupTaint": True, "fullTaint": False}
+    assert found["capacity"] == {"advertise": True, "reserve": 0}
     assert "sourceDestCheck" not in found
 
 
@@ -268,6 +274,56 @@ def test_a_network_waits_for_its_pods(rig: Rig, api: Api) -> None:
     api.delete(NODE, "n2")
 
 
+def test_a_node_advertises_what_its_pods_leave(rig: Rig, api: Api, cluster: Cluster, tmp_path: Path) -> None:
+    """The node agent reports, the controller patches the Node's status, and repairs what a kubelet resets."""
+    rig.register("n6")
+    api.create(manifest("oam", nodes={"fullTaint": True}, capacity={"reserve": 2}))
+    wait_for(lambda: rig.condition("n6.oam") == "False WaitingForLink", "an attached ENI")
+    rig.report_link("n6.oam")
+    agent = rig.pod("agent-n6", "n6", account=DAEMON)
+    client = client_with(cluster, token_of(cluster, DAEMON, agent), tmp_path)
+    log = io.StringIO()
+    reporter = UsageReporter(client, "n6", Log(form=LogFormat.JSON, stream=log))
+    reporter.start()
+    mac = api.get(ATTACHMENT, "n6.oam")["status"]["mac"]
+    old = node_pod("old", "10.0.0.5", mac=mac)
+    asking = node_pod("new", "10.0.0.6", mac=mac, units=(("oam", 4),))
+    reporter.observe([old, asking], {})
+    wait_for(lambda: advertised(api, "n6") == ("11", "11"), "the node's capacity")
+    pods = api.get(ATTACHMENT, "n6.oam")["status"]["pods"]
+    assert pods == {"mac": mac, "requested": 4, "addresses": ["10.0.0.6"], "others": ["10.0.0.5"]}
+    wait_for(lambda: api.get(NETWORK, "oam")["status"].get("free") == 7, "the network's free addresses")
+    slots = api.get(ATTACHMENT, "n6.oam")["status"]["slots"]
+    assert slots == {"limit": 15, "assigned": 1, "capacity": 11, "requested": 4, "free": 7}
+    for reset in ("0", None):
+        status = {"capacity": {RESOURCE: reset}, "allocatable": {RESOURCE: reset}}
+        api.patch_status(NODE, "n6", status)
+        wait_for(lambda: advertised(api, "n6") == ("11", "11"), "the capacity that the kubelet has reset")
+    full = node_pod("full", mac=mac, units=(("oam", 7),))
+    reporter.observe([old, asking, full], {})
+    wait_for(lambda: FULL_TAINT in str(api.get(NODE, "n6")["spec"]), "the taint of a full node")
+    reporter.observe([asking], {})
+    wait_for(lambda: FULL_TAINT not in str(api.get(NODE, "n6")["spec"]), "its end")
+    assert advertised(api, "n6") == ("12", "12")
+    reporter.stop()
+    reporter.join(10)
+    client.close()
+    assert log.getvalue() == ""
+    api.delete(Kind("v1", "Pod"), "agent-n6", NAMESPACE)
+    api.delete(NETWORK, "oam")
+    wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
+    assert advertised(api, "n6") == (None, None)
+    api.delete(NODE, "n6")
+
+
+RESOURCE = "multus-eni.io/oam"
+
+
+def advertised(api: Api, node: str) -> tuple[str | None, str | None]:
+    status = api.get(NODE, node).get("status") or {}
+    return tuple((status.get(each) or {}).get(RESOURCE) for each in ("capacity", "allocatable"))  # type: ignore[return-value] # two
+
+
 def test_a_daemonset_reports_its_own_node_alone(rig: Rig, api: Api, cluster: Cluster, tmp_path: Path) -> None:
     rig.register("n3")
     rig.register("n4")
@@ -314,7 +370,7 @@ def test_the_story_of_a_network_of_prefixes(rig: Rig, api: Api, cluster: Cluster
     assert "assigning" not in api.get(ATTACHMENT, "n5.oam")["status"]
     rig.report_pool("n5.oam", 10, client=links)
     wait_for(lambda: len(api.get(ATTACHMENT, "n5.oam")["status"]["prefixes"]) == 2, "another prefix")
-    with pytest.raises(Refusal, match=r"writes only status\.link and status\.pool"):
+    with pytest.raises(Refusal, match=r"writes only status\.link, status\.pool and status\.pods"):
         rig.report_link("n5.oam", client=links, assigning="IPv4")
     # Another leader finds all of it, and asks EC2 for no more.
     rig.end()

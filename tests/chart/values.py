@@ -50,6 +50,7 @@ NODE_WATCH: dict[str, Any] = {
 CONTROLLER: dict[str, Any] = {
     "nodeAgent": {"enabled": True},
     "controller": {"enabled": True, "clusterName": "prod", "region": "eu-central-1"},
+    "capacity": {"enabled": True},
     "networkPolicy": {"enabled": True},
     "metrics": {"prometheusRule": {"enabled": True, "runbookUrl": "https://runbooks.example/#"}},
 }

@@ -137,6 +137,13 @@ class Api:
         body = {"metadata": {"labels": dict(labels)}}
         return self._answer("PATCH", self._path(kind, namespace, name), {}, body, MERGE_PATCH).object
 
+    def patch_status(
+        self, kind: Kind, name: str, status: Mapping[str, object], namespace: str | None = None
+    ) -> Manifest:
+        """Change an object's status by a merge patch, as a kubelet does."""
+        path = f"{self._path(kind, namespace, name)}/status"
+        return self._answer("PATCH", path, {}, {"status": dict(status)}, MERGE_PATCH).object
+
     def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
         """Delete an object at once, without its grace period; raises ApiError where there is none."""
         self._answer("DELETE", self._path(kind, namespace, name), {"gracePeriodSeconds": "0"})

@@ -22,6 +22,7 @@ from common import contract
 from tests.webhook.core.test_cases import review
 from tests.work import count_work
 from webhook.config import ConfigError, parse_settings
+from webhook.core import capacity
 from webhook.core import quantity as quantity_module
 from webhook.core.annotations import Refusal, read_annotations
 from webhook.core.inject import inject
@@ -43,6 +44,7 @@ LINEAR = frozenset(
     for pattern in (
         # Bounded by its quantifiers.
         quantity_module._SYNTAX,
+        capacity._FORM,
         # Matched as a whole from the first character on. Giving back a character is one step, after which
         # the match fails at once: the next one must be another separator, or the end.
         names._LABEL,
@@ -134,6 +136,7 @@ READERS: dict[str, Callable[[str], object]] = {
             contract.AGENT_CPU,
             contract.AGENT_MEMORY,
             contract.AGENT_IMAGE,
+            contract.UNITS,
             contract.PREFIX + "unknown",
         )
     },

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from common import contract
 from common.contract import Credentials, Mode, Takeover
+from webhook.core.capacity import UNITS_ALLOWED, Units, parse_units
 from webhook.core.quantity import MEBIBYTE, parse_quantity
 from webhook.multus.names import INTERFACES_OF_EVERY_POD, is_interface
 
@@ -48,6 +49,7 @@ class PodSettings:
     agent_cpu: Decimal | None = None
     agent_memory: Decimal | None = None
     agent_image: str | None = None
+    units: Units | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -84,6 +86,7 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
         ),
         agent_memory=read(contract.AGENT_MEMORY, agent_memory, "a quantity from 16Mi"),
         agent_image=read(contract.AGENT_IMAGE, _image, "an image reference"),
+        units=read(contract.UNITS, parse_units, UNITS_ALLOWED),
         unknown=tuple(key for key in annotations if key.startswith(contract.PREFIX) and key not in _KNOWN),
     )
 
@@ -101,6 +104,7 @@ _KNOWN = frozenset(
         contract.AGENT_CPU,
         contract.AGENT_MEMORY,
         contract.AGENT_IMAGE,
+        contract.UNITS,
         contract.STATUS,
     }
 )

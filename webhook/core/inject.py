@@ -15,7 +15,7 @@ from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.pod import Pod
 from webhook.core.policy import AgentPlan, Decision, agent_index, decide
 from webhook.core.reasons import Reason
-from webhook.core.resources import agent_resources
+from webhook.core.resources import Resources, agent_resources
 from webhook.core.settings import Settings
 
 
@@ -47,7 +47,8 @@ def inject(
     except ValueError as error:
         return Outcome(Decision(Reason.UNREADABLE_POD, f"the pod's resources: {error}"))
     token = _token_volume(pod) if admitted else None
-    container = agent_container(agent, settings, sizing.resources, token)
+    resources = _with_capacity(sizing.resources, agent.capacity.resources)
+    container = agent_container(agent, settings, resources, token)
     operations = patch.injection(
         pod,
         patch.Agent(
@@ -63,6 +64,13 @@ def inject(
     if warnings:
         decision = dataclasses.replace(decision, warnings=(*decision.warnings, *warnings))
     return Outcome(decision, tuple(operations))
+
+
+def _with_capacity(sized: Resources | None, requested: dict[str, str]) -> Resources | None:
+    """Add what is requested of networks: extended resources need a limit that equals the request."""
+    if not requested:
+        return sized
+    return {kind: {**(sized or {}).get(kind, {}), **requested} for kind in ("requests", "limits")}
 
 
 _SIZE_IGNORED = (

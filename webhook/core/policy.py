@@ -20,6 +20,7 @@ from webhook.core.annotations import (
     read_annotations,
     shortened,
 )
+from webhook.core.capacity import CapacityRequest, request_capacity
 from webhook.core.meshes import MESH_KEYS, mesh_warnings
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
 from webhook.core.pod import InitContainer, Pod, Volume
@@ -62,6 +63,7 @@ class AgentPlan:
     settings: AgentSettings
     cpu: Decimal | None = None
     memory: Decimal | None = None
+    capacity: CapacityRequest = CapacityRequest()  # noqa: RUF009 - immutable
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,9 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
     mode = overrides.mode or namespace.mode or settings.default_mode
     defaults = settings.agent
     interfaces = _interfaces(networks, overrides)
+    capacity = request_capacity(networks.networks, interfaces, overrides.units, settings.networks)
+    if capacity.problem:
+        raise Refusal(capacity.problem)
     agent = AgentPlan(
         mode=mode,
         image=overrides.agent_image or settings.image,
@@ -190,6 +195,7 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
         ),
         cpu=overrides.agent_cpu,
         memory=overrides.agent_memory,
+        capacity=capacity,
     )
     reason = Reason.INJECT_SIDECAR if mode is Mode.SIDECAR else Reason.INJECT_INIT
     return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, overrides, agent))
@@ -253,6 +259,7 @@ def _warnings(pod: Pod, networks: Networks, overrides: PodSettings, agent: Agent
             f"releases it{also_released}"
         )
     warnings += mesh_warnings(pod, agent.settings)
+    warnings += agent.capacity.warnings
     warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in overrides.unknown[:5]]
     return tuple(warnings)
 

@@ -56,3 +56,5 @@ class Settings:
     agent: AgentSettings = AgentSettings()  # noqa: RUF009 - immutable
     default_mode: Mode = Mode.INIT
     excluded_namespaces: frozenset[str] = frozenset({"kube-system"})
+    networks: Mapping[str, str] | None = None
+    """Which network a NetworkAttachmentDefinition belongs to; None where pods request no capacity."""

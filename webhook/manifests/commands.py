@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
-from webhook.config import load_settings
+from webhook.config import load_networks, load_settings
 from webhook.core.reasons import Reason
 from webhook.core.settings import Settings
 from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads, operations_by_document
@@ -33,7 +33,7 @@ class Options:
     """Options of both commands: the file (`-` is standard input) and what its manifests leave open.
 
     `labels` are those of namespaces that are not among the manifests. `content` is what was read elsewhere,
-    in place of the file, and `settings` those that were read with it.
+    in place of the file, and `settings` those that were read with it. `networks` is the controller's file.
     """
 
     file: str
@@ -42,6 +42,7 @@ class Options:
     labels: Mapping[str, str]
     content: bytes | None = None
     settings: Settings | None = None
+    networks: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ def _fails(explanation: Explanation, fail_on: Collection[FailOn]) -> bool:
 
 def _load(options: Options) -> _Loaded:
     settings = load_settings(options.config) if options.config else options.settings or Settings(image="")
+    if options.networks is not None:
+        settings = replace(settings, networks=load_networks(options.networks))
     name = "standard input" if options.file == STDIN else options.file
     try:
         documents = read_documents(_bytes(options.file) if options.content is None else options.content)

@@ -11,6 +11,7 @@ import msgspec
 from common import contract
 from common.contract import Backend, Mode
 from webhook.core.annotations import shortened
+from webhook.core.capacity import CapacityRequest
 from webhook.core.policy import Decision
 from webhook.core.reasons import REMEDIES, Reason
 from webhook.manifests.decide import WorkloadOutcome
@@ -47,6 +48,7 @@ class Explanation:
     mode: Mode | None
     injected: bool
     networks: tuple[Network, ...]
+    capacity: CapacityRequest
     warnings: tuple[str, ...]
     refusal: str | None
     missing: bool
@@ -71,6 +73,7 @@ def explain(outcome: WorkloadOutcome, image: str | None, backend: Backend | None
         mode=decision.agent.mode if decision.agent else agent.mode if agent is not None and there else None,
         injected=decision.reason in _WITH_AGENT,
         networks=_networks(outcome),
+        capacity=decision.agent.capacity if decision.agent else CapacityRequest(),
         warnings=(*decision.warnings, *([f"multus-eni: the agent is old: {outdated}"] if outdated else [])),
         refusal=decision.message if decision.refused else None,
         # A pod that would be refused counts: nobody opted it out, and it can't come back as it is.
@@ -98,10 +101,23 @@ def as_text(explanation: Explanation, *, existing: bool = False) -> str:
     lines = [
         f"{head}: {explanation.message}",
         *([f"networks: {networks}"] if networks else []),
+        *_capacity_lines(explanation.capacity),
         *(f"warning: {warning.removeprefix(WARNING_PREFIX)}" for warning in explanation.warnings),
         f"change: {change}",
     ]
     return "\n    ".join(printable(line) for line in lines) + "\n"
+
+
+def _capacity_lines(capacity: CapacityRequest) -> list[str]:
+    requests = ", ".join(f"{resource}: {number}" for resource, number in capacity.resources.items())
+    return [
+        *([f"requests: {requests}"] if requests else []),
+        *(
+            f"without a request: {name} is in no NodeNetwork that nodes advertise: annotate it with "
+            f"multus-eni.io/network, or let its master be the network's link.name"
+            for name in capacity.unmapped
+        ),
+    ]
 
 
 def printable(line: str) -> str:
@@ -126,6 +142,12 @@ def as_objects(explanations: Iterable[Explanation]) -> list[dict[str, Any]]:
                 {"namespace": network.namespace, "name": network.name, "interface": network.interface}
                 for network in explanation.networks
             ],
+            **({"requests": explanation.capacity.resources} if explanation.capacity.units else {}),
+            **(
+                {"withoutRequest": list(explanation.capacity.unmapped)}
+                if explanation.capacity.unmapped
+                else {}
+            ),
             "warnings": list(explanation.warnings),
             "refusal": explanation.refusal,
         }

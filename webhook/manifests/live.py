@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,11 +12,12 @@ import msgspec
 
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
-from webhook.config import ConfigError, parse_settings
+from webhook.config import ConfigError, parse_networks_file, parse_settings
 from webhook.core.settings import Settings
 
 SETTINGS_LABELS = "app.kubernetes.io/part-of=multus-eni-injector,app.kubernetes.io/component=webhook"
 SETTINGS_FILE = "settings.yaml"
+NETWORKS_FILE = "networks.json"
 REMEDIES = {
     401: "log in again: the kubeconfig's credentials were not accepted",
     403: "you need `get` on the workload and on its Namespace, and `list` on ConfigMaps",
@@ -107,14 +108,22 @@ def _settings(client: KubeconfigClient) -> tuple[Settings | None, str]:
         maps = list(client.items("/api/v1/configmaps", "list ConfigMaps", {"labelSelector": SETTINGS_LABELS}))
     except ApiError as error:
         return None, f"the webhook's settings can't be read, the defaults count: {error.message}"
+    networks = next((text for each in maps if (text := (each.get("data") or {}).get(NETWORKS_FILE))), None)
     for each in maps:
         text = (each.get("data") or {}).get(SETTINGS_FILE)
         if text is not None:
             try:
-                return parse_settings(str(text)), ""
+                return _with_networks(parse_settings(str(text)), networks), ""
             except ConfigError as error:
                 return None, f"the webhook's settings can't be used, the defaults count: {error}"
     return None, "the injector's settings are not in this cluster, the defaults count"
+
+
+def _with_networks(settings: Settings, text: object) -> Settings:
+    """Complete the settings by the controller's ConfigMap, which is there where pods request capacity."""
+    if text is None:
+        return settings
+    return replace(settings, networks=parse_networks_file(str(text).encode()))
 
 
 def connect(kubeconfig: Path | None, context: str | None) -> KubeconfigClient:

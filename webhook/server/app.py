@@ -18,6 +18,7 @@ from webhook.server.body import LargeBodies
 from webhook.server.cert_watcher import CertificateError, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.handler import AdmissionHandler
+from webhook.server.networks_watcher import NetworksWatcher
 from webhook.server.route import AdmissionRoute
 
 RELOAD_INTERVAL = 15
@@ -28,13 +29,17 @@ _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fa
 
 
 def create_app(
-    handler: AdmissionHandler, certificates: CertWatcher, draining: Draining, large_bodies: LargeBodies
+    handler: AdmissionHandler,
+    certificates: CertWatcher,
+    draining: Draining,
+    large_bodies: LargeBodies,
+    networks: NetworksWatcher | None = None,
 ) -> FastAPI:
     """Make the application: one route for all reviews, and the probes."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        reloading = asyncio.create_task(_reload_for_ever(certificates, handler))
+        reloading = asyncio.create_task(_reload_for_ever(certificates, handler, networks))
         yield
         reloading.cancel()
 
@@ -88,13 +93,28 @@ def keep_large_blocks_apart() -> None:
         _libc.mallopt(_M_MMAP_THRESHOLD, 128 << 10)
 
 
-async def _reload_for_ever(certificates: CertWatcher, handler: AdmissionHandler) -> None:
+def reload_networks(networks: NetworksWatcher, handler: AdmissionHandler) -> None:
+    """Have decisions rest on the file as it is now."""
+    if not networks.reload():
+        return
+    if networks.problem:
+        handler.log.write("error", "networks_unusable", message=networks.problem)
+    else:
+        handler.set_networks(networks.current)
+        handler.log.write("info", "networks_loaded", definitions=len(networks.current))
+
+
+async def _reload_for_ever(
+    certificates: CertWatcher, handler: AdmissionHandler, networks: NetworksWatcher | None
+) -> None:
     metrics, log = handler.metrics, handler.log
     logged = ""
     while True:
         metrics.certificate_expiry.set(certificates.expires)
         await asyncio.sleep(RELOAD_INTERVAL)
         trim_memory()
+        if networks is not None:
+            reload_networks(networks, handler)
         try:
             if certificates.reload():
                 metrics.reloaded.inc()

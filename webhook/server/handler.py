@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Mapping
+from dataclasses import replace
 
 from webhook.core.inject import Outcome, inject
 from webhook.core.namespace_policy import NamespacePolicy
@@ -25,7 +27,17 @@ class AdmissionHandler:
     def __init__(self, settings: Settings, log: Log, metrics: Metrics) -> None:
         self.log = log
         self.metrics = metrics
-        self._responses = ResponseCache(lambda pod, name, namespace: inject(pod, name, namespace, settings))
+        self._settings = settings
+        self._responses = self._decide_by(settings)
+
+    def set_networks(self, networks: Mapping[str, str]) -> None:
+        """Replace what is known of networks; earlier answers may be wrong then."""
+        self._settings = replace(self._settings, networks=networks)
+        self._responses = self._decide_by(self._settings)
+
+    @staticmethod
+    def _decide_by(settings: Settings) -> ResponseCache:
+        return ResponseCache(lambda pod, name, namespace: inject(pod, name, namespace, settings))
 
     def handle(self, body: bytes | bytearray, namespace: NamespacePolicy) -> bytes:
         """Return the response to one review. Raises BadReview if the body is not a review."""

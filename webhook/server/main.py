@@ -19,7 +19,7 @@ from common.probes import ProbeServer
 from common.version import VERSION
 from webhook.config import load_settings
 from webhook.core.settings import Settings
-from webhook.server.app import create_app, keep_large_blocks_apart
+from webhook.server.app import create_app, keep_large_blocks_apart, reload_networks
 from webhook.server.body import LargeBodies
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining, DrainingServer
@@ -28,6 +28,7 @@ from webhook.server.http_limits import LimitedHttpProtocol
 from webhook.server.listener import TlsListener
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
+from webhook.server.networks_watcher import NetworksWatcher
 
 KEEP_ALIVE = 120
 """Seconds. The API server keeps idle connections for 90 s; closing earlier would race its next request."""
@@ -46,7 +47,10 @@ class ListenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of `serve`. `drain` is in seconds; `metrics_port` None serves no metrics."""
+    """The options of `serve`. `drain` is in seconds; `metrics_port` None serves no metrics.
+
+    With `networks`, the file of the controller, pods request capacity of their networks.
+    """
 
     config: Path
     certificate: Path
@@ -57,6 +61,7 @@ class Options:
     drain: float = 0.0
     wait_for_certificate: bool = False
     log_level: LogLevel = LogLevel.INFO
+    networks: Path | None = None
 
 
 def serve(options: Options) -> None:
@@ -96,8 +101,14 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
         certificate_expires=certificates.expires,
     )
     draining = Draining()
+    handler = AdmissionHandler(settings, log, metrics)
+    networks = None
+    if options.networks is not None:
+        networks = NetworksWatcher(options.networks)
+        handler.set_networks({})
+        reload_networks(networks, handler)
     config = uvicorn.Config(
-        create_app(AdmissionHandler(settings, log, metrics), certificates, draining, LargeBodies()),
+        create_app(handler, certificates, draining, LargeBodies(), networks),
         loop="uvloop",
         http=LimitedHttpProtocol,
         ws="none",

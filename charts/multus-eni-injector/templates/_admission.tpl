@@ -25,6 +25,10 @@ agent-cpu:
 agent-image:
   allowed: an image reference
   test: VALUE.matches('^[!-~]{1,512}$')
+units:
+  allowed: a number from 1 to 999, or numbers by network, as in 2 or oam=2,sig=1
+  test: >-
+    VALUE.matches('^([1-9][0-9]{0,2}|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?=[1-9][0-9]{0,2}(,[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?=[1-9][0-9]{0,2}){0,15})$')
 agent-memory:
   allowed: a quantity from 16Mi
   test: isQuantity(VALUE) && quantity(VALUE).compareTo(quantity('16Mi')) >= 0

@@ -31,6 +31,9 @@
 {{- if and $v.nodeAgent.prefixes.enabled (not $v.controller.enabled) }}
 {{- fail "nodeAgent.prefixes.enabled needs controller.enabled: the controller assigns the prefixes" }}
 {{- end }}
+{{- if and $v.capacity.enabled (not (and $v.controller.enabled (include "multus-eni.injects" .))) }}
+{{- fail "capacity.enabled needs controller.enabled and the webhook (nodeAgent.watchOnly=false): the controller tells nodes' capacity, and the webhook has pods request it" }}
+{{- end }}
 {{- include "multus-eni.certificateChecks" . }}
 {{- include "multus-eni.agentChecks" . }}
 {{- include "multus-eni.nodeAgentChecks" . }}

@@ -189,6 +189,11 @@ hostAliases:
 {{- if .Values.controller.enabled }}true{{ end }}
 {{- end }}
 
+{{/* The ConfigMap by which the controller tells the webhook which definition is in which network. */}}
+{{- define "multus-eni.networksMap" -}}
+{{- printf "%s-networks" (include "multus-eni.fullname" .) }}
+{{- end }}
+
 {{/* Is the node agent installed? */}}
 {{- define "multus-eni.nodeAgent" -}}
 {{- $v := .Values }}
@@ -213,6 +218,9 @@ Thick Multus says it in a ConfigMap, as its pods see the nodes' files: EKS's man
 {{/* The settings file of `ipagent node --config`. */}}
 {{- define "multus-eni.nodeSettings" -}}
 {{- $settings := pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "podCondition" "logLevel" "logFormat" }}
+{{- if .Values.controller.enabled }}
+{{- $_ := set $settings "nodeNetworks" true }}
+{{- end }}
 {{- merge (dict "allowedCIDRs" .Values.agent.allowedCIDRs) $settings | toPrettyJson }}
 {{- end }}
 

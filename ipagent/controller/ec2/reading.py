@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from ipagent.assign.holders import NO_MANAGE
 from ipagent.controller.model.cloud import AVAILABLE, Eni, Group, Limits, Subnet
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def eni(shown: NetworkInterfaceTypeDef) -> Eni:
         prefixes=frozenset(prefixes(shown.get("Ipv4Prefixes", []), shown.get("Ipv6Prefixes", []))),
         address=shown.get("PrivateIpAddress", ""),
         ipv4=len(shown.get("PrivateIpAddresses", [])) + len(shown.get("Ipv4Prefixes", [])),
+        # Of the VPC CNI's interfaces nobody asks; there are more of them than of all others.
+        addresses=_secondaries(shown) if tags.get(NO_MANAGE) == "true" else frozenset(),
         managed=shown.get("RequesterManaged", False),
     )
 
@@ -53,6 +56,16 @@ def prefixes(
     """Read prefixes of both families."""
     found = [entry.get("Ipv4Prefix", "") for entry in ipv4] + [entry.get("Ipv6Prefix", "") for entry in ipv6]
     return tuple(str(ip_network(each)) for each in found)
+
+
+def _secondaries(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
+    ipv4 = (each for each in shown.get("PrivateIpAddresses", []) if not each.get("Primary"))
+    return frozenset(
+        (
+            *(each.get("PrivateIpAddress", "") for each in ipv4),
+            *(each.get("Ipv6Address", "") for each in shown.get("Ipv6Addresses", [])),
+        )
+    )
 
 
 def subnet(shown: SubnetTypeDef) -> Subnet:
@@ -84,4 +97,9 @@ def limits(shown: InstanceTypeInfoTypeDef) -> Limits:
     info = shown.get("NetworkInfo") or {}
     cards = info.get("NetworkCards") or []
     by_card = {card.get("NetworkCardIndex", 0): card.get("MaximumNetworkInterfaces", 0) for card in cards}
-    return Limits(info.get("MaximumNetworkInterfaces", 0), by_card, info.get("Ipv4AddressesPerInterface", 0))
+    return Limits(
+        info.get("MaximumNetworkInterfaces", 0),
+        by_card,
+        info.get("Ipv4AddressesPerInterface", 0),
+        info.get("Ipv6AddressesPerInterface", 0),
+    )

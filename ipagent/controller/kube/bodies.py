@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ipagent.controller.model.actions import ApplyAttachment, NetworkStatus, PatchNode
+from ipagent.controller.model.actions import ApplyAttachment, NetworkStatus, PatchNode, PatchResources
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import CONDITION, EipPod
@@ -42,6 +42,7 @@ def attachment(write: ApplyAttachment) -> Object:
             "instanceID": write.instance,
             "link": link,
             **({"addresses": cni_object(write.cni)} if write.cni is not None else {}),
+            "reportPods": write.report_pods,
         },
     }
 
@@ -50,7 +51,13 @@ def attachment_status(
     name: str, status: AttachmentStatus, before: Mapping[str, Condition], time: str
 ) -> Object:
     """Return the controller's part of the status for server-side apply; `time` is now, RFC 3339."""
-    slots = {"limit": status.limit, "assigned": status.assigned, "free": status.free}
+    slots = {
+        "limit": status.limit,
+        "assigned": status.assigned,
+        "capacity": status.capacity,
+        "requested": status.requested,
+        "free": status.free,
+    }
     fields = {
         "attempt": status.attempt,
         "eni": status.eni,
@@ -108,6 +115,14 @@ def node_patch(write: PatchNode) -> Object:
     if write.taints is not None:
         patch["spec"] = {"taints": [taint.to_object() for taint in write.taints]}
     return patch
+
+
+def resources_patch(write: PatchResources) -> Object:
+    """Return a merge patch of a Node's status.
+
+    Allocatable is set, too: the kubelet would copy it from capacity only at its next status update.
+    """
+    return {"status": {"capacity": dict(write.resources), "allocatable": dict(write.resources)}}
 
 
 def _with_status(kind: str, name: str, status: Object) -> Object:

@@ -1,4 +1,4 @@
-"""Informers of nodes, NodeNetworks, NodeAttachments, and pods that claim Elastic IPs.
+"""Informers of nodes, NodeNetworks, NodeAttachments, and what else is asked for.
 
 Thread: one of its own for each kind writes; the loop's takes copies.
 """
@@ -13,11 +13,12 @@ from common.kube.client import Client
 from common.kube.informer import Informer
 from common.kube.reflector import Target
 from ipagent.controller.model.attachment import Attachment, read_attachment
+from ipagent.controller.model.definition import Definition, read_definition
 from ipagent.controller.model.eips import EipPod, read_pod
 from ipagent.controller.model.network import NodeNetwork, read_network
 from ipagent.controller.model.node import Node, read_node
 from ipagent.log import Log
-from ipagent.networkapi import ATTACHMENTS, NETWORKS
+from ipagent.networkapi import ATTACHMENTS, DEFINITIONS, NETWORKS
 
 LABELLED_PODS = Target("/api/v1/pods", "pods that claim Elastic IPs", {"labelSelector": EIP_LABEL})
 
@@ -25,10 +26,18 @@ LABELLED_PODS = Target("/api/v1/pods", "pods that claim Elastic IPs", {"labelSel
 class Informers:
     """All that the controller watches, from `start` to `stop`; `notify` is called after each change.
 
-    With `eips` also the pods that claim Elastic IPs.
+    With `eips` also the pods that claim Elastic IPs, with `definitions` NetworkAttachmentDefinitions.
     """
 
-    def __init__(self, client: Client, notify: Callable[[], None], log: Log, *, eips: bool = False) -> None:
+    def __init__(
+        self,
+        client: Client,
+        notify: Callable[[], None],
+        log: Log,
+        *,
+        eips: bool = False,
+        definitions: bool = False,
+    ) -> None:
         changed = lambda _: notify()  # noqa: E731 - for each kind
         self.nodes: Informer[Node] = Informer(
             client, Target("/api/v1/nodes", "nodes"), read_node, changed, log
@@ -40,8 +49,12 @@ class Informers:
             client, Target(ATTACHMENTS, "nodeattachments"), read_attachment, changed, log
         )
         self.pods: Informer[EipPod] = Informer(client, LABELLED_PODS, read_pod, changed, log)
+        target = Target(DEFINITIONS, "network-attachment-definitions")
+        self.definitions: Informer[Definition] = Informer(client, target, read_definition, changed, log)
         every: tuple[Informer[Any], ...] = (self.nodes, self.networks, self.attachments)
-        self._all = (*every, self.pods) if eips else every
+        self._needed = (*every, self.pods) if eips else every
+        # Nothing about nodes rests on definitions, which a cluster without Multus does not even know.
+        self._all = (*self._needed, self.definitions) if definitions else self._needed
 
     def start(self) -> None:
         """List and watch."""
@@ -57,8 +70,8 @@ class Informers:
 
     @property
     def synced(self) -> bool:
-        """Whether every kind has been listed."""
-        return all(informer.synced for informer in self._all)
+        """Whether every kind has been listed that decisions about nodes rest on."""
+        return all(informer.synced for informer in self._needed)
 
     @property
     def alive(self) -> bool:

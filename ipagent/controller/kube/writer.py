@@ -20,6 +20,7 @@ from ipagent.controller.model.actions import (
     DeleteAttachment,
     NetworkStatus,
     PatchNode,
+    PatchResources,
     Plan,
     RemoveFinalizer,
     Write,
@@ -152,6 +153,9 @@ class Writer:
             case PatchNode():
                 path, what = f"/api/v1/nodes/{write.name}", f"label node {write.name}"
                 self.client.merge(path, what, bodies.node_patch(write), manager=CONTROLLER_MANAGER)
+            case PatchResources():
+                path, what = f"/api/v1/nodes/{write.name}/status", f"write the capacity of node {write.name}"
+                self.client.merge(path, what, bodies.resources_patch(write), manager=CONTROLLER_MANAGER)
 
     def _apply(self, path: str, body: bodies.Object) -> None:
         what = f"apply {body['kind']} {body['metadata']['name']}"

@@ -249,6 +249,7 @@ class ApplyAttachment:
     instance: str
     link: LinkSpec
     cni: CniSpec | None = None
+    report_pods: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,19 @@ class PatchNode:
     taints: tuple[Taint, ...] | None = None
 
 
-Write: TypeAlias = ApplyAttachment | DeleteAttachment | RemoveFinalizer | AddFinalizer | PatchNode
+@dataclass(frozen=True, slots=True)
+class PatchResources:
+    """Set resources of a node's capacity and allocatable (None removes one)."""
+
+    name: str
+    version: str
+    """The node's, so that the same is written again when somebody has changed the node meanwhile."""
+    resources: Mapping[str, str | None]
+
+
+Write: TypeAlias = (
+    ApplyAttachment | DeleteAttachment | RemoveFinalizer | AddFinalizer | PatchNode | PatchResources
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +323,8 @@ class Plan:
     networks: Mapping[str, NetworkStatus] = field(default_factory=dict)
     orphans: frozenset[str] = frozenset()
     """ENIs of ours that nothing needs, as EC2 was described last."""
+    unheld: frozenset[tuple[str, str]] = frozenset()
+    """ENI and address that no pod has which requests it."""
     idle: frozenset[str] = frozenset()
     """NodeAttachments that give an adopted ENI back which looks detached."""
     prefix_marks: PrefixMarks = field(default_factory=PrefixMarks)

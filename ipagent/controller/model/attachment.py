@@ -38,6 +38,19 @@ class LinkStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PodUsage:
+    """What the node agent reports of the pods that use the ENI with this MAC."""
+
+    mac: str
+    requested: int = 0
+    """Units of the network's resource that the node's pods request."""
+    addresses: frozenset[str] = frozenset()
+    """Addresses of pods that request it."""
+    others: frozenset[str] = frozenset()
+    """Addresses on the ENI of pods that do not request it."""
+
+
+@dataclass(frozen=True, slots=True)
 class AttachmentStatus:
     """The status that the controller writes; `link` is written by the node."""
 
@@ -63,12 +76,22 @@ class AttachmentStatus:
     """IPv4 addresses that pods can still have of prefixes, those that may come included."""
     address: str = ""
     """The ENI's primary IPv4 address: any other one is for pods."""
+    capacity: int | None = None
+    """Addresses that the node has for pods that request them; None where that is not counted."""
+    requested: int | None = None
+
+    @property
+    def unrequested(self) -> int | None:
+        """How many more addresses pods can request; None where that is not counted."""
+        return None if self.capacity is None else max(0, self.capacity - (self.requested or 0))
 
     @property
     def free(self) -> int | None:
-        """How many more addresses it takes; None as long as that is not known."""
+        """How many more addresses pods can have; None as long as that is not known."""
         if self.pool_free is not None:
             return self.pool_free
+        if self.capacity is not None:
+            return self.unrequested
         return None if self.limit is None or self.assigned is None else max(0, self.limit - self.assigned)
 
 
@@ -88,6 +111,8 @@ class Attachment:
     cni: CniSpec | None = None
     """None where the node is to have no CNI configuration for the network."""
     pool: PoolReport | None = None
+    report_pods: bool = False
+    usage: PodUsage | None = None
     deleting: bool = False
     held: bool = True
 
@@ -107,6 +132,8 @@ def read_attachment(found: Mapping[str, Any]) -> Attachment:
         reported=_reported(status.get("link")),
         cni=read_cni_spec(spec["addresses"]) if "addresses" in spec else None,
         pool=read_pool(status),
+        report_pods=spec.get("reportPods") is True,
+        usage=_usage(status.get("pods")),
         deleting="deletionTimestamp" in metadata,
         held=ATTACHMENT_FINALIZER in metadata.get("finalizers", ()),
     )
@@ -131,6 +158,8 @@ def read_status(status: Mapping[str, Any]) -> AttachmentStatus:
         prefixes=read_prefixes(status),
         assigning=str(status.get("assigning", "")),
         pool_free=slots.get("free") if status.get("prefixes") else None,
+        capacity=slots.get("capacity"),
+        requested=slots.get("requested"),
     )
 
 
@@ -144,4 +173,15 @@ def _reported(link: Mapping[str, Any] | None) -> LinkStatus | None:
         mtu=int(link.get("mtu", 0)),
         message=str(link.get("message", "")),
         host_addresses=tuple(map(str, link.get("hostAddresses") or ())),
+    )
+
+
+def _usage(pods: Mapping[str, Any] | None) -> PodUsage | None:
+    if pods is None:
+        return None
+    return PodUsage(
+        mac=str(pods.get("mac", "")),
+        requested=int(pods.get("requested", 0)),
+        addresses=frozenset(map(str, pods.get("addresses") or ())),
+        others=frozenset(map(str, pods.get("others") or ())),
     )

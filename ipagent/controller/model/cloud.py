@@ -42,6 +42,8 @@ class Eni:
     """IPv4 addresses and prefixes, the primary included."""
     prefixes: frozenset[str] = frozenset()
     """Of both families."""
+    addresses: frozenset[str] = frozenset()
+    """Secondary IPv4 addresses and IPv6 addresses, of an ENI that the VPC CNI leaves alone."""
     managed: bool = False
     """Whether a service of AWS has made it."""
 
@@ -96,6 +98,7 @@ class Limits:
     interfaces: int
     by_card: Mapping[int, int] = field(default_factory=dict)
     ipv4: int = 0
+    ipv6: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,8 @@ class Cloud:
     """By ENI: when it was attached, as far as is known."""
     orphaned: Mapping[str, float] = field(default_factory=dict)
     """By ENI of ours that nothing needs: when a description has shown that first."""
+    unheld: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By ENI and address that no pod has which requests it: since when."""
     idle: Mapping[str, float] = field(default_factory=dict)
     """By NodeAttachment that gives an adopted ENI back: since when it looks detached."""
     resolved: Mapping[str, Resolved] = field(default_factory=dict)

@@ -111,6 +111,11 @@ class NodeNetwork:
     tags: Tags = ()
     node_labels: Tags = ()
     startup_taint: bool = True
+    full_taint: bool = False
+    advertise: bool = True
+    """Whether nodes have the network's resource in their capacity."""
+    reserve: int = 0
+    """Addresses of each node that are left out of it."""
     generation: int = 0
     deleting: bool = False
     held: bool = False
@@ -118,6 +123,11 @@ class NodeNetwork:
     """The conditions that the API server has."""
     counts: tuple[object, ...] = field(default=(), compare=False)
     """What else its status has: nodes, ready, failed, free, subnets, observedGeneration."""
+
+    @property
+    def counts_pods(self) -> bool:
+        """Whether the node agents have to tell what their pods have."""
+        return self.advertise or self.full_taint
 
     @property
     def terms(self) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
@@ -139,6 +149,7 @@ def read_network(found: Object) -> NodeNetwork:
     metadata, spec = found["metadata"], found["spec"]
     name = str(metadata["name"])
     placement, nodes = spec.get("placement") or {}, spec.get("nodes") or {}
+    capacity = spec.get("capacity") or {}
     return NodeNetwork(
         name=name,
         uid=str(metadata["uid"]),
@@ -158,6 +169,9 @@ def read_network(found: Object) -> NodeNetwork:
         tags=_pairs(spec.get("tags")),
         node_labels=_pairs(nodes.get("labels")),
         startup_taint=bool(nodes.get("startupTaint", True)),
+        full_taint=bool(nodes.get("fullTaint", False)),
+        advertise=bool(capacity.get("advertise", True)),
+        reserve=int(capacity.get("reserve", 0)),
         generation=int(metadata.get("generation", 0)),
         deleting="deletionTimestamp" in metadata,
         held=NETWORK_FINALIZER in metadata.get("finalizers", ()),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ipagent.networkapi import STARTUP_TAINT
+from ipagent.networkapi import RESOURCE_PREFIX, STARTUP_TAINT
 
 ZONE = "topology.kubernetes.io/zone"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
@@ -40,6 +40,8 @@ class Node:
     type: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
+    advertised: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Our resources in its capacity and allocatable, as they stand there; empty where one lacks it."""
     version: str = field(default="", compare=False)
     """resourceVersion; two states that differ in it alone are the same."""
 
@@ -62,8 +64,18 @@ def read_node(found: Mapping[str, Any]) -> Node:
         type=str(labels.get(INSTANCE_TYPE, "")),
         labels=dict(labels),
         taints=tuple(map(_taint, spec.get("taints") or ())),
+        advertised=_advertised(found.get("status") or {}),
         version=str(metadata.get("resourceVersion", "")),
     )
+
+
+def _advertised(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    capacity, allocatable = status.get("capacity") or {}, status.get("allocatable") or {}
+    return {
+        key: (str(capacity.get(key, "")), str(allocatable.get(key, "")))
+        for key in (*capacity, *allocatable)
+        if key.startswith(RESOURCE_PREFIX)
+    }
 
 
 def _taint(found: Mapping[str, str]) -> Taint:

@@ -166,6 +166,7 @@ def observed(cloud: Cloud, plan: Plan, now: float) -> Cloud:
     read = now if cloud.read_at is None else cloud.read_at
     return replace(
         cloud,
+        unheld={pair: cloud.unheld.get(pair, now) for pair in plan.unheld},
         orphaned={eni: cloud.orphaned.get(eni, read) for eni in plan.orphans},
         idle={name: cloud.idle.get(name, now) for name in plan.idle},
         prefixes=prefix_memory.remembered(cloud.prefixes, plan.prefix_marks, now),

@@ -24,6 +24,7 @@ from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.attach import advance
+from ipagent.controller.reconcile.capacity import advertise, count
 from ipagent.controller.reconcile.draft import Draft, Pair
 from ipagent.controller.reconcile.leaks import TWO_LOOKS, orphans, sweep
 from ipagent.controller.reconcile.networks import accepted, network_status
@@ -46,6 +47,7 @@ def decide(state: State, now: float) -> Plan:
     # Those that have an ENI come first: what one of them has is not free for another one.
     for pair in sorted(pairs, key=lambda each: (not each.attachment.status.eni, each.attachment.name)):
         advance(draft, pair)
+        count(draft, pair)
     live = {pair.attachment.name for pair in pairs}
     for name, attachment in sorted(state.attachments.items()):
         if name not in live:
@@ -69,6 +71,7 @@ def decide(state: State, now: float) -> Plan:
         orphans=found,
         idle=frozenset(draft.idle),
         prefix_marks=draft.prefix_marks,
+        unheld=frozenset(draft.unheld),
         leaked=leaked,
         due=draft.due,
     )
@@ -122,13 +125,23 @@ def _pair(draft: Draft, node: Node, network: NodeNetwork, *, new: bool) -> Pair 
         return None
     if attachment is None or not _current(attachment, network):
         draft.writes.append(
-            ApplyAttachment(name, node.name, node.uid, network.name, node.instance, network.link, network.cni)
+            ApplyAttachment(
+                name,
+                node.name,
+                node.uid,
+                network.name,
+                node.instance,
+                network.link,
+                network.cni,
+                network.counts_pods,
+            )
         )
     return None if attachment is None or not attachment.held else Pair(node, network, attachment)
 
 
 def _current(attachment: Attachment, network: NodeNetwork) -> bool:
-    return attachment.held and (attachment.link, attachment.cni) == (network.link, network.cni)
+    found = attachment.link, attachment.cni, attachment.report_pods
+    return attachment.held and found == (network.link, network.cni, network.counts_pods)
 
 
 def _same(attachment: Attachment, node: Node) -> bool:
@@ -147,6 +160,7 @@ def _correct_nodes(draft: Draft, selected: Selected) -> None:
         leaving.setdefault(attachment.node, []).append(attachment.network)
     for name, node in draft.state.nodes.items():
         correct(draft, node, networks.get(name, ()), leaving.get(name, ()))
+        advertise(draft, node, networks.get(name, ()))
 
 
 def _let_networks_go(draft: Draft) -> None:

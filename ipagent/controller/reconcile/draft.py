@@ -59,6 +59,7 @@ class Draft:
     prefix_marks: PrefixMarks = field(default_factory=PrefixMarks)
     unsettled: bool = False
     """Whether ENIs are to be described again soon: something seems leaked, or is not there that should be."""
+    unheld: set[tuple[str, str]] = field(default_factory=set)
     due: float = float("inf")
     _enis: set[str] = field(default_factory=set)
     _instances: set[str] = field(default_factory=set)

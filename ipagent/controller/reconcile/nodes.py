@@ -1,4 +1,4 @@
-"""Labels and the startup taint of nodes."""
+"""Labels and taints of nodes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node, Taint
 from ipagent.controller.reconcile.draft import Draft
-from ipagent.networkapi import READY_PREFIX, STARTUP_TAINT, attachment_name
+from ipagent.networkapi import FULL_TAINT, READY_PREFIX, STARTUP_TAINT, attachment_name
 
 TAINT = Taint(STARTUP_TAINT, "NoSchedule")
+FULL = Taint(FULL_TAINT, "NoSchedule")
 
 
 def correct(draft: Draft, node: Node, networks: Sequence[NodeNetwork], leaving: Collection[str]) -> None:
-    """Give a node the labels of what is ready; take its startup taint when all is.
+    """Give a node the labels of what is ready; take its startup taint when all is, and mark it while full.
 
     `networks` select the node, `leaving` are the names of those of which it still has a NodeAttachment.
     A label stays while the network does: a link that is down for a while moves no pods.
@@ -65,14 +66,27 @@ def _obsolete(
 def _taints(
     draft: Draft, node: Node, networks: Sequence[NodeNetwork], *, had: bool
 ) -> tuple[Taint, ...] | None:
-    """Return the node's taints if they are to change. A taint of a node without networks stays."""
+    """Return the node's taints if they are to change. A startup taint of a node without networks stays."""
     waiting = any(not _settled(draft, node, network) for network in networks if network.startup_taint)
-    others = tuple(taint for taint in node.taints if taint.key != STARTUP_TAINT)
+    taints = node.taints
     if waiting and not node.tainted:
-        return (*others, TAINT)
+        taints = (*taints, TAINT)
     if not waiting and node.tainted and had:
-        return others
-    return None
+        taints = tuple(taint for taint in taints if taint.key != STARTUP_TAINT)
+    full = _full(draft, node, networks)
+    if full and FULL not in taints:
+        taints = (*taints, FULL)
+    if full is False:
+        taints = tuple(taint for taint in taints if taint.key != FULL_TAINT)
+    return taints if taints != node.taints else None
+
+
+def _full(draft: Draft, node: Node, networks: Sequence[NodeNetwork]) -> bool | None:
+    """Whether a network that marks full nodes has no free address there; None where that is not known."""
+    marking = [network for network in networks if network.full_taint]
+    statuses = [draft.statuses.get(attachment_name(node.name, network.name)) for network in marking]
+    counted = [None if status is None else status.unrequested for status in statuses]
+    return True if 0 in counted else None if None in counted else False
 
 
 def _settled(draft: Draft, node: Node, network: NodeNetwork) -> bool:

@@ -25,6 +25,7 @@ from ipagent.networkstatus import NETWORK_STATUS, written_through_status
 from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.fields import MAX_TEXT, SHOWN, Object, as_list, as_map, as_text
 from ipagent.node.model.network_status import MAX_NAMES, read_status
+from ipagent.node.model.units import requested_units
 
 MIRROR = "kubernetes.io/config.mirror"
 """Marks the mirror of a static pod (k8s.io/kubernetes, pkg/kubelet/types, ConfigMirrorAnnotationKey)."""
@@ -81,6 +82,8 @@ class Pod:
     """It is the mirror of a static pod, whose containers outlive this object."""
     condition: PodCondition | None = field(default=None, compare=False)
     """The condition of ours that it shows. Nothing else follows from it."""
+    units: tuple[tuple[str, int], ...] = ()
+    """Networks whose resource it requests, and how many units of each."""
 
     @property
     def attached(self) -> bool:
@@ -125,6 +128,7 @@ def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:
         bare=read.bare,
         mirror=MIRROR in annotations,
         condition=read_condition(status),
+        units=requested_units(spec),
     )
 
 

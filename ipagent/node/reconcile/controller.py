@@ -99,6 +99,11 @@ class NodeController:
         """Whose the wanted addresses are, by ENI id and address."""
         return self._owners
 
+    @property
+    def pods(self) -> Iterable[Pod] | None:
+        """The node's living pods; None as long as they are not known."""
+        return self._state.pods if self._state.complete else None
+
     def replace_pods(self, pods: Iterable[Pod]) -> None:
         """Record a complete list of the node's pods, which replaces all that was known of them."""
         listed = tuple(pods)

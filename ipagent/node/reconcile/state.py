@@ -100,6 +100,11 @@ class NodeState:
         self._attached: frozenset[tuple[str, IPAddress]] = frozenset()
         self._stated_macs: frozenset[str] = frozenset()
 
+    @property
+    def pods(self) -> Iterable[Pod]:
+        """The living pods."""
+        return self._pods.values()
+
     def replace_pods(self, pods: Iterable[Pod]) -> None:
         """Record a complete list: a pod that is not in it is gone."""
         listed = {pod.key: pod for pod in pods}

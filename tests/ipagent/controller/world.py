@@ -27,6 +27,7 @@ from ipagent.controller.model.actions import (
     ListPods,
     Modify,
     PatchNode,
+    PatchResources,
     Plan,
     ReadLimits,
     RemoveFinalizer,
@@ -102,6 +103,7 @@ class World:
     """IPv4 addresses and prefixes of an interface."""
     blocks: int = 1000
     """Free prefixes of the subnets."""
+    ipv6_limit: int = 0
     refuse: Callable[[Call], Refused | None] = lambda _: None
     calls: Counter[str] = field(default_factory=Counter)
     tokens: dict[str, tuple[Create, str]] = field(default_factory=dict)
@@ -180,7 +182,10 @@ class World:
                 return Found(self.subnets.get(call.network, ()), (self.group,))
             case ReadLimits():
                 return TypeLimits(
-                    {kind: Limits(self.limit, {0: self.limit}, self.addresses) for kind in call.types}
+                    {
+                        kind: Limits(self.limit, {0: self.limit}, self.addresses, self.ipv6_limit)
+                        for kind in call.types
+                    }
                 )
             case ListPods():
                 return Users({name: self.pods.get(mac, ()) for name, _, mac in call.asked})
@@ -218,9 +223,12 @@ class World:
                     write.instance,
                     write.link,
                     cni=write.cni,
+                    report_pods=write.report_pods,
                 )
                 self.attachments[write.name] = (
-                    replace(before, link=write.link, cni=write.cni) if before else made
+                    replace(before, link=write.link, cni=write.cni, report_pods=write.report_pods)
+                    if before
+                    else made
                 )
             case DeleteAttachment():
                 if write.name in self.attachments:
@@ -234,6 +242,8 @@ class World:
                     self.networks[write.name] = replace(self.networks[write.name], held=True)
             case PatchNode():
                 self._patch(write)
+            case PatchResources():
+                self._resources(write)
 
     def status(self, plan: Plan) -> None:
         """Write the statuses."""
@@ -252,6 +262,13 @@ class World:
             self.nodes[node.name] = replace(
                 node, labels=kept, taints=node.taints if write.taints is None else write.taints
             )
+
+    def _resources(self, write: PatchResources) -> None:
+        node = self.nodes.get(write.name)
+        if node is not None:
+            found = {**node.advertised, **{key: (value or "",) * 2 for key, value in write.resources.items()}}
+            kept = {key: each for key, each in found.items() if write.resources.get(key, "") is not None}
+            self.nodes[node.name] = replace(node, advertised=kept)
 
     def _create(self, call: Create) -> Answer:
         if call.token in self.tokens:

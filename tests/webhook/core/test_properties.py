@@ -1,5 +1,6 @@
 """What holds for every pod, whatever is in it."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,7 @@ from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
 from webhook.core.quantity import parse_quantity
 from webhook.core.reasons import Reason
+from webhook.multus.networks import parse_networks
 
 pytestmark = pytest.mark.pure
 
@@ -41,6 +43,11 @@ def agent_of(pod: dict[str, Any]) -> dict[str, Any]:
     return container
 
 
+def counted(amounts: dict[str, str]) -> dict[str, Decimal]:
+    """Return what counts for the class: supportedQoSComputeResources, CPU and memory."""
+    return {name: parse_quantity(amount) for name, amount in amounts.items() if name in ("cpu", "memory")}
+
+
 def kubelet_qos(pod: dict[str, Any]) -> str:
     """ComputePodQOS of k8s.io/kubernetes/pkg/apis/core/v1/helper/qos, line by line."""
     requests: dict[str, Decimal] = {}
@@ -50,18 +57,15 @@ def kubelet_qos(pod: dict[str, Any]) -> str:
     all_containers = pod["spec"]["containers"] + pod["spec"].get("initContainers", [])
     if level:
         for kind, found in (("requests", requests), ("limits", limits)):
-            found.update({k: parse_quantity(v) for k, v in level.get(kind, {}).items()})
+            found.update(counted(level.get(kind, {})))
         for name, limit in limits.items():
             requests.setdefault(name, limit)  # SetDefaults_Pod
         guaranteed = {"cpu", "memory"} <= limits.keys()
     else:
         for container in all_containers:
             asked = container.get("resources", {})
-            container_limits = {k: parse_quantity(v) for k, v in asked.get("limits", {}).items()}
-            container_requests = {
-                **container_limits,
-                **{k: parse_quantity(v) for k, v in asked.get("requests", {}).items()},
-            }
+            container_limits = counted(asked.get("limits", {}))
+            container_requests = {**container_limits, **counted(asked.get("requests", {}))}
             for name, amount in container_requests.items():
                 requests[name] = requests.get(name, Decimal(0)) + amount
             for name, amount in container_limits.items():
@@ -89,6 +93,36 @@ def test_the_agent_is_sized_by_the_kubelets_qos_class(
 @given(pods(), namespaces, backends)
 def test_the_qos_class_never_changes(pod: dict[str, Any], namespace: Any, backend: Backend) -> None:
     assert kubelet_qos(patched(pod, decided(pod, namespace, backend))) == kubelet_qos(pod)
+
+
+@given(pods(), namespaces, backends, st.dictionaries(st.sampled_from(["oam", "sig"]), st.integers(1, 9)))
+def test_capacity_changes_nothing_but_the_agents_extended_resources(
+    pod: dict[str, Any], namespace: Any, backend: Backend, units: dict[str, int]
+) -> None:
+    """QoS class, quotas and LimitRanges of CPU and memory: as without it, and no other container changes."""
+    without = patched(pod, decided(pod, namespace, backend))
+    plan = decided(pod, namespace, backend).decision.agent
+    assert plan is not None
+    attachments = parse_networks(pod["metadata"]["annotations"][contract.NETWORKS], "apps").networks
+    networks = {
+        f"{each.namespace}/{each.name}": network for each, network in zip(attachments, units, strict=False)
+    }
+    settings = replace(SETTINGS[backend], networks=networks)
+    found = patched(pod, inject(msgspec.convert(pod, Pod), "apps", namespace, settings))
+    assert kubelet_qos(found) == kubelet_qos(pod)
+    resources = agent_of(found).get("resources", {})
+    managed = [each for each in attachments if each.interface in plan.settings.interfaces]
+    named = (networks.get(f"{each.namespace}/{each.name}") for each in managed)
+    keys = {f"multus-eni.io/{each}" for each in named if each}
+    for amounts in resources.values():
+        assert {key for key in amounts if "/" in key} == keys
+        for key in [key for key in amounts if "/" in key]:
+            del amounts[key]
+    agent = agent_of(found)
+    agent["resources"] = {kind: amounts for kind, amounts in resources.items() if amounts}
+    if not agent["resources"]:
+        del agent["resources"]
+    assert found == without
 
 
 @given(pods(), namespaces, backends)

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Tells the cluster autoscaler what a new node of a managed node group has: the resource, and the taint and label
+# that the node has while it starts. EKS does not copy a node group's tags to its Auto Scaling group.
+#   ./cluster-autoscaler.sh <cluster> <node group> <network> <addresses>
+set -eu
+cluster=$1 group=$2 network=$3 addresses=$4
+asg=$(aws eks describe-nodegroup --cluster-name "$cluster" --nodegroup-name "$group" \
+    --query 'nodegroup.resources.autoScalingGroups[0].name' --output text)
+prefix=k8s.io/cluster-autoscaler/node-template
+tag() {
+    aws autoscaling create-or-update-tags --tags \
+        "ResourceId=$asg,ResourceType=auto-scaling-group,PropagateAtLaunch=false,Key=$prefix/$1,Value=$2"
+}
+tag "resources/multus-eni.io/$network" "$addresses"
+tag "label/network.multus-eni.io/$network" true

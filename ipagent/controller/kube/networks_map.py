@@ -1,0 +1,52 @@
+"""Writes the ConfigMap that tells the webhook which NetworkAttachmentDefinitions belong to which network.
+
+Thread: the loop's. The ConfigMap is the chart's, so that the right to create some is not needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.kube.client import Client
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from ipagent.log import Log
+from ipagent.networkapi import CONTROLLER_MANAGER, NETWORKS_FILE
+
+AGAIN = 10.0
+"""Seconds after a write that has failed."""
+LOOK = 300.0
+"""Seconds after which the ConfigMap is compared again: it is not watched."""
+
+
+@dataclass(slots=True)
+class NetworksMap:
+    """The ConfigMap `name` of a namespace."""
+
+    client: Client
+    namespace: str
+    name: str
+    log: Log
+    _written: str | None = None
+    _due: float = 0.0
+    _failure: str = ""
+
+    def write(self, text: str, now: float) -> float:
+        """Write it if it says anything else; returns when to come again (monotonic seconds)."""
+        if text == self._written and now < self._due:
+            return self._due
+        if self._failure and now < self._due:
+            return self._due
+        path = f"/api/v1/namespaces/{self.namespace}/configmaps/{self.name}"
+        try:
+            found = self.client.get(path, f"read ConfigMap {self.name}").object
+            if (found.get("data") or {}).get(NETWORKS_FILE) != text:
+                body = {"data": {NETWORKS_FILE: text}}
+                self.client.merge(path, f"write ConfigMap {self.name}", body, manager=CONTROLLER_MANAGER)
+        except (ApiError, Unreachable, ClusterError) as error:
+            if str(error) != self._failure:
+                self._failure = str(error)
+                self.log.warning("networks-failed", message=f"{error}; new pods may request no capacity")
+            self._due = now + AGAIN
+            return self._due
+        self._written, self._due, self._failure = text, now + LOOK, ""
+        return self._due

@@ -1,0 +1,154 @@
+"""How many addresses a node has for the pods of a network, and that the scheduler learns it.
+
+The scheduler subtracts what pods request. So the capacity is what is left of the ENI's limit without the
+primary address, without what is on the ENI and belongs to no pod that requests it (pods from before,
+addresses that were assigned by hand or leaked), and without the reserve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ipagent.controller.model.actions import PatchResources
+from ipagent.controller.model.attachment import AttachmentStatus, PodUsage
+from ipagent.controller.model.cloud import Eni, Limits
+from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.node import Node
+from ipagent.controller.model.prefixes import IPV4_SIZE
+from ipagent.controller.reconcile.draft import Draft, Pair
+from ipagent.networkapi import RESOURCE_PREFIX, attachment_name
+
+CONFIRM = 1.0
+"""Seconds after which EC2 has to show once more that an address is there which no pod has: at the end of a
+pod its address goes first, and what was described before still has it."""
+LEAST_PACE, LONGEST_PACE = 5.0, 300.0
+"""Seconds between two looks at such an address: whoever assigned it may take it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """IPv4 or IPv6 on one ENI; `taken` addresses of its limit are not for pods that request them."""
+
+    limit: int
+    taken: int = 0
+
+    @property
+    def room(self) -> int:
+        """Addresses for pods that request them."""
+        return max(0, self.limit - self.taken)
+
+
+def capacity(families: Iterable[Family], reserve: int, requested: int) -> int:
+    """Return the addresses that pods may request: the smaller family counts.
+
+    Never less than pods request already: a kubelet that starts again admits its pods again, and ends those
+    for which the node has no room (pkg/kubelet/lifecycle, predicateAdmitHandler).
+    """
+    return max(requested, min(family.room for family in families) - reserve, 0)
+
+
+def count(draft: Draft, pair: Pair) -> None:
+    """Complete the status of a NodeAttachment by its capacity; where that is not known it stays."""
+    attachment, status = pair.attachment, draft.statuses[pair.attachment.name]
+    if not pair.network.counts_pods:
+        return
+    found = _counted(draft, pair, status)
+    if found is None:
+        old = attachment.status
+        draft.statuses[attachment.name] = replace(status, capacity=old.capacity, requested=old.requested)
+    else:
+        usage, number = found
+        draft.statuses[attachment.name] = replace(status, capacity=number, requested=usage.requested)
+
+
+def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsage, int | None] | None:
+    """Return what pods use, and the capacity as far as it is certain; None without the one or the ENI."""
+    attachment = pair.attachment
+    eni = draft.state.cloud.enis.get(status.eni)
+    limits = draft.state.cloud.limits.get(pair.node.type)
+    usage = attachment.usage
+    if limits is None or not limits.ipv4 or eni is None or eni.instance != attachment.instance:
+        return None
+    if usage is None or usage.mac != status.mac or draft.state.cloud.read_at is None:
+        return None
+    reserve = pair.network.reserve
+    if pair.network.prefixes is not None:
+        # What is free of prefixes is counted already, by the node's report on its CNI configuration.
+        if status.pool_free is None:
+            return None
+        return usage, capacity(
+            (Family(status.pool_free + _of_prefixes(eni, usage)),), reserve, usage.requested
+        )
+    strangers, certain = _strangers(draft, eni, usage)
+    found = capacity(_families(eni, limits, usage, strangers), reserve, usage.requested)
+    if certain:
+        return usage, found
+    # No more is promised before EC2 has shown whose the rest is.
+    before = attachment.status.capacity
+    return usage, None if before is None else max(usage.requested, min(found, before))
+
+
+def _of_prefixes(eni: Eni, usage: PodUsage) -> int:
+    """Return how many addresses of the ENI's IPv4 prefixes belong to pods that request them."""
+    blocks = {_block(prefix.partition("/")[0]) for prefix in eni.prefixes if ":" not in prefix}
+    return sum(1 for address in usage.addresses if ":" not in address and _block(address) in blocks)
+
+
+def _block(address: str) -> tuple[str, int]:
+    """Return what all addresses of a /28 have in common."""
+    network, _, last = address.rpartition(".")
+    return network, int(last) // IPV4_SIZE
+
+
+def _strangers(draft: Draft, eni: Eni, usage: PodUsage) -> tuple[frozenset[str], bool]:
+    """Return the addresses on an ENI that belong to no pod which requests them, and whether these are all."""
+    cloud, found, certain = draft.state.cloud, set(usage.others), True
+    seen = cloud.seen.get(eni.id, float("-inf"))
+    for address in eni.addresses - usage.addresses - usage.others:
+        draft.unheld.add((eni.id, address))
+        since = cloud.unheld.get((eni.id, address), draft.now)
+        if seen >= since + CONFIRM:
+            found.add(address)
+            draft.look_at(eni.id, min(LONGEST_PACE, max(LEAST_PACE, (draft.now - since) / 2)))
+        else:
+            certain = False
+            draft.look_at(eni.id, max(0.0, since + CONFIRM - seen))
+    return frozenset(found), certain
+
+
+def _families(eni: Eni, limits: Limits, usage: PodUsage, strangers: frozenset[str]) -> Sequence[Family]:
+    secondaries = sum(1 for address in eni.addresses if ":" not in address)
+    # The primary address, and prefixes, which have a slot each.
+    fixed = eni.ipv4 - secondaries
+    ipv6 = sum(1 for address in strangers if ":" in address)
+    families = [Family(limits.ipv4, fixed + len(strangers) - ipv6)]
+    # Where neither pods nor the ENI have IPv6, its limit does not count.
+    if limits.ipv6 and any(":" in address for address in (*eni.addresses, *usage.addresses, *usage.others)):
+        families.append(Family(limits.ipv6, ipv6))
+    return families
+
+
+def advertise(draft: Draft, node: Node, networks: Sequence[NodeNetwork]) -> None:
+    """Write what the node's capacity lacks of these networks, and take away what no network has there.
+
+    A node whose kubelet has reset its resources gets them back at once, since its change is watched.
+    """
+    wanted: dict[str, int | None] = {
+        RESOURCE_PREFIX + network.name: _capacity(draft, node, network)
+        for network in networks
+        if network.advertise
+    }
+    resources: dict[str, str | None] = {
+        key: str(number)
+        for key, number in wanted.items()
+        if number is not None and node.advertised.get(key) != (str(number), str(number))
+    }
+    resources |= dict.fromkeys(key for key in node.advertised if key not in wanted)
+    if resources:
+        draft.writes.append(PatchResources(node.name, node.version, resources))
+
+
+def _capacity(draft: Draft, node: Node, network: NodeNetwork) -> int | None:
+    status = draft.statuses.get(attachment_name(node.name, network.name))
+    return None if status is None else status.capacity

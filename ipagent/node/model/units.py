@@ -1,0 +1,60 @@
+"""How much of node networks' resources a pod requests, as the scheduler counts it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ipagent.networkapi import RESOURCE_PREFIX
+
+MAX_CONTAINERS = 1024
+MAX_UNITS = 1 << 20
+MAX_DIGITS = 7
+
+
+def requested_units(spec: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Return the networks and units that a pod's spec requests; what is of a wrong type is nothing.
+
+    All containers and native sidecars together, or the largest init container with the sidecars before it:
+    so an init container's request counts for the pod's life (k8s.io/component-helpers, resource/helpers.go,
+    AggregateContainerRequests).
+    """
+    total: Counter[str] = Counter()
+    for container in _containers(spec.get("containers")):
+        total.update(_units(container))
+    sidecars: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    for container in _containers(spec.get("initContainers")):
+        own = _units(container)
+        if container.get("restartPolicy") == "Always":
+            total.update(own)
+            sidecars.update(own)
+            most |= sidecars
+        else:
+            most |= sidecars + own
+    found = total | most
+    return tuple(sorted((name, min(units, MAX_UNITS)) for name, units in found.items()))
+
+
+def _containers(value: object) -> Iterable[Mapping[str, Any]]:
+    listed = value[:MAX_CONTAINERS] if isinstance(value, list) else ()
+    return (each for each in listed if isinstance(each, dict))
+
+
+def _units(container: Mapping[str, Any]) -> Counter[str]:
+    resources = container.get("resources")
+    requests = resources.get("requests") if isinstance(resources, dict) else None
+    given = requests.items() if isinstance(requests, dict) else ()
+    return Counter(
+        {
+            key.removeprefix(RESOURCE_PREFIX): int(value)
+            for key, value in given
+            # The API server takes whole numbers alone of an extended resource, and writes them so or as 1k.
+            if key.startswith(RESOURCE_PREFIX) and _is_number(value)
+        }
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
