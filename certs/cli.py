@@ -185,12 +185,12 @@ def _duration(text: str) -> float:
 
 def _dns_name(text: str) -> str:
     if not _DNS_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no DNS name in lower case")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a DNS name in lower case")
     return text
 
 
 def _pair(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not key or not separator:
-        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE")
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
     return key, value

@@ -1,4 +1,4 @@
-"""What is known of the process from outside: its probes and metrics."""
+"""Probes and metrics of the certificate controller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`multus-eni certs run` and `status`: everything put together."""
+"""`multus-eni certs run` and `status`: build the parts and run them."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What to do next about the certificate: a function of what is there, what has been seen, and the time.
+"""Decides the next action from the state of both objects, what was observed, and the time. Pure.
 
 A webhook replica and an API server agree while the leaf that the replica serves was signed by a CA in the
 caBundle that the API server has. Both see changes late: a replica by the propagation time (the kubelet's
 sync, then the webhook's look at its files), an API server by its own, shorter one. So each action keeps
 true: every leaf that a replica may still serve chains to a CA in every caBundle that an API server may still
-have. A new CA is trusted first, then signs, and the old one goes last; a CA that is trusted and not known
-is taken for one whose Secret was lost, and stays just as long.
+have. A new CA is trusted first, then signs, and the old one goes last. A CA that is trusted but unknown is
+treated as one whose Secret was lost: it stays just as long.
 
 Every action changes one object and leads to a state from which the next one follows, so a process may
 end between any two of them.

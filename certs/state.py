@@ -1,4 +1,4 @@
-"""Secret and MutatingWebhookConfiguration, as the API server has them, to what rotation decides on."""
+"""Reads Secret and MutatingWebhookConfiguration into the state on which rotation decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is valid until when, and what is next: for `multus-eni certs status`."""
+"""The report of `multus-eni certs status`: what is valid until when, and what is done next."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The two objects in the API server: read together, written one at a time, and only as they were read.
+"""Reads both objects from the API server, and writes one at a time, unless it has changed since it was read.
 
-The Secret is changed by a merge patch with its resourceVersion. One that is missing is applied (server-side)
-by a field manager that nobody else uses, and without force: of two processes that do so at once the second
-one gets a conflict. Apply, because RBAC can name the object in `create` only where the request names it.
+The Secret is changed by a merge patch with its resourceVersion. A missing Secret is created by server-side
+apply, with a field manager of its own and without force: if two processes do so at once, the second gets a
+conflict. It is an apply because RBAC can restrict a right to one name only where the request has that name.
 
-caBundle is applied with the configuration's uid and resourceVersion, so that nothing is created, and no
-entry that is gone comes back without the rest of it.
+caBundle is applied with the configuration's uid and resourceVersion: so the apply never creates a
+configuration, and never restores a removed entry without its other fields.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a certificate says, as far as rotation asks."""
+"""Reads those fields of a certificate that rotation needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NetworkAttachmentDefinitions, as far as checks ask: plugin, master, and the ranges of their IPAM."""
+"""Reads what checks need of NetworkAttachmentDefinitions: plugin, master, and the ranges of their IPAM."""
 
 from __future__ import annotations
 

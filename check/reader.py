@@ -1,4 +1,4 @@
-"""Read objects as kubectl and the API server give them: lists are taken apart, damage is left out."""
+"""Reads objects as kubectl and the API server write them: lists are flattened, malformed objects skipped."""
 
 from __future__ import annotations
 

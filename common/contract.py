@@ -1,8 +1,8 @@
-"""What users, the webhook and the agent have agreed on: keys, names, environment, exit codes.
+"""The contract between users, webhook and agent: keys, names, environment, exit codes.
 
 The webhook writes an agent's settings with `AgentSettings.to_env`, the agent reads them with
-`AgentSettings.from_env`; the two are released together but run together for years in any mix, so a
-change here is an addition, and `tests/cases/contract/` keeps the environment of each release.
+`AgentSettings.from_env`. Both are released together, but any two releases may run together for years. So
+changes only add, and `tests/cases/contract/` keeps the environment of each release.
 
 This module imports next to nothing: a slim agent pays for every import at the start of every pod.
 """
@@ -57,9 +57,9 @@ TOKEN_VOLUME = "multus-eni-token"  # noqa: S105 - a name
 TOKEN_DIRECTORY = "/var/run/secrets/multus-eni.io/node-agent"  # noqa: S105 - a path
 TOKEN_NAME = "token"  # noqa: S105 - a file's name
 TOKEN_FILE = f"{TOKEN_DIRECTORY}/{TOKEN_NAME}"
-"""By which a pod says to the node agent who it is: a projected ServiceAccount token."""
+"""The projected ServiceAccount token that authenticates the pod to the node agent."""
 TOKEN_AUDIENCE = "multus-eni-injector"  # noqa: S105 - a name
-"""The audience of that token: nobody else takes it, the API server included."""
+"""The audience of that token: nobody else accepts it, not even the API server."""
 
 # Names in the environment.
 ENV_PREFIX = "MULTUS_ENI_"
@@ -228,7 +228,7 @@ def parse_choice(kind: type[Choice], text: str) -> Choice:
     try:
         return kind(text)
     except ValueError:
-        raise ContractError(f"{text!r} is none of {', '.join(kind)}") from None
+        raise ContractError(f"{text!r} is not one of {', '.join(kind)}") from None
 
 
 def parse_contract(text: str) -> int:

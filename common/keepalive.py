@@ -1,4 +1,4 @@
-"""TCP keepalive: the kernel finds out that a peer is gone without a word. Imports next to nothing."""
+"""TCP keepalive: the kernel detects a peer that went away without closing. Imports next to nothing."""
 
 from __future__ import annotations
 

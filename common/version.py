@@ -1,3 +1,3 @@
-"""The release, in the one place that the package, the webhook and the agent read it from."""
+"""The version of this release, for the package, the webhook and the agent."""
 
 VERSION = "0.1.0"

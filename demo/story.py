@@ -205,7 +205,7 @@ def _eni_of(known: tuple[Eni, ...], master: str) -> Eni:
         if eni.interface == master:
             return eni
     names = ", ".join(eni.interface for eni in known)
-    raise DemoError(f"the network's master {master} is none of the node's interfaces {names}")
+    raise DemoError(f"the network's master {master} is not one of the node's interfaces {names}")
 
 
 def _agent_failure(done: Completed, cloud: Cloud) -> DemoError:

@@ -37,6 +37,8 @@ FAULTS = "tests/ipagent/e2e/test_faults.py tests/ipagent/e2e/test_imds_lag.py"
 """Where the agent waits for its own timeouts and deadlines most of the time."""
 TRY_IT = "tests/cluster/nodes/test_try_it.py"
 """A walk on a cluster of its own."""
+NODE_AGENT = "tests/cluster/nodes/test_story_node.py"
+"""The stories of the backend node."""
 RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
 """Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
 
@@ -102,13 +104,14 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
     first = [
         Job("tools", python("tests.cluster.tools", "--optional")),
         Job("images", python("images", "cached", "--optional")),
-        group("nodes", f"tests/cluster/nodes {ignoring(TRY_IT)}", arguments, after=image),
+        group("nodes", f"tests/cluster/nodes {ignoring(f'{TRY_IT} {NODE_AGENT}')}", arguments, after=image),
         group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
         Job("pure", ("scripts/pure-coverage.sh", *arguments), selected=bool(arguments), computes=True),
         group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
         group("chart, releases", RELEASES, arguments, after=plane),
         group("agent, faults", FAULTS, arguments),
         group("chart", f"tests/chart {ignoring(RELEASES)}", arguments, after=plane),
+        group("node agent", NODE_AGENT, arguments, after=image),
         group("try it", TRY_IT, arguments, after=image),
         group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
         group("built images", "tests/images", arguments, after=image),

@@ -200,7 +200,7 @@ def test_a_broken_world_fails_with_the_remedy(
             "nad-ipvlan.yaml",
             '"eth1"',
             '"eth7"',
-            "master eth7 is none of the node's interfaces eth0, eth1, eth2",
+            "master eth7 is not one of the node's interfaces eth0, eth1, eth2",
         ),
         ("nad-ipvlan.yaml", '"eth1"', '"eth0"', "the agent ended with 13 (NO_ENI)"),
         ("nad-ipvlan.yaml", "10.10.1.80-", "10.10.1.x-", "IPAM range can't be read"),

@@ -157,7 +157,7 @@ def _settings(file: File) -> Settings:
         raise ConfigError("agent.image: is empty: set it to the agent's image")
     if agent.image_pull_policy not in (None, *PULL_POLICIES):
         raise ConfigError(
-            f"agent.imagePullPolicy: {agent.image_pull_policy!r} is none of {', '.join(PULL_POLICIES)}"
+            f"agent.imagePullPolicy: {agent.image_pull_policy!r} is not one of {', '.join(PULL_POLICIES)}"
         )
     settings = _agent_settings(agent)
     return Settings(
@@ -250,7 +250,7 @@ def _volume_mounts(agent: Agent) -> tuple[dict[str, Any], ...]:
     for index, mount in enumerate(agent.volume_mounts):
         key = f"agent.volumeMounts[{index}]"
         if mount.get("name") not in names:
-            raise ConfigError(f"{key}.name: {mount.get('name')!r} is none of agent.volumes")
+            raise ConfigError(f"{key}.name: {mount.get('name')!r} is not one of agent.volumes")
         path = mount.get("mountPath", "")
         if not isinstance(path, str) or not path.startswith("/"):
             raise ConfigError(f"{key}.mountPath: {mount.get('mountPath')!r} is not an absolute path")

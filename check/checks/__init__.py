@@ -1,1 +1,1 @@
-"""The checks, one module a category. Each is a pure function from a cluster to sentences, one a problem."""
+"""The checks, one module a category. Each is a pure function: a cluster in, sentences out, one a problem."""

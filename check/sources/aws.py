@@ -1,4 +1,4 @@
-"""EC2's view of a cluster's nodes, for `--aws`: reading calls only, with the identity of whoever asks."""
+"""Reads from EC2 what it shows of a cluster's nodes, for `--aws`, with the AWS credentials of the shell."""
 
 from __future__ import annotations
 

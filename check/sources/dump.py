@@ -1,4 +1,4 @@
-"""A dump: files of `kubectl get -o yaml` or `-o json`, in a folder or one alone."""
+"""Reads a dump: a file, or a folder of files, that `kubectl get -o yaml` or `-o json` has written."""
 
 from __future__ import annotations
 

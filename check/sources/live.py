@@ -1,4 +1,4 @@
-"""A live cluster, by its API server. Nothing is changed: a pod is created with dryRun=All."""
+"""Reads a live cluster by its API server, and changes nothing: its test pod is created with dryRun=All."""
 
 from __future__ import annotations
 

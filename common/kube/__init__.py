@@ -1,1 +1,1 @@
-"""A small client of the Kubernetes API, for processes that run for ever and ask for little."""
+"""A small client of the Kubernetes API for processes that run for months."""

@@ -1,4 +1,4 @@
-"""The pause before the API server is asked again."""
+"""The pause before the next request to an API server that has failed."""
 
 from __future__ import annotations
 

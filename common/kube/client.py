@@ -1,8 +1,7 @@
 """A small client of the Kubernetes API: objects, lists that are read piece by piece, and watches.
 
-The standard library's, because these processes run for ever in every cluster and ask for little: the
-official client imports every kind there is. The token is read for each request, so that a renewed one counts
-from the next on.
+It uses the standard library alone: the official client imports every kind of the API, which each node would
+pay for in memory. The token is read for each request, so that a renewed token is used from the next one on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the API server is and who we are: in a pod by its ServiceAccount, elsewhere by a kubeconfig."""
+"""Finds the API server and the credentials for it: in a pod by its ServiceAccount, else by a kubeconfig."""
 
 from __future__ import annotations
 

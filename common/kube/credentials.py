@@ -1,4 +1,4 @@
-"""How a client trusts the API server and shows who it is: CA file and bearer token."""
+"""Credentials of a client: the CA file that it trusts, and its bearer token."""
 
 from __future__ import annotations
 

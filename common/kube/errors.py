@@ -1,4 +1,4 @@
-"""What stops or delays the work; each text says what happened, to what, and what to do."""
+"""Errors of calls to the API server; each text says what happened, to what, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kubeconfig files (client-go, tools/clientcmd/api/v1), for the cluster's programs outside of a pod.
+"""Reads kubeconfig files (client-go, tools/clientcmd/api/v1) for the cluster's programs outside of a pod.
 
 Commands on a laptop read them by the official client: common/kube/kubeconfig_client.py.
 

@@ -1,7 +1,7 @@
-"""A client of the Kubernetes API for commands on a laptop, which reads kubeconfigs as people have them.
+"""A client of the Kubernetes API for commands on a laptop, with every kubeconfig that kubectl reads.
 
-The official client finds the cluster: every context, exec plugin and proxy. Only its transport is used:
-answers stay JSON, since making its models of them takes most of its time and memory.
+The official client finds the cluster, by any context, exec plugin and proxy. Only its transport is used:
+answers stay JSON, since building its models takes most of its time and memory.
 """
 
 from __future__ import annotations

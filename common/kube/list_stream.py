@@ -1,4 +1,4 @@
-"""Reads a list as it comes in, one object at a time: whole, it takes ten times its text in memory."""
+"""Decodes a list object by object as it arrives: decoded as a whole it takes ten times its text in memory."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class _Keys:
     def finish(self) -> None:
         """Raise SettingsError where a key is left that nobody knows."""
         for name in self._left:
-            raise SettingsError(f"{self._prefix}{name[:SHOWN]}: is none of {', '.join(self._known)}")
+            raise SettingsError(f"{self._prefix}{name[:SHOWN]}: is not one of {', '.join(self._known)}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
@@ -160,7 +160,7 @@ def _choice(kind: type[Choice]) -> Callable[[object, str], Choice]:
         try:
             return kind(str(value))
         except ValueError:
-            raise SettingsError(f"{key}: {quote(value)} is none of {', '.join(kind)}") from None
+            raise SettingsError(f"{key}: {quote(value)} is not one of {', '.join(kind)}") from None
 
     return parse
 

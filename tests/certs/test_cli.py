@@ -94,8 +94,8 @@ def test_a_wait_beyond_the_calendar_is_written_too() -> None:
         ([*OBJECTS, "--propagation=5"], "not a time from 1s"),
         ([*OBJECTS, "--propagation=0s"], "not a time from 1s"),
         ([*OBJECTS, "--ca-lifetime=99999d"], "not a time from 1s to 36500d"),
-        ([*OBJECTS, "--dns-name=Not.Lower"], "no DNS name in lower case"),
-        ([*OBJECTS, "--dns-name=*.x"], "no DNS name in lower case"),
+        ([*OBJECTS, "--dns-name=Not.Lower"], "not a DNS name in lower case"),
+        ([*OBJECTS, "--dns-name=*.x"], "not a DNS name in lower case"),
         ([*OBJECTS, "--port=70000"], "is not a port"),
     ],
 )
@@ -174,7 +174,7 @@ def test_probes_are_answered_by_ipv6_too() -> None:
 def test_a_secret_label_must_be_key_and_value(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["certs", "run", *OBJECTS, "--secret-label=helm"])
-    assert "'helm' is no KEY=VALUE" in capsys.readouterr().err
+    assert "'helm' is not KEY=VALUE" in capsys.readouterr().err
 
 
 def test_probes_and_metrics_tell_the_state() -> None:

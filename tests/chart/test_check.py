@@ -121,7 +121,7 @@ def explained(cluster: Cluster, capfd: pytest.CaptureFixture[str], namespaces: N
     for name, said in (
         ("deploy/other", '"other" not found'),
         ("web", "write KIND/NAME"),
-        ("widgets/web", "'widgets' is none of"),
+        ("widgets/web", "'widgets' is not one of"),
         ("widgets.apps/web", "the API group apps has no resource 'widgets'"),
     ):
         code, _, err = explain(name, "-n", left.name)

@@ -52,6 +52,9 @@ def events() -> set[str]:
             for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
                 if not call.args or not any(keyword.arg == "message" for keyword in call.keywords):
                     continue
+                if isinstance(call.func, ast.Name):
+                    # A plain function, such as dataclasses.replace.
+                    continue
                 match call.args[0]:
                     case ast.Constant(value=str(event)):
                         found.add(event)

@@ -1,7 +1,7 @@
 """Decide about workloads as the webhook decides about their pods, without a cluster.
 
-The decision is the webhook's own. Added here is which of its routes the API server would call, which follows
-from the labels of namespace and pod (see webhook/core/namespace_policy.py).
+The decision is the webhook's own. This module adds which of its routes the API server would call: that
+follows from the labels of namespace and pod (see webhook/core/namespace_policy.py).
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _workload(client: KubeconfigClient, name: str, namespace: str) -> dict[str, 
     if not prefix:
         known = ", ".join(sorted(_RESOURCES))
         raise UnknownResource(
-            f"{resource!r} is none of {known}; other kinds are named with their API group, as in "
+            f"{resource!r} is not one of {known}; other kinds are named with their API group, as in "
             "rollouts.argoproj.io/web"
         )
     path = f"{prefix}/namespaces/{quote(namespace, safe='')}/{plural}/{quote(own, safe='')}"

@@ -1,7 +1,7 @@
 """Find workloads in manifests: where in a document pods and pod templates are, and whose they are.
 
-Manifests come from anywhere, so nothing is taken for granted but for what names a workload; the pod
-itself is decoded only where it attaches to a network, as the webhook is called only then.
+A manifest may have any shape; only what names a workload is required. The pod itself is decoded only if it
+attaches to a network: the webhook is called only then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads the bodies of reviews: small ones as they come, large ones within a budget that all share.
 
-A sender holds no place, only the bytes that it has sent. When these are too many together, the largest body
-of the peer that holds most is given up (503), so that a slow or greedy peer never keeps another one waiting.
+A connection counts by the bytes that it has sent. When all bodies together are too large, the largest body of
+the peer with the most bytes is refused (503), so that a slow or greedy peer never keeps another one waiting.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The webhook's log: JSON lines on standard error, one for each decision.
 
-A peer can cause lines, so their rate is limited by event. What was left out is counted in the event's next
-line.
+Peers can cause log lines, so the rate of each event is limited; its next line counts those that were left
+out.
 """
 
 from __future__ import annotations

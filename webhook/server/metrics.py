@@ -1,4 +1,4 @@
-"""What the webhook counts, in the Prometheus text format, on a port of its own."""
+"""The webhook's metrics, in the Prometheus text format, on a port of their own."""
 
 from __future__ import annotations
 
