@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from common.token_bucket import Rate
 from ipagent.assign.drift import Drift
 from ipagent.assign.item import NOT_OURS, Item
 from ipagent.assign.reconciler import Cloud, Reconciler
@@ -15,19 +16,21 @@ from ipagent.log import Log
 class AddressEngine:
     """Releases, reconciler and drift detection of one pod or one node, in steps that never wait.
 
-    `on_released` is called with the outcome of each release.
+    `on_released` is called with the outcome of each release; `release_rate` bounds the calls for each ENI.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a collaborator
         self,
         reconciler: Reconciler,
         cloud: Cloud,
         timing: Clock,
         log: Log,
         on_released: Callable[[ReleaseOutcome], None] = lambda _: None,
+        *,
+        release_rate: Rate | None = None,
     ) -> None:
         self.reconciler = reconciler
-        self.releases = ReleaseQueue(cloud, timing, log, on_released)
+        self.releases = ReleaseQueue(cloud, timing, log, on_released, release_rate)
         self._drift = Drift(reconciler, cloud, timing, log)
 
     def step(self) -> float | None:

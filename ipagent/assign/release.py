@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from common.token_bucket import BucketsByKey, Rate
 from ipagent.assign import executor
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Unassign, releases
@@ -128,13 +129,20 @@ def _log_failure(log: Log, outcome: ReleaseOutcome) -> None:
 class ReleaseQueue:
     """Addresses that have left the pod, until they are off their ENIs; like the reconciler it never waits.
 
-    `ended` is called with the final outcome of each.
+    `ended` is called with the final outcome of each. With `rate`, what leaves an ENI faster waits and goes in
+    one call.
     """
 
     def __init__(
-        self, cloud: Cloud, timing: Clock, log: Log, ended: Callable[[ReleaseOutcome], None] = lambda _: None
+        self,
+        cloud: Cloud,
+        timing: Clock,
+        log: Log,
+        ended: Callable[[ReleaseOutcome], None] = lambda _: None,
+        rate: Rate | None = None,
     ) -> None:
         self.pending: frozenset[Pair] = frozenset()
+        self._buckets: BucketsByKey[tuple[str, int]] | None = BucketsByKey(rate) if rate else None
         self._cloud = cloud
         self._timing = timing
         self._log = log
@@ -152,14 +160,27 @@ class ReleaseQueue:
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is left to do."""
         if self.pending and self._due.at <= self._timing.clock():
-            failures = [failure for call in releases(self.pending) if (failure := self._release(call))]
+            calls = releases(self.pending)
+            due = [call for call in calls if not self._wait(call)]
+            failures = [failure for call in due if (failure := self._release(call))]
             if failures:
                 delays = min((backoff_for(failure.fault) for failure in failures), key=lambda each: each.base)
                 self._due = self._due.later(self._timing.clock(), delays, self._timing.random())
             else:
-                self._due = Attempt()
+                waits = [self._wait(call, take=False) for call in calls if call not in due]
+                self._due = Attempt(self._timing.clock() + min(waits)) if waits else Attempt()
                 self._failing = False
         return remaining(self._due.at, self._timing.clock()) if self.pending else None
+
+    def _wait(self, call: Unassign, *, take: bool = True) -> float:
+        """Return the seconds until a call may be made; 0.0 makes it one of those that have been."""
+        if self._buckets is None:
+            return 0.0
+        bucket, now = self._buckets.of((call.eni_id, call.addresses[0].version)), self._timing.clock()
+        wait = bucket.wait(now)
+        if take and not wait:
+            bucket.take(now)
+        return wait
 
     def _release(self, call: Unassign) -> Failure | None:
         """Release, and say what became of it; returns the failure after which it is to be tried again."""

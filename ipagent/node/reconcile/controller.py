@@ -29,7 +29,7 @@ from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
 from ipagent.node.reconcile.delegated import DelegatedPrefixes, Read, nothing_delegated
 from ipagent.node.reconcile.eni_cache import EniCache
-from ipagent.node.reconcile.releases import PendingReleases
+from ipagent.node.reconcile.releases import RELEASES, PendingReleases
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
 from ipagent.node.reconcile.retries import ClaimRetries
 from ipagent.node.reconcile.state import NEVER, NodeState
@@ -69,7 +69,7 @@ class NodeController:
         self._reporter = StatusReporter(timing.clock, every_pod=every_pod)
         self._pending_releases = PendingReleases(self._reporter.add_event)
         ended = self._pending_releases.record_outcome
-        self._engine = AddressEngine(self._reconciler, self._cloud, timing, log, ended)
+        self._engine = AddressEngine(self._reconciler, self._cloud, timing, log, ended, release_rate=RELEASES)
         self._releases = self._engine.releases
         self._watch_current = True
         self._starting = False

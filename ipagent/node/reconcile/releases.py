@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from common.token_bucket import Rate
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.release import Pair, ReleaseOutcome
 from ipagent.node.model.claim import ClaimStatus
@@ -15,6 +16,9 @@ from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 from ipagent.node.reconcile.state import PodClaims
 from ipagent.node.reconcile.status import release_status
+
+RELEASES = Rate(10, 1 / 3)
+"""Releases of one ENI and family, two calls each: many pods that leave in turn cost no more than one."""
 
 
 @dataclass

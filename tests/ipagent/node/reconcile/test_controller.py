@@ -16,7 +16,9 @@ from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod
+from ipagent.node.reconcile.batcher import INTERVALS, PATIENCE
 from ipagent.node.reconcile.controller import NodeController
+from ipagent.node.reconcile.releases import RELEASES
 from ipagent.node.reconcile.retries import RETRY_COOLDOWN
 from ipagent.node.reconcile.state import BUDGET, SILENT_SECONDS, STATUS_SECONDS, TOO_OFTEN
 from tests.ipagent.fakes import Lines, Strike, Time
@@ -604,6 +606,39 @@ class TestBudget:
         assert TOO_OFTEN in run.status().message
         run.claims(claim("b", "10.1.1.2", "10.1.9.200"))
         assert run.status("b").state is ClaimState.ASSIGNED
+
+    @pytest.mark.parametrize("anew", [False, True], ids=["the same pods", "pods made anew"])
+    @pytest.mark.parametrize("count", [1, 20])
+    def test_many_pods_of_a_namespace_cost_no_more_than_the_node_and_others_are_served(
+        self, count: int, anew: bool
+    ) -> None:
+        """Each has a budget of its own, and a pod that is made anew has a fresh one."""
+        run = Run()
+        names = {number: f"pod-{number}" for number in range(count)}
+        run.pods(*(pod(name, f"10.1.1.{number + 10}") for number, name in names.items()))
+        before, begun = self.calls(run), run.time.now
+        for turn in range(300):
+            number = turn % count
+            if anew:
+                run.core.update_pod(pod(names[number], f"10.1.1.{number + 10}"), gone=True)
+                names[number] = f"turn-{turn}"
+                run.core.update_pod(pod(names[number], f"10.1.1.{number + 10}"))
+            stated = f"10.1.1.{number + 10}", f"10.1.9.{number + 10}"
+            leaving = bool(turn // count % 2)
+            run.core.set_claim(claim(names[number], *stated, leaving=leaving, release_on_exit=True))
+            run.live(0.2)
+            if turn % 100 == 99:
+                self.serves_another(run, f"10.1.1.{200 + turn // 100}")
+        seconds = run.time.now - begun
+        releases = RELEASES.burst + seconds * RELEASES.refill
+        assert self.calls(run) - before <= 2 * releases + seconds / INTERVALS[1] + 20
+
+    def serves_another(self, run: Run, address: str) -> None:
+        run.core.update_pod(pod(address, address, namespace="quiet"))
+        since = run.time.now
+        while address not in run.on():
+            run.live(0.2)
+            assert run.time.now - since <= PATIENCE + INTERVALS[-1]
 
 
 class TestTakeover:
