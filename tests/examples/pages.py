@@ -38,6 +38,22 @@ def script(page: Path) -> str:
     return "#!/bin/bash\nset -euo pipefail\n" + "\n".join(blocks(page, "sh"))
 
 
+def typed(page: Path) -> list[str]:
+    """Return what a reader types: behind `$`, with the lines that go on, and whole blocks without `$`."""
+    found = blocks(page, "sh")
+    for block in blocks(page, "console"):
+        going = False
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append(line.removeprefix("$ "))
+                going = True
+            elif going and line.startswith(("    ", "  done")):
+                found[-1] += f"\n{line}"
+            else:
+                going = False
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A program that was called, with what it got on standard input where it reads that."""

@@ -48,10 +48,10 @@ def answers(account: Account) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=PAGES, ids=lambda page: page.stem)
-def calls(request: pytest.FixtureRequest, tmp_path: Path) -> Sequence[Call]:
+@pytest.fixture(scope="module", params=PAGES, ids=lambda page: page.stem)
+def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Call]:
     page: Path = request.param
-    return run(page, tmp_path, answers(Account()), ENV)
+    return run(page, tmp_path_factory.mktemp(page.stem), answers(Account()), ENV)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -70,21 +70,6 @@ def test_the_aws_cli_has_every_command_and_option(calls: Sequence[Call]) -> None
     commands = [each.arguments for each in calls if each.program == "aws"]
     assert commands
     for arguments in commands:
-        aws_cli.check(arguments)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["iam", "create-role", "--role-name", "a"],
-        ["iam", "create-rol", "--role-name", "a", "--assume-role-policy-document", "{}"],
-        ["iam", "delete-role", "--name", "a"],
-        ["cloudformation", "wait", "stack-deleted", "--stack-name", "a"],
-    ],
-    ids=" ".join,
-)
-def test_a_wrong_command_is_seen(arguments: list[str]) -> None:
-    with pytest.raises(AssertionError):
         aws_cli.check(arguments)
 
 
