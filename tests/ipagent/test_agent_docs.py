@@ -52,8 +52,7 @@ def events() -> set[str]:
             for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
                 if not call.args or not any(keyword.arg == "message" for keyword in call.keywords):
                     continue
-                if isinstance(call.func, ast.Name):
-                    # A plain function, such as dataclasses.replace.
+                if isinstance(call.func, ast.Name) and call.func.id == "replace":
                     continue
                 match call.args[0]:
                     case ast.Constant(value=str(event)):
