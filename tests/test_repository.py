@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,39 @@ def test_the_changelog_has_a_section_for_the_version_of_the_code() -> None:
     assert version is not None
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[:2] == ["Unreleased", version[1]]
+
+
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TOPS = (
+    "benchmarks",
+    "certs",
+    "charts",
+    "check",
+    "common",
+    "docs",
+    "examples",
+    "images",
+    "ipagent",
+    "tests",
+    "webhook",
+)
+ROOMS = ("check", "ipagent", "webhook")
+"""Packages whose rooms the tree shows."""
+
+
+def section(heading: str) -> str:
+    return GUIDE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_each_room_stands_in_the_tree() -> None:
+    tree = section("The tree")
+    rooms = {path.parent for each in ROOMS for path in (ROOT / each).glob("**/__init__.py")}
+    missing = [str(room.relative_to(ROOT)) for room in rooms if f" {room.name}/" not in f" {tree}"]
+    assert [each for each in missing if each not in ROOMS] == []
+
+
+def test_the_table_of_changes_leads_to_files_that_exist() -> None:
+    named = set(re.findall(r"`([\w.*/-]+(?:/|\.(?:py|md|tpl|yaml|json)))`", section("Where does it go?")))
+    paths = {str(each.relative_to(ROOT)) for top in TOPS for each in (ROOT / top).rglob("*")}
+    patterns = {each: f"*{each.replace('...', '*').strip('/')}" for each in named}
+    assert [each for each, one in patterns.items() if not any(fnmatch(path, one) for path in paths)] == []
