@@ -14,7 +14,7 @@ from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.grants import Grants
 from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.node.pods import claim, pod
-from tests.ipagent.node.reconcile.test_controller import Run
+from tests.ipagent.node.reconcile.controller_run import Run
 
 pytestmark = pytest.mark.pure
 

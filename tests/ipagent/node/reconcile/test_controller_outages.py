@@ -1,0 +1,115 @@
+"""What a node controller does while EC2 is unreachable or throttles."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.contract import ExitCode, Mode
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.node.model.claim import ClaimState
+from ipagent.node.model.events import EventType
+from ipagent.node.model.pod import InjectedAgent
+from tests.ipagent.fakes import Strike
+from tests.ipagent.node.pods import MAC_1, claim, holding, pod
+from tests.ipagent.node.reconcile.controller_run import Run
+
+pytestmark = pytest.mark.pure
+
+
+class TestOutages:
+    def test_a_restart_needs_a_list_and_a_look_and_tells_nobody(self) -> None:
+        run = Run()
+        names = [f"pod-{number}" for number in range(30)]
+        pods = [pod(name, f"10.1.1.{number + 1}") for number, name in enumerate(names)]
+        run.pods(*pods)
+        before = run.on()
+        run.account.calls.clear()
+        run.start(*pods)
+        run.to_rest()
+        assert dict(run.account.calls) == {"lookup": 1}
+        assert run.on() == before
+        assert [each.kind for each in run.happened[30:]] == [EventType.FOUND] * 30
+
+    def test_what_was_not_there_at_a_restart_is_assigned(self) -> None:
+        run = Run()
+        old, new = pod("old", "10.1.1.1"), pod("new", "10.1.1.2")
+        run.pods(old)
+        run.start(old, new)
+        run.to_rest()
+        assert run.on() == {"10.1.1.1", "10.1.1.2"}
+        assert run.kinds("old")[1:] == [EventType.FOUND]
+        assert run.kinds("new") == [EventType.ASSIGNED]
+
+    def test_a_pod_that_comes_later_is_assigned_whatever_ec2_shows(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"))
+        run.start()
+        run.account.calls.clear()
+        run.pods(pod("a", "10.1.1.1"))
+        assert run.account.calls["assign"] == 1
+
+    def test_what_was_found_is_given_back_like_what_was_assigned(self) -> None:
+        run = Run()
+        one = pod("a", "10.1.1.1", agent=InjectedAgent.NODE_SIDECAR)
+        run.pods(one)
+        run.start(one)
+        run.to_rest()
+        run.core.set_claim(claim("a", "10.1.1.1", mode=Mode.SIDECAR, release_on_exit=True))
+        run.to_rest()
+        run.core.update_pod(one, gone=True)
+        run.to_rest()
+        assert run.on() == set()
+
+    @pytest.mark.no_cover
+    def test_while_ec2_is_away_nothing_is_given_up(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"))
+        run.account.struck = [
+            Strike(kind, Fault.UNREACHABLE)
+            for kind in ("assign", "describe", "holders", "lookup")
+            for _ in range(5000)
+        ]
+        run.core.update_pod(pod("b", "10.1.1.2"))
+        run.claims(claim("a", "10.1.1.1"), claim("b", "10.1.1.2"))
+        run.live(3600)
+        assert run.status("a").state is ClaimState.ASSIGNED
+        assert (run.status("b").state, run.status("b").code) == (
+            ClaimState.PENDING,
+            ExitCode.EC2_UNREACHABLE,
+        )
+        assert run.account.calls["assign"] < 300
+        run.account.struck.clear()
+        run.live(120)
+        assert run.on() == {"10.1.1.1", "10.1.1.2"}
+
+    def test_while_the_enis_cannot_be_told_the_pods_wait_and_know_why(self) -> None:
+        run = Run()
+        run.cloud.away = True
+        run.core.update_pod(pod("a", "10.1.1.1"))
+        run.claims(claim("a", "10.1.1.1"))
+        assert run.status().state is ClaimState.PENDING
+        assert "nobody answers" in run.status().message
+        run.live(600)
+        assert run.lines.events("warning") == ["lookup-failed"]
+        run.cloud.away = False
+        run.live(61)
+        assert run.status().state is ClaimState.ASSIGNED
+
+    def test_what_disappears_from_the_eni_comes_back(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"))
+        run.take_away("10.1.1.1")
+        run.live(60)
+        assert run.on() == {"10.1.1.1"}
+
+    def test_a_new_mac_waits_for_the_look_and_no_longer(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"))
+        run.cloud.away = True
+        run.pods(pod("b", holdings=(holding("10.1.1.2", mac="5e:00:00:00:00:01"),)), pod("c", "10.1.1.3"))
+        assert run.on() == {"10.1.1.1", "10.1.1.3"}
+        run.cloud.away = False
+        run.live(61)
+        assert run.on() == {"10.1.1.1", "10.1.1.2", "10.1.1.3"}
+        assert MAC_1 not in {each.placement.holding.mac for each in run.core.plan.items[1:2]}
+        assert EventType.WARNING in run.kinds("b")
