@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -13,6 +14,8 @@ from common.contract import CONTAINER_NAME, ExitCode
 from ipagent.assign import errors
 from webhook.core.reasons import Reason
 
+INSUFFICIENT = re.compile(r"Insufficient multus-eni\.io/([a-z0-9-]{1,63})")
+"""What the scheduler says of a resource that nodes lack (NodeResourcesFit)."""
 MAX_MESSAGE = 600
 """Characters of a message of somebody else that are shown."""
 
@@ -140,6 +143,18 @@ def _addresses(cluster: Cluster) -> Iterator[str]:
                 yield f"{each['pod']}: {each.get('address')} on {node}: {_short(str(each.get('reason')))}"
 
 
+def _capacity(cluster: Cluster) -> Iterator[str]:
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for pod in cluster.pods:
+        for condition in objects(pod.status.get("conditions")):
+            if (condition.get("type"), condition.get("status")) == ("PodScheduled", "False"):
+                for network in sorted(set(INSUFFICIENT.findall(str(condition.get("message") or "")))):
+                    waiting[network].append(pod.key)
+    for network, pods in sorted(waiting.items()):
+        more = f" and {len(pods) - 3} more" if len(pods) > 3 else ""
+        yield f"no node has an address of {network} left for {', '.join(sorted(pods)[:3])}{more}"
+
+
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= MAX_MESSAGE else f"{line[: MAX_MESSAGE - 1]}…"
@@ -182,6 +197,13 @@ PODS = (
         _networks,
         needs=("Pod", "NetworkAttachmentDefinition"),
         pre=True,
+    ),
+    Check(
+        "pods-capacity",
+        "nodes have addresses for all pods",
+        "add nodes, or free addresses: kubectl get nodeattachments -o yaml has under slots what nodes have",
+        _capacity,
+        needs=("Pod",),
     ),
     Check(
         "pods-sandboxes",

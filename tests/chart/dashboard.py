@@ -387,10 +387,17 @@ NETWORKS = (
         alerts=["MultusEniNetworkNodesFailed", "MultusEniControllerNotLeading"],
     ),
     Panel(
-        "Addresses that nodes still take",
-        "Over the ready nodes of each network.",
-        [Query(f"max by (network) (multus_eni_controller_network_free_addresses{{{WHERE}}})", "{{network}}")],
+        "Addresses of each network",
+        "What ready nodes still have for pods, what they have in all, and what pods request of it.",
+        [
+            Query(
+                f"max by (network) (multus_eni_controller_network_{kind}_addresses{{{WHERE}}})",
+                f"{{{{network}}}} {kind}",
+            )
+            for kind in ("free", "capacity", "requested")
+        ],
         width=8,
+        alerts=["MultusEniNetworkFull"],
     ),
     Panel(
         "Writes that failed, and leaked ENIs",

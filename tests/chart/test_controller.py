@@ -12,6 +12,7 @@ import pytest
 from ipagent.controller.cli import _parser
 from ipagent.controller.main import LEASE
 from ipagent.controller.model.actions import NetworkStatus, Plan
+from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.eips import read_grants
 from ipagent.controller.observe.metrics import Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
@@ -171,7 +172,8 @@ def test_wrong_values_are_refused(helm: Helm, values: dict[str, Any], says: str)
 def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
     manifests: list[Manifest], tmp_path: Path
 ) -> None:
-    plan = Plan(networks={"oam": NetworkStatus({}, 1)})
+    full = AttachmentStatus(capacity=14, requested=14)
+    plan = Plan(networks={"oam": NetworkStatus({}, 1)}, attachments={"n1.oam": full})
     exported = {
         sample.name: frozenset(sample.labels)
         for family in registry(lambda: Snapshot(plan=plan)).collect()
@@ -183,6 +185,7 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
     assert {each["alert"] for each in rules} == {
         "MultusEniControllerNotLeading",
         "MultusEniNetworkNodesFailed",
+        "MultusEniNetworkFull",
         "MultusEniEnisLeaked",
     }
     for each in rules:
@@ -190,7 +193,7 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
         for name, selected in SELECTOR.findall(each["expr"]):
             assert set(LABEL.findall(selected)) <= exported[name] | SCRAPED
     promtool = programs(["promtool"])["promtool"]
-    assert "3 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
+    assert "4 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
 
 
 @pytest.mark.parametrize("folder", ["", "/etc/cni/net.d"])

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from certs.health import Health
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.controller.model.actions import NetworkStatus, Plan
+from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.observe import metrics as controller
 from ipagent.node.gc.rules import Decision, KeepReason, Verdict
 from ipagent.node.model.pod import PodKey
@@ -195,7 +196,7 @@ def exported() -> dict[str, frozenset[str]]:
         verdicts=(blocked,),
     )
     node = NodeMetrics(lambda: snapshot)
-    plan = Plan(networks={"sig": NetworkStatus({}, 1)})
+    plan = Plan(networks={"sig": NetworkStatus({}, 1)}, attachments={"n1.sig": AttachmentStatus(capacity=14)})
     networks = controller.registry(lambda: controller.Snapshot(plan=plan))
     registries = (Metrics().registry, health.registry, node.registry, networks)
     return {name: labels for registry in registries for name, labels in labels_of(registry)}

@@ -129,6 +129,10 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
     "expr" (printf `sum by (cluster, namespace, network) (multus_eni_controller_network_nodes{%s,state="failed"}) > 0` $ns)
     "summary" "Nodes lack an ENI of a network, and trying again does not help."
     "description" `{{ $value | humanize }} nodes of NodeNetwork {{ $labels.network }} are refused something. kubectl get nodeattachments -o wide names the reason of each.`)
+  (dict "alert" "MultusEniNetworkFull" "severity" "warning" "for" "15m"
+    "expr" (printf `sum by (cluster, namespace, network) (multus_eni_controller_network_requested_addresses{%s}) >= sum by (cluster, namespace, network) (multus_eni_controller_network_capacity_addresses{%s}) > 0` $ns $ns)
+    "summary" "No node has an address of a network left: new pods stay Pending."
+    "description" `Pods request all {{ $value | humanize }} addresses of NodeNetwork {{ $labels.network }}. Add nodes, or see by kubectl get nodeattachments what else is on their ENIs.`)
   (dict "alert" "MultusEniEnisLeaked" "severity" "warning" "for" "30m"
     "expr" (printf `sum by (cluster, namespace) (multus_eni_controller_leaked_enis{%s}) > 0` $ns)
     "summary" "ENIs with this cluster's tags are needed by nothing."

@@ -85,6 +85,16 @@ def _of_plan(now: Snapshot) -> Iterator[Metric]:
         (name,): float(each.free) for name, each in now.plan.networks.items()
     }
     yield _gauge("network_free_addresses", "Addresses that ready nodes still take.", ["network"], free)
+    capacity: Counter[tuple[str, ...]] = Counter()
+    requested: Counter[tuple[str, ...]] = Counter()
+    for name, status in now.plan.attachments.items():
+        if status.capacity is not None:
+            # A NodeAttachment's name ends with its network's, which has no dot.
+            network = (name.rpartition(".")[2],)
+            capacity[network] += status.capacity
+            requested[network] += status.requested or 0
+    yield _gauge("network_capacity_addresses", "Addresses that nodes have for pods.", ["network"], capacity)
+    yield _gauge("network_requested_addresses", "Addresses that pods request.", ["network"], requested)
     waiting: Counter[tuple[str, ...]] = Counter()
     for call in (*now.plan.calls, *now.busy):
         for action in call.actions:

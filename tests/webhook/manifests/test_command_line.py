@@ -96,6 +96,39 @@ def test_explain_gives_the_webhooks_reasons(options: list[str], reason: str) -> 
     assert (found["warnings"], found["refusal"]) == ([], None)
 
 
+@pytest.fixture
+def networks(tmp_path: Path) -> Path:
+    file = tmp_path / "networks.json"
+    file.write_text(json.dumps({"networks": {"multus/ipvlan-multus": "oam"}}))
+    return file
+
+
+def test_explain_names_what_pods_request_and_what_is_in_no_network(networks: Path) -> None:
+    several = DEPLOYMENT.replace("ipvlan-multus", "ipvlan-multus,other")
+    said = run("explain", "--networks", networks, stdin=several).stdout
+    assert "\n    requests: multus-eni.io/oam: 1\n" in said
+    assert (
+        "\n    without a request: multus/other is in no NodeNetwork that nodes advertise: annotate it" in said
+    )
+    (found,) = json.loads(run("explain", "--output", "json", "--networks", networks, stdin=several).stdout)
+    assert (found["requests"], found["withoutRequest"]) == ({"multus-eni.io/oam": "1"}, ["multus/other"])
+    assert "request" not in run("explain", stdin=several).stdout
+
+
+def test_a_manifest_gets_its_requests(config: Path, networks: Path) -> None:
+    done = run("inject", "--config", config, "--networks", networks, stdin=DEPLOYMENT)
+    (agent,) = template(yaml.safe_load(done.stdout))["spec"]["initContainers"]
+    assert agent["resources"]["requests"] == agent["resources"]["limits"] == {"multus-eni.io/oam": "1"}
+
+
+def test_units_that_fit_no_single_network_are_refused(config: Path, networks: Path) -> None:
+    networks.write_text(json.dumps({"networks": {"multus/ipvlan-multus": "oam", "multus/other": "sig"}}))
+    several = DEPLOYMENT.replace("ipvlan-multus", "ipvlan-multus,other\n        multus-eni.io/units: '2'")
+    done = run("inject", "--config", config, "--networks", networks, stdin=several)
+    assert done.returncode != 0
+    assert "the pod attaches to the networks oam, sig: say how many of which, as in oam=2" in done.stderr
+
+
 def test_a_namespace_in_the_input_brings_its_own_labels() -> None:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "multus"}}
     stream = f"{yaml.safe_dump(namespace)}---\n{DEPLOYMENT}"

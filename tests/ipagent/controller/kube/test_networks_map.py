@@ -1,0 +1,76 @@
+"""The ConfigMap by which the webhook knows networks: written where it differs, again after a failure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.contract import LogFormat
+from ipagent.controller.kube.networks_map import AGAIN, LOOK, NetworksMap
+from ipagent.log import Log
+from tests.common.kube.fake_api import FakeApi, Reply, Request
+
+PATH = "/api/v1/namespaces/injector/configmaps/networks"
+
+
+class ConfigMap:
+    """The API server's; `failing` is the code that it answers with instead."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, str] | None = None
+        self.failing = 0
+        self.log = io.StringIO()
+        self.requests: list[str] = []
+        self.map: Any = None
+
+    def answer(self, request: Request) -> Reply:
+        assert request.path == PATH
+        self.requests.append(request.method)
+        if self.failing:
+            return Reply(self.failing, {"message": "not now"})
+        if request.method == "PATCH":
+            self.data = {**(self.data or {}), **request.body["data"]}
+        return Reply(body={"data": self.data} if self.data else {})
+
+    def write(self, text: str, now: float) -> list[str]:
+        """Write, and return what was asked for."""
+        self.requests.clear()
+        assert self.map.write(text, now) > now
+        return list(self.requests)
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Iterator[ConfigMap]:
+    made = ConfigMap()
+    with FakeApi(tmp_path, made.answer) as api:
+        client = api.client(tmp_path)
+        log = Log(form=LogFormat.JSON, stream=made.log)
+        made.map = NetworksMap(client, "injector", "networks", log)
+        yield made
+        client.close()
+
+
+def test_it_is_written_where_it_differs_and_looked_at_now_and_then(found: ConfigMap) -> None:
+    assert found.write("a", 0.0) == ["GET", "PATCH"]
+    assert found.write("a", 1.0) == []
+    assert found.write("b", 2.0) == ["GET", "PATCH"]
+    assert found.data == {"networks.json": "b"}
+    assert found.write("b", 2.0 + LOOK) == ["GET"]
+    found.data = {"networks.json": "somebody's", "more": "stays"}
+    assert found.write("b", 3.0 + 2 * LOOK) == ["GET", "PATCH"]
+    assert found.data == {"networks.json": "b", "more": "stays"}
+
+
+def test_a_failure_is_logged_once_and_tried_again(found: ConfigMap) -> None:
+    found.failing = 403
+    assert found.write("a", 0.0) == ["GET"]
+    assert found.write("a", 1.0) == []
+    assert found.write("a", AGAIN) == ["GET"]
+    assert found.log.getvalue().count("networks-failed") == 1
+    found.failing = 0
+    assert found.write("a", 2 * AGAIN) == ["GET", "PATCH"]
+    assert found.data == {"networks.json": "a"}
