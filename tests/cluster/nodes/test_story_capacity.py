@@ -1,0 +1,219 @@
+"""Capacity: the scheduler knows how many addresses a node has left, and pods that find none wait."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from common.contract import CONTAINER_NAME, MODE, RELEASE_ON_EXIT
+from tests.cluster.api import POD, Kind, Manifest
+from tests.cluster.helm import NAMESPACE
+from tests.cluster.nodes.cluster import CRD, Cluster
+from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, REGION, ZONE
+from tests.cluster.nodes.story import Running, Story
+from tests.cluster.nodes.story_backend import node_values, served_by_nodes
+from tests.cluster.nodes.story_fixtures import opted_in
+from tests.cluster.nodes.story_release import Release
+from tests.cluster.nodes.workloads import NODE, deployment, ipvlan, pod, template, whereabouts
+
+pytestmark = pytest.mark.cluster
+
+RESOURCE = "multus-eni.io/oam"
+NODE_NETWORK = Kind("multus-eni.io/v1alpha1", "NodeNetwork")
+NODE_ATTACHMENT = Kind("multus-eni.io/v1alpha1", "NodeAttachment")
+FOREIGN = 15
+"""Addresses of each ENI that belong to no pod: of thirty, the primary included, fourteen are left."""
+SLOTS = 14
+KILLS = 4
+"""How often the kubelet is killed; it must hold for more."""
+SIDECAR = {MODE: "sidecar", RELEASE_ON_EXIT: "true"}
+FULL = "PrivateIpAddressLimitExceeded"
+DEVICE_PLUGINS = "var/lib/kubelet/device-plugins"
+
+
+@pytest.fixture(scope="module")
+def capacity(cluster: Cluster, release: Release) -> Iterator[Story]:
+    """Nodes with a network of fourteen addresses each, and a namespace whose pods request them."""
+    with closing(cluster.cloud.ec2()) as ec2:
+        foreign = {}
+        for node in cluster.nodes.values():
+            eni = node.enis["eth1"]
+            ec2.create_tags(Resources=[eni], Tags=[{"Key": "multus", "Value": "oam"}])
+            made = ec2.assign_private_ip_addresses(
+                NetworkInterfaceId=eni, SecondaryPrivateIpAddressCount=FOREIGN
+            )
+            foreign[eni] = [each["PrivateIpAddress"] for each in made["AssignedPrivateIpAddresses"]]
+            identity = {"spec": {"providerID": f"aws:///{ZONE}/{node.instance_id}"}}
+            cluster.kubectl("patch", "node", node.name, "-p", json.dumps(identity))
+            labels = {"node.kubernetes.io/instance-type": node.plan.instance_type}
+            cluster.api.label(NODE, node.name, labels)
+        endpoint = {"name": "AWS_ENDPOINT_URL_EC2", "value": f"http://{GATEWAY}:{EC2_PORT}"}
+        # What is adopted here belongs to the cluster of all stories: nothing may be detached.
+        controller = {
+            "enabled": True,
+            "clusterName": "prod",
+            "region": REGION,
+            "releases": "off",
+            "replicas": 1,
+            "extraEnv": [endpoint],
+        }
+        values = {**node_values(release), "controller": controller, "capacity": {"enabled": True}}
+        with served_by_nodes(release, values), opted_in(cluster, "capacity") as story:
+            cluster.api.create(network())
+            subnet = story.subnet()
+            counted = ipvlan("oam", "eth1", whereabouts(subnet.span(100, 179)))
+            counted["metadata"]["annotations"] = {"multus-eni.io/network": "oam"}
+            story.apply(counted, ipvlan("plain", "eth1", whereabouts(subnet.span(180, 199))))
+            story.wait(lambda: all(slots(story, name) == SLOTS for name in cluster.nodes), "capacity")
+            story.wait(lambda: webhooks_know(story), "the webhook's knowledge of the network")
+            yield story
+        for kind in (NODE_ATTACHMENT, NODE_NETWORK):
+            for each in cluster.api.list(kind):
+                free = {"metadata": {"finalizers": None}}
+                name = each["metadata"]["name"]
+                cluster.kubectl("patch", kind.kind, name, "--type=merge", "-p", json.dumps(free))
+        for name in ("nodeattachments", "nodenetworks"):
+            cluster.api.delete(CRD, f"{name}.multus-eni.io")
+        for name in cluster.nodes:
+            gone: dict[str, object] = {kind: {RESOURCE: None} for kind in ("capacity", "allocatable")}
+            cluster.api.patch_status(NODE, name, gone)
+        for eni, addresses in foreign.items():
+            ec2.unassign_private_ip_addresses(NetworkInterfaceId=eni, PrivateIpAddresses=addresses)
+
+
+def network() -> Manifest:
+    return {
+        "apiVersion": NODE_NETWORK.api_version,
+        "kind": NODE_NETWORK.kind,
+        "metadata": {"name": "oam"},
+        "spec": {
+            "nodeSelector": {},
+            "source": "Adopt",
+            "interfaceSelector": {"tags": {"multus": "oam"}},
+            "nodes": {"startupTaint": False},
+        },
+    }
+
+
+def slots(story: Story, node: str) -> int | None:
+    """Return the node's capacity, if its allocatable says the same."""
+    status = story.api.get(NODE, node)["status"]
+    found = {status[kind].get(RESOURCE) for kind in ("capacity", "allocatable")}
+    return int(found.pop() or 0) if len(found) == 1 else None
+
+
+def webhooks_know(story: Story) -> bool:
+    """Return whether every replica of the webhook has loaded a definition's network."""
+    labels = "app.kubernetes.io/component=webhook"
+    names = [each["metadata"]["name"] for each in story.api.list(POD, NAMESPACE, labels)]
+    logs = [story.cluster.kubectl("logs", name, "-n", NAMESPACE) for name in names]
+    return bool(logs) and all('"definitions":1' in log for log in logs)
+
+
+def waiting(story: Story) -> list[str]:
+    """Return why pods of the deployment are not scheduled."""
+    found = []
+    for each in story.api.list(POD, story.namespace, "app=web"):
+        conditions = each["status"].get("conditions", [])
+        found += [
+            condition.get("message", "")
+            for condition in conditions
+            if (condition["type"], condition["status"]) == ("PodScheduled", "False")
+        ]
+    return found
+
+
+def running(story: Story) -> list[Running]:
+    found = [Running(each) for each in story.api.list(POD, story.namespace, "app=web")]
+    return [each for each in found if each.ready]
+
+
+def refused(story: Story) -> list[object]:
+    """Return the calls that EC2 has refused since the ENI was full."""
+    return [call["result"] for call in story.ledger.calls("Assign", story.began) if call["result"] == FULL]
+
+
+def settled(story: Story) -> bool:
+    """Return whether all slots are in use, and the other pods wait for one."""
+    messages = waiting(story)
+    return (
+        len(running(story)) == 2 * SLOTS
+        and len(messages) == 40 - 2 * SLOTS
+        and all(f"Insufficient {RESOURCE}" in message for message in messages)
+    )
+
+
+def test_pods_that_find_no_address_wait_and_take_what_becomes_free(capacity: Story) -> None:
+    story = capacity
+    nodes = list(story.cluster.nodes)
+    # Pods of before, which request nothing, are subtracted as long as they are there.
+    story.apply(pod("old", template("plain", annotations=SIDECAR, node=nodes[0])))
+    (old,) = story.wait_ready("old")
+    assert requests_of(old) == {}
+    story.wait(lambda: slots(story, nodes[0]) == SLOTS - 1, "the node's capacity without an old pod")
+    story.delete(POD, "old")
+    story.wait(lambda: slots(story, nodes[0]) == SLOTS, "its slot")
+
+    story.apply(deployment("web", 40, template("oam", annotations=SIDECAR)))
+    story.wait(lambda: settled(story), "28 pods that run and 12 that wait")
+    assert {node: sum(each.node == node for each in running(story)) for node in nodes} == dict.fromkeys(
+        nodes, SLOTS
+    )
+    assert {requests_of(each).get(RESOURCE) for each in running(story)} == {"1"}
+    free = story.cluster.kubectl("get", "nodenetwork", "oam", "-o", "jsonpath={.status.free}")
+    story.wait(lambda: story.api.get(NODE_NETWORK, "oam")["status"]["free"] == 0, f"no free address: {free}")
+
+    gone = {each.name for each in running(story)[:3]}
+    for name in gone:
+        story.delete(POD, name)
+    story.wait_gone(*gone)
+    story.wait(lambda: settled(story), "the use of slots that have become free")
+    pods = [Running(each) for each in story.api.list(POD, story.namespace, "app=web")]
+    assert not any(each.agent.get("restartCount") for each in pods)
+    assert refused(story) == []
+
+    # The same without a request: it is scheduled, and finds the ENI full.
+    story.apply(pod("unasked", template("plain", annotations=SIDECAR, node=nodes[0])))
+    story.wait(lambda: refused(story), "EC2's refusal")
+    story.delete(POD, "unasked")
+    story.wait_gone("unasked")
+
+
+def test_a_kubelet_that_starts_again_loses_neither_pods_nor_capacity(capacity: Story) -> None:
+    story = capacity
+    node = story.cluster.nodes[next(iter(story.cluster.nodes))]
+    story.wait(lambda: settled(story), "28 pods that run and 12 that wait")
+    before = {each.uid for each in running(story) if each.node == node.name}
+    for number in range(KILLS):
+        last = heartbeat(story, node.name)
+        node.stop_kubelet()
+        if number % 2:
+            shutil.rmtree(node.disk / DEVICE_PLUGINS)
+        started = time.monotonic()
+        node.start_kubelet()
+        story.wait(lambda: heartbeat(story, node.name) > last, "the kubelet's word")  # noqa: B023 - called at once
+        story.wait(lambda: slots(story, node.name) == SLOTS, "the node's capacity")
+        print(f"capacity is there {time.monotonic() - started:.1f} s after the kubelet's start")
+    after = [Running(each) for each in story.api.list(POD, story.namespace, "app=web")]
+    assert {each.uid for each in after if each.node == node.name} == before
+    assert {each.object["status"]["phase"] for each in after} == {"Running", "Pending"}
+    story.wait(lambda: settled(story), "the same pods")
+    assert {each.uid for each in running(story) if each.node == node.name} == before
+
+
+def heartbeat(story: Story, node: str) -> str:
+    """Return when the kubelet has last written the node's status (RFC 3339: it sorts as text)."""
+    conditions = story.api.get(NODE, node)["status"]["conditions"]
+    return max(str(each["lastHeartbeatTime"]) for each in conditions)
+
+
+def requests_of(found: Running) -> dict[str, str]:
+    """Return what the injected container requests of networks."""
+    (agent,) = (each for each in found.object["spec"]["initContainers"] if each["name"] == CONTAINER_NAME)
+    requests: dict[str, str] = agent.get("resources", {}).get("requests", {})
+    return {key: value for key, value in requests.items() if "/" in key}
