@@ -12,7 +12,7 @@ from check.views import Cluster
 from common.contract import Backend
 
 LONGEST_SILENCE = 600
-"""Seconds: the API server ends a watch sooner, and the agent lists anew."""
+"""Seconds: the API server ends a watch sooner, and the agent lists the pods again."""
 
 
 def _agents(cluster: Cluster) -> Iterator[str]:
@@ -32,8 +32,8 @@ def _watch(cluster: Cluster) -> Iterator[str]:
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
         age = status.get("watchAgeSeconds")
         if age is None or (isinstance(age, int | float) and age > LONGEST_SILENCE):
-            heard = "has never heard of the API server" if age is None else f"has heard nothing for {age:g} s"
-            yield f"{node}: its node agent {heard}"
+            since = "yet" if age is None else f"for {age:g} s"
+            yield f"{node}: its node agent has received nothing from the API server {since}"
 
 
 def _leaks(cluster: Cluster) -> Iterator[str]:
@@ -54,7 +54,7 @@ NODES = (
     ),
     Check(
         "nodes-watch",
-        "node agents hear of their pods",
+        "node agents receive their pods from the API server",
         "kubectl logs of that node agent: RBAC, or a NetworkPolicy that keeps it from the API server",
         _watch,
         Verdict.WARNING,

@@ -96,7 +96,9 @@ class Informer(Generic[Item]):
         """Log a failure once; the reflector tries again."""
         if str(error) != self._failure:
             self._failure = str(error)
-            self._log.warning("watch-failed", message=f"{error}; what was known stays, and it is tried again")
+            self._log.warning(
+                "watch-failed", message=f"{error}; the known objects stay, and the watch is retried"
+            )
 
     def _take(self, found: Mapping[str, Any]) -> tuple[str, Item | None]:
         metadata = found["metadata"]

@@ -170,7 +170,9 @@ class _Deduplicator:
     def on_error(self, error: Exception) -> None:
         if str(error) != self._failure:
             self._failure = str(error)
-            self._log.warning("watch-failed", message=f"{error}; what was known stays, and it is tried again")
+            self._log.warning(
+                "watch-failed", message=f"{error}; the known pods stay, and the watch is retried"
+            )
 
     def _recovered(self) -> None:
         if self._failure:
