@@ -14,7 +14,7 @@ from typing import Any
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.token_bucket import Rate, TokenBucket
-from ipagent.controller.model.attachment import HOST_ADDRESS
+from ipagent.controller.model.attachment import HOST_ADDRESS, SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.log import Log
 
@@ -23,6 +23,8 @@ DEFAULT = "default"
 RATE = Rate(burst=50, refill=1)
 COMPONENT = "multus-eni-controller"
 MAX_MESSAGE = 1000
+WARNINGS = (HOST_ADDRESS, SUBNET_CHANGED)
+"""Reasons of conditions that are met, and still ask for something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,10 @@ def news(before: Mapping[str, Condition], now: Mapping[str, Condition]) -> tuple
     ready = now.get("Ready")
     if ready is None:
         return None
-    warning = next((each for each in now.values() if each.reason == HOST_ADDRESS), None)
-    if warning is not None and all(each.reason != HOST_ADDRESS for each in before.values()):
-        return "Warning", warning
+    known = {each.reason for each in before.values()}
+    warnings = [each for each in now.values() if each.reason in WARNINGS and each.reason not in known]
+    if warnings:
+        return "Warning", warnings[0]
     old = before.get("Ready")
     if ready.status == TRUE:
         return None if old is not None and old.status == TRUE else ("Normal", ready)

@@ -2,7 +2,7 @@
 
 Every step is idempotent or read again first, so that the process may end after any call, and a deposed
 leader's last call does no harm: ENIs are found by their tags, created by a ClientToken that depends on the
-node, the network and the number of ENIs lost before, detached by the attachment's id, and deleted only while
+NodeAttachment and the number of ENIs lost before, detached by the attachment's id, and deleted only while
 they are attached nowhere.
 """
 

@@ -20,6 +20,7 @@ from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.prefixes import PrefixMarks, PrefixStatus
 from ipagent.controller.model.state import State
+from ipagent.controller.reconcile.refusals import condition_of
 
 MAX_IDS = 200
 """Values of a filter in one request ("List and filter using the CLI and API", EC2 user guide)."""
@@ -91,6 +92,11 @@ class Draft:
     def refusal(self, key: str) -> Refusal | None:
         """Return the refusal after which a call has to wait."""
         return self.state.cloud.refusals.get(key)
+
+    def refused(self, key: str, action: str) -> Condition | None:
+        """Return EC2's refusal of an action of this key as a condition; None if it has not refused it."""
+        refusal = self.refusal(key)
+        return condition_of(refusal) if refusal is not None and refusal.action == action else None
 
     def free(self, key: str) -> bool:
         """Whether a call with this key may be made now: none is on its way, and none was just refused."""

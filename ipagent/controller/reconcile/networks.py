@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ipagent.controller.model.actions import NetworkStatus, prefix_key
-from ipagent.controller.model.attachment import READY, AttachmentStatus
+from ipagent.controller.model.attachment import CREATED, READY, SUBNET_CHANGED, AttachmentStatus
 from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
@@ -92,6 +92,10 @@ def _ready(
         return no(
             "NodesNotReady", f"{missing} of {nodes} nodes are not ready. {_some(waiting, len(waiting))}"
         )
+    former = [name for name, each in statuses.items() if each.conditions[CREATED].reason == SUBNET_CHANGED]
+    if former:
+        some = ", ".join(sorted(former)[:NAMED]) + (" and more" if len(former) > NAMED else "")
+        return yes(SUBNET_CHANGED, f"{len(former)} ENIs lie in another subnet than the terms find: {some}")
     return yes("AllReady")
 
 

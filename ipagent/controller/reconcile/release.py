@@ -8,8 +8,8 @@ from ipagent.controller.model.cloud import AVAILABLE, CLUSTER_TAG, DETACHING, En
 from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.network import DeletionPolicy
 from ipagent.controller.model.state import Releases
+from ipagent.controller.reconcile.acquire import POLL
 from ipagent.controller.reconcile.answers import SETTLE
-from ipagent.controller.reconcile.attach import POLL
 from ipagent.controller.reconcile.choice import created
 from ipagent.controller.reconcile.draft import Draft
 from ipagent.controller.reconcile.refusals import condition_of

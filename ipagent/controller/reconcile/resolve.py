@@ -57,6 +57,15 @@ def groups_in(draft: Draft, network: NodeNetwork, vpc: str) -> tuple[str, ...]:
     return tuple(sorted(each.id for each in found.groups if each.vpc == vpc))
 
 
+def subnet_in(draft: Draft, network: NodeNetwork, zone: str) -> str:
+    """Return the one subnet of a zone that the terms have found, empty if that is not known or not one."""
+    found = draft.state.cloud.resolved.get(network.name)
+    if found is None or found.terms != network.terms:
+        return ""
+    subnets = [each.id for each in found.subnets if each.zone == zone]
+    return subnets[0] if len(subnets) == 1 else ""
+
+
 def problem(network: NodeNetwork, found: Resolved, zone: str) -> Condition | None:
     """Return what is wrong with what was found for a zone."""
     subnets = [each for each in found.subnets if each.zone == zone]

@@ -9,11 +9,18 @@ import pytest
 
 from common.token_bucket import Rate
 from ipagent.controller.kube.events import news
-from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach, Modify
-from ipagent.controller.model.attachment import HOST_ADDRESS, LINK_READY, READY, LinkStatus
+from ipagent.controller.model.actions import Attach, Call, Create, Delete, DeleteAttachment, Detach, Modify
+from ipagent.controller.model.attachment import (
+    CREATED,
+    HOST_ADDRESS,
+    LINK_READY,
+    READY,
+    SUBNET_CHANGED,
+    LinkStatus,
+)
 from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, Group
 from ipagent.controller.model.condition import FALSE, TRUE, unknown
-from ipagent.controller.model.network import DeletionPolicy, LinkSpec
+from ipagent.controller.model.network import DeletionPolicy, LinkSpec, Term
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.reconcile.answers import Refused
@@ -557,6 +564,31 @@ def test_a_token_that_ec2_knows_with_other_parameters_is_replaced_when_its_eni_s
     assert condition(world, "n1.oam")[0] == TRUE
     assert world.attachments["n1.oam"].status.attempt == 1
     assert len(tokens) == 3
+    assert len(ours(world)) == 1
+
+
+def test_another_subnet_is_said_and_comes_with_another_node_attachment(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    before = world.attachments["n1.oam"].status.subnet
+    world.networks["oam"] = replace(world.networks["oam"], subnets=(Term(id="subnet-0aaaaaaa"),))
+    world.subnets["oam"] = (replace(world.subnets["oam"][0], id="subnet-0aaaaaaa"),)
+    leader.run(10)
+    status, reason, message = condition(world, "n1.oam", CREATED)
+    assert (status, reason) == (TRUE, SUBNET_CHANGED)
+    assert before in message
+    assert "subnet-0aaaaaaa" in message
+    assert "delete this NodeAttachment" in message
+    assert condition(world, "n1.oam")[0] == TRUE
+    ready = world.networks["oam"].status[READY]
+    assert (ready.status, ready.reason) == (TRUE, SUBNET_CHANGED)
+    assert "n1.oam" in ready.message
+    world.write(DeleteAttachment("n1.oam", world.attachments["n1.oam"].uid))
+    leader.run(30)
+    assert world.attachments["n1.oam"].status.subnet == "subnet-0aaaaaaa"
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert condition(world, "n1.oam", CREATED)[1] == "Created"
     assert len(ours(world)) == 1
 
 
