@@ -171,7 +171,7 @@ def histories(draw: st.DrawFn) -> tuple[History, ...]:
     return tuple(made)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=10 * settings().max_examples, deadline=None)
 @given(
     enis=histories(),
     whose=st.integers(0, 4),
