@@ -24,7 +24,6 @@ net1 (its `use_vmac`), counts as that interface's: the VPC delivers it to the MA
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -42,18 +41,8 @@ from ipagent.assign.addresses import (
 )
 
 PRIMARY_INTERFACE = "eth0"
-_COUNTED_NAME = re.compile(r"net\d+")
-"""Multus' name for a network that names no interface (multus-cni, `pkg/multus`, getIfname).
-
-The plugins `tap` and `dummy` create such a device in the pod.
-"""
-VPC_CNI_NAMES = re.compile(r"mNicIf\d+|v[46]if\d+")
-"""Interfaces that the VPC CNI adds to a pod beside eth0.
-
-One for each further network card, and one for the egress of the other address family (amazon-vpc-cni-k8s,
-`cmd/routed-eni-cni-plugin`, `cmd/egress-cni-plugin`).
-"""
 VPC_CNI_NEXT_HOPS = (ip_network("169.254.1.1"), ip_network("fe80::1"))
+
 
 DETECTION_SECONDS = 5.0
 """How long a new IPv6 address may be tentative before it counts all the same.
@@ -61,6 +50,29 @@ DETECTION_SECONDS = 5.0
 Duplicate address detection takes a second, and up to another one before it begins (RFC 4862, section 5.4.2;
 net.ipv6.conf.*.dad_transmits 1). On an interface without carrier it never ends.
 """
+
+
+def is_multus_name(interface: str) -> bool:
+    """Whether Multus gives this name to a network that names no interface: `net<N>`.
+
+    multus-cni, `pkg/multus`, getIfname. The plugins `tap` and `dummy` create such a device in the pod.
+    """
+    return _stem(interface) == "net"
+
+
+def is_vpc_cni_name(interface: str) -> bool:
+    """Whether the VPC CNI adds an interface of this name to a pod beside eth0.
+
+    One for each further network card, and one for the egress of the other address family (amazon-vpc-cni-k8s,
+    `cmd/routed-eni-cni-plugin`, `cmd/egress-cni-plugin`).
+    """
+    return _stem(interface) in ("mNicIf", "v4if", "v6if")
+
+
+def _stem(interface: str) -> str:
+    """Return the name without the number that it ends with; empty if it ends with none."""
+    stem = interface.rstrip("0123456789")
+    return "" if stem == interface else stem
 
 
 @dataclass(frozen=True)
@@ -131,9 +143,7 @@ def _counting(snapshot: Snapshot, named: Sequence[str]) -> list[Link]:
 def _multus_links(snapshot: Snapshot, named: Sequence[str], expected: Collection[str]) -> list[Link]:
     """Return what was moved into the pod and is not the primary CNI's; with it what the names name."""
     links = [link for link in snapshot.links if not link.loopback]
-    moved_in = [
-        link for link in links if not link.local or link.name in named or _COUNTED_NAME.fullmatch(link.name)
-    ]
+    moved_in = [link for link in links if not link.local or link.name in named or is_multus_name(link.name)]
     try:
         default = _default_interfaces(snapshot, moved_in) if moved_in else frozenset()
     except UndecidedDefaultError:
@@ -154,7 +164,7 @@ def _missing(named: Sequence[str], expected: Collection[str], found: Collection[
 
 def _default_interfaces(snapshot: Snapshot, links: Sequence[Link]) -> frozenset[int]:
     by_name = {link.index for link in links if link.name == PRIMARY_INTERFACE}
-    extra = {link.index for link in links if VPC_CNI_NAMES.fullmatch(link.name)}
+    extra = {link.index for link in links if is_vpc_cni_name(link.name)}
     by_hop = {route.index for route in snapshot.routes if route.destination in VPC_CNI_NEXT_HOPS}
     if by_name or by_hop:
         return frozenset(by_name | by_hop | extra)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +25,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.botocore_session import session_for
-from ipagent.aws.ec2_errors import TRANSLATED, failure_of
+from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
 from ipagent.aws.eni import details, subnet_ranges
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import (
         DescribeNetworkInterfacesResultTypeDef,
         FilterTypeDef,
-        NetworkInterfaceTypeDef,
     )
 
 Answer = TypeVar("Answer")
@@ -78,7 +77,9 @@ class Ec2Client:
             retries={"total_max_attempts": 1, "mode": "standard"},
             user_agent_extra=f"multus-eni-injector/{VERSION}",
         )
-        return session.create_client("ec2", region_name=self.region, config=config)  # type: ignore[return-value] # by name
+        client = session.create_client("ec2", region_name=self.region, config=config)
+        watch(client)
+        return client  # type: ignore[return-value] # by name
 
     def close(self) -> None:
         """Close the connections."""
@@ -97,7 +98,7 @@ class Ec2Client:
                     NetworkInterfaceId=call.eni_id, Ipv6Addresses=texts
                 ),
             )
-            return frozenset(map(parse_address, answer6.get("AssignedIpv6Addresses", [])))
+            return _read("AssignIpv6Addresses", lambda: _addresses(answer6.get("AssignedIpv6Addresses", [])))
         answer = self._asked(
             f"AssignPrivateIpAddresses on {call.eni_id}",
             lambda: self._client.assign_private_ip_addresses(
@@ -107,7 +108,9 @@ class Ec2Client:
             ),
         )
         listed = answer.get("AssignedPrivateIpAddresses", [])
-        return frozenset(parse_address(entry["PrivateIpAddress"]) for entry in listed)
+        return _read(
+            "AssignPrivateIpAddresses", lambda: _addresses(each["PrivateIpAddress"] for each in listed)
+        )
 
     def unassign(self, call: Unassign) -> None:
         """UnassignPrivateIpAddresses or UnassignIpv6Addresses."""
@@ -133,9 +136,9 @@ class Ec2Client:
             f"DescribeNetworkInterfaces of {eni_id}",
             lambda: self._client.describe_network_interfaces(NetworkInterfaceIds=[eni_id]),
         )
-        for shown in answer["NetworkInterfaces"]:
-            if shown.get("NetworkInterfaceId") == eni_id:
-                return details(shown)
+        for held in _read(f"DescribeNetworkInterfaces of {eni_id}", lambda: _interfaces(answer)):
+            if held.eni_id == eni_id:
+                return held
         raise Ec2Error(Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {eni_id}: EC2 does not show it"))
 
     def by_id(self, eni_ids: Collection[str]) -> tuple[EniDetails, ...]:
@@ -179,7 +182,7 @@ class Ec2Client:
             answer = self._asked(
                 "DescribeNetworkInterfaces by subnet-id", partial(self._page, subnet_id, token)
             )
-            enis = map(details, answer["NetworkInterfaces"])
+            enis = _read("DescribeNetworkInterfaces by subnet-id", partial(_interfaces, answer))
             found += [eni for eni in enis if any(eni.holds(address) for address in addresses)]
             token = answer.get("NextToken", "")
             if not token:
@@ -201,13 +204,16 @@ class Ec2Client:
                 Filters=[{"Name": "subnet-id", "Values": sorted(subnet_ids)}]
             ),
         )
-        return {subnet["SubnetId"]: subnet_ranges(subnet) for subnet in answer["Subnets"]}
+        return _read(
+            "DescribeSubnets",
+            lambda: {subnet["SubnetId"]: subnet_ranges(subnet) for subnet in answer["Subnets"]},
+        )
 
     def _described(self, filters: Sequence[tuple[str, Sequence[str]]]) -> tuple[EniDetails, ...]:
         """Find by filters; the values of the last one may be more than one request can carry."""
         *others, (name, values) = filters
         room = MAX_FILTER_VALUES - len(others)
-        found: list[NetworkInterfaceTypeDef] = []
+        found: list[EniDetails] = []
         for start in range(0, len(values), room):
             part = [*others, (name, values[start : start + room])]
             asked: list[FilterTypeDef] = [{"Name": key, "Values": wanted} for key, wanted in part]
@@ -215,8 +221,8 @@ class Ec2Client:
                 f"DescribeNetworkInterfaces by {name}",
                 partial(self._client.describe_network_interfaces, Filters=asked),
             )
-            found += answer["NetworkInterfaces"]
-        return tuple(map(details, found))
+            found += _read(f"DescribeNetworkInterfaces by {name}", partial(_interfaces, answer))
+        return tuple(found)
 
     def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:
         """Make one call to EC2. Until one has succeeded it may hang where signals are not heard."""
@@ -237,6 +243,23 @@ class Ec2Client:
             return call()
         except TRANSLATED as error:
             raise Ec2Error(failure_of(what, error, self.identity, self.region)) from None
+
+
+def _read(what: str, read: Callable[[], Answer]) -> Answer:
+    """Read an answer; raises Ec2Error where it lacks what EC2's has, or has what is no address."""
+    try:
+        return read()
+    except (KeyError, ValueError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise Ec2Error(unreadable(what, why)) from None
+
+
+def _addresses(texts: Iterable[str]) -> frozenset[IPAddress]:
+    return frozenset(map(parse_address, texts))
+
+
+def _interfaces(answer: DescribeNetworkInterfacesResultTypeDef) -> tuple[EniDetails, ...]:
+    return tuple(map(details, answer["NetworkInterfaces"]))
 
 
 def interruptible(call: Callable[[], Answer], seconds: float) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
@@ -11,7 +12,14 @@ from botocore.parsers import ResponseParserError
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault, meaning
 from ipagent.log import printable
 
+if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+    from botocore.client import BaseClient
+    from botocore.model import OperationModel
+
 MAX_TEXT = 400
+_BEGINNING = 1024
+"""Bytes in which an answer's element stands."""
 
 # Before "Encoded authorization failure message: …", which is long, and readable by STS alone.
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
@@ -34,6 +42,12 @@ _CREDENTIALS = (
     aws.InvalidConfigError,
     aws.UnauthorizedSSOTokenError,
 )
+_NOT_EC2 = (
+    "Something else answers in EC2's place, or only a part of the answer arrives: see what stands between "
+    "the agent and EC2 (AWS_ENDPOINT_URL_EC2, HTTPS_PROXY, a proxy that wants a login, an emulation of EC2). "
+    "If nothing does, look at the AWS Health Dashboard for the region."
+)
+
 _NO_ANSWER = (aws.HTTPClientError, aws.ConnectionError, TimeoutError)
 
 TRANSLATED = (aws.ClientError, aws.BotoCoreError, ResponseParserError, *_NO_ANSWER)
@@ -45,11 +59,49 @@ def failure_of(what: str, error: Exception, identity: str, region: str) -> Failu
     if isinstance(error, aws.ClientError):
         return _refusal(what, error, identity, region)
     if isinstance(error, ResponseParserError):
-        return Failure(Fault.TRANSIENT, _text(what, f"the answer can't be read: {error}"))
+        return unreadable(what, str(error))
     if isinstance(error, _CREDENTIALS):
         return Failure(Fault.NO_CREDENTIALS, _text(what, str(error)))
     fault = Fault.UNREACHABLE if isinstance(error, _NO_ANSWER) else Fault.UNKNOWN
     return Failure(fault, _text(what, str(error)))
+
+
+def unreadable(what: str, why: str) -> Failure:
+    """Return the failure that an answer is in which EC2's is not to be found."""
+    return Failure(Fault.TRANSIENT, _text(what, f"the answer can't be read: {why}"), remedy=_NOT_EC2)
+
+
+def prepare_answer(operation_model: OperationModel, response_dict: dict[str, Any], **_: object) -> None:
+    """Have botocore see what it does not look at: an error with HTTP status 200, and an answer of another.
+
+    For the event `before-parse`. Raises ResponseParserError where the answer is not one of EC2's to this
+    operation, such as the page of a proxy: botocore takes each XML document for an answer without contents.
+    """
+    status, body = response_dict["status_code"], response_dict["body"]
+    if status >= 300:
+        return
+    beginning = body[:_BEGINNING]
+    if f"<{operation_model.name}Response".encode() in beginning:
+        return
+    if b"<Errors>" in beginning:
+        # As botocore does it for S3, and by the code it is decided whether to try again.
+        response_dict["status_code"] = 400
+        return
+    raise ResponseParserError(f"with HTTP {status} it begins with {beginning[:40]!r}")
+
+
+def raise_error(
+    http_response: AWSResponse, parsed: dict[str, Any], model: OperationModel, **_: object
+) -> None:
+    """Raise ClientError for an error that came with HTTP status 200, for the event `after-call`."""
+    if http_response.status_code < 300 and "Error" in parsed:
+        raise aws.ClientError(parsed, model.name)  # type: ignore[arg-type] # parts of it
+
+
+def watch(client: BaseClient) -> None:
+    """Have a client's answers looked at, by `prepare_answer` and `raise_error`."""
+    client.meta.events.register("before-parse.ec2", prepare_answer)
+    client.meta.events.register("after-call.ec2", raise_error)
 
 
 def _refusal(what: str, error: aws.ClientError, identity: str, region: str) -> Failure:
@@ -57,6 +109,10 @@ def _refusal(what: str, error: aws.ClientError, identity: str, region: str) -> F
     code = str(answer.get("Error", {}).get("Code", ""))
     message = str(answer.get("Error", {}).get("Message", ""))
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status and not code:
+        return Failure(
+            Fault.UNREACHABLE, _text(what, f"HTTP {status} without an error of EC2's"), remedy=_NOT_EC2
+        )
     meant = meaning(code, message, status if isinstance(status, int) else 0)
     fault, remedy = meant.fault, meant.remedy
     if error.operation_name.startswith("AssumeRole"):

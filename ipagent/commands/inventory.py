@@ -22,10 +22,10 @@ from ipagent.assign.addresses import (
 from ipagent.assign.holders import holder_of
 from ipagent.assign.selection import (
     PRIMARY_INTERFACE,
-    VPC_CNI_NAMES,
     VPC_CNI_NEXT_HOPS,
     Selection,
     UndecidedDefaultError,
+    is_vpc_cni_name,
     select,
 )
 from ipagent.assign.topology import Eni, EniDetails, Placed, Placement, Topology, Unplaced, place
@@ -122,7 +122,7 @@ def _why_not_the_interface(link: Link, pod: _Pod) -> str:
         )
     if pod.named:
         return f"{link.name} is not among the interfaces that count ({', '.join(pod.named)})"
-    if VPC_CNI_NAMES.fullmatch(link.name):
+    if is_vpc_cni_name(link.name):
         return f"{link.name} belongs to the VPC CNI"
     if link.local:
         return f"{link.name} was created in the pod, and not by Multus"

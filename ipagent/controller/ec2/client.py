@@ -16,7 +16,7 @@ from common.contract import Credentials
 from common.version import VERSION
 from ipagent.aws.botocore_session import session_for
 from ipagent.aws.ec2 import CONNECT_SECONDS, READ_SECONDS
-from ipagent.aws.ec2_errors import TRANSLATED, failure_of
+from ipagent.aws.ec2_errors import TRANSLATED, failure_of, watch
 from ipagent.controller.ec2 import eips, reading
 from ipagent.controller.model.actions import (
     AssignPrefixes,
@@ -84,6 +84,7 @@ class Ec2:
         )
         self._session = session
         self._client: EC2Client = session.create_client("ec2", region_name=region, config=config)  # type: ignore[assignment] # by name
+        watch(self._client)
 
     def close(self) -> None:
         """Close the connections."""

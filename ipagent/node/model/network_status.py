@@ -22,6 +22,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from ipagent.assign.addresses import Holding, IPAddress, canonical_mac, is_global_unicast
+from ipagent.assign.selection import PRIMARY_INTERFACE, is_multus_name, is_vpc_cni_name
 from ipagent.networkstatus import NETWORK_STATUS
 from ipagent.node.model.fields import SHOWN, Object, as_list, as_map, as_text
 
@@ -68,12 +69,13 @@ def read_status(text: object) -> NetworkStatus:
 
 def _read_entries(entries: list[Any]) -> NetworkStatus:
     defaults = _default_networks(entries)
+    has_primary = any(map(_is_primary, map(as_map, entries)))
     found: dict[Holding, None] = {}
     default_interfaces: dict[str, None] = {}
     problems: list[str] = []
     bare = False
     for number, entry in enumerate(entries, 1):
-        if isinstance(entry, dict) and _of_default_network(entry, defaults):
+        if isinstance(entry, dict) and _of_default_network(entry, defaults, has_primary=has_primary):
             default_interfaces[as_text(entry.get("interface"), SHOWN)] = None
             continue
         before = len(found)
@@ -93,12 +95,27 @@ def _default_networks(entries: Iterable[object]) -> frozenset[str]:
     One plugin may give several interfaces, of which one has `default: true`: the VPC CNI's `v6if0` (IPv6
     egress) and `mNicIf1` (multi-NIC pods, an address of the VPC CNI's pool) beside `eth0`.
     """
-    names = (as_text(each.get("name")) for each in map(as_map, entries) if each.get("default") is True)
-    return frozenset(name for name in names if name)
+    marked = (each for each in map(as_map, entries) if each.get("default") is True or _is_primary(each))
+    return frozenset(name for each in marked if (name := as_text(each.get("name"))))
 
 
-def _of_default_network(entry: Object, defaults: frozenset[str]) -> bool:
-    return entry.get("default") is True or as_text(entry.get("name")) in defaults
+def _is_primary(entry: Object) -> bool:
+    return entry.get("interface") == PRIMARY_INTERFACE
+
+
+def _of_default_network(entry: Object, defaults: frozenset[str], *, has_primary: bool) -> bool:
+    """Whether the cluster's own CNI made the interface: by its name, else by mark and network.
+
+    A NetworkAttachmentDefinition (`namespace/name`) may be the network of `eth0`, by
+    `v1.multus-cni.io/default-network`, and of another interface as well. That one Multus names `net<N>`, and
+    where an entry has `eth0` (`has_primary`) it is no default interface, however it is marked.
+    """
+    interface, name = as_text(entry.get("interface"), SHOWN), as_text(entry.get("name"))
+    if _is_primary(entry) or is_vpc_cni_name(interface):
+        return True
+    if has_primary and "/" in name and is_multus_name(interface):
+        return False
+    return entry.get("default") is True or name in defaults
 
 
 def _entry(entry: object, number: int, problems: list[str]) -> Iterator[Holding]:
@@ -123,9 +140,11 @@ def _address(text: object) -> IPAddress | None:
     if not isinstance(text, str) or len(text) > SHOWN or "%" in text:
         return None
     try:
-        return ip_interface(text.strip()).ip
+        address = ip_interface(text.strip()).ip
     except ValueError:
         return None
+    # A plugin in Go may write an IPv4 address of 16 bytes so (RFC 4291, section 2.5.5.2).
+    return (address.ipv4_mapped if address.version == 6 else None) or address
 
 
 def _summary(problems: list[str]) -> str:

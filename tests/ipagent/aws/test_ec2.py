@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -337,6 +338,112 @@ def test_each_error_of_botocore_has_a_kind(
     failure = failure_of(client, assign(A))
     assert failure.fault is fault
     assert "AssignPrivateIpAddresses on" in failure.text
+
+
+class OtherServer:
+    """What answers in EC2's place, or EC2 as it is not documented."""
+
+    def __init__(self, settings: pytest.MonkeyPatch) -> None:
+        self.answer = (200, "")
+        rig = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                status, body = rig.answer
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        settings.setenv("AWS_ENDPOINT_URL_EC2", f"http://127.0.0.1:{self.server.server_port}")
+
+
+@pytest.fixture
+def other(settings: pytest.MonkeyPatch) -> Iterator[OtherServer]:
+    made = OtherServer(settings)
+    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+def error_document(code: str) -> str:
+    error = f"<Error><Code>{code}</Code><Message>EC2's sentence.</Message></Error>"
+    return f"<?xml version='1.0'?><Response><Errors>{error}</Errors><RequestID>r</RequestID></Response>"
+
+
+INTERFACES = "<networkInterfaceSet><item>{}</item></networkInterfaceSet>"
+DESCRIBED = (
+    "<DescribeNetworkInterfacesResponse><requestId>r</requestId>{}</DescribeNetworkInterfacesResponse>"
+)
+CALLS: dict[str, Callable[[Ec2Client], object]] = {
+    "assign": lambda ec2: ec2.assign(assign(A)),
+    "assign IPv6": lambda ec2: ec2.assign(assign(V6)),
+    "unassign": lambda ec2: ec2.unassign(Unassign(ENI_1, (A,))),
+    "describe": lambda ec2: ec2.describe(ENI_1),
+    "by MAC": lambda ec2: ec2.by_mac([MAC_1]),
+    "holders": lambda ec2: ec2.holders([A], "subnet-1"),
+    "prefix holders": lambda ec2: ec2.prefix_holders([A], "subnet-1"),
+    "subnets": lambda ec2: ec2.subnet_cidrs(["subnet-1"]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    ("answer", "fault", "says"),
+    [
+        ((200, "<html><body>Sign in<br></body></html>"), Fault.TRANSIENT, "it begins with b'<html>"),
+        ((200, "<html><body><p>Welcome</p></body></html>"), Fault.TRANSIENT, "it begins with b'<html>"),
+        ((200, ""), Fault.TRANSIENT, "the answer can't be read"),
+        ((200, "<Whatever><return>false</return></Whatever>"), Fault.TRANSIENT, "the answer can't be read"),
+        ((200, error_document("RequestLimitExceeded")), Fault.THROTTLED, "RequestLimitExceeded: EC2's"),
+        ((200, error_document("UnauthorizedOperation")), Fault.NO_PERMISSION, "UnauthorizedOperation: EC2's"),
+        ((403, "<html><h1>Forbidden</h1></html>"), Fault.UNREACHABLE, "HTTP 403 without an error of EC2's"),
+        ((407, "<html><h1>Login</h1></html>"), Fault.UNREACHABLE, "HTTP 407 without an error of EC2's"),
+        ((302, "<html><h1>There</h1></html>"), Fault.UNREACHABLE, "HTTP 302 without an error of EC2's"),
+        ((400, error_document("RequestExpired")), Fault.NO_CREDENTIALS, "RequestExpired"),
+        ((503, "down"), Fault.TRANSIENT, ""),
+    ],
+    ids=lambda value: f"{value[0]} {value[1][:60]}" if isinstance(value, tuple) else "",
+)
+def test_what_is_no_answer_of_ec2s_is_an_error_with_its_kind(
+    other: OtherServer, call: Callable[[Ec2Client], object], answer: tuple[int, str], fault: Fault, says: str
+) -> None:
+    other.answer = answer
+    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
+        call(ec2)
+    failure = caught.value.failure
+    assert failure.fault is fault
+    assert says in failure.text
+    if fault in (Fault.TRANSIENT, Fault.UNREACHABLE) and answer[0] < 500:
+        assert "AWS_ENDPOINT_URL_EC2" in failure.remedy
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        "",
+        INTERFACES.format("<subnetId>subnet-1</subnetId>"),
+        INTERFACES.format(
+            "<networkInterfaceId>eni-1</networkInterfaceId><privateIpAddress>x</privateIpAddress>"
+        ),
+    ],
+    ids=["nothing", "an ENI without id", "an address that is none"],
+)
+def test_an_answer_of_ec2s_that_lacks_what_it_must_have_is_an_error(
+    other: OtherServer, contents: str
+) -> None:
+    other.answer = 200, DESCRIBED.format(contents)
+    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
+        ec2.attached("i-1")
+    assert caught.value.failure.fault is Fault.TRANSIENT
 
 
 def test_a_long_message_is_cut(client: Ec2Client, doubles: Doubles) -> None:

@@ -107,7 +107,8 @@ def test_a_pod_says_who_it_is() -> None:
         ([{"interface": "net1", "mac": MAC}, {}], []),
         ([{**entry(), "ips": None, "mac": None}], []),
         ([entry("fe80::1", "169.254.3.4", "127.0.0.1", "ff02::1", "0.0.0.0")], []),
-        ([{**DEFAULT, "default": False}], [holding("10.10.0.17", "eth0", "")]),
+        ([{**DEFAULT, "default": False}], []),
+        ([entry("::ffff:10.10.1.81")], [holding("10.10.1.81")]),
         ("null", []),
         (" ", []),
     ], ids=str,
@@ -243,6 +244,57 @@ def test_every_entry_of_the_default_network_is_left_alone(more: dict[str, Any]) 
         found = read_pod(pod(status))
         assert found.holdings == (holding("10.10.1.81"),)
         assert set(found.default_interfaces) == {"eth0", more["interface"]}
+
+
+NET1 = {"name": "ns/pods", "interface": "net1", "mac": MAC, "ips": ["10.10.1.81"]}
+UNMARKED = {key: value for key, value in DEFAULT.items() if key != "default"}
+OF_A_NAD = {**DEFAULT, "name": "kube-system/pods"}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        [UNMARKED, NET1],
+        [{**DEFAULT, "default": "true"}, NET1],
+        [UNMARKED, {"name": "aws-cni", "interface": "dummy0", "ips": ["10.10.1.77"]}, NET1],
+        [DEFAULT, {"name": "egress", "interface": "v6if0", "ips": ["fd00::ac:5"]}, NET1],
+        [DEFAULT, {"interface": "mNicIf1", "ips": ["10.10.1.77"]}, NET1],
+        [DEFAULT, {**NET1, "default": True}],
+        [UNMARKED, {**NET1, "default": True}],
+        [OF_A_NAD, {**NET1, "name": "kube-system/pods"}],
+    ],
+    ids=[
+        "no mark at all",
+        "a mark that is no boolean",
+        "another interface of eth0's network",
+        "an interface of the VPC CNI's of another network",
+        "one without network",
+        "both marked",
+        "only net1 marked",
+        "the default network of the pod attached once more",
+    ],
+)
+def test_eth0_is_the_clusters_and_net1_is_multus_however_they_are_marked(
+    status: list[dict[str, Any]],
+) -> None:
+    found = read_pod(pod(status))
+    assert found.holdings == (holding("10.10.1.81"),)
+    assert "eth0" in found.default_interfaces
+
+
+def test_whatever_else_an_entry_has_does_not_matter() -> None:
+    more = {
+        "mtu": 9001,
+        "dns": {"nameservers": ["10.10.0.2"], "search": ["x"]},
+        "gateway": ["10.10.1.1", "2001:db8:1::1"],
+        "device-info": {"type": "pci", "version": "1.1.0", "pci": {"pci-address": "0000:00:06.0"}},
+        "some-later-field": {"x": [1, None]},
+    }
+    addresses = ["10.10.1.81", "10.10.1.82", "2600:1f14::5"]
+    full = {**NET1, **more, "mac": MAC.upper(), "ips": addresses}
+    found = read_pod(pod([{**DEFAULT, **more}, full]))
+    assert found.problem == ""
+    assert found.holdings == tuple(map(holding, addresses))
 
 
 def test_a_default_network_without_a_name_is_told_by_its_flag_alone() -> None:
