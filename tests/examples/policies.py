@@ -22,7 +22,7 @@ PLACEHOLDERS = {
     "arn:aws:": "arn:${AWS::Partition}:",
     "vpc-0123456789abcdef0": "${VpcId}",
     _ISSUER: "${OidcProvider}",
-    "NAMESPACE:SERVICEACCOUNT": "${Namespace}:${ServiceAccount}",
+    "NAMESPACE:SERVICEACCOUNT": "${Pods}",
     '"prod"': '"${ClusterName}"',
     'cluster/prod"': 'cluster/${ClusterName}"',
 }

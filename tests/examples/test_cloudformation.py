@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.examples.user_data import only_node_config
 ROOT = Path(__file__).parents[2]
 NODE_GROUP = ROOT / "examples" / "nodegroup" / "cloudformation.yaml"
 CFN_LINT = Path(sys.executable).parent / "cfn-lint"
-PROGRAMS = {"controller": "Controller", "node-agent": "NodeAgent"}
+PROGRAMS = {"controller": "Controller", "node-agent": "NodeAgent", "agent-dual-stack": "Agent"}
 SUBNETS = [f"subnet-0000000000000000{number}" for number in range(1, 5)]
 GROUPS = [f"sg-0000000000000000{number}" for number in range(1, 5)]
 
@@ -41,7 +42,12 @@ def test_the_template_has_the_policies_as_the_files_have_them() -> None:
 
 
 def permissions(account: Account, **more: str) -> Stack:
-    given = {"ClusterName": account.cluster, "VpcId": account.vpc, "MultusSubnets": list(account.subnets)}
+    given = {
+        "ClusterName": account.cluster,
+        "VpcId": account.vpc,
+        "MultusSubnets": list(account.subnets),
+        "AgentNamespace": "my-apps",
+    }
     return Stack(load(policies.TEMPLATE), {**given, **more}, account.partition)
 
 
@@ -66,19 +72,30 @@ def test_a_role_has_the_shipped_policy_and_pods_get_it_by_pod_identity(
     association = stack.resource(f"{PROGRAMS[program]}PodIdentity")
     assert association is not None
     assert association["RoleArn"] == f"<{PROGRAMS[program]}Role.Arn>"
-    assert association["Namespace"] == "multus-eni-system"
+    assert (
+        association["Namespace"]
+        == stack.parameters["AgentNamespace" if PROGRAMS[program] == "Agent" else "Namespace"]
+    )
 
 
 @pytest.mark.pure
 @pytest.mark.parametrize("account", PARTITIONS.values(), ids=PARTITIONS)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_with_an_issuer_the_role_is_for_irsa(program: str, account: Account) -> None:
-    stack = permissions(account, OidcProvider=ISSUER, Namespace="multus-eni-system")
+    stack = permissions(account, OidcProvider=ISSUER)
     role = stack.resource(f"{PROGRAMS[program]}Role")
     assert role is not None
     name = stack.parameters[f"{PROGRAMS[program]}ServiceAccount"]
-    assert json.loads(role["AssumeRolePolicyDocument"]) == account.policy("trust-irsa", name)
+    own = replace(account, namespace="my-apps") if PROGRAMS[program] == "Agent" else account
+    assert json.loads(role["AssumeRolePolicyDocument"]) == own.policy("trust-irsa", name)
     assert stack.resource(f"{PROGRAMS[program]}PodIdentity") is None
+
+
+@pytest.mark.pure
+def test_without_a_namespace_of_theirs_agents_have_no_role() -> None:
+    stack = permissions(Account(), AgentNamespace="")
+    assert stack.resource("AgentRole") is stack.resource("AgentPodIdentity") is None
+    assert set(stack.outputs()) == {"ControllerRoleArn", "NodeAgentRoleArn"}
 
 
 def node_group(subnets: int = 2, groups: int = 2, **more: Any) -> Stack:

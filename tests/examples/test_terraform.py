@@ -60,6 +60,20 @@ def permissions(check: CheckNodegroup, account: Account, folder: Path = PERMISSI
     return check.plan(folder, {**given, **more}, aws(account))
 
 
+def test_agents_of_the_backend_direct_have_roles_by_their_names(check: CheckNodegroup) -> None:
+    pods = {"namespace": "my-apps", "service_account": "app"}
+    plan = permissions(check, Account(), agents={"apps": pods})
+    policy = plan.resources['aws_iam_role_policy.this["agent-apps"]']["policy"]
+    assert json.loads(policy) == Account().policy("agent-dual-stack")
+    association = plan.resources['aws_eks_pod_identity_association.this["agent-apps"]']
+    assert pods.items() <= association.items()
+    assert set(plan.outputs["agent_role_arns"]) == {"apps"}
+
+
+def test_networks_need_no_reserved_ranges(check: CheckNodegroup) -> None:
+    assert not node_group(check, networks={"signalling": SIGNALLING}).of("aws_ec2_subnet_cidr_reservation")
+
+
 def node_group(check: CheckNodegroup, **more: Any) -> Plan:
     account = Account()
     networks = {"oam": OAM, "signalling": SIGNALLING}
@@ -172,8 +186,8 @@ def test_a_second_node_group_of_the_cluster_leaves_the_subnets_alone(check: Chec
     ("found", "instead", "message"),
     [
         ("role_arn        =", "role            =", 'The argument "role_arn" is required'),
-        ("each.value\n", "each.valu\n", 'an attribute named "valu"'),
-        ("local.service_accounts\n", "local.accounts\n", "there is no local.accounts"),
+        ("each.value.namespace", "each.value.namespac", 'an attribute named "namespac"'),
+        ("local.programs\n", "local.program\n", "there is no local.program"),
         ("var.tags", "var.tag", 'an attribute named "tag"'),
         ("  name   = ", "  name = ", "is not formatted"),
         ("jsonencode(", "tojson(", "no function named"),

@@ -29,16 +29,27 @@ locals {
   vpc       = data.aws_eks_cluster.this.vpc_config[0].vpc_id
   issuer    = replace(data.aws_eks_cluster.this.identity[0].oidc[0].issuer, "https://", "")
 
-  service_accounts = {
-    controller = var.controller_service_account
-    node-agent = var.node_agent_service_account
-  }
+  programs = merge(
+    {
+      controller = {
+        policy = "controller", namespace = var.namespace, service_account = var.controller_service_account
+      }
+      node-agent = {
+        policy = "node-agent", namespace = var.namespace, service_account = var.node_agent_service_account
+      }
+    },
+    {
+      for name, pods in var.agents : "agent-${name}" => {
+        policy = "agent-dual-stack", namespace = pods.namespace, service_account = pods.service_account
+      }
+    },
+  )
 
   # The account's own values, in the places of those in the files.
   subnets = jsonencode([for id in var.subnet_ids : "${local.in_region}:subnet/${id}"])
   with_subnets = {
-    for program in keys(local.service_accounts) : program => replace(
-      file("${path.module}/../${program}.json"), "/\"ec2:Subnet\": \\[[^\\]]*\\]/", "\"ec2:Subnet\": ${local.subnets}"
+    for program, each in local.programs : program => replace(
+      file("${path.module}/../${each.policy}.json"), "/\"ec2:Subnet\": \\[[^\\]]*\\]/", "\"ec2:Subnet\": ${local.subnets}"
     )
   }
   with_vpc = {
@@ -59,16 +70,16 @@ locals {
     "arn:aws:iam::111122223333:", "arn:${local.partition}:iam::${local.account}:"
   )
   trusts = {
-    for program, account in local.service_accounts : program => (
+    for program, each in local.programs : program => (
       var.pod_identity
       ? file("${path.module}/../trust-pod-identity.json")
-      : replace(local.provider_of_irsa, "NAMESPACE:SERVICEACCOUNT", "${var.namespace}:${account}")
+      : replace(local.provider_of_irsa, "NAMESPACE:SERVICEACCOUNT", "${each.namespace}:${each.service_account}")
     )
   }
 }
 
 resource "aws_iam_role" "this" {
-  for_each = local.service_accounts
+  for_each = local.programs
 
   name               = "${var.cluster_name}-multus-eni-${each.key}"
   assume_role_policy = local.trusts[each.key]
@@ -76,7 +87,7 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  for_each = local.service_accounts
+  for_each = local.programs
 
   name   = "multus-eni-${each.key}"
   role   = aws_iam_role.this[each.key].id
@@ -84,11 +95,11 @@ resource "aws_iam_role_policy" "this" {
 }
 
 resource "aws_eks_pod_identity_association" "this" {
-  for_each = var.pod_identity ? local.service_accounts : {}
+  for_each = var.pod_identity ? local.programs : {}
 
   cluster_name    = var.cluster_name
-  namespace       = var.namespace
-  service_account = each.value
+  namespace       = each.value.namespace
+  service_account = each.value.service_account
   role_arn        = aws_iam_role.this[each.key].arn
   tags            = var.tags
 }

@@ -7,3 +7,8 @@ output "node_agent_role_arn" {
   description = "For IRSA, the annotation of the chart's nodeAgent.serviceAccount."
   value       = aws_iam_role.this["node-agent"].arn
 }
+
+output "agent_role_arns" {
+  description = "For IRSA, the annotations of the ServiceAccounts of `agents`, by their names."
+  value       = { for name in keys(var.agents) : name => aws_iam_role.this["agent-${name}"].arn }
+}

@@ -32,6 +32,12 @@ variable "node_agent_service_account" {
   default     = "multus-eni-injector-node"
 }
 
+variable "agents" {
+  description = "With the backend direct, by a name of yours the pods whose agents call EC2."
+  type        = map(object({ namespace = string, service_account = string }))
+  default     = {}
+}
+
 variable "tags" {
   description = "Tags of the roles and associations."
   type        = map(string)
