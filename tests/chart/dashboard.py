@@ -413,6 +413,23 @@ NETWORKS = (
         steps=bad_from(1, "orange"),
         alerts=["MultusEniEnisLeaked"],
     ),
+    Panel(
+        "Pods that claim Elastic IPs",
+        "By the reason of their condition multus-eni.io/ElasticIPsAssociated.",
+        [Query(f"max by (state) (multus_eni_controller_elastic_ip_pods{{{WHERE}}})", "{{state}}")],
+        alerts=["MultusEniElasticIpsMissing"],
+    ),
+    Panel(
+        "Elastic IPs that pods could have",
+        "Free ones of each pool, and associations of pods that are gone.",
+        [
+            Query(
+                f"max by (grantee, pool) (multus_eni_controller_elastic_ips_free{{{WHERE}}})",
+                "{{grantee}} {{pool}}",
+            ),
+            Query(f"max(multus_eni_controller_elastic_ips_leaked{{{WHERE}}})", "to be freed"),
+        ],
+    ),
 )
 COLLECTION = (
     Panel(

@@ -285,6 +285,18 @@ VALUES: dict[str, tuple[str, ...]] = {
         "Oam=1",
         "2 ",
     ),
+    contract.EIP: (
+        "net1=pool/sip",
+        " net1 = pool/sip ,10.10.1.200=eipalloc-0123456789abcdef0,",
+        "net1=eipalloc-0123abcd",
+        "net1=sip",
+        "net1=pool/Sip",
+        "net1=eipalloc-1",
+        "net1",
+        "",
+        ",",
+        "net1=pool/sip," * 200,
+    ),
     contract.AGENT_IMAGE: ("registry.example/a:1", "a b", "", "a\tb", "x" * 512, "x" * 513),
 }
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from common import contract
 from common.contract import Credentials, Mode, Takeover
+from common.elastic_ips import ALLOWED, EipClaim, parse_claims
 from webhook.core.capacity import UNITS_ALLOWED, Units, parse_units
 from webhook.core.quantity import MEBIBYTE, parse_quantity
 from webhook.multus.names import INTERFACES_OF_EVERY_POD, is_interface
@@ -50,6 +51,7 @@ class PodSettings:
     agent_memory: Decimal | None = None
     agent_image: str | None = None
     units: Units | None = None
+    eips: tuple[EipClaim, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
@@ -87,6 +89,7 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
         agent_memory=read(contract.AGENT_MEMORY, agent_memory, "a quantity from 16Mi"),
         agent_image=read(contract.AGENT_IMAGE, _image, "an image reference"),
         units=read(contract.UNITS, parse_units, UNITS_ALLOWED),
+        eips=read(contract.EIP, parse_claims, ALLOWED) or (),
         unknown=tuple(key for key in annotations if key.startswith(contract.PREFIX) and key not in _KNOWN),
     )
 
@@ -105,6 +108,7 @@ _KNOWN = frozenset(
         contract.AGENT_MEMORY,
         contract.AGENT_IMAGE,
         contract.UNITS,
+        contract.EIP,
         contract.STATUS,
     }
 )

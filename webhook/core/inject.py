@@ -56,6 +56,7 @@ def inject(
             _status(decision, agent),
             agent_volumes(agent, settings),
             settings.image_pull_secrets if admitted else (),
+            {contract.EIP_LABEL: "true"} if agent.eips else {},
         ),
     )
     warnings = sizing.advice

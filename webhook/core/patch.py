@@ -6,8 +6,8 @@ Each operation adds one element, so that everything else in the pod stays byte f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from common import contract
@@ -18,12 +18,16 @@ Operation = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """What is added to the pod: container, value of the status annotation, volumes, names of pull secrets."""
+    """What is added to the pod: container, value of the status annotation, volumes, names of pull secrets.
+
+    `labels` are added where the pod does not have them, whatever their value.
+    """
 
     container: dict[str, Any]
     status: str
     volumes: Sequence[dict[str, Any]] = ()
     pull_secrets: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def pointer(*parts: str | int) -> str:
@@ -43,6 +47,7 @@ def injection(pod: Pod, agent: Agent) -> list[Operation]:
         _first_init_container(pod, agent.container),
         _status_annotation(pod, agent.status),
     ]
+    operations += _labels(pod, agent.labels)
     existing = [volume.name for volume in pod.spec.volumes] if pod.spec.volumes is not None else None
     operations += _append_missing("volumes", existing, agent.volumes)
     existing = (
@@ -77,6 +82,16 @@ def _status_annotation(pod: Pod, value: str) -> Operation:
     if pod.metadata.annotations is None:
         return {"op": "add", "path": _ANNOTATIONS, "value": {contract.STATUS: value}}
     return {"op": "add", "path": _STATUS, "value": value}
+
+
+def _labels(pod: Pod, labels: Mapping[str, str]) -> list[Operation]:
+    missing = {key: value for key, value in labels.items() if key not in pod.labels}
+    if missing and pod.metadata.labels is None:
+        return [{"op": "add", "path": pointer("metadata", "labels"), "value": missing}]
+    return [
+        {"op": "add", "path": pointer("metadata", "labels", key), "value": value}
+        for key, value in missing.items()
+    ]
 
 
 def _append_missing(

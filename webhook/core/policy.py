@@ -31,7 +31,7 @@ from webhook.multus.networks import Networks, expected_interfaces, parse_network
 HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
 """Names of the containers that the public samples tell users to add by hand."""
 
-READ_LABELS = MESH_KEYS | {contract.INJECTION, "eks.amazonaws.com/fargate-profile"}
+READ_LABELS = MESH_KEYS | {contract.INJECTION, contract.EIP_LABEL, "eks.amazonaws.com/fargate-profile"}
 READ_ANNOTATIONS = MESH_KEYS | {contract.NETWORKS, contract.DEFAULT_NETWORK, "kubernetes.io/config.mirror"}
 """The annotations that a decision reads, beside our own."""
 
@@ -56,7 +56,10 @@ _INVALID_LABEL_MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class AgentPlan:
-    """The agent that a pod gets. `cpu` (cores) and `memory` (bytes) are those of the pod's annotations."""
+    """The agent that a pod gets. `cpu` (cores) and `memory` (bytes) are those of the pod's annotations.
+
+    `eips`: the pod claims Elastic IPs, and needs the label by which the controller finds it.
+    """
 
     mode: Mode
     image: str
@@ -64,6 +67,7 @@ class AgentPlan:
     cpu: Decimal | None = None
     memory: Decimal | None = None
     capacity: CapacityRequest = CapacityRequest()  # noqa: RUF009 - immutable
+    eips: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,7 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
         cpu=overrides.agent_cpu,
         memory=overrides.agent_memory,
         capacity=capacity,
+        eips=bool(overrides.eips),
     )
     reason = Reason.INJECT_SIDECAR if mode is Mode.SIDECAR else Reason.INJECT_INIT
     return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, overrides, agent))
@@ -268,6 +273,13 @@ def _interface_warnings(pod: Pod, networks: Networks, overrides: PodSettings) ->
     warnings = []
     expected = expected_interfaces(networks)
     others = [name for name in overrides.interfaces or () if name not in expected]
+    known = {*expected, *(overrides.interfaces or ())}
+    without = [claim.target for claim in overrides.eips if not claim.address and claim.target not in known]
+    if expected and without:
+        warnings.append(
+            f"multus-eni: {contract.EIP} names {shortened(', '.join(without))}, but {contract.NETWORKS} "
+            f"makes {shortened(', '.join(expected))}"
+        )
     if expected and others:
         warnings.append(
             f"multus-eni: {contract.INTERFACES} names {shortened(', '.join(others))}, but "

@@ -22,6 +22,13 @@ agent-cpu:
   test: >-
     isQuantity(VALUE) && quantity(VALUE).compareTo(quantity('10m')) >= 0
     && quantity(VALUE).compareTo(quantity('1')) < 0
+eip:
+  allowed: "net1=pool/NAME or net1=eipalloc-…, where an IPv4 address may stand for net1; several with commas"
+  test: >-
+    size(VALUE) <= 2048
+    && VALUE.split(',').exists(part, part.trim() != '')
+    && VALUE.split(',').all(part, part.trim() == '' || part.matches(
+    '^\\s*([A-Za-z0-9][-A-Za-z0-9_.]{0,14})\\s*=\\s*(pool/[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?|eipalloc-([0-9a-f]{8}|[0-9a-f]{17}))\\s*$'))
 agent-image:
   allowed: an image reference
   test: VALUE.matches('^[!-~]{1,512}$')

@@ -136,7 +136,11 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
   (dict "alert" "MultusEniEnisLeaked" "severity" "warning" "for" "30m"
     "expr" (printf `sum by (cluster, namespace) (multus_eni_controller_leaked_enis{%s}) > 0` $ns)
     "summary" "ENIs with this cluster's tags are needed by nothing."
-    "description" `{{ $value | humanize }} ENIs are leaked. With controller.releases=on they are deleted, unless EC2 refuses that; the controller's log names them under the event leaked.`) }}
+    "description" `{{ $value | humanize }} ENIs are leaked. With controller.releases=on they are deleted, unless EC2 refuses that; the controller's log names them under the event leaked.`)
+  (dict "alert" "MultusEniElasticIpsMissing" "severity" "warning" "for" "15m"
+    "expr" (printf `sum by (cluster, namespace, state) (multus_eni_controller_elastic_ip_pods{%s,state!="associated"}) > 0` $ns)
+    "summary" "Pods wait for an Elastic IP."
+    "description" `{{ $value | humanize }} pods have no Elastic IP: {{ $labels.state }}. Their condition multus-eni.io/ElasticIPsAssociated says what to do.`) }}
 {{- $parts := dict "injects" $ofInjects "selfSigned" $ofSelfSigned "nodeAgent" $ofNodeAgent "controller" $ofController }}
 {{- $settings := .Values.metrics.prometheusRule }}
 {{- $names := list }}
