@@ -19,12 +19,9 @@ from prometheus_client import CollectorRegistry
 from certs.health import Health
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.controller.model.actions import NetworkStatus, Plan
-<<<<<<< HEAD
 from ipagent.controller.model.attachment import AttachmentStatus
-=======
 from ipagent.controller.model.condition import no
 from ipagent.controller.model.eip_calls import EipPlan
->>>>>>> 22f2e19 (Export the metrics of Elastic IPs where the alerts are checked)
 from ipagent.controller.observe import metrics as controller
 from ipagent.node.gc.rules import Decision, KeepReason, Verdict
 from ipagent.node.model.pod import PodKey
@@ -201,14 +198,9 @@ def exported() -> dict[str, frozenset[str]]:
         verdicts=(blocked,),
     )
     node = NodeMetrics(lambda: snapshot)
-<<<<<<< HEAD
     plan = Plan(networks={"sig": NetworkStatus({}, 1)}, attachments={"n1.sig": AttachmentStatus(capacity=14)})
-    networks = controller.registry(lambda: controller.Snapshot(plan=plan))
-=======
-    plan = Plan(networks={"sig": NetworkStatus({}, 1)})
     eips = EipPlan(conditions={"voice/sip-0": no("PoolEmpty", "")}, free={("voice", "sip"): 1})
     networks = controller.registry(lambda: controller.Snapshot(plan=plan, eips=eips))
->>>>>>> 22f2e19 (Export the metrics of Elastic IPs where the alerts are checked)
     registries = (Metrics().registry, health.registry, node.registry, networks)
     return {name: labels for registry in registries for name, labels in labels_of(registry)}
 
