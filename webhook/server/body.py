@@ -2,6 +2,7 @@
 
 A connection counts by the bytes that it has sent. When all bodies together are too large, the largest body of
 the peer with the most bytes is refused (503), so that a slow or greedy peer never keeps another one waiting.
+A peer's large bodies are read, and decoded, at bounded rates: small reviews wait while one is decoded.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from common.listener import peer_of
+from common.token_bucket import BucketsByKey, Rate
 
 MAX_BODY = 7 << 20
 """Bytes. A review holds an object of up to 1.5 MiB (etcd's limit) more than once; controller-runtime has the
@@ -22,6 +24,10 @@ SMALL_BODY = 64 << 10
 """Bytes up to which a body is not counted: uvicorn holds as much for each connection anyway."""
 MAX_LARGE_BODIES = 24 << 20
 """Bytes of all larger bodies together."""
+READ_RATE = Rate(192 << 20, 16 << 20)
+DECODE_RATE = Rate(4 * MAX_BODY, 8 << 20)
+"""Bytes of one peer's large bodies: at once, and a second after that. Decoding one of 7 MiB takes as long as
+20 small reviews."""
 BODY_TIMEOUT = 10
 """Seconds for a body to arrive: as long as the API server waits for the response (webhook.timeoutSeconds)."""
 
@@ -49,6 +55,8 @@ class LargeBodies:
     limit: int = MAX_LARGE_BODIES
     _uploads: set[_Upload] = field(default_factory=set)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    reads: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(READ_RATE))
+    decodes: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(DECODE_RATE))
 
     async def process(self, request: Request, process: Callable[[bytearray], bytes]) -> bytes:
         """Receive a body and return what `process` makes of it. Raises Rejected, TimeoutError."""
@@ -58,6 +66,7 @@ class LargeBodies:
             self._uploads.add(upload)
             try:
                 body = await self._receive(request, upload)
+                await _charge(self.decodes, upload.peer, len(body))
                 # One after the other, and small reviews get their turn in between.
                 async with self._turn:
                     await asyncio.sleep(0)
@@ -80,6 +89,8 @@ class LargeBodies:
             if upload.size > MAX_BODY:
                 raise too_large()
             self._make_room(upload)
+            # Meanwhile nothing is read: uvicorn holds at most 64 KiB, and the sender waits.
+            await _charge(self.reads, upload.peer, len(chunk))
         return body
 
     def _make_room(self, latest: _Upload) -> None:
@@ -96,6 +107,12 @@ class LargeBodies:
             if given_up is latest:
                 raise _no_room()
             given_up.deadline.reschedule(0)
+
+
+async def _charge(buckets: BucketsByKey[str], peer: str, size: int) -> None:
+    wait = buckets.of(peer).charge(size, asyncio.get_running_loop().time())
+    if wait:
+        await asyncio.sleep(wait)
 
 
 async def receive_small(receive: Receive, *, complete: bool) -> bytes | bytearray:

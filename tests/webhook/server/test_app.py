@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from common import contract
 from common.log import LEVELS
+from common.token_bucket import BucketsByKey, Rate
 from tests.cluster.certificates import Authority
 from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied
@@ -295,3 +296,29 @@ def test_a_review_that_is_not_posted_is_told_the_method(client: Client) -> None:
         "POST",
         "a review is sent by POST\n",
     )
+
+
+@pytest.mark.parametrize("rates", ["reads", "decodes"])
+def test_large_bodies_of_one_peer_wait_for_their_bytes(
+    client: Client, monkeypatch: pytest.MonkeyPatch, rates: str
+) -> None:
+    waited: list[float] = []
+    yielding = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        await yielding(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    setattr(client.large_bodies, rates, BucketsByKey(Rate(body.SMALL_BODY, 1024)))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * body.SMALL_BODY
+
+    assert client.post(PATH, content=chunks()).status_code == 400
+    owed = [wait for wait in waited if wait > 0]
+    # All of it but what is free at once, and a small one owes nothing.
+    assert owed[-1] == pytest.approx(2 * body.SMALL_BODY / 1024, rel=0.01)
+    assert client.post(PATH, content=b"x").status_code == 400
+    assert [wait for wait in waited if wait > 0] == owed

@@ -12,7 +12,10 @@ import resource
 import selectors
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from tests.descriptors import no_descriptors
 from tests.memory_cgroup import MemoryCgroup, memory_cgroup, usable
 from tests.webhook.server.strange_requests import GOOD, review
 from tests.webhook.wire import Connection, Reply, head, request
-from webhook.server.body import MAX_BODY, MAX_LARGE_BODIES
+from webhook.server.body import DECODE_RATE, MAX_BODY, MAX_LARGE_BODIES
 from webhook.server.listener import LIMITS
 
 VALUES = Path(__file__).parents[3] / "charts" / "multus-eni-injector" / "values.yaml"
@@ -217,6 +220,37 @@ def test_slow_large_bodies_hold_nobody_up(server: WebhookServer, honest_body: by
         honest(server, honest_body)
         # None of them had ended when the honest one was answered.
         assert metric(server, "in_flight_requests") == 64
+
+
+def test_a_flood_of_large_reviews_is_decoded_at_a_bounded_rate(server: WebhookServer) -> None:
+    """Small reviews wait for each large one that is decoded: it is these that are counted."""
+    stop = threading.Event()
+    flood = request(GOOD + b" " * (MAX_BODY - len(GOOD)))
+
+    def attack(connection: Connection) -> None:
+        with contextlib.suppress(OSError):
+            while not stop.is_set():
+                connection.send(flood)
+                if connection.reply() is None:
+                    return
+
+    begun = time.monotonic()
+    with ExitStack() as stack, ThreadPoolExecutor(3) as attackers:
+        for _ in range(3):
+            attackers.submit(attack, stack.enter_context(Connection(server, source=ATTACKER)))
+        pooled = stack.enter_context(Connection(server, source=API_SERVER))
+        decoded, small = 0, 0
+        wait_for(lambda: len(server.events("decision")) > DECODE_RATE.burst // MAX_BODY, "the first of them")
+        for _ in range(400):
+            reply = pooled.ask(GOOD)
+            assert reply is not None
+            assert reply.status == 200
+            small += 1
+        honest(server, LARGE)
+        decoded = len(server.events("decision")) - small - 1
+        seconds = time.monotonic() - begun
+        stop.set()
+    assert 0 < decoded * MAX_BODY <= DECODE_RATE.burst + seconds * DECODE_RATE.refill + MAX_LARGE_BODIES
 
 
 def test_unfinished_large_bodies_give_way_to_an_honest_one(server: WebhookServer) -> None:
