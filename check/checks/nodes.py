@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from check.checks.enis import ENIS
 from check.checks.node_networks import HOST, NETWORKS
+from check.checks.prefix_networks import PREFIXES
 from check.model import NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, objects
 from check.results import Check
 from check.views import Cluster
@@ -69,5 +70,6 @@ NODES = (
         needs=(NODE_STATUS,),
     ),
     NETWORKS,
+    PREFIXES,
     HOST,
 )

@@ -1,0 +1,76 @@
+"""Do pods find the configurations that the nodes have for networks of prefixes?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from check.model import Resource, mapping, objects, text_of
+from check.results import Check
+from check.views import Cluster
+from ipagent.networkapi import NETWORK_LABEL
+
+OPTION = "--cni-conf-dir="
+MULTUS_CONFIG = "kube-system/multus-daemon-config"
+"""Of thick Multus, in upstream's manifest and in EKS's."""
+MULTUS_DEFAULT = "/etc/cni/multus/net.d"
+"""Where upstream's manifests let Multus look on the node (multus-cni, "Configuration reference", confDir)."""
+HOST_MOUNTS = ("/hostroot", "/host")
+"""Where thick Multus's pods have the node's files."""
+
+
+def _networks(cluster: Cluster) -> Iterator[str]:
+    names = sorted(
+        each.name
+        for each in cluster.all("NodeNetwork")
+        if mapping(each.spec.get("addresses")).get("mode") == "Prefixes"
+    )
+    if not names:
+        return
+    folder = _written(cluster.required_installation().node_agent)
+    read = _read_by_multus(cluster)
+    if not folder:
+        yield f"NodeNetwork {names[0]} has prefixes, and nodeAgent.prefixes.enabled is not set"
+    elif read and read != folder:
+        yield f"links writes into {folder}, and Multus reads {read} (ConfigMap {MULTUS_CONFIG}, confDir)"
+    for each in cluster.scoped("NetworkAttachmentDefinition"):
+        network = each.annotations.get(NETWORK_LABEL)
+        if network in names and not each.spec.get("config") and each.name != network:
+            yield (
+                f"{each.key} has an empty spec and is not called {network}: Multus looks for the nodes' "
+                f"configuration by the name {each.name}"
+            )
+
+
+def _written(agent: Resource | None) -> str:
+    """Return the folder that the DaemonSet's container links writes into, empty if it writes none."""
+    template = mapping(mapping(agent.spec.get("template")).get("spec")) if agent else {}
+    arguments = (
+        text_of(argument)
+        for container in objects(template.get("containers"))
+        for argument in container.get("args") or ()
+    )
+    return next((each.removeprefix(OPTION) for each in arguments if each.startswith(OPTION)), "")
+
+
+def _read_by_multus(cluster: Cluster) -> str:
+    """Return the node's folder that Multus reads, empty where that is not known: thin Multus has a file on it."""
+    found = next((each for each in cluster.all("ConfigMap") if each.key == MULTUS_CONFIG), None)
+    if found is None:
+        return ""
+    try:
+        config = json.loads(text_of(mapping(found.body.get("data")).get("daemon-config.json")) or "{}")
+    except (ValueError, RecursionError):
+        return ""
+    folder = text_of(mapping(config).get("confDir")) or MULTUS_DEFAULT
+    mount = next((each for each in HOST_MOUNTS if folder.startswith(f"{each}/")), "")
+    return folder.removeprefix(mount)
+
+
+PREFIXES = Check(
+    "nodes-prefixes",
+    "pods find the nodes' configurations of networks with prefixes",
+    "set nodeAgent.prefixes.enabled and cniConfDir, and name the NetworkAttachmentDefinition as the NodeNetwork",
+    _networks,
+    needs=("NodeNetwork", "NetworkAttachmentDefinition", "DaemonSet", "ConfigMap"),
+)
