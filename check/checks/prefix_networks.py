@@ -54,7 +54,7 @@ def _written(agent: Resource | None) -> str:
 
 
 def _read_by_multus(cluster: Cluster) -> str:
-    """Return the node's folder that Multus reads, empty where that is not known: thin Multus has a file on it."""
+    """Return the node's folder that Multus reads; empty of thin Multus, which has a file on the node."""
     found = next((each for each in cluster.all("ConfigMap") if each.key == MULTUS_CONFIG), None)
     if found is None:
         return ""
@@ -70,7 +70,7 @@ def _read_by_multus(cluster: Cluster) -> str:
 PREFIXES = Check(
     "nodes-prefixes",
     "pods find the nodes' configurations of networks with prefixes",
-    "set nodeAgent.prefixes.enabled and cniConfDir, and name the NetworkAttachmentDefinition as the NodeNetwork",
+    "set nodeAgent.prefixes.enabled and cniConfDir; name the NetworkAttachmentDefinition as the network",
     _networks,
     needs=("NodeNetwork", "NetworkAttachmentDefinition", "DaemonSet", "ConfigMap"),
 )
