@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.topology import Placement
+from ipagent.assign.placement import Placement
 
 
 class Phase(Enum):

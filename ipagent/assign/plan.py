@@ -15,7 +15,8 @@ from ipagent.assign.calls import Assign, Move, Outcome, TakeOver
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.item import SETTLED, UNCONFIRMED, Batch, Item, Phase
-from ipagent.assign.topology import EniDetails, Placement
+from ipagent.assign.placement import Placement
+from ipagent.assign.topology import EniDetails
 
 _Change = Callable[["Item"], "Item"]
 

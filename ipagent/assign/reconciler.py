@@ -17,10 +17,11 @@ from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2
 from ipagent.assign.item import SETTLED, UNCONFIRMED, Batch, Item, Phase
+from ipagent.assign.placement import Placement
 from ipagent.assign.plan import Plan
 from ipagent.assign.retry import Backoff, Clock, backoff_for, remaining
 from ipagent.assign.takeover import RecentTakeovers
-from ipagent.assign.topology import Eni, EniDetails, Placement, Topology
+from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.log import Log
 
 METADATA_PACE = Backoff(0.05, 1.0)

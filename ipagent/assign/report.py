@@ -23,9 +23,10 @@ from ipagent.assign.errors import (
     error_of,
 )
 from ipagent.assign.item import SETTLED, Item, Phase
+from ipagent.assign.placement import Unplaced
 from ipagent.assign.plan import Plan
 from ipagent.assign.selection import Refusal
-from ipagent.assign.topology import EniDetails, Unplaced
+from ipagent.assign.topology import EniDetails
 
 MAX_LISTED = 60
 """Addresses of a full ENI that a message names; the largest instance types have 50 on one."""

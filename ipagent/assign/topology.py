@@ -1,23 +1,12 @@
-"""Which ENI carries an address.
-
-ipvlan shares the MAC of its parent and host-device moves the ENI itself, so the MAC of the pod's interface
-names the ENI, also where two ENIs share a subnet. Where the MAC is foreign (macvlan, bridge), the ENI is the
-one whose subnet contains the address. Device number 0 of network card 0 belongs to the VPC CNI, which would
-adopt an address of ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is always refused.
-"""
+"""The node's ENIs and what they hold, as IMDS and EC2 show them. Data only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from ipagent.assign.addresses import Holding, IPAddress, IPNetwork
+from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.errors import AgentError
-
-_DEVICE_0 = (
-    "is device number 0 and belongs to the VPC CNI: attach an ENI of that subnet for the network, or choose "
-    "another range"
-)
 
 
 @dataclass(frozen=True)
@@ -181,136 +170,3 @@ class Attached:
 
     eni: Eni
     held: EniDetails
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The ENI for a holding; `warning` is a sentence for the user, or empty.
-
-    `takeover`: it may be taken from another ENI that has the address.
-    """
-
-    holding: Holding
-    eni: Eni
-    warning: str = ""
-    takeover: bool = True
-
-
-@dataclass(frozen=True)
-class Unplaced:
-    """A holding without ENI, and why; `pending`: it may get one as soon as IMDS and EC2 show more.
-
-    `error` is what stands in the way of knowing, if that is an error of its own.
-    """
-
-    holding: Holding
-    reason: str
-    pending: bool = False
-    error: AgentError | None = None
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Holdings with their ENIs, and those without."""
-
-    placements: tuple[Placement, ...] = ()
-    unplaced: tuple[Unplaced, ...] = ()
-
-
-def place(holdings: Iterable[Holding], topology: Topology, *, takeover: bool = True) -> Placed:
-    """Find the ENI of each holding; an address that would have to be on two ENIs is on none."""
-    # In whatever order they were read: the same choice, and the same sentences.
-    enis_in_order = sorted(topology.enis, key=lambda eni: (eni.network_card, eni.device_number, eni.id))
-    found = [_place(holding, enis_in_order, topology, takeover=takeover) for holding in holdings]
-    enis: dict[IPAddress, set[str]] = {}
-    for one in found:
-        if isinstance(one, Placement):
-            enis.setdefault(one.holding.address, set()).add(one.eni.id)
-    placements: dict[IPAddress, Placement] = {}
-    unplaced = []
-    for one in found:
-        if isinstance(one, Unplaced):
-            unplaced.append(one)
-        elif len(rivals := enis[one.holding.address]) > 1:
-            both = " and ".join(sorted(rivals))
-            unplaced.append(
-                Unplaced(one.holding, f"the pod holds it on interfaces of {both}, one can have it")
-            )
-        else:
-            placements.setdefault(one.holding.address, one)
-    return Placed(tuple(placements.values()), tuple(unplaced))
-
-
-def _place(
-    holding: Holding, node: Sequence[Eni], topology: Topology, *, takeover: bool
-) -> Placement | Unplaced:
-    for eni in node:
-        if holding.mac and eni.mac == holding.mac:
-            return _by_mac(holding, eni, takeover=takeover)
-    if reason := topology.absent.get(holding.mac):
-        return Unplaced(holding, f"its interface has the MAC of {reason}", pending=True)
-    # The subnet must not decide while an ENI may have the MAC: the address would land on another one.
-    placed = _by_subnet(holding, node, takeover=takeover)
-    if topology.doubt is not None:
-        if isinstance(placed, Unplaced):
-            return replace(placed, reason=f"{placed.reason}; {topology.doubt}", pending=True)
-        reason = topology.partial.get(holding.mac) or f"IMDS shows no ENI with the MAC {holding.mac}"
-        return Unplaced(holding, reason, pending=True, error=topology.doubt)
-    if isinstance(placed, Unplaced) and topology.unranged:
-        listed = ", ".join(topology.unranged)
-        return replace(
-            placed, reason=f"{placed.reason}; IMDS does not show {listed} yet, which EC2 has", pending=True
-        )
-    return placed
-
-
-def _by_mac(holding: Holding, eni: Eni, *, takeover: bool) -> Placement | Unplaced:
-    if eni.is_primary:
-        return Unplaced(
-            holding,
-            f"its interface has the MAC of {eni.id}, which is device number 0 and belongs to the VPC CNI: "
-            "let the network's master be another ENI",
-        )
-    if eni.barred:
-        return Unplaced(holding, f"its interface has the MAC of {eni.id}, which {eni.barred}")
-    if eni.excludes(holding.address):
-        return Unplaced(
-            holding,
-            f"its interface has the MAC of {eni.id}, but it lies outside that ENI's subnet {_cidrs(eni)}",
-        )
-    return Placement(holding, eni, takeover=takeover)
-
-
-def _by_subnet(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placement | Unplaced:
-    containing = [eni for eni in node if eni.contains(holding.address)]
-    # An ENI whose prefix contains the address gets its packets already.
-    candidates = sorted(
-        (eni for eni in containing if eni.usable), key=lambda eni: eni.prefix_of(holding.address) is None
-    )
-    if not candidates:
-        return Unplaced(holding, _why_none(containing, node))
-    warning = (
-        f"{holding.interface} has the MAC {holding.mac or 'of no Ethernet device'}, which no ENI of this "
-        "node has: the VPC delivers to an ENI's own MAC only, so macvlan is not reachable beyond the node"
-    )
-    if len(candidates) > 1:
-        names = ", ".join(f"{eni.id} (device {eni.device_number})" for eni in candidates)
-        warning += f"; {names} are all in the subnet of {holding.address}: {candidates[0].id} is taken"
-    return Placement(holding, candidates[0], warning, takeover)
-
-
-def _why_none(containing: Sequence[Eni], node: Sequence[Eni]) -> str:
-    if containing:
-        eni = min(containing, key=lambda eni: not eni.barred)
-        return f"it lies in the subnet {_cidrs(eni)} of {eni.id}, which {eni.barred or _DEVICE_0}"
-    usable = [f"{eni.id} {_cidrs(eni)}" for eni in node if eni.usable]
-    barred = [f"{eni.id} {eni.barred}" for eni in node if eni.barred]
-    if usable or barred:
-        seen = f"beside device number 0 there are {', '.join((*usable, *barred))}"
-    else:
-        seen = "it has device number 0 alone"
-    return f"no ENI of this node is in a subnet that contains it: {seen}"
-
-
-def _cidrs(eni: Eni) -> str:
-    return ", ".join(map(str, eni.subnet_cidrs)) or "of unknown range"

@@ -12,9 +12,10 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, NoInterface, Usage
 from ipagent.assign.holders import name
+from ipagent.assign.placement import place
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.report import Ec2View, Problem, problems, report
-from ipagent.assign.topology import Topology, place
+from ipagent.assign.topology import Topology
 from ipagent.commands import addresses
 from ipagent.commands.addresses import PodView
 from ipagent.commands.inventory import Whereabouts

@@ -1,6 +1,6 @@
 """The pod's addresses: whether each counts, which ENI is to carry it, and which ENI has it now.
 
-`selection.select` decides what counts, and `topology.place` on which ENI; this explains their decisions.
+`selection.select` decides what counts, and `placement.place` on which ENI; this explains their decisions.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ipagent.assign.addresses import (
     sort_key,
 )
 from ipagent.assign.holders import holder_of
+from ipagent.assign.placement import Placed, Placement, Unplaced, place
 from ipagent.assign.selection import (
     PRIMARY_INTERFACE,
     VPC_CNI_NEXT_HOPS,
@@ -28,7 +29,7 @@ from ipagent.assign.selection import (
     is_vpc_cni_name,
     select,
 )
-from ipagent.assign.topology import Eni, EniDetails, Placed, Placement, Topology, Unplaced, place
+from ipagent.assign.topology import Eni, EniDetails, Topology
 
 _SCOPES = {200: "site", 253: "link", 254: "host", 255: "nowhere"}
 """rt_scope_t of linux/rtnetlink.h, beside the universe."""

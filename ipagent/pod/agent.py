@@ -10,11 +10,11 @@ from common.contract import AgentSettings, Takeover
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, NoInterface, Usage
 from ipagent.assign.item import Phase
+from ipagent.assign.placement import Placed, place
 from ipagent.assign.reconciler import NOW, Cloud, Reconciler
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
 from ipagent.assign.retry import Backoff, Clock, remaining
 from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
-from ipagent.assign.topology import Placed, place
 from ipagent.log import Log
 from ipagent.termination import unplugged
 

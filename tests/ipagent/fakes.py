@@ -28,9 +28,10 @@ from ipagent.assign.addresses import (
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error
+from ipagent.assign.placement import Placement
 from ipagent.assign.reconciler import Cloud
 from ipagent.assign.retry import Clock
-from ipagent.assign.topology import Eni, EniDetails, Placement, Topology
+from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.log import Log
 from ipagent.pod.agent import Agent
 

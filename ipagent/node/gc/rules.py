@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.placement import place
 from ipagent.assign.release import Pair
-from ipagent.assign.topology import Attached, Eni, Topology, place
+from ipagent.assign.topology import Attached, Eni, Topology
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
 from ipagent.node.model.ownership import GcPolicy, Ownership, within
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey

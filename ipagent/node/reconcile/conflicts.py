@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 from ipagent.assign.addresses import Holding, IPAddress, sort_key
 from ipagent.assign.errors import HeldElsewhere
+from ipagent.assign.placement import Placement
 from ipagent.assign.report import Problem
-from ipagent.assign.topology import Placement
 from ipagent.node.model.pod import PodKey
 from ipagent.node.reconcile.desired import PodDesired
 

@@ -25,9 +25,10 @@ from ipagent.assign.errors import (
     NotGranted,
     Usage,
 )
+from ipagent.assign.placement import Placement, place
 from ipagent.assign.report import Problem
 from ipagent.assign.selection import Selection, UndecidedDefaultError, select
-from ipagent.assign.topology import Eni, Placement, Topology, place
+from ipagent.assign.topology import Eni, Topology
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grant
 from ipagent.node.model.pod import Pod, PodKey

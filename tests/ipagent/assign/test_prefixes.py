@@ -14,10 +14,11 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.engine import AddressEngine
 from ipagent.assign.errors import error_of
 from ipagent.assign.item import Phase
+from ipagent.assign.placement import place
 from ipagent.assign.plan import Plan
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import release
-from ipagent.assign.topology import Topology, place
+from ipagent.assign.topology import Topology
 from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Lines, Strike, Time, ip, placement
 
 pytestmark = pytest.mark.pure

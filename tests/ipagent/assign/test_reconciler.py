@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.item import Phase
+from ipagent.assign.placement import Placement
 from ipagent.assign.reconciler import METADATA_PATIENCE, Reconciler
-from ipagent.assign.topology import Placement
 from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Lines, Strike, Time, ip, placement
 
 pytestmark = pytest.mark.pure

@@ -14,7 +14,8 @@ from ipagent.assign.addresses import Holding
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission
 from ipagent.assign.holders import NO_MANAGE, why_immovable, why_not_ours
-from ipagent.assign.topology import EniDetails, place
+from ipagent.assign.placement import place
+from ipagent.assign.topology import EniDetails
 from ipagent.aws.base import SILENT_SECONDS
 from ipagent.aws.eni import as_eni, details
 from ipagent.aws.node_cloud import ENV_INSTANCE_ID, NodeCloud

@@ -13,8 +13,8 @@ import pytest
 from common.contract import Credentials
 from ipagent.assign.addresses import Holding
 from ipagent.assign.calls import Move
+from ipagent.assign.placement import place
 from ipagent.assign.reconciler import Reconciler
-from ipagent.assign.topology import place
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import SOON_SECONDS, Collector

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.addresses import Holding
-from ipagent.assign.topology import Eni, EniDetails, Placed, Topology, place
+from ipagent.assign.placement import Placed, place
+from ipagent.assign.topology import Eni, EniDetails, Topology
 
 pytestmark = pytest.mark.pure
 
