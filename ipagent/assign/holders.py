@@ -11,9 +11,11 @@ from ipagent.assign.topology import EniDetails, slot
 NO_MANAGE = "node.k8s.amazonaws.com/no_manage"
 """The tag that keeps the VPC CNI off an ENI (amazon-vpc-cni-k8s, pkg/ipamd, eniNoManageTagKey)."""
 
+_EKS_OWNER = "eks:eni:owner"
 OWNER_TAGS = (
-    "eks:eni:owner",
+    _EKS_OWNER,
     "node.k8s.amazonaws.com/instance_id",
+    "node.k8s.amazonaws.com/createdAt",
     "cluster.k8s.amazonaws.com/name",
     "vpcresources.k8s.aws/trunk-eni-id",
 )
@@ -78,11 +80,18 @@ def owner_of(eni: EniDetails) -> str:
     if eni.no_manage:
         return ""
     if eni.owner_tag:
-        return f"belongs to the VPC CNI, as its tag {eni.owner_tag} says"
+        return f"belongs to {_owner_by_tag(eni.owner_tag)}, as its tag {eni.owner_tag} says"
     for beginning, owner in OWNER_DESCRIPTIONS.items():
         if eni.description.lower().startswith(beginning):
             return f'was made by {owner}, as its description "{eni.description}" says'
     return ""
+
+
+def _owner_by_tag(tag: str) -> str:
+    key, _, value = tag.partition("=")
+    if key == _EKS_OWNER and value not in ("", "amazon-vpc-cni"):
+        return value
+    return "the VPC resource controller" if key.startswith("vpcresources.k8s.aws/") else "the VPC CNI"
 
 
 def why_not_ours(eni: EniDetails, *, require_tag: bool = True) -> str:

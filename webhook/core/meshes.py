@@ -20,6 +20,12 @@ Keys = Mapping[str, str]
 """Labels and annotations."""
 
 _ANY = ""
+_SPELLINGS = {
+    **dict.fromkeys(("1", "t", "y", "yes", "on"), "true"),
+    **dict.fromkeys(("0", "f", "n", "no", "off"), "false"),
+}
+"""How meshes read true and false beside these words, in any case: Istio (`pkg/kube/inject`, injectRequired),
+Consul (Go's strconv.ParseBool)."""
 _EARLY = (
     "multus-eni: where {mesh}'s CNI plugin redirects traffic before the first container, the agent "
     'cannot reach {target}: exclude it with the annotation {exclusion}: "{ports}"'
@@ -136,6 +142,11 @@ def _answer(mesh: Mesh, keys: Keys) -> bool | None:
     answers = [
         answer
         for key, values in mesh.keys.items()
-        if key in keys and (answer := values.get(keys[key], values.get(_ANY))) is not None
+        if key in keys and (answer := values.get(_spelled(keys[key]), values.get(_ANY))) is not None
     ]
     return all(answers) if answers else None
+
+
+def _spelled(value: str) -> str:
+    lower = value.lower()
+    return _SPELLINGS.get(lower, lower)

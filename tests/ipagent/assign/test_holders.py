@@ -1,5 +1,6 @@
 """Who holds an address, in a sentence, and how an IPv6 address may come from there."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -10,7 +11,7 @@ from ipagent.assign import takeover
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Move, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.holders import held_elsewhere, holder_of, name, why_immovable
+from ipagent.assign.holders import OWNER_TAGS, held_elsewhere, holder_of, name, why_immovable, why_not_ours
 from ipagent.assign.takeover import MovePlan, after_taking, plan_move
 from ipagent.assign.topology import EniDetails
 from tests.ipagent.fakes import ip
@@ -29,6 +30,25 @@ def eni(number: int, *held: IPAddress, device: int | None = 1, **more: object) -
 
 def move(*addresses: IPAddress, takeover: bool = True) -> Move:
     return Move("eni-1", "subnet-1", addresses, allow_reassignment=takeover)
+
+
+OTHER_TYPES = (
+    "trunk",
+    "branch",
+    "efa",
+    "efa-only",
+    "lambda",
+    "natGateway",
+    "nat_gateway",
+    "network_load_balancer",
+    "gateway_load_balancer",
+    "vpc_endpoint",
+    "transit_gateway",
+    "api_gateway_managed",
+    "quicksight",
+    "a-type-of-tomorrow",
+)
+"""InterfaceType in the EC2 API, as it is documented and as it is seen; and one that is not there yet."""
 
 
 class TestHolders:
@@ -89,6 +109,31 @@ class TestHolders:
     ) -> None:
         assert says in why_immovable(address, holder)
         assert bool(why_immovable(address, holder)) is bool(says)
+
+    @pytest.mark.parametrize("kind", OTHER_TYPES)
+    def test_an_eni_of_another_type_is_nobodys_to_give_whatever_its_tags(self, kind: str) -> None:
+        shown = eni(9, IPV4, interface_type=kind, no_manage=True)
+        assert f"of the type {kind}" in why_immovable(IPV4, shown)
+        assert f"of the type {kind}" in why_not_ours(shown, require_tag=False)
+
+    @pytest.mark.parametrize(
+        ("tag", "owner"),
+        [
+            ("cluster.k8s.amazonaws.com/name=prod", "the VPC CNI"),
+            ("node.k8s.amazonaws.com/createdAt=2026-01-02T03:04:05Z", "the VPC CNI"),
+            ("eks:eni:owner=amazon-vpc-cni", "the VPC CNI"),
+            ("eks:eni:owner=eks-vpc-resource-controller", "eks-vpc-resource-controller"),
+            ("eks:eni:owner=karpenter", "karpenter"),
+            ("vpcresources.k8s.aws/trunk-eni-id=eni-0", "the VPC resource controller"),
+        ],
+    )
+    def test_an_eni_that_a_tag_gives_to_another_controller_is_its(self, tag: str, owner: str) -> None:
+        key, _, _ = tag.partition("=")
+        assert key in OWNER_TAGS
+        shown = eni(9, IPV4, owner_tag=tag)
+        assert f"belongs to {owner}, as its tag {tag} says" in why_immovable(IPV4, shown)
+        assert f"belongs to {owner}, as its tag {tag} says" in why_not_ours(shown, require_tag=False)
+        assert why_not_ours(replace(shown, no_manage=True), require_tag=False) == ""
 
     def test_the_refusal_names_the_holder_and_what_ec2_said(self) -> None:
         failure = held_elsewhere(IPV4, eni(9, IPV4), "move is not allowed")
