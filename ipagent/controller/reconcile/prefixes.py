@@ -30,7 +30,7 @@ from ipagent.controller.model.prefixes import (
 )
 from ipagent.controller.reconcile.answers import SETTLE
 from ipagent.controller.reconcile.draft import Draft, Pair, PoolStatus
-from ipagent.controller.reconcile.refusals import condition_of
+from ipagent.controller.reconcile.refusals import Kind, condition_of
 
 LOW_WATER = 8
 """Free IPv4 addresses at which another prefix is assigned, so that it comes before the last one is gone."""
@@ -149,8 +149,9 @@ def _seen_since(draft: Draft, eni: str, since: float | None) -> bool:
 
 def _grow(found: _Prefixes) -> str:
     """Ask for prefixes that are missing, one family at a time; returns that family, empty if none is."""
-    for wanted in Family:
-        missing = _missing(found, wanted)
+    # A family that pods can't have yet comes first: another one's growth may be refused again and again.
+    for wanted in sorted(Family, key=lambda each: bool(found.of(each, PrefixState.ACTIVE))):
+        missing = max(0, _missing(found, wanted))
         for prefix in found.of(wanted, PrefixState.DRAINING)[:missing]:
             found.states[prefix] = PrefixState.ACTIVE
             missing -= 1
@@ -158,9 +159,15 @@ def _grow(found: _Prefixes) -> str:
         strange = [p for p in found.eni.prefixes if family(p) is wanted and p not in found.states]
         count = min(missing - len(strange), _places(found, wanted))
         if count > 0:
-            _assign(found, wanted, count)
+            # A subnet that is fragmented may have one block still.
+            _assign(found, wanted, 1 if _fragmented(found) else count)
             return wanted.value
     return ""
+
+
+def _fragmented(found: _Prefixes) -> bool:
+    refusal = found.draft.refusal(prefix_key(found.name))
+    return refusal is not None and refusal.kind == Kind.NO_BLOCKS
 
 
 def _missing(found: _Prefixes, wanted: Family) -> int:

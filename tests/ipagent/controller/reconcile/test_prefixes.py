@@ -254,6 +254,25 @@ def test_a_fragmented_subnet_is_said_with_its_remedy_and_tried_again() -> None:
     assert (condition(oam), condition(oam, READY)) == (("True", "SubnetFragmented"), ("True", "Ready"))
 
 
+def test_of_several_prefixes_a_fragmented_subnet_gives_what_it_has() -> None:
+    oam = world(spec(3, 1))
+    oam.refuse = lambda call: (
+        Refused(Kind.NO_BLOCKS, call.actions[0], "InsufficientCidrBlocks")
+        if isinstance(call, AssignPrefixes) and call.family is Family.IPV4 and (call.count > 1 or blocks(oam))
+        else None
+    )
+    leader = Leader(oam)
+    settle(oam, leader, 60)
+    assert blocks(oam) == 1
+    # The other family does not wait for the rest.
+    assert len(oam.prefixes(OAM)) == 2
+    assert (condition(oam), condition(oam, READY)) == (("True", "SubnetFragmented"), ("True", "Ready"))
+
+
+def blocks(world: PrefixWorld) -> int:
+    return sum("." in each for eni in world.enis.values() for each in eni.prefixes)
+
+
 def test_the_same_refusal_does_not_make_the_network_unpermitted_but_a_right_that_is_missing_does() -> None:
     oam = world()
     leader = Leader(oam)
