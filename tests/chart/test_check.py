@@ -18,8 +18,10 @@ from tests.cluster.control_plane import User
 from tests.cluster.helm import NAMESPACE as SYSTEM
 from tests.cluster.helm import RELEASE
 from tests.cluster.manifests import deployment, multus_pod
+from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.waiting import wait_for
+from webhook.manifests.live import NETWORKS_FILE, SETTINGS_LABELS
 
 pytestmark = pytest.mark.cluster
 
@@ -116,6 +118,15 @@ def explained(cluster: Cluster, capfd: pytest.CaptureFixture[str], namespaces: N
     code, out, err = explain("deploy/web", "-n", sidecars.name, "-o", "json", "--fail-on=not-injected")
     (found,) = json.loads(out)
     assert (code, found["reason"], found["namespace"], err) == (0, "inject_sidecar", sidecars.name, "")
+    # As the controller writes it where capacity.enabled is set.
+    metadata = {"name": "networks", "labels": dict(label.split("=") for label in SETTINGS_LABELS.split(","))}
+    known = {"networks": {f"{sidecars.name}/ipvlan-multus": "oam"}}
+    data = {NETWORKS_FILE: json.dumps(known)}
+    networks: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    cluster.api.create(networks, sidecars.name)
+    (found,) = json.loads(explain("deploy/web", "-n", sidecars.name, "-o", "json")[1])
+    assert found["requests"] == {"multus-eni.io/oam": "1"}
+    cluster.api.delete(CONFIG_MAP, "networks", sidecars.name)
     code, out, _ = explain("deployments.apps/web", "-n", left.name, "--fail-on=not-injected")
     assert (code, "not_opted_in" in out) == (3, True)
     for name, said in (

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from ipagent.controller.model.actions import AssignPrefixes, Call, UnassignPrefix
-from ipagent.controller.model.attachment import PREFIXES_READY, READY
+from ipagent.controller.model.attachment import PREFIXES_READY, READY, PodUsage
 from ipagent.controller.model.cloud import Eni
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, PrefixState
 from ipagent.controller.reconcile.answers import Refused
@@ -111,6 +111,23 @@ def test_another_prefix_comes_before_the_last_address_is_gone() -> None:
     # Three prefixes are the most, and all of their addresses are handed out.
     assert oam.attachments[OAM].status.free == 0
     assert not oam.start_pod(OAM)
+
+
+def test_pods_may_request_what_prefixes_have_and_may_get() -> None:
+    there = world(spec(most=4))
+    leader = Leader(there)
+    settle(there, leader)
+    start(there, 10)
+    settle(there, leader)
+    held = sorted(there.used[OAM])
+    found = there.attachments[OAM]
+    # Three of the ten request nothing, a fourth one that does has no address yet.
+    usage = PodUsage(found.status.mac, 8, frozenset((*held[:7], "192.0.2.1")), frozenset(held[7:]))
+    there.attachments[OAM] = replace(found, usage=usage)
+    settle(there, leader)
+    status = there.attachments[OAM].status
+    assert (status.free, status.capacity, status.requested) == (54, 61, 8)
+    assert there.nodes["n1"].advertised == {"multus-eni.io/oam": ("61", "61")}
 
 
 def test_no_more_come_than_the_instance_type_allows() -> None:
