@@ -78,7 +78,7 @@ class FakeListing:
         return tuple(self.all.values())
 
 
-class FakeShelf:
+class FakeCheckpoint:
     """A disk that keeps what was written when the process is killed; as slow to write as the store is."""
 
     def __init__(self, time: Time) -> None:

@@ -20,7 +20,7 @@ from ipagent.node.model.ownership import GarbageCollector, GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
-from tests.ipagent.node.node_fakes import FakeListing, FakeShelf, NodeFake, Watched
+from tests.ipagent.node.node_fakes import FakeCheckpoint, FakeListing, NodeFake, Watched
 
 pytestmark = pytest.mark.pure
 
@@ -41,7 +41,7 @@ class Run:
         self.time = Time()
         self.cloud = NodeFake(self.time)
         self.listing = FakeListing()
-        self.shelf = FakeShelf(self.time)
+        self.checkpoint = FakeCheckpoint(self.time)
         self.watched = Watched()
         self.lines = Lines()
         self.rules = GcPolicy(mode, COOLDOWN, INTERVAL, **rules)
@@ -53,7 +53,7 @@ class Run:
             self.rules,
             self.cloud,
             self.listing,
-            self.shelf,
+            self.checkpoint,
             timing=self.time.timing,
             wall=lambda: self.time.now,
             log=self.lines.log,

@@ -32,7 +32,7 @@ from ipagent.node.reconcile.controller import NodeController
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import ENI_1, Time
-from tests.ipagent.node.node_fakes import FakeShelf, NodeFake
+from tests.ipagent.node.node_fakes import FakeCheckpoint, NodeFake
 
 OWN = ("kube-system", "agent")
 ADDRESS = "10.10.1.80"
@@ -161,7 +161,7 @@ def make_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
                 policy,
                 cloud,
                 lister,
-                FakeShelf(time),
+                FakeCheckpoint(time),
                 timing=time.timing,
                 wall=lambda: time.now,
                 log=log,

@@ -22,7 +22,7 @@ from ipagent.node.model.events import EventType
 from ipagent.node.model.ownership import GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
-from tests.ipagent.node.node_fakes import FakeListing, FakeShelf, NodeFake, Watched
+from tests.ipagent.node.node_fakes import FakeCheckpoint, FakeListing, NodeFake, Watched
 
 pytestmark = pytest.mark.pure
 
@@ -74,9 +74,9 @@ class Node:
             self.cloud.secondaries[eni_id].add(address)
         self.primaries = dict(self.cloud.primaries)
         self.listing = FakeListing()
-        self.shelf = FakeShelf(self.time)
+        self.checkpoint = FakeCheckpoint(self.time)
         self.lines = Lines()
-        for part in (self.cloud, self.listing, self.shelf):
+        for part in (self.cloud, self.listing, self.checkpoint):
             part.on_io = self.io
         self.until_killed = 0
         self.kills = 0
@@ -102,7 +102,7 @@ class Node:
             RULES,
             self.cloud,
             self.listing,
-            self.shelf,
+            self.checkpoint,
             timing=self.time.timing,
             wall=lambda: self.time.now,
             log=self.lines.log,
@@ -307,7 +307,7 @@ class Node:
         self.check()
         left = suspected_leaks(self.sweeper.records, self.watched.ownership(), RULES)
         assert not left, f"left behind for ever: {left}"
-        assert self.shelf.saved == self.sweeper.records
+        assert self.checkpoint.saved == self.sweeper.records
 
 
 @pytest.mark.parametrize("agents", AGENTS)

@@ -21,13 +21,13 @@ FLOATS = read_grants({"apps": {"cidrs": ["10.1.9.0/24"], "takeover": True}})
 
 
 @dataclass
-class Broom:
+class FakeCollector:
     """A collector that makes room when it is told to, and remembers what it was shown."""
 
     account: Account
     shown: list[Ownership] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
-    trash: dict[str, set[IPAddress]] = field(default_factory=dict)
+    leaked: dict[str, set[IPAddress]] = field(default_factory=dict)
     works: bool = True
     done: set[str] = field(default_factory=set)
 
@@ -37,8 +37,8 @@ class Broom:
     def step(self) -> float | None:
         if self.works:
             for eni_id in self.asked:
-                if self.trash.get(eni_id):
-                    self.account.enis[eni_id].secondaries -= self.trash.pop(eni_id)
+                if self.leaked.get(eni_id):
+                    self.account.enis[eni_id].secondaries -= self.leaked.pop(eni_id)
                     self.done.add(eni_id)
             self.asked.clear()
         return None
@@ -60,12 +60,12 @@ class Broom:
 class Run:
     """A node agent's core with everything that it needs, and a second node beside it."""
 
-    def __init__(self, grants: Grants = FLOATS, *, broom: bool = False, **account: Any) -> None:
+    def __init__(self, grants: Grants = FLOATS, *, collector: bool = False, **account: Any) -> None:
         self.time = Time()
         self.account = Account(self.time, **account)
         self.cloud = self.account.node("a", 1)
         self.account.node("b", 2)
-        self.broom = Broom(self.account) if broom else None
+        self.collector = FakeCollector(self.account) if collector else None
         self.grants = grants
         self.happened: list[AddressEvent] = []
         self.steps = 0
@@ -73,7 +73,7 @@ class Run:
 
     def start(self, *pods: Pod) -> None:
         self.lines = Lines()
-        self.core = NodeController(self.cloud, self.grants, self.time.timing, self.lines.log, self.broom)
+        self.core = NodeController(self.cloud, self.grants, self.time.timing, self.lines.log, self.collector)
         self.core.replace_pods(pods)
 
     def to_rest(self, seconds: float = 120.0) -> float:

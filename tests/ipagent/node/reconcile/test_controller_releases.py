@@ -113,22 +113,22 @@ class TestTakeover:
 
 class TestKeeping:
     def test_the_owner_of_an_address_is_recorded_before_it_is_assigned(self) -> None:
-        run = Run(broom=True)
-        assert run.broom
+        run = Run(collector=True)
+        assert run.collector
         owned: list[bool] = []
         pair = "eni-a-1", parse_address("10.1.1.1")
 
         def note(kind: str) -> None:
-            if kind == "assign" and run.broom:
-                owned.append(pair in run.broom.shown[-1].owners)
+            if kind == "assign" and run.collector:
+                owned.append(pair in run.collector.shown[-1].owners)
 
         run.account.before_call = note
         run.pods(pod("a", "10.1.1.1"))
         assert owned == [True]
 
     def test_the_collector_is_told_which_pods_addresses_are_unknown(self) -> None:
-        run = Run(broom=True)
-        assert run.broom
+        run = Run(collector=True)
+        assert run.collector
         run.pods(
             pod("a", "10.1.1.1", agent=InjectedAgent.DIRECT_SIDECAR),
             pod("b", "10.1.1.2", agent=InjectedAgent.NODE_SIDECAR),
@@ -136,48 +136,48 @@ class TestKeeping:
             pod("d", agent=InjectedAgent.NODE_SIDECAR, bare=True),
             pod("e", agent=InjectedAgent.NODE_SIDECAR),
         )
-        last = run.broom.shown[-1]
+        last = run.collector.shown[-1]
         assert last.complete
         on = frozenset({"eni-a-1"})
         assert last.unstated == {key("a"): on, key("b"): on, key("d"): frozenset()}
         assert last.named == {parse_address(f"10.1.1.{number}") for number in (1, 2, 3)}
         run.claims(claim("b", "10.1.1.2", "10.1.9.9"), claim("d"))
-        last = run.broom.shown[-1]
+        last = run.collector.shown[-1]
         assert last.unstated == {key("a"): on}
         assert parse_address("10.1.9.9") in last.named
         run.core.end_session(key("b"))
         run.core.set_watch_current(current=False)
         run.to_rest()
-        last = run.broom.shown[-1]
+        last = run.collector.shown[-1]
         assert key("b") in last.unstated
         assert last.owners["eni-a-1", parse_address("10.1.9.9")] == key("b")
         assert not last.complete
 
     def test_nothing_is_complete_before_the_first_list(self) -> None:
-        run = Run(broom=True)
-        assert run.broom
-        run.core = NodeController(run.cloud, run.grants, run.time.timing, run.lines.log, run.broom)
+        run = Run(collector=True)
+        assert run.collector
+        run.core = NodeController(run.cloud, run.grants, run.time.timing, run.lines.log, run.collector)
         run.pods(pod("a", "10.1.1.1"))
-        assert not run.broom.shown[-1].complete
+        assert not run.collector.shown[-1].complete
 
     def test_a_full_eni_is_swept_before_anybody_is_refused(self) -> None:
-        run = Run(broom=True, room=2)
-        assert run.broom
-        run.broom.trash = {"eni-a-1": {parse_address("10.1.7.7")}}
+        run = Run(collector=True, room=2)
+        assert run.collector
+        run.collector.leaked = {"eni-a-1": {parse_address("10.1.7.7")}}
         run.put("eni-a-1", "10.1.7.6", "10.1.7.7")
-        run.broom.works = False
+        run.collector.works = False
         run.core.update_pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
         assert run.status().state is ClaimState.PENDING
         assert run.kinds() == []
-        run.broom.works = True
+        run.collector.works = True
         run.to_rest()
         assert run.status().state is ClaimState.ASSIGNED
         assert run.on() == {"10.1.7.6", "10.1.1.1"}
         assert run.kinds() == [EventType.ASSIGNED]
 
     def test_without_room_to_make_the_refusal_lists_what_is_there(self) -> None:
-        run = Run(broom=True, room=1)
+        run = Run(collector=True, room=1)
         run.put("eni-a-1", "10.1.7.7")
         run.core.update_pod(pod("a", "10.1.1.1"))
         run.claims(claim("a", "10.1.1.1"))
