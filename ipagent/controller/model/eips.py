@@ -192,9 +192,10 @@ def _addresses(text: object) -> dict[str, str]:
     for entry in entries if isinstance(entries, list) else ():
         ips = entry.get("ips") if isinstance(entry, dict) else None
         if isinstance(ips, list) and not entry.get("default"):
-            first = next((str(ip) for ip in ips if ":" not in str(ip)), "")
+            first = next((ip for ip in ips if isinstance(ip, str) and ":" not in ip), "")
+            interface = entry.get("interface")
             if first:
-                found.setdefault(str(entry.get("interface") or ""), first)
+                found.setdefault(interface if isinstance(interface, str) else "", first)
     return found
 
 

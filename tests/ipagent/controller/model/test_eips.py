@@ -60,6 +60,14 @@ def test_what_multus_has_not_written_is_not_proven() -> None:
     assert read_pod(pod(metadata={"managedFields": []})).proven is False
 
 
+@pytest.mark.parametrize("depth", [1, 300, 100_000])
+def test_nested_lists_where_texts_belong_are_left_out(depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    status = f'[{{"interface":{deep},"ips":[{deep},1,"10.10.1.5"]}}]'
+    found = read_pod(pod(metadata={"annotations": {NETWORK_STATUS: status}}))
+    assert found.addresses == ({} if depth > 1000 else {"": "10.10.1.5"})
+
+
 def test_a_broken_annotation_is_a_problem_of_the_pod() -> None:
     found = read_pod(pod(metadata={"annotations": {"multus-eni.io/eip": "net1=sip", NETWORK_STATUS: "{"}}))
     assert found.claims == ()
