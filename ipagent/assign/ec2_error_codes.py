@@ -152,8 +152,15 @@ CODE_GROUPS = (
     ),
     _group(
         Fault.NO_CREDENTIALS,
-        "InvalidSecurity.RequestHasExpired RequestExpired RequestInTheFuture RequestTimeTooSkewed",
+        "RequestInTheFuture RequestTimeTooSkewed",
         _CLOCK,
+    ),
+    _group(
+        Fault.NO_CREDENTIALS,
+        "InvalidSecurity.RequestHasExpired RequestExpired",
+        "EC2 says so of temporary credentials that have run out, and of a clock that is wrong: leave keys "
+        "and session tokens out of the pod's environment and files, give its ServiceAccount a role (EKS Pod "
+        "Identity or IRSA), and set the node's clock (chrony).",
     ),
     _group(
         Fault.NO_CREDENTIALS,

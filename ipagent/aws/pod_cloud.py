@@ -97,7 +97,8 @@ class PodCloud(AwsAccess):
         if isinstance(found, NoCredentials):
             # Nothing can be assigned either.
             raise found from None
-        doubt = type(found)(f"EC2 can't be asked whether an ENI of this node has it: {found}")
+        text = f"EC2 can't be asked whether an ENI of this node has it: {found}"
+        doubt = type(found)(text, found.remedy)
         doubt.passing = found.passing
         return doubt
 

@@ -101,6 +101,32 @@ class TestLate:
         assert "ec2:DescribeNetworkInterfaces" in ended.message
         assert on.calls("AssignPrivateIpAddresses") == []
 
+    @pytest.mark.parametrize(
+        ("fault", "code", "says"),
+        [
+            ({"error": "RequestLimitExceeded"}, ExitCode.DEADLINE, "All callers of the account"),
+            ({"error": "RequestExpired"}, ExitCode.NO_CREDENTIALS, "temporary credentials that have run out"),
+            ({"error": "SomethingNew"}, ExitCode.ADDRESS_REFUSED, "EC2's own sentence says why"),
+            ({"status": 403}, ExitCode.EC2_UNREACHABLE, "answers in EC2's place"),
+        ],
+        ids=["throttled", "expired", "an unknown code", "the page of a proxy"],
+    )
+    def test_why_ec2_can_not_be_asked_is_told_with_the_remedy_for_that(
+        self, stage: MakeStage, fault: dict[str, Any], code: ExitCode, says: str
+    ) -> None:
+        on = stage(hidden={TWIN: WHOLE_ENTRY})
+        on.put_faults({"action": "DescribeNetworkInterfaces", **fault})
+        hurried = AgentSettings(interfaces=("net1",), timeout=3)
+        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), hurried)
+        assert (ended.code, on.secondaries(ENI_1), on.secondaries(TWIN)) == (code, [], []), ended.message
+        assert says in ended.message
+
+    def test_throttling_of_every_call_is_outlasted(self, stage: MakeStage) -> None:
+        on = stage(hidden={TWIN: WHOLE_ENTRY})
+        on.put_faults({"action": "*", "error": "RequestLimitExceeded", "times": 3})
+        assert on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24")).code == ExitCode.OK
+        assert on.secondaries(TWIN) == ["10.10.1.80"]
+
 
 class TestStale:
     def test_an_eni_that_ec2_has_detached_gets_no_address(self, stage: MakeStage) -> None:
