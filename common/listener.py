@@ -108,6 +108,11 @@ class ConnectionTable:
         evicted = self._least_useful(peer, own)
         return Admission(evicted=evicted) if evicted else Admission(Refusal.TOO_MANY)
 
+    @property
+    def peers(self) -> int:
+        """How many peers have connections."""
+        return len(self._by_peer)
+
     def add(self, peer: str, now: float, abort: Callable[[], object]) -> Connection:
         """Count a connection that was accepted."""
         connection = Connection(peer, now, abort)

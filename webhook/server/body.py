@@ -2,7 +2,8 @@
 
 A connection counts by the bytes that it has sent. When all bodies together are too large, the largest body of
 the peer with the most bytes is refused (503), so that a slow or greedy peer never keeps another one waiting.
-A peer's large bodies are read, and decoded, at bounded rates: small reviews wait while one is decoded.
+Beside other peers a peer's large bodies are read, and decoded, at bounded rates: small reviews wait while one
+is decoded.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ MAX_LARGE_BODIES = 24 << 20
 """Bytes of all larger bodies together."""
 READ_RATE = Rate(192 << 20, 16 << 20)
 DECODE_RATE = Rate(4 * MAX_BODY, 8 << 20)
-"""Bytes of one peer's large bodies: at once, and a second after that. Decoding one of 7 MiB takes as long as
-20 small reviews."""
+"""Bytes of one peer's large bodies while there are other peers: at once, and a second after that. Decoding
+one of 7 MiB takes as long as 20 small reviews."""
 BODY_TIMEOUT = 10
 """Seconds for a body to arrive: as long as the API server waits for the response (webhook.timeoutSeconds)."""
 
@@ -50,9 +51,10 @@ class _Upload:
 
 @dataclass(slots=True)
 class LargeBodies:
-    """The large bodies that are being received or processed."""
+    """The large bodies that are being received or processed. `is_shared`: whether there are several peers."""
 
     limit: int = MAX_LARGE_BODIES
+    is_shared: Callable[[], bool] = lambda: True
     _uploads: set[_Upload] = field(default_factory=set)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     reads: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(READ_RATE))
@@ -66,7 +68,7 @@ class LargeBodies:
             self._uploads.add(upload)
             try:
                 body = await self._receive(request, upload)
-                await _charge(self.decodes, upload.peer, len(body))
+                await self._charge(self.decodes, upload.peer, len(body))
                 # One after the other, and small reviews get their turn in between.
                 async with self._turn:
                     await asyncio.sleep(0)
@@ -90,8 +92,15 @@ class LargeBodies:
                 raise too_large()
             self._make_room(upload)
             # Meanwhile nothing is read: uvicorn holds at most 64 KiB, and the sender waits.
-            await _charge(self.reads, upload.peer, len(chunk))
+            await self._charge(self.reads, upload.peer, len(chunk))
         return body
+
+    async def _charge(self, buckets: BucketsByKey[str], peer: str, size: int) -> None:
+        if not self.is_shared():
+            return
+        wait = buckets.of(peer).charge(size, asyncio.get_running_loop().time())
+        if wait:
+            await asyncio.sleep(wait)
 
     def _make_room(self, latest: _Upload) -> None:
         while sum(upload.size for upload in self._uploads) > self.limit:
@@ -107,12 +116,6 @@ class LargeBodies:
             if given_up is latest:
                 raise _no_room()
             given_up.deadline.reschedule(0)
-
-
-async def _charge(buckets: BucketsByKey[str], peer: str, size: int) -> None:
-    wait = buckets.of(peer).charge(size, asyncio.get_running_loop().time())
-    if wait:
-        await asyncio.sleep(wait)
 
 
 async def receive_small(receive: Receive, *, complete: bool) -> bytes | bytearray:

@@ -100,7 +100,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
         image=settings.image,
         certificate_expires=certificates.expires,
     )
-    draining = Draining()
+    draining, large_bodies = Draining(), LargeBodies()
     handler = AdmissionHandler(settings, log, metrics)
     networks = None
     if options.networks is not None:
@@ -108,7 +108,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
         handler.set_networks({})
         reload_networks(networks, handler)
     config = uvicorn.Config(
-        create_app(handler, certificates, draining, LargeBodies(), networks),
+        create_app(handler, certificates, draining, large_bodies, networks),
         loop="uvloop",
         http=LimitedHttpProtocol,
         ws="none",
@@ -124,6 +124,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
     gc.freeze()
     with listening, probes or contextlib.nullcontext():
         listener = TlsListener(listening, certificates.listener, metrics, log)
+        large_bodies.is_shared = lambda: listener.table.peers > 1
         DrainingServer(config, listener, draining, options.drain).run(sockets=[listening])
 
 

@@ -322,3 +322,7 @@ def test_large_bodies_of_one_peer_wait_for_their_bytes(
     assert owed[-1] == pytest.approx(2 * body.SMALL_BODY / 1024, rel=0.01)
     assert client.post(PATH, content=b"x").status_code == 400
     assert [wait for wait in waited if wait > 0] == owed
+    # Without other peers nobody waits for it.
+    monkeypatch.setattr(client.large_bodies, "is_shared", lambda: False)
+    assert client.post(PATH, content=chunks()).status_code == 400
+    assert [wait for wait in waited if wait > 0] == owed
