@@ -74,6 +74,7 @@ ENV_CREDENTIALS = ENV_PREFIX + "CREDENTIALS"
 ENV_BACKEND = ENV_PREFIX + "BACKEND"
 ENV_NODE_PORT = ENV_PREFIX + "NODE_PORT"
 ENV_RESTART_POLICY = ENV_PREFIX + "RESTART_POLICY"
+ENV_EIP_WAIT = ENV_PREFIX + "EIP_WAIT"
 ENV_LOG_LEVEL = ENV_PREFIX + "LOG_LEVEL"
 ENV_LOG_FORMAT = ENV_PREFIX + "LOG_FORMAT"
 ENV_POD_NAME = ENV_PREFIX + "POD_NAME"
@@ -259,7 +260,8 @@ class AgentSettings:
     other names (`defaultNetworks`, hot-plug). `restart_policy` is the pod's, None where it is not known.
     `timeout` is in seconds. `allowed_cidrs` guards against mistakes: an address outside is refused; empty
     allows all. `credentials` counts with the backend `direct` alone, `node_port` with `node`: where the node
-    agent listens on the node's address.
+    agent listens on the node's address. `eip_wait` are the interfaces whose Elastic IP the first assignment
+    waits for.
     """
 
     # Not a dataclass: importing dataclasses costs more than everything else in this module together.
@@ -267,6 +269,7 @@ class AgentSettings:
         "allowed_cidrs",
         "backend",
         "credentials",
+        "eip_wait",
         "guessed_interfaces",
         "interfaces",
         "log_format",
@@ -288,6 +291,7 @@ class AgentSettings:
     backend: Backend
     node_port: int
     restart_policy: RestartPolicy | None
+    eip_wait: tuple[str, ...]
     log_level: LogLevel
     log_format: LogFormat
 
@@ -304,6 +308,7 @@ class AgentSettings:
         backend: Backend = Backend.DIRECT,
         node_port: int = DEFAULT_NODE_PORT,
         restart_policy: RestartPolicy | None = None,
+        eip_wait: tuple[str, ...] = (),
         log_level: LogLevel = LogLevel.INFO,
         log_format: LogFormat = LogFormat.AUTO,
     ) -> None:
@@ -331,6 +336,7 @@ class AgentSettings:
             self.allowed_cidrs,
             self.backend,
             self.credentials,
+            self.eip_wait,
             self.guessed_interfaces,
             self.interfaces,
             self.log_format,
@@ -345,6 +351,9 @@ class AgentSettings:
     def to_env(self) -> dict[str, str]:
         """Write these settings as environment variables, the contract number first."""
         written = {variable: encode(getattr(self, name)) for name, (variable, encode, _) in _FIELDS.items()}
+        if not self.eip_wait:
+            # Few pods have one, and all others have a variable less.
+            del written[ENV_EIP_WAIT]
         return {ENV_CONTRACT: str(CONTRACT), **written}
 
     @classmethod
@@ -380,6 +389,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
     "backend": (ENV_BACKEND, str, lambda text: parse_choice(Backend, text)),
     "node_port": (ENV_NODE_PORT, str, parse_port),
     "restart_policy": (ENV_RESTART_POLICY, lambda policy: str(policy or ""), parse_restart_policy),
+    "eip_wait": (ENV_EIP_WAIT, ",".join, parse_list),
     "log_level": (ENV_LOG_LEVEL, str, lambda text: parse_choice(LogLevel, text)),
     "log_format": (ENV_LOG_FORMAT, str, lambda text: parse_choice(LogFormat, text)),
 }

@@ -143,6 +143,11 @@ class Imds:
         except ValueError as error:
             raise BadImdsAnswer(f"IMDS shows addresses of {mac} that can't be read: {error}") from None
 
+    def elastic_ips(self, mac: str) -> dict[str, str]:
+        """Read the Elastic IPs of the ENI with this MAC, by private address; raises NoImds."""
+        base = f"{_MACS}{mac}/ipv4-associations/"
+        return {self._get(base + public): public for public in self._lines(base)}
+
     def _eni(self, mac: str, name: str) -> Eni:
         base = f"{_MACS}{name}/"
         eni_id = self._get(base + "interface-id")

@@ -73,6 +73,11 @@ class PodCloud(AwsAccess):
                 self._log.debug("imds-failed", message=str(error))
         return self._instance_id
 
+    def elastic_ips(self, mac: str) -> dict[str, str]:
+        """Return which public addresses stand for private ones of an ENI, by IMDS; raises NoImds."""
+        self._imds = self._imds or Imds(endpoint_of(self._env), self._timing)
+        return self._imds.elastic_ips(mac)
+
     def _checked(self, shown: Topology, missing: Collection[str], imds: Imds) -> Topology:
         """Return the ENIs that EC2 has attached here, for MACs that IMDS lacks or shows in part.
 

@@ -171,6 +171,7 @@ class NodeClientAgent:
                 "allowedCidrs": settings.allowed_cidrs,
                 "again": self._again,
                 **({"restarted": True} if self._restarted else {}),
+                **({"eipWait": True} if settings.eip_wait else {}),
                 **(self._seen or {}),
                 **more,
             }

@@ -45,7 +45,12 @@ def _report(process: Process, settings: AgentSettings, log: Log) -> Report:
         agent = Agent(settings, netlink, cloud, log, TIMING, restarted=process.restarted)
 
         def first() -> Report:
-            return with_route(init.run(agent, deadline, TIMING), agent, netlink)
+            report = with_route(init.run(agent, deadline, TIMING), agent, netlink)
+            if not settings.eip_wait:
+                return report
+            from ipagent.pod import eips  # noqa: PLC0415 - few pods wait for one
+
+            return eips.wait(agent, cloud, report, deadline)
 
         try:
             if process.mode is Mode.INIT:

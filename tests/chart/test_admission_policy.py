@@ -285,6 +285,7 @@ VALUES: dict[str, tuple[str, ...]] = {
         "Oam=1",
         "2 ",
     ),
+    contract.EIP_WAIT: ("true", "false", "yes"),
     contract.EIP: (
         "net1=pool/sip",
         " net1 = pool/sip ,10.10.1.200=eipalloc-0123456789abcdef0,",

@@ -39,6 +39,7 @@ settings = st.builds(
     backend=st.sampled_from(Backend),
     node_port=st.integers(1, contract.MAX_PORT),
     restart_policy=st.none() | st.sampled_from(RestartPolicy),
+    eip_wait=st.lists(words, max_size=4).map(tuple),
     log_level=st.sampled_from(LogLevel),
     log_format=st.sampled_from(LogFormat),
 )
@@ -127,7 +128,7 @@ def test_settings_are_immutable_and_usable_as_keys() -> None:
 
 @pytest.mark.parametrize("field", AgentSettings.__slots__)
 def test_settings_that_differ_in_any_field_are_different_keys(field: str) -> None:
-    every: dict[str, Any] = {**RECORDED, **ADDED["1-pod"]}
+    every: dict[str, Any] = {**RECORDED, **ADDED["1-eip"]}
     other = AgentSettings(**{field: every[field]})
     assert (AgentSettings() != other, hash(AgentSettings()) != hash(other)) == (True, True)
     assert f"{field}={every[field]!r}" in repr(other)
@@ -154,6 +155,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "1-node": _NODE,
     "1-pod": {**_NODE, "guessed_interfaces": ("net1",), "restart_policy": RestartPolicy.NEVER},
 }
+ADDED["1-eip"] = {**ADDED["1-pod"], "eip_wait": ("net1",)}
 """What each recorded environment says beside: a file for each release that added a variable."""
 
 
@@ -165,7 +167,7 @@ def test_the_environment_that_each_release_wrote_is_still_read(file: Path) -> No
 
 def test_what_this_release_writes_is_on_record() -> None:
     recorded = [file.read_text(encoding="utf-8") for file in RELEASES.glob(f"{contract.CONTRACT}*.env")]
-    written = AgentSettings(**RECORDED, **ADDED["1-pod"]).to_env()
+    written = AgentSettings(**RECORDED, **ADDED["1-eip"]).to_env()
     assert "".join(f"{name}={value}\n" for name, value in written.items()) in recorded
 
 

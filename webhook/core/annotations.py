@@ -52,6 +52,7 @@ class PodSettings:
     agent_image: str | None = None
     units: Units | None = None
     eips: tuple[EipClaim, ...] = ()
+    eip_wait: bool | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -90,6 +91,7 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
         agent_image=read(contract.AGENT_IMAGE, _image, "an image reference"),
         units=read(contract.UNITS, parse_units, UNITS_ALLOWED),
         eips=read(contract.EIP, parse_claims, ALLOWED) or (),
+        eip_wait=read(contract.EIP_WAIT, contract.parse_flag, "true, false"),
         unknown=tuple(key for key in annotations if key.startswith(contract.PREFIX) and key not in _KNOWN),
     )
 
@@ -109,6 +111,7 @@ _KNOWN = frozenset(
         contract.AGENT_IMAGE,
         contract.UNITS,
         contract.EIP,
+        contract.EIP_WAIT,
         contract.STATUS,
     }
 )

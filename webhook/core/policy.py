@@ -194,6 +194,7 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
             node_port=defaults.node_port,
             # The API server sets the default before admission; a manifest may leave it out.
             restart_policy=contract.parse_restart_policy(pod.spec.restartPolicy or RestartPolicy.ALWAYS),
+            eip_wait=_awaited(overrides),
             log_level=defaults.log_level,
             log_format=defaults.log_format,
         ),
@@ -204,6 +205,11 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
     )
     reason = Reason.INJECT_SIDECAR if mode is Mode.SIDECAR else Reason.INJECT_INIT
     return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, overrides, agent))
+
+
+def _awaited(overrides: PodSettings) -> tuple[str, ...]:
+    """Return the interfaces whose Elastic IP the app waits for; an address that moves may be elsewhere."""
+    return tuple(claim.target for claim in overrides.eips if not claim.address) if overrides.eip_wait else ()
 
 
 def _check_volumes(pod: Pod) -> None:
@@ -273,6 +279,10 @@ def _interface_warnings(pod: Pod, networks: Networks, overrides: PodSettings) ->
     warnings = []
     expected = expected_interfaces(networks)
     others = [name for name in overrides.interfaces or () if name not in expected]
+    if overrides.eip_wait and not _awaited(overrides):
+        warnings.append(
+            f"multus-eni: {contract.EIP_WAIT} has no effect: {contract.EIP} names no interface to wait for"
+        )
     known = {*expected, *(overrides.interfaces or ())}
     without = [claim.target for claim in overrides.eips if not claim.address and claim.target not in known]
     if expected and without:

@@ -5,6 +5,7 @@ mode: [init, sidecar]
 credentials: [chain, node]
 takeover: [always, never]
 release-on-exit: ["true", "false"]
+eip-wait: ["true", "false"]
 {{- end }}
 
 {{- define "multus-eni.forms" -}}

@@ -28,6 +28,7 @@ class Claim:
     added anew, and may be taken back from another ENI. `leaving`: the container has been told to end, and
     with `release_on_exit` the pod's addresses are to be given back now. `restarted`: a container of this pod
     has had everything assigned before, so that an interface that is missing now has been unplugged since.
+    `eip_wait`: it is to wait for the pod's Elastic IPs, too.
     """
 
     pod: PodKey
@@ -40,6 +41,7 @@ class Claim:
     again: frozenset[IPAddress] = frozenset()
     leaving: bool = False
     restarted: bool = False
+    eip_wait: bool = False
 
 
 class ClaimState(StrEnum):

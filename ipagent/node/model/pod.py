@@ -11,6 +11,7 @@ from enum import StrEnum, auto
 
 from common.contract import (
     CONTAINER_NAME,
+    EIP,
     ENV_BACKEND,
     INTERFACES,
     NETWORKS,
@@ -26,6 +27,10 @@ from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.fields import MAX_TEXT, SHOWN, Object, as_list, as_map, as_text
 from ipagent.node.model.network_status import MAX_NAMES, read_status
 from ipagent.node.model.units import requested_units
+
+EIP_CONDITION = "multus-eni.io/ElasticIPsAssociated"
+"""The controller's condition of a pod that claims Elastic IPs."""
+MAX_EIP_MESSAGE = 1024
 
 MIRROR = "kubernetes.io/config.mirror"
 """Marks the mirror of a static pod (k8s.io/kubernetes, pkg/kubelet/types, ConfigMirrorAnnotationKey)."""
@@ -82,6 +87,8 @@ class Pod:
     """It is the mirror of a static pod, whose containers outlive this object."""
     condition: PodCondition | None = field(default=None, compare=False)
     """The condition of ours that it shows. Nothing else follows from it."""
+    without_eips: str = ""
+    """Why Elastic IPs that the pod claims are missing, by the controller's condition; empty: none is."""
     units: tuple[tuple[str, int], ...] = ()
     """Networks whose resource it requests, and how many units of each."""
 
@@ -128,8 +135,17 @@ def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:
         bare=read.bare,
         mirror=MIRROR in annotations,
         condition=read_condition(status),
+        without_eips=_without_eips(status) if EIP in annotations else "",
         units=requested_units(spec),
     )
+
+
+def _without_eips(status: Object) -> str:
+    for each in map(as_map, as_list(status.get("conditions"))):
+        if each.get("type") == EIP_CONDITION:
+            message = as_text(each.get("message"), MAX_EIP_MESSAGE) or as_text(each.get("reason"), SHOWN)
+            return "" if each.get("status") == "True" else message or "the controller does not say why"
+    return "the controller has not looked at the pod yet: is controller.eips set?"
 
 
 def _takeover(value: object) -> Takeover:

@@ -288,12 +288,15 @@ class NodeController:
         for key, pod_desired in state.by_pod.items():
             claim = state.claims.get(key)
             has_session = claim is not None and claim.ended is None
+            eip_wait = claim is not None and claim.claim.eip_wait
             if claim and has_session and claim.given_back:
                 self._reporter.set_status(key, self._pending_releases.status(key))
                 continue
             looking = any(self._enis.may_appear(each.holding.address) for each in pod_desired.unplaced)
             mine, conflicts = items.get(key, []), desired.conflicts.get(key, ())
             seen = replace(context, looking=True) if looking else context
-            self._reporter.update(PodState(pod_desired, mine, conflicts, seen, has_session), self._since)
+            self._reporter.update(
+                PodState(pod_desired, mine, conflicts, seen, has_session, eip_wait), self._since
+            )
         for key in state.claims.keys() - state.by_pod.keys():
             self._reporter.set_status(key, UNSEEN)

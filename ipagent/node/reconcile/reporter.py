@@ -17,7 +17,7 @@ from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 from ipagent.node.reconcile.conflicts import Conflict
 from ipagent.node.reconcile.desired import PodDesired
-from ipagent.node.reconcile.status import StatusContext, claim_status, pending, problem_of
+from ipagent.node.reconcile.status import StatusContext, claim_status, pending, problem_of, waiting_for_eips
 
 Topic = tuple[IPAddress | None, bool]
 """An address, and whether the event is a warning about it, which stands beside the address's own state."""
@@ -32,6 +32,8 @@ class PodState:
     conflicts: tuple[Conflict, ...]
     context: StatusContext
     has_session: bool
+    eip_wait: bool = False
+    """Its container waits for the pod's Elastic IPs, too."""
 
 
 @dataclass
@@ -119,7 +121,8 @@ class StatusReporter:
             return
         status = claim_status(state.desired, state.items, state.conflicts, state.context)
         if state.has_session:
-            self.set_status(key, status)
+            without = state.desired.pod.without_eips if state.eip_wait else ""
+            self.set_status(key, waiting_for_eips(status, without) if without else status)
         if every_pod and reported.pod_status != status:
             reported.pod_status = self._pod_statuses[key] = status
 

@@ -6,7 +6,7 @@ Pure. Thread: the main loop's, through StatusReporter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.contract import ExitCode
 from ipagent.assign.addresses import IPAddress
@@ -101,6 +101,14 @@ def claim_status(
     ]
     state, code, message = _verdict(each, items, waiting, refused, context)
     return ClaimStatus(state, code, message, tuple(listed))
+
+
+def waiting_for_eips(status: ClaimStatus, why: str) -> ClaimStatus:
+    """Return the status of a pod that waits for its Elastic IPs once its addresses are assigned."""
+    if status.state is not ClaimState.ASSIGNED:
+        return status
+    text = f"Waiting: the pod's Elastic IPs: {why}."
+    return replace(status, state=ClaimState.PENDING, code=ExitCode.DEADLINE, message=text)
 
 
 def _verdict(

@@ -73,6 +73,7 @@ def read_statement(line: bytes) -> Statement:
         again=frozenset(_list(found, "again", MAX_AGAIN, _ip)),
         leaving=_flag(found, "leaving"),
         restarted=_flag(found, "restarted"),
+        eip_wait=_flag(found, "eipWait"),
     )
     return Statement(claim, _number(found, "serial", MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim))
 

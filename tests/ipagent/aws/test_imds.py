@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from ipaddress import IPv4Network, IPv6Network
 
+import boto3
 import pytest
 
 from ipagent.assign.errors import NoImds
@@ -50,6 +51,23 @@ class TestAgainstTheDouble:
         assert topology.enis[1].mac == MAC_1
         assert topology.enis[1].subnet_id == worlds.SUBNETS[worlds.POD_CIDR]
         assert topology.enis[1].subnet_cidrs == (IPv4Network(worlds.POD_CIDR),)
+
+    def test_elastic_ips_by_private_address(self) -> None:
+        eip = {"id": "eipalloc-0a000000000000001", "public_ip": "198.51.100.1"}
+        world = worlds.world() | {"elastic_ips": [eip]}
+        with Doubles(world) as doubles, client(doubles.imds_url) as imds:
+            assert imds.elastic_ips(MAC_1) == {}
+            (key,) = (each for each in world["access_keys"] if "actions" not in each)
+            ec2 = boto3.client(
+                "ec2",
+                endpoint_url=doubles.ec2_url,
+                region_name=worlds.REGION,
+                aws_access_key_id=key["id"],
+                aws_secret_access_key=key["secret"],
+            )
+            ec2.associate_address(AllocationId=eip["id"], NetworkInterfaceId=ENI_1)
+            primary = str(doubles.world.interfaces[ENI_1].primary)
+            assert imds.elastic_ips(MAC_1) == {primary: "198.51.100.1"}
 
     def test_only_what_is_asked_for_is_read_if_all_of_it_is_there(self) -> None:
         with Doubles(worlds.world()) as doubles, client(doubles.imds_url) as imds:

@@ -407,3 +407,13 @@ def test_the_primary_address_of_an_eni_that_the_pod_owns_is_there_already(stage:
     ended = on.init(pod_with(on, MAC_1, "10.10.1.10/24"))
     assert ended.code == ExitCode.OK
     assert f"10.10.1.10 on {ENI_1}" in ended.message
+
+
+def test_an_app_that_waits_for_its_elastic_ip_does_not_start_without_it(stage: MakeStage) -> None:
+    on = stage()
+    settings = AgentSettings(interfaces=("net1",), eip_wait=("net1",), timeout=3)
+    ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), settings)
+    assert ended.code == ExitCode.DEADLINE
+    assert ended.message.startswith("The Elastic IP of net1 has not come within 3 s")
+    assert on.secondaries(ENI_1) == ["10.10.1.80"]
+    assert "waiting" in ended.events()

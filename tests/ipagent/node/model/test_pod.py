@@ -458,3 +458,36 @@ def test_entries_are_read_each_for_itself(some: list[Any], others: list[Any]) ->
     together = read_pod(pod(some + others)).holdings
     apart = read_pod(pod(some)).holdings + read_pod(pod(others)).holdings
     assert together == tuple(dict.fromkeys(apart))
+
+
+@pytest.mark.parametrize(
+    ("annotations", "conditions", "says"),
+    [
+        ({}, [], ""),
+        ({"multus-eni.io/eip": "net1=pool/sip"}, [], "is controller.eips set?"),
+        (
+            {"multus-eni.io/eip": "net1=pool/sip"},
+            [
+                {
+                    "type": "multus-eni.io/ElasticIPsAssociated",
+                    "status": "False",
+                    "message": "PoolEmpty: add one",
+                }
+            ],
+            "PoolEmpty: add one",
+        ),
+        (
+            {"multus-eni.io/eip": "net1=pool/sip"},
+            [
+                {"type": "Ready", "status": "True"},
+                {"type": "multus-eni.io/ElasticIPsAssociated", "status": "True"},
+            ],
+            "",
+        ),
+    ],
+)
+def test_why_elastic_ips_are_missing(annotations: Any, conditions: Any, says: str) -> None:
+    metadata = {"namespace": "apps", "name": "web", "uid": "u", "annotations": annotations}
+    found = read_pod({"metadata": metadata, "status": {"conditions": conditions}}).without_eips
+    assert found.endswith(says)
+    assert bool(found) is bool(says)

@@ -210,3 +210,24 @@ class TestReporter:
         reporter = self.reporter()
         reporter.update(PodState(WISH, [item(Phase.CONFIRMED)], (), StatusContext(), has_session=False), {})
         assert (reporter.take_pod_statuses(), reporter.statuses) == ({}, {})
+
+
+def test_a_container_that_waits_for_elastic_ips_is_told_when_they_are_there() -> None:
+    without = replace(WISH, pod=replace(WISH.pod, without_eips="net1: no Elastic IP of pool sip is free"))
+    reporter = StatusReporter(lambda: 0.0, every_pod=True)
+    key = WISH.pod.key
+    for desired, state, code in (
+        (without, ClaimState.PENDING, ExitCode.DEADLINE),
+        (WISH, ClaimState.ASSIGNED, ExitCode.OK),
+    ):
+        reporter.update(
+            PodState(desired, [item(Phase.CONFIRMED)], (), StatusContext(), has_session=True, eip_wait=True),
+            {},
+        )
+        status = reporter.take_status_changes()[key]
+        assert (status.state, status.code) == (state, code)
+        assert ("pool sip is free" in status.message) is (state is ClaimState.PENDING)
+        # What every pod's condition says is about its addresses alone.
+        assert all(each.state is ClaimState.ASSIGNED for each in reporter.take_pod_statuses().values())
+    reporter.update(PodState(without, [item(Phase.CONFIRMED)], (), StatusContext(), has_session=True), {})
+    assert key not in reporter.take_status_changes()

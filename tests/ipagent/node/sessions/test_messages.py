@@ -36,6 +36,7 @@ WHOLE: dict[str, Any] = {
     "again": ["10.10.1.81"],
     "leaving": True,
     "restarted": True,
+    "eipWait": True,
     "links": [{"index": 3, "name": "net1", "mac": "02:aa:00:00:00:01", "loopback": False}],
     "addresses": [{"index": 3, "address": "2001:db8::80", "scope": 0, "flags": 0x40}],
     "routes": [{"index": 3, "destination": "0.0.0.0/0"}],
@@ -64,6 +65,7 @@ def test_every_part_of_a_statement_is_read() -> None:
         again=frozenset({ip_address("10.10.1.81")}),
         leaving=True,
         restarted=True,
+        eip_wait=True,
     )
 
 
