@@ -56,13 +56,18 @@ class TestInit:
 
     def test_every_setting_is_stated(self, stage: SlimStage) -> None:
         settings = slim(
-            interfaces=(), takeover=Takeover.NEVER, release_on_exit=True, allowed_cidrs=("10.10.1.0/24",)
+            interfaces=(),
+            takeover=Takeover.NEVER,
+            release_on_exit=True,
+            allowed_cidrs=("10.10.1.0/24",),
+            eip_wait=("net1",),
         )
         with stage.gate() as gate:
             assert stage.init(stage.pod("10.10.1.80/24"), settings).code == ExitCode.OK
             (claim,) = gate.claims
         assert claim.takeover is Takeover.NEVER
         assert claim.release_on_exit
+        assert claim.eip_wait
         assert [str(network) for network in claim.allowed] == ["10.10.1.0/24"]
         # Without names the routes tell which interface is the default one.
         assert held(claim) == ["10.10.1.80"]
