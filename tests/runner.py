@@ -39,6 +39,11 @@ TRY_IT = "tests/cluster/nodes/test_try_it.py"
 """A walk on a cluster of its own."""
 NODE_AGENT = "tests/cluster/nodes/test_story_node.py"
 """The stories of the backend node."""
+NODE_NETWORKS = " ".join(
+    f"tests/cluster/nodes/test_story_{each}.py" for each in ("controller", "prefixes", "capacity")
+)
+"""The stories of node networks; two start a cluster of their own."""
+OTHER_STORIES = f"{TRY_IT} {NODE_AGENT} {NODE_NETWORKS}"
 RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
 """Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
 
@@ -104,7 +109,7 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
     first = [
         Job("tools", python("tests.cluster.tools", "--optional")),
         Job("images", python("images", "cached", "--optional")),
-        group("nodes", f"tests/cluster/nodes {ignoring(f'{TRY_IT} {NODE_AGENT}')}", arguments, after=image),
+        group("nodes", f"tests/cluster/nodes {ignoring(OTHER_STORIES)}", arguments, after=image),
         group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
         Job("pure", ("scripts/pure-coverage.sh", *arguments), selected=bool(arguments), computes=True),
         group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
@@ -112,6 +117,7 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
         group("agent, faults", FAULTS, arguments),
         group("chart", f"tests/chart {ignoring(RELEASES)}", arguments, after=plane),
         group("node agent", NODE_AGENT, arguments, after=image),
+        group("node networks", NODE_NETWORKS, arguments, after=image),
         group("try it", TRY_IT, arguments, after=image),
         group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
         group("built images", "tests/images", arguments, after=image),
