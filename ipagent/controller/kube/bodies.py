@@ -56,6 +56,7 @@ def attachment_status(
         "assigned": status.assigned,
         "capacity": status.capacity,
         "requested": status.requested,
+        "pool": status.pool_free,
         "free": status.free,
     }
     fields = {

@@ -159,7 +159,7 @@ def read_status(status: Mapping[str, Any]) -> AttachmentStatus:
         cidrs=tuple(map(str, status.get("cidrs") or ())),
         prefixes=read_prefixes(status),
         assigning=str(status.get("assigning", "")),
-        pool_free=slots.get("free") if status.get("prefixes") else None,
+        pool_free=slots.get("pool"),
         capacity=slots.get("capacity"),
         requested=slots.get("requested"),
     )

@@ -63,6 +63,19 @@ def test_a_status_reads_as_it_was_written_and_keeps_the_time_of_what_has_not_cha
     assert "link" not in body
 
 
+@pytest.mark.parametrize(
+    "status",
+    [
+        AttachmentStatus(limit=15, assigned=1, pool_free=64),
+        AttachmentStatus(limit=15, assigned=2, prefixes=(PrefixStatus("2001:db8::/80"),)),
+        AttachmentStatus(prefixes=(PrefixStatus("10.10.1.16/28"),)),
+    ],
+    ids=["no prefix yet", "IPv6 alone", "a type without limits"],
+)
+def test_a_status_of_a_network_of_prefixes_is_not_written_again_and_again(status: AttachmentStatus) -> None:
+    assert read_status(bodies.attachment_status("n1.oam", status, {}, NOW)["status"]) == status
+
+
 def test_a_status_of_nothing_has_no_empty_fields() -> None:
     body = bodies.attachment_status("n1.oam", AttachmentStatus(), {}, NOW)["status"]
     assert body == {"attempt": 0, "conditions": []}
