@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from tests.chart.conftest import Cluster
@@ -50,3 +53,25 @@ def test_networks_outlive_upgrade_rollback_and_uninstall(cluster: Cluster, name:
         cluster.api.delete(CRD, each)
     wait_for(lambda: not is_known(cluster.api, NETWORK), "the CRDs' end")
     wait_for(lambda: not cluster.kubelet.pods("controller"), "the pods' end")
+
+
+@pytest.mark.parametrize("name", ["helm4", "helm3"])
+def test_the_folder_of_thick_multus_is_found_in_the_cluster(cluster: Cluster, name: str) -> None:
+    values = merged(ON, {"nodeAgent": {"prefixes": {"enabled": True}}})
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "multus-daemon-config", "namespace": "kube-system"},
+        "data": {"daemon-config.json": json.dumps({"confDir": "/host/etc/cni/net.d"})},
+    }
+
+    def written() -> set[str]:
+        text = cluster.helm(name).template(values, "--dry-run=server")
+        return set(re.findall(r"--cni-conf-dir=(.*)", text))
+
+    assert written() == {"/etc/cni/multus/net.d"}
+    cluster.api.apply(config)
+    assert written() == {"/etc/cni/net.d"}
+    cluster.api.apply({**config, "data": {"daemon-config.json": "{}"}})
+    assert written() == {"/etc/cni/multus/net.d"}
+    cluster.api.delete(Kind("v1", "ConfigMap"), "multus-daemon-config", "kube-system")
