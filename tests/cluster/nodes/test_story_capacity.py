@@ -29,8 +29,8 @@ NODE_ATTACHMENT = Kind("multus-eni.io/v1alpha1", "NodeAttachment")
 FOREIGN = 15
 """Addresses of each ENI that belong to no pod: of thirty, the primary included, fourteen are left."""
 SLOTS = 14
-KILLS = 4
-"""How often the kubelet is killed; it must hold for more."""
+KILLS = 20
+"""How often the kubelet is killed, a second and a half each."""
 SIDECAR = {MODE: "sidecar", RELEASE_ON_EXIT: "true"}
 FULL = "PrivateIpAddressLimitExceeded"
 DEVICE_PLUGINS = "var/lib/kubelet/device-plugins"
