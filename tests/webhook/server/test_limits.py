@@ -291,6 +291,20 @@ def test_responses_that_nobody_reads_are_not_kept(server: WebhookServer) -> None
         honest(server, LARGE)
 
 
+@pytest.mark.parametrize("method", [b"HEAD", b"GET", b"OPTIONS"])
+def test_requests_in_one_piece_that_are_no_reviews_hold_nobody_up(
+    server: WebhookServer, method: bytes
+) -> None:
+    """Pipelined, and nobody reads their answers."""
+    with ExitStack() as stack:
+        for _ in range(32):
+            connection = stack.enter_context(Connection(server, source=ATTACKER, timeout=1))
+            with contextlib.suppress(OSError):
+                connection.send(head(start=method + b" %b HTTP/1.1", path=b"/readyz") * 5000)
+        honest(server)
+        honest(server, LARGE)
+
+
 def test_handshakes_that_do_not_end_are_cut_off(server: WebhookServer) -> None:
     with ExitStack() as stack:
         opened = [connect(stack, server, ATTACKER) for _ in range(64)]

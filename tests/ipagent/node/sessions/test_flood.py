@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ HOST = "127.0.0.1"
 SECONDS = 60.0
 HONEST = PodKey("apps", "honest", "uid-honest")
 HOSTILE = [PodKey("apps", f"hostile-{number}", f"uid-{number}") for number in range(249)]
+OTHERS = [PodKey("apps", f"other-{number}", f"uid-other-{number}") for number in range(60)]
+"""Honest pods, too: one alone has five statements a second."""
 NET1 = {"index": 3, "name": "net1", "mac": "02:aa:00:00:00:01"}
 MEBIBYTE = 1 << 20
 LEFT_FOR_KERNEL = 48 * MEBIBYTE
@@ -91,9 +93,9 @@ class Agent:
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
-    def serves(self, pod: PodKey = HONEST) -> None:
+    def serves(self, pod: PodKey = HONEST, *, source: str = HOST) -> None:
         """Ask as the injected container does, until there is an answer."""
-        with connect(self.port) as connection:
+        with connect(self.port, source) as connection:
             token = token_of(pod, node=NODE)
             connection.sendall(nodeprotocol.request("here", token, "test"))
             connection.sendall(nodeprotocol.chunk(statement(pod)))
@@ -122,7 +124,7 @@ class Api:
             return Reply(201, {})
         if "watch" in request.parameters:
             return Reply(chunks=self._silence())
-        items = [_pod(pod) for pod in (HONEST, *HOSTILE)]
+        items = [_pod(pod) for pod in (HONEST, *HOSTILE, *OTHERS)]
         metadata = {"resourceVersion": "10"}
         return Reply(body={"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items})
 
@@ -153,7 +155,13 @@ def _kubeconfig(api: FakeApi) -> str:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    folder = tmp_path_factory.mktemp("flood")
+    with running_agent(tmp_path_factory.mktemp("flood")) as running:
+        yield running
+
+
+@contextmanager
+def running_agent(folder: Path) -> Iterator[Agent]:
+    """Run a node agent at the chart's memory limit."""
     api = Api()
     with FakeApi(folder, api.answer, lasting=SECONDS) as served:
         port, health = free_ports(HOST, HOST)
@@ -268,6 +276,15 @@ def probes_that_do_not_end(agent: Agent, stack: ExitStack) -> None:
             _sent(connection, b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 8000)
 
 
+def heads_one_after_the_other(agent: Agent, stack: ExitStack) -> None:
+    """Thousands of HEADs in one piece at both ports, whose answers nobody reads."""
+    for number in range(300):
+        for port in (agent.port, agent.probes):
+            with suppress(OSError):
+                connection = stack.enter_context(connect(port, source(number % 250)))
+                _sent(connection, b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
+
+
 @pytest.mark.parametrize(
     "attack",
     [
@@ -278,6 +295,7 @@ def probes_that_do_not_end(agent: Agent, stack: ExitStack) -> None:
         blank_lines,
         answers_that_nobody_reads,
         probes_that_do_not_end,
+        heads_one_after_the_other,
     ],
 )
 def test_an_attacker_neither_kills_the_agent_nor_keeps_it_from_others(agent: Agent, attack: Attack) -> None:
