@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.contract import ExitCode
@@ -42,6 +42,8 @@ class PodView:
     ec2_error: AgentError | None = None
     warnings: tuple[str, ...] = ()
     undecided: bool = False
+    elastic_ips: Mapping[str, str] = field(default_factory=dict)
+    """By private address, as IMDS shows them."""
     described: tuple[EniDetails, ...] = ()
     """ENIs as EC2 describes them: those that are to carry the addresses, and those that hold them instead."""
 
@@ -61,6 +63,9 @@ def inspect(session: CommandContext) -> PodView:
     wanted = targets(found.held, topology) if nodes.enis else {}
     carriers = {target.eni.id: target.eni for target in wanted.values() if target.eni}
     imds = {eni_id: session.imds(eni) for eni_id, eni in carriers.items()}
+    elastic_ips: dict[str, str] = {}
+    for eni in carriers.values():
+        elastic_ips |= session.elastic_ips(eni)
     enis: dict[str, EniDetails] | None = None
     others: tuple[EniDetails, ...] = ()
     error = None
@@ -78,6 +83,7 @@ def inspect(session: CommandContext) -> PodView:
         error,
         tuple(session.warnings),
         found.undecided,
+        elastic_ips,
         seen_by(enis, others),
     )
 
@@ -98,7 +104,7 @@ def as_document(view: PodView) -> dict[str, Any]:
     """Write the answer for programs."""
     return {
         "pod": view.pod,
-        "addresses": [_address(one) for one in view.addresses],
+        "addresses": [_address(one, view.elastic_ips) for one in view.addresses],
         "withoutAddresses": list(view.selection.bare),
         "missingInterfaces": list(view.selection.missing),
         "topology": topology_document(view.nodes),
@@ -107,7 +113,7 @@ def as_document(view: PodView) -> dict[str, Any]:
     }
 
 
-def _address(one: Whereabouts) -> dict[str, Any]:
+def _address(one: Whereabouts, elastic_ips: Mapping[str, str]) -> dict[str, Any]:
     holding, target = one.held.holding, one.target
     return {
         "interface": holding.interface,
@@ -123,6 +129,7 @@ def _address(one: Whereabouts) -> dict[str, Any]:
         "inImds": one.in_imds,
         "inEc2": one.in_ec2,
         "heldElsewhere": holder_document(one.elsewhere),
+        "elasticIp": elastic_ips.get(str(holding.address)),
     }
 
 
@@ -133,6 +140,11 @@ def as_text(view: PodView, palette: Palette) -> str:
     else:
         parts = [table(HEADERS, [_cells(one) for one in view.addresses], palette)]
         parts += [_long(one, palette) for one in view.addresses]
+        parts += [
+            sentence("Elastic IP", f"{public} stands for {one.held.holding.address}", palette, Style.GOOD)
+            for one in view.addresses
+            if (public := view.elastic_ips.get(str(one.held.holding.address)))
+        ]
     for label, names in (("No address on", view.selection.bare), ("No interface", view.selection.missing)):
         if names:
             parts.append(sentence(label, ", ".join(names), palette, Style.DOUBTFUL))

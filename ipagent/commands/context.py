@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError
 from common import contract
 from common.contract import AgentSettings, LogFormat, LogLevel
 from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot, parse_networks
-from ipagent.assign.errors import AgentError, Ec2Error, Usage, error_of
+from ipagent.assign.errors import AgentError, Ec2Error, NoImds, Usage, error_of
 from ipagent.assign.retry import Clock, backoff_for
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.botocore_session import profile_region
@@ -95,6 +95,13 @@ class CommandContext:
     def imds(self, eni: Eni) -> frozenset[IPAddress] | None:
         """Return what IMDS shows on the ENI; None where it does not answer."""
         return self.direct.metadata(eni)
+
+    def elastic_ips(self, eni: Eni) -> dict[str, str]:
+        """Return the ENI's Elastic IPs by private address; none where IMDS does not answer."""
+        try:
+            return self.direct.elastic_ips(eni.mac)
+        except NoImds:
+            return {}
 
     def describe(self, eni_ids: Collection[str]) -> tuple[EniDetails, ...]:
         """Return EC2's view of ENIs; raises AgentError."""

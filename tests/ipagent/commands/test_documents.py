@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,15 @@ def test_the_text_of_addresses_names_the_other_holder_and_what_is_hidden() -> No
     assert "held by eni-9 (device number 1 of i-9)" in text
     assert "EC2 unknown: may not describe. " in text
     assert POD.exit_code == ExitCode.OK
+
+
+def test_an_elastic_ip_is_told_beside_its_address() -> None:
+    (first, *_) = POD.addresses
+    private = str(first.held.holding.address)
+    seen = replace(POD, elastic_ips={private: "198.51.100.1"})
+    assert f"Elastic IP: 198.51.100.1 stands for {private}\n" in addresses.as_text(seen, Palette(False))
+    assert addresses.as_document(seen)["addresses"][0]["elasticIp"] == "198.51.100.1"
+    assert addresses.as_document(POD)["addresses"][0]["elasticIp"] is None
 
 
 def test_a_pod_without_addresses_says_so() -> None:
