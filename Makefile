@@ -4,7 +4,7 @@ PY := .venv/bin/python
 # make bench-... QUICK=1: at most three minutes, only a hint.
 QUICKLY := $(if $(QUICK),--quick)
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws docs coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet base-image images push bundle scan test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws docs coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet bench-controller base-image images push bundle scan test-images cluster cluster-down clean
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -76,9 +76,11 @@ properties: setup ## the property tests of the pure layer with a hundred times t
 
 soak: properties ## a million annotations, 100,000 pods through the API server, and more: hours
 	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 MULTUS_ENI_CERTS_SIMULATIONS=500 \
-	  MULTUS_ENI_ROTATION_CREATES=10000 MULTUS_ENI_FUZZ=20000 $(PY) -m pytest -q \
+	  MULTUS_ENI_ROTATION_CREATES=10000 MULTUS_ENI_FUZZ=20000 \
+	  MULTUS_ENI_NETWORK_SCHEDULES=200 MULTUS_ENI_PROXY_ROUNDS=20 $(PY) -m pytest -q \
 	  tests/webhook/multus/test_networks_oracle.py tests/webhook/server/test_fuzz.py tests/certs/test_simulation.py \
-	  tests/cluster/test_generated_pods.py tests/cluster/test_certs_rotation.py
+	  tests/cluster/test_generated_pods.py tests/cluster/test_certs_rotation.py \
+	  tests/ipagent/controller/reconcile/test_simulation.py tests/cluster/nodes/test_story_controller.py
 
 bench-webhook: setup ## the webhook's speed (QUICK=1: a hint in minutes, as for all four): per core, beside its peers, and through the API server
 	@$(PY) -m benchmarks.webhook $(QUICKLY)
@@ -91,6 +93,9 @@ bench-cluster: setup ## how long pods take to start on a real node, without us a
 
 bench-fleet: setup ## 20 node agents and 800 pods on a real API server against EC2 request limits, beside the direct backend
 	@$(PY) -m benchmarks.fleet $(QUICKLY)
+
+bench-controller: setup ## what the controller of node networks takes at rest: CPU, memory, calls to EC2
+	@$(PY) -m benchmarks.controller $(QUICKLY)
 
 base-image: setup ## the Debian that images are built in, by debootstrap: where no registry can be reached
 	@scripts/system-packages.sh --require --images

@@ -30,7 +30,7 @@ def link_condition(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
         )
     if not link.name:
         if _was_up(attachment, eni):
-            return yes("InPod", f"a pod has the interface {eni.mac} in its network namespace (host-device)")
+            return yes("InPod", f"a pod has {eni.mac}, which the node had, in its namespace (host-device)")
         return _not_there(draft, eni, f"the node has no interface with the MAC {eni.mac}", "replace the node")
     if not link.up:
         return no("LinkDown", link.message or f"{link.name} is down")

@@ -4,6 +4,7 @@ network, nothing is leaked, and nothing of others was touched."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
 from random import Random
@@ -19,8 +20,8 @@ from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, netwo
 
 pytestmark = pytest.mark.pure
 
-SEEDS = 25
-"""Schedules of `make test`; run by hand with more of them, they must hold as well."""
+SEEDS = int(os.environ.get("MULTUS_ENI_NETWORK_SCHEDULES", "25"))
+"""Schedules; `make soak` runs 200."""
 
 
 class Killed(BaseException):

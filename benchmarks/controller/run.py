@@ -1,0 +1,237 @@
+"""Two replicas at the default terms of their Lease, nodes that are ready, and nothing to do."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common.command import progress
+from benchmarks.common.grid import grid
+from benchmarks.common.memory import memory_of
+from benchmarks.common.targets import Target, verdicts
+from common.kube.client import Client
+from common.kube.kubeconfig import load_kubeconfig
+from tests.chart.network_rig import ATTACHMENT, NODE, report_link
+from tests.chart.values import REQUIRED
+from tests.cluster.api import Api, Kind, Manifest
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.helm import Helm, merged
+from tests.cluster.processes import Process
+from tests.cluster.tools import Missing, find_binaries
+from tests.cluster.waiting import wait_for
+from tests.doubles import Doubles
+
+REGION, ZONE = "eu-central-1", "eu-central-1a"
+VPC, GROUP = "vpc-0123456789abcdef0", "sg-0a000000000000001"
+NETWORKS = ("oam", "sig")
+PROGRAM = Path(sys.executable).with_name("ipagent")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "helm4")
+SECONDS = 180.0
+_CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+
+
+class BenchError(Exception):
+    """Something did not run; the text says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """What one replica takes at rest: CPU and context switches a second, and memory in megabytes."""
+
+    role: str
+    cpu_ms: float
+    switches: float
+    rss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """`calls` are those to EC2 while all of them rested."""
+
+    nodes: int
+    seconds: float
+    calls: int
+    replicas: tuple[Replica, ...]
+
+
+def run(*, nodes: int, seconds: float) -> Results:
+    """Make nodes ready, and measure for so many seconds. Raises BenchError."""
+    binaries = find_binaries(PROGRAMS)
+    if isinstance(binaries, Missing):
+        raise BenchError(str(binaries))
+    report = progress("controller")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-controller-") as made,
+        Doubles(_world(nodes)) as doubles,
+        ControlPlane(binaries) as plane,
+        plane.client() as api,
+    ):
+        folder = Path(made)
+        _install(api, Helm(binaries["helm4"], folder))
+        kubeconfig = plane.kubeconfig(plane.admin)
+        env = {
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
+            "KUBECONFIG": str(kubeconfig),
+        }
+        argv = [str(PROGRAM), "controller", "--cluster=prod", f"--region={REGION}", "--namespace=default"]
+        with (
+            Process("one", argv, log=folder / "one.log", env=env) as one,
+            Process("two", argv, log=folder / "two.log", env=env) as two,
+        ):
+            report(f"{nodes} nodes with {len(NETWORKS)} networks are made ready")
+            _make_ready(api, Client(load_kubeconfig([kubeconfig]), "bench"), nodes)
+            report(f"rest for {seconds:.0f} s")
+            return _rest(doubles, {"leads": one, "waits": two}, nodes, seconds)
+
+
+def _rest(doubles: Doubles, replicas: dict[str, Process], nodes: int, seconds: float) -> Results:
+    if not replicas["leads"].events("leading"):
+        replicas = {"leads": replicas["waits"], "waits": replicas["leads"]}
+
+    def quiet() -> bool:
+        before = len(doubles.journal())
+        time.sleep(5)
+        return len(doubles.journal()) == before
+
+    wait_for(quiet, "end of calls to EC2", SECONDS)
+    calls = len(doubles.journal())
+    before = {role: _used(process.pid) for role, process in replicas.items()}
+    time.sleep(seconds)
+    found = []
+    for role, process in replicas.items():
+        cpu, switches = (now - then for now, then in zip(_used(process.pid), before[role], strict=True))
+        rss = memory_of(process.pid).rss
+        found.append(Replica(role, cpu * 1000 / seconds, switches / seconds, rss))
+    return Results(nodes, seconds, len(doubles.journal()) - calls, tuple(found))
+
+
+def _used(pid: int) -> tuple[float, float]:
+    """Return the CPU seconds and context switches of all threads (proc(5), task/*/schedstat and status)."""
+    cpu = switches = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        cpu += int((task / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+        for line in (task / "status").read_text(encoding="ascii").splitlines():
+            if "ctxt_switches" in line:
+                switches += int(line.split()[1])
+    return cpu, switches
+
+
+def _install(api: Api, helm: Helm) -> None:
+    for each in helm.render(merged(REQUIRED, {"controller": {"enabled": True, "clusterName": "prod"}})):
+        if each["kind"] == "CustomResourceDefinition":
+            api.apply(each)
+
+    def served() -> bool:
+        names = [each["metadata"]["name"] for each in api.list(_CRD) if _established(each)]
+        return {"nodenetworks.multus-eni.io", "nodeattachments.multus-eni.io"} <= set(names)
+
+    wait_for(served, "service of the CRDs", SECONDS)
+
+
+def _established(crd: Manifest) -> bool:
+    conditions = crd.get("status", {}).get("conditions") or []
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+
+
+def _make_ready(api: Api, client: Client, nodes: int) -> None:
+    for number in range(nodes):
+        labels = {"node-group": "multus", "topology.kubernetes.io/zone": ZONE}
+        api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": f"n{number}", "labels": labels},
+                "spec": {"providerID": f"aws:///{ZONE}/{_instance_id(number)}"},
+            }
+        )
+    for name in NETWORKS:
+        api.create(
+            {
+                "apiVersion": "multus-eni.io/v1alpha1",
+                "kind": "NodeNetwork",
+                "metadata": {"name": name},
+                "spec": {
+                    "nodeSelector": {"matchLabels": {"node-group": "multus"}},
+                    "subnetSelectorTerms": [{"tags": {"multus": name}}],
+                    "securityGroupSelectorTerms": [{"tags": {"multus": "own"}}],
+                },
+            }
+        )
+
+    def ready() -> bool:
+        for each in api.list(ATTACHMENT):
+            status = each.get("status") or {}
+            if status.get("attachment") and (status.get("link") or {}).get("mac") != status.get("mac"):
+                report_link(client, each["metadata"]["name"], status["mac"])
+        labels = [each["metadata"]["labels"] for each in api.list(NODE)]
+        return all(f"network.multus-eni.io/{name}" in each for each in labels for name in NETWORKS)
+
+    wait_for(ready, "nodes with their networks", SECONDS)
+
+
+def _world(nodes: int) -> dict[str, Any]:
+    names = ("nodes", *NETWORKS)
+    return {
+        "region": REGION,
+        "account": "111122223333",
+        "subnets": [
+            {
+                "id": f"subnet-{number + 1:017x}",
+                "vpc": VPC,
+                "cidr": f"10.10.{number}.0/24",
+                "az": ZONE,
+                "tags": {"multus": name},
+            }
+            for number, name in enumerate(names)
+        ],
+        "security_groups": [{"id": GROUP, "vpc": VPC, "name": "own", "tags": {"multus": "own"}}],
+        "instances": [_instance(number) for number in range(nodes)],
+    }
+
+
+def _instance(number: int) -> dict[str, Any]:
+    primary = {
+        "id": f"eni-{number + 1:017x}",
+        "mac": f"02:aa:00:00:00:{number:02x}",
+        "device": 0,
+        "subnet": f"subnet-{1:017x}",
+        "primary": f"10.10.0.{10 + number}",
+    }
+    return {
+        "id": _instance_id(number),
+        "type": "m5.xlarge",
+        "sources": [f"127.0.{number + 1}.1/32"],
+        "interfaces": [primary],
+    }
+
+
+def _instance_id(number: int) -> str:
+    return f"i-{number + 1:017x}"
+
+
+def targets(results: Results) -> list[Target]:
+    """Return the figures beside what they should be."""
+    leads = next(each for each in results.replicas if each.role == "leads")
+    largest = max(each.rss for each in results.replicas)
+    return [
+        Target("calls to EC2 between two descriptions", "0", str(results.calls), results.calls == 0),
+        Target("leader at rest: CPU a second", "<= 1 ms", f"{leads.cpu_ms:.2f} ms", leads.cpu_ms <= 1),
+        Target("replica: RSS", "<= 80 MB", f"{largest:.1f} MB", largest <= 80),
+    ]
+
+
+def render(results: Results) -> str:
+    """Return the table."""
+    rows = [("replica", "CPU a second", "context switches a second", "RSS")]
+    rows += [
+        (each.role, f"{each.cpu_ms:.2f} ms", f"{each.switches:.1f}", f"{each.rss:.1f} MB")
+        for each in results.replicas
+    ]
+    head = f"{results.nodes} nodes with {len(NETWORKS)} networks at rest for {results.seconds:.0f} s."
+    return "\n\n".join((head, grid(rows), verdicts(targets(results))))
