@@ -141,7 +141,10 @@ def _merged(shown: Topology, attached: Sequence[EniDetails], others: Sequence[En
 
     Ranges come from IMDS: they don't change, and the agent needs no right to describe subnets.
     """
-    ranges = {eni.subnet_id: eni.subnet_cidrs for eni in shown.enis if eni.subnet_cidrs}
+    ranged = [eni for eni in shown.enis if eni.subnet_cidrs]
+    # By MAC, too: IMDS may show the range of an ENI before the id of its subnet.
+    subnets = {each.mac: each.subnet_id for each in attached}
+    ranges = {subnets.get(eni.mac, eni.subnet_id): eni.subnet_cidrs for eni in ranged}
     # What is being detached can carry nothing any more; an interface in the pod that has its MAC waits.
     here = [each for each in attached if not each.detaching]
     enis = tuple(

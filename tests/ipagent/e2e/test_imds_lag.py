@@ -201,6 +201,13 @@ class TestHalf:
         assert on.init(pod_with(on, mac, f"{address}/24")).code == ExitCode.OK
         assert on.secondaries(eni) == [address]
 
+    def test_the_range_of_the_only_eni_of_a_subnet_counts_without_the_subnets_id(
+        self, stage: MakeStage
+    ) -> None:
+        on = stage(hidden={ENI_2: ["subnet-id"]})
+        ended = on.init(pod_with(on, FOREIGN, "10.10.2.80/24"), SOON)
+        assert (ended.code, on.secondaries(ENI_2)) == (ExitCode.OK, ["10.10.2.80"]), ended.message
+
     @pytest.mark.parametrize("mac", [MAC_1, FOREIGN])
     @pytest.mark.parametrize("name", ["device-number", "subnet-id", "subnet-ipv4-cidr-block"])
     @pytest.mark.parametrize("fault", [{"status": 503}, {"connection": "reset"}], ids=["HTTP 503", "reset"])
