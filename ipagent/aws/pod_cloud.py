@@ -58,7 +58,8 @@ class PodCloud(AwsAccess):
             with interruption_of("EC2"):
                 read = self._without_imds(macs, error)
         else:
-            if missing := frozenset(macs) - {eni.mac for eni in read.enis}:
+            # Without its subnet the holders of an address would be looked for in every VPC of the region.
+            if missing := frozenset(macs) - {eni.mac for eni in read.enis if eni.subnet_id}:
                 with interruption_of("EC2"):
                     read = self._checked(read, missing, imds)
         self._topology = read

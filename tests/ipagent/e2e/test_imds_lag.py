@@ -19,7 +19,10 @@ from tests.ipagent.worlds import (
     MAC_2,
     MAC_TWIN,
     NEIGHBOUR_INSTANCE,
+    NEIGHBOUR_SECONDARY,
+    POD_CIDR,
     SECRET,
+    SUBNETS,
     TWIN,
 )
 from tests.netns import Node, Pod
@@ -200,6 +203,15 @@ class TestHalf:
         address, eni = ("10.10.2.80", ENI_2) if mac == MAC_2 else ("10.10.1.80", ENI_1)
         assert on.init(pod_with(on, mac, f"{address}/24")).code == ExitCode.OK
         assert on.secondaries(eni) == [address]
+
+    def test_an_address_is_taken_over_within_the_subnet_that_the_entry_lacks(self, stage: MakeStage) -> None:
+        on = stage(hidden={ENI_1: ["subnet-id"]})
+        ended = on.init(pod_with(on, MAC_1, f"{NEIGHBOUR_SECONDARY}/24"))
+        assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, [NEIGHBOUR_SECONDARY]), ended.message
+        params = [call["params"] for call in on.calls("DescribeNetworkInterfaces")]
+        holders = [each for each in params if NEIGHBOUR_SECONDARY in each.values()]
+        assert holders
+        assert all(SUBNETS[POD_CIDR] in each.values() for each in holders)
 
     def test_the_range_of_the_only_eni_of_a_subnet_counts_without_the_subnets_id(
         self, stage: MakeStage
