@@ -74,7 +74,8 @@ other-python: ## the pure layer, the server and the agent with the Python of the
 properties: setup ## the property tests of the pure layer with a hundred times the examples: nightly
 	@$(PY) -m pytest -q -p no:cacheprovider --hypothesis-profile=soak -m "pure and hypothesis" tests
 
-soak: properties ## a million annotations, 100,000 pods through the API server, and more: hours
+soak: properties ## waits under attack beside waits without, a million annotations, 100,000 pods through the API server, and more: hours
+	@$(PY) -m tests.under_attack
 	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 MULTUS_ENI_CERTS_SIMULATIONS=500 \
 	  MULTUS_ENI_ROTATION_CREATES=10000 MULTUS_ENI_FUZZ=20000 \
 	  MULTUS_ENI_NETWORK_SCHEDULES=200 MULTUS_ENI_PROXY_ROUNDS=20 $(PY) -m pytest -q \
