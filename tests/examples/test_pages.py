@@ -98,6 +98,7 @@ def test_the_commands_give_roles_the_shipped_policies(account: Account, tmp_path
     assert made == [
         controller,
         node_agent,
+        ("prod-multus-eni-controller", own.policy("controller-eips")),
         ("prod-multus-eni-agent", own.policy("agent-ipv4")),
         controller,
         node_agent,
