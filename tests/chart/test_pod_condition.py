@@ -12,13 +12,14 @@ import pytest
 from common.contract import ExitCode
 from common.kube.client import Client
 from common.kube.errors import ApiError as Refusal
+from ipagent.controller.model.eips import CONDITION as EIP_CONDITION
 from ipagent.log import Log
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import PodKey, read_pod
 from ipagent.node.observe.condition_writer import MANAGER, ConditionWriter
 from tests.chart.conftest import Cluster
-from tests.chart.network_rig import DAEMON, client_with, token_of
+from tests.chart.network_rig import DAEMON, OWN, client_with, token_of
 from tests.chart.values import REQUIRED
 from tests.cluster.api import POD, Api, Kind, Manifest
 from tests.cluster.helm import NAMESPACE, Helm, merged
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.cluster
 
 WANTED = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
 NODE = "condition-1"
+EIP = "eipalloc-0123456789abcdef0"
 READY = {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"}
 DONE = ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")
 WAITING = ClaimStatus(ClaimState.FAILED, ExitCode.NO_PERMISSION, "no right. Grant it.")
@@ -40,12 +42,15 @@ def api(cluster: Cluster, helm: Helm) -> Iterator[Api]:
     """The API server with what the chart installs for the condition, and two nodes."""
     cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     ready_namespace(cluster.api, NAMESPACE)
-    on = merged(REQUIRED, {"nodeAgent": {"watchOnly": True, "podCondition": True}})
+    values = {
+        "nodeAgent": {"watchOnly": True, "podCondition": True},
+        "controller": {"enabled": True, "clusterName": "prod", "eips": {"my-sip": {"allocations": [EIP]}}},
+    }
     made = [
         each
-        for each in helm.render(on)
-        if (each["kind"] in WANTED and each["metadata"]["name"].endswith("-node"))
-        or each["metadata"]["name"].endswith("-pod-condition")
+        for each in helm.render(merged(REQUIRED, values))
+        if (each["kind"] in WANTED and each["metadata"]["name"].endswith(("-node", "-controller")))
+        or each["metadata"]["name"].endswith(("-pod-condition", "-eip-condition"))
     ]
     nodes: list[Manifest] = [
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}} for name in (NODE, "condition-2")
@@ -160,6 +165,27 @@ def test_the_policy_lets_the_agent_write_its_condition_alone(
         apply(agent, pod, conditions=[entry()])
     finally:
         api.delete(POD, "guarded", NAMESPACE)
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_controller_writes_the_condition_of_elastic_ips_alone(
+    api: Api, cluster: Cluster, tmp_path: Path
+) -> None:
+    pod = create(api, "public", node="condition-2")
+    controller = client_with(cluster, token_of(cluster, OWN), tmp_path)
+
+    def refusal(**status: object) -> str:
+        try:
+            apply(controller, pod, **status)
+        except Refusal as error:
+            return error.message
+        return ""
+
+    wait_for(lambda: "no condition of a pod but" in refusal(conditions=[entry()]), "force of the guard")
+    assert "nothing of a pod but" in refusal(podIP="10.0.0.1", podIPs=[{"ip": "10.0.0.1"}])
+    assert refusal(conditions=[entry(EIP_CONDITION)]) == ""
+    controller.close()
+    api.delete(POD, "public", NAMESPACE)
 
 
 @pytest.mark.usefixtures("agent")
