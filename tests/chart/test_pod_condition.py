@@ -174,7 +174,7 @@ def test_the_controller_writes_the_condition_of_elastic_ips_alone(
     pod = create(api, "public", node="condition-2")
     controller = client_with(cluster, token_of(cluster, OWN), tmp_path)
 
-    def refusal(**status: object) -> str:
+    def refusal(**status: Any) -> str:
         try:
             apply(controller, pod, **status)
         except Refusal as error:
