@@ -252,6 +252,7 @@ class NodeAgent:
             mode=self._given.settings.rules.mode,
             swept=last != GcResult(),
             verdicts=last.verdicts,
+            elastic_ips=self._controller.elastic_ips,
         )
         return document(known, TIMING.clock())
 

@@ -10,6 +10,7 @@ import msgspec
 
 from common import contract
 from common.contract import Backend, Mode
+from common.elastic_ips import EipClaim, parse_claims
 from webhook.core.annotations import shortened
 from webhook.core.capacity import CapacityRequest
 from webhook.core.policy import Decision
@@ -34,9 +35,10 @@ class Explanation:
     """What the webhook does with a workload's pods.
 
     `is_pod`: the workload is a pod itself. `template` is the path of a pod template found by its shape.
-    `injected`: they get the agent, or have it. `mode` is the agent's, None without one. `refusal` says why
-    the pods cannot be created. `missing`: this is a pod that exists and should have the agent, but has
-    none or an outdated one. `message` is the reason in a sentence, `change` what the user can do about it.
+    `elastic_ips` are those that they claim. `injected`: they get the agent, or have it. `mode` is the
+    agent's, None without one. `refusal` says why the pods cannot be created. `missing`: this is a pod that
+    exists and should have the agent, but has none or an outdated one. `message` is the reason in a sentence,
+    `change` what the user can do about it.
     """
 
     kind: str
@@ -49,6 +51,7 @@ class Explanation:
     injected: bool
     networks: tuple[Network, ...]
     capacity: CapacityRequest
+    elastic_ips: tuple[EipClaim, ...]
     warnings: tuple[str, ...]
     refusal: str | None
     missing: bool
@@ -74,6 +77,7 @@ def explain(outcome: WorkloadOutcome, image: str | None, backend: Backend | None
         injected=decision.reason in _WITH_AGENT,
         networks=_networks(outcome),
         capacity=decision.agent.capacity if decision.agent else CapacityRequest(),
+        elastic_ips=_elastic_ips(outcome) if decision.reason in _WITH_AGENT else (),
         warnings=(*decision.warnings, *([f"multus-eni: the agent is old: {outdated}"] if outdated else [])),
         refusal=decision.message if decision.refused else None,
         # A pod that would be refused counts: nobody opted it out, and it can't come back as it is.
@@ -81,6 +85,15 @@ def explain(outcome: WorkloadOutcome, image: str | None, backend: Backend | None
         message=decision.message,
         change=_change(workload, decision, outdated=outdated is not None),
     )
+
+
+def _elastic_ips(outcome: WorkloadOutcome) -> tuple[EipClaim, ...]:
+    text = outcome.pod.annotations.get(contract.EIP) if outcome.pod is not None else None
+    try:
+        return parse_claims(text) if text else ()
+    except ValueError:
+        # A pod that has the agent already may say whatever came later.
+        return ()
 
 
 def _change(workload: Workload, decision: Decision, *, outdated: bool) -> str:
@@ -102,6 +115,7 @@ def as_text(explanation: Explanation, *, existing: bool = False) -> str:
         f"{head}: {explanation.message}",
         *([f"networks: {networks}"] if networks else []),
         *_capacity_lines(explanation.capacity),
+        *_elastic_ip_lines(explanation.elastic_ips),
         *(f"warning: {warning.removeprefix(WARNING_PREFIX)}" for warning in explanation.warnings),
         f"change: {change}",
     ]
@@ -118,6 +132,11 @@ def _capacity_lines(capacity: CapacityRequest) -> list[str]:
             for name in capacity.unmapped
         ),
     ]
+
+
+def _elastic_ip_lines(claims: tuple[EipClaim, ...]) -> list[str]:
+    listed = ", ".join(f"{each.target} {each.wanted}" for each in claims)
+    return [f"Elastic IPs: {listed}, if controller.eips grants them to the namespace"] if claims else []
 
 
 def printable(line: str) -> str:
@@ -146,6 +165,11 @@ def as_objects(explanations: Iterable[Explanation]) -> list[dict[str, Any]]:
             **(
                 {"withoutRequest": list(explanation.capacity.unmapped)}
                 if explanation.capacity.unmapped
+                else {}
+            ),
+            **(
+                {"elasticIPs": {each.target: each.wanted for each in explanation.elastic_ips}}
+                if explanation.elastic_ips
                 else {}
             ),
             "warnings": list(explanation.warnings),

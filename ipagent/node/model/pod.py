@@ -59,6 +59,14 @@ class InjectedAgent(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ElasticIps:
+    """Whether the Elastic IPs that a pod claims are associated; `text` is the message of the condition."""
+
+    associated: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """A pod as the API server has it."""
 
@@ -87,10 +95,16 @@ class Pod:
     """It is the mirror of a static pod, whose containers outlive this object."""
     condition: PodCondition | None = field(default=None, compare=False)
     """The condition of ours that it shows. Nothing else follows from it."""
-    without_eips: str = ""
-    """Why Elastic IPs that the pod claims are missing, by the controller's condition; empty: none is."""
+    elastic_ips: ElasticIps | None = None
+    """What has become of the Elastic IPs that it claims; None if it claims none."""
     units: tuple[tuple[str, int], ...] = ()
     """Networks whose resource it requests, and how many units of each."""
+
+    @property
+    def without_eips(self) -> str:
+        """Why Elastic IPs that the pod claims are missing; empty: none is."""
+        claimed = self.elastic_ips
+        return claimed.text if claimed is not None and not claimed.associated else ""
 
     @property
     def attached(self) -> bool:
@@ -135,17 +149,17 @@ def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:
         bare=read.bare,
         mirror=MIRROR in annotations,
         condition=read_condition(status),
-        without_eips=_without_eips(status) if EIP in annotations else "",
+        elastic_ips=_elastic_ips(status) if EIP in annotations else None,
         units=requested_units(spec),
     )
 
 
-def _without_eips(status: Object) -> str:
+def _elastic_ips(status: Object) -> ElasticIps:
     for each in map(as_map, as_list(status.get("conditions"))):
         if each.get("type") == EIP_CONDITION:
             message = as_text(each.get("message"), MAX_EIP_MESSAGE) or as_text(each.get("reason"), SHOWN)
-            return "" if each.get("status") == "True" else message or "the controller does not say why"
-    return "the controller has not looked at the pod yet: is controller.eips set?"
+            return ElasticIps(each.get("status") == "True", message or "the controller does not say why")
+    return ElasticIps(False, "the controller has not looked at the pod yet: is controller.eips set?")
 
 
 def _takeover(value: object) -> Takeover:

@@ -24,7 +24,7 @@ from ipagent.assign.release import Pair
 from ipagent.log import Log
 from ipagent.node.gc.rules import Decision, Verdict
 from ipagent.node.model.ownership import GcMode
-from ipagent.node.model.pod import PodKey
+from ipagent.node.model.pod import ElasticIps, PodKey
 from ipagent.node.observe.metrics import state_of
 
 SOCKET = "status.sock"
@@ -136,6 +136,7 @@ class AgentState:
     mode: GcMode = GcMode.REPORT
     swept: bool = False
     verdicts: tuple[Verdict, ...] = ()
+    elastic_ips: Mapping[PodKey, ElasticIps] = field(default_factory=dict)
 
 
 def document(known: AgentState, now: float) -> Document:
@@ -150,6 +151,10 @@ def document(known: AgentState, now: float) -> Document:
         "instance": known.instance,
         "watchAgeSeconds": None if known.watch_age is None else round(known.watch_age, 1),
         "addresses": [_address(item, known.owners) for item in items],
+        "elasticIPs": [
+            {"pod": str(pod), "associated": each.associated, "text": each.text}
+            for pod, each in sorted(known.elastic_ips.items())
+        ],
         "garbageCollection": {
             "mode": str(known.mode),
             "swept": known.swept,
@@ -168,6 +173,7 @@ def to_text(found: Document) -> str:
         f"node:         {found['node']}{where}, ipagent {found['version']}",
         f"API server:   heard of {heard}",
         *_table("addresses", map(_address_line, found["addresses"])),
+        *(_table("elastic IPs", map(_eip_line, found["elasticIPs"])) if found["elasticIPs"] else ()),
         *_garbage_collection(found["garbageCollection"]),
     ]
     return "\n".join(lines) + "\n"
@@ -201,6 +207,10 @@ def _address(item: Item, owners: Mapping[Pair, PodKey]) -> Document:
 def _address_line(each: Document) -> str:
     why = f": {each['reason']}" if each["reason"] else ""
     return f"{each['address']:15} {each['eni']}  {each['state']:8} {each['pod']}{why}"
+
+
+def _eip_line(each: Document) -> str:
+    return f"{each['pod']}: {'' if each['associated'] else 'missing: '}{each['text']}"
 
 
 def _verdict(each: Verdict, now: float) -> Document:

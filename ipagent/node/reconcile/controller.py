@@ -25,7 +25,7 @@ from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.ownership import GarbageCollector
-from ipagent.node.model.pod import Pod, PodKey
+from ipagent.node.model.pod import ElasticIps, Pod, PodKey
 from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
 from ipagent.node.reconcile.delegated import DelegatedPrefixes, Read, nothing_delegated
 from ipagent.node.reconcile.eni_cache import EniCache
@@ -103,6 +103,12 @@ class NodeController:
     def pods(self) -> Iterable[Pod] | None:
         """The node's living pods; None as long as they are not known."""
         return self._state.pods if self._state.complete else None
+
+    @property
+    def elastic_ips(self) -> Mapping[PodKey, ElasticIps]:
+        """What has become of the Elastic IPs that the node's pods claim."""
+        pods = (each.pod for each in tuple(self._state.by_pod.values()))
+        return {pod.key: pod.elastic_ips for pod in pods if pod.elastic_ips is not None}
 
     def replace_pods(self, pods: Iterable[Pod]) -> None:
         """Record a complete list of the node's pods, which replaces all that was known of them."""

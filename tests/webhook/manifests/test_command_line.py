@@ -115,6 +115,16 @@ def test_explain_names_what_pods_request_and_what_is_in_no_network(networks: Pat
     assert "request" not in run("explain", stdin=several).stdout
 
 
+def test_explain_names_the_elastic_ips_that_pods_claim() -> None:
+    claiming = DEPLOYMENT.replace("ipvlan-multus", "ipvlan-multus\n        multus-eni.io/eip: net1=pool/sip")
+    assert (
+        "\n    Elastic IPs: net1 pool/sip, if controller.eips grants" in run("explain", stdin=claiming).stdout
+    )
+    (found,) = json.loads(run("explain", "--output", "json", stdin=claiming).stdout)
+    assert found["elasticIPs"] == {"net1": "pool/sip"}
+    assert "Elastic" not in run("explain", stdin=DEPLOYMENT).stdout
+
+
 def test_a_manifest_gets_its_requests(config: Path, networks: Path) -> None:
     done = run("inject", "--config", config, "--networks", networks, stdin=DEPLOYMENT)
     (agent,) = template(yaml.safe_load(done.stdout))["spec"]["initContainers"]

@@ -17,7 +17,7 @@ from ipagent.node.gc.rules import Decision, KeepReason, Verdict
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.ownership import GcMode
-from ipagent.node.model.pod import PodKey
+from ipagent.node.model.pod import ElasticIps, PodKey
 from ipagent.node.observe.introspection import AgentState, document, to_text
 from ipagent.node.observe.metrics import Metrics, Snapshot, state_of
 
@@ -162,3 +162,22 @@ def test_address_events_are_counted_by_kind() -> None:
     assert 'multus_eni_node_routable_seconds_bucket{le="0.2"} 0.0' in lines
     assert 'multus_eni_node_routable_seconds_bucket{le="0.5"} 1.0' in lines
     assert "multus_eni_node_routable_seconds_count 1.0" in lines
+
+
+def test_elastic_ips_are_shown_with_their_pods_and_why_they_are_missing() -> None:
+    other = PodKey("apps", "web-1", "u-2")
+    claimed = {
+        other: ElasticIps(False, "net1: no Elastic IP of pool sip is free"),
+        POD: ElasticIps(True, "198.51.100.7 (eipalloc-1) stands for 10.0.0.10"),
+    }
+    found = document(AgentState("n1", elastic_ips=claimed), now=0.0)
+    assert [(each["pod"], each["associated"]) for each in found["elasticIPs"]] == [
+        ("apps/web-0", True),
+        ("apps/web-1", False),
+    ]
+    assert to_text(found).partition("elastic IPs:")[2].splitlines()[:3] == [
+        "  2",
+        "  apps/web-0: 198.51.100.7 (eipalloc-1) stands for 10.0.0.10",
+        "  apps/web-1: missing: net1: no Elastic IP of pool sip is free",
+    ]
+    assert "elastic" not in to_text(document(AgentState("n1"), now=0.0))

@@ -14,6 +14,7 @@ from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem
 from ipagent.node.model.claim import AddressState, ClaimState
 from ipagent.node.model.events import EventType
+from ipagent.node.model.pod import ElasticIps
 from ipagent.node.reconcile.desired import PodDesired
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
 from ipagent.node.reconcile.status import StatusContext, claim_status, release_status
@@ -213,7 +214,9 @@ class TestReporter:
 
 
 def test_a_container_that_waits_for_elastic_ips_is_told_when_they_are_there() -> None:
-    without = replace(WISH, pod=replace(WISH.pod, without_eips="net1: no Elastic IP of pool sip is free"))
+    without = replace(
+        WISH, pod=replace(WISH.pod, elastic_ips=ElasticIps(False, "net1: no Elastic IP of pool sip is free"))
+    )
     reporter = StatusReporter(lambda: 0.0, every_pod=True)
     key = WISH.pod.key
     for desired, state, code in (
