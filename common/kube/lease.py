@@ -128,6 +128,8 @@ class LeaderElection(threading.Thread):
 
     def _turn(self) -> None:
         begun = time.monotonic()
+        if self.leading and self._seen is not None and self._renew(self._seen, begun):
+            return
         seen = self._look(begun)
         if seen is None:
             self._seen = self._create(begun)
@@ -142,6 +144,20 @@ class LeaderElection(threading.Thread):
         if not self.led:
             self.led = True
             self._on_change()
+
+    def _renew(self, seen: Seen, begun: float) -> bool:
+        """Renew the Lease without reading it before; returns whether it was still as it was written last.
+
+        client-go does the same (tools/leaderelection, tryAcquireOrRenew, "fast path").
+        """
+        try:
+            self._seen = self._take(seen, begun)
+        except ApiError as error:
+            if error.code in (404, 409):
+                return False
+            raise
+        self._until = begun + self._terms.renew
+        return True
 
     def _look(self, now: float) -> Seen | None:
         try:

@@ -56,10 +56,12 @@ class FakeApi:
         self.lease: dict[str, Any] | None = None
         self.broken = False
         self.version = 0
+        self.reads = 0
         self._lock = threading.Lock()
 
     def get(self, path: str, what: str) -> Answer:
         with self._lock:
+            self.reads += 1
             self._check()
             if self.lease is None:
                 raise ApiError(404, "NotFound", path, what)
@@ -75,10 +77,20 @@ class FakeApi:
     def merge(self, path: str, what: str, body: dict[str, Any], *, manager: str) -> Answer:
         with self._lock:
             self._check()
-            assert self.lease is not None
+            if self.lease is None:
+                raise ApiError(404, "NotFound", path, what)
             if body["metadata"]["resourceVersion"] != str(self.version):
                 raise ApiError(409, "Conflict", f"{path} {manager}", what)
             return self._store({**self.lease, **body["spec"]})
+
+    def annotate(self) -> None:
+        """Change the Lease as somebody else does who is not a candidate."""
+        with self._lock:
+            self.version += 1
+
+    def delete(self) -> None:
+        with self._lock:
+            self.lease = None
 
     def _store(self, spec: dict[str, Any]) -> Answer:
         self.version += 1
@@ -140,3 +152,27 @@ def test_a_leader_that_can_not_renew_stops_leading_before_another_one_may_begin(
     assert not first.leading
     second.stop()
     second.join(5)
+
+
+def test_a_leader_renews_by_one_request_and_reads_only_what_has_changed() -> None:
+    api = FakeApi()
+    leader = candidate(api, "a")
+    wait_for(lambda: api.version > 5, "renewals")
+    assert api.reads == 1
+    api.annotate()
+    before = api.version
+    wait_for(lambda: api.version > before + 3, "renewals of the changed Lease")
+    assert leader.leading
+    leader.stop()
+    leader.join(10)
+
+
+def test_a_lease_that_was_deleted_is_made_anew_by_its_holder() -> None:
+    api = FakeApi()
+    leader = candidate(api, "a")
+    wait_for(lambda: api.version > 1, "a renewal")
+    api.delete()
+    wait_for(lambda: api.lease is not None, "the Lease")
+    assert leader.leading
+    leader.stop()
+    leader.join(10)
