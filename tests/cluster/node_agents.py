@@ -97,8 +97,10 @@ def make_node(api: Api, name: str) -> None:
     api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
 
 
-def node_agent_kubeconfig(plane: ControlPlane, api: Api, namespace: str, folder: Path) -> Path:
-    """Make a ServiceAccount with the agent's rights, and a kubeconfig with its token."""
+def node_agent_kubeconfig(
+    plane: ControlPlane, api: Api, namespace: str, folder: Path, *more: dict[str, Any]
+) -> Path:
+    """Make a ServiceAccount with the agent's rights and `more`, and a kubeconfig with its token."""
     name = f"node-agent-{namespace}"
     api.create({"apiVersion": "v1", "kind": SERVICE_ACCOUNT.kind, "metadata": {"name": ACCOUNT}}, namespace)
     api.create(
@@ -106,7 +108,7 @@ def node_agent_kubeconfig(plane: ControlPlane, api: Api, namespace: str, folder:
             "apiVersion": f"{_RBAC}/v1",
             "kind": "ClusterRole",
             "metadata": {"name": name},
-            "rules": [*RULES, CONDITION_RULE],
+            "rules": [*RULES, *more],
         }
     )
     api.create(

@@ -24,6 +24,7 @@ from tests.cluster.api import Api, Kind
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.node_agents import (
+    CONDITION_RULE,
     Script,
     make_node,
     networked,
@@ -121,7 +122,7 @@ def stage(control_plane: ControlPlane, api: Api, tmp_path: Path) -> Iterator[Sta
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "KUBECONFIG": str(node_agent_kubeconfig(control_plane, api, namespace, tmp_path)),
+            "KUBECONFIG": str(node_agent_kubeconfig(control_plane, api, namespace, tmp_path, CONDITION_RULE)),
             ENV_NODE_NAME: node,
             ENV_HOST_IP: HOST,
         }

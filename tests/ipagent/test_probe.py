@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -27,7 +28,12 @@ def waiting(started_file: Path, *more: str) -> subprocess.Popen[bytes]:
 
 def watches(process: subprocess.Popen[bytes], folder: Path) -> bool:
     """Return whether a process has the folder open, as it needs to be told of new files in it."""
-    return str(folder) in [str(each.readlink()) for each in Path(f"/proc/{process.pid}/fd").iterdir()]
+    opened = set()
+    for each in Path(f"/proc/{process.pid}/fd").iterdir():
+        # The process may close it between the two looks.
+        with contextlib.suppress(FileNotFoundError):
+            opened.add(str(each.readlink()))
+    return str(folder) in opened
 
 
 def test_the_kernel_wakes_it_when_the_file_appears(tmp_path: Path) -> None:

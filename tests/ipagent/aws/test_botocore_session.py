@@ -68,6 +68,19 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
             ],
         },
     ),
+    ("CreateTags", {"Resources": [ENI_1], "Tags": [{"Key": "k", "Value": "v & <w>"}]}),
+    ("DeleteTags", {"Resources": [ENI_1], "Tags": [{"Key": "k"}]}),
+    ("DescribeAddresses", {}),
+    (
+        "AssociateAddress",
+        {
+            "AllocationId": "eipalloc-0a000000000000001",
+            "NetworkInterfaceId": ENI_1,
+            "PrivateIpAddress": "10.10.1.80",
+            "AllowReassociation": True,
+        },
+    ),
+    ("DisassociateAddress", {"AssociationId": "eipassoc-0a000000000000001"}),
     ("DeleteNetworkInterface", {"NetworkInterfaceId": ENI_1}),
 ]
 

@@ -308,9 +308,16 @@ class TestSidecar:
             pod.add_address("net1", f"{FLOATING}/32")
             gate.wait_for(lambda: any(claim.again for claim in gate.claims), "a claim with `again`")
             gate.wait_for(lambda: FLOATING in held(gate.claims[-1]), "the address")
-            pod.add_address("net1", "10.10.1.81/32")
-            gate.wait_for(lambda: "10.10.1.81" in held(gate.claims[-1]), "the next address")
-            assert gate.claims[-1].again == frozenset()
+            others = iter(range(81, 130))
+
+            def forgotten() -> bool:
+                # It is stated until the answer to it has been read, which may come after the next statement.
+                other = f"10.10.1.{next(others)}"
+                pod.add_address("net1", f"{other}/32")
+                gate.wait_for(lambda: other in held(gate.claims[-1]), "the next address")
+                return gate.claims[-1].again == frozenset()
+
+            gate.wait_for(forgotten, "a claim without `again`")
             running.end()
 
     def test_a_conflict_and_a_failure_are_logged_once_and_the_client_goes_on(self, stage: SlimStage) -> None:

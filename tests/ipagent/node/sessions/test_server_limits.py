@@ -34,13 +34,14 @@ def test_too_many_connections_are_told_so(gate: MakeGate) -> None:
 def test_more_than_a_few_refused_connections_are_reset_and_counted(gate: MakeGate) -> None:
     made = gate(limits=replace(FREE, per_peer=1, refusals=2))
     with ExitStack() as stack:
-        peers = [stack.enter_context(Peer(made)) for _ in range(10)]
+        told = [stack.enter_context(Peer(made)) for _ in range(3)]
+        for _ in range(7):
+            # The reset may come before the connection is seen to be there.
+            with pytest.raises(ConnectionResetError):
+                stack.enter_context(Peer(made)).receive()
         made.wait_for(lambda: made.sessions.counts().get("refused_429") == 9, "nine refusals")
         assert made.sessions.counts()["open"] == 1
-        assert [peer.refusal().status for peer in peers[1:3]] == [429, 429]
-        for peer in peers[3:]:
-            with pytest.raises(ConnectionResetError):
-                peer.receive()
+        assert [peer.refusal().status for peer in told[1:]] == [429, 429]
 
 
 def test_the_oldest_connection_without_a_pod_makes_room(gate: MakeGate) -> None:
