@@ -55,6 +55,7 @@ Everything else comes from the environment; the webhook writes it into the pod. 
   {contract.ENV_BACKEND:29} direct (default): the agent calls EC2 itself; node: the node agent does
   {contract.ENV_NODE_PORT:29} node: port of the node agent (default: {contract.DEFAULT_NODE_PORT})
   {contract.ENV_RESTART_POLICY:29} the pod's restart policy: Always, OnFailure or Never
+  {contract.ENV_EIP_WAIT:29} interfaces whose Elastic IP the first assignment waits for, such as net1
   {contract.ENV_LOG_LEVEL:29} debug, info (default), warning or error
   {contract.ENV_LOG_FORMAT:29} json, text, or auto (default): text on a terminal
   {contract.ENV_POD_NAME:29} the pod, named in every log line
