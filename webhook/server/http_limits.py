@@ -191,15 +191,35 @@ class SharedBuffer(asyncio.BufferedProtocol):
     _buffer = memoryview(bytearray(BUFFER))
 
     def __init__(self, protocol: LimitedHttpProtocol) -> None:
-        self._protocol = protocol
-        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign] # all of them: no detour
-        self.eof_received = protocol.eof_received  # type: ignore[method-assign]
-        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+        self._protocol: LimitedHttpProtocol | None = protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection."""
-        self._protocol.connection_made(transport)  # type: ignore[arg-type] # as uvicorn
+        if self._protocol is not None:
+            self._protocol.connection_made(transport)  # type: ignore[arg-type] # as uvicorn
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the connection.
+
+        uvloop's transport keeps this object. Without a reference from here back to it, the 256 KiB that it
+        has for a connection are freed at once, and not when garbage is collected.
+        """
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Let the transport close when the peer sends no more, as uvicorn's protocol does."""
+
+    def pause_writing(self) -> None:
+        """Pass on that the peer does not read."""
+        if self._protocol is not None:
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that the peer reads again."""
+        if self._protocol is not None:
+            self._protocol.resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's signature
         """Return the buffer to read into."""
@@ -207,7 +227,8 @@ class SharedBuffer(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what was read."""
-        self._protocol.data_received(self._buffer[:nbytes])
+        if self._protocol is not None:
+            self._protocol.data_received(self._buffer[:nbytes])
 
 
 class _PipelineFlow(FlowControl):
