@@ -17,6 +17,7 @@ from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import EipPod
+from ipagent.controller.model.rank import Rank
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.controller import Controller
@@ -117,9 +118,7 @@ class Loop:
             self.eips.controller.answered(call, answer, now)
         if isinstance(answer, Refused):
             self._log.warning("refused", message=f"{call.key}: {answer.text}")
-        elif not call.key.startswith(
-            ("all", "eips", "holders", "enis", "instances", "types", "resolve", "pods")
-        ):
+        elif call.rank is not Rank.LOOK:
             self._log.info(type(call).__name__.lower(), message=_text(call))
 
     def _report_leaks(self, plan: Plan) -> None:

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from common.contract import Credentials
 from common.version import VERSION
+from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws.botocore_session import session_for
 from ipagent.aws.ec2 import CONNECT_SECONDS, READ_SECONDS
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of, watch
@@ -33,7 +34,6 @@ from ipagent.controller.model.actions import (
     Resolve,
     UnassignPrefix,
 )
-from ipagent.controller.model.cloud import Eni
 from ipagent.controller.model.eip_calls import (
     Associate,
     DescribeAddresses,
@@ -58,6 +58,7 @@ from ipagent.controller.reconcile.refusals import classify
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
 
 PAGE = 1000
 """Of DescribeNetworkInterfaces, the most that it gives."""
@@ -102,31 +103,24 @@ class Ec2:
     def _make(self, call: Call) -> Answer:
         match call:
             case DescribeAll() | DescribeEnis() | DescribeInstances():
-                return Enis(tuple(self._enis(call)))
+                return Enis(tuple(map(reading.eni, self._interfaces(_interface_filters(call)))))
+            case DescribeHolders():
+                return eips.read_holders(call, self._interfaces(_interface_filters(call)))
             case Resolve():
                 return self._resolve(call)
             case ReadLimits():
                 return self._limits(call)
             case Create():
                 return self._create(call)
-            case AssignPrefixes() | UnassignPrefix():
-                return self._prefixes(call)
             case _:
                 return self._change(call)
 
-    def _enis(self, call: DescribeAll | DescribeEnis | DescribeInstances) -> Iterator[Eni]:
-        if isinstance(call, DescribeAll):
-            filters = [_filter("vpc-id", call.vpcs)] if call.vpcs else []
-        elif isinstance(call, DescribeEnis):
-            # By filter: among explicit ids a single one that is gone would fail the whole call.
-            filters = [_filter("network-interface-id", call.enis)]
-        else:
-            filters = [_filter("attachment.instance-id", call.instances)]
+    def _interfaces(self, filters: Filters) -> Iterator[NetworkInterfaceTypeDef]:
         more: dict[str, Any] = {"MaxResults": PAGE}
         while True:
             found = self._client.describe_network_interfaces(Filters=filters, **more)  # type: ignore[arg-type] # by name
             self._count("DescribeNetworkInterfaces")
-            yield from map(reading.eni, found["NetworkInterfaces"])
+            yield from found["NetworkInterfaces"]
             if not found.get("NextToken"):
                 return
             more["NextToken"] = found["NextToken"]
@@ -185,9 +179,9 @@ class Ec2:
                 self._client.modify_network_interface_attribute(
                     NetworkInterfaceId=call.eni, **_attribute(call)
                 )
-            case (
-                DescribeAddresses() | DescribeHolders() | Associate() | Disassociate() | TagEip() | UntagEip()
-            ):
+            case AssignPrefixes() | UnassignPrefix():
+                answer = self._prefixes(call)
+            case DescribeAddresses() | Associate() | Disassociate() | TagEip() | UntagEip():
                 answer = eips.make(self._client, call)
             case _:
                 raise TypeError(f"{call} is not a call to EC2")
@@ -213,7 +207,6 @@ class Ec2:
             )
         else:
             self._client.unassign_ipv6_addresses(NetworkInterfaceId=call.eni, Ipv6Prefixes=[call.prefix])
-        self._count(_action(call))
         return answer
 
     def _count(self, action: str) -> None:
@@ -259,6 +252,24 @@ def _filters(name: str, terms: Sequence[Term]) -> Iterator[Filters]:
     for term in terms:
         if term.tags:
             yield [_filter(f"tag:{key}", (value,)) for key, value in term.tags]
+
+
+def _interface_filters(call: DescribeAll | DescribeEnis | DescribeInstances | DescribeHolders) -> Filters:
+    match call:
+        case DescribeAll():
+            return [_filter("vpc-id", call.vpcs)] if call.vpcs else []
+        case DescribeEnis():
+            # By filter: among explicit ids a single one that is gone would fail the whole call.
+            return [_filter("network-interface-id", call.enis)]
+        case DescribeInstances():
+            return [_filter("attachment.instance-id", call.instances)]
+        case DescribeHolders():
+            # ENIs without our tag are the VPC CNI's.
+            return [
+                _filter("addresses.private-ip-address", call.addresses),
+                _filter("attachment.instance-id", call.instances),
+                _filter(f"tag:{NO_MANAGE}", ("true",)),
+            ]
 
 
 def _filter(name: str, values: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from ipagent.assign.holders import NO_MANAGE
+from ipagent.controller.ec2 import reading
 from ipagent.controller.model.eip_calls import (
     Addresses,
     Associate,
@@ -15,7 +15,7 @@ from ipagent.controller.model.eip_calls import (
     DescribeAddresses,
     DescribeHolders,
     Disassociate,
-    EipCall,
+    EipChange,
     Holders,
     TagEip,
     UntagEip,
@@ -25,17 +25,17 @@ from ipagent.controller.model.network import Tags
 from ipagent.controller.reconcile.answers import Answer, Done
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ec2.type_defs import AddressTypeDef, NetworkInterfaceTypeDef
 
 
-def make(client: EC2Client, call: EipCall) -> Answer:
+def make(client: EC2Client, call: DescribeAddresses | EipChange) -> Answer:
     """Make a call."""
     match call:
         case DescribeAddresses():
             return Addresses(tuple(map(_eip, client.describe_addresses()["Addresses"])))
-        case DescribeHolders():
-            return _holders(client, call)
         case Associate():
             made = client.associate_address(
                 AllocationId=call.eip,
@@ -55,32 +55,19 @@ def make(client: EC2Client, call: EipCall) -> Answer:
     return Done()
 
 
-def _holders(client: EC2Client, call: DescribeHolders) -> Holders:
-    """Find secondary addresses on ENIs for pods: the primary ENI and untagged ones are the VPC CNI's."""
-    filters: Any = [
-        {"Name": "addresses.private-ip-address", "Values": list(call.addresses)},
-        {"Name": "attachment.instance-id", "Values": list(call.instances)},
-        {"Name": f"tag:{NO_MANAGE}", "Values": ["true"]},
-    ]
+def read_holders(call: DescribeHolders, interfaces: Iterable[NetworkInterfaceTypeDef]) -> Holders:
+    """Find the addresses among the secondary ones of ENIs for pods: the primary ENI is the VPC CNI's."""
     asked = frozenset(call.addresses)
     enis: dict[str, tuple[str, str]] = {}
-    more: dict[str, Any] = {"MaxResults": 1000}
-    while True:
-        found = client.describe_network_interfaces(Filters=filters, **more)
-        for shown in found["NetworkInterfaces"]:
-            enis |= dict.fromkeys(_secondaries(shown) & asked, _place(shown))
-        if not found.get("NextToken"):
-            return Holders(enis)
-        more["NextToken"] = found["NextToken"]
+    for shown in interfaces:
+        enis |= dict.fromkeys(_for_pods(shown) & asked, _place(shown))
+    return Holders(enis)
 
 
-def _secondaries(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
+def _for_pods(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
     attachment = shown.get("Attachment") or {}
     first = attachment.get("DeviceIndex") == 0 and not attachment.get("NetworkCardIndex")
-    if first or shown.get("RequesterManaged"):
-        return frozenset()
-    addresses = shown.get("PrivateIpAddresses", [])
-    return frozenset(each.get("PrivateIpAddress", "") for each in addresses if not each.get("Primary"))
+    return frozenset() if first or shown.get("RequesterManaged") else reading.secondaries(shown)
 
 
 def _place(shown: NetworkInterfaceTypeDef) -> tuple[str, str]:
@@ -91,7 +78,7 @@ def _eip(shown: AddressTypeDef) -> ElasticIp:
     return ElasticIp(
         id=shown.get("AllocationId", ""),
         public=shown.get("PublicIp", ""),
-        tags={tag.get("Key", ""): tag.get("Value", "") for tag in shown.get("Tags", [])},
+        tags=reading.read_tags(shown.get("Tags", [])),
         association=shown.get("AssociationId", ""),
         eni=shown.get("NetworkInterfaceId", ""),
         private=shown.get("PrivateIpAddress", ""),

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
         NetworkInterfaceTypeDef,
         SecurityGroupTypeDef,
         SubnetTypeDef,
+        TagTypeDef,
     )
 
 
 def eni(shown: NetworkInterfaceTypeDef) -> Eni:
     """Read a `NetworkInterface`, also the one that CreateNetworkInterface answers with."""
     attachment = shown.get("Attachment") or {}
-    tags = {tag.get("Key", ""): tag.get("Value", "") for tag in shown.get("TagSet", [])}
+    tags = read_tags(shown.get("TagSet", []))
     state = attachment.get("Status") or AVAILABLE
     return Eni(
         id=shown["NetworkInterfaceId"],
@@ -45,9 +46,14 @@ def eni(shown: NetworkInterfaceTypeDef) -> Eni:
         address=shown.get("PrivateIpAddress", ""),
         ipv4=len(shown.get("PrivateIpAddresses", [])) + len(shown.get("Ipv4Prefixes", [])),
         # Of the VPC CNI's interfaces nobody asks; there are more of them than of all others.
-        addresses=_secondaries(shown) if tags.get(NO_MANAGE) == "true" else frozenset(),
+        addresses=secondaries(shown) if tags.get(NO_MANAGE) == "true" else frozenset(),
         managed=shown.get("RequesterManaged", False),
     )
+
+
+def read_tags(shown: Iterable[TagTypeDef]) -> dict[str, str]:
+    """Read a `TagSet`."""
+    return {tag.get("Key", ""): tag.get("Value", "") for tag in shown}
 
 
 def prefixes(
@@ -58,7 +64,8 @@ def prefixes(
     return tuple(str(ip_network(each)) for each in found)
 
 
-def _secondaries(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
+def secondaries(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
+    """Read the addresses of both families but the primary IPv4 address."""
     ipv4 = (each for each in shown.get("PrivateIpAddresses", []) if not each.get("Primary"))
     return frozenset(
         (

@@ -20,6 +20,30 @@ def prefix_key(owner: str) -> str:
     return f"prefixes {owner}"
 
 
+class _OfAttachment:
+    """A call for a NodeAttachment, whose name `owner` is: one at a time for each."""
+
+    __slots__ = ()
+    owner: str
+
+    @property
+    def key(self) -> str:
+        """The NodeAttachment's name."""
+        return self.owner
+
+
+class _OfPrefixes:
+    """A call about a NodeAttachment's prefixes: one at a time for each, beside one of another kind."""
+
+    __slots__ = ()
+    owner: str
+
+    @property
+    def key(self) -> str:
+        """Other than the NodeAttachment's name."""
+        return prefix_key(self.owner)
+
+
 @dataclass(frozen=True, slots=True)
 class DescribeAll:
     """DescribeNetworkInterfaces, all pages; of these VPCs, or of the whole region where none is known."""
@@ -77,7 +101,7 @@ class ReadLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
+class Create(_OfAttachment):
     """CreateNetworkInterface; the same token makes no second one."""
 
     owner: str
@@ -91,14 +115,9 @@ class Create:
     rank = Rank.READY
     actions = ("CreateNetworkInterface",)
 
-    @property
-    def key(self) -> str:
-        """One call at a time for each NodeAttachment."""
-        return self.owner
-
 
 @dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(_OfAttachment):
     """AttachNetworkInterface."""
 
     owner: str
@@ -109,14 +128,9 @@ class Attach:
     rank = Rank.READY
     actions = ("AttachNetworkInterface",)
 
-    @property
-    def key(self) -> str:
-        """One call at a time for each NodeAttachment."""
-        return self.owner
-
 
 @dataclass(frozen=True, slots=True)
-class Modify:
+class Modify(_OfAttachment):
     """ModifyNetworkInterfaceAttribute, which takes one attribute a call: that one which is not None."""
 
     owner: str
@@ -129,14 +143,9 @@ class Modify:
     rank: Rank = Rank.READY
     actions = ("ModifyNetworkInterfaceAttribute",)
 
-    @property
-    def key(self) -> str:
-        """One call at a time for each NodeAttachment."""
-        return self.owner
-
 
 @dataclass(frozen=True, slots=True)
-class AssignPrefixes:
+class AssignPrefixes(_OfPrefixes):
     """AssignPrivateIpAddresses or AssignIpv6Addresses by a count of prefixes: EC2 chooses them.
 
     There is no ClientToken: what was asked twice is assigned twice.
@@ -149,18 +158,13 @@ class AssignPrefixes:
     rank = Rank.READY
 
     @property
-    def key(self) -> str:
-        """One such call at a time for each NodeAttachment, beside one of another kind."""
-        return prefix_key(self.owner)
-
-    @property
     def actions(self) -> tuple[str, ...]:
         """EC2 has an action for each family."""
         return ("AssignPrivateIpAddresses",) if self.family is Family.IPV4 else ("AssignIpv6Addresses",)
 
 
 @dataclass(frozen=True, slots=True)
-class UnassignPrefix:
+class UnassignPrefix(_OfPrefixes):
     """UnassignPrivateIpAddresses or UnassignIpv6Addresses of one prefix."""
 
     owner: str
@@ -169,18 +173,13 @@ class UnassignPrefix:
     rank = Rank.FREE
 
     @property
-    def key(self) -> str:
-        """As that of AssignPrefixes."""
-        return prefix_key(self.owner)
-
-    @property
     def actions(self) -> tuple[str, ...]:
         """EC2 has an action for each family."""
         return ("UnassignIpv6Addresses",) if ":" in self.prefix else ("UnassignPrivateIpAddresses",)
 
 
 @dataclass(frozen=True, slots=True)
-class Detach:
+class Detach(_OfAttachment):
     """DetachNetworkInterface."""
 
     owner: str
@@ -189,25 +188,15 @@ class Detach:
     rank = Rank.FREE
     actions = ("DetachNetworkInterface",)
 
-    @property
-    def key(self) -> str:
-        """One call at a time for each NodeAttachment."""
-        return self.owner
-
 
 @dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(_OfAttachment):
     """DeleteNetworkInterface; a leaked ENI is its own owner."""
 
     owner: str
     eni: str
     rank = Rank.FREE
     actions = ("DeleteNetworkInterface",)
-
-    @property
-    def key(self) -> str:
-        """One call at a time for each NodeAttachment."""
-        return self.owner
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,18 @@ from ipagent.controller.model.network import Tags
 from ipagent.controller.model.rank import Rank
 
 
+class _OfEip:
+    """A call that changes an EIP: one at a time for each."""
+
+    __slots__ = ()
+    eip: str
+
+    @property
+    def key(self) -> str:
+        """The EIP's id."""
+        return self.eip
+
+
 @dataclass(frozen=True, slots=True)
 class DescribeAddresses:
     """DescribeAddresses of the region, all on one page."""
@@ -33,7 +45,7 @@ class DescribeHolders:
 
 
 @dataclass(frozen=True, slots=True)
-class Associate:
+class Associate(_OfEip):
     """AssociateAddress; without `move` EC2 refuses an EIP, or an address, that has an association."""
 
     eip: str
@@ -43,14 +55,9 @@ class Associate:
     rank = Rank.READY
     actions = ("AssociateAddress",)
 
-    @property
-    def key(self) -> str:
-        """One call at a time for each EIP."""
-        return self.eip
-
 
 @dataclass(frozen=True, slots=True)
-class Disassociate:
+class Disassociate(_OfEip):
     """DisassociateAddress."""
 
     eip: str
@@ -58,14 +65,9 @@ class Disassociate:
     rank = Rank.FREE
     actions = ("DisassociateAddress",)
 
-    @property
-    def key(self) -> str:
-        """One call at a time for each EIP."""
-        return self.eip
-
 
 @dataclass(frozen=True, slots=True)
-class TagEip:
+class TagEip(_OfEip):
     """CreateTags of an EIP."""
 
     eip: str
@@ -73,25 +75,15 @@ class TagEip:
     rank = Rank.READY
     actions = ("CreateTags",)
 
-    @property
-    def key(self) -> str:
-        """One call at a time for each EIP."""
-        return self.eip
-
 
 @dataclass(frozen=True, slots=True)
-class UntagEip:
+class UntagEip(_OfEip):
     """DeleteTags of an EIP, if they have these values."""
 
     eip: str
     tags: Tags
     rank = Rank.FREE
     actions = ("DeleteTags",)
-
-    @property
-    def key(self) -> str:
-        """One call at a time for each EIP."""
-        return self.eip
 
 
 EipChange: TypeAlias = Associate | Disassociate | TagEip | UntagEip
