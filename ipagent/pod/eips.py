@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from common.contract import ExitCode
+from common.contract import EIP_CONDITION, EIP_WAIT, ExitCode
 from ipagent.assign.errors import NoImds
 from ipagent.assign.report import Report
 from ipagent.assign.retry import remaining
@@ -15,8 +15,8 @@ from ipagent.signals import Stop
 LOOK_SECONDS = 1.0
 """Between two looks. IMDS shows an association within seconds."""
 REMEDY = (
-    "The pod's condition multus-eni.io/ElasticIPsAssociated says why (kubectl describe pod); without "
-    "multus-eni.io/eip-wait the app starts all the same"
+    f"The pod's condition {EIP_CONDITION} says why (kubectl describe pod); without {EIP_WAIT} the app starts "
+    "all the same"
 )
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from common.contract import EIP, EIP_LABEL
-from ipagent.controller.model.eips import CONDITION
+from common.contract import EIP, EIP_CONDITION, EIP_LABEL
 from ipagent.networkstatus import NETWORK_STATUS
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import EVENT, NODE, OWN, token_of
@@ -151,7 +150,7 @@ class Stage:
     def condition(self, name: str, namespace: str = VOICE) -> dict[str, str]:
         """Return our condition of a pod; empty if it has none."""
         status = self.api.get(POD, name, namespace).get("status") or {}
-        found = [each for each in status.get("conditions", ()) if each["type"] == CONDITION]
+        found = [each for each in status.get("conditions", ()) if each["type"] == EIP_CONDITION]
         return found[0] if found else {}
 
     def wait_until(self, reason: str, name: str, namespace: str = VOICE) -> dict[str, str]:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from common.contract import ExitCode
+from common.contract import EIP_CONDITION, ExitCode
 from common.kube.client import Client
 from common.kube.errors import ApiError as Refusal
-from ipagent.controller.model.eips import CONDITION as EIP_CONDITION
 from ipagent.log import Log
+from ipagent.networkapi import NODE_MANAGER
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import PodKey, read_pod
-from ipagent.node.observe.condition_writer import MANAGER, ConditionWriter
+from ipagent.node.observe.condition_writer import ConditionWriter
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import DAEMON, OWN, client_with, token_of
 from tests.chart.values import REQUIRED
@@ -111,7 +111,7 @@ def apply(client: Client, pod: Manifest, metadata: dict[str, Any] | None = None,
         "status": status,
     }
     path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/status"
-    client.apply(path, "write a pod's status", body, manager=MANAGER, force=True)
+    client.apply(path, "write a pod's status", body, manager=NODE_MANAGER, force=True)
 
 
 def test_the_condition_appears_and_changes_beside_those_of_the_kubelet(

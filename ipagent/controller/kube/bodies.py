@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from common.contract import EIP_CONDITION
+from common.kube.pod_status import with_condition
 from ipagent.controller.model.actions import ApplyAttachment, NetworkStatus, PatchNode, PatchResources
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
-from ipagent.controller.model.eips import CONDITION, EipPod
+from ipagent.controller.model.eips import EipPod
 from ipagent.controller.model.prefixes import cni_object
 from ipagent.networkapi import (
     API_VERSION,
@@ -99,13 +101,9 @@ def network_status(name: str, status: NetworkStatus, before: Mapping[str, Condit
 
 def pod_condition(pod: EipPod, condition: Condition, time: str) -> Object:
     """Return our condition of a pod for server-side apply, which refuses it for another pod of that name."""
-    before = {CONDITION: pod.condition} if pod.condition is not None else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
-        "status": {"conditions": _conditions({CONDITION: condition}, before, time)},
-    }
+    before = {EIP_CONDITION: pod.condition} if pod.condition is not None else {}
+    (entry,) = _conditions({EIP_CONDITION: condition}, before, time)
+    return with_condition(pod.namespace, pod.name, pod.uid, entry)
 
 
 def node_patch(write: PatchNode) -> Object:

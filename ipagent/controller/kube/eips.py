@@ -5,13 +5,14 @@ Thread: the loop's. What fails is written again a little later.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.kube.backoff import pause_after_failure
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.pod_status import status_path
+from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
@@ -63,8 +64,7 @@ class PodConditionWriter:
         written = self._written.get(pod.key)
         if _same(before, condition) or (written is not None and written[0] == condition):
             return
-        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
-        body = bodies.pod_condition(pod, condition, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        path, body = status_path(pod.namespace, pod.name), bodies.pod_condition(pod, condition, timestamp())
         try:
             self.client.apply(
                 path, f"write the status of pod {pod.key}", body, manager=CONTROLLER_MANAGER, force=True

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.timestamps import timestamp
 from common.token_bucket import Rate, TokenBucket
 from ipagent.controller.model.attachment import HOST_ADDRESS, SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
@@ -104,7 +105,7 @@ class EventWriter:
             self._counts.clear()
 
     def _body(self, name: str, about: Subject, kind: str, reason: str, message: str) -> dict[str, Any]:
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        now = timestamp()
         return {
             "apiVersion": "v1",
             "kind": "Event",

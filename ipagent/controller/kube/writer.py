@@ -5,13 +5,13 @@ Thread: the loop's. What fails is decided again a little later; the API server's
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from common.kube.backoff import pause_after_failure
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject, news
 from ipagent.controller.model.actions import (
@@ -99,7 +99,7 @@ class Writer:
             now,
             lambda: self._apply(
                 f"{ATTACHMENTS}/{attachment.name}/status",
-                bodies.attachment_status(attachment.name, status, before, _time()),
+                bodies.attachment_status(attachment.name, status, before, timestamp()),
             ),
         ):
             node = state.nodes.get(attachment.node)
@@ -116,7 +116,7 @@ class Writer:
         counts = (status.nodes, status.ready, status.failed, status.free, status.subnets, status.generation)
         if status.conditions == network.status and network.counts == counts:
             return
-        body = bodies.network_status(network.name, status, network.status, _time())
+        body = bodies.network_status(network.name, status, network.status, timestamp())
         if self._once(key, status, now, lambda: self._apply(f"{NETWORKS}/{network.name}/status", body)):
             found = news(network.status, status.conditions)
             if found is not None:
@@ -173,7 +173,3 @@ class Writer:
         }
         path, what = f"{paths}/{name}", f"write the finalizers of {kind} {name}"
         self.client.merge(path, what, patch, manager=CONTROLLER_MANAGER)
-
-
-def _time() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -28,8 +28,6 @@ An association with another one is somebody else's, and left alone.
 """
 MAX_TAG = 256
 
-CONDITION = "multus-eni.io/ElasticIPsAssociated"
-"""The condition of a pod."""
 ENDED = ("Succeeded", "Failed")
 
 
@@ -173,13 +171,13 @@ def read_pod(found: Mapping[str, Any]) -> EipPod:
         proven=written_through_status(found),
         kept=any(each.get("kind") == "StatefulSet" and each.get("controller") for each in owners),
         ended=status.get("phase") in ENDED,
-        condition=read_conditions({"conditions": _ours(status)}).get(CONDITION),
+        condition=read_conditions({"conditions": _ours(status)}).get(contract.EIP_CONDITION),
     )
 
 
 def _ours(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return our condition, with the fields that the API server does not ask of a pod's conditions."""
-    found = [each for each in status.get("conditions") or () if each.get("type") == CONDITION]
+    found = [each for each in status.get("conditions") or () if each.get("type") == contract.EIP_CONDITION]
     return [{"reason": "", **each} for each in found]
 
 

@@ -32,10 +32,10 @@ class PodCondition:
         )
 
 
-def read_condition(pod_status: Object) -> PodCondition | None:
-    """Find the condition in a pod's status; what is not as the API server writes it counts as missing."""
+def read_condition(pod_status: Object, kind: str = CONDITION) -> PodCondition | None:
+    """Find a condition in a pod's status; what is not as the API server writes it counts as missing."""
     for each in map(as_map, as_list(pod_status.get("conditions"))):
-        if each.get("type") == CONDITION:
+        if each.get("type") == kind:
             return PodCondition(
                 as_text(each.get("status"), SHOWN),
                 as_text(each.get("reason"), SHOWN),

@@ -12,6 +12,7 @@ from enum import StrEnum, auto
 from common.contract import (
     CONTAINER_NAME,
     EIP,
+    EIP_CONDITION,
     ENV_BACKEND,
     INTERFACES,
     NETWORKS,
@@ -27,10 +28,6 @@ from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.fields import MAX_TEXT, SHOWN, Object, as_list, as_map, as_text
 from ipagent.node.model.network_status import MAX_NAMES, read_status
 from ipagent.node.model.units import requested_units
-
-EIP_CONDITION = "multus-eni.io/ElasticIPsAssociated"
-"""The controller's condition of a pod that claims Elastic IPs."""
-MAX_EIP_MESSAGE = 1024
 
 MIRROR = "kubernetes.io/config.mirror"
 """Marks the mirror of a static pod (k8s.io/kubernetes, pkg/kubelet/types, ConfigMirrorAnnotationKey)."""
@@ -155,11 +152,12 @@ def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:
 
 
 def _elastic_ips(status: Object) -> ElasticIps:
-    for each in map(as_map, as_list(status.get("conditions"))):
-        if each.get("type") == EIP_CONDITION:
-            message = as_text(each.get("message"), MAX_EIP_MESSAGE) or as_text(each.get("reason"), SHOWN)
-            return ElasticIps(each.get("status") == "True", message or "the controller does not say why")
-    return ElasticIps(False, "the controller has not looked at the pod yet: is controller.eips set?")
+    found = read_condition(status, EIP_CONDITION)
+    if found is None:
+        return ElasticIps(False, "the controller has not looked at the pod yet: is controller.eips set?")
+    return ElasticIps(
+        found.status == "True", found.message or found.reason or "the controller does not say why"
+    )
 
 
 def _takeover(value: object) -> Takeover:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from typing import Generic, TypeVar
 
 from common.kube.backoff import pause_after_failure
@@ -95,8 +94,3 @@ class ApiWriter(threading.Thread, Generic[Item]):
         if kind != self._failure:
             self._failure = kind
             self.log_failure(f"{error}; addresses are assigned all the same")
-
-
-def timestamp() -> str:
-    """Return the time of day as the API server writes it (RFC 3339, UTC, in seconds)."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -11,14 +11,15 @@ from typing import Any
 
 from common.kube.client import Client
 from common.kube.errors import ApiError
+from common.kube.pod_status import status_path, with_condition
+from common.kube.timestamps import timestamp
 from ipagent.log import Log
+from ipagent.networkapi import NODE_MANAGER
 from ipagent.node.model.claim import ClaimStatus
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.observe.api_writer import ApiWriter, timestamp
+from ipagent.node.observe.api_writer import ApiWriter
 from ipagent.node.observe.condition_queue import ConditionQueue, ConditionWrite, condition_of
-
-MANAGER = "multus-eni-node-agent"
 
 
 class ConditionWriter(ApiWriter[ConditionWrite]):
@@ -59,9 +60,8 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
     def write(self, item: ConditionWrite) -> None:
         """Apply the condition to the pod's status."""
         pod = item.pod
-        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
-        what = f"write the condition {CONDITION} of pod {pod}"
-        self._client.apply(path, what, body_of(item), manager=MANAGER, force=True)
+        path, what = status_path(pod.namespace, pod.name), f"write the condition {CONDITION} of pod {pod}"
+        self._client.apply(path, what, body_of(item), manager=NODE_MANAGER, force=True)
 
     def put_back(self, item: ConditionWrite) -> None:
         """Write it again later."""
@@ -79,19 +79,11 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
 def body_of(write: ConditionWrite) -> dict[str, Any]:
     """Make the patch: the one condition of the pod with this uid."""
     pod, condition = write.pod, write.condition
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
-        "status": {
-            "conditions": [
-                {
-                    "type": CONDITION,
-                    "status": condition.status,
-                    "reason": condition.reason,
-                    "message": condition.message,
-                    "lastTransitionTime": condition.since,
-                }
-            ]
-        },
+    entry = {
+        "type": CONDITION,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": condition.since,
     }
+    return with_condition(pod.namespace, pod.name, pod.uid, entry)

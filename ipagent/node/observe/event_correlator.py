@@ -7,12 +7,12 @@ courtesy, and the API server has better things to do.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from common.kube.timestamps import timestamp
 from common.token_bucket import Rate, TokenBucket
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
@@ -201,7 +201,7 @@ def path_of(write: Write) -> str:
 
 def body_of(write: Write, node: str) -> dict[str, Any]:
     """Make the Event (core/v1), or what changes of it."""
-    changes = {"count": write.count, "lastTimestamp": _stamp(write.last)}
+    changes = {"count": write.count, "lastTimestamp": timestamp(write.last)}
     if not write.new:
         return changes
     pod = write.note.pod
@@ -219,13 +219,9 @@ def body_of(write: Write, node: str) -> dict[str, Any]:
         "type": "Warning" if write.note.warning else "Normal",
         "reason": write.note.reason,
         "message": write.note.message,
-        "firstTimestamp": _stamp(write.first),
+        "firstTimestamp": timestamp(write.first),
         "source": {"component": COMPONENT, "host": node},
         "reportingComponent": COMPONENT,
         "reportingInstance": node,
         **changes,
     }
-
-
-def _stamp(wall: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wall))

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from common.contract import EIP_CONDITION
 from common.elastic_ips import EipClaim
 from ipagent.controller.model.condition import Condition
-from ipagent.controller.model.eips import CONDITION, read_grants, read_pod
+from ipagent.controller.model.eips import read_grants, read_pod
 from ipagent.networkstatus import NETWORK_STATUS
 
 pytestmark = pytest.mark.pure
@@ -88,7 +89,7 @@ def test_only_a_statefulset_makes_it_again() -> None:
 def test_its_condition() -> None:
     listed = [
         {"type": "Ready", "status": "True"},
-        {"type": CONDITION, "status": "False", "reason": "PoolEmpty"},
+        {"type": EIP_CONDITION, "status": "False", "reason": "PoolEmpty"},
     ]
     found = read_pod(pod(status={"conditions": listed}))
     assert found.condition == Condition("False", "PoolEmpty")
