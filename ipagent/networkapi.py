@@ -60,3 +60,8 @@ def attachment_name(node: str, network: str) -> str:
 def label_value(node: str) -> str:
     """Return a node's name as a label's value; a name that is too long for one is hashed."""
     return node if len(node) <= MAX_LABEL else hashlib.sha256(node.encode()).hexdigest()[:MAX_LABEL]
+
+
+def of_node(node: str) -> dict[str, str]:
+    """Return the parameters by which a list or watch has the NodeAttachments of one node alone."""
+    return {"labelSelector": f"{NODE_LABEL}={label_value(node)}"}

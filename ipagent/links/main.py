@@ -34,7 +34,7 @@ from ipagent.links.reporter import StatusReporter
 from ipagent.links.setter import LinkSetter
 from ipagent.log import Log
 from ipagent.netlink.sockets import KernelError
-from ipagent.networkapi import ATTACHMENTS, NODE_LABEL, label_value
+from ipagent.networkapi import ATTACHMENTS, of_node
 from ipagent.signals import Signals
 from ipagent.startup import end_startup
 
@@ -110,11 +110,7 @@ class Links:
     """Sets up the interfaces at each change of the kernel's or of the NodeAttachments, and reports them."""
 
     def __init__(self, kernel: DeviceSocket, given: Options, client: Client, log: Log) -> None:
-        target = Target(
-            ATTACHMENTS,
-            f"the NodeAttachments of node {given.node}",
-            {"labelSelector": f"{NODE_LABEL}={label_value(given.node)}"},
-        )
+        target = Target(ATTACHMENTS, f"the NodeAttachments of node {given.node}", of_node(given.node))
         self.informer: Informer[LinkAttachment] = Informer(
             client, target, read_attachment, self._on_change, log
         )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from ipagent.networkapi import RESOURCE_PREFIX
+from ipagent.node.model.fields import Object, as_list, as_map
 
 MAX_CONTAINERS = 1024
 MAX_UNITS = 1 << 20
 MAX_DIGITS = 7
 
 
-def requested_units(spec: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+def requested_units(spec: Object) -> tuple[tuple[str, int], ...]:
     """Return the networks and units that a pod's spec requests; what is of a wrong type is nothing.
 
     All containers and native sidecars together, or the largest init container with the sidecars before it:
@@ -37,19 +37,16 @@ def requested_units(spec: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((name, min(units, MAX_UNITS)) for name, units in found.items()))
 
 
-def _containers(value: object) -> Iterable[Mapping[str, Any]]:
-    listed = value[:MAX_CONTAINERS] if isinstance(value, list) else ()
-    return (each for each in listed if isinstance(each, dict))
+def _containers(value: object) -> Iterable[Object]:
+    return map(as_map, as_list(value)[:MAX_CONTAINERS])
 
 
-def _units(container: Mapping[str, Any]) -> Counter[str]:
-    resources = container.get("resources")
-    requests = resources.get("requests") if isinstance(resources, dict) else None
-    given = requests.items() if isinstance(requests, dict) else ()
+def _units(container: Object) -> Counter[str]:
+    requests = as_map(as_map(container.get("resources")).get("requests"))
     return Counter(
         {
             key.removeprefix(RESOURCE_PREFIX): int(value)
-            for key, value in given
+            for key, value in requests.items()
             # The API server takes whole numbers alone of an extended resource, and writes them so or as 1k.
             if key.startswith(RESOURCE_PREFIX) and _is_number(value)
         }

@@ -1,22 +1,22 @@
 """Usage reporter: writes to this node's NodeAttachments what its pods have; nobody waits for it.
 
-Threads: one of its own writes, the reflector's hands on NodeAttachments, the main loop's calls `observe`.
+Threads: one of its own writes, the informer's follows NodeAttachments, the main loop's calls `observe`.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from common.kube.backoff import pause_after_failure
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from common.kube.reflector import Reflector, Target
+from common.kube.informer import Informer
+from common.kube.reflector import Target
 from ipagent.assign.release import Pair
 from ipagent.log import Log
-from ipagent.networkapi import ATTACHMENTS, NODE_LABEL, NODE_MANAGER, label_value
+from ipagent.networkapi import ATTACHMENTS, NODE_MANAGER, of_node
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.reconcile.usage import Usage, UsageAttachment, read_attachment, usage_body, usage_of
 
@@ -26,23 +26,37 @@ ENDING = 2.0
 GONE = 404
 
 
+class _Attachments(Informer[UsageAttachment]):
+    """This node's NodeAttachments; a failing watch is told by the reporter, as a failing write is."""
+
+    def __init__(
+        self,
+        client: Client,
+        node: str,
+        notify: Callable[[Collection[str]], None],
+        report: Callable[[Exception], None],
+        log: Log,
+    ) -> None:
+        target = Target(ATTACHMENTS, f"the NodeAttachments of node {node}", of_node(node))
+        super().__init__(client, target, read_attachment, notify, log)
+        self._report = report
+
+    def on_error(self, error: Exception) -> None:
+        """Pass the failure on; the reflector tries again."""
+        self._report(error)
+
+
 class UsageReporter(threading.Thread):
     """Reports from `start` to `stop`, as soon as the node's pods are known."""
 
     def __init__(self, client: Client, node: str, log: Log) -> None:
         super().__init__(name="usage", daemon=True)
-        target = Target(
-            ATTACHMENTS,
-            f"the NodeAttachments of node {node}",
-            {"labelSelector": f"{NODE_LABEL}={label_value(node)}"},
-        )
         self._client = client
         self._log = log
-        self._reflector = Reflector(client, target, self._take, self)
+        self._attachments = _Attachments(client, node, self._on_attachments, self._failed, log)
         self._wake = threading.Condition()
         self._stopping = threading.Event()
         self._changed = False
-        self._attachments: dict[str, UsageAttachment] = {}
         self._pods: tuple[Pod, ...] | None = None
         self._owners: Mapping[Pair, PodKey] = {}
         self._failure = ""
@@ -60,13 +74,13 @@ class UsageReporter(threading.Thread):
     def stop(self) -> None:
         """Let it end; join it afterwards."""
         self._stopping.set()
-        self._reflector.stop()
+        self._attachments.stop()
         with self._wake:
             self._notify()
 
     def run(self) -> None:
         """Report what differs."""
-        self._reflector.start()
+        self._attachments.start()
         failures = 0
         while not self._stopping.is_set():
             with self._wake:
@@ -78,17 +92,17 @@ class UsageReporter(threading.Thread):
                 failures, self._failure = 0, ""
             except (ApiError, Unreachable, ClusterError) as error:
                 failures += 1
-                self.on_error(error)
+                self._failed(error)
                 self._stopping.wait(pause_after_failure(failures, random.random()))  # noqa: S311 - no secret
                 self._changed = True
-        self._reflector.join(ENDING)
+        self._attachments.join(ENDING)
 
     def _report(self) -> None:
         with self._wake:
-            pods, owners, attachments = self._pods, self._owners, tuple(self._attachments.values())
+            pods, owners = self._pods, self._owners
         if pods is None:
             return
-        for each in attachments:
+        for each in self._attachments.items().values():
             usage = usage_of(each, pods, owners)
             if usage != each.reported and not self._stopping.is_set():
                 self._write(each, usage)
@@ -103,35 +117,15 @@ class UsageReporter(threading.Thread):
             if error.code != GONE:
                 raise
 
-    def _take(self, found: Mapping[str, Any]) -> tuple[str, UsageAttachment | None]:
-        name = str(found["metadata"]["name"])
-        try:
-            return name, read_attachment(found)
-        except (KeyError, TypeError, ValueError) as error:
-            self._log.warning("unreadable", message=f"NodeAttachment {name} is left alone: {error!r}")
-            return name, None
-
-    def on_list(self, items: tuple[tuple[str, UsageAttachment | None], ...]) -> None:
-        """Replace all."""
-        with self._wake:
-            self._attachments = {name: each for name, each in items if each is not None}
-            self._notify()
-
-    def on_change(self, item: tuple[str, UsageAttachment | None], *, gone: bool) -> None:
-        """Apply one change."""
-        name, found = item
-        with self._wake:
-            before = self._attachments.pop(name, None)
-            if found is not None and not gone:
-                self._attachments[name] = found
-            if before != self._attachments.get(name):
-                self._notify()
-
-    def on_error(self, error: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
         """Log a failure once; it is tried again."""
         if str(error) != self._failure:
             self._failure = str(error)
             self._log.warning("usage-failed", message=f"{error}; capacity stays as it is, it is tried again")
+
+    def _on_attachments(self, _names: Collection[str]) -> None:
+        with self._wake:
+            self._notify()
 
     def _notify(self) -> None:
         self._changed = True
