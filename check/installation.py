@@ -16,8 +16,6 @@ VERSION = "app.kubernetes.io/version"
 PROJECT = "multus-eni-injector"
 HOOK_DOMAIN = ".multus-eni.io"
 SETTINGS_FILE = "settings.yaml"
-CONTROLLER_LEASE = "multus-eni-controller"
-"""The Lease that the controller's replicas take turns with."""
 
 
 @dataclass(frozen=True, slots=True)

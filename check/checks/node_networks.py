@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from check.installation import CONTROLLER_LEASE
 from check.model import NotApplicable, Object, Resource, Verdict, count, objects, seconds_since_epoch
 from check.results import Check
 from check.views import Cluster
+from ipagent.networkapi import HOST_ADDRESS, LEASE
 
 LEASE_SLACK = 30
 """Seconds: a dump's files are not all of the same moment, and clocks differ."""
 READY = "Ready"
-HOST_ADDRESS = "HostHasPodAddress"
-"""Reason of a condition: the node itself has addresses of pods."""
 ATTACH_TIME = 180
 """Seconds in which the controller creates and attaches an ENI and its link comes up."""
 
@@ -26,7 +24,7 @@ def _controller(cluster: Cluster) -> Iterator[str]:
     if ready < max(wanted, 1):
         yield f"Deployment {controller.key}: {ready} of {wanted} replicas are ready"
     leases = {each.key: each.spec for each in cluster.all("Lease")}
-    key = f"{controller.namespace}/{CONTROLLER_LEASE}"
+    key = f"{controller.namespace}/{LEASE}"
     lease = leases.get(key)
     if not lease or not lease.get("holderIdentity"):
         yield f"no replica of {controller.key} leads: nobody holds the Lease {key}"

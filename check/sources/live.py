@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from check.installation import CONTROLLER_LEASE, PART_OF, PROJECT
+from check.installation import PART_OF, PROJECT
 from check.model import (
     AWS,
     DRY_RUN,
@@ -32,10 +32,11 @@ from check.views import Cluster
 from common.contract import CONTAINER_NAME, INJECTION, NETWORKS, Injection
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
+from ipagent.networkapi import LEASE
 
 OURS_ALONE = {
     "ConfigMap": {"labelSelector": f"{PART_OF}={PROJECT}"},
-    "Lease": {"fieldSelector": f"metadata.name={CONTROLLER_LEASE}"},
+    "Lease": {"fieldSelector": f"metadata.name={LEASE}"},
 }
 """Kinds of which only the injector's own objects are read."""
 READ_ALONE = frozenset(

@@ -38,9 +38,9 @@ from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.scheduler import MAX_IN_FLIGHT
 from ipagent.daemon import end_with
 from ipagent.log import Log
+from ipagent.networkapi import LEASE
 
 PROGRAM = "multus-eni-controller"
-LEASE = "multus-eni-controller"
 REMEDIES = {
     401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
     403: "grant the ServiceAccount what docs/networks.md lists for the controller",

@@ -20,7 +20,7 @@ from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.pods import list_users
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import Loop
-from ipagent.controller.main import LEASE, REMEDIES
+from ipagent.controller.main import REMEDIES
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer
@@ -29,7 +29,7 @@ from ipagent.links.attachments import status_body
 from ipagent.links.plan import Status
 from ipagent.links.pool import PoolStatus, Use
 from ipagent.log import Log
-from ipagent.networkapi import ATTACHMENTS, LINKS_MANAGER, STARTUP_TAINT
+from ipagent.networkapi import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
 from ipagent.networkstatus import NETWORK_STATUS
 from tests.chart.conftest import Cluster
 from tests.cluster.api import Api, ApiError, Kind, Manifest

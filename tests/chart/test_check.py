@@ -8,7 +8,7 @@ import json
 import pytest
 
 from check.run import CHECKS
-from common.contract import INJECTION, MODE
+from common.contract import INJECTION, MODE, NETWORKS_FILE
 from multus_eni.cli import main
 from tests.chart.conftest import EDITOR, Cluster
 from tests.chart.test_release import SPOILT, release
@@ -21,7 +21,7 @@ from tests.cluster.manifests import deployment, multus_pod
 from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.waiting import wait_for
-from webhook.manifests.live import NETWORKS_FILE, SETTINGS_LABELS
+from webhook.manifests.live import SETTINGS_LABELS
 
 pytestmark = pytest.mark.cluster
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from common.contract import NETWORKS_FILE
 from ipagent.controller.cli import _parser
-from ipagent.controller.main import LEASE
 from ipagent.controller.model.actions import NetworkStatus, Plan
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import no
@@ -19,7 +19,7 @@ from ipagent.controller.model.eips import read_grants
 from ipagent.controller.observe.metrics import Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
 from ipagent.links.cni_files import DATA
-from ipagent.networkapi import NETWORKS_FILE
+from ipagent.networkapi import LEASE
 from tests.chart.conftest import programs
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from common.contract import NETWORKS_FILE
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
 from webhook.config import ConfigError, parse_networks_file, parse_settings
@@ -17,7 +18,6 @@ from webhook.core.settings import Settings
 
 SETTINGS_LABELS = "app.kubernetes.io/part-of=multus-eni-injector,app.kubernetes.io/component=webhook"
 SETTINGS_FILE = "settings.yaml"
-NETWORKS_FILE = "networks.json"
 REMEDIES = {
     401: "log in again: the kubeconfig's credentials were not accepted",
     403: "you need `get` on the workload and on its Namespace, and `list` on ConfigMaps",

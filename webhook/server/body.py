@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from starlette.requests import Request
 from starlette.types import Receive, Scope
 
 from common.listener import peer_of
@@ -60,14 +59,14 @@ class LargeBodies:
     reads: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(READ_RATE))
     decodes: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(DECODE_RATE))
 
-    async def process(self, request: Request, process: Callable[[bytearray], bytes]) -> bytes:
+    async def process(self, scope: Scope, receive: Receive, process: Callable[[bytearray], bytes]) -> bytes:
         """Receive a body and return what `process` makes of it. Raises Rejected, TimeoutError."""
         async with asyncio.timeout(BODY_TIMEOUT) as deadline:
-            client = request.scope.get("client")
+            client = scope.get("client")
             upload = _Upload(peer_of(client[0]) if client else "", deadline)
             self._uploads.add(upload)
             try:
-                body = await self._receive(request, upload)
+                body = await self._receive(receive, upload)
                 await self._charge(self.decodes, upload.peer, len(body))
                 # One after the other, and small reviews get their turn in between.
                 async with self._turn:
@@ -80,11 +79,11 @@ class LargeBodies:
             finally:
                 self._uploads.discard(upload)
 
-    async def _receive(self, request: Request, upload: _Upload) -> bytearray:
+    async def _receive(self, receive: Receive, upload: _Upload) -> bytearray:
         body = bytearray()
         more = True
         while more:
-            message = await request.receive()
+            message = await receive()
             chunk, more = _chunk(message)
             body += chunk
             upload.size = len(body)

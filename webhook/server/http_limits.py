@@ -121,10 +121,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, drop a trailer. Raises TooManyFrames."""
-        # As _count_frame, without the call: this runs for each line of each head.
-        self._frames += 1
-        if self._frames > MAX_FRAMES:
-            raise TooManyFrames
+        self._count_frame()
         if self._in_head:
             super().on_header(name, value)
 

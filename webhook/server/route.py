@@ -7,7 +7,6 @@ not by pydantic.
 
 from __future__ import annotations
 
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
@@ -78,7 +77,7 @@ class AdmissionRoute(BaseRoute):
             content = await receive_small(receive, complete=BODY_COMPLETE in scope)
             return self._handler.handle(content, namespace)
         return await self._large_bodies.process(
-            Request(scope, receive), lambda content: self._handler.handle(content, namespace)
+            scope, receive, lambda content: self._handler.handle(content, namespace)
         )
 
     def _reject(self, code: int, sentence: str) -> Response:

@@ -15,9 +15,10 @@ from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.timestamps import timestamp
 from common.token_bucket import Rate, TokenBucket
-from ipagent.controller.model.attachment import HOST_ADDRESS, SUBNET_CHANGED
+from ipagent.controller.model.attachment import SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.log import Log
+from ipagent.networkapi import HOST_ADDRESS
 
 DEFAULT = "default"
 """The namespace of Events on objects without one."""

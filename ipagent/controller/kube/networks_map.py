@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.contract import NETWORKS_FILE
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
-from ipagent.networkapi import CONTROLLER_MANAGER, NETWORKS_FILE
+from ipagent.networkapi import CONTROLLER_MANAGER
 
 AGAIN = 10.0
 """Seconds after a write that has failed."""
@@ -32,9 +33,7 @@ class NetworksMap:
 
     def write(self, text: str, now: float) -> float:
         """Write it if it says anything else; returns when to come again (monotonic seconds)."""
-        if text == self._written and now < self._due:
-            return self._due
-        if self._failure and now < self._due:
+        if now < self._due and (self._failure or text == self._written):
             return self._due
         path = f"/api/v1/namespaces/{self.namespace}/configmaps/{self.name}"
         try:

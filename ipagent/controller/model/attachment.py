@@ -22,8 +22,6 @@ CREATED, ATTACHED, LINK_READY, READY = "Created", "Attached", "LinkReady", "Read
 PREFIXES_READY = "PrefixesReady"
 SUBNET_CHANGED = "SubnetChanged"
 """Reason of Created: the network's terms find another subnet than that of the ENI."""
-HOST_ADDRESS = "HostHasPodAddress"
-"""Reason of LinkReady: the interface works, but the node itself has addresses of pods."""
 
 
 @dataclass(frozen=True, slots=True)

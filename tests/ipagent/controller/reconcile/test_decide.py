@@ -12,7 +12,6 @@ from ipagent.controller.kube.events import news
 from ipagent.controller.model.actions import Attach, Call, Create, Delete, DeleteAttachment, Detach, Modify
 from ipagent.controller.model.attachment import (
     CREATED,
-    HOST_ADDRESS,
     LINK_READY,
     READY,
     SUBNET_CHANGED,
@@ -28,7 +27,7 @@ from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.nodes import TAINT
 from ipagent.controller.reconcile.refusals import Kind
 from ipagent.controller.reconcile.scheduler import RATES, Scheduler
-from ipagent.networkapi import READY_PREFIX
+from ipagent.networkapi import HOST_ADDRESS, READY_PREFIX
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, network
 
