@@ -146,7 +146,40 @@ class Stage:
         assert self.node.http("PATCH", f"{self.ec2}/_double/settings", body).status == 200
 
 
-class Sidecar:
+class AgentProcess:
+    """An injected container's agent that runs, or has ended."""
+
+    def __init__(
+        self, pod: Pod, process: subprocess.Popen[bytes], *, env: dict[str, str], log: Path, output: Path
+    ) -> None:
+        self.process = process
+        self._pod = pod
+        self._env = env
+        self._log = log
+        self._output = output
+
+    def started(self) -> bool:
+        """Whether the kubelet's startup probe would be content."""
+        return self._pod.run(["ipagent", "started"], env=self._env).returncode == 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what it has logged so far."""
+        complete, _, _ = self._output.read_text().rpartition("\n")
+        return [json.loads(line) for line in complete.splitlines()]
+
+    def end(self) -> Ended:
+        """Send SIGTERM and wait for the end."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.wait()
+
+    def wait(self) -> Ended:
+        """Wait for the end."""
+        self.process.communicate(timeout=SECONDS)
+        return Ended(self.process.returncode, self.lines(), self._log.read_text())
+
+
+class Sidecar(AgentProcess):
     """A sidecar that runs."""
 
     def __init__(
@@ -159,16 +192,8 @@ class Sidecar:
         log: Path,
         output: Path,
     ) -> None:
-        self.process = process
+        super().__init__(pod, process, env=env, log=log, output=output)
         self._stage = stage
-        self._pod = pod
-        self._env = env
-        self._log = log
-        self._output = output
-
-    def started(self) -> bool:
-        """Whether the kubelet's startup probe would be content."""
-        return self._pod.run(["ipagent", "started"], env=self._env).returncode == 0
 
     def wait_until_started(self) -> None:
         """Wait for it, while the process lives."""
@@ -190,22 +215,6 @@ class Sidecar:
         """Wait until it has logged an event so many times."""
         text = f'"event": "{event}"'
         wait_for(lambda: self._output.read_text().count(text) >= times, f"the event {event} x {times}")
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Return what it has logged so far."""
-        complete, _, _ = self._output.read_text().rpartition("\n")
-        return [json.loads(line) for line in complete.splitlines()]
-
-    def end(self) -> Ended:
-        """Send SIGTERM and wait for the end."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        return self.wait()
-
-    def wait(self) -> Ended:
-        """Wait for the end."""
-        self.process.communicate(timeout=SECONDS)
-        return Ended(self.process.returncode, self.lines(), self._log.read_text())
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:

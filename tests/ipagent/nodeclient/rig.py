@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +13,13 @@ from common.contract import AgentSettings, Backend
 from common.token_bucket import Rate
 from ipagent.cli import ENV_STARTED_FILE, ENV_TOKEN_FILE
 from ipagent.node.sessions.limits import Limits
-from tests.ipagent.agent_rig import Ended, wait_for
+from tests.ipagent.agent_rig import AgentProcess, Ended, wait_for
 from tests.ipagent.nodeclient.gate import NODE, POD, Gate, token_of
 from tests.netns import Node, Pod
 
 BIN = Path(sys.executable).parent
 MAC = "02:aa:00:00:00:01"
 PORT = 9407
-SECONDS = 60.0
 LIMITS = Limits(connects=Rate(1000, 1000))
 
 
@@ -82,7 +79,7 @@ class SlimStage:
         given = self.env(settings, **(env or {}))
         with output.open("wb") as stderr:
             process = pod.popen([*program, mode], env=given, stderr=stderr, termination_log=message)
-        return Running(process, message, output, pod, given)
+        return Running(pod, process, env=given, log=message, output=output)
 
     def init(
         self,
@@ -94,25 +91,8 @@ class SlimStage:
         return self.start("init", pod, settings, env=env).wait()
 
 
-class Running:
+class Running(AgentProcess):
     """An agent that runs, or has ended."""
-
-    def __init__(
-        self, process: subprocess.Popen[bytes], message: Path, output: Path, pod: Pod, env: dict[str, str]
-    ) -> None:
-        self.process = process
-        self._message = message
-        self._output = output
-        self._pod = pod
-        self._env = env
-
-    def started(self) -> bool:
-        """Whether the kubelet's startup probe would be content."""
-        return self._pod.run(["ipagent", "started"], env=self._env).returncode == 0
-
-    def lines(self) -> list[dict[str, Any]]:
-        complete, _, _ = self._output.read_text().rpartition("\n")
-        return [json.loads(line) for line in complete.splitlines()]
 
     def events(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line["event"] == event]
@@ -125,15 +105,9 @@ class Running:
         assert len(found) >= times, self.lines()
         return found[times - 1]
 
-    def end(self) -> Ended:
-        """Send SIGTERM and wait for the end."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        return self.wait()
-
     def wait(self) -> Ended:
-        self.process.communicate(timeout=SECONDS)
-        ended = Ended(self.process.returncode, self.lines(), self._message.read_text())
+        """Wait for the end."""
+        ended = super().wait()
         assert ended.lines[-1]["message"] == ended.message
         return ended
 
