@@ -57,6 +57,11 @@ class TokenBucket:
         self._level -= cost
         return self.wait(now, 0)
 
+    def drain(self, now: float) -> None:
+        """Empty it; one that is empty or overdrawn stays as it is."""
+        self.wait(now)
+        self._level = min(self._level, 0.0)
+
 
 class BucketsByKey(Generic[K]):
     """A token bucket for each key; the one that was used longest ago is forgotten first."""

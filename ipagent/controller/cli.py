@@ -54,6 +54,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         eips=grants,
         host=given.host,
         port=given.port,
+        relay=given.relay,
         networks_map=given.networks_configmap,
         log_level=LogLevel(given.log_level),
         log_format=LogFormat(given.log_format),
@@ -94,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
         default="{}",
         metavar="JSON",
         help="the Elastic IPs that the pods of each namespace may have, as docs/elastic-ips.md has it (none)",
+    )
+    parser.add_argument(
+        "--relay",
+        action="store_true",
+        help="make the calls to EC2 that node agents with the backend central ask for",
     )
     parser.add_argument(
         "--networks-configmap",

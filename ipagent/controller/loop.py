@@ -6,28 +6,35 @@ Thread: the main thread; informers and the executor's threads wake it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from ipagent.assign.ec2_error_codes import BY_ADDRESS
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.eip.controller import EipController
 from ipagent.controller.kube.eips import PodConditionWriter
 from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.networks_map import NetworksMap
+from ipagent.controller.kube.relay import ResponseWriter
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import EipPod
 from ipagent.controller.model.rank import Rank
+from ipagent.controller.model.relay import RelayPlan
+from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.definitions import networks_of, networks_text
+from ipagent.controller.relay.controller import RelayController
 from ipagent.log import Log
 
 LONGEST = 150.0
 """Seconds between two turns at most: a probe sees that the loop goes round."""
 SHORTEST = 0.1
 """Seconds between two turns at least: a thousand nodes that start at once are decided together."""
+GATHERED = 0.01
+"""Seconds between two looks at what node agents ask for at least: pods wait for it."""
 
 
 class Eips:
@@ -43,6 +50,23 @@ class Eips:
         self.controller.observe(pods)
         self.plan = self.controller.plan(cluster, now)
         return min(self.plan.due, self._writer.write(self.plan, pods, now))
+
+
+class Relay:
+    """The node agents' part of a turn; `wall` gives the seconds since 1970."""
+
+    def __init__(
+        self, controller: RelayController, writer: ResponseWriter, wall: Callable[[], float]
+    ) -> None:
+        self.controller = controller
+        self.plan = RelayPlan()
+        self._writer = writer
+        self._wall = wall
+
+    def turn(self, cluster: State, now: float) -> float:
+        """Decide and write answers; returns when to come again at the latest (monotonic seconds)."""
+        self.plan = self.controller.plan(cluster, now, self._wall())
+        return min(self.plan.due, self._writer.write(self.plan, now))
 
 
 class Loop:
@@ -64,44 +88,87 @@ class Loop:
         self.turned = clock()
         self.eips: Eips | None = None
         """Set before it runs, where Elastic IPs are granted."""
+        self.relay: Relay | None = None
+        """Set before it runs, where node agents have the controller call EC2."""
         self._informers = informers
         self._writer = writer
         self._log = log
         self._clock = clock
         self._leaked: frozenset[str] = frozenset()
+        self._held_back = False
+        """Whether calls wait for EC2's request limits, and so for their turn by rank."""
 
     def run(self, executor: Executor, stop: threading.Event, leading: Callable[[], bool]) -> None:
         """Run turns as long as this replica leads."""
         while not stop.is_set() and leading():
             pause = self._turn(executor)
-            stop.wait(SHORTEST)
+            self._rest(executor, stop)
             self.wake.wait(max(0.0, pause - SHORTEST))
             self.wake.clear()
+
+    def _rest(self, executor: Executor, stop: threading.Event) -> None:
+        """Let the least pause pass; node agents are answered meanwhile."""
+        if self.relay is None:
+            stop.wait(SHORTEST)
+            return
+        until, woken = self._clock() + SHORTEST, False
+        while (left := until - self._clock()) > 0 and not stop.is_set() and self.wake.wait(left):
+            self.wake.clear()
+            woken = True
+            now = self._clock()
+            self._take_answers(executor, now)
+            if self._informers.synced:
+                self.controller.observe_attachments(self._informers.attachments.items())
+                self._answer_nodes(self.relay, executor, now)
+            stop.wait(GATHERED)
+        if woken:
+            # What woke it concerns the whole turn, too.
+            self.wake.set()
+
+    def _answer_nodes(self, relay: Relay, executor: Executor, now: float) -> float:
+        """Answer node agents, and start their calls; returns when to come again at the latest."""
+        again = relay.turn(self.controller.state, now)
+        # Where calls have to queue up, they do so beside all others, by rank.
+        return again if self._held_back else min(again, self._start(relay.plan.calls, executor))
+
+    def _start(self, calls: Iterable[Call], executor: Executor) -> float:
+        """Start calls as far as EC2's request limits allow; returns when the next one may start."""
+        started, due = self.controller.start(calls, self._clock())
+        for call in started:
+            if self.eips is not None:
+                self.eips.controller.started(call, self._clock())
+            if self.relay is not None:
+                self.relay.controller.started(call, self._clock())
+            executor.start(call)
+        return due
+
+    def _take_answers(self, executor: Executor, now: float) -> None:
+        while not executor.answers.empty():
+            self._answered(*executor.answers.get(), now)
 
     def _turn(self, executor: Executor) -> float:
         """Run one turn; returns the seconds until the next one."""
         now = self.turned = self._clock()
-        while not executor.answers.empty():
-            self._answered(*executor.answers.get(), now)
+        self._take_answers(executor, now)
         if not self._informers.synced:
             return LONGEST
         # Nodes and networks after attachments: an attachment's node is known then, unless it is gone.
         attachments = self._informers.attachments.items()
         self.controller.observe(self._informers.nodes.items(), self._informers.networks.items(), attachments)
+        relayed = float("inf") if self.relay is None else self._answer_nodes(self.relay, executor, now)
         self.plan = self.controller.plan(now)
         self._report_leaks(self.plan)
         # Statuses first: what an answer has shown is kept before the next call is made.
-        again = self._writer.write(self.plan, self.controller.state, now)
+        again = min(relayed, self._writer.write(self.plan, self.controller.state, now))
         again = min(again, self._write_networks(now))
         calls: tuple[Call, ...] = self.plan.calls
         if self.eips is not None:
             again = min(again, self.eips.turn(self.controller.state, self._informers.pods.items(), now))
-            calls = tuple(sorted((*calls, *self.eips.plan.calls), key=lambda call: call.rank))
-        started, due = self.controller.start(calls, self._clock())
-        for call in started:
-            if self.eips is not None:
-                self.eips.controller.started(call, self._clock())
-            executor.start(call)
+            calls = (*calls, *self.eips.plan.calls)
+        if self.relay is not None:
+            calls = (*calls, *self.relay.plan.calls)
+        due = self._start(sorted(calls, key=lambda call: call.rank), executor)
+        self._held_back = due < float("inf")
         return min(max(0.0, min(self.plan.due, again, due) - now), LONGEST)
 
     def _write_networks(self, now: float) -> float:
@@ -116,8 +183,12 @@ class Loop:
         self.controller.answered(call, answer, now)
         if self.eips is not None:
             self.eips.controller.answered(call, answer, now)
+        if self.relay is not None:
+            self.relay.controller.answered(call, answer, now)
         if isinstance(answer, Refused):
-            self._log.warning("refused", message=f"{call.key}: {answer.text}")
+            # What EC2 says of a pod's address is the node agent's to report.
+            level = self._log.info if _of_addresses(call, answer) else self._log.warning
+            level("refused", message=f"{call.key}: {answer.text}")
         elif call.rank is not Rank.LOOK:
             self._log.info(type(call).__name__.lower(), message=_text(call))
 
@@ -130,8 +201,19 @@ class Loop:
         self._leaked = found
 
 
+def _of_addresses(call: Call, answer: Refused) -> bool:
+    failure = answer.failure
+    return isinstance(call, AddressCall) and failure is not None and failure.fault in BY_ADDRESS
+
+
 def _text(call: Call) -> str:
     fields = {
         name: getattr(call, name) for name in call.__dataclass_fields__ if name not in ("tags", "token")
     }
-    return ", ".join(f"{name} {value}" for name, value in fields.items() if value not in (None, "", ()))
+    return ", ".join(
+        f"{name} {_value(value)}" for name, value in fields.items() if value not in (None, "", ())
+    )
+
+
+def _value(value: object) -> str:
+    return " ".join(map(str, value)) if type(value) is tuple else str(value)

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -29,13 +30,15 @@ from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.networks_map import NetworksMap
 from ipagent.controller.kube.pods import list_users
+from ipagent.controller.kube.relay import ResponseWriter
 from ipagent.controller.kube.writer import Writer
-from ipagent.controller.loop import Eips, Loop
+from ipagent.controller.loop import Eips, Loop, Relay
 from ipagent.controller.model.eips import Grants
 from ipagent.controller.model.state import Releases, State
-from ipagent.controller.observe.metrics import Snapshot, registry
+from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.scheduler import MAX_IN_FLIGHT
+from ipagent.controller.relay.controller import RelayController
 from ipagent.daemon import end_with
 from ipagent.log import Log
 from ipagent.networkapi import LEASE
@@ -64,6 +67,8 @@ class Options:
     credentials: Credentials = Credentials.CHAIN
     eips: Grants = field(default_factory=dict)
     """Which Elastic IPs the pods of each namespace may have; none: pods are not watched."""
+    relay: bool = False
+    """Whether calls are made that node agents ask for."""
     host: str = "127.0.0.1"
     port: int = 0
     networks_map: str = ""
@@ -129,6 +134,9 @@ class _Process:
         controller = Controller(State(options.cluster, releases=options.releases))
         self._loop = Loop(controller, self._informers, writer, log, time.monotonic)
         self._loop.eips = self._eips
+        self._responses = ResponseWriter(self._client, log, may)
+        if options.relay:
+            self._loop.relay = Relay(RelayController(), self._responses, time.time)
         if options.networks_map:
             self._loop.networks_map = NetworksMap(self._client, options.namespace, options.networks_map, log)
         probes = {"/livez": self._alive, "/readyz": lambda: True}
@@ -196,6 +204,15 @@ class _Process:
             plan=self._loop.plan,
             busy=tuple(self._loop.controller.state.busy.values()),
             calls=dict(self._ec2.calls),
-            write_failures=self._writer.failures + self._conditions.failures,
+            write_failures=self._writer.failures + self._conditions.failures + self._responses.failures,
             eips=self._eips.plan if self._eips is not None else None,
+            relayed=self._relayed(),
         )
+
+    def _relayed(self) -> Relayed | None:
+        if self._loop.relay is None:
+            return None
+        controller = self._loop.relay.controller
+        waiting = Counter(each.value for each in tuple(controller.waiting.values()))
+        unanswered = {action.value: count for action, count in dict(controller.unanswered).items()}
+        return Relayed(waiting, unanswered, controller.durations.histograms())

@@ -430,6 +430,31 @@ NETWORKS = (
             Query(f"max(multus_eni_controller_elastic_ips_leaked{{{WHERE}}})", "to be freed"),
         ],
     ),
+    Panel(
+        "Calls for node agents that wait",
+        "With the backend central: what node agents ask for and have no answer to, and what they gave up.",
+        [
+            Query(f"max by (action) (multus_eni_controller_relay_waiting{{{WHERE}}})", "{{action}}"),
+            Query(
+                "sum by (action) (increase("
+                f"multus_eni_controller_relay_unanswered_total{{{WHERE}}}[$__rate_interval]))",
+                "given up {{action}}",
+            ),
+        ],
+        alerts=["MultusEniCallsUnanswered"],
+    ),
+    Panel(
+        "Time until a node agent has its answer",
+        "95 of 100 requests take no longer.",
+        [
+            Query(
+                "histogram_quantile(0.95, sum by (action, le) (rate("
+                f"multus_eni_controller_relay_seconds_bucket{{{WHERE}}}[$__rate_interval])))",
+                "{{action}}",
+            )
+        ],
+        unit="s",
+    ),
 )
 COLLECTION = (
     Panel(

@@ -16,7 +16,7 @@ from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import no
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import read_grants
-from ipagent.controller.observe.metrics import Snapshot, registry
+from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
 from ipagent.links.cni_files import DATA
 from ipagent.networkapi import LEASE
@@ -177,9 +177,10 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
     full = AttachmentStatus(capacity=14, requested=14)
     plan = Plan(networks={"oam": NetworkStatus({}, 1)}, attachments={"n1.oam": full})
     pods = EipPlan(conditions={"voice/sip-0": no("PoolEmpty", "")})
+    relayed = Relayed(unanswered={"AssignPrivateIpAddresses": 1})
     exported = {
         sample.name: frozenset(sample.labels)
-        for family in registry(lambda: Snapshot(plan=plan, eips=pods)).collect()
+        for family in registry(lambda: Snapshot(plan=plan, eips=pods, relayed=relayed)).collect()
         for sample in family.samples
     }
     (group,) = only(manifests, "PrometheusRule")["spec"]["groups"]
@@ -191,13 +192,14 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
         "MultusEniNetworkFull",
         "MultusEniEnisLeaked",
         "MultusEniElasticIpsMissing",
+        "MultusEniCallsUnanswered",
     }
     for each in rules:
         assert each["alert"] in headings
         for name, selected in SELECTOR.findall(each["expr"]):
             assert set(LABEL.findall(selected)) <= exported[name] | SCRAPED
     promtool = programs(["promtool"])["promtool"]
-    assert "5 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
+    assert "6 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
 
 
 @pytest.mark.parametrize("folder", ["", "/etc/cni/net.d"])

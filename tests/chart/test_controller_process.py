@@ -136,16 +136,17 @@ class Replicas:
         """Kill -9 the leader, and start another replica."""
         leader = wait_for(self.leader, "a leader")
         leader.kill()
-        self._replace(leader)
+        self.replace(leader)
 
     def kill_leader_at_its_next_call(self, doubles: Doubles, *, effect: bool) -> None:
         """Have EC2 kill the leader before or after the effect of its next call that changes something."""
         leader = wait_for(self.leader, "a leader")
         doubles.put_faults(Fault("mutating", kill_pid=leader.pid, effect=effect, times=1))
-        wait_for(lambda: leader.ended, "a call by the leader that ends it", 60)
-        self._replace(leader)
+        self.replace(leader)
 
-    def _replace(self, leader: Process) -> None:
+    def replace(self, leader: Process) -> None:
+        """Wait for the end of a leader, and start another replica."""
+        wait_for(lambda: leader.ended, "a call by the leader that ends it", 60)
         self.running.remove(leader)
         self.start()
 

@@ -22,6 +22,7 @@ from ipagent.controller.model.actions import NetworkStatus, Plan
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import no
 from ipagent.controller.model.eip_calls import EipPlan
+from ipagent.controller.model.relay import Histogram
 from ipagent.controller.observe import metrics as controller
 from ipagent.node.gc.rules import Decision, KeepReason, Verdict
 from ipagent.node.model.pod import PodKey
@@ -200,7 +201,10 @@ def exported() -> dict[str, frozenset[str]]:
     node = NodeMetrics(lambda: snapshot)
     plan = Plan(networks={"sig": NetworkStatus({}, 1)}, attachments={"n1.sig": AttachmentStatus(capacity=14)})
     eips = EipPlan(conditions={"voice/sip-0": no("PoolEmpty", "")}, free={("voice", "sip"): 1})
-    networks = controller.registry(lambda: controller.Snapshot(plan=plan, eips=eips))
+    action = "AssignPrivateIpAddresses"
+    took = {action: Histogram((0,) * 8 + (1,), 30.0)}
+    relayed = controller.Relayed({action: 1}, {action: 1}, took)
+    networks = controller.registry(lambda: controller.Snapshot(plan=plan, eips=eips, relayed=relayed))
     registries = (Metrics().registry, health.registry, node.registry, networks)
     return {name: labels for registry in registries for name, labels in labels_of(registry)}
 

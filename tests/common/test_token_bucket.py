@@ -65,3 +65,13 @@ def test_a_caller_that_waited_as_long_as_it_was_told_is_served(start: float, ref
     bucket = TokenBucket(Rate(1, refill))
     assert bucket.take(start)
     assert bucket.take(start + bucket.wait(start))
+
+
+def test_draining_a_bucket_twice_is_draining_it_once() -> None:
+    bucket = TokenBucket(Rate(10, 2))
+    bucket.drain(5.0)
+    bucket.drain(5.0)
+    assert bucket.wait(5.0) == pytest.approx(0.5)
+    bucket.charge(4, 5.0)
+    bucket.drain(5.0)
+    assert bucket.wait(5.0) == pytest.approx(2.5)

@@ -140,7 +140,11 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
   (dict "alert" "MultusEniElasticIpsMissing" "severity" "warning" "for" "15m"
     "expr" (printf `sum by (cluster, namespace, state) (multus_eni_controller_elastic_ip_pods{%s,state!="associated"}) > 0` $ns)
     "summary" "Pods wait for an Elastic IP."
-    "description" `{{ $value | humanize }} pods have no Elastic IP: {{ $labels.state }}. Their condition multus-eni.io/ElasticIPsAssociated says what to do.`) }}
+    "description" `{{ $value | humanize }} pods have no Elastic IP: {{ $labels.state }}. Their condition multus-eni.io/ElasticIPsAssociated says what to do.`)
+  (dict "alert" "MultusEniCallsUnanswered" "severity" "warning" "for" "5m"
+    "expr" (printf `sum by (cluster, namespace, action) (increase(multus_eni_controller_relay_unanswered_total{%s}[15m])) > 5` $ns)
+    "summary" "Node agents wait in vain for calls to EC2 that the controller makes for them."
+    "description" `{{ $value | humanize }} requests for {{ $labels.action }} were given up without an answer in 15 minutes: the controller can't keep up, or can't write to the API server. Pods wait for their addresses.`) }}
 {{- $parts := dict "injects" $ofInjects "selfSigned" $ofSelfSigned "nodeAgent" $ofNodeAgent "controller" $ofController }}
 {{- $settings := .Values.metrics.prometheusRule }}
 {{- $names := list }}

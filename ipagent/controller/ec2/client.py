@@ -18,7 +18,7 @@ from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws.botocore_session import session_for
 from ipagent.aws.ec2 import CONNECT_SECONDS, READ_SECONDS
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of, watch
-from ipagent.controller.ec2 import eips, reading
+from ipagent.controller.ec2 import eips, reading, relay
 from ipagent.controller.model.actions import (
     AssignPrefixes,
     Attach,
@@ -44,6 +44,14 @@ from ipagent.controller.model.eip_calls import (
 )
 from ipagent.controller.model.network import Term
 from ipagent.controller.model.prefixes import Family, family
+from ipagent.controller.model.relay_calls import (
+    AddressCall,
+    AssignAddresses,
+    DescribeAttached,
+    DescribeSubnetHolders,
+    LookUpHolders,
+    UnassignAddresses,
+)
 from ipagent.controller.reconcile.answers import (
     Answer,
     Attachment,
@@ -102,10 +110,10 @@ class Ec2:
 
     def _make(self, call: Call) -> Answer:
         match call:
-            case DescribeAll() | DescribeEnis() | DescribeInstances():
-                return Enis(tuple(map(reading.eni, self._interfaces(_interface_filters(call)))))
-            case DescribeHolders():
-                return eips.read_holders(call, self._interfaces(_interface_filters(call)))
+            case DescribeAttached() | LookUpHolders() | DescribeSubnetHolders():
+                return relay.look(self._interfaces, call)
+            case DescribeAll() | DescribeEnis() | DescribeInstances() | DescribeHolders():
+                return self._describe(call)
             case Resolve():
                 return self._resolve(call)
             case ReadLimits():
@@ -114,6 +122,12 @@ class Ec2:
                 return self._create(call)
             case _:
                 return self._change(call)
+
+    def _describe(self, call: DescribeAll | DescribeEnis | DescribeInstances | DescribeHolders) -> Answer:
+        found = self._interfaces(_interface_filters(call))
+        if isinstance(call, DescribeHolders):
+            return eips.read_holders(call, found)
+        return Enis(tuple(map(reading.eni, found)))
 
     def _interfaces(self, filters: Filters) -> Iterator[NetworkInterfaceTypeDef]:
         more: dict[str, Any] = {"MaxResults": PAGE}
@@ -183,6 +197,8 @@ class Ec2:
                 answer = self._prefixes(call)
             case DescribeAddresses() | Associate() | Disassociate() | TagEip() | UntagEip():
                 answer = eips.make(self._client, call)
+            case AssignAddresses() | UnassignAddresses():
+                answer = relay.change(self._client, call)
             case _:
                 raise TypeError(f"{call} is not a call to EC2")
         self._count(_action(call))
@@ -218,8 +234,9 @@ class Ec2:
             action = error.operation_name
             code = str(error.response.get("Error", {}).get("Code", ""))
             message = str(error.response.get("Error", {}).get("Message", ""))
-        failure = failure_of(action, error, self._identity(), self.region)
-        return Refused(classify(code, message, failure.fault), action, failure.text)
+        what = relay.subject(call) if isinstance(call, AddressCall) else action
+        failure = failure_of(what, error, self._identity(), self.region)
+        return Refused(classify(code, message, failure.fault), action, failure.text, failure)
 
     def _identity(self) -> str:
         found = self._session.get_credentials()

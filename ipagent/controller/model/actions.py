@@ -13,6 +13,7 @@ from ipagent.controller.model.network import LinkSpec, Tags, Term
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixMarks
 from ipagent.controller.model.rank import Rank
+from ipagent.controller.model.relay_calls import AddressCall
 
 
 def prefix_key(owner: str) -> str:
@@ -224,6 +225,7 @@ Call: TypeAlias = (
     | Delete
     | ListPods
     | EipCall
+    | AddressCall
 )
 
 

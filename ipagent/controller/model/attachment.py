@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ipagent.callrelay import RelayAnswers, RelayRequests, read_answers, read_requests
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.network import LinkSpec, read_link
 from ipagent.controller.model.prefixes import (
@@ -113,6 +114,9 @@ class Attachment:
     pool: PoolReport | None = None
     report_pods: bool = False
     usage: PodUsage | None = None
+    requests: RelayRequests | None = None
+    """Calls that the node agent asks for."""
+    responses: RelayAnswers = field(default_factory=RelayAnswers)
     deleting: bool = False
     held: bool = True
 
@@ -134,6 +138,8 @@ def read_attachment(found: Mapping[str, Any]) -> Attachment:
         pool=read_pool(status),
         report_pods=spec.get("reportPods") is True,
         usage=_usage(status.get("pods")),
+        requests=read_requests(status),
+        responses=read_answers(status),
         deleting="deletionTimestamp" in metadata,
         held=ATTACHMENT_FINALIZER in metadata.get("finalizers", ()),
     )

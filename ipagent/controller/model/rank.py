@@ -6,9 +6,10 @@ from enum import IntEnum
 
 
 class Rank(IntEnum):
-    """Which call goes first: what makes nodes ready, then what frees, and DeleteOnTermination last."""
+    """Which call goes first: nodes that become ready, pods' addresses, what frees; what can wait last."""
 
     LOOK = 0
     READY = 1
-    FREE = 2
-    LATER = 3
+    ASSIGN = 2
+    FREE = 3
+    LATER = 4

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from common.metrics import process_registry
@@ -19,8 +19,21 @@ from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.attachment import READY
 from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.eip_calls import EipPlan
+from ipagent.controller.model.relay import BUCKETS, Histogram
 
 PREFIX = "multus_eni_controller_"
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """Calls that node agents ask for, by action: those without an answer, and how long the others took.
+
+    `unanswered` counts those that were withdrawn meanwhile.
+    """
+
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    unanswered: Mapping[str, int] = field(default_factory=dict)
+    durations: Mapping[str, Histogram] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,8 @@ class Snapshot:
     write_failures: int = 0
     eips: EipPlan | None = None
     """None without grants of Elastic IPs."""
+    relayed: Relayed | None = None
+    """None where node agents call EC2 themselves."""
 
 
 def registry(snapshot: Callable[[], Snapshot]) -> CollectorRegistry:
@@ -58,6 +73,7 @@ class _Collector(Collector):
         yield _gauge("leader", "1 if this replica leads, else 0.", [], {(): float(now.leading)})
         yield from _of_plan(now)
         yield from _of_eips(now.eips)
+        yield from _of_relayed(now.relayed)
         calls = CounterMetricFamily(f"{PREFIX}ec2_calls", "Calls to EC2.", labels=["action", "result"])
         for (action, result), count in sorted(now.calls.items()):
             calls.add_metric([action, result], count)
@@ -124,6 +140,28 @@ def _of_eips(plan: EipPlan | None) -> Iterator[Metric]:
         [],
         {(): len(plan.gone)},
     )
+
+
+def _of_relayed(relayed: Relayed | None) -> Iterator[Metric]:
+    if relayed is None:
+        return
+    waiting: dict[tuple[str, ...], float] = {(key,): float(count) for key, count in relayed.waiting.items()}
+    yield _gauge(
+        "relay_waiting", "Calls that node agents ask for and have no answer to.", ["action"], waiting
+    )
+    unanswered = CounterMetricFamily(
+        f"{PREFIX}relay_unanswered", "Calls that node agents gave up waiting for.", labels=["action"]
+    )
+    for action, count in sorted(relayed.unanswered.items()):
+        unanswered.add_metric([action], count)
+    yield unanswered
+    durations = HistogramMetricFamily(
+        f"{PREFIX}relay_seconds", "From a node agent's request to its answer.", labels=["action"]
+    )
+    for action, each in sorted(relayed.durations.items()):
+        bounds = [*map(str, BUCKETS), "+Inf"]
+        durations.add_metric([action], list(zip(bounds, each.counts, strict=True)), each.sum)
+    yield durations
 
 
 def _gauge(

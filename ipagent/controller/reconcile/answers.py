@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar, assert_never
 
+from ipagent.assign.ec2_error_codes import Failure
 from ipagent.controller.model.actions import (
     AssignPrefixes,
     Attach,
@@ -36,6 +37,7 @@ from ipagent.controller.model.cloud import (
     Subnet,
 )
 from ipagent.controller.model.eip_calls import Addresses, Associated, EipCall, Holders
+from ipagent.controller.model.relay_calls import AddressCall, Assigned, Interfaces
 from ipagent.controller.reconcile import prefix_memory
 from ipagent.controller.reconcile.refusals import Kind, retry_after
 
@@ -54,6 +56,8 @@ class Refused:
     kind: Kind
     action: str
     text: str
+    failure: Failure | None = field(default=None, compare=False)
+    """The same in the terms of node agents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ Answer: TypeAlias = (
     | Addresses
     | Holders
     | Associated
+    | Assigned
+    | Interfaces
 )
 
 
@@ -144,7 +150,7 @@ def answered(cloud: Cloud, call: Call, answer: Answer, now: float, started: floa
 
 
 def _learnt(
-    cloud: Cloud, call: Resolve | ReadLimits | ListPods | EipCall, answer: Answer, now: float
+    cloud: Cloud, call: Resolve | ReadLimits | ListPods | EipCall | AddressCall, answer: Answer, now: float
 ) -> Cloud:
     match answer:
         case Found() if isinstance(call, Resolve):

@@ -9,6 +9,7 @@ from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer, Refused, answered, observed
 from ipagent.controller.reconcile.decide import decide
@@ -33,6 +34,10 @@ class Controller:
         """Replace what the API server says."""
         self.state = replace(self.state, nodes=nodes, networks=networks, attachments=attachments)
 
+    def observe_attachments(self, attachments: Mapping[str, Attachment]) -> None:
+        """Replace what the API server says of NodeAttachments alone."""
+        self.state = replace(self.state, attachments=attachments)
+
     def plan(self, now: float) -> Plan:
         """Decide."""
         plan = decide(self.state, now)
@@ -51,6 +56,9 @@ class Controller:
         """Record the answer to a call."""
         if isinstance(answer, Refused) and answer.kind is Kind.THROTTLED:
             self._scheduler.throttled(answer.action, now)
-        cloud = answered(self.state.cloud, call, answer, now, self._started.pop(call.key, None))
+        started, cloud = self._started.pop(call.key, None), self.state.cloud
+        if not isinstance(call, AddressCall):
+            # What is done for node agents is theirs to know.
+            cloud = answered(cloud, call, answer, now, started)
         busy = {key: each for key, each in self.state.busy.items() if key != call.key}
         self.state = replace(self.state, cloud=cloud, busy=busy)

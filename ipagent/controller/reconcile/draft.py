@@ -175,9 +175,9 @@ class Draft:
         )
 
     def _cidrs(self, attachment: Attachment, eni: Eni | None) -> tuple[str, ...]:
-        """Return the ranges of the ENI's subnet, for networks with prefixes."""
+        """Return the ranges of the ENI's subnet; of one that is adopted they are not known."""
         # The terms may not find it any more.
         found = self.state.cloud.resolved.get(attachment.network)
-        subnets = found.subnets if found is not None and attachment.name in self.pools else ()
+        subnets = found.subnets if found is not None else ()
         known = (each.cidrs for each in subnets if eni is not None and each.id == eni.subnet)
         return next(known, attachment.status.cidrs)

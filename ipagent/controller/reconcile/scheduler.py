@@ -74,4 +74,4 @@ class Scheduler:
         """Empty a bucket: EC2 says that others of the account have used it up."""
         bucket = self._buckets.get(action)
         if bucket is not None:
-            bucket.charge(bucket.rate.burst, now)
+            bucket.drain(now)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ipagent.callrelay import Action, RelayAnswers, RelayRequests
 from ipagent.controller.model.attachment import AttachmentStatus, LinkStatus, read_attachment
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.network import (
@@ -196,3 +197,21 @@ def test_a_long_name_is_still_a_label() -> None:
     )
     assert len(label_value("n" * 200)) == 63
     assert label_value("n" * 200) != label_value("n" * 201)
+
+
+def test_what_a_node_agent_asks_for_and_was_answered_is_read() -> None:
+    found: dict[str, Any] = {
+        "metadata": {"name": "n1.oam", "uid": "u"},
+        "spec": {"node": "n1", "nodeUID": "nu", "network": "oam", "instanceID": "i-1"},
+    }
+    assert (read_attachment(found).requests, read_attachment(found).responses) == (None, RelayAnswers())
+    calls = [{"id": 7, "action": "DescribeNetworkInterfaces", "eni": "eni-1"}, {"id": 8, "action": "Reboot"}]
+    found["status"] = {
+        "requests": {"session": "s", "time": "2026-11-29T13:00:00Z", "calls": calls},
+        "responses": {"session": "s", "calls": [{"id": 6, "addresses": ["10.10.1.5"]}]},
+    }
+    read = read_attachment(found)
+    assert isinstance(read.requests, RelayRequests)
+    assert [(call.id, call.action) for call in read.requests.calls] == [(7, Action.DESCRIBE)]
+    assert set(read.requests.unreadable) == {8}
+    assert [str(each) for each in read.responses.of("s")[6].addresses] == ["10.10.1.5"]

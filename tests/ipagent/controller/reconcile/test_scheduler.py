@@ -44,6 +44,13 @@ def test_a_throttled_bucket_is_empty_at_once() -> None:
     assert scheduler.take([attach(1)], (), 0.0)[0] == (attach(1),)
 
 
+def test_many_throttled_answers_empty_a_bucket_once() -> None:
+    scheduler = Scheduler()
+    for _ in range(8):
+        scheduler.throttled("CreateNetworkInterface", 0.0)
+    assert scheduler.take([create(1)], (), 0.2)[0] == (create(1),)
+
+
 def test_a_modify_of_another_owner_does_not_overtake_one_that_waits() -> None:
     scheduler = Scheduler({"ModifyNetworkInterfaceAttribute": Rate(1, 1)})
     first, second = (Modify(name, "eni-1", source_dest_check=False) for name in ("a", "b"))

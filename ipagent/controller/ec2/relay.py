@@ -1,0 +1,91 @@
+"""The calls that node agents ask for, by botocore. Raises what botocore raises; the caller translates it.
+
+Thread: those of the executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ipagent.assign.addresses import IPAddress, parse_address, sort_key
+from ipagent.aws.ec2 import HOLDER_FILTERS
+from ipagent.aws.eni import details
+from ipagent.controller.model.relay_calls import (
+    AddressCall,
+    AssignAddresses,
+    Assigned,
+    DescribeAttached,
+    DescribeSubnetHolders,
+    Interfaces,
+    LookUpHolders,
+    UnassignAddresses,
+)
+from ipagent.controller.reconcile.answers import Answer, Done
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.client import EC2Client
+    from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
+
+Filters = list[dict[str, Any]]
+Listed = Callable[[Filters], Iterable["NetworkInterfaceTypeDef"]]
+
+
+def change(client: EC2Client, call: AssignAddresses | UnassignAddresses) -> Answer:
+    """Change what an ENI has."""
+    texts = [str(address) for address in call.addresses]
+    ipv6 = call.addresses[0].version == 6
+    if isinstance(call, UnassignAddresses):
+        if ipv6:
+            client.unassign_ipv6_addresses(NetworkInterfaceId=call.eni, Ipv6Addresses=texts)
+        else:
+            client.unassign_private_ip_addresses(NetworkInterfaceId=call.eni, PrivateIpAddresses=texts)
+        return Done()
+    if ipv6:
+        made = client.assign_ipv6_addresses(NetworkInterfaceId=call.eni, Ipv6Addresses=texts)
+        return Assigned(_read(made.get("AssignedIpv6Addresses", [])))
+    assigned = client.assign_private_ip_addresses(
+        NetworkInterfaceId=call.eni, PrivateIpAddresses=texts, AllowReassignment=call.reassign
+    )
+    listed = assigned.get("AssignedPrivateIpAddresses", [])
+    return Assigned(_read(each["PrivateIpAddress"] for each in listed))
+
+
+def look(interfaces: Listed, call: DescribeAttached | LookUpHolders | DescribeSubnetHolders) -> Interfaces:
+    """Find ENIs; `interfaces` asks EC2 by filters, page by page."""
+    match call:
+        case DescribeAttached():
+            # By filter: among explicit ids a single one that is gone would fail the whole call.
+            found = interfaces([_filter("network-interface-id", call.enis)])
+        case LookUpHolders():
+            addresses = sorted({address for _, address in call.places}, key=sort_key)
+            subnets = sorted({subnet for subnet, _ in call.places})
+            by_address = _filter(HOLDER_FILTERS[call.version], map(str, addresses))
+            found = interfaces([_filter("subnet-id", subnets), by_address])
+        case DescribeSubnetHolders():
+            asked = call.addresses
+            listed = map(details, interfaces([_filter("subnet-id", (call.subnet,))]))
+            return Interfaces(tuple(eni for eni in listed if any(map(eni.holds, asked))))
+    return Interfaces(tuple(map(details, found)))
+
+
+def subject(call: AddressCall) -> str:
+    """Return the action and what it is about, for messages."""
+    (action,) = call.actions
+    match call:
+        case AssignAddresses() | UnassignAddresses():
+            return f"{action} on {call.eni}"
+        case DescribeAttached():
+            return f"{action} by network-interface-id"
+        case LookUpHolders():
+            return f"{action} by {HOLDER_FILTERS[call.version]}"
+        case DescribeSubnetHolders():
+            return f"{action} by subnet-id"
+
+
+def _read(texts: Iterable[str]) -> frozenset[IPAddress]:
+    return frozenset(map(parse_address, texts))
+
+
+def _filter(name: str, values: Iterable[str]) -> dict[str, Any]:
+    return {"Name": name, "Values": list(values)}
