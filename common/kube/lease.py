@@ -3,6 +3,11 @@
 A holder renews the Lease; others take it over when they have seen no renewal for its whole duration, by
 their own clock. A holder that could not renew for `renew` seconds does not lead any more: that is shorter
 than the duration, so that no two lead at once, as long as clocks run at one speed.
+
+client-go renews as often as it retries. Here a holder renews every quarter of the duration, as the kubelet
+does with its node's Lease (pkg/kubelet/kubelet.go, nodeLeaseRenewIntervalFraction): it is nearly all that a
+controller at rest does. Others look every `retry` seconds all the same, so one that has died is replaced as
+soon as with client-go: `duration` and at most two such pauses after its last renewal.
 """
 
 from __future__ import annotations
@@ -23,16 +28,19 @@ MANAGER = "leader-election"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Seconds; the defaults are client-go's recommendation."""
+    """Seconds; the defaults of the first three are client-go's recommendation."""
 
     duration: float = 15.0
     renew: float = 10.0
     retry: float = 2.0
+    """Until the next try, where the Lease is another's or could not be renewed."""
+    interval: float = 3.75
+    """From one renewal to the next."""
 
 
 def terms_of(duration: float) -> Terms:
-    """Return the terms for a duration in client-go's proportions."""
-    return Terms(duration, duration * 2 / 3, duration * 2 / 15)
+    """Return the terms for a duration in the proportions of the defaults."""
+    return Terms(duration, duration * 2 / 3, duration * 2 / 15, duration / 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +122,29 @@ class LeaderElection(threading.Thread):
     def run(self) -> None:
         """Take the Lease, and renew it."""
         while not self._ending.is_set() and not self.lost:
+            held = False
             try:
-                self._turn()
+                held = self._turn()
             except (ApiError, Unreachable, ClusterError) as error:
                 if not (isinstance(error, ApiError) and error.code == 409):
                     self._on_error(error)
-            pause = self._terms.retry * (1.0 if self.led else random.uniform(0.8, 1.2))  # noqa: S311 - no secret
-            self._ending.wait(pause)
+            self._ending.wait(self._pause(held=held))
         if self.leading:
             self._release()
         self._until = float("-inf")
         self._on_change()
 
-    def _turn(self) -> None:
+    def _pause(self, *, held: bool) -> float:
+        """Return the seconds until the next turn; those who wait do not all come at once."""
+        if held:
+            return self._terms.interval
+        return self._terms.retry * (1.0 if self.led else random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+
+    def _turn(self) -> bool:
+        """Take or renew the Lease, if that is due; returns whether it is ours."""
         begun = time.monotonic()
         if self.leading and self._seen is not None and self._renew(self._seen, begun):
-            return
+            return True
         seen = self._look(begun)
         if seen is None:
             self._seen = self._create(begun)
@@ -138,12 +153,13 @@ class LeaderElection(threading.Thread):
         else:
             self._seen = seen
             self._until = float("-inf")
-            return
+            return False
         # From the moment before the request: it may have been long on its way.
         self._until = begun + self._terms.renew
         if not self.led:
             self.led = True
             self._on_change()
+        return True
 
     def _renew(self, seen: Seen, begun: float) -> bool:
         """Renew the Lease without reading it before; returns whether it was still as it was written last.

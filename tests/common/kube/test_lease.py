@@ -45,8 +45,9 @@ def test_a_lease_that_is_not_renewed_keeps_the_time_at_which_it_was_seen() -> No
     assert read_lease(found, first, 110.0).at == 110.0
 
 
-def test_the_terms_are_client_gos() -> None:
-    assert terms_of(15.0) == Terms()
+def test_the_terms_keep_their_proportions() -> None:
+    assert terms_of(15.0) == Terms() == Terms(15.0, 10.0, 2.0, 3.75)
+    assert terms_of(3.0) == Terms(3.0, 2.0, 0.4, 0.75)
 
 
 class FakeApi:
@@ -105,15 +106,22 @@ class FakeApi:
             raise Unreachable("no answer")
 
 
-def candidate(api: FakeApi, name: str, on_change: Callable[[], None] = lambda: None) -> LeaderElection:
+def candidate(
+    api: FakeApi,
+    name: str,
+    on_change: Callable[[], None] = lambda: None,
+    terms: Terms = Terms(1.0, 0.6, 0.05, 0.05),  # noqa: B008 - immutable
+    errors: list[Exception] | None = None,
+) -> LeaderElection:
+    reported = [] if errors is None else errors
     found = LeaderElection(
         cast(Client, api),
         namespace="system",
         name="lease",
         identity=name,
         on_change=on_change,
-        on_error=lambda _: None,
-        terms=Terms(1.0, 0.6, 0.05),
+        on_error=reported.append,
+        terms=terms,
     )
     found.start()
     return found
@@ -162,6 +170,36 @@ def test_a_leader_renews_by_one_request_and_reads_only_what_has_changed() -> Non
     api.annotate()
     before = api.version
     wait_for(lambda: api.version > before + 3, "renewals of the changed Lease")
+    assert leader.leading
+    leader.stop()
+    leader.join(10)
+
+
+def test_a_leader_that_has_renewed_pauses_longer_than_those_who_wait() -> None:
+    api = FakeApi()
+    terms = Terms(1000.0, 500.0, 0.02, 400.0)
+    leader = candidate(api, "leader", terms=terms)
+    wait_for(lambda: leader.leading, "a leader")
+    waiting = candidate(api, "waiting", terms=terms)
+    before = api.reads
+    wait_for(lambda: api.reads > before + 10, "looks of the one that waits")
+    assert api.version == 1
+    for each in (leader, waiting):
+        each.stop()
+        each.join(10)
+
+
+def test_a_renewal_that_has_failed_is_tried_again_sooner() -> None:
+    api = FakeApi()
+    errors: list[Exception] = []
+    leader = candidate(api, "leader", terms=Terms(1000.0, 500.0, 0.01, 0.5), errors=errors)
+    wait_for(lambda: leader.leading, "a leader")
+    api.broken = True
+    # At the pace of renewals that many would take a minute.
+    wait_for(lambda: len(errors) > 100, "tries that fail", 30)
+    api.broken = False
+    before = api.version
+    wait_for(lambda: api.version > before, "a renewal")
     assert leader.leading
     leader.stop()
     leader.join(10)
