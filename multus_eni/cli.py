@@ -12,7 +12,8 @@ from certs.cli import add_certs
 from common.version import VERSION
 from multus_eni.completion import COMPLETE, add_completion, complete, kubectl_complete
 from multus_eni.convert import add_convert
-from webhook.cli import add_explain, add_inject, add_serve
+from webhook.cli.manifests import add_explain, add_inject
+from webhook.cli.serve import add_serve
 
 OWN_PACKAGES = frozenset({"certs", "check", "common", "ipagent", "multus_eni", "webhook"})
 

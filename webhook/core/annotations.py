@@ -55,6 +55,11 @@ class PodSettings:
     eip_wait: bool | None = None
     unknown: tuple[str, ...] = ()
 
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The interfaces whose Elastic IP the app waits for; an address that moves may be elsewhere."""
+        return tuple(claim.target for claim in self.eips if not claim.address) if self.eip_wait else ()
+
 
 def shortened(text: str, limit: int = 64) -> str:
     """Cut a user's text to a length that fits into a message."""

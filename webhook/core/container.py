@@ -8,7 +8,7 @@ from typing import Any
 
 from common import contract
 from common.contract import AgentSettings, Backend, Mode
-from webhook.core.policy import AgentPlan
+from webhook.core.agent_plan import AgentPlan
 from webhook.core.settings import EnvVar, Settings
 
 NOBODY = 65534

@@ -8,24 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
 
 from common import contract
-from common.contract import AgentSettings, Backend, Credentials, Injection, Mode, RestartPolicy, Takeover
-from webhook.core.annotations import (
-    MAX_INTERFACES,
-    PodSettings,
-    Refusal,
-    not_allowed,
-    read_annotations,
-    shortened,
-)
-from webhook.core.capacity import CapacityRequest, request_capacity
-from webhook.core.meshes import MESH_KEYS, mesh_warnings
+from common.contract import AgentSettings, Credentials, Injection, Mode, RestartPolicy
+from webhook.core.agent_plan import AgentPlan
+from webhook.core.annotations import MAX_INTERFACES, PodSettings, Refusal, not_allowed, read_annotations
+from webhook.core.capacity import request_capacity
+from webhook.core.meshes import MESH_KEYS
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
 from webhook.core.pod import InitContainer, Pod, Volume
 from webhook.core.reasons import SENTENCES, Reason
 from webhook.core.settings import Settings
+from webhook.core.warnings import warnings_of
 from webhook.multus.networks import Networks, expected_interfaces, parse_networks
 
 HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
@@ -52,22 +46,6 @@ _INVALID_LABEL_MESSAGES = {
     InvalidLabel.NAMESPACE_CREDENTIALS: _invalid_namespace_label(contract.CREDENTIALS, Credentials),
     InvalidLabel.POD_INJECTION: _invalid_label("pod", contract.INJECTION, Injection),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class AgentPlan:
-    """The agent that a pod gets. `cpu` (cores) and `memory` (bytes) are those of the pod's annotations.
-
-    `eips`: the pod claims Elastic IPs, and needs the label by which the controller finds it.
-    """
-
-    mode: Mode
-    image: str
-    settings: AgentSettings
-    cpu: Decimal | None = None
-    memory: Decimal | None = None
-    capacity: CapacityRequest = CapacityRequest()  # noqa: RUF009 - immutable
-    eips: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +172,7 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
             node_port=defaults.node_port,
             # The API server sets the default before admission; a manifest may leave it out.
             restart_policy=contract.parse_restart_policy(pod.spec.restartPolicy or RestartPolicy.ALWAYS),
-            eip_wait=_awaited(overrides),
+            eip_wait=overrides.awaited,
             log_level=defaults.log_level,
             log_format=defaults.log_format,
         ),
@@ -204,12 +182,7 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
         eips=bool(overrides.eips),
     )
     reason = Reason.INJECT_SIDECAR if mode is Mode.SIDECAR else Reason.INJECT_INIT
-    return Decision(reason, SENTENCES[reason], agent, _warnings(pod, networks, overrides, agent))
-
-
-def _awaited(overrides: PodSettings) -> tuple[str, ...]:
-    """Return the interfaces whose Elastic IP the app waits for; an address that moves may be elsewhere."""
-    return tuple(claim.target for claim in overrides.eips if not claim.address) if overrides.eip_wait else ()
+    return Decision(reason, SENTENCES[reason], agent, warnings_of(pod, networks, overrides, agent))
 
 
 def _check_volumes(pod: Pod) -> None:
@@ -240,65 +213,3 @@ def _interfaces(networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
             f"label the pod {contract.INJECTION}={Injection.DISABLED} to create it without the agent"
         )
     return expected if overrides.interfaces is None else overrides.interfaces
-
-
-def _warnings(pod: Pod, networks: Networks, overrides: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
-    warnings = []
-    if networks.refusal is not None:
-        warnings.append(f"multus-eni: Multus will not start this pod: {networks.refusal}")
-    warnings += _interface_warnings(pod, networks, overrides)
-    # A node agent calls EC2 from the node: the pod's default route does not matter.
-    if agent.settings.backend is Backend.DIRECT:
-        warnings += [
-            f"multus-eni: network {shortened(network.name)} sets default-route: calls to EC2 then leave "
-            "from an address that EC2 has not assigned yet"
-            for network in networks.networks
-            if network.default_route
-        ]
-    elif overrides.credentials:
-        warnings.append(
-            f"multus-eni: {contract.CREDENTIALS} has no effect: the node agent calls EC2, not the pod"
-        )
-    if overrides.release_on_exit and agent.mode is Mode.INIT:
-        warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
-    released = overrides.release_on_exit and agent.mode is Mode.SIDECAR
-    if agent.settings.takeover is Takeover.NEVER and not released:
-        also_released = ", and so does nodeAgent.gc.mode=on" if agent.settings.backend is Backend.NODE else ""
-        warnings.append(
-            f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: an address that this pod leaves on its ENI "
-            f"cannot be assigned to a pod on another ENI; sidecar mode with {contract.RELEASE_ON_EXIT}=true "
-            f"releases it{also_released}"
-        )
-    warnings += mesh_warnings(pod, agent.settings)
-    warnings += agent.capacity.warnings
-    warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in overrides.unknown[:5]]
-    return tuple(warnings)
-
-
-def _interface_warnings(pod: Pod, networks: Networks, overrides: PodSettings) -> list[str]:
-    warnings = []
-    expected = expected_interfaces(networks)
-    others = [name for name in overrides.interfaces or () if name not in expected]
-    if overrides.eip_wait and not _awaited(overrides):
-        warnings.append(
-            f"multus-eni: {contract.EIP_WAIT} has no effect: {contract.EIP} names no interface to wait for"
-        )
-    known = {*expected, *(overrides.interfaces or ())}
-    without = [claim.target for claim in overrides.eips if not claim.address and claim.target not in known]
-    if expected and without:
-        warnings.append(
-            f"multus-eni: {contract.EIP} names {shortened(', '.join(without))}, but {contract.NETWORKS} "
-            f"makes {shortened(', '.join(expected))}"
-        )
-    if expected and others:
-        warnings.append(
-            f"multus-eni: {contract.INTERFACES} names {shortened(', '.join(others))}, but "
-            f"{contract.NETWORKS} makes {shortened(', '.join(expected))}: this is right "
-            "only if Multus has defaultNetworks or a plugin chooses the name"
-        )
-    if contract.DEFAULT_NETWORK in pod.annotations:
-        warnings.append(
-            f"multus-eni: {contract.DEFAULT_NETWORK} replaces the network of eth0: the agent does not assign "
-            "the addresses of eth0, and needs a working eth0 to do anything"
-        )
-    return warnings

@@ -1,0 +1,1 @@
+"""The command line of the webhook: `multus-eni serve`, `inject` and `explain`."""

@@ -1,0 +1,74 @@
+"""What the user of a pod that is injected is warned about: `kubectl` prints it, `explain` lists it."""
+
+from __future__ import annotations
+
+from common import contract
+from common.contract import Backend, Mode, Takeover
+from webhook.core.agent_plan import AgentPlan
+from webhook.core.annotations import PodSettings, shortened
+from webhook.core.meshes import mesh_warnings
+from webhook.core.pod import Pod
+from webhook.multus.networks import Networks, expected_interfaces
+
+
+def warnings_of(pod: Pod, networks: Networks, overrides: PodSettings, agent: AgentPlan) -> tuple[str, ...]:
+    """Return a sentence for each setting that is admitted and will hardly do what its user expects."""
+    warnings = []
+    if networks.refusal is not None:
+        warnings.append(f"multus-eni: Multus will not start this pod: {networks.refusal}")
+    warnings += _interface_warnings(pod, networks, overrides)
+    # A node agent calls EC2 from the node: the pod's default route does not matter.
+    if agent.settings.backend is Backend.DIRECT:
+        warnings += [
+            f"multus-eni: network {shortened(network.name)} sets default-route: calls to EC2 then leave "
+            "from an address that EC2 has not assigned yet"
+            for network in networks.networks
+            if network.default_route
+        ]
+    elif overrides.credentials:
+        warnings.append(
+            f"multus-eni: {contract.CREDENTIALS} has no effect: the node agent calls EC2, not the pod"
+        )
+    if overrides.release_on_exit and agent.mode is Mode.INIT:
+        warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
+    released = overrides.release_on_exit and agent.mode is Mode.SIDECAR
+    if agent.settings.takeover is Takeover.NEVER and not released:
+        also_released = ", and so does nodeAgent.gc.mode=on" if agent.settings.backend is Backend.NODE else ""
+        warnings.append(
+            f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: an address that this pod leaves on its ENI "
+            f"cannot be assigned to a pod on another ENI; sidecar mode with {contract.RELEASE_ON_EXIT}=true "
+            f"releases it{also_released}"
+        )
+    warnings += mesh_warnings(pod, agent.settings)
+    warnings += agent.capacity.warnings
+    warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in overrides.unknown[:5]]
+    return tuple(warnings)
+
+
+def _interface_warnings(pod: Pod, networks: Networks, overrides: PodSettings) -> list[str]:
+    warnings = []
+    expected = expected_interfaces(networks)
+    others = [name for name in overrides.interfaces or () if name not in expected]
+    if overrides.eip_wait and not overrides.awaited:
+        warnings.append(
+            f"multus-eni: {contract.EIP_WAIT} has no effect: {contract.EIP} names no interface to wait for"
+        )
+    known = {*expected, *(overrides.interfaces or ())}
+    without = [claim.target for claim in overrides.eips if not claim.address and claim.target not in known]
+    if expected and without:
+        warnings.append(
+            f"multus-eni: {contract.EIP} names {shortened(', '.join(without))}, but {contract.NETWORKS} "
+            f"makes {shortened(', '.join(expected))}"
+        )
+    if expected and others:
+        warnings.append(
+            f"multus-eni: {contract.INTERFACES} names {shortened(', '.join(others))}, but "
+            f"{contract.NETWORKS} makes {shortened(', '.join(expected))}: this is right "
+            "only if Multus has defaultNetworks or a plugin chooses the name"
+        )
+    if contract.DEFAULT_NETWORK in pod.annotations:
+        warnings.append(
+            f"multus-eni: {contract.DEFAULT_NETWORK} replaces the network of eth0: the agent does not assign "
+            "the addresses of eth0, and needs a working eth0 to do anything"
+        )
+    return warnings
