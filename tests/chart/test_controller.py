@@ -11,11 +11,12 @@ import pytest
 
 from common.contract import NETWORKS_FILE
 from ipagent.controller.cli import _parser
-from ipagent.controller.model.actions import NetworkStatus, Plan
+from ipagent.controller.model.actions import Plan
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import no
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import read_grants
+from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
 from ipagent.links.cni_files import DATA

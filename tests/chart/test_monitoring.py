@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry
 
 from certs.health import Health
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.controller.model.actions import NetworkStatus, Plan
+from ipagent.controller.model.actions import Plan
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import no
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.relay import Histogram
+from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe import metrics as controller
 from ipagent.node.gc.rules import Decision, KeepReason, Verdict
 from ipagent.node.model.pod import PodKey

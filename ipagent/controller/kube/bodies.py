@@ -7,11 +7,11 @@ from typing import Any
 
 from common.contract import EIP_CONDITION
 from common.kube.pod_status import with_condition
-from ipagent.controller.model.actions import ApplyAttachment, NetworkStatus, PatchNode, PatchResources
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import EipPod
 from ipagent.controller.model.prefixes import cni_object
+from ipagent.controller.model.writes import ApplyAttachment, NetworkStatus, PatchNode, PatchResources
 from ipagent.networkapi import (
     API_VERSION,
     ATTACHMENT_FINALIZER,

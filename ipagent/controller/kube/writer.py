@@ -14,20 +14,20 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject, news
-from ipagent.controller.model.actions import (
+from ipagent.controller.model.actions import Plan
+from ipagent.controller.model.attachment import Attachment, AttachmentStatus
+from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.state import State
+from ipagent.controller.model.writes import (
     AddFinalizer,
     ApplyAttachment,
     DeleteAttachment,
     NetworkStatus,
     PatchNode,
     PatchResources,
-    Plan,
     RemoveFinalizer,
     Write,
 )
-from ipagent.controller.model.attachment import Attachment, AttachmentStatus
-from ipagent.controller.model.network import NodeNetwork
-from ipagent.controller.model.state import State
 from ipagent.log import Log
 from ipagent.networkapi import (
     API_VERSION,

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ipagent.controller.model.actions import PatchResources
 from ipagent.controller.model.attachment import AttachmentStatus, PodUsage
 from ipagent.controller.model.cloud import Eni, Limits
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.prefixes import IPV4_SIZE
+from ipagent.controller.model.writes import PatchResources
 from ipagent.controller.reconcile.draft import Draft, Pair
 from ipagent.networkapi import RESOURCE_PREFIX, attachment_name
 

@@ -10,19 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ipagent.controller.model.actions import (
-    AddFinalizer,
-    ApplyAttachment,
-    DescribeAll,
-    Plan,
-    ReadLimits,
-    RemoveFinalizer,
-)
+from ipagent.controller.model.actions import DescribeAll, Plan, ReadLimits
 from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.state import State
+from ipagent.controller.model.writes import AddFinalizer, ApplyAttachment, RemoveFinalizer
 from ipagent.controller.reconcile.attach import advance
 from ipagent.controller.reconcile.capacity import advertise, count
 from ipagent.controller.reconcile.draft import Draft, Pair

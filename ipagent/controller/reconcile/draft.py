@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from ipagent.controller.model.actions import (
-    Attach,
-    Call,
-    DescribeEnis,
-    DescribeInstances,
-    ListPods,
-    Write,
-)
+from ipagent.controller.model.actions import Attach, Call, DescribeEnis, DescribeInstances, ListPods
 from ipagent.controller.model.attachment import Attachment, AttachmentStatus
 from ipagent.controller.model.cloud import CLUSTER_TAG, Eni, Refusal
 from ipagent.controller.model.condition import Condition
@@ -20,6 +13,7 @@ from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.prefixes import PrefixMarks, PrefixStatus
 from ipagent.controller.model.state import State
+from ipagent.controller.model.writes import Write
 from ipagent.controller.reconcile.refusals import condition_of
 
 MAX_IDS = 200

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ipagent.controller.model.actions import NetworkStatus, prefix_key
+from ipagent.controller.model.actions import prefix_key
 from ipagent.controller.model.attachment import CREATED, READY, SUBNET_CHANGED, AttachmentStatus
 from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.reconcile.draft import Draft
 from ipagent.controller.reconcile.refusals import Kind, condition_of
 from ipagent.controller.reconcile.resolve import resolved_condition

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ipagent.controller.model.actions import PatchNode
 from ipagent.controller.model.attachment import CREATED, READY
 from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node, Taint
+from ipagent.controller.model.writes import PatchNode
 from ipagent.controller.reconcile.draft import Draft
 from ipagent.networkapi import FULL_TAINT, READY_PREFIX, STARTUP_TAINT, attachment_name
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ipagent.controller.model.actions import Delete, DeleteAttachment, Detach, RemoveFinalizer
+from ipagent.controller.model.actions import Delete, Detach
 from ipagent.controller.model.attachment import ATTACHED, CREATED, READY, Attachment
 from ipagent.controller.model.cloud import AVAILABLE, CLUSTER_TAG, DETACHING, Eni
 from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.network import DeletionPolicy
 from ipagent.controller.model.state import Releases
+from ipagent.controller.model.writes import DeleteAttachment, RemoveFinalizer
 from ipagent.controller.reconcile.acquire import POLL
 from ipagent.controller.reconcile.answers import SETTLE
 from ipagent.controller.reconcile.choice import created

@@ -12,28 +12,21 @@ from dataclasses import dataclass, field, replace
 
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.controller.model.actions import (
-    AddFinalizer,
-    ApplyAttachment,
     AssignPrefixes,
     Attach,
     Call,
     Create,
     Delete,
-    DeleteAttachment,
     DescribeAll,
     DescribeEnis,
     DescribeInstances,
     Detach,
     ListPods,
     Modify,
-    PatchNode,
-    PatchResources,
     Plan,
     ReadLimits,
-    RemoveFinalizer,
     Resolve,
     UnassignPrefix,
-    Write,
 )
 from ipagent.controller.model.attachment import Attachment, LinkStatus
 from ipagent.controller.model.cloud import (
@@ -49,7 +42,16 @@ from ipagent.controller.model.cloud import (
 from ipagent.controller.model.network import LinkSpec, NodeNetwork, Selector, Source, Term
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.prefixes import Family
-from ipagent.controller.reconcile import answers, prefix_memory
+from ipagent.controller.model.writes import (
+    AddFinalizer,
+    ApplyAttachment,
+    DeleteAttachment,
+    PatchNode,
+    PatchResources,
+    RemoveFinalizer,
+    Write,
+)
+from ipagent.controller.reconcile import answers, prefix_memory, snapshot
 from ipagent.controller.reconcile.answers import (
     Answer,
     Done,
@@ -351,7 +353,7 @@ class World:
                 return Refused(Kind.IN_USE, "DeleteNetworkInterface", f"{call.eni} is in use")
             self._put(None, eni.id)
             return Done()
-        self._put(answers._modified(eni, call))  # noqa: SLF001 - what EC2 does is what the snapshot shows
+        self._put(snapshot._modified(eni, call))  # noqa: SLF001 - what EC2 does is what the snapshot shows
         return Done()
 
     def _prefixes(self, call: AssignPrefixes | UnassignPrefix) -> Answer:

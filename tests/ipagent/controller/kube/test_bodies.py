@@ -10,12 +10,12 @@ import pytest
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import news
 from ipagent.controller.kube.pods import read_pod
-from ipagent.controller.model.actions import ApplyAttachment, PatchNode
 from ipagent.controller.model.attachment import AttachmentStatus, read_attachment, read_status
 from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.network import LinkSpec
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixState, PrefixStatus, Route
+from ipagent.controller.model.writes import ApplyAttachment, PatchNode
 from ipagent.networkstatus import NETWORK_STATUS
 
 pytestmark = pytest.mark.pure

@@ -9,7 +9,7 @@ import pytest
 
 from common.token_bucket import Rate
 from ipagent.controller.kube.events import news
-from ipagent.controller.model.actions import Attach, Call, Create, Delete, DeleteAttachment, Detach, Modify
+from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach, Modify
 from ipagent.controller.model.attachment import (
     CREATED,
     LINK_READY,
@@ -22,6 +22,7 @@ from ipagent.controller.model.condition import FALSE, TRUE, unknown
 from ipagent.controller.model.network import DeletionPolicy, LinkSpec, Term
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.state import Releases, State
+from ipagent.controller.model.writes import DeleteAttachment
 from ipagent.controller.reconcile.answers import Refused
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.nodes import TAINT
