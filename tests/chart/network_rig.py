@@ -165,13 +165,13 @@ class Rig:
         path, what = f"{ATTACHMENTS}/{name}/status", "report a pool"
         (client or self.client).apply(path, what, status_body(name, link), manager=LINKS_MANAGER, force=True)
 
-    def report_link(self, name: str, *, client: Client | None = None, **more: str) -> None:
+    def report_link(self, name: str, *, client: Client | None = None, **more: object) -> None:
         """Apply status.link as the links container does, and `more` of the status as it must not."""
         mac = self.api.get(ATTACHMENT, name)["status"]["mac"]
         report_link(client or self.client, name, mac, **more)
 
 
-def report_link(client: Client, name: str, mac: str, **more: str) -> None:
+def report_link(client: Client, name: str, mac: str, **more: object) -> None:
     """Apply a NodeAttachment's status.link as the links container does, and `more` as it must not."""
     body = {
         "apiVersion": "multus-eni.io/v1alpha1",

@@ -338,6 +338,11 @@ def test_a_daemonset_reports_its_own_node_alone(rig: Rig, api: Api, cluster: Clu
         rig.report_link("n4.oam", client=links)
     with pytest.raises(Refusal, match=r"writes only status\.link"):
         rig.report_link("n3.oam", client=links, eni="eni-0123456789")
+    # Only with the backend central a node may ask for calls, and it never answers itself.
+    asked = {"session": "s1", "time": "2026-01-01T00:00:00Z", "calls": []}
+    for field, value in (("requests", asked), ("responses", {"session": "s1", "calls": []})):
+        with pytest.raises(Refusal, match=r"writes only status\.link"):
+            rig.report_link("n3.oam", client=links, **{field: value})
     unbound = client_with(cluster, token_of(cluster, DAEMON), tmp_path)
     with pytest.raises(Refusal, match="its token is for no node"):
         rig.report_link("n3.oam", client=unbound)
