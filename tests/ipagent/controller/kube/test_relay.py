@@ -1,0 +1,121 @@
+"""Answers to node agents are written once each, and a refusal of one holds up nobody else's."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from common.kube.errors import ApiError, Unreachable
+from ipagent.assign.addresses import parse_address
+from ipagent.callrelay import RELAY_MANAGER, RelayAnswer, RelayAnswers
+from ipagent.controller.kube.relay import LAG, ResponseWriter
+from ipagent.controller.model.relay import RelayPlan
+from ipagent.log import Log
+from tests.ipagent.controller.relay.world import details
+
+pytestmark = pytest.mark.pure
+
+
+@dataclass
+class ApiServer:
+    """Takes what is applied, or raises `errors` by path."""
+
+    applied: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    errors: dict[str, Exception] = field(default_factory=dict)
+
+    def apply(self, path: str, what: str, body: dict[str, Any], *, manager: str, force: bool) -> None:
+        """Apply a status."""
+        assert (manager, force) == (RELAY_MANAGER, True)
+        name = path.split("/")[-2]
+        assert name in what
+        if name in self.errors:
+            raise self.errors[name]
+        self.applied.append((name, body["status"]))
+
+
+@dataclass
+class Rig:
+    """A writer, its API server, and whether it leads."""
+
+    server: ApiServer = field(default_factory=ApiServer)
+    log: io.StringIO = field(default_factory=io.StringIO)
+    leads: bool = True
+
+    def __post_init__(self) -> None:
+        self.writer = ResponseWriter(self.server, Log(stream=self.log), lambda: self.leads)  # type: ignore[arg-type] # as much as is asked
+
+    def write(self, now: float, **answers: RelayAnswers) -> float:
+        """Write answers by node."""
+        return self.writer.write(
+            RelayPlan(responses={f"{node}.oam": each for node, each in answers.items()}), now
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Whose answers were written."""
+        return [name for name, _ in self.server.applied]
+
+
+def answers(*ids: int) -> RelayAnswers:
+    return RelayAnswers("s1", tuple(RelayAnswer(each) for each in ids))
+
+
+def test_what_the_watch_does_not_show_yet_is_not_written_again() -> None:
+    rig = Rig()
+    assert rig.write(10.0, n1=answers(1)) == 10.0 + LAG
+    rig.write(10.5, n1=answers(1))
+    rig.write(11.0, n1=answers(1, 2))
+    assert rig.names == ["n1.oam", "n1.oam"]
+    assert rig.server.applied[1][1] == {"responses": {"session": "s1", "calls": [{"id": 1}, {"id": 2}]}}
+    rig.write(11.0 + LAG, n1=answers(1, 2))
+    assert rig.names == ["n1.oam"] * 3
+    assert rig.write(30.0) == float("inf")
+
+
+def test_a_refusal_holds_up_nobody_else() -> None:
+    rig = Rig()
+    rig.server.errors["n1.oam"] = ApiError(422, "Invalid", "too long", "answer")
+    rig.write(10.0, n1=answers(1), n2=answers(1))
+    assert rig.names == ["n2.oam"]
+    assert rig.writer.failures == 1
+    assert "write-failed" in rig.log.getvalue()
+    rig.write(10.1, n1=answers(1), n2=answers(1))
+    assert rig.writer.failures == 1
+
+
+def test_what_is_gone_is_no_failure() -> None:
+    rig = Rig()
+    rig.server.errors["n1.oam"] = ApiError(404, "NotFound", "", "answer")
+    rig.write(10.0, n1=answers(1))
+    assert (rig.writer.failures, rig.log.getvalue()) == (0, "")
+
+
+def test_what_does_not_fit_is_logged() -> None:
+    rig = Rig()
+    held = tuple(parse_address(f"10.20.{number >> 8}.{number & 255}") for number in range(300))
+    big = RelayAnswers("s1", (RelayAnswer(1, interfaces=(details("n1", secondaries=held),)),))
+    rig.write(10.0, n1=big, n2=answers(1))
+    assert rig.names == ["n2.oam"]
+    assert rig.writer.failures == 1
+    assert "300 where at most 256 fit" in rig.log.getvalue()
+
+
+def test_an_outage_is_waited_out() -> None:
+    rig = Rig()
+    rig.server.errors["n1.oam"] = Unreachable("no answer from the API server")
+    again = rig.write(10.0, n1=answers(1), n2=answers(1))
+    assert 10.0 < again < 12.0
+    assert rig.write(10.1, n1=answers(1), n2=answers(1)) == again
+    assert rig.writer.failures == 1
+    rig.server.errors.clear()
+    rig.write(again, n1=answers(1), n2=answers(1))
+    assert rig.names == ["n1.oam", "n2.oam"]
+
+
+def test_a_replica_that_does_not_lead_writes_nothing() -> None:
+    rig = Rig(leads=False)
+    rig.write(10.0, n1=answers(1))
+    assert rig.names == []
