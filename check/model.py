@@ -40,6 +40,8 @@ DRY_RUN = "dry run"
 NODE_STATUS = "node status"
 AWS = "AWS"
 RESERVATIONS = "subnet CIDR reservations"
+ENDPOINTS = "VPC endpoints"
+GROUPS = "security groups"
 """Sources beside the kinds: a pod created with dryRun=All, `ipagent node status`, EC2."""
 
 
@@ -144,13 +146,19 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """What EC2 shows of the nodes: objects of its API, in the form of `aws ec2 describe-… --output json`."""
+    """What EC2 shows of the nodes: objects of its API, in the form of `aws ec2 describe-… --output json`.
+
+    `endpoints` and `route_tables` are those of the nodes' VPCs, `groups` the endpoints' security groups.
+    """
 
     network_interfaces: tuple[Object, ...] = ()
     instances: tuple[Object, ...] = ()
     instance_types: tuple[Object, ...] = ()
     subnets: tuple[Object, ...] = ()
     reservations: tuple[Object, ...] = ()
+    endpoints: tuple[Object, ...] = ()
+    route_tables: tuple[Object, ...] = ()
+    groups: tuple[Object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 from check.model import (
     AWS,
+    ENDPOINTS,
+    GROUPS,
     KINDS,
     NODE_STATUS,
     RESERVATIONS,
@@ -21,7 +23,15 @@ from check.model import (
 MAX_LISTS = 8
 """How deep lists may stand in lists."""
 RESERVED = frozenset({"SubnetIpv4CidrReservations", "SubnetIpv6CidrReservations"})
-EC2_ANSWERS = RESERVED | {"NetworkInterfaces", "Reservations", "InstanceTypes", "Subnets"}
+EC2_ANSWERS = RESERVED | {
+    "NetworkInterfaces",
+    "Reservations",
+    "InstanceTypes",
+    "Subnets",
+    "VpcEndpoints",
+    "RouteTables",
+    "SecurityGroups",
+}
 """What answers of `aws ec2 describe-…` and `get-subnet-cidr-reservations` are made of."""
 SECRET_DATA = ("tls.crt", "ca.crt")
 """What is read of a Secret: certificates, never a key."""
@@ -75,12 +85,19 @@ def read_aws(documents: Iterable[object]) -> tuple[Aws, dict[str, str]]:
         instance_types=tuple(found.get("InstanceTypes", ())),
         subnets=tuple(found.get("Subnets", ())),
         reservations=tuple(each for key in RESERVED for each in found.get(key, ())),
+        endpoints=tuple(found.get("VpcEndpoints", ())),
+        route_tables=tuple(found.get("RouteTables", ())),
+        groups=tuple(found.get("SecurityGroups", ())),
     )
     missing = {}
     if not {"NetworkInterfaces", "Reservations", "Subnets"} <= found.keys():
         missing[AWS] = "the dump has no answers of EC2"
     if not found.keys() & RESERVED:
         missing[RESERVATIONS] = "the dump has no answer of `aws ec2 get-subnet-cidr-reservations`"
+    if not {"VpcEndpoints", "RouteTables"} <= found.keys():
+        missing[ENDPOINTS] = "the dump lacks `aws ec2 describe-vpc-endpoints` or `describe-route-tables`"
+    if "SecurityGroups" not in found:
+        missing[GROUPS] = "the dump has no answer of `aws ec2 describe-security-groups`"
     return aws, missing
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from check.checks.aws import VPC
 from check.checks.cluster import CLUSTER
+from check.checks.endpoints import WAYS
 from check.checks.installation import INSTALLATION
 from check.checks.namespaces import NAMESPACES
 from check.checks.node_networks import CONTROLLER
@@ -15,7 +16,7 @@ from check.model import NotApplicable, Scope, Snapshot, Verdict
 from check.results import Check, Result
 from check.views import Cluster
 
-CHECKS: tuple[Check, ...] = (*CLUSTER, *INSTALLATION, CONTROLLER, *NAMESPACES, *NODES, *PODS, *VPC)
+CHECKS: tuple[Check, ...] = (*CLUSTER, *INSTALLATION, CONTROLLER, *NAMESPACES, *NODES, *PODS, *VPC, *WAYS)
 """In the order in which they are shown."""
 
 MAX_DETAILS = 20

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from check.model import AWS, RESERVATIONS, Aws, Scope, Snapshot
+from check.model import AWS, ENDPOINTS, GROUPS, RESERVATIONS, Aws, Scope, Snapshot, objects
 from check.views import Cluster
 
 if TYPE_CHECKING:
@@ -33,16 +34,17 @@ def with_aws(snapshot: Snapshot) -> Snapshot:
         found = _read(client, instances)
     except (BotoCoreError, ClientError) as error:
         return _without(snapshot, f"EC2 can't be asked: {error}")
-    missing = {what: why for what, why in snapshot.missing.items() if what not in (AWS, RESERVATIONS)}
-    try:
-        found = replace(found, reservations=tuple(_reservations(client, found)))
-    except (BotoCoreError, ClientError) as error:
-        missing[RESERVATIONS] = f"EC2 can't be asked: {error}"
+    missing = {what: why for what, why in snapshot.missing.items() if what not in SOURCES}
+    for source, read in FURTHER.items():
+        try:
+            found = read(client, found)
+        except (BotoCoreError, ClientError) as error:
+            missing[source] = f"EC2 can't be asked: {error}"
     return replace(snapshot, aws=found, missing=missing)
 
 
 def _without(snapshot: Snapshot, why: str) -> Snapshot:
-    return replace(snapshot, missing={**snapshot.missing, AWS: why, RESERVATIONS: why})
+    return replace(snapshot, missing={**snapshot.missing, **dict.fromkeys(SOURCES, why)})
 
 
 def _read(client: EC2Client, instances: list[str]) -> Aws:
@@ -62,11 +64,42 @@ def _read(client: EC2Client, instances: list[str]) -> Aws:
     return Aws(tuple(interfaces), tuple(machines), tuple(kinds), tuple(described))
 
 
-def _reservations(client: EC2Client, found: Aws) -> Iterator[Any]:
-    for subnet in found.subnets:
-        answer = client.get_subnet_cidr_reservations(SubnetId=str(subnet["SubnetId"]))
-        yield from answer.get("SubnetIpv4CidrReservations", ())
-        yield from answer.get("SubnetIpv6CidrReservations", ())
+def _with_reservations(client: EC2Client, found: Aws) -> Aws:
+    answers = [
+        client.get_subnet_cidr_reservations(SubnetId=str(subnet["SubnetId"])) for subnet in found.subnets
+    ]
+    keys = ("SubnetIpv4CidrReservations", "SubnetIpv6CidrReservations")
+    return replace(
+        found,
+        reservations=tuple(each for answer in answers for key in keys for each in objects(answer.get(key))),
+    )
+
+
+def _with_endpoints(client: EC2Client, found: Aws) -> Aws:
+    vpcs = sorted({str(each["VpcId"]) for each in found.network_interfaces})
+    within = [{"Name": "vpc-id", "Values": vpcs}]
+    return replace(
+        found,
+        endpoints=tuple(_pages(client, "describe_vpc_endpoints", "VpcEndpoints", Filters=within)),
+        route_tables=tuple(_pages(client, "describe_route_tables", "RouteTables", Filters=within)),
+    )
+
+
+def _with_groups(client: EC2Client, found: Aws) -> Aws:
+    """Read the security groups of the endpoints; without endpoints there is nothing to ask."""
+    groups = sorted(
+        {str(group["GroupId"]) for each in found.endpoints for group in objects(each.get("Groups"))}
+    )
+    within = [{"Name": "group-id", "Values": groups}]
+    shown = _pages(client, "describe_security_groups", "SecurityGroups", Filters=within) if groups else ()
+    return replace(found, groups=tuple(shown))
+
+
+FURTHER: Mapping[str, Callable[[EC2Client, Aws], Aws]] = MappingProxyType(
+    {RESERVATIONS: _with_reservations, ENDPOINTS: _with_endpoints, GROUPS: _with_groups}
+)
+"""What is asked beyond ENIs, instances and subnets: each may be refused by itself."""
+SOURCES = (AWS, *FURTHER)
 
 
 def _pages(client: Any, operation: str, key: str, **parameters: object) -> Iterable[Any]:

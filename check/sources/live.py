@@ -14,6 +14,8 @@ from check.installation import PART_OF, PROJECT
 from check.model import (
     AWS,
     DRY_RUN,
+    ENDPOINTS,
+    GROUPS,
     KINDS,
     NODE_STATUS,
     RESERVATIONS,
@@ -80,7 +82,7 @@ def read_live(client: KubeconfigClient, scope: Scope) -> Snapshot:
                 unserved.add(kind)
             else:
                 missing[kind] = f"{kind}s can't be read: {error.message}"
-    without = {AWS: "only --aws asks EC2", RESERVATIONS: "only --aws asks EC2"}
+    without = dict.fromkeys((AWS, RESERVATIONS, ENDPOINTS, GROUPS), "only --aws asks EC2")
     snapshot = Snapshot(time.time(), resources, version, missing | without, frozenset(unserved))
     if scope.pre:
         return snapshot

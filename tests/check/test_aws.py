@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from check.model import AWS, RESERVATIONS, Scope, Snapshot, Verdict
+from check.model import AWS, ENDPOINTS, RESERVATIONS, Scope, Snapshot, Verdict
 from check.reader import read_snapshot
 from check.run import run_checks
 from check.sources.aws import with_aws
@@ -17,10 +19,19 @@ from tests.ipagent.worlds import ENI_1, KEY, REGION, SECRET, tagged
 INSTANCE = "i-0a000000000000001"
 NETWORK = '{"type": "ipvlan", "master": "eth1", "ipam": {"type": "whereabouts", "range": "10.99.0.0/24"}}'
 
+GROUP = "sg-0c000000000000001"
+ENDPOINT = {"id": "vpce-0c000000000000001", "vpc": worlds.VPC, "service": f"com.amazonaws.{REGION}.ec2"}
+PRIVATE = {
+    "security_groups": [{"id": GROUP, "vpc": worlds.VPC, "name": "endpoints"}],
+    "vpc_endpoints": [ENDPOINT | {"groups": [GROUP]}],
+}
+"""A VPC without a way out of it, and an endpoint whose security group lets nobody in."""
+POLICY = Path(__file__).parents[2] / "examples" / "iam" / "check.json"
+
 
 @pytest.fixture
 def doubles(monkeypatch: pytest.MonkeyPatch) -> Iterator[Doubles]:
-    with Doubles(tagged(worlds.world(), ENI_1)) as served:
+    with Doubles(tagged(worlds.world(), ENI_1) | PRIVATE) as served:
         for name, value in (
             ("AWS_ENDPOINT_URL_EC2", served.ec2_url),
             ("AWS_ACCESS_KEY_ID", KEY),
@@ -73,6 +84,31 @@ def test_what_ec2_refuses_is_skipped_with_its_sentence(doubles: Doubles) -> None
     snapshot = with_aws(cluster(f"aws:///eu-central-1a/{INSTANCE}"))
     assert "GetSubnetCidrReservations" in snapshot.missing[RESERVATIONS]
     assert results(snapshot)["aws-reservations"][0] is Verdict.SKIPPED
+
+
+@pytest.mark.usefixtures("doubles")
+def test_the_endpoints_of_the_nodes_vpc_are_read_with_their_groups_and_routes() -> None:
+    found = results(with_aws(cluster(f"aws:///eu-central-1a/{INSTANCE}")))
+    assert found["aws-endpoints"] == (Verdict.OK, ())
+    assert found["aws-endpoint-groups"] == (
+        Verdict.ERROR,
+        (f"{GROUP} of {ENDPOINT['id']} (ec2) does not let node-1 in on TCP 443",),
+    )
+
+
+def test_what_is_not_told_of_endpoints_is_skipped_alone(doubles: Doubles) -> None:
+    doubles.put_faults(Fault("DescribeRouteTables", error="UnauthorizedOperation"))
+    snapshot = with_aws(cluster(f"aws:///eu-central-1a/{INSTANCE}"))
+    assert "DescribeRouteTables" in snapshot.missing[ENDPOINTS]
+    found = results(snapshot)
+    assert found["aws-endpoints"][0] is found["aws-endpoint-groups"][0] is Verdict.SKIPPED
+    assert found["aws-ranges"][0] is Verdict.ERROR
+
+
+def test_the_shipped_policy_allows_what_is_asked_and_no_more(doubles: Doubles) -> None:
+    with_aws(cluster(f"aws:///eu-central-1a/{INSTANCE}"))
+    (statement,) = json.loads(POLICY.read_text())["Statement"]
+    assert {f"ec2:{call.action}" for call in doubles.journal()} == set(statement["Action"])
 
 
 def test_wrong_credentials_are_told(doubles: Doubles, monkeypatch: pytest.MonkeyPatch) -> None:

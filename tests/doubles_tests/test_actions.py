@@ -48,7 +48,9 @@ VALID = {
     "DetachNetworkInterface": {"AttachmentId": "eni-attach-0a000000000000001"},
     "DescribeInstances": {"InstanceId.1": worlds.NODE_A},
     "DescribeNetworkInterfaces": {"NetworkInterfaceId.1": worlds.A1},
+    "DescribeRouteTables": {"RouteTableId.1": "rtb-0a000000000000001"},
     "DescribeSecurityGroups": {},
+    "DescribeVpcEndpoints": {"MaxResults": "5"},
     "ModifyNetworkInterfaceAttribute": {
         "NetworkInterfaceId": worlds.SPARE,
         "SourceDestCheck.Value": "false",

@@ -32,10 +32,11 @@ from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
 FOLDER = Path(__file__).parents[2] / "examples" / "iam"
 FILES = sorted(FOLDER.glob("*.json"))
+CHECK = FOLDER / "check.json"
 CONTROLLER = FOLDER / "controller.json"
 CONTROLLER_EIPS = FOLDER / "controller-eips.json"
 RIGHTS = [file for file in FILES if not file.stem.startswith("trust-")]
-ADDRESSES = [file for file in RIGHTS if file not in (CONTROLLER, CONTROLLER_EIPS)]
+ADDRESSES = [file for file in RIGHTS if file not in (CHECK, CONTROLLER, CONTROLLER_EIPS)]
 """Those for programs that assign addresses."""
 TRUSTS = [file for file in FILES if file.stem.startswith("trust-")]
 
@@ -100,6 +101,7 @@ def test_there_is_one_for_each_purpose() -> None:
     assert {file.stem for file in FILES} == {
         "agent-dual-stack",
         "agent-ipv4",
+        "check",
         "controller",
         "controller-eips",
         "node-agent",

@@ -29,7 +29,18 @@ elastic_ips:
     network_border_group: eu-central-1    # default: the region's
     tags: {pool: sip}
 security_groups:                    # beside the default one of each VPC, whose id is the VPC's with sg-
-  - {id: sg-0b000000000000001, vpc: vpc-0a000000000000001, name: multus, tags: {multus: oam}}
+  - id: sg-0b000000000000001
+    vpc: vpc-0a000000000000001
+    name: multus
+    tags: {multus: oam}
+    ingress: [{protocol: tcp, from: 443, to: 443, cidrs: [10.0.0.0/16], groups: [sg-0a000000000000001]}]
+vpc_endpoints:                      # also type: Gateway, state: pending, private_dns: false, subnets, groups
+  - {id: vpce-0a000000000000001, vpc: vpc-0a000000000000001, service: com.amazonaws.eu-central-1.ec2}
+route_tables:                       # default: a main one of each VPC; all have the local routes
+  - id: rtb-0a000000000000001
+    vpc: vpc-0a000000000000001
+    main: true                      # or the subnets that have it
+    routes: [{to: 0.0.0.0/0, by: nat-0a000000000000001}]    # also state: blackhole
 subnets:
   - id: subnet-0a000000000000001
     vpc: vpc-0a000000000000001
@@ -85,10 +96,10 @@ from tests.doubles.config.document import DocumentError, Node
 from tests.doubles.config.fields import add, identifier, tags
 from tests.doubles.config.instances import read_instances, read_unattached
 from tests.doubles.config.settings import NAMES, with_settings
-from tests.doubles.ec2.describe_network import security_group
-from tests.doubles.state.identifiers import ALLOCATION, GROUP, SUBNET, VPC
+from tests.doubles.config.vpc import read_endpoints, read_groups, read_route_tables
+from tests.doubles.state.identifiers import ALLOCATION, SUBNET, VPC
 from tests.doubles.state.model import World
-from tests.doubles.state.resources import ElasticIp, SecurityGroup, Subnet
+from tests.doubles.state.resources import ElasticIp, Subnet
 
 MAX_FILE_BYTES = 4 << 20
 
@@ -111,13 +122,23 @@ def load_world(source: Path | str | Mapping[str, object]) -> World:
 def _world(node: Node) -> World:
     keys = node.mapping(
         required=("region", "account", "subnets", "instances"),
-        optional=(*NAMES, "access_keys", "roles", "interfaces", "security_groups", "elastic_ips"),
+        optional=(
+            *NAMES,
+            "access_keys",
+            "roles",
+            "interfaces",
+            "security_groups",
+            "elastic_ips",
+            "vpc_endpoints",
+            "route_tables",
+        ),
     )
     account = keys["account"].text(r"\d{12}", "twelve digits in quotes")
     subnets = _subnets(keys["subnets"])
     instances, interfaces = read_instances(keys["instances"], subnets)
     if "interfaces" in keys:
         read_unattached(keys["interfaces"], interfaces, subnets)
+    groups = read_groups(keys.get("security_groups"), subnets)
     region = keys["region"].text(r"[a-z]{2,}(-[a-z]+)+-\d", "a region such as eu-central-1")
     world = World(
         region=region,
@@ -125,7 +146,9 @@ def _world(node: Node) -> World:
         subnets=subnets,
         instances=instances,
         interfaces=interfaces,
-        groups=_groups(keys.get("security_groups"), subnets),
+        groups=groups,
+        endpoints=read_endpoints(keys.get("vpc_endpoints"), subnets, groups),
+        route_tables=read_route_tables(keys.get("route_tables"), subnets),
         elastic_ips=_elastic_ips(keys.get("elastic_ips"), region),
         access_keys=access_keys(keys.get("access_keys"), account),
         role_keys=role_keys(keys.get("roles"), account, instances.values(), keys["instances"]),
@@ -153,19 +176,6 @@ def _subnets(node: Node) -> dict[str, Subnet]:
         )
         add(subnets, subnet, item)
     return subnets
-
-
-def _groups(node: Node | None, subnets: Mapping[str, Subnet]) -> dict[str, SecurityGroup]:
-    """Read `security_groups`, and add the default one of each VPC."""
-    vpcs = {subnet.vpc for subnet in subnets.values()}
-    groups = {security_group(vpc): SecurityGroup(security_group(vpc), vpc, "default") for vpc in sorted(vpcs)}
-    for item in node.items() if node else []:
-        keys = item.mapping(required=("id", "vpc", "name"), optional=("tags",))
-        vpc = identifier(keys["vpc"], VPC)
-        if vpc not in vpcs:
-            keys["vpc"].refuse(f"{vpc} has no subnet in this world")
-        add(groups, SecurityGroup(identifier(keys["id"], GROUP), vpc, keys["name"].text(), tags(keys)), item)
-    return groups
 
 
 def _elastic_ips(node: Node | None, region: str) -> dict[str, ElasticIp]:

@@ -17,6 +17,7 @@ from tests.doubles.ec2 import (
 from tests.doubles.ec2.describe import Kind, Resource, describe
 from tests.doubles.ec2.describe_network import INSTANCES, INTERFACES, SUBNETS
 from tests.doubles.ec2.describe_types_and_tags import INSTANCE_TYPES, SECURITY_GROUPS, TAGS
+from tests.doubles.ec2.describe_vpc import ENDPOINTS, ROUTE_TABLES
 from tests.doubles.ec2.parameters import Outcome
 from tests.doubles.ec2.query_protocol import Parameters
 from tests.doubles.state.model import World
@@ -64,9 +65,11 @@ ACTIONS: Mapping[str, Callable[[World, Parameters, float], Outcome]] = {
     "DescribeInstanceTypes": _describe(INSTANCE_TYPES, "instanceTypeSet"),
     "DescribeInstances": _describe(INSTANCES, "reservationSet"),
     "DescribeNetworkInterfaces": _describe(INTERFACES, "networkInterfaceSet"),
+    "DescribeRouteTables": _describe(ROUTE_TABLES, "routeTableSet"),
     "DescribeSecurityGroups": _describe(SECURITY_GROUPS, "securityGroupInfo"),
     "DescribeSubnets": _describe(SUBNETS, "subnetSet"),
     "DescribeTags": _describe(TAGS, "tagSet"),
+    "DescribeVpcEndpoints": _describe(ENDPOINTS, "vpcEndpointSet"),
     "DetachNetworkInterface": network_interface_actions.detach_network_interface,
     "DisassociateAddress": elastic_ip_actions.disassociate_address,
     "GetSubnetCidrReservations": subnet_reservation_actions.get_subnet_cidr_reservations,

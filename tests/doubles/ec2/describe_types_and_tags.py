@@ -15,7 +15,7 @@ from tests.doubles.ec2.query_protocol import Structure
 from tests.doubles.state.instance_types import TYPES, NetworkInfo
 from tests.doubles.state.model import World
 from tests.doubles.state.resource_tags import Tag, every_tag
-from tests.doubles.state.resources import SecurityGroup
+from tests.doubles.state.resources import IngressRule, SecurityGroup
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,22 @@ def _group_structure(world: World, group: SecurityGroup) -> Structure:
         "groupName": group.name,
         "groupDescription": group.name,
         "vpcId": group.vpc,
-        "ipPermissions": [],
+        "ipPermissions": [_permission(world, rule) for rule in group.ingress],
         "ipPermissionsEgress": [],
         "tagSet": [{"key": key, "value": value} for key, value in group.tags.items()],
+    }
+
+
+def _permission(world: World, rule: IngressRule) -> Structure:
+    first, last = rule.ports or (None, None)
+    return {
+        "ipProtocol": rule.protocol,
+        "fromPort": first,
+        "toPort": last,
+        "groups": [{"groupId": group, "userId": world.account} for group in rule.groups],
+        "ipRanges": [{"cidrIp": str(cidr)} for cidr in rule.cidrs],
+        "ipv6Ranges": [],
+        "prefixListIds": [],
     }
 
 

@@ -63,6 +63,12 @@ ALLOCATION = Identifier(
 ASSOCIATION = Identifier(
     "eipassoc-", "association ID", "InvalidAssociationID.NotFound", "InvalidAssociationID.Malformed"
 )
+ENDPOINT = Identifier(
+    "vpce-", "Vpc Endpoint Id", "InvalidVpcEndpointId.NotFound", "InvalidVpcEndpointId.Malformed"
+)
+ROUTE_TABLE = Identifier(
+    "rtb-", "routeTable ID", "InvalidRouteTableID.NotFound", "InvalidRouteTableId.Malformed"
+)
 VPC = Identifier("vpc-", "vpc ID", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed")
 
 

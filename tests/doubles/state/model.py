@@ -12,16 +12,26 @@ from ipaddress import IPv4Address
 
 from tests.doubles.ec2.iam import AccessKey
 from tests.doubles.ec2.throttling import Throttling
-from tests.doubles.state.identifiers import ALLOCATION, GROUP, INSTANCE, INTERFACE, SUBNET
+from tests.doubles.state.identifiers import (
+    ALLOCATION,
+    ENDPOINT,
+    GROUP,
+    INSTANCE,
+    INTERFACE,
+    ROUTE_TABLE,
+    SUBNET,
+)
 from tests.doubles.state.resources import (
     Address,
     ElasticIp,
     Instance,
     InstanceState,
     NetworkInterface,
+    RouteTable,
     SecurityGroup,
     Subnet,
     SubnetCidrReservation,
+    VpcEndpoint,
 )
 
 PAST_CHANGES = 256
@@ -83,6 +93,10 @@ class World:
     """Seconds for which other calls do not know an interface that was created."""
     groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
     """Security groups, the default one of each VPC among them."""
+    endpoints: Mapping[str, VpcEndpoint] = field(default_factory=dict)
+    """VPC endpoints. Those of the type Interface have no network interfaces here."""
+    route_tables: Mapping[str, RouteTable] = field(default_factory=dict)
+    """Route tables, the main one of each VPC among them."""
     creations: Mapping[str, Idempotent] = field(default_factory=dict)
     """ClientToken -> what CreateNetworkInterface made for it."""
     throttling: Throttling = field(default_factory=Throttling)
@@ -114,6 +128,14 @@ class World:
     def group(self, identifier: str) -> SecurityGroup:
         """Find a security group; raises `Ec2Error` for a malformed or unknown identifier."""
         return GROUP.find(self.groups, identifier)
+
+    def endpoint(self, identifier: str) -> VpcEndpoint:
+        """Find a VPC endpoint; raises `Ec2Error` for a malformed or unknown identifier."""
+        return ENDPOINT.find(self.endpoints, identifier)
+
+    def route_table(self, identifier: str) -> RouteTable:
+        """Find a route table; raises `Ec2Error` for a malformed or unknown identifier."""
+        return ROUTE_TABLE.find(self.route_tables, identifier)
 
     def elastic_ip(self, identifier: str) -> ElasticIp:
         """Find an Elastic IP; raises `Ec2Error` for a malformed or unknown allocation."""

@@ -58,12 +58,59 @@ class Subnet:
 
 
 @dataclass(frozen=True)
+class IngressRule:
+    """What a security group lets in: from these ranges and groups. `protocol` -1 is all."""
+
+    protocol: str
+    ports: tuple[int, int] | None = None
+    cidrs: tuple[IPv4Network, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SecurityGroup:
     """A security group of a VPC."""
 
     id: str
     vpc: str
     name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    ingress: tuple[IngressRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class VpcEndpoint:
+    """An endpoint of a service in a VPC; `state` is as EC2 answers it, in lower case."""
+
+    id: str
+    vpc: str
+    service: str
+    type: str = "Interface"
+    state: str = "available"
+    private_dns: bool = True
+    subnets: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of a route table: to a range, or to a prefix list, by a target such as `nat-…` or `local`."""
+
+    destination: str
+    target: str
+    active: bool = True
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """A route table of a VPC. The `main` one is that of subnets that no other one names."""
+
+    id: str
+    vpc: str
+    main: bool = False
+    subnets: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
