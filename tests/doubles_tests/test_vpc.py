@@ -95,8 +95,9 @@ def test_endpoints_are_found_by_filter(ec2: EC2Client, name: Any, value: str, fo
 
 
 def test_each_vpc_has_a_main_route_table_with_its_own_range_alone(ec2: EC2Client) -> None:
-    main = [{"Name": "association.main", "Values": ["true"]}]
-    (shown,) = ec2.describe_route_tables(Filters=main)["RouteTables"]
+    (shown,) = ec2.describe_route_tables(Filters=[{"Name": "association.main", "Values": ["true"]}])[
+        "RouteTables"
+    ]
     assert (shown["RouteTableId"], shown["VpcId"]) == (MAIN, VPC)
     (association,) = shown["Associations"]
     assert association["Main"] is True
@@ -112,8 +113,9 @@ def test_each_vpc_has_a_main_route_table_with_its_own_range_alone(ec2: EC2Client
 
 
 def test_a_subnets_own_route_table_has_each_target_under_its_own_name(ec2: EC2Client) -> None:
-    by_subnet = [{"Name": "association.subnet-id", "Values": [POD_SUBNET]}]
-    (shown,) = ec2.describe_route_tables(Filters=by_subnet)["RouteTables"]
+    (shown,) = ec2.describe_route_tables(Filters=[{"Name": "association.subnet-id", "Values": [POD_SUBNET]}])[
+        "RouteTables"
+    ]
     (association,) = shown["Associations"]
     assert (association["Main"], association["SubnetId"]) == (False, POD_SUBNET)
     assert shown["Routes"][1:] == [
