@@ -11,7 +11,7 @@ from check.model import NotApplicable, Object, Resource, Verdict, mapping, objec
 from check.results import Check
 from check.views import Cluster, selects
 from common.contract import CREDENTIALS, INJECTION, MODE, PREFIX, Backend, Credentials, Injection, Mode
-from webhook.core.quantity import parse_quantity
+from common.quantity import parse_quantity
 from webhook.core.settings import Size
 
 LABELS: Mapping[str, tuple[str, ...]] = {

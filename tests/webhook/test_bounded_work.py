@@ -19,15 +19,15 @@ import pytest
 from yaml.reader import Reader
 
 from common import contract
+from common import quantity as quantity_module
+from common.quantity import parse_quantity
 from tests.webhook.core.test_cases import review
 from tests.work import count_work
 from webhook.config import ConfigError, parse_settings
 from webhook.core import capacity
-from webhook.core import quantity as quantity_module
 from webhook.core.annotations import Refusal, read_annotations
 from webhook.core.inject import inject
 from webhook.core.namespace_policy import ROUTES
-from webhook.core.quantity import parse_quantity
 from webhook.multus import names
 from webhook.multus.networks import parse_networks
 from webhook.server.review import cache_key, cache_view, decode_review

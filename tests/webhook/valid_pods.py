@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from common import contract
+from common.quantity import parse_quantity
 from tests.webhook.pods import pods
-from webhook.core.quantity import parse_quantity
 
 Fields = dict[str, Any]
 

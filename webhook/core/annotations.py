@@ -11,8 +11,8 @@ from typing import TypeVar
 from common import contract
 from common.contract import Credentials, Mode, Takeover
 from common.elastic_ips import ALLOWED, EipClaim, parse_claims
+from common.quantity import MEBIBYTE, parse_quantity
 from webhook.core.capacity import UNITS_ALLOWED, Units, parse_units
-from webhook.core.quantity import MEBIBYTE, parse_quantity
 from webhook.multus.names import INTERFACES_OF_EVERY_POD, is_interface
 
 Value = TypeVar("Value")

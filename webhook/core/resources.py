@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from common.contract import AGENT_CPU, AGENT_MEMORY, MODE, Mode
+from common.quantity import MEBIBYTE, cpu_text, memory_text, parse_quantity
 from webhook.core.agent_plan import AgentPlan
 from webhook.core.annotations import MIN_AGENT_CPU, MIN_AGENT_MEMORY
 from webhook.core.pod import Pod, Quantities, ResourceRequirements
-from webhook.core.quantity import MEBIBYTE, cpu_text, memory_text, parse_quantity
 from webhook.core.settings import Size
 
 Resources = dict[str, dict[str, str]]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from common.contract import AgentSettings, Backend, Mode
-from webhook.core.quantity import MEBIBYTE
+from common.quantity import MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.quantity import whole_number
 from ipagent.networkapi import RESOURCE_PREFIX, STARTUP_TAINT
 
 ZONE = "topology.kubernetes.io/zone"
@@ -72,10 +73,16 @@ def read_node(found: Mapping[str, Any]) -> Node:
 def _advertised(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     capacity, allocatable = status.get("capacity") or {}, status.get("allocatable") or {}
     return {
-        key: (str(capacity.get(key, "")), str(allocatable.get(key, "")))
+        key: (_amount(capacity.get(key, "")), _amount(allocatable.get(key, "")))
         for key in (*capacity, *allocatable)
         if key.startswith(RESOURCE_PREFIX)
     }
+
+
+def _amount(value: object) -> str:
+    """Return a whole number as the controller writes it; the API server makes `1k` of 1000."""
+    number = whole_number(value)
+    return str(value) if number is None else str(number)
 
 
 def _taint(found: Mapping[str, str]) -> Taint:

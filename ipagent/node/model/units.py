@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from common.quantity import whole_number
 from ipagent.networkapi import RESOURCE_PREFIX
 from ipagent.node.model.fields import Object, as_list, as_map
 
 MAX_CONTAINERS = 1024
 MAX_UNITS = 1 << 20
-MAX_DIGITS = 7
 
 
 def requested_units(spec: Object) -> tuple[tuple[str, int], ...]:
@@ -45,13 +45,8 @@ def _units(container: Object) -> Counter[str]:
     requests = as_map(as_map(container.get("resources")).get("requests"))
     return Counter(
         {
-            key.removeprefix(RESOURCE_PREFIX): int(value)
+            key.removeprefix(RESOURCE_PREFIX): min(number, MAX_UNITS)
             for key, value in requests.items()
-            # The API server takes whole numbers alone of an extended resource, and writes them so or as 1k.
-            if key.startswith(RESOURCE_PREFIX) and _is_number(value)
+            if key.startswith(RESOURCE_PREFIX) and (number := whole_number(value))
         }
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from common import contract
 from common.contract import Backend
+from common.quantity import parse_quantity
 from tests.webhook.pods import applied, pods
 from webhook.config import parse_settings
 from webhook.core.inject import Outcome, inject
 from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
-from webhook.core.quantity import parse_quantity
 from webhook.core.reasons import Reason
 from webhook.multus.networks import parse_networks
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.node.model.units import requested_units
+from ipagent.node.model.units import MAX_UNITS, requested_units
 
 pytestmark = pytest.mark.pure
 
@@ -68,8 +68,30 @@ specs = st.fixed_dictionaries(
 )
 
 
-@given(specs, st.sampled_from(["", "-1", "1.5", "1e3", "9" * 400, "\u0661", " 1", "1k"]))
-def test_what_is_malformed_requests_nothing(spec: dict[str, Any], value: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "units"),
+    [
+        ("7", 7),
+        (7, 7),
+        ("1k", 1000),
+        ("2Ki", 2048),
+        ("1e3", 1000),
+        ("1E3", 1000),
+        ("3000m", 3),
+        ("1M", 1_000_000),
+        ("9" * 30, MAX_UNITS),
+        ("1E", MAX_UNITS),
+    ],
+)
+def test_a_number_counts_in_each_form_in_which_the_api_server_may_write_it(
+    value: str | int, units: int
+) -> None:
+    requests = {"multus-eni.io/oam": value}
+    assert requested_units({"containers": [{"resources": {"requests": requests}}]}) == (("oam", units),)
+
+
+@given(specs, st.sampled_from(["", "-1", "1.5", "1500m", "9" * 400, "\u0661", " 1", "1 k", True, 1.5, None]))
+def test_what_is_malformed_requests_nothing(spec: dict[str, Any], value: object) -> None:
     requested_units(spec)
     requests = {"multus-eni.io/oam": value, "nvidia.com/gpu": "1"}
     assert requested_units({"containers": [{"resources": {"requests": requests}}]}) == ()

@@ -39,6 +39,21 @@ def parse_quantity(value: str | float) -> Decimal:
     return Decimal(number) * scale
 
 
+def whole_number(value: object) -> int | None:
+    """Return a quantity that is a whole number from 0, such as an extended resource has; None for all else.
+
+    The API server takes nothing else of such a resource, and writes what it takes in its shortest form: 1000
+    as `1k` (Quantity.String).
+    """
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        return None
+    try:
+        number = parse_quantity(value)
+    except ValueError:
+        return None
+    return int(number) if number >= 0 and number == number.to_integral_value() else None
+
+
 def cpu_text(cores: Decimal) -> str:
     """Format an amount of CPU in millicores, rounded up."""
     return f"{int((cores * 1000).to_integral_value(ROUND_CEILING))}m"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhook.core.quantity import cpu_text, memory_text, parse_quantity
+from common.quantity import cpu_text, memory_text, parse_quantity
 
 pytestmark = pytest.mark.pure
 
