@@ -1,4 +1,4 @@
-"""Who wrote the annotation `k8s.v1.cni.cncf.io/network-status`. Pure.
+"""Who wrote the annotation `k8s.v1.cni.cncf.io/network-status`, and the addresses in it. Pure.
 
 Multus writes it through the pod's subresource `status`, and `managedFields`, which the API server keeps, says
 so. A value that came with the pod, or that somebody with rights to pods alone has written, proves nothing.
@@ -7,9 +7,12 @@ so. A value that came with the pod, or that somebody with rights to pods alone h
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any
 
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
+_MAX_IP = 64
+"""Characters of an address with its prefix length."""
 _MAX_MANAGERS = 64
 """Entries of managedFields that are looked at: the API server merges all but 10 that update."""
 
@@ -19,6 +22,19 @@ def written_through_status(pod: Mapping[str, Any]) -> bool:
     managers = _map(pod.get("metadata")).get("managedFields")
     listed = map(_map, managers[:_MAX_MANAGERS] if isinstance(managers, list) else ())
     return any(each.get("subresource") == "status" and _owns_network_status(each) for each in listed)
+
+
+def read_ip(text: object) -> IPv4Address | IPv6Address | None:
+    """Return the address that an entry of `ips` is, with or without a prefix length; None if it is none."""
+    # An address with a zone (RFC 4007) is bound to one host's link.
+    if not isinstance(text, str) or len(text) > _MAX_IP or "%" in text:
+        return None
+    try:
+        address = ip_interface(text.strip()).ip
+    except ValueError:
+        return None
+    # A plugin in Go may write an IPv4 address of 16 bytes so (RFC 4291, section 2.5.5.2).
+    return (address.ipv4_mapped if address.version == 6 else None) or address
 
 
 def _owns_network_status(manager: Mapping[str, Any]) -> bool:

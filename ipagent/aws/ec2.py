@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore import exceptions as aws
 from botocore.config import Config
@@ -176,25 +176,24 @@ class Ec2Client:
 
         EC2 has no filter for an address inside a prefix.
         """
-        found: list[EniDetails] = []
-        token = ""
+        found = self._pages("subnet-id", [{"Name": "subnet-id", "Values": [subnet_id]}], MaxResults=PAGE_SIZE)
+        return tuple(eni for eni in found if any(eni.holds(address) for address in addresses))
+
+    def _pages(self, name: str, filters: Sequence[FilterTypeDef], **more: Any) -> Iterator[EniDetails]:
+        """DescribeNetworkInterfaces by `name`, with all its pages: EC2 may divide an answer unasked, too."""
+        what, tokens = f"DescribeNetworkInterfaces by {name}", set[str]()
         while True:
             answer = self._asked(
-                "DescribeNetworkInterfaces by subnet-id", partial(self._page, subnet_id, token)
+                what, partial(self._client.describe_network_interfaces, Filters=filters, **more)
             )
-            enis = _read("DescribeNetworkInterfaces by subnet-id", partial(_interfaces, answer))
-            found += [eni for eni in enis if any(eni.holds(address) for address in addresses)]
+            yield from _read(what, partial(_interfaces, answer))
             token = answer.get("NextToken", "")
             if not token:
-                return tuple(found)
-
-    def _page(self, subnet_id: str, token: str) -> DescribeNetworkInterfacesResultTypeDef:
-        filters: list[FilterTypeDef] = [{"Name": "subnet-id", "Values": [subnet_id]}]
-        if token:
-            return self._client.describe_network_interfaces(
-                Filters=filters, MaxResults=PAGE_SIZE, NextToken=token
-            )
-        return self._client.describe_network_interfaces(Filters=filters, MaxResults=PAGE_SIZE)
+                return
+            if token in tokens:
+                raise Ec2Error(unreadable(what, "it has no end: a page points to an earlier one"))
+            tokens.add(token)
+            more["NextToken"] = token
 
     def subnet_cidrs(self, subnet_ids: Collection[str]) -> dict[str, tuple[IPNetwork, ...]]:
         """DescribeSubnets: the ranges of both families; a subnet that EC2 does not know is left out."""
@@ -216,12 +215,7 @@ class Ec2Client:
         found: list[EniDetails] = []
         for start in range(0, len(values), room):
             part = [*others, (name, values[start : start + room])]
-            asked: list[FilterTypeDef] = [{"Name": key, "Values": wanted} for key, wanted in part]
-            answer = self._asked(
-                f"DescribeNetworkInterfaces by {name}",
-                partial(self._client.describe_network_interfaces, Filters=asked),
-            )
-            found += _read(f"DescribeNetworkInterfaces by {name}", partial(_interfaces, answer))
+            found += self._pages(name, [{"Name": key, "Values": wanted} for key, wanted in part])
         return tuple(found)
 
     def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:

@@ -63,6 +63,8 @@ class Imds:
         self._token: str | None = None
         self._asked_for_token = False
         self._has_answered = False
+        # As IMDS writes them, by MAC.
+        self._names: dict[str, str] = {}
         try:
             parts = urlsplit(endpoint)
             host, port = parts.hostname, parts.port
@@ -115,7 +117,7 @@ class Imds:
         Only those with these MACs if all of them are there.
         """
         listed = [line.strip().rstrip("/") for line in self._lines(_MACS)]
-        known = {canonical_mac(name): name for name in listed if name}
+        known = self._names = {canonical_mac(name): name for name in listed if name}
         chosen = {mac: known[mac] for mac in macs} if macs and set(macs) <= set(known) else known
         enis: list[Eni] = []
         partial: dict[str, str] = {}
@@ -137,7 +139,8 @@ class Imds:
     def addresses(self, mac: str, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress]:
         """Read the addresses of these families on the ENI with this MAC, the primaries among them."""
         names = [_ADDRESSES[version] for version in sorted(versions)]
-        lines = [line for name in names for line in self._lines(f"{_MACS}{mac}/{name}")]
+        base = f"{_MACS}{self._names.get(mac, mac)}/"
+        lines = [line for name in names for line in self._lines(base + name)]
         try:
             return frozenset(map(parse_address, lines))
         except ValueError as error:
@@ -145,7 +148,7 @@ class Imds:
 
     def elastic_ips(self, mac: str) -> dict[str, str]:
         """Read the Elastic IPs of the ENI with this MAC, by private address; raises NoImds."""
-        base = f"{_MACS}{mac}/ipv4-associations/"
+        base = f"{_MACS}{self._names.get(mac, mac)}/ipv4-associations/"
         return {self._get(base + public): public for public in self._lines(base)}
 
     def _eni(self, mac: str, name: str) -> Eni:

@@ -85,7 +85,7 @@ def called(*users: type | ModuleType, by: str = r"_client\(\)") -> set[str]:
     assert methods
     sources = [inspect.getsource(getattr(Ec2Client, method)) for method in methods]
     # What methods share.
-    sources.append(inspect.getsource(Ec2Client._described))  # noqa: SLF001 - a part of them
+    sources.append(inspect.getsource(Ec2Client._pages))  # noqa: SLF001 - a part of them
     calls = {call for source in sources for call in re.findall(r"_client\.(\w+)[(,]", source)}
     return {f"ec2:{names[call]}" for call in calls - {"close"}}
 

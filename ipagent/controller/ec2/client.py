@@ -17,7 +17,7 @@ from common.version import VERSION
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws.botocore_session import session_for
 from ipagent.aws.ec2 import CONNECT_SECONDS, READ_SECONDS
-from ipagent.aws.ec2_errors import TRANSLATED, failure_of, watch
+from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
 from ipagent.controller.ec2 import eips, reading, relay
 from ipagent.controller.model.actions import (
     AssignPrefixes,
@@ -105,6 +105,10 @@ class Ec2:
             return self._make(call)
         except TRANSLATED as error:
             answer = self._refused(call, error)
+        except (KeyError, ValueError, TypeError) as error:
+            # It lacks what EC2's has, or has what is no address.
+            failure = unreadable(_action(call), f"{type(error).__name__}: {error}")
+            answer = Refused(classify("", "", failure.fault), _action(call), failure.text)
         self.calls[answer.action, answer.kind] += 1
         return answer
 
@@ -131,12 +135,16 @@ class Ec2:
 
     def _interfaces(self, filters: Filters) -> Iterator[NetworkInterfaceTypeDef]:
         more: dict[str, Any] = {"MaxResults": PAGE}
+        tokens = set[str]()
         while True:
             found = self._client.describe_network_interfaces(Filters=filters, **more)  # type: ignore[arg-type] # by name
             self._count("DescribeNetworkInterfaces")
             yield from found["NetworkInterfaces"]
             if not found.get("NextToken"):
                 return
+            if found["NextToken"] in tokens:
+                raise ValueError("it has no end: a page points to an earlier one")
+            tokens.add(found["NextToken"])
             more["NextToken"] = found["NextToken"]
 
     def _resolve(self, call: Resolve) -> Found:

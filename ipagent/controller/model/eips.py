@@ -13,7 +13,7 @@ from common import contract
 from common.elastic_ips import EipClaim, parse_claims
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.network import Tags
-from ipagent.networkstatus import NETWORK_STATUS, written_through_status
+from ipagent.networkstatus import NETWORK_STATUS, read_ip, written_through_status
 
 POD_TAG = "multus-eni.io/pod"
 """Of an EIP: the pod that has it, as namespace/name; for an address that moves, namespace/address."""
@@ -190,10 +190,10 @@ def _addresses(text: object) -> dict[str, str]:
     for entry in entries if isinstance(entries, list) else ():
         ips = entry.get("ips") if isinstance(entry, dict) else None
         if isinstance(ips, list) and not entry.get("default"):
-            first = next((ip for ip in ips if isinstance(ip, str) and ":" not in ip), "")
+            read = (each for each in map(read_ip, ips) if each is not None and each.version == 4)
             interface = entry.get("interface")
-            if first:
-                found.setdefault(interface if isinstance(interface, str) else "", first)
+            if first := next(read, None):
+                found.setdefault(interface if isinstance(interface, str) else "", str(first))
     return found
 
 

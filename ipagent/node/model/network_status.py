@@ -18,12 +18,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_interface
 from typing import Any
 
-from ipagent.assign.addresses import Holding, IPAddress, canonical_mac, is_global_unicast
+from ipagent.assign.addresses import Holding, canonical_mac, is_global_unicast
 from ipagent.assign.selection import PRIMARY_INTERFACE, is_multus_name, is_vpc_cni_name
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.networkstatus import NETWORK_STATUS, read_ip
 from ipagent.node.model.fields import SHOWN, Object, as_list, as_map, as_text
 
 MAX_STATUS = 256 * 1024
@@ -128,23 +127,11 @@ def _entry(entry: object, number: int, problems: list[str]) -> Iterator[Holding]
     if ips is not None and not isinstance(ips, list):
         problems.append(f"entry {number}: ips is not a list: {_quote(ips)}")
     for text in as_list(ips):
-        address = _address(text)
+        address = read_ip(text)
         if address is None:
             problems.append(f"entry {number}: {_quote(text)} is not an IP address")
         elif is_global_unicast(address):
             yield Holding(interface, mac, address)
-
-
-def _address(text: object) -> IPAddress | None:
-    # An address with a zone (RFC 4007) is bound to one host's link.
-    if not isinstance(text, str) or len(text) > SHOWN or "%" in text:
-        return None
-    try:
-        address = ip_interface(text.strip()).ip
-    except ValueError:
-        return None
-    # A plugin in Go may write an IPv4 address of 16 bytes so (RFC 4291, section 2.5.5.2).
-    return (address.ipv4_mapped if address.version == 6 else None) or address
 
 
 def _summary(problems: list[str]) -> str:

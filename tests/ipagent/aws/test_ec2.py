@@ -345,12 +345,15 @@ class OtherServer:
 
     def __init__(self, settings: pytest.MonkeyPatch) -> None:
         self.answer = (200, "")
+        self.later: list[tuple[int, str]] = []
+        """The answers after the first; the last one stays."""
         rig = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 status, body = rig.answer
+                rig.answer = rig.later.pop(0) if rig.later else rig.answer
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -444,6 +447,29 @@ def test_an_answer_of_ec2s_that_lacks_what_it_must_have_is_an_error(
     with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
         ec2.attached("i-1")
     assert caught.value.failure.fault is Fault.TRANSIENT
+
+
+def page(eni: str, token: str) -> tuple[int, str]:
+    found = INTERFACES.format(f"<networkInterfaceId>{eni}</networkInterfaceId><unknown><item/></unknown>")
+    return 200, DESCRIBED.format(f"{found}<nextToken>{token}</nextToken><soon>x</soon>")
+
+
+@pytest.mark.parametrize("last", ["", "<nextToken></nextToken>"], ids=["no token", "an empty one"])
+def test_an_answer_that_ec2_divides_unasked_is_read_to_its_end(other: OtherServer, last: str) -> None:
+    other.answer = page("eni-1", "next")
+    other.later = [page("eni-2", "last"), (200, DESCRIBED.format(f"<networkInterfaceSet/>{last}"))]
+    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2:
+        assert [eni.eni_id for eni in ec2.attached("i-1")] == ["eni-1", "eni-2"]
+
+
+@pytest.mark.parametrize("name", ["by MAC", "prefix holders"])
+def test_pages_without_end_are_an_error(other: OtherServer, name: str) -> None:
+    other.answer = page("eni-1", "first")
+    other.later = [page("eni-2", "second"), page("eni-3", "first")]
+    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
+        CALLS[name](ec2)
+    assert caught.value.failure.fault is Fault.TRANSIENT
+    assert "a page points to an earlier one" in caught.value.failure.text
 
 
 def test_a_long_message_is_cut(client: Ec2Client, doubles: Doubles) -> None:

@@ -141,6 +141,20 @@ ENI_VALUES = {
 }
 
 
+@pytest.mark.parametrize("name", [MAC_1.upper(), MAC_1.replace(":", "-")])
+def test_an_entry_is_read_by_the_name_that_imds_gives_it(name: str) -> None:
+    values = {path.replace(MAC_1, name): value for path, value in ENI_VALUES.items()}
+    values[MACS] = f"{name}/\r\n"
+    values[f"{MACS}{name}/local-ipv4s"] = "10.10.1.10\r\n10.10.1.80\r\n"
+    values[f"{MACS}{name}/ipv4-associations/"] = "198.51.100.1"
+    values[f"{MACS}{name}/ipv4-associations/198.51.100.1"] = "10.10.1.80"
+    with scripted(tree(values)) as (imds, _):
+        (eni,) = imds.topology({MAC_1}).enis
+        assert (eni.id, eni.mac) == (ENI_1, MAC_1)
+        assert imds.addresses(MAC_1, {4}) == {ip("10.10.1.10"), ip("10.10.1.80")}
+        assert imds.elastic_ips(MAC_1) == {"10.10.1.80": "198.51.100.1"}
+
+
 @pytest.mark.parametrize("status", [403, 404, 405, 501])
 def test_version_1_is_used_where_version_2_is_refused(status: int) -> None:
     tokens = []

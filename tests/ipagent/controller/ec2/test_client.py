@@ -145,6 +145,26 @@ def test_refusals_are_answers(client: Ec2) -> None:
     assert client.calls["DeleteNetworkInterface", Kind.ENI_GONE] == 1
 
 
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {},
+        {"NetworkInterfaces": [{"SubnetId": "subnet-1"}]},
+        {"NetworkInterfaces": [{"NetworkInterfaceId": "eni-1", "Ipv4Prefixes": [{"Ipv4Prefix": "x"}]}]},
+        {"NetworkInterfaces": [], "NextToken": "the same"},
+    ],
+    ids=["no list", "no id", "no prefix", "pages without end"],
+)
+def test_an_answer_that_can_not_be_read_is_tried_again(
+    client: Ec2, monkeypatch: pytest.MonkeyPatch, shown: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(client._client, "describe_network_interfaces", lambda **_: shown)  # noqa: SLF001
+    answer = client.make(DescribeEnis(("eni-1",)))
+    assert isinstance(answer, Refused)
+    assert (answer.kind, answer.action) == (Kind.TRANSIENT, "DescribeNetworkInterfaces")
+    assert "the answer can't be read" in answer.text
+
+
 def test_an_endpoint_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch, client: Ec2) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:1")
     answer = Ec2(REGION, Credentials.CHAIN, 1).make(DescribeAll())

@@ -12,6 +12,7 @@ from common.elastic_ips import EipClaim
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import read_grants, read_pod
 from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.node.model.network_status import read_status
 
 pytestmark = pytest.mark.pure
 
@@ -55,6 +56,29 @@ def test_a_pod() -> None:
     assert found.claims == (EipClaim("net1", pool="sip"),)
     assert found.addresses == {"net1": "10.10.1.5"}
     assert found.condition is None
+
+
+@pytest.mark.parametrize(
+    ("ips", "address"),
+    [
+        (["10.10.1.5/24"], "10.10.1.5"),
+        ([" 10.10.1.5\r\n"], "10.10.1.5"),
+        (["::ffff:10.10.1.5"], "10.10.1.5"),
+        (["fe80::1%eth0", "2001:db8::5/64", "10.10.1.5"], "10.10.1.5"),
+        ([None, 7, {}, "x" * 5000, "10.10.1.300", "10.10.1.5"], "10.10.1.5"),
+        (["2001:db8::5"], None),
+        ("10.10.1.5", None),
+        ({"0": "10.10.1.5"}, None),
+    ],
+)
+def test_addresses_are_read_as_the_node_agent_reads_them(ips: Any, address: str | None) -> None:
+    status = [{"name": "voice/oam", "interface": "net1", "ips": ips}]
+    text = json.dumps(status, indent=1).replace("\n", "\r\n")
+    found = read_pod(pod(metadata={"annotations": {NETWORK_STATUS: text}}))
+    assert found.addresses.get("net1") == address
+    assert [str(each.address) for each in read_status(text).holdings if "." in str(each.address)] == (
+        [address] if address else []
+    )
 
 
 def test_what_multus_has_not_written_is_not_proven() -> None:
