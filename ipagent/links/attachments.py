@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any
 
 from ipagent.links.plan import Status, Wanted
@@ -41,6 +42,7 @@ def read_attachment(found: Mapping[str, Any]) -> LinkAttachment | None:
         rename=link.get("rename") == "Name",
         mtu=int(link.get("mtu", 0)),
         address=str(status.get("address", "")),
+        ipv6_addresses=tuple(str(ip_address(each)) for each in status.get("ipv6Addresses") or ()),
     )
     return LinkAttachment(name, wanted, _reported(status), read_pool(spec, status))
 

@@ -6,7 +6,7 @@ import errno
 import os
 from collections import defaultdict
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import assert_never
 
 from ipagent.links.plan import AddAltname, Change, DeleteAltname, Rename, SetMtu, SetUp
@@ -14,31 +14,27 @@ from ipagent.netlink import devices, rtnetlink
 from ipagent.netlink.devices import Device
 from ipagent.netlink.sockets import NetlinkSocket
 
-IPV4_BYTES = 4
-RT_SCOPE_UNIVERSE = 0
-"""linux/rtnetlink.h: neither of the link nor of the host alone."""
-
 
 class DeviceSocket(NetlinkSocket):
     """Reads devices with their addresses, changes them, and hears of changes from its construction on."""
 
-    groups = devices.RTMGRP_LINK | rtnetlink.RTMGRP_IPV4_IFADDR
+    groups = devices.RTMGRP_LINK | rtnetlink.RTMGRP_IPV4_IFADDR | rtnetlink.RTMGRP_IPV6_IFADDR
 
     def devices(self) -> list[Device]:
         """Return all devices; raises KernelError."""
         try:
             found = [devices.device(body) for body in self.links()]
-            addresses = self._ipv4()
+            addresses = self._global_addresses()
         except rtnetlink.MalformedError as error:
             raise self.error(f"the kernel's answer can't be read: {error}") from None
         return [replace(each, addresses=tuple(addresses.get(each.index, ()))) for each in found]
 
-    def _ipv4(self) -> dict[int, list[str]]:
-        """Return the IPv4 addresses of global scope by the device's index."""
+    def _global_addresses(self) -> dict[int, list[str]]:
+        """Return the addresses of global scope by the device's index."""
         found = defaultdict(list)
         for index, packed, scope, _ in filter(None, map(rtnetlink.address, self.addresses())):
-            if len(packed) == IPV4_BYTES and scope == RT_SCOPE_UNIVERSE:
-                found[index].append(str(IPv4Address(packed)))
+            if scope == rtnetlink.RT_SCOPE_UNIVERSE:
+                found[index].append(str(ip_address(packed)))
         return found
 
     def change(self, device: Device, change: Change) -> None:

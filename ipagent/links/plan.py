@@ -26,7 +26,8 @@ class Wanted:
     """One NodeAttachment: the interface with the ENI's MAC gets a name, as an alternative or the only one.
 
     `mtu` 0 leaves the MTU as it is. `former` is the name that was given before, empty for none. `address` is
-    the ENI's primary address, the only one that is not for pods; empty if it is not known.
+    the ENI's primary address, empty if it is not known, and `ipv6_addresses` are those that it had at first:
+    all others are for pods.
     """
 
     attachment: str
@@ -36,6 +37,11 @@ class Wanted:
     mtu: int = 0
     former: str = ""
     address: str = ""
+    ipv6_addresses: tuple[str, ...] = ()
+
+    def for_pods(self, address: str) -> bool:
+        """Whether EC2 has the address on the ENI for pods, if it has it at all."""
+        return bool(self.address) and address not in (self.address, *self.ipv6_addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,7 @@ def _plan(
     changes = tuple(_changes(wanted, device, owners, refused))
     problems = [*_name_problems(wanted, device, owners)]
     problems += [refused[each] for each in changes if each in refused]
-    aliases = tuple(each for each in device.addresses if wanted.address not in ("", each))[:MAX_ADDRESSES]
+    aliases = tuple(filter(wanted.for_pods, device.addresses))[:MAX_ADDRESSES]
     if aliases:
         problems.append(_aliased(device, aliases))
     owners.setdefault(wanted.name, device)
@@ -151,8 +157,8 @@ def _not_one(wanted: Wanted, found: Sequence[Device]) -> str:
 def _aliased(device: Device, aliases: Sequence[str]) -> str:
     return (
         f"the node itself has {', '.join(aliases[:3])} on {device.name}, which EC2 assigns to pods: "
-        "amazon-ec2-net-utils or nm-cloud-setup has put it there, and node and pod do not reach each other; "
-        "set nodeAgent.unmanageLinks, or exclude the interface as docs/networks.md shows"
+        "amazon-ec2-net-utils, nm-cloud-setup, cloud-init or DHCPv6 has put it there, and node and pod do "
+        "not reach each other; set nodeAgent.unmanageLinks, or exclude the interface as docs/networks.md says"
     )
 
 

@@ -48,7 +48,7 @@ class Device:
     kind: str = ""
     lower: int = 0
     addresses: tuple[str, ...] = ()
-    """IPv4 addresses of global scope."""
+    """Those of both families that have global scope."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ def attachment_status(
         "attachment": status.attachment,
         "mac": status.mac,
         "address": status.address,
+        "ipv6Addresses": list(status.ipv6_addresses),
         "subnet": status.subnet,
         "card": status.card,
         "device": status.device,

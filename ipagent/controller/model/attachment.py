@@ -77,6 +77,8 @@ class AttachmentStatus:
     """IPv4 addresses that pods can still have of prefixes, those that may come included."""
     address: str = ""
     """The ENI's primary IPv4 address: any other one is for pods."""
+    ipv6_addresses: tuple[str, ...] = ()
+    """The IPv6 addresses that the ENI had at first: any other one is for pods."""
     capacity: int | None = None
     """Addresses that the node has for pods that request them; None where that is not counted."""
     requested: int | None = None
@@ -155,6 +157,7 @@ def read_status(status: Mapping[str, Any]) -> AttachmentStatus:
         attachment=str(status.get("attachment", "")),
         mac=str(status.get("mac", "")),
         address=str(status.get("address", "")),
+        ipv6_addresses=tuple(map(str, status.get("ipv6Addresses") or ())),
         subnet=str(status.get("subnet", "")),
         card=status.get("card"),
         device=status.get("device"),

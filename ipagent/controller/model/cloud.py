@@ -53,6 +53,11 @@ class Eni:
         return self.tags.get(NODE_UID_TAG, ""), self.tags.get(NETWORK_TAG, "")
 
     @property
+    def ipv6(self) -> tuple[str, ...]:
+        """Its IPv6 addresses, in order."""
+        return tuple(sorted(each for each in self.addresses if ":" in each))
+
+    @property
     def no_manage(self) -> bool:
         """Whether the VPC CNI leaves it alone."""
         return self.tags.get(NO_MANAGE) == "true"

@@ -157,6 +157,8 @@ class Draft:
             attachment=shown.attachment if shown else "",
             mac=eni.mac if eni else attachment.status.mac,
             address=eni.address if eni else attachment.status.address,
+            # Later ones are those of pods.
+            ipv6_addresses=eni.ipv6 if eni and eni.id != before.eni else before.ipv6_addresses,
             subnet=eni.subnet if eni else attachment.status.subnet,
             card=shown.card if shown else None,
             device=shown.device if shown else None,

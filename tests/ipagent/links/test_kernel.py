@@ -59,10 +59,16 @@ def test_addresses_that_the_node_has_are_found(node: Node) -> None:  # noqa: F81
         for address in ("10.10.1.5/24", "10.10.1.80/32", "2001:db8::1/128"):
             pod.add_address("ens37", address)
         assert links.ask("wait") is True
-        status, device = links.apply({**OAM, "address": "10.10.1.5"})
+        known = {**OAM, "address": "10.10.1.5"}
+        status, device = links.apply({**known, "ipv6_addresses": ["2001:db8::1"]})
         assert status["host_addresses"] == ["10.10.1.80"]
         assert device is not None
-        assert device["addresses"] == ["10.10.1.5", "10.10.1.80"]
+        assert sorted(device["addresses"]) == ["10.10.1.5", "10.10.1.80", "2001:db8::1"]
+        # An IPv6 address alone is an event, too.
+        pod.add_address("ens37", "2001:db8::2/128")
+        assert links.ask("wait") is True
+        status, _ = links.apply({**known, "ipv6_addresses": ["2001:db8::1"]})
+        assert sorted(status["host_addresses"]) == ["10.10.1.80", "2001:db8::2"]
 
 
 def test_an_eni_is_named_given_its_mtu_and_set_up(node: Node) -> None:  # noqa: F811

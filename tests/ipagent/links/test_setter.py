@@ -209,9 +209,15 @@ def test_addresses_of_pods_on_the_node_are_reported_with_cause_and_remedy() -> N
     (status,) = setter(InMemoryKernel([ETH0, aliased])).apply([wanted])
     assert status.host_addresses == ("10.10.1.80", "10.10.1.81")
     assert "the node itself has 10.10.1.80, 10.10.1.81 on ens6" in status.message
-    assert "amazon-ec2-net-utils or nm-cloud-setup" in status.message
+    assert "amazon-ec2-net-utils, nm-cloud-setup, cloud-init or DHCPv6 has put it there" in status.message
     assert "set nodeAgent.unmanageLinks" in status.message
     assert status.up
+    both = dataclasses.replace(DOWN, addresses=("10.10.1.5", "2001:db8::5", "2001:db8::80"))
+    first = dataclasses.replace(wanted, ipv6_addresses=("2001:db8::5",))
+    (status,) = setter(InMemoryKernel([ETH0, both])).apply([first])
+    assert status.host_addresses == ("2001:db8::80",)
+    (status,) = setter(InMemoryKernel([ETH0, both])).apply([wanted])
+    assert status.host_addresses == ("2001:db8::5", "2001:db8::80")
     # Which address is the ENI's own is not known before the controller has said it.
     (status,) = setter(InMemoryKernel([ETH0, aliased])).apply([OAM])
     assert status.host_addresses == ()

@@ -138,6 +138,7 @@ def test_an_attachment_with_what_the_node_reports() -> None:
                 "eni": "eni-1",
                 "attachment": "eni-attach-1",
                 "mac": "02:00:00:00:00:01",
+                "ipv6Addresses": ["2001:db8::5"],
                 "subnet": "subnet-1",
                 "card": 0,
                 "device": 2,
@@ -157,6 +158,7 @@ def test_an_attachment_with_what_the_node_reports() -> None:
         eni="eni-1",
         attachment="eni-attach-1",
         mac="02:00:00:00:00:01",
+        ipv6_addresses=("2001:db8::5",),
         subnet="subnet-1",
         card=0,
         device=2,
@@ -183,6 +185,18 @@ def test_a_node_and_its_taints_as_they_are() -> None:
     assert [taint.to_object() for taint in found.taints] == taints
     assert not found.tainted
     assert found.taints == (Taint("a", "NoExecute", (("timeAdded", "t"),)),)
+
+
+@pytest.mark.parametrize(
+    ("amount", "read"),
+    [("1k", "1000"), ("2Ki", "2048"), ("1e3", "1000"), ("14", "14"), (14, "14"), ("x", "x")],
+)
+def test_a_resource_is_compared_by_its_number_however_the_api_server_writes_it(
+    amount: str | int, read: str
+) -> None:
+    status = {"capacity": {"multus-eni.io/oam": amount, "cpu": "4"}, "allocatable": {}}
+    found = read_node({"metadata": {"name": "n", "uid": "u"}, "status": status})
+    assert found.advertised == {"multus-eni.io/oam": (read, "")}
 
 
 @pytest.mark.parametrize("provider", ["", "gce://p/z/n", "aws:///eu-central-1b/fargate-ip-10-0-0-1"])

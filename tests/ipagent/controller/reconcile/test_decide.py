@@ -409,6 +409,21 @@ def test_a_link_that_never_appears_is_said_after_three_minutes(world: World, lea
     assert condition(world, "n1.oam")[1] == "LinkMissing"
 
 
+def test_the_ipv6_addresses_that_an_eni_is_created_with_are_told_to_the_node(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(replace(network("oam"), ipv6_addresses=1))
+    world.add_node("n1")
+    leader.run(60)
+    found = world.attachments["n1.oam"].status
+    assert found.ipv6_addresses == ("2001:db8::1",)
+    # What pods get later is theirs.
+    eni = world.enis[found.eni]
+    world.enis[eni.id] = replace(eni, addresses=eni.addresses | {"2001:db8::80"})
+    leader.run(600)
+    assert world.attachments["n1.oam"].status.ipv6_addresses == ("2001:db8::1",)
+
+
 def test_addresses_of_pods_on_the_node_are_a_warning(world: World, leader: Leader) -> None:
     world.add_network(network("oam"))
     world.add_node("n1")
