@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from common.token_bucket import Rate
 from ipagent.assign.drift import Drift
-from ipagent.assign.item import NOT_OURS, Item
 from ipagent.assign.reconciler import Cloud, Reconciler
-from ipagent.assign.release import Pair, ReleaseOutcome, ReleaseQueue
+from ipagent.assign.release import ReleaseOutcome, ReleaseQueue
 from ipagent.assign.retry import Clock
 from ipagent.log import Log
 
@@ -38,9 +37,3 @@ class AddressEngine:
         # In this order: what is released makes room for what is new, and what is assigned is watched.
         delays = [self.releases.step(), self.reconciler.step(), self._drift.step()]
         return min((delay for delay in delays if delay is not None), default=None)
-
-    def assigned(self, items: Collection[Item]) -> frozenset[Pair]:
-        """Return those of the items that EC2 may have assigned for us: asked for, and not refused since."""
-        mine = (item for item in items if item.phase not in NOT_OURS and item.prefix is None)
-        pairs = {(item.eni_id, item.address) for item in mine}
-        return frozenset(pairs & self.reconciler.asked)

@@ -16,7 +16,7 @@ from ipagent.assign.calls import Assign, Call, Move, Outcome, TakeOver
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2
-from ipagent.assign.item import SETTLED, UNCONFIRMED, Batch, Item, Phase
+from ipagent.assign.item import NOT_OURS, SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.placement import Placement
 from ipagent.assign.plan import Plan
 from ipagent.assign.retry import Backoff, Clock, backoff_for, remaining
@@ -108,6 +108,11 @@ class Reconciler:
         """Count what the ENI held when it was looked up as assigned by us, without a call."""
         self.plan = self.plan.after_adoption(held, self._timing.clock())
         self.asked.update((item.eni_id, item.address) for item in self.plan.items if item.found)
+
+    def assigned(self, items: Iterable[Item]) -> frozenset[tuple[str, IPAddress]]:
+        """Return those of the items that EC2 may have assigned for us: asked for, and not refused since."""
+        mine = (item for item in items if item.phase not in NOT_OURS and item.prefix is None)
+        return frozenset({(item.eni_id, item.address) for item in mine} & self.asked)
 
     def retry_until_healed(self) -> None:
         """From now on also repeat what only people can mend (HEALING), as long as it takes."""

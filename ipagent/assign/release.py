@@ -7,8 +7,9 @@ itself refuses a primary address and what the ENI does not have.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from common.token_bucket import BucketsByKey, Rate
 from ipagent.assign import executor
@@ -29,6 +30,7 @@ Kubernetes, `pkg/kubelet/kuberuntime`, minimumGracePeriodInSeconds.
 
 Pair = tuple[str, IPAddress]
 """An ENI's id and an address."""
+Owner = TypeVar("Owner")
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,40 @@ def _failed(eni_id: str, address: IPAddress, failure: Failure) -> ReleaseOutcome
 
 def _log_failure(log: Log, outcome: ReleaseOutcome) -> None:
     log.error("not-released", message=outcome.text, address=str(outcome.address), eni=outcome.eni_id)
+
+
+class Misplaced(Generic[Owner]):
+    """What was assigned on ENIs that its owner's address has left since, as long as the owner holds it.
+
+    An ENI that carries an address may be shown late: until then the address goes to another one, or to none.
+    Only what this process has assigned is known here; what it finds on an ENI may be anybody's.
+    """
+
+    def __init__(self) -> None:
+        self._left: dict[Pair, Owner] = {}
+
+    @property
+    def pairs(self) -> frozenset[Pair]:
+        """What may still be assigned."""
+        return frozenset(self._left)
+
+    def update(
+        self,
+        left: Mapping[Pair, Owner],
+        wanted: Mapping[Pair, Owner],
+        holds: Callable[[Owner, IPAddress], bool],
+    ) -> frozenset[Pair]:
+        """Record what was assigned and is not `wanted` there; returns what is wanted on another ENI by now.
+
+        That has to be released. What its owner does not hold any more is not misplaced.
+        """
+        known = {pair: owner for pair, owner in {**self._left, **left}.items() if holds(owner, pair[1])}
+        placed = {(owner, address) for (_, address), owner in wanted.items()}
+        moved = {pair for pair, owner in known.items() if (owner, pair[1]) in placed and pair not in wanted}
+        self._left = {
+            pair: owner for pair, owner in known.items() if pair not in moved and pair not in wanted
+        }
+        return frozenset(moved)
 
 
 class ReleaseQueue:

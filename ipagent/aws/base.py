@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from common.contract import Credentials
-from ipagent.assign.addresses import IPAddress
+from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.calls import Assign, Unassign
-from ipagent.assign.errors import NoImds
+from ipagent.assign.ec2_error_codes import RETRIED
+from ipagent.assign.errors import Ec2Error, NoImds
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.imds import Imds
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS = 30.0
 """For how long IMDS is left alone when it has not answered: finding that out takes seconds."""
+
+Cidrs = Mapping[str, tuple[IPNetwork, ...]]
+"""A subnet's id -> its ranges."""
 
 
 class AwsAccess:
@@ -40,6 +44,8 @@ class AwsAccess:
         self._imds: Imds | None = None
         self._ec2: Ec2Client | None = None
         self._silent_until = 0.0
+        self._ranges_at = 0.0
+        self._warned = False
 
     @property
     def calls(self) -> Mapping[tuple[str, str], int]:
@@ -74,7 +80,10 @@ class AwsAccess:
 
     def describe(self, eni_id: str) -> EniDetails:
         """Return what EC2 says that the ENI holds; raises Ec2Error."""
-        held = self._client().describe(eni_id)
+        return self._located(self._client().describe(eni_id))
+
+    def _located(self, held: EniDetails) -> EniDetails:
+        """Complete it by whether another instance has it."""
         own = self._own_instance()
         return replace(held, elsewhere=bool(own and held.instance_id) and held.instance_id != own)
 
@@ -89,6 +98,25 @@ class AwsAccess:
     def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
         """List the subnet's ENIs; returns those that hold any of these addresses; raises Ec2Error."""
         return self._client().prefix_holders(addresses, subnet_id)
+
+    def _ranges_by_ec2(self, subnet_ids: Collection[str]) -> Cidrs:
+        """Ask EC2 for the ranges of subnets; returns none where it can't be asked.
+
+        Without the right to ask it is asked again after SILENT_SECONDS: somebody may grant it.
+        """
+        if self._timing.clock() < self._ranges_at:
+            return {}
+        try:
+            return self._client().subnet_cidrs(subnet_ids)
+        except Ec2Error as error:
+            if error.failure.fault not in RETRIED:
+                self._ranges_at = self._timing.clock() + SILENT_SECONDS
+            listed = ", ".join(sorted(subnet_ids))
+            text = f"The ranges of {listed} are not known, so only a MAC names an ENI: {error.failure.text}"
+            level = self._log.debug if self._warned else self._log.warning
+            level("no-ranges", message=text)
+            self._warned = True
+            return {}
 
     def _client(self) -> Ec2Client:
         """Return the client, in `_region` and with `_credentials`; raises Ec2Error."""

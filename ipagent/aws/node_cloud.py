@@ -15,15 +15,12 @@ from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
-from ipagent.aws.base import SILENT_SECONDS, AwsAccess
+from ipagent.aws.base import SILENT_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.eni import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
 
 ENV_INSTANCE_ID = ENV_PREFIX + "INSTANCE_ID"
-
-Cidrs = dict[str, tuple[IPNetwork, ...]]
-"""A subnet's id -> its ranges."""
 
 
 class NodeCloud(AwsAccess):
@@ -42,9 +39,8 @@ class NodeCloud(AwsAccess):
         self.instance_id = env.get(ENV_INSTANCE_ID, "")
         self._require_tag = require_tag
         self._enis: tuple[EniDetails, ...] = ()
-        self._cidrs: Cidrs = {}
+        self._cidrs: dict[str, tuple[IPNetwork, ...]] = {}
         self._cidrs_at = 0.0
-        self._warned = False
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Ask EC2 for all ENIs of the node, whichever MACs are of interest; raises AgentError."""
@@ -127,14 +123,3 @@ class NodeCloud(AwsAccess):
             self._silent_until = self._timing.clock() + SILENT_SECONDS
             return {}
         return {eni.subnet_id: eni.subnet_cidrs for eni in enis if eni.subnet_cidrs}
-
-    def _ranges_by_ec2(self, subnet_ids: Collection[str]) -> Cidrs:
-        try:
-            return self._client().subnet_cidrs(subnet_ids)
-        except Ec2Error as error:
-            listed = ", ".join(sorted(subnet_ids))
-            text = f"The ranges of {listed} are not known, so only a MAC names an ENI: {error.failure.text}"
-            level = self._log.debug if self._warned else self._log.warning
-            level("no-ranges", message=text)
-            self._warned = True
-            return {}

@@ -11,8 +11,8 @@ from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, NoImds, error_of
 from ipagent.assign.holders import name, why_not_ours
 from ipagent.assign.retry import Clock
-from ipagent.assign.topology import EniDetails, Topology
-from ipagent.aws.base import AwsAccess
+from ipagent.assign.topology import Eni, EniDetails, Topology
+from ipagent.aws.base import AwsAccess, Cidrs
 from ipagent.aws.eni import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
@@ -37,6 +37,9 @@ class PodCloud(AwsAccess):
         self._topology: Topology | None = None
         self._looked_for: frozenset[str] = frozenset()
         self._instance_id = ""
+        # ENIs that EC2 has shown attached here, and nobody else's; where it can't be asked, those of IMDS.
+        self._verified: frozenset[str] = frozenset()
+        self._warned_unverified = False
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Return the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.
@@ -47,7 +50,7 @@ class PodCloud(AwsAccess):
         """
         known = self._topology
         if known is not None and known.complete and not fresh and self._looked_for.issuperset(macs):
-            return known
+            return self._rated(known, macs)
         try:
             imds = self._imds or Imds(endpoint_of(self._env), self._timing)
             with interruption_of("IMDS"):
@@ -57,14 +60,60 @@ class PodCloud(AwsAccess):
         except NoImds as error:
             with interruption_of("EC2"):
                 read = self._without_imds(macs, error)
+            self._verified |= {eni.id for eni in read.enis if not eni.barred}
         else:
             # Without its subnet the holders of an address would be looked for in every VPC of the region.
             if missing := frozenset(macs) - {eni.mac for eni in read.enis if eni.subnet_id}:
                 with interruption_of("EC2"):
                     read = self._checked(read, missing, imds)
+        return self._remember(read, macs)
+
+    def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
+        """Return what IMDS has shown, with EC2's word on the ENIs that have these MACs; raises AgentError.
+
+        IMDS knows neither types nor owners, and shows an ENI for a while after its detach. Without the right
+        to ask EC2 its answer has to do.
+        """
+        try:
+            with interruption_of("EC2"):
+                found = tuple(map(self._located, self._client().by_mac(macs)))
+        except Ec2Error as error:
+            read = self._unverified(shown, macs, error)
+        else:
+            read = _judged(shown, macs, found)
+        self._verified |= {eni.id for eni in read.enis if eni.mac in macs and not eni.barred}
+        return self._remember(read, macs)
+
+    def _remember(self, read: Topology, macs: Collection[str]) -> Topology:
         self._topology = read
-        self._looked_for = frozenset((*macs, *(eni.mac for eni in read.enis)))
-        return read
+        # What EC2 alone has shown lacks ranges: for another interface IMDS is read again.
+        self._looked_for = frozenset((*macs, *(eni.mac for eni in read.enis if eni.subnet_cidrs)))
+        return self._rated(read, macs)
+
+    def _rated(self, read: Topology, macs: Collection[str]) -> Topology:
+        """Complete it by whether the ENIs with these MACs are verified: what EC2 has barred needs no more."""
+        mine = (eni for eni in read.enis if eni.mac in macs)
+        return replace(read, verified=all(eni.id in self._verified or eni.barred for eni in mine))
+
+    def _unverified(self, shown: Topology, macs: Collection[str], error: Ec2Error) -> Topology:
+        """Return what is known where EC2 does not answer: it is asked again, unless it never will answer."""
+        doubt = self._not_asked(error)
+        if not doubt.passing:
+            if not self._warned_unverified:
+                self._warned_unverified = True
+                text = (
+                    "EC2 can't be asked whose the pod's ENIs are, and whether they are attached here; they "
+                    f"are used as IMDS shows them: {error.failure.text}"
+                )
+                self._log.warning("eni-unverified", message=text)
+            return shown
+        pending = {
+            eni.mac: f"IMDS alone has shown {eni.id}, which has the MAC of its interface"
+            for eni in shown.enis
+            if eni.mac in macs and eni.id not in self._verified
+        }
+        enis = tuple(eni for eni in shown.enis if eni.mac not in pending)
+        return replace(shown, enis=enis, partial={**shown.partial, **pending}, doubt=doubt)
 
     def _own_instance(self) -> str:
         if not self._instance_id and self._imds is not None:
@@ -96,7 +145,15 @@ class PodCloud(AwsAccess):
         if not attached:
             text = f"EC2 shows no ENI of this instance, {instance_id}, in {self._region}"
             return replace(shown, doubt=NoEni(text, "See that AWS_REGION is the node's own region."))
-        return _merged(shown, attached, others)
+        read = _merged(shown, attached, others, {})
+        self._verified |= {eni.id for eni in read.enis if not eni.barred}
+        if not unknown - {each.mac for each in others}:
+            # An ENI has each of the MACs, so no address goes by the range of a subnet.
+            return replace(read, unranged=())
+        if read.unranged:
+            subnets = {eni.subnet_id for eni in read.enis if eni.id in read.unranged}
+            read = _merged(shown, attached, others, self._ranges_by_ec2(subnets))
+        return read
 
     def _not_asked(self, error: Ec2Error) -> AgentError:
         found = error_of(error.failure)
@@ -137,15 +194,35 @@ def _like(reason: NoImds, text: str) -> NoImds:
     return error
 
 
-def _merged(shown: Topology, attached: Sequence[EniDetails], others: Sequence[EniDetails]) -> Topology:
+def _judged(shown: Topology, macs: Collection[str], found: Sequence[EniDetails]) -> Topology:
+    """Return what IMDS shows, with EC2's word on the ENIs that have these MACs."""
+    here = {each.mac: each for each in found if not each.why_not_here}
+    elsewhere = {each.mac: f"{each.eni_id}, which is {each.why_not_here}" for each in found}
+    enis: list[Eni] = []
+    absent = dict(shown.absent)
+    for eni in shown.enis:
+        if eni.mac not in macs:
+            enis.append(eni)
+        elif each := here.get(eni.mac):
+            barred = why_not_ours(each, require_tag=False)
+            enis.append(as_eni(each, eni.subnet_cidrs, barred))
+        else:
+            absent[eni.mac] = elsewhere.get(eni.mac, f"{eni.id}, which EC2 does not show")
+    return replace(shown, enis=tuple(enis), absent=absent)
+
+
+def _merged(
+    shown: Topology, attached: Sequence[EniDetails], others: Sequence[EniDetails], known: Cidrs
+) -> Topology:
     """Combine what IMDS shows with EC2's word: the ENIs attached to this instance, and `others` by MAC.
 
-    Ranges come from IMDS: they don't change, and the agent needs no right to describe subnets.
+    Ranges come from IMDS: they don't change, and the agent needs no right to describe subnets. `known` are
+    those that EC2 has told where IMDS has not.
     """
     ranged = [eni for eni in shown.enis if eni.subnet_cidrs]
     # By MAC, too: IMDS may show the range of an ENI before the id of its subnet.
     subnets = {each.mac: each.subnet_id for each in attached}
-    ranges = {subnets.get(eni.mac, eni.subnet_id): eni.subnet_cidrs for eni in ranged}
+    ranges = {**known, **{subnets.get(eni.mac, eni.subnet_id): eni.subnet_cidrs for eni in ranged}}
     # What is being detached can carry nothing any more; an interface in the pod that has its MAC waits.
     here = [each for each in attached if not each.detaching]
     enis = tuple(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from common.contract import ExitCode
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.errors import AgentError
-from ipagent.assign.holders import name
+from ipagent.assign.holders import name, why_not_ours
 from ipagent.assign.selection import Selection
-from ipagent.assign.topology import EniDetails, Topology
+from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.commands.context import CommandContext, NodeEnis
 from ipagent.commands.inventory import BY_MAC, Held, Target, Whereabouts, inventory, targets, whereabouts
 from ipagent.commands.render import (
@@ -71,6 +71,8 @@ def inspect(session: CommandContext) -> PodView:
     error = None
     try:
         enis = {eni.eni_id: eni for eni in session.describe(carriers.keys())}
+        nodes = judged(nodes, enis)
+        wanted = targets(found.held, Topology(nodes.enis)) if nodes.enis else {}
         others = _others(session, wanted, enis)
     except AgentError as failed:
         error = failed
@@ -86,6 +88,18 @@ def inspect(session: CommandContext) -> PodView:
         elastic_ips,
         seen_by(enis, others),
     )
+
+
+def judged(nodes: NodeEnis, described: Mapping[str, EniDetails]) -> NodeEnis:
+    """Return the ENIs with what EC2 says of them: the agent asks it, too, before it assigns an address."""
+
+    def barred(eni: Eni) -> str:
+        held = described.get(eni.id)
+        if held is None:
+            return eni.barred
+        return f"is {held.why_not_here}" if held.why_not_here else why_not_ours(held, require_tag=False)
+
+    return replace(nodes, enis=tuple(replace(eni, barred=barred(eni)) for eni in nodes.enis))
 
 
 def _others(

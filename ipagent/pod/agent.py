@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Protocol
 
 from common.contract import AgentSettings, Takeover
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, NoInterface, Usage
-from ipagent.assign.item import Phase
-from ipagent.assign.placement import Placed, place
+from ipagent.assign.item import Item, Phase
+from ipagent.assign.placement import Placed, Placement, place
 from ipagent.assign.reconciler import NOW, Cloud, Reconciler
+from ipagent.assign.release import Misplaced, Pair, ReleaseQueue
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
 from ipagent.assign.retry import Backoff, Clock, remaining
 from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
+from ipagent.assign.topology import Topology
 from ipagent.log import Log
 from ipagent.termination import unplugged
 
@@ -31,6 +33,13 @@ class Source(Protocol):
         """Read what the pod holds now; routes only where they are asked for. Raises AgentError."""
 
 
+class PodCloud(Cloud, Protocol):
+    """What the agent of one pod needs of AWS."""
+
+    def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
+        """Return what IMDS has shown, with EC2's word on the ENIs that have these MACs; raises AgentError."""
+
+
 class Agent:
     """One pod's addresses, from the source to EC2.
 
@@ -41,7 +50,7 @@ class Agent:
         self,
         settings: AgentSettings,
         source: Source,
-        cloud: Cloud,
+        cloud: PodCloud,
         log: Log,
         timing: Clock,
         *,
@@ -61,6 +70,8 @@ class Agent:
         self._warned: set[str] = set()
         self._tentative: dict[Holding, float] = {}
         self._recheck = NOW
+        self._misplaced: Misplaced[str] = Misplaced()
+        self._moved: frozenset[Pair] = frozenset()
 
     def read_addresses(self) -> Selection:
         """Read which addresses the pod holds and which of them count; raises AgentError."""
@@ -150,16 +161,44 @@ class Agent:
         if holdings:
             macs = {holding.mac for holding in holdings}
             takeover = self.settings.takeover is Takeover.ALWAYS
-            placed = place(holdings, self.cloud.topology(macs, fresh=fresh), takeover=takeover)
+            topology = self.cloud.topology(macs, fresh=fresh)
+            placed = place(holdings, topology, takeover=takeover)
             if placed.unplaced and self.reconciler.plan.items and not fresh:
                 # The agent has run for a while: another ENI may have been attached.
-                placed = place(holdings, self.cloud.topology(macs, fresh=True), takeover=takeover)
+                topology = self.cloud.topology(macs, fresh=True)
+                placed = place(holdings, topology, takeover=takeover)
+            if not topology.verified and any(map(_needs_call, placed.placements)):
+                placed = place(holdings, self.cloud.verified(topology, macs), takeover=takeover)
             self._placed = placed
         else:
             self._placed = Placed()
         for placement in self._placed.placements:
             self._warn_once(placement.warning, str(placement.holding.address), placement.eni.id)
+        before = self.reconciler.plan.items
         self.reconciler.set_desired(self._placed.placements, again)
+        self._note_moved(before)
+
+    def _note_moved(self, before: Iterable[Item]) -> None:
+        """Note what was assigned to an ENI that has turned out not to be the one that carries it."""
+        wanted = {(item.eni_id, item.address): "" for item in self.reconciler.plan.items}
+        held = {holding.address for holding in self.held()}
+        left = dict.fromkeys(self.reconciler.assigned(before) - wanted.keys(), "")
+        moved = self._misplaced.update(left, wanted, lambda _, address: address in held)
+        now = {address: eni_id for eni_id, address in wanted}
+        for eni_id, address in sorted(moved, key=str):
+            text = f"{address} was assigned to {eni_id}, and {now[address]} carries it: moving it"
+            self.log.warning("moved", message=text, address=str(address), eni=now[address])
+        self._moved |= moved
+
+    @property
+    def misplaced(self) -> frozenset[Pair]:
+        """What was assigned to ENIs that do not carry it, and has not been handed to a queue of releases."""
+        return self._misplaced.pairs | self._moved
+
+    def enqueue_moved(self, releases: ReleaseQueue) -> None:
+        """Hand what is to be released, because another ENI carries it, to the queue."""
+        releases.enqueue(self._moved, {(item.eni_id, item.address) for item in self.reconciler.plan.items})
+        self._moved = frozenset()
 
     def problems(self, *, refused: bool = False) -> tuple[Problem, ...]:
         """List the addresses that are not assigned; with `refused` only those for which nothing is tried."""
@@ -187,6 +226,11 @@ class Agent:
         if warning and warning not in self._warned:
             self._warned.add(warning)
             self.log.warning("eni-by-subnet", message=warning, address=address, eni=eni)
+
+
+def _needs_call(placement: Placement) -> bool:
+    """Return whether EC2 has to assign the address: one of the ENI's prefixes is routed as it is."""
+    return placement.eni.prefix_of(placement.holding.address) is None
 
 
 def _allowed(settings: AgentSettings) -> tuple[IPNetwork, ...]:

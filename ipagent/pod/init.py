@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipagent.assign.addresses import sort_key
 from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds, SilentImds
+from ipagent.assign.release import ReleaseQueue
 from ipagent.assign.report import Report
 from ipagent.assign.retry import SOON, Clock, remaining
 from ipagent.pod.agent import Agent
@@ -23,9 +24,10 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
 
     Raises Stop for a signal from outside.
     """
+    releases = ReleaseQueue(agent.cloud, timing, agent.log)
     try:
         _begin(agent, deadline, timing)
-        while delays := [each for each in (agent.recheck(), agent.reconciler.step()) if each is not None]:
+        while delays := _step(agent, releases):
             if timing.clock() >= deadline:
                 break
             timing.sleep(min(*delays, remaining(deadline, timing.clock())))
@@ -37,6 +39,15 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
         if not agent.placed and agent.detection_seconds() is None:
             return agent.failed(_not_found(agent, stop.waiting_for))
     return agent.report()
+
+
+def _step(agent: Agent, releases: ReleaseQueue) -> list[float]:
+    """Do what is due; returns the seconds until more is due, one entry for each reason."""
+    delays = [agent.recheck()]
+    agent.enqueue_moved(releases)
+    # First what is on another ENI: EC2 may refuse to assign it here.
+    delays += [releases.step(), agent.reconciler.step()]
+    return [delay for delay in delays if delay is not None]
 
 
 def _not_found(agent: Agent, waiting_for: str) -> AgentError:

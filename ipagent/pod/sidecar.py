@@ -90,7 +90,8 @@ class Follower:
     def releasable(self) -> frozenset[Pair]:
         """What may be assigned for the pod, and what has left it and is to be released."""
         items = self._agent.reconciler.plan.items
-        return self._engine.assigned(items) | self._engine.releases.pending
+        assigned = self._agent.reconciler.assigned(items) | self._agent.misplaced
+        return assigned | self._engine.releases.pending
 
     def mark_changed(self) -> None:
         """Note that the pod's addresses have changed: the next step reads them."""
@@ -101,9 +102,8 @@ class Follower:
         """Do what is due; returns the seconds until more is due, None if nothing is."""
         if self._outdated and self._lookup_at <= self._timing.clock():
             self._update()
-        before = self._agent.reconciler.plan
         delays = [self._agent.recheck(living=True)]
-        self._release_moved(before)
+        self._agent.enqueue_moved(self._engine.releases)
         delays.append(self._engine.step())
         if self._outdated:
             delays.append(remaining(self._lookup_at, self._timing.clock()))
@@ -127,24 +127,8 @@ class Follower:
         detecting = agent.detection_seconds()
         self._outdated = detecting is not None
         self._lookup_at = self._timing.clock() + (detecting or 0.0)
-        self._release_moved(before)
         if agent.settings.release_on_exit:
             self._release_removed(before)
-
-    def _release_moved(self, before: Plan) -> None:
-        """Release what was assigned to an ENI that has turned out not to be the one that carries it."""
-        log, items = self._agent.log, self._agent.reconciler.plan.items
-        now = {item.address: item.eni_id for item in items}
-        moved = [item for item in before.items if now.get(item.address, item.eni_id) != item.eni_id]
-        if not moved:
-            return
-        for item in moved:
-            text = (
-                f"{item.address} was assigned to {item.eni_id}, and {now[item.address]} carries it: moving it"
-            )
-            log.warning("moved", message=text, address=str(item.address), eni=now[item.address])
-        wanted = {(item.eni_id, item.address) for item in items}
-        self._engine.releases.enqueue(self._engine.assigned(moved), wanted)
 
     def _release_removed(self, before: Plan) -> None:
         """Release what was assigned `before` and is no longer on the pod.
@@ -155,5 +139,5 @@ class Follower:
         agent = self._agent
         wanted = {(item.eni_id, item.address) for item in agent.reconciler.plan.items}
         held = {holding.address for holding in agent.held()}
-        gone = self._engine.assigned([item for item in before.items if item.address not in held])
+        gone = agent.reconciler.assigned(item for item in before.items if item.address not in held)
         self._engine.releases.enqueue(gone, wanted)

@@ -135,6 +135,10 @@ class Stage:
         journal = json.loads(self.node.http("GET", f"{self.ec2}/_double/journal").body)
         return [call for call in journal if call["action"].startswith(action)]
 
+    def ec2_actions(self) -> list[str]:
+        """Return the actions of all calls to EC2 so far, in order."""
+        return [call["action"] for call in self.calls("") if call["service"] == "ec2"]
+
     def put_faults(self, *faults: dict[str, Any]) -> None:
         """Replace the faults in force."""
         body = json.dumps({"faults": faults}).encode()

@@ -29,11 +29,10 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error
 from ipagent.assign.placement import Placement
-from ipagent.assign.reconciler import Cloud
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.log import Log
-from ipagent.pod.agent import Agent
+from ipagent.pod.agent import Agent, PodCloud
 
 ETH0 = Link(2, "eth0", "0a:00:00:00:00:02")
 NET1 = Link(3, "net1", "02:aa:00:00:00:01")
@@ -119,6 +118,9 @@ class FakeCloud:
         if self.lookup_error is not None:
             raise self.lookup_error
         return Topology(self.enis)
+
+    def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
+        raise AssertionError(f"{macs} of {shown} were verified twice")
 
     def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
         self.metadata_reads += 1
@@ -263,7 +265,7 @@ class Lines:
 
 def agent(
     source: FakeSource,
-    cloud: Cloud,
+    cloud: PodCloud,
     lines: Lines,
     timing: Clock | None = None,
     *,

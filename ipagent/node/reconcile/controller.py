@@ -18,7 +18,7 @@ from ipagent.assign.engine import AddressEngine
 from ipagent.assign.item import SETTLED, Item
 from ipagent.assign.plan import Plan
 from ipagent.assign.reconciler import Cloud, Reconciler
-from ipagent.assign.release import Pair
+from ipagent.assign.release import Misplaced, Pair
 from ipagent.assign.retry import Clock, remaining
 from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
@@ -79,6 +79,7 @@ class NodeController:
         self._items: dict[PodKey, list[Item]] = {}
         # Pairs that are wanted: whose they are, and since when.
         self._owners: dict[Pair, PodKey] = {}
+        self._misplaced: Misplaced[PodKey] = Misplaced()
         self._since: dict[Pair, float] = {}
         self._retries = ClaimRetries(self._state, timing.clock)
         self._claimed_still: dict[Pair, PodKey] = {}
@@ -189,7 +190,7 @@ class NodeController:
         desired = self._state.desired
         context = self._status_context()
         again = self._retries.take(self._items, lambda item: pending(item, context))
-        assigned = self._engine.assigned(self.plan.items)
+        assigned = self._reconciler.assigned(self.plan.items)
         owners = {
             (each.eni.id, each.holding.address): desired.owners[each.holding.address]
             for each in desired.placements
@@ -201,10 +202,10 @@ class NodeController:
         self._show_ownership()
         self._reconciler.set_desired(desired.placements, again)
         self._adopt_assigned()
-        self._release_gone(
-            {pair: key for pair, key in gone.items() if pair in assigned} | self._claimed_still
-        )
-        self._releases.enqueue(self._moved(gone) & assigned, self._owners)
+        left = {pair: key for pair, key in gone.items() if pair in assigned}
+        self._release_gone(left | self._claimed_still)
+        # An ENI that was attached a moment ago may be shown late; its subnet's other ENI is taken until then.
+        self._releases.enqueue(self._misplaced.update(left, owners, self._holds), owners)
         if gone:
             self._reconciler.asked &= self._owners.keys() | self._releases.pending
         self._reporter.prune(self._state.by_pod.keys())
@@ -236,13 +237,9 @@ class NodeController:
         self._releases.enqueue(releases.wanted, self._owners)
         releases.prune(self._releases.pending, claims)
 
-    def _moved(self, gone: Mapping[Pair, PodKey]) -> frozenset[Pair]:
-        """Return what the same pod is to have on another ENI of the node: it has to be taken off first.
-
-        An ENI that was attached a moment ago may be shown late; its subnet's other ENI is taken until then.
-        """
-        placed = {address: key for (_, address), key in self._owners.items()}
-        return frozenset(pair for pair, key in gone.items() if placed.get(pair[1]) == key)
+    def _holds(self, key: PodKey, address: IPAddress) -> bool:
+        pod = self._state.by_pod.get(key)
+        return pod is not None and address in pod.named
 
     def _collect(self) -> float | None:
         """Let the collector work; slots that it has freed are used at once."""

@@ -44,6 +44,9 @@ class PodsCloud:
         self._cloud.topology(macs, fresh=fresh)
         return Topology((self._eni,))
 
+    def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
+        return self._cloud.verified(shown, macs)
+
     def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
         return self._cloud.metadata(eni, versions)
 

@@ -107,7 +107,7 @@ def test_good_addresses_of_the_batch_land_beside_it() -> None:
 def test_it_is_never_released(shown: bool) -> None:
     run = Run(shown=shown)
     run.let_pass(5)
-    assert run.engine.assigned(run.reconciler.plan.items) == frozenset()
+    assert run.reconciler.assigned(run.reconciler.plan.items) == frozenset()
 
 
 @pytest.mark.parametrize("address", INSIDE)
@@ -135,7 +135,7 @@ def test_once_the_prefix_is_taken_off_the_address_is_assigned() -> None:
     run.let_pass(3 * DESCRIBE_SECONDS)
     assert run.phases() == {Phase.CONFIRMED}
     assert run.cloud.secondaries["eni-1"] == {ip(each) for each in INSIDE}
-    assert len(run.engine.assigned(run.reconciler.plan.items)) == len(INSIDE)
+    assert len(run.reconciler.assigned(run.reconciler.plan.items)) == len(INSIDE)
 
 
 def test_an_address_in_a_prefix_that_moved_to_another_eni_is_a_conflict() -> None:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
+import boto3
 import pytest
 
 from common.contract import Credentials
 from ipagent.assign.calls import Assign, Unassign
-from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission
+from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission, Throttled
+from ipagent.assign.holders import OWNER_TAGS
 from ipagent.aws.base import SILENT_SECONDS
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
+from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent import worlds
 from tests.ipagent.aws.scripted_imds import scripted_imds
 from tests.ipagent.fakes import Lines, Time, ip
-from tests.ipagent.worlds import ENI_1, KEY, MAC_1, MAC_2, READER, REGION, SECRET
+from tests.ipagent.worlds import ENI_1, ENI_2, KEY, MAC_1, MAC_2, MAC_TWIN, READER, REGION, SECRET
 
 FOREIGN = "5e:00:00:00:00:01"
 
 Make = Callable[..., PodCloud]
+DESCRIBE = "DescribeNetworkInterfaces"
 
 
 @pytest.fixture
@@ -110,6 +115,102 @@ def test_what_an_earlier_and_smaller_answer_lacks_is_read(make: Make) -> None:
     direct = make()
     for macs in ({MAC_1, FOREIGN}, {MAC_1, MAC_2, FOREIGN}, {MAC_2}, {MAC_1}):
         assert macs - {FOREIGN} <= {eni.mac for eni in direct.topology(macs).enis}
+
+
+class TestVerified:
+    """EC2's word on the ENIs that IMDS shows as a whole, before the first assignment."""
+
+    def test_one_call_for_all_enis_and_only_once(self, make: Make, doubles: Doubles) -> None:
+        direct, macs = make(), {MAC_1, MAC_2}
+        shown = direct.topology(macs)
+        assert not shown.verified
+        assert not doubles.journal(DESCRIBE)
+        assert direct.verified(shown, macs) == replace(shown, verified=True)
+        (call,) = doubles.journal(DESCRIBE)
+        assert {call.params[f"Filter.1.Value.{number}"] for number in (1, 2)} == macs
+        assert direct.topology(macs).verified
+        assert direct.topology({MAC_1}, fresh=True).verified
+        assert not direct.topology({MAC_TWIN}).verified
+        assert len(doubles.journal(DESCRIBE)) == 1
+
+    @pytest.mark.parametrize("tag", OWNER_TAGS)
+    def test_an_eni_of_the_vpc_cni_is_barred_and_asked_for_again(
+        self, make: Make, doubles: Doubles, tag: str
+    ) -> None:
+        direct = make()
+        administrator = boto3.client("ec2", region_name=REGION, endpoint_url=doubles.ec2_url)
+        administrator.create_tags(Resources=[ENI_1], Tags=[{"Key": tag, "Value": "x"}])
+        (eni,) = direct.verified(direct.topology({MAC_1}), {MAC_1}).enis
+        assert not eni.usable
+        assert f"as its tag {tag}=x says" in eni.barred
+        administrator.delete_tags(Resources=[ENI_1], Tags=[{"Key": tag}])
+        shown = direct.topology({MAC_1}, fresh=True)
+        assert not shown.verified
+        assert direct.verified(shown, {MAC_1}).enis[1].usable
+
+    def test_what_ec2_has_detached_is_absent(self, make: Make, doubles: Doubles) -> None:
+        direct = make()
+        shown = direct.topology({MAC_1})
+        administrator = boto3.client("ec2", region_name=REGION, endpoint_url=doubles.ec2_url)
+        administrator.detach_network_interface(AttachmentId=attachment_of(ENI_1))
+        found = direct.verified(shown, {MAC_1})
+        assert (found.enis, found.absent) == ((), {MAC_1: f"{ENI_1}, which is attached to no instance"})
+        assert not found.complete
+
+    def test_without_the_right_imds_has_to_do_and_that_is_said_once(
+        self, make: Make, doubles: Doubles, lines: Lines
+    ) -> None:
+        doubles.put_faults(Injected(DESCRIBE, error="UnauthorizedOperation"))
+        direct = make()
+        shown = direct.topology({MAC_1})
+        assert direct.verified(shown, {MAC_1}) == replace(shown, verified=True)
+        direct.verified(shown, {MAC_1})
+        (line,) = lines.of("eni-unverified")
+        assert line["level"] == "warning"
+        assert "UnauthorizedOperation" in line["message"]
+        assert direct.topology({MAC_1}, fresh=True).verified
+
+    def test_while_ec2_throttles_the_enis_are_not_known(self, make: Make, doubles: Doubles) -> None:
+        doubles.put_faults(Injected(DESCRIBE, error="RequestLimitExceeded", times=1))
+        direct = make()
+        found = direct.verified(direct.topology({MAC_1}), {MAC_1})
+        assert (found.enis, set(found.partial), isinstance(found.doubt, Throttled)) == ((), {MAC_1}, True)
+        assert not found.complete
+        assert direct.verified(direct.topology({MAC_1}), {MAC_1}).enis[0].usable
+
+
+class TestRanges:
+    @pytest.fixture(autouse=True)
+    def _hidden(self, doubles: Doubles) -> None:
+        doubles.put_faults(Injected("imds", status=404, path=f"*{MAC_2}/subnet-ipv4-cidr-block"))
+
+    def test_what_imds_does_not_show_ec2_tells(self, make: Make, doubles: Doubles) -> None:
+        found = make().topology({FOREIGN})
+        assert found.complete
+        assert all(eni.subnet_cidrs for eni in found.enis)
+        (call,) = doubles.journal("DescribeSubnets")
+        assert call.params["Filter.1.Value.1"] == worlds.SUBNETS[worlds.OTHER_CIDR]
+
+    def test_without_that_right_imds_is_waited_for(
+        self, make: Make, doubles: Doubles, lines: Lines, time: Time
+    ) -> None:
+        hidden = Injected("imds", status=404, path=f"*{MAC_2}/subnet-ipv4-cidr-block")
+        doubles.put_faults(hidden, Injected("DescribeSubnets", error="UnauthorizedOperation"))
+        direct = make()
+        for _ in range(2):
+            assert direct.topology({FOREIGN}).unranged == (ENI_2,)
+        # It is not asked at each look, but later: somebody may grant it.
+        assert len(doubles.journal("DescribeSubnets")) == 1
+        time.now += SILENT_SECONDS
+        direct.topology({FOREIGN})
+        assert len(doubles.journal("DescribeSubnets")) == 2
+        assert [line["level"] for line in lines.of("no-ranges")] == ["warning", "debug"]
+
+    def test_for_the_mac_of_an_eni_no_range_is_asked_for(self, make: Make, doubles: Doubles) -> None:
+        doubles.put_faults(Injected("imds", status=404, path=f"*{MAC_1}/interface-id"))
+        found = make().topology({MAC_1})
+        assert found.complete
+        assert not doubles.journal("DescribeSubnets")
 
 
 def test_without_imds_the_mac_names_the_eni(make: Make, lines: Lines) -> None:

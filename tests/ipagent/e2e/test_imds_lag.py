@@ -41,9 +41,15 @@ MakeStage = Callable[..., Stage]
 @pytest.fixture
 def stage(node: Node, tmp_path: Path) -> MakeStage:  # noqa: F811 - the fixture
     def make(
-        *, hidden: dict[str, list[str]] | None = None, rights: Collection[str] = "*", **more: Any
+        *,
+        hidden: dict[str, list[str]] | None = None,
+        rights: Collection[str] = "*",
+        traits: dict[str, dict[str, Any]] | None = None,
+        **more: Any,
     ) -> Stage:
         world = worlds.world(**more)
+        for interface in world["instances"][0]["interfaces"]:
+            interface.update((traits or {}).get(interface["id"], {}))
         world["imds"] = {eni: {"hidden": names} for eni, names in (hidden or {}).items()}
         world["access_keys"] = [{"id": KEY, "secret": SECRET, "actions": list(rights)}]
         return Stage(node, world, tmp_path)
@@ -142,8 +148,11 @@ class TestStale:
     @pytest.mark.parametrize(
         ("change", "says"),
         [
-            (("detach", TWIN), "attached to no instance"),
-            (("move", TWIN, NEIGHBOUR_INSTANCE, "2"), f"attached to another instance, {NEIGHBOUR_INSTANCE}"),
+            (("detach", TWIN), "is attached to no instance"),
+            (
+                ("move", TWIN, NEIGHBOUR_INSTANCE, "2"),
+                f"is attached to another instance, {NEIGHBOUR_INSTANCE}",
+            ),
         ],
         ids=["detached", "attached to another node"],
     )
@@ -154,8 +163,9 @@ class TestStale:
         on.external_write(*change)
         ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), SOON)
         assert ended.code == ExitCode.NO_ENI
-        assert f"EC2 has {TWIN} {says}" in ended.message
-        assert on.secondaries(ENI_1) == []
+        assert f"its interface has the MAC of {TWIN}, which {says}" in ended.message
+        assert on.secondaries(ENI_1) == on.secondaries(TWIN) == []
+        assert on.calls("AssignPrivateIpAddresses") == []
 
     def test_the_mac_of_a_detached_eni_leaves_nothing_to_the_subnet(self, stage: MakeStage) -> None:
         on = stage()
@@ -164,6 +174,48 @@ class TestStale:
         assert ended.code == ExitCode.NO_ENI
         assert f"its interface has the MAC of {TWIN} (not attached)" in ended.message
         assert on.calls("AssignPrivateIpAddresses") == []
+
+
+class TestNotOurs:
+    """IMDS shows ENIs as a whole, and knows neither their types nor their owners."""
+
+    @pytest.mark.parametrize(
+        ("eni", "says"),
+        [
+            ({"type": "trunk"}, "which is of the type trunk"),
+            ({"type": "efa"}, "which is of the type efa"),
+            ({"tags": {"eks:eni:owner": "amazon-vpc-cni"}}, "which belongs to the VPC CNI"),
+            ({"tags": {"vpcresources.k8s.aws/trunk-eni-id": "eni-1"}}, "the VPC resource controller"),
+            ({"description": "aws-K8S-i-0a000000000000001"}, "which was made by the VPC CNI"),
+            ({"managed": True}, "which belongs to an AWS service"),
+        ],
+        ids=["trunk", "EFA", "tagged by EKS", "branch", "described", "a service's"],
+    )
+    def test_they_get_no_address_whoever_has_their_mac(
+        self, stage: MakeStage, eni: dict[str, Any], says: str
+    ) -> None:
+        on = stage(traits={ENI_2: eni})
+        ended = on.init(pod_with(on, MAC_2, "10.10.2.80/24"))
+        assert ended.code == ExitCode.NO_ENI
+        assert says in ended.message
+        assert on.secondaries(ENI_2) == []
+        assert on.calls("AssignPrivateIpAddresses") == []
+
+    def test_without_the_right_to_ask_imds_has_to_do(self, stage: MakeStage) -> None:
+        on = stage(rights=CHANGES_ONLY)
+        ended = on.init(pod_with(on, MAC_2, "10.10.2.80/24"))
+        assert (ended.code, on.secondaries(ENI_2)) == (ExitCode.OK, ["10.10.2.80"]), ended.message
+        assert ended.events("warning") == ["eni-unverified"]
+
+    def test_ec2_is_asked_once_for_a_sidecars_life(self, stage: MakeStage) -> None:
+        on = stage()
+        pod = pod_with(on, MAC_2, "10.10.2.80/24")
+        sidecar = on.sidecar(pod)
+        sidecar.wait_until_started()
+        pod.add_address("net1", "10.10.2.81/24")
+        sidecar.wait_for_addresses(ENI_2, "10.10.2.80", "10.10.2.81")
+        assert sidecar.end().code == ExitCode.OK
+        assert len(on.calls("DescribeNetworkInterfaces")) == 1
 
 
 class TestHalf:

@@ -57,7 +57,10 @@ class TestInit:
         assert ended.message == f"Assigned: 10.10.1.80, {V6}, 2001:db8:1::81 on {ENI_1}."
         assert on.secondaries(ENI_1) == ["10.10.1.80"]
         assert on.ipv6s(ENI_1) == [V6, "2001:db8:1::81"]
-        assert len(on.calls("AssignIpv6Addresses")) == len(on.calls("DescribeNetworkInterfaces")) == 1
+        # One look at the pod's ENI, and one for whoever holds the IPv6 addresses.
+        describe = "DescribeNetworkInterfaces"
+        expected = [describe, "AssignPrivateIpAddresses", describe, "AssignIpv6Addresses"]
+        assert on.ec2_actions() == expected
         assert ended.events() == ["start", "identity", "done"]
 
     def test_a_foreign_mac_goes_by_the_ipv6_range(self, stage: MakeStage) -> None:

@@ -1,5 +1,6 @@
 """The init mode, from the kernel's view to the exit code and the sentence."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import product
 from typing import Any, NoReturn
@@ -12,10 +13,24 @@ from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import NoImds, Usage, error_of
 from ipagent.assign.report import Report
 from ipagent.assign.selection import DETECTION_SECONDS
+from ipagent.assign.topology import Topology
 from ipagent.aws.pod_cloud import interruption_of
 from ipagent.pod import init
 from ipagent.signals import Stop
-from tests.ipagent.fakes import ENI_0, ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
+from tests.ipagent.fakes import (
+    ENI_0,
+    ENI_1,
+    ETH0,
+    NET1,
+    NET2,
+    FakeCloud,
+    FakeSource,
+    Lines,
+    Strike,
+    Time,
+    agent,
+    ip,
+)
 
 pytestmark = pytest.mark.pure
 
@@ -42,6 +57,30 @@ def test_assigned_addresses_are_reported_in_one_sentence() -> None:
     assert (report.address, report.eni) == ("10.10.1.80, 10.10.2.80", "eni-1, eni-2")
     assert pod.lines.events("info") == ["start"]
     assert pod.lines.events("warning") == []
+
+
+class LateEni(FakeCloud):
+    """Two ENIs that are known late: net2's is absent for a while, and until then nobody knows net1's."""
+
+    late = 5.0
+
+    def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
+        shown = super().topology(macs, fresh=fresh)
+        if self.time.now >= 1000.0 + self.late:
+            return shown
+        other = replace(ENI_1, id="eni-9", device_number=9, mac="02:aa:00:00:00:77")
+        return Topology((other,), absent={NET2.mac: "eni-2"})
+
+
+@pytest.mark.parametrize("takeover", Takeover)
+def test_what_init_itself_put_on_another_eni_it_takes_off_there(takeover: Takeover) -> None:
+    pod = Pod()
+    pod.cloud = LateEni(pod.time)
+    report = pod.init(takeover=takeover)
+    assert report.message == "Assigned: 10.10.1.80 on eni-1; 10.10.2.80 on eni-2."
+    assert pod.cloud.secondaries["eni-9"] == set()
+    assert [line["address"] for line in pod.lines.of("moved")] == ["10.10.1.80"]
+    assert pod.cloud.asked("unassign") == [("eni-9", ["10.10.1.80"])]
 
 
 def test_a_pod_without_addresses_calls_no_aws_service() -> None:

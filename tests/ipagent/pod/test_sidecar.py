@@ -265,6 +265,32 @@ def test_an_address_without_eni_triggers_a_lookup_of_new_enis() -> None:
     assert ip("10.10.2.80") in pod.cloud.secondaries["eni-2"]
 
 
+@pytest.mark.parametrize("held", [True, False], ids=["held on", "removed meanwhile"])
+def test_what_was_on_no_eni_for_a_while_is_taken_off_the_wrong_one(held: bool) -> None:
+    other = replace(ENI_1, mac="02:aa:00:00:00:77")
+    pod = Sidecar(enis=(other,))
+
+    def disappear() -> None:
+        pod.cloud.enis = (replace(other, barred="is being detached"),)
+        pod.cloud.traits["eni-1"] = {"detaching": True}
+
+    def remove_and_add() -> None:
+        if not held:
+            pod.remove("10.10.1.80")
+
+    def appear() -> None:
+        pod.cloud.enis = (other, replace(ENI_1, id="eni-9", device_number=9))
+        if not held:
+            pod.add("10.10.1.80")
+
+    pod.script += [disappear, remove_and_add, appear]
+    assert pod.run(takeover=Takeover.NEVER).exit_code == ExitCode.OK
+    # What the pod had removed may be another pod's on that ENI by now.
+    where = "eni-9" if held else "eni-1"
+    assert {eni for eni, addresses in pod.cloud.secondaries.items() if addresses} == {where}
+    assert [line["eni"] for line in pod.lines.of("moved")] == (["eni-9"] if held else [])
+
+
 @pytest.mark.parametrize("takeover", Takeover)
 def test_an_address_moves_to_the_eni_that_turns_out_to_carry_it(takeover: Takeover) -> None:
     other = replace(ENI_1, mac="02:aa:00:00:00:77")

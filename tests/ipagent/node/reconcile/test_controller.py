@@ -387,6 +387,21 @@ class TestWhatIsShownLate:
         assert (run.on("eni-a-1"), run.on("eni-a-3")) == (set(), {"10.1.1.1"})
         assert not run.core.conflicts
 
+    def test_what_no_eni_carried_for_a_while_is_taken_off_the_wrong_one(self) -> None:
+        run = Run(Grants())
+        wrong = run.account.enis["eni-a-1"]
+        late = replace(wrong.eni, id="eni-a-3", mac="02:00:00:00:01:03", device_number=3)
+        run.account.enis[late.id] = Attachment(late, "a", parse_address("10.1.1.253"))
+        run.cloud.hidden.add(late.id)
+        run.pods(pod("a", holdings=(holding("10.1.1.1", mac=late.mac),)))
+        assert run.on("eni-a-1") == {"10.1.1.1"}
+        run.account.enis["eni-a-1"] = replace(wrong, eni=replace(wrong.eni, barred="is of the type trunk"))
+        run.live(1500.0)
+        assert (run.core.plan.items, run.on("eni-a-1")) == ((), {"10.1.1.1"})
+        run.cloud.hidden.clear()
+        run.live(600.0)
+        assert (run.on("eni-a-1"), run.on("eni-a-3")) == (set(), {"10.1.1.1"})
+
 
 class TestDynamicNetworks:
     """multus-dynamic-networks-controller changes annotation and network-status of a running pod."""
