@@ -160,7 +160,7 @@ HEAD = "apiVersion: networking.k8s.aws/v1alpha1, kind: NodeENI"
             "nodeSelector has to be a mapping",
         ),
         ("{", "while parsing"),
-        ("[" * 5000, "recursion"),
+        ("[" * 500, "recursion"),
     ],
 )
 def test_what_can_not_be_converted_is_named_and_nothing_is_written(
