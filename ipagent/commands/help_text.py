@@ -22,6 +22,7 @@ What the webhook puts into a pod:
 What the chart runs; each has its own --help:
   node        the node agent, a DaemonSet: assigns the addresses of its node's pods
   links       sets up the interfaces that NodeNetworks give to its node
+  controller  gives nodes the ENIs, prefixes and Elastic IPs that NodeNetworks and pods ask for
 
 Troubleshooting; only `release` changes anything:
   addresses the pod's addresses: which of them count, the ENI of each, and where IMDS and EC2 have it now
