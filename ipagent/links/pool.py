@@ -30,7 +30,8 @@ class Pool:
     """What the NodeAttachment says of a network's pool.
 
     `families` are those of which each pod gets an address, none if the network has no prefixes any more;
-    `active` are the prefixes to hand out, `known` all that the ENI has.
+    `active` are the prefixes to hand out, `known` all that the ENI has. One of a single address (/32, /128)
+    is a secondary address of the ENI: the subnet had no whole prefix left.
     """
 
     network: str
@@ -64,7 +65,8 @@ class PoolStatus:
     @property
     def free(self) -> int:
         """IPv4 addresses that new pods can have."""
-        return sum(16 - use.used for use in self.uses if use.offered and ":" not in use.prefix)
+        ipv4 = (use for use in self.uses if use.offered and ":" not in use.prefix)
+        return sum(IPv4Network(use.prefix).num_addresses - use.used for use in ipv4)
 
 
 def read_pool(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Pool | None:
@@ -151,13 +153,10 @@ def uses(pool: Pool, reserved: Iterable[str], offered: bool) -> tuple[Use, ...]:
         except ValueError:
             # Beside the addresses: `lock` and `last_reserved_ip.0`.
             continue
+    blocks = {prefix: ip_network(prefix) for prefix in pool.known}
     return tuple(
-        Use(
-            prefix,
-            sum(address in ip_network(prefix) for address in addresses),
-            offered and prefix in pool.active,
-        )
-        for prefix in pool.known
+        Use(prefix, sum(address in block for address in addresses), offered and prefix in pool.active)
+        for prefix, block in blocks.items()
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.assign.retry import Clock
+from ipagent.assign.topology import Eni
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.daemon import Wakeup, end_with, run_daemon
 from ipagent.log import Log
@@ -35,6 +36,7 @@ from ipagent.node.loop import Loop, log_events
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import Pod
+from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses, with_pool
 from ipagent.node.observe.api_writer import ApiWriter
 from ipagent.node.observe.condition_writer import ConditionWriter
 from ipagent.node.observe.event_recorder import EventRecorder
@@ -127,8 +129,16 @@ class NodeAgent:
         self._cloud = NodeCloud(env, settings.credentials, log, TIMING, require_tag=tagged)
         stack.enter_context(closing(self._cloud))
         store = stack.enter_context(closing(Checkpoint(given.record, TIMING, log)))
+        self._usage = UsageReporter(self._client, given.node, log) if settings.node_networks else None
         self._collector = Collector(
-            settings.rules, self._cloud, self, store, timing=TIMING, wall=time.time, log=log
+            settings.rules,
+            self._cloud,
+            self,
+            store,
+            timing=TIMING,
+            wall=time.time,
+            log=log,
+            pool=self._pool,
         )
         self._controller = NodeController(
             self._cloud,
@@ -137,7 +147,8 @@ class NodeAgent:
             log,
             self._collector,
             every_pod=settings.pod_condition,
-            delegated=self._cloud.delegated,
+            delegated=self._delegated,
+            pool=self._pool,
         )
         wakeup = Wakeup()
         self.loop = Loop(self._controller, wakeup, self._age, self._report, TIMING.clock, own=given.own)
@@ -149,8 +160,8 @@ class NodeAgent:
             self._client, given.node, self.loop.on_list, self.loop.on_event, log, own=given.own
         )
         self._start(stack)
-        if settings.node_networks:
-            self._report_usage(stack)
+        if self._usage is not None:
+            self._report_usage(self._usage, stack)
 
     def pods(self) -> tuple[Pod, ...]:
         """List the node's pods for a sweep; raises ListingFailed."""
@@ -192,9 +203,17 @@ class NodeAgent:
             stack.callback(part.join, ENDING)
             stack.callback(part.stop)
 
-    def _report_usage(self, stack: ExitStack) -> None:
+    def _pool(self) -> PoolAddresses | None:
+        """Return the secondary addresses that stay on the node's ENIs; None as long as they are not known."""
+        return NO_POOL if self._usage is None else self._usage.pool()
+
+    def _delegated(self, macs: Collection[str]) -> Mapping[str, Eni]:
+        """Ask IMDS for the prefixes of ENIs, and for the addresses that the node hands out in their place."""
+        pool = self._pool() or NO_POOL
+        return with_pool(self._cloud.delegated(macs), pool, self._cloud.metadata)
+
+    def _report_usage(self, reporter: UsageReporter, stack: ExitStack) -> None:
         """Have the controller of node networks know what the pods have."""
-        reporter = UsageReporter(self._client, self._given.node, self._log)
 
         def observe() -> None:
             pods = self._controller.pods

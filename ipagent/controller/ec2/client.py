@@ -43,7 +43,7 @@ from ipagent.controller.model.eip_calls import (
     UntagEip,
 )
 from ipagent.controller.model.network import Term
-from ipagent.controller.model.prefixes import Family, family
+from ipagent.controller.model.prefixes import Family, address_of, family, is_single, single
 from ipagent.controller.model.relay_calls import (
     AddressCall,
     AssignAddresses,
@@ -213,25 +213,33 @@ class Ec2:
         return answer
 
     def _prefixes(self, call: AssignPrefixes | UnassignPrefix) -> Answer:
-        answer: Answer = Done()
-        if isinstance(call, AssignPrefixes) and call.family is Family.IPV4:
-            made = self._client.assign_private_ip_addresses(
-                NetworkInterfaceId=call.eni, Ipv4PrefixCount=call.count
-            )
-            answer = Prefixes(reading.prefixes(made["AssignedIpv4Prefixes"], ()))
-        elif isinstance(call, AssignPrefixes):
-            assigned = self._client.assign_ipv6_addresses(
-                NetworkInterfaceId=call.eni, Ipv6PrefixCount=call.count
-            )
-            blocks = [{"Ipv6Prefix": each} for each in assigned["AssignedIpv6Prefixes"]]
-            answer = Prefixes(reading.prefixes((), blocks))  # type: ignore[arg-type] # by name
-        elif family(call.prefix) is Family.IPV4:
-            self._client.unassign_private_ip_addresses(
-                NetworkInterfaceId=call.eni, Ipv4Prefixes=[call.prefix]
-            )
+        if isinstance(call, AssignPrefixes):
+            return Prefixes(self._assign(call))
+        ipv4, lone = family(call.prefix) is Family.IPV4, is_single(call.prefix)
+        what = [address_of(call.prefix) if lone else call.prefix]
+        given: dict[str, Any] = {"NetworkInterfaceId": call.eni}
+        if ipv4:
+            given["PrivateIpAddresses" if lone else "Ipv4Prefixes"] = what
+            self._client.unassign_private_ip_addresses(**given)
         else:
-            self._client.unassign_ipv6_addresses(NetworkInterfaceId=call.eni, Ipv6Prefixes=[call.prefix])
-        return answer
+            given["Ipv6Addresses" if lone else "Ipv6Prefixes"] = what
+            self._client.unassign_ipv6_addresses(**given)
+        return Done()
+
+    def _assign(self, call: AssignPrefixes) -> tuple[str, ...]:
+        given: dict[str, Any] = {"NetworkInterfaceId": call.eni}
+        if call.family is Family.IPV4:
+            given["SecondaryPrivateIpAddressCount" if call.single else "Ipv4PrefixCount"] = call.count
+            made = self._client.assign_private_ip_addresses(**given)
+            blocks = reading.prefixes(made.get("AssignedIpv4Prefixes", []), ())
+            addresses = [each.get("PrivateIpAddress", "") for each in made["AssignedPrivateIpAddresses"]]
+        else:
+            given["Ipv6AddressCount" if call.single else "Ipv6PrefixCount"] = call.count
+            assigned = self._client.assign_ipv6_addresses(**given)
+            listed: Any = [{"Ipv6Prefix": each} for each in assigned.get("AssignedIpv6Prefixes", [])]
+            blocks = reading.prefixes((), listed)
+            addresses = assigned["AssignedIpv6Addresses"]
+        return (*blocks, *map(single, addresses))
 
     def _count(self, action: str) -> None:
         self.calls[action, OK] += 1

@@ -148,13 +148,14 @@ class Modify(_OfAttachment):
 class AssignPrefixes(_OfPrefixes):
     """AssignPrivateIpAddresses or AssignIpv6Addresses by a count of prefixes: EC2 chooses them.
 
-    There is no ClientToken: what was asked twice is assigned twice.
+    There is no ClientToken: what was asked twice is assigned twice. With `single` it is a count of addresses.
     """
 
     owner: str
     eni: str
     family: Family
     count: int
+    single: bool = False
     rank = Rank.READY
 
     @property
@@ -165,7 +166,7 @@ class AssignPrefixes(_OfPrefixes):
 
 @dataclass(frozen=True, slots=True)
 class UnassignPrefix(_OfPrefixes):
-    """UnassignPrivateIpAddresses or UnassignIpv6Addresses of one prefix."""
+    """UnassignPrivateIpAddresses or UnassignIpv6Addresses of one prefix, or of one single address."""
 
     owner: str
     eni: str

@@ -1,7 +1,8 @@
 """Prefixes of ENIs: what a network asks for, what a NodeAttachment records, and what its node reports.
 
 A prefix is a /28 or a /80 that EC2 has delegated to an ENI: all of its addresses are routed there ("Prefix
-delegation for Amazon EC2 network interfaces", EC2 user guide).
+delegation for Amazon EC2 network interfaces", EC2 user guide). Where the subnet has no whole one left,
+secondary addresses of the ENI take its place: these are recorded as prefixes of one address, /32 or /128.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ PREFIXES = "Prefixes"
 """`spec.addresses.mode` of a NodeNetwork."""
 IPV4_SIZE = 16
 """Addresses of an IPv4 prefix, all of which pods can have."""
+_SINGLE = ("/32", "/128")
+_IPV6_SIZE = 2**48
 
 
 class Family(StrEnum):
@@ -79,6 +82,15 @@ class PrefixUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Fragmentation:
+    """EC2's last refusal of `count` prefixes, since the subnet has no whole one left; `at` is monotonic."""
+
+    at: float
+    count: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PoolReport:
     """What the node reports of its CNI configuration; `file` is empty while there is none."""
 
@@ -103,6 +115,11 @@ class PrefixMemory:
     """By NodeAttachment and prefix: since when EC2 shows what the status lacks, or the other way round."""
     empty: Mapping[tuple[str, str, bool], float] = field(default_factory=dict)
     """By NodeAttachment, prefix, and whether it is handed out: since when no pod has an address of it."""
+    fragmented: Mapping[tuple[str, str], Fragmentation] = field(default_factory=dict)
+    """By NodeAttachment and family: that its subnet has no prefix left."""
+    singles: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By ENI: single addresses that EC2 has assigned at our call, until the status records them. Nothing else
+    tells them from secondary addresses that pods have had assigned."""
 
 
 @dataclass(slots=True)
@@ -113,11 +130,35 @@ class PrefixMarks:
     doubted: set[str] = field(default_factory=set)
     differing: set[tuple[str, str]] = field(default_factory=set)
     empty: set[tuple[str, str, bool]] = field(default_factory=set)
+    recorded: set[tuple[str, str]] = field(default_factory=set)
+    """ENI and single address."""
 
 
 def family(prefix: str) -> Family:
     """Return the family of a prefix."""
     return Family.IPV6 if ":" in prefix else Family.IPV4
+
+
+def is_single(prefix: str) -> bool:
+    """Return whether it is a secondary address in the place of a prefix."""
+    return prefix.endswith(_SINGLE)
+
+
+def single(address: str) -> str:
+    """Return a secondary address as a prefix of one address."""
+    return address + _SINGLE[":" in address]
+
+
+def address_of(single: str) -> str:
+    """Return the secondary address."""
+    return single.partition("/")[0]
+
+
+def size(prefix: str) -> int:
+    """Return how many addresses it has for pods."""
+    if is_single(prefix):
+        return 1
+    return _IPV6_SIZE if family(prefix) is Family.IPV6 else IPV4_SIZE
 
 
 def in_order(prefixes: Iterable[str]) -> list[str]:

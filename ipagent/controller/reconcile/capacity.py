@@ -14,7 +14,7 @@ from ipagent.controller.model.attachment import AttachmentStatus, PodUsage
 from ipagent.controller.model.cloud import Eni, Limits
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
-from ipagent.controller.model.prefixes import IPV4_SIZE
+from ipagent.controller.model.prefixes import IPV4_SIZE, address_of, is_single
 from ipagent.controller.model.writes import PatchResources
 from ipagent.controller.reconcile.draft import Draft, Pair
 from ipagent.networkapi import RESOURCE_PREFIX, attachment_name
@@ -78,7 +78,7 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
         if status.pool_free is None:
             return None
         return usage, capacity(
-            (Family(status.pool_free + _of_prefixes(eni, usage)),), reserve, usage.requested
+            (Family(status.pool_free + _of_pool(eni, status, usage)),), reserve, usage.requested
         )
     strangers, certain = _strangers(draft, eni, usage)
     found = capacity(_families(eni, limits, usage, strangers), reserve, usage.requested)
@@ -89,10 +89,12 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
     return usage, None if before is None else max(usage.requested, min(found, before))
 
 
-def _of_prefixes(eni: Eni, usage: PodUsage) -> int:
-    """Return how many addresses of the ENI's IPv4 prefixes belong to pods that request them."""
+def _of_pool(eni: Eni, status: AttachmentStatus, usage: PodUsage) -> int:
+    """Return how many IPv4 addresses of the ENI's prefixes belong to pods that request them."""
     blocks = {_block(prefix.partition("/")[0]) for prefix in eni.prefixes if ":" not in prefix}
-    return sum(1 for address in usage.addresses if ":" not in address and _block(address) in blocks)
+    singles = {address_of(each.prefix) for each in status.prefixes if is_single(each.prefix)}
+    ipv4 = [address for address in usage.addresses if ":" not in address]
+    return sum(1 for address in ipv4 if address in singles or _block(address) in blocks)
 
 
 def _block(address: str) -> tuple[str, int]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ipagent.controller.model.actions import prefix_key
-from ipagent.controller.model.attachment import CREATED, READY, SUBNET_CHANGED, AttachmentStatus
+from ipagent.controller.model.attachment import (
+    CREATED,
+    PREFIXES_READY,
+    READY,
+    SUBNET_CHANGED,
+    AttachmentStatus,
+)
 from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.reconcile.draft import Draft
-from ipagent.controller.reconcile.refusals import Kind, condition_of
+from ipagent.controller.reconcile.refusals import Kind, condition_of, remedy
 from ipagent.controller.reconcile.resolve import resolved_condition
 
 ACCEPTED, RESOLVED, PERMITTED = "Accepted", "Resolved", "Permitted"
@@ -93,11 +99,29 @@ def _ready(
         return no(
             "NodesNotReady", f"{missing} of {nodes} nodes are not ready. {_some(waiting, len(waiting))}"
         )
+    return _ready_with(statuses)
+
+
+def _ready_with(statuses: dict[str, AttachmentStatus]) -> Condition:
+    """Return that all nodes are ready, and what is not as it should be all the same."""
     former = [name for name, each in statuses.items() if each.conditions[CREATED].reason == SUBNET_CHANGED]
     if former:
-        some = ", ".join(sorted(former)[:NAMED]) + (" and more" if len(former) > NAMED else "")
-        return yes(SUBNET_CHANGED, f"{len(former)} ENIs lie in another subnet than the terms find: {some}")
+        text = f"{len(former)} ENIs lie in another subnet than the terms find: {_listed(former)}"
+        return yes(SUBNET_CHANGED, text)
+    fragmented = [name for name, each in statuses.items() if _fragmented(each)]
+    if fragmented:
+        text = f"{len(fragmented)} ENIs lack prefixes, since their subnet has no whole one left"
+        return yes(Kind.NO_BLOCKS, f"{text}: {_listed(fragmented)}; {remedy(Kind.NO_BLOCKS)}")
     return yes("AllReady")
+
+
+def _fragmented(status: AttachmentStatus) -> bool:
+    found = status.conditions.get(PREFIXES_READY)
+    return found is not None and found.reason == Kind.NO_BLOCKS
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:NAMED]) + (" and more" if len(names) > NAMED else "")
 
 
 def _some(statuses: dict[str, AttachmentStatus], count: int) -> str:

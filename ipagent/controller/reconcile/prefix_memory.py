@@ -11,7 +11,16 @@ from dataclasses import replace
 
 from ipagent.controller.model.actions import AssignPrefixes, UnassignPrefix
 from ipagent.controller.model.cloud import Eni
-from ipagent.controller.model.prefixes import Family, PrefixMarks, PrefixMemory, family
+from ipagent.controller.model.prefixes import (
+    Family,
+    Fragmentation,
+    PrefixMarks,
+    PrefixMemory,
+    address_of,
+    family,
+    is_single,
+    single,
+)
 from ipagent.controller.reconcile.refusals import Kind
 
 CERTAIN = frozenset(
@@ -27,6 +36,8 @@ CERTAIN = frozenset(
     }
 )
 """Refusals that say that nothing was assigned; after others the ENI is looked at before a retry."""
+FORGET = 3600.0
+"""Seconds after which a subnet's fragmentation is forgotten, if it was not confirmed since."""
 
 
 def remembered(memory: PrefixMemory, marks: PrefixMarks, now: float) -> PrefixMemory:
@@ -37,6 +48,7 @@ def remembered(memory: PrefixMemory, marks: PrefixMarks, now: float) -> PrefixMe
         doubted={key: memory.doubted.get(key, now) for key in marks.doubted},
         differing={key: memory.differing.get(key, now) for key in marks.differing},
         empty={key: memory.empty.get(key, now) for key in marks.empty},
+        singles=_unrecorded(memory, marks),
     )
 
 
@@ -47,9 +59,19 @@ def corrected(memory: PrefixMemory, eni: Eni) -> Eni:
 
 
 def changed(eni: Eni, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Eni:
-    """Return an ENI with other prefixes, each of which takes one address's place."""
-    prefixes = eni.prefixes.union(add).difference(remove)
-    return replace(eni, prefixes=prefixes, ipv4=eni.ipv4 + _ipv4(prefixes) - _ipv4(eni.prefixes))
+    """Return an ENI with other prefixes and single addresses; each prefix takes one address's place."""
+    before, more, less = held(eni), frozenset(add), frozenset(remove)
+    after = (before | more) - less
+    lone = frozenset(filter(is_single, after))
+    addresses = frozenset(map(address_of, lone))
+    return replace(
+        eni, prefixes=after - lone, addresses=addresses, ipv4=eni.ipv4 + _ipv4(after) - _ipv4(before)
+    )
+
+
+def held(eni: Eni) -> frozenset[str]:
+    """Return an ENI's prefixes, and its secondary addresses as prefixes of one address."""
+    return eni.prefixes.union(map(single, eni.addresses))
 
 
 def after_change(
@@ -63,21 +85,56 @@ def after_change(
     for prefix in taken:
         minus[prefix] = now
         plus.pop(prefix, None)
-    return replace(memory, given={**memory.given, eni: plus}, taken={**memory.taken, eni: minus})
+    lone = memory.singles.get(eni, frozenset()).union(filter(is_single, given)).difference(taken)
+    return replace(
+        memory,
+        given={**memory.given, eni: plus},
+        taken={**memory.taken, eni: minus},
+        singles={**memory.singles, eni: lone},
+    )
 
 
-def after_refusal(memory: PrefixMemory, call: AssignPrefixes | UnassignPrefix, kind: Kind) -> PrefixMemory:
-    """Record that a call has failed: it may have been carried out all the same."""
-    if isinstance(call, UnassignPrefix) or kind in CERTAIN:
+def after_assignment(memory: PrefixMemory, call: AssignPrefixes) -> PrefixMemory:
+    """Record that EC2 had what was asked for: the subnet has prefixes again."""
+    key = call.owner, call.family.value
+    if call.single or key not in memory.fragmented:
         return memory
-    return replace(memory, asked=memory.asked - {(call.owner, call.family.value)})
+    return replace(memory, fragmented={each: at for each, at in memory.fragmented.items() if each != key})
+
+
+def after_refusal(
+    memory: PrefixMemory, call: AssignPrefixes | UnassignPrefix, kind: Kind, text: str, now: float
+) -> PrefixMemory:
+    """Record that a call has failed: it may have been carried out all the same."""
+    if isinstance(call, UnassignPrefix):
+        return memory
+    key = call.owner, call.family.value
+    if is_fragmentation(call, kind):
+        return replace(memory, fragmented={**memory.fragmented, key: Fragmentation(now, call.count, text)})
+    return memory if kind in CERTAIN else replace(memory, asked=memory.asked - {key})
+
+
+def is_fragmentation(call: object, kind: str) -> bool:
+    """Return whether a refusal leads to fewer prefixes, or to single addresses, instead of to a retry."""
+    return isinstance(call, AssignPrefixes) and not call.single and kind == Kind.NO_BLOCKS
 
 
 def trimmed(memory: PrefixMemory, now: float, seconds: float) -> PrefixMemory:
     """Forget what EC2's descriptions show by now."""
     return replace(
-        memory, given=_recent(memory.given, now, seconds), taken=_recent(memory.taken, now, seconds)
+        memory,
+        given=_recent(memory.given, now, seconds),
+        taken=_recent(memory.taken, now, seconds),
+        fragmented={key: each for key, each in memory.fragmented.items() if now - each.at < FORGET},
     )
+
+
+def _unrecorded(memory: PrefixMemory, marks: PrefixMarks) -> dict[str, frozenset[str]]:
+    found = {
+        eni: frozenset(each for each in lone if (eni, each) not in marks.recorded)
+        for eni, lone in memory.singles.items()
+    }
+    return {eni: lone for eni, lone in found.items() if lone}
 
 
 def _recent(

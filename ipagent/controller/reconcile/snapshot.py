@@ -209,6 +209,8 @@ def _prefixes_changed(
     given = answer.prefixes if isinstance(answer, Prefixes) else ()
     taken = (call.prefix,) if isinstance(call, UnassignPrefix) else ()
     memory = prefix_memory.after_change(cloud.prefixes, call.eni, now, given=given, taken=taken)
+    if isinstance(call, AssignPrefixes):
+        memory = prefix_memory.after_assignment(memory, call)
     eni = cloud.enis.get(call.eni)
     enis = {**cloud.enis, call.eni: prefix_memory.corrected(memory, eni)} if eni is not None else cloud.enis
     return replace(cloud, enis=enis, seen={**cloud.seen, call.eni: now}, prefixes=memory)
@@ -242,12 +244,15 @@ def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
         now + retry_after(answer.kind, count),
         call.token if isinstance(call, Create) else "",
     )
+    if prefix_memory.is_fragmentation(call, answer.kind):
+        # Single addresses take its place at once; prefixes are tried again much later.
+        refusal = replace(refusal, due=now)
     cloud = replace(cloud, refusals={**cloud.refusals, call.key: refusal})
     if answer.kind is Kind.MISMATCH:
         # An ENI of that token exists, and its tags will tell.
         return replace(cloud, stale=True)
     if isinstance(call, AssignPrefixes | UnassignPrefix):
-        memory = prefix_memory.after_refusal(cloud.prefixes, call, answer.kind)
+        memory = prefix_memory.after_refusal(cloud.prefixes, call, answer.kind, answer.text, now)
         return replace(cloud, prefixes=memory, seen=_without(cloud.seen, (call.eni,)))
     if answer.kind in _STALE and isinstance(call, Attach | Detach | Delete | Modify):
         instances = (

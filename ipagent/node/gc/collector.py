@@ -27,6 +27,7 @@ from ipagent.node.gc.rules import Candidate, Decision, GcInput, GcResult, Verdic
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
 from ipagent.node.model.pod import PodKey
+from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 
 SOON_SECONDS = 10.0
 """From a pod's end to the first sweep: a mean, so that nodes don't march in step."""
@@ -60,7 +61,11 @@ class CheckpointStore(Protocol):
 
 
 class Collector:
-    """Keeps the ownership records, and reclaims by the policy. `wall` returns seconds since the epoch."""
+    """Keeps the ownership records, and reclaims by the policy. `wall` returns seconds since the epoch.
+
+    `pool` returns the addresses that stay on their ENIs, None as long as they are not known: nothing is
+    reclaimed before.
+    """
 
     def __init__(  # noqa: PLR0913 - one keyword a collaborator
         self,
@@ -72,6 +77,7 @@ class Collector:
         timing: Clock,
         wall: Callable[[], float],
         log: Log,
+        pool: Callable[[], PoolAddresses | None] = lambda: NO_POOL,
     ) -> None:
         self.records = store.load()
         """The last owner of each address."""
@@ -84,6 +90,7 @@ class Collector:
         self._timing = timing
         self._wall = wall
         self._log = log
+        self._pool = pool
         self._ownership = Ownership()
         self._candidates: Mapping[Pair, Candidate] = {}
         self._known_suspects: frozenset[Pair] = frozenset()
@@ -142,7 +149,8 @@ class Collector:
             self._store.put(records)
 
     def _suspects(self) -> frozenset[Pair]:
-        return suspected_leaks(self.records, self._ownership, self._policy)
+        pool = self._pool() or NO_POOL
+        return suspected_leaks(self.records, self._ownership, self._policy) - pool.pairs
 
     def _sweep_if_due(self) -> float | None:
         found = self._suspects()
@@ -178,17 +186,24 @@ class Collector:
         try:
             pods = self._lister.pods()
             enis = self._cloud.observed()
+            pool = self._known_pool()
         except (ListingFailed, AgentError) as error:
             self._failed(error)
             return
         self._failures = NOW
         now = self._swept_at = self._timing.clock()
-        gc_input = GcInput(self.records, pods, enis, self._ownership, now, self._candidates)
+        gc_input = GcInput(self.records, pods, enis, self._ownership, now, self._candidates, pool)
         self.last = evaluate(gc_input, self._policy)
         self._candidates = self.last.candidates
         self._record(self.records.without(self.last.obsolete))
         reclaimed = self._act(self.last.of(Decision.RECLAIM), Topology(tuple(each.eni for each in enis)))
         self._plan_next(reclaimed)
+
+    def _known_pool(self) -> frozenset[Pair]:
+        pool = self._pool()
+        if pool is None:
+            raise ListingFailed("the node's NodeAttachments are not known yet")
+        return pool.pairs
 
     def _failed(self, error: Exception) -> None:
         """Put off the sweep; the candidates of the last one stay."""

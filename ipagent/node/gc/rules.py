@@ -2,8 +2,9 @@
 
 An address is reclaimed only if all of this holds: it lies in a managed range and is a secondary address of an
 ENI of ours; it is recorded as the own address of a pod that is gone; a complete list of pods lacks it; no pod
-claims it; no living pod on that ENI may hold addresses that it has not claimed; and all of that was so in two
-sweeps, a cooldown apart. Less information never reclaims more addresses.
+claims it; the node does not hand it out for a network of prefixes; no living pod on that ENI may hold
+addresses that it has not claimed; and all of that was so in two sweeps, a cooldown apart. Less information
+never reclaims more addresses.
 
 "Gone from the API" is not "gone": the containers of a static pod outlive its mirror, and a pod made anew
 under the same name may be the one before under a new uid. So what a mirror owned is never reclaimed, and what
@@ -41,6 +42,7 @@ class KeepReason(StrEnum):
     NOT_MANAGED = "not-managed"
     PROTECTED = "protected"
     HELD = "held"
+    POOL = "pool"
     BUSY = "busy"
     UNRECORDED = "unrecorded"
     FLOATING = "floating"
@@ -98,6 +100,8 @@ class GcInput:
     ownership: Ownership
     now: float
     earlier: Mapping[Pair, Candidate] = field(default_factory=dict)
+    pool: frozenset[Pair] = frozenset()
+    """Addresses that the node hands out to pods, and that stay on their ENIs."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,8 @@ class _Facts:
             return KeepReason.PROTECTED, "it lies in a protected range"
         if address in self._held:
             return KeepReason.HELD, "a living pod has it"
+        if (eni.id, address) in self._input.pool:
+            return KeepReason.POOL, "the node hands it out to pods of a network of prefixes"
         if (eni.id, address) in self._input.ownership.busy:
             return KeepReason.BUSY, "it is just being assigned or released"
         return None

@@ -18,7 +18,15 @@ from ipagent.assign.release import Pair
 from ipagent.log import Log
 from ipagent.networkapi import ATTACHMENTS, NODE_MANAGER, of_node
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.reconcile.usage import Usage, UsageAttachment, read_attachment, usage_body, usage_of
+from ipagent.node.model.pool_addresses import PoolAddresses
+from ipagent.node.reconcile.usage import (
+    Usage,
+    UsageAttachment,
+    pool_of,
+    read_attachment,
+    usage_body,
+    usage_of,
+)
 
 GATHER = 0.3
 """Seconds for which changes are gathered: a Deployment's pods come together."""
@@ -47,7 +55,7 @@ class _Attachments(Informer[UsageAttachment]):
 
 
 class UsageReporter(threading.Thread):
-    """Reports from `start` to `stop`, as soon as the node's pods are known."""
+    """Reports from `start` to `stop`, as soon as the node's pods are known; `pool` is for any thread."""
 
     def __init__(self, client: Client, node: str, log: Log) -> None:
         super().__init__(name="usage", daemon=True)
@@ -70,6 +78,10 @@ class UsageReporter(threading.Thread):
                 return
             self._pods, self._owners = listed, owners
             self._notify()
+
+    def pool(self) -> PoolAddresses | None:
+        """Return the secondary addresses that stay on their ENIs; None as long as they are not known."""
+        return pool_of(self._attachments.items().values()) if self._attachments.synced else None
 
     def stop(self) -> None:
         """Let it end; join it afterwards."""
@@ -103,6 +115,8 @@ class UsageReporter(threading.Thread):
         if pods is None:
             return
         for each in self._attachments.items().values():
+            if not each.report:
+                continue
             usage = usage_of(each, pods, owners)
             if usage != each.reported and not self._stopping.is_set():
                 self._write(each, usage)

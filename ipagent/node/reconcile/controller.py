@@ -9,7 +9,7 @@ Thread: the main loop's (loop.py) calls every method; metrics and `ipagent node 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ipagent.assign.addresses import IPAddress
@@ -26,6 +26,7 @@ from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.ownership import GarbageCollector
 from ipagent.node.model.pod import ElasticIps, Pod, PodKey
+from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
 from ipagent.node.reconcile.delegated import DelegatedPrefixes, Read, nothing_delegated
 from ipagent.node.reconcile.eni_cache import EniCache
@@ -43,7 +44,7 @@ class NodeController:
     """One node's pods, claims and addresses; `collector` reclaims what is leaked.
 
     With `every_pod` also the pods whose container does not wait have a status. `delegated` asks IMDS for the
-    prefixes of ENIs.
+    prefixes of ENIs. `pool` returns the secondary addresses that stay on their ENIs when pods go.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a collaborator
@@ -56,6 +57,7 @@ class NodeController:
         *,
         every_pod: bool = False,
         delegated: Read = nothing_delegated,
+        pool: Callable[[], PoolAddresses | None] = lambda: None,
     ) -> None:
         self._timing = timing
         self._collector = collector
@@ -64,6 +66,7 @@ class NodeController:
         self._state = NodeState(grants, timing.clock)
         self._enis = EniCache(self._cloud, timing, log)
         self._prefixes = DelegatedPrefixes(delegated, timing)
+        self._pool = pool
         self._reconciler = Reconciler(self._cloud, timing=timing, log=log, window=self._window.due)
         self._reconciler.plan = replace(self._reconciler.plan, retried=RETRIED)
         self._reporter = StatusReporter(timing.clock, every_pod=every_pod)
@@ -190,7 +193,7 @@ class NodeController:
         desired = self._state.desired
         context = self._status_context()
         again = self._retries.take(self._items, lambda item: pending(item, context))
-        assigned = self._reconciler.assigned(self.plan.items)
+        assigned = self._reconciler.assigned(self.plan.items) - (self._pool() or NO_POOL).pairs
         owners = {
             (each.eni.id, each.holding.address): desired.owners[each.holding.address]
             for each in desired.placements

@@ -1,4 +1,6 @@
-"""What the node's pods have of a NodeAttachment's ENI: the controller computes capacity from it. Pure.
+"""NodeAttachments as the node agent sees them: what its pods have of each ENI, and what it hands out. Pure.
+
+From what the pods have the controller computes capacity.
 
 Thread: the usage reporter's, on copies.
 """
@@ -7,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from typing import Any
 
-from ipagent.assign.addresses import canonical_mac
+from ipagent.assign.addresses import IPAddress, canonical_mac
 from ipagent.assign.release import Pair
 from ipagent.networkapi import API_VERSION
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
+from ipagent.node.model.pool_addresses import SINGLE, PoolAddresses
 
 MAX_ADDRESSES = 1024
 """As the schema has it."""
@@ -39,6 +43,17 @@ class UsageAttachment:
     eni: str
     mac: str
     reported: Usage | None = None
+    report: bool = True
+    """Whether the controller asks what the pods have."""
+    pool: frozenset[IPAddress] = frozenset()
+    """Secondary addresses that stay on the ENI, and that the node hands out."""
+
+
+def pool_of(attachments: Iterable[UsageAttachment]) -> PoolAddresses:
+    """Return the secondary addresses that stay on the node's ENIs."""
+    found = [each for each in attachments if each.pool]
+    pairs = frozenset((each.eni, address) for each in found for address in each.pool)
+    return PoolAddresses(pairs, {each.mac: each.pool for each in found})
 
 
 def usage_of(attachment: UsageAttachment, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]) -> Usage:
@@ -70,7 +85,9 @@ def read_attachment(found: Mapping[str, Any]) -> UsageAttachment | None:
     """Read a NodeAttachment that the API server has checked; None if nothing is to be reported of it."""
     metadata, spec, status = found["metadata"], found["spec"], found.get("status") or {}
     mac = canonical_mac(str(status.get("mac", "")))
-    if not mac or spec.get("reportPods") is not True or "deletionTimestamp" in metadata:
+    report = spec.get("reportPods") is True and "deletionTimestamp" not in metadata
+    pool = _pool(status)
+    if not mac or not (report or pool):
         return None
     pods = status.get("pods")
     reported = None
@@ -82,8 +99,13 @@ def read_attachment(found: Mapping[str, Any]) -> UsageAttachment | None:
             tuple(map(str, pods.get("others") or ())),
         )
     return UsageAttachment(
-        str(metadata["name"]), str(spec["network"]), str(status.get("eni", "")), mac, reported
+        str(metadata["name"]), str(spec["network"]), str(status.get("eni", "")), mac, reported, report, pool
     )
+
+
+def _pool(status: Mapping[str, Any]) -> frozenset[IPAddress]:
+    prefixes = (str(each["prefix"]) for each in status.get("prefixes") or ())
+    return frozenset(ip_interface(each).ip for each in prefixes if each.endswith(SINGLE))
 
 
 def usage_body(name: str, usage: Usage) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_network
 from ipagent.controller.model.actions import Call, UnassignPrefix
 from ipagent.controller.model.prefixes import PoolReport, PrefixState, PrefixUse
 from ipagent.controller.reconcile.answers import Answer
+from ipagent.controller.reconcile.prefix_memory import held
 from tests.ipagent.controller.world import World
 
 
@@ -65,7 +66,7 @@ class PrefixWorld(World):
             if free:
                 used.add(free[0])
                 eni = self.enis.get(self.attachments[name].status.eni)
-                if eni is None or prefix not in eni.prefixes:
+                if eni is None or prefix not in held(eni):
                     self.cut_off.append(free[0])
                 return True
         self.refused_pods += 1
@@ -78,8 +79,12 @@ class PrefixWorld(World):
             self.used[name].remove(ordered[int(which * len(ordered))])
 
     def prefixes(self, name: str) -> frozenset[str]:
-        """Return what the ENI of a NodeAttachment has."""
+        """Return the prefixes that the ENI of a NodeAttachment has."""
         return self.enis[self.attachments[name].status.eni].prefixes
+
+    def singles(self, name: str) -> frozenset[str]:
+        """Return the secondary addresses that it has."""
+        return self.enis[self.attachments[name].status.eni].addresses
 
 
 @cache

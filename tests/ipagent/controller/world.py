@@ -69,6 +69,10 @@ GROUP = Group("sg-oam", "oam", "vpc-1")
 LABELS = {"node-group": "multus"}
 KIND = "m5.xlarge"
 RANGE = "10.10.0.0/16"
+_REFUSALS = {
+    Kind.SUBNET_FULL: "InsufficientFreeAddressesInSubnet",
+    Kind.NO_BLOCKS: "InsufficientCidrBlocks",
+}
 
 
 def network(name: str, **fields: object) -> NodeNetwork:
@@ -105,6 +109,8 @@ class World:
     """IPv4 addresses and prefixes of an interface."""
     blocks: int = 1000
     """Free prefixes of the subnets."""
+    spare: int = 1000
+    """Free addresses of the subnets that are in no free prefix."""
     ipv6_limit: int = 0
     refuse: Callable[[Call], Refused | None] = lambda _: None
     calls: Counter[str] = field(default_factory=Counter)
@@ -362,17 +368,22 @@ class World:
         if eni is None:
             return Refused(Kind.ENI_GONE, call.actions[0], f"{call.eni} does not exist")
         if isinstance(call, UnassignPrefix):
-            if call.prefix not in eni.prefixes:
+            if call.prefix not in prefix_memory.held(eni):
                 return Refused(Kind.OTHER, call.actions[0], "Some of the prefixes are not assigned")
             self._put(prefix_memory.changed(eni, remove=(call.prefix,)))
             return Done()
         ipv4 = call.family is Family.IPV4
         if ipv4 and eni.ipv4 + call.count > self.addresses:
             return Refused(Kind.ENI_FULL, call.actions[0], "PrivateIpAddressLimitExceeded")
-        if call.count > self.blocks:
-            return Refused(Kind.NO_BLOCKS, call.actions[0], "InsufficientCidrBlocks")
-        self.blocks -= call.count
-        made = tuple(_block(self._number(), ipv4=ipv4) for _ in range(call.count))
+        if call.count > (self.spare if call.single else self.blocks):
+            kind = Kind.SUBNET_FULL if call.single else Kind.NO_BLOCKS
+            return Refused(kind, call.actions[0], _REFUSALS[kind])
+        if call.single:
+            self.spare -= call.count
+        else:
+            self.blocks -= call.count
+        make = _lone if call.single else _block
+        made = tuple(make(self._number(), ipv4=ipv4) for _ in range(call.count))
         self._put(prefix_memory.changed(eni, add=made))
         return Prefixes(made)
 
@@ -449,3 +460,7 @@ def _asked(call: DescribeAll | DescribeEnis | DescribeInstances, eni: Eni) -> bo
 
 def _block(number: int, *, ipv4: bool) -> str:
     return f"10.10.{number >> 4 & 255}.{(number & 15) * 16}/28" if ipv4 else f"2001:db8:0:0:{number:x}::/80"
+
+
+def _lone(number: int, *, ipv4: bool) -> str:
+    return f"10.11.{number >> 8 & 255}.{number & 255}/32" if ipv4 else f"2001:db8:0:1::{number:x}/128"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import stat
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +90,51 @@ def test_of_two_families_each_pod_gets_an_address_of_both() -> None:
     assert (ipv4[0]["rangeStart"], ipv6[0]["rangeStart"]) == ("10.10.1.16", "2001:db8:10:1:7::")
     assert ipv6[0]["rangeEnd"] == "2001:db8:10:1:7:ffff:ffff:ffff"
     assert "gateway" not in ipv6[0]
+
+
+LONE = ("10.10.1.7/32", "10.10.1.8/32", "10.10.1.200/32", "2001:db8:10:1::77/128")
+
+
+def test_single_addresses_are_handed_out_by_host_local_each_once(tmp_path: Path) -> None:
+    active = (LONE[0], V4, *LONE[1:])
+    pool = replace(POOL, families=(4, 6), active=active, known=active)
+    text = configuration(pool, "ens6", str(tmp_path))
+    assert text is not None
+    conf = json.loads(text)
+    found = [host_local(conf, f"pod{number}") for number in range(2)]
+    assert found[0].pop() == "2001:db8:10:1::77/64"
+    assert "no IP addresses available" in found[1][0], "there is one IPv6 address"
+    conf["plugins"][0]["ipam"]["ranges"].pop()
+    given = found[0] + [host_local(conf, f"pod{number}")[0] for number in range(2, 20)]
+    addresses = {f"10.10.1.{number}/24" for number in (7, 8, 200, *range(16, 32))}
+    assert (set(given), len(given)) == (addresses, len(addresses))
+    assert "no IP addresses available" in host_local(conf, "pod20")[0]
+
+
+def host_local(conf: dict[str, Any], pod: str) -> list[str]:
+    """Run the plugin for a pod; returns the addresses, or what it says is wrong."""
+    env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": pod, "CNI_NETNS": "/x", "CNI_IFNAME": "net1"}
+    places = os.pathsep.join(("/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"))
+    program = shutil.which("host-local", path=os.environ.get("CNI_PATH", places))
+    assert program is not None, "install the CNI plugins: `make system`"
+    one = {"cniVersion": conf["cniVersion"], "name": conf["name"], **conf["plugins"][0]}
+    ended = subprocess.run(
+        [program],
+        input=json.dumps(one),
+        env={**env, "CNI_PATH": "/x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = json.loads(ended.stdout)
+    return [each["address"] for each in found["ips"]] if "ips" in found else [found["msg"]]
+
+
+def test_a_single_address_is_one_that_is_free_or_used() -> None:
+    pool = replace(POOL, active=LONE[:3], known=LONE)
+    found = PoolStatus("f", "", uses(pool, ["10.10.1.8", "lock"], offered=True))
+    assert [each.used for each in found.uses] == [0, 1, 0, 0]
+    assert found.free == 2
 
 
 def test_routes_go_as_the_network_says() -> None:

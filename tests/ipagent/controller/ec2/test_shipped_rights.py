@@ -175,6 +175,25 @@ def test_prefixes_come_and_go_under_the_shipped_policy(monkeypatch: pytest.Monke
         assert only(ec2.make(DescribeEnis((eni,)))).prefixes == {"10.10.1.32/28"}
 
 
+def test_single_addresses_in_their_place_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    with client(shipped(), monkeypatch) as (ec2, _):
+        eni = only(ec2.make(create())).id
+        assert isinstance(ec2.make(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
+        before = only(ec2.make(DescribeEnis((eni,)))).addresses
+        given = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV4, 3, single=True))
+        more = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV6, 2, single=True))
+        assert isinstance(given, Prefixes), given
+        assert isinstance(more, Prefixes), more
+        every = (*given.prefixes, *more.prefixes)
+        assert [each.partition("/")[2] for each in every] == ["32", "32", "32", "128", "128"]
+        shown = only(ec2.make(DescribeEnis((eni,))))
+        assert {each.partition("/")[0] for each in every} == shown.addresses - before
+        assert (shown.prefixes, shown.ipv4) == (frozenset(), 4)
+        for single in every:
+            assert ec2.make(UnassignPrefix("n1.oam", eni, single)) == Done()
+        assert only(ec2.make(DescribeEnis((eni,)))).addresses == before
+
+
 def calls_on_others(eni: str) -> list[tuple[str, Call]]:
     return [
         ("CreateNetworkInterface", create("other")),

@@ -251,26 +251,6 @@ def test_prefixes_that_somebody_else_has_assigned_to_an_eni_with_single_addresse
     assert oam.prefixes(OAM) == {"10.10.9.0/28"}
 
 
-def test_a_fragmented_subnet_is_said_with_its_remedy_and_tried_again() -> None:
-    oam = world()
-    oam.blocks = 0
-    leader = Leader(oam)
-    leader.run(60)
-    found = oam.attachments[OAM].status.conditions[READY]
-    assert found.reason == "SubnetFragmented"
-    assert "create-subnet-cidr-reservation" in found.message
-    # DeleteOnTermination does not wait for it.
-    assert oam.enis[oam.attachments[OAM].status.eni].delete_on_termination
-    oam.blocks = 1
-    leader.run(300)
-    settle(oam, leader, 3)
-    assert condition(oam, READY) == ("True", "Ready")
-    start(oam, 10)
-    settle(oam, leader, 5)
-    # What pods can have is not taken from them because no more is to be had.
-    assert (condition(oam), condition(oam, READY)) == (("True", "SubnetFragmented"), ("True", "Ready"))
-
-
 def test_of_several_prefixes_a_fragmented_subnet_gives_what_it_has() -> None:
     oam = world(spec(3, 1))
     oam.refuse = lambda call: (
@@ -359,6 +339,118 @@ def test_each_prefix_counts_as_sixteen_addresses(limit: int, others: int, most: 
     assert capacity(spec(most=most), limit, others) == found
 
 
+def fragmented(prefixes: PrefixSpec | None = None, pods: int = 0) -> tuple[PrefixWorld, Leader]:
+    oam = world(prefixes)
+    oam.blocks, oam.addresses, oam.ipv6_limit = 0, 30, 30
+    leader = Leader(oam)
+    settle(oam, leader)
+    start(oam, pods)
+    settle(oam, leader, 5)
+    return oam, leader
+
+
+def test_in_a_fragmented_subnet_pods_get_single_addresses_and_the_remedy_is_said() -> None:
+    oam, leader = fragmented()
+    assert (condition(oam), condition(oam, READY)) == (("True", "SubnetFragmented"), ("True", "Ready"))
+    found = oam.attachments[OAM].status
+    assert "InsufficientCidrBlocks" in found.conditions[PREFIXES_READY].message
+    assert "create-subnet-cidr-reservation" in found.conditions[PREFIXES_READY].message
+    network_ready = oam.networks["oam"].status[READY]
+    assert (network_ready.status, network_ready.reason) == ("True", "SubnetFragmented")
+    assert "create-subnet-cidr-reservation" in network_ready.message
+    # Sixteen are free, as with a prefix; and all 29 that the ENI takes may come.
+    assert (len(oam.singles(OAM)), found.free, oam.enis[found.eni].ipv4) == (16, 29, 17)
+    start(oam, 16)
+    settle(oam, leader, 5)
+    assert (len(oam.singles(OAM)), oam.attachments[OAM].status.free) == (29, 13)
+    assert oam.cut_off == []
+
+
+def test_single_addresses_of_pods_that_request_them_count_in_the_capacity() -> None:
+    there, leader = fragmented(pods=10)
+    found = there.attachments[OAM]
+    usage = PodUsage(found.status.mac, 8, frozenset(sorted(there.used[OAM])[:8]))
+    there.attachments[OAM] = replace(found, usage=usage)
+    settle(there, leader)
+    assert (there.attachments[OAM].status.free, there.attachments[OAM].status.capacity) == (19, 27)
+
+
+def test_both_families_fall_back_by_themselves() -> None:
+    oam, leader = fragmented(spec(1, 1))
+    assert sum(":" in each for each in oam.singles(OAM)) == 16
+    assert condition(oam, READY) == ("True", "Ready")
+    oam.blocks = 1
+    leader.run(700)
+    settle(oam, leader, 5)
+    assert blocks(oam) == 1
+    assert len(oam.prefixes(OAM)) == 1
+
+
+def test_a_subnet_that_is_almost_full_gives_its_last_addresses() -> None:
+    oam = world()
+    oam.blocks, oam.spare = 0, 3
+    leader = Leader(oam)
+    settle(oam, leader, 400)
+    assert (len(oam.singles(OAM)), condition(oam, READY)) == (3, ("True", "Ready"))
+    assert condition(oam)[1] == "SubnetFull"
+
+
+def test_when_there_are_prefixes_again_single_addresses_go_as_they_empty() -> None:
+    oam, leader = fragmented(pods=3)
+    calls = oam.calls["AssignPrefixes"]
+    oam.blocks = 10
+    leader.run(500)
+    assert oam.calls["AssignPrefixes"] == calls, "it is asked again only now and then"
+    leader.run(200)
+    settle(oam, leader, 3)
+    assert len(oam.prefixes(OAM)) == 1
+    for _ in range(30):
+        leader.run(60)
+        oam.write_files()
+        oam.report()
+    used = oam.used[OAM]
+    assert (set(oam.singles(OAM)), condition(oam)) == (used, ("True", "SubnetFragmented"))
+    while used:
+        oam.end_pod(OAM)
+    for _ in range(30):
+        leader.run(60)
+        oam.write_files()
+        oam.report()
+    assert (oam.singles(OAM), condition(oam)) == (frozenset(), ("True", "Offered"))
+    assert oam.cut_off == []
+
+
+def test_an_eni_full_of_single_addresses_gives_one_back_to_make_room_for_a_prefix() -> None:
+    oam = world()
+    oam.blocks, oam.addresses = 0, 10
+    leader = Leader(oam)
+    settle(oam, leader)
+    start(oam, 2)
+    oam.blocks = 5
+    for _ in range(60):
+        leader.run(60)
+        oam.write_files()
+        oam.report()
+    assert (len(oam.prefixes(OAM)), set(oam.singles(OAM))) == (1, oam.used[OAM])
+    assert oam.cut_off == []
+
+
+def test_a_secondary_address_that_the_controller_did_not_ask_for_is_never_handed_out() -> None:
+    oam, leader = fragmented()
+    floating = "10.12.0.1"
+    eni = oam.enis[oam.attachments[OAM].status.eni]
+    oam.enis[eni.id] = replace(eni, addresses=eni.addresses | {floating}, ipv4=eni.ipv4 + 1)
+    leader = Leader(oam)
+    settle(oam, leader, 400)
+    assert f"{floating}/32" not in oam.files[OAM]
+    assert len(oam.files[OAM]) == 16
+    oam.networks["oam"] = replace(oam.networks["oam"], prefixes=None)
+    for _ in range(40):
+        settle(oam, leader, 2)
+        leader.run(60)
+    assert oam.singles(OAM) == {floating}
+
+
 class Killed(BaseException):
     """The process ends here, and what the call did is done."""
 
@@ -371,6 +463,9 @@ class Chaos:
         self.world = world(spec(self.random.choice([1, 2]), self.random.choice([0, 1]), 3))
         self.world.add_node("n2")
         self.world.lag = lambda: self.random.choice([0.0, 0.0, 2.0, 30.0, 50.0])
+        self.world.addresses = 30
+        # Half of the time the subnets have prefixes now and then only.
+        self.scarce = seed % 2 == 1
         self.killing = 0.05
         self.elect()
 
@@ -385,6 +480,8 @@ class Chaos:
 
     def turn(self) -> None:
         """Let something happen, and the leader decide."""
+        if self.scarce and self.random.random() < 0.1:
+            self.world.blocks = self.random.choice([0, 0, 1, 3])
         names = sorted(self.world.attachments)
         for name in names:
             for _ in range(self.random.choice([0, 0, 0, 1, 3, 9])):
@@ -405,6 +502,7 @@ class Chaos:
             self.elect()
         self.world.advance(self.random.choice([0.1, 1.0, 5.0, 30.0, 60.0]))
         assert all(self.most(eni) <= 3 for eni in self.world.enis.values())
+        assert all(eni.ipv4 <= self.world.addresses for eni in self.world.enis.values())
         assert self.world.cut_off == []
 
     @property
@@ -423,6 +521,7 @@ def test_whoever_is_killed_no_pod_is_cut_off_and_no_prefix_too_many(seed: int) -
         chaos.turn()
     chaos.killing = 0.0
     chaos.world.lag = lambda: 0.0
+    chaos.world.blocks = 100
     chaos.elect()
     for _ in range(20):
         chaos.leader.run(15)

@@ -18,6 +18,7 @@ from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.ownership import GarbageCollector, GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
+from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
 from tests.ipagent.node.node_fakes import FakeCheckpoint, FakeListing, NodeFake, Watched
@@ -44,6 +45,7 @@ class Run:
         self.checkpoint = FakeCheckpoint(self.time)
         self.watched = Watched()
         self.lines = Lines()
+        self.pool: PoolAddresses | None = NO_POOL
         self.rules = GcPolicy(mode, COOLDOWN, INTERVAL, **rules)
         self.sweeper = self.start()
 
@@ -57,6 +59,7 @@ class Run:
             timing=self.time.timing,
             wall=lambda: self.time.now,
             log=self.lines.log,
+            pool=lambda: self.pool,
         )
         return self.sweeper
 
@@ -534,3 +537,17 @@ class TestWithTheCore:
         assert run.held() == {str(A)}
         assert run.cloud.asked("unassign") == []
         assert run.sweeper.records.entries[("eni-1", A)].pod == again
+
+
+def test_what_the_node_hands_out_stays_and_nothing_is_reclaimed_before_that_is_known() -> None:
+    run = left_behind(GcMode.ON, str(A))
+    run.pool = None
+    run.until(3 * INTERVAL)
+    assert run.held() == {str(A)}
+    run.pool = PoolAddresses(frozenset({("eni-1", A)}))
+    run.until(3 * INTERVAL)
+    assert run.held() == {str(A)}
+    assert run.sweeper.candidates == 0
+    run.pool = NO_POOL
+    run.until(3 * INTERVAL)
+    assert run.held() == set()

@@ -142,6 +142,7 @@ KEPT: list[tuple[str, GcInput, GcPolicy, KeepReason]] = [
         KeepReason.HELD,
     ),
     ("named by a living pod", sight(ownership=ownership(named=frozenset({A}))), RULES, KeepReason.HELD),
+    ("handed out by the node", sight(pool=frozenset({PAIR})), RULES, KeepReason.POOL),
     ("busy", sight(ownership=ownership(busy=frozenset({PAIR}))), RULES, KeepReason.BUSY),
     ("unrecorded", sight(records=OwnershipRecords()), RULES, KeepReason.UNRECORDED),
     (

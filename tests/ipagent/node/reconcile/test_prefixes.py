@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -12,6 +12,7 @@ from common.contract import ExitCode
 from ipagent.assign.topology import Eni
 from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.grants import Grants
+from ipagent.node.model.pool_addresses import PoolAddresses
 from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.node.pods import claim, pod
 from tests.ipagent.node.reconcile.controller_run import Run
@@ -123,3 +124,40 @@ def test_an_eni_that_ec2_says_is_not_ours_stays_refused_whatever_imds_shows() ->
     run.claims(claim("b", INSIDE[0]))
     assert run.status("b").state is ClaimState.FAILED
     assert "lacks the tag" in run.status("b").message
+
+
+def test_a_single_address_of_the_pool_is_served_without_a_call_and_never_released() -> None:
+    run = Run(Grants())
+    address = ip_address("10.1.0.10")
+    here = run.account.enis["eni-a-1"]
+    here.secondaries.add(address)
+    here.eni = replace(here.eni, prefixes=(ip_network(address),))
+    Imds(run)
+    run.pods(pod("a", str(address)))
+    run.claims(claim("a", str(address), release_on_exit=True))
+    assert run.status().state is ClaimState.ASSIGNED
+    assert not run.account.calls
+    run.live(2000)
+    run.claims(claim("a", str(address), release_on_exit=True, leaving=True))
+    run.core.update_pod(pod("a", str(address)), gone=True)
+    run.live(1000)
+    assert {"assign", "unassign"}.isdisjoint(run.account.calls)
+
+
+def test_a_node_agent_that_starts_before_it_knows_the_pool_does_not_release_it_either() -> None:
+    run = Run(Grants())
+    address = ip_address("10.1.0.10")
+    pool: list[PoolAddresses] = []
+    run.core = NodeController(
+        run.cloud, run.grants, run.time.timing, run.lines.log, pool=lambda: pool[0] if pool else None
+    )
+    run.core.replace_pods([])
+    run.pods(pod("a", str(address)))
+    run.claims(claim("a", str(address), release_on_exit=True))
+    assert run.status().state is ClaimState.ASSIGNED
+    pool.append(PoolAddresses(frozenset({("eni-a-1", address)})))
+    run.claims(claim("a", str(address), release_on_exit=True, leaving=True))
+    run.core.update_pod(pod("a", str(address)), gone=True)
+    run.live(1000)
+    assert "unassign" not in run.account.calls
+    assert run.on() == {str(address)}

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 
 from ipagent.assign.addresses import Holding
+from ipagent.assign.topology import Eni
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
-from ipagent.node.reconcile.usage import Usage, UsageAttachment, read_attachment, usage_body, usage_of
+from ipagent.node.model.pool_addresses import PoolAddresses, with_pool
+from ipagent.node.reconcile.usage import (
+    Usage,
+    UsageAttachment,
+    pool_of,
+    read_attachment,
+    usage_body,
+    usage_of,
+)
 
 pytestmark = pytest.mark.pure
 
@@ -74,6 +85,37 @@ def test_what_is_written_is_read_back() -> None:
         "status": {**body["status"], "mac": MAC, "eni": "eni-1"},
     }
     assert read_attachment(found) == UsageAttachment("n1.oam", "oam", "eni-1", MAC, usage)
+
+
+def test_single_addresses_in_the_place_of_prefixes_stay_on_their_eni() -> None:
+    found: dict[str, Any] = {
+        "metadata": {"name": "n1.oam", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"network": "oam", "reportPods": True},
+        "status": {
+            "mac": MAC,
+            "eni": "eni-1",
+            "prefixes": [
+                {"prefix": "10.0.0.16/28"},
+                {"prefix": "10.0.0.5/32", "state": "Draining"},
+                {"prefix": "2001:db8::5/128"},
+            ],
+        },
+    }
+    read = read_attachment(found)
+    assert read is not None
+    assert not read.report
+    lone = frozenset((ip_address("10.0.0.5"), ip_address("2001:db8::5")))
+    pool = pool_of([read, ATTACHMENT])
+    assert pool == PoolAddresses(frozenset(("eni-1", each) for each in lone), {MAC: lone})
+    eni = Eni("eni-1", MAC, 1, "subnet-1", prefixes=(ip_network("10.0.0.16/28"),))
+    other = replace(eni, id="eni-2", mac=OTHER)
+    # What IMDS does not show is not on the ENI, whatever the record says.
+    shown = with_pool({MAC: eni, OTHER: other}, pool, lambda _eni, _versions: {ip_address("10.0.0.5")})
+    assert shown == {
+        MAC: replace(eni, prefixes=(*eni.prefixes, ip_network("10.0.0.5/32"))),
+        OTHER: other,
+    }
+    assert with_pool({MAC: eni}, pool, lambda _eni, _versions: None) == {MAC: eni}
 
 
 @pytest.mark.parametrize(
