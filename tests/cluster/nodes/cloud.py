@@ -62,12 +62,17 @@ class CloudControl:
         """Replace all faults; without arguments there are none."""
         self._send("PUT", "faults", {"faults": [dict(fault) for fault in faults]})
 
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the faults in force, with the calls that they have left."""
+        found: list[dict[str, Any]] = self._send("GET", "faults")["faults"]
+        return found
+
     def change_settings(self, **settings: object) -> None:
         """Change `imds_delay_ms`, `attach_delay_ms`, `throttling` or `limits`."""
         self._send("PATCH", "settings", settings)
 
-    def ec2(self) -> EC2Client:
-        """Make a client with a key that may do everything; close it."""
+    def ec2(self, key: str = DEFAULT_KEY_ID, secret: str = DEFAULT_SECRET) -> EC2Client:
+        """Make a client with a key, by default one that may do everything; close it."""
         # Imported late: it takes long, and few want it.
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
@@ -76,8 +81,8 @@ class CloudControl:
             "ec2",
             region_name=REGION,
             endpoint_url=self.url,
-            aws_access_key_id=DEFAULT_KEY_ID,
-            aws_secret_access_key=DEFAULT_SECRET,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
             config=Config(retries={"total_max_attempts": 1}, proxies={}),
         )
 
