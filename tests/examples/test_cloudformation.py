@@ -92,6 +92,13 @@ def test_with_an_issuer_the_role_is_for_irsa(program: str, account: Account) -> 
 
 
 @pytest.mark.pure
+def test_with_the_backend_central_node_agents_have_no_role() -> None:
+    stack = permissions(Account(), NodeAgentServiceAccount="")
+    assert stack.resource("NodeAgentRole") is stack.resource("NodeAgentPodIdentity") is None
+    assert set(stack.outputs()) == {"ControllerRoleArn", "AgentRoleArn"}
+
+
+@pytest.mark.pure
 def test_without_a_namespace_of_theirs_agents_have_no_role() -> None:
     stack = permissions(Account(), AgentNamespace="")
     assert stack.resource("AgentRole") is stack.resource("AgentPodIdentity") is None

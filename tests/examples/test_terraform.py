@@ -70,6 +70,12 @@ def test_agents_of_the_backend_direct_have_roles_by_their_names(check: CheckNode
     assert set(plan.outputs["agent_role_arns"]) == {"apps"}
 
 
+def test_with_the_backend_central_node_agents_have_no_role(check: CheckNodegroup) -> None:
+    plan = permissions(check, Account(), node_agent_service_account="")
+    assert [each for each in plan.resources if "node-agent" in each] == []
+    assert set(plan.outputs) & {"controller_role_arn", "node_agent_role_arn"} == {"controller_role_arn"}
+
+
 def test_networks_need_no_reserved_ranges(check: CheckNodegroup) -> None:
     assert not node_group(check, networks={"signalling": SIGNALLING}).of("aws_ec2_subnet_cidr_reservation")
 

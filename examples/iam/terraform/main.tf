@@ -34,9 +34,11 @@ locals {
       controller = {
         policy = "controller", namespace = var.namespace, service_account = var.controller_service_account
       }
-      node-agent = {
-        policy = "node-agent", namespace = var.namespace, service_account = var.node_agent_service_account
-      }
+    },
+    {
+      for account in toset([var.node_agent_service_account]) : "node-agent" => {
+        policy = "node-agent", namespace = var.namespace, service_account = account
+      } if account != ""
     },
     {
       for name, pods in var.agents : "agent-${name}" => {

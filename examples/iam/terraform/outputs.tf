@@ -4,8 +4,8 @@ output "controller_role_arn" {
 }
 
 output "node_agent_role_arn" {
-  description = "For IRSA, the annotation of the chart's nodeAgent.serviceAccount."
-  value       = aws_iam_role.this["node-agent"].arn
+  description = "For IRSA, the annotation of the chart's nodeAgent.serviceAccount. Null where they have no role."
+  value       = var.node_agent_service_account == "" ? null : aws_iam_role.this["node-agent"].arn
 }
 
 output "agent_role_arns" {

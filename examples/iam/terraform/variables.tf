@@ -27,7 +27,7 @@ variable "controller_service_account" {
 }
 
 variable "node_agent_service_account" {
-  description = "ServiceAccount of the node agents."
+  description = "ServiceAccount of the node agents. Empty means that they get no role, for the backend central."
   type        = string
   default     = "multus-eni-injector-node"
 }
