@@ -2,15 +2,20 @@
 
 Multus writes it through the pod's subresource `status`, and `managedFields`, which the API server keeps, says
 so. A value that came with the pod, or that somebody with rights to pods alone has written, proves nothing.
+
+An object keeps 10 managers that update it; the API server merges the oldest of more into MERGED, without
+their subresource, and with the time of the latest of them (apimachinery,
+`pkg/util/managedfields/internal/capmanagers.go`). What such an entry owns is not proven, and not disproven.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any
 
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
+MERGED = "ancient-changes"
 _MAX_IP = 64
 """Characters of an address with its prefix length."""
 _MAX_MANAGERS = 64
@@ -19,9 +24,28 @@ _MAX_MANAGERS = 64
 
 def written_through_status(pod: Mapping[str, Any]) -> bool:
     """Return whether managedFields says that network-status was written through the subresource `status`."""
+    return any(each.get("subresource") == "status" for each in _writers(pod))
+
+
+def may_be_written_through_status(pod: Mapping[str, Any]) -> bool:
+    """Return whether network-status was written through `status`, or its writer is among those merged.
+
+    For who does not watch the pod, and so can't know a value that was proven before the merger. Anybody may
+    call himself MERGED when he creates a pod; but the entry is no later than the pod then.
+    """
+    created = str(_map(pod.get("metadata")).get("creationTimestamp") or "")
+    return written_through_status(pod) or any(
+        # RFC 3339 in UTC and whole seconds: it sorts as text.
+        each.get("manager") == MERGED and str(each.get("time") or "") > created
+        for each in _writers(pod)
+    )
+
+
+def _writers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the entries of managedFields that own network-status."""
     managers = _map(pod.get("metadata")).get("managedFields")
     listed = map(_map, managers[:_MAX_MANAGERS] if isinstance(managers, list) else ())
-    return any(each.get("subresource") == "status" and _owns_network_status(each) for each in listed)
+    return (each for each in listed if _owns_network_status(each))
 
 
 def read_ip(text: object) -> IPv4Address | IPv6Address | None:

@@ -124,7 +124,7 @@ def parse_networks_file(data: bytes) -> Mapping[str, str]:
         raise ConfigError(f"larger than {MAX_FILE_SIZE} bytes: the controller writes no such file")
     try:
         return msgspec.json.decode(data, type=NetworksFile).networks
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"not the file of networks that the controller writes: {error}") from None
 
 

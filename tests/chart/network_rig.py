@@ -121,14 +121,20 @@ class Rig:
             }
         )
 
-    def pod(self, name: str, node: str, *, mac: str = "", account: str = "default") -> Manifest:
-        """Create a pod that is bound to a node, with a Multus interface of that MAC."""
-        status = [{"name": "ns/oam", "interface": "net1", "mac": mac}]
-        return self.api.create(
+    def pod(
+        self, name: str, node: str, *, mac: str = "", account: str = "default", posing: bool = False
+    ) -> Manifest:
+        """Create a pod that is bound to a node, with a Multus interface of that MAC.
+
+        With `posing` its manifest says so, and Multus has written nothing.
+        """
+        status = json.dumps([{"name": "ns/oam", "interface": "net1", "mac": mac}])
+        annotations = {NETWORK_STATUS: status}
+        made = self.api.create(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
-                "metadata": {"name": name, "annotations": {NETWORK_STATUS: json.dumps(status)}},
+                "metadata": {"name": name, "annotations": annotations if posing else {}},
                 "spec": {
                     "nodeName": node,
                     "serviceAccountName": account,
@@ -137,6 +143,9 @@ class Rig:
             },
             NAMESPACE,
         ).object
+        if not posing:
+            self.api.annotate_pod(name, NAMESPACE, annotations)
+        return made
 
     def condition(self, name: str, kind: str = "Ready") -> str:
         """Return a condition of a NodeAttachment as `status reason`."""

@@ -136,14 +136,7 @@ class Stage:
             namespace,
         )
         status = json.dumps([{"name": "voice/oam", "interface": "net1", "ips": [private]}])
-        # As Multus does: through the subresource.
-        self.api._answer(  # noqa: SLF001 - no other test writes a status
-            "PATCH",
-            f"/api/v1/namespaces/{namespace}/pods/{name}/status",
-            {"fieldManager": "multus"},
-            {"metadata": {"annotations": {NETWORK_STATUS: status}}},
-            "application/merge-patch+json",
-        )
+        self.api.annotate_pod(name, namespace, {NETWORK_STATUS: status})
         self.assign(private, node)
         return private
 

@@ -259,6 +259,7 @@ def test_a_network_waits_for_its_pods(rig: Rig, api: Api) -> None:
     wait_for(lambda: rig.condition("n2.oam") == "True Ready", "a ready attachment")
     mac = api.get(ATTACHMENT, "n2.oam")["status"]["mac"]
     pod = rig.pod("smf-0", "n2", mac=mac)
+    rig.pod("posing", "n2", mac=mac, posing=True)
     api.delete(NETWORK, "oam")
     wait_for(lambda: rig.condition("n2.oam") == "False InUse", "the pod's name")
 
@@ -267,6 +268,7 @@ def test_a_network_waits_for_its_pods(rig: Rig, api: Api) -> None:
         return str(next(each["message"] for each in conditions if each["type"] == "Ready"))
 
     wait_for(lambda: f"{NAMESPACE}/smf-0" in message(), "the pod's name in the NodeNetwork")
+    assert f"{NAMESPACE}/posing" not in message()
     api.delete(Kind("v1", "Pod"), pod["metadata"]["name"], NAMESPACE)
     wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
     assert not api.list(ATTACHMENT)

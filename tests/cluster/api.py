@@ -144,6 +144,12 @@ class Api:
         path = f"{self._path(kind, namespace, name)}/status"
         return self._answer("PATCH", path, {}, {"status": dict(status)}, MERGE_PATCH).object
 
+    def annotate_pod(self, name: str, namespace: str, annotations: Mapping[str, str]) -> None:
+        """Annotate a pod through its subresource `status`, as Multus does."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/status"
+        change = {"metadata": {"annotations": dict(annotations)}}
+        self._answer("PATCH", path, {"fieldManager": "multus"}, change, MERGE_PATCH)
+
     def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
         """Delete an object at once, without its grace period; raises ApiError where there is none."""
         self._answer("DELETE", self._path(kind, namespace, name), {"gracePeriodSeconds": "0"})

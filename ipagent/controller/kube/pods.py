@@ -1,7 +1,8 @@
 """Which pods use ENIs that are to be detached: those whose network-status has their MAC.
 
 Interfaces of ipvlan and host-device have the ENI's MAC, and AWS lets no other MAC through. The controller
-watches no pods: they are listed, by node, only while an ENI is to go.
+watches no pods: they are listed, by node, only while an ENI is to go. A network-status counts by the rule of
+the node agents (ipagent/networkstatus.py): one that came with a pod holds nothing up.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.controller.model.actions import ListPods
 from ipagent.controller.reconcile.answers import Answer, Refused, Users
 from ipagent.controller.reconcile.refusals import Kind
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.networkstatus import NETWORK_STATUS, may_be_written_through_status
 
 ENDED = ("Succeeded", "Failed")
 PAGE = "500"
@@ -42,10 +43,10 @@ def list_users(client: Client, call: ListPods) -> Answer:
 
 
 def read_pod(found: Mapping[str, Any]) -> Pod:
-    """Read a pod; one that has ended uses nothing."""
+    """Read a pod; one that has ended, or has no network-status by Multus, uses nothing."""
     metadata = found["metadata"]
     name = f"{metadata['namespace']}/{metadata['name']}"
-    if (found.get("status") or {}).get("phase") in ENDED:
+    if (found.get("status") or {}).get("phase") in ENDED or not may_be_written_through_status(found):
         return name, frozenset()
     try:
         entries = json.loads((metadata.get("annotations") or {}).get(NETWORK_STATUS, "[]"))

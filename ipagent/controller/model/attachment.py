@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from ipagent.callrelay import RelayAnswers, RelayRequests, read_answers, read_requests
@@ -191,6 +192,19 @@ def _usage(pods: Mapping[str, Any] | None) -> PodUsage | None:
     return PodUsage(
         mac=str(pods.get("mac", "")),
         requested=int(pods.get("requested", 0)),
-        addresses=frozenset(map(str, pods.get("addresses") or ())),
-        others=frozenset(map(str, pods.get("others") or ())),
+        addresses=_addresses(pods.get("addresses")),
+        others=_addresses(pods.get("others")),
     )
+
+
+def _addresses(listed: Iterable[str] | None) -> frozenset[str]:
+    """Return those that are addresses: a node reports what it likes, and the schema does not check it."""
+    return frozenset(each for each in listed or () if _is_address(each))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

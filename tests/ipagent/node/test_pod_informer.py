@@ -14,7 +14,7 @@ import pytest
 from common.contract import TOKEN_AUDIENCE, LogFormat
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.networkstatus import MERGED, NETWORK_STATUS
 from ipagent.node.model.pod import Pod
 from ipagent.node.pod_informer import PodInformer, VerifiedStatuses
 from ipagent.node.sessions.auth import review_token
@@ -214,10 +214,6 @@ def test_a_list_without_the_agents_own_pod_is_not_complete(tmp_path: Path) -> No
         assert informer.join(20)
     assert told.told == [["a", "agent"]]
     assert lines(stream)[0]["event"] == "watch-failed"
-
-
-MERGED = "ancient-changes"
-"""The API server's name for the oldest managers, which it merges without their subresource."""
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,17 @@ def test_pods_request_what_the_newest_file_says(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"networks": {"a/b": 1}}', "{", '{"networks": {}}' + " " * MAX_FILE_SIZE, "\\x00"]
+    "text",
+    [
+        "",
+        "[]",
+        '{"networks": {"a/b": 1}}',
+        "{",
+        '{"networks": {}}' + " " * MAX_FILE_SIZE,
+        "\\x00",
+        '{"x": ' + "[" * 100_000,
+    ],
+    ids=["empty", "a list", "a number", "cut off", "too large", "a NUL", "deep"],
 )
 def test_a_file_that_cant_be_read_changes_nothing_and_is_logged_once(served: Served, text: str) -> None:
     served.file.write_text(json.dumps({"networks": {"apps/oam-a": "oam"}}))

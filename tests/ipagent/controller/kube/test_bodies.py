@@ -16,7 +16,7 @@ from ipagent.controller.model.network import LinkSpec
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixState, PrefixStatus, Route
 from ipagent.controller.model.writes import ApplyAttachment, PatchNode
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.networkstatus import MERGED, NETWORK_STATUS
 
 pytestmark = pytest.mark.pure
 
@@ -126,9 +126,54 @@ def test_events_say_what_is_ready_and_what_is_refused(
     ],
 )
 def test_a_pods_macs(status: str, phase: str, macs: set[str]) -> None:
-    pod: dict[str, Any] = {
-        "metadata": {"namespace": "ns", "name": "p", "annotations": {NETWORK_STATUS: status}},
-        "status": {"phase": phase},
-    }
+    pod = pod_of(status, {"manager": "multus", "subresource": "status"})
+    pod["status"]["phase"] = phase
     assert read_pod(pod) == ("ns/p", frozenset(macs))
     assert read_pod({"metadata": {"namespace": "ns", "name": "p"}}) == ("ns/p", frozenset())
+
+
+def pod_of(status: str, *writers: dict[str, str]) -> dict[str, Any]:
+    owned: dict[str, Any] = {"f:metadata": {"f:annotations": {f"f:{NETWORK_STATUS}": {}}}}
+    return {
+        "metadata": {
+            "namespace": "ns",
+            "name": "p",
+            "creationTimestamp": CREATED_AT,
+            "annotations": {NETWORK_STATUS: status},
+            "managedFields": [{"fieldsV1": owned, **each} for each in writers],
+        },
+        "status": {"phase": "Running"},
+    }
+
+
+CREATED_AT, LATER = "2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z"
+
+
+@pytest.mark.parametrize(
+    ("writers", "counts"),
+    [
+        ([{"manager": "multus", "subresource": "status"}], True),
+        ([{"manager": "kubectl-create", "time": CREATED_AT}], False),
+        ([{"manager": "kubectl-edit", "time": LATER}], False),
+        ([], False),
+        ([{"manager": "kubectl-edit", "subresource": "ephemeralcontainers", "time": LATER}], False),
+        ([{"manager": MERGED, "time": LATER}], True),
+        ([{"manager": MERGED, "time": CREATED_AT}], False),
+        ([{"manager": MERGED}], False),
+    ],
+    ids=[
+        "by Multus",
+        "it came with the pod",
+        "by somebody with rights to pods alone",
+        "nobody's",
+        "through another subresource",
+        "its writer was merged with others",
+        "it came with the pod, by one who calls himself so",
+        "without a time",
+    ],
+)
+def test_an_eni_waits_only_for_pods_whose_interfaces_multus_has_made(
+    writers: list[dict[str, str]], counts: bool
+) -> None:
+    status = json.dumps([{"mac": "02:aa:00:00:00:01"}])
+    assert read_pod(pod_of(status, *writers)) == ("ns/p", frozenset({"02:aa:00:00:00:01"} if counts else ()))

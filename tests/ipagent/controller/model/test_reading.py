@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ipagent.callrelay import Action, RelayAnswers, RelayRequests
-from ipagent.controller.model.attachment import AttachmentStatus, LinkStatus, read_attachment
+from ipagent.controller.model.attachment import AttachmentStatus, LinkStatus, PodUsage, read_attachment
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.network import (
     DeletionPolicy,
@@ -166,6 +166,21 @@ def test_an_attachment_with_what_the_node_reports() -> None:
         assigned=4,
     )
     assert found.status.free == 11
+
+
+def test_of_what_a_node_reports_only_addresses_count() -> None:
+    """The schema takes any text, and one node must not end the controller."""
+    reported = ["10.0.0.5", "2001:db8::5", "x", "10.0.0.5/28", "10.0.0.", "", "1e9", "٣.0.0.1"]
+    found = read_attachment(
+        {
+            "metadata": {"name": "n1.oam", "uid": "u"},
+            "spec": {"node": "n1", "nodeUID": "nu", "network": "oam", "instanceID": "i-1"},
+            "status": {
+                "pods": {"mac": "02:00:00:00:00:01", "requested": 1, "addresses": reported, "others": ["y"]}
+            },
+        }
+    )
+    assert found.usage == PodUsage("02:00:00:00:00:01", 1, frozenset({"10.0.0.5", "2001:db8::5"}))
 
 
 def test_a_node_and_its_taints_as_they_are() -> None:
