@@ -15,6 +15,7 @@ from benchmarks.common.memory import memory_of
 from benchmarks.common.targets import Target, verdicts
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
+from common.kube.timestamps import timestamp
 from tests.chart.network_rig import ATTACHMENT, NODE, report_link
 from tests.chart.values import REQUIRED
 from tests.cluster.api import Api, Kind, Manifest
@@ -31,6 +32,10 @@ NETWORKS = ("oam", "sig")
 PROGRAM = Path(sys.executable).with_name("ipagent")
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "helm4")
 SECONDS = 180.0
+REPORT = 300.0
+"""Seconds between two reports of a kubelet of which only the times differ (nodeStatusReportFrequency)."""
+NO_LIFECYCLE = ("--controllers=*,-node-lifecycle-controller",)
+"""No kubelet runs here: that controller would go on marking and tainting the nodes."""
 _CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 
 
@@ -67,7 +72,7 @@ def run(*, nodes: int, seconds: float) -> Results:
     with (
         tempfile.TemporaryDirectory(prefix="bench-controller-") as made,
         Doubles(_world(nodes)) as doubles,
-        ControlPlane(binaries) as plane,
+        ControlPlane(binaries, controller_flags=NO_LIFECYCLE) as plane,
         plane.client() as api,
     ):
         folder = Path(made)
@@ -87,10 +92,10 @@ def run(*, nodes: int, seconds: float) -> Results:
             report(f"{nodes} nodes with {len(NETWORKS)} networks are made ready")
             _make_ready(api, Client(load_kubeconfig([kubeconfig]), "bench"), nodes)
             report(f"rest for {seconds:.0f} s")
-            return _rest(doubles, {"leads": one, "waits": two}, nodes, seconds)
+            return _rest(api, doubles, {"leads": one, "waits": two}, nodes, seconds)
 
 
-def _rest(doubles: Doubles, replicas: dict[str, Process], nodes: int, seconds: float) -> Results:
+def _rest(api: Api, doubles: Doubles, replicas: dict[str, Process], nodes: int, seconds: float) -> Results:
     if not replicas["leads"].events("leading"):
         replicas = {"leads": replicas["waits"], "waits": replicas["leads"]}
 
@@ -102,13 +107,23 @@ def _rest(doubles: Doubles, replicas: dict[str, Process], nodes: int, seconds: f
     wait_for(quiet, "end of calls to EC2", SECONDS)
     calls = len(doubles.journal())
     before = {role: _used(process.pid) for role, process in replicas.items()}
-    time.sleep(seconds)
+    _report_as_kubelets(api, nodes, seconds)
     found = []
     for role, process in replicas.items():
         cpu, switches = (now - then for now, then in zip(_used(process.pid), before[role], strict=True))
         rss = memory_of(process.pid).rss
         found.append(Replica(role, cpu * 1000 / seconds, switches / seconds, rss))
     return Results(nodes, seconds, len(doubles.journal()) - calls, tuple(found))
+
+
+def _report_as_kubelets(api: Api, nodes: int, seconds: float) -> None:
+    """Have the nodes' kubelets report in turn, for so many seconds."""
+    end, number = time.monotonic() + seconds, 0
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, REPORT / nodes))
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": timestamp()}
+        api.patch_status(NODE, f"n{number % nodes}", {"conditions": [ready]})
+        number += 1
 
 
 def _used(pid: int) -> tuple[float, float]:

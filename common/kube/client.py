@@ -170,7 +170,7 @@ class Client:
         headers |= {"Content-Type": call.media_type} if call.media_type else {}
         headers |= self._cluster.headers()
         target = f"{self._cluster.endpoint.prefix}{call.path}?{urlencode(call.parameters)}"
-        body = None if call.body is None else json.dumps(call.body)
+        body = None if call.body is None else json.dumps(call.body).encode("ascii")
         if kept := self._connections.take():
             # The API server may have closed it meanwhile: that says nothing about the request.
             with suppress(OSError, http.client.HTTPException):
@@ -231,10 +231,10 @@ class Watch:
 
 
 def _ask(
-    connection: Connection, method: str, target: str, body: str | None, headers: Mapping[str, str]
+    connection: Connection, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
 ) -> http.client.HTTPResponse:
     try:
-        connection.request(method, target, body, dict(headers))
+        connection.send_request(method, target, body, headers)
         return connection.getresponse()
     except BaseException:
         connection.close()

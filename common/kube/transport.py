@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from common.keepalive import keep_alive
 
@@ -51,6 +51,24 @@ class Connection(http.client.HTTPSConnection):
     """A connection whose death is noticed; `until` is when it is too old to be used again."""
 
     until = 0.0
+    _parts: list[bytes] | None = None
+
+    def send(self, data: Any) -> None:
+        """Send bytes, or collect them while a request is put together."""
+        if self._parts is None:
+            super().send(data)
+        else:
+            self._parts.append(data)
+
+    def send_request(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> None:
+        """Send a request at once: http.client writes head and body apart, each as a TLS record."""
+        self._parts = []
+        try:
+            self.request(method, target, body, headers)
+            whole = b"".join(self._parts)
+        finally:
+            self._parts = None
+        self.send(whole)
 
     def connect(self) -> None:
         """Connect."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from common.kube import client as module
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.transport import Connection
 from tests.cluster.certificates import Authority
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply
@@ -39,6 +41,15 @@ def test_patches_say_what_they_are(tmp_path: Path) -> None:
     assert (applied.parameters, applied.body) == ({"fieldManager": "m", "force": "true"}, {"a": 1})
     assert merged.headers["Content-Type"] == "application/merge-patch+json"
     assert (merged.parameters, merged.body) == ({"fieldManager": "m"}, {"b": 2})
+
+
+def test_a_request_is_sent_as_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[bytes] = []
+    monkeypatch.setattr(http.client.HTTPSConnection, "send", lambda _, data: sent.append(data))
+    Connection("api", 443).send_request("PATCH", "/x?a=b", b'{"c":1}', {"Accept": "application/json"})
+    (whole,) = sent
+    assert whole.startswith(b"PATCH /x?a=b HTTP/1.1\r\n")
+    assert whole.endswith(b'\r\n\r\n{"c":1}')
 
 
 @pytest.mark.parametrize(
