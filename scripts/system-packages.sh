@@ -17,6 +17,8 @@ type -P busybox && ! ldd "$(type -P busybox)" | busybox-static | what pods run
 type -P docker-registry             | docker-registry | the registry that the tests push to
 type -P skopeo                      | skopeo       | pushes a bundle, as its user does
 type -P objdump                     | binutils     | which libraries the binaries of the images need
+test -x /lib/systemd/systemd-networkd | systemd    | a networkd that reads our files
+type -P dbus-daemon                 | dbus-daemon  | the bus by which it is told to read them again
 '
 
 for_images='

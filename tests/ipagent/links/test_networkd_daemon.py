@@ -23,6 +23,7 @@ pytestmark = pytest.mark.netns
 NETWORKD = Path("/lib/systemd/systemd-networkd")
 USER = "systemd-network"
 OAM, HOSTS = ("ens6", "02:aa:00:00:00:01", "10.10.1.80"), ("ens7", "02:aa:00:00:00:02", "10.10.2.80")
+OURS = "05-multus-eni-02aa00000001.network"
 BUS = """\
 <busconfig>
   <listen>unix:path=/run/dbus/system_bus_socket</listen>
@@ -40,7 +41,6 @@ mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /etc/systemd
 mkdir -p /run/dbus /run/systemd/network /run/systemd/netif
 mount --bind "$FILES" /run/systemd/network
-mount --bind "$STATE" /run/systemd/netif
 chown {USER}: /run/systemd/netif
 printf '%s' "$BUS" > /run/bus.conf
 dbus-daemon --config-file=/run/bus.conf --nofork --nopidfile &
@@ -65,41 +65,40 @@ def _can_run() -> None:
 
 
 class Networkd:
-    """networkd in the namespace of a pod; it reads `files`, and writes what it knows of links to `state`."""
+    """networkd in the namespace of a pod; it reads `files`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], state: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
-        self._state = state
+        self._log = log
 
     def reload(self) -> None:
-        """Have it read all files again."""
+        """Have it read all files again, as amazon-ec2-net-utils does; waits until it runs."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(b"reload\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline() == b"reloaded\n"
 
-    def files(self) -> set[str]:
-        """Return the names of the files that are in effect for links."""
-        found = set()
-        for link in self._state.glob("links/*"):
-            lines = link.read_text(encoding="utf-8").splitlines()
-            found |= {Path(line).name for line in lines if line.startswith("NETWORK_FILE=")}
-        return found
+    def goes_by(self, interface: str, file: str) -> bool:
+        """Return whether it has found that this file is the interface's."""
+        lines = self._log.read_text(encoding="utf-8").splitlines()
+        return any(line.startswith(f"{interface}: ") and file in line for line in lines)
 
 
 @contextmanager
-def networkd(pod: Pod, files: Path, state: Path) -> Iterator[Networkd]:
-    for folder in (files, state):
-        folder.mkdir()
-        folder.chmod(0o755)
-    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "FILES": str(files), "STATE": str(state), "BUS": BUS}
+def networkd(pod: Pod, files: Path, log: Path) -> Iterator[Networkd]:
+    files.chmod(0o755)
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "FILES": str(files), "BUS": BUS}
+    env["SYSTEMD_LOG_LEVEL"] = "debug"
     argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", SCRIPT]
-    with pod.popen(argv, env=env, unprivileged=False, stdin=subprocess.PIPE, stderr=None) as process:
-        try:
-            yield Networkd(process, state)
-        finally:
-            process.kill()
+    with log.open("wb") as written:
+        process = pod.popen(argv, env=env, unprivileged=False, stdin=subprocess.PIPE, stderr=written)
+    found = Networkd(process, log)
+    try:
+        found.reload()
+        yield found
+    finally:
+        process.kill()
 
 
 def as_ec2_net_utils(folder: Path, name: str, mac: str, address: str) -> None:
@@ -124,7 +123,8 @@ def test_networkd_gives_no_address_to_the_interface_of_a_network(
     excluded: bool,
 ) -> None:
     pod, files = node.pod(eth0=None), tmp_path / "network"
-    with networkd(pod, files, tmp_path / "netif") as daemon:
+    files.mkdir()
+    with networkd(pod, files, tmp_path / "log") as daemon:
         if excluded:
             NetworkFiles(files, Log()).sync([Wanted("n1.oam", OAM[1], "oam")])
         for name, mac, address in (OAM, HOSTS):
@@ -133,7 +133,9 @@ def test_networkd_gives_no_address_to_the_interface_of_a_network(
         daemon.reload()
         wait_for(lambda: addresses(pod, HOSTS[0]) == [f"{HOSTS[2]}/32"], "the other interface's address")
         if excluded:
-            wait_for(lambda: "05-multus-eni-02aa00000001.network" in daemon.files(), "our file in effect")
+            wait_for(
+                lambda: daemon.goes_by(OAM[0], "05-multus-eni-02aa00000001.network"), "our file in effect"
+            )
             assert addresses(pod, OAM[0]) == []
         else:
             wait_for(lambda: addresses(pod, OAM[0]) == [f"{OAM[2]}/32"], "the interface's address")
