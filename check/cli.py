@@ -18,6 +18,10 @@ created with dryRun=All, which the API server does not store.
 docs/check.md explains each check."""
 
 EXAMPLES = """\
+  multus-eni check --pre --aws               before you install
+  multus-eni check --aws                     afterwards
+  multus-eni check -n my-apps -o short       what is wrong in one namespace
+
 A dump is a file, or a folder of files, of `kubectl get -A -o yaml`; docs/check.md has the command.
 
 Exit code: 0 all is in order, 1 something does not work, 3 there are only warnings, 2 wrong input."""
@@ -35,12 +39,18 @@ def add_check(commands: Commands) -> None:
     check.add_argument(
         "--dump", type=Path, metavar="PATH", help="look at these manifests instead of a live cluster"
     )
-    check.add_argument("--kubeconfig", type=Path, metavar="FILE", help="(KUBECONFIG, or ~/.kube/config)")
-    check.add_argument("--context", metavar="NAME", help="context of the kubeconfig (its current one)")
+    check.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="kubeconfig of the cluster (KUBECONFIG, or ~/.kube/config)",
+    )
+    check.add_argument("--context", metavar="NAME", help="context in the kubeconfig (its current one)")
     check.add_argument(
         "--aws",
         action="store_true",
-        help="ask EC2 about the nodes' ENIs and their subnets, too, with the AWS credentials of this shell",
+        help="ask EC2, too, with the AWS credentials of this shell: about the nodes' ENIs, their subnets and "
+        "their way to EC2. Nothing is changed",
     )
     check.add_argument(
         "--wait",

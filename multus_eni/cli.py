@@ -21,8 +21,17 @@ CLI_COMMANDS = ("check", "convert", "inject", "explain")
 """Those of the extra `cli`."""
 
 DESCRIPTION = """\
-The mutating admission webhook of multus-eni-injector. It injects an agent into pods that attach to Multus
-networks, so that EC2 has their addresses as secondary addresses of the node's ENI before the app starts."""
+The command of multus-eni-injector, whose webhook injects an agent into pods that attach to Multus networks:
+EC2 then has their addresses as secondary addresses of the node's ENI before the app starts."""
+
+EXAMPLES = """\
+On a laptop, beside kubectl:
+
+  multus-eni check                            what is wrong in the cluster, and what to do about it
+  multus-eni explain deploy/web -n my-apps    whether its pods get the agent, and why
+  multus-eni explain -f deployment.yaml       the same for a manifest, without a cluster
+
+The chart runs serve and certs. COMMAND --help has more of each."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +67,12 @@ def complete_for_kubectl() -> int:
 def _parser() -> argparse.ArgumentParser:
     # kubectl finds plugins by their files' names, and writes a dash in a command as an underscore there.
     program = "kubectl multus-eni" if Path(sys.argv[0]).name == "kubectl-multus_eni" else "multus-eni"
-    parser = argparse.ArgumentParser(prog=program, description=DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=DESCRIPTION,
+        epilog=EXAMPLES.replace("multus-eni", program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"multus-eni {VERSION}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     add_serve(commands)

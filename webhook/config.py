@@ -89,7 +89,9 @@ def load_settings(path: Path) -> Settings:
         if path.stat().st_size > MAX_FILE_SIZE:
             raise ConfigError(f"{path}: larger than {MAX_FILE_SIZE} bytes: this is not a settings file")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
         return parse_settings(text)
@@ -136,7 +138,7 @@ def load_networks(path: Path) -> Mapping[str, str]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         return parse_networks_file(data)
     except ConfigError as error:

@@ -44,7 +44,9 @@ Without --config the settings are the defaults, and images and backends are not 
 SURROUNDINGS = """\
 Namespaces among the manifests supply their own labels; --namespace-injection, --namespace-mode and
 --namespace-credentials stand for the labels of all others.
-The settings file is shown by multus-eni serve --help."""
+The settings file of an installed webhook is in its ConfigMap (multus-eni serve --help shows one):
+
+  kubectl get cm multus-eni-injector -n multus-eni-system -o jsonpath='{.data.settings\\.yaml}'"""
 
 
 def add_inject(commands: Commands) -> None:
@@ -76,8 +78,13 @@ def add_explain(commands: Commands) -> None:
         help="workloads on the cluster, as in deploy/web or rollouts.argoproj.io/web",
     )
     _add_input(explain, config_required=False, file_required=False)
-    explain.add_argument("--kubeconfig", type=Path, metavar="FILE", help="(KUBECONFIG, or ~/.kube/config)")
-    explain.add_argument("--context", metavar="NAME", help="context of the kubeconfig (its current one)")
+    explain.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="kubeconfig of the cluster (KUBECONFIG, or ~/.kube/config)",
+    )
+    explain.add_argument("--context", metavar="NAME", help="context in the kubeconfig (its current one)")
     explain.add_argument(
         "--fail-on",
         action="append",

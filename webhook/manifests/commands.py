@@ -105,6 +105,8 @@ def run_explain(
     else:
         texts = (as_text(explanation, existing=only_missing) for explanation in explanations)
         _write("".join(texts).encode())
+    if not (only_missing or loaded.outcomes or loaded.manifests.left_alone):
+        _print_error("explain", "there is no workload in the input: nothing that has a pod template")
     failed = only_missing or any(_fails(explanation, fail_on) for explanation in explanations)
     return FOUND if explanations and failed else OK
 

@@ -236,7 +236,7 @@ def test_input_is_bounded(run: Run, tmp_path: Path) -> None:
     [
         (("inject", "-f", "input.yaml"), "required: --config"),
         (("inject", "--config", "settings.yaml"), "required: -f/--filename"),
-        (("inject", "-f", "input.yaml", "--config", "none.yaml"), "none.yaml: cannot be read"),
+        (("inject", "-f", "input.yaml", "--config", "none.yaml"), "none.yaml: cannot be read: No such file"),
         (
             ("inject", "-f", "none.yaml", "--config", "settings.yaml"),
             "none.yaml: cannot be read: No such file",
@@ -271,6 +271,14 @@ def test_help_teaches_by_example(run: Run, command: str, example: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
     assert example in out
+
+
+def test_an_input_without_workloads_is_said_to_be_one(run: Run) -> None:
+    network = "{apiVersion: k8s.cni.cncf.io/v1, kind: NetworkAttachmentDefinition, metadata: {name: a}}"
+    code, out, err = run("explain", "-f", "input.yaml", input=network)
+    assert (code, out) == (0, "")
+    assert err == ("multus-eni explain: there is no workload in the input: nothing that has a pod template\n")
+    assert run("explain", "-f", "input.yaml", "--only-missing", input=network)[2].count("\n") == 1
 
 
 def test_explain_compares_images_only_with_settings(run: Run) -> None:
