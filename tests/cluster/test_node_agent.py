@@ -16,11 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
-from common.contract import ENV_HOST_IP, ENV_NODE_NAME, ExitCode
+from common.contract import CONTRACT, ENV_HOST_IP, ENV_NODE_NAME, ExitCode, Mode
 from ipagent.networkstatus import NETWORK_STATUS
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import MIRROR
-from tests.cluster.api import Api, Kind
+from ipagent.nodeprotocol import PATH
+from tests.cluster.api import Api, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.node_agents import (
@@ -43,6 +44,7 @@ IPAGENT = str(Path(sys.executable).with_name("ipagent"))
 EVENT = Kind("v1", "Event")
 POD = Kind("v1", "Pod")
 HOST = "127.0.0.1"
+PREFIX = "10.10.1.96/28"
 _numbers = itertools.count(1)
 
 
@@ -86,6 +88,28 @@ class Stage:
             argv, capture_output=True, text=True, check=False, env={**os.environ, **self.env}
         )
 
+    def claim(self, pod: Manifest, address: str) -> dict[str, Any]:
+        """State an address as the pod's injected container does; returns the last status."""
+        metadata = pod["metadata"]
+        statement = {
+            "contract": CONTRACT,
+            "mode": Mode.INIT,
+            "pod": {part: metadata[part] for part in ("namespace", "name", "uid")},
+            "interfaces": ["net1"],
+            "links": [{"index": 3, "name": "net1", "mac": MAC_1}],
+            "addresses": [{"index": 3, "address": address}],
+        }
+        answer = httpx.post(
+            f"http://{HOST}:{self.ports[0]}{PATH}",
+            content=json.dumps(statement) + "\n",
+            headers={"Authorization": f"Bearer {self.script.token(pod)}"},
+            timeout=60,
+            trust_env=False,
+        )
+        assert answer.is_success, answer.text
+        last: dict[str, Any] = json.loads(answer.text.splitlines()[-1])
+        return last
+
     def secondaries(self) -> list[str]:
         """Return the secondary addresses that EC2 has on the pods' ENI."""
         found: list[str] = self.cloud.interface(ENI_1)["secondaries"]
@@ -102,13 +126,19 @@ class Stage:
 
 
 @pytest.fixture
-def stage(control_plane: ControlPlane, api: Api, tmp_path: Path) -> Iterator[Stage]:
+def stage(
+    control_plane: ControlPlane, api: Api, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Stage]:
+    """A node; the parameter are the prefixes of ENI_1."""
     namespace = Namespaces(api, "none", "node-agent").make().name
     node = f"node-agent-{next(_numbers)}"
     make_node(api, node)
     file = tmp_path / "world.json"
     given = world(host_addresses=["127.0.0.1"])
     tagged(given)
+    for eni in given["instances"][0]["interfaces"]:
+        if eni["id"] == ENI_1:
+            eni["ipv4_prefixes"] = list(getattr(request, "param", ()))
     file.write_text(json.dumps(given))
     argv: list[str | Path] = [sys.executable, "-m", "tests.doubles", "--world", file, "--log-level", "error"]
     admin = script(control_plane, namespace)
@@ -221,6 +251,23 @@ def test_a_network_status_that_a_pods_author_writes_counts_for_nothing(stage: St
         )
         stage.pod("honest", "10.10.1.91")
         stage.holds("10.10.1.91")
+
+
+@pytest.mark.parametrize("stage", [[PREFIX]], indirect=True)
+@pytest.mark.parametrize("faults", [[], [{"action": "*", "connection": "reset"}]], ids=["EC2", "EC2 off"])
+def test_pods_in_a_prefix_of_their_eni_end_with_0_and_ec2_is_not_called(
+    stage: Stage, faults: list[dict[str, str]]
+) -> None:
+    stage.cloud.put_faults(*faults)
+    with stage.agent() as agent:
+        for number in range(96, 100):
+            address = f"10.10.1.{number}"
+            made = stage.script.make_pod(networked(f"pod-{number}"), stage.node)
+            stage.script.multus(f"pod-{number}", [status_entry(address, mac=MAC_1)])
+            status = stage.claim(made, address)
+            assert (status["state"], status["code"]) == ("assigned", ExitCode.OK), status
+        assert [call for call in stage.cloud.journal() if call["service"] == "ec2"] == []
+        agent.check()
 
 
 def test_a_restarted_agent_assigns_what_came_meanwhile_and_keeps_the_rest(stage: Stage) -> None:
