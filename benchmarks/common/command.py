@@ -19,7 +19,8 @@ Progress = Callable[[str], None]
 class Benchmark(Generic[Results]):
     """One benchmark: `run` measures, with True as briefly as is useful, `quick` says what that leaves out.
 
-    `errors` are the exceptions that mean that something did not run.
+    `errors` are the exceptions that mean that something did not run; `broken` says, a sentence each, what the
+    product promises and the results refute.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Benchmark(Generic[Results]):
     render: Callable[[Results], str]
     as_json: Callable[[Results], dict[str, Any]]
     errors: tuple[type[Exception], ...]
+    broken: Callable[[Results], Sequence[str]] = lambda _: ()
 
 
 def progress(name: str) -> Progress:
@@ -44,7 +46,8 @@ def main(
 ) -> int:
     """Measure and print a table, or JSON.
 
-    Returns 0 if everything ran, whether or not the figures reach their targets, 1 if something did not.
+    Returns 0 if everything ran, whether or not the figures reach their targets, 1 if something did not or a
+    promise is broken.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{benchmark.name}", description=description)
     parser.add_argument("--quick", action="store_true", help=f"{benchmark.quick}: only a hint")
@@ -60,4 +63,7 @@ def main(
     as_json = options.output == "json"
     print(json.dumps(benchmark.as_json(results), indent=2) if as_json else benchmark.render(results))
     report(f"took {time.monotonic() - began:.0f} s")
-    return 0
+    broken = benchmark.broken(results)
+    for each in broken:
+        report(f"BROKEN: {each}")
+    return 1 if broken else 0

@@ -25,9 +25,10 @@ IPAGENT = Path(sys.executable).with_name("ipagent")
 
 @dataclass(frozen=True, slots=True)
 class Agents:
-    """Node agents that run."""
+    """Node agents that run; `ports` are those for claims, by node."""
 
     processes: tuple[Process, ...]
+    ports: Mapping[str, int]
 
     def check(self) -> None:
         """Raise ProcessError where one has ended."""
@@ -55,15 +56,18 @@ class Agents:
 
     def rest(self, seconds: float) -> Rest:
         """Watch them do nothing."""
-        began, used, switched = time.monotonic(), self._cpu_ms(), self._switches()
+        began, used, switched = time.monotonic(), self.cpu_ms(), self._switches()
         time.sleep(seconds)
         self.check()
         slept = time.monotonic() - began
         share = len(self.processes) * slept
-        return Rest(slept, (self._cpu_ms() - used) / share, (self._switches() - switched) / share)
+        return Rest(slept, (self.cpu_ms() - used) / share, (self._switches() - switched) / share)
 
-    def _cpu_ms(self) -> float:
-        """Read the CPU time (Linux, Documentation/scheduler/sched-stats.rst: nanoseconds)."""
+    def cpu_ms(self) -> float:
+        """Return the CPU time of all of them so far.
+
+        Linux, Documentation/scheduler/sched-stats.rst: nanoseconds.
+        """
         files = (file for each in self.processes for file in _tasks(each.pid, "schedstat"))
         return sum(int(file.read_text(encoding="ascii").split()[0]) for file in files) / 1e6
 
@@ -79,16 +83,17 @@ def agents(fleet: Fleet, cloud: Cloud, kubeconfig: Path, folder: Path) -> Iterat
     """Run an agent for each node until all are ready; raises BenchError or ProcessError."""
     env = {**cloud.env, "KUBECONFIG": str(kubeconfig)}
     with ExitStack() as stack:
-        health, started = [], []
+        health, started, ports = [], [], dict[str, int]()
         for node in fleet.nodes:
             port, health_port = free_ports(node.host, node.host)
+            ports[node.name] = port
             config = folder / f"{node.name}.json"
             settings = {"port": port, "healthPort": health_port, "logLevel": "info", "logFormat": "json"}
             config.write_text(json.dumps(settings), encoding="utf-8")
             imds = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": cloud.imds(node.host)}
             started.append(stack.enter_context(_agent(node, config, {**env, **imds})))
             health.append(f"http://{node.host}:{health_port}/readyz")
-        running = Agents(tuple(started))
+        running = Agents(tuple(started), ports)
         _wait_for_all(health, running)
         yield running
         running.check()

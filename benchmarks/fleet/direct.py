@@ -1,13 +1,15 @@
 """The direct backend's agents, all in one process: `python -m benchmarks.fleet.direct`, the job on stdin.
 
 For each pod a thread does what `ipagent init` does from its first look at the pod's addresses on, with its
-own code: EC2, retries, exit. Made up are the kernel and IMDS, which each node has for itself; the
-interpreter's start is left out; the threads of a node share a client of EC2. An agent that fails is started
-again, as the kubelet does: after 10 s, then 20 s, and so on up to 5 minutes.
+own code: EC2, retries, exit. Made up is the kernel; the interpreter's start is left out; the threads of a
+node share a client of EC2, and what IMDS, which each node has for itself, says of its ENIs before they begin.
+An agent that fails is started again, as the kubelet does: after 10 s, then 20 s, and so on up to 5 minutes.
 
-The job is a JSON object: `nodes` and `pods`, the fleet's numbers, and `starts`, for each pod's name when its
-agent starts, in seconds from the beginning; `patience` is for how many seconds a pod is tried. The answer is
-one JSON line: when it began (`begin`, on the monotonic clock), `restarts`, and `pods` that failed in the end.
+The job is a line with a JSON object: `nodes`, `pods` and `delegated`, the fleet's; `imds_port`, that of each
+node's IMDS; `starts`, for each pod's name when its agent starts, in seconds from the beginning; `patience` is
+for how many seconds a pod is tried. The answer is one JSON line: when it began (`begin`, on the monotonic
+clock), `ended`, a list of lists of a pod's name, its last exit code and monotonic seconds, `restarts`, and
+`cpu_ms`, the CPU milliseconds of all agents.
 """
 
 from __future__ import annotations
@@ -19,19 +21,18 @@ import random
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
-from benchmarks.fleet.layout import REGION, FleetNode, FleetPod, make_fleet, subnet_cidr, subnet_id
-from benchmarks.fleet.layout import Eni as FleetEni
+from benchmarks.fleet.layout import REGION, FleetNode, FleetPod, make_fleet
 from common.contract import AgentSettings, Credentials, ExitCode
 from ipagent.assign.addresses import IPAddress, Link, LinkAddress, Snapshot
 from ipagent.assign.calls import Assign
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, Topology
 from ipagent.aws.ec2 import Ec2Client
+from ipagent.aws.imds import Imds
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.log import Log
 from ipagent.pod import init
@@ -57,17 +58,18 @@ class Kernel:
 
 
 class OfNode(PodCloud):
-    """The agent's way to AWS, with a client of EC2 that a node agents share."""
+    """The agent's way to AWS, with a client of EC2 and a topology that a node's agents share."""
 
-    def __init__(self, node: FleetNode, client: Ec2Client, log: Log) -> None:
+    def __init__(self, node: FleetNode, client: Ec2Client, topology: Topology, log: Log) -> None:
         super().__init__({"AWS_REGION": REGION}, Credentials.CHAIN, log, TIMING)
         self._node = node
         self._shared = client
+        self._shown = topology
         self._assigned: set[IPAddress] = set()
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:  # noqa: ARG002 - all of it
-        """Return the node's secondary ENIs."""
-        return Topology(tuple(_eni(device, eni) for device, eni in enumerate(self._node.enis, 1)))
+        """Return the node's ENIs."""
+        return self._shown
 
     def metadata(self, eni: Eni, versions: Collection[int] = (4, 6)) -> frozenset[IPAddress]:  # noqa: ARG002 - IPv4
         """Return the ENI's primary address, and what was assigned since."""
@@ -87,36 +89,58 @@ class OfNode(PodCloud):
         return self._shared
 
 
-def _eni(device: int, eni: FleetEni) -> Eni:
-    return Eni(eni.id, eni.mac, device, subnet_id(eni.subnet), (ip_network(subnet_cidr(eni.subnet)),))
-
-
 def main() -> None:
     """Run the job."""
-    job = json.load(sys.stdin)
-    fleet = make_fleet("direct", job["nodes"], job["pods"])
-    clients = {node.name: Ec2Client(REGION, Credentials.CHAIN) for node in fleet.nodes}
-    run = Run(clients, job["starts"], job["patience"])
+    job = json.loads(sys.stdin.readline())
+    fleet = make_fleet("direct", job["nodes"], job["pods"], delegated=job["delegated"])
+    shared = {
+        node.name: (Ec2Client(REGION, Credentials.CHAIN), _topology(node, job["imds_port"]))
+        for node in fleet.nodes
+    }
+    run = Run(shared, job["starts"], job["patience"])
     threads = [threading.Thread(target=run.live, args=(pod,)) for pod in fleet.pods]
     for thread in threads:
         thread.start()
+    used = time.process_time()
     run.go()
     for thread in threads:
         thread.join()
-    print(json.dumps({"begin": run.begin, **run.failures}), flush=True)
+    found = {
+        "begin": run.begin,
+        "ended": run.ended,
+        "restarts": run.restarts,
+        "cpu_ms": (time.process_time() - used) * 1000,
+    }
+    print(json.dumps(found), flush=True)
     # Connections that are left over are the system's to close.
     os._exit(0)
 
 
+def _topology(node: FleetNode, port: int) -> Topology:
+    imds = Imds(f"http://{node.host}:{port}", TIMING)
+    try:
+        return imds.topology()
+    finally:
+        imds.close()
+
+
 class Run:
-    """All pods' agents; `begin` is when the first may start, on the monotonic clock."""
+    """All pods' agents; `shared` is what those of a node share, by its name.
+
+    `begin` is when the first may start, on the monotonic clock.
+    """
 
     def __init__(
-        self, clients: Mapping[str, Ec2Client], starts: Mapping[str, float], patience: float
+        self,
+        shared: Mapping[str, tuple[Ec2Client, Topology]],
+        starts: Mapping[str, float],
+        patience: float,
     ) -> None:
         self.begin = 0.0
-        self.failures: Counter[str] = Counter()
-        self._clients = clients
+        self.restarts = 0
+        self.ended: list[tuple[str, int, float]] = []
+        self._lock = threading.Lock()
+        self._shared = shared
         self._starts = starts
         self._patience = patience
         self._begun = threading.Event()
@@ -131,21 +155,24 @@ class Run:
         self._begun.wait()
         start = self.begin + self._starts[pod.name]
         end = start + self._patience
-        pause = RESTART
+        pause, code = RESTART, int(ExitCode.DEADLINE)
         while start < end:
             time.sleep(max(0.0, start - time.monotonic()))
-            if self._succeeds(pod):
-                return
-            self.failures["restarts"] += 1
+            code = self._run(pod)
+            if code == ExitCode.OK:
+                break
+            with self._lock:
+                self.restarts += 1
             start, pause = time.monotonic() + pause, min(2 * pause, LONGEST_RESTART)
-        self.failures["pods"] += 1
+        with self._lock:
+            self.ended.append((pod.name, code, time.monotonic()))
 
-    def _succeeds(self, pod: FleetPod) -> bool:
+    def _run(self, pod: FleetPod) -> int:
         log = Log(stream=io.StringIO())
-        cloud = OfNode(pod.node, self._clients[pod.node.name], log)
+        client, topology = self._shared[pod.node.name]
+        cloud = OfNode(pod.node, client, topology, log)
         agent = Agent(SETTINGS, Kernel(pod.eni.mac, pod.address), cloud, log, TIMING)
-        report = init.run(agent, time.monotonic() + SETTINGS.timeout, TIMING)
-        return report.exit_code == ExitCode.OK
+        return init.run(agent, time.monotonic() + SETTINGS.timeout, TIMING).exit_code
 
 
 if __name__ == "__main__":

@@ -117,6 +117,71 @@ def outcome(
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a pod's injected container ended in the end: its exit code, and when (monotonic seconds)."""
+
+    pod: str
+    code: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """The injected containers of pods that came at once. Times are seconds from their network-status on.
+
+    `addresses` is SINGLE or PREFIXES; with `ec2_off` EC2 reset every connection. `failed` are pods whose
+    container did not end with 0, `calls` those that EC2 had until the last had ended, whatever became of
+    them. `cpu_ms` are the CPU milliseconds of all agents, which for the backend `node` are the node agents.
+    """
+
+    addresses: str
+    backend: str
+    ec2_off: bool
+    pods: int
+    failed: int
+    calls: int
+    throttled: int
+    p50: float
+    longest: float
+    cpu_ms: float
+
+    @property
+    def name(self) -> str:
+        """Return it in words."""
+        off = ", EC2 off" if self.ec2_off else ""
+        return f"{self.pods} pods at once, {self.addresses}, {self.backend}{off}"
+
+
+SINGLE, PREFIXES = "single addresses", "prefixes"
+
+
+def starts(  # noqa: PLR0913 - what it is of, by name
+    ended: Sequence[Ended],
+    calls: Sequence[Call],
+    *,
+    begin: float,
+    cpu_ms: float,
+    addresses: str,
+    backend: str,
+    ec2_off: bool = False,
+) -> Starts:
+    """Put together how containers ended that began at `begin`; raises ValueError where there were none."""
+    waits = [each.at - begin for each in ended]
+    return Starts(
+        addresses,
+        backend,
+        ec2_off,
+        pods=len(ended),
+        failed=sum(each.code != 0 for each in ended),
+        calls=len(calls),
+        throttled=sum(call.result == THROTTLED for call in calls),
+        p50=percentile(waits, 0.5),
+        longest=max(waits),
+        cpu_ms=cpu_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Milliseconds until EC2 has the call for a pod that comes alone, over `turns` of them.
 

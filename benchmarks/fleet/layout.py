@@ -1,18 +1,21 @@
 """The fleet: its nodes with their ENIs, the pods and their addresses, and all of it as a world of the double.
 
 Each node has three secondary ENIs in three subnets, as the public samples' nodes have; pods have one Multus
-network, on the first of them. A node with more pods than an ENI carries addresses has more ENIs. No I/O.
+network, on the first of them. A node with more pods than an ENI carries addresses has more ENIs. In a fleet
+of prefixes the first ENI has as many /28 prefixes as its pods need. No I/O.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 REGION = "us-east-2"
 PER_ENI = 50
 """Addresses of one ENI, the primary among them: the most that EC2 allows (m5.24xlarge)."""
 SECONDARIES = 3
+PER_PREFIX = 16
 ROLE = "node"
 KEY = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 VPC = "vpc-0f1ee700000000000"
@@ -27,6 +30,7 @@ class Eni:
     mac: str
     subnet: int
     primary: str
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +62,28 @@ class Fleet:
     pods: tuple[FleetPod, ...]
 
 
-def make_fleet(name: str, nodes: int, pods: int) -> Fleet:
-    """Lay out a fleet; the pods are spread evenly. Raises ValueError where a number is out of range."""
+def make_fleet(name: str, nodes: int, pods: int, *, delegated: bool = False) -> Fleet:
+    """Lay out a fleet; the pods are spread evenly, and with `delegated` their addresses lie in prefixes.
+
+    Raises ValueError where a number is out of range.
+    """
     if not 0 < nodes <= 200 or not nodes <= pods <= 10_000:
         raise ValueError(f"no fleet has {nodes} nodes and {pods} pods: 1 to 200 nodes, at least a pod each")
     each = -(-pods // nodes)
+    if delegated:
+        prefixes = -(-each // PER_PREFIX)
+        if prefixes >= PER_ENI:
+            raise ValueError(f"no ENI has the {prefixes} prefixes that {each} pods of a node need")
+        made = tuple(_node(name, number, 1, prefixes) for number in range(1, nodes + 1))
+        return Fleet(made, tuple(_pod_in_prefix(made, number) for number in range(pods)))
     used = -(-each // (PER_ENI - 1))
     made = tuple(_node(name, number, used) for number in range(1, nodes + 1))
     return Fleet(made, tuple(_pod(made, number, used) for number in range(pods)))
 
 
-def _node(name: str, number: int, used: int) -> FleetNode:
+def _node(name: str, number: int, used: int, prefixes: int = 0) -> FleetNode:
     subnets = [1] * used + list(range(2, 2 + SECONDARIES - used))
+    blocks = range((number - 1) * prefixes, number * prefixes)
     enis = tuple(
         Eni(
             id=f"eni-0f1ee7{number:05x}{device:06x}",
@@ -77,6 +91,7 @@ def _node(name: str, number: int, used: int) -> FleetNode:
             subnet=subnet,
             # The end of the subnet's range: pods have the beginning.
             primary=f"10.1{subnet}.{200 + device}.{number}",
+            prefixes=tuple(map(_prefix, blocks)) if device == 1 else (),
         )
         for device, subnet in enumerate(subnets, 1)
     )
@@ -88,6 +103,18 @@ def _pod(nodes: tuple[FleetNode, ...], number: int, used: int) -> FleetPod:
     place = number // len(nodes)
     address = f"10.11.{number // 200}.{number % 200 + 10}"
     return FleetPod(f"pod-{number:05}", node, address, node.enis[place % used])
+
+
+def _prefix(block: int) -> str:
+    # The first addresses of a subnet are EC2's own.
+    return f"10.11.{1 + block // PER_PREFIX}.{block % PER_PREFIX * PER_PREFIX}/28"
+
+
+def _pod_in_prefix(nodes: tuple[FleetNode, ...], number: int) -> FleetPod:
+    node, place = nodes[number % len(nodes)], number // len(nodes)
+    eni = node.enis[0]
+    address = ip_network(eni.prefixes[place // PER_PREFIX])[place % PER_PREFIX]
+    return FleetPod(f"pod-{number:05}", node, str(address), eni)
 
 
 def world(fleet: Fleet) -> dict[str, Any]:
@@ -132,6 +159,7 @@ def _instance(node: FleetNode) -> dict[str, Any]:
             "subnet": subnet_id(eni.subnet),
             "primary": eni.primary,
             "tags": _NO_MANAGE,
+            "ipv4_prefixes": list(eni.prefixes),
         }
         for device, eni in enumerate(node.enis, 1)
     ]

@@ -48,9 +48,9 @@ class Player:
         self._written: list[Written] = []
         self._lock = threading.Lock()
 
-    def make(self, pod: FleetPod) -> None:
-        """Create a pod on its node."""
-        self._script.make_pod(manifest(pod), pod.node.name)
+    def make(self, pod: FleetPod) -> Manifest:
+        """Create a pod on its node; returns the object."""
+        return self._script.make_pod(manifest(pod), pod.node.name)
 
     def give_status(self, pod: FleetPod) -> None:
         """Write the pod's network-status."""
@@ -64,15 +64,20 @@ class Player:
         with self._lock:
             self._written.append(Written(pod.address, sent, answered))
 
-    def make_all(self, pods: Sequence[FleetPod]) -> None:
-        """Create pods as fast as the API server takes them."""
+    def make_all(self, pods: Sequence[FleetPod]) -> list[Manifest]:
+        """Create pods as fast as the API server takes them; returns the objects."""
         with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(self.make, pods))
+            return list(pool.map(self.make, pods))
+
+    def tokens(self, made: Sequence[Manifest]) -> list[str]:
+        """Request the token of each pod's injected container."""
+        with ThreadPoolExecutor(WRITERS) as pool:
+            return list(pool.map(self._script.token, made))
 
     def play(self, timed: Sequence[Timed], *, made: bool) -> list[Written]:
         """Create the pods, unless they were `made` before, and write each network-status when it is due."""
         begin = time.monotonic()
-        steps: list[tuple[float, Callable[[FleetPod], None], FleetPod]] = []
+        steps: list[tuple[float, Callable[[FleetPod], object], FleetPod]] = []
         for each in timed:
             if not made:
                 steps.append((each.made, self.make, each.pod))
@@ -84,7 +89,7 @@ class Player:
         return list(self._written)
 
 
-def _at(when: float, do: Callable[[FleetPod], None], pod: FleetPod) -> None:
+def _at(when: float, do: Callable[[FleetPod], object], pod: FleetPod) -> None:
     time.sleep(max(0.0, when - time.monotonic()))
     do(pod)
 

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 
 from benchmarks.common.machine import Machine
 from benchmarks.common.targets import Target
-from benchmarks.fleet.figures import Crowd, Latency, Outcome, Rest
+from benchmarks.fleet.figures import PREFIXES, Crowd, Latency, Outcome, Rest, Starts
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What was measured: `outcomes` by scenario and backend, those of `node` first; `crowds` likewise."""
+    """What was measured: `outcomes` by scenario and backend, those of `node` first; `crowds` likewise.
+
+    `starts` are injected containers, by how pods get addresses.
+    """
 
     machine: Machine
     outcomes: Sequence[Outcome]
     crowds: Sequence[Crowd]
     rest: Rest
     alone: Latency
+    starts: Sequence[Starts]
 
 
 MAX_PEAK = 60.0
@@ -45,7 +49,19 @@ def targets(results: Results) -> list[Target]:
         _at_most("node agent: peak RSS", peak, MAX_PEAK, "MB"),
         _at_most("node agent at rest: CPU a second", rest.cpu_ms, MAX_IDLE_MS, "ms"),
         _all_assigned(full),
+        *(_without_calls(each) for each in results.starts if each.addresses == PREFIXES),
     ]
+
+
+def broken_promises(results: Results) -> list[str]:
+    """Return what the product promises of prefixes and a run has not shown, a sentence each."""
+    found = []
+    for each in results.starts:
+        if each.addresses == PREFIXES and each.calls:
+            found.append(f"{each.name}: EC2 had {each.calls} calls, and is to have none")
+        if each.addresses == PREFIXES and each.failed:
+            found.append(f"{each.name}: {each.failed} containers did not end with 0")
+    return found
 
 
 def _at_most(what: str, found: float, limit: float, unit: str) -> Target:
@@ -56,6 +72,11 @@ def _at_most(what: str, found: float, limit: float, unit: str) -> Target:
 
 def _all_assigned(found: Outcome) -> Target:
     return Target(f"{found.scenario}: not assigned", "0", str(found.missing), found.missing == 0)
+
+
+def _without_calls(found: Starts) -> Target:
+    counts = f"{found.calls}, {found.failed}"
+    return Target(f"{found.name}: calls to EC2, pods that failed", "0, 0", counts, counts == "0, 0")
 
 
 def _number(value: float) -> str:

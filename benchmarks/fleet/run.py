@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import mean
 
 from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
+from benchmarks.fleet import bursts
 from benchmarks.fleet.agents import Agents, agents
-from benchmarks.fleet.figures import Crowd, Latency, Outcome, Rest, Written, assigned_at, latency, outcome
+from benchmarks.fleet.figures import (
+    PREFIXES,
+    SINGLE,
+    Crowd,
+    Latency,
+    Outcome,
+    Rest,
+    Starts,
+    Written,
+    assigned_at,
+    latency,
+    outcome,
+    starts,
+)
+from benchmarks.fleet.jobs import run_direct
 from benchmarks.fleet.layout import Fleet, FleetPod, make_fleet
 from benchmarks.fleet.pacing import Player, Timed, at_once, spread
+from benchmarks.fleet.plan import SETTLED, Plan
 from benchmarks.fleet.results import Results
-from benchmarks.fleet.stage import BenchError, Cloud, Stage, cloud, stage, wait_until
-from tests.cluster import die_with_parent
+from benchmarks.fleet.stage import Cloud, Stage, cloud, stage, wait_until
 
 report = progress("fleet")
 
@@ -31,29 +41,6 @@ SEED = 20
 NODE, DIRECT = "node", "direct"
 ALONE_SANDBOX = 1.0
 """Seconds from the making of a pod that comes alone to its network-status."""
-SETTLED = 3.0
-"""Seconds between the last pod's making and the first network-status, where they come at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is measured; times are seconds.
-
-    `calm` pods come alone to each node, `pause` seconds apart. `patience` is how long the direct backend has.
-    """
-
-    nodes: int
-    pods: int
-    spread: float
-    rest: float
-    calm: int
-    pause: float
-    crowd: int
-    patience: float
-
-
-FULL = Plan(nodes=20, pods=800, spread=30, rest=60, calm=5, pause=12, crowd=250, patience=600)
-QUICK = Plan(nodes=2, pods=40, spread=2, rest=2, calm=1, pause=4, crowd=60, patience=60)
 
 
 def run(plan: Plan) -> Results:
@@ -63,9 +50,13 @@ def run(plan: Plan) -> Results:
         once, crowd, rest, alone = _all_at_once(made, plan)
         spread_out = _spread(made, plan)
         full, full_crowd = _one_node(made, plan)
+        of_nodes = bursts.with_node_agents(made, plan)
     with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder:
-        direct = _direct(Path(folder), plan)
-    return Results(machine, (once, spread_out, full, *direct), (crowd, full_crowd), rest, alone)
+        direct, single = _direct(Path(folder), plan)
+        of_pods = (single, *bursts.without_node_agents(Path(folder), plan))
+    found = sorted((*of_nodes, *of_pods), key=lambda each: (each.addresses == PREFIXES, each.ec2_off))
+    outcomes = (once, spread_out, full, *direct)
+    return Results(machine, outcomes, (crowd, full_crowd), rest, alone, found)
 
 
 def _all_at_once(made: Stage, plan: Plan) -> tuple[Outcome, Crowd, Rest, Latency]:
@@ -145,9 +136,9 @@ def _one_node(made: Stage, plan: Plan) -> tuple[Outcome, Crowd]:
     return found, crowd
 
 
-def _direct(folder: Path, plan: Plan) -> tuple[Outcome, ...]:
-    """Run both scenarios with an agent in each pod."""
-    found = []
+def _direct(folder: Path, plan: Plan) -> tuple[tuple[Outcome, ...], Starts]:
+    """Run both scenarios with an agent in each pod; returns also how those that came at once ended."""
+    found, ended = [], []
     for name, scenario in (
         ("direct-once", f"{plan.pods} pods at once"),
         ("direct-spread", _name_of_spread(plan)),
@@ -156,30 +147,15 @@ def _direct(folder: Path, plan: Plan) -> tuple[Outcome, ...]:
         timed = at_once(fleet.pods) if name == "direct-once" else _spread_out(fleet, plan)
         report(f"direct: {scenario}")
         with cloud(fleet, folder, name) as aws:
-            written, restarts = _play_direct(timed, aws, plan)
-            found.append(outcome(scenario, DIRECT, written, aws.calls(), restarts))
-    return tuple(found)
-
-
-def _play_direct(timed: Sequence[Timed], aws: Cloud, plan: Plan) -> tuple[list[Written], int]:
-    """Run an agent for each pod; returns when each of them began, and how many were started again."""
-    starts = {each.pod.name: each.status for each in timed}
-    job = {"nodes": plan.nodes, "pods": plan.pods, "starts": starts, "patience": plan.patience}
-    # It ends with this process, however that ends.
-    wrapper = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
-    done = subprocess.run(
-        [*wrapper, sys.executable, "-m", "benchmarks.fleet.direct"],
-        input=json.dumps(job),
-        env={**os.environ, **aws.env},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BenchError(f"the direct backend's agents ended with {done.returncode}; why is said above")
-    told = json.loads(done.stdout)
-    begun = [(each.pod.address, told["begin"] + each.status) for each in timed]
-    return [Written(address, start, start) for address, start in begun], told.get("restarts", 0)
+            ran = run_direct(timed, aws, plan)
+            begun = [(each.pod.address, ran.begin + each.status) for each in timed]
+            written = [Written(address, start, start) for address, start in begun]
+            calls = aws.calls()
+            found.append(outcome(scenario, DIRECT, written, calls, ran.restarts))
+            ended.append(
+                starts(ran.ended, calls, begin=ran.begin, cpu_ms=ran.cpu_ms, addresses=SINGLE, backend=DIRECT)
+            )
+    return tuple(found), ended[0]
 
 
 def _outcome(scenario: str, running: Agents, aws: Cloud, written: Sequence[Written]) -> Outcome:

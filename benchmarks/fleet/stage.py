@@ -58,6 +58,13 @@ class Cloud:
         """Return the calls that EC2 had so far."""
         return read_calls(entry for entry in _get_json(f"{self.ec2}/_double/journal"))
 
+    def switch_off(self) -> None:
+        """Have EC2 reset every connection from now on; IMDS, which is the node's own, still answers."""
+        body = json.dumps({"faults": [{"action": "*", "connection": "reset"}]}).encode()
+        request = urllib.request.Request(f"{self.ec2}/_double/faults", body, method="PUT")  # noqa: S310 - http
+        with urllib.request.urlopen(request, timeout=30):  # noqa: S310 - on this machine
+            pass
+
     def assigns(self) -> tuple[Call, ...]:
         """Return those that assign IPv4 addresses alone, which is less to read."""
         return read_calls(_get_json(f"{self.ec2}/_double/journal?action=AssignPrivateIpAddresses"))

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from benchmarks.common.grid import grid
 from benchmarks.common.targets import verdicts
-from benchmarks.fleet.figures import Latency, Outcome, Rest
+from benchmarks.fleet.figures import Latency, Outcome, Rest, Starts
 from benchmarks.fleet.results import Results, targets
 
 WHAT_IT_IS = """\
 `node`: `ipagent node` as the chart starts it, a process a node, on a real API server; pods and their
 network-status are written by a script. At once: the agents are stopped while it writes, and go on in one
 instant. `direct`: for each pod the code of `ipagent init` from its first look at the addresses on, beginning
-at the same instants, as threads of one process; kernel and IMDS are made up, and that as many interpreters
-have to start is left out. One that does not succeed within its two minutes is started again, as the kubelet
-does. EC2 is the double, which answers at once, with EC2's request limits. Seconds are from a pod's
-network-status to its address on the ENI."""
+at the same instants, as threads of one process; the kernel is made up, IMDS is read once a node, and that as
+many interpreters have to start is left out. One that does not succeed within its two minutes is started
+again, as the kubelet does. EC2 is the double, which answers at once, with EC2's request limits. Seconds are
+from a pod's network-status to its address on the ENI."""
+
+STARTS = """\
+Until the pods' injected containers end, by how pods get their addresses: one secondary address each, or
+addresses of /28 prefixes of their node's ENI. Seconds are from network-status to the container's end with
+exit code 0, in which case the pod's app starts. The containers of `node` speak the protocol of `ipagent init`
+with their node agents, each with the token of its pod, which the API server is asked about: most of their
+time goes there. No controller runs. EC2 calls are all that EC2 received until the last container had ended;
+*off* means that EC2 reset every connection. CPU: `node`, that of all node agents; `direct`, that of all
+containers without the start of their interpreters."""
 
 
 def render(results: Results) -> str:
@@ -44,11 +53,42 @@ def render(results: Results) -> str:
             f"{results.machine.describe()}\n{WHAT_IT_IS}",
             grid([head, *map(_row, sorted(results.outcomes, key=lambda each: each.scenario))]),
             grid(costs),
+            f"### Pods that come at once, by how they get addresses\n\n{STARTS}",
+            grid([STARTS_HEAD, *map(_starts_row, results.starts)]),
             _alone(results.alone),
             _rest(results.rest),
             verdicts(targets(results)),
         ]
     )
+
+
+STARTS_HEAD = [
+    "addresses",
+    "backend",
+    "EC2",
+    "pods",
+    "EC2 calls",
+    "throttled",
+    "failed",
+    "p50",
+    "all ready",
+    "CPU",
+]
+
+
+def _starts_row(found: Starts) -> list[str]:
+    return [
+        found.addresses,
+        found.backend,
+        "off" if found.ec2_off else "on",
+        str(found.pods),
+        str(found.calls),
+        str(found.throttled),
+        str(found.failed),
+        f"{found.p50:.2f} s",
+        f"{found.longest:.2f} s",
+        f"{found.cpu_ms / 1000:.1f} s",
+    ]
 
 
 def _alone(found: Latency) -> str:

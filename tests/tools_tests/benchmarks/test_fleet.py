@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from ipaddress import ip_address, ip_network
 from random import Random
 
 import pytest
 
+from benchmarks.common import command
 from benchmarks.common.machine import Machine
 from benchmarks.fleet.figures import (
     ASSIGN,
+    PREFIXES,
+    SINGLE,
     THROTTLED,
     Call,
     Crowd,
+    Ended,
     Latency,
     Outcome,
     Rest,
+    Starts,
     Written,
     latency,
     outcome,
     read_calls,
+    starts,
 )
-from benchmarks.fleet.layout import PER_ENI, make_fleet, world
+from benchmarks.fleet.layout import PER_ENI, PER_PREFIX, make_fleet, world
 from benchmarks.fleet.pacing import SANDBOX, at_once, spread
-from benchmarks.fleet.results import Results, targets
+from benchmarks.fleet.results import Results, broken_promises, targets
 from benchmarks.fleet.table import render
 from tests.doubles.config.world_file import load_world
 
@@ -42,6 +49,11 @@ RESULTS = Results(
     (Crowd(20, 800, 60.0, 29.0), Crowd(1, 250, 50.0, 45.0)),
     Rest(60, 1.0, 0.1),
     Latency(100, 30.0, 40.0, 50.0, 20.0),
+    (
+        Starts(SINGLE, "direct", False, 800, 0, 5990, 5190, 65.0, 150.0, 9000.0),
+        Starts(PREFIXES, "node", False, 800, 0, 0, 0, 1.0, 2.0, 3000.0),
+        Starts(PREFIXES, "direct", True, 800, 0, 0, 0, 1.0, 2.0, 4000.0),
+    ),
 )
 
 
@@ -59,6 +71,24 @@ def test_a_fleet_is_a_world_in_which_every_address_has_room(nodes: int, pods: in
         assert made.interfaces[pod.eni.id].instance == pod.node.instance_id
         assert str(subnets[pod.eni.id]).split(".")[:2] == pod.address.split(".")[:2]
     assert all(len(made.interfaces_of(node.instance_id)) >= 4 for node in fleet.nodes)
+
+
+@pytest.mark.parametrize(("nodes", "pods"), [(20, 1600), (1, 784), (200, 10_000), (3, 10)])
+def test_in_a_fleet_of_prefixes_each_address_lies_in_one_of_its_eni(nodes: int, pods: int) -> None:
+    fleet = make_fleet("it", nodes, pods, delegated=True)
+    made = load_world(world(fleet))
+    assert len(fleet.pods) == len({pod.address for pod in fleet.pods}) == pods
+    prefixes = [prefix for node in fleet.nodes for eni in node.enis for prefix in eni.prefixes]
+    assert len(prefixes) == len(set(prefixes)) == nodes * -(-pods // nodes // PER_PREFIX)
+    for pod in fleet.pods:
+        assert made.interfaces[pod.eni.id].mac == pod.eni.mac
+        assert pod.eni in pod.node.enis
+        assert any(ip_address(pod.address) in ip_network(prefix) for prefix in pod.eni.prefixes)
+
+
+def test_an_eni_has_no_more_prefixes_than_it_carries() -> None:
+    with pytest.raises(ValueError, match="no ENI has the 50 prefixes"):
+        make_fleet("it", 1, 785, delegated=True)
 
 
 @pytest.mark.parametrize(("nodes", "pods"), [(0, 1), (201, 300), (5, 4), (1, 10_001)])
@@ -115,6 +145,46 @@ def test_the_journal_is_read_without_imds() -> None:
     assert read_calls(journal) == (call(1.0, "a", "b"),)
 
 
+def test_starts_count_until_the_containers_end_and_all_calls_whatever_their_result() -> None:
+    calls = [call(11.0, "a"), call(12.0, "b", result=THROTTLED), call(12.0, result="no answer")]
+    ended = [Ended("a", 0, 11.0), Ended("b", 0, 13.0), Ended("c", 25, 14.0)]
+    found = starts(ended, calls, begin=10.0, cpu_ms=5.0, addresses=SINGLE, backend="node", ec2_off=True)
+    assert (found.pods, found.failed, found.calls, found.throttled) == (3, 1, 3, 1)
+    assert (found.p50, found.longest, found.cpu_ms) == (3.0, 4.0, 5.0)
+    assert found.name == "3 pods at once, single addresses, node, EC2 off"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"calls": 1}, "800 pods at once, prefixes, node: EC2 had 1 calls, and is to have none"),
+        ({"failed": 2}, "800 pods at once, prefixes, node: 2 containers did not end with 0"),
+    ],
+)
+def test_a_call_for_a_pod_in_a_prefix_and_a_pod_that_fails_break_a_promise(
+    change: dict[str, int], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    single, node, direct = RESULTS.starts
+    changed = dataclasses.replace(node, **change)  # type: ignore[arg-type] # counts are whole
+    results = dataclasses.replace(RESULTS, starts=(single, changed, direct))
+    assert broken_promises(results) == [said]
+    assert [target.what for target in targets(results) if not target.met] == [
+        "800 pods at once, prefixes, node: calls to EC2, pods that failed"
+    ]
+    assert run_command(RESULTS) == 0
+    assert run_command(results) == 1
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[-1] == f"bench-it: BROKEN: {said}"
+    assert "### Targets" in shown.out
+
+
+def run_command(results: Results) -> int:
+    benchmark = command.Benchmark(
+        "it", "", lambda _: results, render, dataclasses.asdict, (OSError,), broken_promises
+    )
+    return command.main(benchmark, None, [])
+
+
 def test_figures_on_their_limits_are_met() -> None:
     assert all(target.met for target in targets(RESULTS))
     assert "missed" not in render(RESULTS)
@@ -166,3 +236,17 @@ def test_the_table_has_both_backends_beside_each_other() -> None:
     assert [row[1] for row in rows] == ["node", "direct"]
     assert rows[1][2:6] == ["4000", "0", "3200", "3"]
     assert [row[-1] for row in rows] == ["0", "307"]
+
+
+def test_the_table_has_prefixes_beside_single_addresses() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in render(RESULTS).splitlines()
+        if line.startswith((f"| {SINGLE} ", f"| {PREFIXES} "))
+    ]
+    assert [row[:6] for row in rows] == [
+        [SINGLE, "direct", "on", "800", "5990", "5190"],
+        [PREFIXES, "node", "on", "800", "0", "0"],
+        [PREFIXES, "direct", "off", "800", "0", "0"],
+    ]
+    assert [row[-1] for row in rows] == ["9.0 s", "3.0 s", "4.0 s"]

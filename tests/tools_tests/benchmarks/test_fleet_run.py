@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleet.run import QUICK
+from benchmarks.fleet.plan import QUICK
 from tests.cluster.tools import Binaries, find_binaries
 
 pytestmark = pytest.mark.cluster
@@ -49,4 +49,16 @@ def test_every_scenario_is_run_with_both_backends(tmp_path: Path) -> None:
     assert found["alone"]["turns"] == QUICK.calm * QUICK.nodes
     assert [each["agents"] for each in found["crowds"]] == [QUICK.nodes, 1]
     assert all(each["peak"] > each["pss"] > 1 for each in found["crowds"])
+    starts = {(each["addresses"], each["backend"], each["ec2_off"]): each for each in found["starts"]}
+    assert list(starts) == [
+        ("single addresses", "node", False),
+        ("single addresses", "direct", False),
+        ("prefixes", "node", False),
+        ("prefixes", "direct", False),
+        ("prefixes", "node", True),
+        ("prefixes", "direct", True),
+    ]
+    assert all((each["pods"], each["failed"]) == (QUICK.pods, 0) for each in starts.values())
+    assert all((each["calls"] > 0) is (each["addresses"] == "single addresses") for each in starts.values())
+    assert all(each["cpu_ms"] > 0 and each["longest"] >= each["p50"] > 0 for each in starts.values())
     assert {target["met"] for target in found["targets"]} <= {True, False}

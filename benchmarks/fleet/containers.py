@@ -1,0 +1,147 @@
+"""The backend node's injected containers, all in one process: `python -m benchmarks.fleet.containers`.
+
+Each speaks the protocol of `ipagent init` with its node agent (ipagent/nodeprotocol.py), from an address of
+its own, with a token that the API server has given out for its pod: connect, state the addresses, wait for
+the status, which has the exit code. Made up is the kernel; that as many interpreters have to start is left
+out. One whose connection ends is connected again after a back-off, as there.
+
+The first line on stdin is a JSON object: `containers`, objects with the keys of Container, and `patience`,
+for how many seconds each of them tries. After the second line, whatever it says, they begin; a line on stdout
+says that all have stated their addresses, and the last one is an object: `ended`, a list of lists of a pod's
+name, exit code and monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from common.contract import CONTRACT, AgentSettings, ExitCode, Mode
+from common.descriptors import raise_descriptor_limit
+from common.version import VERSION
+from ipagent import nodeprotocol
+from ipagent.nodeclient.session import FINAL, FIRST_PACE
+from ipagent.nodeprotocol import ProtocolError, Refusal, ResponseParser
+
+SETTINGS = AgentSettings(interfaces=("net1",))
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A pod's container: who it is, where its node agent listens, and what it sees in its namespace.
+
+    `source` is the address that it connects from: node agents limit connections by it.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    token: str
+    host: str
+    port: int
+    source: str
+    mac: str
+    address: str
+
+    def statement(self) -> dict[str, Any]:
+        """Return what it states."""
+        links = [
+            {"index": 1, "name": "lo", "mac": "", "loopback": True},
+            {"index": 2, "name": "eth0", "mac": "0a:00:00:00:00:02", "loopback": False},
+            {"index": 3, "name": "net1", "mac": self.mac, "loopback": False},
+        ]
+        return {
+            "contract": CONTRACT,
+            "mode": Mode.INIT,
+            "pod": {"namespace": self.namespace, "name": self.name, "uid": self.uid},
+            "interfaces": SETTINGS.interfaces,
+            "takeover": SETTINGS.takeover,
+            "releaseOnExit": SETTINGS.release_on_exit,
+            "allowedCidrs": SETTINGS.allowed_cidrs,
+            "again": [],
+            "links": links,
+            "addresses": [{"index": 3, "address": self.address, "scope": 0, "flags": 0}],
+            "serial": 1,
+        }
+
+
+class Run:
+    """All containers of a job."""
+
+    def __init__(self, containers: list[Container], patience: float) -> None:
+        self._containers = containers
+        self._patience = patience
+        self._unstated = {each.name for each in containers}
+
+    async def live(self) -> list[tuple[str, int, float]]:
+        """Let all of them live to their end; returns how each ended."""
+        return await asyncio.gather(*map(self._live, self._containers))
+
+    async def _live(self, container: Container) -> tuple[str, int, float]:
+        end = time.monotonic() + self._patience
+        pause, longest = FIRST_PACE
+        code: int = ExitCode.NODE_AGENT_UNREACHABLE
+        while time.monotonic() < end:
+            try:
+                code = await asyncio.wait_for(self._session(container), end - time.monotonic())
+                break
+            except (OSError, ProtocolError, TimeoutError):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
+        return container.name, code, time.monotonic()
+
+    async def _session(self, container: Container) -> int:
+        """Serve one connection; returns the exit code.
+
+        Raises OSError or ProtocolError where it ends before.
+        """
+        reader, writer = await asyncio.open_connection(
+            container.host, container.port, local_addr=(container.source, 0)
+        )
+        try:
+            authority = f"{container.host}:{container.port}"
+            writer.write(nodeprotocol.request(authority, container.token, VERSION))
+            writer.write(nodeprotocol.chunk(container.statement()))
+            await writer.drain()
+            self._stated(container)
+            return await _exit_code(reader)
+        finally:
+            writer.close()
+
+    def _stated(self, container: Container) -> None:
+        if container.name in self._unstated:
+            self._unstated.remove(container.name)
+            if not self._unstated:
+                print(json.dumps("stated"), flush=True)
+
+
+async def _exit_code(reader: asyncio.StreamReader) -> int:
+    parser = ResponseParser()
+    while True:
+        data = await reader.read(1 << 16)
+        for answer in parser.feed(data):
+            if isinstance(answer, Refusal):
+                if answer.status in FINAL:
+                    return ExitCode.NOT_GRANTED
+                raise ProtocolError(answer.text)
+            if answer.state != nodeprotocol.PENDING:
+                return answer.code
+        if not data:
+            raise ConnectionResetError("the node agent has closed the connection")
+
+
+def main() -> None:
+    """Run the job."""
+    raise_descriptor_limit()
+    job = json.loads(sys.stdin.readline())
+    run = Run([Container(**each) for each in job["containers"]], job["patience"])
+    sys.stdin.readline()
+    print(json.dumps({"ended": asyncio.run(run.live())}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
