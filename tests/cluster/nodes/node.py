@@ -119,12 +119,23 @@ class RealNode:
         with ExitStack() as stack:
             machine = Sandbox(name, script, equipment.folder, outer=equipment.outer, netns=name)
             self._machine = stack.enter_context(machine)
-            stack.callback(self._stop_kubelet)
-            argv = [program("containerd"), "--config=/etc/kubernetes/containerd.toml"]
-            containerd = machine.process(f"{name}-containerd", argv)
-            self._logged = containerd.log.stat().st_size if containerd.log.exists() else 0
-            self._containerd = stack.enter_context(containerd)
+            stack.callback(self.stop_kubelet)
+            stack.callback(self.stop_containerd)
+            self.start_containerd()
             self._exit = stack.pop_all()
+
+    def start_containerd(self) -> None:
+        """Start its containerd, which must not be running and for which nothing waits yet."""
+        argv = [program("containerd"), "--config=/etc/kubernetes/containerd.toml"]
+        containerd = self.machine.process(f"{self.name}-containerd", argv)
+        self._logged = containerd.log.stat().st_size if containerd.log.exists() else 0
+        self._containerd = containerd.__enter__()
+
+    def stop_containerd(self) -> None:
+        """Kill its containerd; the pods' processes go on."""
+        if self._containerd is not None:
+            self._containerd.kill()
+            self._containerd = None
 
     def wait_for_containerd(self) -> None:
         """Wait until containerd answers, which the kubelet needs."""
@@ -166,7 +177,14 @@ class RealNode:
 
     def stop_kubelet(self) -> None:
         """Kill its kubelet; the pods' processes go on."""
-        self._stop_kubelet()
+        if self._kubelet is not None:
+            self._kubelet.kill()
+            self._kubelet = None
+
+    @property
+    def kubelet_ended(self) -> bool:
+        """Whether its kubelet has ended by itself."""
+        return self._kubelet is not None and self._kubelet.ended
 
     def kill(self) -> None:
         """End all that runs on it at once, as a power cut does; nothing happens while it is down."""
@@ -184,11 +202,6 @@ class RealNode:
         for process in (self._containerd, self._kubelet):
             if self._machine and process:
                 process.check()
-
-    def _stop_kubelet(self) -> None:
-        if self._kubelet is not None:
-            self._kubelet.kill()
-            self._kubelet = None
 
     def _serves(self) -> bool:
         """Return whether containerd serves pods: its socket is there before, and a kubelet ends over that."""

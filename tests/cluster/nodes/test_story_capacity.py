@@ -14,12 +14,14 @@ from common.contract import CONTAINER_NAME, MODE, RELEASE_ON_EXIT
 from tests.cluster.api import POD, Kind, Manifest
 from tests.cluster.helm import NAMESPACE
 from tests.cluster.nodes.cluster import CRD, Cluster
+from tests.cluster.nodes.node import RealNode
 from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, REGION, ZONE
 from tests.cluster.nodes.story import Running, Story
 from tests.cluster.nodes.story_backend import node_values, served_by_nodes
 from tests.cluster.nodes.story_fixtures import opted_in
 from tests.cluster.nodes.story_release import Release
 from tests.cluster.nodes.workloads import NODE, deployment, ipvlan, pod, template, whereabouts
+from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -192,11 +194,14 @@ def test_a_kubelet_that_starts_again_loses_neither_pods_nor_capacity(capacity: S
     for number in range(KILLS):
         last = heartbeat(story, node.name)
         node.stop_kubelet()
-        if number % 2:
+        # Once as it is, once without what it knows of devices, and once so that containerd comes later, too.
+        if number % 3:
             shutil.rmtree(node.disk / DEVICE_PLUGINS)
+        if number % 3 == 2:
+            start_without_containerd(node)
         started = time.monotonic()
         node.start_kubelet()
-        story.wait(lambda: heartbeat(story, node.name) > last, "the kubelet's word")  # noqa: B023 - called at once
+        wait_for_report(story, node, last)
         story.wait(lambda: slots(story, node.name) == SLOTS, "the node's capacity")
         print(f"capacity is there {time.monotonic() - started:.1f} s after the kubelet's start")
     after = [Running(each) for each in story.api.list(POD, story.namespace, "app=web")]
@@ -204,6 +209,25 @@ def test_a_kubelet_that_starts_again_loses_neither_pods_nor_capacity(capacity: S
     assert {each.object["status"]["phase"] for each in after} == {"Running", "Pending"}
     story.wait(lambda: settled(story), "the same pods")
     assert {each.uid for each in running(story) if each.node == node.name} == before
+
+
+def start_without_containerd(node: RealNode) -> None:
+    """Start the kubelet while containerd is down; it has ended over that when containerd begins to start."""
+    node.stop_containerd()
+    node.start_kubelet()
+    wait_for(lambda: node.kubelet_ended, "end of a kubelet without containerd")
+    node.start_containerd()
+
+
+def wait_for_report(story: Story, node: RealNode, last: str) -> None:
+    """Wait until the kubelet has written the node's status again; one that ends is started again."""
+
+    def reported() -> bool:
+        if node.kubelet_ended:
+            node.start_kubelet()
+        return heartbeat(story, node.name) > last
+
+    story.wait(reported, "the kubelet's word")
 
 
 def heartbeat(story: Story, node: str) -> str:
