@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
@@ -80,6 +80,50 @@ class Strike:
     kind: str
     fault: Fault
     lost: bool = False
+
+
+@contextmanager
+def striking(strikes: list[Strike], kind: str) -> Iterator[None]:
+    """Make a call, which the first strike of its kind befalls before its effect or after it."""
+    strike = next((strike for strike in strikes if strike.kind == kind), None)
+    if strike is None:
+        yield
+        return
+    strikes.remove(strike)
+    if strike.lost:
+        yield
+    raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))
+
+
+def check_assign(
+    call: Assign,
+    held: Mapping[str, Collection[IPAddress]],
+    primaries: Collection[IPAddress],
+    prefixes: Collection[IPNetwork],
+    room: int,
+) -> None:
+    """Raise Ec2Error where EC2 refuses.
+
+    `held` are the secondary addresses by ENI, `room` is how many of them an ENI has at most.
+    """
+    wanted = set(call.addresses)
+    if wanted.intersection(primaries):
+        raise Ec2Error(Failure(Fault.REFUSED, "an address is the primary of an interface"))
+    if inside := [str(a) for a in wanted if any(a in block for block in prefixes)]:
+        raise Ec2Error(Failure(Fault.REFUSED, f"{inside} is part of a prefix of a network interface"))
+    others = {a for eni_id, there in held.items() if eni_id != call.eni_id for a in there}
+    version = call.addresses[0].version
+    if wanted & others and not (call.allow_reassignment and version == 4):
+        listed = " ".join(map(str, wanted & others))
+        raise Ec2Error(Failure(Fault.HELD_ELSEWHERE, f"[{listed}] move is not allowed"))
+    if len({a for a in wanted.union(held[call.eni_id]) if a.version == version}) > room:
+        raise Ec2Error(Failure(Fault.ENI_FULL, "Number of private addresses will exceed limit"))
+
+
+def check_unassign(call: Unassign, held: Collection[IPAddress]) -> None:
+    """Raise Ec2Error where the ENI does not hold all of the addresses."""
+    if not set(call.addresses) <= set(held):
+        raise Ec2Error(Failure(Fault.NOT_HELD, "not assigned to interface"))
 
 
 @dataclass
@@ -173,7 +217,8 @@ class FakeCloud:
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         self._record("assign", call)
         with self._struck("assign"):
-            self._check(call)
+            blocks = [prefix for prefixes in self.prefixes.values() for prefix in prefixes]
+            check_assign(call, self.secondaries, self.primaries.values(), blocks, self.room)
             self._remember()
             # IPv6: the answer lists what is new.
             listed = {a for a in call.addresses if a.version == 4 or a not in self.secondaries[call.eni_id]}
@@ -185,25 +230,9 @@ class FakeCloud:
     def unassign(self, call: Unassign) -> None:
         self._record("unassign", call)
         with self._struck("unassign"):
-            if not self.secondaries[call.eni_id].issuperset(call.addresses):
-                raise Ec2Error(Failure(Fault.NOT_HELD, "not assigned to interface"))
+            check_unassign(call, self.secondaries[call.eni_id])
             self._remember()
             self.secondaries[call.eni_id].difference_update(call.addresses)
-
-    def _check(self, call: Assign) -> None:
-        wanted = set(call.addresses)
-        if wanted & set(self.primaries.values()):
-            raise Ec2Error(Failure(Fault.REFUSED, "an address is the primary of an interface"))
-        blocks = [prefix for prefixes in self.prefixes.values() for prefix in prefixes]
-        if any(a in block for a in wanted for block in blocks):
-            raise Ec2Error(Failure(Fault.REFUSED, f"{wanted} is part of a prefix of a network interface"))
-        others = {a for eni, held in self.secondaries.items() if eni != call.eni_id for a in held}
-        movable = call.allow_reassignment and call.addresses[0].version == 4
-        if wanted & others and not movable:
-            raise Ec2Error(Failure(Fault.HELD_ELSEWHERE, f"{wanted & others} move is not allowed"))
-        held = {a for a in self.secondaries[call.eni_id] if a.version == call.addresses[0].version}
-        if len(held | wanted) > self.room:
-            raise Ec2Error(Failure(Fault.ENI_FULL, "Number of private addresses will exceed limit"))
 
     def _record(self, kind: str, call: Assign | Unassign) -> None:
         assert len({address.version for address in call.addresses}) == 1
@@ -213,16 +242,8 @@ class FakeCloud:
         until = self.time.now + self.imds_delay
         self._changed += [(until, eni, frozenset(held)) for eni, held in self.secondaries.items()]
 
-    @contextmanager
-    def _struck(self, kind: str) -> Iterator[None]:
-        strike = next((strike for strike in self.struck if strike.kind == kind), None)
-        if strike is not None:
-            self.struck.remove(strike)
-            if not strike.lost:
-                raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))
-        yield
-        if strike is not None:
-            raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))
+    def _struck(self, kind: str) -> AbstractContextManager[None]:
+        return striking(self.struck, kind)
 
     def asked(self, kind: str) -> list[tuple[str, list[str]]]:
         """Return the calls of a kind: the ENI, and the addresses in order."""

@@ -13,7 +13,7 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error, error_of
 from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
-from tests.ipagent.fakes import Strike, Time
+from tests.ipagent.fakes import Strike, Time, check_assign, check_unassign, striking
 
 SUBNETS = {
     "subnet-0": (IPv4Network("10.0.0.0/16"),),
@@ -108,14 +108,8 @@ class Account:
         if self.limited and action and not self.buckets[action].take():
             self.refused[kind] += 1
             raise Ec2Error(Failure(Fault.THROTTLED, "Request limit exceeded"))
-        strike = next((strike for strike in self.struck if strike.kind == kind), None)
-        if strike is not None:
-            self.struck.remove(strike)
-            if not strike.lost:
-                raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))
-        yield
-        if strike is not None:
-            raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))
+        with striking(self.struck, kind):
+            yield
 
 
 @dataclass
@@ -179,7 +173,7 @@ class NodeCloud:
             here, wanted = self.account.enis[call.eni_id], set(call.addresses)
             assert here.instance == self.instance, "not an ENI of this node"
             assert here.eni.usable
-            self._check(call, here, wanted)
+            self._check(call, here)
             listed = wanted if version == 4 else wanted - here.secondaries
             for each in self.account.enis.values():
                 self._remember(each)
@@ -187,29 +181,19 @@ class NodeCloud:
             here.secondaries |= wanted
             return frozenset(listed)
 
-    def _check(self, call: Assign, here: Holding, wanted: set[IPAddress]) -> None:
-        if outside := [str(address) for address in wanted if not here.eni.contains(address)]:
+    def _check(self, call: Assign, here: Holding) -> None:
+        if outside := [str(address) for address in call.addresses if not here.eni.contains(address)]:
             raise Ec2Error(Failure(Fault.REFUSED, f"{outside} is outside of the subnet"))
-        if wanted & {each.primary for each in self.account.enis.values()}:
-            raise Ec2Error(Failure(Fault.REFUSED, "an address is the primary of an interface"))
-        blocks = [prefix for each in self.account.enis.values() for prefix in each.eni.prefixes]
-        if inside := [str(a) for a in wanted if any(a in block for block in blocks)]:
-            raise Ec2Error(Failure(Fault.REFUSED, f"{inside} is part of a prefix of a network interface"))
-        others = {a for each in self.account.enis.values() if each is not here for a in each.secondaries}
-        movable = call.allow_reassignment and call.addresses[0].version == 4
-        if wanted & others and not movable:
-            listed = " ".join(map(str, wanted & others))
-            raise Ec2Error(Failure(Fault.HELD_ELSEWHERE, f"[{listed}] move is not allowed"))
-        version = call.addresses[0].version
-        if len({a for a in here.secondaries | wanted if a.version == version}) > self.account.room:
-            raise Ec2Error(Failure(Fault.ENI_FULL, "Number of private addresses will exceed limit"))
+        every = self.account.enis
+        blocks = [prefix for each in every.values() for prefix in each.eni.prefixes]
+        held = {eni_id: each.secondaries for eni_id, each in every.items()}
+        check_assign(call, held, {each.primary for each in every.values()}, blocks, self.account.room)
 
     def unassign(self, call: Unassign) -> None:
         (version,) = {address.version for address in call.addresses}
         with self.account.call("unassign", f"unassign{version}"):
             here = self.account.enis[call.eni_id]
-            if not here.secondaries.issuperset(call.addresses):
-                raise Ec2Error(Failure(Fault.NOT_HELD, "not assigned to interface"))
+            check_unassign(call, here.secondaries)
             self._remember(here)
             here.secondaries.difference_update(call.addresses)
 
