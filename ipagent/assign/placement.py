@@ -85,7 +85,7 @@ def _place(
     for eni in node:
         if holding.mac and eni.mac == holding.mac:
             return _by_mac(holding, eni, takeover=takeover)
-    if reason := topology.absent.get(holding.mac):
+    if holding.mac and (reason := topology.absent.get(holding.mac)):
         return Unplaced(holding, f"its interface has the MAC of {reason}", pending=True)
     # The subnet must not decide while an ENI may have the MAC: the address would land on another one.
     placed = _by_subnet(holding, node, takeover=takeover)

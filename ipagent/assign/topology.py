@@ -124,7 +124,7 @@ class EniDetails:
         if self.device_number is None:
             return "attached to no instance"
         if self.elsewhere:
-            return f"attached to another instance, {self.instance_id}"
+            return f"attached to another instance, {self.instance_id or 'whose id EC2 does not show'}"
         return "being detached" if self.detaching else ""
 
     @property

@@ -83,9 +83,10 @@ class AwsAccess:
         return self._located(self._client().describe(eni_id))
 
     def _located(self, held: EniDetails) -> EniDetails:
-        """Complete it by whether another instance has it."""
+        """Complete it by whether something else has it: what a service or another account has lacks an id."""
         own = self._own_instance()
-        return replace(held, elsewhere=bool(own and held.instance_id) and held.instance_id != own)
+        attached = held.device_number is not None
+        return replace(held, elsewhere=bool(own) and attached and held.instance_id != own)
 
     def _own_instance(self) -> str:
         """Return the id of the instance that the agent runs on; empty if it is not known."""

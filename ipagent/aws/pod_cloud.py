@@ -76,7 +76,7 @@ class PodCloud(AwsAccess):
         """
         try:
             with interruption_of("EC2"):
-                found = tuple(map(self._located, self._client().by_mac(macs)))
+                found = tuple(map(self._located, self._by_mac(macs)))
         except Ec2Error as error:
             read = self._unverified(shown, macs, error)
         else:
@@ -136,8 +136,8 @@ class PodCloud(AwsAccess):
         try:
             instance_id = self._instance_id = self._instance_id or imds.instance_id()
             attached = self._client().attached(instance_id)
-            unknown = {mac for mac in missing if mac} - {each.mac for each in attached}
-            others = self._client().by_mac(unknown) if unknown else ()
+            unknown = frozenset(missing) - {each.mac for each in attached if each.mac}
+            others = self._by_mac(unknown)
         except NoImds as error:
             return replace(shown, doubt=error)
         except Ec2Error as error:
@@ -154,6 +154,11 @@ class PodCloud(AwsAccess):
             subnets = {eni.subnet_id for eni in read.enis if eni.id in read.unranged}
             read = _merged(shown, attached, others, self._ranges_by_ec2(subnets))
         return read
+
+    def _by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
+        """Find ENIs by MAC; an interface that is no Ethernet device has an empty one. Raises Ec2Error."""
+        real = [mac for mac in macs if mac]
+        return self._client().by_mac(real) if real else ()
 
     def _not_asked(self, error: Ec2Error) -> AgentError:
         found = error_of(error.failure)

@@ -104,6 +104,11 @@ def test_one_address_twice_on_one_eni_is_one_placement() -> None:
     assert chosen(place(both, NODE)) == ["eni-1"]
 
 
+def test_an_eni_that_ec2_shows_without_its_mac_concerns_no_interface_without_one() -> None:
+    topology = Topology((ONE,), absent={"": "eni-9, which is not attached here"})
+    assert chosen(place([holding("10.10.1.80", "")], topology)) == [ONE.id]
+
+
 def test_an_interface_without_mac_is_placed_by_subnet() -> None:
     assert chosen(place([holding("10.10.2.80", "")], NODE)) == ["eni-2"]
 

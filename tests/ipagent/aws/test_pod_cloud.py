@@ -13,7 +13,9 @@ from common.contract import Credentials
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission, Throttled
 from ipagent.assign.holders import OWNER_TAGS
+from ipagent.assign.topology import EniDetails
 from ipagent.aws.base import SILENT_SECONDS
+from ipagent.aws.ec2 import Ec2Client
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
@@ -156,6 +158,19 @@ class TestVerified:
         found = direct.verified(shown, {MAC_1})
         assert (found.enis, found.absent) == ((), {MAC_1: f"{ENI_1}, which is attached to no instance"})
         assert not found.complete
+
+    @pytest.mark.parametrize("instance", ["", "i-0123456789abcdef0"], ids=["without an id", "another"])
+    def test_what_is_attached_to_something_else_is_absent(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch, instance: str
+    ) -> None:
+        direct = make()
+        shown = direct.topology({MAC_1})
+        found = EniDetails(ENI_1, None, (), instance_id=instance, device_number=1, mac=MAC_1)
+        monkeypatch.setattr(Ec2Client, "by_mac", lambda *_: (found,))
+        judged = direct.verified(shown, {MAC_1})
+        says = instance or "whose id EC2 does not show"
+        assert judged.absent == {MAC_1: f"{ENI_1}, which is attached to another instance, {says}"}
+        assert judged.enis == ()
 
     def test_without_the_right_imds_has_to_do_and_that_is_said_once(
         self, make: Make, doubles: Doubles, lines: Lines
