@@ -186,7 +186,7 @@ class RequestParser:
     @property
     def frames(self) -> int:
         """Chunks and lines so far."""
-        return self._body.frames if self._body else 0
+        return self._body.frames if self._body is not None else 0
 
     @property
     def partial(self) -> int:

@@ -124,9 +124,8 @@ class Session(asyncio.BufferedProtocol):
             if self._lingering < 0:
                 self.abort()
             return
-        data, frames = bytes(self._server.scratch[:nbytes]), self._request.frames
-        self._guard(lambda: self._receive(data))
-        self._charge(READ_COST + nbytes + FRAME_COST * (self._request.frames - frames))
+        data = bytes(self._server.scratch[:nbytes])
+        self._parse(lambda: self._receive(data), READ_COST + nbytes)
 
     def eof_received(self) -> bool:
         """End what the peer ends: nobody is there to be answered."""
@@ -190,6 +189,12 @@ class Session(asyncio.BufferedProtocol):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         self._account()
 
+    def _parse(self, step: Callable[[], None], cost: int = 0) -> None:
+        """Do a step, and charge for it and for the frames that it has parsed, also where it has failed."""
+        request, frames = self._request, self._request.frames
+        self._guard(step)
+        self._charge(cost + FRAME_COST * (request.frames - frames))
+
     def _charge(self, cost: int) -> None:
         """Charge the peer for what it has sent; the next is read when it has been paid for."""
         wait = self._bytes_rate.charge(cost, self._loop.time())
@@ -225,7 +230,7 @@ class Session(asyncio.BufferedProtocol):
         else:
             self._bearer = found
             self._bytes_rate, self._statements_rate = self._server.rates(found.pod)
-            self._guard(self._read_body)
+            self._parse(self._read_body)
 
     def _read_body(self) -> None:
         if self._request.head and self._request.head.expects:

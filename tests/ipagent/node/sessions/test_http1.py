@@ -170,6 +170,19 @@ def test_any_bytes_after_the_head_are_read_or_refused(data: bytes) -> None:
         assert error.status in (400, 413)  # noqa: PT017
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 100, 5000])
+def test_each_line_and_chunk_counts_once_however_it_comes(size: int) -> None:
+    body = b"3e8\r\n" + b"\n" * 1000 + b"\r\n" + b"1\r\n\n\r\n" * 1000 + b"4\r\n  \n \r\n"
+    request = RequestParser()
+    request.feed(nodeprotocol.request("here", "token", "test"))
+    request.accept()
+    for at in range(0, len(body), size):
+        before = request.frames
+        request.feed(body[at : at + size])
+        assert 0 <= request.frames - before <= size
+    assert request.frames == 1 + 1000 + 2 * 1000 + 2
+
+
 @given(st.binary(max_size=80))
 def test_any_head_is_read_or_refused(data: bytes) -> None:
     try:

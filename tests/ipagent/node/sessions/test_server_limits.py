@@ -111,6 +111,24 @@ def test_the_bytes_of_a_pod_are_counted_over_all_its_connections(gate: MakeGate)
         assert made.sessions.counts()["claims"] == 2
 
 
+@pytest.mark.parametrize("end", [b"", b"nonsense\r\n"], ids=["unfinished", "refused"])
+def test_what_was_parsed_at_once_after_the_head_is_charged_to_the_pod(gate: MakeGate, end: bytes) -> None:
+    made = gate(limits=replace(FREE, reading=Rate(64_000, 0.001)))
+    blank = b"1000\r\n" + b"\n" * 4096 + b"\r\n"
+    with Peer(made) as first, Peer(made) as second, Peer(made) as other_pod:
+        first.send(nodeprotocol.request("here", token_of(POD), "test"), blank, end)
+        if end:
+            assert first.refusal().status == 400
+        else:
+            made.wait_for(lambda: made.sessions.counts().get("reviews") == 1, "the review")
+        second.ask(serial=1)
+        assert second.standing().serial == 1
+        second.send(nodeprotocol.chunk(statement(serial=2)))
+        other_pod.ask(OTHER)
+        assert "does not see" in other_pod.standing().message
+        assert made.sessions.counts()["claims"] == 1
+
+
 def test_a_claim_for_which_there_is_no_room_is_asked_for_again(gate: MakeGate) -> None:
     made = gate(living=(POD, OTHER), limits=replace(FREE, claims=20_000, claims_share=2_000))
     with Peer(made) as large, Peer(made) as refused, Peer(made) as small:
