@@ -69,14 +69,18 @@ def as_eni(found: EniDetails, subnet_cidrs: tuple[IPNetwork, ...] = (), barred: 
 
 
 def subnet_ranges(shown: SubnetTypeDef) -> tuple[IPNetwork, ...]:
-    """Read the ranges of both families of one subnet of an answer of DescribeSubnets."""
+    """Read the ranges of both families of one subnet of an answer of DescribeSubnets.
+
+    A subnet for IPv6 alone (`Ipv6Native`) has no `CidrBlock`.
+    """
     associations = shown.get("Ipv6CidrBlockAssociationSet", [])
     ipv6 = (
         entry["Ipv6CidrBlock"]
         for entry in associations
         if entry.get("Ipv6CidrBlockState", {}).get("State") == "associated"
     )
-    return tuple(map(ip_network, (shown["CidrBlock"], *ipv6)))
+    ipv4 = filter(None, (shown.get("CidrBlock"),))
+    return tuple(map(ip_network, (*ipv4, *ipv6)))
 
 
 def _managed(shown: NetworkInterfaceTypeDef) -> bool:

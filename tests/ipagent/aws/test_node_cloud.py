@@ -17,7 +17,7 @@ from ipagent.assign.holders import NO_MANAGE, why_immovable, why_not_ours
 from ipagent.assign.placement import place
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.base import SILENT_SECONDS
-from ipagent.aws.eni import as_eni, details
+from ipagent.aws.eni import as_eni, details, subnet_ranges
 from ipagent.aws.node_cloud import ENV_INSTANCE_ID, NodeCloud
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
@@ -282,6 +282,38 @@ TAG = [{"Key": NO_MANAGE, "Value": "true"}]
 
 def owned(key: str, value: str, *more: dict[str, str]) -> EniDetails:
     return details(shown(TagSet=[{"Key": key, "Value": value}, *more]))
+
+
+def associated(cidr: str, state: str | None = "associated") -> dict[str, Any]:
+    return {"Ipv6CidrBlock": cidr, **({"Ipv6CidrBlockState": {"State": state}} if state else {})}
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("fields", "ranges"),
+    [
+        ({"CidrBlock": "10.10.1.0/24"}, ["10.10.1.0/24"]),
+        ({"Ipv6CidrBlockAssociationSet": [associated("2001:db8::/64")]}, ["2001:db8::/64"]),
+        (
+            {"CidrBlock": "10.10.1.0/24", "Ipv6CidrBlockAssociationSet": [associated("2001:DB8::/64")]},
+            ["10.10.1.0/24", "2001:db8::/64"],
+        ),
+        (
+            {
+                "CidrBlock": "10.10.1.0/24",
+                "Ipv6CidrBlockAssociationSet": [
+                    associated("2001:db8::/64", "disassociated"),
+                    associated("2001:db8:1::/64", None),
+                ],
+            },
+            ["10.10.1.0/24"],
+        ),
+        ({}, []),
+    ],
+    ids=["IPv4", "IPv6 alone", "both", "no IPv6 any more", "neither"],
+)
+def test_the_ranges_of_a_subnet(fields: Any, ranges: list[str]) -> None:
+    assert [str(each) for each in subnet_ranges(fields)] == ranges
 
 
 @pytest.mark.pure
