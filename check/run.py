@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from check.checks.aws import VPC
 from check.checks.cluster import CLUSTER
+from check.checks.elastic_ips import ELASTIC_IPS
 from check.checks.endpoints import WAYS
 from check.checks.installation import INSTALLATION
 from check.checks.namespaces import NAMESPACES
@@ -16,7 +17,17 @@ from check.model import NotApplicable, Scope, Snapshot, Verdict
 from check.results import Check, Result
 from check.views import Cluster
 
-CHECKS: tuple[Check, ...] = (*CLUSTER, *INSTALLATION, CONTROLLER, *NAMESPACES, *NODES, *PODS, *VPC, *WAYS)
+CHECKS: tuple[Check, ...] = (
+    *CLUSTER,
+    *INSTALLATION,
+    CONTROLLER,
+    *NAMESPACES,
+    *NODES,
+    *PODS,
+    ELASTIC_IPS,
+    *VPC,
+    *WAYS,
+)
 """In the order in which they are shown."""
 
 MAX_DETAILS = 20

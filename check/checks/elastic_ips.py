@@ -1,0 +1,39 @@
+"""Do pods have the Elastic IPs that they claim?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from check.model import NotApplicable, Verdict, objects, seconds_since_epoch
+from check.results import Check
+from check.views import Cluster
+from common.contract import EIP, EIP_CONDITION
+
+PATIENCE = 180
+"""Seconds in which the controller sees a pod's address on its ENI and associates the Elastic IP."""
+
+
+def _claims(cluster: Cluster) -> Iterator[str]:
+    pods = [pod for pod in cluster.pods if pod.annotations.get(EIP)]
+    if not pods:
+        raise NotApplicable("no pod claims an Elastic IP")
+    for pod in pods:
+        conditions = {each.get("type"): each for each in objects(pod.status.get("conditions"))}
+        condition = conditions.get(EIP_CONDITION, {})
+        since = seconds_since_epoch(condition.get("lastTransitionTime") or pod.status.get("startTime"))
+        if condition.get("status") == "True" or since is None or cluster.snapshot.now - since <= PATIENCE:
+            continue
+        if condition:
+            yield f"{pod.key}: {condition.get('reason')}: {condition.get('message')}"
+        else:
+            yield f"{pod.key} claims {pod.annotations[EIP]}, and no controller has looked at it"
+
+
+ELASTIC_IPS = Check(
+    "pods-elastic-ips",
+    "pods have the Elastic IPs that they claim",
+    "the message says what to do, docs/elastic-ips.md explains each reason; without one set controller.eips",
+    _claims,
+    Verdict.ERROR,
+    needs=("Pod",),
+)
