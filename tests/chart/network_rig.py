@@ -13,7 +13,7 @@ from pathlib import Path
 from common.contract import LogFormat
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
-from common.kube.lease import LeaderElection, terms_of
+from common.kube.lease import LeaderElection, Terms
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.informers import Informers
@@ -86,7 +86,7 @@ class Rig:
             identity=f"replica-{next(_numbers)}",
             on_change=lambda: None,
             on_error=lambda error: log.warning("lease", message=str(error)),
-            terms=terms_of(3.0),
+            terms=Terms(3.0, 2.0, 0.3, 0.3),
         )
         election.start()
         wait_for(lambda: election.leading, "the Lease")
