@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from check.model import Verdict
 from check.views import Cluster
 
+PAGE = "https://github.com/multus-eni/multus-eni-injector/blob/main/docs/check.md"
+"""The page has a section for each check. On a laptop there is no folder docs/."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -34,7 +37,7 @@ class Check:
     @property
     def anchor(self) -> str:
         """Where the documentation explains it."""
-        return f"docs/check.md#{self.id}"
+        return f"{PAGE}#{self.id}"
 
 
 @dataclass(frozen=True, slots=True)

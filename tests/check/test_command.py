@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from check.results import PAGE
 from check.run import CHECKS
 from multus_eni.cli import main
 from tests.check.test_cases import CASES, NOW, documents
@@ -61,7 +62,7 @@ def test_an_error_is_shown_with_its_remedy_and_ends_with_1(
     assert lines[0] == "✗ no address is in two pods"
     assert lines[1].strip() == "10.10.1.10 is in apps/sip-1, apps/sip-2"
     assert lines[2].strip().startswith("remedy: ")
-    assert lines[3].strip() == "see docs/check.md#pods-duplicates"
+    assert lines[3].strip() == f"see {PAGE}#pods-duplicates"
     assert lines[4].startswith(f"{len(CHECKS)} checks: 1 errors, 0 warnings")
 
 

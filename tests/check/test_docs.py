@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from check.model import KINDS
+from check.results import PAGE as ADDRESS
 from check.run import CHECKS
 
 pytestmark = pytest.mark.pure
@@ -24,6 +26,11 @@ def test_each_check_has_its_section_under_its_category() -> None:
         for heading in (category, *(check.id for check in CHECKS if check.category == category))
     ]
     assert headings[headings.index(categories[0]) :] == expected
+
+
+def test_findings_lead_to_the_page_in_the_charts_repository() -> None:
+    chart = (Path(__file__).parents[2] / "charts/multus-eni-injector/Chart.yaml").read_text()
+    assert f"{yaml.safe_load(chart)['home']}/blob/main/docs/check.md" == ADDRESS
 
 
 def test_the_commands_of_a_dump_name_each_kind() -> None:
