@@ -342,7 +342,8 @@ def _interface_object(eni: EniDetails) -> Object:
         "secondaries": [str(each) for each in _bound(eni.secondaries, MAX_HELD)],
         "prefixes": [str(each) for each in _bound(eni.prefixes, MAX_HELD)],
     }
-    return {key: value for key, value in found.items() if value not in (None, "", [], False)}
+    # 0 is False, too, and the device index of an instance's primary interface.
+    return {key: value for key, value in found.items() if value is not False and value not in (None, "", [])}
 
 
 def _read_interface(found: Mapping[str, Any]) -> EniDetails:

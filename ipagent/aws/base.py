@@ -5,9 +5,10 @@ botocore is imported with the first call that needs it: an agent without address
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from common.contract import Credentials
 from ipagent.assign.addresses import IPAddress, IPNetwork
@@ -19,14 +20,44 @@ from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.imds import Imds
 from ipagent.log import Log
 
-if TYPE_CHECKING:
-    from ipagent.aws.ec2 import Ec2Client
-
 SILENT_SECONDS = 30.0
 """For how long IMDS is left alone when it has not answered: finding that out takes seconds."""
 
 Cidrs = Mapping[str, tuple[IPNetwork, ...]]
 """A subnet's id -> its ranges."""
+
+
+class Ec2Calls(Protocol):
+    """The calls of EC2 that agents make, as `ipagent.aws.ec2.Ec2Client` has them; all raise Ec2Error."""
+
+    calls: Counter[tuple[str, str]]
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        """Assign addresses of one family; returns those that the answer lists."""
+
+    def unassign(self, call: Unassign) -> None:
+        """Unassign addresses of one family."""
+
+    def describe(self, eni_id: str) -> EniDetails:
+        """Describe one ENI."""
+
+    def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
+        """Describe the ENIs with these MACs."""
+
+    def attached(self, instance_id: str) -> tuple[EniDetails, ...]:
+        """Describe the ENIs of an instance."""
+
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        """Find the ENIs that hold any of the addresses as their own."""
+
+    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        """Find the ENIs that hold any of the addresses, also in a prefix."""
+
+    def subnet_cidrs(self, subnet_ids: Collection[str]) -> dict[str, tuple[IPNetwork, ...]]:
+        """Return the ranges of subnets, as far as they are known."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class AwsAccess:
@@ -42,7 +73,7 @@ class AwsAccess:
         self._timing = timing
         self._region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
         self._imds: Imds | None = None
-        self._ec2: Ec2Client | None = None
+        self._ec2: Ec2Calls | None = None
         self._silent_until = 0.0
         self._ranges_at = 0.0
         self._warned = False
@@ -119,12 +150,17 @@ class AwsAccess:
             self._warned = True
             return {}
 
-    def _client(self) -> Ec2Client:
-        """Return the client, in `_region` and with `_credentials`; raises Ec2Error."""
+    def _client(self) -> Ec2Calls:
+        """Return the client, which is made for the first call; raises Ec2Error."""
         if self._ec2 is None:
-            from ipagent.aws.ec2 import Ec2Client  # noqa: PLC0415 - botocore is most of the start-up
-
-            self._ec2 = Ec2Client(self._region, self._credentials)
-            what = f"Calling EC2 in {self._region} with the credentials of {self._ec2.identity}"
-            self._log.info("identity", message=what)
+            self._ec2 = self._connect()
         return self._ec2
+
+    def _connect(self) -> Ec2Calls:
+        """Return a client in `_region` and with `_credentials`; raises Ec2Error."""
+        from ipagent.aws.ec2 import Ec2Client  # noqa: PLC0415 - botocore is most of the start-up
+
+        made = Ec2Client(self._region, self._credentials)
+        what = f"Calling EC2 in {self._region} with the credentials of {made.identity}"
+        self._log.info("identity", message=what)
+        return made

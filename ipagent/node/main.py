@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from common import contract
 from common.descriptors import raise_descriptor_limit
@@ -28,6 +28,8 @@ from ipagent.assign.topology import Eni
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.daemon import Wakeup, end_with, run_daemon
 from ipagent.log import Log
+from ipagent.node.central.cloud import CentralCloud
+from ipagent.node.central.relay import CallRelay
 from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.restore import ListingFailed
@@ -37,7 +39,6 @@ from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import Pod
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses, with_pool
-from ipagent.node.observe.api_writer import ApiWriter
 from ipagent.node.observe.condition_writer import ConditionWriter
 from ipagent.node.observe.event_recorder import EventRecorder
 from ipagent.node.observe.introspection import AgentState, StatusServer, document
@@ -63,6 +64,19 @@ KEEP_SECONDS = 60.0
 """How long a connection to the API server is kept for the next TokenReview or Event."""
 ENDING = 2.0
 TIMING = Clock(time.monotonic, time.sleep, random.random)
+
+
+class Part(Protocol):
+    """A thread of the node agent."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Ask it to end."""
+
+    def join(self, timeout: float) -> object:
+        """Wait so many seconds for its end."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +139,10 @@ class NodeAgent:
         self._log = log
         self._client = Client(find_cluster(env), PROGRAM, REMEDIES, keep=KEEP_SECONDS)
         stack.callback(self._client.close)
-        tagged = settings.require_tag
-        self._cloud = NodeCloud(env, settings.credentials, log, TIMING, require_tag=tagged)
-        stack.enter_context(closing(self._cloud))
+        self._relay = (
+            CallRelay(self._client, given.node, log, TIMING, time.time) if settings.central else None
+        )
+        self._cloud = stack.enter_context(closing(self._connect(env)))
         store = stack.enter_context(closing(Checkpoint(given.record, TIMING, log)))
         self._usage = UsageReporter(self._client, given.node, log) if settings.node_networks else None
         self._collector = Collector(
@@ -160,8 +175,16 @@ class NodeAgent:
             self._client, given.node, self.loop.on_list, self.loop.on_event, log, own=given.own
         )
         self._start(stack)
+        if self._relay is not None:
+            _run_until_end(self._relay, stack)
         if self._usage is not None:
             self._report_usage(self._usage, stack)
+
+    def _connect(self, env: Mapping[str, str]) -> NodeCloud:
+        settings, log, tagged = self._given.settings, self._log, self._given.settings.require_tag
+        if self._relay is not None:
+            return CentralCloud(env, self._relay, log, TIMING, require_tag=tagged)
+        return NodeCloud(env, settings.credentials, log, TIMING, require_tag=tagged)
 
     def pods(self) -> tuple[Pod, ...]:
         """List the node's pods for a sweep; raises ListingFailed."""
@@ -193,15 +216,13 @@ class NodeAgent:
             self.loop.sessions = self._sessions
             self._sessions.start()
             stack.callback(self._sessions.close)
-        threads: list[ApiWriter[Any] | PodInformer] = [self._recorder, self._informer]
+        threads: list[Part] = [self._recorder, self._informer]
         if given.settings.pod_condition:
             conditions = ConditionWriter(self._client, self._log)
             self.loop.conditions = conditions
             threads.insert(0, conditions)
         for part in threads:
-            part.start()
-            stack.callback(part.join, ENDING)
-            stack.callback(part.stop)
+            _run_until_end(part, stack)
 
     def _pool(self) -> PoolAddresses | None:
         """Return the secondary addresses that stay on the node's ENIs; None as long as they are not known."""
@@ -221,9 +242,7 @@ class NodeAgent:
                 reporter.observe(pods, self._controller.owners)
 
         self.loop.after_turn = observe
-        reporter.start()
-        stack.callback(reporter.join, ENDING)
-        stack.callback(reporter.stop)
+        _run_until_end(reporter, stack)
 
     def _review(self, token: str) -> Mapping[str, Any]:
         result = "failed"
@@ -240,6 +259,7 @@ class NodeAgent:
     def _alive(self) -> bool:
         """Whether the loop goes round, and the threads live without which nothing is noticed."""
         threads = [self._informer.alive, self._sessions is None or self._sessions.alive]
+        threads.append(self._relay is None or self._relay.alive)
         return self.loop.busy_seconds() < STUCK_SECONDS and all(threads)
 
     def _report(self, events: list[AddressEvent]) -> None:
@@ -274,6 +294,13 @@ class NodeAgent:
             elastic_ips=self._controller.elastic_ips,
         )
         return document(known, TIMING.clock())
+
+
+def _run_until_end(part: Part, stack: ExitStack) -> None:
+    """Start a thread, which is stopped with the stack."""
+    part.start()
+    stack.callback(part.join, ENDING)
+    stack.callback(part.stop)
 
 
 def _taken(host: str, port: int, key: str, error: OSError) -> Usage:

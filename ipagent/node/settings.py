@@ -37,7 +37,7 @@ class NodeSettings:
     `watch_only`: pods are served by their network-status alone, and none has a container of ours. `port` is
     for claims, `health_port` for probes and metrics. Without `require_tag` ENIs need no tag to be used. With
     `pod_condition` each pod's status shows whether its addresses are assigned; with `node_networks` it
-    reports to NodeAttachments what its pods have.
+    reports to NodeAttachments what its pods have; with `central` the controller makes its calls to EC2.
     """
 
     port: int = DEFAULT_NODE_PORT
@@ -49,6 +49,7 @@ class NodeSettings:
     require_tag: bool = True
     pod_condition: bool = False
     node_networks: bool = False
+    central: bool = False
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.AUTO
 
@@ -76,6 +77,7 @@ def read_settings(data: bytes) -> NodeSettings:
         require_tag=given.read("requireTag", _flag, True),
         pod_condition=given.read("podCondition", _flag, False),
         node_networks=given.read("nodeNetworks", _flag, False),
+        central=given.read("central", _flag, False),
         log_level=given.read("logLevel", _choice(LogLevel), LogLevel.INFO),
         log_format=given.read("logFormat", _choice(LogFormat), LogFormat.AUTO),
     )

@@ -40,8 +40,9 @@ def manifests(rendered: Rendered) -> list[Manifest]:
 def test_without_it_nothing_of_it_is_there(rendered: Rendered, texts: dict[str, str]) -> None:
     for case in cases():
         found = [each for each in rendered[case] if each["kind"] == "CustomResourceDefinition"]
-        assert len(found) == (2 if case == "controller" else 0)
-        assert ("nodeattachments" in texts[case]) is (case == "controller")
+        having = case in ("controller", "backend central")
+        assert len(found) == (2 if having else 0)
+        assert ("nodeattachments" in texts[case]) is having
 
 
 def test_its_crds_stay_when_the_chart_goes(manifests: list[Manifest]) -> None:
@@ -150,6 +151,7 @@ def test_a_network_policy_lets_it_reach_aws_and_the_api_server_alone(manifests: 
     [
         ({"controller": {"enabled": True}}, "controller.clusterName is required"),
         ({"controller": {"enabled": True, "clusterName": "a b"}}, "/controller/clusterName"),
+        ({"agent": {"backend": "central"}}, "agent.backend=central needs controller.enabled"),
         ({"capacity": {"enabled": True}}, "capacity.enabled needs controller.enabled and the webhook"),
         ({"controller": {"releases": "never"}}, "/controller/releases"),
         ({"controller": {"eips": {"my-sip": {"pools": {"sip": {"tags": {}}}}}}}, "/controller/eips/my-sip"),

@@ -202,7 +202,8 @@ def test_the_webhook_reads_its_settings_file(rendered: Rendered, case: str) -> N
         assert settings.image_pull_secrets == ("agent-registry",)
         assert settings.agent.credentials is Credentials.NODE
         assert (settings.agent.timeout, settings.agent.allowed_cidrs) == (180, ("10.10.0.0/16",))
-    node = case == "backend node"
+    # Pods ask the node agent, whoever makes its calls to EC2.
+    node = case in ("backend node", "backend central")
     assert settings.agent.backend is (Backend.NODE if node else Backend.DIRECT)
     assert settings.agent.node_port == (19407 if case == "everything" else DEFAULT_NODE_PORT)
     given = Size(Decimal("0.06"), Decimal(80 * 2**20)) if case == "everything" else None

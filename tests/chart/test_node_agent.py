@@ -28,7 +28,14 @@ from tests.cluster.api import Manifest
 from tests.cluster.helm import CHART, REGISTRY, Helm, merged, only
 
 NAME = "multus-eni-injector-node"
-WITH = ("backend node", "watch only", "agent of the node beside direct", "controller", "everything")
+WITH = (
+    "backend node",
+    "backend central",
+    "watch only",
+    "agent of the node beside direct",
+    "controller",
+    "everything",
+)
 RECORD = "/var/lib/multus-eni-injector"
 Rendered = dict[str, list[Manifest]]
 
@@ -165,6 +172,8 @@ def test_every_setting_arrives(rendered: Rendered) -> None:
         "logLevel": "info",
         "logFormat": "auto",
     }
+    central = settings(rendered["backend central"])
+    assert (central["central"], central["nodeNetworks"]) == (True, True)
     watching = settings(rendered["watch only"])
     assert (watching["watchOnly"], watching["gc"]["mode"]) == (True, "on")
     everything = settings(rendered["everything"])
@@ -194,6 +203,7 @@ def test_it_reads_its_settings_file(rendered: Rendered, case: str) -> None:
     assert read.credentials is (Credentials.NODE if everything else Credentials.CHAIN)
     assert read.require_tag is not everything
     assert read.pod_condition is everything
+    assert read.central is (case == "backend central")
     granted = read.grants.of("my-apps")
     assert [str(cidr) for cidr in granted.cidrs] == (
         ["10.10.1.192/28", "2001:db8::/64"] if case == "backend node" else []
@@ -246,7 +256,7 @@ def test_its_rights_are_to_read_pods_review_tokens_and_write_events(rendered: Re
         (["authentication.k8s.io"], ["tokenreviews"], ["create"], {"verbs"}),
         ([""], ["events"], ["create", "patch"], {"verbs"}),
         *([([""], ["pods/status"], ["patch"], {"verbs"})] if case == "everything" else []),
-        *(LINKS if case == "controller" else []),
+        *(LINKS if case in ("controller", "backend central") else []),
     ]
     binding = only(manifests, "ClusterRoleBinding", NAME)
     name = "multus-node" if case == "everything" else NAME

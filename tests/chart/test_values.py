@@ -36,7 +36,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "namespace that is none": ({"injection": {"excludedNamespaces": ["a_b"]}}, "/excludedNamespaces/0"),
     "pull secret of a pod as a name": ({"imagePullSecrets": ["a"]}, "/imagePullSecrets/0"),
     "unknown failure policy": ({"webhookConfiguration": {"failurePolicy": "fail"}}, "/failurePolicy"),
-    "unknown backend": ({"agent": {"backend": "central"}}, "/agent/backend"),
+    "unknown backend": ({"agent": {"backend": "cluster"}}, "/agent/backend"),
     "unknown gc mode": ({"nodeAgent": {"gc": {"mode": "dry-run"}}}, "/nodeAgent/gc/mode"),
     "cooldown without unit": ({"nodeAgent": {"gc": {"cooldown": "120"}}}, "/nodeAgent/gc/cooldown"),
     "protected address without length": (

@@ -54,6 +54,7 @@ CONTROLLER: dict[str, Any] = {
     "networkPolicy": {"enabled": True},
     "metrics": {"prometheusRule": {"enabled": True, "runbookUrl": "https://runbooks.example/#"}},
 }
+CENTRAL = merged(CONTROLLER, {"agent": {"backend": "central"}})
 _PODS: dict[str, Any] = {
     "priorityClassName": "",
     "nodeSelector": {"example.com/pool": "system"},
@@ -179,6 +180,7 @@ def cases() -> dict[str, dict[str, Any]]:
         "policy that warns": {"admissionPolicy": {"action": "Warn"}},
         "failures ignored": {"webhookConfiguration": {"failurePolicy": "Ignore"}},
         "backend node": merged(NODE, MONITORING),
+        "backend central": CENTRAL,
         "controller": CONTROLLER,
         "watch only": merged(NODE_WATCH, MONITORING),
         "agent of the node beside direct": {"nodeAgent": {"enabled": True}, "metrics": {"enabled": False}},

@@ -4,7 +4,7 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
 {{- $ns := printf "namespace=%q" (include "multus-eni.namespace" .) }}
 {{- $pods := printf "pod=~\"%s-node-[a-z0-9]+\"" (include "multus-eni.fullname" .) }}
 {{- /* Beside the backend direct node agents only tidy up. */}}
-{{- $gate := ternary "critical" "warning" (or (eq .Values.agent.backend "node") .Values.nodeAgent.watchOnly) }}
+{{- $gate := ternary "critical" "warning" (or (ne .Values.agent.backend "direct") .Values.nodeAgent.watchOnly) }}
 {{- $ofInjects := list
   (dict "alert" "MultusEniWebhookUnreachable" "severity" "critical" "for" "1m"
     "expr" `sum by (cluster) (increase(apiserver_admission_webhook_rejection_count{name=~".+\\.multus-eni\\.io",error_type="calling_webhook_error"}[5m])) > 0`

@@ -28,6 +28,9 @@
 {{- if and $v.controller.enabled (not $v.controller.clusterName) }}
 {{- fail "controller.clusterName is required with controller.enabled: it is in the tags of the cluster's ENIs, and another cluster's controller leaves them alone by it" }}
 {{- end }}
+{{- if and (eq $v.agent.backend "central") (not $v.controller.enabled) }}
+{{- fail "agent.backend=central needs controller.enabled: the controller makes the node agents' calls to EC2, for the ENIs of NodeNetworks" }}
+{{- end }}
 {{- if and $v.nodeAgent.prefixes.enabled (not $v.controller.enabled) }}
 {{- fail "nodeAgent.prefixes.enabled needs controller.enabled: the controller assigns the prefixes" }}
 {{- end }}

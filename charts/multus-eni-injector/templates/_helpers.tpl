@@ -165,6 +165,10 @@ hostAliases:
 {{- end }}
 {{- end }}
 {{- $_ := set $agent "resources" $resources }}
+{{- /* Pods ask the node agent, whoever makes its calls to EC2. */}}
+{{- if eq $agent.backend "central" }}
+{{- $_ := set $agent "backend" "node" }}
+{{- end }}
 {{- $_ := set $agent "nodePort" .Values.nodeAgent.port }}
 {{- $_ := set $agent "image" (include "multus-eni.image" (dict "root" . "which" "agent")) }}
 {{- with .Values.agent.imagePullPolicy }}
@@ -220,6 +224,9 @@ Thick Multus says it in a ConfigMap, as its pods see the nodes' files: EKS's man
 {{- $settings := pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "podCondition" "logLevel" "logFormat" }}
 {{- if .Values.controller.enabled }}
 {{- $_ := set $settings "nodeNetworks" true }}
+{{- end }}
+{{- if eq .Values.agent.backend "central" }}
+{{- $_ := set $settings "central" true }}
 {{- end }}
 {{- merge (dict "allowedCIDRs" .Values.agent.allowedCIDRs) $settings | toPrettyJson }}
 {{- end }}

@@ -41,6 +41,8 @@ def test_every_key_is_read() -> None:
         credentials="node",
         requireTag=False,
         podCondition=True,
+        nodeNetworks=True,
+        central=True,
         logLevel="debug",
         logFormat="json",
     )
@@ -60,6 +62,8 @@ def test_every_key_is_read() -> None:
         credentials=Credentials.NODE,
         require_tag=False,
         pod_condition=True,
+        node_networks=True,
+        central=True,
         log_level=LogLevel.DEBUG,
         log_format=LogFormat.JSON,
     )

@@ -1,0 +1,48 @@
+"""This node's NodeAttachments: which ENIs it has, and what the controller has answered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any
+
+from ipagent.assign.addresses import IPNetwork
+from ipagent.callrelay import RelayAnswer, RelayAnswers, RelayCall, read_answers
+
+Wanted = Mapping[str, Sequence[RelayCall]]
+"""The name of a NodeAttachment -> the calls to ask for; their ids do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayAttachment:
+    """A NodeAttachment with an ENI, by which calls about this ENI are asked for."""
+
+    name: str
+    instance: str
+    eni: str
+    subnet: str = ""
+    cidrs: tuple[IPNetwork, ...] = ()
+    """The ranges of the ENI's subnet, none while the controller does not know them."""
+    responses: RelayAnswers = field(default_factory=RelayAnswers)
+
+    def answers(self, session: str) -> Mapping[int, RelayAnswer]:
+        """Return the controller's answers to this session's calls by id."""
+        return self.responses.of(session)
+
+
+def read_attachment(found: Mapping[str, Any]) -> RelayAttachment | None:
+    """Read a NodeAttachment that the API server has checked; None while it has no ENI, or if it is to go."""
+    metadata, spec, status = found["metadata"], found["spec"], found.get("status") or {}
+    eni = str(status.get("eni") or "")
+    # Without a device index it is not attached yet, or not any more.
+    if not eni or status.get("device") is None or "deletionTimestamp" in metadata:
+        return None
+    return RelayAttachment(
+        str(metadata["name"]),
+        str(spec["instanceID"]),
+        eni,
+        str(status.get("subnet") or ""),
+        tuple(map(ip_network, status.get("cidrs") or ())),
+        read_answers(status),
+    )

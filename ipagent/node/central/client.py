@@ -1,0 +1,215 @@
+"""EC2 as `ipagent.aws` calls it, by way of the controller: the same calls, failures and sentences.
+
+Thread: the main loop's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
+from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.retry import Clock
+from ipagent.assign.topology import EniDetails
+from ipagent.callrelay import MAX_ADDRESSES, MAX_CALLS, Action, RelayAnswer, RelayCall, action_of
+from ipagent.node.central.attachments import RelayAttachment, Wanted
+
+OK = "ok"
+FRESH = 2.0
+"""Seconds for which the holders count that came with a refusal."""
+
+_NEEDS_NETWORK = (
+    "With agent.backend=central pods have ENIs of NodeNetworks alone: make a NodeNetwork that selects the "
+    "node, with `source: Adopt` for ENIs that exist already, and see its conditions (kubectl get "
+    "nodenetworks)."
+)
+_CONTROLLERS_RIGHTS = (
+    "Allow the role of the controller's ServiceAccount what examples/iam/controller.json has: with "
+    "agent.backend=central the nodes have no rights, and need none."
+)
+
+
+class Relay(Protocol):
+    """Has the controller make calls."""
+
+    node: str
+
+    def attachments(self) -> Mapping[str, RelayAttachment]:
+        """Return the node's NodeAttachments that have an ENI, by name; raises Ec2Error."""
+
+    def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
+        """Ask for calls, and return the answers in their order; raises Ec2Error where there is none."""
+
+
+class RelayClient:
+    """Calls for the ENIs of the node's NodeAttachments; every method raises Ec2Error only."""
+
+    region = ""
+    identity = "the controller"
+
+    def __init__(self, relay: Relay, timing: Clock) -> None:
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """How many calls were asked for, by action and result: OK, or the fault in small letters."""
+        self._relay = relay
+        self._timing = timing
+        # When it was refused, what was asked for, and the holders that came with the refusal.
+        self._refused: tuple[float, frozenset[IPAddress], tuple[EniDetails, ...]] | None = None
+        # ENIs of other nodes that were found to hold addresses -> the NodeAttachment by which they were.
+        self._found_by: dict[str, RelayAttachment] = {}
+
+    def close(self) -> None:
+        """Close nothing: the relay has an end of its own."""
+
+    def instance_id(self) -> str:
+        """Return the id of the node's instance; empty as long as there is no NodeAttachment."""
+        return next((each.instance for each in self._relay.attachments().values()), "")
+
+    def assign(self, call: Assign) -> frozenset[IPAddress]:
+        """Assign the addresses; returns those that EC2's answer lists."""
+        answers = self._change(call, self._of_eni(call.eni_id))
+        if len(answers) == 1 and answers[0].failure is not None and answers[0].interfaces:
+            self._refused = self._timing.clock(), frozenset(call.addresses), answers[0].interfaces
+        _raise_first(answers)
+        return frozenset[IPAddress]().union(*(each.addresses for each in answers))
+
+    def unassign(self, call: Unassign) -> None:
+        """Unassign the addresses; those of another node's ENI once they were found there."""
+        via = self._found_by.get(call.eni_id) or self._of_eni(call.eni_id)
+        _raise_first(self._change(call, via))
+
+    def describe(self, eni_id: str) -> EniDetails:
+        """Describe one ENI of the node."""
+        (found,) = self._described([self._of_eni(eni_id)])
+        return found
+
+    def attached(self, instance_id: str) -> tuple[EniDetails, ...]:  # noqa: ARG002 - it is the node's
+        """Describe the ENIs of all NodeAttachments, by one round trip."""
+        known = [*self._relay.attachments().values()]
+        if not known:
+            text = f"No NodeNetwork has an ENI on node {self._relay.node}"
+            raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+        if found := self._described(known):
+            return found
+        text = f"EC2 shows none of the node's ENIs: {', '.join(each.eni for each in known)}"
+        raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+
+    def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
+        """Describe those ENIs of the node that have these MACs."""
+        return tuple(eni for eni in self.attached("") if eni.mac in macs)
+
+    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        """Find the ENIs of the subnet that hold any of the addresses as their own."""
+        if known := self._refusal_of(addresses):
+            return self._remember(known, self._of_subnet(subnet_id))
+        return self._look(Action.HOLDERS, addresses, subnet_id)
+
+    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
+        """Find the ENIs of the subnet that hold any of the addresses, also in a prefix."""
+        return self._look(Action.PREFIX_HOLDERS, addresses, subnet_id)
+
+    def subnet_cidrs(self, subnet_ids: Collection[str]) -> dict[str, tuple[IPNetwork, ...]]:
+        """Return the ranges of subnets that the controller has found."""
+        known = self._relay.attachments().values()
+        return {each.subnet: each.cidrs for each in known if each.subnet in subnet_ids and each.cidrs}
+
+    def _change(self, call: Assign | Unassign, via: RelayAttachment) -> tuple[RelayAnswer, ...]:
+        action, reassigned = action_of(call), isinstance(call, Assign) and call.allow_reassignment
+        parts = _parts(call.addresses)
+        return self._ask(via, [RelayCall(0, action, call.eni_id, part, reassigned) for part in parts])
+
+    def _look(
+        self, action: Action, addresses: Collection[IPAddress], subnet_id: str
+    ) -> tuple[EniDetails, ...]:
+        via = self._of_subnet(subnet_id)
+        parts = _parts(sorted(addresses, key=sort_key))
+        answers = self._ask(via, [RelayCall(0, action, via.eni, part) for part in parts])
+        _raise_first(answers)
+        return self._remember([eni for each in answers for eni in each.interfaces], via)
+
+    def _remember(self, enis: Sequence[EniDetails], via: RelayAttachment) -> tuple[EniDetails, ...]:
+        found = {eni.eni_id: eni for eni in enis}
+        self._found_by = dict.fromkeys(found.keys() - {via.eni}, via)
+        return tuple(found.values())
+
+    def _refusal_of(self, addresses: Collection[IPAddress]) -> tuple[EniDetails, ...]:
+        """Return the holders that came with the refusal of these addresses a moment ago; once."""
+        refused, self._refused = self._refused, None
+        if refused is None or self._timing.clock() - refused[0] > FRESH:
+            return ()
+        return refused[2] if refused[1].issuperset(addresses) else ()
+
+    def _described(self, via: Sequence[RelayAttachment]) -> tuple[EniDetails, ...]:
+        wanted = {each.name: [RelayCall(0, Action.DESCRIBE, each.eni)] for each in via}
+        answers = self._relayed(Action.DESCRIBE, wanted)
+        found = [_shown(each.eni, answers[each.name][0], alone=len(via) == 1) for each in via]
+        return tuple(eni for eni in found if eni is not None)
+
+    def _ask(self, via: RelayAttachment, calls: Sequence[RelayCall]) -> tuple[RelayAnswer, ...]:
+        return self._relayed(calls[0].action, {via.name: calls})[via.name]
+
+    def _relayed(self, action: Action, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
+        try:
+            answers = self._relay.ask(wanted)
+        except Ec2Error as error:
+            self.calls[action.value, error.failure.fault.name.lower()] += 1
+            raise
+        found = {name: tuple(map(_with_remedy, answers[name])) for name in wanted}
+        self._count(action, [each for given in found.values() for each in given])
+        return found
+
+    def _count(self, action: Action, answers: Sequence[RelayAnswer]) -> None:
+        for each in answers:
+            result = OK if each.failure is None else each.failure.fault.name.lower()
+            self.calls[action.value, result] += 1
+
+    def _of_eni(self, eni_id: str) -> RelayAttachment:
+        for each in self._relay.attachments().values():
+            if each.eni == eni_id:
+                return each
+        text = f"No NodeNetwork has {eni_id} on node {self._relay.node}"
+        raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+
+    def _of_subnet(self, subnet_id: str) -> RelayAttachment:
+        for each in self._relay.attachments().values():
+            if each.subnet == subnet_id:
+                return each
+        text = f"No NodeNetwork has an ENI in {subnet_id} on node {self._relay.node}"
+        raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+
+
+def _parts(addresses: Sequence[IPAddress]) -> list[tuple[IPAddress, ...]]:
+    """Divide addresses among the calls of one request; more than it has room for no ENI can have."""
+    starts = range(0, min(len(addresses), MAX_CALLS * MAX_ADDRESSES), MAX_ADDRESSES)
+    return [tuple(addresses[start : start + MAX_ADDRESSES]) for start in starts]
+
+
+def _shown(eni_id: str, answer: RelayAnswer, *, alone: bool) -> EniDetails | None:
+    """Return the described ENI; among several, one that EC2 does not know is left out."""
+    failure = answer.failure
+    if failure is None:
+        found = next((eni for eni in answer.interfaces if eni.eni_id == eni_id), None)
+        if found is not None:
+            return found
+        failure = Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {eni_id}: EC2 does not show it")
+    if failure.fault is Fault.NO_ENI and not alone:
+        return None
+    raise Ec2Error(failure)
+
+
+def _raise_first(answers: Sequence[RelayAnswer]) -> None:
+    for each in answers:
+        if each.failure is not None:
+            raise Ec2Error(each.failure)
+
+
+def _with_remedy(answer: RelayAnswer) -> RelayAnswer:
+    """Say whose rights are missing, where a failure has no remedy of its own."""
+    failure = answer.failure
+    if failure is None or failure.remedy or failure.fault not in (Fault.NO_PERMISSION, Fault.NO_CREDENTIALS):
+        return answer
+    return replace(answer, failure=replace(failure, remedy=_CONTROLLERS_RIGHTS))

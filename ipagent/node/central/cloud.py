@@ -1,0 +1,36 @@
+"""AWS as the agent of a node uses it that has no right in AWS: EC2 by the controller, IMDS as ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from common.contract import Credentials
+from ipagent.assign.errors import Ec2Error, NoImds, error_of
+from ipagent.assign.retry import Clock
+from ipagent.aws.node_cloud import NodeCloud
+from ipagent.log import Log
+from ipagent.node.central.client import Relay, RelayClient
+
+
+class CentralCloud(NodeCloud):
+    """The node's ENIs are those of its NodeAttachments."""
+
+    def __init__(
+        self, env: Mapping[str, str], relay: Relay, log: Log, timing: Clock, *, require_tag: bool = True
+    ) -> None:
+        super().__init__(env, Credentials.CHAIN, log, timing, require_tag=require_tag)
+        self._client_by_relay = RelayClient(relay, timing)
+
+    def _connect(self) -> RelayClient:
+        return self._client_by_relay
+
+    def _identify(self) -> None:
+        """Learn the instance from the NodeAttachments; raises AgentError."""
+        try:
+            self.instance_id = self.instance_id or self._client_by_relay.instance_id()
+        except Ec2Error as error:
+            raise error_of(error.failure) from None
+        # For what it shows of addresses and prefixes: EC2 need not be asked for those. It needs no rights.
+        with suppress(NoImds):
+            self._service()

@@ -1,0 +1,190 @@
+"""Asks the controller for calls by the node's NodeAttachments, and waits for its answers.
+
+Threads: the main loop asks; the informer's wakes it as soon as an answer is there.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from common.kube.client import Client
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.informer import Informer
+from common.kube.reflector import Target
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.retry import Clock
+from ipagent.callrelay import NODE_RELAY_MANAGER, RelayAnswer, RelayCall, RelayRequests, requests_body
+from ipagent.log import Log
+from ipagent.networkapi import ATTACHMENTS, LEASE, of_node
+from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
+
+PATIENCE = 20.0
+"""Seconds to wait for an answer.
+
+The controller makes throttled calls again for 15 s, and another replica leads 15 s after a leader's death.
+"""
+SILENCE = 1.0
+"""Seconds after a wait in vain during which nothing is asked: one turn of the loop waits once."""
+
+GONE, FORBIDDEN = 404, 403
+
+_NO_CONTROLLER = (
+    "See that the controller runs and leads: its Deployment, and `kubectl get lease -A` for "
+    f"{LEASE}. It needs agent.backend=central, too, which `helm upgrade` gives to both."
+)
+_NO_API_SERVER = "See that the node reaches the API server: with agent.backend=central calls to EC2 go by it."
+_NO_RIGHT = (
+    "Let the DaemonSet patch nodeattachments/status of its own node, as the chart does with "
+    "agent.backend=central: has the release been upgraded as a whole?"
+)
+_NOT_ATTACHED = "The ENI was detached, or its NodeNetwork does not select the node any more."
+
+
+class CallRelay:
+    """Relays calls between `start` and `stop`. `wall` returns seconds since 1970."""
+
+    def __init__(  # noqa: PLR0913 - one argument a collaborator
+        self,
+        client: Client,
+        node: str,
+        log: Log,
+        timing: Clock,
+        wall: Callable[[], float],
+        *,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.node = node
+        self._client = client
+        self._timing = timing
+        self._wall = wall
+        self._patience = patience
+        self._session = secrets.token_hex(8)
+        self._last_id = 0
+        self._silent: tuple[float, Failure] | None = None
+        self._changed = threading.Condition()
+        target = Target(ATTACHMENTS, f"the NodeAttachments of node {node}", of_node(node))
+        self._informer = Informer(client, target, read_attachment, self._notify, log)
+
+    def start(self) -> None:
+        """Begin to follow the NodeAttachments."""
+        self._informer.start()
+
+    def stop(self) -> None:
+        """Let it end; join it afterwards."""
+        self._informer.stop()
+
+    def join(self, timeout: float) -> None:
+        """Wait so many seconds for the end of the informer's thread."""
+        self._informer.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether answers would be noticed."""
+        return self._informer.alive
+
+    def attachments(self) -> Mapping[str, RelayAttachment]:
+        """Return the node's NodeAttachments that have an ENI, by name; raises Ec2Error as long as unknown."""
+        if not self._informer.synced and not self._wait(lambda: self._informer.synced):
+            text = f"The NodeAttachments of node {self.node} can't be read from the API server"
+            raise self._fall_silent(Failure(Fault.UNREACHABLE, text, remedy=_NO_API_SERVER))
+        return self._informer.items()
+
+    def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
+        """Ask for calls, all at once, and return the answers in their order.
+
+        Raises Ec2Error where there is none: what EC2 says is in the answers.
+        """
+        self._refuse_while_silent()
+        numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
+        for name, calls in numbered.items():
+            self._write(name, calls)
+        if not self._wait(lambda: self._complete(numbered)):
+            self._withdraw(numbered)
+            raise self._fall_silent(self._unanswered(numbered))
+        known = self._informer.items()
+        return {name: self._answers(known.get(name), calls) for name, calls in numbered.items()}
+
+    def _numbered(self, calls: Sequence[RelayCall]) -> tuple[RelayCall, ...]:
+        first = self._last_id + 1
+        self._last_id += len(calls)
+        return tuple(replace(call, id=first + number) for number, call in enumerate(calls))
+
+    def _write(self, name: str, calls: Sequence[RelayCall]) -> None:
+        requests = RelayRequests(self._session, self._wall(), tuple(calls))
+        path, what = f"{ATTACHMENTS}/{name}/status", f"write the requests of NodeAttachment {name}"
+        try:
+            self._client.apply(
+                path, what, requests_body(name, requests), manager=NODE_RELAY_MANAGER, force=True
+            )
+        except (ApiError, Unreachable, ClusterError) as error:
+            raise Ec2Error(_not_written(error)) from None
+
+    def _complete(self, numbered: Mapping[str, Sequence[RelayCall]]) -> bool:
+        """Whether everything is answered, or can't be any more."""
+        known = self._informer.items()
+        return all(_settled(known.get(name), self._session, calls) for name, calls in numbered.items())
+
+    def _answers(
+        self, attachment: RelayAttachment | None, calls: Sequence[RelayCall]
+    ) -> tuple[RelayAnswer, ...]:
+        given = {} if attachment is None else attachment.answers(self._session)
+        if missing := [call for call in calls if call.id not in given]:
+            what = f"{missing[0].action} on {missing[0].eni}"
+            text = f"{what}: the node has no NodeAttachment with that ENI any more"
+            raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NOT_ATTACHED))
+        return tuple(given[call.id] for call in calls)
+
+    def _withdraw(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
+        """Take back what has not been answered: the node may want something else by then."""
+        known = self._informer.items()
+        for name, calls in numbered.items():
+            if not _settled(known.get(name), self._session, calls):
+                with suppress(Ec2Error):
+                    self._write(name, ())
+
+    def _unanswered(self, numbered: Mapping[str, Sequence[RelayCall]]) -> Failure:
+        known = self._informer.items()
+        waiting = [
+            f"{calls[0].action} on {calls[0].eni}"
+            for name, calls in numbered.items()
+            if not _settled(known.get(name), self._session, calls)
+        ]
+        text = f"{', '.join(waiting)}: the controller has not answered within {self._patience:g} s"
+        return Failure(Fault.UNREACHABLE, text, remedy=_NO_CONTROLLER)
+
+    def _fall_silent(self, failure: Failure) -> Ec2Error:
+        self._silent = self._timing.clock() + SILENCE, failure
+        return Ec2Error(failure)
+
+    def _refuse_while_silent(self) -> None:
+        if self._silent is not None and self._timing.clock() < self._silent[0]:
+            raise Ec2Error(self._silent[1])
+        self._silent = None
+
+    def _wait(self, until: Callable[[], bool]) -> bool:
+        with self._changed:
+            return self._changed.wait_for(until, self._patience)
+
+    def _notify(self, _names: Collection[str]) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _settled(attachment: RelayAttachment | None, session: str, calls: Sequence[RelayCall]) -> bool:
+    """Whether calls are answered, or never will be: the NodeAttachment has gone."""
+    return attachment is None or attachment.answers(session).keys() >= {call.id for call in calls}
+
+
+def _not_written(error: Exception) -> Failure:
+    """Return the failure that a refused or unanswered write is."""
+    code = error.code if isinstance(error, ApiError) else 0
+    if code == GONE:
+        return Failure(Fault.NO_ENI, str(error), remedy=_NOT_ATTACHED)
+    if code == FORBIDDEN:
+        return Failure(Fault.NO_PERMISSION, str(error), remedy=_NO_RIGHT)
+    return Failure(Fault.UNREACHABLE, str(error), remedy=_NO_API_SERVER)

@@ -1,0 +1,294 @@
+"""The relay against an API server that applies requests and shows what a controller answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.retry import Clock
+from ipagent.callrelay import (
+    NODE_RELAY_MANAGER,
+    Action,
+    RelayAnswer,
+    RelayAnswers,
+    RelayCall,
+    RelayRequests,
+    read_requests,
+    responses_body,
+)
+from ipagent.networkapi import ATTACHMENTS, of_node
+from ipagent.node.central.relay import SILENCE, CallRelay
+from tests.common.kube.fake_api import FakeApi, Reply, Request
+from tests.ipagent.fakes import Lines, ip
+
+A = ip("10.10.1.81")
+ASSIGN = RelayCall(0, Action.ASSIGN_IPV4, "eni-1", (A,))
+DESCRIBE = RelayCall(0, Action.DESCRIBE, "eni-2")
+PATIENCE = 0.3
+
+
+def attachment(name: str, eni: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "resourceVersion": "1"},
+        "spec": {"instanceID": "i-1"},
+        "status": {"eni": eni, "device": 1, "subnet": "subnet-1"},
+    }
+
+
+def nobody(_: RelayRequests) -> RelayAnswers | None:
+    return None
+
+
+def succeed(requests: RelayRequests) -> RelayAnswers:
+    """Answer all as a controller with every right."""
+    return RelayAnswers(
+        requests.session, tuple(RelayAnswer(call.id, frozenset(call.addresses)) for call in requests.calls)
+    )
+
+
+@dataclass
+class Wire:
+    """NodeAttachments at the API server. `controller` answers each write of requests; None is silence."""
+
+    controller: Callable[[RelayRequests], RelayAnswers | None] = succeed
+    status: int = 200
+    objects: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {
+            name: attachment(name, eni) for name, eni in (("n1.oam", "eni-1"), ("n1.sig", "eni-2"))
+        }
+    )
+    written: list[tuple[str, RelayRequests]] = field(default_factory=list)
+    version: int = 1
+    events: list[bytes] = field(default_factory=list)
+    """One for each version from 2 on."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    closed: bool = False
+
+    def answer(self, request: Request) -> Reply:
+        if request.method == "PATCH":
+            return self._apply(request)
+        assert request.parameters["labelSelector"] == of_node("n1")["labelSelector"]
+        if request.parameters.get("watch"):
+            return Reply(chunks=self._watched(int(request.parameters["resourceVersion"])))
+        with self.changed:
+            items, version = deepcopy([*self.objects.values()]), str(self.version)
+        listed = {"kind": "NodeAttachmentList", "metadata": {"resourceVersion": version}, "items": items}
+        return Reply(body=listed, keep=True)
+
+    def _watched(self, version: int) -> Iterator[bytes]:
+        while True:
+            with self.changed:
+                while not self.closed and self.version <= version:
+                    self.changed.wait()
+                if self.closed:
+                    return
+                chunk = b"".join(self.events[version - 1 :])
+                version = self.version
+            yield chunk
+
+    def _apply(self, request: Request) -> Reply:
+        assert request.parameters == {"fieldManager": NODE_RELAY_MANAGER, "force": "true"}
+        name = request.path.removeprefix(f"{ATTACHMENTS}/").removesuffix("/status")
+        if self.status != 200:
+            return Reply(self.status, {"reason": "Refused", "message": "no"}, keep=True)
+        requests = read_requests(request.body["status"])
+        assert requests is not None
+        self.written.append((name, requests))
+        self.show(name, requests=request.body["status"]["requests"])
+        if answers := self.controller(requests):
+            self.show(name, responses=responses_body(name, answers)["status"]["responses"])
+        return Reply(keep=True)
+
+    def show(self, name: str, **status: Any) -> None:
+        """Change an object, as the watch shows it."""
+        with self.changed:
+            self.objects[name]["status"] |= status
+            self._event("MODIFIED", name)
+
+    def delete(self, name: str) -> None:
+        with self.changed:
+            self._event("DELETED", name)
+            del self.objects[name]
+
+    def _event(self, kind: str, name: str) -> None:
+        self.version += 1
+        found = self.objects[name]
+        found["metadata"]["resourceVersion"] = str(self.version)
+        self.events.append(json.dumps({"type": kind, "object": found}).encode() + b"\n")
+        self.changed.notify_all()
+
+    def close(self) -> None:
+        """End the watches."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+
+class Now:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def now() -> Now:
+    return Now()
+
+
+@pytest.fixture
+def make(wire: Wire, now: Now, tmp_path: Path) -> Iterator[Callable[..., CallRelay]]:
+    """Make relays of the node n1, one for each run of its agent."""
+    made: list[CallRelay] = []
+    with FakeApi(tmp_path, wire.answer) as api:
+        client = api.client(tmp_path, keep=5.0)
+        log = Lines().log
+
+        def start(patience: float = 10.0) -> CallRelay:
+            timing = Clock(now.clock, time.sleep, lambda: 0.5)
+            relay = CallRelay(client, "n1", log, timing, time.time, patience=patience)
+            made.append(relay)
+            relay.start()
+            relay.attachments()
+            return relay
+
+        yield start
+        for each in made:
+            each.stop()
+        wire.close()
+        for each in made:
+            each.join(5.0)
+        client.close()
+
+
+def test_an_answer_is_taken_as_soon_as_it_is_shown(wire: Wire, make: Callable[..., CallRelay]) -> None:
+    relay = make()
+    assert [each.eni for each in relay.attachments().values()] == ["eni-1", "eni-2"]
+    (answer,) = relay.ask({"n1.oam": [ASSIGN]})["n1.oam"]
+    assert (answer.addresses, answer.failure) == (frozenset({A}), None)
+    ((name, requests),) = wire.written
+    assert name == "n1.oam"
+    assert abs((requests.time or 0) - time.time()) < 60
+
+
+def test_several_node_attachments_are_asked_at_once(wire: Wire, make: Callable[..., CallRelay]) -> None:
+    held: list[RelayRequests] = []
+
+    def both(requests: RelayRequests) -> RelayAnswers | None:
+        # Nothing is answered before everything has been asked for.
+        held.append(requests)
+        if len(held) < 2:
+            return None
+        wire.show("n1.oam", responses=responses_body("n1.oam", succeed(held[0]))["status"]["responses"])
+        return succeed(requests)
+
+    wire.controller = both
+    found = make().ask({"n1.oam": [ASSIGN, ASSIGN], "n1.sig": [DESCRIBE]})
+    assert {name: len(answers) for name, answers in found.items()} == {"n1.oam": 2, "n1.sig": 1}
+
+
+def test_answers_to_a_former_run_or_another_call_are_not_taken(
+    wire: Wire, make: Callable[..., CallRelay]
+) -> None:
+    first = make()
+    first.ask({"n1.oam": [ASSIGN]})
+    wire.controller = nobody
+    second = make(PATIENCE)
+    with pytest.raises(Ec2Error, match="has not answered"):
+        second.ask({"n1.oam": [ASSIGN]})
+
+    def late(requests: RelayRequests) -> RelayAnswers:
+        return RelayAnswers(requests.session, (RelayAnswer(requests.calls[0].id - 1, frozenset({A})),))
+
+    wire.controller = late
+    with pytest.raises(Ec2Error, match="has not answered"):
+        make(PATIENCE).ask({"n1.oam": [ASSIGN]})
+
+
+def test_without_an_answer_the_request_is_withdrawn_and_the_remedy_names_the_controller(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    wire.controller = nobody
+    relay = make(PATIENCE)
+    with pytest.raises(Ec2Error) as raised:
+        relay.ask({"n1.oam": [ASSIGN], "n1.sig": [DESCRIBE]})
+    failure = raised.value.failure
+    assert failure.fault is Fault.UNREACHABLE
+    assert (
+        "AssignPrivateIpAddresses on eni-1, DescribeNetworkInterfaces on eni-2: the controller"
+        in failure.text
+    )
+    assert "controller runs and leads" in failure.remedy
+    assert [(name, len(requests.calls)) for name, requests in wire.written] == [
+        ("n1.oam", 1), ("n1.sig", 1), ("n1.oam", 0), ("n1.sig", 0)
+    ]  # fmt: skip
+    # Within the same turn nobody waits as long again.
+    with pytest.raises(Ec2Error, match="has not answered"):
+        relay.ask({"n1.sig": [DESCRIBE]})
+    assert len(wire.written) == 4
+    wire.controller = succeed
+    now.now += SILENCE
+    assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+
+
+@pytest.mark.parametrize("gone", ["deleted", "detached"])
+def test_a_node_attachment_that_goes_ends_the_wait(
+    wire: Wire, make: Callable[..., CallRelay], gone: str
+) -> None:
+    def go(_: RelayRequests) -> None:
+        if gone == "deleted":
+            wire.delete("n1.oam")
+        else:
+            wire.show("n1.oam", device=None)
+
+    wire.controller = go
+    with pytest.raises(Ec2Error) as raised:
+        make().ask({"n1.oam": [ASSIGN]})
+    assert raised.value.failure.fault is Fault.NO_ENI
+
+
+@pytest.mark.parametrize(
+    ("status", "fault"),
+    [(403, Fault.NO_PERMISSION), (404, Fault.NO_ENI), (409, Fault.UNREACHABLE), (500, Fault.UNREACHABLE)],
+)
+def test_a_write_that_fails_says_why(
+    wire: Wire, make: Callable[..., CallRelay], status: int, fault: Fault
+) -> None:
+    relay = make()
+    wire.status = status
+    with pytest.raises(Ec2Error) as raised:
+        relay.ask({"n1.oam": [ASSIGN]})
+    assert raised.value.failure.fault is fault
+    assert raised.value.failure.remedy
+
+
+def test_an_api_server_that_is_away_is_told_as_such(tmp_path: Path, now: Now) -> None:
+    with FakeApi(tmp_path, lambda _: Reply(503)) as api:
+        client = api.client(tmp_path)
+        timing = Clock(now.clock, time.sleep, lambda: 0.5)
+        relay = CallRelay(client, "n1", Lines().log, timing, time.time, patience=PATIENCE)
+        relay.start()
+        with pytest.raises(Ec2Error) as raised:
+            relay.attachments()
+        relay.stop()
+        relay.join(5.0)
+    assert raised.value.failure.fault is Fault.UNREACHABLE
+    assert "reaches the API server" in raised.value.failure.remedy
