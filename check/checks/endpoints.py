@@ -27,6 +27,7 @@ from check.model import (
 from check.networks import IPAddress
 from check.results import Check
 from check.views import Cluster
+from common.contract import Backend
 
 EC2, STS, EKS_AUTH = "ec2", "sts", "eks-auth"
 HTTPS = 443
@@ -50,7 +51,10 @@ MAX_NODES = 3
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the calls of a node come from: its first ENI."""
+    """Where the calls of a node come from: its first ENI.
+
+    With the backend `direct` pods call, from ENIs of the VPC CNI: `groups` and `addresses` are those of all.
+    """
 
     node: str
     vpc: str
@@ -124,12 +128,18 @@ def _by_subnet(cluster: Cluster) -> Mapping[tuple[str, str], list[Origin]]:
     owners = {str(each.get("SubnetId")): each.get("OwnerId") for each in cluster.aws.subnets}
     nodes = {instance: node for node, instance in cluster.instances.items()}
     found: dict[tuple[str, str], list[Origin]] = defaultdict(list)
+    enis: dict[str, list[Object]] = defaultdict(list)
+    for_pods = {eni.eni_id for eni in cluster.pod_enis}
+    for eni in cluster.aws.network_interfaces:
+        if eni.get("NetworkInterfaceId") not in for_pods:
+            enis[str(mapping(eni.get("Attachment")).get("InstanceId"))].append(eni)
     for eni in cluster.aws.network_interfaces:
         attachment = mapping(eni.get("Attachment"))
-        node = nodes.get(str(attachment.get("InstanceId")))
-        if node is None or attachment.get("DeviceIndex") != 0 or attachment.get("NetworkCardIndex"):
+        instance = str(attachment.get("InstanceId"))
+        if instance not in nodes or attachment.get("DeviceIndex") != 0 or attachment.get("NetworkCardIndex"):
             continue
-        origin = _origin(node, eni)
+        callers = enis[instance] if cluster.installation.backend is Backend.DIRECT else [eni]
+        origin = _origin(nodes[instance], eni, callers)
         if owners.get(origin.subnet, eni.get("OwnerId")) not in (None, eni.get("OwnerId")):
             raise NotApplicable(
                 f"{origin.subnet} is shared by another account, whose endpoints are not shown"
@@ -138,16 +148,18 @@ def _by_subnet(cluster: Cluster) -> Mapping[tuple[str, str], list[Origin]]:
     return found
 
 
-def _origin(node: str, eni: Object) -> Origin:
-    ipv4 = [each.get("PrivateIpAddress") for each in objects(eni.get("PrivateIpAddresses"))]
-    ipv6 = [each.get("Ipv6Address") for each in objects(eni.get("Ipv6Addresses"))]
+def _origin(node: str, first: Object, callers: list[Object]) -> Origin:
+    addresses = [first.get("PrivateIpAddress")]
+    for eni in callers:
+        addresses += [each.get("PrivateIpAddress") for each in objects(eni.get("PrivateIpAddresses"))]
+        addresses += [each.get("Ipv6Address") for each in objects(eni.get("Ipv6Addresses"))]
     return Origin(
         node,
-        str(eni.get("VpcId")),
-        str(eni.get("SubnetId")),
-        frozenset(str(each.get("GroupId")) for each in objects(eni.get("Groups"))),
-        tuple(_addresses([eni.get("PrivateIpAddress"), *ipv4, *ipv6])),
-        bool(mapping(eni.get("Association")).get("PublicIp")),
+        str(first.get("VpcId")),
+        str(first.get("SubnetId")),
+        frozenset(str(each.get("GroupId")) for eni in callers for each in objects(eni.get("Groups"))),
+        tuple(_addresses(addresses)),
+        bool(mapping(first.get("Association")).get("PublicIp")),
     )
 
 

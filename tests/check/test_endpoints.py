@@ -75,6 +75,7 @@ def found(
     *,
     rules: list[Object] | None = None,
     eni: Object | None = None,
+    others: tuple[Object, ...] = (),
     owner: str = "111122223333",
     env: tuple[str, ...] = (),
 ) -> dict[str, tuple[Verdict, tuple[str, ...]]]:
@@ -89,7 +90,7 @@ def found(
         "Attachment": {"InstanceId": "i-1", "DeviceIndex": 0, "NetworkCardIndex": 0, "Status": "attached"},
     }
     answers: list[Object] = [
-        {"NetworkInterfaces": [interface | (eni or {})]},
+        {"NetworkInterfaces": [interface | (eni or {}), *(interface | each for each in others)]},
         {"Reservations": []},
         {"Subnets": [{"SubnetId": "subnet-1", "OwnerId": owner}]},
         {"RouteTables": routes},
@@ -235,6 +236,30 @@ def test_without_such_a_rule_the_private_name_leads_nowhere_even_beside_a_nat_ga
     ]
     assert verdict is Verdict.ERROR
     assert details == ("sg-1 of vpce-1 (ec2) does not let node-1 in on TCP 443",)
+
+
+OF_THE_VPC_CNI: Object = {
+    "NetworkInterfaceId": "eni-2",
+    "Description": "aws-K8S-i-1",
+    "PrivateIpAddress": "10.0.2.10",
+    "Groups": [{"GroupId": "sg-pods"}],
+    "Attachment": {"InstanceId": "i-1", "DeviceIndex": 1, "NetworkCardIndex": 0, "Status": "attached"},
+}
+
+
+@pytest.mark.parametrize(
+    ("eni", "verdict"),
+    [
+        (OF_THE_VPC_CNI, Verdict.OK),
+        # An ENI for Multus calls nobody.
+        (OF_THE_VPC_CNI | {"Description": ""}, Verdict.ERROR),
+    ],
+)
+def test_with_the_backend_direct_pods_call_from_the_enis_of_the_vpc_cni(
+    eni: Object, verdict: Verdict
+) -> None:
+    pods = rule(IpRanges=[], UserIdGroupPairs=[{"GroupId": "sg-pods"}])
+    assert found([table()], [endpoint()], rules=[pods], others=(eni,))["aws-endpoint-groups"][0] is verdict
 
 
 def test_an_endpoint_without_a_private_name_may_be_closed() -> None:
