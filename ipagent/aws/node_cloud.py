@@ -86,7 +86,8 @@ class NodeCloud(AwsAccess):
         return found
 
     def _barred(self, eni: EniDetails) -> str:
-        return why_not_ours(eni, require_tag=self._require_tag)
+        # EC2 lists it among the instance's until the detach is over.
+        return "is being detached" if eni.detaching else why_not_ours(eni, require_tag=self._require_tag)
 
     def _identify(self) -> None:
         """Find out who the node is; raises NoImds where neither IMDS nor the environment tells."""

@@ -21,6 +21,7 @@ from ipagent.aws.eni import as_eni, details, subnet_ranges
 from ipagent.aws.node_cloud import ENV_INSTANCE_ID, NodeCloud
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
+from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent import worlds
 from tests.ipagent.aws.scripted_imds import scripted_imds
 from tests.ipagent.fakes import Lines, Time, ip
@@ -261,6 +262,15 @@ class TestWhichEnisAreOurs:
         for require_tag in (True, False):
             _, reason = placed_at(make(require_tag=require_tag), "10.10.0.80", MAC_0)
             assert "device number 0" in reason
+
+    def test_one_that_is_being_detached_gets_no_address(self, make: Make, doubles: Doubles) -> None:
+        instance = make()
+        assert placed_at(instance, "10.10.1.80", MAC_1) == (ENI_1, "")
+        doubles.change_settings(attach_delay_ms=3_600_000)
+        administrator = boto3.client("ec2", region_name=worlds.REGION, endpoint_url=doubles.ec2_url)
+        administrator.detach_network_interface(AttachmentId=attachment_of(ENI_1))
+        eni, reason = placed_at(instance, "10.10.1.80", MAC_1)
+        assert (eni, reason) == ("", f"its interface has the MAC of {ENI_1}, which is being detached")
 
     def test_the_tag_may_be_waived(self, make: Make) -> None:
         assert placed_at(make(require_tag=False), "10.10.1.80", MAC_TWIN) == (TWIN, "")
