@@ -26,10 +26,12 @@ def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
     ipv6 = shown.get("Ipv6Addresses", [])
     # Ipv6Address beside the list need not be a primary one: only the list tells.
     primary_ipv6 = next((entry["Ipv6Address"] for entry in ipv6 if entry.get("IsPrimaryIpv6")), None)
-    others = [entry["PrivateIpAddress"] for entry in ipv4 if not entry.get("Primary")]
+    held = (entry["PrivateIpAddress"] for entry in ipv4 if not entry.get("Primary"))
+    # An emulation may mark none as the primary one, which must never be taken off.
+    others = [address for address in held if address != primary]
     others += [entry["Ipv6Address"] for entry in ipv6 if not entry.get("IsPrimaryIpv6")]
     attachment = shown.get("Attachment", {})
-    tags = {tag.get("Key"): tag.get("Value") for tag in shown.get("TagSet", [])}
+    tags = {tag.get("Key"): tag.get("Value", "") for tag in shown.get("TagSet", [])}
     owner_tag = next((f"{key}={tags[key]}" for key in OWNER_TAGS if key in tags), "")
     blocks = [entry["Ipv4Prefix"] for entry in shown.get("Ipv4Prefixes", [])]
     blocks += [entry["Ipv6Prefix"] for entry in shown.get("Ipv6Prefixes", [])]
@@ -48,7 +50,7 @@ def details(shown: NetworkInterfaceTypeDef) -> EniDetails:
         no_manage=tags.get(NO_MANAGE) == "true",
         prefixes=tuple(map(ip_network, blocks)),
         network_card=attachment.get("NetworkCardIndex", 0),
-        interface_type=shown.get("InterfaceType", "interface"),
+        interface_type=shown.get("InterfaceType") or "interface",
         owner_tag=printable(owner_tag)[:MAX_DESCRIPTION],
         detaching=attachment.get("Status") in ("detaching", "detached"),
     )

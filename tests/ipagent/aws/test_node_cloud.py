@@ -349,6 +349,49 @@ class TestDetails:
         assert bool(why_not_ours(found)) is managed
         assert bool(why_immovable(ip("10.10.1.80"), details(shown(**fields)))) is managed
 
+    @pytest.mark.parametrize(
+        ("fields", "secondaries", "barred"),
+        [
+            ({}, [], ""),
+            ({"MacAddress": MAC_1.upper(), "Unknown": {"Of": ["EC2"]}}, [], ""),
+            ({"PrivateIpAddresses": []}, [], ""),
+            (
+                {
+                    "PrivateIpAddresses": [
+                        {"PrivateIpAddress": "10.10.1.10"},
+                        {"PrivateIpAddress": "10.10.1.80"},
+                    ]
+                },
+                ["10.10.1.80"],
+                "",
+            ),
+            ({"Ipv6Addresses": [{"Ipv6Address": "2001:DB8:0::80"}]}, ["2001:db8::80"], ""),
+            ({"InterfaceType": ""}, [], ""),
+            ({"InterfaceType": "efa-only"}, [], "is of the type efa-only"),
+            ({"TagSet": [{"Key": "eks:eni:owner"}]}, [], "as its tag eks:eni:owner= says"),
+            ({"TagSet": []}, [], ""),
+        ],
+        ids=[
+            "as it is",
+            "MAC in upper case, an unknown field",
+            "no addresses",
+            "none is marked as primary",
+            "IPv6 in another spelling",
+            "no type",
+            "a new type",
+            "a tag without value",
+            "no tags",
+        ],
+    )
+    def test_what_ec2_could_also_say(
+        self, fields: dict[str, Any], secondaries: list[str], barred: str
+    ) -> None:
+        found = details(shown(**fields))
+        assert (found.mac, found.primary) == (MAC_1, ip("10.10.1.10"))
+        assert [str(address) for address in found.secondaries] == secondaries
+        assert barred in why_not_ours(found, require_tag=False)
+        assert bool(barred) is bool(why_not_ours(found, require_tag=False))
+
     @pytest.mark.parametrize(("card", "device", "primary"), [(0, 0, True), (1, 0, False), (0, 1, False)])
     def test_only_device_0_of_card_0_is_the_primary(self, card: int, device: int, primary: bool) -> None:
         where = {"InstanceId": NODE, "DeviceIndex": device, "NetworkCardIndex": card}
