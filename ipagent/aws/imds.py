@@ -27,6 +27,8 @@ IPV6_ENDPOINT = "http://[fd00:ec2::254]"
 
 MAX_BYTES = 1 << 16
 MAX_TOKEN = 1024
+MAX_NAME = 64
+"""Characters of a wrong id that a message shows."""
 MAX_SILENT_ENTRIES = 3
 TOKEN_SECONDS = 21_600
 """The longest life that IMDS gives to a token."""
@@ -96,8 +98,7 @@ class Imds:
         except (ValueError, TypeError, KeyError, RecursionError, BadImdsAnswer):
             pass
         value = self._get(path)
-        # What an emulation or a proxy answers to every path is no name.
-        if value.isascii() and value.replace("-", "").isalnum():
+        if _is_name(value):
             return value
         raise BadImdsAnswer(f"IMDS gives no {key} in its identity document", remedy)
 
@@ -159,15 +160,16 @@ class Imds:
         device_number = self._get(base + "device-number")
         if not device_number:
             raise BadImdsAnswer(f"IMDS shows the interface {mac} without its device-number")
+        subnet_id = self._get(base + "subnet-id")
         try:
             return Eni(
-                eni_id,
+                _id(eni_id),
                 mac,
-                int(device_number),
-                self._get(base + "subnet-id"),
+                _number(device_number),
+                subnet_id and _id(subnet_id),
                 self._networks(base, _CIDRS),
                 # Instance types with a single network card show none.
-                network_card=int(self._get(base + "network-card") or 0),
+                network_card=_number(self._get(base + "network-card") or "0"),
                 prefixes=self._networks(base, _PREFIXES),
             )
         except ValueError as error:
@@ -262,6 +264,25 @@ class Imds:
                 "likely the node's hop limit (HttpPutResponseHopLimit) is too low for pods"
             )
         return f"IMDS at {self._endpoint} can't be reached: {problem or 'no answer'}"
+
+
+def _is_name(value: str) -> bool:
+    """Whether it may be an id or a region: what an emulation or a proxy answers to every path is none."""
+    return value.isascii() and value.replace("-", "").isalnum()
+
+
+def _id(text: str) -> str:
+    """Read an id; raises ValueError."""
+    if not _is_name(text):
+        raise ValueError(f"{text[:MAX_NAME]!r} is not an id")
+    return text
+
+
+def _number(text: str) -> int:
+    """Read digits; raises ValueError."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text[:MAX_NAME]!r} is not a number")
+    return int(text)
 
 
 def _answered(text: str, status: int) -> BadImdsAnswer:

@@ -6,7 +6,9 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
+from typing import Any
 
 import boto3
 import pytest
@@ -153,6 +155,53 @@ def test_an_entry_is_read_by_the_name_that_imds_gives_it(name: str) -> None:
         assert (eni.id, eni.mac) == (ENI_1, MAC_1)
         assert imds.addresses(MAC_1, {4}) == {ip("10.10.1.10"), ip("10.10.1.80")}
         assert imds.elastic_ips(MAC_1) == {"10.10.1.80": "198.51.100.1"}
+
+
+ODD = {
+    "nothing": (200, ""),
+    "an empty line": (200, "\r\n"),
+    "a page": (200, "<html><h1>Sign in</h1></html>"),
+    "another script": (200, "\uff11"),
+    "an object": (200, '{"code": 200}'),
+    "redirected": (302, "elsewhere"),
+    "unauthorized": (401, ""),
+    "too many requests": (429, ""),
+    "bad request": (400, "<?xml?>"),
+}
+WHOLE = ENI_VALUES | {
+    f"{MACS}{MAC_1}/subnet-ipv4-cidr-block": "10.10.1.0/24",
+    f"{MACS}{MAC_1}/network-card": "1",
+    f"{MACS}{MAC_1}/ipv4-prefix": "10.10.1.16/28",
+}
+WITHOUT: dict[str, dict[str, Any]] = {
+    "interface-id": {},
+    "device-number": {},
+    "subnet-id": {"subnet_id": ""},
+    "subnet-ipv4-cidr-block": {"subnet_cidrs": ()},
+    "network-card": {"network_card": 0},
+    "ipv4-prefix": {"prefixes": ()},
+}
+"""What an entry is without a name that it need not have."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_whatever_imds_says_of_one_name_the_entry_is_right_or_counts_as_partial(odd: str) -> None:
+    name = ""
+
+    def answer(method: str, path: str, headers: dict[str, str]) -> Answer | None:
+        odd_path = path == f"{MACS}{MAC_1}/{name}"
+        return ODD[odd] if odd_path else tree(WHOLE)(method, path, headers)
+
+    with scripted(answer) as (imds, _):
+        (whole,) = imds.shown({MAC_1}).enis
+        for name, without in WITHOUT.items():
+            found = imds.shown({MAC_1})
+            # And the next request is answered as before.
+            assert imds.addresses(MAC_1) == frozenset()
+            if not ODD[odd][1].strip() and ODD[odd][0] == 200 and without:
+                assert found.enis == (replace(whole, **without),)
+            else:
+                assert (found.enis, set(found.partial)) == ((), {MAC_1}), name
 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 501])
