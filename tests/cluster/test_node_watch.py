@@ -26,6 +26,7 @@ from ipagent.node.sessions.auth import PodIdentity, Unauthenticated, read_review
 from tests.cluster.api import POD, Api
 from tests.cluster.api import Kind as ObjectKind
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.kubeconfig import write_kubeconfig
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.node_agents import (
     Script,
@@ -194,6 +195,30 @@ def test_a_token_for_another_audience_is_not_authenticated(agent: Agent) -> None
         assert isinstance(read_review(review_token(agent.client, token)), Unauthenticated)
     both = agent.script.token(pod, "other", TOKEN_AUDIENCE)
     assert isinstance(read_review(review_token(agent.client, both)), PodIdentity)
+
+
+def test_the_api_server_does_not_take_the_token_that_an_impostor_is_shown(
+    agent: Agent, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    """docs/security.md, "Who can pose as the node agent?"."""
+    pod = agent.script.make_pod(networked("shows-it"), agent.node)
+
+    def ask(number: int, token: str) -> str:
+        file = tmp_path / f"{number}.kubeconfig"
+        path = write_kubeconfig(file, control_plane.url, control_plane.ca.read_bytes(), token)
+        client = Client(load_kubeconfig([path]), "impostor")
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            # Whoever is authenticated may ask who he is (system:basic-user).
+            found = client.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", "ask", body).object
+            return str(found["status"]["userInfo"]["username"])
+        finally:
+            client.close()
+
+    account = f"system:serviceaccount:{agent.script.namespace}:default"
+    assert ask(1, agent.script.token(pod, "https://kubernetes.default.svc")) == account
+    with pytest.raises(ApiError, match="401"):
+        ask(2, agent.script.token(pod, TOKEN_AUDIENCE))
 
 
 def test_events_are_on_the_pod(agent: Agent, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

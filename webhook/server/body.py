@@ -3,12 +3,13 @@
 A connection counts by the bytes that it has sent. When all bodies together are too large, the largest body of
 the peer with the most bytes is refused (503), so that a slow or greedy peer never keeps another one waiting.
 Beside other peers a peer's large bodies are read, and decoded, at bounded rates: small reviews wait while one
-is decoded.
+is decoded. However many peers send them, three quarters of the time are left for small ones.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ READ_RATE = Rate(192 << 20, 16 << 20)
 DECODE_RATE = Rate(4 * MAX_BODY, 8 << 20)
 """Bytes of one peer's large bodies while there are other peers: at once, and a second after that. Decoding
 one of 7 MiB takes as long as 20 small reviews."""
+PAUSE_SHARE = 3.0
+"""Beside other peers the next large body is decoded after so many times as long as the last one took."""
 BODY_TIMEOUT = 10
 """Seconds for a body to arrive: as long as the API server waits for the response (webhook.timeoutSeconds)."""
 
@@ -50,10 +53,16 @@ class _Upload:
 
 @dataclass(slots=True)
 class LargeBodies:
-    """The large bodies that are being received or processed. `is_shared`: whether there are several peers."""
+    """The large bodies that are being received or processed.
+
+    `is_shared`: whether there are several peers. `clock` gives seconds; the event loop's own counts
+    milliseconds, and only from turn to turn.
+    """
 
     limit: int = MAX_LARGE_BODIES
     is_shared: Callable[[], bool] = lambda: True
+    clock: Callable[[], float] = time.perf_counter
+    _next_at: float = float("-inf")
     _uploads: set[_Upload] = field(default_factory=set)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     reads: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(READ_RATE))
@@ -70,14 +79,22 @@ class LargeBodies:
                 await self._charge(self.decodes, upload.peer, len(body))
                 # One after the other, and small reviews get their turn in between.
                 async with self._turn:
-                    await asyncio.sleep(0)
-                    return process(body)
+                    await asyncio.sleep(max(0.0, self._next_at - self.clock()) if self.is_shared() else 0)
+                    return self._timed(process, body)
             except asyncio.CancelledError:
                 if upload.given_up:
                     raise _no_room() from None
                 raise
             finally:
                 self._uploads.discard(upload)
+
+    def _timed(self, process: Callable[[bytearray], bytes], body: bytearray) -> bytes:
+        begun = self.clock()
+        try:
+            return process(body)
+        finally:
+            ended = self.clock()
+            self._next_at = ended + PAUSE_SHARE * (ended - begun)
 
     async def _receive(self, receive: Receive, upload: _Upload) -> bytearray:
         body = bytearray()
