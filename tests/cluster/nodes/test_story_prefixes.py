@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -26,6 +27,10 @@ pytestmark = pytest.mark.cluster
 
 OTHER_ZONE = "eu-central-1b"
 CONTROLLER = "multus-eni-injector-controller"
+CROWD = int(os.environ.get("MULTUS_ENI_PREFIX_PODS", "7"))
+"""Pods that are created at once while prefixes come; `make soak` has more of them."""
+LOW_WATER = 8
+"""Free addresses at which docs/prefixes.md says that another prefix comes."""
 MULTUS = {"multus": "oam"}
 
 
@@ -69,7 +74,7 @@ def test_pods_of_two_zones_start_while_ec2_and_the_controller_are_away(networks:
             {"node-group": "multus"},
             subnetSelectorTerms=terms,
             securityGroupSelectorTerms=[{"tags": {"multus": "own"}}],
-            addresses={"mode": "Prefixes", "prefixes": {"ipv4": 1, "ipv6": 1, "maxIPv4": 2}},
+            addresses={"mode": "Prefixes", "prefixes": {"ipv4": 1, "ipv6": 1, "maxIPv4": 8}},
         )
     )
     for name in cluster.nodes:
@@ -85,6 +90,7 @@ def test_pods_of_two_zones_start_while_ec2_and_the_controller_are_away(networks:
         )
         pods = start_without_ec2(story, networks)
         grow(story, networks, pods)
+        grow_under_a_crowd(story, networks)
         cut_the_power(story, networks)
 
 
@@ -144,6 +150,24 @@ def grow(story: Story, networks: NodeNetworks, running: list[Running]) -> None:
         )
     assigned = networks.cluster.cloud.journal("AssignPrivateIpAddresses")
     assert [call["params"].get("Ipv4PrefixCount") for call in assigned] == ["1"]
+
+
+def grow_under_a_crowd(story: Story, networks: NodeNetworks) -> None:
+    """Create many pods at once: prefixes come before the last address is gone."""
+    networks.cluster.cloud.forget()
+    story.apply(deployment("crowd", CROWD, template("oam", node="n1")))
+    crowd = story.wait_rolled_out(DEPLOYMENT, "crowd")
+    # 17 pods were there before.
+    expected = (17 + CROWD + LOW_WATER) // 16 + 1
+    story.wait(lambda: len(prefixes(networks, "n1", 4)) == expected, f"{expected} prefixes of n1")
+    assigned = networks.cluster.cloud.journal("AssignPrivateIpAddresses")
+    assert [call["params"].get("Ipv4PrefixCount") for call in assigned] == ["1"] * (expected - 2)
+    held = addresses(crowd, 4)
+    assert len(set(held)) == CROWD
+    assert all(any(each in prefix for prefix in prefixes(networks, "n1", 4)) for each in held)
+    # The kubelet makes a sandbox again after ten seconds: by then there is another prefix.
+    refusals = [sum("no IP addresses" in said for said in story.events(each.name)) for each in crowd]
+    assert max(refusals) <= (1 if CROWD > 15 else 0)
 
 
 def cut_the_power(story: Story, networks: NodeNetworks) -> None:
