@@ -40,9 +40,9 @@ TRY_IT = "tests/cluster/nodes/test_try_it.py"
 NODE_AGENT = "tests/cluster/nodes/test_story_node.py"
 """The stories of the backend node."""
 NODE_NETWORKS = " ".join(
-    f"tests/cluster/nodes/test_story_{each}.py" for each in ("controller", "prefixes", "capacity")
+    f"tests/cluster/nodes/test_story_{each}.py" for each in ("controller", "central", "prefixes", "capacity")
 )
-"""The stories of node networks; two start a cluster of their own."""
+"""The stories of node networks; three start a cluster of their own."""
 OTHER_STORIES = f"{TRY_IT} {NODE_AGENT} {NODE_NETWORKS}"
 RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
 """Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
