@@ -24,6 +24,8 @@ def _networks(cluster: Cluster) -> Iterator[str]:
         each.name
         for each in cluster.all("NodeNetwork")
         if mapping(each.spec.get("addresses")).get("mode") == "Prefixes"
+        # The NetworkAttachmentDefinitions of whereabouts have their configuration themselves.
+        and mapping(mapping(each.spec["addresses"]).get("prefixes")).get("ipam") != "Whereabouts"
     )
     if not names:
         return

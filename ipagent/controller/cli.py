@@ -56,6 +56,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         port=given.port,
         relay=given.relay,
         networks_map=given.networks_configmap,
+        slice_namespace=given.slice_namespace,
         log_level=LogLevel(given.log_level),
         log_format=LogFormat(given.log_format),
     )
@@ -107,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a ConfigMap of --namespace, in which the webhook is told the network of each "
         "NetworkAttachmentDefinition (not written)",
+    )
+    parser.add_argument(
+        "--slice-namespace",
+        default="",
+        metavar="NAME",
+        help="of whereabouts' NodeSlicePools, for networks whose ipam is Whereabouts (not written)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
     parser.add_argument("--port", type=port, default=0, help="port for them, 0 for any (%(default)s)")

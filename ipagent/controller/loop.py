@@ -15,6 +15,7 @@ from ipagent.controller.kube.eips import PodConditionWriter
 from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.networks_map import NetworksMap
 from ipagent.controller.kube.relay import ResponseWriter
+from ipagent.controller.kube.slice_pools import SlicePools
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.eip_calls import EipPlan
@@ -22,10 +23,12 @@ from ipagent.controller.model.eips import EipPod
 from ipagent.controller.model.rank import Rank
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.controller.model.relay_calls import AddressCall
+from ipagent.controller.model.slices import SliceReport
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.definitions import networks_of, networks_text
+from ipagent.controller.reconcile.slices import NO_SLICES, pools_of
 from ipagent.controller.relay.controller import RelayController
 from ipagent.log import Log
 
@@ -82,6 +85,8 @@ class Loop:
     ) -> None:
         self.networks_map: NetworksMap | None = None
         """Where the webhook is told the networks of definitions, if it is."""
+        self.slice_pools: SlicePools | None = None
+        """Where whereabouts is told the nodes' slices, if it is."""
         self.controller = controller
         self.wake = threading.Event()
         self.plan = Plan()
@@ -160,7 +165,7 @@ class Loop:
         self._report_leaks(self.plan)
         # Statuses first: what an answer has shown is kept before the next call is made.
         again = min(relayed, self._writer.write(self.plan, self.controller.state, now))
-        again = min(again, self._write_networks(now))
+        again = min(again, self._write_networks(now), self._write_slices(now))
         calls: tuple[Call, ...] = self.plan.calls
         if self.eips is not None:
             again = min(again, self.eips.turn(self.controller.state, self._informers.pods.items(), now))
@@ -178,6 +183,20 @@ class Loop:
             return float("inf")
         found = networks_of(definitions.items().values(), self.controller.state.networks)
         return self.networks_map.write(networks_text(found), now)
+
+    def _write_slices(self, now: float) -> float:
+        """Tell whereabouts each node's slice; returns when to come again."""
+        pools = pools_of(self.controller.state)
+        if self.slice_pools is None:
+            found = dict.fromkeys(pools, SliceReport({}, NO_SLICES))
+            again = float("inf")
+        else:
+            again = self.slice_pools.write(pools, now)
+            found = dict(self.slice_pools.reports)
+        if found != self.controller.state.slices:
+            self.controller.observe_slices(found)
+            return now
+        return again
 
     def _answered(self, call: Call, answer: Answer, now: float) -> None:
         self.controller.answered(call, answer, now)

@@ -31,6 +31,7 @@ from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.networks_map import NetworksMap
 from ipagent.controller.kube.pods import list_users
 from ipagent.controller.kube.relay import ResponseWriter
+from ipagent.controller.kube.slice_pools import SlicePools
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import Eips, Loop, Relay
 from ipagent.controller.model.eips import Grants
@@ -73,6 +74,8 @@ class Options:
     port: int = 0
     networks_map: str = ""
     """ConfigMap for the webhook; empty where pods request no capacity."""
+    slice_namespace: str = ""
+    """Of whereabouts' NodeSlicePools; empty where none are written."""
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.AUTO
 
@@ -139,6 +142,8 @@ class _Process:
             self._loop.relay = Relay(RelayController(), self._responses, time.time)
         if options.networks_map:
             self._loop.networks_map = NetworksMap(self._client, options.namespace, options.networks_map, log)
+        if options.slice_namespace:
+            self._loop.slice_pools = SlicePools(self._client, options.slice_namespace, log, may)
         probes = {"/livez": self._alive, "/readyz": lambda: True}
         try:
             server = ProbeServer(registry(self._snapshot), probes, options.host, options.port)

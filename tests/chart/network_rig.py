@@ -18,6 +18,7 @@ from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.pods import list_users
+from ipagent.controller.kube.slice_pools import SlicePools
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import Loop
 from ipagent.controller.main import REMEDIES
@@ -55,6 +56,8 @@ class Rig:
     client: Client
     world: World
     log: io.StringIO = field(default_factory=io.StringIO)
+    slice_namespace: str = ""
+    """Of whereabouts' NodeSlicePools, if any are to be written."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -95,6 +98,9 @@ class Rig:
         writer = Writer(self.client, EventWriter(self.client, "replica", log), log, lambda: election.leading)
         loop = Loop(Controller(State("prod")), informers, writer, log, time.monotonic)
         loop.wake = wake
+        if self.slice_namespace:
+            may = lambda: election.leading  # noqa: E731 - as in the process
+            loop.slice_pools = SlicePools(self.client, self.slice_namespace, log, may)
         executor = Executor(
             self._make, lambda call: list_users(self.client, call), lambda: election.leading, wake.set, 4
         )

@@ -6,14 +6,20 @@ EC2 is the one of tests/ipagent/controller/world.py, in memory.
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from common.contract import LogFormat
 from common.kube.errors import ApiError as Refusal
+from ipagent.controller.kube import slice_pools
 from ipagent.controller.model.cloud import CLUSTER_TAG
 from ipagent.log import Log
 from ipagent.networkapi import FULL_TAINT, READY_PREFIX, STARTUP_TAINT
@@ -24,6 +30,7 @@ from tests.chart.network_rig import ATTACHMENT, DAEMON, NETWORK, NODE, OWN, Rig,
 from tests.cluster.api import Api, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE
 from tests.cluster.namespaces import ready_namespace
+from tests.cluster.nodes.cni import PluginsMissing, crds, plugins
 from tests.cluster.waiting import wait_for
 from tests.ipagent.controller.world import RANGE, World, network
 from tests.ipagent.node.reconcile.test_usage import pod as node_pod
@@ -50,7 +57,7 @@ def api(cluster: Cluster, rendered: dict[str, list[Manifest]]) -> Iterator[Api]:
         each
         for each in rendered["controller"]
         if each["kind"] == "CustomResourceDefinition"
-        or (each["kind"] in WANTED and each["metadata"]["name"].endswith(("-controller", "-node")))
+        or (each["kind"] in WANTED and each["metadata"]["name"].endswith(("-controller", "-slices", "-node")))
         or each["metadata"]["name"].endswith("-links")
     ]
     made = []
@@ -134,7 +141,15 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "no prefix at all": (prefixes(ipv4=0), "ipv4 and ipv6 can't both be 0"),
     "fewer prefixes at most than at least": (prefixes(ipv4=5), "maxIPv4 is less than ipv4"),
     "several IPv6 prefixes": (prefixes(ipv6=2), "should be less than or equal to 1"),
-    "an IPAM that there is not": (prefixes(ipam="Whereabouts"), "field not declared in schema"),
+    "an IPAM that there is not": (prefixes(ipam="Calico"), "ipam: Unsupported value"),
+    "both families of whereabouts": (
+        prefixes(ipam="Whereabouts", ipv6=1),
+        "with ipam Whereabouts either ipv4 or ipv6 is 0",
+    ),
+    "routes beside those of whereabouts": (
+        prefixes(ipam="Whereabouts", routes=[{"dst": "10.0.0.0/8"}]),
+        "with ipam Whereabouts the NetworkAttachmentDefinition has the routes",
+    ),
     "a route to nowhere": (prefixes(routes=[{"dst": "10.0.0.0"}]), "routes[0].dst"),
     "a route by nothing": (
         prefixes(gateway="None", routes=[{"dst": "10.0.0.0/8"}]),
@@ -203,13 +218,20 @@ def test_a_networks_source_stays(api: Api) -> None:
     api.delete(NETWORK, "stays")
 
 
+def test_what_hands_out_a_networks_prefixes_stays(api: Api) -> None:
+    api.create(prefixes())
+    with pytest.raises(ApiError, match="ipam can't be changed"):
+        api.apply(prefixes(ipam="Whereabouts"))
+    api.delete(NETWORK, "oam")
+
+
 @pytest.fixture
 def rig(cluster: Cluster, api: Api, tmp_path: Path) -> Iterator[Rig]:
     client = client_with(cluster, token_of(cluster, OWN), tmp_path)
     world = World(links=False)
     # What World knows of subnets goes by the network's name.
     world.add_network(network("oam"))
-    rig = Rig(api, client, world)
+    rig = Rig(api, client, world, slice_namespace="kube-system")
     rig.start()
     yield rig
     rig.end()
@@ -316,6 +338,89 @@ def test_a_node_advertises_what_its_pods_leave(rig: Rig, api: Api, cluster: Clus
     wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
     assert advertised(api, "n6") == (None, None)
     api.delete(NODE, "n6")
+
+
+SLICES = Kind("whereabouts.cni.cncf.io/v1alpha1", "NodeSlicePool")
+FOREIGN_POOL: Manifest = {
+    "apiVersion": SLICES.api_version,
+    "kind": SLICES.kind,
+    "metadata": {"name": "oam", "namespace": "kube-system"},
+    "spec": {"range": "10.10.1.0/24", "sliceSize": "/28"},
+    "status": {"allocations": [{"nodeName": "n7", "sliceRange": "10.10.1.0/28"}]},
+}
+
+
+@pytest.fixture
+def whereabouts(cluster: Cluster, api: Api) -> Iterator[Path]:
+    """The CRDs and the program of whereabouts."""
+    try:
+        program, found = plugins()["whereabouts"], crds()
+    except PluginsMissing as error:
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    files = [path.read_text(encoding="utf-8") for path in found if "whereabouts" in path.name]
+    made = [each for text in files for each in yaml.safe_load_all(text) if each]
+    for each in made:
+        cluster.api.apply(each)
+    wait_for(lambda: served(api, SLICES), "service of NodeSlicePools")
+    yield program
+    for each in made:
+        cluster.api.delete(Kind(each["apiVersion"], each["kind"]), each["metadata"]["name"])
+    wait_for(lambda: not is_known(cluster.api, SLICES), "their end")
+
+
+def test_whereabouts_hands_out_a_nodes_prefix(
+    rig: Rig, api: Api, cluster: Cluster, whereabouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller leaves a foreign pool alone, writes its own, and the plugin allocates from it."""
+    monkeypatch.setattr(slice_pools, "AGAIN", 0.2)
+    api.create(FOREIGN_POOL)
+    rig.register("n7")
+    api.create(prefixes(ipam="Whereabouts"))
+    wait_for(lambda: rig.condition("n7.oam", "PrefixesReady") == "False SliceRefused", "the refusal")
+    assert api.get(SLICES, "oam", "kube-system")["status"] == FOREIGN_POOL["status"]
+    api.delete(SLICES, "oam", "kube-system")
+    wait_for(lambda: rig.condition("n7.oam", "PrefixesReady") == "True Sliced", "the slice")
+    rig.report_link("n7.oam")
+    wait_for(lambda: rig.condition("n7.oam") == "True Ready", "a ready attachment")
+    found, status = api.get(SLICES, "oam", "kube-system"), api.get(ATTACHMENT, "n7.oam")["status"]
+    assert found["status"] == {"allocations": [{"nodeName": "n7", "sliceRange": status["slice"]}]}
+    assert [each["state"] for each in status["prefixes"]] == ["Lent"]
+    assert found["metadata"]["ownerReferences"][0]["uid"] == api.get(NETWORK, "oam")["metadata"]["uid"]
+    config = {
+        "cniVersion": "0.3.1",
+        "name": "oam",
+        "type": "ipvlan",
+        "master": "oam",
+        "ipam": {
+            "type": "whereabouts",
+            "range": RANGE,
+            "node_slice_size": "/28",
+            "kubernetes": {"kubeconfig": str(cluster.plane.kubeconfig(cluster.plane.admin))},
+            "configuration_path": str(tmp_path / "whereabouts.conf"),
+        },
+    }
+    (tmp_path / "whereabouts.conf").write_text("{}")
+    env = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "abc",
+        "CNI_NETNS": "/x",
+        "CNI_IFNAME": "net1",
+        "CNI_PATH": "/x",
+        "CNI_ARGS": "K8S_POD_NAME=smf-0;K8S_POD_NAMESPACE=default;IgnoreUnknown=1",
+        "NODENAME": "n7",
+    }
+    ended = subprocess.run(
+        [str(whereabouts)], input=json.dumps(config), env=env, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (given,) = json.loads(ended.stdout)["ips"]
+    assert ip_interface(given["address"]).ip in ip_network(status["slice"])
+    assert given["address"].endswith(RANGE[RANGE.index("/") :])
+    api.delete(NETWORK, "oam")
+    wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
+    api.delete(NODE, "n7")
 
 
 RESOURCE = "multus-eni.io/oam"

@@ -49,7 +49,12 @@ NODE_WATCH: dict[str, Any] = {
 }
 CONTROLLER: dict[str, Any] = {
     "nodeAgent": {"enabled": True},
-    "controller": {"enabled": True, "clusterName": "prod", "region": "eu-central-1"},
+    "controller": {
+        "enabled": True,
+        "clusterName": "prod",
+        "region": "eu-central-1",
+        "whereabouts": {"namespace": "kube-system"},
+    },
     "capacity": {"enabled": True},
     "networkPolicy": {"enabled": True},
     "metrics": {"prometheusRule": {"enabled": True, "runbookUrl": "https://runbooks.example/#"}},

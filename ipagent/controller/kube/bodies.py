@@ -74,6 +74,7 @@ def attachment_status(
         "cidrs": list(status.cidrs),
         "prefixes": [{"prefix": each.prefix, "state": each.state.value} for each in status.prefixes],
         "assigning": status.assigning,
+        "slice": status.slice,
         "slots": {key: value for key, value in slots.items() if value is not None} or None,
     }
     return _with_status(

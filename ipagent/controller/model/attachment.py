@@ -83,6 +83,8 @@ class AttachmentStatus:
     capacity: int | None = None
     """Addresses that the node has for pods that request them; None where that is not counted."""
     requested: int | None = None
+    slice: str = ""
+    """Which part of its prefixes whereabouts hands out on the node."""
 
     @property
     def unrequested(self) -> int | None:
@@ -167,6 +169,7 @@ def read_status(status: Mapping[str, Any]) -> AttachmentStatus:
         cidrs=tuple(map(str, status.get("cidrs") or ())),
         prefixes=read_prefixes(status),
         assigning=str(status.get("assigning", "")),
+        slice=str(status.get("slice", "")),
         pool_free=slots.get("pool"),
         capacity=slots.get("capacity"),
         requested=slots.get("requested"),

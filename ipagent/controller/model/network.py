@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from ipagent.controller.model.condition import Condition, read_conditions
-from ipagent.controller.model.prefixes import CniSpec, PrefixSpec, read_prefix_spec
+from ipagent.controller.model.prefixes import CniSpec, Ipam, PrefixSpec, read_prefix_spec
 from ipagent.networkapi import NETWORK_FINALIZER
 
 Object: TypeAlias = Mapping[str, Any]
@@ -137,7 +137,8 @@ class NodeNetwork:
     @property
     def cni(self) -> CniSpec | None:
         """What the nodes' CNI configuration says beside the prefixes; None where there is none."""
-        return self.prefixes.cni if self.prefixes is not None else None
+        found = self.prefixes
+        return found.cni if found is not None and found.ipam is Ipam.HOST_LOCAL else None
 
     def tags_of_interface(self, zone: str) -> dict[str, str]:
         """Return the tags of an ENI to adopt for a node of a zone."""

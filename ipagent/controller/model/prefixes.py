@@ -47,6 +47,13 @@ class CniSpec:
     routes: tuple[Route, ...] = ()
 
 
+class Ipam(StrEnum):
+    """What hands out the addresses: the CNI configuration that the node writes, or whereabouts."""
+
+    HOST_LOCAL = "HostLocal"
+    WHEREABOUTS = "Whereabouts"
+
+
 @dataclass(frozen=True, slots=True)
 class PrefixSpec:
     """How many prefixes each ENI of a network has."""
@@ -55,14 +62,19 @@ class PrefixSpec:
     ipv6: int = 0
     max_ipv4: int = 4
     cni: CniSpec = field(default_factory=CniSpec)
+    ipam: Ipam = Ipam.HOST_LOCAL
 
 
 class PrefixState(StrEnum):
-    """What becomes of a prefix: only an active one is handed out, and one that is leaving never is again."""
+    """What becomes of a prefix: only an active one is handed out, and one that is leaving never is again.
+
+    One that is lent is whereabouts' as long as its ENI is there.
+    """
 
     ACTIVE = "Active"
     DRAINING = "Draining"
     LEAVING = "Leaving"
+    LENT = "Lent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +192,8 @@ def read_prefix_spec(addresses: Mapping[str, Any] | None) -> PrefixSpec | None:
     default = PrefixSpec()
     ipv4, ipv6 = int(found.get("ipv4", default.ipv4)), int(found.get("ipv6", default.ipv6))
     families = [each for each, count in ((Family.IPV4, ipv4), (Family.IPV6, ipv6)) if count]
-    return PrefixSpec(ipv4, ipv6, int(found.get("maxIPv4", default.max_ipv4)), _cni(found, families))
+    most, ipam = int(found.get("maxIPv4", default.max_ipv4)), Ipam(found.get("ipam", default.ipam))
+    return PrefixSpec(ipv4, ipv6, most, _cni(found, families), ipam)
 
 
 def read_cni_spec(found: Mapping[str, Any]) -> CniSpec:

@@ -11,6 +11,7 @@ from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.cloud import Cloud
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.slices import SliceReport
 
 
 class Releases(StrEnum):
@@ -34,3 +35,5 @@ class State:
     busy: Mapping[str, Call] = field(default_factory=dict)
     """Calls that have no answer yet, by their key."""
     releases: Releases = Releases.ON
+    slices: Mapping[str, SliceReport] = field(default_factory=dict)
+    """By network: what the API server has of its NodeSlicePool."""

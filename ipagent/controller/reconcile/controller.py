@@ -10,6 +10,7 @@ from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.relay_calls import AddressCall
+from ipagent.controller.model.slices import SliceReport
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.decide import decide
@@ -38,6 +39,10 @@ class Controller:
     def observe_attachments(self, attachments: Mapping[str, Attachment]) -> None:
         """Replace what the API server says of NodeAttachments alone."""
         self.state = replace(self.state, attachments=attachments)
+
+    def observe_slices(self, slices: Mapping[str, SliceReport]) -> None:
+        """Replace what the API server has of NodeSlicePools."""
+        self.state = replace(self.state, slices=slices)
 
     def plan(self, now: float) -> Plan:
         """Decide."""

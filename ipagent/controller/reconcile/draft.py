@@ -36,6 +36,7 @@ class PoolStatus:
     prefixes: tuple[PrefixStatus, ...]
     assigning: str = ""
     free: int | None = None
+    slice: str = ""
 
 
 @dataclass(slots=True)
@@ -148,7 +149,7 @@ class Draft:
         shown = eni if eni is not None and eni.instance == attachment.instance else None
         before = attachment.status
         pool = self.pools.get(attachment.name) or PoolStatus(
-            before.prefixes, before.assigning, before.pool_free
+            before.prefixes, before.assigning, before.pool_free, before.slice
         )
         self.statuses[attachment.name] = AttachmentStatus(
             conditions=conditions,
@@ -167,6 +168,7 @@ class Draft:
             cidrs=self._cidrs(attachment, eni),
             prefixes=pool.prefixes,
             assigning=pool.assigning,
+            slice=pool.slice,
             pool_free=pool.free,
         )
 

@@ -7,7 +7,7 @@ before it is: a leader that finds this of another one waits until descriptions m
 from __future__ import annotations
 
 from ipagent.controller.model.actions import AssignPrefixes
-from ipagent.controller.model.prefixes import Family, PrefixState, family, size
+from ipagent.controller.model.prefixes import Family, Ipam, PrefixState, family, size
 from ipagent.controller.reconcile.prefix_pool import LOOK_AGAIN, RETRY_SECONDS, PrefixPool, seen_since
 from ipagent.controller.reconcile.refusals import Kind
 
@@ -68,7 +68,7 @@ def _places(found: PrefixPool, wanted: Family) -> int:
 def _grow_by_singles(found: PrefixPool, wanted: Family) -> bool:
     """Ask for single addresses where pods need some, and there is no prefix."""
     active = found.of(wanted, PrefixState.ACTIVE)
-    if not found.single_only(wanted) or not found.least(wanted):
+    if not found.single_only(wanted) or not found.least(wanted) or found.spec.ipam is not Ipam.HOST_LOCAL:
         return False
     if active and not (found.reported(wanted) and found.free(wanted) <= LOW_WATER):
         return False

@@ -11,6 +11,7 @@ from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.prefixes import (
     IPV4_SIZE,
     Family,
+    Ipam,
     PrefixSpec,
     PrefixState,
     PrefixStatus,
@@ -23,6 +24,7 @@ from ipagent.controller.reconcile.prefix_growth import grow
 from ipagent.controller.reconcile.prefix_pool import PrefixPool, present
 from ipagent.controller.reconcile.prefix_release import shrink, unassign
 from ipagent.controller.reconcile.refusals import Kind, condition_of, remedy
+from ipagent.controller.reconcile.slices import borrow, lend, room, slice_condition
 
 _NONE = PrefixSpec(0, 0, 0)
 
@@ -44,6 +46,7 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
         return None
     found = PrefixPool(draft, attachment, pair.network, eni, spec or _NONE)
     found.states = dict(present(found, recorded))
+    borrow(found)
     if found.key in draft.state.busy:
         asking = attachment.status.assigning
         draft.prefix_marks.asked |= {
@@ -51,12 +54,18 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
         }
     else:
         asking = grow(found)
-        if not asking:
+        if not asking and found.spec.ipam is Ipam.HOST_LOCAL:
             shrink(found)
         unassign(found)
+    condition = _condition(found, asking)
+    free = _room(found)
+    part = lend(found, asking)
+    if found.spec.ipam is Ipam.WHEREABOUTS:
+        free = room(found, part)
+        condition = slice_condition(found, part) if part else condition
     statuses = tuple(PrefixStatus(p, state) for p, state in found.states.items())
-    draft.pools[attachment.name] = PoolStatus(statuses, asking, _room(found))
-    return _condition(found, asking)
+    draft.pools[attachment.name] = PoolStatus(statuses, asking, free, part)
+    return condition
 
 
 def _room(found: PrefixPool) -> int | None:
@@ -77,7 +86,7 @@ def _room(found: PrefixPool) -> int | None:
 def _condition(found: PrefixPool, asking: str) -> Condition:
     """Return whether pods get addresses on the node."""
     if not found.spec.ipv4 and not found.spec.ipv6:
-        return unknown("Draining", "prefixes are given back once no pod has an address of them")
+        return _unwanted(found)
     refusal = found.refusal()
     refused = condition_of(refusal) if refusal is not None else None
     pool = found.attachment.pool
@@ -94,6 +103,12 @@ def _condition(found: PrefixPool, asking: str) -> Condition:
     if refused is not None and asking and refused.reason != Kind.NO_BLOCKS:
         return yes(refused.reason, f"pods get the addresses that are left; {refused.message}")
     return _fragmented(found) or yes("Offered")
+
+
+def _unwanted(found: PrefixPool) -> Condition:
+    if all(state is PrefixState.LENT for state in found.states.values()):
+        return unknown("Lent", "whereabouts has the prefixes as long as the ENI is there")
+    return unknown("Draining", "prefixes are given back once no pod has an address of them")
 
 
 def _fragmented(found: PrefixPool) -> Condition | None:
@@ -114,7 +129,7 @@ def _fragmented(found: PrefixPool) -> Condition | None:
 def _missing_condition(
     found: PrefixPool, wanted: Family, asking: str, refused: Condition | None
 ) -> Condition:
-    if refused is not None and refused.reason != Kind.NO_BLOCKS:
+    if refused is not None and (refused.reason != Kind.NO_BLOCKS or found.spec.ipam is Ipam.WHEREABOUTS):
         return refused
     if asking:
         what = "single addresses are" if found.single_only(wanted) else f"an {wanted} prefix is"
