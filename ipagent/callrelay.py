@@ -27,16 +27,16 @@ tolerantly all the same: the other side may be newer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from ipaddress import ip_network
-from typing import Any, TypeVar
+from typing import Any
 
-from ipagent.assign.addresses import IPAddress, canonical_mac, parse_address, sort_key
+from ipagent.assign.addresses import IPAddress, parse_address, sort_key
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.eni_object import as_list, as_text, bound, interface_object, read_interface
 from ipagent.assign.topology import EniDetails
 from ipagent.log import printable
 from ipagent.networkapi import API_VERSION
@@ -50,8 +50,6 @@ MAX_CALLS = 16
 MAX_ADDRESSES = 64
 """Of a call. More are divided among several calls, which may be in one request."""
 MAX_INTERFACES = 64
-MAX_HELD = 256
-"""Addresses, or prefixes, of an interface."""
 MAX_MESSAGE = 1024
 MAX_AGE = 60.0
 """Seconds after which a request is not worked off any more.
@@ -60,7 +58,7 @@ A node that lost its way to the API server can't withdraw what it wanted, and an
 address since.
 """
 
-_MAX_WORD = 64
+_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
 _MAX_ID = 1 << 53
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _CLOCK = (
@@ -70,7 +68,6 @@ _CLOCK = (
 _VERSIONS = "The controller and the node agents are of different versions: upgrade both to the same."
 
 Object = dict[str, Any]
-Values = TypeVar("Values", bound=Sized)
 
 
 class Action(StrEnum):
@@ -199,7 +196,7 @@ def _only(eni: EniDetails, addresses: Collection[IPAddress]) -> EniDetails:
 
 def requests_body(attachment: str, requests: RelayRequests) -> Object:
     """Return the server-side apply of `status.requests`; raises ValueError for more than fits."""
-    _bound(requests.calls, MAX_CALLS)
+    bound(requests.calls, MAX_CALLS)
     written = {
         "session": requests.session,
         "time": _timestamp(requests.time or 0.0),
@@ -210,7 +207,7 @@ def requests_body(attachment: str, requests: RelayRequests) -> Object:
 
 def responses_body(attachment: str, answers: RelayAnswers) -> Object:
     """Return the server-side apply of `status.responses`; raises ValueError for more than fits."""
-    _bound(answers.answers, MAX_CALLS)
+    bound(answers.answers, MAX_CALLS)
     written = {"session": answers.session, "calls": [_answer_object(each) for each in answers.answers]}
     return _body(attachment, "responses", written)
 
@@ -218,18 +215,18 @@ def responses_body(attachment: str, answers: RelayAnswers) -> Object:
 def read_requests(status: Mapping[str, Any]) -> RelayRequests | None:
     """Read `status.requests` of a NodeAttachment; None if there is nothing that can be answered."""
     found = status.get("requests")
-    session = _text(found.get("session")) if isinstance(found, dict) else ""
+    session = as_text(found.get("session")) if isinstance(found, dict) else ""
     if not isinstance(found, dict) or not session:
         return None
     calls: list[RelayCall] = []
     unreadable: dict[int, str] = {}
-    for each in _list(found.get("calls"))[:MAX_CALLS]:
+    for each in as_list(found.get("calls"))[:MAX_CALLS]:
         id_ = _id(each)
         if id_ is None:
             continue
         try:
             calls.append(_read_call(id_, each))
-        except (KeyError, TypeError, ValueError) as error:
+        except _UNREADABLE as error:
             unreadable[id_] = printable(f"{type(error).__name__}: {error}")[:MAX_MESSAGE]
     return RelayRequests(session, _read_time(found.get("time")), tuple(calls), unreadable)
 
@@ -240,18 +237,18 @@ def read_answers(status: Mapping[str, Any]) -> RelayAnswers:
     if not isinstance(found, dict):
         return RelayAnswers()
     answers = []
-    for each in _list(found.get("calls"))[:MAX_CALLS]:
+    for each in as_list(found.get("calls"))[:MAX_CALLS]:
         id_ = _id(each)
         if id_ is None:
             continue
         try:
             answers.append(_read_answer(id_, each))
-        except (KeyError, TypeError, ValueError) as error:
+        except _UNREADABLE as error:
             text = printable(f"The controller's answer can't be read: {type(error).__name__}: {error}")
             answers.append(
                 RelayAnswer(id_, failure=Failure(Fault.TRANSIENT, text[:MAX_MESSAGE], remedy=_VERSIONS))
             )
-    return RelayAnswers(_text(found.get("session")), tuple(answers))
+    return RelayAnswers(as_text(found.get("session")), tuple(answers))
 
 
 def _body(attachment: str, key: str, written: Object) -> Object:
@@ -264,7 +261,7 @@ def _body(attachment: str, key: str, written: Object) -> Object:
 
 
 def _call_object(call: RelayCall) -> Object:
-    _bound(call.addresses, MAX_ADDRESSES)
+    bound(call.addresses, MAX_ADDRESSES)
     found: Object = {"id": call.id, "action": call.action.value, "eni": call.eni}
     if call.addresses:
         found["addresses"] = [str(address) for address in call.addresses]
@@ -274,8 +271,8 @@ def _call_object(call: RelayCall) -> Object:
 
 
 def _read_call(id_: int, found: Mapping[str, Any]) -> RelayCall:
-    addresses = tuple(map(parse_address, _bound(_list(found.get("addresses")), MAX_ADDRESSES)))
-    action, eni = Action(found["action"]), _text(found["eni"])
+    addresses = tuple(map(parse_address, bound(as_list(found.get("addresses")), MAX_ADDRESSES)))
+    action, eni = Action(found["action"]), as_text(found["eni"])
     if action is not Action.DESCRIBE and not addresses:
         raise ValueError("addresses: there is none")
     call = RelayCall(id_, action, eni, addresses, found.get("allowReassignment") is True)
@@ -289,7 +286,7 @@ def _answer_object(answer: RelayAnswer) -> Object:
     if answer.addresses:
         found["addresses"] = [str(each) for each in sorted(answer.addresses, key=sort_key)]
     if answer.interfaces:
-        found["interfaces"] = [_interface_object(each) for each in _bound(answer.interfaces, MAX_INTERFACES)]
+        found["interfaces"] = [interface_object(each) for each in bound(answer.interfaces, MAX_INTERFACES)]
     if answer.failure is not None:
         found["failure"] = {
             "fault": fault_word(answer.failure.fault),
@@ -303,8 +300,8 @@ def _read_answer(id_: int, found: Mapping[str, Any]) -> RelayAnswer:
     failed = found.get("failure")
     return RelayAnswer(
         id_,
-        frozenset(map(parse_address, _list(found.get("addresses"))[:MAX_ADDRESSES])),
-        tuple(map(_read_interface, _list(found.get("interfaces"))[:MAX_INTERFACES])),
+        frozenset(map(parse_address, as_list(found.get("addresses"))[:MAX_ADDRESSES])),
+        tuple(map(read_interface, as_list(found.get("interfaces"))[:MAX_INTERFACES])),
         None if failed is None else _read_failure(failed),
     )
 
@@ -320,68 +317,6 @@ _FAULTS = {fault_word(fault): fault for fault in Fault}
 def _read_failure(found: Mapping[str, Any]) -> Failure:
     message, remedy = (printable(str(found.get(key) or ""))[:MAX_MESSAGE] for key in ("message", "remedy"))
     return Failure(_FAULTS.get(str(found["fault"]), Fault.UNKNOWN), message, remedy=remedy)
-
-
-def _interface_object(eni: EniDetails) -> Object:
-    found = {
-        "id": eni.eni_id,
-        "mac": eni.mac,
-        "subnet": eni.subnet_id,
-        "vpc": eni.vpc_id,
-        "instance": eni.instance_id,
-        "device": eni.device_number,
-        "card": eni.network_card,
-        "type": eni.interface_type,
-        "description": eni.description,
-        "managed": eni.managed,
-        "noManage": eni.no_manage,
-        "ownerTag": eni.owner_tag,
-        "detaching": eni.detaching,
-        "primary": None if eni.primary is None else str(eni.primary),
-        "primaryIPv6": None if eni.primary_ipv6 is None else str(eni.primary_ipv6),
-        "secondaries": [str(each) for each in _bound(eni.secondaries, MAX_HELD)],
-        "prefixes": [str(each) for each in _bound(eni.prefixes, MAX_HELD)],
-    }
-    # 0 is False, too, and the device index of an instance's primary interface.
-    return {key: value for key, value in found.items() if value is not False and value not in (None, "", [])}
-
-
-def _read_interface(found: Mapping[str, Any]) -> EniDetails:
-    primary, primary_ipv6 = found.get("primary"), found.get("primaryIPv6")
-    device = found.get("device")
-    return EniDetails(
-        _text(found["id"]),
-        parse_address(primary) if primary else None,
-        tuple(map(parse_address, _list(found.get("secondaries"))[:MAX_HELD])),
-        parse_address(primary_ipv6) if primary_ipv6 else None,
-        instance_id=_text(found.get("instance")),
-        device_number=None if device is None else int(device),
-        description=printable(str(found.get("description") or ""))[:MAX_MESSAGE],
-        managed=found.get("managed") is True,
-        mac=canonical_mac(_text(found.get("mac"))),
-        subnet_id=_text(found.get("subnet")),
-        vpc_id=_text(found.get("vpc")),
-        no_manage=found.get("noManage") is True,
-        prefixes=tuple(map(ip_network, _list(found.get("prefixes"))[:MAX_HELD])),
-        network_card=int(found.get("card") or 0),
-        interface_type=_text(found.get("type")) or "interface",
-        owner_tag=printable(str(found.get("ownerTag") or ""))[:MAX_MESSAGE],
-        detaching=found.get("detaching") is True,
-    )
-
-
-def _bound(values: Values, limit: int) -> Values:
-    if len(values) > limit:
-        raise ValueError(f"{len(values)} where at most {limit} fit")
-    return values
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    return value[:_MAX_WORD] if isinstance(value, str) and value[:_MAX_WORD].isprintable() else ""
 
 
 def _id(found: object) -> int | None:

@@ -12,6 +12,9 @@ For a network of prefixes the controller also writes `spec.addresses`, `status.c
 addresses of each pods have. A prefix is unassigned only once a report says that nobody can get or has one.
 Where `spec.reportPods` is true, the node agent applies `status.pods` with NODE_MANAGER: what the node's pods
 have of the ENI. From that and from what EC2 shows the controller computes the node's capacity.
+
+With the backend `central` the node agent applies `status.requests`, the calls to EC2 that it asks for, and
+the controller `status.responses`; `ipagent/callrelay.py` describes both.
 """
 
 from __future__ import annotations

@@ -197,6 +197,16 @@ def test_holders_are_shown_with_what_is_asked_for_alone() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [{"interfaces": ["eni-1"]}, {"interfaces": [{}]}, {"failure": []}, {"failure": "x"}, {"addresses": [{}]}],
+)
+def test_an_answer_that_cannot_be_read_is_a_failure_that_passes(answer: dict[str, Any]) -> None:
+    (found,) = read_answers({"responses": {"session": "s", "calls": [{"id": 1, **answer}]}}).answers
+    assert found.failure is not None
+    assert found.failure.fault is Fault.TRANSIENT
+
+
 def test_an_answer_of_a_newer_controller_is_a_failure_that_ends() -> None:
     given = {"session": "s", "calls": [{"id": 1, "failure": {"fault": "Sunspots", "message": "x"}}]}
     (answer,) = read_answers({"responses": given}).answers
