@@ -136,3 +136,9 @@ def test_events_count_for_twenty_minutes_after_they_were_last_seen(last: Object,
 def test_every_check_has_a_case() -> None:
     found = {yaml.safe_load(path.read_text())["finding"]["check"] for path in BROKEN}
     assert found == {check.id for check in CHECKS}
+
+
+def test_a_network_of_whereabouts_needs_no_configuration_of_the_nodes() -> None:
+    case = yaml.safe_load((CASES / "prefixes-not-enabled.yaml").read_text())
+    case["merge"][0]["spec"]["addresses"]["prefixes"]["ipam"] = "Whereabouts"
+    assert exit_code(run_checks(snapshot_of(case), Scope())) == 0
