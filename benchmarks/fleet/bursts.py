@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.common.command import progress
 from benchmarks.fleet.agents import Agents, agents
 from benchmarks.fleet.containers import Container
-from benchmarks.fleet.figures import PREFIXES, SINGLE, Starts, starts
+from benchmarks.fleet.figures import DIRECT, NODE, PREFIXES, SINGLE, Starts, starts
 from benchmarks.fleet.jobs import containers, run_direct
 from benchmarks.fleet.layout import FleetPod, make_fleet
 from benchmarks.fleet.pacing import Player, at_once
@@ -20,8 +20,6 @@ from benchmarks.fleet.plan import SETTLED, Plan
 from benchmarks.fleet.stage import Cloud, Stage, cloud
 
 report = progress("fleet")
-
-NODE, DIRECT = "node", "direct"
 
 
 def with_node_agents(made: Stage, plan: Plan) -> tuple[Starts, ...]:

@@ -153,6 +153,7 @@ class Starts:
 
 
 SINGLE, PREFIXES = "single addresses", "prefixes"
+NODE, DIRECT = "node", "direct"
 
 
 def starts(  # noqa: PLR0913 - what it is of, by name

@@ -14,6 +14,8 @@ from benchmarks.common.machine import this_machine
 from benchmarks.fleet import bursts
 from benchmarks.fleet.agents import Agents, agents
 from benchmarks.fleet.figures import (
+    DIRECT,
+    NODE,
     PREFIXES,
     SINGLE,
     Crowd,
@@ -38,7 +40,6 @@ report = progress("fleet")
 
 LIBRARIES = ("botocore",)
 SEED = 20
-NODE, DIRECT = "node", "direct"
 ALONE_SANDBOX = 1.0
 """Seconds from the making of a pod that comes alone to its network-status."""
 
