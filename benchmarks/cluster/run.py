@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
 import time
@@ -12,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cluster import prefixes
 from benchmarks.cluster.figures import CPU, INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, Results
+from benchmarks.cluster.prefixes import new_name
 from benchmarks.cluster.readiness import Readiness
 from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
@@ -42,7 +43,6 @@ longer could seem to take no longer, or a second more.
 SEEN_BY_RELIST = (NO_OP, INIT)
 """Variants that are Ready at the same time after the kubelet's look: it found their init container ended."""
 GUARANTEED = {kind: {"cpu": CPU, "memory": "64Mi"} for kind in ("requests", "limits")}
-_numbers = itertools.count(1)
 
 
 class ProgramMissing(Exception):
@@ -53,6 +53,7 @@ class ProgramMissing(Exception):
 class Plan:
     """How much is measured of each variant: single pods, bursts of `size` pods, single Guaranteed ones.
 
+    `prefixes` are single pods on a network of prefixes, more of them: the time looked for is shorter.
     `first` are single pods of each variant that do not count: programs are not in memory yet. `patience` are
     the seconds that a start may wait at most for what the pods before it have left to do.
     """
@@ -62,11 +63,12 @@ class Plan:
     together: int
     size: int
     guaranteed: int
+    prefixes: int
     patience: float
 
 
-FULL = Plan(first=1, alone=16, together=5, size=20, guaranteed=6, patience=20)
-QUICK = Plan(first=0, alone=2, together=1, size=5, guaranteed=1, patience=0)
+FULL = Plan(first=1, alone=16, together=5, size=20, guaranteed=6, prefixes=32, patience=20)
+QUICK = Plan(first=0, alone=2, together=1, size=5, guaranteed=1, prefixes=2, patience=0)
 
 
 def run(plan: Plan) -> Results:
@@ -78,7 +80,11 @@ def run(plan: Plan) -> Results:
     with tempfile.TemporaryDirectory(prefix="bench-cluster-") as folder:
         parts = find_parts(Path(folder))
         report("starting the cluster")
-        with Cluster(parts) as cluster, released(cluster, helm["helm4"]), opted_in(cluster, "bench") as story:
+        with (
+            Cluster(parts, account=prefixes.rights()) as cluster,
+            released(cluster, helm["helm4"]) as release,
+            opted_in(cluster, "bench") as story,
+        ):
             network(story)
             with Readiness(cluster.plane) as readiness:
                 bench = Bench(cluster, story.namespace, readiness, plan.patience)
@@ -89,8 +95,13 @@ def run(plan: Plan) -> Results:
                 together = bench.together(plan.together, plan.size)
                 report(f"{plan.guaranteed} Guaranteed pods of each kind, one at a time")
                 guaranteed = bench.guaranteed(plan.guaranteed)
+                report("the controller and a network of prefixes")
+                prefixes.set_up(release, story, ALONE_ON)
+                bench.in_prefixes(plan.first)
+                report(f"{plan.prefixes} pods of each kind with addresses in prefixes, one at a time")
+                in_prefixes = bench.in_prefixes(plan.prefixes)
             version: str = json.loads(cluster.api.raw("/version"))["gitVersion"]
-    return Results(machine, version, plan.size, alone, together, guaranteed)
+    return Results(machine, version, plan.size, alone, together, guaranteed, in_prefixes)
 
 
 def network(story: Story) -> None:
@@ -121,10 +132,19 @@ class Bench:
         """Start many pods at once, again and again."""
         return self._in_turns(rounds, lambda variant: [described(variant) for _ in range(size)])
 
-    def _in_turns(self, rounds: int, make: Callable[[str], Sequence[Manifest]]) -> dict[str, list[float]]:
-        found: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    def in_prefixes(self, rounds: int) -> dict[str, list[float]]:
+        """Start one pod on the network of prefixes after the other."""
+        return self._in_turns(rounds, lambda variant: [prefixes.described(variant, ALONE_ON)], (NO_OP, INIT))
+
+    def _in_turns(
+        self,
+        rounds: int,
+        make: Callable[[str], Sequence[Manifest]],
+        variants: Sequence[str] = VARIANTS,
+    ) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {variant: [] for variant in variants}
         for turn in range(rounds):
-            for variant in VARIANTS:
+            for variant in variants:
                 # Nodes take gone pods apart for seconds after the API server has forgotten them.
                 settle(self._patience)
                 time.sleep((self._ready_at + turn / rounds * RELIST - time.monotonic()) % RELIST)
@@ -157,4 +177,4 @@ def described(variant: str, node: str = "", resources: Manifest | None = None) -
         INIT: lambda: template("net", **spec),
         SIDECAR: lambda: template("net", annotations={MODE: Mode.SIDECAR.value}, **spec),
     }
-    return pod(f"pod-{next(_numbers)}", made[variant]())
+    return pod(new_name(), made[variant]())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.cluster.figures import CPU, WITHOUT, Results, Seconds, Start, starts, targets
+from benchmarks.cluster.figures import CPU, NO_OP, WITHOUT, Results, Seconds, Start, starts, targets
 from benchmarks.common.grid import grid
 from benchmarks.common.targets import verdicts
+
+ON_PREFIXES = "A network of prefixes with the backend `node`, one pod at a time"
+OWN_IMAGE = "the no-op is a program of the agent's own image that ends at once"
 
 
 def render(results: Results) -> str:
     """Write everything."""
     alone, together = len(results.alone[WITHOUT]), len(results.together[WITHOUT])
-    guaranteed = len(results.guaranteed[WITHOUT])
+    guaranteed, prefixes = len(results.guaranteed[WITHOUT]), len(results.prefixes[NO_OP])
     return "\n\n".join(
         [
             f"{results.machine.describe()}\nKubernetes {results.kubernetes}; both nodes share this machine.",
@@ -22,6 +25,8 @@ def render(results: Results) -> str:
             _grid(results.together),
             f"Guaranteed pods, {CPU} for each container, one at a time ({guaranteed} of each, in turns):",
             _grid(results.guaranteed),
+            f"{ON_PREFIXES} ({prefixes} of each, in turns; {OWN_IMAGE}):",
+            _grid(results.prefixes),
             verdicts(targets(results)),
         ]
     )

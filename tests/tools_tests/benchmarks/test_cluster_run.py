@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cluster.figures import VARIANTS
+from benchmarks.cluster.figures import INIT, NO_OP, VARIANTS
 from tests.cluster.nodes.parts import PartsMissing, find_parts
 
 pytestmark = pytest.mark.cluster
@@ -36,4 +36,5 @@ def test_every_kind_of_pod_is_measured_and_judged() -> None:
     for times in (found["alone"], found["together"], found["guaranteed"]):
         assert set(times) == set(VARIANTS)
         assert all(each[0] > 0 for each in times.values())
+    assert set(found["prefixes"]) == {NO_OP, INIT}
     assert {each["met"] for each in found["targets"]} <= {True, False}

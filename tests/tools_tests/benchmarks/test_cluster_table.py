@@ -36,6 +36,7 @@ RESULTS = Results(
     },
     together={WITHOUT: [5.0], NO_OP: [7.0], INIT: [8.5], SIDECAR: [9.0]},
     guaranteed={WITHOUT: [0.9], NO_OP: [1.1], INIT: [1.5], SIDECAR: [2.0]},
+    prefixes={NO_OP: [1.0, 1.5], INIT: [1.25, 1.3125]},
 )
 
 
@@ -83,10 +84,19 @@ def test_a_figure_beyond_its_limit_misses_its_target(
     assert [index for index, each in enumerate(met(results)) if not each] == missed
 
 
-def test_the_table_has_every_variant_thrice_and_the_targets() -> None:
+def test_on_prefixes_init_mode_is_compared_with_the_no_op_alone() -> None:
+    assert [each.variant for each in starts(RESULTS.prefixes)] == [NO_OP, INIT]
+    late = dataclasses.replace(RESULTS, prefixes={NO_OP: [1.0], INIT: [1.0625]})
+    assert [each.what for each in targets(late) if not each.met] == [
+        "init mode beyond the no-op, prefixes, backend node"
+    ]
+
+
+def test_the_table_has_every_variant_and_the_targets() -> None:
     text = render(RESULTS)
     for variant in VARIANTS:
-        assert sum(line.startswith(f"| {variant:<20} |") for line in text.splitlines()) == 3
+        tables = 4 if variant in RESULTS.prefixes else 3
+        assert sum(line.startswith(f"| {variant:<20} |") for line in text.splitlines()) == tables
     assert "| init mode            | 1.12 s |   1.00 s |  1.25 s |          +0.12 s | 1.12 x |" in text
     assert "Kubernetes v1.36.3" in text
     assert "### Targets" in text
