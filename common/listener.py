@@ -47,6 +47,8 @@ class Refusal(StrEnum):
     """The peer connects more often than allowed."""
     EVICTED = "evicted"
     """It gave way to a connection of a peer with fewer."""
+    OVERHEAD = "overhead"
+    """The peer sends TLS for its own sake: messages without content, or records of a few bytes."""
 
 
 class State(Enum):
@@ -119,6 +121,10 @@ class ConnectionTable:
         self._by_peer.setdefault(peer, {})[connection] = None
         self.total += 1
         return connection
+
+    def of(self, peer: str) -> tuple[Connection, ...]:
+        """Return the connections of a peer."""
+        return tuple(self._by_peer.get(peer, ()))
 
     def remove(self, connection: Connection) -> None:
         """Stop counting a connection; does nothing if it is not counted."""

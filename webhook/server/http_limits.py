@@ -187,13 +187,28 @@ class SharedBuffer(asyncio.BufferedProtocol):
 
     _buffer = memoryview(bytearray(BUFFER))
 
-    def __init__(self, protocol: LimitedHttpProtocol) -> None:
+    def __init__(
+        self, protocol: LimitedHttpProtocol, opened: Callable[[SharedBuffer], None] = lambda _: None
+    ) -> None:
         self._protocol: LimitedHttpProtocol | None = protocol
+        self._opened: Callable[[SharedBuffer], None] | None = opened
+        self._received = 0
+
+    @property
+    def received(self) -> int | None:
+        """Bytes of data so far; None while no more is read, and so what was read may wait undecrypted."""
+        protocol = self._protocol
+        if protocol is None or protocol.flow.read_paused or protocol.transport.is_closing():
+            return None
+        return self._received
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the connection."""
+        """Start the connection, whose handshake has ended."""
         if self._protocol is not None:
             self._protocol.connection_made(transport)  # type: ignore[arg-type] # as uvicorn
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection.
@@ -224,6 +239,7 @@ class SharedBuffer(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what was read."""
+        self._received += nbytes
         if self._protocol is not None:
             self._protocol.data_received(self._buffer[:nbytes])
 

@@ -14,11 +14,12 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from common.listener import Connection, ConnectionLimits, ConnectionTable, Refusal, peer_of
+from common.listener import Admission, Connection, ConnectionLimits, ConnectionTable, Refusal, peer_of
 from common.token_bucket import Rate
 from webhook.server.http_limits import SharedBuffer
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
+from webhook.server.tls_overhead import INTERVAL, TlsOverhead, Watched
 
 LIMITS = ConnectionLimits(connections=256, per_peer=224, connects=Rate(448, 100))
 """An API server has one connection for each review in flight, at most 200 by default
@@ -54,6 +55,8 @@ class TlsListener:
         self._make_protocol: Callable[[], Any] | None = None
         metrics.connections.set_function(lambda: self.table.total)
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._overhead = TlsOverhead()
+        self._looking = False
 
     def start(self, make_protocol: Callable[[], Any]) -> None:
         """Start accepting. Call it in the event loop's thread."""
@@ -98,7 +101,8 @@ class TlsListener:
 
     def _admit(self, accepted: socket.socket, peer: str) -> None:
         loop = asyncio.get_running_loop()
-        admission = self.table.admit(peer, loop.time())
+        over = self._overhead.is_over(peer, loop.time())
+        admission = Admission(Refusal.OVERHEAD) if over else self.table.admit(peer, loop.time())
         if admission.refusal is not None:
             self._metrics.refused_connections[admission.refusal].inc()
             with contextlib.suppress(OSError):
@@ -123,10 +127,14 @@ class TlsListener:
             raise RuntimeError("the listener has not been started")
         protocol = make_protocol()
         protocol.connection = connection
-        protocol.forget = self.table.remove
+        protocol.forget = self._forget
+
+        def opened(buffer: SharedBuffer) -> None:
+            self._watch(connection, Watched(connection.peer, accepted, lambda: buffer.received))
+
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: SharedBuffer(protocol),
+                lambda: SharedBuffer(protocol, opened),
                 accepted,
                 ssl=self._context,
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
@@ -136,3 +144,24 @@ class TlsListener:
             # Whatever the peer did wrong in its handshake is its own affair, and not worth a log line.
             self.table.remove(connection)
             accepted.close()
+
+    def _watch(self, connection: Connection, watched: Watched) -> None:
+        self._overhead.add(connection, watched)
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(INTERVAL, self._look)
+
+    def _look(self) -> None:
+        """End the connections of peers that send too much beside data, as long as there are connections."""
+        loop = asyncio.get_running_loop()
+        for peer in self._overhead.look(loop.time()):
+            for connection in self.table.of(peer):
+                self._metrics.refused_connections[Refusal.OVERHEAD].inc()
+                connection.abort()
+        self._looking = self.table.total > 0
+        if self._looking:
+            loop.call_later(INTERVAL, self._look)
+
+    def _forget(self, connection: Connection) -> None:
+        self._overhead.remove(connection)
+        self.table.remove(connection)

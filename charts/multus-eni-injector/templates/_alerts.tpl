@@ -31,7 +31,7 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
     "summary" "The webhook rejects reviews: too many large ones at once, or their bodies arrive too slowly."
     "description" `{{ $value | humanize }} reviews a second are answered with {{ $labels.code }}. 503: large reviews exceed the bytes that are received at once; 408: a body did not arrive within 10 s.`)
   (dict "alert" "MultusEniWebhookConnectionsRefused" "severity" "warning" "for" "5m"
-    "expr" (printf `sum by (cluster, namespace, reason) (rate(multus_eni_webhook_refused_connections_total{%s,reason=~"too_many|too_fast|evicted"}[5m])) > 0` $ns)
+    "expr" (printf `sum by (cluster, namespace, reason) (rate(multus_eni_webhook_refused_connections_total{%s,reason=~"too_many|too_fast|evicted|overhead"}[5m])) > 0` $ns)
     "summary" "The webhook refuses connections: a peer opens too many, or the API servers need more replicas."
     "description" `{{ $value | humanize }} connections a second are refused with the reason {{ $labels.reason }}. Allow only API servers by a NetworkPolicy; if they alone cause it, add replicas.`)
   (dict "alert" "MultusEniWebhookSlow" "severity" "warning" "for" "15m"

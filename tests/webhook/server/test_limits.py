@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -249,8 +250,30 @@ def test_a_flood_of_large_reviews_is_decoded_at_a_bounded_rate(server: WebhookSe
         honest(server, LARGE)
         decoded = len(server.events("decision")) - small - 1
         seconds = time.monotonic() - begun
+        # What is read ahead of their bodies is not taken for TLS without content.
+        assert metric(server, f'refused_connections_total{{reason="{Refusal.OVERHEAD}"}}') == 0
         stop.set()
     assert 0 < decoded * MAX_BODY <= DECODE_RATE.burst + seconds * DECODE_RATE.refill + MAX_LARGE_BODIES
+
+
+def send_each(connection: Connection, data: bytes) -> None:
+    """Send each byte in a TLS record of its own."""
+    for byte in data:
+        connection.send(bytes((byte,)))
+
+
+def test_whoever_sends_records_of_a_byte_is_refused(server: WebhookServer) -> None:
+    """As with KeyUpdates, which Python's ssl can't send: TLS beside data is counted by peer."""
+    refused = partial(metric, server, f'refused_connections_total{{reason="{Refusal.OVERHEAD}"}}')
+    with Connection(server, source=API_SERVER) as pooled, Connection(server, source=ATTACKER) as attacker:
+        assert pooled.ask(LARGE) is not None
+        attacker.send(head(b"Content-Length: %d" % MAX_BODY))
+        with pytest.raises(OSError, match=r"reset|Broken|EOF"):
+            send_each(attacker, b" " * MAX_BODY)
+        assert refused() == 1
+        reply = pooled.ask(LARGE)
+        assert reply is not None
+        assert reply.status == 200
 
 
 def test_unfinished_large_bodies_give_way_to_an_honest_one(server: WebhookServer) -> None:
