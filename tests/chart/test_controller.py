@@ -205,6 +205,19 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
     assert "6 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
 
 
+@pytest.mark.parametrize(("case", "written"), [("controller", set()), ("backend central", {"requests"})])
+def test_the_daemonset_may_write_no_field_of_a_status_but_its_own(
+    rendered: Rendered, case: str, written: set[str]
+) -> None:
+    crd = only(rendered[case], "CustomResourceDefinition", CRDS[0])
+    (version,) = crd["spec"]["versions"]
+    fields = version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    policy = only(rendered[case], "ValidatingAdmissionPolicy", "multus-eni-injector-links")
+    rules = " ".join(each["expression"] for each in policy["spec"]["validations"])
+    guarded = set(re.findall(r"has\(object\.status\.(\w+)\)", rules))
+    assert fields.keys() - guarded == {"link", "pool", "pods"} | written
+
+
 @pytest.mark.parametrize("folder", ["", "/etc/cni/net.d"])
 def test_with_prefixes_links_and_nobody_else_writes_multus_folder(helm: Helm, folder: str) -> None:
     values = {"nodeAgent": {"prefixes": {"enabled": True, "cniConfDir": folder}}}
