@@ -79,16 +79,27 @@ class Agents:
 
 
 @contextmanager
-def agents(fleet: Fleet, cloud: Cloud, kubeconfig: Path, folder: Path) -> Iterator[Agents]:
-    """Run an agent for each node until all are ready; raises BenchError or ProcessError."""
-    env = {**cloud.env, "KUBECONFIG": str(kubeconfig)}
+def agents(
+    fleet: Fleet, cloud: Cloud, kubeconfig: Path, folder: Path, *, central: bool = False
+) -> Iterator[Agents]:
+    """Run an agent for each node until all are ready; raises BenchError or ProcessError.
+
+    With `central` they have a controller call EC2.
+    """
+    env = {**(cloud.keyless if central else cloud.env), "KUBECONFIG": str(kubeconfig)}
     with ExitStack() as stack:
         health, started, ports = [], [], dict[str, int]()
         for node in fleet.nodes:
             port, health_port = free_ports(node.host, node.host)
             ports[node.name] = port
             config = folder / f"{node.name}.json"
-            settings = {"port": port, "healthPort": health_port, "logLevel": "info", "logFormat": "json"}
+            settings = {
+                "port": port,
+                "healthPort": health_port,
+                "central": central,
+                "logLevel": "info",
+                "logFormat": "json",
+            }
             config.write_text(json.dumps(settings), encoding="utf-8")
             imds = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": cloud.imds(node.host)}
             started.append(stack.enter_context(_agent(node, config, {**env, **imds})))

@@ -12,6 +12,11 @@ from ipaddress import ip_network
 from typing import Any
 
 REGION = "us-east-2"
+ZONE = f"{REGION}a"
+TYPE = "m5.24xlarge"
+NETWORK = "oam"
+"""The node network of the first secondary ENIs, with the backend central."""
+NETWORK_TAG = {"multus": NETWORK}
 PER_ENI = 50
 """Addresses of one ENI, the primary among them: the most that EC2 allows (m5.24xlarge)."""
 SECONDARIES = 3
@@ -42,6 +47,7 @@ class FleetNode:
     instance_id: str
     host: str
     enis: tuple[Eni, ...]
+    type: str = TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +123,20 @@ def _pod_in_prefix(nodes: tuple[FleetNode, ...], number: int) -> FleetPod:
     return FleetPod(f"pod-{number:05}", node, str(address), eni)
 
 
-def world(fleet: Fleet) -> dict[str, Any]:
-    """Make the world file (tests/doubles/config/world_file.py), with EC2's request limits in force."""
+def world(fleet: Fleet, *, central: bool = False) -> dict[str, Any]:
+    """Make the world file (tests/doubles/config/world_file.py), with EC2's request limits in force.
+
+    With `central` the key is the controller's, and nodes have no right to EC2.
+    """
     subnets = {0, *(eni.subnet for node in fleet.nodes for eni in node.enis)}
     return {
         "region": REGION,
         "account": "123456789012",
         "throttling": "ec2",
-        "access_keys": [{"id": KEY[0], "secret": KEY[1], "actions": _ACTIONS}],
-        "roles": [{"name": ROLE, "actions": _ACTIONS}],
+        "access_keys": [{"id": KEY[0], "secret": KEY[1], "actions": _OF_CONTROLLER if central else _ACTIONS}],
+        "roles": [{"name": ROLE, "actions": [] if central else _ACTIONS}],
         "subnets": [
-            {"id": subnet_id(number), "vpc": VPC, "cidr": subnet_cidr(number), "az": f"{REGION}a"}
+            {"id": subnet_id(number), "vpc": VPC, "cidr": subnet_cidr(number), "az": ZONE}
             for number in sorted(subnets)
         ],
         "instances": [_instance(node) for node in fleet.nodes],
@@ -141,6 +150,7 @@ _ACTIONS = [
     "DescribeNetworkInterfaces",
     "DescribeSubnets",
 ]
+_OF_CONTROLLER = [*_ACTIONS, "DescribeInstanceTypes"]
 
 
 def _instance(node: FleetNode) -> dict[str, Any]:
@@ -158,14 +168,14 @@ def _instance(node: FleetNode) -> dict[str, Any]:
             "device": device,
             "subnet": subnet_id(eni.subnet),
             "primary": eni.primary,
-            "tags": _NO_MANAGE,
+            "tags": {**_NO_MANAGE, **NETWORK_TAG} if device == 1 else _NO_MANAGE,
             "ipv4_prefixes": list(eni.prefixes),
         }
         for device, eni in enumerate(node.enis, 1)
     ]
     return {
         "id": node.instance_id,
-        "type": "m5.24xlarge",
+        "type": node.type,
         "hop_limit": 2,
         "host_addresses": [node.host],
         "sources": [f"{node.host}/32"],

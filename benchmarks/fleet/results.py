@@ -11,6 +11,15 @@ from benchmarks.fleet.figures import PREFIXES, Crowd, Latency, Outcome, Rest, St
 
 
 @dataclass(frozen=True, slots=True)
+class Central:
+    """The same with the backend central: all pods at once, pods that come alone, and spread."""
+
+    once: Outcome
+    alone: Latency
+    spread: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """What was measured: `outcomes` by scenario and backend, those of `node` first; `crowds` likewise.
 
@@ -23,12 +32,17 @@ class Results:
     rest: Rest
     alone: Latency
     starts: Sequence[Starts]
+    central: Central
 
 
 MAX_PEAK = 60.0
 MAX_IDLE_MS = 1.0
 """CPU milliseconds a second: a thousandth of a core is no CPU, but for a bookmark a minute."""
 HANDFUL = 5
+SLOWER = 1.5
+"""How many times the node backend's time the backend central may take."""
+RELAYED_MS = 60.0
+"""Milliseconds that the way through the controller may add."""
 
 
 def targets(results: Results) -> list[Target]:
@@ -50,7 +64,23 @@ def targets(results: Results) -> list[Target]:
         _at_most("node agent at rest: CPU a second", rest.cpu_ms, MAX_IDLE_MS, "ms"),
         _all_assigned(full),
         *(_without_calls(each) for each in results.starts if each.addresses == PREFIXES),
+        *_central(results.central, once, spread, alone),
     ]
+
+
+def _central(found: Central, once: Outcome, spread: Outcome, alone: Latency) -> list[Target]:
+    judged = []
+    for node, central in ((once, found.once), (spread, found.spread)):
+        name, calls = f"central, {node.scenario}", central.assigns + central.other
+        judged += [
+            _at_most(f"{name}: until the last is assigned", central.span, SLOWER * node.span, "s"),
+            _at_most(f"{name}: calls", calls, node.assigns + node.other, ""),
+            _at_most(f"{name}: throttled", central.throttled, 0, ""),
+            _all_assigned(central, name),
+        ]
+    limit = alone.p50 + RELAYED_MS
+    what = "central, a pod alone: until EC2 has the call, p50"
+    return [*judged, _at_most(what, found.alone.p50, limit, "ms")]
 
 
 def broken_promises(results: Results) -> list[str]:
@@ -70,8 +100,8 @@ def _at_most(what: str, found: float, limit: float, unit: str) -> Target:
     )
 
 
-def _all_assigned(found: Outcome) -> Target:
-    return Target(f"{found.scenario}: not assigned", "0", str(found.missing), found.missing == 0)
+def _all_assigned(found: Outcome, name: str = "") -> Target:
+    return Target(f"{name or found.scenario}: not assigned", "0", str(found.missing), found.missing == 0)
 
 
 def _without_calls(found: Starts) -> Target:

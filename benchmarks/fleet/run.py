@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from statistics import mean
@@ -13,6 +14,7 @@ from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
 from benchmarks.fleet import bursts
 from benchmarks.fleet.agents import Agents, agents
+from benchmarks.fleet.central import RULES, controller, install
 from benchmarks.fleet.figures import (
     DIRECT,
     NODE,
@@ -33,13 +35,14 @@ from benchmarks.fleet.jobs import run_direct
 from benchmarks.fleet.layout import Fleet, FleetPod, make_fleet
 from benchmarks.fleet.pacing import Player, Timed, at_once, spread
 from benchmarks.fleet.plan import SETTLED, Plan
-from benchmarks.fleet.results import Results
+from benchmarks.fleet.results import Central, Results
 from benchmarks.fleet.stage import Cloud, Stage, cloud, stage, wait_until
 
 report = progress("fleet")
 
 LIBRARIES = ("botocore",)
 SEED = 20
+CENTRAL = "central"
 ALONE_SANDBOX = 1.0
 """Seconds from the making of a pod that comes alone to its network-status."""
 
@@ -52,12 +55,13 @@ def run(plan: Plan) -> Results:
         spread_out = _spread(made, plan)
         full, full_crowd = _one_node(made, plan)
         of_nodes = bursts.with_node_agents(made, plan)
+    central = Central(*_central_at_once(plan), _central_spread(plan))
     with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder:
         direct, single = _direct(Path(folder), plan)
         of_pods = (single, *bursts.without_node_agents(Path(folder), plan))
     found = sorted((*of_nodes, *of_pods), key=lambda each: (each.addresses == PREFIXES, each.ec2_off))
     outcomes = (once, spread_out, full, *direct)
-    return Results(machine, outcomes, (crowd, full_crowd), rest, alone, found)
+    return Results(machine, outcomes, (crowd, full_crowd), rest, alone, found, central)
 
 
 def _all_at_once(made: Stage, plan: Plan) -> tuple[Outcome, Crowd, Rest, Latency]:
@@ -137,6 +141,43 @@ def _one_node(made: Stage, plan: Plan) -> tuple[Outcome, Crowd]:
     return found, crowd
 
 
+@contextmanager
+def _central(name: str, plan: Plan, pods: int) -> Iterator[tuple[Fleet, Cloud, Agents, Player]]:
+    """Run a controller and node agents without rights to EC2 on an API server of their own."""
+    fleet = make_fleet(name, plan.nodes, pods)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder,
+        stage(Path(folder)) as made,
+        cloud(fleet, made.folder, name, central=True) as aws,
+    ):
+        script = made.script(name)
+        install(made, fleet)
+        with (
+            controller(made, fleet, aws),
+            agents(fleet, aws, made.agents_kubeconfig(name, *RULES), made.folder, central=True) as running,
+        ):
+            yield fleet, aws, running, Player(script)
+        script.client.close()
+
+
+def _central_at_once(plan: Plan) -> tuple[Outcome, Latency]:
+    more = plan.calm * plan.nodes
+    with _central("central-once", plan, plan.pods + more) as (fleet, aws, running, player):
+        report(f"central: {plan.pods} pods at once")
+        written = _play_at_once(player, running, fleet.pods[: plan.pods])
+        found = _outcome(f"{plan.pods} pods at once", running, aws, written, CENTRAL)
+        time.sleep(plan.pause)
+        report(f"central: {more} pods that come alone")
+        return found, _alone(player, aws, running, fleet.pods[plan.pods :], plan)
+
+
+def _central_spread(plan: Plan) -> Outcome:
+    with _central("central-spread", plan, plan.pods) as (fleet, aws, running, player):
+        report(f"central: {plan.pods} pods within {plan.spread:g} s")
+        written = player.play(_spread_out(fleet, plan), made=False)
+        return _outcome(_name_of_spread(plan), running, aws, written, CENTRAL)
+
+
 def _direct(folder: Path, plan: Plan) -> tuple[tuple[Outcome, ...], Starts]:
     """Run both scenarios with an agent in each pod; returns also how those that came at once ended."""
     found, ended = [], []
@@ -159,9 +200,11 @@ def _direct(folder: Path, plan: Plan) -> tuple[tuple[Outcome, ...], Starts]:
     return tuple(found), ended[0]
 
 
-def _outcome(scenario: str, running: Agents, aws: Cloud, written: Sequence[Written]) -> Outcome:
+def _outcome(
+    scenario: str, running: Agents, aws: Cloud, written: Sequence[Written], backend: str = NODE
+) -> Outcome:
     _wait_for(running, aws, written, 60.0)
-    return outcome(scenario, NODE, written, aws.calls())
+    return outcome(scenario, backend, written, aws.calls())
 
 
 def _wait_for(running: Agents, aws: Cloud, written: Sequence[Written], seconds: float) -> None:

@@ -41,11 +41,14 @@ class Cloud:
     @property
     def env(self) -> dict[str, str]:
         """Return the environment of a program that calls EC2, but for IMDS."""
+        return {**self.keyless, "AWS_ACCESS_KEY_ID": KEY[0], "AWS_SECRET_ACCESS_KEY": KEY[1]}
+
+    @property
+    def keyless(self) -> dict[str, str]:
+        """Return the environment of one that has no rights of its own."""
         return {
             "AWS_ENDPOINT_URL_EC2": self.ec2,
             "AWS_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": KEY[0],
-            "AWS_SECRET_ACCESS_KEY": KEY[1],
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }
@@ -89,11 +92,11 @@ class Stage:
         for node in fleet.nodes:
             make_node(self.api, node.name)
 
-    def agents_kubeconfig(self, namespace: str) -> Path:
-        """Make the node agents' ServiceAccount with its rights."""
+    def agents_kubeconfig(self, namespace: str, *more: dict[str, Any]) -> Path:
+        """Make the node agents' ServiceAccount with its rights, and `more` rules."""
         folder = self.folder / namespace
         folder.mkdir()
-        return node_agent_kubeconfig(self.plane, self.api, namespace, folder)
+        return node_agent_kubeconfig(self.plane, self.api, namespace, folder, *more)
 
 
 @contextmanager
@@ -108,10 +111,10 @@ def stage(folder: Path) -> Iterator[Stage]:
 
 
 @contextmanager
-def cloud(fleet: Fleet, folder: Path, name: str) -> Iterator[Cloud]:
+def cloud(fleet: Fleet, folder: Path, name: str, *, central: bool = False) -> Iterator[Cloud]:
     """Start the double with full request limits; raises BenchError, ProcessError or OSError."""
     file = folder / f"{name}.world.json"
-    file.write_text(json.dumps(world(fleet)), encoding="utf-8")
+    file.write_text(json.dumps(world(fleet, central=central)), encoding="utf-8")
     with ExitStack() as stack:
         log = folder / f"{name}.doubles.log"
         argv: list[str | Path] = [

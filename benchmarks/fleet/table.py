@@ -10,11 +10,12 @@ from benchmarks.fleet.results import Results, targets
 WHAT_IT_IS = """\
 `node`: `ipagent node` as the chart starts it, a process a node, on a real API server; pods and their
 network-status are written by a script. At once: the agents are stopped while it writes, and go on in one
-instant. `direct`: for each pod the code of `ipagent init` from its first look at the addresses on, beginning
-at the same instants, as threads of one process; the kernel is made up, IMDS is read once a node, and that as
-many interpreters have to start is left out. One that does not succeed within its two minutes is started
-again, as the kubelet does. EC2 is the double, which answers at once, with EC2's request limits. Seconds are
-from a pod's network-status to its address on the ENI."""
+instant. `central`: the same with agents that have no right to EC2, beside one `ipagent controller --relay`;
+its own calls are among the others. `direct`: for each pod the code of `ipagent init` from its first look at
+the addresses on, beginning at the same instants, as threads of one process; the kernel is made up, IMDS is
+read once a node, and that as many interpreters have to start is left out. One that does not succeed within
+its two minutes is started again, as the kubelet does. EC2 is the double, which answers at once, with EC2's
+request limits. Seconds are from a pod's network-status to its address on the ENI."""
 
 STARTS = """\
 Until the pods' injected containers end, by how pods get their addresses: one secondary address each, or
@@ -51,11 +52,12 @@ def render(results: Results) -> str:
     return "\n\n".join(
         [
             f"{results.machine.describe()}\n{WHAT_IT_IS}",
-            grid([head, *map(_row, sorted(results.outcomes, key=lambda each: each.scenario))]),
+            grid([head, *map(_row, _beside_each_other(results))]),
             grid(costs),
             f"### Pods that come at once, by how they get addresses\n\n{STARTS}",
             grid([STARTS_HEAD, *map(_starts_row, results.starts)]),
             _alone(results.alone),
+            "With the backend `central`: " + _alone(results.central.alone),
             _rest(results.rest),
             verdicts(targets(results)),
         ]
@@ -89,6 +91,12 @@ def _starts_row(found: Starts) -> list[str]:
         f"{found.longest:.2f} s",
         f"{found.cpu_ms / 1000:.1f} s",
     ]
+
+
+def _beside_each_other(results: Results) -> list[Outcome]:
+    node, others = results.outcomes[:3], results.outcomes[3:]
+    every = [*node, results.central.once, results.central.spread, *others]
+    return sorted(every, key=lambda each: each.scenario)
 
 
 def _alone(found: Latency) -> str:

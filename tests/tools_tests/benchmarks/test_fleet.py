@@ -31,7 +31,7 @@ from benchmarks.fleet.figures import (
 )
 from benchmarks.fleet.layout import PER_ENI, PER_PREFIX, make_fleet, world
 from benchmarks.fleet.pacing import SANDBOX, at_once, spread
-from benchmarks.fleet.results import Results, broken_promises, targets
+from benchmarks.fleet.results import Central, Results, broken_promises, targets
 from benchmarks.fleet.table import render
 from tests.doubles.config.world_file import load_world
 
@@ -43,6 +43,11 @@ SPREAD = Outcome("800 pods within 30 s", "node", 800, 0, 250, 20, 5, 1.5, 3.0, 4
 FULL = Outcome("250 pods at once on one node", "node", 250, 0, 6, 1, 0, 0.5, 1.0, 1.0, 1.0)
 DIRECT = Outcome("800 pods at once", "direct", 800, 3, 4000, 0, 3200, 60.0, 200.0, 220.0, 220.0, 307)
 ALONE = "a pod alone: network-status sent until EC2 has the call, p50"
+CENTRAL = Central(
+    dataclasses.replace(ONCE, backend="central", assigns=70, other=10, span=4.5),
+    Latency(100, 90.0, 95.0, 99.0, 80.0),
+    dataclasses.replace(SPREAD, backend="central", assigns=260, other=10, span=49.5, throttled=0),
+)
 RESULTS = Results(
     MACHINE,
     (ONCE, SPREAD, FULL, DIRECT),
@@ -54,6 +59,7 @@ RESULTS = Results(
         Starts(PREFIXES, "node", False, 800, 0, 0, 0, 1.0, 2.0, 3000.0),
         Starts(PREFIXES, "direct", True, 800, 0, 0, 0, 1.0, 2.0, 4000.0),
     ),
+    CENTRAL,
 )
 
 
@@ -226,16 +232,36 @@ def test_costs_beyond_their_limits_are_missed(change: dict[str, object], missed:
     assert [target.what for target in judged if not target.met] == [missed]
 
 
-def test_the_table_has_both_backends_beside_each_other() -> None:
+@pytest.mark.parametrize(
+    ("place", "change", "missed"),
+    [
+        ("once", {"span": 4.6}, "central, 800 pods at once: until the last is assigned"),
+        ("once", {"other": 11}, "central, 800 pods at once: calls"),
+        ("once", {"throttled": 1}, "central, 800 pods at once: throttled"),
+        ("spread", {"missing": 1}, "central, 800 pods within 30 s: not assigned"),
+        ("spread", {"assigns": 261}, "central, 800 pods within 30 s: calls"),
+        ("alone", {"p50": 90.1}, "central, a pod alone: until EC2 has the call, p50"),
+    ],
+)
+def test_the_backend_central_is_held_against_the_node_agents(
+    place: str, change: dict[str, float], missed: str
+) -> None:
+    changed = dataclasses.replace(getattr(CENTRAL, place), **change)
+    central = dataclasses.replace(CENTRAL, **{place: changed})
+    judged = targets(dataclasses.replace(RESULTS, central=central))
+    assert [target.what for target in judged if not target.met] == [missed]
+
+
+def test_the_table_has_all_backends_beside_each_other() -> None:
     lines = render(RESULTS).splitlines()
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in lines
         if line.startswith("| 800 pods at once ")
     ]
-    assert [row[1] for row in rows] == ["node", "direct"]
-    assert rows[1][2:6] == ["4000", "0", "3200", "3"]
-    assert [row[-1] for row in rows] == ["0", "307"]
+    assert [row[1] for row in rows] == ["node", "central", "direct"]
+    assert rows[2][2:6] == ["4000", "0", "3200", "3"]
+    assert [row[-1] for row in rows] == ["0", "0", "307"]
 
 
 def test_the_table_has_prefixes_beside_single_addresses() -> None:

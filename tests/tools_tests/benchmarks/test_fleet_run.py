@@ -28,7 +28,7 @@ def _binaries() -> None:
         pytest.skip(str(found))
 
 
-def test_every_scenario_is_run_with_both_backends(tmp_path: Path) -> None:
+def test_every_scenario_is_run_with_its_backends(tmp_path: Path) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     ended = subprocess.run(
         [*COMMAND, "--output=json"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
@@ -46,7 +46,10 @@ def test_every_scenario_is_run_with_both_backends(tmp_path: Path) -> None:
     assert all(each["missing"] == 0 for each in by_name.values())
     once = f"{QUICK.pods} pods at once"
     assert by_name[once, "direct"]["assigns"] >= QUICK.pods > by_name[once, "node"]["assigns"]
-    assert found["alone"]["turns"] == QUICK.calm * QUICK.nodes
+    for name in ("once", "spread"):
+        central = found["central"][name]
+        assert (central["backend"], central["pods"], central["missing"]) == ("central", QUICK.pods, 0)
+    assert found["alone"]["turns"] == found["central"]["alone"]["turns"] == QUICK.calm * QUICK.nodes
     assert [each["agents"] for each in found["crowds"]] == [QUICK.nodes, 1]
     assert all(each["peak"] > each["pss"] > 1 for each in found["crowds"])
     starts = {(each["addresses"], each["backend"], each["ec2_off"]): each for each in found["starts"]}
