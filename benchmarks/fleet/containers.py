@@ -1,6 +1,6 @@
 """The backend node's injected containers, all in one process: `python -m benchmarks.fleet.containers`.
 
-Each speaks the protocol of `ipagent init` with its node agent (ipagent/nodeprotocol.py), from an address of
+Each speaks the protocol of `ipagent init` with its node agent (ipagent/node_protocol.py), from an address of
 its own, with a token that the API server has given out for its pod: connect, state the addresses, wait for
 the status, which has the exit code. Made up is the kernel; that as many interpreters have to start is left
 out. One whose connection ends is connected again after a back-off, as there.
@@ -23,9 +23,9 @@ from typing import Any
 from common.contract import CONTRACT, AgentSettings, ExitCode, Mode
 from common.descriptors import raise_descriptor_limit
 from common.version import VERSION
-from ipagent import nodeprotocol
+from ipagent import node_protocol
+from ipagent.node_protocol import ProtocolError, Refusal, ResponseParser
 from ipagent.nodeclient.session import FINAL, FIRST_PACE
-from ipagent.nodeprotocol import ProtocolError, Refusal, ResponseParser
 
 SETTINGS = AgentSettings(interfaces=("net1",))
 
@@ -104,8 +104,8 @@ class Run:
         )
         try:
             authority = f"{container.host}:{container.port}"
-            writer.write(nodeprotocol.request(authority, container.token, VERSION))
-            writer.write(nodeprotocol.chunk(container.statement()))
+            writer.write(node_protocol.request(authority, container.token, VERSION))
+            writer.write(node_protocol.chunk(container.statement()))
             await writer.drain()
             self._stated(container)
             return await _exit_code(reader)
@@ -128,7 +128,7 @@ async def _exit_code(reader: asyncio.StreamReader) -> int:
                 if answer.status in FINAL:
                     return ExitCode.NOT_GRANTED
                 raise ProtocolError(answer.text)
-            if answer.state != nodeprotocol.PENDING:
+            if answer.state != node_protocol.PENDING:
                 return answer.code
         if not data:
             raise ConnectionResetError("the node agent has closed the connection")

@@ -34,7 +34,7 @@ from check.views import Cluster
 from common.contract import CONTAINER_NAME, INJECTION, NETWORKS, Injection
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
-from ipagent.networkapi import LEASE
+from ipagent.node_network_api import LEASE
 
 OURS_ALONE = {
     "ConfigMap": {"labelSelector": f"{PART_OF}={PROJECT}"},

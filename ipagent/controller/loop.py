@@ -18,16 +18,16 @@ from ipagent.controller.kube.relay import ResponseWriter
 from ipagent.controller.kube.slice_pools import SlicePools
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Call, Plan
+from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import EipPod
-from ipagent.controller.model.rank import Rank
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.slices import SliceReport
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.definitions import networks_of, networks_text
+from ipagent.controller.reconcile.ec2_answers import Answer, Refused
 from ipagent.controller.reconcile.slices import NO_SLICES, pools_of
 from ipagent.controller.relay.controller import RelayController
 from ipagent.log import Log

@@ -42,7 +42,7 @@ from ipagent.controller.reconcile.scheduler import MAX_IN_FLIGHT
 from ipagent.controller.relay.controller import RelayController
 from ipagent.daemon import end_with
 from ipagent.log import Log
-from ipagent.networkapi import LEASE
+from ipagent.node_network_api import LEASE
 
 PROGRAM = "multus-eni-controller"
 REMEDIES = {

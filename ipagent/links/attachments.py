@@ -1,4 +1,4 @@
-"""NodeAttachments as `links` reads them, and the status that it writes. Pure; `networkapi` has the wire."""
+"""NodeAttachments as `links` reads them, and the status that it writes. Pure; wire: `node_network_api`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ipagent.links.plan import Status, Wanted
 from ipagent.links.pool import Pool, read_pool, read_status, status_object
-from ipagent.networkapi import API_VERSION
+from ipagent.node_network_api import API_VERSION
 
 MAX_MESSAGE = 1024
 """Characters of `status.link.message`, as the schema has it."""

@@ -34,7 +34,7 @@ from ipagent.links.reporter import StatusReporter
 from ipagent.links.setter import LinkSetter
 from ipagent.log import Log
 from ipagent.netlink.sockets import KernelError
-from ipagent.networkapi import ATTACHMENTS, of_node
+from ipagent.node_network_api import ATTACHMENTS, of_node
 from ipagent.signals import Signals
 from ipagent.startup import end_startup
 

@@ -10,7 +10,7 @@ import time
 
 from common import contract
 from common.contract import ExitCode, Mode
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.netlink.sockets import REMEDY, KernelError
 from ipagent.nodeclient import exits, signals, snapshot
 from ipagent.nodeclient.session import FINAL, NoToken
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from common.contract import AgentSettings
     from ipagent.log import Log
     from ipagent.netlink.sockets import NetlinkSocket
+    from ipagent.node_protocol import ClaimStatus
     from ipagent.nodeclient.session import ReconnectingSession
     from ipagent.nodeclient.signals import SignalFd
-    from ipagent.nodeprotocol import ClaimStatus
 
 LOOK_SECONDS = 5.0
 """Between tries to read the pod's addresses, when the kernel does not give them."""
@@ -96,9 +96,9 @@ class NodeClientAgent:
                 raise exits.no_token(self._session.token_file, str(error)) from None
             if number := self._stop.take():
                 raise self._exit_before_start(number)
-            if last and last.state == nodeprotocol.ASSIGNED:
+            if last and last.state == node_protocol.ASSIGNED:
                 return last
-            if last and last.state == nodeprotocol.FAILED:
+            if last and last.state == node_protocol.FAILED:
                 raise Exit(last.code, last.message, **log_fields(last))
             refusal = self._session.refusal
             if refusal and refusal.status in FINAL:
@@ -139,7 +139,7 @@ class NodeClientAgent:
         gone = snapshot.removed_addresses(self._kernel)
         if gone:
             self._again = [*self._again, *(each for each in gone if each not in self._again)]
-            self._again = self._again[-nodeprotocol.MAX_AGAIN :]
+            self._again = self._again[-node_protocol.MAX_AGAIN :]
             self._news = True
         named = self._settings.interfaces if self._settings.guessed_interfaces else None
         seen = snapshot.take_snapshot(self._kernel, routes=not self._only, named=named)
@@ -243,7 +243,7 @@ class NodeClientAgent:
         try:
             while time.monotonic() < until:
                 last = self._serve(until)
-                if last and last.state != nodeprotocol.PENDING:
+                if last and last.state != node_protocol.PENDING:
                     return last.message
         except NoToken as error:
             return f"The pod's addresses might not have been released: its token cannot be read: {error}."
@@ -256,7 +256,7 @@ def log_fields(status: ClaimStatus) -> dict[str, str]:
     found = [
         (address, eni)
         for (address, _), (state, eni, _) in (status.addresses or {}).items()
-        if state == nodeprotocol.ASSIGNED
+        if state == node_protocol.ASSIGNED
     ]
     return {
         "address": ", ".join(address for address, _ in found),

@@ -7,13 +7,13 @@ import os
 import socket
 
 from common.keepalive import keep_alive
-from ipagent.nodeprotocol import ResponseParser
+from ipagent.node_protocol import ResponseParser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ipagent.nodeprotocol import ClaimStatus, Refusal
+    from ipagent.node_protocol import ClaimStatus, Refusal
 
 _RECEIVE = 1 << 16
 

@@ -7,7 +7,7 @@ from ipagent.termination import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipagent.nodeprotocol import Refusal
+    from ipagent.node_protocol import Refusal
 
 
 def unreachable(authority: str, node: str, seconds: int, why: str) -> Exit:

@@ -6,9 +6,9 @@ import os
 import select
 
 from common.backoff import full_jitter
-from ipagent import nodeprotocol
+from ipagent import node_protocol
+from ipagent.node_protocol import ClaimStatus, ProtocolError, Refusal
 from ipagent.nodeclient.connection import Broken, Connection
-from ipagent.nodeprotocol import ClaimStatus, ProtocolError, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,12 +127,12 @@ class ReconnectingSession:
         except Broken as error:
             self._broken(str(error), now)
             return
-        self._connection.queue(nodeprotocol.request(self.authority, token, self._version))
+        self._connection.queue(node_protocol.request(self.authority, token, self._version))
         self._send(self._connection)
 
     def _send(self, connection: Connection) -> None:
         self._stale = False
-        connection.queue(nodeprotocol.chunk(self._statement))
+        connection.queue(node_protocol.chunk(self._statement))
         if connection.connected:
             connection.flush()
 
@@ -181,9 +181,9 @@ def _token(path: str) -> str:
     """Read the token, each time again: the kubelet replaces it. Raises NoToken."""
     try:
         with open(path, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs more than all of this
-            token = file.read(nodeprotocol.MAX_TOKEN + 1).strip()
+            token = file.read(node_protocol.MAX_TOKEN + 1).strip()
     except (OSError, ValueError) as error:
         raise NoToken(getattr(error, "strerror", None) or "it is not a text") from None
-    if not nodeprotocol.is_token(token):
+    if not node_protocol.is_token(token):
         raise NoToken("what is in there is not a token")
     return token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from socket import AF_INET, AF_INET6, inet_ntop
 
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.netlink import rtnetlink
 from ipagent.netlink.sockets import KernelError, NetlinkSocket
 
@@ -46,7 +46,7 @@ def take_snapshot(
         }
         if routes:
             telling = [route for body in found for route in rtnetlink.routes(body) if _tells(*route)]
-            seen["routes"] = [_route(*route) for route in telling[: nodeprotocol.MAX_ROUTES]]
+            seen["routes"] = [_route(*route) for route in telling[: node_protocol.MAX_ROUTES]]
     except rtnetlink.MalformedError as error:
         raise KernelError(f"the kernel's answer cannot be read: {error}") from None
     return seen

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from common.contract import ExitCode
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipagent.log import Log
-    from ipagent.nodeprotocol import ClaimStatus
+    from ipagent.node_protocol import ClaimStatus
 
 
 class StatusLogger:
@@ -29,15 +29,15 @@ class StatusLogger:
     def log_changes(self, status: ClaimStatus) -> None:
         """Log what differs from the status before."""
         listed = status.addresses or {}
-        if status.state == nodeprotocol.FAILED and not listed:
+        if status.state == node_protocol.FAILED and not listed:
             self._log_failure(status)
             return
         self._message = ""
         for who, said in listed.items():
-            if said[0] != nodeprotocol.PENDING and self._before.get(who) != said:
+            if said[0] != node_protocol.PENDING and self._before.get(who) != said:
                 self._before[who] = said
                 self._log_address(*who, *said)
-        if status.state != nodeprotocol.PENDING and status.addresses is not None:
+        if status.state != node_protocol.PENDING and status.addresses is not None:
             for who in [who for who in self._before if who not in listed]:
                 self._log_removed(*who, self._before.pop(who)[1])
 
@@ -52,9 +52,9 @@ class StatusLogger:
 
     def _log_address(self, address: str, interface: str, state: str, eni: str, text: str) -> None:
         about = f"{address} ({interface}){f' on {eni}' if eni else ''}: {text}"
-        if state == nodeprotocol.ASSIGNED:
+        if state == node_protocol.ASSIGNED:
             self._log.info("assigned", message=f"{address} is on {eni}", address=address, eni=eni)
-        elif state == nodeprotocol.CONFLICT:
+        elif state == node_protocol.CONFLICT:
             self._log.error("conflict", message=about, address=address, eni=eni)
         else:
             self._log.error("not-assigned", message=f"Not assigned: {about}", address=address, eni=eni)

@@ -24,14 +24,14 @@ from ipagent.controller.loop import Loop
 from ipagent.controller.main import REMEDIES
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.answers import Answer
 from ipagent.controller.reconcile.controller import Controller
+from ipagent.controller.reconcile.ec2_answers import Answer
 from ipagent.links.attachments import status_body
 from ipagent.links.plan import Status
 from ipagent.links.pool import PoolStatus, Use
 from ipagent.log import Log
-from ipagent.networkapi import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.network_status import NETWORK_STATUS
+from ipagent.node_network_api import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
 from tests.chart.conftest import Cluster
 from tests.cluster.api import Api, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE

@@ -20,7 +20,7 @@ from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
 from ipagent.links.cli import _parser as links_parser
 from ipagent.links.cni_files import DATA
-from ipagent.networkapi import LEASE
+from ipagent.node_network_api import LEASE
 from tests.chart.conftest import programs
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases

@@ -12,7 +12,7 @@ import pytest
 from common.kube.client import Client
 from ipagent.assign.addresses import parse_address
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.callrelay import (
+from ipagent.call_relay import (
     NODE_RELAY_MANAGER,
     Action,
     RelayAnswer,
@@ -21,7 +21,7 @@ from ipagent.callrelay import (
     read_answers,
     requests_body,
 )
-from ipagent.networkapi import ATTACHMENTS
+from ipagent.node_network_api import ATTACHMENTS
 from tests import doubles
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import ATTACHMENT, NETWORK, NODE, OWN, client_with, token_of

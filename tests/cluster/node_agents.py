@@ -11,7 +11,7 @@ from typing import Any
 from common.contract import NETWORKS, TOKEN_AUDIENCE
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.network_status import NETWORK_STATUS
 from tests.cluster.api import SERVICE_ACCOUNT, Api, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubeconfig import write_kubeconfig

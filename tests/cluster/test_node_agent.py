@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from common.contract import CONTRACT, ENV_HOST_IP, ENV_NODE_NAME, ExitCode, Mode
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.network_status import NETWORK_STATUS
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import MIRROR
-from ipagent.nodeprotocol import PATH
+from ipagent.node_protocol import PATH
 from tests.cluster.api import Api, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.namespaces import Namespaces

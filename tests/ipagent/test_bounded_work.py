@@ -18,11 +18,11 @@ import pytest
 
 from common.contract import TOKEN_AUDIENCE
 from common.kube.list_stream import ListReader, NotAList
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.assign.errors import NoImds
 from ipagent.aws.imds import MAX_BYTES as MAX_IMDS_BYTES
 from ipagent.aws.imds import Imds
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.network_status import NETWORK_STATUS
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import read_pod
 from ipagent.node.observe.introspection import SOCKET, NotRunning, ask
@@ -30,10 +30,10 @@ from ipagent.node.sessions.auth import read_review
 from ipagent.node.sessions.http1 import BadRequest, BodyParser, Head, HeadParser, answer_head, read_head
 from ipagent.node.sessions.messages import read_statement
 from ipagent.node.settings import read_settings
+from ipagent.node_protocol import MAX_HEAD, MAX_STATEMENT, ProtocolError, ResponseParser
 from ipagent.nodeclient.session import NoToken, _token
-from ipagent.nodeprotocol import MAX_HEAD, MAX_STATEMENT, ProtocolError, ResponseParser
 from tests.ipagent.fakes import Time
-from tests.work import RegexOnForeignBytes, count_work
+from tests.work_counter import RegexOnForeignBytes, count_work
 
 pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 
@@ -111,7 +111,7 @@ READERS: dict[str, Reader] = {
     "network-status": statuses,
     "network-status, addresses": addresses_of_one_entry,
     "the settings": read_settings,
-    "a line of the answer": nodeprotocol.read_status,
+    "a line of the answer": node_protocol.read_status,
     "a TokenReview": review_error,
     "a list of pods": list_in_pieces,
 }
@@ -279,7 +279,7 @@ REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9999999\r\n\r\n"
     ids=["no answer", "one line", "blank lines", "statuses", "a refusal", "interim answers"],
 )
 def test_the_client_looks_at_each_byte_of_the_answer_once(make: Callable[[int], bytes], read: Reader) -> None:
-    check(read, make, nodeprotocol.MAX_ANSWER // 16)
+    check(read, make, node_protocol.MAX_ANSWER // 16)
 
 
 def test_the_client_reads_no_more_of_its_token_than_a_token_has(tmp_path: Path) -> None:
@@ -288,11 +288,11 @@ def test_the_client_reads_no_more_of_its_token_than_a_token_has(tmp_path: Path) 
     def reader(_: bytes) -> object:
         return _token(str(path))
 
-    for size in (nodeprotocol.MAX_TOKEN, 1 << 20):
+    for size in (node_protocol.MAX_TOKEN, 1 << 20):
         path.write_bytes(b"x" * size)
         # What is imported on the first call is not counted.
         read(reader, b"")
-        assert work_of(reader, b"") <= FIXED + PER_BYTE * nodeprotocol.MAX_TOKEN
+        assert work_of(reader, b"") <= FIXED + PER_BYTE * node_protocol.MAX_TOKEN
 
 
 def test_what_answers_at_the_socket_for_the_status_is_read_in_linear_time(tmp_path: Path) -> None:

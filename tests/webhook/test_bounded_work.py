@@ -22,7 +22,7 @@ from common import contract
 from common import quantity as quantity_module
 from common.quantity import parse_quantity
 from tests.webhook.core.test_cases import review
-from tests.work import count_work
+from tests.work_counter import count_work
 from webhook.config import ConfigError, parse_settings
 from webhook.core import capacity
 from webhook.core.annotations import Refusal, read_annotations

@@ -52,7 +52,7 @@ from ipagent.controller.model.relay_calls import (
     LookUpHolders,
     UnassignAddresses,
 )
-from ipagent.controller.reconcile.answers import (
+from ipagent.controller.reconcile.ec2_answers import (
     Answer,
     Attachment,
     Done,

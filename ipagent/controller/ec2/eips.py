@@ -22,7 +22,7 @@ from ipagent.controller.model.eip_calls import (
 )
 from ipagent.controller.model.eips import ElasticIp
 from ipagent.controller.model.network import Tags
-from ipagent.controller.reconcile.answers import Answer, Done
+from ipagent.controller.reconcile.ec2_answers import Answer, Done
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

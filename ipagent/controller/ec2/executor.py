@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 from ipagent.controller.model.actions import Call, ListPods
-from ipagent.controller.reconcile.answers import Answer, Refused
+from ipagent.controller.reconcile.ec2_answers import Answer, Refused
 from ipagent.controller.reconcile.refusals import Kind
 
 Maker = Callable[[Call], Answer]

@@ -21,7 +21,7 @@ from ipagent.controller.model.relay_calls import (
     LookUpHolders,
     UnassignAddresses,
 )
-from ipagent.controller.reconcile.answers import Answer, Done
+from ipagent.controller.reconcile.ec2_answers import Answer, Done
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client

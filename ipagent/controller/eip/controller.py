@@ -25,7 +25,7 @@ from ipagent.controller.model.eip_calls import (
 )
 from ipagent.controller.model.eips import EipPod, EipState, ElasticIp, Grants, Holder
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.answers import Answer, Done, Refused
+from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
 from ipagent.controller.reconcile.refusals import Kind
 
 STALE = frozenset({Kind.ASSOCIATED, Kind.EIP_GONE, Kind.ASSOCIATION_GONE})

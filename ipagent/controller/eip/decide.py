@@ -35,7 +35,7 @@ from ipagent.controller.model.eips import (
     Holder,
 )
 from ipagent.controller.model.state import Releases, State
-from ipagent.controller.reconcile.draft import MAX_IDS
+from ipagent.controller.reconcile.plan_draft import MAX_IDS
 from ipagent.controller.reconcile.refusals import Kind, remedy
 
 TWO_LOOKS = 10.0

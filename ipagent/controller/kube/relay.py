@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from common.kube.backoff import pause_after_failure
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from ipagent.callrelay import RELAY_MANAGER, RelayAnswers, responses_body
+from ipagent.call_relay import RELAY_MANAGER, RelayAnswers, responses_body
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.log import Log
-from ipagent.networkapi import ATTACHMENTS
+from ipagent.node_network_api import ATTACHMENTS
 
 LAG = 3.0
 """Seconds for which answers that were written are not written again: the watch will show them."""

@@ -29,7 +29,7 @@ from ipagent.controller.model.writes import (
     Write,
 )
 from ipagent.log import Log
-from ipagent.networkapi import (
+from ipagent.node_network_api import (
     API_VERSION,
     ATTACHMENT_FINALIZER,
     ATTACHMENTS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from ipagent.callrelay import RelayAnswers, RelayRequests, read_answers, read_requests
+from ipagent.call_relay import RelayAnswers, RelayRequests, read_answers, read_requests
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.network import LinkSpec, read_link
 from ipagent.controller.model.prefixes import (
@@ -18,7 +18,7 @@ from ipagent.controller.model.prefixes import (
     read_pool,
     read_prefixes,
 )
-from ipagent.networkapi import ATTACHMENT_FINALIZER
+from ipagent.node_network_api import ATTACHMENT_FINALIZER
 
 CREATED, ATTACHED, LINK_READY, READY = "Created", "Attached", "LinkReady", "Ready"
 PREFIXES_READY = "PrefixesReady"

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import ElasticIp
 from ipagent.controller.model.network import Tags
-from ipagent.controller.model.rank import Rank
 
 
 class _OfEip:

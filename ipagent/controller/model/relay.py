@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ipagent.assign.ec2_error_codes import Failure
 from ipagent.assign.topology import EniDetails
-from ipagent.callrelay import Action, RelayAnswer, RelayAnswers
+from ipagent.call_relay import Action, RelayAnswer, RelayAnswers
 from ipagent.controller.model.relay_calls import AddressCall, Place, RequestKey
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.topology import EniDetails
-from ipagent.controller.model.rank import Rank
+from ipagent.controller.model.call_rank import Rank
 
 Place: TypeAlias = tuple[str, IPAddress]
 """An address, and the subnet that it is looked for in: another VPC may have the same range."""

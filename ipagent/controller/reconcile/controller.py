@@ -12,11 +12,11 @@ from ipagent.controller.model.node import Node
 from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.slices import SliceReport
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.answers import Answer, Refused
 from ipagent.controller.reconcile.decide import decide
+from ipagent.controller.reconcile.ec2_answers import Answer, Refused
+from ipagent.controller.reconcile.ec2_snapshot import answered, observed
 from ipagent.controller.reconcile.refusals import Kind
 from ipagent.controller.reconcile.scheduler import Scheduler
-from ipagent.controller.reconcile.snapshot import answered, observed
 
 
 class Controller:

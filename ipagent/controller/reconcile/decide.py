@@ -17,15 +17,15 @@ from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import AddFinalizer, ApplyAttachment, RemoveFinalizer
-from ipagent.controller.reconcile.attach import advance
 from ipagent.controller.reconcile.capacity import advertise, count
-from ipagent.controller.reconcile.draft import Draft, Pair
+from ipagent.controller.reconcile.eni_attachment import advance
 from ipagent.controller.reconcile.leaks import TWO_LOOKS, orphans, sweep
+from ipagent.controller.reconcile.network_terms import resolve
 from ipagent.controller.reconcile.networks import accepted, network_status
 from ipagent.controller.reconcile.nodes import correct
+from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.controller.reconcile.release import release
-from ipagent.controller.reconcile.resolve import resolve
-from ipagent.networkapi import attachment_name
+from ipagent.node_network_api import attachment_name
 
 DESCRIBE_EVERY = 300.0
 """Seconds between two descriptions of all ENIs: what others have changed is noticed so late at most."""

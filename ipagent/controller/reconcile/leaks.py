@@ -5,8 +5,8 @@ from __future__ import annotations
 from ipagent.controller.model.actions import Delete
 from ipagent.controller.model.cloud import AVAILABLE
 from ipagent.controller.model.state import Releases
-from ipagent.controller.reconcile.answers import SETTLE
-from ipagent.controller.reconcile.draft import Draft
+from ipagent.controller.reconcile.ec2_answers import SETTLE
+from ipagent.controller.reconcile.plan_draft import Draft
 
 TWO_LOOKS = 60.0
 """Seconds between the two descriptions that must both show it."""

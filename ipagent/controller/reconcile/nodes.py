@@ -9,8 +9,8 @@ from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node, Taint
 from ipagent.controller.model.writes import PatchNode
-from ipagent.controller.reconcile.draft import Draft
-from ipagent.networkapi import FULL_TAINT, READY_PREFIX, STARTUP_TAINT, attachment_name
+from ipagent.controller.reconcile.plan_draft import Draft
+from ipagent.node_network_api import FULL_TAINT, READY_PREFIX, STARTUP_TAINT, attachment_name
 
 TAINT = Taint(STARTUP_TAINT, "NoSchedule")
 FULL = Taint(FULL_TAINT, "NoSchedule")

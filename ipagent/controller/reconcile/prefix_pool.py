@@ -22,8 +22,8 @@ from ipagent.controller.model.prefixes import (
     is_single,
     size,
 )
-from ipagent.controller.reconcile.answers import SETTLE
-from ipagent.controller.reconcile.draft import Draft
+from ipagent.controller.reconcile.ec2_answers import SETTLE
+from ipagent.controller.reconcile.plan_draft import Draft
 from ipagent.controller.reconcile.prefix_memory import held
 
 RETRY_SECONDS = 600.0

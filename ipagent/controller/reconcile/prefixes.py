@@ -19,7 +19,7 @@ from ipagent.controller.model.prefixes import (
     in_order,
     size,
 )
-from ipagent.controller.reconcile.draft import Draft, Pair, PoolStatus
+from ipagent.controller.reconcile.plan_draft import Draft, Pair, PoolStatus
 from ipagent.controller.reconcile.prefix_growth import grow
 from ipagent.controller.reconcile.prefix_pool import PrefixPool, present
 from ipagent.controller.reconcile.prefix_release import shrink, unassign

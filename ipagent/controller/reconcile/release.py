@@ -9,10 +9,10 @@ from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.network import DeletionPolicy
 from ipagent.controller.model.state import Releases
 from ipagent.controller.model.writes import DeleteAttachment, RemoveFinalizer
-from ipagent.controller.reconcile.acquire import POLL
-from ipagent.controller.reconcile.answers import SETTLE
-from ipagent.controller.reconcile.choice import created
-from ipagent.controller.reconcile.draft import Draft
+from ipagent.controller.reconcile.ec2_answers import SETTLE
+from ipagent.controller.reconcile.eni_acquisition import POLL
+from ipagent.controller.reconcile.eni_choice import created
+from ipagent.controller.reconcile.plan_draft import Draft
 from ipagent.controller.reconcile.refusals import condition_of
 
 PODS_AGAIN = 10.0

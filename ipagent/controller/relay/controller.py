@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import EniDetails
-from ipagent.callrelay import Action, RelayAnswer, holding_only
+from ipagent.call_relay import Action, RelayAnswer, holding_only
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.relay import (
     BUCKETS,
@@ -35,7 +35,7 @@ from ipagent.controller.model.relay_calls import (
     requests_of,
 )
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.answers import Answer, Refused
+from ipagent.controller.reconcile.ec2_answers import Answer, Refused
 from ipagent.controller.reconcile.refusals import Kind, remedy, retry_after
 from ipagent.controller.relay.decide import PACE, TAKEN_SECONDS, decide
 

@@ -15,7 +15,7 @@ from common.token_bucket import Rate
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.ec2_error_codes import Failure
 from ipagent.assign.topology import EniDetails
-from ipagent.callrelay import (
+from ipagent.call_relay import (
     MAX_INTERFACES,
     Action,
     RelayAnswer,
@@ -25,8 +25,8 @@ from ipagent.callrelay import (
     holding_only,
 )
 from ipagent.controller.model.attachment import Attachment
+from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.cloud import Eni
-from ipagent.controller.model.rank import Rank
 from ipagent.controller.model.relay import Look, RelayPlan, RelayState
 from ipagent.controller.model.relay_calls import (
     AddressCall,
@@ -41,7 +41,7 @@ from ipagent.controller.model.relay_calls import (
     requests_of,
 )
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.draft import MAX_IDS
+from ipagent.controller.reconcile.plan_draft import MAX_IDS
 from ipagent.controller.relay.permission import UNASSIGNS, own_interface, refusal, why_not_taken
 
 LOOK_SECONDS = 10.0

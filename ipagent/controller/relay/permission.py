@@ -14,7 +14,7 @@ from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.topology import EniDetails, is_primary
-from ipagent.callrelay import Action, RelayCall
+from ipagent.call_relay import Action, RelayCall
 from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.cloud import ATTACHED, ATTACHING, CLUSTER_TAG, DETACHING, NODE_UID_TAG, Eni
 from ipagent.controller.model.state import State

@@ -16,7 +16,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import EniDetails
-from ipagent.callrelay import MAX_ADDRESSES, MAX_CALLS, Action, RelayAnswer, RelayCall, action_of
+from ipagent.call_relay import MAX_ADDRESSES, MAX_CALLS, Action, RelayAnswer, RelayCall, action_of
 from ipagent.node.central.attachments import RelayAttachment, Wanted
 
 OK = "ok"

@@ -18,10 +18,10 @@ from common.kube.reflector import Target
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
-from ipagent.callrelay import NODE_RELAY_MANAGER, RelayAnswer, RelayCall, RelayRequests, requests_body
+from ipagent.call_relay import NODE_RELAY_MANAGER, RelayAnswer, RelayCall, RelayRequests, requests_body
 from ipagent.log import Log
-from ipagent.networkapi import ATTACHMENTS, LEASE, of_node
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
+from ipagent.node_network_api import ATTACHMENTS, LEASE, of_node
 
 PATIENCE = 20.0
 """Seconds to wait for an answer.

@@ -23,7 +23,7 @@ from common.contract import (
     parse_list,
 )
 from ipagent.assign.addresses import Holding
-from ipagent.networkstatus import NETWORK_STATUS, written_through_status
+from ipagent.network_status import NETWORK_STATUS, written_through_status
 from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.fields import MAX_TEXT, SHOWN, Object, as_list, as_map, as_text
 from ipagent.node.model.network_status import MAX_NAMES, read_status

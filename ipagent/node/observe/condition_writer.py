@@ -14,12 +14,12 @@ from common.kube.errors import ApiError
 from common.kube.pod_status import status_path, with_condition
 from common.kube.timestamps import timestamp
 from ipagent.log import Log
-from ipagent.networkapi import NODE_MANAGER
 from ipagent.node.model.claim import ClaimStatus
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.observe.api_writer import ApiWriter
 from ipagent.node.observe.condition_queue import ConditionQueue, ConditionWrite, condition_of
+from ipagent.node_network_api import NODE_MANAGER
 
 
 class ConditionWriter(ApiWriter[ConditionWrite]):

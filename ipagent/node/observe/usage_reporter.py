@@ -16,7 +16,6 @@ from common.kube.informer import Informer
 from common.kube.reflector import Target
 from ipagent.assign.release import Pair
 from ipagent.log import Log
-from ipagent.networkapi import ATTACHMENTS, NODE_MANAGER, of_node
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.model.pool_addresses import PoolAddresses
 from ipagent.node.reconcile.usage import (
@@ -27,6 +26,7 @@ from ipagent.node.reconcile.usage import (
     usage_body,
     usage_of,
 )
+from ipagent.node_network_api import ATTACHMENTS, NODE_MANAGER, of_node
 
 GATHER = 0.3
 """Seconds for which changes are gathered: a Deployment's pods come together."""

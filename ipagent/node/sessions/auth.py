@@ -23,7 +23,7 @@ from common.contract import (
     TOKEN_VOLUME,
 )
 from ipagent.node.model.pod import PodKey
-from ipagent.nodeprotocol import is_token
+from ipagent.node_protocol import is_token
 
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 POD_NAME = "authentication.kubernetes.io/pod-name"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from ipagent.nodeprotocol import MAX_HEAD, MAX_STATEMENT, MAX_TEXT, MEDIA_TYPE, PATH, is_token
+from ipagent.node_protocol import MAX_HEAD, MAX_STATEMENT, MAX_TEXT, MEDIA_TYPE, PATH, is_token
 
 MAX_FIELDS = 64
 """Header fields of a request."""

@@ -1,7 +1,7 @@
 """Messages of a session: a pod's statements in, its statuses out, each a line of JSON. No I/O.
 
 Everything that a pod may state is bounded here, in size and in depth, before it becomes a claim, and the work
-grows with the size of a statement and no faster. What both sides agree on is in `ipagent.nodeprotocol`.
+grows with the size of a statement and no faster. What both sides agree on is in `ipagent.node_protocol`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipagent.assign.addresses import Detection, IPAddress, IPNetwork, Link, Link
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.http1 import BadRequest, too_large
-from ipagent.nodeprotocol import (
+from ipagent.node_protocol import (
     MAX_ADDRESSES,
     MAX_AGAIN,
     MAX_ANSWER,

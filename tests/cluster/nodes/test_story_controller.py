@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipagent.networkapi import READY_PREFIX, STARTUP_TAINT
+from ipagent.node_network_api import READY_PREFIX, STARTUP_TAINT
 from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts

@@ -21,7 +21,7 @@ from common.contract import (
     Mode,
     Takeover,
 )
-from ipagent.nodeprotocol import chunk, request
+from ipagent.node_protocol import chunk, request
 from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from ipagent.callrelay import Action, read_answers
+from ipagent.call_relay import Action, read_answers
 from ipagent.controller import loop as module
 from ipagent.controller.kube.relay import ResponseWriter
 from ipagent.controller.loop import Loop, Relay
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.cloud import Cloud
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.answers import Answer
 from ipagent.controller.reconcile.controller import Controller
+from ipagent.controller.reconcile.ec2_answers import Answer
 from ipagent.controller.relay.controller import RelayController
 from ipagent.log import Log
 from tests.cluster.waiting import wait_for

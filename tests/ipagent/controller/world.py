@@ -51,8 +51,8 @@ from ipagent.controller.model.writes import (
     RemoveFinalizer,
     Write,
 )
-from ipagent.controller.reconcile import answers, prefix_memory, snapshot
-from ipagent.controller.reconcile.answers import (
+from ipagent.controller.reconcile import ec2_answers, ec2_snapshot, prefix_memory
+from ipagent.controller.reconcile.ec2_answers import (
     Answer,
     Done,
     Enis,
@@ -316,7 +316,7 @@ class World:
         )
         self._put(eni)
         self._later(self.delay, lambda: self._attached(eni.id, eni.attachment))
-        return answers.Attachment(eni.attachment)
+        return ec2_answers.Attachment(eni.attachment)
 
     def _attached(self, identifier: str, attachment: str) -> None:
         eni = self.enis.get(identifier)
@@ -360,7 +360,7 @@ class World:
                 return Refused(Kind.IN_USE, "DeleteNetworkInterface", f"{call.eni} is in use")
             self._put(None, eni.id)
             return Done()
-        self._put(snapshot._modified(eni, call))  # noqa: SLF001 - what EC2 does is what the snapshot shows
+        self._put(ec2_snapshot._modified(eni, call))  # noqa: SLF001 - what EC2 does is what the snapshot shows
         return Done()
 
     def _prefixes(self, call: AssignPrefixes | UnassignPrefix) -> Answer:

@@ -14,11 +14,11 @@ import pytest
 from common.contract import TOKEN_AUDIENCE, LogFormat
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
-from ipagent.networkstatus import MERGED, NETWORK_STATUS
+from ipagent.network_status import MERGED, NETWORK_STATUS
 from ipagent.node.model.pod import Pod
 from ipagent.node.pod_informer import PodInformer, VerifiedStatuses
 from ipagent.node.sessions.auth import review_token
-from ipagent.nodeprotocol import MAX_TOKEN
+from ipagent.node_protocol import MAX_TOKEN
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 

@@ -538,7 +538,7 @@ def test_a_whole_run_imports_next_to_nothing(stage: SlimStage, mode: str) -> Non
         "ipagent.netlink",
         "ipagent.netlink.rtnetlink",
         "ipagent.netlink.sockets",
-        "ipagent.nodeprotocol",
+        "ipagent.node_protocol",
         "ipagent.startup",
         "ipagent.termination",
         "common.version",

@@ -15,7 +15,7 @@ from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.claim import ClaimStatus as NodeStatus
 from ipagent.node.sessions import http1
 from ipagent.node.sessions.messages import answer
-from ipagent.nodeprotocol import MAX_ANSWER, MAX_HEAD, ClaimStatus, ProtocolError, Refusal, ResponseParser
+from ipagent.node_protocol import MAX_ANSWER, MAX_HEAD, ClaimStatus, ProtocolError, Refusal, ResponseParser
 
 pytestmark = pytest.mark.pure
 

@@ -13,7 +13,7 @@ import pytest
 
 from common.contract import ExitCode
 from ipagent.node.sessions.listener import listen
-from ipagent.nodeprotocol import ClaimStatus, Refusal, ResponseParser
+from ipagent.node_protocol import ClaimStatus, Refusal, ResponseParser
 from tests.ipagent.nodeclient.exchanges import NODE, POD, documents, files, read, recorder, shape, write
 from tests.ipagent.nodeclient.gate import Gate
 from tests.ipagent.nodeclient.rig import PORT, SlimStage, slim

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ipagent.node_protocol import ClaimStatus
 from ipagent.nodeclient import session as module
 from ipagent.nodeclient.session import CONNECT_SECONDS, HEAD_SECONDS, NoToken, ReconnectingSession
-from ipagent.nodeprotocol import ClaimStatus
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 DONE = b'{"serial":%d,"state":"assigned","code":0}\n'

@@ -10,8 +10,8 @@ import pytest
 
 from common.contract import LogFormat, LogLevel
 from ipagent.log import Log
+from ipagent.node_protocol import ClaimStatus
 from ipagent.nodeclient.status_log import StatusLogger
-from ipagent.nodeprotocol import ClaimStatus
 
 pytestmark = pytest.mark.pure
 

@@ -30,7 +30,7 @@ from ipagent.controller.model.actions import (
 )
 from ipagent.controller.model.cloud import ATTACHED, AVAILABLE, Eni
 from ipagent.controller.model.network import Term
-from ipagent.controller.reconcile.answers import Attachment, Done, Enis, Found, Refused, TypeLimits
+from ipagent.controller.reconcile.ec2_answers import Attachment, Done, Enis, Found, Refused, TypeLimits
 from ipagent.controller.reconcile.refusals import Kind
 
 REGION = "eu-central-1"

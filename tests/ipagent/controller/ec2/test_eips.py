@@ -24,7 +24,7 @@ from ipagent.controller.model.eip_calls import (
     UntagEip,
 )
 from ipagent.controller.model.eips import ElasticIp
-from ipagent.controller.reconcile.answers import Done, Refused
+from ipagent.controller.reconcile.ec2_answers import Done, Refused
 from ipagent.controller.reconcile.refusals import Kind
 from tests.doubles import Doubles
 

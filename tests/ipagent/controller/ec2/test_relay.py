@@ -24,7 +24,7 @@ from ipagent.controller.model.relay_calls import (
     RequestKey,
     UnassignAddresses,
 )
-from ipagent.controller.reconcile.answers import Done, Refused
+from ipagent.controller.reconcile.ec2_answers import Done, Refused
 from ipagent.controller.reconcile.refusals import Kind
 from tests import doubles
 from tests.ipagent.controller.relay.world import addresses

@@ -30,7 +30,7 @@ from ipagent.controller.model.actions import (
 from ipagent.controller.model.cloud import ATTACHED, Eni
 from ipagent.controller.model.network import Term
 from ipagent.controller.model.prefixes import Family
-from ipagent.controller.reconcile.answers import (
+from ipagent.controller.reconcile.ec2_answers import (
     Attachment,
     Done,
     Enis,

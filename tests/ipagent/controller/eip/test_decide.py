@@ -14,7 +14,7 @@ from ipagent.controller.model.eip_calls import Associate, DescribeAddresses, Dis
 from ipagent.controller.model.eips import KEPT_TAG, POD_TAG, PRIVATE_TAG, TARGET_TAG, Grant, owner_tag
 from ipagent.controller.model.network import Tags
 from ipagent.controller.model.state import Releases
-from ipagent.controller.reconcile.answers import Refused
+from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.refusals import Kind
 from tests.ipagent.controller.eip.world import GRANTS, SIP, EipLeader, EipWorld
 

@@ -25,8 +25,8 @@ from ipagent.controller.model.eip_calls import (
 from ipagent.controller.model.eips import EipPod, ElasticIp, Grant, Grants
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.state import Releases, State
-from ipagent.controller.reconcile.answers import Answer, Done, Refused
 from ipagent.controller.reconcile.controller import Controller
+from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
 from ipagent.controller.reconcile.refusals import Kind
 
 SIP = (("pool", "sip"),)

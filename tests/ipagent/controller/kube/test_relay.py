@@ -10,7 +10,7 @@ import pytest
 
 from common.kube.errors import ApiError, Unreachable
 from ipagent.assign.addresses import parse_address
-from ipagent.callrelay import RELAY_MANAGER, RelayAnswer, RelayAnswers
+from ipagent.call_relay import RELAY_MANAGER, RelayAnswer, RelayAnswers
 from ipagent.controller.kube.relay import LAG, ResponseWriter
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.log import Log

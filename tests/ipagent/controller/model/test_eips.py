@@ -11,7 +11,7 @@ from common.contract import EIP_CONDITION
 from common.elastic_ips import EipClaim
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import read_grants, read_pod
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.network_status import NETWORK_STATUS
 from ipagent.node.model.network_status import read_status
 
 pytestmark = pytest.mark.pure

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ipagent.callrelay import Action, RelayAnswers, RelayRequests
+from ipagent.call_relay import Action, RelayAnswers, RelayRequests
 from ipagent.controller.model.attachment import AttachmentStatus, LinkStatus, PodUsage, read_attachment
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.network import (
@@ -21,7 +21,7 @@ from ipagent.controller.model.network import (
 )
 from ipagent.controller.model.node import Taint, read_node
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, Route
-from ipagent.networkapi import label_value
+from ipagent.node_network_api import label_value
 
 pytestmark = pytest.mark.pure
 

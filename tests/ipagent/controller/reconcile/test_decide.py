@@ -23,12 +23,12 @@ from ipagent.controller.model.network import DeletionPolicy, LinkSpec, Term
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.model.writes import DeleteAttachment
-from ipagent.controller.reconcile.answers import Refused
 from ipagent.controller.reconcile.controller import Controller
+from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.nodes import TAINT
 from ipagent.controller.reconcile.refusals import Kind
 from ipagent.controller.reconcile.scheduler import RATES, Scheduler
-from ipagent.networkapi import HOST_ADDRESS, READY_PREFIX
+from ipagent.node_network_api import HOST_ADDRESS, READY_PREFIX
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, network
 

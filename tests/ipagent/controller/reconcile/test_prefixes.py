@@ -11,10 +11,10 @@ from ipagent.controller.model.actions import AssignPrefixes, Call, UnassignPrefi
 from ipagent.controller.model.attachment import PREFIXES_READY, READY, PodUsage
 from ipagent.controller.model.cloud import Eni
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, PrefixState
-from ipagent.controller.reconcile.answers import Refused
+from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.prefixes import capacity
 from ipagent.controller.reconcile.refusals import Kind
-from ipagent.networkapi import STARTUP_TAINT
+from ipagent.node_network_api import STARTUP_TAINT
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import PrefixWorld
 from tests.ipagent.controller.world import RANGE, network

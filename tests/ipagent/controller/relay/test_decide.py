@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import pytest
 
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.callrelay import MAX_AGE, Action, RelayAnswers, RelayCall, RelayRequests
+from ipagent.call_relay import MAX_AGE, Action, RelayAnswers, RelayCall, RelayRequests
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.relay_calls import (
     AssignAddresses,
@@ -16,7 +16,7 @@ from ipagent.controller.model.relay_calls import (
     LookUpHolders,
     UnassignAddresses,
 )
-from ipagent.controller.reconcile.answers import Refused
+from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.refusals import Kind
 from ipagent.controller.relay.decide import PATIENCE
 from tests.ipagent.controller.relay.world import (

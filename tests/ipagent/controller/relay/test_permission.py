@@ -8,7 +8,7 @@ import pytest
 
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import NO_MANAGE
-from ipagent.callrelay import Action, RelayCall
+from ipagent.call_relay import Action, RelayCall
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.cloud import (
     ATTACHING,

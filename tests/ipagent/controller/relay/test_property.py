@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipagent.assign.holders import NO_MANAGE, why_immovable
-from ipagent.callrelay import Action, RelayCall, RelayRequests
+from ipagent.call_relay import Action, RelayCall, RelayRequests
 from ipagent.controller.model.cloud import (
     ATTACHED,
     ATTACHING,

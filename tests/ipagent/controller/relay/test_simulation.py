@@ -11,10 +11,10 @@ import pytest
 
 from common.token_bucket import TokenBucket
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.callrelay import MAX_ADDRESSES, Action, RelayCall, RelayRequests
+from ipagent.call_relay import MAX_ADDRESSES, Action, RelayCall, RelayRequests
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.relay_calls import AssignAddresses, UnassignAddresses
-from ipagent.controller.reconcile.answers import Refused
+from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.scheduler import RATES
 from tests.ipagent.controller.relay.world import (
     WALL,

@@ -13,7 +13,7 @@ from ipagent.assign.addresses import IPAddress, parse_address, sort_key
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.assign.topology import EniDetails
-from ipagent.callrelay import Action, RelayAnswer, RelayCall, RelayRequests
+from ipagent.call_relay import Action, RelayAnswer, RelayCall, RelayRequests
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.attachment import Attachment, AttachmentStatus
 from ipagent.controller.model.cloud import (
@@ -36,8 +36,8 @@ from ipagent.controller.model.relay_calls import (
     UnassignAddresses,
 )
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.answers import Answer, Done, Refused
 from ipagent.controller.reconcile.controller import Controller
+from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
 from ipagent.controller.reconcile.refusals import Kind
 from ipagent.controller.relay.controller import RelayController
 

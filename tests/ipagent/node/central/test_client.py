@@ -15,7 +15,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error, NoEni
 from ipagent.assign.executor import run
 from ipagent.assign.topology import EniDetails
-from ipagent.callrelay import MAX_ADDRESSES, Action, RelayAnswer, RelayCall
+from ipagent.call_relay import MAX_ADDRESSES, Action, RelayAnswer, RelayCall
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
 from ipagent.node.central.client import FRESH, RelayClient
 from ipagent.node.central.cloud import CentralCloud

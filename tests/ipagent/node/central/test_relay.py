@@ -16,7 +16,7 @@ import pytest
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
-from ipagent.callrelay import (
+from ipagent.call_relay import (
     NODE_RELAY_MANAGER,
     Action,
     RelayAnswer,
@@ -26,8 +26,8 @@ from ipagent.callrelay import (
     read_requests,
     responses_body,
 )
-from ipagent.networkapi import ATTACHMENTS, of_node
 from ipagent.node.central.relay import SILENCE, CallRelay
+from ipagent.node_network_api import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import Lines, ip
 

@@ -20,7 +20,7 @@ from common.contract import NETWORKS
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.daemon import Wakeup
 from ipagent.log import Log
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.network_status import NETWORK_STATUS
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.restore import ListingFailed
 from ipagent.node.loop import Loop

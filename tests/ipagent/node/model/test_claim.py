@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.contract import ExitCode
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.node.model.claim import AddressState, ClaimState, ClaimStatus
 
 pytestmark = pytest.mark.pure
@@ -25,10 +25,10 @@ def test_exit_code_0_needs_every_address_assigned(state: ClaimState, code: ExitC
 
 
 def test_the_slim_client_knows_every_word_that_it_is_told() -> None:
-    assert {*ClaimState} == {nodeprotocol.PENDING, nodeprotocol.ASSIGNED, nodeprotocol.FAILED}
+    assert {*ClaimState} == {node_protocol.PENDING, node_protocol.ASSIGNED, node_protocol.FAILED}
     assert {*AddressState} == {
-        nodeprotocol.PENDING,
-        nodeprotocol.ASSIGNED,
-        nodeprotocol.FAILED,
-        nodeprotocol.CONFLICT,
+        node_protocol.PENDING,
+        node_protocol.ASSIGNED,
+        node_protocol.FAILED,
+        node_protocol.CONFLICT,
     }

@@ -22,7 +22,7 @@ from common.contract import (
     Takeover,
 )
 from ipagent.assign.addresses import Holding
-from ipagent.networkstatus import NETWORK_STATUS
+from ipagent.network_status import NETWORK_STATUS
 from ipagent.node.model.fields import MAX_TEXT
 from ipagent.node.model.network_status import MAX_HOLDINGS, MAX_NAMES, MAX_STATUS
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey, read_pod

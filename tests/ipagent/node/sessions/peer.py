@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from common.token_bucket import Rate
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.limits import Limits
-from ipagent.nodeprotocol import ClaimStatus, Refusal, ResponseParser
+from ipagent.node_protocol import ClaimStatus, Refusal, ResponseParser
 from tests.ipagent.nodeclient.gate import POD, Gate, token_of
 
 OTHER = PodKey("apps", "pod-2", "8d6b6f0e-0000-4000-8000-000000000002")
@@ -60,7 +60,7 @@ class Peer:
 
     def ask(self, pod: PodKey = POD, token: str | None = None, **more: Any) -> None:
         shown = token_of(pod) if token is None else token
-        self.send(nodeprotocol.request("here", shown, "test"), nodeprotocol.chunk(statement(pod, **more)))
+        self.send(node_protocol.request("here", shown, "test"), node_protocol.chunk(statement(pod, **more)))
 
     def receive(self) -> Refusal | ClaimStatus:
         """Return the next thing that it is told; EOFError at the end."""

@@ -23,11 +23,11 @@ import pytest
 import yaml
 
 from common.contract import ENV_HOST_IP, ENV_NODE_NAME
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.introspection import SOCKET, ask
 from ipagent.node.sessions.limits import Limits
-from ipagent.nodeprotocol import ClaimStatus, ResponseParser
+from ipagent.node_protocol import ClaimStatus, ResponseParser
 from tests.cluster.control_plane import free_ports
 from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
@@ -97,14 +97,14 @@ class Agent:
         """Ask as the injected container does, until there is an answer."""
         with connect(self.port, source) as connection:
             token = token_of(pod, node=NODE)
-            connection.sendall(nodeprotocol.request("here", token, "test"))
-            connection.sendall(nodeprotocol.chunk(statement(pod)))
+            connection.sendall(node_protocol.request("here", token, "test"))
+            connection.sendall(node_protocol.chunk(statement(pod)))
             answers = ResponseParser()
             while data := connection.recv(1 << 16):
                 for each in answers.feed(data):
                     assert isinstance(each, ClaimStatus), each.text
-                    if each.state != nodeprotocol.PENDING:
-                        assert each.state == nodeprotocol.ASSIGNED, each.message
+                    if each.state != node_protocol.PENDING:
+                        assert each.state == node_protocol.ASSIGNED, each.message
                         return
             raise AssertionError("the connection has ended without an answer")
 
@@ -217,7 +217,7 @@ def unfinished_statements(agent: Agent, stack: ExitStack) -> None:
         pod = HOSTILE[number % len(HOSTILE)]
         with suppress(OSError):
             connection = stack.enter_context(connect(agent.port, source(number % len(HOSTILE))))
-            head = nodeprotocol.request("here", token_of(pod, node=NODE), "test")
+            head = node_protocol.request("here", token_of(pod, node=NODE), "test")
             _sent(connection, head + b"3e800\r\n" + b" " * 256_000)
 
 
@@ -249,7 +249,7 @@ def blank_lines(agent: Agent, stack: ExitStack) -> None:
     for number, pod in enumerate(HOSTILE):
         with suppress(OSError):
             connection = stack.enter_context(connect(agent.port, source(number)))
-            head = nodeprotocol.request("here", token_of(pod, node=NODE), "test")
+            head = node_protocol.request("here", token_of(pod, node=NODE), "test")
             _sent(connection, head, b"3e800\r\n" + b"\n" * 256_000 + b"\r\n", b"1\r\n\n\r\n" * 40_000)
 
 
@@ -260,8 +260,8 @@ def answers_that_nobody_reads(agent: Agent, stack: ExitStack) -> None:
     for number, pod in enumerate(HOSTILE[:60]):
         with suppress(OSError):
             connection = stack.enter_context(connect(agent.port, source(number)))
-            head = nodeprotocol.request("here", token_of(pod, node=NODE), "test")
-            body = nodeprotocol.chunk(statement(pod, addresses=addresses))
+            head = node_protocol.request("here", token_of(pod, node=NODE), "test")
+            body = node_protocol.chunk(statement(pod, addresses=addresses))
             connection.sendall(head)
             connection.settimeout(1.0)
             with suppress(OSError):
@@ -319,8 +319,8 @@ def test_without_descriptors_sessions_go_on_and_new_connections_wait(agent: Agen
         # One that has sent nothing before: what a hostile pod has sent, it pays for by waiting.
         pod = OTHERS[0]
         session = stack.enter_context(connect(agent.port))
-        session.sendall(nodeprotocol.request("here", token_of(pod, node=NODE), "test"))
-        session.sendall(nodeprotocol.chunk(statement(pod)))
+        session.sendall(node_protocol.request("here", token_of(pod, node=NODE), "test"))
+        session.sendall(node_protocol.chunk(statement(pod)))
         answers = ResponseParser()
         assert _answered(session, answers, 1)
         with no_descriptors(agent.process.pid):
@@ -331,7 +331,7 @@ def test_without_descriptors_sessions_go_on_and_new_connections_wait(agent: Agen
             asking.settimeout(SECONDS)
             asking.connect(str(agent.folder / SOCKET))
             wait_for(lambda: agent.process.events("session-fault"), "connections that can't be accepted")
-            session.sendall(nodeprotocol.chunk(statement(pod, serial=2)))
+            session.sendall(node_protocol.chunk(statement(pod, serial=2)))
             assert _answered(session, answers, 2)
         agent.serves()
         probe.sendall(b"GET /livez HTTP/1.0\r\n\r\n")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.node.sessions.http1 import (
     MAX_FIELDS,
     BadRequest,
@@ -22,7 +22,7 @@ from ipagent.node.sessions.http1 import (
 pytestmark = pytest.mark.pure
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"
-HEAD = nodeprotocol.request("10.0.0.10:9407", TOKEN, "1.0")
+HEAD = node_protocol.request("10.0.0.10:9407", TOKEN, "1.0")
 
 
 def head(*fields: str, first: str = "POST /v1/session HTTP/1.1") -> bytes:
@@ -48,7 +48,7 @@ class Requests(RequestParser):
 
 def test_what_the_slim_client_sends_is_read() -> None:
     requests = Requests()
-    (line,) = requests.read(HEAD + nodeprotocol.chunk({"serial": 1}))
+    (line,) = requests.read(HEAD + node_protocol.chunk({"serial": 1}))
     assert requests.head
     assert (requests.head.token, requests.head.length, requests.head.expects) == (TOKEN, None, False)
     assert json.loads(line) == {"serial": 1}
@@ -73,7 +73,7 @@ def test_curl_may_ask_before_it_sends() -> None:
 
 @given(st.lists(st.integers(0, 400), max_size=12))
 def test_the_pieces_in_which_it_comes_do_not_matter(cuts: list[int]) -> None:
-    whole = HEAD + nodeprotocol.chunk({"serial": 1}) + b"3;x=y\r\n{}\n\r\n1\r\n[\r\n2\r\n]\n\r\n0\r\n\r\n"
+    whole = HEAD + node_protocol.chunk({"serial": 1}) + b"3;x=y\r\n{}\n\r\n1\r\n[\r\n2\r\n]\n\r\n0\r\n\r\n"
     requests = Requests()
     edges = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
     found = [line for start, stop in itertools.pairwise(edges) for line in requests.read(whole[start:stop])]
@@ -106,7 +106,7 @@ def test_a_body_of_no_bytes_has_ended() -> None:
         (head("Authorization: Bearer a b", CHUNKED), 401),
         (head("Authorization: Bearer a\x01", CHUNKED), 401),
         (head("Authorization: Bearer \xe9", CHUNKED), 401),
-        (head(f"Authorization: Bearer {'a' * (nodeprotocol.MAX_TOKEN + 1)}", CHUNKED), 401),
+        (head(f"Authorization: Bearer {'a' * (node_protocol.MAX_TOKEN + 1)}", CHUNKED), 401),
         (head(AUTHORIZED, AUTHORIZED, CHUNKED), 400),
         (head(AUTHORIZED), 411),
         (head(AUTHORIZED, CHUNKED, "Content-Length: 3"), 400),
@@ -114,13 +114,13 @@ def test_a_body_of_no_bytes_has_ended() -> None:
         (head(AUTHORIZED, "Content-Length: -1"), 400),
         (head(AUTHORIZED, "Content-Length: 1_0"), 400),
         (head(AUTHORIZED, "Content-Length: 9999999999"), 413),
-        (head(AUTHORIZED, f"Content-Length: {nodeprotocol.MAX_STATEMENT + 1}"), 413),
+        (head(AUTHORIZED, f"Content-Length: {node_protocol.MAX_STATEMENT + 1}"), 413),
         (head(AUTHORIZED, CHUNKED, " folded: x"), 400),
         (head(AUTHORIZED, CHUNKED, "no colon"), 400),
         (head(AUTHORIZED, CHUNKED, "Host : x"), 400),
         (head(AUTHORIZED, CHUNKED, *(f"x-{number}: y" for number in range(MAX_FIELDS))), 400),
-        (b"x" * (nodeprotocol.MAX_HEAD + 1), 431),
-        (head(AUTHORIZED, CHUNKED, "x: " + "y" * nodeprotocol.MAX_HEAD), 431),
+        (b"x" * (node_protocol.MAX_HEAD + 1), 431),
+        (head(AUTHORIZED, CHUNKED, "x: " + "y" * node_protocol.MAX_HEAD), 431),
         (HEAD + b"x\r\n", 400),
         (HEAD + b"-1\r\n", 400),
         (HEAD + b"\r\n", 400),
@@ -142,7 +142,7 @@ def test_a_statement_in_many_chunks_is_bounded_too() -> None:
     requests = Requests()
     requests.read(HEAD)
     chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
-    for _ in range(nodeprotocol.MAX_STATEMENT // 4096):
+    for _ in range(node_protocol.MAX_STATEMENT // 4096):
         assert requests.read(chunk) == []
     with pytest.raises(BadRequest) as caught:
         requests.read(chunk)
@@ -174,7 +174,7 @@ def test_any_bytes_after_the_head_are_read_or_refused(data: bytes) -> None:
 def test_each_line_and_chunk_counts_once_however_it_comes(size: int) -> None:
     body = b"3e8\r\n" + b"\n" * 1000 + b"\r\n" + b"1\r\n\n\r\n" * 1000 + b"4\r\n  \n \r\n"
     request = RequestParser()
-    request.feed(nodeprotocol.request("here", "token", "test"))
+    request.feed(node_protocol.request("here", "token", "test"))
     request.accept()
     for at in range(0, len(body), size):
         before = request.frames
@@ -193,7 +193,7 @@ def test_any_head_is_read_or_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("status", [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST])
 def test_the_slim_client_reads_a_refusal(status: HTTPStatus) -> None:
-    answers = nodeprotocol.ResponseParser()
+    answers = node_protocol.ResponseParser()
     (read,) = answers.feed(error_response(status, 'It says "no".'))
-    assert isinstance(read, nodeprotocol.Refusal)
+    assert isinstance(read, node_protocol.Refusal)
     assert (read.status, read.text) == (status.value, 'It says "no".')

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.contract import ExitCode, Mode, Takeover
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.assign.addresses import Detection, IPAddress, Link, LinkAddress, Route, Snapshot
 from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
@@ -97,7 +97,7 @@ NESTED = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
         (b'{"x": ' + NESTED.encode() + b"}", "nested"),
         (b"[" * 200_000, "nested"),
         (b"1" * 100_000, "not JSON"),
-        (b" " * (nodeprotocol.MAX_STATEMENT + 1), "more than"),
+        (b" " * (node_protocol.MAX_STATEMENT + 1), "more than"),
         (line({}), "namespace"),
         (line(changed("pod", "web-0")), "pod is not a JSON object"),
         (line(changed("pod", {**POD, "uid": ""})), "uid is missing"),
@@ -113,7 +113,7 @@ NESTED = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
         (line(changed("releaseOnExit", "true")), "releaseOnExit"),
         (line(changed("interfaces", "net1")), "interfaces is not a list"),
         (line(changed("interfaces", [1])), "an interface"),
-        (line(changed("interfaces", ["x"] * (nodeprotocol.MAX_NAMES + 1))), "interfaces has"),
+        (line(changed("interfaces", ["x"] * (node_protocol.MAX_NAMES + 1))), "interfaces has"),
         (line(changed("allowedCidrs", ["banana"])), "CIDR"),
         (line(changed("again", ["10.10.1"])), "IP address"),
         (line(changed("links", [[]])), "a link is not a JSON object"),
@@ -121,7 +121,7 @@ NESTED = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
         (line(changed("links", [{"index": 1 << 32, "name": "x"}])), "index"),
         (line(changed("addresses", [{"index": 1}])), "an address"),
         (line(changed("addresses", [{"address": "1.1.1.1", "flags": "x"}])), "flags"),
-        (line(changed("addresses", [{}] * (nodeprotocol.MAX_ADDRESSES + 1))), "addresses has"),
+        (line(changed("addresses", [{}] * (node_protocol.MAX_ADDRESSES + 1))), "addresses has"),
         (line(changed("routes", [{"destination": "::/200"}])), "CIDR"),
     ],
 )
@@ -169,7 +169,7 @@ states = st.sampled_from([(ClaimState.PENDING, 17), (ClaimState.ASSIGNED, 0), (C
     states,
     st.text(max_size=200),
     st.lists(phases, max_size=20, unique_by=lambda each: (each.address, each.interface)),
-    st.integers(0, nodeprotocol.MAX_TEXT),
+    st.integers(0, node_protocol.MAX_TEXT),
 )
 def test_the_slim_client_reads_what_is_written_for_it(
     state: tuple[ClaimState, int], message: str, addresses: list[AddressStatus], serial: int
@@ -177,7 +177,7 @@ def test_the_slim_client_reads_what_is_written_for_it(
     standing = ClaimStatus(state[0], ExitCode(state[1]), message, tuple(addresses))
     written = answer(standing, serial)
     assert written.count(b"\n") == 1
-    read = nodeprotocol.read_status(written)
+    read = node_protocol.read_status(written)
     assert (read.serial, read.state, read.code, read.message) == (serial, state[0], state[1], message)
     assert read.addresses == {
         (str(each.address), each.interface): (each.phase, each.eni, each.text) for each in addresses
@@ -191,7 +191,7 @@ def many(number: int, text: str) -> ClaimStatus:
 
 
 def test_hundreds_of_long_sentences_leave_the_states() -> None:
-    read = nodeprotocol.read_status(answer(many(500, "x" * 1000), 1))
+    read = node_protocol.read_status(answer(many(500, "x" * 1000), 1))
     assert read.addresses
     assert len(read.addresses) == 500
     assert {text for _, _, text in read.addresses.values()} == {""}
@@ -199,19 +199,19 @@ def test_hundreds_of_long_sentences_leave_the_states() -> None:
 
 def test_more_addresses_than_fit_leave_the_message() -> None:
     written = answer(many(5000, ""), 1)
-    assert len(written) <= nodeprotocol.MAX_ANSWER
-    read = nodeprotocol.read_status(written)
+    assert len(written) <= node_protocol.MAX_ANSWER
+    read = node_protocol.read_status(written)
     assert (read.message, read.addresses) == ("full", None)
 
 
 def test_a_long_message_is_cut() -> None:
     standing = replace(many(0, ""), message="é" * 10_000)
-    assert len(nodeprotocol.read_status(answer(standing, 1)).message) == nodeprotocol.MAX_TEXT
+    assert len(node_protocol.read_status(answer(standing, 1)).message) == node_protocol.MAX_TEXT
 
 
 def test_a_text_that_is_no_unicode_is_written_all_the_same() -> None:
     standing = replace(many(0, ""), message="\udcff")
-    assert nodeprotocol.read_status(answer(standing, 1)).message == "?"
+    assert node_protocol.read_status(answer(standing, 1)).message == "?"
 
 
 def test_both_sides_have_room_for_a_full_pod() -> None:
@@ -225,12 +225,12 @@ def test_both_sides_have_room_for_a_full_pod() -> None:
     }
     full = {
         **WHOLE,
-        "links": links * nodeprotocol.MAX_LINKS,
+        "links": links * node_protocol.MAX_LINKS,
         "addresses": [address] * 1024,
-        "routes": [{"index": 2**31, "destination": "0.0.0.0/0"}] * nodeprotocol.MAX_ROUTES,
+        "routes": [{"index": 2**31, "destination": "0.0.0.0/0"}] * node_protocol.MAX_ROUTES,
         "again": [address["address"]] * 256,
     }
-    written = nodeprotocol.chunk(full)
-    assert len(written) < nodeprotocol.MAX_STATEMENT
+    written = node_protocol.chunk(full)
+    assert len(written) < node_protocol.MAX_STATEMENT
     snapshot = read_statement(json.dumps(full, separators=(",", ":")).encode()).claim.snapshot
     assert len(snapshot.addresses) == 1024

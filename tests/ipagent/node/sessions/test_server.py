@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.contract import ExitCode, Mode
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.log import Log
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.claim_queue import SessionClosed
@@ -47,7 +47,7 @@ def test_progress_is_told_as_it_comes_and_the_serial_names_the_statement(gate: M
         told = peer.standing()
         assert (told.serial, told.state, told.code, told.message) == (41, "failed", 14, "The ENI is full.")
         made.answer = assigned
-        peer.send(nodeprotocol.chunk(statement(serial=42)))
+        peer.send(node_protocol.chunk(statement(serial=42)))
         assert peer.standing().serial == 42
 
 
@@ -55,7 +55,7 @@ def test_a_statement_that_repeats_the_one_before_is_answered_too(gate: MakeGate)
     with Peer(gate()) as peer:
         peer.ask(serial=1)
         assert peer.standing().serial == 1
-        peer.send(nodeprotocol.chunk(statement(serial=2)))
+        peer.send(node_protocol.chunk(statement(serial=2)))
         assert peer.standing().serial == 2
 
 
@@ -101,7 +101,7 @@ def test_a_token_is_judged_by_the_head_before_any_of_the_body_is_read(
     gate: MakeGate, token: str, status: int, body: bytes
 ) -> None:
     with Peer(gate()) as peer:
-        peer.send(nodeprotocol.request("here", token, "test"), body)
+        peer.send(node_protocol.request("here", token, "test"), body)
         assert peer.refusal().status == status
         assert peer.ends()
 
@@ -115,7 +115,7 @@ def test_a_body_in_the_packet_of_its_head_waits_for_the_token(gate: MakeGate) ->
 
     made = gate(review=ask)
     with Peer(made) as peer:
-        peer.send(nodeprotocol.request("here", token_of(POD), "test"), b"x\r\n")
+        peer.send(node_protocol.request("here", token_of(POD), "test"), b"x\r\n")
         made.wait_for(lambda: made.sessions.counts().get("reviews") == 1, "the question")
         peer.socket.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -215,7 +215,7 @@ def test_a_newer_session_of_a_pod_replaces_the_older_one(gate: MakeGate) -> None
         fresh.ask()
         fresh.standing()
         assert lost.ends()
-        fresh.send(nodeprotocol.chunk(statement(serial=2)))
+        fresh.send(node_protocol.chunk(statement(serial=2)))
         assert fresh.standing().serial == 2
     made.wait_for_unclaim()
     assert made.taken.count(SessionClosed(POD)) == 1
@@ -226,7 +226,7 @@ def test_a_session_can_not_turn_to_another_pod(gate: MakeGate) -> None:
     with Peer(made) as peer:
         peer.ask()
         peer.standing()
-        peer.send(nodeprotocol.chunk(statement(OTHER, serial=2)))
+        peer.send(node_protocol.chunk(statement(OTHER, serial=2)))
         told = peer.standing()
         assert (told.state, told.code) == ("failed", ExitCode.NOT_GRANTED)
         assert peer.ends()
@@ -254,7 +254,7 @@ def test_what_is_no_request_is_answered_with_its_status(gate: MakeGate) -> None:
 
 def test_a_refusal_reaches_a_peer_that_is_still_sending(gate: MakeGate) -> None:
     with Peer(gate()) as peer:
-        peer.send(nodeprotocol.request("here", "banana", "test"), nodeprotocol.chunk(statement()))
+        peer.send(node_protocol.request("here", "banana", "test"), node_protocol.chunk(statement()))
         peer.send(b"40000\r\n", b"x" * 0x40000)
         assert peer.refusal().status == 401
 
@@ -262,7 +262,7 @@ def test_a_refusal_reaches_a_peer_that_is_still_sending(gate: MakeGate) -> None:
 def test_a_statement_that_never_comes_is_not_waited_for(gate: MakeGate) -> None:
     made = gate(limits=replace(FREE, statement_seconds=0.05))
     with Peer(made) as peer:
-        peer.send(nodeprotocol.request("here", token_of(POD), "test"))
+        peer.send(node_protocol.request("here", token_of(POD), "test"))
         assert peer.refusal().status == 408
         assert peer.ends()
     made.wait_for(lambda: made.sessions.counts()["open"] == 0, "the end")
@@ -283,7 +283,7 @@ def test_the_body_of_one_statement_is_answered_and_ended(gate: MakeGate) -> None
     made = gate(answer=lambda _: pending("wait"))
     body = json.dumps(statement()).encode()
     with Peer(made) as peer:
-        head = nodeprotocol.request("here", token_of(POD), "curl")
+        head = node_protocol.request("here", token_of(POD), "curl")
         head = head.replace(b"Transfer-Encoding: chunked", f"Content-Length: {len(body)}".encode())
         peer.send(head, body)
         assert peer.standing().state == "pending"
@@ -311,7 +311,7 @@ def test_curl_speaks_it(gate: MakeGate, how: list[str], tmp_path: Any) -> None:
     file = tmp_path / "statement.json"
     file.write_text(json.dumps(statement(**NET1), indent=2))
     host, port = made.address
-    url = f"http://{host}:{port}{nodeprotocol.PATH}"
+    url = f"http://{host}:{port}{node_protocol.PATH}"
     token = f"Authorization: Bearer {token_of(POD)}"
     command = ["curl", "-sS", "--noproxy", "*", "--max-time", "20", "-H", token, *how, f"@{file}", url]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -353,10 +353,10 @@ PIECES = st.one_of(
     st.binary(max_size=30),
     st.sampled_from(
         [
-            nodeprotocol.request("here", token_of(POD), "test"),
-            nodeprotocol.request("here", "banana", "test"),
-            nodeprotocol.chunk(statement()),
-            nodeprotocol.chunk({"pod": []}),
+            node_protocol.request("here", token_of(POD), "test"),
+            node_protocol.request("here", "banana", "test"),
+            node_protocol.chunk(statement()),
+            node_protocol.chunk({"pod": []}),
             b"0\r\n\r\n",
             b"ffffff\r\n",
             b"GET / HTTP/1.1\r\n\r\n",

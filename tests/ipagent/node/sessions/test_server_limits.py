@@ -12,7 +12,7 @@ import pytest
 
 from common.contract import ExitCode
 from common.token_bucket import Rate
-from ipagent import nodeprotocol
+from ipagent import node_protocol
 from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.node.sessions.session import LINGER_BYTES
 from tests.ipagent.node.sessions.peer import FREE, OTHER, MakeGate, Peer, statement
@@ -56,14 +56,14 @@ def test_the_oldest_connection_without_a_pod_makes_room(gate: MakeGate) -> None:
             assert "does not see the pod" in late.standing().message
             younger.ask(OTHER)
             assert "does not see the pod" in younger.standing().message
-        served.send(nodeprotocol.chunk(statement(serial=2)))
+        served.send(node_protocol.chunk(statement(serial=2)))
         assert served.standing().serial == 2
 
 
 def test_whoever_sends_slowly_makes_room_for_others_statements(gate: MakeGate) -> None:
     made = gate(living=(POD, OTHER), limits=replace(FREE, buffered=100_000))
     with Peer(made) as slow, Peer(made) as quick:
-        slow.send(nodeprotocol.request("here", token_of(OTHER), "test"), b"3e800\r\n", b" " * 60_000)
+        slow.send(node_protocol.request("here", token_of(OTHER), "test"), b"3e800\r\n", b" " * 60_000)
         made.wait_for(lambda: made.sessions.counts().get("reviews") == 1, "the review")
         quick.ask(again=["10.10.1.80"] * 1000, serial=7)
         assert quick.standing().serial == 7
@@ -91,7 +91,7 @@ def test_what_costs_the_sender_nothing_is_read_slowly_and_others_are_served(
             with suppress(BlockingIOError):
                 while True:
                     sent += loud.socket.send(flood)
-            calm.send(nodeprotocol.chunk(statement(OTHER, serial=serial)))
+            calm.send(node_protocol.chunk(statement(OTHER, serial=serial)))
             assert calm.standing().serial == serial
         # What fits into the kernel's buffers, and what the burst paid for.
         assert sent < 500_000
@@ -105,7 +105,7 @@ def test_the_bytes_of_a_pod_are_counted_over_all_its_connections(gate: MakeGate)
     with Peer(made) as second, Peer(made) as other_pod:
         second.ask(serial=1)
         assert second.standing().serial == 1
-        second.send(nodeprotocol.chunk(statement(serial=2)))
+        second.send(node_protocol.chunk(statement(serial=2)))
         other_pod.ask(OTHER)
         assert "does not see" in other_pod.standing().message
         assert made.sessions.counts()["claims"] == 2
@@ -116,14 +116,14 @@ def test_what_was_parsed_at_once_after_the_head_is_charged_to_the_pod(gate: Make
     made = gate(limits=replace(FREE, reading=Rate(64_000, 0.001)))
     blank = b"1000\r\n" + b"\n" * 4096 + b"\r\n"
     with Peer(made) as first, Peer(made) as second, Peer(made) as other_pod:
-        first.send(nodeprotocol.request("here", token_of(POD), "test"), blank, end)
+        first.send(node_protocol.request("here", token_of(POD), "test"), blank, end)
         if end:
             assert first.refusal().status == 400
         else:
             made.wait_for(lambda: made.sessions.counts().get("reviews") == 1, "the review")
         second.ask(serial=1)
         assert second.standing().serial == 1
-        second.send(nodeprotocol.chunk(statement(serial=2)))
+        second.send(node_protocol.chunk(statement(serial=2)))
         other_pod.ask(OTHER)
         assert "does not see" in other_pod.standing().message
         assert made.sessions.counts()["claims"] == 1
@@ -138,7 +138,7 @@ def test_a_claim_for_which_there_is_no_room_is_asked_for_again(gate: MakeGate) -
         assert refused.refusal().status == 503
         small.ask(OTHER)
         assert small.standing().state == "assigned"
-        small.send(nodeprotocol.chunk(statement(OTHER, 2, again=[f"10.10.1.{n}" for n in range(100)])))
+        small.send(node_protocol.chunk(statement(OTHER, 2, again=[f"10.10.1.{n}" for n in range(100)])))
         told = small.standing()
         assert (told.state, told.code) == ("pending", ExitCode.DEADLINE)
         assert "no room" in told.message
@@ -167,7 +167,7 @@ def test_a_pod_that_states_much_is_read_slowly_and_others_are_not(gate: MakeGate
     made = gate(living=(POD, OTHER), limits=replace(FREE, statements=Rate(3, 0.001)))
     with Peer(made) as loud, Peer(made) as calm:
         loud.ask(serial=1)
-        loud.send(*(nodeprotocol.chunk(statement(serial=serial)) for serial in range(2, 30)))
+        loud.send(*(node_protocol.chunk(statement(serial=serial)) for serial in range(2, 30)))
         made.wait_for(lambda: made.sessions.counts().get("claims") == 3, "the burst")
         calm.ask(OTHER)
         assert calm.standing().state == "assigned"
@@ -178,7 +178,7 @@ def test_nonsense_that_waited_for_its_turn_is_refused(gate: MakeGate) -> None:
     made = gate(limits=replace(FREE, statements=Rate(1, 50)))
     with Peer(made) as peer:
         peer.ask(serial=1)
-        peer.send(nodeprotocol.chunk(statement(serial=2)), nodeprotocol.chunk({}))
+        peer.send(node_protocol.chunk(statement(serial=2)), node_protocol.chunk({}))
         while (told := peer.standing()).state != "failed":
             pass
         assert told.code == ExitCode.USAGE
@@ -196,7 +196,7 @@ def test_a_flood_at_once_is_refused(gate: MakeGate) -> None:
 
 
 def test_a_pod_that_does_not_read_is_let_go(gate: MakeGate) -> None:
-    long = "x" * nodeprotocol.MAX_TEXT
+    long = "x" * node_protocol.MAX_TEXT
     made = gate(limits=replace(FREE, stall_seconds=0.2))
     with Peer(made) as peer:
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -213,7 +213,7 @@ def test_a_pod_that_does_not_read_is_let_go(gate: MakeGate) -> None:
 
 
 def test_a_pod_that_reads_late_is_told_the_latest(gate: MakeGate) -> None:
-    long = "x" * nodeprotocol.MAX_TEXT
+    long = "x" * node_protocol.MAX_TEXT
     made = gate()
     with Peer(made) as peer:
         peer.ask()

@@ -8,7 +8,7 @@ from ipagent.controller.model.actions import Resolve
 from ipagent.controller.model.cloud import Resolved
 from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.network import NodeNetwork, Source, Term
-from ipagent.controller.reconcile.draft import Draft
+from ipagent.controller.reconcile.plan_draft import Draft
 
 AGAIN = 60.0
 """Seconds after which terms that have found too little are asked for again."""

@@ -6,7 +6,7 @@ from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.cloud import AVAILABLE, Eni, Limits
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
-from ipagent.controller.reconcile.draft import Draft, Pair
+from ipagent.controller.reconcile.plan_draft import Draft, Pair
 
 MAX_INDEX = 32
 """Device indexes that are looked through: no instance type has more interfaces on one network card."""

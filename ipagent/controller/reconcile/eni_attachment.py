@@ -13,6 +13,7 @@ from ipagent.controller.model.attachment import (
     READY,
     Attachment,
 )
+from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.cloud import (
     ATTACHING,
     AVAILABLE,
@@ -21,15 +22,14 @@ from ipagent.controller.model.cloud import (
 )
 from ipagent.controller.model.condition import TRUE, Condition, no, unknown, yes
 from ipagent.controller.model.network import Source
-from ipagent.controller.model.rank import Rank
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile import prefixes
-from ipagent.controller.reconcile.acquire import POLL, acquire, count_lost
-from ipagent.controller.reconcile.choice import free_slot
-from ipagent.controller.reconcile.draft import Draft, Pair
+from ipagent.controller.reconcile.eni_acquisition import POLL, acquire, count_lost
+from ipagent.controller.reconcile.eni_choice import free_slot
 from ipagent.controller.reconcile.link_state import link_condition, on_node
+from ipagent.controller.reconcile.network_terms import groups_in
+from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.controller.reconcile.refusals import Kind, remedy
-from ipagent.controller.reconcile.resolve import groups_in
 
 FRESH = 10.0
 """Seconds for which a description of an instance's ENIs tells which device indexes are free."""

@@ -36,7 +36,7 @@ from ipagent.controller.model.cloud import (
 from ipagent.controller.model.eip_calls import EipCall
 from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.reconcile import prefix_memory
-from ipagent.controller.reconcile.answers import (
+from ipagent.controller.reconcile.ec2_answers import (
     SETTLE,
     Answer,
     Attachment,

@@ -39,7 +39,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.eni_object import as_list, as_text, bound, interface_object, read_interface
 from ipagent.assign.topology import EniDetails
 from ipagent.log import printable
-from ipagent.networkapi import API_VERSION
+from ipagent.node_network_api import API_VERSION
 
 NODE_RELAY_MANAGER = "multus-eni-node-relay"
 """Field manager of `status.requests`."""

@@ -14,7 +14,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import EniDetails
-from ipagent.callrelay import (
+from ipagent.call_relay import (
     MAX_ADDRESSES,
     MAX_AGE,
     MAX_CALLS,

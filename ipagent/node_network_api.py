@@ -14,7 +14,7 @@ Where `spec.reportPods` is true, the node agent applies `status.pods` with NODE_
 have of the ENI. From that and from what EC2 shows the controller computes the node's capacity.
 
 With the backend `central` the node agent applies `status.requests`, the calls to EC2 that it asks for, and
-the controller `status.responses`; `ipagent/callrelay.py` describes both.
+the controller `status.responses`; `ipagent/call_relay.py` describes both.
 """
 
 from __future__ import annotations
