@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 from common.kube.errors import ApiError, Unreachable
 from common.kube.list_stream import ListReader, NotAList
-from common.kube.transport import Cluster, Connection, Connections, Endpoint
+from common.kube.transport import TIMEOUT, Cluster, Connection, Connections, Endpoint
 from common.version import VERSION
 
 __all__ = ["Answer", "Client", "Cluster", "Endpoint", "Event", "Object", "Watch"]
@@ -63,7 +63,7 @@ class Client:
     """Speaks to one API server. Methods raise ApiError, Unreachable or ClusterError.
 
     `program` is the User-Agent, `remedies` are by HTTP code what the user does next. Connections are used
-    again for `keep` seconds.
+    again for `keep` seconds. `timeout` are the seconds for connecting, and for each read of an answer.
     """
 
     def __init__(
@@ -73,11 +73,12 @@ class Client:
         remedies: Mapping[int, str] = NO_REMEDIES,
         *,
         keep: float = 0.0,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._cluster = cluster
         self._program = program
         self._remedies = remedies
-        self._connections = Connections(cluster, keep)
+        self._connections = Connections(cluster, keep, timeout)
 
     def close(self) -> None:
         """Close the connections that are kept."""

@@ -83,9 +83,10 @@ class Connections:
     No longer, so that a renewed CA file counts. With 0 each request has one of its own.
     """
 
-    def __init__(self, cluster: Cluster, keep: float) -> None:
+    def __init__(self, cluster: Cluster, keep: float, timeout: float = TIMEOUT) -> None:
         self._cluster = cluster
         self._keep = keep
+        self._timeout = timeout
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
 
@@ -93,7 +94,7 @@ class Connections:
         """Make a new one, which connects when it is used first."""
         endpoint = self._cluster.endpoint
         context = self._cluster.context()
-        connection = Connection(endpoint.host, endpoint.port, timeout=TIMEOUT, context=context)
+        connection = Connection(endpoint.host, endpoint.port, timeout=self._timeout, context=context)
         connection.until = time.monotonic() + self._keep
         return connection
 

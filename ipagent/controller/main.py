@@ -108,18 +108,19 @@ class _Process:
         self._stack = stack
         self._acquired = threading.Event()
         identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-        self._client = stack.enter_context(
-            closing(Client(find_cluster(env), PROGRAM, REMEDIES, keep=KEEP_SECONDS))
-        )
+        cluster, terms = find_cluster(env), terms_of(options.lease_duration)
+        self._client = stack.enter_context(closing(Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS)))
+        # A renewal that hangs, as on a connection that is cut without a word, leaves time for another try.
+        renewing = Client(cluster, PROGRAM, REMEDIES, keep=KEEP_SECONDS, timeout=max(terms.renew / 3, 2.0))
         self._ec2 = stack.enter_context(closing(Ec2(options.region, options.credentials, MAX_IN_FLIGHT)))
         self._election = LeaderElection(
-            self._client,
+            stack.enter_context(closing(renewing)),
             namespace=options.namespace,
             name=LEASE,
             identity=identity,
             on_change=self._wake,
             on_error=lambda error: log.warning("lease-failed", message=str(error)),
-            terms=terms_of(options.lease_duration),
+            terms=terms,
         )
         self._informers = Informers(
             self._client,

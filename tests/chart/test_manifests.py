@@ -98,7 +98,9 @@ def test_every_object_has_the_recommended_labels_and_a_namespace(rendered: Rende
         assert metadata["labels"].get("example.com/owner") == ("network" if case == "everything" else None), (
             metadata["name"]
         )
-        assert metadata.get("namespace") == (None if each["kind"] in cluster_wide else NAMESPACE)
+        # What the controller may do in whereabouts' namespace.
+        place = "kube-system" if metadata["name"].endswith("-slices") else NAMESPACE
+        assert metadata.get("namespace") == (None if each["kind"] in cluster_wide else place)
 
 
 @pytest.mark.parametrize("case", INJECTING)

@@ -264,6 +264,12 @@ def test_it_comes_with_the_node_agent_and_can_be_left_out(rendered: dict[str, li
         for case, manifests in rendered.items()
         if any(each["metadata"]["name"] == NAME for each in manifests)
     }
-    assert having == {"backend node", "watch only", "agent of the node beside direct", "controller"}
+    assert having == {
+        "backend node",
+        "watch only",
+        "agent of the node beside direct",
+        "controller",
+        "backend central",
+    }
     left_out = rendered["everything"]
     assert only(left_out, "DaemonSet", "multus-eni-injector-node")

@@ -61,15 +61,18 @@ class TlsOverhead:
 
     def look(self, now: float) -> set[str]:
         """Charge all peers; returns those that have sent too much."""
-        return {each.peer for each in self._watched.values() if self._charge(each, now)}
+        for each in self._watched.values():
+            self._charge(each, now)
+        # After all of them: what one connection owes another of the peer may pay back.
+        return {peer for peer in {each.peer for each in self._watched.values()} if self.is_over(peer, now)}
 
-    def _charge(self, each: Watched, now: float) -> bool:
+    def _charge(self, each: Watched, now: float) -> None:
         data = each.decrypted()
         if data is None or (read := _read(each.socket)) is None:
-            return False
+            return
         beside = read - each.handshake - data - data // SHARE
         change, each.charged = max(0, beside) - each.charged, max(0, beside)
-        return self._buckets.of(each.peer).charge(change, now) > 0
+        self._buckets.of(each.peer).charge(change, now)
 
 
 def _read(connection: socket.socket) -> int | None:

@@ -233,6 +233,9 @@ _STALE = frozenset(
 def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
     if isinstance(call, Delete) and answer.kind is Kind.ENI_GONE:
         return answered(cloud, call, Done(), now)
+    if isinstance(call, AssignPrefixes) and call.single and answer.kind is Kind.NO_BLOCKS:
+        # EC2 has one text for both: a subnet without so many single addresses is full.
+        answer = replace(answer, kind=Kind.SUBNET_FULL)
     before = cloud.refusals.get(call.key)
     same = before is not None and (before.action, before.kind) == (answer.action, answer.kind)
     count = before.count + 1 if before is not None and same else 1

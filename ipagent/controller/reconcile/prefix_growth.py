@@ -30,7 +30,9 @@ def grow(found: PrefixPool) -> str:
 
 def _grow_by_prefixes(found: PrefixPool, wanted: Family) -> bool:
     missing = max(0, _missing(found, wanted))
-    for prefix in found.blocks(wanted, PrefixState.DRAINING)[:missing]:
+    # What drains of a network of whereabouts was host-local's: pods may have addresses of it.
+    again = () if found.spec.ipam is Ipam.WHEREABOUTS else found.blocks(wanted, PrefixState.DRAINING)
+    for prefix in again[:missing]:
         found.states[prefix] = PrefixState.ACTIVE
         missing -= 1
     # What EC2 shows and is not believed yet may be what another leader has asked for.
@@ -60,7 +62,8 @@ def _places(found: PrefixPool, wanted: Family) -> int:
     """Return how many more prefixes the ENI takes."""
     if wanted is Family.IPV6:
         return found.spec.ipv6
-    here = sum(family(p) is Family.IPV4 for p in found.eni.prefixes)
+    lent = found.blocks(Family.IPV4, PrefixState.LENT)
+    here = sum(family(p) is Family.IPV4 for p in found.eni.prefixes if p not in lent)
     slots = found.slots(wanted)
     return min(found.spec.max_ipv4 - here, found.spec.max_ipv4 if slots is None else slots)
 

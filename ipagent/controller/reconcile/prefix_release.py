@@ -32,6 +32,12 @@ def shrink(found: PrefixPool) -> None:
             _drain_block(found, wanted, [each for each in idle if not is_single(each)])
         else:
             found.states |= dict.fromkeys(found.of(wanted, PrefixState.ACTIVE), PrefixState.DRAINING)
+    leave(found)
+
+
+def leave(found: PrefixPool) -> None:
+    """Let go what drains, once nobody has an address of it."""
+    for wanted in Family:
         for prefix in found.of(wanted, PrefixState.DRAINING):
             _leave(found, prefix)
 

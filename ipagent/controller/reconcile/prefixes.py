@@ -22,7 +22,7 @@ from ipagent.controller.model.prefixes import (
 from ipagent.controller.reconcile.plan_draft import Draft, Pair, PoolStatus
 from ipagent.controller.reconcile.prefix_growth import grow
 from ipagent.controller.reconcile.prefix_pool import PrefixPool, present
-from ipagent.controller.reconcile.prefix_release import shrink, unassign
+from ipagent.controller.reconcile.prefix_release import leave, shrink, unassign
 from ipagent.controller.reconcile.refusals import Kind, condition_of, remedy
 from ipagent.controller.reconcile.slices import borrow, lend, room, slice_condition
 
@@ -46,7 +46,7 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
         return None
     found = PrefixPool(draft, attachment, pair.network, eni, spec or _NONE)
     found.states = dict(present(found, recorded))
-    borrow(found)
+    borrow(found, recorded)
     if found.key in draft.state.busy:
         asking = attachment.status.assigning
         draft.prefix_marks.asked |= {
@@ -54,7 +54,9 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
         }
     else:
         asking = grow(found)
-        if not asking and found.spec.ipam is Ipam.HOST_LOCAL:
+        if found.spec.ipam is Ipam.WHEREABOUTS:
+            leave(found)
+        elif not asking:
             shrink(found)
         unassign(found)
     condition = _condition(found, asking)
@@ -73,12 +75,13 @@ def _room(found: PrefixPool) -> int | None:
     limit, eni = found.limits.ipv4, found.eni
     if not limit or not found.spec.ipv4:
         return None
-    here = found.of(Family.IPV4, *PrefixState)
+    here = found.of(Family.IPV4, *set(PrefixState) - {PrefixState.LENT})
     singles = len(found.singles(Family.IPV4, *PrefixState))
     if found.single_only(Family.IPV4):
         there = sum(map(size, here)) + max(0, limit - eni.ipv4)
     else:
-        others = eni.ipv4 - sum(family(p) is Family.IPV4 for p in eni.prefixes)
+        lent = found.blocks(Family.IPV4, PrefixState.LENT)
+        others = eni.ipv4 - sum(family(p) is Family.IPV4 for p in eni.prefixes if p not in lent)
         there = capacity(found.spec, limit, others) + singles
     return max(0, min(there, found.most(Family.IPV4)) - sum(map(found.used, here)))
 

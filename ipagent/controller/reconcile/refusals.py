@@ -136,7 +136,7 @@ _FAULTS = {
 _INDEX = "already has an interface attached at device index"
 """With InvalidParameterValue: the VPC CNI took the index between the look and the call."""
 
-_FEW = "sufficient free Ipv4 addresses or prefixes"
+_FEW = "sufficient free ipv4 addresses"
 """With InvalidParameterValue: the subnet has fewer addresses than a prefix (cilium/cilium#31016)."""
 
 
@@ -145,9 +145,9 @@ _BY_MESSAGE = (
     (_FEW, Kind.NO_BLOCKS),
     ("in use", Kind.IN_USE),
     ("border group", Kind.BORDER_GROUP),
-    ("private IP address", Kind.NO_SUCH_ADDRESS),
+    ("private ip address", Kind.NO_SUCH_ADDRESS),
 )
-"""Parts of the messages of InvalidParameterValue."""
+"""Parts of the messages of InvalidParameterValue, in small letters: EC2 writes Ipv4 and IPv4."""
 
 
 def classify(code: str, message: str, fault: Fault) -> Kind:
@@ -155,7 +155,7 @@ def classify(code: str, message: str, fault: Fault) -> Kind:
     if code in _CODES:
         return _CODES[code]
     if code == "InvalidParameterValue":
-        told = next((kind for part, kind in _BY_MESSAGE if part in message), None)
+        told = next((kind for part, kind in _BY_MESSAGE if part in message.lower()), None)
         if told is not None:
             return told
     return _FAULTS.get(fault, Kind.OTHER)

@@ -6,8 +6,10 @@ reports. It goes with its ENI.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ipagent.controller.model.condition import Condition, no, unknown, yes
-from ipagent.controller.model.prefixes import Family, Ipam, PrefixState, family
+from ipagent.controller.model.prefixes import Family, Ipam, PrefixState, PrefixStatus, family
 from ipagent.controller.model.slices import SlicePool, slice_of, usable
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.prefix_pool import PrefixPool
@@ -15,9 +17,14 @@ from ipagent.controller.reconcile.prefix_pool import PrefixPool
 NO_SLICES = "the controller does not write NodeSlicePools: set controller.whereabouts.namespace"
 
 
-def borrow(found: PrefixPool) -> None:
-    """Count what is lent as active while it is decided about a network of whereabouts."""
+def borrow(found: PrefixPool, recorded: Iterable[PrefixStatus]) -> None:
+    """Count what is lent as active while it is decided about a network of whereabouts.
+
+    What is recorded as active was host-local's until the network was changed. It drains: its pods live on.
+    """
     if found.spec.ipam is Ipam.WHEREABOUTS:
+        hosted = {each.prefix for each in recorded if each.state is PrefixState.ACTIVE}
+        found.states |= dict.fromkeys(hosted & found.states.keys(), PrefixState.DRAINING)
         lent = [each for each, state in found.states.items() if state is PrefixState.LENT]
         found.states |= dict.fromkeys(lent, PrefixState.ACTIVE)
 

@@ -66,12 +66,14 @@ def refusal(cluster: State, attachment: Attachment, eni: Eni, call: RelayCall) -
             Fault.REFUSED, f"{outside[0]} is not in the ranges of {eni.subnet}, the subnet of {eni.id}"
         )
     if call.action in UNASSIGNS and call.eni == eni.id:
-        return _not_released(eni, call.addresses)
+        return _not_released(attachment, eni, call.addresses)
     return None
 
 
-def _not_released(eni: Eni, addresses: Iterable[IPAddress]) -> Failure | None:
-    delegated = [ip_network(each) for each in eni.prefixes]
+def _not_released(attachment: Attachment, eni: Eni, addresses: Iterable[IPAddress]) -> Failure | None:
+    # Single addresses of a fragmented subnet are recorded with the prefixes.
+    pool = {*eni.prefixes, *(each.prefix for each in attachment.status.prefixes)}
+    delegated = [ip_network(each) for each in sorted(pool)]
     for address in addresses:
         if str(address) == eni.address:
             return Failure(Fault.REFUSED, f"{address} is the primary address of {eni.id}")

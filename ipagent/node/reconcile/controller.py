@@ -57,7 +57,7 @@ class NodeController:
         *,
         every_pod: bool = False,
         delegated: Read = nothing_delegated,
-        pool: Callable[[], PoolAddresses | None] = lambda: None,
+        pool: Callable[[], PoolAddresses | None] = lambda: NO_POOL,
     ) -> None:
         self._timing = timing
         self._collector = collector
@@ -86,6 +86,7 @@ class NodeController:
         self._since: dict[Pair, float] = {}
         self._retries = ClaimRetries(self._state, timing.clock)
         self._claimed_still: dict[Pair, PodKey] = {}
+        self._left_unknown: Mapping[Pair, PodKey] = {}
 
     @property
     def plan(self) -> Plan:
@@ -193,7 +194,7 @@ class NodeController:
         desired = self._state.desired
         context = self._status_context()
         again = self._retries.take(self._items, lambda item: pending(item, context))
-        assigned = self._reconciler.assigned(self.plan.items) - (self._pool() or NO_POOL).pairs
+        assigned = self._reconciler.assigned(self.plan.items)
         owners = {
             (each.eni.id, each.holding.address): desired.owners[each.holding.address]
             for each in desired.placements
@@ -205,7 +206,7 @@ class NodeController:
         self._show_ownership()
         self._reconciler.set_desired(desired.placements, again)
         self._adopt_assigned()
-        left = {pair: key for pair, key in gone.items() if pair in assigned}
+        left = self._not_of_pool({pair: key for pair, key in gone.items() if pair in assigned})
         self._release_gone(left | self._claimed_still)
         # An ENI that was attached a moment ago may be shown late; its subnet's other ENI is taken until then.
         self._releases.enqueue(self._misplaced.update(left, owners, self._holds), owners)
@@ -213,6 +214,15 @@ class NodeController:
             self._reconciler.asked &= self._owners.keys() | self._releases.pending
         self._reporter.prune(self._state.by_pod.keys())
         self._applied_version = self._state.version
+
+    def _not_of_pool(self, left: Mapping[Pair, PodKey]) -> Mapping[Pair, PodKey]:
+        """Return what may be released: no address that the ENI has for its network's pods, whoever had it.
+
+        As long as these are not known, what was left is kept for the next turn that knows them.
+        """
+        pool, left = self._pool(), {**self._left_unknown, **left}
+        self._left_unknown = left if pool is None else {}
+        return {} if pool is None else {pair: key for pair, key in left.items() if pair not in pool.pairs}
 
     def _adopt_assigned(self) -> None:
         """Count what the pods of the first list have already as assigned: EC2 need not be asked for it again.

@@ -107,6 +107,8 @@ class World:
     limit: int = 4
     addresses: int = 15
     """IPv4 addresses and prefixes of an interface."""
+    full: Kind = Kind.SUBNET_FULL
+    """What EC2 answers where a subnet has too few single addresses."""
     blocks: int = 1000
     """Free prefixes of the subnets."""
     spare: int = 1000
@@ -376,7 +378,7 @@ class World:
         if ipv4 and eni.ipv4 + call.count > self.addresses:
             return Refused(Kind.ENI_FULL, call.actions[0], "PrivateIpAddressLimitExceeded")
         if call.count > (self.spare if call.single else self.blocks):
-            kind = Kind.SUBNET_FULL if call.single else Kind.NO_BLOCKS
+            kind = self.full if call.single else Kind.NO_BLOCKS
             return Refused(kind, call.actions[0], _REFUSALS[kind])
         if call.single:
             self.spare -= call.count

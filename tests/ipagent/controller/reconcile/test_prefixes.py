@@ -386,8 +386,10 @@ def test_both_families_fall_back_by_themselves() -> None:
     assert len(oam.prefixes(OAM)) == 1
 
 
-def test_a_subnet_that_is_almost_full_gives_its_last_addresses() -> None:
+@pytest.mark.parametrize("kind", [Kind.SUBNET_FULL, Kind.NO_BLOCKS])
+def test_a_subnet_that_is_almost_full_gives_its_last_addresses(kind: Kind) -> None:
     oam = world()
+    oam.full = kind
     oam.blocks, oam.spare = 0, 3
     leader = Leader(oam)
     settle(oam, leader, 400)

@@ -50,6 +50,15 @@ def world(ipv4: int = 1, ipv6: int = 0) -> PrefixWorld:
     return found
 
 
+def settle(world: PrefixWorld, leader: Leader, minutes: int = 10) -> None:
+    """Let the node write its file and report every minute, and the controller decide."""
+    for _ in range(minutes):
+        leader.run(60)
+        world.write_files()
+        world.report()
+    leader.run(60)
+
+
 def condition(world: PrefixWorld, kind: str = PREFIXES_READY) -> tuple[str, str]:
     found = world.attachments[OAM].status.conditions[kind]
     return found.status, found.reason
@@ -133,3 +142,47 @@ def test_what_pods_may_request_is_what_whereabouts_hands_out() -> None:
     leader.run(10)
     status = oam.attachments[OAM].status
     assert (status.free, status.capacity, status.requested) == (11, 13, 2)
+
+
+@pytest.mark.parametrize(
+    "by", [(PrefixSpec(1, 0, 4), None), (PrefixSpec(1, 0, 4),)], ids=["by way of none", "at once"]
+)
+def test_what_host_local_has_handed_out_is_no_slice_until_its_pods_are_gone(
+    by: tuple[PrefixSpec | None, ...],
+) -> None:
+    oam = world()
+    sliced = oam.networks["oam"].prefixes
+    oam.networks["oam"] = replace(oam.networks["oam"], prefixes=by[0])
+    leader = Leader(oam)
+    settle(oam, leader)
+    (hosted,) = oam.prefixes(OAM)
+    assert oam.start_pod(OAM)
+    oam.report()
+    for spec in (*by[1:], sliced):
+        oam.networks["oam"] = replace(oam.networks["oam"], prefixes=spec)
+        leader.run(2)
+    settle(oam, leader, 60)
+    status = oam.attachments[OAM].status
+    states = {each.prefix: each.state for each in status.prefixes}
+    assert states[hosted] is PrefixState.DRAINING
+    assert status.slice != hosted
+    assert states[status.slice] is PrefixState.LENT
+    oam.end_pod(OAM)
+    settle(oam, leader, 60)
+    assert oam.prefixes(OAM) == {status.slice}
+    assert oam.cut_off == []
+
+
+def test_what_is_lent_is_no_room_for_host_local() -> None:
+    oam = world()
+    leader = Leader(oam)
+    leader.run(30)
+    (lent,) = oam.prefixes(OAM)
+    oam.networks["oam"] = replace(oam.networks["oam"], prefixes=None)
+    leader.run(30)
+    oam.networks["oam"] = replace(oam.networks["oam"], prefixes=PrefixSpec(1, 0, 1))
+    settle(oam, leader)
+    (own,) = oam.prefixes(OAM) - {lent}
+    assert condition(oam) == ("True", "Offered")
+    assert own in oam.files[OAM]
+    assert oam.attachments[OAM].status.free == 16

@@ -21,6 +21,7 @@ from ipagent.controller.model.cloud import (
     Resolved,
     Subnet,
 )
+from ipagent.controller.model.prefixes import PrefixStatus
 from ipagent.controller.model.state import State
 from ipagent.controller.relay.permission import own_interface, refusal, why_not_taken
 from tests.ipagent.controller.relay.world import (
@@ -99,6 +100,10 @@ CALLS = {
     "a release": (call(Action.UNASSIGN_IPV4, "10.20.0.5"), None),
     "the primary's release": (call(Action.UNASSIGN_IPV4, cloud_eni("n1").address), Fault.REFUSED),
     "a release out of a prefix": (call(Action.UNASSIGN_IPV4, "10.20.7.20"), Fault.REFUSED),
+    "a release out of the pool of a fragmented subnet": (
+        call(Action.UNASSIGN_IPV4, "10.20.0.9"),
+        Fault.REFUSED,
+    ),
     "an IPv6 release out of a prefix": (call(Action.UNASSIGN_IPV6, "2001:db8:20:0:1::1"), Fault.REFUSED),
 }
 
@@ -106,7 +111,9 @@ CALLS = {
 @pytest.mark.parametrize(("asked", "fault"), CALLS.values(), ids=CALLS.keys())
 def test_the_calls_that_are_made(asked: RelayCall, fault: Fault | None) -> None:
     eni = cloud_eni("n1", prefixes=frozenset(("10.20.7.16/28", "2001:db8:20:0:1::/80")))
-    found = refusal(State("prod", cloud=Cloud(enis={eni.id: eni})), attachment("n1"), eni, asked)
+    own = attachment("n1")
+    own = replace(own, status=replace(own.status, prefixes=(PrefixStatus("10.20.0.9/32"),)))
+    found = refusal(State("prod", cloud=Cloud(enis={eni.id: eni})), own, eni, asked)
     assert (found.fault if found else None) is fault
 
 

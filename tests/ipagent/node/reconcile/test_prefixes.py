@@ -161,3 +161,23 @@ def test_a_node_agent_that_starts_before_it_knows_the_pool_does_not_release_it_e
     run.live(1000)
     assert "unassign" not in run.account.calls
     assert run.on() == {str(address)}
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_a_pod_leaves_before_the_pool_is_known_is_released_once_it_is_and_lacks_it(ours: bool) -> None:
+    run = Run(Grants())
+    address = ip_address("10.1.0.10")
+    pool: list[PoolAddresses] = []
+    run.core = NodeController(
+        run.cloud, run.grants, run.time.timing, run.lines.log, pool=lambda: pool[0] if pool else None
+    )
+    run.core.replace_pods([])
+    run.pods(pod("a", str(address)), pod("b", "10.1.0.11"))
+    run.claims(claim("a", str(address), release_on_exit=True))
+    run.claims(claim("a", str(address), release_on_exit=True, leaving=True))
+    run.live(60)
+    assert "unassign" not in run.account.calls
+    pool.append(PoolAddresses(frozenset({("eni-a-1", address)} if ours else ())))
+    run.core.update_pod(pod("a", str(address)), gone=True)
+    run.live(1000)
+    assert run.on() == ({str(address), "10.1.0.11"} if ours else {"10.1.0.11"})
