@@ -86,7 +86,7 @@ class NodeController:
         self._since: dict[Pair, float] = {}
         self._retries = ClaimRetries(self._state, timing.clock)
         self._claimed_still: dict[Pair, PodKey] = {}
-        self._left_unknown: Mapping[Pair, PodKey] = {}
+        self._left_unknown: dict[Pair, PodKey] = {}
 
     @property
     def plan(self) -> Plan:
@@ -215,7 +215,7 @@ class NodeController:
         self._reporter.prune(self._state.by_pod.keys())
         self._applied_version = self._state.version
 
-    def _not_of_pool(self, left: Mapping[Pair, PodKey]) -> Mapping[Pair, PodKey]:
+    def _not_of_pool(self, left: dict[Pair, PodKey]) -> dict[Pair, PodKey]:
         """Return what may be released: no address that the ENI has for its network's pods, whoever had it.
 
         As long as these are not known, what was left is kept for the next turn that knows them.
