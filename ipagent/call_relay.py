@@ -63,7 +63,7 @@ _MAX_ID = 1 << 53
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _CLOCK = (
     "Set the clocks of the nodes (chrony), of this one and of those that the controller runs on: they are "
-    f"more than {MAX_AGE:.0f} s apart, or the API server was away for as long."
+    f"more than {MAX_AGE:.0f} s apart, or the API server was away or the request waited for as long."
 )
 _VERSIONS = "The controller and the node agents are of different versions: upgrade both to the same."
 
@@ -158,7 +158,7 @@ class RelayRequests:
 
     def expired(self, now: float) -> Failure | None:
         """Return why the request is too old to be worked off; None if it is not."""
-        if self.time is not None and now - self.time <= MAX_AGE:
+        if self.time is not None and abs(now - self.time) <= MAX_AGE:
             return None
         written = "at an unknown time" if self.time is None else f"at {_timestamp(self.time)}"
         clock = f"the controller's clock says {_timestamp(now)}"

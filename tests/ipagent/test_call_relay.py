@@ -169,7 +169,14 @@ def test_only_answers_of_the_session_count_and_only_for_what_is_still_requested(
 
 @pytest.mark.parametrize(
     ("written", "expired"),
-    [(NOW, False), (NOW - MAX_AGE, False), (NOW - MAX_AGE - 1, True), (NOW + 600, False), (None, True)],
+    [
+        (NOW, False),
+        (NOW - MAX_AGE, False),
+        (NOW - MAX_AGE - 1, True),
+        (NOW + MAX_AGE, False),
+        (NOW + 600, True),
+        (None, True),
+    ],
 )
 def test_an_old_request_is_refused_with_both_clocks(written: float | None, expired: bool) -> None:
     failure = RelayRequests("s", written).expired(NOW)

@@ -2,7 +2,8 @@
 
 A request without an answer is worked off by whoever leads: every call may be made again, so that a leader may
 end after any of them. Looks of many nodes go in one call. Changes of one ENI are made in the order in which
-they are asked for where they concern the same address.
+they are asked for where they concern the same address. One that is on its way is waited for, also where the
+node has withdrawn it: EC2 might carry it out after a later one.
 """
 
 from __future__ import annotations
@@ -74,11 +75,15 @@ class _Draft:
     places: dict[Place, set[RequestKey]] = field(default_factory=dict)
     turns: Counter[tuple[str, Rank]] = field(default_factory=Counter)
     flying: frozenset[RequestKey] = field(init=False)
+    changing: frozenset[Place] = field(init=False)
+    """Addresses that calls on their way change."""
 
     def __post_init__(self) -> None:
         calls = [call for call in self.cluster.busy.values() if isinstance(call, AddressCall)]
         self.flying = frozenset(key for call in calls for key in requests_of(call))
-        self.turns.update((call.node, call.rank) for call in calls if isinstance(call, AddressChange))
+        changes = [call for call in calls if isinstance(call, AddressChange)]
+        self.changing = frozenset((call.subnet, each) for call in changes for each in call.addresses)
+        self.turns.update((call.node, call.rank) for call in changes)
 
     def begins(self, key: RequestKey) -> bool:
         """Whether a request may be worked off now: a throttled call waits, and each node has its pace."""
@@ -209,6 +214,8 @@ def _change(draft: _Draft, key: RequestKey, call: RelayCall, own: Eni) -> None:
         if verdict is None:
             return
         reassign = verdict
+    if not draft.changing.isdisjoint(places):
+        return
     node = draft.cluster.attachments[key.attachment].node
     change: AddressChange
     if call.action in UNASSIGNS:

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
+from ipagent.assign.holders import NO_MANAGE, held_elsewhere, holder_of, why_immovable
 from ipagent.assign.topology import EniDetails, is_primary
 from ipagent.call_relay import Action, RelayCall
 from ipagent.controller.model.attachment import Attachment
@@ -109,9 +109,16 @@ def why_not_taken(
             return Failure(Fault.NOT_HELD, f"{address} is not assigned to interface {off}")
     else:
         holder = holder_of(address, eni_id, known)
-    if holder is None or holder.eni_id == eni_id or not why_immovable(address, holder):
+    if holder is None or holder.eni_id == eni_id:
         return None
-    return held_elsewhere(address, holder)
+    if why_immovable(address, holder):
+        return held_elsewhere(address, holder)
+    if not holder.no_manage:
+        text = (
+            f"{address} is held by {holder.eni_id}, which lacks the tag {NO_MANAGE}=true: it is not for pods"
+        )
+        return Failure(Fault.HELD_ELSEWHERE, text, final=True)
+    return None
 
 
 def _no_eni(text: str) -> Failure:

@@ -25,6 +25,8 @@ class RelayAttachment:
     cidrs: tuple[IPNetwork, ...] = ()
     """The ranges of the ENI's subnet, none while the controller does not know them."""
     responses: RelayAnswers = field(default_factory=RelayAnswers)
+    leaving: bool = False
+    """Whether it is being deleted: its pods keep and release what they have, and new ones get nothing."""
 
     def answers(self, session: str) -> Mapping[int, RelayAnswer]:
         """Return the controller's answers to this session's calls by id."""
@@ -32,11 +34,11 @@ class RelayAttachment:
 
 
 def read_attachment(found: Mapping[str, Any]) -> RelayAttachment | None:
-    """Read a NodeAttachment that the API server has checked; None while it has no ENI, or if it is to go."""
+    """Read a NodeAttachment that the API server has checked; None while it has no ENI."""
     metadata, spec, status = found["metadata"], found["spec"], found.get("status") or {}
     eni = str(status.get("eni") or "")
     # Without a device index it is not attached yet, or not any more.
-    if not eni or status.get("device") is None or "deletionTimestamp" in metadata:
+    if not eni or status.get("device") is None:
         return None
     return RelayAttachment(
         str(metadata["name"]),
@@ -45,4 +47,5 @@ def read_attachment(found: Mapping[str, Any]) -> RelayAttachment | None:
         str(status.get("subnet") or ""),
         tuple(map(ip_network, status.get("cidrs") or ())),
         read_answers(status),
+        "deletionTimestamp" in metadata,
     )

@@ -67,11 +67,18 @@ class RelayClient:
 
     def instance_id(self) -> str:
         """Return the id of the node's instance; empty as long as there is no NodeAttachment."""
-        return next((each.instance for each in self._relay.attachments().values()), "")
+        known = sorted(self._relay.attachments().values(), key=lambda each: each.leaving)
+        return known[0].instance if known else ""
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         """Assign the addresses; returns those that EC2's answer lists."""
-        answers = self._change(call, self._of_eni(call.eni_id))
+        via = self._of_eni(call.eni_id)
+        if via.leaving:
+            text = (
+                f"NodeAttachment {via.name} is being deleted, and {via.eni} with it is no more for new pods"
+            )
+            raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+        answers = self._change(call, via)
         if len(answers) == 1 and answers[0].failure is not None and answers[0].interfaces:
             self._refused = self._timing.clock(), frozenset(call.addresses), answers[0].interfaces
         _raise_first(answers)
@@ -79,7 +86,9 @@ class RelayClient:
 
     def unassign(self, call: Unassign) -> None:
         """Unassign the addresses; those of another node's ENI once they were found there."""
-        via = self._found_by.get(call.eni_id) or self._of_eni(call.eni_id)
+        own = any(each.eni == call.eni_id for each in self._relay.attachments().values())
+        via = None if own else self._found_by.get(call.eni_id)
+        via = via or self._of_eni(call.eni_id)
         _raise_first(self._change(call, via))
 
     def describe(self, eni_id: str) -> EniDetails:
@@ -146,7 +155,7 @@ class RelayClient:
     def _described(self, via: Sequence[RelayAttachment]) -> tuple[EniDetails, ...]:
         wanted = {each.name: [RelayCall(0, Action.DESCRIBE, each.eni)] for each in via}
         answers = self._relayed(Action.DESCRIBE, wanted)
-        found = [_shown(each.eni, answers[each.name][0], alone=len(via) == 1) for each in via]
+        found = [_shown(each, answers[each.name][0], alone=len(via) == 1) for each in via]
         return tuple(eni for eni in found if eni is not None)
 
     def _ask(self, via: RelayAttachment, calls: Sequence[RelayCall]) -> tuple[RelayAnswer, ...]:
@@ -188,14 +197,17 @@ def _parts(addresses: Sequence[IPAddress]) -> list[tuple[IPAddress, ...]]:
     return [tuple(addresses[start : start + MAX_ADDRESSES]) for start in starts]
 
 
-def _shown(eni_id: str, answer: RelayAnswer, *, alone: bool) -> EniDetails | None:
-    """Return the described ENI; among several, one that EC2 does not know is left out."""
+def _shown(via: RelayAttachment, answer: RelayAnswer, *, alone: bool) -> EniDetails | None:
+    """Return the described ENI; among several, one that EC2 does not know is left out.
+
+    One whose NodeAttachment is being deleted counts as being detached: it gets no further addresses.
+    """
     failure = answer.failure
     if failure is None:
-        found = next((eni for eni in answer.interfaces if eni.eni_id == eni_id), None)
+        found = next((eni for eni in answer.interfaces if eni.eni_id == via.eni), None)
         if found is not None:
-            return found
-        failure = Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {eni_id}: EC2 does not show it")
+            return replace(found, detaching=found.detaching or via.leaving)
+        failure = Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {via.eni}: EC2 does not show it")
     if failure.fault is Fault.NO_ENI and not alone:
         return None
     raise Ec2Error(failure)

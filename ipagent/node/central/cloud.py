@@ -28,7 +28,8 @@ class CentralCloud(NodeCloud):
     def _identify(self) -> None:
         """Learn the instance from the NodeAttachments; raises AgentError."""
         try:
-            self.instance_id = self.instance_id or self._client_by_relay.instance_id()
+            # A node that comes back under its name has another one.
+            self.instance_id = self._client_by_relay.instance_id() or self.instance_id
         except Ec2Error as error:
             raise error_of(error.failure) from None
         # For what it shows of addresses and prefixes: EC2 need not be asked for those. It needs no rights.

@@ -89,6 +89,8 @@ class CallRelay:
 
     def attachments(self) -> Mapping[str, RelayAttachment]:
         """Return the node's NodeAttachments that have an ENI, by name; raises Ec2Error as long as unknown."""
+        if not self._informer.synced:
+            self._refuse_while_silent()
         if not self._informer.synced and not self._wait(lambda: self._informer.synced):
             text = f"The NodeAttachments of node {self.node} can't be read from the API server"
             raise self._fall_silent(Failure(Fault.UNREACHABLE, text, remedy=_NO_API_SERVER))
@@ -101,13 +103,28 @@ class CallRelay:
         """
         self._refuse_while_silent()
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
-        for name, calls in numbered.items():
-            self._write(name, calls)
+        self._write_all(numbered)
         if not self._wait(lambda: self._complete(numbered)):
             self._withdraw(numbered)
             raise self._fall_silent(self._unanswered(numbered))
         known = self._informer.items()
-        return {name: self._answers(known.get(name), calls) for name, calls in numbered.items()}
+        found = {name: self._answers(known.get(name), calls) for name, calls in numbered.items()}
+        failures = [each.failure for given in found.values() for each in given if each.failure is not None]
+        # The controller has made a throttled call again for long: a turn waits for that once.
+        if throttled := next((each for each in failures if each.fault is Fault.THROTTLED), None):
+            self._fall_silent(throttled)
+        return found
+
+    def _write_all(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
+        try:
+            for name, calls in numbered.items():
+                self._write(name, calls)
+        except Ec2Error as error:
+            # It may have been written all the same, and those before it are.
+            self._withdraw(numbered)
+            if error.failure.fault is Fault.UNREACHABLE:
+                raise self._fall_silent(error.failure) from None
+            raise
 
     def _numbered(self, calls: Sequence[RelayCall]) -> tuple[RelayCall, ...]:
         first = self._last_id + 1

@@ -292,6 +292,22 @@ def test_an_answer_to_a_former_run_is_nobodys(world: RelayWorld, leader: RelayLe
     assert world.held("n1") == {"10.20.0.5", "10.20.0.6"}
 
 
+def test_a_call_on_its_way_is_waited_for_though_the_node_agent_has_begun_anew(
+    world: RelayWorld, leader: RelayLeader
+) -> None:
+    world.enis["eni-n1"] = details("n1", "10.20.0.5")
+    leader.latency = 0.5
+    world.ask("n1", world.call("n1", OFF4, "10.20.0.5"))
+    leader.run(0.2)
+    again = world.call("n1", V4, "10.20.0.5")
+    world.ask("n1", again, session="s2")
+    leader.run(0.2)
+    assert world.calls == {"UnassignAddresses": 1}, "EC2 might carry out the later call first"
+    leader.run(2)
+    assert world.calls == {"UnassignAddresses": 1, "AssignAddresses": 1}
+    assert world.held("n1") == {"10.20.0.5"}
+
+
 def test_an_old_request_is_not_made(world: RelayWorld, leader: RelayLeader) -> None:
     asked = world.call("n1", V4, "10.20.0.5")
     world.put("n1", requests=RelayRequests(SESSION, WALL + world.now - MAX_AGE - 1, (asked,)))

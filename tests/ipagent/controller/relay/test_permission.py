@@ -131,6 +131,12 @@ def test_ranges_are_those_of_the_enis_own_subnet() -> None:
 TAKEN = {
     "nobody's": ((), "", None),
     "a pod's": ((details("n2", "10.20.0.5"),), "", None),
+    "somebody's without the tag": ((details("n2", "10.20.0.5", no_manage=False),), "", Fault.HELD_ELSEWHERE),
+    "off somebody's without the tag": (
+        (details("n2", "10.20.0.5", no_manage=False),),
+        "eni-n2",
+        Fault.HELD_ELSEWHERE,
+    ),
     "our own": ((details("n1", "10.20.0.5"),), "", None),
     "the VPC CNI's": (
         (details("n2", "10.20.0.5", no_manage=False, description="aws-K8S-i-0123"),),

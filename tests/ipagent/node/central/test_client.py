@@ -231,4 +231,28 @@ def test_a_node_attachment_counts_while_its_eni_is_attached() -> None:
     assert read_attachment(attachment(device=None)) is None
     going = attachment()
     going["metadata"]["deletionTimestamp"] = "2026-11-29T10:00:00Z"
-    assert read_attachment(going) is None
+    assert read_attachment(going) == replace(OAM, leaving=True)
+
+
+def test_by_a_node_attachment_that_is_being_deleted_addresses_are_released_and_none_assigned(
+    relay: FakeRelay, client: RelayClient
+) -> None:
+    relay.known = [replace(OAM, leaving=True, instance="i-0"), SIG]
+    one, two = replace(OTHERS, eni_id="eni-1"), replace(OTHERS, eni_id="eni-2")
+    relay.answers[Action.DESCRIBE] = [RelayAnswer(0, interfaces=(one,)), RelayAnswer(0, interfaces=(two,))]
+    assert client.attached("i-1") == (replace(one, detaching=True), two)
+    assert client.instance_id() == "i-1"
+    client.unassign(Unassign("eni-1", (A,)))
+    assert relay.calls[-1] == ("n1.oam", Action.UNASSIGN_IPV4, "eni-1", (A,), False)
+    with pytest.raises(Ec2Error, match=r"n1\.oam is being deleted"):
+        client.assign(Assign("eni-1", (A,), allow_reassignment=False))
+
+
+def test_two_enis_in_one_subnet_release_each_by_its_own_node_attachment(
+    relay: FakeRelay, client: RelayClient
+) -> None:
+    relay.known = [OAM, replace(SIG, subnet="subnet-1")]
+    relay.answers[Action.HOLDERS] = [RelayAnswer(0, interfaces=(replace(OTHERS, eni_id="eni-2"),))]
+    assert client.holders([A], "subnet-1")[0].eni_id == "eni-2"
+    client.unassign(Unassign("eni-2", (A,)))
+    assert relay.calls[-1] == ("n1.sig", Action.UNASSIGN_IPV4, "eni-2", (A,), False)
