@@ -7,7 +7,7 @@ node's NodeAttachments with NODE_RELAY_MANAGER, the controller applies `status.r
     responses: {session, calls: [{id, addresses, interfaces, failure: {fault, message, remedy}}]}
 
 - `session` names one run of the node agent, and `id` is unique within it: an answer to a former run, or to a
-  call that is not requested any more, is never taken for another.
+  call that is not requested any more, is never taken for the answer to another call.
 - Each apply replaces the whole list. A call that is no longer in it is withdrawn: the controller makes it no
   more if it has not begun, and drops its answer.
 - A call is made once, unless its answer could not be written. All calls are idempotent: assigned again to

@@ -1,8 +1,8 @@
 """When a prefix or a single address is given back.
 
-It goes in three steps that the NodeAttachment records: `Draining`, and the node hands out none of its
-addresses any more; `Leaving`, once the node has reported for long enough that it does not and that no pod has
-one; and then it is unassigned. Only a draining one can become active again.
+Three steps, which the NodeAttachment records. `Draining`: the node hands out no address of it any more.
+`Leaving`: the node has reported for long enough that it does not, and that no pod has one. Then it is
+unassigned. Only a draining one can become active again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether a call that a node agent asks for may be made. The node is not trusted.
 
-Which ENI is the node's is what this controller has recorded and EC2 shows: the name in a request is only
+The node's ENI is the one that this controller has recorded and that EC2 shows; the id in a request is only
 compared with it. Which addresses may be taken from other ENIs is decided as the node agent decides it
 (`ipagent.assign.holders`); whether the pod may have them is the node agent's decision.
 """
