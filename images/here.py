@@ -25,7 +25,7 @@ def build_here(base: str = "") -> Build:
         base=base,
         ca=next(filter(None, map(os.environ.get, _CA_VARIABLES)), ""),
         snapshot=os.environ.get("DEBIAN_SNAPSHOT", ""),
-        created=os.environ.get("SOURCE_DATE_EPOCH") or _committed(),
+        created=os.environ.get("SOURCE_DATE_EPOCH") or _released(),
     )
 
 
@@ -38,8 +38,13 @@ def _revision() -> str:
         return ""
 
 
-def _committed() -> str:
+def _released() -> str:
+    """The time of the commit that set the version, in seconds since 1970; empty where there is no git.
+
+    All that is built of one version is dated alike. So both images have the same layer at the bottom, also
+    where one of them was in the cache and the other one is built anew.
+    """
     try:
-        return output(["git", "log", "-1", "--format=%ct"]).strip()
+        return output(["git", "log", "-1", "--format=%ct", "--", "common/version.py"]).strip()
     except CommandError:
         return ""
