@@ -102,7 +102,7 @@ OVERVIEW = (
     ),
     stat(
         "Node agents",
-        "Node agents that Prometheus scrapes; none without the backend node, watchOnly or nodeAgent.enabled.",
+        "Node agents that Prometheus scrapes; none with the backend direct alone.",
         f"count(multus_eni_node_build_info{{{NODE}}})",
         alerts=["MultusEniNodeAgentsMissing", "MultusEniNodeAgentDown"],
     ),
