@@ -72,7 +72,7 @@ class Rig:
         """Stop as SIGTERM does."""
         self._stop.set()
         assert self._thread is not None
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def _make(self, call: Call) -> Answer:
