@@ -59,18 +59,20 @@ class Rig:
     slice_namespace: str = ""
     """Of whereabouts' NodeSlicePools, if any are to be written."""
     _stop: threading.Event = field(default_factory=threading.Event)
+    _wake: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         """Take the Lease and lead."""
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
         """Stop as SIGTERM does."""
         self._stop.set()
+        self._wake.set()
         assert self._thread is not None
         self._thread.join(60)
         assert not self._thread.is_alive()
@@ -93,7 +95,7 @@ class Rig:
         )
         election.start()
         wait_for(lambda: election.leading, "the Lease")
-        wake = threading.Event()
+        wake = self._wake
         informers = Informers(self.client, wake.set, log)
         writer = Writer(self.client, EventWriter(self.client, "replica", log), log, lambda: election.leading)
         loop = Loop(Controller(State("prod")), informers, writer, log, time.monotonic)
