@@ -34,7 +34,7 @@ from enum import StrEnum
 from typing import Any
 
 from ipagent.assign.addresses import IPAddress, parse_address, sort_key
-from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.calls import Assign, Unassign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.eni_object import as_list, as_text, bound, interface_object, read_interface
 from ipagent.assign.topology import EniDetails
@@ -85,8 +85,8 @@ class Action(StrEnum):
     """The ENIs of the ENI's subnet that hold any of the addresses, also in a prefix: all are listed."""
 
 
-_ASSIGNS = {4: Action.ASSIGN_IPV4, 6: Action.ASSIGN_IPV6}
-_UNASSIGNS = {4: Action.UNASSIGN_IPV4, 6: Action.UNASSIGN_IPV6}
+ASSIGNS = (Action.ASSIGN_IPV4, Action.ASSIGN_IPV6)
+UNASSIGNS = (Action.UNASSIGN_IPV4, Action.UNASSIGN_IPV6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,9 @@ class RelayCall:
     @property
     def change(self) -> Assign | Unassign | None:
         """The call in the engine's terms, None if it only looks."""
-        if self.action in _ASSIGNS.values():
+        if self.action in ASSIGNS:
             return Assign(self.eni, self.addresses, self.allow_reassignment)
-        return Unassign(self.eni, self.addresses) if self.action in _UNASSIGNS.values() else None
+        return Unassign(self.eni, self.addresses) if self.action in UNASSIGNS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +169,6 @@ class RelayRequests:
         for id_, why in self.unreadable.items():
             text = f"The controller can't read the node agent's request: {why}"
             yield RelayAnswer(id_, failure=Failure(Fault.BAD_CALL, text, remedy=_VERSIONS))
-
-
-def action_of(call: Assign | Unassign) -> Action:
-    """Return the action of a call in the engine's terms."""
-    (version,) = {address.version for address in call.addresses}
-    return (_ASSIGNS if isinstance(call, Assign) else _UNASSIGNS)[version]
 
 
 def holding_only(enis: Iterable[EniDetails], addresses: Collection[IPAddress]) -> tuple[EniDetails, ...]:
@@ -276,7 +270,7 @@ def _read_call(id_: int, found: Mapping[str, Any]) -> RelayCall:
     if action is not Action.DESCRIBE and not addresses:
         raise ValueError("addresses: there is none")
     call = RelayCall(id_, action, eni, addresses, found.get("allowReassignment") is True)
-    if call.change is not None and action_of(call.change) is not action:
+    if call.change is not None and action_of(call.change) != action:
         raise ValueError(f"addresses: are not those of {action}")
     return call
 

@@ -61,6 +61,22 @@ class Unassign:
 Call = Assign | Move | TakeOver | Unassign
 
 
+def assign_action(version: int) -> str:
+    """Return the action of the EC2 API that assigns addresses of a family (4 or 6)."""
+    return "AssignPrivateIpAddresses" if version == 4 else "AssignIpv6Addresses"
+
+
+def unassign_action(version: int) -> str:
+    """Return the action that takes them off."""
+    return "UnassignPrivateIpAddresses" if version == 4 else "UnassignIpv6Addresses"
+
+
+def action_of(call: Assign | Unassign) -> str:
+    """Return the action of a call; raises ValueError where its addresses are not of one family."""
+    (version,) = {address.version for address in call.addresses}
+    return (assign_action if isinstance(call, Assign) else unassign_action)(version)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a call, or a part of one, went. `listed` are the addresses that EC2's answer names."""

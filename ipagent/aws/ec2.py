@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,12 +19,20 @@ from botocore.config import Config
 
 from common.contract import Credentials
 from common.version import VERSION
-from ipagent.assign.addresses import IPAddress, IPNetwork, parse_address, sort_key
-from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
+from ipagent.assign.calls import Assign, Unassign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.botocore_session import session_for
+from ipagent.aws.ec2_calls import (
+    HOLDER_FILTERS,
+    EndlessPagesError,
+    assign_addresses,
+    assigned_addresses,
+    pages,
+    unassign_addresses,
+)
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
 from ipagent.aws.eni import details, subnet_ranges
 
@@ -46,8 +54,6 @@ PAGE_SIZE = 1000
 """The most that DescribeNetworkInterfaces takes for MaxResults."""
 MAX_FILTER_VALUES = 200
 """In one request ("List and filter using the CLI and API", EC2 user guide)."""
-
-HOLDER_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
 
 
 class Ec2Client:
@@ -90,44 +96,20 @@ class Ec2Client:
 
         IPv6 is never reassigned, and of IPv6 addresses EC2 lists only those that are new on the ENI.
         """
-        texts = [str(address) for address in call.addresses]
-        if _version(call.addresses) == 6:
-            answer6 = self._asked(
-                f"AssignIpv6Addresses on {call.eni_id}",
-                lambda: self._client.assign_ipv6_addresses(
-                    NetworkInterfaceId=call.eni_id, Ipv6Addresses=texts
-                ),
-            )
-            return _read("AssignIpv6Addresses", lambda: _addresses(answer6.get("AssignedIpv6Addresses", [])))
+        action = action_of(call)
         answer = self._asked(
-            f"AssignPrivateIpAddresses on {call.eni_id}",
-            lambda: self._client.assign_private_ip_addresses(
-                NetworkInterfaceId=call.eni_id,
-                PrivateIpAddresses=texts,
-                AllowReassignment=call.allow_reassignment,
+            f"{action} on {call.eni_id}",
+            lambda: assign_addresses(
+                self._client, call.eni_id, call.addresses, reassign=call.allow_reassignment
             ),
         )
-        listed = answer.get("AssignedPrivateIpAddresses", [])
-        return _read(
-            "AssignPrivateIpAddresses", lambda: _addresses(each["PrivateIpAddress"] for each in listed)
-        )
+        return _read(action, lambda: assigned_addresses(answer))
 
     def unassign(self, call: Unassign) -> None:
         """UnassignPrivateIpAddresses or UnassignIpv6Addresses."""
-        texts = [str(address) for address in call.addresses]
-        if _version(call.addresses) == 6:
-            self._asked(
-                f"UnassignIpv6Addresses on {call.eni_id}",
-                lambda: self._client.unassign_ipv6_addresses(
-                    NetworkInterfaceId=call.eni_id, Ipv6Addresses=texts
-                ),
-            )
-            return
         self._asked(
-            f"UnassignPrivateIpAddresses on {call.eni_id}",
-            lambda: self._client.unassign_private_ip_addresses(
-                NetworkInterfaceId=call.eni_id, PrivateIpAddresses=texts
-            ),
+            f"{action_of(call)} on {call.eni_id}",
+            lambda: unassign_addresses(self._client, call.eni_id, call.addresses),
         )
 
     def describe(self, eni_id: str) -> EniDetails:
@@ -181,19 +163,13 @@ class Ec2Client:
 
     def _pages(self, name: str, filters: Sequence[FilterTypeDef], **more: Any) -> Iterator[EniDetails]:
         """DescribeNetworkInterfaces by `name`, with all its pages: EC2 may divide an answer unasked, too."""
-        what, tokens = f"DescribeNetworkInterfaces by {name}", set[str]()
-        while True:
-            answer = self._asked(
-                what, partial(self._client.describe_network_interfaces, Filters=filters, **more)
-            )
-            yield from _read(what, partial(_interfaces, answer))
-            token = answer.get("NextToken", "")
-            if not token:
-                return
-            if token in tokens:
-                raise Ec2Error(unreadable(what, "it has no end: a page points to an earlier one"))
-            tokens.add(token)
-            more["NextToken"] = token
+        what = f"DescribeNetworkInterfaces by {name}"
+        ask = partial(self._client.describe_network_interfaces, Filters=filters, **more)
+        try:
+            for answer in pages(lambda **token: self._asked(what, partial(ask, **token))):
+                yield from _read(what, partial(_interfaces, answer))
+        except EndlessPagesError as error:
+            raise Ec2Error(unreadable(what, str(error))) from None
 
     def subnet_cidrs(self, subnet_ids: Collection[str]) -> dict[str, tuple[IPNetwork, ...]]:
         """DescribeSubnets: the ranges of both families; a subnet that EC2 does not know is left out."""
@@ -248,10 +224,6 @@ def _read(what: str, read: Callable[[], Answer]) -> Answer:
         raise Ec2Error(unreadable(what, why)) from None
 
 
-def _addresses(texts: Iterable[str]) -> frozenset[IPAddress]:
-    return frozenset(map(parse_address, texts))
-
-
 def _interfaces(answer: DescribeNetworkInterfacesResultTypeDef) -> tuple[EniDetails, ...]:
     return tuple(map(details, answer["NetworkInterfaces"]))
 
@@ -278,8 +250,3 @@ def interruptible(call: Callable[[], Answer], seconds: float) -> Answer:
     if not answers:
         raise TimeoutError(f"no answer within {seconds:g} s, as it is where name servers are silent")
     return answers[0]
-
-
-def _version(addresses: Collection[IPAddress]) -> int:
-    (version,) = {address.version for address in addresses}
-    return version

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from common.contract import INTERFACES, AgentSettings, ExitCode, LogFormat, LogLevel, Mode, Takeover
-from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.calls import Assign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, NoInterface, Usage
 from ipagent.assign.holders import name
@@ -114,13 +114,6 @@ def _what_ends_it(view: PodView) -> AgentError | None:
     return None
 
 
-def _action(call: Change) -> str:
-    ipv6 = call.addresses[0].version == 6
-    if isinstance(call, Unassign):
-        return "UnassignIpv6Addresses" if ipv6 else "UnassignPrivateIpAddresses"
-    return "AssignIpv6Addresses" if ipv6 else "AssignPrivateIpAddresses"
-
-
 def as_document(answer: DryRun) -> dict[str, Any]:
     """Write the answer for programs."""
     document = addresses.as_document(answer.view)
@@ -146,7 +139,7 @@ def _reassigns(call: Change) -> bool | None:
 
 def _call_document(call: Change) -> dict[str, Any]:
     written: dict[str, Any] = {
-        "action": _action(call),
+        "action": action_of(call),
         "eni": call.eni_id,
         "addresses": list(map(str, call.addresses)),
     }
@@ -211,4 +204,9 @@ def _cells(answer: DryRun, one: Whereabouts) -> list[Cell]:
 
 def _call_cells(call: Change) -> list[Cell]:
     allowed = {True: "yes", False: "no", None: ""}[_reassigns(call)]
-    return [Cell(_action(call)), Cell(call.eni_id), Cell(", ".join(map(str, call.addresses))), Cell(allowed)]
+    return [
+        Cell(action_of(call)),
+        Cell(call.eni_id),
+        Cell(", ".join(map(str, call.addresses))),
+        Cell(allowed),
+    ]

@@ -17,6 +17,7 @@ from botocore import xform_name
 
 from common.contract import AgentSettings, ExitCode
 from ipagent.assign.holders import NO_MANAGE
+from ipagent.aws import ec2_calls
 from ipagent.aws.base import AwsAccess
 from ipagent.aws.ec2 import Ec2Client
 from ipagent.aws.node_cloud import NodeCloud
@@ -86,7 +87,13 @@ def called(*users: type | ModuleType, by: str = r"_client\(\)") -> set[str]:
     sources = [inspect.getsource(getattr(Ec2Client, method)) for method in methods]
     # What methods share.
     sources.append(inspect.getsource(Ec2Client._pages))  # noqa: SLF001 - a part of them
-    calls = {call for source in sources for call in re.findall(r"_client\.(\w+)[(,]", source)}
+    shared = inspect.getmembers(ec2_calls, inspect.isfunction)
+    sources += [
+        inspect.getsource(function)
+        for name, function in shared
+        if any(re.search(rf"\b{name}\(", source) for source in sources)
+    ]
+    calls = {call for source in sources for call in re.findall(r"\b_?client\.(\w+)[(,]", source)}
     return {f"ec2:{names[call]}" for call in calls - {"close"}}
 
 

@@ -16,7 +16,8 @@ from common.contract import Credentials
 from common.version import VERSION
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws.botocore_session import session_for
-from ipagent.aws.ec2 import CONNECT_SECONDS, READ_SECONDS
+from ipagent.aws.ec2 import CONNECT_SECONDS, PAGE_SIZE, READ_SECONDS
+from ipagent.aws.ec2_calls import pages
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
 from ipagent.controller.ec2 import eips, reading, relay
 from ipagent.controller.model.actions import (
@@ -68,8 +69,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
 
-PAGE = 1000
-"""Of DescribeNetworkInterfaces, the most that it gives."""
 OK = "ok"
 
 Filters = list[dict[str, Any]]
@@ -134,18 +133,14 @@ class Ec2:
         return Enis(tuple(map(reading.eni, found)))
 
     def _interfaces(self, filters: Filters) -> Iterator[NetworkInterfaceTypeDef]:
-        more: dict[str, Any] = {"MaxResults": PAGE}
-        tokens = set[str]()
-        while True:
-            found = self._client.describe_network_interfaces(Filters=filters, **more)  # type: ignore[arg-type] # by name
+        ask: Any = lambda **token: self._client.describe_network_interfaces(  # noqa: E731 - a page
+            Filters=filters,  # type: ignore[arg-type] # by name
+            MaxResults=PAGE_SIZE,
+            **token,
+        )
+        for found in pages(ask):
             self._count("DescribeNetworkInterfaces")
             yield from found["NetworkInterfaces"]
-            if not found.get("NextToken"):
-                return
-            if found["NextToken"] in tokens:
-                raise ValueError("it has no end: a page points to an earlier one")
-            tokens.add(found["NextToken"])
-            more["NextToken"] = found["NextToken"]
 
     def _resolve(self, call: Resolve) -> Found:
         subnets, groups = {}, {}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ipagent.assign.addresses import IPAddress, parse_address, sort_key
-from ipagent.aws.ec2 import HOLDER_FILTERS
+from ipagent.assign.addresses import sort_key
+from ipagent.aws.ec2_calls import HOLDER_FILTERS, assign_addresses, assigned_addresses, unassign_addresses
 from ipagent.aws.eni import details
 from ipagent.controller.model.relay_calls import (
     AddressCall,
@@ -33,22 +33,12 @@ Listed = Callable[[Filters], Iterable["NetworkInterfaceTypeDef"]]
 
 def change(client: EC2Client, call: AssignAddresses | UnassignAddresses) -> Answer:
     """Change what an ENI has."""
-    texts = [str(address) for address in call.addresses]
-    ipv6 = call.addresses[0].version == 6
     if isinstance(call, UnassignAddresses):
-        if ipv6:
-            client.unassign_ipv6_addresses(NetworkInterfaceId=call.eni, Ipv6Addresses=texts)
-        else:
-            client.unassign_private_ip_addresses(NetworkInterfaceId=call.eni, PrivateIpAddresses=texts)
+        unassign_addresses(client, call.eni, call.addresses)
         return Done()
-    if ipv6:
-        made = client.assign_ipv6_addresses(NetworkInterfaceId=call.eni, Ipv6Addresses=texts)
-        return Assigned(_read(made.get("AssignedIpv6Addresses", [])))
-    assigned = client.assign_private_ip_addresses(
-        NetworkInterfaceId=call.eni, PrivateIpAddresses=texts, AllowReassignment=call.reassign
+    return Assigned(
+        assigned_addresses(assign_addresses(client, call.eni, call.addresses, reassign=call.reassign))
     )
-    listed = assigned.get("AssignedPrivateIpAddresses", [])
-    return Assigned(_read(each["PrivateIpAddress"] for each in listed))
 
 
 def look(interfaces: Listed, call: DescribeAttached | LookUpHolders | DescribeSubnetHolders) -> Interfaces:
@@ -81,10 +71,6 @@ def subject(call: AddressCall) -> str:
             return f"{action} by {HOLDER_FILTERS[call.version]}"
         case DescribeSubnetHolders():
             return f"{action} by subnet-id"
-
-
-def _read(texts: Iterable[str]) -> frozenset[IPAddress]:
-    return frozenset(map(parse_address, texts))
 
 
 def _filter(name: str, values: Iterable[str]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ipagent.assign.calls import assign_action, unassign_action
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.eip_calls import EipCall
 from ipagent.controller.model.network import Tags, Term
-from ipagent.controller.model.prefixes import Family, PrefixMarks
+from ipagent.controller.model.prefixes import Family, PrefixMarks, family
 from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.writes import NetworkStatus, Write
 
@@ -161,7 +162,7 @@ class AssignPrefixes(_OfPrefixes):
     @property
     def actions(self) -> tuple[str, ...]:
         """EC2 has an action for each family."""
-        return ("AssignPrivateIpAddresses",) if self.family is Family.IPV4 else ("AssignIpv6Addresses",)
+        return (assign_action(self.family.version),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class UnassignPrefix(_OfPrefixes):
     @property
     def actions(self) -> tuple[str, ...]:
         """EC2 has an action for each family."""
-        return ("UnassignIpv6Addresses",) if ":" in self.prefix else ("UnassignPrivateIpAddresses",)
+        return (unassign_action(family(self.prefix).version),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,11 @@ class Family(StrEnum):
     IPV4 = "IPv4"
     IPV6 = "IPv6"
 
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 4 if self is Family.IPV4 else 6
+
 
 @dataclass(frozen=True, slots=True)
 class Route:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.calls import assign_action, unassign_action
 from ipagent.assign.topology import EniDetails
 from ipagent.controller.model.call_rank import Rank
 
@@ -44,7 +45,7 @@ class AssignAddresses:
     @property
     def actions(self) -> tuple[str, ...]:
         """EC2 has an action for each family."""
-        return ("AssignPrivateIpAddresses",) if self.addresses[0].version == 4 else ("AssignIpv6Addresses",)
+        return (assign_action(self.addresses[0].version),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,7 @@ class UnassignAddresses:
     @property
     def actions(self) -> tuple[str, ...]:
         """EC2 has an action for each family."""
-        ipv4 = self.addresses[0].version == 4
-        return ("UnassignPrivateIpAddresses",) if ipv4 else ("UnassignIpv6Addresses",)
+        return (unassign_action(self.addresses[0].version),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from ipagent.assign.ec2_error_codes import Failure
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import (
     MAX_INTERFACES,
+    UNASSIGNS,
     Action,
     RelayAnswer,
     RelayAnswers,
@@ -43,7 +44,7 @@ from ipagent.controller.model.relay_calls import (
 )
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.plan_draft import MAX_IDS
-from ipagent.controller.relay.permission import UNASSIGNS, own_interface, refusal, why_not_taken
+from ipagent.controller.relay.permission import own_interface, refusal, why_not_taken
 
 LOOK_SECONDS = 10.0
 """How long a look tells whose an address is that is to be taken over."""

@@ -14,12 +14,10 @@ from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import NO_MANAGE, held_elsewhere, holder_of, why_immovable
 from ipagent.assign.topology import EniDetails, is_primary
-from ipagent.call_relay import Action, RelayCall
+from ipagent.call_relay import UNASSIGNS, Action, RelayCall
 from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.cloud import ATTACHED, ATTACHING, CLUSTER_TAG, DETACHING, NODE_UID_TAG, Eni
 from ipagent.controller.model.state import State
-
-UNASSIGNS = (Action.UNASSIGN_IPV4, Action.UNASSIGN_IPV6)
 
 
 def own_interface(cluster: State, attachment: Attachment) -> Eni | Failure | None:

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
-from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.calls import Assign, Unassign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import EniDetails
-from ipagent.call_relay import MAX_ADDRESSES, MAX_CALLS, Action, RelayAnswer, RelayCall, action_of
+from ipagent.call_relay import MAX_ADDRESSES, MAX_CALLS, Action, RelayAnswer, RelayCall
 from ipagent.node.central.attachments import RelayAttachment, Wanted
 
 OK = "ok"
@@ -127,7 +127,7 @@ class RelayClient:
         return {each.subnet: each.cidrs for each in known if each.subnet in subnet_ids and each.cidrs}
 
     def _change(self, call: Assign | Unassign, via: RelayAttachment) -> tuple[RelayAnswer, ...]:
-        action, reassigned = action_of(call), isinstance(call, Assign) and call.allow_reassignment
+        action, reassigned = Action(action_of(call)), isinstance(call, Assign) and call.allow_reassignment
         parts = _parts(call.addresses)
         return self._ask(via, [RelayCall(0, action, call.eni_id, part, reassigned) for part in parts])
 
