@@ -54,6 +54,8 @@ RESOURCE_PREFIX = GROUP + "/"
 READY_PREFIX = "network.multus-eni.io/"
 """Node label of a network that is ready on the node: `network.multus-eni.io/<network>: "true"`."""
 
+SINGLE = ("/32", "/128")
+"""How a prefix in `status.prefixes` ends that is a single secondary address, of IPv4 and of IPv6."""
 MAX_LABEL = 63
 
 

@@ -210,7 +210,9 @@ class _Process:
             plan=self._loop.plan,
             busy=tuple(self._loop.controller.state.busy.values()),
             calls=dict(self._ec2.calls),
-            write_failures=self._writer.failures + self._conditions.failures + self._responses.failures,
+            write_failures=sum(
+                each.recent.failures for each in (self._writer, self._conditions, self._responses)
+            ),
             eips=self._eips.plan if self._eips is not None else None,
             relayed=self._relayed(),
         )

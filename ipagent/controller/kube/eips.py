@@ -8,23 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from common.kube.backoff import pause_after_failure
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.pod_status import status_path
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject
+from ipagent.controller.kube.recent_writes import PASSED, RecentWrites
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import EipPod
 from ipagent.log import Log
 from ipagent.node_network_api import CONTROLLER_MANAGER
-
-LAG = 3.0
-"""Seconds for which a condition that was written is not written again: the watch will show it."""
-PASSED = (404, 409)
-"""The pod is gone, or another one has its name."""
 
 
 @dataclass(slots=True)
@@ -35,34 +30,24 @@ class PodConditionWriter:
     events: EventWriter
     log: Log
     may: Callable[[], bool]
-    failures: int = 0
-    """Writes that the API server has refused or not answered."""
-    _written: dict[str, tuple[Condition, float]] = field(default_factory=dict)
-    _row: int = 0
-    _until: float = 0.0
+    recent: RecentWrites = field(default_factory=RecentWrites)
 
     def write(self, plan: EipPlan, pods: Mapping[str, EipPod], now: float) -> float:
         """Write what is different; returns when to come again at the latest (monotonic seconds)."""
-        if now < self._until:
-            return self._until
-        self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
+        if (until := self.recent.pause(now)) is not None:
+            return until
         try:
             for key, condition in plan.conditions.items():
                 if key in pods and self.may():
                     self._condition(pods[key], condition, now)
         except (ApiError, Unreachable, ClusterError) as error:
-            self.failures += 1
-            self._row += 1
-            self._until = now + pause_after_failure(self._row, 0.5)
             self.log.warning("write-failed", message=str(error))
-            return self._until
-        self._row = 0
-        return now + LAG if self._written else float("inf")
+            return self.recent.failed(now)
+        return self.recent.done(now)
 
     def _condition(self, pod: EipPod, condition: Condition, now: float) -> None:
         before = pod.condition
-        written = self._written.get(pod.key)
-        if _same(before, condition) or (written is not None and written[0] == condition):
+        if _same(before, condition) or self.recent.has(pod.key, condition):
             return
         path, body = status_path(pod.namespace, pod.name), bodies.pod_condition(pod, condition, timestamp())
         try:
@@ -74,7 +59,7 @@ class PodConditionWriter:
                 raise
         else:
             self._event(pod, condition)
-        self._written[pod.key] = (condition, now)
+        self.recent.record(pod.key, condition, now)
 
     def _event(self, pod: EipPod, condition: Condition) -> None:
         """Say what has been reached or refused; what is only under way is not news."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
-from common.kube.backoff import pause_after_failure
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject, news
+from ipagent.controller.kube.recent_writes import PASSED, RecentWrites
 from ipagent.controller.model.actions import Plan
 from ipagent.controller.model.attachment import Attachment, AttachmentStatus
 from ipagent.controller.model.network import NodeNetwork
@@ -38,21 +38,10 @@ from ipagent.node_network_api import (
     NETWORKS,
 )
 
-LAG = 3.0
-"""Seconds for which something that was written is not written again: the watch will show it."""
-PASSED = (404, 409)
-"""The object is gone, or has changed meanwhile: the watch tells, and it is decided again."""
-
 _PATHS = {
     "NodeAttachment": (ATTACHMENTS, ATTACHMENT_FINALIZER),
     "NodeNetwork": (NETWORKS, NETWORK_FINALIZER),
 }
-
-
-@dataclass(slots=True)
-class _Pause:
-    failures: int = 0
-    until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -63,16 +52,12 @@ class Writer:
     events: EventWriter
     log: Log
     may: Callable[[], bool]
-    failures: int = 0
-    """Writes that the API server has refused or not answered."""
-    _written: dict[Hashable, tuple[object, float]] = field(default_factory=dict)
-    _pause: _Pause = field(default_factory=_Pause)
+    recent: RecentWrites = field(default_factory=RecentWrites)
 
     def write(self, plan: Plan, state: State, now: float) -> float:
         """Write what is different; returns when to come again at the latest (monotonic seconds)."""
-        if now < self._pause.until:
-            return self._pause.until
-        self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
+        if (until := self.recent.pause(now)) is not None:
+            return until
         try:
             for write in plan.writes:
                 self._once((type(write), write.name), write, now, lambda write=write: self._object(write))  # type: ignore[misc] # bound now
@@ -81,13 +66,9 @@ class Writer:
             for name, found in plan.networks.items():
                 self._network(state.networks[name], found, now)
         except (ApiError, Unreachable, ClusterError) as error:
-            self.failures += 1
-            self._pause.failures += 1
-            self._pause.until = now + pause_after_failure(self._pause.failures, 0.5)
             self.log.warning("write-failed", message=str(error))
-            return self._pause.until
-        self._pause = _Pause()
-        return now + LAG if self._written else float("inf")
+            return self.recent.failed(now)
+        return self.recent.done(now)
 
     def _attachment(self, state: State, attachment: Attachment, status: AttachmentStatus, now: float) -> None:
         if status == attachment.status:
@@ -126,8 +107,7 @@ class Writer:
 
     def _once(self, key: Hashable, value: object, now: float, do: Callable[[], None]) -> bool:
         """Do it, unless the same was done a moment ago, which the watch does not show yet."""
-        before = self._written.get(key)
-        if (before is not None and before[0] == value) or not self.may():
+        if self.recent.has(key, value) or not self.may():
             return False
         try:
             do()
@@ -135,7 +115,7 @@ class Writer:
             if error.code not in PASSED:
                 raise
             return False
-        self._written[key] = (value, now)
+        self.recent.record(key, value, now)
         return True
 
     def _object(self, write: Write) -> None:

@@ -14,11 +14,12 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
 
+from ipagent.node_network_api import SINGLE
+
 PREFIXES = "Prefixes"
 """`spec.addresses.mode` of a NodeNetwork."""
 IPV4_SIZE = 16
 """Addresses of an IPv4 prefix, all of which pods can have."""
-_SINGLE = ("/32", "/128")
 _IPV6_SIZE = 2**48
 
 
@@ -158,12 +159,12 @@ def family(prefix: str) -> Family:
 
 def is_single(prefix: str) -> bool:
     """Return whether it is a secondary address in the place of a prefix."""
-    return prefix.endswith(_SINGLE)
+    return prefix.endswith(SINGLE)
 
 
 def single(address: str) -> str:
     """Return a secondary address as a prefix of one address."""
-    return address + _SINGLE[":" in address]
+    return address + SINGLE[":" in address]
 
 
 def address_of(single: str) -> str:

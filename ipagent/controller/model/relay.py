@@ -49,14 +49,6 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How many requests of a NodeAttachment may begin at once, as of a time."""
-
-    level: float
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
 class RelayState:
     """All that a decision about requests rests on, beside what the controller knows of nodes and ENIs."""
 
@@ -71,8 +63,6 @@ class RelayState:
     """Addresses that were taken over after a look, and when first."""
     served: Mapping[str, float] = field(default_factory=dict)
     """By node: when a change was begun for it last."""
-    paces: Mapping[str, Pace] = field(default_factory=dict)
-    """By NodeAttachment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
+from common.token_bucket import BucketsByKey
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import Action, RelayAnswer, holding_only
@@ -17,7 +18,6 @@ from ipagent.controller.model.relay import (
     Held,
     Histogram,
     Look,
-    Pace,
     RelayPlan,
     RelayState,
     Throttled,
@@ -78,10 +78,11 @@ class RelayController:
         self.waiting: Mapping[RequestKey, Action] = {}
         """Requests without an answer."""
         self._started: dict[str, float] = {}
+        self._paces: BucketsByKey[str] = BucketsByKey(PACE)
 
     def plan(self, cluster: State, now: float, wall: float) -> RelayPlan:
         """Decide; `cluster` has NodeAttachments, ENIs, and the calls that have no answer yet."""
-        plan = decide(self.state, cluster, now, wall)
+        plan = decide(self.state, self._paces, cluster, now, wall)
         before, there = self.state, plan.requested
         seen = {key: before.seen.get(key, now) for key in there}
         waiting = {key: each for key, each in plan.waiting.items() if key not in plan.answers}
@@ -100,11 +101,6 @@ class RelayController:
             looks={place: each for place, each in before.looks.items() if now - each.at < KEEP},
             taken={place: at for place, at in before.taken.items() if now - at < TAKEN_SECONDS},
             served={node: at for node, at in before.served.items() if now - at < KEEP},
-            paces={
-                name: each
-                for name, each in before.paces.items()
-                if each.level + (now - each.at) * PACE.refill < PACE.burst
-            },
         )
         return plan
 
@@ -113,15 +109,10 @@ class RelayController:
         if not isinstance(call, AddressCall):
             return
         self._started[call.key] = now
-        paces = dict(self.state.paces)
         for key in requests_of(call):
-            pace = paces.get(key.attachment, Pace(PACE.burst, now))
-            level = min(PACE.burst, pace.level + (now - pace.at) * PACE.refill)
-            paces[key.attachment] = Pace(level - 1, now)
-        served = (
-            {**self.state.served, call.node: now} if isinstance(call, AddressChange) else self.state.served
-        )
-        self.state = replace(self.state, paces=paces, served=served)
+            self._paces.of(key.attachment).charge(1, now)
+        if isinstance(call, AddressChange):
+            self.state = replace(self.state, served={**self.state.served, call.node: now})
 
     def answered(self, call: Call, answer: Answer, now: float) -> None:
         """Record the answer to a call; those of others change nothing."""

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from common.token_bucket import Rate
+from common.token_bucket import BucketsByKey, Rate
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.ec2_error_codes import Failure
 from ipagent.assign.topology import EniDetails
@@ -61,6 +61,7 @@ class _Draft:
     """What has been decided so far; `wall` is the time in seconds since 1970."""
 
     state: RelayState
+    paces: BucketsByKey[str]
     cluster: State
     now: float
     wall: float
@@ -94,13 +95,10 @@ class _Draft:
                 self.due = min(self.due, throttled.due)
                 return False
             return True
-        pace = self.state.paces.get(key.attachment)
-        if pace is None:
-            return True
-        missing = 1.0 - (pace.level + (self.now - pace.at) * PACE.refill)
-        if missing > 0:
-            self.due = min(self.due, self.now + missing / PACE.refill)
-        return missing <= 0
+        wait = self.paces.of(key.attachment).wait(self.now)
+        if wait > 0:
+            self.due = min(self.due, self.now + wait)
+        return wait <= 0
 
     def look(self, key: RequestKey, places: Iterable[Place], since: float) -> list[Look] | None:
         """Return looks at these places that were begun at `since` or later; None if they have to be made."""
@@ -119,9 +117,12 @@ class _Draft:
         self.answers[key] = RelayAnswer(key.call, interfaces=interfaces, failure=failure)
 
 
-def decide(state: RelayState, cluster: State, now: float, wall: float) -> RelayPlan:
-    """Return what is to be done at `now` (monotonic seconds); `wall` is the same moment since 1970."""
-    draft = _Draft(state, cluster, now, wall)
+def decide(state: RelayState, paces: BucketsByKey[str], cluster: State, now: float, wall: float) -> RelayPlan:
+    """Return what is to be done at `now` (monotonic seconds); `wall` is the same moment since 1970.
+
+    `paces` are the NodeAttachments' buckets of PACE, of which it takes nothing.
+    """
+    draft = _Draft(state, paces, cluster, now, wall)
     for attachment in cluster.attachments.values():
         if attachment.requests is not None:
             _take(draft, attachment, attachment.requests)

@@ -14,8 +14,6 @@ from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.release import Pair
 from ipagent.assign.topology import Eni
 
-SINGLE = ("/32", "/128")
-
 
 @dataclass(frozen=True, slots=True)
 class PoolAddresses:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from common.kube.backoff import pause_after_failure
@@ -18,7 +19,7 @@ _PASSING = frozenset({429, 500, 502, 503, 504})
 Item = TypeVar("Item")
 
 
-class ApiWriter(threading.Thread, Generic[Item]):
+class ApiWriter(threading.Thread, ABC, Generic[Item]):
     """A thread that writes what is due, from `start` to `stop`."""
 
     def __init__(self, name: str) -> None:
@@ -28,25 +29,25 @@ class ApiWriter(threading.Thread, Generic[Item]):
         self._failures = 0
         self._failure = ""
 
+    @abstractmethod
     def due(self) -> Item | float | None:
         """Return what to write now, or in how many seconds to ask again; None if nothing waits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, item: Item) -> None:
         """Write it. Raises ApiError, Unreachable or ClusterError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def put_back(self, item: Item) -> None:
         """Put back what could not be written now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refused(self, item: Item, error: ApiError) -> bool:
         """Handle an answer that will not change; returns whether it is to be logged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_failure(self, message: str) -> None:
         """Write a log line; called once for each kind of failure in a row."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """End the thread, without what has not been written; join it afterwards."""

@@ -15,8 +15,8 @@ from typing import Any
 from ipagent.assign.addresses import IPAddress, canonical_mac
 from ipagent.assign.release import Pair
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
-from ipagent.node.model.pool_addresses import SINGLE, PoolAddresses
-from ipagent.node_network_api import API_VERSION
+from ipagent.node.model.pool_addresses import PoolAddresses
+from ipagent.node_network_api import API_VERSION, SINGLE
 
 MAX_ADDRESSES = 1024
 """As the schema has it."""

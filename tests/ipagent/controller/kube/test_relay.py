@@ -11,7 +11,8 @@ import pytest
 from common.kube.errors import ApiError, Unreachable
 from ipagent.assign.addresses import parse_address
 from ipagent.call_relay import RELAY_MANAGER, RelayAnswer, RelayAnswers
-from ipagent.controller.kube.relay import LAG, ResponseWriter
+from ipagent.controller.kube.recent_writes import LAG
+from ipagent.controller.kube.relay import ResponseWriter
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.log import Log
 from tests.ipagent.controller.relay.world import details
@@ -80,17 +81,17 @@ def test_a_refusal_holds_up_nobody_else() -> None:
     rig.server.errors["n1.oam"] = ApiError(422, "Invalid", "too long", "answer")
     rig.write(10.0, n1=answers(1), n2=answers(1))
     assert rig.names == ["n2.oam"]
-    assert rig.writer.failures == 1
+    assert rig.writer.recent.failures == 1
     assert "write-failed" in rig.log.getvalue()
     rig.write(10.1, n1=answers(1), n2=answers(1))
-    assert rig.writer.failures == 1
+    assert rig.writer.recent.failures == 1
 
 
 def test_what_is_gone_is_no_failure() -> None:
     rig = Rig()
     rig.server.errors["n1.oam"] = ApiError(404, "NotFound", "", "answer")
     rig.write(10.0, n1=answers(1))
-    assert (rig.writer.failures, rig.log.getvalue()) == (0, "")
+    assert (rig.writer.recent.failures, rig.log.getvalue()) == (0, "")
 
 
 def test_what_does_not_fit_is_logged() -> None:
@@ -99,7 +100,7 @@ def test_what_does_not_fit_is_logged() -> None:
     big = RelayAnswers("s1", (RelayAnswer(1, interfaces=(details("n1", secondaries=held),)),))
     rig.write(10.0, n1=big, n2=answers(1))
     assert rig.names == ["n2.oam"]
-    assert rig.writer.failures == 1
+    assert rig.writer.recent.failures == 1
     assert "300 where at most 256 fit" in rig.log.getvalue()
 
 
@@ -109,7 +110,7 @@ def test_an_outage_is_waited_out() -> None:
     again = rig.write(10.0, n1=answers(1), n2=answers(1))
     assert 10.0 < again < 12.0
     assert rig.write(10.1, n1=answers(1), n2=answers(1)) == again
-    assert rig.writer.failures == 1
+    assert rig.writer.recent.failures == 1
     rig.server.errors.clear()
     rig.write(again, n1=answers(1), n2=answers(1))
     assert rig.names == ["n1.oam", "n2.oam"]

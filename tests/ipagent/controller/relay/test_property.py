@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.token_bucket import BucketsByKey
 from ipagent.assign.holders import NO_MANAGE, why_immovable
 from ipagent.call_relay import Action, RelayCall, RelayRequests
 from ipagent.controller.model.cloud import (
@@ -24,7 +25,7 @@ from ipagent.controller.model.cloud import (
 from ipagent.controller.model.relay import Look, RelayState
 from ipagent.controller.model.relay_calls import AssignAddresses, Place, UnassignAddresses
 from ipagent.controller.model.state import State
-from ipagent.controller.relay.decide import decide
+from ipagent.controller.relay.decide import PACE, decide
 from tests.ipagent.controller.relay.world import (
     RANGES,
     SUBNET,
@@ -111,7 +112,7 @@ def test_no_call_goes_beyond_what_the_node_may_have(data: st.DataObject) -> None
         "prod", attachments=attachments, cloud=Cloud(enis={each.id: each for each in known.values()})
     )
 
-    plan = decide(RelayState(looks=looks), cluster, NOW, WALL)
+    plan = decide(RelayState(looks=looks), BucketsByKey(PACE), cluster, NOW, WALL)
 
     for call in plan.calls:
         if not isinstance(call, AssignAddresses | UnassignAddresses):
