@@ -33,13 +33,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from common.kube.timestamps import timestamp
 from ipagent.assign.addresses import IPAddress, parse_address, sort_key
 from ipagent.assign.calls import Assign, Unassign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.eni_object import as_list, as_text, bound, interface_object, read_interface
 from ipagent.assign.topology import EniDetails
 from ipagent.log import printable
-from ipagent.node_network_api import API_VERSION
+from ipagent.node_network_api import with_status
 
 NODE_RELAY_MANAGER = "multus-eni-node-relay"
 """Field manager of `status.requests`."""
@@ -160,8 +161,8 @@ class RelayRequests:
         """Return why the request is too old to be worked off; None if it is not."""
         if self.time is not None and abs(now - self.time) <= MAX_AGE:
             return None
-        written = "at an unknown time" if self.time is None else f"at {_timestamp(self.time)}"
-        clock = f"the controller's clock says {_timestamp(now)}"
+        written = "at an unknown time" if self.time is None else f"at {timestamp(self.time)}"
+        clock = f"the controller's clock says {timestamp(now)}"
         text = f"The node agent's request was written {written}, and {clock}"
         return Failure(Fault.TRANSIENT, text, remedy=_CLOCK)
 
@@ -193,31 +194,27 @@ def requests_body(attachment: str, requests: RelayRequests) -> Object:
     bound(requests.calls, MAX_CALLS)
     written = {
         "session": requests.session,
-        "time": _timestamp(requests.time or 0.0),
+        "time": timestamp(requests.time or 0.0),
         "calls": [_call_object(call) for call in requests.calls],
     }
-    return _body(attachment, "requests", written)
+    return with_status("NodeAttachment", attachment, {"requests": written})
 
 
 def responses_body(attachment: str, answers: RelayAnswers) -> Object:
     """Return the server-side apply of `status.responses`; raises ValueError for more than fits."""
     bound(answers.answers, MAX_CALLS)
     written = {"session": answers.session, "calls": [_answer_object(each) for each in answers.answers]}
-    return _body(attachment, "responses", written)
+    return with_status("NodeAttachment", attachment, {"responses": written})
 
 
 def read_requests(status: Mapping[str, Any]) -> RelayRequests | None:
     """Read `status.requests` of a NodeAttachment; None if there is nothing that can be answered."""
     found = status.get("requests")
-    session = as_text(found.get("session")) if isinstance(found, dict) else ""
-    if not isinstance(found, dict) or not session:
+    if not isinstance(found, dict) or not (session := as_text(found.get("session"))):
         return None
     calls: list[RelayCall] = []
     unreadable: dict[int, str] = {}
-    for each in as_list(found.get("calls"))[:MAX_CALLS]:
-        id_ = _id(each)
-        if id_ is None:
-            continue
+    for id_, each in _entries(found):
         try:
             calls.append(_read_call(id_, each))
         except _UNREADABLE as error:
@@ -231,10 +228,7 @@ def read_answers(status: Mapping[str, Any]) -> RelayAnswers:
     if not isinstance(found, dict):
         return RelayAnswers()
     answers = []
-    for each in as_list(found.get("calls"))[:MAX_CALLS]:
-        id_ = _id(each)
-        if id_ is None:
-            continue
+    for id_, each in _entries(found):
         try:
             answers.append(_read_answer(id_, each))
         except _UNREADABLE as error:
@@ -243,15 +237,6 @@ def read_answers(status: Mapping[str, Any]) -> RelayAnswers:
                 RelayAnswer(id_, failure=Failure(Fault.TRANSIENT, text[:MAX_MESSAGE], remedy=_VERSIONS))
             )
     return RelayAnswers(as_text(found.get("session")), tuple(answers))
-
-
-def _body(attachment: str, key: str, written: Object) -> Object:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "NodeAttachment",
-        "metadata": {"name": attachment},
-        "status": {key: written},
-    }
 
 
 def _call_object(call: RelayCall) -> Object:
@@ -313,13 +298,16 @@ def _read_failure(found: Mapping[str, Any]) -> Failure:
     return Failure(_FAULTS.get(str(found["fault"]), Fault.UNKNOWN), message, remedy=remedy)
 
 
+def _entries(found: Mapping[str, Any]) -> Iterable[tuple[int, Mapping[str, Any]]]:
+    """Return the calls, or answers, that have an id."""
+    for each in as_list(found.get("calls"))[:MAX_CALLS]:
+        if (id_ := _id(each)) is not None:
+            yield id_, each
+
+
 def _id(found: object) -> int | None:
     value = found.get("id") if isinstance(found, dict) else None
     return value if type(value) is int and 0 <= value < _MAX_ID else None
-
-
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
 
 
 def _read_time(value: object) -> float | None:

@@ -20,6 +20,8 @@ the controller `status.responses`; `ipagent/call_relay.py` describes both.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 GROUP = "multus-eni.io"
 VERSION = "v1alpha1"
@@ -72,3 +74,8 @@ def label_value(node: str) -> str:
 def of_node(node: str) -> dict[str, str]:
     """Return the parameters by which a list or watch has the NodeAttachments of one node alone."""
     return {"labelSelector": f"{NODE_LABEL}={label_value(node)}"}
+
+
+def with_status(kind: str, name: str, status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is applied server-side: one manager's part of an object's status."""
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "status": status}

@@ -153,13 +153,15 @@ class Misplaced(Generic[Owner]):
 
         That has to be released. What its owner does not hold any more is not misplaced.
         """
-        known = {pair: owner for pair, owner in {**self._left, **left}.items() if holds(owner, pair[1])}
-        placed = {(owner, address) for (_, address), owner in wanted.items()}
-        moved = {pair for pair, owner in known.items() if (owner, pair[1]) in placed and pair not in wanted}
-        self._left = {
-            pair: owner for pair, owner in known.items() if pair not in moved and pair not in wanted
+        known = {
+            pair: owner
+            for pair, owner in {**self._left, **left}.items()
+            if pair not in wanted and holds(owner, pair[1])
         }
-        return frozenset(moved)
+        placed = {(owner, address) for (_, address), owner in wanted.items()}
+        moved = frozenset(pair for pair, owner in known.items() if (owner, pair[1]) in placed)
+        self._left = {pair: owner for pair, owner in known.items() if pair not in moved}
+        return moved
 
 
 class ReleaseQueue:

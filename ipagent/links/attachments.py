@@ -9,7 +9,7 @@ from typing import Any
 
 from ipagent.links.plan import Status, Wanted
 from ipagent.links.pool import Pool, read_pool, read_status, status_object
-from ipagent.node_network_api import API_VERSION
+from ipagent.node_network_api import with_status
 
 MAX_MESSAGE = 1024
 """Characters of `status.link.message`, as the schema has it."""
@@ -81,9 +81,4 @@ def status_body(name: str, status: Status) -> dict[str, Any]:
     if status.host_addresses:
         link["hostAddresses"] = list(status.host_addresses)
     pool = {"pool": status_object(status.pool)} if status.pool is not None else {}
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "NodeAttachment",
-        "metadata": {"name": name},
-        "status": {"link": link, **pool},
-    }
+    return with_status("NodeAttachment", name, {"link": link, **pool})

@@ -18,6 +18,7 @@ from ipagent.node_network_api import (
     NETWORK_LABEL,
     NODE_LABEL,
     label_value,
+    with_status,
 )
 
 Object = dict[str, Any]
@@ -77,7 +78,7 @@ def attachment_status(
         "slice": status.slice,
         "slots": {key: value for key, value in slots.items() if value is not None} or None,
     }
-    return _with_status(
+    return with_status(
         "NodeAttachment",
         name,
         {
@@ -98,7 +99,7 @@ def network_status(name: str, status: NetworkStatus, before: Mapping[str, Condit
         "subnets": list(status.subnets),
         "conditions": _conditions(status.conditions, before, time),
     }
-    return _with_status("NodeNetwork", name, fields)
+    return with_status("NodeNetwork", name, fields)
 
 
 def pod_condition(pod: EipPod, condition: Condition, time: str) -> Object:
@@ -124,10 +125,6 @@ def resources_patch(write: PatchResources) -> Object:
     Allocatable is set, too: the kubelet would copy it from capacity only at its next status update.
     """
     return {"status": {"capacity": dict(write.resources), "allocatable": dict(write.resources)}}
-
-
-def _with_status(kind: str, name: str, status: Object) -> Object:
-    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "status": status}
 
 
 def _conditions(

@@ -49,9 +49,6 @@ class Relay(Protocol):
 class RelayClient:
     """Calls for the ENIs of the node's NodeAttachments; every method raises Ec2Error only."""
 
-    region = ""
-    identity = "the controller"
-
     def __init__(self, relay: Relay, timing: Clock) -> None:
         self.calls: Counter[tuple[str, str]] = Counter()
         """How many calls were asked for, by action and result: OK, or the fault in small letters."""
@@ -77,7 +74,7 @@ class RelayClient:
             text = (
                 f"NodeAttachment {via.name} is being deleted, and {via.eni} with it is no more for new pods"
             )
-            raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+            raise _no_eni(text)
         answers = self._change(call, via)
         if len(answers) == 1 and answers[0].failure is not None and answers[0].interfaces:
             self._refused = self._timing.clock(), frozenset(call.addresses), answers[0].interfaces
@@ -86,10 +83,8 @@ class RelayClient:
 
     def unassign(self, call: Unassign) -> None:
         """Unassign the addresses; those of another node's ENI once they were found there."""
-        own = any(each.eni == call.eni_id for each in self._relay.attachments().values())
-        via = None if own else self._found_by.get(call.eni_id)
-        via = via or self._of_eni(call.eni_id)
-        _raise_first(self._change(call, via))
+        via = self._own(call.eni_id) or self._found_by.get(call.eni_id)
+        _raise_first(self._change(call, via or self._of_eni(call.eni_id)))
 
     def describe(self, eni_id: str) -> EniDetails:
         """Describe one ENI of the node."""
@@ -101,11 +96,11 @@ class RelayClient:
         known = [*self._relay.attachments().values()]
         if not known:
             text = f"No NodeNetwork has an ENI on node {self._relay.node}"
-            raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+            raise _no_eni(text)
         if found := self._described(known):
             return found
         text = f"EC2 shows none of the node's ENIs: {', '.join(each.eni for each in known)}"
-        raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+        raise _no_eni(text)
 
     def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
         """Describe those ENIs of the node that have these MACs."""
@@ -176,19 +171,24 @@ class RelayClient:
             result = OK if each.failure is None else each.failure.fault.name.lower()
             self.calls[action.value, result] += 1
 
+    def _own(self, eni_id: str) -> RelayAttachment | None:
+        return next((each for each in self._relay.attachments().values() if each.eni == eni_id), None)
+
     def _of_eni(self, eni_id: str) -> RelayAttachment:
-        for each in self._relay.attachments().values():
-            if each.eni == eni_id:
-                return each
-        text = f"No NodeNetwork has {eni_id} on node {self._relay.node}"
-        raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+        if found := self._own(eni_id):
+            return found
+        raise _no_eni(f"No NodeNetwork has {eni_id} on node {self._relay.node}")
 
     def _of_subnet(self, subnet_id: str) -> RelayAttachment:
         for each in self._relay.attachments().values():
             if each.subnet == subnet_id:
                 return each
         text = f"No NodeNetwork has an ENI in {subnet_id} on node {self._relay.node}"
-        raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
+        raise _no_eni(text)
+
+
+def _no_eni(text: str) -> Ec2Error:
+    return Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NEEDS_NETWORK))
 
 
 def _parts(addresses: Sequence[IPAddress]) -> list[tuple[IPAddress, ...]]:

@@ -104,7 +104,7 @@ class CallRelay:
         self._refuse_while_silent()
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
         self._write_all(numbered)
-        if not self._wait(lambda: self._complete(numbered)):
+        if not self._wait(lambda: not self._unsettled(numbered)):
             self._withdraw(numbered)
             raise self._fall_silent(self._unanswered(numbered))
         known = self._informer.items()
@@ -141,10 +141,14 @@ class CallRelay:
         except (ApiError, Unreachable, ClusterError) as error:
             raise Ec2Error(_not_written(error)) from None
 
-    def _complete(self, numbered: Mapping[str, Sequence[RelayCall]]) -> bool:
-        """Whether everything is answered, or can't be any more."""
+    def _unsettled(self, numbered: Mapping[str, Sequence[RelayCall]]) -> dict[str, Sequence[RelayCall]]:
+        """Return what is not answered, and still can be."""
         known = self._informer.items()
-        return all(_settled(known.get(name), self._session, calls) for name, calls in numbered.items())
+        return {
+            name: calls
+            for name, calls in numbered.items()
+            if not _settled(known.get(name), self._session, calls)
+        }
 
     def _answers(
         self, attachment: RelayAttachment | None, calls: Sequence[RelayCall]
@@ -158,19 +162,12 @@ class CallRelay:
 
     def _withdraw(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
         """Take back what has not been answered: the node may want something else by then."""
-        known = self._informer.items()
-        for name, calls in numbered.items():
-            if not _settled(known.get(name), self._session, calls):
-                with suppress(Ec2Error):
-                    self._write(name, ())
+        for name in self._unsettled(numbered):
+            with suppress(Ec2Error):
+                self._write(name, ())
 
     def _unanswered(self, numbered: Mapping[str, Sequence[RelayCall]]) -> Failure:
-        known = self._informer.items()
-        waiting = [
-            f"{calls[0].action} on {calls[0].eni}"
-            for name, calls in numbered.items()
-            if not _settled(known.get(name), self._session, calls)
-        ]
+        waiting = [f"{calls[0].action} on {calls[0].eni}" for calls in self._unsettled(numbered).values()]
         text = f"{', '.join(waiting)}: the controller has not answered within {self._patience:g} s"
         return Failure(Fault.UNREACHABLE, text, remedy=_NO_CONTROLLER)
 

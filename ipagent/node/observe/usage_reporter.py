@@ -68,6 +68,7 @@ class UsageReporter(threading.Thread):
         self._pods: tuple[Pod, ...] | None = None
         self._owners: Mapping[Pair, PodKey] = {}
         self._failure = ""
+        self._pool: PoolAddresses | None = None
 
     def observe(self, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]) -> None:
         """Take what the pods are and whose the wanted addresses are; returns at once."""
@@ -81,7 +82,7 @@ class UsageReporter(threading.Thread):
 
     def pool(self) -> PoolAddresses | None:
         """Return the secondary addresses that stay on their ENIs; None as long as they are not known."""
-        return pool_of(self._attachments.items().values()) if self._attachments.synced else None
+        return self._pool
 
     def stop(self) -> None:
         """Let it end; join it afterwards."""
@@ -138,6 +139,7 @@ class UsageReporter(threading.Thread):
             self._log.warning("usage-failed", message=f"{error}; capacity stays as it is, it is tried again")
 
     def _on_attachments(self, _names: Collection[str]) -> None:
+        self._pool = pool_of(self._attachments.items().values())
         with self._wake:
             self._notify()
 

@@ -242,9 +242,7 @@ class NodeController:
         self._claimed_still = {
             pair: key
             for pair, key in gone.items()
-            if key in self._state.by_pod
-            and pair[1] in self._state.by_pod[key].named
-            and pair[1] not in self._state.desired.owners
+            if self._holds(key, pair[1]) and pair[1] not in self._state.desired.owners
         }
         releases.add(gone, self._state.named() if gone else ())
         self._releases.enqueue(releases.wanted, self._owners)

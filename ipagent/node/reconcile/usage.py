@@ -16,7 +16,7 @@ from ipagent.assign.addresses import IPAddress, canonical_mac
 from ipagent.assign.release import Pair
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.model.pool_addresses import PoolAddresses
-from ipagent.node_network_api import API_VERSION, SINGLE
+from ipagent.node_network_api import SINGLE, with_status
 
 MAX_ADDRESSES = 1024
 """As the schema has it."""
@@ -110,16 +110,10 @@ def _pool(status: Mapping[str, Any]) -> frozenset[IPAddress]:
 
 def usage_body(name: str, usage: Usage) -> dict[str, Any]:
     """Return the server-side apply of `status.pods`."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "NodeAttachment",
-        "metadata": {"name": name},
-        "status": {
-            "pods": {
-                "mac": usage.mac,
-                "requested": usage.requested,
-                "addresses": list(usage.addresses),
-                "others": list(usage.others),
-            }
-        },
+    pods = {
+        "mac": usage.mac,
+        "requested": usage.requested,
+        "addresses": list(usage.addresses),
+        "others": list(usage.others),
     }
+    return with_status("NodeAttachment", name, {"pods": pods})
