@@ -10,7 +10,7 @@ from common.contract import AgentSettings, Takeover
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, NoInterface, Usage
 from ipagent.assign.item import Item, Phase
-from ipagent.assign.placement import Placed, Placement, place
+from ipagent.assign.placement import Placed, Placement, Unplaced, place
 from ipagent.assign.reconciler import NOW, Cloud, Reconciler
 from ipagent.assign.release import Misplaced, Pair, ReleaseQueue
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
@@ -130,17 +130,16 @@ class Agent:
         return bool(self._placed.placements or self._placed.unplaced)
 
     @property
-    def pending(self) -> bool:
-        """Whether an address waits for what IMDS or EC2 may show later."""
-        return any(each.pending for each in self._placed.unplaced)
+    def pending(self) -> tuple[Unplaced, ...]:
+        """The addresses that wait for what IMDS or EC2 may show later."""
+        return tuple(each for each in self._placed.unplaced if each.pending)
 
     def recheck(self, *, living: bool = False) -> float | None:
         """Look again for ENIs that may have appeared, if it is time to; returns the seconds until it is.
 
         None where nothing can change. In the follower of a sidecar (`living`) also where the subnet decided.
         """
-        by_subnet = any(placement.warning for placement in self._placed.placements)
-        if not self.pending and not (living and by_subnet):
+        if not self._may_change(living):
             return None
         if self._recheck.at <= self.timing.clock():
             try:
@@ -149,7 +148,13 @@ class Agent:
                 self.lookup_failure = error
                 self.log.debug("lookup-failed", message=str(error))
             self._schedule_recheck()
+            if not self._may_change(living):
+                return None
         return remaining(self._recheck.at, self.timing.clock())
+
+    def _may_change(self, living: bool) -> bool:
+        by_subnet = any(placement.warning for placement in self._placed.placements)
+        return bool(self.pending) or (living and by_subnet)
 
     def _schedule_recheck(self) -> None:
         delays = PENDING_PACE if self.pending else BY_SUBNET_PACE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipagent.assign.addresses import sort_key
+from ipagent.assign.addresses import Holding, sort_key
 from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds, SilentImds
 from ipagent.assign.release import ReleaseQueue
 from ipagent.assign.report import Report
@@ -27,7 +27,9 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
     releases = ReleaseQueue(agent.cloud, timing, agent.log)
     try:
         _begin(agent, deadline, timing)
+        told: set[Holding] = set()
         while delays := _step(agent, releases):
+            _tell_pending(agent, told)
             if timing.clock() >= deadline:
                 break
             timing.sleep(min(*delays, remaining(deadline, timing.clock())))
@@ -48,6 +50,16 @@ def _step(agent: Agent, releases: ReleaseQueue) -> list[float]:
     # First what is on another ENI: EC2 may refuse to assign it here.
     delays += [releases.step(), agent.reconciler.step()]
     return [delay for delay in delays if delay is not None]
+
+
+def _tell_pending(agent: Agent, told: set[Holding]) -> None:
+    """Say once of each address that waits for its ENI what it waits for: it may go on for minutes."""
+    for each in agent.pending:
+        if each.holding not in told:
+            told.add(each.holding)
+            who, why = f"{each.holding.address} ({each.holding.interface})", each.reason
+            text = f"{who} waits for its ENI: {why}" + (f". {each.error}" if each.error else "")
+            agent.log.warning("lookup-failed", message=text, address=str(each.holding.address))
 
 
 def _not_found(agent: Agent, waiting_for: str) -> AgentError:

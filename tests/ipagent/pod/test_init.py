@@ -16,6 +16,7 @@ from ipagent.assign.selection import DETECTION_SECONDS
 from ipagent.assign.topology import Topology
 from ipagent.aws.pod_cloud import interruption_of
 from ipagent.pod import init
+from ipagent.pod.agent import PENDING_PACE
 from ipagent.signals import Stop
 from tests.ipagent.fakes import (
     ENI_0,
@@ -81,6 +82,16 @@ def test_what_init_itself_put_on_another_eni_it_takes_off_there(takeover: Takeov
     assert pod.cloud.secondaries["eni-9"] == set()
     assert [line["address"] for line in pod.lines.of("moved")] == ["10.10.1.80"]
     assert pod.cloud.asked("unassign") == [("eni-9", ["10.10.1.80"])]
+    assert pod.time.now < 1000.0 + LateEni.late + PENDING_PACE.cap, "it ends with the last address"
+
+
+def test_an_address_that_waits_for_its_eni_is_told_once_with_the_reason() -> None:
+    pod = Pod()
+    pod.cloud = LateEni(pod.time)
+    pod.init()
+    (line,) = pod.lines.of("lookup-failed")
+    assert (line["level"], line["address"]) == ("warning", "10.10.2.80")
+    assert line["message"] == ("10.10.2.80 (net2) waits for its ENI: its interface has the MAC of eni-2")
 
 
 def test_a_pod_without_addresses_calls_no_aws_service() -> None:
