@@ -23,8 +23,10 @@ def run_daemon(log: Log, run: Callable[[Signals], None], what_stays: str) -> int
         with Signals() as signals:
             try:
                 run(signals)
-            except Stop as stop:
-                log.info("stopped", message=f"Ended by {stop}; {what_stays}")
+            finally:
+                signals.end()
+    except Stop as stop:
+        log.info("stopped", message=f"Ended by {stop}; {what_stays}")
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         return end_with(log, error)
     return ExitCode.OK

@@ -40,6 +40,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._stopped: Stop | None = None
+        self._ending = False
         self.wakeup, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before = {number: signal.getsignal(number) for number in self._NUMBERS}
 
@@ -53,7 +54,7 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.alarm(0)
+        self.end()
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
@@ -64,12 +65,17 @@ class Signals:
         """Let `Stop` be raised after so many seconds; 0 for never."""
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
+    def end(self) -> None:
+        """Let no signal interrupt any more: the result is there, and what follows is clearing up."""
+        self._ending = True
+        self.alarm(0)
+
     def check(self) -> None:
         """Raise what came, should the place where it was raised have swallowed it."""
         if self._stopped is not None:
             raise self._stopped
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self._stopped is None:
+        if self._stopped is None and not self._ending:
             self._stopped = Stop(number)
             raise self._stopped

@@ -33,35 +33,45 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
         report = _report(process, settings, log)
     except AgentError as error:
         return Exit(error.exit_code, f"{error}. {error.remedy}")
+    except Stop as stop:
+        return Exit(SIGNALLED + stop.number, f"Ended by {stop} before the pod's addresses were read.")
     return Exit(report.exit_code, report.message, address=report.address, eni=report.eni)
 
 
 def _report(process: Process, settings: AgentSettings, log: Log) -> Report:
-    deadline = process.begun + settings.timeout
     direct = PodCloud(process.env, settings.credentials, log, TIMING)
     with Signals() as signals, Netlink() as netlink, closing(direct) as cloud:
-        # Loops look at the clock; the alarm is for what blocks, such as a name server that is silent.
-        signals.alarm(max(remaining(deadline, TIMING.clock()), 0.001))
         agent = Agent(settings, netlink, cloud, log, TIMING, restarted=process.restarted)
-
-        def first() -> Report:
-            report = with_route(init.run(agent, deadline, TIMING), agent, netlink)
-            if not settings.eip_wait:
-                return report
-            from ipagent.pod import eips  # noqa: PLC0415 - few pods wait for one
-
-            return eips.wait(agent, cloud, report, deadline)
-
         try:
-            if process.mode is Mode.INIT:
-                return first()
-            # What init does not need, init does not import.
-            from ipagent.pod import sidecar  # noqa: PLC0415
-
-            return sidecar.run(agent, netlink, signals, first, lambda: mark_started(process))
+            try:
+                return _work(process, agent, netlink, cloud, signals)
+            finally:
+                # Loops end at the deadline, when the alarm comes too: it must not come upon the end.
+                signals.end()
         except Stop as stop:
             if stop.timed_out:
                 return agent.report()
             return Report(
                 SIGNALLED + stop.number, f"Ended by {stop} before the end. {agent.report().message}"
             )
+
+
+def _work(process: Process, agent: Agent, netlink: Netlink, cloud: PodCloud, signals: Signals) -> Report:
+    deadline = process.begun + agent.settings.timeout
+    # Loops look at the clock; the alarm is for what blocks, such as a name server that is silent.
+    signals.alarm(max(remaining(deadline, TIMING.clock()), 0.001))
+
+    def first() -> Report:
+        report = with_route(init.run(agent, deadline, TIMING), agent, netlink)
+        if not agent.settings.eip_wait:
+            return report
+        from ipagent.pod import eips  # noqa: PLC0415 - few pods wait for one
+
+        return eips.wait(agent, cloud, report, deadline)
+
+    if process.mode is Mode.INIT:
+        return first()
+    # What init does not need, init does not import.
+    from ipagent.pod import sidecar  # noqa: PLC0415
+
+    return sidecar.run(agent, netlink, signals, first, lambda: mark_started(process))

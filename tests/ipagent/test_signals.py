@@ -49,6 +49,21 @@ def test_only_the_first_signal_interrupts_and_a_swallowed_one_is_found() -> None
             signals.check()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGALRM])
+def test_nothing_interrupts_the_end(number: int) -> None:
+    with Signals() as signals:
+        signals.end()
+        os.kill(os.getpid(), number)
+        signals.check()
+
+
+def test_an_alarm_does_not_outlive_the_work() -> None:
+    with Signals() as signals:
+        signals.alarm(20)
+        signals.end()
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
 def test_a_signal_before_a_sleep_wakes_it() -> None:
     with Signals() as signals:
         with pytest.raises(Stop):

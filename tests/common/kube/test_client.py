@@ -198,8 +198,8 @@ def test_a_connection_that_can_not_be_used_again_is_closed(
 
 def test_a_kept_connection_that_has_died_is_no_failure(tmp_path: Path) -> None:
     """The API server ends a connection without a word, and the next request comes on a new one."""
-    answers = iter([Reply(keep=True), Reply(body={"a": 1}, keep=True)])
-    with FakeApi(tmp_path, lambda _: next(answers), lasting=0.05) as api:
+    answers = iter([Reply(keep=False), Reply(body={"a": 1}, keep=True)])
+    with FakeApi(tmp_path, lambda _: next(answers)) as api:
         client = api.client(tmp_path, keep=60.0)
         client.get("/x", "read")
         wait_for(lambda: api.open == 0, "the end of the connection")
