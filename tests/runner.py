@@ -4,6 +4,10 @@ A job is a group of tests, a check, or the build of what tests need. Most wait m
 run at a time, the long ones first. Those that only compute run beside them, one at a time and with low
 priority: they take what CPU time is left, and delay nobody's deadlines. Output goes to files in `.test-logs`.
 A line is printed when a job ends, and the whole output of those that failed at the end.
+
+With MULTUS_ENI_RERUN_FAILED=1, as in CI, failed tests run once more when all jobs have ended, one job at a
+time. Those that pass then are *unstable*: they are listed with the output of their failure, and do not fail
+the run.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +30,7 @@ AT_ONCE = 5
 SLOWEST = 15
 """How many of the slowest tests are listed."""
 LOW_PRIORITY = ("nice", "-n", "10")
+RERUN_FAILED = "MULTUS_ENI_RERUN_FAILED"
 NO_TESTS = 5
 """pytest's exit status where no test was chosen."""
 _DURATION = re.compile(r"^(\d+\.\d+)s (call|setup|teardown) +(\S.*)$", re.MULTILINE)
@@ -53,7 +58,7 @@ class Job:
     """A command of its own; it starts when the jobs named in `after` have succeeded.
 
     With `selected`, a user's arguments choose among its tests, and it succeeds where they choose none. One
-    that `computes` waits for nothing but the CPU.
+    that `computes` waits for nothing but the CPU. `rerun`: pytest's, which remembers what failed.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Job:
     after: tuple[str, ...] = ()
     selected: bool = False
     computes: bool = False
+    rerun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +99,10 @@ def python(*arguments: str) -> tuple[str, ...]:
 
 def group(name: str, paths: str, arguments: Sequence[str], after: tuple[str, ...] = ()) -> Job:
     """Make a job of the tests below some paths, but for the pure layer's; `arguments` are a user's."""
-    options = ("-p", "no:cacheprovider", f"--durations={SLOWEST}", "-m", "not pure")
+    memory = f"cache_dir={LOGS / 'failed' / name.replace(' ', '-')}"
+    options = ("-o", memory, f"--durations={SLOWEST}", "-m", "not pure")
     argv = python("pytest", *options, *shlex.split(paths), *arguments)
-    return Job(name, argv, after, selected=bool(arguments))
+    return Job(name, argv, after, selected=bool(arguments), rerun=True)
 
 
 def ignoring(paths: str) -> str:
@@ -231,17 +238,29 @@ def slowest(ended: Iterable[Ended]) -> list[str]:
     return [f"{seconds:7.1f} s  {test}" for seconds, test in sorted(found, reverse=True)[:SLOWEST]]
 
 
-def report(all_jobs: Sequence[Job], ended: Sequence[Ended]) -> int:
-    """Print what was slow and what failed; returns 0 where all jobs have succeeded."""
+def rerun(ended: Iterable[Ended]) -> list[Job]:
+    """Return the jobs that run the tests that have failed once more."""
+    again = ("--last-failed", "--last-failed-no-failures=none")
+    return [
+        replace(each.job, name=f"{each.job.name}, again", argv=(*each.job.argv, *again), selected=False)
+        for each in ended
+        if each.failed and each.job.rerun
+    ]
+
+
+def report(all_jobs: Sequence[Job], ended: Sequence[Ended], again: Sequence[Ended] = ()) -> int:
+    """Print what was slow, unstable and failed; returns 0 where all jobs succeeded, or their reruns."""
     print(f"\nthe slowest tests, in seconds on the clock:\n{os.linesep.join(slowest(ended))}")
+    stable = {each.job.name.removesuffix(", again") for each in again if not each.failed}
     failed = [each for each in ended if each.failed]
     for each in failed:
-        print(f"\n==== {each.job.name} ====\n{each.log}")
+        unstable = ", unstable: what failed has passed alone" if each.job.name in stable else ""
+        print(f"\n==== {each.job.name}{unstable} ====\n{each.log}")
     left_out = [job.name for job in all_jobs if job not in [each.job for each in ended]]
-    print(f"\n{os.linesep.join(each.line() for each in ended)}")
+    print(f"\n{os.linesep.join(each.line() for each in (*ended, *again))}")
     if left_out:
         print(f"not run, since what they need failed: {', '.join(left_out)}")
-    return 1 if failed or left_out else 0
+    return 1 if left_out or any(each.job.name not in stable for each in failed) else 0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -252,7 +271,9 @@ def main(arguments: Sequence[str]) -> int:
         f"their output is in {LOGS.relative_to(ROOT)}/",
         flush=True,
     )
-    return report(found, Runner().run(found))
+    ended = Runner().run(found)
+    again = rerun(ended) if os.environ.get(RERUN_FAILED) else []
+    return report(found, ended, Runner(at_once=1).run(again))
 
 
 if __name__ == "__main__":

@@ -75,6 +75,41 @@ def test_what_failed_is_shown_last_and_what_needs_it_is_named(
     assert "all is well" not in out
 
 
+UNSTABLE = """
+import os
+def test_good():
+    pass
+def test_unstable():
+    assert os.path.exists(MARKER)
+"""
+
+
+@pytest.mark.parametrize("passes_alone", [True, False])
+def test_what_failed_runs_once_more_and_is_told_where_it_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, passes_alone: bool
+) -> None:
+    monkeypatch.setattr(runner, "LOGS", tmp_path)
+    marker = tmp_path / "calm"
+    (tmp_path / "test_it.py").write_text(UNSTABLE.replace("MARKER", repr(str(marker))))
+    tests = runner.group("tests", f"{tmp_path / 'test_it.py'}", [])
+    ended = Runner(tmp_path).run([tests])
+    if passes_alone:
+        marker.touch()
+    again = Runner(tmp_path).run(runner.rerun(ended))
+    assert [each.line().endswith("1 failed, 1 passed") for each in ended] == [True]
+    assert report([tests], ended, again) == (0 if passes_alone else 1)
+    out = capsys.readouterr().out
+    assert ("==== tests, unstable: what failed has passed alone ====" in out) is passes_alone
+    assert "assert os.path.exists" in out
+    assert "tests, again" in out
+    assert ("1 passed" if passes_alone else "1 failed") in again[0].line()
+
+
+def test_what_has_not_failed_or_is_not_pytests_does_not_run_again() -> None:
+    lint, tests = Job("lint", ("ruff",)), runner.group("tests", "tests", [])
+    assert runner.rerun([Ended(lint, 1, 1.0, 1.0, ""), Ended(tests, 0, 1.0, 1.0, "")]) == []
+
+
 def test_the_summary_and_the_slowest_tests_are_pytests() -> None:
     ended = Ended(job("tests"), 1, 13.4, 9.6, PYTEST)
     assert ended.line() == "FAILED  tests             13 s,    10 s of CPU  1 failed, 7 passed"
