@@ -7,8 +7,8 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from common.agent_settings import LogLevel
 from common.arguments import port
-from common.contract import LogLevel
 
 if TYPE_CHECKING:
     from certs.main import Options

@@ -17,7 +17,7 @@ from certs.rotation import Now, Settings, Wait, next_action
 from certs.state import Observation, observe
 from certs.status import report, to_text
 from certs.store import Marks, Names, Reader, Store, look
-from common.contract import LogLevel
+from common.agent_settings import LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster, in_pod
 from common.kube.errors import ApiError, ClusterError, Unreachable

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from check.model import Object, objects, pod_spec, text_of
 from check.views import Cluster
-from common.contract import CONTAINER_NAME, Backend
+from common.agent_container import CONTAINER_NAME
+from common.agent_settings import Backend
 
 OWN_WAY = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL", "HTTPS_PROXY", "https_proxy")
 """Variables with which calls of EC2 leave by another way than its own name ("Service-specific endpoints", AWS

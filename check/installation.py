@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from check.model import DONE, Object, Resource, Snapshot, mapping, objects, pod_spec
-from common.contract import Backend
+from common.agent_settings import Backend
 from webhook.config import ConfigError, parse_settings
 from webhook.core.settings import Settings
 

@@ -23,7 +23,7 @@ from check.model import (
     seconds_since_epoch,
 )
 from check.networks import Network, attached_addresses, read_network
-from common.contract import INJECTION, NETWORKS, Injection
+from common.pod_keys import INJECTION, NETWORKS, Injection
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.eni import details

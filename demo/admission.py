@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from common.contract import CONTAINER_NAME
+from common.agent_container import CONTAINER_NAME
 from demo.manifests import Manifest
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import contract
+from common import pod_keys
+from common.agent_container import CONTAINER_NAME
 from demo.failure import DemoError
 from tests.netns import Completed, Pod
 
@@ -44,11 +45,11 @@ def agent_container(pod: Mapping[str, Any]) -> dict[str, Any]:
     """The injected container of an admitted pod; DemoError if it has none, or has it elsewhere than first."""
     containers = pod["spec"].get("initContainers") or []
     names = [container["name"] for container in containers]
-    if names[:1] != [contract.CONTAINER_NAME]:
+    if names[:1] != [CONTAINER_NAME]:
         raise DemoError(
-            f"the pod was admitted without {contract.CONTAINER_NAME} as its first init container; "
+            f"the pod was admitted without {CONTAINER_NAME} as its first init container; "
             f"it has {names or 'none'}",
-            remedy=f"the webhook's log says why; the namespace needs the label {contract.INJECTION}=enabled",
+            remedy=f"the webhook's log says why; the namespace needs the label {pod_keys.INJECTION}=enabled",
         )
     found: dict[str, Any] = containers[0]
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonpatch
 
-from common.contract import INJECTION, MODE, Injection
+from common.pod_keys import INJECTION, MODE, Injection
 from demo.admission import Admitted, Via
 from demo.failure import DemoError
 from demo.manifests import Manifest, Manifests, pod_of

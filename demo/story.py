@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from demo import api_server, pod, review
 from demo.admission import Admitted, Via
 from demo.cloud import Cloud, Eni, State, check, cloud, enis

@@ -11,16 +11,17 @@ import os
 import sys
 import time
 
-from common import contract
-from common.contract import Backend, ExitCode, Mode
+from common.agent_container import STARTED_FILE, TERMINATION_LOG, TOKEN_FILE
+from common.agent_settings import ENV_BACKEND, ENV_PREFIX, Backend, Mode
+from common.exit_codes import ExitCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ENV_STARTED_FILE = contract.ENV_PREFIX + "STARTED_FILE"
-ENV_TERMINATION_LOG = contract.ENV_PREFIX + "TERMINATION_LOG"
-ENV_TOKEN_FILE = contract.ENV_PREFIX + "TOKEN_FILE"
+ENV_STARTED_FILE = ENV_PREFIX + "STARTED_FILE"
+ENV_TERMINATION_LOG = ENV_PREFIX + "TERMINATION_LOG"
+ENV_TOKEN_FILE = ENV_PREFIX + "TOKEN_FILE"
 
 COLLECT_AT_START = 100_000
 """Objects made before Python looks for garbage, its default being 700: more than init makes in all."""
@@ -44,7 +45,7 @@ def main() -> None:
 def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Do what the arguments say; returns the exit code."""
     begun = time.monotonic()
-    started_file = env.get(ENV_STARTED_FILE) or contract.STARTED_FILE
+    started_file = env.get(ENV_STARTED_FILE) or STARTED_FILE
     match arguments:
         case ["started", *rest] if (seconds := _wait_seconds(rest)) is not None:
             return 0 if _has_started(started_file, seconds) else 1
@@ -127,11 +128,11 @@ def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: st
         env=env,
         begun=begun,
         started_file=started_file,
-        termination_log=env.get(ENV_TERMINATION_LOG) or contract.TERMINATION_LOG,
-        token_file=env.get(ENV_TOKEN_FILE) or contract.TOKEN_FILE,
+        termination_log=env.get(ENV_TERMINATION_LOG) or TERMINATION_LOG,
+        token_file=env.get(ENV_TOKEN_FILE) or TOKEN_FILE,
         restarted=restarted,
     )
-    if env.get(contract.ENV_BACKEND) == Backend.NODE:
+    if env.get(ENV_BACKEND) == Backend.NODE:
         from ipagent.nodeclient import main as nodeclient  # noqa: PLC0415 - see the module's docstring
 
         return nodeclient.work(process)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from common.kube.errors import ClusterError
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.log import Log

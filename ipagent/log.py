@@ -9,7 +9,7 @@ import json
 import sys
 import time
 
-from common.contract import LogFormat, LogLevel
+from common.agent_settings import LogFormat, LogLevel
 from common.log import timestamp
 
 TYPE_CHECKING = False

@@ -8,8 +8,9 @@ from __future__ import annotations
 import gc
 import os
 
-from common import contract
-from common.contract import AgentSettings, ContractError, ExitCode
+from common.agent_container import RUN_DIRECTORY
+from common.agent_settings import ENV_POD_NAME, ENV_POD_NAMESPACE, AgentSettings, ContractError
+from common.exit_codes import ExitCode
 from ipagent.log import Log
 from ipagent.termination import READ_HELP, REPORT_BUG, Exit, crash_text, restart_text
 
@@ -17,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from common.contract import Mode
+    from common.agent_settings import Mode
 
 GC_THRESHOLDS = (700, 10, 10)
 """Python's own (`gc.set_threshold`); `cli` raises them for the start."""
@@ -62,7 +63,7 @@ def run_container(process: Process, run: Callable[[Process, AgentSettings, Log],
     The end is logged and is the termination message, whatever ended it.
     """
     env = process.env
-    who = (env.get(contract.ENV_POD_NAMESPACE, ""), env.get(contract.ENV_POD_NAME, ""))
+    who = (env.get(ENV_POD_NAMESPACE, ""), env.get(ENV_POD_NAME, ""))
     log = Log(*who)
     policy = None
     try:
@@ -113,7 +114,7 @@ def mark_started(process: Process) -> None:
         raise Exit(
             ExitCode.USAGE,
             f"The sidecar cannot report that it has started: {path} cannot be written: {error.strerror}. "
-            f"Mount an emptyDir on {contract.RUN_DIRECTORY}, as the webhook does.",
+            f"Mount an emptyDir on {RUN_DIRECTORY}, as the webhook does.",
         ) from None
     end_startup()
 

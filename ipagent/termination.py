@@ -5,8 +5,8 @@ Every injected container loads this module: it imports next to nothing.
 
 from __future__ import annotations
 
-from common import contract
-from common.contract import ExitCode, Mode, RestartPolicy
+from common.agent_settings import Mode, RestartPolicy
+from common.exit_codes import ExitCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ def restart_text(code: int, mode: Mode, policy: RestartPolicy | None) -> str:
     if code == ExitCode.OK or code > SIGNALLED:
         return ""
     if policy is RestartPolicy.NEVER and mode is Mode.INIT:
+        # Late: few containers end so, and all others would pay for the keys.
+        from common.pod_keys import TIMEOUT  # noqa: PLC0415
+
         return (
             " The pod has restartPolicy Never: it has failed for good, and its owner, such as a Job, decides "
-            f"about another. The annotation {contract.TIMEOUT} in its template gives it more time than "
+            f"about another. The annotation {TIMEOUT} in its template gives it more time than "
             "the agent had."
         )
     if code != ExitCode.DEADLINE:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from tests import netns
 from tests.cluster.tools import Missing, find_binaries
 

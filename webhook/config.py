@@ -12,8 +12,22 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from common import contract
-from common.contract import AgentSettings, Backend, Credentials, LogFormat, LogLevel, Mode
+from common.agent_container import RUN_DIRECTORY, RUN_VOLUME, TOKEN_DIRECTORY, TOKEN_VOLUME
+from common.agent_settings import (
+    DEFAULT_NODE_PORT,
+    DEFAULT_TIMEOUT,
+    ENV_PREFIX,
+    MAX_PORT,
+    AgentSettings,
+    Backend,
+    ContractError,
+    Credentials,
+    LogFormat,
+    LogLevel,
+    Mode,
+    parse_choice,
+    parse_timeout,
+)
 from webhook.core.annotations import agent_cpu, agent_memory
 from webhook.core.settings import SIZES, EnvVar, Settings, Size
 
@@ -60,9 +74,9 @@ class Agent(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     volumes: list[dict[str, Any]] = []
     volume_mounts: list[dict[str, Any]] = []
     security_context: dict[str, Any] = {}
-    timeout: str = f"{contract.DEFAULT_TIMEOUT}s"
+    timeout: str = f"{DEFAULT_TIMEOUT}s"
     backend: str = Backend.DIRECT.value
-    node_port: int = contract.DEFAULT_NODE_PORT
+    node_port: int = DEFAULT_NODE_PORT
     credentials: str = Credentials.CHAIN.value
     allowed_cidrs: list[str] = msgspec.field(default_factory=list, name="allowedCIDRs")
     log_level: str = LogLevel.INFO.value
@@ -175,7 +189,7 @@ def _settings(file: File) -> Settings:
         volume_mounts=_volume_mounts(agent),
         security_context=_security_context(agent),
         agent=settings,
-        default_mode=_read("injection.defaultMode", contract.parse_choice, Mode, file.injection.default_mode),
+        default_mode=_read("injection.defaultMode", parse_choice, Mode, file.injection.default_mode),
         excluded_namespaces=frozenset({"kube-system", *file.injection.excluded_namespaces}),
     )
 
@@ -186,11 +200,11 @@ def _agent_settings(agent: Agent) -> AgentSettings:
             ipaddress.ip_network(cidr)
         except ValueError as error:
             raise ConfigError(f"agent.allowedCIDRs[{index}]: {error}") from None
-    if not 1 <= agent.node_port <= contract.MAX_PORT:
-        raise ConfigError(f"agent.nodePort: {agent.node_port} is not a port from 1 to {contract.MAX_PORT}")
-    choice = contract.parse_choice
+    if not 1 <= agent.node_port <= MAX_PORT:
+        raise ConfigError(f"agent.nodePort: {agent.node_port} is not a port from 1 to {MAX_PORT}")
+    choice = parse_choice
     return AgentSettings(
-        timeout=_read("agent.timeout", contract.parse_timeout, agent.timeout),
+        timeout=_read("agent.timeout", parse_timeout, agent.timeout),
         allowed_cidrs=tuple(agent.allowed_cidrs),
         credentials=_read("agent.credentials", choice, Credentials, agent.credentials),
         backend=_read("agent.backend", choice, Backend, agent.backend),
@@ -203,7 +217,7 @@ def _agent_settings(agent: Agent) -> AgentSettings:
 def _read(key: str, parse: Callable[..., Value], *arguments: Any) -> Value:
     try:
         return parse(*arguments)
-    except contract.ContractError as error:
+    except ContractError as error:
         raise ConfigError(f"{key}: {error}") from None
 
 
@@ -227,10 +241,8 @@ def _quantity(key: str, parse: Callable[[str], Decimal], value: str | float, all
 def _env(key: str, entry: Env) -> EnvVar:
     if not _ENV_NAME.fullmatch(entry.name):
         raise ConfigError(f"{key}.name: {entry.name!r} is not a name of an environment variable")
-    if entry.name.startswith(contract.ENV_PREFIX):
-        raise ConfigError(
-            f"{key}.name: {entry.name!r}: names with {contract.ENV_PREFIX} are set by the webhook"
-        )
+    if entry.name.startswith(ENV_PREFIX):
+        raise ConfigError(f"{key}.name: {entry.name!r}: names with {ENV_PREFIX} are set by the webhook")
     return EnvVar(entry.name, entry.value)
 
 
@@ -238,7 +250,7 @@ def _volumes(agent: Agent) -> tuple[dict[str, Any], ...]:
     for index, volume in enumerate(agent.volumes):
         key = f"agent.volumes[{index}]"
         name = _object_name(f"{key}.name", volume.get("name"))
-        if name in (contract.RUN_VOLUME, contract.TOKEN_VOLUME):
+        if name in (RUN_VOLUME, TOKEN_VOLUME):
             raise ConfigError(f"{key}.name: {name} is the agent's own volume: choose another name")
         if len(volume) != 2:
             raise ConfigError(
@@ -256,7 +268,7 @@ def _volume_mounts(agent: Agent) -> tuple[dict[str, Any], ...]:
         path = mount.get("mountPath", "")
         if not isinstance(path, str) or not path.startswith("/"):
             raise ConfigError(f"{key}.mountPath: {mount.get('mountPath')!r} is not an absolute path")
-        if path.rstrip("/") in (contract.RUN_DIRECTORY, contract.TOKEN_DIRECTORY):
+        if path.rstrip("/") in (RUN_DIRECTORY, TOKEN_DIRECTORY):
             raise ConfigError(f"{key}.mountPath: {path} is where the agent's own volume is: choose another")
     return tuple(agent.volume_mounts)
 

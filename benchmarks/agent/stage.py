@@ -15,8 +15,16 @@ from typing import Any
 import botocore
 
 from benchmarks.agent.figures import Cost
-from common import contract
-from common.contract import AgentSettings, Backend
+from common.agent_settings import (
+    DEFAULT_NODE_PORT,
+    ENV_HOST_IP,
+    ENV_NODE_NAME,
+    ENV_POD_NAME,
+    ENV_POD_NAMESPACE,
+    ENV_POD_UID,
+    AgentSettings,
+    Backend,
+)
 from common.token_bucket import Rate
 from ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG, ENV_TOKEN_FILE
 from ipagent.node.model.claim import Claim, ClaimStatus
@@ -77,11 +85,11 @@ class Stage:
             "AWS_REGION": REGION,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            contract.ENV_POD_NAME: POD.name,
-            contract.ENV_POD_NAMESPACE: POD.namespace,
-            contract.ENV_POD_UID: POD.uid,
-            contract.ENV_NODE_NAME: NODE,
-            contract.ENV_HOST_IP: self._node.address,
+            ENV_POD_NAME: POD.name,
+            ENV_POD_NAMESPACE: POD.namespace,
+            ENV_POD_UID: POD.uid,
+            ENV_NODE_NAME: NODE,
+            ENV_HOST_IP: self._node.address,
             ENV_TOKEN_FILE: str(self.folder / "token"),
             **AgentSettings(interfaces=("net1",), backend=Backend.NODE if slim else Backend.DIRECT).to_env(),
             ENV_STARTED_FILE: str(self.folder / "started"),
@@ -169,7 +177,7 @@ class NodeAgent:
 
     def __init__(self, node: Node) -> None:
         self.heard_at: list[float] = []
-        listener = node.listen(node.address, contract.DEFAULT_NODE_PORT)
+        listener = node.listen(node.address, DEFAULT_NODE_PORT)
         self.gate = Gate(listener, self._answer, limits=FREE)
 
     def _answer(self, claim: Claim) -> ClaimStatus:

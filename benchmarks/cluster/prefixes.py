@@ -7,7 +7,7 @@ import platform
 from typing import Any
 
 from benchmarks.cluster.figures import INIT, NO_OP
-from common.contract import INJECTION
+from common.pod_keys import INJECTION
 from tests.cluster.api import Manifest
 from tests.cluster.helm import merged
 from tests.cluster.nodes.images import AGENT

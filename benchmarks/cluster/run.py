@@ -18,7 +18,8 @@ from benchmarks.cluster.readiness import Readiness
 from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
 from benchmarks.common.settling import settle
-from common.contract import INJECTION, MODE, Mode
+from common.agent_settings import Mode
+from common.pod_keys import INJECTION, MODE
 from tests.cluster.api import Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.images import BUSYBOX

@@ -16,7 +16,7 @@ from benchmarks.common.memory import memory_of
 from benchmarks.fleet.figures import Rest
 from benchmarks.fleet.layout import Fleet, FleetNode
 from benchmarks.fleet.stage import SECONDS, BenchError, Cloud, answers, wait_until
-from common.contract import ENV_HOST_IP, ENV_NODE_NAME
+from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME
 from tests.cluster.control_plane import free_ports
 from tests.cluster.processes import Process
 

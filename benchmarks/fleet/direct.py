@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from benchmarks.fleet.layout import REGION, FleetNode, FleetPod, make_fleet
-from common.contract import AgentSettings, Credentials, ExitCode
+from common.agent_settings import AgentSettings, Credentials
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress, Link, LinkAddress, Snapshot
 from ipagent.assign.calls import Assign
 from ipagent.assign.retry import Clock

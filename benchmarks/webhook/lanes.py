@@ -19,7 +19,8 @@ from benchmarks.webhook.figures import CONSTANT, NO_CONDITION, NONE, OURS, POLIC
 from benchmarks.webhook.mutating_policy import TOKEN_VOLUME, mutating_policy
 from benchmarks.webhook.pods import compact
 from benchmarks.webhook.servers import Server
-from common.contract import CONTAINER_NAME, STATUS
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import STATUS
 from tests.cluster.api import Api
 from tests.cluster.configuration import Service, pod_creation, webhook_configuration
 from tests.cluster.namespaces import SCOPE, scope

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.contract import INJECTION, NETWORKS, Injection
+from common.pod_keys import INJECTION, NETWORKS, Injection
 
 Manifest = dict[str, Any]
 

@@ -17,7 +17,7 @@ import yaml
 from benchmarks.webhook import floor
 from benchmarks.webhook.cores import Cores, running_on
 from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR, OURS
-from common.contract import CONTAINER_NAME
+from common.agent_container import CONTAINER_NAME
 from tests.cluster.certificates import Authority, KeyPair
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.processes import Process, ProcessError

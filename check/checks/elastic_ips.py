@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from check.model import NotApplicable, Verdict, objects, seconds_since_epoch
 from check.results import Check
 from check.views import Cluster
-from common.contract import EIP, EIP_CONDITION
+from common.pod_keys import EIP, EIP_CONDITION
 
 PATIENCE = 180
 """Seconds in which the controller sees a pod's address on its ENI and associates the Elastic IP."""

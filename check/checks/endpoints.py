@@ -27,7 +27,7 @@ from check.model import (
 from check.networks import IPAddress
 from check.results import Check
 from check.views import Cluster
-from common.contract import Backend
+from common.agent_settings import Backend
 
 EC2, STS, EKS_AUTH = "ec2", "sts", "eks-auth"
 HTTPS = 443

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from check.model import AWS, NotApplicable, Verdict, mapping
 from check.results import Check
 from check.views import Cluster
-from common.contract import Backend
+from common.agent_settings import Backend
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.assign.topology import EniDetails
 

@@ -10,7 +10,8 @@ from decimal import Decimal
 from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects, pod_spec
 from check.results import Check
 from check.views import Cluster, selects
-from common.contract import CREDENTIALS, INJECTION, MODE, PREFIX, Backend, Credentials, Injection, Mode
+from common.agent_settings import Backend, Credentials, Mode
+from common.pod_keys import CREDENTIALS, INJECTION, MODE, PREFIX, Injection
 from common.quantity import parse_quantity
 from webhook.core.settings import Size
 

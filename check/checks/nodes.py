@@ -10,7 +10,7 @@ from check.checks.prefix_networks import PREFIXES
 from check.model import NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, objects
 from check.results import Check
 from check.views import Cluster
-from common.contract import Backend
+from common.agent_settings import Backend
 
 LONGEST_SILENCE = 600
 """Seconds: the API server ends a watch sooner, and the agent lists the pods again."""

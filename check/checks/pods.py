@@ -10,7 +10,8 @@ from check.model import NODE_STATUS, Resource, Verdict, mapping, objects
 from check.networks import IPAddress, attached_addresses
 from check.results import Check
 from check.views import NO_MASTER, Cluster
-from common.contract import CONTAINER_NAME, ExitCode
+from common.agent_container import CONTAINER_NAME
+from common.exit_codes import ExitCode
 from ipagent.assign import errors
 from webhook.core.reasons import Reason
 

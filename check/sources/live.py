@@ -31,9 +31,10 @@ from check.model import (
 )
 from check.reader import read_resources
 from check.views import Cluster
-from common.contract import CONTAINER_NAME, INJECTION, NETWORKS, Injection
+from common.agent_container import CONTAINER_NAME
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
+from common.pod_keys import INJECTION, NETWORKS, Injection
 from ipagent.node_network_api import LEASE
 
 OURS_ALONE = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from common.contract import INTERFACES, TIMEOUT, ExitCode
+from common.exit_codes import ExitCode
+from common.pod_keys import INTERFACES, TIMEOUT
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.termination import READ_HELP, REPORT_BUG
 

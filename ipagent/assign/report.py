@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import (

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import RETRIED

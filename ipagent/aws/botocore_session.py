@@ -19,7 +19,7 @@ from botocore.loaders import Loader
 from botocore.session import Session
 from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

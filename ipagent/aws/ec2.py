@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore import exceptions as aws
 from botocore.config import Config
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from common.version import VERSION
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.calls import Assign, Unassign, action_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from common.contract import ENV_PREFIX, Credentials
+from common.agent_settings import ENV_PREFIX, Credentials
 from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, NoImds, error_of
 from ipagent.assign.holders import name, why_not_ours

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import name, why_not_ours

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from common.contract import Backend, ContractError, Mode
+from common.agent_settings import Backend, ContractError, Mode
 from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.assign.holders import name

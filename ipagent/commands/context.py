@@ -13,8 +13,15 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError
 
-from common import contract
-from common.contract import AgentSettings, LogFormat, LogLevel
+from common.agent_settings import (
+    ENV_ALLOWED_CIDRS,
+    ENV_NODE_NAME,
+    ENV_POD_NAME,
+    ENV_POD_NAMESPACE,
+    AgentSettings,
+    LogFormat,
+    LogLevel,
+)
 from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, Ec2Error, NoImds, Usage, error_of
 from ipagent.assign.retry import Clock, backoff_for
@@ -49,14 +56,14 @@ class CommandContext:
         self.timing = timing
         self.settings = AgentSettings.from_env(env)
         self.pod = {
-            "namespace": env.get(contract.ENV_POD_NAMESPACE, ""),
-            "name": env.get(contract.ENV_POD_NAME, ""),
-            "node": env.get(contract.ENV_NODE_NAME, ""),
+            "namespace": env.get(ENV_POD_NAMESPACE, ""),
+            "name": env.get(ENV_POD_NAME, ""),
+            "node": env.get(ENV_NODE_NAME, ""),
         }
         try:
             self.allowed: tuple[IPNetwork, ...] = parse_networks(self.settings.allowed_cidrs)
         except ValueError as error:
-            raise Usage(f"{contract.ENV_ALLOWED_CIDRS} can't be read: {error}") from None
+            raise Usage(f"{ENV_ALLOWED_CIDRS} can't be read: {error}") from None
         self._said = io.StringIO()
         log = Log(level=LogLevel.WARNING, form=LogFormat.JSON, stream=self._said)
         self.direct = PodCloud(env, self.settings.credentials, log, timing)

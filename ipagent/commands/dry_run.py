@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from common.contract import INTERFACES, AgentSettings, ExitCode, LogFormat, LogLevel, Mode, Takeover
+from common.agent_settings import AgentSettings, LogFormat, LogLevel, Mode, Takeover
+from common.exit_codes import ExitCode
+from common.pod_keys import INTERFACES
 from ipagent.assign.calls import Assign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, NoInterface, Usage

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import NO_MANAGE, owner_of

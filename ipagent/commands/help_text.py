@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from common import contract
+from common.agent_container import CONTAINER_NAME, STARTED_FILE, TERMINATION_LOG
+from common.agent_settings import (
+    CONTRACT,
+    DEFAULT_NODE_PORT,
+    ENV_ALLOWED_CIDRS,
+    ENV_BACKEND,
+    ENV_CONTRACT,
+    ENV_CREDENTIALS,
+    ENV_EIP_WAIT,
+    ENV_GUESSED_INTERFACES,
+    ENV_HOST_IP,
+    ENV_INTERFACES,
+    ENV_LOG_FORMAT,
+    ENV_LOG_LEVEL,
+    ENV_NODE_NAME,
+    ENV_NODE_PORT,
+    ENV_POD_NAME,
+    ENV_POD_NAMESPACE,
+    ENV_POD_UID,
+    ENV_PREFIX,
+    ENV_RELEASE_ON_EXIT,
+    ENV_RESTART_POLICY,
+    ENV_TAKEOVER,
+    ENV_TIMEOUT,
+)
 
-_STARTED_FILE = contract.ENV_PREFIX + "STARTED_FILE"
-_TERMINATION_LOG = contract.ENV_PREFIX + "TERMINATION_LOG"
+_STARTED_FILE = ENV_PREFIX + "STARTED_FILE"
+_TERMINATION_LOG = ENV_PREFIX + "TERMINATION_LOG"
 
 HELP = f"""\
 usage: ipagent COMMAND [options]        ipagent COMMAND --help has more of each
@@ -36,36 +60,36 @@ Troubleshooting; only `release` changes anything:
 
 Examples, where the agent runs as a sidecar, and in any other pod by an ephemeral container, which works
 even while the init container fails:
-  kubectl exec POD -c {contract.CONTAINER_NAME} -- ipagent addresses
+  kubectl exec POD -c {CONTAINER_NAME} -- ipagent addresses
   kubectl debug POD -it --profile=restricted --image=IMAGE -- ipagent addresses
-  kubectl exec POD -c {contract.CONTAINER_NAME} -- ipagent enis --output json
+  kubectl exec POD -c {CONTAINER_NAME} -- ipagent enis --output json
   kubectl debug POD -it --profile=restricted --image=IMAGE -- ipagent init --dry-run
-  kubectl exec -it POD -c {contract.CONTAINER_NAME} -- ipagent release 10.0.1.80 --eni eni-0123456789abcdef0
+  kubectl exec -it POD -c {CONTAINER_NAME} -- ipagent release 10.0.1.80 --eni eni-0123456789abcdef0
 IMAGE is the agent's. An ephemeral container lacks the environment below: give it what it needs with --env.
 
 Everything else comes from the environment; the webhook writes it into the pod. Unknown variables are ignored.
 
-  {contract.ENV_CONTRACT:29} contract between webhook and agent, 1 to {contract.CONTRACT}
-  {contract.ENV_INTERFACES:29} the pod's Multus interfaces, such as net1,net2; empty: all but the default one
-  {contract.ENV_GUESSED_INTERFACES:29} those that the networks annotation makes expect: no filter
-  {contract.ENV_TIMEOUT:29} how long the first assignment may take, such as 90s or 2m (default: 120s)
-  {contract.ENV_TAKEOVER:29} always (default) or never: may an address be taken from another ENI
-  {contract.ENV_RELEASE_ON_EXIT:29} true or false (default): sidecar: take the addresses off at the end
-  {contract.ENV_ALLOWED_CIDRS:29} refuse addresses outside, such as 10.10.0.0/16; empty: none are refused
-  {contract.ENV_CREDENTIALS:29} chain (default): as the AWS SDKs find them; node: the node's role only
-  {contract.ENV_BACKEND:29} direct (default): the agent calls EC2 itself; node: the node agent does
-  {contract.ENV_NODE_PORT:29} node: port of the node agent (default: {contract.DEFAULT_NODE_PORT})
-  {contract.ENV_RESTART_POLICY:29} the pod's restart policy: Always, OnFailure or Never
-  {contract.ENV_EIP_WAIT:29} interfaces whose Elastic IP the first assignment waits for, such as net1
-  {contract.ENV_LOG_LEVEL:29} debug, info (default), warning or error
-  {contract.ENV_LOG_FORMAT:29} json, text, or auto (default): text on a terminal
-  {contract.ENV_POD_NAME:29} the pod, named in every log line
-  {contract.ENV_POD_NAMESPACE:29} its namespace, likewise
-  {contract.ENV_POD_UID:29} the pod's uid, which this release does not use
-  {contract.ENV_NODE_NAME:29} its node, likewise
-  {contract.ENV_HOST_IP:29} its node's address, likewise
-  {_STARTED_FILE:29} file that the startup probe looks for (default: {contract.STARTED_FILE})
-  {_TERMINATION_LOG:29} file of the termination message (default: {contract.TERMINATION_LOG})
+  {ENV_CONTRACT:29} contract between webhook and agent, 1 to {CONTRACT}
+  {ENV_INTERFACES:29} the pod's Multus interfaces, such as net1,net2; empty: all but the default one
+  {ENV_GUESSED_INTERFACES:29} those that the networks annotation makes expect: no filter
+  {ENV_TIMEOUT:29} how long the first assignment may take, such as 90s or 2m (default: 120s)
+  {ENV_TAKEOVER:29} always (default) or never: may an address be taken from another ENI
+  {ENV_RELEASE_ON_EXIT:29} true or false (default): sidecar: take the addresses off at the end
+  {ENV_ALLOWED_CIDRS:29} refuse addresses outside, such as 10.10.0.0/16; empty: none are refused
+  {ENV_CREDENTIALS:29} chain (default): as the AWS SDKs find them; node: the node's role only
+  {ENV_BACKEND:29} direct (default): the agent calls EC2 itself; node: the node agent does
+  {ENV_NODE_PORT:29} node: port of the node agent (default: {DEFAULT_NODE_PORT})
+  {ENV_RESTART_POLICY:29} the pod's restart policy: Always, OnFailure or Never
+  {ENV_EIP_WAIT:29} interfaces whose Elastic IP the first assignment waits for, such as net1
+  {ENV_LOG_LEVEL:29} debug, info (default), warning or error
+  {ENV_LOG_FORMAT:29} json, text, or auto (default): text on a terminal
+  {ENV_POD_NAME:29} the pod, named in every log line
+  {ENV_POD_NAMESPACE:29} its namespace, likewise
+  {ENV_POD_UID:29} the pod's uid, which this release does not use
+  {ENV_NODE_NAME:29} its node, likewise
+  {ENV_HOST_IP:29} its node's address, likewise
+  {_STARTED_FILE:29} file that the startup probe looks for (default: {STARTED_FILE})
+  {_TERMINATION_LOG:29} file of the termination message (default: {TERMINATION_LOG})
 
 The variables of the AWS SDKs hold too: AWS_REGION, AWS_ENDPOINT_URL_EC2, AWS_EC2_METADATA_SERVICE_ENDPOINT,
 AWS_EC2_METADATA_DISABLED, AWS_CA_BUNDLE, HTTPS_PROXY, those for credentials, ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.contract import INTERFACES
+from common.pod_keys import INTERFACES
 from ipagent.assign.addresses import (
     SCOPE_GLOBAL,
     Holding,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign import executor
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import releases

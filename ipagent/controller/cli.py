@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from common.agent_settings import Credentials, LogFormat, LogLevel
 from common.arguments import port
-from common.contract import Credentials, ExitCode, LogFormat, LogLevel
+from common.exit_codes import ExitCode
 
 _ABOUT = """\
 Gives each node that a NodeNetwork selects an ENI of that network: it creates, attaches, changes and

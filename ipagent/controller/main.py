@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
-from common.contract import Credentials, ExitCode, LogFormat, LogLevel
+from common.agent_settings import Credentials, LogFormat, LogLevel
+from common.exit_codes import ExitCode
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
 from common.kube.lease import LeaderElection, terms_of

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common import contract
+from common.agent_settings import ENV_NODE_NAME, LogFormat, LogLevel
 from common.arguments import port
-from common.contract import ExitCode, LogFormat, LogLevel
+from common.exit_codes import ExitCode
 
 _ABOUT = """\
 Sets up the interfaces that NodeNetworks give to this node: it finds each by its ENI's MAC, gives it its name
@@ -28,10 +28,10 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         given = _parser().parse_args(arguments)
     except SystemExit as end:
         return int(end.code or 0)
-    node = env.get(contract.ENV_NODE_NAME)
+    node = env.get(ENV_NODE_NAME)
     if not node:
         sys.stderr.write(
-            f"ipagent links: {contract.ENV_NODE_NAME} is not set: give it by the downward API "
+            f"ipagent links: {ENV_NODE_NAME} is not set: give it by the downward API "
             "(spec.nodeName), as the chart does\n"
         )
         return ExitCode.USAGE

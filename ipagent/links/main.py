@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from common.contract import LogFormat, LogLevel
+from common.agent_settings import LogFormat, LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
 from common.kube.informer import Informer

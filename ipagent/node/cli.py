@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 
 RECORD = Path("/var/lib/multus-eni-injector")
 """The agent's folder on the node: whose addresses were, and the socket for `status`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from common.contract import LogLevel
+from common.agent_settings import LogLevel
 from ipagent.daemon import Turns, Wakeup
 from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from common import contract
+from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_POD_NAMESPACE
 from common.descriptors import raise_descriptor_limit
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
@@ -98,15 +98,15 @@ def options(config: Path, record: Path, env: Mapping[str, str]) -> Options:
         raise Usage(f"{config} can't be read: {error.strerror}") from None
     except SettingsError as error:
         raise Usage(f"{config}: {error}") from None
-    missing = [name for name in (contract.ENV_NODE_NAME, contract.ENV_HOST_IP) if not env.get(name)]
+    missing = [name for name in (ENV_NODE_NAME, ENV_HOST_IP) if not env.get(name)]
     if missing:
         raise Usage(
             f"{' and '.join(missing)} not set",
             "Give them by the downward API (spec.nodeName, status.hostIP), as the chart does.",
         )
-    namespace, name = env.get(contract.ENV_POD_NAMESPACE), env.get(contract.ENV_POD_NAME)
+    namespace, name = env.get(ENV_POD_NAMESPACE), env.get(ENV_POD_NAME)
     own = (namespace, name) if namespace and name else None
-    return Options(settings, env[contract.ENV_NODE_NAME], env[contract.ENV_HOST_IP], record, own)
+    return Options(settings, env[ENV_NODE_NAME], env[ENV_HOST_IP], record, own)
 
 
 def work(config: Path, record: Path, env: Mapping[str, str]) -> int:

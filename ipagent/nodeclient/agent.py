@@ -8,8 +8,8 @@ from __future__ import annotations
 import select
 import time
 
-from common import contract
-from common.contract import ExitCode, Mode
+from common.agent_settings import CONTRACT, Mode
+from common.exit_codes import ExitCode
 from ipagent import node_protocol
 from ipagent.netlink.sockets import REMEDY, KernelError
 from ipagent.nodeclient import exits, signals, snapshot
@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from common.contract import AgentSettings
+    from common.agent_settings import AgentSettings
     from ipagent.log import Log
     from ipagent.netlink.sockets import NetlinkSocket
     from ipagent.node_protocol import ClaimStatus
@@ -162,7 +162,7 @@ class NodeClientAgent:
         self._last, self._news = None, False
         self._session.set_statement(
             {
-                "contract": contract.CONTRACT,
+                "contract": CONTRACT,
                 "mode": self._mode,
                 "pod": self._pod,
                 "interfaces": self._only,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from common.contract import CONTAINER_NAME, ExitCode
+from common.agent_container import CONTAINER_NAME
+from common.exit_codes import ExitCode
 from ipagent.termination import Exit
 
 TYPE_CHECKING = False

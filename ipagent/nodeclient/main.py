@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import socket
 
-from common import contract
-from common.contract import AgentSettings, ContractError, ExitCode, Mode
+from common.agent_settings import (
+    DOWNWARD_API,
+    ENV_HOST_IP,
+    ENV_NODE_NAME,
+    ENV_POD_NAME,
+    ENV_POD_NAMESPACE,
+    ENV_POD_UID,
+    AgentSettings,
+    ContractError,
+    Mode,
+)
+from common.exit_codes import ExitCode
 from common.version import VERSION
 from ipagent.log import Log
 from ipagent.netlink.sockets import REMEDY, KernelError, NetlinkSocket
@@ -19,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-POD = {"namespace": contract.ENV_POD_NAMESPACE, "name": contract.ENV_POD_NAME, "uid": contract.ENV_POD_UID}
+POD = {"namespace": ENV_POD_NAMESPACE, "name": ENV_POD_NAME, "uid": ENV_POD_UID}
 """Environment variables that identify the pod."""
 
 
@@ -38,7 +48,7 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
                 mode=process.mode,
                 settings=settings,
                 pod=pod,
-                node=env.get(contract.ENV_NODE_NAME, ""),
+                node=env.get(ENV_NODE_NAME, ""),
                 kernel=kernel,
                 session=session,
                 stop=stop,
@@ -60,15 +70,15 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
 def _needed(env: Mapping[str, str], name: str) -> str:
     if value := env.get(name, ""):
         return value
-    field = contract.DOWNWARD_API[name]
+    field = DOWNWARD_API[name]
     raise ContractError(f"{name} is missing; the webhook sets it from the pod's {field}")
 
 
 def _host(env: Mapping[str, str]) -> str:
-    host = _needed(env, contract.ENV_HOST_IP)
+    host = _needed(env, ENV_HOST_IP)
     try:
         socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
     except OSError:
         # A name would be looked up, which blocks.
-        raise ContractError(f"{contract.ENV_HOST_IP}: {host!r} is not an IP address") from None
+        raise ContractError(f"{ENV_HOST_IP}: {host!r} is not an IP address") from None
     return host

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent import node_protocol
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from common.contract import AgentSettings, Takeover
+from common.agent_settings import AgentSettings, Takeover
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, NoInterface, Usage
 from ipagent.assign.item import Item, Phase

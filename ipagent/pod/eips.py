@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from common.contract import EIP_CONDITION, EIP_WAIT, ExitCode
+from common.exit_codes import ExitCode
+from common.pod_keys import EIP_CONDITION, EIP_WAIT
 from ipagent.assign.errors import NoImds
 from ipagent.assign.report import Report
 from ipagent.assign.retry import remaining

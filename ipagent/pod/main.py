@@ -6,7 +6,7 @@ import random
 import time
 from contextlib import closing
 
-from common.contract import AgentSettings, Mode
+from common.agent_settings import AgentSettings, Mode
 from ipagent.assign.errors import AgentError
 from ipagent.assign.report import Report
 from ipagent.assign.retry import Clock, remaining

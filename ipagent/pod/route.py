@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress, Snapshot, parse_address
 from ipagent.assign.errors import AgentError
 from ipagent.assign.report import Report

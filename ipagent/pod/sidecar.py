@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.engine import AddressEngine
 from ipagent.assign.errors import AgentError

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.contract import LogFormat
+from common.agent_settings import LogFormat
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
 from common.kube.lease import LeaderElection, Terms

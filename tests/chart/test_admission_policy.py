@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from common import contract
-from common.contract import INJECTION, MODE
+from common import pod_keys
+from common.pod_keys import INJECTION, MODE
 from tests.chart.conftest import Cluster
 from tests.chart.values import REQUIRED
 from tests.cluster.api import NAMESPACE, POD, Api, ApiError, Kind, Manifest
@@ -156,7 +156,7 @@ def test_a_wrong_label_of_a_namespace_is_refused_with_the_allowed_values(
 
 
 def test_right_labels_pass_and_can_be_taken_off(policed: Policed) -> None:
-    right = {"multus-eni.io/injection": "enabled", MODE: "sidecar", contract.CREDENTIALS: "node"}
+    right = {"multus-eni.io/injection": "enabled", MODE: "sidecar", pod_keys.CREDENTIALS: "node"}
     namespace = policed.namespaces.make(right)
     policed.api.label(NAMESPACE, namespace.name, {"multus-eni.io/injection": "disabled", MODE: None})
     policed.api.label(NAMESPACE, namespace.name, dict.fromkeys(right))
@@ -188,13 +188,13 @@ def test_a_wrong_value_of_a_pod_or_template_is_refused(policed: Policed, kind: s
     for labels, values, says in (
         (WRONG_POD, {}, f"{INJECTION}: 'yes' is not allowed; allowed: enabled, disabled"),
         ({}, {MODE: "both"}, f"{MODE}: 'both' is not allowed; allowed: init, sidecar"),
-        ({INJECTION: "enabled"}, {contract.TIMEOUT: "90"}, f"{contract.TIMEOUT}: '90' is not allowed"),
+        ({INJECTION: "enabled"}, {pod_keys.TIMEOUT: "90"}, f"{pod_keys.TIMEOUT}: '90' is not allowed"),
     ):
         manifest = workload(kind, labels, values)
         said = refusal(lambda: namespace.create(manifest))  # noqa: B023 - called at once
         assert said is not None
         assert says in said
-    right = workload(kind, {INJECTION: "enabled"}, {MODE: "sidecar", contract.TIMEOUT: "90s"})
+    right = workload(kind, {INJECTION: "enabled"}, {MODE: "sidecar", pod_keys.TIMEOUT: "90s"})
     assert namespace.create(right).object
     assert policed.namespaces.make().create(workload(kind, {}, {})).object
 
@@ -249,11 +249,11 @@ def test_pods_of_excluded_namespaces_are_left_alone(policed: Policed) -> None:
 
 
 VALUES: dict[str, tuple[str, ...]] = {
-    contract.MODE: ("init", "sidecar", "Init", "", "both"),
-    contract.CREDENTIALS: ("chain", "node", "role"),
-    contract.TAKEOVER: ("always", "never", "sometimes"),
-    contract.RELEASE_ON_EXIT: ("true", "false", "True", "1", "yes"),
-    contract.TIMEOUT: (
+    pod_keys.MODE: ("init", "sidecar", "Init", "", "both"),
+    pod_keys.CREDENTIALS: ("chain", "node", "role"),
+    pod_keys.TAKEOVER: ("always", "never", "sometimes"),
+    pod_keys.RELEASE_ON_EXIT: ("true", "false", "True", "1", "yes"),
+    pod_keys.TIMEOUT: (
         "1s",
         "90s",
         "2m",
@@ -268,10 +268,10 @@ VALUES: dict[str, tuple[str, ...]] = {
         "1.5m",
         "",
     ),
-    contract.INTERFACES: ("net1", "net1,net2", " net1 ,", "", ",", " , "),
-    contract.AGENT_CPU: ("10m", "0.5", "999m", "9m", "1", "1000m", "2", "0.0099", "x", "", "100Mi", "5e-1"),
-    contract.AGENT_MEMORY: ("16Mi", "64Mi", "1Gi", "16777216", "15Mi", "16M", "x", "", "0.1Gi"),
-    contract.UNITS: (
+    pod_keys.INTERFACES: ("net1", "net1,net2", " net1 ,", "", ",", " , "),
+    pod_keys.AGENT_CPU: ("10m", "0.5", "999m", "9m", "1", "1000m", "2", "0.0099", "x", "", "100Mi", "5e-1"),
+    pod_keys.AGENT_MEMORY: ("16Mi", "64Mi", "1Gi", "16777216", "15Mi", "16M", "x", "", "0.1Gi"),
+    pod_keys.UNITS: (
         "1",
         "999",
         "oam=2",
@@ -285,8 +285,8 @@ VALUES: dict[str, tuple[str, ...]] = {
         "Oam=1",
         "2 ",
     ),
-    contract.EIP_WAIT: ("true", "false", "yes"),
-    contract.EIP: (
+    pod_keys.EIP_WAIT: ("true", "false", "yes"),
+    pod_keys.EIP: (
         "net1=pool/sip",
         " net1 = pool/sip ,10.10.1.200=eipalloc-0123456789abcdef0,",
         "net1=eipalloc-0123abcd",
@@ -298,7 +298,7 @@ VALUES: dict[str, tuple[str, ...]] = {
         ",",
         "net1=pool/sip," * 200,
     ),
-    contract.AGENT_IMAGE: ("registry.example/a:1", "a b", "", "a\tb", "x" * 512, "x" * 513),
+    pod_keys.AGENT_IMAGE: ("registry.example/a:1", "a b", "", "a\tb", "x" * 512, "x" * 513),
 }
 
 
@@ -372,7 +372,7 @@ def test_a_key_on_a_workload_itself_is_sent_to_its_template(policed: Policed, ki
 
 def test_right_keys_and_those_of_others_get_no_hint(policed: Policed) -> None:
     assert not hinted(policed, "Namespace", {INJECTION: "enabled", "example.com/inject": "yes"}, {})
-    right = {MODE: "init", contract.STATUS: "{}", contract.TIMEOUT: "90s", "example.com/timeouts": "x"}
+    right = {MODE: "init", pod_keys.STATUS: "{}", pod_keys.TIMEOUT: "90s", "example.com/timeouts": "x"}
     assert not hinted(policed, "Pod", {INJECTION: "enabled"}, right)
     assert not hinted(policed, "Deployment", {}, right)
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from check.run import CHECKS
-from common.contract import INJECTION, MODE, NETWORKS_FILE
+from common.pod_keys import INJECTION, MODE, NETWORKS_FILE
 from multus_eni.cli import main
 from tests.chart.conftest import EDITOR, Cluster
 from tests.chart.test_release import SPOILT, release

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import NETWORKS_FILE
+from common.pod_keys import NETWORKS_FILE
 from ipagent.controller.cli import _parser
 from ipagent.controller.model.actions import Plan
 from ipagent.controller.model.attachment import AttachmentStatus

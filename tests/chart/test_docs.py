@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.contract import INJECTION
+from common.pod_keys import INJECTION
 from ipagent.node.model.grants import read_grants
 from tests.chart.conftest import programs
 from tests.chart.readme import README, generate

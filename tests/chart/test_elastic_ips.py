@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from common.contract import EIP, EIP_CONDITION, EIP_LABEL
+from common.pod_keys import EIP, EIP_CONDITION, EIP_LABEL
 from ipagent.network_status import NETWORK_STATUS
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import EVENT, NODE, OWN, token_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from common.contract import CREDENTIALS, INJECTION, MODE
+from common.pod_keys import CREDENTIALS, INJECTION, MODE
 from tests.chart.conftest import Cluster
 from tests.cluster.api import Manifest
 from tests.cluster.configuration import Service

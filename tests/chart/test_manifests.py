@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from common.contract import DEFAULT_NODE_PORT, INJECTION, Backend, Credentials, Mode
+from common.agent_settings import DEFAULT_NODE_PORT, Backend, Credentials, Mode
+from common.pod_keys import INJECTION
 from tests.chart.values import DIGEST, REQUIRED, cases
 from tests.cluster.api import Manifest
 from tests.cluster.configuration import (

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from common.contract import LogFormat
+from common.agent_settings import LogFormat
 from common.kube.errors import ApiError as Refusal
 from ipagent.controller.kube import slice_pools
 from ipagent.controller.model.cloud import CLUSTER_TAG

@@ -13,14 +13,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import (
-    ENV_HOST_IP,
-    ENV_NODE_NAME,
-    ENV_POD_NAME,
-    ENV_POD_NAMESPACE,
-    INJECTION,
-    Credentials,
-)
+from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_POD_NAMESPACE, Credentials
+from common.pod_keys import INJECTION
 from ipagent.node.model.ownership import GcMode
 from ipagent.node.settings import read_settings
 from tests.chart.values import NODE, NODE_WATCH, REQUIRED

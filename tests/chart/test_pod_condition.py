@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from common.contract import EIP_CONDITION, ExitCode
+from common.exit_codes import ExitCode
 from common.kube.client import Client
 from common.kube.errors import ApiError as Refusal
+from common.pod_keys import EIP_CONDITION
 from ipagent.log import Log
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.condition import CONDITION

@@ -9,14 +9,9 @@ from typing import Any
 
 import pytest
 
-from common.contract import (
-    ENV_BACKEND,
-    ENV_TIMEOUT,
-    INJECTION,
-    TOKEN_AUDIENCE,
-    TOKEN_DIRECTORY,
-    TOKEN_VOLUME,
-)
+from common.agent_container import TOKEN_AUDIENCE, TOKEN_DIRECTORY, TOKEN_VOLUME
+from common.agent_settings import ENV_BACKEND, ENV_TIMEOUT
+from common.pod_keys import INJECTION
 from tests.chart.conftest import Cluster
 from tests.chart.everything import API_SERVER_METRICS, Key, differences, exported_by, objects
 from tests.chart.values import REQUIRED as VALID

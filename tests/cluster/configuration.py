@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Credentials, Injection, Mode
+from common.agent_settings import Credentials, Mode
+from common.pod_keys import CREDENTIALS, INJECTION, MODE, NETWORKS, Injection
 
 Requirement = dict[str, Any]
 

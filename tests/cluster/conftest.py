@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.contract import CONTAINER_NAME, INJECTION
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import INJECTION
 from tests.cluster.api import Api, ApiError
 from tests.cluster.certificates import Authority
 from tests.cluster.configuration import Service, webhook_configuration

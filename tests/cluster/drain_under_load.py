@@ -21,7 +21,8 @@ from typing import Self
 
 import httpx
 
-from common.contract import CONTAINER_NAME, INJECTION, MODE
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import INJECTION, MODE
 from tests.cluster.api import ENDPOINT_SLICE, Api, ApiError, Manifest
 from tests.cluster.configuration import Service, webhook_configuration
 from tests.cluster.manifests import multus_pod

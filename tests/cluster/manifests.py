@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from common.contract import NETWORKS
+from common.pod_keys import NETWORKS
 from tests.cluster.api import Manifest
 
 MULTUS = {NETWORKS: "ipvlan-multus"}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.contract import CONTAINER_NAME
+from common.agent_container import CONTAINER_NAME
 from tests.cluster.api import POD, Answer, Api, ApiError, Manifest
 from tests.cluster.configuration import Requirement, any_of
 

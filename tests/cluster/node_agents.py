@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.contract import NETWORKS, TOKEN_AUDIENCE
+from common.agent_container import TOKEN_AUDIENCE
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
+from common.pod_keys import NETWORKS
 from ipagent.network_status import NETWORK_STATUS
 from tests.cluster.api import SERVICE_ACCOUNT, Api, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane

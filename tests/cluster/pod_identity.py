@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.contract import INJECTION, MODE
+from common.pod_keys import INJECTION, MODE
 from tests.cluster.api import Api, Manifest
 from tests.cluster.certificates import Authority
 from tests.cluster.configuration import NAME, Entry, Service, configuration_of, webhook_configuration

@@ -22,7 +22,8 @@ from typing import Any, Self
 import yaml
 from cryptography import x509
 
-from common.contract import CONTAINER_NAME, INJECTION
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import INJECTION
 from tests.cluster.api import Manifest
 from tests.cluster.certs_process import PROGRAM, Certs, Place, make_place
 from tests.cluster.control_plane import ControlPlane

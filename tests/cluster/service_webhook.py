@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from common.contract import CONTAINER_NAME, INJECTION
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import INJECTION
 from tests.cluster.api import Api, Manifest
 from tests.cluster.configuration import webhook_configuration
 from tests.cluster.control_plane import ControlPlane

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from common.contract import CONTAINER_NAME, INJECTION, MODE, RUN_VOLUME, STATUS, TOKEN_VOLUME
+from common.agent_container import CONTAINER_NAME, RUN_VOLUME, TOKEN_VOLUME
+from common.pod_keys import INJECTION, MODE, STATUS
 from tests.cluster.api import ApiError, Manifest
 from tests.cluster.namespaces import Namespace, Namespaces
 from tests.webhook.valid_pods import valid_pods

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import CONTAINER_NAME, INJECTION, MODE, RUN_VOLUME, STATUS
+from common.agent_container import CONTAINER_NAME, RUN_VOLUME
+from common.pod_keys import INJECTION, MODE, STATUS
 from tests.cluster.api import POD, Api, ApiError
 from tests.cluster.configuration import Entry, any_of, configuration_of
 from tests.cluster.manifests import container, deployment, multus_pod

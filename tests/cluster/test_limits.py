@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import CONTAINER_NAME, INJECTION, MODE
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import INJECTION, MODE
 from tests.cluster.api import RESOURCE_QUOTA, ApiError, Manifest
 from tests.cluster.manifests import container, multus_pod
 from tests.cluster.namespaces import Namespace, Namespaces, names_of

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from common.contract import CONTRACT, ENV_HOST_IP, ENV_NODE_NAME, ExitCode, Mode
+from common.agent_settings import CONTRACT, ENV_HOST_IP, ENV_NODE_NAME, Mode
+from common.exit_codes import ExitCode
 from ipagent.network_status import NETWORK_STATUS
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import MIRROR

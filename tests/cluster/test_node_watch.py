@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import TOKEN_AUDIENCE, LogFormat
+from common.agent_container import TOKEN_AUDIENCE
+from common.agent_settings import LogFormat
 from common.kube.client import Client
 from common.kube.errors import ApiError
 from common.kube.kubeconfig import load_kubeconfig

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from common.contract import CONTAINER_NAME, INJECTION, MODE, STATUS
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import INJECTION, MODE, STATUS
 from tests.cluster.api import Api, Manifest
 from tests.cluster.configuration import NAME, Entry, any_of, configuration_of
 from tests.cluster.manifests import container, multus_pod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.contract import INJECTION, MODE, STATUS
+from common.pod_keys import INJECTION, MODE, STATUS
 from tests.cluster.manifests import hand_made_deployments, multus_pod, pod, pod_of
 from tests.cluster.namespaces import Namespaces, mode_of
 from tests.cluster.webhook import WebhookServer

@@ -6,7 +6,8 @@ import copy
 
 import pytest
 
-from common.contract import CONTAINER_NAME, INJECTION, MODE
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import INJECTION, MODE
 from tests.cluster.api import Manifest
 from tests.cluster.manifests import container, multus_pod
 from tests.cluster.namespaces import Namespaces, names_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.contract import INJECTION, INTERFACES, MODE, NETWORKS
+from common.pod_keys import INJECTION, INTERFACES, MODE, NETWORKS
 from tests.cluster.api import DEPLOYMENT, Api, ApiError
 from tests.cluster.manifests import deployment, multus_pod
 from tests.cluster.namespaces import Namespaces, mode_of

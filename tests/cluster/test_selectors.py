@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.contract import CREDENTIALS, INJECTION, MODE
+from common.pod_keys import CREDENTIALS, INJECTION, MODE
 from tests.cluster.api import NAMESPACE, POD, Api, ApiError
 from tests.cluster.configuration import NAME, entries
 from tests.cluster.manifests import multus_pod, pod

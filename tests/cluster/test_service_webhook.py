@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from common.contract import CONTAINER_NAME
+from common.agent_container import CONTAINER_NAME
 from tests.cluster.namespaces import names_of
 from tests.cluster.tools import Binaries
 from tests.cluster.waiting import SCENARIO_SECONDS

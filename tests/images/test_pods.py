@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common import contract
-from common.contract import ExitCode
+from common.agent_container import STARTED_FILE, TERMINATION_LOG
+from common.exit_codes import ExitCode
 from ipagent.cli import ENV_STARTED_FILE
 from tests.cluster.waiting import wait_for
 from tests.images.conftest import need
@@ -44,8 +44,8 @@ class InPod:
             path.chmod(mode)
         container.network = self.pod.network
         container.writable |= {
-            contract.TERMINATION_LOG: self._log,
-            str(Path(contract.STARTED_FILE).parent): run,
+            TERMINATION_LOG: self._log,
+            str(Path(STARTED_FILE).parent): run,
         }
 
     def ended(self, code: int, stderr: str) -> Ended:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from common.version import VERSION
 from tests.cluster.certificates import Authority
 from tests.cluster.waiting import wait_for

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import contract
-from common.contract import AgentSettings
+from common.agent_settings import ENV_POD_NAME, ENV_POD_NAMESPACE, AgentSettings
 from ipagent.cli import ENV_STARTED_FILE
 from tests.doubles import Doubles
 from tests.ipagent.worlds import KEY, SECRET
@@ -59,8 +58,8 @@ class Stage:
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            contract.ENV_POD_NAME: "pod-1",
-            contract.ENV_POD_NAMESPACE: "apps",
+            ENV_POD_NAME: "pod-1",
+            ENV_POD_NAMESPACE: "apps",
             **(settings or AgentSettings(interfaces=("net1",))).to_env(),
             ENV_STARTED_FILE: str(self.directory / "started"),
         }

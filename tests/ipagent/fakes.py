@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-from common.contract import AgentSettings, LogFormat, LogLevel
+from common.agent_settings import AgentSettings, LogFormat, LogLevel
 from ipagent.assign.addresses import (
     Detection,
     Holding,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.commands.cli import BROKEN_PIPE, INTERRUPTED
 from tests.ipagent import ec2_error_table
 
@@ -137,7 +137,9 @@ def test_the_table_of_ec2s_codes_is_the_code_s() -> None:
     "heading", ["### Interfaces and addresses", "### ENIs and IMDS", "### Settings and commands"]
 )
 def test_no_message_of_the_tables_is_stale(heading: str) -> None:
-    source = "".join(file.read_text(encoding="utf-8") for file in [*TREES, ROOT / "common" / "contract.py"])
+    source = "".join(
+        file.read_text(encoding="utf-8") for file in [*TREES, ROOT / "common" / "agent_settings.py"]
+    )
     # Strings that are split over lines, as one.
     joined = re.sub(r'"\s*\n\s*f?"', "", source)
     for row in table(heading):

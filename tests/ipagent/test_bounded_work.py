@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import TOKEN_AUDIENCE
+from common.agent_container import TOKEN_AUDIENCE
 from common.kube.list_stream import ListReader, NotAList
 from ipagent import node_protocol
 from ipagent.assign.errors import NoImds

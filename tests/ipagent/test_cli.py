@@ -11,8 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from common import contract
-from common.contract import AgentSettings, Backend, ExitCode
+from common import agent_settings
+from common.agent_settings import (
+    ENV_ALLOWED_CIDRS,
+    ENV_BACKEND,
+    ENV_CONTRACT,
+    ENV_INTERFACES,
+    ENV_TIMEOUT,
+    AgentSettings,
+    Backend,
+    Mode,
+)
+from common.exit_codes import ExitCode
 from common.version import VERSION
 from ipagent import cli
 from ipagent.commands import addresses
@@ -35,12 +45,12 @@ def work(env: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_help_names_every_variable_and_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--help"], {}) == 0
     text = capsys.readouterr().out
-    for name, value in vars(contract).items():
+    for name, value in vars(agent_settings).items():
         if name.startswith("ENV_") and name != "ENV_PREFIX":
             assert value in text, name
     for code in ExitCode:
         assert re.search(rf"\b{code.value}  ?\w", text), code
-    for command in (*contract.Mode, "started", *COMMANDS):
+    for command in (*Mode, "started", *COMMANDS):
         assert f"\n  {command}" in text
     for name in (cli.ENV_STARTED_FILE, cli.ENV_TERMINATION_LOG):
         assert name in text
@@ -48,7 +58,7 @@ def test_help_names_every_variable_and_every_exit_code(capsys: pytest.CaptureFix
 
 
 @pytest.mark.pure
-@pytest.mark.parametrize("command", [*COMMANDS, *contract.Mode])
+@pytest.mark.parametrize("command", [*COMMANDS, *Mode])
 def test_each_commands_help_teaches_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([command, "--help"], {}) == 0
     text = capsys.readouterr().out
@@ -145,7 +155,9 @@ def test_the_probe_imports_next_to_nothing(arguments: list[str], tmp_path: Path)
     ours = {name for name in loaded if name.split(".")[0] in {"common", "ipagent", "webhook", "certs"}}
     assert ours - {"ipagent.probe"} == {
         "common",
-        "common.contract",
+        "common.agent_container",
+        "common.agent_settings",
+        "common.exit_codes",
         "ipagent",
         "ipagent.cli",
     }
@@ -156,10 +168,10 @@ def test_the_probe_imports_next_to_nothing(arguments: list[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("env", "says"),
     [
-        ({contract.ENV_TIMEOUT: "soon"}, contract.ENV_TIMEOUT),
-        ({contract.ENV_CONTRACT: "99"}, "at least as new as the webhook"),
-        ({contract.ENV_BACKEND: "nodes"}, contract.ENV_BACKEND),
-        ({contract.ENV_ALLOWED_CIDRS: "banana"}, contract.ENV_ALLOWED_CIDRS),
+        ({ENV_TIMEOUT: "soon"}, ENV_TIMEOUT),
+        ({ENV_CONTRACT: "99"}, "at least as new as the webhook"),
+        ({ENV_BACKEND: "nodes"}, ENV_BACKEND),
+        ({ENV_ALLOWED_CIDRS: "banana"}, ENV_ALLOWED_CIDRS),
     ],
 )
 def test_wrong_settings_are_named_in_the_log_and_in_the_termination_message(
@@ -185,7 +197,7 @@ def test_a_fault_of_the_agent_is_a_sentence_and_no_traceback(
     assert logged == message
 
 
-NONE_SUCH = {contract.ENV_INTERFACES: "none-such"}
+NONE_SUCH = {ENV_INTERFACES: "none-such"}
 """Nothing counts, so AWS is not needed."""
 
 

@@ -15,7 +15,8 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from common.contract import AgentSettings, ExitCode
+from common.agent_settings import AgentSettings
+from common.exit_codes import ExitCode
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws import ec2_calls
 from ipagent.aws.base import AwsAccess

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import LogFormat, LogLevel
+from common.agent_settings import LogFormat, LogLevel
 from ipagent.log import Log, printable
 
 pytestmark = pytest.mark.pure

@@ -2,7 +2,8 @@
 
 import pytest
 
-from common.contract import ExitCode, Mode, RestartPolicy
+from common.agent_settings import Mode, RestartPolicy
+from common.exit_codes import ExitCode
 from ipagent.termination import restart_text
 
 pytestmark = pytest.mark.pure

@@ -8,7 +8,8 @@ from typing import Any
 import jsonpatch
 from hypothesis import strategies as st
 
-from common import contract
+from common import pod_keys
+from common.agent_settings import Mode
 from webhook.core.inject import Outcome
 from webhook.core.patch import Operation
 from webhook.server.review import encode_outcome, with_uid
@@ -79,12 +80,12 @@ def pods(draw: st.DrawFn) -> dict[str, Any]:
         spec["volumes"] = [{"name": f"v{i}", "emptyDir": {}} for i in range(draw(st.integers(0, 2)))]
     if draw(st.integers(0, 9)) == 0:
         spec["resources"] = draw(resources())
-    annotations = {contract.NETWORKS: ",".join(draw(st.lists(NAMES, min_size=1, max_size=3)))}
+    annotations = {pod_keys.NETWORKS: ",".join(draw(st.lists(NAMES, min_size=1, max_size=3)))}
     annotations[draw(NAMES) + "/~odd~1key"] = draw(st.text(max_size=5))
     if draw(st.booleans()):
-        annotations[contract.MODE] = draw(st.sampled_from(contract.Mode)).value
+        annotations[pod_keys.MODE] = draw(st.sampled_from(Mode)).value
     if draw(st.integers(0, 4)) == 0:
-        annotations[contract.AGENT_CPU] = draw(st.sampled_from(["10m", "200m", "0.5", "999m"]))
+        annotations[pod_keys.AGENT_CPU] = draw(st.sampled_from(["10m", "200m", "0.5", "999m"]))
     metadata: dict[str, Any] = {"annotations": annotations}
     metadata[draw(st.sampled_from(["name", "generateName"]))] = draw(NAMES)
     if draw(st.booleans()):

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from yaml.reader import Reader
 
-from common import contract
+from common import pod_keys
 from common import quantity as quantity_module
+from common.agent_container import CONTAINER_NAME, RUN_VOLUME
 from common.quantity import parse_quantity
 from tests.webhook.core.test_cases import review
 from tests.work_counter import count_work
@@ -127,17 +128,17 @@ READERS: dict[str, Callable[[str], object]] = {
     **{
         key: annotation(key)
         for key in (
-            contract.MODE,
-            contract.INTERFACES,
-            contract.RELEASE_ON_EXIT,
-            contract.TAKEOVER,
-            contract.TIMEOUT,
-            contract.CREDENTIALS,
-            contract.AGENT_CPU,
-            contract.AGENT_MEMORY,
-            contract.AGENT_IMAGE,
-            contract.UNITS,
-            contract.PREFIX + "unknown",
+            pod_keys.MODE,
+            pod_keys.INTERFACES,
+            pod_keys.RELEASE_ON_EXIT,
+            pod_keys.TAKEOVER,
+            pod_keys.TIMEOUT,
+            pod_keys.CREDENTIALS,
+            pod_keys.AGENT_CPU,
+            pod_keys.AGENT_MEMORY,
+            pod_keys.AGENT_IMAGE,
+            pod_keys.UNITS,
+            pod_keys.PREFIX + "unknown",
         )
     },
 }
@@ -166,30 +167,30 @@ PODS: dict[str, Callable[[int], dict[str, Any]]] = {
         "containers": [{"name": f"c{n}", "resources": resources(n)} for n in range(size)]
     },
     "init containers": lambda size: {
-        "initContainers": [{"name": contract.CONTAINER_NAME + str(n), "env": [{}] * 3} for n in range(size)]
+        "initContainers": [{"name": CONTAINER_NAME + str(n), "env": [{}] * 3} for n in range(size)]
     },
     "volumes": lambda size: {"volumes": [{"name": f"v{n}", "emptyDir": {}} for n in range(size)]},
-    "our volumes": lambda size: {"volumes": [{"name": contract.RUN_VOLUME, "emptyDir": {}}] * size},
+    "our volumes": lambda size: {"volumes": [{"name": RUN_VOLUME, "emptyDir": {}}] * size},
     "pull secrets": lambda size: {"imagePullSecrets": [{"name": f"s{n}"} for n in range(size)]},
     "commands": lambda size: {"containers": [{"name": "a", "command": ["x/" * 9] * size}]},
     "node selector": lambda size: {"nodeSelector": {f"k{n}": "" for n in range(size)}},
 }
 METADATA: dict[str, Callable[[int], dict[str, Any]]] = {
-    "none": lambda _: {"annotations": {contract.NETWORKS: "a"}},
+    "none": lambda _: {"annotations": {pod_keys.NETWORKS: "a"}},
     "labels": lambda size: {
-        "annotations": {contract.NETWORKS: "a"},
+        "annotations": {pod_keys.NETWORKS: "a"},
         "labels": {f"l{number}": "" for number in range(size)},
     },
     "our annotations": lambda size: {
-        "annotations": {contract.NETWORKS: "a", **{f"{contract.PREFIX}{n}": "" for n in range(size)}}
+        "annotations": {pod_keys.NETWORKS: "a", **{f"{pod_keys.PREFIX}{n}": "" for n in range(size)}}
     },
     "interfaces": lambda size: {
         "annotations": {
-            contract.NETWORKS: ",".join(["a"] * 200),
-            contract.INTERFACES: ",".join(f"net{n}" for n in range(size)),
+            pod_keys.NETWORKS: ",".join(["a"] * 200),
+            pod_keys.INTERFACES: ",".join(f"net{n}" for n in range(size)),
         }
     },
-    "networks": lambda size: {"annotations": {contract.NETWORKS: ",".join(["a"] * size)}},
+    "networks": lambda size: {"annotations": {pod_keys.NETWORKS: ",".join(["a"] * size)}},
 }
 
 

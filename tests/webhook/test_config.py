@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import Backend, Credentials, LogFormat, LogLevel, Mode
+from common.agent_settings import Backend, Credentials, LogFormat, LogLevel, Mode
 from webhook.cli.serve import CONFIG
 from webhook.config import MAX_FILE_SIZE, ConfigError, load_settings, parse_settings
 from webhook.core.settings import EnvVar, Size

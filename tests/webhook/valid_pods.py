@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from common import contract
+from common import pod_keys
 from common.quantity import parse_quantity
 from tests.webhook.pods import pods
 
@@ -130,7 +130,7 @@ def _annotations(draw: st.DrawFn, metadata: Fields) -> None:
     for key in [key for key in annotations if "~" in key]:
         annotations[key.replace("~odd~1key", "odd_.key-1")] = annotations.pop(key)
     if draw(st.integers(0, 4)) == 0:
-        annotations[contract.STATUS] = "left over"
+        annotations[pod_keys.STATUS] = "left over"
     if draw(st.integers(0, 9)) == 0:
         owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u", "controller": True}
         metadata["ownerReferences"] = [owner]

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common import contract
-from common.contract import Credentials, Injection, Mode
+from common import pod_keys
+from common.agent_settings import Credentials, Mode
+from common.pod_keys import Injection
 from webhook.cli.serve import NETWORKS
 
 if TYPE_CHECKING:
@@ -207,9 +208,9 @@ def _manifest_options(options: argparse.Namespace) -> ManifestOptions:
     from webhook.manifests.commands import Options  # noqa: PLC0415 - nor this
 
     given = {
-        contract.INJECTION: options.namespace_injection,
-        contract.MODE: options.namespace_mode,
-        contract.CREDENTIALS: options.namespace_credentials,
+        pod_keys.INJECTION: options.namespace_injection,
+        pod_keys.MODE: options.namespace_mode,
+        pod_keys.CREDENTIALS: options.namespace_credentials,
     }
     labels = {key: str(value) for key, value in given.items() if value != UNSET}
     return Options(

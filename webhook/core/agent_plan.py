@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from common.contract import AgentSettings, Mode
+from common.agent_settings import AgentSettings, Mode
 from webhook.core.capacity import CapacityRequest
 
 

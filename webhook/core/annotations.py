@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
-from common import contract
-from common.contract import Credentials, Mode, Takeover
+from common import pod_keys
+from common.agent_settings import Credentials, Mode, Takeover, parse_flag, parse_list, parse_timeout
 from common.elastic_ips import ALLOWED, EipClaim, parse_claims
 from common.quantity import MEBIBYTE, parse_quantity
 from webhook.core.capacity import UNITS_ALLOWED, Units, parse_units
@@ -81,49 +81,49 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
             raise not_allowed(key, text, allowed) from None
 
     return PodSettings(
-        mode=read(contract.MODE, Mode, ", ".join(Mode)),
+        mode=read(pod_keys.MODE, Mode, ", ".join(Mode)),
         interfaces=read(
-            contract.INTERFACES, _interfaces, "names of the pod's Multus interfaces, as in net1,net2"
+            pod_keys.INTERFACES, _interfaces, "names of the pod's Multus interfaces, as in net1,net2"
         ),
-        release_on_exit=read(contract.RELEASE_ON_EXIT, contract.parse_flag, "true, false"),
-        takeover=read(contract.TAKEOVER, Takeover, ", ".join(Takeover)),
-        timeout=read(contract.TIMEOUT, contract.parse_timeout, "a duration from 1s to 60m, as in 90s or 2m"),
-        credentials=read(contract.CREDENTIALS, Credentials, ", ".join(Credentials)),
+        release_on_exit=read(pod_keys.RELEASE_ON_EXIT, parse_flag, "true, false"),
+        takeover=read(pod_keys.TAKEOVER, Takeover, ", ".join(Takeover)),
+        timeout=read(pod_keys.TIMEOUT, parse_timeout, "a duration from 1s to 60m, as in 90s or 2m"),
+        credentials=read(pod_keys.CREDENTIALS, Credentials, ", ".join(Credentials)),
         agent_cpu=read(
-            contract.AGENT_CPU, agent_cpu, "10m to 999m: a whole core would be pinned for the agent"
+            pod_keys.AGENT_CPU, agent_cpu, "10m to 999m: a whole core would be pinned for the agent"
         ),
-        agent_memory=read(contract.AGENT_MEMORY, agent_memory, "a quantity from 16Mi"),
-        agent_image=read(contract.AGENT_IMAGE, _image, "an image reference"),
-        units=read(contract.UNITS, parse_units, UNITS_ALLOWED),
-        eips=read(contract.EIP, parse_claims, ALLOWED) or (),
-        eip_wait=read(contract.EIP_WAIT, contract.parse_flag, "true, false"),
-        unknown=tuple(key for key in annotations if key.startswith(contract.PREFIX) and key not in _KNOWN),
+        agent_memory=read(pod_keys.AGENT_MEMORY, agent_memory, "a quantity from 16Mi"),
+        agent_image=read(pod_keys.AGENT_IMAGE, _image, "an image reference"),
+        units=read(pod_keys.UNITS, parse_units, UNITS_ALLOWED),
+        eips=read(pod_keys.EIP, parse_claims, ALLOWED) or (),
+        eip_wait=read(pod_keys.EIP_WAIT, parse_flag, "true, false"),
+        unknown=tuple(key for key in annotations if key.startswith(pod_keys.PREFIX) and key not in _KNOWN),
     )
 
 
-_is_ours = re.compile(re.escape(contract.PREFIX)).match
+_is_ours = re.compile(re.escape(pod_keys.PREFIX)).match
 _NOTHING_SET = PodSettings()
 _KNOWN = frozenset(
     {
-        contract.MODE,
-        contract.INTERFACES,
-        contract.RELEASE_ON_EXIT,
-        contract.TAKEOVER,
-        contract.TIMEOUT,
-        contract.CREDENTIALS,
-        contract.AGENT_CPU,
-        contract.AGENT_MEMORY,
-        contract.AGENT_IMAGE,
-        contract.UNITS,
-        contract.EIP,
-        contract.EIP_WAIT,
-        contract.STATUS,
+        pod_keys.MODE,
+        pod_keys.INTERFACES,
+        pod_keys.RELEASE_ON_EXIT,
+        pod_keys.TAKEOVER,
+        pod_keys.TIMEOUT,
+        pod_keys.CREDENTIALS,
+        pod_keys.AGENT_CPU,
+        pod_keys.AGENT_MEMORY,
+        pod_keys.AGENT_IMAGE,
+        pod_keys.UNITS,
+        pod_keys.EIP,
+        pod_keys.EIP_WAIT,
+        pod_keys.STATUS,
     }
 )
 
 
 def _interfaces(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(contract.parse_list(text)))
+    names = tuple(dict.fromkeys(parse_list(text)))
     # A legal name that the networks annotation does not give may still be right: Multus counts its
     # defaultNetworks first, and interfaces can be plugged into a running pod.
     if not names or len(names) > MAX_INTERFACES or not all(map(_may_be_made_by_multus, names)):

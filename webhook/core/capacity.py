@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.contract import PREFIX, UNITS
+from common.pod_keys import PREFIX, UNITS
 from webhook.multus.networks import Network
 
 _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"

@@ -6,8 +6,18 @@ import functools
 import math
 from typing import Any
 
-from common import contract
-from common.contract import AgentSettings, Backend, Mode
+from common.agent_container import (
+    COMMAND,
+    CONTAINER_NAME,
+    RUN_DIRECTORY,
+    RUN_VOLUME,
+    TERMINATION_LOG,
+    TOKEN_AUDIENCE,
+    TOKEN_DIRECTORY,
+    TOKEN_NAME,
+    TOKEN_VOLUME,
+)
+from common.agent_settings import DOWNWARD_API, AgentSettings, Backend, Mode
 from webhook.core.agent_plan import AgentPlan
 from webhook.core.settings import EnvVar, Settings
 
@@ -21,13 +31,13 @@ PROBE_START = 10
 """Seconds that this interpreter may need to start where the CPU limit is small."""
 
 _RUN_VOLUME: dict[str, Any] = {
-    "name": contract.RUN_VOLUME,
+    "name": RUN_VOLUME,
     "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"},
 }
 """Holds the file by which a sidecar reports that it has started."""
 
 _TOKEN_VOLUME: dict[str, Any] = {
-    "name": contract.TOKEN_VOLUME,
+    "name": TOKEN_VOLUME,
     "projected": {
         # The file gets this mode, or 0600 for the one user of all containers, or 0640 for the pod's fsGroup,
         # which ours is in, too (pkg/volume/projected, collectData): our user can read each of them.
@@ -35,9 +45,9 @@ _TOKEN_VOLUME: dict[str, Any] = {
         "sources": [
             {
                 "serviceAccountToken": {
-                    "audience": contract.TOKEN_AUDIENCE,
+                    "audience": TOKEN_AUDIENCE,
                     "expirationSeconds": 3600,
-                    "path": contract.TOKEN_NAME,
+                    "path": TOKEN_NAME,
                 }
             }
         ],
@@ -66,12 +76,12 @@ def agent_container(
     `token_volume` names the pod's volume with its ServiceAccount token, None if the pod has none.
     """
     container: dict[str, Any] = {
-        "name": contract.CONTAINER_NAME,
+        "name": CONTAINER_NAME,
         "image": plan.image,
-        "command": [contract.COMMAND, plan.mode.value],
+        "command": [COMMAND, plan.mode.value],
         "env": _env(plan.settings, settings.env),
         "securityContext": {**_restricted(), **settings.security_context},
-        "terminationMessagePath": contract.TERMINATION_LOG,
+        "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if settings.image_pull_policy is not None:
@@ -80,12 +90,10 @@ def agent_container(
         container["resources"] = resources
     mounts = [dict(mount) for mount in settings.volume_mounts]
     if plan.settings.backend is Backend.NODE:
-        mounts.append(
-            {"name": contract.TOKEN_VOLUME, "readOnly": True, "mountPath": contract.TOKEN_DIRECTORY}
-        )
+        mounts.append({"name": TOKEN_VOLUME, "readOnly": True, "mountPath": TOKEN_DIRECTORY})
     if plan.mode is Mode.SIDECAR:
         container |= _sidecar(plan)
-        mounts.append({"name": contract.RUN_VOLUME, "mountPath": contract.RUN_DIRECTORY})
+        mounts.append({"name": RUN_VOLUME, "mountPath": RUN_DIRECTORY})
     if token_volume is not None and all(mount["mountPath"] != TOKEN_PATH for mount in mounts):
         mounts.append({"name": token_volume, "readOnly": True, "mountPath": TOKEN_PATH})
     if mounts:
@@ -101,7 +109,7 @@ def _env(agent: AgentSettings, extra: tuple[EnvVar, ...]) -> tuple[dict[str, Any
 
 _DOWNWARD_API = tuple(
     {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-    for name, path in contract.DOWNWARD_API.items()
+    for name, path in DOWNWARD_API.items()
 )
 
 
@@ -123,7 +131,7 @@ def _sidecar(plan: AgentPlan) -> dict[str, Any]:
     return {
         "restartPolicy": "Always",
         "startupProbe": {
-            "exec": {"command": [contract.COMMAND, "started", f"--wait={PROBE_WAIT}"]},
+            "exec": {"command": [COMMAND, "started", f"--wait={PROBE_WAIT}"]},
             "periodSeconds": 1,
             "timeoutSeconds": PROBE_WAIT + PROBE_START,
             "failureThreshold": math.ceil((plan.settings.timeout + PROBE_GRACE) / PROBE_WAIT),

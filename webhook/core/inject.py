@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from common import contract
+from common import pod_keys
 from common.version import VERSION
 from webhook.core import patch
 from webhook.core.agent_plan import AgentPlan
@@ -57,7 +57,7 @@ def inject(
             _status(decision, agent),
             agent_volumes(agent, settings),
             settings.image_pull_secrets if admitted else (),
-            {contract.EIP_LABEL: "true"} if agent.eips else {},
+            {pod_keys.EIP_LABEL: "true"} if agent.eips else {},
         ),
     )
     warnings = sizing.advice
@@ -76,7 +76,7 @@ def _with_capacity(sized: Resources | None, requested: dict[str, str]) -> Resour
 
 
 _SIZE_IGNORED = (
-    f"multus-eni: {contract.AGENT_CPU} and {contract.AGENT_MEMORY} have no effect: the agent has no "
+    f"multus-eni: {pod_keys.AGENT_CPU} and {pod_keys.AGENT_MEMORY} have no effect: the agent has no "
     "resources of its own in a BestEffort pod and in one with pod-level resources"
 )
 

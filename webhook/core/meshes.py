@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from common.contract import AgentSettings, Backend
+from common.agent_settings import AgentSettings, Backend
 from webhook.core.pod import Pod
 
 Keys = Mapping[str, str]

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from common.contract import Credentials, Injection, Mode
+from common.agent_settings import Credentials, Mode
+from common.pod_keys import Injection
 
 
 class InvalidLabel(StrEnum):

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common import contract
+from common import pod_keys
+from common.agent_container import CONTAINER_NAME
 from webhook.core.pod import Pod
 
 Operation = dict[str, Any]
@@ -38,7 +39,7 @@ def pointer(*parts: str | int) -> str:
 _INIT_CONTAINERS = pointer("spec", "initContainers")
 _FIRST_INIT_CONTAINER = pointer("spec", "initContainers", 0)
 _ANNOTATIONS = pointer("metadata", "annotations")
-_STATUS = pointer("metadata", "annotations", contract.STATUS)
+_STATUS = pointer("metadata", "annotations", pod_keys.STATUS)
 
 
 def injection(pod: Pod, agent: Agent) -> list[Operation]:
@@ -67,7 +68,7 @@ def move_to_front(index: int) -> list[Operation]:
         return []
     here = pointer("spec", "initContainers", index)
     return [
-        {"op": "test", "path": f"{here}/name", "value": contract.CONTAINER_NAME},
+        {"op": "test", "path": f"{here}/name", "value": CONTAINER_NAME},
         {"op": "move", "from": here, "path": _FIRST_INIT_CONTAINER},
     ]
 
@@ -80,7 +81,7 @@ def _first_init_container(pod: Pod, container: dict[str, Any]) -> Operation:
 
 def _status_annotation(pod: Pod, value: str) -> Operation:
     if pod.metadata.annotations is None:
-        return {"op": "add", "path": _ANNOTATIONS, "value": {contract.STATUS: value}}
+        return {"op": "add", "path": _ANNOTATIONS, "value": {pod_keys.STATUS: value}}
     return {"op": "add", "path": _STATUS, "value": value}
 
 

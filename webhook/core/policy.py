@@ -9,8 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from common import contract
-from common.contract import AgentSettings, Credentials, Injection, Mode, RestartPolicy
+from common import pod_keys
+from common.agent_container import (
+    COMMAND,
+    CONTAINER_NAME,
+    RUN_VOLUME,
+    TOKEN_AUDIENCE,
+    TOKEN_NAME,
+    TOKEN_VOLUME,
+)
+from common.agent_settings import (
+    ENV_CONTRACT,
+    AgentSettings,
+    Credentials,
+    Mode,
+    RestartPolicy,
+    parse_restart_policy,
+)
+from common.pod_keys import Injection
 from webhook.core.agent_plan import AgentPlan
 from webhook.core.annotations import MAX_INTERFACES, PodSettings, Refusal, not_allowed, read_annotations
 from webhook.core.capacity import request_capacity
@@ -25,8 +41,8 @@ from webhook.multus.networks import Networks, expected_interfaces, parse_network
 HAND_MADE_AGENTS = frozenset({"aws-ip-mgmt"})
 """Names of the containers that the public samples tell users to add by hand."""
 
-READ_LABELS = MESH_KEYS | {contract.INJECTION, contract.EIP_LABEL, "eks.amazonaws.com/fargate-profile"}
-READ_ANNOTATIONS = MESH_KEYS | {contract.NETWORKS, contract.DEFAULT_NETWORK, "kubernetes.io/config.mirror"}
+READ_LABELS = MESH_KEYS | {pod_keys.INJECTION, pod_keys.EIP_LABEL, "eks.amazonaws.com/fargate-profile"}
+READ_ANNOTATIONS = MESH_KEYS | {pod_keys.NETWORKS, pod_keys.DEFAULT_NETWORK, "kubernetes.io/config.mirror"}
 """The annotations that a decision reads, beside our own."""
 
 
@@ -41,10 +57,10 @@ def _invalid_namespace_label(key: str, allowed: Iterable[str]) -> str:
 
 
 _INVALID_LABEL_MESSAGES = {
-    InvalidLabel.NAMESPACE_INJECTION: _invalid_namespace_label(contract.INJECTION, Injection),
-    InvalidLabel.NAMESPACE_MODE: _invalid_namespace_label(contract.MODE, Mode),
-    InvalidLabel.NAMESPACE_CREDENTIALS: _invalid_namespace_label(contract.CREDENTIALS, Credentials),
-    InvalidLabel.POD_INJECTION: _invalid_label("pod", contract.INJECTION, Injection),
+    InvalidLabel.NAMESPACE_INJECTION: _invalid_namespace_label(pod_keys.INJECTION, Injection),
+    InvalidLabel.NAMESPACE_MODE: _invalid_namespace_label(pod_keys.MODE, Mode),
+    InvalidLabel.NAMESPACE_CREDENTIALS: _invalid_namespace_label(pod_keys.CREDENTIALS, Credentials),
+    InvalidLabel.POD_INJECTION: _invalid_label("pod", pod_keys.INJECTION, Injection),
 }
 
 
@@ -65,7 +81,7 @@ class Decision:
 
 def decide(pod: Pod, pod_namespace: str, namespace: NamespacePolicy, settings: Settings) -> Decision:
     """Decide about a pod that is being created in the namespace `pod_namespace`."""
-    networks = parse_networks(pod.annotations.get(contract.NETWORKS, ""), pod_namespace)
+    networks = parse_networks(pod.annotations.get(pod_keys.NETWORKS, ""), pod_namespace)
     try:
         reason = (
             _cannot_be_injected(pod, pod_namespace, networks, settings)
@@ -109,9 +125,9 @@ _INJECTIONS = frozenset(Injection)
 
 
 def _opted_out(pod: Pod, pod_namespace: str, namespace: NamespacePolicy) -> Reason | None:
-    label = pod.labels.get(contract.INJECTION)
+    label = pod.labels.get(pod_keys.INJECTION)
     if label is not None and label not in _INJECTIONS:
-        raise not_allowed(f"the pod's label {contract.INJECTION}", label, ", ".join(Injection))
+        raise not_allowed(f"the pod's label {pod_keys.INJECTION}", label, ", ".join(Injection))
     wanted = label or namespace.injection
     if wanted == Injection.DISABLED:
         return Reason.OPTED_OUT
@@ -124,13 +140,13 @@ def _existing_agent(pod: Pod) -> Reason | None:
     if agent_index(pod) is not None:
         return Reason.ALREADY_INJECTED
     for container in (*pod.init_containers, *pod.containers):
-        if container.name == contract.CONTAINER_NAME:
+        if container.name == CONTAINER_NAME:
             raise Refusal(
-                f"a container is named {contract.CONTAINER_NAME} but was not made by the injector "
-                f"(an init container with the variable {contract.ENV_CONTRACT}): remove or rename it"
+                f"a container is named {CONTAINER_NAME} but was not made by the injector "
+                f"(an init container with the variable {ENV_CONTRACT}): remove or rename it"
             )
         command = (container.command or [""])[0]
-        if container.name in HAND_MADE_AGENTS or command.rsplit("/", 1)[-1] == contract.COMMAND:
+        if container.name in HAND_MADE_AGENTS or command.rsplit("/", 1)[-1] == COMMAND:
             return Reason.AGENT_PRESENT
     return None
 
@@ -141,8 +157,8 @@ def agent_index(pod: Pod) -> int | None:
 
 
 def _is_agent(container: InitContainer) -> bool:
-    return container.name == contract.CONTAINER_NAME and any(
-        variable.name == contract.ENV_CONTRACT for variable in container.env or []
+    return container.name == CONTAINER_NAME and any(
+        variable.name == ENV_CONTRACT for variable in container.env or []
     )
 
 
@@ -171,7 +187,7 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
             backend=defaults.backend,
             node_port=defaults.node_port,
             # The API server sets the default before admission; a manifest may leave it out.
-            restart_policy=contract.parse_restart_policy(pod.spec.restartPolicy or RestartPolicy.ALWAYS),
+            restart_policy=parse_restart_policy(pod.spec.restartPolicy or RestartPolicy.ALWAYS),
             eip_wait=overrides.awaited,
             log_level=defaults.log_level,
             log_format=defaults.log_format,
@@ -188,10 +204,10 @@ def _inject(pod: Pod, networks: Networks, namespace: NamespacePolicy, settings: 
 def _check_volumes(pod: Pod) -> None:
     """Refuse a volume that has the name of one of the agent's volumes but is of another kind."""
     for volume in pod.spec.volumes or []:
-        if volume.name == contract.RUN_VOLUME and volume.emptyDir is None:
+        if volume.name == RUN_VOLUME and volume.emptyDir is None:
             problem = "is not an emptyDir"
-        elif volume.name == contract.TOKEN_VOLUME and not _is_our_token(volume):
-            problem = f"is not a projected token for the audience {contract.TOKEN_AUDIENCE} alone"
+        elif volume.name == TOKEN_VOLUME and not _is_our_token(volume):
+            problem = f"is not a projected token for the audience {TOKEN_AUDIENCE} alone"
         else:
             continue
         raise Refusal(
@@ -202,7 +218,7 @@ def _check_volumes(pod: Pod) -> None:
 def _is_our_token(volume: Volume) -> bool:
     sources = (volume.projected and volume.projected.sources) or []
     tokens = [(token.audience, token.path) for source in sources if (token := source.serviceAccountToken)]
-    return len(sources) == 1 and tokens == [(contract.TOKEN_AUDIENCE, contract.TOKEN_NAME)]
+    return len(sources) == 1 and tokens == [(TOKEN_AUDIENCE, TOKEN_NAME)]
 
 
 def _interfaces(networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
@@ -210,6 +226,6 @@ def _interfaces(networks: Networks, overrides: PodSettings) -> tuple[str, ...]:
     if len(expected) > MAX_INTERFACES:
         raise Refusal(
             f"the pod attaches to {len(expected)} networks; the agent supports {MAX_INTERFACES} at most: "
-            f"label the pod {contract.INJECTION}={Injection.DISABLED} to create it without the agent"
+            f"label the pod {pod_keys.INJECTION}={Injection.DISABLED} to create it without the agent"
         )
     return expected if overrides.interfaces is None else overrides.interfaces

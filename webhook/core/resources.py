@@ -12,7 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from common.contract import AGENT_CPU, AGENT_MEMORY, MODE, Mode
+from common.agent_settings import Mode
+from common.pod_keys import AGENT_CPU, AGENT_MEMORY, MODE
 from common.quantity import MEBIBYTE, cpu_text, memory_text, parse_quantity
 from webhook.core.agent_plan import AgentPlan
 from webhook.core.annotations import MIN_AGENT_CPU, MIN_AGENT_MEMORY

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from common.contract import AgentSettings, Backend, Mode
+from common.agent_settings import AgentSettings, Backend, Mode
 from common.quantity import MEBIBYTE
 
 

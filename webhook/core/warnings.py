@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from common import contract
-from common.contract import Backend, Mode, Takeover
+from common import pod_keys
+from common.agent_settings import Backend, Mode, Takeover
 from webhook.core.agent_plan import AgentPlan
 from webhook.core.annotations import PodSettings, shortened
 from webhook.core.meshes import mesh_warnings
@@ -27,16 +27,16 @@ def warnings_of(pod: Pod, networks: Networks, overrides: PodSettings, agent: Age
         ]
     elif overrides.credentials:
         warnings.append(
-            f"multus-eni: {contract.CREDENTIALS} has no effect: the node agent calls EC2, not the pod"
+            f"multus-eni: {pod_keys.CREDENTIALS} has no effect: the node agent calls EC2, not the pod"
         )
     if overrides.release_on_exit and agent.mode is Mode.INIT:
-        warnings.append(f"multus-eni: {contract.RELEASE_ON_EXIT} has no effect in init mode")
+        warnings.append(f"multus-eni: {pod_keys.RELEASE_ON_EXIT} has no effect in init mode")
     released = overrides.release_on_exit and agent.mode is Mode.SIDECAR
     if agent.settings.takeover is Takeover.NEVER and not released:
         also_released = ", and so does nodeAgent.gc.mode=on" if agent.settings.backend is Backend.NODE else ""
         warnings.append(
-            f"multus-eni: {contract.TAKEOVER}={Takeover.NEVER}: an address that this pod leaves on its ENI "
-            f"cannot be assigned to a pod on another ENI; sidecar mode with {contract.RELEASE_ON_EXIT}=true "
+            f"multus-eni: {pod_keys.TAKEOVER}={Takeover.NEVER}: an address that this pod leaves on its ENI "
+            f"cannot be assigned to a pod on another ENI; sidecar mode with {pod_keys.RELEASE_ON_EXIT}=true "
             f"releases it{also_released}"
         )
     warnings += mesh_warnings(pod, agent.settings)
@@ -51,24 +51,24 @@ def _interface_warnings(pod: Pod, networks: Networks, overrides: PodSettings) ->
     others = [name for name in overrides.interfaces or () if name not in expected]
     if overrides.eip_wait and not overrides.awaited:
         warnings.append(
-            f"multus-eni: {contract.EIP_WAIT} has no effect: {contract.EIP} names no interface to wait for"
+            f"multus-eni: {pod_keys.EIP_WAIT} has no effect: {pod_keys.EIP} names no interface to wait for"
         )
     known = {*expected, *(overrides.interfaces or ())}
     without = [claim.target for claim in overrides.eips if not claim.address and claim.target not in known]
     if expected and without:
         warnings.append(
-            f"multus-eni: {contract.EIP} names {shortened(', '.join(without))}, but {contract.NETWORKS} "
+            f"multus-eni: {pod_keys.EIP} names {shortened(', '.join(without))}, but {pod_keys.NETWORKS} "
             f"makes {shortened(', '.join(expected))}"
         )
     if expected and others:
         warnings.append(
-            f"multus-eni: {contract.INTERFACES} names {shortened(', '.join(others))}, but "
-            f"{contract.NETWORKS} makes {shortened(', '.join(expected))}: this is right "
+            f"multus-eni: {pod_keys.INTERFACES} names {shortened(', '.join(others))}, but "
+            f"{pod_keys.NETWORKS} makes {shortened(', '.join(expected))}: this is right "
             "only if Multus has defaultNetworks or a plugin chooses the name"
         )
-    if contract.DEFAULT_NETWORK in pod.annotations:
+    if pod_keys.DEFAULT_NETWORK in pod.annotations:
         warnings.append(
-            f"multus-eni: {contract.DEFAULT_NETWORK} replaces the network of eth0: the agent does not assign "
+            f"multus-eni: {pod_keys.DEFAULT_NETWORK} replaces the network of eth0: the agent does not assign "
             "the addresses of eth0, and needs a working eth0 to do anything"
         )
     return warnings

@@ -11,18 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from common.contract import (
-    CREDENTIALS,
-    DEFAULT_NETWORK,
-    INJECTION,
-    MODE,
-    NETWORKS,
-    PREFIX,
-    STATUS,
-    Credentials,
-    Injection,
-    Mode,
-)
+from common.agent_settings import Credentials, Mode
+from common.pod_keys import CREDENTIALS, DEFAULT_NETWORK, INJECTION, MODE, NETWORKS, PREFIX, STATUS, Injection
 from webhook.core.inject import inject
 from webhook.core.meshes import mesh_warnings
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy

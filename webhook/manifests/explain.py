@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from common import contract
-from common.contract import Backend, Mode
+from common import pod_keys
+from common.agent_container import CONTAINER_NAME
+from common.agent_settings import CONTRACT, ENV_BACKEND, ENV_CONTRACT, Backend, Mode
 from common.elastic_ips import EipClaim, parse_claims
 from webhook.core.annotations import shortened
 from webhook.core.capacity import CapacityRequest
@@ -88,7 +89,7 @@ def explain(outcome: WorkloadOutcome, image: str | None, backend: Backend | None
 
 
 def _elastic_ips(outcome: WorkloadOutcome) -> tuple[EipClaim, ...]:
-    text = outcome.pod.annotations.get(contract.EIP) if outcome.pod is not None else None
+    text = outcome.pod.annotations.get(pod_keys.EIP) if outcome.pod is not None else None
     try:
         return parse_claims(text) if text else ()
     except ValueError:
@@ -195,12 +196,12 @@ class _Agent(msgspec.Struct, frozen=True):
     @property
     def contract(self) -> str | None:
         """The contract number as written, None in any other container."""
-        return self._variable(contract.ENV_CONTRACT) if self.name == contract.CONTAINER_NAME else None
+        return self._variable(ENV_CONTRACT) if self.name == CONTAINER_NAME else None
 
     @property
     def backend(self) -> str:
         """Who calls EC2 for the pod, as written."""
-        return self._variable(contract.ENV_BACKEND) or Backend.DIRECT.value
+        return self._variable(ENV_BACKEND) or Backend.DIRECT.value
 
     def _variable(self, name: str) -> str | None:
         values = (variable.value or "" for variable in self.env or [] if variable.name == name)
@@ -245,9 +246,9 @@ def _outdated(
     agent: _Agent, outcome: WorkloadOutcome, image: str | None, backend: Backend | None
 ) -> str | None:
     """Return why an agent is outdated: a lower contract number, another image or another backend."""
-    if (number := _number(agent.contract)) < contract.CONTRACT:
-        return f"it follows contract {number}, the injector {contract.CONTRACT}"
-    asked = outcome.pod.annotations.get(contract.AGENT_IMAGE) if outcome.pod else None
+    if (number := _number(agent.contract)) < CONTRACT:
+        return f"it follows contract {number}, the injector {CONTRACT}"
+    asked = outcome.pod.annotations.get(pod_keys.AGENT_IMAGE) if outcome.pod else None
     wanted = asked or image
     if wanted is not None and agent.image != wanted:
         return f"its image is {shortened(str(agent.image), 256)}, the injector gives {shortened(wanted, 256)}"
@@ -272,4 +273,4 @@ def _exists(workload: Workload) -> bool:
 def _networks(outcome: WorkloadOutcome) -> tuple[Network, ...]:
     if outcome.pod is None:
         return ()
-    return parse_networks(outcome.pod.annotations.get(contract.NETWORKS, ""), outcome.namespace).networks
+    return parse_networks(outcome.pod.annotations.get(pod_keys.NETWORKS, ""), outcome.namespace).networks

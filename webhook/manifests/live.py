@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from common.contract import NETWORKS_FILE
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
+from common.pod_keys import NETWORKS_FILE
 from webhook.config import ConfigError, parse_networks_file, parse_settings
 from webhook.core.settings import Settings
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from common.contract import NETWORKS
+from common.pod_keys import NETWORKS
 
 MAX_DEPTH = 16
 """Keys and indices below an object's root: a JobSet has its pods at 6, a CronJob in a ManifestWork at 8."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from common.contract import CREDENTIALS, INJECTION, MODE, NETWORKS
+from common.pod_keys import CREDENTIALS, INJECTION, MODE, NETWORKS
 from webhook.core.meshes import MESH_KEYS
 from webhook.manifests.pod_templates import (
     Place,

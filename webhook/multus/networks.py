@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from common.contract import NETWORKS
+from common.pod_keys import NETWORKS
 from webhook.multus.go_json import read_elements
 from webhook.multus.names import (
     FORM,

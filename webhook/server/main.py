@@ -13,7 +13,7 @@ from types import FrameType
 
 import uvicorn
 
-from common.contract import LogLevel
+from common.agent_settings import LogLevel
 from common.descriptors import raise_descriptor_limit
 from common.probes import ProbeServer
 from common.version import VERSION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from common.contract import Mode
+from common.agent_settings import Mode
 from common.listener import Refusal
 from common.metrics import process_registry
 from common.probes import ProbeServer

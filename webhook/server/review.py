@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from common.contract import PREFIX
+from common.pod_keys import PREFIX
 from webhook.core.inject import Outcome
 from webhook.core.pod import Metadata, Pod
 from webhook.core.policy import READ_ANNOTATIONS, READ_LABELS, Decision

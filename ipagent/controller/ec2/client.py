@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from common.version import VERSION
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws.botocore_session import session_for

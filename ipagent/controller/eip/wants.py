@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from common import contract
+from common import pod_keys
 from common.elastic_ips import EipClaim
 from ipagent.controller.model.condition import Condition, no
 from ipagent.controller.model.eips import EipPod, Grant, Grants, owner_tag
@@ -85,7 +85,7 @@ def _wants(
         if pod.ended:
             continue
         if pod.problem:
-            text = f"{contract.EIP} can't be read: {pod.problem}: correct the annotation"
+            text = f"{pod_keys.EIP} can't be read: {pod.problem}: correct the annotation"
             refused[key, ""] = no("InvalidAnnotation", text)
         for claim in pod.claims:
             refusal = _refusal(pod.namespace, claim, grants.get(pod.namespace, Grant()))

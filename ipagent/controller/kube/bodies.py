@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common.contract import EIP_CONDITION
 from common.kube.pod_status import with_condition
+from common.pod_keys import EIP_CONDITION
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import EipPod

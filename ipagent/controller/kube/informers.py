@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from common.contract import EIP_LABEL
 from common.kube.client import Client
 from common.kube.informer import Informer
 from common.kube.reflector import Target
+from common.pod_keys import EIP_LABEL
 from ipagent.controller.model.attachment import Attachment, read_attachment
 from ipagent.controller.model.definition import Definition, read_definition
 from ipagent.controller.model.eips import EipPod, read_pod

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.contract import NETWORKS_FILE
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.pod_keys import NETWORKS_FILE
 from ipagent.log import Log
 from ipagent.node_network_api import CONTROLLER_MANAGER
 

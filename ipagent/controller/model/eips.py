@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeAlias
 
-from common import contract
+from common import pod_keys
 from common.elastic_ips import EipClaim, parse_claims
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.network import Tags
@@ -153,9 +153,9 @@ def read_pod(found: Mapping[str, Any]) -> EipPod:
     annotations = metadata.get("annotations") or {}
     claims: tuple[EipClaim, ...] = ()
     problem = ""
-    if contract.EIP in annotations:
+    if pod_keys.EIP in annotations:
         try:
-            claims = parse_claims(str(annotations[contract.EIP]))
+            claims = parse_claims(str(annotations[pod_keys.EIP]))
         except ValueError as error:
             problem = str(error)
     owners = metadata.get("ownerReferences") or ()
@@ -171,13 +171,13 @@ def read_pod(found: Mapping[str, Any]) -> EipPod:
         proven=written_through_status(found),
         kept=any(each.get("kind") == "StatefulSet" and each.get("controller") for each in owners),
         ended=status.get("phase") in ENDED,
-        condition=read_conditions({"conditions": _ours(status)}).get(contract.EIP_CONDITION),
+        condition=read_conditions({"conditions": _ours(status)}).get(pod_keys.EIP_CONDITION),
     )
 
 
 def _ours(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return our condition, with the fields that the API server does not ask of a pod's conditions."""
-    found = [each for each in status.get("conditions") or () if each.get("type") == contract.EIP_CONDITION]
+    found = [each for each in status.get("conditions") or () if each.get("type") == pod_keys.EIP_CONDITION]
     return [{"reason": "", **each} for each in found]
 
 

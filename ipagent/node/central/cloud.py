@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.errors import Ec2Error, NoImds, error_of
 from ipagent.assign.retry import Clock
 from ipagent.aws.node_cloud import NodeCloud

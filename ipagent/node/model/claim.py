@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from common.contract import ExitCode, Mode, Takeover
+from common.agent_settings import Mode, Takeover
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot
 
 if TYPE_CHECKING:

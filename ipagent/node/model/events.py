@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from common.contract import LogLevel
+from common.agent_settings import LogLevel
 from ipagent.assign.addresses import IPAddress
 from ipagent.node.model.pod import PodKey
 

@@ -9,19 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
-from common.contract import (
-    CONTAINER_NAME,
-    EIP,
-    EIP_CONDITION,
-    ENV_BACKEND,
-    INTERFACES,
-    NETWORKS,
-    TAKEOVER,
-    Backend,
-    Mode,
-    Takeover,
-    parse_list,
-)
+from common.agent_container import CONTAINER_NAME
+from common.agent_settings import ENV_BACKEND, Backend, Mode, Takeover, parse_list
+from common.pod_keys import EIP, EIP_CONDITION, INTERFACES, NETWORKS, TAKEOVER
 from ipagent.assign.addresses import Holding
 from ipagent.network_status import NETWORK_STATUS, written_through_status
 from ipagent.node.model.condition import PodCondition, read_condition

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from common.contract import Takeover
+from common.agent_settings import Takeover
 from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.errors import (
     AddressRefused,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from common.contract import Mode
+from common.agent_settings import Mode
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.item import Item, Phase
 from ipagent.node.model.claim import Claim

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from common.contract import Mode
+from common.agent_settings import Mode
 from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.addresses import Detection, IPAddress
 from ipagent.assign.release import Pair

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import RETRIED, Fault
 from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, error_of

@@ -14,14 +14,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from common.contract import (
-    ENV_HOST_IP,
-    ENV_POD_NAME,
-    ENV_POD_NAMESPACE,
-    ENV_POD_UID,
-    TOKEN_AUDIENCE,
-    TOKEN_VOLUME,
-)
+from common.agent_container import TOKEN_AUDIENCE, TOKEN_VOLUME
+from common.agent_settings import ENV_HOST_IP, ENV_POD_NAME, ENV_POD_NAMESPACE, ENV_POD_UID
 from ipagent.node.model.pod import PodKey
 from ipagent.node_protocol import is_token
 

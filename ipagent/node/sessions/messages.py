@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
-from common.contract import Mode, Takeover
+from common.agent_settings import Mode, Takeover
 from ipagent.assign.addresses import Detection, IPAddress, IPNetwork, Link, LinkAddress, Route, Snapshot
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from common.token_bucket import TokenBucket
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey

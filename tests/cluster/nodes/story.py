@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from common.contract import CONTAINER_NAME, Mode
+from common.agent_container import CONTAINER_NAME
+from common.agent_settings import Mode
 from tests.cluster.api import POD, ApiError, Kind, Manifest
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story_cloud import Eni, Held, Ledger, pairs

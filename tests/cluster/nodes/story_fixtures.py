@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import INJECTION
+from common.pod_keys import INJECTION
 from tests.cluster.api import NAMESPACE, SERVICE_ACCOUNT
 from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.nodes.cluster import Cluster

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.contract import CONTAINER_NAME
+from common.agent_container import CONTAINER_NAME
 from tests.cluster.api import Manifest
 from tests.cluster.namespaces import mode_of
 from tests.cluster.nodes.story_cloud import normal

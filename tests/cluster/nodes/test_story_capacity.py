@@ -10,7 +10,8 @@ from contextlib import closing
 
 import pytest
 
-from common.contract import CONTAINER_NAME, MODE, RELEASE_ON_EXIT
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import MODE, RELEASE_ON_EXIT
 from tests.cluster.api import POD, Kind, Manifest
 from tests.cluster.helm import NAMESPACE
 from tests.cluster.nodes.cluster import CRD, Cluster

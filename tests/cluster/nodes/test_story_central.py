@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import MODE, Mode
+from common.agent_settings import Mode
+from common.pod_keys import MODE
 from tests.cluster.api import DEPLOYMENT, POD
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from common.contract import MODE, TIMEOUT, ExitCode, Mode
+from common.agent_settings import Mode
+from common.exit_codes import ExitCode
+from common.pod_keys import MODE, TIMEOUT
 from tests.cluster.api import DEPLOYMENT, POD
 from tests.cluster.nodes.external_caller import THROTTLED, ExternalCaller, external_caller_in
 from tests.cluster.nodes.plan import GATEWAY

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from common.contract import MODE, Mode
+from common.agent_settings import Mode
+from common.pod_keys import MODE
 from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.workloads import administrator, ipvlan, pod, template, whereabouts
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from common.contract import INJECTION, MODE, RELEASE_ON_EXIT, STATUS, Mode
+from common.agent_settings import Mode
+from common.pod_keys import INJECTION, MODE, RELEASE_ON_EXIT, STATUS
 from tests.cluster.api import POD
 from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.story_pods import Running

@@ -11,16 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import (
-    CONTAINER_NAME,
-    DEFAULT_NODE_PORT,
-    MODE,
-    TAKEOVER,
-    TOKEN_AUDIENCE,
-    Backend,
-    Mode,
-    Takeover,
-)
+from common.agent_container import CONTAINER_NAME, TOKEN_AUDIENCE
+from common.agent_settings import DEFAULT_NODE_PORT, Backend, Mode, Takeover
+from common.pod_keys import MODE, TAKEOVER
 from ipagent.node_protocol import chunk, request
 from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.nodes.cluster import Cluster

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.contract import INJECTION
+from common.pod_keys import INJECTION
 from tests.cluster.api import DEPLOYMENT, ApiError
 from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.story_release import WEBHOOK, Release

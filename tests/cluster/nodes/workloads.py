@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.contract import NETWORKS
+from common.pod_keys import NETWORKS
 from tests.cluster.api import Kind, Manifest
 from tests.cluster.nodes.images import BUSYBOX
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from common.contract import Takeover
+from common.agent_settings import Takeover
 from ipagent.assign.addresses import IPAddress, Link
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.drift import DESCRIBE_SECONDS

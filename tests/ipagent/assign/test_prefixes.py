@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Holding
 from ipagent.assign.calls import Unassign
 from ipagent.assign.drift import DESCRIBE_SECONDS

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign import errors
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import AgentError, error_of

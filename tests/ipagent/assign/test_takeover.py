@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.calls import TakeOver
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import error_of

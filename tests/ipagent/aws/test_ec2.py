@@ -17,7 +17,7 @@ import pytest
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import Credentials, ExitCode
+from common.agent_settings import Credentials
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Link
 from ipagent.assign.ec2_error_codes import CODE_GROUPS, CODES, MESSAGE_RULES, RETRIED, Failure, Fault
 from ipagent.assign.errors import error_of

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.addresses import Holding
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission

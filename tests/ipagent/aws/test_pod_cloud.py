@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import boto3
 import pytest
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission, Throttled
 from ipagent.assign.holders import OWNER_TAGS

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.errors import NoImds, NoPermission
 from ipagent.assign.topology import EniDetails
 from ipagent.commands import addresses, dry_run, enis, release

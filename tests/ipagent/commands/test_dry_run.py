@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import AgentSettings, ExitCode, Mode, Takeover
+from common.agent_settings import AgentSettings, Mode, Takeover
+from common.exit_codes import ExitCode
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission
 from ipagent.assign.selection import Refusal, Selection
 from ipagent.assign.topology import EniDetails

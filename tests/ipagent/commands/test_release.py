@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds
 from ipagent.assign.topology import EniDetails

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.controller import main
 from ipagent.controller.main import Options, work
 

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import boto3
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.addresses import parse_address
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.aws.ec2 import Ec2Client

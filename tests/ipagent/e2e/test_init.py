@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import AgentSettings, Credentials, ExitCode, RestartPolicy, Takeover
+from common.agent_settings import AgentSettings, Credentials, RestartPolicy, Takeover
+from common.exit_codes import ExitCode
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import Stage
 from tests.ipagent.aws.scripted_imds import imds_of_version_1

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import AgentSettings, ExitCode, Takeover
+from common.agent_settings import AgentSettings, Takeover
+from common.exit_codes import ExitCode
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import Stage, wait_for
 from tests.ipagent.worlds import (

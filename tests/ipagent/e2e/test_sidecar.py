@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import AgentSettings, ExitCode
+from common.agent_settings import AgentSettings
+from common.exit_codes import ExitCode
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import SECONDS, Stage, wait_for
 from tests.ipagent.worlds import ENI_1, ENI_2, FULL, MAC_1, MAC_2, NEIGHBOUR

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.addresses import Holding
 from ipagent.assign.calls import Move
 from ipagent.assign.placement import place

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import AgentSettings, ExitCode
+from common.agent_settings import AgentSettings
+from common.exit_codes import ExitCode
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_0, NEIGHBOUR_SECONDARY

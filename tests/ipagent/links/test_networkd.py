@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import LogFormat
+from common.agent_settings import LogFormat
 from ipagent.links.networkd import NetworkFiles
 from ipagent.links.plan import Wanted
 from ipagent.log import Log

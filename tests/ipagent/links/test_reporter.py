@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import LogFormat
+from common.agent_settings import LogFormat
 from common.kube.client import Answer, Client
 from common.kube.errors import ApiError, Unreachable
 from ipagent.links.attachments import LinkAttachment, read_attachment, shortened, status_body

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.contract import LogFormat
+from common.agent_settings import LogFormat
 from ipagent.links.plan import AddAltname, Change, DeleteAltname, Rename, SetMtu, SetUp, Status, Wanted
 from ipagent.links.setter import FIGHT, RETRY, LinkSetter
 from ipagent.log import Log

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from statistics import median
 
-from common.contract import LogLevel
+from common.agent_settings import LogLevel
 from ipagent.assign.addresses import Holding, parse_address
 from ipagent.assign.retry import Clock
 from ipagent.node.model.events import EventType

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from common.contract import Mode
+from common.agent_settings import Mode
 from ipagent.assign.addresses import Detection, Holding, Link, LinkAddress, Snapshot, parse_address
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.pod import Pod, PodKey

@@ -13,7 +13,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from common.contract import ExitCode, LogFormat, Mode
+from common.agent_settings import LogFormat, Mode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Snapshot
 from ipagent.daemon import Wakeup
 from ipagent.log import Log

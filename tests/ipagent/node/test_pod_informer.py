@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import TOKEN_AUDIENCE, LogFormat
+from common.agent_container import TOKEN_AUDIENCE
+from common.agent_settings import LogFormat
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
 from ipagent.network_status import MERGED, NETWORK_STATUS

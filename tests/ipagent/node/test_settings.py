@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import Credentials, LogFormat, LogLevel
+from common.agent_settings import Credentials, LogFormat, LogLevel
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.grants import Grant
 from ipagent.node.model.ownership import GcMode, GcPolicy

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from common.contract import TOKEN_AUDIENCE, ExitCode
+from common.agent_container import TOKEN_AUDIENCE
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Holding
 from ipagent.assign.selection import select
 from ipagent.log import Log

@@ -8,8 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import contract
-from common.contract import AgentSettings, Backend
+from common.agent_settings import (
+    ENV_HOST_IP,
+    ENV_NODE_NAME,
+    ENV_POD_NAME,
+    ENV_POD_NAMESPACE,
+    ENV_POD_UID,
+    AgentSettings,
+    Backend,
+)
 from common.token_bucket import Rate
 from ipagent.cli import ENV_STARTED_FILE, ENV_TOKEN_FILE
 from ipagent.node.sessions.limits import Limits
@@ -47,11 +54,11 @@ class SlimStage:
         given: dict[str, str | None] = {
             "PATH": f"{BIN}:/usr/bin:/bin",
             **(settings or slim()).to_env(),
-            contract.ENV_POD_NAME: POD.name,
-            contract.ENV_POD_NAMESPACE: POD.namespace,
-            contract.ENV_POD_UID: POD.uid,
-            contract.ENV_NODE_NAME: NODE,
-            contract.ENV_HOST_IP: self.node.address,
+            ENV_POD_NAME: POD.name,
+            ENV_POD_NAMESPACE: POD.namespace,
+            ENV_POD_UID: POD.uid,
+            ENV_NODE_NAME: NODE,
+            ENV_HOST_IP: self.node.address,
             ENV_STARTED_FILE: str(self.directory / "run" / "started"),
             ENV_TOKEN_FILE: str(self.token),
             **changes,

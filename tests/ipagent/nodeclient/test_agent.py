@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from common.contract import ExitCode, Mode
+from common.agent_settings import Mode
+from common.exit_codes import ExitCode
 from ipagent.log import Log
 from ipagent.netlink.sockets import KernelError, NetlinkSocket
 from ipagent.node.sessions.listener import listen

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import ipagent
-from common import contract
-from common.contract import ExitCode, Mode, Takeover
+from common.agent_settings import ENV_HOST_IP, ENV_POD_NAME, ENV_POD_UID, Mode, Takeover
+from common.exit_codes import ExitCode
 from ipagent.cli import ENV_STARTED_FILE
 from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimStatus
 from ipagent.node.model.pod import PodKey
@@ -130,9 +130,7 @@ class TestInit:
         stage.node.add_address("lo", "10.10.0.99/32")
         with stage.node.listen("10.10.0.99", PORT) as mute:
             mute.listen(0)
-            ended = stage.init(
-                stage.pod("10.10.1.80/24"), slim(timeout=2), env={contract.ENV_HOST_IP: "10.10.0.99"}
-            )
+            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2), env={ENV_HOST_IP: "10.10.0.99"})
         assert ended.code == ExitCode.NODE_AGENT_UNREACHABLE
         assert "10.10.0.99:9407 could not be reached within 2 s" in ended.message
 
@@ -205,14 +203,14 @@ class TestInit:
         assert ended.code == ExitCode.USAGE
         assert str(stage.token) in ended.message
 
-    @pytest.mark.parametrize("name", [contract.ENV_HOST_IP, contract.ENV_POD_UID, contract.ENV_POD_NAME])
+    @pytest.mark.parametrize("name", [ENV_HOST_IP, ENV_POD_UID, ENV_POD_NAME])
     def test_a_missing_downward_api_variable_is_named(self, stage: SlimStage, name: str) -> None:
         ended = stage.init(stage.pod("10.10.1.80/24"), env={name: None})
         assert ended.code == ExitCode.USAGE
         assert f"{name} is missing" in ended.message
 
     def test_a_host_ip_that_is_not_an_address_is_named(self, stage: SlimStage) -> None:
-        ended = stage.init(stage.pod(), env={contract.ENV_HOST_IP: "node-a.local"})
+        ended = stage.init(stage.pod(), env={ENV_HOST_IP: "node-a.local"})
         assert ended.code == ExitCode.USAGE
         assert "'node-a.local' is not an IP address" in ended.message
 
@@ -529,7 +527,9 @@ def test_a_whole_run_imports_next_to_nothing(stage: SlimStage, mode: str) -> Non
     assert {name for name in ours if not name.startswith("ipagent.nodeclient")} == {
         "common",
         "common.backoff",
-        "common.contract",
+        "common.agent_container",
+        "common.agent_settings",
+        "common.exit_codes",
         "common.keepalive",
         "common.log",
         "ipagent",

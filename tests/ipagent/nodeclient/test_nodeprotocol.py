@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.claim import ClaimStatus as NodeStatus
 from ipagent.node.sessions import http1

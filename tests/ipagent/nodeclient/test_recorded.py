@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.node.sessions.listener import listen
 from ipagent.node_protocol import ClaimStatus, Refusal, ResponseParser
 from tests.ipagent.nodeclient.exchanges import NODE, POD, documents, files, read, recorder, shape, write

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from common.contract import LogFormat, LogLevel
+from common.agent_settings import LogFormat, LogLevel
 from ipagent.log import Log
 from ipagent.node_protocol import ClaimStatus
 from ipagent.nodeclient.status_log import StatusLogger

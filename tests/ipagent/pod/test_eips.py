@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.errors import NoImds
 from ipagent.assign.report import Report
 from ipagent.pod import eips, init

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from common.contract import Credentials, ExitCode, Takeover
+from common.agent_settings import Credentials, Takeover
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import IPAddress, IPNetwork, Link
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault

@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from common.contract import ExitCode, Takeover
+from common.agent_settings import Takeover
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import NoImds, Usage, error_of

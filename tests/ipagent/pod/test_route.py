@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Route, Snapshot
 from ipagent.assign.errors import AgentError
 from ipagent.assign.report import Report

@@ -8,7 +8,8 @@ from itertools import product
 
 import pytest
 
-from common.contract import ExitCode, Takeover
+from common.agent_settings import Takeover
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection
 from ipagent.assign.drift import METADATA_SECONDS
 from ipagent.assign.ec2_error_codes import HEALING, Fault

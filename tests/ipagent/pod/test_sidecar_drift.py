@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.contract import Takeover
+from common.agent_settings import Takeover
 from ipagent.assign.ec2_error_codes import Fault
 from tests.ipagent.fakes import (
     Strike,

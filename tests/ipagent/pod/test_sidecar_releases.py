@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.signals import Stop

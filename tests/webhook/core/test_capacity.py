@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import UNITS
+from common.pod_keys import UNITS
 from webhook.core.annotations import Refusal, read_annotations
 from webhook.core.capacity import CapacityRequest, Units, parse_units, request_capacity
 from webhook.multus.networks import parse_networks

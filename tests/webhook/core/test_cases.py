@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from common.contract import STATUS
+from common.pod_keys import STATUS
 from common.version import VERSION
 from tests.webhook.pods import applied
 from webhook.config import parse_settings

@@ -5,7 +5,8 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from common.contract import INTERFACES, NETWORKS, AgentSettings, Injection
+from common.agent_settings import AgentSettings
+from common.pod_keys import INTERFACES, NETWORKS, Injection
 from ipagent.assign.addresses import Link, LinkAddress, Snapshot
 from ipagent.assign.selection import Selection, select
 from webhook.config import parse_settings

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from common.contract import AgentSettings, Backend
+from common.agent_settings import AgentSettings, Backend
 from webhook.core.meshes import mesh_warnings
 from webhook.core.pod import Pod
 

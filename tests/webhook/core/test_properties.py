@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import contract
-from common.contract import Backend
+from common import pod_keys
+from common.agent_container import (
+    CONTAINER_NAME,
+    RUN_VOLUME,
+    TOKEN_AUDIENCE,
+    TOKEN_DIRECTORY,
+    TOKEN_FILE,
+    TOKEN_VOLUME,
+)
+from common.agent_settings import Backend
 from common.quantity import parse_quantity
 from tests.webhook.pods import applied, pods
 from webhook.config import parse_settings
@@ -22,10 +30,8 @@ from webhook.multus.networks import parse_networks
 
 pytestmark = pytest.mark.pure
 
-SETTINGS = {
-    backend: parse_settings(f"agent: {{image: i, backend: {backend}}}") for backend in contract.Backend
-}
-backends = st.sampled_from(contract.Backend)
+SETTINGS = {backend: parse_settings(f"agent: {{image: i, backend: {backend}}}") for backend in Backend}
+backends = st.sampled_from(Backend)
 namespaces = st.sampled_from([policy for path, policy in ROUTES.items() if "/namespace/" in path])
 
 
@@ -39,7 +45,7 @@ def patched(pod: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
 
 def agent_of(pod: dict[str, Any]) -> dict[str, Any]:
     container: dict[str, Any] = pod["spec"]["initContainers"][0]
-    assert container["name"] == contract.CONTAINER_NAME
+    assert container["name"] == CONTAINER_NAME
     return container
 
 
@@ -103,7 +109,7 @@ def test_capacity_changes_nothing_but_the_agents_extended_resources(
     without = patched(pod, decided(pod, namespace, backend))
     plan = decided(pod, namespace, backend).decision.agent
     assert plan is not None
-    attachments = parse_networks(pod["metadata"]["annotations"][contract.NETWORKS], "apps").networks
+    attachments = parse_networks(pod["metadata"]["annotations"][pod_keys.NETWORKS], "apps").networks
     networks = {
         f"{each.namespace}/{each.name}": network for each, network in zip(attachments, units, strict=False)
     }
@@ -148,9 +154,9 @@ def test_only_what_is_meant_to_change_changes(pod: dict[str, Any], namespace: An
     del result["spec"]["initContainers"][0]
     if not result["spec"]["initContainers"] and "initContainers" not in pod["spec"]:
         del result["spec"]["initContainers"]
-    del result["metadata"]["annotations"][contract.STATUS]
+    del result["metadata"]["annotations"][pod_keys.STATUS]
     sidecar = agent.get("restartPolicy") == "Always"
-    added = [contract.RUN_VOLUME] * sidecar + [contract.TOKEN_VOLUME] * (backend is Backend.NODE)
+    added = [RUN_VOLUME] * sidecar + [TOKEN_VOLUME] * (backend is Backend.NODE)
     for name in added:
         assert result["spec"]["volumes"].pop()["name"] == name
     if added and not result["spec"]["volumes"] and "volumes" not in pod["spec"]:
@@ -164,12 +170,12 @@ def test_with_the_backend_node_the_agent_always_has_its_token(
 ) -> None:
     pod["spec"]["automountServiceAccountToken"] = automount
     result = patched(pod, decided(pod, namespace, Backend.NODE))
-    (mount,) = (m for m in agent_of(result)["volumeMounts"] if m["name"] == contract.TOKEN_VOLUME)
-    (volume,) = (v for v in result["spec"]["volumes"] if v["name"] == contract.TOKEN_VOLUME)
+    (mount,) = (m for m in agent_of(result)["volumeMounts"] if m["name"] == TOKEN_VOLUME)
+    (volume,) = (v for v in result["spec"]["volumes"] if v["name"] == TOKEN_VOLUME)
     (source,) = volume["projected"]["sources"]
-    assert (mount["mountPath"], mount["readOnly"]) == (contract.TOKEN_DIRECTORY, True)
-    assert source["serviceAccountToken"]["audience"] == contract.TOKEN_AUDIENCE
-    assert f"{mount['mountPath']}/{source['serviceAccountToken']['path']}" == contract.TOKEN_FILE
+    assert (mount["mountPath"], mount["readOnly"]) == (TOKEN_DIRECTORY, True)
+    assert source["serviceAccountToken"]["audience"] == TOKEN_AUDIENCE
+    assert f"{mount['mountPath']}/{source['serviceAccountToken']['path']}" == TOKEN_FILE
 
 
 @given(pods(), namespaces, backends, backends)
@@ -203,5 +209,5 @@ def test_after_another_injector_the_agent_is_first_again(
     result = patched(injected, decided(injected, namespace, backend))
     agent_of(result)
     order = [container["name"] for container in injected["spec"]["initContainers"]]
-    order.remove(contract.CONTAINER_NAME)
+    order.remove(CONTAINER_NAME)
     assert [container["name"] for container in result["spec"]["initContainers"][1:]] == order

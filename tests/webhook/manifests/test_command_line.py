@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from common.contract import CONTAINER_NAME, STATUS
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import STATUS
 
 PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
 EXAMPLES = Path(__file__).parents[3] / "examples"

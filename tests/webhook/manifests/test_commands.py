@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from common.contract import CONTAINER_NAME, NETWORKS
+from common.agent_container import CONTAINER_NAME
+from common.pod_keys import NETWORKS
 from common.version import VERSION
 from multus_eni.cli import main
 from webhook.manifests.documents import MAX_INPUT, MAX_YAML

@@ -13,8 +13,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import contract
-from common.contract import CREDENTIALS, INJECTION, MODE, NETWORKS, Backend
+from common import pod_keys
+from common.agent_container import CONTAINER_NAME
+from common.agent_settings import CONTRACT, ENV_BACKEND, ENV_CONTRACT, Backend
+from common.pod_keys import CREDENTIALS, INJECTION, MODE, NETWORKS
 from tests.cluster.test_selectors import expected_path
 from tests.webhook.core.test_cases import CASES, SETTINGS, read_case, review
 from tests.webhook.pods import pods
@@ -148,7 +150,7 @@ def test_pull_secrets_are_never_written(pod: dict[str, Any], kind: tuple[str, st
     _, stream = answered(written([manifest(kind, pod)], form), Defaults(SECRETS))
     (document,) = values(stream)
     assert "imagePullSecrets" not in pod_in(document, kind)["spec"]
-    assert pod_in(document, kind)["spec"]["initContainers"][0]["name"] == contract.CONTAINER_NAME
+    assert pod_in(document, kind)["spec"]["initContainers"][0]["name"] == CONTAINER_NAME
 
 
 @given(st.lists(st.tuples(pods(), kinds), min_size=1, max_size=3), forms)
@@ -319,7 +321,7 @@ def explained(
 
 def running(agent: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
     annotations = {NETWORKS: "n", **metadata.pop("annotations", {})}
-    containers = [{"name": contract.CONTAINER_NAME, **agent}] if agent is not None else []
+    containers = [{"name": CONTAINER_NAME, **agent}] if agent is not None else []
     return {
         "metadata": {"name": "p", "annotations": annotations, **metadata},
         "spec": {"containers": [{"name": "app"}], "initContainers": containers},
@@ -328,10 +330,10 @@ def running(agent: dict[str, Any] | None = None, **metadata: Any) -> dict[str, A
 
 
 def number(value: str | None) -> list[dict[str, Any]]:
-    return [{"name": "A"}, {"name": contract.ENV_CONTRACT, "value": value}]
+    return [{"name": "A"}, {"name": ENV_CONTRACT, "value": value}]
 
 
-NOW = str(contract.CONTRACT)
+NOW = str(CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -372,14 +374,14 @@ def test_an_agent_is_old_by_its_contract_or_its_image(
     ],
 )
 def test_an_agent_is_old_by_its_backend(written: str | None, given: Backend | None, age: str | None) -> None:
-    variable = [{"name": contract.ENV_BACKEND, "value": written}] if written is not None else []
+    variable = [{"name": ENV_BACKEND, "value": written}] if written is not None else []
     found = explained(running({"image": "i", "env": [*number(NOW), *variable]}), backend=given)
     assert found.missing is (age is not None)
     assert found.warnings == ((f"multus-eni: the agent is old: {age}",) if age else ())
 
 
 def test_an_image_that_the_pod_asks_for_is_not_old() -> None:
-    asked = {contract.AGENT_IMAGE: "mine"}
+    asked = {pod_keys.AGENT_IMAGE: "mine"}
     mine = {"image": "mine", "env": number(NOW)}
     assert not explained(running(mine, annotations=asked)).missing
     assert explained(running({**mine, "image": "i"}, annotations=asked)).missing

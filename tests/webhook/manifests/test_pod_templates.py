@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import NETWORKS
+from common.pod_keys import NETWORKS
 from webhook.manifests.pod_templates import MAX_DEPTH, dotted, find_networks_annotations, find_shapes
 from webhook.manifests.workloads import read_manifests
 

@@ -8,7 +8,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from common import contract
+from common import pod_keys
+from common.agent_container import CONTAINER_NAME
 
 Node = tuple[Any, Any]
 """A container (dict or list) and one of its keys."""
@@ -28,13 +29,13 @@ VALID: dict[str, Any] = {
             "kind": "Pod",
             "metadata": {
                 "generateName": "web-",
-                "labels": {"app": "web", contract.INJECTION: "enabled"},
+                "labels": {"app": "web", pod_keys.INJECTION: "enabled"},
                 "annotations": {
-                    contract.NETWORKS: '[{"name": "ipvlan-multus", "interface": "net7"}]',
-                    contract.MODE: "sidecar",
-                    contract.TIMEOUT: "90s",
-                    contract.AGENT_CPU: "100m",
-                    contract.TAKEOVER: "never",
+                    pod_keys.NETWORKS: '[{"name": "ipvlan-multus", "interface": "net7"}]',
+                    pod_keys.MODE: "sidecar",
+                    pod_keys.TIMEOUT: "90s",
+                    pod_keys.AGENT_CPU: "100m",
+                    pod_keys.TAKEOVER: "never",
                 },
             },
             "spec": {
@@ -179,7 +180,7 @@ def _wrap(chance: random.Random, document: Any) -> None:
 def _rename(chance: random.Random, document: Any) -> None:
     parent, key = _pick(chance, document)
     if isinstance(parent, dict) and key in parent:
-        name = chance.choice([key.upper(), key + " ", "", contract.PREFIX + "x", contract.CONTAINER_NAME])
+        name = chance.choice([key.upper(), key + " ", "", pod_keys.PREFIX + "x", CONTAINER_NAME])
         parent[name] = parent.pop(key)
 
 

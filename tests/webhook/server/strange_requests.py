@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from common import contract
+from common import pod_keys
 from tests.webhook.server.mutations import VALID
 from tests.webhook.wire import PATH, chunked, head
 from webhook.server.body import MAX_BODY
@@ -23,7 +23,7 @@ def review(pod: bytes) -> bytes:
 
 def pod(networks: bytes = b"net", containers: bytes = b'[{"name": "a"}]', spec: bytes = b"") -> bytes:
     """Write a pod that is injected, of parts that are JSON or are none."""
-    annotations = b'{"%b": "%b"}' % (contract.NETWORKS.encode(), networks)
+    annotations = b'{"%b": "%b"}' % (pod_keys.NETWORKS.encode(), networks)
     return b'{"metadata": {"annotations": %b}, "spec": {"containers": %b%b}}' % (
         annotations,
         containers,

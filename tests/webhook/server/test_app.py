@@ -14,7 +14,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from common import contract
+from common import pod_keys
 from common.log import LEVELS
 from common.token_bucket import BucketsByKey, Rate
 from tests.cluster.certificates import Authority
@@ -32,7 +32,7 @@ from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 
 POD: dict[str, Any] = {
-    "metadata": {"name": "web", "annotations": {contract.NETWORKS: "ipvlan-multus"}},
+    "metadata": {"name": "web", "annotations": {pod_keys.NETWORKS: "ipvlan-multus"}},
     "spec": {"containers": [{"name": "app", "image": "busybox"}]},
 }
 PATH = "/mutate/namespace/default"
@@ -189,8 +189,8 @@ def test_each_decision_is_one_log_line_without_the_pods_content(client: Client, 
     ("labels", "level"),
     [
         ({}, "info"),
-        ({contract.INJECTION: "disabled"}, "debug"),
-        ({contract.INJECTION: "yes"}, "warning"),
+        ({pod_keys.INJECTION: "disabled"}, "debug"),
+        ({pod_keys.INJECTION: "yes"}, "warning"),
     ],
     ids=["injected", "left alone", "refused"],
 )

@@ -11,7 +11,8 @@ import jsonpatch
 import msgspec
 import pytest
 
-from common import contract
+from common import pod_keys
+from common.agent_container import CONTAINER_NAME, RUN_VOLUME
 from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied, encoded_response
 from webhook.config import parse_settings
@@ -35,7 +36,7 @@ agent:
 )
 BARE = parse_settings("agent: {image: i}")
 MODES = ("init", "sidecar")
-NETWORKS = {contract.NETWORKS: "net"}
+NETWORKS = {pod_keys.NETWORKS: "net"}
 
 
 def outcome(pod: Any, mode: str, settings: Any = SETTINGS) -> Outcome:
@@ -77,7 +78,7 @@ def test_250_containers_and_as_many_init_containers_stay_in_order(mode: str) -> 
     pod = large_pod(250)
     result = applied(pod, outcome(pod, mode).operations)
     assert names(result["spec"]["initContainers"]) == [
-        contract.CONTAINER_NAME,
+        CONTAINER_NAME,
         *names(pod["spec"]["initContainers"]),
     ]
     assert result["spec"]["containers"] == pod["spec"]["containers"]
@@ -99,9 +100,9 @@ def test_lists_that_are_absent_null_or_empty_are_made(mode: str, empty: str) -> 
         spec.update({name: None if empty == "null" else [] for name in lists})
     pod = {"metadata": {"annotations": dict(NETWORKS)}, "spec": spec}
     result = applied(pod, outcome(pod, mode).operations)["spec"]
-    assert names(result["initContainers"]) == [contract.CONTAINER_NAME]
+    assert names(result["initContainers"]) == [CONTAINER_NAME]
     assert result["imagePullSecrets"] == [{"name": "ours"}]
-    assert names(result["volumes"]) == ["ca", *([contract.RUN_VOLUME] if mode == "sidecar" else [])]
+    assert names(result["volumes"]) == ["ca", *([RUN_VOLUME] if mode == "sidecar" else [])]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -126,7 +127,7 @@ def test_the_status_is_written_whether_there_are_annotations_or_not(metadata: di
     operations = patch.injection(msgspec.convert(pod, Pod), patch.Agent({"name": "agent"}, "done"))
     assert applied(pod, operations)["metadata"]["annotations"] == {
         **(metadata.get("annotations") or {}),
-        contract.STATUS: "done",
+        pod_keys.STATUS: "done",
     }
 
 
@@ -220,10 +221,10 @@ def test_what_others_wrote_is_the_same_text_afterwards(mode: str) -> None:
     answer = json.loads(encoded_response("u", outcome(body, mode)))["response"]
     operations = json.loads(base64.b64decode(answer["patch"]))
     result = jsonpatch.JsonPatch(operations).apply(parsed(DISTINCTIVE))
-    assert names(result["spec"]["initContainers"])[0] == contract.CONTAINER_NAME
+    assert names(result["spec"]["initContainers"])[0] == CONTAINER_NAME
     del result["spec"]["initContainers"][0]
     assert result["spec"]["imagePullSecrets"].pop() == {"name": "ours"}
-    for name in (contract.RUN_VOLUME, "ca") if mode == "sidecar" else ("ca",):
+    for name in (RUN_VOLUME, "ca") if mode == "sidecar" else ("ca",):
         assert result["spec"]["volumes"].pop()["name"] == name
-    assert json.loads(result["metadata"]["annotations"].pop(contract.STATUS))["mode"] == mode
+    assert json.loads(result["metadata"]["annotations"].pop(pod_keys.STATUS))["mode"] == mode
     assert written(result) == written(parsed(DISTINCTIVE))

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from common import contract
+from common import pod_keys
 from common.version import VERSION
 from tests.cluster.certificates import Authority
 from tests.cluster.processes import Process
@@ -26,7 +26,7 @@ from tests.webhook.wire import Connection, request
 
 PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
 POD: dict[str, Any] = {
-    "metadata": {"name": "web", "annotations": {contract.NETWORKS: "ipvlan-multus"}},
+    "metadata": {"name": "web", "annotations": {pod_keys.NETWORKS: "ipvlan-multus"}},
     "spec": {"containers": [{"name": "app", "image": "busybox"}]},
 }
 

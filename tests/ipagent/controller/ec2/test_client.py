@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.model.actions import (
     Attach,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.topology import EniDetails
 from ipagent.controller.ec2.client import Ec2

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import Credentials
+from common.agent_settings import Credentials
 from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.model.actions import (
     AssignPrefixes,

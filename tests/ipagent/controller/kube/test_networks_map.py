@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.contract import LogFormat
+from common.agent_settings import LogFormat
 from ipagent.controller.kube.networks_map import AGAIN, LOOK, NetworksMap
 from ipagent.log import Log
 from tests.common.kube.fake_api import FakeApi, Reply, Request

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import EIP_CONDITION
 from common.elastic_ips import EipClaim
+from common.pod_keys import EIP_CONDITION
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import read_grants, read_pod
 from ipagent.network_status import NETWORK_STATUS

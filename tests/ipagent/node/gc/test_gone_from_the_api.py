@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from common.contract import NETWORKS
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.pod_keys import NETWORKS
 from ipagent.daemon import Wakeup
 from ipagent.log import Log
 from ipagent.network_status import NETWORK_STATUS

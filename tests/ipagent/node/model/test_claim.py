@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent import node_protocol
 from ipagent.node.model.claim import AddressState, ClaimState, ClaimStatus
 

@@ -11,16 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import (
-    CONTAINER_NAME,
-    ENV_BACKEND,
-    INTERFACES,
-    NETWORKS,
-    TAKEOVER,
-    AgentSettings,
-    Backend,
-    Takeover,
-)
+from common.agent_container import CONTAINER_NAME
+from common.agent_settings import ENV_BACKEND, AgentSettings, Backend, Takeover
+from common.pod_keys import INTERFACES, NETWORKS, TAKEOVER
 from ipagent.assign.addresses import Holding
 from ipagent.network_status import NETWORK_STATUS
 from ipagent.node.model.fields import MAX_TEXT

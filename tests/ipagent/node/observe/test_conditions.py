@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import ExitCode, LogFormat
+from common.agent_settings import LogFormat
+from common.exit_codes import ExitCode
 from ipagent.log import Log
 from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
 from ipagent.node.model.condition import CONDITION, MAX_MESSAGE, PodCondition, read_condition

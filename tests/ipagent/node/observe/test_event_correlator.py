@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import LogFormat
+from common.agent_settings import LogFormat
 from ipagent.log import Log
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey

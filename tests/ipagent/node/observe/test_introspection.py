@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 from prometheus_client import generate_latest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Holding
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.item import Item, Phase

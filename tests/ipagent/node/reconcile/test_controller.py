@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from common.contract import ExitCode, LogLevel, Mode, Takeover
+from common.agent_settings import LogLevel, Mode, Takeover
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Link, parse_address
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.item import Phase

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.contract import ExitCode, Mode
+from common.agent_settings import Mode
+from common.exit_codes import ExitCode
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.events import EventType

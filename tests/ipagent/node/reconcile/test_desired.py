@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import ExitCode, Takeover
+from common.agent_settings import Takeover
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection, Link, parse_address
 from ipagent.assign.topology import Topology
 from ipagent.node.model.claim import Claim

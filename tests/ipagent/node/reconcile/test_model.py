@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from common.contract import Mode, Takeover
+from common.agent_settings import Mode, Takeover
 from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Fault

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.topology import Eni
 from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.grants import Grants

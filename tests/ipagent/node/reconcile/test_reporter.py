@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import NoEni, NoImds
 from ipagent.assign.item import Item, Phase

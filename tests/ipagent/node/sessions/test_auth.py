@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import TOKEN_AUDIENCE
+from common.agent_container import TOKEN_AUDIENCE
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.auth import (
     MAX_VERDICTS,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import ExitCode, Mode
+from common.agent_settings import Mode
+from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Snapshot
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey

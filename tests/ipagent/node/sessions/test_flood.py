@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from common.contract import ENV_HOST_IP, ENV_NODE_NAME
+from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME
 from ipagent import node_protocol
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.introspection import SOCKET, ask

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.contract import ExitCode, Mode, Takeover
+from common.agent_settings import Mode, Takeover
+from common.exit_codes import ExitCode
 from ipagent import node_protocol
 from ipagent.assign.addresses import Detection, IPAddress, Link, LinkAddress, Route, Snapshot
 from ipagent.node.model.claim import AddressState, AddressStatus, Claim, ClaimState, ClaimStatus

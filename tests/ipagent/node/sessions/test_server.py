@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.contract import ExitCode, Mode
+from common.agent_settings import Mode
+from common.exit_codes import ExitCode
 from ipagent import node_protocol
 from ipagent.log import Log
 from ipagent.node.model.pod import PodKey

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.contract import ExitCode
+from common.exit_codes import ExitCode
 from common.token_bucket import Rate
 from ipagent import node_protocol
 from ipagent.node.sessions.claim_queue import SessionClosed

@@ -9,18 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import contract
-from common.contract import (
+from common.agent_settings import (
+    CONTRACT,
+    ENV_BACKEND,
+    ENV_CONTRACT,
+    ENV_CREDENTIALS,
+    ENV_LOG_FORMAT,
+    ENV_LOG_LEVEL,
+    ENV_NODE_PORT,
+    ENV_RELEASE_ON_EXIT,
+    ENV_RESTART_POLICY,
+    ENV_TAKEOVER,
+    ENV_TIMEOUT,
+    MAX_PORT,
+    MAX_TIMEOUT,
     AgentSettings,
     Backend,
     ContractError,
     Credentials,
-    ExitCode,
     LogFormat,
     LogLevel,
     RestartPolicy,
     Takeover,
+    parse_timeout,
 )
+from common.exit_codes import ExitCode
 
 pytestmark = pytest.mark.pure
 
@@ -31,13 +44,13 @@ settings = st.builds(
     AgentSettings,
     interfaces=st.lists(words, max_size=4).map(tuple),
     guessed_interfaces=st.lists(words, max_size=4).map(tuple),
-    timeout=st.integers(1, contract.MAX_TIMEOUT),
+    timeout=st.integers(1, MAX_TIMEOUT),
     takeover=st.sampled_from(Takeover),
     release_on_exit=st.booleans(),
     allowed_cidrs=st.lists(words, max_size=4).map(tuple),
     credentials=st.sampled_from(Credentials),
     backend=st.sampled_from(Backend),
-    node_port=st.integers(1, contract.MAX_PORT),
+    node_port=st.integers(1, MAX_PORT),
     restart_policy=st.none() | st.sampled_from(RestartPolicy),
     eip_wait=st.lists(words, max_size=4).map(tuple),
     log_level=st.sampled_from(LogLevel),
@@ -61,29 +74,29 @@ def test_what_an_older_webhook_did_not_write_has_its_default() -> None:
 
 def test_a_newer_contract_is_refused_with_the_remedy() -> None:
     with pytest.raises(ContractError, match=r"MULTUS_ENI_CONTRACT: .*agent image at least as new"):
-        AgentSettings.from_env({contract.ENV_CONTRACT: str(contract.CONTRACT + 1)})
+        AgentSettings.from_env({ENV_CONTRACT: str(CONTRACT + 1)})
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.0", "x", "9999999999", "\u0661"])
 def test_a_contract_that_is_no_number_of_ours_is_refused(text: str) -> None:
     with pytest.raises(ContractError, match="MULTUS_ENI_CONTRACT"):
-        AgentSettings.from_env({contract.ENV_CONTRACT: text})
+        AgentSettings.from_env({ENV_CONTRACT: text})
 
 
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        (contract.ENV_TIMEOUT, "soon"),
-        (contract.ENV_TAKEOVER, "maybe"),
-        (contract.ENV_RELEASE_ON_EXIT, "1"),
-        (contract.ENV_CREDENTIALS, "root"),
-        (contract.ENV_BACKEND, "cloud"),
-        (contract.ENV_NODE_PORT, "0"),
-        (contract.ENV_NODE_PORT, "65536"),
-        (contract.ENV_NODE_PORT, "٩٤٠٧"),
-        (contract.ENV_NODE_PORT, "9407/tcp"),
-        (contract.ENV_LOG_LEVEL, "loud"),
-        (contract.ENV_LOG_FORMAT, "xml"),
+        (ENV_TIMEOUT, "soon"),
+        (ENV_TAKEOVER, "maybe"),
+        (ENV_RELEASE_ON_EXIT, "1"),
+        (ENV_CREDENTIALS, "root"),
+        (ENV_BACKEND, "cloud"),
+        (ENV_NODE_PORT, "0"),
+        (ENV_NODE_PORT, "65536"),
+        (ENV_NODE_PORT, "٩٤٠٧"),
+        (ENV_NODE_PORT, "9407/tcp"),
+        (ENV_LOG_LEVEL, "loud"),
+        (ENV_LOG_FORMAT, "xml"),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_variable_and_itself(variable: str, text: str) -> None:
@@ -93,14 +106,14 @@ def test_a_value_that_cannot_be_read_names_its_variable_and_itself(variable: str
 
 @pytest.mark.parametrize("text", ["Sometimes", "never", ""])
 def test_a_restart_policy_of_a_later_kubernetes_fails_no_pod(text: str) -> None:
-    assert AgentSettings.from_env({contract.ENV_RESTART_POLICY: text}).restart_policy is None
+    assert AgentSettings.from_env({ENV_RESTART_POLICY: text}).restart_policy is None
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("1s", 1), ("90s", 90), ("2m", 120), ("60m", 3600), ("3600s", 3600)]
 )
 def test_timeouts(text: str, seconds: int) -> None:
-    assert contract.parse_timeout(text) == seconds
+    assert parse_timeout(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -108,13 +121,13 @@ def test_timeouts(text: str, seconds: int) -> None:
 )
 def test_malformed_timeouts_are_refused(text: str) -> None:
     with pytest.raises(ContractError, match="90s or 2m"):
-        contract.parse_timeout(text)
+        parse_timeout(text)
 
 
 @given(st.text())
 def test_a_timeout_is_read_or_refused_never_a_crash(text: str) -> None:
     with contextlib.suppress(ContractError):
-        assert 1 <= contract.parse_timeout(text) <= contract.MAX_TIMEOUT
+        assert 1 <= parse_timeout(text) <= MAX_TIMEOUT
 
 
 def test_settings_are_immutable_and_usable_as_keys() -> None:
@@ -166,18 +179,18 @@ def test_the_environment_that_each_release_wrote_is_still_read(file: Path) -> No
 
 
 def test_what_this_release_writes_is_on_record() -> None:
-    recorded = [file.read_text(encoding="utf-8") for file in RELEASES.glob(f"{contract.CONTRACT}*.env")]
+    recorded = [file.read_text(encoding="utf-8") for file in RELEASES.glob(f"{CONTRACT}*.env")]
     written = AgentSettings(**RECORDED, **ADDED["1-eip"]).to_env()
     assert "".join(f"{name}={value}\n" for name, value in written.items()) in recorded
 
 
 def test_the_slim_agent_pays_for_no_heavy_import() -> None:
-    script = "import sys; import common.contract; print(*sys.modules)"
+    script = "import sys; import common.agent_settings; print(*sys.modules)"
     listing = subprocess.run(
         [sys.executable, "-S", "-c", script],
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(contract.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert not {"dataclasses", "inspect", "typing", "re", "ssl", "logging"} & set(listing.stdout.split())

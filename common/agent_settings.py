@@ -1,4 +1,4 @@
-"""The contract between users, webhook and agent: keys, names, environment, exit codes.
+"""The contract between webhook and agent: the settings of an injected container, as its environment.
 
 The webhook writes an agent's settings with `AgentSettings.to_env`, the agent reads them with
 `AgentSettings.from_env`. Both are released together, but any two releases may run together for years. So
@@ -9,7 +9,7 @@ This module imports next to nothing: a slim agent pays for every import at the s
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 # typing itself is not imported at run time: it costs more than this module.
 TYPE_CHECKING = False
@@ -21,49 +21,6 @@ if TYPE_CHECKING:
 
 CONTRACT = 1
 """The contract of this release. An agent accepts every number up to its own."""
-
-# Keys of the contract with users.
-PREFIX = "multus-eni.io/"
-INJECTION = PREFIX + "injection"
-MODE = PREFIX + "mode"
-INTERFACES = PREFIX + "interfaces"
-RELEASE_ON_EXIT = PREFIX + "release-on-exit"
-TAKEOVER = PREFIX + "takeover"
-TIMEOUT = PREFIX + "timeout"
-CREDENTIALS = PREFIX + "credentials"
-AGENT_CPU = PREFIX + "agent-cpu"
-AGENT_MEMORY = PREFIX + "agent-memory"
-AGENT_IMAGE = PREFIX + "agent-image"
-EIP = PREFIX + "eip"
-EIP_WAIT = PREFIX + "eip-wait"
-EIP_LABEL = PREFIX + "eip"
-"""Label of the pods that claim an Elastic IP, whatever its value: the controller watches no others."""
-EIP_CONDITION = PREFIX + "ElasticIPsAssociated"
-"""The controller's condition of a pod that claims Elastic IPs."""
-NETWORKS_FILE = "networks.json"
-"""Key of the ConfigMap by which the webhook learns which definition is in which network."""
-UNITS = PREFIX + "units"
-"""How many addresses a pod needs beyond one an attachment; a node network's resource is PREFIX + its name."""
-STATUS = PREFIX + "status"
-
-# Keys of Multus (the k8snetworkplumbingwg de-facto standard, sections 4.1 and 4.2).
-NETWORKS = "k8s.v1.cni.cncf.io/networks"
-DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
-
-# Names in the pod.
-CONTAINER_NAME = "multus-eni-agent"
-COMMAND = "ipagent"
-RUN_VOLUME = "multus-eni-run"
-RUN_DIRECTORY = "/run/multus-eni"
-STARTED_FILE = RUN_DIRECTORY + "/started"
-TERMINATION_LOG = "/dev/termination-log"
-TOKEN_VOLUME = "multus-eni-token"  # noqa: S105 - a name
-TOKEN_DIRECTORY = "/var/run/secrets/multus-eni.io/node-agent"  # noqa: S105 - a path
-TOKEN_NAME = "token"  # noqa: S105 - a file's name
-TOKEN_FILE = f"{TOKEN_DIRECTORY}/{TOKEN_NAME}"
-"""The projected ServiceAccount token that authenticates the pod to the node agent."""
-TOKEN_AUDIENCE = "multus-eni-injector"  # noqa: S105 - a name
-"""The audience of that token: nobody else accepts it, not even the API server."""
 
 # Names in the environment.
 ENV_PREFIX = "MULTUS_ENI_"
@@ -103,13 +60,6 @@ MAX_TIMEOUT = 3600
 DEFAULT_NODE_PORT = 9407
 """Port of the node's address at which the node agent listens."""
 MAX_PORT = 65535
-
-
-class Injection(StrEnum):
-    """Values of the injection label."""
-
-    ENABLED = "enabled"
-    DISABLED = "disabled"
 
 
 class Mode(StrEnum):
@@ -170,25 +120,6 @@ class LogFormat(StrEnum):
     AUTO = "auto"
     JSON = "json"
     TEXT = "text"
-
-
-class ExitCode(IntEnum):
-    """Why an agent ended. 0 only if every address is assigned."""
-
-    OK = 0
-    INTERNAL = 1
-    USAGE = 2
-    NO_IMDS = 10
-    NO_CREDENTIALS = 11
-    NO_PERMISSION = 12
-    NO_ENI = 13
-    ENI_FULL = 14
-    HELD_ELSEWHERE = 15
-    ADDRESS_REFUSED = 16
-    DEADLINE = 17
-    EC2_UNREACHABLE = 18
-    NODE_AGENT_UNREACHABLE = 19
-    NOT_GRANTED = 20
 
 
 class ContractError(ValueError):
