@@ -70,9 +70,9 @@ def _program(program: str, arguments: Sequence[str], env: Mapping[str, str]) -> 
 
             return node.run(arguments, env)
         case "links":
-            from ipagent.links import cli as links  # noqa: PLC0415 - see the module's docstring
+            from ipagent.node_interfaces import cli as node_interfaces  # noqa: PLC0415 - see the module's docstring
 
-            return links.run(arguments, env)
+            return node_interfaces.run(arguments, env)
         case _:
             from ipagent.controller import cli as controller  # noqa: PLC0415 - see the module's docstring
 

@@ -41,8 +41,8 @@ from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.scheduler import MAX_IN_FLIGHT
 from ipagent.controller.relay.controller import RelayController
-from ipagent.daemon import end_with
 from ipagent.log import Log
+from ipagent.main_loop import end_with
 from ipagent.node_network_api import LEASE
 
 PROGRAM = "multus-eni-controller"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from common.agent_settings import LogLevel
-from ipagent.daemon import Turns, Wakeup
 from ipagent.log import Log
+from ipagent.main_loop import Turns, Wakeup
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.pod import Pod, PodKey

@@ -26,8 +26,8 @@ from ipagent.assign.errors import AgentError, Usage
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni
 from ipagent.aws.node_cloud import NodeCloud
-from ipagent.daemon import Wakeup, end_with, run_daemon
 from ipagent.log import Log
+from ipagent.main_loop import Wakeup, end_with, run_daemon
 from ipagent.node.central.cloud import CentralCloud
 from ipagent.node.central.relay import CallRelay
 from ipagent.node.gc.checkpoint import Checkpoint

@@ -26,11 +26,11 @@ from ipagent.controller.model.actions import Call
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer
-from ipagent.links.attachments import status_body
-from ipagent.links.plan import Status
-from ipagent.links.pool import PoolStatus, Use
 from ipagent.log import Log
 from ipagent.network_status import NETWORK_STATUS
+from ipagent.node_interfaces.attachments import status_body
+from ipagent.node_interfaces.plan import Status
+from ipagent.node_interfaces.pool import PoolStatus, Use
 from ipagent.node_network_api import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
 from tests.chart.conftest import Cluster
 from tests.cluster.api import Api, ApiError, Kind, Manifest

@@ -98,7 +98,7 @@ def test_the_same_files_are_built_once(built: Built, project: Path, tmp_path: Pa
     assert ready(tmp_path / "cache", HOW) == first
     assert built == ["agent", "webhook"]
 
-    (project / "webhook/core/policy.py").write_text("# another\n", encoding="utf-8")
+    (project / "webhook/core/decision.py").write_text("# another\n", encoding="utf-8")
 
     agent, webhook = ready(tmp_path / "cache", HOW)
     assert built == ["agent", "webhook", "webhook"]

@@ -12,9 +12,9 @@ from common.version import VERSION
 from webhook.core import patch
 from webhook.core.agent_plan import AgentPlan
 from webhook.core.container import agent_container, agent_volumes
+from webhook.core.decision import Decision, agent_index, decide
 from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.pod import Pod
-from webhook.core.policy import Decision, agent_index, decide
 from webhook.core.reasons import Reason
 from webhook.core.resources import Resources, agent_resources
 from webhook.core.settings import Settings

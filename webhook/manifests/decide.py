@@ -13,12 +13,12 @@ import msgspec
 
 from common.agent_settings import Credentials, Mode
 from common.pod_keys import CREDENTIALS, DEFAULT_NETWORK, INJECTION, MODE, NETWORKS, PREFIX, STATUS, Injection
+from webhook.core.decision import Decision
 from webhook.core.inject import inject
 from webhook.core.meshes import mesh_warnings
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
 from webhook.core.patch import Operation, pointer
 from webhook.core.pod import Pod
-from webhook.core.policy import Decision
 from webhook.core.reasons import SENTENCES, Reason
 from webhook.core.settings import Settings
 from webhook.manifests.pod_templates import POD_ANNOTATIONS, Place, dotted, find_networks_annotations

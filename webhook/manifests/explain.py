@@ -14,7 +14,7 @@ from common.agent_settings import CONTRACT, ENV_BACKEND, ENV_CONTRACT, Backend, 
 from common.elastic_ips import EipClaim, parse_claims
 from webhook.core.annotations import shortened
 from webhook.core.capacity import CapacityRequest
-from webhook.core.policy import Decision
+from webhook.core.decision import Decision
 from webhook.core.reasons import REMEDIES, Reason
 from webhook.manifests.decide import WorkloadOutcome
 from webhook.manifests.pod_templates import dotted

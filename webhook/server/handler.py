@@ -7,9 +7,9 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 
+from webhook.core.decision import Decision
 from webhook.core.inject import Outcome, inject
 from webhook.core.namespace_policy import NamespacePolicy
-from webhook.core.policy import Decision
 from webhook.core.reasons import SENTENCES, Reason
 from webhook.core.settings import Settings
 from webhook.server.log import MAX_TEXT, Log

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from webhook.core.decision import Decision
 from webhook.core.inject import Outcome
 from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.pod import Pod
-from webhook.core.policy import Decision
 from webhook.server.review import PodRequest, cache_key, cache_view, encode_outcome
 
 MAX_ENTRIES = 256

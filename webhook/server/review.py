@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from common.pod_keys import PREFIX
+from webhook.core.decision import READ_ANNOTATIONS, READ_LABELS, Decision
 from webhook.core.inject import Outcome
 from webhook.core.pod import Metadata, Pod
-from webhook.core.policy import READ_ANNOTATIONS, READ_LABELS, Decision
 from webhook.core.reasons import Reason
 
 API_VERSION = "admission.k8s.io/v1"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ipagent.links.cni_files import DATA
+from ipagent.node_interfaces.cni_files import DATA
 from tests.cluster.api import DEPLOYMENT, POD
 from tests.cluster.helm import NAMESPACE as RELEASE_NAMESPACE
 from tests.cluster.helm import merged

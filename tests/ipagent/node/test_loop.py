@@ -16,8 +16,8 @@ import pytest
 from common.agent_settings import LogFormat, Mode
 from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Snapshot
-from ipagent.daemon import Wakeup
 from ipagent.log import Log
+from ipagent.main_loop import Wakeup
 from ipagent.node.loop import STALE_SECONDS, Loop, log_events
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType

@@ -10,9 +10,9 @@ from common.pod_keys import INTERFACES, NETWORKS, Injection
 from ipagent.assign.addresses import Link, LinkAddress, Snapshot
 from ipagent.assign.selection import Selection, select
 from webhook.config import parse_settings
+from webhook.core.decision import decide
 from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.pod import Pod
-from webhook.core.policy import decide
 
 pytestmark = pytest.mark.pure
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.webhook.pods import encoded_response
+from webhook.core.decision import Decision
 from webhook.core.inject import Outcome
-from webhook.core.policy import Decision
 from webhook.core.reasons import Reason
 from webhook.server.review import BadReview, decode_review
 

@@ -18,8 +18,8 @@ import pytest
 
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.pod_keys import NETWORKS
-from ipagent.daemon import Wakeup
 from ipagent.log import Log
+from ipagent.main_loop import Wakeup
 from ipagent.network_status import NETWORK_STATUS
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.restore import ListingFailed

@@ -18,7 +18,7 @@ from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.item import Phase
-from ipagent.daemon import Wakeup
+from ipagent.main_loop import Wakeup
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.records import Origin, OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed

@@ -24,16 +24,16 @@ from common.kube.reflector import Target
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
-from ipagent.daemon import Turns, Wakeup, run_daemon
-from ipagent.links.attachments import LinkAttachment, read_attachment
-from ipagent.links.cni_files import CniFiles, ReservationWatcher
-from ipagent.links.kernel import DeviceSocket
-from ipagent.links.networkd import NetworkFiles
-from ipagent.links.plan import Status, Wanted
-from ipagent.links.reporter import StatusReporter
-from ipagent.links.setter import LinkSetter
 from ipagent.log import Log
+from ipagent.main_loop import Turns, Wakeup, run_daemon
 from ipagent.netlink.sockets import KernelError
+from ipagent.node_interfaces.attachments import LinkAttachment, read_attachment
+from ipagent.node_interfaces.cni_files import CniFiles, ReservationWatcher
+from ipagent.node_interfaces.kernel import DeviceSocket
+from ipagent.node_interfaces.networkd import NetworkFiles
+from ipagent.node_interfaces.plan import Status, Wanted
+from ipagent.node_interfaces.reporter import StatusReporter
+from ipagent.node_interfaces.setter import LinkSetter
 from ipagent.node_network_api import ATTACHMENTS, of_node
 from ipagent.signals import Signals
 from ipagent.startup import end_startup

@@ -13,10 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.agent_settings import LogFormat
-from ipagent.links.plan import AddAltname, Change, DeleteAltname, Rename, SetMtu, SetUp, Status, Wanted
-from ipagent.links.setter import FIGHT, RETRY, LinkSetter
 from ipagent.log import Log
 from ipagent.netlink.devices import Device
+from ipagent.node_interfaces.plan import (
+    AddAltname,
+    Change,
+    DeleteAltname,
+    Rename,
+    SetMtu,
+    SetUp,
+    Status,
+    Wanted,
+)
+from ipagent.node_interfaces.setter import FIGHT, RETRY, LinkSetter
 
 pytestmark = pytest.mark.pure
 

@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ipagent.links.plan import Status
-from ipagent.links.pool import (
+from ipagent.log import Log
+from ipagent.node_interfaces.plan import Status
+from ipagent.node_interfaces.pool import (
     FILE_PREFIX,
     FILE_SUFFIX,
     IDLE_SECONDS,
@@ -26,7 +27,6 @@ from ipagent.links.pool import (
     uses,
     worth_reporting,
 )
-from ipagent.log import Log
 
 RUNTIME_FOLDER = Path("/etc/cni/net.d")
 """Where container runtimes look for the cluster's own network: the first file by name."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
-from ipagent.links.plan import Status, Wanted
-from ipagent.links.pool import Pool, read_pool, read_status, status_object
+from ipagent.node_interfaces.plan import Status, Wanted
+from ipagent.node_interfaces.pool import Pool, read_pool, read_status, status_object
 from ipagent.node_network_api import with_status
 
 MAX_MESSAGE = 1024

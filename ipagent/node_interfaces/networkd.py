@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipagent.links.plan import Wanted
 from ipagent.log import Log
+from ipagent.node_interfaces.plan import Wanted
 
 PREFIX = "05-multus-eni-"
 SUFFIX = ".network"

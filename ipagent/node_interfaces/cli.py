@@ -36,7 +36,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         )
         return ExitCode.USAGE
     # Late: --help and mistakes need none of it.
-    from ipagent.links.main import Options, work  # noqa: PLC0415
+    from ipagent.node_interfaces.main import Options, work  # noqa: PLC0415
 
     options = Options(
         node=node,

@@ -12,10 +12,10 @@ import os
 import sys
 import time
 
-from ipagent.links.kernel import DeviceSocket
-from ipagent.links.plan import Wanted
-from ipagent.links.setter import LinkSetter
 from ipagent.log import Log
+from ipagent.node_interfaces.kernel import DeviceSocket
+from ipagent.node_interfaces.plan import Wanted
+from ipagent.node_interfaces.setter import LinkSetter
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ipagent.links.networkd import NetworkFiles
-from ipagent.links.plan import Wanted
 from ipagent.log import Log
+from ipagent.node_interfaces.networkd import NetworkFiles
+from ipagent.node_interfaces.plan import Wanted
 from tests.cluster.waiting import wait_for
 from tests.netns import Node, Pod
 from tests.netns_fixtures import node  # noqa: F401 - a fixture

@@ -9,10 +9,10 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import assert_never
 
-from ipagent.links.plan import AddAltname, Change, DeleteAltname, Rename, SetMtu, SetUp
 from ipagent.netlink import devices, rtnetlink
 from ipagent.netlink.devices import Device
 from ipagent.netlink.sockets import NetlinkSocket
+from ipagent.node_interfaces.plan import AddAltname, Change, DeleteAltname, Rename, SetMtu, SetUp
 
 
 class DeviceSocket(NetlinkSocket):

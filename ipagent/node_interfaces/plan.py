@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ipagent.links.pool import PoolStatus
 from ipagent.netlink.devices import Device
+from ipagent.node_interfaces.pool import PoolStatus
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "bond", "team", "bridge", "macsec"})
 """Kinds of devices that may have the MAC of the one below them."""

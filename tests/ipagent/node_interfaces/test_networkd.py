@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from common.agent_settings import LogFormat
-from ipagent.links.networkd import NetworkFiles
-from ipagent.links.plan import Wanted
 from ipagent.log import Log
+from ipagent.node_interfaces.networkd import NetworkFiles
+from ipagent.node_interfaces.plan import Wanted
 
 pytestmark = pytest.mark.pure
 

@@ -14,12 +14,20 @@ from typing import Any
 
 import pytest
 
-from ipagent.links import cni_files
-from ipagent.links.attachments import read_attachment, status_body
-from ipagent.links.cni_files import NOT_MOUNTED, CniFiles
-from ipagent.links.plan import Status
-from ipagent.links.pool import Pool, PoolStatus, Use, configuration, read_pool, uses, worth_reporting
 from ipagent.log import Log
+from ipagent.node_interfaces import cni_files
+from ipagent.node_interfaces.attachments import read_attachment, status_body
+from ipagent.node_interfaces.cni_files import NOT_MOUNTED, CniFiles
+from ipagent.node_interfaces.plan import Status
+from ipagent.node_interfaces.pool import (
+    Pool,
+    PoolStatus,
+    Use,
+    configuration,
+    read_pool,
+    uses,
+    worth_reporting,
+)
 
 pytestmark = pytest.mark.pure
 

@@ -11,10 +11,10 @@ import pytest
 from common.agent_settings import LogFormat
 from common.kube.client import Answer, Client
 from common.kube.errors import ApiError, Unreachable
-from ipagent.links.attachments import LinkAttachment, read_attachment, shortened, status_body
-from ipagent.links.plan import Status, Wanted
-from ipagent.links.reporter import CAP, StatusReporter
 from ipagent.log import Log
+from ipagent.node_interfaces.attachments import LinkAttachment, read_attachment, shortened, status_body
+from ipagent.node_interfaces.plan import Status, Wanted
+from ipagent.node_interfaces.reporter import CAP, StatusReporter
 
 pytestmark = pytest.mark.pure
 

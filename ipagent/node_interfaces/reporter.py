@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from common.backoff import half_jitter
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from ipagent.links.attachments import LinkAttachment, shortened, status_body
-from ipagent.links.plan import Status
 from ipagent.log import Log
+from ipagent.node_interfaces.attachments import LinkAttachment, shortened, status_body
+from ipagent.node_interfaces.plan import Status
 from ipagent.node_network_api import ATTACHMENTS, LINKS_MANAGER
 
 BASE, CAP = 1.0, 60.0

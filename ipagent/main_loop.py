@@ -1,4 +1,4 @@
-"""What the programs that go on share: work until a signal, turn by turn, and a sentence at the end."""
+"""The main loop of the programs that serve a node: turns until a signal, then an exit code and a message."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ipagent.links.kernel import describe, refusal
-from ipagent.links.plan import Change, LinkPlan, Status, Wanted, plan
 from ipagent.log import Log
 from ipagent.netlink.devices import Device
+from ipagent.node_interfaces.kernel import describe, refusal
+from ipagent.node_interfaces.plan import Change, LinkPlan, Status, Wanted, plan
 
 RETRY = 60.0
 WINDOW = 60.0

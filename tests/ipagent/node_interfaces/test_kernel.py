@@ -40,7 +40,7 @@ class Probe:
 
 @contextmanager
 def probe(pod: Pod, *, unprivileged: bool = False) -> Iterator[Probe]:
-    command = [sys.executable, "-m", "tests.ipagent.links.links_probe"]
+    command = [sys.executable, "-m", "tests.ipagent.node_interfaces.links_probe"]
     env = {"PATH": "/usr/bin:/bin"}
     with pod.popen(
         command, env=env, stdin=subprocess.PIPE, stderr=None, unprivileged=unprivileged

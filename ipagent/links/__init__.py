@@ -1,1 +1,0 @@
-"""`ipagent links`: sets up the interfaces of NodeNetworks on their node."""
