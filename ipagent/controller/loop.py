@@ -106,7 +106,7 @@ class Loop:
     def run(self, executor: Executor, stop: threading.Event, leading: Callable[[], bool]) -> None:
         """Run turns as long as this replica leads."""
         while not stop.is_set() and leading():
-            pause = self._turn(executor)
+            pause = self.turn(executor)
             self._rest(executor, stop)
             self.wake.wait(max(0.0, pause - SHORTEST))
             self.wake.clear()
@@ -151,7 +151,7 @@ class Loop:
         while not executor.answers.empty():
             self._answered(*executor.answers.get(), now)
 
-    def _turn(self, executor: Executor) -> float:
+    def turn(self, executor: Executor) -> float:
         """Run one turn; returns the seconds until the next one."""
         now = self.turned = self._clock()
         self._take_answers(executor, now)

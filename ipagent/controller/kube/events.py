@@ -14,7 +14,7 @@ from typing import Any
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.timestamps import timestamp
-from common.token_bucket import Rate, TokenBucket
+from common.token_bucket import BucketsByKey, Rate, TokenBucket
 from ipagent.controller.model.attachment import SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.log import Log
@@ -23,6 +23,8 @@ from ipagent.node_network_api import HOST_ADDRESS
 DEFAULT = "default"
 """The namespace of Events on objects without one."""
 RATE = Rate(burst=50, refill=1)
+OF_A_SUBJECT = Rate(burst=10, refill=1 / 60)
+"""Of one object: a node whose interface goes up and down leaves room for the Events on others."""
 COMPONENT = "multus-eni-controller"
 MAX_MESSAGE = 1000
 WARNINGS = (HOST_ADDRESS, SUBNET_CHANGED)
@@ -75,12 +77,14 @@ class EventWriter:
         self._instance = instance
         self._log = log
         self._bucket = TokenBucket(RATE)
+        self._of_subjects: BucketsByKey[Subject] = BucketsByKey(OF_A_SUBJECT)
         self._counts: dict[str, int] = {}
         self._failed = False
 
     def write(self, about: Subject, kind: str, reason: str, message: str) -> None:
         """Write an Event now."""
-        if not self._bucket.take(time.monotonic()):
+        now = time.monotonic()
+        if not self._of_subjects.of(about).take(now) or not self._bucket.take(now):
             return
         digest = hashlib.sha256(f"{about}{reason}{message}".encode()).hexdigest()[:16]
         name = f"{about.name}.{digest}"

@@ -12,6 +12,7 @@ from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.call_relay import RELAY_MANAGER, RelayAnswers, responses_body
 from ipagent.controller.kube.recent_writes import PASSED, RecentWrites
+from ipagent.controller.kube.write_budget import ANSWERS, ATTACHMENT, WriteBudget
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.log import Log
 from ipagent.node_network_api import ATTACHMENTS
@@ -25,13 +26,20 @@ class ResponseWriter:
     log: Log
     may: Callable[[], bool]
     recent: RecentWrites = field(default_factory=RecentWrites)
+    budget: WriteBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budget = WriteBudget(self.log, ANSWERS)
 
     def write(self, plan: RelayPlan, now: float) -> float:
         """Write what is lacking; returns when to come again at the latest (monotonic seconds)."""
         if (until := self.recent.pause(now)) is not None:
             return until
+        self.budget.begin()
         for name, answers in plan.responses.items():
             if self.recent.has(name, answers) or not self.may():
+                continue
+            if not self.budget.take((ATTACHMENT, name), now):
                 continue
             try:
                 self._apply(name, answers)
@@ -40,7 +48,7 @@ class ResponseWriter:
                 return self.recent.failed(now)
             self.recent.reached()
             self.recent.record(name, answers, now)
-        return self.recent.done(now)
+        return min(self.recent.done(now), self.budget.due)
 
     def _apply(self, name: str, answers: RelayAnswers) -> None:
         """Write the answers to one node agent; a refusal of theirs holds up nobody else's."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
@@ -14,6 +15,7 @@ from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject, news
 from ipagent.controller.kube.recent_writes import PASSED, RecentWrites
+from ipagent.controller.kube.write_budget import NETWORK, NODE, Payer, WriteBudget
 from ipagent.controller.model.actions import Plan
 from ipagent.controller.model.attachment import Attachment, AttachmentStatus
 from ipagent.controller.model.network import NodeNetwork
@@ -53,14 +55,21 @@ class Writer:
     log: Log
     may: Callable[[], bool]
     recent: RecentWrites = field(default_factory=RecentWrites)
+    budget: WriteBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budget = WriteBudget(self.log)
 
     def write(self, plan: Plan, state: State, now: float) -> float:
         """Write what is different; returns when to come again at the latest (monotonic seconds)."""
         if (until := self.recent.pause(now)) is not None:
             return until
+        self.budget.begin()
         try:
             for write in plan.writes:
-                self._once((type(write), write.name), write, now, lambda write=write: self._object(write))  # type: ignore[misc] # bound now
+                self._once(
+                    (type(write), write.name), write, now, _payer(write, state), partial(self._object, write)
+                )
             for name, status in plan.attachments.items():
                 self._attachment(state, state.attachments[name], status, now)
             for name, found in plan.networks.items():
@@ -68,7 +77,7 @@ class Writer:
         except (ApiError, Unreachable, ClusterError) as error:
             self.log.warning("write-failed", message=str(error))
             return self.recent.failed(now)
-        return self.recent.done(now)
+        return min(self.recent.done(now), self.budget.due)
 
     def _attachment(self, state: State, attachment: Attachment, status: AttachmentStatus, now: float) -> None:
         if status == attachment.status:
@@ -78,6 +87,7 @@ class Writer:
             ("status", attachment.name),
             status,
             now,
+            (NODE, attachment.node),
             lambda: self._apply(
                 f"{ATTACHMENTS}/{attachment.name}/status",
                 bodies.attachment_status(attachment.name, status, before, timestamp()),
@@ -98,16 +108,17 @@ class Writer:
         if status.conditions == network.status and network.counts == counts:
             return
         body = bodies.network_status(network.name, status, network.status, timestamp())
-        if self._once(key, status, now, lambda: self._apply(f"{NETWORKS}/{network.name}/status", body)):
+        path, payer = f"{NETWORKS}/{network.name}/status", (NETWORK, network.name)
+        if self._once(key, status, now, payer, lambda: self._apply(path, body)):
             found = news(network.status, status.conditions)
             if found is not None:
                 kind, condition = found
                 about = Subject(API_VERSION, "NodeNetwork", network.name, network.uid)
                 self.events.write(about, kind, condition.reason, condition.message)
 
-    def _once(self, key: Hashable, value: object, now: float, do: Callable[[], None]) -> bool:
-        """Do it, unless the same was done a moment ago, which the watch does not show yet."""
-        if self.recent.has(key, value) or not self.may():
+    def _once(self, key: Hashable, value: object, now: float, payer: Payer, do: Callable[[], None]) -> bool:
+        """Do it, unless it was done a moment ago, which the watch does not show yet, or has to wait."""
+        if self.recent.has(key, value) or not self.may() or not self.budget.take(payer, now):
             return False
         try:
             do()
@@ -153,3 +164,17 @@ class Writer:
         }
         path, what = f"{paths}/{name}", f"write the finalizers of {kind} {name}"
         self.client.merge(path, what, patch, manager=CONTROLLER_MANAGER)
+
+
+def _payer(write: Write, state: State) -> Payer:
+    """Return the node or the network that causes a write."""
+    match write:
+        case ApplyAttachment():
+            return NODE, write.node
+        case PatchNode() | PatchResources():
+            return NODE, write.name
+        case AddFinalizer() | RemoveFinalizer("NodeNetwork"):
+            return NETWORK, write.name
+        case _:
+            attachment = state.attachments.get(write.name)
+            return NODE, attachment.node if attachment is not None else write.name

@@ -1,0 +1,211 @@
+"""The leader's loop with its writers, on an API server and an EC2 in memory, by a clock of its own.
+
+What the loop waits for is what its turns return: a turn that is due for nothing shows in `turns`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any
+
+from common.kube.client import Answer as ApiAnswer
+from common.kube.errors import Unreachable
+from ipagent.call_relay import read_answers
+from ipagent.controller.kube.events import EventWriter
+from ipagent.controller.kube.writer import Writer
+from ipagent.controller.loop import SHORTEST, Loop
+from ipagent.controller.model.actions import Call
+from ipagent.controller.model.attachment import read_attachment, read_status
+from ipagent.controller.model.condition import read_conditions
+from ipagent.controller.model.node import Taint
+from ipagent.controller.model.state import State
+from ipagent.controller.model.writes import PatchNode, PatchResources
+from ipagent.controller.reconcile.controller import Controller
+from ipagent.controller.reconcile.ec2_answers import Answer
+from ipagent.log import Log
+from ipagent.node_network_api import ATTACHMENT_FINALIZER, ATTACHMENTS, NETWORK_FINALIZER, NETWORKS
+from tests.ipagent.controller.prefix_world import PrefixWorld
+
+Object = dict[str, Any]
+
+
+@dataclass
+class ApiServer:
+    """Takes what the controller writes into the world, and counts it by path."""
+
+    world: PrefixWorld
+    writes: Counter[str] = field(default_factory=Counter)
+    away: bool = False
+
+    def apply(self, path: str, what: str, body: Object, *, manager: str, force: bool) -> None:
+        """Apply an object or a status."""
+        assert manager, (what, force)
+        self._write(path)
+        parts = path.removeprefix(NETWORKS).removeprefix(ATTACHMENTS).strip("/").split("/")
+        if path.startswith(NETWORKS):
+            self._network_status(parts[0], body["status"])
+        elif len(parts) == 1:
+            self._attachment(parts[0], body)
+        else:
+            self._attachment_status(parts[0], body["status"])
+
+    def merge(self, path: str, what: str, patch: Object, *, manager: str) -> None:
+        """Merge a patch: finalizers, labels and taints, capacity."""
+        assert manager, what
+        self._write(path)
+        kind, _, rest = path.removeprefix("/api/v1/").rpartition("/")
+        if "finalizers" in patch.get("metadata", {}):
+            self._finalizers(path, patch["metadata"]["finalizers"])
+        elif rest == "status":
+            self.world.write(PatchResources(kind.rpartition("/")[2], "", patch["status"]["capacity"]))
+        elif path.startswith("/api/v1/nodes/"):
+            taints = patch.get("spec", {}).get("taints")
+            found = None if taints is None else tuple(map(_taint, taints))
+            self.world.write(PatchNode(rest, "", patch["metadata"].get("labels", {}), found))
+
+    def delete(self, path: str, what: str, uid: str) -> None:
+        """Delete a NodeAttachment, which has a finalizer."""
+        assert what
+        self._write(path)
+        name = path.rpartition("/")[2]
+        if name in self.world.attachments and self.world.attachments[name].uid == uid:
+            self.world.attachments[name] = replace(self.world.attachments[name], deleting=True)
+
+    def get(self, path: str, what: str) -> ApiAnswer:
+        """Return an object's metadata."""
+        self._reach(what)
+        found = self._object(path)
+        finalizer = NETWORK_FINALIZER if path.startswith(NETWORKS) else ATTACHMENT_FINALIZER
+        held = found is not None and found.held
+        metadata = {"resourceVersion": "1", "finalizers": [finalizer] if held else []}
+        return SimpleNamespace(object={"metadata": metadata})  # type: ignore[return-value] # as much as is read
+
+    def create(self, path: str, what: str, body: Object) -> None:
+        """Create an Event."""
+        assert body["kind"] == "Event", what
+        self._write(path)
+
+    def _write(self, path: str) -> None:
+        self._reach(path)
+        self.writes[path] += 1
+
+    def _reach(self, what: str) -> None:
+        if self.away:
+            raise Unreachable(f"{what}: the API server does not answer")
+
+    def _object(self, path: str) -> Any:
+        name = path.rpartition("/")[2]
+        return (self.world.networks if path.startswith(NETWORKS) else self.world.attachments).get(name)
+
+    def _attachment(self, name: str, body: Object) -> None:
+        before = self.world.attachments.get(name)
+        self.world.serial += 1
+        uid = before.uid if before is not None else f"uid-{self.world.serial}"
+        found = read_attachment({**body, "metadata": {**body["metadata"], "uid": uid}})
+        if before is not None:
+            found = replace(before, link=found.link, cni=found.cni, report_pods=found.report_pods)
+        self.world.attachments[name] = found
+
+    def _attachment_status(self, name: str, status: Object) -> None:
+        before = self.world.attachments.get(name)
+        if before is None:
+            return
+        if "responses" in status:
+            self.world.attachments[name] = replace(before, responses=read_answers(status))
+        else:
+            self.world.attachments[name] = replace(before, status=read_status(status))
+
+    def _network_status(self, name: str, status: Object) -> None:
+        if name in self.world.networks:
+            counts = (
+                *(status[key] for key in ("nodes", "ready", "failed", "free")),
+                tuple(status["subnets"]),
+            )
+            self.world.networks[name] = replace(
+                self.world.networks[name],
+                status=read_conditions(status),
+                counts=(*counts, status["observedGeneration"]),
+            )
+
+    def _finalizers(self, path: str, finalizers: list[str]) -> None:
+        found, name = self._object(path), path.rpartition("/")[2]
+        if found is None:
+            return
+        objects: dict[str, Any] = self.world.networks if path.startswith(NETWORKS) else self.world.attachments
+        if found.deleting and not finalizers:
+            del objects[name]
+        else:
+            objects[name] = replace(found, held=bool(finalizers))
+
+
+def _taint(found: Mapping[str, Any]) -> Taint:
+    rest = {key: value for key, value in found.items() if key not in ("key", "effect")}
+    return Taint(found["key"], found["effect"], tuple(rest.items()))
+
+
+@dataclass
+class LoopRig:
+    """A loop in a world; `answer` is asked what a call's sender hears of what EC2 has done."""
+
+    world: PrefixWorld
+    latency: float = 0.2
+    """Seconds until EC2 answers."""
+    answer: Callable[[Call, Answer], Answer] = lambda _, answer: answer
+    stale: bool = False
+    """Whether the watches show nothing new."""
+    turns: int = 0
+    log: io.StringIO = field(default_factory=io.StringIO)
+
+    def __post_init__(self) -> None:
+        self.api = ApiServer(self.world)
+        self._seen: tuple[Any, ...] = ({}, {}, {})
+        self.elect()
+
+    def elect(self) -> None:
+        """Let a replica lead that remembers nothing; what the former one has asked of EC2 is done."""
+        log = Log(stream=self.log)
+        writer = Writer(self.api, EventWriter(self.api, "r", log), log, lambda: True)  # type: ignore[arg-type] # as much as is used
+        informers = SimpleNamespace(
+            synced=True,
+            nodes=SimpleNamespace(items=lambda: self._seen[0]),
+            networks=SimpleNamespace(items=lambda: self._seen[1]),
+            attachments=SimpleNamespace(items=lambda: self._seen[2]),
+            definitions=SimpleNamespace(synced=False),
+        )
+        controller = Controller(State("prod"))
+        self.loop = Loop(controller, informers, writer, log, lambda: self.world.now)  # type: ignore[arg-type] # likewise
+        self._answers: SimpleQueue[tuple[Call, Answer]] = SimpleQueue()
+        self._executor = SimpleNamespace(answers=self._answers, start=self._start)
+        self._due = self.world.now
+
+    def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Go on for so many seconds of the world's time, or until something holds."""
+        end = self.world.now + seconds
+        while self.world.now < end and not until():
+            if self._changed() or not self._answers.empty() or self.world.now >= self._due:
+                self.turns += 1
+                self._due = self.world.now + max(SHORTEST, self.loop.turn(self._executor))  # type: ignore[arg-type] # likewise
+                self.world.advance(SHORTEST)
+            else:
+                events = [at for at, _ in self.world.due]
+                self.world.advance(max(0.001, min([self._due, end, *events]) - self.world.now))
+            self.world.write_files()
+            self.world.report()
+
+    def _changed(self) -> bool:
+        """Take what the watches show; whether it is new."""
+        shown = (self.world.nodes, self.world.networks, self.world.attachments)
+        if self.stale or shown == self._seen:
+            return False
+        self._seen = tuple(dict(each) for each in shown)
+        return True
+
+    def _start(self, call: Call) -> None:
+        """Let EC2 do it now, and answer later, whoever leads then."""
+        answers, answer = self._answers, self.answer(call, self.world.make(call))
+        self.world.due.append((self.world.now + self.latency, lambda: answers.put((call, answer))))
