@@ -47,6 +47,8 @@ class CniFiles:
     log: Log
     data: Path = DATA
     _reported: dict[str, tuple[PoolStatus, float]] = field(default_factory=dict)
+    _due: dict[str, float] = field(default_factory=dict)
+    """When what was put off is reported."""
     _failures: dict[str, str] = field(default_factory=dict)
 
     def apply(self, pools: Mapping[str, tuple[Pool, Status]]) -> dict[str, PoolStatus]:
@@ -56,6 +58,7 @@ class CniFiles:
         """
         found = {name: self._apply(pool, status) for name, (pool, status) in pools.items()}
         self._remove_others(pool.network for pool, _ in pools.values())
+        self._due.clear()
         return {name: self._moderated(name, status) for name, status in found.items()}
 
     def reserved(self, network: str) -> frozenset[str] | None:
@@ -70,8 +73,7 @@ class CniFiles:
 
     def retry_in(self) -> float | None:
         """Return the seconds until a report is due that was put off; None if there is none."""
-        due = [at + IDLE_SECONDS for _, at in self._reported.values()]
-        return max(0.0, min(due) - self.clock()) if due else None
+        return max(0.0, min(self._due.values()) - self.clock()) if self._due else None
 
     def _apply(self, pool: Pool, link: Status) -> PoolStatus:
         if self.folder is None:
@@ -150,10 +152,12 @@ class CniFiles:
         """Return what was reported last while it says enough, so that not each pod's start is a write."""
         now = self.clock()
         before, at = self._reported.get(name, (None, now))
+        if before == status:
+            return status
         if before is not None and now - at < IDLE_SECONDS and not worth_reporting(before, status):
+            self._due[name] = at + IDLE_SECONDS
             return before
-        if before != status:
-            self._reported[name] = (status, now)
+        self._reported[name] = (status, now)
         return status
 
 

@@ -284,6 +284,10 @@ def test_not_each_pod_is_a_report(files: CniFiles) -> None:
     assert files.retry_in() == 30
     files.clock.now += 31  # type: ignore[attr-defined] # Clock
     assert used() == [3, 0]
+    assert files.retry_in() is None
+    files.clock.now += 3600  # type: ignore[attr-defined] # Clock
+    assert used() == [3, 0]
+    assert files.retry_in() is None, "nothing is put off: only a change makes more to do"
     assert used(*range(19, 32), 64) == [16, 1], "few are left"
     assert used(65) == [16, 2]
 
