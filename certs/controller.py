@@ -39,7 +39,7 @@ BURST = 60
 WINDOW = 600.0
 """Seconds within which they are counted."""
 SLOW = 10.0
-"""Seconds between writes after that: somebody else writes the same fields."""
+"""Seconds between writes after that: another program writes the same fields fields."""
 
 
 def pause_before_write(written: Sequence[float], now: float) -> float:
@@ -163,7 +163,10 @@ class Controller:
         now = self._now()
         if pause := pause_before_write(self._written, now.steady):
             self._log.write(
-                "warning", "slowed_down", why="somebody else writes the same", seconds=round(pause, 1)
+                "warning",
+                "slowed_down",
+                why="another program writes the same fields",
+                seconds=round(pause, 1),
             )
             return pause
         self._written.append(now.steady)

@@ -26,7 +26,7 @@ class Health:
         self.alive: Callable[[], bool] = lambda: True
         """Asked at each probe for what else has to be alive."""
         self.registry = process_registry()
-        self._in_order = self._gauge("in_order", "1 if Secret and caBundle agreed at the last look, else 0.")
+        self._in_order = self._gauge("in_order", "1 if Secret and caBundle agreed at the last check, else 0.")
         self._ca = self._gauge("ca_expiry_timestamp_seconds", "When the signing CA expires (Unix time).")
         self._leaf = self._gauge(
             "certificate_expiry_timestamp_seconds", "When the leaf in the Secret expires (Unix time)."
@@ -34,7 +34,7 @@ class Health:
         actions = Counter("multus_eni_certs_actions", "What was written.", ["action"], registry=self.registry)
         self._actions = {name: actions.labels(name) for name in ACTIONS}
         self.failures = Counter(
-            "multus_eni_certs_failures", "Looks and writes that failed.", registry=self.registry
+            "multus_eni_certs_failures", "Reads and writes that failed.", registry=self.registry
         )
         Gauge(
             "multus_eni_certs_build_info",
@@ -55,7 +55,7 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether Secret and caBundle agreed at the last look."""
+        """Whether Secret and caBundle agreed at the last check."""
         return self._agreed
 
     def turned(self) -> None:

@@ -35,7 +35,7 @@ REMEDIES = {
     401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
     403: "grant the ServiceAccount what docs/certificates.md lists under Rights",
     413: "the object is too large: remove data that does not belong there",
-    422: "if the Secret is immutable, or holds data of others, delete it: it is made again",
+    422: "if the Secret is immutable, or holds data of others, delete it: it is created again",
 }
 """What the user does next where the API server refuses, by HTTP code."""
 

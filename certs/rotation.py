@@ -156,9 +156,7 @@ class _Decision:
         wanted = _some((signing, *others), MAX_AUTHORITIES)
         if self.state.secret.authorities == Bundle(wanted):
             return None
-        return PruneAuthorities(
-            wanted, "older CAs have had their time" if settled else "ca.crt is not as it should be"
-        )
+        return PruneAuthorities(wanted, "older CAs are no longer needed" if settled else "ca.crt is wrong")
 
     def _trust(self, signing: Certificate) -> UpdateCaBundle | None:
         """Correct caBundle."""
@@ -172,7 +170,7 @@ class _Decision:
         if not wrong:
             return None
         of = f"{wrong} of {len(self.state.entries)}"
-        return UpdateCaBundle(wanted, f"caBundle is not as it should be in {of} entries")
+        return UpdateCaBundle(wanted, f"caBundle is wrong in {of} entries")
 
     def _issue(self, signing: Certificate) -> IssueLeaf | Wait:
         leaf = self._leaf()

@@ -22,7 +22,7 @@ node's NodeAttachments with NODE_RELAY_MANAGER, the controller applies `status.r
   its own would have found: pods see no difference.
 
 Pure. What is read here was checked by the API server against the CustomResourceDefinition, and is read
-tolerantly all the same: the other side may be newer.
+tolerantly anyway: the other side may be newer.
 """
 
 from __future__ import annotations

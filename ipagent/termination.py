@@ -59,9 +59,9 @@ def restart_text(code: int, mode: Mode, policy: RestartPolicy | None) -> str:
 def unplugged(interfaces: str) -> str:
     """Return the warning of a restarted sidecar about interfaces that the pod had at its first start."""
     return (
-        f"The pod no longer has the interface {interfaces}, which it had when its first agent started: going "
-        "on without it. Its addresses are assigned once it is plugged in again. If nobody has unplugged it, "
-        "delete the pod, so that Multus attaches its networks anew."
+        f"The pod no longer has the interface {interfaces}, which it had when its first agent started. It "
+        "goes on with the others. Its addresses are assigned once it is plugged in again. If it was not "
+        "unplugged, delete the pod, so that Multus attaches its networks again."
     )
 
 

@@ -59,7 +59,7 @@ VPC = (
     Check(
         "aws-reservations",
         "networks' ranges are reserved in their subnets",
-        "aws ec2 create-subnet-cidr-reservation --reservation-type explicit: else EC2 gives them away",
+        "aws ec2 create-subnet-cidr-reservation --reservation-type explicit: else EC2 hands them out",
         _reservations,
         Verdict.WARNING,
         needs=(AWS, RESERVATIONS, "NetworkAttachmentDefinition"),

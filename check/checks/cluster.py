@@ -75,7 +75,9 @@ def _master(cluster: Cluster) -> Iterator[str]:
                 f"{_named_by(missing[1], cluster.networks)}"
             )
     if not found:
-        raise NotApplicable("no pod has failed for want of one, and nodes do not show their interfaces")
+        raise NotApplicable(
+            "no pod has failed because one is missing, and nodes do not show their interfaces"
+        )
 
 
 def _named_by(master: str, networks: Iterable[Network]) -> str:
@@ -110,7 +112,7 @@ def _per_node(cluster: Cluster) -> Iterator[str]:
     for network in cluster.networks:
         if network.ranges and network.ipam.get("type") == HOST_LOCAL:
             ranges = ", ".join(each.text for each in network.ranges)
-            yield f"{network.key}: host-local hands out {ranges} on each node by itself"
+            yield f"{network.key}: host-local hands out {ranges} on each node independently"
 
 
 def _slices(cluster: Cluster) -> Iterator[str]:

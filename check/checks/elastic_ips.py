@@ -26,7 +26,7 @@ def _claims(cluster: Cluster) -> Iterator[str]:
         if condition:
             yield f"{pod.key}: {condition.get('reason')}: {condition.get('message')}"
         else:
-            yield f"{pod.key} claims {pod.annotations[EIP]}, and no controller has looked at it"
+            yield f"{pod.key} claims {pod.annotations[EIP]}, and no controller has handled it"
 
 
 ELASTIC_IPS = Check(

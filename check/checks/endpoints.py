@@ -184,7 +184,7 @@ def _enclosed(cluster: Cluster, vpc: str, subnet: str, origins: list[Origin]) ->
     if gateway:
         private = [each for each in origins if not each.has_public_address]
         return private, f"{name} leads out by {gateway}, which needs a public address on the node"
-    return origins, f"{name} leads nowhere out of the VPC{f' ({dead} is a blackhole)' if dead else ''}"
+    return origins, f"{name} has no way out of the VPC{f' ({dead} is a blackhole)' if dead else ''}"
 
 
 def _table(tables: Iterable[Object], vpc: str, subnet: str) -> Object | None:

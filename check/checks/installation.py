@@ -65,7 +65,7 @@ def _spread(cluster: Cluster) -> Iterator[str]:
         return
     nodes = {str(pod.spec.get("nodeName")) for pod in found.pods_of("webhook") if is_ready(pod)}
     if len(nodes) == 1 and len(cluster.all("Node")) > 1:
-        yield f"all replicas run on {next(iter(nodes))}: when it goes, no Multus pod can be created"
+        yield f"all replicas run on {next(iter(nodes))}: when it fails, no Multus pod can be created"
 
 
 def _certificate(cluster: Cluster) -> Iterator[str]:

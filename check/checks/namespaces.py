@@ -32,7 +32,7 @@ def _keys(cluster: Cluster) -> Iterator[str]:
         for key in (*namespace.labels, *namespace.annotations):
             if key.startswith(PREFIX) and key not in LABELS:
                 near = difflib.get_close_matches(key, LABELS, n=1)
-                yield f"{namespace.name}: nobody reads {key}{f': did you mean {near[0]}?' if near else ''}"
+                yield f"{namespace.name}: {key} has no effect{f': did you mean {near[0]}?' if near else ''}"
         for key in namespace.annotations.keys() & LABELS.keys():
             yield f"{namespace.name}: {key} is an annotation, and counts only as a label"
 
@@ -228,7 +228,7 @@ NAMESPACES = (
     Check(
         "namespaces-limit-ranges",
         "LimitRanges admit the agent",
-        "change the LimitRange, or agent.resources; a pod may say multus-eni.io/agent-memory",
+        "change the LimitRange, or agent.resources; a pod may set multus-eni.io/agent-memory",
         _limit_ranges,
         needs=("Namespace", "LimitRange", "ConfigMap"),
     ),

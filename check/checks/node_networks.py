@@ -27,7 +27,7 @@ def _controller(cluster: Cluster) -> Iterator[str]:
     key = f"{controller.namespace}/{LEASE}"
     lease = leases.get(key)
     if not lease or not lease.get("holderIdentity"):
-        yield f"no replica of {controller.key} leads: nobody holds the Lease {key}"
+        yield f"no replica of {controller.key} leads: the Lease {key} has no holder"
         return
     renewed = seconds_since_epoch(lease.get("renewTime"))
     age = cluster.snapshot.now - renewed if renewed is not None else None

@@ -56,7 +56,7 @@ NODES = (
     Check(
         "nodes-watch",
         "node agents receive their pods from the API server",
-        "kubectl logs of that node agent: RBAC, or a NetworkPolicy that keeps it from the API server",
+        "kubectl logs of that node agent: RBAC, or a NetworkPolicy that blocks its way to the API server",
         _watch,
         Verdict.WARNING,
         needs=(NODE_STATUS,),

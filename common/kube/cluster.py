@@ -77,6 +77,6 @@ def _kubeconfig(paths: list[Path]) -> Cluster:
     except ModuleNotFoundError as error:
         raise ClusterError(
             f"{paths[0]}: a kubeconfig needs the Python package pyyaml, which is not installed here; in a "
-            "pod unset KUBECONFIG, so that the ServiceAccount counts"
+            "pod unset KUBECONFIG, so that the ServiceAccount is used"
         ) from error
     return load_kubeconfig(paths)

@@ -106,6 +106,6 @@ class Informer(Generic[Item]):
         try:
             return name, self._read(found)
         except (KeyError, TypeError, ValueError) as error:
-            message = f"{self._target.name}: {name} can't be read and is left alone: {error!r}"
+            message = f"{self._target.name}: {name} can't be read and is ignored: {error!r}"
             self._log.warning("unreadable", message=message)
             return name, None

@@ -6,7 +6,7 @@ than the duration, so that no two lead at once, as long as clocks run at one spe
 
 client-go renews as often as it retries. Here a holder renews every quarter of the duration, as the kubelet
 does with its node's Lease (pkg/kubelet/kubelet.go, nodeLeaseRenewIntervalFraction): it is nearly all that a
-controller at rest does. Others look every `retry` seconds all the same, so one that has died is replaced as
+controller at rest does. Others look every `retry` seconds anyway, so one that has died is replaced as
 soon as with client-go: `duration` and at most two such pauses after its last renewal.
 """
 

@@ -27,7 +27,7 @@ SHORTEST = 1.0
 PASSING = frozenset({429, 500, 502, 503, 504})
 """HTTP codes of an API server that starts, stops or is overloaded: the resourceVersion stays valid."""
 PATIENCE = 3
-"""Consecutive failures after which the objects are listed again all the same."""
+"""Consecutive failures after which the objects are listed again anyway."""
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)

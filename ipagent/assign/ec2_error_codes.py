@@ -38,7 +38,7 @@ class Fault(Enum):
     QUOTA = auto()
     """A limit of the account or the instance type, which only people can raise."""
     BAD_CALL = auto()
-    """EC2 can't read the call: something is wrong with the agent, or with what stands between it and EC2."""
+    """EC2 can't read the call: something is wrong with the agent, or with what is between it and EC2."""
     UNKNOWN = auto()
     """Anything else; permanent, so that nothing is retried for ever."""
 
@@ -95,9 +95,9 @@ def _group(fault: Fault, codes: str, remedy: str = "") -> CodeGroup:
     return CodeGroup(fault, tuple(codes.split()), remedy)
 
 
-_CLOCK = "Set the node's clock (chrony): AWS takes no request whose time is more than minutes off."
+_CLOCK = "Set the node's clock (chrony): AWS rejects requests whose time is minutes off."
 _REGION = (
-    "See that AWS_REGION is the node's own region, and that what the message names has not been deleted."
+    "Check that AWS_REGION is the node's own region, and that what the message names has not been deleted."
 )
 
 CODE_GROUPS = (
@@ -117,7 +117,7 @@ CODE_GROUPS = (
         Fault.TRANSIENT,
         "ConcurrentTagAccess IncorrectInstanceState IncorrectState InvalidInstanceState InvalidState",
         "The ENI or its instance is just changing (it starts, or is being attached or detached). If that "
-        "goes on, look at both in the EC2 console; the annotation multus-eni.io/timeout allows more time.",
+        "lasts, look at both in the EC2 console; the annotation multus-eni.io/timeout allows more time.",
     ),
     _group(
         Fault.TRANSIENT,
@@ -146,7 +146,7 @@ CODE_GROUPS = (
     _group(
         Fault.NO_CREDENTIALS,
         "ExpiredToken ExpiredTokenException",
-        "The credentials have run out, and nobody has renewed them: leave keys out of the pod's environment "
+        "The credentials have expired and were not renewed: leave keys out of the pod's environment "
         "and files, and give its ServiceAccount a role (EKS Pod Identity or IRSA). Where there is one, see "
         "that the node's clock is right.",
     ),
@@ -158,7 +158,7 @@ CODE_GROUPS = (
     _group(
         Fault.NO_CREDENTIALS,
         "InvalidSecurity.RequestHasExpired RequestExpired",
-        "EC2 says so of temporary credentials that have run out, and of a clock that is wrong: leave keys "
+        "Temporary credentials have expired, or the clock is wrong: leave keys "
         "and session tokens out of the pod's environment and files, give its ServiceAccount a role (EKS Pod "
         "Identity or IRSA), and set the node's clock (chrony).",
     ),
@@ -170,7 +170,7 @@ CODE_GROUPS = (
     _group(
         Fault.NO_CREDENTIALS,
         "IDPRejectedClaim InvalidIdentityToken",
-        "STS does not take the ServiceAccount's token: the account needs the cluster's OIDC provider in IAM, "
+        "STS refuses the ServiceAccount's token: the account needs the cluster's OIDC provider in IAM, "
         "and the role's trust policy that provider, this ServiceAccount and the audience sts.amazonaws.com.",
     ),
     _group(
@@ -182,7 +182,7 @@ CODE_GROUPS = (
     _group(
         Fault.NO_CREDENTIALS,
         "AccountDisabled Blocked PendingVerification",
-        "AWS has locked the account, or has not verified it yet: its owner asks AWS Support.",
+        "AWS has locked the account, or has not verified it yet: its owner has to ask AWS Support.",
     ),
     _group(
         Fault.NO_CREDENTIALS,
@@ -194,8 +194,8 @@ CODE_GROUPS = (
         Fault.NO_ENI,
         "InvalidNetworkInterface.NotFound InvalidNetworkInterfaceID.NotFound "
         "InvalidNetworkInterfaceId.Malformed",
-        "The ENI was detached or deleted meanwhile: attach another one for the network, or make the pod anew "
-        "on another node. If EC2 shows it, AWS_REGION is not the node's region.",
+        "The ENI was detached or deleted meanwhile: attach another one for the network, or create the pod "
+        "again on another node. If EC2 shows it, AWS_REGION is not the node's region.",
     ),
     _group(
         Fault.NO_ENI,
@@ -258,7 +258,7 @@ CODE_GROUPS = (
         "InvalidAddress.Locked InvalidAddress.Malformed InvalidAddress.NotFound "
         "InvalidAddressID.NotFound InvalidAllocationID.NotFound InvalidAssociationID.NotFound "
         "Resource.AlreadyAssociated",
-        "The Elastic IP in the message is not to be had: it was released, belongs to another account or "
+        "The Elastic IP in the message is not available: it was released, belongs to another account or "
         "region, or is associated with something else. See aws ec2 describe-addresses.",
     ),
     _group(

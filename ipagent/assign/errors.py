@@ -48,8 +48,8 @@ class NoImds(AgentError):
         "Let pods reach IMDS: raise HttpPutResponseHopLimit to 2 on the nodes, to 3 where an overlay network "
         "is in between (aws ec2 modify-instance-metadata-options --instance-id ID "
         "--http-put-response-hop-limit 2, or the launch template), and let no NetworkPolicy block "
-        "169.254.169.254. Or do without it: give the agent AWS_REGION and credentials that do not come from "
-        "the node."
+        "169.254.169.254. Or work without IMDS: give the agent AWS_REGION and credentials that do not come "
+        "from the node."
     )
 
 
@@ -61,7 +61,7 @@ class BadImdsAnswer(NoImds):
     """IMDS answers, but not with what is asked for."""
 
     remedy = (
-        "IMDS has answered, so the hop limit is not in the way. See that IMDS is enabled on the node "
+        "IMDS has answered, so the hop limit is not the cause. Check that IMDS is enabled on the node "
         "(HttpEndpoint), and that no proxy or metadata emulation answers in its place. Or do without it: "
         "give the agent AWS_REGION and credentials that do not come from the node."
     )
@@ -117,8 +117,8 @@ class NoInterface(AgentError):
     exit_code = ExitCode.NO_ENI
     remedy = (
         "If a network of the pod has no kernel interface (DPDK), or is not one of the VPC's, name the pod's "
-        f"other interfaces in the annotation {INTERFACES} of its template. Else see that Multus runs on the "
-        "node, and that this annotation names interfaces of the pod's networks."
+        f"other interfaces in the annotation {INTERFACES} of its template. Else check that Multus runs on "
+        "the node, and that this annotation names interfaces of the pod's networks."
     )
 
 
@@ -130,7 +130,7 @@ class EniFull(AgentError):
         "Free addresses that no pod uses (`ipagent release ADDRESS --eni ENI`, or aws ec2 "
         "unassign-private-ip-addresses --network-interface-id ENI --private-ip-addresses ADDRESS), use an "
         "instance type with more addresses for each ENI, or let fewer such pods run on the node. Pods in "
-        "init mode never give theirs back; those in sidecar mode with release-on-exit do."
+        "init mode never release theirs; those in sidecar mode with release-on-exit do."
     )
 
 
@@ -138,7 +138,7 @@ class SubnetFull(EniFull):
     """The subnet has no free address left."""
 
     remedy = (
-        "Take addresses that nobody uses off the subnet's ENIs, delete ENIs that nobody uses, or give the "
+        "Unassign unused addresses from the subnet's ENIs, delete unused ENIs, or give the "
         "network a larger subnet."
     )
 
@@ -147,8 +147,8 @@ class QuotaExceeded(EniFull):
     """A limit of the account or the instance type is reached."""
 
     remedy = (
-        "Raise that quota of the account (the Service Quotas console), or free some of what counts to it. "
-        "EC2's own sentence says which it is."
+        "Raise that quota of the account (the Service Quotas console), or free some of what counts towards "
+        "it. EC2's own message says which it is."
     )
 
 
@@ -193,8 +193,8 @@ class Ec2Refused(AddressRefused):
     """EC2 refuses the call for a reason that the agent does not know."""
 
     remedy = (
-        "EC2's own sentence says why. Its code is explained on the page Error codes for the Amazon EC2 API; "
-        "once the reason is gone, make the pod anew."
+        "EC2's own message says why. Its code is explained on the page Error codes for the Amazon EC2 API; "
+        "once the reason is gone, create the pod again."
     )
 
 
@@ -202,7 +202,7 @@ class BadCall(Ec2Refused):
     """EC2 can't read the call."""
 
     remedy = (
-        "See what answers in EC2's place, and what changes requests on their way: AWS_ENDPOINT_URL_EC2, a "
+        "Check what answers in EC2's place, and what changes requests on their way: AWS_ENDPOINT_URL_EC2, a "
         "proxy, an emulation of EC2. If there is nothing of that kind, this is a bug in the agent: please "
         "report it and include this message."
     )

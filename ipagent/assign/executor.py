@@ -115,7 +115,7 @@ def _held_elsewhere(outcome: Outcome) -> bool:
 
 
 def _unknown_holder(refusal: Failure, blind: Failure) -> Failure:
-    text = f"{refusal.text}; whose it is can't be looked up, so it is not taken: {blind.text}"
+    text = f"{refusal.text}; its holder can't be looked up, so it is not taken over: {blind.text}"
     return replace(blind, text=text)
 
 

@@ -30,7 +30,7 @@ OWNER_DESCRIPTIONS = {"aws-k8s-": "the VPC CNI", "cilium-cni (": "Cilium"}
 _NOT_FOR_TAKING = (
     "The agent takes no address off such an ENI, whatever takeover is set to: exclude the address from the "
     "network's range, and reserve that range in the subnet (aws ec2 create-subnet-cidr-reservation), so that "
-    "nobody else is given its addresses."
+    "EC2 gives its addresses to no other ENI."
 )
 
 

@@ -141,7 +141,7 @@ class Plan:
         if holder is None:
             return replace(failure, fault=Fault.CONTENDED)
         told = held_elsewhere(item.address, holder, failure.text)
-        # For IPv4 that was looked up before; if EC2 refused it all the same, another ENI was faster.
+        # For IPv4 that was looked up before; if EC2 refused it anyway, another ENI was faster.
         raced = item.address.version == 6 or failure.fault is Fault.HELD_ELSEWHERE
         movable = raced and item.takeover and not why_immovable(item.address, holder)
         return replace(told, fault=Fault.CONTENDED) if movable else told
@@ -155,7 +155,7 @@ class Plan:
             said = item.failure
             if not item.contested or said is None:
                 return item
-            text = f"{said.text}; who holds it can't be told: {failure.text}"
+            text = f"{said.text}; its holder is not known: {failure.text}"
             phase = self._phase_after_failure(said)
             return replace(item, phase=phase, failure=replace(said, text=text, final=True), since=now)
 

@@ -123,7 +123,7 @@ def report(plan: Plan, found: tuple[Problem, ...], bare: Iterable[str] = ()) -> 
     code = ExitCode.OK if not parts else worst(problem.error for problem in found).exit_code
     if by_eni:
         done = "; ".join(f"{_join(addresses)} on {eni}" for eni, addresses in by_eni.items())
-        parts.append(f"{'Assigned' if not parts else 'Assigned all the same'}: {done}.")
+        parts.append(f"{'Assigned' if not parts else 'Assigned anyway'}: {done}.")
     elif not parts:
         where = f" on {_join(bare)}" if bare else ""
         parts.append(f"Nothing to assign: the pod has no addresses that count{where}.")

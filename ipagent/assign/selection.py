@@ -45,7 +45,7 @@ VPC_CNI_NEXT_HOPS = (ip_network("169.254.1.1"), ip_network("fe80::1"))
 
 
 DETECTION_SECONDS = 5.0
-"""How long a new IPv6 address may be tentative before it counts all the same.
+"""How long a new IPv6 address may be tentative before it counts anyway.
 
 Duplicate address detection takes a second, and up to another one before it begins (RFC 4862, section 5.4.2;
 net.ipv6.conf.*.dad_transmits 1). On an interface without carrier it never ends.

@@ -26,7 +26,7 @@ _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
 _TRUST = (
     "The role's trust policy does not let this pod assume it: allow its ServiceAccount there (the condition "
-    "on sub is system:serviceaccount:NAMESPACE:NAME), and see that the role's ARN is right."
+    "on sub is system:serviceaccount:NAMESPACE:NAME), and check that the role's ARN is right."
 )
 
 _CREDENTIALS = (
@@ -43,7 +43,7 @@ _CREDENTIALS = (
     aws.UnauthorizedSSOTokenError,
 )
 _NOT_EC2 = (
-    "Something else answers in EC2's place, or only a part of the answer arrives: see what stands between "
+    "Something else answers in EC2's place, or only a part of the answer arrives: see what is between "
     "the agent and EC2 (AWS_ENDPOINT_URL_EC2, HTTPS_PROXY, a proxy that wants a login, an emulation of EC2). "
     "If nothing does, look at the AWS Health Dashboard for the region."
 )

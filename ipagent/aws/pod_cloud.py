@@ -102,7 +102,7 @@ class PodCloud(AwsAccess):
             if not self._warned_unverified:
                 self._warned_unverified = True
                 text = (
-                    "EC2 can't be asked whose the pod's ENIs are, and whether they are attached here; they "
+                    "EC2 can't be asked who owns the pod's ENIs, and whether they are attached here; they "
                     f"are used as IMDS shows them: {error.failure.text}"
                 )
                 self._log.warning("eni-unverified", message=text)
@@ -144,7 +144,7 @@ class PodCloud(AwsAccess):
             return replace(shown, doubt=self._not_asked(error))
         if not attached:
             text = f"EC2 shows no ENI of this instance, {instance_id}, in {self._region}"
-            return replace(shown, doubt=NoEni(text, "See that AWS_REGION is the node's own region."))
+            return replace(shown, doubt=NoEni(text, "Check that AWS_REGION is the node's own region."))
         read = _merged(shown, attached, others, {})
         self._verified |= {eni.id for eni in read.enis if not eni.barred}
         if not unknown - {each.mac for each in others}:
@@ -186,7 +186,7 @@ class PodCloud(AwsAccess):
             raise NoEni(f"{reason}; and EC2 has attached {', '.join(gone)} to no instance")
         if foreign := set(macs) - {eni.mac for eni in found}:
             listed = ", ".join(sorted(foreign))
-            text = f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could tell"
+            text = f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could name it"
             raise _like(reason, text)
         self._log.warning("no-imds", message=f"{reason}; the ENI was found by its MAC instead")
         return Topology(tuple(as_eni(eni, (), why_not_ours(eni, require_tag=False)) for eni in found))

@@ -32,7 +32,7 @@ HEADERS = ("INTERFACE", "ADDRESS", "COUNTS", "ENI", "BY", "IMDS", "EC2", "WHY")
 
 @dataclass(frozen=True)
 class PodView:
-    """The answer of the command. `undecided`: nothing tells which interface is the default one."""
+    """The answer of the command. `undecided`: it is not known which interface is the default one."""
 
     pod: dict[str, str]
     addresses: tuple[Whereabouts, ...]
@@ -155,7 +155,7 @@ def as_text(view: PodView, palette: Palette) -> str:
         parts = [table(HEADERS, [_cells(one) for one in view.addresses], palette)]
         parts += [_long(one, palette) for one in view.addresses]
         parts += [
-            sentence("Elastic IP", f"{public} stands for {one.held.holding.address}", palette, Style.GOOD)
+            sentence("Elastic IP", f"{public} belongs to {one.held.holding.address}", palette, Style.GOOD)
             for one in view.addresses
             if (public := view.elastic_ips.get(str(one.held.holding.address)))
         ]

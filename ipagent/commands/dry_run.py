@@ -34,7 +34,7 @@ class Expected(StrEnum):
 
     ASSIGN = "assign"
     KEEP = "keep"
-    """It is there; EC2 is asked all the same, since what it shows may be old."""
+    """It is there; EC2 is asked anyway, since what it shows may be old."""
     TAKE_OVER = "takeOver"
     FAIL = "fail"
     LEAVE = "leave"
@@ -103,14 +103,14 @@ def _what_ends_it(view: PodView) -> AgentError | None:
     """Return what would end the run before any call."""
     if view.undecided:
         return Usage(
-            "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",
-            f"Name those of Multus in the annotation {INTERFACES}.",
+            "It is not known which of the pod's interfaces is the cluster's default one",
+            f"Name the Multus interfaces in the annotation {INTERFACES}.",
         )
     if missing := ", ".join(view.selection.missing):
         return NoInterface(f"The pod has no interface {missing}")
     if view.nodes.error is not None:
         return view.nodes.error
-    # Without the right to describe, the run may succeed all the same.
+    # Without the right to describe, the run may succeed anyway.
     if view.ec2_error is not None and view.ec2_error.exit_code != ExitCode.NO_PERMISSION:
         return view.ec2_error
     return None

@@ -196,15 +196,13 @@ def _remarks(view: EniView, palette: Palette) -> list[str]:
     if not view.assignable:
         owner = "belongs to the VPC CNI" if view.eni.is_primary else view.eni.barred
         owner = owner or (owner_of(view.ec2) if view.ec2 else "")
-        text = (
-            f"{view.eni.slot if view.eni.is_primary else 'it'} {owner}: the agent never gives it an address"
-        )
+        text = f"{view.eni.slot if view.eni.is_primary else 'it'} {owner}: the agent assigns no address to it"
         found.append((text, Style.DOUBTFUL))
     elif view.ec2 and not view.ec2.no_manage:
         text = f"it lacks the tag {NO_MANAGE}=true: the VPC CNI may take its addresses for its own pods"
         found.append((text, Style.DOUBTFUL))
     for addresses, text in (
-        (view.only_in_imds, "only in IMDS, which lags behind: EC2 has taken it off"),
+        (view.only_in_imds, "only in IMDS, which lags behind: EC2 has unassigned it"),
         (view.only_in_ec2, "only in EC2: IMDS does not show it yet"),
     ):
         if addresses:

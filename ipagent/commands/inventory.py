@@ -54,7 +54,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What the pod holds. `undecided`: nothing tells which interface is the default one, so none counts."""
+    """What the pod holds. `undecided`: it is not known which interface is the default one, so none counts."""
 
     held: tuple[Held, ...]
     selection: Selection
@@ -118,8 +118,8 @@ def _why_not_the_address(entry: LinkAddress, link: Link) -> str:
 def _why_not_the_interface(link: Link, pod: _Pod) -> str:
     if pod.undecided:
         return (
-            "nothing tells which interface is the default one: name those of Multus in the annotation "
-            f"{INTERFACES}"
+            "it is not known which interface is the default one: name the Multus interfaces in the "
+            f"annotation {INTERFACES}"
         )
     if pod.named:
         return f"{link.name} is not among the interfaces that count ({', '.join(pod.named)})"

@@ -34,7 +34,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     if options.what == "status":
         return _status(options)
     if options.config is None:
-        sys.stderr.write("ipagent node: --config FILE is missing; `ipagent node --help` tells more\n")
+        sys.stderr.write("ipagent node: --config FILE is missing; `ipagent node --help` says more\n")
         return ExitCode.USAGE
     # Late: `status` and mistakes need none of it.
     from ipagent.node.main import work  # noqa: PLC0415

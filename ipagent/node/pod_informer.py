@@ -2,7 +2,7 @@
 
 The list is one answer without `limit`: since Kubernetes 1.31 the API server takes it from its cache, by the
 node's name (KEP-2340, consistent reads from cache), while pages are read from etcd through all pods of the
-cluster. It is read one object at a time all the same.
+cluster. It is read one object at a time anyway.
 
 What a list lacks counts as gone, so a list has to hold the agent's own pod: after `kubectl delete node`, for
 example, it holds no pod at all while all containers go on.
@@ -177,4 +177,4 @@ class _Deduplicator:
     def _recovered(self) -> None:
         if self._failure:
             self._failure = ""
-            self._log.info("watch-back", message="the API server tells about this node's pods again")
+            self._log.info("watch-back", message="the API server answers about this node's pods again")

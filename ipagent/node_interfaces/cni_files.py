@@ -92,7 +92,7 @@ class CniFiles:
         reserved = self.reserved(pool.network)
         if reserved is None:
             return PoolStatus(
-                "", f"{self.data} can't be read, which tells which addresses pods have: mount it"
+                "", f"{self.data} can't be read, so the addresses of pods are not known: mount it"
             )
         return PoolStatus(str(path) if offered else "", message, uses(pool, reserved, offered=offered))
 
@@ -105,7 +105,9 @@ class CniFiles:
         ]
         if any(each.endswith((".conf", ".conflist", ".json")) for each in before):
             return ""
-        return f"{path.parent} has no other network yet: this one would become that of all pods"
+        return (
+            f"{path.parent} has no other network yet: this one would become the default network of all pods"
+        )
 
     def _write(self, path: Path, text: str) -> str:
         """Write a file unless it is there already; returns why that failed, empty if it did not."""

@@ -19,7 +19,7 @@ PREFIX = "05-multus-eni-"
 SUFFIX = ".network"
 
 _FILE = """\
-# By multus-eni: addresses of this interface are those of pods, and the node takes none.
+# By multus-eni: addresses of this interface are those of pods, not of the node.
 [Match]
 MACAddress={mac}
 

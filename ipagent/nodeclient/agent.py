@@ -227,8 +227,8 @@ class NodeClientAgent:
         by = signals.name(number)
         if self._mode is Mode.SIDECAR:
             return Exit(128 + number, f"Ended by {by}. {self._release()}")
-        why = self._session.trouble or "the node agent has said nothing"
-        said = self._last.message if self._last else f"Nothing is known to be assigned: {why}."
+        why = self._session.trouble or "the node agent has not answered"
+        said = self._last.message if self._last else f"No address is known to be assigned: {why}."
         return Exit(128 + number, f"Ended by {by} before the end. {said}")
 
     def _exit_after_start(self, number: int) -> Exit:
@@ -247,7 +247,7 @@ class NodeClientAgent:
                     return last.message
         except NoToken as error:
             return f"The pod's addresses might not have been released: its token cannot be read: {error}."
-        why = self._session.trouble or "the node agent has not said so yet"
+        why = self._session.trouble or "the node agent has not confirmed it yet"
         return f"The pod's addresses might not have been released: {why}."
 
 

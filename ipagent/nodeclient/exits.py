@@ -17,9 +17,9 @@ def unreachable(authority: str, node: str, seconds: int, why: str) -> Exit:
     port = authority.rpartition(":")[2]
     return Exit(
         ExitCode.NODE_AGENT_UNREACHABLE,
-        f"The node agent{on} at {authority} could not be reached within {seconds} s: {why}. See that the "
+        f"The node agent{on} at {authority} could not be reached within {seconds} s: {why}. Check that the "
         "DaemonSet of the node agent has a ready pod on this node, and that it listens on that port "
-        f"({port}/TCP). If so, what is in the way is the pod's: a NetworkPolicy that blocks egress to the "
+        f"({port}/TCP). If so, the cause is in the pod: a NetworkPolicy that blocks egress to the "
         "node's address, a service mesh that redirects before its own container runs, or a default route on "
         "a Multus network.",
     )
@@ -38,9 +38,9 @@ def refused(authority: str, refusal: Refusal) -> Exit:
     """Return the exit where the node agent refuses this pod, with the remedy that the refusal names."""
     what = f"The node agent at {authority} refuses this pod ({refusal.status}): {refusal.text.rstrip('.')}."
     if refusal.status in (401, 403):
-        remedy = refusal.remedy or "See that what listens there is the node agent: its log says more."
+        remedy = refusal.remedy or "Check that what listens there is the node agent: its log says more."
         return Exit(ExitCode.NOT_GRANTED, f"{what} {remedy}")
-    remedy = refusal.remedy or "See that the node agent is at least as new as the image of this container."
+    remedy = refusal.remedy or "Check that the node agent is at least as new as the image of this container."
     return Exit(ExitCode.USAGE, f"{what} {remedy}")
 
 
@@ -49,5 +49,5 @@ def no_token(path: str, why: str) -> Exit:
     return Exit(
         ExitCode.USAGE,
         f"The token by which the node agent knows this pod cannot be read: {path}: {why}. The webhook "
-        f"projects it into the pod: see that {CONTAINER_NAME} has its volume, as the webhook writes it.",
+        f"projects it into the pod: check that {CONTAINER_NAME} has its volume, as the webhook writes it.",
     )

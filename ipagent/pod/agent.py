@@ -82,8 +82,8 @@ class Agent:
             self.selection = select(snapshot, settings.interfaces, self._allowed, expected)
         except UndecidedDefaultError:
             raise Usage(
-                "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus",
-                "Name those of Multus in the annotation multus-eni.io/interfaces.",
+                "It is not known which of the pod's interfaces is the cluster's default one",
+                "Name the Multus interfaces in the annotation multus-eni.io/interfaces.",
             ) from None
         now, known = self.timing.clock(), self._tentative
         self._tentative = {holding: known.get(holding, now) for holding in self.selection.tentative}

@@ -71,5 +71,6 @@ def _conflict(item: Item) -> str:
     why = item.failure.text if item.failure else "another ENI has it"
     return (
         f"{who} was taken off {item.eni_id} while the pod still holds it: {why}. It is left there: remove it "
-        "from the pod that should not have it. This pod takes it back when it is added to the interface anew."
+        "from the pod that should not have it. This pod takes it over when it is added to the interface "
+        "again."
     )

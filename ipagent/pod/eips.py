@@ -17,7 +17,7 @@ LOOK_SECONDS = 1.0
 """Between two looks. IMDS shows an association within seconds."""
 REMEDY = (
     f"The pod's condition {EIP_CONDITION} says why (kubectl describe pod); without {EIP_WAIT} the app starts "
-    "all the same"
+    "anyway"
 )
 
 
@@ -73,7 +73,7 @@ def _look(agent: Agent, cloud: Cloud) -> tuple[list[str], list[str]]:
             for key, public in cloud.elastic_ips(mac).items()
         }
         public = [
-            f"{shown[address]} stands for {address} ({interface})"
+            f"{shown[address]} is associated with {address} ({interface})"
             for address in (str(each.holding.address) for each in mine)
             if address in shown
         ]

@@ -87,7 +87,7 @@ def _begin(agent: Agent, deadline: float, timing: Clock) -> None:
         timing.sleep(min(seconds, LOOK_SECONDS, remaining(deadline, timing.clock())))
         selection = agent.read_addresses()
     if selection.tentative:
-        what = f"{_tentative(agent)}: duplicate address detection goes on, assigning all the same"
+        what = f"{_tentative(agent)}: duplicate address detection has not ended, assigning anyway"
         agent.log.warning("tentative", message=what)
     held = ", ".join(f"{holding.address} ({holding.interface})" for holding in selection.holdings)
     what = f"The pod holds {held or 'no addresses that count'}"

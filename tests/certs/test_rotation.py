@@ -109,7 +109,7 @@ def test_a_new_ca_is_trusted_beside_the_old_one() -> None:
     held = secret(authorities=[NEW, OLD], signing=NEW, leaf=SERVED)
     assert decide(read_state(held, configuration([OLD], [OLD]))) == UpdateCaBundle(
         certificates(NEW, OLD),
-        "caBundle is not as it should be in 2 of 2 entries",
+        "caBundle is wrong in 2 of 2 entries",
     )
 
 
@@ -175,17 +175,17 @@ def test_the_old_ca_goes_first_from_the_secret_then_from_the_bundle(seconds: flo
     if not dropped:
         assert found == Wait(300.0 - seconds, "until every replica serves the certificate")
         return
-    assert found == PruneAuthorities(certificates(NEW), "older CAs have had their time")
+    assert found == PruneAuthorities(certificates(NEW), "older CAs are no longer needed")
     one = read_state(secret(authorities=[NEW], signing=NEW, leaf=served), configuration([NEW, OLD]))
     assert decide(one, seen(NEW, OLD, served=served)) == UpdateCaBundle(
         certificates(NEW),
-        "caBundle is not as it should be in 1 of 1 entries",
+        "caBundle is wrong in 1 of 1 entries",
     )
 
 
 def test_a_lost_ca_certificate_is_found_in_the_bundle() -> None:
     state = read_state(secret(signing=OLD, leaf=SERVED, ca_crt=b"junk"), configuration([OLD]))
-    assert decide(state) == PruneAuthorities(certificates(OLD), "older CAs have had their time")
+    assert decide(state) == PruneAuthorities(certificates(OLD), "older CAs are no longer needed")
 
 
 @pytest.mark.parametrize("bundle", [b"", b"junk", [FOREIGN], [OLD, FOREIGN]], ids=str)
@@ -193,7 +193,7 @@ def test_a_wrong_bundle_is_replaced_in_every_entry(bundle: bytes | list[Made]) -
     state = read_state(secret(authorities=[OLD], signing=OLD, leaf=SERVED), configuration([OLD], bundle))
     assert decide(state) == UpdateCaBundle(
         certificates(OLD),
-        "caBundle is not as it should be in 1 of 2 entries",
+        "caBundle is wrong in 1 of 2 entries",
     )
 
 

@@ -200,7 +200,7 @@ def test_pods_have_elastic_ips_whoever_leads(stage: Stage, replicas: Replicas) -
     (mine,) = double.elastic_ip(first)
     public = double.world.elastic_ips[mine].public_ip
     assert said["status"] == "True"
-    assert f"{public} ({mine}) stands for {first}" in said["message"]
+    assert f"{public} ({mine}) is associated with {first}" in said["message"]
     # A StatefulSet makes it again on another node, with another address.
     stage.api.delete(POD, "sip-0", VOICE)
     second = stage.run_pod("sip-0", "net1=pool/sip", NODES[1], kept=True)

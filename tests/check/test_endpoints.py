@@ -19,7 +19,7 @@ LOCAL: Object = {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local", "S
 S3: Object = {"DestinationPrefixListId": "pl-1", "GatewayId": "vpce-9", "State": "active"}
 DEAD: Object = {"DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": "nat-1", "State": "blackhole"}
 INTERNET: Object = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "igw-1", "State": "active"}
-NOWHERE = "route table rtb-1 leads nowhere out of the VPC"
+NOWHERE = "route table rtb-1 has no way out of the VPC"
 
 
 def route(key: str, target: str, destination: str = "0.0.0.0/0") -> Object:

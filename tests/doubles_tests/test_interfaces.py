@@ -99,7 +99,7 @@ def test_attaching_and_detaching_take_their_time(
     ec2.detach_network_interface(AttachmentId=attachment)
     ec2.detach_network_interface(AttachmentId=attachment)
     assert (status(), value(doubles, path)) == ("detaching", worlds.SPARE)
-    # Nobody asks EC2 in between: it happens all the same.
+    # Nobody asks EC2 in between: it happens anyway.
     clock.advance(2.5)
     assert value(doubles, path) == worlds.SPARE
     clock.advance(0.5)

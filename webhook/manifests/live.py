@@ -107,7 +107,7 @@ def _settings(client: KubeconfigClient) -> tuple[Settings | None, str]:
     try:
         maps = list(client.items("/api/v1/configmaps", "list ConfigMaps", {"labelSelector": SETTINGS_LABELS}))
     except ApiError as error:
-        return None, f"the webhook's settings can't be read, the defaults count: {error.message}"
+        return None, f"the webhook's settings can't be read, the defaults apply: {error.message}"
     networks = next((text for each in maps if (text := (each.get("data") or {}).get(NETWORKS_FILE))), None)
     for each in maps:
         text = (each.get("data") or {}).get(SETTINGS_FILE)
@@ -115,8 +115,8 @@ def _settings(client: KubeconfigClient) -> tuple[Settings | None, str]:
             try:
                 return _with_networks(parse_settings(str(text)), networks), ""
             except ConfigError as error:
-                return None, f"the webhook's settings can't be used, the defaults count: {error}"
-    return None, "the injector's settings are not in this cluster, the defaults count"
+                return None, f"the webhook's settings can't be used, the defaults apply: {error}"
+    return None, "the injector's settings are not in this cluster, the defaults apply"
 
 
 def _with_networks(settings: Settings, text: object) -> Settings:

@@ -143,7 +143,7 @@ def _advance(draft: _Draft, want: Want, matches: Matches) -> Condition:
         draft.call(TagEip(eip.id, (*tags, (PRIVATE_TAG, " ".join([*here, want.private])))))
         return draft.refused(eip.id) or unknown("Tagging", f"{eip.id} ({eip.public}) is being tagged")
     if eip.association and eip.private == want.private:
-        return yes("Associated", f"{eip.public} ({eip.id}) stands for {want.private}")
+        return yes("Associated", f"{eip.public} ({eip.id}) is associated with {want.private}")
     return _associate(draft, want, eip)
 
 

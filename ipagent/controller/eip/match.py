@@ -108,13 +108,13 @@ def _problem(market: _Market, want: Want, eip: ElasticIp) -> Condition | None:
     """Return why an EIP that no want has can't be had now."""
     cluster, pod = eip.tags.get(CLUSTER_TAG, ""), eip.tags.get(POD_TAG, "")
     if pod and cluster != market.cluster:
-        text = f"{eip.id} ({eip.public}) is {pod}'s in cluster {cluster or '(none)'}: name another one"
+        text = f"{eip.id} ({eip.public}) belongs to {pod} in cluster {cluster or '(none)'}: name another one"
         return no("HeldByCluster", text)
     if not eip.association or eip.private == want.private:
         return None
     if eip.foreign:
         return _elsewhere(eip)
-    text = f"{eip.id} ({eip.public}) was {pod}'s, which is gone, and is being released"
+    text = f"{eip.id} ({eip.public}) belonged to {pod}, which is gone, and is being released"
     return unknown("BeingReleased", text)
 
 

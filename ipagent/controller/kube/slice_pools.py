@@ -113,6 +113,7 @@ def _slices(found: Mapping[str, Any]) -> dict[str, str]:
 
 def _foreign(namespace: str, name: str) -> str:
     return (
-        f"NodeSlicePool {namespace}/{name} is somebody else's, such as whereabouts' node-slice-controller: "
-        "stop it and delete the pool once no pod has an address of it, or give the NodeNetwork another name"
+        f"NodeSlicePool {namespace}/{name} was made by another program, such as "
+        "whereabouts' node-slice-controller: stop it and delete the pool once no pod has an address of it, "
+        "or give the NodeNetwork another name"
     )

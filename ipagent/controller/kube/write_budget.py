@@ -63,7 +63,7 @@ class WriteBudget:
         self.log.warning(
             "paced",
             message=f"{kind} {name} changes all the time: it is written only every "
-            f"{1 / self.rate.refill:g} s. See what changes in its NodeAttachments (kubectl get "
+            f"{1 / self.rate.refill:g} s. Check what changes in its NodeAttachments (kubectl get "
             "nodeattachments -w -o yaml), and the logs of the node's agent and links",
             **{kind: name},
         )

@@ -87,7 +87,7 @@ def _pair(pair: tuple[Any, Any]) -> tuple[str, str]:
 
 
 def _without_tags(name: str) -> bool:
-    raise ValueError(f"pool {name} has no tags, and so would be every Elastic IP of the account")
+    raise ValueError(f"pool {name} has no tags, so that every Elastic IP of the account would match")
 
 
 @dataclass(frozen=True, slots=True)

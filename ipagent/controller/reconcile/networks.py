@@ -103,7 +103,7 @@ def _ready(
 
 
 def _ready_with(statuses: dict[str, AttachmentStatus]) -> Condition:
-    """Return that all nodes are ready, and what is not as it should be all the same."""
+    """Return that all nodes are ready, and what is not as it should be anyway."""
     former = [name for name, each in statuses.items() if each.conditions[CREATED].reason == SUBNET_CHANGED]
     if former:
         text = f"{len(former)} ENIs lie in another subnet than the terms find: {_listed(former)}"

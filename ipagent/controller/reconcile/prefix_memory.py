@@ -105,7 +105,7 @@ def after_assignment(memory: PrefixMemory, call: AssignPrefixes) -> PrefixMemory
 def after_refusal(
     memory: PrefixMemory, call: AssignPrefixes | UnassignPrefix, kind: Kind, text: str, now: float
 ) -> PrefixMemory:
-    """Record that a call has failed: it may have been carried out all the same."""
+    """Record that a call has failed: it may have been carried out anyway."""
     if isinstance(call, UnassignPrefix):
         return memory
     key = call.owner, call.family.value

@@ -111,7 +111,7 @@ def _condition(found: PrefixPool, asking: str) -> Condition:
 def _unwanted(found: PrefixPool) -> Condition:
     if all(state is PrefixState.LENT for state in found.states.values()):
         return unknown("Lent", "whereabouts has the prefixes as long as the ENI is there")
-    return unknown("Draining", "prefixes are given back once no pod has an address of them")
+    return unknown("Draining", "prefixes are released once no pod has an address of them")
 
 
 def _fragmented(found: PrefixPool) -> Condition | None:

@@ -67,7 +67,7 @@ def _give_back(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
     draft.look_at(eni.id, LATE_POLL)
     if draft.now - draft.state.cloud.idle.get(attachment.name, draft.now) >= SETTLE:
         return _gone(draft, attachment)
-    return no("Releasing", f"{eni.id} is detached; the object goes within a minute")
+    return no("Releasing", f"{eni.id} is detached; the object is deleted within a minute")
 
 
 def _users(draft: Draft, attachment: Attachment, eni: Eni) -> Condition | None:

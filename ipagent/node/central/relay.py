@@ -34,10 +34,12 @@ SILENCE = 1.0
 GONE, FORBIDDEN = 404, 403
 
 _NO_CONTROLLER = (
-    "See that the controller runs and leads: its Deployment, and `kubectl get lease -A` for "
+    "Check that the controller runs and leads: its Deployment, and `kubectl get lease -A` for "
     f"{LEASE}. It needs agent.backend=central, too, which `helm upgrade` gives to both."
 )
-_NO_API_SERVER = "See that the node reaches the API server: with agent.backend=central calls to EC2 go by it."
+_NO_API_SERVER = (
+    "Check that the node reaches the API server: with agent.backend=central calls to EC2 are made through it."
+)
 _NO_RIGHT = (
     "Let the DaemonSet patch nodeattachments/status of its own node, as the chart does with "
     "agent.backend=central: has the release been upgraded as a whole?"
@@ -120,7 +122,7 @@ class CallRelay:
             for name, calls in numbered.items():
                 self._write(name, calls)
         except Ec2Error as error:
-            # It may have been written all the same, and those before it are.
+            # It may have been written anyway, and those before it are.
             self._withdraw(numbered)
             if error.failure.fault is Fault.UNREACHABLE:
                 raise self._fall_silent(error.failure) from None

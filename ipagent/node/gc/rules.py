@@ -276,7 +276,7 @@ def _unstated(pod: Pod, ownership: Ownership, policy: GcPolicy) -> str:
     if pod.waiting or not pod.attached:
         return ""
     if pod.agent is InjectedAgent.DIRECT_SIDECAR:
-        return f"{pod.key} has a sidecar that calls EC2 itself, and tells nobody of its floating addresses"
+        return f"{pod.key} has a sidecar that calls EC2 itself, so its floating addresses are not known"
     if pod.agent is InjectedAgent.NODE_SIDECAR and pod.key not in ownership.stated:
         return f"{pod.key} has not stated its addresses yet"
     if pod.agent is InjectedAgent.NONE and pod.holdings and not policy.protected:

@@ -94,4 +94,4 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
         kind = f"{type(error).__name__} {getattr(error, 'code', '')}"
         if kind != self._failure:
             self._failure = kind
-            self.log_failure(f"{error}; addresses are assigned all the same")
+            self.log_failure(f"{error}; addresses are assigned anyway")

@@ -41,7 +41,7 @@ class NotRunning(Exception):
 class StatusServer:
     """Gives `answer()` to everyone who connects, from `with` to the end of its block.
 
-    Where the socket can't be made, that is told, and the agent works all the same.
+    Where the socket can't be made, that is told, and the agent works anyway.
     """
 
     def __init__(self, folder: Path, answer: Callable[[], dict[str, Any]], log: Log) -> None:
@@ -171,7 +171,7 @@ def to_text(found: Document) -> str:
     where = f" on {found['instance']}" if found["instance"] else ""
     lines = [
         f"node:         {found['node']}{where}, ipagent {found['version']}",
-        f"API server:   heard of {heard}",
+        f"API server:   last message {heard}",
         *_table("addresses", map(_address_line, found["addresses"])),
         *(_table("elastic IPs", map(_eip_line, found["elasticIPs"])) if found["elasticIPs"] else ()),
         *_garbage_collection(found["garbageCollection"]),

@@ -54,7 +54,7 @@ class Metrics:
         self._reclaimed = self._counter("reclaimed", "Addresses that no pod held any more, unassigned.")
         self._routable = Histogram(
             f"{PREFIX}routable_seconds",
-            "From an address being known to its being confirmed on the ENI.",
+            "Time from when an address is known until it is confirmed on the ENI.",
             buckets=SECONDS,
             registry=self.registry,
         )
@@ -94,17 +94,21 @@ class _Asked(Collector):
         yield _gauge("build_info", "Always 1; the release is the label.", "version", {VERSION: 1})
         states = Counter(dict.fromkeys(STATES, 0))
         states.update(state_of(item) for item in figures.items)
-        yield _gauge("addresses", "Addresses of this node's pods, by how far they are.", "state", states)
-        yield _single("conflicts", "Addresses of this node's pods that others hold.", figures.conflicts)
+        yield _gauge("addresses", "Addresses of this node's pods, by state.", "state", states)
+        yield _single(
+            "conflicts", "Addresses of this node's pods that another pod or ENI has.", figures.conflicts
+        )
         yield _single("gc_candidates", "Addresses that no pod held at the last sweep.", figures.candidates)
         yield _blockers(figures.verdicts)
         # Before the first list there is no age, and an alert on its absence.
         if figures.watch_age is not None:
-            text = "Seconds since the API server was last heard of."
+            text = "Seconds since the API server last sent something."
             yield _single("watch_age_seconds", text, figures.watch_age)
         claims = Counter({str(state): 0 for state in ClaimState})
         claims.update(str(each.state) for each in figures.statuses.values())
-        yield _gauge("claims", "Containers that speak to this agent, by how far they are.", "state", claims)
+        yield _gauge(
+            "claims", "Injected containers that are connected, by the state of their claim.", "state", claims
+        )
         yield from _counters(figures)
 
 

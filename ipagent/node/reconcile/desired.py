@@ -33,7 +33,7 @@ from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grant
 from ipagent.node.model.pod import Pod, PodKey
 
-UNREADABLE = "See what writes the pod's annotation k8s.v1.cni.cncf.io/network-status: only Multus should."
+UNREADABLE = "Check what writes the pod's annotation k8s.v1.cni.cncf.io/network-status: only Multus should."
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _sorted_out(pod: Pod, stated: ClaimView, grant: Grant, selection: Selection)
         granted = grant.covers(holding.address)
         # Also what is granted: it may be the pod's own, and is then not to be taken for a floating address.
         if pod.waiting or not (granted or stated.settled):
-            held_back[holding] = "the pod's network-status, which should name it, is yet to come"
+            held_back[holding] = "Multus has not written the pod's network-status yet, which should name it"
         elif not granted:
             problems.append(_not_granted(holding, pod.key, grant))
         elif holding.address in stated.tentative:
@@ -164,16 +164,18 @@ def _selection(pod: Pod, claim: Claim) -> tuple[Selection, AgentError | None]:
     """Select what of the pod's network namespace counts."""
     named = _named(pod.interfaces, claim.interfaces)
     if named is None:
-        text = f"of the interfaces {', '.join(claim.interfaces)} the annotation names none"
-        return Selection(), Usage(text, "Make the pod anew: its annotation has changed since it was made.")
+        text = f"multus-eni.io/interfaces names none of the interfaces {', '.join(claim.interfaces)}"
+        return Selection(), Usage(
+            text, "Create the pod again: its annotation has changed since it was created."
+        )
     try:
         selection = select(claim.snapshot, named, claim.allowed)
     except UndecidedDefaultError:
         made_by_multus = tuple(dict.fromkeys(each.interface for each in pod.holdings if each.interface))
         if not made_by_multus:
-            text = "Nothing tells which of the pod's interfaces is the cluster's own and not of Multus"
+            text = "It is not known which of the pod's interfaces is the cluster's default one"
             return Selection(), Usage(
-                text, "Name those of Multus in the annotation multus-eni.io/interfaces."
+                text, "Name the Multus interfaces in the annotation multus-eni.io/interfaces."
             )
         selection = select(claim.snapshot, made_by_multus, claim.allowed)
     selection = _without(selection, pod.default_interfaces)

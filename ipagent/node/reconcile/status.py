@@ -71,8 +71,8 @@ def problem_of(item: Item, context: StatusContext) -> Problem:
         why = failure.text if failure else "another ENI has it"
         text = f"it was taken off {item.eni_id} while the pod still holds it: {why}"
         remedy = (
-            "It is left there: remove it from the pod that should not have it. This pod takes it back when "
-            "it is added to the interface anew."
+            "It is left there: remove it from the pod that should not have it. This pod takes it over when "
+            "it is added to the interface again."
         )
         return Problem(holding, item.eni_id, text, HeldElsewhere(text, remedy))
     if failure is None:
@@ -145,7 +145,7 @@ def release_status(releasing: Sequence[IPAddress], outcomes: Sequence[ReleaseOut
     """Say what becomes of the addresses of a pod that ends."""
     if releasing:
         listed = ", ".join(map(str, releasing))
-        return ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"Waiting: {listed} is being given back.")
+        return ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"Waiting: {listed} is being released.")
     text = "; ".join(outcome.text for outcome in outcomes) or "There was no address to release"
     failed = [error_of(outcome.failure) for outcome in outcomes if outcome.failure]
     if failed:

@@ -42,7 +42,7 @@ NOT_PROJECTED = (
 )
 OTHER_POD = (
     f"{ENV_POD_NAMESPACE}, {ENV_POD_NAME} and {ENV_POD_UID} must come from the downward API, as the webhook "
-    "writes them: remove what sets them otherwise, and create the pod anew."
+    "writes them: remove what sets them otherwise, and create the pod again."
 )
 OTHER_NODE = (
     f"{ENV_HOST_IP} must come from the downward API (status.hostIP). If it does, something redirects the "
@@ -161,7 +161,7 @@ def authorize(bearer: PodIdentity, stated: PodKey, node: str, living: Collection
     """Compare the pod that a token is bound to with the one that is stated and with those alive on `node`."""
     if stated != bearer.pod:
         same = "another life of it" if str(stated) == str(bearer.pod) else f"the token of {bearer.pod}"
-        return Authorization(Answer.NO, f"The pod says that it is {stated}, and shows {same}", OTHER_POD)
+        return Authorization(Answer.NO, f"The pod says that it is {stated}, but presents {same}", OTHER_POD)
     if reason := on_another_node(bearer, node):
         return Authorization(Answer.NO, reason, OTHER_NODE)
     if bearer.pod not in living:

@@ -78,11 +78,11 @@ class ConnectionLimiter:
     def admit(self, peer: str, now: float) -> str:
         """Count one more connection; returns why it is one too many, and then does not count it."""
         if self._open.get(peer, 0) >= self._limits.per_peer:
-            return f"{peer} has {self._limits.per_peer} connections open, and gets no more"
+            return f"{peer} has {self._limits.per_peer} connections open, and can open no more"
         if not self._rates.of(peer).take(now):
             return f"{peer} connects too often"
         if self.full:
-            return f"The node agent has {self._limits.connections} connections open, and takes no more"
+            return f"The node agent has {self._limits.connections} connections open, and accepts no more"
         self.connections += 1
         self._open[peer] = self._open.get(peer, 0) + 1
         return ""

@@ -133,7 +133,7 @@ def _list(found: Mapping[str, Any], key: str, most: int, read: Callable[[Any], T
     if not isinstance(entries, list):
         raise BadRequest(f"{key} is not a list")
     if len(entries) > most:
-        raise BadRequest(f"{key} has {len(entries)} entries, and no more than {most} are taken")
+        raise BadRequest(f"{key} has {len(entries)} entries, and no more than {most} are accepted")
     return tuple(read(entry) for entry in entries)
 
 

@@ -180,7 +180,7 @@ class PodSessionServer:
         """Hand a claim over in the name of its pod; an older session of the pod ends. Raises NotNow."""
         pod = statement.claim.pod
         if not self._claims.admit(pod, statement.weight):
-            raise NotNow("The pods of this node claim so much that there is no room for a claim of this size")
+            raise NotNow("The claims of this node's pods leave no room for a claim of this size")
         before = self._by_pod.get(pod)
         if session in self._unidentified:
             del self._unidentified[session]

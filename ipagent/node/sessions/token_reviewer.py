@@ -49,7 +49,7 @@ class TokenReviewer:
             return await asyncio.wait_for(asyncio.shield(asking), self._limits.review_seconds)
         except TimeoutError:
             seconds = self._limits.review_seconds
-            raise NotNow(f"The API server has not said within {seconds:g} s whose token it is") from None
+            raise NotNow(f"The API server has not said within {seconds:g} s about the token") from None
 
     def forget(self, gone: Collection[PodKey]) -> None:
         """Forget the tokens of pods that are gone."""
@@ -64,7 +64,7 @@ class TokenReviewer:
         try:
             found = await self._loop.run_in_executor(self._threads, self._ask, token)
         except Exception as error:  # noqa: BLE001 - whatever the API client raises is a reason to try later
-            raise NotNow(f"The API server cannot be asked whose token it is: {error}") from None
+            raise NotNow(f"The API server cannot be asked about the token: {error}") from None
         return read_review(found)
 
     def _answered(self, token: str, done: asyncio.Future[PodIdentity | Unauthenticated]) -> None:

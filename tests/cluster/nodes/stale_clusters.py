@@ -27,7 +27,7 @@ def remove(root: Path = cgroups.ROOT, timeout: float = 30.0) -> list[str]:
     """Remove what clusters left whose owner has ended; returns their names.
 
     `root` is where cgroups are mounted. The kernel ends their processes with the owner. Raises TimeoutError
-    where some are there after `timeout` seconds all the same.
+    where some are there after `timeout` seconds anyway.
     """
     found = list(folders())
     names = cgroups.names(root) | {name for name, _ in found}

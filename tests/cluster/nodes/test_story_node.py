@@ -153,7 +153,7 @@ def test_an_address_of_another_living_pod_is_never_taken_by_a_claim(granted: Sto
     claimed = subnet.address(98)
     story.shell("thief", f"ip address add {claimed}/24 dev net1")
     story.wait(lambda: "belongs to the pod" in story.logs("thief"), "the word of the agent")
-    # An address that it may have comes through all the same.
+    # An address that it may have comes through anyway.
     floating = subnet.address(99)
     story.shell("thief", f"ip address add {floating}/24 dev net1")
     story.wait_held(floating, story.eni(node))

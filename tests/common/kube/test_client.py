@@ -166,7 +166,7 @@ def test_a_connection_is_used_again(tmp_path: Path) -> None:
         client.get("/x", "read")
         client.close()
         assert len(set(ports(api))) == 1
-        # A renewed token counts at once all the same.
+        # A renewed token counts at once anyway.
         assert [each.headers["Authorization"] for each in api.requests][-2:] == [
             "Bearer first",
             "Bearer second",

@@ -90,7 +90,7 @@ def test_an_object_that_cannot_be_read_is_logged_and_left_out(size: object) -> N
     assert followed.informer.items() == {"b": 2}
     ((event, message),) = followed.log.lines
     assert event == "unreadable"
-    assert message.startswith("things: a can't be read and is left alone: ")
+    assert message.startswith("things: a can't be read and is ignored: ")
 
 
 def test_a_failure_is_logged_once_until_the_api_server_answers_again() -> None:

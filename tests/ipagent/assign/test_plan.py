@@ -234,7 +234,7 @@ class TestHolders:
         (item,) = before.without_holders("eni-1", {A}, failure, NOW).items
         assert item.phase is Phase.REFUSED
         assert item.failure
-        assert item.failure.text == "why; who holds it can't be told: you may not describe"
+        assert item.failure.text == "why; its holder is not known: you may not describe"
 
     @pytest.mark.parametrize("before", [Phase.CONFIRMED, Phase.TAKEN])
     def test_what_was_assigned_is_followed(self, before: Phase) -> None:

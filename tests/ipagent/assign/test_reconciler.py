@@ -169,7 +169,7 @@ def test_without_the_right_to_describe_the_message_says_so() -> None:
     run.to_the_end()
     (item,) = run.reconciler.plan.items
     assert item.failure
-    assert "who holds it can't be told: struck by NO_PERMISSION" in item.failure.text
+    assert "its holder is not known: struck by NO_PERMISSION" in item.failure.text
 
 
 def test_a_look_that_is_throttled_is_repeated() -> None:

@@ -106,7 +106,7 @@ def test_without_the_right_to_look_nothing_is_taken_and_what_is_free_lands() -> 
     assert run.cloud.secondaries["eni-9"] == {A}
     failure = next(item.failure for item in run.reconciler.plan.items if item.address == A)
     assert failure
-    assert "whose it is can't be looked up, so it is not taken" in failure.text
+    assert "its holder can't be looked up, so it is not taken over" in failure.text
     assert error_of(failure).exit_code == ExitCode.NO_PERMISSION
 
 

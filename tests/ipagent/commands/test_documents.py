@@ -100,7 +100,7 @@ def test_an_elastic_ip_is_told_beside_its_address() -> None:
     (first, *_) = POD.addresses
     private = str(first.held.holding.address)
     seen = replace(POD, elastic_ips={private: "198.51.100.1"})
-    assert f"Elastic IP: 198.51.100.1 stands for {private}\n" in addresses.as_text(seen, Palette(False))
+    assert f"Elastic IP: 198.51.100.1 belongs to {private}\n" in addresses.as_text(seen, Palette(False))
     assert addresses.as_document(seen)["addresses"][0]["elasticIp"] == "198.51.100.1"
     assert addresses.as_document(POD)["addresses"][0]["elasticIp"] is None
 

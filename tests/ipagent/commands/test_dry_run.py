@@ -125,7 +125,7 @@ def test_the_calls_and_the_end_are_those_of_the_reconciler_that_runs() -> None:
     assert answer.calls == ()
     assert answer.exit_code == ExitCode.ADDRESS_REFUSED
     assert "10.10.1.97 (net1) on eni-1: it lies in the prefix 10.10.1.96/28" in answer.failure
-    assert "Assigned all the same: 10.10.1.81 on eni-1" in answer.failure
+    assert "Assigned anyway: 10.10.1.81 on eni-1" in answer.failure
 
 
 def test_ipv4_addresses_are_taken_over_as_a_run_does_it() -> None:

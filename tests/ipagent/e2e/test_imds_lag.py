@@ -115,8 +115,8 @@ class TestLate:
         ("fault", "code", "says"),
         [
             ({"error": "RequestLimitExceeded"}, ExitCode.DEADLINE, "All callers of the account"),
-            ({"error": "RequestExpired"}, ExitCode.NO_CREDENTIALS, "temporary credentials that have run out"),
-            ({"error": "SomethingNew"}, ExitCode.ADDRESS_REFUSED, "EC2's own sentence says why"),
+            ({"error": "RequestExpired"}, ExitCode.NO_CREDENTIALS, "Temporary credentials have expired"),
+            ({"error": "SomethingNew"}, ExitCode.ADDRESS_REFUSED, "EC2's own message says why"),
             ({"status": 403}, ExitCode.EC2_UNREACHABLE, "answers in EC2's place"),
         ],
         ids=["throttled", "expired", "an unknown code", "the page of a proxy"],

@@ -215,7 +215,7 @@ def test_without_the_right_to_describe_the_refusal_says_that_the_holder_is_unkno
     never = AgentSettings(interfaces=("net1",), takeover=Takeover.NEVER)
     ended = on.init(pod_with(on, MAC_1, f"{NEIGHBOUR_SECONDARY}/24"), never)
     assert ended.code == ExitCode.HELD_ELSEWHERE
-    assert "move is not allowed; who holds it can't be told: DescribeNetworkInterfaces" in ended.message
+    assert "move is not allowed; its holder is not known: DescribeNetworkInterfaces" in ended.message
 
 
 def test_a_second_run_is_as_good_as_the_first(stage: MakeStage) -> None:
@@ -377,7 +377,7 @@ class TestNamed:
         assert ended.code == ExitCode.ADDRESS_REFUSED
         refused = f"{NEIGHBOUR_PRIMARY} (net1) on {ENI_1}: it is a primary address of {NEIGHBOUR} (device"
         assert refused in ended.message
-        assert f"Assigned all the same: 10.10.1.80 on {ENI_1}" in ended.message
+        assert f"Assigned anyway: 10.10.1.80 on {ENI_1}" in ended.message
         assert on.secondaries(ENI_1) == ["10.10.1.80"]
 
     def test_an_ipv6_address_in_a_subnet_without_ipv6_is_named(self, stage: MakeStage) -> None:

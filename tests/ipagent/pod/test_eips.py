@@ -57,8 +57,8 @@ def test_it_waits_until_imds_shows_the_elastic_ip_of_each_interface() -> None:
     report, _ = wait(imds, "net1", "net2")
     assert report.exit_code == ExitCode.OK
     assert report.message.startswith("Assigned: 10.10.1.80 on eni-1; 10.10.2.80 on eni-2.")
-    assert "198.51.100.1 stands for 10.10.1.80 (net1)" in report.message
-    assert "198.51.100.2 stands for 10.10.2.80 (net2)" in report.message
+    assert "198.51.100.1 is associated with 10.10.1.80 (net1)" in report.message
+    assert "198.51.100.2 is associated with 10.10.2.80 (net2)" in report.message
 
 
 @pytest.mark.parametrize("never", [{}, {"10.10.1.99": "198.51.100.9"}, NoImds("no answer")])

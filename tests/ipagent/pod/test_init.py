@@ -129,7 +129,7 @@ def test_refused_addresses_do_not_hold_up_the_others() -> None:
     assert "192.168.0.1 (net2) on" not in report.message
     assert "192.168.0.1 (net2): " in report.message
     assert "10.10.1.9 (net1) on eni-1: it is a primary address of eni-9 (device" in report.message
-    assert "Assigned all the same: 10.10.1.80 on eni-1." in report.message
+    assert "Assigned anyway: 10.10.1.80 on eni-1." in report.message
     assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
 
 
@@ -218,7 +218,7 @@ def test_an_ipv6_address_outside_the_subnet_does_not_hold_up_the_others() -> Non
     report = pod.init()
     assert report.exit_code == ExitCode.NO_ENI
     assert "2001:db8:f::80 (net1)" in report.message
-    assert "Assigned all the same: 10.10.1.80" in report.message
+    assert "Assigned anyway: 10.10.1.80" in report.message
 
 
 class TestDetection:

@@ -72,7 +72,7 @@ def chart_limit() -> int:
 @pytest.fixture
 def cgroup() -> Iterator[MemoryCgroup | None]:
     if not usable():
-        # Without rights to cgroups the largest resident memory is compared with the limit all the same.
+        # Without rights to cgroups the largest resident memory is compared with the limit anyway.
         yield None
         return
     with memory_cgroup(chart_limit()) as made:

@@ -47,7 +47,7 @@ def test_a_pod_gets_one_of_its_pool_with_two_calls() -> None:
 
     condition = leader.condition("voice/sip-0")
     assert (condition.status, condition.reason) == (TRUE, "Associated")
-    assert condition.message == "net1: 198.51.100.1 (eipalloc-00000001) stands for 10.10.1.5"
+    assert condition.message == "net1: 198.51.100.1 (eipalloc-00000001) is associated with 10.10.1.5"
     assert (made.calls["TagEip"], made.calls["Associate"], made.calls["Disassociate"]) == (1, 1, 0)
     assert made.calls["DescribeHolders"] == 1
     assert made.eips["eipalloc-00000001"].tags == {
@@ -333,7 +333,7 @@ REFUSED = [
     Case(f"net1={ONE}", FALSE, "HeldElsewhere",
          ("eni-nat (10.9.9.9)", "not by this controller", "disassociate it there"), elsewhere),
     Case(f"net1={ONE}", FALSE, "HeldByCluster",
-         ("voice/z's in cluster test", "name another one"), other_cluster),
+         ("belongs to voice/z in cluster test", "name another one"), other_cluster),
     Case("net1=pool/sip", FALSE, "NoInternetGateway", ("attach an internet gateway to the VPC",), no_gateway),
     Case("net1=pool/sip", FALSE, "NotPermitted", ("examples/iam/controller-eips.json",),
          refuse(Kind.NOT_PERMITTED, "AssociateAddress: UnauthorizedOperation")),
@@ -433,7 +433,7 @@ def test_two_interfaces_have_two_eips() -> None:
     assert {made.public("10.10.1.5"), made.public("10.10.2.5")} == set(made.eips)
     condition = leader.condition("voice/a")
     assert condition.status == TRUE
-    assert condition.message.count("stands for") == 2
+    assert condition.message.count("is associated with") == 2
 
 
 def test_an_eip_that_another_grabs_at_the_same_time_is_replaced() -> None:

@@ -168,7 +168,7 @@ def test_elastic_ips_are_shown_with_their_pods_and_why_they_are_missing() -> Non
     other = PodKey("apps", "web-1", "u-2")
     claimed = {
         other: ElasticIps(False, "net1: no Elastic IP of pool sip is free"),
-        POD: ElasticIps(True, "198.51.100.7 (eipalloc-1) stands for 10.0.0.10"),
+        POD: ElasticIps(True, "198.51.100.7 (eipalloc-1) is associated with 10.0.0.10"),
     }
     found = document(AgentState("n1", elastic_ips=claimed), now=0.0)
     assert [(each["pod"], each["associated"]) for each in found["elasticIPs"]] == [
@@ -177,7 +177,7 @@ def test_elastic_ips_are_shown_with_their_pods_and_why_they_are_missing() -> Non
     ]
     assert to_text(found).partition("elastic IPs:")[2].splitlines()[:3] == [
         "  2",
-        "  apps/web-0: 198.51.100.7 (eipalloc-1) stands for 10.0.0.10",
+        "  apps/web-0: 198.51.100.7 (eipalloc-1) is associated with 10.0.0.10",
         "  apps/web-1: missing: net1: no Elastic IP of pool sip is free",
     ]
     assert "elastic" not in to_text(document(AgentState("n1"), now=0.0))

@@ -34,7 +34,7 @@ class TestBudget:
         changes = BUDGET.burst + 600 * BUDGET.refill
         assert self.calls(run) <= 4 * 2 * changes
         assert run.on() >= {"10.1.1.2"}
-        # In the end it is served all the same.
+        # In the end it is served anyway.
         run.live(2 / BUDGET.refill)
         assert run.status().state is ClaimState.ASSIGNED
         assert run.on() == {"10.1.1.1", "10.1.1.2", "10.1.9.9"}

@@ -33,7 +33,7 @@ class TestGivingBack:
         run.core.set_claim(leaving)
         run.core.step()
         assert run.status().state is ClaimState.PENDING
-        assert "10.1.1.1, 10.1.9.9 is being given back" in run.status().message
+        assert "10.1.1.1, 10.1.9.9 is being released" in run.status().message
         run.to_rest()
         assert run.status().state is ClaimState.ASSIGNED
         assert "10.1.9.9 was taken off eni-a-1" in run.status().message

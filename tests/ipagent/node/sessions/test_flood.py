@@ -176,7 +176,7 @@ def running_agent(folder: Path) -> Iterator[Agent]:
             ENV_HOST_IP: HOST,
         }
         argv = [IPAGENT, "node", f"--config={folder / 'config'}", f"--record={folder}"]
-        # Without rights to cgroups the largest resident memory is compared with the limit all the same.
+        # Without rights to cgroups the largest resident memory is compared with the limit anyway.
         with ExitStack() as stack:
             cgroup = stack.enter_context(memory_cgroup(chart_limit())) if usable() else None
             argv = [*(cgroup.launcher if cgroup else ()), *argv]
