@@ -1,4 +1,4 @@
-"""The containers that call AWS for Multus pods, and what their environment says of the way."""
+"""The containers that call AWS for Multus pods, and what their environment says about the endpoint."""
 
 from __future__ import annotations
 

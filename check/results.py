@@ -1,4 +1,4 @@
-"""What a check is, and what it has found."""
+"""Results: a check, and its findings."""
 
 from __future__ import annotations
 

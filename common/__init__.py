@@ -1,1 +1,1 @@
-"""What the programs share: contract, version, probes, and the client of the Kubernetes API."""
+"""What the programs share: keys, settings, version, probes, and the client of the Kubernetes API."""

@@ -1,1 +1,1 @@
-"""The `multus-eni` command: what it runs is in webhook and certs."""
+"""The `multus-eni` command: it runs webhook, certs and check."""

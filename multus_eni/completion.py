@@ -1,4 +1,4 @@
-"""Shell completion: what may stand next on the command line, from the parser itself.
+"""Shell completion: the possible next words of a command line, from the parser itself.
 
 A shell's script calls `multus-eni __complete WORD...`, where the last word is the one that is being written.
 """

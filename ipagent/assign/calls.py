@@ -1,4 +1,4 @@
-"""The calls that change what an ENI holds, and how they went."""
+"""The calls that change an ENI's addresses, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds out that an address is no longer where it was assigned, at next to no cost.
+"""Drift detection: finds addresses that are no longer on the ENI they were assigned to, at little cost.
 
 IMDS is asked every half minute or so, EC2 only where IMDS lacks an address, and every quarter of an hour in
 any case: IMDS lags behind, so it may show what is gone, too. What EC2 says decides. Nothing here assigns:

@@ -1,4 +1,4 @@
-"""The three parts that keep addresses where they belong for as long as their owner lives, and their order."""
+"""Address engine: reconciler, drift detection and releases of one owner, and the order in which they run."""
 
 from __future__ import annotations
 

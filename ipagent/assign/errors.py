@@ -1,4 +1,4 @@
-"""What ends an agent: each error with its exit code and what the user does next."""
+"""Errors that end an agent: each has an exit code and a remedy."""
 
 from __future__ import annotations
 

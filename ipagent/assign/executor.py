@@ -1,4 +1,4 @@
-"""Runs the calls of a plan, and splits a refused one so that the good addresses land."""
+"""Runs the calls of a plan, and splits a refused call so that its valid addresses are assigned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose an ENI is, who holds an address, and whether it may be taken from there."""
+"""Owners of ENIs and holders of addresses, and whether an address may be taken over from its holder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One address on its way to its ENI: how far it is, and why it is no further."""
+"""State of the assignment of one address: its phase, and the failure that stops it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to ask of EC2 next: wanted placements and what was seen so far -> calls.
+"""Plans the next EC2 calls: desired placements and what was seen so far -> calls.
 
 A plan is a value; calls' outcomes and looks at the ENIs make the next one. It knows neither where the
 addresses come from nor in which mode the agent runs. An address moves through `Phase`; only a look that shows

@@ -1,4 +1,4 @@
-"""Brings ENIs to what is wanted: calls, looks whether it came true, and tries again, one step at a time.
+"""Reconciler: makes the planned calls, confirms their effect, and retries, one step at a time.
 
 Nothing here waits: `step` does what is due and says when more is, so the same code serves a loop that sleeps
 (init) and one that listens for events (sidecar).

@@ -1,4 +1,4 @@
-"""Takes addresses off their ENIs: those that leave the pod, and what is left at its end.
+"""Releases addresses: those that leave the pod, and at its end all others.
 
 Unassign names the ENI, so a release that comes late hurts no address that has moved to another one, and EC2
 itself refuses a primary address and what the ENI does not have.

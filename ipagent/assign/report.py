@@ -1,4 +1,4 @@
-"""What became of every address, as one sentence and an exit code."""
+"""Report of a run: the outcome of every address, as one message and one exit code."""
 
 from __future__ import annotations
 

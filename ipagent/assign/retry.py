@@ -1,4 +1,4 @@
-"""How long to wait before the next try, and where time comes from."""
+"""Backoff before the next try, and the clock that it uses."""
 
 from __future__ import annotations
 

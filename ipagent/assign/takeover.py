@@ -1,4 +1,4 @@
-"""How addresses come from other ENIs to ours: who holds what -> what may be taken, and by which calls.
+"""Takeovers: the holders of addresses -> which addresses may be taken over, and by which calls.
 
 IPv4 has a flag for it (AllowReassignment). IPv6 has none: addresses are taken off there first.
 """

@@ -1,4 +1,4 @@
-"""What every way to AWS has in common: one identity, one region, addresses by EC2 and by IMDS.
+"""Common base of the clients of AWS: one identity, one region, addresses by EC2 and by IMDS.
 
 botocore is imported with the first call that needs it: an agent without addresses never pays for it.
 """

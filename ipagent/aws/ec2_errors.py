@@ -1,4 +1,4 @@
-"""Errors of botocore, read into our terms: the one place that knows them."""
+"""Translates botocore's errors into the project's own: the only module that knows them."""
 
 from __future__ import annotations
 

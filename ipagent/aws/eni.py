@@ -1,4 +1,4 @@
-"""ENIs as DescribeNetworkInterfaces shows them, read into our terms: the one place that knows its form.
+"""Reads ENIs from answers of DescribeNetworkInterfaces: the only module that knows their form.
 
 Fields are those of `NetworkInterface` in the EC2 API reference.
 """

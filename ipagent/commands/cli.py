@@ -1,4 +1,4 @@
-"""The command line of everything but the modes themselves: arguments in, answer out, exit code."""
+"""Command line of the commands for troubleshooting and of --dry-run: arguments in, output out."""
 
 from __future__ import annotations
 

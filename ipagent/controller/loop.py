@@ -1,4 +1,4 @@
-"""The leader's loop: what has changed and been answered comes in, calls and writes go out.
+"""The leader's loop: changes and answers come in, calls and writes go out.
 
 Thread: the main thread; informers and the executor's threads wake it.
 """

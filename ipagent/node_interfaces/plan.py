@@ -1,4 +1,4 @@
-"""What has to be done so that each NodeAttachment's interface is as its NodeNetwork says. Pure.
+"""Plans the changes that make each NodeAttachment's interface as its NodeNetwork says. Pure.
 
 An interface is found by the MAC of its ENI alone: the kernel's names differ from node to node, and by
 instance type and boot. An interface that is not there may be in a pod's network namespace (the CNI plugin

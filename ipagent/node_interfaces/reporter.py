@@ -1,4 +1,4 @@
-"""Writes to NodeAttachments how their interfaces are, where that differs from what they say.
+"""Status reporter: writes the state of interfaces to their NodeAttachments where it has changed.
 
 Thread: the main loop's. A write that fails is repeated later; the loop goes on meanwhile, since the
 interfaces matter more than what is said of them.

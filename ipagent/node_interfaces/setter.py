@@ -1,4 +1,4 @@
-"""Brings the interfaces to what is planned, and remembers what did not work.
+"""Applies the plan to the interfaces, and remembers failed changes.
 
 What the kernel refuses is tried again after RETRY seconds. What something else undoes FIGHT times within
 WINDOW seconds is left alone for RETRY seconds and reported: two programs that set one interface up and down

@@ -1,4 +1,4 @@
-"""The ends that only the backend `node` has: the node agent is away, silent, or refuses the pod."""
+"""Exits of the backend `node` alone: the node agent is unreachable, does not answer, or refuses the pod."""
 
 from __future__ import annotations
 

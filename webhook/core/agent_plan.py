@@ -1,4 +1,4 @@
-"""What the decision says of the agent that a pod gets; container.py and resources.py write it out."""
+"""The agent that a pod gets, as decided; container.py and resources.py turn it into a container."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Calls to EC2: which may start now, how they are made, and what the answers say."""
+"""Calls to EC2: makes them, and reads their answers."""

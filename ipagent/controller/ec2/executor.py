@@ -1,4 +1,4 @@
-"""Makes calls in threads of its own and passes the answers on, so that a slow one holds nobody up.
+"""Makes calls in threads of its own and passes the answers on, so that a slow call delays no other.
 
 Thread: `start` is the loop's; answers are taken by the loop from `answers`.
 """

@@ -1,4 +1,4 @@
-"""EC2's answers, read into our terms. Fields are those of the EC2 API reference."""
+"""Reads EC2's answers into the controller's model. Fields are those of the EC2 API reference."""
 
 from __future__ import annotations
 

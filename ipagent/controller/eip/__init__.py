@@ -1,1 +1,1 @@
-"""Which pod gets which Elastic IP, and what is to be done for it: pure."""
+"""Elastic IPs of pods: which pod gets which, and the calls for it. Pure."""

@@ -1,4 +1,4 @@
-"""The Elastic IPs' part of the controller without its I/O: state, answers, and what to do next.
+"""Controller of Elastic IPs, without I/O: its state, the answers to its calls, and the next calls.
 
 Not for several threads.
 """

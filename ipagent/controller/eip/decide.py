@@ -1,4 +1,4 @@
-"""What follows from what pods want and EC2 has: calls, and each pod's condition. A function of its input.
+"""Decides about Elastic IPs: claims of pods and the state of EC2 -> calls, and each pod's condition. Pure.
 
 An EIP is tagged with its owner before it is associated, so that a process may end after any call: the next
 one finds it by its tags. It follows its private address to another ENI by itself; nothing is called then. It

@@ -1,4 +1,4 @@
-"""Which Elastic IP meets which want. What is tagged with an owner stays the owner's; nothing is taken."""
+"""Matches Elastic IPs to claims. One that is tagged with an owner stays the owner's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pods want: one entry for each Elastic IP, with the refusals that need no look at EC2."""
+"""Claims of pods: one entry for each Elastic IP, with the refusals that need no state of EC2."""
 
 from __future__ import annotations
 

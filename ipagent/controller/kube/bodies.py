@@ -1,4 +1,4 @@
-"""What is written to the API server, as objects. Pure but for the time that it is given."""
+"""Bodies of the objects that are written to the API server. Pure; the time is an argument."""
 
 from __future__ import annotations
 

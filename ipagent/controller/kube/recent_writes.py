@@ -1,4 +1,4 @@
-"""What was written a moment ago, and how long writing pauses after a failure.
+"""Recent writes, which are not repeated, and the pause after a failed one.
 
 A writer asks before each write: the watch shows later what the API server has got.
 """

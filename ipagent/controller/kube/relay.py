@@ -1,4 +1,4 @@
-"""Writes what node agents are answered: `status.responses` of NodeAttachments.
+"""Writes the answers to node agents: `status.responses` of NodeAttachments.
 
 Thread: the loop's. What fails is written again a little later.
 """

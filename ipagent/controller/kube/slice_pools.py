@@ -1,4 +1,4 @@
-"""Writes whereabouts' NodeSlicePools of networks of prefixes, and says of each whether it is written.
+"""Writes whereabouts' NodeSlicePools of networks of prefixes, and records for each whether it is written.
 
 Thread: the loop's. A pool that the controller has not made is left alone: its label tells.
 """

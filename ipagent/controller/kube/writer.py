@@ -1,4 +1,4 @@
-"""Writes what a plan says to the API server: objects, statuses, nodes, Events.
+"""Carries out a plan's writes to the API server: objects, statuses, nodes, Events.
 
 Thread: the loop's. What fails is decided again a little later; the API server's word is the watch's.
 """

@@ -1,1 +1,1 @@
-"""What the controller knows and does, as data."""
+"""Data of the controller: networks, nodes, ENIs, calls, conditions."""

@@ -1,4 +1,4 @@
-"""What the controller does: its calls, and the plan of calls, writes and statuses."""
+"""Actions of the controller: its calls, and the plan of calls, writes and statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which order calls to EC2 go."""
+"""Priority of calls to EC2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of EC2: a snapshot that answers of calls correct."""
+"""Snapshot of EC2, corrected by the answers of calls."""
 
 from __future__ import annotations
 

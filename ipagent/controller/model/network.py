@@ -1,4 +1,4 @@
-"""NodeNetwork: what every selected node gets."""
+"""NodeNetwork: the ENI, link, labels and taints that every selected node gets."""
 
 from __future__ import annotations
 

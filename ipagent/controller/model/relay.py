@@ -1,4 +1,4 @@
-"""What is known of the calls that node agents ask for, and what follows. Times are monotonic seconds."""
+"""State of the calls that node agents ask for, and their answers. Times are monotonic seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that a decision rests on."""
+"""State of the controller: the input of every decision."""
 
 from __future__ import annotations
 

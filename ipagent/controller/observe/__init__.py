@@ -1,1 +1,1 @@
-"""What is seen of the controller from outside."""
+"""Metrics of the controller."""

@@ -1,1 +1,1 @@
-"""What follows from what is known: pure."""
+"""Decisions about node networks: objects and ENIs -> calls, writes, statuses. Pure."""

@@ -1,4 +1,4 @@
-"""How many addresses a node has for the pods of a network, and that the scheduler learns it.
+"""Capacity: how many addresses a node has for the pods of a network, as an extended resource.
 
 The scheduler subtracts what pods request. So the capacity is what is left of the ENI's limit without the
 primary address, without what is on the ENI and belongs to no pod that requests it (pods from before,

@@ -1,4 +1,4 @@
-"""The controller without its I/O: state, answers, and what to do next. Not for several threads."""
+"""Controller of node networks, without I/O: state, answers, and the next plan. Not thread-safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from what the API server and EC2 say: calls, writes, statuses. A function of (state, now).
+"""Decides about node networks: (state, now) -> calls, writes, statuses. Pure.
 
 Every step is idempotent or read again first, so that the process may end after any call, and a deposed
 leader's last call does no harm: ENIs are found by their tags, created by a ClientToken that depends on the

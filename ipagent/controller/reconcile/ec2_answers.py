@@ -1,4 +1,4 @@
-"""What EC2 and the API server answer to the controller's calls."""
+"""Answers of EC2 and of the API server to the controller's calls."""
 
 from __future__ import annotations
 

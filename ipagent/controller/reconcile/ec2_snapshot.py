@@ -1,4 +1,4 @@
-"""What answers of EC2 and of the API server change in the snapshot."""
+"""Updates the snapshot of EC2 by answers of EC2 and of the API server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A NodeAttachment that is wanted: from no ENI to a node that is ready."""
+"""Attachment of a desired NodeAttachment: from no ENI to a ready node."""
 
 from __future__ import annotations
 

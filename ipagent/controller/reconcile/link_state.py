@@ -1,4 +1,4 @@
-"""What the node's report of an interface means for the NodeAttachment."""
+"""Condition LinkReady of a NodeAttachment, from the node's report of its interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which subnet and security groups a network's terms have found."""
+"""Subnet and security groups that a network's terms find."""
 
 from __future__ import annotations
 

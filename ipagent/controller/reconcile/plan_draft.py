@@ -1,4 +1,4 @@
-"""A decision while it is made: what has been decided so far, and when to decide again."""
+"""Draft of a plan: what has been decided so far, and when to decide again."""
 
 from __future__ import annotations
 

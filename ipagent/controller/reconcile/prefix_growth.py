@@ -1,4 +1,4 @@
-"""When another prefix is assigned to an ENI, or single addresses where the subnet has no whole prefix left.
+"""Growth: when an ENI gets another prefix, or single addresses if the subnet has no whole prefix left.
 
 An assignment by count is not idempotent. So the status says that it is about to be made (`assigning`)
 before it is: a leader that finds this of another one waits until descriptions must show what became of it.

@@ -1,4 +1,4 @@
-"""What answers and decisions change in what is remembered of prefixes.
+"""Updates the records of prefixes by answers and decisions.
 
 Descriptions of EC2 may be late, and an assignment by count has no ClientToken. So this process corrects
 descriptions by what EC2 has answered to its own calls.

@@ -1,4 +1,4 @@
-"""What an ENI has for its node to hand out, and how it is used, while it is decided about it."""
+"""Pool of an ENI: the prefixes and addresses that its node hands out, and their use. Input of decisions."""
 
 from __future__ import annotations
 

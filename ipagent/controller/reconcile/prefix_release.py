@@ -1,4 +1,4 @@
-"""When a prefix or a single address is given back.
+"""When a prefix or a single address is released.
 
 Three steps, which the NodeAttachment records. `Draining`: the node hands out no address of it any more.
 `Leaving`: the node has reported for long enough that it does not, and that no pod has one. Then it is

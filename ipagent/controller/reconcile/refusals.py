@@ -1,4 +1,4 @@
-"""What EC2's refusals mean for a NodeAttachment: the condition's reason, the remedy, and when to try again.
+"""EC2's refusals as conditions of a NodeAttachment: reason, remedy, and when to try again.
 
 Codes are those of "Error codes for the Amazon EC2 API" in the EC2 API reference.
 """

@@ -1,4 +1,4 @@
-"""A NodeAttachment that is not wanted any more: its ENI is detached, and deleted if it was created for it."""
+"""Release of a NodeAttachment: its ENI is detached, and deleted if the controller created it."""
 
 from __future__ import annotations
 

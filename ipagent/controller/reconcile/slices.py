@@ -1,4 +1,4 @@
-"""Networks whose prefixes whereabouts hands out: what each node's slice is, and the pools that follow.
+"""Slices of networks whose prefixes whereabouts hands out: each node's slice, and the NodeSlicePools.
 
 A prefix of such a network is `Lent`, and is never unassigned: what whereabouts' pods have of it nobody
 reports. It goes with its ENI.

@@ -1,1 +1,1 @@
-"""The calls that node agents ask for: which of them are made, and what is answered: pure."""
+"""Calls that node agents ask for: which of them are made, and their answers. Pure."""

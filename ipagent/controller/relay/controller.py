@@ -1,4 +1,4 @@
-"""The part of the controller that answers node agents, without its I/O. Not for several threads."""
+"""Controller of the calls that node agents ask for, without I/O. Not thread-safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from the requests of node agents: calls to EC2, and answers. A function of its input.
+"""Decides about requests of node agents: calls to EC2, and answers. Pure.
 
 A request without an answer is worked off by whoever leads: every call may be made again, so that a leader may
 end after any of them. Looks of many nodes go in one call. Changes of one ENI are made in the order in which

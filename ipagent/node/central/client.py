@@ -1,4 +1,4 @@
-"""EC2 as `ipagent.aws` calls it, by way of the controller: the same calls, failures and sentences.
+"""EC2 client that calls through the controller: the same calls, failures and messages as `ipagent.aws`.
 
 Thread: the main loop's.
 """

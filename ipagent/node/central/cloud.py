@@ -1,4 +1,4 @@
-"""AWS as the agent of a node uses it that has no right in AWS: EC2 by the controller, IMDS as ever."""
+"""AWS for a node agent without rights in AWS: EC2 through the controller, IMDS directly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ownership records: whose an address was, the only ground on which it may be reclaimed.
+"""Ownership records: which pod had an address. Only a recorded address may be reclaimed.
 
 A list of pods knows the addresses that pods started with; what is missing there may be a floating address in
 use, or somebody else's. So an address counts as leaked only if it is recorded as a pod's own, by its

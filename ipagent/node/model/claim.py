@@ -1,4 +1,4 @@
-"""Claim: what a pod's container tells the node agent, and the status that it gets for it. Data only.
+"""Claim: what a pod's container sends to the node agent, and its status. Data only.
 
 A claim decides nothing by itself: the controller decides which of its addresses the pod has a right to.
 

@@ -1,4 +1,4 @@
-"""Writes what a queue holds to the API server; nobody waits for it, and its failure hurts nobody.
+"""Writes the entries of a queue to the API server, in the background; a failure affects nothing else.
 
 Thread: one of its own runs `run`; the queue is used under `self.wake`.
 """

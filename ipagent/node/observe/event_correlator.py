@@ -1,4 +1,4 @@
-"""Kubernetes Events on the pods: what is said of which pod, how often, and in which words. No I/O.
+"""Event correlator: which Kubernetes Events a pod gets, how often, and their texts. No I/O.
 
 The same is said once, and counted after that, as client-go's recorder does (`tools/record/events_cache.go`);
 what comes too fast waits, and what waits too long or is too much is dropped and counted: Events are a

@@ -1,4 +1,4 @@
-"""Usage reporter: writes to this node's NodeAttachments what its pods have; nobody waits for it.
+"""Usage reporter: writes to this node's NodeAttachments what its pods have, in the background.
 
 Threads: one of its own writes, the informer's follows NodeAttachments, the main loop's calls `observe`.
 """

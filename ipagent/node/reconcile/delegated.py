@@ -1,4 +1,4 @@
-"""Which addresses of pods lie in prefixes that are delegated to their ENIs: EC2 is not asked for those.
+"""Addresses of pods in prefixes that are delegated to their ENIs: these need no call to EC2.
 
 IMDS says so, on the node itself, also while EC2 is away. It says nothing of tags: an ENI that EC2 has
 described counts as EC2 says.

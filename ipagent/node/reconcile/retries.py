@@ -1,4 +1,4 @@
-"""Retries that pods cause: by an address that was added anew, or by a new session after a failure.
+"""Retries that pods cause: by an address that was added again, or by a new session after a failure.
 
 Thread: the main loop's, through NodeController.
 """

@@ -1,4 +1,4 @@
-"""Whose a token is: what the API server says of it (TokenReview), and which pods live on this node.
+"""Authentication of pods: the TokenReview of their token, compared with the pods that live on this node.
 
 The token is a projected one with an audience of its own, bound to its pod. TokenReview
 (authentication.k8s.io/v1) accepts only tokens whose pod exists, and names that pod in `user.extra`

@@ -1,4 +1,4 @@
-"""When a session reads and when it does not, and what it waits for by the clock.
+"""Flow control of a session: when it reads, and its deadlines.
 
 Thread: the server's event loop.
 """

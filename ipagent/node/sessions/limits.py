@@ -1,4 +1,4 @@
-"""Budgets: how much one peer, one pod, and all of them together may ask. No I/O; times are monotonic.
+"""Budgets: how much one peer, one pod, and all of them together may use. No I/O; times are monotonic.
 
 Thread: all of it belongs to the server's.
 """

@@ -1,4 +1,4 @@
-"""One connection of a pod: what came is checked, step by step, before anything of it counts.
+"""Session: one connection of a pod. Head, token and statements are checked before they take effect.
 
 Thread: the server's event loop.
 """

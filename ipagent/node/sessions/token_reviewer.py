@@ -1,4 +1,4 @@
-"""Asks the API server whose tokens are, each once at a time, in threads of its own.
+"""Token reviewer: makes TokenReviews in threads of its own, one at a time for each token.
 
 Thread: the server's event loop, except where said otherwise.
 """
