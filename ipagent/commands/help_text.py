@@ -71,11 +71,11 @@ Everything else comes from the environment; the webhook writes it into the pod. 
 
   {ENV_CONTRACT:29} contract between webhook and agent, 1 to {CONTRACT}
   {ENV_INTERFACES:29} the pod's Multus interfaces, such as net1,net2; empty: all but the default one
-  {ENV_GUESSED_INTERFACES:29} those that the networks annotation makes expect: no filter
+  {ENV_GUESSED_INTERFACES:29} those that the webhook read from the networks annotation; not a filter
   {ENV_TIMEOUT:29} how long the first assignment may take, such as 90s or 2m (default: 120s)
   {ENV_TAKEOVER:29} always (default) or never: may an address be taken from another ENI
-  {ENV_RELEASE_ON_EXIT:29} true or false (default): sidecar: take the addresses off at the end
-  {ENV_ALLOWED_CIDRS:29} refuse addresses outside, such as 10.10.0.0/16; empty: none are refused
+  {ENV_RELEASE_ON_EXIT:29} true or false (default): sidecar: release the addresses at the end
+  {ENV_ALLOWED_CIDRS:29} refuse addresses outside, such as 10.10.0.0/16; empty: no address is refused
   {ENV_CREDENTIALS:29} chain (default): as the AWS SDKs find them; node: the node's role only
   {ENV_BACKEND:29} direct (default): the agent calls EC2 itself; node: the node agent does
   {ENV_NODE_PORT:29} node: port of the node agent (default: {DEFAULT_NODE_PORT})
@@ -85,16 +85,16 @@ Everything else comes from the environment; the webhook writes it into the pod. 
   {ENV_LOG_FORMAT:29} json, text, or auto (default): text on a terminal
   {ENV_POD_NAME:29} the pod, named in every log line
   {ENV_POD_NAMESPACE:29} its namespace, likewise
-  {ENV_POD_UID:29} the pod's uid, which this release does not use
-  {ENV_NODE_NAME:29} its node, likewise
-  {ENV_HOST_IP:29} its node's address, likewise
+  {ENV_POD_UID:29} the pod's uid; backend node: sent to the node agent
+  {ENV_NODE_NAME:29} its node, named in messages
+  {ENV_HOST_IP:29} its node's address; backend node: where the node agent listens
   {_STARTED_FILE:29} file that the startup probe looks for (default: {STARTED_FILE})
   {_TERMINATION_LOG:29} file of the termination message (default: {TERMINATION_LOG})
 
-The variables of the AWS SDKs hold too: AWS_REGION, AWS_ENDPOINT_URL_EC2, AWS_EC2_METADATA_SERVICE_ENDPOINT,
+The variables of the AWS SDKs apply, too: AWS_REGION, AWS_ENDPOINT_URL_EC2, AWS_EC2_METADATA_SERVICE_ENDPOINT,
 AWS_EC2_METADATA_DISABLED, AWS_CA_BUNDLE, HTTPS_PROXY, those for credentials, ...
 
-Exit codes; with every other than 0 comes a message that says what to do:
+Exit codes; each but 0 comes with a message that says what to do:
    0  every address is assigned, or there is none
    1  a bug in the agent
    2  usage: arguments or environment; release: not confirmed

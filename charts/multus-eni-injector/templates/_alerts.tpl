@@ -44,12 +44,12 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
     "description" `The certificate that {{ $labels.pod }} serves ends in {{ $value | humanizeDuration }}. After that every admission of a Multus pod fails.`)
   (dict "alert" "MultusEniCertificateUnusable" "severity" "warning" "for" "5m"
     "expr" (printf `sum by (cluster, namespace, pod) (increase(multus_eni_webhook_certificate_reloads_total{%s,result="unusable"}[10m])) > 0` $ns)
-    "summary" "The webhook can't use its new certificate files and goes on with the old ones."
+    "summary" "The webhook can't use its new certificate files and keeps the old ones."
     "description" `{{ $labels.pod }} got certificate files that are not a pair or not valid today. Its log says which, under the event certificate_unusable.`) }}
 {{- $ofSelfSigned := list
   (dict "alert" "MultusEniCertsDown" "severity" "warning" "for" "15m"
     "expr" (printf `absent(multus_eni_certs_build_info{%s})` $ns)
-    "summary" "certs is not scraped: nobody renews or mends the webhook's certificate."
+    "summary" "certs is not scraped: the webhook's certificate is not renewed or repaired."
     "description" `Prometheus does not see certs in namespace {{ $labels.namespace }}. The certificate is valid for weeks, but nothing is renewed or repaired meanwhile.`)
   (dict "alert" "MultusEniCertsNotInOrder" "severity" "warning" "for" "10m"
     "expr" (printf `min by (cluster, namespace) (multus_eni_certs_in_order{%s}) == 0` $ns)
@@ -114,7 +114,7 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
     "description" `{{ $value }} injected agents on node {{ $labels.node }} ask for addresses that they don't get ({{ $labels.pod }}). kubectl describe pod shows the reason.`)
   (dict "alert" "MultusEniNodeTokensRefused" "severity" "warning" "for" "15m"
     "expr" (printf `sum by (cluster, namespace, node, pod, result) (rate(multus_eni_node_token_reviews_total{%s,result!="ok"}[5m])) > 0` $ns)
-    "summary" "Node agents can't have tokens reviewed, or somebody shows wrong ones again and again."
+    "summary" "Node agents can't have tokens reviewed, or a client keeps presenting wrong ones."
     "description" `{{ $labels.pod }} on node {{ $labels.node }}: {{ $value | humanize }} token reviews a second end with {{ $labels.result }}. failed: the API server does not review them; refused: somebody presents wrong tokens.`)
   (dict "alert" "MultusEniNodeLeftovers" "severity" "warning" "for" "1h"
     "expr" (printf `min_over_time(multus_eni_node_gc_candidates{%s}[6h]) > 0` $ns)

@@ -1,5 +1,5 @@
 {{/* A ValidatingAdmissionPolicy that keeps a program's account to one condition in the status of pods, and with ownNode to
-the pods of its node. Whoever may patch pods/status could write a pod's addresses or its network-status. The DaemonSet has
+the pods of its node. With the right to patch pods/status one could write a pod's addresses or its network-status. The DaemonSet has
 one identity on all nodes; the node's name is in its token (Kubernetes: Projected service account tokens,
 authentication.kubernetes.io/node-name). */}}
 {{- define "multus-eni.podConditionPolicy" -}}

@@ -68,7 +68,7 @@ resource "aws_ec2_tag" "network" {
   value       = var.cluster_name
 }
 
-# EC2 gives addresses of these ranges to nobody who does not ask for them by number: they are the pods'.
+# EC2 assigns addresses of these ranges, which are for pods, only to calls that name them.
 resource "aws_ec2_subnet_cidr_reservation" "pods" {
   for_each = var.manage_subnets ? local.reserved : {}
 
