@@ -30,7 +30,7 @@ _READ = frozenset(
     }
 )
 _LOST = {
-    "description": "the controller describes its ENIs itself; use spec.tags for words of your own",
+    "description": "the controller describes its ENIs itself; use spec.tags for notes of your own",
     "enableDPDK": "interfaces stay with the kernel: bind them to a driver of DPDK on the node yourself",
     "dpdkDriver": "see enableDPDK",
     "dpdkResourceName": "see enableDPDK",
@@ -116,7 +116,7 @@ def _spec(draft: _Draft, spec: Spec) -> Iterator[tuple[str, Any]]:
     if index not in (0, 1):
         draft.warn(
             f"deviceIndex {index} is left out: an ENI takes the lowest free index, and is found by its "
-            f"MAC; where something rests on the index, set spec.placement.deviceIndex to {index}"
+            f"MAC; where something depends on the index, set spec.placement.deviceIndex to {index}"
         )
     for key in sorted(spec.keys() - _READ):
         if spec[key] not in (None, "", False):
@@ -127,7 +127,7 @@ def _subnets(draft: _Draft, spec: Spec) -> list[dict[str, Any]]:
     ids = _texts(spec, "subnetID", "subnetIDs")
     names = _texts(spec, "subnetName", "subnetNames")
     if ids and names:
-        draft.warn(f"the subnets' names {', '.join(names)} are left out: their ids count")
+        draft.warn(f"the subnets' names {', '.join(names)} are left out: their ids are used")
     terms = _terms(draft, ids, _SUBNET) or [{"tags": {"Name": each}} for each in names]
     if not terms:
         draft.warn(f"it names no subnet: tag one a zone with multus={draft.name}")
@@ -144,7 +144,7 @@ def _groups(draft: _Draft, spec: Spec) -> list[dict[str, Any]]:
     ids = _texts(spec, "securityGroupIDs")
     names = _texts(spec, "securityGroupNames")
     if ids and names:
-        draft.warn(f"the security groups' names {', '.join(names)} are left out: their ids count")
+        draft.warn(f"the security groups' names {', '.join(names)} are left out: their ids are used")
     if terms := _terms(draft, ids, _SECURITY_GROUP):
         return terms
     if names:

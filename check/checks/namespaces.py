@@ -34,7 +34,7 @@ def _keys(cluster: Cluster) -> Iterator[str]:
                 near = difflib.get_close_matches(key, LABELS, n=1)
                 yield f"{namespace.name}: {key} has no effect{f': did you mean {near[0]}?' if near else ''}"
         for key in namespace.annotations.keys() & LABELS.keys():
-            yield f"{namespace.name}: {key} is an annotation, and counts only as a label"
+            yield f"{namespace.name}: {key} is an annotation, and has an effect only as a label"
 
 
 def _values(cluster: Cluster) -> Iterator[str]:

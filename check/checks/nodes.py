@@ -49,7 +49,7 @@ NODES = (
     Check(
         "nodes-agents",
         "node agents are ready where Multus pods are",
-        "kubectl describe pod, and logs, of the node agent: taints, Pod Security or a taken port",
+        "kubectl describe pod, and logs, of the node agent: taints, Pod Security or a port in use",
         _agents,
         needs=("DaemonSet", "Pod"),
     ),
@@ -63,7 +63,7 @@ NODES = (
     ),
     Check(
         "nodes-leaks",
-        "no addresses are left behind on ENIs",
+        "no leaked addresses are on ENIs",
         "set nodeAgent.gc.mode to on, or free them: ipagent release ADDRESS --eni ENI",
         _leaks,
         Verdict.WARNING,

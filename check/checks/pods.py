@@ -231,7 +231,7 @@ PODS = (
     ),
     Check(
         "pods-events",
-        "node agents report no trouble with pods",
+        "node agents report no problems with pods",
         "kubectl describe pod has the whole message, with what to do",
         _events,
         Verdict.WARNING,

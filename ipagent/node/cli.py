@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser(
         "status",
         help="what the running agent knows",
-        description="What the running agent knows: addresses by pod, and what is left behind on the ENIs.",
+        description="The running agent's state: addresses by pod, and leaked ones.",
     )
     status.add_argument("--output", choices=("text", "json"), default="text", help="for people or machines")
     return parser

@@ -58,7 +58,7 @@ def add_serve(commands: Commands) -> None:
     serve.add_argument(
         "--wait-for-certificate",
         action="store_true",
-        help="wait until both files are there, instead of ending: a Secret may be made later",
+        help="wait until both files are there, instead of ending: a Secret may be created later",
     )
     serve.add_argument("--host", default="0.0.0.0", help="address to listen on (%(default)s)")  # noqa: S104 - a pod's
     serve.add_argument("--port", type=port, default=8443, help="port to listen on, 0 for any (%(default)s)")
@@ -73,7 +73,7 @@ def add_serve(commands: Commands) -> None:
         type=_seconds,
         default=5.0,
         metavar="SECONDS",
-        help="go on answering for so long after SIGTERM (%(default)s)",
+        help="keep answering for so long after SIGTERM (%(default)s)",
     )
     serve.add_argument(
         "--log-level",

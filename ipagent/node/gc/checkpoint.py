@@ -51,7 +51,7 @@ class Checkpoint:
         if problem:
             self._log.warning(
                 "records-unread",
-                message=f"Nothing that was recorded before counts: {self._file} can't be used: {problem}",
+                message=f"The former records are ignored: {self._file} can't be used: {problem}",
             )
         self._records = found
         if not self._write(found):

@@ -77,11 +77,11 @@ class Restorer:
                 self._ec2.assign(Assign(call.eni_id, call.addresses, allow_reassignment=False))
             except Ec2Error as error:
                 failure = error.failure
-                text = f"A pod was given it while it was reclaimed, and it is not assigned: {failure.text}"
+                text = f"A pod got it while it was reclaimed, and it is not assigned: {failure.text}"
                 self._log.error("not-restored", message=text, address=listed, eni=call.eni_id)
                 if failure.fault in HEALING:
                     again.update((call.eni_id, address) for address in call.addresses)
                 continue
-            text = "A pod was given it while it was reclaimed: it is assigned again"
+            text = "A pod got it while it was reclaimed: it is assigned again"
             self._log.warning("restored", message=text, address=listed, eni=call.eni_id)
         return frozenset(again)

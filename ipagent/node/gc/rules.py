@@ -197,7 +197,7 @@ class _Facts:
     def _kept(self, eni: Eni, address: IPAddress) -> tuple[KeepReason, str] | None:
         """Return why the address stays whatever is recorded of it; None if nothing speaks against it."""
         if not self._policy.manages(eni, address):
-            return KeepReason.NOT_MANAGED, "it lies in no range that is managed"
+            return KeepReason.NOT_MANAGED, "it is in no managed range"
         if self._policy.protects(address):
             return KeepReason.PROTECTED, "it lies in a protected range"
         if address in self._held:
@@ -217,9 +217,9 @@ class _Facts:
         if record.origin is Origin.STATIC_POD:
             return KeepReason.STATIC_POD, f"it was the own address of {record.pod}, a static pod"
         if record.pod.uid in self._alive:
-            return KeepReason.OWNER_LIVES, f"it was the own address of {record.pod}, which lives"
+            return KeepReason.OWNER_LIVES, f"it was the own address of {record.pod}, which still exists"
         if not self._input.ownership.complete:
-            return KeepReason.INCOMPLETE, "the node's pods are not known completely"
+            return KeepReason.INCOMPLETE, "the list of the node's pods is not complete"
         return None
 
     def _successor(self, owner: PodKey) -> _Block | None:
@@ -231,7 +231,7 @@ class _Facts:
         return _Block(KeepReason.SUCCESSOR, text, key)
 
 
-_UNRECORDED = (KeepReason.UNRECORDED, "nothing says that it was a pod's own address")
+_UNRECORDED = (KeepReason.UNRECORDED, "it is not recorded as a pod's own address")
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ def _unstated(pod: Pod, ownership: Ownership, policy: GcPolicy) -> str:
         return f"{pod.key} has not stated its addresses yet"
     if pod.agent is InjectedAgent.NONE and pod.holdings and not policy.protected:
         return (
-            f"{pod.key} has no agent that could tell of floating addresses: set gc.protectedCIDRs, or "
+            f"{pod.key} has no agent that could state floating addresses: set gc.protectedCIDRs, or "
             "gc.noFloatingAddresses if there are none"
         )
     return ""

@@ -144,7 +144,7 @@ def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:
 def _elastic_ips(status: Object) -> ElasticIps:
     found = read_condition(status, EIP_CONDITION)
     if found is None:
-        return ElasticIps(False, "the controller has not looked at the pod yet: is controller.eips set?")
+        return ElasticIps(False, "the controller has not handled the pod yet: is controller.eips set?")
     return ElasticIps(
         found.status == "True", found.message or found.reason or "the controller does not say why"
     )
