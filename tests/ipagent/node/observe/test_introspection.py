@@ -92,7 +92,7 @@ def test_what_is_left_behind_is_apart_from_what_stays_and_says_when_it_goes() ->
 
 def test_the_text_says_what_is_not_known() -> None:
     text = to_text(document(AgentState("n1"), now=0.0))
-    assert "API server:   heard of never" in text
+    assert "API server:   last message never" in text
     assert "gc:           report, no sweep so far" in text
     assert "addresses:    0" in text
 
@@ -101,7 +101,7 @@ def test_the_text_of_a_node_at_work() -> None:
     known = AgentState("n1", "i-1", watch_age=12.34, items=ITEMS, owners=OWNERS, mode=GcMode.OFF)
     text = to_text(document(known, now=0.0))
     assert text.startswith("node:         n1 on i-1, ipagent ")
-    assert "heard of 12.3 s ago" in text
+    assert "last message 12.3 s ago" in text
     assert "10.0.0.10       eni-1  assigned apps/web-0\n" in text
     assert "10.0.0.8        eni-1  failed   apps/web-0: the ENI is full\n" in text
     assert "gc:           off\n" in text
