@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from common.version import VERSION
 from images.store import cache_folder, opened
 from tests.cluster.control_plane import free_ports
+from tests.cluster.helm import CHART, Helm
 from tests.cluster.processes import Process
 from tests.cluster.tools.binaries import find_binary
 from tests.cluster.waiting import wait_for
@@ -26,6 +29,8 @@ from tests.images.container import call
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+EXAMPLES = CHART.parents[1] / "examples"
+EXAMPLE_REGISTRY = "111122223333.dkr.ecr.eu-central-1.amazonaws.com"
 MACHINES = {"amd64": 62, "arm64": 183}
 """e_machine of elf(5): EM_X86_64 and EM_AARCH64."""
 
@@ -174,3 +179,49 @@ def test_a_bundle_pushes_the_same_as_a_push(registry: str, pushed: str, tmp_path
         assert len(index["manifests"]) == 2
     tags = _json(registry, "elsewhere/charts/multus-eni-injector/tags/list", "*/*")
     assert tags["tags"] == [VERSION]
+
+
+def test_kustomize_pulls_the_chart(registry: str, pushed: str, tmp_path: Path) -> None:
+    assert pushed
+    kustomize, helm = find_binary("kustomize"), find_binary("helm4")
+    assert kustomize is not None, "`make tools` builds it"
+    assert helm is not None, "`make tools` builds it"
+    # kustomize has no option for registries without TLS.
+    program = tmp_path / "helm"
+    program.write_text(
+        f'#!/bin/sh\ncase $1 in pull) set -- "$@" --plain-http ;; esac\nexec {helm} "$@"\n', encoding="utf-8"
+    )
+    program.chmod(0o755)
+    example = tmp_path / "kustomize"
+    shutil.copytree(EXAMPLES / "kustomize", example)
+    text = (example / "kustomization.yaml").read_text(encoding="utf-8")
+    (example / "kustomization.yaml").write_text(text.replace(EXAMPLE_REGISTRY, registry), encoding="utf-8")
+
+    made = call(str(kustomize), "build", "--enable-helm", f"--helm-command={program}", str(example))
+
+    assert f"image: {registry}/multus-eni-webhook:{VERSION}" in made
+
+
+def test_flux_finds_the_packed_chart_in_the_layer_that_its_example_selects(
+    registry: str, pushed: str, tmp_path: Path
+) -> None:
+    """source-controller stores that layer as it is, and helm-controller reads it by Helm's SDK."""
+    assert pushed
+    text = (
+        (EXAMPLES / "flux-helmrelease.yaml").read_text(encoding="utf-8").replace(EXAMPLE_REGISTRY, registry)
+    )
+    found = {each["kind"]: each.get("spec", {}) for each in yaml.safe_load_all(text)}
+    source = found["OCIRepository"]
+    repository = source["url"].removeprefix(f"oci://{registry}/")
+    manifest = _json(registry, f"{repository}/manifests/{VERSION}", MANIFEST)
+    (layer,) = [
+        each for each in manifest["layers"] if each["mediaType"] == source["layerSelector"]["mediaType"]
+    ]
+    packed = tmp_path / "chart.tgz"
+    packed.write_bytes(_get(registry, f"{repository}/blobs/{layer['digest']}", "*/*"))
+
+    program = find_binary("helm4")
+    assert program is not None, "`make tools` builds it"
+    made = Helm(program, tmp_path).template(found["HelmRelease"]["values"], chart=packed)
+
+    assert f"image: {registry}/multus-eni-webhook:{VERSION}" in made

@@ -111,6 +111,7 @@ _HELM3 = Module(
 _HELM_DOCS = Module("helm-docs", "github.com/norwoodj/helm-docs", defines=("main.version=v1.14.2",))
 # Without the clouds' service discovery, which brings most of its dependencies.
 _PROMTOOL = Module("promtool", "github.com/prometheus/prometheus", tags=("remove_all_sd",))
+_KUSTOMIZE = Module("kustomize", "sigs.k8s.io/kustomize/kustomize/v5")
 _IPVLAN = Module("ipvlan", "github.com/containernetworking/plugins", sources=("main.go", "hub.go"))
 _DASHBOARD = Module("dashboard", "github.com/grafana/grafana-foundation-sdk/go", sources=("main.go",))
 _NODEGROUP = Module(
@@ -135,6 +136,7 @@ TOOLS = {
         Tool("ipvlan", _IPVLAN, "."),
         Tool("helm4", _HELM4, "helm.sh/helm/v4/cmd/helm"),
         Tool("helm3", _HELM3, "helm.sh/helm/v3/cmd/helm"),
+        Tool("kustomize", _KUSTOMIZE, "sigs.k8s.io/kustomize/kustomize/v5"),
         Tool("helm-docs", _HELM_DOCS, "github.com/norwoodj/helm-docs/cmd/helm-docs"),
         Tool("promtool", _PROMTOOL, "github.com/prometheus/prometheus/cmd/promtool"),
         Tool("check-dashboard", _DASHBOARD, "."),
@@ -149,7 +151,16 @@ TOOLS = {
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODES = ("kube-scheduler", "kubelet", "kubectl", "ipvlan")
-CHART = ("helm4", "helm3", "helm-docs", "promtool", "check-dashboard", "check-nodegroup", "crds.yaml")
+CHART = (
+    "helm4",
+    "helm3",
+    "kustomize",
+    "helm-docs",
+    "promtool",
+    "check-dashboard",
+    "check-nodegroup",
+    "crds.yaml",
+)
 ALL = (*CONTROL_PLANE, *NODES, *CHART)
 
 
