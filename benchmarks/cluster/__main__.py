@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     benchmark = command.Benchmark(
         name="cluster",
-        quick="two pods of each kind, five at once, one Guaranteed one, two on prefixes",
+        quick="two pods of each kind, five at once, one Guaranteed one, two on prefixes; they stay",
         run=lambda quick: run(QUICK if quick else FULL),
         render=render,
         as_json=_as_json,

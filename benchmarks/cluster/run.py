@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,8 @@ class Plan:
 
     `prefixes` are single pods on a network of prefixes, more of them: the time looked for is shorter.
     `first` are single pods of each variant that do not count: programs are not in memory yet. `patience` are
-    the seconds that a start may wait at most for what the pods before it have left to do.
+    the seconds that a start may wait at most for what the pods before it have left to do. With `leave` pods
+    stay once they are Ready: their end takes longer than their start, and would be under way during the next.
     """
 
     first: int
@@ -66,10 +66,11 @@ class Plan:
     guaranteed: int
     prefixes: int
     patience: float
+    leave: bool
 
 
-FULL = Plan(first=1, alone=16, together=5, size=20, guaranteed=6, prefixes=32, patience=20)
-QUICK = Plan(first=0, alone=2, together=1, size=5, guaranteed=1, prefixes=2, patience=0)
+FULL = Plan(first=1, alone=16, together=5, size=20, guaranteed=6, prefixes=32, patience=20, leave=False)
+QUICK = Plan(first=0, alone=2, together=1, size=5, guaranteed=1, prefixes=2, patience=0, leave=True)
 
 
 def run(plan: Plan) -> Results:
@@ -88,7 +89,7 @@ def run(plan: Plan) -> Results:
         ):
             network(story)
             with Readiness(cluster.plane) as readiness:
-                bench = Bench(cluster, story.namespace, readiness, plan.patience)
+                bench = Bench(cluster, story.namespace, readiness, plan)
                 bench.alone(plan.first)
                 report(f"{plan.alone} pods of each kind, one at a time")
                 alone = bench.alone(plan.alone)
@@ -113,11 +114,11 @@ def network(story: Story) -> None:
 class Bench:
     """Makes pods in a namespace that is opted in, and takes their times."""
 
-    def __init__(self, cluster: Cluster, namespace: str, readiness: Readiness, patience: float) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, readiness: Readiness, plan: Plan) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._readiness = readiness
-        self._patience = patience
+        self._plan = plan
         self._ready_at = 0.0
         """When a pod became Ready that tells when the kubelet looks."""
 
@@ -147,23 +148,25 @@ class Bench:
         for turn in range(rounds):
             for variant in variants:
                 # Nodes take gone pods apart for seconds after the API server has forgotten them.
-                settle(self._patience)
+                settle(self._plan.patience)
                 time.sleep((self._ready_at + turn / rounds * RELIST - time.monotonic()) % RELIST)
-                with self._started(make(variant)) as (began, ready):
-                    found[variant].append(ready - began)
-                    if variant in SEEN_BY_RELIST:
-                        self._ready_at = ready
+                seconds, ready = self._start(make(variant))
+                found[variant].append(seconds)
+                if variant in SEEN_BY_RELIST:
+                    self._ready_at = ready
         return found
 
-    @contextmanager
-    def _started(self, pods: Sequence[Manifest]) -> Iterator[tuple[float, float]]:
+    def _start(self, pods: Sequence[Manifest]) -> tuple[float, float]:
+        """Return how long pods take to be Ready, and when they were."""
         names = [each["metadata"]["name"] for each in pods]
         began = time.monotonic()
         for each in pods:
             self._cluster.api.create(each, self._namespace)
-        yield began, self._readiness.ready(*names)
-        self._cluster.kubectl("delete", "pod", f"--namespace={self._namespace}", "--wait=false", *names)
-        self._readiness.gone(*names)
+        ready = self._readiness.ready(*names)
+        if not self._plan.leave:
+            self._cluster.kubectl("delete", "pod", f"--namespace={self._namespace}", "--wait=false", *names)
+            self._readiness.gone(*names)
+        return ready - began, ready
 
 
 def described(variant: str, node: str = "", resources: Manifest | None = None) -> Manifest:

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def build(folder: Path, *options: str) -> str:
-    argv = [programs(["kustomize"])["kustomize"], "build", *options, folder]
+    argv = [str(programs(["kustomize"])["kustomize"]), "build", *options, str(folder)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -96,7 +96,7 @@ def test_an_overlay_of_what_helm_rendered_changes_what_it_patches(tmp_path: Path
 def test_applying_it_again_leaves_the_certificate_alone(cluster: Cluster, folder: Path, helm: Helm) -> None:
     made = inflate(folder, helm)
     kubeconfig = cluster.plane.kubeconfig(cluster.plane.admin)
-    kubectl = [programs(["kubectl"])["kubectl"], f"--kubeconfig={kubeconfig}"]
+    kubectl = [str(programs(["kubectl"])["kubectl"]), f"--kubeconfig={kubeconfig}"]
 
     def run(*arguments: str) -> None:
         done = subprocess.run(

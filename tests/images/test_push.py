@@ -199,7 +199,7 @@ def test_kustomize_pulls_the_chart(registry: str, pushed: str, tmp_path: Path) -
 
     made = call(str(kustomize), "build", "--enable-helm", f"--helm-command={program}", str(example))
 
-    assert f"image: {registry}/multus-eni-webhook:{VERSION}" in made
+    assert f"{registry}/multus-eni-webhook:{VERSION}" in made
 
 
 def test_flux_finds_the_packed_chart_in_the_layer_that_its_example_selects(
@@ -224,4 +224,4 @@ def test_flux_finds_the_packed_chart_in_the_layer_that_its_example_selects(
     assert program is not None, "`make tools` builds it"
     made = Helm(program, tmp_path).template(found["HelmRelease"]["values"], chart=packed)
 
-    assert f"image: {registry}/multus-eni-webhook:{VERSION}" in made
+    assert f"{registry}/multus-eni-webhook:{VERSION}" in made
