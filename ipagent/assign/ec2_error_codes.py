@@ -192,8 +192,8 @@ CODE_GROUPS = (
     ),
     _group(
         Fault.NO_ENI,
-        "InvalidNetworkInterface.NotFound InvalidNetworkInterfaceID.NotFound "
-        "InvalidNetworkInterfaceId.Malformed",
+        "InvalidNetworkInterface.Malformed InvalidNetworkInterface.NotFound "
+        "InvalidNetworkInterfaceID.NotFound InvalidNetworkInterfaceId.Malformed",
         "The ENI was detached or deleted meanwhile: attach another one for the network, or create the pod "
         "again on another node. If EC2 shows it, AWS_REGION is not the node's region.",
     ),
@@ -272,11 +272,17 @@ CODE_GROUPS = (
 CODES: Mapping[str, CodeGroup] = MappingProxyType(
     {code: group for group in CODE_GROUPS for code in group.codes}
 )
+_SPELLINGS: Mapping[str, str] = MappingProxyType({code.lower(): code for code in CODES})
+_SIDES = ("client.", "server.")
+"""What codes begin with in EC2's older answers, in CloudTrail and in emulations."""
 
 
 @dataclass(frozen=True)
 class MessageRule:
-    """A code that stands for many things: where its message contains `part`, the failure is this one."""
+    """A code that stands for many things: where its message contains `part`, the failure is this one.
+
+    `part` is in lower case; the message may be in any.
+    """
 
     codes: tuple[str, ...]
     part: str
@@ -301,8 +307,9 @@ MESSAGE_RULES = (
 
 def meaning(code: str, message: str, status: int) -> CodeGroup:
     """Return what an error answer means, by EC2's code, its message and the HTTP status."""
+    code = _listed(code)
     for rule in MESSAGE_RULES:
-        if code in rule.codes and rule.part in message:
+        if code in rule.codes and rule.part in message.lower():
             return CodeGroup(rule.fault, rule.codes)
     if code in CODES:
         return CODES[code]
@@ -314,7 +321,22 @@ def classify(code: str, message: str, status: int) -> Fault:
     return meaning(code, message, status).fault
 
 
+def _listed(code: str) -> str:
+    """Return the listed code that this is a spelling or a case of; the code itself if there is none.
+
+    EC2 writes both InvalidNetworkInterfaceID and InvalidNetworkInterfaceId, and adds a case after a dot.
+    """
+    code = code.strip()
+    for side in _SIDES:
+        if code.lower().startswith(side):
+            code = code[len(side) :]
+    spelled = code.lower()
+    return _SPELLINGS.get(spelled) or _SPELLINGS.get(spelled.partition(".")[0]) or code
+
+
 def _unlisted(code: str, status: int) -> Fault:
+    if code.endswith(("IpAddress.InUse", "IPAddress.InUse")):
+        return Fault.HELD_ELSEWHERE
     if code.endswith("AddressLimitExceeded"):
         return Fault.ENI_FULL
     if code.endswith("LimitExceeded"):

@@ -18,9 +18,13 @@ OWNER_TAGS = (
     "node.k8s.amazonaws.com/createdAt",
     "cluster.k8s.amazonaws.com/name",
     "vpcresources.k8s.aws/trunk-eni-id",
+    "vpcresources.k8s.aws/vlan-id",
+    "io.cilium/cilium-managed",
 )
-"""Tags of the VPC CNI (amazon-vpc-cni-k8s, pkg/awsutils) and of the VPC resource controller
-(amazon-vpc-resource-controller-k8s, pkg/config), on what is theirs."""
+"""Tags of the VPC CNI (amazon-vpc-cni-k8s, pkg/awsutils), of the VPC resource controller
+(amazon-vpc-resource-controller-k8s, pkg/config) and of Cilium (Helm value eni.gcTags), on what is theirs."""
+
+_TAGGERS = {"vpcresources.k8s.aws/": "the VPC resource controller", "io.cilium/": "Cilium"}
 
 OWNER_DESCRIPTIONS = {"aws-k8s-": "the VPC CNI", "cilium-cni (": "Cilium"}
 """How CNIs begin descriptions, in lower case: aws-K8S-i-..., aws-k8s-trunk-eni, aws-k8s-branch-eni;
@@ -91,7 +95,7 @@ def _owner_by_tag(tag: str) -> str:
     key, _, value = tag.partition("=")
     if key == _EKS_OWNER and value not in ("", "amazon-vpc-cni"):
         return value
-    return "the VPC resource controller" if key.startswith("vpcresources.k8s.aws/") else "the VPC CNI"
+    return next((owner for group, owner in _TAGGERS.items() if key.startswith(group)), "the VPC CNI")
 
 
 def why_not_ours(eni: EniDetails, *, require_tag: bool = True) -> str:

@@ -132,7 +132,7 @@ def _by_subnet(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Plac
         "node has: the VPC delivers to an ENI's own MAC only, so macvlan is not reachable beyond the node"
     )
     if len(candidates) > 1:
-        names = ", ".join(f"{eni.id} (device {eni.device_number})" for eni in candidates)
+        names = ", ".join(f"{eni.id} ({eni.slot})" for eni in candidates)
         warning += f"; {names} are all in the subnet of {holding.address}: {candidates[0].id} is taken"
     return Placement(holding, candidates[0], warning, takeover)
 

@@ -24,7 +24,8 @@ net1 (its `use_vmac`), counts as that interface's: the VPC delivers it to the MA
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -35,6 +36,7 @@ from ipagent.assign.addresses import (
     IPAddress,
     IPNetwork,
     Link,
+    LinkAddress,
     Snapshot,
     is_global_unicast,
     sort_key,
@@ -43,6 +45,10 @@ from ipagent.assign.addresses import (
 PRIMARY_INTERFACE = "eth0"
 VPC_CNI_NEXT_HOPS = (ip_network("169.254.1.1"), ip_network("fe80::1"))
 
+
+MAX_HEIGHT = 4
+"""Devices above each other that are followed. The kernel puts a macvlan or ipvlan that is made above another
+one onto that one's lower device (`macvlan_common_newlink`, `ipvlan_link_new`): more than one is not usual."""
 
 DETECTION_SECONDS = 5.0
 """How long a new IPv6 address may be tentative before it counts anyway.
@@ -114,10 +120,14 @@ def select(
     `expected` leave no other out: they say how many there are at least. `allowed` are the CIDRs outside of
     which an address is refused; empty allows all. Raises UndecidedDefaultError.
     """
-    links = _multus_links(snapshot, named, expected) if expected else _counting(snapshot, named)
-    held = {link.name: _holdings(snapshot, link) for link in links}
+    devices = _Devices(snapshot)
+    links = _multus_links(devices, named, expected) if expected else _counting(devices, named)
+    held = {link.name: devices.holdings(link) for link in links}
     every = {holding: state for holdings in held.values() for holding, state in holdings.items()}
-    refused = [Refusal(h, why) for h, state in every.items() if (why := _reason(h.address, state, allowed))]
+    barred = _outside((holding.address for holding in every), allowed)
+    outside = f"it lies outside the allowed CIDRs {', '.join(map(str, allowed))}"
+    reasons = {h: _reason(outside if h.address in barred else "", state) for h, state in every.items()}
+    refused = [Refusal(holding, why) for holding, why in reasons.items() if why]
     banned = {refusal.holding for refusal in refused}
     counting = tuple(holding for holding in every if holding not in banned)
     return Selection(
@@ -129,23 +139,23 @@ def select(
     )
 
 
-def _counting(snapshot: Snapshot, named: Sequence[str]) -> list[Link]:
-    links = [link for link in snapshot.links if not link.loopback]
+def _counting(devices: _Devices, named: Sequence[str]) -> list[Link]:
+    links = devices.links
     if named:
         return [link for link in links if link.name in named]
     # Nothing to tell apart; tunnels that the kernel makes in every namespace have no addresses.
-    if not any(_holdings(snapshot, link) for link in links):
+    if not any(devices.holdings(link) for link in links):
         return []
-    default = _default_interfaces(snapshot, links)
-    return [link for link in links if _lowest(snapshot, link).index not in default]
+    default = _default_interfaces(devices, links)
+    return [link for link in links if devices.lowest(link).index not in default]
 
 
-def _multus_links(snapshot: Snapshot, named: Sequence[str], expected: Collection[str]) -> list[Link]:
+def _multus_links(devices: _Devices, named: Sequence[str], expected: Collection[str]) -> list[Link]:
     """Return what was moved into the pod and is not the primary CNI's; with it what the names name."""
-    links = [link for link in snapshot.links if not link.loopback]
+    links = devices.links
     moved_in = [link for link in links if not link.local or link.name in named or is_multus_name(link.name)]
     try:
-        default = _default_interfaces(snapshot, moved_in) if moved_in else frozenset()
+        default = _default_interfaces(devices, moved_in) if moved_in else frozenset()
     except UndecidedDefaultError:
         if not {link.name for link in links}.issuperset(expected):
             raise
@@ -162,56 +172,85 @@ def _missing(named: Sequence[str], expected: Collection[str], found: Collection[
     return (*explicit, *[name for name in absent if name in expected][others:])
 
 
-def _default_interfaces(snapshot: Snapshot, links: Sequence[Link]) -> frozenset[int]:
+def _default_interfaces(devices: _Devices, links: Sequence[Link]) -> frozenset[int]:
     by_name = {link.index for link in links if link.name == PRIMARY_INTERFACE}
     extra = {link.index for link in links if is_vpc_cni_name(link.name)}
-    by_hop = {route.index for route in snapshot.routes if route.destination in VPC_CNI_NEXT_HOPS}
+    by_hop = {route.index for route in devices.routes if route.destination in VPC_CNI_NEXT_HOPS}
     if by_name or by_hop:
         return frozenset(by_name | by_hop | extra)
-    by_route = {route.index for route in snapshot.routes if route.destination.prefixlen == 0}
-    oldest = min((link.index for link in links if _holdings(snapshot, link)), default=0)
+    by_route = {route.index for route in devices.routes if route.destination.prefixlen == 0}
+    oldest = min((link.index for link in links if devices.holdings(link)), default=0)
     if by_route != {oldest}:
         raise UndecidedDefaultError
     return frozenset(by_route | extra)
 
 
-def _holdings(snapshot: Snapshot, link: Link) -> dict[Holding, Detection]:
-    """Return the addresses on the interface, and on interfaces of the pod's own above it."""
-    found: dict[Holding, Detection] = {}
-    mac = _lowest(snapshot, link).mac
-    for each in _with_upper(snapshot, link):
-        held = {
-            entry.address: entry.detection
-            for entry in snapshot.addresses
-            if entry.index == each.index and entry.scope == SCOPE_GLOBAL and is_global_unicast(entry.address)
-        }
-        in_order = sorted(held, key=sort_key)
-        found |= {Holding(each.name, mac, address): held[address] for address in in_order}
-    return found
+class _Devices:
+    """A network namespace by index: a claim may state hundreds of interfaces, each above any other."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.links = [link for link in snapshot.links if not link.loopback]
+        self.routes = snapshot.routes
+        self._by_index = {link.index: link for link in snapshot.links}
+        self._upper: dict[int, list[Link]] = {}
+        self._addresses: dict[int, list[LinkAddress]] = {}
+        for link in snapshot.links:
+            self._upper.setdefault(link.lower, []).append(link)
+        for entry in snapshot.addresses:
+            if entry.scope == SCOPE_GLOBAL and is_global_unicast(entry.address):
+                self._addresses.setdefault(entry.index, []).append(entry)
+
+    def holdings(self, link: Link) -> dict[Holding, Detection]:
+        """Return the addresses on the interface, and on interfaces of the pod's own above it."""
+        found: dict[Holding, Detection] = {}
+        mac = self.lowest(link).mac
+        for each in self._with_upper(link):
+            held = {entry.address: entry.detection for entry in self._addresses.get(each.index, ())}
+            in_order = sorted(held, key=sort_key)
+            found |= {Holding(each.name, mac, address): held[address] for address in in_order}
+        return found
+
+    def lowest(self, link: Link) -> Link:
+        """Return the interface at the bottom of those that share one below them."""
+        for _ in range(MAX_HEIGHT):
+            link = self._by_index.get(link.lower, link) if link.lower else link
+        return link
+
+    def _with_upper(self, link: Link) -> list[Link]:
+        """Return the interface and those above it."""
+        found, level = {link.index: link}, [link]
+        for _ in range(MAX_HEIGHT):
+            above = (each for below in level if below.index for each in self._upper.get(below.index, ()))
+            level = [each for each in above if each.index not in found]
+            found |= {each.index: each for each in level}
+        return list(found.values())
 
 
-def _lowest(snapshot: Snapshot, link: Link) -> Link:
-    """Return the interface at the bottom of those that share one below them."""
-    by_index = {each.index: each for each in snapshot.links}
-    for _ in by_index:
-        link = by_index.get(link.lower, link)
-    return link
+def _outside(addresses: Iterable[IPAddress], allowed: Sequence[IPNetwork]) -> frozenset[IPAddress]:
+    """Return those of the addresses that lie in none of the networks; none if there are no networks."""
+    if not allowed:
+        return frozenset()
+    spans: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+    for network in sorted(allowed, key=lambda each: (int(each.network_address), each.prefixlen)):
+        first, last = int(network.network_address), int(network.broadcast_address)
+        of_family = spans[network.version]
+        # Networks contain each other, or have nothing in common.
+        if not of_family or first > of_family[-1][1]:
+            of_family.append((first, last))
+    return frozenset(each for each in addresses if not _in_spans(int(each), spans[each.version]))
 
 
-def _with_upper(snapshot: Snapshot, link: Link) -> list[Link]:
-    """Return the interface and those above it, at any height."""
-    found = [link]
-    for below in found:
-        found += [each for each in snapshot.links if each.lower == below.index and each not in found]
-    return found
+def _in_spans(number: int, spans: Sequence[tuple[int, int]]) -> bool:
+    at = bisect_right(spans, number, key=lambda span: span[0])
+    return at > 0 and number <= spans[at - 1][1]
 
 
-def _reason(address: IPAddress, detection: Detection, allowed: Sequence[IPNetwork]) -> str | None:
-    if allowed and not any(address in network for network in allowed):
-        return f"it lies outside the allowed CIDRs {', '.join(map(str, allowed))}"
+def _reason(outside: str, detection: Detection) -> str:
+    if outside:
+        return outside
     if detection is Detection.FAILED:
         return (
             "duplicate address detection has failed (dadfailed): another host on the interface's network has "
             "it, and the pod can't use it"
         )
-    return None
+    return ""

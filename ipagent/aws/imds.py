@@ -40,6 +40,9 @@ _INSTANCE_ID = "/latest/meta-data/instance-id"
 _ADDRESSES = {4: "local-ipv4s", 6: "ipv6s"}
 _CIDRS = ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks")
 _PREFIXES = ("ipv4-prefix", "ipv6-prefix")
+_OCTETS = 6
+_MAC_LENGTH = 17
+_HEX = frozenset("0123456789abcdef")
 _TRIES = 3
 _PACE = Backoff(0.1, 1.0)
 # Besides 404 what proxies and emulations of IMDSv1 say to a PUT; 400 would be our own fault.
@@ -118,7 +121,8 @@ class Imds:
         Only those with these MACs if all of them are there.
         """
         listed = [line.strip().rstrip("/") for line in self._lines(_MACS)]
-        known = self._names = {canonical_mac(name): name for name in listed if name}
+        # A proxy or an emulation may answer with a page, of which each word would be asked for.
+        known = self._names = {mac: name for name in listed if _is_mac(mac := canonical_mac(name))}
         chosen = {mac: known[mac] for mac in macs} if macs and set(macs) <= set(known) else known
         enis: list[Eni] = []
         partial: dict[str, str] = {}
@@ -225,6 +229,8 @@ class Imds:
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         """Send one request; a lost connection is made anew. Raises NoImds where no answer comes."""
+        if not path.isascii():
+            raise BadImdsAnswer(f"IMDS has given a name that is not one of its own: {path[-MAX_NAME:]!r}")
         problem: Exception | None = None
         for attempt in range(_TRIES):
             try:
@@ -269,6 +275,12 @@ class Imds:
 def _is_name(value: str) -> bool:
     """Whether it may be an id or a region: what an emulation or a proxy answers to every path is none."""
     return value.isascii() and value.replace("-", "").isalnum()
+
+
+def _is_mac(text: str) -> bool:
+    """Whether it is the MAC of an Ethernet device, as `canonical_mac` writes it."""
+    octets = text.split(":") if len(text) == _MAC_LENGTH else []
+    return len(octets) == _OCTETS and all(len(each) == 2 and _HEX.issuperset(each) for each in octets)
 
 
 def _id(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from common.agent_settings import Credentials, LogFormat, LogLevel
 from common.arguments import port
@@ -56,6 +57,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         host=given.host,
         port=given.port,
         relay=given.relay,
+        allowed=given.allowed_cidrs,
         networks_map=given.networks_configmap,
         slice_namespace=given.slice_namespace,
         log_level=LogLevel(given.log_level),
@@ -104,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
         help="make the calls to EC2 that node agents with the backend central ask for",
     )
     parser.add_argument(
+        "--allowed-cidrs",
+        type=_cidrs,
+        default=(),
+        metavar="CIDR[,CIDR]...",
+        help="with --relay: node agents can have addresses assigned in these alone (all)",
+    )
+    parser.add_argument(
         "--networks-configmap",
         default="",
         metavar="NAME",
@@ -127,6 +136,13 @@ def _cluster(text: str) -> str:
     if not 0 < len(text) <= 100 or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{text!r} is not a cluster's name of 1 to 100 characters")
     return text
+
+
+def _cidrs(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(each.strip(), strict=False) for each in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> float:

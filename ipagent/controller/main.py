@@ -22,6 +22,7 @@ from common.kube.cluster import find_cluster
 from common.kube.lease import LeaderElection, terms_of
 from common.probes import ProbeServer
 from common.version import VERSION
+from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.errors import Usage
 from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.ec2.executor import Executor
@@ -71,6 +72,8 @@ class Options:
     """Which Elastic IPs the pods of each namespace may have; none: pods are not watched."""
     relay: bool = False
     """Whether calls are made that node agents ask for."""
+    allowed: tuple[IPNetwork, ...] = ()
+    """Outside of these they can have no address assigned; empty: no limit."""
     host: str = "127.0.0.1"
     port: int = 0
     networks_map: str = ""
@@ -141,7 +144,7 @@ class _Process:
         self._loop.eips = self._eips
         self._responses = ResponseWriter(self._client, log, may)
         if options.relay:
-            self._loop.relay = Relay(RelayController(), self._responses, time.time)
+            self._loop.relay = Relay(RelayController(options.allowed), self._responses, time.time)
         if options.networks_map:
             self._loop.networks_map = NetworksMap(self._client, options.namespace, options.networks_map, log)
         if options.slice_namespace:

@@ -122,6 +122,15 @@ EIPS = {
 }
 
 
+def test_with_the_backend_central_it_assigns_nothing_outside_of_the_allowed_cidrs(helm: Helm) -> None:
+    allowed = {"agent": {"backend": "central", "allowedCIDRs": ["10.20.0.0/16", "2001:db8:20::/64"]}}
+    spec = only(helm.render(merged(REQUIRED, CONTROLLER, allowed)), "Deployment", NAME)["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    given = _parser().parse_args(container["args"])
+    assert given.relay
+    assert list(map(str, given.allowed_cidrs)) == ["10.20.0.0/16", "2001:db8:20::/64"]
+
+
 def test_with_elastic_ips_it_watches_pods_and_writes_their_condition(helm: Helm) -> None:
     found = helm.render(merged(REQUIRED, merged(CONTROLLER, {"controller": {"eips": EIPS}})))
     (container,) = only(found, "Deployment", NAME)["spec"]["template"]["spec"]["containers"]

@@ -48,7 +48,9 @@ _POD_FIELDS = frozenset(
     | {"terminationGracePeriodSeconds", "volumes"}
 )
 """Fields that tell the spec of a pod, or of KubeVirt's virtual machine, from that of other templates."""
-_TEMPLATE_WORDS = (b'"containers"', b'"container"', b'"containerSet"', b'emplate"')
+_TEMPLATE_WORDS = (b'"containers"', b'"container"', b'"containerSet"', b'"script"', b'"domain"', b'emplate"')
+_SINGLE = ("container", "script")
+"""Under these a template of an Argo Workflow has its container."""
 _NETWORKS = NETWORKS.encode()
 
 
@@ -121,8 +123,10 @@ def _lookalike(fields: Fields, place: Place) -> str | None:
     where = dotted(place)
     if _has_containers(fields):
         return f"{where}.containers is not part of a pod template".removeprefix(".")
-    if "containerSet" in fields or _is_container(_fields(fields.get("container"))):
+    if "containerSet" in fields or any(_is_container(_fields(fields.get(key))) for key in _SINGLE):
         return f"{where} has a container of its own instead of a pod template"
+    if place == ("spec",) and {"domain", "networks"} <= fields.keys():
+        return f"{where} describes a virtual machine, and is not a pod template"
     if _is_called_template(place):
         spec = _fields(fields.get("spec"))
         if "containers" not in spec and not _POD_FIELDS.isdisjoint(spec):

@@ -55,6 +55,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """Called with it when the connection is closed."""
 
     _in_head = True
+    _left = False
     _received = 0
     _frames = 0
     _timer: asyncio.TimerHandle | None = None
@@ -98,6 +99,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Parse the data, and abort a connection that sends too much."""
         self._received += len(data)
         super().data_received(data)  # type: ignore[arg-type] # httptools reads any buffer
+        # Answered with 400: from now on the transport throws away what comes.
+        self._left = self.transport.is_closing()
         # A head that arrives in one piece, as nearly all do, needs no timer.
         if self._in_head and self._timer is None and not self.transport.is_closing():
             self._arm()
@@ -106,6 +109,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.logger.warning("aborted a connection: its request is larger than %d bytes", limit)
             # close() would wait for the peer, and go on reading from it.
             self.transport.abort()
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether all that the peer sends comes here: neither is reading paused, nor has this side closed."""
+        # There is no cycle before the first request.
+        stays = getattr(self.cycle, "keep_alive", True)
+        return bool(stays) and not (self._left or self.flow.read_paused)
 
     def on_message_begin(self) -> None:
         """Start a request's head. Raises TooManyRequests, which the parser turns into a 400."""
@@ -193,12 +203,21 @@ class SharedBuffer(asyncio.BufferedProtocol):
         self._protocol: LimitedHttpProtocol | None = protocol
         self._opened: Callable[[SharedBuffer], None] | None = opened
         self._received = 0
+        self._full = False
+        self._last: int | None = None
+        self.on_read: Callable[[], None] | None = None
+        """Called after data has been read and decrypted, unless more may have been read with it."""
 
     @property
     def received(self) -> int | None:
-        """Bytes of data so far; None while no more is read, and so what was read may wait undecrypted."""
+        """Bytes of data so far; None while no more is read, and so what was read may wait undecrypted.
+
+        After the end None as well if the connection has ended in such a state.
+        """
         protocol = self._protocol
-        if protocol is None or protocol.flow.read_paused or protocol.transport.is_closing():
+        if protocol is None:
+            return self._last
+        if protocol.flow.read_paused or protocol.transport.is_closing():
             return None
         return self._received
 
@@ -216,8 +235,9 @@ class SharedBuffer(asyncio.BufferedProtocol):
         uvloop's transport keeps this object. Without a reference from here back to it, the 256 KiB that it
         has for a connection are freed at once, and not when garbage is collected.
         """
-        protocol, self._protocol = self._protocol, None
+        protocol, self._protocol, self.on_read = self._protocol, None, None
         if protocol is not None:
+            self._last = self._received if protocol.reads_on and not self._full else None
             protocol.connection_lost(exc)
 
     def eof_received(self) -> None:
@@ -240,6 +260,9 @@ class SharedBuffer(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what was read."""
         self._received += nbytes
+        self._full = nbytes == BUFFER
+        if self.on_read is not None and not self._full:
+            self.on_read()
         if self._protocol is not None:
             self._protocol.data_received(self._buffer[:nbytes])
 

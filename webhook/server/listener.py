@@ -130,7 +130,7 @@ class TlsListener:
         protocol.forget = self._forget
 
         def opened(buffer: SharedBuffer) -> None:
-            self._watch(connection, Watched(connection.peer, accepted, lambda: buffer.received))
+            self._watch(connection, accepted, buffer)
 
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -145,11 +145,25 @@ class TlsListener:
             self.table.remove(connection)
             accepted.close()
 
-    def _watch(self, connection: Connection, watched: Watched) -> None:
+    def _watch(self, connection: Connection, accepted: socket.socket, buffer: SharedBuffer) -> None:
+        loop = asyncio.get_running_loop()
+
+        def on_read() -> None:
+            if not self._overhead.on_read(connection, loop.time()):
+                buffer.on_read = None
+
+        try:
+            # uvloop closes its own before it says so.
+            duplicate = accepted.dup()
+        except OSError:
+            # No descriptor is left: then its end is not looked at.
+            duplicate = accepted
+        watched = Watched(connection.peer, duplicate, lambda: buffer.received, loop.time())
         self._overhead.add(connection, watched)
+        buffer.on_read = on_read
         if not self._looking:
             self._looking = True
-            asyncio.get_running_loop().call_later(INTERVAL, self._look)
+            loop.call_later(INTERVAL, self._look)
 
     def _look(self) -> None:
         """End the connections of peers that send too much beside data, as long as there are connections."""
@@ -163,5 +177,5 @@ class TlsListener:
             loop.call_later(INTERVAL, self._look)
 
     def _forget(self, connection: Connection) -> None:
-        self._overhead.remove(connection)
+        self._overhead.remove(connection, asyncio.get_running_loop().time())
         self.table.remove(connection)

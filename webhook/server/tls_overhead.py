@@ -2,7 +2,7 @@
 
 Each record costs OpenSSL the same time, however little is in it, and what is not data never reaches HTTP's
 limits. So what was read of a connection is compared with what was decrypted, and the rest is charged to the
-peer.
+peer: every INTERVAL, with each read of a connection younger than that, and at a connection's end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from common.token_bucket import BucketsByKey, Rate
 
 INTERVAL = 0.25
 """Seconds between two looks."""
+HANDSHAKE = 16 << 10
+"""Bytes of a handshake that are free. Go's have 0.4 KiB, and 1.8 KiB with a post-quantum key."""
 RATE = Rate(512 << 10, 64 << 10)
 """Bytes beside data that a peer may send after its handshakes: at once, and a second after that. What is read
 ahead of a large body, and paid back as it is decrypted, is below 320 KiB."""
@@ -30,11 +32,16 @@ _SIZE, _BYTES_RECEIVED = 136, 128
 
 @dataclass(slots=True, eq=False)
 class Watched:
-    """An open connection: `decrypted` returns its bytes of data, None while it does not read on."""
+    """An open connection: `decrypted` returns its bytes of data, None while it does not read on.
+
+    `socket` is a duplicate, which is still there when the connection has ended; `since` is when its handshake
+    ended.
+    """
 
     peer: str
     socket: socket.socket
     decrypted: Callable[[], int | None]
+    since: float = 0.0
     handshake: int = 0
     charged: int = 0
 
@@ -48,16 +55,30 @@ class TlsOverhead:
 
     def add(self, key: object, watched: Watched) -> None:
         """Look at a connection from now on: its handshake has ended."""
-        watched.handshake = _read(watched.socket) or 0
+        watched.handshake = min(_read(watched.socket) or 0, HANDSHAKE)
         self._watched[key] = watched
 
     def is_over(self, peer: str, now: float) -> bool:
         """Return whether a peer has sent too much a moment ago."""
         return self._buckets.of(peer).wait(now, 0) > 0
 
-    def remove(self, key: object) -> None:
-        """Forget a connection; does nothing if it was not looked at."""
-        self._watched.pop(key, None)
+    def on_read(self, key: object, now: float) -> bool:
+        """Charge a connection for what it has sent until now; returns whether it is to be asked for again.
+
+        A look charges what is older than INTERVAL.
+        """
+        watched = self._watched.get(key)
+        if watched is None or now - watched.since > INTERVAL:
+            return False
+        self._charge(watched, now)
+        return True
+
+    def remove(self, key: object, now: float) -> None:
+        """Charge a connection that has ended, and forget it; does nothing if it was not looked at."""
+        watched = self._watched.pop(key, None)
+        if watched is not None:
+            self._charge(watched, now)
+            watched.socket.close()
 
     def look(self, now: float) -> set[str]:
         """Charge all peers; returns those that have sent too much."""

@@ -107,8 +107,15 @@ def _ours(found: Mapping[str, Any], network: str) -> bool:
 
 
 def _slices(found: Mapping[str, Any]) -> dict[str, str]:
-    allocations = (found.get("status") or {}).get("allocations") or ()
-    return {str(each["nodeName"]): str(each["sliceRange"]) for each in reversed(allocations)}
+    """Return each node's first slice; what is not one is left out, and so replaced."""
+    status = found.get("status")
+    allocations = status.get("allocations") if isinstance(status, dict) else None
+    pairs = (
+        (each.get("nodeName"), each.get("sliceRange"))
+        for each in reversed(allocations if isinstance(allocations, list) else [])
+        if isinstance(each, dict)
+    )
+    return {node: found for node, found in pairs if isinstance(node, str) and isinstance(found, str)}
 
 
 def _foreign(namespace: str, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.ec2_error_codes import Failure
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import Action, RelayAnswer, RelayAnswers
@@ -52,6 +53,8 @@ class Held:
 class RelayState:
     """All that a decision about requests rests on, beside what the controller knows of nodes and ENIs."""
 
+    allowed: tuple[IPNetwork, ...] = ()
+    """Outside of these no pod gets an address; empty: no limit."""
     seen: Mapping[RequestKey, float] = field(default_factory=dict)
     """Requests, and since when this replica knows them."""
     answers: Mapping[RequestKey, RelayAnswer] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from common.token_bucket import BucketsByKey
+from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import Action, RelayAnswer, holding_only
@@ -68,10 +69,13 @@ class Durations:
 
 
 class RelayController:
-    """Turns requests of node agents into calls and answers."""
+    """Turns requests of node agents into calls and answers.
 
-    def __init__(self) -> None:
-        self.state = RelayState()
+    Outside of the CIDRs `allowed` no pod gets an address; empty: no limit.
+    """
+
+    def __init__(self, allowed: tuple[IPNetwork, ...] = ()) -> None:
+        self.state = RelayState(allowed)
         self.durations = Durations()
         self.unanswered: Counter[Action] = Counter()
         """Requests that were withdrawn before they had an answer."""

@@ -169,7 +169,7 @@ def _step(
     if failure is None and isinstance(own, Failure):
         failure = own
     if failure is None and isinstance(own, Eni):
-        failure = refusal(draft.cluster, attachment, own, call)
+        failure = refusal(draft.cluster, attachment, own, call, draft.state.allowed)
     if failure is not None:
         draft.fail(key, failure)
     elif isinstance(own, Eni) and draft.begins(key):

@@ -14,7 +14,7 @@ from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import NO_MANAGE, held_elsewhere, holder_of, why_immovable
 from ipagent.assign.topology import EniDetails, is_primary
-from ipagent.call_relay import UNASSIGNS, Action, RelayCall
+from ipagent.call_relay import ASSIGNS, UNASSIGNS, Action, RelayCall
 from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.cloud import ATTACHED, ATTACHING, CLUSTER_TAG, DETACHING, NODE_UID_TAG, Eni
 from ipagent.controller.model.state import State
@@ -53,8 +53,13 @@ def _why_not_for_pods(cluster: State, attachment: Attachment, eni: Eni) -> str:
     return ""
 
 
-def refusal(cluster: State, attachment: Attachment, eni: Eni, call: RelayCall) -> Failure | None:
-    """Return why a call is not made on a NodeAttachment's own ENI; None if nothing speaks against it."""
+def refusal(
+    cluster: State, attachment: Attachment, eni: Eni, call: RelayCall, allowed: tuple[IPNetwork, ...] = ()
+) -> Failure | None:
+    """Return why a call is not made on a NodeAttachment's own ENI; None if nothing speaks against it.
+
+    Outside of `allowed` no pod gets an address; empty: no limit.
+    """
     if call.eni != eni.id and call.action is not Action.UNASSIGN_IPV6:
         return _no_eni(f"{call.eni} is not the ENI of NodeAttachment {attachment.name}, which is {eni.id}")
     ranges = _ranges(cluster, attachment, eni)
@@ -63,6 +68,10 @@ def refusal(cluster: State, attachment: Attachment, eni: Eni, call: RelayCall) -
         return Failure(
             Fault.REFUSED, f"{outside[0]} is not in the ranges of {eni.subnet}, the subnet of {eni.id}"
         )
+    takes = call.action in ASSIGNS or (call.action in UNASSIGNS and call.eni != eni.id)
+    if allowed and takes and (barred := [each for each in call.addresses if not _within(each, allowed)]):
+        listed = ", ".join(map(str, allowed))
+        return Failure(Fault.REFUSED, f"{barred[0]} lies outside the allowed CIDRs {listed}")
     if call.action in UNASSIGNS and call.eni == eni.id:
         return _not_released(attachment, eni, call.addresses)
     return None
@@ -90,7 +99,11 @@ def _ranges(cluster: State, attachment: Attachment, eni: Eni) -> tuple[IPNetwork
 
 def _lies_outside(address: IPAddress, ranges: tuple[IPNetwork, ...]) -> bool:
     family = [each for each in ranges if each.version == address.version]
-    return bool(family) and not any(address in each for each in family)
+    return bool(family) and not _within(address, family)
+
+
+def _within(address: IPAddress, ranges: Iterable[IPNetwork]) -> bool:
+    return any(address in each for each in ranges)
 
 
 def why_not_taken(

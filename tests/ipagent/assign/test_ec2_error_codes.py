@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.ec2_error_codes import BY_ADDRESS, CODE_GROUPS, HEALING, RETRIED, Fault, classify
+from ipagent.assign.ec2_error_codes import (
+    BY_ADDRESS,
+    CODE_GROUPS,
+    HEALING,
+    MESSAGE_RULES,
+    RETRIED,
+    Fault,
+    classify,
+)
 
 pytestmark = pytest.mark.pure
 
@@ -65,6 +73,42 @@ def test_errors_have_a_class(code: str, message: str, status: int, fault: Fault)
     assert classify(code, message, status) is fault
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "fault"),
+    [
+        ("Client.InvalidNetworkInterfaceID.NotFound", "", Fault.NO_ENI),
+        ("Client.RequestLimitExceeded", "", Fault.THROTTLED),
+        ("Server.InternalError", "", Fault.TRANSIENT),
+        ("Client.UnauthorizedOperation", "", Fault.NO_PERMISSION),
+        ("unauthorizedoperation", "", Fault.NO_PERMISSION),
+        ("InvalidNetworkInterfaceId.NotFound", "", Fault.NO_ENI),
+        ("InvalidNetworkInterfaceID.Malformed", "", Fault.NO_ENI),
+        ("InvalidNetworkInterface.Malformed", "", Fault.NO_ENI),
+        ("InvalidSubnetId.Malformed", "", Fault.NO_ENI),
+        ("InvalidVpcId.NotFound", "", Fault.NO_ENI),
+        ("InvalidPrivateIPAddress.InUse", "", Fault.HELD_ELSEWHERE),
+        ("InvalidPrivateIpAddress.InUse", "", Fault.HELD_ELSEWHERE),
+        ("Throttling.User", "", Fault.THROTTLED),
+        ("IncorrectState.InterfaceBusy", "", Fault.TRANSIENT),
+        (f"{INVALID}.Duplicate", "", Fault.REFUSED),
+        (f"Client.{INVALID}", "[10.0.1.5] assigned, but Move is not allowed.", Fault.HELD_ELSEWHERE),
+        (
+            "Client.AuthFailure",
+            "you do not have permission to access the specified resource",
+            Fault.FOREIGN_ENI,
+        ),
+        (" PrivateIpAddressLimitExceeded\n", "", Fault.ENI_FULL),
+        ("Client.NeverHeardOf", "", Fault.UNKNOWN),
+        ("Resource.NeverHeardOf", "", Fault.UNKNOWN),
+        ("Client.", "", Fault.UNKNOWN),
+    ],
+)
+def test_another_spelling_of_a_code_or_a_case_of_it_has_its_class(
+    code: str, message: str, fault: Fault
+) -> None:
+    assert classify(code, message, 400) is fault
+
+
 @given(st.text(), st.text(), st.integers(100, 499).filter(lambda status: status != 429))
 def test_what_is_not_known_is_never_retried(code: str, message: str, status: int) -> None:
     if classify(f"Unheard{code}", message, status) in RETRIED:
@@ -80,3 +124,6 @@ def test_what_is_retried_at_once_is_also_retried_for_life() -> None:
 def test_each_ec2_error_code_is_in_one_group() -> None:
     listed = [code for group in CODE_GROUPS for code in group.codes]
     assert len(listed) == len(set(listed))
+    groups = {code.lower(): group for group in CODE_GROUPS for code in group.codes}
+    assert all(groups[code.lower()] is group for group in CODE_GROUPS for code in group.codes)
+    assert all(rule.part == rule.part.lower() for rule in MESSAGE_RULES)

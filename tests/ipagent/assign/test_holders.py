@@ -125,6 +125,8 @@ class TestHolders:
             ("eks:eni:owner=eks-vpc-resource-controller", "eks-vpc-resource-controller"),
             ("eks:eni:owner=karpenter", "karpenter"),
             ("vpcresources.k8s.aws/trunk-eni-id=eni-0", "the VPC resource controller"),
+            ("vpcresources.k8s.aws/vlan-id=1", "the VPC resource controller"),
+            ("io.cilium/cilium-managed=true", "Cilium"),
         ],
     )
     def test_an_eni_that_a_tag_gives_to_another_controller_is_its(self, tag: str, owner: str) -> None:

@@ -56,8 +56,17 @@ def test_a_foreign_mac_among_twins_takes_the_lowest_device_and_names_all() -> No
         placed = place([holding("10.10.1.80")], Topology(order))
         assert chosen(placed) == ["eni-1"]
         warning = placed.placements[0].warning
-        assert "eni-1 (device 1), eni-3 (device 3)" in warning
+        assert "eni-1 (device number 1), eni-3 (device number 3)" in warning
         assert "eni-1 is taken" in warning
+
+
+def test_twins_with_one_device_number_are_told_apart_by_their_network_cards() -> None:
+    placed = place(
+        [holding("10.10.1.80")], Topology((PRIMARY, replace(TWIN, device_number=1, network_card=2), ONE))
+    )
+    assert chosen(placed) == ["eni-1"]
+    says = "eni-1 (device number 1), eni-3 (device number 1 on network card 2)"
+    assert says in placed.placements[0].warning
 
 
 @pytest.mark.parametrize(

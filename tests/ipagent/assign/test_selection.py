@@ -1,6 +1,7 @@
 """Which addresses count."""
 
 from ipaddress import IPv4Address, ip_address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -260,6 +261,25 @@ def test_no_address_of_a_counting_interface_is_lost(
     assert chosen | refused == expected
     assert not chosen & refused
     assert selection.tentative == frozenset()
+
+
+nested = st.lists(
+    st.tuples(st.integers(0, 63), st.integers(26, 32)).map(
+        lambda each: ip_network((each[0], each[1]), strict=False)
+    ),
+    max_size=6,
+)
+
+
+@given(nested, st.lists(st.integers(1, 80), max_size=6))
+def test_what_lies_in_none_of_the_allowed_networks_is_refused(allowed: list[Any], held: list[int]) -> None:
+    base = 0x0A000000
+    networks = [ip_network((base + int(each.network_address), each.prefixlen)) for each in allowed]
+    entries = tuple(LinkAddress(NET1.index, ip_address(base + number)) for number in held)
+    selection = select(Snapshot((LO, ETH0, NET1), entries), ("net1",), networks)
+    inside = {each.address for each in entries if not networks or any(each.address in n for n in networks)}
+    assert {holding.address for holding in selection.holdings} == inside
+    assert {each.holding.address for each in selection.refused} == {e.address for e in entries} - inside
 
 
 def test_macs_are_compared_as_the_kernel_writes_them() -> None:

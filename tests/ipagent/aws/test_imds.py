@@ -204,6 +204,36 @@ def test_whatever_imds_says_of_one_name_the_entry_is_right_or_counts_as_partial(
                 assert (found.enis, set(found.partial)) == ((), {MAC_1}), name
 
 
+PAGES = {
+    "a page": "<html><head><title>Sign in</title></head><body>Please sign in</body></html>",
+    "a page in another script": "<html><title>Bitte anmelden: \u00dcbersicht</title></html>",
+    "no UTF-8": "\ufffd\ufffd\ufffd",
+    "many words": " ".join(f"word-{number}" for number in range(2000)),
+    "almost MACs": "02:aa:00:00:00/\n02:aa:00:00:00:0g/\n02aa.0000.0001\n02:aa:00:00:00:00:01/",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_no_list_of_macs_has_nothing_else_asked_for(page: str) -> None:
+    with scripted(lambda method, *_: (200, "a-token" if method == "PUT" else PAGES[page])) as (imds, service):
+        assert imds.shown({MAC_1}).enis == ()
+        with pytest.raises(NoImds, match="lists no network interfaces"):
+            imds.topology({MAC_1})
+    assert service.asked == [f"PUT {TOKEN}", f"GET {MACS}", f"GET {MACS}"]
+
+
+def test_between_other_lines_of_the_list_the_macs_are_found() -> None:
+    values = ENI_VALUES | {MACS: f"\n\n{MAC_1}//\r\n  /\nmacs:\n"}
+    with scripted(tree(values)) as (imds, _):
+        assert [eni.mac for eni in imds.topology().enis] == [MAC_1]
+
+
+def test_a_public_address_that_can_not_be_asked_for_is_an_error_and_no_crash() -> None:
+    values = ENI_VALUES | {f"{MACS}{MAC_1}/ipv4-associations/": "\u00fc"}
+    with scripted(tree(values)) as (imds, _), pytest.raises(NoImds, match="not one of its own"):
+        imds.elastic_ips(MAC_1)
+
+
 @pytest.mark.parametrize("status", [403, 404, 405, 501])
 def test_version_1_is_used_where_version_2_is_refused(status: int) -> None:
     tokens = []

@@ -30,6 +30,7 @@ from tests.cluster.webhook import WebhookServer
 from tests.descriptors import no_descriptors
 from tests.memory_cgroup import MemoryCgroup, memory_cgroup, usable
 from tests.webhook.server.strange_requests import GOOD, review
+from tests.webhook.tls_records import RawRecords
 from tests.webhook.wire import Connection, Reply, head, request
 from webhook.server.body import DECODE_RATE, MAX_BODY, MAX_LARGE_BODIES
 from webhook.server.listener import LIMITS
@@ -274,6 +275,47 @@ def test_whoever_sends_records_of_a_byte_is_refused(server: WebhookServer) -> No
         reply = pooled.ask(LARGE)
         assert reply is not None
         assert reply.status == 200
+
+
+def send_key_updates(connection: RawRecords) -> None:
+    for _ in range(1500):
+        connection.update_key()
+
+
+def send_empty_records(connection: RawRecords) -> None:
+    """OpenSSL ends a connection after 32 of them in a row."""
+    for number in range(1500):
+        connection.send(b"" if number % 32 else b" ")
+
+
+@pytest.mark.parametrize("send", [send_key_updates, send_empty_records])
+def test_tls_without_content_is_counted_however_short_its_connections_are(
+    server: WebhookServer, tmp_path: Path, send: Callable[[RawRecords], None]
+) -> None:
+    refused = partial(metric, server, f'refused_connections_total{{reason="{Refusal.OVERHEAD}"}}')
+    with Connection(server, source=API_SERVER) as pooled:
+        for _ in range(64):
+            with contextlib.suppress(OSError), RawRecords(server, tmp_path, ATTACKER) as attacker:
+                attacker.send(head(b"Content-Length: %d" % MAX_BODY))
+                send(attacker)
+        assert refused() > 0
+        reply = pooled.ask(GOOD)
+        assert reply is not None
+        assert reply.status == 200
+
+
+def send_many(connection: RawRecords) -> None:
+    for _ in range(100_000):
+        connection.send(b"")
+
+
+def test_empty_records_in_a_row_end_their_connection(server: WebhookServer, tmp_path: Path) -> None:
+    with (
+        RawRecords(server, tmp_path, ATTACKER) as attacker,
+        pytest.raises(OSError, match=r"reset|Broken"),
+    ):
+        send_many(attacker)
+    honest(server)
 
 
 def test_unfinished_large_bodies_give_way_to_an_honest_one(server: WebhookServer) -> None:

@@ -18,6 +18,7 @@ from ipagent.controller.model.relay_calls import (
 )
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.relay.controller import RelayController
 from ipagent.controller.relay.decide import PATIENCE
 from tests.ipagent.controller.relay.world import (
     SESSION,
@@ -69,6 +70,16 @@ def test_what_is_asked_for_is_called_once_and_answered_in_one_write(
     assert found[first.id].addresses == frozenset(first.addresses)
     assert found[second.id].addresses == frozenset(second.addresses)
     assert [eni.eni_id for eni in found[third.id].interfaces] == ["eni-n1"]
+
+
+def test_outside_of_the_allowed_cidrs_nothing_is_called(world: RelayWorld) -> None:
+    leader = RelayLeader(world)
+    leader.relay = RelayController((ip_network("10.20.1.0/24"),))
+    barred, fine = world.call("n1", V4, "10.20.2.5"), world.call("n1", V4, "10.20.1.5")
+    world.ask("n1", barred, fine)
+    leader.run(5)
+    assert world.calls == {"AssignAddresses": 1}
+    assert (fault(world, "n1", barred), fault(world, "n1", fine)) == (Fault.REFUSED, None)
 
 
 def test_looks_of_all_nodes_are_one_call(world: RelayWorld, leader: RelayLeader) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -115,6 +116,27 @@ def test_the_calls_that_are_made(asked: RelayCall, fault: Fault | None) -> None:
     own = replace(own, status=replace(own.status, prefixes=(PrefixStatus("10.20.0.9/32"),)))
     found = refusal(State("prod", cloud=Cloud(enis={eni.id: eni})), own, eni, asked)
     assert (found.fault if found else None) is fault
+
+
+ALLOWED = (ip_network("10.20.1.0/24"), ip_network("2001:db8:20:0:5::/80"))
+BEYOND = {
+    "inside": (call(Action.ASSIGN_IPV4, "10.20.1.5"), ""),
+    "outside": (call(Action.ASSIGN_IPV4, "10.20.1.5", "10.20.2.5"), "10.20.2.5"),
+    "IPv6 inside": (call(Action.ASSIGN_IPV6, "2001:db8:20:0:5::1"), ""),
+    "IPv6 outside": (call(Action.ASSIGN_IPV6, "2001:db8:20::1"), "2001:db8:20::1"),
+    "IPv6 off another ENI": (call(Action.UNASSIGN_IPV6, "2001:db8:20::1", eni="eni-n2"), "2001:db8:20::1"),
+    "a release": (call(Action.UNASSIGN_IPV4, "10.20.2.5"), ""),
+    "an IPv6 release": (call(Action.UNASSIGN_IPV6, "2001:db8:20::1"), ""),
+    "a look": (call(Action.HOLDERS, "10.20.2.5"), ""),
+}
+
+
+@pytest.mark.parametrize(("asked", "barred"), BEYOND.values(), ids=BEYOND.keys())
+def test_outside_of_the_allowed_cidrs_a_node_gets_nothing(asked: RelayCall, barred: str) -> None:
+    """Whoever is root on the node asks the controller without the DaemonSet's own look at them."""
+    found = refusal(State("prod"), attachment("n1"), cloud_eni("n1"), asked, ALLOWED)
+    assert (found.text.partition(" ")[0] if found else "") == barred
+    assert found is None or (found.fault is Fault.REFUSED and "allowed CIDRs 10.20.1.0/24" in found.text)
 
 
 def test_ranges_are_those_of_the_enis_own_subnet() -> None:

@@ -1,0 +1,62 @@
+"""A NodeSlicePool is written as it has to be, whatever somebody else has made of it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from common.kube.client import Answer
+from ipagent.controller.kube.slice_pools import SlicePools
+from ipagent.controller.model.slices import SlicePool
+from ipagent.log import Log
+from ipagent.node_network_api import CONTROLLER_MANAGER
+
+pytestmark = pytest.mark.pure
+
+POOL = SlicePool("oam", "uid-oam", "10.20.0.0/16", {"n1": "10.20.7.16/28"})
+
+
+@dataclass
+class ApiServer:
+    """Has one object, and takes what is merged into it."""
+
+    found: dict[str, Any]
+    merged: list[dict[str, Any]] = field(default_factory=list)
+
+    def get(self, path: str, what: str) -> Answer:
+        """Return the object."""
+        del path, what
+        return Answer(self.found, None)
+
+    def merge(self, path: str, what: str, body: dict[str, Any], *, manager: str) -> Answer:
+        """Take a change of the status."""
+        del path, what, manager
+        self.merged.append(body)
+        return Answer(self.found | {"status": body["status"], "spec": body["spec"]}, None)
+
+
+ODD: dict[str, object] = {
+    "no status": None,
+    "a text": "10.20.7.16/28",
+    "no list": {"allocations": "n1"},
+    "no objects": {"allocations": ["n1", 7, None, []]},
+    "without a node": {"allocations": [{"sliceRange": "10.20.7.16/28"}]},
+    "without a range": {"allocations": [{"nodeName": "n1"}]},
+    "no texts": {"allocations": [{"nodeName": ["n1"], "sliceRange": {"a": 1}}]},
+    "another node's": {"allocations": [{"nodeName": "n2", "sliceRange": "10.20.7.16/28"}]},
+}
+
+
+@pytest.mark.parametrize("status", ODD.values(), ids=ODD.keys())
+def test_what_is_no_slice_is_replaced(status: object) -> None:
+    labels = {"app.kubernetes.io/managed-by": CONTROLLER_MANAGER, "multus-eni.io/network": "oam"}
+    server = ApiServer({"metadata": {"labels": labels, "resourceVersion": "7"}, "status": status})
+    pools = SlicePools(server, "kube-system", Log(stream=io.StringIO()), lambda: True)  # type: ignore[arg-type] # as much as is asked
+    pools.write({"oam": POOL}, 10.0)
+    (body,) = server.merged
+    assert body["status"]["allocations"] == [{"nodeName": "n1", "sliceRange": "10.20.7.16/28"}]
+    assert pools.reports["oam"].slices == POOL.slices
+    assert not pools.reports["oam"].problem

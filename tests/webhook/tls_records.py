@@ -1,0 +1,90 @@
+"""TLS records that Python's ssl does not send: KeyUpdates, and records without content (RFC 8446)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tests.cluster.webhook import WebhookServer
+
+HANDSHAKE, DATA = 0x16, 0x17
+"""Content types (section 5.1)."""
+_KEY_UPDATE = b"\x18\x00\x00\x01\x00"
+"""The message (section 4.6.3), which asks for no KeyUpdate in return."""
+_SECRET = "CLIENT_TRAFFIC_SECRET_0"
+_NONCE = 12
+_TAG = 16
+
+
+class RawRecords:
+    """One TLS 1.3 connection from `with` to the end of its block, whose handshake is Python's.
+
+    `folder` is for the secret that Python writes (`keylog_filename`). Raises OSError where the server has
+    closed.
+    """
+
+    def __init__(self, server: WebhookServer, folder: Path, source: str) -> None:
+        trust = ssl.create_default_context(cadata=server.service.ca.decode())
+        keys = folder / "keys"
+        keys.unlink(missing_ok=True)
+        trust.keylog_filename = str(keys)
+        plain = socket.create_connection(("127.0.0.1", server.port), timeout=20, source_address=(source, 0))
+        try:
+            self._tls = trust.wrap_socket(plain, server_hostname="127.0.0.1")
+        except BaseException:
+            plain.close()
+            raise
+        suite = (self._tls.cipher() or ("",))[0]
+        assert "AES" in suite, suite
+        self._hash: Callable[..., Any] = hashlib.sha384 if "SHA384" in suite else hashlib.sha256
+        self._key_size = 32 if "AES_256" in suite else 16
+        lines = keys.read_text(encoding="ascii").splitlines()
+        (line,) = (each for each in lines if each.startswith(_SECRET))
+        self._secret = bytes.fromhex(line.split()[2])
+        self._take_keys()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Without close_notify.
+        self._tls.close()
+
+    def send(self, content: bytes, kind: int = DATA) -> None:
+        """Send one record."""
+        text = content + bytes((kind,))
+        header = b"\x17\x03\x03" + struct.pack(">H", len(text) + _TAG)
+        number = self._number.to_bytes(_NONCE, "big")
+        nonce = bytes(one ^ other for one, other in zip(self._iv, number, strict=True))
+        self._number += 1
+        record = header + self._cipher.encrypt(nonce, text, header)
+        # Past the ssl module, which knows nothing of these keys.
+        socket.socket.sendall(self._tls, record)
+
+    def update_key(self) -> None:
+        """Send a KeyUpdate, and go on with the next key."""
+        self.send(_KEY_UPDATE, HANDSHAKE)
+        self._secret = self._expand(b"traffic upd", self._hash().digest_size)
+        self._take_keys()
+
+    def _take_keys(self) -> None:
+        self._cipher = AESGCM(self._expand(b"key", self._key_size))
+        self._iv = self._expand(b"iv", _NONCE)
+        self._number = 0
+
+    def _expand(self, label: bytes, size: int) -> bytes:
+        """HKDF-Expand-Label of one block (section 7.1), without context."""
+        name = b"tls13 " + label
+        info = struct.pack(">HB", size, len(name)) + name + b"\x00"
+        return bytes(hmac.new(self._secret, info + b"\x01", self._hash).digest()[:size])
