@@ -165,7 +165,7 @@ class TestInit:
         ("token", "says", "remedy"),
         [
             ("banana", "invalid bearer token", NOT_ACCEPTED),
-            (token_of(PodKey("apps", "pod-2", "2")), "shows the token of apps/pod-2", OTHER_POD),
+            (token_of(PodKey("apps", "pod-2", "2")), "presents the token of apps/pod-2", OTHER_POD),
             (token_of(POD, node="node-b"), "runs on node-b", OTHER_NODE),
         ],
     )

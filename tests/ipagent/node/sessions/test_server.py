@@ -77,7 +77,7 @@ def test_a_pod_that_is_not_seen_yet_waits_and_is_then_heard(gate: MakeGate) -> N
     ("token", "status", "says"),
     [
         ("banana", 401, "invalid bearer token"),
-        (token_of(OTHER), 403, "says that it is apps/pod-1, and shows the token of apps/pod-2"),
+        (token_of(OTHER), 403, "says that it is apps/pod-1, but presents the token of apps/pod-2"),
         (token_of(PodKey(POD.namespace, POD.name, "an-earlier-life")), 403, "another life of it"),
         (token_of(POD, node="node-b"), 403, "runs on node-b, and this is node-a"),
     ],
