@@ -49,7 +49,7 @@ class TokenReviewer:
             return await asyncio.wait_for(asyncio.shield(asking), self._limits.review_seconds)
         except TimeoutError:
             seconds = self._limits.review_seconds
-            raise NotNow(f"The API server has not said within {seconds:g} s about the token") from None
+            raise NotNow(f"The API server has not reviewed the token within {seconds:g} s") from None
 
     def forget(self, gone: Collection[PodKey]) -> None:
         """Forget the tokens of pods that are gone."""

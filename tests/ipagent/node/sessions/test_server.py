@@ -203,7 +203,7 @@ def test_an_api_server_that_is_slow_is_told(gate: MakeGate) -> None:
     try:
         with Peer(made) as peer:
             peer.ask()
-            assert "has not said within 0.05 s" in peer.refusal().text
+            assert "has not reviewed the token within 0.05 s" in peer.refusal().text
     finally:
         go.set()
 
