@@ -42,8 +42,15 @@ class Installation:
         return objects(self.configuration.body.get("webhooks")) if self.configuration else []
 
     @property
+    def is_watch_only(self) -> bool:
+        """Whether there are node agents alone: nothing is injected (`nodeAgent.watchOnly`)."""
+        return self.node_agent is not None and self.webhook is None and self.configuration is None
+
+    @property
     def backend(self) -> Backend:
         """Who calls EC2 for pods."""
+        if self.is_watch_only:
+            return Backend.NODE
         return self.settings.agent.backend if self.settings else Backend.DIRECT
 
     def pods_of(self, component: str) -> tuple[Resource, ...]:

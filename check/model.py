@@ -117,6 +117,11 @@ def is_ready(pod: Resource) -> bool:
     )
 
 
+def node_name(pod: Resource) -> str:
+    """Return the node that a pod is bound to, empty before that."""
+    return text_of(pod.spec.get("nodeName"))
+
+
 def pod_spec(workload: Resource) -> Object:
     """Return the `spec` of a workload's pod template."""
     return mapping(mapping(workload.spec.get("template")).get("spec"))
@@ -126,7 +131,7 @@ def seconds_since_epoch(value: object) -> float | None:
     """Return a time of the API (RFC 3339) in seconds since 1970, None for anything else."""
     try:
         return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

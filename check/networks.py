@@ -16,6 +16,8 @@ IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 WHEREABOUTS = "whereabouts"
 HOST_LOCAL = "host-local"
+LOCAL_PLUGINS = ("bridge", "dummy", "loopback", "ptp", "tap")
+"""Plugins that join pods of one node: they take no ENI, or the VPC does not deliver to their MACs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class Network:
     """A NetworkAttachmentDefinition. `problem` says why its configuration can't be read.
 
     `plugin` is the type of its first plugin, empty where the configuration is in a file on the nodes.
-    `ipam` is the plugin's `ipam`, with the network's name as `name`.
+    `ipam` is the plugin's `ipam`, with the network's name as `name`. `has_own_mac`: its pods have a MAC that
+    no ENI has.
     """
 
     key: str
@@ -52,6 +55,17 @@ class Network:
     ipam: Object = field(default_factory=dict)
     ranges: tuple[Range, ...] = ()
     name: str = ""
+    has_own_mac: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its pods reach their own node alone, so that its addresses are none of the VPC's."""
+        return self.plugin in LOCAL_PLUGINS
+
+    @property
+    def pool(self) -> str:
+        """The NodeSlicePool of whereabouts (`getSliceName`, pkg/storage/kubernetes)."""
+        return text_of(self.ipam.get("network_name")) or self.name
 
     @property
     def allocator(self) -> tuple[str, str]:
@@ -96,6 +110,9 @@ def read_network(resource: Resource) -> Network:
         ipam=ipam,
         ranges=ranges,
         name=text_of(config.get("name")) or resource.name,
+        has_own_mac=plugin["type"] == "bridge"
+        # In this mode the one pod has the MAC of the master (containernetworking/plugins, macvlan).
+        or (plugin["type"] == "macvlan" and plugin.get("mode") != "passthru"),
     )
 
 

@@ -18,11 +18,14 @@ from check.model import (
     Resource,
     Scope,
     Snapshot,
+    items,
     mapping,
+    node_name,
     objects,
     seconds_since_epoch,
+    text_of,
 )
-from check.networks import Network, attached_addresses, read_network
+from check.networks import IPAddress, Network, attached_addresses, read_network
 from common.pod_keys import INJECTION, NETWORKS, Injection
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
@@ -60,6 +63,11 @@ class Cluster:
         return tuple(read_network(each) for each in self.all("NetworkAttachmentDefinition"))
 
     @cached_property
+    def vpc_networks(self) -> tuple[Network, ...]:
+        """Those of them whose addresses are the VPC's."""
+        return tuple(each for each in self.networks if not each.is_local)
+
+    @cached_property
     def installation(self) -> Installation:
         """The injector's objects."""
         return find_installation(self.snapshot)
@@ -72,6 +80,13 @@ class Cluster:
                 if why := self.snapshot.missing.get(kind):
                     raise NotApplicable(why)
             raise NotApplicable("the injector is not installed")
+        return found
+
+    def injector(self) -> Installation:
+        """Return the installation; raises NotApplicable where nothing injects."""
+        found = self.required_installation()
+        if found.webhook is None and found.configuration is None:
+            raise NotApplicable("only node agents are installed (watchOnly)")
         return found
 
     @cached_property
@@ -102,9 +117,39 @@ class Cluster:
         )
 
     @cached_property
+    def served_pods(self) -> tuple[Resource, ...]:
+        """Those of them whose addresses are ours to assign: with an agent, or to have one; else all."""
+        if self.installation.is_watch_only:
+            return self.pods
+        found = self.explanations
+        return tuple(
+            pod
+            for pod in self.pods
+            if (each := found.get(pod.key)) is not None and (each.injected or each.missing)
+        )
+
+    @cached_property
     def nodes_with_pods(self) -> tuple[str, ...]:
         """The nodes on which these pods are."""
-        return tuple(sorted({str(pod.spec["nodeName"]) for pod in self.pods if pod.spec.get("nodeName")}))
+        return tuple(sorted({node_name(pod) for pod in self.served_pods} - {""}))
+
+    @cached_property
+    def unready_nodes(self) -> frozenset[str]:
+        """The nodes whose kubelet does not answer, or that are being deleted: no pod is ready there."""
+        return frozenset(each.name for each in self.all("Node") if not _is_up(each))
+
+    @cached_property
+    def prefix_pools(self) -> Mapping[str, frozenset[str]]:
+        """The NodeSlicePools that the controller writes from ENIs' prefixes, each with its nodes."""
+        return {
+            network.name: frozenset(
+                text_of(each.spec.get("node"))
+                for each in self.all("NodeAttachment")
+                if each.spec.get("network") == network.name
+            )
+            for network in self.all("NodeNetwork")
+            if prefixes_of(network).get("ipam") == "Whereabouts"
+        }
 
     @property
     def aws(self) -> Aws:
@@ -152,7 +197,7 @@ class Cluster:
 
     def unattached(self) -> Iterator[tuple[Resource, str]]:
         """Yield pods that Multus has not attached, each with what the kubelet says of its last attempt."""
-        pods = {pod.key: pod for pod in self.pods if not attached_addresses(pod.annotations)}
+        pods = {pod.key: pod for pod in self.pods if not addresses_of(pod)}
         for event in self.events("FailedCreatePodSandBox"):
             involved = mapping(event.body.get("involvedObject"))
             pod = pods.get(f"{involved.get('namespace')}/{involved.get('name')}")
@@ -172,6 +217,22 @@ class Cluster:
         return key in living and involved.get("uid") in (None, living[key])
 
 
+def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
+    """Return a pod's Multus addresses, each with its interface.
+
+    A pod without an address of its own has no sandbox yet: its network-status was copied into its template.
+    """
+    if pod.status.get("phase") == "Pending" and not pod.status.get("podIP"):
+        return ()
+    return attached_addresses(pod.annotations)
+
+
+def prefixes_of(network: Resource) -> Object:
+    """Return what a NodeNetwork of prefixes says of them, empty of any other."""
+    addresses = mapping(network.spec.get("addresses"))
+    return mapping(addresses.get("prefixes")) if addresses.get("mode") == "Prefixes" else {}
+
+
 def is_attached(pod: Resource) -> bool:
     """Return whether Multus attaches networks to a pod that runs, or may still run."""
     deleted = mapping(pod.body.get("metadata")).get("deletionTimestamp")
@@ -187,7 +248,7 @@ def selects(selector: Object, labels: Mapping[str, str]) -> bool:
 
 
 def _expression_holds(expression: Object, labels: Mapping[str, str]) -> bool:
-    key, values = str(expression.get("key")), expression.get("values") or ()
+    key, values = str(expression.get("key")), items(expression.get("values"))
     match expression.get("operator"):
         case "In":
             return labels.get(key) in values
@@ -199,11 +260,19 @@ def _expression_holds(expression: Object, labels: Mapping[str, str]) -> bool:
             return key not in labels
 
 
+def _is_up(node: Resource) -> bool:
+    conditions = {text_of(each.get("type")): each for each in objects(node.status.get("conditions"))}
+    deleted = mapping(node.body.get("metadata")).get("deletionTimestamp")
+    return not deleted and conditions.get("Ready", {}).get("status", "True") == "True"
+
+
 def _details(shown: Object) -> EniDetails | None:
     try:
-        return details(cast("Any", shown))
+        found = details(cast("Any", shown))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+    named = all(isinstance(each, str) for each in (found.eni_id, found.instance_id, found.subnet_id))
+    return found if named else None
 
 
 def _document(resource: Resource) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from check.model import AWS, RESERVATIONS, Object, Verdict
+from check.model import AWS, RESERVATIONS, Object, Verdict, objects, text_of
 from check.networks import HOST_LOCAL, WHEREABOUTS, IPNetwork, Network
 from check.results import Check
 from check.views import Cluster
@@ -15,15 +15,18 @@ _VPC_IPAMS = (WHEREABOUTS, HOST_LOCAL)
 
 def _ranges(cluster: Cluster) -> Iterator[str]:
     subnets = {eni.subnet_id for eni in cluster.pod_enis}
-    cidrs = [cidr for each in cluster.aws.subnets if each.get("SubnetId") in subnets for cidr in _cidrs(each)]
-    for network, text in _outside(cluster.networks, cidrs):
+    described = [each for each in cluster.aws.subnets if text_of(each.get("SubnetId")) in subnets]
+    cidrs = [cidr for each in described for cidr in _cidrs(each)]
+    for network, text in _outside(cluster.vpc_networks, cidrs):
         shown = ", ".join(map(str, cidrs)) or "none"
         yield f"{network.key}: {text} is in no subnet of the nodes' ENIs ({shown})"
 
 
 def _reservations(cluster: Cluster) -> Iterator[str]:
     cidrs = [cidr for each in cluster.aws.reservations for cidr in _parsed([each.get("Cidr")])]
-    for network, text in _outside(cluster.networks, cidrs):
+    # A prefix of an ENI is EC2's own choice, and nobody else is given addresses of it.
+    networks = [each for each in cluster.vpc_networks if each.pool not in cluster.prefix_pools]
+    for network, text in _outside(networks, cidrs):
         yield f"{network.key}: {text} is not within a CIDR reservation of its subnet"
 
 
@@ -35,7 +38,7 @@ def _outside(networks: Iterable[Network], cidrs: list[IPNetwork]) -> Iterator[tu
 
 
 def _cidrs(subnet: Object) -> Iterator[IPNetwork]:
-    ipv6 = [each.get("Ipv6CidrBlock") for each in subnet.get("Ipv6CidrBlockAssociationSet") or ()]
+    ipv6 = [each.get("Ipv6CidrBlock") for each in objects(subnet.get("Ipv6CidrBlockAssociationSet"))]
     yield from _parsed([subnet.get("CidrBlock"), *ipv6])
 
 

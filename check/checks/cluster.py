@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from check.installation import PART_OF, PROJECT
-from check.model import NotApplicable, Resource, Verdict, count, objects, pod_spec
-from check.networks import HOST_LOCAL, WHEREABOUTS, Network, attached_addresses
+from check.model import NotApplicable, Resource, Verdict, count, objects, pod_spec, text_of
+from check.networks import HOST_LOCAL, WHEREABOUTS, Network
 from check.results import Check
-from check.views import NO_MASTER, Cluster
+from check.views import NO_MASTER, Cluster, addresses_of
 
 OLDEST = (1, 30)
 """`kubeVersion` of the chart."""
-FOREIGN_MACS = ("macvlan", "bridge")
-"""Plugins whose pods have MACs of their own, which the VPC does not deliver to."""
+MULTUS_CONTAINER = "kube-multus"
+"""In the manifests of Multus (thin and thick), EKS and OpenShift."""
 
+_MULTUS_IMAGE = re.compile(r"[a-z0-9._-]*multus(-cni)?([:@]|$)")
+"""Multus itself, not what goes with it (multus-networkpolicy, multus-dynamic-networks-controller)."""
 _VERSION = re.compile(r"v?([0-9]{1,3})\.([0-9]{1,3})")
 
 
@@ -36,23 +38,28 @@ def _multus(cluster: Cluster) -> Iterator[str]:
         yield "the API server does not know NetworkAttachmentDefinitions: Multus is not installed"
         return
     found = [each for each in cluster.all("DaemonSet") if _is_multus(each)]
+    down = len(cluster.unready_nodes)
     for each in found:
         ready, wanted = (
             count(each.status.get("numberReady")),
             count(each.status.get("desiredNumberScheduled")),
         )
-        if ready < wanted:
+        # Nothing is ready on a node that is down, or goes.
+        if ready + down < wanted:
             yield f"DaemonSet {each.key}: ready on {ready} of {wanted} nodes"
     # Some install it with the node's image.
-    if not found and not any(attached_addresses(pod.annotations) for pod in cluster.all("Pod")):
+    if not found and not any(addresses_of(pod) for pod in cluster.all("Pod")):
         yield "no DaemonSet of Multus, and no pod that Multus has attached"
 
 
 def _is_multus(daemon_set: Resource) -> bool:
     if daemon_set.labels.get(PART_OF) == PROJECT:
         return False
-    images = [str(each.get("image", "")) for each in objects(pod_spec(daemon_set).get("containers"))]
-    return any("multus" in image.rpartition("/")[2] for image in images)
+    containers = objects(pod_spec(daemon_set).get("containers"))
+    names = {text_of(each.get("name")) for each in containers}
+    images = [text_of(each.get("image")).rpartition("/")[2] for each in containers]
+    # OpenShift's images are called by their digests alone.
+    return MULTUS_CONTAINER in names or any(_MULTUS_IMAGE.match(image) for image in images)
 
 
 def _readable(cluster: Cluster) -> Iterator[str]:
@@ -61,7 +68,7 @@ def _readable(cluster: Cluster) -> Iterator[str]:
 
 def _plugin(cluster: Cluster) -> Iterator[str]:
     for network in cluster.networks:
-        if network.plugin in FOREIGN_MACS:
+        if network.has_own_mac:
             yield f"{network.key}: {network.plugin} gives pods a MAC that no ENI has"
 
 
@@ -90,7 +97,7 @@ def _allowed(cluster: Cluster) -> Iterator[str]:
     if settings is None or not settings.agent.allowed_cidrs:
         raise NotApplicable("agent.allowedCIDRs is not set")
     allowed = [ipaddress.ip_network(each) for each in settings.agent.allowed_cidrs]
-    for network in cluster.networks:
+    for network in cluster.vpc_networks:
         for each in network.ranges:
             if not any(each.within(cidr) for cidr in allowed):
                 yield (
@@ -100,7 +107,7 @@ def _allowed(cluster: Cluster) -> Iterator[str]:
 
 
 def _overlaps(cluster: Cluster) -> Iterator[str]:
-    ranges = [(network, each) for network in cluster.networks for each in network.ranges]
+    ranges = [(network, each) for network in cluster.vpc_networks for each in network.ranges]
     for (one, first), (other, second) in combinations(ranges, 2):
         if one.key != other.key and one.allocator != other.allocator and first.overlaps(second):
             yield f"{one.key} ({first.text}) and {other.key} ({second.text}) hand out the same addresses"
@@ -109,7 +116,7 @@ def _overlaps(cluster: Cluster) -> Iterator[str]:
 def _per_node(cluster: Cluster) -> Iterator[str]:
     if len(cluster.all("Node")) < 2:
         return
-    for network in cluster.networks:
+    for network in cluster.vpc_networks:
         if network.ranges and network.ipam.get("type") == HOST_LOCAL:
             ranges = ", ".join(each.text for each in network.ranges)
             yield f"{network.key}: host-local hands out {ranges} on each node independently"
@@ -124,12 +131,13 @@ def _slices(cluster: Cluster) -> Iterator[str]:
     if not sliced:
         raise NotApplicable("no network uses whereabouts with node slices")
     pools = {pool.name: pool for pool in cluster.all("NodeSlicePool")}
-    nodes = [node.name for node in cluster.all("Node") if not node.spec.get("unschedulable")]
+    nodes = {node.name for node in cluster.all("Node") if not node.spec.get("unschedulable")}
+    nodes -= cluster.unready_nodes
     for network in sliced:
-        pool = pools.get(str(network.ipam.get("network_name") or network.name))
+        pool = pools.get(network.pool)
         allocations = objects(pool.status.get("allocations")) if pool else []
         held = {str(each.get("nodeName")) for each in allocations if each.get("nodeName")}
-        if without := sorted(set(nodes) - held):
+        if without := sorted((nodes & cluster.prefix_pools.get(network.pool, nodes)) - held):
             others = f" and {len(without) - 5} more" if without[5:] else ""
             yield f"{network.key}: no slice for {', '.join(without[:5])}{others}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from check.model import NotApplicable, Verdict, objects, seconds_since_epoch
+from check.model import NotApplicable, Verdict, objects, seconds_since_epoch, text_of
 from check.results import Check
 from check.views import Cluster
 from common.pod_keys import EIP, EIP_CONDITION
@@ -18,7 +18,7 @@ def _claims(cluster: Cluster) -> Iterator[str]:
     if not pods:
         raise NotApplicable("no pod claims an Elastic IP")
     for pod in pods:
-        conditions = {each.get("type"): each for each in objects(pod.status.get("conditions"))}
+        conditions = {text_of(each.get("type")): each for each in objects(pod.status.get("conditions"))}
         condition = conditions.get(EIP_CONDITION, {})
         since = seconds_since_epoch(condition.get("lastTransitionTime") or pod.status.get("startTime"))
         if condition.get("status") == "True" or since is None or cluster.snapshot.now - since <= PATIENCE:

@@ -131,7 +131,7 @@ def _by_subnet(cluster: Cluster) -> Mapping[tuple[str, str], list[Origin]]:
     enis: dict[str, list[Object]] = defaultdict(list)
     for_pods = {eni.eni_id for eni in cluster.pod_enis}
     for eni in cluster.aws.network_interfaces:
-        if eni.get("NetworkInterfaceId") not in for_pods:
+        if text_of(eni.get("NetworkInterfaceId")) not in for_pods:
             enis[str(mapping(eni.get("Attachment")).get("InstanceId"))].append(eni)
     for eni in cluster.aws.network_interfaces:
         attachment = mapping(eni.get("Attachment"))
@@ -225,7 +225,7 @@ def _lets_in(rule: Object, origin: Origin) -> bool:
         return False
     if items(rule.get("PrefixListIds")):
         return True  # what is in the list is not known here
-    if any(each.get("GroupId") in origin.groups for each in objects(rule.get("UserIdGroupPairs"))):
+    if any(text_of(each.get("GroupId")) in origin.groups for each in objects(rule.get("UserIdGroupPairs"))):
         return True
     ranges = [each.get("CidrIp") for each in objects(rule.get("IpRanges"))]
     ranges += [each.get("CidrIpv6") for each in objects(rule.get("Ipv6Ranges"))]

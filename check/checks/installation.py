@@ -28,6 +28,8 @@ POD_IDENTITY = "pod-identity-webhook"
 """The MutatingWebhookConfiguration of EKS Pod Identity and IRSA."""
 LEAST_LEFT = 0.25
 """Share of a certificate's life; `certs` renews it with a third left."""
+LEAST_LEFT_OF_OTHERS = 0.1
+"""The same where cert-manager or the user renews it, at a time of their own."""
 TLS_VOLUME = "tls"
 
 
@@ -44,13 +46,13 @@ def _present(cluster: Cluster) -> Iterator[str]:
 
 
 def _settings(cluster: Cluster) -> Iterator[str]:
-    found = _with_webhook(cluster)
+    found = cluster.injector()
     if found.settings_problem:
         yield found.settings_problem
 
 
 def _replicas(cluster: Cluster) -> Iterator[str]:
-    webhook = _with_webhook(cluster).webhook
+    webhook = cluster.injector().webhook
     if webhook is None:
         return
     wanted, ready = count(webhook.spec.get("replicas", 1)), count(webhook.status.get("readyReplicas"))
@@ -59,7 +61,7 @@ def _replicas(cluster: Cluster) -> Iterator[str]:
 
 
 def _spread(cluster: Cluster) -> Iterator[str]:
-    found = _with_webhook(cluster)
+    found = cluster.injector()
     if found.webhook is not None and count(found.webhook.spec.get("replicas", 1)) < 2:
         yield f"Deployment {found.webhook.key} has one replica: while it moves, no Multus pod can be created"
         return
@@ -69,7 +71,7 @@ def _spread(cluster: Cluster) -> Iterator[str]:
 
 
 def _certificate(cluster: Cluster) -> Iterator[str]:
-    found, leaf = _leaf(cluster)
+    found, leaf, _ = _certificates(cluster)
     now = cluster.snapshot.now
     if leaf is None:
         yield f"Secret {found} has no certificate that can be read"
@@ -77,43 +79,44 @@ def _certificate(cluster: Cluster) -> Iterator[str]:
         when = "expired" if now >= leaf.not_after else "is not valid before"
         date = leaf.not_after if now >= leaf.not_after else leaf.not_before
         yield f"Secret {found}: the certificate {when} {_date(date)}"
-    elif (service := _service(cluster.installation)) and service not in leaf.names:
+    elif (service := _service(cluster.installation)) and not _is_for(leaf, service):
         names = ", ".join(sorted(leaf.names)) or "no name"
         yield f"Secret {found}: the certificate is for {names}, not {service}"
 
 
 def _renewal(cluster: Cluster) -> Iterator[str]:
-    found, leaf = _leaf(cluster)
+    found, leaf, _ = _certificates(cluster)
     now = cluster.snapshot.now
+    least = LEAST_LEFT if cluster.installation.certs else LEAST_LEFT_OF_OTHERS
     if leaf is not None and leaf.valid_at(now):
         left = (leaf.not_after - now) / (leaf.not_after - leaf.not_before)
-        if left < LEAST_LEFT:
+        if left < least:
             yield f"Secret {found}: the certificate expires {_date(leaf.not_after)} and is not renewed"
 
 
 def _trust(cluster: Cluster) -> Iterator[str]:
-    entries = _with_webhook(cluster).entries
-    _, leaf = _leaf(cluster)
+    entries = cluster.injector().entries
+    _, leaf, others = _certificates(cluster)
     if leaf is None:
         raise NotApplicable("there is no certificate")
     bundles: dict[str, bool] = {}
     for entry in entries:
         text = str(mapping(entry.get("clientConfig")).get("caBundle") or "")
         if text not in bundles:
-            bundles[text] = issuer_of(leaf, _bundle(text).certificates) is not None
+            bundles[text] = _is_trusted(leaf, others, _bundle(text).certificates)
         if not bundles[text]:
             yield f"entry {entry.get('name')}: its caBundle does not trust the webhook's certificate"
 
 
 def _order(cluster: Cluster) -> Iterator[str]:
-    ours = _with_webhook(cluster).configuration
+    ours = cluster.injector().configuration
     names = {each.name for each in cluster.all("MutatingWebhookConfiguration")}
     if ours is not None and POD_IDENTITY in names and ours.name > POD_IDENTITY:
         yield f"{ours.name} is called after {POD_IDENTITY}, which then gives the agent no credentials"
 
 
 def _dry_run(cluster: Cluster) -> Iterator[str]:
-    _with_webhook(cluster)
+    cluster.injector()
     found = cluster.snapshot.dry_run
     if found is None:
         raise NotApplicable("only a live cluster can be asked")
@@ -146,30 +149,49 @@ def _images(found: Installation) -> Iterator[str]:
 
 
 def _certs(cluster: Cluster) -> Iterator[str]:
-    certs = _with_webhook(cluster).certs
+    certs = cluster.injector().certs
     if certs is None:
         raise NotApplicable("certificates come from elsewhere (certificates.mode)")
     if not count(certs.status.get("readyReplicas")):
         yield f"Deployment {certs.key} is not ready: it renews the certificate, or waits to"
 
 
-def _with_webhook(cluster: Cluster) -> Installation:
-    found = cluster.required_installation()
-    if found.webhook is None and found.configuration is None:
-        raise NotApplicable("only node agents are installed (watchOnly)")
-    return found
+def _is_for(leaf: Certificate, service: str) -> bool:
+    # A wildcard stands for the first label (RFC 6125, section 6.4.3).
+    return not leaf.names.isdisjoint((service, f"*.{service.partition('.')[2]}"))
 
 
-def _leaf(cluster: Cluster) -> tuple[str, Certificate | None]:
-    """Return the Secret's key and the certificate in it; raises NotApplicable where no Secret is mounted."""
-    webhook = _with_webhook(cluster).webhook
+def _is_trusted(
+    leaf: Certificate, others: tuple[Certificate, ...], authorities: tuple[Certificate, ...]
+) -> bool:
+    """Return whether a chain leads from a certificate to an authority, by way of others that are served."""
+    chained: Certificate | None = leaf
+    for _ in range(len(others) + 1):
+        if chained is None:
+            return False
+        # A certificate that is in the bundle itself is trusted, too (Go, crypto/x509, Verify).
+        if chained.fingerprint in {each.fingerprint for each in authorities}:
+            return True
+        if issuer_of(chained, authorities) is not None:
+            return True
+        chained = issuer_of(chained, others)
+    return False
+
+
+def _certificates(cluster: Cluster) -> tuple[str, Certificate | None, tuple[Certificate, ...]]:
+    """Return the Secret's key, the webhook's certificate in it, and all certificates in that file.
+
+    Raises NotApplicable where no Secret is mounted.
+    """
+    webhook = cluster.injector().webhook
     name = _secret_name(webhook) if webhook else ""
     if webhook is None or not name:
         raise NotApplicable("no Secret is known for the webhook")
     secrets = {each.key: each for each in cluster.all("Secret")}
     key = f"{webhook.namespace}/{name}"
     data = mapping(secrets[key].body.get("data")) if key in secrets else {}
-    return key, read_certificate(_decoded(str(data.get("tls.crt") or "")))
+    text = _decoded(str(data.get("tls.crt") or ""))
+    return key, read_certificate(text), read_bundle(text).certificates
 
 
 def _secret_name(webhook: Resource) -> str:

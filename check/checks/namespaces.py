@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects, pod_spec
+from check.model import NotApplicable, Object, Resource, Verdict, items, mapping, objects, pod_spec
 from check.results import Check
 from check.views import Cluster, selects
 from common.agent_settings import Backend, Credentials, Mode
@@ -111,12 +111,10 @@ def _needed(name: str, size: Size, *, sidecar: bool) -> Decimal | None:
 
 
 def _network_policies(cluster: Cluster) -> Iterator[str]:
-    found = cluster.required_installation()
+    found = cluster.injector()
     backend = found.backend
     port = found.settings.agent.node_port if found.settings else 0
-    for pod in cluster.pods:
-        if pod.namespace not in cluster.injecting:
-            continue
+    for pod in cluster.served_pods:
         policies = [each for each in cluster.all("NetworkPolicy") if _governs(each, pod)]
         if not policies:
             continue
@@ -133,7 +131,7 @@ def _target(backend: Backend, target: str, port: int) -> str:
 
 
 def _governs(policy: Resource, pod: Resource) -> bool:
-    if policy.namespace != pod.namespace or "Egress" not in (policy.spec.get("policyTypes") or ()):
+    if policy.namespace != pod.namespace or "Egress" not in items(policy.spec.get("policyTypes")):
         return False
     return selects(mapping(policy.spec.get("podSelector")), pod.labels)
 
@@ -161,7 +159,7 @@ def _block_contains(block: Object, target: str) -> bool:
     try:
         address = ipaddress.ip_address(target)
         inside = address in ipaddress.ip_network(str(block.get("cidr")), strict=False)
-        excepted = [ipaddress.ip_network(str(each), strict=False) for each in block.get("except") or ()]
+        excepted = [ipaddress.ip_network(str(each), strict=False) for each in items(block.get("except"))]
     except ValueError:
         return False
     return inside and not any(address in each for each in excepted)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from check.checks.enis import ENIS
 from check.checks.node_networks import HOST, NETWORKS
 from check.checks.prefix_networks import PREFIXES
-from check.model import NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, objects
+from check.model import NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, node_name, objects
 from check.results import Check
 from check.views import Cluster
 from common.agent_settings import Backend
@@ -23,9 +23,9 @@ def _agents(cluster: Cluster) -> Iterator[str]:
             yield "agent.backend is node, and there is no DaemonSet of node agents"
             return
         raise NotApplicable("no node agents are installed (backend direct)")
-    ready = {pod.spec.get("nodeName") for pod in found.pods_of("node-agent") if is_ready(pod)}
+    ready = {node_name(pod) for pod in found.pods_of("node-agent") if is_ready(pod)}
     for node in cluster.nodes_with_pods:
-        if node not in ready:
+        if node not in ready and node not in cluster.unready_nodes:
             yield f"{node} has Multus pods and no node agent that is ready"
 
 

@@ -6,10 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from check.model import NODE_STATUS, Resource, Verdict, mapping, objects
-from check.networks import IPAddress, attached_addresses
+from check.model import NODE_STATUS, Resource, Verdict, mapping, objects, text_of
+from check.networks import IPAddress
 from check.results import Check
-from check.views import NO_MASTER, Cluster
+from check.views import NO_MASTER, Cluster, addresses_of
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
 from ipagent.assign import errors
@@ -55,14 +55,14 @@ REMEDIES: Mapping[int, str] = {
 
 
 def _without_agent(cluster: Cluster) -> Iterator[str]:
-    cluster.required_installation()
+    cluster.injector()
     for key, each in cluster.explanations.items():
         if each.missing and each.reason is not Reason.ALREADY_INJECTED:
             yield f"{key} has no agent{f', and would be refused: {each.refusal}' if each.refusal else ''}"
 
 
 def _old_agent(cluster: Cluster) -> Iterator[str]:
-    cluster.required_installation()
+    cluster.injector()
     for key, each in cluster.explanations.items():
         if each.missing and each.reason is Reason.ALREADY_INJECTED:
             yield f"{key}: {'; '.join(text.removeprefix('multus-eni: ') for text in each.warnings)}"
@@ -115,7 +115,7 @@ def _sandboxes(cluster: Cluster) -> Iterator[str]:
 def _duplicates(cluster: Cluster) -> Iterator[str]:
     holders: dict[IPAddress, list[str]] = defaultdict(list)
     for pod in cluster.pods:
-        for _, address in attached_addresses(pod.annotations):
+        for _, address in addresses_of(pod):
             if pod.key not in holders[address]:
                 holders[address].append(pod.key)
     for address, pods in holders.items():
@@ -140,7 +140,7 @@ def _addresses(cluster: Cluster) -> Iterator[str]:
     wanted = {pod.key for pod in cluster.pods}
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
         for each in objects(status.get("addresses")):
-            if each.get("state") == "failed" and each.get("pod") in wanted:
+            if each.get("state") == "failed" and text_of(each.get("pod")) in wanted:
                 yield f"{each['pod']}: {each.get('address')} on {node}: {_short(str(each.get('reason')))}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from check.model import Resource, mapping, objects, text_of
+from check.model import Resource, items, mapping, objects, text_of
 from check.results import Check
 from check.views import Cluster
 from ipagent.node_network_api import NETWORK_LABEL
@@ -25,7 +25,7 @@ def _networks(cluster: Cluster) -> Iterator[str]:
         for each in cluster.all("NodeNetwork")
         if mapping(each.spec.get("addresses")).get("mode") == "Prefixes"
         # The NetworkAttachmentDefinitions of whereabouts have their configuration themselves.
-        and mapping(mapping(each.spec["addresses"]).get("prefixes")).get("ipam") != "Whereabouts"
+        and each.name not in cluster.prefix_pools
     )
     if not names:
         return
@@ -50,7 +50,7 @@ def _written(agent: Resource | None) -> str:
     arguments = (
         text_of(argument)
         for container in objects(template.get("containers"))
-        for argument in container.get("args") or ()
+        for argument in items(container.get("args"))
     )
     return next((each.removeprefix(OPTION) for each in arguments if each.startswith(OPTION)), "")
 

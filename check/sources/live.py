@@ -26,6 +26,7 @@ from check.model import (
     Snapshot,
     is_ready,
     mapping,
+    node_name,
     objects,
     pod_spec,
 )
@@ -175,11 +176,9 @@ def _pod(labels: dict[str, str]) -> dict[str, Any]:
 
 def _with_node_statuses(client: KubeconfigClient, snapshot: Snapshot, scope: Scope) -> Snapshot:
     cluster = Cluster(snapshot, scope)
-    nodes = {pod.spec.get("nodeName") for pod in cluster.pods}
+    nodes = {node_name(pod) for pod in cluster.pods}
     agents = [
-        pod
-        for pod in cluster.installation.pods_of("node-agent")
-        if is_ready(pod) and pod.spec.get("nodeName") in nodes
+        pod for pod in cluster.installation.pods_of("node-agent") if is_ready(pod) and node_name(pod) in nodes
     ]
     if not agents:
         return _without(snapshot, NODE_STATUS, "no node agent runs beside a Multus pod")
