@@ -240,7 +240,7 @@ def _contains(cidr: object, address: IPAddress) -> bool:
 
 
 def _addresses(texts: Iterable[object]) -> Iterator[IPAddress]:
-    for text in dict.fromkeys(texts):
+    for text in dict.fromkeys(map(text_of, texts)):
         try:
             yield ipaddress.ip_address(str(text))
         except ValueError:

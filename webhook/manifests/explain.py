@@ -265,7 +265,10 @@ def _exists(workload: Workload) -> bool:
     """Return whether this is an existing pod that has neither ended nor is being deleted."""
     if not workload.is_pod or workload.pod is None:
         return False
-    life = msgspec.json.decode(workload.pod, type=_Life)
+    try:
+        life = msgspec.json.decode(workload.pod, type=_Life)
+    except msgspec.ValidationError:
+        return True  # the API server writes no such status: nothing says that the pod has ended
     deleted = life.metadata is not None and bool(life.metadata.deletionTimestamp)
     return not deleted and not (life.status is not None and life.status.phase in _DONE)
 

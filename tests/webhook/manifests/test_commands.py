@@ -336,3 +336,18 @@ def test_explain_takes_either_a_file_or_workloads(run: Run, arguments: tuple[str
     code, _, err = run("explain", *arguments, input=DEPLOYMENT)
     assert code == 2
     assert "either -f FILE or workloads such as deploy/web" in err
+
+
+def test_a_status_of_another_type_says_not_that_a_pod_has_ended(run: Run) -> None:
+    pod = json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "web", "annotations": {NETWORKS: "ipvlan"}},
+            "spec": {"containers": [{"name": "app", "image": "busybox"}]},
+            "status": [[]],
+        }
+    )
+    code, out, _ = run("explain", "--only-missing", "-f", "input.yaml", input=pod)
+    assert code == 3
+    assert out.startswith("Pod default/web")
