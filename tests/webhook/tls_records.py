@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import socket
 import ssl
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -37,15 +35,16 @@ class RawRecords:
         keys = folder / "keys"
         keys.unlink(missing_ok=True)
         trust.keylog_filename = str(keys)
-        plain = socket.create_connection(("127.0.0.1", server.port), timeout=20, source_address=(source, 0))
+        self._socket = socket.create_connection(
+            ("127.0.0.1", server.port), timeout=20, source_address=(source, 0)
+        )
         try:
-            self._tls = trust.wrap_socket(plain, server_hostname="127.0.0.1")
+            suite = self._shake_hands(trust)
         except BaseException:
-            plain.close()
+            self._socket.close()
             raise
-        suite = (self._tls.cipher() or ("",))[0]
         assert "AES" in suite, suite
-        self._hash: Callable[..., Any] = hashlib.sha384 if "SHA384" in suite else hashlib.sha256
+        self._hash = "sha384" if "SHA384" in suite else "sha256"
         self._key_size = 32 if "AES_256" in suite else 16
         lines = keys.read_text(encoding="ascii").splitlines()
         (line,) = (each for each in lines if each.startswith(_SECRET))
@@ -59,32 +58,49 @@ class RawRecords:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # Without close_notify.
-        self._tls.close()
+        self._socket.close()
 
     def send(self, content: bytes, kind: int = DATA) -> None:
         """Send one record."""
         text = content + bytes((kind,))
         header = b"\x17\x03\x03" + struct.pack(">H", len(text) + _TAG)
-        number = self._number.to_bytes(_NONCE, "big")
-        nonce = bytes(one ^ other for one, other in zip(self._iv, number, strict=True))
+        nonce = (self._iv ^ self._number).to_bytes(_NONCE, "big")
         self._number += 1
-        record = header + self._cipher.encrypt(nonce, text, header)
-        # Past the ssl module, which knows nothing of these keys.
-        socket.socket.sendall(self._tls, record)
+        self._socket.sendall(header + self._cipher.encrypt(nonce, text, header))
 
     def update_key(self) -> None:
         """Send a KeyUpdate, and go on with the next key."""
         self.send(_KEY_UPDATE, HANDSHAKE)
-        self._secret = self._expand(b"traffic upd", self._hash().digest_size)
+        self._secret = self._expand(b"traffic upd", len(self._secret))
         self._take_keys()
+
+    def _shake_hands(self, trust: ssl.SSLContext) -> str:
+        """Do the handshake; returns the cipher suite.
+
+        Not by `wrap_socket`: it leaves its socket open where the server has reset the connection by then.
+        """
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = trust.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._socket.sendall(outgoing.read())
+            received = self._socket.recv(1 << 16)
+            if not received:
+                raise ConnectionResetError("closed within the handshake")
+            incoming.write(received)
+        self._socket.sendall(outgoing.read())
+        return (tls.cipher() or ("",))[0]
 
     def _take_keys(self) -> None:
         self._cipher = AESGCM(self._expand(b"key", self._key_size))
-        self._iv = self._expand(b"iv", _NONCE)
+        self._iv = int.from_bytes(self._expand(b"iv", _NONCE), "big")
         self._number = 0
 
     def _expand(self, label: bytes, size: int) -> bytes:
         """HKDF-Expand-Label of one block (section 7.1), without context."""
         name = b"tls13 " + label
         info = struct.pack(">HB", size, len(name)) + name + b"\x00"
-        return bytes(hmac.new(self._secret, info + b"\x01", self._hash).digest()[:size])
+        return hmac.digest(self._secret, info + b"\x01", self._hash)[:size]
