@@ -1,10 +1,20 @@
 #!/usr/bin/env bash
-# The pure layer with its branch coverage: at least 95 % of the pure rooms. Arguments are pytest's.
+# The pure layer with its branch coverage: at least 95 % of the pure rooms.
+#   pure-coverage.sh run PART ARGUMENT...: the tests of one part; the arguments are pytest's
+#   pure-coverage.sh report: whether all parts together cover enough
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export COVERAGE_FILE=$PWD/.coverage
 python=.venv/bin/python
-$python -m pytest -p no:cacheprovider --durations=15 -m pure tests --ignore=tests/tools_tests --cov --cov-report= "$@"
-# A part of the tests has a part of the coverage.
-[ "$#" = 0 ] || exit 0
-$python -m coverage report --skip-covered --include="$($python scripts/pure_modules.py)" --fail-under=95
+data=$PWD/.coverage-pure
+case $1 in
+run)
+  mkdir -p "$data"
+  export COVERAGE_FILE=$data/part.$2
+  exec $python -m pytest -p no:cacheprovider --durations=15 -m pure --cov --cov-report= "${@:3}"
+  ;;
+report)
+  export COVERAGE_FILE=$data/all
+  $python -m coverage combine --quiet --keep "$data"/part.*
+  exec $python -m coverage report --skip-covered --include="$($python scripts/pure_modules.py)" --fail-under=95
+  ;;
+esac

@@ -1,9 +1,10 @@
 """All checks and tests side by side, as jobs: `python -m tests.runner [PYTEST-ARGUMENT…]`.
 
-A job is a group of tests, a check, or the build of what tests need. Most wait more than they work, so five
-run at a time, the long ones first. Those that only compute run beside them, one at a time and with low
-priority: they take what CPU time is left, and delay nobody's deadlines. Output goes to files in `.test-logs`.
-A line is printed when a job ends, and the whole output of those that failed at the end.
+A job is a group of tests, a check, or the build of what tests need. Most wait more than they work, so six
+run at a time, the long ones first, but no more than two that start nodes: those need most of two cores, and
+some of their tests end at deadlines. Those that only compute run beside them, one for each core and with the
+lowest priority: they take what CPU time is left, and delay nobody. Output goes to files in `.test-logs`. A
+line is printed when a job ends, and the whole output of those that failed at the end.
 
 With MULTUS_ENI_RERUN_FAILED=1, as in CI, failed tests run once more when all jobs have ended, one job at a
 time. Those that pass then are *unstable*: they are listed with the output of their failure, and do not fail
@@ -26,10 +27,12 @@ from types import FrameType
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
-AT_ONCE = 5
+AT_ONCE = 6
+COMPUTING = BOOTED = 2
+"""How many jobs that compute, or start nodes, run at once: as many as there are cores."""
 SLOWEST = 15
 """How many of the slowest tests are listed."""
-LOW_PRIORITY = ("nice", "-n", "10")
+LOW_PRIORITY = ("nice", "-n", "19")
 RERUN_FAILED = "MULTUS_ENI_RERUN_FAILED"
 NO_TESTS = 5
 """pytest's exit status where no test was chosen."""
@@ -51,6 +54,12 @@ NODE_NETWORKS = " ".join(
 OTHER_STORIES = f"{TRY_IT} {NODE_AGENT} {NODE_NETWORKS}"
 RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
 """Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
+AGENT = "tests/ipagent"
+PURE = {
+    "pure, agent": AGENT,
+    "pure, rest": f"tests --ignore={AGENT} --ignore=tests/tools_tests",
+}
+"""The halves of the pure layer, which take about as long as each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,8 @@ class Job:
     """A command of its own; it starts when the jobs named in `after` have succeeded.
 
     With `selected`, a user's arguments choose among its tests, and it succeeds where they choose none. One
-    that `computes` waits for nothing but the CPU. `rerun`: pytest's, which remembers what failed.
+    that `computes` waits for nothing but the CPU, one that `boots` starts nodes. `rerun`: pytest's, which
+    remembers what failed.
     """
 
     name: str
@@ -66,6 +76,7 @@ class Job:
     after: tuple[str, ...] = ()
     selected: bool = False
     computes: bool = False
+    boots: bool = False
     rerun: bool = False
 
 
@@ -97,12 +108,26 @@ def python(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", *arguments)
 
 
-def group(name: str, paths: str, arguments: Sequence[str], after: tuple[str, ...] = ()) -> Job:
+def group(
+    name: str, paths: str, arguments: Sequence[str], after: tuple[str, ...] = (), *, boots: bool = False
+) -> Job:
     """Make a job of the tests below some paths, but for the pure layer's; `arguments` are a user's."""
     memory = f"cache_dir={LOGS / 'failed' / name.replace(' ', '-')}"
     options = ("-o", memory, f"--durations={SLOWEST}", "-m", "not pure")
     argv = python("pytest", *options, *shlex.split(paths), *arguments)
-    return Job(name, argv, after, selected=bool(arguments), rerun=True)
+    return Job(name, argv, after, selected=bool(arguments), boots=boots, rerun=True)
+
+
+def pure(name: str, paths: str, arguments: Sequence[str]) -> Job:
+    """Make a job of the pure layer's tests below some paths, with their coverage."""
+    argv = ("scripts/pure-coverage.sh", "run", name.replace(" ", "-"), *shlex.split(paths), *arguments)
+    return Job(name, argv, selected=bool(arguments), computes=True)
+
+
+def covered(arguments: Sequence[str]) -> list[Job]:
+    """Return the job that looks at the pure layer's coverage: a user's choice of tests has a part of it."""
+    report = Job("coverage", ("scripts/pure-coverage.sh", "report"), after=tuple(PURE), computes=True)
+    return [] if arguments else [report]
 
 
 def ignoring(paths: str) -> str:
@@ -116,23 +141,24 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
     first = [
         Job("tools", python("tests.cluster.tools", "--optional")),
         Job("images", python("images", "cached", "--optional")),
-        group("nodes", f"tests/cluster/nodes {ignoring(OTHER_STORIES)}", arguments, after=image),
-        group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
-        Job("pure", ("scripts/pure-coverage.sh", *arguments), selected=bool(arguments), computes=True),
-        group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
-        group("chart, releases", RELEASES, arguments, after=plane),
-        group("agent, faults", FAULTS, arguments),
+        group("node networks", NODE_NETWORKS, arguments, after=image, boots=True),
+        group("nodes", f"tests/cluster/nodes {ignoring(OTHER_STORIES)}", arguments, after=image, boots=True),
+        group("node agent", NODE_AGENT, arguments, after=image, boots=True),
+        group("try it", TRY_IT, arguments, after=image, boots=True),
+        *(pure(name, paths, arguments) for name, paths in PURE.items()),
         group("chart", f"tests/chart {ignoring(RELEASES)}", arguments, after=plane),
-        group("node agent", NODE_AGENT, arguments, after=image),
-        group("node networks", NODE_NETWORKS, arguments, after=image),
-        group("try it", TRY_IT, arguments, after=image),
-        group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
+        group("chart, releases", RELEASES, arguments, after=plane),
+        group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
+        group("agent, faults", FAULTS, arguments),
+        group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
+        group("agent", f"{AGENT} --ignore=tests/ipagent/e2e", arguments),
         group("built images", "tests/images", arguments, after=image),
         group("double", "tests/doubles_tests", arguments),
     ]
     return [
         *first,
         group("rest", " ".join(remaining(first)), arguments, after=plane),
+        *covered(arguments),
         Job("types", python("mypy"), computes=True),
         Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check ."), computes=True),
         Job("imports", (f"{_VENV}/lint-imports",), computes=True),
@@ -149,14 +175,25 @@ def remaining(others: Iterable[Job], root: Path = ROOT) -> list[str]:
 def startable(
     waiting: Sequence[Job], done: Collection[str], running: Collection[Job], at_once: int
 ) -> Job | None:
-    """Return the job that starts next: the first whose needs are met, None where none may start now."""
-    places = {computes: sum(job.computes is computes for job in running) for computes in (False, True)}
-    free = {False: places[False] < at_once, True: places[True] < 1}
-    return next((job for job in waiting if free[job.computes] and set(job.after) <= set(done)), None)
+    """Return the job that starts next: the first whose needs are met, None where none may start now.
+
+    Places are kept for those that start nodes, which take longest, while any of them waits.
+    """
+    computing = sum(job.computes for job in running)
+    booted = sum(job.boots for job in running)
+    kept = BOOTED - booted if any(job.boots for job in waiting) else 0
+
+    def may(job: Job) -> bool:
+        if job.computes:
+            return computing < COMPUTING
+        free = at_once - (len(running) - computing)
+        return free > 0 and booted < BOOTED if job.boots else free > kept
+
+    return next((job for job in waiting if may(job) and set(job.after) <= set(done)), None)
 
 
 class Runner:
-    """Runs jobs, `at_once` of them at a time and one that computes, each as a process group of its own."""
+    """Runs jobs, `at_once` of them at a time and those that compute, each as a process group of its own."""
 
     def __init__(
         self, logs: Path = LOGS, at_once: int = AT_ONCE, env: Mapping[str, str] = os.environ
@@ -242,7 +279,9 @@ def rerun(ended: Iterable[Ended]) -> list[Job]:
     """Return the jobs that run the tests that have failed once more."""
     again = ("--last-failed", "--last-failed-no-failures=none")
     return [
-        replace(each.job, name=f"{each.job.name}, again", argv=(*each.job.argv, *again), selected=False)
+        replace(
+            each.job, name=f"{each.job.name}, again", argv=(*each.job.argv, *again), after=(), selected=False
+        )
         for each in ended
         if each.failed and each.job.rerun
     ]
@@ -267,7 +306,7 @@ def main(arguments: Sequence[str]) -> int:
     """Return the exit status."""
     found = jobs(arguments)
     print(
-        f"{len(found)} jobs, {AT_ONCE} at a time and one that computes; "
+        f"{len(found)} jobs, {AT_ONCE} at a time and {COMPUTING} that compute; "
         f"their output is in {LOGS.relative_to(ROOT)}/",
         flush=True,
     )

@@ -40,6 +40,8 @@ PROPAGATION = 25
 LAGS = (0.5, 3.0)
 """Seconds by which the replicas' volumes lag behind the Secret."""
 FLAGS = [f"--propagation={PROPAGATION}s", "--api-propagation=3s"]
+PAUSE = 0.5
+"""Seconds between two creates of a client: 50 a second over a whole rotation."""
 PATIENCE = 120.0
 """Seconds for a whole rotation."""
 
@@ -168,8 +170,8 @@ def rotate(place: Place, certs: Certs, replicas: list[Replica], creates: int) ->
 
     wait_for(called, "call by the webhook configuration")
     before, first = place.data(), len(certs.wrote())
-    with Load(namespaces) as load:
-        load.goes_on(200)
+    with Load(namespaces, PAUSE) as load:
+        load.goes_on(100)
         answered = [replica.count("decision") for replica in replicas]
         began, done = time.monotonic(), load.done
         # A lost CA key is how a rotation is asked for.

@@ -24,7 +24,7 @@ from tests.cluster.control_plane import ControlPlane
 pytestmark = pytest.mark.cluster
 
 DAY = 86400.0
-YEARS = 5 * 365 * DAY
+YEARS = 3 * 365 * DAY
 STEP = 20 * DAY
 
 

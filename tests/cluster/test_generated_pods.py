@@ -1,6 +1,6 @@
 """Generated pods through the real API server, as dry-run creates: none is refused because of the patch.
 
-MULTUS_ENI_DRY_RUNS is how many (400), MULTUS_ENI_DRY_RUNS_SEED the seed of the first 2,000; each further
+MULTUS_ENI_DRY_RUNS is how many (200), MULTUS_ENI_DRY_RUNS_SEED the seed of the first 2,000; each further
 2,000 have the next one.
 """
 
@@ -23,7 +23,7 @@ from tests.webhook.valid_pods import valid_pods
 
 pytestmark = pytest.mark.cluster
 
-COUNT = int(os.environ.get("MULTUS_ENI_DRY_RUNS", "400"))
+COUNT = int(os.environ.get("MULTUS_ENI_DRY_RUNS", "200"))
 SEED = int(os.environ.get("MULTUS_ENI_DRY_RUNS_SEED", "1"))
 BATCH = 2000
 OURS = (RUN_VOLUME, TOKEN_VOLUME)

@@ -34,18 +34,35 @@ def test_a_job_starts_when_what_it_needs_has_succeeded_and_a_place_is_free() -> 
     assert startable([one], [], [], 2) is None
 
 
-def test_one_job_that_computes_runs_beside_those_that_wait() -> None:
+def test_a_job_that_computes_for_each_core_runs_beside_those_that_wait() -> None:
     waits, computes = job("waits"), Job("computes", (), computes=True)
+    full = [computes] * runner.COMPUTING
     assert startable([waits, computes], [], [waits, waits], 2) == computes
-    assert startable([computes, waits], [], [computes], 2) == waits
-    assert startable([computes], [], [computes], 2) is None
+    assert startable([computes, waits], [], full, 2) == waits
+    assert startable([computes], [], full, 2) is None
+
+
+def test_no_more_jobs_start_nodes_than_there_are_cores() -> None:
+    boots, other = Job("boots", (), boots=True), job("other")
+    assert startable([boots, other], [], [other, boots], 6) == boots
+    assert startable([boots, other], [], [boots] * runner.BOOTED, 6) == other
+    assert startable([boots], [], [boots] * runner.BOOTED, 6) is None
+
+
+def test_places_are_kept_for_jobs_that_start_nodes_until_what_they_need_is_there() -> None:
+    boots, other = Job("boots", (), after=("images",), boots=True), job("other")
+    assert startable([boots, other], [], [other] * 3, 6) == other
+    assert startable([boots, other], [], [other] * 4, 6) is None
+    assert startable([boots, other], ["images"], [other] * 4, 6) == boots
+    assert startable([other], ["images"], [*[other] * 4, boots], 6) == other
+    assert startable([boots, other], ["images"], [], 1) == boots
 
 
 def test_a_job_that_computes_has_a_low_priority(tmp_path: Path) -> None:
     code = (sys.executable, "-I", "-S", "-c", "import os; print(os.nice(0))")
     found = Runner(tmp_path).run([Job("waits", code), Job("computes", code, computes=True)])
     priority = {each.job.name: int(each.log) for each in found}
-    assert priority["computes"] == min(19, priority["waits"] + 10)
+    assert priority["computes"] == min(19, priority["waits"] + 19)
 
 
 def test_every_job_runs_once_after_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,8 +108,9 @@ def test_what_failed_runs_once_more_and_is_told_where_it_passes(
     monkeypatch.setattr(runner, "LOGS", tmp_path)
     marker = tmp_path / "calm"
     (tmp_path / "test_it.py").write_text(UNSTABLE.replace("MARKER", repr(str(marker))))
-    tests = runner.group("tests", f"{tmp_path / 'test_it.py'}", [])
-    ended = Runner(tmp_path).run([tests])
+    tools = job("tools")
+    tests = runner.group("tests", f"{tmp_path / 'test_it.py'}", [], after=("tools",))
+    ended = [each for each in Runner(tmp_path).run([tools, tests]) if each.job == tests]
     if passes_alone:
         marker.touch()
     again = Runner(tmp_path).run(runner.rerun(ended))
@@ -139,13 +157,16 @@ def test_a_new_folder_is_in_the_last_job_and_those_of_the_tools_in_none(tmp_path
     assert runner.remaining([webhook], tmp_path) == ["tests/new", "tests/test_d.py"]
 
 
-def test_no_test_is_in_two_jobs() -> None:
+@pytest.mark.parametrize("computes", [True, False])
+def test_no_test_is_in_two_jobs(computes: bool) -> None:
+    """The pure layer's tests are in jobs that compute, all others in jobs that do not."""
+    found = [each for each in runner.jobs() if each.computes is computes]
     paths = {
-        each.name: [Path(word) for word in each.argv if word.startswith("tests/")] for each in runner.jobs()
+        each.name: [Path(word) for word in each.argv if word.partition("/")[0] == "tests"] for each in found
     }
     ignored = {
         each.name: [Path(word.removeprefix("--ignore=")) for word in each.argv if "--ignore=" in word]
-        for each in runner.jobs()
+        for each in found
     }
 
     def runs(job: str, path: Path) -> bool:
@@ -157,6 +178,13 @@ def test_no_test_is_in_two_jobs() -> None:
         path: [job for job in paths if path in paths[job]] for path in everything
     }
     assert all(sum(path in each for each in paths.values()) == 1 for path in everything)
+
+
+def test_the_pure_layers_coverage_is_that_of_all_its_parts() -> None:
+    jobs = {each.name: each for each in runner.jobs()}
+    assert set(jobs["coverage"].after) == {name for name, each in jobs.items() if "run" in each.argv}
+    # A part of the tests has a part of the coverage.
+    assert "coverage" not in {each.name for each in runner.jobs(["-k", "sidecar"])}
 
 
 def test_the_cpu_time_is_that_of_all_processes(tmp_path: Path) -> None:

@@ -388,6 +388,7 @@ def test_a_signal_from_outside_is_passed_on() -> None:
         pod.init()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("kind", ["assign", "unassign", "holders", "describe"])
 def test_no_fault_ends_with_exit_0_and_an_unassigned_address(kind: str, fault: Fault) -> None:

@@ -13,7 +13,7 @@ from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import PrefixWorld
 from tests.ipagent.controller.world import network
 
-pytestmark = pytest.mark.pure
+pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 
 OAM = "n1.oam"
 SPEC = PrefixSpec(1, 0, 8, CniSpec((Family.IPV4,)))

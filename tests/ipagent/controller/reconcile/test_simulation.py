@@ -129,6 +129,7 @@ class Chaos:
         }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_whoever_is_killed_each_node_has_one_eni_of_each_network(seed: int) -> None:
     chaos = Chaos(seed)

@@ -97,7 +97,7 @@ HOLDERS = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 @given(st.data())
 def test_no_call_goes_beyond_what_the_node_may_have(data: st.DataObject) -> None:
     known = {node: data.draw(enis(node)) for node in NODES}

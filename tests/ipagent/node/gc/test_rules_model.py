@@ -24,7 +24,7 @@ from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
 from tests.ipagent.node.node_fakes import FakeCheckpoint, FakeListing, NodeFake, Watched
 
-pytestmark = pytest.mark.pure
+pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 
 POOLS = {
     "eni-1": tuple(map(ip, ("10.10.1.80", "10.10.1.81", "10.10.1.82", "2001:db8:1::80"))),

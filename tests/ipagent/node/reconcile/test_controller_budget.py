@@ -61,6 +61,7 @@ class TestBudget:
         run.claims(claim("b", "10.1.1.2", "10.1.9.200"))
         assert run.status("b").state is ClaimState.ASSIGNED
 
+    @pytest.mark.no_cover
     @pytest.mark.parametrize("anew", [False, True], ids=["the same pods", "pods made anew"])
     @pytest.mark.parametrize("count", [1, 20])
     def test_many_pods_of_a_namespace_cost_no_more_than_the_node_and_others_are_served(

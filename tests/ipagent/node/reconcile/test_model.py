@@ -554,6 +554,6 @@ class Node(RuleBasedStateMachine):
 
 
 Node.TestCase.settings = settings(
-    max_examples=2 * settings().max_examples, stateful_step_count=40, derandomize=True
+    max_examples=settings().max_examples, stateful_step_count=40, derandomize=True
 )
 TestNode = Node.TestCase
