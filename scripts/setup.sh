@@ -25,7 +25,7 @@ echo "setup: what uv.lock names into $venv"
 # PYTHONDONTWRITEBYTECODE is set.
 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=$venv \
   $venv/bin/uv sync --quiet --locked --all-extras --compile-bytecode --python $venv/bin/python
-$venv/bin/python -m compileall -q certs common ipagent multus_eni webhook demo benchmarks images tests
+$venv/bin/python -m compileall -q certs check common ipagent multus_eni webhook demo benchmarks images tests
 echo "setup: the part of botocore's data that the agent uses"
 $venv/bin/python -m ipagent.aws.trim_botocore
 touch $venv/.synced

@@ -40,6 +40,11 @@ _DURATION = re.compile(r"^(\d+\.\d+)s (call|setup|teardown) +(\S.*)$", re.MULTIL
 _SUMMARY = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|error|deselected).*?) in [\d.]+s.*$", re.MULTILINE)
 
 
+def ignoring(paths: str) -> str:
+    """Return pytest's arguments that leave these paths out."""
+    return " ".join(f"--ignore={path}" for path in shlex.split(paths))
+
+
 _VENV = Path(sys.executable).parent
 FAULTS = "tests/ipagent/e2e/test_faults.py tests/ipagent/e2e/test_imds_lag.py"
 """Where the agent waits for its own timeouts and deadlines most of the time."""
@@ -54,10 +59,10 @@ NODE_NETWORKS = " ".join(
 OTHER_STORIES = f"{TRY_IT} {NODE_AGENT} {NODE_NETWORKS}"
 RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
 """Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
-AGENT = "tests/ipagent"
+_LOOPS = "tests/ipagent/controller tests/ipagent/node"
 PURE = {
-    "pure, agent": AGENT,
-    "pure, rest": f"tests --ignore={AGENT} --ignore=tests/tools_tests",
+    "pure, rest": f"tests {ignoring(_LOOPS)} --ignore=tests/tools_tests",
+    "pure, loops": _LOOPS,
 }
 """The halves of the pure layer, which take about as long as each other."""
 
@@ -130,11 +135,6 @@ def covered(arguments: Sequence[str]) -> list[Job]:
     return [] if arguments else [report]
 
 
-def ignoring(paths: str) -> str:
-    """Return pytest's arguments that leave these paths out."""
-    return " ".join(f"--ignore={path}" for path in shlex.split(paths))
-
-
 def jobs(arguments: Sequence[str] = ()) -> list[Job]:
     """Return all jobs, the longest first: by measured time, see docs/testing.md."""
     plane, image = ("tools",), ("tools", "images")
@@ -151,7 +151,7 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
         group("control plane", "tests/cluster --ignore=tests/cluster/nodes", arguments, after=plane),
         group("agent, faults", FAULTS, arguments),
         group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
-        group("agent", f"{AGENT} --ignore=tests/ipagent/e2e", arguments),
+        group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
         group("built images", "tests/images", arguments, after=image),
         group("double", "tests/doubles_tests", arguments),
     ]

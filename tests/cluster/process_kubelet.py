@@ -35,6 +35,8 @@ OURS = "app.kubernetes.io/part-of=multus-eni-injector"
 SERVICE = Kind("v1", "Service")
 PAUSE = 0.2
 """Seconds between two looks at the pods."""
+STEADY = 1.0
+"""Seconds between two looks at volumes and probe of a pod that is ready: each is a request or more."""
 HEARTBEAT = 5.0
 """Seconds between two renewals of the node's lease; without them its pods are taken for lost after 50."""
 
@@ -53,6 +55,8 @@ class Running:
     restarts: int = 0
     ready: bool = False
     ending: bool = False
+    looked: float = 0.0
+    """When its volumes and its probe were looked at, by the monotonic clock."""
 
     @property
     def component(self) -> str:
@@ -203,8 +207,12 @@ class ProcessKubelet:
             return
         if running.component in self._down:
             running.process.kill()
+        alive, now = _runs(running.process), time.monotonic()
+        if alive and running.ready and now - running.looked < STEADY:
+            return
+        running.looked = now
         running.mounts.sync()
-        if not _runs(running.process):
+        if not alive:
             self._ended(running)
             return
         ready = self._is_ready(running)
