@@ -23,7 +23,7 @@ import httpx
 from tests.cluster.api import NAMESPACE, Api, ApiError
 from tests.cluster.certificates import Authority, signing_keys
 from tests.cluster.kubeconfig import write_kubeconfig
-from tests.cluster.processes import Process
+from tests.cluster.processes import LAZY_GC, Process
 from tests.cluster.tools import Binaries
 
 SERVICE_CIDR = "10.96.0.0/16"
@@ -191,7 +191,8 @@ class ControlPlane:
 
     def _process(self, name: str, flags: Sequence[str]) -> Process:
         prefix = self._place.prefix if self._place else ()
-        return Process(name, [*prefix, self._binaries[name], *flags], log=self._folder / f"{name}.log")
+        argv = [*prefix, self._binaries[name], *flags]
+        return Process(name, argv, log=self._folder / f"{name}.log", env=LAZY_GC)
 
     def _etcd(self) -> Process:
         client, peer = (f"http://127.0.0.1:{port}" for port in self._ports[:2])

@@ -13,14 +13,13 @@ from typing import Any
 import yaml
 
 from tests.cluster.api import Manifest
+from tests.cluster.processes import LAZY_GC
 
 CHART = Path(__file__).parents[2] / "charts" / "multus-eni-injector"
 REGISTRY = "registry.example/multus-eni"
 RELEASE = "multus-eni-injector"
 NAMESPACE = "multus-eni-system"
 Values = Mapping[str, Any]
-GARBAGE = {"GOGC": "off", "GOMEMLIMIT": "500MiB"}
-"""No garbage collection in so short a life, which is a third of its CPU time, unless much memory is used."""
 
 
 class HelmError(RuntimeError):
@@ -74,7 +73,7 @@ class Helm:
         own = {f"HELM_{name}_HOME": str(self.folder / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         named = {"KUBECONFIG": str(self.kubeconfig or self.folder / "none")}
-        return {**kept, **own, **named, **GARBAGE}
+        return {**kept, **own, **named, **LAZY_GC}
 
 
 def parsed(text: str) -> list[Manifest]:

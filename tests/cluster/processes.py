@@ -16,6 +16,9 @@ from tests.cluster.waiting import wait_for
 
 Found = TypeVar("Found")
 
+LAZY_GC = {"GOGC": "off", "GOMEMLIMIT": "600MiB"}
+"""For Go programs: no garbage collection below so much memory, which is a third of Helm's CPU time and a
+fifth of the API server's (https://go.dev/doc/gc-guide#Memory_limit)."""
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
