@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from common.agent_settings import ENV_POD_NAME, ENV_POD_NAMESPACE, AgentSettings
 from ipagent.cli import ENV_STARTED_FILE
+from tests.cluster import waiting
 from tests.doubles import Doubles
 from tests.ipagent.worlds import KEY, SECRET
 from tests.netns import IMDS, Node, Pod
@@ -118,6 +118,11 @@ class Stage:
         held: list[str] = self._interface(eni)["ipv6s"]
         return held
 
+    def addresses(self, eni: str) -> list[str]:
+        """Return an ENI's secondary addresses of both families, sorted."""
+        found = self._interface(eni)
+        return sorted([*found["secondaries"], *found["ipv6s"]])
+
     def _interface(self, eni: str) -> dict[str, Any]:
         (found,) = (interface for interface in self.state()["interfaces"] if interface["id"] == eni)
         return dict(found)
@@ -210,7 +215,7 @@ class Sidecar(AgentProcess):
         """Wait until the ENI has exactly these secondary addresses, of both families."""
         stage = self._stage
         wait_for(
-            lambda: sorted(stage.secondaries(eni) + stage.ipv6s(eni)) == sorted(addresses),
+            lambda: stage.addresses(eni) == sorted(addresses),
             f"{addresses} on {eni}",
         )
 
@@ -221,8 +226,5 @@ class Sidecar(AgentProcess):
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait until the condition holds; fails after `SECONDS`."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {SECONDS} s for {what}"
-        time.sleep(0.02)
+    """Wait until the condition holds. Raises TimeoutError after `SECONDS`."""
+    waiting.wait_for(condition, what, SECONDS)
