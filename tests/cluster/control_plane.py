@@ -191,7 +191,7 @@ class ControlPlane:
 
     def _process(self, name: str, flags: Sequence[str]) -> Process:
         prefix = self._place.prefix if self._place else ()
-        argv = [*prefix, self._binaries[name], *flags]
+        argv: list[str | Path] = [*prefix, self._binaries[name], *flags]
         return Process(name, argv, log=self._folder / f"{name}.log", env=LAZY_GC)
 
     def _etcd(self) -> Process:
