@@ -17,7 +17,7 @@ from tests.ipagent.controller.loop_rig import LoopRig
 from tests.ipagent.controller.prefix_world import PrefixWorld
 from tests.ipagent.controller.world import network
 
-pytestmark = pytest.mark.pure
+pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 
 SECONDS = 300.0
 LOUD, QUIET = "n1", "n2"
