@@ -31,7 +31,8 @@ from ipagent.node_interfaces.pool import (
 RUNTIME_FOLDER = Path("/etc/cni/net.d")
 """Where container runtimes look for the cluster's own network: the first file by name."""
 DATA = Path("/run/multus-eni-injector/cni")
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.2
+"""Seconds between two looks at what host-local has handed out: free addresses go in a second or two."""
 NOT_MOUNTED = (
     "the DaemonSet writes no CNI configurations: set nodeAgent.prefixes.enabled, or the NodeNetwork's "
     "addresses.mode to Assign"
@@ -174,7 +175,7 @@ class ReservationWatcher(threading.Thread):
         self._end = threading.Event()
 
     def run(self) -> None:
-        """Look once a second."""
+        """Look every WATCH_SECONDS."""
         seen: Mapping[str, frozenset[str] | None] = {}
         while not self._end.wait(WATCH_SECONDS):
             found = {network: self._files.reserved(network) for network in self.networks}

@@ -6,8 +6,10 @@ before it is: a leader that finds this of another one waits until descriptions m
 
 from __future__ import annotations
 
+from math import ceil
+
 from ipagent.controller.model.actions import AssignPrefixes
-from ipagent.controller.model.prefixes import Family, Ipam, PrefixState, family, size
+from ipagent.controller.model.prefixes import IPV4_SIZE, Family, Ipam, PrefixState, family, size
 from ipagent.controller.reconcile.prefix_pool import LOOK_AGAIN, RETRY_SECONDS, PrefixPool, seen_since
 from ipagent.controller.reconcile.refusals import Kind
 
@@ -54,8 +56,8 @@ def _missing(found: PrefixPool, wanted: Family) -> int:
     least = found.least(wanted) - len(active)
     if least > 0 or wanted is Family.IPV6:
         return least
-    low = found.reported(wanted) and found.free(wanted) <= LOW_WATER
-    return 1 if low and len(active) < found.spec.max_ipv4 else 0
+    short = LOW_WATER + 1 - found.free(wanted) if found.reported(wanted) else 0
+    return min(ceil(short / IPV4_SIZE), found.spec.max_ipv4 - len(active))
 
 
 def _places(found: PrefixPool, wanted: Family) -> int:

@@ -85,9 +85,16 @@ class PrefixPool:
         found = self.use(prefix)
         return found.used if found else 0
 
+    @property
+    def requested(self) -> int:
+        """How many addresses the node's pods request, also those that have none yet; 0 if not reported."""
+        usage = self.attachment.usage
+        return usage.requested if usage is not None and usage.mac == self.eni.mac else 0
+
     def free(self, wanted: Family) -> int:
-        """Return the addresses that new pods can have."""
-        return sum(size(p) - self.used(p) for p in self.of(wanted, PrefixState.ACTIVE))
+        """Return the addresses that are left for other pods; below zero if bound pods request more."""
+        active = self.of(wanted, PrefixState.ACTIVE)
+        return sum(map(size, active)) - max(sum(map(self.used, active)), self.requested)
 
     def reported(self, wanted: Family) -> bool:
         """Return whether the node has reported on all that it is to hand out, and that is something."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from ipagent.controller.model.actions import AssignPrefixes, Call
+from ipagent.controller.model.attachment import PodUsage
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, PrefixState
+from ipagent.node.observe.usage_reporter import GATHER
+from ipagent.node_interfaces.cni_files import WATCH_SECONDS
+from ipagent.node_interfaces.pool import IDLE_SECONDS, PoolStatus, Use, worth_reporting
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import PrefixWorld
 from tests.ipagent.controller.world import network
@@ -19,15 +23,21 @@ OAM = "n1.oam"
 SPEC = PrefixSpec(1, 0, 8, CniSpec((Family.IPV4,)))
 POD_RETRY = 10.0
 """Seconds until the kubelet makes a pod's sandbox again (`pkg/kubelet`, backOffPeriod)."""
+SANDBOX = 0.5
+"""Seconds from a pod's binding until its sandbox asks for an address: volumes, cgroup, pause container."""
 STEP = 0.1
-"""Seconds after which `links` has seen a change and written it or reported it."""
+"""Seconds after which a change that the API server has got is seen by whoever watches it."""
 
 
 @dataclass
 class Node:
-    """A node whose prefixes grow: EC2 needs `ec2_seconds` for a call."""
+    """A node whose prefixes grow: EC2 needs `ec2_seconds` for a call.
+
+    `requesting`: pods request the network's resource (`capacity.enabled`).
+    """
 
     ec2_seconds: float
+    requesting: bool = False
     world: PrefixWorld = field(default_factory=PrefixWorld)
     refused: Counter[int] = field(default_factory=Counter)
     """How often each pod found no address free."""
@@ -36,7 +46,9 @@ class Node:
         self.world.add_network(network("oam", prefixes=SPEC))
         self.world.add_node("n1")
         self.leader = Leader(self.world, between=self._wait)
-        self.started = 0
+        self.started = self.bound = 0
+        self._looked = self._counted = 0.0
+        self._reported: tuple[PoolStatus, float] | None = None
         self.live(20)
 
     def _wait(self, call: Call) -> None:
@@ -48,8 +60,35 @@ class Node:
         """Let pods start, and `links` write and report, but the controller not decide."""
         for _ in range(round(seconds / STEP)):
             self.world.advance(STEP)
+            file = self.world.files.get(OAM)
             self.world.write_files()
-            self.world.report()
+            if self.world.now >= self._looked + WATCH_SECONDS or self.world.files.get(OAM) != file:
+                self._looked = self.world.now
+                self._report()
+            if self.requesting and self.world.now >= self._counted + GATHER:
+                self._counted = self.world.now
+                self._count()
+
+    def _report(self) -> None:
+        """Report the pool as `links` does: what changes no decision waits for half a minute."""
+        before = self.world.attachments.get(OAM)
+        if before is None:
+            return
+        self.world.report()
+        now, pool = self.world.now, self.world.attachments[OAM].pool
+        assert pool is not None
+        uses = tuple(Use(prefix, each.used, each.offered) for prefix, each in pool.prefixes.items())
+        found, (last, at) = PoolStatus(pool.file, "", uses), self._reported or (PoolStatus(), now)
+        if self._reported and now - at < IDLE_SECONDS and not worth_reporting(last, found):
+            self.world.attachments[OAM] = before
+        elif found != last:
+            self._reported = found, now
+
+    def _count(self) -> None:
+        """Report what bound pods request, as the node agent does."""
+        if OAM in self.world.attachments:
+            found = self.world.attachments[OAM]
+            self.world.attachments[OAM] = replace(found, usage=PodUsage(found.status.mac, self.bound))
 
     def live(self, seconds: float) -> None:
         """Let time pass for all."""
@@ -59,9 +98,14 @@ class Node:
             self.pass_time(STEP)
 
     def create(self, pods: int, a_second: float) -> None:
-        """Let the kubelet make so many pods' sandboxes, one after the other."""
+        """Let the scheduler bind so many pods, a hundred a second, and the kubelet make their sandboxes."""
         for number in range(pods):
-            self.try_later(number, number / a_second)
+            bound = number / 100
+            self.world.due.append((self.world.now + bound, self._bind))
+            self.try_later(number, max(bound, number / a_second) + SANDBOX)
+
+    def _bind(self) -> None:
+        self.bound += 1
 
     def try_later(self, pod: int, seconds: float) -> None:
         """Make a pod's sandbox in a while; again where no address is free."""
@@ -75,7 +119,7 @@ class Node:
             self.try_later(pod, POD_RETRY)
 
 
-@pytest.mark.parametrize(("a_second", "ec2_seconds"), [(5.0, 0.3), (5.0, 1.0), (15.0, 0.2)])
+@pytest.mark.parametrize(("a_second", "ec2_seconds"), [(5.0, 0.3), (5.0, 1.0), (10.0, 0.3)])
 def test_another_prefix_comes_before_the_last_address_is_gone_while_100_pods_start(
     a_second: float, ec2_seconds: float
 ) -> None:
@@ -87,6 +131,38 @@ def test_another_prefix_comes_before_the_last_address_is_gone_while_100_pods_sta
     # 100 addresses are in 7 prefixes; 12 are free in the last one, so no other is asked for.
     assert len(node.world.prefixes(OAM)) == node.world.calls["AssignPrefixes"] == 7
     assert node.world.cut_off == []
+
+
+@pytest.mark.parametrize(
+    ("a_second", "ec2_seconds"), [(1.0, 1.0), (5.0, 1.0), (10.0, 1.0), (15.0, 0.2), (20.0, 0.3)]
+)
+def test_what_bound_pods_request_is_assigned_before_they_ask_for_it(
+    a_second: float, ec2_seconds: float
+) -> None:
+    node = Node(ec2_seconds, requesting=True)
+    node.create(100, a_second)
+    node.live(100 / a_second + 5)
+    assert (node.started, node.refused) == (100, Counter())
+    assert len(node.world.prefixes(OAM)) == 7
+    assert node.world.calls["AssignPrefixes"] <= 4
+    assert node.world.cut_off == []
+
+
+def test_what_is_requested_is_not_given_back_and_what_is_not_any_more_is() -> None:
+    node = Node(0.3, requesting=True)
+    node.bound = 60
+    node.live(10)
+    before = node.world.prefixes(OAM)
+    assert len(before) == 5
+    for _ in range(5):
+        node.leader.run(400)
+        node.live(1)
+    assert node.world.prefixes(OAM) == before
+    node.bound = 0
+    for _ in range(9):
+        node.leader.run(400)
+        node.live(1)
+    assert len(node.world.prefixes(OAM)) < 5
 
 
 @pytest.mark.parametrize(("a_second", "ec2_seconds", "most"), [(10.0, 2.0, 2), (50.0, 1.0, 4)])
@@ -114,7 +190,7 @@ def test_after_a_power_cut_no_address_and_no_prefix_is_left_behind() -> None:
     node.leader.run(120)
     assert world.prefixes(OAM) == before
     node.create(4, 5.0)
-    node.live(10)
+    node.live(IDLE_SECONDS + 10)
     pool = world.attachments[OAM].pool
     assert pool is not None
     assert sorted(use.used for use in pool.prefixes.values()) == [0, 0, 0, 4]
