@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from multus_eni.cli import main
 
 pytestmark = pytest.mark.pure
 
+ON_A_LAPTOP = """
+import sys
+sys.modules.update(dict.fromkeys(["fastapi", "httptools", "prometheus_client", "uvicorn", "uvloop"]))
+from multus_eni.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command without what only the other extras bring."""
 POD = "{apiVersion: v1, kind: Pod, metadata: {name: a}}"
 
 
@@ -56,3 +64,23 @@ def test_a_missing_module_of_our_own_is_not_blamed_on_an_extra(
     monkeypatch.setitem(sys.modules, "webhook.manifests.commands", None)
     with pytest.raises(ModuleNotFoundError, match=r"webhook\.manifests\.commands"):
         main(["explain", "-f", manifest])
+
+
+def test_the_extra_for_laptops_is_enough(manifest: str, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("agent: {image: registry.example/agent:1}")
+    node = tmp_path / "node.yaml"
+    node.write_text("{apiVersion: v1, kind: Node, metadata: {name: a}}")
+    for arguments, code in (
+        (["explain", "-f", manifest], 0),
+        (["inject", "-f", manifest, "--config", str(settings)], 0),
+        (["check", "--dump", str(node)], 1),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", ON_A_LAPTOP, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (code, ""), arguments
