@@ -6,8 +6,8 @@ import math
 import os
 import select
 from collections.abc import Callable
-from contextlib import suppress
-from typing import NoReturn
+from contextlib import ExitStack, suppress
+from typing import NoReturn, Protocol
 
 from common.exit_codes import ExitCode
 from common.kube.errors import ClusterError
@@ -15,6 +15,9 @@ from ipagent.assign.errors import AgentError, Usage
 from ipagent.log import Log
 from ipagent.signals import Signals, Stop
 from ipagent.termination import crash_text
+
+ENDING = 2.0
+"""Seconds that each thread has for its end."""
 
 
 def run_daemon(log: Log, run: Callable[[Signals], None], what_stays: str) -> int:
@@ -42,6 +45,26 @@ def end_with(log: Log, error: Exception) -> int:
         failure = AgentError(crash_text(error, log))
     log.error("failed", message=f"{failure}. {failure.remedy}")
     return failure.exit_code
+
+
+class Part(Protocol):
+    """A thread of a daemon."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """Ask it to end."""
+
+    def join(self, timeout: float) -> object:
+        """Wait so many seconds for its end."""
+
+
+def run_until_end(part: Part, stack: ExitStack) -> None:
+    """Start a thread, which is stopped with the stack."""
+    part.start()
+    stack.callback(part.join, ENDING)
+    stack.callback(part.stop)
 
 
 class Wakeup:

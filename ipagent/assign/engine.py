@@ -29,8 +29,14 @@ class AddressEngine:
         release_rate: Rate | None = None,
     ) -> None:
         self.reconciler = reconciler
-        self.releases = ReleaseQueue(cloud, timing, log, on_released, release_rate)
+        self.releases = ReleaseQueue(cloud, timing, log, self._released, rate=release_rate)
+        self._on_released = on_released
         self._drift = Drift(reconciler, cloud, timing, log)
+
+    def _released(self, outcome: ReleaseOutcome) -> None:
+        self._on_released(outcome)
+        if outcome.failure is None:
+            self.reconciler.retry_released(outcome.address)
 
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is."""

@@ -97,6 +97,8 @@ class Reconciler:
         self._takeovers = RecentTakeovers(timing.clock)
         # Refused addresses for which all ENIs of the subnet were listed.
         self._listed: set[tuple[str, IPAddress]] = set()
+        # What cannot be looked up, by event and ENI: an outage is a warning once, not at each try.
+        self._blind: set[tuple[str, str]] = set()
 
     def set_desired(self, placements: Iterable[Placement], again: Collection[IPAddress] = ()) -> None:
         """Replace the desired placements; what is new or in `again` is due when its window is over."""
@@ -117,6 +119,11 @@ class Reconciler:
     def retry_until_healed(self) -> None:
         """From now on also repeat what only people can mend (HEALING), as long as it takes."""
         self.plan = replace(self.plan, retried=HEALING)
+
+    def retry_released(self, address: IPAddress) -> None:
+        """Assign anew what was refused because the ENI that it has been released from still had it."""
+        if any(item.address == address and item.conflict for item in self.plan.in_phases({Phase.REFUSED})):
+            self.set_desired([item.placement for item in self.plan.items], {address})
 
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is left to do."""
@@ -165,9 +172,12 @@ class Reconciler:
         return max(due, self._window(batch[1], arrived, self._timing.clock())) if arrived else due
 
     def _schedule(self) -> None:
-        """Put off the next call where one has failed; forget the looks at ENIs that are done."""
-        unsettled = {item.eni_id for item in self.plan.items if item.phase not in SETTLED}
-        self._describes = {eni_id: due for eni_id, due in self._describes.items() if eni_id in unsettled}
+        """Put off the next call where one has failed; forget the calls and looks of what is done."""
+        unsettled = [item for item in self.plan.items if item.phase not in SETTLED]
+        enis, batches = {item.eni_id for item in unsettled}, {item.batch for item in unsettled}
+        self._describes = {eni_id: due for eni_id, due in self._describes.items() if eni_id in enis}
+        # An outage that is over must not put off what comes hours later.
+        self._calls = {batch: due for batch, due in self._calls.items() if batch in batches}
         failed: dict[Batch, list[Backoff]] = {}
         for item in self.plan.in_phases({Phase.WANTED}):
             if item.failure:
@@ -251,23 +261,45 @@ class Reconciler:
         try:
             held = self._cloud.describe(eni_id)
         except Ec2Error as error:
-            self._log.debug("describe-failed", message=error.failure.text, eni=eni_id)
+            waiting = [item for item in self.plan.in_phases(UNCONFIRMED) if item.eni_id == eni_id]
+            text = f"Whether {eni_id} has {_listed(waiting)} can't be told: {error.failure.text}"
+            self._warn_once("describe-failed", eni_id, text)
             if error.failure.fault not in self.plan.retried:
                 self._give_up_describing(eni_id, error.failure)
             return
         self.described[eni_id] = held
+        self._blind.discard(("describe-failed", eni_id))
         if reason := held.why_not_here:
             failure = Failure(Fault.NO_ENI, f"EC2 has {eni_id} {reason}", final=True)
             self.plan = self.plan.without_eni(eni_id, failure, self._timing.clock())
             return
+        accepted = self.plan.in_phases({Phase.ACCEPTED, Phase.DOUBTFUL})
         self.plan = self.plan.after_describe(held, self._timing.clock())
+        lost = [item for item in accepted if item.eni_id == eni_id and not held.holds(item.address)]
+        if lost:
+            text = f"EC2 has accepted {_listed(lost)}, and does not show it on {eni_id}: assigning it again"
+            self._warn_once("assign-failed", eni_id, text)
+        elif accepted:
+            self._blind.discard(("assign-failed", eni_id))
+
+    def _warn_once(self, event: str, eni_id: str, text: str) -> None:
+        """Log at warning level what an ENI's addresses wait for, and at debug level that it goes on."""
+        level = self._log.debug if (event, eni_id) in self._blind else self._log.warning
+        self._blind.add((event, eni_id))
+        level(event, message=text, eni=eni_id)
 
     def _find_holders(self, items: Sequence[Item]) -> None:
         """Look up who holds addresses of one ENI and family that EC2 refused."""
         failure = self.ask_holders(items)
+        eni_id = items[0].eni_id
+        if failure is None:
+            self._blind.discard(("holders-failed", eni_id))
+        else:
+            text = f"Who holds {_listed(items)}, which EC2 refuses, can't be told: {failure.text}"
+            self._warn_once("holders-failed", eni_id, text)
         if failure is not None and failure.fault not in self.plan.retried:
             addresses, now = [item.address for item in items], self._timing.clock()
-            self.plan = self.plan.without_holders(items[0].eni_id, addresses, failure, now)
+            self.plan = self.plan.without_holders(eni_id, addresses, failure, now)
 
     def _give_up_describing(self, eni_id: str, failure: Failure) -> None:
         accepted = [item for item in self.plan.in_phases({Phase.ACCEPTED}) if item.eni_id == eni_id]
@@ -293,6 +325,10 @@ class Reconciler:
             times.append(self._metadata.at)
         times.extend(map(self._describe_at, {item.eni_id for item in self.plan.in_phases(UNCONFIRMED)}))
         return times
+
+
+def _listed(items: Iterable[Item]) -> str:
+    return ", ".join(str(item.address) for item in items)
 
 
 def _unheld(items: Iterable[Item], enis: Collection[EniDetails]) -> list[Item]:

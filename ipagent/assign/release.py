@@ -168,16 +168,18 @@ class ReleaseQueue:
     """Addresses that have left the pod, until they are off their ENIs; like the reconciler it never waits.
 
     `ended` is called with the final outcome of each. With `rate`, what leaves an ENI faster waits and goes in
-    one call.
+    one call. `retried` are the failures after which a release is repeated.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a collaborator
         self,
         cloud: Cloud,
         timing: Clock,
         log: Log,
         ended: Callable[[ReleaseOutcome], None] = lambda _: None,
+        *,
         rate: Rate | None = None,
+        retried: Collection[Fault] = HEALING,
     ) -> None:
         self.pending: frozenset[Pair] = frozenset()
         self._buckets: BucketsByKey[tuple[str, int]] | None = BucketsByKey(rate) if rate else None
@@ -187,6 +189,7 @@ class ReleaseQueue:
         self._due = NOW
         self._failing = False
         self._ended = ended
+        self._retried = retried
 
     def enqueue(self, pairs: Iterable[Pair], kept: Collection[Pair]) -> None:
         """Release these, too; drop what is `kept` from the queue."""
@@ -224,7 +227,7 @@ class ReleaseQueue:
         """Release, and say what became of it; returns the failure after which it is to be tried again."""
         again: Failure | None = None
         for outcome in release(call, self._cloud):
-            if outcome.failure and outcome.failure.fault in HEALING:
+            if outcome.failure and outcome.failure.fault in self._retried:
                 again = outcome.failure
                 # An outage is said once, not at each try.
                 if not self._failing:

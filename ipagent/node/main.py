@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_POD_NAMESPACE
 from common.descriptors import raise_descriptor_limit
@@ -27,7 +27,7 @@ from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.log import Log
-from ipagent.main_loop import Wakeup, end_with, run_daemon
+from ipagent.main_loop import Part, Wakeup, end_with, run_daemon, run_until_end
 from ipagent.node.central.cloud import CentralCloud
 from ipagent.node.central.relay import CallRelay
 from ipagent.node.gc.checkpoint import Checkpoint
@@ -62,21 +62,7 @@ STUCK_SECONDS = 120.0
 """How long one turn of the loop may take: calls of EC2 that hang, for several ENIs."""
 KEEP_SECONDS = 60.0
 """How long a connection to the API server is kept for the next TokenReview or Event."""
-ENDING = 2.0
 TIMING = Clock(time.monotonic, time.sleep, random.random)
-
-
-class Part(Protocol):
-    """A thread of the node agent."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> None:
-        """Ask it to end."""
-
-    def join(self, timeout: float) -> object:
-        """Wait so many seconds for its end."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +162,7 @@ class NodeAgent:
         )
         self._start(stack)
         if self._relay is not None:
-            _run_until_end(self._relay, stack)
+            run_until_end(self._relay, stack)
         if self._usage is not None:
             self._report_usage(self._usage, stack)
 
@@ -222,7 +208,7 @@ class NodeAgent:
             self.loop.conditions = conditions
             threads.insert(0, conditions)
         for part in threads:
-            _run_until_end(part, stack)
+            run_until_end(part, stack)
 
     def _pool(self) -> PoolAddresses | None:
         """Return the secondary addresses that stay on the node's ENIs; None as long as they are not known."""
@@ -242,7 +228,7 @@ class NodeAgent:
                 reporter.observe(pods, self._controller.owners)
 
         self.loop.after_turn = observe
-        _run_until_end(reporter, stack)
+        run_until_end(reporter, stack)
 
     def _review(self, token: str) -> Mapping[str, Any]:
         result = "failed"
@@ -294,13 +280,6 @@ class NodeAgent:
             elastic_ips=self._controller.elastic_ips,
         )
         return document(known, TIMING.clock())
-
-
-def _run_until_end(part: Part, stack: ExitStack) -> None:
-    """Start a thread, which is stopped with the stack."""
-    part.start()
-    stack.callback(part.join, ENDING)
-    stack.callback(part.stop)
 
 
 def _taken(host: str, port: int, key: str, error: OSError) -> Usage:

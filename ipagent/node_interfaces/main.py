@@ -25,7 +25,7 @@ from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.log import Log
-from ipagent.main_loop import Turns, Wakeup, run_daemon
+from ipagent.main_loop import Turns, Wakeup, run_daemon, run_until_end
 from ipagent.netlink.sockets import KernelError
 from ipagent.node_interfaces.attachments import LinkAttachment, read_attachment
 from ipagent.node_interfaces.cni_files import CniFiles, ReservationWatcher
@@ -47,7 +47,6 @@ REMEDIES = {
 STUCK_SECONDS = 60.0
 """How long one turn may take: a write to an API server that does not answer takes half of it."""
 KEEP_SECONDS = 60.0
-ENDING = 2.0
 
 
 @dataclass(frozen=True)
@@ -95,12 +94,8 @@ def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> 
                 "Another process of the node has it: choose another --port.",
             ) from None
         stack.enter_context(server)
-        informer.start()
-        links.watcher.start()
-        stack.callback(links.watcher.join, ENDING)
-        stack.callback(links.watcher.stop)
-        stack.callback(informer.join, ENDING)
-        stack.callback(informer.stop)
+        run_until_end(links.watcher, stack)
+        run_until_end(informer, stack)
         end_startup()
         log.info("started", message=f"ipagent {VERSION} sets up the interfaces of {given.node}")
         links.run(signals)

@@ -14,7 +14,7 @@ from ipagent import node_protocol
 from ipagent.netlink.sockets import REMEDY, KernelError
 from ipagent.nodeclient import exits, signals, snapshot
 from ipagent.nodeclient.session import FINAL, NoToken
-from ipagent.nodeclient.status_log import StatusLogger
+from ipagent.nodeclient.status_log import WAITING_SECONDS, StatusLogger
 from ipagent.termination import Exit, unplugged
 
 TYPE_CHECKING = False
@@ -76,6 +76,8 @@ class NodeClientAgent:
         self._look_at = 0.0
         self._trouble = ""
         self._last: ClaimStatus | None = None
+        self._waiting = ""
+        self._silent_at: float | None = None
 
     def wait_until_assigned(self, deadline: float) -> ClaimStatus:
         """Wait until every address is assigned; raises Exit if one cannot be, or not before `deadline`."""
@@ -84,12 +86,12 @@ class NodeClientAgent:
             f"Asking the node agent at {self._session.authority}; {timeout} s to assign the pod's addresses"
         )
         self._log.info("start", message=what)
-        waiting = ""
+        self._silent_at = time.monotonic() + WAITING_SECONDS
         while True:
             try:
                 self._update()
                 self._warn_of_unplugged()
-                last = self._serve(deadline)
+                last = self._serve(deadline, self._silent_at)
             except KernelError as error:
                 raise Exit(ExitCode.INTERNAL, f"{error}. {REMEDY}") from None
             except NoToken as error:
@@ -106,9 +108,18 @@ class NodeClientAgent:
             if time.monotonic() >= deadline:
                 raise self._timed_out()
             self._log_connection()
-            if last and last.message != waiting:
-                waiting = last.message
-                self._log.info("waiting", message=waiting)
+            self._log_waiting(last)
+
+    def _log_waiting(self, last: ClaimStatus | None) -> None:
+        """Log what the first assignment waits for, each thing once; silence only after a while."""
+        text = last.message if last else ""
+        if self._silent_at is not None and time.monotonic() >= self._silent_at:
+            self._silent_at = None
+            if last is None and not self._session.trouble:
+                text = f"The node agent at {self._session.authority} has not answered yet"
+        if text and text != self._waiting:
+            self._waiting = text
+            self._log.info("waiting", message=text)
 
     def follow(self) -> NoReturn:
         """Send changes and log statuses until SIGTERM; raises Exit."""
@@ -120,8 +131,10 @@ class NodeClientAgent:
             try:
                 if now >= self._look_at:
                     self._update()
-                if status := self._serve(self._look_at if self._changed else None):
+                status = self._serve(self._look_at if self._changed else None, self._status_log.due())
+                if status:
                     self._status_log.log_changes(status)
+                self._status_log.log_waiting(status, time.monotonic())
             except KernelError as error:
                 self._look_at = now + LOOK_SECONDS
                 self._log.warning("lookup-failed", message=f"{error}. {REMEDY}")
@@ -177,8 +190,8 @@ class NodeClientAgent:
             }
         )
 
-    def _serve(self, until: float | None) -> ClaimStatus | None:
-        """Serve the session until something happens or `until`; returns the status of the last statement."""
+    def _serve(self, *until: float | None) -> ClaimStatus | None:
+        """Serve the session until something happens or a time comes; returns the last statement's status."""
         session = self._session
         session.step(time.monotonic())
         poll = select.poll()
@@ -187,7 +200,7 @@ class NodeClientAgent:
             poll.register(self._kernel, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
         line = session.watch(poll)
-        ready = dict(poll.poll(_milliseconds(until, session.due())))
+        ready = dict(poll.poll(_milliseconds(*until, session.due())))
         if self._kernel.fileno() in ready:
             self._changed = True
         if line in ready:

@@ -162,8 +162,10 @@ class ReconnectingSession:
 
     def _broken(self, why: str, now: float) -> None:
         self.trouble = why
+        # Only one that was answered has held: a silent peer is asked less and less often.
+        held = self._connection is not None and self._connection.answers.accepted
         self.close()
-        if now - self._begun > STABLE_SECONDS and self.refusal is None:
+        if held and now - self._begun > STABLE_SECONDS and self.refusal is None:
             self._tries = 0
         final = self.refusal is not None and self.refusal.status in FINAL
         base, cap = REFUSED_PACE if final else self._pace

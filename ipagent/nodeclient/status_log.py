@@ -11,20 +11,42 @@ if TYPE_CHECKING:
     from ipagent.node_protocol import ClaimStatus
 
 
+WAITING_SECONDS = 10.0
+"""How long a status is pending before that is logged: a node agent that has just started knows none yet."""
+
+
 class StatusLogger:
     """Compares each status with the one before.
 
-    A pending address is not a change: a node agent that has just started knows none yet.
+    A pending address is not a change. What is pending for WAITING_SECONDS is logged, with what it waits for.
     """
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._before: dict[tuple[str, str], tuple[str, str, str]] = {}
         self._message = ""
+        self._waiting = self._waiting_logged = ""
+        self._waiting_at = 0.0
 
     def set_baseline(self, status: ClaimStatus) -> None:
         """Record the status that has been logged already."""
         self._before = status.addresses or {}
+
+    def due(self) -> float | None:
+        """Return when `log_waiting` has something to log (monotonic), None if it has nothing."""
+        return self._waiting_at if self._waiting != self._waiting_logged else None
+
+    def log_waiting(self, status: ClaimStatus | None, now: float) -> None:
+        """Log what a pod waits for once it has waited for a while; `status` is the last one, if any."""
+        if status is None or status.state != node_protocol.PENDING:
+            self._waiting = self._waiting_logged = ""
+            return
+        if not self._waiting:
+            self._waiting_at = now + WAITING_SECONDS
+        self._waiting = status.message
+        if self._waiting != self._waiting_logged and now >= self._waiting_at:
+            self._waiting_logged = self._waiting
+            self._log.info("waiting", message=self._waiting)
 
     def log_changes(self, status: ClaimStatus) -> None:
         """Log what differs from the status before."""

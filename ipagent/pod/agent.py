@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
 from common.agent_settings import AgentSettings, Takeover
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
-from ipagent.assign.errors import AgentError, NoInterface, Usage
+from ipagent.assign.errors import AgentError, Deadline, NoInterface, Usage
 from ipagent.assign.item import Item, Phase
 from ipagent.assign.placement import Placed, Placement, Unplaced, place
 from ipagent.assign.reconciler import NOW, Cloud, Reconciler
@@ -22,6 +22,8 @@ from ipagent.termination import unplugged
 
 PENDING_PACE = Backoff(0.5, 10.0)
 """Between looks for an ENI that IMDS or EC2 may show later: it takes seconds as a rule."""
+LIVING_PENDING_PACE = Backoff(PENDING_PACE.base, 300.0)
+"""Likewise in a pod that runs: it may wait for hours, and each look costs calls that all nodes share."""
 BY_SUBNET_PACE = Backoff(30.0, 900.0)
 """Between looks whether an ENI has a MAC after all that none had when the subnet decided."""
 
@@ -130,6 +132,11 @@ class Agent:
         return bool(self._placed.placements or self._placed.unplaced)
 
     @property
+    def all_assigned(self) -> bool:
+        """Whether everything that has an ENI is assigned to it."""
+        return all(item.phase is Phase.CONFIRMED for item in self.reconciler.plan.items)
+
+    @property
     def pending(self) -> tuple[Unplaced, ...]:
         """The addresses that wait for what IMDS or EC2 may show later."""
         return tuple(each for each in self._placed.unplaced if each.pending)
@@ -147,7 +154,7 @@ class Agent:
             except AgentError as error:
                 self.lookup_failure = error
                 self.log.debug("lookup-failed", message=str(error))
-            self._schedule_recheck()
+            self._schedule_recheck(living=living)
             if not self._may_change(living):
                 return None
         return remaining(self._recheck.at, self.timing.clock())
@@ -156,8 +163,9 @@ class Agent:
         by_subnet = any(placement.warning for placement in self._placed.placements)
         return bool(self.pending) or (living and by_subnet)
 
-    def _schedule_recheck(self) -> None:
-        delays = PENDING_PACE if self.pending else BY_SUBNET_PACE
+    def _schedule_recheck(self, *, living: bool = False) -> None:
+        pending_pace = LIVING_PENDING_PACE if living else PENDING_PACE
+        delays = pending_pace if self.pending else BY_SUBNET_PACE
         self._recheck = self._recheck.later(self.timing.clock(), delays, self.timing.random())
 
     def _place(self, again: Collection[IPAddress] = (), *, fresh: bool = False) -> None:
@@ -215,7 +223,20 @@ class Agent:
             Ec2View(self.reconciler.described, self.reconciler.asked),
             self.settings.timeout,
         )
-        return found if refused else (*found, *map(undetected, self._detection_waits()))
+        if refused:
+            return found
+        return (*found, *map(undetected, self._detection_waits()), *self._not_looked_for())
+
+    def _not_looked_for(self) -> Iterator[Problem]:
+        """Yield a problem for each address whose ENI has never been found: the run has ended before."""
+        if self.placed:
+            return
+        text = "its ENI has not been found yet"
+        why = f"{text}: {self.lookup_failure}" if self.lookup_failure else text
+        waits = self._detection_waits()
+        for holding in self.selection.holdings:
+            if holding not in waits:
+                yield Problem(holding, "", why, Deadline(why))
 
     def report(self) -> Report:
         """Return the state of all addresses now."""

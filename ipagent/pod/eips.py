@@ -46,6 +46,8 @@ def wait(agent: Agent, cloud: Cloud, report: Report, deadline: float) -> Report:
                 found, missing = _look(agent, cloud)
                 problem = ""
             except NoImds as error:
+                if not problem:
+                    agent.log.warning("lookup-failed", message=f"The Elastic IPs can't be read: {error}")
                 problem = f" ({error})"
             if not missing:
                 return report.followed_by(f" {'; '.join(found)}.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ipagent.assign.addresses import Holding, sort_key
+from ipagent.assign.ec2_error_codes import RETRIED
 from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds, SilentImds
-from ipagent.assign.release import ReleaseQueue
+from ipagent.assign.release import ReleaseOutcome, ReleaseQueue
 from ipagent.assign.report import Report
 from ipagent.assign.retry import SOON, Clock, remaining
 from ipagent.pod.agent import Agent
@@ -12,6 +15,8 @@ from ipagent.signals import Stop
 
 LOOK_SECONDS = 0.1
 """Between looks at addresses that are tentative."""
+LAST_LOOK_SECONDS = 1.0
+"""Before the time is up the ENIs are looked for once more, whatever the backoff says."""
 SILENT_IMDS_SECONDS = 10.0
 """For how long an IMDS that has not answered once is tried again.
 
@@ -24,7 +29,7 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
 
     Raises Stop for a signal from outside.
     """
-    releases = ReleaseQueue(agent.cloud, timing, agent.log)
+    releases = ReleaseQueue(agent.cloud, timing, agent.log, partial(_released, agent), retried=RETRIED)
     try:
         _begin(agent, deadline, timing)
         told: set[Holding] = set()
@@ -43,13 +48,21 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
     return agent.report()
 
 
+def _released(agent: Agent, outcome: ReleaseOutcome) -> None:
+    if outcome.failure is None:
+        agent.reconciler.retry_released(outcome.address)
+
+
 def _step(agent: Agent, releases: ReleaseQueue) -> list[float]:
     """Do what is due; returns the seconds until more is due, one entry for each reason."""
-    delays = [agent.recheck()]
+    recheck = agent.recheck()
     agent.enqueue_moved(releases)
     # First what is on another ENI: EC2 may refuse to assign it here.
-    delays += [releases.step(), agent.reconciler.step()]
-    return [delay for delay in delays if delay is not None]
+    release, assign = releases.step(), agent.reconciler.step()
+    if agent.all_assigned:
+        # What is assigned here is on no other ENI any more.
+        release = None
+    return [delay for delay in (recheck, release, assign) if delay is not None]
 
 
 def _tell_pending(agent: Agent, told: set[Holding]) -> None:
@@ -99,10 +112,11 @@ def _begin(agent: Agent, deadline: float, timing: Clock) -> None:
         try:
             agent.place()
         except AgentError as error:
-            delay = SOON.delay(tries, timing.random())
             until = silent_until if isinstance(error, SilentImds) else deadline if error.passing else 0.0
-            if timing.clock() + delay >= until:
+            left = remaining(until - LAST_LOOK_SECONDS, timing.clock())
+            if not left:
                 raise
+            delay = min(SOON.delay(tries, timing.random()), left)
             agent.lookup_failure = error
             agent.log.warning("lookup-failed", message=str(error))
             timing.sleep(delay)

@@ -36,6 +36,8 @@ from ipagent.node.reconcile.retries import ClaimRetries
 from ipagent.node.reconcile.state import NEVER, NodeState
 from ipagent.node.reconcile.status import UNSEEN, StatusContext, pending
 
+POOL_SECONDS = 5.0
+"""Between looks whether it is known what stays on the ENIs, while something waits for that to be released."""
 RETRIED = HEALING | {Fault.NO_ENI, Fault.BAD_CALL, Fault.UNKNOWN}
 """A node agent lives for months: it also tries again, if rarely, what it does not understand."""
 
@@ -161,27 +163,44 @@ class NodeController:
         """Do what is due; returns the seconds until more is due, None if nothing is."""
         self._window.expected = self._state.expected
         delays = [self._find_enis()]
-        if self._applied_version != self._state.version or self._retries.due_at <= self._timing.clock():
+        if self._outdated():
             self._apply_desired()
         delays += [self._engine.step(), self._collect()]
+        # After the work: it may have shown that an ENI is gone.
+        delays.append(self._enis.due_in(*self._looked_for()))
         if (at := min(self._state.next_change, self._retries.due_at)) < NEVER:
             delays.append(remaining(at, self._timing.clock()))
+        if self._left_unknown:
+            delays.append(POOL_SECONDS)
         self._report()
         return min((delay for delay in delays if delay is not None), default=None)
 
+    def _outdated(self) -> bool:
+        """Whether the reconciler has to be told what is wanted, or something waits to be released."""
+        if self._applied_version != self._state.version or self._retries.due_at <= self._timing.clock():
+            return True
+        return bool(self._left_unknown) and self._pool() is not None
+
+    def _looked_for(self) -> tuple[frozenset[str], frozenset[IPAddress], frozenset[str]]:
+        """Return what ENIs are looked for by: MACs, addresses that no known ENI carries, MACs of Multus."""
+        state = self._state
+        return state.macs_beyond(self._prefixes.covers), self._unplaced(), state.attached_macs()
+
     def _find_enis(self) -> float | None:
-        """Read the ENIs if need be, and work out what the pods are to have."""
+        """Read the ENIs if need be, and work out what the pods are to have.
+
+        Returns the seconds until prefixes are to be read again.
+        """
         state, enis, prefixes = self._state, self._enis, self._prefixes
-        delays = [prefixes.step(state.attached())]
+        delay = prefixes.step(state.attached())
         # Once more where the result shows that the ENIs are not all known.
         for _ in range(2):
-            macs = state.macs_beyond(prefixes.covers)
-            delays[1:] = [enis.step(macs, self._unplaced(), state.attached_macs())]
+            enis.step(*self._looked_for())
             topology = replace(enis.topology, delegated=prefixes.enis) if prefixes.enis else enis.topology
             state.resolve_conflicts(topology, enis.unknown(state.macs()))
             if all(not enis.may_appear(address) for address in self._unplaced()):
                 break
-        return min((each for each in delays if each is not None), default=None)
+        return delay
 
     def _unplaced(self) -> frozenset[IPAddress]:
         """Return the addresses that no known ENI carries."""
@@ -246,7 +265,7 @@ class NodeController:
         }
         releases.add(gone, self._state.named() if gone else ())
         self._releases.enqueue(releases.wanted, self._owners)
-        releases.prune(self._releases.pending, claims)
+        releases.prune(self._releases.pending, claims, self._left_unknown.values())
 
     def _holds(self, key: PodKey, address: IPAddress) -> bool:
         pod = self._state.by_pod.get(key)

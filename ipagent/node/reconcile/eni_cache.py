@@ -63,26 +63,42 @@ class EniCache:
         unplaced: frozenset[IPAddress],
         attached: frozenset[str] = frozenset(),
     ) -> float | None:
-        """Read the ENIs if there is reason to; returns the seconds until there is one, None if there is none.
-
-        `macs` are those of all interfaces that may have addresses, `attached` those of them that Multus has
-        made, `unplaced` the addresses that fit no ENI.
-        """
+        """Read the ENIs if there is reason to; returns the seconds until there is one: see `due_in`."""
         now = self._timing.clock()
         self.looked_for &= unplaced
         if not unplaced:
             self._for_unplaced = NOW
         at = self._due(macs, unplaced, attached)
+        if at is not None and at <= now and self._reads.take(now):
+            self._read(macs, unplaced)
+        return self.due_in(macs, unplaced, attached)
+
+    def due_in(
+        self,
+        macs: frozenset[str],
+        unplaced: frozenset[IPAddress],
+        attached: frozenset[str] = frozenset(),
+    ) -> float | None:
+        """Return the seconds until there is reason to read the ENIs; None if there is none.
+
+        `macs` are those of all interfaces that may have addresses, `attached` those of them that Multus has
+        made, `unplaced` the addresses that fit no ENI.
+        """
+        now = self._timing.clock()
+        at = self._due(macs, unplaced, attached)
         if at is None or at > now:
             return None if at is None else remaining(at, now)
-        if not self._reads.take(now):
-            return max(LEAST_WAIT, self._reads.wait(now))
+        wait = self._reads.wait(now)
+        return max(LEAST_WAIT, wait) if wait else 0.0
+
+    def _read(self, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> None:
+        now = self._timing.clock()
         try:
             self.topology = self._cloud.topology(macs, fresh=True)
         except AgentError as error:
             self._after_failure = self._after_failure.later(now, FAILED_PACE, self._timing.random())
             self._log_failure(error)
-            return remaining(self._after_failure.at, self._timing.clock())
+            return
         now = self._timing.clock()
         self.error, self._after_failure = None, NOW
         self._asked_macs, self.looked_for = macs, unplaced
@@ -92,7 +108,6 @@ class EniCache:
         self._recheck_at = now + RECHECK_SECONDS * (0.5 + self._timing.random())
         if unplaced:
             self._for_unplaced = self._for_unplaced.later(now, UNPLACED_PACE, self._timing.random())
-        return remaining(self._due(macs, unplaced, attached) or now, now)
 
     def _due(
         self, macs: frozenset[str], unplaced: frozenset[IPAddress], attached: frozenset[str]

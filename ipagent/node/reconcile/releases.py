@@ -50,13 +50,18 @@ class PendingReleases:
         """What is to be released."""
         return {pair for each in self._by_pod.values() for pair in each.releasing}
 
-    def prune(self, pending: Collection[Pair], claims: Mapping[PodKey, PodClaims]) -> None:
-        """Forget what is not to be released any more, and the pods that need no status any more."""
+    def prune(
+        self, pending: Collection[Pair], claims: Mapping[PodKey, PodClaims], waiting: Collection[PodKey] = ()
+    ) -> None:
+        """Forget what is not to be released any more, and the pods that need no status any more.
+
+        `waiting` are pods of which it is not decided yet what is released: their wishes stay.
+        """
         for each in self._by_pod.values():
             each.releasing &= set(pending)
         leaving = {key for key, each in claims.items() if each.claim.leaving}
         self._by_pod = {k: each for k, each in self._by_pod.items() if each.releasing or k in leaving}
-        self._asked = {key: each for key, each in self._asked.items() if key in claims}
+        self._asked = {key: each for key, each in self._asked.items() if key in claims or key in waiting}
 
     def record_outcome(self, outcome: ReleaseOutcome) -> None:
         """Record what became of an address."""

@@ -35,12 +35,14 @@ class Imds:
         raise self._last
 
 
-def wait(imds: Imds, *interfaces: str, failed: bool = False) -> tuple[Report, Time]:
+def wait(
+    imds: Imds, *interfaces: str, failed: bool = False, lines: Lines | None = None
+) -> tuple[Report, Time]:
     time = Time()
     made = agent(
         FakeSource(*HELD),
         FakeCloud(time),
-        Lines(),
+        lines or Lines(),
         timeout=60,
         eip_wait=interfaces or ("net1",),
         timing=time.timing,
@@ -67,6 +69,13 @@ def test_the_deadline_ends_it_with_what_is_missing(never: Mapping[str, str] | Ex
     assert report.exit_code == ExitCode.DEADLINE
     assert report.message.startswith("The Elastic IP of net1 has not come within 60 s")
     assert "multus-eni.io/ElasticIPsAssociated" in report.message
+
+
+def test_an_imds_that_does_not_answer_is_in_the_log_once() -> None:
+    lines = Lines()
+    wait(Imds(NoImds("no answer")), lines=lines)
+    (line,) = lines.of("lookup-failed")
+    assert (line["level"], line["message"]) == ("warning", "The Elastic IPs can't be read: no answer")
 
 
 def test_the_alarm_ends_it_as_well_and_a_signal_from_outside_ends_the_run() -> None:
