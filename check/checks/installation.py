@@ -86,12 +86,15 @@ def _certificate(cluster: Cluster) -> Iterator[str]:
 
 def _renewal(cluster: Cluster) -> Iterator[str]:
     found, leaf, _ = _certificates(cluster)
-    now = cluster.snapshot.now
-    least = LEAST_LEFT if cluster.installation.certs else LEAST_LEFT_OF_OTHERS
-    if leaf is not None and leaf.valid_at(now):
-        left = (leaf.not_after - now) / (leaf.not_after - leaf.not_before)
-        if left < least:
-            yield f"Secret {found}: the certificate expires {_date(leaf.not_after)} and is not renewed"
+    ours = cluster.installation.certs is not None
+    if leaf is not None and _is_overdue(leaf, cluster.snapshot.now, ours=ours):
+        yield f"Secret {found}: the certificate expires {_date(leaf.not_after)} and is not renewed"
+
+
+def _is_overdue(leaf: Certificate, now: float, *, ours: bool) -> bool:
+    """Whether a valid certificate should have been renewed; `ours`: by `multus-eni certs`."""
+    left = (leaf.not_after - now) / (leaf.not_after - leaf.not_before)
+    return leaf.valid_at(now) and left < (LEAST_LEFT if ours else LEAST_LEFT_OF_OTHERS)
 
 
 def _trust(cluster: Cluster) -> Iterator[str]:

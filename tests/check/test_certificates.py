@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from certs.x509 import Certificate, read_certificate
-from check.checks.installation import _is_for, _is_trusted
+from check.checks.installation import _is_for, _is_overdue, _is_trusted
 
 pytestmark = pytest.mark.pure
 
@@ -66,3 +66,12 @@ def test_a_certificate_in_the_bundle_itself_is_trusted() -> None:
 )
 def test_a_wildcard_stands_for_the_services_name(name: str, fits: bool) -> None:
     assert _is_for(issued("leaf", dns=name)[0], SERVICE) is fits
+
+
+@pytest.mark.parametrize(
+    ("day", "ours", "overdue"),
+    [(60, True, False), (70, True, True), (70, False, False), (80, False, False), (82, False, True)],
+)
+def test_others_may_renew_later_than_certs_does(day: int, ours: bool, overdue: bool) -> None:
+    now = (START + datetime.timedelta(days=day)).timestamp()
+    assert _is_overdue(issued("leaf")[0], now, ours=ours) is overdue
