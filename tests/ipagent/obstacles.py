@@ -14,6 +14,8 @@ WHENS = st.sampled_from([0.0, 0.4, 3.0, 9.0, 40.0, 200.0])
 CHANCES = st.sampled_from([0.0, 0.5, 0.999])
 """What stands for chance in a run."""
 
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class Obstacle:
@@ -35,7 +37,8 @@ def there(
 ) -> Obstacle | None:
     """Return the first obstacle of that sort that has not gone."""
     found = (each for each in obstacles if each.what == what and kind in (None, each.kind))
-    return next((each for each in found if elapsed < each.gone), None)
+    # A clock that is 1000.4 is not 0.4 after 1000.0.
+    return next((each for each in found if elapsed < each.gone - ROUNDING), None)
 
 
 def done_by(obstacles: Collection[Obstacle]) -> float:
