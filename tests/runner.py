@@ -27,7 +27,7 @@ from types import FrameType
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
-AT_ONCE = 6
+AT_ONCE = 5
 COMPUTING = BOOTED = 2
 """How many jobs that compute, or start nodes, run at once: as many as there are cores."""
 SLOWEST = 15

@@ -72,9 +72,13 @@ class Host:
         return BackgroundCluster(**json.loads(file.read_text(encoding="utf-8")))
 
     def state(self) -> dict[str, str]:
-        """Return its network, mounts and settings."""
-        found = {" ".join(argv): self.run(*argv).stdout for argv in STATE}
+        """Return its network, mounts and settings; mounts of images that are being built come and go."""
+        found = {" ".join(argv): _without_builds(self.run(*argv).stdout) for argv in STATE}
         return found | {path: str(Path(path).exists()) for path in FOLDERS}
+
+
+def _without_builds(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if "/containers/storage/" not in line)
 
 
 def processes_of(name: str) -> list[str]:

@@ -13,6 +13,8 @@ import boto3
 
 from tests.ipagent.worlds import KEY, POD_CIDR, REGION, SECRET
 
+PRIMARY = "10.10.1.10"
+
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
@@ -24,7 +26,8 @@ def node_with_eni(ec2: EC2Client) -> dict[str, Any]:
     image = ec2.describe_images()["Images"][0]["ImageId"]
     launched = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, SubnetId=subnet)
     instance = launched["Instances"][0]["InstanceId"]
-    eni = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]
+    # Without an address moto takes a random one, among them those that EC2 reserves.
+    eni = ec2.create_network_interface(SubnetId=subnet, PrivateIpAddress=PRIMARY)["NetworkInterface"]
     ec2.attach_network_interface(
         NetworkInterfaceId=eni["NetworkInterfaceId"], InstanceId=instance, DeviceIndex=1
     )
