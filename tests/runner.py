@@ -52,11 +52,13 @@ TRY_IT = "tests/cluster/nodes/test_try_it.py"
 """A walk on a cluster of its own."""
 NODE_AGENT = "tests/cluster/nodes/test_story_node.py"
 """The stories of the backend node."""
+CENTRAL = "tests/cluster/nodes/test_story_central.py"
+"""The same with the backend central, on a cluster whose nodes have no rights."""
 NODE_NETWORKS = " ".join(
-    f"tests/cluster/nodes/test_story_{each}.py" for each in ("controller", "central", "prefixes", "capacity")
+    f"tests/cluster/nodes/test_story_{each}.py" for each in ("controller", "prefixes", "capacity")
 )
-"""The stories of node networks; three start a cluster of their own."""
-OTHER_STORIES = f"{TRY_IT} {NODE_AGENT} {NODE_NETWORKS}"
+"""The stories of node networks; two start a cluster of their own."""
+OTHER_STORIES = f"{TRY_IT} {NODE_AGENT} {CENTRAL} {NODE_NETWORKS}"
 RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
 """Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
 _LOOPS = "tests/ipagent/controller tests/ipagent/node"
@@ -144,6 +146,7 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
         group("node networks", NODE_NETWORKS, arguments, after=image, boots=True),
         group("nodes", f"tests/cluster/nodes {ignoring(OTHER_STORIES)}", arguments, after=image, boots=True),
         group("node agent", NODE_AGENT, arguments, after=image, boots=True),
+        group("central", CENTRAL, arguments, after=image, boots=True),
         group("try it", TRY_IT, arguments, after=image, boots=True),
         *(pure(name, paths, arguments) for name, paths in PURE.items()),
         group("chart", f"tests/chart {ignoring(RELEASES)}", arguments, after=plane),

@@ -121,6 +121,8 @@ def whereabouts() -> dict[str, object]:
     """Write what whereabouts reads beside a network's own configuration."""
     return {
         "datastore": "kubernetes",
+        # As its installer writes it: the node's name is in there.
+        "configuration_path": "/etc/cni/net.d/whereabouts.d",
         "kubernetes": {"kubeconfig": WHEREABOUTS_KUBECONFIG},
         "log_file": "/var/log/pods/whereabouts.log",
         "log_level": "verbose",

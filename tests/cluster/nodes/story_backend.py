@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from tests.cluster.api import POD
@@ -40,6 +41,18 @@ def served_by_nodes(release: Release, values: Mapping[str, Any]) -> Iterator[Nod
         release.upgrade({})
 
 
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Who calls EC2 for pods: a field of the journal's calls (tests/doubles/journal.py), and its values."""
+
+    field: str
+    expected: frozenset[str]
+
+    def of(self, calls: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+        """Return who has made these calls."""
+        return frozenset(call[self.field] for call in calls)
+
+
 class NodeAgents:
     """Node agents; `story` is that of the release's own namespace."""
 
@@ -58,9 +71,12 @@ class NodeAgents:
         found: dict[str, Any] = json.loads(text)
         return found
 
-    def addresses(self, node: str) -> Held:
-        """Return the addresses that `ipagent node status` shows on a node."""
-        return frozenset((each["eni"], each["address"]) for each in self.status(node)["addresses"])
+    def addresses(self, node: str, namespace: str) -> Held:
+        """Return the addresses that `ipagent node status` shows for a namespace's pods on a node."""
+        found = self.status(node)["addresses"]
+        return frozenset(
+            (each["eni"], each["address"]) for each in found if each["pod"].startswith(f"{namespace}/")
+        )
 
     def wait_rolled_out(self) -> list[Running]:
         """Wait until the newest agent runs on every node; returns their pods."""

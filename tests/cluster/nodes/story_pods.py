@@ -94,6 +94,17 @@ class Running:
         )
 
 
+def restarts(pods: list[Running]) -> int:
+    """Return how often containers of these pods were started again."""
+    statuses = [
+        status
+        for each in pods
+        for kind in ("initContainerStatuses", "containerStatuses")
+        for status in each.object["status"].get(kind, ())
+    ]
+    return sum(status["restartCount"] for status in statuses)
+
+
 def wanted(owner: Manifest) -> int:
     """Return how many pods a Deployment, DaemonSet or StatefulSet is to have."""
     number: int = (

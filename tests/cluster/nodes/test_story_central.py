@@ -1,8 +1,13 @@
-"""The backend `central` on nodes whose role has no right to EC2; the way to it and back while pods run."""
+"""The backend `central` on nodes whose role has no right to EC2; the way to it and back while pods run.
+
+Stories of the backend `node` run here, too: those in which the controller could do something else than a node
+agent with rights.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -10,25 +15,31 @@ from typing import Any
 import pytest
 
 from common.agent_settings import Mode
-from common.pod_keys import MODE
+from common.pod_keys import MODE, TIMEOUT
+from ipagent.node_network_api import LEASE as LEASE_NAME
 from tests.cluster.api import DEPLOYMENT, POD
+from tests.cluster.helm import NAMESPACE
+from tests.cluster.node_status import LEASE
+from tests.cluster.nodes import test_story_node as stories
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts
 from tests.cluster.nodes.plan import ROLE, ZONE
 from tests.cluster.nodes.story import Running, Story
-from tests.cluster.nodes.story_backend import NodeAgents
-from tests.cluster.nodes.story_controller import ADOPTED, KEY, NodeNetworks, node_network, policy, values
+from tests.cluster.nodes.story_backend import Callers, NodeAgents
+from tests.cluster.nodes.story_controller import ADOPTED, KEY, NodeNetworks, node_network, policy
+from tests.cluster.nodes.story_controller import values as controller_values
 from tests.cluster.nodes.story_fixtures import helm4, opted_in
+from tests.cluster.nodes.story_pods import restarts
 from tests.cluster.nodes.story_release import Release, released
-from tests.cluster.nodes.workloads import NODE, administrator, deployment, ipvlan, pod, template, whereabouts
+from tests.cluster.nodes.test_story_node import GRANTED, GRANTS_AND_GC
+from tests.cluster.nodes.workloads import NODE, deployment, ipvlan, template, whereabouts
 from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
 
 pytestmark = pytest.mark.cluster
 
-NAMESPACE = "central"
-FLOATING = 97
-KEYS = {"AWS_ACCESS_KEY_ID": DEFAULT_KEY_ID, "AWS_SECRET_ACCESS_KEY": DEFAULT_SECRET}
-"""Of the node agents, with the backend `node` alone."""
+NODES_KEY = {"id": "AKIAJ77QH8DHBEXAMPLE", "secret": "n0dEtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY"}
+"""That of the node agents, with the backend `node` alone."""
+NETWORKS = {"oam": "eth1", "sig": "eth2"}
 
 
 def account() -> dict[str, Any]:
@@ -48,6 +59,7 @@ def account() -> dict[str, Any]:
         "access_keys": [
             {"id": DEFAULT_KEY_ID, "secret": DEFAULT_SECRET, "actions": ["*"]},
             {**KEY, "policy": policy("controller.json", adopting)},
+            {**NODES_KEY, "actions": ["*"]},
         ],
         "roles": [{"name": ROLE, "actions": []}],
     }
@@ -55,14 +67,14 @@ def account() -> dict[str, Any]:
 
 def backend(cluster: Cluster, name: str) -> dict[str, Any]:
     """Return the chart's values; node agents have credentials with the backend `node` alone."""
-    found = values(cluster)
-    keys = [{"name": key, "value": value} for key, value in KEYS.items()] if name == "node" else []
+    found = controller_values(cluster)
+    keys = {"AWS_ACCESS_KEY_ID": NODES_KEY["id"], "AWS_SECRET_ACCESS_KEY": NODES_KEY["secret"]}
+    credentials = [{"name": key, "value": value} for key, value in keys.items()] if name == "node" else []
     found["agent"]["backend"] = name
     found["nodeAgent"] = {
-        "extraEnv": [*found["nodeAgent"]["extraEnv"], *keys],
+        "extraEnv": [*found["nodeAgent"]["extraEnv"], *credentials],
         "logFormat": "json",
-        "gc": {"mode": "on", "cooldown": "30s", "interval": "10s"},
-        "grants": {NAMESPACE: {"cidrs": ["10.10.1.96/29"], "takeover": True}},
+        **GRANTS_AND_GC,
     }
     # What is adopted here is the nodes' from the beginning: nothing may be detached.
     found["controller"] |= {"releases": "off"}
@@ -70,107 +82,128 @@ def backend(cluster: Cluster, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def networks(parts: Parts) -> Iterator[tuple[NodeNetworks, Release]]:
-    """Two nodes whose ENIs on eth1 a network adopts, and the release with the backend `node`."""
+def cluster(parts: Parts) -> Iterator[Cluster]:
+    """Two nodes whose ENIs are there to be adopted."""
     with Cluster(parts, account=account()) as cluster, closing(cluster.cloud.ec2()) as ec2:
         for node in cluster.nodes.values():
-            tags = [{"Key": key, "Value": value} for key, value in ADOPTED.items()]
-            ec2.create_tags(Resources=[node.enis["eth1"]], Tags=tags)  # type: ignore[arg-type] # by name
+            for network, master in NETWORKS.items():
+                tags = {**ADOPTED, "network": network}
+                named: Any = [{"Key": key, "Value": value} for key, value in tags.items()]
+                ec2.create_tags(Resources=[node.enis[master]], Tags=named)
             identity = {"spec": {"providerID": f"aws:///{ZONE}/{node.instance_id}"}}
             cluster.kubectl("patch", "node", node.name, "-p", json.dumps(identity))
             cluster.api.label(NODE, node.name, {"node.kubernetes.io/instance-type": node.plan.instance_type})
-        with released(cluster, helm4(), backend(cluster, "node")) as release:
-            cluster.api.apply(
-                node_network(
-                    "oam",
-                    {},
-                    source="Adopt",
-                    interfaceSelector={"tags": ADOPTED},
-                    nodes={"startupTaint": False},
-                )
-            )
-            found = NodeNetworks(cluster, "")
-            for name in cluster.nodes:
-                found.wait_condition(f"{name}.oam", "Ready")
-            yield found, release
-            cluster.check()
+        yield cluster
+        cluster.check()
 
 
-def callers(story: Story, since: float) -> set[str | None]:
-    """Return whose credentials have called EC2 to change addresses."""
-    calls = [*story.ledger.calls("Assign", since), *story.ledger.calls("Unassign", since)]
-    return {call["access_key"] for call in calls}
+@pytest.fixture(scope="module")
+def release(cluster: Cluster) -> Iterator[Release]:
+    """The release with the backend `node`, whose networks have adopted the ENIs."""
+    with released(cluster, helm4(), backend(cluster, "node")) as release:
+        networks = NodeNetworks(cluster, "")
+        for network in NETWORKS:
+            tags = {**ADOPTED, "network": network}
+            adopting = {"source": "Adopt", "interfaceSelector": {"tags": tags}}
+            cluster.api.apply(node_network(network, {}, nodes={"startupTaint": False}, **adopting))
+        for name in (f"{node}.{network}" for node in cluster.nodes for network in NETWORKS):
+            networks.wait_condition(name, "Ready")
+        yield release
 
 
-def now(story: Story) -> float:
-    """Return the time of the newest call."""
-    return max(float(call["monotonic"]) for call in story.cluster.cloud.journal())
-
-
-def restarts(pods: list[Running]) -> int:
-    """Return how often containers of these pods were started again."""
-    statuses = [
-        status
-        for each in pods
-        for kind in ("initContainerStatuses", "containerStatuses")
-        for status in each.object["status"].get(kind, ())
-    ]
-    return sum(status["restartCount"] for status in statuses)
-
-
-def test_nodes_without_rights_serve_their_pods_and_the_way_there_and_back_loses_nothing(
-    networks: tuple[NodeNetworks, Release],
-) -> None:
-    found, release = networks
-    cluster = found.cluster
-    here, there = cluster.nodes
-    sidecar = {MODE: Mode.SIDECAR.value}
-    with opted_in(cluster, NAMESPACE) as story:
-        subnet = story.subnet()
-        story.apply(ipvlan("net", "eth1", whereabouts(subnet.span(100, 129))))
-        story.apply(deployment("before", 4, template("net", annotations=sidecar)))
-        before = story.wait_rolled_out(DEPLOYMENT, "before")
-        assert callers(story, story.began) == {DEFAULT_KEY_ID}
-
+@pytest.fixture(scope="module")
+def before(cluster: Cluster, release: Release) -> Iterator[tuple[Story, list[Running]]]:
+    """Pods that were served by nodes with rights, before the release had the backend `central`."""
+    with opted_in(cluster, "before") as story:
+        story.apply(ipvlan("net", "eth1", whereabouts(story.subnet().span(150, 169))))
+        story.apply(deployment("web", 4, template("net", annotations={MODE: Mode.SIDECAR.value})))
+        pods = story.wait_rolled_out(DEPLOYMENT, "web")
+        assert {call["access_key"] for call in story.ledger.calls("Assign")} == {NODES_KEY["id"]}
         release.upgrade(backend(cluster, "central"))
-        moved = now(story)
-        story.apply(deployment("after", 6, template("net")))
-        after = story.wait_rolled_out(DEPLOYMENT, "after")
-        assert {each.node for each in after} == set(cluster.nodes)
-        for each in after:
-            for eni, address in story.expected([each]):
-                assert story.ledger.assigned(eni, address, moved).at < story.started_at(each.name)
-        assert story.ledger.held() >= story.expected([*before, *after])
+        cluster.cloud.forget()
+        yield story, pods
 
-        # A floating address follows the pod that holds it, from node to node.
-        floating = subnet.address(FLOATING)
-        for name, node in (("a", here), ("b", there)):
-            described = template("net", annotations=sidecar, node=node, containers=[administrator()])
-            story.apply(pod(name, described))
-        story.wait_ready("a", "b")
-        former = ""
-        for holder, node in (("a", here), ("b", there), ("a", here)):
-            if former:
-                story.shell(former, f"ip address del {floating}/24 dev net1")
-            story.shell(holder, f"ip address add {floating}/24 dev net1")
-            story.wait_held(floating, story.eni(node))
-            former = holder
 
-        # What pods leave behind is found by the node, and taken off by the controller.
-        gone = story.expected(after)
-        story.delete(DEPLOYMENT, "after")
-        story.wait(lambda: not gone & story.ledger.held(), "the release of what is leaked")
-        assert callers(story, moved) == {KEY["id"]}
-        agents = NodeAgents(release.story)
-        for node in cluster.nodes:
-            expected = story.expected(each for each in before if each.node == node)
-            assert agents.addresses(node) >= expected
+@pytest.fixture(scope="module")
+def values(cluster: Cluster) -> dict[str, Any]:
+    """The values that are in force while the stories are told."""
+    return backend(cluster, "central")
 
-        release.upgrade(backend(cluster, "node"))
-        story.apply(deployment("again", 2, template("net")))
-        again = story.wait_rolled_out(DEPLOYMENT, "again")
-        kept = [story.pod(each.name) for each in before]
-        assert [each.uid for each in kept] == [each.uid for each in before]
-        assert restarts(kept) == 0
-        assert story.ledger.held() >= story.expected([*kept, *again])
-        story.delete(POD, "a")
+
+@pytest.fixture(scope="module")
+def agents(release: Release, before: tuple[Story, list[Running]]) -> NodeAgents:  # noqa: ARG001 - moved first
+    return NodeAgents(release.story)
+
+
+@pytest.fixture(scope="module")
+def callers() -> Callers:
+    """The controller calls EC2, and nobody else."""
+    return Callers("access_key", frozenset({KEY["id"]}))
+
+
+@pytest.fixture(scope="module")
+def granted(cluster: Cluster, agents: NodeAgents) -> Iterator[Story]:  # noqa: ARG001 - installed first
+    with opted_in(cluster, GRANTED) as story:
+        yield story
+
+
+# In the order in which they are told there: some compare all that the ENIs have.
+test_pods_without_rights = stories.test_pods_without_rights_get_their_addresses_before_their_apps_start
+test_the_events_of_a_pod = stories.test_the_events_of_a_pod_say_what_was_assigned
+test_a_floating_address = stories.test_a_floating_address_follows_the_pod_that_holds_it
+test_an_address_of_another_living_pod = (
+    stories.test_an_address_of_another_living_pod_is_never_taken_by_a_claim
+)
+test_without_a_grant = stories.test_without_a_grant_a_pod_gets_only_the_addresses_of_multus
+test_agents_are_killed = stories.test_agents_are_killed_and_upgraded_while_pods_are_rolled
+test_only_leaked_addresses = stories.test_only_addresses_leaked_by_gone_pods_are_reclaimed
+
+
+def test_a_burst_outlasts_the_leader_that_is_killed_meanwhile(cluster: Cluster, granted: Story) -> None:
+    story = granted
+    story.apply(ipvlan("burst", "eth2", whereabouts(story.subnet("eth2").span(215, 245))))
+    patient = template("burst", annotations={TIMEOUT: "15m"})
+    since = time.monotonic()
+    story.apply(deployment("burst", 4, patient))
+    story.wait(lambda: story.ledger.calls("Assign", since), "the burst's first call")
+    leader = holder(story)
+    node = story.api.get(POD, leader.partition("_")[0], NAMESPACE)["spec"]["nodeName"]
+    cluster.nodes[node].machine.run("pkill", "-KILL", "-f", "ipagent controller")
+    # The nodes ask for theirs while nobody leads.
+    story.cluster.kubectl("scale", "deployment", "burst", "-n", story.namespace, "--replicas=12")
+    pods = story.wait_rolled_out(DEPLOYMENT, "burst")
+    assert holder(story) != leader
+    assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
+    assert len(story.expected(pods, {"net1": "eth2"})) == 12
+    assert restarts(pods) == 0
+
+
+def holder(story: Story) -> str:
+    """Return who leads: a pod's name and a number of its process."""
+    found: str = story.api.get(LEASE, LEASE_NAME, NAMESPACE)["spec"].get("holderIdentity") or ""
+    return found
+
+
+def test_nodes_without_rights_never_called_and_the_way_back_loses_nothing(
+    cluster: Cluster, release: Release, agents: NodeAgents, before: tuple[Story, list[Running]]
+) -> None:
+    story, pods = before
+    for node in cluster.nodes:
+        expected = story.expected(each for each in pods if each.node == node)
+        story.wait(
+            lambda: agents.addresses(node, story.namespace) == expected,  # noqa: B023 - called at once
+            f"{expected} in the status of {node}",
+        )
+    # The administrator of a story calls, too, and the controller: nobody with a role or the nodes' key.
+    calls = story.ledger.calls("")
+    assert {call["access_key"] for call in calls} <= {KEY["id"], DEFAULT_KEY_ID}
+
+    release.upgrade(backend(cluster, "node"))
+    back = time.monotonic()
+    story.apply(deployment("again", 2, template("net")))
+    again = story.wait_rolled_out(DEPLOYMENT, "again")
+    assert {call["access_key"] for call in story.ledger.calls("Assign", back)} == {NODES_KEY["id"]}
+    kept = [story.pod(each.name) for each in pods]
+    assert [each.uid for each in kept] == [each.uid for each in pods]
+    assert restarts(kept) == 0
+    assert story.ledger.held() >= story.expected([*kept, *again])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ipagent.node_network_api import READY_PREFIX, STARTUP_TAINT
-from tests.cluster.api import DEPLOYMENT, POD, Manifest
+from tests.cluster.api import DEPLOYMENT, POD, Kind, Manifest
+from tests.cluster.helm import merged
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts
 from tests.cluster.nodes.plan import NO_MANAGE, SECONDARY, ZONE
@@ -28,7 +30,7 @@ from tests.cluster.nodes.story_fixtures import helm4, opted_in
 from tests.cluster.nodes.story_pods import Running
 from tests.cluster.nodes.story_release import released
 from tests.cluster.nodes.test_story_deployment import NAMESPACE, sample
-from tests.cluster.nodes.workloads import network, pod, static, template
+from tests.cluster.nodes.workloads import deployment, ipvlan, network, pod, static, template, whereabouts
 from tests.cluster.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ ROUNDS = int(os.environ.get("MULTUS_ENI_PROXY_ROUNDS", "4"))
 ATTACHED = "cluster.custom.tags/multus-attached"
 """The label by which the public DaemonSet says that a node has its ENI."""
 PROXY = "proxy"
+WHEREABOUTS = "kube-system"
+"""The namespace in which whereabouts has its objects."""
+NODE_SLICE_POOL = Kind("whereabouts.cni.cncf.io/v1alpha1", "NodeSlicePool")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,8 @@ def networks(parts: Parts) -> Iterator[NodeNetworks]:
     """Two nodes with one interface each, of which n2 has joined with the startup taint, and the release."""
     with Cluster(parts, primary_only=True, tainted=["n2"], account=account()) as cluster:
         eni = create_eni(cluster, {**ADOPTED, **NO_MANAGE, "Zone": ZONE})
-        with cluster.plugger(link_delay=0.5), released(cluster, helm4(), values(cluster)):
+        given = merged(values(cluster), {"controller": {"whereabouts": {"namespace": WHEREABOUTS}}})
+        with cluster.plugger(link_delay=0.5), released(cluster, helm4(), given):
             yield NodeNetworks(cluster, eni)
             cluster.check()
 
@@ -167,6 +173,36 @@ def test_two_nodes_adopt_one_eni_in_turns_for_the_outbound_proxy(networks: NodeN
         wait_up(story, networks, loser)
     cluster.api.delete(NODE_NETWORK, "multus")
     story.wait(lambda: cluster.cloud.interface(adopted)["status"] == "available", "end of the attachment")
+
+
+def test_whereabouts_hands_out_of_each_nodes_prefix(networks: NodeNetworks) -> None:
+    cluster = networks.cluster
+    cluster.kubectl("label", "node", "n1", "n2", "lent=true")
+    prefixes = {"mode": "Prefixes", "prefixes": {"ipv4": 1, "ipam": "Whereabouts"}}
+    cluster.api.apply(node_network("lent", {"lent": "true"}, addresses=prefixes, **subnets(0)))
+    for name in cluster.nodes:
+        networks.wait_condition(f"{name}.lent", "Sliced", "PrefixesReady")
+        networks.wait_condition(f"{name}.lent", "Ready")
+    slices = {name: ip_network(networks.status(f"{name}.lent")["slice"]) for name in cluster.nodes}
+    (pool,) = cluster.api.list(NODE_SLICE_POOL, WHEREABOUTS)
+    written = {each["nodeName"]: ip_network(each["sliceRange"]) for each in pool["status"]["allocations"]}
+    assert written == slices
+    with opted_in(cluster, "lent") as story:
+        # Only a `range` is divided among nodes.
+        ipam = whereabouts(range=SECONDARY[0].cidr, node_slice_size="/28", network_name="lent")
+        story.apply(ipvlan("lent", "lent", ipam))
+        story.apply(deployment("web", 4, template("lent")))
+        pods = story.wait_rolled_out(DEPLOYMENT, "web")
+        assert {each.node for each in pods} == set(cluster.nodes)
+        given = {each.name: [ip_address(address) for address in each.networks["net1"]] for each in pods}
+        assert all(address in slices[each.node] for each in pods for address in given[each.name])
+        assert len({address for addresses in given.values() for address in addresses}) == 4
+        # The prefixes were there before: no pod's start named any address.
+        assert story.ledger.assignments(story.began) == []
+        story.delete(DEPLOYMENT, "web")
+        story.wait_gone(*given)
+    cluster.api.delete(NODE_NETWORK, "lent")
+    story.wait(lambda: not cluster.api.list(NODE_SLICE_POOL, WHEREABOUTS), "the pool's end")
 
 
 def winner_of(networks: NodeNetworks) -> str:

@@ -1,13 +1,19 @@
-"""The backend `node`: pods without rights of AWS, served by the agents of their nodes."""
+"""The backend `node`: pods without rights of AWS, served by the agents of their nodes.
+
+What the controller could do differently is told once more with the backend `central`: test_story_central.py
+runs some of these stories with fixtures of its own.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +22,10 @@ from common.agent_settings import DEFAULT_NODE_PORT, Backend, Mode, Takeover
 from common.pod_keys import MODE, TAKEOVER
 from ipagent.node_protocol import chunk, request
 from tests.cluster.api import DEPLOYMENT, POD, Manifest
+from tests.cluster.helm import merged
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story
-from tests.cluster.nodes.story_backend import NodeAgents, node_values, served_by_nodes
+from tests.cluster.nodes.story_backend import Callers, NodeAgents, node_values, served_by_nodes
 from tests.cluster.nodes.story_fixtures import opted_in
 from tests.cluster.nodes.story_release import Release
 from tests.cluster.nodes.workloads import (
@@ -36,16 +43,30 @@ pytestmark = pytest.mark.cluster
 
 PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
 GRANTED, OTHER = "granted", "without-a-grant"
-FLOATING = "10.10.1.96/29"
+GRANTS_AND_GC = {
+    "grants": {GRANTED: {"cidrs": ["10.10.1.96/29"], "takeover": True}},
+    "gc": {"mode": "on", "cooldown": "30s", "interval": "10s"},
+}
+"""Values of the node agent."""
 
 
 @pytest.fixture(scope="module")
-def agents(release: Release) -> Iterator[NodeAgents]:
-    """The release with the backend `node`, and one namespace with a grant."""
-    grants = {GRANTED: {"cidrs": [FLOATING], "takeover": True}}
-    values = node_values(release, grants=grants, gc={"mode": "on", "cooldown": "30s", "interval": "10s"})
+def values(release: Release) -> dict[str, Any]:
+    """The values of the backend `node`, with a grant for one namespace."""
+    return node_values(release, **GRANTS_AND_GC)
+
+
+@pytest.fixture(scope="module")
+def agents(release: Release, values: dict[str, Any]) -> Iterator[NodeAgents]:
+    """The release with these values."""
     with served_by_nodes(release, values) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def callers(cluster: Cluster) -> Callers:
+    """The nodes call EC2, and nobody else."""
+    return Callers("caller", frozenset(node.address for node in cluster.nodes.values()))
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +76,9 @@ def granted(cluster: Cluster, agents: NodeAgents) -> Iterator[Story]:  # noqa: A
 
 
 def test_pods_without_rights_get_their_addresses_before_their_apps_start(
-    cluster: Cluster, agents: NodeAgents, granted: Story
+    cluster: Cluster, agents: NodeAgents, granted: Story, callers: Callers
 ) -> None:
-    story = granted
+    story, began = granted, time.monotonic()
     subnet = story.subnet()
     story.apply(ipvlan("net", "eth1", whereabouts(subnet.span(100, 119))))
     story.apply(deployment("web", 4, template("net")))
@@ -69,13 +90,14 @@ def test_pods_without_rights_get_their_addresses_before_their_apps_start(
         assert env["MULTUS_ENI_BACKEND"] == Backend.NODE
         assert not any(name.startswith("AWS_") for name in env)
         for eni, address in story.expected([each]):
-            assert story.ledger.assigned(eni, address, since=story.began).at < story.started_at(each.name)
-    # The nodes called, and nobody else.
-    callers = {call["caller"] for call in story.ledger.calls("Assign", story.began)}
-    assert callers == {node.address for node in cluster.nodes.values()}
+            assert story.ledger.assigned(eni, address, since=began).at < story.started_at(each.name)
+    assert callers.of(story.ledger.calls("Assign", began)) == callers.expected
     for node in cluster.nodes:
         expected = story.expected(each for each in pods if each.node == node)
-        story.wait(lambda: agents.addresses(node) == expected, f"{expected} in the status of {node}")  # noqa: B023 - called at once
+        story.wait(
+            lambda: agents.addresses(node, story.namespace) == expected,  # noqa: B023 - called at once
+            f"{expected} in the status of {node}",
+        )
 
 
 def test_the_events_of_a_pod_say_what_was_assigned(granted: Story) -> None:
@@ -211,7 +233,7 @@ def test_tokens_of_gone_pods_and_of_other_nodes_are_refused(granted: Story) -> N
 
 
 def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
-    cluster: Cluster, release: Release, agents: NodeAgents, granted: Story
+    cluster: Cluster, release: Release, values: dict[str, Any], agents: NodeAgents, granted: Story
 ) -> None:
     story = granted
     story.apply(ipvlan("many", "eth2", whereabouts(story.subnet("eth2").span(100, 199))))
@@ -220,13 +242,7 @@ def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
     story.cluster.kubectl("rollout", "restart", "deployment/many", "-n", story.namespace)
     for node in cluster.nodes.values():
         node.machine.run("pkill", "-KILL", "-f", "ipagent node --config")
-    values = node_values(
-        release,
-        grants={GRANTED: {"cidrs": [FLOATING], "takeover": True}},
-        gc={"mode": "on", "cooldown": "30s", "interval": "10s"},
-        podAnnotations={"upgraded": "yes"},
-    )
-    release.upgrade(values)
+    release.upgrade(merged(values, {"nodeAgent": {"podAnnotations": {"upgraded": "yes"}}}))
     pods = story.wait_rolled_out(DEPLOYMENT, "many")
     assert len(pods) == 16
     assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
@@ -274,4 +290,6 @@ def test_watching_alone_serves_unchanged_pods(cluster: Cluster, release: Release
         story.wait(lambda: story.ledger.held() >= expected, "all addresses")
         # EC2 has them before the agent has read EC2's answer.
         node = pods[0].node
-        story.wait(lambda: expected & agents.addresses(node), f"addresses in the status of {node}")
+        story.wait(
+            lambda: expected & agents.addresses(node, story.namespace), f"addresses in the status of {node}"
+        )
