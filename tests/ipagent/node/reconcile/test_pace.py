@@ -151,8 +151,9 @@ class Node:
 
     def run(self, until: float, done: Callable[[], bool] = lambda: False) -> None:
         """Turn until then, in seconds after the start."""
-        still = 0
-        while self.elapsed < until:
+        still, end = 0, 1000.0 + until
+        # On one clock: the difference of two floats may lie below what was added.
+        while self.time.now < end:
             self.cloud.imds = self.account.there("imds silent") is None
             self.cloud.imds_delay = 5.0 if self.account.there("imds stale") else 0.0
             self.cloud.hidden = {ENI} if self.account.there("eni hidden") else set()
@@ -163,7 +164,7 @@ class Node:
             self.core.take_events()
             if done():
                 return
-            times = [1000.0 + until, *(at for at, _, _ in self._agenda[:1])]
+            times = [end, *(at for at, _, _ in self._agenda[:1])]
             if pause is not None:
                 times.append(self.time.now + pause)
             before = self.time.now
