@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from check.reader import read_snapshot
 from check.render import Form, render
 from check.run import ERRORS, OK, WARNINGS, exit_code, run_checks
 from tests.check.test_cases import HEALTHY, NOW
+from tests.json_values import keys
 
 pytestmark = pytest.mark.pure
 
@@ -31,16 +31,6 @@ MORE: list[dict[str, Any]] = [
 ]
 """What broken clusters have and the healthy one lacks."""
 UNREAD = frozenset({"kind", "apiVersion"})
-
-
-def keys(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from keys(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from keys(inner)
 
 
 def replaced(value: Any, key: str, by: Any) -> Any:

@@ -62,8 +62,8 @@ class EniCache:
         macs: frozenset[str],
         unplaced: frozenset[IPAddress],
         attached: frozenset[str] = frozenset(),
-    ) -> float | None:
-        """Read the ENIs if there is reason to; returns the seconds until there is one: see `due_in`."""
+    ) -> None:
+        """Read the ENIs if there is reason to; arguments as of `due_in`."""
         now = self._timing.clock()
         self.looked_for &= unplaced
         if not unplaced:
@@ -71,7 +71,6 @@ class EniCache:
         at = self._due(macs, unplaced, attached)
         if at is not None and at <= now and self._reads.take(now):
             self._read(macs, unplaced)
-        return self.due_in(macs, unplaced, attached)
 
     def due_in(
         self,

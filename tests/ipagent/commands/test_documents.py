@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ipagent.commands.release import Release, Standing, State
 from ipagent.commands.render import Palette
 from tests.ipagent.commands.test_dry_run import ACCESS, OTHER, on, seen, view
 from tests.ipagent.fakes import ENI_0, ENI_1, ip
+from tests.json_values import keys
 
 pytestmark = pytest.mark.pure
 
@@ -46,16 +46,6 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "enis": enis.as_document(NODE),
     "release": release.as_document(RELEASE),
 }
-
-
-def keys(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from keys(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from keys(inner)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -26,7 +26,8 @@ class Rig:
         self.cache = EniCache(self.cloud, self.time.timing, self.lines.log)
 
     def step(self, *macs: str, unplaced: frozenset[IPAddress] = frozenset()) -> float | None:
-        return self.cache.step(frozenset(macs), unplaced, frozenset(macs))
+        self.cache.step(frozenset(macs), unplaced, frozenset(macs))
+        return self.cache.due_in(frozenset(macs), unplaced, frozenset(macs))
 
     @property
     def reads(self) -> int:
