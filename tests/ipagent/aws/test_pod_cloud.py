@@ -14,7 +14,7 @@ from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission, Throttled
 from ipagent.assign.holders import OWNER_TAGS
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.base import SILENT_SECONDS
+from ipagent.aws.aws_client import SILENT_SECONDS
 from ipagent.aws.ec2 import Ec2Client
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.signals import Signals, Stop
