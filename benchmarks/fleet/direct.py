@@ -32,7 +32,7 @@ from ipagent.assign.addresses import IPAddress, Link, LinkAddress, Snapshot
 from ipagent.assign.calls import Assign
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, Topology
-from ipagent.aws.ec2 import Ec2Client
+from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.imds import Imds
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.log import Log

@@ -28,7 +28,7 @@ Cidrs = Mapping[str, tuple[IPNetwork, ...]]
 
 
 class Ec2Calls(Protocol):
-    """The calls of EC2 that agents make, as `ipagent.aws.ec2.Ec2Client` has them; all raise Ec2Error."""
+    """The calls of EC2 that agents make, as `ipagent.aws.ec2_client.Ec2Client` has them; all raise Ec2Error."""
 
     calls: Counter[tuple[str, str]]
 
@@ -158,7 +158,7 @@ class AwsAccess:
 
     def _connect(self) -> Ec2Calls:
         """Return a client in `_region` and with `_credentials`; raises Ec2Error."""
-        from ipagent.aws.ec2 import Ec2Client  # noqa: PLC0415 - botocore is most of the start-up
+        from ipagent.aws.ec2_client import Ec2Client  # noqa: PLC0415 - botocore is most of the start-up
 
         made = Ec2Client(self._region, self._credentials)
         what = f"Calling EC2 in {self._region} with the credentials of {made.identity}"

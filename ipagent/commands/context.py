@@ -27,7 +27,7 @@ from ipagent.assign.errors import AgentError, Ec2Error, NoImds, Usage, error_of
 from ipagent.assign.retry import Clock, backoff_for
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.botocore_session import profile_region
-from ipagent.aws.ec2 import Ec2Client
+from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.log import Log

@@ -15,7 +15,7 @@ from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermissi
 from ipagent.assign.holders import OWNER_TAGS
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.aws_client import SILENT_SECONDS
-from ipagent.aws.ec2 import Ec2Client
+from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles

@@ -12,7 +12,7 @@ import boto3
 from common.agent_settings import Credentials
 from ipagent.assign.addresses import parse_address
 from ipagent.assign.calls import Assign, Unassign
-from ipagent.aws.ec2 import Ec2Client
+from ipagent.aws.ec2_client import Ec2Client
 from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent.worlds import REGION
 

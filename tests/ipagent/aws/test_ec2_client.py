@@ -22,8 +22,8 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.aws import ec2
-from ipagent.aws.ec2 import Ec2Client, interruptible
+from ipagent.aws import ec2_client
+from ipagent.aws.ec2_client import Ec2Client, interruptible
 from ipagent.aws.ec2_errors import MAX_TEXT
 from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
@@ -227,7 +227,7 @@ def test_one_call_is_one_attempt_whatever_goes_wrong(
 def test_a_silent_ec2_is_unreachable(
     settings: pytest.MonkeyPatch, client: Ec2Client, doubles: Doubles
 ) -> None:
-    settings.setattr(ec2, "READ_SECONDS", 0.05)
+    settings.setattr(ec2_client, "READ_SECONDS", 0.05)
     with closing(Ec2Client(REGION, Credentials.CHAIN)) as hasty:
         doubles.put_faults(Injected(delay_ms=500, times=1))
         assert failure_of(hasty, assign(A)).fault is Fault.UNREACHABLE
