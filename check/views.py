@@ -29,7 +29,7 @@ from check.networks import IPAddress, Network, attached_addresses, read_network
 from common.pod_keys import INJECTION, NETWORKS, Injection
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.eni import details
+from ipagent.aws.describe_enis import details
 from webhook.core.settings import Settings
 from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads
 from webhook.manifests.explain import Explanation, explain

@@ -25,6 +25,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.botocore_session import session_for
+from ipagent.aws.describe_enis import details, subnet_ranges
 from ipagent.aws.ec2_calls import (
     HOLDER_FILTERS,
     EndlessPagesError,
@@ -34,7 +35,6 @@ from ipagent.aws.ec2_calls import (
     unassign_addresses,
 )
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
-from ipagent.aws.eni import details, subnet_ranges
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client

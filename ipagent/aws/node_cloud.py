@@ -16,7 +16,7 @@ from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
 from ipagent.aws.aws_client import SILENT_SECONDS, AwsAccess, Cidrs
-from ipagent.aws.eni import as_eni
+from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
 

@@ -13,7 +13,7 @@ from ipagent.assign.holders import name, why_not_ours
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.aws_client import AwsAccess, Cidrs
-from ipagent.aws.eni import as_eni
+from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
 from ipagent.signals import Stop

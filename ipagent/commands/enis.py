@@ -11,7 +11,7 @@ from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.errors import AgentError
 from ipagent.assign.holders import NO_MANAGE, owner_of
 from ipagent.assign.topology import Eni, EniDetails
-from ipagent.aws.eni import as_eni
+from ipagent.aws.describe_enis import as_eni
 from ipagent.commands.context import CommandContext, NodeEnis
 from ipagent.commands.inventory import inventory
 from ipagent.commands.render import (
