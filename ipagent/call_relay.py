@@ -37,7 +37,7 @@ from common.kube.timestamps import timestamp
 from ipagent.assign.addresses import IPAddress, parse_address, sort_key
 from ipagent.assign.calls import Assign, Unassign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.eni_object import as_list, as_text, bound, interface_object, read_interface
+from ipagent.assign.eni_in_attachment import as_list, as_text, bound, interface_object, read_interface
 from ipagent.assign.topology import EniDetails
 from ipagent.log import printable
 from ipagent.node_network_api import with_status
