@@ -34,8 +34,8 @@ from enum import StrEnum
 from typing import Any
 
 from common.kube.timestamps import timestamp
+from ipagent.assign.address_calls import Assign, Unassign, action_of
 from ipagent.assign.addresses import IPAddress, parse_address, sort_key
-from ipagent.assign.calls import Assign, Unassign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.eni_in_attachment import as_list, as_text, bound, interface_object, read_interface
 from ipagent.assign.topology import EniDetails

@@ -28,8 +28,8 @@ from ipaddress import ip_address
 from benchmarks.fleet.layout import REGION, FleetNode, FleetPod, make_fleet
 from common.agent_settings import AgentSettings, Credentials
 from common.exit_codes import ExitCode
+from ipagent.assign.address_calls import Assign
 from ipagent.assign.addresses import IPAddress, Link, LinkAddress, Snapshot
-from ipagent.assign.calls import Assign
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, Topology
 from ipagent.aws.ec2_client import Ec2Client

@@ -9,8 +9,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Protocol
 
+from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver, Unassign
 from ipagent.assign.addresses import IPAddress, sort_key
-from ipagent.assign.calls import Assign, Call, Move, Outcome, TakeOver, Unassign
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.takeover import after_taking, assigns, plan_move, plan_takeover

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ipagent.assign import executor
+from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Call, Move, Outcome, TakeOver
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2

@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 from common.token_bucket import BucketsByKey, Rate
 from ipagent.assign import executor
+from ipagent.assign.address_calls import Unassign, releases
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Unassign, releases
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.reconciler import NOW, Attempt, Cloud

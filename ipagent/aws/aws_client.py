@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from common.agent_settings import Credentials
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, IPNetwork
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import RETRIED
 from ipagent.assign.errors import Ec2Error, NoImds
 from ipagent.assign.retry import Clock

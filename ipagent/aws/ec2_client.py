@@ -19,8 +19,8 @@ from botocore.config import Config
 
 from common.agent_settings import Credentials
 from common.version import VERSION
+from ipagent.assign.address_calls import Assign, Unassign, action_of
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
-from ipagent.assign.calls import Assign, Unassign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.topology import EniDetails

@@ -10,7 +10,7 @@ from typing import Any
 from common.agent_settings import AgentSettings, LogFormat, LogLevel, Mode, Takeover
 from common.exit_codes import ExitCode
 from common.pod_keys import INTERFACES
-from ipagent.assign.calls import Assign, action_of
+from ipagent.assign.address_calls import Assign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, NoInterface, Usage
 from ipagent.assign.holders import name

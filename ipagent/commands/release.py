@@ -13,8 +13,8 @@ from typing import Any
 
 from common.exit_codes import ExitCode
 from ipagent.assign import executor
+from ipagent.assign.address_calls import releases
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import releases
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AddressRefused, AgentError, Deadline, NoEni, error_of
 from ipagent.assign.holders import NO_MANAGE, holder_of, name, why_immovable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.holders import held_elsewhere, holder_of

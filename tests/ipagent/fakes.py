@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from common.agent_settings import AgentSettings, LogFormat, LogLevel
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import (
     Detection,
     Holding,
@@ -25,7 +26,6 @@ from ipagent.assign.addresses import (
     Snapshot,
     sort_key,
 )
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error
 from ipagent.assign.placement import Placement

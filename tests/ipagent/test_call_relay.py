@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import (

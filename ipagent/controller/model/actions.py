@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ipagent.assign.calls import assign_action, unassign_action
+from ipagent.assign.address_calls import assign_action, unassign_action
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.eip_calls import EipCall

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from ipagent.assign.address_calls import assign_action, unassign_action
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import assign_action, unassign_action
 from ipagent.assign.topology import EniDetails
 from ipagent.controller.model.call_rank import Rank
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from ipagent.assign.address_calls import Assign, Unassign, action_of
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
-from ipagent.assign.calls import Assign, Unassign, action_of
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock

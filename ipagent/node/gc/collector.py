@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from ipagent.assign import executor
-from ipagent.assign.calls import Unassign, releases
+from ipagent.assign.address_calls import Unassign, releases
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError
 from ipagent.assign.reconciler import NOW, Attempt, Cloud

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-from ipagent.assign.calls import Assign, releases
+from ipagent.assign.address_calls import Assign, releases
 from ipagent.assign.ec2_error_codes import HEALING
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2

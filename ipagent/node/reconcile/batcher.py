@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ipagent.assign.address_calls import Assign
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.reconciler import Cloud

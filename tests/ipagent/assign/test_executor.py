@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign import executor
+from ipagent.assign.address_calls import Assign, Move, Outcome, Unassign
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Move, Outcome, Unassign
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.executor import split
 from tests.ipagent.fakes import FakeCloud, Strike, Time, ip

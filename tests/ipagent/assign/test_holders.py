@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign import takeover
+from ipagent.assign.address_calls import Move, Unassign
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Move, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import OWNER_TAGS, held_elsewhere, holder_of, name, why_immovable, why_not_ours
 from ipagent.assign.takeover import MovePlan, after_taking, plan_move

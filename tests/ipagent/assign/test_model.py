@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from common.agent_settings import Takeover
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, Link
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.drift import DESCRIBE_SECONDS
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.item import Phase

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ipagent.assign.calls import Assign, Move, Outcome, TakeOver, Unassign, releases
+from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, releases
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.item import Item, Phase
 from ipagent.assign.plan import Plan

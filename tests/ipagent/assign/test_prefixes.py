@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from common.exit_codes import ExitCode
+from ipagent.assign.address_calls import Unassign
 from ipagent.assign.addresses import Holding
-from ipagent.assign.calls import Unassign
 from ipagent.assign.drift import DESCRIBE_SECONDS
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.engine import AddressEngine

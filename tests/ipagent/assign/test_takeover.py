@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from common.exit_codes import ExitCode
-from ipagent.assign.calls import TakeOver
+from ipagent.assign.address_calls import TakeOver
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import error_of
 from ipagent.assign.executor import run

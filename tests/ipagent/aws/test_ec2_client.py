@@ -18,8 +18,8 @@ from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
 from common.agent_settings import Credentials
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws import ec2_client

@@ -10,8 +10,8 @@ import boto3
 import pytest
 
 from common.agent_settings import Credentials
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import Holding
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission
 from ipagent.assign.holders import NO_MANAGE, why_immovable, why_not_ours
 from ipagent.assign.placement import place

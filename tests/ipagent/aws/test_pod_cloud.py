@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from common.agent_settings import Credentials
-from ipagent.assign.calls import Assign, Unassign
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission, Throttled
 from ipagent.assign.holders import OWNER_TAGS
 from ipagent.assign.topology import EniDetails

@@ -10,8 +10,8 @@ from contextlib import closing
 import boto3
 
 from common.agent_settings import Credentials
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import parse_address
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.aws.ec2_client import Ec2Client
 from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent.worlds import REGION

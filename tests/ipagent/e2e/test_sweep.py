@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from common.agent_settings import Credentials
+from ipagent.assign.address_calls import Move
 from ipagent.assign.addresses import Holding
-from ipagent.assign.calls import Move
 from ipagent.assign.placement import place
 from ipagent.assign.reconciler import Reconciler
 from ipagent.aws.node_cloud import NodeCloud

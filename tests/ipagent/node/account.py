@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, parse_address, sort_key
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error, error_of
 from ipagent.assign.topology import Attached, Eni, EniDetails, Topology

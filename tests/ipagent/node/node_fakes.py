@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.errors import AgentError, Ec2Error, error_of
 from ipagent.assign.release import Pair
 from ipagent.assign.retry import remaining

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from common.agent_settings import Credentials, Takeover
 from common.exit_codes import ExitCode
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, IPNetwork, Link
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error, NoImds
 from ipagent.assign.topology import Eni, EniDetails, Topology

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from ipagent.assign.address_calls import Assign, Move, TakeOver, Unassign
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.calls import Assign, Move, TakeOver, Unassign
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error, NoEni
 from ipagent.assign.executor import run

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from common.agent_settings import Mode, Takeover
+from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, parse_address
-from ipagent.assign.calls import Assign, Unassign
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.item import Phase
 from ipagent.main_loop import Wakeup
