@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.reconciler import NOW, Attempt, Cloud, Reconciler
 from ipagent.assign.retry import Backoff, Clock, remaining
 from ipagent.log import Log

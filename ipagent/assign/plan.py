@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver
+from ipagent.assign.address_state import SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
-from ipagent.assign.item import SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import EniDetails
 

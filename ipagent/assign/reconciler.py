@@ -12,11 +12,11 @@ from typing import Protocol
 
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver
+from ipagent.assign.address_state import NOT_OURS, SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import Ec2
-from ipagent.assign.item import NOT_OURS, SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.placement import Placement
 from ipagent.assign.plan import Plan
 from ipagent.assign.retry import Backoff, Clock, backoff_for, remaining

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from common.exit_codes import ExitCode
+from ipagent.assign.address_state import SETTLED, Item, Phase
 from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import (
@@ -22,7 +23,6 @@ from ipagent.assign.errors import (
     NotGranted,
     error_of,
 )
-from ipagent.assign.item import SETTLED, Item, Phase
 from ipagent.assign.placement import Unplaced
 from ipagent.assign.plan import Plan
 from ipagent.assign.selection import Refusal

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from common.agent_settings import AgentSettings, Takeover
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.errors import AgentError, Deadline, NoInterface, Usage
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.placement import Placed, Placement, Unplaced, place
 from ipagent.assign.reconciler import NOW, Cloud, Reconciler
 from ipagent.assign.release import Misplaced, Pair, ReleaseQueue

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import IPAddress, IPNetwork
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.report import Problem
 from ipagent.pod.agent import Agent
 

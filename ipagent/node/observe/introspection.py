@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from common.version import VERSION
+from ipagent.assign.address_state import Item
 from ipagent.assign.addresses import sort_key
-from ipagent.assign.item import Item
 from ipagent.assign.release import Pair
 from ipagent.log import Log
 from ipagent.node.gc.rules import Decision, Verdict

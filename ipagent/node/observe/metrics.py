@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from common.metrics import process_registry
 from common.version import VERSION
-from ipagent.assign.item import SETTLED, Item, Phase
+from ipagent.assign.address_state import SETTLED, Item, Phase
 from ipagent.node.gc.rules import Verdict
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType

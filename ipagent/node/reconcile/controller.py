@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from ipagent.assign.address_state import SETTLED, Item
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import HEALING, Fault
 from ipagent.assign.engine import AddressEngine
-from ipagent.assign.item import SETTLED, Item
 from ipagent.assign.plan import Plan
 from ipagent.assign.reconciler import Cloud, Reconciler
 from ipagent.assign.release import Misplaced, Pair

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.release import Pair
 from ipagent.assign.report import Problem
 from ipagent.node.model.claim import ClaimStatus

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from common.agent_settings import Mode
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import IPAddress
-from ipagent.assign.item import Item, Phase
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.pod import PodKey
 from ipagent.node.reconcile.state import NEVER, NodeState

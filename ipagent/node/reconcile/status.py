@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.exit_codes import ExitCode
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import RETRIED, Fault
 from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, error_of
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.plan import Plan
 from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem, explained, report, worst

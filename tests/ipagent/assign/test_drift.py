@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipagent.assign.address_state import Phase
 from ipagent.assign.drift import DESCRIBE_SECONDS, METADATA_SECONDS, Drift
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.item import Phase
 from ipagent.assign.reconciler import Reconciler
 from tests.ipagent.fakes import ENI_2, FakeCloud, Lines, Strike, Time, ip, placement
 

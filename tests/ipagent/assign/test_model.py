@@ -14,10 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from common.agent_settings import Takeover
 from ipagent.assign.address_calls import Assign, Unassign
+from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import IPAddress, Link
 from ipagent.assign.drift import DESCRIBE_SECONDS
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.item import Phase
 from ipagent.assign.release import at_exit
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.pod import init

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, releases
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.plan import Plan
 from ipagent.assign.topology import EniDetails
 from tests.ipagent.fakes import ENI_1, ENI_2, ip, placement

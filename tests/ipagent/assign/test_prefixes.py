@@ -8,12 +8,12 @@ import pytest
 
 from common.exit_codes import ExitCode
 from ipagent.assign.address_calls import Unassign
+from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import Holding
 from ipagent.assign.drift import DESCRIBE_SECONDS
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.engine import AddressEngine
 from ipagent.assign.errors import error_of
-from ipagent.assign.item import Phase
 from ipagent.assign.placement import place
 from ipagent.assign.plan import Plan
 from ipagent.assign.reconciler import Reconciler

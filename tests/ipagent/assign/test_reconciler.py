@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipagent.assign.address_state import Phase
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.item import Phase
 from ipagent.assign.placement import Placement
 from ipagent.assign.reconciler import METADATA_PATIENCE, Reconciler
 from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Lines, Strike, Time, ip, placement

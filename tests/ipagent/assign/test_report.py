@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from common.exit_codes import ExitCode
 from ipagent.assign import errors
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.assign.errors import AgentError, error_of
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.plan import Plan
 from ipagent.assign.report import MAX_LISTED, Ec2View, problems, report
 from ipagent.assign.selection import Refusal

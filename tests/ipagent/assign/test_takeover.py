@@ -6,10 +6,10 @@ import pytest
 
 from common.exit_codes import ExitCode
 from ipagent.assign.address_calls import TakeOver
+from ipagent.assign.address_state import Phase
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import error_of
 from ipagent.assign.executor import run
-from ipagent.assign.item import Phase
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.takeover import JUDGED_SECONDS
 from tests.ipagent.fakes import FakeCloud, Lines, Strike, Time, ip, placement

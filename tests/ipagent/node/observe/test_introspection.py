@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from common.exit_codes import ExitCode
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import Holding
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import Eni
 from ipagent.node.gc.rules import Decision, KeepReason, Verdict

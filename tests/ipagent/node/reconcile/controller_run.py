@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import IPAddress, parse_address
-from ipagent.assign.item import Phase
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants, read_grants

@@ -8,9 +8,9 @@ import pytest
 
 from common.agent_settings import LogLevel, Mode, Takeover
 from common.exit_codes import ExitCode
+from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import Link, parse_address
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.item import Phase
 from ipagent.node.model.claim import AddressState, ClaimState
 from ipagent.node.model.events import EventType
 from ipagent.node.model.grants import Grants, read_grants

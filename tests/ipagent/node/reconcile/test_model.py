@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from common.agent_settings import Mode, Takeover
 from ipagent.assign.address_calls import Assign, Unassign
+from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.item import Phase
 from ipagent.main_loop import Wakeup
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.records import Origin, OwnershipRecords

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from common.exit_codes import ExitCode
+from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import NoEni, NoImds
-from ipagent.assign.item import Item, Phase
 from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem
 from ipagent.node.model.claim import AddressState, ClaimState
