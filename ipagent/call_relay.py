@@ -40,7 +40,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.eni_in_attachment import as_list, as_text, bound, interface_object, read_interface
 from ipagent.assign.topology import EniDetails
 from ipagent.log import printable
-from ipagent.node_network_api import with_status
+from ipagent.node_network_names import with_status
 
 NODE_RELAY_MANAGER = "multus-eni-node-relay"
 """Field manager of `status.requests`."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from check.model import NotApplicable, Object, Resource, Verdict, count, objects, seconds_since_epoch
 from check.results import Check
 from check.views import Cluster
-from ipagent.node_network_api import HOST_ADDRESS, LEASE
+from ipagent.node_network_names import HOST_ADDRESS, LEASE
 
 LEASE_SLACK = 30
 """Seconds: a dump's files are not all of the same moment, and clocks differ."""

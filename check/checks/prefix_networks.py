@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from check.model import Resource, items, mapping, objects, text_of
 from check.results import Check
 from check.views import Cluster
-from ipagent.node_network_api import NETWORK_LABEL
+from ipagent.node_network_names import NETWORK_LABEL
 
 OPTION = "--cni-conf-dir="
 MULTUS_CONFIG = "kube-system/multus-daemon-config"

@@ -44,7 +44,7 @@ from ipagent.controller.reconcile.scheduler import MAX_IN_FLIGHT
 from ipagent.controller.relay.controller import RelayController
 from ipagent.log import Log
 from ipagent.main_loop import end_with
-from ipagent.node_network_api import LEASE
+from ipagent.node_network_names import LEASE
 
 PROGRAM = "multus-eni-controller"
 REMEDIES = {

@@ -1,4 +1,4 @@
-"""NodeAttachments as `links` reads them, and the status that it writes. Pure; wire: `node_network_api`."""
+"""NodeAttachments as `links` reads them, and the status that it writes. Pure; wire: `node_network_names`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ipagent.node_interfaces.plan import Status, Wanted
 from ipagent.node_interfaces.pool import Pool, read_pool, read_status, status_object
-from ipagent.node_network_api import with_status
+from ipagent.node_network_names import with_status
 
 MAX_MESSAGE = 1024
 """Characters of `status.link.message`, as the schema has it."""

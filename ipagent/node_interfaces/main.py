@@ -34,7 +34,7 @@ from ipagent.node_interfaces.networkd import NetworkFiles
 from ipagent.node_interfaces.plan import Status, Wanted
 from ipagent.node_interfaces.reporter import StatusReporter
 from ipagent.node_interfaces.setter import LinkSetter
-from ipagent.node_network_api import ATTACHMENTS, of_node
+from ipagent.node_network_names import ATTACHMENTS, of_node
 from ipagent.signals import Signals
 from ipagent.startup import end_startup
 

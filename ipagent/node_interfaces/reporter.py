@@ -16,7 +16,7 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
 from ipagent.node_interfaces.attachments import LinkAttachment, shortened, status_body
 from ipagent.node_interfaces.plan import Status
-from ipagent.node_network_api import ATTACHMENTS, LINKS_MANAGER
+from ipagent.node_network_names import ATTACHMENTS, LINKS_MANAGER
 
 BASE, CAP = 1.0, 60.0
 """Seconds between tries of a write that fails."""

@@ -31,7 +31,7 @@ from ipagent.network_status import NETWORK_STATUS
 from ipagent.node_interfaces.attachments import status_body
 from ipagent.node_interfaces.plan import Status
 from ipagent.node_interfaces.pool import PoolStatus, Use
-from ipagent.node_network_api import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
+from ipagent.node_network_names import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
 from tests.chart.conftest import Cluster
 from tests.cluster.api import Api, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE

@@ -20,7 +20,7 @@ from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
 from ipagent.node_interfaces.cli import _parser as links_parser
 from ipagent.node_interfaces.cni_files import DATA
-from ipagent.node_network_api import LEASE
+from ipagent.node_network_names import LEASE
 from tests.chart.conftest import programs
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases

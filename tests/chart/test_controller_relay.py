@@ -21,7 +21,7 @@ from ipagent.call_relay import (
     read_answers,
     requests_body,
 )
-from ipagent.node_network_api import ATTACHMENTS
+from ipagent.node_network_names import ATTACHMENTS
 from tests import doubles
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import ATTACHMENT, NETWORK, NODE, OWN, client_with, token_of

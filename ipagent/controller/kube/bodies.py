@@ -12,7 +12,7 @@ from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import EipPod
 from ipagent.controller.model.prefixes import cni_object
 from ipagent.controller.model.writes import ApplyAttachment, NetworkStatus, PatchNode, PatchResources
-from ipagent.node_network_api import (
+from ipagent.node_network_names import (
     API_VERSION,
     ATTACHMENT_FINALIZER,
     NETWORK_LABEL,

@@ -19,7 +19,7 @@ from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import EipPod
 from ipagent.log import Log
-from ipagent.node_network_api import CONTROLLER_MANAGER
+from ipagent.node_network_names import CONTROLLER_MANAGER
 
 
 @dataclass(slots=True)

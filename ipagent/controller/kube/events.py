@@ -18,7 +18,7 @@ from common.token_bucket import BucketsByKey, Rate, TokenBucket
 from ipagent.controller.model.attachment import SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.log import Log
-from ipagent.node_network_api import HOST_ADDRESS
+from ipagent.node_network_names import HOST_ADDRESS
 
 DEFAULT = "default"
 """The namespace of Events on objects without one."""

@@ -18,7 +18,7 @@ from ipagent.controller.model.eips import EipPod, read_pod
 from ipagent.controller.model.network import NodeNetwork, read_network
 from ipagent.controller.model.node import Node, read_node
 from ipagent.log import Log
-from ipagent.node_network_api import ATTACHMENTS, DEFINITIONS, NETWORKS
+from ipagent.node_network_names import ATTACHMENTS, DEFINITIONS, NETWORKS
 
 LABELLED_PODS = Target("/api/v1/pods", "pods that claim Elastic IPs", {"labelSelector": EIP_LABEL})
 

@@ -11,7 +11,7 @@ from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.pod_keys import NETWORKS_FILE
 from ipagent.log import Log
-from ipagent.node_network_api import CONTROLLER_MANAGER
+from ipagent.node_network_names import CONTROLLER_MANAGER
 
 AGAIN = 10.0
 """Seconds after a write that has failed."""

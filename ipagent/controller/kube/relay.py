@@ -15,7 +15,7 @@ from ipagent.controller.kube.recent_writes import PASSED, RecentWrites
 from ipagent.controller.kube.write_budget import ANSWERS, ATTACHMENT, WriteBudget
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.log import Log
-from ipagent.node_network_api import ATTACHMENTS
+from ipagent.node_network_names import ATTACHMENTS
 
 
 @dataclass(slots=True)

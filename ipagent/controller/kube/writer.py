@@ -31,7 +31,7 @@ from ipagent.controller.model.writes import (
     Write,
 )
 from ipagent.log import Log
-from ipagent.node_network_api import (
+from ipagent.node_network_names import (
     API_VERSION,
     ATTACHMENT_FINALIZER,
     ATTACHMENTS,

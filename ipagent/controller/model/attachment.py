@@ -18,7 +18,7 @@ from ipagent.controller.model.prefixes import (
     read_pool,
     read_prefixes,
 )
-from ipagent.node_network_api import ATTACHMENT_FINALIZER
+from ipagent.node_network_names import ATTACHMENT_FINALIZER
 
 CREATED, ATTACHED, LINK_READY, READY = "Created", "Attached", "LinkReady", "Ready"
 PREFIXES_READY = "PrefixesReady"

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.prefixes import CniSpec, Ipam, PrefixSpec, read_prefix_spec
-from ipagent.node_network_api import NETWORK_FINALIZER
+from ipagent.node_network_names import NETWORK_FINALIZER
 
 Object: TypeAlias = Mapping[str, Any]
 Tags: TypeAlias = tuple[tuple[str, str], ...]

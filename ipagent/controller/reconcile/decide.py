@@ -25,7 +25,7 @@ from ipagent.controller.reconcile.networks import accepted, network_status
 from ipagent.controller.reconcile.nodes import correct
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.controller.reconcile.release import release
-from ipagent.node_network_api import attachment_name
+from ipagent.node_network_names import attachment_name
 
 DESCRIBE_EVERY = 300.0
 """Seconds between two descriptions of all ENIs: what others have changed is noticed so late at most."""

@@ -10,7 +10,7 @@ from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node, Taint
 from ipagent.controller.model.writes import PatchNode
 from ipagent.controller.reconcile.plan_draft import Draft
-from ipagent.node_network_api import FULL_TAINT, READY_PREFIX, STARTUP_TAINT, attachment_name
+from ipagent.node_network_names import FULL_TAINT, READY_PREFIX, STARTUP_TAINT, attachment_name
 
 TAINT = Taint(STARTUP_TAINT, "NoSchedule")
 FULL = Taint(FULL_TAINT, "NoSchedule")

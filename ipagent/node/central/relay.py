@@ -21,7 +21,7 @@ from ipagent.assign.retry import Clock
 from ipagent.call_relay import NODE_RELAY_MANAGER, RelayAnswer, RelayCall, RelayRequests, requests_body
 from ipagent.log import Log
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
-from ipagent.node_network_api import ATTACHMENTS, LEASE, of_node
+from ipagent.node_network_names import ATTACHMENTS, LEASE, of_node
 
 PATIENCE = 20.0
 """Seconds to wait for an answer.

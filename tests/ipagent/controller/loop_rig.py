@@ -28,7 +28,7 @@ from ipagent.controller.model.writes import PatchNode, PatchResources
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer
 from ipagent.log import Log
-from ipagent.node_network_api import ATTACHMENT_FINALIZER, ATTACHMENTS, NETWORK_FINALIZER, NETWORKS
+from ipagent.node_network_names import ATTACHMENT_FINALIZER, ATTACHMENTS, NETWORK_FINALIZER, NETWORKS
 from tests.ipagent.controller.prefix_world import PrefixWorld
 
 Object = dict[str, Any]

@@ -12,7 +12,7 @@ from common.kube.client import Answer
 from ipagent.controller.kube.slice_pools import SlicePools
 from ipagent.controller.model.slices import SlicePool
 from ipagent.log import Log
-from ipagent.node_network_api import CONTROLLER_MANAGER
+from ipagent.node_network_names import CONTROLLER_MANAGER
 
 pytestmark = pytest.mark.pure
 

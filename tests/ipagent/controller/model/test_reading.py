@@ -21,7 +21,7 @@ from ipagent.controller.model.network import (
 )
 from ipagent.controller.model.node import Taint, read_node
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, Route
-from ipagent.node_network_api import label_value
+from ipagent.node_network_names import label_value
 
 pytestmark = pytest.mark.pure
 

@@ -14,7 +14,7 @@ from ipagent.controller.model.network import LinkSpec
 from ipagent.controller.model.node import Taint
 from ipagent.controller.reconcile.capacity import CONFIRM, Family, capacity
 from ipagent.controller.reconcile.nodes import FULL
-from ipagent.node_network_api import FULL_TAINT
+from ipagent.node_network_names import FULL_TAINT
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import World, network
 

@@ -28,7 +28,7 @@ from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.nodes import TAINT
 from ipagent.controller.reconcile.refusals import Kind
 from ipagent.controller.reconcile.scheduler import RATES, Scheduler
-from ipagent.node_network_api import HOST_ADDRESS, READY_PREFIX
+from ipagent.node_network_names import HOST_ADDRESS, READY_PREFIX
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, network
 

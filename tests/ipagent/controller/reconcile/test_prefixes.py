@@ -15,7 +15,7 @@ from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, Prefi
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.prefixes import capacity
 from ipagent.controller.reconcile.refusals import Kind
-from ipagent.node_network_api import STARTUP_TAINT
+from ipagent.node_network_names import STARTUP_TAINT
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import PrefixWorld
 from tests.ipagent.controller.world import RANGE, network

@@ -27,7 +27,7 @@ from ipagent.call_relay import (
     responses_body,
 )
 from ipagent.node.central.relay import SILENCE, CallRelay
-from ipagent.node_network_api import ATTACHMENTS, of_node
+from ipagent.node_network_names import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import Lines, ip
 
