@@ -26,8 +26,8 @@ from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.slices import SliceReport
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
-from ipagent.controller.reconcile.definitions import networks_of, networks_text
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
+from ipagent.controller.reconcile.net_attach_defs import networks_of, networks_text
 from ipagent.controller.reconcile.slices import NO_SLICES, pools_of
 from ipagent.controller.relay.controller import RelayController
 from ipagent.log import Log

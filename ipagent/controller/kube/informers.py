@@ -13,8 +13,8 @@ from common.kube.informer import Informer
 from common.kube.reflector import Target
 from common.pod_keys import EIP_LABEL
 from ipagent.controller.model.attachment import Attachment, read_attachment
-from ipagent.controller.model.definition import Definition, read_definition
 from ipagent.controller.model.eips import EipPod, read_pod
+from ipagent.controller.model.net_attach_defs import Definition, read_definition
 from ipagent.controller.model.network import NodeNetwork, read_network
 from ipagent.controller.model.node import Node, read_node
 from ipagent.log import Log

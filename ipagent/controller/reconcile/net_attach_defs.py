@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from ipagent.controller.model.condition import TRUE
-from ipagent.controller.model.definition import Definition
+from ipagent.controller.model.net_attach_defs import Definition
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.reconcile.networks import accepted
 
