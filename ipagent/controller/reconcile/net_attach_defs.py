@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.net_attach_defs import Definition
 from ipagent.controller.model.network import NodeNetwork
-from ipagent.controller.reconcile.networks import accepted
+from ipagent.controller.reconcile.node_network_status import accepted
 
 MAX_BYTES = 900_000
 """A ConfigMap has at most 1 MiB."""
