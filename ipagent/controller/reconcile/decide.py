@@ -20,11 +20,11 @@ from ipagent.controller.model.writes import AddFinalizer, ApplyAttachment, Remov
 from ipagent.controller.reconcile.capacity import advertise, count
 from ipagent.controller.reconcile.eni_attachment import advance
 from ipagent.controller.reconcile.leaks import TWO_LOOKS, orphans, sweep
-from ipagent.controller.reconcile.network_terms import resolve
 from ipagent.controller.reconcile.node_network_status import accepted, network_status
 from ipagent.controller.reconcile.nodes import correct
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.controller.reconcile.release import release
+from ipagent.controller.reconcile.selector_terms import resolve
 from ipagent.node_network_names import attachment_name
 
 DESCRIBE_EVERY = 300.0

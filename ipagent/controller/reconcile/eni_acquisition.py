@@ -20,9 +20,9 @@ from ipagent.controller.model.condition import Condition, no, unknown, yes
 from ipagent.controller.model.network import Source
 from ipagent.controller.reconcile.ec2_answers import SETTLE
 from ipagent.controller.reconcile.eni_choice import adopted, candidates, created
-from ipagent.controller.reconcile.network_terms import place, subnet_in
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.selector_terms import place, subnet_in
 
 POLL = 2.0
 """Seconds between two looks at an ENI that is just being attached or detached."""

@@ -27,9 +27,9 @@ from ipagent.controller.reconcile import prefixes
 from ipagent.controller.reconcile.eni_acquisition import POLL, acquire, count_lost
 from ipagent.controller.reconcile.eni_choice import free_slot
 from ipagent.controller.reconcile.link_state import link_condition, on_node
-from ipagent.controller.reconcile.network_terms import groups_in
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.controller.reconcile.refusals import Kind, remedy
+from ipagent.controller.reconcile.selector_terms import groups_in
 
 FRESH = 10.0
 """Seconds for which a description of an instance's ENIs tells which device indexes are free."""
