@@ -26,7 +26,7 @@ from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile import prefixes
 from ipagent.controller.reconcile.eni_acquisition import POLL, acquire, count_lost
 from ipagent.controller.reconcile.eni_choice import free_slot
-from ipagent.controller.reconcile.link_state import link_condition, on_node
+from ipagent.controller.reconcile.link_condition import link_condition, on_node
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.controller.reconcile.refusals import Kind, remedy
 from ipagent.controller.reconcile.selector_terms import groups_in
