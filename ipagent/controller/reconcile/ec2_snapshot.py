@@ -35,7 +35,7 @@ from ipagent.controller.model.cloud import (
 )
 from ipagent.controller.model.eip_calls import EipCall
 from ipagent.controller.model.relay_calls import AddressCall
-from ipagent.controller.reconcile import prefix_memory
+from ipagent.controller.reconcile import prefix_records
 from ipagent.controller.reconcile.ec2_answers import (
     SETTLE,
     Answer,
@@ -106,7 +106,7 @@ def observed(cloud: Cloud, plan: Plan, now: float) -> Cloud:
         unheld={pair: cloud.unheld.get(pair, now) for pair in plan.unheld},
         orphaned={eni: cloud.orphaned.get(eni, read) for eni in plan.orphans},
         idle={name: cloud.idle.get(name, now) for name in plan.idle},
-        prefixes=prefix_memory.remembered(cloud.prefixes, plan.prefix_marks, now),
+        prefixes=prefix_records.remembered(cloud.prefixes, plan.prefix_marks, now),
     )
 
 
@@ -148,7 +148,7 @@ def _trimmed(cloud: Cloud, now: float) -> Cloud:
         missed={eni: at for eni, at in cloud.missed.items() if now - at < FORGET},
         refusals={key: each for key, each in cloud.refusals.items() if now - each.due < FORGET},
         users={},
-        prefixes=prefix_memory.trimmed(cloud.prefixes, now, SETTLE),
+        prefixes=prefix_records.trimmed(cloud.prefixes, now, SETTLE),
         seen=_of(cloud.seen, cloud.enis),
         since=_of(cloud.since, cloud.enis),
     )
@@ -164,12 +164,12 @@ def _absent(cloud: Cloud, absent: Iterable[str], now: float) -> Cloud:
 
 def _shown(cloud: Cloud, shown: tuple[Eni, ...], now: float) -> Cloud:
     ids = [eni.id for eni in shown]
-    prefixes = prefix_memory.trimmed(cloud.prefixes, now, SETTLE)
+    prefixes = prefix_records.trimmed(cloud.prefixes, now, SETTLE)
     since = {eni.id: cloud.since.get(eni.id, now) for eni in shown if eni.state == ATTACHED}
     others = {eni: at for eni, at in cloud.since.items() if eni not in ids}
     return replace(
         cloud,
-        enis={**cloud.enis, **{eni.id: prefix_memory.corrected(prefixes, eni) for eni in shown}},
+        enis={**cloud.enis, **{eni.id: prefix_records.corrected(prefixes, eni) for eni in shown}},
         seen={**cloud.seen, **dict.fromkeys(ids, now)},
         missed=_without(cloud.missed, ids),
         since={**others, **since},
@@ -208,11 +208,11 @@ def _prefixes_changed(
 ) -> Cloud:
     given = answer.prefixes if isinstance(answer, Prefixes) else ()
     taken = (call.prefix,) if isinstance(call, UnassignPrefix) else ()
-    memory = prefix_memory.after_change(cloud.prefixes, call.eni, now, given=given, taken=taken)
+    memory = prefix_records.after_change(cloud.prefixes, call.eni, now, given=given, taken=taken)
     if isinstance(call, AssignPrefixes):
-        memory = prefix_memory.after_assignment(memory, call)
+        memory = prefix_records.after_assignment(memory, call)
     eni = cloud.enis.get(call.eni)
-    enis = {**cloud.enis, call.eni: prefix_memory.corrected(memory, eni)} if eni is not None else cloud.enis
+    enis = {**cloud.enis, call.eni: prefix_records.corrected(memory, eni)} if eni is not None else cloud.enis
     return replace(cloud, enis=enis, seen={**cloud.seen, call.eni: now}, prefixes=memory)
 
 
@@ -247,7 +247,7 @@ def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
         now + retry_after(answer.kind, count),
         call.token if isinstance(call, Create) else "",
     )
-    if prefix_memory.is_fragmentation(call, answer.kind):
+    if prefix_records.is_fragmentation(call, answer.kind):
         # Single addresses take its place at once; prefixes are tried again much later.
         refusal = replace(refusal, due=now)
     cloud = replace(cloud, refusals={**cloud.refusals, call.key: refusal})
@@ -255,7 +255,7 @@ def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
         # An ENI of that token exists, and its tags will tell.
         return replace(cloud, stale=True)
     if isinstance(call, AssignPrefixes | UnassignPrefix):
-        memory = prefix_memory.after_refusal(cloud.prefixes, call, answer.kind, answer.text, now)
+        memory = prefix_records.after_refusal(cloud.prefixes, call, answer.kind, answer.text, now)
         return replace(cloud, prefixes=memory, seen=_without(cloud.seen, (call.eni,)))
     if answer.kind in _STALE and isinstance(call, Attach | Detach | Delete | Modify):
         instances = (

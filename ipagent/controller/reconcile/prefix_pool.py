@@ -24,7 +24,7 @@ from ipagent.controller.model.prefixes import (
 )
 from ipagent.controller.reconcile.ec2_answers import SETTLE
 from ipagent.controller.reconcile.plan_draft import Draft
-from ipagent.controller.reconcile.prefix_memory import held
+from ipagent.controller.reconcile.prefix_records import held
 
 RETRY_SECONDS = 600.0
 """After these a subnet that had no whole prefix left is asked for one again."""

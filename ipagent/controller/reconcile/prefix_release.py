@@ -10,8 +10,8 @@ from __future__ import annotations
 from ipagent.controller.model.actions import UnassignPrefix
 from ipagent.controller.model.prefixes import IPV4_SIZE, Family, PrefixState, is_single, size
 from ipagent.controller.reconcile.prefix_growth import LOW_WATER
-from ipagent.controller.reconcile.prefix_memory import held
 from ipagent.controller.reconcile.prefix_pool import PrefixPool
+from ipagent.controller.reconcile.prefix_records import held
 
 SPARE = 16
 """Free addresses that must be left beside what is given back."""

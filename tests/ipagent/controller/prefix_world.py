@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from ipagent.controller.model.actions import Call, UnassignPrefix
 from ipagent.controller.model.prefixes import PoolReport, PrefixState, PrefixUse
 from ipagent.controller.reconcile.ec2_answers import Answer
-from ipagent.controller.reconcile.prefix_memory import held
+from ipagent.controller.reconcile.prefix_records import held
 from tests.ipagent.controller.world import World
 
 

@@ -51,7 +51,7 @@ from ipagent.controller.model.writes import (
     RemoveFinalizer,
     Write,
 )
-from ipagent.controller.reconcile import ec2_answers, ec2_snapshot, prefix_memory
+from ipagent.controller.reconcile import ec2_answers, ec2_snapshot, prefix_records
 from ipagent.controller.reconcile.ec2_answers import (
     Answer,
     Done,
@@ -370,9 +370,9 @@ class World:
         if eni is None:
             return Refused(Kind.ENI_GONE, call.actions[0], f"{call.eni} does not exist")
         if isinstance(call, UnassignPrefix):
-            if call.prefix not in prefix_memory.held(eni):
+            if call.prefix not in prefix_records.held(eni):
                 return Refused(Kind.OTHER, call.actions[0], "Some of the prefixes are not assigned")
-            self._put(prefix_memory.changed(eni, remove=(call.prefix,)))
+            self._put(prefix_records.changed(eni, remove=(call.prefix,)))
             return Done()
         ipv4 = call.family is Family.IPV4
         if ipv4 and eni.ipv4 + call.count > self.addresses:
@@ -386,7 +386,7 @@ class World:
             self.blocks -= call.count
         make = _lone if call.single else _block
         made = tuple(make(self._number(), ipv4=ipv4) for _ in range(call.count))
-        self._put(prefix_memory.changed(eni, add=made))
+        self._put(prefix_records.changed(eni, add=made))
         return Prefixes(made)
 
     def _eni(
