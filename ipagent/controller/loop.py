@@ -21,14 +21,14 @@ from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import EipPod
+from ipagent.controller.model.node_slice_pools import SliceReport
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.controller.model.relay_calls import AddressCall
-from ipagent.controller.model.slices import SliceReport
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
 from ipagent.controller.reconcile.net_attach_defs import networks_of, networks_text
-from ipagent.controller.reconcile.slices import NO_SLICES, pools_of
+from ipagent.controller.reconcile.node_slice_pools import NO_SLICES, pools_of
 from ipagent.controller.relay.controller import RelayController
 from ipagent.log import Log
 

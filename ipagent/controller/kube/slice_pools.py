@@ -11,7 +11,7 @@ from typing import Any
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from ipagent.controller.model.slices import SlicePool, SliceReport
+from ipagent.controller.model.node_slice_pools import SlicePool, SliceReport
 from ipagent.log import Log
 from ipagent.node_network_names import API_VERSION, CONTROLLER_MANAGER, NETWORK_LABEL
 

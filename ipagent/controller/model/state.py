@@ -11,7 +11,7 @@ from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.cloud import Cloud
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
-from ipagent.controller.model.slices import SliceReport
+from ipagent.controller.model.node_slice_pools import SliceReport
 
 
 class Releases(StrEnum):

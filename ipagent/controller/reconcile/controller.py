@@ -9,8 +9,8 @@ from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_slice_pools import SliceReport
 from ipagent.controller.model.relay_calls import AddressCall
-from ipagent.controller.model.slices import SliceReport
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.decide import decide
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused

@@ -19,12 +19,12 @@ from ipagent.controller.model.prefixes import (
     in_order,
     size,
 )
+from ipagent.controller.reconcile.node_slice_pools import borrow, lend, room, slice_condition
 from ipagent.controller.reconcile.plan_draft import Draft, Pair, PoolStatus
 from ipagent.controller.reconcile.prefix_growth import grow
 from ipagent.controller.reconcile.prefix_pool import PrefixPool, present
 from ipagent.controller.reconcile.prefix_release import leave, shrink, unassign
 from ipagent.controller.reconcile.refusals import Kind, condition_of, remedy
-from ipagent.controller.reconcile.slices import borrow, lend, room, slice_condition
 
 _NONE = PrefixSpec(0, 0, 0)
 

@@ -10,7 +10,7 @@ import pytest
 
 from common.kube.client import Answer
 from ipagent.controller.kube.slice_pools import SlicePools
-from ipagent.controller.model.slices import SlicePool
+from ipagent.controller.model.node_slice_pools import SlicePool
 from ipagent.log import Log
 from ipagent.node_network_names import CONTROLLER_MANAGER
 

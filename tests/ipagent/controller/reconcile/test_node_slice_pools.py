@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ipagent.controller.model.attachment import PREFIXES_READY, READY, PodUsage
+from ipagent.controller.model.node_slice_pools import SliceReport, slice_of, usable
 from ipagent.controller.model.prefixes import CniSpec, Family, Ipam, PrefixSpec, PrefixState
-from ipagent.controller.model.slices import SliceReport, slice_of, usable
-from ipagent.controller.reconcile.slices import NO_SLICES, pools_of
+from ipagent.controller.reconcile.node_slice_pools import NO_SLICES, pools_of
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import PrefixWorld
 from tests.ipagent.controller.world import RANGE, network

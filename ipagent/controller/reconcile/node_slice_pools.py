@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ipagent.controller.model.condition import Condition, no, unknown, yes
+from ipagent.controller.model.node_slice_pools import SlicePool, slice_of, usable
 from ipagent.controller.model.prefixes import Family, Ipam, PrefixState, PrefixStatus, family
-from ipagent.controller.model.slices import SlicePool, slice_of, usable
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.prefix_pool import PrefixPool
 
