@@ -63,7 +63,7 @@ from ipagent.controller.reconcile.ec2_answers import (
     Refused,
     TypeLimits,
 )
-from ipagent.controller.reconcile.refusals import classify
+from ipagent.controller.reconcile.refusal_conditions import classify
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client

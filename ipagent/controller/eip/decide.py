@@ -36,7 +36,7 @@ from ipagent.controller.model.eips import (
 )
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.reconcile.plan_draft import MAX_IDS
-from ipagent.controller.reconcile.refusals import Kind, remedy
+from ipagent.controller.reconcile.refusal_conditions import Kind, remedy
 
 TWO_LOOKS = 10.0
 """Seconds between the two looks that must both show that an association belongs to nobody."""

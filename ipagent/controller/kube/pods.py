@@ -15,7 +15,7 @@ from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.controller.model.actions import ListPods
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused, Users
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.network_status import NETWORK_STATUS, may_be_written_through_status
 
 ENDED = ("Succeeded", "Failed")

@@ -15,7 +15,7 @@ from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.decide import decide
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
 from ipagent.controller.reconcile.ec2_snapshot import answered, observed
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.scheduler import Scheduler
 
 

@@ -48,7 +48,7 @@ from ipagent.controller.reconcile.ec2_answers import (
     TypeLimits,
     Users,
 )
-from ipagent.controller.reconcile.refusals import Kind, retry_after
+from ipagent.controller.reconcile.refusal_conditions import Kind, retry_after
 
 _V = TypeVar("_V")
 

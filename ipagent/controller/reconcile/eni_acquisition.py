@@ -21,7 +21,7 @@ from ipagent.controller.model.network import Source
 from ipagent.controller.reconcile.ec2_answers import SETTLE
 from ipagent.controller.reconcile.eni_choice import adopted, candidates, created
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.selector_terms import place, subnet_in
 
 POLL = 2.0

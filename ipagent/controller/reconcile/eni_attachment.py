@@ -28,7 +28,7 @@ from ipagent.controller.reconcile.eni_acquisition import POLL, acquire, count_lo
 from ipagent.controller.reconcile.eni_choice import free_slot
 from ipagent.controller.reconcile.link_condition import link_condition, on_node
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.controller.reconcile.refusals import Kind, remedy
+from ipagent.controller.reconcile.refusal_conditions import Kind, remedy
 from ipagent.controller.reconcile.selector_terms import groups_in
 
 FRESH = 10.0

@@ -17,7 +17,7 @@ from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.reconcile.plan_draft import Draft
-from ipagent.controller.reconcile.refusals import Kind, condition_of, remedy
+from ipagent.controller.reconcile.refusal_conditions import Kind, condition_of, remedy
 from ipagent.controller.reconcile.selector_terms import resolved_condition
 
 ACCEPTED, RESOLVED, PERMITTED = "Accepted", "Resolved", "Permitted"

@@ -14,7 +14,7 @@ from ipagent.controller.model.node import Node
 from ipagent.controller.model.prefixes import PrefixMarks, PrefixStatus
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import Write
-from ipagent.controller.reconcile.refusals import condition_of
+from ipagent.controller.reconcile.refusal_conditions import condition_of
 
 MAX_IDS = 200
 """Values of a filter in one request ("List and filter using the CLI and API", EC2 user guide)."""

@@ -21,7 +21,7 @@ from ipagent.controller.model.prefixes import (
     is_single,
     single,
 )
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 
 CERTAIN = frozenset(
     {

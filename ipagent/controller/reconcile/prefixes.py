@@ -24,7 +24,7 @@ from ipagent.controller.reconcile.plan_draft import Draft, Pair, PoolStatus
 from ipagent.controller.reconcile.prefix_growth import grow
 from ipagent.controller.reconcile.prefix_pool import PrefixPool, present
 from ipagent.controller.reconcile.prefix_release import leave, shrink, unassign
-from ipagent.controller.reconcile.refusals import Kind, condition_of, remedy
+from ipagent.controller.reconcile.refusal_conditions import Kind, condition_of, remedy
 
 _NONE = PrefixSpec(0, 0, 0)
 

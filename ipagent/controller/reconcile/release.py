@@ -13,7 +13,7 @@ from ipagent.controller.reconcile.ec2_answers import SETTLE
 from ipagent.controller.reconcile.eni_acquisition import POLL
 from ipagent.controller.reconcile.eni_choice import created
 from ipagent.controller.reconcile.plan_draft import Draft
-from ipagent.controller.reconcile.refusals import condition_of
+from ipagent.controller.reconcile.refusal_conditions import condition_of
 
 PODS_AGAIN = 10.0
 """Seconds between two lists of the pods that an ENI has to wait for."""

@@ -62,7 +62,7 @@ from ipagent.controller.reconcile.ec2_answers import (
     TypeLimits,
     Users,
 )
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 
 ZONES = ("eu-central-1a", "eu-central-1b")
 GROUP = Group("sg-oam", "oam", "vpc-1")

@@ -1,6 +1,6 @@
 """The controller's calls over the wire, to moto: they are understood, and so are the answers and refusals.
 
-moto accepts nearly everything; what EC2 refuses is in tests/ipagent/controller/reconcile/test_refusals.py.
+moto accepts nearly everything; what EC2 refuses is in tests/ipagent/controller/reconcile/test_refusal_conditions.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ipagent.controller.model.actions import (
 from ipagent.controller.model.cloud import ATTACHED, AVAILABLE, Eni
 from ipagent.controller.model.network import Term
 from ipagent.controller.reconcile.ec2_answers import Attachment, Done, Enis, Found, Refused, TypeLimits
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 
 REGION = "eu-central-1"
 TAGS = (("multus-eni.io/cluster", "prod"), ("node.k8s.amazonaws.com/no_manage", "true"))

@@ -25,7 +25,7 @@ from ipagent.controller.model.eip_calls import (
 )
 from ipagent.controller.model.eips import ElasticIp
 from ipagent.controller.reconcile.ec2_answers import Done, Refused
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from tests.doubles import Doubles
 
 POLICY = Path(__file__).parents[4] / "examples" / "iam" / "controller-eips.json"

@@ -25,7 +25,7 @@ from ipagent.controller.model.relay_calls import (
     UnassignAddresses,
 )
 from ipagent.controller.reconcile.ec2_answers import Done, Refused
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from tests import doubles
 from tests.ipagent.controller.relay.world import addresses
 

@@ -39,7 +39,7 @@ from ipagent.controller.reconcile.ec2_answers import (
     Refused,
     TypeLimits,
 )
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from tests.doubles import Doubles
 
 POLICY = Path(__file__).parents[4] / "examples" / "iam" / "controller.json"

@@ -15,7 +15,7 @@ from ipagent.controller.model.eips import KEPT_TAG, POD_TAG, PRIVATE_TAG, TARGET
 from ipagent.controller.model.network import Tags
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile.ec2_answers import Refused
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from tests.ipagent.controller.eip.world import GRANTS, SIP, EipLeader, EipWorld
 
 pytestmark = pytest.mark.pure

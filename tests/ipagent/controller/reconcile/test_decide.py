@@ -26,7 +26,7 @@ from ipagent.controller.model.writes import DeleteAttachment
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.nodes import TAINT
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.scheduler import RATES, Scheduler
 from ipagent.node_network_names import HOST_ADDRESS, READY_PREFIX
 from tests.ipagent.controller.leader import Leader

@@ -14,7 +14,7 @@ from ipagent.controller.model.cloud import Eni
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, PrefixState
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.prefixes import capacity
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.node_network_names import STARTUP_TAINT
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import PrefixWorld

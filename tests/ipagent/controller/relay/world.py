@@ -38,7 +38,7 @@ from ipagent.controller.model.relay_calls import (
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
-from ipagent.controller.reconcile.refusals import Kind
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.relay.controller import RelayController
 
 SUBNET = "subnet-oam"

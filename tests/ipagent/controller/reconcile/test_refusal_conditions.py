@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipagent.assign.ec2_error_codes import meaning
-from ipagent.controller.reconcile.refusals import Kind, classify, remedy, retry_after
+from ipagent.controller.reconcile.refusal_conditions import Kind, classify, remedy, retry_after
 
 pytestmark = pytest.mark.pure
 
