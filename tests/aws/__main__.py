@@ -23,7 +23,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.aws.refusals import DESCRIPTION, WITH_IPV6, Refusal, record
+from tests.aws.record_refusals import DESCRIPTION, WITH_IPV6, Refusal, record
 from tests.doubles import Doubles
 from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.aws import __main__ as command
 from tests.aws.__main__ import DOUBLES_ENI, DOUBLES_SUBNET, ENI, SUBNET, world
-from tests.aws.refusals import ATTACHED, ATTACHED_WITH_IPV6, CASES, WITH_IPV6, WITHOUT_IPV6
+from tests.aws.record_refusals import ATTACHED, ATTACHED_WITH_IPV6, CASES, WITH_IPV6, WITHOUT_IPV6
 from tests.doubles import Doubles, Fault
 from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
 
