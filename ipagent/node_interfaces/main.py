@@ -27,13 +27,13 @@ from ipagent.assign.errors import AgentError, Usage
 from ipagent.log import Log
 from ipagent.main_loop import Turns, Wakeup, run_daemon, run_until_end
 from ipagent.netlink.sockets import KernelError
+from ipagent.node_interfaces.apply import LinkSetter
 from ipagent.node_interfaces.attachments import LinkAttachment, read_attachment
 from ipagent.node_interfaces.cni_files import CniFiles, ReservationWatcher
 from ipagent.node_interfaces.kernel import DeviceSocket
 from ipagent.node_interfaces.networkd import NetworkFiles
 from ipagent.node_interfaces.plan import Status, Wanted
 from ipagent.node_interfaces.reporter import StatusReporter
-from ipagent.node_interfaces.setter import LinkSetter
 from ipagent.node_network_names import ATTACHMENTS, of_node
 from ipagent.signals import Signals
 from ipagent.startup import end_startup

@@ -13,9 +13,9 @@ import sys
 import time
 
 from ipagent.log import Log
+from ipagent.node_interfaces.apply import LinkSetter
 from ipagent.node_interfaces.kernel import DeviceSocket
 from ipagent.node_interfaces.plan import Wanted
-from ipagent.node_interfaces.setter import LinkSetter
 
 
 def main() -> None:

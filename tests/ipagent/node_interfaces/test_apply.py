@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from common.agent_settings import LogFormat
 from ipagent.log import Log
 from ipagent.netlink.devices import Device
+from ipagent.node_interfaces.apply import FIGHT, RETRY, LinkSetter
 from ipagent.node_interfaces.plan import (
     AddAltname,
     Change,
@@ -25,7 +26,6 @@ from ipagent.node_interfaces.plan import (
     Status,
     Wanted,
 )
-from ipagent.node_interfaces.setter import FIGHT, RETRY, LinkSetter
 
 pytestmark = pytest.mark.pure
 
