@@ -12,7 +12,7 @@ from common.agent_settings import CONTRACT, Mode
 from common.exit_codes import ExitCode
 from ipagent import node_protocol
 from ipagent.netlink.sockets import REMEDY, KernelError
-from ipagent.nodeclient import exits, signals, snapshot
+from ipagent.nodeclient import exits, pod_network_snapshot, signals
 from ipagent.nodeclient.session import FINAL, NoToken
 from ipagent.nodeclient.status_log import WAITING_SECONDS, StatusLogger
 from ipagent.termination import Exit, unplugged
@@ -149,13 +149,13 @@ class NodeClientAgent:
         if not self._changed:
             return
         # In this order: what happens in between wakes the next wait.
-        gone = snapshot.removed_addresses(self._kernel)
+        gone = pod_network_snapshot.removed_addresses(self._kernel)
         if gone:
             self._again = [*self._again, *(each for each in gone if each not in self._again)]
             self._again = self._again[-node_protocol.MAX_AGAIN :]
             self._news = True
         named = self._settings.interfaces if self._settings.guessed_interfaces else None
-        seen = snapshot.take_snapshot(self._kernel, routes=not self._only, named=named)
+        seen = pod_network_snapshot.take_snapshot(self._kernel, routes=not self._only, named=named)
         self._changed = False
         if self._news or seen != self._seen:
             self._seen = seen
