@@ -28,8 +28,8 @@ from ipagent.node.model.ownership import GarbageCollector
 from ipagent.node.model.pod import ElasticIps, Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
-from ipagent.node.reconcile.delegated import DelegatedPrefixes, Read, nothing_delegated
 from ipagent.node.reconcile.eni_cache import EniCache
+from ipagent.node.reconcile.prefix_addresses import DelegatedPrefixes, Read, nothing_delegated
 from ipagent.node.reconcile.releases import RELEASES, PendingReleases
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
 from ipagent.node.reconcile.retries import ClaimRetries
