@@ -27,7 +27,7 @@ from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer
 from ipagent.log import Log
-from ipagent.network_status import NETWORK_STATUS
+from ipagent.network_status_writer import NETWORK_STATUS
 from ipagent.node_interfaces.attachments import status_body
 from ipagent.node_interfaces.plan import Status
 from ipagent.node_interfaces.pool import PoolStatus, Use

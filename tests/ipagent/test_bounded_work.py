@@ -22,7 +22,7 @@ from ipagent import node_protocol
 from ipagent.assign.errors import NoImds
 from ipagent.aws.imds import MAX_BYTES as MAX_IMDS_BYTES
 from ipagent.aws.imds import Imds
-from ipagent.network_status import NETWORK_STATUS
+from ipagent.network_status_writer import NETWORK_STATUS
 from ipagent.node.model.fields import SettingsError
 from ipagent.node.model.pod import read_pod
 from ipagent.node.observe.introspection import SOCKET, NotRunning, ask

@@ -2,7 +2,7 @@
 
 Interfaces of ipvlan and host-device have the ENI's MAC, and AWS lets no other MAC through. The controller
 watches no pods: they are listed, by node, only while an ENI is to go. A network-status counts by the rule of
-the node agents (ipagent/network_status.py): one that came with a pod holds nothing up.
+the node agents (ipagent/network_status_writer.py): one that came with a pod holds nothing up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.controller.model.actions import ListPods
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused, Users
 from ipagent.controller.reconcile.refusal_conditions import Kind
-from ipagent.network_status import NETWORK_STATUS, may_be_written_through_status
+from ipagent.network_status_writer import NETWORK_STATUS, may_be_written_through_status
 
 ENDED = ("Succeeded", "Failed")
 PAGE = "500"

@@ -13,7 +13,7 @@ from common.agent_container import CONTAINER_NAME
 from common.agent_settings import ENV_BACKEND, Backend, Mode, Takeover, parse_list
 from common.pod_keys import EIP, EIP_CONDITION, INTERFACES, NETWORKS, TAKEOVER
 from ipagent.assign.addresses import Holding
-from ipagent.network_status import NETWORK_STATUS, written_through_status
+from ipagent.network_status_writer import NETWORK_STATUS, written_through_status
 from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.fields import MAX_TEXT, SHOWN, Object, as_list, as_map, as_text
 from ipagent.node.model.network_status import MAX_NAMES, read_status

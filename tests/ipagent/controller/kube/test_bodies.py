@@ -16,7 +16,7 @@ from ipagent.controller.model.network import LinkSpec
 from ipagent.controller.model.node import Taint
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixState, PrefixStatus, Route
 from ipagent.controller.model.writes import ApplyAttachment, PatchNode
-from ipagent.network_status import MERGED, NETWORK_STATUS
+from ipagent.network_status_writer import MERGED, NETWORK_STATUS
 
 pytestmark = pytest.mark.pure
 

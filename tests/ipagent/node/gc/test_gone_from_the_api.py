@@ -20,7 +20,7 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.pod_keys import NETWORKS
 from ipagent.log import Log
 from ipagent.main_loop import Wakeup
-from ipagent.network_status import NETWORK_STATUS
+from ipagent.network_status_writer import NETWORK_STATUS
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.restore import ListingFailed
 from ipagent.node.loop import Loop
