@@ -17,7 +17,7 @@ from ipagent.network_status_writer import NETWORK_STATUS, written_through_status
 from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.fields import MAX_TEXT, SHOWN, Object, as_list, as_map, as_text
 from ipagent.node.model.network_status import MAX_NAMES, read_status
-from ipagent.node.model.units import requested_units
+from ipagent.node.model.requested_units import requested_units
 
 MIRROR = "kubernetes.io/config.mirror"
 """Marks the mirror of a static pod (k8s.io/kubernetes, pkg/kubelet/types, ConfigMirrorAnnotationKey)."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.node.model.units import MAX_UNITS, requested_units
+from ipagent.node.model.requested_units import MAX_UNITS, requested_units
 
 pytestmark = pytest.mark.pure
 
