@@ -36,7 +36,7 @@ from ipagent.node.gc.restore import ListingFailed
 from ipagent.node.gc.rules import GcResult
 from ipagent.node.loop import Loop, log_events
 from ipagent.node.model.events import AddressEvent
-from ipagent.node.model.fields import SettingsError
+from ipagent.node.model.field_readers import SettingsError
 from ipagent.node.model.pod import Pod
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses, with_pool
 from ipagent.node.observe.condition_writer import ConditionWriter

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from common.agent_settings import DEFAULT_NODE_PORT, MAX_PORT, Credentials, LogFormat, LogLevel
-from ipagent.node.model.fields import SHOWN, SettingsError, quote, read_cidrs
+from ipagent.node.model.field_readers import SHOWN, SettingsError, quote, read_cidrs
 from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.ownership import MIN_COOLDOWN, GcMode, GcPolicy
 

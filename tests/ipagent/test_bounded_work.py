@@ -23,7 +23,7 @@ from ipagent.assign.errors import NoImds
 from ipagent.aws.imds import MAX_BYTES as MAX_IMDS_BYTES
 from ipagent.aws.imds import Imds
 from ipagent.network_status_writer import NETWORK_STATUS
-from ipagent.node.model.fields import SettingsError
+from ipagent.node.model.field_readers import SettingsError
 from ipagent.node.model.pod import read_pod
 from ipagent.node.observe.introspection import SOCKET, NotRunning, ask
 from ipagent.node.sessions.auth import read_review

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ipagent.node.model.fields import SHOWN, Object, as_list, as_map, as_text
+from ipagent.node.model.field_readers import SHOWN, Object, as_list, as_map, as_text
 
 CONDITION = "multus-eni.io/AddressesAssigned"
 MAX_MESSAGE = 1024

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from common.quantity import whole_number
-from ipagent.node.model.fields import Object, as_list, as_map
+from ipagent.node.model.field_readers import Object, as_list, as_map
 from ipagent.node_network_names import RESOURCE_PREFIX
 
 MAX_CONTAINERS = 1024

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.addresses import parse_address
-from ipagent.node.model.fields import MAX_CIDRS, SettingsError
+from ipagent.node.model.field_readers import MAX_CIDRS, SettingsError
 from ipagent.node.model.grants import (
     MAX_NAMESPACES,
     NOTHING,
