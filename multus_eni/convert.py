@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from multus_eni.node_eni import Converted, convert, is_node_eni
+from multus_eni.convert_node_eni import Converted, convert, is_node_eni
 
 CONVERT = """\
 Writes NodeNetworks for the NodeENI objects of aws-multi-eni-controller, and says on standard error what is

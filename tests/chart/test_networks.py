@@ -24,7 +24,7 @@ from ipagent.controller.model.cloud import CLUSTER_TAG
 from ipagent.log import Log
 from ipagent.node.observe.usage_reporter import UsageReporter
 from ipagent.node_network_names import FULL_TAINT, READY_PREFIX, STARTUP_TAINT
-from multus_eni.node_eni import convert
+from multus_eni.convert_node_eni import convert
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import ATTACHMENT, DAEMON, NETWORK, NODE, OWN, Rig, client_with, token_of
 from tests.cluster.api import Api, ApiError, Kind, Manifest

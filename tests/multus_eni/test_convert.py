@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from multus_eni.cli import main
-from multus_eni.node_eni import convert
+from multus_eni.convert_node_eni import convert
 
 pytestmark = pytest.mark.pure
 
