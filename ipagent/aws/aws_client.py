@@ -28,7 +28,7 @@ Cidrs = Mapping[str, tuple[IPNetwork, ...]]
 
 
 class Ec2Calls(Protocol):
-    """The calls of EC2 that agents make, as `ipagent.aws.ec2_client.Ec2Client` has them; all raise Ec2Error."""
+    """The calls of EC2 that agents make, as `ec2_client.Ec2Client` has them; all raise Ec2Error."""
 
     calls: Counter[tuple[str, str]]
 

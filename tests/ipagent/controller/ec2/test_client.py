@@ -1,6 +1,6 @@
 """The controller's calls over the wire, to moto: they are understood, and so are the answers and refusals.
 
-moto accepts nearly everything; what EC2 refuses is in tests/ipagent/controller/reconcile/test_refusal_conditions.py.
+moto accepts nearly everything; what EC2 refuses is in the reconciler's test_refusal_conditions.py.
 """
 
 from __future__ import annotations
