@@ -105,6 +105,9 @@ class WakeOnChange:
         """Log a watch that failed."""
         self.log.write("warning", "watch_failed", object=self.name, error=str(error))
 
+    def on_recovery(self) -> None:
+        """Do nothing: each failure was logged."""
+
 
 @contextmanager
 def watching(client: Client, names: Names, loop: Controller, log: JsonLog, health: Health) -> Iterator[None]:

@@ -128,8 +128,8 @@ class Client:
         """Open a watch, which the API server or `silence` seconds without a word end."""
         asked = {**parameters, "watch": "true", "allowWatchBookmarks": "true"}
         with self._request(_Call("GET", path, what, asked)) as (response, connection):
-            connection.sock.settimeout(silence)
-            yield Watch(response, connection.sock, what, self._remedies)
+            connection.opened.settimeout(silence)
+            yield Watch(response, connection.opened, what, self._remedies)
 
     def _read_list(self, call: _Call, reader: ListReader[Item]) -> None:
         with self._request(call) as (response, _connection):

@@ -1,6 +1,7 @@
 """Informer: the objects of one kind by name, kept up to date by a reflector.
 
-Thread: the reflector's calls `on_list`, `on_change`, `on_error` and `notify`; any other takes copies.
+Thread: the reflector's calls `on_list`, `on_change`, `on_error`, `on_recovery` and `notify`; any other takes
+copies.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class Informer(Generic[Item]):
     """The objects of a kind by name, with their namespace if they have one, from `start` to `stop`.
 
     `read` returns what is needed of an object, None for one that does not count; one that it can't read
-    (KeyError, TypeError, ValueError) is logged and does not count. `notify` gets the names of all objects
-    after a list, and of each that a change has made different; it must not wait.
+    (AttributeError, KeyError, TypeError, ValueError) is logged and does not count. `notify` gets the names of
+    all objects after a list, and of each that a change has made different; it must not wait.
     """
 
     def __init__(
@@ -73,7 +74,6 @@ class Informer(Generic[Item]):
 
     def on_list(self, items: tuple[tuple[str, Item | None], ...]) -> None:
         """Replace everything."""
-        self._failure = ""
         with self._lock:
             names = self._items.keys() | {name for name, _ in items}
             self._items = {name: item for name, item in items if item is not None}
@@ -82,7 +82,6 @@ class Informer(Generic[Item]):
 
     def on_change(self, item: tuple[str, Item | None], *, gone: bool) -> None:
         """Apply a change."""
-        self._failure = ""
         name, found = item
         with self._lock:
             before = self._items.pop(name, None)
@@ -100,12 +99,17 @@ class Informer(Generic[Item]):
                 "watch-failed", message=f"{error}; the known objects stay, and the watch is retried"
             )
 
+    def on_recovery(self) -> None:
+        """Log the next failure, whatever it is."""
+        self._failure = ""
+
     def _take(self, found: Mapping[str, Any]) -> tuple[str, Item | None]:
-        metadata = found["metadata"]
-        name = "/".join(filter(None, (metadata.get("namespace"), str(metadata["name"]))))
+        name = ""
         try:
+            metadata = found["metadata"]
+            name = "/".join(filter(None, (metadata.get("namespace"), str(metadata["name"]))))
             return name, self._read(found)
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"{self._target.name}: {name} can't be read and is ignored: {error!r}"
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            message = f"{self._target.name}: {name or 'one'} can't be read and is ignored: {error!r}"
             self._log.warning("unreadable", message=message)
             return name, None

@@ -23,7 +23,7 @@ SECONDS = (240, 480)
 MARGIN = 30.0
 """Seconds beyond its length after which a watch counts as dead."""
 SHORTEST = 1.0
-"""Seconds between two watches at least."""
+"""Seconds between two lists or watches at least, also where each ends at once or is refused with 410."""
 PASSING = frozenset({429, 500, 502, 503, 504})
 """HTTP codes of an API server that starts, stops or is overloaded: the resourceVersion stays valid."""
 PATIENCE = 3
@@ -60,6 +60,10 @@ class Handler(Protocol[Item_contra]):
 
     def on_error(self, error: Exception) -> None:
         """Report a failure; the reflector retries."""
+        ...
+
+    def on_recovery(self) -> None:
+        """Note the first event or bookmark after failures."""
         ...
 
 
@@ -99,6 +103,7 @@ class Reflector(threading.Thread, Generic[Item]):
     def run(self) -> None:
         """List and watch."""
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 if self._version is None:
                     self._list()
@@ -113,6 +118,7 @@ class Reflector(threading.Thread, Generic[Item]):
                     self._version = None
                 if error.code != http.client.GONE:
                     self._fail(error)
+            self._stopping.wait(max(0.0, began + SHORTEST - time.monotonic()))
 
     def read_all(self) -> tuple[str, tuple[Item, ...]]:
         """Read a complete list as of now: its resourceVersion and the objects. For any thread."""
@@ -125,7 +131,6 @@ class Reflector(threading.Thread, Generic[Item]):
         self._handler.on_list(items)
 
     def _follow(self) -> None:
-        began = time.monotonic()
         seconds = random.randint(*SECONDS)  # noqa: S311 - no secret
         parameters = {
             **self._target.parameters,
@@ -139,17 +144,22 @@ class Reflector(threading.Thread, Generic[Item]):
                 if self._stopping.is_set():
                     return
                 for event in watch.events():
+                    self._recover()
                     if event.kind != "BOOKMARK":
                         self._handler.on_change(self._take(event.object), gone=event.kind == "DELETED")
                     self._hear(event.version)
         finally:
             self._watch = None
-        self._stopping.wait(max(0.0, began + SHORTEST - time.monotonic()))
 
     def _hear(self, version: str) -> None:
         self._version = version
-        self._failures = 0
         self.heard = time.monotonic()
+
+    def _recover(self) -> None:
+        # A list alone is none: where the watch is refused, lists would follow each other without a pause.
+        if self._failures:
+            self._failures = 0
+            self._handler.on_recovery()
 
     def _fail(self, error: Exception) -> None:
         if self._stopping.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import threading
 import time
@@ -51,6 +52,8 @@ class Connection(http.client.HTTPSConnection):
     """A connection whose death is noticed; `until` is when it is too old to be used again."""
 
     until = 0.0
+    opened: socket.socket
+    """Its socket since `connect`, also when http.client has passed it on to an answer that ends with it."""
     _parts: list[bytes] | None = None
 
     def send(self, data: Any) -> None:
@@ -73,6 +76,7 @@ class Connection(http.client.HTTPSConnection):
     def connect(self) -> None:
         """Connect."""
         super().connect()
+        self.opened = self.sock
         # A watch says nothing for minutes: what is dead is found within one.
         keep_alive(self.sock, idle=15, probes=3)
 

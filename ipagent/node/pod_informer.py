@@ -151,13 +151,11 @@ class _Deduplicator:
         self._failure = ""
 
     def on_list(self, items: tuple[Pod, ...]) -> None:
-        self._recovered()
         self._known = {pod.key: pod for pod in items}
         self._statuses.retain(self._known)
         self._on_list(items)
 
     def on_change(self, item: Pod, *, gone: bool) -> None:
-        self._recovered()
         if gone:
             self._known.pop(item.key, None)
             self._statuses.retain(self._known)
@@ -174,7 +172,7 @@ class _Deduplicator:
                 "watch-failed", message=f"{error}; the known pods stay, and the watch is retried"
             )
 
-    def _recovered(self) -> None:
+    def on_recovery(self) -> None:
         if self._failure:
             self._failure = ""
             self._log.info("watch-back", message="the API server answers about this node's pods again")

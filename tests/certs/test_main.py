@@ -26,4 +26,5 @@ def test_each_list_and_each_change_wakes_the_controller_and_a_failure_is_logged(
     line = json.loads(stream.getvalue())
     assert (line["level"], line["event"], line["object"]) == ("warning", "watch_failed", "tls")
     assert "docs/certificates.md" in line["error"]
+    waker.on_recovery()
     assert len(woken) == 3

@@ -42,6 +42,8 @@ class Reply:
     date: str | None = None
     keep: bool = False
     """Leave the connection open for another request."""
+    closing: bool = False
+    """Say beforehand that it is not: `Connection: close`, as an API server does that is about to end."""
 
 
 class FakeApi:
@@ -149,6 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(reply.status)
         if reply.date:
             self.send_header("Date", reply.date)
+        if reply.closing:
+            self.send_header("Connection", "close")
         if reply.chunks is None:
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             self.send_header("Content-Length", str(len(body)))

@@ -93,12 +93,23 @@ def test_an_object_that_cannot_be_read_is_logged_and_left_out(size: object) -> N
     assert message.startswith("things: a can't be read and is ignored: ")
 
 
+@pytest.mark.parametrize("found", [{}, {"metadata": {}}, {"metadata": None}, {"metadata": []}])
+def test_an_object_without_a_name_is_logged_and_left_out(found: dict[str, Any]) -> None:
+    followed = Followed()
+    followed.list(b=2)
+    followed.informer.on_change(followed.informer._take(found), gone=False)  # noqa: SLF001
+    assert followed.informer.items() == {"b": 2}
+    ((event, message),) = followed.log.lines
+    assert event == "unreadable"
+    assert message.startswith("things: one can't be read and is ignored: ")
+
+
 def test_a_failure_is_logged_once_until_the_api_server_answers_again() -> None:
     followed = Followed()
     followed.list(a=1)
     for text in ("refused", "refused", "timed out", "timed out"):
         followed.informer.on_error(Unreachable(text))
-    followed.change("a", 1)
+    followed.informer.on_recovery()
     followed.informer.on_error(Unreachable("timed out"))
     assert [event for event, _ in followed.log.lines] == ["watch-failed"] * 3
     assert [message.partition(";")[0] for _, message in followed.log.lines] == [

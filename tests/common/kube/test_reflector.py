@@ -54,6 +54,7 @@ class Told:
     def __init__(self) -> None:
         self.told: list[object] = []
         self.errors: list[Exception] = []
+        self.recoveries = 0
 
     def on_list(self, items: tuple[str, ...]) -> None:
         self.told.append(list(items))
@@ -63,6 +64,9 @@ class Told:
 
     def on_error(self, error: Exception) -> None:
         self.errors.append(error)
+
+    def on_recovery(self) -> None:
+        self.recoveries += 1
 
 
 def made(name: str, version: str = "1") -> dict[str, Any]:
@@ -217,6 +221,72 @@ def test_an_api_server_that_is_back_is_not_asked_for_a_list(
         assert not watcher.is_alive()
         assert asked(again)[0] == "11"
     assert "no answer from the API server" in str(told.errors[-1])
+
+
+def test_a_watch_of_an_api_server_that_is_about_to_end_is_followed_like_any_other(watched: Watched) -> None:
+    api, served, told, _ = watched
+    served.script.put(Reply(chunks=[event("ADDED", "11")], closing=True))
+    served.script.put(Reply(chunks=[event("ADDED", "12", "y")], closing=True))
+    wait_for(lambda: asked(api) == ["list", "10", "11", "12"], "a watch after both")
+    assert (told.told, told.errors) == ([[], "x", "y"], [])
+
+
+def test_a_version_that_is_always_too_old_does_not_flood_the_api_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of several API servers, of which one lists and one that has just started watches."""
+    monkeypatch.setattr("common.kube.reflector.SHORTEST", 3600.0)
+    pauses: list[float] = []
+
+    class Hasty(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0.0)
+            return super().wait(0)
+
+    served, told = Served(), Told()
+    with FakeApi(tmp_path, served.answer) as api:
+        watcher = Reflector(api.client(tmp_path), Target("/pods", "pods"), name_of, told)
+        monkeypatch.setattr(watcher, "_stopping", Hasty())
+        for _ in range(3):
+            served.script.put(Reply(410, {"reason": "Expired"}))
+        watcher.start()
+        wait_for(lambda: asked(api) == ["list", "10"] * 4, "the fourth round")
+        assert [pause > 3000 for pause in pauses] == [True] * 3
+        watcher.stop()
+        served.script.put(None)
+        watcher.join(20)
+        assert not watcher.is_alive()
+
+
+def test_where_lists_are_allowed_and_watches_are_not_the_pauses_grow(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[int] = []
+
+    def pause(number: int, _: float) -> float:
+        failures.append(number)
+        return 0.0
+
+    monkeypatch.setattr("common.kube.reflector.pause_after_failure", pause)
+    api, served, told, _ = watched
+    for _ in range(4):
+        served.script.put(Reply(403, {"reason": "Forbidden", "message": "no"}))
+    wait_for(lambda: asked(api) == ["list", "10"] * 5, "the fifth round")
+    assert (failures, told.recoveries) == ([1, 2, 3, 4], 0)
+
+
+def test_a_bookmark_is_enough_to_tell_that_the_api_server_answers_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.kube.reflector.pause_after_failure", lambda *_: 0.0)
+    _, served, told, _ = watched
+    for each in (Reply(503, b""), event("BOOKMARK", "11"), event("BOOKMARK", "12")):
+        served.script.put(each)
+    wait_for(lambda: told.recoveries, "the recovery")
+    served.script.put(None)
+    served.script.put(event("ADDED", "13"))
+    wait_for(lambda: told.told[1:], "an event")
+    assert (len(told.errors), told.recoveries) == (1, 1)
 
 
 def test_an_event_that_is_cut_off_is_not_taken(watched: Watched) -> None:

@@ -152,6 +152,18 @@ def test_an_outage_is_logged_once_and_so_is_its_end(watched: Watched) -> None:
     assert [line["event"] for line in lines(stream)][-1] == "watch-back"
 
 
+def test_the_end_of_an_outage_is_logged_on_a_node_where_nothing_happens(watched: Watched) -> None:
+    api, served, told, _, stream = watched
+    served.refusal = Reply(503, {"reason": "ServiceUnavailable", "message": "starting"})
+    served.script.put(None)
+    wait_for(lambda: lines(stream), "the outage")
+    served.refusal = None
+    served.script.put(("BOOKMARK", {"metadata": {"resourceVersion": "20"}}))
+    wait_for(lambda: lines(stream)[-1]["event"] == "watch-back", "its end")
+    assert all(isinstance(each, list) for each in told.told)
+    assert len(api.requests) > 2
+
+
 def test_the_pods_can_be_listed_at_any_time(watched: Watched) -> None:
     _, served, _, watcher, _ = watched
     served.pods = [pod("z", "10.10.1.99")]
