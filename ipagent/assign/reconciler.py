@@ -104,7 +104,8 @@ class Reconciler:
         """Replace the desired placements; what is new or in `again` is due when its window is over."""
         self.plan = self.plan.with_desired(placements, again, self._timing.clock())
         self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
-        self._listed = {pair for pair in self._listed if pair[1] not in again}
+        wanted = {(item.eni_id, item.address) for item in self.plan.items}
+        self._listed = {pair for pair in self._listed & wanted if pair[1] not in again}
 
     def adopt(self, held: EniDetails) -> None:
         """Count what the ENI held when it was looked up as assigned by us, without a call."""

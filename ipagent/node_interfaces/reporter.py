@@ -49,17 +49,27 @@ class StatusReporter:
             return None
         if (pause := self._next_try - self.clock()) > 0:
             return pause
+        failure = self._write_all(changed)
+        if failure is None:
+            self.failures = 0
+            return None
+        pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
+        self.failures += 1
+        self._next_try = self.clock() + pause
+        self.log.warning("report-failed", message=f"{failure}; it is tried again in {pause:.0f} s")
+        return pause
+
+    def _write_all(self, changed: Mapping[str, Status]) -> Exception | None:
+        """Write what differs; returns the first failure. What is refused of one holds up no other."""
+        first: Exception | None = None
         for name, status in changed.items():
             try:
                 self._write(name, status)
-            except (ApiError, Unreachable, ClusterError) as error:
-                pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
-                self.failures += 1
-                self._next_try = self.clock() + pause
-                self.log.warning("report-failed", message=f"{error}; it is tried again in {pause:.0f} s")
-                return pause
-        self.failures = 0
-        return None
+            except ApiError as error:
+                first = first or error
+            except (Unreachable, ClusterError) as error:
+                return first or error
+        return first
 
     def _write(self, name: str, status: Status) -> None:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from common.kube.client import Client
@@ -134,14 +133,15 @@ class CallRelay:
         return tuple(replace(call, id=first + number) for number, call in enumerate(calls))
 
     def _write(self, name: str, calls: Sequence[RelayCall]) -> None:
-        requests = RelayRequests(self._session, self._wall(), tuple(calls))
-        path, what = f"{ATTACHMENTS}/{name}/status", f"write the requests of NodeAttachment {name}"
         try:
-            self._client.apply(
-                path, what, requests_body(name, requests), manager=NODE_RELAY_MANAGER, force=True
-            )
+            self._apply(name, calls)
         except (ApiError, Unreachable, ClusterError) as error:
             raise Ec2Error(_not_written(error)) from None
+
+    def _apply(self, name: str, calls: Sequence[RelayCall]) -> None:
+        requests = RelayRequests(self._session, self._wall(), tuple(calls))
+        path, what = f"{ATTACHMENTS}/{name}/status", f"write the requests of NodeAttachment {name}"
+        self._client.apply(path, what, requests_body(name, requests), manager=NODE_RELAY_MANAGER, force=True)
 
     def _unsettled(self, numbered: Mapping[str, Sequence[RelayCall]]) -> dict[str, Sequence[RelayCall]]:
         """Return what is not answered, and still can be."""
@@ -165,8 +165,13 @@ class CallRelay:
     def _withdraw(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
         """Take back what has not been answered: the node may want something else by then."""
         for name in self._unsettled(numbered):
-            with suppress(Ec2Error):
-                self._write(name, ())
+            try:
+                self._apply(name, ())
+            except ApiError:
+                continue
+            except (Unreachable, ClusterError):
+                # Each write that nobody answers takes a timeout: what is left expires (MAX_AGE).
+                return
 
     def _unanswered(self, numbered: Mapping[str, Sequence[RelayCall]]) -> Failure:
         waiting = [f"{calls[0].action} on {calls[0].eni}" for calls in self._unsettled(numbered).values()]

@@ -22,6 +22,10 @@ from ipagent.node.observe.condition_queue import ConditionQueue, ConditionWrite,
 from ipagent.node_network_names import NODE_MANAGER
 
 
+REFUSED_SECONDS = 300.0
+"""Until what was refused for want of a right, for example, is written again."""
+
+
 class ConditionWriter(ApiWriter[ConditionWrite]):
     """Writes conditions by server-side apply, so that everybody else's stay as they are."""
 
@@ -67,9 +71,16 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
         """Write it again later."""
         self._queue.put_back(item, time.monotonic())
 
-    def refused(self, item: ConditionWrite, error: ApiError) -> bool:  # noqa: ARG002 - the same for each pod
-        """Drop it: the pod is gone (404), another one has its name (409), or a right is missing."""
-        return error.code not in (404, 409)
+    def refused(self, item: ConditionWrite, error: ApiError) -> bool:
+        """Drop it where the pod is gone (404) or another one has its name (409); else try again, if rarely.
+
+        A readiness gate waits for it, and nothing else brings it about: the pod's status stays as it is.
+        """
+        if error.code in (404, 409):
+            return False
+        with self.wake:
+            self._queue.put_back(item, time.monotonic() + REFUSED_SECONDS)
+        return True
 
     def log_failure(self, message: str) -> None:
         """Log why nothing is written."""

@@ -75,7 +75,9 @@ class DelegatedPrefixes:
         return self._read_at.get(mac, 0.0) + LATE_SECONDS
 
     def _learn(self, shown: Mapping[str, Eni], due: Collection[str], now: float) -> None:
-        self._read_at |= dict.fromkeys(due, now)
+        # An older read says no more than none. Pods may have a MAC each (macvlan), and this process lives long.
+        fresh = {mac: at for mac, at in self._read_at.items() if self._fresh(mac, now)}
+        self._read_at = {**fresh, **dict.fromkeys(due, now)}
         found = {mac: eni for mac, eni in shown.items() if eni.prefixes and not eni.is_primary}
         self.enis = {**{mac: eni for mac, eni in self.enis.items() if mac not in shown}, **found}
         for mac, address in self._open:

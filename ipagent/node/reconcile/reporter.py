@@ -63,7 +63,8 @@ class StatusReporter:
     @property
     def statuses(self) -> dict[PodKey, ClaimStatus]:
         """The last status of each pod that has a session."""
-        return {key: each.status for key, each in self._reported.items() if each.status is not None}
+        # A scrape asks from a thread of its own, while the main loop's adds pods.
+        return {key: each.status for key, each in tuple(self._reported.items()) if each.status is not None}
 
     def expect_answer(self, key: PodKey) -> None:
         """Report the pod's next status whatever was reported before: it has made a new claim."""

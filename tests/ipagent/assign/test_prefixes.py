@@ -92,6 +92,20 @@ def test_in_the_prefix_of_another_eni_it_is_refused_at_once(address: str) -> Non
     assert len(run.cloud.asked("assign")) == 1
 
 
+def test_an_address_that_is_wanted_again_weeks_later_is_refused_with_its_prefix_again() -> None:
+    """The node agent lives for months; which ENI has the prefix may have changed meanwhile."""
+    run = Run("eni-9", addresses=[INSIDE[0]])
+    run.let_pass(10)
+    run.reconciler.set_desired([])
+    run.let_pass(1e6)
+    run.reconciler.set_desired([placement(INSIDE[0])])
+    run.let_pass(10)
+    (item,) = run.reconciler.plan.items
+    assert item.failure is not None
+    assert "10.10.1.96/28, which is delegated to eni-9" in item.failure.text
+    assert [action for action, *_ in run.cloud.calls].count("prefix_holders") == 2
+
+
 def test_good_addresses_of_the_batch_land_beside_it() -> None:
     run = Run("eni-9", addresses=["10.10.1.80", "10.10.1.100", "10.10.1.81"])
     run.let_pass(5)

@@ -84,7 +84,7 @@ class RecordingClient(Client):
         self.written: list[tuple[str, dict[str, Any]]] = []
 
     def apply(self, path: str, what: str, body: dict[str, Any], *, manager: str, force: bool) -> Answer:
-        assert what == "report the interface of NodeAttachment n1.oam"
+        assert what == f"report the interface of NodeAttachment {path.split('/')[-2]}"
         assert (manager, force) == ("multus-eni-links", True)
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
@@ -129,6 +129,19 @@ def test_a_status_that_somebody_has_overwritten_is_written_again() -> None:
     links.forget("n1.oam")
     links.report({"n1.oam": LinkAttachment("n1.oam", WANTED, Status(MAC))}, {"n1.oam": UP})
     assert len(client.written) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "others"),
+    [(Unreachable("no answer"), []), (ApiError(422, "Invalid", "too long", "report"), ["n1.sig", "n1.x"])],
+)
+def test_what_is_refused_of_one_holds_up_no_other(failure: Exception, others: list[str]) -> None:
+    client, known = RecordingClient(failure), {}
+    for name in ("n1.oam", "n1.sig", "n1.x"):
+        known[name] = LinkAttachment(name, Wanted(name, MAC, "oam"))
+    pause = reporter(client).report(known, dict.fromkeys(known, UP))
+    assert pause is not None
+    assert [path.split("/")[-2] for path, _ in client.written] == others
 
 
 @pytest.mark.parametrize(

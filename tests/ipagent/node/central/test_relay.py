@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from common.kube.client import Client
+from common.kube.errors import Unreachable
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
@@ -278,6 +280,25 @@ def test_a_write_that_fails_says_why(
         relay.ask({"n1.oam": [ASSIGN]})
     assert raised.value.failure.fault is fault
     assert raised.value.failure.remedy
+
+
+def test_an_api_server_that_is_away_costs_a_turn_two_timeouts_however_many_enis_the_node_has(
+    wire: Wire, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may be half a minute, and a turn of two minutes counts as stuck."""
+    names = [f"n1.{number}" for number in range(8)]
+    for name in names:
+        wire.objects[name] = attachment(name, f"eni-{name}")
+    relay, tries = make(), []
+
+    def silent(_: Client, path: str, *_arguments: object, **_more: object) -> None:
+        tries.append(path)
+        raise Unreachable("timed out")
+
+    monkeypatch.setattr(Client, "apply", silent)
+    with pytest.raises(Ec2Error, match="timed out"):
+        relay.ask({name: [DESCRIBE] for name in names})
+    assert len(tries) == 2
 
 
 def test_an_api_server_that_is_away_is_told_as_such(tmp_path: Path, now: Now) -> None:

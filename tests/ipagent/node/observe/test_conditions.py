@@ -223,6 +223,19 @@ def test_only_what_may_pass_is_tried_again(
     assert events == ["conditions-failed"] * logged
 
 
+def test_what_is_refused_for_want_of_a_right_is_tried_again_in_the_end(
+    writing: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A readiness gate waits for it, and the pod's status says the same for the rest of its life."""
+    monkeypatch.setattr("ipagent.node.observe.condition_writer.REFUSED_SECONDS", 0.0)
+    api, server, writer, stream = writing
+    server.replies = [Reply(403, {"reason": "Forbidden", "message": "no"})] * 2
+    writer.record({A: ASSIGNED})
+    wait_for(lambda: len(api.requests) == 3, "the third try")
+    assert api.requests[0].body == api.requests[2].body | {"status": api.requests[0].body["status"]}
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["conditions-failed"]
+
+
 def test_a_pod_that_is_gone_is_not_written_any_more(writing: Writing) -> None:
     api, _, writer, _ = writing
     writer.record({A: PENDING})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -19,7 +21,7 @@ from ipagent.node.reconcile.desired import PodDesired
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
 from ipagent.node.reconcile.status import StatusContext, claim_status, release_status
 from tests.ipagent.fakes import ip, placement
-from tests.ipagent.node.pods import holding, pod
+from tests.ipagent.node.pods import holding, key, pod
 
 pytestmark = pytest.mark.pure
 
@@ -234,3 +236,25 @@ def test_a_container_that_waits_for_elastic_ips_is_told_when_they_are_there() ->
         assert all(each.state is ClaimState.ASSIGNED for each in reporter.take_pod_statuses().values())
     reporter.update(PodState(without, [item(Phase.CONFIRMED)], (), StatusContext(), has_session=True), {})
     assert key not in reporter.take_status_changes()
+
+
+def test_metrics_may_be_scraped_while_pods_come() -> None:
+    """The scrape has a thread of its own."""
+    reporter = StatusReporter(lambda: 0.0)
+    status = claim_status(WISH, [item(Phase.CONFIRMED)], (), StatusContext())
+    before = sys.getswitchinterval()
+
+    def come() -> None:
+        for number in range(2000):
+            reporter.set_status(key(f"pod-{number}"), status)
+
+    pods = threading.Thread(target=come)
+    try:
+        sys.setswitchinterval(1e-6)
+        pods.start()
+        while pods.is_alive():
+            assert len(reporter.statuses) <= 2000
+    finally:
+        sys.setswitchinterval(before)
+        pods.join()
+    assert len(reporter.statuses) == 2000
