@@ -19,6 +19,8 @@ from ipagent.node.model.field_readers import MAX_TEXT, SHOWN, Object, as_list, a
 from ipagent.node.model.network_status import MAX_NAMES, read_status
 from ipagent.node.model.requested_units import requested_units
 
+SANDBOX_CONDITION = "PodReadyToStartContainers"
+"""k8s.io/api, core/v1, PodReadyToStartContainers."""
 MIRROR = "kubernetes.io/config.mirror"
 """Marks the mirror of a static pod (k8s.io/kubernetes, pkg/kubelet/types, ConfigMirrorAnnotationKey)."""
 
@@ -84,6 +86,8 @@ class Pod:
     """The condition of ours that it shows. Nothing else follows from it."""
     elastic_ips: ElasticIps | None = None
     """What has become of the Elastic IPs that it claims; None if it claims none."""
+    remade: bool = False
+    """Its sandbox is made anew, as after the node's reboot: its network-status is that of the former one."""
     units: tuple[tuple[str, int], ...] = ()
     """Networks whose resource it requests, and how many units of each."""
 
@@ -137,8 +141,27 @@ def read_pod(obj: Object, *, verified: bool | None = None) -> Pod:
         mirror=MIRROR in annotations,
         condition=read_condition(status),
         elastic_ips=_elastic_ips(status) if EIP in annotations else None,
+        remade=bool(read.holdings) and _is_remade(status),
         units=requested_units(spec),
     )
+
+
+def _is_remade(status: Object) -> bool:
+    """Return whether the kubelet makes the sandbox of a pod again that has run before.
+
+    The condition is true once there is a sandbox with its networks (Kubernetes: Pod Lifecycle, "Pod network
+    readiness"), and the network-status of a pod that is new is that of its first sandbox.
+    """
+    ready = read_condition(status, SANDBOX_CONDITION)
+    if ready is None or ready.status != "False":
+        return False
+    statuses = (*as_list(status.get("initContainerStatuses")), *as_list(status.get("containerStatuses")))
+    return any(map(_has_run, map(as_map, statuses)))
+
+
+def _has_run(container: Object) -> bool:
+    ended = as_map(container.get("state")).get("terminated") or as_map(container.get("lastState"))
+    return bool(ended or container.get("restartCount"))
 
 
 def _elastic_ips(status: Object) -> ElasticIps:

@@ -24,6 +24,8 @@ class Conflict:
     holding: Holding
     owner: PodKey
     by_status: bool
+    passing: bool = False
+    """The sandbox of one of the two is being made anew, and then it may have another address."""
 
     @property
     def problem(self) -> Problem:
@@ -79,7 +81,8 @@ def resolve_conflicts(wishes: Iterable[PodDesired], before: Desired = NOBODY) ->
             placements.append(placement)
         for loser, lost in losers:
             if lost:
-                conflict = Conflict(lost.holding, owner.pod.key, address in owner.own)
+                passing = owner.pod.remade or loser.pod.remade
+                conflict = Conflict(lost.holding, owner.pod.key, address in owner.own, passing)
                 conflicts.setdefault(loser.pod.key, []).append(conflict)
     told = {key: tuple(sorted(each, key=_by_address)) for key, each in conflicts.items()}
     return Desired(tuple(placements), owners, told, frozenset(by_status))
@@ -88,8 +91,9 @@ def resolve_conflicts(wishes: Iterable[PodDesired], before: Desired = NOBODY) ->
 def _in_order(rivals: list[_Contender], address: IPAddress, before: Desired) -> None:
     """Put the one that gets the address first.
 
-    IPAM gives an address to a new pod while the old one is only being deleted: that one then lacks it. What a
-    pod had by its network-status, and only states any longer, it does not keep from others.
+    IPAM gives an address to a new pod while the old one is only being deleted, or has no sandbox any more:
+    that one then lacks it. What a pod had by its network-status, and only states any longer, it does not keep
+    from others.
     """
     owner, was_by_status = before.owners.get(address), address in before.by_status
 
@@ -97,7 +101,7 @@ def _in_order(rivals: list[_Contender], address: IPAddress, before: Desired) -> 
         pod = rival[0].pod
         by_status = address in rival[0].own
         incumbent = pod.key == owner and (by_status or not was_by_status)
-        passing = pod.leaving if by_status else rival[0].silent
+        passing = pod.leaving or pod.remade if by_status else rival[0].silent
         place_in_line = (1 if by_status else 3) + passing
         return (0 if incumbent and not passing else place_in_line, not incumbent, pod.created, pod.key)
 

@@ -6,6 +6,8 @@ A pod has a right to the addresses of its own network-status, which Multus wrote
 needs its namespace's grant, and so does taking an address from another ENI. What a pod states can only narrow
 its rights. Of several pods with one address one has it: whoever had it before, else the one whose
 network-status names it, else the older one; network-status is never overruled by what another pod states.
+A pod that is being deleted, or whose sandbox is being made anew, yields to a pod that has the address from
+Multus: IPAM has given it away.
 
 Thread: the main loop's, through NodeState.
 """

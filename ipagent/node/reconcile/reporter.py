@@ -149,6 +149,8 @@ def _events(state: PodState) -> Iterator[AddressEvent]:
         if not pending(item, context):
             yield _event_of(key, item, context)
     for conflict in state.conflicts:
+        if conflict.passing:
+            continue
         yield _refused(EventType.CONFLICT, key, conflict.problem)
     unplaced = () if context.looking else state.desired.unplaced
     for problem in (*state.desired.problems, *unplaced):

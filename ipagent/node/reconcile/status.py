@@ -5,7 +5,7 @@ Pure. Thread: the main loop's, through StatusReporter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.exit_codes import ExitCode
@@ -86,13 +86,14 @@ def problem_of(item: Item, context: StatusContext) -> Problem:
 
 
 def claim_status(
-    each: PodDesired, items: Sequence[Item], conflicts: Iterable[Conflict], context: StatusContext
+    each: PodDesired, items: Sequence[Item], conflicts: Collection[Conflict], context: StatusContext
 ) -> ClaimStatus:
     """Say how far the addresses of a living pod are; `items` are those that are its own."""
     waiting = [problem_of(item, context) for item in items if pending(item, context)]
     waiting += [Problem(holding, "", why, Deadline(why)) for holding, why in each.held_back.items()]
+    waiting += [conflict.problem for conflict in conflicts if conflict.passing]
     refused = [problem_of(item, context) for item in items if not _good(item) and not pending(item, context)]
-    refused += [*each.problems, *(conflict.problem for conflict in conflicts)]
+    refused += [*each.problems, *(conflict.problem for conflict in conflicts if not conflict.passing)]
     (waiting if context.looking else refused).extend(each.unplaced)
     listed = [
         *(_item_told(item, context) for item in items),

@@ -484,3 +484,32 @@ def test_why_elastic_ips_are_missing(annotations: Any, conditions: Any, says: st
     found = read_pod({"metadata": metadata, "status": {"conditions": conditions}}).without_eips
     assert found.endswith(says)
     assert bool(found) is bool(says)
+
+
+SANDBOX = {"type": "PodReadyToStartContainers", "status": "False"}
+ENDED = {"name": "app", "state": {"terminated": {"exitCode": 255}}}
+NEW = {"name": "app", "state": {"waiting": {"reason": "PodInitializing"}}, "restartCount": 0, "lastState": {}}
+
+
+@pytest.mark.parametrize(
+    ("condition", "statuses", "remade"),
+    [
+        pytest.param(SANDBOX, {"containerStatuses": [NEW, ENDED]}, True, id="after a reboot"),
+        pytest.param(SANDBOX, {"initContainerStatuses": [{**NEW, "restartCount": 3}]}, True, id="again"),
+        pytest.param(
+            SANDBOX, {"containerStatuses": [{**NEW, "lastState": {"terminated": {}}}]}, True, id="had run"
+        ),
+        pytest.param(SANDBOX, {"containerStatuses": [NEW]}, False, id="its first sandbox"),
+        pytest.param(SANDBOX, {}, False, id="nothing said of its containers"),
+        pytest.param(
+            {**SANDBOX, "status": "True"}, {"containerStatuses": [ENDED]}, False, id="a container that ended"
+        ),
+        pytest.param({}, {"containerStatuses": [ENDED]}, False, id="Kubernetes before 1.29"),
+        pytest.param(SANDBOX, {"containerStatuses": {"a": 1}, "initContainerStatuses": [3]}, False, id="odd"),
+    ],
+)
+def test_whether_its_sandbox_is_made_anew(condition: Any, statuses: dict[str, Any], remade: bool) -> None:
+    status = {"phase": "Running", "conditions": [condition], **statuses}
+    assert read_pod(pod([entry("10.1.1.1")], status=status)).remade is remade
+    # Whatever has no address of its own has nothing to yield.
+    assert not read_pod(pod(status=status)).remade

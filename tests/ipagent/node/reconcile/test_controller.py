@@ -110,6 +110,24 @@ class TestWatching:
         run.to_rest()
         assert run.status("b").state is ClaimState.ASSIGNED
 
+    def test_after_a_reboot_addresses_change_hands_between_pods_without_a_conflict(self) -> None:
+        """IPAM begins anew, and the kubelet makes one sandbox after the other: b's before a's."""
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"), pod("b", "10.1.1.2"))
+        run.pods(pod("a", "10.1.1.1", remade=True), pod("b", "10.1.1.2", remade=True))
+        run.pods(pod("b", "10.1.1.1", remade=True))
+        run.claims(claim("b", "10.1.1.1", mode=Mode.INIT))
+        status = run.status("b")
+        assert (status.state, status.code) == (ClaimState.PENDING, ExitCode.HELD_ELSEWHERE)
+        assert "the pod apps/a on this node" in status.message
+        run.pods(pod("b", "10.1.1.1"))
+        assert run.status("b").state is ClaimState.ASSIGNED
+        run.pods(pod("a", "10.1.1.2", remade=True))
+        run.pods(pod("a", "10.1.1.2"))
+        run.claims(claim("a", "10.1.1.2", mode=Mode.INIT))
+        assert run.status("a").state is ClaimState.ASSIGNED
+        assert EventType.CONFLICT not in (*run.kinds("a"), *run.kinds("b"))
+
     def test_without_a_grant_nothing_is_taken_from_another_eni(self) -> None:
         run = Run(Grants())
         run.put("eni-b-1", "10.1.1.1")

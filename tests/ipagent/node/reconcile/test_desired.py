@@ -266,6 +266,21 @@ class TestSeveralPods:
         assert self.owner(leaving, self.B) == "b"
         assert self.owner(leaving, self.B, before="a") == "b"
 
+    def test_a_pod_whose_sandbox_is_made_anew_yields_to_one_that_has_its_address_from_ipam_now(self) -> None:
+        remade = replace(self.A, pod=replace(self.A.pod, remade=True))
+        assert self.owner(remade, self.B) == "b"
+        assert self.owner(remade, self.B, before="a") == "b"
+        assert self.owner(remade, self.FLOATING) == "a"
+        assert self.owner(remade) == "a"
+
+    @pytest.mark.parametrize("who", ["a", "b", "ab", ""])
+    def test_a_conflict_passes_while_the_sandbox_of_either_is_made_anew(self, who: str) -> None:
+        wishes = [
+            replace(each, pod=replace(each.pod, remade=each.pod.key.name in who)) for each in (self.A, self.B)
+        ]
+        ((conflict,),) = resolve_conflicts(wishes).conflicts.values()
+        assert conflict.passing is bool(who)
+
     def test_a_pod_that_has_long_been_silent_yields_to_one_that_speaks(self) -> None:
         other = wished(pod("d"), claim("d", "10.1.1.1"), Grant((ip_network("10.1.0.0/16"),)))
         assert self.owner(self.FLOATING, other, before="c") == "c"
