@@ -75,7 +75,7 @@ class DelegatedPrefixes:
         return self._read_at.get(mac, 0.0) + LATE_SECONDS
 
     def _learn(self, shown: Mapping[str, Eni], due: Collection[str], now: float) -> None:
-        # An older read says no more than none. Pods may have a MAC each (macvlan), and this process lives long.
+        # An older read says no more than none. With macvlan each pod has a MAC of its own.
         fresh = {mac: at for mac, at in self._read_at.items() if self._fresh(mac, now)}
         self._read_at = {**fresh, **dict.fromkeys(due, now)}
         found = {mac: eni for mac, eni in shown.items() if eni.prefixes and not eni.is_primary}
