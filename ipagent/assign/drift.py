@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 
 from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.reconciler import NOW, Attempt, Cloud, Reconciler
-from ipagent.assign.retry import Backoff, Clock, remaining
+from ipagent.assign.reconciler import Reconciler
+from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, remaining
 from ipagent.log import Log
 
 METADATA_SECONDS = 30.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from common.token_bucket import Rate
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.drift import Drift
-from ipagent.assign.reconciler import Cloud, Reconciler
+from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import ReleaseOutcome, ReleaseQueue
 from ipagent.assign.retry import Clock
 from ipagent.log import Log
@@ -35,8 +36,7 @@ class AddressEngine:
 
     def _released(self, outcome: ReleaseOutcome) -> None:
         self._on_released(outcome)
-        if outcome.failure is None:
-            self.reconciler.retry_released(outcome.address)
+        self.reconciler.record_release(outcome)
 
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is."""

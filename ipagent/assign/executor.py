@@ -7,36 +7,13 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Protocol
 
 from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver, Unassign
 from ipagent.assign.addresses import IPAddress, sort_key
+from ipagent.assign.cloud import Ec2
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.takeover import after_taking, assigns, plan_move, plan_takeover
-from ipagent.assign.topology import EniDetails
-
-
-class Ec2(Protocol):
-    """What is asked of EC2, for addresses of one family at a time.
-
-    All raise Ec2Error; those that change something have then done nothing, or all.
-    """
-
-    def assign(self, call: Assign) -> frozenset[IPAddress]:
-        """Assign, and give the addresses that the answer lists; IPv6 ones are never reassigned."""
-
-    def unassign(self, call: Unassign) -> None:
-        """Unassign."""
-
-    def holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
-        """Find the ENIs that hold any of these addresses; `subnet_id` may be empty for all subnets.
-
-        An address of a delegated prefix is not found: see `prefix_holders`.
-        """
-
-    def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
-        """List the subnet's ENIs; returns those that hold any of these addresses, also in a prefix."""
 
 
 def run(call: Call, ec2: Ec2) -> Iterator[Outcome]:

@@ -7,58 +7,28 @@ Nothing here waits: `step` does what is due and says when more is, so the same c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver
 from ipagent.assign.address_state import NOT_OURS, SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.executor import Ec2
+from ipagent.assign.holder_lookup import HolderLookup
 from ipagent.assign.placement import Placement
 from ipagent.assign.plan import Plan
-from ipagent.assign.retry import Backoff, Clock, backoff_for, remaining
+from ipagent.assign.release import ReleaseOutcome
+from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, backoff_for, remaining
 from ipagent.assign.takeover import RecentTakeovers
-from ipagent.assign.topology import Eni, EniDetails, Topology
+from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 
 METADATA_PACE = Backoff(0.05, 1.0)
 DESCRIBE_PACE = Backoff(1.0, 15.0)
 METADATA_PATIENCE = 5.0
 """Seconds after which EC2 itself is asked, where IMDS does not show what EC2 accepted: it lags by design."""
-
-
-class Cloud(Ec2, Protocol):
-    """What the agent needs of AWS."""
-
-    def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
-        """Return the node's ENIs, at least those with these MACs, if there are such; raises AgentError.
-
-        `fresh` asks for all of them again; otherwise an earlier answer may serve.
-        """
-
-    def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
-        """Return the addresses of these families that IMDS shows on the ENI; None if it does not answer."""
-
-    def describe(self, eni_id: str) -> EniDetails:
-        """Return what EC2 says that the ENI holds; raises Ec2Error."""
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """When the next try is to be made, and how many there were."""
-
-    at: float = 0.0
-    tries: int = 0
-
-    def later(self, now: float, delays: Backoff, random: float) -> Attempt:
-        """Return the try after one more."""
-        return Attempt(now + delays.delay(self.tries, random), self.tries + 1)
-
-
-NOW = Attempt()
 
 
 Window = Callable[[int, Sequence[float], float], float]
@@ -95,8 +65,7 @@ class Reconciler:
         self._metadata = NOW
         self._describes: dict[str, Attempt] = {}
         self._takeovers = RecentTakeovers(timing.clock)
-        # Refused addresses for which all ENIs of the subnet were listed.
-        self._listed: set[tuple[str, IPAddress]] = set()
+        self._holders = HolderLookup(cloud)
         # What cannot be looked up, by event and ENI: an outage is a warning once, not at each try.
         self._blind: set[tuple[str, str]] = set()
 
@@ -105,7 +74,7 @@ class Reconciler:
         self.plan = self.plan.with_desired(placements, again, self._timing.clock())
         self._calls.update(dict.fromkeys(self.plan.fresh(), NOW))
         wanted = {(item.eni_id, item.address) for item in self.plan.items}
-        self._listed = {pair for pair in self._listed & wanted if pair[1] not in again}
+        self._holders.prune({pair for pair in wanted if pair[1] not in again})
 
     def adopt(self, held: EniDetails) -> None:
         """Count what the ENI held when it was looked up as assigned by us, without a call."""
@@ -121,9 +90,11 @@ class Reconciler:
         """From now on also repeat what only people can mend (HEALING), as long as it takes."""
         self.plan = replace(self.plan, retried=HEALING)
 
-    def retry_released(self, address: IPAddress) -> None:
+    def record_release(self, outcome: ReleaseOutcome) -> None:
         """Assign anew what was refused because the ENI that it has been released from still had it."""
-        if any(item.address == address and item.conflict for item in self.plan.in_phases({Phase.REFUSED})):
+        address = outcome.address
+        refused = self.plan.in_phases({Phase.REFUSED})
+        if outcome.failure is None and any(item.address == address and item.conflict for item in refused):
             self.set_desired([item.placement for item in self.plan.items], {address})
 
     def step(self) -> float | None:
@@ -223,40 +194,12 @@ class Reconciler:
         eni = items[0].placement.eni
         addresses = [item.address for item in items]
         try:
-            holders = self._holders(eni, items)
+            holders = self._holders.find(eni, items)
         except Ec2Error as error:
             self._log.debug("holders-failed", message=error.failure.text, eni=eni.id)
             return error.failure
         self.plan = self.plan.after_holders(eni.id, addresses, holders, self._timing.clock())
         return None
-
-    def _holders(self, eni: Eni, items: Sequence[Item]) -> tuple[EniDetails, ...]:
-        """Find the ENIs that hold these addresses, as their own or in a prefix; raises Ec2Error.
-
-        No filter of EC2's finds the ENI of a prefix by an address in it. The one that should have it is
-        described; all ENIs of the subnet are listed only where EC2 has refused an address for which no holder
-        is found, and once for each address.
-        """
-        found: tuple[EniDetails, ...] = ()
-        if any(item.prefix for item in items):
-            found = self._described_if_known(eni.id)
-        if unheld := _unheld(items, found):
-            found += self._cloud.holders([item.address for item in unheld], eni.subnet_id)
-        refused = [
-            i for i in _unheld(items, found) if i.contested and (eni.id, i.address) not in self._listed
-        ]
-        if refused:
-            self._listed.update((eni.id, item.address) for item in refused)
-            found += self._cloud.prefix_holders([item.address for item in refused], eni.subnet_id)
-        return found
-
-    def _described_if_known(self, eni_id: str) -> tuple[EniDetails, ...]:
-        try:
-            return (self._cloud.describe(eni_id),)
-        except Ec2Error as error:
-            if error.failure.fault is Fault.NO_ENI:
-                return ()
-            raise
 
     def _describe_one(self, eni_id: str) -> None:
         try:
@@ -330,10 +273,6 @@ class Reconciler:
 
 def _listed(items: Iterable[Item]) -> str:
     return ", ".join(str(item.address) for item in items)
-
-
-def _unheld(items: Iterable[Item], enis: Collection[EniDetails]) -> list[Item]:
-    return [item for item in items if not any(eni.holds(item.address) for eni in enis)]
 
 
 def _known(failure: Failure, before: Failure | None) -> bool:

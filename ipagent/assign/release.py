@@ -15,10 +15,10 @@ from common.token_bucket import BucketsByKey, Rate
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Unassign, releases
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.reconciler import NOW, Attempt, Cloud
-from ipagent.assign.retry import Clock, backoff_for, remaining
+from ipagent.assign.retry import NOW, Attempt, Clock, backoff_for, remaining
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 

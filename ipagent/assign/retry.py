@@ -1,4 +1,4 @@
-"""Backoff before the next try, and the clock that it uses."""
+"""The next try and the backoff before it, and the clock that both use."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ class Backoff:
         """Return the delay after the failed attempt number `attempt` (0 the first); `random` is in [0, 1)."""
         return full_jitter(self.base, self.cap, attempt, random)
 
+
+@dataclass(frozen=True)
+class Attempt:
+    """When the next try is to be made, and how many there were."""
+
+    at: float = 0.0
+    tries: int = 0
+
+    def later(self, now: float, delays: Backoff, random: float) -> Attempt:
+        """Return the try after one more."""
+        return Attempt(now + delays.delay(self.tries, random), self.tries + 1)
+
+
+NOW = Attempt()
 
 SOON = Backoff(0.5, 30.0)
 THROTTLED = Backoff(1.0, 60.0)

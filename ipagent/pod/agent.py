@@ -9,12 +9,13 @@ from typing import Protocol
 from common.agent_settings import AgentSettings, Takeover
 from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.errors import AgentError, Deadline, NoInterface, Usage
 from ipagent.assign.placement import Placed, Placement, Unplaced, place
-from ipagent.assign.reconciler import NOW, Cloud, Reconciler
+from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import Misplaced, Pair, ReleaseQueue
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
-from ipagent.assign.retry import Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Backoff, Clock, remaining
 from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
 from ipagent.assign.topology import Topology
 from ipagent.log import Log

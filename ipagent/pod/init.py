@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from ipagent.assign.addresses import Holding, sort_key
 from ipagent.assign.ec2_error_codes import RETRIED
 from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds, SilentImds
-from ipagent.assign.release import ReleaseOutcome, ReleaseQueue
+from ipagent.assign.release import ReleaseQueue
 from ipagent.assign.report import Report
 from ipagent.assign.retry import SOON, Clock, remaining
 from ipagent.pod.agent import Agent
@@ -29,7 +27,8 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
 
     Raises Stop for a signal from outside.
     """
-    releases = ReleaseQueue(agent.cloud, timing, agent.log, partial(_released, agent), retried=RETRIED)
+    ended = agent.reconciler.record_release
+    releases = ReleaseQueue(agent.cloud, timing, agent.log, ended, retried=RETRIED)
     try:
         _begin(agent, deadline, timing)
         told: set[Holding] = set()
@@ -46,11 +45,6 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
         if not agent.placed and agent.detection_seconds() is None:
             return agent.failed(_not_found(agent, stop.waiting_for))
     return agent.report()
-
-
-def _released(agent: Agent, outcome: ReleaseOutcome) -> None:
-    if outcome.failure is None:
-        agent.reconciler.retry_released(outcome.address)
 
 
 def _step(agent: Agent, releases: ReleaseQueue) -> list[float]:

@@ -13,8 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from ipagent.assign.reconciler import NOW
-from ipagent.assign.retry import Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Backoff, Clock, remaining
 from ipagent.log import Log
 from ipagent.node.gc.records import MAX_BYTES, OwnershipRecords, decode, encode
 

@@ -14,11 +14,11 @@ from typing import Protocol
 
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Unassign, releases
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError
-from ipagent.assign.reconciler import NOW, Attempt, Cloud
 from ipagent.assign.release import Pair
-from ipagent.assign.retry import Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, remaining
 from ipagent.assign.topology import Attached, Topology
 from ipagent.log import Log
 from ipagent.node.gc.records import OwnershipRecords

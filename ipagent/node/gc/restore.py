@@ -12,13 +12,12 @@ from collections.abc import Collection
 from typing import Protocol
 
 from ipagent.assign.address_calls import Assign, releases
+from ipagent.assign.cloud import Ec2
 from ipagent.assign.ec2_error_codes import HEALING
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.executor import Ec2
 from ipagent.assign.placement import place
-from ipagent.assign.reconciler import NOW
 from ipagent.assign.release import Pair
-from ipagent.assign.retry import Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Backoff, Clock, remaining
 from ipagent.assign.topology import Topology
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 from ipagent.assign.address_calls import Assign
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.reconciler import Cloud
 from ipagent.assign.retry import Clock
 
 RECENT_SECONDS = 10.0

@@ -14,11 +14,12 @@ from dataclasses import replace
 
 from ipagent.assign.address_state import SETTLED, Item
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Fault
 from ipagent.assign.engine import AddressEngine
 from ipagent.assign.plan import Plan
-from ipagent.assign.reconciler import Cloud, Reconciler
-from ipagent.assign.release import Misplaced, Pair
+from ipagent.assign.reconciler import Reconciler
+from ipagent.assign.release import Pair
 from ipagent.assign.retry import Clock, remaining
 from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
@@ -30,7 +31,7 @@ from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
 from ipagent.node.reconcile.eni_cache import EniCache
 from ipagent.node.reconcile.prefix_addresses import DelegatedPrefixes, Read, nothing_delegated
-from ipagent.node.reconcile.releases import RELEASES, PendingReleases
+from ipagent.node.reconcile.releases import RELEASES, LeftAddresses, PendingReleases
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
 from ipagent.node.reconcile.retries import ClaimRetries
 from ipagent.node.reconcile.state import NEVER, NodeState
@@ -68,7 +69,6 @@ class NodeController:
         self._state = NodeState(grants, timing.clock)
         self._enis = EniCache(self._cloud, timing, log)
         self._prefixes = DelegatedPrefixes(delegated, timing)
-        self._pool = pool
         self._reconciler = Reconciler(self._cloud, timing=timing, log=log, window=self._window.due)
         self._reconciler.plan = replace(self._reconciler.plan, retried=RETRIED)
         self._reporter = StatusReporter(timing.clock, every_pod=every_pod)
@@ -76,6 +76,7 @@ class NodeController:
         ended = self._pending_releases.record_outcome
         self._engine = AddressEngine(self._reconciler, self._cloud, timing, log, ended, release_rate=RELEASES)
         self._releases = self._engine.releases
+        self._left = LeftAddresses(self._state, self._pending_releases, self._releases, pool)
         self._watch_current = True
         self._starting = False
         self._applied_version = 0
@@ -84,11 +85,8 @@ class NodeController:
         self._items: dict[PodKey, list[Item]] = {}
         # Pairs that are wanted: whose they are, and since when.
         self._owners: dict[Pair, PodKey] = {}
-        self._misplaced: Misplaced[PodKey] = Misplaced()
         self._since: dict[Pair, float] = {}
         self._retries = ClaimRetries(self._state, timing.clock)
-        self._claimed_still: dict[Pair, PodKey] = {}
-        self._left_unknown: dict[Pair, PodKey] = {}
 
     @property
     def plan(self) -> Plan:
@@ -170,16 +168,16 @@ class NodeController:
         delays.append(self._enis.due_in(*self._looked_for()))
         if (at := min(self._state.next_change, self._retries.due_at)) < NEVER:
             delays.append(remaining(at, self._timing.clock()))
-        if self._left_unknown:
+        if self._left.waiting:
             delays.append(POOL_SECONDS)
         self._report()
         return min((delay for delay in delays if delay is not None), default=None)
 
     def _outdated(self) -> bool:
-        """Whether the reconciler has to be told what is wanted, or something waits to be released."""
+        """Whether the reconciler has to be told what is wanted, or something that waited can be released."""
         if self._applied_version != self._state.version or self._retries.due_at <= self._timing.clock():
             return True
-        return bool(self._left_unknown) and self._pool() is not None
+        return self._left.decidable
 
     def _looked_for(self) -> tuple[frozenset[str], frozenset[IPAddress], frozenset[str]]:
         """Return what ENIs are looked for by: MACs, addresses that no known ENI carries, MACs of Multus."""
@@ -225,23 +223,11 @@ class NodeController:
         self._show_ownership()
         self._reconciler.set_desired(desired.placements, again)
         self._adopt_assigned()
-        left = self._not_of_pool({pair: key for pair, key in gone.items() if pair in assigned})
-        self._release_gone(left | self._claimed_still)
-        # An ENI that was attached a moment ago may be shown late; its subnet's other ENI is taken until then.
-        self._releases.enqueue(self._misplaced.update(left, owners, self._holds), owners)
+        self._left.release({pair: key for pair, key in gone.items() if pair in assigned}, owners)
         if gone:
             self._reconciler.asked &= self._owners.keys() | self._releases.pending
         self._reporter.prune(self._state.by_pod.keys())
         self._applied_version = self._state.version
-
-    def _not_of_pool(self, left: dict[Pair, PodKey]) -> dict[Pair, PodKey]:
-        """Return what may be released: no address that the ENI has for its network's pods, whoever had it.
-
-        As long as these are not known, what was left is kept for the next turn that knows them.
-        """
-        pool, left = self._pool(), {**self._left_unknown, **left}
-        self._left_unknown = left if pool is None else {}
-        return {} if pool is None else {pair: key for pair, key in left.items() if pair not in pool.pairs}
 
     def _adopt_assigned(self) -> None:
         """Count what the pods of the first list have already as assigned: EC2 need not be asked for it again.
@@ -252,24 +238,6 @@ class NodeController:
             for held in self._enis.topology.held:
                 self._reconciler.adopt(held)
             self._starting = False
-
-    def _release_gone(self, gone: Mapping[Pair, PodKey]) -> None:
-        """Release what a pod had that asked for it, and that no living pod names any more."""
-        releases, claims = self._pending_releases, self._state.claims
-        releases.observe_claims(claims)
-        # What the pod itself still claims, without the right to it, is released when it does not any more.
-        self._claimed_still = {
-            pair: key
-            for pair, key in gone.items()
-            if self._holds(key, pair[1]) and pair[1] not in self._state.desired.owners
-        }
-        releases.add(gone, self._state.named() if gone else ())
-        self._releases.enqueue(releases.wanted, self._owners)
-        releases.prune(self._releases.pending, claims, self._left_unknown.values())
-
-    def _holds(self, key: PodKey, address: IPAddress) -> bool:
-        pod = self._state.by_pod.get(key)
-        return pod is not None and address in pod.named
 
     def _collect(self) -> float | None:
         """Let the collector work; slots that it has freed are used at once."""

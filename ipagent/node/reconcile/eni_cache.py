@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.errors import AgentError
-from ipagent.assign.reconciler import NOW, Cloud
-from ipagent.assign.retry import Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Backoff, Clock, remaining
 from ipagent.assign.topology import Topology
 from ipagent.log import Log
 

@@ -1,4 +1,4 @@
-"""Pending releases: addresses of pods that asked for it, as long as no living pod names them.
+"""Releases: what pods leave on ENIs is released if they asked for it, as long as no living pod names it.
 
 Thread: the main loop's, through NodeController.
 """
@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 from common.token_bucket import Rate
 from ipagent.assign.addresses import IPAddress, sort_key
-from ipagent.assign.release import Pair, ReleaseOutcome
+from ipagent.assign.release import Misplaced, Pair, ReleaseOutcome, ReleaseQueue
 from ipagent.node.model.claim import ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
-from ipagent.node.reconcile.state import PodClaims
+from ipagent.node.model.pool_addresses import PoolAddresses
+from ipagent.node.reconcile.state import NodeState, PodClaims
 from ipagent.node.reconcile.status import release_status
 
 RELEASES = Rate(10, 1 / 3)
@@ -77,3 +78,70 @@ class PendingReleases:
         """Return the status of a pod that releases everything."""
         each = self._by_pod.get(key, _Release())
         return release_status(sorted((address for _, address in each.releasing), key=sort_key), each.outcomes)
+
+
+class LeftAddresses:
+    """Addresses on ENIs where they are not wanted any more: their pods are gone, or have them on another ENI.
+
+    `pool` returns the secondary addresses that stay on their ENIs when pods go; None as long as that is not
+    known.
+    """
+
+    def __init__(
+        self,
+        state: NodeState,
+        pending: PendingReleases,
+        queue: ReleaseQueue,
+        pool: Callable[[], PoolAddresses | None],
+    ) -> None:
+        self._state = state
+        self._pending = pending
+        self._queue = queue
+        self._pool = pool
+        self._misplaced: Misplaced[PodKey] = Misplaced()
+        self._claimed_still: dict[Pair, PodKey] = {}
+        self._undecided: dict[Pair, PodKey] = {}
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits until it is known what stays on the ENIs."""
+        return bool(self._undecided)
+
+    @property
+    def decidable(self) -> bool:
+        """Whether something has waited for that, and it is known now."""
+        return bool(self._undecided) and self._pool() is not None
+
+    def release(self, left: Mapping[Pair, PodKey], owners: Mapping[Pair, PodKey]) -> None:
+        """Release what may be of `left`, which we have assigned; `owners` says what is wanted by whom."""
+        decided = self._not_of_pool(left)
+        self._release_gone(decided | self._claimed_still, owners)
+        # An ENI that was attached a moment ago may be shown late; its subnet's other ENI is taken until then.
+        self._queue.enqueue(self._misplaced.update(decided, owners, self._holds), owners)
+
+    def _not_of_pool(self, left: Mapping[Pair, PodKey]) -> dict[Pair, PodKey]:
+        """Return what may be released: no address that the ENI has for its network's pods, whoever had it.
+
+        As long as these are not known, what was left is kept for the next turn that knows them.
+        """
+        pool, left = self._pool(), {**self._undecided, **left}
+        self._undecided = left if pool is None else {}
+        return {} if pool is None else {pair: key for pair, key in left.items() if pair not in pool.pairs}
+
+    def _release_gone(self, gone: Mapping[Pair, PodKey], owners: Mapping[Pair, PodKey]) -> None:
+        """Release what a pod had that asked for it, and that no living pod names any more."""
+        pending, claims = self._pending, self._state.claims
+        pending.observe_claims(claims)
+        # What the pod itself still claims, without the right to it, is released when it does not any more.
+        self._claimed_still = {
+            pair: key
+            for pair, key in gone.items()
+            if self._holds(key, pair[1]) and pair[1] not in self._state.desired.owners
+        }
+        pending.add(gone, self._state.named() if gone else ())
+        self._queue.enqueue(pending.wanted, owners)
+        pending.prune(self._queue.pending, claims, self._undecided.values())
+
+    def _holds(self, key: PodKey, address: IPAddress) -> bool:
+        pod = self._state.by_pod.get(key)
+        return pod is not None and address in pod.named
