@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.agent_settings import ContractError, parse_timeout
+from common.arguments import add_kubeconfig
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
@@ -39,13 +40,7 @@ def add_check(commands: Commands) -> None:
     check.add_argument(
         "--dump", type=Path, metavar="PATH", help="look at these manifests instead of a live cluster"
     )
-    check.add_argument(
-        "--kubeconfig",
-        type=Path,
-        metavar="FILE",
-        help="kubeconfig of the cluster (KUBECONFIG, or ~/.kube/config)",
-    )
-    check.add_argument("--context", metavar="NAME", help="context in the kubeconfig (its current one)")
+    add_kubeconfig(check)
     check.add_argument(
         "--aws",
         action="store_true",

@@ -1,8 +1,20 @@
-"""Types of command line arguments that several programs have."""
+"""Command line arguments that several programs have, and their types."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+
+def add_kubeconfig(command: argparse.ArgumentParser) -> None:
+    """Add `--kubeconfig` and `--context`, which choose a cluster as kubectl does."""
+    command.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="kubeconfig of the cluster (KUBECONFIG, or ~/.kube/config)",
+    )
+    command.add_argument("--context", metavar="NAME", help="context in the kubeconfig (its current one)")
 
 
 def port(text: str) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from common import pod_keys
 from common.agent_settings import Credentials, Mode
+from common.arguments import add_kubeconfig
 from common.pod_keys import Injection
 from webhook.cli.serve import NETWORKS
 
@@ -79,13 +80,7 @@ def add_explain(commands: Commands) -> None:
         help="workloads on the cluster, as in deploy/web or rollouts.argoproj.io/web",
     )
     _add_input(explain, config_required=False, file_required=False)
-    explain.add_argument(
-        "--kubeconfig",
-        type=Path,
-        metavar="FILE",
-        help="kubeconfig of the cluster (KUBECONFIG, or ~/.kube/config)",
-    )
-    explain.add_argument("--context", metavar="NAME", help="context in the kubeconfig (its current one)")
+    add_kubeconfig(explain)
     explain.add_argument(
         "--fail-on",
         action="append",

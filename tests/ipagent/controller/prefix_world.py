@@ -7,10 +7,15 @@ from functools import cache
 from ipaddress import ip_address, ip_network
 
 from ipagent.controller.model.actions import Call, UnassignPrefix
+from ipagent.controller.model.attachment import PREFIXES_READY
 from ipagent.controller.model.prefixes import PoolReport, PrefixState, PrefixUse
 from ipagent.controller.reconcile.ec2_answers import Answer
 from ipagent.controller.reconcile.prefix_records import held
+from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import World
+
+OAM = "n1.oam"
+"""The NodeAttachment of most tests."""
 
 
 @dataclass
@@ -92,3 +97,18 @@ def addresses_of(prefix: str) -> frozenset[str]:
     """Return all addresses of an IPv4 prefix; of an IPv6 one none is handed out here."""
     found = ip_network(prefix)
     return frozenset(map(str, found)) if found.version == 4 else frozenset()
+
+
+def settle(world: PrefixWorld, leader: Leader, turns: int = 10, pause: float = 1.0) -> None:
+    """Let the node write its file and report, `pause` seconds apart, and the controller decide."""
+    for _ in range(turns):
+        leader.run(pause)
+        world.write_files()
+        world.report()
+    leader.run(pause)
+
+
+def condition(world: PrefixWorld, kind: str = PREFIXES_READY) -> tuple[str, str]:
+    """Return status and reason of a condition of OAM."""
+    found = world.attachments[OAM].status.conditions[kind]
+    return found.status, found.reason

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from common.agent_settings import Credentials
 from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.model.eip_calls import (
     Addresses,
@@ -27,15 +24,13 @@ from ipagent.controller.model.eips import ElasticIp
 from ipagent.controller.reconcile.ec2_answers import Done, Refused
 from ipagent.controller.reconcile.refusal_conditions import Kind
 from tests.doubles import Doubles
+from tests.ipagent.controller.ec2.rig import KEY, REGION, connected, shipped
 
-POLICY = Path(__file__).parents[4] / "examples" / "iam" / "controller-eips.json"
-REGION = "eu-central-1"
 VPC = "vpc-0123456789abcdef0"
 NODES, OAM = "subnet-0123456789abcdef0", "subnet-0123456789abcdef1"
 NODE = "i-0a000000000000001"
 PRIMARY, FOR_PODS, UNTAGGED = "eni-0a000000000000000", "eni-0a000000000000001", "eni-0a000000000000002"
 SIP, OTHER, FAR = "eipalloc-0a000000000000001", "eipalloc-0a000000000000002", "eipalloc-0a000000000000003"
-KEY = {"id": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 TAGS = (
     ("multus-eni.io/cluster", "prod"),
     ("multus-eni.io/eip-kept", "true"),
@@ -56,7 +51,7 @@ def interface(identifier: str, number: int, subnet: str, **more: Any) -> dict[st
 
 
 def world() -> dict[str, Any]:
-    policy = json.loads(POLICY.read_text(encoding="utf-8"))
+    policy = shipped("controller-eips.json")
     tags = {"node.k8s.amazonaws.com/no_manage": "true"}
     interfaces = [
         interface(PRIMARY, 0, NODES, primary="10.10.0.10", secondaries=["10.10.0.11"], tags=tags),
@@ -88,19 +83,19 @@ def world() -> dict[str, Any]:
 
 
 @pytest.fixture
-def double() -> Iterator[Doubles]:
-    with Doubles(world()) as found:
+def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]:
+    with connected(world(), monkeypatch) as found:
         yield found
 
 
 @pytest.fixture
-def ec2(double: Doubles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", double.ec2_url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY["id"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY["secret"])
-    made = Ec2(REGION, Credentials.CHAIN, 2)
-    yield made
-    made.close()
+def ec2(connection: tuple[Ec2, Doubles]) -> Ec2:
+    return connection[0]
+
+
+@pytest.fixture
+def double(connection: tuple[Ec2, Doubles]) -> Doubles:
+    return connection[1]
 
 
 def described(ec2: Ec2) -> dict[str, ElasticIp]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from common.agent_settings import Credentials
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.topology import EniDetails
 from ipagent.controller.ec2.client import Ec2
@@ -27,14 +24,13 @@ from ipagent.controller.model.relay_calls import (
 from ipagent.controller.reconcile.ec2_answers import Done, Refused
 from ipagent.controller.reconcile.refusal_conditions import Kind
 from tests import doubles
+from tests.doubles import Doubles
+from tests.ipagent.controller.ec2.rig import KEY, REGION, connected, shipped
 from tests.ipagent.controller.relay.world import addresses
 
-POLICY = Path(__file__).parents[4] / "examples" / "iam" / "controller.json"
-REGION = "eu-central-1"
 VPC = "vpc-0123456789abcdef0"
 OAM, SIG = "subnet-0123456789abcdef1", "subnet-0123456789abcdef2"
 HERE, THERE, FOREIGN, PREFIXED = (f"eni-0a00000000000000{number}" for number in range(1, 5))
-KEY = {"id": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 REQUEST = RequestKey("n1.oam", "s1", 1)
 OTHER = RequestKey("n2.oam", "s9", 1)
 
@@ -55,7 +51,7 @@ def world() -> dict[str, Any]:
     return {
         "region": REGION,
         "account": "111122223333",
-        "access_keys": [{**KEY, "policy": json.loads(POLICY.read_text(encoding="utf-8"))}],
+        "access_keys": [{**KEY, "policy": shipped("controller.json")}],
         "subnets": [
             {
                 "id": OAM,
@@ -77,19 +73,19 @@ def world() -> dict[str, Any]:
 
 
 @pytest.fixture
-def double() -> Iterator[doubles.Doubles]:
-    with doubles.Doubles(world()) as found:
+def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]:
+    with connected(world(), monkeypatch) as found:
         yield found
 
 
 @pytest.fixture
-def ec2(double: doubles.Doubles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", double.ec2_url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY["id"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY["secret"])
-    made = Ec2(REGION, Credentials.CHAIN, 2)
-    yield made
-    made.close()
+def ec2(connection: tuple[Ec2, Doubles]) -> Ec2:
+    return connection[0]
+
+
+@pytest.fixture
+def double(connection: tuple[Ec2, Doubles]) -> Doubles:
+    return connection[1]
 
 
 def assign(*texts: str, eni: str = HERE, reassign: bool = False) -> AssignAddresses:
@@ -113,7 +109,7 @@ def failed(ec2: Ec2, call: AddressCall) -> tuple[Kind, Fault, str]:
     return answer.kind, answer.failure.fault, answer.failure.text
 
 
-def test_addresses_come_and_go_again_and_again(ec2: Ec2, double: doubles.Doubles) -> None:
+def test_addresses_come_and_go_again_and_again(ec2: Ec2, double: Doubles) -> None:
     for texts in (("10.10.1.50", "10.10.1.51"), ("2001:db8:10:1::50",)):
         assert ec2.make(assign(*texts)) == Assigned(frozenset(addresses(*texts)))
         assert isinstance(ec2.make(assign(*texts)), Assigned)
@@ -131,7 +127,7 @@ def test_an_address_moves_only_with_the_flag(ec2: Ec2) -> None:
     assert ec2.make(assign("10.10.1.5", reassign=True)) == Assigned(frozenset(addresses("10.10.1.5")))
 
 
-def test_looks_of_several_nodes_are_one_call(ec2: Ec2, double: doubles.Doubles) -> None:
+def test_looks_of_several_nodes_are_one_call(ec2: Ec2, double: Doubles) -> None:
     gone = "eni-0f000000000000009"
     shown = found(ec2, DescribeAttached((HERE, THERE, gone), ((REQUEST, HERE), (OTHER, THERE))))
     assert set(shown) == {HERE, THERE}
@@ -163,7 +159,7 @@ def test_what_is_another_clusters_can_not_be_touched(ec2: Ec2) -> None:
     assert found(ec2, DescribeAttached((FOREIGN,), ((REQUEST, FOREIGN),))) == before
 
 
-def test_throttling_is_told_apart(ec2: Ec2, double: doubles.Doubles) -> None:
+def test_throttling_is_told_apart(ec2: Ec2, double: Doubles) -> None:
     double.put_faults(doubles.Fault("AssignPrivateIpAddresses", error="RequestLimitExceeded", times=1))
     assert failed(ec2, assign("10.10.1.50"))[:2] == (Kind.THROTTLED, Fault.THROTTLED)
     assert isinstance(ec2.make(assign("10.10.1.50")), Assigned)

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from common.agent_settings import Credentials
-from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.model.actions import (
     AssignPrefixes,
     Attach,
@@ -40,17 +33,15 @@ from ipagent.controller.reconcile.ec2_answers import (
     TypeLimits,
 )
 from ipagent.controller.reconcile.refusal_conditions import Kind
-from tests.doubles import Doubles
+from tests.ipagent.controller.ec2.rig import KEY, REGION, connected, shipped
 
-POLICY = Path(__file__).parents[4] / "examples" / "iam" / "controller.json"
-REGION = "eu-central-1"
 ACCOUNT = "111122223333"
+POLICY = "controller.json"
 VPC = "vpc-0123456789abcdef0"
 NODES, OAM = "subnet-0123456789abcdef0", "subnet-0123456789abcdef1"
 GROUP = "sg-0a000000000000001"
 NODE, FOREIGN_NODE = "i-0a000000000000001", "i-0b000000000000001"
 FOREIGN = "eni-0f000000000000001"
-KEY = {"id": "AKIAIOSFODNN7EXAMPLE", "secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 TAGS = (("multus-eni.io/cluster", "prod"), ("node.k8s.amazonaws.com/no_manage", "true"))
 
 
@@ -101,22 +92,6 @@ def world(policy: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def shipped() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(POLICY.read_text(encoding="utf-8"))
-    return found
-
-
-@contextmanager
-def client(policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]:
-    with Doubles(world(policy)) as doubles:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", doubles.ec2_url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY["id"])
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY["secret"])
-        made = Ec2(REGION, Credentials.CHAIN, 2)
-        yield made, doubles
-        made.close()
-
-
 def create(cluster: str = "prod") -> Create:
     tags = (("multus-eni.io/cluster", cluster), *TAGS[1:])
     return Create("n1.oam", f"token of {cluster}", OAM, (GROUP,), tags, "multus-eni: oam of n1")
@@ -129,7 +104,7 @@ def only(answer: object) -> Eni:
 
 
 def test_an_eni_lives_its_life_under_the_shipped_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with client(shipped(), monkeypatch) as (ec2, doubles):
+    with connected(world(shipped(POLICY)), monkeypatch) as (ec2, doubles):
         terms = (Term(tags=(("multus", "oam"),)),)
         found = ec2.make(Resolve("oam", terms, terms))
         assert isinstance(found, Found), found
@@ -160,7 +135,7 @@ def test_an_eni_lives_its_life_under_the_shipped_policy(monkeypatch: pytest.Monk
 
 
 def test_prefixes_come_and_go_under_the_shipped_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with client(shipped(), monkeypatch) as (ec2, _):
+    with connected(world(shipped(POLICY)), monkeypatch) as (ec2, _):
         eni = only(ec2.make(create())).id
         assert isinstance(ec2.make(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
         given = ec2.make(AssignPrefixes("n1.oam", eni, Family.IPV4, 2))
@@ -176,7 +151,7 @@ def test_prefixes_come_and_go_under_the_shipped_policy(monkeypatch: pytest.Monke
 
 
 def test_single_addresses_in_their_place_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    with client(shipped(), monkeypatch) as (ec2, _):
+    with connected(world(shipped(POLICY)), monkeypatch) as (ec2, _):
         eni = only(ec2.make(create())).id
         assert isinstance(ec2.make(Attach("n1.oam", eni, NODE, 0, 1)), Attachment)
         before = only(ec2.make(DescribeEnis((eni,)))).addresses
@@ -209,7 +184,7 @@ def calls_on_others(eni: str) -> list[tuple[str, Call]]:
 
 
 def test_what_is_another_clusters_can_not_be_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    with client(shipped(), monkeypatch) as (ec2, doubles):
+    with connected(world(shipped(POLICY)), monkeypatch) as (ec2, doubles):
         eni = only(ec2.make(create())).id
         before = doubles.world.interfaces
         for action, call in calls_on_others(eni):
@@ -234,11 +209,11 @@ NEEDED = [
 def test_each_action_that_is_missing_is_named_with_its_identity(
     action: str, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = copy.deepcopy(shipped())
+    policy = shipped(POLICY)
     for statement in policy["Statement"]:
         statement["Action"] = [each for each in statement["Action"] if each != f"ec2:{action}"]
     policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
-    with client(policy, monkeypatch) as (ec2, _):
+    with connected(world(policy), monkeypatch) as (ec2, _):
         answer = ec2.make(call)
         assert isinstance(answer, Refused)
         assert answer.kind is Kind.NOT_PERMITTED

@@ -6,17 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from ipagent.controller.model.attachment import PREFIXES_READY, READY, PodUsage
+from ipagent.controller.model.attachment import READY, PodUsage
 from ipagent.controller.model.node_slice_pools import SliceReport, slice_of, usable
 from ipagent.controller.model.prefixes import CniSpec, Family, Ipam, PrefixSpec, PrefixState
 from ipagent.controller.reconcile.node_slice_pools import NO_SLICES, pools_of
 from tests.ipagent.controller.leader import Leader
-from tests.ipagent.controller.prefix_world import PrefixWorld
+from tests.ipagent.controller.prefix_world import OAM, PrefixWorld, condition, settle
 from tests.ipagent.controller.world import RANGE, network
 
 pytestmark = pytest.mark.pure
-
-OAM = "n1.oam"
 
 
 @pytest.mark.parametrize(
@@ -48,20 +46,6 @@ def world(ipv4: int = 1, ipv6: int = 0) -> PrefixWorld:
     found.add_network(network("oam", prefixes=prefixes))
     found.add_node("n1")
     return found
-
-
-def settle(world: PrefixWorld, leader: Leader, minutes: int = 10) -> None:
-    """Let the node write its file and report every minute, and the controller decide."""
-    for _ in range(minutes):
-        leader.run(60)
-        world.write_files()
-        world.report()
-    leader.run(60)
-
-
-def condition(world: PrefixWorld, kind: str = PREFIXES_READY) -> tuple[str, str]:
-    found = world.attachments[OAM].status.conditions[kind]
-    return found.status, found.reason
 
 
 def let_whereabouts_have(leader: Leader) -> None:
@@ -154,21 +138,21 @@ def test_what_host_local_has_handed_out_is_no_slice_until_its_pods_are_gone(
     sliced = oam.networks["oam"].prefixes
     oam.networks["oam"] = replace(oam.networks["oam"], prefixes=by[0])
     leader = Leader(oam)
-    settle(oam, leader)
+    settle(oam, leader, pause=60)
     (hosted,) = oam.prefixes(OAM)
     assert oam.start_pod(OAM)
     oam.report()
     for spec in (*by[1:], sliced):
         oam.networks["oam"] = replace(oam.networks["oam"], prefixes=spec)
         leader.run(2)
-    settle(oam, leader, 60)
+    settle(oam, leader, 60, pause=60)
     status = oam.attachments[OAM].status
     states = {each.prefix: each.state for each in status.prefixes}
     assert states[hosted] is PrefixState.DRAINING
     assert status.slice != hosted
     assert states[status.slice] is PrefixState.LENT
     oam.end_pod(OAM)
-    settle(oam, leader, 60)
+    settle(oam, leader, 60, pause=60)
     assert oam.prefixes(OAM) == {status.slice}
     assert oam.cut_off == []
 
@@ -181,7 +165,7 @@ def test_what_is_lent_is_no_room_for_host_local() -> None:
     oam.networks["oam"] = replace(oam.networks["oam"], prefixes=None)
     leader.run(30)
     oam.networks["oam"] = replace(oam.networks["oam"], prefixes=PrefixSpec(1, 0, 1))
-    settle(oam, leader)
+    settle(oam, leader, pause=60)
     (own,) = oam.prefixes(OAM) - {lent}
     assert condition(oam) == ("True", "Offered")
     assert own in oam.files[OAM]

@@ -17,12 +17,11 @@ from ipagent.controller.reconcile.prefixes import capacity
 from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.node_network_names import STARTUP_TAINT
 from tests.ipagent.controller.leader import Leader
-from tests.ipagent.controller.prefix_world import PrefixWorld
+from tests.ipagent.controller.prefix_world import OAM, PrefixWorld, condition, settle
 from tests.ipagent.controller.world import RANGE, network
 
 pytestmark = pytest.mark.pure
 
-OAM = "n1.oam"
 SEEDS = int(os.environ.get("MULTUS_ENI_NETWORK_SCHEDULES", "8"))
 
 
@@ -36,20 +35,6 @@ def world(prefixes: PrefixSpec | None = None) -> PrefixWorld:
     found.add_network(network("oam", prefixes=prefixes or spec()))
     found.add_node("n1")
     return found
-
-
-def settle(world: PrefixWorld, leader: Leader, seconds: float = 10) -> None:
-    """Let the node write its file and report every second, and the controller decide."""
-    for _ in range(int(seconds)):
-        leader.run(1)
-        world.write_files()
-        world.report()
-    leader.run(1)
-
-
-def condition(world: PrefixWorld, kind: str = PREFIXES_READY) -> tuple[str, str]:
-    found = world.attachments[OAM].status.conditions[kind]
-    return found.status, found.reason
 
 
 def states(world: PrefixWorld) -> list[PrefixState]:
