@@ -21,7 +21,7 @@ class HolderLookup:
         self._listed: set[tuple[str, IPAddress]] = set()
 
     def prune(self, wanted: Collection[tuple[str, IPAddress]]) -> None:
-        """Forget what was listed for other addresses: should they be refused again, it is listed once more."""
+        """Forget what was listed for other addresses: should they be refused again, list once more."""
         self._listed &= set(wanted)
 
     def find(self, eni: Eni, items: Sequence[Item]) -> tuple[EniDetails, ...]:
