@@ -24,7 +24,7 @@ from tests.cluster.nodes.cloud import CloudControl, doubles, serves
 from tests.cluster.nodes.images import BUSYBOX
 from tests.cluster.nodes.node import Equipment, RealNode
 from tests.cluster.nodes.parts import Parts
-from tests.cluster.nodes.plan import API_PORT, EC2_PORT, GATEWAY, NodePlan, world
+from tests.cluster.nodes.plan import API_PORT, EC2_PORT, GATEWAY, ZONE, NodePlan, world
 from tests.cluster.nodes.plugger import Plugger
 from tests.cluster.nodes.port_forwarding import PortForwarding
 from tests.cluster.nodes.sandbox import Sandbox
@@ -56,7 +56,8 @@ class Cluster:
     `static_cpu` names the nodes whose kubelet gives Guaranteed pods CPUs of their own; `hop_limit` is that of
     each instance's metadata options. With `primary_only` nodes boot with their primary interface alone.
     ENIs that are attached later appear in nodes while a `plugger` is at work. The kubelets of `tainted` nodes
-    register them with the startup taint. `account` replaces keys of the doubles' world, such as `roles`.
+    register them with the startup taint. `zones` are those of nodes in another one than ZONE. `account`
+    replaces keys of the doubles' world, such as `roles`.
 
     Needs root. Start it in a thread that lives as long as it should. Raises ProcessError with the end of a
     log where a part of it does not start.
@@ -71,6 +72,7 @@ class Cluster:
         hop_limit: int = 2,
         primary_only: bool = False,
         tainted: Sequence[str] = (),
+        zones: Mapping[str, str] | None = None,
         account: Mapping[str, object] | None = None,
     ) -> None:
         self._parts = parts
@@ -78,7 +80,13 @@ class Cluster:
         self._tainted = frozenset(tainted)
         self._account = dict(account or {})
         self._plans = tuple(
-            NodePlan(number, hop_limit, primary_only=primary_only) for number in range(1, nodes + 1)
+            NodePlan(
+                number,
+                hop_limit,
+                primary_only=primary_only,
+                zone=(zones or {}).get(f"n{number}", ZONE),
+            )
+            for number in range(1, nodes + 1)
         )
         self._exit = ExitStack()
         self.name = cgroups.new_name()

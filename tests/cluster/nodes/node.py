@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ipagent.node_network_names import STARTUP_TAINT
 from tests.cluster.nodes import cgroups, configs
-from tests.cluster.nodes.plan import REGION, ZONE, NodePlan
+from tests.cluster.nodes.plan import REGION, NodePlan
 from tests.cluster.nodes.sandbox import CommandError, Sandbox, program
 from tests.cluster.nodes.scripts import FOLDERS, node_script, plug_in, unplug
 from tests.cluster.processes import Process
@@ -160,14 +160,15 @@ class RealNode:
 
     def start_kubelet(self) -> None:
         """Start its kubelet, which must not be running."""
+        zone = self.plan.zone
         flags = [
             "--config=/etc/kubernetes/kubelet.yaml",
             f"--kubeconfig={configs.KUBELET_KUBECONFIG}",
             f"--hostname-override={self.name}",
             f"--node-ip={self.address}",
             # As EKS's nodes are labelled. Spreading over zones and nodes leaves out nodes without a zone.
-            f"--node-labels=topology.kubernetes.io/region={REGION},topology.kubernetes.io/zone={ZONE}",
-            f"--provider-id=aws:///{ZONE}/{self.instance_id}",
+            f"--node-labels=topology.kubernetes.io/region={REGION},topology.kubernetes.io/zone={zone}",
+            f"--provider-id=aws:///{zone}/{self.instance_id}",
             "--v=2",
         ]
         if self._tainted:

@@ -79,6 +79,8 @@ class NodePlan:
     """Thirty addresses on each interface."""
     primary_only: bool = False
     """Whether it boots with its primary interface alone."""
+    zone: str = ZONE
+    """The availability zone that its Node is labelled with; the subnets of its ENIs say where they are."""
 
     @property
     def name(self) -> str:

@@ -51,12 +51,18 @@ class Release:
 
 
 @contextmanager
-def released(cluster: Cluster, program: Path, values: Values | None = None) -> Iterator[Release]:
-    """Install the chart as docs/install.md says, for the length of a block; `program` is Helm."""
+def released(
+    cluster: Cluster, program: Path, values: Values | None = None, *, uninstall: bool = True
+) -> Iterator[Release]:
+    """Install the chart as docs/install.md says, for the length of a block; `program` is Helm.
+
+    Without `uninstall` it ends with the cluster, which takes no time.
+    """
     helm = cluster.helm(program)
     complete = merged(cluster.agent_values(), values or {})
     helm.run("install", RELEASE, CHART, "--create-namespace", *WAIT, values=complete, timeout=PROCESS_SECONDS)
     try:
         yield Release(helm, complete, Story(cluster, NAMESPACE))
     finally:
-        helm.run("uninstall", RELEASE, "--ignore-not-found", *WAIT, timeout=PROCESS_SECONDS)
+        if uninstall:
+            helm.run("uninstall", RELEASE, "--ignore-not-found", *WAIT, timeout=PROCESS_SECONDS)

@@ -53,7 +53,7 @@ def networks(parts: Parts) -> Iterator[NodeNetworks]:
     with Cluster(parts, primary_only=True, tainted=["n2"], account=account()) as cluster:
         eni = create_eni(cluster, {**ADOPTED, **NO_MANAGE, "Zone": ZONE})
         given = merged(values(cluster), {"controller": {"whereabouts": {"namespace": WHEREABOUTS}}})
-        with cluster.plugger(link_delay=0.5), released(cluster, helm4(), given):
+        with cluster.plugger(link_delay=0.5), released(cluster, helm4(), given, uninstall=False):
             yield NodeNetworks(cluster, eni)
             cluster.check()
 
