@@ -81,6 +81,8 @@ def kubelet(cgroup: str, *, static_cpu: bool) -> dict[str, object]:
         "kubeAPIBurst": 1000,
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
+        # Containers that fail start again soon: in place of 10 s, 20 s and so on.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},
     }
     if static_cpu:
         # The policy needs a CPU to leave to all others: a part of one reserves a whole one.

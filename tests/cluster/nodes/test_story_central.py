@@ -100,7 +100,7 @@ def cluster(parts: Parts) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def release(cluster: Cluster) -> Iterator[Release]:
     """The release with the backend `node`, whose networks have adopted the ENIs."""
-    with released(cluster, helm4(), backend(cluster, "node")) as release:
+    with released(cluster, helm4(), backend(cluster, "node"), uninstall=False) as release:
         networks = NodeNetworks(cluster, "")
         for network in NETWORKS:
             tags = {**ADOPTED, "network": network}
@@ -147,19 +147,30 @@ def granted(cluster: Cluster, agents: NodeAgents) -> Iterator[Story]:  # noqa: A
         yield story
 
 
+@pytest.fixture(scope="module")
+def in_order() -> frozenset[str]:
+    """The checks that find nothing: the controller leads, and its networks have their ENIs."""
+    agents = {"cluster-multus", "nodes-agents", "nodes-watch", "pods-addresses"}
+    return frozenset({*agents, "installation-controller", "nodes-networks"})
+
+
 # In the order in which they are told there: some compare all that the ENIs have.
 test_pods_without_rights = stories.test_pods_without_rights_get_their_addresses_before_their_apps_start
 test_the_events_of_a_pod = stories.test_the_events_of_a_pod_say_what_was_assigned
+test_a_check = stories.test_a_check_asks_the_node_agents_what_they_know
 test_a_floating_address = stories.test_a_floating_address_follows_the_pod_that_holds_it
 test_an_address_of_another_living_pod = (
     stories.test_an_address_of_another_living_pod_is_never_taken_by_a_claim
 )
 test_without_a_grant = stories.test_without_a_grant_a_pod_gets_only_the_addresses_of_multus
+test_tokens = stories.test_a_pods_own_token_is_accepted_and_all_others_are_refused
 test_agents_are_killed = stories.test_agents_are_killed_and_upgraded_while_pods_are_rolled
 test_only_leaked_addresses = stories.test_only_addresses_leaked_by_gone_pods_are_reclaimed
 
 
-def test_a_burst_outlasts_the_leader_that_is_killed_meanwhile(cluster: Cluster, granted: Story) -> None:
+def test_a_burst_outlasts_the_leader_that_is_killed_meanwhile(
+    cluster: Cluster, granted: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
     story = granted
     story.apply(ipvlan("burst", "eth2", whereabouts(story.subnet("eth2").span(215, 245))))
     patient = template("burst", annotations={TIMEOUT: "15m"})
@@ -169,13 +180,18 @@ def test_a_burst_outlasts_the_leader_that_is_killed_meanwhile(cluster: Cluster, 
     leader = holder(story)
     node = story.api.get(POD, leader.partition("_")[0], NAMESPACE)["spec"]["nodeName"]
     cluster.nodes[node].machine.run("pkill", "-KILL", "-f", "ipagent controller")
+    killed = time.monotonic()
     # The nodes ask for theirs while nobody leads.
     story.cluster.kubectl("scale", "deployment", "burst", "-n", story.namespace, "--replicas=12")
     pods = story.wait_rolled_out(DEPLOYMENT, "burst")
     assert holder(story) != leader
-    assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
-    assert len(story.expected(pods, {"net1": "eth2"})) == 12
+    expected = story.expected(pods, {"net1": "eth2"})
+    assert len(expected) == 12
+    assert story.ledger.held() >= expected
     assert restarts(pods) == 0
+    last = max(story.ledger.assigned(*each, since=since).at for each in expected)
+    with capsys.disabled():
+        print(f"\nEC2 had the burst's last address {last - killed:.1f} s after the leader was killed")
 
 
 def holder(story: Story) -> str:
@@ -207,3 +223,15 @@ def test_nodes_without_rights_never_called_and_the_way_back_loses_nothing(
     assert [each.uid for each in kept] == [each.uid for each in pods]
     assert restarts(kept) == 0
     assert story.ledger.held() >= story.expected([*kept, *again])
+
+
+@pytest.fixture
+def watchers(cluster: Cluster, release: Release) -> NodeAgents:
+    """The release that only watches; it stays so, since nothing comes after it."""
+    values = backend(cluster, "central")
+    values["nodeAgent"] |= {"watchOnly": True, "gc": {"mode": "off"}}
+    release.upgrade(values)
+    return NodeAgents(release.story)
+
+
+test_watching_alone = stories.test_watching_alone_serves_unchanged_pods

@@ -28,6 +28,7 @@ from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.story_backend import Callers, NodeAgents, node_values, served_by_nodes
 from tests.cluster.nodes.story_fixtures import opted_in
 from tests.cluster.nodes.story_release import Release
+from tests.cluster.nodes.test_story_floating import NOW, seconds
 from tests.cluster.nodes.workloads import (
     STATEFUL_SET,
     administrator,
@@ -109,7 +110,14 @@ def test_the_events_of_a_pod_say_what_was_assigned(granted: Story) -> None:
     story.wait(lambda: any(f"assigned {address} to {eni}" in each for each in story.events("told")), "Event")
 
 
-def test_a_check_asks_the_node_agents_what_they_know(granted: Story) -> None:
+@pytest.fixture(scope="module")
+def in_order() -> frozenset[str]:
+    """The checks that find nothing."""
+    # Multus is in the nodes' configuration here, and no DaemonSet's: the pods tell.
+    return frozenset({"cluster-multus", "nodes-agents", "nodes-watch", "pods-addresses"})
+
+
+def test_a_check_asks_the_node_agents_what_they_know(granted: Story, in_order: frozenset[str]) -> None:
     story = granted
     story.apply(ipvlan("checked", "eth1", whereabouts(story.subnet().span(136, 139))))
     story.apply(pod("checked", template("checked")))
@@ -123,8 +131,7 @@ def test_a_check_asks_the_node_agents_what_they_know(granted: Story) -> None:
 
     found = look()
     passed = {key for key, each in found.items() if each["verdict"] == "ok"}
-    # Multus is in the nodes' configuration here, and no DaemonSet's: the pods tell.
-    assert passed >= {"cluster-multus", "nodes-agents", "nodes-watch", "pods-addresses"}, found
+    assert passed >= in_order, found
     # Stories before this one may have left addresses: that they are looked for is what counts.
     assert found["nodes-leaks"]["verdict"] in ("ok", "warning"), found["nodes-leaks"]
     assert passed >= {"installation-injects", "installation-trust", "pods-agent", "pods-duplicates"}, found
@@ -137,7 +144,9 @@ def test_a_check_asks_the_node_agents_what_they_know(granted: Story) -> None:
     story.api.delete(POD, "no-master", story.namespace)
 
 
-def test_a_floating_address_follows_the_pod_that_holds_it(granted: Story) -> None:
+def test_a_floating_address_follows_the_pod_that_holds_it(
+    granted: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
     story = granted
     floating = story.subnet().address(97)
     story.apply(ipvlan("shared", "eth1", whereabouts(story.subnet().span(125, 134))))
@@ -148,13 +157,17 @@ def test_a_floating_address_follows_the_pod_that_holds_it(granted: Story) -> Non
         )
         story.apply(pod(name, described))
     story.wait_ready("a", "b")
-    former = ""
+    former, took = "", []
     for holder, node in zip("aba", (*nodes, nodes[0]), strict=True):
         if former:
             story.shell(former, f"ip address del {floating}/24 dev net1")
-        story.shell(holder, f"ip address add {floating}/24 dev net1")
+        asked = seconds(story.shell(holder, f"{NOW}; ip address add {floating}/24 dev net1"))
         story.wait_held(floating, story.eni(node))
+        made = [each for each in story.ledger.assignments(story.began) if each.address == floating]
+        took.append(f"{(made[-1].wall - asked) * 1000:.0f} ms")
         former = holder
+    with capsys.disabled():
+        print(f"\nfloating address added, and taken over twice; EC2 was asked after {', '.join(took)}")
 
 
 def sidecar(network: str, node: str) -> Manifest:
@@ -198,29 +211,33 @@ def test_without_a_grant_a_pod_gets_only_the_addresses_of_multus(
         assert story.ledger.held() == before
 
 
-def test_tokens_of_gone_pods_and_of_other_nodes_are_refused(granted: Story) -> None:
+def test_a_pods_own_token_is_accepted_and_all_others_are_refused(granted: Story) -> None:
     story = granted
     here, there = story.cluster.nodes
     for name, node in (("asking", here), ("gone", here), ("elsewhere", there)):
         story.apply(pod(name, template("", node=node)))
     asking, gone, elsewhere = story.wait_ready("asking", "gone", "elsewhere")
-    tokens = {
-        name: story.cluster.kubectl(
-            *("create", "token", "default", "-n", story.namespace, f"--audience={TOKEN_AUDIENCE}"),
-            *("--bound-object-kind=Pod", f"--bound-object-name={name}"),
-        ).strip()
-        for name in ("asking", "gone", "elsewhere")
-    }
+
+    def token_of(name: str, *options: str) -> str:
+        bound = ("--bound-object-kind=Pod", f"--bound-object-name={name}")
+        command = ("create", "token", "default", "-n", story.namespace)
+        return story.cluster.kubectl(*command, *bound, *options).strip()
+
+    audience = f"--audience={TOKEN_AUDIENCE}"
+    tokens = {name: token_of(name, audience) for name in ("asking", "gone", "elsewhere")}
     story.delete(POD, "gone")
     story.wait_gone("gone")
     agent = story.cluster.nodes[here].address
 
     def answer(token: str, as_pod: str, uid: str) -> str:
         stated = {"contract": 1, "pod": {"namespace": story.namespace, "name": as_pod, "uid": uid}}
-        sent = (request(f"{agent}:{DEFAULT_NODE_PORT}", token, "test") + chunk(stated)).decode()
+        # The last chunk is an empty one: the server has not to wait for more.
+        body = chunk(stated) + b"0\r\n\r\n"
+        sent = (request(f"{agent}:{DEFAULT_NODE_PORT}", token, "test") + body).decode()
         said = story.cluster.kubectl(
             *("exec", "-i", "asking", "-c", "app", "-n", story.namespace, "--"),
-            *("nc", "-w", "10", agent, str(DEFAULT_NODE_PORT)),
+            # A session of which more may come stays open, and nc ends by its timeout.
+            *("sh", "-c", f"nc -w 10 {agent} {DEFAULT_NODE_PORT} || true"),
             input=sent,
         )
         return said.partition("\r\n")[0]
@@ -230,6 +247,9 @@ def test_tokens_of_gone_pods_and_of_other_nodes_are_refused(granted: Story) -> N
     # A living pod's token does not speak for another pod.
     assert answer(tokens["asking"], elsewhere.name, elsewhere.uid).split()[1] == "403"
     assert answer("no-token-at-all", asking.name, asking.uid).split()[1] == "401"
+    # Nor does one that is meant for the API server, such as its containers have.
+    assert answer(token_of("asking"), asking.name, asking.uid).split()[1] == "401"
+    assert answer(tokens["asking"], asking.name, asking.uid).split()[1] == "200"
 
 
 def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
@@ -277,10 +297,19 @@ def test_only_addresses_leaked_by_gone_pods_are_reclaimed(cluster: Cluster, gran
     assert {each.primary for each in story.ledger.enis().values()} >= {eni.primary, other.primary}
 
 
-def test_watching_alone_serves_unchanged_pods(cluster: Cluster, release: Release) -> None:
+@pytest.fixture
+def watchers(release: Release) -> Iterator[NodeAgents]:
+    """The release that only watches."""
     values = node_values(release, watchOnly=True)
     values["agent"]["backend"] = Backend.DIRECT.value
-    with served_by_nodes(release, values) as agents, opted_in(cluster, "watched") as story:
+    with served_by_nodes(release, values) as found:
+        yield found
+
+
+def test_watching_alone_serves_unchanged_pods(
+    cluster: Cluster, watchers: NodeAgents, callers: Callers
+) -> None:
+    with opted_in(cluster, "watched") as story:
         story.apply(ipvlan("net", "eth1", whereabouts(story.subnet().span(140, 149))))
         story.apply(deployment("web", 4, template("net")))
         pods = story.wait_rolled_out(DEPLOYMENT, "web")
@@ -288,8 +317,9 @@ def test_watching_alone_serves_unchanged_pods(cluster: Cluster, release: Release
         expected = story.expected(pods)
         assert len(expected) == 4
         story.wait(lambda: story.ledger.held() >= expected, "all addresses")
+        assert frozenset() < callers.of(story.ledger.calls("Assign", story.began)) <= callers.expected
         # EC2 has them before the agent has read EC2's answer.
         node = pods[0].node
         story.wait(
-            lambda: expected & agents.addresses(node, story.namespace), f"addresses in the status of {node}"
+            lambda: expected & watchers.addresses(node, story.namespace), f"addresses in the status of {node}"
         )
