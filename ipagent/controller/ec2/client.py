@@ -19,7 +19,7 @@ from ipagent.aws.botocore_session import session_for
 from ipagent.aws.ec2_calls import pages
 from ipagent.aws.ec2_client import CONNECT_SECONDS, PAGE_SIZE, READ_SECONDS
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
-from ipagent.controller.ec2 import eips, reading, relay
+from ipagent.controller.ec2 import eips, prefixes, reading, relay
 from ipagent.controller.model.actions import (
     AssignPrefixes,
     Attach,
@@ -44,7 +44,6 @@ from ipagent.controller.model.eip_calls import (
     UntagEip,
 )
 from ipagent.controller.model.network import Term
-from ipagent.controller.model.prefixes import Family, address_of, family, is_single, single
 from ipagent.controller.model.relay_calls import (
     AddressCall,
     AssignAddresses,
@@ -59,7 +58,6 @@ from ipagent.controller.reconcile.ec2_answers import (
     Done,
     Enis,
     Found,
-    Prefixes,
     Refused,
     TypeLimits,
 )
@@ -197,7 +195,7 @@ class Ec2:
                     NetworkInterfaceId=call.eni, **_attribute(call)
                 )
             case AssignPrefixes() | UnassignPrefix():
-                answer = self._prefixes(call)
+                answer = prefixes.change(self._client, call)
             case DescribeAddresses() | Associate() | Disassociate() | TagEip() | UntagEip():
                 answer = eips.make(self._client, call)
             case AssignAddresses() | UnassignAddresses():
@@ -206,35 +204,6 @@ class Ec2:
                 raise TypeError(f"{call} is not a call to EC2")
         self._count(_action(call))
         return answer
-
-    def _prefixes(self, call: AssignPrefixes | UnassignPrefix) -> Answer:
-        if isinstance(call, AssignPrefixes):
-            return Prefixes(self._assign(call))
-        ipv4, lone = family(call.prefix) is Family.IPV4, is_single(call.prefix)
-        what = [address_of(call.prefix) if lone else call.prefix]
-        given: dict[str, Any] = {"NetworkInterfaceId": call.eni}
-        if ipv4:
-            given["PrivateIpAddresses" if lone else "Ipv4Prefixes"] = what
-            self._client.unassign_private_ip_addresses(**given)
-        else:
-            given["Ipv6Addresses" if lone else "Ipv6Prefixes"] = what
-            self._client.unassign_ipv6_addresses(**given)
-        return Done()
-
-    def _assign(self, call: AssignPrefixes) -> tuple[str, ...]:
-        given: dict[str, Any] = {"NetworkInterfaceId": call.eni}
-        if call.family is Family.IPV4:
-            given["SecondaryPrivateIpAddressCount" if call.single else "Ipv4PrefixCount"] = call.count
-            made = self._client.assign_private_ip_addresses(**given)
-            blocks = reading.prefixes(made.get("AssignedIpv4Prefixes", []), ())
-            addresses = [each.get("PrivateIpAddress", "") for each in made["AssignedPrivateIpAddresses"]]
-        else:
-            given["Ipv6AddressCount" if call.single else "Ipv6PrefixCount"] = call.count
-            assigned = self._client.assign_ipv6_addresses(**given)
-            listed: Any = [{"Ipv6Prefix": each} for each in assigned.get("AssignedIpv6Prefixes", [])]
-            blocks = reading.prefixes((), listed)
-            addresses = assigned["AssignedIpv6Addresses"]
-        return (*blocks, *map(single, addresses))
 
     def _count(self, action: str) -> None:
         self.calls[action, OK] += 1
