@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipagent.controller.eip.match import Matches, is_free, match
 from ipagent.controller.eip.wants import Want, Who, read_wants
 from ipagent.controller.model.cloud import CLUSTER_TAG
-from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, unknown, yes
+from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, shortened, unknown, yes
 from ipagent.controller.model.eip_calls import (
     Associate,
     DescribeAddresses,
@@ -256,7 +256,7 @@ def _of_pod(pod: EipPod, results: Mapping[Who, Condition]) -> Condition | None:
     order = (FALSE, "Unknown", TRUE)
     worst = min((condition for _, condition in each), key=lambda condition: order.index(condition.status))
     message = "; ".join(f"{target}: {found.message}" if target else found.message for target, found in each)
-    return Condition(worst.status, worst.reason, message)
+    return Condition(worst.status, worst.reason, shortened(message))
 
 
 def _free(state: EipState, matches: Matches) -> dict[tuple[str, str], int]:

@@ -22,7 +22,6 @@ from ipagent.node_network_names import (
 )
 
 Object = dict[str, Any]
-MAX_MESSAGE = 1024
 
 
 def attachment(write: ApplyAttachment) -> Object:
@@ -95,7 +94,7 @@ def network_status(name: str, status: NetworkStatus, before: Mapping[str, Condit
         "nodes": status.nodes,
         "ready": status.ready,
         "failed": status.failed,
-        "free": status.free,
+        **({"free": status.free} if status.free is not None else {}),
         "subnets": list(status.subnets),
         "conditions": _conditions(status.conditions, before, time),
     }
@@ -139,7 +138,7 @@ def _conditions(
                 "type": kind,
                 "status": condition.status,
                 "reason": condition.reason,
-                "message": condition.message[:MAX_MESSAGE],
+                "message": condition.message,
                 "lastTransitionTime": old.since if old is not None and same else time,
             }
         )

@@ -14,7 +14,7 @@ from common.kube.pod_status import status_path
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject
-from ipagent.controller.kube.recent_writes import PASSED, RecentWrites
+from ipagent.controller.kube.recent_writes import PASSED, REFUSED, RecentWrites
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import EipPod
@@ -47,7 +47,7 @@ class PodConditionWriter:
 
     def _condition(self, pod: EipPod, condition: Condition, now: float) -> None:
         before = pod.condition
-        if _same(before, condition) or self.recent.has(pod.key, condition):
+        if before == condition or self.recent.has(pod.key, condition) or self.recent.waits(pod.key, now):
             return
         path, body = status_path(pod.namespace, pod.name), bodies.pod_condition(pod, condition, timestamp())
         try:
@@ -55,6 +55,9 @@ class PodConditionWriter:
                 path, f"write the status of pod {pod.key}", body, manager=CONTROLLER_MANAGER, force=True
             )
         except ApiError as error:
+            if error.code in REFUSED and self.recent.refused(pod.key, now):
+                self.log.warning("write-failed", message=str(error))
+                return
             if error.code not in PASSED:
                 raise
         else:
@@ -68,9 +71,3 @@ class PodConditionWriter:
         kind = "Normal" if condition.status == TRUE else "Warning"
         about = Subject("v1", "Pod", pod.name, pod.uid, pod.namespace)
         self.events.write(about, kind, f"ElasticIP{condition.reason}", condition.message)
-
-
-def _same(before: Condition | None, now: Condition) -> bool:
-    """Whether the API server has the condition already; it is cut to a length there."""
-    cut = Condition(now.status, now.reason, now.message[: bodies.MAX_MESSAGE])
-    return before == cut

@@ -14,7 +14,7 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject, news
-from ipagent.controller.kube.recent_writes import PASSED, RecentWrites
+from ipagent.controller.kube.recent_writes import PASSED, REFUSED, RecentWrites
 from ipagent.controller.kube.write_budget import NETWORK, NODE, Payer, WriteBudget
 from ipagent.controller.model.actions import Plan
 from ipagent.controller.model.attachment import Attachment, AttachmentStatus
@@ -118,16 +118,26 @@ class Writer:
 
     def _once(self, key: Hashable, value: object, now: float, payer: Payer, do: Callable[[], None]) -> bool:
         """Do it, unless it was done a moment ago, which the watch does not show yet, or has to wait."""
-        if self.recent.has(key, value) or not self.may() or not self.budget.take(payer, now):
+        if self.recent.has(key, value) or self.recent.waits(key, now):
+            return False
+        if not self.may() or not self.budget.take(payer, now):
             return False
         try:
             do()
         except ApiError as error:
-            if error.code not in PASSED:
-                raise
+            self._failed(key, error, now)
             return False
         self.recent.record(key, value, now)
         return True
+
+    def _failed(self, key: Hashable, error: ApiError, now: float) -> None:
+        """Raise the error, unless it concerns this write alone."""
+        if error.code in PASSED:
+            self.recent.changed_meanwhile(now)
+        elif error.code in REFUSED and self.recent.refused(key, now):
+            self.log.warning("write-failed", message=str(error))
+        else:
+            raise error
 
     def _object(self, write: Write) -> None:
         match write:

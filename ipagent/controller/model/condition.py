@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
+MAX_MESSAGE = 1024
+"""Characters of a message. A longer one is cut where the condition is made: what is decided must be equal to
+what the API server shows of it, or it would be written again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +25,22 @@ class Condition:
 
 def yes(reason: str, message: str = "") -> Condition:
     """Return a condition that is met."""
-    return Condition(TRUE, reason, message)
+    return Condition(TRUE, reason, shortened(message))
 
 
 def no(reason: str, message: str) -> Condition:
     """Return a condition that is not met."""
-    return Condition(FALSE, reason, message)
+    return Condition(FALSE, reason, shortened(message))
 
 
 def unknown(reason: str, message: str) -> Condition:
     """Return a condition that cannot be determined now."""
-    return Condition(UNKNOWN, reason, message)
+    return Condition(UNKNOWN, reason, shortened(message))
+
+
+def shortened(message: str, longest: int = MAX_MESSAGE) -> str:
+    """Return a message with at most so many characters; one that is cut ends with three dots."""
+    return message if len(message) <= longest else f"{message[: longest - 3]}..."
 
 
 def read_conditions(status: Mapping[str, Any]) -> dict[str, Condition]:
