@@ -16,6 +16,7 @@ from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.networks_map import NetworksMap
 from ipagent.controller.kube.relay import ResponseWriter
 from ipagent.controller.kube.slice_pools import SlicePools
+from ipagent.controller.kube.wakes import Wakes
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Call, Plan
 from ipagent.controller.model.call_rank import Rank
@@ -88,7 +89,7 @@ class Loop:
         self.slice_pools: SlicePools | None = None
         """Where whereabouts is told the nodes' slices, if it is."""
         self.controller = controller
-        self.wake = threading.Event()
+        self.wakes = Wakes(clock)
         self.plan = Plan()
         self.turned = clock()
         self.eips: Eips | None = None
@@ -107,28 +108,29 @@ class Loop:
         """Run turns as long as this replica leads."""
         while not stop.is_set() and leading():
             pause = self.turn(executor)
-            self._rest(executor, stop)
-            self.wake.wait(max(0.0, pause - SHORTEST))
-            self.wake.clear()
+            self._rest(executor, stop, self._clock() + pause)
 
-    def _rest(self, executor: Executor, stop: threading.Event) -> None:
-        """Let the least pause pass; node agents are answered meanwhile."""
-        if self.relay is None:
-            stop.wait(SHORTEST)
-            return
-        until, woken = self._clock() + SHORTEST, False
-        while (left := until - self._clock()) > 0 and not stop.is_set() and self.wake.wait(left):
-            self.wake.clear()
-            woken = True
-            now = self._clock()
-            self._take_answers(executor, now)
-            if self._informers.synced:
-                self.controller.observe_attachments(self._informers.attachments.items())
-                self._answer_nodes(self.relay, executor, now)
-            stop.wait(GATHERED)
-        if woken:
-            # What woke it concerns the whole turn, too.
-            self.wake.set()
+    def _rest(self, executor: Executor, stop: threading.Event, until: float) -> None:
+        """Let time pass until the next turn; node agents are answered meanwhile."""
+        least = self._clock() + SHORTEST
+        while not stop.is_set():
+            left = max(least, self.wakes.due(until)) - self._clock()
+            if left <= 0:
+                return
+            if self.wakes.event.wait(left):
+                self.wakes.event.clear()
+                if self.relay is not None:
+                    until = min(until, self._serve(self.relay, executor))
+                    stop.wait(GATHERED)
+
+    def _serve(self, relay: Relay, executor: Executor) -> float:
+        """Take answers of EC2, and answer node agents; returns when to come again at the latest."""
+        now = self._clock()
+        self._take_answers(executor, now)
+        if not self._informers.synced:
+            return float("inf")
+        self.controller.observe_attachments(self._informers.attachments.items())
+        return self._answer_nodes(relay, executor, now)
 
     def _answer_nodes(self, relay: Relay, executor: Executor, now: float) -> float:
         """Answer node agents, and start their calls; returns when to come again at the latest."""
@@ -153,6 +155,7 @@ class Loop:
 
     def turn(self, executor: Executor) -> float:
         """Run one turn; returns the seconds until the next one."""
+        self.wakes.turns()
         now = self.turned = self._clock()
         self._take_answers(executor, now)
         if not self._informers.synced:

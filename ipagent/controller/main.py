@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
@@ -128,7 +128,7 @@ class _Process:
         )
         self._informers = Informers(
             self._client,
-            self._wake,
+            self._changed,
             log,
             eips=bool(options.eips),
             definitions=bool(options.networks_map),
@@ -188,7 +188,7 @@ class _Process:
             self._ec2.make,
             lambda call: list_users(self._client, call),
             lambda: self._election.leading,
-            self._loop.wake.set,
+            self._loop.wakes.soon,
             MAX_IN_FLIGHT,
         )
         with closing(executor):
@@ -196,10 +196,13 @@ class _Process:
             self._loop.run(executor, self._stop, lambda: self._election.leading)
             self._informers.stop(ENDING)
 
+    def _changed(self, nodes: Collection[str]) -> None:
+        self._loop.wakes.changed(nodes)
+
     def _wake(self) -> None:
         if self._election.led:
             self._acquired.set()
-        self._loop.wake.set()
+        self._loop.wakes.soon()
 
     def _alive(self) -> bool:
         if not self._election.is_alive() and not self._stop.is_set():

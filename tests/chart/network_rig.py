@@ -59,20 +59,21 @@ class Rig:
     slice_namespace: str = ""
     """Of whereabouts' NodeSlicePools, if any are to be written."""
     _stop: threading.Event = field(default_factory=threading.Event)
-    _wake: threading.Event = field(default_factory=threading.Event)
+    _loop: Loop | None = None
     _thread: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         """Take the Lease and lead."""
-        self._stop, self._wake = threading.Event(), threading.Event()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
         """Stop as SIGTERM does."""
         self._stop.set()
-        self._wake.set()
+        if self._loop is not None:
+            self._loop.wakes.soon()
         assert self._thread is not None
         self._thread.join(60)
         assert not self._thread.is_alive()
@@ -95,16 +96,20 @@ class Rig:
         )
         election.start()
         wait_for(lambda: election.leading, "the Lease")
-        wake = self._wake
-        informers = Informers(self.client, wake.set, log)
+        loop: Loop
+        changed = lambda nodes: loop.wakes.changed(nodes)  # noqa: E731, PLW0108 - there is no loop yet
+        informers = Informers(self.client, changed, log)
         writer = Writer(self.client, EventWriter(self.client, "replica", log), log, lambda: election.leading)
-        loop = Loop(Controller(State("prod")), informers, writer, log, time.monotonic)
-        loop.wake = wake
+        loop = self._loop = Loop(Controller(State("prod")), informers, writer, log, time.monotonic)
         if self.slice_namespace:
             may = lambda: election.leading  # noqa: E731 - as in the process
             loop.slice_pools = SlicePools(self.client, self.slice_namespace, log, may)
         executor = Executor(
-            self._make, lambda call: list_users(self.client, call), lambda: election.leading, wake.set, 4
+            self._make,
+            lambda call: list_users(self.client, call),
+            lambda: election.leading,
+            loop.wakes.soon,
+            4,
         )
         informers.start()
         loop.run(executor, self._stop, lambda: election.leading)

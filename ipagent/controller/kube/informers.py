@@ -5,7 +5,7 @@ Thread: one of its own for each kind writes; the loop's takes copies.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from common.kube.client import Client
@@ -24,29 +24,31 @@ LABELLED_PODS = Target("/api/v1/pods", "pods that claim Elastic IPs", {"labelSel
 
 
 class Informers:
-    """All that the controller watches, from `start` to `stop`; `notify` is called after each change.
+    """All that the controller watches, from `start` to `stop`.
 
-    With `eips` also the pods that claim Elastic IPs, with `definitions` NetworkAttachmentDefinitions.
+    `notify` is called after each change, with the nodes that it is about, if it is about nodes. With `eips`
+    also the pods that claim Elastic IPs, with `definitions` NetworkAttachmentDefinitions.
     """
 
     def __init__(
         self,
         client: Client,
-        notify: Callable[[], None],
+        notify: Callable[[Collection[str]], None],
         log: Log,
         *,
         eips: bool = False,
         definitions: bool = False,
     ) -> None:
-        changed = lambda _: notify()  # noqa: E731 - for each kind
+        changed = lambda _: notify(())  # noqa: E731 - for each kind that is about no nodes
+        owners = lambda names: notify({name.rpartition(".")[0] for name in names})  # noqa: E731 - NodeAttachments
         self.nodes: Informer[Node] = Informer(
-            client, Target("/api/v1/nodes", "nodes"), read_node, changed, log
+            client, Target("/api/v1/nodes", "nodes"), read_node, notify, log
         )
         self.networks: Informer[NodeNetwork] = Informer(
             client, Target(NETWORKS, "nodenetworks"), read_network, changed, log
         )
         self.attachments: Informer[Attachment] = Informer(
-            client, Target(ATTACHMENTS, "nodeattachments"), read_attachment, changed, log
+            client, Target(ATTACHMENTS, "nodeattachments"), read_attachment, owners, log
         )
         self.pods: Informer[EipPod] = Informer(client, LABELLED_PODS, read_pod, changed, log)
         target = Target(DEFINITIONS, "network-attachment-definitions")

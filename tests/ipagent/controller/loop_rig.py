@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from common.kube.client import Answer as ApiAnswer
-from common.kube.errors import Unreachable
+from common.kube.errors import ApiError, Unreachable
 from ipagent.call_relay import read_answers
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.writer import Writer
@@ -41,6 +41,8 @@ class ApiServer:
     world: PrefixWorld
     writes: Counter[str] = field(default_factory=Counter)
     away: bool = False
+    refuse: Callable[[str], ApiError | None] = lambda _: None
+    """Is asked with each write's path."""
 
     def apply(self, path: str, what: str, body: Object, *, manager: str, force: bool) -> None:
         """Apply an object or a status."""
@@ -92,6 +94,8 @@ class ApiServer:
 
     def _write(self, path: str) -> None:
         self._reach(path)
+        if (error := self.refuse(path)) is not None:
+            raise error
         self.writes[path] += 1
 
     def _reach(self, what: str) -> None:
@@ -187,25 +191,46 @@ class LoopRig:
         """Go on for so many seconds of the world's time, or until something holds."""
         end = self.world.now + seconds
         while self.world.now < end and not until():
-            if self._changed() or not self._answers.empty() or self.world.now >= self._due:
+            self._watch()
+            due = self.loop.wakes.due(self._due)
+            if self.world.now >= due:
                 self.turns += 1
                 self._due = self.world.now + max(SHORTEST, self.loop.turn(self._executor))  # type: ignore[arg-type] # likewise
                 self.world.advance(SHORTEST)
             else:
                 events = [at for at, _ in self.world.due]
-                self.world.advance(max(0.001, min([self._due, end, *events]) - self.world.now))
+                self.world.advance(max(0.001, min([due, end, *events]) - self.world.now))
             self.world.write_files()
             self.world.report()
 
-    def _changed(self) -> bool:
-        """Take what the watches show; whether it is new."""
-        shown = (self.world.nodes, self.world.networks, self.world.attachments)
-        if self.stale or shown == self._seen:
-            return False
+    def _watch(self) -> None:
+        """Take what the watches show, and report what is new as informers do."""
+        if self.stale:
+            return
+        shown: tuple[Mapping[str, Any], ...] = (self.world.nodes, self.world.networks, self.world.attachments)
+        nodes, networks, attachments = (
+            _different(before, now) for before, now in zip(self._seen, shown, strict=True)
+        )
         self._seen = tuple(dict(each) for each in shown)
-        return True
+        if networks:
+            self.loop.wakes.changed(())
+        if nodes or attachments:
+            self.loop.wakes.changed(nodes | {name.rpartition(".")[0] for name in attachments})
 
     def _start(self, call: Call) -> None:
         """Let EC2 do it now, and answer later, whoever leads then."""
         answers, answer = self._answers, self.answer(call, self.world.make(call))
-        self.world.due.append((self.world.now + self.latency, lambda: answers.put((call, answer))))
+        wakes = self.loop.wakes
+
+        def arrive() -> None:
+            answers.put((call, answer))
+            wakes.soon()
+
+        self.world.due.append((self.world.now + self.latency, arrive))
+
+
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """Return the names of the objects that have come, changed or gone."""
+    if before == now:
+        return set()
+    return {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}

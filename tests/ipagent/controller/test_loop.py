@@ -71,7 +71,7 @@ class Rig:
         """Make a call."""
         if type(call).__name__ in ("AssignAddresses", "DescribeAttached"):
             self.queue.put((call, self.world.make(call)))
-            self.loop.wake.set()
+            self.loop.wakes.event.set()
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     thread.start()
     yield found
     found.stop.set()
-    found.loop.wake.set()
+    found.loop.wakes.event.set()
     thread.join(10)
     assert not thread.is_alive()
 
@@ -93,7 +93,7 @@ def test_node_agents_wait_for_no_whole_turn(rig: Rig) -> None:
     for number, node in enumerate(("n1", "n2")):
         asked = rig.world.call(node, Action.ASSIGN_IPV4, f"10.20.0.{number + 5}")
         rig.world.ask(node, asked)
-        rig.loop.wake.set()
+        rig.loop.wakes.event.set()
         wait_for(lambda number=number: len(rig.answers) > number, "an answer")  # type: ignore[misc] # bound now
         body = rig.answers[number]
         assert body["path"].endswith(f"/nodeattachments/{node}.oam/status")

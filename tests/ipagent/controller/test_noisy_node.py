@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from ipagent.controller.kube.events import OF_A_SUBJECT
+from ipagent.controller.kube.wakes import TURNS
 from ipagent.controller.kube.write_budget import STATUSES
 from ipagent.controller.model.attachment import READY, Attachment, LinkStatus, PodUsage
 from ipagent.controller.model.condition import TRUE
@@ -93,8 +94,11 @@ def test_a_node_that_never_rests_costs_what_its_budget_allows(
     rig.run(30)
     rig.api.writes.clear()
     world.calls.clear()
+    turns = rig.turns
     world.lie = lie
     rig.run(SECONDS / 2)
+    # After its budget it is heard every two seconds, and so is what its and its networks' writes wait for.
+    assert rig.turns - turns <= TURNS.burst + 4 * TURNS.refill * SECONDS / 2 + 20
     world.add_node("n3")
     joined = world.now
     rig.run(SECONDS / 2, until=lambda: ready(rig, "n3"))

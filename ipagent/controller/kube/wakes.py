@@ -1,0 +1,77 @@
+"""When the loop turns next: at once, or later where only a node has changed that changes all the time.
+
+Each turn decides about all nodes. What a node reports, and what others change in its objects, causes one, as
+long as the node's budget lasts; after that its changes wait for the next turn, whatever causes that one, or
+for the budget.
+
+Thread: any; the loop's takes what has been gathered.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+
+from common.token_bucket import BucketsByKey, Rate
+
+TURNS = Rate(120, 0.5)
+"""Turns that one node may cause: as many as writes (STATUSES in `write_budget.py`). A node with eight
+networks needs about 60 until all are ready."""
+
+
+class Wakes:
+    """`event` is set whenever there is something to look at. `clock` gives monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.event = threading.Event()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: BucketsByKey[str] = BucketsByKey(TURNS)
+        self._due = float("inf")
+        self._counted: set[str] = set()
+        """Nodes that have paid for the next turn."""
+        self._waiting: set[str] = set()
+        """Nodes that have changed and could not."""
+
+    def soon(self) -> None:
+        """Have the loop turn as soon as it may."""
+        with self._lock:
+            self._due = float("-inf")
+        self.event.set()
+
+    def changed(self, nodes: Collection[str]) -> None:
+        """Have it turn because objects of these nodes have changed; without nodes something else has."""
+        if not nodes:
+            self.soon()
+            return
+        now = self._clock()
+        with self._lock:
+            for node in nodes:
+                self._charge(node, now)
+        self.event.set()
+
+    def due(self, until: float) -> float:
+        """Return when to turn, at `until` at the latest."""
+        with self._lock:
+            return min(self._due, until)
+
+    def turns(self) -> None:
+        """Record that a turn begins, for which all is gathered that has changed until now."""
+        now = self._clock()
+        with self._lock:
+            for node in self._waiting:
+                self._buckets.of(node).take(now)
+            self._due = float("inf")
+            self._counted.clear()
+            self._waiting.clear()
+
+    def _charge(self, node: str, now: float) -> None:
+        if node in self._counted:
+            return
+        bucket = self._buckets.of(node)
+        if bucket.take(now):
+            self._counted.add(node)
+            self._due = float("-inf")
+        else:
+            self._waiting.add(node)
+            self._due = min(self._due, now + bucket.wait(now))
