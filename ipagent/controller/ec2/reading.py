@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from ipagent.assign.holders import NO_MANAGE
-from ipagent.controller.model.cloud import AVAILABLE, Eni, Group, Limits, Subnet
+from ipagent.controller.model.cloud import AVAILABLE, DETACHING, Eni, Group, Limits, Subnet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,8 @@ def eni(shown: NetworkInterfaceTypeDef) -> Eni:
     """Read a `NetworkInterface`, also the one that CreateNetworkInterface answers with."""
     attachment = shown.get("Attachment") or {}
     tags = read_tags(shown.get("TagSet", []))
-    state = attachment.get("Status") or AVAILABLE
+    # For a moment an interface in use may have no attachment: it is not free yet.
+    state = attachment.get("Status") or (DETACHING if shown.get("Status") == "in-use" else AVAILABLE)
     return Eni(
         id=shown["NetworkInterfaceId"],
         mac=shown.get("MacAddress", "").lower(),

@@ -38,7 +38,7 @@ def list_users(client: Client, call: ListPods) -> Answer:
                 )
             users[attachment] = tuple(sorted(name for name, macs in known[node] if mac in macs))
     except (ApiError, Unreachable, ClusterError) as error:
-        return Refused(Kind.TRANSIENT, "list pods", str(error))
+        return Refused(Kind.PODS_UNKNOWN, "list pods", str(error))
     return Users(users)
 
 

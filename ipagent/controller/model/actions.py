@@ -86,6 +86,11 @@ class Resolve:
     actions = ("DescribeSubnets", "DescribeSecurityGroups")
 
     @property
+    def asked(self) -> object:
+        """What a NodeNetwork says of it."""
+        return self.subnets, self.groups
+
+    @property
     def key(self) -> str:
         """One at a time for each network."""
         return f"resolve {self.network}"
@@ -115,6 +120,11 @@ class Create(_OfAttachment):
     ipv6_addresses: int = 0
     rank = Rank.READY
     actions = ("CreateNetworkInterface",)
+
+    @property
+    def asked(self) -> object:
+        """What a NodeNetwork says of it."""
+        return self.subnet, self.groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +238,11 @@ Call: TypeAlias = (
     | EipCall
     | AddressCall
 )
+
+
+def asked(call: Call) -> object:
+    """Return what users choose of what a call asks for; None where that is nothing."""
+    return call.asked if isinstance(call, Create | Resolve) else None
 
 
 @dataclass(frozen=True, slots=True)

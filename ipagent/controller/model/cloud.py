@@ -120,6 +120,8 @@ class Refusal:
     due: float
     about: str = ""
     """A creation's ClientToken."""
+    asked: object = None
+    """What users choose of what was asked for: when it has changed, the call is made at once."""
 
 
 @dataclass(frozen=True, slots=True)

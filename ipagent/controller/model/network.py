@@ -117,6 +117,8 @@ class NodeNetwork:
     reserve: int = 0
     """Addresses of each node that are left out of it."""
     generation: int = 0
+    created: str = ""
+    """When it was created (RFC 3339, UTC), to the second."""
     deleting: bool = False
     held: bool = False
     status: Mapping[str, Condition] = field(default_factory=dict)
@@ -174,6 +176,7 @@ def read_network(found: Object) -> NodeNetwork:
         advertise=bool(capacity.get("advertise", True)),
         reserve=int(capacity.get("reserve", 0)),
         generation=int(metadata.get("generation", 0)),
+        created=str(metadata.get("creationTimestamp", "")),
         deleting="deletionTimestamp" in metadata,
         held=NETWORK_FINALIZER in metadata.get("finalizers", ()),
         status=read_conditions(found.get("status") or {}),

@@ -83,5 +83,6 @@ class NetworkStatus:
     nodes: int = 0
     ready: int = 0
     failed: int = 0
-    free: int = 0
+    free: int | None = 0
+    """None where it is not known of any node."""
     subnets: tuple[str, ...] = ()

@@ -98,7 +98,7 @@ def _of_plan(now: Snapshot) -> Iterator[Metric]:
     }
     yield _gauge("network_nodes", "Nodes of a network.", ["network", "state"], networks)
     free: dict[tuple[str, ...], float] = {
-        (name,): float(each.free) for name, each in now.plan.networks.items()
+        (name,): float(each.free) for name, each in now.plan.networks.items() if each.free is not None
     }
     yield _gauge("network_free_addresses", "Addresses that ready nodes still take.", ["network"], free)
     capacity: Counter[tuple[str, ...]] = Counter()

@@ -54,7 +54,8 @@ def decide(state: State, now: float) -> Plan:
     _let_networks_go(draft)
     found = orphans(draft) if state.cloud.read_at is not None else frozenset()
     leaked = sweep(draft, found)
-    draft.unsettled |= bool(found)
+    # What is leaked has been shown twice: it is reported, or is on its way.
+    draft.unsettled |= not found.issubset(leaked)
     _describe(draft, selected)
     draft.finish()
     return Plan(
@@ -146,9 +147,12 @@ def _correct_nodes(draft: Draft, selected: Selected) -> None:
     networks: dict[str, list[NodeNetwork]] = {}
     others = tuple(draft.state.networks.values())
     for name, nodes in selected.items():
-        if accepted(draft.state.networks[name], others).status == TRUE:
-            for node in nodes:
-                networks.setdefault(node.name, []).append(draft.state.networks[name])
+        network = draft.state.networks[name]
+        may = accepted(network, others).status == TRUE
+        for node in nodes:
+            # What a network has given a node stays, also when another one takes its link's name.
+            if may or attachment_name(node.name, name) in draft.statuses:
+                networks.setdefault(node.name, []).append(network)
     leaving: dict[str, list[str]] = {}
     for attachment in draft.state.attachments.values():
         leaving.setdefault(attachment.node, []).append(attachment.network)

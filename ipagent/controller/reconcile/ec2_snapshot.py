@@ -22,6 +22,7 @@ from ipagent.controller.model.actions import (
     ReadLimits,
     Resolve,
     UnassignPrefix,
+    asked,
 )
 from ipagent.controller.model.cloud import (
     ATTACHED,
@@ -123,14 +124,14 @@ def _described(
     now: float,
 ) -> Cloud:
     if isinstance(call, DescribeAll):
-        asked = frozenset(cloud.enis)
+        concerned = frozenset(cloud.enis)
     elif isinstance(call, DescribeEnis):
-        asked = frozenset(call.enis)
+        concerned = frozenset(call.enis)
     else:
         instances = frozenset(call.instances)
-        asked = frozenset(eni.id for eni in cloud.enis.values() if eni.instance in instances)
+        concerned = frozenset(eni.id for eni in cloud.enis.values() if eni.instance in instances)
         cloud = replace(cloud, instances={**cloud.instances, **dict.fromkeys(call.instances, now)})
-    absent = asked - {eni.id for eni in listed}
+    absent = concerned - {eni.id for eni in listed}
     cloud = _absent(cloud, absent, now) if absent else cloud
     if isinstance(call, DescribeAll):
         instances = frozenset(eni.instance for eni in listed if eni.instance)
@@ -246,6 +247,7 @@ def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
         count,
         now + retry_after(answer.kind, count),
         call.token if isinstance(call, Create) else "",
+        asked(call),
     )
     if prefix_records.is_fragmentation(call, answer.kind):
         # Single addresses take its place at once; prefixes are tried again much later.

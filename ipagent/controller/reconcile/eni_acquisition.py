@@ -27,6 +27,10 @@ from ipagent.controller.reconcile.selector_terms import place, subnet_in
 POLL = 2.0
 """Seconds between two looks at an ENI that is just being attached or detached."""
 LOST_POLL = 10.0
+ELSEWHERE_POLL = 60.0
+"""Seconds between two looks at an ENI to adopt that an instance outside of the cluster has."""
+MAX_DESCRIPTION = 255
+"""Characters of an ENI's description that EC2 takes in any case; a node's name may have 189."""
 MISMATCHES = 3
 """Refusals of a ClientToken with other parameters before the next token is taken: the ENI of that token has
 not been shown meanwhile."""
@@ -36,7 +40,7 @@ def acquire(draft: Draft, pair: Pair) -> tuple[Eni | None, Condition]:
     """Return the ENI and the condition Created; where there is none, ask for it."""
     adopt = pair.network.source is Source.ADOPT
     if draft.state.cloud.read_at is None:
-        return None, unknown("Reading", "EC2 has not been described yet")
+        return None, draft.looking("all", "Reading", "EC2 has not been described yet")
     eni = _adopted(draft, pair) if adopt else created(draft, pair.attachment)
     if eni is not None:
         return eni, yes("Adopted", eni.id) if adopt else _is_created(draft, pair, eni)
@@ -87,16 +91,25 @@ def _none_to_adopt(draft: Draft, pair: Pair) -> Condition:
             "NoManageMissing",
             f"{unmanaged[0]} lacks the tag {NO_MANAGE}=true, and the VPC CNI would take it: tag it",
         )
+    leaving = {each.status.eni for each in draft.state.attachments.values() if _given_back(draft, each)}
     for eni in fitting:
-        # Those that are about to be free: a node that is gone, or one that gives its ENI back.
-        if eni.state == DETACHING or not _holder(draft, eni):
+        # Those that are about to be free are looked at often, those of others' instances now and then.
+        if eni.state == DETACHING or eni.id in leaving:
             draft.look_at(eni.id, POLL)
-    held = ", ".join(f"{eni.id} ({_holder(draft, eni) or eni.instance})" for eni in fitting)
+        elif not _holder(draft, eni):
+            draft.look_at(eni.id, ELSEWHERE_POLL)
+    held = ", ".join(f"{eni.id} ({_holder(draft, eni) or eni.instance or eni.state})" for eni in fitting)
     return no("NoneAvailable", f"every ENI in {pair.node.zone} with the tags {wanted} is taken: {held}")
 
 
 def _holder(draft: Draft, eni: Eni) -> str:
     return next((node.name for node in draft.state.nodes.values() if node.instance == eni.instance), "")
+
+
+def _given_back(draft: Draft, attachment: Attachment) -> bool:
+    """Whether a NodeAttachment gives its ENI back: it is deleted, or its node is gone."""
+    node = draft.state.nodes.get(attachment.node)
+    return attachment.deleting or node is None or node.uid != attachment.node_uid
 
 
 def _lost(draft: Draft, attachment: Attachment) -> Condition:
@@ -161,7 +174,7 @@ def _create(draft: Draft, pair: Pair) -> Condition:
             subnet=found.subnet,
             groups=found.groups,
             tags=tuple({**named, **dict(network.tags), **ours}.items()),
-            description=f"multus-eni: network {network.name} of node {attachment.node}",
+            description=f"multus-eni: network {network.name} of node {attachment.node}"[:MAX_DESCRIPTION],
             ipv6_addresses=network.ipv6_addresses,
         )
     )

@@ -24,16 +24,19 @@ from ipagent.controller.model.condition import TRUE, Condition, no, unknown, yes
 from ipagent.controller.model.network import Source
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile import prefixes
-from ipagent.controller.reconcile.eni_acquisition import POLL, acquire, count_lost
+from ipagent.controller.reconcile.eni_acquisition import LOST_POLL, POLL, acquire, count_lost
 from ipagent.controller.reconcile.eni_choice import free_slot
 from ipagent.controller.reconcile.link_condition import link_condition, on_node
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.controller.reconcile.refusal_conditions import Kind, remedy
+from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.selector_terms import groups_in
 
 FRESH = 10.0
 """Seconds for which a description of an instance's ENIs tells which device indexes are free."""
 NO_SLOT_POLL = 60.0
+ATTACH = "AttachNetworkInterface"
+_CHANGED = (Kind.IN_USE, Kind.ENI_GONE)
+"""Refusals that show that somebody else has changed the ENI."""
 Conditions = dict[str, Condition]
 
 
@@ -65,15 +68,15 @@ def _attach(draft: Draft, pair: Pair, eni: Eni, conditions: Conditions) -> None:
     attachment = pair.attachment
     if eni.state == AVAILABLE:
         conditions[ATTACHED] = _ask_to_attach(draft, pair, eni)
-    elif eni.instance != attachment.instance:
-        conditions[ATTACHED] = no(
-            "AttachedElsewhere",
-            f"{eni.id} is attached to {eni.instance}: detach it there, or delete this NodeAttachment",
-        )
-        draft.look_at(eni.id, NO_SLOT_POLL)
     elif eni.state == DETACHING:
         conditions[ATTACHED] = unknown("Detaching", f"{eni.id} is being detached, and attached again then")
         draft.look_at(eni.id, POLL)
+    elif eni.instance != attachment.instance:
+        conditions[ATTACHED] = no(
+            "AttachedElsewhere",
+            f"{eni.id} is attached to {eni.instance or 'a service of AWS'}: detach it there",
+        )
+        draft.look_at(eni.id, NO_SLOT_POLL)
     elif eni.state == ATTACHING and not on_node(attachment, eni):
         conditions[ATTACHED] = unknown("Attaching", f"{eni.id} is being attached")
         draft.look_at(eni.id, POLL)
@@ -88,21 +91,25 @@ def _attach(draft: Draft, pair: Pair, eni: Eni, conditions: Conditions) -> None:
 
 def _ask_to_attach(draft: Draft, pair: Pair, eni: Eni) -> Condition:
     attachment = pair.attachment
-    refused = draft.refused(attachment.name, "AttachNetworkInterface")
+    refused = draft.refused(attachment.name, ATTACH)
+    if refused is not None and refused.reason in _CHANGED:
+        # Whether it is there, and attached nowhere, is seen before it is tried again.
+        draft.look_at(eni.id, LOST_POLL)
     if pair.network.source is Source.ADOPT and attachment.status.eni != eni.id:
         # No tag says whose it is: the object has to, before it is attached.
         draft.wait(draft.now + 1)
         return unknown("Attaching", f"{eni.id} is chosen")
-    if not draft.free(attachment.name):
+    if not draft.free(attachment.name, (ATTACH,)):
         return refused or unknown("Attaching", f"{eni.id} is being attached")
     known = attachment.instance in draft.state.cloud.instances
     slot = free_slot(draft, pair)
     if known and isinstance(slot, str):
         if draft.look_at_instance(attachment.instance, NO_SLOT_POLL):
             draft.wait(draft.state.cloud.instances[attachment.instance] + NO_SLOT_POLL)
-        return no("NoSlot", f"{slot}: {remedy(Kind.NO_SLOT)}")
+        return no("NoSlot", slot)
     if not draft.look_at_instance(attachment.instance, FRESH) or isinstance(slot, str):
-        return refused or unknown("Attaching", f"the interfaces of {attachment.instance} are being described")
+        what = f"the interfaces of {attachment.instance} are being described"
+        return refused or draft.looking("instances", "Attaching", what)
     card, device = slot
     draft.slots.add((attachment.instance, card, device))
     draft.call(Attach(attachment.name, eni.id, attachment.instance, card, device))

@@ -7,6 +7,7 @@ from ipagent.controller.model.cloud import AVAILABLE, Eni, Limits
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
+from ipagent.controller.reconcile.refusal_conditions import Kind, remedy
 
 MAX_INDEX = 32
 """Device indexes that are looked through: no instance type has more interfaces on one network card."""
@@ -32,7 +33,7 @@ def adopted(draft: Draft, pair: Pair) -> Eni | None:
     """
     attachment = pair.attachment
     fitting = candidates(draft, pair.network, pair.node)
-    here = [eni for eni in fitting if eni.instance == attachment.instance]
+    here = [eni for eni in fitting if eni.instance == attachment.instance and eni.id not in draft.needed]
     free = [
         eni
         for eni in fitting
@@ -70,13 +71,25 @@ def free_slot(draft: Draft, pair: Pair) -> tuple[int, int] | str:
     taken |= {(each, device) for where, each, device in draft.slots if where == instance}
     if full := _full(draft.state.cloud.limits.get(pair.node.type), pair.node.type, card, taken):
         others = sum(1 for eni in here if eni.tags.get("node.k8s.amazonaws.com/instance_id"))
-        return f"{full}; {others} of them are the VPC CNI's" if others else full
+        said = f"{full}; {others} of them are the VPC CNI's" if others else full
+        return f"{said}: {remedy(Kind.NO_SLOT)}"
+    if not _has_card(draft.state.cloud.limits.get(pair.node.type), card):
+        return (
+            f"{pair.node.type} has no network card {card}: change placement.networkCard, or use another type"
+        )
     if network.device_index is not None:
         if (card, network.device_index) in taken:
-            return f"device index {network.device_index} of network card {card}, as placement asks, is taken"
+            return (
+                f"device index {network.device_index} of network card {card}, as placement asks, is taken: "
+                "leave placement.deviceIndex out, or choose another one"
+            )
         return card, network.device_index
     first = 1 if card == 0 else 0
     return card, next(index for index in range(first, MAX_INDEX) if (card, index) not in taken)
+
+
+def _has_card(limits: Limits | None, card: int) -> bool:
+    return limits is None or not limits.by_card or card in limits.by_card
 
 
 def _full(limits: Limits | None, kind: str, card: int, taken: set[tuple[int, int | None]]) -> str:
@@ -85,7 +98,7 @@ def _full(limits: Limits | None, kind: str, card: int, taken: set[tuple[int, int
     if len(taken) >= limits.interfaces:
         return f"all {limits.interfaces} interfaces that {kind} allows are taken"
     on_card = sum(1 for each, _ in taken if each == card)
-    room = limits.by_card.get(card, 0 if limits.by_card else limits.interfaces)
+    room = limits.by_card.get(card, limits.interfaces)
     if on_card >= room:
         return f"all {room} interfaces that {kind} allows on network card {card} are taken"
     return ""

@@ -10,6 +10,8 @@ from ipagent.controller.reconcile.plan_draft import Draft
 
 TWO_LOOKS = 60.0
 """Seconds between the two descriptions that must both show it."""
+LOOK_AGAIN = 10.0
+"""Seconds between two looks at one that EC2 does not delete."""
 
 
 def orphans(draft: Draft) -> frozenset[str]:
@@ -36,4 +38,7 @@ def sweep(draft: Draft, found: frozenset[str]) -> tuple[str, ...]:
     if draft.state.releases is Releases.ON:
         for eni in leaked:
             draft.call(Delete(eni, eni))
+            if draft.refusal(eni) is not None:
+                # Somebody may have attached it meanwhile.
+                draft.look_at(eni, LOOK_AGAIN)
     return leaked

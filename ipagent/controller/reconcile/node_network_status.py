@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ipagent.controller.model.actions import prefix_key
 from ipagent.controller.model.attachment import (
@@ -12,7 +12,7 @@ from ipagent.controller.model.attachment import (
     SUBNET_CHANGED,
     AttachmentStatus,
 )
-from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
+from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, shortened, yes
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.writes import NetworkStatus
@@ -23,12 +23,15 @@ from ipagent.controller.reconcile.selector_terms import resolved_condition
 ACCEPTED, RESOLVED, PERMITTED = "Accepted", "Resolved", "Permitted"
 NAMED = 3
 """NodeAttachments that a message names."""
+MAX_PART = 320
+"""Characters of what is said of one of them."""
 
 
 def accepted(network: NodeNetwork, others: Sequence[NodeNetwork]) -> Condition:
-    """Return whether the network can be served beside the others: the first by name has a link's name."""
+    """Return whether the network can be served beside the others: of a link's name the oldest one has it."""
     for other in others:
-        if other.name < network.name and other.link.name == network.link.name:
+        older = (other.created, other.name) < (network.created, network.name)
+        if older and other.link.name == network.link.name:
             return no(
                 "LinkNameTaken",
                 f"NodeNetwork {other.name} has the link.name {network.link.name} too: choose another",
@@ -55,9 +58,16 @@ def network_status(draft: Draft, network: NodeNetwork, nodes: Sequence[Node]) ->
         nodes=len(nodes),
         ready=ready,
         failed=sum(_is(status, FALSE) and _stuck(status) for status in statuses.values()),
-        free=sum(status.free or 0 for status in statuses.values() if _is(status, TRUE)),
+        free=_free(statuses.values()),
         subnets=tuple(sorted(each.id for each in found.subnets)) if found else (),
     )
+
+
+def _free(statuses: Iterable[AttachmentStatus]) -> int | None:
+    """Return the free addresses of those that are ready; None where it is known of none of them."""
+    found = [status.free for status in statuses if _is(status, TRUE)]
+    known = [free for free in found if free is not None]
+    return sum(known) if known or not found else None
 
 
 def _is(status: AttachmentStatus, value: str) -> bool:
@@ -129,6 +139,6 @@ def _some(statuses: dict[str, AttachmentStatus], count: int) -> str:
     for name in sorted(statuses)[:NAMED]:
         ready = statuses[name].conditions.get(READY)
         if ready is not None:
-            parts.append(f"{name}: {ready.reason}: {ready.message}")
+            parts.append(shortened(f"{name}: {ready.reason}: {ready.message}", MAX_PART))
     more = [f"and {count - NAMED} more"] if count > NAMED else []
     return "; ".join((*parts, *more))

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from ipagent.controller.model.actions import Attach, Call, DescribeEnis, DescribeInstances, ListPods
+from ipagent.controller.model.actions import (
+    Attach,
+    Call,
+    DescribeEnis,
+    DescribeInstances,
+    ListPods,
+    asked,
+)
 from ipagent.controller.model.attachment import Attachment, AttachmentStatus
 from ipagent.controller.model.cloud import CLUSTER_TAG, Eni, Refusal
-from ipagent.controller.model.condition import Condition
+from ipagent.controller.model.condition import Condition, unknown
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.prefixes import PrefixMarks, PrefixStatus
@@ -18,6 +26,8 @@ from ipagent.controller.reconcile.refusal_conditions import condition_of
 
 MAX_IDS = 200
 """Values of a filter in one request ("List and filter using the CLI and API", EC2 user guide)."""
+OUTDATED = 60.0
+"""Seconds after a refused call was due again in which it was not made: nobody wants it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +95,43 @@ class Draft:
         self.due = min(self.due, until)
 
     def refusal(self, key: str) -> Refusal | None:
-        """Return the refusal after which a call has to wait."""
-        return self.state.cloud.refusals.get(key)
+        """Return the last refusal of a call that is still wanted: others are not made when they are due."""
+        refusal = self.state.cloud.refusals.get(key)
+        if refusal is None or key in self.state.busy:
+            return refusal
+        outdated = refusal.due + OUTDATED
+        if outdated <= self.now:
+            return None
+        self.wait(outdated)
+        return refusal
 
     def refused(self, key: str, action: str) -> Condition | None:
         """Return EC2's refusal of an action of this key as a condition; None if it has not refused it."""
         refusal = self.refusal(key)
         return condition_of(refusal) if refusal is not None and refusal.action == action else None
 
-    def free(self, key: str) -> bool:
-        """Whether a call with this key may be made now: none is on its way, and none was just refused."""
+    def looking(self, key: str, reason: str, message: str) -> Condition:
+        """Return the condition of what a look with this key has to show: why it was refused, if it was."""
         refusal = self.refusal(key)
-        if refusal is not None and self.now < refusal.due:
-            self.wait(refusal.due)
-            return False
-        return key not in self.state.busy
+        return unknown(reason, message) if refusal is None else condition_of(refusal)
+
+    def free(self, key: str, actions: Collection[str], asking: object = None) -> bool:
+        """Whether a call of these actions may be made now: none is on its way, and it was not just refused.
+
+        What was asked for otherwise may be asked for anew.
+        """
+        refusal = self.refusal(key)
+        if refusal is None or self.now >= refusal.due or refusal.asked != asking:
+            return key not in self.state.busy
+        # A call that was not made has no action.
+        if refusal.action and actions and refusal.action not in actions:
+            return key not in self.state.busy
+        self.wait(refusal.due)
+        return False
 
     def call(self, call: Call) -> None:
         """Make a call if it may be made now."""
-        if self.free(call.key):
+        if self.free(call.key, call.actions, asked(call)):
             self.calls.append(call)
 
     def look_at(self, eni: str, every: float) -> None:

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     EIP_GONE = "AllocationNotFound"
     ASSOCIATION_GONE = "AssociationNotFound"
     NO_SUCH_ADDRESS = "AddressNotOnInterface"
+    PODS_UNKNOWN = "PodsNotListed"
     OTHER = "Refused"
 
 
@@ -73,14 +74,18 @@ _ROWS = {
     Kind.INDEX_TAKEN: _Row(0.1, 10),
     Kind.IN_USE: _Row(0.5, 10),
     Kind.ENI_GONE: _Row(1, 10),
-    Kind.INSTANCE_GONE: _Row(5, 60),
+    Kind.INSTANCE_GONE: _Row(
+        5, 60, "delete the Node if its instance has been terminated; a new instance is shown within a minute"
+    ),
     Kind.ATTACHMENT_GONE: _Row(0.5, 10),
     Kind.STATE: _Row(1, 30),
     Kind.SUBNET_FULL: _Row(
         30, 300, "free addresses of the subnet, or choose another one in subnetSelectorTerms"
     ),
     Kind.QUOTA: _Row(60, 600, "ask AWS for more network interfaces of the region (Service Quotas)"),
-    Kind.OTHER_ZONE: _Row(60, 600, "choose subnets of the node's zone"),
+    Kind.OTHER_ZONE: _Row(
+        60, 600, "the ENI and the instance have to be in one zone: see the node's topology.kubernetes.io/zone"
+    ),
     Kind.MISMATCH: _Row(20, 60),
     Kind.NO_BLOCKS: _Row(
         30,
@@ -89,7 +94,9 @@ _ROWS = {
         "--reservation-type prefix), or choose another subnet",
     ),
     Kind.ENI_FULL: _Row(30, 300, "free addresses of the interface, or use a larger instance type"),
-    Kind.UNSUPPORTED: _Row(60, 600, "prefixes need instances that are built on Nitro"),
+    Kind.UNSUPPORTED: _Row(
+        60, 600, "use another instance type: prefixes, for example, need one that is built on Nitro"
+    ),
     Kind.NO_GATEWAY: _Row(
         30, 300, "attach an internet gateway to the VPC, and route the subnet's traffic through it"
     ),
@@ -100,6 +107,7 @@ _ROWS = {
     Kind.EIP_GONE: _Row(5, 60),
     Kind.ASSOCIATION_GONE: _Row(0.5, 10),
     Kind.NO_SUCH_ADDRESS: _Row(1, 30),
+    Kind.PODS_UNKNOWN: _Row(0.5, 30),
     Kind.OTHER: _Row(30, 300),
 }
 
@@ -111,7 +119,6 @@ _CODES = {
     "InvalidAttachmentID.NotFound": Kind.ATTACHMENT_GONE,
     "IncorrectState": Kind.STATE,
     "IncorrectInstanceState": Kind.STATE,
-    "InvalidParameterCombination": Kind.OTHER_ZONE,
     "InsufficientFreeAddressesInSubnet": Kind.SUBNET_FULL,
     "NetworkInterfaceLimitExceeded": Kind.QUOTA,
     "IdempotentParameterMismatch": Kind.MISMATCH,
@@ -140,25 +147,39 @@ _FEW = "sufficient free ipv4 addresses"
 """With InvalidParameterValue: the subnet has fewer addresses than a prefix (cilium/cilium#31016)."""
 
 
-_BY_MESSAGE = (
-    (_INDEX, Kind.INDEX_TAKEN),
-    (_FEW, Kind.NO_BLOCKS),
-    ("in use", Kind.IN_USE),
-    ("border group", Kind.BORDER_GROUP),
-    ("private ip address", Kind.NO_SUCH_ADDRESS),
+_BY_MESSAGE = {
+    "InvalidParameterValue": (
+        (_INDEX, Kind.INDEX_TAKEN),
+        (_FEW, Kind.NO_BLOCKS),
+        ("in use", Kind.IN_USE),
+        ("border group", Kind.BORDER_GROUP),
+        ("private ip address", Kind.NO_SUCH_ADDRESS),
+    ),
+    # Also said of network cards, and of an attribute too many.
+    "InvalidParameterCombination": (("availability zone", Kind.OTHER_ZONE),),
+}
+"""By code: parts of its messages, in small letters, since EC2 writes Ipv4 and IPv4."""
+
+
+_PASSING = frozenset(
+    {
+        Kind.THROTTLED,
+        Kind.TRANSIENT,
+        Kind.UNREACHABLE,
+        Kind.INDEX_TAKEN,
+        Kind.MISMATCH,
+        Kind.PODS_UNKNOWN,
+    }
 )
-"""Parts of the messages of InvalidParameterValue, in small letters: EC2 writes Ipv4 and IPv4."""
 
 
 def classify(code: str, message: str, fault: Fault) -> Kind:
     """Return the kind of a refusal by EC2's code and message, and by its fault where they say no more."""
     if code in _CODES:
         return _CODES[code]
-    if code == "InvalidParameterValue":
-        told = next((kind for part, kind in _BY_MESSAGE if part in message.lower()), None)
-        if told is not None:
-            return told
-    return _FAULTS.get(fault, Kind.OTHER)
+    parts = _BY_MESSAGE.get(code, ())
+    told = next((kind for part, kind in parts if part in message.lower()), None)
+    return told if told is not None else _FAULTS.get(fault, Kind.OTHER)
 
 
 def retry_after(kind: Kind, count: int) -> float:
@@ -177,5 +198,4 @@ def condition_of(refusal: Refusal) -> Condition:
     kind = Kind(refusal.kind)
     todo = remedy(kind)
     text = f"{refusal.text}; {todo}" if todo else refusal.text
-    passing = (Kind.THROTTLED, Kind.TRANSIENT, Kind.UNREACHABLE, Kind.INDEX_TAKEN, Kind.MISMATCH)
-    return (unknown if kind in passing else no)(refusal.kind, text)
+    return (unknown if kind in _PASSING else no)(refusal.kind, text)

@@ -13,7 +13,6 @@ from ipagent.controller.reconcile.ec2_answers import SETTLE
 from ipagent.controller.reconcile.eni_acquisition import POLL
 from ipagent.controller.reconcile.eni_choice import created
 from ipagent.controller.reconcile.plan_draft import Draft
-from ipagent.controller.reconcile.refusal_conditions import condition_of
 
 PODS_AGAIN = 10.0
 """Seconds between two lists of the pods that an ENI has to wait for."""
@@ -42,20 +41,35 @@ def release(draft: Draft, attachment: Attachment) -> None:
 def _step(draft: Draft, attachment: Attachment, eni: Eni | None) -> Condition:
     attached = eni is not None and eni.instance == attachment.instance
     if draft.state.cloud.read_at is None:
-        return unknown("Reading", "EC2 has not been described yet")
+        return draft.looking("all", "Reading", "EC2 has not been described yet")
     if eni is not None and attached and (users := _users(draft, attachment, eni)):
         return users
     if not attachment.deleting:
         draft.writes.append(DeleteAttachment(attachment.name, attachment.uid))
-        return no("Releasing", "the node is not selected any more")
+        return no("Releasing", _why(draft, attachment))
     if attachment.name in draft.state.busy:
         return no("Releasing", "a call to EC2 has no answer yet")
     return _detach(draft, attachment, eni) if eni is not None and attached else _end(draft, attachment, eni)
 
 
+def _why(draft: Draft, attachment: Attachment) -> str:
+    """Return why it is released, as long as nobody has deleted it."""
+    node, network = draft.state.nodes.get(attachment.node), draft.state.networks.get(attachment.network)
+    if node is None:
+        return f"there is no node {attachment.node} any more"
+    if node.uid != attachment.node_uid or node.instance != attachment.instance:
+        return f"node {node.name} is another one by now"
+    if network is None or network.deleting:
+        return f"NodeNetwork {attachment.network} is deleted"
+    return "the node is not selected any more"
+
+
 def _end(draft: Draft, attachment: Attachment, eni: Eni | None) -> Condition:
     if eni is None:
         return _without_eni(draft, attachment)
+    if eni.state == DETACHING and not eni.instance:
+        draft.look_at(eni.id, POLL)
+        return no("Detaching", f"{eni.id} is being detached")
     if eni.state == AVAILABLE and _created_by_us(draft, attachment, eni):
         return _delete(draft, attachment, eni)
     return _give_back(draft, attachment, eni)
@@ -91,7 +105,7 @@ def _users(draft: Draft, attachment: Attachment, eni: Eni) -> Condition | None:
             "InUse",
             f"pods on {attachment.node} use {eni.id}: {some}; delete them, or set deletionPolicy to Force",
         )
-    return unknown("ListingPods", f"the pods that use {eni.id} are being listed")
+    return draft.looking("pods", "ListingPods", f"the pods that use {eni.id} are being listed")
 
 
 def _without_eni(draft: Draft, attachment: Attachment) -> Condition:
@@ -109,14 +123,20 @@ def _detach(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
     if eni.state == DETACHING:
         return no("Detaching", f"{eni.id} is being detached")
     draft.call(Detach(attachment.name, eni.id, eni.attachment))
-    return _refused(draft, attachment) or no("Detaching", f"{eni.id} is being detached")
+    return draft.refused(attachment.name, "DetachNetworkInterface") or no(
+        "Detaching", f"{eni.id} is being detached"
+    )
 
 
 def _delete(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
     if draft.state.releases is Releases.OFF:
         return _off()
     draft.call(Delete(attachment.name, eni.id))
-    return _refused(draft, attachment) or no("Deleting", f"{eni.id} is being deleted")
+    refused = draft.refused(attachment.name, "DeleteNetworkInterface")
+    if refused is not None:
+        # Somebody may have attached it meanwhile.
+        draft.look_at(eni.id, LATE_POLL)
+    return refused or no("Deleting", f"{eni.id} is being deleted")
 
 
 def _created_by_us(draft: Draft, attachment: Attachment, eni: Eni) -> bool:
@@ -135,8 +155,3 @@ def _off() -> Condition:
     return no(
         "ReleasesOff", "controller.releases is off, and so nothing is detached or deleted: set it to on"
     )
-
-
-def _refused(draft: Draft, attachment: Attachment) -> Condition | None:
-    refusal = draft.refusal(attachment.name)
-    return condition_of(refusal) if refusal is not None else None

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from ipagent.controller.model.actions import Resolve
 from ipagent.controller.model.cloud import Resolved
-from ipagent.controller.model.condition import Condition, no, unknown, yes
+from ipagent.controller.model.condition import Condition, no, yes
 from ipagent.controller.model.network import NodeNetwork, Source, Term
 from ipagent.controller.reconcile.plan_draft import Draft
 
 AGAIN = 60.0
 """Seconds after which terms that have found too little are asked for again."""
 FRESH = 300.0
-"""Seconds for which what was found is good enough to create an ENI."""
+"""Seconds for which what was found is good enough to create an ENI; it is asked for after half of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ def resolve(draft: Draft, network: NodeNetwork, max_age: float) -> Resolved | No
 
 def place(draft: Draft, network: NodeNetwork, zone: str) -> Place | Condition:
     """Return the subnet and the groups for an ENI of a zone, or the condition that says what is missing."""
-    found = resolve(draft, network, FRESH)
-    if found is None:
-        return unknown("Resolving", "the subnets and security groups are being looked up")
+    found = resolve(draft, network, FRESH / 2)
+    if found is None or draft.now - found.at >= FRESH:
+        return _resolving(draft, network)
     condition = problem(network, found, zone)
     if condition is not None:
         draft.wait(found.at + AGAIN)
@@ -101,11 +101,21 @@ def resolved_condition(draft: Draft, network: NodeNetwork, zones: set[str]) -> C
         return yes("Adopt", "ENIs that exist are adopted")
     found = draft.state.cloud.resolved.get(network.name)
     if found is None or found.terms != network.terms:
-        return unknown("Resolving", "the subnets and security groups are being looked up")
-    if not found.subnets:
-        return no("NoSubnet", f"subnetSelectorTerms ({_texts(network.subnets)}) find no subnet: tag one")
+        return _resolving(draft, network)
     problems = (problem(network, found, zone) for zone in sorted(zones))
-    return next((each for each in problems if each is not None), None) or yes("Found")
+    what = next((each for each in problems if each is not None), None)
+    if not found.subnets:
+        what = no("NoSubnet", f"subnetSelectorTerms ({_texts(network.subnets)}) find no subnet: tag one")
+    if what is not None and zones:
+        # Also where every node has its ENI from before, and nobody asks.
+        resolve(draft, network, FRESH)
+        draft.wait(found.at + FRESH)
+    return what or yes("Found")
+
+
+def _resolving(draft: Draft, network: NodeNetwork) -> Condition:
+    what = "the subnets and security groups are being looked up"
+    return draft.looking(f"resolve {network.name}", "Resolving", what)
 
 
 def _texts(terms: tuple[Term, ...]) -> str:

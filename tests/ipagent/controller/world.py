@@ -287,7 +287,10 @@ class World:
                 return Refused(Kind.MISMATCH, "CreateNetworkInterface", "IdempotentParameterMismatch")
             if eni in self.enis:
                 return Enis((self.enis[eni],))
-        zone = next(each.zone for found in self.subnets.values() for each in found if each.id == call.subnet)
+        zones = [each.zone for found in self.subnets.values() for each in found if each.id == call.subnet]
+        if not zones:
+            return Refused(Kind.OTHER, "CreateNetworkInterface", "InvalidSubnetID.NotFound")
+        zone = zones[0]
         made = self._eni(call.subnet, zone, tags=dict(call.tags))
         ipv6 = frozenset(f"2001:db8::{number:x}" for number in range(1, call.ipv6_addresses + 1))
         made = replace(made, groups=frozenset(call.groups), addresses=ipv6)

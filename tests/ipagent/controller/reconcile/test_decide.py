@@ -669,16 +669,19 @@ def test_a_device_index_that_is_asked_for_is_taken_or_said_to_be_in_use(world: W
     world.add_node("n1")
     leader.run(60)
     assert condition(world, "n1.oam")[0] == TRUE
-    assert "device index 3 of network card 0, as placement asks, is taken" in condition(world, "n1.sig")[2]
+    message = condition(world, "n1.sig")[2]
+    assert "device index 3 of network card 0, as placement asks, is taken" in message
+    assert "placement.deviceIndex" in message
+    assert "MAX_ENI" not in message
 
 
 def test_a_card_that_the_type_does_not_have_has_no_slot(world: World, leader: Leader) -> None:
     world.add_network(network("oam", network_card=1))
     world.add_node("n1")
     leader.run(60)
-    assert (
-        "all 0 interfaces that m5.xlarge allows on network card 1 are taken" in condition(world, "n1.oam")[2]
-    )
+    status, reason, message = condition(world, "n1.oam")
+    assert (status, reason) == (FALSE, "NoSlot")
+    assert message.startswith("m5.xlarge has no network card 1: change placement.networkCard")
 
 
 def test_interfaces_of_the_vpc_cni_are_counted_where_there_is_no_slot(world: World, leader: Leader) -> None:

@@ -1,0 +1,416 @@
+"""What the controller says and does at odd moments: after a mistake, in between, when others interfere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ipagent.controller.model.actions import (
+    Attach,
+    Call,
+    Create,
+    Delete,
+    DescribeAll,
+    DescribeInstances,
+    Detach,
+    ListPods,
+    Resolve,
+)
+from ipagent.controller.model.attachment import READY
+from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, DETACHING, Eni
+from ipagent.controller.model.condition import FALSE, TRUE
+from ipagent.controller.model.network import LinkSpec, Term
+from ipagent.controller.model.state import Releases
+from ipagent.controller.reconcile.ec2_answers import Refused
+from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.node_network_names import READY_PREFIX
+from tests.ipagent.controller.leader import Leader
+from tests.ipagent.controller.world import ZONES, World, adopting, network
+
+pytestmark = pytest.mark.pure
+
+
+@pytest.fixture
+def world() -> World:
+    return World(delay=1.0)
+
+
+@pytest.fixture
+def leader(world: World) -> Leader:
+    return Leader(world)
+
+
+def condition(world: World, name: str, kind: str = READY) -> tuple[str, str, str]:
+    found = world.attachments[name].status.conditions[kind]
+    return found.status, found.reason, found.message
+
+
+def ours(world: World) -> list[Eni]:
+    return [eni for eni in world.enis.values() if eni.tags.get(CLUSTER_TAG) == "prod"]
+
+
+def refuse(world: World, what: type[Call], kind: Kind, text: str = "as EC2 says") -> None:
+    action = (*what.actions, "list pods")[0]  # type: ignore[misc] # of the class
+    world.refuse = lambda call: Refused(kind, action, text) if isinstance(call, what) else None
+
+
+# Names of interfaces.
+
+
+def test_a_new_network_takes_no_links_name_from_one_that_nodes_have(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", created="2026-01-01T00:00:00Z"))
+    world.add_node("n1")
+    leader.run(60)
+    before = world.nodes["n1"]
+    assert before.labels[READY_PREFIX + "oam"] == "true"
+    world.add_network(network("aaa", link=LinkSpec("oam"), created="2026-01-02T00:00:00Z"))
+    leader.run(60)
+    assert world.nodes["n1"] == before
+    assert set(world.attachments) == {"n1.oam"}
+    assert world.networks["aaa"].status["Accepted"].reason == "LinkNameTaken"
+    assert world.networks["oam"].status["Accepted"].status == TRUE
+
+
+def test_a_links_name_that_is_edited_later_takes_nothing_from_nodes(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", created="2026-01-01T00:00:00Z"))
+    world.add_network(network("sig", created="2026-01-02T00:00:00Z"))
+    world.add_node("n1")
+    leader.run(60)
+    before = world.nodes["n1"]
+    world.networks["oam"] = replace(world.networks["oam"], link=LinkSpec("sig"))
+    world.add_node("n2")
+    leader.run(60)
+    assert world.nodes["n1"] == before
+    assert world.networks["sig"].status["Accepted"].reason == "LinkNameTaken"
+    assert "n2.sig" not in world.attachments
+    assert READY_PREFIX + "sig" not in world.nodes["n2"].labels
+
+
+# Refusals that are over, and what they hold up.
+
+
+def test_a_refusal_of_a_call_that_nobody_needs_any_more_does_not_count_for_long(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    refuse(world, DescribeInstances, Kind.NO_CREDENTIALS)
+    world.add_node("n2")
+    leader.run(60)
+    assert world.networks["oam"].status["Permitted"].status == FALSE
+    del world.nodes["n2"]
+    leader.run(300)
+    assert {name: each.status for name, each in world.networks["oam"].status.items()} == dict.fromkeys(
+        ("Accepted", "Resolved", "Permitted", "Ready"), TRUE
+    )
+
+
+def test_what_was_refused_before_does_not_hold_up_the_release(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    refuse(world, Attach, Kind.NOT_PERMITTED, "UnauthorizedOperation: no right to attach")
+    leader.run(200)
+    del world.nodes["n1"]
+    leader.run(10)
+    assert not world.attachments
+    assert not ours(world)
+
+
+def test_another_subnet_is_tried_as_soon_as_the_network_names_it(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    refuse(world, Create, Kind.SUBNET_FULL)
+    leader.run(600)
+    assert condition(world, "n1.oam")[1] == "SubnetFull"
+    full = world.subnets["oam"]
+    world.refuse = lambda call: (
+        Refused(Kind.SUBNET_FULL, "CreateNetworkInterface", "full")
+        if isinstance(call, Create) and call.subnet in {each.id for each in full}
+        else None
+    )
+    world.subnets["oam"] = (replace(full[0], id="subnet-0aaaaaaa"),)
+    world.networks["oam"] = replace(world.networks["oam"], subnets=(Term(id="subnet-0aaaaaaa"),))
+    leader.run(20)
+    assert condition(world, "n1.oam")[0] == TRUE
+
+
+def test_an_eni_is_not_created_in_a_subnet_that_was_found_long_ago(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    leader.run(86_400)
+    # The tag has been moved to another subnet meanwhile.
+    world.subnets["oam"] = (replace(world.subnets["oam"][0], id="subnet-0aaaaaaa"),)
+    world.add_node("n2")
+    leader.run(60)
+    assert world.attachments["n2.oam"].status.subnet == "subnet-0aaaaaaa"
+    assert world.calls["Create"] == 2
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "text", "before"),
+    [
+        (DescribeAll, Kind.UNREACHABLE, "let the controller's pods reach EC2", 0),
+        (Resolve, Kind.NOT_PERMITTED, "examples/iam/controller.json", 0),
+        # The first description of all shows the instance's interfaces, too.
+        (DescribeInstances, Kind.NOT_PERMITTED, "examples/iam/controller.json", 60),
+    ],
+)
+def test_a_look_that_is_refused_is_not_said_to_be_under_way(
+    world: World, leader: Leader, what: type[Call], kind: Kind, text: str, before: int
+) -> None:
+    world.add_network(network("oam"))
+    if before:
+        world.add_node("n0")
+        leader.run(before)
+    refuse(world, what, kind)
+    world.add_node("n1")
+    leader.run(120)
+    _, reason, message = condition(world, "n1.oam")
+    assert reason == kind
+    assert "as EC2 says" in message
+    assert text in message
+
+
+def test_pods_that_can_not_be_listed_are_said(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    refuse(world, ListPods, Kind.PODS_UNKNOWN, "the API server refused to list the pods of node n1")
+    world.delete_network("oam")
+    leader.run(60)
+    _, reason, message = condition(world, "n1.oam")
+    assert (reason, message) == ("PodsNotListed", "the API server refused to list the pods of node n1")
+    world.refuse = lambda _: None
+    leader.run(60)
+    assert not world.networks
+
+
+# Others who change ENIs.
+
+
+def test_an_eni_that_is_deleted_before_it_is_attached_is_replaced_soon(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    refuse(world, Attach, Kind.STATE)
+    leader.run(70)
+    (first,) = ours(world)
+    world._put(None, first.id)  # noqa: SLF001 - what EC2 does
+    world.refuse = lambda _: None
+    leader.run(120)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert world.calls["DescribeAll"] == 1
+
+
+def test_an_eni_that_somebody_attached_first_is_said_after_seconds(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    refuse(world, Attach, Kind.STATE)
+    leader.run(20)
+    (eni,) = ours(world)
+    world._put(replace(eni, instance="i-0e15ee1e", attachment="x", state=ATTACHED))  # noqa: SLF001 - as above
+    world.refuse = lambda _: None
+    leader.run(30)
+    assert condition(world, "n1.oam")[1] == "AttachedElsewhere"
+    assert "i-0e15ee1e" in condition(world, "n1.oam")[2]
+    assert world.calls["DescribeAll"] == 1
+
+
+def test_an_eni_in_use_without_an_attachment_is_left_alone_until_it_is_free(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    refuse(world, Attach, Kind.STATE)
+    leader.run(20)
+    (eni,) = ours(world)
+    world._put(replace(eni, state=DETACHING))  # noqa: SLF001 - as ec2/reading.py reads it
+    world.refuse = lambda _: None
+    leader.run(300)
+    before = world.calls["Attach"]
+    assert condition(world, "n1.oam")[1] == "Detaching"
+    leader.run(60)
+    assert world.calls["Attach"] == before
+    world._put(eni)  # noqa: SLF001 - what EC2 does
+    leader.run(20)
+    assert condition(world, "n1.oam")[0] == TRUE
+    # The same while it is released.
+    (eni,) = ours(world)
+    world.make(Detach("somebody", eni.id, eni.attachment))
+    world._put(replace(eni, state=DETACHING, instance="", attachment=""))  # noqa: SLF001 - as above
+    del world.nodes["n1"]
+    leader.run(400)
+    assert (world.calls["Delete"], len(world.attachments)) == (0, 1)
+    world._put(replace(eni, state="available", instance="", attachment="", device=None))  # noqa: SLF001 - as above
+    leader.run(20)
+    assert not ours(world)
+    assert not world.attachments
+
+
+def test_a_leaked_eni_that_is_only_reported_costs_no_more_descriptions(world: World) -> None:
+    leader = Leader(world, releases=Releases.REPORT)
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    leaked = world.add_eni(
+        **{CLUSTER_TAG: "prod", "multus-eni.io/network": "oam", "multus-eni.io/node-uid": "x"}
+    )
+    leader.run(700)
+    assert leaked.id in leader.leaked
+    world.calls.clear()
+    leader.run(3000)
+    assert world.calls == Counter(DescribeAll=10)
+
+
+def test_a_leaked_eni_that_ec2_does_not_delete_is_looked_at(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    leaked = world.add_eni(
+        **{CLUSTER_TAG: "prod", "multus-eni.io/network": "oam", "multus-eni.io/node-uid": "x"}
+    )
+    attached = replace(leaked, instance="i-0e15ee1e", attachment="x", state=ATTACHED)
+    leader.between = lambda call: (
+        None if isinstance(call, Delete) or leaked.id not in leader.leaked else world._put(attached)  # noqa: SLF001
+    )
+    refuse(world, Delete, Kind.IN_USE)
+    leader.run(400)
+    world._put(attached)  # noqa: SLF001 - what EC2 does
+    before = world.calls["Delete"]
+    leader.run(40)
+    assert world.calls["Delete"] - before <= 3
+    assert world.enis[leaked.id] == attached
+
+
+# Adoption.
+
+
+def test_two_networks_with_the_same_tags_adopt_an_eni_each(world: World, leader: Leader) -> None:
+    for _ in range(2):
+        world.add_eni(Zone=ZONES[0], multus="out")
+    world.add_network(adopting("out"))
+    tags = world.networks["out"].interface_tags
+    world.add_network(replace(adopting("two"), interface_tags=tags))
+    world.add_node("n1")
+    leader.run(120)
+    assert condition(world, "n1.out")[0] == condition(world, "n1.two")[0] == TRUE
+    assert world.attachments["n1.out"].status.eni != world.attachments["n1.two"].status.eni
+
+
+def test_of_two_networks_with_the_same_tags_one_has_the_only_eni(world: World, leader: Leader) -> None:
+    world.add_eni(Zone=ZONES[0], multus="out")
+    world.add_network(adopting("out"))
+    tags = world.networks["out"].interface_tags
+    world.add_network(replace(adopting("two"), interface_tags=tags))
+    world.add_node("n1")
+    leader.run(120)
+    reasons = Counter(condition(world, name)[1] for name in ("n1.out", "n1.two"))
+    assert reasons == Counter({"Ready": 1, "NoneAvailable": 1})
+
+
+def test_an_eni_to_adopt_that_is_attached_outside_of_the_cluster_is_looked_at_once_a_minute(
+    world: World, leader: Leader
+) -> None:
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    world._put(replace(eni, instance="i-0e15ee1e", attachment="x", state=ATTACHED))  # noqa: SLF001 - EC2
+    world.add_network(adopting("out"))
+    world.add_node("n1")
+    leader.run(60)
+    assert "i-0e15ee1e" in condition(world, "n1.out")[2]
+    world.calls.clear()
+    leader.run(600)
+    assert world.calls["DescribeEnis"] <= 10
+    world._put(eni)  # noqa: SLF001 - what EC2 does
+    leader.run(70)
+    assert condition(world, "n1.out")[0] == TRUE
+
+
+# Nodes.
+
+
+def test_a_node_of_the_same_name_on_another_instance_gets_an_eni_of_its_own(
+    world: World, leader: Leader
+) -> None:
+    name = "ip-10-0-0-1.eu-central-1.compute.internal"
+    world.add_network(network("oam"))
+    first = world.add_node(name)
+    leader.run(60)
+    (before,) = ours(world)
+    second = world.add_node(name)
+    leader.run(60)
+    (after,) = ours(world)
+    assert (before.instance, after.instance) == (first.instance, second.instance)
+    assert after.id != before.id
+    assert condition(world, f"{name}.oam")[0] == TRUE
+
+
+def test_an_instance_that_was_stopped_and_changed_its_type_keeps_its_enis(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    node = world.add_node("n1")
+    leader.run(60)
+    before = ours(world)
+    # Stopped: ENIs stay attached. Then fewer interfaces are allowed than it has.
+    world.limit = 1
+    world.nodes["n1"] = replace(world.nodes["n1"], type="t3.small")
+    world.attachments["n1.oam"] = replace(world.attachments["n1.oam"], reported=None)
+    leader.run(300)
+    assert condition(world, "n1.oam")[1] == "LinkMissing"
+    assert "container links" in condition(world, "n1.oam")[2]
+    assert READY_PREFIX + "oam" in world.nodes["n1"].labels
+    world._report(before[0])  # noqa: SLF001 - what the links container does when it is there again
+    leader.run(30)
+    assert condition(world, "n1.oam")[0] == TRUE
+    assert ours(world) == before
+    assert world.enis[before[0].id].instance == node.instance
+
+
+# Columns of `kubectl get nodenetworks`.
+
+
+def test_free_is_not_zero_where_it_is_not_known(world: World, leader: Leader) -> None:
+    world.add_network(network("oam"))
+    plan = leader.turn()
+    assert (plan.networks["oam"].nodes, plan.networks["oam"].free) == (0, 0)
+    world.addresses = 0
+    world.add_node("n1")
+    leader.run(60)
+    plan = leader.turn()
+    assert (plan.networks["oam"].ready, plan.networks["oam"].free) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("node", "there is no node n1 any more"),
+        ("another", "node n1 is another one by now"),
+        ("network", "NodeNetwork oam is deleted"),
+        ("label", "the node is not selected any more"),
+    ],
+)
+def test_why_a_node_attachment_is_released_is_said(
+    world: World, leader: Leader, what: str, text: str
+) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    match what:
+        case "node":
+            del world.nodes["n1"]
+        case "another":
+            world.add_node("n1")
+        case "network":
+            world.delete_network("oam")
+        case _:
+            world.nodes["n1"] = replace(world.nodes["n1"], labels={})
+    # No pod uses it, as is seen first where the node is still there.
+    said = set()
+    for _ in range(5):
+        status = leader.turn().attachments.get("n1.oam")
+        if status is not None:
+            said.add(status.conditions[READY].message)
+    assert text in said
