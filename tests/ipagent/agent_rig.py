@@ -23,6 +23,10 @@ BIN = Path(sys.executable).parent
 EC2_PORT = 8080
 SECONDS = 60.0
 """How long a condition is waited for."""
+DEADLINE = 12
+"""Seconds of a deadline (multus-eni.io/timeout) that is waited for: they begin when the agent starts, and on
+a busy machine it takes more than five to load botocore and have the first answers."""
+HURRIED = AgentSettings(interfaces=("net1",), timeout=DEADLINE)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 from common.agent_settings import AgentSettings
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import Stage, wait_for
+from tests.ipagent.agent_rig import HURRIED, Stage, wait_for
 from tests.ipagent.worlds import ENI_1, MAC_1
 from tests.netns import Node, Pod
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.netns
 HELD = ("10.10.1.80", "2001:db8:1::80")
 ADDED = ("10.10.1.81", "2001:db8:1::81")
 ASSIGNS = ("AssignPrivateIpAddresses", "AssignIpv6Addresses")
-HURRIED = AgentSettings(interfaces=("net1",), timeout=5)
 PATIENT = AgentSettings(interfaces=("net1",))
 
 PASSING = {

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from common.agent_settings import AgentSettings
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import Stage, wait_for
+from tests.ipagent.agent_rig import DEADLINE, HURRIED, Stage, wait_for
 from tests.ipagent.worlds import (
     ENI_1,
     ENI_2,
@@ -32,7 +31,6 @@ from tests.netns_fixtures import node  # noqa: F401 - a fixture
 pytestmark = pytest.mark.netns
 
 FOREIGN = "5e:00:00:00:00:99"
-SOON = AgentSettings(interfaces=("net1",), timeout=8)
 WHOLE_ENTRY = ["*"]
 CHANGES_ONLY = ["Assign*", "Unassign*"]
 
@@ -105,9 +103,12 @@ class TestLate:
     @pytest.mark.parametrize("mac", [MAC_TWIN, FOREIGN])
     def test_what_can_not_be_known_fails_at_the_deadline(self, stage: MakeStage, mac: str) -> None:
         on = stage(hidden={TWIN: WHOLE_ENTRY}, rights=CHANGES_ONLY)
-        ended = on.init(pod_with(on, mac, "10.10.1.80/24"), SOON)
+        ended = on.init(pod_with(on, mac, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.NO_PERMISSION
-        assert f"not within 8 s: IMDS shows no ENI with the MAC {mac}; EC2 can't be asked" in ended.message
+        assert (
+            f"not within {DEADLINE} s: IMDS shows no ENI with the MAC {mac}; EC2 can't be asked"
+            in ended.message
+        )
         assert "ec2:DescribeNetworkInterfaces" in ended.message
         assert on.calls("AssignPrivateIpAddresses") == []
 
@@ -126,8 +127,7 @@ class TestLate:
     ) -> None:
         on = stage(hidden={TWIN: WHOLE_ENTRY})
         on.put_faults({"action": "DescribeNetworkInterfaces", **fault})
-        hurried = AgentSettings(interfaces=("net1",), timeout=3)
-        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), hurried)
+        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), HURRIED)
         assert (ended.code, on.secondaries(ENI_1), on.secondaries(TWIN)) == (code, [], []), ended.message
         assert says in ended.message
 
@@ -142,7 +142,7 @@ class TestStale:
     def test_an_eni_that_ec2_has_detached_gets_no_address(self, stage: MakeStage) -> None:
         on = stage(imds_delay_ms=3_600_000)
         on.external_write("detach", ENI_2)
-        ended = on.init(pod_with(on, FOREIGN, "10.10.2.80/24"), SOON)
+        ended = on.init(pod_with(on, FOREIGN, "10.10.2.80/24"), HURRIED)
         assert ended.code == ExitCode.NO_ENI
         assert on.calls("AssignPrivateIpAddresses") == []
 
@@ -162,7 +162,7 @@ class TestStale:
     ) -> None:
         on = stage(imds_delay_ms=3_600_000)
         on.external_write(*change)
-        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), SOON)
+        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.NO_ENI
         assert f"its interface has the MAC of {TWIN}, which {says}" in ended.message
         assert on.secondaries(ENI_1) == on.secondaries(TWIN) == []
@@ -171,7 +171,7 @@ class TestStale:
     def test_the_mac_of_a_detached_eni_leaves_nothing_to_the_subnet(self, stage: MakeStage) -> None:
         on = stage()
         on.external_write("detach", TWIN)
-        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), SOON)
+        ended = on.init(pod_with(on, MAC_TWIN, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.NO_ENI
         assert f"its interface has the MAC of {TWIN} (not attached)" in ended.message
         assert on.calls("AssignPrivateIpAddresses") == []
@@ -228,7 +228,7 @@ class TestHalf:
 
     def test_without_the_right_to_ask_the_hop_limit_is_not_blamed(self, stage: MakeStage) -> None:
         on = stage(hidden={ENI_1: ["device-number"]}, rights=CHANGES_ONLY)
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), SOON)
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.NO_PERMISSION
         assert f"IMDS shows the interface {MAC_1} without its device-number" in ended.message
         assert "HttpPutResponseHopLimit" not in ended.message
@@ -270,7 +270,7 @@ class TestHalf:
         self, stage: MakeStage
     ) -> None:
         on = stage(hidden={ENI_2: ["subnet-id"]})
-        ended = on.init(pod_with(on, FOREIGN, "10.10.2.80/24"), SOON)
+        ended = on.init(pod_with(on, FOREIGN, "10.10.2.80/24"), HURRIED)
         assert (ended.code, on.secondaries(ENI_2)) == (ExitCode.OK, ["10.10.2.80"]), ended.message
 
     @pytest.mark.parametrize("mac", [MAC_1, FOREIGN])
@@ -295,7 +295,7 @@ class TestHalf:
     ) -> None:
         on = stage(rights=CHANGES_ONLY)
         on.put_faults({"action": "imds:metadata", "path": f"*/macs/{MAC_1}/*", "connection": "reset"})
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), AgentSettings(interfaces=("net1",), timeout=5))
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.NO_PERMISSION
         assert "it has answered others" in ended.message
         assert "HttpPutResponseHopLimit" not in ended.message
@@ -305,7 +305,7 @@ class TestGone:
     def test_an_imds_that_comes_seconds_after_the_pod_is_waited_for(self, stage: MakeStage) -> None:
         on = stage()
         on.put_faults({"action": "imds:token", "connection": "reset", "times": 9})
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), SOON)
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED)
         assert (ended.code, on.secondaries(ENI_1)) == (ExitCode.OK, ["10.10.1.80"]), ended.message
         assert "lookup-failed" in ended.events("warning")
 

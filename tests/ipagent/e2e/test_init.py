@@ -12,7 +12,7 @@ import pytest
 from common.agent_settings import AgentSettings, Credentials, RestartPolicy, Takeover
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
-from tests.ipagent.agent_rig import Stage
+from tests.ipagent.agent_rig import DEADLINE, HURRIED, Stage
 from tests.ipagent.aws.scripted_imds import imds_of_version_1
 from tests.ipagent.worlds import (
     ENI_0,
@@ -337,9 +337,8 @@ class TestNamed:
 
     def test_ec2_can_not_be_reached(self, stage: MakeStage) -> None:
         on = stage()
-        short = AgentSettings(interfaces=("net1",), timeout=8)
         url = f"http://{on.node.address}:9"
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), short, AWS_ENDPOINT_URL_EC2=url)
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED, AWS_ENDPOINT_URL_EC2=url)
         assert ended.code == ExitCode.EC2_UNREACHABLE
         assert url in ended.message
         assert "NetworkPolicy" in ended.message
@@ -347,6 +346,7 @@ class TestNamed:
     def test_the_deadline_interrupts_an_ec2_that_is_silent(self, stage: MakeStage) -> None:
         on = stage()
         on.put_faults({"action": "AssignPrivateIpAddresses", "error": "InternalError", "delay_ms": 60_000})
+        # Less than the time (READ_SECONDS) after which a call is made again: the first one is interrupted.
         short = AgentSettings(interfaces=("net1",), timeout=5)
         ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), short)
         assert ended.code == ExitCode.EC2_UNREACHABLE
@@ -354,21 +354,19 @@ class TestNamed:
 
     def test_the_deadline_interrupts_a_name_lookup_that_hears_no_signal(self, stage: MakeStage) -> None:
         on = stage()
-        short = AgentSettings(interfaces=("net1",), timeout=8)
         url = "http://ec2.nowhere.test:8080"
         ended = on.init_with_hanging_resolver(
-            pod_with(on, MAC_1, "10.10.1.80/24"), short, AWS_ENDPOINT_URL_EC2=url
+            pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED, AWS_ENDPOINT_URL_EC2=url
         )
         assert ended.code == ExitCode.EC2_UNREACHABLE
-        assert "10.10.1.80 (net1): EC2 has not answered within 8 s which ENI has" in ended.message
+        assert f"10.10.1.80 (net1): EC2 has not answered within {DEADLINE} s which ENI has" in ended.message
 
     def test_the_deadline_with_throttling(self, stage: MakeStage) -> None:
         on = stage()
         on.put_faults({"action": "AssignPrivateIpAddresses", "error": "RequestLimitExceeded"})
-        short = AgentSettings(interfaces=("net1",), timeout=8)
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), short)
+        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.DEADLINE
-        assert "not within 8 s" in ended.message
+        assert f"not within {DEADLINE} s" in ended.message
         assert "RequestLimitExceeded" in ended.message
 
     def test_anothers_primary_is_refused_and_the_good_one_of_the_batch_lands(self, stage: MakeStage) -> None:
@@ -414,9 +412,9 @@ def test_the_primary_address_of_an_eni_that_the_pod_owns_is_there_already(stage:
 
 def test_an_app_that_waits_for_its_elastic_ip_does_not_start_without_it(stage: MakeStage) -> None:
     on = stage()
-    settings = AgentSettings(interfaces=("net1",), eip_wait=("net1",), timeout=3)
+    settings = AgentSettings(interfaces=("net1",), eip_wait=("net1",), timeout=DEADLINE)
     ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), settings)
     assert ended.code == ExitCode.DEADLINE
-    assert ended.message.startswith("The Elastic IP of net1 has not come within 3 s")
+    assert ended.message.startswith(f"The Elastic IP of net1 has not come within {DEADLINE} s")
     assert on.secondaries(ENI_1) == ["10.10.1.80"]
     assert "waiting" in ended.events()

@@ -118,10 +118,10 @@ class TestInit:
         assert ended.message == f"Assigned: 10.10.1.80, 10.10.1.81 on {ENI}."
 
     def test_an_unreachable_node_agent_is_named_at_the_deadline(self, stage: SlimStage) -> None:
-        ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
+        ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=5))
         assert ended.code == ExitCode.NODE_AGENT_UNREACHABLE
         assert f"The node agent of node-a at {stage.node.address}:{PORT}" in ended.message
-        assert "within 2 s: Connection refused" in ended.message
+        assert "within 5 s: Connection refused" in ended.message
         assert "DaemonSet" in ended.message
         assert ended.events() == ["start", "unreachable", "failed"]
 
@@ -130,9 +130,9 @@ class TestInit:
         stage.node.add_address("lo", "10.10.0.99/32")
         with stage.node.listen("10.10.0.99", PORT) as mute:
             mute.listen(0)
-            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2), env={ENV_HOST_IP: "10.10.0.99"})
+            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=5), env={ENV_HOST_IP: "10.10.0.99"})
         assert ended.code == ExitCode.NODE_AGENT_UNREACHABLE
-        assert "10.10.0.99:9407 could not be reached within 2 s" in ended.message
+        assert "10.10.0.99:9407 could not be reached within 5 s" in ended.message
 
     def test_a_node_agent_that_starts_late_is_found(self, stage: SlimStage) -> None:
         running = stage.start("init", stage.pod("10.10.1.80/24"))
@@ -151,13 +151,13 @@ class TestInit:
     def test_the_deadline_names_what_was_pending(self, stage: SlimStage) -> None:
         said = pending("10.10.1.80 (net1): EC2 has not answered.", ExitCode.EC2_UNREACHABLE)
         with stage.gate(answer=lambda _: said):
-            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
+            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=5))
         assert ended.code == ExitCode.EC2_UNREACHABLE
-        assert ended.message == "Not within 2 s: 10.10.1.80 (net1): EC2 has not answered."
+        assert ended.message == "Not within 5 s: 10.10.1.80 (net1): EC2 has not answered."
 
     def test_a_pod_that_the_node_never_sees_ends_at_the_deadline(self, stage: SlimStage) -> None:
         with stage.gate(living=()):
-            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
+            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=5))
         assert ended.code == ExitCode.DEADLINE
         assert "does not see the pod apps/pod-1 on node-a yet" in ended.message
 
@@ -188,9 +188,9 @@ class TestInit:
             raise TimeoutError("timed out")
 
         with stage.gate(review=ask):
-            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=2))
+            ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=5))
         assert ended.code == ExitCode.DEADLINE
-        assert "has not served this pod within 2 s" in ended.message
+        assert "has not served this pod within 5 s" in ended.message
         assert "timed out" in ended.message
         assert len(calls) > 1
 
