@@ -6,6 +6,9 @@ hundred times as far as `make test` does, `quick` a third as far: for `make chec
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
@@ -15,6 +18,21 @@ settings.register_profile(
 settings.register_profile("quick", settings.get_profile("test"), max_examples=10)
 settings.register_profile("soak", settings.get_profile("test"), max_examples=3000)
 settings.load_profile("test")
+
+ALL_PURE = re.compile(r"^pytestmark = \[?pytest\.mark\.pure\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file without a test of the layer that `-m` asks for: importing takes most of the collection.
+
+    `-m` alone decides which tests run; a file that is imported in vain costs a second at most.
+    """
+    layer = config.option.markexpr.partition(" and ")[0]
+    if collection_path.suffix != ".py" or layer not in ("pure", "not pure"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    left_out = ALL_PURE.search(text) if layer == "not pure" else "pytest.mark.pure" not in text
+    return True if left_out else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

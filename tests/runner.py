@@ -6,7 +6,8 @@ some of their tests end at deadlines. Those that only compute run beside them, o
 lowest priority: they take what CPU time is left, and delay nobody. Output goes to files in `.test-logs`. A
 line is printed when a job ends, and the whole output of those that failed at the end.
 
-With MULTUS_ENI_RERUN_FAILED=1, as in CI, failed tests run once more when all jobs have ended, one job at a
+With MULTUS_ENI_OTHER_PYTHON=3.13, as in CI, jobs with that Python are among them, see `make other-python`.
+With MULTUS_ENI_RERUN_FAILED=1 failed tests run once more when all jobs have ended, one job at a
 time. Those that pass then are *unstable*: they are listed with the output of their failure, and do not fail
 the run.
 """
@@ -25,6 +26,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from images.store import cache_folder
+
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
 AT_ONCE = 5
@@ -34,6 +37,7 @@ SLOWEST = 15
 """How many of the slowest tests are listed."""
 LOW_PRIORITY = ("nice", "-n", "19")
 RERUN_FAILED = "MULTUS_ENI_RERUN_FAILED"
+OTHER_PYTHON = "MULTUS_ENI_OTHER_PYTHON"
 NO_TESTS = 5
 """pytest's exit status where no test was chosen."""
 _DURATION = re.compile(r"^(\d+\.\d+)s (call|setup|teardown) +(\S.*)$", re.MULTILINE)
@@ -115,13 +119,16 @@ def python(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", *arguments)
 
 
+def remembering(name: str) -> tuple[str, ...]:
+    """Return pytest's options for a job that remembers what failed, and lists what was slow."""
+    return ("-o", f"cache_dir={LOGS / 'failed' / name.replace(' ', '-')}", f"--durations={SLOWEST}")
+
+
 def group(
     name: str, paths: str, arguments: Sequence[str], after: tuple[str, ...] = (), *, boots: bool = False
 ) -> Job:
     """Make a job of the tests below some paths, but for the pure layer's; `arguments` are a user's."""
-    memory = f"cache_dir={LOGS / 'failed' / name.replace(' ', '-')}"
-    options = ("-o", memory, f"--durations={SLOWEST}", "-m", "not pure")
-    argv = python("pytest", *options, *shlex.split(paths), *arguments)
+    argv = python("pytest", *remembering(name), "-m", "not pure", *shlex.split(paths), *arguments)
     return Job(name, argv, after, selected=bool(arguments), boots=boots, rerun=True)
 
 
@@ -137,8 +144,22 @@ def covered(arguments: Sequence[str]) -> list[Job]:
     return [] if arguments else [report]
 
 
-def jobs(arguments: Sequence[str] = ()) -> list[Job]:
-    """Return all jobs, the longest first: by measured time, see docs/testing.md."""
+def other_python(version: str) -> list[Job]:
+    """Return the jobs with another Python."""
+    script, made = ("scripts/other-python.sh", version), f"Python {version}"
+    started = f"{version}, started"
+    return [
+        Job(made, (*script, "setup")),
+        Job(f"{version}, pure", (*script, "pure"), after=(made,), computes=True),
+        Job(started, (*script, "started", *remembering(started)), after=(made,), rerun=True),
+    ]
+
+
+def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
+    """Return all jobs, the longest first: by measured time, see docs/testing.md.
+
+    `arguments` are pytest's. `version` is that of another Python, beside which nothing is to be chosen.
+    """
     plane, image = ("tools",), ("tools", "images")
     first = [
         Job("tools", python("tests.cluster.tools", "--optional")),
@@ -162,7 +183,8 @@ def jobs(arguments: Sequence[str] = ()) -> list[Job]:
         *first,
         group("rest", " ".join(remaining(first)), arguments, after=plane),
         *covered(arguments),
-        Job("types", python("mypy"), computes=True),
+        *(other_python(version) if version and not arguments else ()),
+        Job("types", python("mypy", f"--cache-dir={cache_folder() / 'mypy'}"), computes=True),
         Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check ."), computes=True),
         Job("imports", (f"{_VENV}/lint-imports",), computes=True),
     ]
@@ -307,7 +329,7 @@ def report(all_jobs: Sequence[Job], ended: Sequence[Ended], again: Sequence[Ende
 
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status."""
-    found = jobs(arguments)
+    found = jobs(arguments, os.environ.get(OTHER_PYTHON, ""))
     print(
         f"{len(found)} jobs, {AT_ONCE} at a time and {COMPUTING} that compute; "
         f"their output is in {LOGS.relative_to(ROOT)}/",

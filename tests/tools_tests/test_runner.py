@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -94,6 +95,7 @@ def test_what_failed_is_shown_last_and_what_needs_it_is_named(
 
 UNSTABLE = """
 import os
+import re
 def test_good():
     pass
 def test_unstable():
@@ -208,3 +210,47 @@ def test_its_jobs_end_with_it(tmp_path: Path) -> None:
     thread.join()
     assert ended.value.code == 128 + signal.SIGTERM
     assert not Path("/proc", pid.read_text().removesuffix(".")).exists()
+
+
+def test_another_python_has_jobs_of_its_own_where_it_is_named_and_nothing_is_chosen() -> None:
+    named = {each.name: each for each in runner.jobs(version="3.13")}
+    added = set(named) - {each.name for each in runner.jobs()}
+    assert added == {"Python 3.13", "3.13, pure", "3.13, started"}
+    assert {named[each].after for each in added - {"Python 3.13"}} == {("Python 3.13",)}
+    assert added.isdisjoint(each.name for each in runner.jobs(["-k", "sidecar"], "3.13"))
+
+
+FILES = {
+    "test_pure.py": "import pytest\npytestmark = pytest.mark.pure\ndef test_one():\n    pass\n",
+    "test_both.py": "import pytest\n@pytest.mark.pure\ndef test_two(): pass\ndef test_three(): pass\n",
+    "test_other.py": "def test_four():\n    pass\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("layer", "found", "imported"),
+    [
+        ("pure", {"test_one", "test_two"}, {"test_pure", "test_both"}),
+        ("not pure", {"test_three", "test_four"}, {"test_both", "test_other"}),
+        ("", {"test_one", "test_two", "test_three", "test_four"}, {"test_pure", "test_both", "test_other"}),
+    ],
+)
+def test_files_without_a_test_of_the_layer_are_not_imported(
+    tmp_path: Path, layer: str, found: set[str], imported: set[str]
+) -> None:
+    said = "import builtins\nbuiltins.print('imports', __name__)\n"
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(said + text)
+    options = (
+        "-q",
+        "-s",
+        "--collect-only",
+        "-c",
+        str(runner.ROOT / "pyproject.toml"),
+        "-p",
+        "tests.conftest",
+    )
+    argv = (sys.executable, "-m", "pytest", *options, "-m", layer, str(tmp_path))
+    (ended,) = Runner(tmp_path / "logs").run([Job("collect", argv)])
+    assert set(re.findall(r"imports (\w+)", ended.log)) == imported
+    assert set(re.findall(r"::(\w+)", ended.log)) == found
