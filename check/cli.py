@@ -25,7 +25,8 @@ EXAMPLES = """\
 
 A dump is a file, or a folder of files, of `kubectl get -A -o yaml`; docs/check.md has the command.
 
-Exit code: 0 all is in order, 1 something does not work, 3 there are only warnings, 2 wrong input."""
+Exit code: 0 all is in order, 1 something does not work, 3 there are only warnings, 2 wrong input, or nothing
+could be read."""
 
 
 def add_check(commands: Commands) -> None:
@@ -70,7 +71,7 @@ def add_check(commands: Commands) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from check.command import Options, run_command  # noqa: PLC0415 - --help needs none of this
+    from check.command import Options, ScopeError, run_command  # noqa: PLC0415 - --help needs none of this
     from check.model import Scope  # noqa: PLC0415 - nor this
     from check.render import Form  # noqa: PLC0415 - nor this
     from check.sources.dump import DumpError  # noqa: PLC0415 - nor this
@@ -94,7 +95,7 @@ def _check(options: argparse.Namespace) -> int:
                 options.aws,
             )
         )
-    except (DumpError, ClusterError, ApiError, Unreachable) as error:
+    except (ScopeError, DumpError, ClusterError, ApiError, Unreachable) as error:
         print(f"multus-eni check: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:

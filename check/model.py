@@ -45,8 +45,16 @@ GROUPS = "security groups"
 """Sources beside the kinds: a pod created with dryRun=All, `ipagent node status`, EC2."""
 
 
+REGION = "topology.kubernetes.io/region"
+"""The label of nodes."""
+
 DONE = ("Succeeded", "Failed")
 """Phases of a pod that has ended."""
+
+MAX_WAITING = 300
+"""Characters of what the kubelet says of a container that waits."""
+ORDINARY = ("PodInitializing", "ContainerCreating", "CrashLoopBackOff")
+"""Reasons for which a container waits without its image or its settings being at fault (kubelet)."""
 
 
 class Verdict(StrEnum):
@@ -115,6 +123,23 @@ def is_ready(pod: Resource) -> bool:
         each.get("type") == "Ready" and each.get("status") == "True"
         for each in objects(pod.status.get("conditions"))
     )
+
+
+def why_waiting(pod: Resource, container: str = "") -> str:
+    """Say why a pod is not placed, or a container of it not started, empty if neither; `container`: this one.
+
+    A container that waits for others, or to be started again, does not count.
+    """
+    for each in objects(pod.status.get("conditions")):
+        if (each.get("type"), each.get("status")) == ("PodScheduled", "False") and not container:
+            return f"{text_of(each.get('reason'))}: {text_of(each.get('message'))}"[:MAX_WAITING]
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for each in objects(pod.status.get(key)):
+            waiting = mapping(mapping(each.get("state")).get("waiting"))
+            reason, message = text_of(waiting.get("reason")), text_of(waiting.get("message"))
+            if container in ("", each.get("name")) and reason not in ("", *ORDINARY):
+                return f"{reason}: {message}"[:MAX_WAITING] if message else reason
+    return ""
 
 
 def node_name(pod: Resource) -> str:

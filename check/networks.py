@@ -148,7 +148,7 @@ def _range(text: str, first: Any, last: Any) -> Range:
 
 
 def attached_addresses(annotations: Mapping[str, str]) -> tuple[tuple[str, IPAddress], ...]:
-    """Read from `network-status` the pod's Multus addresses, each with its interface."""
+    """Read from `network-status` the pod's Multus addresses, each with its network (`namespace/name`)."""
     try:
         found = json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status") or "[]")
     except (ValueError, RecursionError):
@@ -156,7 +156,7 @@ def attached_addresses(annotations: Mapping[str, str]) -> tuple[tuple[str, IPAdd
     entries = objects(found)
     default = {text_of(entry.get("name")) for entry in entries if entry.get("default")}
     return tuple(
-        (text_of(entry.get("interface")), address)
+        (text_of(entry.get("name")), address)
         for entry in entries
         if not entry.get("default") and text_of(entry.get("name")) not in default
         for address in _addresses(entry.get("ips"))

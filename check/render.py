@@ -62,6 +62,7 @@ def as_document(results: Iterable[Result]) -> list[dict[str, object]]:
             "title": result.check.title,
             "verdict": result.verdict.value,
             "details": list(result.details),
+            "commands": list(dict.fromkeys(filter(None, map(result.commands.get, result.details)))),
             "remedy": result.check.remedy if result.verdict in (Verdict.ERROR, Verdict.WARNING) else None,
             "documentation": result.check.anchor,
         }
@@ -77,7 +78,10 @@ def _lines(result: Result, *, colour: bool, unicode: bool) -> Iterator[str]:
         yield f"{mark} {result.check.title}: skipped: {printable(result.details[0])}"
         return
     yield f"{mark} {result.check.title}"
-    yield from (f"{_INDENT}{printable(detail)}" for detail in result.details)
+    for detail in result.details:
+        yield f"{_INDENT}{printable(detail)}"
+        if command := result.commands.get(detail):
+            yield f"{_INDENT}  $ {printable(command)}"
     if result.details:
         yield f"{_INDENT}remedy: {result.check.remedy}"
         yield f"{_INDENT}see {result.check.anchor}"

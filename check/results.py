@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from check.model import Verdict
+from check.installation import COMPONENT, PART_OF, PROJECT
+from check.model import KINDS, REGION, Resource, Verdict, mapping, node_name, objects
 from check.views import Cluster
+from common.agent_container import CONTAINER_NAME
 
 PAGE = "https://github.com/multus-eni/multus-eni-injector/blob/main/docs/check.md"
 """The page has a section for each check. On a laptop there is no folder docs/."""
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """A sentence, and the command that solves the problem or shows more of it, empty where none does."""
+
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """A question about a cluster.
 
-    `run` yields a sentence for each problem, and raises NotApplicable. `verdict` is what a problem amounts
-    to. `needs` are the kinds and sources without which it is skipped. `pre`: it also makes sense before the
-    injector is installed.
+    `run` yields each problem, or the sentence alone, and raises NotApplicable. `verdict` is what a problem
+    amounts to. `needs` are the kinds and sources without which it is skipped. `pre`: it also makes sense
+    before the injector is installed.
     """
 
     id: str
     title: str
     remedy: str
-    run: Callable[[Cluster], Iterable[str]]
+    run: Callable[[Cluster], Iterable[str | Problem]]
     verdict: Verdict = Verdict.ERROR
     needs: tuple[str, ...] = ()
     pre: bool = False
@@ -42,8 +53,77 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a check has found: sentences, one a problem; or, of a skipped one, why."""
+    """What a check has found: sentences, one a problem; or, of a skipped one, why.
+
+    `commands` are those of the problems, by their sentences.
+    """
 
     check: Check
     verdict: Verdict
     details: tuple[str, ...] = ()
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+
+def command(*words: str) -> str:
+    """Write a command as a shell reads it: names in a dump may be anything."""
+    return shlex.join(words)
+
+
+def aws(cluster: Cluster, *words: str) -> str:
+    """Return a command of the AWS CLI, with the nodes' region where it is known."""
+    regions = {node.labels[REGION] for node in cluster.all("Node") if REGION in node.labels}
+    return command("aws", *words, *(["--region", min(regions)] if regions else []))
+
+
+def edit(kind: str, key: str) -> str:
+    """Return the command that opens an object in an editor; `key` is `namespace/name`, or the name alone."""
+    return command("kubectl", "edit", *_named(kind, key))
+
+
+def describe(kind: str, key: str) -> str:
+    """Return the command that shows an object with its Events."""
+    return command("kubectl", "describe", *_named(kind, key))
+
+
+def describe_pods(namespace: str, component: str, node: str = "") -> str:
+    """Return the command that shows the pods of one of the injector's programs with their Events."""
+    labels = f"{PART_OF}={PROJECT},{COMPONENT}={component}"
+    selected = ["-l", labels, *(["--field-selector", f"spec.nodeName={node}"] if node else [])]
+    return command("kubectl", "describe", "pods", "-n", namespace, *selected)
+
+
+def node_status(cluster: Cluster, node: str) -> str:
+    """Return the command by which a node's agent shows what it does, empty if none runs there."""
+    return _by_node_agent(cluster, node, "exec", "--", "ipagent", "node", "status")
+
+
+def logs(cluster: Cluster, node: str) -> str:
+    """Return the command for the log of a node's agent, empty if none runs there."""
+    return _by_node_agent(cluster, node, "logs", "--tail=50")
+
+
+def _by_node_agent(cluster: Cluster, node: str, verb: str, *rest: str) -> str:
+    pods = (pod for pod in cluster.installation.pods_of("node-agent") if node_name(pod) == node)
+    pod = next(pods, None)
+    if pod is None:
+        return ""
+    return command("kubectl", verb, "-n", pod.namespace, pod.name, "-c", "node-agent", *rest)
+
+
+def replace_pod(pod: Resource) -> str:
+    """Return the command after which a pod is created again, by its controller if it has one.
+
+    Without one, a pod that has an old agent can't be injected again: it comes back as it is.
+    """
+    if objects(mapping(pod.body.get("metadata")).get("ownerReferences")):
+        return command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
+    if any(each.get("name") == CONTAINER_NAME for each in objects(pod.spec.get("initContainers"))):
+        return ""
+    shown = command("kubectl", "get", "pod", "-n", pod.namespace, pod.name, "-o", "yaml")
+    return f"{shown} | kubectl replace --force -f -"
+
+
+def _named(kind: str, key: str) -> list[str]:
+    *_, group, _, plural = KINDS[kind].split("/")
+    namespace, _, name = key.rpartition("/")
+    return [f"{plural}.{group}" if "." in group else plural, *(["-n", namespace] if namespace else []), name]

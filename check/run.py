@@ -14,7 +14,7 @@ from check.checks.node_networks import CONTROLLER
 from check.checks.nodes import NODES
 from check.checks.pods import PODS
 from check.model import NotApplicable, Scope, Snapshot, Verdict
-from check.results import Check, Result
+from check.results import Check, Problem, Result
 from check.views import Cluster
 
 CHECKS: tuple[Check, ...] = (
@@ -33,7 +33,7 @@ CHECKS: tuple[Check, ...] = (
 MAX_DETAILS = 20
 """Problems of one check that are listed; the rest is counted."""
 
-OK, ERRORS, WARNINGS = 0, 1, 3
+OK, ERRORS, UNKNOWN, WARNINGS = 0, 1, 2, 3
 """Exit codes."""
 
 
@@ -44,11 +44,16 @@ def run_checks(snapshot: Snapshot, scope: Scope, checks: Iterable[Check] = CHECK
 
 
 def exit_code(results: Iterable[Result]) -> int:
-    """Return 1 for an error, 3 for nothing worse than warnings, else 0."""
+    """Return 1 for an error, 3 for nothing worse than warnings, 2 where nothing could be read, else 0."""
+    results = tuple(results)
     found = {result.verdict for result in results}
     if Verdict.ERROR in found:
         return ERRORS
-    return WARNINGS if Verdict.WARNING in found else OK
+    if Verdict.WARNING in found:
+        return WARNINGS
+    # What needs nothing but the API server's version, everybody may read.
+    read = any(result.verdict is Verdict.OK for result in results if result.check.needs)
+    return OK if read else UNKNOWN
 
 
 def _run(check: Check, cluster: Cluster) -> Result:
@@ -56,12 +61,14 @@ def _run(check: Check, cluster: Cluster) -> Result:
     if why := next((missing[need] for need in check.needs if need in missing), None):
         return Result(check, Verdict.SKIPPED, (why,))
     try:
-        problems = list(dict.fromkeys(check.run(cluster)))
+        found = [each if isinstance(each, Problem) else Problem(each) for each in check.run(cluster)]
     except NotApplicable as error:
         return Result(check, Verdict.SKIPPED, (str(error),))
-    if not problems:
+    commands = {each.text: each.command for each in found}
+    if not commands:
         return Result(check, Verdict.OK)
+    problems = list(commands)
     shown = problems[:MAX_DETAILS]
     if len(problems) > MAX_DETAILS:
         shown.append(f"and {len(problems) - MAX_DETAILS} more")
-    return Result(check, check.verdict, tuple(shown))
+    return Result(check, check.verdict, tuple(shown), commands)

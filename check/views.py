@@ -18,7 +18,6 @@ from check.model import (
     Resource,
     Scope,
     Snapshot,
-    items,
     mapping,
     node_name,
     objects,
@@ -37,6 +36,12 @@ from webhook.manifests.workloads import ManifestError, read_manifests
 
 RECENT = 1200
 """Seconds for which an Event counts: controllers and the kubelet try again within a quarter of an hour."""
+SETTLING = 120
+"""Seconds in which the DaemonSets' pods start on a node that has become ready."""
+COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
+WITHOUT_MULTUS = ("auto", "fargate", "hybrid")
+"""Nodes of EKS without ENIs for pods, or without DaemonSets; the chart's node agents avoid them."""
+OS = "kubernetes.io/os"
 NO_MASTER = re.compile(r'master "([^"]{1,64})": Link not found')
 """What plugins say of a master that the node lacks (containernetworking/plugins, ipvlan.go, macvlan.go)."""
 
@@ -134,9 +139,16 @@ class Cluster:
         return tuple(sorted({node_name(pod) for pod in self.served_pods} - {""}))
 
     @cached_property
-    def unready_nodes(self) -> frozenset[str]:
-        """The nodes whose kubelet does not answer, or that are being deleted: no pod is ready there."""
-        return frozenset(each.name for each in self.all("Node") if not _is_up(each))
+    def excused_nodes(self) -> frozenset[str]:
+        """The nodes on which neither Multus nor node agents have to be ready.
+
+        Their kubelet does not answer, or has not for two minutes yet; they are being deleted; or nothing of
+        Multus runs on nodes of their kind.
+        """
+        now = self.snapshot.now
+        return frozenset(
+            each.name for each in self.all("Node") if not _is_up(each, now) or _is_without_multus(each)
+        )
 
     @cached_property
     def prefix_pools(self) -> Mapping[str, frozenset[str]]:
@@ -196,8 +208,12 @@ class Cluster:
         )
 
     def unattached(self) -> Iterator[tuple[Resource, str]]:
-        """Yield pods that Multus has not attached, each with what the kubelet says of its last attempt."""
-        pods = {pod.key: pod for pod in self.pods if not addresses_of(pod)}
+        """Yield pods that Multus has not attached, each with what the kubelet says of its last attempt.
+
+        On a node that has just joined attempts fail until Multus runs there.
+        """
+        excused = self.excused_nodes
+        pods = {pod.key: pod for pod in self.pods if not addresses_of(pod) and node_name(pod) not in excused}
         for event in self.events("FailedCreatePodSandBox"):
             involved = mapping(event.body.get("involvedObject"))
             pod = pods.get(f"{involved.get('namespace')}/{involved.get('name')}")
@@ -212,13 +228,16 @@ class Cluster:
     def _concerns(self, involved: Object) -> bool:
         if involved.get("kind") != "Pod":
             return not self.scope.pod
-        living = {pod.key: mapping(pod.body.get("metadata")).get("uid") for pod in self.pods}
         key = f"{involved.get('namespace')}/{involved.get('name')}"
-        return key in living and involved.get("uid") in (None, living[key])
+        return key in self._uids and involved.get("uid") in (None, self._uids[key])
+
+    @cached_property
+    def _uids(self) -> Mapping[str, object]:
+        return {pod.key: mapping(pod.body.get("metadata")).get("uid") for pod in self.pods}
 
 
 def addresses_of(pod: Resource) -> tuple[tuple[str, IPAddress], ...]:
-    """Return a pod's Multus addresses, each with its interface.
+    """Return a pod's Multus addresses, each with its network (`namespace/name`).
 
     A pod without an address of its own has no sandbox yet: its network-status was copied into its template.
     """
@@ -239,31 +258,17 @@ def is_attached(pod: Resource) -> bool:
     return not deleted and pod.status.get("phase") not in DONE and not pod.spec.get("hostNetwork")
 
 
-def selects(selector: Object, labels: Mapping[str, str]) -> bool:
-    """Return whether a label selector (meta/v1 LabelSelector) selects an object; an empty one selects all."""
-    wanted = mapping(selector.get("matchLabels"))
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        _expression_holds(each, labels) for each in objects(selector.get("matchExpressions"))
-    )
-
-
-def _expression_holds(expression: Object, labels: Mapping[str, str]) -> bool:
-    key, values = str(expression.get("key")), items(expression.get("values"))
-    match expression.get("operator"):
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case _:
-            return key not in labels
-
-
-def _is_up(node: Resource) -> bool:
+def _is_up(node: Resource, now: float) -> bool:
     conditions = {text_of(each.get("type")): each for each in objects(node.status.get("conditions"))}
+    ready = conditions.get("Ready", {})
+    since = seconds_since_epoch(ready.get("lastTransitionTime"))
+    settled = since is None or now - since > SETTLING
     deleted = mapping(node.body.get("metadata")).get("deletionTimestamp")
-    return not deleted and conditions.get("Ready", {}).get("status", "True") == "True"
+    return not deleted and ready.get("status", "True") == "True" and settled
+
+
+def _is_without_multus(node: Resource) -> bool:
+    return node.labels.get(COMPUTE_TYPE) in WITHOUT_MULTUS or node.labels.get(OS) == "windows"
 
 
 def _details(shown: Object) -> EniDetails | None:

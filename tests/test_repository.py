@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.chart.test_docs import anchors
+
 pytestmark = pytest.mark.pure
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +69,19 @@ def test_the_changelog_has_a_section_for_the_version_of_the_code() -> None:
     assert version is not None
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[:2] == ["Unreleased", version[1]]
+
+
+PROGRAMS = ("certs", "check", "common", "ipagent", "multus_eni", "webhook", "charts", "examples", "scripts")
+PAGE = re.compile(r"docs/([\w-]+\.md)(?:#([\w-]+))?")
+
+
+def test_pages_that_programs_and_examples_name_have_these_sections() -> None:
+    files = [each for top in PROGRAMS for each in (ROOT / top).rglob("*.*") if each.suffix != ".md"]
+    texts = {each: each.read_text(encoding="utf-8") for each in files if each.suffix not in (".pyc", ".png")}
+    named = {found for text in texts.values() for found in PAGE.findall(text)}
+    assert len(named) > 10
+    pages = {page: anchors(ROOT / "docs" / page) for page, _ in named}
+    assert [(page, anchor) for page, anchor in named if anchor and anchor not in pages[page]] == []
 
 
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

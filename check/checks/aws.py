@@ -7,27 +7,40 @@ from collections.abc import Iterable, Iterator
 
 from check.model import AWS, RESERVATIONS, Object, Verdict, objects, text_of
 from check.networks import HOST_LOCAL, WHEREABOUTS, IPNetwork, Network
-from check.results import Check
+from check.results import Check, Problem, aws, edit
 from check.views import Cluster
 
 _VPC_IPAMS = (WHEREABOUTS, HOST_LOCAL)
 
 
-def _ranges(cluster: Cluster) -> Iterator[str]:
+def _ranges(cluster: Cluster) -> Iterator[Problem]:
     subnets = {eni.subnet_id for eni in cluster.pod_enis}
     described = [each for each in cluster.aws.subnets if text_of(each.get("SubnetId")) in subnets]
     cidrs = [cidr for each in described for cidr in _cidrs(each)]
     for network, text in _outside(cluster.vpc_networks, cidrs):
         shown = ", ".join(map(str, cidrs)) or "none"
-        yield f"{network.key}: {text} is in no subnet of the nodes' ENIs ({shown})"
+        problem = f"{network.key}: {text} is in no subnet of the nodes' ENIs ({shown})"
+        yield Problem(problem, edit("NetworkAttachmentDefinition", network.key))
 
 
-def _reservations(cluster: Cluster) -> Iterator[str]:
+def _reservations(cluster: Cluster) -> Iterator[Problem]:
     cidrs = [cidr for each in cluster.aws.reservations for cidr in _parsed([each.get("Cidr")])]
     # A prefix of an ENI is EC2's own choice, and nobody else is given addresses of it.
     networks = [each for each in cluster.vpc_networks if each.pool not in cluster.prefix_pools]
     for network, text in _outside(networks, cidrs):
-        yield f"{network.key}: {text} is not within a CIDR reservation of its subnet"
+        problem = f"{network.key}: {text} is not within a CIDR reservation of its subnet"
+        yield Problem(problem, _reserve(cluster, text))
+
+
+def _reserve(cluster: Cluster, text: str) -> str:
+    """Return the command that reserves a range, empty where it is no CIDR of one subnet."""
+    for wanted in _parsed([text]):
+        for subnet in cluster.aws.subnets:
+            if any(wanted.version == cidr.version and wanted.subnet_of(cidr) for cidr in _cidrs(subnet)):  # type: ignore[arg-type]
+                what = ("--subnet-id", text_of(subnet.get("SubnetId")), "--cidr", str(wanted))
+                kind = ("--reservation-type", "explicit")
+                return aws(cluster, "ec2", "create-subnet-cidr-reservation", *what, *kind)
+    return ""
 
 
 def _outside(networks: Iterable[Network], cidrs: list[IPNetwork]) -> Iterator[tuple[Network, str]]:

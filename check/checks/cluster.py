@@ -10,7 +10,7 @@ from itertools import combinations
 from check.installation import PART_OF, PROJECT
 from check.model import NotApplicable, Resource, Verdict, count, objects, pod_spec, text_of
 from check.networks import HOST_LOCAL, WHEREABOUTS, Network
-from check.results import Check
+from check.results import Check, Problem, describe, edit
 from check.views import NO_MASTER, Cluster, addresses_of
 
 OLDEST = (1, 30)
@@ -33,20 +33,20 @@ def _version(cluster: Cluster) -> Iterator[str]:
         yield f"the API server is {cluster.snapshot.version}, older than {'.'.join(map(str, OLDEST))}"
 
 
-def _multus(cluster: Cluster) -> Iterator[str]:
+def _multus(cluster: Cluster) -> Iterator[str | Problem]:
     if "NetworkAttachmentDefinition" in cluster.snapshot.unserved:
         yield "the API server does not know NetworkAttachmentDefinitions: Multus is not installed"
         return
     found = [each for each in cluster.all("DaemonSet") if _is_multus(each)]
-    down = len(cluster.unready_nodes)
+    excused = len(cluster.excused_nodes)
     for each in found:
         ready, wanted = (
             count(each.status.get("numberReady")),
             count(each.status.get("desiredNumberScheduled")),
         )
-        # Nothing is ready on a node that is down, or goes.
-        if ready + down < wanted:
-            yield f"DaemonSet {each.key}: ready on {ready} of {wanted} nodes"
+        if ready + excused < wanted:
+            text = f"DaemonSet {each.key}: ready on {ready} of {wanted} nodes"
+            yield Problem(text, describe("DaemonSet", each.key))
     # Some install it with the node's image.
     if not found and not any(addresses_of(pod) for pod in cluster.all("Pod")):
         yield "no DaemonSet of Multus, and no pod that Multus has attached"
@@ -62,25 +62,28 @@ def _is_multus(daemon_set: Resource) -> bool:
     return MULTUS_CONTAINER in names or any(_MULTUS_IMAGE.match(image) for image in images)
 
 
-def _readable(cluster: Cluster) -> Iterator[str]:
-    yield from (f"{network.key}: {network.problem}" for network in cluster.networks if network.problem)
+def _readable(cluster: Cluster) -> Iterator[str | Problem]:
+    for network in cluster.networks:
+        if network.problem:
+            yield _of_network(network, network.problem)
 
 
-def _plugin(cluster: Cluster) -> Iterator[str]:
+def _plugin(cluster: Cluster) -> Iterator[str | Problem]:
     for network in cluster.networks:
         if network.has_own_mac:
-            yield f"{network.key}: {network.plugin} gives pods a MAC that no ENI has"
+            yield _of_network(network, f"{network.plugin} gives pods a MAC that no ENI has")
 
 
-def _master(cluster: Cluster) -> Iterator[str]:
+def _master(cluster: Cluster) -> Iterator[str | Problem]:
     found = False
     for pod, message in cluster.unattached():
         if missing := NO_MASTER.search(message):
             found = True
-            yield (
+            text = (
                 f"pod {pod.key}: {pod.spec.get('nodeName', 'its node')} has no interface {missing[1]!r}"
                 f"{_named_by(missing[1], cluster.networks)}"
             )
+            yield Problem(text, describe("Pod", pod.key))
     if not found:
         raise NotApplicable(
             "no pod has failed because one is missing, and nodes do not show their interfaces"
@@ -92,7 +95,7 @@ def _named_by(master: str, networks: Iterable[Network]) -> str:
     return f", the master of {', '.join(names)}" if names else ""
 
 
-def _allowed(cluster: Cluster) -> Iterator[str]:
+def _allowed(cluster: Cluster) -> Iterator[str | Problem]:
     settings = cluster.required_installation().settings
     if settings is None or not settings.agent.allowed_cidrs:
         raise NotApplicable("agent.allowedCIDRs is not set")
@@ -100,29 +103,28 @@ def _allowed(cluster: Cluster) -> Iterator[str]:
     for network in cluster.vpc_networks:
         for each in network.ranges:
             if not any(each.within(cidr) for cidr in allowed):
-                yield (
-                    f"{network.key}: {each.text} is not within agent.allowedCIDRs "
-                    f"({', '.join(settings.agent.allowed_cidrs)})"
-                )
+                allowed_ones = ", ".join(settings.agent.allowed_cidrs)
+                yield _of_network(network, f"{each.text} is not within agent.allowedCIDRs ({allowed_ones})")
 
 
-def _overlaps(cluster: Cluster) -> Iterator[str]:
+def _overlaps(cluster: Cluster) -> Iterator[str | Problem]:
     ranges = [(network, each) for network in cluster.vpc_networks for each in network.ranges]
     for (one, first), (other, second) in combinations(ranges, 2):
         if one.key != other.key and one.allocator != other.allocator and first.overlaps(second):
-            yield f"{one.key} ({first.text}) and {other.key} ({second.text}) hand out the same addresses"
+            text = f"{one.key} ({first.text}) and {other.key} ({second.text}) hand out the same addresses"
+            yield Problem(text, edit("NetworkAttachmentDefinition", other.key))
 
 
-def _per_node(cluster: Cluster) -> Iterator[str]:
+def _per_node(cluster: Cluster) -> Iterator[str | Problem]:
     if len(cluster.all("Node")) < 2:
         return
     for network in cluster.vpc_networks:
         if network.ranges and network.ipam.get("type") == HOST_LOCAL:
             ranges = ", ".join(each.text for each in network.ranges)
-            yield f"{network.key}: host-local hands out {ranges} on each node independently"
+            yield _of_network(network, f"host-local hands out {ranges} on each node independently")
 
 
-def _slices(cluster: Cluster) -> Iterator[str]:
+def _slices(cluster: Cluster) -> Iterator[str | Problem]:
     sliced = [
         network
         for network in cluster.networks
@@ -132,14 +134,19 @@ def _slices(cluster: Cluster) -> Iterator[str]:
         raise NotApplicable("no network uses whereabouts with node slices")
     pools = {pool.name: pool for pool in cluster.all("NodeSlicePool")}
     nodes = {node.name for node in cluster.all("Node") if not node.spec.get("unschedulable")}
-    nodes -= cluster.unready_nodes
+    nodes -= cluster.excused_nodes
     for network in sliced:
         pool = pools.get(network.pool)
         allocations = objects(pool.status.get("allocations")) if pool else []
         held = {str(each.get("nodeName")) for each in allocations if each.get("nodeName")}
         if without := sorted((nodes & cluster.prefix_pools.get(network.pool, nodes)) - held):
             others = f" and {len(without) - 5} more" if without[5:] else ""
-            yield f"{network.key}: no slice for {', '.join(without[:5])}{others}"
+            text = f"{network.key}: no slice for {', '.join(without[:5])}{others}"
+            yield Problem(text, "kubectl get nodeslicepools.whereabouts.cni.cncf.io -A -o yaml")
+
+
+def _of_network(network: Network, text: str) -> Problem:
+    return Problem(f"{network.key}: {text}", edit("NetworkAttachmentDefinition", network.key))
 
 
 _NAD = ("NetworkAttachmentDefinition",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.model import NotApplicable, Verdict, objects, seconds_since_epoch, text_of
-from check.results import Check
+from check.results import Check, Problem, describe
 from check.views import Cluster
 from common.pod_keys import EIP, EIP_CONDITION
 
@@ -13,7 +13,7 @@ PATIENCE = 180
 """Seconds in which the controller sees a pod's address on its ENI and associates the Elastic IP."""
 
 
-def _claims(cluster: Cluster) -> Iterator[str]:
+def _claims(cluster: Cluster) -> Iterator[Problem]:
     pods = [pod for pod in cluster.pods if pod.annotations.get(EIP)]
     if not pods:
         raise NotApplicable("no pod claims an Elastic IP")
@@ -24,9 +24,10 @@ def _claims(cluster: Cluster) -> Iterator[str]:
         if condition.get("status") == "True" or since is None or cluster.snapshot.now - since <= PATIENCE:
             continue
         if condition:
-            yield f"{pod.key}: {condition.get('reason')}: {condition.get('message')}"
+            text = f"{pod.key}: {condition.get('reason')}: {condition.get('message')}"
         else:
-            yield f"{pod.key} claims {pod.annotations[EIP]}, and no controller has handled it"
+            text = f"{pod.key} claims {pod.annotations[EIP]}, and no controller has handled it"
+        yield Problem(text, describe("Pod", pod.key))
 
 
 ELASTIC_IPS = Check(

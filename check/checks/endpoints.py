@@ -25,7 +25,7 @@ from check.model import (
     text_of,
 )
 from check.networks import IPAddress
-from check.results import Check
+from check.results import Check, Problem, aws
 from check.views import Cluster
 from common.agent_settings import Backend
 
@@ -78,16 +78,19 @@ def _endpoints(cluster: Cluster) -> Iterator[str]:
                 )
 
 
-def _private_dns(cluster: Cluster) -> Iterator[str]:
+def _private_dns(cluster: Cluster) -> Iterator[Problem]:
     for (vpc, subnet), origins in _by_subnet(cluster).items():
         enclosed, _ = _enclosed(cluster, vpc, subnet, origins)
         for service in _services(cluster) if enclosed else ():
             found = [each for each in _of_service(cluster, vpc, service) if _is_available(each)]
             if found and not any(each.get("PrivateDnsEnabled") is True for each in found):
-                yield f"{found[0].get('VpcEndpointId')} ({service}) of {vpc} has no private DNS name"
+                endpoint = str(found[0].get("VpcEndpointId"))
+                options = ("--vpc-endpoint-id", endpoint, "--private-dns-enabled")
+                text = f"{endpoint} ({service}) of {vpc} has no private DNS name"
+                yield Problem(text, aws(cluster, "ec2", "modify-vpc-endpoint", *options))
 
 
-def _security_groups(cluster: Cluster) -> Iterator[str]:
+def _security_groups(cluster: Cluster) -> Iterator[Problem]:
     rules = {str(each.get("GroupId")): objects(each.get("IpPermissions")) for each in cluster.aws.groups}
     for (vpc, _), origins in _by_subnet(cluster).items():
         for service in _services(cluster):
@@ -101,10 +104,20 @@ def _security_groups(cluster: Cluster) -> Iterator[str]:
                 allowed = [rule for group in groups for rule in rules[group]]
                 shut_out = [each for each in origins if not any(_lets_in(rule, each) for rule in allowed)]
                 if shut_out:
-                    yield (
+                    text = (
                         f"{', '.join(groups)} of {endpoint.get('VpcEndpointId')} ({service}) does not let "
                         f"{_nodes(shut_out)} in on TCP {HTTPS}"
                     )
+                    yield Problem(text, _let_in(cluster, groups[0], shut_out[0]))
+
+
+def _let_in(cluster: Cluster, group: str, origin: Origin) -> str:
+    """Return the command that lets a node's security group in, empty where its groups are not known."""
+    if not origin.groups:
+        return ""
+    source = f"UserIdGroupPairs=[{{GroupId={min(origin.groups)}}}]"
+    rule = ("--ip-permissions", f"IpProtocol=tcp,FromPort={HTTPS},ToPort={HTTPS},{source}")
+    return aws(cluster, "ec2", "authorize-security-group-ingress", "--group-id", group, *rule)
 
 
 def _services(cluster: Cluster) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from check.model import AWS, NotApplicable, Verdict, mapping
-from check.results import Check
+from check.results import Check, Problem, aws
 from check.views import Cluster
 from common.agent_settings import Backend
 from ipagent.assign.holders import NO_MANAGE
@@ -20,14 +20,16 @@ def _enis(cluster: Cluster) -> Iterator[str]:
     held = {eni.instance_id for eni in cluster.pod_enis}
     for node in cluster.nodes_with_pods:
         instance = cluster.instances.get(node)
-        if instance and instance not in held:
+        if instance and instance not in held and node not in cluster.excused_nodes:
             yield f"{node} ({instance}) has Multus pods, and no ENI that may carry their addresses"
 
 
-def _tags(cluster: Cluster) -> Iterator[str]:
+def _tags(cluster: Cluster) -> Iterator[Problem]:
     for eni in cluster.pod_enis:
         if not eni.no_manage:
-            yield f"{_name(cluster, eni)} lacks the tag {NO_MANAGE}=true"
+            tag = ("--resources", eni.eni_id, "--tags", f"Key={NO_MANAGE},Value=true")
+            text = f"{_name(cluster, eni)} lacks the tag {NO_MANAGE}=true"
+            yield Problem(text, aws(cluster, "ec2", "create-tags", *tag))
 
 
 def _subnets(cluster: Cluster) -> Iterator[str]:
@@ -48,8 +50,8 @@ def _slots(cluster: Cluster) -> Iterator[str]:
     for eni in cluster.pod_enis:
         limit = limits.get(types.get(eni.instance_id, ""))
         used = sum(address.version == 4 for address in eni.addresses)
-        used += sum(prefix.version == 4 for prefix in eni.prefixes)
-        if isinstance(limit, int) and used >= limit:
+        # What is free within prefixes is not known here.
+        if isinstance(limit, int) and used >= limit and not eni.prefixes:
             yield f"{_name(cluster, eni)} has {used} of {limit} IPv4 addresses"
 
 
@@ -67,16 +69,31 @@ def _source_dest(cluster: Cluster) -> Iterator[str]:
             yield f"{subnet}: the check is off on {off}, and on for the others"
 
 
-def _hop_limit(cluster: Cluster) -> Iterator[str]:
+def _hop_limit(cluster: Cluster) -> Iterator[Problem]:
     if cluster.installation.backend is not Backend.DIRECT:
         raise NotApplicable("pods need no IMDS (backend node)")
+    if cluster.installation.settings and any(
+        each.name == "AWS_REGION" for each in cluster.installation.settings.env
+    ):
+        raise NotApplicable("agents work without IMDS: agent.env has AWS_REGION")
+    # Other nodes, and instances that are none, may well keep pods from IMDS.
+    wanted = {cluster.instances.get(node) for node in cluster.nodes_with_pods}
+    wanted |= {eni.instance_id for eni in cluster.pod_enis}
     for each in cluster.aws.instances:
+        if each.get("InstanceId") not in wanted:
+            continue
         options = mapping(each.get("MetadataOptions"))
         node, hops = cluster.node_of(str(each.get("InstanceId"))), options.get("HttpPutResponseHopLimit")
         if options.get("HttpEndpoint") == "disabled":
-            yield f"{node}: IMDS is disabled"
+            yield Problem(f"{node}: IMDS is disabled", _open_imds(cluster, node))
         elif isinstance(hops, int) and hops < LEAST_HOPS:
-            yield f"{node}: HttpPutResponseHopLimit is {hops}"
+            yield Problem(f"{node}: HttpPutResponseHopLimit is {hops}", _open_imds(cluster, node))
+
+
+def _open_imds(cluster: Cluster, node: str) -> str:
+    hops = ("--http-endpoint", "enabled", "--http-put-response-hop-limit", str(LEAST_HOPS))
+    instance = cluster.instances[node]
+    return aws(cluster, "ec2", "modify-instance-metadata-options", "--instance-id", instance, *hops)
 
 
 def _name(cluster: Cluster, eni: EniDetails) -> str:

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import time
 from collections.abc import Iterator
 
-from certs.x509 import Bundle, Certificate, issuer_of, read_bundle, read_certificate
+from check.checks.certificates import CERTIFICATES
 from check.installation import VERSION, Installation
 from check.model import (
     DRY_RUN,
     NotApplicable,
-    Object,
-    Resource,
     Verdict,
     count,
     is_ready,
     mapping,
     objects,
     pod_spec,
+    why_waiting,
 )
-from check.results import Check
+from check.results import Check, Problem, command, describe, describe_pods
 from check.views import Cluster
 
 POD_IDENTITY = "pod-identity-webhook"
 """The MutatingWebhookConfiguration of EKS Pod Identity and IRSA."""
-LEAST_LEFT = 0.25
-"""Share of a certificate's life; `certs` renews it with a third left."""
-LEAST_LEFT_OF_OTHERS = 0.1
-"""The same where cert-manager or the user renews it, at a time of their own."""
-TLS_VOLUME = "tls"
 
 
 def _present(cluster: Cluster) -> Iterator[str]:
@@ -45,70 +36,46 @@ def _present(cluster: Cluster) -> Iterator[str]:
         yield "there is no MutatingWebhookConfiguration with entries: the API server never calls the webhook"
 
 
-def _settings(cluster: Cluster) -> Iterator[str]:
+def _settings(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.injector()
     if found.settings_problem:
-        yield found.settings_problem
+        name = _settings_map(found)
+        yield Problem(found.settings_problem, describe("ConfigMap", name) if name else "")
 
 
-def _replicas(cluster: Cluster) -> Iterator[str]:
+def _settings_map(found: Installation) -> str:
+    """Return the ConfigMap that the webhook mounts."""
+    volumes = objects(pod_spec(found.webhook).get("volumes")) if found.webhook else []
+    names = [str(mapping(each.get("configMap")).get("name") or "") for each in volumes]
+    return next((f"{found.namespace}/{name}" for name in names if name), "")
+
+
+def _replicas(cluster: Cluster) -> Iterator[str | Problem]:
     webhook = cluster.injector().webhook
     if webhook is None:
         return
     wanted, ready = count(webhook.spec.get("replicas", 1)), count(webhook.status.get("readyReplicas"))
     if ready < max(wanted, 1):
-        yield f"Deployment {webhook.key}: {ready} of {wanted} replicas are ready"
+        text = f"Deployment {webhook.key}: {ready} of {wanted} replicas are ready{_why(cluster, 'webhook')}"
+        yield Problem(text, describe_pods(webhook.namespace, "webhook"))
 
 
-def _spread(cluster: Cluster) -> Iterator[str]:
+def _why(cluster: Cluster, component: str) -> str:
+    pods = cluster.installation.pods_of(component)
+    waiting = next(filter(None, map(why_waiting, pods)), "")
+    return f" ({waiting})" if waiting else ""
+
+
+def _spread(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.injector()
     if found.webhook is not None and count(found.webhook.spec.get("replicas", 1)) < 2:
         yield f"Deployment {found.webhook.key} has one replica: while it moves, no Multus pod can be created"
         return
     nodes = {str(pod.spec.get("nodeName")) for pod in found.pods_of("webhook") if is_ready(pod)}
     if len(nodes) == 1 and len(cluster.all("Node")) > 1:
-        yield f"all replicas run on {next(iter(nodes))}: when it fails, no Multus pod can be created"
-
-
-def _certificate(cluster: Cluster) -> Iterator[str]:
-    found, leaf, _ = _certificates(cluster)
-    now = cluster.snapshot.now
-    if leaf is None:
-        yield f"Secret {found} has no certificate that can be read"
-    elif not leaf.valid_at(now):
-        when = "expired" if now >= leaf.not_after else "is not valid before"
-        date = leaf.not_after if now >= leaf.not_after else leaf.not_before
-        yield f"Secret {found}: the certificate {when} {_date(date)}"
-    elif (service := _service(cluster.installation)) and not _is_for(leaf, service):
-        names = ", ".join(sorted(leaf.names)) or "no name"
-        yield f"Secret {found}: the certificate is for {names}, not {service}"
-
-
-def _renewal(cluster: Cluster) -> Iterator[str]:
-    found, leaf, _ = _certificates(cluster)
-    ours = cluster.installation.certs is not None
-    if leaf is not None and _is_overdue(leaf, cluster.snapshot.now, ours=ours):
-        yield f"Secret {found}: the certificate expires {_date(leaf.not_after)} and is not renewed"
-
-
-def _is_overdue(leaf: Certificate, now: float, *, ours: bool) -> bool:
-    """Whether a valid certificate should have been renewed; `ours`: by `multus-eni certs`."""
-    left = (leaf.not_after - now) / (leaf.not_after - leaf.not_before)
-    return leaf.valid_at(now) and left < (LEAST_LEFT if ours else LEAST_LEFT_OF_OTHERS)
-
-
-def _trust(cluster: Cluster) -> Iterator[str]:
-    entries = cluster.injector().entries
-    _, leaf, others = _certificates(cluster)
-    if leaf is None:
-        raise NotApplicable("there is no certificate")
-    bundles: dict[str, bool] = {}
-    for entry in entries:
-        text = str(mapping(entry.get("clientConfig")).get("caBundle") or "")
-        if text not in bundles:
-            bundles[text] = _is_trusted(leaf, others, _bundle(text).certificates)
-        if not bundles[text]:
-            yield f"entry {entry.get('name')}: its caBundle does not trust the webhook's certificate"
+        pod = found.pods_of("webhook")[0]
+        text = f"all replicas run on {next(iter(nodes))}: when it fails, no Multus pod can be created"
+        yield Problem(text, command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name))
 
 
 def _order(cluster: Cluster) -> Iterator[str]:
@@ -129,7 +96,7 @@ def _dry_run(cluster: Cluster) -> Iterator[str]:
         yield f"a Multus pod in {found.namespace} is created without the agent"
 
 
-def _versions(cluster: Cluster) -> Iterator[str]:
+def _versions(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.required_installation()
     programs = [each for each in (found.webhook, found.certs, found.node_agent, found.controller) if each]
     labels = {each.key: each.labels.get(VERSION, "") for each in programs}
@@ -139,7 +106,8 @@ def _versions(cluster: Cluster) -> Iterator[str]:
     for pod in found.pods_of("node-agent"):
         if wanted.get("DaemonSet") not in (None, pod.labels.get(VERSION, "")):
             version = pod.labels.get(VERSION, "?")
-            yield f"pod {pod.key} on {pod.spec.get('nodeName')} still runs version {version}"
+            text = f"pod {pod.key} on {pod.spec.get('nodeName')} still runs version {version}"
+            yield Problem(text, describe("Pod", pod.key))
     yield from _images(found)
 
 
@@ -151,82 +119,15 @@ def _images(found: Installation) -> Iterator[str]:
         yield f"pods get the agent {found.settings.image}, node agents are {images[0]}"
 
 
-def _certs(cluster: Cluster) -> Iterator[str]:
+def _certs(cluster: Cluster) -> Iterator[str | Problem]:
     certs = cluster.injector().certs
     if certs is None:
         raise NotApplicable("certificates come from elsewhere (certificates.mode)")
     if not count(certs.status.get("readyReplicas")):
-        yield f"Deployment {certs.key} is not ready: it renews the certificate, or waits to"
+        why = _why(cluster, "certs")
+        text = f"Deployment {certs.key} is not ready{why}: it renews the certificate, or waits to"
+        yield Problem(text, describe_pods(certs.namespace, "certs"))
 
-
-def _is_for(leaf: Certificate, service: str) -> bool:
-    # A wildcard stands for the first label (RFC 6125, section 6.4.3).
-    return not leaf.names.isdisjoint((service, f"*.{service.partition('.')[2]}"))
-
-
-def _is_trusted(
-    leaf: Certificate, others: tuple[Certificate, ...], authorities: tuple[Certificate, ...]
-) -> bool:
-    """Return whether a chain leads from a certificate to an authority, by way of others that are served."""
-    chained: Certificate | None = leaf
-    for _ in range(len(others) + 1):
-        if chained is None:
-            return False
-        # A certificate that is in the bundle itself is trusted, too (Go, crypto/x509, Verify).
-        if chained.fingerprint in {each.fingerprint for each in authorities}:
-            return True
-        if issuer_of(chained, authorities) is not None:
-            return True
-        chained = issuer_of(chained, others)
-    return False
-
-
-def _certificates(cluster: Cluster) -> tuple[str, Certificate | None, tuple[Certificate, ...]]:
-    """Return the Secret's key, the webhook's certificate in it, and all certificates in that file.
-
-    Raises NotApplicable where no Secret is mounted.
-    """
-    webhook = cluster.injector().webhook
-    name = _secret_name(webhook) if webhook else ""
-    if webhook is None or not name:
-        raise NotApplicable("no Secret is known for the webhook")
-    secrets = {each.key: each for each in cluster.all("Secret")}
-    key = f"{webhook.namespace}/{name}"
-    data = mapping(secrets[key].body.get("data")) if key in secrets else {}
-    text = _decoded(str(data.get("tls.crt") or ""))
-    return key, read_certificate(text), read_bundle(text).certificates
-
-
-def _secret_name(webhook: Resource) -> str:
-    volumes = objects(pod_spec(webhook).get("volumes"))
-    named = [mapping(each.get("secret")) for each in volumes if each.get("name") == TLS_VOLUME]
-    return str(named[0].get("secretName") or "") if named else ""
-
-
-def _service(found: Installation) -> str:
-    def of(entry: Object) -> Object:
-        return mapping(mapping(entry.get("clientConfig")).get("service"))
-
-    service = next((of(entry) for entry in found.entries if of(entry)), {})
-    return f"{service.get('name')}.{service.get('namespace')}.svc" if service else ""
-
-
-def _bundle(encoded: str) -> Bundle:
-    return read_bundle(_decoded(encoded))
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def _date(when: float) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(when))
-
-
-_CERTS = "kubectl logs of the Deployment …-certs, or multus-eni certs status, says why"
 
 INSTALLATION = (
     Check(
@@ -258,28 +159,7 @@ INSTALLATION = (
         Verdict.WARNING,
         needs=("Deployment", "Pod", "Node"),
     ),
-    Check(
-        "installation-certificate",
-        "the webhook's certificate is valid",
-        f"{_CERTS}; with cert-manager look at the Certificate",
-        _certificate,
-        needs=("Secret",),
-    ),
-    Check(
-        "installation-renewal",
-        "the certificate is renewed in time",
-        f"{_CERTS}; with cert-manager look at the Certificate",
-        _renewal,
-        Verdict.WARNING,
-        needs=("Secret",),
-    ),
-    Check(
-        "installation-trust",
-        "the API server trusts the certificate",
-        f"{_CERTS}; a GitOps tool must not manage caBundle",
-        _trust,
-        needs=("Secret", "MutatingWebhookConfiguration"),
-    ),
+    *CERTIFICATES,
     Check(
         "installation-order",
         "it is called before pod-identity-webhook",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from check.model import NotApplicable, Object, Resource, Verdict, items, mapping, objects, pod_spec
-from check.results import Check
-from check.views import Cluster, selects
+from check.results import Check, Problem, command, edit
+from check.views import Cluster
 from common.agent_settings import Backend, Credentials, Mode
 from common.pod_keys import CREDENTIALS, INJECTION, MODE, PREFIX, Injection
 from common.quantity import parse_quantity
@@ -27,22 +28,42 @@ IMDS = "169.254.169.254"
 IMDS_PORT = 80
 
 
-def _keys(cluster: Cluster) -> Iterator[str]:
+def _keys(cluster: Cluster) -> Iterator[Problem]:
     for namespace in cluster.namespaces:
         for key in (*namespace.labels, *namespace.annotations):
             if key.startswith(PREFIX) and key not in LABELS:
                 near = difflib.get_close_matches(key, LABELS, n=1)
-                yield f"{namespace.name}: {key} has no effect{f': did you mean {near[0]}?' if near else ''}"
-        for key in namespace.annotations.keys() & LABELS.keys():
-            yield f"{namespace.name}: {key} is an annotation, and has an effect only as a label"
+                text = f"{namespace.name}: {key} has no effect{f': did you mean {near[0]}?' if near else ''}"
+                yield Problem(text, _corrected(namespace, key, near[0] if near else ""))
+        for key in sorted(namespace.annotations.keys() & LABELS.keys()):
+            text = f"{namespace.name}: {key} is an annotation, and has an effect only as a label"
+            yield Problem(text, _labelled(namespace, key, namespace.annotations[key]))
 
 
-def _values(cluster: Cluster) -> Iterator[str]:
+def _corrected(namespace: Resource, key: str, near: str) -> str:
+    """Return the command that renames a key, or takes it off where it is nobody's typing error."""
+    if near and near not in namespace.labels:
+        value = namespace.labels.get(key, namespace.annotations.get(key, ""))
+        others = [f"{key}-"] if key in namespace.labels else []
+        return _labelled(namespace, near, value, *others)
+    verb = "label" if key in namespace.labels else "annotate"
+    return command("kubectl", verb, "namespace", namespace.name, f"{key}-")
+
+
+def _labelled(namespace: Resource, key: str, value: str, *more: str) -> str:
+    """Return the command that sets a label, to the value that is next to one that is not allowed."""
+    near = difflib.get_close_matches(value, LABELS[key], n=1)
+    label = f"{key}={near[0] if near else LABELS[key][0]}"
+    return command("kubectl", "label", "namespace", namespace.name, label, *more, "--overwrite")
+
+
+def _values(cluster: Cluster) -> Iterator[Problem]:
     for namespace in cluster.namespaces:
         for key, allowed in LABELS.items():
             value = namespace.labels.get(key)
             if value is not None and value not in allowed:
-                yield f"{namespace.name}: {key}={value}; allowed: {', '.join(allowed)}"
+                text = f"{namespace.name}: {key}={value}; allowed: {', '.join(allowed)}"
+                yield Problem(text, _labelled(namespace, key, value))
 
 
 def _pull_secrets(cluster: Cluster) -> Iterator[str]:
@@ -56,19 +77,25 @@ def _pull_secrets(cluster: Cluster) -> Iterator[str]:
             yield f"{namespace}: lacks Secret {', '.join(missing)}, by which pods pull the agent's image"
 
 
-def _pod_security(cluster: Cluster) -> Iterator[str]:
+def _pod_security(cluster: Cluster) -> Iterator[Problem]:
     found = cluster.required_installation()
     levels = {each.name: each.labels.get(ENFORCE, PRIVILEGED) for each in cluster.all("Namespace")}
     level = levels.get(found.namespace, PRIVILEGED)
     if level == PRIVILEGED:
         return
     if found.node_agent is not None:
-        yield f"{found.namespace} enforces {level}, and node agents use the host's network and a hostPath"
+        text = f"{found.namespace} enforces {level}, and node agents use the host's network and a hostPath"
+        yield Problem(text, _privileged(found.namespace))
     elif found.webhook is not None and pod_spec(found.webhook).get("hostNetwork"):
-        yield f"{found.namespace} enforces {level}, and the webhook uses the host's network"
+        text = f"{found.namespace} enforces {level}, and the webhook uses the host's network"
+        yield Problem(text, _privileged(found.namespace))
 
 
-def _limit_ranges(cluster: Cluster) -> Iterator[str]:
+def _privileged(namespace: str) -> str:
+    return command("kubectl", "label", "namespace", namespace, f"{ENFORCE}={PRIVILEGED}", "--overwrite")
+
+
+def _limit_ranges(cluster: Cluster) -> Iterator[Problem]:
     size = _size(cluster)
     for limits in _of_injecting(cluster, "LimitRange"):
         for each in objects(limits.spec.get("limits")):
@@ -76,19 +103,21 @@ def _limit_ranges(cluster: Cluster) -> Iterator[str]:
                 yield from _outside(limits.key, each, size, sidecar=_sidecars(limits.namespace, cluster))
 
 
-def _outside(name: str, limits: Object, size: Size, *, sidecar: bool) -> Iterator[str]:
+def _outside(name: str, limits: Object, size: Size, *, sidecar: bool) -> Iterator[Problem]:
     needs = {"cpu": size.cpu, "memory": size.memory}
     for resource, need in needs.items():
         most = _quantity(mapping(limits.get("max")).get(resource))
         least = _quantity(mapping(limits.get("min")).get(resource))
         if most is not None and most < need:
-            yield f"{name}: at most {limits['max'][resource]} {resource}, and the agent needs more"
+            text = f"{name}: at most {limits['max'][resource]} {resource}, and the agent needs more"
+            yield Problem(text, edit("LimitRange", name))
         # An init container is made as large as the app's; a sidecar gets what it needs.
         if sidecar and least is not None and least > need:
-            yield f"{name}: at least {limits['min'][resource]} {resource}, and a sidecar gets less"
+            text = f"{name}: at least {limits['min'][resource]} {resource}, and a sidecar gets less"
+            yield Problem(text, edit("LimitRange", name))
 
 
-def _quotas(cluster: Cluster) -> Iterator[str]:
+def _quotas(cluster: Cluster) -> Iterator[Problem]:
     size = _size(cluster)
     for quota in _of_injecting(cluster, "ResourceQuota"):
         sidecar = _sidecars(quota.namespace, cluster)
@@ -97,7 +126,8 @@ def _quotas(cluster: Cluster) -> Iterator[str]:
             need = _needed(name, size, sidecar=sidecar)
             most, taken = _quantity(hard[name]), _quantity(used.get(name, 0))
             if need is not None and most is not None and taken is not None and most - taken < need:
-                yield f"{quota.key}: {used.get(name, 0)} of {hard[name]} {name} are used"
+                text = f"{quota.key}: {used.get(name, 0)} of {hard[name]} {name} are used"
+                yield Problem(text, edit("ResourceQuota", quota.key))
 
 
 def _needed(name: str, size: Size, *, sidecar: bool) -> Decimal | None:
@@ -110,12 +140,15 @@ def _needed(name: str, size: Size, *, sidecar: bool) -> Decimal | None:
     return (size.cpu if resource == "cpu" else size.memory) if sidecar else Decimal("0.001")
 
 
-def _network_policies(cluster: Cluster) -> Iterator[str]:
+def _network_policies(cluster: Cluster) -> Iterator[Problem]:
     found = cluster.injector()
     backend = found.backend
     port = found.settings.agent.node_port if found.settings else 0
+    by_namespace: dict[str, list[Resource]] = defaultdict(list)
+    for policy in cluster.all("NetworkPolicy"):
+        by_namespace[policy.namespace].append(policy)
     for pod in cluster.served_pods:
-        policies = [each for each in cluster.all("NetworkPolicy") if _governs(each, pod)]
+        policies = [each for each in by_namespace.get(pod.namespace, ()) if _governs(each, pod)]
         if not policies:
             continue
         host = str(pod.status.get("hostIP") or "")
@@ -123,7 +156,8 @@ def _network_policies(cluster: Cluster) -> Iterator[str]:
         if target and not any(_allows(rule, target, number) for each in policies for rule in _egress(each)):
             what = "the node agent" if backend is Backend.NODE else "IMDS"
             names = ", ".join(each.name for each in policies)
-            yield f"{pod.namespace}: {names} keeps pods from {what} ({_target(backend, target, number)})"
+            text = f"{pod.namespace}: {names} keeps pods from {what} ({_target(backend, target, number)})"
+            yield Problem(text, edit("NetworkPolicy", policies[0].key))
 
 
 def _target(backend: Backend, target: str, port: int) -> str:
@@ -131,9 +165,30 @@ def _target(backend: Backend, target: str, port: int) -> str:
 
 
 def _governs(policy: Resource, pod: Resource) -> bool:
-    if policy.namespace != pod.namespace or "Egress" not in items(policy.spec.get("policyTypes")):
+    if "Egress" not in items(policy.spec.get("policyTypes")):
         return False
-    return selects(mapping(policy.spec.get("podSelector")), pod.labels)
+    return _selects(mapping(policy.spec.get("podSelector")), pod.labels)
+
+
+def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
+    """Return whether a label selector (meta/v1 LabelSelector) selects an object; an empty one selects all."""
+    wanted = mapping(selector.get("matchLabels"))
+    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+        _expression_holds(each, labels) for each in objects(selector.get("matchExpressions"))
+    )
+
+
+def _expression_holds(expression: Object, labels: Mapping[str, str]) -> bool:
+    key, values = str(expression.get("key")), items(expression.get("values"))
+    match expression.get("operator"):
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case _:
+            return key not in labels
 
 
 def _egress(policy: Resource) -> list[Object]:

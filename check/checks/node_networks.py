@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.model import NotApplicable, Object, Resource, Verdict, count, objects, seconds_since_epoch
-from check.results import Check
+from check.results import Check, Problem, describe, describe_pods
 from check.views import Cluster
 from ipagent.node_network_names import HOST_ADDRESS, LEASE
 
@@ -16,39 +16,49 @@ ATTACH_TIME = 180
 """Seconds in which the controller creates and attaches an ENI and its link comes up."""
 
 
-def _controller(cluster: Cluster) -> Iterator[str]:
+def _controller(cluster: Cluster) -> Iterator[Problem]:
     controller = cluster.required_installation().controller
     if controller is None:
         raise NotApplicable("the controller of node networks is not installed (controller.enabled)")
     wanted, ready = count(controller.spec.get("replicas", 1)), count(controller.status.get("readyReplicas"))
     if ready < max(wanted, 1):
-        yield f"Deployment {controller.key}: {ready} of {wanted} replicas are ready"
+        yield _of_controller(
+            controller, f"Deployment {controller.key}: {ready} of {wanted} replicas are ready"
+        )
     leases = {each.key: each.spec for each in cluster.all("Lease")}
     key = f"{controller.namespace}/{LEASE}"
     lease = leases.get(key)
     if not lease or not lease.get("holderIdentity"):
-        yield f"no replica of {controller.key} leads: the Lease {key} has no holder"
+        text = f"no replica of {controller.key} leads: the Lease {key} has no holder"
+        yield _of_controller(controller, text)
         return
     renewed = seconds_since_epoch(lease.get("renewTime"))
     age = cluster.snapshot.now - renewed if renewed is not None else None
     if age is None or age > count(lease.get("leaseDurationSeconds")) + LEASE_SLACK:
         when = "never" if age is None else f"{age:.0f} s ago"
         holder = lease["holderIdentity"]
-        yield f"no replica of {controller.key} leads: {holder} renewed the Lease {key} {when}"
+        text = f"no replica of {controller.key} leads: {holder} renewed the Lease {key} {when}"
+        yield _of_controller(controller, text)
 
 
-def _networks(cluster: Cluster) -> Iterator[str]:
+def _of_controller(controller: Resource, text: str) -> Problem:
+    return Problem(text, describe_pods(controller.namespace, "controller"))
+
+
+def _networks(cluster: Cluster) -> Iterator[Problem]:
     networks, attachments = cluster.all("NodeNetwork"), cluster.all("NodeAttachment")
     if not networks and not attachments:
         raise NotApplicable("there are no NodeNetworks")
     for network in networks:
         for kind, each in _conditions(network):
             if kind != READY and each.get("status") == "False":
-                yield f"NodeNetwork {network.name}: {kind}: {each.get('reason')}: {each.get('message')}"
+                text = f"NodeNetwork {network.name}: {kind}: {each.get('reason')}: {each.get('message')}"
+                yield Problem(text, describe("NodeNetwork", network.name))
     for attachment in attachments:
         for kind, each in _conditions(attachment):
             if kind == READY and each.get("status") != "True" and _lasts(each, cluster.snapshot.now):
-                yield f"NodeAttachment {attachment.name}: {each.get('reason')}: {each.get('message')}"
+                text = f"NodeAttachment {attachment.name}: {each.get('reason')}: {each.get('message')}"
+                yield Problem(text, describe("NodeAttachment", attachment.name))
 
 
 def _conditions(resource: Resource) -> Iterator[tuple[str, Object]]:
@@ -61,14 +71,15 @@ def _lasts(condition: Object, now: float) -> bool:
     return since is None or now - since > ATTACH_TIME
 
 
-def _host(cluster: Cluster) -> Iterator[str]:
+def _host(cluster: Cluster) -> Iterator[Problem]:
     attachments = cluster.all("NodeAttachment")
     if not attachments:
         raise NotApplicable("only node networks (controller.enabled) report the nodes' interfaces")
     for attachment in attachments:
         for _, each in _conditions(attachment):
             if each.get("reason") == HOST_ADDRESS:
-                yield f"NodeAttachment {attachment.name}: {each.get('message')}"
+                text = f"NodeAttachment {attachment.name}: {each.get('message')}"
+                yield Problem(text, describe("NodeAttachment", attachment.name))
 
 
 CONTROLLER = Check(

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from check.checks.enis import ENIS
 from check.checks.node_networks import HOST, NETWORKS
 from check.checks.prefix_networks import PREFIXES
-from check.model import NODE_STATUS, NotApplicable, Verdict, is_ready, mapping, node_name, objects
-from check.results import Check
+from check.model import (
+    NODE_STATUS,
+    NotApplicable,
+    Resource,
+    Verdict,
+    count,
+    is_ready,
+    mapping,
+    node_name,
+    objects,
+    why_waiting,
+)
+from check.results import Check, Problem, describe_pods, logs, node_status
 from check.views import Cluster
 from common.agent_settings import Backend
 
@@ -16,32 +28,51 @@ LONGEST_SILENCE = 600
 """Seconds: the API server ends a watch sooner, and the agent lists the pods again."""
 
 
-def _agents(cluster: Cluster) -> Iterator[str]:
+def _agents(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.required_installation()
     if found.node_agent is None:
         if found.backend is Backend.NODE:
             yield "agent.backend is node, and there is no DaemonSet of node agents"
             return
         raise NotApplicable("no node agents are installed (backend direct)")
-    ready = {node_name(pod) for pod in found.pods_of("node-agent") if is_ready(pod)}
+    there: dict[str, list[Resource]] = defaultdict(list)
+    for pod in found.pods_of("node-agent"):
+        there[node_name(pod)].append(pod)
+    ready = {node for node, pods in there.items() if any(map(is_ready, pods))}
     for node in cluster.nodes_with_pods:
-        if node not in ready and node not in cluster.unready_nodes:
-            yield f"{node} has Multus pods and no node agent that is ready"
+        if node not in ready and node not in cluster.excused_nodes:
+            waiting = next(filter(None, (why_waiting(pod) for pod in there[node])), "")
+            why = f": {waiting}" if waiting else ""
+            text = f"{node} has Multus pods and no node agent that is ready{why}"
+            yield Problem(text, describe_pods(found.namespace, "node-agent", node))
+    if not cluster.nodes_with_pods:
+        yield from _unready(found.node_agent, len(cluster.excused_nodes))
 
 
-def _watch(cluster: Cluster) -> Iterator[str]:
+def _unready(agents: Resource, excused: int) -> Iterator[Problem]:
+    """Before the first pod, too: it would wait."""
+    status = agents.status
+    ready, wanted = count(status.get("numberReady")), count(status.get("desiredNumberScheduled"))
+    if ready + excused < wanted:
+        text = f"DaemonSet {agents.key}: ready on {ready} of {wanted} nodes"
+        yield Problem(text, describe_pods(agents.namespace, "node-agent"))
+
+
+def _watch(cluster: Cluster) -> Iterator[Problem]:
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
         age = status.get("watchAgeSeconds")
         if age is None or (isinstance(age, int | float) and age > LONGEST_SILENCE):
             since = "yet" if age is None else f"for {age:g} s"
-            yield f"{node}: its node agent has received nothing from the API server {since}"
+            text = f"{node}: its node agent has received nothing from the API server {since}"
+            yield Problem(text, logs(cluster, node))
 
 
-def _leaks(cluster: Cluster) -> Iterator[str]:
+def _leaks(cluster: Cluster) -> Iterator[Problem]:
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
         leaked = objects(mapping(status.get("garbageCollection")).get("leaked"))
         for each in leaked:
-            yield f"{node}: {each.get('address')} on {each.get('eni')}: {each.get('text')}"
+            text = f"{node}: {each.get('address')} on {each.get('eni')}: {each.get('text')}"
+            yield Problem(text, node_status(cluster, node))
 
 
 NODES = (

@@ -6,9 +6,19 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from check.model import NODE_STATUS, Resource, Verdict, mapping, objects, text_of
+from check.model import (
+    NODE_STATUS,
+    Object,
+    Resource,
+    Verdict,
+    mapping,
+    objects,
+    seconds_since_epoch,
+    text_of,
+    why_waiting,
+)
 from check.networks import IPAddress
-from check.results import Check
+from check.results import Check, Problem, command, describe, node_status, replace_pod
 from check.views import NO_MASTER, Cluster, addresses_of
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
@@ -19,6 +29,13 @@ INSUFFICIENT = re.compile(r"Insufficient multus-eni\.io/([a-z0-9-]{1,63})")
 """What the scheduler says of a resource that nodes lack (NodeResourcesFit)."""
 MAX_MESSAGE = 600
 """Characters of a message of somebody else that are shown."""
+
+LIST_NETWORKS = "kubectl get network-attachment-definitions.k8s.cni.cncf.io -A"
+ABOUT_US = ("multus-eni.io", CONTAINER_NAME, "runAsUser: Invalid value: 65534")
+"""In refusals of a workload for the agent's sake: of the webhook and the chart's policies; of quotas and Pod
+Security, which name the container; of OpenShift's SecurityContextConstraints, which name its user."""
+PATIENCE = 180
+"""Seconds in which an autoscaler starts a node and the controller attaches its ENIs."""
 
 MEANINGS: Mapping[int, str] = {
     ExitCode.INTERNAL: "it met an error of its own",
@@ -54,28 +71,34 @@ REMEDIES: Mapping[int, str] = {
 """What the agent itself tells the user to do."""
 
 
-def _without_agent(cluster: Cluster) -> Iterator[str]:
+def _without_agent(cluster: Cluster) -> Iterator[Problem]:
     cluster.injector()
+    pods = {pod.key: pod for pod in cluster.pods}
     for key, each in cluster.explanations.items():
         if each.missing and each.reason is not Reason.ALREADY_INJECTED:
-            yield f"{key} has no agent{f', and would be refused: {each.refusal}' if each.refusal else ''}"
+            text = f"{key} has no agent{f', and would be refused: {each.refusal}' if each.refusal else ''}"
+            yield Problem(text, replace_pod(pods[key]))
 
 
-def _old_agent(cluster: Cluster) -> Iterator[str]:
+def _old_agent(cluster: Cluster) -> Iterator[Problem]:
     cluster.injector()
+    pods = {pod.key: pod for pod in cluster.pods}
     for key, each in cluster.explanations.items():
         if each.missing and each.reason is Reason.ALREADY_INJECTED:
-            yield f"{key}: {'; '.join(text.removeprefix('multus-eni: ') for text in each.warnings)}"
+            warnings = "; ".join(text.removeprefix("multus-eni: ") for text in each.warnings)
+            yield Problem(f"{key}: {warnings}", replace_pod(pods[key]))
 
 
-def _exits(cluster: Cluster) -> Iterator[str]:
+def _exits(cluster: Cluster) -> Iterator[Problem]:
     for pod in cluster.pods:
         for status in objects(pod.status.get("initContainerStatuses")):
             if status.get("name") == CONTAINER_NAME:
                 yield from _exit(pod, mapping(status.get("state")), mapping(status.get("lastState")))
+        if waiting := why_waiting(pod, CONTAINER_NAME):
+            yield Problem(f"{pod.key}: the agent does not start: {_short(waiting)}", describe("Pod", pod.key))
 
 
-def _exit(pod: Resource, state: object, last: object) -> Iterator[str]:
+def _exit(pod: Resource, state: object, last: object) -> Iterator[Problem]:
     running = mapping(state).get("running")
     ended = mapping(mapping(state).get("terminated") or mapping(last).get("terminated"))
     code = ended.get("exitCode", 0)
@@ -84,46 +107,59 @@ def _exit(pod: Resource, state: object, last: object) -> Iterator[str]:
     meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
     message = str(ended.get("message") or REMEDIES.get(code, ""))
     why = f": {_short(message)}" if message else ""
-    yield f"{pod.key}: the agent ended with exit code {code}{meaning}{why}"
+    text = f"{pod.key}: the agent ended with exit code {code}{meaning}{why}"
+    # Of one that waits to be started again, the log is that of the last try.
+    last_one = [] if mapping(state).get("terminated") else ["--previous"]
+    yield Problem(
+        text, command("kubectl", "logs", "-n", pod.namespace, pod.name, "-c", CONTAINER_NAME, *last_one)
+    )
 
 
-def _refused(cluster: Cluster) -> Iterator[str]:
+def _refused(cluster: Cluster) -> Iterator[Problem]:
     for event in cluster.events("FailedCreate"):
         message = str(event.body.get("message") or "")
-        if "multus-eni.io" in message:
+        if any(each in message for each in ABOUT_US):
             involved = mapping(event.body.get("involvedObject"))
             name = f"{involved.get('kind')} {involved.get('namespace')}/{involved.get('name')}"
-            yield f"{name} can't make pods: {_short(message)}"
+            yield Problem(f"{name} can't make pods: {_short(message)}", _show(involved))
 
 
-def _networks(cluster: Cluster) -> Iterator[str]:
+def _show(involved: Object) -> str:
+    kind, namespace, name = (text_of(involved.get(key)) for key in ("kind", "namespace", "name"))
+    return command("kubectl", "describe", kind.lower(), "-n", namespace, name)
+
+
+def _networks(cluster: Cluster) -> Iterator[Problem]:
     there = {network.key for network in cluster.networks}
     for key, each in cluster.explanations.items():
         for network in each.networks:
             if f"{network.namespace}/{network.name}" not in there:
-                yield f"{key}: there is no NetworkAttachmentDefinition {network.namespace}/{network.name}"
+                text = f"{key}: there is no NetworkAttachmentDefinition {network.namespace}/{network.name}"
+                yield Problem(text, LIST_NETWORKS)
 
 
-def _sandboxes(cluster: Cluster) -> Iterator[str]:
+def _sandboxes(cluster: Cluster) -> Iterator[Problem]:
     for pod, message in cluster.unattached():
         # A missing master and a missing network have checks of their own.
         if not NO_MASTER.search(message) and "cannot find a network-attachment" not in message:
             # What failed stands at the end, after all the programs through which it went.
-            yield f"{pod.key}: {_short(message.rpartition('error adding container to network ')[2])}"
+            text = f"{pod.key}: {_short(message.rpartition('error adding container to network ')[2])}"
+            yield Problem(text, describe("Pod", pod.key))
 
 
 def _duplicates(cluster: Cluster) -> Iterator[str]:
     holders: dict[IPAddress, list[str]] = defaultdict(list)
+    local = {network.key for network in cluster.networks if network.is_local}
     for pod in cluster.pods:
-        for _, address in addresses_of(pod):
-            if pod.key not in holders[address]:
+        for network, address in addresses_of(pod):
+            if network not in local and pod.key not in holders[address]:
                 holders[address].append(pod.key)
     for address, pods in holders.items():
         if len(pods) > 1:
             yield f"{address} is in {', '.join(pods)}"
 
 
-def _events(cluster: Cluster) -> Iterator[str]:
+def _events(cluster: Cluster) -> Iterator[Problem]:
     latest: dict[str, str] = {}
     for event in sorted(
         cluster.events("AddressConflict", "AddressNotAssigned", "AddressWarning", "AddressAssigned"),
@@ -133,27 +169,34 @@ def _events(cluster: Cluster) -> Iterator[str]:
         latest[f"{involved.get('namespace')}/{involved.get('name')}"] = (
             "" if event.body.get("type") == "Normal" else _short(str(event.body.get("message") or ""))
         )
-    yield from (f"{key}: {message}" for key, message in latest.items() if message)
+    for key, message in latest.items():
+        if message:
+            yield Problem(f"{key}: {message}", describe("Pod", key))
 
 
-def _addresses(cluster: Cluster) -> Iterator[str]:
+def _addresses(cluster: Cluster) -> Iterator[Problem]:
     wanted = {pod.key for pod in cluster.pods}
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
         for each in objects(status.get("addresses")):
             if each.get("state") == "failed" and text_of(each.get("pod")) in wanted:
-                yield f"{each['pod']}: {each.get('address')} on {node}: {_short(str(each.get('reason')))}"
+                text = f"{each['pod']}: {each.get('address')} on {node}: {_short(str(each.get('reason')))}"
+                yield Problem(text, node_status(cluster, node))
 
 
-def _capacity(cluster: Cluster) -> Iterator[str]:
+def _capacity(cluster: Cluster) -> Iterator[Problem]:
     waiting: dict[str, list[str]] = defaultdict(list)
     for pod in cluster.pods:
         for condition in objects(pod.status.get("conditions")):
+            since = seconds_since_epoch(condition.get("lastTransitionTime"))
+            if since is not None and cluster.snapshot.now - since <= PATIENCE:
+                continue
             if (condition.get("type"), condition.get("status")) == ("PodScheduled", "False"):
                 for network in sorted(set(INSUFFICIENT.findall(str(condition.get("message") or "")))):
                     waiting[network].append(pod.key)
     for network, pods in sorted(waiting.items()):
         more = f" and {len(pods) - 3} more" if len(pods) > 3 else ""
-        yield f"no node has an address of {network} left for {', '.join(sorted(pods)[:3])}{more}"
+        text = f"no node has an address of {network} left for {', '.join(sorted(pods)[:3])}{more}"
+        yield Problem(text, "kubectl get nodeattachments -o yaml")
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from check.model import AWS, ENDPOINTS, GROUPS, RESERVATIONS, Aws, Scope, Snapshot, objects
+from check.model import AWS, ENDPOINTS, GROUPS, REGION, RESERVATIONS, Aws, Scope, Snapshot, objects
 from check.views import Cluster
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 100
 """Instances in one request."""
-REGION = "topology.kubernetes.io/region"
 
 
 def with_aws(snapshot: Snapshot) -> Snapshot:

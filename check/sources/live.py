@@ -45,6 +45,7 @@ OURS_ALONE = {
 """Kinds of which only the injector's own objects are read."""
 READ_ALONE = frozenset(
     {
+        "Namespace",
         "Pod",
         "Secret",
         "Event",
@@ -96,16 +97,24 @@ def _read(client: KubeconfigClient, kind: str, path: str, scope: Scope) -> Itera
     parameters = OURS_ALONE.get(kind)
     bare = kind in METADATA_ALONE
     try:
-        found = list(client.items(path, f"list {kind}s", parameters, metadata_only=bare))
+        found: list[Object] = list(client.items(path, f"list {kind}s", parameters, metadata_only=bare))
     except ApiError as error:
         if error.code != 403 or not scope.namespace or kind not in READ_ALONE:
             raise
         # Who may read one namespace alone is told of that one.
-        head, _, plural = path.rpartition("/")
-        own = f"{head}/namespaces/{quote(scope.namespace, safe='')}/{plural}"
-        found = list(client.items(own, f"list {kind}s", parameters, metadata_only=bare))
+        found = _of_one_namespace(client, kind, path, scope.namespace)
     for each in found:
         yield from read_resources({**each, "kind": kind})
+
+
+def _of_one_namespace(client: KubeconfigClient, kind: str, path: str, namespace: str) -> list[Object]:
+    name = quote(namespace, safe="")
+    if kind == "Namespace":
+        return [client.get(f"{path}/{name}", f"read Namespace {namespace}").object]
+    head, _, plural = path.rpartition("/")
+    own = f"{head}/namespaces/{name}/{plural}"
+    bare = kind in METADATA_ALONE
+    return list(client.items(own, f"list {kind}s", OURS_ALONE.get(kind), metadata_only=bare))
 
 
 def _with_certificate(client: KubeconfigClient, snapshot: Snapshot) -> Snapshot:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 
 import pytest
 
 from check.run import CHECKS
 from common.pod_keys import INJECTION, MODE, NETWORKS_FILE
 from multus_eni.cli import main
-from tests.chart.conftest import EDITOR, Cluster
+from tests.chart.conftest import EDITOR, Cluster, programs
 from tests.chart.test_release import SPOILT, release
 from tests.chart.values import ca_bundle
 from tests.cluster.api import DEPLOYMENT, NAMESPACE, WEBHOOK_CONFIGURATION, Api, Kind, Manifest
@@ -74,6 +76,28 @@ def check(
     return results
 
 
+def pasted(cluster: Cluster, results: dict[str, Manifest]) -> list[str]:
+    """Run the commands of findings as a user does who saves nothing in the editor; return those that fail.
+
+    No kubelet gives logs here.
+    """
+    kubectl = programs(["kubectl"])["kubectl"]
+    env = {
+        "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
+        "KUBECONFIG": str(cluster.plane.kubeconfig(cluster.plane.admin)),
+        "KUBE_EDITOR": "true",
+    }
+    found = [command for each in results.values() for command in each["commands"]]
+    assert len(found) >= 5
+    failed = []
+    for command in (each for each in found if " logs " not in each):
+        argv = ["bash", "-c", command]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            failed.append(f"{command}: {done.stderr}")
+    return failed
+
+
 def wrong(results: dict[str, Manifest]) -> dict[str, str]:
     return {key: each["verdict"] for key, each in results.items() if each["verdict"] in ("error", "warning")}
 
@@ -88,7 +112,7 @@ def made(api: Api, namespaces: Namespaces) -> str:
     network: Manifest = {"apiVersion": NETWORK.api_version, "kind": NETWORK.kind}
     old.create({**network, "metadata": {"name": "foreign-mac"}, "spec": {"config": config}})
     quota: Manifest = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}}
-    old.create({**quota, "spec": {"hard": {"pods": "1"}}})
+    namespaces.make({INJECTION: "enabled"}).create({**quota, "spec": {"hard": {"pods": "0"}}})
     certs: Manifest = {"apiVersion": DEPLOYMENT.api_version, "kind": DEPLOYMENT.kind}
     api.apply({**certs, "metadata": {"name": f"{RELEASE}-certs"}, "spec": {"replicas": 0}}, SYSTEM)
     return old.name
@@ -163,13 +187,40 @@ def test_faults_of_a_live_cluster_are_found(cluster: Cluster, capfd: pytest.Capt
         ]
         # The namespace with the full quota is passed over.
         assert results["installation-injects"]["verdict"] == "ok"
+        assert pasted(cluster, results) == []
+        repaired = {key: FOUND[key] for key in FOUND if key not in ("namespaces-keys", "pods-agent")}
+        wait_for(lambda: wrong(check(cluster, capfd)) == repaired, "effect of the commands")
     api.delete(Kind(CRD["apiVersion"], CRD["kind"]), CRD["metadata"]["name"])
 
 
 def test_a_user_without_rights_is_told_what_could_not_be_read(
     cluster: Cluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    results = check(cluster, capfd, "-n", "default", user=EDITOR)
+    kubeconfig = cluster.plane.kubeconfig(EDITOR)
+    assert main(["check", "--kubeconfig", str(kubeconfig), "-o", "json", "-n", "default"]) == 2
+    captured = capfd.readouterr()
+    assert "nothing could be looked at: DaemonSets can't be read" in captured.err
+    results = {each["id"]: each for each in json.loads(captured.out)}
     assert len(results) == len(CHECKS)
     assert wrong(results) == {}
     assert 'User "editor" cannot list resource "pods"' in results["pods-exits"]["details"][0]
+
+
+def test_a_user_of_one_namespace_is_told_of_that_one(
+    cluster: Cluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = Namespaces(cluster.api, "chart", "own").make({"multus-eni.io/inject": "enabled"})
+    group = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "no-rights"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+    own.create(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "view"},
+            "subjects": [group],
+            "roleRef": role,
+        }
+    )
+    wait_for(
+        lambda: "namespaces-keys" in wrong(check(cluster, capfd, "-n", own.name, user=EDITOR)), "the right"
+    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -23,8 +24,10 @@ import yaml
 
 from check.model import DryRun, Scope, Snapshot, Verdict
 from check.reader import read_snapshot
+from check.render import as_document
 from check.results import Result
 from check.run import CHECKS, exit_code, run_checks
+from tests.examples import aws_cli
 
 pytestmark = pytest.mark.pure
 
@@ -90,7 +93,9 @@ def run(case: Object) -> tuple[Result, ...]:
 def wrong(results: tuple[Result, ...]) -> Iterator[Object]:
     for result in results:
         if result.verdict in (Verdict.WARNING, Verdict.ERROR):
-            yield {"check": result.check.id, "verdict": result.verdict.value, "details": list(result.details)}
+            (shown,) = as_document([result])
+            commands = {"commands": shown["commands"]} if shown["commands"] else {}
+            yield {"check": shown["id"], "verdict": shown["verdict"], "details": shown["details"], **commands}
 
 
 def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
@@ -138,6 +143,26 @@ def test_events_count_for_twenty_minutes_after_they_were_last_seen(last: Object,
     case = yaml.safe_load((CASES / "workload-refused.yaml").read_text())
     case["merge"] = [merged(each, last) for each in case["merge"]]
     assert list(wrong(run(case))) == ([case["finding"]] if counts else [])
+
+
+READ = [yaml.load(path.read_text(), Loader=yaml.CSafeLoader) for path in BROKEN]
+COMMANDS = sorted({each for case in READ for each in case.get("finding", {}).get("commands", ())})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_a_finding_can_be_pasted(command: str) -> None:
+    first, *rest = command.split(" | ")
+    program, *words = shlex.split(first)
+    assert not set(command) & set("<>…")
+    assert rest in ([], ["kubectl replace --force -f -"])
+    if program == "aws":
+        aws_cli.check(words)
+    else:
+        assert program == "kubectl"
+        assert words[0] in VERBS
+
+
+VERBS = ("annotate", "delete", "describe", "edit", "exec", "get", "label", "logs")
 
 
 def test_every_check_has_a_case() -> None:

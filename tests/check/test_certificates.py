@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from certs.x509 import Certificate, read_certificate
-from check.checks.installation import _is_for, _is_overdue, _is_trusted
+from check.checks.certificates import _is_for, _is_overdue, _is_trusted
 
 pytestmark = pytest.mark.pure
 

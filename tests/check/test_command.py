@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from check.model import DRY_RUN, KINDS, NODE_STATUS, Scope, Snapshot, Verdict
 from check.results import PAGE
-from check.run import CHECKS
+from check.run import CHECKS, exit_code, run_checks
+from check.sources.aws import SOURCES
 from multus_eni.cli import main
 from tests.check.test_cases import CASES, NOW, documents
 
@@ -163,6 +166,70 @@ def test_a_dump_is_no_cluster(
 ) -> None:
     assert main(["check", "--dump", str(dump(tmp_path)), option, *value]) == 2
     assert "leave out the options of a cluster" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["-n", "app"], "there is no namespace app"),
+        (["-n", "other", "--pod", "sip-1"], "there is no pod sip-1 in the namespace other; apps has one"),
+        (["-n", "apps", "--pod", "sip-3"], "there is no pod sip-3 in the namespace apps\n"),
+        (["-n", "other", "--pod", "plain"], "pod other/plain has no annotation k8s.v1.cni.cncf.io/networks"),
+        (["-n", "apps", "--pod", "ended"], "pod apps/ended has ended (Succeeded)"),
+        (["-n", "apps", "--pod", "leaving"], "pod apps/leaving is being deleted"),
+        (["-n", "apps", "--pod", "host"], "pod apps/host uses the host's network"),
+    ],
+)
+def test_what_is_not_there_is_not_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
+) -> None:
+    def pod(name: str, *, spec: object = None, phase: str = "Running", deleted: str | None = None) -> object:
+        annotations = {"k8s.v1.cni.cncf.io/networks": "signalling"}
+        metadata = {"namespace": "apps", "name": name, "annotations": annotations}
+        if deleted:
+            metadata["deletionTimestamp"] = deleted
+        return {"kind": "Pod", "metadata": metadata, "spec": spec or {}, "status": {"phase": phase}}
+
+    pods = [
+        pod("ended", phase="Succeeded"),
+        pod("leaving", deleted=NOW),
+        pod("host", spec={"hostNetwork": True}),
+    ]
+    (dump(tmp_path) / "more.json").write_text(json.dumps({"kind": "List", "items": pods}))
+    assert main(["check", "--dump", str(tmp_path), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert why in captured.err
+    assert captured.out == ""
+
+
+def test_a_dump_without_namespaces_may_be_of_one_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dump(tmp_path) / "Namespace.yaml").unlink()
+    assert check(capsys, "--dump", tmp_path, "-n", "apps", "--pod", "sip-1")[0] == 0
+
+
+def test_where_nothing_can_be_read_nothing_is_in_order() -> None:
+    missing = dict.fromkeys((*KINDS, *SOURCES, DRY_RUN, NODE_STATUS), "forbidden")
+    results = run_checks(Snapshot(SECONDS, version="v1.36.0", missing=missing), Scope())
+    assert {each.verdict for each in results if each.check.needs} == {Verdict.SKIPPED}
+    assert exit_code(results) == 2
+
+
+def test_a_finding_has_the_command_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out = check(capsys, "--dump", dump(tmp_path, "agent-fails"), "-o", "short")
+    assert out.splitlines()[2] == "      $ kubectl logs -n apps sip-2 -c multus-eni-agent --previous"
+
+
+def test_a_name_in_a_dump_is_no_part_of_the_shells_language(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "x; rm -rf ~ $(reboot) \x1b[2J"
+    metadata = {"name": name, "labels": {"multus-eni.io/inject": "enabled"}}
+    (dump(tmp_path) / "more.json").write_text(json.dumps({"kind": "Namespace", "metadata": metadata}))
+    _, out = check(capsys, "--dump", tmp_path, "-o", "short")
+    (command,) = [line.strip() for line in out.splitlines() if line.strip().startswith("$ kubectl label")]
+    assert shlex.split(command)[4] == name.replace("\x1b", "\N{REPLACEMENT CHARACTER}")
 
 
 def test_a_pod_needs_its_namespace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

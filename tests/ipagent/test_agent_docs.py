@@ -113,7 +113,10 @@ def test_every_error_stands_beside_its_exit_code() -> None:
 
 
 def test_every_exit_code_has_its_row() -> None:
-    listed = {int(code) for row in table("## Exit codes") for code in row[0].strip("| ").split(",")}
+    cells = [row[0].strip("| ") for row in table("## Exit codes")]
+    anchored = [re.findall(r'<a id="exit-code-(\d+)"></a>', cell) for cell in cells]
+    assert anchored == [[code.strip() for code in cell.rpartition(">")[2].split(",")] for cell in cells]
+    listed = {int(code) for codes in anchored for code in codes}
     assert listed == {*map(int, ExitCode), INTERRUPTED, BROKEN_PIPE, 143}
 
 
