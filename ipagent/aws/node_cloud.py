@@ -103,16 +103,26 @@ class NodeCloud(AwsAccess):
         return self._imds
 
     def _learn_ranges(self) -> None:
-        """Find the ranges of subnets that are not known yet; without them a MAC must name the ENI."""
+        """Find the ranges of subnets that are not known yet; without them a MAC must name the ENI.
+
+        A subnet may get its IPv6 range while nodes run, and IMDS may show it later than the IPv4 range.
+        """
         now = self._timing.clock()
-        missing = {eni.subnet_id: eni.mac for eni in self._enis if eni.subnet_id not in self._cidrs}
+        missing = {eni.subnet_id: eni.mac for eni in self._enis if not self._has_ranges(eni)}
         if not missing or now < self._cidrs_at:
             return
         self._cidrs_at = now + SILENT_SECONDS
         self._cidrs.update(self._ranges_by_imds(missing))
-        unknown = missing.keys() - self._cidrs.keys()
+        unknown = {eni.subnet_id for eni in self._enis if not self._has_ranges(eni)}
         if unknown:
             self._cidrs.update(self._ranges_by_ec2(unknown))
+
+    def _has_ranges(self, eni: EniDetails) -> bool:
+        """Return whether the ranges of its subnet are known, in each family of which it holds addresses."""
+        families = {each.version for each in self._cidrs.get(eni.subnet_id, ())}
+        return bool(families) and families.issuperset(
+            each.version for each in (*eni.secondaries, *eni.prefixes)
+        )
 
     def _ranges_by_imds(self, macs: Mapping[str, str]) -> Cidrs:
         if self._timing.clock() < self._silent_until:

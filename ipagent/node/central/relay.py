@@ -27,7 +27,7 @@ PATIENCE = 20.0
 
 The controller makes throttled calls again for 15 s, and another replica leads 15 s after a leader's death.
 """
-SILENCE = 1.0
+UNANSWERED_PAUSE = 1.0
 """Seconds after a wait in vain during which nothing is asked: one turn of the loop waits once."""
 
 GONE, FORBIDDEN = 404, 403
@@ -66,7 +66,7 @@ class CallRelay:
         self._patience = patience
         self._session = secrets.token_hex(8)
         self._last_id = 0
-        self._silent: tuple[float, Failure] | None = None
+        self._paused: tuple[float, Failure] | None = None
         self._changed = threading.Condition()
         target = Target(ATTACHMENTS, f"the NodeAttachments of node {node}", of_node(node))
         self._informer = Informer(client, target, read_attachment, self._notify, log)
@@ -91,10 +91,10 @@ class CallRelay:
     def attachments(self) -> Mapping[str, RelayAttachment]:
         """Return the node's NodeAttachments that have an ENI, by name; raises Ec2Error as long as unknown."""
         if not self._informer.synced:
-            self._refuse_while_silent()
+            self._refuse_while_paused()
         if not self._informer.synced and not self._wait(lambda: self._informer.synced):
             text = f"The NodeAttachments of node {self.node} can't be read from the API server"
-            raise self._fall_silent(Failure(Fault.UNREACHABLE, text, remedy=_NO_API_SERVER))
+            raise self._pause_after(Failure(Fault.UNREACHABLE, text, remedy=_NO_API_SERVER))
         return self._informer.items()
 
     def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
@@ -102,18 +102,18 @@ class CallRelay:
 
         Raises Ec2Error where there is none: what EC2 says is in the answers.
         """
-        self._refuse_while_silent()
+        self._refuse_while_paused()
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
         self._write_all(numbered)
         if not self._wait(lambda: not self._unsettled(numbered)):
             self._withdraw(numbered)
-            raise self._fall_silent(self._unanswered(numbered))
+            raise self._pause_after(self._unanswered(numbered))
         known = self._informer.items()
         found = {name: self._answers(known.get(name), calls) for name, calls in numbered.items()}
         failures = [each.failure for given in found.values() for each in given if each.failure is not None]
         # The controller has made a throttled call again for long: a turn waits for that once.
         if throttled := next((each for each in failures if each.fault is Fault.THROTTLED), None):
-            self._fall_silent(throttled)
+            self._pause_after(throttled)
         return found
 
     def _write_all(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
@@ -124,7 +124,7 @@ class CallRelay:
             # It may have been written anyway, and those before it are.
             self._withdraw(numbered)
             if error.failure.fault is Fault.UNREACHABLE:
-                raise self._fall_silent(error.failure) from None
+                raise self._pause_after(error.failure) from None
             raise
 
     def _numbered(self, calls: Sequence[RelayCall]) -> tuple[RelayCall, ...]:
@@ -178,14 +178,14 @@ class CallRelay:
         text = f"{', '.join(waiting)}: the controller has not answered within {self._patience:g} s"
         return Failure(Fault.UNREACHABLE, text, remedy=_NO_CONTROLLER)
 
-    def _fall_silent(self, failure: Failure) -> Ec2Error:
-        self._silent = self._timing.clock() + SILENCE, failure
+    def _pause_after(self, failure: Failure) -> Ec2Error:
+        self._paused = self._timing.clock() + UNANSWERED_PAUSE, failure
         return Ec2Error(failure)
 
-    def _refuse_while_silent(self) -> None:
-        if self._silent is not None and self._timing.clock() < self._silent[0]:
-            raise Ec2Error(self._silent[1])
-        self._silent = None
+    def _refuse_while_paused(self) -> None:
+        if self._paused is not None and self._timing.clock() < self._paused[0]:
+            raise Ec2Error(self._paused[1])
+        self._paused = None
 
     def _wait(self, until: Callable[[], bool]) -> bool:
         with self._changed:

@@ -134,8 +134,8 @@ class Collector:
 
     def take_events(self) -> list[AddressEvent]:
         """Return what was reclaimed, or would have been, since the last call."""
-        told, self._events = self._events, []
-        return told
+        events, self._events = self._events, []
+        return events
 
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is."""

@@ -23,8 +23,8 @@ class PodCondition:
     message: str
     since: str = ""
 
-    def says(self, other: PodCondition | None) -> bool:
-        """Whether it says the same as another one, whenever that was said first."""
+    def matches(self, other: PodCondition | None) -> bool:
+        """Whether status, reason and message are those of another one, whatever its time is."""
         return other is not None and (self.status, self.reason, self.message) == (
             other.status,
             other.reason,

@@ -50,7 +50,7 @@ class ConditionQueue:
 
     def __init__(self) -> None:
         self._shown: dict[PodKey, PodCondition | None] = {}
-        self._wanted: dict[PodKey, PodCondition] = {}
+        self._desired: dict[PodKey, PodCondition] = {}
         self._due: dict[PodKey, float] = {}
         self._bucket = TokenBucket(RATE)
 
@@ -60,18 +60,18 @@ class ConditionQueue:
 
     def forget(self, pod: PodKey) -> None:
         """Forget a pod that is gone."""
-        for table in (self._shown, self._wanted, self._due):
+        for table in (self._shown, self._desired, self._due):
             table.pop(pod, None)
 
     def retain(self, living: Collection[PodKey]) -> None:
         """Forget all other pods."""
-        for pod in {*self._shown, *self._wanted} - set(living):
+        for pod in {*self._shown, *self._desired} - set(living):
             self.forget(pod)
 
-    def want(self, pod: PodKey, condition: PodCondition, now: float) -> None:
+    def set_desired(self, pod: PodKey, condition: PodCondition, now: float) -> None:
         """Record what a pod is to show."""
-        self._wanted[pod] = condition
-        if condition.says(self._shown.get(pod)):
+        self._desired[pod] = condition
+        if condition.matches(self._shown.get(pod)):
             self._due.pop(pod, None)
         elif condition.reason == _PENDING:
             self._due.setdefault(pod, now + PENDING_DELAY)
@@ -91,7 +91,7 @@ class ConditionQueue:
             return wait
         self._bucket.take(now)
         del self._due[pod]
-        shown, wanted = self._shown.get(pod), self._wanted[pod]
+        shown, wanted = self._shown.get(pod), self._desired[pod]
         kept = shown.since if shown is not None and shown.status == wanted.status else ""
         condition = replace(wanted, since=kept or timestamp)
         self._shown[pod] = condition
@@ -99,6 +99,6 @@ class ConditionQueue:
 
     def put_back(self, write: ConditionWrite, now: float) -> None:
         """Record that a write has failed and is to be tried again, unless something else is wanted since."""
-        if write.pod in self._wanted:
+        if write.pod in self._desired:
             self._shown[write.pod] = None
             self._due.setdefault(write.pod, now)

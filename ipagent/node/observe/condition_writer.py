@@ -53,7 +53,7 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
             return
         with self.wake:
             for pod, status in statuses.items():
-                self._queue.want(pod, condition_of(status), time.monotonic())
+                self._queue.set_desired(pod, condition_of(status), time.monotonic())
             self.wake.notify()
 
     def due(self) -> ConditionWrite | float | None:

@@ -84,8 +84,8 @@ def resolve_conflicts(wishes: Iterable[PodDesired], before: Desired = NOBODY) ->
                 passing = owner.pod.remade or loser.pod.remade
                 conflict = Conflict(lost.holding, owner.pod.key, address in owner.own, passing)
                 conflicts.setdefault(loser.pod.key, []).append(conflict)
-    told = {key: tuple(sorted(each, key=_by_address)) for key, each in conflicts.items()}
-    return Desired(tuple(placements), owners, told, frozenset(by_status))
+    in_order = {key: tuple(sorted(each, key=_by_address)) for key, each in conflicts.items()}
+    return Desired(tuple(placements), owners, in_order, frozenset(by_status))
 
 
 def _in_order(rivals: list[_Contender], address: IPAddress, before: Desired) -> None:

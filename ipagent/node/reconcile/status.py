@@ -34,7 +34,7 @@ NO_TAKEOVER = (
     "two nodes hand out the same range: give each its own, or use an IPAM for the whole cluster."
 )
 
-_TOLD = {
+_FINAL = {
     Phase.CONFIRMED: AddressState.ASSIGNED,
     Phase.TAKEN: AddressState.CONFLICT,
     Phase.REFUSED: AddressState.FAILED,
@@ -57,7 +57,7 @@ class StatusContext:
 
 def pending(item: Item, context: StatusContext) -> bool:
     """Whether more is to come of an address within seconds."""
-    if item.phase in _TOLD:
+    if item.phase in _FINAL:
         return False
     if item.phase is not Phase.WANTED or item.failure is None or item.failure.fault in RETRIED:
         return True
@@ -96,9 +96,9 @@ def claim_status(
     refused += [*each.problems, *(conflict.problem for conflict in conflicts if not conflict.passing)]
     (waiting if context.looking else refused).extend(each.unplaced)
     listed = [
-        *(_item_told(item, context) for item in items),
-        *(_told(problem, AddressState.PENDING) for problem in waiting if not problem.eni_id),
-        *(_told(problem, AddressState.FAILED) for problem in refused if not problem.eni_id),
+        *(_item_status(item, context) for item in items),
+        *(_problem_status(problem, AddressState.PENDING) for problem in waiting if not problem.eni_id),
+        *(_problem_status(problem, AddressState.FAILED) for problem in refused if not problem.eni_id),
     ]
     state, code, message = _verdict(each, items, waiting, refused, context)
     return ClaimStatus(state, code, message, tuple(listed))
@@ -129,9 +129,9 @@ def _verdict(
     if each.error is not None:
         return ClaimState.FAILED, each.error.exit_code, f"{each.error}. {each.error.remedy}"
     confirmed = tuple(item for item in items if _good(item))
-    told = report(Plan(frozenset(), items=confirmed), tuple(refused), each.bare)
+    found = report(Plan(frozenset(), items=confirmed), tuple(refused), each.bare)
     state = ClaimState.FAILED if refused else ClaimState.ASSIGNED
-    return state, ExitCode(told.exit_code), told.message
+    return state, ExitCode(found.exit_code), found.message
 
 
 def _waiting(problems: Iterable[Problem], text: str) -> str:
@@ -159,12 +159,12 @@ def _good(item: Item) -> bool:
     return item.phase is Phase.CONFIRMED
 
 
-def _item_told(item: Item, context: StatusContext) -> AddressStatus:
+def _item_status(item: Item, context: StatusContext) -> AddressStatus:
     holding = item.placement.holding
-    phase = AddressState.PENDING if pending(item, context) else _TOLD.get(item.phase, AddressState.FAILED)
+    phase = AddressState.PENDING if pending(item, context) else _FINAL.get(item.phase, AddressState.FAILED)
     text = "" if _good(item) else problem_of(item, context).text
     return AddressStatus(holding.address, holding.interface, phase, item.eni_id, text)
 
 
-def _told(problem: Problem, phase: AddressState) -> AddressStatus:
+def _problem_status(problem: Problem, phase: AddressState) -> AddressStatus:
     return AddressStatus(problem.holding.address, problem.holding.interface, phase, text=problem.text)

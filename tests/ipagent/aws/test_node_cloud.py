@@ -215,6 +215,25 @@ class TestRanges:
         assert call.params["Filter.1.Value.1"] == enis[2].subnet_id
         assert "Filter.1.Value.2" not in call.params
 
+    def test_a_range_of_the_other_family_that_is_shown_later_is_learned(
+        self, make: Make, doubles: Doubles, time: Time
+    ) -> None:
+        """Without it the garbage collector takes no address of that family for one of the subnet's."""
+        doubles.put_faults(
+            Injected("imds", status=404, path="*/subnet-ipv6-cidr-blocks"),
+            Injected("DescribeSubnets", error="UnauthorizedOperation"),
+        )
+        instance = make(**BY_ENV)
+        assert instance.topology({MAC_1}).enis[1].subnet_cidrs == (ip_network(POD_CIDR),)
+        assert placed_at(instance, "2001:db8:1::80", FOREIGN)[0] == ""
+        doubles.put_faults()
+        time.now += SILENT_SECONDS
+        assert placed_at(instance, "2001:db8:1::80", FOREIGN) == (ENI_1, "")
+        assert instance.topology({MAC_1}).enis[1].subnet_cidrs == (
+            ip_network(POD_CIDR),
+            ip_network(POD_CIDR6),
+        )
+
     def test_without_either_the_mac_still_names_the_eni_and_it_is_tried_again(
         self, make: Make, doubles: Doubles, lines: Lines, time: Time
     ) -> None:

@@ -28,7 +28,7 @@ from ipagent.call_relay import (
     read_requests,
     responses_body,
 )
-from ipagent.node.central.relay import SILENCE, CallRelay
+from ipagent.node.central.relay import UNANSWERED_PAUSE, CallRelay
 from ipagent.node_network_names import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import Lines, ip
@@ -247,7 +247,7 @@ def test_without_an_answer_the_request_is_withdrawn_and_the_remedy_names_the_con
         relay.ask({"n1.sig": [DESCRIBE]})
     assert len(wire.written) == 4
     wire.controller = succeed
-    now.now += SILENCE
+    now.now += UNANSWERED_PAUSE
     assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
 
 

@@ -64,14 +64,14 @@ class TestQueue:
     def test_what_the_pod_shows_already_is_not_written_again(self) -> None:
         queue = ConditionQueue()
         queue.observe(A, shown())
-        queue.want(A, condition_of(ASSIGNED), 0.0)
+        queue.set_desired(A, condition_of(ASSIGNED), 0.0)
         assert queue.due(100.0, NOW) is None
 
     def test_a_change_is_written_once_with_the_time_of_its_status(self) -> None:
         queue = ConditionQueue()
         queue.observe(A, shown(message="10.10.1.80 on eni-1"))
-        queue.want(A, condition_of(ASSIGNED), 0.0)
-        queue.want(B, condition_of(FAILED), 0.0)
+        queue.set_desired(A, condition_of(ASSIGNED), 0.0)
+        queue.set_desired(B, condition_of(FAILED), 0.0)
         writes = [queue.due(0.0, NOW), queue.due(0.0, NOW)]
         assert all(isinstance(each, ConditionWrite) for each in writes)
         # a's status is the same as before, b's is new.
@@ -84,12 +84,12 @@ class TestQueue:
     def test_what_is_pending_is_written_only_if_it_lasts(self) -> None:
         queue = ConditionQueue()
         queue.observe(A, shown())
-        queue.want(A, condition_of(PENDING), 0.0)
+        queue.set_desired(A, condition_of(PENDING), 0.0)
         assert queue.due(0.5, NOW) == PENDING_DELAY - 0.5
-        queue.want(A, condition_of(ASSIGNED), 1.0)
+        queue.set_desired(A, condition_of(ASSIGNED), 1.0)
         assert queue.due(100.0, NOW) is None
-        queue.want(A, condition_of(PENDING), 200.0)
-        queue.want(A, condition_of(PENDING), 201.0)
+        queue.set_desired(A, condition_of(PENDING), 200.0)
+        queue.set_desired(A, condition_of(PENDING), 201.0)
         write = queue.due(200.0 + PENDING_DELAY, NOW)
         assert isinstance(write, ConditionWrite)
         assert write.condition.status == "False"
@@ -97,7 +97,7 @@ class TestQueue:
     def test_a_failed_write_is_tried_again_unless_the_pod_is_gone(self) -> None:
         queue = ConditionQueue()
         for pod in (A, B):
-            queue.want(pod, condition_of(ASSIGNED), 0.0)
+            queue.set_desired(pod, condition_of(ASSIGNED), 0.0)
         first, second = queue.due(0.0, NOW), queue.due(0.0, NOW)
         queue.forget(B)
         for write in (first, second):
@@ -109,7 +109,7 @@ class TestQueue:
 
     def test_pods_that_are_not_listed_any_more_are_forgotten(self) -> None:
         queue = ConditionQueue()
-        queue.want(A, condition_of(ASSIGNED), 0.0)
+        queue.set_desired(A, condition_of(ASSIGNED), 0.0)
         queue.observe(B, shown())
         queue.retain({B})
         assert queue.due(0.0, NOW) is None
@@ -119,7 +119,7 @@ class TestQueue:
         queue, now = ConditionQueue(), 0.0
         seen: PodCondition | None = None
         for status in (*statuses, statuses[-1]):
-            queue.want(A, condition_of(status), now)
+            queue.set_desired(A, condition_of(status), now)
             now += PENDING_DELAY / 2
             while isinstance(write := queue.due(now, NOW), ConditionWrite):
                 seen = write.condition
@@ -127,7 +127,7 @@ class TestQueue:
         now += PENDING_DELAY
         while isinstance(write := queue.due(now, NOW), ConditionWrite):
             seen = write.condition
-        assert condition_of(statuses[-1]).says(seen)
+        assert condition_of(statuses[-1]).matches(seen)
         assert queue.due(now, NOW) is None
 
 
