@@ -139,12 +139,13 @@ def _opted_out(pod: Pod, pod_namespace: str, namespace: NamespacePolicy) -> Reas
 def _existing_agent(pod: Pod) -> Reason | None:
     if agent_index(pod) is not None:
         return Reason.ALREADY_INJECTED
-    for container in (*pod.init_containers, *pod.containers):
-        if container.name == CONTAINER_NAME:
-            raise Refusal(
-                f"a container is named {CONTAINER_NAME} but was not made by the injector "
-                f"(an init container with the variable {ENV_CONTRACT}): remove or rename it"
-            )
+    containers = (*pod.init_containers, *pod.containers)
+    if any(container.name == CONTAINER_NAME for container in containers):
+        raise Refusal(
+            f"a container is named {CONTAINER_NAME} but was not made by the injector "
+            f"(an init container with the variable {ENV_CONTRACT}): remove or rename it"
+        )
+    for container in containers:
         command = (container.command or [""])[0]
         if container.name in HAND_MADE_AGENTS or command.rsplit("/", 1)[-1] == COMMAND:
             return Reason.AGENT_PRESENT

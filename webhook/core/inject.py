@@ -19,6 +19,10 @@ from webhook.core.reasons import Reason
 from webhook.core.resources import Resources, agent_resources
 from webhook.core.settings import Settings
 
+MAX_ANNOTATIONS = 256 << 10
+"""Bytes of all keys and values; the API server refuses a pod with more (k8s.io/apimachinery, api/validation,
+TotalAnnotationSizeLimitB)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -50,11 +54,13 @@ def inject(
     token = _token_volume(pod) if admitted else None
     resources = _with_capacity(sizing.resources, agent.capacity.resources)
     container = agent_container(agent, settings, resources, token)
+    status = _status(decision, agent)
+    fits = _annotations_size(pod) + len(pod_keys.STATUS) + len(status.encode()) <= MAX_ANNOTATIONS
     operations = patch.injection(
         pod,
         patch.Agent(
             container,
-            _status(decision, agent),
+            status if fits else None,
             agent_volumes(agent, settings),
             settings.image_pull_secrets if admitted else (),
             {pod_keys.EIP_LABEL: "true"} if agent.eips else {},
@@ -63,9 +69,15 @@ def inject(
     warnings = sizing.advice
     if sizing.resources is None and (agent.cpu or agent.memory):
         warnings = (_SIZE_IGNORED,)
+    if not fits:
+        warnings = (*warnings, _NO_STATUS)
     if warnings:
         decision = dataclasses.replace(decision, warnings=(*decision.warnings, *warnings))
     return Outcome(decision, tuple(operations))
+
+
+def _annotations_size(pod: Pod) -> int:
+    return sum(len(key.encode()) + len(value.encode()) for key, value in pod.annotations.items())
 
 
 def _with_capacity(sized: Resources | None, requested: dict[str, str]) -> Resources | None:
@@ -78,6 +90,12 @@ def _with_capacity(sized: Resources | None, requested: dict[str, str]) -> Resour
 _SIZE_IGNORED = (
     f"multus-eni: {pod_keys.AGENT_CPU} and {pod_keys.AGENT_MEMORY} have no effect: the agent has no "
     "resources of its own in a BestEffort pod and in one with pod-level resources"
+)
+
+
+_NO_STATUS = (
+    f"multus-eni: {pod_keys.STATUS} is left out: with it the pod's annotations would exceed the API server's "
+    "limit of 256 KiB"
 )
 
 

@@ -21,11 +21,12 @@ Operation = dict[str, Any]
 class Agent:
     """What is added to the pod: container, value of the status annotation, volumes, names of pull secrets.
 
-    `labels` are added where the pod does not have them, whatever their value.
+    `labels` are added where the pod does not have them, whatever their value. Without a `status` none is
+    added.
     """
 
     container: dict[str, Any]
-    status: str
+    status: str | None
     volumes: Sequence[dict[str, Any]] = ()
     pull_secrets: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -44,10 +45,9 @@ _STATUS = pointer("metadata", "annotations", pod_keys.STATUS)
 
 def injection(pod: Pod, agent: Agent) -> list[Operation]:
     """Add the agent as the first init container, with its status annotation, volumes and pull secrets."""
-    operations = [
-        _first_init_container(pod, agent.container),
-        _status_annotation(pod, agent.status),
-    ]
+    operations = [_first_init_container(pod, agent.container)]
+    if agent.status is not None:
+        operations.append(_status_annotation(pod, agent.status))
     operations += _labels(pod, agent.labels)
     existing = [volume.name for volume in pod.spec.volumes] if pod.spec.volumes is not None else None
     operations += _append_missing("volumes", existing, agent.volumes)

@@ -16,7 +16,7 @@ from webhook.core.settings import Settings
 from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads, operations_by_document
 from webhook.manifests.documents import MAX_INPUT, Document, DocumentError, patched_stream, read_documents
 from webhook.manifests.explain import WARNING_PREFIX, Explanation, as_objects, as_text, explain, printable
-from webhook.manifests.pod_templates import dotted
+from webhook.manifests.raw_json import dotted
 from webhook.manifests.workloads import ManifestError, Manifests, read_manifests
 
 STDIN = "-"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
@@ -21,7 +22,9 @@ from webhook.core.patch import Operation, pointer
 from webhook.core.pod import Pod
 from webhook.core.reasons import SENTENCES, Reason
 from webhook.core.settings import Settings
-from webhook.manifests.pod_templates import POD_ANNOTATIONS, Place, dotted, find_networks_annotations
+from webhook.manifests.job_policy import failure_policy_warning
+from webhook.manifests.pod_templates import POD_ANNOTATIONS, find_networks_annotations
+from webhook.manifests.raw_json import Place, dotted, follow
 from webhook.manifests.workloads import Manifests, Workload
 
 
@@ -117,8 +120,18 @@ def _decide(workload: Workload, manifests: Manifests, defaults: Defaults) -> Wor
     outcome = inject(pod, namespace, policy, defaults.settings, admitted=False)
     operations = tuple(_relocated(operation, workload) for operation in outcome.operations)
     decision = _with_meshes(outcome.decision, pod, manifests.mesh_keys.get(namespace))
-    decision = replace(decision, warnings=(*decision.warnings, *_key_hints(workload)))
+    decision = replace(
+        decision, warnings=(*decision.warnings, *_job_hints(workload, decision), *_key_hints(workload))
+    )
     return WorkloadOutcome(workload, namespace, decision, pod, operations)
+
+
+def _job_hints(workload: Workload, decision: Decision) -> list[str]:
+    # A sidecar that fails before the app's start is started again, whatever the pod's restart policy.
+    if decision.agent is None or decision.agent.mode is not Mode.INIT or not workload.path:
+        return []
+    warning = failure_policy_warning(follow(workload.object, workload.path[:-1]))
+    return [warning] if warning else []
 
 
 def _with_meshes(decision: Decision, pod: Pod, namespace: Mapping[str, str] | None) -> Decision:
@@ -135,7 +148,19 @@ def _attached_pod(raw: bytes | None) -> Pod | None:
     """Read a pod if it has the annotation for which the API server calls the webhook."""
     if raw is None or NETWORKS not in _annotation_keys(raw):
         return None
-    return msgspec.json.decode(raw, type=Pod)
+    try:
+        return msgspec.json.decode(raw, type=Pod)
+    except msgspec.ValidationError:
+        return msgspec.convert(_without_nulls(msgspec.json.decode(raw)), type=Pod)
+
+
+def _without_nulls(pod: Any) -> Any:
+    """Read labels and annotations without a value (`key:` in YAML) as empty texts, as the API server does."""
+    metadata = pod["metadata"]
+    for field_name in ("labels", "annotations"):
+        if isinstance(keys := metadata.get(field_name), dict):
+            metadata[field_name] = {key: "" if value is None else value for key, value in keys.items()}
+    return pod
 
 
 def _annotation_keys(raw: bytes | None) -> Collection[str]:

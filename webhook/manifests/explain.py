@@ -17,7 +17,7 @@ from webhook.core.capacity import CapacityRequest
 from webhook.core.decision import Decision
 from webhook.core.reasons import REMEDIES, Reason
 from webhook.manifests.decide import WorkloadOutcome
-from webhook.manifests.pod_templates import dotted
+from webhook.manifests.raw_json import dotted
 from webhook.manifests.workloads import Workload
 from webhook.multus.networks import Network, parse_networks
 

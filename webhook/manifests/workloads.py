@@ -12,16 +12,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from common.pod_keys import CREDENTIALS, INJECTION, MODE, NETWORKS
+from common.pod_keys import CREDENTIALS, INJECTION, MODE
 from webhook.core.meshes import MESH_KEYS
 from webhook.manifests.pod_templates import (
-    Place,
     Shapes,
-    dotted,
     find_networks_annotations,
     find_shapes,
     may_have_templates,
+    may_make_pods,
+    not_understood,
 )
+from webhook.manifests.raw_json import Place, has_any, starts_with
 
 MAX_LISTS = 8
 """How deep lists may stand in lists."""
@@ -158,7 +159,8 @@ class _Reader:
     mesh_keys: dict[str, dict[str, str]]
 
     def read(self, raw: bytes, place: Place, implied: _Type) -> None:
-        if not _starts_with(raw, b"{"):
+        if not starts_with(raw, b"{"):
+            self._no_object(raw)
             return
         found = _decode(raw, _Type)
         kind = _text(found.kind) or _text(implied.kind)
@@ -168,11 +170,15 @@ class _Reader:
             self._workload(raw, place, group, kind)
         elif (group, kind) == ("", "Namespace"):
             self._namespace(raw)
-        elif kind.endswith("List") and _starts_with(items := _decode(raw, _List).items, b"["):
+        elif kind.endswith("List") and starts_with(items := _decode(raw, _List).items, b"["):
             # The items of a typed list, as in a PodList, do not say what they are.
             self._list(items, place, _Type(api_version, kind.removesuffix("List")))
-        elif kind and api_version and may_have_templates(group, kind):
-            self._object(raw, place, group, kind)
+        elif may_have_templates(group, kind):
+            missing = [key for key, text in (("apiVersion", api_version), ("kind", kind)) if not text]
+            if missing:
+                self._unnamed(raw, kind, missing)
+            else:
+                self._object(raw, place, group, kind)
 
     def _list(self, items: bytes, place: Place, implied: _Type) -> None:
         if len(place) >= 2 * MAX_LISTS:
@@ -211,10 +217,25 @@ class _Reader:
             )
         )
 
+    def _no_object(self, raw: bytes) -> None:
+        """Mention a list of objects, as `jq .items` makes them of a List."""
+        if starts_with(raw, b"[") and has_any(raw, (b'"containers"',)):
+            reason = "kubectl reads no list: put it under `items` of an object of kind List"
+            self.left_alone.append(LeftAlone(self.document, "list", None, "", reason))
+
+    def _unnamed(self, raw: bytes, kind: str, missing: list[str]) -> None:
+        """Mention an object that would be a workload if it said what it is."""
+        shapes, annotated = _shapes(raw)
+        if shapes.templates or shapes.lookalikes or annotated:
+            reason = f"it has no {' and no '.join(missing)}, without which it is not a manifest"
+            namespace, name = _identity(raw)
+            self.left_alone.append(LeftAlone(self.document, kind or "object", namespace, name, reason))
+
     def _object(self, raw: bytes, place: Place, group: str, kind: str) -> None:
         """Read an object whose kind does not tell where its pods are."""
         shapes, annotated = _shapes(raw)
-        if not (shapes.templates or shapes.lookalikes or annotated):
+        reason = not_understood(raw, shapes, annotated, makes_pods=may_make_pods(group))
+        if not shapes.templates and reason is None:
             return
         namespace, name = _identity(raw)
         templates = tuple(template.place for template in shapes.templates)
@@ -234,7 +255,6 @@ class _Reader:
             )
             for template in shapes.templates
         )
-        reason = _not_understood(shapes, annotated)
         if reason is not None:
             self.left_alone.append(LeftAlone(self.document, kind, namespace, name, reason))
 
@@ -249,17 +269,11 @@ def _shapes(raw: bytes) -> tuple[Shapes, list[Place]]:
         raise _Unreadable(str(error)) from None
 
 
-def _not_understood(shapes: Shapes, annotated: list[Place]) -> str | None:
-    if annotated:
-        return f"{NETWORKS} at {dotted(annotated[0])} is not in a pod template"
-    return next(iter(shapes.lookalikes), None)
-
-
 def _follow(raw: bytes, path: tuple[str, ...]) -> bytes | None:
     """Follow keys to the object at their end; None where it is missing or something else."""
     for key in path:
         inner = _decode(raw, dict[str, msgspec.Raw]).get(key)
-        if inner is None or not _starts_with(inner, b"{"):
+        if inner is None or not starts_with(inner, b"{"):
             return None
         raw = inner
     return raw
@@ -273,11 +287,6 @@ def _identity(raw: bytes) -> tuple[str | None, str]:
 
 def _name(raw: bytes) -> _Name:
     return _decode(raw, _Named).metadata or _Name()
-
-
-def _starts_with(raw: bytes, character: bytes) -> bool:
-    # At run time a Raw is a buffer and not a bytes object.
-    return bytes(memoryview(raw)[:1]) == character
 
 
 def _text(value: Any) -> str:

@@ -17,8 +17,9 @@ from webhook.server.metrics import Metrics
 from webhook.server.response_cache import Response, ResponseCache
 from webhook.server.review import PodRequest, decode_review, encode_outcome, with_uid
 
-MAX_CACHED_BODY = 512 << 10
-"""Bytes. Of a larger review the cache key alone would cost more memory than a hit saves."""
+MAX_CACHED_BODY = 192 << 10
+"""Bytes. Of a larger review the cache key alone would cost more memory than a hit saves; and whether its
+annotations leave room for ours depends on those that no key has."""
 
 
 class AdmissionHandler:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.pod_keys import NETWORKS
-from webhook.manifests.pod_templates import MAX_DEPTH, dotted, find_networks_annotations, find_shapes
+from webhook.manifests.pod_templates import MAX_DEPTH, find_networks_annotations, find_shapes
+from webhook.manifests.raw_json import dotted
 from webhook.manifests.workloads import read_manifests
 
 pytestmark = pytest.mark.pure
