@@ -32,6 +32,23 @@ class Exit(Exception):
         self.eni = eni
 
 
+_TRIED_AGAIN = frozenset(
+    {
+        ExitCode.NO_IMDS,
+        ExitCode.NO_PERMISSION,
+        ExitCode.ENI_FULL,
+        ExitCode.HELD_ELSEWHERE,
+        ExitCode.DEADLINE,
+        ExitCode.EC2_UNREACHABLE,
+        ExitCode.NODE_AGENT_UNREACHABLE,
+        ExitCode.NOT_GRANTED,
+    }
+)
+"""Codes of causes outside of the pod: once they are gone, the container's next start succeeds."""
+_TIMED = frozenset({ExitCode.DEADLINE, ExitCode.EC2_UNREACHABLE, ExitCode.NODE_AGENT_UNREACHABLE})
+"""Codes of what the agent tries until its time is up."""
+
+
 def restart_text(code: int, mode: Mode, policy: RestartPolicy | None) -> str:
     """Return what becomes of the pod after this exit code, with a space before it; empty where it is no news.
 
@@ -44,12 +61,13 @@ def restart_text(code: int, mode: Mode, policy: RestartPolicy | None) -> str:
         # Late: few containers end so, and all others would pay for the keys.
         from common.pod_keys import TIMEOUT  # noqa: PLC0415
 
-        return (
-            " The pod has restartPolicy Never: it has failed for good, and its owner, such as a Job, decides "
-            f"about another. The annotation {TIMEOUT} in its template gives it more time than "
-            "the agent had."
+        failed = (
+            " The pod has restartPolicy Never: it has failed for good. Its owner, such as a Job or a virtual "
+            "machine, decides about another; a pod without an owner has to be created again."
         )
-    if code != ExitCode.DEADLINE:
+        more = f" The annotation {TIMEOUT}, where the new pod has it, gives it more time than this one had."
+        return failed + (more if code in _TIMED else "")
+    if code not in _TRIED_AGAIN:
         return ""
     if policy is None and mode is Mode.INIT:
         return " The container starts again by itself, unless the pod has restartPolicy Never."

@@ -9,6 +9,8 @@ from common.pod_keys import INTERFACES, TIMEOUT
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.termination import READ_HELP, REPORT_BUG
 
+_WHERE = "its template, or its own manifest"
+
 
 class Ec2Error(Exception):
     """A call to EC2 that did not succeed; `failure` says why and whether trying again makes sense."""
@@ -72,10 +74,10 @@ class NoCredentials(AgentError):
 
     exit_code = ExitCode.NO_CREDENTIALS
     remedy = (
-        "Give the pod's ServiceAccount a role (EKS Pod Identity or IRSA), or let the agent use the node's "
-        "role: that needs an instance profile and HttpPutResponseHopLimit 2, or 3 where an overlay network "
-        "is in between. Where the pod carries credentials for something else, set the agent's credentials to "
-        "`node`."
+        "Give the pod's ServiceAccount a role (EKS Pod Identity or IRSA) and replace the pod, which gets it "
+        "when it is created; or let the agent use the node's role: that needs an instance profile and "
+        "HttpPutResponseHopLimit 2, or 3 where an overlay network is in between. Where the pod carries "
+        "credentials for something else, set the agent's credentials to `node`."
     )
 
 
@@ -97,8 +99,9 @@ class NoEni(AgentError):
     exit_code = ExitCode.NO_ENI
     remedy = (
         "If the network is not one of the VPC's, leave it out: name the pod's other interfaces in the "
-        f"annotation {INTERFACES} of its template. Else check the network's master interface and range: the "
-        "address must lie in the subnet of an ENI of this node that is not device number 0."
+        f"annotation {INTERFACES}, where the pod is made ({_WHERE}). Else check the network's master "
+        "interface and range: the address must lie in the subnet of an ENI of this node that is not device "
+        "number 0."
     )
 
 
@@ -117,8 +120,8 @@ class NoInterface(AgentError):
     exit_code = ExitCode.NO_ENI
     remedy = (
         "If a network of the pod has no kernel interface (DPDK), or is not one of the VPC's, name the pod's "
-        f"other interfaces in the annotation {INTERFACES} of its template. Else check that Multus runs on "
-        "the node, and that this annotation names interfaces of the pod's networks."
+        f"other interfaces in the annotation {INTERFACES}, where the pod is made ({_WHERE}). Else check that "
+        "Multus runs on the node, and that this annotation names interfaces of the pod's networks."
     )
 
 
@@ -130,7 +133,8 @@ class EniFull(AgentError):
         "Free addresses that no pod uses (`ipagent release ADDRESS --eni ENI`, or aws ec2 "
         "unassign-private-ip-addresses --network-interface-id ENI --private-ip-addresses ADDRESS), use an "
         "instance type with more addresses for each ENI, or let fewer such pods run on the node. Pods in "
-        "init mode never release theirs; those in sidecar mode with release-on-exit do."
+        "init mode never release theirs; those in sidecar mode with release-on-exit do, and node agents "
+        "reclaim them (nodeAgent.gc.mode=on)."
     )
 
 
@@ -177,7 +181,16 @@ class AddressRefused(AgentError):
     """An address that can't or must not be assigned."""
 
     exit_code = ExitCode.ADDRESS_REFUSED
-    remedy = "Change the network's range, so that pods get addresses that the VPC can route to them."
+    remedy = (
+        "Change the network's range, so that pods get addresses that the VPC can route to them, and replace "
+        "the pod: it keeps its addresses for its life."
+    )
+
+
+class NotHeld(AddressRefused):
+    """An address was to be unassigned from an ENI that does not have it."""
+
+    remedy = "The ENI does not have the address any more: nothing is left to do there."
 
 
 class InOtherPrefix(AddressRefused):
@@ -193,8 +206,8 @@ class Ec2Refused(AddressRefused):
     """EC2 refuses the call for a reason that the agent does not know."""
 
     remedy = (
-        "EC2's own message says why. Its code is explained on the page Error codes for the Amazon EC2 API; "
-        "once the reason is gone, create the pod again."
+        "EC2's own message says why, and its code is explained on the page Error codes for the Amazon EC2 "
+        "API. Once that reason is gone, the next start of the container succeeds, or a new pod."
     )
 
 
@@ -257,7 +270,7 @@ _ERRORS: dict[Fault, type[AgentError]] = {
     Fault.CONTENDED: HeldElsewhere,
     Fault.IN_PREFIX: InOtherPrefix,
     Fault.REFUSED: AddressRefused,
-    Fault.NOT_HELD: AddressRefused,
+    Fault.NOT_HELD: NotHeld,
     Fault.FOREIGN_ENI: ForeignEni,
     Fault.BAD_CALL: BadCall,
     Fault.UNKNOWN: Ec2Refused,

@@ -13,6 +13,7 @@ from ipagent.assign.errors import AgentError
 from ipagent.assign.retry import NOW, Backoff, Clock, remaining
 from ipagent.assign.topology import Topology
 from ipagent.log import Log
+from ipagent.node.model.remedies import of_node_agent
 
 FAILED_PACE = Backoff(1.0, 60.0)
 UNPLACED_PACE = Backoff(30.0, 300.0)
@@ -128,5 +129,6 @@ class EniCache:
     def _log_failure(self, error: AgentError) -> None:
         # An outage is a warning once, not at each try.
         level = self._log.debug if self.error else self._log.warning
-        level("lookup-failed", message=f"Cannot determine the node's ENIs: {error}. {error.remedy}")
+        todo = of_node_agent(error).remedy
+        level("lookup-failed", message=f"Cannot determine the node's ENIs: {error}. {todo}")
         self.error = error

@@ -18,6 +18,7 @@ from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem, explained, report, worst
 from ipagent.assign.topology import EniDetails
 from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
+from ipagent.node.model.remedies import of_node_agent
 from ipagent.node.reconcile.conflicts import Conflict
 from ipagent.node.reconcile.desired import PodDesired
 
@@ -79,7 +80,7 @@ def problem_of(item: Item, context: StatusContext) -> Problem:
         text = "EC2 has not answered yet" if item.phase is Phase.WANTED else "EC2 does not show it there yet"
         return Problem(holding, item.eni_id, text, Deadline(text))
     text = explained(failure, context.described.get(item.eni_id), item.address.version)
-    error = error_of(failure)
+    error = of_node_agent(error_of(failure))
     if failure.fault is Fault.HELD_ELSEWHERE and not item.takeover:
         error = HeldElsewhere(failure.text, NO_TAKEOVER)
     return Problem(holding, item.eni_id, text, error)
@@ -124,10 +125,13 @@ def _verdict(
         return ClaimState.PENDING, ExitCode.DEADLINE, _waiting(waiting, text)
     if waiting:
         code = worst(problem.error for problem in waiting).exit_code
-        lookup = f"cannot determine the node's ENIs: {context.lookup_error}" if context.lookup_error else ""
-        return ClaimState.PENDING, code, _waiting(waiting, lookup)
+        if (failed := context.lookup_error) is None:
+            return ClaimState.PENDING, code, _waiting(waiting, "")
+        text = _waiting(waiting, f"cannot determine the node's ENIs: {failed}")
+        return ClaimState.PENDING, code, f"{text} {of_node_agent(failed).remedy}"
     if each.error is not None:
-        return ClaimState.FAILED, each.error.exit_code, f"{each.error}. {each.error.remedy}"
+        error = of_node_agent(each.error)
+        return ClaimState.FAILED, error.exit_code, f"{error}. {error.remedy}"
     confirmed = tuple(item for item in items if _good(item))
     found = report(Plan(frozenset(), items=confirmed), tuple(refused), each.bare)
     state = ClaimState.FAILED if refused else ClaimState.ASSIGNED
@@ -148,7 +152,7 @@ def release_status(releasing: Sequence[IPAddress], outcomes: Sequence[ReleaseOut
         listed = ", ".join(map(str, releasing))
         return ClaimStatus(ClaimState.PENDING, ExitCode.DEADLINE, f"Waiting: {listed} is being released.")
     text = "; ".join(outcome.text for outcome in outcomes) or "There was no address to release"
-    failed = [error_of(outcome.failure) for outcome in outcomes if outcome.failure]
+    failed = [of_node_agent(error_of(outcome.failure)) for outcome in outcomes if outcome.failure]
     if failed:
         error = worst(failed)
         return ClaimStatus(ClaimState.FAILED, error.exit_code, f"{text}. {error.remedy}")
