@@ -191,7 +191,8 @@ class Draft:
             subnet=eni.subnet if eni else attachment.status.subnet,
             card=shown.card if shown else None,
             device=shown.device if shown else None,
-            limit=limits.ipv4 if limits and limits.ipv4 else None,
+            # A new leader does not know it yet.
+            limit=before.limit if limits is None else limits.ipv4 or None,
             assigned=eni.ipv4 if eni else None,
             cidrs=self._cidrs(attachment, eni),
             prefixes=pool.prefixes,

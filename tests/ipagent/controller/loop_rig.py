@@ -127,7 +127,7 @@ class ApiServer:
     def _network_status(self, name: str, status: Object) -> None:
         if name in self.world.networks:
             counts = (
-                *(status[key] for key in ("nodes", "ready", "failed", "free")),
+                *(status.get(key) for key in ("nodes", "ready", "failed", "free")),
                 tuple(status["subnets"]),
             )
             self.world.networks[name] = replace(

@@ -177,11 +177,11 @@ class Trouble:
 
     def no_subnet(self) -> Callable[[], None]:
         name = self.random.choice(OURS)
-        found = self.world.subnets[name]
-        self.world.subnets[name] = found[1:]
+        taken = self.world.subnets[name][:-1]
+        self.world.subnets[name] = self.world.subnets[name][-1:]
 
         def end() -> None:
-            self.world.subnets[name] = found
+            self.world.subnets[name] = (*taken, *self.world.subnets[name])
 
         return end
 

@@ -33,6 +33,13 @@ def test_the_shortest_network_has_the_defaults() -> None:
     assert found == NodeNetwork("oam", "u", LinkSpec("oam"))
 
 
+def test_which_of_two_networks_is_older_is_read() -> None:
+    metadata = {"name": "oam", "uid": "u", "creationTimestamp": "2026-01-02T03:04:05Z"}
+    assert (
+        read_network({"metadata": metadata, "spec": {"nodeSelector": {}}}).created == "2026-01-02T03:04:05Z"
+    )
+
+
 def test_every_field_of_a_network_counts() -> None:
     spec: dict[str, Any] = {
         "nodeSelector": {

@@ -16,6 +16,7 @@ from ipagent.controller.model.actions import (
     DescribeInstances,
     Detach,
     ListPods,
+    ReadLimits,
     Resolve,
 )
 from ipagent.controller.model.attachment import READY
@@ -370,6 +371,21 @@ def test_an_instance_that_was_stopped_and_changed_its_type_keeps_its_enis(
 
 
 # Columns of `kubectl get nodenetworks`.
+
+
+def test_a_new_leader_writes_no_free_addresses_away_before_it_knows_the_limits(
+    world: World, leader: Leader
+) -> None:
+    world.add_network(network("oam"))
+    world.add_node("n1")
+    leader.run(60)
+    before = leader.turn().networks["oam"].free
+    assert before is not None
+    assert before > 0
+    refuse(world, ReadLimits, Kind.THROTTLED)
+    second = Leader(world)
+    second.run(60)
+    assert second.turn().networks["oam"].free == before
 
 
 def test_free_is_not_zero_where_it_is_not_known(world: World, leader: Leader) -> None:
