@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +17,18 @@ Tags: TypeAlias = tuple[tuple[str, str], ...]
 
 ZONE = "${zone}"
 """Stands in the tags of an interfaceSelector for the node's availability zone."""
+
+
+_LABEL_KEY = re.compile(
+    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
+MAX_PREFIX = 253
+
+
+def is_label_key(key: str) -> bool:
+    """Whether a label may have this key (Kubernetes documentation, "Labels and Selectors")."""
+    return key.find("/") <= MAX_PREFIX and _LABEL_KEY.fullmatch(key) is not None
 
 
 class Source(StrEnum):
@@ -130,6 +143,11 @@ class NodeNetwork:
     def counts_pods(self) -> bool:
         """Whether the node agents have to tell what their pods have."""
         return self.advertise or self.full_taint
+
+    @property
+    def labels(self) -> Tags:
+        """The node labels that the API server accepts; the schema can't check their keys."""
+        return tuple(each for each in self.node_labels if is_label_key(each[0]))
 
     @property
     def terms(self) -> tuple[tuple[Term, ...], tuple[Term, ...]]:

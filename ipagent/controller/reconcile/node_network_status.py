@@ -13,7 +13,7 @@ from ipagent.controller.model.attachment import (
     AttachmentStatus,
 )
 from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, shortened, yes
-from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.network import NodeNetwork, is_label_key
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.reconcile.plan_draft import Draft
@@ -47,7 +47,7 @@ def network_status(draft: Draft, network: NodeNetwork, nodes: Sequence[Node]) ->
     found = draft.state.cloud.resolved.get(network.name)
     zones = {node.zone for node in nodes}
     conditions = {
-        ACCEPTED: accepted(network, tuple(draft.state.networks.values())),
+        ACCEPTED: _accepted(draft, network),
         RESOLVED: resolved_condition(draft, network, zones),
         PERMITTED: _permitted(draft, network, names),
     }
@@ -60,6 +60,17 @@ def network_status(draft: Draft, network: NodeNetwork, nodes: Sequence[Node]) ->
         failed=sum(_is(status, FALSE) and _stuck(status) for status in statuses.values()),
         free=_free(statuses.values()),
         subnets=tuple(sorted(each.id for each in found.subnets)) if found else (),
+    )
+
+
+def _accepted(draft: Draft, network: NodeNetwork) -> Condition:
+    """Return whether it is served, and whether all that it says can be done."""
+    found = accepted(network, tuple(draft.state.networks.values()))
+    wrong = [key for key, _ in network.node_labels if not is_label_key(key)]
+    if found.status != TRUE or not wrong:
+        return found
+    return no(
+        "InvalidLabel", f"nodes.labels has {', '.join(wrong)}, which no label can be called: correct it"
     )
 
 

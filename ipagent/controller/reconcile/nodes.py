@@ -25,7 +25,7 @@ def correct(draft: Draft, node: Node, networks: Sequence[NodeNetwork], leaving: 
     ready = [network for network in networks if _ready(draft, node, network)]
     wanted: dict[str, str] = {}
     for network in ready:
-        wanted |= {READY_PREFIX + network.name: "true", **dict(network.node_labels)}
+        wanted |= {READY_PREFIX + network.name: "true", **dict(network.labels)}
     labels: dict[str, str | None] = {
         key: value for key, value in wanted.items() if node.labels.get(key) != value
     }

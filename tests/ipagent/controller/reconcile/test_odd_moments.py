@@ -22,7 +22,7 @@ from ipagent.controller.model.actions import (
 from ipagent.controller.model.attachment import READY
 from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, DETACHING, Eni
 from ipagent.controller.model.condition import FALSE, TRUE
-from ipagent.controller.model.network import LinkSpec, Term
+from ipagent.controller.model.network import LinkSpec, Term, is_label_key
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.refusal_conditions import Kind
@@ -87,6 +87,44 @@ def test_a_links_name_that_is_edited_later_takes_nothing_from_nodes(world: World
     assert world.networks["sig"].status["Accepted"].reason == "LinkNameTaken"
     assert "n2.sig" not in world.attachments
     assert READY_PREFIX + "sig" not in world.nodes["n2"].labels
+
+
+def test_a_label_that_is_none_is_said_and_holds_up_no_node(world: World, leader: Leader) -> None:
+    world.add_network(network("oam", node_labels=(("a b", "x"), ("team.example/core", "yes"))))
+    world.add_node("n1")
+    leader.run(60)
+    assert condition(world, "n1.oam")[0] == TRUE
+    labels = world.nodes["n1"].labels
+    assert (labels[READY_PREFIX + "oam"], labels["team.example/core"]) == ("true", "yes")
+    assert "a b" not in labels
+    for kind in ("Accepted", READY):
+        found = world.networks["oam"].status[kind]
+        assert (found.status, found.reason) == (FALSE, "InvalidLabel")
+        assert "nodes.labels has a b" in found.message
+
+
+@pytest.mark.parametrize(
+    ("key", "valid"),
+    [
+        ("a", True),
+        ("cluster.custom.tags/multus-attached", True),
+        ("A_b.c-9", True),
+        ("a" * 63, True),
+        ("a" * 64, False),
+        ("b" * 253 + "/a", True),
+        ("b" * 254 + "/a", False),
+        ("", False),
+        ("a b", False),
+        ("-a", False),
+        ("a/", False),
+        ("/a", False),
+        ("A/a", False),
+        ("a/b/c", False),
+        ("a..b/c", False),
+    ],
+)
+def test_keys_of_labels(key: str, valid: bool) -> None:
+    assert is_label_key(key) is valid
 
 
 # Refusals that are over, and what they hold up.
