@@ -6,27 +6,28 @@ No I/O; times are monotonic seconds.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from common.token_bucket import BucketsByKey, Rate
 
-_IPV6_PREFIX = 64
-"""A host has a whole /64 of IPv6 addresses to connect from."""
+STALE = 2.0
+"""Seconds after which a connection that is not being answered gives way to a peer that has few."""
+FEW = 8
+"""A peer has few connections if they are less than one in so many of all that there may be."""
 
 
 def peer_of(address: str) -> str:
-    """Return what a connection is counted under: its IPv4 address, or the /64 of its IPv6 address."""
+    """Return what a connection is counted under: its address, without the zone.
+
+    Not the network of an IPv6 address: in a VPC nodes, pods and the API server share a /64.
+    """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    if found.version == 4:
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((found, _IPV6_PREFIX), strict=False))
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Refusal(StrEnum):
     """It gave way to a connection of a peer with fewer."""
     OVERHEAD = "overhead"
     """The peer sends TLS for its own sake: messages without content, or records of a few bytes."""
+    HANDSHAKE = "handshake"
+    """Its TLS handshake has failed, has taken too long, or had too many bytes."""
 
 
 class State(Enum):
@@ -86,8 +89,9 @@ class Admission:
 class ConnectionTable:
     """The open connections of one listener.
 
-    At the limit a new connection takes the place of one of the peer that has the most, if that is more than
-    its own peer has. So a peer with few connections is always let in, however many somebody else opens.
+    At the limit a new connection takes the place of one of a peer that has more than its own peer has, the
+    largest first. So a peer with few connections is always let in, however many somebody else opens. Where
+    no peer has more, a peer with few takes the place that has been used for nothing the longest.
     """
 
     limits: ConnectionLimits
@@ -107,7 +111,7 @@ class ConnectionTable:
             return Admission(Refusal.TOO_FAST)
         if self.total < self.limits.connections:
             return Admission()
-        evicted = self._least_useful(peer, own)
+        evicted = self._of_larger(own) or self._own_idle(peer) or self._stale(own, now)
         return Admission(evicted=evicted) if evicted else Admission(Refusal.TOO_MANY)
 
     @property
@@ -136,15 +140,26 @@ class ConnectionTable:
         if not connections:
             del self._by_peer[connection.peer]
 
-    def _least_useful(self, peer: str, own: int) -> Connection | None:
-        """Return the oldest idle connection of the largest peer, or else the slowest request."""
-        largest, connections = max(self._by_peer.items(), key=lambda item: len(item[1]))
-        if len(connections) <= own:
-            # The peer is the largest itself: only its idle connections may go, never one that is in use.
-            largest, connections = peer, self._by_peer[peer]
-        allowed = (State.IDLE,) if largest == peer else (State.IDLE, State.RECEIVING)
-        for state in allowed:
-            found = [each for each in connections if each.state is state]
-            if found:
-                return min(found, key=lambda each: each.since)
+    def _of_larger(self, own: int) -> Connection | None:
+        """Return the oldest idle connection of the largest peer above `own`, or else its slowest request."""
+        larger = [each for each in self._by_peer.values() if len(each) > own]
+        for connections in sorted(larger, key=len, reverse=True):
+            if found := _oldest(connections, State.IDLE) or _oldest(connections, State.RECEIVING):
+                return found
         return None
+
+    def _own_idle(self, peer: str) -> Connection | None:
+        return _oldest(self._by_peer.get(peer, ()), State.IDLE)
+
+    def _stale(self, own: int, now: float) -> Connection | None:
+        """Return what is of no use to anybody, for a peer with few connections."""
+        if own * FEW >= self.limits.connections:
+            return None
+        every = [each for connections in self._by_peer.values() for each in connections]
+        found = _oldest(every, State.IDLE) or _oldest(every, State.RECEIVING)
+        return found if found and now - found.since >= STALE else None
+
+
+def _oldest(connections: Iterable[Connection], state: State) -> Connection | None:
+    found = [each for each in connections if each.state is state]
+    return min(found, key=lambda each: each.since) if found else None

@@ -10,7 +10,6 @@ import errno
 import io
 import socket
 import socketserver
-import struct
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from common.linger import reset_on_close, would_stay
 from common.listener import Connection, ConnectionLimits, ConnectionTable, State, peer_of
 from common.token_bucket import Rate, TokenBucket
 
@@ -35,7 +35,9 @@ MAX_HEAD = 8192
 HEAD_SECONDS = 5.0
 """How long a request's head may take in all."""
 ANSWER_SECONDS = 5.0
-"""How long one write of the answer may take."""
+"""How long the answer may take to be written."""
+TAKE_SECONDS = 2.0
+"""How long a peer may take to read it and to close: until then its connection counts."""
 FAULTS = Rate(burst=5, refill=1 / 60)
 """Tracebacks of probes and metrics that fail: a peer repeats them as often as it asks."""
 NO_DESCRIPTOR_PAUSE = 0.1
@@ -149,6 +151,8 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             connection = self._open.pop(cast(socket.socket, request), None)
             if connection is not None:
                 self._table.remove(connection)
+        if would_stay(cast(socket.socket, request)):
+            reset_on_close(cast(socket.socket, request))
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -156,9 +160,9 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
 
 def _abort(request: socket.socket) -> None:
+    # Reset instead of an orderly end: nothing waits in the kernel for a peer that does not answer.
+    reset_on_close(request)
     with suppress(OSError):
-        # Reset instead of an orderly end: nothing waits in the kernel for a peer that does not answer.
-        request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         request.shutdown(socket.SHUT_RDWR)
 
 
@@ -174,9 +178,25 @@ class _Handler(WSGIRequestHandler):
         if head is None:
             return
         self.server.enter(self.connection, State.ANSWERING)
-        self.connection.settimeout(ANSWER_SECONDS)
-        self.rfile = io.BytesIO(head)
+        self.rfile, self.wfile = io.BytesIO(head), io.BytesIO()
         super().handle()
+        # From here on it is the peer that is waited for, and it may give way.
+        self.server.enter(self.connection, State.IDLE)
+        self._send(self.wfile.getvalue())
+
+    def _send(self, answer: bytes) -> None:
+        """Send the answer, and wait until the peer has taken it and has closed. Raises OSError."""
+        self.connection.settimeout(ANSWER_SECONDS)
+        self.connection.sendall(answer)
+        self.connection.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + TAKE_SECONDS
+        read = 0
+        while read < MAX_HEAD and (left := deadline - time.monotonic()) > 0:
+            self.connection.settimeout(left)
+            got = self.connection.recv(MAX_HEAD)
+            if not got:
+                return
+            read += len(got)
 
     def _read_head(self) -> bytes | None:
         """Return the request line and the headers; None if they are too long, too slow or incomplete."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.listener import (
+    STALE,
     Connection,
     ConnectionLimits,
     ConnectionTable,
@@ -46,13 +47,13 @@ def opened(table: ConnectionTable, peer: str, count: int, state: State) -> list[
     [
         ("10.0.0.1", "10.0.0.1"),
         ("::ffff:10.0.0.1", "10.0.0.1"),
-        ("2001:db8::1", "2001:db8::/64"),
-        ("2001:db8::ffff:1", "2001:db8::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("2001:db8:0:0::ffff:1", "2001:db8::ffff:1"),
+        ("fe80::1%eth0", "fe80::1"),
         ("", ""),
     ],
 )
-def test_a_peer_is_an_address_or_an_ipv6_network(address: str, peer: str) -> None:
+def test_a_peer_is_an_address(address: str, peer: str) -> None:
     assert peer_of(address) == peer
 
 
@@ -92,6 +93,28 @@ def test_a_request_that_is_being_answered_never_gives_way() -> None:
     opened(table, "a", 6, State.ANSWERING)
     opened(table, "b", 2, State.ANSWERING)
     assert table.admit("c", 9.0).refusal is Refusal.TOO_MANY
+
+
+def test_whose_largest_peer_is_being_answered_the_next_one_gives_way() -> None:
+    table = ConnectionTable(LIMITS)
+    opened(table, "a", 5, State.ANSWERING)
+    made = opened(table, "b", 3, State.IDLE)
+    assert table.admit("c", 9.0).evicted is made[0]
+
+
+def test_where_all_peers_have_one_the_stale_one_gives_way() -> None:
+    """As many peers as there may be connections: none may keep the others from having a second one."""
+    limits = ConnectionLimits(connections=64, per_peer=6, connects=Rate(100, 10))
+    table = ConnectionTable(limits)
+    made = [opened(table, f"p{number}", 1, State.RECEIVING)[0] for number in range(64)]
+    made[0].enter(State.ANSWERING, 0.0)
+    made[1].enter(State.RECEIVING, 3.0)
+    made[2].enter(State.IDLE, 2.0)
+    made[3].enter(State.IDLE, 1.0)
+    for each in made[4:]:
+        each.enter(State.RECEIVING, 2.5)
+    assert table.admit("p0", 1.0 + STALE - 0.1).refusal is Refusal.TOO_MANY
+    assert table.admit("p0", 1.0 + STALE).evicted is made[3]
 
 
 def test_the_largest_peer_gets_no_place_of_others() -> None:

@@ -9,10 +9,12 @@ from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from common import probes
 from common.probes import FAULTS, LIMITS, MAX_HEAD, ProbeServer
+from tests.cluster.waiting import wait_for
+from tests.orphans import orphans
 
 pytestmark = pytest.mark.pure
 
@@ -37,8 +39,10 @@ def ask(server: ProbeServer, path: str, source: str = "127.0.0.1") -> int:
         connection.close()
 
 
-def connect(server: ProbeServer, source: str) -> socket.socket:
+def connect(server: ProbeServer, source: str, window: int | None = None) -> socket.socket:
     connection = socket.socket()
+    if window is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
     connection.settimeout(10)
     connection.bind((source, 0))
     with suppress(ConnectionError):
@@ -104,6 +108,24 @@ def test_a_peer_that_connects_too_often_is_refused_and_others_are_served(server:
                 refused += 1
     assert refused > 0
     assert ask(server, "/livez") == 200
+
+
+def test_what_a_peer_does_not_read_counts_and_does_not_stay_in_the_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probes, "TAKE_SECONDS", 0.2)
+    registry = CollectorRegistry()
+    long = Gauge("long", "More than a window of 2048 bytes.", ["number"], registry=registry)
+    for number in range(500):
+        long.labels(str(number)).set(number)
+    before = count_threads()
+    with ProbeServer(registry, {"/livez": lambda: True}, "127.0.0.1", 0) as server, ExitStack() as stack:
+        for _ in range(LIMITS.per_peer):
+            connection = stack.enter_context(connect(server, "127.0.0.2", window=2048))
+            connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert ask(server, "/livez") == 200
+        wait_for(lambda: count_threads() == before, "the end of all connections")
+        assert orphans(server.port) == 0
 
 
 def test_a_long_head_is_not_read_to_its_end(server: ProbeServer) -> None:

@@ -33,15 +33,25 @@ class Connection:
     """One TLS connection from `with` to the end of its block.
 
     `timeout` (seconds) holds for each send and each read; the API server itself gives up after 10. `source`
-    is the address that it comes from.
+    is the address that it comes from, `window` how many bytes its kernel takes before it reads.
     """
 
-    def __init__(self, server: WebhookServer, *, timeout: float = 20.0, source: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        server: WebhookServer,
+        *,
+        timeout: float = 20.0,
+        source: str = "127.0.0.1",
+        window: int | None = None,
+    ) -> None:
         trust = ssl.create_default_context(cadata=server.service.ca.decode())
-        plain = socket.create_connection(
-            ("127.0.0.1", server.port), timeout=timeout, source_address=(source, 0)
-        )
+        plain = socket.socket()
         try:
+            if window is not None:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+            plain.settimeout(timeout)
+            plain.bind((source, 0))
+            plain.connect(("127.0.0.1", server.port))
             self._tls = trust.wrap_socket(plain, server_hostname="127.0.0.1")
         except BaseException:
             plain.close()
@@ -67,6 +77,10 @@ class Connection:
             self._tls.unwrap().close()
         except (OSError, ValueError):
             return
+
+    def shut_down(self) -> None:
+        """End this direction only (FIN), and read nothing."""
+        self._tls.shutdown(socket.SHUT_WR)
 
     def reply(self) -> Reply | None:
         """Read one answer; None where the server closed instead."""

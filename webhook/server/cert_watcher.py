@@ -12,6 +12,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from webhook.server.tls_handshake import BoundedContext
+
 MAX_FILE_SIZE = 1 << 20
 
 
@@ -96,7 +98,7 @@ class CertWatcher:
 
 
 def _context(files: CertificateFiles) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = BoundedContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         # An encrypted key would make OpenSSL ask on the terminal: an empty password makes it fail instead.

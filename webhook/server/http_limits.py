@@ -13,6 +13,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.listener import Connection, State
+from webhook.server.body import SMALL_BODY
 
 MAX_HEAD = 64 << 10
 """Bytes of request line and headers; the API server sends less than one KiB."""
@@ -56,6 +57,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     _in_head = True
     _left = False
+    _chunked = False
     _received = 0
     _frames = 0
     _timer: asyncio.TimerHandle | None = None
@@ -87,7 +89,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().pause_writing()
         self._enter(State.RECEIVING)
         self._disarm_write()
-        self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self.transport.abort)
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self._abort)
 
     def resume_writing(self) -> None:
         """Cancel that timer."""
@@ -108,7 +110,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._received > limit and not self.transport.is_closing():
             self.logger.warning("aborted a connection: its request is larger than %d bytes", limit)
             # close() would wait for the peer, and go on reading from it.
-            self.transport.abort()
+            self._abort()
 
     @property
     def reads_on(self) -> bool:
@@ -125,6 +127,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if getattr(self.cycle, "response_complete", True):
             self._frames = 0
         self._in_head = True
+        self._chunked = False
         self._received = 0
         self._enter(State.RECEIVING)
         super().on_message_begin()
@@ -137,6 +140,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_chunk_header(self) -> None:
         """Count a chunk. Raises TooManyFrames."""
+        self._chunked = True
         self._count_frame()
 
     def on_headers_complete(self) -> None:
@@ -146,8 +150,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Note that the whole request is there."""
-        self._enter(State.ANSWERING)
+        """Note that the whole request is there. A large one waits for others, and may give way."""
+        if self._received <= SMALL_BODY and not self._chunked:
+            self._enter(State.ANSWERING)
         self.scope[BODY_COMPLETE] = True  # type: ignore[literal-required] # a key of our own
         super().on_message_complete()
 
@@ -160,6 +165,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._frames += 1
         if self._frames > MAX_FRAMES:
             raise TooManyFrames
+
+    def _abort(self) -> None:
+        if self.connection is not None:
+            self.connection.abort()
+        else:
+            self.transport.abort()
 
     def _enter(self, state: State) -> None:
         if self.connection is not None:

@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from typing import Any
 
-from common.listener import Admission, Connection, ConnectionLimits, ConnectionTable, Refusal, peer_of
+from common.linger import reset, reset_on_close, would_stay
+from common.listener import Admission, Connection, ConnectionLimits, ConnectionTable, Refusal, State, peer_of
 from common.token_bucket import Rate
 from webhook.server.http_limits import SharedBuffer
 from webhook.server.log import Log
@@ -34,8 +34,6 @@ ACCEPTS = 64
 """Connections that are accepted before requests get their turn again."""
 PAUSE = 0.1
 """Seconds without accepting when the process has no file descriptor left."""
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: close by RST, and drop what is buffered (socket(7))."""
 
 
 class TlsListener:
@@ -57,6 +55,8 @@ class TlsListener:
         self._handshakes: set[asyncio.Task[None]] = set()
         self._overhead = TlsOverhead()
         self._looking = False
+        self._leaving: dict[Connection, tuple[socket.socket, float]] = {}
+        """Connections that have ended here, and until when their peers may take the rest."""
 
     def start(self, make_protocol: Callable[[], Any]) -> None:
         """Start accepting. Call it in the event loop's thread."""
@@ -65,12 +65,15 @@ class TlsListener:
         self._loop.add_reader(self._socket, self._accept)
 
     def close(self) -> None:
-        """Stop accepting, and abort the handshakes."""
+        """Stop accepting, abort the handshakes, and leave what was answered to the kernel."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
             self._loop = None
         for handshake in self._handshakes:
             handshake.cancel()
+        for connection, (left, _) in list(self._leaving.items()):
+            left.close()
+            self._left(connection)
 
     async def wait_closed(self) -> None:
         """Wait until the handshakes have ended, as uvicorn does for its own listener."""
@@ -105,15 +108,15 @@ class TlsListener:
         admission = Admission(Refusal.OVERHEAD) if over else self.table.admit(peer, loop.time())
         if admission.refusal is not None:
             self._metrics.refused_connections[admission.refusal].inc()
-            with contextlib.suppress(OSError):
-                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            accepted.close()
+            reset(accepted)
             return
         if admission.evicted is not None:
             self._metrics.refused_connections[Refusal.EVICTED].inc()
             self.table.remove(admission.evicted)
             admission.evicted.abort()
         accepted.setblocking(False)
+        # Until its handshake has ended: nothing of it stays in the kernel then, whoever closes it.
+        reset_on_close(accepted)
         # Assigned before the task runs: the task is started by the event loop, not here.
         connection = self.table.add(peer, loop.time(), lambda: None)
         handshake = loop.create_task(self._handshake(accepted, connection))
@@ -140,13 +143,16 @@ class TlsListener:
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
             )
-        except (OSError, asyncio.CancelledError):
+        except (OSError, asyncio.CancelledError) as error:
             # Whatever the peer did wrong in its handshake is its own affair, and not worth a log line.
+            if not isinstance(error, asyncio.CancelledError):
+                self._metrics.refused_connections[Refusal.HANDSHAKE].inc()
             self.table.remove(connection)
             accepted.close()
 
     def _watch(self, connection: Connection, accepted: socket.socket, buffer: SharedBuffer) -> None:
         loop = asyncio.get_running_loop()
+        reset_on_close(accepted, by_reset=False)
 
         def on_read() -> None:
             if not self._overhead.on_read(connection, loop.time()):
@@ -158,6 +164,13 @@ class TlsListener:
         except OSError:
             # No descriptor is left: then its end is not looked at.
             duplicate = accepted
+        end = connection.abort
+
+        def abort() -> None:
+            reset_on_close(duplicate)
+            end()
+
+        connection.abort = abort
         watched = Watched(connection.peer, duplicate, lambda: buffer.received, loop.time())
         self._overhead.add(connection, watched)
         buffer.on_read = on_read
@@ -166,8 +179,18 @@ class TlsListener:
             loop.call_later(INTERVAL, self._look)
 
     def _look(self) -> None:
-        """End the connections of peers that send too much beside data, as long as there are connections."""
+        """End the connections of peers that send too much beside data, as long as there are connections.
+
+        And those that have been left to the peer for too long.
+        """
         loop = asyncio.get_running_loop()
+        for connection, (left, until) in list(self._leaving.items()):
+            if loop.time() >= until:
+                reset(left)
+            elif not would_stay(left):
+                left.close()
+            if left.fileno() < 0:
+                self._left(connection)
         for peer in self._overhead.look(loop.time()):
             for connection in self.table.of(peer):
                 self._metrics.refused_connections[Refusal.OVERHEAD].inc()
@@ -177,5 +200,25 @@ class TlsListener:
             loop.call_later(INTERVAL, self._look)
 
     def _forget(self, connection: Connection) -> None:
-        self._overhead.remove(connection, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        left = self._overhead.remove(connection, now)
+        if self._loop is None or left is None or not would_stay(left):
+            if left is not None:
+                left.close()
+            self.table.remove(connection)
+            return
+        # It counts on, and may give way to others, until the peer has taken what it was answered.
+        with contextlib.suppress(OSError):
+            left.shutdown(socket.SHUT_WR)
+        connection.enter(State.IDLE, now)
+        self._leaving[connection] = left, now + SHUTDOWN_TIMEOUT
+
+        def abort() -> None:
+            reset(left)
+            self._left(connection)
+
+        connection.abort = abort
+
+    def _left(self, connection: Connection) -> None:
+        del self._leaving[connection]
         self.table.remove(connection)

@@ -73,12 +73,13 @@ class TlsOverhead:
         self._charge(watched, now)
         return True
 
-    def remove(self, key: object, now: float) -> None:
-        """Charge a connection that has ended, and forget it; does nothing if it was not looked at."""
+    def remove(self, key: object, now: float) -> socket.socket | None:
+        """Charge a connection that has ended, and forget it; returns its socket if it was looked at."""
         watched = self._watched.pop(key, None)
-        if watched is not None:
-            self._charge(watched, now)
-            watched.socket.close()
+        if watched is None:
+            return None
+        self._charge(watched, now)
+        return watched.socket
 
     def look(self, now: float) -> set[str]:
         """Charge all peers; returns those that have sent too much."""

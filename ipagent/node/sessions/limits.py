@@ -6,7 +6,7 @@ Thread: all of it belongs to the server's.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -75,12 +75,17 @@ class ConnectionLimiter:
         """Whether one more is possible only if another one goes."""
         return self.connections >= self._limits.connections
 
-    def admit(self, peer: str, now: float) -> str:
-        """Count one more connection; returns why it is one too many, and then does not count it."""
+    def admit(self, peer: str, now: float, make_room: Callable[[], object] = lambda: None) -> str:
+        """Count one more connection; returns why it is one too many, and then does not count it.
+
+        `make_room` may end another one. It is called only for a peer that may have one more.
+        """
         if self._open.get(peer, 0) >= self._limits.per_peer:
             return f"{peer} has {self._limits.per_peer} connections open, and can open no more"
         if not self._rates.of(peer).take(now):
             return f"{peer} connects too often"
+        if self.full:
+            make_room()
         if self.full:
             return f"The node agent has {self._limits.connections} connections open, and accepts no more"
         self.connections += 1

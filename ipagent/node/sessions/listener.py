@@ -6,9 +6,7 @@ Thread: `listen` any, all else the server's event loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import struct
 from collections.abc import Callable
 
 BACKLOG = 512
@@ -37,13 +35,6 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def reset(connection: socket.socket) -> None:
-    """Close a connection without a word: nothing of it stays in the kernel (`man 7 socket`, SO_LINGER)."""
-    with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 class Acceptor:

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from common.keepalive import keep_alive
+from common.linger import reset
 from common.token_bucket import BucketsByKey, Rate, TokenBucket
 from ipagent.log import Log
 from ipagent.node.model.claim import Claim, ClaimStatus
@@ -35,7 +36,7 @@ from ipagent.node.sessions.limits import (
     ConnectionLimiter,
     Limits,
 )
-from ipagent.node.sessions.listener import Acceptor, reset
+from ipagent.node.sessions.listener import Acceptor
 from ipagent.node.sessions.messages import Statement
 from ipagent.node.sessions.session import NotNow, Session
 from ipagent.node.sessions.token_reviewer import Review, TokenReviewer
@@ -223,9 +224,7 @@ class PodSessionServer:
 
     def _accepted(self, connection: socket.socket, peer: str) -> None:
         """Make a session of a connection, or refuse it: with a word to a few, and a reset to all others."""
-        if self._peers.full and self._unidentified:
-            self._end_early(next(iter(self._unidentified)))
-        reason = self._peers.admit(peer, self._loop.time())
+        reason = self._peers.admit(peer, self._loop.time(), self._make_room)
         if reason and len(self._refused) >= self.limits.refusals:
             self.record_refusal(peer, HTTPStatus.TOO_MANY_REQUESTS, reason)
             reset(connection)
@@ -248,6 +247,11 @@ class PodSessionServer:
             # The peer has gone already.
             connection.close()
             self.closed(session)
+
+    def _make_room(self) -> None:
+        """End the oldest session without a pod."""
+        if self._unidentified:
+            self._end_early(next(iter(self._unidentified)))
 
     def _end_early(self, session: Session) -> None:
         """End a session to make room for others."""

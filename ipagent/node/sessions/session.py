@@ -6,11 +6,13 @@ Thread: the server's event loop.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
 from common.exit_codes import ExitCode
+from common.linger import reset_on_close, would_stay
 from common.token_bucket import TokenBucket
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
@@ -132,8 +134,10 @@ class Session(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget everything."""
+        """Forget everything, also what the peer has not taken by now."""
         del exc
+        if self._transport:
+            self._reset_on_close(self._transport)
         self._transport, self._over = None, True
         self._stop()
         self._server.closed(self)
@@ -153,9 +157,10 @@ class Session(asyncio.BufferedProtocol):
     # Called by the server.
 
     def abort(self) -> None:
-        """End at once."""
+        """End at once, and have nothing stay in the kernel for a peer that does not read."""
         self._over = True
         if self._transport:
+            self._reset_on_close(self._transport)
             self._transport.abort()
 
     def end(self, reason: str, remedy: str) -> None:
@@ -179,6 +184,12 @@ class Session(asyncio.BufferedProtocol):
             self._write(status)
 
     # Steps.
+
+    @staticmethod
+    def _reset_on_close(transport: asyncio.Transport) -> None:
+        connection: socket.socket | None = transport.get_extra_info("socket")
+        if connection is not None and would_stay(connection):
+            reset_on_close(connection)
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:

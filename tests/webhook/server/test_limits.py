@@ -29,6 +29,8 @@ from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
 from tests.descriptors import no_descriptors
 from tests.memory_cgroup import MemoryCgroup, memory_cgroup, usable
+from tests.orphans import orphans
+from tests.webhook import client_hellos
 from tests.webhook.server.strange_requests import GOOD, review
 from tests.webhook.tls_records import RawRecords
 from tests.webhook.wire import Connection, Reply, head, request
@@ -368,6 +370,36 @@ def test_requests_in_one_piece_that_are_no_reviews_hold_nobody_up(
                 connection.send(head(start=method + b" %b HTTP/1.1", path=b"/readyz") * 5000)
         honest(server)
         honest(server, LARGE)
+
+
+@pytest.mark.parametrize(
+    ("names", "size"), [(16_000, 16_384), (0, 1)], ids=["many names", "a record for each byte"]
+)
+def test_hellos_that_cost_openssl_much_are_refused_and_counted(
+    server: WebhookServer, names: int, size: int
+) -> None:
+    """OpenSSL takes each of them, and keeps some MiB of 16,000 names."""
+    hello = client_hellos.message(client_hellos.usual(), client_hellos.authorities(names))
+    handshakes = partial(metric, server, f'refused_connections_total{{reason="{Refusal.HANDSHAKE}"}}')
+    with Connection(server, source=API_SERVER) as pooled, ExitStack() as stack:
+        for _ in range(LIMITS.per_peer):
+            with contextlib.suppress(OSError):
+                connect(stack, server, ATTACKER).sendall(client_hellos.records(hello, size))
+        honest(server)
+        wait_for(lambda: handshakes() == LIMITS.per_peer, "the end of all handshakes")
+        assert pooled.ask(GOOD) is not None
+
+
+def test_what_a_peer_does_not_read_does_not_stay_in_the_kernel(server: WebhookServer) -> None:
+    """20 answers each, a window of a few KiB, and the peer says that it has no more to send."""
+    with ExitStack() as stack:
+        for _ in range(32):
+            connection = stack.enter_context(Connection(server, source=ATTACKER, window=2048))
+            connection.send(request(GOOD) * 20)
+            connection.shut_down()
+        honest(server)
+        wait_for(lambda: metric(server, "connections") == 0, "the end of all connections")
+        assert orphans(server.port) == 0
 
 
 def test_handshakes_that_do_not_end_are_cut_off(server: WebhookServer) -> None:

@@ -17,6 +17,7 @@ from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.node.sessions.session import LINGER_BYTES
 from tests.ipagent.node.sessions.peer import FREE, OTHER, MakeGate, Peer, statement
 from tests.ipagent.nodeclient.gate import POD, failed, pending, token_of
+from tests.orphans import orphans
 
 
 def test_too_many_connections_are_told_so(gate: MakeGate) -> None:
@@ -58,6 +59,21 @@ def test_the_oldest_connection_without_a_pod_makes_room(gate: MakeGate) -> None:
             assert "does not see the pod" in younger.standing().message
         served.send(node_protocol.chunk(statement(serial=2)))
         assert served.standing().serial == 2
+
+
+def test_a_connection_that_is_refused_takes_no_place(gate: MakeGate) -> None:
+    """One peer that connects again and again must not end what others have begun."""
+    made = gate(limits=replace(FREE, connections=3, per_peer=3, refusals=1))
+    with ExitStack() as stack:
+        begun = [stack.enter_context(Peer(made)) for _ in range(3)]
+        made.wait_for(lambda: made.sessions.counts()["open"] == 3, "three connections")
+        for _ in range(5):
+            with suppress(OSError):
+                stack.enter_context(Peer(made))
+        made.wait_for(lambda: made.sessions.counts().get("refused_429") == 5, "five refusals")
+        assert "evicted" not in made.sessions.counts()
+        begun[0].ask()
+        assert begun[0].standing().state == "assigned"
 
 
 def test_whoever_sends_slowly_makes_room_for_others_statements(gate: MakeGate) -> None:
@@ -195,7 +211,7 @@ def test_a_flood_at_once_is_refused(gate: MakeGate) -> None:
         assert "at once" in peer.standing().message
 
 
-def test_a_pod_that_does_not_read_is_let_go(gate: MakeGate) -> None:
+def test_a_pod_that_does_not_read_is_let_go_and_nothing_stays_in_the_kernel(gate: MakeGate) -> None:
     long = "x" * node_protocol.MAX_TEXT
     made = gate(limits=replace(FREE, stall_seconds=0.2))
     with Peer(made) as peer:
@@ -210,6 +226,11 @@ def test_a_pod_that_does_not_read_is_let_go(gate: MakeGate) -> None:
             return SessionClosed(POD) in made.taken
 
         made.wait_for(gone, "the end of the session")
+        with Peer(made) as later:
+            # By its answer the connection before is closed.
+            later.ask()
+            later.standing()
+        assert orphans(made.address[1]) == 0
 
 
 def test_a_pod_that_reads_late_is_told_the_latest(gate: MakeGate) -> None:

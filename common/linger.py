@@ -1,0 +1,44 @@
+"""How a TCP connection ends: the kernel goes on sending what was written after its socket is closed.
+
+A peer that does not read has it kept for minutes (tcp(7), tcp_orphan_retries). No limit of connections counts
+it then, but the container's memory limit does (cgroup v2, `sock` in memory.stat).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import struct
+import termios
+
+_RESET, _USUAL = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+"""SO_LINGER (socket(7)): closing drops what is buffered and sends a RST, or goes on in the background."""
+_CLOSED = 7
+"""TCP_CLOSE (include/net/tcp_states.h)."""
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection at once: nothing of it stays in the kernel."""
+    reset_on_close(connection)
+    connection.close()
+
+
+def reset_on_close(connection: socket.socket, *, by_reset: bool = True) -> None:
+    """Have nothing of a connection stay in the kernel when it is closed, or what was written, as is usual."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET if by_reset else _USUAL)
+
+
+def would_stay(connection: socket.socket) -> bool:
+    """Return whether the kernel would keep something of a connection that is closed now.
+
+    That is what the peer has yet to acknowledge, be it the end (tcp(7), SIOCOUTQ).
+    """
+    try:
+        state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        linger = connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET))
+        (size,) = struct.unpack("=i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+    except (OSError, ValueError):
+        return False
+    return bool(size > 0 and state != _CLOSED and linger != _RESET)
