@@ -70,13 +70,17 @@ class ConditionQueue:
 
     def set_desired(self, pod: PodKey, condition: PodCondition, now: float) -> None:
         """Record what a pod is to show."""
+        before = self._desired.get(pod)
         self._desired[pod] = condition
         if condition.matches(self._shown.get(pod)):
             self._due.pop(pod, None)
-        elif condition.reason == _PENDING:
+        elif condition.reason != _PENDING:
+            self._due[pod] = now
+        elif before is not None and before.reason == _PENDING:
             self._due.setdefault(pod, now + PENDING_DELAY)
         else:
-            self._due[pod] = now
+            # Also where the condition before still waits to be written: that one is not true any more.
+            self._due[pod] = now + PENDING_DELAY
 
     def due(self, now: float, timestamp: str) -> ConditionWrite | float | None:
         """Return what to write now, or in how many seconds to ask again; None if nothing waits.

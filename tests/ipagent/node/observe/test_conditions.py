@@ -94,6 +94,17 @@ class TestQueue:
         assert isinstance(write, ConditionWrite)
         assert write.condition.status == "False"
 
+    def test_what_becomes_pending_before_it_was_written_waits_likewise(self) -> None:
+        """A burst of pods waits for its writes, and an address of one of them is lost for a moment."""
+        queue = ConditionQueue()
+        queue.set_desired(A, condition_of(ASSIGNED), 0.0)
+        queue.set_desired(A, condition_of(PENDING), 1.0)
+        assert queue.due(1.0, NOW) == PENDING_DELAY
+        queue.set_desired(A, condition_of(ASSIGNED), 2.0)
+        write = queue.due(2.0, NOW)
+        assert isinstance(write, ConditionWrite)
+        assert (write.condition.status, queue.due(100.0, NOW)) == ("True", None)
+
     def test_a_failed_write_is_tried_again_unless_the_pod_is_gone(self) -> None:
         queue = ConditionQueue()
         for pod in (A, B):
