@@ -314,7 +314,7 @@ names = st.sampled_from("abcd")
 addresses = st.sets(st.sampled_from([f"10.1.1.{last}" for last in range(1, 6)]), max_size=3)
 wishes = st.dictionaries(
     names,
-    st.tuples(addresses, addresses, st.booleans(), st.booleans(), st.booleans(), st.sampled_from("12")),
+    st.tuples(addresses, addresses, *[st.booleans()] * 4, st.sampled_from("12")),
     max_size=4,
 )
 before = st.dictionaries(st.sampled_from([f"10.1.1.{last}" for last in range(1, 6)]), names)
@@ -325,9 +325,9 @@ def test_each_address_has_one_owner_that_may_have_it_and_network_status_is_never
     given_wishes: dict[str, Any], owners: dict[str, str]
 ) -> None:
     made = []
-    for name, (own, stated, leaving, silent, granted, created) in given_wishes.items():
+    for name, (own, stated, leaving, remade, silent, granted, created) in given_wishes.items():
         grant = Grant((ip_network("10.1.0.0/16"),)) if granted else NOTHING
-        a_pod = pod(name, *sorted(own), leaving=leaving, created=created)
+        a_pod = pod(name, *sorted(own), leaving=leaving, remade=remade, created=created)
         made.append(wished(a_pod, claim(name, *sorted(stated)), grant, silent=silent))
     previous = {parse_address(address): key(name) for address, name in owners.items()}
     found = resolve_conflicts(made, Desired(owners=previous))
