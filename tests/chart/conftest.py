@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chart.pairs import rows
 from tests.chart.values import cases
 from tests.cluster.api import Api, Manifest
 from tests.cluster.control_plane import ControlPlane, make_user
@@ -91,3 +92,9 @@ def texts(helm: Helm) -> dict[str, str]:
 def rendered(texts: dict[str, str]) -> dict[str, list[Manifest]]:
     """The manifests of each case of values; look, don't touch."""
     return {name: parsed(text) for name, text in texts.items()}
+
+
+@pytest.fixture(scope="session")
+def paired(helm: Helm) -> list[list[Manifest]]:
+    """The manifests of values in which every two switches meet; look, don't touch."""
+    return [helm.render(values) for values in rows()]

@@ -17,7 +17,7 @@ from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_
 from common.pod_keys import INJECTION
 from ipagent.node.model.ownership import GcMode
 from ipagent.node.settings import read_settings
-from tests.chart.values import NODE, NODE_WATCH, REQUIRED
+from tests.chart.values import CENTRAL, CONTROLLER, NODE, NODE_WATCH, REQUIRED
 from tests.cluster.api import Manifest
 from tests.cluster.helm import CHART, REGISTRY, Helm, merged, only
 
@@ -314,3 +314,26 @@ def test_the_notes_say_what_is_not_granted(helm: Helm) -> None:
     assert "nothing is injected" in said
     assert INJECTION not in said
     assert "nodeAgent.grants is empty" not in notes({"nodeAgent": {"enabled": True}})
+
+
+@pytest.mark.parametrize(
+    ("values", "policies", "nobody"),
+    [
+        ({}, ["agent-ipv4.json"], ""),
+        ({"nodeAgent": {"enabled": True}}, ["agent-ipv4.json", "node-agent.json"], ""),
+        (NODE, ["node-agent.json"], "node-agent.json; pods need none"),
+        (NODE_WATCH, ["node-agent.json"], "node-agent.json; pods need none"),
+        (CONTROLLER, ["agent-ipv4.json", "node-agent.json", "controller.json"], ""),
+        (CENTRAL, ["controller.json"], "controller.json; pods and nodes need none"),
+    ],
+)
+def test_the_notes_say_who_needs_which_rights(
+    helm: Helm, values: dict[str, Any], policies: list[str], nobody: str
+) -> None:
+    said = helm.run("install", "r", CHART, "--dry-run=client", values=merged(REQUIRED, values))
+    notes = said.partition("NOTES:")[2]
+    assert re.findall(r"examples/iam/([\w-]+\.json)", notes) == policies
+    assert nobody in notes
+    assert ("kubectl get nodenetworks" in notes) is ("controller.json" in policies)
+    for name in policies:
+        assert (CHART.parents[1] / "examples" / "iam" / name).is_file()

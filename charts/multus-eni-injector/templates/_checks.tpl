@@ -40,6 +40,15 @@
 {{- include "multus-eni.certificateChecks" . }}
 {{- include "multus-eni.agentChecks" . }}
 {{- include "multus-eni.nodeAgentChecks" . }}
+{{- $problems := list }}
+{{- range include "multus-eni.moreChecks" . | splitList "\n" }}
+{{- with trim . }}
+{{- $problems = append $problems . }}
+{{- end }}
+{{- end }}
+{{- with $problems }}
+{{- fail (join "\n" .) }}
+{{- end }}
 {{- end }}
 
 {{- define "multus-eni.certificateChecks" -}}

@@ -237,3 +237,8 @@ Thick Multus says it in a ConfigMap, as its pods see the nodes' files: EKS's man
 {{- $v := .Values }}
 {{- if and $v.test.enabled (include "multus-eni.injects" .) $v.injection.enabled $v.injection.podOptIn (not (has (include "multus-eni.namespace" .) $excluded)) }}true{{ end }}
 {{- end }}
+
+{{/* For the notes: with which identity a program calls EC2. */}}
+{{- define "multus-eni.identity" -}}
+{{- if eq .credentials "node" }}with the role of their node{{ else }}with the role of {{ .account }} (EKS Pod Identity or IRSA), or without one that of their node{{ end }}
+{{- end }}
