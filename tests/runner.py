@@ -54,14 +54,12 @@ FAULTS = "tests/ipagent/e2e/test_faults.py tests/ipagent/e2e/test_imds_lag.py"
 """Where the agent waits for its own timeouts and deadlines most of the time."""
 TRY_IT = "tests/cluster/nodes/test_try_it.py"
 """A walk on a cluster of its own."""
-NODE_AGENT = "tests/cluster/nodes/test_story_node.py"
-"""The stories of the backend node."""
+NODE_AGENT = "tests/cluster/nodes/test_story_capacity.py tests/cluster/nodes/test_story_node.py"
+"""The stories of the backend node, on the cluster and with the release that all stories share."""
 CENTRAL = "tests/cluster/nodes/test_story_central.py"
 """The same with the backend central, on a cluster whose nodes have no rights."""
-NODE_NETWORKS = " ".join(
-    f"tests/cluster/nodes/test_story_{each}.py" for each in ("controller", "prefixes", "capacity")
-)
-"""The stories of node networks; two start a cluster of their own."""
+NODE_NETWORKS = "tests/cluster/nodes/test_story_controller.py tests/cluster/nodes/test_story_prefixes.py"
+"""The stories of node networks, each on a cluster of its own."""
 OTHER_STORIES = f"{TRY_IT} {NODE_AGENT} {CENTRAL} {NODE_NETWORKS}"
 RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
 """Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
@@ -164,10 +162,10 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
     first = [
         Job("tools", python("tests.cluster.tools", "--optional")),
         Job("images", python("images", "cached", "--optional")),
-        group("node networks", NODE_NETWORKS, arguments, after=image, boots=True),
         group("nodes", f"tests/cluster/nodes {ignoring(OTHER_STORIES)}", arguments, after=image, boots=True),
         group("node agent", NODE_AGENT, arguments, after=image, boots=True),
         group("central", CENTRAL, arguments, after=image, boots=True),
+        group("node networks", NODE_NETWORKS, arguments, after=image, boots=True),
         group("try it", TRY_IT, arguments, after=image, boots=True),
         *(pure(name, paths, arguments) for name, paths in PURE.items()),
         group("chart", f"tests/chart {ignoring(RELEASES)}", arguments, after=plane),

@@ -17,7 +17,7 @@ from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.namespaces import Namespace
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts, PartsMissing, find_parts
-from tests.cluster.nodes.story_fixtures import release, story  # noqa: F401 - fixtures
+from tests.cluster.nodes.story_fixtures import installed, release, story  # noqa: F401 - fixtures
 from tests.cluster.waiting import wait_for
 
 _numbers = itertools.count(1)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,16 +28,6 @@ def node_values(release: Release, **node_agent: Any) -> dict[str, Any]:
             **node_agent,
         },
     }
-
-
-@contextmanager
-def served_by_nodes(release: Release, values: Mapping[str, Any]) -> Iterator[NodeAgents]:
-    """Upgrade the release to these values, and back at the end of a block."""
-    release.upgrade(values)
-    try:
-        yield NodeAgents(release.story)
-    finally:
-        release.upgrade({})
 
 
 @dataclass(frozen=True, slots=True)

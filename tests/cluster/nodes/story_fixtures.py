@@ -25,10 +25,17 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def release(cluster: Cluster) -> Iterator[Release]:
-    """The chart, installed with its defaults and the built images."""
+def installed(cluster: Cluster) -> Iterator[Release]:
+    """The chart with the built images, for stories that change its values."""
     with released(cluster, helm4()) as found:
         yield found
+
+
+@pytest.fixture
+def release(installed: Release) -> Release:
+    """The chart with its defaults, whatever the story before has changed."""
+    installed.upgrade({})
+    return installed
 
 
 def helm4() -> Path:

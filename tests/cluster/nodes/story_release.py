@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,31 @@ PROCESS_SECONDS = SECONDS + 30
 WAIT = ("-n", NAMESPACE, "--wait", f"--timeout={SECONDS:.0f}s")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Release:
-    """What is installed, and how to change it. `mode` is the agent's where nobody asks for another."""
+    """What is installed, and how to change it. `mode` is the agent's where nobody asks for another.
+
+    `changed` are the values that differ now, None where that is not known.
+    """
 
     helm: Helm
     values: dict[str, Any]
     story: Story
     """The release's own namespace."""
     mode: str = "init"
+    changed: Values | None = field(default_factory=dict)
 
     def upgrade(self, values: Values) -> None:
-        """Change values, and wait until only the new pods are there."""
+        """Have these values differ, and no others, and wait until only the new pods are there."""
+        if values == self.changed:
+            return
+        self.changed = None
         self.helm.run(
             "upgrade", RELEASE, CHART, *WAIT, values=merged(self.values, values), timeout=PROCESS_SECONDS
         )
         # Helm waits for the new ones; old ones answer the API server until they have drained.
         self.story.wait(lambda: not self._leaving(), "end of the old pods")
+        self.changed = values
 
     def _leaving(self) -> list[str]:
         found = [Running(each) for each in self.story.api.list(POD, NAMESPACE)]

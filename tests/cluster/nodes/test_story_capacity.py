@@ -11,15 +11,16 @@ from contextlib import closing
 import pytest
 
 from common.agent_container import CONTAINER_NAME
-from common.pod_keys import MODE, RELEASE_ON_EXIT
-from tests.cluster.api import POD, Kind, Manifest
+from common.pod_keys import MODE, RELEASE_ON_EXIT, UNITS
+from tests.cluster.api import POD, RESOURCE_QUOTA, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE
 from tests.cluster.nodes.cluster import CRD, Cluster
 from tests.cluster.nodes.node import RealNode
 from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, REGION, ZONE
 from tests.cluster.nodes.story import Running, Story
-from tests.cluster.nodes.story_backend import node_values, served_by_nodes
+from tests.cluster.nodes.story_backend import node_values
 from tests.cluster.nodes.story_fixtures import opted_in
+from tests.cluster.nodes.story_pods import restarts
 from tests.cluster.nodes.story_release import Release
 from tests.cluster.nodes.workloads import NODE, deployment, ipvlan, pod, template, whereabouts
 from tests.cluster.waiting import wait_for
@@ -40,7 +41,7 @@ DEVICE_PLUGINS = "var/lib/kubelet/device-plugins"
 
 
 @pytest.fixture(scope="module")
-def capacity(cluster: Cluster, release: Release) -> Iterator[Story]:
+def capacity(cluster: Cluster, installed: Release) -> Iterator[Story]:
     """Nodes with a network of fourteen addresses each, and a namespace whose pods request them."""
     with closing(cluster.cloud.ec2()) as ec2:
         foreign = {}
@@ -65,8 +66,9 @@ def capacity(cluster: Cluster, release: Release) -> Iterator[Story]:
             "replicas": 1,
             "extraEnv": [endpoint],
         }
-        values = {**node_values(release), "controller": controller, "capacity": {"enabled": True}}
-        with served_by_nodes(release, values), opted_in(cluster, "capacity") as story:
+        values = {**node_values(installed), "controller": controller, "capacity": {"enabled": True}}
+        installed.upgrade(values)
+        with opted_in(cluster, "capacity") as story:
             cluster.api.create(network())
             subnet = story.subnet()
             counted = ipvlan("oam", "eth1", whereabouts(subnet.span(100, 179)))
@@ -75,6 +77,10 @@ def capacity(cluster: Cluster, release: Release) -> Iterator[Story]:
             story.wait(lambda: all(slots(story, name) == SLOTS for name in cluster.nodes), "capacity")
             story.wait(lambda: webhooks_know(story), "the webhook's knowledge of the network")
             yield story
+            # Other stories find the ENIs as they were.
+            cluster.kubectl("delete", "deployment,pod", "--all", "-n", story.namespace, "--wait=false")
+            story.wait(lambda: hold_exactly(story, []), "release of the pods' addresses")
+        installed.upgrade({})
         for kind in (NODE_ATTACHMENT, NODE_NETWORK):
             for each in cluster.api.list(kind):
                 free = {"metadata": {"finalizers": None}}
@@ -151,10 +157,17 @@ def settled(story: Story) -> bool:
     )
 
 
-def test_pods_that_find_no_address_wait_and_take_what_becomes_free(capacity: Story) -> None:
+@pytest.fixture(scope="module")
+def full(capacity: Story) -> Story:
+    """Forty pods, of which as many run as the nodes have addresses."""
+    capacity.apply(deployment("web", 40, template("oam", annotations=SIDECAR)))
+    capacity.wait(lambda: settled(capacity), "28 pods that run and 12 that wait")
+    return capacity
+
+
+def test_pods_of_before_which_request_nothing_are_counted(capacity: Story) -> None:
     story = capacity
     nodes = list(story.cluster.nodes)
-    # Pods of before, which request nothing, are subtracted as long as they are there.
     story.apply(pod("old", template("plain", annotations=SIDECAR, node=nodes[0])))
     (old,) = story.wait_ready("old")
     assert requests_of(old) == {}
@@ -162,8 +175,25 @@ def test_pods_that_find_no_address_wait_and_take_what_becomes_free(capacity: Sto
     story.delete(POD, "old")
     story.wait(lambda: slots(story, nodes[0]) == SLOTS, "its slot")
 
-    story.apply(deployment("web", 40, template("oam", annotations=SIDECAR)))
-    story.wait(lambda: settled(story), "28 pods that run and 12 that wait")
+
+def test_a_quota_counts_the_addresses_that_pods_request(capacity: Story) -> None:
+    story, counted = capacity, f"requests.{RESOURCE}"
+    # More than all pods of this module request together.
+    quota = {"metadata": {"name": "addresses"}, "spec": {"hard": {counted: "60"}}}
+    story.apply({"apiVersion": "v1", "kind": "ResourceQuota", **quota})
+    story.wait(lambda: story.get(RESOURCE_QUOTA, "addresses").get("status", {}).get("used"), "the quota")
+    one, many = template("oam"), template("oam", annotations={UNITS: "60"})
+    story.api.create(pod("one", one), story.namespace, dry_run=True)
+    with pytest.raises(ApiError, match=rf"exceeded quota.* requested: {counted}=61"):
+        story.api.create(pod("many", many), story.namespace, dry_run=True)
+    story.api.delete(RESOURCE_QUOTA, "addresses", story.namespace)
+
+
+def test_pods_that_find_no_address_wait_and_take_what_becomes_free(
+    full: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = full
+    nodes = list(story.cluster.nodes)
     assert {node: sum(each.node == node for each in running(story)) for node in nodes} == dict.fromkeys(
         nodes, SLOTS
     )
@@ -171,30 +201,55 @@ def test_pods_that_find_no_address_wait_and_take_what_becomes_free(capacity: Sto
     free = story.cluster.kubectl("get", "nodenetwork", "oam", "-o", "jsonpath={.status.free}")
     story.wait(lambda: story.api.get(NODE_NETWORK, "oam")["status"]["free"] == 0, f"no free address: {free}")
 
-    gone = {each.name for each in running(story)[:3]}
+    before = {each.name for each in running(story)}
+    gone = sorted(before)[:3]
     for name in gone:
         story.delete(POD, name)
     story.wait_gone(*gone)
+    freed = time.monotonic()
     story.wait(lambda: settled(story), "the use of slots that have become free")
-    pods = [Running(each) for each in story.api.list(POD, story.namespace, "app=web")]
-    assert not any(each.agent.get("restartCount") for each in pods)
+    with capsys.disabled():
+        print(f"\nslots that became free were in use {time.monotonic() - freed:.1f} s later")
+    after = running(story)
+    assert len({each.name for each in after} - before) == len(gone)
+    story.wait(lambda: hold_exactly(story, after), "ENIs that have these pods' addresses, and are full")
+    assert restarts(after) == 0
     assert refused(story) == []
 
-    # The same without a request: it is scheduled, and finds the ENI full.
-    story.apply(pod("unasked", template("plain", annotations=SIDECAR, node=nodes[0])))
+
+def hold_exactly(story: Story, pods: list[Running]) -> bool:
+    """Return whether each node's ENI has the addresses of these pods, and no others but the foreign ones."""
+    expected = story.expected(pods)
+    enis = [story.eni(node) for node in story.cluster.nodes]
+    held = {(eni.id, address) for eni in enis for address in eni.addresses}
+    return expected <= held and len(held) == len(expected) + FOREIGN * len(enis)
+
+
+def test_a_pod_that_requests_nothing_finds_the_eni_full_and_crash_loops(full: Story) -> None:
+    story = full
+    story.apply(pod("unasked", template("plain", annotations=SIDECAR, node=next(iter(story.cluster.nodes)))))
     story.wait(lambda: refused(story), "EC2's refusal")
+    story.wait(lambda: crash_loops(story.pod("unasked")), "a crash loop")
     story.delete(POD, "unasked")
     story.wait_gone("unasked")
 
 
-def test_a_kubelet_that_starts_again_loses_neither_pods_nor_capacity(capacity: Story) -> None:
-    story = capacity
+def crash_loops(found: Running) -> bool:
+    """Return whether the kubelet waits before it starts the agent again."""
+    waits: Manifest = found.agent.get("state", {}).get("waiting", {})
+    return bool(waits.get("reason") == "CrashLoopBackOff")
+
+
+def test_a_kubelet_that_starts_again_loses_neither_pods_nor_capacity(
+    full: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = full
     node = story.cluster.nodes[next(iter(story.cluster.nodes))]
-    story.wait(lambda: settled(story), "28 pods that run and 12 that wait")
     before = {each.uid for each in running(story) if each.node == node.name}
+    assert len(before) == SLOTS
     for number in range(KILLS):
-        last = heartbeat(story, node.name)
         node.stop_kubelet()
+        last = heartbeat(story, node.name)
         # Once as it is, once without what it knows of devices, and once so that containerd comes later, too.
         if number % 3:
             shutil.rmtree(node.disk / DEVICE_PLUGINS)
@@ -204,12 +259,15 @@ def test_a_kubelet_that_starts_again_loses_neither_pods_nor_capacity(capacity: S
         node.start_kubelet()
         wait_for_report(story, node, last)
         story.wait(lambda: slots(story, node.name) == SLOTS, "the node's capacity")
-        print(f"capacity is there {time.monotonic() - started:.1f} s after the kubelet's start")
+        with capsys.disabled():
+            print(f"\ncapacity is there {time.monotonic() - started:.1f} s after the kubelet's start", end="")
     after = [Running(each) for each in story.api.list(POD, story.namespace, "app=web")]
     assert {each.uid for each in after if each.node == node.name} == before
     assert {each.object["status"]["phase"] for each in after} == {"Running", "Pending"}
     story.wait(lambda: settled(story), "the same pods")
-    assert {each.uid for each in running(story) if each.node == node.name} == before
+    here = [each for each in running(story) if each.node == node.name]
+    assert {each.uid for each in here} == before
+    assert restarts(here) == 0
 
 
 def start_without_containerd(node: RealNode) -> None:

@@ -98,7 +98,7 @@ def cluster(parts: Parts) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def release(cluster: Cluster) -> Iterator[Release]:
+def installed(cluster: Cluster) -> Iterator[Release]:
     """The release with the backend `node`, whose networks have adopted the ENIs."""
     with released(cluster, helm4(), backend(cluster, "node"), uninstall=False) as release:
         networks = NodeNetworks(cluster, "")
@@ -112,14 +112,14 @@ def release(cluster: Cluster) -> Iterator[Release]:
 
 
 @pytest.fixture(scope="module")
-def before(cluster: Cluster, release: Release) -> Iterator[tuple[Story, list[Running]]]:
+def before(cluster: Cluster, installed: Release) -> Iterator[tuple[Story, list[Running]]]:
     """Pods that were served by nodes with rights, before the release had the backend `central`."""
     with opted_in(cluster, "before") as story:
         story.apply(ipvlan("net", "eth1", whereabouts(story.subnet().span(150, 169))))
         story.apply(deployment("web", 4, template("net", annotations={MODE: Mode.SIDECAR.value})))
         pods = story.wait_rolled_out(DEPLOYMENT, "web")
         assert {call["access_key"] for call in story.ledger.calls("Assign")} == {NODES_KEY["id"]}
-        release.upgrade(backend(cluster, "central"))
+        installed.upgrade(backend(cluster, "central"))
         cluster.cloud.forget()
         yield story, pods
 
@@ -131,8 +131,8 @@ def values(cluster: Cluster) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def agents(release: Release, before: tuple[Story, list[Running]]) -> NodeAgents:  # noqa: ARG001 - moved first
-    return NodeAgents(release.story)
+def agents(installed: Release, before: tuple[Story, list[Running]]) -> NodeAgents:  # noqa: ARG001 - moved first
+    return NodeAgents(installed.story)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def holder(story: Story) -> str:
 
 
 def test_nodes_without_rights_never_called_and_the_way_back_loses_nothing(
-    cluster: Cluster, release: Release, agents: NodeAgents, before: tuple[Story, list[Running]]
+    cluster: Cluster, installed: Release, agents: NodeAgents, before: tuple[Story, list[Running]]
 ) -> None:
     story, pods = before
     for node in cluster.nodes:
@@ -214,7 +214,7 @@ def test_nodes_without_rights_never_called_and_the_way_back_loses_nothing(
     calls = story.ledger.calls("")
     assert {call["access_key"] for call in calls} <= {KEY["id"], DEFAULT_KEY_ID}
 
-    release.upgrade(backend(cluster, "node"))
+    installed.upgrade(backend(cluster, "node"))
     back = time.monotonic()
     story.apply(deployment("again", 2, template("net")))
     again = story.wait_rolled_out(DEPLOYMENT, "again")
@@ -226,12 +226,12 @@ def test_nodes_without_rights_never_called_and_the_way_back_loses_nothing(
 
 
 @pytest.fixture
-def watchers(cluster: Cluster, release: Release) -> NodeAgents:
-    """The release that only watches; it stays so, since nothing comes after it."""
+def watchers(cluster: Cluster, installed: Release) -> NodeAgents:
+    """The release that only watches."""
     values = backend(cluster, "central")
     values["nodeAgent"] |= {"watchOnly": True, "gc": {"mode": "off"}}
-    release.upgrade(values)
-    return NodeAgents(release.story)
+    installed.upgrade(values)
+    return NodeAgents(installed.story)
 
 
 test_watching_alone = stories.test_watching_alone_serves_unchanged_pods

@@ -25,7 +25,7 @@ from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.helm import merged
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story
-from tests.cluster.nodes.story_backend import Callers, NodeAgents, node_values, served_by_nodes
+from tests.cluster.nodes.story_backend import Callers, NodeAgents, node_values
 from tests.cluster.nodes.story_fixtures import opted_in
 from tests.cluster.nodes.story_release import Release
 from tests.cluster.nodes.test_story_floating import NOW, seconds
@@ -52,16 +52,16 @@ GRANTS_AND_GC = {
 
 
 @pytest.fixture(scope="module")
-def values(release: Release) -> dict[str, Any]:
+def values(installed: Release) -> dict[str, Any]:
     """The values of the backend `node`, with a grant for one namespace."""
-    return node_values(release, **GRANTS_AND_GC)
+    return node_values(installed, **GRANTS_AND_GC)
 
 
 @pytest.fixture(scope="module")
-def agents(release: Release, values: dict[str, Any]) -> Iterator[NodeAgents]:
+def agents(installed: Release, values: dict[str, Any]) -> NodeAgents:
     """The release with these values."""
-    with served_by_nodes(release, values) as found:
-        yield found
+    installed.upgrade(values)
+    return NodeAgents(installed.story)
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def test_a_pods_own_token_is_accepted_and_all_others_are_refused(granted: Story)
 
 
 def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
-    cluster: Cluster, release: Release, values: dict[str, Any], agents: NodeAgents, granted: Story
+    cluster: Cluster, installed: Release, values: dict[str, Any], agents: NodeAgents, granted: Story
 ) -> None:
     story = granted
     story.apply(ipvlan("many", "eth2", whereabouts(story.subnet("eth2").span(100, 199))))
@@ -262,7 +262,7 @@ def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
     story.cluster.kubectl("rollout", "restart", "deployment/many", "-n", story.namespace)
     for node in cluster.nodes.values():
         node.machine.run("pkill", "-KILL", "-f", "ipagent node --config")
-    release.upgrade(merged(values, {"nodeAgent": {"podAnnotations": {"upgraded": "yes"}}}))
+    installed.upgrade(merged(values, {"nodeAgent": {"podAnnotations": {"upgraded": "yes"}}}))
     pods = story.wait_rolled_out(DEPLOYMENT, "many")
     assert len(pods) == 16
     assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
@@ -298,12 +298,12 @@ def test_only_addresses_leaked_by_gone_pods_are_reclaimed(cluster: Cluster, gran
 
 
 @pytest.fixture
-def watchers(release: Release) -> Iterator[NodeAgents]:
+def watchers(installed: Release) -> NodeAgents:
     """The release that only watches."""
-    values = node_values(release, watchOnly=True)
+    values = node_values(installed, watchOnly=True)
     values["agent"]["backend"] = Backend.DIRECT.value
-    with served_by_nodes(release, values) as found:
-        yield found
+    installed.upgrade(values)
+    return NodeAgents(installed.story)
 
 
 def test_watching_alone_serves_unchanged_pods(
