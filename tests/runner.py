@@ -147,9 +147,9 @@ def other_python(version: str) -> list[Job]:
     script, made = ("scripts/other-python.sh", version), f"Python {version}"
     started = f"{version}, started"
     return [
-        Job(made, (*script, "setup")),
-        Job(f"{version}, pure", (*script, "pure"), after=(made,), computes=True),
+        Job(made, (*script, "setup"), computes=True),
         Job(started, (*script, "started", *remembering(started)), after=(made,), rerun=True),
+        Job(f"{version}, pure", (*script, "pure"), after=(made,), computes=True),
     ]
 
 
@@ -159,9 +159,12 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
     `arguments` are pytest's. `version` is that of another Python, beside which nothing is to be chosen.
     """
     plane, image = ("tools",), ("tools", "images")
+    others = other_python(version) if version and not arguments else []
     first = [
         Job("tools", python("tests.cluster.tools", "--optional")),
         Job("images", python("images", "cached", "--optional")),
+        # What others wait for is made first.
+        *others[:1],
         group("nodes", f"tests/cluster/nodes {ignoring(OTHER_STORIES)}", arguments, after=image, boots=True),
         group("node agent", NODE_AGENT, arguments, after=image, boots=True),
         group("central", CENTRAL, arguments, after=image, boots=True),
@@ -174,6 +177,7 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
         group("agent, faults", FAULTS, arguments),
         group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
         group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
+        *others[1:],
         group("built images", "tests/images", arguments, after=image),
         group("double", "tests/doubles_tests", arguments),
     ]
@@ -181,7 +185,6 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
         *first,
         group("rest", " ".join(remaining(first)), arguments, after=plane),
         *covered(arguments),
-        *(other_python(version) if version and not arguments else ()),
         Job("types", python("mypy", f"--cache-dir={cache_folder() / 'mypy'}"), computes=True),
         Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check ."), computes=True),
         Job("imports", (f"{_VENV}/lint-imports",), computes=True),
