@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from tests.cluster.api import Api, Manifest
 from tests.cluster.control_plane import ControlPlane, make_user
 from tests.cluster.helm import Helm, parsed
 from tests.cluster.process_kubelet import ProcessKubelet
+from tests.cluster.registry import PROGRAM
+from tests.cluster.registry import registry as served
 from tests.cluster.service_proxy import ServiceProxy
 from tests.cluster.tools import CONTROL_PLANE, Binaries, Missing, find_binaries
 
@@ -80,6 +83,18 @@ def cluster() -> Iterator[Cluster]:
         proxy.resolve_by(kubelet.endpoints)
         yield Cluster(plane, api, kubelet, Path(folder))
         plane.check()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a registry without TLS."""
+    if shutil.which(PROGRAM) is None:
+        sentence = f"{PROGRAM} is not installed: `make system` installs it"
+        if os.environ.get("MULTUS_ENI_NO_SKIP") == "1":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    with served(tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -56,10 +56,23 @@ def wait(place: str) -> tuple[str, ...]:
     return ("-n", place, "--wait", "--timeout=60s")
 
 
+def published(helm: Helm, registry: str) -> tuple[str, ...]:
+    """Push the chart as `make push` does; return what `helm install` is given for it."""
+    helm.run("package", CHART, "-d", helm.folder)
+    (packed,) = helm.folder.glob("*.tgz")
+    helm.run("push", packed, f"oci://{registry}/charts", "--plain-http")
+    return (f"oci://{registry}/charts/{CHART.name}", "--plain-http")
+
+
 @contextmanager
-def release(cluster: Cluster, helm: Helm, place: str = SYSTEM) -> Iterator[None]:
-    """Install as the README says for the length of a block; also a test that fails leaves nothing behind."""
-    helm.run("install", RELEASE, CHART, "--create-namespace", *wait(place), values=REQUIRED)
+def release(
+    cluster: Cluster, helm: Helm, place: str = SYSTEM, chart: tuple[str, ...] = (str(CHART),)
+) -> Iterator[None]:
+    """Install as the README says for the length of a block; also a test that fails leaves nothing behind.
+
+    `chart` is its place, with the options for it.
+    """
+    helm.run("install", RELEASE, *chart, "--create-namespace", *wait(place), values=REQUIRED)
     try:
         yield
     finally:
@@ -117,11 +130,13 @@ def revised(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", HELMS)
-def test_a_release_from_install_to_uninstall(cluster: Cluster, namespaces: Namespaces, name: str) -> None:
+def test_a_release_from_install_to_uninstall(
+    cluster: Cluster, namespaces: Namespaces, registry: str, name: str
+) -> None:
     helm, place = cluster.helm(name), PLACES[name]
     before = objects(cluster.api)
     opted_in = namespaces.make(ENABLED)
-    with release(cluster, helm, place):
+    with release(cluster, helm, place, published(helm, registry)):
         cluster.kubelet.check()
         (bundle,) = ca_bundles(cluster)
         assert base64.b64decode(bundle).startswith(b"-----BEGIN CERTIFICATE-----")

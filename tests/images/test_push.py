@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ import yaml
 
 from common.version import VERSION
 from images.store import cache_folder, opened
-from tests.cluster.control_plane import free_ports
 from tests.cluster.helm import CHART, Helm
-from tests.cluster.processes import Process
+from tests.cluster.registry import PROGRAM, fetch
+from tests.cluster.registry import registry as served
 from tests.cluster.tools.binaries import find_binary
-from tests.cluster.waiting import wait_for
 from tests.images.conftest import need
 from tests.images.container import call
 
@@ -37,27 +35,8 @@ MACHINES = {"amd64": 62, "arm64": 183}
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    need("docker-registry", "buildah")
-    folder = tmp_path_factory.mktemp("registry")
-    (port,) = free_ports("127.0.0.1")
-    address = f"127.0.0.1:{port}"
-    settings = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}},
-        "http": {"addr": address},
-    }
-    (folder / "config.yml").write_text(json.dumps(settings), encoding="utf-8")
-    argv = ["/usr/bin/docker-registry", "serve", str(folder / "config.yml")]
-    with Process("docker-registry", argv, log=folder / "log") as process:
-
-        def answers() -> bool:
-            process.check()
-            try:
-                return _get(address, "", "*/*") is not None
-            except OSError:
-                return False
-
-        wait_for(answers, "registry")
+    need(PROGRAM, "buildah")
+    with served(tmp_path_factory.mktemp("registry")) as address:
         yield address
 
 
@@ -75,16 +54,8 @@ def test_a_push_leaves_no_index_with_which_buildah_lists_no_images(pushed: str) 
     assert "index" not in listed
 
 
-def _get(registry: str, path: str, accept: str) -> bytes:
-    request = urllib.request.Request(f"http://{registry}/v2/{path}", headers={"Accept": accept})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as response:
-        body: bytes = response.read()
-    return body
-
-
 def _json(registry: str, path: str, accept: str) -> Any:
-    return json.loads(_get(registry, path, accept))
+    return json.loads(fetch(registry, path, accept))
 
 
 @pytest.mark.parametrize("image", ["agent", "webhook"])
@@ -99,7 +70,7 @@ def test_the_printed_digest_is_an_index_of_both_architectures(registry: str, pus
         manifest = _json(registry, f"multus-eni-{image}/manifests/{entry['digest']}", MANIFEST)
         machines = set()
         for layer in manifest["layers"]:
-            blob = _get(registry, f"multus-eni-{image}/blobs/{layer['digest']}", "*/*")
+            blob = fetch(registry, f"multus-eni-{image}/blobs/{layer['digest']}", "*/*")
             machines |= _machines(blob)
         assert machines == {MACHINES[architecture]}
 
@@ -218,7 +189,7 @@ def test_flux_finds_the_packed_chart_in_the_layer_that_its_example_selects(
         each for each in manifest["layers"] if each["mediaType"] == source["layerSelector"]["mediaType"]
     ]
     packed = tmp_path / "chart.tgz"
-    packed.write_bytes(_get(registry, f"{repository}/blobs/{layer['digest']}", "*/*"))
+    packed.write_bytes(fetch(registry, f"{repository}/blobs/{layer['digest']}", "*/*"))
 
     program = find_binary("helm4")
     assert program is not None, "`make tools` builds it"
