@@ -96,6 +96,10 @@ def _group(fault: Fault, codes: str, remedy: str = "") -> CodeGroup:
 
 
 _CLOCK = "Set the node's clock (chrony): AWS rejects requests whose time is minutes off."
+_NO_KEYS = (
+    "leave keys and session tokens out of the environment and files of whoever calls EC2 (by the backend the "
+    "pod, the node agent or the controller), and give its ServiceAccount a role (EKS Pod Identity or IRSA)"
+)
 _REGION = (
     "Check that AWS_REGION is the node's own region, and that what the message names has not been deleted."
 )
@@ -146,9 +150,8 @@ CODE_GROUPS = (
     _group(
         Fault.NO_CREDENTIALS,
         "ExpiredToken ExpiredTokenException",
-        "The credentials have expired and were not renewed: leave keys out of the pod's environment "
-        "and files, and give its ServiceAccount a role (EKS Pod Identity or IRSA). Where there is one, see "
-        "that the node's clock is right.",
+        f"The credentials have expired and were not renewed: {_NO_KEYS}. Where there is one, see that the "
+        "node's clock is right.",
     ),
     _group(
         Fault.NO_CREDENTIALS,
@@ -158,9 +161,8 @@ CODE_GROUPS = (
     _group(
         Fault.NO_CREDENTIALS,
         "InvalidSecurity.RequestHasExpired RequestExpired",
-        "Temporary credentials have expired, or the clock is wrong: leave keys "
-        "and session tokens out of the pod's environment and files, give its ServiceAccount a role (EKS Pod "
-        "Identity or IRSA), and set the node's clock (chrony).",
+        f"Temporary credentials have expired, or the clock is wrong: {_NO_KEYS}, and set the node's clock "
+        "(chrony).",
     ),
     _group(
         Fault.NO_CREDENTIALS,

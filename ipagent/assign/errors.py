@@ -198,7 +198,7 @@ class InOtherPrefix(AddressRefused):
 
     remedy = (
         "EC2 delivers every address of a prefix to the ENI that has the prefix: exclude the prefix from the "
-        "network's range, or let the network's master be that ENI."
+        "network's range and replace the pod, or let the network's master be that ENI."
     )
 
 

@@ -68,7 +68,13 @@ def messages() -> Iterator[tuple[str, str, AgentError, str]]:
 
 
 def test_nothing_that_is_about_a_pod_is_asked_of_a_node_agent() -> None:
-    of_pods = ("the pod's ServiceAccount", "HttpPutResponseHopLimit", "NetworkPolicy that", "service mesh")
+    of_pods = (
+        "the pod's ServiceAccount",
+        "the pod's environment",
+        "HttpPutResponseHopLimit",
+        "NetworkPolicy that",
+        "service mesh",
+    )
     kinds = (NoImds, SilentImds, BadImdsAnswer, NoCredentials, NoPermission, Ec2Unreachable)
     for kind in kinds:
         assert of_node_agent(kind("w")).remedy != kind.remedy
