@@ -96,6 +96,11 @@ def patched_stream(documents: Sequence[Document], operations: Mapping[int, Seque
 
 
 def _check_utf8(data: bytes) -> None:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DocumentError(
+            "the input is not UTF-8 but UTF-16, as PowerShell's > writes it: write it as UTF-8 "
+            "(Out-File -Encoding utf8)"
+        )
     # In parts: the text of a large input would take up to four times its bytes.
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(data), _PART):

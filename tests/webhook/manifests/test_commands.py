@@ -195,7 +195,7 @@ def test_closed_standard_files_are_said() -> None:
         ('{"a":' * 5000 + "1" + "}" * 5000, "nested too deeply"),
         ('{"a": 1}' + '{"a":' * 5000 + "1" + "}" * 5000, "nested too deeply"),
         (b"a: b\nc: \xff\n", "the input is not UTF-8 (at line 1 or after it)"),
-        ("a: b\n".encode("utf-16"), "the input is not UTF-8"),
+        ("a: b\n".encode("utf-16"), "the input is not UTF-8 but UTF-16"),
         ("apiVersion: v1\nkind: Pod\nmetadata: x\n", "document 1, line 1: Expected `object"),
         ('{"kind": "List", "items": [' * 9 + "]}" * 9, "lists in lists, more than 8 deep"),
     ],
