@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -61,7 +62,7 @@ def api(cluster: Cluster) -> Iterator[Api]:
 
 
 def needed(crd: Manifest) -> bool:
-    kinds = ("Certificate", "Issuer", "ServiceMonitor", "PrometheusRule")
+    kinds = ("Certificate", "Issuer", "ServiceMonitor", "PodMonitor", "PrometheusRule")
     return crd["spec"]["names"]["kind"] in kinds
 
 
@@ -92,6 +93,15 @@ def test_every_object_is_accepted_also_by_pod_security(
             assert warning.startswith('would violate PodSecurity "restricted:latest": host namespaces')
         else:
             assert warnings == (), manifest["metadata"]["name"]
+
+
+def test_whatever_is_switched_on_beside_what_else_is_accepted(api: Api, paired: list[list[Manifest]]) -> None:
+    different = {json.dumps(each, sort_keys=True): each for manifests in paired for each in manifests}
+    for manifest in different.values():
+        if manifest["kind"] == "Pod":
+            manifest = {**manifest, "spec": {**manifest["spec"], "serviceAccountName": "default"}}  # noqa: PLW2901
+        warnings = api.apply(manifest, dry_run=True).warnings
+        assert [each for each in warnings if not each.startswith("would violate PodSecurity")] == []
 
 
 def test_cert_manager_and_prometheus_are_among_them(rendered: dict[str, list[Manifest]]) -> None:

@@ -27,6 +27,7 @@ from tests.netns_fixtures import node  # noqa: F401 - a fixture
 pytestmark = pytest.mark.netns
 
 FLOATING = "10.10.1.200"
+AGAIN = "The container starts again by itself, unless the pod has restartPolicy Never."
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ class TestInit:
         )
         with stage.gate(answer=lambda _: said):
             ended = stage.init(stage.pod("10.10.1.80/24", "10.10.1.81/24"))
-        assert (ended.code, ended.message) == (code, "Not assigned: 10.10.1.81.")
+        assert (ended.code, ended.message) == (code, f"Not assigned: 10.10.1.81. {AGAIN}")
         assert (ended.lines[-1]["level"], ended.lines[-1]["address"]) == ("error", "10.10.1.80")
 
     def test_an_address_that_comes_meanwhile_is_stated_too(self, stage: SlimStage) -> None:
@@ -153,7 +154,7 @@ class TestInit:
         with stage.gate(answer=lambda _: said):
             ended = stage.init(stage.pod("10.10.1.80/24"), slim(timeout=5))
         assert ended.code == ExitCode.EC2_UNREACHABLE
-        assert ended.message == "Not within 5 s: 10.10.1.80 (net1): EC2 has not answered."
+        assert ended.message == f"Not within 5 s: 10.10.1.80 (net1): EC2 has not answered. {AGAIN}"
 
     def test_a_pod_that_the_node_never_sees_ends_at_the_deadline(self, stage: SlimStage) -> None:
         with stage.gate(living=()):
