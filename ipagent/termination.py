@@ -41,10 +41,9 @@ _TRIED_AGAIN = frozenset(
         ExitCode.DEADLINE,
         ExitCode.EC2_UNREACHABLE,
         ExitCode.NODE_AGENT_UNREACHABLE,
-        ExitCode.NOT_GRANTED,
     }
 )
-"""Codes of causes outside of the pod: once they are gone, the container's next start succeeds."""
+"""Codes of causes outside of the pod alone: once they are gone, the container's next start succeeds."""
 _TIMED = frozenset({ExitCode.DEADLINE, ExitCode.EC2_UNREACHABLE, ExitCode.NODE_AGENT_UNREACHABLE})
 """Codes of what the agent tries until its time is up."""
 
