@@ -27,6 +27,8 @@ class AgentError(Exception):
     remedy: str = REPORT_BUG
     passing: bool = False
     """Whether trying again may help within seconds."""
+    early: bool = False
+    """Whether trying again may help in the first seconds of a pod, and hardly later."""
 
     def __init__(self, what: str, remedy: str | None = None) -> None:
         super().__init__(what)
@@ -58,10 +60,17 @@ class NoImds(AgentError):
 class SilentImds(NoImds):
     """IMDS has not answered once: it may be out of reach for good, or for the first seconds of a pod."""
 
+    early = True
+
 
 class BadImdsAnswer(NoImds):
-    """IMDS answers, but not with what is asked for."""
+    """IMDS answers, but not with what is asked for: it may a moment later.
 
+    `silent`: it has not answered this time, as while it is busy.
+    """
+
+    passing = True
+    silent: bool = False
     remedy = (
         "IMDS has answered, so the hop limit is not the cause. Check that IMDS is enabled on the node "
         "(HttpEndpoint), and that no proxy or metadata emulation answers in its place. Or do without it: "

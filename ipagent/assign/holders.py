@@ -20,11 +20,18 @@ OWNER_TAGS = (
     "vpcresources.k8s.aws/trunk-eni-id",
     "vpcresources.k8s.aws/vlan-id",
     "io.cilium/cilium-managed",
+    "calico:use",
+    "calico:instance",
 )
 """Tags of the VPC CNI (amazon-vpc-cni-k8s, pkg/awsutils), of the VPC resource controller
-(amazon-vpc-resource-controller-k8s, pkg/config) and of Cilium (Helm value eni.gcTags), on what is theirs."""
+(amazon-vpc-resource-controller-k8s, pkg/config), of Cilium (Helm value eni.gcTags) and of Calico (felix/aws,
+CalicoNetworkInterfaceTagUse), on what is theirs."""
 
-_TAGGERS = {"vpcresources.k8s.aws/": "the VPC resource controller", "io.cilium/": "Cilium"}
+_TAGGERS = {
+    "vpcresources.k8s.aws/": "the VPC resource controller",
+    "io.cilium/": "Cilium",
+    "calico:": "Calico",
+}
 
 OWNER_DESCRIPTIONS = {"aws-k8s-": "the VPC CNI", "cilium-cni (": "Cilium"}
 """How CNIs begin descriptions, in lower case: aws-K8S-i-..., aws-k8s-trunk-eni, aws-k8s-branch-eni;

@@ -38,13 +38,15 @@ class Placement:
 class Unplaced:
     """A holding without ENI, and why; `pending`: it may get one as soon as IMDS and EC2 show more.
 
-    `error` is what stands in the way of knowing, if that is an error of its own.
+    `error` is what stands in the way of knowing, if that is an error of its own. `unranged`: the ranges of
+    subnets left it without one, and EC2 may know more of them.
     """
 
     holding: Holding
     reason: str
     pending: bool = False
     error: AgentError | None = None
+    unranged: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,14 @@ def _place(
     placed = _by_subnet(holding, node, takeover=takeover)
     if topology.doubt is not None:
         if isinstance(placed, Unplaced):
-            return replace(placed, reason=f"{placed.reason}; {topology.doubt}", pending=True)
+            reason = f"{placed.reason}; {topology.doubt}"
+            return replace(placed, reason=reason, pending=True, unranged=False)
         reason = topology.partial.get(holding.mac) or f"IMDS shows no ENI with the MAC {holding.mac}"
         return Unplaced(holding, reason, pending=True, error=topology.doubt)
     if isinstance(placed, Unplaced) and topology.unranged:
         listed = ", ".join(topology.unranged)
-        return replace(
-            placed, reason=f"{placed.reason}; IMDS does not show {listed} yet, which EC2 has", pending=True
-        )
+        reason = f"{placed.reason}; IMDS does not show {listed} yet, which EC2 has"
+        return replace(placed, reason=reason, pending=True, unranged=False)
     return placed
 
 
@@ -115,6 +117,7 @@ def _by_mac(holding: Holding, eni: Eni, *, takeover: bool) -> Placement | Unplac
         return Unplaced(
             holding,
             f"its interface has the MAC of {eni.id}, but it lies outside that ENI's subnet {_cidrs(eni)}",
+            unranged=eni.may_contain(holding.address),
         )
     return Placement(holding, eni, takeover=takeover)
 
@@ -126,7 +129,8 @@ def _by_subnet(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Plac
         (eni for eni in containing if eni.usable), key=lambda eni: eni.prefix_of(holding.address) is None
     )
     if not candidates:
-        return Unplaced(holding, _why_none(containing, node))
+        unranged = any(eni.usable and eni.may_contain(holding.address) for eni in node)
+        return Unplaced(holding, _why_none(containing, node), unranged=unranged)
     warning = (
         f"{holding.interface} has the MAC {holding.mac or 'of no Ethernet device'}, which no ENI of this "
         "node has: the VPC delivers to an ENI's own MAC only, so macvlan is not reachable beyond the node"

@@ -169,7 +169,8 @@ class Reconciler:
         for eni_id, eni in enis.items():
             versions = {item.address.version for item in accepted if item.eni_id == eni_id}
             shown = self._cloud.metadata(eni, versions)
-            if shown is None:
+            # Without even its primary address IMDS does not show the ENI yet; that may take half a minute.
+            if shown is None or (not shown and 4 in versions):
                 self._describes.setdefault(eni_id, NOW)
             else:
                 self.plan = self.plan.after_metadata(eni_id, shown, self._timing.clock())

@@ -13,6 +13,7 @@ from ipagent.assign.errors import AgentError
 class Eni:
     """A network interface of the node. `subnet_cidrs` lacks a family whose ranges are not known.
 
+    `ranges_by_ec2`: EC2 has told them, and not IMDS, which shows those of IPv6 late.
     `barred` says, after "which", why it must not be given addresses though it is not the instance's primary.
     `prefixes` are delegated to it: all of their addresses are routed to it as they are.
     """
@@ -25,6 +26,7 @@ class Eni:
     barred: str = ""
     network_card: int = 0
     prefixes: tuple[IPNetwork, ...] = ()
+    ranges_by_ec2: bool = False
 
     @property
     def is_primary(self) -> bool:
@@ -53,6 +55,14 @@ class Eni:
         """Whether its subnet is known not to contain the address."""
         known = any(cidr.version == address.version for cidr in self.subnet_cidrs)
         return known and not self.contains(address)
+
+    def may_contain(self, address: IPAddress) -> bool:
+        """Whether EC2 may say that its subnet contains an address of which what is known does not say so.
+
+        A subnet keeps its IPv4 range for life; one of IPv6 may be associated with it at any time.
+        """
+        known = any(cidr.version == address.version for cidr in self.subnet_cidrs)
+        return not self.ranges_by_ec2 and (address.version == 6 or not known)
 
 
 @dataclass(frozen=True)

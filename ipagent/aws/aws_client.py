@@ -17,11 +17,14 @@ from ipagent.assign.ec2_error_codes import RETRIED
 from ipagent.assign.errors import Ec2Error, NoImds
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails
-from ipagent.aws.imds import Imds
+from ipagent.aws.imds import Imds, endpoint_of
 from ipagent.log import Log
 
 SILENT_SECONDS = 30.0
 """For how long IMDS is left alone when it has not answered: finding that out takes seconds."""
+
+RANGES_SECONDS = 300.0
+"""For how long the ranges of subnets are taken for known: one of IPv6 may be associated at any time."""
 
 Cidrs = Mapping[str, tuple[IPNetwork, ...]]
 """A subnet's id -> its ranges."""
@@ -72,6 +75,8 @@ class AwsAccess:
         self._log = log
         self._timing = timing
         self._region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
+        self._made: Imds | None = None
+        # The same, once it has shown the ENIs.
         self._imds: Imds | None = None
         self._ec2: Ec2Calls | None = None
         self._silent_until = 0.0
@@ -85,8 +90,8 @@ class AwsAccess:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._imds is not None:
-            self._imds.close()
+        if self._made is not None:
+            self._made.close()
         if self._ec2 is not None:
             self._ec2.close()
 
@@ -149,6 +154,15 @@ class AwsAccess:
             level("no-ranges", message=text)
             self._warned = True
             return {}
+
+    def _service(self) -> Imds:
+        """Return the client of IMDS, always the same: it knows whether IMDS has ever answered.
+
+        Raises NoImds.
+        """
+        if self._made is None:
+            self._made = Imds(endpoint_of(self._env), self._timing)
+        return self._made
 
     def _client(self) -> Ec2Calls:
         """Return the client, which is made for the first call; raises Ec2Error."""

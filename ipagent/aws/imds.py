@@ -37,9 +37,14 @@ _MACS = "/latest/meta-data/network/interfaces/macs/"
 _IDENTITY = "/latest/dynamic/instance-identity/document"
 _REGION = "/latest/meta-data/placement/region"
 _INSTANCE_ID = "/latest/meta-data/instance-id"
+_PRIMARY_MAC = "/latest/meta-data/mac"
 _ADDRESSES = {4: "local-ipv4s", 6: "ipv6s"}
 _CIDRS = ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks")
 _PREFIXES = ("ipv4-prefix", "ipv6-prefix")
+_NO_INSTANCE_ID = (
+    "Let no proxy or metadata emulation answer in place of IMDS. A node agent may be given "
+    "MULTUS_ENI_INSTANCE_ID instead."
+)
 _OCTETS = 6
 _MAC_LENGTH = 17
 _HEX = frozenset("0123456789abcdef")
@@ -90,7 +95,7 @@ class Imds:
 
     def instance_id(self) -> str:
         """Return the node's instance id; raises NoImds."""
-        return self._identity("instanceId", _INSTANCE_ID, "Give the agent MULTUS_ENI_INSTANCE_ID.")
+        return self._identity("instanceId", _INSTANCE_ID, _NO_INSTANCE_ID)
 
     def _identity(self, key: str, path: str, remedy: str) -> str:
         """Return a value of the identity document; where that lacks it or fails, the one at the path."""
@@ -133,7 +138,7 @@ class Imds:
             except BadImdsAnswer as error:
                 # One entry that is not usable says nothing about the others; that IMDS is silent about one
                 # after the other says that it is gone, which takes seconds to find out for each.
-                silences = silences + 1 if error.passing else 0
+                silences = silences + 1 if error.silent else 0
                 if silences > MAX_SILENT_ENTRIES:
                     raise
                 partial[mac] = str(error)
@@ -165,6 +170,9 @@ class Imds:
         if not device_number:
             raise BadImdsAnswer(f"IMDS shows the interface {mac} without its device-number")
         subnet_id = self._get(base + "subnet-id")
+        card = self._get(base + "network-card")
+        if not card and device_number == "0" and self._is_another_primary(mac):
+            raise BadImdsAnswer(f"IMDS shows the interface {mac} without its network-card")
         try:
             return Eni(
                 _id(eni_id),
@@ -173,12 +181,17 @@ class Imds:
                 subnet_id and _id(subnet_id),
                 self._networks(base, _CIDRS),
                 # Instance types with a single network card show none.
-                network_card=_number(self._get(base + "network-card") or "0"),
+                network_card=_number(card or "0"),
                 prefixes=self._networks(base, _PREFIXES),
             )
         except ValueError as error:
             text = f"IMDS shows the interface {mac} in a way that can't be read: {error}"
             raise BadImdsAnswer(text) from None
+
+    def _is_another_primary(self, mac: str) -> bool:
+        """Whether IMDS names another MAC as that of the instance's primary interface."""
+        primary = canonical_mac(self._get(_PRIMARY_MAC))
+        return _is_mac(primary) and primary != mac
 
     def _networks(self, base: str, names: Iterable[str]) -> tuple[IPNetwork, ...]:
         return tuple(ip_network(line) for name in names for line in self._lines(base + name))
@@ -246,7 +259,7 @@ class Imds:
                 raise
         if self._has_answered:
             lost = BadImdsAnswer(f"{self._no_answer('', problem)} (asked for {path}; it has answered others)")
-            lost.passing = True
+            lost.silent = True
             raise lost
         raise SilentImds(self._no_answer(method, problem))
 
@@ -299,7 +312,9 @@ def _number(text: str) -> int:
 
 def _answered(text: str, status: int) -> BadImdsAnswer:
     error = BadImdsAnswer(text)
-    error.passing = status >= 500 or status == 429
+    error.silent = status >= 500 or status == 429
+    # A token may have run out on its way; any other refusal is meant.
+    error.passing = error.silent or status == 401
     return error
 
 

@@ -1,8 +1,8 @@
 """AWS as a node agent uses it: every ENI of one instance, with tags and addresses, by one call.
 
 EC2 says which ENIs there are and which of them are ours; IMDS, which may lag behind, names region and
-instance and the ranges of subnets, which don't change. Each read asks EC2: node/reconcile/eni_cache.py keeps
-the answer and bounds how often it is asked for.
+instance and the ranges of subnets. Each read asks EC2: node/reconcile/eni_cache.py keeps the answer and
+bounds how often it is asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
 from ipagent.aws.aws_client import SILENT_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.describe_enis import as_eni
-from ipagent.aws.imds import Imds, endpoint_of
+from ipagent.aws.imds import Imds
 from ipagent.log import Log
 
 ENV_INSTANCE_ID = ENV_PREFIX + "INSTANCE_ID"
@@ -41,6 +41,8 @@ class NodeCloud(AwsAccess):
         self._enis: tuple[EniDetails, ...] = ()
         self._cidrs: dict[str, tuple[IPNetwork, ...]] = {}
         self._cidrs_at = 0.0
+        self._reread_at = 0.0
+        self._ranges_in_imds = False
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Ask EC2 for all ENIs of the node, whichever MACs are of interest; raises AgentError."""
@@ -98,23 +100,28 @@ class NodeCloud(AwsAccess):
         self.instance_id = self.instance_id or imds.instance_id()
 
     def _service(self) -> Imds:
-        if self._imds is None:
-            self._imds = Imds(endpoint_of(self._env), self._timing)
+        self._imds = super()._service()
         return self._imds
 
     def _learn_ranges(self) -> None:
         """Find the ranges of subnets that are not known yet; without them a MAC must name the ENI.
 
-        A subnet may get its IPv6 range while nodes run, and IMDS may show it later than the IPv4 range.
+        Those that IMDS has shown are read again: a subnet may get a range of IPv6, or another one, while nodes
+        run, and IMDS may show it later than the IPv4 range.
         """
         now = self._timing.clock()
-        missing = {eni.subnet_id: eni.mac for eni in self._enis if not self._has_ranges(eni)}
-        if not missing or now < self._cidrs_at:
+        missing = not all(map(self._has_ranges, self._enis))
+        again = self._ranges_in_imds and now >= self._reread_at
+        if not again and (not missing or now < self._cidrs_at):
             return
-        self._cidrs_at = now + SILENT_SECONDS
-        self._cidrs.update(self._ranges_by_imds(missing))
-        unknown = {eni.subnet_id for eni in self._enis if not self._has_ranges(eni)}
-        if unknown:
+        self._reread_at = now + SILENT_SECONDS
+        if missing:
+            self._cidrs_at = now + SILENT_SECONDS
+        found = self._ranges_by_imds({eni.subnet_id: eni.mac for eni in self._enis})
+        self._ranges_in_imds = bool(found)
+        for subnet, ranges in found.items():
+            self._cidrs[subnet] = _completed(ranges, self._cidrs.get(subnet, ()))
+        if unknown := {eni.subnet_id for eni in self._enis if not self._has_ranges(eni)}:
             self._cidrs.update(self._ranges_by_ec2(unknown))
 
     def _has_ranges(self, eni: EniDetails) -> bool:
@@ -134,3 +141,9 @@ class NodeCloud(AwsAccess):
             self._silent_until = self._timing.clock() + SILENT_SECONDS
             return {}
         return {eni.subnet_id: eni.subnet_cidrs for eni in enis if eni.subnet_cidrs}
+
+
+def _completed(shown: tuple[IPNetwork, ...], known: tuple[IPNetwork, ...]) -> tuple[IPNetwork, ...]:
+    """Return the ranges that IMDS shows; of a family of which it shows none, those that are known."""
+    families = {each.version for each in shown}
+    return (*shown, *(each for each in known if each.version not in families))

@@ -12,9 +12,9 @@ from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, No
 from ipagent.assign.holders import name, why_not_ours
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails, Topology
-from ipagent.aws.aws_client import AwsAccess, Cidrs
+from ipagent.aws.aws_client import RANGES_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.describe_enis import as_eni
-from ipagent.aws.imds import Imds, endpoint_of
+from ipagent.aws.imds import Imds
 from ipagent.log import Log
 from ipagent.signals import Stop
 
@@ -40,6 +40,8 @@ class PodCloud(AwsAccess):
         # ENIs that EC2 has shown attached here, and nobody else's; where it can't be asked, those of IMDS.
         self._verified: frozenset[str] = frozenset()
         self._warned_unverified = False
+        self._ranges: Cidrs = {}
+        self._ranges_until = 0.0
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Return the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.
@@ -52,7 +54,7 @@ class PodCloud(AwsAccess):
         if known is not None and known.complete and not fresh and self._looked_for.issuperset(macs):
             return self._rated(known, macs)
         try:
-            imds = self._imds or Imds(endpoint_of(self._env), self._timing)
+            imds = self._service()
             with interruption_of("IMDS"):
                 read = imds.shown(None if fresh else macs)
                 self._region = self._region or imds.region()
@@ -75,8 +77,13 @@ class PodCloud(AwsAccess):
         to ask EC2 its answer has to do.
         """
         try:
+            with interruption_of("IMDS"):
+                self._identify()
             with interruption_of("EC2"):
                 found = tuple(map(self._located, self._by_mac(macs)))
+        except NoImds as error:
+            # Without it an ENI that another instance has by now is not told from one of this instance.
+            read = self._pending(shown, macs, error)
         except Ec2Error as error:
             read = self._unverified(shown, macs, error)
         else:
@@ -107,6 +114,10 @@ class PodCloud(AwsAccess):
                 )
                 self._log.warning("eni-unverified", message=text)
             return shown
+        return self._pending(shown, macs, doubt)
+
+    def _pending(self, shown: Topology, macs: Collection[str], doubt: AgentError) -> Topology:
+        """Return what is known without the ENIs with these MACs that EC2 has not verified yet."""
         pending = {
             eni.mac: f"IMDS alone has shown {eni.id}, which has the MAC of its interface"
             for eni in shown.enis
@@ -115,18 +126,35 @@ class PodCloud(AwsAccess):
         enis = tuple(eni for eni in shown.enis if eni.mac not in pending)
         return replace(shown, enis=enis, partial={**shown.partial, **pending}, doubt=doubt)
 
-    def _own_instance(self) -> str:
+    def ranged(self, shown: Topology, macs: Collection[str]) -> Topology:
+        """Return it with EC2's word on the ranges of subnets, as far as EC2 tells; raises AgentError.
+
+        IMDS shows late that a subnet has a range of IPv6, or has another one.
+        """
+        subnets = {eni.subnet_id for eni in shown.enis if eni.usable and eni.subnet_id}
+        now = self._timing.clock()
+        if now >= self._ranges_until or not subnets <= self._ranges.keys():
+            with interruption_of("EC2"):
+                self._ranges = self._ranges_by_ec2(subnets) if subnets else {}
+            self._ranges_until = now + RANGES_SECONDS
+        enis = tuple(_with_ranges(eni, self._ranges) for eni in shown.enis)
+        return self._remember(replace(shown, enis=enis), macs)
+
+    def _identify(self) -> None:
+        """Find out which instance this is, where IMDS is there; raises NoImds."""
         if not self._instance_id and self._imds is not None:
-            try:
-                self._instance_id = self._imds.instance_id()
-            except NoImds as error:
-                self._log.debug("imds-failed", message=str(error))
+            self._instance_id = self._imds.instance_id()
+
+    def _own_instance(self) -> str:
+        try:
+            self._identify()
+        except NoImds as error:
+            self._log.debug("imds-failed", message=str(error))
         return self._instance_id
 
     def elastic_ips(self, mac: str) -> dict[str, str]:
         """Return which public addresses stand for private ones of an ENI, by IMDS; raises NoImds."""
-        self._imds = self._imds or Imds(endpoint_of(self._env), self._timing)
-        return self._imds.elastic_ips(mac)
+        return self._service().elastic_ips(mac)
 
     def _checked(self, shown: Topology, missing: Collection[str], imds: Imds) -> Topology:
         """Return the ENIs that EC2 has attached here, for MACs that IMDS lacks or shows in part.
@@ -179,17 +207,27 @@ class PodCloud(AwsAccess):
         except Ec2Error as error:
             failure = error.failure
             if failure.fault is Fault.NO_CREDENTIALS:
-                raise NoImds(f"{reason}; and there are no credentials without it: {failure.text}") from None
-            raise error_of(failure) from None
+                text = f"{reason}; and there are no credentials without it: {failure.text}"
+                raise _like(reason, text) from None
+            refused = error_of(failure)
+            refused.passing, refused.early = refused.passing or reason.passing, reason.early
+            raise refused from None
         found = [eni for eni in known if eni.device_number is not None and not eni.detaching]
         if gone := [name(eni) for eni in known if eni not in found]:
-            raise NoEni(f"{reason}; and EC2 has attached {', '.join(gone)} to no instance")
+            absent = NoEni(f"{reason}; and EC2 has attached {', '.join(gone)} to no instance")
+            absent.passing = True
+            raise absent
         if foreign := set(macs) - {eni.mac for eni in found}:
             listed = ", ".join(sorted(foreign))
             text = f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could name it"
             raise _like(reason, text)
         self._log.warning("no-imds", message=f"{reason}; the ENI was found by its MAC instead")
         return Topology(tuple(as_eni(eni, (), why_not_ours(eni, require_tag=False)) for eni in found))
+
+
+def _with_ranges(eni: Eni, known: Cidrs) -> Eni:
+    ranges = known.get(eni.subnet_id)
+    return eni if ranges is None else replace(eni, subnet_cidrs=ranges, ranges_by_ec2=True)
 
 
 def _like(reason: NoImds, text: str) -> NoImds:

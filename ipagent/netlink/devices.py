@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from ipagent.netlink import rtnetlink
 
 RTM_NEWLINKPROP, RTM_DELLINKPROP = 108, 109
-RTMGRP_LINK = 0x1
-"""The group that hears of new, changed and removed devices."""
-
 MAX_NAME = 15
 """Bytes of a device's name (IFNAMSIZ - 1)."""
 

@@ -32,14 +32,16 @@ class KernelError(Exception):
 
 
 class NetlinkSocket:
-    """Reads links, addresses and routes, and receives address changes from its construction on.
+    """Reads links, addresses and routes, and hears of changes from its construction on.
 
     Every method may raise `error`, which a subclass may replace by its own, as the groups whose events it
     receives.
     """
 
     error: ClassVar[type[Exception]] = KernelError
-    groups: ClassVar[int] = rtnetlink.RTMGRP_IPV4_IFADDR | rtnetlink.RTMGRP_IPV6_IFADDR
+    groups: ClassVar[int] = (
+        rtnetlink.RTMGRP_LINK | rtnetlink.RTMGRP_IPV4_IFADDR | rtnetlink.RTMGRP_IPV6_IFADDR
+    )
 
     def __init__(self) -> None:
         self._sequence = 0

@@ -18,8 +18,6 @@ from ipagent.node_interfaces.plan import AddAltname, Change, DeleteAltname, Rena
 class DeviceSocket(NetlinkSocket):
     """Reads devices with their addresses, changes them, and hears of changes from its construction on."""
 
-    groups = devices.RTMGRP_LINK | rtnetlink.RTMGRP_IPV4_IFADDR | rtnetlink.RTMGRP_IPV6_IFADDR
-
     def devices(self) -> list[Device]:
         """Return all devices; raises KernelError."""
         try:

@@ -42,6 +42,9 @@ class PodCloud(Cloud, Protocol):
     def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
         """Return what IMDS has shown, with EC2's word on the ENIs that have these MACs; raises AgentError."""
 
+    def ranged(self, shown: Topology, macs: Collection[str]) -> Topology:
+        """Return it with EC2's word on the ranges of subnets, as far as EC2 tells; raises AgentError."""
+
 
 class Agent:
     """One pod's addresses, from the source to EC2.
@@ -172,25 +175,29 @@ class Agent:
     def _place(self, again: Collection[IPAddress] = (), *, fresh: bool = False) -> None:
         held_back = self._detection_waits()
         holdings = tuple(holding for holding in self.selection.holdings if holding not in held_back)
-        if holdings:
-            macs = {holding.mac for holding in holdings}
-            takeover = self.settings.takeover is Takeover.ALWAYS
-            topology = self.cloud.topology(macs, fresh=fresh)
-            placed = place(holdings, topology, takeover=takeover)
-            if placed.unplaced and self.reconciler.plan.items and not fresh:
-                # The agent has run for a while: another ENI may have been attached.
-                topology = self.cloud.topology(macs, fresh=True)
-                placed = place(holdings, topology, takeover=takeover)
-            if not topology.verified and any(map(_needs_call, placed.placements)):
-                placed = place(holdings, self.cloud.verified(topology, macs), takeover=takeover)
-            self._placed = placed
-        else:
-            self._placed = Placed()
+        self._placed = self._find_enis(holdings, fresh=fresh) if holdings else Placed()
         for placement in self._placed.placements:
             self._warn_once(placement.warning, str(placement.holding.address), placement.eni.id)
         before = self.reconciler.plan.items
         self.reconciler.set_desired(self._placed.placements, again)
         self._note_moved(before)
+
+    def _find_enis(self, holdings: tuple[Holding, ...], *, fresh: bool) -> Placed:
+        """Find the ENIs by what IMDS shows; EC2 is asked where that alone must not decide."""
+        macs = {holding.mac for holding in holdings}
+        takeover = self.settings.takeover is Takeover.ALWAYS
+        topology = self.cloud.topology(macs, fresh=fresh)
+        placed = place(holdings, topology, takeover=takeover)
+        if placed.unplaced and self.reconciler.plan.items and not fresh:
+            # The agent has run for a while: another ENI may have been attached.
+            topology = self.cloud.topology(macs, fresh=True)
+            placed = place(holdings, topology, takeover=takeover)
+        if any(each.unranged for each in placed.unplaced):
+            topology = self.cloud.ranged(topology, macs)
+            placed = place(holdings, topology, takeover=takeover)
+        if not topology.verified and any(map(_needs_call, placed.placements)):
+            placed = place(holdings, self.cloud.verified(topology, macs), takeover=takeover)
+        return replace(placed, unplaced=tuple(map(_waiting_for_ranges, placed.unplaced)))
 
     def _note_moved(self, before: Iterable[Item]) -> None:
         """Note what was assigned to an ENI that has turned out not to be the one that carries it."""
@@ -253,6 +260,14 @@ class Agent:
         if warning and warning not in self._warned:
             self._warned.add(warning)
             self.log.warning("eni-by-subnet", message=warning, address=address, eni=eni)
+
+
+def _waiting_for_ranges(unplaced: Unplaced) -> Unplaced:
+    """Return what becomes of an address that IMDS' ranges leave without an ENI, where EC2 tells no others."""
+    if not unplaced.unranged:
+        return unplaced
+    text = f"{unplaced.reason}, by the ranges that IMDS shows so far"
+    return replace(unplaced, reason=text, pending=True)
 
 
 def _needs_call(placement: Placement) -> bool:

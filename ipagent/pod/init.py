@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipagent.assign.addresses import Holding, sort_key
 from ipagent.assign.ec2_error_codes import RETRIED
-from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds, SilentImds
+from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds
 from ipagent.assign.release import ReleaseQueue
 from ipagent.assign.report import Report
 from ipagent.assign.retry import SOON, Clock, remaining
@@ -101,12 +101,12 @@ def _begin(agent: Agent, deadline: float, timing: Clock) -> None:
     if selection.bare:
         what += f", none on {', '.join(selection.bare)}"
     agent.log.info("start", message=f"{what}; {agent.settings.timeout} s to assign them")
-    tries, silent_until = 0, min(deadline, timing.clock() + SILENT_IMDS_SECONDS)
+    tries, early_until = 0, min(deadline, timing.clock() + SILENT_IMDS_SECONDS)
     while True:
         try:
             agent.place()
         except AgentError as error:
-            until = silent_until if isinstance(error, SilentImds) else deadline if error.passing else 0.0
+            until = deadline if error.passing else early_until if error.early else 0.0
             left = remaining(until - LAST_LOOK_SECONDS, timing.clock())
             if not left:
                 raise

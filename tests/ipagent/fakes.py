@@ -166,6 +166,11 @@ class FakeCloud:
     def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
         raise AssertionError(f"{macs} of {shown} were verified twice")
 
+    def ranged(self, shown: Topology, macs: Collection[str]) -> Topology:
+        assert macs
+        self.calls.append(("ranges", "", ()))
+        return replace(shown, enis=tuple(replace(eni, ranges_by_ec2=True) for eni in shown.enis))
+
     def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
         self.metadata_reads += 1
         if not self.imds:

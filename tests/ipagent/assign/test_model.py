@@ -47,6 +47,9 @@ class PodsCloud:
     def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
         return self._cloud.verified(shown, macs)
 
+    def ranged(self, shown: Topology, macs: Collection[str]) -> Topology:
+        return self._cloud.ranged(shown, macs)
+
     def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
         return self._cloud.metadata(eni, versions)
 

@@ -252,6 +252,31 @@ class TestRanges:
         assert placed_at(instance, "10.10.1.80", FOREIGN) == (ENI_1, "")
         assert [line["level"] for line in lines.of("no-ranges")] == ["warning", "debug"]
 
+    def test_an_ipv6_range_that_imds_shows_later_is_learned(
+        self, make: Make, doubles: Doubles, time: Time
+    ) -> None:
+        doubles.put_faults(Injected("imds", status=404, path="*/subnet-ipv6-cidr-blocks"))
+        # No ENI of that subnet has an IPv6 address yet, which would say that there is a range.
+        instance, address = make(), "2001:db8:2::80"
+        assert placed_at(instance, address, FOREIGN)[0] == ""
+        doubles.put_faults()
+        assert placed_at(instance, address, FOREIGN)[0] == ""
+        time.now += SILENT_SECONDS
+        assert placed_at(instance, address, FOREIGN) == (ENI_2, "")
+        # What IMDS shows no more, as while an entry is half there, stays known.
+        doubles.put_faults(Injected("imds", status=404, path="*/subnet-ipv6-cidr-blocks"))
+        time.now += SILENT_SECONDS
+        assert placed_at(instance, address, FOREIGN) == (ENI_2, "")
+
+    def test_ranges_that_ec2_has_told_are_not_asked_for_again(
+        self, make: Make, doubles: Doubles, time: Time
+    ) -> None:
+        instance = make(**BY_ENV, **NO_IMDS)
+        for _ in range(3):
+            instance.topology({MAC_1})
+            time.now += SILENT_SECONDS
+        assert len(doubles.journal("DescribeSubnets")) == 1
+
 
 class TestWhichEnisAreOurs:
     def test_an_eni_without_the_tag_is_refused_with_what_to_do(self, make: Make) -> None:

@@ -13,7 +13,7 @@ from common.agent_settings import AgentSettings
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import SECONDS, Stage, wait_for
-from tests.ipagent.worlds import ENI_1, ENI_2, FULL, MAC_1, MAC_2, NEIGHBOUR
+from tests.ipagent.worlds import ENI_1, ENI_2, FULL, MAC_1, MAC_2, MAC_TWIN, NEIGHBOUR, TWIN
 from tests.netns import Node, Pod
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
@@ -157,6 +157,18 @@ def test_an_interface_that_disappears_takes_its_addresses_with_it_and_ends_nothi
     pod.add_address("net2", "10.10.2.80/24")
     sidecar.wait_for_addresses(ENI_2, "10.10.2.80")
     assert sidecar.end().code == ExitCode.OK
+
+
+def test_an_interface_that_takes_another_enis_mac_takes_its_addresses_along(stage: MakeStage) -> None:
+    on = stage()
+    pod = pod_with(on, "10.10.1.80/24")
+    sidecar = on.sidecar(pod)
+    sidecar.wait_until_started()
+    # As a bond of two ENIs does when it fails over (fail_over_mac active).
+    pod.set_mac("net1", MAC_TWIN)
+    sidecar.wait_for_addresses(TWIN, "10.10.1.80")
+    sidecar.wait_for_addresses(ENI_1)
+    assert sidecar.end().events("error") == []
 
 
 def test_an_interface_is_known_by_its_name(stage: MakeStage) -> None:

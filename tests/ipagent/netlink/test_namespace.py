@@ -91,6 +91,16 @@ class TestInAPod:
             assert asked.ask("wait") is True
             assert "10.10.1.80" in asked.ask("removed")
 
+    def test_it_wakes_for_an_interface_whose_mac_changes(self, node: Node) -> None:  # noqa: F811
+        pod = node.pod()
+        pod.add_interface("net1", mac=MAC)
+        with probe(pod) as asked:
+            asked.ask("removed")
+            pod.set_mac("net1", "02:aa:00:00:00:77")
+            assert asked.ask("wait") is True
+            assert asked.ask("removed") == []
+            assert asked.ask("snapshot")["macs"]["net1"] == "02:aa:00:00:00:77"
+
     def test_lost_events_are_made_good_by_a_snapshot(self, node: Node) -> None:  # noqa: F811
         pod = node.pod()
         pod.add_interface("net1", mac=MAC)
