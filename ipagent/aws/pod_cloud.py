@@ -212,9 +212,11 @@ class PodCloud(AwsAccess):
             refused = error_of(failure)
             refused.passing, refused.early = refused.passing or reason.passing, reason.early
             raise refused from None
-        found = [eni for eni in known if eni.device_number is not None and not eni.detaching]
-        if gone := [name(eni) for eni in known if eni not in found]:
-            absent = NoEni(f"{reason}; and EC2 has attached {', '.join(gone)} to no instance")
+        # Which instance this is may be known from an earlier answer of IMDS.
+        known = tuple(map(self._located, known))
+        found = [eni for eni in known if not eni.why_not_here]
+        if gone := [f"{eni.eni_id} is {eni.why_not_here}" for eni in known if eni not in found]:
+            absent = NoEni(f"{reason}; and in EC2 {', '.join(gone)}")
             absent.passing = True
             raise absent
         if foreign := set(macs) - {eni.mac for eni in found}:

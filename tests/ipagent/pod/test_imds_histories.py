@@ -172,8 +172,13 @@ def test_no_history_lets_an_address_land_on_another_eni(
         assert run.on <= {mine.id}
     elif refused:
         assert not run.on
+    # While IMDS does not answer, a region lets the MAC name the ENI: nothing tells which node has that ENI.
+    by_mac = bool(region and disturbances)
+    wrong = [
+        eni.id for eni in enis if eni.id in account.wrong and not (by_mac and eni.leaving == "elsewhere")
+    ]
     if not refused:
-        assert account.wrong == []
+        assert wrong == []
     if mine and not refused and mine.stays:
         assert ended.exit_code == (ExitCode.OK if mine.ours else ExitCode.NO_ENI), ended.message
     if mine and refused and mine.settled:
