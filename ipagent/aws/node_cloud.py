@@ -106,8 +106,8 @@ class NodeCloud(AwsAccess):
     def _learn_ranges(self) -> None:
         """Find the ranges of subnets that are not known yet; without them a MAC must name the ENI.
 
-        Those that IMDS has shown are read again: a subnet may get a range of IPv6, or another one, while nodes
-        run, and IMDS may show it later than the IPv4 range.
+        Those that IMDS has shown are read again: a subnet may get a range of IPv6, or another one, while
+        nodes run, and IMDS may show it later than the IPv4 range.
         """
         now = self._timing.clock()
         missing = not all(map(self._has_ranges, self._enis))

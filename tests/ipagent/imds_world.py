@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 from unittest.mock import patch
 
 from common.agent_settings import Credentials, Takeover
-from ipagent.assign.addresses import IPAddress, IPNetwork, Link
 from ipagent.assign.address_calls import Assign, Unassign
+from ipagent.assign.addresses import IPAddress, IPNetwork, Link
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.report import Report
