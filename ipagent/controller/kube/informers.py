@@ -26,8 +26,8 @@ LABELLED_PODS = Target("/api/v1/pods", "pods that claim Elastic IPs", {"labelSel
 class Informers:
     """All that the controller watches, from `start` to `stop`.
 
-    `notify` is called after each change, with the nodes that it is about, if it is about nodes. With `eips`
-    also the pods that claim Elastic IPs, with `definitions` NetworkAttachmentDefinitions.
+    `notify` is called after each change, with the nodes or networks that it is about, if it is about some.
+    With `eips` also the pods that claim Elastic IPs, with `definitions` NetworkAttachmentDefinitions.
     """
 
     def __init__(
@@ -39,13 +39,14 @@ class Informers:
         eips: bool = False,
         definitions: bool = False,
     ) -> None:
-        changed = lambda _: notify(())  # noqa: E731 - for each kind that is about no nodes
+        changed = lambda _: notify(())  # noqa: E731 - for each kind that is about neither
+        networks = lambda names: notify({f"network {name}" for name in names})  # noqa: E731 - other than nodes
         owners = lambda names: notify({name.rpartition(".")[0] for name in names})  # noqa: E731 - NodeAttachments
         self.nodes: Informer[Node] = Informer(
             client, Target("/api/v1/nodes", "nodes"), read_node, notify, log
         )
         self.networks: Informer[NodeNetwork] = Informer(
-            client, Target(NETWORKS, "nodenetworks"), read_network, changed, log
+            client, Target(NETWORKS, "nodenetworks"), read_network, networks, log
         )
         self.attachments: Informer[Attachment] = Informer(
             client, Target(ATTACHMENTS, "nodeattachments"), read_attachment, owners, log

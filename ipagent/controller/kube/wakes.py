@@ -2,7 +2,7 @@
 
 Each turn decides about all nodes. What a node reports, and what others change in its objects, causes one, as
 long as the node's budget lasts; after that its changes wait for the next turn, whatever causes that one, or
-for the budget.
+for the budget. A NodeNetwork, whose status follows its nodes, has a budget of its own.
 
 Thread: any; the loop's takes what has been gathered.
 """
@@ -13,20 +13,25 @@ import threading
 from collections.abc import Callable, Collection
 
 from common.token_bucket import BucketsByKey, Rate
+from ipagent.controller.kube.write_budget import next_tick
 
 TURNS = Rate(120, 0.5)
 """Turns that one node may cause: as many as writes (STATUSES in `write_budget.py`). A node with eight
 networks needs about 60 until all are ready."""
+LOOKS = Rate(600, 20)
+"""Looks at what node agents ask for that one node may cause. Its agent gets two calls a second made (PACE in
+`relay/decide.py`), each of which changes its NodeAttachment three or four times."""
 
 
 class Wakes:
-    """`event` is set whenever there is something to look at. `clock` gives monotonic seconds."""
+    """`event` is set when there is something to look at, or to turn for earlier. `clock` is monotonic."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.event = threading.Event()
         self._clock = clock
         self._lock = threading.Lock()
         self._buckets: BucketsByKey[str] = BucketsByKey(TURNS)
+        self._looks: BucketsByKey[str] = BucketsByKey(LOOKS)
         self._due = float("inf")
         self._counted: set[str] = set()
         """Nodes that have paid for the next turn."""
@@ -40,15 +45,19 @@ class Wakes:
         self.event.set()
 
     def changed(self, nodes: Collection[str]) -> None:
-        """Have it turn because objects of these nodes have changed; without nodes something else has."""
+        """Have it turn because these nodes or networks have changed; without any something else has."""
         if not nodes:
             self.soon()
             return
         now = self._clock()
         with self._lock:
+            before = self._due
             for node in nodes:
                 self._charge(node, now)
-        self.event.set()
+            look = [self._looks.of(node).take(now) for node in nodes]
+            news = any(look) or self._due < before
+        if news:
+            self.event.set()
 
     def due(self, until: float) -> float:
         """Return when to turn, at `until` at the latest."""
@@ -74,4 +83,4 @@ class Wakes:
             self._due = float("-inf")
         else:
             self._waiting.add(node)
-            self._due = min(self._due, now + bucket.wait(now))
+            self._due = min(self._due, next_tick(now + bucket.wait(now)))

@@ -9,6 +9,7 @@ Thread: the loop's.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -22,9 +23,17 @@ ANSWERS = Rate(120, 2)
 LOGGED_AGAIN = 600.0
 """Seconds for which one that is over its budget is not named in the log again."""
 
+TICK = 1 / STATUSES.refill
+"""Seconds between the instants at which all that has to wait is done together, in one turn."""
+
 NODE, NETWORK, ATTACHMENT = "node", "network", "attachment"
 Payer: TypeAlias = tuple[str, str]
 """Whose budget a write is of: one of the three, and its name."""
+
+
+def next_tick(at: float) -> float:
+    """Return the first of these instants that is not before `at` (monotonic seconds, or infinity)."""
+    return math.ceil(at / TICK) * TICK if math.isfinite(at) else at
 
 
 @dataclass(slots=True)

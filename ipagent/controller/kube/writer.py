@@ -15,7 +15,7 @@ from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject, news
 from ipagent.controller.kube.recent_writes import PASSED, REFUSED, RecentWrites
-from ipagent.controller.kube.write_budget import NETWORK, NODE, Payer, WriteBudget
+from ipagent.controller.kube.write_budget import NETWORK, NODE, Payer, WriteBudget, next_tick
 from ipagent.controller.model.actions import Plan
 from ipagent.controller.model.attachment import Attachment, AttachmentStatus
 from ipagent.controller.model.network import NodeNetwork
@@ -77,7 +77,7 @@ class Writer:
         except (ApiError, Unreachable, ClusterError) as error:
             self.log.warning("write-failed", message=str(error))
             return self.recent.failed(now)
-        return min(self.recent.done(now), self.budget.due)
+        return next_tick(min(self.recent.done(now), self.budget.due))
 
     def _attachment(self, state: State, attachment: Attachment, status: AttachmentStatus, now: float) -> None:
         if status == attachment.status:

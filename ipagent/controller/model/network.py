@@ -134,8 +134,9 @@ class NodeNetwork:
     """When it was created (RFC 3339, UTC), to the second."""
     deleting: bool = False
     held: bool = False
-    status: Mapping[str, Condition] = field(default_factory=dict)
-    """The conditions that the API server has."""
+    status: Mapping[str, Condition] = field(default_factory=dict, compare=False)
+    """The conditions that the API server has. Of two networks that differ in the status alone, which only the
+    controller writes, there is nothing new to decide."""
     counts: tuple[object, ...] = field(default=(), compare=False)
     """What else its status has: nodes, ready, failed, free, subnets, observedGeneration."""
 

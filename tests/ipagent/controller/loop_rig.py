@@ -212,10 +212,9 @@ class LoopRig:
             _different(before, now) for before, now in zip(self._seen, shown, strict=True)
         )
         self._seen = tuple(dict(each) for each in shown)
-        if networks:
-            self.loop.wakes.changed(())
-        if nodes or attachments:
-            self.loop.wakes.changed(nodes | {name.rpartition(".")[0] for name in attachments})
+        nodes |= {name.rpartition(".")[0] for name in attachments} | {f"network {name}" for name in networks}
+        if nodes:
+            self.loop.wakes.changed(nodes)
 
     def _start(self, call: Call) -> None:
         """Let EC2 do it now, and answer later, whoever leads then."""

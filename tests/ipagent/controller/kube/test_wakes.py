@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.controller.kube.wakes import TURNS, Wakes
+from ipagent.controller.kube.wakes import LOOKS, TURNS, Wakes
+from ipagent.controller.kube.write_budget import TICK
 
 pytestmark = pytest.mark.pure
 
@@ -72,6 +73,20 @@ def test_changes_of_many_nodes_between_two_turns_cost_each_node_one() -> None:
     assert len(clock.turns) == TURNS.burst + (TURNS.refill * TURNS.burst * LEAST >= 1)
 
 
+def test_a_node_that_never_rests_wakes_the_loop_in_rate() -> None:
+    clock = Clock()
+    woken = {"loud": 0, "quiet": 0}
+    for step in range(60_000):
+        node = "quiet" if step % 1000 == 999 else "loud"
+        clock.wakes.event.clear()
+        clock.wakes.changed({node})
+        woken[node] += clock.wakes.event.is_set()
+        clock.advance(0.01)
+    # Ten minutes: looks, and whenever it is first told to wait for a turn.
+    assert woken["loud"] <= LOOKS.burst + (LOOKS.refill + 1) * 600
+    assert woken["quiet"] == 60
+
+
 def test_what_is_not_about_a_node_is_never_late() -> None:
     clock = Clock()
     for number in range(1000):
@@ -90,8 +105,8 @@ def test_every_change_is_decided_about_soon(steps: list[tuple[str, float]]) -> N
         clock.wakes.changed({node})
         clock.advance(pause)
         later = [turn for turn in clock.turns if turn >= changed]
-        assert later or clock.wakes.due(float("inf")) <= changed + 1 / TURNS.refill + LEAST
-    clock.advance(1 / TURNS.refill + LEAST)
+        assert later or clock.wakes.due(float("inf")) <= changed + 1 / TURNS.refill + TICK + LEAST
+    clock.advance(1 / TURNS.refill + TICK + LEAST)
     last = clock.turns[-1] if clock.turns else 0.0
     clock.advance(1000)
     assert not clock.turns or clock.turns[-1] == last

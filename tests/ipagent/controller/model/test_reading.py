@@ -104,8 +104,8 @@ def test_every_field_of_a_network_counts() -> None:
         generation=7,
         deleting=True,
         held=True,
-        status={"Ready": Condition("True", "AllReady", "m")},
     )
+    assert found.status == {"Ready": Condition("True", "AllReady", "m")}
     assert found.tags_of_interface("eu-central-1a") == {"Zone": "eu-central-1a"}
 
 
