@@ -246,6 +246,7 @@ class NodeAgent:
         """Whether the loop goes round, and the threads live without which nothing is noticed."""
         threads = [self._informer.alive, self._sessions is None or self._sessions.alive]
         threads.append(self._relay is None or self._relay.alive)
+        threads.append(self._usage is None or self._usage.alive)
         return self.loop.busy_seconds() < STUCK_SECONDS and all(threads)
 
     def _report(self, events: list[AddressEvent]) -> None:

@@ -84,6 +84,11 @@ class UsageReporter(threading.Thread):
         """Return the secondary addresses that stay on their ENIs; None as long as they are not known."""
         return self._pool
 
+    @property
+    def alive(self) -> bool:
+        """Whether both of its threads go on: without them no address is reclaimed, and capacity stays."""
+        return self.is_alive() and self._attachments.alive
+
     def stop(self) -> None:
         """Let it end; join it afterwards."""
         self._stopping.set()
