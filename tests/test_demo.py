@@ -262,7 +262,8 @@ def timeless(line: str) -> str:
 def shown_in_the_readme() -> list[str]:
     """Return the lines of the demo that the README shows."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```console\n\$ make demo\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    shell = r"^```console\n(?:\$ git clone .*?\n)?\$ make demo\n(.*?)^```$"
+    (block,) = re.findall(shell, readme, re.DOTALL | re.MULTILINE)
     lines = [line for line in block.splitlines() if line not in ("", "…")]
     assert len(lines) > 10
     return lines

@@ -155,6 +155,14 @@ class Stage:
 
         return wait_for(reached, f"{reason} of {name}", 60)
 
+    def event(self, reason: str) -> dict[str, Any]:
+        """Wait for an Event: it is written after the condition."""
+
+        def written() -> dict[str, Any] | None:
+            return next((each for each in self.api.list(EVENT, VOICE) if each["reason"] == reason), None)
+
+        return wait_for(written, f"the Event {reason}", 60)
+
 
 @pytest.fixture
 def stage(api: Api, cluster: Cluster, helm: Helm) -> Iterator[Stage]:  # noqa: F811 - the fixture
@@ -222,9 +230,8 @@ def test_pods_have_elastic_ips_whoever_leads(stage: Stage, replicas: Replicas) -
     stage.run_pod("second", f"net1={mine}")
     assert "voice/sip-0" in stage.wait_until("HeldByPod", "second")["message"]
     assert len(double.journal("AssociateAddress")) == calls
-    reasons = {each["reason"]: each for each in stage.api.list(EVENT, VOICE)}
-    assert reasons["ElasticIPHeldByPod"]["type"] == "Warning"
-    assert reasons["ElasticIPAssociated"]["involvedObject"]["namespace"] == VOICE
+    assert stage.event("ElasticIPHeldByPod")["type"] == "Warning"
+    assert stage.event("ElasticIPAssociated")["involvedObject"]["namespace"] == VOICE
     # The pods die while nobody leads.
     replicas.close()
     replicas.running.clear()
