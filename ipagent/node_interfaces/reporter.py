@@ -1,7 +1,7 @@
 """Status reporter: writes the state of interfaces to their NodeAttachments where it has changed.
 
 Thread: the main loop's. A write that fails is repeated later; the loop goes on meanwhile, since the
-interfaces matter more than what is said of them.
+interfaces matter more than what is said of them. One that is refused delays no other.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class StatusReporter:
     clock: Callable[[], float]
     log: Log
     failures: int = 0
-    """Consecutive ones."""
+    """Consecutive ones without an answer."""
     _next_try: float = 0.0
+    _refused: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """How often in a row a report was refused, and when it is tried again."""
     _written: dict[str, Status] = field(default_factory=dict)
 
     def report(
@@ -40,6 +42,7 @@ class StatusReporter:
     ) -> float | None:
         """Write what differs; returns the seconds until a write is tried again, None if all is written."""
         self._written = {name: each for name, each in self._written.items() if name in attachments}
+        self._refused = {name: each for name, each in self._refused.items() if name in attachments}
         changed = {
             name: status
             for name, each in statuses.items()
@@ -47,29 +50,29 @@ class StatusReporter:
         }
         if not changed:
             return None
-        if (pause := self._next_try - self.clock()) > 0:
-            return pause
-        failure = self._write_all(changed)
-        if failure is None:
-            self.failures = 0
-            return None
-        pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
-        self.failures += 1
-        self._next_try = self.clock() + pause
-        self.log.warning("report-failed", message=f"{failure}; it is tried again in {pause:.0f} s")
-        return pause
-
-    def _write_all(self, changed: Mapping[str, Status]) -> Exception | None:
-        """Write what differs; returns the first failure. What is refused of one holds up no other."""
-        first: Exception | None = None
+        now = self.clock()
+        if now < self._next_try:
+            return self._next_try - now
         for name, status in changed.items():
+            if now < self._refused.get(name, (0, now))[1]:
+                continue
             try:
                 self._write(name, status)
             except ApiError as error:
-                first = first or error
+                count = self._refused.get(name, (0, 0.0))[0]
+                self._refused[name] = count + 1, now + self._pause(count, error)
             except (Unreachable, ClusterError) as error:
-                return first or error
-        return first
+                pause = self._pause(self.failures, error)
+                self.failures += 1
+                self._next_try = now + pause
+                return pause
+        self.failures = 0
+        return min((self._refused[name][1] - now for name in changed if name in self._refused), default=None)
+
+    def _pause(self, failures: int, error: Exception) -> float:
+        pause = half_jitter(BASE, CAP, failures, random.random())  # noqa: S311 - no secret
+        self.log.warning("report-failed", message=f"{error}; it is tried again in {pause:.0f} s")
+        return pause
 
     def _write(self, name: str, status: Status) -> None:
         try:
@@ -85,6 +88,7 @@ class StatusReporter:
             if error.code != GONE:
                 raise
         self._written[name] = status
+        self._refused.pop(name, None)
 
     def forget(self, name: str) -> None:
         """Compare an attachment that has changed with what it says, no more with what was written."""

@@ -120,12 +120,20 @@ class UsageReporter(threading.Thread):
             pods, owners = self._pods, self._owners
         if pods is None:
             return
+        refused: ApiError | None = None
         for each in self._attachments.items().values():
             if not each.report:
                 continue
             usage = usage_of(each, pods, owners)
-            if usage != each.reported and not self._stopping.is_set():
+            if usage == each.reported or self._stopping.is_set():
+                continue
+            try:
                 self._write(each, usage)
+            except ApiError as error:
+                # What is refused of one holds up no other.
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     def _write(self, attachment: UsageAttachment, usage: Usage) -> None:
         name = attachment.name

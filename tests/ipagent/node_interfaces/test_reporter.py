@@ -144,6 +144,24 @@ def test_what_is_refused_of_one_holds_up_no_other(failure: Exception, others: li
     assert [path.split("/")[-2] for path, _ in client.written] == others
 
 
+def test_what_is_refused_again_and_again_delays_no_other() -> None:
+    refusal = ApiError(422, "Invalid", "too long", "report")
+    clock, client = Clock(), RecordingClient(*[refusal] * 9)
+    links = reporter(client, clock)
+    known = {"n1.oam": LinkAttachment("n1.oam", WANTED)}
+    for _ in range(9):
+        pause = links.report(known, {"n1.oam": UP})
+        assert pause is not None
+        clock.now += pause + 0.1
+    clock.now -= 1.1
+    known["n1.sig"] = LinkAttachment("n1.sig", Wanted("n1.sig", MAC, "sig"))
+    assert links.report(known, dict.fromkeys(known, UP)) == pytest.approx(1.0)
+    assert [path.split("/")[-2] for path, _ in client.written] == ["n1.sig"]
+    clock.now += 1.1
+    assert links.report(known, dict.fromkeys(known, UP)) is None
+    assert [path.split("/")[-2] for path, _ in client.written] == ["n1.sig", "n1.oam"]
+
+
 @pytest.mark.parametrize(
     "failure", [Unreachable("no answer"), ApiError(403, "Forbidden", "no rights", "report")]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from ipagent.node.model.pool_addresses import NO_POOL
 from ipagent.node.observe.usage_reporter import UsageReporter
@@ -35,3 +36,39 @@ def test_it_lives_while_both_of_its_threads_do(tmp_path: Path) -> None:
         reporter.stop()
         reporter.join(10)
         assert not reporter.is_alive()
+
+
+def attachment(name: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "resourceVersion": "1"},
+        "spec": {"network": name.partition(".")[2], "reportPods": True},
+        "status": {"eni": f"eni-{name}", "mac": "02:aa:00:00:00:01"},
+    }
+
+
+def test_a_report_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
+    ended = threading.Event()
+    reported: list[str] = []
+
+    def answer(request: Request) -> Reply:
+        if request.method == "PATCH":
+            name = request.path.split("/")[-2]
+            reported.append(name)
+            return Reply(422, {"reason": "Invalid", "message": "no"}) if name == "n1.oam" else Reply()
+        if "watch" in request.parameters:
+            ended.wait(10)
+            return Reply(chunks=[])
+        items, metadata = [attachment("n1.oam"), attachment("n1.sig")], {"resourceVersion": "1"}
+        return Reply(body={"kind": "NodeAttachmentList", "metadata": metadata, "items": items})
+
+    with FakeApi(tmp_path, answer) as api:
+        lines = Lines()
+        reporter = UsageReporter(api.client(tmp_path), "n1", lines.log)
+        reporter.start()
+        reporter.observe((), {})
+        wait_for(lambda: "n1.sig" in reported, "the report of the other one")
+        wait_for(lambda: reported.count("n1.oam") >= 2, "another try of the refused one")
+        reporter.stop()
+        ended.set()
+        reporter.join(10)
+    assert "usage-failed" in lines.events()
