@@ -19,8 +19,9 @@ TURNS = Rate(120, 0.5)
 """Turns that one node may cause: as many as writes (STATUSES in `write_budget.py`). A node with eight
 networks needs about 60 until all are ready."""
 LOOKS = Rate(600, 20)
-"""Looks at what node agents ask for that one node may cause. Its agent gets two calls a second made (PACE in
-`relay/decide.py`), each of which changes its NodeAttachment three or four times."""
+"""Looks at what node agents ask for that one node may cause. Its agent gets two calls a second made for each
+NodeAttachment (PACE in `relay/decide.py`), each of which changes that three or four times. A change beyond
+these is looked at with the next one, or in the next turn."""
 
 
 class Wakes:
