@@ -43,6 +43,8 @@ NETWORK_ANNOTATION = NETWORK_LABEL
 """Of a NetworkAttachmentDefinition: the NodeNetwork that its pods' interfaces are in."""
 HOST_ADDRESS = "HostHasPodAddress"
 """Reason of the condition LinkReady: the interface works, but the node itself has addresses of pods."""
+STANDING_BY = "StandingBy"
+"""Reason of the conditions Created and Ready: other nodes have the ENIs that the node could adopt."""
 LEASE = "multus-eni-controller"
 """The Lease that the controller's replicas take turns with."""
 DEFINITIONS = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"

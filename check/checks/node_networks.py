@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from check.model import NotApplicable, Object, Resource, Verdict, count, objects, seconds_since_epoch
 from check.results import Check, Problem, describe, describe_pods
 from check.views import Cluster
-from ipagent.node_network_names import HOST_ADDRESS, LEASE
+from ipagent.node_network_names import HOST_ADDRESS, LEASE, STANDING_BY
 
 LEASE_SLACK = 30
 """Seconds: a dump's files are not all of the same moment, and clocks differ."""
@@ -56,7 +56,7 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
                 yield Problem(text, describe("NodeNetwork", network.name))
     for attachment in attachments:
         for kind, each in _conditions(attachment):
-            if kind == READY and each.get("status") != "True" and _lasts(each, cluster.snapshot.now):
+            if kind == READY and _is_missing(each) and _lasts(each, cluster.snapshot.now):
                 text = f"NodeAttachment {attachment.name}: {each.get('reason')}: {each.get('message')}"
                 yield Problem(text, describe("NodeAttachment", attachment.name))
 
@@ -64,6 +64,11 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
 def _conditions(resource: Resource) -> Iterator[tuple[str, Object]]:
     for each in objects(resource.status.get("conditions")):
         yield str(each.get("type")), each
+
+
+def _is_missing(ready: Object) -> bool:
+    """Return whether a node lacks what it should have: one that stands by should not."""
+    return ready.get("status") != "True" and ready.get("reason") != STANDING_BY
 
 
 def _lasts(condition: Object, now: float) -> bool:

@@ -18,7 +18,7 @@ from common.token_bucket import BucketsByKey, Rate, TokenBucket
 from ipagent.controller.model.attachment import SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.log import Log
-from ipagent.node_network_names import HOST_ADDRESS
+from ipagent.node_network_names import HOST_ADDRESS, STANDING_BY
 
 DEFAULT = "default"
 """The namespace of Events on objects without one."""
@@ -51,7 +51,7 @@ def news(before: Mapping[str, Condition], now: Mapping[str, Condition]) -> tuple
     """Return the type and content of an Event for a change of conditions.
 
     Ready is news, and so is a step that EC2 or the node has refused, or that the node warns of. What is only
-    under way is not.
+    under way is not, nor is a node that stands by.
     """
     ready = now.get("Ready")
     if ready is None:
@@ -64,7 +64,9 @@ def news(before: Mapping[str, Condition], now: Mapping[str, Condition]) -> tuple
     if ready.status == TRUE:
         return None if old is not None and old.status == TRUE else ("Normal", ready)
     refused = next((each for kind, each in now.items() if kind != "Ready" and each.status == FALSE), None)
-    if refused is None or (refused.status, refused.reason) in {(e.status, e.reason) for e in before.values()}:
+    if refused is None or refused.reason == STANDING_BY:
+        return None
+    if (refused.status, refused.reason) in {(e.status, e.reason) for e in before.values()}:
         return None
     return "Warning", refused
 

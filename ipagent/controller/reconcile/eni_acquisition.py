@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ipagent.assign.holders import NO_MANAGE
@@ -23,6 +24,7 @@ from ipagent.controller.reconcile.eni_choice import adopted, candidates, created
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.selector_terms import place, subnet_in
+from ipagent.node_network_names import STANDING_BY
 
 POLL = 2.0
 """Seconds between two looks at an ENI that is just being attached or detached."""
@@ -99,7 +101,26 @@ def _none_to_adopt(draft: Draft, pair: Pair) -> Condition:
         elif not _holder(draft, eni):
             draft.look_at(eni.id, ELSEWHERE_POLL)
     held = ", ".join(f"{eni.id} ({_holder(draft, eni) or eni.instance or eni.state})" for eni in fitting)
-    return no("NoneAvailable", f"every ENI in {pair.node.zone} with the tags {wanted} is taken: {held}")
+    taken = f"every ENI in {pair.node.zone} with the tags {wanted} is taken: {held}"
+    if {(eni.id, eni.instance) for eni in fitting} <= _of_other_nodes(draft, pair, fitting):
+        return no(STANDING_BY, taken)
+    return no("NoneAvailable", f"{taken}; create and tag another one, or detach one of them")
+
+
+def _of_other_nodes(draft: Draft, pair: Pair, fitting: Iterable[Eni]) -> set[tuple[str, str]]:
+    """Return which ENIs the network's other NodeAttachments have or have chosen, and where these may be.
+
+    One that is attached nowhere yet is theirs, too; one that somebody has attached elsewhere is not any more.
+    """
+    enis = {eni.id for eni in fitting}
+    return {
+        (status.eni, instance)
+        for name, each in draft.state.attachments.items()
+        if (status := draft.statuses.get(name) or each.status).eni in enis
+        and each.network == pair.network.name
+        and each.name != pair.attachment.name
+        for instance in ("", each.instance)
+    }
 
 
 def _holder(draft: Draft, eni: Eni) -> str:

@@ -19,6 +19,7 @@ from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.reconcile.plan_draft import Draft
 from ipagent.controller.reconcile.refusal_conditions import Kind, condition_of, remedy
 from ipagent.controller.reconcile.selector_terms import resolved_condition
+from ipagent.node_network_names import STANDING_BY
 
 ACCEPTED, RESOLVED, PERMITTED = "Accepted", "Resolved", "Permitted"
 NAMED = 3
@@ -88,7 +89,13 @@ def _is(status: AttachmentStatus, value: str) -> bool:
 def _stuck(status: AttachmentStatus) -> bool:
     """Whether somebody has to act: a step is refused, not only under way."""
     steps = (each for name, each in status.conditions.items() if name != READY)
-    return any(each.status == FALSE and each.reason not in ("Gone", "Detached") for each in steps)
+    in_order = ("Gone", "Detached", STANDING_BY)
+    return any(each.status == FALSE and each.reason not in in_order for each in steps)
+
+
+def _stands_by(status: AttachmentStatus) -> bool:
+    """Whether the node has to have no ENI: others have all that it could adopt."""
+    return READY in status.conditions and status.conditions[READY].reason == STANDING_BY
 
 
 def _permitted(draft: Draft, network: NodeNetwork, names: Sequence[str]) -> Condition:
@@ -114,17 +121,18 @@ def _ready(
             return no(conditions[kind].reason, conditions[kind].message)
     if not nodes:
         return no("NoNodes", "nodeSelector matches no node of EC2: see `kubectl get nodes --show-labels`")
-    waiting = {name: each for name, each in statuses.items() if not _is(each, TRUE)}
-    missing = nodes - (len(statuses) - len(waiting))
+    settled = {name for name, each in statuses.items() if _is(each, TRUE) or _stands_by(each)}
+    waiting = {name: each for name, each in statuses.items() if name not in settled}
+    missing = nodes - len(settled)
     if missing > 0 or waiting:
-        return no(
-            "NodesNotReady", f"{missing} of {nodes} nodes are not ready. {_some(waiting, len(waiting))}"
-        )
+        # Nodes that are not selected any more are none of these.
+        text = f"{missing} of {nodes} nodes are not ready. " if missing > 0 else ""
+        return no("NodesNotReady", text + _some(waiting, len(waiting)))
     return _ready_with(statuses)
 
 
 def _ready_with(statuses: dict[str, AttachmentStatus]) -> Condition:
-    """Return that all nodes are ready, and what is not as it should be anyway."""
+    """Return that all nodes are ready or stand by, and what is not as it should be anyway."""
     former = [name for name, each in statuses.items() if each.conditions[CREATED].reason == SUBNET_CHANGED]
     if former:
         text = f"{len(former)} ENIs lie in another subnet than the terms find: {_listed(former)}"
@@ -133,6 +141,8 @@ def _ready_with(statuses: dict[str, AttachmentStatus]) -> Condition:
     if fragmented:
         text = f"{len(fragmented)} ENIs lack prefixes, since their subnet has no whole one left"
         return yes(Kind.NO_BLOCKS, f"{text}: {_listed(fragmented)}; {remedy(Kind.NO_BLOCKS)}")
+    if spare := sum(map(_stands_by, statuses.values())):
+        return yes(STANDING_BY, f"{spare} of {len(statuses)} nodes stand by: others have all ENIs to adopt")
     return yes("AllReady")
 
 

@@ -10,7 +10,13 @@ from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node, Taint
 from ipagent.controller.model.writes import PatchNode
 from ipagent.controller.reconcile.plan_draft import Draft
-from ipagent.node_network_names import FULL_TAINT, READY_PREFIX, STARTUP_TAINT, attachment_name
+from ipagent.node_network_names import (
+    FULL_TAINT,
+    READY_PREFIX,
+    STANDING_BY,
+    STARTUP_TAINT,
+    attachment_name,
+)
 
 TAINT = Taint(STARTUP_TAINT, "NoSchedule")
 FULL = Taint(FULL_TAINT, "NoSchedule")
@@ -96,4 +102,4 @@ def _settled(draft: Draft, node: Node, network: NodeNetwork) -> bool:
     status = draft.statuses.get(attachment_name(node.name, network.name))
     if network.source is not Source.ADOPT or status is None or CREATED not in status.conditions:
         return False
-    return status.conditions[CREATED].reason == "NoneAvailable"
+    return status.conditions[CREATED].reason in (STANDING_BY, "NoneAvailable")

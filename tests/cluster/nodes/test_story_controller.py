@@ -144,7 +144,7 @@ def test_two_nodes_adopt_one_eni_in_turns_for_the_outbound_proxy(networks: NodeN
     )
     winner = winner_of(networks)
     loser = "n2" if winner == "n1" else "n1"
-    says = networks.wait_condition(f"{loser}.multus", "NoneAvailable")["message"]
+    says = networks.wait_condition(f"{loser}.multus", "StandingBy")["message"]
     assert f"{adopted} ({winner})" in says
     # Who stands by takes pods without that network.
     assert networks.taints(loser) == []

@@ -63,8 +63,9 @@ def check_once(trouble: Trouble) -> None:
     assert not world.twice
     assert not world.cut_off
     assert not [node.name for node in world.nodes.values() if node.tainted]
-    for name in OURS:
+    for name in (*OURS, LENT):
         assert world.networks[name].status[READY].status == TRUE, world.networks[name].status
+        assert world.networks[name].counts[2] == 0, "failed"
 
 
 @settings(max_examples=max(1, settings().max_examples // 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,14 @@ def test_every_reason_has_its_row() -> None:
     found = written() | set(Kind)
     assert len(found) > 60
     assert sorted(found - rows) == []
+
+
+def test_no_reason_has_two_rows() -> None:
+    _, _, rest = page("networks").partition("\n## Troubleshooting\n")
+    first = [line.split("|")[1] for line in rest.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    rows = Counter(name for cell in first for name in re.findall(r"`(\w+)`", cell))
+    assert rows["StandingBy"] == 1
+    assert [name for name, count in rows.items() if count > 1] == []
 
 
 def test_every_event_on_a_pod_has_its_row() -> None:

@@ -17,6 +17,7 @@ from ipagent.controller.model.node import Taint
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixState, PrefixStatus, Route
 from ipagent.controller.model.writes import ApplyAttachment, PatchNode
 from ipagent.network_status_writer import MERGED, NETWORK_STATUS
+from ipagent.node_network_names import STANDING_BY
 
 pytestmark = pytest.mark.pure
 
@@ -92,6 +93,7 @@ def test_a_node_is_changed_only_as_it_was_read() -> None:
 
 READY, WAITING = yes("Ready"), no("Attaching", "m")
 DENIED = no("NotPermitted", "m")
+SPARE = no(STANDING_BY, "m")
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,8 @@ DENIED = no("NotPermitted", "m")
         ({"Ready": WAITING}, {"Ready": DENIED, "Created": DENIED}, ("Warning", DENIED)),
         ({"Ready": DENIED, "Created": DENIED}, {"Ready": DENIED, "Created": DENIED}, None),
         ({}, {}, None),
+        ({}, {"Ready": SPARE, "Created": SPARE}, None),
+        ({"Ready": SPARE, "Created": SPARE}, {"Ready": DENIED, "Created": DENIED}, ("Warning", DENIED)),
     ],
 )
 def test_events_say_what_is_ready_and_what_is_refused(

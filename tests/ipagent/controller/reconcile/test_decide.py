@@ -28,7 +28,7 @@ from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.nodes import TAINT
 from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.scheduler import RATES, Scheduler
-from ipagent.node_network_names import HOST_ADDRESS, READY_PREFIX
+from ipagent.node_network_names import HOST_ADDRESS, READY_PREFIX, STANDING_BY
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, network
 
@@ -293,7 +293,7 @@ def test_of_one_eni_to_adopt_exactly_one_node_wins_and_the_other_takes_over(
     leader.run(60)
     assert condition(world, "n1.out")[0] == TRUE
     status, reason, message = condition(world, "n2.out")
-    assert (status, reason) == (FALSE, "NoneAvailable")
+    assert (status, reason) == (FALSE, STANDING_BY)
     assert f"{eni.id} (n1)" in message
     assert not world.nodes["n2"].taints
     assert world.enis[elsewhere.id] == elsewhere
@@ -320,7 +320,7 @@ def test_an_eni_that_another_program_has_attached_is_adopted_where_it_is(
     world.add_network(adopting("out"))
     leader.run(30)
     assert world.attachments["n2.out"].status.eni == found.id
-    assert condition(world, "n1.out")[1] == "NoneAvailable"
+    assert condition(world, "n1.out")[1] == STANDING_BY
     assert world.enis[found.id] == attached
     assert not world.calls.keys() & {"Attach", "Detach", "Create", "Modify"}
 

@@ -26,7 +26,7 @@ from ipagent.controller.model.network import LinkSpec, Term, is_label_key
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.refusal_conditions import Kind
-from ipagent.node_network_names import READY_PREFIX
+from ipagent.node_network_names import READY_PREFIX, STANDING_BY
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import ZONES, World, adopting, network
 
@@ -348,6 +348,60 @@ def test_of_two_networks_with_the_same_tags_one_has_the_only_eni(world: World, l
     leader.run(120)
     reasons = Counter(condition(world, name)[1] for name in ("n1.out", "n1.two"))
     assert reasons == Counter({"Ready": 1, "NoneAvailable": 1})
+
+
+def test_a_network_whose_enis_are_all_in_use_is_ready_while_nodes_stand_by(
+    world: World, leader: Leader
+) -> None:
+    enis = [world.add_eni(zone, Zone=zone, multus="out") for zone in ZONES]
+    world.add_network(adopting("out"))
+    for number in range(5):
+        world.add_node(f"n{number}", ZONES[number % 2])
+    leader.run(60)
+    found = leader.turn().networks["out"]
+    assert (found.nodes, found.ready, found.failed) == (5, 2, 0)
+    ready = found.conditions[READY]
+    assert (ready.status, ready.reason) == (TRUE, STANDING_BY)
+    assert ready.message == "3 of 5 nodes stand by: others have all ENIs to adopt"
+
+    # One of them takes over, and nobody has to act meanwhile.
+    holder = next(each for each in world.attachments.values() if each.status.eni == enis[0].id)
+    world.pods[enis[0].mac] = ("ns/squid-0",)
+    world.nodes[holder.node] = replace(world.nodes[holder.node], labels={})
+    leader.run(30)
+    found = leader.turn().networks["out"]
+    assert found.conditions[READY].reason == "NodesNotReady"
+    assert found.conditions[READY].message.startswith(f"{holder.name}: InUse: ")
+    assert Counter(condition(world, name)[1] for name in world.attachments) == Counter(
+        {"Ready": 1, "InUse": 1, STANDING_BY: 3}
+    )
+    world.pods.clear()
+    leader.run(120)
+    found = leader.turn().networks["out"]
+    assert (found.nodes, found.ready, found.failed) == (4, 2, 0)
+    assert found.conditions[READY].reason == STANDING_BY
+
+
+def test_a_node_without_any_eni_to_adopt_does_not_stand_by(world: World, leader: Leader) -> None:
+    eni = world.add_eni(Zone=ZONES[0], multus="out")
+    world.add_network(adopting("out"))
+    for number in range(2):
+        world.add_node(f"n{number}", ZONES[0])
+    world.add_node("n2", ZONES[1])
+    leader.run(60)
+    assert condition(world, "n2.out")[1] == "NoneAvailable"
+    found = leader.turn().networks["out"]
+    assert (found.ready, found.failed) == (1, 1)
+    assert found.conditions[READY].reason == "NodesNotReady"
+    assert found.conditions[READY].message.startswith("1 of 3 nodes are not ready. n2.out: NoneAvailable")
+    # Nor do nodes that had it once, when somebody else has it.
+    world._put(replace(world.enis[eni.id], instance="i-0e15ee1e", attachment="x"))  # noqa: SLF001 - EC2
+    for name in ("n0.out", "n1.out"):
+        each = world.attachments[name]
+        world.attachments[name] = replace(each, status=replace(each.status, eni=eni.id))
+    leader.run(400)
+    assert {condition(world, name)[1] for name in world.attachments} == {"NoneAvailable"}
+    assert leader.turn().networks["out"].failed == 3
 
 
 def test_an_eni_to_adopt_that_is_attached_outside_of_the_cluster_is_looked_at_once_a_minute(
