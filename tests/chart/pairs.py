@@ -89,10 +89,6 @@ def consistent(row: Row) -> Row:
         row["capacity.enabled"] = False
     if row["agent.backend"] == "central" or row["capacity.enabled"] or row["nodeAgent.prefixes.enabled"]:
         row["controller.enabled"] = True
-    if row["nodeAgent.unmanageLinks"]:
-        row["controller.enabled"] = True
-    if row["nodeAgent.podCondition"] or row["nodeAgent.gc.mode"] == "on":
-        row["nodeAgent.enabled"] = True
     if row["nodeAgent.watchOnly"] and row["nodeAgent.gc.mode"] == "on":
         row["nodeAgent.gc.noFloatingAddresses"] = True
     if row["networkPolicy.enabled"]:

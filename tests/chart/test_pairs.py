@@ -12,7 +12,7 @@ import pytest
 from ipagent.node.settings import read_settings
 from tests.chart.values import REQUIRED
 from tests.cluster.api import Manifest
-from tests.cluster.helm import RELEASE, Helm, HelmError, merged, only
+from tests.cluster.helm import CHART, RELEASE, Helm, HelmError, merged, only
 from webhook.config import parse_settings
 
 GIVEN = {
@@ -103,8 +103,58 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
                 "volumes": [{"name": "multus-eni-run", "emptyDir": {}}, {"name": "ca"}],
                 "volumeMounts": [{"name": "ca", "mountPath": "/run/multus-eni/"}],
             },
+            "certs": {"caLifetime": "200d"},
+        },
+        (
+            "agent.timeout: 0s is not a duration from 1s to 60m",
+            "agent.resources.cpu: 1 is not 10m to 999m",
+            "agent.resources.memory: 15Mi is not a quantity from 16Mi",
+            "agent.allowedCIDRs: 10.10.1.5/24 is an address with the length of a network",
+            "agent.volumes: multus-eni-run is the agent's own volume",
+            "agent.volumes: ca needs its name and one source",
+            "agent.volumeMounts: /run/multus-eni/ is where the agent's own volume is",
+            "certs.caLifetime: 200d is shorter than three times certs.certificateLifetime, 90d",
+        ),
+    ),
+    "with the backend node": (
+        {
+            "agent": {"backend": "node", "timeout": "120m", "resources": {"cpu": "9m", "memory": 64}},
+            "nodeAgent": {"grants": {"a": {"cidrs": ["10.0.0.0/33"]}}, "healthPort": 61678},
+            "certs": {"certificateLifetime": "30m", "apiPropagation": "6m"},
+            "webhook": {"hostNetwork": True, "port": 10250},
+        },
+        (
+            "agent.timeout: 120m is not a duration",
+            "agent.resources.cpu: 9m is not 10m to 999m",
+            "agent.resources.memory: 64 is not a quantity from 16Mi",
+            "nodeAgent.grants.a.cidrs: 10.0.0.0/33 is not a range",
+            "nodeAgent.healthPort: 61678 is the VPC CNI's on every node's address",
+            "certs.certificateLifetime: 30m is shorter than twelve times certs.propagation, 5m",
+            "certs.propagation: 5m is shorter than certs.apiPropagation, 6m",
+            "webhook.port: 10250 is the kubelet's on every node's address",
+        ),
+    ),
+    "with cert-manager": (
+        {"certificates": {"mode": "certManager", "certManager": {"renewBefore": "2160h"}}},
+        ("renewBefore: 2160h is not shorter than its duration, 2160h",),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_could_not_work_is_refused_all_at_once(helm: Helm, case: str) -> None:
+    values, says = REFUSED[case]
+    with pytest.raises(HelmError) as refused:
+        helm.template(merged(REQUIRED, values))
+    assert [each for each in says if each not in str(refused.value)] == []
+
+
+GRANTS: dict[str, Any] = {"grants": {"*": {"takeover": True}}}
+WARNED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "values of parts that are switched off": (
+        {
             "nodeAgent": {
-                "grants": {"*": {"takeover": True}},
+                **GRANTS,
                 "gc": {"mode": "on"},
                 "podCondition": True,
                 "unmanageLinks": True,
@@ -115,65 +165,48 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
                 "webhookFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
                 "metricsFrom": [{"podSelector": {}}],
             },
-            "certs": {"caLifetime": "200d"},
-            "webhook": {"podDisruptionBudget": {"minAvailable": 2}},
+            "certificates": {"certManager": {"renewBefore": "2160h"}},
         },
-        (
-            "agent.timeout: 0s is not a duration from 1s to 60m",
-            "agent.resources.cpu: 1 is not 10m to 999m",
-            "agent.resources.memory: 15Mi is not a quantity from 16Mi",
-            "agent.allowedCIDRs: 10.10.1.5/24 is an address with the length of a network",
-            "agent.volumes: multus-eni-run is the agent's own volume",
-            "agent.volumes: ca needs its name and one source",
-            "agent.volumeMounts: /run/multus-eni/ is where the agent's own volume is",
-            "nodeAgent.grants have no effect with agent.backend=direct",
+        [
+            "nodeAgent.grants have no effect without node agents",
             "nodeAgent.gc.mode=on reclaims nothing without node agents",
-            "nodeAgent.podCondition is written by node agents",
+            "nodeAgent.podCondition has no effect without node agents",
             "nodeAgent.unmanageLinks is for the interfaces of NodeNetworks",
             "nodeAgent.prefixes.cniConfDir has no effect without nodeAgent.prefixes.enabled",
-            "controller.eips grants nothing without the controller",
+            "controller.eips grants nothing without controller.enabled",
             "networkPolicy.webhookFrom keeps nobody out",
             "networkPolicy.metricsFrom keeps nobody out",
-            "certs.caLifetime: 200d is shorter than three times certs.certificateLifetime, 90d",
-            "webhook.podDisruptionBudget lets none of the 2 replicas be evicted",
-        ),
+        ],
     ),
-    "with the backend node": (
+    "budgets that nobody may evict by": (
         {
-            "agent": {"backend": "node", "timeout": "120m", "resources": {"cpu": "9m", "memory": 64}},
-            "nodeAgent": {"grants": {"a": {"cidrs": ["10.0.0.0/33"]}}, "healthPort": 61678},
+            "webhook": {"podDisruptionBudget": {"minAvailable": "75%"}},
             "controller": {
                 "enabled": True,
                 "clusterName": "a",
                 "podDisruptionBudget": {"maxUnavailable": "0%"},
             },
-            "certs": {"certificateLifetime": "30m", "apiPropagation": "6m"},
-            "certificates": {"certManager": {"renewBefore": "2160h"}},
-            "webhook": {"hostNetwork": True, "port": 10250, "podDisruptionBudget": {"minAvailable": "75%"}},
         },
-        (
-            "agent.timeout: 120m is not a duration",
-            "agent.resources.cpu: 9m is not 10m to 999m",
-            "agent.resources.memory: 64 is not a quantity from 16Mi",
-            "nodeAgent.grants.a.cidrs: 10.0.0.0/33 is not a range",
-            "nodeAgent.healthPort: 61678 is the VPC CNI's on every node's address",
+        [
             "controller.podDisruptionBudget lets none of the 2 replicas be evicted",
-            "certs.certificateLifetime: 30m is shorter than twelve times certs.propagation, 5m",
-            "certs.propagation: 5m is shorter than certs.apiPropagation, 6m",
-            "renewBefore: 2160h is not shorter than its duration, 2160h",
-            "webhook.port: 10250 is the kubelet's on every node's address",
             "webhook.podDisruptionBudget lets none of the 2 replicas be evicted",
-        ),
+        ],
+    ),
+    "on the way between the backends (docs/node-agent.md)": (
+        {"nodeAgent": {"enabled": True, **GRANTS, "gc": {"mode": "on"}, "podCondition": True}},
+        [],
     ),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_could_not_work_or_would_do_nothing_is_refused_all_at_once(helm: Helm, case: str) -> None:
-    values, says = REFUSED[case]
-    with pytest.raises(HelmError) as refused:
-        helm.template(merged(REQUIRED, values))
-    assert [each for each in says if each not in str(refused.value)] == []
+@pytest.mark.parametrize("case", WARNED)
+def test_what_works_is_installed_and_the_notes_warn_of_what_has_no_effect(helm: Helm, case: str) -> None:
+    values, warnings = WARNED[case]
+    said = helm.run("install", "r", CHART, "--dry-run=client", values=merged(REQUIRED, values))
+    found = [line for line in said.partition("NOTES:")[2].splitlines() if line.startswith("WARNING: ")]
+    assert len(found) == len(warnings)
+    for line, warning in zip(found, warnings, strict=True):
+        assert line.startswith(f"WARNING: {warning}")
 
 
 @pytest.mark.parametrize(

@@ -1,41 +1,42 @@
 {{/*
-Values that the programs would refuse at their start, and values without the effect that they promise: a sentence a line.
+Values that a program would refuse at its start, a sentence a line; and values that the notes warn of.
 */}}
 {{- define "multus-eni.moreChecks" -}}
-{{- include "multus-eni.effectChecks" . }}
 {{- include "multus-eni.startChecks" . }}
-{{- include "multus-eni.evictionChecks" . }}
 {{- include "multus-eni.nodePortChecks" . }}
 {{- end }}
 
-{{/* What is given for a part that is switched off: nobody would notice that it does nothing. */}}
-{{- define "multus-eni.effectChecks" -}}
+{{/*
+What the notes warn of: values without an effect, and those that will be in the way one day. An installation works with
+them, and whoever switches a part off for a while keeps its values: they refuse no upgrade.
+*/}}
+{{- define "multus-eni.warnings" -}}
 {{- $v := .Values }}
 {{- $node := include "multus-eni.nodeAgent" . }}
-{{- $asked := or $v.nodeAgent.watchOnly (ne $v.agent.backend "direct") }}
-{{- if and $v.nodeAgent.grants (not $asked) }}
-{{ "nodeAgent.grants have no effect with agent.backend=direct, where pods call EC2 with rights of their own: set agent.backend=node or central, or nodeAgent.watchOnly, or leave them out" }}
+{{- if and $v.nodeAgent.grants (not $node) }}
+nodeAgent.grants have no effect without node agents: pods call EC2 with rights of their own.
 {{- end }}
 {{- if and (eq $v.nodeAgent.gc.mode "on") (not $node) }}
-{{ "nodeAgent.gc.mode=on reclaims nothing without node agents: set nodeAgent.enabled=true, or leave it out" }}
+nodeAgent.gc.mode=on reclaims nothing without node agents (nodeAgent.enabled).
 {{- end }}
 {{- if and $v.nodeAgent.podCondition (not $node) }}
-{{ "nodeAgent.podCondition is written by node agents: set nodeAgent.enabled=true or another agent.backend, or leave it out" }}
+nodeAgent.podCondition has no effect without node agents (nodeAgent.enabled).
 {{- end }}
 {{- if and $v.nodeAgent.unmanageLinks (not $v.controller.enabled) }}
-{{ "nodeAgent.unmanageLinks is for the interfaces of NodeNetworks: set controller.enabled=true, or leave it out" }}
+nodeAgent.unmanageLinks is for the interfaces of NodeNetworks, and has no effect without controller.enabled.
 {{- end }}
 {{- if and $v.nodeAgent.prefixes.cniConfDir (not $v.nodeAgent.prefixes.enabled) }}
-{{ "nodeAgent.prefixes.cniConfDir has no effect without nodeAgent.prefixes.enabled: set that too, or leave it out" }}
+nodeAgent.prefixes.cniConfDir has no effect without nodeAgent.prefixes.enabled.
 {{- end }}
 {{- if and $v.controller.eips (not $v.controller.enabled) }}
-{{ "controller.eips grants nothing without the controller: set controller.enabled=true, or leave it out" }}
+controller.eips grants nothing without controller.enabled.
 {{- end }}
 {{- range $key := list "webhookFrom" "metricsFrom" }}
 {{- if and (index $v.networkPolicy $key) (not $v.networkPolicy.enabled) }}
-{{ printf "networkPolicy.%s keeps nobody out while networkPolicy.enabled is false: set that to true, or leave it out" $key }}
+{{ printf "networkPolicy.%s keeps nobody out while networkPolicy.enabled is false." $key }}
 {{- end }}
 {{- end }}
+{{- include "multus-eni.evictionWarnings" . }}
 {{- end }}
 
 {{- define "multus-eni.startChecks" -}}
@@ -96,10 +97,12 @@ Values that the programs would refuse at their start, and values without the eff
 {{ printf "certs.propagation: %s is shorter than certs.apiPropagation, %s" $v.certs.propagation $v.certs.apiPropagation }}
 {{- end }}
 {{- end }}
+{{- if eq $v.certificates.mode "certManager" }}
 {{- with $v.certificates.certManager }}
 {{- if and (regexMatch "^[0-9]+h$" .duration) (regexMatch "^[0-9]+h$" .renewBefore) }}
 {{- if ge (trimSuffix "h" .renewBefore | atoi) (trimSuffix "h" .duration | atoi) }}
 {{ printf "certificates.certManager.renewBefore: %s is not shorter than its duration, %s" .renewBefore .duration }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -128,7 +131,7 @@ Values that the programs would refuse at their start, and values without the eff
 {{- end }}
 
 {{/* A budget that allows no eviction at all keeps a node from being drained for ever. */}}
-{{- define "multus-eni.evictionChecks" -}}
+{{- define "multus-eni.evictionWarnings" -}}
 {{- $parts := dict }}
 {{- if include "multus-eni.injects" . }}
 {{- $_ := set $parts "webhook" .Values.webhook }}
@@ -148,7 +151,7 @@ Values that the programs would refuse at their start, and values without the eff
 {{- $stay = int $part.replicas }}
 {{- end }}
 {{- if and $budget.enabled (ge (int $stay) (int $part.replicas)) }}
-{{ printf "%s.podDisruptionBudget lets none of the %v replicas be evicted, and so no node that runs one could be drained: let one be away, run more replicas, or set %s.podDisruptionBudget.enabled=false" $name $part.replicas $name }}
+{{ printf "%s.podDisruptionBudget lets none of the %v replicas be evicted, and so no node that runs one can be drained." $name $part.replicas }}
 {{- end }}
 {{- end }}
 {{- end }}
