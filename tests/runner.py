@@ -38,8 +38,8 @@ SLOWEST = 15
 LOW_PRIORITY = ("nice", "-n", "19")
 RERUN_FAILED = "MULTUS_ENI_RERUN_FAILED"
 OTHER_PYTHON = "MULTUS_ENI_OTHER_PYTHON"
-NO_TESTS = 5
-"""pytest's exit status where no test was chosen."""
+TESTS_FAILED, NO_TESTS = 1, 5
+"""pytest's exit status where it has run all tests and some have failed, and where no test was chosen."""
 _DURATION = re.compile(r"^(\d+\.\d+)s (call|setup|teardown) +(\S.*)$", re.MULTILINE)
 _SUMMARY = re.compile(r"^=* ?(\d+ (?:passed|failed|skipped|error|deselected).*?) in [\d.]+s.*$", re.MULTILINE)
 
@@ -302,14 +302,17 @@ def slowest(ended: Iterable[Ended]) -> list[str]:
 
 
 def rerun(ended: Iterable[Ended]) -> list[Job]:
-    """Return the jobs that run the tests that have failed once more."""
+    """Return the jobs that run the tests that have failed once more.
+
+    Where pytest has not come to its end (a file that can't be imported, a signal), some have not run at all.
+    """
     again = ("--last-failed", "--last-failed-no-failures=none")
     return [
         replace(
             each.job, name=f"{each.job.name}, again", argv=(*each.job.argv, *again), after=(), selected=False
         )
         for each in ended
-        if each.failed and each.job.rerun
+        if each.status == TESTS_FAILED and each.job.rerun
     ]
 
 

@@ -130,6 +130,20 @@ def test_what_has_not_failed_or_is_not_pytests_does_not_run_again() -> None:
     assert runner.rerun([Ended(lint, 1, 1.0, 1.0, ""), Ended(tests, 0, 1.0, 1.0, "")]) == []
 
 
+def test_what_has_not_run_to_its_end_does_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that can't be imported pytest remembers that file, and runs no other."""
+    monkeypatch.setattr(runner, "LOGS", tmp_path)
+    (tmp_path / "test_broken.py").write_text("assert False\n")
+    (tmp_path / "test_never_run.py").write_text("def test_two(): assert False\n")
+    (ended,) = Runner(tmp_path).run([runner.group("tests", str(tmp_path), [])])
+    assert ended.failed
+    assert runner.rerun([ended]) == []
+    killed = Ended(runner.group("tests", "tests", []), -signal.SIGKILL, 1.0, 1.0, "")
+    assert runner.rerun([killed]) == []
+
+
 def test_the_summary_and_the_slowest_tests_are_pytests() -> None:
     ended = Ended(job("tests"), 1, 13.4, 9.6, PYTEST)
     assert ended.line() == "FAILED  tests             13 s,    10 s of CPU  1 failed, 7 passed"
