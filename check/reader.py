@@ -112,10 +112,14 @@ def read_resources(document: Object, kind: str = "", depth: int = 0) -> Iterator
             yield from read_resources(each, own.removesuffix("List"), depth + 1)
     elif own in KINDS:
         metadata = mapping(document.get("metadata"))
+        namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+        # No object has such a name, and in a command it would be an option.
+        if namespace.startswith("-") or name.startswith("-"):
+            return
         yield Resource(
             kind=own,
-            namespace=str(metadata.get("namespace") or ""),
-            name=str(metadata.get("name") or ""),
+            namespace=namespace,
+            name=name,
             labels=_texts(metadata.get("labels")),
             annotations=_texts(metadata.get("annotations")),
             body=_without_keys(document) if own == "Secret" else document,

@@ -120,7 +120,9 @@ def replace_pod(pod: Resource) -> str:
     if any(each.get("name") == CONTAINER_NAME for each in objects(pod.spec.get("initContainers"))):
         return ""
     shown = command("kubectl", "get", "pod", "-n", pod.namespace, pod.name, "-o", "yaml")
-    return f"{shown} | kubectl replace --force -f -"
+    # It is deleted first: where it can't be created again, the file still has it.
+    saved = command("tee", f"pod-{pod.namespace}-{pod.name}.yaml")
+    return f"{shown} | {saved} | kubectl replace --force -f -"
 
 
 def _named(kind: str, key: str) -> list[str]:

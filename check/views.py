@@ -25,6 +25,7 @@ from check.model import (
     text_of,
 )
 from check.networks import IPAddress, Network, attached_addresses, read_network
+from check.selectors import may_run_on
 from common.pod_keys import INJECTION, NETWORKS, Injection
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
@@ -149,6 +150,11 @@ class Cluster:
         return frozenset(
             each.name for each in self.all("Node") if not _is_up(each, now) or _is_without_multus(each)
         )
+
+    def excused(self, daemon_set: Resource) -> int:
+        """Return how many of these nodes a DaemonSet counts: it may have pods there."""
+        nodes = (each for each in self.all("Node") if each.name in self.excused_nodes)
+        return sum(may_run_on(daemon_set, node) for node in nodes)
 
     @cached_property
     def prefix_pools(self) -> Mapping[str, frozenset[str]]:

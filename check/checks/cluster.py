@@ -38,13 +38,12 @@ def _multus(cluster: Cluster) -> Iterator[str | Problem]:
         yield "the API server does not know NetworkAttachmentDefinitions: Multus is not installed"
         return
     found = [each for each in cluster.all("DaemonSet") if _is_multus(each)]
-    excused = len(cluster.excused_nodes)
     for each in found:
         ready, wanted = (
             count(each.status.get("numberReady")),
             count(each.status.get("desiredNumberScheduled")),
         )
-        if ready + excused < wanted:
+        if ready + cluster.excused(each) < wanted:
             text = f"DaemonSet {each.key}: ready on {ready} of {wanted} nodes"
             yield Problem(text, describe("DaemonSet", each.key))
     # Some install it with the node's image.

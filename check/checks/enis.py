@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from check.model import AWS, NotApplicable, Verdict, mapping
 from check.results import Check, Problem, aws
 from check.views import Cluster
-from common.agent_settings import Backend
+from common.agent_settings import Backend, Credentials
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.assign.topology import EniDetails
+from webhook.core.settings import Settings
 
 LEAST_HOPS = 2
 """A pod is one hop further from IMDS than its node."""
@@ -72,9 +73,7 @@ def _source_dest(cluster: Cluster) -> Iterator[str]:
 def _hop_limit(cluster: Cluster) -> Iterator[Problem]:
     if cluster.installation.backend is not Backend.DIRECT:
         raise NotApplicable("pods need no IMDS (backend node)")
-    if cluster.installation.settings and any(
-        each.name == "AWS_REGION" for each in cluster.installation.settings.env
-    ):
+    if _works_without_imds(cluster.installation.settings):
         raise NotApplicable("agents work without IMDS: agent.env has AWS_REGION")
     # Other nodes, and instances that are none, may well keep pods from IMDS.
     wanted = {cluster.instances.get(node) for node in cluster.nodes_with_pods}
@@ -88,6 +87,12 @@ def _hop_limit(cluster: Cluster) -> Iterator[Problem]:
             yield Problem(f"{node}: IMDS is disabled", _open_imds(cluster, node))
         elif isinstance(hops, int) and hops < LEAST_HOPS:
             yield Problem(f"{node}: HttpPutResponseHopLimit is {hops}", _open_imds(cluster, node))
+
+
+def _works_without_imds(settings: Settings | None) -> bool:
+    if settings is None or settings.agent.credentials is Credentials.NODE:
+        return False
+    return any(each.name == "AWS_REGION" for each in settings.env)
 
 
 def _open_imds(cluster: Cluster, node: str) -> str:

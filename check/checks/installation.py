@@ -71,11 +71,14 @@ def _spread(cluster: Cluster) -> Iterator[str | Problem]:
     if found.webhook is not None and count(found.webhook.spec.get("replicas", 1)) < 2:
         yield f"Deployment {found.webhook.key} has one replica: while it moves, no Multus pod can be created"
         return
-    nodes = {str(pod.spec.get("nodeName")) for pod in found.pods_of("webhook") if is_ready(pod)}
+    ready = [pod for pod in found.pods_of("webhook") if is_ready(pod)]
+    nodes = {str(pod.spec.get("nodeName")) for pod in ready}
     if len(nodes) == 1 and len(cluster.all("Node")) > 1:
-        pod = found.pods_of("webhook")[0]
-        text = f"all replicas run on {next(iter(nodes))}: when it fails, no Multus pod can be created"
-        yield Problem(text, command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name))
+        pod, *others = ready
+        text = f"all ready replicas run on {next(iter(nodes))}: when it fails, no Multus pod can be created"
+        # The only one that answers must stay.
+        move = command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
+        yield Problem(text, move if others else describe_pods(pod.namespace, "webhook"))
 
 
 def _order(cluster: Cluster) -> Iterator[str]:

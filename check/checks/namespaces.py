@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from check.model import NotApplicable, Object, Resource, Verdict, items, mapping, objects, pod_spec
 from check.results import Check, Problem, command, edit
+from check.selectors import selects
 from check.views import Cluster
 from common.agent_settings import Backend, Credentials, Mode
 from common.pod_keys import CREDENTIALS, INJECTION, MODE, PREFIX, Injection
@@ -22,6 +23,11 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     CREDENTIALS: tuple(Credentials),
 }
 """Labels of namespaces, and their values (docs/contract.md)."""
+_SWITCHES: Mapping[str, str] = {
+    **dict.fromkeys(("true", "yes", "on", "1"), Injection.ENABLED),
+    **dict.fromkeys(("false", "no", "off", "0"), Injection.DISABLED),
+}
+"""What others have in place of the values of the injection label."""
 ENFORCE = "pod-security.kubernetes.io/enforce"
 PRIVILEGED = "privileged"
 IMDS = "169.254.169.254"
@@ -37,7 +43,14 @@ def _keys(cluster: Cluster) -> Iterator[Problem]:
                 yield Problem(text, _corrected(namespace, key, near[0] if near else ""))
         for key in sorted(namespace.annotations.keys() & LABELS.keys()):
             text = f"{namespace.name}: {key} is an annotation, and has an effect only as a label"
-            yield Problem(text, _labelled(namespace, key, namespace.annotations[key]))
+            yield Problem(text, _moved(namespace, key))
+
+
+def _moved(namespace: Resource, key: str) -> str:
+    """Return the command that makes an annotation a label, or takes it off where there is such a label."""
+    if key in namespace.labels:
+        return command("kubectl", "annotate", "namespace", namespace.name, f"{key}-")
+    return _labelled(namespace, key, namespace.annotations[key])
 
 
 def _corrected(namespace: Resource, key: str, near: str) -> str:
@@ -51,10 +64,12 @@ def _corrected(namespace: Resource, key: str, near: str) -> str:
 
 
 def _labelled(namespace: Resource, key: str, value: str, *more: str) -> str:
-    """Return the command that sets a label, to the value that is next to one that is not allowed."""
-    near = difflib.get_close_matches(value, LABELS[key], n=1)
-    label = f"{key}={near[0] if near else LABELS[key][0]}"
-    return command("kubectl", "label", "namespace", namespace.name, label, *more, "--overwrite")
+    """Return the command that sets a label to what a value means, empty where that would be a guess."""
+    value = value.lower()
+    near = difflib.get_close_matches(_SWITCHES.get(value, value), LABELS[key], n=1)
+    if not near:
+        return ""
+    return command("kubectl", "label", "namespace", namespace.name, f"{key}={near[0]}", *more, "--overwrite")
 
 
 def _values(cluster: Cluster) -> Iterator[Problem]:
@@ -167,28 +182,7 @@ def _target(backend: Backend, target: str, port: int) -> str:
 def _governs(policy: Resource, pod: Resource) -> bool:
     if "Egress" not in items(policy.spec.get("policyTypes")):
         return False
-    return _selects(mapping(policy.spec.get("podSelector")), pod.labels)
-
-
-def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
-    """Return whether a label selector (meta/v1 LabelSelector) selects an object; an empty one selects all."""
-    wanted = mapping(selector.get("matchLabels"))
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        _expression_holds(each, labels) for each in objects(selector.get("matchExpressions"))
-    )
-
-
-def _expression_holds(expression: Object, labels: Mapping[str, str]) -> bool:
-    key, values = str(expression.get("key")), items(expression.get("values"))
-    match expression.get("operator"):
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case _:
-            return key not in labels
+    return selects(mapping(policy.spec.get("podSelector")), pod.labels)
 
 
 def _egress(policy: Resource) -> list[Object]:

@@ -46,7 +46,7 @@ def _agents(cluster: Cluster) -> Iterator[str | Problem]:
             text = f"{node} has Multus pods and no node agent that is ready{why}"
             yield Problem(text, describe_pods(found.namespace, "node-agent", node))
     if not cluster.nodes_with_pods:
-        yield from _unready(found.node_agent, len(cluster.excused_nodes))
+        yield from _unready(found.node_agent, cluster.excused(found.node_agent))
 
 
 def _unready(agents: Resource, excused: int) -> Iterator[Problem]:

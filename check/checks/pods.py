@@ -77,7 +77,8 @@ def _without_agent(cluster: Cluster) -> Iterator[Problem]:
     for key, each in cluster.explanations.items():
         if each.missing and each.reason is not Reason.ALREADY_INJECTED:
             text = f"{key} has no agent{f', and would be refused: {each.refusal}' if each.refusal else ''}"
-            yield Problem(text, replace_pod(pods[key]))
+            # A pod that would be refused must not be deleted: nothing would come back.
+            yield Problem(text, describe("Pod", key) if each.refusal else replace_pod(pods[key]))
 
 
 def _old_agent(cluster: Cluster) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import subprocess
+import tempfile
 
 import pytest
 
@@ -90,11 +91,12 @@ def pasted(cluster: Cluster, results: dict[str, Manifest]) -> list[str]:
     found = [command for each in results.values() for command in each["commands"]]
     assert len(found) >= 5
     failed = []
-    for command in (each for each in found if " logs " not in each):
-        argv = ["bash", "-c", command]
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            failed.append(f"{command}: {done.stderr}")
+    with tempfile.TemporaryDirectory() as folder:
+        for command in (each for each in found if " logs " not in each):
+            argv = ["bash", "-o", "pipefail", "-c", command]
+            done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                failed.append(f"{command}: {done.stderr}")
     return failed
 
 

@@ -145,6 +145,16 @@ def test_events_count_for_twenty_minutes_after_they_were_last_seen(last: Object,
     assert list(wrong(run(case))) == ([case["finding"]] if counts else [])
 
 
+def test_agents_with_a_region_need_imds_where_their_credentials_come_from_the_node() -> None:
+    case = yaml.safe_load((CASES / "hop-limit-one.yaml").read_text())
+    settings = case["merge"][0]["data"]
+    region = "env: [{name: AWS_REGION, value: eu-central-1}]"
+    settings["settings.yaml"] = settings["settings.yaml"].replace("env: []", region)
+    assert list(wrong(run(case))) == []
+    settings["settings.yaml"] = settings["settings.yaml"].replace("credentials: chain", "credentials: node")
+    assert list(wrong(run(case))) == [case["finding"]]
+
+
 READ = [yaml.load(path.read_text(), Loader=yaml.CSafeLoader) for path in BROKEN]
 COMMANDS = sorted({each for case in READ for each in case.get("finding", {}).get("commands", ())})
 
@@ -154,7 +164,9 @@ def test_a_command_of_a_finding_can_be_pasted(command: str) -> None:
     first, *rest = command.split(" | ")
     program, *words = shlex.split(first)
     assert not set(command) & set("<>…")
-    assert rest in ([], ["kubectl replace --force -f -"])
+    if rest:
+        saves, replaces = rest
+        assert (saves.split()[0], replaces) == ("tee", "kubectl replace --force -f -")
     if program == "aws":
         aws_cli.check(words)
     else:
@@ -163,6 +175,12 @@ def test_a_command_of_a_finding_can_be_pasted(command: str) -> None:
 
 
 VERBS = ("annotate", "delete", "describe", "edit", "exec", "get", "label", "logs")
+
+
+@pytest.mark.parametrize(("namespace", "name"), [("apps", "--all"), ("--all-namespaces", "sip")])
+def test_no_name_in_a_dump_is_an_option_of_a_command(namespace: str, name: str) -> None:
+    pod = {"kind": "Pod", "metadata": {"namespace": namespace, "name": name}}
+    assert read_snapshot([{"kind": "List", "items": [pod, pod]}], 0.0).all("Pod") == ()
 
 
 def test_every_check_has_a_case() -> None:

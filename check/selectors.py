@@ -1,0 +1,48 @@
+"""What selectors select: objects by their labels, and the nodes on which a workload's pods may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from check.model import Object, Resource, items, mapping, objects, pod_spec
+
+
+def selects(selector: Object, labels: Mapping[str, str]) -> bool:
+    """Return whether a label selector (meta/v1 LabelSelector) selects an object; an empty one selects all."""
+    wanted = mapping(selector.get("matchLabels"))
+    return _have(labels, wanted) and _expressions_hold(selector, labels)
+
+
+def may_run_on(workload: Resource, node: Resource) -> bool:
+    """Return whether a workload's pods may be on a node by its labels, whatever its taints."""
+    spec = pod_spec(workload)
+    affinity = mapping(mapping(spec.get("affinity")).get("nodeAffinity"))
+    required = mapping(affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+    terms = objects(required.get("nodeSelectorTerms"))
+    return _have(node.labels, mapping(spec.get("nodeSelector"))) and (
+        not terms or any(_expressions_hold(term, node.labels) for term in terms)
+    )
+
+
+def _have(labels: Mapping[str, str], wanted: Object) -> bool:
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def _expressions_hold(selector: Object, labels: Mapping[str, str]) -> bool:
+    return all(_holds(each, labels) for each in objects(selector.get("matchExpressions")))
+
+
+def _holds(expression: Object, labels: Mapping[str, str]) -> bool:
+    key, values = str(expression.get("key")), items(expression.get("values"))
+    match expression.get("operator"):
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case "DoesNotExist":
+            return key not in labels
+        case _:
+            # Gt and Lt, of nodes alone.
+            return True
