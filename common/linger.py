@@ -1,7 +1,7 @@
 """How a TCP connection ends: the kernel goes on sending what was written after its socket is closed.
 
-A peer that does not read has it kept for minutes (tcp(7), tcp_orphan_retries). No limit of connections counts
-it then, but the container's memory limit does (cgroup v2, `sock` in memory.stat).
+Where the peer does not read, it is kept for minutes (tcp(7), tcp_orphan_retries). No limit of connections
+counts it then, but the container's memory limit does (cgroup v2, `sock` in memory.stat).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def reset(connection: socket.socket) -> None:
 
 
 def reset_on_close(connection: socket.socket, *, by_reset: bool = True) -> None:
-    """Have nothing of a connection stay in the kernel when it is closed, or what was written, as is usual."""
+    """Choose what closing does with unacknowledged data: drop it by a RST, or go on sending it as usual."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET if by_reset else _USUAL)
 
 
 def would_stay(connection: socket.socket) -> bool:
-    """Return whether the kernel would keep something of a connection that is closed now.
+    """Return whether the kernel would go on sending if the connection were closed now.
 
-    That is what the peer has yet to acknowledge, be it the end (tcp(7), SIOCOUTQ).
+    It would where the peer has not acknowledged data, or a FIN that has been sent (tcp(7), SIOCOUTQ).
     """
     try:
         state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]

@@ -118,7 +118,8 @@ class NodeCloud(AwsAccess):
         if missing:
             self._cidrs_at = now + SILENT_SECONDS
         found = self._ranges_by_imds({eni.subnet_id: eni.mac for eni in self._enis})
-        self._ranges_in_imds = bool(found)
+        # It stays true while IMDS is silent: the ranges are read again afterwards.
+        self._ranges_in_imds |= bool(found)
         for subnet, ranges in found.items():
             self._cidrs[subnet] = _completed(ranges, self._cidrs.get(subnet, ()))
         if unknown := {eni.subnet_id for eni in self._enis if not self._has_ranges(eni)}:

@@ -250,7 +250,7 @@ def _judged(shown: Topology, macs: Collection[str], found: Sequence[EniDetails])
             enis.append(eni)
         elif each := here.get(eni.mac):
             barred = why_not_ours(each, require_tag=False)
-            enis.append(as_eni(each, eni.subnet_cidrs, barred))
+            enis.append(replace(as_eni(each, eni.subnet_cidrs, barred), ranges_by_ec2=eni.ranges_by_ec2))
         else:
             absent[eni.mac] = elsewhere.get(eni.mac, f"{eni.id}, which EC2 does not show")
     return replace(shown, enis=tuple(enis), absent=absent)

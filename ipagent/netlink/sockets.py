@@ -1,7 +1,7 @@
 """Reads this network namespace over raw netlink sockets, as plain tuples.
 
-Needs no privilege, no polling, no package: every process of a namespace may subscribe to its address groups
-and dump its links, addresses and routes (`man 7 netlink`), uid 65534 without capabilities too.
+Needs no privilege, no polling, no package: every process of a namespace may subscribe to the groups of its
+links and addresses, and dump both and its routes (`man 7 netlink`), uid 65534 without capabilities too.
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ def _waiting_for_ranges(unplaced: Unplaced) -> Unplaced:
     """Return what becomes of an address that IMDS' ranges leave without an ENI, where EC2 tells no others."""
     if not unplaced.unranged:
         return unplaced
-    text = f"{unplaced.reason}, by the ranges that IMDS shows so far"
+    text = f"{unplaced.reason} (by the ranges that IMDS shows so far)"
     return replace(unplaced, reason=text, pending=True)
 
 

@@ -320,7 +320,10 @@ class Unchanged:
 
 @dataclass
 class Run:
-    """A pod whose net1 has a MAC and one address; `on` are the ENIs that have the address."""
+    """A pod whose net1 has a MAC and an address; `on` are the ENIs that have the address.
+
+    `beside` is another address of net1.
+    """
 
     account: Account
     mac: str
@@ -328,16 +331,19 @@ class Run:
     takeover: Takeover = Takeover.ALWAYS
     region: str = REGION
     """By the environment; empty where only IMDS tells it."""
+    beside: str = ""
+    lines: Lines = field(default_factory=Lines)
     agent: Agent = field(init=False)
 
     def __post_init__(self) -> None:
-        time, lines = self.account.time, Lines()
+        time, lines = self.account.time, self.lines
         env = {"AWS_REGION": self.region} if self.region else {}
         cloud = PodCloud(env, Credentials.CHAIN, lines.log, time.timing)
         put_in: Any = self.account
         cloud._ec2 = put_in  # noqa: SLF001 - the wire
         link = Link(3, "net1", self.mac)
-        source = FakeSource((ETH0, "10.10.0.21"), (link, str(self.address)), links=(ETH0, link))
+        held = [(link, address) for address in (str(self.address), self.beside) if address]
+        source = FakeSource((ETH0, "10.10.0.21"), *held, links=(ETH0, link))
         given: dict[str, Any] = {"timeout": TIMEOUT, "interfaces": ("net1",), "takeover": self.takeover}
         self.agent = agent(source, cloud, lines, time.timing, **given)
 

@@ -268,6 +268,19 @@ class TestRanges:
         time.now += SILENT_SECONDS
         assert placed_at(instance, address, FOREIGN) == (ENI_2, "")
 
+    def test_a_range_is_learned_also_after_imds_was_silent_for_a_while(
+        self, make: Make, doubles: Doubles, time: Time
+    ) -> None:
+        doubles.put_faults(Injected("imds", status=404, path="*/subnet-ipv6-cidr-blocks"))
+        instance, address = make(), "2001:db8:2::80"
+        assert placed_at(instance, address, FOREIGN)[0] == ""
+        doubles.put_faults(Injected("imds", status=503))
+        time.now += SILENT_SECONDS
+        assert placed_at(instance, address, FOREIGN)[0] == ""
+        doubles.put_faults()
+        time.now += SILENT_SECONDS
+        assert placed_at(instance, address, FOREIGN) == (ENI_2, "")
+
     def test_ranges_that_ec2_has_told_are_not_asked_for_again(
         self, make: Make, doubles: Doubles, time: Time
     ) -> None:

@@ -2,7 +2,8 @@
 
 `python -m tests.ipagent.netlink.netlink_probe [RECEIVE_BUFFER]`
 
-A line on stdin is a question (`snapshot`, `wait`, `removed`, `lost`), a line of JSON on stdout its answer.
+A line on stdin is a question (`snapshot`, `wait`, `kinds`, `removed`, `lost`), a line of JSON on stdout its
+answer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import sys
 from pathlib import Path
 
+from ipagent.netlink import rtnetlink
 from ipagent.netlink.namespace import Netlink
 
 
@@ -43,6 +45,9 @@ def answer(netlink: Netlink, question: str, never: int) -> object:
             }
         case "wait":
             return netlink.wait(20, never)
+        case "kinds":
+            taken = netlink._events.recv(1 << 16)  # noqa: SLF001 - what has woken it
+            return [kind for kind, *_ in rtnetlink.messages(taken)]
         case "removed":
             return sorted(map(str, netlink.removed()))
         case "lost":

@@ -39,6 +39,9 @@ pytestmark = pytest.mark.pure
 
 CASES = sorted((Path(__file__).parents[2] / "cases" / "imds").glob("*.yaml"))
 MAC_OF = {"foreign": FOREIGN, "primary": PRIMARY_MAC}
+EXPECTED = {"exit", "holders", "within", "says", "never", "calls"}
+ACTIONS = {"Assign", "DescribeNetworkInterfaces", "DescribeSubnets"}
+OF_IDENTITY = ["* */instance-i*", "* */region"]
 FOLLOWED = 300.0
 SOON = 5.0
 """When a disturbance that keeps IMDS from answering at all is over: after 10 s of silence init ends."""
@@ -61,6 +64,8 @@ def test_a_case_ends_as_it_should(file: Path) -> None:
     mac = MAC_OF.get(pod["mac"]) or next(eni.mac for eni in enis if eni.number == pod["mac"])
     run = Run(account, mac, ip(pod["address"]), region=pod.get("region", ""))
     ended, expected = run.init(), case["expected"]
+    assert expected.keys() <= EXPECTED
+    assert expected.get("calls", {}).keys() <= ACTIONS
     if "follow" in pod:
         run.follow(pod["follow"])
     assert (ended.exit_code, run.on) == (expected["exit"], set(expected.get("holders", ()))), ended.message
@@ -72,6 +77,18 @@ def test_a_case_ends_as_it_should(file: Path) -> None:
         assert text not in ended.message
     for action, times in expected.get("calls", {}).items():
         assert account.calls.count(action) == times, account.calls
+
+
+def test_of_an_address_outside_of_the_ranges_ec2_is_believed_beside_one_that_it_assigns() -> None:
+    account = Account(Time(), (mine := History(1),))
+    run = Run(account, mine.mac, ip("10.10.1.80"), beside="fd00::ac:5")
+    ended = run.init()
+    assert (ended.exit_code, run.on) == (ExitCode.NO_ENI, {mine.id}), ended.message
+    assert "fd00::ac:5" in ended.message
+    # Nothing is waited for: EC2 has told the ranges.
+    assert run.lines.of("lookup-failed") == []
+    assert account.now == 0
+    assert account.calls.count("DescribeSubnets") == 1
 
 
 seconds = st.sampled_from([0.0, 0.3, 2.0, 4.0, 15.0, 40.0, ALWAYS])
@@ -121,7 +138,7 @@ def disturbances(draw: st.DrawFn) -> tuple[Disturbance, ...]:
         since = draw(st.sampled_from([BEFORE, 0.1, 1.0]))
         silence = st.tuples(st.sampled_from(["*", "PUT *"]), st.sampled_from([HANG, RESET]), st.just(SOON))
         lasting = st.sampled_from([1.0, SOON, 20.0])
-        places = ["* /latest/*", "PUT *", f"GET {MACS}", f"GET {MACS}?*", "* */instance-i*", "* */region"]
+        places = ["* /latest/*", "PUT *", f"GET {MACS}", f"GET {MACS}?*", *OF_IDENTITY]
         answers = [503, 429, 401, "", "<html>"]
         said = st.tuples(st.sampled_from(places), st.sampled_from(answers), lasting)
         missing = st.tuples(st.sampled_from(places[2:]), st.just(404), lasting)
@@ -172,8 +189,8 @@ def test_no_history_lets_an_address_land_on_another_eni(
         assert run.on <= {mine.id}
     elif refused:
         assert not run.on
-    # While IMDS does not answer, a region lets the MAC name the ENI: nothing tells which node has that ENI.
-    by_mac = bool(region and disturbances)
+    # While IMDS shows no ENIs, a region lets the MAC name the ENI: nothing tells which node has that ENI.
+    by_mac = bool(region) and any(each.path not in OF_IDENTITY for each in disturbances)
     wrong = [
         eni.id for eni in enis if eni.id in account.wrong and not (by_mac and eni.leaving == "elsewhere")
     ]
