@@ -25,7 +25,7 @@ lint:
 	@$(PY) -m ruff format --check .
 
 types:
-	@$(PY) -m mypy --cache-dir="$${XDG_CACHE_HOME:-$$HOME/.cache}/multus-eni-injector/mypy"
+	@$(PY) -m mypy
 
 imports:
 	@.venv/bin/lint-imports

@@ -26,8 +26,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from images.store import cache_folder
-
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
 AT_ONCE = 5
@@ -185,7 +183,7 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
         *first,
         group("rest", " ".join(remaining(first)), arguments, after=plane),
         *covered(arguments),
-        Job("types", python("mypy", f"--cache-dir={cache_folder() / 'mypy'}"), computes=True),
+        Job("types", python("mypy"), computes=True),
         Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check ."), computes=True),
         Job("imports", (f"{_VENV}/lint-imports",), computes=True),
     ]
