@@ -49,7 +49,7 @@ class Refusal(StrEnum):
     EVICTED = "evicted"
     """It gave way to a connection of a peer with fewer."""
     OVERHEAD = "overhead"
-    """The peer sends TLS for its own sake: messages without content, or records of a few bytes."""
+    """The peer sends TLS for its own sake: records without data, or with a few bytes."""
     HANDSHAKE = "handshake"
     """Its TLS handshake has failed, has taken too long, or had too many bytes."""
 
@@ -125,10 +125,6 @@ class ConnectionTable:
         self._by_peer.setdefault(peer, {})[connection] = None
         self.total += 1
         return connection
-
-    def of(self, peer: str) -> tuple[Connection, ...]:
-        """Return the connections of a peer."""
-        return tuple(self._by_peer.get(peer, ()))
 
     def remove(self, connection: Connection) -> None:
         """Stop counting a connection; does nothing if it is not counted."""

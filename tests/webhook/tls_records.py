@@ -23,6 +23,48 @@ _NONCE = 12
 _TAG = 16
 
 
+class RecordWriter:
+    """Writes a client's TLS 1.3 records after a handshake that Python's ssl has made.
+
+    `keys` is what Python wrote of it (`keylog_filename`), `suite` the cipher suite's name.
+    """
+
+    def __init__(self, keys: Path, suite: str) -> None:
+        assert "AES" in suite, suite
+        self._hash = "sha384" if "SHA384" in suite else "sha256"
+        self._key_size = 32 if "AES_256" in suite else 16
+        lines = keys.read_text(encoding="ascii").splitlines()
+        (line,) = (each for each in lines if each.startswith(_SECRET))
+        self._secret = bytes.fromhex(line.split()[2])
+        self._take_keys()
+
+    def record(self, content: bytes, kind: int = DATA, padding: int = 0) -> bytes:
+        """Write the next record, filled up with so many bytes."""
+        text = content + bytes((kind,)) + bytes(padding)
+        header = b"\x17\x03\x03" + struct.pack(">H", len(text) + _TAG)
+        nonce = (self._iv ^ self._number).to_bytes(_NONCE, "big")
+        self._number += 1
+        return header + self._cipher.encrypt(nonce, text, header)
+
+    def key_update(self) -> bytes:
+        """Write a KeyUpdate, and go on with the next key."""
+        record = self.record(_KEY_UPDATE, HANDSHAKE)
+        self._secret = self._expand(b"traffic upd", len(self._secret))
+        self._take_keys()
+        return record
+
+    def _take_keys(self) -> None:
+        self._cipher = AESGCM(self._expand(b"key", self._key_size))
+        self._iv = int.from_bytes(self._expand(b"iv", _NONCE), "big")
+        self._number = 0
+
+    def _expand(self, label: bytes, size: int) -> bytes:
+        """HKDF-Expand-Label of one block (section 7.1), without context."""
+        name = b"tls13 " + label
+        info = struct.pack(">HB", size, len(name)) + name + b"\x00"
+        return hmac.digest(self._secret, info + b"\x01", self._hash)[:size]
+
+
 class RawRecords:
     """One TLS 1.3 connection from `with` to the end of its block, whose handshake is Python's.
 
@@ -43,13 +85,7 @@ class RawRecords:
         except BaseException:
             self._socket.close()
             raise
-        assert "AES" in suite, suite
-        self._hash = "sha384" if "SHA384" in suite else "sha256"
-        self._key_size = 32 if "AES_256" in suite else 16
-        lines = keys.read_text(encoding="ascii").splitlines()
-        (line,) = (each for each in lines if each.startswith(_SECRET))
-        self._secret = bytes.fromhex(line.split()[2])
-        self._take_keys()
+        self._writer = RecordWriter(keys, suite)
 
     def __enter__(self) -> Self:
         return self
@@ -60,19 +96,18 @@ class RawRecords:
         # Without close_notify.
         self._socket.close()
 
-    def send(self, content: bytes, kind: int = DATA) -> None:
-        """Send one record."""
-        text = content + bytes((kind,))
-        header = b"\x17\x03\x03" + struct.pack(">H", len(text) + _TAG)
-        nonce = (self._iv ^ self._number).to_bytes(_NONCE, "big")
-        self._number += 1
-        self._socket.sendall(header + self._cipher.encrypt(nonce, text, header))
+    def send(self, content: bytes) -> None:
+        """Send data in one record."""
+        self._socket.sendall(self._writer.record(content))
 
-    def update_key(self) -> None:
-        """Send a KeyUpdate, and go on with the next key."""
-        self.send(_KEY_UPDATE, HANDSHAKE)
-        self._secret = self._expand(b"traffic upd", len(self._secret))
-        self._take_keys()
+    def update_key(self, count: int = 1) -> None:
+        """Send so many KeyUpdates at once."""
+        self._socket.sendall(b"".join(self._writer.key_update() for _ in range(count)))
+
+    def receive(self, size: int) -> None:
+        """Wait for at least so many bytes from the server."""
+        while size > 0 and (received := self._socket.recv(1 << 16)):
+            size -= len(received)
 
     def _shake_hands(self, trust: ssl.SSLContext) -> str:
         """Do the handshake; returns the cipher suite.
@@ -93,14 +128,3 @@ class RawRecords:
             incoming.write(received)
         self._socket.sendall(outgoing.read())
         return (tls.cipher() or ("",))[0]
-
-    def _take_keys(self) -> None:
-        self._cipher = AESGCM(self._expand(b"key", self._key_size))
-        self._iv = int.from_bytes(self._expand(b"iv", _NONCE), "big")
-        self._number = 0
-
-    def _expand(self, label: bytes, size: int) -> bytes:
-        """HKDF-Expand-Label of one block (section 7.1), without context."""
-        name = b"tls13 " + label
-        info = struct.pack(">HB", size, len(name)) + name + b"\x00"
-        return hmac.digest(self._secret, info + b"\x01", self._hash)[:size]

@@ -12,7 +12,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from webhook.server.tls_handshake import BoundedContext
+from webhook.server.tls_records import BoundedContext
 
 MAX_FILE_SIZE = 1 << 20
 

@@ -56,7 +56,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """Called with it when the connection is closed."""
 
     _in_head = True
-    _left = False
     _chunked = False
     _received = 0
     _frames = 0
@@ -101,8 +100,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Parse the data, and abort a connection that sends too much."""
         self._received += len(data)
         super().data_received(data)  # type: ignore[arg-type] # httptools reads any buffer
-        # Answered with 400: from now on the transport throws away what comes.
-        self._left = self.transport.is_closing()
         # A head that arrives in one piece, as nearly all do, needs no timer.
         if self._in_head and self._timer is None and not self.transport.is_closing():
             self._arm()
@@ -111,13 +108,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.logger.warning("aborted a connection: its request is larger than %d bytes", limit)
             # close() would wait for the peer, and go on reading from it.
             self._abort()
-
-    @property
-    def reads_on(self) -> bool:
-        """Whether all that the peer sends comes here: neither is reading paused, nor has this side closed."""
-        # There is no cycle before the first request.
-        stays = getattr(self.cycle, "keep_alive", True)
-        return bool(stays) and not (self._left or self.flow.read_paused)
 
     def on_message_begin(self) -> None:
         """Start a request's head. Raises TooManyRequests, which the parser turns into a 400."""
@@ -209,28 +199,12 @@ class SharedBuffer(asyncio.BufferedProtocol):
     _buffer = memoryview(bytearray(BUFFER))
 
     def __init__(
-        self, protocol: LimitedHttpProtocol, opened: Callable[[SharedBuffer], None] = lambda _: None
+        self,
+        protocol: LimitedHttpProtocol,
+        opened: Callable[[asyncio.BaseTransport], None] = lambda _: None,
     ) -> None:
         self._protocol: LimitedHttpProtocol | None = protocol
-        self._opened: Callable[[SharedBuffer], None] | None = opened
-        self._received = 0
-        self._full = False
-        self._last: int | None = None
-        self.on_read: Callable[[], None] | None = None
-        """Called after data has been read and decrypted, unless more may have been read with it."""
-
-    @property
-    def received(self) -> int | None:
-        """Bytes of data so far; None while no more is read, and so what was read may wait undecrypted.
-
-        After the end None as well if the connection has ended in such a state.
-        """
-        protocol = self._protocol
-        if protocol is None:
-            return self._last
-        if protocol.flow.read_paused or protocol.transport.is_closing():
-            return None
-        return self._received
+        self._opened: Callable[[asyncio.BaseTransport], None] | None = opened
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection, whose handshake has ended."""
@@ -238,7 +212,7 @@ class SharedBuffer(asyncio.BufferedProtocol):
             self._protocol.connection_made(transport)  # type: ignore[arg-type] # as uvicorn
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened(self)
+            opened(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection.
@@ -246,9 +220,8 @@ class SharedBuffer(asyncio.BufferedProtocol):
         uvloop's transport keeps this object. Without a reference from here back to it, the 256 KiB that it
         has for a connection are freed at once, and not when garbage is collected.
         """
-        protocol, self._protocol, self.on_read = self._protocol, None, None
+        protocol, self._protocol = self._protocol, None
         if protocol is not None:
-            self._last = self._received if protocol.reads_on and not self._full else None
             protocol.connection_lost(exc)
 
     def eof_received(self) -> None:
@@ -270,10 +243,6 @@ class SharedBuffer(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what was read."""
-        self._received += nbytes
-        self._full = nbytes == BUFFER
-        if self.on_read is not None and not self._full:
-            self.on_read()
         if self._protocol is not None:
             self._protocol.data_received(self._buffer[:nbytes])
 

@@ -15,21 +15,23 @@ from typing import Any
 
 from common.linger import reset, reset_on_close, would_stay
 from common.listener import Admission, Connection, ConnectionLimits, ConnectionTable, Refusal, State, peer_of
-from common.token_bucket import Rate
+from common.token_bucket import BucketsByKey, Rate
 from webhook.server.http_limits import SharedBuffer
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
-from webhook.server.tls_overhead import INTERVAL, TlsOverhead, Watched
+from webhook.server.tls_records import SMALL_RECORDS, RecordReader
 
 LIMITS = ConnectionLimits(connections=256, per_peer=224, connects=Rate(448, 100))
 """An API server has one connection for each review in flight, at most 200 by default
-(--max-mutating-requests-inflight), and keeps 25 idle. All 256 with full buffers take about 60 MiB."""
+(--max-mutating-requests-inflight), and keeps 25 idle. All 256 with full buffers take about 65 MiB."""
 KERNEL_BUFFER = 32 << 10
 """Bytes that the kernel buffers for a connection each way; it doubles them (socket(7), SO_RCVBUF)."""
 HANDSHAKE_TIMEOUT = 5
 """Seconds."""
 SHUTDOWN_TIMEOUT = 2
 """Seconds that a peer may take to close its side of a TLS connection."""
+INTERVAL = 0.25
+"""Seconds between two looks at whether it has."""
 ACCEPTS = 64
 """Connections that are accepted before requests get their turn again."""
 PAUSE = 0.1
@@ -53,7 +55,9 @@ class TlsListener:
         self._make_protocol: Callable[[], Any] | None = None
         metrics.connections.set_function(lambda: self.table.total)
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._overhead = TlsOverhead()
+        self._small_records: BucketsByKey[str] = BucketsByKey(SMALL_RECORDS)
+        self._duplicates: dict[Connection, socket.socket] = {}
+        """Of the sockets of open connections: uvloop closes its own before it says so."""
         self._looking = False
         self._leaving: dict[Connection, tuple[socket.socket, float]] = {}
         """Connections that have ended here, and until when their peers may take the rest."""
@@ -104,7 +108,7 @@ class TlsListener:
 
     def _admit(self, accepted: socket.socket, peer: str) -> None:
         loop = asyncio.get_running_loop()
-        over = self._overhead.is_over(peer, loop.time())
+        over = self._small_records.of(peer).wait(loop.time(), 0) > 0
         admission = Admission(Refusal.OVERHEAD) if over else self.table.admit(peer, loop.time())
         if admission.refusal is not None:
             self._metrics.refused_connections[admission.refusal].inc()
@@ -132,8 +136,8 @@ class TlsListener:
         protocol.connection = connection
         protocol.forget = self._forget
 
-        def opened(buffer: SharedBuffer) -> None:
-            self._watch(connection, accepted, buffer)
+        def opened(transport: asyncio.BaseTransport) -> None:
+            self._opened(connection, accepted, transport.get_extra_info("ssl_object"))
 
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -150,39 +154,33 @@ class TlsListener:
             self.table.remove(connection)
             accepted.close()
 
-    def _watch(self, connection: Connection, accepted: socket.socket, buffer: SharedBuffer) -> None:
+    def _opened(self, connection: Connection, accepted: socket.socket, tls: RecordReader) -> None:
         loop = asyncio.get_running_loop()
         reset_on_close(accepted, by_reset=False)
-
-        def on_read() -> None:
-            if not self._overhead.on_read(connection, loop.time()):
-                buffer.on_read = None
-
         try:
-            # uvloop closes its own before it says so.
             duplicate = accepted.dup()
         except OSError:
             # No descriptor is left: then its end is not looked at.
             duplicate = accepted
-        end = connection.abort
+        end, peer = connection.abort, connection.peer
 
         def abort() -> None:
             reset_on_close(duplicate)
             end()
 
+        def on_small_record() -> bool:
+            if self._small_records.of(peer).charge(1, loop.time()) == 0:
+                return True
+            self._metrics.refused_connections[Refusal.OVERHEAD].inc()
+            reset_on_close(duplicate)
+            return False
+
         connection.abort = abort
-        watched = Watched(connection.peer, duplicate, lambda: buffer.received, loop.time())
-        self._overhead.add(connection, watched)
-        buffer.on_read = on_read
-        if not self._looking:
-            self._looking = True
-            loop.call_later(INTERVAL, self._look)
+        tls.on_small_record = on_small_record
+        self._duplicates[connection] = duplicate
 
     def _look(self) -> None:
-        """End the connections of peers that send too much beside data, as long as there are connections.
-
-        And those that have been left to the peer for too long.
-        """
+        """Close what has been left to the peers, and has been taken or has waited for too long."""
         loop = asyncio.get_running_loop()
         for connection, (left, until) in list(self._leaving.items()):
             if loop.time() >= until:
@@ -191,17 +189,13 @@ class TlsListener:
                 left.close()
             if left.fileno() < 0:
                 self._left(connection)
-        for peer in self._overhead.look(loop.time()):
-            for connection in self.table.of(peer):
-                self._metrics.refused_connections[Refusal.OVERHEAD].inc()
-                connection.abort()
-        self._looking = self.table.total > 0
+        self._looking = bool(self._leaving)
         if self._looking:
             loop.call_later(INTERVAL, self._look)
 
     def _forget(self, connection: Connection) -> None:
-        now = asyncio.get_running_loop().time()
-        left = self._overhead.remove(connection, now)
+        loop = asyncio.get_running_loop()
+        left = self._duplicates.pop(connection, None)
         if self._loop is None or left is None or not would_stay(left):
             if left is not None:
                 left.close()
@@ -210,14 +204,17 @@ class TlsListener:
         # It counts on, and may give way to others, until the peer has taken what it was answered.
         with contextlib.suppress(OSError):
             left.shutdown(socket.SHUT_WR)
-        connection.enter(State.IDLE, now)
-        self._leaving[connection] = left, now + SHUTDOWN_TIMEOUT
+        connection.enter(State.IDLE, loop.time())
+        self._leaving[connection] = left, loop.time() + SHUTDOWN_TIMEOUT
 
         def abort() -> None:
             reset(left)
             self._left(connection)
 
         connection.abort = abort
+        if not self._looking:
+            self._looking = True
+            loop.call_later(INTERVAL, self._look)
 
     def _left(self, connection: Connection) -> None:
         del self._leaving[connection]

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from webhook.server.http_limits import BUFFER, LimitedHttpProtocol, SharedBuffer
+from webhook.server.http_limits import LimitedHttpProtocol, SharedBuffer
 
 pytestmark = pytest.mark.pure
 
@@ -20,7 +20,6 @@ class FakeProtocol:
     def __init__(self) -> None:
         self.received: list[bytes] = []
         self.lost = 0
-        self.reads_on = True
 
     def data_received(self, data: memoryview) -> None:
         self.received.append(bytes(data))
@@ -65,31 +64,3 @@ def test_a_closed_connection_is_freed_without_a_collection_of_garbage() -> None:
     buffer.connection_lost(None)
     buffer.pause_writing()
     buffer.resume_writing()
-
-
-@pytest.mark.parametrize(
-    ("reads_on", "size", "known"),
-    [(True, 100, 100), (False, 100, None), (True, BUFFER, None)],
-    ids=["read to its end", "this side has closed", "more may have been read"],
-)
-def test_after_its_end_a_connection_tells_what_was_data_if_that_was_all(
-    reads_on: bool, size: int, known: int | None
-) -> None:
-    protocol = FakeProtocol()
-    buffer = SharedBuffer(cast(LimitedHttpProtocol, protocol))
-    read(buffer, b" " * size)
-    protocol.reads_on = reads_on
-    buffer.connection_lost(None)
-    assert buffer.received == known
-
-
-def test_each_read_is_told_before_the_data_unless_more_may_have_been_read() -> None:
-    protocol = FakeProtocol()
-    buffer = SharedBuffer(cast(LimitedHttpProtocol, protocol))
-    told: list[int] = []
-    buffer.on_read = lambda: told.append(len(protocol.received))
-    for size in (1, BUFFER, 2):
-        read(buffer, b" " * size)
-    assert told == [0, 2]
-    buffer.connection_lost(None)
-    assert buffer.on_read is None

@@ -36,6 +36,7 @@ from tests.webhook.tls_records import RawRecords
 from tests.webhook.wire import Connection, Reply, head, request
 from webhook.server.body import DECODE_RATE, MAX_BODY, MAX_LARGE_BODIES
 from webhook.server.listener import LIMITS
+from webhook.server.tls_records import SMALL_RECORDS
 
 VALUES = Path(__file__).parents[3] / "charts" / "multus-eni-injector" / "values.yaml"
 API_SERVER = "127.0.0.1"
@@ -280,8 +281,8 @@ def test_whoever_sends_records_of_a_byte_is_refused(server: WebhookServer) -> No
 
 
 def send_key_updates(connection: RawRecords) -> None:
-    for _ in range(1500):
-        connection.update_key()
+    for _ in range(15):
+        connection.update_key(100)
 
 
 def send_empty_records(connection: RawRecords) -> None:
@@ -301,6 +302,26 @@ def test_tls_without_content_is_counted_however_short_its_connections_are(
                 attacker.send(head(b"Content-Length: %d" % MAX_BODY))
                 send(attacker)
         assert refused() > 0
+        reply = pooled.ask(GOOD)
+        assert reply is not None
+        assert reply.status == 200
+
+
+def test_tls_without_content_is_counted_while_its_connection_is_closed(
+    server: WebhookServer, tmp_path: Path
+) -> None:
+    """After an answer with `Connection: close` a peer has 2 s to close, and what it sends reaches no HTTP."""
+    refused = partial(metric, server, f'refused_connections_total{{reason="{Refusal.OVERHEAD}"}}')
+    with Connection(server, source=API_SERVER) as pooled, ExitStack() as stack:
+        answer = pooled.ask(GOOD)
+        assert answer is not None
+        for _ in range(16):
+            with contextlib.suppress(OSError):
+                attacker = stack.enter_context(RawRecords(server, tmp_path, ATTACKER))
+                attacker.send(head(b"Connection: close", b"Content-Length: %d" % len(GOOD)) + GOOD)
+                attacker.receive(len(answer.body))
+                attacker.update_key(int(SMALL_RECORDS.burst) // 4)
+        wait_for(lambda: refused() > 0, "the end of some")
         reply = pooled.ask(GOOD)
         assert reply is not None
         assert reply.status == 200
