@@ -19,10 +19,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 
 from common.linger import reset_on_close, would_stay
-from common.listener import Connection, ConnectionLimits, ConnectionTable, State, peer_of
+from common.listener import Connection, ConnectionLimits, ConnectionTable, Refusal, State, peer_of
 from common.token_bucket import Rate, TokenBucket
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class ProbeServer:
     def __init__(self, registry: CollectorRegistry, probes: Probes, host: str, port: int) -> None:
         self._server = (_Server6 if ":" in host else _Server)((host, port), _Handler)
         self._server.set_app(_application(registry, probes))
+        self._server.count_refused = _refused(registry)
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="probes", daemon=True)
         self.port = int(self._server.server_address[1])
@@ -72,6 +73,20 @@ class ProbeServer:
         # Not serve_forever, which wakes up twice a second to see whether it has to end.
         while not self._closing:
             self._server.handle_request()
+
+
+def _refused(registry: CollectorRegistry) -> Callable[[Refusal], None]:
+    counter = Counter(
+        "multus_eni_probes_refused_connections",
+        "Connections to the port of probes and metrics that were refused, or closed for another one, by reason.",
+        ["reason"],
+        registry=registry,
+    )
+    counters = {
+        reason: counter.labels(reason.value)
+        for reason in (Refusal.TOO_MANY, Refusal.TOO_FAST, Refusal.EVICTED)
+    }
+    return lambda reason: counters[reason].inc()
 
 
 def _application(
@@ -105,6 +120,7 @@ def _result(probes: Probes, path: str) -> tuple[str, bytes]:
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 128
+    count_refused: Callable[[Refusal], None]
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
         self._table = ConnectionTable(LIMITS)
@@ -135,9 +151,11 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             if admission.evicted is not None:
                 admission.evicted.abort()
                 self._table.remove(admission.evicted)
+                self.count_refused(Refusal.EVICTED)
             if admission.refusal is None:
                 self._open[accepted] = self._table.add(peer, now, lambda: _abort(accepted))
                 return True
+        self.count_refused(admission.refusal)
         _abort(accepted)
         return False
 

@@ -83,6 +83,20 @@ def test_one_peer_has_few_connections_and_others_are_served(server: ProbeServer)
         assert mine[0].recv(64).startswith(b"HTTP/1.0 200")
 
 
+def test_refused_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "HEAD_SECONDS", 60.0)
+    registry = CollectorRegistry()
+    with ProbeServer(registry, {"/livez": lambda: True}, "127.0.0.1", 0) as server, ExitStack() as stack:
+        opened = [stack.enter_context(connect(server, "127.0.0.2")) for _ in range(LIMITS.per_peer + 5)]
+        assert all(is_closed(each) for each in opened[LIMITS.per_peer :])
+        count = "multus_eni_probes_refused_connections_total"
+        assert registry.get_sample_value(count, {"reason": "too_many"}) == 5
+        for number in range(LIMITS.connections):
+            stack.enter_context(connect(server, f"127.0.1.{number + 1}"))
+        assert ask(server, "/livez") == 200
+        assert registry.get_sample_value(count, {"reason": "evicted"}) == LIMITS.per_peer + 1
+
+
 def test_many_peers_that_fill_the_listener_give_way_to_a_probe(server: ProbeServer) -> None:
     before = count_threads()
     with ExitStack() as stack:
