@@ -78,7 +78,7 @@ class ProbeServer:
 def _refused(registry: CollectorRegistry) -> Callable[[Refusal], None]:
     counter = Counter(
         "multus_eni_probes_refused_connections",
-        "Connections to the port of probes and metrics that were refused, or closed for another one, by reason.",
+        "Connections to the probes' port that were refused, or closed for another one, by the reason.",
         ["reason"],
         registry=registry,
     )

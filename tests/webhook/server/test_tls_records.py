@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -168,12 +168,12 @@ def opened(context: BoundedContext, tmp_path: Path) -> Opened:
 
 @pytest.mark.parametrize("kind", ["KeyUpdates", "empty records", "records of a byte"])
 def test_records_beyond_the_limit_are_not_passed_on(opened: Opened, kind: str) -> None:
-    records = {
+    kinds: dict[str, Callable[[], bytes]] = {
         "KeyUpdates": opened.writer.key_update,
         "empty records": lambda: opened.writer.record(b""),
         "records of a byte": lambda: opened.writer.record(b" "),
-    }[kind]
-    sent = [records() for _ in range(100)]
+    }
+    sent = [kinds[kind]() for _ in range(100)]
     opened.allowed = 10
     with pytest.raises(ssl.SSLError, match="little data"):
         opened.receive(b"".join(sent))
@@ -201,7 +201,9 @@ def test_key_updates_are_counted_however_they_arrive(opened: Opened, size: int) 
     ],
     ids=["requests", "a large body", "least", "head and body", "pieces", "empty ones between", "filled up"],
 )
-@pytest.mark.parametrize("buffer", [None, bytearray(1 << 16), bytearray(97)], ids=["copied", "large", "small"])
+@pytest.mark.parametrize(
+    "buffer", [None, bytearray(1 << 16), bytearray(97)], ids=["copied", "large", "small"]
+)
 def test_only_records_with_little_data_are_counted(
     opened: Opened, sizes: list[int], padding: int, small: int, buffer: bytearray | None
 ) -> None:
