@@ -16,7 +16,7 @@ from typing import Any
 from common.linger import reset, reset_on_close, would_stay
 from common.listener import Admission, Connection, ConnectionLimits, ConnectionTable, Refusal, State, peer_of
 from common.token_bucket import BucketsByKey, Rate
-from webhook.server.http_limits import SharedBuffer
+from webhook.server.http_limits import WRITE_TIMEOUT, SharedBuffer
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 from webhook.server.tls_records import SMALL_RECORDS, RecordReader
@@ -46,6 +46,8 @@ class TlsListener:
         # Accepted connections inherit both.
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             listening.setsockopt(socket.SOL_SOCKET, option, KERNEL_BUFFER)
+        # uvloop has no timer for a peer that has ended its side and does not read the answers.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, WRITE_TIMEOUT * 1000)
         self.table = ConnectionTable(LIMITS)
         self._socket = listening
         self._context = context
