@@ -188,7 +188,8 @@ def test_an_eni_appears_as_a_link_that_is_down_and_goes_when_it_is_detached(stri
             NetworkInterfaceId=eni, InstanceId=node.instance_id, DeviceIndex=1
         )
         link = wait_for(lambda: links_of(strict).get(mac), "link of the ENI", 30)
-        assert link["ifname"] == plugger.links[eni].name != "eth1"
+        plugged = wait_for(lambda: plugger.links.get(eni), "what the plugger has of it", 30)
+        assert link["ifname"] == plugged.name != "eth1"
         assert "UP" not in link["flags"]
 
         node.machine.run("ip", "link", "set", link["ifname"], "up")
