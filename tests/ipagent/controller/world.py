@@ -28,11 +28,12 @@ from ipagent.controller.model.actions import (
     Resolve,
     UnassignPrefix,
 )
-from ipagent.controller.model.attachment import Attachment, LinkStatus
+from ipagent.controller.model.attachment import READY, Attachment, LinkStatus
 from ipagent.controller.model.cloud import (
     ATTACHED,
     ATTACHING,
     AVAILABLE,
+    CLUSTER_TAG,
     DETACHING,
     Eni,
     Group,
@@ -469,3 +470,14 @@ def _block(number: int, *, ipv4: bool) -> str:
 
 def _lone(number: int, *, ipv4: bool) -> str:
     return f"10.11.{number >> 8 & 255}.{number & 255}/32" if ipv4 else f"2001:db8:0:1::{number:x}/128"
+
+
+def condition(world: World, name: str, kind: str = READY) -> tuple[str, str, str]:
+    """Return status, reason and message of a condition of a NodeAttachment, as the API server has it."""
+    found = world.attachments[name].status.conditions[kind]
+    return found.status, found.reason, found.message
+
+
+def ours(world: World) -> list[Eni]:
+    """Return the ENIs that are tagged as this cluster's."""
+    return [eni for eni in world.enis.values() if eni.tags.get(CLUSTER_TAG) == "prod"]

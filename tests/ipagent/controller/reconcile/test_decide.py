@@ -30,30 +30,11 @@ from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.scheduler import RATES, Scheduler
 from ipagent.node_network_names import HOST_ADDRESS, READY_PREFIX, STANDING_BY
 from tests.ipagent.controller.leader import Leader
-from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, network
+from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, condition, network, ours
 
 pytestmark = pytest.mark.pure
 
 NOT_YET = unknown("NotYet", "")
-
-
-@pytest.fixture
-def world() -> World:
-    return World(delay=1.0)
-
-
-@pytest.fixture
-def leader(world: World) -> Leader:
-    return Leader(world)
-
-
-def condition(world: World, name: str, kind: str = READY) -> tuple[str, str, str]:
-    found = world.attachments[name].status.conditions[kind]
-    return found.status, found.reason, found.message
-
-
-def ours(world: World) -> list[str]:
-    return [eni.id for eni in world.enis.values() if eni.tags.get(CLUSTER_TAG) == "prod"]
 
 
 def test_a_node_gets_its_networks_and_loses_the_taint_when_both_are_ready(
@@ -80,7 +61,7 @@ def test_a_node_gets_its_networks_and_loses_the_taint_when_both_are_ready(
         READY_PREFIX + "sig": "true",
         "attached": "true",
     }
-    made = [world.enis[eni] for eni in ours(world)]
+    made = ours(world)
     assert {(eni.state, eni.subnet, eni.device) for eni in made} == {
         (ATTACHED, "subnet-oam-a", 1),
         (ATTACHED, "subnet-sig-a", 2),
@@ -133,7 +114,7 @@ def test_an_index_that_the_vpc_cni_took_is_no_failure(world: World, leader: Lead
     leader.between = grab
     leader.run(60)
     assert condition(world, "n1.oam")[0] == TRUE
-    assert [world.enis[eni].device for eni in ours(world)] == [2]
+    assert [eni.device for eni in ours(world)] == [2]
 
 
 def test_full_slots_are_said_with_the_remedy_and_taken_when_free(world: World, leader: Leader) -> None:
@@ -220,7 +201,7 @@ def test_a_network_waits_for_its_pods_and_names_them(world: World, leader: Leade
     world.add_network(network("oam", node_labels=(("attached", "true"),)))
     world.add_node("n1")
     leader.run(60)
-    (eni,) = (world.enis[each] for each in ours(world))
+    (eni,) = ours(world)
     world.pods[eni.mac] = ("ns/smf-0", "ns/smf-1")
     world.delete_network("oam")
     leader.run(60)
@@ -241,7 +222,7 @@ def test_force_does_not_wait(world: World, leader: Leader) -> None:
     world.add_network(network("oam", deletion_policy=DeletionPolicy.FORCE))
     world.add_node("n1")
     leader.run(60)
-    world.pods[world.enis[ours(world)[0]].mac] = ("ns/smf-0",)
+    world.pods[ours(world)[0].mac] = ("ns/smf-0",)
     world.delete_network("oam")
     leader.run(60)
     assert not world.networks
@@ -254,7 +235,7 @@ def test_a_node_that_is_relabelled_keeps_its_eni_until_its_pods_are_gone(
     world.add_network(network("oam"))
     world.add_node("n1")
     leader.run(60)
-    before = ours(world)
+    before = [eni.id for eni in ours(world)]
     world.pods[world.enis[before[0]].mac] = ("ns/smf-0",)
     world.nodes["n1"] = replace(world.nodes["n1"], labels={})
     leader.run(60)
@@ -262,7 +243,7 @@ def test_a_node_that_is_relabelled_keeps_its_eni_until_its_pods_are_gone(
     world.nodes["n1"] = replace(world.nodes["n1"], labels=dict(LABELS))
     leader.run(60)
     assert condition(world, "n1.oam")[0] == TRUE
-    assert ours(world) == before
+    assert [eni.id for eni in ours(world)] == before
 
 
 def test_a_changed_spec_reaches_what_exists(world: World, leader: Leader) -> None:
@@ -278,7 +259,7 @@ def test_a_changed_spec_reaches_what_exists(world: World, leader: Leader) -> Non
     world.attachments["n1.oam"] = replace(world.attachments["n1.oam"], reported=reported)
     leader.run(30)
     assert condition(world, "n1.oam")[0] == TRUE
-    assert [world.enis[eni].source_dest_check for eni in ours(world)] == [False]
+    assert [eni.source_dest_check for eni in ours(world)] == [False]
     assert world.calls["Create"] == 1
 
 
@@ -392,10 +373,10 @@ def test_an_eni_that_somebody_deleted_is_replaced(world: World, leader: Leader) 
     world.add_node("n1")
     leader.run(60)
     (before,) = ours(world)
-    del world.enis[before]
+    del world.enis[before.id]
     leader.run(500)
     (after,) = ours(world)
-    assert after != before
+    assert after.id != before.id
     assert condition(world, "n1.oam")[0] == TRUE
 
 
@@ -468,7 +449,7 @@ def test_an_interface_in_a_pod_is_ready_for_every_leader(world: World, leader: L
         assert condition(world, "n1.oam", LINK_READY)[:2] == (TRUE, "InPod")
         assert condition(world, "n1.oam")[0] == TRUE
     # A successor of the ENI has not been seen on the node.
-    world.enis.pop(ours(world)[0])
+    world.enis.pop(ours(world)[0].id)
     world.links = False
     leader.run(800)
     assert condition(world, "n1.oam")[:2] == (FALSE, "LinkMissing")
@@ -611,7 +592,7 @@ def test_changed_security_groups_reach_enis_that_exist(world: World, leader: Lea
     world.add_network(network("oam"))
     world.add_node("n1")
     leader.run(60)
-    eni = world.enis[ours(world)[0]]
+    eni = ours(world)[0]
     world.enis[eni.id] = replace(eni, groups=frozenset({"sg-other"}))
     denied = Refused(Kind.OTHER, "ModifyNetworkInterfaceAttribute", "no such group")
     world.refuse = lambda call: denied if isinstance(call, Modify) else None
@@ -627,7 +608,7 @@ def test_an_eni_that_somebody_attached_elsewhere_is_left_there(world: World, lea
     world.add_network(network("oam"))
     world.add_node("n1")
     leader.run(60)
-    eni = world.enis[ours(world)[0]]
+    eni = ours(world)[0]
     world.enis[eni.id] = replace(eni, instance="i-0123456789abcdef0")
     leader.run(320)
     status, reason, message = condition(world, "n1.oam")
@@ -643,12 +624,12 @@ def test_what_was_created_twice_is_taken_back(world: World, leader: Leader) -> N
     world.add_network(network("oam"))
     node = world.add_node("n1")
     leader.run(60)
-    first = world.enis[ours(world)[0]]
+    first = ours(world)[0]
     second = world.add_eni(**first.tags)
     attachment = {"instance": node.instance, "attachment": "eni-attach-x", "state": ATTACHED, "device": 9}
     world.enis[second.id] = replace(second, **attachment)  # type: ignore[arg-type] # by name
     leader.run(800)
-    assert ours(world) == [first.id]
+    assert [eni.id for eni in ours(world)] == [first.id]
     assert world.enis[first.id].instance == node.instance
 
 
@@ -656,7 +637,7 @@ def test_one_that_is_detached_by_hand_is_attached_again(world: World, leader: Le
     world.add_network(network("oam"))
     world.add_node("n1")
     leader.run(60)
-    eni = world.enis[ours(world)[0]]
+    eni = ours(world)[0]
     world.make(Detach("somebody", eni.id, eni.attachment))
     leader.run(320)
     assert world.enis[eni.id].state == ATTACHED

@@ -20,7 +20,7 @@ from ipagent.controller.model.actions import (
     Resolve,
 )
 from ipagent.controller.model.attachment import READY
-from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, DETACHING, Eni
+from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, DETACHING
 from ipagent.controller.model.condition import FALSE, TRUE
 from ipagent.controller.model.network import LinkSpec, Term, is_label_key
 from ipagent.controller.model.state import Releases
@@ -28,28 +28,9 @@ from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.node_network_names import READY_PREFIX, STANDING_BY
 from tests.ipagent.controller.leader import Leader
-from tests.ipagent.controller.world import ZONES, World, adopting, network
+from tests.ipagent.controller.world import ZONES, World, adopting, condition, network, ours
 
 pytestmark = pytest.mark.pure
-
-
-@pytest.fixture
-def world() -> World:
-    return World(delay=1.0)
-
-
-@pytest.fixture
-def leader(world: World) -> Leader:
-    return Leader(world)
-
-
-def condition(world: World, name: str, kind: str = READY) -> tuple[str, str, str]:
-    found = world.attachments[name].status.conditions[kind]
-    return found.status, found.reason, found.message
-
-
-def ours(world: World) -> list[Eni]:
-    return [eni for eni in world.enis.values() if eni.tags.get(CLUSTER_TAG) == "prod"]
 
 
 def refuse(world: World, what: type[Call], kind: Kind, text: str = "as EC2 says") -> None:
