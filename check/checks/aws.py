@@ -36,7 +36,7 @@ def _reserve(cluster: Cluster, text: str) -> str:
     """Return the command that reserves a range, empty where it is no CIDR of one subnet."""
     for wanted in _parsed([text]):
         for subnet in cluster.aws.subnets:
-            if any(wanted.version == cidr.version and wanted.subnet_of(cidr) for cidr in _cidrs(subnet)):  # type: ignore[arg-type]
+            if any(wanted.version == cidr.version and wanted.subnet_of(cidr) for cidr in _cidrs(subnet)):  # type: ignore[arg-type] # of one version
                 what = ("--subnet-id", text_of(subnet.get("SubnetId")), "--cidr", str(wanted))
                 kind = ("--reservation-type", "explicit")
                 return aws(cluster, "ec2", "create-subnet-cidr-reservation", *what, *kind)

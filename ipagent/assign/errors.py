@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from common.exit_codes import ExitCode
 from common.pod_keys import INTERFACES, TIMEOUT
@@ -34,6 +34,12 @@ class AgentError(Exception):
         super().__init__(what)
         if remedy is not None:
             self.remedy = remedy
+
+    def reworded(self, what: str, remedy: str) -> Self:
+        """Return the same error in other words: what may pass by itself still may."""
+        made = type(self)(what, remedy)
+        made.__dict__ |= {**self.__dict__, "remedy": remedy}
+        return made
 
 
 class Usage(AgentError):

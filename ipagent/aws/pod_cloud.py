@@ -208,7 +208,7 @@ class PodCloud(AwsAccess):
             failure = error.failure
             if failure.fault is Fault.NO_CREDENTIALS:
                 text = f"{reason}; and there are no credentials without it: {failure.text}"
-                raise _like(reason, text) from None
+                raise reason.reworded(text, reason.remedy) from None
             refused = error_of(failure)
             refused.passing, refused.early = refused.passing or reason.passing, reason.early
             raise refused from None
@@ -222,7 +222,7 @@ class PodCloud(AwsAccess):
         if foreign := set(macs) - {eni.mac for eni in found}:
             listed = ", ".join(sorted(foreign))
             text = f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could name it"
-            raise _like(reason, text)
+            raise reason.reworded(text, reason.remedy)
         self._log.warning("no-imds", message=f"{reason}; the ENI was found by its MAC instead")
         return Topology(tuple(as_eni(eni, (), why_not_ours(eni, require_tag=False)) for eni in found))
 
@@ -230,13 +230,6 @@ class PodCloud(AwsAccess):
 def _with_ranges(eni: Eni, known: Cidrs) -> Eni:
     ranges = known.get(eni.subnet_id)
     return eni if ranges is None else replace(eni, subnet_cidrs=ranges, ranges_by_ec2=True)
-
-
-def _like(reason: NoImds, text: str) -> NoImds:
-    """Return an error of the same kind: what may pass by itself still may."""
-    error = type(reason)(text, reason.remedy)
-    error.passing = reason.passing
-    return error
 
 
 def _judged(shown: Topology, macs: Collection[str], found: Sequence[EniDetails]) -> Topology:

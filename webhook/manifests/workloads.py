@@ -22,7 +22,7 @@ from webhook.manifests.pod_templates import (
     may_make_pods,
     not_understood,
 )
-from webhook.manifests.raw_json import Place, has_any, starts_with
+from webhook.manifests.raw_json import Place, follow, has_any, starts_with
 
 MAX_LISTS = 8
 """How deep lists may stand in lists."""
@@ -210,7 +210,7 @@ class _Reader:
                 kind=kind,
                 namespace=namespace,
                 name=name,
-                pod=_follow(raw, path),
+                pod=_object_at(raw, path),
                 object=raw,
                 path=path,
                 templates=(path,),
@@ -269,14 +269,10 @@ def _shapes(raw: bytes) -> tuple[Shapes, list[Place]]:
         raise _Unreadable(str(error)) from None
 
 
-def _follow(raw: bytes, path: tuple[str, ...]) -> bytes | None:
-    """Follow keys to the object at their end; None where it is missing or something else."""
-    for key in path:
-        inner = _decode(raw, dict[str, msgspec.Raw]).get(key)
-        if inner is None or not starts_with(inner, b"{"):
-            return None
-        raw = inner
-    return raw
+def _object_at(raw: bytes, path: tuple[str, ...]) -> bytes | None:
+    """Return the object at a place; None where it is missing or something else."""
+    found = follow(raw, path)
+    return found if found is not None and starts_with(found, b"{") else None
 
 
 def _identity(raw: bytes) -> tuple[str | None, str]:

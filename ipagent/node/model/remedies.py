@@ -37,8 +37,4 @@ def of_node_agent(error: AgentError) -> AgentError:
     if error.remedy != kind.remedy:
         return error
     remedy = next((_REMEDIES[each] for each in kind.__mro__ if each in _REMEDIES), None)
-    if remedy is None:
-        return error
-    found = kind(str(error), remedy)
-    found.passing = error.passing
-    return found
+    return error if remedy is None else error.reworded(str(error), remedy)
