@@ -30,7 +30,7 @@ from webhook.core.patch import pointer
 Manifest = dict[str, Any]
 
 GROUP = "admissionregistration.k8s.io"
-PEER_FAILURES = 3
+PEER_FAILURES = 30
 """A client; a peer that closes idle connections early loses calls that the API server makes on them."""
 
 
