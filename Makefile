@@ -6,7 +6,7 @@ QUICKLY := $(if $(QUICK),--quick)
 
 .PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws docs coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet bench-controller base-image images push bundle scan test-images cluster cluster-down clean
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.synced ## everything locked into .venv (uv first)
 

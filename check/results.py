@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,12 @@ from common.agent_container import CONTAINER_NAME
 
 PAGE = "https://github.com/multus-eni/multus-eni-injector/blob/main/docs/check.md"
 """The page has a section for each check. On a laptop there is no folder docs/."""
+RELEASE_NAME, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
+"""Annotations that Helm writes on each object of a release."""
+FLUX = "helm.toolkit.fluxcd.io/"
+"""Prefix of labels on objects whose release Flux's helm-controller installs."""
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,50 @@ def _by_node_agent(cluster: Cluster, node: str, verb: str, *rest: str) -> str:
     if pod is None:
         return ""
     return command("kubectl", verb, "-n", pod.namespace, pod.name, "-c", "node-agent", *rest)
+
+
+def upgrade(cluster: Cluster, *values: str) -> str:
+    """Return the command that installs the release again, with other values.
+
+    Empty where nobody runs Helm by hand: Argo CD, Flux and kustomize would undo it.
+    """
+    if (release := _release(cluster)) is None:
+        return ""
+    name, namespace = release
+    sets = [word for value in values for word in ("--set", value)]
+    where = ("charts/multus-eni-injector", "-n", namespace, "--reuse-values")
+    return command("helm", "upgrade", name, *where, *sets)
+
+
+def history(cluster: Cluster) -> str:
+    """Return the command that shows which upgrades the release has had, empty where Helm has no release."""
+    release = _release(cluster)
+    return command("helm", "history", release[0], "-n", release[1]) if release else ""
+
+
+def _release(cluster: Cluster) -> tuple[str, str] | None:
+    """Return name and namespace of the release that somebody has installed by Helm itself."""
+    found = cluster.installation
+    for each in (found.webhook, found.node_agent, found.controller, found.certs, found.configuration):
+        if each is None or any(label.startswith(FLUX) for label in each.labels):
+            continue
+        name, namespace = (each.annotations.get(key, "") for key in (RELEASE_NAME, RELEASE_NAMESPACE))
+        # Annotations may have any text; these would be options otherwise.
+        if _NAME.fullmatch(name) and _NAME.fullmatch(namespace):
+            return name, namespace
+    return None
+
+
+def copy_of(resource: Resource, *, namespace: str, name: str) -> str:
+    """Return the command that creates an object a second time, in another namespace or by another name."""
+    shown = command("kubectl", "get", *_named(resource.kind, resource.key), "-o", "yaml")
+    script = (
+        "/^  (uid|resourceVersion|creationTimestamp):/d",
+        f"s/^  namespace: .*/  namespace: {namespace}/",
+        f"s/^  name: .*/  name: {name}/",
+    )
+    changed = command("sed", "-E", *(word for each in script for word in ("-e", each)))
+    return f"{shown} | {changed} | kubectl create -f -"
 
 
 def replace_pod(pod: Resource) -> str:

@@ -16,6 +16,7 @@ from check.model import (
     AWS,
     ENDPOINTS,
     GROUPS,
+    REGION,
     NotApplicable,
     Object,
     Verdict,
@@ -64,7 +65,7 @@ class Origin:
     has_public_address: bool
 
 
-def _endpoints(cluster: Cluster) -> Iterator[str]:
+def _endpoints(cluster: Cluster) -> Iterator[Problem]:
     services = _services(cluster)
     for (vpc, subnet), origins in _by_subnet(cluster).items():
         enclosed, why = _enclosed(cluster, vpc, subnet, origins)
@@ -72,10 +73,25 @@ def _endpoints(cluster: Cluster) -> Iterator[str]:
             found = _of_service(cluster, vpc, service)
             if not any(_is_available(each) for each in found):
                 states = ", ".join(f"{each.get('VpcEndpointId')} is {each.get('State')}" for each in found)
-                yield (
+                text = (
                     f"{_nodes(enclosed)} in {subnet}: {why}, and {vpc} has no interface endpoint for "
                     f"{service}{f' ({states})' if states else ''}"
                 )
+                yield Problem(text, "" if found else _create(cluster, service, enclosed[0]))
+
+
+def _create(cluster: Cluster, service: str, origin: Origin) -> str:
+    """Return the command that creates an endpoint which the node's own security group may use.
+
+    Empty where the region or the group is not known.
+    """
+    regions = {node.labels[REGION] for node in cluster.all("Node") if REGION in node.labels}
+    if not regions or not origin.groups:
+        return ""
+    name = f"{'cn.' if min(regions).startswith('cn-') else ''}com.amazonaws.{min(regions)}.{service}"
+    where = ("--subnet-ids", origin.subnet, "--security-group-ids", min(origin.groups))
+    what = ("--vpc-id", origin.vpc, "--vpc-endpoint-type", "Interface", "--service-name", name)
+    return aws(cluster, "ec2", "create-vpc-endpoint", *what, *where, "--private-dns-enabled")
 
 
 def _private_dns(cluster: Cluster) -> Iterator[Problem]:

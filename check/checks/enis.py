@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from check.model import AWS, NotApplicable, Verdict, mapping
-from check.results import Check, Problem, aws
+from check.results import Check, Problem, aws, node_status
 from check.views import Cluster
 from common.agent_settings import Backend, Credentials
 from ipagent.assign.holders import NO_MANAGE
@@ -17,12 +17,15 @@ LEAST_HOPS = 2
 """A pod is one hop further from IMDS than its node."""
 
 
-def _enis(cluster: Cluster) -> Iterator[str]:
+def _enis(cluster: Cluster) -> Iterator[Problem]:
     held = {eni.instance_id for eni in cluster.pod_enis}
     for node in cluster.nodes_with_pods:
         instance = cluster.instances.get(node)
         if instance and instance not in held and node not in cluster.excused_nodes:
-            yield f"{node} ({instance}) has Multus pods, and no ENI that may carry their addresses"
+            text = f"{node} ({instance}) has Multus pods, and no ENI that may carry their addresses"
+            wanted = ("--filters", f"Name=attachment.instance-id,Values={instance}")
+            fields = "NetworkInterfaceId,Attachment.DeviceIndex,SubnetId,TagSet"
+            yield Problem(text, _show(cluster, wanted, fields))
 
 
 def _tags(cluster: Cluster) -> Iterator[Problem]:
@@ -33,16 +36,19 @@ def _tags(cluster: Cluster) -> Iterator[Problem]:
             yield Problem(text, aws(cluster, "ec2", "create-tags", *tag))
 
 
-def _subnets(cluster: Cluster) -> Iterator[str]:
+def _subnets(cluster: Cluster) -> Iterator[Problem]:
     together: dict[tuple[str, str], list[str]] = defaultdict(list)
     for eni in cluster.pod_enis:
         together[eni.instance_id, eni.subnet_id].append(eni.eni_id)
     for (instance, subnet), enis in together.items():
         if len(enis) > 1:
-            yield f"{cluster.node_of(instance)} has {', '.join(sorted(enis))} in {subnet}"
+            text = f"{cluster.node_of(instance)} has {', '.join(sorted(enis))} in {subnet}"
+            wanted = ("--network-interface-ids", *sorted(enis))
+            fields = "NetworkInterfaceId,Attachment.DeviceIndex,MacAddress,Description"
+            yield Problem(text, _show(cluster, wanted, fields))
 
 
-def _slots(cluster: Cluster) -> Iterator[str]:
+def _slots(cluster: Cluster) -> Iterator[Problem]:
     limits = {
         str(each.get("InstanceType")): mapping(each.get("NetworkInfo")).get("Ipv4AddressesPerInterface")
         for each in cluster.aws.instance_types
@@ -53,10 +59,14 @@ def _slots(cluster: Cluster) -> Iterator[str]:
         used = sum(address.version == 4 for address in eni.addresses)
         # What is free within prefixes is not known here.
         if isinstance(limit, int) and used >= limit and not eni.prefixes:
-            yield f"{_name(cluster, eni)} has {used} of {limit} IPv4 addresses"
+            text = f"{_name(cluster, eni)} has {used} of {limit} IPv4 addresses"
+            # The node agent knows which of them belong to its pods.
+            known = node_status(cluster, cluster.node_of(eni.instance_id))
+            wanted = ("--network-interface-ids", eni.eni_id)
+            yield Problem(text, known or _show(cluster, wanted, "PrivateIpAddresses[].PrivateIpAddress"))
 
 
-def _source_dest(cluster: Cluster) -> Iterator[str]:
+def _source_dest(cluster: Cluster) -> Iterator[Problem]:
     found: dict[str, dict[bool, list[EniDetails]]] = defaultdict(lambda: defaultdict(list))
     checks = {
         str(each.get("NetworkInterfaceId")): each.get("SourceDestCheck") is not False
@@ -67,12 +77,16 @@ def _source_dest(cluster: Cluster) -> Iterator[str]:
     for subnet, by_check in found.items():
         if len(by_check) > 1:
             off = ", ".join(_name(cluster, eni) for eni in by_check[False])
-            yield f"{subnet}: the check is off on {off}, and on for the others"
+            text = f"{subnet}: the check is off on {off}, and on for the others"
+            wanted = ("--filters", f"Name=subnet-id,Values={subnet}")
+            yield Problem(
+                text, _show(cluster, wanted, "NetworkInterfaceId,SourceDestCheck,Attachment.InstanceId")
+            )
 
 
 def _hop_limit(cluster: Cluster) -> Iterator[Problem]:
     if cluster.installation.backend is not Backend.DIRECT:
-        raise NotApplicable("pods need no IMDS (backend node)")
+        raise NotApplicable("pods need no IMDS: they ask the node agent (agent.backend)")
     if _works_without_imds(cluster.installation.settings):
         raise NotApplicable("agents work without IMDS: agent.env has AWS_REGION")
     # Other nodes, and instances that are none, may well keep pods from IMDS.
@@ -99,6 +113,12 @@ def _open_imds(cluster: Cluster, node: str) -> str:
     hops = ("--http-endpoint", "enabled", "--http-put-response-hop-limit", str(LEAST_HOPS))
     instance = cluster.instances[node]
     return aws(cluster, "ec2", "modify-instance-metadata-options", "--instance-id", instance, *hops)
+
+
+def _show(cluster: Cluster, wanted: Iterable[str], fields: str) -> str:
+    """Return the command that shows these fields of ENIs, by filters or ids."""
+    query = f"NetworkInterfaces[].{fields if '[' in fields else f'[{fields}]'}"
+    return aws(cluster, "ec2", "describe-network-interfaces", *wanted, "--query", query)
 
 
 def _name(cluster: Cluster, eni: EniDetails) -> str:

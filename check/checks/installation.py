@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.checks.certificates import CERTIFICATES
-from check.installation import VERSION, Installation
+from check.installation import PROJECT, VERSION, Installation
 from check.model import (
     DRY_RUN,
     NotApplicable,
@@ -17,23 +17,25 @@ from check.model import (
     pod_spec,
     why_waiting,
 )
-from check.results import Check, Problem, command, describe, describe_pods
+from check.results import Check, Problem, command, describe, describe_pods, history, upgrade
 from check.views import Cluster
 
 POD_IDENTITY = "pod-identity-webhook"
 """The MutatingWebhookConfiguration of EKS Pod Identity and IRSA."""
 
 
-def _present(cluster: Cluster) -> Iterator[str]:
+def _present(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.installation
     if found.configuration is None and found.webhook is None:
         if found.node_agent is None:
             yield "no object of the injector in the cluster"
         return  # watchOnly: node agents alone
     if found.webhook is None:
-        yield "the MutatingWebhookConfiguration is there, and the webhook's Deployment is not"
+        text = "the MutatingWebhookConfiguration is there, and the webhook's Deployment is not"
+        yield Problem(text, upgrade(cluster))
     elif not found.entries:
-        yield "there is no MutatingWebhookConfiguration with entries: the API server never calls the webhook"
+        text = "there is no MutatingWebhookConfiguration with entries: the API server never calls the webhook"
+        yield Problem(text, upgrade(cluster))
 
 
 def _settings(cluster: Cluster) -> Iterator[str | Problem]:
@@ -69,7 +71,8 @@ def _why(cluster: Cluster, component: str) -> str:
 def _spread(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.injector()
     if found.webhook is not None and count(found.webhook.spec.get("replicas", 1)) < 2:
-        yield f"Deployment {found.webhook.key} has one replica: while it moves, no Multus pod can be created"
+        text = f"Deployment {found.webhook.key} has one replica: while it moves, no Multus pod can be created"
+        yield Problem(text, upgrade(cluster, "webhook.replicas=2"))
         return
     ready = [pod for pod in found.pods_of("webhook") if is_ready(pod)]
     nodes = {str(pod.spec.get("nodeName")) for pod in ready}
@@ -81,22 +84,27 @@ def _spread(cluster: Cluster) -> Iterator[str | Problem]:
         yield Problem(text, move if others else describe_pods(pod.namespace, "webhook"))
 
 
-def _order(cluster: Cluster) -> Iterator[str]:
+def _order(cluster: Cluster) -> Iterator[Problem]:
     ours = cluster.injector().configuration
     names = {each.name for each in cluster.all("MutatingWebhookConfiguration")}
     if ours is not None and POD_IDENTITY in names and ours.name > POD_IDENTITY:
-        yield f"{ours.name} is called after {POD_IDENTITY}, which then gives the agent no credentials"
+        text = f"{ours.name} is called after {POD_IDENTITY}, which then gives the agent no credentials"
+        yield Problem(text, upgrade(cluster, f"webhookConfiguration.name={PROJECT}"))
 
 
-def _dry_run(cluster: Cluster) -> Iterator[str]:
-    cluster.injector()
+def _dry_run(cluster: Cluster) -> Iterator[Problem]:
+    namespace = cluster.injector().namespace
     found = cluster.snapshot.dry_run
     if found is None:
         raise NotApplicable("only a live cluster can be asked")
+    # Whether there is anybody whom the API server could call.
+    show = (
+        command("kubectl", "get", "pods,endpointslices", "-n", namespace, "-o", "wide") if namespace else ""
+    )
     if found.message:
-        yield f"a Multus pod in {found.namespace} is refused: {found.message}"
+        yield Problem(f"a Multus pod in {found.namespace} is refused: {found.message}", show)
     elif not found.injected:
-        yield f"a Multus pod in {found.namespace} is created without the agent"
+        yield Problem(f"a Multus pod in {found.namespace} is created without the agent", show)
 
 
 def _versions(cluster: Cluster) -> Iterator[str | Problem]:
@@ -104,7 +112,8 @@ def _versions(cluster: Cluster) -> Iterator[str | Problem]:
     programs = [each for each in (found.webhook, found.certs, found.node_agent, found.controller) if each]
     labels = {each.key: each.labels.get(VERSION, "") for each in programs}
     if len(set(labels.values())) > 1:
-        yield "versions differ: " + ", ".join(f"{key} {version or '?'}" for key, version in labels.items())
+        text = "versions differ: " + ", ".join(f"{key} {version or '?'}" for key, version in labels.items())
+        yield Problem(text, history(cluster))
     wanted = {each.kind: each.labels.get(VERSION, "") for each in programs if each.kind == "DaemonSet"}
     for pod in found.pods_of("node-agent"):
         if wanted.get("DaemonSet") not in (None, pod.labels.get(VERSION, "")):

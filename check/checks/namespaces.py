@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from check.model import NotApplicable, Object, Resource, Verdict, items, mapping, objects, pod_spec
-from check.results import Check, Problem, command, edit
+from check.results import Check, Problem, command, copy_of, edit
 from check.selectors import selects
 from check.views import Cluster
 from common.agent_settings import Backend, Credentials, Mode
@@ -81,15 +81,19 @@ def _values(cluster: Cluster) -> Iterator[Problem]:
                 yield Problem(text, _labelled(namespace, key, value))
 
 
-def _pull_secrets(cluster: Cluster) -> Iterator[str]:
-    settings = cluster.required_installation().settings
+def _pull_secrets(cluster: Cluster) -> Iterator[Problem]:
+    found = cluster.required_installation()
+    settings = found.settings
     names = settings.image_pull_secrets if settings else ()
     if not names:
         raise NotApplicable("agent.imagePullSecrets is not set")
-    there = {each.key for each in cluster.all("Secret")}
+    there = {each.key: each for each in cluster.all("Secret")}
     for namespace in sorted(cluster.injecting):
-        if missing := [name for name in names if f"{namespace}/{name}" not in there]:
-            yield f"{namespace}: lacks Secret {', '.join(missing)}, by which pods pull the agent's image"
+        for name in names:
+            if f"{namespace}/{name}" not in there:
+                own = there.get(f"{found.namespace}/{name}")
+                text = f"{namespace}: lacks Secret {name}, by which pods pull the agent's image"
+                yield Problem(text, copy_of(own, namespace=namespace, name=name) if own else "")
 
 
 def _pod_security(cluster: Cluster) -> Iterator[Problem]:
@@ -290,7 +294,7 @@ NAMESPACES = (
     Check(
         "namespaces-network-policies",
         "NetworkPolicies let the agent out",
-        "allow that egress: with the backend node TCP to the nodes' agent.nodePort, else IMDS and EC2",
+        "allow that egress: with the backend direct IMDS and EC2, else TCP to nodeAgent.port of the nodes",
         _network_policies,
         Verdict.WARNING,
         needs=("Namespace", "NetworkPolicy", "Pod", "ConfigMap"),

@@ -20,7 +20,7 @@ from check.model import (
     objects,
     why_waiting,
 )
-from check.results import Check, Problem, describe_pods, logs, node_status
+from check.results import Check, Problem, describe_pods, logs, node_status, upgrade
 from check.views import Cluster
 from common.agent_settings import Backend
 
@@ -32,7 +32,8 @@ def _agents(cluster: Cluster) -> Iterator[str | Problem]:
     found = cluster.required_installation()
     if found.node_agent is None:
         if found.backend is Backend.NODE:
-            yield "agent.backend is node, and there is no DaemonSet of node agents"
+            text = "pods' agents ask the node agent (agent.backend), and there is no DaemonSet of node agents"
+            yield Problem(text, upgrade(cluster))
             return
         raise NotApplicable("no node agents are installed (backend direct)")
     there: dict[str, list[Resource]] = defaultdict(list)

@@ -18,7 +18,7 @@ from check.model import (
     why_waiting,
 )
 from check.networks import IPAddress
-from check.results import Check, Problem, command, describe, node_status, replace_pod
+from check.results import Check, Problem, command, describe, edit, node_status, replace_pod
 from check.views import NO_MASTER, Cluster, addresses_of
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
@@ -148,16 +148,21 @@ def _sandboxes(cluster: Cluster) -> Iterator[Problem]:
             yield Problem(text, describe("Pod", pod.key))
 
 
-def _duplicates(cluster: Cluster) -> Iterator[str]:
+def _duplicates(cluster: Cluster) -> Iterator[Problem]:
     holders: dict[IPAddress, list[str]] = defaultdict(list)
+    networks: dict[IPAddress, str] = {}
     local = {network.key for network in cluster.networks if network.is_local}
     for pod in cluster.pods:
         for network, address in addresses_of(pod):
             if network not in local and pod.key not in holders[address]:
                 holders[address].append(pod.key)
+                networks[address] = network
     for address, pods in holders.items():
         if len(pods) > 1:
-            yield f"{address} is in {', '.join(pods)}"
+            # One without a definition is a file of the nodes.
+            known = networks[address] in {network.key for network in cluster.networks}
+            show = edit("NetworkAttachmentDefinition", networks[address]) if known else ""
+            yield Problem(f"{address} is in {', '.join(pods)}", show)
 
 
 def _events(cluster: Cluster) -> Iterator[Problem]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from check.model import Resource, items, mapping, objects, text_of
-from check.results import Check
+from check.results import Check, Problem, copy_of, upgrade
 from check.views import Cluster
 from ipagent.node_network_names import NETWORK_LABEL
 
@@ -18,8 +19,11 @@ MULTUS_DEFAULT = "/etc/cni/multus/net.d"
 HOST_MOUNTS = ("/hostroot", "/host")
 """Where thick Multus's pods have the node's files."""
 
+_FOLDER = re.compile(r"(/[A-Za-z0-9._-]+)+")
+"""A path that `--set` reads as it is."""
 
-def _networks(cluster: Cluster) -> Iterator[str]:
+
+def _networks(cluster: Cluster) -> Iterator[Problem]:
     names = sorted(
         each.name
         for each in cluster.all("NodeNetwork")
@@ -32,16 +36,22 @@ def _networks(cluster: Cluster) -> Iterator[str]:
     folder = _written(cluster.required_installation().node_agent)
     read = _read_by_multus(cluster)
     if not folder:
-        yield f"NodeNetwork {names[0]} has prefixes, and nodeAgent.prefixes.enabled is not set"
+        text = f"NodeNetwork {names[0]} has prefixes, and nodeAgent.prefixes.enabled is not set"
+        yield Problem(text, upgrade(cluster, "nodeAgent.prefixes.enabled=true"))
     elif read and read != folder:
-        yield f"links writes into {folder}, and Multus reads {read} (ConfigMap {MULTUS_CONFIG}, confDir)"
+        text = f"links writes into {folder}, and Multus reads {read} (ConfigMap {MULTUS_CONFIG}, confDir)"
+        value = f"nodeAgent.prefixes.cniConfDir={read}"
+        yield Problem(text, upgrade(cluster, value) if _FOLDER.fullmatch(read) else "")
+    there = {each.key for each in cluster.all("NetworkAttachmentDefinition")}
     for each in cluster.scoped("NetworkAttachmentDefinition"):
         network = each.annotations.get(NETWORK_LABEL)
         if network in names and not each.spec.get("config") and each.name != network:
-            yield (
+            text = (
                 f"{each.key} has an empty spec and is not called {network}: Multus looks for the nodes' "
                 f"configuration by the name {each.name}"
             )
+            is_there = f"{each.namespace}/{network}" in there
+            yield Problem(text, "" if is_there else copy_of(each, namespace=each.namespace, name=network))
 
 
 def _written(agent: Resource | None) -> str:

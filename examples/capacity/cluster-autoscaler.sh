@@ -1,6 +1,7 @@
 #!/bin/sh
-# Tells the cluster autoscaler what a new node of a managed node group has: the resource, and the taint and label
-# that the node has while it starts. EKS does not copy a node group's tags to its Auto Scaling group.
+# Tells the cluster autoscaler what a new node of a managed node group will have: the resource, and the label of the
+# network. EKS does not copy a node group's tags to its Auto Scaling group. The taint that nodes have while they start
+# is a flag of the autoscaler: --startup-taint=multus-eni.io/no-interface-configured
 #   ./cluster-autoscaler.sh <cluster> <node group> <network> <addresses>
 set -eu
 cluster=$1 group=$2 network=$3 addresses=$4

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import os
 import shlex
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -165,10 +166,15 @@ def test_a_command_of_a_finding_can_be_pasted(command: str) -> None:
     program, *words = shlex.split(first)
     assert not set(command) & set("<>…")
     if rest:
-        saves, replaces = rest
-        assert (saves.split()[0], replaces) == ("tee", "kubectl replace --force -f -")
+        changes, writes = rest
+        assert (shlex.split(changes)[0], writes) in (
+            ("tee", "kubectl replace --force -f -"),
+            ("sed", "kubectl create -f -"),
+        )
     if program == "aws":
         aws_cli.check(words)
+    elif program == "helm":
+        assert words[0] in ("history", "upgrade")
     else:
         assert program == "kubectl"
         assert words[0] in VERBS
@@ -181,6 +187,51 @@ VERBS = ("annotate", "delete", "describe", "edit", "exec", "get", "label", "logs
 def test_no_name_in_a_dump_is_an_option_of_a_command(namespace: str, name: str) -> None:
     pod = {"kind": "Pod", "metadata": {"namespace": namespace, "name": name}}
     assert read_snapshot([{"kind": "List", "items": [pod, pod]}], 0.0).all("Pod") == ()
+
+
+SPREAD = "one-replica.yaml"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"annotations": None},
+        {"annotations": {"meta.helm.sh/release-name": "--all"}},
+        {"annotations": {"meta.helm.sh/release-namespace": None}},
+        {"labels": {"helm.toolkit.fluxcd.io/name": "multus-eni-injector"}},
+    ],
+)
+def test_a_release_that_nobody_upgrades_by_hand_gets_no_command_of_helm(metadata: Object) -> None:
+    case = yaml.safe_load((CASES / SPREAD).read_text())
+    names = ("", "-certs", "-controller", "-node")
+    for name in names:
+        kind = "DaemonSet" if name == "-node" else "Deployment"
+        ours = {"name": f"multus-eni-injector{name}", "namespace": "multus-eni-system"}
+        case["merge"].append({"kind": kind, "metadata": {**ours, **metadata}})
+    (found,) = wrong(run(case))
+    assert found == {key: case["finding"][key] for key in ("check", "verdict", "details")}
+
+
+def test_a_copied_object_has_nothing_that_the_api_server_refuses_to_create() -> None:
+    (command,) = yaml.safe_load((CASES / "pull-secret-missing.yaml").read_text())["finding"]["commands"]
+    _, changes, _ = command.split(" | ")
+    shown = """\
+apiVersion: v1
+data:
+  .dockerconfigjson: e30=
+kind: Secret
+metadata:
+  creationTimestamp: "2026-10-01T00:00:00Z"
+  name: registry
+  namespace: multus-eni-system
+  resourceVersion: "1234"
+  uid: 6d0fdd24-2f6c-4e31-9f6e-0d9b1d7b5f0a
+type: kubernetes.io/dockerconfigjson
+"""
+    made = subprocess.run(
+        shlex.split(changes), input=shown, capture_output=True, text=True, check=True
+    ).stdout
+    assert yaml.safe_load(made)["metadata"] == {"name": "registry", "namespace": "apps"}
 
 
 def test_every_check_has_a_case() -> None:

@@ -64,9 +64,10 @@ def test_an_error_is_shown_with_its_remedy_and_ends_with_1(
     lines = out.splitlines()
     assert lines[0] == "✗ no address is in two pods"
     assert lines[1].strip() == "10.10.1.10 is in apps/sip-1, apps/sip-2"
-    assert lines[2].strip().startswith("remedy: ")
-    assert lines[3].strip() == f"see {PAGE}#pods-duplicates"
-    assert lines[4].startswith(f"{len(CHECKS)} checks: 1 errors, 0 warnings")
+    assert lines[2].strip().startswith("$ kubectl edit ")
+    assert lines[3].strip().startswith("remedy: ")
+    assert lines[4].strip() == f"see {PAGE}#pods-duplicates"
+    assert lines[5].startswith(f"{len(CHECKS)} checks: 1 errors, 0 warnings")
 
 
 def test_warnings_alone_end_with_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

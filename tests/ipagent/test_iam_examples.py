@@ -26,6 +26,7 @@ from ipagent.aws.pod_cloud import PodCloud
 from ipagent.commands import context
 from ipagent.controller.ec2 import eips, prefixes
 from ipagent.controller.ec2.client import Ec2 as ControllerEc2
+from tests.doubles.ec2.iam import Asked, read_policy
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import Stage
 from tests.ipagent.worlds import ENI_1, MAC_1, NEIGHBOUR, NEIGHBOUR_IPV6, NEIGHBOUR_SECONDARY
@@ -237,6 +238,24 @@ def test_the_controller_may_change_only_elastic_ips_of_the_pools_on_interfaces_f
             case resource:
                 assert resource == "arn:aws:ec2:*:*:network-interface/*"
                 assert keys == {f"aws:ResourceTag/{NO_MANAGE}"}
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("keys", "allowed"),
+    [
+        (["multus-eni.io/pod"], True),
+        (["multus-eni.io/pod", "pool"], False),
+        # DeleteTags without a tag takes all of a resource's tags off (EC2 API reference).
+        ([], False),
+    ],
+)
+def test_the_controller_may_take_no_tag_of_others_off_an_elastic_ip(keys: list[str], allowed: bool) -> None:
+    (statement,) = (each for each in statements(CONTROLLER_EIPS) if "ec2:DeleteTags" in each["Action"])
+    policy = read_policy({"Version": "2012-10-17", "Statement": [statement]})
+    arn = "arn:aws:ec2:eu-central-1:111122223333:elastic-ip/eipalloc-1"
+    context = {"aws:resourcetag/pool": ["sip"], "aws:tagkeys": keys}
+    assert any(each.covers(Asked("DeleteTags", arn, context)) for each in policy) is allowed
 
 
 def world_with(rights: set[str]) -> dict[str, Any]:
