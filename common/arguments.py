@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from common.agent_settings import LogLevel
+
 
 def add_kubeconfig(command: argparse.ArgumentParser) -> None:
     """Add `--kubeconfig` and `--context`, which choose a cluster as kubectl does."""
@@ -15,6 +17,17 @@ def add_kubeconfig(command: argparse.ArgumentParser) -> None:
         help="kubeconfig of the cluster (KUBECONFIG, or ~/.kube/config)",
     )
     command.add_argument("--context", metavar="NAME", help="context in the kubeconfig (its current one)")
+
+
+def add_log_level(command: argparse.ArgumentParser, more: str = "") -> None:
+    """Add `--log-level`; `more` is added to its help."""
+    command.add_argument(
+        "--log-level",
+        # Of enums argparse would show the names of Python's.
+        choices=[each.value for each in LogLevel],
+        default=LogLevel.INFO.value,
+        help=f"least important line that is logged{more} (%(default)s)",
+    )
 
 
 def port(text: str) -> int:

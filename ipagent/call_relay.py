@@ -21,37 +21,25 @@ node's NodeAttachments with NODE_RELAY_MANAGER, the controller applies `status.r
 - A failure has EC2's code and message in its text, and the class and remedy that a node agent with rights of
   its own would have found: pods see no difference.
 
-Pure. What is read here was checked by the API server against the CustomResourceDefinition, and is read
-tolerantly anyway: the other side may be newer.
+Pure. `call_relay_status.py` writes both parts of the status, and reads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 from common.kube.timestamps import timestamp
-from ipagent.assign.address_calls import Assign, Unassign, action_of
-from ipagent.assign.addresses import IPAddress, parse_address, sort_key
+from ipagent.assign.address_calls import Assign, Unassign
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.eni_in_attachment import as_list, as_text, bound, interface_object, read_interface
 from ipagent.assign.topology import EniDetails
-from ipagent.log import printable
-from ipagent.node_network_names import with_status
-
-NODE_RELAY_MANAGER = "multus-eni-node-relay"
-"""Field manager of `status.requests`."""
-RELAY_MANAGER = "multus-eni-controller-relay"
-"""Field manager of `status.responses`."""
 
 MAX_CALLS = 16
 MAX_ADDRESSES = 64
 """Of a call. More are divided among several calls, which may be in one request."""
 MAX_INTERFACES = 64
-MAX_MESSAGE = 1024
 MAX_AGE = 60.0
 """Seconds after which a request is not worked off any more.
 
@@ -59,16 +47,11 @@ A node that lost its way to the API server can't withdraw what it wanted, and an
 address since.
 """
 
-_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-_MAX_ID = 1 << 53
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _CLOCK = (
     "Set the clocks of the nodes (chrony), of this one and of those that the controller runs on: they are "
     f"more than {MAX_AGE:.0f} s apart, or the API server was away or the request waited for as long."
 )
-_VERSIONS = "The controller and the node agents are of different versions: upgrade both to the same."
-
-Object = dict[str, Any]
+VERSIONS = "The controller and the node agents are of different versions: upgrade both to the same."
 
 
 class Action(StrEnum):
@@ -169,7 +152,7 @@ class RelayRequests:
     def _refusals(self) -> Iterable[RelayAnswer]:
         for id_, why in self.unreadable.items():
             text = f"The controller can't read the node agent's request: {why}"
-            yield RelayAnswer(id_, failure=Failure(Fault.BAD_CALL, text, remedy=_VERSIONS))
+            yield RelayAnswer(id_, failure=Failure(Fault.BAD_CALL, text, remedy=VERSIONS))
 
 
 def holding_only(enis: Iterable[EniDetails], addresses: Collection[IPAddress]) -> tuple[EniDetails, ...]:
@@ -187,131 +170,3 @@ def _only(eni: EniDetails, addresses: Collection[IPAddress]) -> EniDetails:
         secondaries=tuple(address for address in eni.secondaries if address in addresses),
         prefixes=tuple(prefix for prefix in eni.prefixes if prefix in prefixes),
     )
-
-
-def requests_body(attachment: str, requests: RelayRequests) -> Object:
-    """Return the server-side apply of `status.requests`; raises ValueError for more than fits."""
-    bound(requests.calls, MAX_CALLS)
-    written = {
-        "session": requests.session,
-        "time": timestamp(requests.time or 0.0),
-        "calls": [_call_object(call) for call in requests.calls],
-    }
-    return with_status("NodeAttachment", attachment, {"requests": written})
-
-
-def responses_body(attachment: str, answers: RelayAnswers) -> Object:
-    """Return the server-side apply of `status.responses`; raises ValueError for more than fits."""
-    bound(answers.answers, MAX_CALLS)
-    written = {"session": answers.session, "calls": [_answer_object(each) for each in answers.answers]}
-    return with_status("NodeAttachment", attachment, {"responses": written})
-
-
-def read_requests(status: Mapping[str, Any]) -> RelayRequests | None:
-    """Read `status.requests` of a NodeAttachment; None if there is nothing that can be answered."""
-    found = status.get("requests")
-    if not isinstance(found, dict) or not (session := as_text(found.get("session"))):
-        return None
-    calls: list[RelayCall] = []
-    unreadable: dict[int, str] = {}
-    for id_, each in _entries(found):
-        try:
-            calls.append(_read_call(id_, each))
-        except _UNREADABLE as error:
-            unreadable[id_] = printable(f"{type(error).__name__}: {error}")[:MAX_MESSAGE]
-    return RelayRequests(session, _read_time(found.get("time")), tuple(calls), unreadable)
-
-
-def read_answers(status: Mapping[str, Any]) -> RelayAnswers:
-    """Read `status.responses` of a NodeAttachment; an answer that can't be read is a failure."""
-    found = status.get("responses")
-    if not isinstance(found, dict):
-        return RelayAnswers()
-    answers = []
-    for id_, each in _entries(found):
-        try:
-            answers.append(_read_answer(id_, each))
-        except _UNREADABLE as error:
-            text = printable(f"The controller's answer can't be read: {type(error).__name__}: {error}")
-            answers.append(
-                RelayAnswer(id_, failure=Failure(Fault.TRANSIENT, text[:MAX_MESSAGE], remedy=_VERSIONS))
-            )
-    return RelayAnswers(as_text(found.get("session")), tuple(answers))
-
-
-def _call_object(call: RelayCall) -> Object:
-    bound(call.addresses, MAX_ADDRESSES)
-    found: Object = {"id": call.id, "action": call.action.value, "eni": call.eni}
-    if call.addresses:
-        found["addresses"] = [str(address) for address in call.addresses]
-    if call.allow_reassignment:
-        found["allowReassignment"] = True
-    return found
-
-
-def _read_call(id_: int, found: Mapping[str, Any]) -> RelayCall:
-    addresses = tuple(map(parse_address, bound(as_list(found.get("addresses")), MAX_ADDRESSES)))
-    action, eni = Action(found["action"]), as_text(found["eni"])
-    if action is not Action.DESCRIBE and not addresses:
-        raise ValueError("addresses: there is none")
-    call = RelayCall(id_, action, eni, addresses, found.get("allowReassignment") is True)
-    if call.change is not None and action_of(call.change) != action:
-        raise ValueError(f"addresses: are not those of {action}")
-    return call
-
-
-def _answer_object(answer: RelayAnswer) -> Object:
-    found: Object = {"id": answer.id}
-    if answer.addresses:
-        found["addresses"] = [str(each) for each in sorted(answer.addresses, key=sort_key)]
-    if answer.interfaces:
-        found["interfaces"] = [interface_object(each) for each in bound(answer.interfaces, MAX_INTERFACES)]
-    if answer.failure is not None:
-        found["failure"] = {
-            "fault": fault_word(answer.failure.fault),
-            "message": answer.failure.text[:MAX_MESSAGE],
-            **({"remedy": answer.failure.remedy[:MAX_MESSAGE]} if answer.failure.remedy else {}),
-        }
-    return found
-
-
-def _read_answer(id_: int, found: Mapping[str, Any]) -> RelayAnswer:
-    failed = found.get("failure")
-    return RelayAnswer(
-        id_,
-        frozenset(map(parse_address, as_list(found.get("addresses"))[:MAX_ADDRESSES])),
-        tuple(map(read_interface, as_list(found.get("interfaces"))[:MAX_INTERFACES])),
-        None if failed is None else _read_failure(failed),
-    )
-
-
-def fault_word(fault: Fault) -> str:
-    """Return a kind of failure as the API of Kubernetes writes words: NO_ENI is NoEni."""
-    return fault.name.title().replace("_", "")
-
-
-_FAULTS = {fault_word(fault): fault for fault in Fault}
-
-
-def _read_failure(found: Mapping[str, Any]) -> Failure:
-    message, remedy = (printable(str(found.get(key) or ""))[:MAX_MESSAGE] for key in ("message", "remedy"))
-    return Failure(_FAULTS.get(str(found["fault"]), Fault.UNKNOWN), message, remedy=remedy)
-
-
-def _entries(found: Mapping[str, Any]) -> Iterable[tuple[int, Mapping[str, Any]]]:
-    """Return the calls, or answers, that have an id."""
-    for each in as_list(found.get("calls"))[:MAX_CALLS]:
-        if (id_ := _id(each)) is not None:
-            yield id_, each
-
-
-def _id(found: object) -> int | None:
-    value = found.get("id") if isinstance(found, dict) else None
-    return value if type(value) is int and 0 <= value < _MAX_ID else None
-
-
-def _read_time(value: object) -> float | None:
-    try:
-        return datetime.strptime(str(value), _TIME).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any
 
+from common.object_fields import as_list, as_map
+
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 MERGED = "ancient-changes"
 _MAX_IP = 64
@@ -33,7 +35,7 @@ def may_be_written_through_status(pod: Mapping[str, Any]) -> bool:
     For who does not watch the pod, and so can't know a value that was proven before the merger. Anybody may
     call himself MERGED when he creates a pod; but the entry is no later than the pod then.
     """
-    created = str(_map(pod.get("metadata")).get("creationTimestamp") or "")
+    created = str(as_map(pod.get("metadata")).get("creationTimestamp") or "")
     return written_through_status(pod) or any(
         # RFC 3339 in UTC and whole seconds: it sorts as text.
         each.get("manager") == MERGED and str(each.get("time") or "") > created
@@ -43,8 +45,8 @@ def may_be_written_through_status(pod: Mapping[str, Any]) -> bool:
 
 def _writers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the entries of managedFields that own network-status."""
-    managers = _map(pod.get("metadata")).get("managedFields")
-    listed = map(_map, managers[:_MAX_MANAGERS] if isinstance(managers, list) else ())
+    managers = as_map(pod.get("metadata")).get("managedFields")
+    listed = map(as_map, as_list(managers)[:_MAX_MANAGERS])
     return (each for each in listed if _owns_network_status(each))
 
 
@@ -64,9 +66,5 @@ def read_ip(text: object) -> IPv4Address | IPv6Address | None:
 def _owns_network_status(manager: Mapping[str, Any]) -> bool:
     fields = manager.get("fieldsV1")
     for name in ("f:metadata", "f:annotations"):
-        fields = _map(fields).get(name)
-    return f"f:{NETWORK_STATUS}" in _map(fields)
-
-
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+        fields = as_map(fields).get(name)
+    return f"f:{NETWORK_STATUS}" in as_map(fields)

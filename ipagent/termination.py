@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 SIGNALLED = 128
 """Exit codes above it are those of signals."""
+EXIT_SECONDS = 2.0
+"""What a terminating agent takes at most to release its addresses.
+
+Native sidecars are stopped last, and may have no more of the grace period than its least, 2 s (Kubernetes,
+`pkg/kubelet/kuberuntime`, minimumGracePeriodInSeconds).
+"""
 
 READ_HELP = "`ipagent --help` lists the modes and every variable."
 """The remedy for a wrong environment."""

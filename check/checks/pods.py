@@ -22,6 +22,7 @@ from check.results import Check, Problem, command, describe, edit, node_status, 
 from check.views import NO_MASTER, Cluster, addresses_of
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
+from common.shorten import shortened
 from ipagent.assign import errors
 from webhook.core.reasons import Reason
 
@@ -207,7 +208,7 @@ def _capacity(cluster: Cluster) -> Iterator[Problem]:
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= MAX_MESSAGE else f"{line[: MAX_MESSAGE - 1]}…"
+    return shortened(line, MAX_MESSAGE)
 
 
 PODS = (

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 from common.kube.errors import ApiError, Unreachable
 from common.kube.list_stream import ListReader, NotAList
 from common.kube.transport import TIMEOUT, Cluster, Connection, Connections, Endpoint
+from common.shorten import shortened
 from common.version import VERSION
 
 __all__ = ["Answer", "Client", "Cluster", "Endpoint", "Event", "Object", "Watch"]
@@ -164,7 +165,7 @@ class Client:
             raise Unreachable(text) from error
         finally:
             if connection is not None:
-                self._connections.leave(connection, usable=usable)
+                self._connections.release(connection, usable=usable)
 
     def _send(self, call: _Call) -> tuple[Connection, http.client.HTTPResponse]:
         headers = {"Accept": JSON, "User-Agent": f"{self._program}/{VERSION}"}
@@ -272,7 +273,7 @@ def _refusal(response: http.client.HTTPResponse, what: str, remedies: Mapping[in
 def _error(
     code: int, status: Object, what: str, remedies: Mapping[int, str], time: float | None = None
 ) -> ApiError:
-    reason, message = (str(status.get(key, ""))[:MAX_MESSAGE] for key in ("reason", "message"))
+    reason, message = (shortened(str(status.get(key, "")), MAX_MESSAGE) for key in ("reason", "message"))
     return ApiError(code, reason, message, what, time=time, remedy=remedies.get(code, ""))
 
 

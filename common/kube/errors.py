@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+PASSING = frozenset({429, 500, 502, 503, 504})
+"""HTTP codes after which the same request may succeed: the API server starts, stops or is overloaded
+(Kubernetes API conventions, "HTTP Status codes")."""
+NOT_AUTHENTICATED = "the token was not accepted: is the ServiceAccount there, and its token mounted?"
+"""What the user of a pod's ServiceAccount does next after HTTP code 401."""
+
 
 class ClusterError(Exception):
     """How to reach the cluster is not known or not usable."""

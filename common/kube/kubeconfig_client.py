@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from common.kube.client import MAX_MESSAGE, MAX_PAGES, NO_REMEDIES, Answer, Object, response_time
 from common.kube.cluster import NO_CLUSTER, in_pod, pod_namespace
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.shorten import shortened
 from common.version import VERSION
 
 PAGE = 500
@@ -119,7 +120,8 @@ class KubeconfigClient:
             raise Unreachable(f"cannot {what}: no answer from the API server at {host}: {error}") from error
         found = _object(text)
         if status >= 300 or found is None:
-            reason, message = (str((found or {}).get(key, ""))[:MAX_MESSAGE] for key in ("reason", "message"))
+            texts = (str((found or {}).get(key, "")) for key in ("reason", "message"))
+            reason, message = (shortened(each, MAX_MESSAGE) for each in texts)
             remedy = self._remedies.get(status, "")
             message = message or "the answer is not JSON"
             raise ApiError(status, reason or "NotJSON", message, what, remedy=remedy)

@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from common.kube.backoff import pause_after_failure
 from common.kube.client import Client, Object, Watch
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import PASSING, ApiError, ClusterError, Unreachable
 
 SECONDS = (240, 480)
 """Range of a watch's length: the API server ends it, and those of many clients at different times."""
@@ -24,8 +24,6 @@ MARGIN = 30.0
 """Seconds beyond its length after which a watch counts as dead."""
 SHORTEST = 1.0
 """Seconds between two lists or watches at least, also where each ends at once or is refused with 410."""
-PASSING = frozenset({429, 500, 502, 503, 504})
-"""HTTP codes of an API server that starts, stops or is overloaded: the resourceVersion stays valid."""
 PATIENCE = 3
 """Consecutive failures after which the objects are listed again anyway."""
 

@@ -82,7 +82,7 @@ class Connection(http.client.HTTPSConnection):
 
 
 class Connections:
-    """Opens connections, and keeps those that are given back for `keep` seconds from their opening on.
+    """Opens connections, and keeps those that are released for `keep` seconds from their opening on.
 
     No longer, so that a renewed CA file counts. With 0 each request has one of its own.
     """
@@ -103,7 +103,7 @@ class Connections:
         return connection
 
     def take(self) -> Connection | None:
-        """Return one that was used before."""
+        """Return one that was used before, None if none is kept."""
         now = time.monotonic()
         with self._lock:
             while self._idle:
@@ -113,8 +113,8 @@ class Connections:
                 connection.close()
         return None
 
-    def leave(self, connection: Connection, *, usable: bool) -> None:
-        """Return back, or close what can't be used again."""
+    def release(self, connection: Connection, *, usable: bool) -> None:
+        """Keep a connection for the next request, or close one that can't be used again."""
         with self._lock:
             if usable and len(self._idle) < MAX_IDLE and time.monotonic() < connection.until:
                 self._idle.append(connection)

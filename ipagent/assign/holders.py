@@ -51,8 +51,8 @@ def holder_of(address: IPAddress, eni_id: str, enis: Iterable[EniDetails]) -> En
     return min(holding, key=lambda eni: (eni.eni_id != eni_id, eni.eni_id), default=None)
 
 
-def held_elsewhere(address: IPAddress, holder: EniDetails, said: str = "") -> Failure:
-    """Return the refusal that names the other ENI; `said` is what EC2 said, if it was asked to assign it."""
+def held_elsewhere(address: IPAddress, holder: EniDetails, refusal: str = "") -> Failure:
+    """Return the failure that names the other ENI; `refusal` is the text of EC2's, if it was asked."""
     primary, prefix = holder.holds_as_primary(address), holder.prefix_of(address)
     if prefix is None:
         text = f"it is a {'primary' if primary else 'secondary'} address of {name(holder)}"
@@ -62,7 +62,7 @@ def held_elsewhere(address: IPAddress, holder: EniDetails, said: str = "") -> Fa
         text += f": {reason}"
     fault = Fault.IN_PREFIX if prefix else Fault.REFUSED if primary else Fault.HELD_ELSEWHERE
     remedy = _NOT_FOR_TAKING if reason and fault is Fault.HELD_ELSEWHERE else ""
-    return Failure(fault, f"{text} ({said})" if said else text, final=True, remedy=remedy)
+    return Failure(fault, f"{text} ({refusal})" if refusal else text, final=True, remedy=remedy)
 
 
 def why_immovable(address: IPAddress, holder: EniDetails) -> str:

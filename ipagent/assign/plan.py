@@ -140,11 +140,11 @@ class Plan:
             return failure
         if holder is None:
             return replace(failure, fault=Fault.CONTENDED)
-        told = held_elsewhere(item.address, holder, failure.text)
+        held = held_elsewhere(item.address, holder, failure.text)
         # For IPv4 that was looked up before; if EC2 refused it anyway, another ENI was faster.
         raced = item.address.version == 6 or failure.fault is Fault.HELD_ELSEWHERE
         movable = raced and item.takeover and not why_immovable(item.address, holder)
-        return replace(told, fault=Fault.CONTENDED) if movable else told
+        return replace(held, fault=Fault.CONTENDED) if movable else held
 
     def without_holders(
         self, eni_id: str, looked_up: Collection[IPAddress], failure: Failure, now: float
@@ -152,12 +152,12 @@ class Plan:
         """Record that the holders of these addresses can't be looked up: EC2's first refusal stands."""
 
         def change(item: Item) -> Item:
-            said = item.failure
-            if not item.contested or said is None:
+            refusal = item.failure
+            if not item.contested or refusal is None:
                 return item
-            text = f"{said.text}; its holder is not known: {failure.text}"
-            phase = self._phase_after_failure(said)
-            return replace(item, phase=phase, failure=replace(said, text=text, final=True), since=now)
+            text = f"{refusal.text}; its holder is not known: {failure.text}"
+            phase = self._phase_after_failure(refusal)
+            return replace(item, phase=phase, failure=replace(refusal, text=text, final=True), since=now)
 
         return self._change(eni_id, looked_up, change)
 

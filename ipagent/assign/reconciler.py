@@ -207,7 +207,7 @@ class Reconciler:
             held = self._cloud.describe(eni_id)
         except Ec2Error as error:
             waiting = [item for item in self.plan.in_phases(UNCONFIRMED) if item.eni_id == eni_id]
-            text = f"Whether {eni_id} has {_listed(waiting)} can't be told: {error.failure.text}"
+            text = f"It is not known whether {eni_id} has {_listed(waiting)}: {error.failure.text}"
             self._warn_once("describe-failed", eni_id, text)
             if error.failure.fault not in self.plan.retried:
                 self._give_up_describing(eni_id, error.failure)
@@ -240,7 +240,7 @@ class Reconciler:
         if failure is None:
             self._blind.discard(("holders-failed", eni_id))
         else:
-            text = f"Who holds {_listed(items)}, which EC2 refuses, can't be told: {failure.text}"
+            text = f"It is not known who holds {_listed(items)}, which EC2 refuses: {failure.text}"
             self._warn_once("holders-failed", eni_id, text)
         if failure is not None and failure.fault not in self.plan.retried:
             addresses, now = [item.address for item in items], self._timing.clock()

@@ -21,12 +21,7 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import NOW, Attempt, Clock, backoff_for, remaining
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
-
-EXIT_SECONDS = 2.0
-"""Native sidecars are stopped last, and may have no more of the grace period than its least: 2 s.
-
-Kubernetes, `pkg/kubelet/kuberuntime`, minimumGracePeriodInSeconds.
-"""
+from ipagent.termination import EXIT_SECONDS
 
 Pair = tuple[str, IPAddress]
 """An ENI's id and an address."""
@@ -44,7 +39,7 @@ class ReleaseOutcome:
 
 
 def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Clock, log: Log) -> str:
-    """Release all at once, within EXIT_SECONDS; says what became of each, and logs what was not released.
+    """Release all at once, within EXIT_SECONDS; return a summary, and log what was not released.
 
     Without a look first: that would cost half of the time.
     """

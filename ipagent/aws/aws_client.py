@@ -17,7 +17,8 @@ from ipagent.assign.ec2_error_codes import RETRIED
 from ipagent.assign.errors import Ec2Error, NoImds
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails
-from ipagent.aws.imds import Imds, endpoint_of
+from ipagent.aws.imds import Imds
+from ipagent.aws.imds_http import endpoint_of
 from ipagent.log import Log
 
 SILENT_SECONDS = 30.0

@@ -1,7 +1,8 @@
 """Write the part of botocore's data that the agent uses: `python -m ipagent.aws.trim_botocore [DIR]`.
 
-Run once where botocore is installed, as a part of the image's build or of the set-up. Without DIR the data
-goes where the agent looks for it (`cloud.client.trimmed_data_path`). The same botocore gives the same bytes.
+Run once where botocore is installed, as a part of the build of the image or of the set-up. Without DIR the
+data goes where the agent looks for it (`trimmed_data_path` in `ipagent/aws/botocore_session.py`). The same
+botocore gives the same bytes.
 
 Exit code 0 if it is written; 1, with a sentence, if this botocore's data is not as it is known here, or the
 data can't be written. Then nothing has changed.

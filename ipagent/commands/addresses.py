@@ -53,37 +53,37 @@ class PodView:
         return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
 
 
-def inspect(session: CommandContext) -> PodView:
+def inspect(context: CommandContext) -> PodView:
     """Look at the pod and its ENIs; raises AgentError where not even the pod can be looked at."""
-    settings = session.settings
-    found = inventory(session.snapshot(), settings.interfaces, session.allowed, settings.guessed_interfaces)
+    settings = context.settings
+    found = inventory(context.snapshot(), settings.interfaces, context.allowed, settings.guessed_interfaces)
     macs = {holding.mac for holding in found.selection.holdings}
-    nodes = session.nodes(macs) if macs else NodeEnis()
+    nodes = context.nodes(macs) if macs else NodeEnis()
     topology = Topology(nodes.enis)
     wanted = targets(found.held, topology) if nodes.enis else {}
     carriers = {target.eni.id: target.eni for target in wanted.values() if target.eni}
-    imds = {eni_id: session.imds(eni) for eni_id, eni in carriers.items()}
+    imds = {eni_id: context.imds(eni) for eni_id, eni in carriers.items()}
     elastic_ips: dict[str, str] = {}
     for eni in carriers.values():
-        elastic_ips |= session.elastic_ips(eni)
+        elastic_ips |= context.elastic_ips(eni)
     enis: dict[str, EniDetails] | None = None
     others: tuple[EniDetails, ...] = ()
     error = None
     try:
-        enis = {eni.eni_id: eni for eni in session.describe(carriers.keys())}
+        enis = {eni.eni_id: eni for eni in context.describe(carriers.keys())}
         nodes = judged(nodes, enis)
         wanted = targets(found.held, Topology(nodes.enis)) if nodes.enis else {}
-        others = _others(session, wanted, enis)
+        others = _others(context, wanted, enis)
     except AgentError as failed:
         error = failed
     return PodView(
-        session.pod,
+        context.pod,
         whereabouts(found.held, wanted, imds, enis, others),
         found.selection,
         nodes,
-        session.access(),
+        context.access(),
         error,
-        tuple(session.warnings),
+        tuple(context.warnings),
         found.undecided,
         elastic_ips,
         seen_by(enis, others),
@@ -103,7 +103,7 @@ def judged(nodes: NodeEnis, described: Mapping[str, EniDetails]) -> NodeEnis:
 
 
 def _others(
-    session: CommandContext, wanted: Mapping[Held, Target], enis: Mapping[str, EniDetails]
+    context: CommandContext, wanted: Mapping[Held, Target], enis: Mapping[str, EniDetails]
 ) -> tuple[EniDetails, ...]:
     """Find the ENIs that hold what is not where it belongs; raises AgentError."""
     astray: dict[str, set[IPAddress]] = {}
@@ -111,7 +111,7 @@ def _others(
         own = enis.get(target.eni.id) if target.eni else None
         if own is not None and not own.holds(held.holding.address):
             astray.setdefault(own.vpc_id, set()).add(held.holding.address)
-    return tuple(eni for vpc_id, lost in astray.items() for eni in session.holding(lost, vpc_id))
+    return tuple(eni for vpc_id, lost in astray.items() for eni in context.holding(lost, vpc_id))
 
 
 def as_document(view: PodView) -> dict[str, Any]:

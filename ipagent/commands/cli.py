@@ -55,9 +55,9 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 def _run_command(options: argparse.Namespace, env: Mapping[str, str]) -> int:
     palette = palette_for(sys.stdout, env)
     try:
-        with closing(CommandContext(env, TIMING)) as session:
+        with closing(CommandContext(env, TIMING)) as context:
             command: Callable[[CommandContext, argparse.Namespace], Answer] = options.command
-            code, document, text = command(session, options)
+            code, document, text = command(context, options)
     except ContractError as error:
         return _failed(Usage(str(error)), options, env)
     except AgentError as error:
@@ -84,18 +84,18 @@ def _json(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _addresses(session: CommandContext, _: argparse.Namespace) -> Answer:
-    view = addresses.inspect(session)
+def _addresses(context: CommandContext, _: argparse.Namespace) -> Answer:
+    view = addresses.inspect(context)
     return view.exit_code, addresses.as_document(view), lambda palette: addresses.as_text(view, palette)
 
 
-def _enis(session: CommandContext, _: argparse.Namespace) -> Answer:
-    view = enis.inspect(session)
+def _enis(context: CommandContext, _: argparse.Namespace) -> Answer:
+    view = enis.inspect(context)
     return view.exit_code, enis.as_document(view), lambda palette: enis.as_text(view, palette)
 
 
-def _dry_run(session: CommandContext, options: argparse.Namespace) -> Answer:
-    if session.settings.backend is Backend.NODE:
+def _dry_run(context: CommandContext, options: argparse.Namespace) -> Answer:
+    if context.settings.backend is Backend.NODE:
         raise Usage(
             "--dry-run shows the calls that a pod makes itself; for this pod the node agent makes them",
             "Ask the node agent of this node, in its pod: ipagent node status.",
@@ -103,18 +103,18 @@ def _dry_run(session: CommandContext, options: argparse.Namespace) -> Answer:
     if not options.dry_run:
         text = f"ipagent {options.name} takes other options together with --dry-run only"
         raise Usage(text, "Add it, or leave them out.")
-    seen = dry_run.forecast(Mode(options.name), session.settings, addresses.inspect(session))
+    seen = dry_run.forecast(Mode(options.name), context.settings, addresses.inspect(context))
     return seen.exit_code, dry_run.as_document(seen), lambda palette: dry_run.as_text(seen, palette)
 
 
-def _release(session: CommandContext, options: argparse.Namespace) -> Answer:
+def _release(context: CommandContext, options: argparse.Namespace) -> Answer:
     if len(options.addresses) > MAX_ADDRESSES:
         raise Usage(f"ipagent release takes at most {MAX_ADDRESSES} addresses", "Call it several times.")
 
     def confirm(planned: release.Release, warnings: list[str]) -> bool:
-        return options.yes or _ask(planned, warnings, session.env)
+        return options.yes or _ask(planned, warnings, context.env)
 
-    done = release.carry_out(session, options.eni, options.addresses, confirm)
+    done = release.carry_out(context, options.eni, options.addresses, confirm)
     return done.exit_code, release.as_document(done), lambda palette: release.as_text(done, palette)
 
 

@@ -28,7 +28,8 @@ from ipagent.assign.retry import Clock, backoff_for
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.botocore_session import profile_region
 from ipagent.aws.ec2_client import Ec2Client
-from ipagent.aws.imds import Imds, endpoint_of
+from ipagent.aws.imds import Imds
+from ipagent.aws.imds_http import endpoint_of
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink
@@ -64,8 +65,8 @@ class CommandContext:
             self.allowed: tuple[IPNetwork, ...] = parse_networks(self.settings.allowed_cidrs)
         except ValueError as error:
             raise Usage(f"{ENV_ALLOWED_CIDRS} can't be read: {error}") from None
-        self._said = io.StringIO()
-        log = Log(level=LogLevel.WARNING, form=LogFormat.JSON, stream=self._said)
+        self._logged = io.StringIO()
+        log = Log(level=LogLevel.WARNING, form=LogFormat.JSON, stream=self._logged)
         self.direct = PodCloud(env, self.settings.credentials, log, timing)
         self._ec2: Ec2Client | None = None
 
@@ -78,7 +79,7 @@ class CommandContext:
     @property
     def warnings(self) -> list[str]:
         """What the agent would have warned of."""
-        return [json.loads(line)["message"] for line in self._said.getvalue().splitlines()]
+        return [json.loads(line)["message"] for line in self._logged.getvalue().splitlines()]
 
     def snapshot(self) -> Snapshot:
         """Read what the pod holds; raises AgentError."""

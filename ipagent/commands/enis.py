@@ -76,36 +76,36 @@ class NodeView:
         return self.nodes.error.exit_code if self.nodes.error else ExitCode.OK
 
 
-def inspect(session: CommandContext) -> NodeView:
+def inspect(context: CommandContext) -> NodeView:
     """Look at the node's ENIs; raises AgentError where not even the pod can be looked at."""
-    snapshot = session.snapshot()
-    settings = session.settings
+    snapshot = context.snapshot()
+    settings = context.settings
     selection = inventory(
-        snapshot, settings.interfaces, session.allowed, settings.guessed_interfaces
+        snapshot, settings.interfaces, context.allowed, settings.guessed_interfaces
     ).selection
     holdings = (*selection.holdings, *(refusal.holding for refusal in selection.refused))
     macs = {holding.mac for holding in holdings if holding.mac}
     macs |= {link.mac for link in snapshot.links if link.name in selection.bare and link.mac}
-    nodes = session.nodes(macs)
+    nodes = context.nodes(macs)
     described: dict[str, EniDetails] = {}
     error = None
     try:
         if nodes.error is not None:
-            found_by_mac = session.by_mac(macs)
+            found_by_mac = context.by_mac(macs)
             nodes = replace(nodes, enis=tuple(map(as_eni, found_by_mac)), source="ec2")
-        described = {eni.eni_id: eni for eni in session.describe([eni.id for eni in nodes.enis])}
+        described = {eni.eni_id: eni for eni in context.describe([eni.id for eni in nodes.enis])}
     except AgentError as failed:
         error = failed
     views = tuple(
         EniView(
             eni=eni,
             interfaces=tuple(link.name for link in snapshot.links if link.mac and link.mac == eni.mac),
-            imds=session.imds(eni),
+            imds=context.imds(eni),
             ec2=described.get(eni.id),
         )
         for eni in nodes.enis
     )
-    return NodeView(views, nodes, session.access(), error, tuple(session.warnings))
+    return NodeView(views, nodes, context.access(), error, tuple(context.warnings))
 
 
 def as_document(view: NodeView) -> dict[str, Any]:

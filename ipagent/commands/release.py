@@ -59,7 +59,7 @@ class NotConfirmed(AgentError):
 
 
 @dataclass(frozen=True)
-class Standing:
+class AddressStatus:
     """An address and where it is; `holder` is another ENI that holds it."""
 
     address: IPAddress
@@ -72,7 +72,7 @@ class Release:
     """The answer of the command; without `error` every address is off the ENI."""
 
     eni: EniDetails
-    standings: tuple[Standing, ...]
+    statuses: tuple[AddressStatus, ...]
     access: dict[str, str]
     error: AgentError | None = None
 
@@ -84,25 +84,25 @@ class Release:
     @property
     def held(self) -> tuple[IPAddress, ...]:
         """What is still to be taken off."""
-        return tuple(one.address for one in self.standings if one.state is State.HELD)
+        return tuple(one.address for one in self.statuses if one.state is State.HELD)
 
 
-def standings(
+def address_statuses(
     eni: EniDetails, addresses: Collection[IPAddress], others: Collection[EniDetails]
-) -> tuple[Standing, ...]:
+) -> tuple[AddressStatus, ...]:
     """Return for each address whether it is on the ENI, in which role, and who else holds it."""
 
-    def one(address: IPAddress) -> Standing:
+    def one(address: IPAddress) -> AddressStatus:
         if address in eni.primaries:
-            return Standing(address, State.PRIMARY)
+            return AddressStatus(address, State.PRIMARY)
         if address in eni.secondaries:
-            return Standing(address, State.HELD)
-        return Standing(address, State.ABSENT, holder_of(address, eni.eni_id, others))
+            return AddressStatus(address, State.HELD)
+        return AddressStatus(address, State.ABSENT, holder_of(address, eni.eni_id, others))
 
     return tuple(one(address) for address in dict.fromkeys(addresses))
 
 
-def objection(eni: EniDetails, found: Collection[Standing]) -> AgentError | None:
+def objection(eni: EniDetails, found: Collection[AddressStatus]) -> AgentError | None:
     """Return why nothing may be taken off; None if all that is there may go."""
     for one in found:
         if one.state is not State.ABSENT and (reason := why_immovable(one.address, eni)):
@@ -111,62 +111,62 @@ def objection(eni: EniDetails, found: Collection[Standing]) -> AgentError | None
     return None
 
 
-def warnings(eni: EniDetails, found: Collection[Standing], mine: Collection[IPAddress]) -> list[str]:
+def warnings(eni: EniDetails, found: Collection[AddressStatus], mine: Collection[IPAddress]) -> list[str]:
     """Return what the user should know before they answer yes; `mine` are the addresses of this very pod."""
-    said = ["A pod that uses one of these addresses loses its traffic in the VPC at once."]
+    sentences = ["A pod that uses one of these addresses loses its traffic in the VPC at once."]
     if used := [str(one.address) for one in found if one.state is State.HELD and one.address in mine]:
-        said.append(f"This pod itself holds {', '.join(used)}.")
+        sentences.append(f"This pod itself holds {', '.join(used)}.")
     if not eni.no_manage:
-        said.append(
+        sentences.append(
             f"{eni.eni_id} lacks the tag {NO_MANAGE}=true: if the VPC CNI manages that ENI, other pods "
             "may use these addresses."
         )
-    return said
+    return sentences
 
 
 def carry_out(
-    session: CommandContext,
+    context: CommandContext,
     eni_id: str,
     addresses: Sequence[IPAddress],
     confirm: Callable[[Release, list[str]], bool],
 ) -> Release:
     """Take the addresses off the ENI if `confirm` agrees. Raises AgentError before anything is changed."""
-    eni = _describe(session, eni_id)
+    eni = _describe(context, eni_id)
     astray = [address for address in addresses if not eni.holds(address)]
-    found = standings(eni, addresses, session.holding(astray, eni.vpc_id))
-    release = Release(eni, found, session.access(), objection(eni, found))
+    found = address_statuses(eni, addresses, context.holding(astray, eni.vpc_id))
+    release = Release(eni, found, context.access(), objection(eni, found))
     if release.error or not release.held:
         return release
-    if not confirm(release, warnings(eni, found, _mine(session))):
+    if not confirm(release, warnings(eni, found, _mine(context))):
         return replace(release, error=NotConfirmed("Nothing was taken off: it was not confirmed"))
-    return _take_off(session, release)
+    return _take_off(context, release)
 
 
-def _describe(session: CommandContext, eni_id: str) -> EniDetails:
-    for eni in session.describe([eni_id]):
+def _describe(context: CommandContext, eni_id: str) -> EniDetails:
+    for eni in context.describe([eni_id]):
         return eni
-    text = f"EC2 knows no ENI {eni_id} in {session.access()['region']}"
+    text = f"EC2 knows no ENI {eni_id} in {context.access()['region']}"
     raise NoEni(text, "Check the id, the region (AWS_REGION) and the account of the credentials.")
 
 
-def _mine(session: CommandContext) -> frozenset[IPAddress]:
+def _mine(context: CommandContext) -> frozenset[IPAddress]:
     try:
-        return frozenset(entry.address for entry in session.snapshot().addresses)
+        return frozenset(entry.address for entry in context.snapshot().addresses)
     except AgentError:
         # Not in a pod, or netlink is forbidden: nothing to warn of.
         return frozenset()
 
 
-def _take_off(session: CommandContext, release: Release) -> Release:
+def _take_off(context: CommandContext, release: Release) -> Release:
     """Call EC2 and look, until all is off, something lasting stands against it, or time is over."""
-    timing = session.timing
+    timing = context.timing
     until = timing.clock() + PATIENCE
     to_call: Sequence[IPAddress] = release.held
     tries = 0
     while True:
-        failed = _unassign(session, release.eni.eni_id, to_call)
+        failed = _unassign(context, release.eni.eni_id, to_call)
         try:
-            release = _seen(release, _describe(session, release.eni.eni_id))
+            release = _seen(release, _describe(context, release.eni.eni_id))
         except AgentError as error:
             return replace(release, error=error)
         if not release.held:
@@ -180,12 +180,12 @@ def _take_off(session: CommandContext, release: Release) -> Release:
 
 
 def _unassign(
-    session: CommandContext, eni_id: str, addresses: Sequence[IPAddress]
+    context: CommandContext, eni_id: str, addresses: Sequence[IPAddress]
 ) -> dict[IPAddress, AgentError]:
     """Call EC2 once for each address family, in parts where it refuses some; returns what failed."""
     failed: dict[IPAddress, AgentError] = {}
     for call in releases((eni_id, address) for address in addresses):
-        for outcome in executor.run(call, session.ec2()):
+        for outcome in executor.run(call, context.ec2()):
             # What EC2 says is not there, the look decides.
             if outcome.failure and outcome.failure.fault is not Fault.NOT_HELD:
                 failed.update(dict.fromkeys(outcome.call.addresses, error_of(outcome.failure)))
@@ -195,11 +195,11 @@ def _unassign(
 def _seen(release: Release, eni: EniDetails) -> Release:
     """Update where the addresses are from a new look at the ENI."""
 
-    def after(one: Standing) -> Standing:
+    def after(one: AddressStatus) -> AddressStatus:
         gone = one.state is State.HELD and not eni.holds(one.address)
         return replace(one, state=State.RELEASED) if gone else one
 
-    return replace(release, eni=eni, standings=tuple(map(after, release.standings)))
+    return replace(release, eni=eni, statuses=tuple(map(after, release.statuses)))
 
 
 def _worst(release: Release, failed: Sequence[AgentError]) -> AgentError:
@@ -221,7 +221,7 @@ def as_document(release: Release) -> dict[str, Any]:
                 "state": str(one.state),
                 "heldElsewhere": holder_document(one.holder),
             }
-            for one in release.standings
+            for one in release.statuses
         ],
         "ec2": ec2_document(release.access, None),
         "error": error_document(release.error),
@@ -231,11 +231,11 @@ def as_document(release: Release) -> dict[str, Any]:
 def as_text(release: Release, palette: Palette) -> str:
     """Write the answer for people."""
     parts = [f"{name(release.eni)}, {release.eni.subnet_id} of {release.eni.vpc_id}\n"]
-    parts.append(table(HEADERS, [_cells(one, release.eni) for one in release.standings], palette))
+    parts.append(table(HEADERS, [_cells(one, release.eni) for one in release.statuses], palette))
     if release.error:
         text = f"{release.error}. {release.error.remedy}"
         parts.append(sentence("Not done", text, palette, Style.BAD))
-    elif off := [str(one.address) for one in release.standings if one.state is State.RELEASED]:
+    elif off := [str(one.address) for one in release.statuses if one.state is State.RELEASED]:
         text = f"EC2 no longer has {', '.join(off)} on {release.eni.eni_id}"
         parts.append(sentence("Done", text, palette, Style.GOOD))
     elif not release.held:
@@ -246,7 +246,7 @@ def as_text(release: Release, palette: Palette) -> str:
 _STYLES = {State.RELEASED: Style.GOOD, State.HELD: Style.DOUBTFUL, State.PRIMARY: Style.BAD}
 
 
-def _cells(one: Standing, eni: EniDetails) -> list[Cell]:
+def _cells(one: AddressStatus, eni: EniDetails) -> list[Cell]:
     there = eni if one.state in (State.HELD, State.PRIMARY) else one.holder
     state = Cell(str(one.state), _STYLES.get(one.state, Style.PLAIN))
     # Of what was released it is not known who may have got it since.

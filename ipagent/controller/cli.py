@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from common.agent_settings import Credentials, LogFormat, LogLevel
-from common.arguments import port
+from common.arguments import add_log_level, port
 from common.exit_codes import ExitCode
 
 _ABOUT = """\
@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address for probes and metrics (%(default)s)")
     parser.add_argument("--port", type=port, default=0, help="port for them, 0 for any (%(default)s)")
-    parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")
+    add_log_level(parser)
     parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default="auto")
     return parser
 

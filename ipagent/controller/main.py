@@ -19,6 +19,7 @@ from common.agent_settings import Credentials, LogFormat, LogLevel
 from common.exit_codes import ExitCode
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
+from common.kube.errors import NOT_AUTHENTICATED
 from common.kube.lease import LeaderElection, terms_of
 from common.probes import ProbeServer
 from common.version import VERSION
@@ -48,7 +49,7 @@ from ipagent.node_network_names import LEASE
 
 PROGRAM = "multus-eni-controller"
 REMEDIES = {
-    401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
+    401: NOT_AUTHENTICATED,
     403: "grant the ServiceAccount what docs/networks.md lists for the controller",
     404: "are the CRDs of the chart installed?",
 }

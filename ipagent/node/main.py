@@ -19,7 +19,7 @@ from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_
 from common.descriptors import raise_descriptor_limit
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
@@ -33,7 +33,7 @@ from ipagent.node.central.relay import CallRelay
 from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.restore import ListingFailed
-from ipagent.node.gc.rules import GcResult
+from ipagent.node.gc.verdict import GcResult
 from ipagent.node.loop import Loop, log_events
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.field_readers import SettingsError
@@ -55,7 +55,7 @@ from ipagent.startup import end_startup
 
 PROGRAM = "multus-eni-node-agent"
 REMEDIES = {
-    401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
+    401: NOT_AUTHENTICATED,
     403: "grant the ServiceAccount what docs/security.md lists for the node agent",
 }
 STUCK_SECONDS = 120.0

@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from common.agent_settings import DEFAULT_NODE_PORT, MAX_PORT, Credentials, LogFormat, LogLevel
-from ipagent.node.model.field_readers import SHOWN, SettingsError, quote, read_cidrs
+from common.shorten import SHOWN
+from ipagent.node.model.field_readers import SettingsError, quote, read_cidrs
 from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.ownership import MIN_COOLDOWN, GcMode, GcPolicy
 
@@ -34,7 +35,7 @@ Value = TypeVar("Value")
 class NodeSettings:
     """What the operator wants of the node agents.
 
-    `watch_only`: pods are served by their network-status alone, and none has a container of ours. `port` is
+    `watch_only`: pods are served by their network-status alone, and none has an injected container. `port` is
     for claims, `health_port` for probes and metrics. Without `require_tag` ENIs need no tag to be used. With
     `pod_condition` each pod's status shows whether its addresses are assigned; with `node_networks` it
     reports to NodeAttachments what its pods have; with `central` the controller makes its calls to EC2.
@@ -87,14 +88,14 @@ def read_settings(data: bytes) -> NodeSettings:
 
 
 def _check(settings: NodeSettings) -> None:
-    """Refuse what can't go together."""
+    """Raise SettingsError where two settings contradict each other."""
     if settings.port == settings.health_port:
         raise SettingsError(f"healthPort: {settings.health_port} is the port for claims already")
     rules = settings.rules
-    word = rules.protected or rules.no_floating
-    if settings.watch_only and rules.mode is GcMode.ON and not word:
+    floating_known = rules.protected or rules.no_floating
+    if settings.watch_only and rules.mode is GcMode.ON and not floating_known:
         raise SettingsError(
-            "gc.mode: 'on' with watchOnly: pods without a container of ours can't tell of floating "
+            "gc.mode: 'on' with watchOnly: pods without an injected container can't report their floating "
             "addresses: name their ranges in gc.protectedCIDRs, set gc.noFloatingAddresses to true if there "
             "are none, or use 'report' or 'off'"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
+from common.shorten import shortened
 from ipagent.node_interfaces.plan import Status, Wanted
 from ipagent.node_interfaces.pool import Pool, read_pool, read_status, status_object
 from ipagent.node_network_names import with_status
@@ -62,11 +63,10 @@ def _reported(status: Mapping[str, Any]) -> Status | None:
     )
 
 
-def shortened(status: Status) -> Status:
-    """Return the status as the schema takes it."""
-    if len(status.message) <= MAX_MESSAGE:
-        return status
-    return replace(status, message=f"{status.message[: MAX_MESSAGE - 1]}…")
+def fit_to_schema(status: Status) -> Status:
+    """Return the status with a message that the schema takes."""
+    message = shortened(status.message, MAX_MESSAGE)
+    return status if message == status.message else replace(status, message=message)
 
 
 def status_body(name: str, status: Status) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.agent_settings import ENV_NODE_NAME, LogFormat, LogLevel
-from common.arguments import port
+from common.arguments import add_log_level, port
 from common.exit_codes import ExitCode
 
 _ABOUT = """\
@@ -68,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="write files there by which systemd-networkd leaves the interfaces alone (/run/systemd/network)",
     )
-    parser.add_argument("--log-level", choices=[each.value for each in LogLevel], default="info")
+    add_log_level(parser)
     parser.add_argument("--log-format", choices=[each.value for each in LogFormat], default="auto")
     return parser

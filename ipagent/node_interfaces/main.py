@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from common.agent_settings import LogFormat, LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
+from common.kube.errors import NOT_AUTHENTICATED
 from common.kube.informer import Informer
 from common.kube.reflector import Target
 from common.probes import ProbeServer
@@ -40,7 +41,7 @@ from ipagent.startup import end_startup
 
 PROGRAM = "multus-eni-links"
 REMEDIES = {
-    401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
+    401: NOT_AUTHENTICATED,
     403: "grant the ServiceAccount what docs/security.md lists for links",
     404: "install the CustomResourceDefinitions: the chart does with controller.enabled",
 }

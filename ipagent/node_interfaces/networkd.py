@@ -56,6 +56,8 @@ class NetworkFiles:
                     message=f"{self.folder} can't be written ({error.strerror}): exclude the interfaces on "
                     "the node as docs/networks.md shows, and set nodeAgent.unmanageLinks to false",
                 )
+        else:
+            self._failure = ""
 
     def _sync(self, files: dict[str, str]) -> None:
         for path in self.folder.glob(f"{PREFIX}*{SUFFIX}"):

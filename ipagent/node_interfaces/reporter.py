@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from common.backoff import half_jitter
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.refused_writes import RefusedWrites
 from ipagent.log import Log
-from ipagent.node_interfaces.attachments import LinkAttachment, shortened, status_body
+from ipagent.node_interfaces.attachments import LinkAttachment, fit_to_schema, status_body
 from ipagent.node_interfaces.plan import Status
 from ipagent.node_network_names import ATTACHMENTS, LINKS_MANAGER
 
 BASE, CAP = 1.0, 60.0
-"""Seconds between tries of a write that fails."""
+"""Seconds between tries while the API server does not answer."""
 GONE = 404
 
 
@@ -33,8 +34,7 @@ class StatusReporter:
     failures: int = 0
     """Consecutive ones without an answer."""
     _next_try: float = 0.0
-    _refused: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """How often in a row a report was refused, and when it is tried again."""
+    _refused: RefusedWrites = field(default_factory=RefusedWrites)
     _written: dict[str, Status] = field(default_factory=dict)
 
     def report(
@@ -42,11 +42,11 @@ class StatusReporter:
     ) -> float | None:
         """Write what differs; returns the seconds until a write is tried again, None if all is written."""
         self._written = {name: each for name, each in self._written.items() if name in attachments}
-        self._refused = {name: each for name, each in self._refused.items() if name in attachments}
+        self._refused.retain(attachments.keys())
         changed = {
             name: status
             for name, each in statuses.items()
-            if (status := shortened(each)) != self._written.get(name, attachments[name].reported)
+            if (status := fit_to_schema(each)) != self._written.get(name, attachments[name].reported)
         }
         if not changed:
             return None
@@ -54,25 +54,25 @@ class StatusReporter:
         if now < self._next_try:
             return self._next_try - now
         for name, status in changed.items():
-            if now < self._refused.get(name, (0, now))[1]:
+            if self._refused.due(name, now) > now:
                 continue
             try:
                 self._write(name, status)
             except ApiError as error:
-                count = self._refused.get(name, (0, 0.0))[0]
-                self._refused[name] = count + 1, now + self._pause(count, error)
+                until = self._refused.refuse(name, now, random.random())  # noqa: S311 - no secret
+                self._log_failure(error, until - now)
             except (Unreachable, ClusterError) as error:
-                pause = self._pause(self.failures, error)
+                pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
+                self._log_failure(error, pause)
                 self.failures += 1
                 self._next_try = now + pause
                 return pause
         self.failures = 0
-        return min((self._refused[name][1] - now for name in changed if name in self._refused), default=None)
+        due = (self._refused.due(name, now) for name in changed)
+        return min((at - now for at in due if at > now), default=None)
 
-    def _pause(self, failures: int, error: Exception) -> float:
-        pause = half_jitter(BASE, CAP, failures, random.random())  # noqa: S311 - no secret
+    def _log_failure(self, error: Exception, pause: float) -> None:
         self.log.warning("report-failed", message=f"{error}; it is tried again in {pause:.0f} s")
-        return pause
 
     def _write(self, name: str, status: Status) -> None:
         try:
@@ -88,7 +88,7 @@ class StatusReporter:
             if error.code != GONE:
                 raise
         self._written[name] = status
-        self._refused.pop(name, None)
+        self._refused.accept(name)
 
     def forget(self, name: str) -> None:
         """Compare an attachment that has changed with what it says, no more with what was written."""

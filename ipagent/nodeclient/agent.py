@@ -15,7 +15,7 @@ from ipagent.netlink.sockets import REMEDY, KernelError
 from ipagent.nodeclient import exits, pod_network_snapshot, signals
 from ipagent.nodeclient.session import FINAL, NoToken
 from ipagent.nodeclient.status_log import WAITING_SECONDS, StatusLogger
-from ipagent.termination import Exit, unplugged
+from ipagent.termination import EXIT_SECONDS, Exit, unplugged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 5.0
 """Between tries to read the pod's addresses, when the kernel does not give them."""
-LEAVE_SECONDS = 2.0
-"""Native sidecars are stopped last, and may have no more of the grace period than its least: 2 s.
-
-Kubernetes, `pkg/kubelet/kuberuntime`, minimumGracePeriodInSeconds.
-"""
 
 
 class NodeClientAgent:
@@ -241,8 +236,8 @@ class NodeClientAgent:
         if self._mode is Mode.SIDECAR:
             return Exit(128 + number, f"Ended by {by}. {self._release()}")
         why = self._session.trouble or "the node agent has not answered"
-        said = self._last.message if self._last else f"No address is known to be assigned: {why}."
-        return Exit(128 + number, f"Ended by {by} before the end. {said}")
+        state = self._last.message if self._last else f"No address is known to be assigned: {why}."
+        return Exit(128 + number, f"Ended by {by} before the end. {state}")
 
     def _exit_after_start(self, number: int) -> Exit:
         return Exit(ExitCode.OK, f"Ended by {signals.name(number)}. {self._release()}")
@@ -251,7 +246,7 @@ class NodeClientAgent:
         """Have the pod's addresses released, if it asks for that; returns a sentence about the result."""
         if not self._settings.release_on_exit:
             return "No address was released."
-        until = time.monotonic() + LEAVE_SECONDS
+        until = time.monotonic() + EXIT_SECONDS
         self._send_claim(leaving=True)
         try:
             while time.monotonic() < until:

@@ -55,10 +55,10 @@ class StatusLogger:
             self._log_failure(status)
             return
         self._message = ""
-        for who, said in listed.items():
-            if said[0] != node_protocol.PENDING and self._before.get(who) != said:
-                self._before[who] = said
-                self._log_address(*who, *said)
+        for who, found in listed.items():
+            if found[0] != node_protocol.PENDING and self._before.get(who) != found:
+                self._before[who] = found
+                self._log_address(*who, *found)
         if status.state != node_protocol.PENDING and status.addresses is not None:
             for who in [who for who in self._before if who not in listed]:
                 self._log_removed(*who, self._before.pop(who)[1])

@@ -31,9 +31,9 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
     releases = ReleaseQueue(agent.cloud, timing, agent.log, ended, retried=RETRIED)
     try:
         _begin(agent, deadline, timing)
-        told: set[Holding] = set()
+        logged: set[Holding] = set()
         while delays := _step(agent, releases):
-            _tell_pending(agent, told)
+            _log_pending(agent, logged)
             if timing.clock() >= deadline:
                 break
             timing.sleep(min(*delays, remaining(deadline, timing.clock())))
@@ -59,11 +59,11 @@ def _step(agent: Agent, releases: ReleaseQueue) -> list[float]:
     return [delay for delay in (recheck, release, assign) if delay is not None]
 
 
-def _tell_pending(agent: Agent, told: set[Holding]) -> None:
-    """Say once of each address that waits for its ENI what it waits for: it may go on for minutes."""
+def _log_pending(agent: Agent, logged: set[Holding]) -> None:
+    """Log once of each address that waits for its ENI what it waits for: it may go on for minutes."""
     for each in agent.pending:
-        if each.holding not in told:
-            told.add(each.holding)
+        if each.holding not in logged:
+            logged.add(each.holding)
             who, why = f"{each.holding.address} ({each.holding.interface})", each.reason
             text = f"{who} waits for its ENI: {why}" + (f". {each.error}" if each.error else "")
             agent.log.warning("lookup-failed", message=text, address=str(each.holding.address))

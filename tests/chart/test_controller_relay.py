@@ -12,15 +12,8 @@ import pytest
 from common.kube.client import Client
 from ipagent.assign.addresses import parse_address
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.call_relay import (
-    NODE_RELAY_MANAGER,
-    Action,
-    RelayAnswer,
-    RelayCall,
-    RelayRequests,
-    read_answers,
-    requests_body,
-)
+from ipagent.call_relay import Action, RelayAnswer, RelayCall, RelayRequests
+from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_answers, requests_body
 from ipagent.node_network_names import ATTACHMENTS
 from tests import doubles
 from tests.chart.conftest import Cluster

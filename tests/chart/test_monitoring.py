@@ -25,7 +25,7 @@ from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.relay import Histogram
 from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe import metrics as controller
-from ipagent.node.gc.rules import Decision, KeepReason, Verdict
+from ipagent.node.gc.verdict import Decision, KeepReason, Verdict
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot

@@ -10,7 +10,7 @@ from common.agent_container import CONTAINER_NAME
 from common.pod_keys import INJECTION, MODE, STATUS
 from tests.cluster.manifests import container, multus_pod
 from tests.cluster.namespaces import Namespaces, mode_of, names_of
-from webhook.core.inject import MAX_ANNOTATIONS
+from webhook.multus.networks import MAX_ANNOTATIONS
 
 pytestmark = pytest.mark.cluster
 

@@ -20,8 +20,9 @@ from common.agent_container import TOKEN_AUDIENCE
 from common.kube.list_stream import ListReader, NotAList
 from ipagent import node_protocol
 from ipagent.assign.errors import NoImds
-from ipagent.aws.imds import MAX_BYTES as MAX_IMDS_BYTES
 from ipagent.aws.imds import Imds
+from ipagent.aws.imds_http import MAX_BYTES as MAX_IMDS_BYTES
+from ipagent.aws.imds_http import ImdsConnection
 from ipagent.network_status_writer import NETWORK_STATUS
 from ipagent.node.model.field_readers import SettingsError
 from ipagent.node.model.pod import read_pod
@@ -122,23 +123,29 @@ def read(reader: Reader, data: bytes) -> None:
         reader(data)
 
 
-class AnsweredImds(Imds):
-    """IMDS whose every answer is the same."""
+class AnsweredConnection(ImdsConnection):
+    """A connection to an IMDS whose every answer is the same."""
 
-    def __init__(self) -> None:
-        super().__init__("http://127.0.0.1", Time().timing)
-        self.text = ""
+    text = ""
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         del method, path, headers
         return 200, self.text
 
 
+class AnsweredImds(Imds):
+    """IMDS over such a connection."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1", Time().timing)
+        self.answers = self._connection = AnsweredConnection("http://127.0.0.1", Time().timing)
+
+
 def of_imds(ask: Callable[[Imds], object]) -> Reader:
     imds = AnsweredImds()
 
     def read(data: bytes) -> None:
-        imds.text = data.decode("latin-1")
+        imds.answers.text = data.decode("latin-1")
         with suppress(NoImds):
             ask(imds)
 

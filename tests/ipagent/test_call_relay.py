@@ -23,13 +23,9 @@ from ipagent.call_relay import (
     RelayAnswers,
     RelayCall,
     RelayRequests,
-    fault_word,
     holding_only,
-    read_answers,
-    read_requests,
-    requests_body,
-    responses_body,
 )
+from ipagent.call_relay_status import fault_word, read_answers, read_requests, requests_body, responses_body
 
 pytestmark = pytest.mark.pure
 

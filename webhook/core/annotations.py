@@ -12,6 +12,7 @@ from common import pod_keys
 from common.agent_settings import Credentials, Mode, Takeover, parse_flag, parse_list, parse_timeout
 from common.elastic_ips import ALLOWED, EipClaim, parse_claims
 from common.quantity import MEBIBYTE, parse_quantity
+from common.shorten import shortened
 from webhook.core.capacity import UNITS_ALLOWED, Units, parse_units
 from webhook.multus.names import INTERFACES_OF_EVERY_POD, is_interface
 
@@ -59,11 +60,6 @@ class PodSettings:
     def awaited(self) -> tuple[str, ...]:
         """The interfaces whose Elastic IP the app waits for; an address that moves may be elsewhere."""
         return tuple(claim.target for claim in self.eips if not claim.address) if self.eip_wait else ()
-
-
-def shortened(text: str, limit: int = 64) -> str:
-    """Cut a user's text to a length that fits into a message."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def read_annotations(annotations: Mapping[str, str]) -> PodSettings:

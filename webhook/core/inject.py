@@ -18,10 +18,7 @@ from webhook.core.pod import Pod
 from webhook.core.reasons import Reason
 from webhook.core.resources import Resources, agent_resources
 from webhook.core.settings import Settings
-
-MAX_ANNOTATIONS = 256 << 10
-"""Bytes of all keys and values; the API server refuses a pod with more (k8s.io/apimachinery, api/validation,
-TotalAnnotationSizeLimitB)."""
+from webhook.multus.networks import MAX_ANNOTATIONS
 
 
 @dataclass(frozen=True, slots=True)

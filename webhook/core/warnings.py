@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from common import pod_keys
 from common.agent_settings import Backend, Mode, Takeover
+from common.shorten import shortened
 from webhook.core.agent_plan import AgentPlan
-from webhook.core.annotations import PodSettings, shortened
+from webhook.core.annotations import PodSettings
 from webhook.core.meshes import mesh_warnings
 from webhook.core.pod import Pod
 from webhook.multus.networks import Networks, expected_interfaces

@@ -12,7 +12,7 @@ from common import pod_keys
 from common.agent_container import CONTAINER_NAME
 from common.agent_settings import CONTRACT, ENV_BACKEND, ENV_CONTRACT, Backend, Mode
 from common.elastic_ips import EipClaim, parse_claims
-from webhook.core.annotations import shortened
+from common.shorten import shortened
 from webhook.core.capacity import CapacityRequest
 from webhook.core.decision import Decision
 from webhook.core.reasons import REMEDIES, Reason

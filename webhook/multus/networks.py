@@ -28,8 +28,8 @@ from webhook.multus.names import (
 )
 
 MAX_ANNOTATIONS = 256 << 10
-"""Bytes of all annotations of an object (TotalAnnotationSizeLimitB of
-apimachinery), which are checked after admission."""
+"""Bytes of all keys and values of an object's annotations; the API server refuses more, after admission
+(k8s.io/apimachinery, api/validation, TotalAnnotationSizeLimitB)."""
 
 
 @dataclass(frozen=True, slots=True)

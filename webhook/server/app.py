@@ -94,7 +94,7 @@ def keep_large_blocks_apart() -> None:
 
 
 def reload_networks(networks: NetworksWatcher, handler: AdmissionHandler) -> None:
-    """Have decisions rest on the file as it is now."""
+    """Read the file of networks again, and have decisions rest on it if it has changed."""
     if not networks.reload():
         return
     if networks.problem:

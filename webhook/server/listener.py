@@ -13,8 +13,16 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from common.connection_table import (
+    Admission,
+    Connection,
+    ConnectionLimits,
+    ConnectionTable,
+    Refusal,
+    State,
+    peer_of,
+)
 from common.linger import reset, reset_on_close, would_stay
-from common.listener import Admission, Connection, ConnectionLimits, ConnectionTable, Refusal, State, peer_of
 from common.token_bucket import BucketsByKey, Rate
 from webhook.server.http_limits import WRITE_TIMEOUT, SharedBuffer
 from webhook.server.log import Log

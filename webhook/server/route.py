@@ -1,7 +1,7 @@
 """The route of reviews: a body in, the response of the handler out.
 
 It is a route of FastAPI's like any other, and matches by one look-up: the router's own routes compare a path
-with one pattern after the other, and there are 26 paths. The body is decoded as far as the decision reads it,
+with one pattern after the other, and there are 22 paths. The body is decoded as far as the decision reads it,
 not by pydantic.
 """
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from common.shorten import shortened
 from ipagent.controller.eip.match import Matches, is_free, match
 from ipagent.controller.eip.wants import Want, Who, read_wants
 from ipagent.controller.model.cloud import CLUSTER_TAG
-from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, shortened, unknown, yes
+from ipagent.controller.model.condition import FALSE, MAX_MESSAGE, TRUE, Condition, no, unknown, yes
 from ipagent.controller.model.eip_calls import (
     Associate,
     DescribeAddresses,
@@ -256,7 +257,7 @@ def _of_pod(pod: EipPod, results: Mapping[Who, Condition]) -> Condition | None:
     order = (FALSE, "Unknown", TRUE)
     worst = min((condition for _, condition in each), key=lambda condition: order.index(condition.status))
     message = "; ".join(f"{target}: {found.message}" if target else found.message for target, found in each)
-    return Condition(worst.status, worst.reason, shortened(message))
+    return Condition(worst.status, worst.reason, shortened(message, MAX_MESSAGE))
 
 
 def _free(state: EipState, matches: Matches) -> dict[tuple[str, str], int]:

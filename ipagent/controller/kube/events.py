@@ -14,6 +14,7 @@ from typing import Any
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.timestamps import timestamp
+from common.shorten import shortened
 from common.token_bucket import BucketsByKey, Rate, TokenBucket
 from ipagent.controller.model.attachment import SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
@@ -27,6 +28,7 @@ OF_A_SUBJECT = Rate(burst=10, refill=1 / 60)
 """Of one object: a node whose interface goes up and down leaves room for the Events on others."""
 COMPONENT = "multus-eni-controller"
 MAX_MESSAGE = 1000
+"""Characters; the API server takes 1024 bytes (events.k8s.io/v1 Event, `note`)."""
 WARNINGS = (HOST_ADDRESS, SUBNET_CHANGED)
 """Reasons of conditions that are met, and still ask for something."""
 
@@ -126,7 +128,7 @@ class EventWriter:
             },
             "type": kind,
             "reason": reason,
-            "message": message[:MAX_MESSAGE] or reason,
+            "message": shortened(message, MAX_MESSAGE) or reason,
             "source": {"component": COMPONENT, "host": self._instance},
             "reportingComponent": COMPONENT,
             "reportingInstance": self._instance,

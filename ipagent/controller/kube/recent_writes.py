@@ -8,25 +8,21 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from common.backoff import ceiling
 from common.kube.backoff import pause_after_failure
+from common.kube.refused_writes import RefusedWrites
 
 LAG = 3.0
 """Seconds for which something that was written is not written again: the watch will show it."""
-FIRST_PAUSE = 0.5
-"""Seconds after the first failure in a row."""
 PASSED = (404, 409)
 """HTTP codes of a write whose object is gone, or has changed meanwhile: it is decided again."""
 CONFLICT_PAUSE = 1.0
 """Seconds after which it is, where the watch shows nothing new."""
 REFUSED = (400, 403, 413, 422)
 """HTTP codes of a write that is refused for what it says, or by a policy: no other one waits for it."""
+NO_CHANCE = 0.5
+"""In place of a random value: only the leader writes, and has nobody to keep apart from."""
 MAX_REFUSED = 20
 """Refused writes of a turn after which no other one is tried: without rights none would be accepted."""
-LONGEST_REFUSED = 60.0
-"""Seconds until a refused write is tried again, at most."""
-FORGET = 2 * LONGEST_REFUSED
-"""Seconds after which a refused write that was due and is not made any more is forgotten."""
 
 
 @dataclass(slots=True)
@@ -38,8 +34,7 @@ class RecentWrites:
     _written: dict[Hashable, tuple[object, float]] = field(default_factory=dict)
     _row: int = 0
     _until: float = 0.0
-    _refused: dict[Hashable, tuple[int, float]] = field(default_factory=dict)
-    """How often in a row a write was refused, and until when it waits."""
+    _refused: RefusedWrites = field(default_factory=RefusedWrites)
     _refusals: int = 0
     """In this turn."""
     _again: float = float("inf")
@@ -50,17 +45,17 @@ class RecentWrites:
         if now < self._until:
             return self._until
         self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
-        self._refused = {key: each for key, each in self._refused.items() if now - each[1] < FORGET}
+        self._refused.prune(now)
         self._refusals, self._again = 0, float("inf")
         return None
 
     def waits(self, key: Hashable, now: float) -> bool:
         """Return whether a write has to wait because it was refused."""
-        until = self._refused.get(key, (0, 0.0))[1]
-        if now < until:
-            self._again = min(self._again, until)
-            return True
-        return False
+        due = self._refused.due(key, now)
+        if due <= now:
+            return False
+        self._again = min(self._again, due)
+        return True
 
     def changed_meanwhile(self, now: float) -> None:
         """Record that an object has changed before it was written: the watch may have shown that already."""
@@ -70,10 +65,7 @@ class RecentWrites:
         """Record that a write was refused; returns whether others are tried in this turn."""
         self.failures += 1
         self._refusals += 1
-        count = self._refused.get(key, (0, 0.0))[0]
-        until = now + ceiling(1.0, LONGEST_REFUSED, count)
-        self._refused[key] = count + 1, until
-        self._again = min(self._again, until)
+        self._again = min(self._again, self._refused.refuse(key, now))
         return self._refusals < MAX_REFUSED
 
     def has(self, key: Hashable, value: object) -> bool:
@@ -84,13 +76,13 @@ class RecentWrites:
     def record(self, key: Hashable, value: object, now: float) -> None:
         """Record what was written."""
         self._written[key] = value, now
-        self._refused.pop(key, None)
+        self._refused.accept(key)
 
     def failed(self, now: float) -> float:
         """Record that the API server has not taken a write; returns until when the others wait."""
         self.failures += 1
         self._row += 1
-        self._until = now + pause_after_failure(self._row, FIRST_PAUSE)
+        self._until = now + pause_after_failure(self._row, NO_CHANCE)
         return self._until
 
     def reached(self) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from ipagent.call_relay import RELAY_MANAGER, RelayAnswers, responses_body
-from ipagent.controller.kube.recent_writes import PASSED, RecentWrites
+from ipagent.call_relay import RelayAnswers
+from ipagent.call_relay_status import RELAY_MANAGER, responses_body
+from ipagent.controller.kube.recent_writes import PASSED, REFUSED, RecentWrites
 from ipagent.controller.kube.write_budget import ANSWERS, ATTACHMENT, WriteBudget
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.log import Log
@@ -36,34 +37,35 @@ class ResponseWriter:
         if (until := self.recent.pause(now)) is not None:
             return until
         self.budget.begin()
-        for name, answers in plan.responses.items():
-            if self.recent.has(name, answers) or not self.may():
-                continue
-            if not self.budget.take((ATTACHMENT, name), now):
-                continue
-            try:
-                self._apply(name, answers)
-            except (Unreachable, ClusterError) as error:
-                self._log(error)
-                return self.recent.failed(now)
-            self.recent.reached()
-            self.recent.record(name, answers, now)
+        try:
+            for name, answers in plan.responses.items():
+                self._write(name, answers, now)
+        except (ApiError, Unreachable, ClusterError) as error:
+            self._log(error)
+            return self.recent.failed(now)
         return min(self.recent.done(now), self.budget.due)
 
-    def _apply(self, name: str, answers: RelayAnswers) -> None:
-        """Write the answers to one node agent; a refusal of theirs holds up nobody else's."""
+    def _write(self, name: str, answers: RelayAnswers, now: float) -> None:
+        """Write the answers to one node agent; a refusal of theirs holds up no others, not even its next."""
+        if self.recent.has(name, answers) or self.recent.waits((name, answers), now) or not self.may():
+            return
+        if not self.budget.take((ATTACHMENT, name), now):
+            return
         path, what = f"{ATTACHMENTS}/{name}/status", f"answer the node agent in NodeAttachment {name}"
         try:
             self.client.apply(path, what, responses_body(name, answers), manager=RELAY_MANAGER, force=True)
-        except ApiError as error:
-            if error.code not in PASSED:
-                self._refused(error)
         except ValueError as error:
-            self._refused(ValueError(f"cannot {what}: {error}"))
-
-    def _refused(self, error: Exception) -> None:
-        self.recent.failures += 1
-        self._log(error)
+            self.recent.refused((name, answers), now)
+            self._log(ValueError(f"cannot {what}: {error}"))
+            return
+        except ApiError as error:
+            if error.code in REFUSED and self.recent.refused((name, answers), now):
+                self._log(error)
+                return
+            if error.code not in PASSED:
+                raise
+        self.recent.reached()
+        self.recent.record(name, answers, now)
 
     def _log(self, error: Exception) -> None:
         self.log.warning("write-failed", message=str(error))

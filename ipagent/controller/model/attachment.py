@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from ipagent.call_relay import RelayAnswers, RelayRequests, read_answers, read_requests
+from ipagent.call_relay import RelayAnswers, RelayRequests
+from ipagent.call_relay_status import read_answers, read_requests
 from ipagent.controller.model.condition import Condition, read_conditions
 from ipagent.controller.model.network import LinkSpec, read_link
 from ipagent.controller.model.prefixes import (

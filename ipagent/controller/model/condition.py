@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.shorten import shortened
+
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 MAX_MESSAGE = 1024
 """Characters of a message. A longer one is cut where the condition is made: what is decided must be equal to
@@ -25,22 +27,17 @@ class Condition:
 
 def yes(reason: str, message: str = "") -> Condition:
     """Return a condition that is met."""
-    return Condition(TRUE, reason, shortened(message))
+    return Condition(TRUE, reason, shortened(message, MAX_MESSAGE))
 
 
 def no(reason: str, message: str) -> Condition:
     """Return a condition that is not met."""
-    return Condition(FALSE, reason, shortened(message))
+    return Condition(FALSE, reason, shortened(message, MAX_MESSAGE))
 
 
 def unknown(reason: str, message: str) -> Condition:
     """Return a condition that cannot be determined now."""
-    return Condition(UNKNOWN, reason, shortened(message))
-
-
-def shortened(message: str, longest: int = MAX_MESSAGE) -> str:
-    """Return a message with at most so many characters; one that is cut ends with three dots."""
-    return message if len(message) <= longest else f"{message[: longest - 3]}..."
+    return Condition(UNKNOWN, reason, shortened(message, MAX_MESSAGE))
 
 
 def read_conditions(status: Mapping[str, Any]) -> dict[str, Condition]:

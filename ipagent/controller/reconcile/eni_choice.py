@@ -71,8 +71,8 @@ def free_slot(draft: Draft, pair: Pair) -> tuple[int, int] | str:
     taken |= {(each, device) for where, each, device in draft.slots if where == instance}
     if full := _full(draft.state.cloud.limits.get(pair.node.type), pair.node.type, card, taken):
         others = sum(1 for eni in here if eni.tags.get("node.k8s.amazonaws.com/instance_id"))
-        said = f"{full}; {others} of them are the VPC CNI's" if others else full
-        return f"{said}: {remedy(Kind.NO_SLOT)}"
+        text = f"{full}; {others} of them are the VPC CNI's" if others else full
+        return f"{text}: {remedy(Kind.NO_SLOT)}"
     if not _has_card(draft.state.cloud.limits.get(pair.node.type), card):
         return (
             f"{pair.node.type} has no network card {card}: change placement.networkCard, or use another type"

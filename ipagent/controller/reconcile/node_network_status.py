@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from common.shorten import shortened
 from ipagent.controller.model.actions import prefix_key
 from ipagent.controller.model.attachment import (
     CREATED,
@@ -12,7 +13,7 @@ from ipagent.controller.model.attachment import (
     SUBNET_CHANGED,
     AttachmentStatus,
 )
-from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, shortened, yes
+from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
 from ipagent.controller.model.network import NodeNetwork, is_label_key
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.writes import NetworkStatus

@@ -178,8 +178,8 @@ def classify(code: str, message: str, fault: Fault) -> Kind:
     if code in _CODES:
         return _CODES[code]
     parts = _BY_MESSAGE.get(code, ())
-    told = next((kind for part, kind in parts if part in message.lower()), None)
-    return told if told is not None else _FAULTS.get(fault, Kind.OTHER)
+    found = next((kind for part, kind in parts if part in message.lower()), None)
+    return found if found is not None else _FAULTS.get(fault, Kind.OTHER)
 
 
 def retry_after(kind: Kind, count: int) -> float:

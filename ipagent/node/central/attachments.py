@@ -8,7 +8,8 @@ from ipaddress import ip_network
 from typing import Any
 
 from ipagent.assign.addresses import IPNetwork
-from ipagent.call_relay import RelayAnswer, RelayAnswers, RelayCall, read_answers
+from ipagent.call_relay import RelayAnswer, RelayAnswers, RelayCall
+from ipagent.call_relay_status import read_answers
 
 Wanted = Mapping[str, Sequence[RelayCall]]
 """The name of a NodeAttachment -> the calls to ask for; their ids do not count."""

@@ -17,7 +17,8 @@ from common.kube.reflector import Target
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
-from ipagent.call_relay import NODE_RELAY_MANAGER, RelayAnswer, RelayCall, RelayRequests, requests_body
+from ipagent.call_relay import RelayAnswer, RelayCall, RelayRequests
+from ipagent.call_relay_status import NODE_RELAY_MANAGER, requests_body
 from ipagent.log import Log
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
 from ipagent.node_network_names import ATTACHMENTS, LEASE, of_node

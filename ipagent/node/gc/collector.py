@@ -23,7 +23,8 @@ from ipagent.assign.topology import Attached, Topology
 from ipagent.log import Log
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed, PodLister, Restorer
-from ipagent.node.gc.rules import Candidate, Decision, GcInput, GcResult, Verdict, evaluate, suspected_leaks
+from ipagent.node.gc.rules import evaluate, suspected_leaks
+from ipagent.node.gc.verdict import Candidate, Decision, GcInput, GcResult, Verdict
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
 from ipagent.node.model.pod import PodKey

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ipagent.node.model.field_readers import SHOWN, Object, as_list, as_map, as_text
+from common.object_fields import Object, as_list, as_map, as_text
+from common.shorten import SHOWN
 
 CONDITION = "multus-eni.io/AddressesAssigned"
 MAX_MESSAGE = 1024

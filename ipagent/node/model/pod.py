@@ -11,11 +11,12 @@ from enum import StrEnum, auto
 
 from common.agent_container import CONTAINER_NAME
 from common.agent_settings import ENV_BACKEND, Backend, Mode, Takeover, parse_list
+from common.object_fields import MAX_NAME, Object, as_list, as_map, as_text
 from common.pod_keys import EIP, EIP_CONDITION, INTERFACES, NETWORKS, TAKEOVER
+from common.shorten import SHOWN
 from ipagent.assign.addresses import Holding
 from ipagent.network_status_writer import NETWORK_STATUS, written_through_status
 from ipagent.node.model.condition import PodCondition, read_condition
-from ipagent.node.model.field_readers import MAX_TEXT, SHOWN, Object, as_list, as_map, as_text
 from ipagent.node.model.network_status import MAX_NAMES, read_status
 from ipagent.node.model.requested_units import requested_units
 
@@ -179,7 +180,7 @@ def _takeover(value: object) -> Takeover:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    return parse_list(as_text(value, MAX_NAMES * MAX_TEXT))[:MAX_NAMES]
+    return parse_list(as_text(value, MAX_NAMES * MAX_NAME))[:MAX_NAMES]
 
 
 def _agent(spec: Object) -> InjectedAgent:

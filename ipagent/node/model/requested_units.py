@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from common.object_fields import Object, as_list, as_map
 from common.quantity import whole_number
-from ipagent.node.model.field_readers import Object, as_list, as_map
 from ipagent.node_network_names import RESOURCE_PREFIX
 
 MAX_CONTAINERS = 1024

@@ -11,10 +11,7 @@ from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from common.kube.backoff import pause_after_failure
-from common.kube.errors import ApiError, ClusterError, Unreachable
-
-_PASSING = frozenset({429, 500, 502, 503, 504})
-"""HTTP codes after which the same request may succeed (Kubernetes API conventions, "HTTP Status codes")."""
+from common.kube.errors import PASSING, ApiError, ClusterError, Unreachable
 
 Item = TypeVar("Item")
 
@@ -61,7 +58,7 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
             try:
                 self.write(item)
             except ApiError as error:
-                if error.code in _PASSING:
+                if error.code in PASSING:
                     self._again(item, error)
                 elif self.refused(item, error):
                     self._log_once(error)

@@ -1,8 +1,8 @@
 """Event correlator: which Kubernetes Events a pod gets, how often, and their texts. No I/O.
 
-The same is said once, and counted after that, as client-go's recorder does (`tools/record/events_cache.go`);
-what comes too fast waits, and what waits too long or is too much is dropped and counted: Events are a
-courtesy, and the API server has better things to do.
+A repeated Event is written once and counted after that, as client-go's recorder does
+(`tools/record/events_cache.go`). Events that come too fast wait; those that wait too long or are too many are
+dropped and counted: Events are a courtesy, and the API server has better things to do.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.kube.timestamps import timestamp
+from common.shorten import shortened
 from common.token_bucket import Rate, TokenBucket
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 
 COMPONENT = "multus-eni-node-agent"
-MAX_MESSAGE = 1024
-"""Characters: the API server refuses longer ones (core/v1 Event, `message`)."""
+MAX_MESSAGE = 1000
+"""Characters; the API server takes 1024 bytes (events.k8s.io/v1 Event, `note`)."""
 MAX_ENTRIES = 1000
-"""What is remembered and what waits, together: a node has 250 pods."""
+"""Events that are remembered or wait, together: a node has at most 250 pods."""
 BURST = 10
 RATE = 5.0
 """Events a second after a burst."""
@@ -29,24 +30,24 @@ OF_A_POD = 10
 """Different Events of a pod that are written; room for another one comes every POD_PAUSE seconds."""
 POD_PAUSE = 60.0
 AGAIN = 300.0
-"""Seconds after which it is written that the same was said again."""
+"""Seconds after which the new count of a repeated Event is written."""
 LATE = 900.0
-"""Seconds after which what could not be written is dropped."""
+"""Seconds after which an Event that could not be written is dropped."""
 
-_WORDS = {
+TEXTS = {
     EventType.ASSIGNED: ("AddressAssigned", "assigned {addresses} to {eni}"),
     EventType.RELEASED: ("AddressReleased", "released {addresses} from {eni}"),
     EventType.CONFLICT: ("AddressConflict", ""),
     EventType.REFUSED: ("AddressNotAssigned", ""),
     EventType.WARNING: ("AddressWarning", ""),
 }
-"""Kinds that concern a pod: the Event's reason, and its message where the kind alone tells it."""
+"""Kinds that concern a pod: the Event's reason, and its message where what happened has none of its own."""
 _NORMAL = frozenset({EventType.ASSIGNED, EventType.RELEASED})
 
 
 @dataclass(frozen=True, slots=True)
 class PodEvent:
-    """What is to be said of a pod."""
+    """An Event on a pod, without times and count: what makes two of them the same."""
 
     pod: PodKey
     reason: str
@@ -58,7 +59,7 @@ class PodEvent:
 class Write:
     """An Event to be written: made if `new`, otherwise counted on. Times are seconds since 1970."""
 
-    note: PodEvent
+    event: PodEvent
     name: str
     first: float
     last: float
@@ -66,23 +67,23 @@ class Write:
     new: bool
 
 
-def notes(events: Iterable[AddressEvent]) -> tuple[PodEvent, ...]:
-    """Put into words what happened to pods: several addresses on one ENI in one sentence."""
+def pod_events(events: Iterable[AddressEvent]) -> tuple[PodEvent, ...]:
+    """Return the Events of what happened to pods: several addresses on one ENI are one Event."""
     groups: dict[tuple[PodKey, EventType, str, str], list[str]] = defaultdict(list)
     for each in events:
-        if each.pod is not None and each.kind in _WORDS:
+        if each.pod is not None and each.kind in TEXTS:
             alone = "" if each.kind in _NORMAL else each.message
             groups[each.pod, each.kind, each.eni_id, alone].append(str(each.address))
     return tuple(
-        _note(pod, kind, eni_id, message, addresses)
+        _pod_event(pod, kind, eni_id, message, addresses)
         for (pod, kind, eni_id, message), addresses in groups.items()
     )
 
 
-def _note(pod: PodKey, kind: EventType, eni_id: str, message: str, addresses: list[str]) -> PodEvent:
-    reason, pattern = _WORDS[kind]
+def _pod_event(pod: PodKey, kind: EventType, eni_id: str, message: str, addresses: list[str]) -> PodEvent:
+    reason, pattern = TEXTS[kind]
     text = message or pattern.format(addresses=", ".join(dict.fromkeys(addresses)), eni=eni_id)
-    return PodEvent(pod, reason, text[:MAX_MESSAGE], kind not in _NORMAL)
+    return PodEvent(pod, reason, shortened(text, MAX_MESSAGE), kind not in _NORMAL)
 
 
 @dataclass(slots=True)
@@ -101,9 +102,9 @@ class _Entry:
 
 
 class EventCorrelator:
-    """Takes notes, and says what to write when. Times are seconds of a clock that never jumps, but `wall`.
+    """Decides which Events are written when. `now` is a monotonic clock's, `wall` is seconds since 1970.
 
-    `token` makes the names of this process's Events its own.
+    `token` makes the names of this process's Events unique.
     """
 
     def __init__(self, token: str) -> None:
@@ -116,18 +117,18 @@ class EventCorrelator:
         self.dropped = 0
 
     def add(self, found: Iterable[PodEvent], now: float, wall: float) -> None:
-        """Take notes."""
-        for note in found:
-            self._add(note, now, wall)
+        """Let these be written, or counted where they are known."""
+        for event in found:
+            self._add(event, now, wall)
 
     def due(self, now: float) -> Write | float | None:
         """Return what to write now, or in how many seconds to ask again; None if nothing waits.
 
-        What is given is taken for written unless `put_back` says otherwise.
+        What is returned counts as written unless `put_back` follows.
         """
         while self._waiting:
-            note = self._waiting[0]
-            entry = self._entries[note]
+            event = self._waiting[0]
+            entry = self._entries[event]
             if entry.since + LATE < now:
                 self._drop()
                 continue
@@ -135,41 +136,41 @@ class EventCorrelator:
                 return pause
             self._waiting.popleft()
             self._bucket.take(now)
-            write = Write(note, entry.name, entry.first, entry.last, entry.count, not entry.there)
+            write = Write(event, entry.name, entry.first, entry.last, entry.count, not entry.there)
             entry.there, entry.at, entry.waiting = True, now, False
             return write
         return None
 
     def put_back(self, write: Write, *, new: bool) -> None:
-        """Let it be written again: first in the row; `new` if the API server has no such Event."""
-        entry = self._entries.get(write.note)
+        """Let it be written again, before all others; `new` if the API server has no such Event."""
+        entry = self._entries.get(write.event)
         if entry is None:
             return
         entry.there = not new
         if not entry.waiting:
             entry.waiting = True
-            self._waiting.appendleft(write.note)
+            self._waiting.appendleft(write.event)
 
-    def _add(self, note: PodEvent, now: float, wall: float) -> None:
-        entry = self._entries.get(note)
+    def _add(self, event: PodEvent, now: float, wall: float) -> None:
+        entry = self._entries.get(event)
         if entry is None:
-            self._begin(note, now, wall)
+            self._begin(event, now, wall)
             return
-        self._entries.move_to_end(note)
+        self._entries.move_to_end(event)
         entry.count += 1
         entry.last = wall
         if not entry.waiting and now - entry.at >= AGAIN:
             entry.waiting, entry.since = True, now
-            self._waiting.append(note)
+            self._waiting.append(event)
 
-    def _begin(self, note: PodEvent, now: float, wall: float) -> None:
-        if not self._allows(note.pod, now) or not self._has_room():
+    def _begin(self, event: PodEvent, now: float, wall: float) -> None:
+        if not self._allows(event.pod, now) or not self._has_room():
             self.dropped += 1
             return
         self._number += 1
-        name = f"{note.pod.name[:200].rstrip('-.')}.{self._token}{self._number:x}"
-        self._entries[note] = _Entry(name, wall, wall, since=now)
-        self._waiting.append(note)
+        name = f"{event.pod.name[:200].rstrip('-.')}.{self._token}{self._number:x}"
+        self._entries[event] = _Entry(name, wall, wall, since=now)
+        self._waiting.append(event)
 
     def _allows(self, pod: PodKey, now: float) -> bool:
         bucket = self._of_pods.setdefault(pod, TokenBucket(Rate(OF_A_POD, 1 / POD_PAUSE)))
@@ -181,7 +182,7 @@ class EventCorrelator:
     def _has_room(self) -> bool:
         if len(self._entries) < MAX_ENTRIES:
             return True
-        oldest = next((note for note, entry in self._entries.items() if not entry.waiting), None)
+        oldest = next((event for event, entry in self._entries.items() if not entry.waiting), None)
         if oldest is None:
             return False
         del self._entries[oldest]
@@ -189,13 +190,13 @@ class EventCorrelator:
 
     def _drop(self) -> None:
         self.dropped += 1
-        note = self._waiting.popleft()
-        del self._entries[note]
+        event = self._waiting.popleft()
+        del self._entries[event]
 
 
 def path_of(write: Write) -> str:
     """Return the path to POST a new Event to, or to PATCH one that is there."""
-    folder = f"/api/v1/namespaces/{write.note.pod.namespace}/events"
+    folder = f"/api/v1/namespaces/{write.event.pod.namespace}/events"
     return folder if write.new else f"{folder}/{write.name}"
 
 
@@ -204,7 +205,7 @@ def body_of(write: Write, node: str) -> dict[str, Any]:
     changes = {"count": write.count, "lastTimestamp": timestamp(write.last)}
     if not write.new:
         return changes
-    pod = write.note.pod
+    pod = write.event.pod
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -216,9 +217,9 @@ def body_of(write: Write, node: str) -> dict[str, Any]:
             "name": pod.name,
             "uid": pod.uid,
         },
-        "type": "Warning" if write.note.warning else "Normal",
-        "reason": write.note.reason,
-        "message": write.note.message,
+        "type": "Warning" if write.event.warning else "Normal",
+        "reason": write.event.reason,
+        "message": write.event.message,
         "firstTimestamp": timestamp(write.first),
         "source": {"component": COMPONENT, "host": node},
         "reportingComponent": COMPONENT,

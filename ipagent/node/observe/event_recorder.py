@@ -14,11 +14,18 @@ from common.kube.errors import ApiError
 from ipagent.log import Log
 from ipagent.node.model.events import AddressEvent
 from ipagent.node.observe.api_writer import ApiWriter
-from ipagent.node.observe.event_correlator import COMPONENT, EventCorrelator, Write, body_of, notes, path_of
+from ipagent.node.observe.event_correlator import (
+    COMPONENT,
+    EventCorrelator,
+    Write,
+    body_of,
+    path_of,
+    pod_events,
+)
 
 
 class EventRecorder(ApiWriter[Write]):
-    """Turns events into Events on their pods."""
+    """Writes what happened to pods as Events on them."""
 
     def __init__(self, client: Client, node: str, log: Log) -> None:
         super().__init__("events")
@@ -33,8 +40,8 @@ class EventRecorder(ApiWriter[Write]):
         return self._correlator.dropped
 
     def record(self, events: Iterable[AddressEvent]) -> None:
-        """Take what happened; returns at once."""
-        found = notes(events)
+        """Let the Events of what happened be written; returns at once."""
+        found = pod_events(events)
         if found:
             with self.wake:
                 self._correlator.add(found, time.monotonic(), time.time())
@@ -46,7 +53,7 @@ class EventRecorder(ApiWriter[Write]):
 
     def write(self, item: Write) -> None:
         """Create the Event, or count it on."""
-        what = f"write an Event on pod {item.note.pod}"
+        what = f"write an Event on pod {item.event.pod}"
         body = body_of(item, self._node)
         if item.new:
             self._client.create(path_of(item), what, body)

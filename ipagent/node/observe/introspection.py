@@ -22,7 +22,7 @@ from ipagent.assign.address_state import Item
 from ipagent.assign.addresses import sort_key
 from ipagent.assign.release import Pair
 from ipagent.log import Log
-from ipagent.node.gc.rules import Decision, Verdict
+from ipagent.node.gc.verdict import Decision, Verdict
 from ipagent.node.model.ownership import GcMode
 from ipagent.node.model.pod import ElasticIps, PodKey
 from ipagent.node.observe.metrics import state_of
@@ -39,9 +39,9 @@ class NotRunning(Exception):
 
 
 class StatusServer:
-    """Gives `answer()` to everyone who connects, from `with` to the end of its block.
+    """Sends `answer()` to everyone who connects, from `with` to the end of its block.
 
-    Where the socket can't be made, that is told, and the agent works anyway.
+    Where the socket can't be made, a warning is logged, and the agent works without it.
     """
 
     def __init__(self, folder: Path, answer: Callable[[], dict[str, Any]], log: Log) -> None:

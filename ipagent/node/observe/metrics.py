@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from common.metrics import process_registry
 from common.version import VERSION
 from ipagent.assign.address_state import SETTLED, Item, Phase
-from ipagent.node.gc.rules import Verdict
+from ipagent.node.gc.verdict import Verdict
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
@@ -46,9 +46,9 @@ class Snapshot:
 
 
 class Metrics:
-    """`figures` is asked at each scrape, by the thread that serves it."""
+    """`snapshot` is asked at each scrape, by the thread that serves it."""
 
-    def __init__(self, figures: Callable[[], Snapshot]) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self.registry = process_registry()
         self._assigned = self._counter("assigned", "Addresses that were confirmed on their ENI.")
         self._reclaimed = self._counter("reclaimed", "Addresses that no pod held any more, unassigned.")
@@ -58,7 +58,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.registry.register(_Asked(figures))
+        self.registry.register(_SnapshotCollector(snapshot))
 
     def count(self, events: Iterable[AddressEvent]) -> None:
         """Count events."""
@@ -78,49 +78,49 @@ REFUSED = "refused_"
 """What the session server's counts of refusals begin with, before the HTTP status."""
 
 
-class _Asked(Collector):
-    """Makes the samples of what is the case at the time of a scrape."""
+class _SnapshotCollector(Collector):
+    """Collects the samples of a snapshot at each scrape."""
 
-    def __init__(self, figures: Callable[[], Snapshot]) -> None:
-        self._figures = figures
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
 
     def describe(self) -> Iterable[Metric]:
-        """Say nothing beforehand: the registry would scrape to find out."""
+        """Return nothing: the registry would otherwise collect at registration."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
         """Return the samples."""
-        figures = self._figures()
+        snapshot = self._snapshot()
         yield _gauge("build_info", "Always 1; the release is the label.", "version", {VERSION: 1})
         states = Counter(dict.fromkeys(STATES, 0))
-        states.update(state_of(item) for item in figures.items)
+        states.update(state_of(item) for item in snapshot.items)
         yield _gauge("addresses", "Addresses of this node's pods, by state.", "state", states)
         yield _single(
-            "conflicts", "Addresses of this node's pods that another pod or ENI has.", figures.conflicts
+            "conflicts", "Addresses of this node's pods that another pod or ENI has.", snapshot.conflicts
         )
-        yield _single("gc_candidates", "Addresses that no pod held at the last sweep.", figures.candidates)
-        yield _blockers(figures.verdicts)
+        yield _single("gc_candidates", "Addresses that no pod held at the last sweep.", snapshot.candidates)
+        yield _blockers(snapshot.verdicts)
         # Before the first list there is no age, and an alert on its absence.
-        if figures.watch_age is not None:
+        if snapshot.watch_age is not None:
             text = "Seconds since the API server last sent something."
-            yield _single("watch_age_seconds", text, figures.watch_age)
+            yield _single("watch_age_seconds", text, snapshot.watch_age)
         claims = Counter({str(state): 0 for state in ClaimState})
-        claims.update(str(each.state) for each in figures.statuses.values())
+        claims.update(str(each.state) for each in snapshot.statuses.values())
         yield _gauge(
             "claims", "Injected containers that are connected, by the state of their claim.", "state", claims
         )
-        yield from _counters(figures)
+        yield from _counters(snapshot)
 
 
 def state_of(item: Item) -> str:
-    """Say how far an address is: one of STATES."""
+    """Return the state of an address: one of STATES."""
     if item.phase is Phase.CONFIRMED:
         return "assigned"
     return "failed" if item.phase in SETTLED else "pending"
 
 
 def _blockers(verdicts: Iterable[Verdict]) -> Metric:
-    """Count the addresses that are kept for a living pod's sake alone, by pod: those with most of them."""
+    """Count the leaked addresses that one living pod alone keeps from being reclaimed: the pods with most."""
     blocked = Counter((each.blocker, str(each.why)) for each in verdicts if each.blocker)
     family = GaugeMetricFamily(
         f"{PREFIX}gc_blocked_addresses",
@@ -133,24 +133,24 @@ def _blockers(verdicts: Iterable[Verdict]) -> Metric:
     return family
 
 
-def _counters(figures: Snapshot) -> Iterator[Metric]:
+def _counters(snapshot: Snapshot) -> Iterator[Metric]:
     calls = CounterMetricFamily(f"{PREFIX}ec2_calls", "Calls of EC2.", labels=("action", "result"))
-    for labels, count in sorted(figures.calls.items()):
+    for labels, count in sorted(snapshot.calls.items()):
         calls.add_metric(labels, count)
     yield calls
     reviews = CounterMetricFamily(f"{PREFIX}token_reviews", "Tokens that were checked.", labels=("result",))
     for result in ("ok", "refused", "failed"):
-        reviews.add_metric((result,), figures.counts.get(f"reviews_{result}", 0))
+        reviews.add_metric((result,), snapshot.counts.get(f"reviews_{result}", 0))
     yield reviews
     refused = CounterMetricFamily(
         f"{PREFIX}sessions_refused", "Connections that were refused, by HTTP status.", labels=("status",)
     )
-    for key, count in sorted(figures.counts.items()):
+    for key, count in sorted(snapshot.counts.items()):
         if key.startswith(REFUSED):
             refused.add_metric((key.removeprefix(REFUSED),), count)
     yield refused
     dropped = CounterMetricFamily(f"{PREFIX}events_dropped", "Events on pods that were not written.")
-    dropped.add_metric((), figures.events_dropped)
+    dropped.add_metric((), snapshot.events_dropped)
     yield dropped
 
 

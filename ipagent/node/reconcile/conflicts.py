@@ -59,10 +59,10 @@ _Contender = tuple[PodDesired, Placement | None]
 NOBODY = Desired()
 
 
-def resolve_conflicts(wishes: Iterable[PodDesired], before: Desired = NOBODY) -> Desired:
+def resolve_conflicts(desired: Iterable[PodDesired], before: Desired = NOBODY) -> Desired:
     """Grant each address to one pod; `before` is how it was until now."""
     contenders: dict[IPAddress, list[_Contender]] = {}
-    for each in wishes:
+    for each in desired:
         placed = {placement.holding.address: placement for placement in each.placements}
         for address in (*placed, *(each.own - placed.keys())):
             contenders.setdefault(address, []).append((each, placed.get(address)))

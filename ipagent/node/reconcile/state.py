@@ -146,13 +146,13 @@ class NodeState:
 
     def end_session(self, key: PodKey) -> None:
         """Record that the pod's session has ended: its claim holds for the time being."""
-        session = self.claims.get(key)
-        if session is None:
+        known = self.claims.get(key)
+        if known is None:
             return
         if key not in self._pods:
             self._forget(key)
-        elif session.ended is None:
-            session.ended = self._clock()
+        elif known.ended is None:
+            known.ended = self._clock()
             self._invalidate(key)
 
     @property
@@ -170,9 +170,9 @@ class NodeState:
     def _read_macs(self) -> frozenset[str]:
         stated = {
             link.mac
-            for key, session in self.claims.items()
+            for key, known in self.claims.items()
             if self._grants.of(key.namespace).cidrs
-            for link in session.claim.snapshot.links
+            for link in known.claim.snapshot.links
             if link.mac and not link.loopback and link.name != PRIMARY_INTERFACE
         }
         self._attached = frozenset(
@@ -217,15 +217,15 @@ class NodeState:
         self.version += 1
 
     def _update(self, key: PodKey, now: float) -> None:
-        pod, session = self._pods.get(key), self.claims.get(key)
-        times = (at for at in session.changes() if at > now) if session else ()
+        pod, known = self._pods.get(key), self.claims.get(key)
+        times = (at for at in known.changes() if at > now) if known else ()
         self._changes[key] = min(times, default=NEVER)
         if self._changes[key] == NEVER:
             del self._changes[key]
         if pod is None:
             self.by_pod.pop(key, None)
             return
-        stated = session.view(now) if session else None
+        stated = known.view(now) if known else None
         found = desired_for(pod, stated, self._grants.of(key.namespace), self._topology, self._unknown)
         self.by_pod[key] = self._within_budget(found, now)
 
@@ -279,8 +279,8 @@ class NodeState:
         """Return the pods whose sidecar has claimed all that it holds, over a session that is open."""
         return frozenset(
             key
-            for key, session in self.claims.items()
-            if session.ended is None and session.claim.mode is Mode.SIDECAR
+            for key, known in self.claims.items()
+            if known.ended is None and known.claim.mode is Mode.SIDECAR
         )
 
     def unstated(self) -> Mapping[PodKey, frozenset[str]]:

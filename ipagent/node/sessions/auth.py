@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from common.agent_container import TOKEN_AUDIENCE, TOKEN_VOLUME
 from common.agent_settings import ENV_HOST_IP, ENV_POD_NAME, ENV_POD_NAMESPACE, ENV_POD_UID
+from common.object_fields import as_map
 from ipagent.node.model.pod import PodKey
 from ipagent.node_protocol import is_token
 
@@ -106,8 +107,8 @@ def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Po
     audiences = review.get("audiences")
     if not isinstance(audiences, list) or audience not in audiences:
         return Unauthenticated(f"the token is not meant for the audience {audience}")
-    user = _map(review.get("user"))
-    extra = _map(user.get("extra"))
+    user = as_map(review.get("user"))
+    extra = as_map(user.get("extra"))
     match str(user.get("username")).split(":"):
         case ["system", "serviceaccount", namespace, _] if namespace:
             name, uid, node = (_only(extra.get(key)) for key in (POD_NAME, POD_UID, NODE_NAME))
@@ -116,10 +117,6 @@ def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Po
     if not name or not uid:
         return Unauthenticated("the token is not bound to a pod")
     return PodIdentity(PodKey(namespace, name, uid), node)
-
-
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _only(value: object) -> str:

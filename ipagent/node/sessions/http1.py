@@ -281,8 +281,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def error_response(status: HTTPStatus, text: str, remedy: str = "") -> bytes:
     """Return the whole answer to a pod that is refused: why, and what the user does next."""
-    told = {"message": text[:MAX_TEXT], **({"remedy": remedy} if remedy else {})}
-    body = json.dumps(told).encode() + b"\n"
+    document = {"message": text[:MAX_TEXT], **({"remedy": remedy} if remedy else {})}
+    body = json.dumps(document).encode() + b"\n"
     more = ""
     if status is HTTPStatus.UNAUTHORIZED:
         more = "WWW-Authenticate: Bearer\r\n"

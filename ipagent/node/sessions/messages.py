@@ -206,7 +206,7 @@ def _choice(kind: Callable[[str], T], found: Mapping[str, Any], key: str, defaul
 
 def answer(status: ClaimStatus, serial: int) -> bytes:
     """Return a status as one line of at most MAX_ANSWER bytes."""
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "serial": serial,
         "state": str(status.state),
         "code": int(status.code),
@@ -224,11 +224,11 @@ def answer(status: ClaimStatus, serial: int) -> bytes:
     ]
     # Hundreds of addresses: the message says the most important in any case.
     for listed in (addresses, [{**each, "message": ""} for each in addresses]):
-        line = _line({**told, "addresses": listed})
+        line = _line({**document, "addresses": listed})
         if len(line) <= MAX_ANSWER and len(listed) <= MAX_ADDRESSES:
             return line
-    return _line(told)
+    return _line(document)
 
 
-def _line(told: Mapping[str, Any]) -> bytes:
-    return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+def _line(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"

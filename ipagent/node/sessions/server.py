@@ -71,7 +71,7 @@ class PodSessionServer:
         self._node = node
         self._notify = notify
         self._log = log
-        self._mailbox = ClaimQueue()
+        self._queue = ClaimQueue()
         self._counts: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -122,12 +122,12 @@ class PodSessionServer:
 
     def take_claims(self) -> list[Claim | SessionClosed]:
         """Return what pods have claimed since the last call."""
-        return self._mailbox.take()
+        return self._queue.take()
 
     def publish(self, changes: Mapping[PodKey, ClaimStatus]) -> None:
         """Pass changed statuses on to the pods whose claims were taken."""
-        if news := self._mailbox.match(changes):
-            self._call(self._deliver, news)
+        if updates := self._queue.match(changes):
+            self._call(self._deliver, updates)
 
     def counts(self) -> Mapping[str, int]:
         """Return figures: `open` connections, `pods` with a session, `claims`, `reviews`, `refused_STATUS`.
@@ -153,7 +153,7 @@ class PodSessionServer:
         self._unidentified.pop(session, None)
         if session.pod and self._by_pod.get(session.pod) is session:
             del self._by_pod[session.pod]
-            self._mailbox.close(session.pod)
+            self._queue.close(session.pod)
             self._notify()
 
     def hold(self, session: Session, size: int) -> None:
@@ -190,7 +190,7 @@ class PodSessionServer:
         if before and before is not session:
             before.abort()
         self._counts["claims"] += 1
-        ticket = self._mailbox.put(statement.claim)
+        ticket = self._queue.put(statement.claim)
         self._notify()
         return ticket
 
@@ -282,7 +282,7 @@ class PodSessionServer:
         for session in list(self._unidentified):
             session.recheck()
 
-    def _deliver(self, news: list[StatusUpdate]) -> None:
-        for told in news:
-            if session := self._by_pod.get(told.pod):
-                session.send_status(told.status, told.ticket)
+    def _deliver(self, updates: list[StatusUpdate]) -> None:
+        for update in updates:
+            if session := self._by_pod.get(update.pod):
+                session.send_status(update.status, update.ticket)

@@ -14,7 +14,8 @@ import boto3
 import pytest
 
 from ipagent.assign.errors import NoImds
-from ipagent.aws.imds import DEFAULT_ENDPOINT, IPV6_ENDPOINT, MAX_BYTES, Imds, endpoint_of
+from ipagent.aws.imds import Imds
+from ipagent.aws.imds_http import DEFAULT_ENDPOINT, IPV6_ENDPOINT, MAX_BYTES, endpoint_of
 from tests.doubles import Doubles, ManualClock
 from tests.ipagent import worlds
 from tests.ipagent.aws.scripted_imds import Answer, Script, ScriptedImds, scripted_imds

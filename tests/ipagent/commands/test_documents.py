@@ -15,7 +15,7 @@ from ipagent.assign.topology import EniDetails
 from ipagent.commands import addresses, dry_run, enis, release
 from ipagent.commands.context import NodeEnis
 from ipagent.commands.enis import EniView, NodeView
-from ipagent.commands.release import Release, Standing, State
+from ipagent.commands.release import AddressStatus, Release, State
 from ipagent.commands.render import Palette
 from tests.ipagent.commands.test_dry_run import ACCESS, OTHER, on, seen, view
 from tests.ipagent.fakes import ENI_0, ENI_1, ip
@@ -38,7 +38,7 @@ NODE = NodeView(
     SILENT,
     ("a warning",),
 )
-RELEASE = Release(DETAILS, (Standing(ip("10.10.1.50"), State.ABSENT, OTHER),), ACCESS, SILENT)
+RELEASE = Release(DETAILS, (AddressStatus(ip("10.10.1.50"), State.ABSENT, OTHER),), ACCESS, SILENT)
 
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "addresses": addresses.as_document(POD),

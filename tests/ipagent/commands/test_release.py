@@ -14,7 +14,7 @@ from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds
 from ipagent.assign.topology import EniDetails
 from ipagent.commands import release
 from ipagent.commands.context import CommandContext
-from ipagent.commands.release import State, carry_out, objection, standings, warnings
+from ipagent.commands.release import State, address_statuses, carry_out, objection, warnings
 from ipagent.commands.render import Palette
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
@@ -39,7 +39,7 @@ class TestDecision:
 
     def test_each_address_is_held_primary_or_absent_on_the_eni(self) -> None:
         asked = ["10.10.1.60", "10.10.1.10", "2001:db8:1::10", "10.10.1.50", "10.10.1.61", "10.10.1.60"]
-        found = standings(ENI, list(map(ip, asked)), [OTHER])
+        found = address_statuses(ENI, list(map(ip, asked)), [OTHER])
         assert [(str(one.address), one.state, one.holder) for one in found] == [
             ("10.10.1.60", State.HELD, None),
             ("10.10.1.10", State.PRIMARY, None),
@@ -62,7 +62,7 @@ class TestDecision:
         ],
     )
     def test_addresses_that_must_stay_are_refused(self, eni: EniDetails, address: str, says: str) -> None:
-        found = objection(eni, standings(eni, [ip(address)], ()))
+        found = objection(eni, address_statuses(eni, [ip(address)], ()))
         assert bool(found) is bool(says)
         if found:
             assert found.exit_code == ExitCode.ADDRESS_REFUSED
@@ -70,7 +70,7 @@ class TestDecision:
             assert address in str(found)
 
     def test_the_user_is_warned_before_the_question(self) -> None:
-        found = standings(ENI, [ip("10.10.1.60")], ())
+        found = address_statuses(ENI, [ip("10.10.1.60")], ())
         assert any("no_manage" in text for text in warnings(ENI, found, ()))
         said = warnings(replace(ENI, no_manage=True), found, [ip("10.10.1.60")])
         assert not any("no_manage" in text for text in said)
@@ -130,7 +130,7 @@ def test_both_families_leave_and_the_rest_stays(make: Make, doubles: Doubles) ->
     asked = addresses("10.10.1.60", "2001:db8:1::60")
     done = carry_out(make(), ENI_1, asked, agree)
     assert done.exit_code == ExitCode.OK
-    assert [one.state for one in done.standings] == [State.RELEASED, State.RELEASED]
+    assert [one.state for one in done.statuses] == [State.RELEASED, State.RELEASED]
     assert doubles.holder_of("10.10.1.60") is None
     assert doubles.holder_of("10.10.1.61") == ENI_1
     changes = [call.action for call in doubles.journal() if call.action.startswith(("Un", "Assign"))]
@@ -167,7 +167,7 @@ def test_not_confirmed_means_that_nothing_is_done(make: Make, doubles: Doubles) 
 def test_an_absent_address_counts_as_released_and_its_holder_is_named(make: Make, doubles: Doubles) -> None:
     done = carry_out(make(), ENI_1, addresses(NEIGHBOUR_SECONDARY, "10.10.1.99"), refuse)
     assert done.exit_code == ExitCode.OK
-    assert [one.holder and one.holder.eni_id for one in done.standings] == [NEIGHBOUR, None]
+    assert [one.holder and one.holder.eni_id for one in done.statuses] == [NEIGHBOUR, None]
     assert "i-0b000000000000001" in release.as_text(done, Palette(False))
     assert doubles.holder_of(NEIGHBOUR_SECONDARY) == NEIGHBOUR
 
@@ -188,7 +188,7 @@ def test_throttling_without_end_ends_with_the_deadline(make: Make, doubles: Doub
 def test_lacking_the_right_ends_at_once_and_names_the_identity(make: Make, doubles: Doubles) -> None:
     done = carry_out(make(AWS_ACCESS_KEY_ID=READER), ENI_1, addresses("10.10.1.60"), agree)
     assert done.exit_code == ExitCode.NO_PERMISSION
-    assert [one.state for one in done.standings] == [State.HELD]
+    assert [one.state for one in done.statuses] == [State.HELD]
     assert "credentials used: env" in release.as_text(done, Palette(False))
     assert len([call for call in doubles.journal() if call.action.startswith("Un")]) == 1
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from common.kube.client import Answer as ApiAnswer
 from common.kube.errors import ApiError, Unreachable
-from ipagent.call_relay import read_answers
+from ipagent.call_relay_status import read_answers
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import SHORTEST, Loop

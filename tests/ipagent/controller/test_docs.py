@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ipagent.controller.reconcile.refusal_conditions import Kind
-from ipagent.node.observe.event_correlator import _WORDS
+from ipagent.node.observe.event_correlator import TEXTS
 
 pytestmark = pytest.mark.pure
 
@@ -60,4 +60,4 @@ def test_no_reason_has_two_rows() -> None:
 
 def test_every_event_on_a_pod_has_its_row() -> None:
     _, _, rest = page("node-agent").partition("\n### Events\n")
-    assert listed(rest.partition("\n## ")[0]) == {reason for reason, _ in _WORDS.values()}
+    assert listed(rest.partition("\n## ")[0]) == {reason for reason, _ in TEXTS.values()}

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ipagent.call_relay import Action, read_answers
+from ipagent.call_relay import Action
+from ipagent.call_relay_status import read_answers
 from ipagent.controller import loop as module
 from ipagent.controller.kube.relay import ResponseWriter
 from ipagent.controller.loop import Loop, Relay

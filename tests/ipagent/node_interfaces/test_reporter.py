@@ -12,7 +12,7 @@ from common.agent_settings import LogFormat
 from common.kube.client import Answer, Client
 from common.kube.errors import ApiError, Unreachable
 from ipagent.log import Log
-from ipagent.node_interfaces.attachments import LinkAttachment, read_attachment, shortened, status_body
+from ipagent.node_interfaces.attachments import LinkAttachment, fit_to_schema, read_attachment, status_body
 from ipagent.node_interfaces.plan import Status, Wanted
 from ipagent.node_interfaces.reporter import CAP, StatusReporter
 
@@ -72,7 +72,7 @@ def test_addresses_on_the_node_are_written_and_read_back() -> None:
 
 
 def test_a_message_fits_into_the_schema() -> None:
-    long = shortened(Status(MAC, message="x" * 2000))
+    long = fit_to_schema(Status(MAC, message="x" * 2000))
     assert (len(long.message), long.message[-1]) == (1024, "…")
 
 

@@ -332,7 +332,7 @@ def test_a_sidecar_that_waits_for_an_eni_asks_less_and_less_often(what: str) -> 
 
 WAITS = {
     "call assign": ("assign-failed", "struck by THROTTLED"),
-    "call describe": ("describe-failed", "Whether eni-1 has 10.10.1.8"),
+    "call describe": ("describe-failed", "whether eni-1 has 10.10.1.8"),
     "lookup": ("lookup-failed", "struck"),
     "eni absent": ("lookup-failed", "10.10.1.8"),
     "eni half": ("lookup-failed", "IMDS shows a part"),

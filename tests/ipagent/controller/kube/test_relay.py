@@ -10,7 +10,8 @@ import pytest
 
 from common.kube.errors import ApiError, Unreachable
 from ipagent.assign.addresses import parse_address
-from ipagent.call_relay import RELAY_MANAGER, RelayAnswer, RelayAnswers
+from ipagent.call_relay import RelayAnswer, RelayAnswers
+from ipagent.call_relay_status import RELAY_MANAGER
 from ipagent.controller.kube.recent_writes import LAG
 from ipagent.controller.kube.relay import ResponseWriter
 from ipagent.controller.model.relay import RelayPlan
@@ -85,6 +86,19 @@ def test_a_refusal_holds_up_nobody_else() -> None:
     assert "write-failed" in rig.log.getvalue()
     rig.write(10.1, n1=answers(1), n2=answers(1))
     assert rig.writer.recent.failures == 1
+
+
+def test_what_is_refused_again_and_again_is_tried_ever_more_rarely_and_delays_no_later_answer() -> None:
+    rig = Rig()
+    rig.server.errors["n1.oam"] = ApiError(422, "Invalid", "too long", "answer")
+    now = 10.0
+    for pause in (1.0, 2.0, 4.0):
+        assert rig.write(now, n1=answers(1)) == now + pause
+        now += pause
+    refused = rig.writer.recent.failures
+    rig.server.errors.clear()
+    rig.write(now - 0.1, n1=answers(1, 2))
+    assert (refused, rig.names) == (3, ["n1.oam"])
 
 
 def test_what_is_gone_is_no_failure() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from common.kube.errors import ApiError
-from ipagent.controller.kube.recent_writes import CONFLICT_PAUSE, LONGEST_REFUSED, MAX_REFUSED
+from common.kube.refused_writes import LONGEST
+from ipagent.controller.kube.recent_writes import CONFLICT_PAUSE, MAX_REFUSED
 from ipagent.controller.kube.write_budget import TICK
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Plan
@@ -87,9 +88,9 @@ def test_a_node_that_a_policy_protects_holds_up_no_other_write(code: int) -> Non
     times = [at for at, key in rig.tried if key == "nodes/n1"]
     pauses = [after - before for before, after in pairwise(times)]
     assert pauses == sorted(pauses)
-    assert pauses[-1] == LONGEST_REFUSED
+    assert pauses[-1] == LONGEST
     rig.errors.clear()
-    rig.now += LONGEST_REFUSED
+    rig.now += LONGEST
     rig.turn(label("n1"))
     assert "nodes/n1" in rig.written
 
@@ -130,4 +131,4 @@ def test_a_message_that_is_too_long_is_written_once() -> None:
     assert len(rig.tried) == 1
     (condition,) = rig.written["nodeattachments/n1.oam/status"]["conditions"]
     assert len(condition["message"]) == MAX_MESSAGE
-    assert condition["message"].endswith("...")
+    assert condition["message"].endswith("…")

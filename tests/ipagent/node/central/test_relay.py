@@ -18,16 +18,8 @@ from common.kube.errors import Unreachable
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
-from ipagent.call_relay import (
-    NODE_RELAY_MANAGER,
-    Action,
-    RelayAnswer,
-    RelayAnswers,
-    RelayCall,
-    RelayRequests,
-    read_requests,
-    responses_body,
-)
+from ipagent.call_relay import Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
+from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, responses_body
 from ipagent.node.central.relay import UNANSWERED_PAUSE, CallRelay
 from ipagent.node_network_names import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request

@@ -13,7 +13,7 @@ from ipagent.assign.errors import NoPermission
 from ipagent.assign.topology import Eni
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.records import OwnershipRecords
-from ipagent.node.gc.rules import Decision, KeepReason
+from ipagent.node.gc.verdict import Decision, KeepReason
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.ownership import GarbageCollector, GcMode, GcPolicy

@@ -15,7 +15,8 @@ from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.release import Pair
 from ipagent.assign.topology import Attached, Eni, EniDetails
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
-from ipagent.node.gc.rules import Candidate, Decision, GcInput, KeepReason, Verdict, evaluate, suspected_leaks
+from ipagent.node.gc.rules import evaluate, suspected_leaks
+from ipagent.node.gc.verdict import Candidate, Decision, GcInput, KeepReason, Verdict
 from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, ip

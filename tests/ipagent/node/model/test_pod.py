@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from common.agent_container import CONTAINER_NAME
 from common.agent_settings import ENV_BACKEND, AgentSettings, Backend, Takeover
+from common.object_fields import MAX_NAME
 from common.pod_keys import INTERFACES, NETWORKS, TAKEOVER
 from ipagent.assign.addresses import Holding
 from ipagent.network_status_writer import NETWORK_STATUS
-from ipagent.node.model.field_readers import MAX_TEXT
 from ipagent.node.model.network_status import MAX_HOLDINGS, MAX_NAMES, MAX_STATUS
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey, read_pod
 
@@ -426,7 +426,7 @@ def anything_like_a_pod(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[s
 
 def assert_bounded(found: Pod) -> None:
     texts = (found.key.namespace, found.key.name, found.key.uid, found.created, *found.interfaces)
-    assert all(len(text) <= MAX_TEXT * MAX_NAMES for text in texts)
+    assert all(len(text) <= MAX_NAME * MAX_NAMES for text in texts)
     assert len(found.problem) < 1000
     assert len(found.interfaces) <= MAX_NAMES
     for each in found.holdings:

@@ -17,7 +17,14 @@ from ipagent.log import Log
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe import event_correlator
-from ipagent.node.observe.event_correlator import EventCorrelator, PodEvent, Write, body_of, notes, path_of
+from ipagent.node.observe.event_correlator import (
+    EventCorrelator,
+    PodEvent,
+    Write,
+    body_of,
+    path_of,
+    pod_events,
+)
 from ipagent.node.observe.event_recorder import EventRecorder
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
@@ -38,7 +45,7 @@ def event(
     return AddressEvent(kind, pod, ip_address(address) if address else None, eni, message)
 
 
-def note(number: int = 0, pod: PodKey = A) -> PodEvent:
+def pod_event(number: int = 0, pod: PodKey = A) -> PodEvent:
     return PodEvent(pod, "AddressAssigned", f"number {number}", warning=False)
 
 
@@ -75,14 +82,14 @@ def note(number: int = 0, pod: PodKey = A) -> PodEvent:
         ),
         (
             [event(EventType.WARNING, message=LONG)],
-            [PodEvent(A, "AddressWarning", LONG[:1024], warning=True)],
+            [PodEvent(A, "AddressWarning", LONG[:999] + "…", warning=True)],
         ),
         ([event(EventType.RECLAIMED, pod=None), event(EventType.CONFLICT, pod=None)], []),
         ([event(EventType.RECLAIMED), event(EventType.WOULD_RECLAIM)], []),
     ],
 )  # fmt: skip
 def test_address_events_become_event_messages(happened: list[AddressEvent], expected: list[PodEvent]) -> None:
-    assert list(notes(happened)) == expected
+    assert list(pod_events(happened)) == expected
 
 
 def written(book: EventCorrelator, now: float) -> list[Write]:
@@ -95,13 +102,13 @@ def written(book: EventCorrelator, now: float) -> list[Write]:
 @pytest.mark.pure
 def test_the_same_is_said_once_and_counted_after_that() -> None:
     book = EventCorrelator("t")
-    book.add([note()], 0.0, WALL)
+    book.add([pod_event()], 0.0, WALL)
     (first,) = written(book, 0.0)
     assert (first.new, first.count, first.name) == (True, 1, "a.t1")
     for second in range(1, 5):
-        book.add([note()], float(second), WALL + second)
+        book.add([pod_event()], float(second), WALL + second)
     assert book.due(5.0) is None
-    book.add([note()], event_correlator.AGAIN, WALL + event_correlator.AGAIN)
+    book.add([pod_event()], event_correlator.AGAIN, WALL + event_correlator.AGAIN)
     (again,) = written(book, event_correlator.AGAIN)
     assert (again.new, again.count, again.name) == (False, 6, "a.t1")
     assert (again.first, again.last) == (WALL, WALL + event_correlator.AGAIN)
@@ -111,35 +118,35 @@ def test_the_same_is_said_once_and_counted_after_that() -> None:
 def test_a_burst_is_written_at_once_and_the_rest_by_and_by() -> None:
     book = EventCorrelator("t")
     pods = [PodKey("ns", f"p{number}", f"u{number}") for number in range(30)]
-    book.add([note(pod=pod) for pod in pods], 100.0, WALL)
+    book.add([pod_event(pod=pod) for pod in pods], 100.0, WALL)
     assert len(written(book, 100.0)) == event_correlator.BURST
     pause = book.due(100.0)
     assert isinstance(pause, float)
     assert pause == pytest.approx(1 / event_correlator.RATE)
     assert len(written(book, 102.0)) == 2 * event_correlator.RATE
-    assert [each.note.pod for each in written(book, 200.0)] == pods[20:]
+    assert [each.event.pod for each in written(book, 200.0)] == pods[20:]
     assert book.due(200.0) is None
 
 
 @pytest.mark.pure
 def test_the_events_of_one_pod_are_bounded() -> None:
     book = EventCorrelator("t")
-    book.add(map(note, range(50)), 0.0, WALL)
+    book.add(map(pod_event, range(50)), 0.0, WALL)
     assert book.dropped == 50 - event_correlator.OF_A_POD
-    book.add([note(50, B)], 0.0, WALL)
-    book.add([note(51)], event_correlator.POD_PAUSE + 1, WALL)
+    book.add([pod_event(50, B)], 0.0, WALL)
+    book.add([pod_event(51)], event_correlator.POD_PAUSE + 1, WALL)
     assert book.dropped == 50 - event_correlator.OF_A_POD
-    book.add([note(52)], event_correlator.POD_PAUSE + 1, WALL)
+    book.add([pod_event(52)], event_correlator.POD_PAUSE + 1, WALL)
     assert book.dropped == 51 - event_correlator.OF_A_POD
     later = written(book, event_correlator.POD_PAUSE + 1) + written(book, event_correlator.POD_PAUSE + 11)
-    assert [each.note.pod for each in later] == [A] * 10 + [B, A]
+    assert [each.event.pod for each in later] == [A] * 10 + [B, A]
 
 
 @pytest.mark.pure
 def test_what_waits_is_bounded_and_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_correlator, "MAX_ENTRIES", 5)
     book = EventCorrelator("t")
-    many = [note(pod=PodKey("ns", f"p{number}", f"u{number}")) for number in range(8)]
+    many = [pod_event(pod=PodKey("ns", f"p{number}", f"u{number}")) for number in range(8)]
     book.add(many, 0.0, WALL)
     assert book.dropped == 3
     assert len(written(book, 1.0)) == 5
@@ -152,14 +159,17 @@ def test_what_waits_is_bounded_and_grows_old(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.pure
 def test_events_that_could_not_be_written_are_written_first() -> None:
     book = EventCorrelator("t")
-    book.add([note(1), note(2)], 0.0, WALL)
+    book.add([pod_event(1), pod_event(2)], 0.0, WALL)
     first = book.due(0.0)
     assert isinstance(first, Write)
     book.put_back(first, new=True)
     book.put_back(first, new=True)
-    assert [(each.note, each.new) for each in written(book, 0.0)] == [(note(1), True), (note(2), True)]
+    assert [(each.event, each.new) for each in written(book, 0.0)] == [
+        (pod_event(1), True),
+        (pod_event(2), True),
+    ]
     book.put_back(first, new=False)
-    assert [(each.note, each.new) for each in written(book, 0.0)] == [(note(1), False)]
+    assert [(each.event, each.new) for each in written(book, 0.0)] == [(pod_event(1), False)]
 
 
 STEPS = st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 400), st.booleans())
@@ -176,11 +186,11 @@ def test_events_are_not_repeated_and_their_number_is_bounded(
     now, made, times = 0.0, set(), []
     for number, pod, pause, look in steps:
         now += pause
-        book.add([note(number, PodKey("ns", f"p{pod}", ""))], now, WALL + now)
+        book.add([pod_event(number, PodKey("ns", f"p{pod}", ""))], now, WALL + now)
         for write in written(book, now) if look else ():
             times.append(now)
-            assert write.new == (write.note not in made) or write.first > WALL
-            made.add(write.note)
+            assert write.new == (write.event not in made) or write.first > WALL
+            made.add(write.event)
             assert write.first <= write.last <= WALL + now
     for start in times:
         within = [each for each in times if start <= each < start + 10]
@@ -193,21 +203,21 @@ def test_what_is_said_again_while_it_is_written_is_made_anew_where_it_was_delete
 ) -> None:
     monkeypatch.setattr(event_correlator, "AGAIN", 0.0)
     book = EventCorrelator("t")
-    book.add([note()], 0.0, WALL)
+    book.add([pod_event()], 0.0, WALL)
     (first,) = written(book, 0.0)
-    book.add([note()], 1.0, WALL)
+    book.add([pod_event()], 1.0, WALL)
     book.put_back(first, new=True)
     assert [(each.new, each.count) for each in written(book, 1.0)] == [(True, 2)]
 
 
 @pytest.mark.pure
 def test_an_event_is_one_of_core_v1() -> None:
-    write = Write(note(), "a.t1", WALL, WALL + 5, 3, new=True)
+    write = Write(pod_event(), "a.t1", WALL, WALL + 5, 3, new=True)
     body = body_of(write, "node-1")
     assert path_of(write) == "/api/v1/namespaces/ns/events"
     assert body["involvedObject"] | {"uid": "uid-a"} == body["involvedObject"]
     assert (body["firstTimestamp"], body["lastTimestamp"]) == ("2027-01-15T08:00:00Z", "2027-01-15T08:00:05Z")
-    later = Write(note(), "a.t1", WALL, WALL + 5, 4, new=False)
+    later = Write(pod_event(), "a.t1", WALL, WALL + 5, 4, new=False)
     assert path_of(later) == "/api/v1/namespaces/ns/events/a.t1"
     assert body_of(later, "node-1") == {"count": 4, "lastTimestamp": "2027-01-15T08:00:05Z"}
 
@@ -215,7 +225,7 @@ def test_an_event_is_one_of_core_v1() -> None:
 @pytest.mark.pure
 def test_a_long_name_leaves_room_for_the_rest() -> None:
     book = EventCorrelator("t")
-    book.add([note(pod=PodKey("ns", "a" * 199 + "." + "b" * 53, ""))], 0.0, WALL)
+    book.add([pod_event(pod=PodKey("ns", "a" * 199 + "." + "b" * 53, ""))], 0.0, WALL)
     (write,) = written(book, 0.0)
     assert write.name == "a" * 199 + ".t1"
 

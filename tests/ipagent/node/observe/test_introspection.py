@@ -13,7 +13,7 @@ from ipagent.assign.addresses import Holding
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import Eni
-from ipagent.node.gc.rules import Decision, KeepReason, Verdict
+from ipagent.node.gc.verdict import Decision, KeepReason, Verdict
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.ownership import GcMode

@@ -1,4 +1,4 @@
-"""Statements in, standings out: bounded, and the same on both sides."""
+"""Statements in, statuses out: bounded, and the same on both sides."""
 
 from __future__ import annotations
 

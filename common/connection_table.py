@@ -1,4 +1,4 @@
-"""Limits of a listener: how many connections, from whom, and which one gives way to a new one.
+"""Connection table: how many connections a listener has, from whom, and which one gives way to a new one.
 
 No I/O; times are monotonic seconds.
 """

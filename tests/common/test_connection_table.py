@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.listener import (
+from common.connection_table import (
     STALE,
     Connection,
     ConnectionLimits,
