@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from common.agent_settings import LogLevel
-from common.arguments import port
+from common.arguments import add_log_level, port
 
 if TYPE_CHECKING:
     from certs.main import Options
@@ -49,13 +49,7 @@ def add_certs(commands: Commands) -> None:
         help="address for probes and metrics (%(default)s)",
     )
     run.add_argument("--port", type=port, default=8080, help="port for them, 0 for any (%(default)s)")
-    run.add_argument(
-        "--log-level",
-        type=LogLevel,
-        choices=tuple(LogLevel),
-        default=LogLevel.INFO,
-        help="least important line that is logged (%(default)s)",
-    )
+    add_log_level(run)
     for kind in ("label", "annotation"):
         run.add_argument(
             f"--secret-{kind}",
@@ -170,7 +164,7 @@ def _options(given: argparse.Namespace) -> Options:
     if "host" not in given:
         return Options(which, settings)
     marks = Marks(dict(given.secret_label), dict(given.secret_annotation))
-    return Options(which, settings, given.host, given.port, marks, given.log_level)
+    return Options(which, settings, given.host, given.port, marks, LogLevel(given.log_level))
 
 
 def _duration(text: str) -> float:

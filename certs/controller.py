@@ -39,7 +39,7 @@ BURST = 60
 WINDOW = 600.0
 """Seconds within which they are counted."""
 SLOW = 10.0
-"""Seconds between writes after that: another program writes the same fields fields."""
+"""Seconds between writes after that: another program writes the same fields."""
 
 
 def pause_before_write(written: Sequence[float], now: float) -> float:
@@ -84,12 +84,12 @@ class Controller:
         self._changed = threading.Event()
         self._stopping = False
         self._observed: Observed | None = None
-        self._looked = 0.0
+        self._read_at = 0.0
         self._offset = 0.0
         self._seen = Observation()
         self._failures = 0
         self._written: deque[float] = deque(maxlen=BURST)
-        self._said: Action | None = None
+        self._decided: Action | None = None
 
     def wake(self) -> None:
         """Read the objects again: one may have changed. Called from other threads."""
@@ -107,7 +107,7 @@ class Controller:
 
     def turn(self) -> float:
         """Run one turn; returns the seconds until the next one, unless something changes before."""
-        self._health.turned()
+        self._health.record_turn()
         if self._changed.is_set():
             self._changed.clear()
             self._observed = None
@@ -127,7 +127,7 @@ class Controller:
         return pause
 
     def _turn(self) -> float:
-        fresh = self._observed is None or self._clock.now().steady - self._looked > RESYNC
+        fresh = self._observed is None or self._clock.now().steady - self._read_at > RESYNC
         observed = self._look() if fresh or self._observed is None else self._observed
         action = self._decide(observed)
         if not isinstance(action, Wait) and not fresh:
@@ -141,10 +141,10 @@ class Controller:
     def _look(self) -> Observed:
         observed = self._store.look()
         now = self._clock.now()
-        self._looked = now.steady
+        self._read_at = now.steady
         self._offset = (now.wall if observed.time is None else observed.time) - now.steady
         self._seen = observe(self._seen, observed.state, now.steady)
-        self._health.looked(observed.state, self._now().wall, self._settings)
+        self._health.record_state(observed.state, self._now().wall, self._settings)
         self._observed = observed
         return observed
 
@@ -154,9 +154,9 @@ class Controller:
 
     def _decide(self, observed: Observed) -> Action:
         action = next_action(observed.state, self._seen, self._now(), self._settings)
-        if isinstance(action, Wait) and not (isinstance(self._said, Wait) and self._said.why == action.why):
+        before, self._decided = self._decided, action
+        if isinstance(action, Wait) and not (isinstance(before, Wait) and before.why == action.why):
             self._log.write("info", "waiting", why=action.why, seconds=round(action.seconds, 1))
-        self._said = action
         return action
 
     def _act(self, observed: Observed, action: Write) -> float:
@@ -173,7 +173,7 @@ class Controller:
         self._observed = None
         perform(self._store, observed, action, now.wall, self._settings)
         name = type(action).__name__
-        self._health.acted(name)
+        self._health.record_write(name)
         self._log.write("info", "wrote", action=name, why=action.why)
         return 0.0
 
@@ -182,7 +182,7 @@ def perform(store: Store, observed: Observed, action: Write, wall: float, settin
     """Do what was decided: one write of one object."""
     match action:
         case UpdateCaBundle():
-            store.trust(observed, action.authorities)
+            store.write_ca_bundle(observed, action.authorities)
         case PruneAuthorities():
             store.write_secret(observed, {AUTHORITIES: to_pem(action.authorities)})
         case IssueLeaf():

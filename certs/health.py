@@ -50,7 +50,7 @@ class Health:
 
     @property
     def healthy(self) -> bool:
-        """Whether the loop goes round."""
+        """Whether the controller takes its turns."""
         return self.alive() and self._steady() - self._turned <= self._silence
 
     @property
@@ -58,19 +58,19 @@ class Health:
         """Whether Secret and caBundle agreed at the last check."""
         return self._agreed
 
-    def turned(self) -> None:
-        """Note that the loop has gone round."""
+    def record_turn(self) -> None:
+        """Record that the controller has begun a turn."""
         self._turned = self._steady()
 
-    def looked(self, state: State, wall: float, settings: Settings) -> None:
-        """Note what is there."""
+    def record_state(self, state: State, wall: float, settings: Settings) -> None:
+        """Record what Secret and configuration hold now."""
         self._agreed = in_sync(state, wall, settings)
         self._in_order.set(self._agreed)
         signing, leaf = state.secret.signing, state.secret.leaf
         self._ca.set(signing.not_after if signing else 0)
         self._leaf.set(leaf.certificate.not_after if leaf else 0)
 
-    def acted(self, action: str) -> None:
+    def record_write(self, action: str) -> None:
         """Count a write."""
         self._actions[action].inc()
 

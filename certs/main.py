@@ -20,7 +20,7 @@ from certs.store import Marks, Names, Reader, Store, look
 from common.agent_settings import LogLevel
 from common.kube.client import Client
 from common.kube.cluster import find_cluster, in_pod
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
 from common.kube.reflector import Reflector, one_object
 from common.log import JsonLog
 from common.probes import ProbeServer
@@ -29,10 +29,10 @@ from common.version import VERSION
 SILENCE = 3 * TICK
 """Seconds without a turn after which the controller counts as stuck: several timeouts of a request."""
 ENDING = 5.0
-"""Seconds for a watch to end."""
+"""Seconds that each watch has for its end."""
 SIGNALS = {signal.SIGTERM, signal.SIGINT}
 REMEDIES = {
-    401: "the token was not accepted: is the ServiceAccount there, and its token mounted?",
+    401: NOT_AUTHENTICATED,
     403: "grant the ServiceAccount what docs/certificates.md lists under Rights",
     413: "the object is too large: remove data that does not belong there",
     422: "if the Secret is immutable, or holds data of others, delete it: it is created again",

@@ -139,29 +139,29 @@ class _Decision:
             return self._make_authority("the CA is not valid now")
         if self.now.wall >= renewal(signing, self.settings.ca_lifetime):
             return self._make_authority("the CA has less than a third of its life left")
-        return self._keep(signing) or self._trust(signing) or self._issue(signing)
+        return self._correct_ca_crt(signing) or self._correct_ca_bundle(signing) or self._issue(signing)
 
     def _make_authority(self, why: str) -> MakeAuthority:
         known = (*self._held(), *self.state.trusted)
-        keep = _some((*self._issuer(), *_newest(known)), MAX_AUTHORITIES - 1)
+        keep = _first((*self._issuer(), *_newest(known)), MAX_AUTHORITIES - 1)
         # Where no CA is left no replica can be trusted either: nobody loses by a leaf at once. One that only
         # ca.crt holds may still be trusted by an API server that has not seen a damaged caBundle yet.
         nobody = self._leaf() is None and not any(each.valid_at(self.now.wall) for each in known)
         return MakeAuthority(keep, with_leaf=nobody, why=why)
 
-    def _keep(self, signing: Certificate) -> PruneAuthorities | None:
-        """Correct ca.crt. Until all is settled, also CAs that this clock calls invalid stay."""
+    def _correct_ca_crt(self, signing: Certificate) -> PruneAuthorities | None:
+        """Prune ca.crt. Until all is settled, CAs that this clock calls invalid stay in it, too."""
         settled = self._settled(signing)
         others = () if settled else (*self._issuer(), *_newest(self._held()))
-        wanted = _some((signing, *others), MAX_AUTHORITIES)
+        wanted = _first((signing, *others), MAX_AUTHORITIES)
         if self.state.secret.authorities == Bundle(wanted):
             return None
         return PruneAuthorities(wanted, "older CAs are no longer needed" if settled else "ca.crt is wrong")
 
-    def _trust(self, signing: Certificate) -> UpdateCaBundle | None:
-        """Correct caBundle."""
+    def _correct_ca_bundle(self, signing: Certificate) -> UpdateCaBundle | None:
+        """Have every entry trust the CAs of ca.crt, and what it trusted before until all is settled."""
         others = () if self._settled(signing) else _newest(self.state.trusted)
-        wanted = _some((signing, *self._held(), *others), MAX_AUTHORITIES)
+        wanted = _first((signing, *self._held(), *others), MAX_AUTHORITIES)
         fingerprints = {each.fingerprint for each in wanted}
         wrong = sum(
             entry.trusted.damaged or entry.trusted.fingerprints != fingerprints
@@ -184,9 +184,9 @@ class _Decision:
             return IssueLeaf(signing, "the certificate is for other names")
         if self.now.wall >= renewal(leaf.certificate, self.settings.certificate_lifetime):
             return IssueLeaf(signing, "the certificate has less than a third of its life left")
-        return self._rest(signing, leaf)
+        return self._wait(signing, leaf)
 
-    def _rest(self, signing: Certificate, leaf: Leaf) -> Wait:
+    def _wait(self, signing: Certificate, leaf: Leaf) -> Wait:
         if not self._settled(signing):
             left = self.seen.leaf + self.settings.propagation - self.now.steady
             return Wait(left, "until every replica serves the certificate")
@@ -204,7 +204,7 @@ class _Decision:
         return Wait(left, "until every API server trusts the new CA") if left > 0 else None
 
     def _overlap(self, leaf: Leaf) -> float:
-        """Take time for a planned change, unless the old leaf has none left."""
+        """Return how long both CAs are trusted: long for a planned change, unless the old leaf ends soon."""
         left = min(leaf.certificate.not_after, leaf.issuer.not_after) - self.now.wall
         planned = self.settings.propagation
         return planned if left > 2 * planned else self.settings.api_propagation
@@ -236,5 +236,5 @@ def _newest(certificates: Iterable[Certificate]) -> list[Certificate]:
     return sorted(certificates, key=lambda each: (-each.not_before, each.fingerprint))
 
 
-def _some(certificates: Iterable[Certificate], count: int) -> tuple[Certificate, ...]:
+def _first(certificates: Iterable[Certificate], count: int) -> tuple[Certificate, ...]:
     return unique(certificates)[:count]

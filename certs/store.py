@@ -136,7 +136,7 @@ class Store:
         with _conflicts():
             self._client.merge(path, "change the Secret", body, manager=MANAGER)
 
-    def trust(self, observed: Observed, authorities: Sequence[Certificate]) -> None:
+    def write_ca_bundle(self, observed: Observed, authorities: Sequence[Certificate]) -> None:
         """Set caBundle of the entries that were read. Raises Conflict too."""
         if observed.configuration is None:
             raise Conflict

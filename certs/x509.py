@@ -61,7 +61,7 @@ class Bundle:
 
     @property
     def fingerprints(self) -> frozenset[str]:
-        """Name its certificates, whatever their order."""
+        """The fingerprints of its certificates."""
         return frozenset(each.fingerprint for each in self.certificates)
 
 
@@ -86,7 +86,7 @@ def read_certificate(pem: bytes) -> Certificate | None:
 
 
 def unique(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
-    """Leave out those that were there before."""
+    """Return each certificate once, in the order of its first place."""
     return tuple({each.fingerprint: each for each in certificates}.values())
 
 

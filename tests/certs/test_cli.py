@@ -97,6 +97,7 @@ def test_a_wait_beyond_the_calendar_is_written_too() -> None:
         ([*OBJECTS, "--dns-name=Not.Lower"], "not a DNS name in lower case"),
         ([*OBJECTS, "--dns-name=*.x"], "not a DNS name in lower case"),
         ([*OBJECTS, "--port=70000"], "is not a port"),
+        ([*OBJECTS, "--log-level=loud"], "(choose from 'debug', 'info', 'warning', 'error')"),
     ],
 )
 def test_a_wrong_flag_is_refused(flags: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,8 +190,8 @@ def test_probes_and_metrics_tell_the_state() -> None:
             return http.get(f"http://127.0.0.1:{server.port}{path}")
 
         assert [ask(path).status_code for path in ("/healthz", "/readyz", "/other")] == [200, 503, 404]
-        health.looked(in_order(OLD, SERVED), NOW, SETTINGS)
-        health.acted("UpdateCaBundle")
+        health.record_state(in_order(OLD, SERVED), NOW, SETTINGS)
+        health.record_write("UpdateCaBundle")
         health.failures.inc()
         assert ask("/readyz").status_code == 200
         metrics = dict(
@@ -205,11 +206,11 @@ def test_probes_and_metrics_tell_the_state() -> None:
         assert metrics['multus_eni_certs_actions_total{action="UpdateCaBundle"}'] == "1.0"
         assert metrics['multus_eni_certs_actions_total{action="IssueLeaf"}'] == "0.0"
         assert metrics["multus_eni_certs_failures_total"] == "1.0"
-        health.looked(read_state(None, None), NOW, SETTINGS)
+        health.record_state(read_state(None, None), NOW, SETTINGS)
         assert ask("/readyz").status_code == 503
         time = 10.1
         assert ask("/healthz").status_code == 503
-        health.turned()
+        health.record_turn()
         assert ask("/healthz").status_code == 200
         health.alive = lambda: False
         assert ask("/healthz").status_code == 503

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,22 +116,27 @@ def _add_input(
     )
     command.add_argument(
         "--namespace-injection",
-        choices=(*Injection, UNSET),
-        default=Injection.ENABLED,
+        choices=_choices(Injection),
+        default=Injection.ENABLED.value,
         help="a namespace's label multus-eni.io/injection (%(default)s)",
     )
     command.add_argument(
         "--namespace-mode",
-        choices=(*Mode, UNSET),
+        choices=_choices(Mode),
         default=UNSET,
         help="a namespace's label multus-eni.io/mode (%(default)s)",
     )
     command.add_argument(
         "--namespace-credentials",
-        choices=(*Credentials, UNSET),
+        choices=_choices(Credentials),
         default=UNSET,
         help="a namespace's label multus-eni.io/credentials (%(default)s)",
     )
+
+
+def _choices(kind: type[StrEnum]) -> list[str]:
+    # Of an enum argparse would show the names of Python's.
+    return [*(each.value for each in kind), UNSET]
 
 
 def _inject(options: argparse.Namespace) -> int:
@@ -207,7 +213,7 @@ def _manifest_options(options: argparse.Namespace) -> ManifestOptions:
         pod_keys.MODE: options.namespace_mode,
         pod_keys.CREDENTIALS: options.namespace_credentials,
     }
-    labels = {key: str(value) for key, value in given.items() if value != UNSET}
+    labels = {key: value for key, value in given.items() if value != UNSET}
     return Options(
         options.filename or "",
         options.config,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.agent_settings import LogLevel
-from common.arguments import port
+from common.arguments import add_log_level, port
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
@@ -75,13 +75,7 @@ def add_serve(commands: Commands) -> None:
         metavar="SECONDS",
         help="keep answering for so long after SIGTERM (%(default)s)",
     )
-    serve.add_argument(
-        "--log-level",
-        type=LogLevel,
-        choices=tuple(LogLevel),
-        default=LogLevel.INFO,
-        help="least important line that is logged; pods left alone are logged at debug (%(default)s)",
-    )
+    add_log_level(serve, "; pods left alone are logged at debug")
     serve.set_defaults(run=_serve)
 
 
@@ -111,7 +105,7 @@ def _serve(options: argparse.Namespace) -> int:
                 metrics_port=options.metrics_port,
                 drain=options.drain,
                 wait_for_certificate=options.wait_for_certificate,
-                log_level=options.log_level,
+                log_level=LogLevel(options.log_level),
                 networks=options.networks,
             )
         )

@@ -244,7 +244,10 @@ def test_input_is_bounded(run: Run, tmp_path: Path) -> None:
         ),
         (("explain", "-f", "."), ".: cannot be read: Is a directory"),
         (("explain", "-f", "input.yaml", "--config", "input.yaml"), "input.yaml: "),
-        (("explain", "-f", "input.yaml", "--namespace-injection", "on"), "invalid choice: 'on'"),
+        (
+            ("explain", "-f", "input.yaml", "--namespace-injection", "on"),
+            "invalid choice: 'on' (choose from 'enabled', 'disabled', 'unset')",
+        ),
         (("explain", "-f", "input.yaml", "--namespace-mode", "x"), "invalid choice: 'x'"),
         (("explain", "-f", "input.yaml", "--output", "yaml"), "invalid choice: 'yaml'"),
         (("explain", "-f", "empty.yaml"), "empty.yaml: no manifest in it"),
