@@ -33,7 +33,7 @@ def add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _run(options: argparse.Namespace) -> int:
     """Convert all NodeENIs of a file; returns the exit code: 2 where one of them can't be read."""
-    # Late: the command line's help needs it not.
+    # Imported late: `--help` does not need it.
     import yaml  # noqa: PLC0415
 
     try:
