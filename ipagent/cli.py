@@ -28,6 +28,19 @@ COLLECT_AT_START = 100_000
 
 _COMMANDS = ("addresses", "enis", "release", "init", "sidecar")
 """What `ipagent.commands` does; init and sidecar with arguments, such as --dry-run."""
+_ALL = (
+    "init",
+    "sidecar",
+    "node",
+    "links",
+    "controller",
+    "started",
+    "addresses",
+    "enis",
+    "release",
+    "--help",
+    "--version",
+)
 
 
 def main() -> None:
@@ -111,13 +124,22 @@ def _write_text(arguments: Sequence[str]) -> int:
 
             sys.stdout.write(f"ipagent {VERSION}\n")
         case _:
-            given = " ".join(arguments) or "nothing"
-            known = (
-                "init, sidecar, node, links, controller, started, addresses, enis, release, --help, --version"
-            )
-            sys.stderr.write(f"ipagent: {given!r} is not one of {known}\n")
+            sys.stderr.write(_usage_error(arguments))
             return ExitCode.USAGE
     return ExitCode.OK
+
+
+def _usage_error(arguments: Sequence[str]) -> str:
+    from ipagent.commands.help_text import HELP  # noqa: PLC0415 - see the module's docstring
+
+    if not arguments:
+        return f"ipagent: no command is given\n\n{HELP}"
+    from difflib import get_close_matches  # noqa: PLC0415 - nor this
+
+    near = get_close_matches(arguments[0], _ALL, n=1)
+    meant = f", did you mean {near[0]}?" if near and near[0] != arguments[0] else ";"
+    known = ", ".join(_ALL)
+    return f"ipagent: {' '.join(arguments)!r} is not one of {known}{meant} `ipagent --help` has more\n"
 
 
 def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: str, *, restarted: bool) -> int:

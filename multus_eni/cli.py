@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == [COMPLETE]:
         sys.stdout.write("".join(f"{each}\n" for each in complete(parser, given[1:])))
         return 0
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
     options = parser.parse_args(given)
     run: Callable[[argparse.Namespace], int] = options.run
     try:

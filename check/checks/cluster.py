@@ -48,7 +48,10 @@ def _multus(cluster: Cluster) -> Iterator[str | Problem]:
             yield Problem(text, describe("DaemonSet", each.key))
     # Some install it with the node's image.
     if not found and not any(addresses_of(pod) for pod in cluster.all("Pod")):
-        yield "no DaemonSet of Multus, and no pod that Multus has attached"
+        yield (
+            "no DaemonSet of Multus, and no pod that Multus has attached yet: where nodes have it in their "
+            "image, the first pod shows whether it works"
+        )
 
 
 def _is_multus(daemon_set: Resource) -> bool:

@@ -117,7 +117,8 @@ class KubeconfigClient:
             raise Unreachable(f"cannot {what}: {error}") from error
         except (HTTPError, OSError, OpenApiException) as error:
             host = self.api.configuration.host
-            raise Unreachable(f"cannot {what}: no answer from the API server at {host}: {error}") from error
+            text = f"cannot {what}: no answer from the API server at {host}: {_cause(error)}"
+            raise Unreachable(f"{text}; does `kubectl version` get one?") from error
         found = _object(text)
         if status >= 300 or found is None:
             texts = (str((found or {}).get(key, "")) for key in ("reason", "message"))
@@ -143,7 +144,26 @@ def _api_client(kubeconfig: Path | None, context: str | None) -> Any:
             return client.ApiClient(configuration)
         return config.new_client_from_config(named, context, persist_config=False)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, ValueError, YAMLError) as error:
-        raise ClusterError(f"the kubeconfig {named} can't be used: {error}") from error
+        why = _unusable(named, context) or " ".join(str(error).split())
+        raise ClusterError(f"the kubeconfig {named} can't be used: {why}") from error
+
+
+def _unusable(named: str, context: str | None) -> str:
+    """Say what the library does not: that no file is there, or which contexts there are instead."""
+    from kubernetes import config  # noqa: PLC0415 - see above
+    from yaml import YAMLError  # noqa: PLC0415 - the library's own parser
+
+    files = [Path(each) for each in named.split(os.pathsep) if each]
+    if not any(each.exists() for each in files):
+        return "there is no such file"
+    if context is None:
+        return ""
+    try:
+        every, _ = config.list_kube_config_contexts(named)  # type: ignore[no-untyped-call] # it has no types
+    except (config.ConfigException, OSError, ValueError, YAMLError):
+        return ""
+    names = sorted(str(each["name"]) for each in every)
+    return "" if context in names else f"it has no context {context}, but {', '.join(names)}"
 
 
 def _namespace(kubeconfig: Path | None, context: str | None) -> str:
@@ -164,6 +184,14 @@ def _named(kubeconfig: Path | None) -> str:
 
 def _default() -> Path:
     return Path(os.environ.get("HOME", "/"), ".kube", "config")
+
+
+def _cause(error: Exception) -> str:
+    """Return what went wrong, without urllib3's wrapping of classes, pools and tries."""
+    while isinstance(inner := getattr(error, "reason", None), Exception):
+        error = inner
+    cause = error.__cause__
+    return (isinstance(cause, OSError) and cause.strerror) or " ".join(str(error).split())
 
 
 def _object(text: bytes) -> Object | None:

@@ -128,9 +128,9 @@ def test_what_is_no_dump_is_named(
 @pytest.mark.parametrize(
     ("kubeconfig", "why"),
     [
-        (None, "config can't be used"),
+        (None, "config can't be used: there is no such file\n"),
         ("clusters: []", "config can't be used"),
-        ("{", "config can't be used"),
+        ("{", "config can't be used: while parsing a flow"),
         (
             """
 apiVersion: v1
@@ -140,7 +140,7 @@ contexts: [{name: c, context: {cluster: c, user: u}}]
 clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
 users: [{name: u, user: {token: t}}]
 """,
-            "no answer from the API server at https://127.0.0.1:1",
+            "no answer from the API server at https://127.0.0.1:1: Connection refused; does `kubectl",
         ),
     ],
 )
@@ -159,6 +159,24 @@ def test_a_cluster_that_is_not_there_is_named(
     said = capsys.readouterr().err
     assert said.startswith("multus-eni check: ")
     assert why in said
+    assert said.count("\n") == 1
+
+
+def test_a_context_that_is_not_there_is_named_with_those_that_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    path = tmp_path / "config"
+    path.write_text("""
+apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}, {name: b, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: t}}]
+""")
+    assert main(["check", "--kubeconfig", str(path), "--context", "d"]) == 2
+    assert capsys.readouterr().err.endswith("config can't be used: it has no context d, but b, c\n")
 
 
 @pytest.mark.parametrize(("option", "value"), [("--wait", ["5m"]), ("--aws", []), ("--context", ["c"])])

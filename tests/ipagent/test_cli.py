@@ -119,7 +119,6 @@ def test_the_version_is_the_release(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["nodes"],
         ["started", "x"],
         ["started", "--wait"],
@@ -131,8 +130,18 @@ def test_the_version_is_the_release(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_arguments_are_named(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(arguments, {}) == ExitCode.USAGE
     said = capsys.readouterr().err
-    assert repr(" ".join(arguments) or "nothing") in said
+    assert repr(" ".join(arguments)) in said
     assert "sidecar" in said
+    assert ("did you mean node?" in said) is (arguments == ["nodes"])
+
+
+@pytest.mark.pure
+def test_without_arguments_the_help_is_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([], {}) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("ipagent: no command is given\n")
+    assert "Troubleshooting; only `release` changes anything" in captured.err
 
 
 @pytest.mark.pure

@@ -37,6 +37,13 @@ def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
 
 
+def test_without_arguments_the_commands_are_shown_as_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "say what is wrong with Multus on AWS in a cluster" in captured.err
+
+
 @pytest.mark.parametrize("package", ["msgspec", "yaml"])
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], manifest: str, package: str

@@ -145,6 +145,9 @@ def _bytes(file: str) -> bytes:
         with open(STDIN_DESCRIPTOR if file == STDIN else file, "rb", closefd=file != STDIN) as stream:
             # One more than allowed tells an input that is too large, without reading all of it.
             return stream.read(MAX_INPUT + 1)
+    except IsADirectoryError:
+        text = f"{file}: is a folder: give its files on standard input (-f -), each behind a line of ---"
+        raise InputError(text) from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from None
 

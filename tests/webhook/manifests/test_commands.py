@@ -242,7 +242,7 @@ def test_input_is_bounded(run: Run, tmp_path: Path) -> None:
             ("inject", "-f", "none.yaml", "--config", "settings.yaml"),
             "none.yaml: cannot be read: No such file",
         ),
-        (("explain", "-f", "."), ".: cannot be read: Is a directory"),
+        (("explain", "-f", "."), ".: is a folder: give its files on standard input"),
         (("explain", "-f", "input.yaml", "--config", "input.yaml"), "input.yaml: "),
         (
             ("explain", "-f", "input.yaml", "--namespace-injection", "on"),
