@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -49,6 +50,40 @@ PAGES = sorted(
         *(ROOT / "docs").glob("*.md"),
     ]
 )
+NAMED = re.compile(r"`([a-zA-Z]+(?:\.[a-zA-Z]+)+)(?:[:=][^`]*)?`")
+"""A value of the chart in a sentence, alone or with what it is set to."""
+SETTINGS_FILE = ROOT / "docs" / "webhook.md"
+"""It has the keys of the webhook's settings file, which the chart writes."""
+
+
+def has_value(schema: Any, path: str) -> bool:
+    """Return whether a value can be given by the chart's schema."""
+    found = schema
+    for name in path.split("."):
+        while "$ref" in found:
+            found = schema["$defs"][found["$ref"].rpartition("/")[2]]
+        if name in found.get("properties", {}):
+            found = found["properties"][name]
+        elif found.get("additionalProperties") is False and "patternProperties" not in found:
+            return False
+        else:
+            more = found.get("additionalProperties")
+            found = more if isinstance(more, dict) else {}
+    return True
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page != SETTINGS_FILE], ids=lambda page: page.stem
+)
+def test_values_of_the_chart_that_a_page_names_exist(page: Path) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    named = set(NAMED.findall(page.read_text(encoding="utf-8")))
+    ours = {each for each in named if each.partition(".")[0] in schema["properties"]}
+    files = {each for each in ours if each.endswith((".md", ".json", ".py"))}
+    assert {each for each in ours - files if not has_value(schema, each)} == set()
+
+
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.cluster.helm import HelmError
 from tests.cluster.nodes import background, stale_clusters
@@ -30,6 +31,7 @@ An application on the first ENI, unchanged, and its addresses on the ENIs of EC2
   kubectl apply -f examples/nad-ipvlan.yaml -f examples/busybox-deployment.yaml
   kubectl -n multus rollout status deployment/busybox-deployment
   {python} -m tests.cluster.nodes enis
+  {check} check
 
 What EC2 was asked, and a fault (docs/testing.md has more of them):
 
@@ -136,7 +138,10 @@ def _enis(found: BackgroundCluster) -> int:
 def _hints(found: BackgroundCluster) -> str:
     release = f", with the release {found.release}" if found.release else ", without the chart"
     python = os.path.relpath(sys.executable)
-    return HINTS.format(cluster=found, environment=_environment(found), release=release, python=python)
+    check = Path(python).parent / "multus-eni"
+    return HINTS.format(
+        cluster=found, environment=_environment(found), release=release, python=python, check=check
+    )
 
 
 def _environment(found: BackgroundCluster) -> str:
