@@ -11,7 +11,7 @@ import pytest
 from certs.controller import BURST, RESYNC, SLOW, WINDOW, pause_before_write
 from common.kube.backoff import MAX_PAUSE
 from common.kube.errors import Unreachable
-from tests.certs.simulation import DAY, SETTINGS, Simulation
+from tests.certs.simulation import DAY, SETTINGS, Instance, Simulation
 
 pytestmark = pytest.mark.pure
 
@@ -30,6 +30,18 @@ def events(simulation: Simulation, event: str, instance: int = 0) -> list[dict[s
     return [line for line in map(json.loads, lines) if line["event"] == event]
 
 
+def rotate(simulation: Simulation, instance: Instance) -> None:
+    """Have one process alone replace CA and leaf."""
+    simulation.world.put_secret({**simulation.world.data(), "ca.key": b""}, ours=False)
+    instance.loop.wake()
+    instance.due = simulation.world.time
+    end = simulation.world.time + 2 * SETTINGS.propagation + 100
+    while instance.due < end:
+        simulation.world.advance(max(0.0, instance.due - simulation.world.time))
+        instance.turn()
+        simulation.check()
+
+
 def test_a_process_that_stalls_between_its_reads_drops_no_ca_of_another() -> None:
     simulation = calm(2)
     slow, other = simulation.instances
@@ -41,14 +53,7 @@ def test_a_process_that_stalls_between_its_reads_drops_no_ca_of_another() -> Non
         reads += what == "read"
         if reads == 2 and not other.busy:
             reads += 1
-            simulation.world.put_secret({**simulation.world.data(), "ca.key": b""}, ours=False)
-            other.loop.wake()
-            other.due = simulation.world.time
-            end = simulation.world.time + 2 * SETTINGS.propagation + 100
-            while other.due < end:
-                simulation.world.advance(max(0.0, other.due - simulation.world.time))
-                other.turn()
-                simulation.check()
+            rotate(simulation, other)
 
     simulation.between = stall  # type: ignore[method-assign] # the stall in question
     slow.loop.wake()
@@ -70,14 +75,7 @@ def test_a_process_that_stalls_before_its_write_undoes_nothing() -> None:
         if what != "write" or stalled:
             return
         stalled = True
-        simulation.world.put_secret({**simulation.world.data(), "ca.key": b""}, ours=False)
-        other.loop.wake()
-        other.due = simulation.world.time
-        end = simulation.world.time + 2 * SETTINGS.propagation + 100
-        while other.due < end:
-            simulation.world.advance(max(0.0, other.due - simulation.world.time))
-            other.turn()
-            simulation.check()
+        rotate(simulation, other)
 
     simulation.between = stall  # type: ignore[method-assign] # the stall in question
     simulation.world.put_bundles({simulation.world.entries[0]: b"junk"}, ours=False)

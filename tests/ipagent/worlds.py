@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.doubles import Doubles
 
 REGION = "eu-central-1"
 KEY = "AKIAIOSFODNN7EXAMPLE"
@@ -119,3 +122,13 @@ def tagged(world: dict[str, Any], *enis: str) -> dict[str, Any]:
         if eni["id"] in (enis or (ENI_1, ENI_2, TWIN)):
             eni["tags"] = {"node.k8s.amazonaws.com/no_manage": "true"}
     return world
+
+
+def environment(doubles: Doubles) -> dict[str, str]:
+    """Return the variables by which an agent reaches the double, with the key that its worlds know."""
+    return {
+        "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": doubles.imds_url,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }

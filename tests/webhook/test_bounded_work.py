@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 from yaml.reader import Reader
 
-from common import pod_keys
+from common import elastic_ips, pod_keys
 from common import quantity as quantity_module
 from common.agent_container import CONTAINER_NAME, RUN_VOLUME
 from common.quantity import parse_quantity
 from tests.webhook.core.test_cases import review
 from tests.work_counter import count_work
 from webhook.config import ConfigError, parse_settings
+from webhook.core import annotations as core_annotations
 from webhook.core import capacity
 from webhook.core.annotations import Refusal, read_annotations
 from webhook.core.inject import inject
@@ -46,6 +47,9 @@ LINEAR = frozenset(
         # Bounded by its quantifiers.
         quantity_module._SYNTAX,
         capacity._FORM,
+        elastic_ips._POOL,
+        elastic_ips._ALLOCATION,
+        elastic_ips._INTERFACE,
         # Matched as a whole from the first character on. Giving back a character is one step, after which
         # the match fails at once: the next one must be another separator, or the end.
         names._LABEL,
@@ -125,22 +129,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "networks": networks,
     "quantity": quantity,
     "settings": settings,
-    **{
-        key: annotation(key)
-        for key in (
-            pod_keys.MODE,
-            pod_keys.INTERFACES,
-            pod_keys.RELEASE_ON_EXIT,
-            pod_keys.TAKEOVER,
-            pod_keys.TIMEOUT,
-            pod_keys.CREDENTIALS,
-            pod_keys.AGENT_CPU,
-            pod_keys.AGENT_MEMORY,
-            pod_keys.AGENT_IMAGE,
-            pod_keys.UNITS,
-            pod_keys.PREFIX + "unknown",
-        )
-    },
+    **{key: annotation(key) for key in (*sorted(core_annotations._KNOWN), pod_keys.PREFIX + "unknown")},
 }
 
 

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,7 @@ from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
+from tests.ipagent.aws.scripted_server import scripted_server
 from tests.ipagent.fakes import ip
 from tests.ipagent.worlds import (
     ENI_1,
@@ -343,38 +343,24 @@ def test_each_error_of_botocore_has_a_kind(
 class OtherServer:
     """What answers in EC2's place, or EC2 as it is not documented."""
 
-    def __init__(self, settings: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.answer = (200, "")
         self.later: list[tuple[int, str]] = []
         """The answers after the first; the last one stays."""
-        rig = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                status, body = rig.answer
-                rig.answer = rig.later.pop(0) if rig.later else rig.answer
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        settings.setenv("AWS_ENDPOINT_URL_EC2", f"http://127.0.0.1:{self.server.server_port}")
+    def __call__(self, *_: object) -> tuple[int, str]:
+        """Return the next answer."""
+        answer = self.answer
+        self.answer = self.later.pop(0) if self.later else answer
+        return answer
 
 
 @pytest.fixture
 def other(settings: pytest.MonkeyPatch) -> Iterator[OtherServer]:
-    made = OtherServer(settings)
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    made = OtherServer()
+    with scripted_server(made) as served:
+        settings.setenv("AWS_ENDPOINT_URL_EC2", served.url)
+        yield made
 
 
 def error_document(code: str) -> str:

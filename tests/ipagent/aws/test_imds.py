@@ -18,7 +18,7 @@ from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import DEFAULT_ENDPOINT, IPV6_ENDPOINT, MAX_BYTES, endpoint_of
 from tests.doubles import Doubles, ManualClock
 from tests.ipagent import worlds
-from tests.ipagent.aws.scripted_imds import Answer, Script, ScriptedImds, scripted_imds
+from tests.ipagent.aws.scripted_server import Answer, Script, ScriptedServer, scripted_server
 from tests.ipagent.fakes import Time, ip
 from tests.ipagent.worlds import ENI_0, ENI_1, ENI_2, MAC_0, MAC_1, MAC_2, TWIN
 
@@ -35,8 +35,8 @@ def client(url: str, timeout: float = 5.0) -> Iterator[Imds]:
 @contextmanager
 def scripted(
     script: Script, *, keep_alive: bool = True, timeout: float = 5.0
-) -> Iterator[tuple[Imds, ScriptedImds]]:
-    with scripted_imds(script, keep_alive=keep_alive) as service, client(service.url, timeout) as imds:
+) -> Iterator[tuple[Imds, ScriptedServer]]:
+    with scripted_server(script, keep_alive=keep_alive) as service, client(service.url, timeout) as imds:
         yield imds, service
 
 

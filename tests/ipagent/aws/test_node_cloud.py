@@ -23,13 +23,12 @@ from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent import worlds
-from tests.ipagent.aws.scripted_imds import scripted_imds
+from tests.ipagent.aws.scripted_server import scripted_server
 from tests.ipagent.fakes import Lines, Time, ip
 from tests.ipagent.worlds import (
     ENI_0,
     ENI_1,
     ENI_2,
-    KEY,
     MAC_0,
     MAC_1,
     MAC_2,
@@ -37,7 +36,6 @@ from tests.ipagent.worlds import (
     POD_CIDR,
     POD_CIDR6,
     REGION,
-    SECRET,
     TWIN,
     tagged,
 )
@@ -58,24 +56,9 @@ def doubles() -> Iterator[Doubles]:
 
 
 @pytest.fixture
-def lines() -> Lines:
-    return Lines()
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-@pytest.fixture
 def make(doubles: Doubles, lines: Lines, monkeypatch: pytest.MonkeyPatch, time: Time) -> Iterator[Make]:
     """Make the node agent's cloud with the double's endpoints and more variables."""
-    env = {
-        "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT": doubles.imds_url,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-    }
+    env = worlds.environment(doubles)
     made: list[NodeCloud] = []
 
     def make(*, require_tag: bool = True, **more: str) -> NodeCloud:
@@ -165,7 +148,7 @@ class TestTopology:
         def answer(method: str, _: str, __: dict[str, str]) -> tuple[int, str]:
             return (200, "a-token") if method == "PUT" else (200, '{"region": "eu-central-1"}')
 
-        with scripted_imds(answer) as service:
+        with scripted_server(answer) as service:
             instance = make(AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url)
             with pytest.raises(NoImds, match="no instanceId") as caught:
                 instance.topology({MAC_1})

@@ -22,9 +22,9 @@ from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent import worlds
-from tests.ipagent.aws.scripted_imds import scripted_imds
+from tests.ipagent.aws.scripted_server import scripted_server
 from tests.ipagent.fakes import Lines, Time, ip
-from tests.ipagent.worlds import ENI_1, ENI_2, KEY, MAC_1, MAC_2, MAC_TWIN, READER, REGION, SECRET
+from tests.ipagent.worlds import ENI_1, ENI_2, MAC_1, MAC_2, MAC_TWIN, READER, REGION
 
 FOREIGN = "5e:00:00:00:00:01"
 
@@ -39,24 +39,9 @@ def doubles() -> Iterator[Doubles]:
 
 
 @pytest.fixture
-def lines() -> Lines:
-    return Lines()
-
-
-@pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-@pytest.fixture
 def make(doubles: Doubles, lines: Lines, monkeypatch: pytest.MonkeyPatch, time: Time) -> Iterator[Make]:
     """Make the agent's cloud with the double's endpoints and more variables; None takes one away."""
-    env = {
-        "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT": doubles.imds_url,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-    }
+    env = worlds.environment(doubles)
     made: list[PodCloud] = []
 
     def make(credentials: Credentials = Credentials.CHAIN, **more: Any) -> PodCloud:
@@ -295,7 +280,7 @@ def test_imds_that_is_lost_later_shows_nothing_and_is_no_error(make: Make, lines
     def answer(method: str, path: str, _: dict[str, str]) -> tuple[int, str]:
         return (200, "a-token") if method == "PUT" else (200 if path in values else 404, values.get(path, ""))
 
-    with scripted_imds(answer, keep_alive=False) as service:
+    with scripted_server(answer, keep_alive=False) as service:
         direct = make(AWS_EC2_METADATA_SERVICE_ENDPOINT=service.url, AWS_REGION=REGION)
         (eni,) = direct.topology({MAC_1}).enis
         assert direct.metadata(eni) == frozenset()

@@ -20,7 +20,7 @@ from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
 from tests.ipagent.fakes import Time, ip
-from tests.ipagent.worlds import ENI_0, ENI_1, KEY, NEIGHBOUR, NEIGHBOUR_SECONDARY, READER, REGION, SECRET
+from tests.ipagent.worlds import ENI_0, ENI_1, NEIGHBOUR, NEIGHBOUR_SECONDARY, READER, REGION
 
 ENI = EniDetails(
     "eni-1",
@@ -96,13 +96,7 @@ def doubles() -> Iterator[Doubles]:
 
 @pytest.fixture
 def make(doubles: Doubles, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., CommandContext]]:
-    env = {
-        "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT": doubles.imds_url,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": REGION,
-    }
+    env = worlds.environment(doubles) | {"AWS_REGION": REGION}
     made: list[CommandContext] = []
 
     def make(kind: type[CommandContext] = CommandContext, **more: Any) -> CommandContext:

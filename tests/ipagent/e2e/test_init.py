@@ -13,7 +13,7 @@ from common.agent_settings import AgentSettings, Credentials, RestartPolicy, Tak
 from common.exit_codes import ExitCode
 from tests.ipagent import worlds
 from tests.ipagent.agent_rig import DEADLINE, HURRIED, Stage
-from tests.ipagent.aws.scripted_imds import imds_of_version_1
+from tests.ipagent.aws.scripted_server import imds_of_version_1
 from tests.ipagent.worlds import (
     ENI_0,
     ENI_1,

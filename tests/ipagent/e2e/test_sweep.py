@@ -30,11 +30,9 @@ from tests.ipagent.node.node_fakes import FakeListing
 from tests.ipagent.worlds import (
     ENI_0,
     ENI_1,
-    KEY,
     MAC_1,
     NEIGHBOUR_IPV6,
     NEIGHBOUR_SECONDARY,
-    SECRET,
     TWIN,
     tagged,
 )
@@ -66,12 +64,7 @@ class Run:
     """A sweeper with its cloud and its disk."""
 
     def __init__(self, doubles: Doubles, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        env = {
-            "AWS_ENDPOINT_URL_EC2": doubles.ec2_url,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": doubles.imds_url,
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-        }
+        env = worlds.environment(doubles)
         for name, value in env.items():
             monkeypatch.setenv(name, value)
         self.time = Time()

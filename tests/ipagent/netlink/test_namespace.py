@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,33 +13,12 @@ import pytest
 from ipagent.netlink import rtnetlink
 from ipagent.netlink.namespace import Netlink, NetlinkError
 from tests.ipagent.fakes import ip
-from tests.netns import Node, Pod
+from tests.ipagent.namespace_probe import probe
+from tests.netns import Node
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
 MAC = "02:aa:00:00:00:01"
-ENV = {"PATH": "/usr/bin:/bin"}
-
-
-class Probe:
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def ask(self, question: str) -> Any:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(f"{question}\n".encode())
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-
-@contextmanager
-def probe(pod: Pod, *arguments: str) -> Iterator[Probe]:
-    command = [sys.executable, "-m", "tests.ipagent.netlink.netlink_probe", *arguments]
-    with pod.popen(command, env=ENV, stdin=subprocess.PIPE, stderr=None) as process:
-        yield Probe(process)
-        assert process.stdin
-        process.stdin.close()
-        assert process.wait(20) == 0
+PROBE = "netlink.netlink_probe"
 
 
 @pytest.mark.netns
@@ -51,7 +26,7 @@ class TestInAPod:
     def test_a_process_without_rights_reads_links_addresses_and_routes(self, node: Node) -> None:  # noqa: F811
         pod = node.pod()
         pod.add_interface("net1", mac=MAC, addresses=["10.10.1.80/24", "2001:db8::80/64"])
-        with probe(pod) as asked:
+        with probe(pod, PROBE) as asked:
             seen = asked.ask("snapshot")
         assert seen["uid"] == 65534
         assert seen["macs"]["net1"] == MAC
@@ -66,7 +41,7 @@ class TestInAPod:
         pod.add_interface("net1", mac=MAC)
         pod.add_above("vrrp.51", "net1", mac="00:00:5e:00:01:33")
         pod.add_own("tun0")
-        with probe(pod) as asked:
+        with probe(pod, PROBE) as asked:
             seen = asked.ask("snapshot")
         local = set(seen["local"])
         assert {"vrrp.51", "tun0"} <= local
@@ -76,7 +51,7 @@ class TestInAPod:
     def test_it_wakes_for_addresses_and_tells_which_went_away(self, node: Node) -> None:  # noqa: F811
         pod = node.pod()
         pod.add_interface("net1", mac=MAC, addresses=["10.10.1.80/24"])
-        with probe(pod) as asked:
+        with probe(pod, PROBE) as asked:
             asked.ask("removed")
             pod.add_address("net1", "10.10.1.81/24")
             assert asked.ask("wait") is True
@@ -94,7 +69,7 @@ class TestInAPod:
     def test_it_wakes_for_an_interface_whose_mac_changes(self, node: Node) -> None:  # noqa: F811
         pod = node.pod()
         pod.add_interface("net1", mac=MAC)
-        with probe(pod) as asked:
+        with probe(pod, PROBE) as asked:
             asked.ask("removed")
             pod.set_mac("net1", "02:aa:00:00:00:77")
             kinds: list[int] = []
@@ -108,7 +83,7 @@ class TestInAPod:
     def test_lost_events_are_made_good_by_a_snapshot(self, node: Node) -> None:  # noqa: F811
         pod = node.pod()
         pod.add_interface("net1", mac=MAC)
-        with probe(pod, "1") as asked:
+        with probe(pod, PROBE, "1") as asked:
             asked.ask("removed")
             for last in range(1, 201):
                 pod.add_address("net1", f"10.10.1.{last}/24")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from tests.ipagent.namespace_probe import Probe, probe
 from tests.netns import Node, Pod
 from tests.netns_fixtures import node  # noqa: F401 - a fixture
 
@@ -20,16 +19,11 @@ MAC = "02:aa:00:00:00:01"
 OAM = {"attachment": "n1.oam", "mac": MAC, "name": "oam"}
 
 
-class Probe:
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+class Links:
+    """`ipagent links`' side of the kernel, in a pod's namespace."""
 
-    def ask(self, question: str) -> Any:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(f"{question}\n".encode())
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+    def __init__(self, probe: Probe) -> None:
+        self.ask = probe.ask
 
     def apply(self, *wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Return the status of the first, and the device with its MAC, None if it is not there."""
@@ -39,22 +33,15 @@ class Probe:
 
 
 @contextmanager
-def probe(pod: Pod, *, unprivileged: bool = False) -> Iterator[Probe]:
-    command = [sys.executable, "-m", "tests.ipagent.node_interfaces.links_probe"]
-    env = {"PATH": "/usr/bin:/bin"}
-    with pod.popen(
-        command, env=env, stdin=subprocess.PIPE, stderr=None, unprivileged=unprivileged
-    ) as process:
-        yield Probe(process)
-        assert process.stdin
-        process.stdin.close()
-        assert process.wait(20) == 0
+def links_in(pod: Pod, *, unprivileged: bool = False) -> Iterator[Links]:
+    with probe(pod, "node_interfaces.links_probe", unprivileged=unprivileged) as asked:
+        yield Links(asked)
 
 
 def test_addresses_that_the_node_has_are_found(node: Node) -> None:  # noqa: F811
     pod = node.pod()
     pod.add_interface("ens37", mac=MAC, up=False)
-    with probe(pod) as links:
+    with links_in(pod) as links:
         links.apply(OAM)
         for address in ("10.10.1.5/24", "10.10.1.80/32", "2001:db8::1/128"):
             pod.add_address("ens37", address)
@@ -74,7 +61,7 @@ def test_addresses_that_the_node_has_are_found(node: Node) -> None:  # noqa: F81
 def test_an_eni_is_named_given_its_mtu_and_set_up(node: Node) -> None:  # noqa: F811
     pod = node.pod()
     pod.add_interface("ens37", mac=MAC, up=False)
-    with probe(pod) as links:
+    with links_in(pod) as links:
         status, device = links.apply({**OAM, "mtu": 1400})
         said: dict[str, Any] = {"message": "", "pool": None, "host_addresses": []}
         assert status == {"mac": MAC, "name": "ens37", "up": True, "mtu": 1400, **said}
@@ -88,7 +75,7 @@ def test_an_eni_is_named_given_its_mtu_and_set_up(node: Node) -> None:  # noqa: 
 def test_an_eni_that_is_down_is_renamed(node: Node) -> None:  # noqa: F811
     pod = node.pod()
     pod.add_interface("ens37", mac=MAC, up=False)
-    with probe(pod) as links:
+    with links_in(pod) as links:
         status, device = links.apply({**OAM, "rename": True})
         assert (status["name"], status["up"], status["message"]) == ("oam", True, "")
         assert device is not None
@@ -97,7 +84,7 @@ def test_an_eni_that_is_down_is_renamed(node: Node) -> None:  # noqa: F811
 
 def test_an_eni_that_somebody_sets_down_or_that_comes_and_goes_is_set_up_again(node: Node) -> None:  # noqa: F811
     pod = node.pod()
-    with probe(pod) as links:
+    with links_in(pod) as links:
         assert links.apply(OAM)[0]["message"].startswith(f"no interface of the node has the MAC {MAC}")
         for kernel_name in ("ens37", "eth9"):
             pod.add_interface(kernel_name, mac=MAC, up=False)
@@ -117,7 +104,7 @@ def test_devices_above_an_eni_share_its_mac_and_are_left_alone(node: Node) -> No
     pod.add_own("bond0", "bridge")
     pod.set_mac("bond0", MAC)
     pod.set_down("bond0")
-    with probe(pod) as links:
+    with links_in(pod) as links:
         answer = links.ask(json.dumps([OAM]))
         devices = {each["name"]: each for each in answer["devices"]}
         assert devices["ens37"]["up"]
@@ -129,7 +116,7 @@ def test_devices_above_an_eni_share_its_mac_and_are_left_alone(node: Node) -> No
 def test_without_the_capability_the_missing_one_is_named(node: Node) -> None:  # noqa: F811
     pod = node.pod()
     pod.add_interface("ens37", mac=MAC, up=False)
-    with probe(pod, unprivileged=True) as links:
+    with links_in(pod, unprivileged=True) as links:
         status, device = links.apply(OAM)
         assert "the container needs the capability NET_ADMIN" in status["message"]
         assert device is not None

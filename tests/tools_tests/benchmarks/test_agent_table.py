@@ -20,22 +20,11 @@ from benchmarks.agent.figures import (
 )
 from benchmarks.agent.results import Results, Sidecars, figures
 from benchmarks.agent.table import render
-from benchmarks.common.machine import Machine
 from benchmarks.common.memory import Memory
+from tests.tools_tests.benchmarks.machine import MACHINE
 
 pytestmark = pytest.mark.pure
 
-MACHINE = Machine(
-    cpu="A CPU",
-    cores=2,
-    memory_gb=24.0,
-    kernel="Linux 6.1",
-    system="Debian 12",
-    python="CPython 3.11.7",
-    openssl="OpenSSL 3.0",
-    libraries={"botocore": "1.44.5"},
-    load=0.1,
-)
 RESULTS = Results(
     machine=MACHINE,
     turns=15,

@@ -9,21 +9,10 @@ import pytest
 from benchmarks.cluster.figures import INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, Results, starts, targets
 from benchmarks.cluster.readiness import is_ready
 from benchmarks.cluster.table import render
-from benchmarks.common.machine import Machine
+from tests.tools_tests.benchmarks.machine import MACHINE
 
 pytestmark = pytest.mark.pure
 
-MACHINE = Machine(
-    cpu="A CPU",
-    cores=2,
-    memory_gb=24.0,
-    kernel="Linux 6.1",
-    system="Debian 12",
-    python="CPython 3.11.7",
-    openssl="OpenSSL 3.0",
-    libraries={"botocore": "1.44.5"},
-    load=0.1,
-)
 RESULTS = Results(
     machine=MACHINE,
     kubernetes="v1.36.3",

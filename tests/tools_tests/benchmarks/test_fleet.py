@@ -10,7 +10,6 @@ from random import Random
 import pytest
 
 from benchmarks.common import command
-from benchmarks.common.machine import Machine
 from benchmarks.fleet.figures import (
     ASSIGN,
     PREFIXES,
@@ -34,10 +33,10 @@ from benchmarks.fleet.pacing import SANDBOX, at_once, spread
 from benchmarks.fleet.results import Central, Results, broken_promises, targets
 from benchmarks.fleet.table import render
 from tests.doubles.config.world_file import load_world
+from tests.tools_tests.benchmarks.machine import MACHINE
 
 pytestmark = pytest.mark.pure
 
-MACHINE = Machine("A CPU", 2, 24.0, "Linux 6.1", "Debian 12", "CPython 3.11.7", "OpenSSL 3.0", {}, 0.1)
 ONCE = Outcome("800 pods at once", "node", 800, 0, 60, 20, 0, 1.0, 2.0, 2.5, 3.0)
 SPREAD = Outcome("800 pods within 30 s", "node", 800, 0, 250, 20, 5, 1.5, 3.0, 4.0, 33.0)
 FULL = Outcome("250 pods at once on one node", "node", 250, 0, 6, 1, 0, 0.5, 1.0, 1.0, 1.0)

@@ -7,26 +7,14 @@ import dataclasses
 import pytest
 
 from benchmarks.common.grid import grid
-from benchmarks.common.machine import Machine
 from benchmarks.common.memory import Memory
 from benchmarks.common.targets import Target
 from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR, NONE, OURS, MemoryUse, Sample, Through
 from benchmarks.webhook.results import ApiServer, Results, targets
 from benchmarks.webhook.table import render
+from tests.tools_tests.benchmarks.machine import MACHINE
 
 pytestmark = pytest.mark.pure
-
-MACHINE = Machine(
-    cpu="A CPU",
-    cores=2,
-    memory_gb=24.0,
-    kernel="Linux 6.1",
-    system="Debian 12",
-    python="CPython 3.11.7",
-    openssl="OpenSSL 3.0",
-    libraries={"uvicorn": "0.54.0"},
-    load=0.1,
-)
 
 
 def sample(rate: float, p99: float, *, p50: float = 1.0, client_cpu: float = 0.3) -> Sample:

@@ -88,16 +88,6 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]
         yield found
 
 
-@pytest.fixture
-def ec2(connection: tuple[Ec2, Doubles]) -> Ec2:
-    return connection[0]
-
-
-@pytest.fixture
-def double(connection: tuple[Ec2, Doubles]) -> Doubles:
-    return connection[1]
-
-
 def described(ec2: Ec2) -> dict[str, ElasticIp]:
     answer = ec2.make(DescribeAddresses())
     assert isinstance(answer, Addresses), answer

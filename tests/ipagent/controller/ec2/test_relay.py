@@ -78,16 +78,6 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Ec2, Doubles]]
         yield found
 
 
-@pytest.fixture
-def ec2(connection: tuple[Ec2, Doubles]) -> Ec2:
-    return connection[0]
-
-
-@pytest.fixture
-def double(connection: tuple[Ec2, Doubles]) -> Doubles:
-    return connection[1]
-
-
 def assign(*texts: str, eni: str = HERE, reassign: bool = False) -> AssignAddresses:
     return AssignAddresses(REQUEST, "n1", eni, OAM, addresses(*texts), reassign)
 

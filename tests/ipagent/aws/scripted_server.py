@@ -1,4 +1,4 @@
-"""A metadata service that answers as a test's script says: for answers that the strict double never gives."""
+"""An HTTP server in the place of IMDS or EC2: answers by a test's script, as the strict double never does."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Script = Callable[[str, str, dict[str, str]], Answer | None]
 
 
 @dataclass
-class ScriptedImds:
-    """A running service: its URL, and what it was asked ("METHOD path", in order)."""
+class ScriptedServer:
+    """A running server: its URL, and its requests ("METHOD path", in order)."""
 
     url: str
     asked: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def scripted_imds(script: Script, *, keep_alive: bool = True) -> Iterator[ScriptedImds]:
-    """Serve what `script` says of method, path and headers (lower case); None leaves the caller waiting."""
+def scripted_server(script: Script, *, keep_alive: bool = True) -> Iterator[ScriptedServer]:
+    """Serve the script's answer to method, path and headers (lower case); None leaves the caller waiting."""
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -33,28 +33,29 @@ def scripted_imds(script: Script, *, keep_alive: bool = True) -> Iterator[Script
 
         def answer(self) -> None:
             served.asked.append(f"{self.command} {self.path}")
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            said = script(self.command, self.path, headers)
-            if said is None:
+            scripted = script(self.command, self.path, headers)
+            if scripted is None:
                 over.wait(30)
                 self.close_connection = True
                 return
-            status, body = said
+            status, body = scripted
             data = body.encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
-            # As a server whose keep-alive has run out: it hangs up without saying so.
+            # As a server whose keep-alive has run out: it hangs up without a `Connection: close`.
             self.close_connection = not keep_alive
 
-        do_GET = do_PUT = answer  # noqa: N815 - names of the library
+        do_GET = do_PUT = do_POST = answer  # noqa: N815 - names of the library
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - name of the library
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served = ScriptedImds(f"http://127.0.0.1:{server.server_port}")
+    served = ScriptedServer(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
