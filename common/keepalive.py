@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import _socket as socket  # socket would make enums of its constants: a tenth of the start
 
 IDLE, INTERVAL, PROBES = 60, 15, 4
 """Seconds, seconds and a count: a dead peer of a session is found within two minutes (`man 7 tcp`)."""

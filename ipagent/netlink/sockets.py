@@ -6,10 +6,10 @@ links and addresses, and dump both and its routes (`man 7 netlink`), uid 65534 w
 
 from __future__ import annotations
 
+import _socket as socket  # socket would make enums of its constants: a tenth of the start
 import errno
 import os
 import select
-import socket
 
 from ipagent.netlink import rtnetlink
 

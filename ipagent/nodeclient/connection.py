@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _socket as socket  # socket would make enums of its constants: a tenth of the start
 import errno
 import os
-import socket
 
 from common.keepalive import keep_alive
 from ipagent.node_protocol import ResponseParser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import _socket as socket  # socket would make enums of its constants: a tenth of the start
 
 from common.agent_settings import (
     DOWNWARD_API,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from socket import AF_INET, AF_INET6, inet_ntop
+from _socket import (  # socket would make enums of its constants: a tenth of the start
+    AF_INET,
+    AF_INET6,
+    inet_ntop,
+)
 
 from ipagent import node_protocol
 from ipagent.netlink import rtnetlink

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import socket
 import struct
@@ -232,19 +233,19 @@ def test_a_forbidden_socket_is_an_error_with_a_remedy(monkeypatch: pytest.Monkey
     def forbid(*_: object) -> socket.socket:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(socket, "socket", forbid)
+    monkeypatch.setattr(_socket, "socket", forbid)
     with pytest.raises(NetlinkError, match="Permission denied") as caught:
         Netlink()
     assert "seccomp" in caught.value.remedy
 
 
 def test_a_group_that_can_not_be_joined_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stubborn(socket.socket):
+    class Stubborn(_socket.socket):
         def bind(self, address: Any) -> None:
             if address[1]:
                 raise PermissionError(errno.EPERM, "Operation not permitted")
             super().bind(address)
 
-    monkeypatch.setattr(socket, "socket", Stubborn)
+    monkeypatch.setattr(_socket, "socket", Stubborn)
     with pytest.raises(NetlinkError, match="can't be bound"):
         Netlink()

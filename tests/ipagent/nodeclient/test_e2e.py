@@ -507,7 +507,7 @@ os._exit(code)
 
 HEAVY = (
     "argparse asyncio botocore concurrent dataclasses email hashlib http inspect ipaddress logging pathlib "
-    "random shutil ssl subprocess tempfile threading traceback typing urllib yaml"
+    "random selectors shutil socket ssl subprocess tempfile threading traceback typing urllib yaml"
 )
 
 
