@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     cached = commands.add_parser("cached", help="the same, but only where the cache has none of these files")
     cached.add_argument("--optional", action="store_true", help="succeed also where they can't be built")
     push = commands.add_parser("push", help="build and push both images and the chart")
-    push.add_argument("registry", help="for example 111122223333.dkr.ecr.eu-central-1.amazonaws.com")
+    push.add_argument(
+        "registry", type=_registry, help="for example 111122223333.dkr.ecr.eu-central-1.amazonaws.com"
+    )
     push.add_argument("--digests", type=Path, metavar="FILE", help="write what was pushed, as JSON")
     push.add_argument("--plain-http", action="store_true", help="the registry speaks no TLS")
     bundle = commands.add_parser("bundle", help="write both images and the chart into one file")
@@ -108,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
             help=f"a Debian 13 to build in ({DOCKERFILE_BASE}; where it can't be pulled, one by debootstrap)",
         )
     return parser
+
+
+def _registry(text: str) -> str:
+    try:
+        return registry.read_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _platforms(text: str) -> tuple[str, ...]:

@@ -15,6 +15,10 @@ from images.run import CommandError, ProgramMissingError, output, succeeds
 from images.store import Store
 
 NO_SUCH_TAG = "0.0.0-asked-before-push"
+_NAME = re.compile(
+    r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*", re.ASCII
+)
+"""What the chart's schema allows for `image.registry`."""
 _ECR = re.compile(r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?(?:/(.+))?")
 _NO_LOGIN = re.compile(
     r"unauthorized|authentication required|no basic auth|credential not found|denied|expired|\b40[13]\b",
@@ -31,6 +35,18 @@ _NO_TAG = re.compile(r"manifest unknown|not found", re.IGNORECASE)
 
 class RegistryError(CommandError):
     """The registry will refuse the push; the text says what to do about it."""
+
+
+def read_name(text: str) -> str:
+    """Return what a user gives as a registry; raises ValueError, with what to write, where it names none."""
+    name = re.sub(r"^[a-z]+://", "", text).rstrip("/")
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{text!r} is not a registry such as 111122223333.dkr.ecr.eu-central-1.amazonaws.com"
+        )
+    if name != text:
+        raise ValueError(f"{text!r} is not a registry: write {name}, as image.registry of the chart wants it")
+    return name
 
 
 def require(store: Store, registry: str, helm: str, *, plain_http: bool) -> None:

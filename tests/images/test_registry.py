@@ -94,6 +94,28 @@ def serving(*, login: bool) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.parametrize(
+    "name", ["localhost:5000", "ghcr.io/owner", "111122223333.dkr.ecr.eu-central-1.amazonaws.com"]
+)
+def test_a_registry_is_taken_as_the_chart_takes_it(name: str) -> None:
+    assert asked.read_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("https://ghcr.io", "write ghcr.io, as"),
+        ("oci://ghcr.io/owner/", "write ghcr.io/owner, as"),
+        ("ghcr.io/", "write ghcr.io, as"),
+        ("ghcr.io/Owner", "is not a registry such as 1"),
+        ("", "is not a registry such as 1"),
+    ],
+)
+def test_what_is_no_registry_is_refused_before_anything_is_built(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        asked.read_name(text)
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     need("buildah")
