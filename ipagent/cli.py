@@ -48,8 +48,14 @@ def main() -> None:
     arguments = sys.argv[1:]
     # Imports make many objects and hardly any garbage.
     gc.set_threshold(COLLECT_AT_START)
+    container = arguments in (["init"], ["sidecar"])
+    if container and os.environ.get(ENV_BACKEND) != Backend.NODE:
+        # Before the first import of what is used late: the standard library's own modules import each other.
+        from ipagent import lazy_imports  # noqa: PLC0415 - see the module's docstring
+
+        lazy_imports.install()
     code = run(arguments, os.environ)
-    if arguments in (["init"], ["sidecar"]):
+    if container:
         # Every log line is flushed. To take the interpreter apart would cost a tenth of init's CPU time.
         os._exit(code)
     sys.exit(code)

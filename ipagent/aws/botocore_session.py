@@ -15,6 +15,7 @@ import os
 import botocore
 from botocore import handlers
 from botocore.credentials import CredentialResolver, InstanceMetadataProvider
+from botocore.hooks import HierarchicalEmitter
 from botocore.loaders import Loader
 from botocore.session import Session
 from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
@@ -45,12 +46,22 @@ def new_session(data: str | None = None) -> Session:
 
     If there is no such folder, botocore's own data is used. AWS_DATA_PATH and ~/.aws/models still come first.
     """
-    session = Session(include_builtin_handlers=False)
+    session = Session(event_hooks=_Emitter(), include_builtin_handlers=False)
     _register_handlers(session.get_component("event_emitter"))
     path = data or trimmed_data_path()
     if os.path.isdir(path):  # noqa: PTH112 - likewise
         session.register_component("data_loader", _loader(session, path))
     return session
+
+
+class _Emitter(HierarchicalEmitter):
+    """Takes handlers as they are: that each of them takes keywords is not looked up by `inspect`.
+
+    They are botocore's own and ours, and to import `inspect` and to ask it costs more than a call.
+    """
+
+    def _verify_accept_kwargs(self, _func: object) -> bool:
+        return True
 
 
 def _loader(session: Session, path: str) -> Loader:
