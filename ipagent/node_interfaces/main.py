@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Gauge
 
 from common.agent_settings import LogFormat, LogLevel
 from common.kube.client import Client
@@ -22,6 +22,7 @@ from common.kube.cluster import find_cluster
 from common.kube.errors import NOT_AUTHENTICATED
 from common.kube.informer import Informer
 from common.kube.reflector import Target
+from common.metrics import process_registry
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
@@ -122,10 +123,10 @@ class Links:
         self.watcher = ReservationWatcher(self._files, self._wakeup.set)
         self._reporter = StatusReporter(client, time.monotonic, log)
         self._log = log
-        self.registry = CollectorRegistry()
-        self._figures = Gauge(
+        self.registry = process_registry()
+        self._states = Gauge(
             "multus_eni_links",
-            "NodeAttachments by the state of their interface.",
+            "NodeAttachments of this node by the state of their interface.",
             ["state"],
             registry=self.registry,
         )
@@ -192,4 +193,4 @@ class Links:
         for each in statuses.values():
             states["up" if each.up else "down" if each.name else "missing"] += 1
         for state, number in states.items():
-            self._figures.labels(state).set(number)
+            self._states.labels(state).set(number)
