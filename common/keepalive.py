@@ -10,9 +10,7 @@ USER_TIMEOUT_MS = 60_000
 """How long what was sent may wait for its acknowledgement (TCP_USER_TIMEOUT, `man 7 tcp`)."""
 
 
-def keep_alive(
-    connection: socket.socket, *, idle: int = IDLE, interval: int = INTERVAL, probes: int = PROBES
-) -> None:
+def keep_alive(connection: socket.socket, *, idle: int = IDLE, probes: int = PROBES) -> None:
     """Have the kernel probe an idle connection, and give up one whose peer acknowledges nothing.
 
     Raises OSError where the connection has gone already.
@@ -20,7 +18,7 @@ def keep_alive(
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     values = {
         "TCP_KEEPIDLE": idle,
-        "TCP_KEEPINTVL": interval,
+        "TCP_KEEPINTVL": INTERVAL,
         "TCP_KEEPCNT": probes,
         "TCP_USER_TIMEOUT": USER_TIMEOUT_MS,
     }

@@ -34,9 +34,9 @@ def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     raise ClusterError(NO_CLUSTER)
 
 
-def in_pod(environment: Mapping[str, str] = os.environ) -> bool:
+def in_pod() -> bool:
     """Return whether the cluster is the one whose pod this is, and no kubeconfig names another."""
-    return "KUBERNETES_SERVICE_HOST" in environment and not environment.get("KUBECONFIG")
+    return "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG")
 
 
 def pod_namespace(folder: Path = SERVICE_ACCOUNT) -> str | None:

@@ -140,9 +140,9 @@ def _api_client(kubeconfig: Path | None, context: str | None) -> Any:
             if not in_pod():
                 raise ClusterError(NO_CLUSTER)
             configuration = client.Configuration()
-            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # no types
             return client.ApiClient(configuration)
-        return config.new_client_from_config(named, context, persist_config=False)  # type: ignore[no-untyped-call]
+        return config.new_client_from_config(named, context, persist_config=False)  # type: ignore[no-untyped-call]  # no types
     except (config.ConfigException, OSError, ValueError, YAMLError) as error:
         why = _unusable(named, context) or " ".join(str(error).split())
         raise ClusterError(f"the kubeconfig {named} can't be used: {why}") from error
@@ -170,7 +170,7 @@ def _namespace(kubeconfig: Path | None, context: str | None) -> str:
     from kubernetes import config  # noqa: PLC0415 - see above
 
     try:
-        every, current = config.list_kube_config_contexts(_named(kubeconfig))  # type: ignore[no-untyped-call]
+        every, current = config.list_kube_config_contexts(_named(kubeconfig))  # type: ignore[no-untyped-call]  # no types
     except (config.ConfigException, OSError):
         return pod_namespace() or "default"
     chosen = next((each for each in every if each["name"] == context), current)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from common.agent_container import TOKEN_AUDIENCE, TOKEN_VOLUME
 from common.agent_settings import ENV_HOST_IP, ENV_POD_NAME, ENV_POD_NAMESPACE, ENV_POD_UID
 from common.object_fields import as_map
+from common.shorten import shortened
 from ipagent.node.model.pod import PodKey
 from ipagent.node_protocol import is_token
 
@@ -32,6 +33,7 @@ REFUSED_SECONDS = 10.0
 MAX_VERDICTS = 2048
 """Tokens that are remembered; a node has 250 pods."""
 _SHOWN = 200
+"""Characters of the API server's error in a message."""
 
 NOT_ACCEPTED = (
     "If the pod's ServiceAccount was deleted, or the cluster's signing keys were changed, after the pod was "
@@ -78,8 +80,8 @@ class Unauthenticated:
     remedy: str = NOT_PROJECTED
 
 
-def review_token(client: ApiClient, token: str, audience: str = TOKEN_AUDIENCE) -> dict[str, Any]:
-    """Ask the API server whether the token is valid for `audience`; returns the TokenReview's `status`.
+def review_token(client: ApiClient, token: str) -> dict[str, Any]:
+    """Ask the API server whether the token is valid for TOKEN_AUDIENCE; returns the TokenReview's `status`.
 
     Thread: any. Raises ApiError, Unreachable or ClusterError; none of them has the token.
     """
@@ -88,13 +90,13 @@ def review_token(client: ApiClient, token: str, audience: str = TOKEN_AUDIENCE) 
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenReview",
-        "spec": {"token": token, "audiences": [audience]},
+        "spec": {"token": token, "audiences": [TOKEN_AUDIENCE]},
     }
     status = client.create(REVIEWS, "review a token", body).object.get("status")
     return status if isinstance(status, dict) else {}
 
 
-def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> PodIdentity | Unauthenticated:
+def read_review(review: Mapping[str, Any]) -> PodIdentity | Unauthenticated:
     """Read a TokenReview's `status`: the pod that the token is bound to, or why there is none.
 
     A token is taken only where the API server confirms the audience: one that does not know audiences, or
@@ -102,11 +104,11 @@ def read_review(review: Mapping[str, Any], audience: str = TOKEN_AUDIENCE) -> Po
     """
     if review.get("authenticated") is not True:
         error = review.get("error")
-        why = f": {error[:_SHOWN]}" if isinstance(error, str) and error else ""
+        why = f": {shortened(error, _SHOWN)}" if isinstance(error, str) and error else ""
         return Unauthenticated(f"the API server does not accept the token{why}", NOT_ACCEPTED)
     audiences = review.get("audiences")
-    if not isinstance(audiences, list) or audience not in audiences:
-        return Unauthenticated(f"the token is not meant for the audience {audience}")
+    if not isinstance(audiences, list) or TOKEN_AUDIENCE not in audiences:
+        return Unauthenticated(f"the token is not meant for the audience {TOKEN_AUDIENCE}")
     user = as_map(review.get("user"))
     extra = as_map(user.get("extra"))
     match str(user.get("username")).split(":"):
