@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     benchmark = command.Benchmark(
         name="cluster",
-        quick="two pods of each kind, five at once, one Guaranteed one, two on prefixes; they stay",
+        quick="two pods of each kind, five at once, two Guaranteed ones, two on prefixes; most stay",
         run=lambda quick: run(QUICK if quick else FULL),
         render=render,
         as_json=_as_json,
@@ -40,6 +40,7 @@ def _as_json(results: Results) -> dict[str, Any]:
                 ("alone", results.alone),
                 ("together", results.together),
                 ("guaranteed", results.guaranteed),
+                ("one_cpu", results.one_cpu),
                 ("prefixes", results.prefixes),
             )
         },

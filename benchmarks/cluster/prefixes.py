@@ -6,7 +6,7 @@ import itertools
 import platform
 from typing import Any
 
-from benchmarks.cluster.figures import INIT, NO_OP
+from benchmarks.cluster.figures import BARE_PYTHON, INIT, NO_OP
 from common.pod_keys import INJECTION
 from tests.cluster.api import Manifest
 from tests.cluster.helm import merged
@@ -20,6 +20,16 @@ NAME = "oam"
 LABELS = {"node-group": "multus"}
 LOADERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}
 """The dynamic loader: the only program of the agent's image beside Python, by machine."""
+RESTRICTED = {
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 65534,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+}
+"""Fields of what is compared with the agent's container: the runtime's work for a seccomp profile shows."""
 _numbers = itertools.count(1)
 
 
@@ -57,12 +67,15 @@ def set_up(release: Release, story: Story, node: str) -> None:
 
 def described(variant: str, node: str) -> Manifest:
     """Make a pod on the network of prefixes; the no-op is a program of the agent's image."""
-    no_op = {"name": "no-op", "image": AGENT, "command": [LOADERS[platform.machine()], "--version"]}
-    made = {
-        NO_OP: lambda: template(NAME, labels={INJECTION: "disabled"}, initContainers=[no_op], node=node),
-        INIT: lambda: template(NAME, node=node),
+    commands = {
+        NO_OP: [LOADERS[platform.machine()], "--version"],
+        BARE_PYTHON: ["/usr/bin/python3", "-IS", "-c", "pass"],
     }
-    return pod(new_name(), made[variant]())
+    if variant == INIT:
+        return pod(new_name(), template(NAME, node=node))
+    container = {"name": "no-op", "image": AGENT, "command": commands[variant], **RESTRICTED}
+    out = {INJECTION: "disabled"}
+    return pod(new_name(), template(NAME, labels=out, initContainers=[container], node=node))
 
 
 def new_name() -> str:

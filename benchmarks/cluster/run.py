@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster import prefixes
-from benchmarks.cluster.figures import CPU, INIT, NO_OP, SIDECAR, VARIANTS, WITHOUT, Results
-from benchmarks.cluster.prefixes import new_name
+from benchmarks.cluster.figures import (
+    INIT,
+    LITTLE_CPU,
+    NO_OP,
+    NO_OP_SIDECAR,
+    ON_PREFIXES,
+    ONE_CPU,
+    SIDECAR,
+    VARIANTS,
+    WITHOUT,
+    Results,
+)
+from benchmarks.cluster.prefixes import RESTRICTED, new_name
 from benchmarks.cluster.readiness import Readiness
 from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
@@ -42,7 +53,8 @@ longer could seem to take no longer, or a second more.
 """
 SEEN_BY_RELIST = (NO_OP, INIT)
 """Variants that are Ready at the same time after the kubelet's look: it found their init container ended."""
-GUARANTEED = {kind: {"cpu": CPU, "memory": "64Mi"} for kind in ("requests", "limits")}
+AGENT_CPU = {NO_OP: "900m"}
+"""What the agent has beside an app with a core (docs/contract.md), and so the no-op. Others: LITTLE_CPU."""
 
 
 class ProgramMissing(Exception):
@@ -53,10 +65,11 @@ class ProgramMissing(Exception):
 class Plan:
     """How much is measured of each variant: single pods, bursts of `size` pods, single Guaranteed ones.
 
-    `prefixes` are single pods on a network of prefixes, more of them: the time looked for is shorter.
-    `first` are single pods of each variant that do not count: programs are not in memory yet. `patience` are
-    the seconds that a start may wait at most for what the pods before it have left to do. With `leave` pods
-    stay once they are Ready: their end takes longer than their start, and would be under way during the next.
+    There are as many Guaranteed ones with little CPU as with a core. `prefixes` are single pods on a network
+    of prefixes, more of them: the time looked for is shorter. `first` are single pods of each variant that do
+    not count: programs are not in memory yet. `patience` are the seconds that a start may wait at most for
+    what the pods before it have left to do. With `leave` pods stay once they are Ready, save those
+    with a core: their end takes longer than their start, and would be under way during the next.
     """
 
     first: int
@@ -97,13 +110,15 @@ def run(plan: Plan) -> Results:
                 together = bench.together(plan.together, plan.size)
                 report(f"{plan.guaranteed} Guaranteed pods of each kind, one at a time")
                 guaranteed = bench.guaranteed(plan.guaranteed)
+                report(f"{plan.guaranteed} Guaranteed pods of each kind whose app has a core, one at a time")
+                one_cpu = bench.one_cpu(plan.guaranteed)
                 report("the controller and a network of prefixes")
                 prefixes.set_up(release, story, ALONE_ON)
                 bench.in_prefixes(plan.first)
                 report(f"{plan.prefixes} pods of each kind with addresses in prefixes, one at a time")
                 in_prefixes = bench.in_prefixes(plan.prefixes)
             version: str = json.loads(cluster.api.raw("/version"))["gitVersion"]
-    return Results(machine, version, plan.size, alone, together, guaranteed, in_prefixes)
+    return Results(machine, version, plan.size, alone, together, guaranteed, one_cpu, in_prefixes)
 
 
 def network(story: Story) -> None:
@@ -128,7 +143,19 @@ class Bench:
 
     def guaranteed(self, rounds: int) -> dict[str, list[float]]:
         """Start one pod with little CPU after the other."""
-        return self._in_turns(rounds, lambda variant: [described(variant, ALONE_ON, GUARANTEED)])
+        size = limited(LITTLE_CPU)
+        return self._in_turns(rounds, lambda variant: [described(variant, ALONE_ON, size, size)])
+
+    def one_cpu(self, rounds: int) -> dict[str, list[float]]:
+        """Start one pod whose app has a core after the other."""
+        return self._in_turns(
+            rounds,
+            lambda variant: [
+                described(variant, ALONE_ON, limited(ONE_CPU), limited(AGENT_CPU.get(variant, LITTLE_CPU)))
+            ],
+            # A node has not as many cores.
+            leave=False,
+        )
 
     def together(self, rounds: int, size: int) -> dict[str, list[float]]:
         """Start many pods at once, again and again."""
@@ -136,13 +163,15 @@ class Bench:
 
     def in_prefixes(self, rounds: int) -> dict[str, list[float]]:
         """Start one pod on the network of prefixes after the other."""
-        return self._in_turns(rounds, lambda variant: [prefixes.described(variant, ALONE_ON)], (NO_OP, INIT))
+        return self._in_turns(rounds, lambda variant: [prefixes.described(variant, ALONE_ON)], ON_PREFIXES)
 
     def _in_turns(
         self,
         rounds: int,
         make: Callable[[str], Sequence[Manifest]],
         variants: Sequence[str] = VARIANTS,
+        *,
+        leave: bool = True,
     ) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {variant: [] for variant in variants}
         for turn in range(rounds):
@@ -150,35 +179,49 @@ class Bench:
                 # Nodes take gone pods apart for seconds after the API server has forgotten them.
                 settle(self._plan.patience)
                 time.sleep((self._ready_at + turn / rounds * RELIST - time.monotonic()) % RELIST)
-                seconds, ready = self._start(make(variant))
+                seconds, ready = self._start(make(variant), leave=leave and self._plan.leave)
                 found[variant].append(seconds)
                 if variant in SEEN_BY_RELIST:
                     self._ready_at = ready
         return found
 
-    def _start(self, pods: Sequence[Manifest]) -> tuple[float, float]:
+    def _start(self, pods: Sequence[Manifest], *, leave: bool) -> tuple[float, float]:
         """Return how long pods take to be Ready, and when they were."""
         names = [each["metadata"]["name"] for each in pods]
         began = time.monotonic()
         for each in pods:
             self._cluster.api.create(each, self._namespace)
         ready = self._readiness.ready(*names)
-        if not self._plan.leave:
+        if not leave:
             self._cluster.kubectl("delete", "pod", f"--namespace={self._namespace}", "--wait=false", *names)
             self._readiness.gone(*names)
         return ready - began, ready
 
 
-def described(variant: str, node: str = "", resources: Manifest | None = None) -> Manifest:
-    """Make a pod of a variant; it has one Multus interface whatever it is, and each container `resources`."""
-    limited: dict[str, Any] = {"resources": resources} if resources else {}
-    spec: dict[str, Any] = {"containers": [app(**limited)], "node": node}
+def limited(cpu: str) -> Manifest:
+    """Return the fields of a container whose requests are its limits."""
+    return {"resources": {kind: {"cpu": cpu, "memory": "64Mi"} for kind in ("requests", "limits")}}
+
+
+def described(
+    variant: str, node: str = "", app_size: Manifest | None = None, no_op_size: Manifest | None = None
+) -> Manifest:
+    """Make a pod of a variant; it has one Multus interface whatever it is. Sizes are fields of containers."""
+    spec: dict[str, Any] = {"containers": [app(**(app_size or {}))], "node": node}
     out = {INJECTION: "disabled"}
-    no_op = [{"name": "no-op", "image": BUSYBOX, "command": ["true"], **limited}]
+    no_op = {"name": "no-op", "image": BUSYBOX, **RESTRICTED, **(no_op_size or {})}
+    ends = {**no_op, "command": ["true"]}
+    stays = {
+        **no_op,
+        "command": ["sleep", "3600"],
+        "restartPolicy": "Always",
+        "startupProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1},
+    }
     made = {
         WITHOUT: lambda: template("net", labels=out, **spec),
-        NO_OP: lambda: template("net", labels=out, initContainers=no_op, **spec),
+        NO_OP: lambda: template("net", labels=out, initContainers=[ends], **spec),
         INIT: lambda: template("net", **spec),
+        NO_OP_SIDECAR: lambda: template("net", labels=out, initContainers=[stays], **spec),
         SIDECAR: lambda: template("net", annotations={MODE: Mode.SIDECAR.value}, **spec),
     }
     return pod(new_name(), made[variant]())

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.cluster.figures import CPU, NO_OP, WITHOUT, Results, Seconds, Start, starts, targets
+from benchmarks.cluster.figures import (
+    LITTLE_CPU,
+    NO_OP,
+    ONE_CPU,
+    WITHOUT,
+    Results,
+    Seconds,
+    Start,
+    starts,
+    targets,
+)
 from benchmarks.common.grid import grid
 from benchmarks.common.targets import verdicts
 
 ON_PREFIXES = "A network of prefixes with the backend `node`, one pod at a time"
-OWN_IMAGE = "the no-op is a program of the agent's own image that ends at once"
+OWN_IMAGE = (
+    "the no-op is a program of the agent's own image that ends at once, bare Python is its interpreter"
+)
 
 
 def render(results: Results) -> str:
     """Write everything."""
     alone, together = len(results.alone[WITHOUT]), len(results.together[WITHOUT])
-    guaranteed, prefixes = len(results.guaranteed[WITHOUT]), len(results.prefixes[NO_OP])
+    guaranteed, one_cpu = len(results.guaranteed[WITHOUT]), len(results.one_cpu[NO_OP])
+    prefixes = len(results.prefixes[NO_OP])
     return "\n\n".join(
         [
             f"{results.machine.describe()}\nKubernetes {results.kubernetes}; both nodes share this machine.",
@@ -23,8 +36,10 @@ def render(results: Results) -> str:
             _grid(results.alone),
             f"{results.size} pods at once, until the last one is Ready ({together} times each, in turns):",
             _grid(results.together),
-            f"Guaranteed pods, {CPU} for each container, one at a time ({guaranteed} of each, in turns):",
+            f"Guaranteed pods, {LITTLE_CPU} a container, one at a time ({guaranteed} of each, in turns):",
             _grid(results.guaranteed),
+            f"Guaranteed pods, {ONE_CPU} CPU for the app, one at a time ({one_cpu} of each, in turns):",
+            _grid(results.one_cpu),
             f"{ON_PREFIXES} ({prefixes} of each, in turns; {OWN_IMAGE}):",
             _grid(results.prefixes),
             verdicts(targets(results)),
