@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import botocore
-
 from benchmarks.agent.figures import Cost
 from common.agent_settings import (
     DEFAULT_NODE_PORT,
@@ -26,6 +24,7 @@ from common.agent_settings import (
     Backend,
 )
 from common.token_bucket import Rate
+from ipagent.aws.botocore_session import aws_roots_path
 from ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG, ENV_TOKEN_FILE
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.sessions.limits import Limits
@@ -259,8 +258,8 @@ def stage(folder: Path) -> Iterator[Stage]:
         ]
         _started(node.popen([*proxy, f"{node.address}:{TLS_PORT}", ec2]), "TLS proxy")
         bundle = folder / "bundle.pem"
-        # As many roots as botocore loads where it is left alone.
-        bundle.write_bytes(Path(botocore.__file__).with_name("cacert.pem").read_bytes() + authority.pem)
+        # The roots that the agent loads where it is left alone, and that of the proxy.
+        bundle.write_bytes(Path(aws_roots_path()).read_bytes() + authority.pem)
         (folder / "bytecode").mkdir(mode=0o777)
         pod = node.pod()
         pod.add_interface("net1", mac=MAC, addresses=[f"{ADDRESS}/24"])

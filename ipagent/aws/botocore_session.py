@@ -6,6 +6,8 @@ Two things are left out, and nothing that a call to EC2 needs:
   its memory. `ipagent.aws.trim_botocore` writes the part that the agent uses, once for each botocore.
   Where it is installed, it stands in for botocore's own data; without it everything works as well.
 - Handlers for the documentation, and for services that the agent never calls: registering them takes time.
+
+And of the 126 roots in botocore's CA bundle, which OpenSSL reads for each connection, AWS' own come first.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import botocore
 from botocore import handlers
 from botocore.credentials import CredentialResolver, InstanceMetadataProvider
+from botocore.exceptions import UnknownRegionError
 from botocore.hooks import HierarchicalEmitter
 from botocore.loaders import Loader
 from botocore.session import Session
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from botocore.hooks import BaseEventHooks
+
+AWS_ROOTS = "aws-roots.pem"
+"""Their file in the folder of the trimmed data."""
+SIGNED_BY_AMAZON = frozenset({"aws", "aws-us-gov"})
+"""Partitions whose servers have certificates of Amazon Trust Services."""
 
 SERVICES = ("ec2", "signin", "sso", "sso-oidc", "sts")
 """EC2, and what botocore itself calls for credentials."""
@@ -94,6 +102,30 @@ def _register_handlers(events: BaseEventHooks) -> None:
     for event, handler, *order in handlers.BUILTIN_HANDLERS:
         if concerns_us(event):
             register.get(order[0] if order else None, events.register)(event, handler)
+
+
+def aws_roots_path() -> str:
+    """Where the roots of Amazon Trust Services are kept: with the trimmed data."""
+    return os.path.join(trimmed_data_path(), AWS_ROOTS)  # noqa: PTH118 - likewise
+
+
+def prefer_aws_roots(session: Session, region: str) -> bool:
+    """Have a session trust AWS' own roots alone; returns False, with nothing changed, where it can't.
+
+    That is where the user names a CA bundle, without the trimmed data, and in partitions with other roots, as
+    China's. Whoever calls this tries once more without it where a server is not verified.
+    """
+    path = aws_roots_path()
+    named = session.get_config_variable("ca_bundle") is not None or "REQUESTS_CA_BUNDLE" in os.environ
+    if named or not os.path.isfile(path):  # noqa: PTH113 - likewise
+        return False
+    try:
+        signed = session.get_partition_for_region(region) in SIGNED_BY_AMAZON
+    except UnknownRegionError:
+        return False
+    if signed:
+        session.set_config_variable("ca_bundle", path)
+    return signed
 
 
 def session_for(credentials: Credentials) -> Session:

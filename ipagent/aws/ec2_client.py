@@ -24,7 +24,7 @@ from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.botocore_session import session_for
+from ipagent.aws.botocore_session import prefer_aws_roots, session_for
 from ipagent.aws.describe_enis import details, subnet_ranges
 from ipagent.aws.ec2_calls import (
     HOLDER_FILTERS,
@@ -34,7 +34,7 @@ from ipagent.aws.ec2_calls import (
     pages,
     unassign_addresses,
 )
-from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
+from ipagent.aws.ec2_errors import TRANSLATED, failure_of, is_untrusted, unreadable, watch
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -67,11 +67,14 @@ class Ec2Client:
         self.identity = "unknown"
         self.calls: Counter[tuple[str, str]] = Counter()
         """How many there were, by action and result: OK, or the fault in small letters."""
+        self._credentials = credentials
         self._reached = False
-        self._client: EC2Client = self._translated("credentials", lambda: self._connect(credentials))
+        self._aws_roots_alone = False
+        self._client: EC2Client = self._translated("credentials", lambda: self._connect(aws_roots_first=True))
 
-    def _connect(self, credentials: Credentials) -> EC2Client:
-        session = session_for(credentials)
+    def _connect(self, *, aws_roots_first: bool) -> EC2Client:
+        session = session_for(self._credentials)
+        self._aws_roots_alone = aws_roots_first and prefer_aws_roots(session, self.region)
         found = session.get_credentials()
         if found is None:
             raise aws.NoCredentialsError
@@ -164,7 +167,11 @@ class Ec2Client:
     def _pages(self, name: str, filters: Sequence[FilterTypeDef], **more: Any) -> Iterator[EniDetails]:
         """DescribeNetworkInterfaces by `name`, with all its pages: EC2 may divide an answer unasked, too."""
         what = f"DescribeNetworkInterfaces by {name}"
-        ask = partial(self._client.describe_network_interfaces, Filters=filters, **more)
+
+        def ask(**token: Any) -> DescribeNetworkInterfacesResultTypeDef:
+            # The client is another one once AWS' own roots have not been enough.
+            return self._client.describe_network_interfaces(Filters=filters, **more, **token)
+
         try:
             for answer in pages(lambda **token: self._asked(what, partial(ask, **token))):
                 yield from _read(what, partial(_interfaces, answer))
@@ -196,8 +203,8 @@ class Ec2Client:
 
     def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:
         """Make one call to EC2. Until one has succeeded it may hang where signals are not heard."""
-        first = not self._reached
-        made = partial(interruptible, call, FIRST_SECONDS) if first else call
+        first, trusted = not self._reached, partial(self._trusted, call)
+        made = partial(interruptible, trusted, FIRST_SECONDS) if first else trusted
         action, _, _ = what.partition(" ")
         try:
             answer = self._translated(what, made)
@@ -207,6 +214,22 @@ class Ec2Client:
         self.calls[action, OK] += 1
         self._reached = True
         return answer
+
+    def _trusted(self, call: Callable[[], Answer]) -> Answer:
+        """Make a call; where the server's root is none of AWS' own, make it again with all of botocore's."""
+        client = self._client
+        try:
+            return call()
+        except (aws.HTTPClientError, aws.ConnectionError) as error:
+            # Another thread may have replaced the client meanwhile.
+            narrow = self._aws_roots_alone or client is not self._client
+            if not (narrow and is_untrusted(error)):
+                raise
+        # Nothing was sent, as the server was not verified.
+        if client is self._client:
+            client.close()
+            self._client = self._connect(aws_roots_first=False)
+        return call()
 
     def _translated(self, what: str, call: Callable[[], Answer]) -> Answer:
         try:

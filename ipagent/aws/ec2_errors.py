@@ -66,6 +66,11 @@ def failure_of(what: str, error: Exception, identity: str, region: str) -> Failu
     return Failure(fault, _text(what, str(error)))
 
 
+def is_untrusted(error: Exception) -> bool:
+    """Return whether the certificate of EC2, STS or a proxy was not to be verified (OpenSSL's name of it)."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
 def unreadable(what: str, why: str) -> Failure:
     """Return the failure that an answer is in which EC2's is not to be found."""
     return Failure(Fault.TRANSIENT, _text(what, f"the answer can't be read: {why}"), remedy=_NOT_EC2)

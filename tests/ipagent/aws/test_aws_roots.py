@@ -1,0 +1,184 @@
+"""AWS' own roots are trusted first, then all of botocore's bundle, once; and the user's bundle alone."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import botocore.httpsession
+import pytest
+
+from common.agent_settings import Credentials
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.errors import Ec2Error
+from ipagent.aws import botocore_session
+from ipagent.aws.ec2_client import Ec2Client
+from tests.cluster.certificates import Authority
+from tests.ipagent import worlds
+from tests.ipagent.worlds import MAC_1, REGION
+
+ANSWER = b"""<DescribeNetworkInterfacesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
+<requestId>r</requestId><networkInterfaceSet/></DescribeNetworkInterfacesResponse>"""
+
+CREDENTIALS = b"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>AKIDEXAMPLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey>
+<SessionToken>t</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials>
+</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"""
+
+
+class _Aws(BaseHTTPRequestHandler):
+    """EC2 without ENIs, and STS."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        answer = CREDENTIALS if b"AssumeRoleWithWebIdentity" in asked else ANSWER
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+class _Server(ThreadingHTTPServer):
+    """Notes handshakes that fail, where others would be written to stderr."""
+
+    failed = 0
+
+    def handle_error(self, *_: object) -> None:
+        self.failed += 1
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority("theirs")
+
+
+@pytest.fixture
+def server(authority: Authority, tmp_path: Path) -> Iterator[_Server]:
+    """EC2 over TLS, with a certificate of `authority`; each handshake is made in its request's thread."""
+    pair = authority.issue(["127.0.0.1"], tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.public, pair.private)
+    with _Server(("127.0.0.1", 0), _Aws) as made:
+        made.socket = context.wrap_socket(made.socket, server_side=True, do_handshake_on_connect=False)
+        thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def trust(server: _Server, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trust:
+    for variable in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", f"https://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", worlds.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", worlds.SECRET)
+    return Trust(authority, tmp_path, monkeypatch)
+
+
+class Trust:
+    """Which of the three bundles has the server's root; the others have another one."""
+
+    def __init__(self, authority: Authority, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._theirs, self._other = authority.pem, Authority("another").pem
+        self._folder = folder
+        self._patch = monkeypatch
+        monkeypatch.setattr(botocore_session, "aws_roots_path", lambda: str(folder / "aws.pem"))
+
+    def aws_roots(self, *, right: bool) -> None:
+        self._write(self._folder / "aws.pem", right=right)
+
+    def whole_bundle(self, *, right: bool) -> None:
+        path = self._write(self._folder / "whole.pem", right=right)
+        self._patch.setattr(botocore.httpsession, "where", lambda: path)
+
+    def users(self, variable: str, *, right: bool) -> None:
+        self._patch.setenv(variable, self._write(self._folder / "users.pem", right=right))
+
+    def _write(self, path: Path, *, right: bool) -> str:
+        path.write_bytes(self._theirs if right else self._other)
+        return str(path)
+
+
+def call(times: int = 1, region: str = REGION) -> None:
+    with closing(Ec2Client(region, Credentials.CHAIN)) as client:
+        for _ in range(times):
+            assert client.by_mac([MAC_1]) == ()
+
+
+def refused() -> str:
+    with pytest.raises(Ec2Error) as caught:
+        call()
+    assert caught.value.failure.fault is Fault.UNREACHABLE
+    return caught.value.failure.text
+
+
+def test_the_roots_of_aws_are_enough(trust: Trust, server: _Server) -> None:
+    trust.aws_roots(right=True)
+    trust.whole_bundle(right=False)
+    call()
+    assert server.failed == 0
+
+
+def test_the_whole_bundle_is_tried_once_and_then_stays(trust: Trust, server: _Server) -> None:
+    trust.aws_roots(right=False)
+    trust.whole_bundle(right=True)
+    call(times=3)
+    assert server.failed == 1
+
+
+def test_sts_is_asked_again_too(
+    trust: Trust, server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust.aws_roots(right=False)
+    trust.whole_bundle(right=True)
+    (tmp_path / "token").write_text("a token")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"https://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pods")
+    call(times=2)
+    assert server.failed == 1
+
+
+@pytest.mark.parametrize("region", ["cn-north-1", "us-iso-east-1", "nowhere"])
+def test_where_aws_has_other_roots_its_own_are_not_tried(trust: Trust, server: _Server, region: str) -> None:
+    trust.aws_roots(right=False)
+    trust.whole_bundle(right=True)
+    call(region=region)
+    assert server.failed == 0
+
+
+def test_a_server_that_neither_bundle_knows_is_not_called(trust: Trust) -> None:
+    trust.aws_roots(right=False)
+    trust.whole_bundle(right=False)
+    assert "CERTIFICATE_VERIFY_FAILED" in refused()
+
+
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_the_users_bundle_is_the_only_one(trust: Trust, variable: str) -> None:
+    trust.aws_roots(right=True)
+    trust.whole_bundle(right=True)
+    trust.users(variable, right=False)
+    assert "CERTIFICATE_VERIFY_FAILED" in refused()
+    trust.users(variable, right=True)
+    trust.aws_roots(right=False)
+    trust.whole_bundle(right=False)
+    call()
+
+
+def test_without_the_file_the_whole_bundle_is_used(trust: Trust, server: _Server) -> None:
+    trust.whole_bundle(right=True)
+    call()
+    assert server.failed == 0
