@@ -79,6 +79,10 @@ class Stage:
             [sys.executable, "-m", "tests.ipagent.e2e.hanging_resolver_agent"], pod, self.env(settings, **env)
         )
 
+    def patient_init(self, pod: Pod, settings: AgentSettings) -> Ended:
+        """Run it with calls that only the deadline ends."""
+        return self._init([sys.executable, "-m", "tests.ipagent.e2e.patient_agent"], pod, self.env(settings))
+
     def _init(self, program: list[str], pod: Pod, env: dict[str, str]) -> Ended:
         done = pod.run([*program, "init"], env=env, read_only=True)
         assert done.stdout == ""

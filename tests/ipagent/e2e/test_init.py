@@ -346,11 +346,9 @@ class TestNamed:
     def test_the_deadline_interrupts_an_ec2_that_is_silent(self, stage: MakeStage) -> None:
         on = stage()
         on.put_faults({"action": "AssignPrivateIpAddresses", "error": "InternalError", "delay_ms": 60_000})
-        # Less than the time (READ_SECONDS) after which a call is made again: the first one is interrupted.
-        short = AgentSettings(interfaces=("net1",), timeout=5)
-        ended = on.init(pod_with(on, MAC_1, "10.10.1.80/24"), short)
+        ended = on.patient_init(pod_with(on, MAC_1, "10.10.1.80/24"), HURRIED)
         assert ended.code == ExitCode.EC2_UNREACHABLE
-        assert f"10.10.1.80 (net1) on {ENI_1}: EC2 has not answered after 5 s" in ended.message
+        assert f"10.10.1.80 (net1) on {ENI_1}: EC2 has not answered after {DEADLINE} s" in ended.message
 
     def test_the_deadline_interrupts_a_name_lookup_that_hears_no_signal(self, stage: MakeStage) -> None:
         on = stage()

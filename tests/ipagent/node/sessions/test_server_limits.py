@@ -14,6 +14,7 @@ from common.exit_codes import ExitCode
 from common.token_bucket import Rate
 from ipagent import node_protocol
 from ipagent.node.sessions.claim_queue import SessionClosed
+from ipagent.node.sessions.http1 import CONTINUE
 from ipagent.node.sessions.session import LINGER_BYTES
 from tests.ipagent.node.sessions.peer import FREE, OTHER, MakeGate, Peer, statement
 from tests.ipagent.nodeclient.gate import POD, failed, pending, token_of
@@ -132,11 +133,12 @@ def test_what_was_parsed_at_once_after_the_head_is_charged_to_the_pod(gate: Make
     made = gate(limits=replace(FREE, reading=Rate(64_000, 0.001)))
     blank = b"1000\r\n" + b"\n" * 4096 + b"\r\n"
     with Peer(made) as first, Peer(made) as second, Peer(made) as other_pod:
-        first.send(node_protocol.request("here", token_of(POD), "test"), blank, end)
+        head = node_protocol.request("here", token_of(POD), "test")
+        first.send(head.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"), blank, end)
+        # It is told in the step that parses the body.
+        assert first.socket.recv(len(CONTINUE)) == CONTINUE
         if end:
             assert first.refusal().status == 400
-        else:
-            made.wait_for(lambda: made.sessions.counts().get("reviews") == 1, "the review")
         second.ask(serial=1)
         assert second.standing().serial == 1
         second.send(node_protocol.chunk(statement(serial=2)))
