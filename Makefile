@@ -25,7 +25,7 @@ lint:
 	@$(PY) -m ruff format --check .
 
 types:
-	@$(PY) -m mypy
+	@$(PY) -m tests.typecheck
 
 imports:
 	@.venv/bin/lint-imports
@@ -75,7 +75,7 @@ test-aws: setup ## real EC2 refuses calls, its words beside the double's: MULTUS
 other-python: ## the pure layer, the server and the agent with the Python of the images (3.13)
 	@scripts/other-python.sh 3.13
 
-properties: setup ## the property tests of the pure layer with a hundred times the examples: nightly
+properties: setup ## the property tests of the pure layer with two hundred times the examples: nightly
 	@$(PY) -m pytest -q -p no:cacheprovider --hypothesis-profile=soak -m "pure and hypothesis" tests
 
 soak: properties ## waits under attack beside waits without, a million annotations, 100,000 pods through the API server, and more: hours

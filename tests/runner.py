@@ -183,7 +183,7 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
         *first,
         group("rest", " ".join(remaining(first)), arguments, after=plane),
         *covered(arguments),
-        Job("types", python("mypy"), computes=True),
+        Job("types", python("tests.typecheck"), computes=True),
         Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check ."), computes=True),
         Job("imports", (f"{_VENV}/lint-imports",), computes=True),
     ]

@@ -158,7 +158,8 @@ class EniDetails:
 
     def prefix_of(self, address: IPAddress) -> IPNetwork | None:
         """Return the prefix delegated to the ENI that contains the address, if it is not the ENI's own."""
-        if self.holds_as_primary(address) or address in self.secondaries:
+        # Most ENIs have none, and fifty addresses to look through.
+        if not self.prefixes or self.holds_as_primary(address) or address in self.secondaries:
             return None
         return next((prefix for prefix in self.prefixes if address in prefix), None)
 

@@ -249,7 +249,7 @@ def test_a_body_in_pieces_is_looked_at_once(chunk: int, fill: bytes, piece: int)
         whole = fill * (size // len(fill))
         return in_chunks(whole, chunk) if chunk else whole
 
-    check(bodies(length, piece), make, MAX_STATEMENT // 32)
+    check(bodies(length, piece), make, MAX_STATEMENT // 64)
 
 
 @pytest.mark.parametrize("digits", [b"1", b";", b"0", b" ", b"\r"])

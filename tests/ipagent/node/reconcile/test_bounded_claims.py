@@ -15,7 +15,7 @@ from ipagent.node.model.grants import Grant
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.reconcile.desired import ClaimView, desired_for
 from ipagent.node_protocol import MAX_ADDRESSES, MAX_CIDRS, MAX_LINKS
-from tests.work_counter import count_work
+from tests.work_counter import count_calls
 
 pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 
@@ -59,7 +59,7 @@ def work_of(found: Claim) -> int:
     pod = Pod(KEY, alive=True)
     topology = Topology((Eni("eni-1", "02:00:00:00:00:01", 1, "subnet-1", (ip_network("10.0.0.0/8"),)),))
     view = ClaimView(found)
-    return count_work(lambda: desired_for(pod, view, Grant((ANY,)), topology))
+    return count_calls(lambda: desired_for(pod, view, Grant((ANY,)), topology))
 
 
 @pytest.mark.parametrize("spread", [True, False], ids=["spread", "on the last one"])
