@@ -45,6 +45,7 @@ from ipagent.node.observe.introspection import AgentState, StatusServer, documen
 from ipagent.node.observe.metrics import Metrics, Snapshot
 from ipagent.node.observe.usage_reporter import UsageReporter
 from ipagent.node.pod_informer import PodInformer, PodName
+from ipagent.node.reconcile.batcher import RelayedWindow
 from ipagent.node.reconcile.controller import NodeController
 from ipagent.node.sessions.auth import review_token
 from ipagent.node.sessions.listener import listen
@@ -150,6 +151,7 @@ class NodeAgent:
             every_pod=settings.pod_condition,
             delegated=self._delegated,
             pool=self._pool,
+            window=RelayedWindow() if settings.central else None,
         )
         wakeup = Wakeup()
         self.loop = Loop(self._controller, wakeup, self._age, self._report, TIMING.clock, own=given.own)

@@ -43,6 +43,17 @@ EXPECTED_SECONDS = 0.2
 """How long to wait for each pod that is about to have addresses, and no longer than for MAX_EXPECTED."""
 MAX_EXPECTED = 10
 
+SANDBOX_SECONDS = 1.5
+"""From a pod's binding to its network-status, at most as a rule: the kubelet makes its sandbox."""
+UNANNOUNCED_SECONDS = 1.0
+"""How soon another pod may come where none is bound yet: its sandbox has to be made, too."""
+CALL_WORTH = 6.0
+"""Seconds that all waiting addresses together may wait for one more, so that it needs no call of its own.
+
+For pods at random times, of which none knows of the next one, to call as soon as so many wait that the next
+one is not worth it costs the fewest calls for the same mean wait: at other moments nothing has changed.
+"""
+
 THROTTLED_SECONDS = 30.0
 """For how long one turned down call counts: it doubles the longest interval."""
 MAX_THROTTLED = 3
@@ -81,14 +92,39 @@ class BatchWindow:
         first = min(arrived) + EXPECTED_SECONDS * min(self.expected, MAX_EXPECTED)
         if not family.calls:
             return first
-        last, recent = family.calls[-1], len(family.calls)
         if family.throttled:
-            return max(first, last + INTERVALS[-1] * 2.0**family.throttled)
-        next_call = last + INTERVALS[recent - 1]
-        if recent == len(INTERVALS):
+            return max(first, family.calls[-1] + INTERVALS[-1] * 2.0**family.throttled)
+        return self._next_call(family.calls, arrived, first)
+
+    def _next_call(self, calls: Sequence[float], arrived: Sequence[float], first: float) -> float:
+        """Return when to call after recent calls; `first` is when the first arrival has waited for others."""
+        last = calls[-1]
+        next_call = last + INTERVALS[len(calls) - 1]
+        if len(calls) == len(INTERVALS):
             enough = (PATIENCE + sum(arrived)) / len(arrived)
             next_call = min(next_call, max(enough, last + INTERVALS[0]))
         return max(first, next_call)
+
+
+class RelayedWindow(BatchWindow):
+    """How busy the node is, where the controller makes the calls of all nodes (backend `central`).
+
+    It makes them from one queue, at EC2's pace: a busy node calls when one more pod is not worth waiting for,
+    and need not keep its distance from the last call for the sake of others that it does not see.
+    """
+
+    def _next_call(self, calls: Sequence[float], arrived: Sequence[float], first: float) -> float:
+        last = calls[-1]
+        if len(calls) == 1:
+            return max(first, last + INTERVALS[0])
+        latest = min(arrived) + INTERVALS[-1]
+        announced = min(self.expected, MAX_EXPECTED)
+        next_pod = SANDBOX_SECONDS / (announced + 1) if announced else UNANNOUNCED_SECONDS
+        if len(arrived) * next_pod >= CALL_WORTH:
+            return min(max(*arrived, last + INTERVALS[0]), latest)
+        if announced:
+            return latest
+        return min(max(min(arrived), last + INTERVALS[len(calls) - 1]), latest)
 
 
 def _forget(family: _Family, now: float) -> None:

@@ -47,7 +47,8 @@ class NodeController:
     """One node's pods, claims and addresses; `collector` reclaims what is leaked.
 
     With `every_pod` also the pods whose container does not wait have a status. `delegated` asks IMDS for the
-    prefixes of ENIs. `pool` returns the secondary addresses that stay on their ENIs when pods go.
+    prefixes of ENIs. `pool` returns the secondary addresses that stay on their ENIs when pods go. `window`
+    says when to call.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a collaborator
@@ -61,10 +62,11 @@ class NodeController:
         every_pod: bool = False,
         delegated: Read = nothing_delegated,
         pool: Callable[[], PoolAddresses | None] = lambda: NO_POOL,
+        window: BatchWindow | None = None,
     ) -> None:
         self._timing = timing
         self._collector = collector
-        self._window = BatchWindow()
+        self._window = window or BatchWindow()
         self._cloud = CallObserver(cloud, self._window, timing)
         self._state = NodeState(grants, timing.clock)
         self._enis = EniCache(self._cloud, timing, log)

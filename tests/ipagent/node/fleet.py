@@ -14,6 +14,7 @@ from ipagent.assign.retry import Clock
 from ipagent.node.model.events import EventType
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import Pod, PodKey
+from ipagent.node.reconcile.batcher import BatchWindow
 from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import Lines, Time
 from tests.ipagent.node.account import Account, NodeCloud
@@ -58,7 +59,8 @@ class Node:
 class Fleet:
     """20 nodes, each of which works off what has come, then sleeps until it is woken or something is due."""
 
-    def __init__(self, nodes: int = 20) -> None:
+    def __init__(self, nodes: int = 20, window: type[BatchWindow] = BatchWindow) -> None:
+        self._window = window
         self._time = Time()
         self._account = Account(self._time, room=1000, limited=True)
         self._spent = 0.0
@@ -72,7 +74,7 @@ class Fleet:
         # Each of its own, and the same in each run.
         chance = (number + 0.5) / 20
         timing = Clock(self._time.clock, self._time.sleep, lambda: chance)
-        core = NodeController(cloud, Grants(), timing, Lines(LogLevel.ERROR).log)
+        core = NodeController(cloud, Grants(), timing, Lines(LogLevel.ERROR).log, window=self._window())
         core.replace_pods([])
         return Node(core, cloud)
 
