@@ -6,8 +6,9 @@ than the duration, so that no two lead at once, as long as clocks run at one spe
 
 client-go renews as often as it retries. Here a holder renews every quarter of the duration, as the kubelet
 does with its node's Lease (pkg/kubelet/kubelet.go, nodeLeaseRenewIntervalFraction): it is nearly all that a
-controller at rest does. Others look every `retry` seconds anyway, so one that has died is replaced as
-soon as with client-go: `duration` and at most two such pauses after its last renewal.
+controller at rest does. Others look every `retry` seconds, and when the Lease that they have seen runs out:
+one that has died is replaced `duration` and at most one such pause after its last renewal. client-go looks at
+its own pace alone, so that it takes up to two.
 """
 
 from __future__ import annotations
@@ -71,6 +72,12 @@ def read_lease(found: Object, before: Seen | None, now: float) -> Seen:
 def may_take(seen: Seen, identity: str, now: float) -> bool:
     """Whether the Lease is ours, nobody's, or was not renewed for its duration."""
     return seen.holder in ("", identity) or now >= seen.at + seen.duration
+
+
+def next_look(seen: Seen | None, now: float, pause: float) -> float:
+    """Return the seconds until the Lease of another is read again: after a pause, or when it runs out."""
+    left = seen.at + seen.duration - now if seen is not None else pause
+    return left if 0 < left < pause else pause
 
 
 class LeaderElection(threading.Thread):
@@ -138,7 +145,10 @@ class LeaderElection(threading.Thread):
         """Return the seconds until the next turn; those who wait do not all come at once."""
         if held:
             return self._terms.interval
-        return self._terms.retry * (1.0 if self.led else random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        if self.led:
+            return self._terms.retry
+        pause = self._terms.retry * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        return next_look(self._seen, time.monotonic(), pause)
 
     def _turn(self) -> bool:
         """Take or renew the Lease, if that is due; returns whether it is ours."""

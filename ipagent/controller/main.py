@@ -170,11 +170,15 @@ class _Process:
         self._election.start()
         while not self._stop.is_set() and not self._acquired.is_set():
             self._acquired.wait(1.0)
-        if not self._stop.is_set():
+        leads = not self._stop.is_set()
+        if leads:
             self._lead()
         lost = self._election.lost
+        # Before all else ends: node agents wait for the next one.
         self._election.stop()
         self._election.join(ENDING)
+        if leads:
+            self._informers.stop(ENDING)
         self._log.info("stopped", message="The Lease is lost" if lost else "The Lease is given back")
         return ExitCode.INTERNAL if lost and not self._stop.is_set() else ExitCode.OK
 
@@ -195,7 +199,6 @@ class _Process:
         with closing(executor):
             self._informers.start()
             self._loop.run(executor, self._stop, lambda: self._election.leading)
-            self._informers.stop(ENDING)
 
     def _changed(self, nodes: Collection[str]) -> None:
         self._loop.wakes.changed(nodes)

@@ -11,7 +11,7 @@ import pytest
 
 from common.kube.client import Answer, Client
 from common.kube.errors import ApiError, Unreachable
-from common.kube.lease import LeaderElection, Seen, Terms, may_take, read_lease, terms_of
+from common.kube.lease import LeaderElection, Seen, Terms, may_take, next_look, read_lease, terms_of
 from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.pure
@@ -43,6 +43,33 @@ def test_a_lease_that_is_not_renewed_keeps_the_time_at_which_it_was_seen() -> No
     assert read_lease(found, first, 110.0) == first
     found["metadata"]["resourceVersion"] = "2"
     assert read_lease(found, first, 110.0).at == 110.0
+
+
+@pytest.mark.parametrize(
+    ("lease", "now", "expected"),
+    [
+        (None, 100.0, 2.0),
+        (seen(), 100.0, 2.0),
+        (seen(), 113.0, 2.0),
+        (seen(), 113.5, 1.5),
+        # It has run out, and could not be taken.
+        (seen(), 115.0, 2.0),
+        (seen(), 120.0, 2.0),
+    ],
+)
+def test_a_lease_is_looked_at_after_a_pause_or_when_it_runs_out(
+    lease: Seen | None, now: float, expected: float
+) -> None:
+    assert next_look(lease, now, 2.0) == expected
+
+
+def test_one_that_waits_takes_the_lease_when_it_runs_out_however_long_its_pauses_are() -> None:
+    api = FakeApi()
+    api.create("", "", {"spec": {"holderIdentity": "dead", "leaseDurationSeconds": 1}})
+    waiting = candidate(api, "waiting", terms=Terms(1000.0, 500.0, 1000.0, 500.0))
+    wait_for(lambda: waiting.leading, "the Lease of one that has died")
+    waiting.stop()
+    waiting.join(10)
 
 
 def test_the_terms_keep_their_proportions() -> None:
