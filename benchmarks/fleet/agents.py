@@ -14,12 +14,13 @@ from pathlib import Path
 
 from benchmarks.common.memory import memory_of
 from benchmarks.fleet.figures import Rest
-from benchmarks.fleet.layout import Fleet, FleetNode
+from benchmarks.fleet.layout import FLOATING_RANGE, Fleet, FleetNode
 from benchmarks.fleet.stage import SECONDS, BenchError, Cloud, answers, wait_until
 from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME
 from tests.cluster.control_plane import free_ports
 from tests.cluster.processes import Process
 
+GRANTS = {"*": {"cidrs": [FLOATING_RANGE], "takeover": True}}
 IPAGENT = Path(sys.executable).with_name("ipagent")
 
 
@@ -84,7 +85,7 @@ def agents(
 ) -> Iterator[Agents]:
     """Run an agent for each node until all are ready; raises BenchError or ProcessError.
 
-    With `central` they have a controller call EC2.
+    With `central` they have a controller call EC2. All pods may have floating addresses, and take them over.
     """
     env = {**(cloud.keyless if central else cloud.env), "KUBECONFIG": str(kubeconfig)}
     with ExitStack() as stack:
@@ -97,6 +98,7 @@ def agents(
                 "port": port,
                 "healthPort": health_port,
                 "central": central,
+                "grants": GRANTS,
                 "logLevel": "info",
                 "logFormat": "json",
             }

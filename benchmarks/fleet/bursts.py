@@ -11,9 +11,8 @@ from pathlib import Path
 
 from benchmarks.common.command import progress
 from benchmarks.fleet.agents import Agents, agents
-from benchmarks.fleet.containers import Container
 from benchmarks.fleet.figures import DIRECT, NODE, PREFIXES, SINGLE, Starts, starts
-from benchmarks.fleet.jobs import containers, run_direct
+from benchmarks.fleet.jobs import container_of, containers, run_direct
 from benchmarks.fleet.layout import FleetPod, make_fleet
 from benchmarks.fleet.pacing import Player, at_once
 from benchmarks.fleet.plan import SETTLED, Plan
@@ -66,17 +65,7 @@ def _burst(  # noqa: PLR0913 - its parts
     made = player.make_all(pods)
     tokens = player.tokens(made)
     given = [
-        Container(
-            namespace=manifest["metadata"]["namespace"],
-            name=pod.name,
-            uid=manifest["metadata"]["uid"],
-            token=token,
-            host=pod.node.host,
-            port=running.ports[pod.node.name],
-            source=_source(place),
-            mac=pod.eni.mac,
-            address=pod.address,
-        )
+        container_of(pod, manifest, token, running.ports[pod.node.name], source=_source(place))
         for place, (pod, manifest, token) in enumerate(zip(pods, made, tokens, strict=True))
     ]
     time.sleep(SETTLED)

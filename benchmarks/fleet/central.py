@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 from benchmarks.fleet.agents import IPAGENT
 from benchmarks.fleet.layout import NETWORK, NETWORK_TAG, REGION, ZONE, Fleet
 from benchmarks.fleet.stage import SECONDS, BenchError, Cloud, Stage, wait_until
+from ipagent.node_network_names import LEASE
 from tests.cluster.api import ApiError, Kind
 from tests.cluster.processes import Process
 
@@ -25,6 +26,7 @@ RULES: list[dict[str, Any]] = [
 """What node agents may do beside their other rights."""
 _NETWORK = Kind("multus-eni.io/v1alpha1", "NodeNetwork")
 _ATTACHMENT = Kind("multus-eni.io/v1alpha1", "NodeAttachment")
+_LEASE = Kind("coordination.k8s.io/v1", "Lease")
 
 
 def install(made: Stage, fleet: Fleet) -> None:
@@ -67,8 +69,11 @@ def install(made: Stage, fleet: Fleet) -> None:
 
 
 @contextmanager
-def controller(made: Stage, fleet: Fleet, aws: Cloud) -> Iterator[Process]:
-    """Run a controller, once every node has its network; raises BenchError or ProcessError."""
+def controllers(made: Stage, fleet: Fleet, aws: Cloud, replicas: int = 1) -> Iterator[list[Process]]:
+    """Run replicas of the controller, once every node has its network; raises BenchError or ProcessError.
+
+    Those that are still in the list at the end must not have ended.
+    """
     env = {**aws.env, "KUBECONFIG": str(made.plane.kubeconfig(made.plane.admin))}
     argv: list[str | Path] = [
         IPAGENT,
@@ -80,16 +85,42 @@ def controller(made: Stage, fleet: Fleet, aws: Cloud) -> Iterator[Process]:
         "--releases=off",
         "--relay",
     ]
-    with Process("controller", argv, log=made.folder / "controller.log", env=env) as running:
+    with ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                Process("controller", argv, log=made.folder / f"controller-{number}.log", env=env)
+            )
+            for number in range(replicas)
+        ]
 
         def attached() -> bool:
-            running.check()
+            for each in running:
+                each.check()
             listed = [each.get("status") or {} for each in made.api.list(_ATTACHMENT)]
             return sum(_holds(each.get("conditions", ()), "Attached") for each in listed) == len(fleet.nodes)
 
         _wait(attached, "the nodes' ENIs were not attached to the network")
         yield running
-        running.check()
+        for each in running:
+            each.check()
+
+
+def leader_of(replicas: Sequence[Process]) -> Process:
+    """Return the replica that leads; raises BenchError."""
+    for each in replicas:
+        if each.events("leading"):
+            return each
+    raise BenchError("no replica of the controller leads")
+
+
+def renewed(made: Stage) -> None:
+    """Wait until the leader renews its Lease."""
+    first = _renewal(made)
+    _wait(lambda: _renewal(made) != first, "the Lease was not renewed")
+
+
+def _renewal(made: Stage) -> Any:
+    return made.api.get(_LEASE, LEASE, "default")["spec"]["renewTime"]
 
 
 def _holds(conditions: Any, kind: str) -> bool:

@@ -210,6 +210,47 @@ def latency(written: Sequence[Written], calls: Sequence[Call]) -> Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Moves:
+    """Milliseconds from a pod's statement of a floating address that another node has until EC2 moved it."""
+
+    turns: int
+    p50: float
+    p99: float
+    longest: float
+
+
+def moves(sent: Sequence[tuple[str, float]], calls: Iterable[Call]) -> Moves:
+    """Compare; `sent` are addresses, and when each was stated on another node (monotonic seconds).
+
+    Raises ValueError where EC2 has not moved one.
+    """
+    given = [call for call in calls if call.action == ASSIGN and call.result == "ok"]
+    waits = []
+    for address, at in sent:
+        moved = min((call.at for call in given if call.at >= at and address in call.addresses), default=None)
+        if moved is None:
+            raise ValueError(f"EC2 has not moved {address}")
+        waits.append((moved - at) * 1000)
+    return Moves(len(waits), percentile(waits, 0.5), percentile(waits, 0.99), max(waits))
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """A burst whose leader is killed; `recovered` are seconds from that to the last address assigned."""
+
+    outcome: Outcome
+    recovered: float
+
+
+def failover(found: Outcome, killed: float, calls: Iterable[Call]) -> Failover:
+    """Put together what came of it; raises ValueError where nothing was assigned after the leader's end."""
+    after = [at for at in assigned_at(calls).values() if at > killed]
+    if not after:
+        raise ValueError("all addresses were assigned before the leader was killed")
+    return Failover(found, max(after) - killed)
+
+
+@dataclass(frozen=True, slots=True)
 class Rest:
     """Node agents that have nothing to do: CPU milliseconds and context switches of one, a second."""
 

@@ -13,10 +13,12 @@ from typing import IO, Any
 
 from benchmarks.fleet.containers import Container
 from benchmarks.fleet.figures import Ended
+from benchmarks.fleet.layout import FleetPod
 from benchmarks.fleet.pacing import Timed
 from benchmarks.fleet.plan import Plan
 from benchmarks.fleet.stage import BenchError, Cloud
 from tests.cluster import die_with_parent
+from tests.cluster.api import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,21 @@ def run_direct(timed: Sequence[Timed], aws: Cloud, plan: Plan, *, delegated: boo
         told = program.ask(job)
     ended = tuple(Ended(*each) for each in told["ended"])
     return DirectRun(told["begin"], ended, told["restarts"], told["cpu_ms"])
+
+
+def container_of(pod: FleetPod, manifest: Manifest, token: str, port: int, *, source: str) -> Container:
+    """Return a pod's injected container; `manifest` is the pod as it was created."""
+    return Container(
+        namespace=manifest["metadata"]["namespace"],
+        name=pod.name,
+        uid=manifest["metadata"]["uid"],
+        token=token,
+        host=pod.node.host,
+        port=port,
+        source=source,
+        mac=pod.eni.mac,
+        address=pod.address,
+    )
 
 
 class Containers:

@@ -24,6 +24,9 @@ PER_PREFIX = 16
 ROLE = "node"
 KEY = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 VPC = "vpc-0f1ee700000000000"
+FLOATING_RANGE = "10.11.190.0/24"
+FLOATING = tuple(f"10.11.190.{number}" for number in range(1, 11))
+"""Addresses that no pod has by Multus, in the subnet of the first secondary ENIs."""
 _NO_MANAGE = {"node.k8s.amazonaws.com/no_manage": "true"}
 
 

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 
 from benchmarks.common.machine import Machine
 from benchmarks.common.targets import Target
-from benchmarks.fleet.figures import PREFIXES, Crowd, Latency, Outcome, Rest, Starts
+from benchmarks.fleet.figures import PREFIXES, Crowd, Failover, Latency, Moves, Outcome, Rest, Starts
 
 
 @dataclass(frozen=True, slots=True)
 class Central:
-    """The same with the backend central: all pods at once, pods that come alone, and spread."""
+    """The same with the backend central: all pods at once, pods that come alone, and spread.
+
+    In `killed` the leading controller is, in the middle of a burst.
+    """
 
     once: Outcome
     alone: Latency
     spread: Outcome
+    moves: Moves
+    killed: Failover
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Results:
     crowds: Sequence[Crowd]
     rest: Rest
     alone: Latency
+    moves: Moves
     starts: Sequence[Starts]
     central: Central
 
@@ -43,6 +49,8 @@ SLOWER = 1.5
 """How many times the node backend's time the backend central may take."""
 RELAYED_MS = 60.0
 """Milliseconds that the way through the controller may add."""
+RECOVERED = 20.0
+"""Seconds within which all is right after the leading controller has been killed."""
 
 
 def targets(results: Results) -> list[Target]:
@@ -64,12 +72,12 @@ def targets(results: Results) -> list[Target]:
         _at_most("node agent at rest: CPU a second", rest.cpu_ms, MAX_IDLE_MS, "ms"),
         _all_assigned(full),
         *(_without_calls(each) for each in results.starts if each.addresses == PREFIXES),
-        *_central(results.central, once, spread, alone),
+        *_central(results, once, spread),
     ]
 
 
-def _central(found: Central, once: Outcome, spread: Outcome, alone: Latency) -> list[Target]:
-    judged = []
+def _central(results: Results, once: Outcome, spread: Outcome) -> list[Target]:
+    judged, found = [], results.central
     for node, central in ((once, found.once), (spread, found.spread)):
         name, calls = f"central, {node.scenario}", central.assigns + central.other
         judged += [
@@ -78,9 +86,24 @@ def _central(found: Central, once: Outcome, spread: Outcome, alone: Latency) -> 
             _at_most(f"{name}: throttled", central.throttled, 0, ""),
             _all_assigned(central, name),
         ]
-    limit = alone.p50 + RELAYED_MS
-    what = "central, a pod alone: until EC2 has the call, p50"
-    return [*judged, _at_most(what, found.alone.p50, limit, "ms")]
+    killed = f"central, {found.killed.outcome.scenario}"
+    return [
+        *judged,
+        _at_most(
+            "central, a pod alone: until EC2 has the call, p50",
+            found.alone.p50,
+            results.alone.p50 + RELAYED_MS,
+            "ms",
+        ),
+        _at_most(
+            "central, takeover of a floating address: p50",
+            found.moves.p50,
+            results.moves.p50 + RELAYED_MS,
+            "ms",
+        ),
+        _at_most(f"{killed}: from its end to the last address", found.killed.recovered, RECOVERED, "s"),
+        _all_assigned(found.killed.outcome, killed),
+    ]
 
 
 def broken_promises(results: Results) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.common.grid import grid
 from benchmarks.common.targets import verdicts
-from benchmarks.fleet.figures import Latency, Outcome, Rest, Starts
+from benchmarks.fleet.figures import Failover, Latency, Moves, Outcome, Rest, Starts
 from benchmarks.fleet.results import Results, targets
 
 WHAT_IT_IS = """\
@@ -58,11 +58,22 @@ def render(results: Results) -> str:
             grid([STARTS_HEAD, *map(_starts_row, results.starts)]),
             _alone(results.alone),
             "With the backend `central`: " + _alone(results.central.alone),
+            MOVES,
+            grid(
+                [MOVES_HEAD, _moves_row("node", results.moves), _moves_row("central", results.central.moves)]
+            ),
+            _killed(results.central.killed),
             _rest(results.rest),
             verdicts(targets(results)),
         ]
     )
 
+
+MOVES = """\
+A floating address that moves: from the moment at which a pod of another node states it until EC2 has moved
+it. Each node looks whose it is, and takes it over; it has been calm for 10 s before."""
+
+MOVES_HEAD = ["backend", "takeovers", "p50", "p99", "longest"]
 
 STARTS_HEAD = [
     "addresses",
@@ -95,8 +106,21 @@ def _starts_row(found: Starts) -> list[str]:
 
 def _beside_each_other(results: Results) -> list[Outcome]:
     node, others = results.outcomes[:3], results.outcomes[3:]
-    every = [*node, results.central.once, results.central.spread, *others]
+    central = results.central
+    every = [*node, central.once, central.spread, central.killed.outcome, *others]
     return sorted(every, key=lambda each: each.scenario)
+
+
+def _moves_row(backend: str, found: Moves) -> list[str]:
+    return [backend, str(found.turns), *(f"{each:.1f} ms" for each in (found.p50, found.p99, found.longest))]
+
+
+def _killed(found: Failover) -> str:
+    return (
+        "Of two replicas of the controller the leading one is killed, just after it has renewed its Lease of "
+        f"15 s, in the middle of a burst: the last of {found.outcome.pods} pods has its address "
+        f"{found.recovered:.1f} s later."
+    )
 
 
 def _alone(found: Latency) -> str:

@@ -18,12 +18,16 @@ from benchmarks.fleet.figures import (
     Call,
     Crowd,
     Ended,
+    Failover,
     Latency,
+    Moves,
     Outcome,
     Rest,
     Starts,
     Written,
+    failover,
     latency,
+    moves,
     outcome,
     read_calls,
     starts,
@@ -46,6 +50,10 @@ CENTRAL = Central(
     dataclasses.replace(ONCE, backend="central", assigns=70, other=10, span=4.5),
     Latency(100, 90.0, 95.0, 99.0, 80.0),
     dataclasses.replace(SPREAD, backend="central", assigns=260, other=10, span=49.5, throttled=0),
+    Moves(40, 100.0, 120.0, 130.0),
+    Failover(
+        Outcome("800 pods at once, leader killed", "central", 800, 0, 50, 10, 0, 9.0, 9.0, 9.0, 9.0), 20.0
+    ),
 )
 RESULTS = Results(
     MACHINE,
@@ -53,6 +61,7 @@ RESULTS = Results(
     (Crowd(20, 800, 60.0, 29.0), Crowd(1, 250, 50.0, 45.0)),
     Rest(60, 1.0, 0.1),
     Latency(100, 30.0, 40.0, 50.0, 20.0),
+    Moves(40, 40.0, 50.0, 60.0),
     (
         Starts(SINGLE, "direct", False, 800, 0, 5990, 5190, 65.0, 150.0, 9000.0),
         Starts(PREFIXES, "node", False, 800, 0, 0, 0, 1.0, 2.0, 3000.0),
@@ -141,6 +150,29 @@ def test_a_latency_is_that_of_the_first_call_whatever_it_came_to() -> None:
     assert [found.p50, found.longest, found.answered] == pytest.approx([20.0, 30.0, 15.0])
     with pytest.raises(ValueError, match="never asked for b"):
         latency(written, calls[:2])
+
+
+def test_a_floating_address_is_waited_for_from_each_statement_until_ec2_has_moved_it() -> None:
+    sent = [("f", 10.0), ("f", 20.0), ("f", 30.0)]
+    calls = [
+        call(9.0, "f"),
+        call(10.01, "f", result="InvalidParameterValue"),
+        call(10.03, "f"),
+        call(20.02, "f"),
+        call(30.04, "f", "g"),
+    ]
+    found = moves(sent, calls)
+    assert found.turns == 3
+    assert [found.p50, found.longest] == pytest.approx([30.0, 40.0])
+    with pytest.raises(ValueError, match="EC2 has not moved f"):
+        moves([*sent, ("f", 40.0)], calls)
+
+
+def test_a_burst_has_recovered_when_the_last_address_is_assigned() -> None:
+    found = failover(ONCE, 10.0, [call(9.0, "a"), call(15.0, "b"), call(24.0, "c"), call(30.0, "c")])
+    assert (found.outcome, found.recovered) == (ONCE, 14.0)
+    with pytest.raises(ValueError, match="before the leader was killed"):
+        failover(ONCE, 31.0, [call(30.0, "c")])
 
 
 def test_the_journal_is_read_without_imds() -> None:
@@ -240,6 +272,12 @@ def test_costs_beyond_their_limits_are_missed(change: dict[str, object], missed:
         ("spread", {"missing": 1}, "central, 800 pods within 30 s: not assigned"),
         ("spread", {"assigns": 261}, "central, 800 pods within 30 s: calls"),
         ("alone", {"p50": 90.1}, "central, a pod alone: until EC2 has the call, p50"),
+        ("moves", {"p50": 100.1}, "central, takeover of a floating address: p50"),
+        (
+            "killed",
+            {"recovered": 20.1},
+            "central, 800 pods at once, leader killed: from its end to the last address",
+        ),
     ],
 )
 def test_the_backend_central_is_held_against_the_node_agents(

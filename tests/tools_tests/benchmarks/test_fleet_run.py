@@ -50,6 +50,11 @@ def test_every_scenario_is_run_with_its_backends(tmp_path: Path) -> None:
         central = found["central"][name]
         assert (central["backend"], central["pods"], central["missing"]) == ("central", QUICK.pods, 0)
     assert found["alone"]["turns"] == found["central"]["alone"]["turns"] == QUICK.calm * QUICK.nodes
+    for moved in (found["moves"], found["central"]["moves"]):
+        assert moved["turns"] == QUICK.rounds * QUICK.nodes
+    killed = found["central"]["killed"]
+    assert (killed["outcome"]["pods"], killed["outcome"]["missing"]) == (QUICK.pods, 0)
+    assert killed["recovered"] > 0
     assert [each["agents"] for each in found["crowds"]] == [QUICK.nodes, 1]
     assert all(each["peak"] > each["pss"] > 1 for each in found["crowds"])
     starts = {(each["addresses"], each["backend"], each["ec2_off"]): each for each in found["starts"]}
