@@ -82,12 +82,13 @@ soak: properties ## waits under attack beside waits without, a million annotatio
 	@$(PY) -m tests.under_attack
 	@MULTUS_ENI_ORACLE_VALUES=1000000 MULTUS_ENI_DRY_RUNS=100000 MULTUS_ENI_CERTS_SIMULATIONS=500 \
 	  MULTUS_ENI_ROTATION_CREATES=10000 MULTUS_ENI_FUZZ=20000 \
-	  MULTUS_ENI_NETWORK_SCHEDULES=200 MULTUS_ENI_PROXY_ROUNDS=20 MULTUS_ENI_PREFIX_PODS=80 $(PY) -m pytest -q \
+	  MULTUS_ENI_NETWORK_SCHEDULES=200 MULTUS_ENI_PROXY_ROUNDS=20 MULTUS_ENI_PREFIX_PODS=80 \
+	  MULTUS_ENI_KUBELET_KILLS=60 $(PY) -m pytest -q \
 	  tests/webhook/multus/test_networks_oracle.py tests/webhook/server/test_fuzz.py tests/certs/test_simulation.py \
 	  tests/cluster/test_generated_pods.py tests/cluster/test_certs_rotation.py \
 	  tests/ipagent/controller/reconcile/test_simulation.py tests/ipagent/controller/reconcile/test_prefixes.py \
 	  tests/ipagent/controller/relay/test_simulation.py tests/ipagent/controller/eip/test_simulation.py \
-	  tests/cluster/nodes/test_story_controller.py \
+	  tests/cluster/nodes/test_story_capacity.py tests/cluster/nodes/test_story_controller.py \
 	  tests/cluster/nodes/test_story_prefixes.py
 
 bench-webhook: setup ## the webhook's speed (QUICK=1: a hint in minutes, as for all four): per core, beside its peers, and through the API server

@@ -14,7 +14,7 @@ import pytest
 from tests.chart.pairs import rows
 from tests.chart.values import cases
 from tests.cluster.api import Api, Manifest
-from tests.cluster.control_plane import ControlPlane, make_user
+from tests.cluster.control_plane import NO_TYPE_CHECKS, ControlPlane, make_user
 from tests.cluster.helm import Helm, parsed
 from tests.cluster.process_kubelet import ProcessKubelet
 from tests.cluster.registry import PROGRAM
@@ -24,6 +24,8 @@ from tests.cluster.tools import CONTROL_PLANE, Binaries, Missing, find_binaries
 
 EDITOR = make_user("editor", group="no-rights")
 MULTUS = make_user("multus", group="no-rights")
+TYPES_CHECKED = ("test_admission_policy.py", "test_network_status_policy.py")
+"""The files of tests that look at what the controller-manager says of the types in policies."""
 
 
 def programs(names: Sequence[str]) -> Binaries:
@@ -65,9 +67,13 @@ class Cluster:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A control plane that calls webhooks behind Services, and runs the injector's own pods."""
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A control plane that calls webhooks behind Services, and runs the injector's own pods.
+
+    It checks the types of policies where some test looks at that.
+    """
     binaries = programs(CONTROL_PLANE)
+    checked = any(item.path.name in TYPES_CHECKED for item in request.session.items)
     # Not pytest's folder: a Unix socket's path has at most 107 characters.
     with (
         tempfile.TemporaryDirectory(prefix="chart-") as folder,
@@ -76,6 +82,7 @@ def cluster() -> Iterator[Cluster]:
             binaries,
             users=[EDITOR, MULTUS],
             apiserver_flags=[f"--egress-selector-config-file={proxy.configuration}"],
+            controller_flags=[] if checked else [NO_TYPE_CHECKS],
         ) as plane,
         plane.client() as api,
         ProcessKubelet(plane, Path(folder)) as kubelet,

@@ -150,9 +150,19 @@ class Api:
         change = {"metadata": {"annotations": dict(annotations)}}
         self._answer("PATCH", path, {"fieldManager": "multus"}, change, MERGE_PATCH)
 
-    def delete(self, kind: Kind, name: str, namespace: str | None = None) -> None:
-        """Delete an object at once, without its grace period; raises ApiError where there is none."""
-        self._answer("DELETE", self._path(kind, namespace, name), {"gracePeriodSeconds": "0"})
+    def delete(
+        self, kind: Kind, name: str, namespace: str | None = None, *, gracefully: bool = False
+    ) -> None:
+        """Delete an object at once, without its grace period; raises ApiError where there is none.
+
+        With `gracefully` it has its grace period, and what it owns goes later, as with kubectl.
+        """
+        how = {"propagationPolicy": "Background"} if gracefully else {"gracePeriodSeconds": "0"}
+        self._answer("DELETE", self._path(kind, namespace, name), how)
+
+    def logs(self, pod: str, namespace: str, container: str) -> str:
+        """Return a container's log; raises ApiError where the kubelet has none."""
+        return self._send("GET", f"{self._path(POD, namespace, pod)}/log", {"container": container}).text
 
     def _path(self, kind: Kind, namespace: str | None, name: str | None = None) -> str:
         resource = self._discover(kind)

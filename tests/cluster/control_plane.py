@@ -35,6 +35,8 @@ API_SERVER_NAMES = (
     "127.0.0.1",
     "10.96.0.1",
 )
+NO_TYPE_CHECKS = "--controllers=*,-validatingadmissionpolicy-status-controller"
+"""For the controller-manager: checking the types in the policies of an installation takes it two seconds."""
 OLDEST = (1, 30)
 """The first release in which the webhook's matchConditions are on for good."""
 

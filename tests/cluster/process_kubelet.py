@@ -35,7 +35,7 @@ OURS = "app.kubernetes.io/part-of=multus-eni-injector"
 SERVICE = Kind("v1", "Service")
 PAUSE = 0.2
 """Seconds between two looks at the pods."""
-STEADY = 1.0
+STEADY = 2.0
 """Seconds between two looks at volumes and probe of a pod that is ready: each is a request or more."""
 HEARTBEAT = 5.0
 """Seconds between two renewals of the node's lease; without them its pods are taken for lost after 50."""

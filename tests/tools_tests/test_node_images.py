@@ -24,6 +24,7 @@ from tests.cluster.nodes.images import (
     node_images,
     plumbing,
 )
+from tests.cluster.nodes.unpacked import lay_out
 
 pytestmark = pytest.mark.cluster
 
@@ -108,3 +109,17 @@ def test_nodes_get_all_four(made: tuple[Path, Path], tmp_path: Path, monkeypatch
         "localhost/multus-eni-agent",
         "localhost/multus-eni-webhook",
     ]
+
+
+def test_nodes_share_the_files_of_images_and_have_databases_of_their_own(tmp_path: Path) -> None:
+    source, nodes = tmp_path / "unpacked", [tmp_path / "n1", tmp_path / "n2"]
+    layer, database = Path("snapshots", "1", "file"), Path("bolt", "meta.db")
+    for file in (layer, database):
+        (source / file).parent.mkdir(parents=True)
+        (source / file).write_text("as imported", encoding="utf-8")
+    for node in nodes:
+        node.mkdir()
+        lay_out(source, node)
+        (node / database).write_text("changed", encoding="utf-8")
+    assert (source / database).read_text(encoding="utf-8") == "as imported"
+    assert len({(folder / layer).stat().st_ino for folder in (source, *nodes)}) == 1

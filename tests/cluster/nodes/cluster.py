@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,7 @@ import yaml
 
 from common.version import VERSION
 from tests.cluster.api import ApiError, Kind
-from tests.cluster.control_plane import ControlPlane, Place, make_user
+from tests.cluster.control_plane import NO_TYPE_CHECKS, ControlPlane, Place, make_user
 from tests.cluster.helm import Helm
 from tests.cluster.nodes import cgroups, configs
 from tests.cluster.nodes.cloud import CloudControl, doubles, serves
@@ -31,6 +30,8 @@ from tests.cluster.nodes.sandbox import Sandbox
 from tests.cluster.nodes.scripts import outer_script
 from tests.cluster.nodes.stale_clusters import folder_prefix
 from tests.cluster.nodes.stale_clusters import remove as remove_stale
+from tests.cluster.nodes.unpacked import unpacked
+from tests.cluster.processes import LAZY_GC
 from tests.cluster.waiting import wait_for
 
 NODE = Kind("v1", "Node")
@@ -43,7 +44,7 @@ API_SERVER_FLAGS = (
 )
 SAMPLES_IMAGE = "docker.io/library/busybox:latest"
 """What `image: busybox` means: so that nodes need not pull what examples and public samples name."""
-CONTROLLER_FLAGS = ("--node-monitor-grace-period=20s",)
+CONTROLLER_FLAGS = ("--node-monitor-grace-period=20s", NO_TYPE_CHECKS)
 
 
 class KubectlError(RuntimeError):
@@ -131,7 +132,7 @@ class Cluster:
             text=True,
             timeout=timeout,
             check=False,
-            env={"HOME": str(self.folder), "PATH": os.environ.get("PATH", "")},
+            env={"HOME": str(self.folder), "PATH": os.environ.get("PATH", ""), **LAZY_GC},
         )
         if done.returncode != 0:
             raise KubectlError(
@@ -172,20 +173,19 @@ class Cluster:
         ports = stack.enter_context(PortForwarding(self._outer, targets)).ports
         self.cloud = stack.enter_context(CloudControl(f"http://127.0.0.1:{ports['ec2']}"))
         self._boot(stack)
-        with ThreadPoolExecutor(max_workers=len(self.nodes)) as pool:
-            loading = [pool.submit(self._load, node) for node in self.nodes.values()]
-            self._start_plane(stack, f"https://127.0.0.1:{ports['api']}")
-            for each in loading:
-                each.result()
+        self._start_plane(stack, f"https://127.0.0.1:{ports['api']}")
         for node in self.nodes.values():
+            node.wait_for_containerd()
             node.start_kubelet()
         self._doubles.wait_until(lambda: serves(self._doubles), "line that says where they listen", 30)
         if untainted := self.nodes.keys() - self._tainted:
             self.wait_ready(*untainted)
 
     def _boot(self, stack: ExitStack) -> None:
+        parts = self._parts
+        images = unpacked(parts.images, [(BUSYBOX, SAMPLES_IMAGE)])
         equipment = Equipment(
-            self._outer, self.folder, self.name, self._parts.binaries, self._parts.plugins, self._plans
+            self._outer, self.folder, self.name, parts.binaries, parts.plugins, images, self._plans
         )
         for plan in self._plans:
             tainted = plan.name in self._tainted
@@ -194,11 +194,6 @@ class Cluster:
             stack.callback(node.kill)
             node.boot()
             self.nodes[plan.name] = node
-
-    def _load(self, node: RealNode) -> None:
-        node.wait_for_containerd()
-        node.load(self._parts.images)
-        node.tag(BUSYBOX, SAMPLES_IMAGE)
 
     def _start_plane(self, stack: ExitStack, url: str) -> None:
         kubelets = {plan.name: make_user(f"system:node:{plan.name}", "system:nodes") for plan in self._plans}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.cluster.nodes.plan import DNS_SERVICE, NodePlan
 
@@ -11,27 +12,32 @@ MULTUS_KUBECONFIG = "/etc/cni/net.d/multus.d/multus.kubeconfig"
 WHEREABOUTS_KUBECONFIG = "/etc/cni/net.d/whereabouts.d/whereabouts.kubeconfig"
 KUBELET_KUBECONFIG = "/etc/kubernetes/kubelet.conf"
 
+CRI = "io.containerd.grpc.v1.cri"
+DISABLED = (
+    *(f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")),
+    "io.containerd.internal.v1.opt",
+)
 CONTAINERD = f"""\
 version = 2
-disabled_plugins = [
-  "io.containerd.snapshotter.v1.aufs",
-  "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.internal.v1.opt",
-]
-[plugins."io.containerd.grpc.v1.cri"]
+disabled_plugins = {json.dumps(DISABLED)}
+[plugins."{CRI}"]
   sandbox_image = "{PAUSE}"
   # Without CAP_SYS_RESOURCE, as in many sandboxes, runc fails otherwise.
   restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  [plugins."{CRI}".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+    [plugins."{CRI}".containerd.runtimes.runc.options]
       SystemdCgroup = false
-  [plugins."io.containerd.grpc.v1.cri".cni]
+  [plugins."{CRI}".cni]
     bin_dir = "/opt/cni/bin"
     conf_dir = "/etc/cni/net.d"
 """
+
+
+def importing(root: Path) -> str:
+    """Write the configuration of a containerd that imports images into `root`, and runs no pods."""
+    disabled = json.dumps((*DISABLED, CRI))
+    return f'version = 2\nroot = "{root}"\nstate = "/run/containerd"\ndisabled_plugins = {disabled}\n'
 
 
 def files(node: NodePlan, cgroup: str, *, static_cpu: bool) -> dict[str, str]:

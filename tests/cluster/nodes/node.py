@@ -13,6 +13,7 @@ from tests.cluster.nodes import cgroups, configs
 from tests.cluster.nodes.plan import REGION, NodePlan
 from tests.cluster.nodes.sandbox import CommandError, Sandbox, program
 from tests.cluster.nodes.scripts import FOLDERS, node_script, plug_in, unplug
+from tests.cluster.nodes.unpacked import lay_out
 from tests.cluster.processes import Process
 from tests.cluster.tools import Binaries
 
@@ -24,7 +25,8 @@ SERVES = b"Start streaming server"
 class Equipment:
     """What all nodes of a cluster have in common.
 
-    `plugins` are CNI plugins by name, `cgroup` is the name of the cluster's.
+    `plugins` are CNI plugins by name, `cgroup` is the name of the cluster's, `images` is the folder that
+    `unpacked` returns.
     """
 
     outer: Sandbox
@@ -32,6 +34,7 @@ class Equipment:
     cgroup: str
     binaries: Binaries
     plugins: Mapping[str, Path]
+    images: Path
     nodes: Sequence[NodePlan]
 
 
@@ -103,6 +106,7 @@ class RealNode:
             self._write(path, text)
         for name, plugin in self._equipment.plugins.items():
             shutil.copy(plugin, self._on_disk(f"/opt/cni/bin/{name}"))
+        lay_out(self._equipment.images, self._on_disk("/var/lib/containerd"))
 
     def know(self, kubeconfigs: Mapping[str, Path]) -> None:
         """Copy kubeconfigs to the paths by which it knows them."""
@@ -142,15 +146,6 @@ class RealNode:
         if self._containerd is None:
             raise RuntimeError(f"the node {self.name} has not been booted")
         self._containerd.wait_until(self._serves, "containerd that serves pods", 60)
-
-    def load(self, images: Sequence[Path]) -> None:
-        """Import docker archives, in place of pulling images."""
-        for image in images:
-            self._ctr("images", "import", str(image))
-
-    def tag(self, image: str, name: str) -> None:
-        """Return an image that it holds one more name."""
-        self._ctr("images", "tag", "--force", image, name)
 
     def start(self) -> None:
         """Boot it again and start its kubelet; that the Node becomes Ready is not waited for."""

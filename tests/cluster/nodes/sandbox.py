@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[3]
 NEEDED = ("nsenter", "unshare", "setpriv", "mount", "ip", "iptables")
 """Programs that it takes to make and enter namespaces, and to set them up."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+GO = {"GOGC": "off", "GOMEMLIMIT": "200MiB"}
+"""For the Go programs inside (kubelet, containerd, and what that starts: runc, CNI plugins): as LAZY_GC, with
+less memory, since each node has several that live long."""
 
 
 class CommandError(RuntimeError):
@@ -126,7 +129,7 @@ def _entering(pid: int) -> tuple[str, ...]:
 
 def _environment() -> dict[str, str]:
     path = os.environ.get("PATH", "")
-    return {"PATH": f"{path}:{SYSTEM_PATH}", "PYTHONPATH": str(ROOT)}
+    return {"PATH": f"{path}:{SYSTEM_PATH}", "PYTHONPATH": str(ROOT), **GO}
 
 
 def _child_of(parent: int) -> int:

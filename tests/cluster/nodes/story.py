@@ -122,11 +122,11 @@ class Story:
 
     def delete(self, kind: Kind, name: str) -> None:
         """Delete an object, as `kubectl delete --wait=false` does."""
-        self.cluster.kubectl("delete", kind.kind, name, "-n", self.namespace, "--wait=false")
+        self.api.delete(kind, name, self.namespace, gracefully=True)
 
     def logs(self, pod: str, container: str = CONTAINER_NAME) -> str:
         """Return a container's log."""
-        return self.cluster.kubectl("logs", pod, "-c", container, "-n", self.namespace)
+        return self.api.logs(pod, self.namespace, container)
 
     def exec(self, pod: str, *argv: str, container: str = "app") -> str:
         """Run a program in a container; returns what it says."""
@@ -172,7 +172,7 @@ class Story:
             return []
         try:
             return [self.logs(pod.name)]
-        except RuntimeError as error:
+        except ApiError as error:
             return [str(error)]
 
     def _find(self, name: str) -> Running | None:

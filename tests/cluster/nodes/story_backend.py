@@ -16,6 +16,12 @@ from tests.cluster.nodes.workloads import DAEMON_SET
 
 AGENT = f"{RELEASE}-node"
 LABELS = "app.kubernetes.io/component=node-agent"
+GRANTED = "granted"
+GRANTS_AND_GC = {
+    "grants": {GRANTED: {"cidrs": ["10.10.1.96/29"], "takeover": True}},
+    "gc": {"mode": "on", "cooldown": "30s", "interval": "10s"},
+}
+"""Values of the node agent, with a grant for the namespace GRANTED: for stories that share a release."""
 
 
 def node_values(release: Release, **node_agent: Any) -> dict[str, Any]:

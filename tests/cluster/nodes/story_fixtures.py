@@ -15,7 +15,7 @@ from tests.cluster.api import NAMESPACE, SERVICE_ACCOUNT
 from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story
-from tests.cluster.nodes.story_release import Release, released
+from tests.cluster.nodes.story_release import Release, release_on
 from tests.cluster.tools import Missing, find_binaries
 
 NEEDED = ((SERVICE_ACCOUNT, "default"), (CONFIG_MAP, "kube-root-ca.crt"))
@@ -25,10 +25,15 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Cluster) -> Iterator[Release]:
-    """The chart with the built images, for stories that change its values."""
-    with released(cluster, helm4()) as found:
-        yield found
+def installed(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Release]:
+    """The chart with the built images, for stories that change its values: the first `upgrade` installs it.
+
+    Where the stories of the installation run, too, it is uninstalled. Else it ends with the cluster.
+    """
+    found = release_on(cluster, helm4())
+    yield found
+    if any(item.path.name == "test_story_install.py" for item in request.session.items):
+        found.uninstall()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ WAIT = ("-n", NAMESPACE, "--wait", f"--timeout={SECONDS:.0f}s")
 
 @dataclass(slots=True)
 class Release:
-    """What is installed, and how to change it. `mode` is the agent's where nobody asks for another.
+    """A release of the chart, which is installed by the first `upgrade`; `helm` is how it is changed.
 
-    `changed` are the values that differ now, None where that is not known.
+    `mode` is the agent's where nobody asks for another. `there`: whether it has been installed. `changed` are
+    the values that differ now, None where that is not known.
     """
 
     helm: Helm
@@ -33,15 +34,21 @@ class Release:
     story: Story
     """The release's own namespace."""
     mode: str = "init"
-    changed: Values | None = field(default_factory=dict)
+    there: bool = False
+    changed: Values | None = None
 
     def upgrade(self, values: Values) -> None:
-        """Have these values differ, and no others, and wait until only the new pods are there."""
+        """Install it as docs/install.md says, or have these values differ, and no others.
+
+        Waits until only the new pods are there.
+        """
         if values == self.changed:
             return
         self.changed = None
+        command = ("upgrade",) if self.there else ("install", "--create-namespace")
+        self.there = True
         self.helm.run(
-            "upgrade", RELEASE, CHART, *WAIT, values=merged(self.values, values), timeout=PROCESS_SECONDS
+            *command, RELEASE, CHART, *WAIT, values=merged(self.values, values), timeout=PROCESS_SECONDS
         )
         # Helm waits for the new ones; old ones answer the API server until they have drained.
         self.story.wait(lambda: not self._leaving(), "end of the old pods")
@@ -51,6 +58,11 @@ class Release:
         found = [Running(each) for each in self.story.api.list(POD, NAMESPACE)]
         return [each.name for each in found if each.leaving]
 
+    def uninstall(self) -> None:
+        """Remove it, where it has been installed, and wait until its pods are gone."""
+        if self.there:
+            self.helm.run("uninstall", RELEASE, "--ignore-not-found", *WAIT, timeout=PROCESS_SECONDS)
+
     def test(self) -> str:
         """Run the chart's own test; returns what Helm says. Raises HelmError where it fails."""
         return self.helm.run(
@@ -58,19 +70,25 @@ class Release:
         )
 
 
+def release_on(cluster: Cluster, program: Path, values: Values | None = None) -> Release:
+    """Return a release that is still to be installed; `program` is Helm."""
+    return Release(
+        cluster.helm(program), merged(cluster.agent_values(), values or {}), Story(cluster, NAMESPACE)
+    )
+
+
 @contextmanager
 def released(
     cluster: Cluster, program: Path, values: Values | None = None, *, uninstall: bool = True
 ) -> Iterator[Release]:
-    """Install the chart as docs/install.md says, for the length of a block; `program` is Helm.
+    """Install the chart for the length of a block; `program` is Helm.
 
     Without `uninstall` it ends with the cluster, which takes no time.
     """
-    helm = cluster.helm(program)
-    complete = merged(cluster.agent_values(), values or {})
-    helm.run("install", RELEASE, CHART, "--create-namespace", *WAIT, values=complete, timeout=PROCESS_SECONDS)
+    release = release_on(cluster, program, values)
     try:
-        yield Release(helm, complete, Story(cluster, NAMESPACE))
+        release.upgrade({})
+        yield release
     finally:
         if uninstall:
-            helm.run("uninstall", RELEASE, "--ignore-not-found", *WAIT, timeout=PROCESS_SECONDS)
+            release.uninstall()

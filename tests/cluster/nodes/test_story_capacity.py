@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from tests.cluster.nodes.cluster import CRD, Cluster
 from tests.cluster.nodes.node import RealNode
 from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, REGION, ZONE
 from tests.cluster.nodes.story import Running, Story
-from tests.cluster.nodes.story_backend import node_values
+from tests.cluster.nodes.story_backend import GRANTS_AND_GC, node_values
 from tests.cluster.nodes.story_fixtures import opted_in
 from tests.cluster.nodes.story_pods import restarts
 from tests.cluster.nodes.story_release import Release
@@ -30,11 +31,13 @@ pytestmark = pytest.mark.cluster
 RESOURCE = "multus-eni.io/oam"
 NODE_NETWORK = Kind("multus-eni.io/v1alpha1", "NodeNetwork")
 NODE_ATTACHMENT = Kind("multus-eni.io/v1alpha1", "NodeAttachment")
-FOREIGN = 15
-"""Addresses of each ENI that belong to no pod: of thirty, the primary included, fourteen are left."""
-SLOTS = 14
-KILLS = 20
-"""How often the kubelet is killed, a second and a half each."""
+FOREIGN = 21
+"""Addresses of each ENI that belong to no pod: of thirty, the primary included, eight are left."""
+SLOTS = 8
+PODS = 24
+"""As many again as one node has addresses for find none."""
+KILLS = int(os.environ.get("MULTUS_ENI_KUBELET_KILLS", "6"))
+"""How often the kubelet is killed, two to four seconds each; `make soak` does so more often."""
 SIDECAR = {MODE: "sidecar", RELEASE_ON_EXIT: "true"}
 FULL = "PrivateIpAddressLimitExceeded"
 DEVICE_PLUGINS = "var/lib/kubelet/device-plugins"
@@ -42,7 +45,7 @@ DEVICE_PLUGINS = "var/lib/kubelet/device-plugins"
 
 @pytest.fixture(scope="module")
 def capacity(cluster: Cluster, installed: Release) -> Iterator[Story]:
-    """Nodes with a network of fourteen addresses each, and a namespace whose pods request them."""
+    """Nodes with a network of eight addresses each, and a namespace whose pods request them."""
     with closing(cluster.cloud.ec2()) as ec2:
         foreign = {}
         for node in cluster.nodes.values():
@@ -80,7 +83,8 @@ def capacity(cluster: Cluster, installed: Release) -> Iterator[Story]:
             # Other stories find the ENIs as they were.
             cluster.kubectl("delete", "deployment,pod", "--all", "-n", story.namespace, "--wait=false")
             story.wait(lambda: hold_exactly(story, []), "release of the pods' addresses")
-        installed.upgrade({})
+        # What the stories that come next want, and the controller is not in it.
+        installed.upgrade(node_values(installed, **GRANTS_AND_GC))
         for kind in (NODE_ATTACHMENT, NODE_NETWORK):
             for each in cluster.api.list(kind):
                 free = {"metadata": {"finalizers": None}}
@@ -152,16 +156,16 @@ def settled(story: Story) -> bool:
     messages = waiting(story)
     return (
         len(running(story)) == 2 * SLOTS
-        and len(messages) == 40 - 2 * SLOTS
+        and len(messages) == PODS - 2 * SLOTS
         and all(f"Insufficient {RESOURCE}" in message for message in messages)
     )
 
 
 @pytest.fixture(scope="module")
 def full(capacity: Story) -> Story:
-    """Forty pods, of which as many run as the nodes have addresses."""
-    capacity.apply(deployment("web", 40, template("oam", annotations=SIDECAR)))
-    capacity.wait(lambda: settled(capacity), "28 pods that run and 12 that wait")
+    """Pods, of which as many run as the nodes have addresses."""
+    capacity.apply(deployment("web", PODS, template("oam", annotations=SIDECAR)))
+    capacity.wait(lambda: settled(capacity), f"{2 * SLOTS} pods that run, and others that wait")
     return capacity
 
 

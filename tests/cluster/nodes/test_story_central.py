@@ -25,13 +25,12 @@ from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts
 from tests.cluster.nodes.plan import ROLE, ZONE
 from tests.cluster.nodes.story import Running, Story
-from tests.cluster.nodes.story_backend import Callers, NodeAgents
+from tests.cluster.nodes.story_backend import GRANTED, GRANTS_AND_GC, Callers, NodeAgents
 from tests.cluster.nodes.story_controller import ADOPTED, KEY, NodeNetworks, node_network, policy
 from tests.cluster.nodes.story_controller import values as controller_values
 from tests.cluster.nodes.story_fixtures import helm4, opted_in
 from tests.cluster.nodes.story_pods import restarts
 from tests.cluster.nodes.story_release import Release, released
-from tests.cluster.nodes.test_story_node import GRANTED, GRANTS_AND_GC
 from tests.cluster.nodes.workloads import NODE, deployment, ipvlan, template, whereabouts
 from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
 

@@ -25,7 +25,7 @@ from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.helm import merged
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.story import Story
-from tests.cluster.nodes.story_backend import Callers, NodeAgents, node_values
+from tests.cluster.nodes.story_backend import GRANTED, GRANTS_AND_GC, Callers, NodeAgents, node_values
 from tests.cluster.nodes.story_fixtures import opted_in
 from tests.cluster.nodes.story_release import Release
 from tests.cluster.nodes.test_story_floating import NOW, seconds
@@ -43,12 +43,7 @@ from tests.cluster.nodes.workloads import (
 pytestmark = pytest.mark.cluster
 
 PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
-GRANTED, OTHER = "granted", "without-a-grant"
-GRANTS_AND_GC = {
-    "grants": {GRANTED: {"cidrs": ["10.10.1.96/29"], "takeover": True}},
-    "gc": {"mode": "on", "cooldown": "30s", "interval": "10s"},
-}
-"""Values of the node agent."""
+OTHER = "without-a-grant"
 
 
 @pytest.fixture(scope="module")
@@ -257,14 +252,14 @@ def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
 ) -> None:
     story = granted
     story.apply(ipvlan("many", "eth2", whereabouts(story.subnet("eth2").span(100, 199))))
-    story.apply(deployment("many", 16, template("many")))
+    story.apply(deployment("many", 10, template("many")))
     story.wait_rolled_out(DEPLOYMENT, "many")
     story.cluster.kubectl("rollout", "restart", "deployment/many", "-n", story.namespace)
     for node in cluster.nodes.values():
         node.machine.run("pkill", "-KILL", "-f", "ipagent node --config")
     installed.upgrade(merged(values, {"nodeAgent": {"podAnnotations": {"upgraded": "yes"}}}))
     pods = story.wait_rolled_out(DEPLOYMENT, "many")
-    assert len(pods) == 16
+    assert len(pods) == 10
     assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
     # Helm may return while the last node agent is being replaced.
     replaced = agents.wait_rolled_out()
