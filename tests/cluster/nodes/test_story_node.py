@@ -33,6 +33,7 @@ from tests.cluster.nodes.workloads import (
     STATEFUL_SET,
     administrator,
     deployment,
+    host_local,
     ipvlan,
     pod,
     stateful_set,
@@ -250,15 +251,20 @@ def test_a_pods_own_token_is_accepted_and_all_others_are_refused(granted: Story)
 def test_agents_are_killed_and_upgraded_while_pods_are_rolled(
     cluster: Cluster, installed: Release, values: dict[str, Any], agents: NodeAgents, granted: Story
 ) -> None:
-    story = granted
-    story.apply(ipvlan("many", "eth2", whereabouts(story.subnet("eth2").span(100, 199))))
-    story.apply(deployment("many", 10, template("many")))
-    story.wait_rolled_out(DEPLOYMENT, "many")
-    story.cluster.kubectl("rollout", "restart", "deployment/many", "-n", story.namespace)
+    story, subnet = granted, granted.subnet("eth2")
+    names = [f"many-{node}" for node in cluster.nodes]
+    for name, where, first in zip(names, cluster.nodes, (100, 150), strict=True):
+        # Each node hands out its own, and no pod waits for another: whereabouts serves one at a time.
+        story.apply(ipvlan(name, "eth2", host_local(subnet.local(first, first + 49))))
+        story.apply(deployment(name, 5, template(name, node=where)))
+    for name in names:
+        story.wait_rolled_out(DEPLOYMENT, name)
+    restarted = [f"deployment/{name}" for name in names]
+    story.cluster.kubectl("rollout", "restart", *restarted, "-n", story.namespace)
     for node in cluster.nodes.values():
         node.machine.run("pkill", "-KILL", "-f", "ipagent node --config")
     installed.upgrade(merged(values, {"nodeAgent": {"podAnnotations": {"upgraded": "yes"}}}))
-    pods = story.wait_rolled_out(DEPLOYMENT, "many")
+    pods = [each for name in names for each in story.wait_rolled_out(DEPLOYMENT, name)]
     assert len(pods) == 10
     assert story.ledger.held() >= story.expected(pods, {"net1": "eth2"})
     # Helm may return while the last node agent is being replaced.

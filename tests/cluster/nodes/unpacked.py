@@ -84,8 +84,8 @@ def _import(images: Sequence[Path], tags: Sequence[tuple[str, str]], folder: Pat
             containerd.wait_until(lambda: _BOOTED in containerd.log.read_bytes(), "containerd", 60)
             for image in images:
                 sandbox.run(*ctr, "images", "import", image, timeout=300)
-            for image, name in tags:
-                sandbox.run(*ctr, "images", "tag", "--force", image, name)
+            for tagged, name in tags:
+                sandbox.run(*ctr, "images", "tag", "--force", tagged, name)
             # It closes its databases. The process that `containerd` is of here is nsenter.
             sandbox.run("pkill", "-TERM", "--exact", "containerd")
             wait_for(lambda: containerd.ended, "end of containerd")
