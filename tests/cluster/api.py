@@ -160,9 +160,10 @@ class Api:
         how = {"propagationPolicy": "Background"} if gracefully else {"gracePeriodSeconds": "0"}
         self._answer("DELETE", self._path(kind, namespace, name), how)
 
-    def logs(self, pod: str, namespace: str, container: str) -> str:
-        """Return a container's log; raises ApiError where the kubelet has none."""
-        return self._send("GET", f"{self._path(POD, namespace, pod)}/log", {"container": container}).text
+    def logs(self, pod: str, namespace: str, container: str = "") -> str:
+        """Return a container's log, by default the only one's; raises ApiError where the kubelet has none."""
+        parameters = {"container": container} if container else {}
+        return self._send("GET", f"{self._path(POD, namespace, pod)}/log", parameters).text
 
     def _path(self, kind: Kind, namespace: str | None, name: str | None = None) -> str:
         resource = self._discover(kind)

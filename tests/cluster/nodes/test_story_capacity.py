@@ -124,7 +124,7 @@ def webhooks_know(story: Story) -> bool:
     """Return whether every replica of the webhook has loaded a definition's network."""
     labels = "app.kubernetes.io/component=webhook"
     names = [each["metadata"]["name"] for each in story.api.list(POD, NAMESPACE, labels)]
-    logs = [story.cluster.kubectl("logs", name, "-n", NAMESPACE) for name in names]
+    logs = [story.api.logs(name, NAMESPACE) for name in names]
     return bool(logs) and all('"definitions":1' in log for log in logs)
 
 
