@@ -235,11 +235,18 @@ ADMISSION = (
         ],
     ),
     Panel(
+        "Refused connections to ports of probes and metrics",
+        "By pod and reason. The kubelet's probes or Prometheus may be among them.",
+        [per_second("multus_eni_probes_refused_connections_total", WHERE, "pod, reason")],
+        unit="reqps",
+        alerts=["MultusEniProbeConnectionsRefused"],
+    ),
+    Panel(
         "Releases",
         "Programs by release. More than one for long: a rollout that does not end.",
         [
             Query(f"count by (version) (multus_eni_{name}_build_info{{{WHERE}}})", f"{name} {{{{version}}}}")
-            for name in ("webhook", "certs", "node")
+            for name in ("webhook", "certs", "node", "controller")
         ],
     ),
 )
@@ -333,6 +340,12 @@ AGENTS = (
         alerts=["MultusEniNodeTokensRefused"],
     ),
     Panel(
+        "Events on pods that were not written",
+        "By node. The API server did not take them; addresses are assigned anyway.",
+        [per_second("multus_eni_node_events_dropped_total", NODE, "node, pod")],
+        unit="reqps",
+    ),
+    Panel(
         "Time since the API server was heard",
         "By node. An agent that hears nothing sees no new pods.",
         [Query(f"max by (node, pod) (multus_eni_node_watch_age_seconds{{{NODE}}})", "{{node}} {{pod}}")],
@@ -342,11 +355,12 @@ AGENTS = (
     ),
     Panel(
         "Memory",
-        "Of each process; the chart's limits are 256Mi for the webhook, 128Mi for certs and node agents.",
+        "Of each process; the chart's limits are 256Mi for webhook and controller, 128Mi for certs and node "
+        "agents.",
         [
             Query(
                 "max by (pod) (process_resident_memory_bytes"
-                f'{{{WHERE},container=~"webhook|certs|node-agent"}})',
+                f'{{{WHERE},container=~"webhook|certs|node-agent|controller"}})',
                 "{{pod}}",
             )
         ],
@@ -384,7 +398,7 @@ NETWORKS = (
             )
         ],
         width=8,
-        alerts=["MultusEniNetworkNodesFailed", "MultusEniControllerNotLeading"],
+        alerts=["MultusEniNetworkNodesFailed"],
     ),
     Panel(
         "Addresses of each network",
@@ -412,6 +426,23 @@ NETWORKS = (
         width=8,
         steps=bad_from(1, "orange"),
         alerts=["MultusEniEnisLeaked"],
+    ),
+    Panel(
+        "NodeAttachments",
+        "By the reason of their condition Ready, and replicas of the controller that lead: one.",
+        [
+            Query(f"max by (state) (multus_eni_controller_attachments{{{WHERE}}})", "{{state}}"),
+            Query(f"sum(multus_eni_controller_leader{{{WHERE}}})", "leading replicas"),
+        ],
+        alerts=["MultusEniNetworkNodesFailed", "MultusEniControllerNotLeading"],
+    ),
+    Panel(
+        "The controller's calls to EC2",
+        "By result, and those that wait for EC2's request limit or an answer.",
+        [
+            per_second("multus_eni_controller_ec2_calls_total", WHERE, "action, result"),
+            Query(f"max by (action) (multus_eni_controller_ec2_queue{{{WHERE}}})", "waiting {{action}}"),
+        ],
     ),
     Panel(
         "Pods that claim Elastic IPs",

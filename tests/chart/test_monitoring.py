@@ -17,8 +17,10 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from certs.health import Health
+from common.metrics import process_registry
+from common.probes import ProbeServer
 from ipagent.assign.ec2_error_codes import Fault
-from ipagent.controller.model.actions import Plan
+from ipagent.controller.model.actions import Plan, ReadLimits
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import no
 from ipagent.controller.model.eip_calls import EipPlan
@@ -205,8 +207,14 @@ def exported() -> dict[str, frozenset[str]]:
     action = "AssignPrivateIpAddresses"
     took = {action: Histogram((0,) * 8 + (1,), 30.0)}
     relayed = controller.Relayed({action: 1}, {action: 1}, took)
-    networks = controller.registry(lambda: controller.Snapshot(plan=plan, eips=eips, relayed=relayed))
-    registries = (Metrics().registry, health.registry, node.registry, networks)
+    calls = {("CreateNetworkInterface", "ok"): 1}
+    busy = (ReadLimits(("m5.large",)),)
+    networks = controller.registry(
+        lambda: controller.Snapshot(plan=plan, busy=busy, calls=calls, eips=eips, relayed=relayed)
+    )
+    probes = process_registry()
+    with ProbeServer(probes, {}, "127.0.0.1", 0):
+        registries = (Metrics().registry, health.registry, node.registry, networks, probes)
     return {name: labels for registry in registries for name, labels in labels_of(registry)}
 
 
@@ -228,6 +236,26 @@ def test_every_metric_of_ours_is_exported_with_its_labels(
     for name, labels in ours:
         assert name in exported
         assert labels <= exported[name] | SCRAPED, name
+
+
+NOT_SHOWN = frozenset[str]()
+"""Metrics that the dashboard leaves out."""
+
+
+def test_every_metric_is_documented_and_on_the_dashboard(
+    dashboard: dict[str, Any], exported: Mapping[str, frozenset[str]]
+) -> None:
+    pages = " ".join(page.read_text(encoding="utf-8") for page in RUNBOOKS.parent.glob("*.md"))
+    shown = {name for name, _ in asked(queries(dashboard))}
+    families = {
+        re.sub("_(bucket|sum|count|created)$", "", name)
+        for name in exported
+        if name.startswith("multus_eni_")
+    }
+    assert len(families) > 40
+    for name in families:
+        assert re.search(rf"`{name}(\{{[\w,]+\}})?`", pages), f"no page names {name}"
+    assert {name for name in families if not shown & {name, f"{name}_bucket"}} == NOT_SHOWN
 
 
 VALUES = re.compile(r'(\w+)=~?"([^"]*)"')
@@ -330,6 +358,7 @@ QUIET = {
     f"multus_eni_webhook_decision_seconds_bucket{{{WEBHOOK},le='1.0'}}": "0+60x120",
     f"multus_eni_webhook_decision_seconds_bucket{{{WEBHOOK},le='+Inf'}}": "0+60x120",
     f"multus_eni_webhook_certificate_reloads_total{{{WEBHOOK},result='unusable'}}": "0x120",
+    f"multus_eni_probes_refused_connections_total{{{NODE},reason='too_many'}}": "0x120",
     f"multus_eni_certs_build_info{{{NS}}}": "1x120",
     f"multus_eni_certs_in_order{{{NS}}}": "1x120",
     f"multus_eni_certs_failures_total{{{WEBHOOK}}}": "0x120",
@@ -382,7 +411,8 @@ WRONG: dict[str, dict[str, str | None]] = {
     },
     "MultusEniPodsRefused": {next(each for each in QUIET if "invalid_setting" in each): "0+1x120"},
     "MultusEniWebhookOverloaded": {next(each for each in QUIET if "503" in each): "0+1x120"},
-    "MultusEniWebhookConnectionsRefused": {next(each for each in QUIET if "refused_conn" in each): "0+1x120"},
+    "MultusEniWebhookConnectionsRefused": {series("multus_eni_webhook_refused_connections"): "0+1x120"},
+    "MultusEniProbeConnectionsRefused": {series("multus_eni_probes_refused_connections"): "0+1x120"},
     "MultusEniWebhookSlow": {next(each for each in QUIET if "le='0.001'" in each): "0+1x120"},
     "MultusEniCertificateExpiring": {
         next(each for each in QUIET if "expiry" in each): "600000x120",
@@ -419,6 +449,7 @@ LABELS: dict[str, dict[str, str]] = {
     "MultusEniPodsRefused": {**WHERE, "reason": "invalid_setting"},
     "MultusEniWebhookOverloaded": {**WHERE, "code": "503"},
     "MultusEniWebhookConnectionsRefused": {**WHERE, "reason": "too_many"},
+    "MultusEniProbeConnectionsRefused": {**AGENT, "reason": "too_many"},
     "MultusEniWebhookSlow": WHERE,
     "MultusEniCertificateExpiring": REPLICA,
     "MultusEniCertificateUnusable": REPLICA,

@@ -5,6 +5,11 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
 {{- $pods := printf "pod=~\"%s-node-[a-z0-9]+\"" (include "multus-eni.fullname" .) }}
 {{- /* Beside the backend direct node agents only tidy up. */}}
 {{- $gate := ternary "critical" "warning" (or (ne .Values.agent.backend "direct") .Values.nodeAgent.watchOnly) }}
+{{- $ofEvery := list
+  (dict "alert" "MultusEniProbeConnectionsRefused" "severity" "warning" "for" "10m"
+    "expr" (printf `sum by (cluster, namespace, node, pod, reason) (rate(multus_eni_probes_refused_connections_total{%s}[5m])) > 0` $ns)
+    "summary" "A port for probes and metrics refuses connections: the kubelet or Prometheus may be among them."
+    "description" `{{ $labels.pod }} on node {{ $labels.node }} refuses {{ $value | humanize }} connections a second to its port for probes and metrics, with the reason {{ $labels.reason }}. If probes are among them, the kubelet restarts the container.`) }}
 {{- $ofInjects := list
   (dict "alert" "MultusEniWebhookUnreachable" "severity" "critical" "for" "1m"
     "expr" `sum by (cluster) (increase(apiserver_admission_webhook_rejection_count{name=~".+\\.multus-eni\\.io",error_type="calling_webhook_error"}[5m])) > 0`
@@ -145,7 +150,7 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
     "expr" (printf `sum by (cluster, namespace, action) (increase(multus_eni_controller_relay_unanswered_total{%s}[15m])) > 5` $ns)
     "summary" "Node agents wait in vain for calls to EC2 that the controller makes for them."
     "description" `{{ $value | humanize }} requests for {{ $labels.action }} were given up without an answer in 15 minutes: the controller can't keep up, or can't write to the API server. Pods wait for their addresses.`) }}
-{{- $parts := dict "injects" $ofInjects "selfSigned" $ofSelfSigned "nodeAgent" $ofNodeAgent "controller" $ofController }}
+{{- $parts := dict "every" $ofEvery "injects" $ofInjects "selfSigned" $ofSelfSigned "nodeAgent" $ofNodeAgent "controller" $ofController }}
 {{- $settings := .Values.metrics.prometheusRule }}
 {{- $names := list }}
 {{- range $parts }}
@@ -159,8 +164,8 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
 {{- end }}
 {{- end }}
 {{- $runbooks := include "multus-eni.runbooks" . }}
-{{- range $part := list "injects" "selfSigned" "nodeAgent" "controller" }}
-{{- if include (printf "multus-eni.%s" $part) $ }}
+{{- range $part := list "every" "injects" "selfSigned" "nodeAgent" "controller" }}
+{{- if or (eq $part "every") (include (printf "multus-eni.%s" $part) $) }}
 {{- range $alert := get $parts $part }}
 {{- if not (has .alert $settings.disabled) }}
 - alert: {{ .alert }}
