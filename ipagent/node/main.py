@@ -131,6 +131,12 @@ class NodeAgent:
         )
         self._cloud = stack.enter_context(closing(self._connect(env)))
         store = stack.enter_context(closing(Checkpoint(given.record, TIMING, log)))
+        if not store.acquire():
+            raise Usage(
+                f"another node agent of this node has the folder {given.record}",
+                "One may run on a node: `kubectl get daemonsets -A` shows the releases that have one; remove "
+                "the one that is not meant. While a former one still ends, this one starts again by itself.",
+            )
         self._usage = UsageReporter(self._client, given.node, log) if settings.node_networks else None
         self._collector = Collector(
             settings.rules,

@@ -9,6 +9,7 @@ Thread: the main loop's, through Collector; `close` at the end of the process.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -17,7 +18,7 @@ from ipagent.assign.retry import NOW, Backoff, Clock, remaining
 from ipagent.log import Log
 from ipagent.node.gc.records import MAX_BYTES, OwnershipRecords, decode, encode
 
-FILE = "records.json"
+FILE, LOCK = "records.json", "lock"
 LEAST_SECONDS = 5.0
 """Between two writes, unless what is on disk must not be believed a moment longer."""
 PACE = Backoff(30.0, 600.0)
@@ -36,6 +37,30 @@ class Checkpoint:
         self._records = self._saved
         self._due = NOW
         self._failing = False
+        self._lock: int | None = None
+
+    def acquire(self) -> bool:
+        """Lock the folder until `close`, or the end of the process; returns whether no other process has it.
+
+        Two that replace each other's file would both take what they wrote for what it has. Where the folder
+        can't be written there is no file to protect.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._folder / LOCK, flags, 0o600)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:
+            # A file system without locks.
+            os.close(descriptor)
+            return True
+        self._lock = descriptor
+        return True
 
     def load(self) -> OwnershipRecords:
         """Read the records; none where they can't be read, or could not be replaced."""
@@ -70,9 +95,12 @@ class Checkpoint:
         return None if self._records is self._saved else remaining(self._due.at, self._timing.clock())
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Write what is not written yet, and let another process have the folder."""
         if self._records is not self._saved:
             self._write(self._records)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _write(self, records: OwnershipRecords) -> bool:
         now = self._timing.clock()

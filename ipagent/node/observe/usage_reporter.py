@@ -19,6 +19,7 @@ from ipagent.log import Log
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.model.pool_addresses import PoolAddresses
 from ipagent.node.reconcile.usage import (
+    MAX_ADDRESSES,
     Usage,
     UsageAttachment,
     pool_of,
@@ -68,6 +69,7 @@ class UsageReporter(threading.Thread):
         self._pods: tuple[Pod, ...] | None = None
         self._owners: Mapping[Pair, PodKey] = {}
         self._failure = ""
+        self._cut: set[str] = set()
         self._pool: PoolAddresses | None = None
 
     def observe(self, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]) -> None:
@@ -125,6 +127,7 @@ class UsageReporter(threading.Thread):
             if not each.report:
                 continue
             usage = usage_of(each, pods, owners)
+            self._log_left_out(each.name, usage)
             if usage == each.reported or self._stopping.is_set():
                 continue
             try:
@@ -144,6 +147,17 @@ class UsageReporter(threading.Thread):
             # Deleted a moment ago, which the watch does not show yet.
             if error.code != GONE:
                 raise
+
+    def _log_left_out(self, name: str, usage: Usage) -> None:
+        """Log once of each NodeAttachment that it can't name all addresses."""
+        if usage.left_out and name not in self._cut:
+            self._cut.add(name)
+            text = (
+                f"The pods of this node have {usage.left_out} addresses more than the {MAX_ADDRESSES} that "
+                f"NodeAttachment {name} can name: on the ENI the controller takes these for nobody's, and "
+                "counts less capacity; run fewer pods on the node"
+            )
+            self._log.warning("usage-failed", message=text)
 
     def _failed(self, error: Exception) -> None:
         """Log a failure once; it is tried again."""

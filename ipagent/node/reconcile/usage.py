@@ -8,7 +8,7 @@ Thread: the usage reporter's, on copies.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from typing import Any
 
@@ -32,6 +32,8 @@ class Usage:
     """Addresses of pods that request the network's resource, in order."""
     others: tuple[str, ...] = ()
     """Addresses on the ENI of pods that do not."""
+    left_out: int = field(default=0, compare=False)
+    """Addresses beyond MAX_ADDRESSES."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def usage_of(attachment: UsageAttachment, pods: Iterable[Pod], owners: Mapping[P
         sum(requested.values()),
         tuple(sorted(addresses)[:MAX_ADDRESSES]),
         tuple(sorted(others)[:MAX_ADDRESSES]),
+        max(0, len(addresses) - MAX_ADDRESSES) + max(0, len(others) - MAX_ADDRESSES),
     )
 
 

@@ -262,3 +262,29 @@ class TestTrouble:
         assert store.step() is None
         assert on_disk(tmp_path) == FLOATING
         assert lines.events("warning") == ["records-failed"]
+
+
+class TestLock:
+    """Only one process of a node has the folder."""
+
+    def test_a_second_one_does_not_get_it_while_the_first_one_lives(
+        self, store: Checkpoint, tmp_path: Path, time: Time, lines: Lines
+    ) -> None:
+        assert store.acquire()
+        second = Checkpoint(tmp_path, time.timing, lines.log)
+        assert not second.acquire()
+        second.close()
+        assert not second.acquire()
+        store.close()
+        assert second.acquire()
+        second.close()
+
+    def test_a_folder_that_can_not_be_written_has_nothing_to_protect(
+        self, tmp_path: Path, time: Time, lines: Lines
+    ) -> None:
+        assert Checkpoint(tmp_path / "missing", time.timing, lines.log).acquire()
+
+    def test_what_lies_in_the_locks_place_is_not_followed(self, store: Checkpoint, tmp_path: Path) -> None:
+        (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+        assert store.acquire()
+        assert not (tmp_path / "elsewhere").exists()

@@ -6,11 +6,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL
 from ipagent.node.observe.usage_reporter import UsageReporter
+from ipagent.node.reconcile.usage import MAX_ADDRESSES
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
-from tests.ipagent.fakes import Lines
+from tests.ipagent.fakes import Lines, ip
 
 
 def test_it_lives_while_both_of_its_threads_do(tmp_path: Path) -> None:
@@ -72,3 +74,36 @@ def test_a_report_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
         ended.set()
         reporter.join(10)
     assert "usage-failed" in lines.events()
+
+
+def test_addresses_that_a_nodeattachment_can_not_name_are_said_once(tmp_path: Path) -> None:
+    ended = threading.Event()
+    reported: list[int] = []
+
+    def answer(request: Request) -> Reply:
+        if request.method == "PATCH":
+            reported.append(len(request.body["status"]["pods"]["others"]))
+            return Reply()
+        if "watch" in request.parameters:
+            ended.wait(10)
+            return Reply(chunks=[])
+        items, metadata = [attachment("n1.sig")], {"resourceVersion": "1"}
+        return Reply(body={"kind": "NodeAttachmentList", "metadata": metadata, "items": items})
+
+    pod = Pod(PodKey("apps", "web", "u"), alive=True)
+    base = ip("10.0.0.0")
+    owners = {("eni-n1.sig", base + number): pod.key for number in range(MAX_ADDRESSES + 3)}
+    with FakeApi(tmp_path, answer) as api:
+        lines = Lines()
+        reporter = UsageReporter(api.client(tmp_path), "n1", lines.log)
+        reporter.start()
+        reporter.observe((pod,), dict(owners))
+        wait_for(lambda: len(reported) == 1, "a report")
+        reporter.observe((pod,), dict(owners))
+        wait_for(lambda: len(reported) == 2, "another report")
+        reporter.stop()
+        ended.set()
+        reporter.join(10)
+    assert set(reported) == {MAX_ADDRESSES}
+    (line,) = lines.of("usage-failed")
+    assert "3 addresses more than the 1024 that NodeAttachment n1.sig can name" in line["message"]
