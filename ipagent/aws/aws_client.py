@@ -14,7 +14,7 @@ from common.agent_settings import Credentials
 from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import RETRIED
-from ipagent.assign.errors import Ec2Error, NoImds
+from ipagent.assign.errors import Ec2Error, NoImds, SilentImds
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.imds import Imds
@@ -165,6 +165,14 @@ class AwsAccess:
             self._made = Imds(endpoint_of(self._env), self._timing)
         return self._made
 
+    def _role_status(self) -> str:
+        """Return what IMDS says of the credentials of the node's role; raises NoImds."""
+        imds = self._service()
+        if imds.silent:
+            # It takes seconds each time.
+            raise SilentImds("IMDS has not answered")
+        return imds.role_status()
+
     def _client(self) -> Ec2Calls:
         """Return the client, which is made for the first call; raises Ec2Error."""
         if self._ec2 is None:
@@ -175,7 +183,7 @@ class AwsAccess:
         """Return a client in `_region` and with `_credentials`; raises Ec2Error."""
         from ipagent.aws.ec2_client import Ec2Client  # noqa: PLC0415 - botocore is most of the start-up
 
-        made = Ec2Client(self._region, self._credentials)
+        made = Ec2Client(self._region, self._credentials, self._role_status)
         what = f"Calling EC2 in {self._region} with the credentials of {made.identity}"
         self._log.info("identity", message=what)
         return made

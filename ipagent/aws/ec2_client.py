@@ -35,6 +35,7 @@ from ipagent.aws.ec2_calls import (
     unassign_addresses,
 )
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of, is_untrusted, unreadable, watch
+from ipagent.aws.lost_credentials import lacks_role, role_failure, with_credentials
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -62,8 +63,12 @@ class Ec2Client:
     botocore reads its own variables from the process's environment (endpoints, CA bundle, proxies, files).
     """
 
-    def __init__(self, region: str, credentials: Credentials) -> None:
+    def __init__(
+        self, region: str, credentials: Credentials, role_status: Callable[[], str] | None = None
+    ) -> None:
+        """Connect. `role_status` asks IMDS for the state of the node's role, as `Imds.role_status` does."""
         self.region = region
+        self._role_status = role_status
         self.identity = "unknown"
         self.calls: Counter[tuple[str, str]] = Counter()
         """How many there were, by action and result: OK, or the fault in small letters."""
@@ -75,9 +80,10 @@ class Ec2Client:
     def _connect(self, *, aws_roots_first: bool) -> EC2Client:
         session = session_for(self._credentials)
         self._aws_roots_alone = aws_roots_first and prefer_aws_roots(session, self.region)
-        found = session.get_credentials()
+        found = with_credentials(session.get_credentials)
         if found is None:
             raise aws.NoCredentialsError
+        self._identified = found
         self.identity = str(found.method)
         config = Config(
             connect_timeout=CONNECT_SECONDS,
@@ -203,7 +209,7 @@ class Ec2Client:
 
     def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:
         """Make one call to EC2. Until one has succeeded it may hang where signals are not heard."""
-        first, trusted = not self._reached, partial(self._trusted, call)
+        first, trusted = not self._reached, partial(self._trusted, partial(self._signed, call))
         made = partial(interruptible, trusted, FIRST_SECONDS) if first else trusted
         action, _, _ = what.partition(" ")
         try:
@@ -214,6 +220,11 @@ class Ec2Client:
         self.calls[action, OK] += 1
         self._reached = True
         return answer
+
+    def _signed(self, call: Callable[[], Answer]) -> Answer:
+        """Make one call, for which the credentials are there or are renewed now."""
+        with_credentials(self._identified.get_frozen_credentials)
+        return call()
 
     def _trusted(self, call: Callable[[], Answer]) -> Answer:
         """Make a call; where the server's root is none of AWS' own, make it again with all of botocore's."""
@@ -235,7 +246,10 @@ class Ec2Client:
         try:
             return call()
         except TRANSLATED as error:
-            raise Ec2Error(failure_of(what, error, self.identity, self.region)) from None
+            failure = failure_of(what, error, self.identity, self.region)
+            if self._role_status is not None and lacks_role(error, self.identity):
+                failure = role_failure(failure, what, self._role_status)
+            raise Ec2Error(failure) from None
 
 
 def _read(what: str, read: Callable[[], Answer]) -> Answer:

@@ -10,6 +10,7 @@ from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault, meaning
+from ipagent.aws.lost_credentials import pod_identity_failure
 from ipagent.log import printable
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def failure_of(what: str, error: Exception, identity: str, region: str) -> Failu
     if isinstance(error, ResponseParserError):
         return unreadable(what, str(error))
     if isinstance(error, _CREDENTIALS):
-        return Failure(Fault.NO_CREDENTIALS, _text(what, str(error)))
+        text = _text(what, str(error))
+        return pod_identity_failure(text, error) or Failure(Fault.NO_CREDENTIALS, text)
     fault = Fault.UNREACHABLE if isinstance(error, _NO_ANSWER) else Fault.UNKNOWN
     return Failure(fault, _text(what, str(error)))
 

@@ -24,6 +24,7 @@ _IDENTITY = "/latest/dynamic/instance-identity/document"
 _REGION = "/latest/meta-data/placement/region"
 _INSTANCE_ID = "/latest/meta-data/instance-id"
 _PRIMARY_MAC = "/latest/meta-data/mac"
+_ROLES = "/latest/meta-data/iam/security-credentials/"
 _ADDRESSES = {4: "local-ipv4s", 6: "ipv6s"}
 _CIDRS = ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks")
 _PREFIXES = ("ipv4-prefix", "ipv6-prefix")
@@ -48,6 +49,11 @@ class Imds:
         """Close the connection."""
         self._connection.close()
 
+    @property
+    def silent(self) -> bool:
+        """Whether it has been asked, and has not answered once."""
+        return self._connection.silent
+
     def region(self) -> str:
         """Return the node's region; raises NoImds."""
         return self._identity("region", _REGION, "Give the agent AWS_REGION.")
@@ -55,6 +61,25 @@ class Imds:
     def instance_id(self) -> str:
         """Return the node's instance id; raises NoImds."""
         return self._identity("instanceId", _INSTANCE_ID, _NO_INSTANCE_ID)
+
+    def role_status(self) -> str:
+        """Return the `Code` that stands with the credentials of the node's role; empty without a role.
+
+        `Success` where they are there, else why IMDS has none ("Retrieve security credentials" in the EC2
+        user guide). Raises NoImds.
+        """
+        role = next(iter(self._lines(_ROLES)), "")
+        if not role:
+            return ""
+        # Of a page that something else answers with, nothing is asked for.
+        text = self._get(_ROLES + role) if role.isascii() and "<" not in role else ""
+        try:
+            code = json.loads(text)["Code"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            code = ""
+        if isinstance(code, str) and _is_name(code):
+            return code
+        raise BadImdsAnswer(f"IMDS shows no credentials of the node's role {shortened(role)!r}")
 
     def _identity(self, key: str, path: str, remedy: str) -> str:
         """Return a value of the identity document; where that lacks it or fails, the one at the path."""

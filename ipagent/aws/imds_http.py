@@ -49,7 +49,7 @@ class ImdsConnection:
         self._timing = timing
         self._token: str | None = None
         self._asked_for_token = False
-        self._has_answered = False
+        self._was_asked = self._has_answered = False
         try:
             parts = urlsplit(endpoint)
             host, port = parts.hostname, parts.port
@@ -63,6 +63,11 @@ class ImdsConnection:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has been asked, and has not answered once."""
+        return self._was_asked and not self._has_answered
 
     def get(self, path: str) -> str:
         """Return the value at a path, empty where there is none; raises NoImds."""
@@ -129,6 +134,7 @@ class ImdsConnection:
         raise SilentImds(self._no_answer(method, problem))
 
     def _exchange(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        self._was_asked = True
         self._connection.request(method, self._prefix + path, headers=headers)
         answer = self._connection.getresponse()
         self._has_answered = True

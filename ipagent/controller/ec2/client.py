@@ -5,12 +5,13 @@ Thread: those of the executor, several at once.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError
 
 from common.agent_settings import Credentials
 from common.version import VERSION
@@ -19,6 +20,7 @@ from ipagent.aws.botocore_session import session_for
 from ipagent.aws.ec2_calls import pages
 from ipagent.aws.ec2_client import CONNECT_SECONDS, PAGE_SIZE, READ_SECONDS
 from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
+from ipagent.aws.lost_credentials import with_credentials
 from ipagent.controller.ec2 import eips, prefixes, reading, relay
 from ipagent.controller.model.actions import (
     AssignPrefixes,
@@ -79,8 +81,7 @@ class Ec2:
         self.region = region
         self.identity = "none"
         self.calls: Counter[tuple[str, str]] = Counter()
-        session = session_for(credentials)
-        config = Config(
+        self._config = Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
             max_pool_connections=connections,
@@ -88,13 +89,29 @@ class Ec2:
             retries={"total_max_attempts": 1, "mode": "standard"},
             user_agent_extra=f"multus-eni-injector/{VERSION}",
         )
-        self._session = session
-        self._client: EC2Client = session.create_client("ec2", region_name=region, config=config)  # type: ignore[assignment] # by name
-        watch(self._client)
+        self._session = session_for(credentials)
+        self._connecting = threading.Lock()
+        self._connected: EC2Client | None = None
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        if self._connected is not None:
+            self._connected.close()
+
+    @property
+    def _client(self) -> EC2Client:
+        """The client, which is made as soon as there are credentials; raises errors of botocore's.
+
+        One that is made without them never looks for any again, such as those of a role that IMDS shows late.
+        """
+        with self._connecting:
+            if self._connected is None:
+                if with_credentials(self._session.get_credentials) is None:
+                    raise NoCredentialsError
+                made: Any = self._session.create_client("ec2", region_name=self.region, config=self._config)
+                watch(made)
+                self._connected = made
+            return self._connected
 
     def make(self, call: Call) -> Answer:
         """Make a call, with all its pages; raises nothing of botocore's."""
@@ -219,7 +236,10 @@ class Ec2:
         return Refused(classify(code, message, failure.fault), action, failure.text, failure)
 
     def _identity(self) -> str:
-        found = self._session.get_credentials()
+        try:
+            found = self._session.get_credentials()
+        except TRANSLATED:
+            return "none"
         return str(found.method) if found is not None else "none"
 
 

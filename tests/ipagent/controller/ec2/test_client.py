@@ -171,3 +171,18 @@ def test_an_endpoint_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatc
     assert isinstance(answer, Refused)
     assert answer.kind is Kind.UNREACHABLE
     assert client.region == REGION
+
+
+def test_credentials_that_come_after_the_start_are_found(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", url)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    made = Ec2(REGION, Credentials.CHAIN, 2)
+    refused = made.make(ReadLimits(("t3.medium",)))
+    assert isinstance(refused, Refused)
+    assert refused.kind is Kind.NO_CREDENTIALS
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-tests")
+    assert isinstance(made.make(ReadLimits(("t3.medium",))), TypeLimits)
+    made.close()
