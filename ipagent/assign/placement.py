@@ -8,7 +8,7 @@ adopt an address of ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ipagent.assign.addresses import Holding, IPAddress
@@ -61,7 +61,43 @@ def place(holdings: Iterable[Holding], topology: Topology, *, takeover: bool = T
     """Find the ENI of each holding; an address that would have to be on two ENIs is on none."""
     # In whatever order they were read: the same choice, and the same sentences.
     enis_in_order = sorted(topology.enis, key=lambda eni: (eni.network_card, eni.device_number, eni.id))
-    found = [_place(holding, enis_in_order, topology, takeover=takeover) for holding in holdings]
+    return _one_eni_each(
+        [_place(holding, enis_in_order, topology, takeover=takeover) for holding in holdings]
+    )
+
+
+def place_known(
+    holdings: Iterable[Holding], before: Placed, known: Mapping[str, Eni], *, takeover: bool = True
+) -> Placed:
+    """Find the ENIs that need no look: those of `before`, and those of `known`, by MAC, that are verified.
+
+    What else there is stays pending, also where an earlier look has found no ENI: a new one may find it.
+    """
+    placed = {placement.holding: placement for placement in before.placements}
+    left = {unplaced.holding: unplaced for unplaced in before.unplaced}
+    return _one_eni_each([_known(each, placed, left, known, takeover=takeover) for each in holdings])
+
+
+def _known(
+    holding: Holding,
+    placed: Mapping[Holding, Placement],
+    left: Mapping[Holding, Unplaced],
+    known: Mapping[str, Eni],
+    *,
+    takeover: bool,
+) -> Placement | Unplaced:
+    if holding in placed:
+        return placed[holding]
+    found: Placement | Unplaced = Unplaced(holding, "its ENI is being looked for")
+    if holding in left:
+        found = left[holding]
+    elif holding.mac in known:
+        found = _by_mac(holding, known[holding.mac], takeover=takeover)
+    return replace(found, pending=True, unranged=False) if isinstance(found, Unplaced) else found
+
+
+def _one_eni_each(found: Sequence[Placement | Unplaced]) -> Placed:
+    """Take from each address that would have to be on two ENIs both of them."""
     enis: dict[IPAddress, set[str]] = {}
     for one in found:
         if isinstance(one, Placement):
@@ -92,10 +128,11 @@ def _place(
     # The subnet must not decide while an ENI may have the MAC: the address would land on another one.
     placed = _by_subnet(holding, node, takeover=takeover)
     if topology.doubt is not None:
-        if isinstance(placed, Unplaced):
+        partial = topology.partial.get(holding.mac, "")
+        if isinstance(placed, Unplaced) and not partial:
             reason = f"{placed.reason}; {topology.doubt}"
             return replace(placed, reason=reason, pending=True, unranged=False)
-        reason = topology.partial.get(holding.mac) or f"IMDS shows no ENI with the MAC {holding.mac}"
+        reason = partial or f"IMDS shows no ENI with the MAC {holding.mac}"
         return Unplaced(holding, reason, pending=True, error=topology.doubt)
     if isinstance(placed, Unplaced) and topology.unranged:
         listed = ", ".join(topology.unranged)

@@ -6,17 +6,24 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from common.agent_settings import Credentials
+from common.agent_settings import ENV_HOST_IP, Credentials
+from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, NoImds, error_of
-from ipagent.assign.holders import name, why_not_ours
+from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.aws_client import RANGES_SECONDS, AwsAccess, Cidrs
+from ipagent.aws.combined_topology import judged, merged, with_ranges
 from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds
 from ipagent.log import Log
 from ipagent.signals import Stop
+
+_NOT_THE_NODES = (
+    f"Check that AWS_REGION is the node's own region, and that {ENV_HOST_IP} is the node's address (by the "
+    "downward API, status.hostIP). Or let the pod reach IMDS, which tells which instance this is."
+)
 
 
 @contextmanager
@@ -37,6 +44,7 @@ class PodCloud(AwsAccess):
         self._topology: Topology | None = None
         self._looked_for: frozenset[str] = frozenset()
         self._instance_id = ""
+        self._host = _address(env.get(ENV_HOST_IP, ""))
         # ENIs that EC2 has shown attached here, and nobody else's; where it can't be asked, those of IMDS.
         self._verified: frozenset[str] = frozenset()
         self._warned_unverified = False
@@ -50,9 +58,9 @@ class PodCloud(AwsAccess):
         be that of an ENI that was attached a moment ago. What was read once serves again, unless a MAC was
         never looked for, more may appear, or `fresh` is asked for.
         """
-        known = self._topology
-        if known is not None and known.complete and not fresh and self._looked_for.issuperset(macs):
-            return self._rated(known, macs)
+        known = None if fresh else self.cached(macs)
+        if known is not None:
+            return known
         try:
             imds = self._service()
             with interruption_of("IMDS"):
@@ -69,6 +77,18 @@ class PodCloud(AwsAccess):
                 with interruption_of("EC2"):
                     read = self._checked(read, missing, imds)
         return self._remember(read, macs)
+
+    def cached(self, macs: Collection[str]) -> Topology | None:
+        """Return what was read last, if nobody has to be asked for more for these MACs."""
+        read = self._topology
+        if read is None or not read.complete or not self._looked_for.issuperset(macs):
+            return None
+        return self._rated(read, macs)
+
+    def known(self, mac: str) -> Eni | None:
+        """Return the verified ENI with a MAC by what was read last, without asking anybody."""
+        enis = () if self._topology is None else self._topology.enis
+        return next((eni for eni in enis if mac and eni.mac == mac and eni.id in self._verified), None)
 
     def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
         """Return what IMDS has shown, with EC2's word on the ENIs that have these MACs; raises AgentError.
@@ -87,7 +107,7 @@ class PodCloud(AwsAccess):
         except Ec2Error as error:
             read = self._unverified(shown, macs, error)
         else:
-            read = _judged(shown, macs, found)
+            read = judged(shown, macs, found)
         self._verified |= {eni.id for eni in read.enis if eni.mac in macs and not eni.barred}
         return self._remember(read, macs)
 
@@ -137,7 +157,7 @@ class PodCloud(AwsAccess):
             with interruption_of("EC2"):
                 self._ranges = self._ranges_by_ec2(subnets) if subnets else {}
             self._ranges_until = now + RANGES_SECONDS
-        enis = tuple(_with_ranges(eni, self._ranges) for eni in shown.enis)
+        enis = tuple(with_ranges(eni, self._ranges) for eni in shown.enis)
         return self._remember(replace(shown, enis=enis), macs)
 
     def _identify(self) -> None:
@@ -173,14 +193,14 @@ class PodCloud(AwsAccess):
         if not attached:
             text = f"EC2 shows no ENI of this instance, {instance_id}, in {self._region}"
             return replace(shown, doubt=NoEni(text, "Check that AWS_REGION is the node's own region."))
-        read = _merged(shown, attached, others, {})
+        read = merged(shown, attached, others, {})
         self._verified |= {eni.id for eni in read.enis if not eni.barred}
         if not unknown - {each.mac for each in others}:
             # An ENI has each of the MACs, so no address goes by the range of a subnet.
             return replace(read, unranged=())
         if read.unranged:
             subnets = {eni.subnet_id for eni in read.enis if eni.id in read.unranged}
-            read = _merged(shown, attached, others, self._ranges_by_ec2(subnets))
+            read = merged(shown, attached, others, self._ranges_by_ec2(subnets))
         return read
 
     def _by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
@@ -203,7 +223,7 @@ class PodCloud(AwsAccess):
         if not self._region or not macs or self._credentials is Credentials.NODE:
             raise reason
         try:
-            known = self._client().by_mac(macs)
+            known = self._on_node(self._client().by_mac(macs))
         except Ec2Error as error:
             failure = error.failure
             if failure.fault is Fault.NO_CREDENTIALS:
@@ -212,68 +232,51 @@ class PodCloud(AwsAccess):
             refused = error_of(failure)
             refused.passing, refused.early = refused.passing or reason.passing, reason.early
             raise refused from None
-        # Which instance this is may be known from an earlier answer of IMDS.
-        known = tuple(map(self._located, known))
         found = [eni for eni in known if not eni.why_not_here]
-        if gone := [f"{eni.eni_id} is {eni.why_not_here}" for eni in known if eni not in found]:
+        named = {eni.mac for eni in found}
+        if gone := [f"{eni.eni_id} is {eni.why_not_here}" for eni in known if eni.mac not in named]:
             absent = NoEni(f"{reason}; and in EC2 {', '.join(gone)}")
             absent.passing = True
             raise absent
-        if foreign := set(macs) - {eni.mac for eni in found}:
+        if foreign := set(macs) - named:
             listed = ", ".join(sorted(foreign))
             text = f"{reason}; and EC2 knows no ENI with the MAC {listed}, so only IMDS could name it"
+            raise reason.reworded(text, reason.remedy)
+        if len(found) > len(named):
+            listed = " and ".join(sorted(eni.eni_id for eni in found))
+            text = f"{reason}; and in EC2 {listed} share a MAC, so only IMDS could name the one of this node"
             raise reason.reworded(text, reason.remedy)
         self._log.warning("no-imds", message=f"{reason}; the ENI was found by its MAC instead")
         return Topology(tuple(as_eni(eni, (), why_not_ours(eni, require_tag=False)) for eni in found))
 
+    def _on_node(self, found: Sequence[EniDetails]) -> tuple[EniDetails, ...]:
+        """Complete ENIs that were found by MAC by whether this node has them; raises AgentError, Ec2Error.
 
-def _with_ranges(eni: Eni, known: Cidrs) -> Eni:
-    ranges = known.get(eni.subnet_id)
-    return eni if ranges is None else replace(eni, subnet_cidrs=ranges, ranges_by_ec2=True)
+        MACs are unique in a VPC, and yet an interface may carry that of another node's ENI: one that was set
+        by hand, a bond's, that of a virtual machine that has moved here. Without IMDS the node's address
+        tells which instance this is, unless an earlier answer of IMDS has told.
+        """
+        if found and not self._instance_id and self._host is not None:
+            holders = self._client().holders({self._host}, "")
+            nodes = {eni.instance_id for eni in holders if eni.instance_id}
+            if not nodes:
+                raise NoEni(
+                    f"EC2 shows no ENI with the node's address {self._host}, so it is not known whether "
+                    f"{', '.join(sorted(eni.eni_id for eni in found))}, with the MAC of the pod's interface, "
+                    "is attached to this node",
+                    _NOT_THE_NODES,
+                )
+            # Another VPC may use the same range.
+            nodes = nodes & {eni.instance_id for eni in found} or nodes
+            if len(nodes) > 1:
+                return tuple(replace(eni, elsewhere=eni.instance_id not in nodes) for eni in found)
+            (self._instance_id,) = nodes
+        return tuple(map(self._located, found))
 
 
-def _judged(shown: Topology, macs: Collection[str], found: Sequence[EniDetails]) -> Topology:
-    """Return what IMDS shows, with EC2's word on the ENIs that have these MACs."""
-    here = {each.mac: each for each in found if not each.why_not_here}
-    elsewhere = {each.mac: f"{each.eni_id}, which is {each.why_not_here}" for each in found}
-    enis: list[Eni] = []
-    absent = dict(shown.absent)
-    for eni in shown.enis:
-        if eni.mac not in macs:
-            enis.append(eni)
-        elif each := here.get(eni.mac):
-            barred = why_not_ours(each, require_tag=False)
-            enis.append(replace(as_eni(each, eni.subnet_cidrs, barred), ranges_by_ec2=eni.ranges_by_ec2))
-        else:
-            absent[eni.mac] = elsewhere.get(eni.mac, f"{eni.id}, which EC2 does not show")
-    return replace(shown, enis=tuple(enis), absent=absent)
-
-
-def _merged(
-    shown: Topology, attached: Sequence[EniDetails], others: Sequence[EniDetails], known: Cidrs
-) -> Topology:
-    """Combine what IMDS shows with EC2's word: the ENIs attached to this instance, and `others` by MAC.
-
-    Ranges come from IMDS: they don't change, and the agent needs no right to describe subnets. `known` are
-    those that EC2 has told where IMDS has not.
-    """
-    ranged = [eni for eni in shown.enis if eni.subnet_cidrs]
-    # By MAC, too: IMDS may show the range of an ENI before the id of its subnet.
-    subnets = {each.mac: each.subnet_id for each in attached}
-    ranges = {**known, **{subnets.get(eni.mac, eni.subnet_id): eni.subnet_cidrs for eni in ranged}}
-    # What is being detached can carry nothing any more; an interface in the pod that has its MAC waits.
-    here = [each for each in attached if not each.detaching]
-    enis = tuple(
-        as_eni(each, ranges.get(each.subnet_id, ()), why_not_ours(each, require_tag=False)) for each in here
-    )
-    macs = {each.mac for each in attached}
-    absent = {
-        eni.mac: f"{eni.id}, which EC2 does not show on this instance"
-        for eni in shown.enis
-        if eni.mac not in macs
-    }
-    for each in (*others, *attached):
-        if each not in here:
-            absent[each.mac] = f"{name(each)}, which is not attached to this instance"
-    unranged = tuple(eni.id for eni in enis if eni.usable and not eni.subnet_cidrs)
-    return Topology(enis, absent=absent, unranged=unranged)
+def _address(text: str) -> IPAddress | None:
+    """Read the node's address; None for anything else, such as the empty text of an older webhook."""
+    try:
+        return parse_address(text)
+    except ValueError:
+        return None

@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import Protocol
 
 from common.agent_settings import AgentSettings, Takeover
+from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.errors import AgentError, Deadline, NoInterface, Usage
-from ipagent.assign.placement import Placed, Placement, Unplaced, place
+from ipagent.assign.placement import Placed, Placement, Unplaced, place, place_known
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import Misplaced, Pair, ReleaseQueue
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
 from ipagent.assign.retry import NOW, Backoff, Clock, remaining
 from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
-from ipagent.assign.topology import Topology
+from ipagent.assign.topology import Eni, Topology
 from ipagent.log import Log
 from ipagent.termination import unplugged
 
@@ -25,6 +26,8 @@ PENDING_PACE = Backoff(0.5, 10.0)
 """Between looks for an ENI that IMDS or EC2 may show later: it takes seconds as a rule."""
 LIVING_PENDING_PACE = Backoff(PENDING_PACE.base, 300.0)
 """Likewise in a pod that runs: it may wait for hours, and each look costs calls that all nodes share."""
+CHANGE_LOOKUPS = Rate(burst=5, refill=1 / 60)
+"""Looks for ENIs at once because of changes in the pod; each makes those of PENDING_PACE start anew."""
 BY_SUBNET_PACE = Backoff(30.0, 900.0)
 """Between looks whether an ENI has a MAC after all that none had when the subnet decided."""
 
@@ -38,6 +41,12 @@ class Source(Protocol):
 
 class PodCloud(Cloud, Protocol):
     """What the agent of one pod needs of AWS."""
+
+    def cached(self, macs: Collection[str]) -> Topology | None:
+        """Return what was read last, if nobody has to be asked for more for these MACs."""
+
+    def known(self, mac: str) -> Eni | None:
+        """Return the verified ENI with a MAC by what was read last, without asking anybody."""
 
     def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
         """Return what IMDS has shown, with EC2's word on the ENIs that have these MACs; raises AgentError."""
@@ -76,6 +85,7 @@ class Agent:
         self._warned: set[str] = set()
         self._tentative: dict[Holding, float] = {}
         self._recheck = NOW
+        self._change_lookups = TokenBucket(CHANGE_LOOKUPS)
         self._misplaced: Misplaced[str] = Misplaced()
         self._moved: frozenset[Pair] = frozenset()
 
@@ -130,6 +140,37 @@ class Agent:
         self._place(again)
         self._schedule_recheck()
 
+    def place_changed(self, again: Collection[IPAddress] = ()) -> None:
+        """Likewise after the pod's addresses have changed; raises AgentError.
+
+        What needs no look for its ENI waits for none. Looks are paced by CHANGE_LOOKUPS: while an ENI is
+        waited for, an interface that goes up and down would cause one each time. Without one `recheck` looks.
+        """
+        known = self._without_asking(self._counting())
+        looked = {each.holding for each in self.pending}
+        new = any(each.holding not in looked for each in known.unplaced)
+        if not new or not self._change_lookups.take(self.timing.clock()):
+            self._want(known, again)
+            return
+        try:
+            self.place(again)
+        except AgentError:
+            self._want(known, again)
+            raise
+
+    def _without_asking(self, holdings: tuple[Holding, ...]) -> Placed:
+        if not holdings:
+            return Placed()
+        macs = {holding.mac for holding in holdings}
+        takeover = self.settings.takeover is Takeover.ALWAYS
+        cached = self.cloud.cached(macs)
+        if cached is not None:
+            placed = place(holdings, cached, takeover=takeover)
+            if not placed.unplaced and (cached.verified or not any(map(_needs_call, placed.placements))):
+                return placed
+        enis = {mac: eni for mac in macs if (eni := self.cloud.known(mac)) is not None}
+        return place_known(holdings, self._placed, enis, takeover=takeover)
+
     @property
     def placed(self) -> bool:
         """Whether the ENIs of the pod's addresses have been looked for."""
@@ -173,9 +214,15 @@ class Agent:
         self._recheck = self._recheck.later(self.timing.clock(), delays, self.timing.random())
 
     def _place(self, again: Collection[IPAddress] = (), *, fresh: bool = False) -> None:
+        holdings = self._counting()
+        self._want(self._find_enis(holdings, fresh=fresh) if holdings else Placed(), again)
+
+    def _counting(self) -> tuple[Holding, ...]:
         held_back = self._detection_waits()
-        holdings = tuple(holding for holding in self.selection.holdings if holding not in held_back)
-        self._placed = self._find_enis(holdings, fresh=fresh) if holdings else Placed()
+        return tuple(holding for holding in self.selection.holdings if holding not in held_back)
+
+    def _want(self, placed: Placed, again: Collection[IPAddress]) -> None:
+        self._placed = placed
         for placement in self._placed.placements:
             self._warn_once(placement.warning, str(placement.holding.address), placement.eni.id)
         before = self.reconciler.plan.items

@@ -116,7 +116,7 @@ class Follower:
         agent, before = self._agent, self._agent.reconciler.plan
         try:
             agent.read_addresses()
-            agent.place(self._again)
+            agent.place_changed(self._again)
         except AgentError as error:
             self._lookup_at = self._timing.clock() + LOOKUP_PACE.delay(self._lookups, self._timing.random())
             self._lookups += 1

@@ -163,6 +163,14 @@ class FakeCloud:
             raise self.lookup_error
         return Topology(self.enis)
 
+    def cached(self, macs: Collection[str]) -> Topology | None:
+        assert macs
+        return None
+
+    def known(self, mac: str) -> Eni | None:
+        assert mac
+        return None
+
     def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
         raise AssertionError(f"{macs} of {shown} were verified twice")
 

@@ -6,7 +6,8 @@ client. What IMDS shows and when is a `History` for each ENI, and `Disturbance` 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -14,13 +15,17 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NoReturn
 from unittest.mock import patch
 
-from common.agent_settings import Credentials, Takeover
+from botocore.exceptions import NoCredentialsError
+
+from common.agent_settings import ENV_HOST_IP, Credentials, Takeover
 from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, IPNetwork, Link
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.report import Report
 from ipagent.assign.topology import EniDetails
+from ipagent.aws.ec2_errors import failure_of
+from ipagent.aws.lost_credentials import role_failure
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.pod import init
 from ipagent.pod.agent import Agent
@@ -37,9 +42,12 @@ CIDRS: dict[str, tuple[IPv4Network, IPv6Network]] = {
 }
 ALWAYS = 10_000.0
 BEFORE = -100.0
+ROLES = "/latest/meta-data/iam/security-credentials/"
 MACS = "/latest/meta-data/network/interfaces/macs/"
 
 HANG, RESET = "hang", "reset"
+HOST = "10.10.0.1"
+PRIMARY = EniDetails("eni-0", ip(HOST), (), instance_id=NODE, device_number=0, subnet_id="s", mac=PRIMARY_MAC)
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ class History:
     device: int = -1
     card: int = 0
     prefixes: tuple[IPNetwork, ...] = ()
+    twin_of: int = 0
+    """The number of another ENI with the same MAC, in another VPC; 0 for none."""
 
     @property
     def id(self) -> str:
@@ -78,7 +88,7 @@ class History:
 
     @property
     def mac(self) -> str:
-        return f"02:aa:00:00:00:{self.number:02x}"
+        return f"02:aa:00:00:00:{self.twin_of or self.number:02x}"
 
     @property
     def device_number(self) -> int:
@@ -173,6 +183,9 @@ class Account:
     held: dict[str, set[IPAddress]] = field(default_factory=dict)
     begun: float = 0.0
     identity: str = "env"
+    role: str | None = None
+    """The `Code` of the node's role in IMDS, whose credentials EC2 is asked with; empty for no role. None
+    where the pod has credentials of its own."""
     wrong: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     _tokens: dict[str, float] = field(default_factory=dict)
@@ -199,8 +212,7 @@ class Account:
         return tuple(eni.described(now, self.held[eni.id]) for eni in self.enis if eni.created <= now)
 
     def attached(self, instance_id: str) -> tuple[EniDetails, ...]:
-        primary = EniDetails("eni-0", ip("10.10.0.1"), (), instance_id=NODE, device_number=0, subnet_id="s")
-        return (primary, *(eni for eni in self._describe() if eni.instance_id == instance_id))
+        return (PRIMARY, *(eni for eni in self._describe() if eni.instance_id == instance_id))
 
     def by_mac(self, macs: Collection[str]) -> tuple[EniDetails, ...]:
         return tuple(eni for eni in self._describe() if eni.mac in macs)
@@ -209,7 +221,7 @@ class Account:
         return next(eni for eni in self._describe() if eni.eni_id == eni_id)
 
     def holders(self, addresses: Collection[IPAddress], _: str) -> tuple[EniDetails, ...]:
-        return tuple(eni for eni in self._describe() if any(map(eni.holds, addresses)))
+        return tuple(eni for eni in (PRIMARY, *self._describe()) if any(map(eni.holds, addresses)))
 
     prefix_holders = holders
 
@@ -240,6 +252,24 @@ class Account:
     def close(self) -> None:
         pass
 
+    def connect(self, region: str, _: Credentials, role_status: Callable[[], str]) -> Account:
+        """Return the client, as soon as botocore finds the credentials of the node's role."""
+        if not self._finds_credentials():
+            failure = failure_of("credentials", NoCredentialsError(), "unknown", region)
+            raise Ec2Error(role_failure(failure, "credentials", role_status))
+        return self
+
+    def _finds_credentials(self) -> bool:
+        """Ask as botocore.utils.InstanceMetadataFetcher does: at once again where it gets no answer."""
+        for _ in range(3):
+            token = self.answer("PUT", "/latest/api/token", None)
+            if token == HANG:
+                self.time.sleep(2.0)
+            found = self.answer("GET", f"{ROLES}node", str(token))
+            if isinstance(found, str) and '"Success"' in found:
+                return True
+        return False
+
     # What IMDS answers.
 
     def answer(self, method: str, path: str, token: str | None) -> int | str:
@@ -263,11 +293,13 @@ class Account:
             "/latest/meta-data/instance-id": NODE,
             "/latest/meta-data/placement/region": REGION,
         }
+        if self.role:
+            found |= {ROLES: "node", f"{ROLES}node": json.dumps({"Code": self.role})}
         primary = {
             "interface-id": "eni-0",
             "device-number": "0",
             "subnet-id": "s",
-            "local-ipv4s": "10.10.0.1",
+            "local-ipv4s": HOST,
         }
         entries = {PRIMARY_MAC: primary}
         entries |= {eni.mac: names for eni in self.enis if (names := eni.names(now, self.held[eni.id]))}
@@ -332,38 +364,46 @@ class Run:
     region: str = REGION
     """By the environment; empty where only IMDS tells it."""
     beside: str = ""
+    host: str = HOST
+    """The node's address by the downward API; empty as an older webhook leaves it."""
+    interfaces: tuple[str, ...] = ("net1",)
     lines: Lines = field(default_factory=Lines)
     agent: Agent = field(init=False)
 
     def __post_init__(self) -> None:
         time, lines = self.account.time, self.lines
-        env = {"AWS_REGION": self.region} if self.region else {}
+        env = {"AWS_REGION": self.region, ENV_HOST_IP: self.host}
         cloud = PodCloud(env, Credentials.CHAIN, lines.log, time.timing)
-        put_in: Any = self.account
-        cloud._ec2 = put_in  # noqa: SLF001 - the wire
+        if self.account.role is None:
+            put_in: Any = self.account
+            cloud._ec2 = put_in  # noqa: SLF001 - the wire
         link = Link(3, "net1", self.mac)
         held = [(link, address) for address in (str(self.address), self.beside) if address]
         source = FakeSource((ETH0, "10.10.0.21"), *held, links=(ETH0, link))
-        given: dict[str, Any] = {"timeout": TIMEOUT, "interfaces": ("net1",), "takeover": self.takeover}
+        given: dict[str, Any] = {"timeout": TIMEOUT, "interfaces": self.interfaces, "takeover": self.takeover}
         self.agent = agent(source, cloud, lines, time.timing, **given)
 
     def init(self) -> Report:
         time = self.account.time
-        with self._connected():
+        with self.connected():
             return init.run(self.agent, time.now + TIMEOUT, time.timing)
 
     def follow(self, seconds: float) -> None:
         """Let a sidecar follow for so long."""
         time = self.account.time
-        with self._connected():
+        with self.connected():
             follower, until = Follower(self.agent, Unchanged()), time.now + seconds
             while time.now < until:
                 pause = follower.step()
                 time.sleep(until - time.now if pause is None else min(pause, until - time.now))
 
     @contextmanager
-    def _connected(self) -> Iterator[None]:
-        with patch("http.client.HTTPConnection", lambda *_, **__: Connection(self.account)):
+    def connected(self) -> Iterator[None]:
+        """Let the agent's clients reach the account."""
+        with (
+            patch("http.client.HTTPConnection", lambda *_, **__: Connection(self.account)),
+            patch("ipagent.aws.ec2_client.Ec2Client", self.account.connect),
+        ):
             yield
 
     @property

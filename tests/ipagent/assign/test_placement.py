@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.addresses import Holding
-from ipagent.assign.placement import Placed, place
+from ipagent.assign.placement import Placed, Unplaced, place, place_known
 from ipagent.assign.topology import Eni, EniDetails, Topology
 
 pytestmark = pytest.mark.pure
@@ -175,3 +175,44 @@ class TestBarred:
         node = Topology((replace(PRIMARY, subnet_cidrs=ONE.subnet_cidrs), barred))
         (one,) = place([holding("10.10.1.80")], node).unplaced
         assert "lacks the tag" in one.reason
+
+
+ON_1, ON_TWIN, AWAY = holding("10.10.1.80", ONE.mac), holding("10.10.1.81", TWIN.mac), holding("10.10.1.82")
+BEFORE = place([ON_1, AWAY], NODE)
+STRANGE = Unplaced(ON_TWIN, "no ENI has it")
+FOUND, LOOKED_FOR = "found", "looked for"
+
+
+@pytest.mark.parametrize(
+    ("one", "before", "known", "expected"),
+    [
+        (ON_1, Placed(), {}, LOOKED_FOR),
+        (ON_1, Placed(), {ONE.mac: ONE}, FOUND),
+        (ON_1, BEFORE, {}, FOUND),
+        # The subnet has decided before, and decides of no other address.
+        (AWAY, BEFORE, {}, FOUND),
+        (replace(AWAY, address=ip_address("10.10.1.83")), BEFORE, {ONE.mac: ONE}, LOOKED_FOR),
+        # Another MAC: it may be on another ENI by now.
+        (replace(ON_1, mac=TWIN.mac), BEFORE, {}, LOOKED_FOR),
+        (replace(ON_1, mac=TWIN.mac), BEFORE, {TWIN.mac: TWIN}, FOUND),
+        # What a look has left without an ENI is left to the next one.
+        (ON_TWIN, Placed((), (STRANGE,)), {TWIN.mac: TWIN}, LOOKED_FOR),
+        (ON_TWIN, Placed(), {TWIN.mac: replace(TWIN, barred="is a trunk")}, LOOKED_FOR),
+        (holding("10.10.0.80", PRIMARY.mac), Placed(), {PRIMARY.mac: PRIMARY}, LOOKED_FOR),
+        (holding("10.10.2.80", ONE.mac), Placed(), {ONE.mac: ONE}, LOOKED_FOR),
+    ],
+)
+def test_what_is_known_places_an_address_or_leaves_it_to_the_next_look(
+    one: Holding, before: Placed, known: dict[str, Eni], expected: str
+) -> None:
+    placed = place_known([one], before, known)
+    assert (FOUND if placed.placements else LOOKED_FOR) == expected
+    assert [each.holding for each in (*placed.placements, *placed.unplaced)] == [one]
+    assert all(each.pending and not each.unranged for each in placed.unplaced)
+
+
+def test_nor_does_what_is_known_put_one_address_on_two_enis() -> None:
+    twice = holding("10.10.1.80", TWIN.mac, "net2")
+    placed = place_known([ON_1, twice], BEFORE, {TWIN.mac: TWIN})
+    assert placed.placements == ()
+    assert {each.holding for each in placed.unplaced} == {ON_1, twice}

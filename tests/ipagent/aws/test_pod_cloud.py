@@ -8,10 +8,20 @@ from typing import Any, NoReturn
 
 import boto3
 import pytest
+from botocore.credentials import RefreshableCredentials
 
 from common.agent_settings import Credentials
 from ipagent.assign.address_calls import Assign, Unassign
-from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds, NoPermission, Throttled
+from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.errors import (
+    AgentError,
+    Ec2Error,
+    Ec2Unreachable,
+    NoEni,
+    NoImds,
+    NoPermission,
+    Throttled,
+)
 from ipagent.assign.holders import OWNER_TAGS
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.aws_client import SILENT_SECONDS
@@ -34,7 +44,7 @@ DESCRIBE = "DescribeNetworkInterfaces"
 
 @pytest.fixture
 def doubles() -> Iterator[Doubles]:
-    with Doubles(worlds.world(secondaries=["10.10.1.60"])) as served:
+    with Doubles(worlds.world(secondaries=["10.10.1.60"], role="node")) as served:
         yield served
 
 
@@ -219,6 +229,85 @@ def test_without_imds_the_mac_names_the_eni(make: Make, lines: Lines) -> None:
     assert (eni.id, eni.device_number) == (ENI_1, 1)
     assert direct.metadata(eni) is None
     assert lines.events("warning") == ["no-imds"]
+
+
+NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+ROLES = "*/iam/security-credentials/*"
+
+
+@pytest.mark.parametrize("credentials", Credentials)
+@pytest.mark.parametrize("status", [429, 503])
+def test_while_imds_is_busy_the_nodes_role_may_come_in_a_moment(
+    make: Make, doubles: Doubles, credentials: Credentials, status: int
+) -> None:
+    direct = make(credentials, **NO_KEYS)
+    direct.topology({MAC_1})
+    doubles.put_faults(Injected("imds", status=status, path=ROLES))
+    with pytest.raises(Ec2Error) as caught:
+        direct.describe(ENI_1)
+    failure = caught.value.failure
+    assert failure.fault is Fault.TRANSIENT
+    assert f"security-credentials/ with HTTP {status}" in failure.text
+    assert "IMDS limits how often" in failure.remedy
+    doubles.put_faults()
+    assert direct.describe(ENI_1).eni_id == ENI_1
+
+
+def test_credentials_that_can_not_be_renewed_while_imds_is_busy_may_be_in_a_moment(
+    make: Make, doubles: Doubles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = make(Credentials.NODE, **NO_KEYS)
+    direct.topology({MAC_1})
+    direct.describe(ENI_1)
+    monkeypatch.setattr(RefreshableCredentials, "refresh_needed", lambda *_, **__: True)
+    doubles.put_faults(Injected("imds", status=503, path=ROLES))
+    with pytest.raises(Ec2Error) as caught:
+        direct.describe(ENI_1)
+    assert caught.value.failure.fault is Fault.TRANSIENT
+    assert "with HTTP 503" in caught.value.failure.text
+
+
+@pytest.mark.parametrize("credentials", Credentials)
+def test_an_instance_without_a_role_has_none_in_a_moment_either(
+    make: Make, doubles: Doubles, credentials: Credentials
+) -> None:
+    doubles.put_faults(Injected("imds", status=404, path="*/iam/*"))
+    direct = make(credentials, **NO_KEYS)
+    direct.topology({MAC_1})
+    with pytest.raises(Ec2Error) as caught:
+        direct.describe(ENI_1)
+    assert caught.value.failure.fault is Fault.NO_CREDENTIALS
+
+
+class TestTheNodesAddress:
+    """Without IMDS it tells which ENIs are those of the node."""
+
+    HOST, OTHER_HOST = "10.10.0.10", "10.10.0.11"
+
+    def test_it_shows_that_the_eni_is_here(self, make: Make, doubles: Doubles) -> None:
+        direct = make(**NO_IMDS, MULTUS_ENI_HOST_IP=self.HOST)
+        for _ in range(2):
+            assert direct.topology({MAC_1}, fresh=True).enis[0].id == ENI_1
+        # Once by address, and by MAC each time.
+        assert len(doubles.journal(DESCRIBE)) == 3
+
+    def test_an_eni_of_another_node_gets_nothing(self, make: Make) -> None:
+        direct = make(**NO_IMDS, MULTUS_ENI_HOST_IP=self.OTHER_HOST)
+        with pytest.raises(
+            NoEni, match=f"{ENI_1} is attached to another instance, i-0a000000000000001"
+        ) as caught:
+            direct.topology({MAC_1})
+        assert caught.value.passing
+
+    def test_an_address_that_ec2_does_not_show_decides_nothing(self, make: Make) -> None:
+        direct = make(**NO_IMDS, MULTUS_ENI_HOST_IP="10.10.0.99")
+        with pytest.raises(NoEni, match=r"no ENI with the node.s address 10\.10\.0\.99") as caught:
+            direct.topology({MAC_1})
+        assert "AWS_REGION" in caught.value.remedy
+
+    @pytest.mark.parametrize("host", ["", "node-a.internal"])
+    def test_without_one_the_mac_decides_as_it_did(self, make: Make, host: str) -> None:
+        assert make(**NO_IMDS, MULTUS_ENI_HOST_IP=host).topology({MAC_1}).enis[0].id == ENI_1
 
 
 @pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])

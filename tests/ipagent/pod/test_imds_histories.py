@@ -25,6 +25,7 @@ from tests.ipagent.imds_world import (
     CIDRS,
     FOREIGN,
     HANG,
+    HOST,
     MACS,
     PRIMARY_MAC,
     REGION,
@@ -62,7 +63,8 @@ def test_a_case_ends_as_it_should(file: Path) -> None:
     account = Account(Time(), enis, disturbances=disturbances, **case.get("ec2", {}))
     pod = case["pod"]
     mac = MAC_OF.get(pod["mac"]) or next(eni.mac for eni in enis if eni.number == pod["mac"])
-    run = Run(account, mac, ip(pod["address"]), region=pod.get("region", ""))
+    given = {key: pod[key] for key in ("region", "host") if key in pod}
+    run = Run(account, mac, ip(pod["address"]), **{"region": "", **given})
     ended, expected = run.init(), case["expected"]
     assert expected.keys() <= EXPECTED
     assert expected.get("calls", {}).keys() <= ACTIONS
@@ -160,6 +162,7 @@ def disturbances(draw: st.DrawFn) -> tuple[Disturbance, ...]:
     failing=st.integers(0, 3),
     takeover=st.sampled_from(Takeover),
     region=st.sampled_from([REGION, ""]),
+    host=st.sampled_from([HOST, HOST, ""]),
     disturbances=disturbances(),
     tokens_end=st.sampled_from([ALWAYS, 0.2, 3.0]),
 )
@@ -174,13 +177,14 @@ def test_no_history_lets_an_address_land_on_another_eni(
     failing: int,
     takeover: Takeover,
     region: str,
+    host: str,
     disturbances: tuple[Disturbance, ...],
     tokens_end: float,
 ) -> None:
     account = Account(Time(), enis, refused, subnets, failing, disturbances, tokens_end)
     mine = next((eni for eni in enis if eni.number == whose), None)
     network = CIDRS[mine.subnet if mine else subnet][0 if version == 4 else 1]
-    run = Run(account, mine.mac if mine else foreign, network[80], takeover, region)
+    run = Run(account, mine.mac if mine else foreign, network[80], takeover, region, host=host)
     ended = run.init()
     event(f"exit {int(ended.exit_code)}, {'its own MAC' if mine else 'a foreign MAC'}")
     if ended.exit_code == ExitCode.OK:
@@ -189,8 +193,9 @@ def test_no_history_lets_an_address_land_on_another_eni(
         assert run.on <= {mine.id}
     elif refused:
         assert not run.on
-    # While IMDS shows no ENIs, a region lets the MAC name the ENI: nothing tells which node has that ENI.
-    by_mac = bool(region) and any(each.path not in OF_IDENTITY for each in disturbances)
+    # While IMDS shows no ENIs, a region lets the MAC name the ENI: without the node's address nothing tells
+    # which node has that ENI.
+    by_mac = bool(region) and not host and any(each.path not in OF_IDENTITY for each in disturbances)
     wrong = [
         eni.id for eni in enis if eni.id in account.wrong and not (by_mac and eni.leaving == "elsewhere")
     ]

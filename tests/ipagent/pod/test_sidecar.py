@@ -15,6 +15,7 @@ from ipagent.assign.drift import METADATA_SECONDS
 from ipagent.assign.ec2_error_codes import HEALING, Fault
 from ipagent.assign.errors import NoImds
 from ipagent.assign.selection import DETECTION_SECONDS
+from ipagent.pod.agent import BY_SUBNET_PACE
 from tests.ipagent.fakes import (
     ENI_1,
     ENI_2,
@@ -284,7 +285,11 @@ def test_what_was_on_no_eni_for_a_while_is_taken_off_the_wrong_one(held: bool) -
         if not held:
             pod.add("10.10.1.80")
 
-    pod.script += [disappear, remove_and_add, appear]
+    def pause() -> None:
+        # In which the agent looks whether an ENI has the MAC after all.
+        pod.let_pass(3 * BY_SUBNET_PACE.cap)
+
+    pod.script += [disappear, pause, remove_and_add, pause, appear, pause]
     assert pod.run(takeover=Takeover.NEVER).exit_code == ExitCode.OK
     # What the pod had removed may be another pod's on that ENI by now.
     where = "eni-9" if held else "eni-1"
