@@ -207,7 +207,8 @@ def test_what_is_known_places_an_address_or_leaves_it_to_the_next_look(
 ) -> None:
     placed = place_known([one], before, known)
     assert (FOUND if placed.placements else LOOKED_FOR) == expected
-    assert [each.holding for each in (*placed.placements, *placed.unplaced)] == [one]
+    holdings = [each.holding for each in placed.placements] + [each.holding for each in placed.unplaced]
+    assert holdings == [one]
     assert all(each.pending and not each.unranged for each in placed.unplaced)
 
 

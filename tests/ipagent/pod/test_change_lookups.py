@@ -10,7 +10,7 @@ from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Link
 from ipagent.pod.agent import CHANGE_LOOKUPS
 from ipagent.pod.sidecar import Follower
-from tests.ipagent.fakes import Time, ip
+from tests.ipagent.fakes import FakeSource, Time, ip
 from tests.ipagent.imds_world import ALWAYS, FOREIGN, Account, History, Run, Unchanged
 
 pytestmark = pytest.mark.pure
@@ -26,7 +26,9 @@ class Living:
         # Every interface counts that is not the default one.
         self.run = Run(self.account, mac, ip("10.10.1.80"), interfaces=())
         assert self.run.init().exit_code == ExitCode.OK
-        self.source: Any = self.run.agent._source  # noqa: SLF001 - the kernel
+        source = self.run.agent._source  # noqa: SLF001 - the kernel
+        assert isinstance(source, FakeSource)
+        self.source = source
         (self.net1,) = (link for link in self.source.links if link.name == "net1")
         self.follower = Follower(self.run.agent, Unchanged())
         self.account.calls.clear()
