@@ -63,7 +63,7 @@ def test_a_request_is_sent_as_one_piece(monkeypatch: pytest.MonkeyPatch) -> None
         (Reply(200, b"hello"), 200, "not a JSON object"),
         (Reply(200, b"[]"), 200, "not a JSON object"),
         (Reply(200, {"a": "b" * 200}), 200, "more than 100 bytes"),
-        (Reply(422, {"reason": "Invalid", "message": "m" * 9999}), 422, "Invalid: " + "m" * 500),
+        (Reply(422, {"reason": "Invalid", "message": "m" * 9999}), 422, "Invalid: " + "m" * 499 + "…"),
     ],
 )
 def test_refusals_say_what_was_refused(
