@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.ec2_error_codes import Failure
+from ipagent.frozen_dataclass import dataclass
 
 
 @dataclass(frozen=True)

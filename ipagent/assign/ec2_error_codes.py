@@ -8,9 +8,10 @@ AssumeRole actions in the STS API reference), and those that botocore retries (i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
+
+from ipagent.frozen_dataclass import dataclass
 
 
 class Fault(Enum):

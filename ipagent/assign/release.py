@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from common.token_bucket import BucketsByKey, Rate
@@ -20,6 +19,7 @@ from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import NOW, Attempt, Clock, backoff_for, remaining
 from ipagent.assign.topology import EniDetails
+from ipagent.frozen_dataclass import dataclass
 from ipagent.log import Log
 from ipagent.termination import EXIT_SECONDS
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from common.backoff import full_jitter
 from ipagent.assign.ec2_error_codes import RETRIED, Fault
+from ipagent.frozen_dataclass import dataclass
 
 
 @dataclass(frozen=True)

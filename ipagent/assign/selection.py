@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_network
 
 from ipagent.assign.addresses import (
@@ -41,6 +40,7 @@ from ipagent.assign.addresses import (
     is_global_unicast,
     sort_key,
 )
+from ipagent.frozen_dataclass import dataclass
 
 PRIMARY_INTERFACE = "eth0"
 VPC_CNI_NEXT_HOPS = (ip_network("169.254.1.1"), ip_network("fe80::1"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.errors import AgentError
+from ipagent.frozen_dataclass import dataclass
 
 
 @dataclass(frozen=True)
