@@ -12,7 +12,7 @@ from pathlib import Path
 
 from check.model import DONE, Resource, Scope, Snapshot, mapping
 from check.render import Form, render
-from check.results import Result
+from check.results import PAGE, Result
 from check.run import ERRORS, UNKNOWN, exit_code, run_checks
 from check.sources.aws import with_aws
 from check.sources.dump import read_dump
@@ -61,7 +61,10 @@ def run_command(options: Options) -> int:
     code = exit_code(results)
     if code == UNKNOWN:
         why = next(each.details[0] for each in results if each.check.needs)
-        print(f"multus-eni check: nothing could be looked at: {why}", file=sys.stderr)
+        print(
+            f"multus-eni check: nothing could be looked at: {why}; what it reads: {PAGE}#rights",
+            file=sys.stderr,
+        )
     return code
 
 

@@ -142,6 +142,21 @@ def why_waiting(pod: Resource, container: str = "") -> str:
     return ""
 
 
+def why_ended(pod: Resource) -> str:
+    """Say why a container has failed and does not run, by the last line that it left; empty if none has.
+
+    The kubelet takes the end of the log where a container leaves no message (terminationMessagePolicy).
+    """
+    for each in objects(pod.status.get("containerStatuses")):
+        state = mapping(each.get("state"))
+        last = mapping(state.get("terminated") or mapping(each.get("lastState")).get("terminated"))
+        if last.get("exitCode") and "running" not in state:
+            lines = text_of(last.get("message")).strip().splitlines()
+            said = f": {lines[-1]}" if lines else ""
+            return f"it ended with exit code {last['exitCode']}{said}"[:MAX_WAITING]
+    return ""
+
+
 def node_name(pod: Resource) -> str:
     """Return the node that a pod is bound to, empty before that."""
     return text_of(pod.spec.get("nodeName"))

@@ -15,6 +15,7 @@ from check.model import (
     mapping,
     objects,
     pod_spec,
+    why_ended,
     why_waiting,
 )
 from check.results import Check, Problem, command, describe, describe_pods, history, upgrade
@@ -64,8 +65,8 @@ def _replicas(cluster: Cluster) -> Iterator[str | Problem]:
 
 def _why(cluster: Cluster, component: str) -> str:
     pods = cluster.installation.pods_of(component)
-    waiting = next(filter(None, map(why_waiting, pods)), "")
-    return f" ({waiting})" if waiting else ""
+    why = next((found for pod in pods if (found := why_waiting(pod) or why_ended(pod))), "")
+    return f" ({why})" if why else ""
 
 
 def _spread(cluster: Cluster) -> Iterator[str | Problem]:

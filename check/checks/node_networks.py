@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from check.model import NotApplicable, Object, Resource, Verdict, count, objects, seconds_since_epoch
+from check.model import (
+    NotApplicable,
+    Object,
+    Resource,
+    Verdict,
+    count,
+    objects,
+    seconds_since_epoch,
+    why_ended,
+    why_waiting,
+)
 from check.results import Check, Problem, describe, describe_pods
 from check.views import Cluster
 from ipagent.node_network_names import HOST_ADDRESS, LEASE, STANDING_BY
@@ -22,9 +32,12 @@ def _controller(cluster: Cluster) -> Iterator[Problem]:
         raise NotApplicable("the controller of node networks is not installed (controller.enabled)")
     wanted, ready = count(controller.spec.get("replicas", 1)), count(controller.status.get("readyReplicas"))
     if ready < max(wanted, 1):
-        yield _of_controller(
-            controller, f"Deployment {controller.key}: {ready} of {wanted} replicas are ready"
+        pods = cluster.installation.pods_of("controller")
+        why = next((found for pod in pods if (found := why_waiting(pod) or why_ended(pod))), "")
+        text = (
+            f"Deployment {controller.key}: {ready} of {wanted} replicas are ready{f' ({why})' if why else ''}"
         )
+        yield _of_controller(controller, text)
     leases = {each.key: each.spec for each in cluster.all("Lease")}
     key = f"{controller.namespace}/{LEASE}"
     lease = leases.get(key)

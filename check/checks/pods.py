@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from check.model import (
     NODE_STATUS,
@@ -28,6 +28,8 @@ from webhook.core.reasons import Reason
 
 INSUFFICIENT = re.compile(r"Insufficient multus-eni\.io/([a-z0-9-]{1,63})")
 """What the scheduler says of a resource that nodes lack (NodeResourcesFit)."""
+NAMED = 3
+"""Pods of one problem that are named; the rest is counted."""
 MAX_MESSAGE = 600
 """Characters of a message of somebody else that are shown."""
 
@@ -133,11 +135,14 @@ def _show(involved: Object) -> str:
 
 def _networks(cluster: Cluster) -> Iterator[Problem]:
     there = {network.key for network in cluster.networks}
+    missing: dict[str, list[str]] = defaultdict(list)
     for key, each in cluster.explanations.items():
-        for network in each.networks:
-            if f"{network.namespace}/{network.name}" not in there:
-                text = f"{key}: there is no NetworkAttachmentDefinition {network.namespace}/{network.name}"
-                yield Problem(text, LIST_NETWORKS)
+        for name in dict.fromkeys(f"{network.namespace}/{network.name}" for network in each.networks):
+            if name not in there:
+                missing[name].append(key)
+    for name, pods in missing.items():
+        text = f"there is no NetworkAttachmentDefinition {name}: {_named(pods)}"
+        yield Problem(text, LIST_NETWORKS)
 
 
 def _sandboxes(cluster: Cluster) -> Iterator[Problem]:
@@ -201,9 +206,14 @@ def _capacity(cluster: Cluster) -> Iterator[Problem]:
                 for network in sorted(set(INSUFFICIENT.findall(str(condition.get("message") or "")))):
                     waiting[network].append(pod.key)
     for network, pods in sorted(waiting.items()):
-        more = f" and {len(pods) - 3} more" if len(pods) > 3 else ""
-        text = f"no node has an address of {network} left for {', '.join(sorted(pods)[:3])}{more}"
+        text = f"no node has an address of {network} left for {_named(pods)}"
         yield Problem(text, "kubectl get nodeattachments -o yaml")
+
+
+def _named(pods: Iterable[str]) -> str:
+    names = sorted(pods)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _short(text: str) -> str:

@@ -29,7 +29,10 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         return int(end.code or 0)
     region = given.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
     if not region:
-        sys.stderr.write("ipagent controller: say --region, or set AWS_REGION\n")
+        sys.stderr.write(
+            "ipagent controller: the region is not known: set the chart's controller.region (--region); "
+            "EKS gives AWS_REGION to pods with a role of their own alone\n"
+        )
         return ExitCode.USAGE
     # Late: --help and mistakes need none of it.
     from common.kube.cluster import pod_namespace  # noqa: PLC0415
