@@ -78,9 +78,11 @@ def _lines(result: Result, *, colour: bool, unicode: bool) -> Iterator[str]:
         yield f"{mark} {result.check.title}: skipped: {printable(result.details[0])}"
         return
     yield f"{mark} {result.check.title}"
-    for detail in result.details:
+    commands = [result.commands.get(detail, "") for detail in result.details]
+    for detail, command, following in zip(result.details, commands, [*commands[1:], ""], strict=False):
         yield f"{_INDENT}{printable(detail)}"
-        if command := result.commands.get(detail):
+        # One for several problems stands below the last of them.
+        if command and command != following:
             yield f"{_INDENT}  $ {printable(command)}"
     if result.details:
         yield f"{_INDENT}remedy: {result.check.remedy}"

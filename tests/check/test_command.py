@@ -240,6 +240,14 @@ def test_a_finding_has_the_command_for_it(tmp_path: Path, capsys: pytest.Capture
     assert out.splitlines()[2] == "      $ kubectl logs -n apps sip-2 -c multus-eni-agent --previous"
 
 
+def test_a_command_for_several_problems_stands_below_the_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = check(capsys, "--dump", dump(tmp_path, "controller-not-ready"), "-o", "short")
+    kinds = [line.strip().partition(" ")[0] for line in out.splitlines()]
+    assert kinds == ["✗", "Deployment", "no", "$", "remedy:", "see", str(len(CHECKS))]
+
+
 def test_a_name_in_a_dump_is_no_part_of_the_shells_language(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
