@@ -375,8 +375,6 @@ def test_right_keys_and_those_of_others_get_no_hint(policed: Policed) -> None:
     right = {MODE: "init", pod_keys.STATUS: "{}", pod_keys.TIMEOUT: "90s", "example.com/timeouts": "x"}
     assert not hinted(policed, "Pod", {INJECTION: "enabled"}, right)
     assert not hinted(policed, "Deployment", {}, right)
-    every = {key: values[0] for key, values in VALUES.items()} | {pod_keys.STATUS: "{}"}
-    assert not hinted(policed, "Pod", {INJECTION: "enabled", pod_keys.EIP_LABEL: "true"}, every)
 
 
 def test_the_api_server_finds_nothing_to_warn_of_in_the_expressions(policed: Policed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from common.agent_settings import DEFAULT_NODE_PORT, Backend, Credentials, Mode
-from common.pod_keys import INJECTION
+from common.pod_keys import EIP_LABEL, INJECTION
 from tests.chart.values import DIGEST, REQUIRED, cases
 from tests.cluster.api import Manifest
 from tests.cluster.configuration import (
@@ -22,6 +23,7 @@ from tests.cluster.configuration import (
 )
 from tests.cluster.helm import REGISTRY, Helm, merged, only
 from webhook.config import parse_settings
+from webhook.core.annotations import KNOWN
 from webhook.core.settings import SIZES, Size
 
 CASES = tuple(cases())
@@ -326,3 +328,14 @@ def test_log_levels_reach_the_programs(helm: Helm) -> None:
     for name, level in (("multus-eni-injector", "warning"), ("multus-eni-injector-certs", "debug")):
         (container,) = only(manifests, "Deployment", name)["spec"]["template"]["spec"]["containers"]
         assert f"--log-level={level}" in container["args"]
+
+
+def test_the_hint_about_keys_without_an_effect_knows_every_key_of_a_pod(helm: Helm) -> None:
+    policies = helm.render(REQUIRED)
+    policy = only(policies, "ValidatingAdmissionPolicy", "multus-eni-injector-unknown-keys")
+    variables = {each["name"]: each["expression"] for each in policy["spec"]["variables"]}
+    known = {
+        where: set(re.findall(r"'(multus-eni\.io/[a-z-]+)'", variables[f"known{where}"].rpartition(" : ")[2]))
+        for where in ("Labels", "Annotations")
+    }
+    assert known == {"Labels": {INJECTION, EIP_LABEL}, "Annotations": KNOWN}

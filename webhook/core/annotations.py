@@ -93,13 +93,13 @@ def read_annotations(annotations: Mapping[str, str]) -> PodSettings:
         units=read(pod_keys.UNITS, parse_units, UNITS_ALLOWED),
         eips=read(pod_keys.EIP, parse_claims, ALLOWED) or (),
         eip_wait=read(pod_keys.EIP_WAIT, parse_flag, "true, false"),
-        unknown=tuple(key for key in annotations if key.startswith(pod_keys.PREFIX) and key not in _KNOWN),
+        unknown=tuple(key for key in annotations if key.startswith(pod_keys.PREFIX) and key not in KNOWN),
     )
 
 
 _is_ours = re.compile(re.escape(pod_keys.PREFIX)).match
 _NOTHING_SET = PodSettings()
-_KNOWN = frozenset(
+KNOWN = frozenset(
     {
         pod_keys.MODE,
         pod_keys.INTERFACES,
@@ -116,6 +116,7 @@ _KNOWN = frozenset(
         pod_keys.STATUS,
     }
 )
+"""Annotations with our prefix that pods may have; others are typing errors."""
 
 
 def _interfaces(text: str) -> tuple[str, ...]:
