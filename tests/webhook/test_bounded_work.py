@@ -129,7 +129,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "networks": networks,
     "quantity": quantity,
     "settings": settings,
-    **{key: annotation(key) for key in (*sorted(core_annotations._KNOWN), pod_keys.PREFIX + "unknown")},
+    **{key: annotation(key) for key in (*sorted(core_annotations.KNOWN), pod_keys.PREFIX + "unknown")},
 }
 
 
