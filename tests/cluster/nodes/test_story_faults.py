@@ -17,6 +17,7 @@ from tests.cluster.nodes.story_pods import Running
 from tests.cluster.nodes.workloads import (
     administrator,
     deployment,
+    host_local,
     ipvlan,
     pod,
     template,
@@ -66,11 +67,18 @@ def test_twenty_pods_start_while_the_account_is_throttled(story: Story, operator
     empty = {"AssignPrivateIpAddresses": {"size": 1, "refill": 0}}
     story.cluster.cloud.change_settings(throttling="ec2", limits=empty)
     operator.use_up(eni.id, spare)
-    story.apply(deployment("many", 20, template("net", annotations=PATIENT)))
+    for node, first in zip(story.cluster.nodes, (180, 190), strict=True):
+        # Each node hands out its own, and no pod waits for another: whereabouts serves one at a time.
+        story.apply(ipvlan(f"of-{node}", "eth1", host_local(story.subnet().local(first, first + 9))))
+        story.apply(deployment(f"on-{node}", 10, template(f"of-{node}", annotations=PATIENT, node=node)))
     story.wait(lambda: len(throttled(story)) >= 10, "ten pods that are throttled")
     # From now on it fills at EC2's rate.
     story.cluster.cloud.change_settings(limits={})
-    pods = story.wait_rolled_out(DEPLOYMENT, "many", timeout=600)
+    pods = [
+        each
+        for node in story.cluster.nodes
+        for each in story.wait_rolled_out(DEPLOYMENT, f"on-{node}", timeout=600)
+    ]
     expected = story.expected(pods)
     assert len(expected) == 20
     assert story.ledger.held() >= expected
