@@ -20,6 +20,13 @@ settings.register_profile("soak", settings.get_profile("test"), max_examples=300
 settings.load_profile("test")
 
 ALL_PURE = re.compile(r"^pytestmark = \[?pytest\.mark\.pure\b", re.MULTILINE)
+UNTRACED = re.compile(
+    r"tests/(doubles_tests|examples|images|multus_eni)/|tests/test_|tests/check/test_hostile_\w+\.py"
+    r"|tests/ipagent/(test_agent_docs|aws/test_trim_botocore|controller/kube/\w+)\.py"
+    r"|tests/ipagent/node/reconcile/test_(controller_budget|memory)\.py"
+)
+"""Tests of whole programs, of what is no pure room, and of long histories. What they reach of the pure rooms,
+the rooms' own tests reach, too; traced, they take three times as long."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -35,8 +42,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if left_out else None
 
 
+# Last: `-m` chooses by a test's own marks.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave property tests out of the coverage: the other tests reach 95 % alone, and tracing is slow."""
+    """Leave property tests and UNTRACED out of the coverage: the others reach 95 % alone."""
     for item in items:
-        if is_hypothesis_test(getattr(item, "obj", None)):
+        if is_hypothesis_test(getattr(item, "obj", None)) or UNTRACED.match(item.nodeid):
             item.add_marker(pytest.mark.no_cover)
