@@ -53,6 +53,8 @@ CALL_WORTH = 6.0
 For pods at random times, of which none knows of the next one, to call as soon as so many wait that the next
 one is not worth it costs the fewest calls for the same mean wait: at other moments nothing has changed.
 """
+ANNOUNCED_PATIENCE = 8.0
+"""Seconds that they may wait all together for pods that are bound, whose sandboxes may take long."""
 
 THROTTLED_SECONDS = 30.0
 """For how long one turned down call counts: it doubles the longest interval."""
@@ -117,11 +119,13 @@ class RelayedWindow(BatchWindow):
         last = calls[-1]
         if len(calls) == 1:
             return max(first, last + INTERVALS[0])
-        latest = min(arrived) + INTERVALS[-1]
+        soonest = max(*arrived, last + INTERVALS[0])
+        enough = (ANNOUNCED_PATIENCE + sum(arrived)) / len(arrived)
+        latest = min(min(arrived) + INTERVALS[-1], max(enough, soonest))
         announced = min(self.expected, MAX_EXPECTED)
         next_pod = SANDBOX_SECONDS / (announced + 1) if announced else UNANNOUNCED_SECONDS
         if len(arrived) * next_pod >= CALL_WORTH:
-            return min(max(*arrived, last + INTERVALS[0]), latest)
+            return min(soonest, latest)
         if announced:
             return latest
         return min(max(min(arrived), last + INTERVALS[len(calls) - 1]), latest)

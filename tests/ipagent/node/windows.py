@@ -74,14 +74,24 @@ class Node:
         self.window.called(4, self.free, throttled=False)
 
 
-def play(kind: type[BatchWindow], seed: int, *, nodes: int, pods: int, seconds: float) -> Outcome:
-    """Have pods come to nodes in turn, at random within some seconds."""
+@dataclass(frozen=True)
+class Load:
+    """Pods that come to nodes in turn, at random within some seconds; `sandbox` as SANDBOX."""
+
+    nodes: int
+    pods: int
+    seconds: float
+    sandbox: tuple[float, float] = SANDBOX
+
+
+def play(kind: type[BatchWindow], seed: int, load: Load) -> Outcome:
+    """Have the pods come."""
     chance = random.Random(seed)
-    bound = [chance.uniform(0, seconds) for _ in range(pods)]
-    times = [(at, at + chance.uniform(*SANDBOX)) for at in bound]
-    made = [Node(kind()) for _ in range(nodes)]
+    bound = [chance.uniform(0, load.seconds) for _ in range(load.pods)]
+    times = [(at, at + chance.uniform(*load.sandbox)) for at in bound]
+    made = [Node(kind()) for _ in range(load.nodes)]
     for number, node in enumerate(made):
-        node.run(times[number::nodes])
+        node.run(times[number :: load.nodes])
     waits = sorted(wait for node in made for wait in node.waits)
-    assert len(waits) == pods
+    assert len(waits) == load.pods
     return Outcome(sum(node.calls for node in made), waits)
