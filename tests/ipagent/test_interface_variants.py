@@ -77,7 +77,7 @@ def read(file: Path) -> Case:
 def made(networks: str, status: list[dict[str, Any]]) -> dict[str, Any]:
     """Make the pod as the API server has it, with a network-status that Multus has written."""
     annotations = {NETWORKS: networks, NETWORK_STATUS: json.dumps(status)}
-    fields = {"f:metadata": {"f:annotations": {f"f:{NETWORK_STATUS}": {}}}}
+    fields: dict[str, Any] = {"f:metadata": {"f:annotations": {f"f:{NETWORK_STATUS}": {}}}}
     metadata = {
         "namespace": "apps",
         "name": "a",
