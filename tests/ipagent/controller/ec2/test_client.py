@@ -34,6 +34,7 @@ from ipagent.controller.reconcile.ec2_answers import Attachment, Done, Enis, Fou
 from ipagent.controller.reconcile.refusal_conditions import Kind
 
 REGION = "eu-central-1"
+KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "a-secret-of-the-tests"
 TAGS = (("multus-eni.io/cluster", "prod"), ("node.k8s.amazonaws.com/no_manage", "true"))
 
 
@@ -60,16 +61,22 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def client(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2]:
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-tests")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     found = Ec2(REGION, Credentials.CHAIN, 2)
     yield found
     found.close()
 
 
-@pytest.fixture
-def account(url: str, client: Ec2) -> Account:  # noqa: ARG001 - it sets the credentials
-    ec2 = boto3.client("ec2", region_name=REGION, endpoint_url=url)
+@pytest.fixture(scope="module")
+def account(url: str) -> Account:
+    ec2 = boto3.client(
+        "ec2",
+        region_name=REGION,
+        endpoint_url=url,
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+    )
     vpc = ec2.create_vpc(CidrBlock="10.10.0.0/16")["Vpc"]["VpcId"]
     tagged: Any = [{"ResourceType": "subnet", "Tags": [{"Key": "multus", "Value": "oam"}]}]
     subnet = ec2.create_subnet(
