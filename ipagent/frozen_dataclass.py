@@ -28,6 +28,7 @@ else:
 def _frozen(cls: type) -> Any:
     made: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
     fields = dataclasses.fields(made)
+    _refuse_other_features(made)
     names = tuple(field.name for field in fields)
     known = frozenset(names)
     defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
@@ -71,6 +72,13 @@ def _frozen(cls: type) -> Any:
     ):
         setattr(made, name, function)
     return made
+
+
+def _refuse_other_features(made: Any) -> None:
+    fields = dataclasses.fields(made)
+    plain = all(field.init and field.repr and field.hash is None and not field.kw_only for field in fields)
+    if not plain or hasattr(made, "__post_init__"):
+        raise TypeError(f"{made.__qualname__} has what frozen dataclasses without generated code do not know")
 
 
 def _refuse_change(_: object, name: str, __: object) -> NoReturn:

@@ -119,3 +119,20 @@ def test_it_is_pickled() -> None:
 def test_others_than_frozen_ones_are_refused() -> None:
     with pytest.raises(TypeError, match="only frozen"):
         dataclass(frozen=False)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"__post_init__": print},
+        {"number": field(init=False)},
+        {"number": field(repr=False)},
+        {"number": field(hash=False)},
+        {"number": field(kw_only=True)},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_a_class_that_it_would_make_otherwise_is_refused(more: dict[str, object]) -> None:
+    odd = type("Odd", (), {"__annotations__": {"name": "str", "number": "int"}, **more})
+    with pytest.raises(TypeError, match=r"^Odd has what frozen dataclasses"):
+        dataclass(frozen=True)(odd)
