@@ -31,12 +31,12 @@ pytestmark = pytest.mark.cluster
 RESOURCE = "multus-eni.io/oam"
 NODE_NETWORK = Kind("multus-eni.io/v1alpha1", "NodeNetwork")
 NODE_ATTACHMENT = Kind("multus-eni.io/v1alpha1", "NodeAttachment")
-FOREIGN = 21
-"""Addresses of each ENI that belong to no pod: of thirty, the primary included, eight are left."""
-SLOTS = 8
-PODS = 24
-"""As many again as one node has addresses for find none."""
-KILLS = int(os.environ.get("MULTUS_ENI_KUBELET_KILLS", "6"))
+FOREIGN = 15
+"""Addresses of each ENI that belong to no pod: of thirty, the primary included, fourteen are left."""
+SLOTS = 14
+PODS = 40
+"""Twelve more than both nodes have addresses for."""
+KILLS = int(os.environ.get("MULTUS_ENI_KUBELET_KILLS", "20"))
 """How often the kubelet is killed, two to four seconds each; `make soak` does so more often."""
 SIDECAR = {MODE: "sidecar", RELEASE_ON_EXIT: "true"}
 FULL = "PrivateIpAddressLimitExceeded"
@@ -45,7 +45,7 @@ DEVICE_PLUGINS = "var/lib/kubelet/device-plugins"
 
 @pytest.fixture(scope="module")
 def capacity(cluster: Cluster, installed: Release) -> Iterator[Story]:
-    """Nodes with a network of eight addresses each, and a namespace whose pods request them."""
+    """Nodes with a network of fourteen addresses each, and a namespace whose pods request them."""
     with closing(cluster.cloud.ec2()) as ec2:
         foreign = {}
         for node in cluster.nodes.values():
