@@ -48,7 +48,11 @@ def take_over(root: Path, store: Path) -> bool:
         return False
     if owner != _needs(root) or min(_changes(root)) <= int(second):
         return False
-    shutil.copytree(store / CACHE, root / CACHE)
+    # Whole or not at all, should it be interrupted.
+    begun = root / f"{CACHE}.begun"
+    shutil.rmtree(begun, ignore_errors=True)
+    shutil.copytree(store / CACHE, begun)
+    begun.rename(root / CACHE)
     return True
 
 
