@@ -95,13 +95,15 @@ def test_the_commands_give_roles_the_shipped_policies(account: Account, tmp_path
     made = [(each.option("--role-name"), json.loads(each.option("--policy-document"))) for each in policies]
     controller = ("prod-multus-eni-controller", own.policy("controller"))
     node_agent = ("prod-multus-eni-node-agent", own.policy("node-agent"))
+    agent = ("prod-multus-eni-agent", own.policy("agent-ipv4"))
     assert made == [
         controller,
         node_agent,
         ("prod-multus-eni-controller", own.policy("controller-eips")),
-        ("prod-multus-eni-agent", own.policy("agent-ipv4")),
+        agent,
         controller,
         node_agent,
+        agent,
     ]
     associations = [each for each in found if each.arguments[1] == "create-pod-identity-association"]
     assert [each.option("--role-arn") for each in associations] == [
@@ -112,8 +114,10 @@ def test_the_commands_give_roles_the_shipped_policies(account: Account, tmp_path
         each.option("--assume-role-policy-document") for each in found if each.arguments[1] == "create-role"
     ]
     assert trusts[:3] == ["file://examples/iam/trust-pod-identity.json"] * 3
+    of_app = Account(**{**{name: getattr(own, name) for name in own.__slots__}, "namespace": "my-apps"})
     assert [json.loads(each) for each in trusts[3:]] == [
-        own.policy("trust-irsa", f"multus-eni-injector-{name}") for name in ("controller", "node")
+        *(own.policy("trust-irsa", f"multus-eni-injector-{name}") for name in ("controller", "node")),
+        of_app.policy("trust-irsa", "app"),
     ]
 
 
