@@ -290,14 +290,26 @@ def test_a_caller_without_a_pods_token_is_refused(stage: Stage) -> None:
         agent.check()
 
 
-def test_a_port_that_is_taken_is_named(stage: Stage) -> None:
+def second_agent(stage: Stage, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run another node agent beside the stage's, with the same settings, until it ends."""
+    argv = [IPAGENT, "node", f"--config={stage.folder / 'node.json'}", f"--record={folder}"]
+    env = {**os.environ, **stage.env}
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+
+
+def test_a_port_that_is_taken_is_named(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> None:
     with stage.agent():
-        config = stage.folder / "node.json"
-        argv = [IPAGENT, "node", f"--config={config}", f"--record={stage.folder}"]
-        env = {**os.environ, **stage.env}
-        second = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+        second = second_agent(stage, tmp_path_factory.mktemp("another"))
     assert second.returncode == ExitCode.USAGE
     assert f"port {stage.ports[0]}" in second.stderr
+
+
+def test_a_second_node_agent_of_a_folder_ends_and_leaves_the_first_one_alone(stage: Stage) -> None:
+    with stage.agent() as agent:
+        second = second_agent(stage, stage.folder)
+        agent.check()
+    assert second.returncode == ExitCode.USAGE
+    assert "another node agent" in second.stderr
 
 
 @pytest.mark.parametrize(
