@@ -132,4 +132,8 @@ def _texts(value: object) -> Mapping[str, str]:
 
 def _without_keys(secret: Object) -> dict[str, Any]:
     data = mapping(secret.get("data"))
-    return {"type": secret.get("type"), "data": {key: data[key] for key in SECRET_DATA if key in data}}
+    return {
+        "metadata": {"ownerReferences": mapping(secret.get("metadata")).get("ownerReferences")},
+        "type": secret.get("type"),
+        "data": {key: data[key] for key in SECRET_DATA if key in data},
+    }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from check.installation import COMPONENT, PART_OF, PROJECT
-from check.model import KINDS, REGION, Resource, Verdict, mapping, node_name, objects
+from check.model import KINDS, REGION, Resource, Verdict, items, mapping, node_name, objects
 from check.views import Cluster
 from common.agent_container import CONTAINER_NAME
 
@@ -120,13 +120,14 @@ def _by_node_agent(cluster: Cluster, node: str, verb: str, *rest: str) -> str:
 def upgrade(cluster: Cluster, *values: str) -> str:
     """Return the command that installs the release again, with other values.
 
+    It is for a checkout of the installed release. A chart that is newer gets its own new defaults, too.
     Empty where nobody runs Helm by hand: Argo CD, Flux and kustomize would undo it.
     """
     if (release := _release(cluster)) is None:
         return ""
     name, namespace = release
     sets = [word for value in values for word in ("--set", value)]
-    where = ("charts/multus-eni-injector", "-n", namespace, "--reuse-values")
+    where = ("charts/multus-eni-injector", "-n", namespace, "--reset-then-reuse-values")
     return command("helm", "upgrade", name, *where, *sets)
 
 
@@ -150,10 +151,17 @@ def _release(cluster: Cluster) -> tuple[str, str] | None:
 
 
 def copy_of(resource: Resource, *, namespace: str, name: str) -> str:
-    """Return the command that creates an object a second time, in another namespace or by another name."""
+    """Return the command that creates an object a second time, in another namespace or by another name.
+
+    Empty where the object has an owner: the garbage collector would delete a copy that names it, too, and
+    whatever made the object can make another one. The copy has no labels: by one Argo CD would prune it.
+    """
+    if items(mapping(resource.body.get("metadata")).get("ownerReferences")):
+        return ""
     shown = command("kubectl", "get", *_named(resource.kind, resource.key), "-o", "yaml")
     script = (
-        "/^  (uid|resourceVersion|creationTimestamp):/d",
+        "/^  labels:/,/^  [^ ]/{/^    /d;}",
+        "/^  (labels|uid|resourceVersion|creationTimestamp):/d",
         f"s/^  namespace: .*/  namespace: {namespace}/",
         f"s/^  name: .*/  name: {name}/",
     )

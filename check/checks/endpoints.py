@@ -16,7 +16,6 @@ from check.model import (
     AWS,
     ENDPOINTS,
     GROUPS,
-    REGION,
     NotApplicable,
     Object,
     Verdict,
@@ -65,7 +64,7 @@ class Origin:
     has_public_address: bool
 
 
-def _endpoints(cluster: Cluster) -> Iterator[Problem]:
+def _endpoints(cluster: Cluster) -> Iterator[str]:
     services = _services(cluster)
     for (vpc, subnet), origins in _by_subnet(cluster).items():
         enclosed, why = _enclosed(cluster, vpc, subnet, origins)
@@ -77,21 +76,7 @@ def _endpoints(cluster: Cluster) -> Iterator[Problem]:
                     f"{_nodes(enclosed)} in {subnet}: {why}, and {vpc} has no interface endpoint for "
                     f"{service}{f' ({states})' if states else ''}"
                 )
-                yield Problem(text, "" if found else _create(cluster, service, enclosed[0]))
-
-
-def _create(cluster: Cluster, service: str, origin: Origin) -> str:
-    """Return the command that creates an endpoint which the node's own security group may use.
-
-    Empty where the region or the group is not known.
-    """
-    regions = {node.labels[REGION] for node in cluster.all("Node") if REGION in node.labels}
-    if not regions or not origin.groups:
-        return ""
-    name = f"{'cn.' if min(regions).startswith('cn-') else ''}com.amazonaws.{min(regions)}.{service}"
-    where = ("--subnet-ids", origin.subnet, "--security-group-ids", min(origin.groups))
-    what = ("--vpc-id", origin.vpc, "--vpc-endpoint-type", "Interface", "--service-name", name)
-    return aws(cluster, "ec2", "create-vpc-endpoint", *what, *where, "--private-dns-enabled")
+                yield text
 
 
 def _private_dns(cluster: Cluster) -> Iterator[Problem]:

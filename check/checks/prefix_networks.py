@@ -50,8 +50,12 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
                 f"{each.key} has an empty spec and is not called {network}: Multus looks for the nodes' "
                 f"configuration by the name {each.name}"
             )
-            is_there = f"{each.namespace}/{network}" in there
-            yield Problem(text, "" if is_there else copy_of(each, namespace=each.namespace, name=network))
+            right = f"{each.namespace}/{network}"
+            if right in there:
+                # No command: what will come to name it, such as a CronJob's pods, is not seen here.
+                yield Problem(f"{text}. {right} is there: name it in the pods, then delete {each.key}")
+            else:
+                yield Problem(text, copy_of(each, namespace=each.namespace, name=network))
 
 
 def _written(agent: Resource | None) -> str:

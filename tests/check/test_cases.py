@@ -221,7 +221,12 @@ data:
   .dockerconfigjson: e30=
 kind: Secret
 metadata:
+  annotations:
+    team: "network"
   creationTimestamp: "2026-10-01T00:00:00Z"
+  labels:
+    app.kubernetes.io/instance: base
+    name: registry
   name: registry
   namespace: multus-eni-system
   resourceVersion: "1234"
@@ -231,7 +236,15 @@ type: kubernetes.io/dockerconfigjson
     made = subprocess.run(
         shlex.split(changes), input=shown, capture_output=True, text=True, check=True
     ).stdout
-    assert yaml.safe_load(made)["metadata"] == {"name": "registry", "namespace": "apps"}
+    document = yaml.safe_load(made)
+    wanted = {"name": "registry", "namespace": "apps", "annotations": {"team": "network"}}
+    assert document.pop("metadata") == wanted
+    assert document == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": "e30="},
+    }
 
 
 def test_every_check_has_a_case() -> None:
