@@ -76,6 +76,18 @@ def test_pods_pass_pod_security_restricted(rendered: Rendered, case: str) -> Non
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_a_program_that_ends_leaves_the_end_of_its_log(rendered: Rendered, case: str) -> None:
+    # `multus-eni check` says by it why a program ends.
+    found = {
+        (each["metadata"]["name"], container["name"]): container.get("terminationMessagePolicy")
+        for each in rendered[case]
+        if each["kind"] in ("Deployment", "DaemonSet")
+        for container in each["spec"]["template"]["spec"]["containers"]
+    }
+    assert found == dict.fromkeys(found, "FallbackToLogsOnError")
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_our_own_pods_are_left_out_by_their_label(rendered: Rendered, case: str) -> None:
     daemons = [each["spec"]["template"] for each in rendered[case] if each["kind"] == "DaemonSet"]
     found = [*daemons, *(pod for _, pod in pods(rendered[case]))]
