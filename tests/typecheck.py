@@ -29,10 +29,13 @@ STAMP = "stamp"
 def main(arguments: list[str]) -> int:
     """Return mypy's exit status."""
     store = cache_folder() / "mypy"
-    fresh = not (ROOT / CACHE).exists()
-    if fresh:
+    fresh = False
+    if not (ROOT / CACHE).exists():
         with _alone(store):
-            take_over(ROOT, store)
+            # Another run in this checkout may have begun while this one waited.
+            fresh = not (ROOT / CACHE).exists()
+            if fresh:
+                take_over(ROOT, store)
     status = subprocess.run([sys.executable, "-m", "mypy", *arguments], cwd=ROOT, check=False).returncode
     if fresh and status == 0:
         with _alone(store):
@@ -68,7 +71,9 @@ def _changes(root: Path) -> Iterator[float]:
     """When each file of the checkout that mypy may read was changed last."""
     for folder in root.iterdir():
         if folder.is_dir() and not folder.name.startswith("."):
-            yield from (path.stat().st_mtime for path in folder.rglob("*.py*"))
+            # Not bytecode: Python writes it under other names at first, which are gone a moment later.
+            found = (path for path in folder.rglob("*.py*") if path.suffix in (".py", ".pyi"))
+            yield from (path.stat().st_mtime for path in found)
 
 
 def _needs(root: Path) -> str:

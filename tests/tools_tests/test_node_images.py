@@ -14,6 +14,7 @@ import pytest
 
 from images.run import CommandError
 from tests.cluster.nodes import images
+from tests.cluster.nodes import unpacked as unpacking
 from tests.cluster.nodes.images import (
     AGENT,
     BUSYBOX,
@@ -24,7 +25,7 @@ from tests.cluster.nodes.images import (
     node_images,
     plumbing,
 )
-from tests.cluster.nodes.unpacked import lay_out
+from tests.cluster.nodes.unpacked import lay_out, unpacked
 
 pytestmark = pytest.mark.cluster
 
@@ -50,9 +51,9 @@ def read(archive: Path) -> tuple[str, dict[str, Any], tarfile.TarFile]:
     (layer,) = image["Layers"]
     (name,) = image["RepoTags"]
     assert description["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(contents[layer]).hexdigest()}"]
-    unpacked = archive.with_suffix(".layer")
-    unpacked.write_bytes(contents[layer])
-    return name, description, tarfile.open(unpacked)
+    plain = archive.with_suffix(".layer")
+    plain.write_bytes(contents[layer])
+    return name, description, tarfile.open(plain)
 
 
 def test_busybox_has_its_applets_and_what_programs_expect_of_a_root(made: tuple[Path, Path]) -> None:
@@ -123,3 +124,29 @@ def test_nodes_share_the_files_of_images_and_have_databases_of_their_own(tmp_pat
         (node / database).write_text("changed", encoding="utf-8")
     assert (source / database).read_text(encoding="utf-8") == "as imported"
     assert len({(folder / layer).stat().st_ino for folder in (source, *nodes)}) == 1
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of what is unpacked, where unpacking makes an empty folder."""
+    monkeypatch.setattr(unpacking, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(unpacking, "_import", lambda _, __, folder: (folder / "root").mkdir())
+    return tmp_path / "unpacked"
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_another_configuration_of_containerd_makes_of_images_is_unpacked_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = unpacked([], [])
+    assert unpacked([], []) == first
+    monkeypatch.setattr(unpacking, "importing", lambda root: f'root = "{root}"')
+    assert unpacked([], []) != first
+
+
+def test_what_a_killed_run_has_left_half_unpacked_is_removed(cache: Path) -> None:
+    left = cache / ".unpacking-killed"
+    (left / "root").mkdir(parents=True)
+    found = unpacked([], [])
+    assert found.is_dir()
+    assert not left.exists()

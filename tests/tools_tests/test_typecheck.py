@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests import typecheck
 from tests.typecheck import CACHE, keep, take_over
 
 pytestmark = pytest.mark.pure
@@ -26,7 +30,7 @@ def kept(tmp_path: Path) -> tuple[Path, int]:
     before = checkout(tmp_path / "before", 4e9)
     (before / CACHE).mkdir()
     (before / CACHE / "cache.db").write_text("kept")
-    (store := tmp_path / "store").mkdir()
+    (store := tmp_path / "mypy").mkdir()
     keep(before, store)
     return store, int(4e9) + 1
 
@@ -47,6 +51,38 @@ def test_a_file_that_may_be_as_old_as_the_cache_is_never_looked_for_in_it(
     os.utime(root / "package/module.py", (second - earlier, second - earlier))
     assert not take_over(root, store)
     assert not (root / CACHE).exists()
+
+
+def test_bytecode_does_not_count(tmp_path: Path, kept: tuple[Path, int]) -> None:
+    store, second = kept
+    root = checkout(tmp_path / "new", second + 1)
+    bytecode = root / "package/__pycache__/module.cpython-311.pyc.140012"
+    bytecode.parent.mkdir()
+    bytecode.write_bytes(b"")
+    os.utime(bytecode, (second - 10, second - 10))
+    assert take_over(root, store)
+
+
+def test_a_run_that_has_waited_for_another_one_in_its_checkout_leaves_that_ones_cache(
+    tmp_path: Path, kept: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, second = kept
+    root = checkout(tmp_path / "new", second + 1)
+    before = (store / typecheck.STAMP).read_text()
+
+    @contextmanager
+    def after_the_other(_: Path) -> Iterator[None]:
+        (root / CACHE).mkdir()
+        (root / CACHE / "cache.db").write_text("of the other run")
+        yield
+
+    monkeypatch.setattr(typecheck, "ROOT", root)
+    monkeypatch.setattr(typecheck, "cache_folder", lambda: store.parent)
+    monkeypatch.setattr(typecheck, "_alone", after_the_other)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
+    assert typecheck.main([]) == 0
+    assert (root / CACHE / "cache.db").read_text() == "of the other run"
+    assert (store / typecheck.STAMP).read_text() == before
 
 
 def test_other_packages_begin_anew(tmp_path: Path, kept: tuple[Path, int]) -> None:

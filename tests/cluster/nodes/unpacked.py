@@ -67,7 +67,7 @@ def lay_out(source: Path, target: Path) -> None:
 
 def _digest(images: Sequence[Path], tags: Sequence[tuple[str, str]]) -> str:
     version = subprocess.run([program("containerd"), "--version"], capture_output=True, check=True).stdout
-    found = hashlib.sha256(version + repr(tuple(tags)).encode())
+    found = hashlib.sha256(version + repr(tuple(tags)).encode() + importing(Path("/")).encode())
     for image in images:
         with image.open("rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())
@@ -92,6 +92,9 @@ def _import(images: Sequence[Path], tags: Sequence[tuple[str, str]], folder: Pat
 
 
 def _sweep(cache: Path) -> None:
+    # Under the lock nobody else unpacks: these are of runs that were killed.
+    for unfinished in cache.glob(".unpacking-*/"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     newest_first = sorted(cache.glob("[!.]*/"), key=lambda each: each.stat().st_mtime, reverse=True)
     for unused in newest_first[MOST:]:
         if unused.stat().st_mtime < time.time() - KEPT:
