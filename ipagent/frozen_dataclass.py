@@ -25,6 +25,10 @@ else:
         return _frozen
 
 
+_WRITTEN = frozenset({"__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__"})
+"""What each class gets; `dataclasses` keeps a class's own one, or refuses it."""
+
+
 def _frozen(cls: type) -> Any:
     made: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
     fields = dataclasses.fields(made)
@@ -77,7 +81,7 @@ def _frozen(cls: type) -> Any:
 def _refuse_other_features(made: Any) -> None:
     fields = dataclasses.fields(made)
     plain = all(field.init and field.repr and field.hash is None and not field.kw_only for field in fields)
-    if not plain or hasattr(made, "__post_init__"):
+    if not plain or hasattr(made, "__post_init__") or not _WRITTEN.isdisjoint(vars(made)):
         raise TypeError(f"{made.__qualname__} has what frozen dataclasses without generated code do not know")
 
 

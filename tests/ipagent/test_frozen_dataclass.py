@@ -125,6 +125,12 @@ def test_others_than_frozen_ones_are_refused() -> None:
     "more",
     [
         {"__post_init__": print},
+        {"__init__": print},
+        {"__repr__": print},
+        {"__eq__": print},
+        {"__hash__": print},
+        {"__setattr__": print},
+        {"__delattr__": print},
         {"number": field(init=False)},
         {"number": field(repr=False)},
         {"number": field(hash=False)},
