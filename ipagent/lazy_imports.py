@@ -99,9 +99,10 @@ class _LazyLoader:
         with self._lock:
             if self._executing or type(module) is not LazyModule:
                 return
-            self._executing = True
             before = dict(module.__dict__)
             try:
+                # Inside of `try`: whatever a signal's exception interrupts, it does not stay set.
+                self._executing = True
                 self._loader.exec_module(module)
             except BaseException:
                 module.__dict__.clear()

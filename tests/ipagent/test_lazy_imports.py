@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 import pytest
 
@@ -91,6 +92,48 @@ def test_an_execution_that_was_interrupted_is_done_again(module: Path) -> None:
         _ = inner.rest
     assert "half" not in vars(inner)
     assert inner.rest == 2
+
+
+class Interruption:
+    """Raises KeyboardInterrupt, as a signal's handler may, before a line of what executes a module."""
+
+    def __init__(self, line: int) -> None:
+        self.left = line
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Interruption | None:
+        code = frame.f_code
+        if (code.co_filename, code.co_name) != (lazy_imports.__file__, "execute"):
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return self
+
+
+def interrupted(inner: ModuleType, line: int) -> bool:
+    """Use a module for the first time; returns whether its execution came to this line of `execute`."""
+    before = sys.gettrace()
+    sys.settrace(Interruption(line))
+    try:
+        _ = inner.value
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.pure
+@pytest.mark.usefixtures("module")
+def test_wherever_an_execution_is_interrupted_the_next_use_works() -> None:
+    for line in itertools.count():
+        sys.modules.pop("lazy_one.inner", None)
+        inner = importlib.import_module("lazy_one.inner")
+        if not interrupted(inner, line):
+            break
+        assert inner.value == 1
+    assert line > 6
 
 
 @pytest.mark.pure
