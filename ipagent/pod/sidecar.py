@@ -121,22 +121,25 @@ class Follower:
             self._lookup_at = self._timing.clock() + LOOKUP_PACE.delay(self._lookups, self._timing.random())
             self._lookups += 1
             agent.log.warning("lookup-failed", message=f"{error}. {error.remedy}")
+            # What has left the pod has left the plan as well: the next update does not find it there.
+            self._release_removed(before)
             return
         self._again = frozenset()
         self._lookups = 0
         detecting = agent.detection_seconds()
         self._outdated = detecting is not None
         self._lookup_at = self._timing.clock() + (detecting or 0.0)
-        if agent.settings.release_on_exit:
-            self._release_removed(before)
+        self._release_removed(before)
 
     def _release_removed(self, before: Plan) -> None:
-        """Release what was assigned `before` and is no longer on the pod.
+        """With release-on-exit release what was assigned `before` and is no longer on the pod.
 
         At once: the sooner, the less likely another pod on this ENI has been given the address by then. If
         one has, its own agent finds that out.
         """
         agent = self._agent
+        if not agent.settings.release_on_exit:
+            return
         wanted = {(item.eni_id, item.address) for item in agent.reconciler.plan.items}
         held = {holding.address for holding in agent.held()}
         gone = agent.reconciler.assigned(item for item in before.items if item.address not in held)

@@ -7,6 +7,7 @@ import pytest
 from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection
 from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.errors import NoImds
 from ipagent.signals import Stop
 from tests.ipagent.fakes import (
     NET2,
@@ -32,6 +33,25 @@ class TestRelease:
             "The pod no longer holds 10.10.1.80; it is to be released from eni-1",
             "The pod no longer holds 2001:db8:1::80; it is to be released from eni-1",
         ]
+
+    def test_a_removed_address_is_released_though_the_look_for_another_ones_eni_fails(self) -> None:
+        pod = Sidecar()
+
+        def change() -> None:
+            pod.remove("10.10.1.80")
+            pod.source.held.append((NET2, "10.10.2.80"))
+            pod.cloud.lookup_error = NoImds("IMDS is silent")
+
+        def heal() -> None:
+            pod.cloud.lookup_error = None
+            pod.let_pass(600)
+
+        pod.script += [change, heal]
+        pod.run(release_on_exit=True)
+        assert "lookup-failed" in pod.lines.events("warning")
+        assert [line["address"] for line in pod.lines.of("released")] == ["10.10.1.80"]
+        assert pod.cloud.asked("assign")[-1] == ("eni-2", ["10.10.2.80"])
+        assert pod.cloud.secondaries["eni-1"] == set()
 
     def test_an_address_is_never_released_from_the_eni_that_took_it(self) -> None:
         pod = Sidecar()
