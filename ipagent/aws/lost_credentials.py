@@ -14,7 +14,7 @@ from botocore import exceptions as aws
 
 from common.pod_keys import TIMEOUT
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.errors import BadImdsAnswer, NoImds
+from ipagent.assign.errors import NoImds
 
 Found = TypeVar("Found")
 
@@ -70,11 +70,11 @@ def role_failure(failure: Failure, what: str, role_status: Callable[[], str]) ->
     """Return what IMDS makes of a failure for lack of the node's role: that there is none, or none yet."""
     try:
         status = role_status()
-    except BadImdsAnswer as error:
+    except NoImds as error:
+        if not error.passing:
+            return failure
         text = f"{what}: the credentials of the node's role are not there yet: {error}"
         return Failure(Fault.TRANSIENT, text, remedy=_ROLE)
-    except NoImds:
-        return failure
     if not status:
         return failure
     if status == SUCCESS:

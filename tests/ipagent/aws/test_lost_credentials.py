@@ -26,12 +26,19 @@ def says(status: str | Exception) -> Callable[[], str]:
     return role_status
 
 
+def refusal(text: str) -> BadImdsAnswer:
+    error = BadImdsAnswer(text)
+    error.passing = False
+    return error
+
+
 @pytest.mark.parametrize(
     ("status", "fault", "text"),
     [
         ("", Fault.NO_CREDENTIALS, NONE.text),
         (SilentImds("silent"), Fault.NO_CREDENTIALS, NONE.text),
         (BadImdsAnswer("HTTP 503"), Fault.TRANSIENT, "are not there yet: HTTP 503"),
+        (refusal("HTTP 403"), Fault.NO_CREDENTIALS, NONE.text),
         ("Success", Fault.TRANSIENT, "though IMDS has those of a role"),
         ("AssumeRoleUnauthorizedAccess", Fault.NO_CREDENTIALS, "IMDS says AssumeRoleUnauthorizedAccess"),
     ],
