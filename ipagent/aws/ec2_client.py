@@ -79,7 +79,7 @@ class Ec2Client:
 
     def _connect(self, *, aws_roots_first: bool) -> EC2Client:
         session = session_for(self._credentials)
-        self._aws_roots_alone = aws_roots_first and prefer_aws_roots(session, self.region)
+        aws_roots_alone = aws_roots_first and prefer_aws_roots(session, self.region)
         found = with_credentials(session.get_credentials)
         if found is None:
             raise aws.NoCredentialsError
@@ -94,6 +94,8 @@ class Ec2Client:
         )
         client = session.create_client("ec2", region_name=self.region, config=config)
         watch(client)
+        # Last: where there are no credentials now, the next call that needs another root connects anew, too.
+        self._aws_roots_alone = aws_roots_alone
         return client  # type: ignore[return-value] # by name
 
     def close(self) -> None:
@@ -228,18 +230,18 @@ class Ec2Client:
 
     def _trusted(self, call: Callable[[], Answer]) -> Answer:
         """Make a call; where the server's root is none of AWS' own, make it again with all of botocore's."""
-        client = self._client
+        client, narrow = self._client, self._aws_roots_alone
         try:
             return call()
         except (aws.HTTPClientError, aws.ConnectionError) as error:
             # Another thread may have replaced the client meanwhile.
-            narrow = self._aws_roots_alone or client is not self._client
+            narrow = narrow or client is not self._client
             if not (narrow and is_untrusted(error)):
                 raise
         # Nothing was sent, as the server was not verified.
         if client is self._client:
-            client.close()
             self._client = self._connect(aws_roots_first=False)
+            client.close()
         return call()
 
     def _translated(self, what: str, call: Callable[[], Answer]) -> Answer:

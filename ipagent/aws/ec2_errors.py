@@ -68,9 +68,10 @@ def failure_of(what: str, error: Exception, identity: str, region: str) -> Failu
     return Failure(fault, _text(what, str(error)))
 
 
-def is_untrusted(error: Exception) -> bool:
+def is_untrusted(error: aws.BotoCoreError) -> bool:
     """Return whether the certificate of EC2, STS or a proxy was not to be verified (OpenSSL's name of it)."""
-    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+    # The text of ProxyConnectionError leaves out the cause.
+    return "CERTIFICATE_VERIFY_FAILED" in f"{error} {error.kwargs.get('error', '')}"
 
 
 def unreadable(what: str, why: str) -> Failure:

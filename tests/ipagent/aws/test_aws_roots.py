@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import botocore.httpsession
 import pytest
+from botocore import exceptions as aws
+from urllib3.exceptions import ProxyError
 
 from common.agent_settings import Credentials
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws import botocore_session
 from ipagent.aws.ec2_client import Ec2Client
+from ipagent.aws.ec2_errors import is_untrusted
 from tests.cluster.certificates import Authority
 from tests.ipagent import worlds
 from tests.ipagent.worlds import MAC_1, REGION
@@ -43,14 +48,33 @@ class _Aws(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
+    def do_CONNECT(self) -> None:
+        """Be a proxy, too: pass on what the client and the server that it asks for say."""
+        assert isinstance(self.server, _Server)
+        self.server.tunnels += 1
+        self.close_connection = True
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as asked, suppress(OSError):
+            self.send_response(200)
+            self.end_headers()
+            others = {self.connection: asked, asked: self.connection}
+            while True:
+                for end in select.select(list(others), [], [])[0]:
+                    # More than a TLS record has: OpenSSL keeps nothing that `select` does not see.
+                    data = end.recv(1 << 16)
+                    if not data:
+                        return
+                    others[end].sendall(data)
+
     def log_message(self, *_: object) -> None:
         """Be quiet."""
 
 
 class _Server(ThreadingHTTPServer):
-    """Notes handshakes that fail, where others would be written to stderr."""
+    """Counts tunnels, and handshakes that fail, where others would be written to stderr."""
 
     failed = 0
+    tunnels = 0
 
     def handle_error(self, *_: object) -> None:
         self.failed += 1
@@ -150,6 +174,45 @@ def test_sts_is_asked_again_too(
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pods")
     call(times=2)
     assert server.failed == 1
+
+
+def test_a_proxy_with_another_root_is_asked_again_too(
+    trust: Trust, server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust.aws_roots(right=False)
+    trust.whole_bundle(right=True)
+    monkeypatch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{server.server_address[1]}")
+    call(times=2)
+    assert server.tunnels == 1
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] unable to get it"), True),
+        (ConnectionRefusedError(111, "Connection refused"), False),
+    ],
+    ids=["untrusted", "refused"],
+)
+def test_the_cause_tells_whether_a_proxy_is_trusted(cause: OSError, *, expected: bool) -> None:
+    failed = ProxyError("Unable to connect to proxy", cause)
+    assert is_untrusted(aws.ProxyConnectionError(proxy_url="https://proxy", error=failed)) is expected
+
+
+def test_without_credentials_at_that_moment_the_next_call_tries_the_whole_bundle(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust.aws_roots(right=False)
+    trust.whole_bundle(right=True)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with closing(Ec2Client(REGION, Credentials.CHAIN)) as client:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        with pytest.raises(Ec2Error) as caught:
+            client.by_mac([MAC_1])
+        assert caught.value.failure.fault is Fault.NO_CREDENTIALS
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", worlds.KEY)
+        assert client.by_mac([MAC_1]) == ()
 
 
 @pytest.mark.parametrize("region", ["cn-north-1", "us-iso-east-1", "nowhere"])
