@@ -19,10 +19,15 @@ CONFLICT_PAUSE = 1.0
 """Seconds after which it is, where the watch shows nothing new."""
 REFUSED = (400, 403, 413, 422)
 """HTTP codes of a write that is refused for what it says, or by a policy: no other one waits for it."""
+POSTPONED = 1.0
+"""Seconds for which a refused write waits longer, where too many are due in one turn."""
 NO_CHANCE = 0.5
 """In place of a random value: only the leader writes, and has nobody to keep apart from."""
 MAX_REFUSED = 20
 """Refused writes of a turn after which no other one is tried: without rights none would be accepted."""
+MAX_REFUSED_AGAIN = MAX_REFUSED // 4
+"""After so many refused writes of a turn, those that were refused before are not tried again, but for the
+longest due, as many: else they could end each turn before the others have been tried."""
 
 
 @dataclass(slots=True)
@@ -37,6 +42,8 @@ class RecentWrites:
     _refused: RefusedWrites = field(default_factory=RefusedWrites)
     _refusals: int = 0
     """In this turn."""
+    _longest_due: frozenset[Hashable] = frozenset()
+    """Of the refused ones, when this turn began."""
     _again: float = float("inf")
     """When what this turn could not write is tried again."""
 
@@ -46,6 +53,7 @@ class RecentWrites:
             return self._until
         self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
         self._refused.prune(now)
+        self._longest_due = self._refused.longest_due(now, MAX_REFUSED_AGAIN)
         self._refusals, self._again = 0, float("inf")
         return None
 
@@ -53,7 +61,11 @@ class RecentWrites:
         """Return whether a write has to wait because it was refused."""
         due = self._refused.due(key, now)
         if due <= now:
-            return False
+            few = self._refusals < MAX_REFUSED_AGAIN
+            if few or key not in self._refused or key in self._longest_due:
+                return False
+            due = now + POSTPONED
+            self._refused.postpone(key, due)
         self._again = min(self._again, due)
         return True
 
@@ -65,6 +77,8 @@ class RecentWrites:
         """Record that a write was refused; returns whether others are tried in this turn."""
         self.failures += 1
         self._refusals += 1
+        # A refusal is an answer.
+        self.reached()
         self._again = min(self._again, self._refused.refuse(key, now))
         return self._refusals < MAX_REFUSED
 

@@ -35,6 +35,28 @@ def test_a_write_that_was_accepted_is_refused_for_the_first_time_again() -> None
     assert refused.refuse("a", 0.0) == first
 
 
+def test_a_postponed_write_waits_and_is_still_as_often_refused_as_it_was() -> None:
+    refused = RefusedWrites()
+    first = refused.refuse("a", 0.0)
+    assert "a" in refused
+    refused.postpone("a", first + 5)
+    assert refused.due("a", first) == first + 5
+    assert refused.refuse("a", first + 5) == first + 5 + 2 * FIRST
+    refused.postpone("b", 100.0)
+    assert "b" not in refused
+    assert refused.due("b", 0.0) == 0.0
+
+
+def test_those_that_were_postponed_stay_the_longest_due() -> None:
+    refused = RefusedWrites()
+    for key, now in (("a", 0.0), ("b", 1.0), ("c", 2.0)):
+        refused.refuse(key, now)
+    refused.postpone("a", 10.0)
+    assert refused.longest_due(9.9, 2) == {"b", "c"}
+    assert refused.longest_due(10.0, 2) == {"a", "b"}
+    assert refused.longest_due(2.5, 2) == {"b"}
+
+
 def test_only_the_retained_writes_wait() -> None:
     refused = RefusedWrites()
     until = refused.refuse("a", 0.0)

@@ -101,6 +101,16 @@ def test_what_is_refused_again_and_again_is_tried_ever_more_rarely_and_delays_no
     assert (refused, rig.names) == (3, ["n1.oam"])
 
 
+def test_many_refusals_hold_up_others_for_a_while_only() -> None:
+    rig = Rig()
+    nodes = [f"p{number}" for number in range(150)]
+    rig.server.errors = {f"{node}.oam": ApiError(422, "Invalid", "too long", "answer") for node in nodes}
+    asked = dict.fromkeys([*nodes, "good"], answers(1))
+    for second in range(120):
+        rig.write(10.0 + second, **asked)
+    assert set(rig.names) == {"good.oam"}
+
+
 def test_what_is_gone_is_no_failure() -> None:
     rig = Rig()
     rig.server.errors["n1.oam"] = ApiError(404, "NotFound", "", "answer")

@@ -105,6 +105,22 @@ def test_without_any_rights_few_writes_are_tried_and_then_there_is_a_pause() -> 
     assert len(rig.tried) == MAX_REFUSED
 
 
+@pytest.mark.parametrize("pace", [1.0, 10.0])
+def test_a_policy_that_protects_many_nodes_holds_up_other_writes_for_a_while_only(pace: float) -> None:
+    nodes = [f"p{number}" for number in range(150)]
+    rig = Rig({f"nodes/{node}": 403 for node in nodes})
+    for _ in range(120):
+        rig.turn(label(*nodes))
+        rig.now += pace
+    assert set(rig.written) == {"nodeattachments/n2.oam/status"}
+    # Once it protects them no more, they are written as soon as each is due.
+    rig.errors.clear()
+    for _ in range(int(LONGEST / pace) + 1):
+        rig.turn(label(*nodes))
+        rig.now += pace
+    assert {f"nodes/{node}" for node in nodes} <= set(rig.written)
+
+
 def test_an_api_server_that_fails_is_left_alone_for_a_while() -> None:
     rig = Rig({"nodes/n1": 500})
     rig.turn(label("n1", "n2"))
