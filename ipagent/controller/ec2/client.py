@@ -66,6 +66,7 @@ from ipagent.controller.reconcile.ec2_answers import (
 from ipagent.controller.reconcile.refusal_conditions import classify
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials as Signing
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef
 
@@ -91,12 +92,13 @@ class Ec2:
         )
         self._session = session_for(credentials)
         self._connecting = threading.Lock()
-        self._connected: EC2Client | None = None
+        self._connected: tuple[EC2Client, Signing] | None = None
 
     def close(self) -> None:
         """Close the connections."""
         if self._connected is not None:
-            self._connected.close()
+            client, _ = self._connected
+            client.close()
 
     @property
     def _client(self) -> EC2Client:
@@ -106,12 +108,16 @@ class Ec2:
         """
         with self._connecting:
             if self._connected is None:
-                if with_credentials(self._session.get_credentials) is None:
+                found = with_credentials(self._session.get_credentials)
+                if found is None:
                     raise NoCredentialsError
                 made: Any = self._session.create_client("ec2", region_name=self.region, config=self._config)
                 watch(made)
-                self._connected = made
-            return self._connected
+                self._connected = made, found
+            client, credentials = self._connected
+        # Renewed now if they are due: those of IRSA are read for the first time here.
+        with_credentials(credentials.get_frozen_credentials)
+        return client
 
     def make(self, call: Call) -> Answer:
         """Make a call, with all its pages; raises nothing of botocore's."""
@@ -237,7 +243,7 @@ class Ec2:
 
     def _identity(self) -> str:
         try:
-            found = self._session.get_credentials()
+            found = with_credentials(self._session.get_credentials)
         except TRANSLATED:
             return "none"
         return str(found.method) if found is not None else "none"

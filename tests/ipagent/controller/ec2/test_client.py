@@ -6,6 +6,7 @@ moto accepts nearly everything; what EC2 refuses is in the reconciler's test_ref
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,6 +179,39 @@ def test_an_endpoint_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatc
     assert isinstance(answer, Refused)
     assert answer.kind is Kind.UNREACHABLE
     assert client.region == REGION
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/does/not/exist",
+        },
+        {
+            "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/controller",
+            "AWS_WEB_IDENTITY_TOKEN_FILE": "/does/not/exist",
+        },
+        {},
+    ],
+    ids=["EKS Pod Identity", "IRSA", "none"],
+)
+def test_credentials_that_can_not_be_read_are_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with closing(Ec2(REGION, Credentials.CHAIN, 2)) as made:
+        answer = made.make(ReadLimits(("t3.medium",)))
+        # One that is made after them is refused likewise.
+        again = made.make(Delete("n1.oam", "eni-0123456789abcdef0"))
+    assert isinstance(answer, Refused)
+    assert isinstance(again, Refused)
+    assert (answer.kind, again.kind) == (Kind.NO_CREDENTIALS, Kind.NO_CREDENTIALS)
+    assert (answer.action, again.action) == ("DescribeInstanceTypes", "DeleteNetworkInterface")
 
 
 def test_credentials_that_come_after_the_start_are_found(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
