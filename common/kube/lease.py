@@ -155,7 +155,7 @@ class LeaderElection(threading.Thread):
         begun = time.monotonic()
         if self.leading and self._seen is not None and self._renew(self._seen, begun):
             return True
-        seen = self._look(begun)
+        seen = self._look()
         if seen is None:
             self._seen = self._create(begun)
         elif may_take(seen, self._identity, begun):
@@ -185,14 +185,15 @@ class LeaderElection(threading.Thread):
         self._until = begun + self._terms.renew
         return True
 
-    def _look(self, now: float) -> Seen | None:
+    def _look(self) -> Seen | None:
         try:
             found = self._client.get(f"{self._path}/{self._name}", f"read Lease {self._name}").object
         except ApiError as error:
             if error.code == 404:
                 return None
             raise
-        return read_lease(found, self._seen, now)
+        # After the answer, which may have been long on its way: its holder may have renewed it until then.
+        return read_lease(found, self._seen, time.monotonic())
 
     def _create(self, now: float) -> Seen:
         body = {

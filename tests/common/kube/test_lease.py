@@ -139,6 +139,8 @@ def candidate(
     on_change: Callable[[], None] = lambda: None,
     terms: Terms = Terms(1.0, 0.6, 0.05, 0.05),  # noqa: B008 - immutable
     errors: list[Exception] | None = None,
+    *,
+    started: bool = True,
 ) -> LeaderElection:
     reported = [] if errors is None else errors
     found = LeaderElection(
@@ -150,8 +152,40 @@ def candidate(
         on_error=reported.append,
         terms=terms,
     )
-    found.start()
+    if started:
+        found.start()
     return found
+
+
+class SlowApi(FakeApi):
+    """Each answer to a read takes some seconds, by a clock of its own that stands still otherwise."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def get(self, path: str, what: str) -> Answer:
+        found = super().get(path, what)
+        self.now += self.seconds
+        return found
+
+
+def test_the_lease_of_another_runs_out_its_duration_after_an_answer_however_long_that_took(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = SlowApi(6.0)
+    monkeypatch.setattr("common.kube.lease.time", api)
+    api.create("", "", {"spec": {"holderIdentity": "other", "leaseDurationSeconds": 15}})
+    waiting = candidate(api, "waiting", terms=Terms(), started=False)
+    # The holder may have renewed it just before the answer, at 106, and lead by that until 116.
+    for now, leads in ((100.0, False), (115.5, False), (120.9, False), (121.0, True)):
+        api.now = now
+        waiting._turn()  # noqa: SLF001 - by a clock, and without its thread
+        assert waiting.leading is leads
 
 
 def test_one_leads_and_the_other_follows_at_once_when_it_ends() -> None:
