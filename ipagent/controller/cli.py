@@ -87,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=15.0,
         metavar="SECONDS",
-        help="after which another replica takes over from one that died; a leader renews it seven times "
-        "as often, and gives up after two thirds (%(default)g)",
+        help="after which another replica takes over from one that died; a leader renews the Lease every "
+        "quarter of it, and gives up after two thirds (%(default)g)",
     )
     parser.add_argument(
         "--releases",
