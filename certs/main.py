@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -24,13 +22,13 @@ from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreac
 from common.kube.reflector import Reflector, one_object
 from common.log import JsonLog
 from common.probes import ProbeServer
+from common.stop_signals import block_stop_signals, on_stop_signal
 from common.version import VERSION
 
 SILENCE = 3 * TICK
 """Seconds without a turn after which the controller counts as stuck: several timeouts of a request."""
 ENDING = 5.0
 """Seconds that each watch has for its end."""
-SIGNALS = {signal.SIGTERM, signal.SIGINT}
 REMEDIES = {
     401: NOT_AUTHENTICATED,
     403: "grant the ServiceAccount what docs/certificates.md lists under Rights",
@@ -62,13 +60,12 @@ class SystemClock:
 
 def run(options: Options) -> int:
     """Run until SIGTERM; returns the exit code. Raises ClusterError where there is no cluster."""
-    # Blocked before any thread starts: a thread of their own takes them and stops the controller.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    block_stop_signals()
     client, log, clock = _client(), JsonLog(level=options.log_level), SystemClock()
     health = Health(lambda: clock.now().steady, SILENCE)
     store = Store(client, options.names, options.marks)
     loop = Controller(store, options.settings, clock, log, health)
-    threading.Thread(target=_stop_at_signal, args=(loop,), name="signals", daemon=True).start()
+    on_stop_signal(loop.stop)
     with _server(health, options) as server, watching(client, options.names, loop, log, health):
         log.write(
             "info",
@@ -173,8 +170,3 @@ def _server(health: Health, options: Options) -> ProbeServer:
         raise ClusterError(
             f"cannot listen on {options.host} port {options.port}: {error.strerror}"
         ) from error
-
-
-def _stop_at_signal(loop: Controller) -> None:
-    signal.sigwait(SIGNALS)
-    loop.stop()

@@ -5,7 +5,6 @@ Thread: the main thread; probes and metrics are asked by threads of their own.
 
 from __future__ import annotations
 
-import signal
 import socket
 import threading
 import time
@@ -22,6 +21,7 @@ from common.kube.cluster import find_cluster
 from common.kube.errors import NOT_AUTHENTICATED
 from common.kube.lease import LeaderElection, terms_of
 from common.probes import ProbeServer
+from common.stop_signals import block_stop_signals, on_stop_signal
 from common.version import VERSION
 from ipagent.assign.addresses import IPNetwork
 from ipagent.assign.errors import Usage
@@ -92,11 +92,11 @@ def work(options: Options, env: Mapping[str, str]) -> int:
     """
     log = Log(level=options.log_level, form=options.log_format)
     stop = threading.Event()
+    block_stop_signals()
     try:
         with ExitStack() as stack:
             process = _Process(options, env, log, stop, stack)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: process.end())
+            on_stop_signal(process.end)
             return process.run()
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         return end_with(log, error)
@@ -183,7 +183,7 @@ class _Process:
         return ExitCode.INTERNAL if lost and not self._stop.is_set() else ExitCode.OK
 
     def end(self) -> None:
-        """End soon. Called by signals."""
+        """End soon. Thread: the signals'."""
         self._stop.set()
         self._wake()
 

@@ -129,7 +129,7 @@ def test_flags_that_do_not_fit_are_refused(
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("certs.main.signal.pthread_sigmask", lambda *_: None)
+    monkeypatch.setattr("certs.main.block_stop_signals", lambda: None)
     assert main(["certs", command, *flags]) == 2
     assert text in capsys.readouterr().err
 

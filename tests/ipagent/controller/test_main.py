@@ -16,6 +16,12 @@ pytestmark = pytest.mark.pure
 OPTIONS = Options("prod", "eu-central-1", "multus-eni-system")
 
 
+@pytest.fixture(autouse=True)
+def _unblocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the signals to the tests' own process."""
+    monkeypatch.setattr(main, "block_stop_signals", lambda: None)
+
+
 def test_it_says_what_it_needs_where_there_is_no_cluster(capsys: pytest.CaptureFixture[str]) -> None:
     assert work(OPTIONS, {}) == ExitCode.USAGE
     line = json.loads(capsys.readouterr().err)
