@@ -103,7 +103,7 @@ bench-cluster: setup ## how long pods take to start on a real node, without us a
 bench-fleet: setup ## 20 node agents and 800 pods on a real API server against EC2 request limits, beside the direct backend
 	@$(PY) -m benchmarks.fleet $(QUICKLY)
 
-bench-controller: setup ## what the controller of node networks takes at rest: CPU, memory, calls to EC2
+bench-controller: setup ## what the controller of node networks takes at rest (CPU, memory, calls to EC2), and how soon reset capacity is back
 	@$(PY) -m benchmarks.controller $(QUICKLY)
 
 base-image: setup ## the Debian that images are built in, by debootstrap: where no registry can be reached

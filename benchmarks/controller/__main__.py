@@ -1,4 +1,4 @@
-"""Measure the controller at rest: `python -m benchmarks.controller [--quick] [--output json]`.
+"""Measure the controller of node networks: `python -m benchmarks.controller [--quick] [--output json]`.
 
 Exit code 0 if everything ran, whether or not the figures reach their targets; 1 if something did not run.
 """
@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     benchmark = command.Benchmark(
         name="controller",
         quick="few nodes, a short rest",
-        run=lambda quick: run(nodes=3, seconds=10) if quick else run(nodes=20, seconds=60),
+        run=lambda quick: (
+            run(nodes=3, seconds=10, resets=6) if quick else run(nodes=20, seconds=60, resets=40)
+        ),
         render=render,
         as_json=lambda results: with_targets(results, targets(results)),
         errors=(BenchError, ProcessError, HelmError, OSError, TimeoutError, ValueError),

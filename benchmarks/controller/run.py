@@ -1,7 +1,11 @@
-"""Two replicas at the default terms of their Lease, nodes that are ready, and nothing to do."""
+"""Two replicas at the default terms of their Lease, nodes that are ready, and nothing to do.
+
+Then kubelets reset their nodes' resources, as one that starts may do, and the leader writes them again.
+"""
 
 from __future__ import annotations
 
+import random
 import sys
 import tempfile
 import time
@@ -12,10 +16,13 @@ from typing import Any
 from benchmarks.common.command import progress
 from benchmarks.common.grid import grid
 from benchmarks.common.memory import memory_of
+from benchmarks.common.percentiles import percentile
 from benchmarks.common.targets import Target, verdicts
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
 from common.kube.timestamps import timestamp
+from ipagent.node.reconcile.usage import Usage, usage_body
+from ipagent.node_network_names import ATTACHMENTS, NODE_MANAGER, RESOURCE_PREFIX
 from tests.chart.network_rig import ATTACHMENT, NODE, report_link
 from tests.chart.values import REQUIRED
 from tests.cluster.api import Api, Kind, Manifest
@@ -29,6 +36,8 @@ from tests.doubles import Doubles
 REGION, ZONE = "eu-central-1", "eu-central-1a"
 VPC, GROUP = "vpc-0123456789abcdef0", "sg-0a000000000000001"
 NETWORKS = ("oam", "sig")
+RESOURCES = tuple(RESOURCE_PREFIX + name for name in NETWORKS)
+TYPE = "m5.xlarge"
 PROGRAM = Path(sys.executable).with_name("ipagent")
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "helm4")
 SECONDS = 180.0
@@ -61,10 +70,12 @@ class Results:
     seconds: float
     calls: int
     replicas: tuple[Replica, ...]
+    resets: tuple[float, ...]
+    """Milliseconds from each reset of a node's resources until they were there again."""
 
 
-def run(*, nodes: int, seconds: float) -> Results:
-    """Make nodes ready, and measure for so many seconds. Raises BenchError."""
+def run(*, nodes: int, seconds: float, resets: int) -> Results:
+    """Make nodes ready, and measure for so many seconds, then so many resets. Raises BenchError."""
     binaries = find_binaries(PROGRAMS)
     if isinstance(binaries, Missing):
         raise BenchError(str(binaries))
@@ -92,10 +103,16 @@ def run(*, nodes: int, seconds: float) -> Results:
             report(f"{nodes} nodes with {len(NETWORKS)} networks are made ready")
             _make_ready(api, Client(load_kubeconfig([kubeconfig]), "bench"), nodes)
             report(f"rest for {seconds:.0f} s")
-            return _rest(api, doubles, {"leads": one, "waits": two}, nodes, seconds)
+            calls, replicas = _rest(api, doubles, {"leads": one, "waits": two}, nodes, seconds)
+            report(f"{resets} kubelets reset their nodes' resources")
+            found = tuple(_reset(api, f"n{number % nodes}") for number in range(resets))
+            return Results(nodes, seconds, calls, replicas, found)
 
 
-def _rest(api: Api, doubles: Doubles, replicas: dict[str, Process], nodes: int, seconds: float) -> Results:
+def _rest(
+    api: Api, doubles: Doubles, replicas: dict[str, Process], nodes: int, seconds: float
+) -> tuple[int, tuple[Replica, ...]]:
+    """Return the calls to EC2, and what each replica took."""
     if not replicas["leads"].events("leading"):
         replicas = {"leads": replicas["waits"], "waits": replicas["leads"]}
 
@@ -113,7 +130,28 @@ def _rest(api: Api, doubles: Doubles, replicas: dict[str, Process], nodes: int, 
         cpu, switches = (now - then for now, then in zip(_used(process.pid), before[role], strict=True))
         rss = memory_of(process.pid).rss
         found.append(Replica(role, cpu * 1000 / seconds, switches / seconds, rss))
-    return Results(nodes, seconds, len(doubles.journal()) - calls, tuple(found))
+    return len(doubles.journal()) - calls, tuple(found)
+
+
+def _reset(api: Api, node: str) -> float:
+    """Reset a node's resources as kubernetes#73948 has it; returns when they are back, in milliseconds."""
+    before = _advertised(api, node)
+    nothing = dict.fromkeys(RESOURCES, "0")
+    # At another moment of the leader's pauses each time.
+    time.sleep(random.uniform(0, 1))  # noqa: S311 - no secret
+    began = time.monotonic()
+    api.patch_status(NODE, node, {"capacity": nothing, "allocatable": nothing})
+    while _advertised(api, node) != before:
+        if time.monotonic() - began > SECONDS:
+            raise BenchError(f"the resources of node {node} did not come back within {SECONDS:g} s")
+        time.sleep(0.005)
+    return (time.monotonic() - began) * 1000
+
+
+def _advertised(api: Api, node: str) -> dict[tuple[str, str], str]:
+    status = api.get(NODE, node)["status"]
+    kinds = ("capacity", "allocatable")
+    return {(kind, name): status.get(kind, {}).get(name, "") for kind in kinds for name in RESOURCES}
 
 
 def _report_as_kubelets(api: Api, nodes: int, seconds: float) -> None:
@@ -156,7 +194,11 @@ def _established(crd: Manifest) -> bool:
 
 def _make_ready(api: Api, client: Client, nodes: int) -> None:
     for number in range(nodes):
-        labels = {"node-group": "multus", "topology.kubernetes.io/zone": ZONE}
+        labels = {
+            "node-group": "multus",
+            "topology.kubernetes.io/zone": ZONE,
+            "node.kubernetes.io/instance-type": TYPE,
+        }
         api.create(
             {
                 "apiVersion": "v1",
@@ -184,10 +226,20 @@ def _make_ready(api: Api, client: Client, nodes: int) -> None:
             status = each.get("status") or {}
             if status.get("attachment") and (status.get("link") or {}).get("mac") != status.get("mac"):
                 report_link(client, each["metadata"]["name"], status["mac"])
+            if status.get("mac") and (status.get("pods") or {}).get("mac") != status["mac"]:
+                _report_no_pods(client, each["metadata"]["name"], status["mac"])
         labels = [each["metadata"]["labels"] for each in api.list(NODE)]
-        return all(f"network.multus-eni.io/{name}" in each for each in labels for name in NETWORKS)
+        advertised = [count for number in range(nodes) for count in _advertised(api, f"n{number}").values()]
+        return all(f"network.multus-eni.io/{name}" in each for each in labels for name in NETWORKS) and all(
+            advertised
+        )
 
     wait_for(ready, "nodes with their networks", SECONDS)
+
+
+def _report_no_pods(client: Client, name: str, mac: str) -> None:
+    path = f"{ATTACHMENTS}/{name}/status"
+    client.apply(path, "report pods", usage_body(name, Usage(mac)), manager=NODE_MANAGER, force=True)
 
 
 def _world(nodes: int) -> dict[str, Any]:
@@ -220,7 +272,7 @@ def _instance(number: int) -> dict[str, Any]:
     }
     return {
         "id": _instance_id(number),
-        "type": "m5.xlarge",
+        "type": TYPE,
         "sources": [f"127.0.{number + 1}.1/32"],
         "interfaces": [primary],
     }
@@ -238,6 +290,12 @@ def targets(results: Results) -> list[Target]:
         Target("calls to EC2 between two descriptions", "0", str(results.calls), results.calls == 0),
         Target("leader at rest: CPU a second", "<= 1 ms", f"{leads.cpu_ms:.2f} ms", leads.cpu_ms <= 1),
         Target("replica: RSS", "<= 80 MB", f"{largest:.1f} MB", largest <= 80),
+        Target(
+            "a node's resources that its kubelet has reset: until they are back, longest",
+            "<= 2000 ms",
+            f"{max(results.resets):.0f} ms",
+            max(results.resets) <= 2000,
+        ),
     ]
 
 
@@ -249,4 +307,8 @@ def render(results: Results) -> str:
         for each in results.replicas
     ]
     head = f"{results.nodes} nodes with {len(NETWORKS)} networks at rest for {results.seconds:.0f} s."
-    return "\n\n".join((head, grid(rows), verdicts(targets(results))))
+    reset = (
+        f"A kubelet resets the resources of its node, {len(results.resets)} times: they are back after p50 "
+        f"{percentile(results.resets, 0.5):.0f} ms, longest {max(results.resets):.0f} ms."
+    )
+    return "\n\n".join((head, grid(rows), reset, verdicts(targets(results))))
