@@ -80,7 +80,6 @@ class Ec2:
 
     def __init__(self, region: str, credentials: Credentials, connections: int) -> None:
         self.region = region
-        self.identity = "none"
         self.calls: Counter[tuple[str, str]] = Counter()
         self._config = Config(
             connect_timeout=CONNECT_SECONDS,
@@ -242,11 +241,10 @@ class Ec2:
         return Refused(classify(code, message, failure.fault), action, failure.text, failure)
 
     def _identity(self) -> str:
-        try:
-            found = with_credentials(self._session.get_credentials)
-        except TRANSLATED:
+        if self._connected is None:
             return "none"
-        return str(found.method) if found is not None else "none"
+        _, credentials = self._connected
+        return str(credentials.method)
 
 
 def _action(call: Call) -> str:
