@@ -15,20 +15,13 @@ from tests.cluster.nodes.story import Story
 from tests.cluster.nodes.story_controller import NodeNetworks, account, node_network, values
 from tests.cluster.nodes.story_release import Release
 from tests.cluster.nodes.workloads import NETWORK, pod, template
+from webhook.core.container import restricted
 
 NAME = "oam"
 LABELS = {"node-group": "multus"}
 LOADERS = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}
 """The dynamic loader: the only program of the agent's image beside Python, by machine."""
-RESTRICTED = {
-    "securityContext": {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-        "runAsUser": 65534,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-}
+RESTRICTED = {"securityContext": restricted()}
 """Fields of what is compared with the agent's container: the runtime's work for a seccomp profile shows."""
 _numbers = itertools.count(1)
 

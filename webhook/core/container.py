@@ -80,7 +80,7 @@ def agent_container(
         "image": plan.image,
         "command": [COMMAND, plan.mode.value],
         "env": _env(plan.settings, settings.env),
-        "securityContext": {**_restricted(), **settings.security_context},
+        "securityContext": {**restricted(), **settings.security_context},
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -113,7 +113,7 @@ _DOWNWARD_API = tuple(
 )
 
 
-def _restricted() -> dict[str, Any]:
+def restricted() -> dict[str, Any]:
     """Return a security context that passes Pod Security `restricted`, whatever the pod's own one says."""
     return {
         "allowPrivilegeEscalation": False,
