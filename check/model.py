@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -155,6 +155,12 @@ def why_ended(pod: Resource) -> str:
             said = f": {lines[-1]}" if lines else ""
             return f"it ended with exit code {last['exitCode']}{said}"[:MAX_WAITING]
     return ""
+
+
+def why_down(pods: Iterable[Resource]) -> str:
+    """Say in brackets why the first of some pods does not run that says why; empty if none does."""
+    why = next((found for pod in pods if (found := why_waiting(pod) or why_ended(pod))), "")
+    return f" ({why})" if why else ""
 
 
 def node_name(pod: Resource) -> str:

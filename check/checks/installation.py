@@ -15,8 +15,7 @@ from check.model import (
     mapping,
     objects,
     pod_spec,
-    why_ended,
-    why_waiting,
+    why_down,
 )
 from check.results import Check, Problem, command, describe, describe_pods, history, upgrade
 from check.views import Cluster
@@ -59,14 +58,9 @@ def _replicas(cluster: Cluster) -> Iterator[str | Problem]:
         return
     wanted, ready = count(webhook.spec.get("replicas", 1)), count(webhook.status.get("readyReplicas"))
     if ready < max(wanted, 1):
-        text = f"Deployment {webhook.key}: {ready} of {wanted} replicas are ready{_why(cluster, 'webhook')}"
+        why = why_down(cluster.installation.pods_of("webhook"))
+        text = f"Deployment {webhook.key}: {ready} of {wanted} replicas are ready{why}"
         yield Problem(text, describe_pods(webhook.namespace, "webhook"))
-
-
-def _why(cluster: Cluster, component: str) -> str:
-    pods = cluster.installation.pods_of(component)
-    why = next((found for pod in pods if (found := why_waiting(pod) or why_ended(pod))), "")
-    return f" ({why})" if why else ""
 
 
 def _spread(cluster: Cluster) -> Iterator[str | Problem]:
@@ -137,7 +131,7 @@ def _certs(cluster: Cluster) -> Iterator[str | Problem]:
     if certs is None:
         raise NotApplicable("certificates come from elsewhere (certificates.mode)")
     if not count(certs.status.get("readyReplicas")):
-        why = _why(cluster, "certs")
+        why = why_down(cluster.installation.pods_of("certs"))
         text = f"Deployment {certs.key} is not ready{why}: it renews the certificate, or waits to"
         yield Problem(text, describe_pods(certs.namespace, "certs"))
 

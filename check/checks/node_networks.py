@@ -12,8 +12,7 @@ from check.model import (
     count,
     objects,
     seconds_since_epoch,
-    why_ended,
-    why_waiting,
+    why_down,
 )
 from check.results import Check, Problem, describe, describe_pods
 from check.views import Cluster
@@ -32,11 +31,8 @@ def _controller(cluster: Cluster) -> Iterator[Problem]:
         raise NotApplicable("the controller of node networks is not installed (controller.enabled)")
     wanted, ready = count(controller.spec.get("replicas", 1)), count(controller.status.get("readyReplicas"))
     if ready < max(wanted, 1):
-        pods = cluster.installation.pods_of("controller")
-        why = next((found for pod in pods if (found := why_waiting(pod) or why_ended(pod))), "")
-        text = (
-            f"Deployment {controller.key}: {ready} of {wanted} replicas are ready{f' ({why})' if why else ''}"
-        )
+        why = why_down(cluster.installation.pods_of("controller"))
+        text = f"Deployment {controller.key}: {ready} of {wanted} replicas are ready{why}"
         yield _of_controller(controller, text)
     leases = {each.key: each.spec for each in cluster.all("Lease")}
     key = f"{controller.namespace}/{LEASE}"

@@ -18,7 +18,7 @@ from check.model import (
     mapping,
     node_name,
     objects,
-    why_waiting,
+    why_down,
 )
 from check.results import Check, Problem, describe_pods, logs, node_status, upgrade
 from check.views import Cluster
@@ -42,20 +42,20 @@ def _agents(cluster: Cluster) -> Iterator[str | Problem]:
     ready = {node for node, pods in there.items() if any(map(is_ready, pods))}
     for node in cluster.nodes_with_pods:
         if node not in ready and node not in cluster.excused_nodes:
-            waiting = next(filter(None, (why_waiting(pod) for pod in there[node])), "")
-            why = f": {waiting}" if waiting else ""
-            text = f"{node} has Multus pods and no node agent that is ready{why}"
+            text = f"{node} has Multus pods and no node agent that is ready{why_down(there[node])}"
             yield Problem(text, describe_pods(found.namespace, "node-agent", node))
     if not cluster.nodes_with_pods:
-        yield from _unready(found.node_agent, cluster.excused(found.node_agent))
+        yield from _unready(cluster, found.node_agent)
 
 
-def _unready(agents: Resource, excused: int) -> Iterator[Problem]:
+def _unready(cluster: Cluster, agents: Resource) -> Iterator[Problem]:
     """Before the first pod, too: it would wait."""
     status = agents.status
     ready, wanted = count(status.get("numberReady")), count(status.get("desiredNumberScheduled"))
-    if ready + excused < wanted:
-        text = f"DaemonSet {agents.key}: ready on {ready} of {wanted} nodes"
+    if ready + cluster.excused(agents) < wanted:
+        pods = cluster.installation.pods_of("node-agent")
+        why = why_down(pod for pod in pods if node_name(pod) not in cluster.excused_nodes)
+        text = f"DaemonSet {agents.key}: ready on {ready} of {wanted} nodes{why}"
         yield Problem(text, describe_pods(agents.namespace, "node-agent"))
 
 
