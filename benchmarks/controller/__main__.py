@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from benchmarks.common import command
 from benchmarks.common.targets import with_targets
-from benchmarks.controller.run import BenchError, render, run, targets
+from benchmarks.controller.run import BenchError, run
+from benchmarks.controller.table import render, targets
 from tests.cluster.helm import HelmError
 from tests.cluster.processes import ProcessError
 

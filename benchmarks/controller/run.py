@@ -9,15 +9,12 @@ import random
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common.command import progress
-from benchmarks.common.grid import grid
 from benchmarks.common.memory import memory_of
-from benchmarks.common.percentiles import percentile
-from benchmarks.common.targets import Target, verdicts
+from benchmarks.controller.table import NETWORKS, Replica, Results
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
 from common.kube.timestamps import timestamp
@@ -35,7 +32,6 @@ from tests.doubles import Doubles
 
 REGION, ZONE = "eu-central-1", "eu-central-1a"
 VPC, GROUP = "vpc-0123456789abcdef0", "sg-0a000000000000001"
-NETWORKS = ("oam", "sig")
 RESOURCES = tuple(RESOURCE_PREFIX + name for name in NETWORKS)
 TYPE = "m5.xlarge"
 PROGRAM = Path(sys.executable).with_name("ipagent")
@@ -50,28 +46,6 @@ _CRD = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 
 class BenchError(Exception):
     """Something did not run; the text says what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """What one replica takes at rest: CPU and context switches a second, and memory in megabytes."""
-
-    role: str
-    cpu_ms: float
-    switches: float
-    rss: float
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """`calls` are those to EC2 while all of them rested."""
-
-    nodes: int
-    seconds: float
-    calls: int
-    replicas: tuple[Replica, ...]
-    resets: tuple[float, ...]
-    """Milliseconds from each reset of a node's resources until they were there again."""
 
 
 def run(*, nodes: int, seconds: float, resets: int) -> Results:
@@ -280,35 +254,3 @@ def _instance(number: int) -> dict[str, Any]:
 
 def _instance_id(number: int) -> str:
     return f"i-{number + 1:017x}"
-
-
-def targets(results: Results) -> list[Target]:
-    """Return the figures beside what they should be."""
-    leads = next(each for each in results.replicas if each.role == "leads")
-    largest = max(each.rss for each in results.replicas)
-    return [
-        Target("calls to EC2 between two descriptions", "0", str(results.calls), results.calls == 0),
-        Target("leader at rest: CPU a second", "<= 1 ms", f"{leads.cpu_ms:.2f} ms", leads.cpu_ms <= 1),
-        Target("replica: RSS", "<= 80 MB", f"{largest:.1f} MB", largest <= 80),
-        Target(
-            "a node's resources that its kubelet has reset: until they are back, longest",
-            "<= 2000 ms",
-            f"{max(results.resets):.0f} ms",
-            max(results.resets) <= 2000,
-        ),
-    ]
-
-
-def render(results: Results) -> str:
-    """Return the table."""
-    rows = [("replica", "CPU a second", "context switches a second", "RSS")]
-    rows += [
-        (each.role, f"{each.cpu_ms:.2f} ms", f"{each.switches:.1f}", f"{each.rss:.1f} MB")
-        for each in results.replicas
-    ]
-    head = f"{results.nodes} nodes with {len(NETWORKS)} networks at rest for {results.seconds:.0f} s."
-    reset = (
-        f"A kubelet resets the resources of its node, {len(results.resets)} times: they are back after p50 "
-        f"{percentile(results.resets, 0.5):.0f} ms, longest {max(results.resets):.0f} ms."
-    )
-    return "\n\n".join((head, grid(rows), reset, verdicts(targets(results))))
