@@ -10,16 +10,15 @@ from common.agent_settings import AgentSettings, Takeover
 from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
-from ipagent.assign.cloud import Cloud
 from ipagent.assign.errors import AgentError, Deadline, NoInterface, Usage
-from ipagent.assign.placement import Placed, Placement, Unplaced, place, place_known
+from ipagent.assign.placement import Placed, Unplaced
 from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import Misplaced, Pair, ReleaseQueue
 from ipagent.assign.report import Ec2View, Problem, Report, problems, report, undetected
 from ipagent.assign.retry import NOW, Backoff, Clock, remaining
 from ipagent.assign.selection import DETECTION_SECONDS, Selection, UndecidedDefaultError, select
-from ipagent.assign.topology import Eni, Topology
 from ipagent.log import Log
+from ipagent.pod.eni_lookup import EniLookup, PodCloud
 from ipagent.termination import unplugged
 
 PENDING_PACE = Backoff(0.5, 10.0)
@@ -37,22 +36,6 @@ class Source(Protocol):
 
     def snapshot(self, *, routes: bool) -> Snapshot:
         """Read what the pod holds now; routes only where they are asked for. Raises AgentError."""
-
-
-class PodCloud(Cloud, Protocol):
-    """What the agent of one pod needs of AWS."""
-
-    def cached(self, macs: Collection[str]) -> Topology | None:
-        """Return what was read last, if nobody has to be asked for more for these MACs."""
-
-    def known(self, mac: str) -> Eni | None:
-        """Return the verified ENI with a MAC by what was read last, without asking anybody."""
-
-    def verified(self, shown: Topology, macs: Collection[str]) -> Topology:
-        """Return what IMDS has shown, with EC2's word on the ENIs that have these MACs; raises AgentError."""
-
-    def ranged(self, shown: Topology, macs: Collection[str]) -> Topology:
-        """Return it with EC2's word on the ranges of subnets, as far as EC2 tells; raises AgentError."""
 
 
 class Agent:
@@ -79,6 +62,7 @@ class Agent:
         self.lookup_failure: AgentError | None = None
         self.reconciler = Reconciler(cloud, timing=timing, log=log)
         self._source = source
+        self._lookup = EniLookup(cloud, takeover=settings.takeover is Takeover.ALWAYS)
         self._restarted = restarted
         self._placed = Placed()
         self._allowed = _allowed(settings)
@@ -146,7 +130,7 @@ class Agent:
         What needs no look for its ENI waits for none. Looks are paced by CHANGE_LOOKUPS: while an ENI is
         waited for, an interface that goes up and down would cause one each time. Without one `recheck` looks.
         """
-        known = self._without_asking(self._counting())
+        known = self._lookup.without_asking(self._counting(), self._placed)
         looked = {each.holding for each in self.pending}
         new = any(each.holding not in looked for each in known.unplaced)
         if not new or not self._change_lookups.take(self.timing.clock()):
@@ -157,19 +141,6 @@ class Agent:
         except AgentError:
             self._want(known, again)
             raise
-
-    def _without_asking(self, holdings: tuple[Holding, ...]) -> Placed:
-        if not holdings:
-            return Placed()
-        macs = {holding.mac for holding in holdings}
-        takeover = self.settings.takeover is Takeover.ALWAYS
-        cached = self.cloud.cached(macs)
-        if cached is not None:
-            placed = place(holdings, cached, takeover=takeover)
-            if not placed.unplaced and (cached.verified or not any(map(_needs_call, placed.placements))):
-                return placed
-        enis = {mac: eni for mac in macs if (eni := self.cloud.known(mac)) is not None}
-        return place_known(holdings, self._placed, enis, takeover=takeover)
 
     @property
     def placed(self) -> bool:
@@ -214,8 +185,8 @@ class Agent:
         self._recheck = self._recheck.later(self.timing.clock(), delays, self.timing.random())
 
     def _place(self, again: Collection[IPAddress] = (), *, fresh: bool = False) -> None:
-        holdings = self._counting()
-        self._want(self._find_enis(holdings, fresh=fresh) if holdings else Placed(), again)
+        lived = bool(self.reconciler.plan.items)
+        self._want(self._lookup.find(self._counting(), fresh=fresh, lived=lived), again)
 
     def _counting(self) -> tuple[Holding, ...]:
         held_back = self._detection_waits()
@@ -228,23 +199,6 @@ class Agent:
         before = self.reconciler.plan.items
         self.reconciler.set_desired(self._placed.placements, again)
         self._note_moved(before)
-
-    def _find_enis(self, holdings: tuple[Holding, ...], *, fresh: bool) -> Placed:
-        """Find the ENIs by what IMDS shows; EC2 is asked where that alone must not decide."""
-        macs = {holding.mac for holding in holdings}
-        takeover = self.settings.takeover is Takeover.ALWAYS
-        topology = self.cloud.topology(macs, fresh=fresh)
-        placed = place(holdings, topology, takeover=takeover)
-        if placed.unplaced and self.reconciler.plan.items and not fresh:
-            # The agent has run for a while: another ENI may have been attached.
-            topology = self.cloud.topology(macs, fresh=True)
-            placed = place(holdings, topology, takeover=takeover)
-        if any(each.unranged for each in placed.unplaced):
-            topology = self.cloud.ranged(topology, macs)
-            placed = place(holdings, topology, takeover=takeover)
-        if not topology.verified and any(map(_needs_call, placed.placements)):
-            placed = place(holdings, self.cloud.verified(topology, macs), takeover=takeover)
-        return replace(placed, unplaced=tuple(map(_waiting_for_ranges, placed.unplaced)))
 
     def _note_moved(self, before: Iterable[Item]) -> None:
         """Note what was assigned to an ENI that has turned out not to be the one that carries it."""
@@ -307,19 +261,6 @@ class Agent:
         if warning and warning not in self._warned:
             self._warned.add(warning)
             self.log.warning("eni-by-subnet", message=warning, address=address, eni=eni)
-
-
-def _waiting_for_ranges(unplaced: Unplaced) -> Unplaced:
-    """Return what becomes of an address that IMDS' ranges leave without an ENI, where EC2 tells no others."""
-    if not unplaced.unranged:
-        return unplaced
-    text = f"{unplaced.reason} (by the ranges that IMDS shows so far)"
-    return replace(unplaced, reason=text, pending=True)
-
-
-def _needs_call(placement: Placement) -> bool:
-    """Return whether EC2 has to assign the address: one of the ENI's prefixes is routed as it is."""
-    return placement.eni.prefix_of(placement.holding.address) is None
 
 
 def _allowed(settings: AgentSettings) -> tuple[IPNetwork, ...]:

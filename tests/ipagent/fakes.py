@@ -32,7 +32,8 @@ from ipagent.assign.placement import Placement
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.log import Log
-from ipagent.pod.agent import Agent, PodCloud
+from ipagent.pod.agent import Agent
+from ipagent.pod.eni_lookup import PodCloud
 
 ETH0 = Link(2, "eth0", "0a:00:00:00:00:02")
 NET1 = Link(3, "net1", "02:aa:00:00:00:01")
