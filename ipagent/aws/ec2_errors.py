@@ -50,6 +50,43 @@ _NOT_EC2 = (
 )
 
 _NO_ANSWER = (aws.HTTPClientError, aws.ConnectionError, TimeoutError)
+_WITHOUT_CAUSE = (aws.ProxyConnectionError, aws.EndpointConnectionError, aws.ConnectionClosedError)
+"""Errors whose text leaves out the cause."""
+
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+"""OpenSSL's name of a certificate that was not to be verified."""
+_WHERE_SET = (
+    "where EC2 is called: for the agent in pods by agent.env, agent.volumes and agent.volumeMounts, for the "
+    "node agent and the controller by their extraEnv, extraVolumes and extraVolumeMounts"
+)
+_BUNDLE = "The file that AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle in the profile names"
+_UNREADABLE_BUNDLE = f"{_BUNDLE} must be mounted and readable {_WHERE_SET}."
+_DATES = (
+    "If the node's clock is wrong, set it (chrony): a certificate is valid between two dates. If it is "
+    "right, whoever runs that server, a proxy or an endpoint of your own, has to renew its certificate."
+)
+_OTHER_NAMES = (
+    "The server's certificate is for other names, so something else may answer in its place: see "
+    "AWS_ENDPOINT_URL_EC2, whose URL needs one of those names, HTTPS_PROXY, and the VPC's DNS records."
+)
+_TLS_REMEDIES = {
+    "certificate has expired": _DATES,
+    "certificate is not yet valid": _DATES,
+    "doesn't match": _OTHER_NAMES,
+    "mismatch": _OTHER_NAMES,
+    _UNTRUSTED: (
+        "That certificate is of a CA that is not trusted: a proxy in between reads TLS, or the endpoint has "
+        "a certificate of your own CA (openssl s_client -showcerts -connect HOST:443 shows the issuer). Let "
+        f"AWS_CA_BUNDLE name a file with that CA {_WHERE_SET}. If it is set, its file lacks this CA."
+    ),
+    "[X509": f"{_BUNDLE} must hold the CA's certificate as PEM.",
+}
+"""What a failure of TLS says -> what the user does next; the first that fits."""
+_PROXY = (
+    "Calls go to that proxy because HTTPS_PROXY is set: check its URL (http://, unless the proxy itself "
+    "speaks TLS), its login, and that NetworkPolicies and security groups let the agent reach it; or name "
+    "EC2 and STS in NO_PROXY if they can be reached without it."
+)
 
 TRANSLATED = (aws.ClientError, aws.BotoCoreError, ResponseParserError, *_NO_ANSWER)
 """What calls of botocore raise."""
@@ -64,14 +101,14 @@ def failure_of(what: str, error: Exception, identity: str, region: str) -> Failu
     if isinstance(error, _CREDENTIALS):
         text = _text(what, str(error))
         return pod_identity_failure(text, error) or Failure(Fault.NO_CREDENTIALS, text)
-    fault = Fault.UNREACHABLE if isinstance(error, _NO_ANSWER) else Fault.UNKNOWN
-    return Failure(fault, _text(what, str(error)))
+    if isinstance(error, _NO_ANSWER):
+        return _no_answer(what, error)
+    return Failure(Fault.UNKNOWN, _text(what, str(error)))
 
 
-def is_untrusted(error: aws.BotoCoreError) -> bool:
-    """Return whether the certificate of EC2, STS or a proxy was not to be verified (OpenSSL's name of it)."""
-    # The text of ProxyConnectionError leaves out the cause.
-    return "CERTIFICATE_VERIFY_FAILED" in f"{error} {error.kwargs.get('error', '')}"
+def is_untrusted(error: Exception) -> bool:
+    """Return whether the certificate of EC2, STS or a proxy was not to be verified."""
+    return _UNTRUSTED in f"{error} {_cause(error)}"
 
 
 def unreadable(what: str, why: str) -> Failure:
@@ -132,6 +169,34 @@ def _refusal(what: str, error: aws.ClientError, identity: str, region: str) -> F
     if fault in (Fault.NO_PERMISSION, Fault.NO_CREDENTIALS):
         text += f" (credentials used: {identity}; region: {region})"
     return Failure(fault, text, remedy=remedy)
+
+
+def _no_answer(what: str, error: Exception) -> Failure:
+    cause = _cause(error)
+    text = str(error)
+    if isinstance(error, _WITHOUT_CAUSE) and cause is not error:
+        text = f"{text.rstrip('. ')}: {cause}"
+    return Failure(Fault.UNREACHABLE, _text(what, text), remedy=_connection_remedy(error, cause))
+
+
+def _connection_remedy(error: Exception, cause: BaseException) -> str:
+    """Return what the user does next; empty where any cause of Fault.UNREACHABLE may be the one."""
+    if isinstance(error, aws.SSLError | aws.ProxyConnectionError):
+        for part, remedy in _TLS_REMEDIES.items():
+            if part in str(cause):
+                return remedy
+    if isinstance(cause, FileNotFoundError | PermissionError | IsADirectoryError):
+        return _UNREADABLE_BUNDLE
+    return _PROXY if isinstance(error, aws.ProxyConnectionError) else ""
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what a failed connection comes from in the end, below the errors of botocore and urllib3."""
+    kwargs = error.kwargs if isinstance(error, aws.BotoCoreError) else {}
+    for below in (kwargs.get("error"), *error.args, error.__cause__):
+        if isinstance(below, BaseException):
+            return _cause(below)
+    return error
 
 
 def _text(what: str, why: str) -> str:

@@ -14,14 +14,14 @@ from threading import Thread
 import botocore.httpsession
 import pytest
 from botocore import exceptions as aws
-from urllib3.exceptions import ProxyError
+from urllib3.exceptions import ProtocolError, ProxyError, SSLError
 
 from common.agent_settings import Credentials
-from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws import botocore_session
 from ipagent.aws.ec2_client import Ec2Client
-from ipagent.aws.ec2_errors import is_untrusted
+from ipagent.aws.ec2_errors import failure_of, is_untrusted
 from tests.cluster.certificates import Authority
 from tests.ipagent import worlds
 from tests.ipagent.worlds import MAC_1, REGION
@@ -140,11 +140,11 @@ def call(times: int = 1, region: str = REGION) -> None:
             assert client.by_mac([MAC_1]) == ()
 
 
-def refused() -> str:
+def refused() -> Failure:
     with pytest.raises(Ec2Error) as caught:
         call()
     assert caught.value.failure.fault is Fault.UNREACHABLE
-    return caught.value.failure.text
+    return caught.value.failure
 
 
 def test_the_roots_of_aws_are_enough(trust: Trust, server: _Server) -> None:
@@ -200,6 +200,82 @@ def test_the_cause_tells_whether_a_proxy_is_trusted(cause: OSError, *, expected:
     assert is_untrusted(aws.ProxyConnectionError(proxy_url="https://proxy", error=failed)) is expected
 
 
+VERIFY = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("unable to get local issuer certificate", "AWS_CA_BUNDLE"),
+        ("self-signed certificate in certificate chain", "AWS_CA_BUNDLE"),
+        ("self-signed certificate", "AWS_CA_BUNDLE"),
+        ("certificate has expired", "clock"),
+        ("certificate is not yet valid", "clock"),
+        ("Hostname mismatch, certificate is not valid for 'ec2.test'", "other names"),
+        ("IP address mismatch, certificate is not valid for '10.0.0.1'", "other names"),
+    ],
+)
+@pytest.mark.parametrize("proxy", [False, True], ids=["of EC2", "of a proxy"])
+def test_the_remedy_is_that_of_what_openssl_says(why: str, remedy: str, *, proxy: bool) -> None:
+    cause = ssl.SSLCertVerificationError(1, f"{VERIFY}{why} (_ssl.c:1006)")
+    error: aws.BotoCoreError = aws.SSLError(endpoint_url="https://ec2.test/", error=SSLError(cause))
+    if proxy:
+        wrapped = ProxyError("Unable to connect to proxy", SSLError(cause))
+        error = aws.ProxyConnectionError(proxy_url="https://proxy", error=wrapped)
+    failure = failure_of("DescribeSubnets", error, "env", REGION)
+    assert failure.fault is Fault.UNREACHABLE
+    assert why in failure.text
+    assert remedy in failure.remedy
+    assert is_untrusted(error)
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize(
+    ("error", "text", "remedy"),
+    [
+        (
+            aws.EndpointConnectionError(
+                endpoint_url="https://ec2.test/", error=socket.gaierror(-2, "Name or service not known")
+            ),
+            'the endpoint URL: "https://ec2.test/": [Errno -2] Name or service not known',
+            "",
+        ),
+        (
+            aws.ConnectionClosedError(
+                endpoint_url="https://ec2.test/",
+                error=ProtocolError(
+                    "Connection aborted.", ConnectionResetError(104, "Connection reset by peer")
+                ),
+            ),
+            '"https://ec2.test/": [Errno 104] Connection reset by peer',
+            "",
+        ),
+        (
+            aws.ProxyConnectionError(
+                proxy_url="http://proxy:3128",
+                error=ProxyError(
+                    "Unable", OSError("Tunnel connection failed: 407 Proxy Authentication Required")
+                ),
+            ),
+            '"http://proxy:3128": Tunnel connection failed: 407 Proxy Authentication Required',
+            "login",
+        ),
+        (aws.ProxyConnectionError(proxy_url="http://proxy:3128"), '"http://proxy:3128"', "NO_PROXY"),
+        (TimeoutError("no answer within 30 s"), "no answer within 30 s", ""),
+    ],
+    ids=["name", "reset", "login", "a proxy without a cause", "timeout"],
+)
+def test_a_failed_connection_has_its_cause(error: Exception, text: str, remedy: str) -> None:
+    failure = failure_of("DescribeSubnets", error, "env", REGION)
+    assert failure.fault is Fault.UNREACHABLE
+    assert failure.text.endswith(text)
+    assert failure.text.count(text) == 1
+    assert remedy in failure.remedy
+    assert bool(failure.remedy) is bool(remedy)
+    assert not is_untrusted(error)
+
+
 def test_without_credentials_at_that_moment_the_next_call_tries_the_whole_bundle(
     trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,7 +302,61 @@ def test_where_aws_has_other_roots_its_own_are_not_tried(trust: Trust, server: _
 def test_a_server_that_neither_bundle_knows_is_not_called(trust: Trust) -> None:
     trust.aws_roots(right=False)
     trust.whole_bundle(right=False)
-    assert "CERTIFICATE_VERIFY_FAILED" in refused()
+    failure = refused()
+    assert "CERTIFICATE_VERIFY_FAILED" in failure.text
+    assert "unable to get local issuer certificate" in failure.text
+    assert "AWS_CA_BUNDLE" in failure.remedy
+
+
+def test_what_is_wrong_with_a_proxys_certificate_is_said(
+    trust: Trust, server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust.aws_roots(right=False)
+    trust.whole_bundle(right=False)
+    proxy = f"https://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    failure = refused()
+    assert f'"{proxy}": [SSL: CERTIFICATE_VERIFY_FAILED]' in failure.text
+    assert "AWS_CA_BUNDLE" in failure.remedy
+
+
+@pytest.mark.usefixtures("trust")
+def test_a_proxy_that_refuses_is_not_taken_for_one_without_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        proxy = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    failure = refused()
+    assert failure.text.endswith(f'"{proxy}": [Errno 111] Connection refused')
+    assert "NO_PROXY" in failure.remedy
+
+
+def test_a_certificate_for_other_names_is_no_matter_of_the_bundle(
+    trust: Trust, server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust.aws_roots(right=True)
+    trust.whole_bundle(right=True)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", f"https://localhost:{server.server_address[1]}")
+    failure = refused()
+    assert "hostname 'localhost' doesn't match '127.0.0.1'" in failure.text
+    assert "AWS_ENDPOINT_URL_EC2" in failure.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(None, "must be mounted and readable"), (b"", "as PEM"), (b"no certificate", "as PEM")],
+    ids=["missing", "empty", "no PEM"],
+)
+@pytest.mark.usefixtures("trust")
+def test_a_bundle_that_can_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, part: str
+) -> None:
+    path = tmp_path / "users.pem"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
+    failure = refused()
+    assert "AWS_CA_BUNDLE" in failure.remedy
+    assert part in failure.remedy
 
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
@@ -234,7 +364,7 @@ def test_the_users_bundle_is_the_only_one(trust: Trust, variable: str) -> None:
     trust.aws_roots(right=True)
     trust.whole_bundle(right=True)
     trust.users(variable, right=False)
-    assert "CERTIFICATE_VERIFY_FAILED" in refused()
+    assert "CERTIFICATE_VERIFY_FAILED" in refused().text
     trust.users(variable, right=True)
     trust.aws_roots(right=False)
     trust.whole_bundle(right=False)
