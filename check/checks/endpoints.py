@@ -7,11 +7,9 @@ VPC leaves by it, too. Whatever can't be seen (another VPC behind a transit gate
 from __future__ import annotations
 
 import ipaddress
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
-from check.callers import OWN_WAY, POD_IDENTITY, WEB_IDENTITY, environment
+from check.callers import OWN_WAY, POD_IDENTITY, WEB_IDENTITY, Origin, environment, origins_by_subnet
 from check.model import (
     AWS,
     ENDPOINTS,
@@ -20,14 +18,12 @@ from check.model import (
     Object,
     Verdict,
     items,
-    mapping,
     objects,
     text_of,
 )
 from check.networks import IPAddress
 from check.results import Check, Problem, aws
 from check.views import Cluster
-from common.agent_settings import Backend
 
 EC2, STS, EKS_AUTH = "ec2", "sts", "eks-auth"
 HTTPS = 443
@@ -49,24 +45,9 @@ MAX_NODES = 3
 """Nodes of a subnet that are named; the rest is counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where the calls of a node come from: its first ENI.
-
-    With the backend `direct` pods call, from ENIs of the VPC CNI: `groups` and `addresses` are those of all.
-    """
-
-    node: str
-    vpc: str
-    subnet: str
-    groups: frozenset[str]
-    addresses: tuple[IPAddress, ...]
-    has_public_address: bool
-
-
 def _endpoints(cluster: Cluster) -> Iterator[str]:
     services = _services(cluster)
-    for (vpc, subnet), origins in _by_subnet(cluster).items():
+    for (vpc, subnet), origins in origins_by_subnet(cluster).items():
         enclosed, why = _enclosed(cluster, vpc, subnet, origins)
         for service in services if enclosed else ():
             found = _of_service(cluster, vpc, service)
@@ -80,36 +61,66 @@ def _endpoints(cluster: Cluster) -> Iterator[str]:
 
 
 def _private_dns(cluster: Cluster) -> Iterator[Problem]:
-    for (vpc, subnet), origins in _by_subnet(cluster).items():
+    for (vpc, subnet), origins in origins_by_subnet(cluster).items():
         enclosed, _ = _enclosed(cluster, vpc, subnet, origins)
         for service in _services(cluster) if enclosed else ():
             found = [each for each in _of_service(cluster, vpc, service) if _is_available(each)]
             if found and not any(each.get("PrivateDnsEnabled") is True for each in found):
-                endpoint = str(found[0].get("VpcEndpointId"))
-                options = ("--vpc-endpoint-id", endpoint, "--private-dns-enabled")
-                text = f"{endpoint} ({service}) of {vpc} has no private DNS name"
-                yield Problem(text, aws(cluster, "ec2", "modify-vpc-endpoint", *options))
+                yield _without_name(cluster, found[0], service, enclosed)
+
+
+def _without_name(cluster: Cluster, endpoint: Object, service: str, callers: list[Origin]) -> Problem:
+    """Return the problem, with commands that only read.
+
+    Private DNS moves the calls of the whole VPC, and nothing here tells whether all of them may go there.
+    """
+    endpoint_id, groups = str(endpoint.get("VpcEndpointId")), _groups(endpoint)
+    text = f"{endpoint_id} ({service}) of {endpoint.get('VpcId')} has no private DNS name"
+    if own := _own_name(endpoint):
+        text += f", only {own}"
+    if shut_out := _shut_out(cluster, endpoint, callers):
+        text += f"; {', '.join(groups)} does not let {_nodes(shut_out)} in on TCP {HTTPS}"
+    shown = [aws(cluster, "ec2", "describe-vpc-endpoints", "--vpc-endpoint-ids", endpoint_id)]
+    if groups:
+        chosen = f"Name=group-id,Values={','.join(groups)}"
+        shown.append(aws(cluster, "ec2", "describe-security-group-rules", "--filters", chosen))
+    return Problem(text, " && ".join(shown))
+
+
+def _own_name(endpoint: Object) -> str:
+    """Return the endpoint's own name; those of its zones are longer."""
+    names = [text_of(each.get("DnsName")) for each in objects(endpoint.get("DnsEntries"))]
+    return min((name for name in names if name.startswith("vpce-")), key=len, default="")
 
 
 def _security_groups(cluster: Cluster) -> Iterator[Problem]:
-    rules = {str(each.get("GroupId")): objects(each.get("IpPermissions")) for each in cluster.aws.groups}
-    for (vpc, _), origins in _by_subnet(cluster).items():
+    for (vpc, _), origins in origins_by_subnet(cluster).items():
         for service in _services(cluster):
             for endpoint in _of_service(cluster, vpc, service):
                 # With a private DNS name all calls of the VPC go there, whatever its routes are.
                 if not _is_available(endpoint) or endpoint.get("PrivateDnsEnabled") is not True:
                     continue
-                groups = [str(each.get("GroupId")) for each in objects(endpoint.get("Groups"))]
-                if not groups or any(group not in rules for group in groups):
-                    continue
-                allowed = [rule for group in groups for rule in rules[group]]
-                shut_out = [each for each in origins if not any(_lets_in(rule, each) for rule in allowed)]
-                if shut_out:
+                if shut_out := _shut_out(cluster, endpoint, origins):
+                    groups = _groups(endpoint)
                     text = (
                         f"{', '.join(groups)} of {endpoint.get('VpcEndpointId')} ({service}) does not let "
                         f"{_nodes(shut_out)} in on TCP {HTTPS}"
                     )
                     yield Problem(text, _let_in(cluster, groups[0], shut_out[0]))
+
+
+def _groups(endpoint: Object) -> list[str]:
+    return [str(each.get("GroupId")) for each in objects(endpoint.get("Groups"))]
+
+
+def _shut_out(cluster: Cluster, endpoint: Object, origins: list[Origin]) -> list[Origin]:
+    """Return those that an endpoint's groups do not let in, none where their rules are not known."""
+    rules = {str(each.get("GroupId")): objects(each.get("IpPermissions")) for each in cluster.aws.groups}
+    groups = _groups(endpoint)
+    if not groups or any(group not in rules for group in groups):
+        return []
+    allowed = [rule for group in groups for rule in rules[group]]
+    return [each for each in origins if not any(_lets_in(rule, each) for rule in allowed)]
 
 
 def _let_in(cluster: Cluster, group: str, origin: Origin) -> str:
@@ -130,50 +141,6 @@ def _services(cluster: Cluster) -> tuple[str, ...]:
         EC2,
         *([STS] if WEB_IDENTITY in variables else []),
         *([EKS_AUTH] if POD_IDENTITY in variables else []),
-    )
-
-
-def _by_subnet(cluster: Cluster) -> Mapping[tuple[str, str], list[Origin]]:
-    """Return the nodes' origins by VPC and subnet.
-
-    Raises NotApplicable where subnets are shared by another account: EC2 shows nobody else its endpoints
-    ("Shared subnet permissions", VPC user guide).
-    """
-    owners = {str(each.get("SubnetId")): each.get("OwnerId") for each in cluster.aws.subnets}
-    nodes = {instance: node for node, instance in cluster.instances.items()}
-    found: dict[tuple[str, str], list[Origin]] = defaultdict(list)
-    enis: dict[str, list[Object]] = defaultdict(list)
-    for_pods = {eni.eni_id for eni in cluster.pod_enis}
-    for eni in cluster.aws.network_interfaces:
-        if text_of(eni.get("NetworkInterfaceId")) not in for_pods:
-            enis[str(mapping(eni.get("Attachment")).get("InstanceId"))].append(eni)
-    for eni in cluster.aws.network_interfaces:
-        attachment = mapping(eni.get("Attachment"))
-        instance = str(attachment.get("InstanceId"))
-        if instance not in nodes or attachment.get("DeviceIndex") != 0 or attachment.get("NetworkCardIndex"):
-            continue
-        callers = enis[instance] if cluster.installation.backend is Backend.DIRECT else [eni]
-        origin = _origin(nodes[instance], eni, callers)
-        if owners.get(origin.subnet, eni.get("OwnerId")) not in (None, eni.get("OwnerId")):
-            raise NotApplicable(
-                f"{origin.subnet} is shared by another account, whose endpoints are not shown"
-            )
-        found[origin.vpc, origin.subnet].append(origin)
-    return found
-
-
-def _origin(node: str, first: Object, callers: list[Object]) -> Origin:
-    addresses = [first.get("PrivateIpAddress")]
-    for eni in callers:
-        addresses += [each.get("PrivateIpAddress") for each in objects(eni.get("PrivateIpAddresses"))]
-        addresses += [each.get("Ipv6Address") for each in objects(eni.get("Ipv6Addresses"))]
-    return Origin(
-        node,
-        str(first.get("VpcId")),
-        str(first.get("SubnetId")),
-        frozenset(str(each.get("GroupId")) for eni in callers for each in objects(eni.get("Groups"))),
-        tuple(_addresses(addresses)),
-        bool(mapping(first.get("Association")).get("PublicIp")),
     )
 
 
@@ -253,14 +220,6 @@ def _contains(cidr: object, address: IPAddress) -> bool:
         return False
 
 
-def _addresses(texts: Iterable[object]) -> Iterator[IPAddress]:
-    for text in dict.fromkeys(map(text_of, texts)):
-        try:
-            yield ipaddress.ip_address(str(text))
-        except ValueError:
-            continue
-
-
 def _nodes(origins: list[Origin]) -> str:
     names = sorted(each.node for each in origins)
     more = f" and {len(names) - MAX_NODES} more" if len(names) > MAX_NODES else ""
@@ -271,8 +230,8 @@ WAYS = (
     Check(
         "aws-endpoints",
         "nodes have a way to EC2",
-        "aws ec2 create-vpc-endpoint --vpc-endpoint-type Interface --private-dns-enabled, "
-        "or a route to a NAT gateway: docs/agent.md#regions-endpoints-proxies",
+        "create an interface endpoint, which with private DNS takes the calls of the whole VPC, or a route "
+        "to a NAT gateway: docs/agent.md#regions-endpoints-proxies",
         _endpoints,
         needs=(AWS, ENDPOINTS),
         pre=True,
@@ -280,7 +239,8 @@ WAYS = (
     Check(
         "aws-endpoint-dns",
         "endpoints have the services' names",
-        "aws ec2 modify-vpc-endpoint --private-dns-enabled, or set AWS_ENDPOINT_URL_EC2",
+        "set AWS_ENDPOINT_URL_EC2 to the endpoint's own name, for the injector alone. Private DNS moves the "
+        "calls of the whole VPC to it: see first that its security groups and policy allow all of them",
         _private_dns,
         Verdict.WARNING,
         needs=(AWS, ENDPOINTS),

@@ -204,6 +204,30 @@ def test_a_private_dns_name_is_needed_where_there_is_no_other_way() -> None:
     assert found([table(route("NatGatewayId", "nat-1"))], nameless)["aws-endpoint-dns"] == (Verdict.OK, ())
 
 
+NAMES = [
+    {"DnsName": f"vpce-1-ab12{zone}.ec2.eu-central-1.vpce.amazonaws.com"} for zone in ("-eu-central-1a", "")
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules", "more"),
+    [
+        ({"DnsEntries": NAMES}, None, ", only vpce-1-ab12.ec2.eu-central-1.vpce.amazonaws.com"),
+        ({"DnsEntries": [{"DnsName": "ec2.eu-central-1.amazonaws.com"}]}, None, ""),
+        ({"DnsEntries": None}, [], "; sg-1 does not let node-1 in on TCP 443"),
+        ({"Groups": [{"GroupId": "sg-unknown"}]}, [], ""),
+        ({"Groups": []}, [], ""),
+    ],
+    ids=["its own name", "another name", "closed", "rules not known", "no group"],
+)
+def test_what_an_endpoint_without_a_private_name_has_is_told(
+    changes: Object, rules: list[Object] | None, more: str
+) -> None:
+    nameless = [endpoint(PrivateDnsEnabled=False, **changes)]
+    (_, (detail,)) = found([table()], nameless, rules=rules)["aws-endpoint-dns"]
+    assert detail == f"vpce-1 (ec2) of vpc-1 has no private DNS name{more}"
+
+
 @pytest.mark.parametrize(
     "allowed",
     [
