@@ -7,7 +7,9 @@ The token is a projected one with an audience of its own, bound to its pod. Toke
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -29,9 +31,15 @@ NODE_NAME = "authentication.kubernetes.io/node-name"
 VERDICT_SECONDS = 60.0
 """How long the API server's word on a token is believed without asking it again."""
 REFUSED_SECONDS = 10.0
-"""How long its refusal is: a pod that repeats a bad token costs no more calls than this allows."""
+"""How long its refusal is: a pod that repeats a bad token costs no more calls than this allows.
+
+Its word on an expired token is believed for as long: the API server takes a token for another minute
+(`DefaultLeeway` of go-jose), and its clock may be another one.
+"""
 MAX_VERDICTS = 2048
 """Tokens that are remembered; a node has 250 pods."""
+_MAX_TIME = 1 << 53
+"""Seconds since 1970 that a float has exactly; what is beyond is no time."""
 _SHOWN = 200
 """Characters of the API server's error in a message."""
 
@@ -188,9 +196,9 @@ class TokenReviewCache:
         known = self._known.get(_digest(token))
         return known.found if known and now < known.until else None
 
-    def put(self, token: str, found: PodIdentity | Unauthenticated, now: float) -> None:
-        """Record what the API server said just now."""
-        seconds = VERDICT_SECONDS if isinstance(found, PodIdentity) else REFUSED_SECONDS
+    def put(self, token: str, found: PodIdentity | Unauthenticated, now: float, wall: float) -> None:
+        """Record what the API server said just now; `wall` is the time of day."""
+        seconds = _believed_for(token, wall) if isinstance(found, PodIdentity) else REFUSED_SECONDS
         digest = _digest(token)
         self._known.pop(digest, None)
         self._known[digest] = _Known(found, now + seconds)
@@ -204,6 +212,35 @@ class TokenReviewCache:
             for digest, known in self._known.items()
             if not (isinstance(known.found, PodIdentity) and known.found.pod in gone)
         )
+
+
+def expiry_of(token: str) -> int | None:
+    """Return when a token says that it expires (`exp`, RFC 7519), None where it can't be read.
+
+    It is not verified here: use it for a token that the API server has accepted.
+    """
+    _, *payload = token.split(".")
+    if len(payload) != 2:
+        return None
+    encoded = payload[0]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except (ValueError, RecursionError):
+        return None
+    match claims:
+        case {"exp": bool()}:
+            return None
+        case {"exp": int() | float() as expiry} if abs(expiry) < _MAX_TIME:
+            return int(expiry)
+    return None
+
+
+def _believed_for(token: str, wall: float) -> float:
+    expiry = expiry_of(token)
+    if expiry is None:
+        return VERDICT_SECONDS
+    left = expiry - wall
+    return min(left, VERDICT_SECONDS) if left > 0 else REFUSED_SECONDS
 
 
 def _digest(token: str) -> bytes:

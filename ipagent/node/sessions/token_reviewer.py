@@ -6,6 +6,7 @@ Thread: the server's event loop, except where said otherwise.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -70,4 +71,4 @@ class TokenReviewer:
     def _answered(self, token: str, done: asyncio.Future[PodIdentity | Unauthenticated]) -> None:
         del self._asking[token]
         if not done.cancelled() and done.exception() is None:
-            self._cache.put(token, done.result(), self._loop.time())
+            self._cache.put(token, done.result(), self._loop.time(), time.time())

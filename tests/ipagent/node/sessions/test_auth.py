@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.agent_container import TOKEN_AUDIENCE
@@ -22,6 +24,7 @@ from ipagent.node.sessions.auth import (
     TokenReviewCache,
     Unauthenticated,
     authorize,
+    expiry_of,
     read_review,
 )
 
@@ -149,26 +152,88 @@ def test_the_token_decides_for_whom_one_may_speak(
     assert bool(verdict.reason) is (say is not Answer.YES)
 
 
+NOW = 1_800_000_000.0
+
+
+def jwt(payload: object) -> str:
+    """Return a token as the API server signs them, with this payload: JSON, or bytes as they are."""
+    raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (b"{}", raw, b"s"))
+
+
 def test_a_verdict_is_believed_for_a_minute_and_no_longer() -> None:
     verdicts = TokenReviewCache()
-    verdicts.put("t", PodIdentity(POD), 100.0)
+    verdicts.put("t", PodIdentity(POD), 100.0, NOW)
     assert verdicts.get("t", 100.0 + VERDICT_SECONDS - 0.1) == PodIdentity(POD)
     assert verdicts.get("t", 100.0 + VERDICT_SECONDS) is None
     assert verdicts.get("u", 100.0) is None
 
 
+@pytest.mark.parametrize(
+    ("token", "expiry"),
+    [
+        (jwt({"exp": 1_800_000_030, "aud": ["multus-eni"]}), 1_800_000_030),
+        (jwt({"exp": 1_800_000_030.9}), 1_800_000_030),
+        (jwt({"exp": -1}), -1),
+        (jwt({"exp": "1800000030"}), None),
+        (jwt({"exp": True}), None),
+        (jwt({"exp": None}), None),
+        (jwt({"exp": 10**400}), None),
+        (jwt(b'{"exp": NaN}'), None),
+        (jwt(b'{"exp": -Infinity}'), None),
+        (jwt(b'{"exp": 1e999}'), None),
+        (jwt(b'{"exp": ' + b"1" * 3000 + b"}"), None),
+        (jwt({}), None),
+        (jwt([{"exp": 1}]), None),
+        (jwt(b"[" * 3000), None),
+        (jwt(b"\xff"), None),
+        ("a.b.c", None),
+        ("a.é.c", None),
+        (jwt({"exp": 1}).rpartition(".")[0], None),
+        (jwt({"exp": 1}) + ".more", None),
+        ("opaque", None),
+        ("", None),
+    ],
+)
+def test_the_expiry_of_a_token_is_read_where_it_has_one(token: str, expiry: int | None) -> None:
+    assert expiry_of(token) == expiry
+
+
+@given(st.text(max_size=30) | st.binary(max_size=60).map(jwt) | json_values.map(jwt))
+def test_whatever_a_token_is_its_expiry_is_read_or_not(token: str) -> None:
+    assert isinstance(expiry_of(token), int | None)
+
+
+@given(st.integers(1, 120), st.integers(0, 120), st.integers(0, 10**6))
+@example(left=30, later=29, monotonic=100)
+@example(left=30, later=30, monotonic=100)
+def test_a_token_is_not_believed_past_its_expiry(left: int, later: int, monotonic: int) -> None:
+    verdicts, token = TokenReviewCache(), jwt({"exp": NOW + left})
+    verdicts.put(token, PodIdentity(POD), float(monotonic), NOW)
+    believed = verdicts.get(token, monotonic + later) is not None
+    assert believed is (later < min(left, VERDICT_SECONDS))
+
+
+@pytest.mark.parametrize("ago", [0, 1, 59, 10_000])
+def test_an_expired_token_that_the_api_server_takes_costs_no_more_calls_than_a_bad_one(ago: int) -> None:
+    verdicts, token = TokenReviewCache(), jwt({"exp": NOW - ago})
+    verdicts.put(token, PodIdentity(POD), 0.0, NOW)
+    assert verdicts.get(token, REFUSED_SECONDS - 0.1) == PodIdentity(POD)
+    assert verdicts.get(token, REFUSED_SECONDS) is None
+
+
 def test_a_refusal_is_believed_for_a_shorter_time() -> None:
     verdicts = TokenReviewCache()
-    verdicts.put("t", Unauthenticated("no"), 0.0)
+    verdicts.put("t", Unauthenticated("no"), 0.0, NOW)
     assert verdicts.get("t", REFUSED_SECONDS - 0.1) == Unauthenticated("no")
     assert verdicts.get("t", REFUSED_SECONDS) is None
 
 
 def test_the_verdict_of_a_pod_that_is_gone_is_dropped_and_no_other() -> None:
     verdicts = TokenReviewCache()
-    verdicts.put("a", PodIdentity(POD), 0.0)
-    verdicts.put("b", PodIdentity(OTHER), 0.0)
-    verdicts.put("c", Unauthenticated("no"), 0.0)
+    verdicts.put("a", PodIdentity(POD), 0.0, NOW)
+    verdicts.put("b", PodIdentity(OTHER), 0.0, NOW)
+    verdicts.put("c", Unauthenticated("no"), 0.0, NOW)
     verdicts.drop({POD})
     assert [verdicts.get(token, 1.0) for token in "abc"] == [None, PodIdentity(OTHER), Unauthenticated("no")]
 
@@ -176,7 +241,7 @@ def test_the_verdict_of_a_pod_that_is_gone_is_dropped_and_no_other() -> None:
 def test_no_number_of_tokens_fills_the_memory() -> None:
     verdicts = TokenReviewCache()
     for number in range(MAX_VERDICTS + 10):
-        verdicts.put(str(number), Unauthenticated("no"), 0.0)
+        verdicts.put(str(number), Unauthenticated("no"), 0.0, NOW)
     assert len(verdicts) == MAX_VERDICTS
     assert verdicts.get("0", 0.0) is None
     assert verdicts.get(str(MAX_VERDICTS + 9), 0.0) == Unauthenticated("no")
