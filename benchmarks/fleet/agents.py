@@ -80,12 +80,19 @@ class Agents:
 
 
 @contextmanager
-def agents(
-    fleet: Fleet, cloud: Cloud, kubeconfig: Path, folder: Path, *, central: bool = False
+def agents(  # noqa: PLR0913 - its parts
+    fleet: Fleet,
+    cloud: Cloud,
+    kubeconfig: Path,
+    folder: Path,
+    *,
+    central: bool = False,
+    floating: bool = False,
 ) -> Iterator[Agents]:
     """Run an agent for each node until all are ready; raises BenchError or ProcessError.
 
-    With `central` they have a controller call EC2. All pods may have floating addresses, and take them over.
+    With `central` they have a controller call EC2. With `floating` all pods may have floating addresses, and
+    take them over.
     """
     env = {**(cloud.keyless if central else cloud.env), "KUBECONFIG": str(kubeconfig)}
     with ExitStack() as stack:
@@ -98,7 +105,7 @@ def agents(
                 "port": port,
                 "healthPort": health_port,
                 "central": central,
-                "grants": GRANTS,
+                "grants": GRANTS if floating else {},
                 "logLevel": "info",
                 "logFormat": "json",
             }

@@ -55,7 +55,7 @@ def with_controller(plan: Plan) -> Central:
 
 
 @contextmanager
-def scene(name: str, plan: Plan, pods: int, *, replicas: int = 1) -> Iterator[Scene]:
+def scene(name: str, plan: Plan, pods: int, *, replicas: int = 1, floating: bool = False) -> Iterator[Scene]:
     """Run a controller and node agents without rights to EC2 on an API server of their own."""
     fleet = make_fleet(name, plan.nodes, pods)
     with (
@@ -65,9 +65,10 @@ def scene(name: str, plan: Plan, pods: int, *, replicas: int = 1) -> Iterator[Sc
     ):
         script = made.script(name)
         install(made, fleet)
+        kubeconfig = made.agents_kubeconfig(name, *RULES)
         with (
             controllers(made, fleet, aws, replicas) as started,
-            agents(fleet, aws, made.agents_kubeconfig(name, *RULES), made.folder, central=True) as running,
+            agents(fleet, aws, kubeconfig, made.folder, central=True, floating=floating) as running,
         ):
             yield Scene(made, fleet, aws, started, running, Player(script))
         script.client.close()
@@ -76,7 +77,7 @@ def scene(name: str, plan: Plan, pods: int, *, replicas: int = 1) -> Iterator[Sc
 def at_once_and_alone(plan: Plan) -> tuple[Outcome, Latency, Moves]:
     """Let all pods come at once, then pods alone, then floating addresses move."""
     first, last = plan.pods, plan.pods + plan.calm * plan.nodes
-    with scene("central-once", plan, last + plan.nodes) as found:
+    with scene("central-once", plan, last + plan.nodes, floating=True) as found:
         fleet, aws, running, player = found.fleet, found.aws, found.running, found.player
         report(f"{CENTRAL}: {plan.pods} pods at once")
         written = play_at_once(player, running, fleet.pods[:first])

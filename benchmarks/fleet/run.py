@@ -75,7 +75,7 @@ def _all_at_once(made: Stage, plan: Plan) -> tuple[Outcome, Crowd, Rest, Latency
     made.make_nodes(fleet)
     with cloud(fleet, made.folder, "once") as aws:
         report(f"{plan.nodes} node agents start")
-        with agents(fleet, aws, made.agents_kubeconfig("once"), made.folder) as running:
+        with agents(fleet, aws, made.agents_kubeconfig("once"), made.folder, floating=True) as running:
             report(f"node: {plan.pods} pods at once")
             written = play_at_once(player, running, pods)
             found = outcome_of(f"{plan.pods} pods at once", running, aws, written)
