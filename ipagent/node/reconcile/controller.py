@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ipagent.assign.address_state import SETTLED, Item
-from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Fault
 from ipagent.assign.engine import AddressEngine
@@ -30,6 +29,7 @@ from ipagent.node.model.pod import ElasticIps, Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
 from ipagent.node.reconcile.eni_cache import EniCache
+from ipagent.node.reconcile.eni_lookup import EniLookup
 from ipagent.node.reconcile.prefix_addresses import DelegatedPrefixes, Read, nothing_delegated
 from ipagent.node.reconcile.releases import RELEASES, LeftAddresses, PendingReleases
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
@@ -70,7 +70,7 @@ class NodeController:
         self._cloud = CallObserver(cloud, self._window, timing)
         self._state = NodeState(grants, timing.clock)
         self._enis = EniCache(self._cloud, timing, log)
-        self._prefixes = DelegatedPrefixes(delegated, timing)
+        self._lookup = EniLookup(self._state, self._enis, DelegatedPrefixes(delegated, timing))
         self._reconciler = Reconciler(self._cloud, timing=timing, log=log, window=self._window.due)
         self._reconciler.plan = replace(self._reconciler.plan, retried=RETRIED)
         self._reporter = StatusReporter(timing.clock, every_pod=every_pod)
@@ -162,12 +162,12 @@ class NodeController:
     def step(self) -> float | None:
         """Do what is due; returns the seconds until more is due, None if nothing is."""
         self._window.expected = self._state.expected
-        delays = [self._find_enis()]
+        delays = [self._lookup.step(self.plan)]
         if self._outdated():
             self._apply_desired()
         delays += [self._engine.step(), self._collect()]
         # After the work: it may have shown that an ENI is gone.
-        delays.append(self._enis.due_in(*self._looked_for()))
+        delays.append(self._lookup.due_in(self.plan))
         if (at := min(self._state.next_change, self._retries.due_at)) < NEVER:
             delays.append(remaining(at, self._timing.clock()))
         if self._left.waiting:
@@ -180,33 +180,6 @@ class NodeController:
         if self._applied_version != self._state.version or self._retries.due_at <= self._timing.clock():
             return True
         return self._left.decidable
-
-    def _looked_for(self) -> tuple[frozenset[str], frozenset[IPAddress], frozenset[str]]:
-        """Return what ENIs are looked for by: MACs, addresses that no known ENI carries, MACs of Multus."""
-        state = self._state
-        return state.macs_beyond(self._prefixes.covers), self._unplaced(), state.attached_macs()
-
-    def _find_enis(self) -> float | None:
-        """Read the ENIs if need be, and work out what the pods are to have.
-
-        Returns the seconds until prefixes are to be read again.
-        """
-        state, enis, prefixes = self._state, self._enis, self._prefixes
-        delay = prefixes.step(state.attached())
-        # Once more where the result shows that the ENIs are not all known.
-        for _ in range(2):
-            enis.step(*self._looked_for())
-            topology = replace(enis.topology, delegated=prefixes.enis) if prefixes.enis else enis.topology
-            state.resolve_conflicts(topology, enis.unknown(state.macs()))
-            if all(not enis.may_appear(address) for address in self._unplaced()):
-                break
-        return delay
-
-    def _unplaced(self) -> frozenset[IPAddress]:
-        """Return the addresses that no known ENI carries."""
-        unplaced = (each.holding.address for one in self._state.by_pod.values() for each in one.unplaced)
-        lost = (i.address for i in self.plan.items if i.failure and i.failure.fault is Fault.NO_ENI)
-        return frozenset((*unplaced, *lost))
 
     def _apply_desired(self) -> None:
         """Hand the desired placements to the reconciler, and release what a pod that is gone had."""
