@@ -1,4 +1,4 @@
-"""Session: one connection of a pod. Head, token and statements are checked before they take effect.
+"""Session: one request of a pod. Head, token and statements are checked before they take effect.
 
 Thread: the server's event loop.
 """
@@ -6,18 +6,16 @@ Thread: the server's event loop.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol
 
 from common.exit_codes import ExitCode
-from common.linger import reset_on_close, would_stay
 from common.token_bucket import TokenBucket
 from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.pod import PodKey
 from ipagent.node.sessions.auth import OTHER_NODE, Answer, Authorization, PodIdentity, Unauthenticated
-from ipagent.node.sessions.flow import Flow
+from ipagent.node.sessions.connection import Connection
 from ipagent.node.sessions.http1 import (
     CONTINUE,
     BadRequest,
@@ -30,9 +28,6 @@ from ipagent.node.sessions.messages import Statement, answer, read_statement
 
 MAX_WAITING = 64
 """Statements that may wait in one session."""
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 1 << 20
-"""How much a refused peer may still send: a reset could overtake the answer that says why."""
 
 
 class NotNow(Exception):
@@ -71,97 +66,60 @@ class Server(Protocol):
         """Count and log a request that is not served."""
 
 
-class Session(asyncio.BufferedProtocol):
+class Session(Connection):
     """From the connection to its end; `pod` is None until the bearer may speak for it.
 
     `bytes_rate` is what the peer may send before its pod is known. With `refusal` it is only told why.
     """
 
     def __init__(self, server: Server, peer: str, bytes_rate: TokenBucket, refusal: str = "") -> None:
+        super().__init__(server.scratch, server.limits.stall_seconds)
         self.pod: PodKey | None = None
         self.peer = peer
         self.refusal = refusal
         self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
         self._request = RequestParser()
         self._bytes_rate = bytes_rate
         self._statements_rate = TokenBucket(server.limits.statements)
         self._bearer: PodIdentity | None = None
-        self._answered = self._final = self._over = False
+        self._answered = self._final = False
         self._unseen: tuple[Statement, int] | None = None
         """What a pod states that is not seen on this node yet, and its size."""
         self._review: asyncio.Task[None] | None = None
-        self._flow = Flow(self._loop)
-        self._lingering = LINGER_BYTES
         self._ticket = self._serial = 0
         self._unsent: ClaimStatus | None = None
 
-    # Called by asyncio.
+    # Called by the connection.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def _opened(self) -> None:
         """Wait for a request, or tell the peer why there can be none."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a TCP server
-        self._transport = transport
-        if self._over:
-            transport.abort()
-            return
-        # Whatever the kernel does not take at once counts as unread.
-        transport.set_write_buffer_limits(0)
-        self._flow.transport = transport
         if self.refusal:
             self._refuse(HTTPStatus.TOO_MANY_REQUESTS, self.refusal)
         else:
             self._wait_for_rest()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Receive no more at once than the server's scratch buffer holds."""
-        del sizehint
-        return self._server.scratch
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def _received(self, data: bytes) -> None:
         """Parse what came, as far as the limits allow."""
-        if self._over:
-            self._lingering -= nbytes
-            if self._lingering < 0:
-                self.abort()
-            return
-        data = bytes(self._server.scratch[:nbytes])
-        self._parse(lambda: self._receive(data), READ_COST + nbytes)
+        self._parse(lambda: self._receive(data), READ_COST + len(data))
 
-    def eof_received(self) -> bool:
-        """End what the peer ends: nobody is there to be answered."""
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget everything, also what the peer has not taken by now."""
-        del exc
-        if self._transport:
-            self._reset_on_close(self._transport)
-        self._transport, self._over = None, True
-        self._stop()
-        self._server.closed(self)
-
-    def pause_writing(self) -> None:
-        """Note that the peer does not read."""
-        self._flow.start_timer("stalled", self._server.limits.stall_seconds, self.abort)
-
-    def resume_writing(self) -> None:
+    def _writable(self) -> None:
         """Go on with the latest status; what was true in between is stale."""
-        self._flow.cancel("stalled")
         status, self._unsent = self._unsent, None
         if status:
             self._write(status)
         self._account()
 
-    # Called by the server.
+    def _stopped(self) -> None:
+        if self._review and self._review is not asyncio.current_task():
+            self._review.cancel()
+        self._request = RequestParser()
+        self._unseen = self._unsent = None
+        self._account()
 
-    def abort(self) -> None:
-        """End at once, and have nothing stay in the kernel for a peer that does not read."""
-        self._over = True
-        if self._transport:
-            self._reset_on_close(self._transport)
-            self._transport.abort()
+    def _closed(self) -> None:
+        self._server.closed(self)
+
+    # Called by the server.
 
     def end(self, reason: str, remedy: str) -> None:
         """Answer the pod that this session is over, why, and what the user does next."""
@@ -178,18 +136,12 @@ class Session(asyncio.BufferedProtocol):
         """Send the pod its status, if that answers its last statement."""
         if ticket != self._ticket:
             return
-        if self._flow.running("stalled"):
+        if self._stalled:
             self._unsent = status
         else:
             self._write(status)
 
     # Steps.
-
-    @staticmethod
-    def _reset_on_close(transport: asyncio.Transport) -> None:
-        connection: socket.socket | None = transport.get_extra_info("socket")
-        if connection is not None and would_stay(connection):
-            reset_on_close(connection)
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:
@@ -339,35 +291,7 @@ class Session(asyncio.BufferedProtocol):
             self._send(answer(ClaimStatus(ClaimState.FAILED, code, text), self._serial))
         self._end()
 
-    def _end(self) -> None:
-        """Answer no more and parse no more, but let the peer read what it was told."""
-        if self._over or self._transport is None:
-            return
-        self._over = True
-        self._stop()
-        self._flow.start_timer("linger", LINGER_SECONDS, self.abort)
-        try:
-            self._transport.write_eof()
-        except OSError:
-            # The peer has gone already.
-            self.abort()
-            return
-        self._flow.resume_all()
-
-    def _stop(self) -> None:
-        self._flow.cancel_all()
-        if self._review and self._review is not asyncio.current_task():
-            self._review.cancel()
-        self._request = RequestParser()
-        self._unseen = self._unsent = None
-        self._account()
-
-    def _send(self, data: bytes) -> None:
-        if self._transport and not self._over:
-            self._transport.write(data)
-
     def _account(self) -> None:
         """Record what is kept of this peer: it is bounded for all peers together."""
-        unsent = self._transport.get_write_buffer_size() if self._transport else 0
         waiting = sum(map(len, self._request.statements)) + (self._unseen[1] if self._unseen else 0)
-        self._server.hold(self, self._request.partial + waiting + unsent)
+        self._server.hold(self, self._request.partial + waiting + self._unread)

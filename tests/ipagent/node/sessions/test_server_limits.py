@@ -14,8 +14,8 @@ from common.exit_codes import ExitCode
 from common.token_bucket import Rate
 from ipagent import node_protocol
 from ipagent.node.sessions.claim_queue import SessionClosed
+from ipagent.node.sessions.connection import LINGER_BYTES
 from ipagent.node.sessions.http1 import CONTINUE
-from ipagent.node.sessions.session import LINGER_BYTES
 from tests.ipagent.node.sessions.peer import FREE, OTHER, MakeGate, Peer, statement
 from tests.ipagent.nodeclient.gate import POD, failed, pending, token_of
 from tests.orphans import orphans
