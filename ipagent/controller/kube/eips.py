@@ -60,6 +60,7 @@ class PodConditionWriter:
                 return
             if error.code not in PASSED:
                 raise
+            # The pod is gone, as the watch will show: this is not written again, as if it had been.
         else:
             self._event(pod, condition)
         self.recent.record(pod.key, condition, now)
