@@ -64,7 +64,7 @@ class ResponseWriter:
                 return
             if error.code not in PASSED:
                 raise
-            # The NodeAttachment is gone, as the watch will show: this is not written again, as if it had been.
+            # The NodeAttachment is gone, as the watch will show: no answer is written again.
         self.recent.reached()
         self.recent.record(name, answers, now)
 
