@@ -24,7 +24,7 @@ from common.agent_settings import (
     Backend,
 )
 from common.token_bucket import Rate
-from ipagent.aws.botocore_session import aws_roots_path
+from ipagent.aws.aws_roots import AWS_ROOTS
 from ipagent.cli import ENV_STARTED_FILE, ENV_TERMINATION_LOG, ENV_TOKEN_FILE
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.sessions.limits import Limits
@@ -259,7 +259,7 @@ def stage(folder: Path) -> Iterator[Stage]:
         _started(node.popen([*proxy, f"{node.address}:{TLS_PORT}", ec2]), "TLS proxy")
         bundle = folder / "bundle.pem"
         # The roots that the agent loads where it is left alone, and that of the proxy.
-        bundle.write_bytes(Path(aws_roots_path()).read_bytes() + authority.pem)
+        bundle.write_bytes(Path(AWS_ROOTS).read_bytes() + authority.pem)
         (folder / "bytecode").mkdir(mode=0o777)
         pod = node.pod()
         pod.add_interface("net1", mac=MAC, addresses=[f"{ADDRESS}/24"])

@@ -32,6 +32,7 @@ from ipagent.assign.address_calls import Assign
 from ipagent.assign.addresses import IPAddress, Link, LinkAddress, Snapshot
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, Topology
+from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.imds import Imds
 from ipagent.aws.pod_cloud import PodCloud
@@ -95,7 +96,10 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     fleet = make_fleet("direct", job["nodes"], job["pods"], delegated=job["delegated"])
     shared = {
-        node.name: (Ec2Client(REGION, Credentials.CHAIN), _topology(node, job["imds_port"]))
+        node.name: (
+            Ec2Client(BotocoreConnection(REGION, Credentials.CHAIN)),
+            _topology(node, job["imds_port"]),
+        )
         for node in fleet.nodes
     }
     run = Run(shared, job["starts"], job["patience"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from common.agent_settings import Credentials
 from ipagent.assign.address_calls import Assign, Unassign
@@ -20,6 +20,9 @@ from ipagent.assign.topology import Eni, EniDetails
 from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import endpoint_of
 from ipagent.log import Log
+
+if TYPE_CHECKING:
+    from ipagent.aws.ec2_client import Connection
 
 SILENT_SECONDS = 30.0
 """For how long IMDS is left alone when it has not answered: finding that out takes seconds."""
@@ -167,11 +170,15 @@ class AwsAccess:
 
     def _role_status(self) -> str:
         """Return what IMDS says of the credentials of the node's role; raises NoImds."""
+        return self._answering().role_status()
+
+    def _answering(self) -> Imds:
+        """Return the client of IMDS where that has answered or was not asked yet; raises NoImds."""
         imds = self._service()
         if imds.silent:
             # It takes seconds each time.
             raise SilentImds("IMDS has not answered")
-        return imds.role_status()
+        return imds
 
     def _client(self) -> Ec2Calls:
         """Return the client, which is made for the first call; raises Ec2Error."""
@@ -181,9 +188,15 @@ class AwsAccess:
 
     def _connect(self) -> Ec2Calls:
         """Return a client in `_region` and with `_credentials`; raises Ec2Error."""
-        from ipagent.aws.ec2_client import Ec2Client  # noqa: PLC0415 - botocore is most of the start-up
+        from ipagent.aws.ec2_client import Ec2Client  # noqa: PLC0415 - an agent without addresses needs none
 
-        made = Ec2Client(self._region, self._credentials, self._role_status)
+        made = Ec2Client(self._connection())
         what = f"Calling EC2 in {self._region} with the credentials of {made.identity}"
         self._log.info("identity", message=what)
         return made
+
+    def _connection(self) -> Connection:
+        """Return a connection in `_region` with `_credentials`; raises Ec2Error."""
+        from ipagent.aws.botocore_connection import BotocoreConnection  # noqa: PLC0415 - most of the start-up
+
+        return BotocoreConnection(self._region, self._credentials, self._role_status)

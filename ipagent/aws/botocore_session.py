@@ -24,6 +24,7 @@ from botocore.session import Session
 from botocore.utils import InstanceMetadataFetcher, resolve_imds_endpoint_mode
 
 from common.agent_settings import Credentials
+from ipagent.aws.aws_roots import AWS_ROOTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from botocore.hooks import BaseEventHooks
 
-AWS_ROOTS = "aws-roots.pem"
-"""Their file in the folder of the trimmed data."""
 SIGNED_BY_AMAZON = frozenset({"aws", "aws-us-gov"})
 """Partitions whose servers have certificates of Amazon Trust Services."""
 
@@ -104,27 +103,21 @@ def _register_handlers(events: BaseEventHooks) -> None:
             register.get(order[0] if order else None, events.register)(event, handler)
 
 
-def aws_roots_path() -> str:
-    """Where the roots of Amazon Trust Services are kept: with the trimmed data."""
-    return os.path.join(trimmed_data_path(), AWS_ROOTS)  # noqa: PTH118 - likewise
-
-
 def prefer_aws_roots(session: Session, region: str) -> bool:
     """Have a session trust AWS' own roots alone; returns False, with nothing changed, where it can't.
 
-    That is where the user names a CA bundle, without the trimmed data, and in partitions with other roots, as
-    China's. Whoever calls this tries once more without it where a server is not verified.
+    That is where the user names a CA bundle, and in partitions with other roots, as China's. Whoever calls
+    this tries once more without it where a server is not verified.
     """
-    path = aws_roots_path()
     named = session.get_config_variable("ca_bundle") is not None or "REQUESTS_CA_BUNDLE" in os.environ
-    if named or not os.path.isfile(path):  # noqa: PTH113 - likewise
+    if named:
         return False
     try:
         signed = session.get_partition_for_region(region) in SIGNED_BY_AMAZON
     except UnknownRegionError:
         return False
     if signed:
-        session.set_config_variable("ca_bundle", path)
+        session.set_config_variable("ca_bundle", AWS_ROOTS)
     return signed
 
 

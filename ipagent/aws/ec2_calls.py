@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 Page = TypeVar("Page", bound=Mapping[str, Any])
 
+CONNECT_SECONDS = 3
+READ_SECONDS = 6
+"""How long a call waits for a connection, and for each part of the answer."""
+
 HOLDER_FILTERS = {4: "addresses.private-ip-address", 6: "ipv6-addresses.ipv6-address"}
 """Of DescribeNetworkInterfaces: by addresses of a family, in whatever role."""
 

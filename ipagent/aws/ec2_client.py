@@ -1,4 +1,4 @@
-"""The EC2 client: the calls that this project makes, by botocore.
+"""The EC2 client: the calls that agents make, over a connection that knows how.
 
 Until a call has succeeded, calls run in a thread of their own: a signal's handler runs between two
 instructions of Python's main thread, and looking up a name is one call of C (`getaddrinfo`), which goes on
@@ -12,19 +12,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from botocore import exceptions as aws
-from botocore.config import Config
-
-from common.agent_settings import Credentials
-from common.version import VERSION
 from ipagent.assign.address_calls import Assign, Unassign, action_of
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.botocore_session import prefer_aws_roots, session_for
 from ipagent.aws.describe_enis import details, subnet_ranges
 from ipagent.aws.ec2_calls import (
     HOLDER_FILTERS,
@@ -34,8 +28,7 @@ from ipagent.aws.ec2_calls import (
     pages,
     unassign_addresses,
 )
-from ipagent.aws.ec2_errors import TRANSLATED, failure_of, is_untrusted, unreadable, watch
-from ipagent.aws.lost_credentials import lacks_role, role_failure, with_credentials
+from ipagent.aws.ec2_failures import unreachable, unreadable
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -46,8 +39,6 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-CONNECT_SECONDS = 3
-READ_SECONDS = 6
 OK = "ok"
 FIRST_SECONDS = 30
 """For the first call, name lookups and credentials included."""
@@ -57,50 +48,39 @@ MAX_FILTER_VALUES = 200
 """In one request ("List and filter using the CLI and API", EC2 user guide)."""
 
 
-class Ec2Client:
-    """Calls EC2 in one region with one identity; every method raises Ec2Error only.
+class Connection(Protocol):
+    """How EC2 is called: by botocore, or in the usual case without it."""
 
-    botocore reads its own variables from the process's environment (endpoints, CA bundle, proxies, files).
-    """
+    identity: str
+    """Where the credentials come from, by botocore's name for it."""
 
-    def __init__(
-        self, region: str, credentials: Credentials, role_status: Callable[[], str] | None = None
-    ) -> None:
-        """Connect. `role_status` asks IMDS for the state of the node's role, as `Imds.role_status` does."""
-        self.region = region
-        self._role_status = role_status
-        self.identity = "unknown"
-        self.calls: Counter[tuple[str, str]] = Counter()
-        """How many there were, by action and result: OK, or the fault in small letters."""
-        self._credentials = credentials
-        self._reached = False
-        self._aws_roots_alone = False
-        self._client: EC2Client = self._translated("credentials", lambda: self._connect(aws_roots_first=True))
+    def call(self, what: str, call: Callable[[EC2Client], Answer]) -> Answer:
+        """Make one call, with the client that it is given; raises Ec2Error, which says `what` failed."""
 
-    def _connect(self, *, aws_roots_first: bool) -> EC2Client:
-        session = session_for(self._credentials)
-        aws_roots_alone = aws_roots_first and prefer_aws_roots(session, self.region)
-        found = with_credentials(session.get_credentials)
-        if found is None:
-            raise aws.NoCredentialsError
-        self._identified = found
-        self.identity = str(found.method)
-        config = Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            # One attempt: how often and how long to try is decided in one place, by us.
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            user_agent_extra=f"multus-eni-injector/{VERSION}",
-        )
-        client = session.create_client("ec2", region_name=self.region, config=config)
-        watch(client)
-        # Last: where there are no credentials now, the next call that needs another root connects anew, too.
-        self._aws_roots_alone = aws_roots_alone
-        return client  # type: ignore[return-value] # by name
+    def abandon(self) -> None:
+        """Leave alone what a call that does not end still uses."""
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+
+
+class Ec2Client:
+    """Calls EC2 in one region with one identity; every method raises Ec2Error only."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """How many there were, by action and result: OK, or the fault in small letters."""
+        self._reached = False
+
+    @property
+    def identity(self) -> str:
+        """Where the credentials come from."""
+        return self._connection.identity
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.close()
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         """AssignPrivateIpAddresses or AssignIpv6Addresses; returns the addresses that the answer lists.
@@ -110,9 +90,7 @@ class Ec2Client:
         action = action_of(call)
         answer = self._asked(
             f"{action} on {call.eni_id}",
-            lambda: assign_addresses(
-                self._client, call.eni_id, call.addresses, reassign=call.allow_reassignment
-            ),
+            lambda ec2: assign_addresses(ec2, call.eni_id, call.addresses, reassign=call.allow_reassignment),
         )
         return _read(action, lambda: assigned_addresses(answer))
 
@@ -120,14 +98,14 @@ class Ec2Client:
         """UnassignPrivateIpAddresses or UnassignIpv6Addresses."""
         self._asked(
             f"{action_of(call)} on {call.eni_id}",
-            lambda: unassign_addresses(self._client, call.eni_id, call.addresses),
+            lambda ec2: unassign_addresses(ec2, call.eni_id, call.addresses),
         )
 
     def describe(self, eni_id: str) -> EniDetails:
         """DescribeNetworkInterfaces of one ENI, by its id; the failure is NO_ENI if EC2 does not know it."""
         answer = self._asked(
             f"DescribeNetworkInterfaces of {eni_id}",
-            lambda: self._client.describe_network_interfaces(NetworkInterfaceIds=[eni_id]),
+            lambda ec2: ec2.describe_network_interfaces(NetworkInterfaceIds=[eni_id]),
         )
         for held in _read(f"DescribeNetworkInterfaces of {eni_id}", lambda: _interfaces(answer)):
             if held.eni_id == eni_id:
@@ -176,9 +154,8 @@ class Ec2Client:
         """DescribeNetworkInterfaces by `name`, with all its pages: EC2 may divide an answer unasked, too."""
         what = f"DescribeNetworkInterfaces by {name}"
 
-        def ask(**token: Any) -> DescribeNetworkInterfacesResultTypeDef:
-            # The client is another one once AWS' own roots have not been enough.
-            return self._client.describe_network_interfaces(Filters=filters, **more, **token)
+        def ask(ec2: EC2Client, **token: Any) -> DescribeNetworkInterfacesResultTypeDef:
+            return ec2.describe_network_interfaces(Filters=filters, **more, **token)
 
         try:
             for answer in pages(lambda **token: self._asked(what, partial(ask, **token))):
@@ -190,9 +167,7 @@ class Ec2Client:
         """DescribeSubnets: the ranges of both families; a subnet that EC2 does not know is left out."""
         answer = self._asked(
             "DescribeSubnets",
-            lambda: self._client.describe_subnets(
-                Filters=[{"Name": "subnet-id", "Values": sorted(subnet_ids)}]
-            ),
+            lambda ec2: ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": sorted(subnet_ids)}]),
         )
         return _read(
             "DescribeSubnets",
@@ -209,13 +184,12 @@ class Ec2Client:
             found += self._pages(name, [{"Name": key, "Values": wanted} for key, wanted in part])
         return tuple(found)
 
-    def _asked(self, what: str, call: Callable[[], Answer]) -> Answer:
+    def _asked(self, what: str, call: Callable[[EC2Client], Answer]) -> Answer:
         """Make one call to EC2. Until one has succeeded it may hang where signals are not heard."""
-        first, trusted = not self._reached, partial(self._trusted, partial(self._signed, call))
-        made = partial(interruptible, trusted, FIRST_SECONDS) if first else trusted
         action, _, _ = what.partition(" ")
+        made = partial(self._connection.call, what, call)
         try:
-            answer = self._translated(what, made)
+            answer = made() if self._reached else self._first(what, made)
         except Ec2Error as error:
             self.calls[action, error.failure.fault.name.lower()] += 1
             raise
@@ -223,35 +197,12 @@ class Ec2Client:
         self._reached = True
         return answer
 
-    def _signed(self, call: Callable[[], Answer]) -> Answer:
-        """Make one call, for which the credentials are there or are renewed now."""
-        with_credentials(self._identified.get_frozen_credentials)
-        return call()
-
-    def _trusted(self, call: Callable[[], Answer]) -> Answer:
-        """Make a call; where the server's root is none of AWS' own, make it again with all of botocore's."""
-        client, narrow = self._client, self._aws_roots_alone
+    def _first(self, what: str, made: Callable[[], Answer]) -> Answer:
         try:
-            return call()
-        except (aws.HTTPClientError, aws.ConnectionError) as error:
-            # Another thread may have replaced the client meanwhile.
-            narrow = narrow or client is not self._client
-            if not (narrow and is_untrusted(error)):
-                raise
-        # Nothing was sent, as the server was not verified.
-        if client is self._client:
-            self._client = self._connect(aws_roots_first=False)
-            client.close()
-        return call()
-
-    def _translated(self, what: str, call: Callable[[], Answer]) -> Answer:
-        try:
-            return call()
-        except TRANSLATED as error:
-            failure = failure_of(what, error, self.identity, self.region)
-            if self._role_status is not None and lacks_role(error, self.identity):
-                failure = role_failure(failure, what, self._role_status)
-            raise Ec2Error(failure) from None
+            return interruptible(made, FIRST_SECONDS)
+        except TimeoutError as error:
+            self._connection.abandon()
+            raise Ec2Error(unreachable(what, str(error))) from None
 
 
 def _read(what: str, read: Callable[[], Answer]) -> Answer:

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
-from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault, meaning
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.aws.ec2_failures import failure_text, no_error_of_ec2, refusal, unreadable
 from ipagent.aws.lost_credentials import pod_identity_failure
-from ipagent.log import printable
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
     from botocore.client import BaseClient
     from botocore.model import OperationModel
 
-MAX_TEXT = 400
 _BEGINNING = 1024
 """Bytes in which an answer's element stands."""
-
-# Before "Encoded authorization failure message: …", which is long, and readable by STS alone.
-_ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
-
-_TRUST = (
-    "The role's trust policy does not let this pod assume it: allow its ServiceAccount there (the condition "
-    "on sub is system:serviceaccount:NAMESPACE:NAME), and check that the role's ARN is right."
-)
 
 _CREDENTIALS = (
     aws.NoCredentialsError,
@@ -43,12 +33,6 @@ _CREDENTIALS = (
     aws.InvalidConfigError,
     aws.UnauthorizedSSOTokenError,
 )
-_NOT_EC2 = (
-    "Something else answers in EC2's place, or only a part of the answer arrives: see what is between "
-    "the agent and EC2 (AWS_ENDPOINT_URL_EC2, HTTPS_PROXY, a proxy that wants a login, an emulation of EC2). "
-    "If nothing does, look at the AWS Health Dashboard for the region."
-)
-
 _NO_ANSWER = (aws.HTTPClientError, aws.ConnectionError, TimeoutError)
 _WITHOUT_CAUSE = (aws.ProxyConnectionError, aws.EndpointConnectionError, aws.ConnectionClosedError)
 """Errors whose text leaves out the cause."""
@@ -99,21 +83,16 @@ def failure_of(what: str, error: Exception, identity: str, region: str) -> Failu
     if isinstance(error, ResponseParserError):
         return unreadable(what, str(error))
     if isinstance(error, _CREDENTIALS):
-        text = _text(what, str(error))
+        text = failure_text(what, str(error))
         return pod_identity_failure(text, error) or Failure(Fault.NO_CREDENTIALS, text)
     if isinstance(error, _NO_ANSWER):
         return _no_answer(what, error)
-    return Failure(Fault.UNKNOWN, _text(what, str(error)))
+    return Failure(Fault.UNKNOWN, failure_text(what, str(error)))
 
 
 def is_untrusted(error: Exception) -> bool:
     """Return whether the certificate of EC2, STS or a proxy was not to be verified."""
     return _UNTRUSTED in f"{error} {_cause(error)}"
-
-
-def unreadable(what: str, why: str) -> Failure:
-    """Return the failure that an answer is in which EC2's is not to be found."""
-    return Failure(Fault.TRANSIENT, _text(what, f"the answer can't be read: {why}"), remedy=_NOT_EC2)
 
 
 def prepare_answer(operation_model: OperationModel, response_dict: dict[str, Any], **_: object) -> None:
@@ -155,20 +134,16 @@ def _refusal(what: str, error: aws.ClientError, identity: str, region: str) -> F
     message = str(answer.get("Error", {}).get("Message", ""))
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status and not code:
-        return Failure(
-            Fault.UNREACHABLE, _text(what, f"HTTP {status} without an error of EC2's"), remedy=_NOT_EC2
-        )
-    meant = meaning(code, message, status if isinstance(status, int) else 0)
-    fault, remedy = meant.fault, meant.remedy
-    if error.operation_name.startswith("AssumeRole"):
-        # The call for credentials failed, not the call that they were for.
-        remedy = _TRUST if fault is Fault.NO_PERMISSION else remedy
-        fault = fault if fault in RETRIED else Fault.NO_CREDENTIALS
-        what = f"{what}: {error.operation_name}"
-    text = _text(what, f"{code}: {_ENCODED.sub('', message)}")
-    if fault in (Fault.NO_PERMISSION, Fault.NO_CREDENTIALS):
-        text += f" (credentials used: {identity}; region: {region})"
-    return Failure(fault, text, remedy=remedy)
+        return no_error_of_ec2(what, int(str(status)))
+    return refusal(
+        what,
+        code,
+        message,
+        status=status if isinstance(status, int) else 0,
+        operation=error.operation_name,
+        identity=identity,
+        region=region,
+    )
 
 
 def _no_answer(what: str, error: Exception) -> Failure:
@@ -176,7 +151,7 @@ def _no_answer(what: str, error: Exception) -> Failure:
     text = str(error)
     if isinstance(error, _WITHOUT_CAUSE) and cause is not error:
         text = f"{text.rstrip('. ')}: {cause}"
-    return Failure(Fault.UNREACHABLE, _text(what, text), remedy=_connection_remedy(error, cause))
+    return Failure(Fault.UNREACHABLE, failure_text(what, text), remedy=_connection_remedy(error, cause))
 
 
 def _connection_remedy(error: Exception, cause: BaseException) -> str:
@@ -197,7 +172,3 @@ def _cause(error: BaseException) -> BaseException:
         if isinstance(below, BaseException):
             return _cause(below)
     return error
-
-
-def _text(what: str, why: str) -> str:
-    return printable(f"{what}: {why}")[:MAX_TEXT].rstrip(". ")

@@ -7,7 +7,7 @@ those of "Instance metadata categories" in the EC2 user guide.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_network
 
 from common.shorten import shortened
@@ -68,17 +68,27 @@ class Imds:
         `Success` where they are there, else why IMDS has none ("Retrieve security credentials" in the EC2
         user guide). Raises NoImds.
         """
+        document = self.role_document()
+        if not document:
+            return ""
+        code = document.get("Code")
+        if isinstance(code, str) and _is_name(code):
+            return code
+        raise BadImdsAnswer("IMDS shows no credentials of the node's role")
+
+    def role_document(self) -> Mapping[str, object]:
+        """Return what stands with the credentials of the node's role, empty without a role; raises NoImds."""
         role = next(iter(self._lines(_ROLES)), "")
         if not role:
-            return ""
+            return {}
         # Of a page that something else answers with, nothing is asked for.
         text = self._get(_ROLES + role) if role.isascii() and "<" not in role else ""
         try:
-            code = json.loads(text)["Code"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            code = ""
-        if isinstance(code, str) and _is_name(code):
-            return code
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            document = None
+        if isinstance(document, dict):
+            return document
         raise BadImdsAnswer(f"IMDS shows no credentials of the node's role {shortened(role)!r}")
 
     def _identity(self, key: str, path: str, remedy: str) -> str:

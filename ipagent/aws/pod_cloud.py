@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from common.agent_settings import ENV_HOST_IP, Credentials
 from ipagent.assign.addresses import IPAddress, parse_address
@@ -19,6 +20,9 @@ from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds
 from ipagent.log import Log
 from ipagent.signals import Stop
+
+if TYPE_CHECKING:
+    from ipagent.aws.ec2_client import Connection
 
 _NOT_THE_NODES = (
     f"Check that AWS_REGION is the node's own region, and that {ENV_HOST_IP} is the node's address (by the "
@@ -50,6 +54,11 @@ class PodCloud(AwsAccess):
         self._warned_unverified = False
         self._ranges: Cidrs = {}
         self._ranges_until = 0.0
+
+    def _connection(self) -> Connection:
+        from ipagent.aws.pod_connection import PodConnection  # noqa: PLC0415 - an agent without addresses needs none
+
+        return PodConnection(self._region, self._credentials, self._env, self._answering, super()._connection)
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Return the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.

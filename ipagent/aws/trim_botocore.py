@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import ssl
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,10 +22,9 @@ import botocore
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
-from botocore.httpsession import DEFAULT_CA_BUNDLE
 from botocore.loaders import Loader
 
-from ipagent.aws.botocore_session import AWS_ROOTS, SERVICES, new_session, trimmed_data_path
+from ipagent.aws.botocore_session import SERVICES, new_session, trimmed_data_path
 
 OPERATIONS = (
     "AssignIpv6Addresses",
@@ -97,32 +95,6 @@ def trimmed_endpoints(endpoints: Mapping[str, Any], prefixes: Collection[str]) -
     return {**endpoints, "partitions": partitions}
 
 
-def aws_roots(bundle: str = DEFAULT_CA_BUNDLE) -> str:
-    """Return those of a CA bundle's roots that Amazon Trust Services has (https://www.amazontrust.com/repository/).
-
-    Raises UnknownDataError where there are none, OSError where the bundle can't be read.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(bundle)
-    described: Any = context.get_ca_certs()
-    found = [
-        ssl.DER_cert_to_PEM_cert(der)
-        for root, der in zip(described, context.get_ca_certs(binary_form=True), strict=True)
-        if _is_amazons(dict(pair for names in root["subject"] for pair in names))
-    ]
-    if not found:
-        raise UnknownDataError("its CA bundle has none of Amazon's roots")
-    return "".join(sorted(found))
-
-
-def _is_amazons(subject: Mapping[str, str]) -> bool:
-    return (
-        subject.get("organizationName") == "Amazon"
-        # By which it has signed its own for those that do not know them.
-        or subject.get("commonName") == "Starfield Services Root Certificate Authority - G2"
-    )
-
-
 def build(target: Path, loader: Loader | None = None) -> None:
     """Write the data into the folder `target`; what was there is replaced at once, or not at all.
 
@@ -137,7 +109,6 @@ def build(target: Path, loader: Loader | None = None) -> None:
             file = made / f"{name}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-        (made / AWS_ROOTS).write_text(aws_roots(), encoding="ascii")
         _try(made)
         if target.exists():
             target.rename(Path(folder, "old"))

@@ -26,6 +26,7 @@ from ipagent.assign.addresses import IPAddress, IPNetwork, Snapshot, parse_netwo
 from ipagent.assign.errors import AgentError, Ec2Error, NoImds, Usage, error_of
 from ipagent.assign.retry import Clock, backoff_for
 from ipagent.assign.topology import Eni, EniDetails, Topology
+from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.botocore_session import profile_region
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.imds import Imds
@@ -69,6 +70,7 @@ class CommandContext:
         log = Log(level=LogLevel.WARNING, form=LogFormat.JSON, stream=self._logged)
         self.direct = PodCloud(env, self.settings.credentials, log, timing)
         self._ec2: Ec2Client | None = None
+        self._asked_in = ""
 
     def close(self) -> None:
         """Close the connections."""
@@ -136,14 +138,16 @@ class CommandContext:
     def ec2(self) -> Ec2Client:
         """Connect to EC2 where that is not done yet; raises Ec2Error or AgentError."""
         if self._ec2 is None:
-            self._ec2 = Ec2Client(self._region(), self.settings.credentials)
+            region = self._region()
+            self._ec2 = Ec2Client(BotocoreConnection(region, self.settings.credentials))
+            self._asked_in = region
         return self._ec2
 
     def access(self) -> dict[str, str]:
         """Tell region and identity of the calls so far; empty without calls."""
         if self._ec2 is None:
             return {"region": "", "identity": ""}
-        return {"region": self._ec2.region, "identity": self._ec2.identity}
+        return {"region": self._asked_in, "identity": self._ec2.identity}
 
     def _region(self) -> str:
         try:

@@ -182,8 +182,9 @@ from ipagent import lazy_imports
 lazy_imports.install()
 from ipagent.pod import main
 from common.agent_settings import Credentials
+from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client
-client = Ec2Client({region!r}, Credentials.NODE)
+client = Ec2Client(BotocoreConnection({region!r}, Credentials.NODE))
 print(json.dumps([eni.eni_id for eni in client.by_mac([{mac!r}])]))
 lazy = [name for name, module in sys.modules.items() if type(module) is lazy_imports.LazyModule]
 print(json.dumps([lazy, list(sys.modules)]))

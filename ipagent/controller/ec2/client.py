@@ -17,9 +17,10 @@ from common.agent_settings import Credentials
 from common.version import VERSION
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws.botocore_session import session_for
-from ipagent.aws.ec2_calls import pages
-from ipagent.aws.ec2_client import CONNECT_SECONDS, PAGE_SIZE, READ_SECONDS
-from ipagent.aws.ec2_errors import TRANSLATED, failure_of, unreadable, watch
+from ipagent.aws.ec2_calls import CONNECT_SECONDS, READ_SECONDS, pages
+from ipagent.aws.ec2_client import PAGE_SIZE
+from ipagent.aws.ec2_errors import TRANSLATED, failure_of, watch
+from ipagent.aws.ec2_failures import unreadable
 from ipagent.aws.lost_credentials import with_credentials
 from ipagent.controller.ec2 import eips, prefixes, reading, relay
 from ipagent.controller.model.actions import (

@@ -5,11 +5,12 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import botocore.httpsession
 import pytest
@@ -20,10 +21,11 @@ from common.agent_settings import Credentials
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws import botocore_session
-from ipagent.aws.ec2_client import Ec2Client
+from ipagent.aws.aws_roots import AWS_ROOTS
 from ipagent.aws.ec2_errors import failure_of, is_untrusted
 from tests.cluster.certificates import Authority
 from tests.ipagent import worlds
+from tests.ipagent.aws.connections import by_botocore
 from tests.ipagent.worlds import MAC_1, REGION
 
 ANSWER = b"""<DescribeNetworkInterfacesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
@@ -117,7 +119,7 @@ class Trust:
         self._theirs, self._other = authority.pem, Authority("another").pem
         self._folder = folder
         self._patch = monkeypatch
-        monkeypatch.setattr(botocore_session, "aws_roots_path", lambda: str(folder / "aws.pem"))
+        monkeypatch.setattr(botocore_session, "AWS_ROOTS", str(folder / "aws.pem"))
 
     def aws_roots(self, *, right: bool) -> None:
         self._write(self._folder / "aws.pem", right=right)
@@ -135,7 +137,7 @@ class Trust:
 
 
 def call(times: int = 1, region: str = REGION) -> None:
-    with closing(Ec2Client(region, Credentials.CHAIN)) as client:
+    with closing(by_botocore(region, Credentials.CHAIN)) as client:
         for _ in range(times):
             assert client.by_mac([MAC_1]) == ()
 
@@ -282,7 +284,7 @@ def test_without_credentials_at_that_moment_the_next_call_tries_the_whole_bundle
     trust.aws_roots(right=False)
     trust.whole_bundle(right=True)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as client:
+    with closing(by_botocore(REGION, Credentials.CHAIN)) as client:
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         with pytest.raises(Ec2Error) as caught:
             client.by_mac([MAC_1])
@@ -371,7 +373,31 @@ def test_the_users_bundle_is_the_only_one(trust: Trust, variable: str) -> None:
     call()
 
 
-def test_without_the_file_the_whole_bundle_is_used(trust: Trust, server: _Server) -> None:
-    trust.whole_bundle(right=True)
-    call()
-    assert server.failed == 0
+def is_amazons(subject: Mapping[str, str]) -> bool:
+    return (
+        subject.get("organizationName") == "Amazon"
+        # By which it has signed its own for those that do not know them.
+        or subject.get("commonName") == "Starfield Services Root Certificate Authority - G2"
+    )
+
+
+def roots(bundle: str) -> dict[str, bytes]:
+    """Return the roots of Amazon Trust Services in a CA bundle, in DER, by name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(bundle)
+    described: Any = context.get_ca_certs()
+    subjects = [dict(pair for names in root["subject"] for pair in names) for root in described]
+    found = zip(subjects, context.get_ca_certs(binary_form=True), strict=True)
+    return {subject["commonName"]: der for subject, der in found if is_amazons(subject)}
+
+
+def test_the_roots_are_amazons_in_botocores_bundle_and_no_others() -> None:
+    assert roots(AWS_ROOTS) == roots(botocore.httpsession.DEFAULT_CA_BUNDLE)
+    assert sorted(roots(AWS_ROOTS)) == [
+        "Amazon Root CA 1",
+        "Amazon Root CA 2",
+        "Amazon Root CA 3",
+        "Amazon Root CA 4",
+        "Starfield Services Root Certificate Authority - G2",
+    ]
+    assert Path(AWS_ROOTS).read_text(encoding="ascii").count("BEGIN CERTIFICATE") == 5

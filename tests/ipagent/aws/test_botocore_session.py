@@ -373,6 +373,6 @@ def test_every_service_that_botocore_asks_for_credentials_is_kept() -> None:
 
 def test_every_call_of_the_agent_is_kept() -> None:
     source = inspect.getsource(ec2_client) + inspect.getsource(ec2_calls)
-    methods = set(re.findall(r"\b_?client\.([a-z0-9_]+)\b", source)) - {"close", "meta"}
+    methods = set(re.findall(r"\b(?:client|ec2)\.([a-z0-9_]+)\(", source))
     assert {"assign_private_ip_addresses", "describe_network_interfaces"} <= methods
     assert methods <= {xform_name(operation) for operation in OPERATIONS}

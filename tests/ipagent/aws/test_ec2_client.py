@@ -21,13 +21,15 @@ from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.aws import ec2_client
+from ipagent.aws import ec2_calls
+from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client, interruptible
-from ipagent.aws.ec2_errors import MAX_TEXT
+from ipagent.aws.ec2_failures import MAX_TEXT
 from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
+from tests.ipagent.aws.connections import CONNECTIONS, Connect
 from tests.ipagent.aws.scripted_server import scripted_server
 from tests.ipagent.fakes import ip
 from tests.ipagent.worlds import (
@@ -62,9 +64,16 @@ def settings(monkeypatch: pytest.MonkeyPatch, doubles: Doubles) -> pytest.Monkey
     return monkeypatch
 
 
+@pytest.fixture(params=list(CONNECTIONS.values()), ids=list(CONNECTIONS))
+def connected(request: pytest.FixtureRequest) -> Connect:
+    """How an EC2 client is made: all that follows is the same for both."""
+    made: Connect = request.param
+    return made
+
+
 @pytest.fixture
-def client(settings: pytest.MonkeyPatch) -> Iterator[Ec2Client]:  # noqa: ARG001 - the environment it needs
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+def client(settings: pytest.MonkeyPatch, connected: Connect) -> Iterator[Ec2Client]:  # noqa: ARG001 - the environment it needs
+    with closing(connected(REGION, Credentials.CHAIN)) as made:
         yield made
 
 
@@ -225,21 +234,21 @@ def test_one_call_is_one_attempt_whatever_goes_wrong(
 
 
 def test_a_silent_ec2_is_unreachable(
-    settings: pytest.MonkeyPatch, client: Ec2Client, doubles: Doubles
+    settings: pytest.MonkeyPatch, client: Ec2Client, doubles: Doubles, connected: Connect
 ) -> None:
-    settings.setattr(ec2_client, "READ_SECONDS", 0.05)
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as hasty:
+    settings.setattr(ec2_calls, "READ_SECONDS", 0.05)
+    with closing(connected(REGION, Credentials.CHAIN)) as hasty:
         doubles.put_faults(Injected(delay_ms=500, times=1))
         assert failure_of(hasty, assign(A)).fault is Fault.UNREACHABLE
     # The answer was lost, the effect was not: asking again is success.
     assert client.assign(assign(A)) == {A}
 
 
-def test_a_closed_port_is_unreachable_and_named(settings: pytest.MonkeyPatch) -> None:
+def test_a_closed_port_is_unreachable_and_named(settings: pytest.MonkeyPatch, connected: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     settings.setenv("AWS_ENDPOINT_URL_EC2", url)
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+    with closing(connected(REGION, Credentials.CHAIN)) as made:
         failure = failure_of(made, assign(A))
     assert failure.fault is Fault.UNREACHABLE
     assert url in failure.text
@@ -247,10 +256,10 @@ def test_a_closed_port_is_unreachable_and_named(settings: pytest.MonkeyPatch) ->
 
 class TestIdentity:
     def test_a_refusal_for_lack_of_rights_names_identity_and_region_and_no_secret(
-        self, settings: pytest.MonkeyPatch
+        self, settings: pytest.MonkeyPatch, connected: Connect
     ) -> None:
         settings.setenv("AWS_ACCESS_KEY_ID", worlds.READER)
-        with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+        with closing(connected(REGION, Credentials.CHAIN)) as made:
             failure = failure_of(made, assign(A))
         assert failure.fault is Fault.NO_PERMISSION
         assert f"(credentials used: env; region: {REGION})" in failure.text
@@ -258,38 +267,42 @@ class TestIdentity:
         assert "Encoded" not in failure.text
         assert worlds.SECRET not in failure.text
 
-    def test_unknown_keys_are_no_credentials(self, settings: pytest.MonkeyPatch) -> None:
+    def test_unknown_keys_are_no_credentials(self, settings: pytest.MonkeyPatch, connected: Connect) -> None:
         settings.setenv("AWS_ACCESS_KEY_ID", "AKIAUNKNOWNEXAMPLE00")
-        with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+        with closing(connected(REGION, Credentials.CHAIN)) as made:
             assert failure_of(made, assign(A)).fault is Fault.NO_CREDENTIALS
 
     def test_the_nodes_role_wins_over_the_environment_if_it_is_asked_for(
-        self, settings: pytest.MonkeyPatch, doubles: Doubles
+        self, settings: pytest.MonkeyPatch, doubles: Doubles, connected: Connect
     ) -> None:
         settings.setenv("AWS_ACCESS_KEY_ID", worlds.READER)
-        with closing(Ec2Client(REGION, Credentials.NODE)) as made:
+        with closing(connected(REGION, Credentials.NODE)) as made:
             assert made.identity == "iam-role"
             assert made.assign(assign(A)) == {A}
         assert ":assumed-role/node/" in (doubles.journal("AssignPrivateIpAddresses")[0].identity or "")
 
     @pytest.mark.parametrize("credentials", Credentials)
-    def test_no_credentials_at_all(self, settings: pytest.MonkeyPatch, credentials: Credentials) -> None:
+    def test_no_credentials_at_all(
+        self, settings: pytest.MonkeyPatch, credentials: Credentials, connected: Connect
+    ) -> None:
         settings.delenv("AWS_ACCESS_KEY_ID")
         settings.delenv("AWS_SECRET_ACCESS_KEY")
         settings.setenv("AWS_EC2_METADATA_DISABLED", "true")
         with pytest.raises(Ec2Error) as caught:
-            Ec2Client(REGION, credentials)
+            connected(REGION, credentials)
         assert caught.value.failure.fault is Fault.NO_CREDENTIALS
 
-    def test_a_profile_that_does_not_exist_is_no_credentials(self, settings: pytest.MonkeyPatch) -> None:
+    def test_a_profile_that_does_not_exist_is_no_credentials(
+        self, settings: pytest.MonkeyPatch, connected: Connect
+    ) -> None:
         settings.setenv("AWS_PROFILE", "nowhere")
         with pytest.raises(Ec2Error) as caught:
-            Ec2Client(REGION, Credentials.CHAIN)
+            connected(REGION, Credentials.CHAIN)
         assert caught.value.failure.fault is Fault.NO_CREDENTIALS
         assert "nowhere" in caught.value.failure.text
 
     def test_a_role_for_service_accounts_that_refuses_is_no_credentials(
-        self, settings: pytest.MonkeyPatch, tmp_path: Path, doubles: Doubles
+        self, settings: pytest.MonkeyPatch, tmp_path: Path, doubles: Doubles, connected: Connect
     ) -> None:
         token = tmp_path / "token"
         token.write_text("a-web-identity-token")
@@ -299,7 +312,7 @@ class TestIdentity:
         settings.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/app")
         # The double is no STS: it refuses the action, as STS does a role whose trust policy says no.
         settings.setenv("AWS_ENDPOINT_URL_STS", doubles.ec2_url)
-        with closing(Ec2Client(REGION, Credentials.CHAIN)) as made:
+        with closing(connected(REGION, Credentials.CHAIN)) as made:
             assert made.identity == "assume-role-with-web-identity"
             failure = failure_of(made, assign(A))
         assert failure.fault is Fault.NO_CREDENTIALS
@@ -329,13 +342,15 @@ def client_error(code: str, operation: str) -> aws.ClientError:
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_each_error_of_botocore_has_a_kind(
-    client: Ec2Client, monkeypatch: pytest.MonkeyPatch, raised: Exception, fault: Fault
+    settings: pytest.MonkeyPatch, raised: Exception, fault: Fault
 ) -> None:
     def fail(**_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(client._client, "assign_private_ip_addresses", fail)  # noqa: SLF001 - the seam
-    failure = failure_of(client, assign(A))
+    connection = BotocoreConnection(REGION, Credentials.CHAIN)
+    settings.setattr(connection._client, "assign_private_ip_addresses", fail)  # noqa: SLF001 - the seam
+    with closing(Ec2Client(connection)) as client:
+        failure = failure_of(client, assign(A))
     assert failure.fault is fault
     assert "AssignPrivateIpAddresses on" in failure.text
 
@@ -403,10 +418,15 @@ CALLS: dict[str, Callable[[Ec2Client], object]] = {
     ids=lambda value: f"{value[0]} {value[1][:60]}" if isinstance(value, tuple) else "",
 )
 def test_what_is_no_answer_of_ec2s_is_an_error_with_its_kind(
-    other: OtherServer, call: Callable[[Ec2Client], object], answer: tuple[int, str], fault: Fault, says: str
+    other: OtherServer,
+    call: Callable[[Ec2Client], object],
+    answer: tuple[int, str],
+    fault: Fault,
+    says: str,
+    connected: Connect,
 ) -> None:
     other.answer = answer
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
+    with closing(connected(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
         call(ec2)
     failure = caught.value.failure
     assert failure.fault is fault
@@ -427,10 +447,10 @@ def test_what_is_no_answer_of_ec2s_is_an_error_with_its_kind(
     ids=["nothing", "an ENI without id", "an address that is none"],
 )
 def test_an_answer_of_ec2s_that_lacks_what_it_must_have_is_an_error(
-    other: OtherServer, contents: str
+    other: OtherServer, contents: str, connected: Connect
 ) -> None:
     other.answer = 200, DESCRIBED.format(contents)
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
+    with closing(connected(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
         ec2.attached("i-1")
     assert caught.value.failure.fault is Fault.TRANSIENT
 
@@ -441,18 +461,20 @@ def page(eni: str, token: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("last", ["", "<nextToken></nextToken>"], ids=["no token", "an empty one"])
-def test_an_answer_that_ec2_divides_unasked_is_read_to_its_end(other: OtherServer, last: str) -> None:
+def test_an_answer_that_ec2_divides_unasked_is_read_to_its_end(
+    other: OtherServer, last: str, connected: Connect
+) -> None:
     other.answer = page("eni-1", "next")
     other.later = [page("eni-2", "last"), (200, DESCRIBED.format(f"<networkInterfaceSet/>{last}"))]
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2:
+    with closing(connected(REGION, Credentials.CHAIN)) as ec2:
         assert [eni.eni_id for eni in ec2.attached("i-1")] == ["eni-1", "eni-2"]
 
 
 @pytest.mark.parametrize("name", ["by MAC", "prefix holders"])
-def test_pages_without_end_are_an_error(other: OtherServer, name: str) -> None:
+def test_pages_without_end_are_an_error(other: OtherServer, name: str, connected: Connect) -> None:
     other.answer = page("eni-1", "first")
     other.later = [page("eni-2", "second"), page("eni-3", "first")]
-    with closing(Ec2Client(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
+    with closing(connected(REGION, Credentials.CHAIN)) as ec2, pytest.raises(Ec2Error) as caught:
         CALLS[name](ec2)
     assert caught.value.failure.fault is Fault.TRANSIENT
     assert "a page points to an earlier one" in caught.value.failure.text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
 
 import boto3
 import pytest
-from botocore.credentials import RefreshableCredentials
 
 from common.agent_settings import Credentials
 from ipagent.assign.address_calls import Assign, Unassign
@@ -256,10 +256,12 @@ def test_while_imds_is_busy_the_nodes_role_may_come_in_a_moment(
 def test_credentials_that_can_not_be_renewed_while_imds_is_busy_may_be_in_a_moment(
     make: Make, doubles: Doubles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = [clock.time()]
+    monkeypatch.setattr(clock, "time", lambda: now[0])
     direct = make(Credentials.NODE, **NO_KEYS)
     direct.topology({MAC_1})
     direct.describe(ENI_1)
-    monkeypatch.setattr(RefreshableCredentials, "refresh_needed", lambda *_, **__: True)
+    now[0] += 86_400
     doubles.put_faults(Injected("imds", status=503, path=ROLES))
     with pytest.raises(Ec2Error) as caught:
         direct.describe(ENI_1)

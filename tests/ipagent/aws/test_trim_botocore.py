@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ from ipagent.aws import trim_botocore
 from ipagent.aws.trim_botocore import (
     OPERATIONS,
     UnknownDataError,
-    aws_roots,
     build,
     main,
     trimmed_endpoints,
     trimmed_model,
 )
-from tests.cluster.certificates import Authority
 
 pytestmark = pytest.mark.pure
 
@@ -127,7 +124,6 @@ def test_the_same_botocore_gives_the_same_bytes(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in one if "/" in name} == {"ec2", "signin", "sso", "sso-oidc", "sts"}
     assert {name for name in one if "/" not in name} == {
         "_retry.json",
-        "aws-roots.pem",
         "endpoints.json",
         "partitions.json",
         "sdk-default-configuration.json",
@@ -193,25 +189,3 @@ def test_a_folder_that_can_not_be_written_ends_with_1_and_a_sentence(
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "file" / "data")]) == 1
     assert "can't be written to" in capsys.readouterr().err
-
-
-def test_the_roots_are_amazons_and_its_alone() -> None:
-    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trust.load_verify_locations(cadata=aws_roots())
-    roots: Any = trust.get_ca_certs()
-    assert sorted(
-        dict(pair for names in root["subject"] for pair in names)["commonName"] for root in roots
-    ) == [
-        "Amazon Root CA 1",
-        "Amazon Root CA 2",
-        "Amazon Root CA 3",
-        "Amazon Root CA 4",
-        "Starfield Services Root Certificate Authority - G2",
-    ]
-
-
-def test_a_bundle_without_amazons_roots_is_not_known(tmp_path: Path) -> None:
-    bundle = tmp_path / "bundle.pem"
-    bundle.write_bytes(Authority().pem)
-    with pytest.raises(UnknownDataError, match="none of Amazon's roots"):
-        aws_roots(str(bundle))

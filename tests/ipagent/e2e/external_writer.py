@@ -12,6 +12,7 @@ import boto3
 from common.agent_settings import Credentials
 from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import parse_address
+from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client
 from tests.doubles.state.identifiers import attachment_of
 from tests.ipagent.worlds import REGION
@@ -26,7 +27,7 @@ if __name__ == "__main__":
             ec2.attach_network_interface(NetworkInterfaceId=eni, InstanceId=instance, DeviceIndex=int(device))
     else:
         addresses = tuple(map(parse_address, more))
-        with closing(Ec2Client(REGION, Credentials.CHAIN)) as client:
+        with closing(Ec2Client(BotocoreConnection(REGION, Credentials.CHAIN))) as client:
             if action == "assign":
                 client.assign(Assign(eni, addresses, allow_reassignment=True))
             else:

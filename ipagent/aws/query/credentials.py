@@ -1,0 +1,125 @@
+"""Credentials of a pod on EKS: its environment, the agent of EKS Pod Identity, or the node's role by IMDS.
+
+They are read once and renewed before they expire. A source that does not give them at once, for whatever
+reason, is botocore's to ask: it tries longer, and its errors are known (`ipagent/aws/lost_credentials.py`).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from ipagent.assign.errors import NoImds
+from ipagent.aws.query.environment import (
+    KEYS,
+    POD_IDENTITY_TOKEN_FILE,
+    POD_IDENTITY_URI,
+    TOKEN,
+    Source,
+)
+from ipagent.aws.query.signature import Keys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ipagent.aws.imds import Imds
+
+RENEWED_SECONDS = 15 * 60
+"""Before they expire, as botocore does it (`RefreshableCredentials._advisory_refresh_timeout`)."""
+AGAIN_SECONDS = 60
+"""How long credentials that are valid serve after their source has failed."""
+_POD_IDENTITY_SECONDS = 2
+_MAX_BYTES = 1 << 16
+_NEVER = float("inf")
+
+
+class NoKeysError(Exception):
+    """The source gives no credentials now."""
+
+
+class Credentials:
+    """The credentials of one source. `now` is in seconds since 1970."""
+
+    def __init__(
+        self, source: Source, env: Mapping[str, str], imds: Callable[[], Imds], now: Callable[[], float]
+    ) -> None:
+        self.source = source
+        self._env = env
+        self._imds = imds
+        self._now = now
+        self._keys: Keys | None = None
+        self._asked_again = 0.0
+
+    def current(self) -> Keys:
+        """Return credentials that are valid, renewed where they expire soon; raises NoKeysError."""
+        keys, now = self._keys, self._now()
+        if keys is not None and (now < keys.expires - RENEWED_SECONDS or now < self._asked_again):
+            return keys
+        try:
+            self._keys = renewed = self._read()
+        except NoKeysError:
+            if keys is None or now >= keys.expires - AGAIN_SECONDS:
+                raise
+            self._asked_again = now + AGAIN_SECONDS
+            return keys
+        return renewed
+
+    def _read(self) -> Keys:
+        """Ask the source; raises NoKeysError."""
+        if self.source is Source.ENV:
+            key, secret = (self._env[name] for name in KEYS)
+            return Keys(key, secret, self._env.get(TOKEN, ""), _NEVER)
+        try:
+            document = (
+                self._imds().role_document()
+                if self.source is Source.NODE
+                else _pod_identity(self._env[POD_IDENTITY_URI], self._env[POD_IDENTITY_TOKEN_FILE])
+            )
+            keys = _keys(document)
+        except (NoImds, OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+            # Why is botocore's to find out.
+            raise NoKeysError from None
+        if keys.expires <= self._now() + AGAIN_SECONDS:
+            raise NoKeysError
+        return keys
+
+
+def _keys(document: Mapping[str, object]) -> Keys:
+    """Read "AccessKeyId", …; raises KeyError, TypeError, ValueError."""
+    texts = [document[name] for name in ("AccessKeyId", "SecretAccessKey", "Token", "Expiration")]
+    key, secret, token, expiration = (text for text in texts if isinstance(text, str) and _is_header(text))
+    expires = datetime.fromisoformat(expiration)
+    if expires.tzinfo is None:
+        raise ValueError("it tells no time zone")
+    return Keys(key, secret, token, expires.timestamp())
+
+
+def _is_header(text: str) -> bool:
+    return text.isascii() and text.isprintable() and bool(text)
+
+
+def _pod_identity(uri: str, token_file: str) -> Mapping[str, object]:
+    """Ask the agent of EKS Pod Identity; raises OSError, HTTPException, ValueError."""
+    with open(token_file, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs more
+        token = file.read(_MAX_BYTES).strip()
+    if not _is_header(token):
+        raise ValueError("the token can't be used")
+    parts = urlsplit(uri)
+    connection = http.client.HTTPConnection(
+        parts.hostname or "", parts.port or 80, timeout=_POD_IDENTITY_SECONDS
+    )
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", path, headers={"Accept": "application/json", "Authorization": token})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise ValueError(f"HTTP {answer.status}")
+        document = json.loads(answer.read(_MAX_BYTES))
+    finally:
+        connection.close()
+    if not isinstance(document, dict):
+        raise TypeError("it is no object")
+    return document
