@@ -2,7 +2,11 @@
 
 The API server pools its connections to a replica and goes on using them after the replica has left the
 endpoints of its Service. So requests are still answered for some seconds after SIGTERM, each with
-`Connection: close`: the API server then drops the connection before this process ends.
+`Connection: close`: the API server then drops the connection before this process ends. A connection that was
+accepted before the end is answered, too, if its first request comes soon.
+
+What no server can help: a request that crosses the close of a connection that has been idle for all of that
+time. Go's net/http does not send a POST again once a byte of it was written.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from types import FrameType
 
 import uvicorn
 
-from webhook.server.http_limits import LimitedHttpProtocol
+from webhook.server.http_limits import LAST_REQUEST, LimitedHttpProtocol
 from webhook.server.listener import TlsListener
 
 
@@ -46,6 +50,12 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets=[])
         self.servers = [self._listener]  # type: ignore[list-item] # it has what uvicorn calls
         self._listener.start(self._make_protocol)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and close what is idle; those that have just connected may send their request."""
+        self._listener.stop()
+        await self._listener.handshakes(LAST_REQUEST)
+        await super().shutdown(sockets)
 
     def _make_protocol(self) -> LimitedHttpProtocol:
         return LimitedHttpProtocol(

@@ -21,6 +21,8 @@ MAX_MESSAGE = 16 << 20
 """Bytes of a whole request, chunk headers and trailers included."""
 HEAD_TIMEOUT = 10
 """Seconds for a request's head to arrive, from the connection's start or its first byte."""
+LAST_REQUEST = 2
+"""Seconds, at the end of a replica, for a handshake that has begun, and for a request that is to come."""
 WRITE_TIMEOUT = 10
 """Seconds that a peer may leave its responses unread once the buffers are full."""
 BUFFER = 64 << 10
@@ -56,6 +58,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """Called with it when the connection is closed."""
 
     _in_head = True
+    _last = False
+    """Whether the connection ends after its next answer."""
     _chunked = False
     _received = 0
     _frames = 0
@@ -95,6 +99,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._disarm_write()
         self._enter(State.ANSWERING)
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """Close the connection if it is idle, as uvicorn does; wait where the first request is to come.
+
+        Likewise where another one has begun to arrive.
+        """
+        self._last = True
+        if self._in_head and not self.transport.is_closing():
+            self._arm(LAST_REQUEST)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Parse the data, and abort a connection that sends too much."""
@@ -138,6 +153,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._disarm()
         super().on_headers_complete()
+        if self._last:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Note that the whole request is there. A large one waits for others, and may give way."""
@@ -170,9 +187,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         # uvicorn's own message advises to install a WebSocket library.
         self.logger.warning("answered a request to upgrade the protocol in HTTP/1.1")
 
-    def _arm(self) -> None:
+    def _arm(self, seconds: float = HEAD_TIMEOUT) -> None:
         self._disarm()
-        self._timer = self.loop.call_later(HEAD_TIMEOUT, self._too_slow)
+        self._timer = self.loop.call_later(seconds, self._too_slow)
 
     def _disarm(self) -> None:
         if self._timer is not None:

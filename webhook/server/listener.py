@@ -64,6 +64,7 @@ class TlsListener:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._make_protocol: Callable[[], Any] | None = None
         metrics.connections.set_function(lambda: self.table.total)
+        self._stopped = False
         self._handshakes: set[asyncio.Task[None]] = set()
         self._small_records: BucketsByKey[str] = BucketsByKey(SMALL_RECORDS)
         self._duplicates: dict[Connection, socket.socket] = {}
@@ -78,11 +79,22 @@ class TlsListener:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._accept)
 
-    def close(self) -> None:
-        """Stop accepting, abort the handshakes, and leave what was answered to the kernel."""
+    def stop(self) -> None:
+        """Accept what has connected already, and close the listening socket."""
+        self._accept()
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
-            self._loop = None
+        self._stopped = True
+        self._socket.close()
+
+    async def handshakes(self, seconds: float) -> None:
+        """Wait until those that have begun have ended, and no longer than that."""
+        if self._handshakes:
+            await asyncio.wait(self._handshakes, timeout=seconds)
+
+    def close(self) -> None:
+        """Abort the handshakes, and leave what was answered to the kernel."""
+        self._loop = None
         for handshake in self._handshakes:
             handshake.cancel()
         for connection, (left, _) in list(self._leaving.items()):
@@ -113,7 +125,7 @@ class TlsListener:
         loop.call_later(PAUSE, self._resume)
 
     def _resume(self) -> None:
-        if self._loop is not None:
+        if self._loop is not None and not self._stopped:
             self._loop.add_reader(self._socket, self._accept)
 
     def _admit(self, accepted: socket.socket, peer: str) -> None:

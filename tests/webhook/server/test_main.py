@@ -22,7 +22,7 @@ from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
 from tests.webhook.core.test_cases import review
-from tests.webhook.wire import Connection, request
+from tests.webhook.wire import Connection, check_answer, request
 
 PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
 POD: dict[str, Any] = {
@@ -82,18 +82,47 @@ def test_sigterm_ends_it_with_0_and_a_last_line(server: WebhookServer) -> None:
     assert [line["event"] for line in server.events("stopped")] == ["stopped"]
 
 
-def test_a_request_under_way_is_answered_before_it_ends(server: WebhookServer) -> None:
-    body = review(POD, "apps")
+def stop_accepting(server: WebhookServer) -> None:
+    os.kill(server.process.pid, signal.SIGTERM)
+    wait_for(lambda: not listens("127.0.0.1", server.port), "end of the listener")
+
+
+@pytest.mark.parametrize("begun", [0, 10, -1], ids=["nothing", "a part of the head", "all but a byte"])
+@pytest.mark.parametrize("requests", [0, 1], ids=["new", "kept"])
+def test_a_request_that_is_to_come_is_answered_before_it_ends(
+    server: WebhookServer, requests: int, begun: int
+) -> None:
+    whole = request(review(POD, "apps"))
+    with Connection(server) as connection:
+        for _ in range(requests):
+            connection.send(whole)
+            assert connection.reply()
+        connection.send(whole[:begun])
+        stop_accepting(server)
+        if requests and not begun:
+            # Nothing tells that another one is to come.
+            assert connection.reply() is None
+        else:
+            connection.send(whole[begun:])
+            check_answer(connection.reply())
+            assert connection.reply() is None
+    assert server.process.terminate() == 0
+
+
+def test_a_handshake_that_is_to_come_is_answered_before_it_ends(server: WebhookServer) -> None:
     trust = ssl.create_default_context(cadata=server.service.ca.decode())
-    host, port = "127.0.0.1", httpx.URL(server.service.url).port
-    plain = socket.create_connection((host, port), timeout=10)
-    with trust.wrap_socket(plain, server_hostname=host) as connection:
-        head = f"POST /mutate/namespace/init HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.sendall(head.encode() + body[:-1])
-        os.kill(server.process.pid, signal.SIGTERM)
-        wait_for(lambda: not listens(host, port), "end of the listener")
-        connection.sendall(body[-1:])
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain:
+        stop_accepting(server)
+        with trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+            connection.sendall(request(review(POD, "apps")))
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert server.process.terminate() == 0
+
+
+def test_a_connection_without_a_request_does_not_keep_it(server: WebhookServer) -> None:
+    with Connection(server) as connection:
+        stop_accepting(server)
+        assert connection.reply() is None
     assert server.process.terminate() == 0
 
 
