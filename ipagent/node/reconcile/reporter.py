@@ -63,8 +63,10 @@ class StatusReporter:
     @property
     def statuses(self) -> dict[PodKey, ClaimStatus]:
         """The last status of each pod that has a session."""
-        # A scrape asks from a thread of its own, while the main loop's adds pods.
-        return {key: each.status for key, each in tuple(self._reported.items()) if each.status is not None}
+        # A scrape asks from a thread of its own, while the main loop's adds pods. Only `copy` takes all at
+        # once: new tuples may begin a collection of garbage, in which threads may change.
+        reported = self._reported.copy()
+        return {key: each.status for key, each in reported.items() if each.status is not None}
 
     def expect_answer(self, key: PodKey) -> None:
         """Report the pod's next status whatever was reported before: it has made a new claim."""

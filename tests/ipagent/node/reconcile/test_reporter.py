@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from dataclasses import replace
@@ -239,22 +240,29 @@ def test_a_container_that_waits_for_elastic_ips_is_told_when_they_are_there() ->
 
 
 def test_metrics_may_be_scraped_while_pods_come() -> None:
-    """The scrape has a thread of its own."""
+    """The scrape has a thread of its own; with a collection of garbage Python code may run anywhere in it."""
     reporter = StatusReporter(lambda: 0.0)
     status = claim_status(WISH, [item(Phase.CONFIRMED)], (), StatusContext())
-    before = sys.getswitchinterval()
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
 
     def come() -> None:
         for number in range(2000):
             reporter.set_status(key(f"pod-{number}"), status)
 
+    def collecting(_phase: str, _info: dict[str, int]) -> None:
+        sum(range(20))
+
     pods = threading.Thread(target=come)
+    gc.callbacks.append(collecting)
     try:
+        gc.set_threshold(50)
         sys.setswitchinterval(1e-6)
         pods.start()
         while pods.is_alive():
             assert len(reporter.statuses) <= 2000
     finally:
-        sys.setswitchinterval(before)
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(collecting)
         pods.join()
     assert len(reporter.statuses) == 2000
