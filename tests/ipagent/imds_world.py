@@ -25,7 +25,7 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.report import Report
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.ec2_errors import failure_of
-from ipagent.aws.lost_credentials import role_failure
+from ipagent.aws.lost_credentials import SUCCESS, role_failure
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.pod import init
 from ipagent.pod.agent import Agent
@@ -43,6 +43,12 @@ CIDRS: dict[str, tuple[IPv4Network, IPv6Network]] = {
 ALWAYS = 10_000.0
 BEFORE = -100.0
 ROLES = "/latest/meta-data/iam/security-credentials/"
+KEYS = {
+    "AccessKeyId": "AKIDEXAMPLE",
+    "SecretAccessKey": "secret",
+    "Token": "token",
+    "Expiration": "2999-01-01T00:00:00Z",
+}
 MACS = "/latest/meta-data/network/interfaces/macs/"
 
 HANG, RESET = "hang", "reset"
@@ -253,7 +259,7 @@ class Account:
         pass
 
     def connect(self, region: str, _: Credentials, role_status: Callable[[], str]) -> Account:
-        """Return the client, as soon as botocore finds the credentials of the node's role."""
+        """Be botocore's connection, as soon as it finds the credentials of the node's role."""
         if not self._finds_credentials():
             failure = failure_of("credentials", NoCredentialsError(), "unknown", region)
             raise Ec2Error(role_failure(failure, "credentials", role_status))
@@ -294,7 +300,8 @@ class Account:
             "/latest/meta-data/placement/region": REGION,
         }
         if self.role:
-            found |= {ROLES: "node", f"{ROLES}node": json.dumps({"Code": self.role})}
+            keys = KEYS if self.role == SUCCESS else {}
+            found |= {ROLES: "node", f"{ROLES}node": json.dumps({"Code": self.role, **keys})}
         primary = {
             "interface-id": "eni-0",
             "device-number": "0",
@@ -402,7 +409,8 @@ class Run:
         """Let the agent's clients reach the account."""
         with (
             patch("http.client.HTTPConnection", lambda *_, **__: Connection(self.account)),
-            patch("ipagent.aws.ec2_client.Ec2Client", self.account.connect),
+            patch("ipagent.aws.botocore_connection.BotocoreConnection", self.account.connect),
+            patch("ipagent.aws.ec2_client.Ec2Client", lambda _connection: self.account),
         ):
             yield
 
