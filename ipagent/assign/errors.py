@@ -9,6 +9,10 @@ from common.pod_keys import INTERFACES, TIMEOUT
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.termination import READ_HELP, REPORT_BUG
 
+OTHER_POLICIES = (
+    "If the message names a service control policy, a permissions boundary or a VPC endpoint policy, that "
+    "one has to allow it."
+)
 _WHERE = "its template, or its own manifest"
 
 
@@ -103,8 +107,9 @@ class NoPermission(AgentError):
     remedy = (
         "Allow that identity ec2:AssignPrivateIpAddresses and ec2:UnassignPrivateIpAddresses, for IPv6 "
         "ec2:AssignIpv6Addresses and ec2:UnassignIpv6Addresses, and ec2:DescribeNetworkInterfaces; or the "
-        "ENI lacks the tag that the policy demands (node.k8s.amazonaws.com/no_manage=true). If the node's "
-        "role was meant and the pod's own was used, set the agent's credentials to `node`."
+        "ENI lacks the tag that the policy demands (node.k8s.amazonaws.com/no_manage=true). "
+        f"{OTHER_POLICIES} If the node's role was meant and the pod's own was used, set the agent's "
+        "credentials to `node`."
     )
 
 

@@ -7,7 +7,8 @@ import re
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault, meaning
 from ipagent.log import printable
 
-MAX_TEXT = 400
+MAX_TEXT = 720
+"""Characters of a failure: a refusal by a policy, which names identity, ENI and policy, has up to 700."""
 
 # Before "Encoded authorization failure message: …", which is long, and readable by STS alone.
 _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)

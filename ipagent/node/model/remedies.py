@@ -6,7 +6,14 @@ routes nor the hop limit of IMDS count.
 
 from __future__ import annotations
 
-from ipagent.assign.errors import AgentError, Ec2Unreachable, NoCredentials, NoImds, NoPermission
+from ipagent.assign.errors import (
+    OTHER_POLICIES,
+    AgentError,
+    Ec2Unreachable,
+    NoCredentials,
+    NoImds,
+    NoPermission,
+)
 
 _REMEDIES: dict[type[AgentError], str] = {
     NoImds: (
@@ -21,8 +28,8 @@ _REMEDIES: dict[type[AgentError], str] = {
     ),
     NoPermission: (
         "Allow that identity, which is the node agent's, what examples/iam/node-agent.json has; or the ENI "
-        "lacks the tag that the policy demands (node.k8s.amazonaws.com/no_manage=true). If the node's role "
-        "was meant and another was used, set nodeAgent.credentials=node."
+        f"lacks the tag that the policy demands (node.k8s.amazonaws.com/no_manage=true). {OTHER_POLICIES} "
+        "If the node's role was meant and another was used, set nodeAgent.credentials=node."
     ),
     Ec2Unreachable: (
         "The node agent calls EC2 from the node's own network: check the node's way to EC2 (NAT, or a VPC "
