@@ -170,7 +170,8 @@ ENIS = (
     Check(
         "nodes-hop-limit",
         "pods reach IMDS",
-        "aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2 (3 with an overlay)",
+        "a hop limit of 2 (3 with an overlay) gives every pod of the node the node's role; AWS_REGION and a "
+        "role of their own, or agent.backend=node, let pods do without IMDS",
         _hop_limit,
         Verdict.WARNING,
         needs=(AWS,),

@@ -61,9 +61,9 @@ class NoImds(AgentError):
     remedy = (
         "Let pods reach IMDS: raise HttpPutResponseHopLimit to 2 on the nodes, to 3 where an overlay network "
         "is in between (aws ec2 modify-instance-metadata-options --instance-id ID "
-        "--http-put-response-hop-limit 2, or the launch template), and let no NetworkPolicy block "
-        "169.254.169.254. Or work without IMDS: give the agent AWS_REGION and credentials that do not come "
-        "from the node."
+        "--http-put-response-hop-limit 2, the launch template, or Karpenter's EC2NodeClass), which gives "
+        "every pod there the node's role, and let no NetworkPolicy block 169.254.169.254. Or work without "
+        "IMDS: give the agent AWS_REGION and credentials that do not come from the node."
     )
 
 
