@@ -56,9 +56,10 @@ class PodCloud(AwsAccess):
         self._ranges_until = 0.0
 
     def _connection(self) -> Connection:
-        from ipagent.aws.pod_connection import PodConnection  # noqa: PLC0415 - an agent without addresses needs none
+        from ipagent.aws.pod_connection import PodConnection, Usual  # noqa: PLC0415 - without addresses not needed
 
-        return PodConnection(self._region, self._credentials, self._env, self._answering, super()._connection)
+        usual = Usual.find(self._region, self._credentials, self._env, self._answering)
+        return PodConnection(self._region, usual, super()._connection)
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Return the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws.aws_roots import AWS_ROOTS
 from ipagent.aws.ec2_failures import no_error_of_ec2, refusal, unreachable, unreadable
-from ipagent.aws.query.client import NoAnswerError, NotSentError, QueryClient
+from ipagent.aws.query.client import QueryClient
+from ipagent.aws.query.connection import AwsConnection, NoAnswerError, NotSentError
 from ipagent.aws.query.credentials import Credentials as QueryCredentials
 from ipagent.aws.query.credentials import NoKeysError
-from ipagent.aws.query.environment import CA_BUNDLE, FILES, endpoint_of, is_usual, source_of
+from ipagent.aws.query.environment import (
+    CA_BUNDLE,
+    EC2,
+    FILES,
+    STS,
+    Source,
+    endpoint_of,
+    is_usual,
+    source_of,
+)
 from ipagent.aws.query.messages import NotAnAnswerError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from mypy_boto3_ec2.client import EC2Client
 
@@ -33,36 +44,61 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-class NotUsualError(Exception):
-    """The environment has something that only botocore knows."""
+class Usual:
+    """What is read from a usual environment: where the credentials come from, and how EC2 is reached."""
+
+    def __init__(self, credentials: QueryCredentials, ec2: Callable[[], AwsConnection]) -> None:
+        self.source = credentials.source
+        self._credentials = credentials
+        self._ec2 = ec2
+
+    @classmethod
+    def find(
+        cls,
+        region: str,
+        credentials: Credentials,
+        env: Mapping[str, str],
+        imds: Callable[[], Imds],
+        files: Collection[str] = FILES,
+    ) -> Usual | None:
+        """Return it, or None where anything is not usual, such as one of the files that botocore reads."""
+        source = source_of(env, credentials) if is_usual(env) else None
+        ec2, sts = (endpoint_of(env, service, region) for service in (EC2, STS))
+        if source is None or ec2 is None or (sts is None and source is Source.WEB_IDENTITY):
+            return None
+        if any(os.path.exists(os.path.expanduser(file)) for file in files):  # noqa: PTH110, PTH111 - pathlib costs more
+            return None
+        ca_file = env.get(CA_BUNDLE) or AWS_ROOTS
+        ask_sts = partial(AwsConnection, sts or "", ca_file)
+        found = QueryCredentials(source, env, imds=imds, sts=ask_sts, now=time.time)
+        return cls(found, partial(AwsConnection, ec2, ca_file))
+
+    def connect(self, region: str) -> QueryClient:
+        """Find the credentials; raises NoKeysError, and OSError where the CA bundle can't be read."""
+        if self.source is not Source.WEB_IDENTITY:
+            self._credentials.current()
+        # Else STS is asked with the first call: its name is looked up, which may hang (`ec2_client`).
+        return QueryClient(self._ec2(), region, self._credentials.current)
 
 
 class PodConnection:
     """A connection to EC2 in one region with one identity, for one thread. Raises Ec2Error."""
 
-    def __init__(
-        self,
-        region: str,
-        credentials: Credentials,
-        env: Mapping[str, str],
-        imds: Callable[[], Imds],
-        botocore: Callable[[], Connection],
-    ) -> None:
-        """Find the credentials. `botocore` makes the other connection."""
+    def __init__(self, region: str, usual: Usual | None, botocore: Callable[[], Connection]) -> None:
+        """Find the credentials; without `usual` by `botocore`, which makes the other connection."""
         self._region = region
         self._botocore = botocore
         self._query: QueryClient | None = None
         self._other: Connection | None = None
         try:
-            found, endpoint = _usual(region, credentials, env, imds)
-            found.current()
-            self._query = QueryClient(endpoint, region, found.current, env.get(CA_BUNDLE) or AWS_ROOTS)
-        except (NotUsualError, NoKeysError, OSError):
+            if usual is not None:
+                self.identity = usual.source.value
+                self._query = usual.connect(region)
+        except (NoKeysError, OSError):
             # An OSError tells that the CA bundle can't be read.
-            self._other = botocore()
-            self.identity = self._other.identity
-        else:
-            self.identity = found.source.value
+            pass
+        if self._query is None:
+            self._taken_over()
 
     def call(self, what: str, call: Callable[[EC2Client], Answer]) -> Answer:
         """Make one call; raises Ec2Error."""
@@ -111,15 +147,3 @@ class PodConnection:
             identity=self.identity,
             region=self._region,
         )
-
-
-def _usual(
-    region: str, credentials: Credentials, env: Mapping[str, str], imds: Callable[[], Imds]
-) -> tuple[QueryCredentials, str]:
-    """Return the source of credentials and EC2's URL; raises NotUsualError."""
-    source, endpoint = source_of(env, credentials), endpoint_of(env, region)
-    if source is None or endpoint is None or not is_usual(env):
-        raise NotUsualError
-    if any(os.path.exists(os.path.expanduser(file)) for file in FILES):  # noqa: PTH110, PTH111 - pathlib costs more
-        raise NotUsualError
-    return QueryCredentials(source, env, imds, time.time), endpoint

@@ -1,4 +1,4 @@
-"""Credentials of a pod on EKS: its environment, the agent of EKS Pod Identity, or the node's role by IMDS.
+"""Credentials of a pod on EKS: its environment, IRSA, EKS Pod Identity, or the node's role by IMDS.
 
 They are read once and renewed before they expire. A source that does not give them at once, for whatever
 reason, is botocore's to ask: it tries longer, and its errors are known (`ipagent/aws/lost_credentials.py`).
@@ -12,14 +12,19 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from ipagent.assign.errors import NoImds
+from ipagent.aws.query.connection import AwsConnection, NoAnswerError, NotSentError
 from ipagent.aws.query.environment import (
     KEYS,
     POD_IDENTITY_TOKEN_FILE,
     POD_IDENTITY_URI,
+    ROLE_ARN,
+    ROLE_SESSION_NAME,
     TOKEN,
+    WEB_IDENTITY_TOKEN_FILE,
     Source,
 )
-from ipagent.aws.query.signature import Keys
+from ipagent.aws.query.messages import NotAnAnswerError, RefusedError, form, read_answer
+from ipagent.aws.query.signature import FORM, Keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +37,7 @@ RENEWED_SECONDS = 15 * 60
 AGAIN_SECONDS = 60
 """How long credentials that are valid serve after their source has failed."""
 _POD_IDENTITY_SECONDS = 2
+_STS_VERSION = "2011-06-15"
 _MAX_BYTES = 1 << 16
 _NEVER = float("inf")
 
@@ -41,14 +47,21 @@ class NoKeysError(Exception):
 
 
 class Credentials:
-    """The credentials of one source. `now` is in seconds since 1970."""
+    """The credentials of one source. `now` is in seconds since 1970; `sts` connects to STS."""
 
     def __init__(
-        self, source: Source, env: Mapping[str, str], imds: Callable[[], Imds], now: Callable[[], float]
+        self,
+        source: Source,
+        env: Mapping[str, str],
+        *,
+        imds: Callable[[], Imds],
+        sts: Callable[[], AwsConnection],
+        now: Callable[[], float],
     ) -> None:
         self.source = source
         self._env = env
         self._imds = imds
+        self._sts = sts
         self._now = now
         self._keys: Keys | None = None
         self._asked_again = 0.0
@@ -73,47 +86,93 @@ class Credentials:
             key, secret = (self._env[name] for name in KEYS)
             return Keys(key, secret, self._env.get(TOKEN, ""), _NEVER)
         try:
-            document = (
-                self._imds().role_document()
-                if self.source is Source.NODE
-                else _pod_identity(self._env[POD_IDENTITY_URI], self._env[POD_IDENTITY_TOKEN_FILE])
-            )
-            keys = _keys(document)
-        except (NoImds, OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError):
+            keys = self._asked()
+        except _FAILURES:
             # Why is botocore's to find out.
             raise NoKeysError from None
         if keys.expires <= self._now() + AGAIN_SECONDS:
             raise NoKeysError
         return keys
 
+    def _asked(self) -> Keys:
+        """Ask the source; raises one of `_FAILURES`."""
+        if self.source is Source.NODE:
+            return _keys(self._imds().role_document())
+        if self.source is Source.POD_IDENTITY:
+            return _keys(_pod_identity(self._env[POD_IDENTITY_URI], self._env[POD_IDENTITY_TOKEN_FILE]))
+        return _keys(self._web_identity())
+
+    def _web_identity(self) -> Mapping[str, object]:
+        """Ask STS for a role, as botocore does it (AssumeRoleWithWebIdentity in the STS API reference)."""
+        parameters = {
+            "RoleArn": self._env[ROLE_ARN],
+            "RoleSessionName": self._env.get(ROLE_SESSION_NAME) or f"botocore-session-{int(self._now())}",
+            "WebIdentityToken": _token(self._env[WEB_IDENTITY_TOKEN_FILE]),
+        }
+        operation, connection = "AssumeRoleWithWebIdentity", self._sts()
+        headers = {"content-type": FORM}
+        try:
+            answer = connection.post(form(operation, parameters, _STS_VERSION), headers)
+        finally:
+            connection.close()
+        found: Mapping[str, object] = read_answer(operation, *answer)[f"{operation}Result"]["Credentials"]
+        return found
+
+
+_FAILURES = (
+    NoImds,
+    NotSentError,
+    NoAnswerError,
+    RefusedError,
+    NotAnAnswerError,
+    OSError,
+    http.client.HTTPException,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
+"""What asking a source raises, and reading what it answers."""
+
 
 def _keys(document: Mapping[str, object]) -> Keys:
     """Read "AccessKeyId", …; raises KeyError, TypeError, ValueError."""
-    texts = [document[name] for name in ("AccessKeyId", "SecretAccessKey", "Token", "Expiration")]
-    key, secret, token, expiration = (text for text in texts if isinstance(text, str) and _is_header(text))
+    # The first is STS' name of it.
+    session_token = document.get("SessionToken") or document["Token"]
+    named = (document[name] for name in ("AccessKeyId", "SecretAccessKey", "Expiration"))
+    texts = [*named, session_token]
+    key, secret, expiration, session = (text for text in texts if isinstance(text, str) and _is_header(text))
     expires = datetime.fromisoformat(expiration)
     if expires.tzinfo is None:
         raise ValueError("it tells no time zone")
-    return Keys(key, secret, token, expires.timestamp())
+    return Keys(key, secret, session, expires.timestamp())
 
 
 def _is_header(text: str) -> bool:
     return text.isascii() and text.isprintable() and bool(text)
 
 
-def _pod_identity(uri: str, token_file: str) -> Mapping[str, object]:
-    """Ask the agent of EKS Pod Identity; raises OSError, HTTPException, ValueError."""
-    with open(token_file, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs more
+def _token(path: str) -> str:
+    """Read a token's file, which the kubelet renews; raises OSError, ValueError."""
+    with open(path, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs more
         token = file.read(_MAX_BYTES).strip()
     if not _is_header(token):
         raise ValueError("the token can't be used")
+    return token
+
+
+def _pod_identity(uri: str, token_file: str) -> Mapping[str, object]:
+    """Ask the agent of EKS Pod Identity; raises OSError, HTTPException, ValueError."""
     parts = urlsplit(uri)
     connection = http.client.HTTPConnection(
         parts.hostname or "", parts.port or 80, timeout=_POD_IDENTITY_SECONDS
     )
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", path, headers={"Accept": "application/json", "Authorization": token})
+        connection.request(
+            "GET", path, headers={"Accept": "application/json", "Authorization": _token(token_file)}
+        )
         answer = connection.getresponse()
         if answer.status != 200:
             raise ValueError(f"HTTP {answer.status}")

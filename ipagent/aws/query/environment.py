@@ -22,8 +22,12 @@ _KEY, _SECRET, TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSIO
 KEYS = (_KEY, _SECRET)
 POD_IDENTITY_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 POD_IDENTITY_TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - the name of a variable
+ROLE_ARN, WEB_IDENTITY_TOKEN_FILE = "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"
+ROLE_SESSION_NAME = "AWS_ROLE_SESSION_NAME"
 CA_BUNDLE = "AWS_CA_BUNDLE"
-_ENDPOINTS = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")
+EC2, STS = "ec2", "sts"
+_ENDPOINT = "AWS_ENDPOINT_URL"
+_STS_ENDPOINTS = "AWS_STS_REGIONAL_ENDPOINTS"
 _KNOWN = frozenset(
     {
         "AWS_REGION",
@@ -35,8 +39,13 @@ _KNOWN = frozenset(
         TOKEN,
         POD_IDENTITY_URI,
         POD_IDENTITY_TOKEN_FILE,
+        ROLE_ARN,
+        WEB_IDENTITY_TOKEN_FILE,
+        ROLE_SESSION_NAME,
         CA_BUNDLE,
-        *_ENDPOINTS,
+        _ENDPOINT,
+        *(f"{_ENDPOINT}_{service.upper()}" for service in (EC2, STS)),
+        _STS_ENDPOINTS,
     }
 )
 _POD_IDENTITY_HOSTS = frozenset({"169.254.170.23", "fd00:ec2::23", "127.0.0.1", "::1", "localhost"})
@@ -50,6 +59,7 @@ class Source(StrEnum):
     """Where credentials come from, by botocore's name for it (`METHOD` in botocore.credentials)."""
 
     ENV = "env"
+    WEB_IDENTITY = "assume-role-with-web-identity"
     POD_IDENTITY = "container-role"
     NODE = "iam-role"
 
@@ -72,6 +82,9 @@ def source_of(env: Mapping[str, str], credentials: Credentials) -> Source | None
         return Source.NODE
     if any(env.get(name) for name in KEYS):
         return Source.ENV if all(env.get(name) for name in KEYS) else None
+    if any(env.get(name) for name in (ROLE_ARN, WEB_IDENTITY_TOKEN_FILE)):
+        both = all(env.get(name) for name in (ROLE_ARN, WEB_IDENTITY_TOKEN_FILE))
+        return Source.WEB_IDENTITY if both else None
     if uri := env.get(POD_IDENTITY_URI):
         return Source.POD_IDENTITY if _is_pod_identity(uri) and env.get(POD_IDENTITY_TOKEN_FILE) else None
     return Source.NODE
@@ -86,14 +99,16 @@ def _is_pod_identity(uri: str) -> bool:
     return known
 
 
-def endpoint_of(env: Mapping[str, str], region: str) -> str | None:
-    """Return EC2's URL in a region, None where it is botocore's to know (other partitions, a wrong URL)."""
-    if named := next((env[name] for name in _ENDPOINTS if env.get(name)), ""):
+def endpoint_of(env: Mapping[str, str], service: str, region: str) -> str | None:
+    """Return a service's URL in a region, None where botocore has to find it (China, a URL with a path)."""
+    if named := env.get(f"{_ENDPOINT}_{service.upper()}") or env.get(_ENDPOINT):
         return named if _is_plain(named) else None
+    if service == STS and env.get(_STS_ENDPOINTS) not in (None, "", "regional"):
+        return None
     area, _, number = region.rpartition("-")
     area, _, direction = area.rpartition("-")
     known = area in _AREAS and direction.isascii() and direction.isalpha() and number.isdecimal()
-    return f"https://ec2.{region}.amazonaws.com" if known else None
+    return f"https://{service}.{region}.amazonaws.com" if known else None
 
 
 def _is_plain(url: str) -> bool:

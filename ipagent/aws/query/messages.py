@@ -57,9 +57,9 @@ class RefusedError(Exception):
         self.status = status
 
 
-def form(operation: str, parameters: Mapping[str, Any]) -> bytes:
+def form(operation: str, parameters: Mapping[str, Any], version: str = API_VERSION) -> bytes:
     """Return the body of a request; `parameters` are those of botocore's method."""
-    pairs = [("Action", operation), ("Version", API_VERSION)]
+    pairs = [("Action", operation), ("Version", version)]
     for name, value in parameters.items():
         pairs += _flat(_PARAMETERS.get(name, name), value)
     return urlencode(pairs).encode("ascii")

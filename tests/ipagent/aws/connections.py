@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import NoReturn
 
 from common.agent_settings import Credentials
 from ipagent.assign.retry import Clock
@@ -14,7 +15,7 @@ from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import endpoint_of
-from ipagent.aws.pod_connection import PodConnection
+from ipagent.aws.pod_connection import PodConnection, Usual
 
 Connect = Callable[[str, Credentials], Ec2Client]
 
@@ -24,12 +25,42 @@ def by_botocore(region: str, credentials: Credentials) -> Ec2Client:
     return Ec2Client(BotocoreConnection(region, credentials))
 
 
-def as_a_pod(region: str, credentials: Credentials) -> Ec2Client:
-    """Connect as a pod does, with this process's environment."""
+def as_a_pod(region: str, credentials: Credentials, *, botocore: bool = True) -> Ec2Client:
+    """Connect as a pod does, with this process's AWS variables; where it must do so, without botocore."""
     timing = Clock(time.monotonic, time.sleep, random.random)
-    other = partial(BotocoreConnection, region, credentials)
-    env = dict(os.environ)
-    return Ec2Client(PodConnection(region, credentials, env, lambda: Imds(endpoint_of(env), timing), other))
+    other = partial(BotocoreConnection, region, credentials) if botocore else _refuse
+    # A developer's machine may have a proxy, a CA bundle for everything, and files with credentials.
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("AWS_") and not name.endswith(("CONFIG_FILE", "CREDENTIALS_FILE"))
+    }
+    asked: list[Imds] = []
+
+    def imds() -> Imds:
+        if not asked:
+            asked.append(Imds(endpoint_of(env), timing))
+        return asked[0]
+
+    usual = Usual.find(region, credentials, env, imds, files=())
+    return _OfPod(PodConnection(region, usual, other), asked)
+
+
+class _OfPod(Ec2Client):
+    """Closes the client of IMDS, too, as an agent does."""
+
+    def __init__(self, connection: PodConnection, asked: list[Imds]) -> None:
+        super().__init__(connection)
+        self._asked_imds = asked
+
+    def close(self) -> None:
+        super().close()
+        for imds in self._asked_imds:
+            imds.close()
+
+
+def _refuse() -> NoReturn:
+    raise AssertionError("botocore was asked to take over")
 
 
 CONNECTIONS: dict[str, Connect] = {"botocore": by_botocore, "pod": as_a_pod}

@@ -25,7 +25,7 @@ from ipagent.aws.aws_roots import AWS_ROOTS
 from ipagent.aws.ec2_errors import failure_of, is_untrusted
 from tests.cluster.certificates import Authority
 from tests.ipagent import worlds
-from tests.ipagent.aws.connections import by_botocore
+from tests.ipagent.aws.connections import as_a_pod, by_botocore
 from tests.ipagent.worlds import MAC_1, REGION
 
 ANSWER = b"""<DescribeNetworkInterfacesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
@@ -75,6 +75,7 @@ class _Aws(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     """Counts tunnels, and handshakes that fail, where others would be written to stderr."""
 
+    authority: Authority
     failed = 0
     tunnels = 0
 
@@ -94,6 +95,7 @@ def server(authority: Authority, tmp_path: Path) -> Iterator[_Server]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.public, pair.private)
     with _Server(("127.0.0.1", 0), _Aws) as made:
+        made.authority = authority
         made.socket = context.wrap_socket(made.socket, server_side=True, do_handshake_on_connect=False)
         thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -176,6 +178,23 @@ def test_sts_is_asked_again_too(
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pods")
     call(times=2)
     assert server.failed == 1
+
+
+def test_a_pod_with_irsa_needs_no_botocore(
+    trust: Trust, server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del trust
+    (tmp_path / "token").write_text("a token")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"https://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pods")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "theirs.pem"))
+    (tmp_path / "theirs.pem").write_bytes(server.authority.pem)
+    with closing(as_a_pod(REGION, Credentials.CHAIN, botocore=False)) as client:
+        assert client.identity == "assume-role-with-web-identity"
+        assert client.by_mac([MAC_1]) == ()
 
 
 def test_a_proxy_with_another_root_is_asked_again_too(

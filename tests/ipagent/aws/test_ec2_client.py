@@ -29,7 +29,7 @@ from ipagent.signals import Signals, Stop
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
-from tests.ipagent.aws.connections import CONNECTIONS, Connect
+from tests.ipagent.aws.connections import CONNECTIONS, Connect, as_a_pod
 from tests.ipagent.aws.scripted_server import scripted_server
 from tests.ipagent.fakes import ip
 from tests.ipagent.worlds import (
@@ -73,7 +73,9 @@ def connected(request: pytest.FixtureRequest) -> Connect:
 
 @pytest.fixture
 def client(settings: pytest.MonkeyPatch, connected: Connect) -> Iterator[Ec2Client]:  # noqa: ARG001 - the environment it needs
-    with closing(connected(REGION, Credentials.CHAIN)) as made:
+    # Nothing that these calls meet is a reason to take botocore.
+    connect = partial(as_a_pod, botocore=False) if connected is as_a_pod else connected
+    with closing(connect(REGION, Credentials.CHAIN)) as made:
         yield made
 
 
