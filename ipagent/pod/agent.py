@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from common.agent_settings import AgentSettings, Takeover
+from common.pod_keys import TIMEOUT
 from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import Holding, IPAddress, IPNetwork, Snapshot, parse_networks
@@ -240,12 +241,12 @@ class Agent:
         """Yield a problem for each address whose ENI has never been found: the run has ended before."""
         if self.placed:
             return
-        text = "its ENI has not been found yet"
-        why = f"{text}: {self.lookup_failure}" if self.lookup_failure else text
+        text, reason = "its ENI has not been found yet", self.lookup_failure
+        error = deadline_after(reason, text) if reason else Deadline(text)
         waits = self._detection_waits()
         for holding in self.selection.holdings:
             if holding not in waits:
-                yield Problem(holding, "", why, Deadline(why))
+                yield Problem(holding, "", str(error), error)
 
     def report(self) -> Report:
         """Return the state of all addresses now."""
@@ -268,3 +269,9 @@ def _allowed(settings: AgentSettings) -> tuple[IPNetwork, ...]:
         return parse_networks(settings.allowed_cidrs)
     except ValueError as error:
         raise Usage(f"MULTUS_ENI_ALLOWED_CIDRS can't be read: {error}") from None
+
+
+def deadline_after(reason: AgentError, what: str) -> Deadline:
+    """Return that time ran out while `reason` was in the way: its remedy comes before that of more time."""
+    more = "" if TIMEOUT in reason.remedy else f" {Deadline.remedy}"
+    return Deadline(f"{what}: {reason}", f"{reason.remedy}{more}")

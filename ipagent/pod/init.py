@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ipagent.assign.addresses import Holding, sort_key
 from ipagent.assign.ec2_error_codes import RETRIED
-from ipagent.assign.errors import AgentError, Deadline, Ec2Unreachable, NoImds
+from ipagent.assign.errors import AgentError, Ec2Unreachable, NoImds
 from ipagent.assign.release import ReleaseQueue
 from ipagent.assign.report import Report
 from ipagent.assign.retry import SOON, Clock, remaining
-from ipagent.pod.agent import Agent
+from ipagent.pod.agent import Agent, deadline_after
 from ipagent.signals import Stop
 
 LOOK_SECONDS = 0.1
@@ -74,7 +74,7 @@ def _not_found(agent: Agent, waiting_for: str) -> AgentError:
     if isinstance(agent.lookup_failure, NoImds):
         return agent.lookup_failure
     if agent.lookup_failure is not None:
-        return Deadline(f"The ENIs were not found {within}: {agent.lookup_failure}")
+        return deadline_after(agent.lookup_failure, f"The ENIs were not found {within}")
     # The first look has not even failed yet.
     if waiting_for == "EC2":
         return Ec2Unreachable(f"EC2 has not answered {within} which ENI has the interface's MAC")

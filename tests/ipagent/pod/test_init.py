@@ -351,6 +351,22 @@ def test_the_alarm_of_the_deadline_interrupts_and_names_the_addresses(when: str)
     assert "10.10.1.80 (net1)" in report.message
 
 
+@pytest.mark.parametrize("fault", [Fault.UNREACHABLE, Fault.THROTTLED])
+def test_where_the_alarm_interrupts_a_failing_look_the_remedy_is_that_of_the_failure(fault: Fault) -> None:
+    error = error_of(Failure(fault, "what is wrong", remedy="Do this."))
+    error.remedy += " multus-eni.io/timeout gives more." if fault is Fault.THROTTLED else ""
+    pod = Pod(FakeSource((NET1, "10.10.1.80")), lookup_error=error)
+
+    def ring() -> None:
+        raise Stop(14)
+
+    pod.time.on_sleep = ring
+    report = pod.init()
+    assert report.exit_code == ExitCode.DEADLINE
+    assert "what is wrong. Do this. " in report.message
+    assert report.message.count("multus-eni.io/timeout") == 1
+
+
 @pytest.mark.parametrize(
     ("waiting_for", "code", "says"),
     [

@@ -20,7 +20,7 @@ from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection, IPAddress
 from ipagent.assign.drift import DESCRIBE_SECONDS, DOUBT_PACE, METADATA_SECONDS
 from ipagent.assign.ec2_error_codes import HEALING, RETRIED, Failure, Fault
-from ipagent.assign.errors import NoImds, SilentImds, error_of
+from ipagent.assign.errors import Ec2Unreachable, NoImds, SilentImds, error_of
 from ipagent.assign.reconciler import DESCRIBE_PACE, METADATA_PACE, METADATA_PATIENCE
 from ipagent.assign.retry import SLOW, SOON, THROTTLED, Clock
 from ipagent.assign.selection import DETECTION_SECONDS
@@ -372,3 +372,5 @@ def test_what_ends_before_the_enis_are_found_is_no_success() -> None:
     assert report.message.startswith("Not assigned: 10.10.1.80 (net1)")
     assert "10.10.2.80 (net2)" in report.message
     assert ": its ENI has not been found yet." in report.message
+    run.agent.lookup_failure = Ec2Unreachable("EC2 is silent", "Let it speak.")
+    assert ": its ENI has not been found yet: EC2 is silent. Let it speak. " in run.agent.report().message
