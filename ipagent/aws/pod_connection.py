@@ -22,17 +22,17 @@ from ipagent.aws.query.credentials import NoKeysError
 from ipagent.aws.query.environment import (
     CA_BUNDLE,
     EC2,
-    FILES,
     STS,
     Source,
     endpoint_of,
+    files_of,
     is_usual,
     source_of,
 )
 from ipagent.aws.query.messages import NotAnAnswerError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from mypy_boto3_ec2.client import EC2Client
 
@@ -59,14 +59,13 @@ class Usual:
         credentials: Credentials,
         env: Mapping[str, str],
         imds: Callable[[], Imds],
-        files: Collection[str] = FILES,
     ) -> Usual | None:
         """Return it, or None where anything is not usual, such as one of the files that botocore reads."""
         source = source_of(env, credentials) if is_usual(env) else None
         ec2, sts = (endpoint_of(env, service, region) for service in (EC2, STS))
         if source is None or ec2 is None or (sts is None and source is Source.WEB_IDENTITY):
             return None
-        if any(os.path.exists(os.path.expanduser(file)) for file in files):  # noqa: PTH110, PTH111 - pathlib costs more
+        if any(os.path.isfile(os.path.expanduser(file)) for file in files_of(env)):  # noqa: PTH111, PTH113 - pathlib costs more
             return None
         ca_file = env.get(CA_BUNDLE) or AWS_ROOTS
         ask_sts = partial(AwsConnection, sts or "", ca_file)

@@ -15,8 +15,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FILES = ("~/.aws/config", "~/.aws/credentials", "~/.boto", "/etc/boto.cfg")
-"""What botocore reads where it is there (`botocore.configprovider`, `botocore.credentials`)."""
+_NAMED_FILES = {
+    "AWS_CONFIG_FILE": "~/.aws/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
+}
+_OTHER_FILES = ("~/.boto", "/etc/boto.cfg")
 
 _KEY, _SECRET, TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 KEYS = (_KEY, _SECRET)
@@ -43,6 +46,7 @@ _KNOWN = frozenset(
         WEB_IDENTITY_TOKEN_FILE,
         ROLE_SESSION_NAME,
         CA_BUNDLE,
+        *_NAMED_FILES,
         _ENDPOINT,
         *(f"{_ENDPOINT}_{service.upper()}" for service in (EC2, STS)),
         _STS_ENDPOINTS,
@@ -74,6 +78,11 @@ def _is_foreign(name: str) -> bool:
         return name not in _KNOWN
     # As urllib.request.getproxies finds them.
     return name.lower().endswith("_proxy") or name == "REQUESTS_CA_BUNDLE"
+
+
+def files_of(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the files that botocore reads where they are there (botocore.configprovider, .credentials)."""
+    return (*(env.get(name) or path for name, path in _NAMED_FILES.items()), *_OTHER_FILES)
 
 
 def source_of(env: Mapping[str, str], credentials: Credentials) -> Source | None:

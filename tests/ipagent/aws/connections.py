@@ -29,12 +29,8 @@ def as_a_pod(region: str, credentials: Credentials, *, botocore: bool = True) ->
     """Connect as a pod does, with this process's AWS variables; where it must do so, without botocore."""
     timing = Clock(time.monotonic, time.sleep, random.random)
     other = partial(BotocoreConnection, region, credentials) if botocore else _refuse
-    # A developer's machine may have a proxy, a CA bundle for everything, and files with credentials.
-    env = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("AWS_") and not name.endswith(("CONFIG_FILE", "CREDENTIALS_FILE"))
-    }
+    # A developer's machine may have a proxy, or a CA bundle for everything.
+    env = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     asked: list[Imds] = []
 
     def imds() -> Imds:
@@ -42,7 +38,7 @@ def as_a_pod(region: str, credentials: Credentials, *, botocore: bool = True) ->
             asked.append(Imds(endpoint_of(env), timing))
         return asked[0]
 
-    usual = Usual.find(region, credentials, env, imds, files=())
+    usual = Usual.find(region, credentials, env, imds)
     return _OfPod(PodConnection(region, usual, other), asked)
 
 
