@@ -272,7 +272,8 @@ class Ec2Unreachable(AgentError):
     exit_code = ExitCode.EC2_UNREACHABLE
     remedy = (
         "Usual causes: a NetworkPolicy that blocks egress, a service mesh that redirects before its own "
-        "container runs, a default route on a Multus network, a missing VPC endpoint or NAT, DNS."
+        "container runs, a default route on a Multus network, a missing VPC endpoint or NAT, the endpoint's "
+        "security group or the pod's own, DNS."
     )
 
 

@@ -82,47 +82,38 @@ def test_sigterm_ends_it_with_0_and_a_last_line(server: WebhookServer) -> None:
     assert [line["event"] for line in server.events("stopped")] == ["stopped"]
 
 
-def stop_accepting(server: WebhookServer) -> None:
-    os.kill(server.process.pid, signal.SIGTERM)
-    wait_for(lambda: not listens("127.0.0.1", server.port), "end of the listener")
+def test_whoever_is_connected_is_answered_before_it_ends(server: WebhookServer) -> None:
+    body = review(POD, "apps")
+    whole = request(body)
+    trust = ssl.create_default_context(cadata=server.service.ca.decode())
+    with ExitStack() as stack:
 
+        def connect(*, requests: int, begun: int) -> Connection:
+            connection = stack.enter_context(Connection(server))
+            for _ in range(requests):
+                check_answer(connection.ask(body))
+            connection.send(whole[:begun])
+            return connection
 
-@pytest.mark.parametrize("begun", [0, 10, -1], ids=["nothing", "a part of the head", "all but a byte"])
-@pytest.mark.parametrize("requests", [0, 1], ids=["new", "kept"])
-def test_a_request_that_is_to_come_is_answered_before_it_ends(
-    server: WebhookServer, requests: int, begun: int
-) -> None:
-    whole = request(review(POD, "apps"))
-    with Connection(server) as connection:
-        for _ in range(requests):
-            connection.send(whole)
-            assert connection.reply()
-        connection.send(whole[:begun])
-        stop_accepting(server)
-        if requests and not begun:
-            # Nothing tells that another one is to come.
-            assert connection.reply() is None
-        else:
+        cases = [(requests, begun) for requests in (0, 1) for begun in (0, 10, -1)]
+        connections = {case: connect(requests=case[0], begun=case[1]) for case in cases}
+        silent = connect(requests=0, begun=0)
+        # Of a connection that was used, nothing tells that another request is to come.
+        idle = connections.pop((1, 0))
+        plain = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+
+        os.kill(server.process.pid, signal.SIGTERM)
+        wait_for(lambda: not listens("127.0.0.1", server.port), "end of the listener")
+        late = stack.enter_context(trust.wrap_socket(plain, server_hostname="127.0.0.1"))
+        assert idle.reply() is None
+        late.sendall(whole)
+        for (_, begun), connection in connections.items():
             connection.send(whole[begun:])
+        assert late.recv(65536).startswith(b"HTTP/1.1 200")
+        for connection in connections.values():
             check_answer(connection.reply())
             assert connection.reply() is None
-    assert server.process.terminate() == 0
-
-
-def test_a_handshake_that_is_to_come_is_answered_before_it_ends(server: WebhookServer) -> None:
-    trust = ssl.create_default_context(cadata=server.service.ca.decode())
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain:
-        stop_accepting(server)
-        with trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
-            connection.sendall(request(review(POD, "apps")))
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-    assert server.process.terminate() == 0
-
-
-def test_a_connection_without_a_request_does_not_keep_it(server: WebhookServer) -> None:
-    with Connection(server) as connection:
-        stop_accepting(server)
-        assert connection.reply() is None
+        assert silent.reply() is None
     assert server.process.terminate() == 0
 
 
