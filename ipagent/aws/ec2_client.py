@@ -200,9 +200,14 @@ class Ec2Client:
     def _first(self, what: str, made: Callable[[], Answer]) -> Answer:
         try:
             return interruptible(made, FIRST_SECONDS)
-        except TimeoutError as error:
+        except Ec2Error:
+            raise
+        except BaseException as error:
+            # The time is up, or a signal's exception has come: the thread may still use the connection.
             self._connection.abandon()
-            raise Ec2Error(unreachable(what, str(error))) from None
+            if isinstance(error, TimeoutError):
+                raise Ec2Error(unreachable(what, str(error))) from None
+            raise
 
 
 def _read(what: str, read: Callable[[], Answer]) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import select
 import ssl
+import time
 from urllib.parse import urlsplit
 
 from common.version import VERSION
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 25
 """Of an answer: a page of 1000 ENIs has some five million."""
+IDLE_SECONDS = 60
+"""How long a connection is kept: a NAT gateway forgets one after 350 s, and the next request is lost."""
 
 
 class NotSentError(Exception):
@@ -33,6 +36,7 @@ class AwsConnection:
         """Raises OSError where the file can't be read."""
         parts = urlsplit(endpoint)
         self.host = parts.netloc
+        self._kept_until = 0.0
         server, within = parts.hostname or "", ec2_calls.CONNECT_SECONDS
         if parts.scheme == "http":
             self._connection = http.client.HTTPConnection(server, parts.port, timeout=within)
@@ -48,11 +52,13 @@ class AwsConnection:
         """Send a form; returns status and body of the answer. Raises NotSentError, NoAnswerError."""
         try:
             self._connect()
-            return self._exchange(body, {**headers, "user-agent": f"multus-eni-injector/{VERSION}"})
+            answer = self._exchange(body, {**headers, "user-agent": f"multus-eni-injector/{VERSION}"})
         except BaseException:
             # The answer may still come: it must not be taken for that of another request.
             self._connection.close()
             raise
+        self._kept_until = time.monotonic() + IDLE_SECONDS
+        return answer
 
     def _connect(self) -> None:
         """Have a connection; raises NotSentError."""
@@ -60,9 +66,9 @@ class AwsConnection:
         if sock is not None:
             poll = select.poll()
             poll.register(sock, select.POLLIN)
-            if not poll.poll(0):
+            # Readable without a request: the server has closed it.
+            if time.monotonic() < self._kept_until and not poll.poll(0):
                 return
-            # EC2 has closed it meanwhile.
             self._connection.close()
         try:
             self._connection.connect()
