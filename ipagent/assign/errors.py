@@ -273,7 +273,7 @@ class Ec2Unreachable(AgentError):
     remedy = (
         "Usual causes: a NetworkPolicy that blocks egress, a service mesh that redirects before its own "
         "container runs, a default route on a Multus network, a missing VPC endpoint or NAT, the endpoint's "
-        "security group or the pod's own, DNS."
+        "security group or the pod's own, DNS. A pod without IPv4 needs AWS_USE_DUALSTACK_ENDPOINT=true."
     )
 
 
