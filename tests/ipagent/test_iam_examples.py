@@ -95,7 +95,7 @@ def called(*users: type | ModuleType, by: str = r"_client\(\)") -> set[str]:
         for name, function in shared
         if any(re.search(rf"\b{name}\(", source) for source in sources)
     ]
-    calls = {call for source in sources for call in re.findall(r"\b_?client\.(\w+)[(,]", source)}
+    calls = {call for source in sources for call in re.findall(r"\b(?:client|ec2)\.(\w+)[(,]", source)}
     return {f"ec2:{names[call]}" for call in calls - {"close"}}
 
 
