@@ -5,6 +5,9 @@ from __future__ import annotations
 PASSING = frozenset({429, 500, 502, 503, 504})
 """HTTP codes after which the same request may succeed: the API server starts, stops or is overloaded
 (Kubernetes API conventions, "HTTP Status codes")."""
+OF_ALL = frozenset({401, 429, 502, 503, 504})
+"""HTTP codes that other requests of ours get, too: the API server accepts none of them at present, or a proxy
+before it does not. An admission or conversion webhook that fails gives 500, for its objects alone."""
 NOT_AUTHENTICATED = "the token was not accepted: is the ServiceAccount there, and its token mounted?"
 """What the user of a pod's ServiceAccount does next after HTTP code 401."""
 
@@ -28,6 +31,11 @@ class ApiError(Exception):
         self.reason = reason
         self.message = message
         self.time = time
+
+    @property
+    def of_one_object(self) -> bool:
+        """Whether requests for other objects may succeed. Below 400 it is no API server that answers."""
+        return self.code >= 400 and self.code not in OF_ALL
 
 
 class Unreachable(Exception):

@@ -216,14 +216,14 @@ class _Process:
         return time.monotonic() - self._loop.turned < STUCK_SECONDS and self._informers.alive
 
     def _snapshot(self) -> Snapshot:
+        recent = [each.recent for each in (self._writer, self._conditions, self._responses)]
         return Snapshot(
             leading=self._election.leading,
             plan=self._loop.plan,
             busy=tuple(self._loop.controller.state.busy.values()),
             calls=dict(self._ec2.calls),
-            write_failures=sum(
-                each.recent.failures for each in (self._writer, self._conditions, self._responses)
-            ),
+            write_failures=sum(each.failures for each in recent),
+            failing_writes=sum(each.waiting for each in recent),
             eips=self._eips.plan if self._eips is not None else None,
             relayed=self._relayed(),
         )

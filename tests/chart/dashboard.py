@@ -415,17 +415,19 @@ NETWORKS = (
     ),
     Panel(
         "Writes that failed, and leaked ENIs",
-        "ENIs with this cluster's tags that nothing needs, and writes that the API server refused.",
+        "ENIs with this cluster's tags that nothing needs, writes that the API server refused, and those of "
+        "them that wait for their next try.",
         [
             Query(f"max(multus_eni_controller_leaked_enis{{{WHERE}}})", "leaked ENIs"),
             Query(
                 f"sum(increase(multus_eni_controller_write_failures_total{{{WHERE}}}[$__rate_interval]))",
                 "failed writes",
             ),
+            Query(f"max(multus_eni_controller_failing_writes{{{WHERE}}})", "writes that wait"),
         ],
         width=8,
         steps=bad_from(1, "orange"),
-        alerts=["MultusEniEnisLeaked"],
+        alerts=["MultusEniEnisLeaked", "MultusEniControllerWritesFailing"],
     ),
     Panel(
         "NodeAttachments",

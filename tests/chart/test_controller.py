@@ -203,6 +203,7 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
         "MultusEniNetworkNodesFailed",
         "MultusEniNetworkFull",
         "MultusEniEnisLeaked",
+        "MultusEniControllerWritesFailing",
         "MultusEniElasticIpsMissing",
         "MultusEniCallsUnanswered",
     }
@@ -211,7 +212,7 @@ def test_its_alerts_ask_for_what_it_exports_and_have_runbooks(
         for name, selected in SELECTOR.findall(each["expr"]):
             assert set(LABEL.findall(selected)) <= exported[name] | SCRAPED
     promtool = programs(["promtool"])["promtool"]
-    assert "6 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
+    assert "7 rules found" in check(promtool, "check", "rules", rules_file(tmp_path, rules), cwd=tmp_path)
 
 
 @pytest.mark.parametrize(("case", "written"), [("controller", set()), ("backend central", {"requests"})])

@@ -142,6 +142,10 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
     "expr" (printf `sum by (cluster, namespace) (multus_eni_controller_leaked_enis{%s}) > 0` $ns)
     "summary" "ENIs with this cluster's tags are needed by nothing."
     "description" `{{ $value | humanize }} ENIs are leaked. With controller.releases=on they are deleted, unless EC2 refuses that; the controller's log names them under the event leaked.`)
+  (dict "alert" "MultusEniControllerWritesFailing" "severity" "warning" "for" "15m"
+    "expr" (printf `sum by (cluster, namespace) (multus_eni_controller_failing_writes{%s}) > 0` $ns)
+    "summary" "The API server does not take writes of the controller."
+    "description" `{{ $value | humanize }} objects are not written: labels or capacity of nodes, NodeAttachments, or conditions. The controller's log names each under the event write-failed, and why.`)
   (dict "alert" "MultusEniElasticIpsMissing" "severity" "warning" "for" "15m"
     "expr" (printf `sum by (cluster, namespace, state) (multus_eni_controller_elastic_ip_pods{%s,state!="associated"}) > 0` $ns)
     "summary" "Pods wait for an Elastic IP."

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.refused_writes import RefusedWrites
 from common.kube.timestamps import timestamp
 from common.shorten import shortened
 from common.token_bucket import BucketsByKey, Rate, TokenBucket
+from ipagent.controller.kube.recent_writes import SLOW
 from ipagent.controller.model.attachment import SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.log import Log
@@ -74,9 +76,12 @@ def news(before: Mapping[str, Condition], now: Mapping[str, Condition]) -> tuple
 
 
 class EventWriter:
-    """Writes Events; the same one again counts up. Too many are left out."""
+    """Writes Events; the same one again counts up. Too many are left out, and those after a slow failure."""
 
-    def __init__(self, client: Client, instance: str, log: Log) -> None:
+    def __init__(
+        self, client: Client, instance: str, log: Log, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._client = client
         self._instance = instance
         self._log = log
@@ -84,10 +89,13 @@ class EventWriter:
         self._of_subjects: BucketsByKey[Subject] = BucketsByKey(OF_A_SUBJECT)
         self._counts: dict[str, int] = {}
         self._failed = False
+        self._refused = RefusedWrites()
 
     def write(self, about: Subject, kind: str, reason: str, message: str) -> None:
         """Write an Event now."""
-        now = time.monotonic()
+        now = self._clock()
+        if self._refused.due(COMPONENT, now) > now:
+            return
         if not self._of_subjects.of(about).take(now) or not self._bucket.take(now):
             return
         digest = hashlib.sha256(f"{about}{reason}{message}".encode()).hexdigest()[:16]
@@ -95,7 +103,12 @@ class EventWriter:
         try:
             self._write(about.path, name, self._body(name, about, kind, reason, message))
             self._failed = False
+            self._refused.accept(COMPONENT)
         except (ApiError, Unreachable, ClusterError) as error:
+            took = self._clock() - now
+            # Each Event would hold up the loop, by the timeout of an admission webhook, for example.
+            if took >= SLOW or not (isinstance(error, ApiError) and error.of_one_object):
+                self._refused.refuse(COMPONENT, now + took)
             if not self._failed:
                 self._failed = True
                 self._log.warning("events-failed", message=f"{error}; conditions say the same")

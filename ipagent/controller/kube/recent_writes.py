@@ -1,4 +1,4 @@
-"""Recent writes, which are not repeated, and the pause after a failed one.
+"""Recent writes, which are not repeated, and those that have failed, which wait.
 
 A writer asks before each write: the watch shows later what the API server has got.
 """
@@ -7,27 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from common.kube.backoff import pause_after_failure
-from common.kube.refused_writes import RefusedWrites
+from common.kube.backoff import MAX_PAUSE, pause_after_failure
+from common.kube.refused_writes import LONGEST, RefusedWrites
 
 LAG = 3.0
 """Seconds for which something that was written is not written again: the watch will show it."""
-PASSED = (404, 409)
-"""HTTP codes of a write whose object is gone, or has changed meanwhile: it is decided again."""
 CONFLICT_PAUSE = 1.0
-"""Seconds after which it is, where the watch shows nothing new."""
-REFUSED = (400, 403, 413, 422)
-"""HTTP codes of a write that is refused for what it says, or by a policy: no other one waits for it."""
-POSTPONED = 1.0
-"""Seconds for which a refused write waits longer, where too many are due in one turn."""
+"""Seconds after which a write is decided again whose object is gone, or has changed meanwhile."""
 NO_CHANCE = 0.5
 """In place of a random value: only the leader writes, and has nobody to keep apart from."""
 MAX_REFUSED = 20
-"""Refused writes of a turn after which no other one is tried: without rights none would be accepted."""
-MAX_REFUSED_AGAIN = MAX_REFUSED // 4
-"""After so many refused writes of a turn, those that were refused before are not tried again, but for the
-longest due, as many: else they could end each turn before the others have been tried."""
+"""Writes of a turn that fail, each for itself, after which no other one is tried: without rights none would
+be accepted."""
+SLOW = 2.0
+"""Seconds after which a refusal is slow: an admission webhook was waited for, 10 s by default."""
+MAX_SLOW = 2
+"""Slow refusals of a turn after which no other write is tried: the loop has other work to do."""
+
+
+class Key(NamedTuple):
+    """What is written; a webhook or a policy that refuses one write of a `group` often refuses them all."""
+
+    group: str
+    name: Hashable
 
 
 @dataclass(slots=True)
@@ -36,74 +40,92 @@ class RecentWrites:
 
     failures: int = 0
     """Writes that the API server has refused or not answered, in all."""
-    _written: dict[Hashable, tuple[object, float]] = field(default_factory=dict)
+    refusals: int = 0
+    """Of this turn."""
+    until: float = 0.0
+    """When the pause ends after a turn that has ended early."""
+    _slow_refusals: int = 0
+    _written: dict[Key, tuple[object, float]] = field(default_factory=dict)
     _row: int = 0
-    _until: float = 0.0
+    """Turns that have ended early, without an answer since."""
     _refused: RefusedWrites = field(default_factory=RefusedWrites)
-    _refusals: int = 0
-    """In this turn."""
-    _longest_due: frozenset[Hashable] = frozenset()
-    """Of the refused ones, when this turn began."""
+    _slow_groups: RefusedWrites = field(default_factory=RefusedWrites)
     _again: float = float("inf")
     """When what this turn could not write is tried again."""
 
+    @property
+    def waiting(self) -> int:
+        """How many writes have failed and wait for their next try."""
+        return len(self._refused)
+
     def pause(self, now: float) -> float | None:
         """Return until when nothing is to be written, None if it may be; forgets old writes."""
-        if now < self._until:
-            return self._until
+        if now < self.until:
+            return self.until
         self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
         self._refused.prune(now)
-        self._longest_due = self._refused.longest_due(now, MAX_REFUSED_AGAIN)
-        self._refusals, self._again = 0, float("inf")
+        self._slow_groups.prune(now)
+        self.refusals = self._slow_refusals = 0
+        self._again = float("inf")
         return None
 
-    def waits(self, key: Hashable, now: float) -> bool:
-        """Return whether a write has to wait because it was refused."""
-        due = self._refused.due(key, now)
-        if due <= now:
-            few = self._refusals < MAX_REFUSED_AGAIN
-            if few or key not in self._refused or key in self._longest_due:
-                return False
-            due = now + POSTPONED
-            self._refused.postpone(key, due)
+    def due(self, key: Key, now: float) -> float:
+        """Return when a write may be made: `now`, unless it has failed or its group is refused slowly."""
+        return max(self._refused.due(key, now), self._slow_groups.due(key.group, now))
+
+    def has_failed(self, key: Key, now: float) -> bool:
+        """Return whether the last try of a write has failed that is to be made now."""
+        self._refused.want(key, now)
+        return key in self._refused
+
+    def due_since(self, key: Key) -> float:
+        """Return when a write that has failed is due, or was."""
+        return self._refused.due(key, 0.0)
+
+    def come_again(self, due: float) -> None:
+        """Record that something waits until then."""
         self._again = min(self._again, due)
-        return True
 
-    def changed_meanwhile(self, now: float) -> None:
-        """Record that an object has changed before it was written: the watch may have shown that already."""
-        self._again = min(self._again, now + CONFLICT_PAUSE)
+    def failed(self, key: Key, now: float, *, alone: bool, took: float = 0.0) -> bool:
+        """Record that a write has failed; returns whether others are tried in this turn.
 
-    def refused(self, key: Hashable, now: float) -> bool:
-        """Record that a write was refused; returns whether others are tried in this turn."""
+        `alone`: the API server has answered, with a word on this write. `took`: after so many seconds.
+        """
         self.failures += 1
-        self._refusals += 1
-        # A refusal is an answer.
-        self.reached()
-        self._again = min(self._again, self._refused.refuse(key, now))
-        return self._refusals < MAX_REFUSED
+        longest, chance = (LONGEST, 1.0) if alone else (MAX_PAUSE, NO_CHANCE)
+        self.come_again(self._refused.refuse(key, now, chance, longest=longest))
+        if took >= SLOW:
+            self._slow_refusals += 1
+            self.come_again(self._slow_groups.refuse(key.group, now, NO_CHANCE, longest=MAX_PAUSE))
+        if alone:
+            self._row = 0
+            self.refusals += 1
+            if self.refusals < MAX_REFUSED and self._slow_refusals < MAX_SLOW:
+                return True
+        self._row += 1
+        self.until = now + pause_after_failure(self._row, NO_CHANCE)
+        return False
 
-    def has(self, key: Hashable, value: object) -> bool:
+    def has(self, key: Key, value: object) -> bool:
         """Return whether just this was written a moment ago."""
         before = self._written.get(key)
         return before is not None and before[0] == value
 
-    def record(self, key: Hashable, value: object, now: float) -> None:
+    def record(self, key: Key, value: object, now: float) -> None:
         """Record what was written."""
         self._written[key] = value, now
-        self._refused.accept(key)
 
-    def failed(self, now: float) -> float:
-        """Record that the API server has not taken a write; returns until when the others wait."""
-        self.failures += 1
-        self._row += 1
-        self._until = now + pause_after_failure(self._row, NO_CHANCE)
-        return self._until
+    def changed_meanwhile(self, key: Key, value: object, now: float) -> None:
+        """Record that an object is gone or has changed before it was written: the watch shows that soon."""
+        self.record(key, value, now - LAG + CONFLICT_PAUSE)
+        self.come_again(now + CONFLICT_PAUSE)
 
-    def reached(self) -> None:
-        """Record that the API server answers: the next failure is the first in a row."""
+    def accept(self, key: Key) -> None:
+        """Record that a write has not failed: its next failure, and its group's, are the first in a row."""
         self._row = 0
+        self._refused.accept(key)
+        self._slow_groups.accept(key.group)
 
     def done(self, now: float) -> float:
-        """Record that nothing has failed; returns when to come again at the latest."""
-        self.reached()
+        """Return when to come again at the latest, after a turn that has not ended early."""
         return min(self._again, now + LAG if self._written else float("inf"))

@@ -5,17 +5,18 @@ Thread: the loop's. What fails is decided again a little later; the API server's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 from common.kube.client import Client
-from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject, news
-from ipagent.controller.kube.recent_writes import PASSED, REFUSED, RecentWrites
+from ipagent.controller.kube.recent_writes import Key, RecentWrites
 from ipagent.controller.kube.write_budget import NETWORK, NODE, Payer, WriteBudget, next_tick
+from ipagent.controller.kube.write_turns import PendingWrite, WriteTurns
 from ipagent.controller.model.actions import Plan
 from ipagent.controller.model.attachment import Attachment, AttachmentStatus
 from ipagent.controller.model.network import NodeNetwork
@@ -48,96 +49,76 @@ _PATHS = {
 
 @dataclass(slots=True)
 class Writer:
-    """`may` is asked before each write whether this replica still leads."""
+    """`may` is asked before each write whether this replica still leads; `clock` is monotonic, in seconds."""
 
     client: Client
     events: EventWriter
     log: Log
     may: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
     recent: RecentWrites = field(default_factory=RecentWrites)
     budget: WriteBudget = field(init=False)
+    _turns: WriteTurns = field(init=False)
 
     def __post_init__(self) -> None:
         self.budget = WriteBudget(self.log)
+        self._turns = WriteTurns(self.recent, self.log, self.clock)
 
     def write(self, plan: Plan, state: State, now: float) -> float:
         """Write what is different; returns when to come again at the latest (monotonic seconds)."""
-        if (until := self.recent.pause(now)) is not None:
-            return until
         self.budget.begin()
-        try:
-            for write in plan.writes:
-                self._once(
-                    (type(write), write.name), write, now, _payer(write, state), partial(self._object, write)
-                )
-            for name, status in plan.attachments.items():
-                self._attachment(state, state.attachments[name], status, now)
-            for name, found in plan.networks.items():
-                self._network(state.networks[name], found, now)
-        except (ApiError, Unreachable, ClusterError) as error:
-            self.log.warning("write-failed", message=str(error))
-            return self.recent.failed(now)
-        return next_tick(min(self.recent.done(now), self.budget.due))
+        again = self._turns.run(self._writes(plan, state, now), now)
+        return next_tick(min(again, self.budget.due))
 
-    def _attachment(self, state: State, attachment: Attachment, status: AttachmentStatus, now: float) -> None:
-        if status == attachment.status:
-            return
-        before = attachment.status.conditions
-        if self._once(
-            ("status", attachment.name),
-            status,
-            now,
-            (NODE, attachment.node),
-            lambda: self._apply(
-                f"{ATTACHMENTS}/{attachment.name}/status",
-                bodies.attachment_status(attachment.name, status, before, timestamp()),
-            ),
-        ):
-            node = state.nodes.get(attachment.node)
-            found = news(before, status.conditions)
+    def _writes(self, plan: Plan, state: State, now: float) -> Iterator[PendingWrite]:
+        for each in plan.writes:
+            key, allowed = Key(type(each).__name__, each.name), self._allowed(_payer(each, state), now)
+            yield PendingWrite(key, each, allowed, partial(self._object, each))
+        for name, status in plan.attachments.items():
+            attachment = state.attachments[name]
+            if status != attachment.status:
+                yield self._attachment(state, attachment, status, now)
+        for name, found in plan.networks.items():
+            network = state.networks[name]
+            if _differs(found, network):
+                yield self._network(network, found, now)
+
+    def _allowed(self, payer: Payer, now: float) -> Callable[[], bool]:
+        return lambda: self.may() and self.budget.take(payer, now)
+
+    def _attachment(
+        self, state: State, attachment: Attachment, status: AttachmentStatus, now: float
+    ) -> PendingWrite:
+        before, path = attachment.status.conditions, f"{ATTACHMENTS}/{attachment.name}/status"
+
+        def make() -> None:
+            self._apply(path, bodies.attachment_status(attachment.name, status, before, timestamp()))
+
+        def tell() -> None:
+            node, found = state.nodes.get(attachment.node), news(before, status.conditions)
             if node is not None and found is not None and not attachment.deleting:
                 kind, condition = found
                 text = f"network {attachment.network}: {condition.message or condition.reason}"
                 about = Subject("v1", "Node", node.name, node.name)
                 self.events.write(about, kind, f"Network{condition.reason}"[:128], text)
 
-    def _network(self, network: NodeNetwork, status: NetworkStatus, now: float) -> None:
-        # Of a status only conditions are read back: counts are written with them, or when they change.
-        key = ("status", "network", network.name)
-        counts = (status.nodes, status.ready, status.failed, status.free, status.subnets, status.generation)
-        if status.conditions == network.status and network.counts == counts:
-            return
-        body = bodies.network_status(network.name, status, network.status, timestamp())
-        path, payer = f"{NETWORKS}/{network.name}/status", (NETWORK, network.name)
-        if self._once(key, status, now, payer, lambda: self._apply(path, body)):
+        key, payer = Key("NodeAttachment status", attachment.name), (NODE, attachment.node)
+        return PendingWrite(key, status, self._allowed(payer, now), make, tell)
+
+    def _network(self, network: NodeNetwork, status: NetworkStatus, now: float) -> PendingWrite:
+        def make() -> None:
+            body = bodies.network_status(network.name, status, network.status, timestamp())
+            self._apply(f"{NETWORKS}/{network.name}/status", body)
+
+        def tell() -> None:
             found = news(network.status, status.conditions)
             if found is not None:
                 kind, condition = found
                 about = Subject(API_VERSION, "NodeNetwork", network.name, network.uid)
                 self.events.write(about, kind, condition.reason, condition.message)
 
-    def _once(self, key: Hashable, value: object, now: float, payer: Payer, do: Callable[[], None]) -> bool:
-        """Do it, unless it was done a moment ago, which the watch does not show yet, or has to wait."""
-        if self.recent.has(key, value) or self.recent.waits(key, now):
-            return False
-        if not self.may() or not self.budget.take(payer, now):
-            return False
-        try:
-            do()
-        except ApiError as error:
-            self._failed(key, error, now)
-            return False
-        self.recent.record(key, value, now)
-        return True
-
-    def _failed(self, key: Hashable, error: ApiError, now: float) -> None:
-        """Raise the error, unless it concerns this write alone."""
-        if error.code in PASSED:
-            self.recent.changed_meanwhile(now)
-        elif error.code in REFUSED and self.recent.refused(key, now):
-            self.log.warning("write-failed", message=str(error))
-        else:
-            raise error
+        key, payer = Key("NodeNetwork status", network.name), (NETWORK, network.name)
+        return PendingWrite(key, status, self._allowed(payer, now), make, tell)
 
     def _object(self, write: Write) -> None:
         match write:
@@ -174,6 +155,12 @@ class Writer:
         }
         path, what = f"{paths}/{name}", f"write the finalizers of {kind} {name}"
         self.client.merge(path, what, patch, manager=CONTROLLER_MANAGER)
+
+
+def _differs(status: NetworkStatus, network: NodeNetwork) -> bool:
+    # Of a status only conditions are read back: counts are written with them, or when they change.
+    counts = (status.nodes, status.ready, status.failed, status.free, status.subnets, status.generation)
+    return status.conditions != network.status or network.counts != counts
 
 
 def _payer(write: Write, state: State) -> Payer:

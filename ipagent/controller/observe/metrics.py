@@ -45,6 +45,8 @@ class Snapshot:
     busy: tuple[Call, ...] = ()
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
     write_failures: int = 0
+    failing_writes: int = 0
+    """Those that have failed and wait for their next try."""
     eips: EipPlan | None = None
     """None without grants of Elastic IPs."""
     relayed: Relayed | None = None
@@ -83,6 +85,8 @@ class _Collector(Collector):
         )
         failures.add_metric([], now.write_failures)
         yield failures
+        text = "Writes that the API server has not taken, until they are tried again or not wanted any more."
+        yield _gauge("failing_writes", text, [], {(): float(now.failing_writes)})
 
 
 def _of_plan(now: Snapshot) -> Iterator[Metric]:

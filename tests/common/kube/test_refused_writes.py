@@ -35,26 +35,13 @@ def test_a_write_that_was_accepted_is_refused_for_the_first_time_again() -> None
     assert refused.refuse("a", 0.0) == first
 
 
-def test_a_postponed_write_waits_and_is_still_as_often_refused_as_it_was() -> None:
-    refused = RefusedWrites()
-    first = refused.refuse("a", 0.0)
-    assert "a" in refused
-    refused.postpone("a", first + 5)
-    assert refused.due("a", first) == first + 5
-    assert refused.refuse("a", first + 5) == first + 5 + 2 * FIRST
-    refused.postpone("b", 100.0)
-    assert "b" not in refused
-    assert refused.due("b", 0.0) == 0.0
-
-
-def test_those_that_were_postponed_stay_the_longest_due() -> None:
-    refused = RefusedWrites()
-    for key, now in (("a", 0.0), ("b", 1.0), ("c", 2.0)):
-        refused.refuse(key, now)
-    refused.postpone("a", 10.0)
-    assert refused.longest_due(9.9, 2) == {"b", "c"}
-    assert refused.longest_due(10.0, 2) == {"a", "b"}
-    assert refused.longest_due(2.5, 2) == {"b"}
+def test_a_shorter_longest_wait_is_no_reason_to_forget_how_often_it_was_refused() -> None:
+    refused, now = RefusedWrites(), 100.0
+    for _ in range(8):
+        now = refused.refuse("a", now, longest=4.0)
+    assert refused.refuse("a", now, longest=4.0) - now == 4.0
+    assert refused.refuse("a", now) - now == LONGEST
+    assert ("a" in refused, "b" in refused, len(refused)) == (True, False, 1)
 
 
 def test_only_the_retained_writes_wait() -> None:
@@ -70,5 +57,9 @@ def test_a_write_that_nobody_tries_again_is_forgotten() -> None:
     until = refused.refuse("a", 0.0)
     refused.prune(until + FORGET - 1)
     assert refused.due("a", 0.0) == until
+    refused.want("a", until + 1)
+    refused.want("b", until + 1)
     refused.prune(until + FORGET)
+    assert ("a" in refused, "b" in refused) == (True, False)
+    refused.prune(until + 1 + FORGET)
     assert refused.due("a", 0.0) == 0.0

@@ -77,9 +77,10 @@ def test_what_the_watch_does_not_show_yet_is_not_written_again() -> None:
     assert rig.write(30.0) == float("inf")
 
 
-def test_a_refusal_holds_up_nobody_else() -> None:
+@pytest.mark.parametrize("code", [422, 500])
+def test_a_refusal_holds_up_nobody_else(code: int) -> None:
     rig = Rig()
-    rig.server.errors["n1.oam"] = ApiError(422, "Invalid", "too long", "answer")
+    rig.server.errors["n1.oam"] = ApiError(code, "Invalid", "too long", "answer")
     rig.write(10.0, n1=answers(1), n2=answers(1))
     assert rig.names == ["n2.oam"]
     assert rig.writer.recent.failures == 1
@@ -137,7 +138,7 @@ def test_an_outage_is_waited_out() -> None:
     assert rig.writer.recent.failures == 1
     rig.server.errors.clear()
     rig.write(again, n1=answers(1), n2=answers(1))
-    assert rig.names == ["n1.oam", "n2.oam"]
+    assert rig.names == ["n2.oam", "n1.oam"]
 
 
 def test_a_replica_that_does_not_lead_writes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""A write that the API server refuses waits alone; what has changed meanwhile is written soon."""
+"""A write that the API server does not take waits alone; what has changed meanwhile is written soon."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from common.kube.errors import ApiError
+from common.kube.backoff import MAX_PAUSE
+from common.kube.errors import OF_ALL, ApiError, Unreachable
 from common.kube.refused_writes import LONGEST
 from ipagent.controller.kube.recent_writes import CONFLICT_PAUSE, MAX_REFUSED
 from ipagent.controller.kube.write_budget import TICK
@@ -25,18 +28,25 @@ from ipagent.log import Log
 pytestmark = pytest.mark.pure
 
 
+SILENCE = 0
+"""In place of an HTTP code: no answer within the client's timeout."""
+PATIENCE = 15.0
+
+
 @dataclass
 class Rig:
-    """A writer, whose API server answers writes to a path in `errors` with that code."""
+    """A writer, whose API server answers writes to a path in `errors` with that code; "" is every path."""
 
     errors: dict[str, int] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds until such an answer."""
     tried: list[tuple[float, str]] = field(default_factory=list)
     written: dict[str, Any] = field(default_factory=dict)
     log: io.StringIO = field(default_factory=io.StringIO)
     now: float = 100.0
 
     def __post_init__(self) -> None:
-        self.writer = Writer(self, None, Log(stream=self.log), lambda: True)  # type: ignore[arg-type] # as much as is used
+        self.writer = Writer(self, None, Log(stream=self.log), lambda: True, lambda: self.now)  # type: ignore[arg-type] # as much as is used
         self.attachments = {
             name: Attachment(name, "uid", node, "uid", "oam", "i-1", LinkSpec("oam"))
             for node in ("n1", "n2")
@@ -56,8 +66,12 @@ class Rig:
     def _write(self, path: str, body: object) -> None:
         key = path.partition("v1/")[2] or path.rpartition("v1alpha1/")[2]
         self.tried.append((self.now, key))
-        if key in self.errors:
-            raise ApiError(self.errors[key], "Refused", "not like this", f"write {key}")
+        code = self.errors.get(key, self.errors.get(""))
+        if code is not None:
+            self.now += self.took.get(key, PATIENCE if code == SILENCE else 0.0)
+            if code == SILENCE:
+                raise Unreachable(f"cannot write {key}: timed out")
+            raise ApiError(code, "Refused", "not like this", f"write {key}")
         self.written[key] = body
 
     def turn(self, plan: Plan) -> float:
@@ -73,14 +87,15 @@ def label(*nodes: str) -> Plan:
     )
 
 
-@pytest.mark.parametrize("code", [400, 403, 422])
-def test_a_node_that_a_policy_protects_holds_up_no_other_write(code: int) -> None:
+@pytest.mark.parametrize("code", [400, 403, 422, 500])
+def test_a_node_that_a_policy_or_a_broken_webhook_protects_holds_up_no_other_write(code: int) -> None:
     rig = Rig({"nodes/n1": code})
     pause = rig.turn(label("n1", "n2"))
     assert set(rig.written) == {"nodes/n2", "nodeattachments/n2.oam/status"}
     assert 0 < pause <= 1.0 + TICK
-    assert "not like this" in rig.log.getvalue()
-    assert rig.writer.recent.failures == 1
+    assert "write nodes/n1: " in rig.log.getvalue()
+    assert "not like this; it is tried again in 1 s" in rig.log.getvalue()
+    assert (rig.writer.recent.failures, rig.writer.recent.waiting) == (1, 1)
     # It is tried again ever more rarely, and at once no more than that.
     for _ in range(600):
         rig.now += 1.0
@@ -93,6 +108,38 @@ def test_a_node_that_a_policy_protects_holds_up_no_other_write(code: int) -> Non
     rig.now += LONGEST
     rig.turn(label("n1"))
     assert "nodes/n1" in rig.written
+    assert rig.writer.recent.waiting == 0
+
+
+FAILURES = st.sampled_from([(403, 0.0), (500, 0.0), (500, 10.0), (503, 0.0), (SILENCE, PATIENCE)])
+"""Codes, and how long they take: a webhook that refuses, is away, or hangs, also longer than we wait."""
+
+
+@given(st.dictionaries(st.integers(0, 9), FAILURES), st.booleans())
+def test_whatever_fails_for_ever_all_others_are_written_within_few_turns(
+    failing: dict[int, tuple[int, float]], status_fails: bool
+) -> None:
+    rig = Rig()
+    for number, (code, took) in failing.items():
+        rig.errors[f"nodes/p{number}"], rig.took[f"nodes/p{number}"] = code, took
+    if status_fails:
+        rig.errors["nodeattachments/n2.oam/status"] = 500
+    plan = label(*(f"p{number}" for number in range(10)))
+    good = {f"nodes/p{number}" for number in range(10) if number not in failing}
+    good |= set() if status_fails else {"nodeattachments/n2.oam/status"}
+    for _ in range(2 * len(rig.errors) + 2):
+        pause = rig.turn(plan)
+        rig.now += max(pause, 0.1)
+    assert good <= set(rig.written)
+    assert {key for _, key in rig.tried} == good | set(rig.errors)
+
+
+def test_a_webhook_that_hangs_for_all_nodes_holds_up_no_status() -> None:
+    nodes = [f"n{number}" for number in range(100)]
+    rig = Rig({f"nodes/{node}": 500 for node in nodes}, {f"nodes/{node}": 10.0 for node in nodes})
+    rig.turn(label(*nodes))
+    assert set(rig.written) == {"nodeattachments/n2.oam/status"}
+    assert len(rig.tried) == 2
 
 
 def test_without_any_rights_few_writes_are_tried_and_then_there_is_a_pause() -> None:
@@ -121,11 +168,22 @@ def test_a_policy_that_protects_many_nodes_holds_up_other_writes_for_a_while_onl
     assert {f"nodes/{node}" for node in nodes} <= set(rig.written)
 
 
-def test_an_api_server_that_fails_is_left_alone_for_a_while() -> None:
-    rig = Rig({"nodes/n1": 500})
-    rig.turn(label("n1", "n2"))
-    rig.turn(label("n1", "n2"))
-    assert len(rig.tried) == 1
+@pytest.mark.parametrize("code", [SILENCE, *sorted(OF_ALL)])
+def test_an_api_server_that_fails_is_left_alone_for_a_while(code: int) -> None:
+    nodes = [f"n{number}" for number in range(100)]
+    rig = Rig({"": code})
+    for turn in range(1, 30):
+        pause = rig.turn(label(*nodes))
+        assert rig.turn(label(*nodes)) == pytest.approx(pause)
+        assert len(rig.tried) == turn
+        assert pause <= MAX_PAUSE + TICK
+        rig.now += pause
+    rig.errors.clear()
+    rig.turn(label(*nodes))
+    assert len(rig.written) > 70
+    rig.now += MAX_PAUSE
+    rig.turn(label(*nodes))
+    assert set(rig.written) == {*(f"nodes/{node}" for node in nodes), "nodeattachments/n2.oam/status"}
 
 
 def test_a_conflict_is_decided_again_soon_even_if_the_watch_shows_nothing() -> None:

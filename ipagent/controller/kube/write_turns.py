@@ -1,0 +1,110 @@
+"""The turns of a writer: one write that fails holds up no other, and an API server that fails is left alone.
+
+Thread: the loop's. What has not failed before comes first; then what has, the longest due first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from ipagent.controller.kube.recent_writes import SLOW, Key, RecentWrites
+from ipagent.log import Log
+
+PASSED = (404, 409)
+"""HTTP codes of a write whose object is gone, or has changed meanwhile: it is decided again."""
+MAX_AGAIN = 10
+"""Writes of a turn that had failed before and fail again, after which the others of them wait."""
+POSTPONED = 1.0
+"""Seconds for which these wait."""
+
+
+class Unwritable(Exception):
+    """What is to be written has no room in its object; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingWrite:
+    """A write that is to be made, if it is `allowed` at its turn.
+
+    `make` raises ApiError, Unreachable, ClusterError or Unwritable; `then` is called after it has not.
+    """
+
+    key: Key
+    value: object
+    allowed: Callable[[], bool]
+    make: Callable[[], None]
+    then: Callable[[], None] | None = None
+    attempt: Key | None = None
+    """What waits once it has failed, where that is not whatever else is written under its key."""
+
+    @property
+    def waits(self) -> Key:
+        """Return what waits once it has failed."""
+        return self.attempt or self.key
+
+
+@dataclass(slots=True)
+class WriteTurns:
+    """`clock` gives monotonic seconds."""
+
+    recent: RecentWrites
+    log: Log
+    clock: Callable[[], float] = time.monotonic
+
+    def run(self, writes: Iterable[PendingWrite], now: float) -> float:
+        """Make these writes; returns when to come again at the latest (monotonic seconds)."""
+        if (until := self.recent.pause(now)) is not None:
+            return until
+        again: list[PendingWrite] = []
+        for each in writes:
+            if self.recent.has(each.key, each.value):
+                continue
+            if self.recent.has_failed(each.waits, now):
+                again.append(each)
+            elif not self._try(each, now):
+                return self.recent.until
+        return self._try_again(again, now)
+
+    def _try_again(self, writes: list[PendingWrite], now: float) -> float:
+        refusals = self.recent.refusals
+        for each in sorted(writes, key=lambda each: self.recent.due_since(each.waits)):
+            if self.recent.refusals - refusals >= MAX_AGAIN:
+                self.recent.come_again(now + POSTPONED)
+                break
+            if not self._try(each, now):
+                return self.recent.until
+        return self.recent.done(now)
+
+    def _try(self, write: PendingWrite, now: float) -> bool:
+        """Make a write if it is due; returns whether others are tried in this turn."""
+        due = self.recent.due(write.waits, now)
+        if due > now:
+            self.recent.come_again(due)
+            return True
+        if not write.allowed():
+            return True
+        began = self.clock()
+        try:
+            write.make()
+        except (ApiError, Unreachable, ClusterError, Unwritable) as error:
+            took = self.clock() - began
+            return self._failed(write, error, now + took if took >= SLOW else now, took)
+        self.recent.accept(write.waits)
+        self.recent.record(write.key, write.value, now)
+        if write.then is not None:
+            write.then()
+        return True
+
+    def _failed(self, write: PendingWrite, error: Exception, now: float, took: float) -> bool:
+        if isinstance(error, ApiError) and error.code in PASSED:
+            self.recent.accept(write.waits)
+            self.recent.changed_meanwhile(write.key, write.value, now)
+            return True
+        alone = error.of_one_object if isinstance(error, ApiError) else isinstance(error, Unwritable)
+        goes_on = self.recent.failed(write.waits, now, alone=alone, took=took)
+        wait = self.recent.due(write.waits, now) - now
+        self.log.warning("write-failed", message=f"{error}; it is tried again in {wait:.0f} s")
+        return goes_on
