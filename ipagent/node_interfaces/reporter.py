@@ -36,6 +36,8 @@ class StatusReporter:
     _next_try: float = 0.0
     _refused: RefusedWrites = field(default_factory=RefusedWrites)
     _written: dict[str, Status] = field(default_factory=dict)
+    _unanswered: dict[str, float] = field(default_factory=dict)
+    """When a write had no answer: others come first, since a webhook may hang for this one alone."""
 
     def report(
         self, attachments: Mapping[str, LinkAttachment], statuses: Mapping[str, Status]
@@ -43,6 +45,7 @@ class StatusReporter:
         """Write what differs; returns the seconds until a write is tried again, None if all is written."""
         self._written = {name: each for name, each in self._written.items() if name in attachments}
         self._refused.retain(attachments.keys())
+        self._unanswered = {name: at for name, at in self._unanswered.items() if name in attachments}
         changed = {
             name: status
             for name, each in statuses.items()
@@ -53,7 +56,7 @@ class StatusReporter:
         now = self.clock()
         if now < self._next_try:
             return self._next_try - now
-        for name, status in changed.items():
+        for name, status in sorted(changed.items(), key=lambda pair: self._unanswered.get(pair[0], 0.0)):
             if self._refused.due(name, now) > now:
                 continue
             try:
@@ -65,7 +68,8 @@ class StatusReporter:
                 pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
                 self._log_failure(error, pause)
                 self.failures += 1
-                self._next_try = now + pause
+                self._unanswered[name] = self.clock()
+                self._next_try = self._unanswered[name] + pause
                 return pause
         self.failures = 0
         due = (self._refused.due(name, now) for name in changed)
@@ -89,6 +93,7 @@ class StatusReporter:
                 raise
         self._written[name] = status
         self._refused.accept(name)
+        self._unanswered.pop(name, None)
 
     def forget(self, name: str) -> None:
         """Compare an attachment that has changed with what it says, no more with what was written."""

@@ -31,6 +31,9 @@ The controller makes throttled calls again for 15 s, and another replica leads 1
 UNANSWERED_PAUSE = 1.0
 """Seconds after a wait in vain during which nothing is asked: one turn of the loop waits once."""
 
+EVERY = ""
+"""In place of a NodeAttachment's name: all of them."""
+
 GONE, FORBIDDEN = 404, 403
 
 _NO_CONTROLLER = (
@@ -43,6 +46,10 @@ _NO_API_SERVER = (
 _NO_RIGHT = (
     "Let the DaemonSet patch nodeattachments/status of its own node, as the chart does with "
     "agent.backend=central: has the release been upgraded as a whole?"
+)
+_NOT_TAKEN = (
+    "See the API server's message: where it names a webhook, let that one run, or have it leave out "
+    "nodeattachments."
 )
 _NOT_ATTACHED = "The ENI was detached, or its NodeNetwork does not select the node any more."
 
@@ -67,7 +74,8 @@ class CallRelay:
         self._patience = patience
         self._session = secrets.token_hex(8)
         self._last_id = 0
-        self._paused: tuple[float, Failure] | None = None
+        # Until when nothing is asked, and why: by the NodeAttachment, or by EVERY.
+        self._paused: dict[str, tuple[float, Failure]] = {}
         self._changed = threading.Condition()
         target = Target(ATTACHMENTS, f"the NodeAttachments of node {node}", of_node(node))
         self._informer = Informer(client, target, read_attachment, self._notify, log)
@@ -103,7 +111,7 @@ class CallRelay:
 
         Raises Ec2Error where there is none: what EC2 says is in the answers.
         """
-        self._refuse_while_paused()
+        self._refuse_while_paused(wanted)
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
         self._write_all(numbered)
         if not self._wait(lambda: not self._unsettled(numbered)):
@@ -118,26 +126,25 @@ class CallRelay:
         return found
 
     def _write_all(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
-        try:
-            for name, calls in numbered.items():
-                self._write(name, calls)
-        except Ec2Error as error:
-            # It may have been written anyway, and those before it are.
-            self._withdraw(numbered)
-            if error.failure.fault is Fault.UNREACHABLE:
-                raise self._pause_after(error.failure) from None
-            raise
+        for name, calls in numbered.items():
+            try:
+                self._apply(name, calls)
+            except (ApiError, Unreachable, ClusterError) as error:
+                # It may have been written anyway, and those before it are.
+                self._withdraw(numbered)
+                raise self._failed(name, error) from None
+
+    def _failed(self, name: str, error: Exception) -> Ec2Error:
+        """Return the failure of a write; what concerns one NodeAttachment lets calls of others be asked."""
+        failure = _not_written(error)
+        if failure.fault is not Fault.UNREACHABLE:
+            return Ec2Error(failure)
+        return self._pause_after(failure, name if _alone(error) else EVERY)
 
     def _numbered(self, calls: Sequence[RelayCall]) -> tuple[RelayCall, ...]:
         first = self._last_id + 1
         self._last_id += len(calls)
         return tuple(replace(call, id=first + number) for number, call in enumerate(calls))
-
-    def _write(self, name: str, calls: Sequence[RelayCall]) -> None:
-        try:
-            self._apply(name, calls)
-        except (ApiError, Unreachable, ClusterError) as error:
-            raise Ec2Error(_not_written(error)) from None
 
     def _apply(self, name: str, calls: Sequence[RelayCall]) -> None:
         requests = RelayRequests(self._session, self._wall(), tuple(calls))
@@ -179,14 +186,16 @@ class CallRelay:
         text = f"{', '.join(waiting)}: the controller has not answered within {self._patience:g} s"
         return Failure(Fault.UNREACHABLE, text, remedy=_NO_CONTROLLER)
 
-    def _pause_after(self, failure: Failure) -> Ec2Error:
-        self._paused = self._timing.clock() + UNANSWERED_PAUSE, failure
+    def _pause_after(self, failure: Failure, name: str = EVERY) -> Ec2Error:
+        self._paused[name] = self._timing.clock() + UNANSWERED_PAUSE, failure
         return Ec2Error(failure)
 
-    def _refuse_while_paused(self) -> None:
-        if self._paused is not None and self._timing.clock() < self._paused[0]:
-            raise Ec2Error(self._paused[1])
-        self._paused = None
+    def _refuse_while_paused(self, names: Collection[str] = ()) -> None:
+        now = self._timing.clock()
+        self._paused = {name: each for name, each in self._paused.items() if now < each[0]}
+        for name in (EVERY, *names):
+            if name in self._paused:
+                raise Ec2Error(self._paused[name][1])
 
     def _wait(self, until: Callable[[], bool]) -> bool:
         with self._changed:
@@ -209,4 +218,9 @@ def _not_written(error: Exception) -> Failure:
         return Failure(Fault.NO_ENI, str(error), remedy=_NOT_ATTACHED)
     if code == FORBIDDEN:
         return Failure(Fault.NO_PERMISSION, str(error), remedy=_NO_RIGHT)
-    return Failure(Fault.UNREACHABLE, str(error), remedy=_NO_API_SERVER)
+    return Failure(Fault.UNREACHABLE, str(error), remedy=_NOT_TAKEN if _alone(error) else _NO_API_SERVER)
+
+
+def _alone(error: Exception) -> bool:
+    """Whether a failed write may concern its NodeAttachment alone."""
+    return isinstance(error, ApiError) and error.of_one_object

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from common.kube.backoff import pause_after_failure
+from common.kube.backoff import MAX_PAUSE, pause_after_failure
 from common.kube.errors import PASSING, ApiError, ClusterError, Unreachable
+from common.kube.refused_writes import LONGEST, RefusedWrites
 
 Item = TypeVar("Item")
 
@@ -25,6 +28,11 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
         self._stopping = False
         self._failures = 0
         self._failure = ""
+        self._failed = RefusedWrites()
+
+    @abstractmethod
+    def key(self, item: Item) -> Hashable:
+        """Return what waits for its next try, once the item has failed."""
 
     @abstractmethod
     def due(self) -> Item | float | None:
@@ -35,8 +43,8 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
         """Write it. Raises ApiError, Unreachable or ClusterError."""
 
     @abstractmethod
-    def put_back(self, item: Item) -> None:
-        """Put back what could not be written now."""
+    def put_back(self, item: Item, until: float) -> None:
+        """Put back what could not be written now; `until` then (monotonic seconds) others come first."""
 
     @abstractmethod
     def refused(self, item: Item, error: ApiError) -> bool:
@@ -66,6 +74,7 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
                 self._again(item, error)
             else:
                 self._failures, self._failure = 0, ""
+                self._failed.accept(self.key(item))
 
     def _next(self) -> Item | None:
         with self.wake:
@@ -78,14 +87,28 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
 
     def _again(self, item: Item, error: Exception) -> None:
         self._log_once(error)
-        self._failures += 1
+        alone = isinstance(error, ApiError) and error.of_one_object
+        until = self._next_try(item, error)
         with self.wake:
-            self.put_back(item)
+            self.put_back(item, until)
+            if alone:
+                return
+            self._failures += 1
             if not self._stopping:
                 self.wake.wait_for(
                     lambda: self._stopping,
                     pause_after_failure(self._failures, random.random()),  # noqa: S311 - no secret
                 )
+
+    def _next_try(self, item: Item, error: Exception) -> float:
+        """Return when to write it again. Silence, too, may be this one's: of a webhook, for example."""
+        now = time.monotonic()
+        self._failed.prune(now)
+        if isinstance(error, ApiError) and not error.of_one_object:
+            return now
+        longest = LONGEST if isinstance(error, ApiError) else MAX_PAUSE
+        chance = random.random()  # noqa: S311 - no secret
+        return self._failed.refuse(self.key(item), now, chance, longest=longest)
 
     def _log_once(self, error: Exception) -> None:
         kind = f"{type(error).__name__} {getattr(error, 'code', '')}"

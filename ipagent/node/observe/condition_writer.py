@@ -66,9 +66,13 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
         path, what = status_path(pod.namespace, pod.name), f"write the condition {CONDITION} of pod {pod}"
         self._client.apply(path, what, body_of(item), manager=NODE_MANAGER, force=True)
 
-    def put_back(self, item: ConditionWrite) -> None:
+    def key(self, item: ConditionWrite) -> PodKey:
+        """Return the pod: its next condition does not wait."""
+        return item.pod
+
+    def put_back(self, item: ConditionWrite, until: float) -> None:
         """Write it again later."""
-        self._queue.put_back(item, time.monotonic())
+        self._queue.put_back(item, until)
 
     def refused(self, item: ConditionWrite, error: ApiError) -> bool:
         """Drop it where the pod is gone (404) or another one has its name (409); else try again, if rarely.

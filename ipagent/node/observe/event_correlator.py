@@ -99,6 +99,8 @@ class _Entry:
     there: bool = False
     """Whether the API server has it."""
     waiting: bool = True
+    until: float = 0.0
+    """Until when it waits, once it could not be written."""
 
 
 class EventCorrelator:
@@ -126,27 +128,25 @@ class EventCorrelator:
 
         What is returned counts as written unless `put_back` follows.
         """
-        while self._waiting:
-            event = self._waiting[0]
-            entry = self._entries[event]
-            if entry.since + LATE < now:
-                self._drop()
-                continue
-            if pause := self._bucket.wait(now):
-                return pause
-            self._waiting.popleft()
-            self._bucket.take(now)
-            write = Write(event, entry.name, entry.first, entry.last, entry.count, not entry.there)
-            entry.there, entry.at, entry.waiting = True, now, False
-            return write
-        return None
+        self._drop_late(now)
+        if not self._waiting:
+            return None
+        waiting = ((event, self._entries[event]) for event in self._waiting)
+        event, entry = min(waiting, key=lambda pair: max(pair[1].until, now))
+        if (pause := max(entry.until - now, self._bucket.wait(now))) > 0:
+            return pause
+        self._waiting.remove(event)
+        self._bucket.take(now)
+        write = Write(event, entry.name, entry.first, entry.last, entry.count, not entry.there)
+        entry.there, entry.at, entry.waiting = True, now, False
+        return write
 
-    def put_back(self, write: Write, *, new: bool) -> None:
-        """Let it be written again, before all others; `new` if the API server has no such Event."""
+    def put_back(self, write: Write, *, new: bool, until: float = 0.0) -> None:
+        """Let it be written again, from `until` on before all others; `new` if there is no such Event."""
         entry = self._entries.get(write.event)
         if entry is None:
             return
-        entry.there = not new
+        entry.there, entry.until = not new, until
         if not entry.waiting:
             entry.waiting = True
             self._waiting.appendleft(write.event)
@@ -188,10 +188,11 @@ class EventCorrelator:
         del self._entries[oldest]
         return True
 
-    def _drop(self) -> None:
-        self.dropped += 1
-        event = self._waiting.popleft()
-        del self._entries[event]
+    def _drop_late(self, now: float) -> None:
+        for event in [each for each in self._waiting if self._entries[each].since + LATE < now]:
+            self.dropped += 1
+            self._waiting.remove(event)
+            del self._entries[event]
 
 
 def path_of(write: Write) -> str:

@@ -60,9 +60,13 @@ class EventRecorder(ApiWriter[Write]):
         else:
             self._client.merge(path_of(item), what, body, manager=COMPONENT)
 
-    def put_back(self, item: Write) -> None:
+    def key(self, item: Write) -> str:
+        """Return the Event's name."""
+        return item.name
+
+    def put_back(self, item: Write, until: float) -> None:
         """Write it again later."""
-        self._correlator.put_back(item, new=item.new)
+        self._correlator.put_back(item, new=item.new, until=until)
 
     def refused(self, item: Write, error: ApiError) -> bool:
         """Create the Event anew where it has expired; drop it where its namespace is going or gone."""

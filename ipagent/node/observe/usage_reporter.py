@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from common.kube.backoff import pause_after_failure
@@ -70,6 +71,8 @@ class UsageReporter(threading.Thread):
         self._owners: Mapping[Pair, PodKey] = {}
         self._failure = ""
         self._cut: set[str] = set()
+        # When a report had no answer: others come first, since a webhook may hang for this one alone.
+        self._unanswered: dict[str, float] = {}
         self._pool: PoolAddresses | None = None
 
     def observe(self, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]) -> None:
@@ -123,7 +126,9 @@ class UsageReporter(threading.Thread):
         if pods is None:
             return
         refused: ApiError | None = None
-        for each in self._attachments.items().values():
+        known = self._attachments.items()
+        self._unanswered = {name: at for name, at in self._unanswered.items() if name in known}
+        for each in sorted(known.values(), key=lambda each: self._unanswered.get(each.name, 0.0)):
             if not each.report:
                 continue
             usage = usage_of(each, pods, owners)
@@ -135,6 +140,11 @@ class UsageReporter(threading.Thread):
             except ApiError as error:
                 # What is refused of one holds up no other.
                 refused = refused or error
+            except Unreachable:
+                self._unanswered[each.name] = time.monotonic()
+                raise
+            else:
+                self._unanswered.pop(each.name, None)
         if refused is not None:
             raise refused
 

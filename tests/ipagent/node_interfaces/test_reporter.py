@@ -162,6 +162,17 @@ def test_what_is_refused_again_and_again_delays_no_other() -> None:
     assert [path.split("/")[-2] for path, _ in client.written] == ["n1.sig", "n1.oam"]
 
 
+def test_one_that_is_never_answered_holds_up_no_other() -> None:
+    """An admission webhook may hang for longer than an answer is waited for."""
+    clock, client = Clock(), RecordingClient(*[Unreachable("no answer")] * 2)
+    links, names = reporter(client, clock), ["n1.oam", "n1.sig", "n1.x"]
+    known = {name: LinkAttachment(name, Wanted(name, MAC, "oam")) for name in names}
+    for _ in range(3):
+        pause = links.report(known, dict.fromkeys(known, UP))
+        clock.now += pause or 0.0
+    assert [path.split("/")[-2] for path, _ in client.written] == ["n1.x", "n1.oam", "n1.sig"]
+
+
 @pytest.mark.parametrize(
     "failure", [Unreachable("no answer"), ApiError(403, "Forbidden", "no rights", "report")]
 )

@@ -56,6 +56,8 @@ class Wire:
 
     controller: Callable[[RelayRequests], RelayAnswers | None] = succeed
     status: int = 200
+    broken: str = ""
+    """The NodeAttachment whose writes alone are answered with `status`; empty: all."""
     objects: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {
             name: attachment(name, eni) for name, eni in (("n1.oam", "eni-1"), ("n1.sig", "eni-2"))
@@ -93,7 +95,7 @@ class Wire:
     def _apply(self, request: Request) -> Reply:
         assert request.parameters == {"fieldManager": NODE_RELAY_MANAGER, "force": "true"}
         name = request.path.removeprefix(f"{ATTACHMENTS}/").removesuffix("/status")
-        if self.status != 200:
+        if self.status != 200 and self.broken in ("", name):
             return Reply(self.status, {"reason": "Refused", "message": "no"}, keep=True)
         requests = read_requests(request.body["status"])
         assert requests is not None
@@ -272,6 +274,23 @@ def test_a_write_that_fails_says_why(
         relay.ask({"n1.oam": [ASSIGN]})
     assert raised.value.failure.fault is fault
     assert raised.value.failure.remedy
+
+
+def test_a_node_attachment_that_can_not_be_written_holds_up_no_calls_for_others(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    relay = make()
+    wire.status, wire.broken = 500, "n1.oam"
+    with pytest.raises(Ec2Error) as raised:
+        relay.ask({"n1.oam": [ASSIGN]})
+    assert "names a webhook" in raised.value.failure.remedy
+    assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+    # Within the same turn it is not written again: that may take as long as a webhook may.
+    wire.broken = "nobody"
+    with pytest.raises(Ec2Error, match="500"):
+        relay.ask({"n1.oam": [ASSIGN]})
+    now.now += UNANSWERED_PAUSE
+    assert relay.ask({"n1.oam": [ASSIGN]})["n1.oam"][0].failure is None
 
 
 def test_an_api_server_that_is_away_costs_a_turn_two_timeouts_however_many_enis_the_node_has(

@@ -172,12 +172,15 @@ def test_a_pod_is_read_with_its_condition_and_is_the_same_pod_without() -> None:
 
 
 class FakeServer:
-    """Answers with `replies` first, then with 200."""
+    """Answers with `replies` first, then with 200; with 500 for the pods in `broken`."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = []
+        self.broken: set[str] = set()
 
-    def __call__(self, _: Request) -> Reply:
+    def __call__(self, request: Request) -> Reply:
+        if request.path.split("/")[-2] in self.broken:
+            return Reply(500, {"reason": "InternalError", "message": "failed calling webhook"})
         return self.replies.pop(0) if self.replies else Reply(200, {"kind": "Pod"})
 
 
@@ -245,6 +248,25 @@ def test_what_is_refused_for_want_of_a_right_is_tried_again_in_the_end(
     wait_for(lambda: len(api.requests) == 3, "the third try")
     assert api.requests[0].body == api.requests[2].body | {"status": api.requests[0].body["status"]}
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["conditions-failed"]
+
+
+def test_a_pod_whose_condition_is_never_taken_holds_up_no_other_one(
+    writing: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ipagent.node.observe.api_writer.pause_after_failure", lambda *_: 3600.0)
+    api, server, writer, stream = writing
+    server.broken = {"a"}
+    writer.record({A: ASSIGNED})
+    wait_for(lambda: api.requests, "the first try")
+    writer.record({B: ASSIGNED})
+    wait_for(lambda: any("/pods/b/" in each.path for each in api.requests), "the other pod's")
+    wait_for(lambda: sum("/pods/a/" in each.path for each in api.requests) >= 2, "another try")
+    assert "of pod ns/a: 500" in json.loads(stream.getvalue().splitlines()[0])["message"]
+    server.broken.clear()
+    tries = len(api.requests)
+    writer.record({A: FAILED})
+    wait_for(lambda: len(api.requests) > tries, "what the pod is to show since")
+    assert api.requests[-1].body["status"]["conditions"][0]["status"] == "False"
 
 
 def test_a_pod_that_is_gone_is_not_written_any_more(writing: Writing) -> None:

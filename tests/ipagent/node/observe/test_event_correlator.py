@@ -172,6 +172,21 @@ def test_events_that_could_not_be_written_are_written_first() -> None:
     assert [(each.event, each.new) for each in written(book, 0.0)] == [(pod_event(1), False)]
 
 
+@pytest.mark.pure
+def test_an_event_that_waits_lets_others_go_first_and_grows_old() -> None:
+    book = EventCorrelator("t")
+    book.add([pod_event(1), pod_event(2)], 0.0, WALL)
+    first = book.due(0.0)
+    assert isinstance(first, Write)
+    book.put_back(first, new=True, until=60.0)
+    assert [each.event for each in written(book, 0.0)] == [pod_event(2)]
+    assert book.due(1.0) == 59.0
+    assert [each.event for each in written(book, 60.0)] == [pod_event(1)]
+    book.put_back(first, new=True, until=2 * event_correlator.LATE)
+    assert book.due(event_correlator.LATE + 1) is None
+    assert book.dropped == 1
+
+
 STEPS = st.tuples(st.integers(0, 30), st.integers(0, 5), st.floats(0, 400), st.booleans())
 
 
@@ -231,12 +246,15 @@ def test_a_long_name_leaves_room_for_the_rest() -> None:
 
 
 class Api:
-    """Answers with `replies` first, then with success."""
+    """Answers with `replies` first, then with success; with 500 for Events on the pods in `broken`."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = []
+        self.broken: set[str] = set()
 
-    def answer(self, _: Request) -> Reply:
+    def answer(self, request: Request) -> Reply:
+        if request.body.get("involvedObject", {}).get("name") in self.broken:
+            return Reply(500, {"reason": "InternalError", "message": "failed calling webhook"})
         return self.replies.pop(0) if self.replies else Reply(201)
 
 
@@ -282,6 +300,18 @@ def test_an_api_server_in_trouble_gets_them_later_and_it_is_said_once(recording:
     assert [request.body["involvedObject"]["name"] for request in api.requests] == ["a"] * 4 + ["b"]
     # Once for each kind of trouble.
     assert said(stream) == ["events-failed", "events-failed"]
+
+
+def test_an_event_that_is_never_taken_holds_up_no_other_one(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ipagent.node.observe.api_writer.pause_after_failure", lambda *_: 3600.0)
+    api, api_server, recorder, stream = recording
+    api_server.broken = {"a"}
+    recorder.record([event(), event(pod=B)])
+    wait_for(lambda: len(api.requests) >= 3, "another try of the first")
+    assert [request.body["involvedObject"]["name"] for request in api.requests][:3] == ["a", "b", "a"]
+    assert set(said(stream)) == {"events-failed"}
 
 
 @pytest.mark.parametrize(

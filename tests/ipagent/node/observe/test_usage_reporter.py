@@ -6,6 +6,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from common.kube.client import Client
+from common.kube.errors import Unreachable
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL
 from ipagent.node.observe.usage_reporter import UsageReporter
@@ -74,6 +78,40 @@ def test_a_report_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
         ended.set()
         reporter.join(10)
     assert "usage-failed" in lines.events()
+
+
+def test_a_report_that_is_never_answered_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admission webhook may hang for longer than an answer is waited for."""
+    ended = threading.Event()
+    reported: list[str] = []
+
+    def apply(_: Client, path: str, *_arguments: object, **_more: object) -> None:
+        reported.append(path.split("/")[-2])
+        if reported[-1] != "n1.x":
+            raise Unreachable("timed out")
+
+    def answer(request: Request) -> Reply:
+        if "watch" in request.parameters:
+            ended.wait(10)
+            return Reply(chunks=[])
+        items = [attachment("n1.oam"), attachment("n1.sig"), attachment("n1.x")]
+        return Reply(
+            body={"kind": "NodeAttachmentList", "metadata": {"resourceVersion": "1"}, "items": items}
+        )
+
+    monkeypatch.setattr(Client, "apply", apply)
+    monkeypatch.setattr("ipagent.node.observe.usage_reporter.pause_after_failure", lambda *_: 0.0)
+    with FakeApi(tmp_path, answer) as api:
+        reporter = UsageReporter(api.client(tmp_path), "n1", Lines().log)
+        reporter.start()
+        reporter.observe((), {})
+        wait_for(lambda: "n1.x" in reported, "the report that is taken")
+        reporter.stop()
+        ended.set()
+        reporter.join(10)
+    assert reported[:3] == ["n1.oam", "n1.sig", "n1.x"]
 
 
 def test_addresses_that_a_nodeattachment_can_not_name_are_said_once(tmp_path: Path) -> None:
