@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -152,9 +153,20 @@ def why_ended(pod: Resource) -> str:
         last = mapping(state.get("terminated") or mapping(each.get("lastState")).get("terminated"))
         if last.get("exitCode") and "running" not in state:
             lines = text_of(last.get("message")).strip().splitlines()
-            said = f": {lines[-1]}" if lines else ""
+            said = f": {_said(lines[-1])}" if lines else ""
             return f"it ended with exit code {last['exitCode']}{said}"[:MAX_WAITING]
     return ""
+
+
+def _said(line: str) -> str:
+    """Return the event and message of a log record of ours, and any other line as it is."""
+    try:
+        record = mapping(json.loads(line))
+    except (ValueError, RecursionError):
+        return line
+    # Programs that log what they have caught name it `error`.
+    event, message = text_of(record.get("event")), text_of(record.get("message") or record.get("error"))
+    return f"{event}: {message}" if event and message else line
 
 
 def why_down(pods: Iterable[Resource]) -> str:
