@@ -200,14 +200,9 @@ class Ec2Client:
     def _first(self, what: str, made: Callable[[], Answer]) -> Answer:
         try:
             return interruptible(made, FIRST_SECONDS)
-        except Ec2Error:
-            raise
-        except BaseException as error:
-            # The time is up, or a signal's exception has come: the thread may still use the connection.
+        except TimeoutError as error:
             self._connection.abandon()
-            if isinstance(error, TimeoutError):
-                raise Ec2Error(unreachable(what, str(error))) from None
-            raise
+            raise Ec2Error(unreachable(what, str(error))) from None
 
 
 def _read(what: str, read: Callable[[], Answer]) -> Answer:

@@ -8,6 +8,7 @@ own words what is wrong. It never repeats a request that was sent.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -81,7 +82,7 @@ class Usual:
 
 
 class PodConnection:
-    """A connection to EC2 in one region with one identity, for one thread. Raises Ec2Error."""
+    """A connection to EC2 in one region with one identity, for several threads, too. Raises Ec2Error."""
 
     def __init__(self, region: str, usual: Usual | None, botocore: Callable[[], Connection]) -> None:
         """Find the credentials; without `usual` by `botocore`, which makes the other connection."""
@@ -89,6 +90,7 @@ class PodConnection:
         self._botocore = botocore
         self._query: QueryClient | None = None
         self._other: Connection | None = None
+        self._taking_over = threading.Lock()
         try:
             if usual is not None:
                 self.identity = usual.source.value
@@ -127,10 +129,11 @@ class PodConnection:
                 each.close()
 
     def _taken_over(self) -> Connection:
-        if self._other is None:
-            self._other = self._botocore()
-            self.identity = self._other.identity
-        return self._other
+        with self._taking_over:
+            if self._other is None:
+                self._other = self._botocore()
+                self.identity = self._other.identity
+            return self._other
 
     def _failure(self, what: str, error: RefusedError | NoAnswerError | NotAnAnswerError) -> Failure:
         if isinstance(error, NoAnswerError):

@@ -6,6 +6,7 @@ import http.client
 import select
 import ssl
 import time
+from functools import partial
 from urllib.parse import urlsplit
 
 from common.version import VERSION
@@ -30,62 +31,89 @@ class NoAnswerError(Exception):
 
 
 class AwsConnection:
-    """A connection to one server, made when it is needed; the server's root is one of those in `ca_file`."""
+    """Kept connections to one server, whose root is one of those in `ca_file`, for several threads, too.
+
+    Each request has a connection of its own, so that one whose answer never comes holds up no other.
+    """
 
     def __init__(self, endpoint: str, ca_file: str) -> None:
         """Raises OSError where the file can't be read."""
         parts = urlsplit(endpoint)
         self.host = parts.netloc
-        self._kept_until = 0.0
         server, within = parts.hostname or "", ec2_calls.CONNECT_SECONDS
         if parts.scheme == "http":
-            self._connection = http.client.HTTPConnection(server, parts.port, timeout=within)
+            self._make = partial(http.client.HTTPConnection, server, parts.port, timeout=within)
         else:
             trust = ssl.create_default_context(cafile=ca_file)
-            self._connection = http.client.HTTPSConnection(server, parts.port, timeout=within, context=trust)
+            self._make = partial(
+                http.client.HTTPSConnection, server, parts.port, timeout=within, context=trust
+            )
+        # The connections that no request uses, each with the time until which it may be used.
+        self._idle: list[tuple[http.client.HTTPConnection, float]] = []
 
     def close(self) -> None:
-        """Close it; the next request makes it anew."""
-        self._connection.close()
+        """Close what is not in use."""
+        while self._idle:
+            self._idle.pop()[0].close()
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Send a form; returns status and body of the answer. Raises NotSentError, NoAnswerError."""
+        connection = self._kept() or self._make()
         try:
-            self._connect()
-            answer = self._exchange(body, {**headers, "user-agent": f"multus-eni-injector/{VERSION}"})
+            if connection.sock is None:
+                _connect(connection)
+            answer = _exchange(connection, body, {**headers, "user-agent": f"multus-eni-injector/{VERSION}"})
         except BaseException:
             # The answer may still come: it must not be taken for that of another request.
-            self._connection.close()
+            connection.close()
             raise
-        self._kept_until = time.monotonic() + IDLE_SECONDS
+        self._idle.append((connection, time.monotonic() + IDLE_SECONDS))
         return answer
 
-    def _connect(self) -> None:
-        """Have a connection; raises NotSentError."""
-        sock = self._connection.sock
-        if sock is not None:
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            # Readable without a request: the server has closed it.
-            if time.monotonic() < self._kept_until and not poll.poll(0):
-                return
-            self._connection.close()
-        try:
-            self._connection.connect()
-        except OSError as error:
-            raise NotSentError(str(error)) from error
-        self._connection.sock.settimeout(ec2_calls.READ_SECONDS)
+    def _kept(self) -> http.client.HTTPConnection | None:
+        """Return a connection that the server has not closed, None where there is none."""
+        while self._idle:
+            try:
+                connection, until = self._idle.pop()
+            except IndexError:
+                # Another thread has taken it.
+                break
+            if time.monotonic() < until and _is_open(connection):
+                return connection
+            connection.close()
+        return None
 
-    def _exchange(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Send a request; returns status and body of the answer. Raises NoAnswerError."""
-        try:
-            self._connection.request("POST", "/", body, headers)
-            answer = self._connection.getresponse()
-            data = answer.read(MAX_BYTES + 1)
-        except TimeoutError:
-            raise NoAnswerError(f"no answer within {ec2_calls.READ_SECONDS} s") from None
-        except (OSError, http.client.HTTPException) as error:
-            raise NoAnswerError(f"the connection ended before the answer: {error}") from None
-        if len(data) > MAX_BYTES:
-            raise NoAnswerError(f"the answer has more than {MAX_BYTES} bytes")
-        return answer.status, data
+
+def _is_open(connection: http.client.HTTPConnection) -> bool:
+    if connection.sock is None:
+        return False
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    # Readable without a request: the server has closed it.
+    return not poll.poll(0)
+
+
+def _connect(connection: http.client.HTTPConnection) -> None:
+    """Connect; raises NotSentError."""
+    try:
+        connection.connect()
+    except OSError as error:
+        raise NotSentError(str(error)) from error
+    connection.sock.settimeout(ec2_calls.READ_SECONDS)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, body: bytes, headers: Mapping[str, str]
+) -> tuple[int, bytes]:
+    """Send a request; returns status and body of the answer. Raises NoAnswerError."""
+    try:
+        connection.request("POST", "/", body, headers)
+        answer = connection.getresponse()
+        data = answer.read(MAX_BYTES + 1)
+    except TimeoutError:
+        raise NoAnswerError(f"no answer within {ec2_calls.READ_SECONDS} s") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswerError(f"the connection ended before the answer: {error}") from None
+    if len(data) > MAX_BYTES:
+        raise NoAnswerError(f"the answer has more than {MAX_BYTES} bytes")
+    return answer.status, data

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -65,9 +66,14 @@ class Credentials:
         self._now = now
         self._keys: Keys | None = None
         self._asked_again = 0.0
+        self._renewing = threading.Lock()
 
     def current(self) -> Keys:
         """Return credentials that are valid, renewed where they expire soon; raises NoKeysError."""
+        with self._renewing:
+            return self._current()
+
+    def _current(self) -> Keys:
         keys, now = self._keys, self._now()
         if keys is not None and (now < keys.expires - RENEWED_SECONDS or now < self._asked_again):
             return keys

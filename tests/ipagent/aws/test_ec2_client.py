@@ -235,6 +235,26 @@ def test_one_call_is_one_attempt_whatever_goes_wrong(
     assert len(doubles.journal("AssignPrivateIpAddresses")) == 1
 
 
+def test_calls_of_several_threads_do_not_meet(client: Ec2Client, doubles: Doubles) -> None:
+    # As the releases of a pod's two families at its end.
+    client.assign(assign(A, B))
+    doubles.put_faults(Injected(delay_ms=50))
+    answers: dict[int, frozenset[IPAddress]] = {}
+
+    def describe(number: int) -> None:
+        answers[number] = frozenset(client.describe([ENI_1, ENI_2][number % 2]).addresses)
+
+    threads = [threading.Thread(target=describe, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    of_eni_1, of_eni_2 = answers[0], answers[1]
+    assert of_eni_1 >= {A, B}
+    assert not of_eni_2 & {A, B}
+    assert answers == {number: (of_eni_1, of_eni_2)[number % 2] for number in range(8)}
+
+
 def test_a_silent_ec2_is_unreachable(
     settings: pytest.MonkeyPatch, client: Ec2Client, doubles: Doubles, connected: Connect
 ) -> None:
