@@ -272,6 +272,63 @@ def test_the_story_of_a_node(rig: Rig, api: Api) -> None:
     wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
 
 
+DOWN: Manifest = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingWebhookConfiguration",
+    "metadata": {"name": "down"},
+    "webhooks": [
+        {
+            "name": "down.example.com",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": {"url": "https://127.0.0.1:9/"},
+            "rules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"]}
+            ],
+            "matchConditions": [{"name": "one", "expression": "object.metadata.name == 'a1'"}],
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "timeoutSeconds": 1,
+        }
+    ],
+}
+"""Somebody's webhook that nobody answers for, and that is asked about one node."""
+
+
+def test_a_webhook_that_is_down_for_one_node_holds_up_no_other(rig: Rig, api: Api) -> None:
+    nodes = ("a1", "a2")
+    for node in nodes:
+        rig.register(node, tainted=True)
+    api.create(DOWN)
+
+    def all_say(condition: str) -> bool:
+        return all(rig.condition(f"{node}.oam") == condition for node in nodes)
+
+    def refused() -> bool:
+        try:
+            api.label(NODE, "a1", {"tried": "true"})
+        except ApiError as error:
+            return error.code == 500
+        return False
+
+    wait_for(refused, "the API server's refusal")
+    api.create(manifest("oam"))
+    wait_for(lambda: all_say("False WaitingForLink"), "attached ENIs")
+    for node in nodes:
+        rig.report_link(f"{node}.oam")
+    wait_for(lambda: all_say("True Ready"), "ready attachments")
+    wait_for(
+        lambda: STARTUP_TAINT not in str(api.get(NODE, "a2")["spec"]), "the end of the other one's taint"
+    )
+    wait_for(lambda: "label node a1: 500 InternalError" in rig.log.getvalue(), "the node in the log")
+    assert STARTUP_TAINT in str(api.get(NODE, "a1")["spec"])
+    api.delete(Kind(DOWN["apiVersion"], DOWN["kind"]), "down")
+    wait_for(lambda: STARTUP_TAINT not in str(api.get(NODE, "a1")["spec"]), "the taint's end", 120)
+    for node in nodes:
+        api.delete(NODE, node)
+    api.delete(NETWORK, "oam")
+    wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
+
+
 def test_a_network_waits_for_its_pods(rig: Rig, api: Api) -> None:
     rig.register("n2")
     api.create(manifest("oam"))
