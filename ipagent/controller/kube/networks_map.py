@@ -5,16 +5,19 @@ Thread: the loop's. The ConfigMap is the chart's, so that the right to create so
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.pod_keys import NETWORKS_FILE
+from ipagent.controller.kube.recent_writes import next_try
 from ipagent.log import Log
 from ipagent.node_network_names import CONTROLLER_MANAGER
 
 AGAIN = 10.0
-"""Seconds after a write that has failed."""
+"""Seconds after a write that has failed, at least."""
 LOOK = 300.0
 """Seconds after which the ConfigMap is compared again: it is not watched."""
 
@@ -27,6 +30,7 @@ class NetworksMap:
     namespace: str
     name: str
     log: Log
+    clock: Callable[[], float] = time.monotonic
     _written: str | None = None
     _due: float = 0.0
     _failure: str = ""
@@ -35,6 +39,7 @@ class NetworksMap:
         """Write it if it says anything else; returns when to come again (monotonic seconds)."""
         if now < self._due and (self._failure or text == self._written):
             return self._due
+        began = self.clock()
         path = f"/api/v1/namespaces/{self.namespace}/configmaps/{self.name}"
         try:
             found = self.client.get(path, f"read ConfigMap {self.name}").object
@@ -45,7 +50,7 @@ class NetworksMap:
             if str(error) != self._failure:
                 self._failure = str(error)
                 self.log.warning("networks-failed", message=f"{error}; new pods may request no capacity")
-            self._due = now + AGAIN
+            self._due = next_try(now, self.clock() - began, AGAIN)
             return self._due
         self._written, self._due, self._failure = text, now + LOOK, ""
         return self._due

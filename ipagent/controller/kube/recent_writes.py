@@ -27,6 +27,14 @@ MAX_SLOW = 2
 """Slow refusals of a turn after which no other write is tried: the loop has other work to do."""
 
 
+def next_try(now: float, took: float, pause: float) -> float:
+    """Return when something that has failed after so many seconds is tried again, a turn having begun `now`.
+
+    What is slow takes a tenth of the loop's time at most.
+    """
+    return now + pause if took < SLOW else now + took + max(pause, 9 * took)
+
+
 class Key(NamedTuple):
     """What is written; a webhook or a policy that refuses one write of a `group` often refuses them all."""
 

@@ -5,12 +5,14 @@ Thread: the loop's. A pool that the controller has not made is left alone: its l
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from ipagent.controller.kube.recent_writes import next_try
 from ipagent.controller.model.node_slice_pools import SlicePool, SliceReport
 from ipagent.log import Log
 from ipagent.node_network_names import API_VERSION, CONTROLLER_MANAGER, NETWORK_LABEL
@@ -18,7 +20,7 @@ from ipagent.node_network_names import API_VERSION, CONTROLLER_MANAGER, NETWORK_
 GROUP = "whereabouts.cni.cncf.io/v1alpha1"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 AGAIN = 10.0
-"""Seconds after a write that has failed."""
+"""Seconds after a write that has failed, at least."""
 LOOK = 300.0
 """Seconds after which a pool is compared again: pools are not watched."""
 _MISSING = 404
@@ -32,6 +34,7 @@ class SlicePools:
     namespace: str
     log: Log
     may: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
     reports: Mapping[str, SliceReport] = field(default_factory=dict)
     """By network, as the API server had it last."""
     _looked: dict[str, tuple[SlicePool, float]] = field(default_factory=dict)
@@ -44,9 +47,11 @@ class SlicePools:
             if now < due and (before == pool or self.reports[name].problem):
                 reports[name] = self.reports[name]
             elif self.may():
+                began = self.clock()
                 reports[name] = self._write(pool)
                 self._log_problem(name, reports[name])
-                self._looked[name] = pool, now + (AGAIN if reports[name].problem else LOOK)
+                again = next_try(now, self.clock() - began, AGAIN)
+                self._looked[name] = pool, again if reports[name].problem else now + LOOK
         self.reports = reports
         self._looked = {name: each for name, each in self._looked.items() if name in reports}
         return min((due for _, due in self._looked.values()), default=float("inf"))

@@ -74,3 +74,10 @@ def test_a_failure_is_logged_once_and_tried_again(found: ConfigMap) -> None:
     found.failing = 0
     assert found.write("a", 2 * AGAIN) == ["GET", "PATCH"]
     assert found.data == {"networks.json": "a"}
+
+
+def test_a_webhook_that_hangs_takes_a_tenth_of_the_loops_time(found: ConfigMap) -> None:
+    found.failing, times = 500, iter([0.0, 10.0])
+    found.map.clock = lambda: next(times)
+    assert found.map.write("a", 0.0) == 100.0
+    assert found.map.write("a", 99.9) == 100.0

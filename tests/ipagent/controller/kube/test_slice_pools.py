@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from common.kube.client import Answer
-from ipagent.controller.kube.slice_pools import SlicePools
+from common.kube.errors import ApiError
+from ipagent.controller.kube.slice_pools import AGAIN, SlicePools
 from ipagent.controller.model.node_slice_pools import SlicePool
 from ipagent.log import Log
 from ipagent.node_network_names import CONTROLLER_MANAGER
@@ -60,3 +61,24 @@ def test_what_is_no_slice_is_replaced(status: object) -> None:
     assert body["status"]["allocations"] == [{"nodeName": "n1", "sliceRange": "10.20.7.16/28"}]
     assert pools.reports["oam"].slices == POOL.slices
     assert not pools.reports["oam"].problem
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.0, AGAIN), (10.0, 100.0)])
+def test_a_webhook_that_hangs_takes_a_tenth_of_the_loops_time(took: float, pause: float) -> None:
+    now, tried = 10.0, 0
+
+    class Hanging(ApiServer):
+        def merge(self, path: str, what: str, body: dict[str, Any], *, manager: str) -> Answer:
+            nonlocal now, tried
+            del path, body, manager
+            now, tried = now + took, tried + 1
+            raise ApiError(500, "InternalError", "failed calling webhook", what)
+
+    labels = {"app.kubernetes.io/managed-by": CONTROLLER_MANAGER, "multus-eni.io/network": "oam"}
+    server = Hanging({"metadata": {"labels": labels, "resourceVersion": "7"}})
+    log = Log(stream=io.StringIO())
+    pools = SlicePools(server, "kube-system", log, lambda: True, lambda: now)  # type: ignore[arg-type] # as much as is asked
+    assert pools.write({"oam": POOL}, now) == 10.0 + pause
+    assert pools.write({"oam": POOL}, 10.0 + pause - 0.1) == 10.0 + pause
+    assert tried == 1
+    assert "failed calling webhook" in pools.reports["oam"].problem
