@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.controller.kube.recent_writes import SLOW, Key, RecentWrites
@@ -25,8 +26,7 @@ class Unwritable(Exception):
     """What is to be written has no room in its object; the text says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class PendingWrite:
+class PendingWrite(NamedTuple):
     """A write that is to be made, if it is `allowed` at its turn.
 
     `make` raises ApiError, Unreachable, ClusterError or Unwritable; `then` is called after it has not.
