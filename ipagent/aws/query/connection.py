@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 25
 """Of an answer: a page of 1000 ENIs has some five million."""
+_PORTS = {"http": 80, "https": 443}
 IDLE_SECONDS = 60
 """How long a connection is kept: a NAT gateway forgets one after 350 s, and the next request is lost."""
 
@@ -39,15 +40,15 @@ class AwsConnection:
     def __init__(self, endpoint: str, ca_file: str) -> None:
         """Raises OSError where the file can't be read."""
         parts = urlsplit(endpoint)
-        self.host = parts.netloc
+        self.host = host_of(endpoint)
         server, within = parts.hostname or "", ec2_calls.CONNECT_SECONDS
+        # http.client would look for a missing port in an IPv6 address.
+        port = parts.port or _PORTS[parts.scheme]
         if parts.scheme == "http":
-            self._make = partial(http.client.HTTPConnection, server, parts.port, timeout=within)
+            self._make = partial(http.client.HTTPConnection, server, port, timeout=within)
         else:
             trust = ssl.create_default_context(cafile=ca_file)
-            self._make = partial(
-                http.client.HTTPSConnection, server, parts.port, timeout=within, context=trust
-            )
+            self._make = partial(http.client.HTTPSConnection, server, port, timeout=within, context=trust)
         # The connections that no request uses, each with the time until which it may be used.
         self._idle: list[tuple[http.client.HTTPConnection, float]] = []
 
@@ -97,7 +98,8 @@ def _connect(connection: http.client.HTTPConnection) -> None:
     """Connect; raises NotSentError."""
     try:
         connection.connect()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        # A UnicodeError tells that the server's name can be none.
         raise NotSentError(str(error)) from error
     connection.sock.settimeout(ec2_calls.READ_SECONDS)
 
@@ -116,4 +118,14 @@ def _exchange(
         raise NoAnswerError(f"the connection ended before the answer: {error}") from None
     if len(data) > MAX_BYTES:
         raise NoAnswerError(f"the answer has more than {MAX_BYTES} bytes")
+    if answer.length:
+        raise NoAnswerError(f"the connection ended before the answer: {answer.length} bytes are missing")
     return answer.status, data
+
+
+def host_of(endpoint: str) -> str:
+    """Return the header `Host`, which is signed, too: without the port where that is the usual one."""
+    parts = urlsplit(endpoint)
+    name = parts.hostname or ""
+    host = f"[{name}]" if ":" in name else name
+    return host if parts.port in (None, _PORTS[parts.scheme]) else f"{host}:{parts.port}"

@@ -13,11 +13,16 @@ from xml.parsers import expat
 API_VERSION = "2016-11-15"
 MAX_DEPTH = 16
 """Elements within each other; EC2's have eight."""
+_ENCODING = "utf-8"
+"""Of answers, whatever they declare, as for botocore's parser."""
 
 _PARAMETERS = {
     "Filters": "Filter",
+    "Ipv4Prefixes": "Ipv4Prefix",
+    "Ipv6Prefixes": "Ipv6Prefix",
     "NetworkInterfaceIds": "NetworkInterfaceId",
     "PrivateIpAddresses": "PrivateIpAddress",
+    "SubnetIds": "SubnetId",
     "Values": "Value",
 }
 """Lists whose parameters have another name than botocore's."""
@@ -34,7 +39,14 @@ _LISTS = {
     "tagSet": "TagSet",
 }
 """Elements that are lists; others with items (groups, …) are not read by anybody."""
-_STRUCTURES = frozenset({"attachment", "ipv6CidrBlockState", "operator"})
+_LISTS_OF_TEXTS = frozenset({"assignedIpv6Addresses"})
+_STRUCTURES = frozenset(
+    {
+        *("attachment", "ipv6CidrBlockState", "operator"),
+        *("AssumeRoleWithWebIdentityResult", "Credentials", "Errors", "Error"),
+    }
+)
+"""All others are texts to their readers: what else has elements in it is not read by anybody."""
 _NUMBERS = frozenset({"deviceIndex", "networkCardIndex"})
 _TRUTHS = frozenset({"isPrimaryIpv6", "managed", "primary", "requesterManaged"})
 
@@ -98,8 +110,7 @@ def _parsed(body: bytes, status: int) -> tuple[str, dict[str, Any]]:
         reader.read(body)
     except (expat.ExpatError, ValueError):
         raise NotAnAnswerError(status, body) from None
-    contents = reader.value
-    return reader.root, contents if isinstance(contents, dict) else {}
+    return reader.root, reader.contents
 
 
 class _Reader:
@@ -107,15 +118,13 @@ class _Reader:
 
     def __init__(self) -> None:
         self.root = ""
-        self.value: Any = None
-        # One entry for each open element: its contents, and its text.
-        self._contents: list[dict[str, Any]] = []
-        self._items: list[list[Any]] = []
-        self._texts: list[list[str]] = []
+        self.contents: dict[str, Any] = {}
+        # Of each open element: its name, fields, items and parts of text.
+        self._open: list[tuple[str, dict[str, Any], list[Any], list[str]]] = []
 
     def read(self, body: bytes) -> None:
         """Read a document; raises ExpatError, or ValueError for what is no document of EC2's."""
-        parser = expat.ParserCreate()
+        parser = expat.ParserCreate(_ENCODING)
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -124,32 +133,37 @@ class _Reader:
         parser.Parse(body, True)
 
     def _start(self, name: str, _: object) -> None:
-        if not self._contents:
-            self.root = name
-        if len(self._contents) == MAX_DEPTH:
+        if len(self._open) == MAX_DEPTH:
             raise ValueError("it is nested too deeply")
-        self._contents.append({})
-        self._items.append([])
-        self._texts.append([])
+        if ":" in name:
+            raise ValueError("it has names of another namespace, which EC2's never have")
+        self._open.append((name, {}, [], []))
 
     def _text(self, text: str) -> None:
-        self._texts[-1].append(text)
+        self._open[-1][3].append(text)
 
     def _end(self, name: str) -> None:
-        contents, items, text = self._contents.pop(), self._items.pop(), "".join(self._texts.pop())
-        if not self._contents:
-            self.value = contents
-        elif name == "item":
-            self._items[-1].append(contents or text)
+        _, fields, items, texts = self._open.pop()
+        if not self._open:
+            self.root, self.contents = name, fields
+            return
+        parent, siblings, others, _ = self._open[-1]
+        if name == "item":
+            others.append("".join(texts) if parent in _LISTS_OF_TEXTS else fields)
         elif name in _LISTS:
-            self._contents[-1][_LISTS[name]] = items
+            siblings[_LISTS[name]] = items
+        elif name in _STRUCTURES:
+            # Of several errors the first one counts.
+            siblings.setdefault(_botocores(name), fields)
         else:
-            self._contents[-1][name[:1].upper() + name[1:]] = contents or items or _leaf(name, text)
+            siblings[_botocores(name)] = _leaf(name, "".join(texts))
 
 
-def _leaf(name: str, text: str) -> dict[str, Any] | str | int | bool:
-    if name in _STRUCTURES:
-        return {}
+def _botocores(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _leaf(name: str, text: str) -> str | int | bool:
     if name in _TRUTHS:
         return text == "true"
     return int(text) if name in _NUMBERS else text

@@ -27,7 +27,7 @@ def signed_headers(body: bytes, *, host: str, region: str, keys: Keys, at: str) 
     if keys.token:
         headers["x-amz-security-token"] = keys.token
     names = ";".join(sorted(headers))
-    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    lines = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in sorted(headers))
     canonical = f"POST\n/\n\n{lines}\n{names}\n{_hash(body)}"
     scope = f"{at[:8]}/{region}/ec2/aws4_request"
     key = f"AWS4{keys.secret_key}".encode()
