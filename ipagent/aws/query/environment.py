@@ -6,6 +6,7 @@ known here. With any other one botocore makes the calls, which knows them all, s
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -52,6 +53,10 @@ _KNOWN = frozenset(
         _STS_ENDPOINTS,
     }
 )
+_MAX_NAME = 255
+_LABEL = r"(?!-)[a-z\d-]{1,63}(?<!-)"
+_NAME = rf"({_LABEL}\.)*{_LABEL}"
+"""A server's name, as botocore takes it (`is_valid_endpoint_url`)."""
 _POD_IDENTITY_HOSTS = frozenset({"169.254.170.23", "fd00:ec2::23", "127.0.0.1", "::1", "localhost"})
 """The agent of EKS Pod Identity; botocore sends the token to others, too (`ContainerMetadataFetcher`)."""
 
@@ -70,14 +75,15 @@ class Source(StrEnum):
 
 def is_usual(env: Mapping[str, str]) -> bool:
     """Return whether everything that botocore would read from these variables is known here."""
-    return not any(value and _is_foreign(name) for name, value in env.items())
+    return not any(_is_foreign(name, value) for name, value in env.items())
 
 
-def _is_foreign(name: str) -> bool:
+def _is_foreign(name: str, value: str) -> bool:
     if name.startswith(("AWS_", "BOTO")):
+        # An empty one may mean something, too: botocore looks for the profile "".
         return name not in _KNOWN
     # As urllib.request.getproxies finds them.
-    return name.lower().endswith("_proxy") or name == "REQUESTS_CA_BUNDLE"
+    return name == "REQUESTS_CA_BUNDLE" or (bool(value) and name.lower().endswith("_proxy"))
 
 
 def files_of(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -94,8 +100,10 @@ def source_of(env: Mapping[str, str], credentials: Credentials) -> Source | None
     if any(env.get(name) for name in (ROLE_ARN, WEB_IDENTITY_TOKEN_FILE)):
         both = all(env.get(name) for name in (ROLE_ARN, WEB_IDENTITY_TOKEN_FILE))
         return Source.WEB_IDENTITY if both else None
-    if uri := env.get(POD_IDENTITY_URI):
-        return Source.POD_IDENTITY if _is_pod_identity(uri) and env.get(POD_IDENTITY_TOKEN_FILE) else None
+    # Not by the node's role where it is empty: botocore asks nobody else then.
+    if POD_IDENTITY_URI in env:
+        known = _is_pod_identity(env[POD_IDENTITY_URI]) and env.get(POD_IDENTITY_TOKEN_FILE)
+        return Source.POD_IDENTITY if known else None
     return Source.NODE
 
 
@@ -105,18 +113,20 @@ def _is_pod_identity(uri: str) -> bool:
         known = parts.scheme == "http" and parts.hostname in _POD_IDENTITY_HOSTS and parts.port != 0
     except ValueError:
         return False
-    return known
+    return known and uri.isprintable()
 
 
 def endpoint_of(env: Mapping[str, str], service: str, region: str) -> str | None:
     """Return a service's URL in a region, None where botocore has to find it (China, a URL with a path)."""
+    if not (region.isascii() and region.replace("-", "").isalnum()):
+        return None
     if named := env.get(f"{_ENDPOINT}_{service.upper()}") or env.get(_ENDPOINT):
         return named if _is_plain(named) else None
     if service == STS and env.get(_STS_ENDPOINTS) not in (None, "", "regional"):
         return None
     area, _, number = region.rpartition("-")
     area, _, direction = area.rpartition("-")
-    known = area in _AREAS and direction.isascii() and direction.isalpha() and number.isdecimal()
+    known = area in _AREAS and direction.isalpha() and number.isdecimal()
     return f"https://{service}.{region}.amazonaws.com" if known else None
 
 
@@ -124,7 +134,12 @@ def _is_plain(url: str) -> bool:
     """Return whether a URL names a server and nothing else."""
     try:
         parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        port, host = parts.port, parts.hostname or ""
     except ValueError:
         return False
-    return known and url.isascii() and "@" not in parts.netloc and not (parts.path.strip("/") or parts.query)
+    if parts.scheme not in ("http", "https") or port == 0 or "@" in parts.netloc or not url.isascii():
+        return False
+    # `urlsplit` leaves out line breaks, and the like.
+    if url.removesuffix("/") != f"{parts.scheme}://{parts.netloc}" or len(host) > _MAX_NAME:
+        return False
+    return ":" in host or bool(re.fullmatch(_NAME, host.removesuffix(".")))
