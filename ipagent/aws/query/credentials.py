@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RENEWED_SECONDS = 15 * 60
 """Before they expire, as botocore does it (`RefreshableCredentials._advisory_refresh_timeout`)."""
 AGAIN_SECONDS = 60
-"""How long credentials that are valid serve after their source has failed."""
+"""How long credentials that are valid serve after their source was asked for others."""
 _POD_IDENTITY_SECONDS = 2
 _STS_VERSION = "2011-06-15"
 _MAX_BYTES = 1 << 16
@@ -82,15 +82,20 @@ class Credentials:
         except NoKeysError:
             if keys is None or now >= keys.expires - AGAIN_SECONDS:
                 raise
-            self._asked_again = now + AGAIN_SECONDS
-            return keys
+            renewed = keys
+        # The same ones may come again: IMDS renews them five minutes before they expire.
+        self._asked_again = now + AGAIN_SECONDS
         return renewed
 
     def _read(self) -> Keys:
         """Ask the source; raises NoKeysError."""
         if self.source is Source.ENV:
             key, secret = (self._env[name] for name in KEYS)
-            return Keys(key, secret, self._env.get(TOKEN, ""), _NEVER)
+            token = self._env.get(TOKEN, "")
+            # An error about a header that can't be sent would quote it.
+            if not (_is_header(key) and _is_header(secret) and _is_header(token or "none")):
+                raise NoKeysError
+            return Keys(key, secret, token, _NEVER)
         try:
             keys = self._asked()
         except _FAILURES:
@@ -162,7 +167,7 @@ def _is_header(text: str) -> bool:
 def _token(path: str) -> str:
     """Read a token's file, which the kubelet renews; raises OSError, ValueError."""
     with open(path, encoding="ascii") as file:  # noqa: PTH123 - pathlib costs more
-        token = file.read(_MAX_BYTES).strip()
+        token = file.read(_MAX_BYTES)
     if not _is_header(token):
         raise ValueError("the token can't be used")
     return token
