@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from botocore import exceptions as aws
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from common.agent_settings import Credentials
 from common.version import VERSION
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
 
 Answer = TypeVar("Answer")
+
+_LINE_BREAKS = frozenset("\r\n")
+_BROKEN = (
+    "the access key, the secret key or the session token has a line break, so it can't be sent: write it "
+    "without one into the Secret or the variable that it comes from"
+)
+_ENDPOINT = "AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL, or endpoint_url in the profile"
 
 
 class BotocoreConnection:
@@ -66,7 +75,12 @@ class BotocoreConnection:
             retries={"total_max_attempts": 1, "mode": "standard"},
             user_agent_extra=f"multus-eni-injector/{VERSION}",
         )
-        client = session.create_client("ec2", region_name=self._region, config=config)
+        try:
+            client = session.create_client("ec2", region_name=self._region, config=config)
+            # That it has a port that is none comes up with a call.
+            _ = urlsplit(client.meta.endpoint_url).port
+        except ValueError as error:
+            raise aws.EndpointProviderError(msg=f"{error} ({_ENDPOINT})") from None
         watch(client)
         # Last: where there are no credentials now, the next call that needs another root connects anew, too.
         self._aws_roots_alone = aws_roots_alone
@@ -74,8 +88,16 @@ class BotocoreConnection:
 
     def _signed(self, call: Callable[[EC2Client], Answer]) -> Answer:
         """Make one call, for which the credentials are there or are renewed now."""
-        with_credentials(self._identified.get_frozen_credentials)
-        return call(self._client)
+        frozen = with_credentials(self._identified.get_frozen_credentials)
+        texts = (frozen.access_key, frozen.secret_key, frozen.token)
+        if any(_LINE_BREAKS & set(text or "") for text in texts):
+            # botocore's error would quote them.
+            raise aws.CredentialRetrievalError(provider=self.identity, error_msg=_BROKEN)
+        try:
+            return call(self._client)
+        except ValueError as error:
+            # botocore has read the answer, and a number or a time in it is none.
+            raise ResponseParserError(str(error)) from None
 
     def _trusted(self, call: Callable[[], Answer]) -> Answer:
         """Make a call; where the server's root is none of AWS' own, make it again with all of botocore's."""

@@ -276,6 +276,17 @@ def test_a_closed_port_is_unreachable_and_named(settings: pytest.MonkeyPatch, co
     assert url in failure.text
 
 
+@pytest.mark.parametrize("url", ["http://ec2_double:8080", "nonsense", "http://127.0.0.1:99999"])
+def test_an_endpoint_that_is_no_url_is_named(
+    settings: pytest.MonkeyPatch, connected: Connect, url: str
+) -> None:
+    settings.setenv("AWS_ENDPOINT_URL_EC2", url)
+    with pytest.raises(Ec2Error) as caught:
+        connected(REGION, Credentials.CHAIN)
+    assert caught.value.failure.fault is Fault.UNKNOWN
+    assert "AWS_ENDPOINT_URL_EC2" in caught.value.failure.text
+
+
 class TestIdentity:
     def test_a_refusal_for_lack_of_rights_names_identity_and_region_and_no_secret(
         self, settings: pytest.MonkeyPatch, connected: Connect
@@ -288,6 +299,18 @@ class TestIdentity:
         assert "not authorized to perform: ec2:AssignPrivateIpAddresses" in failure.text
         assert "Encoded" not in failure.text
         assert worlds.SECRET not in failure.text
+
+    @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+    def test_a_line_break_in_credentials_is_named_and_they_are_not(
+        self, settings: pytest.MonkeyPatch, doubles: Doubles, connected: Connect, name: str
+    ) -> None:
+        settings.setenv(name, "hidden\n")
+        with closing(connected(REGION, Credentials.CHAIN)) as made:
+            failure = failure_of(made, assign(A))
+        assert failure.fault is Fault.NO_CREDENTIALS
+        assert "line break" in failure.text
+        assert "hidden" not in failure.text
+        assert not doubles.journal("AssignPrivateIpAddresses")
 
     def test_unknown_keys_are_no_credentials(self, settings: pytest.MonkeyPatch, connected: Connect) -> None:
         settings.setenv("AWS_ACCESS_KEY_ID", "AKIAUNKNOWNEXAMPLE00")
@@ -465,8 +488,12 @@ def test_what_is_no_answer_of_ec2s_is_an_error_with_its_kind(
         INTERFACES.format(
             "<networkInterfaceId>eni-1</networkInterfaceId><privateIpAddress>x</privateIpAddress>"
         ),
+        INTERFACES.format(
+            "<networkInterfaceId>eni-1</networkInterfaceId>"
+            "<attachment><deviceIndex>x</deviceIndex></attachment>"
+        ),
     ],
-    ids=["nothing", "an ENI without id", "an address that is none"],
+    ids=["nothing", "an ENI without id", "an address that is none", "a number that is none"],
 )
 def test_an_answer_of_ec2s_that_lacks_what_it_must_have_is_an_error(
     other: OtherServer, contents: str, connected: Connect
