@@ -91,6 +91,7 @@ class PodConnection:
         self._query: QueryClient | None = None
         self._other: Connection | None = None
         self._taking_over = threading.Lock()
+        self._abandoned = False
         try:
             if usual is not None:
                 self.identity = usual.source.value
@@ -109,17 +110,18 @@ class PodConnection:
         try:
             return call(cast("EC2Client", query))
         except (NoKeysError, NotSentError):
-            if self._query is None:
-                # Abandoned meanwhile: whoever waited for the answer has been told that there was none.
+            if self._abandoned:
+                # Whoever waited for the answer has been told that there was none.
                 raise Ec2Error(unreachable(what, "given up")) from None
         except (RefusedError, NoAnswerError, NotAnAnswerError) as error:
             raise Ec2Error(self._failure(what, error)) from None
-        self.abandon()
+        self._query = None
         query.close()
         return self._taken_over().call(what, call)
 
     def abandon(self) -> None:
         """Leave the connection to the thread that is stuck in it: the next call is botocore's."""
+        self._abandoned = True
         self._query = None
 
     def close(self) -> None:

@@ -340,3 +340,27 @@ def test_a_thread_that_is_stuck_keeps_its_connection_and_the_next_call_is_botoco
         assert [str(error) for error in errors] == ["DescribeSubnets: given up"]
         assert asked(connection) == "by botocore"
     assert (botocore.made, len(botocore.calls), served.requests) == (1, 2, [])
+
+
+def test_calls_that_fail_at_once_are_all_botocores(served: RawServer, botocore: Botocore) -> None:
+    both = threading.Barrier(2, timeout=30)
+    found: list[str] = []
+
+    def fail_without_botocore(ec2: EC2Client) -> dict[str, object]:
+        if cast("object", ec2) is not botocore:
+            both.wait()
+            raise NotSentError("no connection")
+        return dict(ec2.describe_subnets(MaxResults=5))
+
+    with connected(usual(served.url), botocore) as connection:
+
+        def work() -> None:
+            found.append(str(connection.call("DescribeSubnets", fail_without_botocore)["NextToken"]))
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == ["by botocore", "by botocore"]
+    assert (botocore.made, len(botocore.calls)) == (1, 2)

@@ -100,7 +100,6 @@ def test_it_is_asked_with_the_token_that_the_file_has_then(
         (200, json.dumps({**DOCUMENT, "Token": None})),
         (200, json.dumps({**DOCUMENT, "Expiration": "2026-01-02T03:04:05Z"})),
         (200, "[" * 60_000),
-        (200, json.dumps({"x": "x" * 70_000, **DOCUMENT})),
     ],
     ids=lambda value: f"{value[0]} {value[1][:40]}",
 )
