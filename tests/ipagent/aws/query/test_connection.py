@@ -17,7 +17,7 @@ import pytest
 from ipagent.aws import ec2_calls
 from ipagent.aws.query import connection as product
 from ipagent.aws.query.client import QueryClient
-from ipagent.aws.query.connection import AwsConnection, NoAnswerError, NotSentError
+from ipagent.aws.query.connection import AwsConnection, NoAnswerError, NotSentError, host_of
 from ipagent.aws.query.messages import NotAnAnswerError, RefusedError
 from ipagent.aws.query.signature import Keys
 from ipagent.signals import Signals, Stop
@@ -268,6 +268,7 @@ def test_a_name_that_can_be_none_is_no_connection(host: str) -> None:
         ("http://ec2.example", ("ec2.example", 80)),
         ("https://ec2.example", ("ec2.example", 443)),
         ("https://[::1]", ("::1", 443)),
+        ("https://EC2.example:443", ("ec2.example", 443)),
     ],
 )
 def test_the_server_is_the_endpoints(
@@ -280,9 +281,12 @@ def test_the_server_is_the_endpoints(
         raise OSError("no network")
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    with client_of(url, trusting(authority, tmp_path)) as client, pytest.raises(NotSentError):
+    ca_file = trusting(authority, tmp_path)
+    with client_of(url, ca_file) as client, pytest.raises(NotSentError):
         asked(client)
     assert reached == [address]
+    # The host that is signed is the one that is sent.
+    assert AwsConnection(url, ca_file).host == host_of(url)
 
 
 @pytest.fixture(scope="module")
