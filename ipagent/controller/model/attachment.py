@@ -95,10 +95,10 @@ class AttachmentStatus:
     @property
     def free(self) -> int | None:
         """How many more addresses pods can have; None as long as that is not known."""
-        if self.pool_free is not None:
-            return self.pool_free
-        if self.capacity is not None:
-            return self.unrequested
+        known = [each for each in (self.pool_free, self.unrequested) if each is not None]
+        if known:
+            # Of prefixes both: pods that request nothing take of the one, a reserve of the other.
+            return min(known)
         return None if self.limit is None or self.assigned is None else max(0, self.limit - self.assigned)
 
 

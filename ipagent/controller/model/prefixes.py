@@ -116,6 +116,11 @@ class PoolReport:
     message: str = ""
     prefixes: Mapping[str, PrefixUse] = field(default_factory=dict)
 
+    @property
+    def used_ipv4(self) -> int:
+        """How many IPv4 addresses of the prefixes pods have."""
+        return sum(use.used for prefix, use in self.prefixes.items() if family(prefix) is Family.IPV4)
+
 
 @dataclass(frozen=True, slots=True)
 class PrefixMemory:

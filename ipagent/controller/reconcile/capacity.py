@@ -14,7 +14,7 @@ from ipagent.controller.model.attachment import AttachmentStatus, PodUsage
 from ipagent.controller.model.cloud import Eni, Limits
 from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
-from ipagent.controller.model.prefixes import IPV4_SIZE, address_of, is_single
+from ipagent.controller.model.prefixes import IPV4_SIZE, Ipam, address_of, is_single
 from ipagent.controller.model.writes import PatchResources
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
 from ipagent.node_network_names import RESOURCE_PREFIX, attachment_name
@@ -77,9 +77,11 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
         # What is free of prefixes is counted already, by the node's report on its CNI configuration.
         if status.pool_free is None:
             return None
-        return usage, capacity(
-            (Family(status.pool_free + _of_pool(eni, status, usage)),), reserve, usage.requested
-        )
+        held = _of_pool(eni, status, usage)
+        if pair.network.prefixes.ipam is Ipam.HOST_LOCAL and attachment.pool is not None:
+            # A report that counts fewer pods than there are by now counts the others as free.
+            held = min(held, attachment.pool.used_ipv4)
+        return usage, capacity((Family(status.pool_free + held),), reserve, usage.requested)
     strangers, certain = _strangers(draft, eni, usage)
     found = capacity(_families(eni, limits, usage, strangers), reserve, usage.requested)
     if certain:

@@ -144,7 +144,7 @@ def _ready_with(statuses: dict[str, AttachmentStatus]) -> Condition:
         return yes(Kind.NO_BLOCKS, f"{text}: {_listed(fragmented)}; {remedy(Kind.NO_BLOCKS)}")
     if spare := sum(map(_stands_by, statuses.values())):
         return yes(STANDING_BY, f"{spare} of {len(statuses)} nodes stand by: others have all ENIs to adopt")
-    return yes("AllReady")
+    return yes("AllReady", "every selected node has its ENI")
 
 
 def _fragmented(status: AttachmentStatus) -> bool:

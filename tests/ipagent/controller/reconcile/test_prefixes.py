@@ -111,8 +111,36 @@ def test_pods_may_request_what_prefixes_have_and_may_get() -> None:
     there.attachments[OAM] = replace(found, usage=usage)
     settle(there, leader)
     status = there.attachments[OAM].status
-    assert (status.free, status.capacity, status.requested) == (54, 61, 8)
+    assert (status.pool_free, status.free, status.capacity, status.requested) == (54, 53, 61, 8)
     assert there.nodes["n1"].advertised == {"multus-eni.io/oam": ("61", "61")}
+
+
+def test_a_late_report_makes_no_more_addresses_than_there_are() -> None:
+    there = world(spec(2, most=4))
+    leader = Leader(there)
+    settle(there, leader)
+    start(there, 1)
+    settle(there, leader)
+    start(there, 9)
+    # The node agent is faster than the container `links`, which need not report while many are free.
+    found = there.attachments[OAM]
+    usage = PodUsage(found.status.mac, 10, frozenset(there.used[OAM]))
+    there.attachments[OAM] = replace(found, usage=usage)
+    leader.run(2)
+    status = there.attachments[OAM].status
+    assert (status.pool_free, status.free, status.capacity) == (63, 54, 64)
+
+
+def test_what_is_in_reserve_is_not_free() -> None:
+    there = world(spec(most=4))
+    there.networks["oam"] = replace(there.networks["oam"], reserve=60)
+    leader = Leader(there)
+    settle(there, leader)
+    found = there.attachments[OAM]
+    there.attachments[OAM] = replace(found, usage=PodUsage(found.status.mac))
+    settle(there, leader)
+    status = there.attachments[OAM].status
+    assert (status.pool_free, status.free, status.capacity) == (64, 4, 4)
 
 
 def test_no_more_come_than_the_instance_type_allows() -> None:
