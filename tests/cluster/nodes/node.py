@@ -156,13 +156,18 @@ class RealNode:
     def start_kubelet(self) -> None:
         """Start its kubelet, which must not be running."""
         zone = self.plan.zone
+        # As EKS's nodes are labelled. Spreading over zones and nodes leaves out nodes without a zone.
+        labels = {
+            "topology.kubernetes.io/region": REGION,
+            "topology.kubernetes.io/zone": zone,
+            "node.kubernetes.io/instance-type": self.plan.instance_type,
+        }
         flags = [
             "--config=/etc/kubernetes/kubelet.yaml",
             f"--kubeconfig={configs.KUBELET_KUBECONFIG}",
             f"--hostname-override={self.name}",
             f"--node-ip={self.address}",
-            # As EKS's nodes are labelled. Spreading over zones and nodes leaves out nodes without a zone.
-            f"--node-labels=topology.kubernetes.io/region={REGION},topology.kubernetes.io/zone={zone}",
+            f"--node-labels={','.join(f'{key}={value}' for key, value in labels.items())}",
             f"--provider-id=aws:///{zone}/{self.instance_id}",
             "--v=2",
         ]

@@ -17,7 +17,7 @@ from tests.cluster.api import POD, RESOURCE_QUOTA, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE
 from tests.cluster.nodes.cluster import CRD, Cluster
 from tests.cluster.nodes.node import RealNode
-from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, REGION, ZONE
+from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, REGION
 from tests.cluster.nodes.story import Running, Story
 from tests.cluster.nodes.story_backend import GRANTS_AND_GC, node_values
 from tests.cluster.nodes.story_fixtures import opted_in
@@ -55,10 +55,6 @@ def capacity(cluster: Cluster, installed: Release) -> Iterator[Story]:
                 NetworkInterfaceId=eni, SecondaryPrivateIpAddressCount=FOREIGN
             )
             foreign[eni] = [each["PrivateIpAddress"] for each in made["AssignedPrivateIpAddresses"]]
-            identity = {"spec": {"providerID": f"aws:///{ZONE}/{node.instance_id}"}}
-            cluster.kubectl("patch", "node", node.name, "-p", json.dumps(identity))
-            labels = {"node.kubernetes.io/instance-type": node.plan.instance_type}
-            cluster.api.label(NODE, node.name, labels)
         endpoint = {"name": "AWS_ENDPOINT_URL_EC2", "value": f"http://{GATEWAY}:{EC2_PORT}"}
         # What is adopted here belongs to the cluster of all stories: nothing may be detached.
         controller = {

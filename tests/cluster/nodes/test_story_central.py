@@ -6,7 +6,6 @@ agent with rights.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,7 +22,7 @@ from tests.cluster.node_status import LEASE
 from tests.cluster.nodes import test_story_node as stories
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import Parts
-from tests.cluster.nodes.plan import ROLE, ZONE
+from tests.cluster.nodes.plan import ROLE
 from tests.cluster.nodes.story import Running, Story
 from tests.cluster.nodes.story_backend import GRANTED, GRANTS_AND_GC, Callers, NodeAgents
 from tests.cluster.nodes.story_controller import ADOPTED, KEY, NodeNetworks, node_network, policy
@@ -31,7 +30,7 @@ from tests.cluster.nodes.story_controller import values as controller_values
 from tests.cluster.nodes.story_fixtures import helm4, opted_in
 from tests.cluster.nodes.story_pods import restarts
 from tests.cluster.nodes.story_release import Release, released
-from tests.cluster.nodes.workloads import NODE, deployment, ipvlan, template, whereabouts
+from tests.cluster.nodes.workloads import deployment, ipvlan, template, whereabouts
 from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
 
 pytestmark = pytest.mark.cluster
@@ -89,9 +88,6 @@ def cluster(parts: Parts) -> Iterator[Cluster]:
                 tags = {**ADOPTED, "network": network}
                 named: Any = [{"Key": key, "Value": value} for key, value in tags.items()]
                 ec2.create_tags(Resources=[node.enis[master]], Tags=named)
-            identity = {"spec": {"providerID": f"aws:///{ZONE}/{node.instance_id}"}}
-            cluster.kubectl("patch", "node", node.name, "-p", json.dumps(identity))
-            cluster.api.label(NODE, node.name, {"node.kubernetes.io/instance-type": node.plan.instance_type})
         yield cluster
         cluster.check()
 
