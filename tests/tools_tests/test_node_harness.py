@@ -14,15 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cluster.nodes import cgroups, cni, configs, stale_clusters, tcp_forwarder
-from tests.cluster.nodes.plan import IMDS, SECONDARY, NodePlan, world
+from tests.cluster.nodes.__main__ import eni_lines
+from tests.cluster.nodes.plan import IMDS, SECONDARY, NodePlan, account, world
 from tests.cluster.nodes.plugger import Link, Slots, plug_line, wanted_links
 from tests.cluster.nodes.scripts import node_script, outer_script, plug_in, unplug
 from tests.cluster.processes import Process
 from tests.doubles import load_world
+from tests.doubles.control.endpoints import state_document
 
 PLANS = (NodePlan(1), NodePlan(2, hop_limit=1))
 CONTROLLERS = ("cpu", "cpuset", "memory")
@@ -42,6 +45,29 @@ def test_the_world_holds_each_node_with_an_eni_in_each_subnet() -> None:
             assert asking.id == plan.instance_id
     for subnet in SECONDARY:
         assert found.subnets[subnet.id].ipv6_cidr == ip_network(subnet.ipv6_cidr)
+
+
+def test_a_network_has_a_subnet_to_be_found_by_its_tag_and_nodes_are_listed_with_their_enis() -> None:
+    found = load_world(world(PLANS) | account())
+    assert [each.id for each in found.subnets.values() if each.tags == {"multus": "oam"}] == [SECONDARY[1].id]
+    state: Any = state_document(found, 0.0)
+    assert eni_lines(state)[:2] == [
+        "n1  eth0  eni-0a010000000000000  10.60.0.11",
+        "n1  eth1  eni-0a010000000000001  10.10.1.11",
+    ]
+    created = {
+        **state["interfaces"][1],
+        "instance": None,
+        "device": None,
+        "tags": {"multus-eni.io/network": "oam"},
+        "secondaries": ["10.10.1.80"],
+        "ipv4_prefixes": ["10.10.1.96/28"],
+    }
+    state["interfaces"] = [created]
+    state["elastic_ips"][0] |= {"interface": created["id"], "private": "10.10.1.80"}
+    assert eni_lines(state) == [
+        "-   oam   eni-0a010000000000001  10.10.1.11 10.10.1.80=198.51.100.1 10.10.1.96/28"
+    ]
 
 
 def test_what_is_plugged_in_is_unplugged() -> None:

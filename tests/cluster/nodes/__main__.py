@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from ipagent.controller.model.cloud import NETWORK_TAG
 from tests.cluster.helm import HelmError
 from tests.cluster.nodes import background, stale_clusters
 from tests.cluster.nodes.background import BackgroundCluster
@@ -128,11 +130,24 @@ def _status(found: BackgroundCluster) -> int:
 def _enis(found: BackgroundCluster) -> int:
     with CloudControl(found.ec2) as cloud:
         state = cloud.state()
-    names = {each["id"]: each["tags"].get("Name", "") for each in state["instances"]}
-    for eni in state["interfaces"]:
-        addresses = [eni["primary"], *eni["secondaries"], *eni["ipv6s"]]
-        print(f"{names.get(eni['instance'], '-'):3} eth{eni['device']}  {eni['id']}  {' '.join(addresses)}")
+    print("\n".join(eni_lines(state)))
     return 0
+
+
+def eni_lines(state: Mapping[str, Any]) -> list[str]:
+    """Write a line for each ENI of the double's state, those of a node together. Pure."""
+    nodes = {each["id"]: each["tags"].get("Name", "") for each in state["instances"]}
+    public = {(each["interface"], each["private"]): f"={each['public_ip']}" for each in state["elastic_ips"]}
+
+    def line(eni: Mapping[str, Any]) -> str:
+        single = (eni["primary"], *eni["secondaries"], *eni["ipv6s"])
+        addresses = [f"{each}{public.get((eni['id'], each), '')}" for each in single]
+        shown = " ".join([*addresses, *eni["ipv4_prefixes"], *eni["ipv6_prefixes"]])
+        # The kernel's name of a NodeNetwork's ENI may be any.
+        name = eni["tags"].get(NETWORK_TAG) or f"eth{eni['device']}"
+        return f"{nodes.get(eni['instance'], '-'):3} {name:4}  {eni['id']}  {shown}"
+
+    return sorted(map(line, state["interfaces"]))
 
 
 def _hints(found: BackgroundCluster) -> str:

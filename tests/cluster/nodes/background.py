@@ -14,11 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from tests.cluster.helm import CHART, NAMESPACE, RELEASE, HelmError
 from tests.cluster.nodes import cgroups, stale_clusters
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import find_parts
+from tests.cluster.nodes.plan import account
 from tests.cluster.nodes.sandbox import ROOT, CommandError
 from tests.cluster.processes import ProcessError
 from tests.cluster.tools.binaries import find_binary
@@ -71,7 +73,7 @@ def hold(report: Report, *, chart: bool) -> None:
         report("looking for programs and images; what has changed is built")
         parts = find_parts(Path(images))
         report("starting control plane, cloud and nodes")
-        with Cluster(parts) as cluster:
+        with Cluster(parts, account=account()) as cluster, cluster.plugger(round_seconds=LOOK_EVERY):
             report(f"two nodes are ready after {cluster.startup_seconds:.1f} s")
             release = _install(cluster, report) if chart else ""
             _describe(cluster, release)
@@ -142,12 +144,19 @@ def _install(cluster: Cluster, report: Report) -> str:
     report("installing the chart")
     arguments = (RELEASE, CHART, f"--namespace={NAMESPACE}", "--create-namespace", "--wait", "--timeout=2m")
     try:
-        cluster.helm(program).run("install", *arguments, values=cluster.agent_values(), timeout=180)
+        cluster.helm(program).run("install", *arguments, values=_values(cluster), timeout=180)
     except HelmError:
         report(cluster.kubectl("describe", "pods", f"--namespace={NAMESPACE}"))
         report(cluster.kubectl("logs", f"--namespace={NAMESPACE}", *LOGS))
         raise
     return f"{RELEASE} in {NAMESPACE}"
+
+
+def _values(cluster: Cluster) -> dict[str, Any]:
+    """Return the chart's values: whatever a user switches on later finds EC2's double, too."""
+    values = cluster.agent_values()
+    endpoint = {"extraEnv": values["agent"]["env"]}
+    return {**values, "nodeAgent": endpoint, "controller": endpoint}
 
 
 def _describe(cluster: Cluster, release: str) -> None:

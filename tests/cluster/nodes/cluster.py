@@ -24,7 +24,7 @@ from tests.cluster.nodes.images import BUSYBOX
 from tests.cluster.nodes.node import Equipment, RealNode
 from tests.cluster.nodes.parts import Parts
 from tests.cluster.nodes.plan import API_PORT, EC2_PORT, GATEWAY, ZONE, NodePlan, world
-from tests.cluster.nodes.plugger import Plugger
+from tests.cluster.nodes.plugger import ROUND_SECONDS, Plugger
 from tests.cluster.nodes.port_forwarding import PortForwarding
 from tests.cluster.nodes.sandbox import Sandbox
 from tests.cluster.nodes.scripts import outer_script
@@ -149,9 +149,18 @@ class Cluster:
         endpoint = {"name": "AWS_ENDPOINT_URL_EC2", "value": f"http://{GATEWAY}:{EC2_PORT}"}
         return {"image": {"registry": "localhost", "tag": VERSION}, "agent": {"env": [endpoint]}}
 
-    def plugger(self, *, link_delay: float = 0.0, seed: int = 0) -> Plugger:
+    def plugger(
+        self, *, link_delay: float = 0.0, seed: int = 0, round_seconds: float = ROUND_SECONDS
+    ) -> Plugger:
         """Make what plugs ENIs in and out as they are attached and detached; `with` starts it."""
-        return Plugger(self._outer, self.cloud.url, self.nodes, link_delay=link_delay, seed=seed)
+        return Plugger(
+            self._outer,
+            self.cloud.url,
+            self.nodes,
+            link_delay=link_delay,
+            seed=seed,
+            round_seconds=round_seconds,
+        )
 
     def wait_ready(self, *names: str, timeout: float = READY_SECONDS) -> None:
         """Wait until Nodes are ready for pods, by default all."""

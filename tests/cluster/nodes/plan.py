@@ -127,6 +127,19 @@ def world(nodes: Sequence[NodePlan]) -> dict[str, object]:
     }
 
 
+def account() -> dict[str, object]:
+    """Write what a user tags for node networks and Elastic IPs: keys of the doubles' world."""
+    network = _subnet(SECONDARY[1]) | {"tags": {"multus": "oam"}}
+    group = {"id": "sg-0b000000000000001", "vpc": VPC, "name": "multus", "tags": {"multus": "oam"}}
+    elastic_ip = {"id": "eipalloc-0a000000000000001", "public_ip": "198.51.100.1", "tags": {"pool": "sip"}}
+    return {
+        "subnets": [*map(_subnet, SUBNETS[:2]), network],
+        "security_groups": [group],
+        "elastic_ips": [elastic_ip],
+        "attach_delay_ms": 500,
+    }
+
+
 def _subnet(subnet: Subnet) -> dict[str, object]:
     found: dict[str, object] = {
         "id": subnet.id,

@@ -21,6 +21,7 @@ from tests.cluster.nodes.plan import SUBNETS
 from tests.cluster.nodes.sandbox import CommandError, Sandbox
 
 ROUND_SECONDS = 0.1
+"""Between two looks at what is attached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def wanted_links(
 
 
 class Plugger:
-    """Plugs ENIs in and out, from `with` to the end of its block.
+    """Plugs ENIs in and out, from `with` to the end of its block; it looks every `round_seconds`.
 
     `links` says which link an ENI has in its node now. `link_delay` are the seconds from `attached` to the
     link; `seed` chooses the links' names.
@@ -90,12 +91,14 @@ class Plugger:
         *,
         link_delay: float = 0.0,
         seed: int = 0,
+        round_seconds: float = ROUND_SECONDS,
     ) -> None:
         self._outer = outer
         self._url = url
         self._nodes = nodes
         self._slots = Slots(link_delay)
         self._random = random.Random(seed)
+        self._round_seconds = round_seconds
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="plugger", daemon=True)
         self._failure: BaseException | None = None
@@ -120,7 +123,7 @@ class Plugger:
     def _run(self) -> None:
         try:
             with CloudControl(self._url) as cloud:
-                while not self._end.wait(ROUND_SECONDS):
+                while not self._end.wait(self._round_seconds):
                     self._round(cloud.state())
         except BaseException as error:  # noqa: BLE001 - handed to the thread that ends it
             self._failure = error

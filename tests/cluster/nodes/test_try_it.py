@@ -1,4 +1,4 @@
-"""`make cluster`, the walk of docs/try-it.md and `make cluster-down`, as a user types them."""
+"""`make cluster`, what docs/try-it.md and try-networks.md have users type, and `make cluster-down`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.cluster.nodes.sandbox import ROOT
 
 pytestmark = pytest.mark.cluster
 
-WALK = ROOT / "docs" / "try-it.md"
+WALKS = {"try-it.md": 9, "try-networks.md": 8}
+"""The pages, and how many blocks each has to type."""
 
 
 @pytest.fixture
@@ -24,24 +25,48 @@ def host(parts: Parts, tmp_path: Path) -> Iterator[Host]:  # noqa: ARG001 - with
         yield found
 
 
-def test_the_walk_in_the_docs_works_and_leaves_the_machine_as_it_was(host: Host) -> None:
+def blocks(page: str) -> list[str]:
+    """Return what a page has a user type."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    found = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(found) == WALKS[page]
+    return found
+
+
+def typed(host: Host, commands: list[str]) -> str:
+    """Type commands into one shell; returns what they say."""
+    shell = ["bash", "-euxo", "pipefail", "-c", "\n".join(commands)]
+    done = host.run(*shell, check=False, timeout=1200)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_walks_in_the_docs_work_and_leave_the_machine_as_it_was(host: Host) -> None:
     before = host.state()
-    blocks = re.findall(r"^```sh\n(.*?)^```$", WALK.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 9
     up = host.cluster("up")
     assert "The cluster is up, with the release multus-eni-injector" in up.stdout
     cluster = host.found()
-    walk = ["bash", "-euxo", "pipefail", "-c", "\n".join(blocks)]
-    done = host.run(*walk, check=False, timeout=1200)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    first, second = map(blocks, WALKS)
+    said = typed(host, first)
     # What the text says comes of it: addresses of three pods, one that moves, faults, a node that is back.
-    assert re.search(r"n[12]  eth1  .* 10\.10\.1\.8[012]", done.stdout)
-    moved = [line for line in done.stdout.splitlines() if "10.10.1.90" in line and "eth1  eni-" in line]
+    assert re.search(r"n[12]  eth1  .* 10\.10\.1\.8[012]", said)
+    moved = [line for line in said.splitlines() if "10.10.1.90" in line and "eth1  eni-" in line]
     assert len({line.split()[0] for line in moved}) == len(moved) == 1
-    assert "RequestLimitExceeded" in done.stdout
-    assert "PrivateIpAddressLimitExceeded" in done.stdout
+    assert "RequestLimitExceeded" in said
+    assert "PrivateIpAddressLimitExceeded" in said
     # The walk ends as soon as the node that was killed is back; the other one may have been waiting for it.
     host.nodes_ready()
+
+    # The shell has what the first block gives it.
+    said = typed(host, [first[0], *second])
+    # ENIs with a prefix each, and none at the end; pods without EC2; pods that wait; an Elastic IP.
+    assert re.search(r"^nodenetwork\S+/oam +2 +2 +128 ", said, re.MULTILINE)
+    prefixed = re.findall(r"^n[12]  oam   eni-\w+  10\.10\.2\.\d+ 10\.10\.2\.\d+/28$", said, re.MULTILINE)
+    assert len(set(prefixed)) == 2
+    assert "  oam  " not in said[said.index('nodenetwork.multus-eni.io "oam" deleted') :]
+    assert re.search(r"^\[\]$", said, re.MULTILINE)
+    assert "Insufficient multus-eni.io/oam" in said
+    assert re.search(r" 10\.10\.1\.8[012]=198\.51\.100\.1", said)
 
     host.cluster("down")
     assert host.state() == before

@@ -26,6 +26,13 @@ MAX_BODY_BYTES = 1 << 20
 MAX_ADVANCE_MS = 86_400_000
 
 
+class _Json(JSONResponse):
+    """JSON that ends its line, for terminals."""
+
+    def render(self, content: object) -> bytes:
+        return super().render(content) + b"\n"
+
+
 def state_document(world: World, now: float) -> dict[str, object]:
     """Write a world as JSON values, without credentials; `imds…` is what IMDS shows at this time."""
     shown = {key: card for key, card in world.in_imds(now).interfaces.items() if card.in_guest}
@@ -65,45 +72,45 @@ class Control:
         ]
 
     async def _state(self, _: Request) -> Response:
-        return JSONResponse(state_document(self._cloud.world, self._cloud.clock.monotonic()))
+        return _Json(state_document(self._cloud.world, self._cloud.clock.monotonic()))
 
     async def _journal(self, request: Request) -> Response:
         if request.method == "DELETE":
             self._cloud.journal.clear()
         action = request.query_params.get("action")
         found = [call for call in self._cloud.journal.calls() if action in (None, call.action)]
-        return JSONResponse([call_document(call) for call in found])
+        return _Json([call_document(call) for call in found])
 
     async def _faults(self, request: Request) -> Response:
         if request.method == "PUT":
             self._cloud.faults.put(read_faults(Node("faults", await _json(request))))
-        return JSONResponse({"faults": [fault_document(fault) for fault in self._cloud.faults.all()]})
+        return _Json({"faults": [fault_document(fault) for fault in self._cloud.faults.all()]})
 
     async def _settings(self, request: Request) -> Response:
         if request.method == "PATCH":
             keys = Node("settings", await _json(request)).mapping(optional=NAMES)
             self._cloud.world = with_settings(self._cloud.world, keys)
-        return JSONResponse(settings_document(self._cloud.world))
+        return _Json(settings_document(self._cloud.world))
 
     async def _instance(self, request: Request) -> Response:
         """Move an instance to the `state` in the body: pending, running, stopped or terminated."""
         world, identifier = self._cloud.world, request.path_params["id"]
         if identifier not in world.instances:
-            return JSONResponse({"error": f"there is no instance {identifier}"}, 404)
+            return _Json({"error": f"there is no instance {identifier}"}, 404)
         keys = Node("instance", await _json(request)).mapping(required=("state",))
         state = InstanceState(keys["state"].choice(InstanceState))
         now = self._cloud.clock.monotonic()
         self._cloud.world = set_instance_state(world, identifier, state, now)
-        return JSONResponse(_instance(self._cloud.world, self._cloud.world.instances[identifier]))
+        return _Json(_instance(self._cloud.world, self._cloud.world.instances[identifier]))
 
     async def _clock(self, request: Request) -> Response:
         clock = self._cloud.clock
         if request.method == "POST":
             if not isinstance(clock, ManualClock):
-                return JSONResponse({"error": "the clock is the system's: start with --manual-clock"}, 409)
+                return _Json({"error": "the clock is the system's: start with --manual-clock"}, 409)
             keys = Node("clock", await _json(request)).mapping(required=("advance_ms",))
             clock.advance(keys["advance_ms"].integer(0, MAX_ADVANCE_MS) / 1000)
-        return JSONResponse({"monotonic": clock.monotonic(), "wall": clock.wall()})
+        return _Json({"monotonic": clock.monotonic(), "wall": clock.wall()})
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -116,9 +123,9 @@ def _strict(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except BodyTooLargeError:
-            return JSONResponse({"error": f"larger than {MAX_BODY_BYTES} bytes"}, 413)
+            return _Json({"error": f"larger than {MAX_BODY_BYTES} bytes"}, 413)
         except (DocumentError, ValueError, RecursionError) as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return _Json({"error": str(error)}, 400)
 
     return guarded
 
