@@ -13,9 +13,13 @@ from check.views import Cluster
 from common.agent_container import CONTAINER_NAME
 from common.agent_settings import Backend
 
-OWN_WAY = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL", "HTTPS_PROXY", "https_proxy")
-"""Variables with which calls of EC2 leave by another way than its own name ("Service-specific endpoints", AWS
-SDKs and tools reference guide; botocore, `botocore.httpsession`)."""
+OWN_WAY = ("AWS_ENDPOINT_URL", "HTTPS_PROXY", "https_proxy")
+"""Variables with which all calls leave by another way than the services' names.
+
+("Service-specific endpoints", AWS SDKs and tools reference guide; botocore, `botocore.httpsession`.)
+"""
+WAY_OF_EC2, WAY_OF_STS = "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_STS"
+"""The same for one service."""
 WEB_IDENTITY = "AWS_ROLE_ARN"
 """What EKS's webhook sets for IRSA, with a token that STS exchanges ("IAM roles for service accounts")."""
 POD_IDENTITY = "AWS_CONTAINER_CREDENTIALS_FULL_URI"

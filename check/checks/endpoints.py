@@ -9,7 +9,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from check.callers import OWN_WAY, POD_IDENTITY, WEB_IDENTITY, Origin, environment, origins_by_subnet
+from check.callers import (
+    OWN_WAY,
+    POD_IDENTITY,
+    WAY_OF_EC2,
+    WAY_OF_STS,
+    WEB_IDENTITY,
+    Origin,
+    environment,
+    origins_by_subnet,
+)
 from check.model import (
     AWS,
     ENDPOINTS,
@@ -137,11 +146,14 @@ def _services(cluster: Cluster) -> tuple[str, ...]:
     variables = environment(cluster)
     if own := next((name for name in OWN_WAY if name in variables), ""):
         raise NotApplicable(f"calls of EC2 go where {own} says")
-    return (
-        EC2,
-        *([STS] if WEB_IDENTITY in variables else []),
+    services = (
+        *([EC2] if WAY_OF_EC2 not in variables else []),
+        *([STS] if WEB_IDENTITY in variables and WAY_OF_STS not in variables else []),
         *([EKS_AUTH] if POD_IDENTITY in variables else []),
     )
+    if not services:
+        raise NotApplicable(f"calls of EC2 go where {WAY_OF_EC2} says")
+    return services
 
 
 def _enclosed(cluster: Cluster, vpc: str, subnet: str, origins: list[Origin]) -> tuple[list[Origin], str]:
@@ -239,8 +251,9 @@ WAYS = (
     Check(
         "aws-endpoint-dns",
         "endpoints have the services' names",
-        "set AWS_ENDPOINT_URL_EC2 to the endpoint's own name, for the injector alone. Private DNS moves the "
-        "calls of the whole VPC to it: see first that its security groups and policy allow all of them",
+        "set AWS_ENDPOINT_URL_EC2 (sts: AWS_ENDPOINT_URL_STS) to https:// and the endpoint's own name, for "
+        "the injector alone; nothing like that helps eks-auth. Private DNS moves the calls of the whole VPC "
+        "to it: see first that its security groups and policy allow all of them",
         _private_dns,
         Verdict.WARNING,
         needs=(AWS, ENDPOINTS),

@@ -170,8 +170,8 @@ ENIS = (
     Check(
         "nodes-hop-limit",
         "pods reach IMDS",
-        "a hop limit of 2 (3 with an overlay) gives every pod of the node the node's role; AWS_REGION and a "
-        "role of their own, or agent.backend=node, let pods do without IMDS",
+        "set agent.backend=node, or AWS_REGION in agent.env and a role for the pods. Or run the command, "
+        "which gives every pod of the node the node's role (3 in place of 2 with an overlay)",
         _hop_limit,
         Verdict.WARNING,
         needs=(AWS,),

@@ -189,6 +189,19 @@ def test_calls_that_go_another_way_are_not_followed(variable: str) -> None:
         assert (verdict, details) == (Verdict.SKIPPED, (f"calls of EC2 go where {variable} says",))
 
 
+@pytest.mark.parametrize(
+    ("variables", "service"),
+    [
+        (("AWS_ENDPOINT_URL_EC2", "AWS_ROLE_ARN"), "sts"),
+        (("AWS_ENDPOINT_URL_EC2", "AWS_CONTAINER_CREDENTIALS_FULL_URI"), "eks-auth"),
+        (("AWS_ENDPOINT_URL_STS", "AWS_ROLE_ARN"), "ec2"),
+    ],
+)
+def test_another_way_of_one_service_is_no_way_of_the_others(variables: tuple[str, ...], service: str) -> None:
+    (_, details) = found([table()], [], env=variables)["aws-endpoints"]
+    assert details == (f"node-1 in subnet-1: {NOWHERE}, and vpc-1 has no interface endpoint for {service}",)
+
+
 def test_endpoints_of_a_shared_vpc_are_not_shown_to_its_users() -> None:
     for verdict, details in found([table()], [], owner="444455556666").values():
         assert verdict is Verdict.SKIPPED

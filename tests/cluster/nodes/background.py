@@ -21,6 +21,7 @@ from tests.cluster.nodes import cgroups, stale_clusters
 from tests.cluster.nodes.cluster import Cluster
 from tests.cluster.nodes.parts import find_parts
 from tests.cluster.nodes.plan import account
+from tests.cluster.nodes.plugger import Plugger
 from tests.cluster.nodes.sandbox import ROOT, CommandError
 from tests.cluster.processes import ProcessError
 from tests.cluster.tools.binaries import find_binary
@@ -73,13 +74,16 @@ def hold(report: Report, *, chart: bool) -> None:
         report("looking for programs and images; what has changed is built")
         parts = find_parts(Path(images))
         report("starting control plane, cloud and nodes")
-        with Cluster(parts, account=account()) as cluster, cluster.plugger(round_seconds=LOOK_EVERY):
+        with (
+            Cluster(parts, account=account()) as cluster,
+            cluster.plugger(round_seconds=LOOK_EVERY) as plugger,
+        ):
             report(f"two nodes are ready after {cluster.startup_seconds:.1f} s")
             release = _install(cluster, report) if chart else ""
             _describe(cluster, release)
             report(UP)
             _log_to(cluster.folder / "hold.log")
-            _hold(cluster, report)
+            _hold(cluster, plugger, report)
 
 
 def start(arguments: Sequence[str], report: Report) -> BackgroundCluster:
@@ -181,7 +185,7 @@ def _describe(cluster: Cluster, release: str) -> None:
     unfinished.replace(file)
 
 
-def _hold(cluster: Cluster, report: Report) -> None:
+def _hold(cluster: Cluster, plugger: Plugger, report: Report) -> None:
     problem = ""
     while True:
         time.sleep(LOOK_EVERY)
@@ -189,6 +193,7 @@ def _hold(cluster: Cluster, report: Report) -> None:
             _carry_out(cluster, file)
         try:
             cluster.check()
+            plugger.check()
         except ProcessError as error:
             if str(error) != problem:
                 problem = str(error)

@@ -19,6 +19,7 @@ from tests.cluster.nodes.cloud import CloudControl
 from tests.cluster.nodes.node import RealNode
 from tests.cluster.nodes.plan import SUBNETS
 from tests.cluster.nodes.sandbox import CommandError, Sandbox
+from tests.cluster.processes import ProcessError
 
 ROUND_SECONDS = 0.1
 """Between two looks at what is attached."""
@@ -119,6 +120,11 @@ class Plugger:
     def links(self) -> Mapping[str, Link]:
         """ENI -> its link, of those that have been plugged in."""
         return dict(self._slots.links)
+
+    def check(self) -> None:
+        """Raise ProcessError where it has ended by itself."""
+        if self._failure:
+            raise ProcessError(f"the plugger has ended: {self._failure!r}")
 
     def _run(self) -> None:
         try:
