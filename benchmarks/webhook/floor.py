@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
-from webhook.server.main import BACKLOG, KEEP_ALIVE
+from webhook.server.listener import BACKLOG
+from webhook.server.main import KEEP_ALIVE
 
 PATH = "/"
 TOKEN_VOLUME = b"kube-api-access-"

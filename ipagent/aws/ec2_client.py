@@ -238,5 +238,7 @@ def interruptible(call: Callable[[], Answer], seconds: float) -> Answer:
     if errors:
         raise errors[0]
     if not answers:
-        raise TimeoutError(f"no answer within {seconds:g} s, as it is where name servers are silent")
+        raise TimeoutError(
+            f"no answer within {seconds:g} s, as it is where name servers or all addresses of EC2 are silent"
+        )
     return answers[0]

@@ -66,7 +66,9 @@ class Usual:
         ec2, sts = (endpoint_of(env, service, region) for service in (EC2, STS))
         if source is None or ec2 is None or (sts is None and source is Source.WEB_IDENTITY):
             return None
-        if any(os.path.isfile(os.path.expanduser(file)) for file in files_of(env)):  # noqa: PTH111, PTH113 - pathlib costs more
+        # As botocore.configloader.raw_config_parse finds them.
+        files = (os.path.expanduser(os.path.expandvars(file)) for file in files_of(env))  # noqa: PTH111 - pathlib costs more
+        if any(map(os.path.isfile, files)):
             return None
         ca_file = env.get(CA_BUNDLE) or AWS_ROOTS
         ask_sts = partial(AwsConnection, sts or "", ca_file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -40,6 +41,8 @@ SHUTDOWN_TIMEOUT = 2
 """Seconds that a peer may take to close its side of a TLS connection."""
 INTERVAL = 0.25
 """Seconds between two looks at whether it has."""
+BACKLOG = 2048
+"""Connections that the kernel keeps until they are accepted (listen(2))."""
 ACCEPTS = 64
 """Connections that are accepted before requests get their turn again."""
 PAUSE = 0.1
@@ -81,7 +84,10 @@ class TlsListener:
 
     def stop(self) -> None:
         """Accept what has connected already, and close the listening socket."""
-        self._accept()
+        # As much as may wait there: who goes on connecting does not hold up the end.
+        for _ in range(math.ceil(BACKLOG / ACCEPTS)):
+            if not self._accept():
+                break
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
         self._stopped = True
@@ -105,16 +111,18 @@ class TlsListener:
         """Wait until the handshakes have ended, as uvicorn does for its own listener."""
         await asyncio.gather(*self._handshakes, return_exceptions=True)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Accept some; returns whether more may have connected."""
         for _ in range(ACCEPTS):
             try:
                 accepted, address = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:
                 self._pause(error)
-                return
+                return False
             self._admit(accepted, peer_of(str(address[0])))
+        return True
 
     def _pause(self, error: OSError) -> None:
         loop = self._loop

@@ -25,7 +25,7 @@ from webhook.server.cert_watcher import CertificateFiles, CertWatcher
 from webhook.server.drain import Draining, DrainingServer
 from webhook.server.handler import AdmissionHandler
 from webhook.server.http_limits import LimitedHttpProtocol
-from webhook.server.listener import TlsListener
+from webhook.server.listener import BACKLOG, TlsListener
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 from webhook.server.networks_watcher import NetworksWatcher
@@ -36,7 +36,6 @@ SHUTDOWN = 10
 """Seconds that requests in flight may take after draining: as long as the API server waits for a response.
 
 A client that never closes its side of an idle TLS connection can delay the exit for as long."""
-BACKLOG = 2048
 LOOK_INTERVAL = 0.5
 """Seconds between two checks for a certificate that does not exist yet."""
 

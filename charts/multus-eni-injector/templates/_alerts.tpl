@@ -145,7 +145,7 @@ is. Labels `cluster` and `node` come from Prometheus (external labels, relabelin
   (dict "alert" "MultusEniControllerWritesFailing" "severity" "warning" "for" "15m"
     "expr" (printf `sum by (cluster, namespace) (multus_eni_controller_failing_writes{%s}) > 0` $ns)
     "summary" "The API server does not take writes of the controller."
-    "description" `{{ $value | humanize }} objects are not written: labels or capacity of nodes, NodeAttachments, or conditions. The controller's log names each under the event write-failed, and why.`)
+    "description" `{{ $value | humanize }} writes, which may be of fewer objects, are not taken: labels or capacity of nodes, NodeAttachments, or conditions. The controller's log names each under the event write-failed, and why.`)
   (dict "alert" "MultusEniElasticIpsMissing" "severity" "warning" "for" "15m"
     "expr" (printf `sum by (cluster, namespace, state) (multus_eni_controller_elastic_ip_pods{%s,state!="associated"}) > 0` $ns)
     "summary" "Pods wait for an Elastic IP."

@@ -54,8 +54,13 @@ class AwsConnection:
 
     def close(self) -> None:
         """Close what is not in use."""
-        while self._idle:
-            self._idle.pop()[0].close()
+        while True:
+            try:
+                connection, _ = self._idle.pop()
+            except IndexError:
+                # Nothing is left, or another thread has taken the last one.
+                return
+            connection.close()
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Send a form; returns status and body of the answer. Raises NotSentError, NoAnswerError."""

@@ -70,6 +70,10 @@ class Credentials:
 
     def current(self) -> Keys:
         """Return credentials that are valid, renewed where they expire soon; raises NoKeysError."""
+        keys = self._keys
+        if keys is not None and self._renewing.locked() and self._now() < keys.expires - AGAIN_SECONDS:
+            # Another thread renews them: as with botocore nobody waits for that while they are valid.
+            return keys
         with self._renewing:
             return self._current()
 

@@ -50,7 +50,7 @@ class PodConditionWriter:
 
     def _write(self, pod: EipPod, condition: Condition) -> PendingWrite:
         make, tell = partial(self._apply, pod, condition), partial(self._event, pod, condition)
-        return PendingWrite(Key("Pod status", pod.key), condition, self.may, make, tell)
+        return PendingWrite(Key("Pod status", (pod.key, pod.uid)), condition, self.may, make, tell)
 
     def _apply(self, pod: EipPod, condition: Condition) -> None:
         path, body = status_path(pod.namespace, pod.name), bodies.pod_condition(pod, condition, timestamp())

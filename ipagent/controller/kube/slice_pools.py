@@ -12,7 +12,7 @@ from typing import Any
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from ipagent.controller.kube.recent_writes import next_try
+from ipagent.controller.kube.recent_writes import SLOW, next_try
 from ipagent.controller.model.node_slice_pools import SlicePool, SliceReport
 from ipagent.log import Log
 from ipagent.node_network_names import API_VERSION, CONTROLLER_MANAGER, NETWORK_LABEL
@@ -38,23 +38,34 @@ class SlicePools:
     reports: Mapping[str, SliceReport] = field(default_factory=dict)
     """By network, as the API server had it last."""
     _looked: dict[str, tuple[SlicePool, float]] = field(default_factory=dict)
+    _paused: float = 0.0
+    """Until when no pool is looked at, since one was refused slowly: a webhook that hangs does so for all."""
 
     def write(self, pools: Mapping[str, SlicePool], now: float) -> float:
         """Write what differs; returns when to come again (monotonic seconds)."""
         reports = {}
-        for name, pool in pools.items():
+        # The longest due first, and before them those that were never looked at.
+        for name in sorted(pools, key=lambda name: self._looked.get(name, (None, 0.0))[1]):
+            pool = pools[name]
             before, due = self._looked.get(name, (None, now))
             if now < due and (before == pool or self.reports[name].problem):
                 reports[name] = self.reports[name]
+            elif now < self._paused:
+                if name in self.reports:
+                    reports[name] = self.reports[name]
             elif self.may():
                 began = self.clock()
                 reports[name] = self._write(pool)
                 self._log_problem(name, reports[name])
-                again = next_try(now, self.clock() - began, AGAIN)
+                took = self.clock() - began
+                again = next_try(now, took, AGAIN)
                 self._looked[name] = pool, again if reports[name].problem else now + LOOK
+                if reports[name].problem and took >= SLOW:
+                    self._paused = again
         self.reports = reports
         self._looked = {name: each for name, each in self._looked.items() if name in reports}
-        return min((due for _, due in self._looked.values()), default=float("inf"))
+        due = min((due for _, due in self._looked.values()), default=float("inf"))
+        return max(due, self._paused) if now < self._paused else due
 
     def _write(self, pool: SlicePool) -> SliceReport:
         try:

@@ -90,8 +90,10 @@ class WriteTurns:
         try:
             write.make()
         except (ApiError, Unreachable, ClusterError, Unwritable) as error:
-            took = self.clock() - began
-            return self._failed(write, error, now + took if took >= SLOW else now, took)
+            ended = self.clock()
+            took = ended - began
+            # Not `now`: others may have been slow in this turn.
+            return self._failed(write, error, ended if took >= SLOW else now, took)
         self.recent.accept(write.waits)
         self.recent.record(write.key, write.value, now)
         if write.then is not None:

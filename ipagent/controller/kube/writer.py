@@ -102,7 +102,7 @@ class Writer:
                 about = Subject("v1", "Node", node.name, node.name)
                 self.events.write(about, kind, f"Network{condition.reason}"[:128], text)
 
-        key, payer = Key("NodeAttachment status", attachment.name), (NODE, attachment.node)
+        key, payer = Key("NodeAttachment status", (attachment.name, attachment.uid)), (NODE, attachment.node)
         return PendingWrite(key, status, self._allowed(payer, now), make, tell)
 
     def _network(self, network: NodeNetwork, status: NetworkStatus, now: float) -> PendingWrite:
@@ -117,7 +117,7 @@ class Writer:
                 about = Subject(API_VERSION, "NodeNetwork", network.name, network.uid)
                 self.events.write(about, kind, condition.reason, condition.message)
 
-        key, payer = Key("NodeNetwork status", network.name), (NETWORK, network.name)
+        key, payer = Key("NodeNetwork status", (network.name, network.uid)), (NETWORK, network.name)
         return PendingWrite(key, status, self._allowed(payer, now), make, tell)
 
     def _object(self, write: Write) -> None:

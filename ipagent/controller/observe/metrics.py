@@ -85,7 +85,9 @@ class _Collector(Collector):
         )
         failures.add_metric([], now.write_failures)
         yield failures
-        text = "Writes that the API server has not taken, until they are tried again or not wanted any more."
+        text = (
+            "Writes that the API server has not taken; those not wanted any more count for up to 3 minutes."
+        )
         yield _gauge("failing_writes", text, [], {(): float(now.failing_writes)})
 
 

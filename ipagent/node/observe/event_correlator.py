@@ -132,7 +132,8 @@ class EventCorrelator:
         if not self._waiting:
             return None
         waiting = ((event, self._entries[event]) for event in self._waiting)
-        event, entry = min(waiting, key=lambda pair: max(pair[1].until, now))
+        # What has not failed first: what hangs for 10 s is due again before all of its kind have been tried.
+        event, entry = min(waiting, key=lambda pair: pair[1].until)
         if (pause := max(entry.until - now, self._bucket.wait(now))) > 0:
             return pause
         self._waiting.remove(event)
@@ -142,7 +143,7 @@ class EventCorrelator:
         return write
 
     def put_back(self, write: Write, *, new: bool, until: float = 0.0) -> None:
-        """Let it be written again, from `until` on before all others; `new` if there is no such Event."""
+        """Let it be written again from `until` on, after what has not failed; `new` if there is none."""
         entry = self._entries.get(write.event)
         if entry is None:
             return

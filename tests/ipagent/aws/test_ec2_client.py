@@ -255,13 +255,12 @@ def test_calls_of_several_threads_do_not_meet(client: Ec2Client, doubles: Double
     assert answers == {number: (of_eni_1, of_eni_2)[number % 2] for number in range(8)}
 
 
-def test_a_silent_ec2_is_unreachable(
-    settings: pytest.MonkeyPatch, client: Ec2Client, doubles: Doubles, connected: Connect
-) -> None:
-    settings.setattr(ec2_calls, "READ_SECONDS", 0.05)
-    with closing(connected(REGION, Credentials.CHAIN)) as hasty:
-        doubles.put_faults(Injected(delay_ms=500, times=1))
-        assert failure_of(hasty, assign(A)).fault is Fault.UNREACHABLE
+def test_a_silent_ec2_is_unreachable(client: Ec2Client, doubles: Doubles, connected: Connect) -> None:
+    with pytest.MonkeyPatch.context() as hurry:
+        hurry.setattr(ec2_calls, "READ_SECONDS", 0.05)
+        with closing(connected(REGION, Credentials.CHAIN)) as hasty:
+            doubles.put_faults(Injected(delay_ms=500, times=1))
+            assert failure_of(hasty, assign(A)).fault is Fault.UNREACHABLE
     # The answer was lost, the effect was not: asking again is success.
     assert client.assign(assign(A)) == {A}
 

@@ -105,10 +105,10 @@ def test_whoever_is_connected_is_answered_before_it_ends(server: WebhookServer) 
         os.kill(server.process.pid, signal.SIGTERM)
         wait_for(lambda: not listens("127.0.0.1", server.port), "end of the listener")
         late = stack.enter_context(trust.wrap_socket(plain, server_hostname="127.0.0.1"))
-        assert idle.reply() is None
         late.sendall(whole)
         for (_, begun), connection in connections.items():
             connection.send(whole[begun:])
+        assert idle.reply() is None
         assert late.recv(65536).startswith(b"HTTP/1.1 200")
         for connection in connections.values():
             check_answer(connection.reply())

@@ -210,9 +210,9 @@ def test_a_silent_server_is_waited_for_as_long_as_is_said(monkeypatch: pytest.Mo
     with raw_server(late) as served, client_of(served.url) as client:
         with pytest.raises(NoAnswerError, match=r"no answer within 0\.05 s"):
             asked(client)
-        assert len(served.requests) == 1
         monkeypatch.setattr(ec2_calls, "READ_SECONDS", 30)
         over.set()
+        # The number tells that one request came before.
         assert asked(client) == "answer 1"
 
 

@@ -183,11 +183,12 @@ def test_files_are_botocores_to_read(file: str, served: RawServer, botocore: Bot
     assert served.requests == []
 
 
+@pytest.mark.parametrize("named", ["~/other", "$HOME/other", "${HOME}/other"])
 @pytest.mark.parametrize("variable", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
 def test_so_are_files_that_a_variable_names(
-    variable: str, served: RawServer, botocore: Botocore, home: Path
+    variable: str, named: str, served: RawServer, botocore: Botocore, home: Path
 ) -> None:
-    env = {**usual(served.url), variable: "~/other"}
+    env = {**usual(served.url), variable: named}
     with connected(env, botocore) as connection:
         assert asked(connection) == "by query"
     (home / "other").touch()
