@@ -132,14 +132,15 @@ def _refusal(what: str, error: aws.ClientError, identity: str, region: str) -> F
     answer: Mapping[str, Mapping[str, object]] = error.response  # type: ignore[assignment] # parts of it
     code = str(answer.get("Error", {}).get("Code", ""))
     message = str(answer.get("Error", {}).get("Message", ""))
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    status = found if isinstance(found, int) else 0
     if status and not code:
-        return no_error_of_ec2(what, int(str(status)))
+        return no_error_of_ec2(what, status)
     return refusal(
         what,
         code,
         message,
-        status=status if isinstance(status, int) else 0,
+        status=status,
         operation=error.operation_name,
         identity=identity,
         region=region,

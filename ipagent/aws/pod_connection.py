@@ -17,7 +17,7 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.aws.aws_roots import AWS_ROOTS
 from ipagent.aws.ec2_failures import no_error_of_ec2, refusal, unreachable, unreadable
 from ipagent.aws.query.client import QueryClient
-from ipagent.aws.query.connection import AwsConnection, NoAnswerError, NotSentError
+from ipagent.aws.query.connection import ConnectionPool, NoAnswerError, NotSentError
 from ipagent.aws.query.credentials import Credentials as QueryCredentials
 from ipagent.aws.query.credentials import NoKeysError
 from ipagent.aws.query.environment import (
@@ -48,7 +48,7 @@ Answer = TypeVar("Answer")
 class Usual:
     """What is read from a usual environment: where the credentials come from, and how EC2 is reached."""
 
-    def __init__(self, credentials: QueryCredentials, ec2: Callable[[], AwsConnection]) -> None:
+    def __init__(self, credentials: QueryCredentials, ec2: Callable[[], ConnectionPool]) -> None:
         self.source = credentials.source
         self._credentials = credentials
         self._ec2 = ec2
@@ -71,9 +71,9 @@ class Usual:
         if any(map(os.path.isfile, files)):
             return None
         ca_file = env.get(CA_BUNDLE) or AWS_ROOTS
-        ask_sts = partial(AwsConnection, sts or "", ca_file)
+        ask_sts = partial(ConnectionPool, sts or "", ca_file)
         found = QueryCredentials(source, env, imds=imds, sts=ask_sts, now=time.time)
-        return cls(found, partial(AwsConnection, ec2, ca_file))
+        return cls(found, partial(ConnectionPool, ec2, ca_file))
 
     def connect(self, region: str) -> QueryClient:
         """Find the credentials; raises NoKeysError, and OSError where the CA bundle can't be read."""
@@ -122,7 +122,7 @@ class PodConnection:
         return self._taken_over().call(what, call)
 
     def abandon(self) -> None:
-        """Leave the connection to the thread that is stuck in it: the next call is botocore's."""
+        """Leave credentials and connections to the thread that is stuck: the next call is botocore's."""
         self._abandoned = True
         self._query = None
 

@@ -1,4 +1,4 @@
-"""Calls EC2's Query API over one kept connection.
+"""Calls EC2's Query API over kept connections.
 
 Its methods are those of botocore's EC2 client, with the same parameters and answers.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ipagent.aws.query.connection import AwsConnection
+from ipagent.aws.query.connection import ConnectionPool
 from ipagent.aws.query.messages import form, read_answer
 from ipagent.aws.query.signature import Keys, signed_headers
 
@@ -23,11 +23,11 @@ class QueryClient:
     Methods raise what `keys` raises, NotSentError, NoAnswerError, and the errors of `read_answer`.
     """
 
-    def __init__(self, connection: AwsConnection, region: str, keys: Callable[[], Keys]) -> None:
+    def __init__(self, connection: ConnectionPool, region: str, keys: Callable[[], Keys]) -> None:
         self._connection, self._region, self._keys = connection, region, keys
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._connection.close()
 
     def assign_private_ip_addresses(self, **parameters: Any) -> dict[str, Any]:

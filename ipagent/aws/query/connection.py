@@ -1,4 +1,4 @@
-"""A kept HTTP connection to a server of AWS, for requests that are sent once."""
+"""Kept HTTP connections to a server of AWS, for requests that are sent once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ipagent.aws import ec2_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MAX_BYTES = 1 << 25
 """Of an answer: a page of 1000 ENIs has some five million."""
@@ -31,7 +31,7 @@ class NoAnswerError(Exception):
     """The request was sent, or a part of it, and no answer came."""
 
 
-class AwsConnection:
+class ConnectionPool:
     """Kept connections to one server, whose root is one of those in `ca_file`, for several threads, too.
 
     Each request has a connection of its own, so that one whose answer never comes holds up no other.
@@ -54,12 +54,7 @@ class AwsConnection:
 
     def close(self) -> None:
         """Close what is not in use."""
-        while True:
-            try:
-                connection, _ = self._idle.pop()
-            except IndexError:
-                # Nothing is left, or another thread has taken the last one.
-                return
+        for connection, _ in self._taken():
             connection.close()
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -78,16 +73,20 @@ class AwsConnection:
 
     def _kept(self) -> http.client.HTTPConnection | None:
         """Return a connection that the server has not closed, None where there is none."""
-        while self._idle:
-            try:
-                connection, until = self._idle.pop()
-            except IndexError:
-                # Another thread has taken it.
-                break
+        for connection, until in self._taken():
             if time.monotonic() < until and _is_open(connection):
                 return connection
             connection.close()
         return None
+
+    def _taken(self) -> Iterator[tuple[http.client.HTTPConnection, float]]:
+        """Take one after the other, until none is left or another thread has taken the last one."""
+        while True:
+            try:
+                taken = self._idle.pop()
+            except IndexError:
+                return
+            yield taken
 
 
 def _is_open(connection: http.client.HTTPConnection) -> bool:

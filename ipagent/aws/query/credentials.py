@@ -13,7 +13,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from ipagent.assign.errors import NoImds
-from ipagent.aws.query.connection import AwsConnection, NoAnswerError, NotSentError
+from ipagent.aws.query.connection import ConnectionPool, NoAnswerError, NotSentError
 from ipagent.aws.query.environment import (
     KEYS,
     POD_IDENTITY_TOKEN_FILE,
@@ -56,7 +56,7 @@ class Credentials:
         env: Mapping[str, str],
         *,
         imds: Callable[[], Imds],
-        sts: Callable[[], AwsConnection],
+        sts: Callable[[], ConnectionPool],
         now: Callable[[], float],
     ) -> None:
         self.source = source
@@ -97,7 +97,7 @@ class Credentials:
             key, secret = (self._env[name] for name in KEYS)
             token = self._env.get(TOKEN, "")
             # An error about a header that can't be sent would quote it.
-            if not (_is_header(key) and _is_header(secret) and _is_header(token or "none")):
+            if not all(map(_is_header, filter(None, (key, secret, token)))):
                 raise NoKeysError
             return Keys(key, secret, token, _NEVER)
         try:

@@ -73,6 +73,10 @@ class Source(StrEnum):
     NODE = "iam-role"
 
 
+_PAIRS = {Source.ENV: KEYS, Source.WEB_IDENTITY: (ROLE_ARN, WEB_IDENTITY_TOKEN_FILE)}
+"""Sources that need both of two variables, in the order in which botocore's chain looks for them."""
+
+
 def is_usual(env: Mapping[str, str]) -> bool:
     """Return whether everything that botocore would read from these variables is known here."""
     return not any(_is_foreign(name, value) for name, value in env.items())
@@ -95,11 +99,10 @@ def source_of(env: Mapping[str, str], credentials: Credentials) -> Source | None
     """Return the source that botocore's chain takes, None where it is not one of those known here."""
     if credentials is Credentials.NODE:
         return Source.NODE
-    if any(env.get(name) for name in KEYS):
-        return Source.ENV if all(env.get(name) for name in KEYS) else None
-    if any(env.get(name) for name in (ROLE_ARN, WEB_IDENTITY_TOKEN_FILE)):
-        both = all(env.get(name) for name in (ROLE_ARN, WEB_IDENTITY_TOKEN_FILE))
-        return Source.WEB_IDENTITY if both else None
+    for source, names in _PAIRS.items():
+        given = [bool(env.get(name)) for name in names]
+        if any(given):
+            return source if all(given) else None
     # Not by the node's role where it is empty: botocore asks nobody else then.
     if POD_IDENTITY_URI in env:
         known = _is_pod_identity(env[POD_IDENTITY_URI]) and env.get(POD_IDENTITY_TOKEN_FILE)

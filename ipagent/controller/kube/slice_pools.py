@@ -48,9 +48,8 @@ class SlicePools:
         for name in sorted(pools, key=lambda name: self._looked.get(name, (None, 0.0))[1]):
             pool = pools[name]
             before, due = self._looked.get(name, (None, now))
-            if now < due and (before == pool or self.reports[name].problem):
-                reports[name] = self.reports[name]
-            elif now < self._paused:
+            waits = now < due and (before == pool or self.reports[name].problem)
+            if waits or now < self._paused:
                 if name in self.reports:
                     reports[name] = self.reports[name]
             elif self.may():

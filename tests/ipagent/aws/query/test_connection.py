@@ -17,7 +17,7 @@ import pytest
 from ipagent.aws import ec2_calls
 from ipagent.aws.query import connection as product
 from ipagent.aws.query.client import QueryClient
-from ipagent.aws.query.connection import AwsConnection, NoAnswerError, NotSentError, host_of
+from ipagent.aws.query.connection import ConnectionPool, NoAnswerError, NotSentError, host_of
 from ipagent.aws.query.messages import NotAnAnswerError, RefusedError
 from ipagent.aws.query.signature import Keys
 from ipagent.signals import Signals, Stop
@@ -39,7 +39,7 @@ def numbered(number: int) -> Sent:
 
 @contextmanager
 def client_of(url: str, ca_file: str = "") -> Iterator[QueryClient]:
-    with closing(QueryClient(AwsConnection(url, ca_file), REGION, lambda: KEYS)) as client:
+    with closing(QueryClient(ConnectionPool(url, ca_file), REGION, lambda: KEYS)) as client:
         yield client
 
 
@@ -286,7 +286,7 @@ def test_the_server_is_the_endpoints(
         asked(client)
     assert reached == [address]
     # The host that is signed is the one that is sent.
-    assert AwsConnection(url, ca_file).host == host_of(url)
+    assert ConnectionPool(url, ca_file).host == host_of(url)
 
 
 @pytest.fixture(scope="module")
@@ -338,4 +338,4 @@ def test_a_ca_bundle_that_can_not_be_read_is_an_error_of_the_files(tmp_path: Pat
     (tmp_path / "empty.pem").touch()
     for name, error in (("missing.pem", FileNotFoundError), ("empty.pem", ssl.SSLError), (".", OSError)):
         with pytest.raises(error):
-            AwsConnection("https://ec2.example", str(tmp_path / name))
+            ConnectionPool("https://ec2.example", str(tmp_path / name))

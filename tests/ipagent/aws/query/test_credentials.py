@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ipagent.assign.errors import BadImdsAnswer, NoImds
 from ipagent.aws.imds import Imds
-from ipagent.aws.query.connection import AwsConnection, NoAnswerError, NotSentError
+from ipagent.aws.query.connection import ConnectionPool, NoAnswerError, NotSentError
 from ipagent.aws.query.credentials import AGAIN_SECONDS, RENEWED_SECONDS, Credentials, NoKeysError
 from ipagent.aws.query.environment import Source
 from ipagent.aws.query.signature import Keys
@@ -66,7 +66,7 @@ def made(
     env: Mapping[str, str],
     *,
     imds: Callable[[], Imds] = unused,
-    sts: Callable[[], AwsConnection] = unused,
+    sts: Callable[[], ConnectionPool] = unused,
     now: Callable[[], float] = NOW.timestamp,
 ) -> Credentials:
     return Credentials(source, env, imds=imds, sts=sts, now=now)
@@ -251,7 +251,7 @@ class Sts:
 
     def credentials(self, **more: str) -> Credentials:
         env = {"AWS_ROLE_ARN": ARN, "AWS_WEB_IDENTITY_TOKEN_FILE": str(self.token), **more}
-        return made(Source.WEB_IDENTITY, env, sts=lambda: cast("AwsConnection", self))
+        return made(Source.WEB_IDENTITY, env, sts=lambda: cast("ConnectionPool", self))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error, SilentImds
 from ipagent.aws.imds import Imds
 from ipagent.aws.pod_connection import PodConnection, Usual
-from ipagent.aws.query.connection import AwsConnection, NotSentError
+from ipagent.aws.query.connection import ConnectionPool, NotSentError
 from ipagent.aws.query.credentials import Credentials as QueryCredentials
 from ipagent.aws.query.environment import Source
 from tests.cluster.certificates import Authority
@@ -267,7 +267,7 @@ def test_credentials_that_are_not_renewed_are_botocores_to_renew(
     credentials = QueryCredentials(
         Source.NODE, {}, imds=lambda: cast("Imds", role), sts=silent_imds, now=lambda: now[0]
     )
-    usual = Usual(credentials, lambda: AwsConnection(served.url, ""))
+    usual = Usual(credentials, lambda: ConnectionPool(served.url, ""))
     with closing(PodConnection(REGION, usual, botocore)) as connection:
         assert (asked(connection), connection.identity) == ("by query", "iam-role")
         role.gone = True
