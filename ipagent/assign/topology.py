@@ -74,7 +74,8 @@ class Topology:
     `partial`: MAC -> why IMDS can't be used for its ENI. `absent`: MAC -> the ENI that has it and is not
     attached here. `doubt` is why it is not known whether an ENI of this node has a MAC that is not listed.
     `unranged` are ENIs of subnets whose ranges are not known yet. `delegated`: MAC -> an ENI as IMDS shows
-    it, of which only the prefixes count. Without `verified` IMDS alone has shown the ENIs: not their types
+    it, of which only the prefixes count. `unread`: ENIs of the node, by id, of which nothing could be learned
+    this time, and why. Without `verified` IMDS alone has shown the ENIs: not their types
     and owners, and perhaps some that are detached.
     """
 
@@ -85,6 +86,7 @@ class Topology:
     doubt: AgentError | None = None
     unranged: tuple[str, ...] = ()
     delegated: Mapping[str, Eni] = field(default_factory=dict)
+    unread: Mapping[str, AgentError] = field(default_factory=dict)
     verified: bool = True
 
     @property

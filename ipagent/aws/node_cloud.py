@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 from common.agent_settings import ENV_PREFIX, Credentials
 from ipagent.assign.addresses import IPNetwork
-from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
+from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
@@ -47,11 +47,18 @@ class NodeCloud(AwsAccess):
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Ask EC2 for all ENIs of the node, whichever MACs are of interest; raises AgentError."""
         del macs, fresh
-        attached = self.observed()
-        return Topology(tuple(each.eni for each in attached), tuple(each.held for each in attached))
+        attached = self._look()
+        enis, held = (each.eni for each in attached), (each.held for each in attached)
+        return Topology(tuple(enis), tuple(held), unread=self._unread())
 
     def observed(self) -> tuple[Attached, ...]:
-        """Ask EC2 now what each ENI of the node holds; raises AgentError."""
+        """Ask EC2 now what each ENI of the node holds; raises AgentError where any is unread."""
+        attached = self._look()
+        for error in self._unread().values():
+            raise error
+        return attached
+
+    def _look(self) -> tuple[Attached, ...]:
         found = self._describe_all()
         self._enis = tuple(sorted(found, key=lambda eni: (eni.device_number or 0, eni.eni_id)))
         self._learn_ranges()
@@ -70,6 +77,10 @@ class NodeCloud(AwsAccess):
             self._log.debug("imds-failed", message=str(error))
             self._silent_until = self._timing.clock() + SILENT_SECONDS
             return {}
+
+    def _unread(self) -> Mapping[str, AgentError]:
+        """Return why the last look has not shown some of the node's ENIs, by id: one call shows all."""
+        return {}
 
     def _own_instance(self) -> str:
         return self.instance_id

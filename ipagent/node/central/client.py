@@ -56,6 +56,8 @@ class RelayClient:
         self._timing = timing
         # When it was refused, what was asked for, and the holders that came with the refusal.
         self._refused: tuple[float, frozenset[IPAddress], tuple[EniDetails, ...]] | None = None
+        self.unread: Mapping[str, Failure] = {}
+        """ENIs that the last look at all of them has not shown, and why."""
         # ENIs of other nodes that were found to hold addresses -> the NodeAttachment by which they were.
         self._found_by: dict[str, RelayAttachment] = {}
 
@@ -88,17 +90,28 @@ class RelayClient:
 
     def describe(self, eni_id: str) -> EniDetails:
         """Describe one ENI of the node."""
-        (found,) = self._described([self._of_eni(eni_id)])
+        via = self._of_eni(eni_id)
+        found = self._described([via])[via.eni]
+        if isinstance(found, Failure):
+            raise Ec2Error(found)
         return found
 
     def attached(self, instance_id: str) -> tuple[EniDetails, ...]:  # noqa: ARG002 - it is the node's
-        """Describe the ENIs of all NodeAttachments, by one round trip."""
+        """Describe the ENIs of all NodeAttachments, by one round trip.
+
+        Those that EC2 does not know are left out, and so are those in `unread`; raises Ec2Error if it is all.
+        """
         known = [*self._relay.attachments().values()]
         if not known:
             text = f"No NodeNetwork has an ENI on node {self._relay.node}"
             raise _no_eni(text)
-        if found := self._described(known):
-            return found
+        found = self._described(known)
+        failed = {eni: each for eni, each in found.items() if isinstance(each, Failure)}
+        self.unread = {eni: each for eni, each in failed.items() if each.fault is not Fault.NO_ENI}
+        if len(failed) < len(found):
+            return tuple(each for each in found.values() if not isinstance(each, Failure))
+        if self.unread or len(failed) == 1:
+            raise Ec2Error(next(iter((self.unread or failed).values())))
         text = f"EC2 shows none of the node's ENIs: {', '.join(each.eni for each in known)}"
         raise _no_eni(text)
 
@@ -147,11 +160,11 @@ class RelayClient:
             return ()
         return refused[2] if refused[1].issuperset(addresses) else ()
 
-    def _described(self, via: Sequence[RelayAttachment]) -> tuple[EniDetails, ...]:
+    def _described(self, via: Sequence[RelayAttachment]) -> dict[str, EniDetails | Failure]:
+        """Describe the ENIs of these NodeAttachments; returns what each is, or why it is unknown."""
         wanted = {each.name: [RelayCall(0, Action.DESCRIBE, each.eni)] for each in via}
         answers = self._relayed(Action.DESCRIBE, wanted)
-        found = [_shown(each, answers[each.name][0], alone=len(via) == 1) for each in via]
-        return tuple(eni for eni in found if eni is not None)
+        return {each.eni: _shown(each, answers[each.name][0]) for each in via}
 
     def _ask(self, via: RelayAttachment, calls: Sequence[RelayCall]) -> tuple[RelayAnswer, ...]:
         return self._relayed(calls[0].action, {via.name: calls})[via.name]
@@ -197,20 +210,17 @@ def _parts(addresses: Sequence[IPAddress]) -> list[tuple[IPAddress, ...]]:
     return [tuple(addresses[start : start + MAX_ADDRESSES]) for start in starts]
 
 
-def _shown(via: RelayAttachment, answer: RelayAnswer, *, alone: bool) -> EniDetails | None:
-    """Return the described ENI; among several, one that EC2 does not know is left out.
+def _shown(via: RelayAttachment, answer: RelayAnswer) -> EniDetails | Failure:
+    """Return the described ENI, or why there is none.
 
     One whose NodeAttachment is being deleted counts as being detached: it gets no further addresses.
     """
-    failure = answer.failure
-    if failure is None:
-        found = next((eni for eni in answer.interfaces if eni.eni_id == via.eni), None)
-        if found is not None:
-            return replace(found, detaching=found.detaching or via.leaving)
-        failure = Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {via.eni}: EC2 does not show it")
-    if failure.fault is Fault.NO_ENI and not alone:
-        return None
-    raise Ec2Error(failure)
+    if answer.failure is not None:
+        return answer.failure
+    found = next((eni for eni in answer.interfaces if eni.eni_id == via.eni), None)
+    if found is None:
+        return Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {via.eni}: EC2 does not show it")
+    return replace(found, detaching=found.detaching or via.leaving)
 
 
 def _raise_first(answers: Sequence[RelayAnswer]) -> None:

@@ -21,6 +21,15 @@ from ipagent.call_relay import RelayAnswer, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, requests_body
 from ipagent.log import Log
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
+from ipagent.node.central.failed_writes import (
+    NO_API_SERVER,
+    NOT_ATTACHED,
+    Unwritten,
+    may_be_written,
+    not_written,
+    takes_none,
+)
+from ipagent.node.central.pauses import SLOW, Pauses
 from ipagent.node_network_names import ATTACHMENTS, LEASE, of_node
 
 PATIENCE = 20.0
@@ -28,30 +37,18 @@ PATIENCE = 20.0
 
 The controller makes throttled calls again for 15 s, and another replica leads 15 s after a leader's death.
 """
-UNANSWERED_PAUSE = 1.0
-"""Seconds after a wait in vain during which nothing is asked: one turn of the loop waits once."""
-
-EVERY = ""
-"""In place of a NodeAttachment's name: all of them."""
-
-GONE, FORBIDDEN = 404, 403
+LATE = 5.0
+"""Seconds to wait for the last of several answers once there is a first one."""
+MAX_SLOW = 2
+"""Writes of one request that fail slowly, after which its other ones are left for another time."""
 
 _NO_CONTROLLER = (
     "Check that the controller runs and leads: its Deployment, and `kubectl get lease -A` for "
     f"{LEASE}. It needs agent.backend=central, too, which `helm upgrade` gives to both."
 )
-_NO_API_SERVER = (
-    "Check that the node reaches the API server: with agent.backend=central calls to EC2 are made through it."
+_ANSWERS_OTHERS = (
+    "The controller answers others: its log says why it does not answer this one (`write-failed`, `refused`)."
 )
-_NO_RIGHT = (
-    "Let the DaemonSet patch nodeattachments/status of its own node, as the chart does with "
-    "agent.backend=central: has the release been upgraded as a whole?"
-)
-_NOT_TAKEN = (
-    "See the API server's message: where it names a webhook, let that one run, or have it leave out "
-    "nodeattachments."
-)
-_NOT_ATTACHED = "The ENI was detached, or its NodeNetwork does not select the node any more."
 
 
 class CallRelay:
@@ -74,8 +71,7 @@ class CallRelay:
         self._patience = patience
         self._session = secrets.token_hex(8)
         self._last_id = 0
-        # Until when nothing is asked, and why: by the NodeAttachment, or by EVERY.
-        self._paused: dict[str, tuple[float, Failure]] = {}
+        self._pauses = Pauses(timing.clock)
         self._changed = threading.Condition()
         target = Target(ATTACHMENTS, f"the NodeAttachments of node {node}", of_node(node))
         self._informer = Informer(client, target, read_attachment, self._notify, log)
@@ -101,45 +97,63 @@ class CallRelay:
         """Return the node's NodeAttachments that have an ENI, by name; raises Ec2Error as long as unknown."""
         if not self._informer.synced:
             self._refuse_while_paused()
-        if not self._informer.synced and not self._wait(lambda: self._informer.synced):
+        if not self._informer.synced and not self._wait(lambda: self._informer.synced, self._patience):
             text = f"The NodeAttachments of node {self.node} can't be read from the API server"
-            raise self._pause_after(Failure(Fault.UNREACHABLE, text, remedy=_NO_API_SERVER))
+            raise self._pause_all(Failure(Fault.UNREACHABLE, text, remedy=NO_API_SERVER))
         return self._informer.items()
 
     def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
         """Ask for calls, all at once, and return the answers in their order.
 
-        Raises Ec2Error where there is none: what EC2 says is in the answers.
+        Where nothing can be asked by some NodeAttachments, or nothing is answered, their answers are that
+        failure. Raises Ec2Error where it is so for all.
         """
-        self._refuse_while_paused(wanted)
+        self._refuse_while_paused()
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
-        self._write_all(numbered)
-        if not self._wait(lambda: not self._unsettled(numbered)):
-            self._withdraw(numbered)
-            raise self._pause_after(self._unanswered(numbered))
-        known = self._informer.items()
-        found = {name: self._answers(known.get(name), calls) for name, calls in numbered.items()}
-        failures = [each.failure for given in found.values() for each in given if each.failure is not None]
+        failed = {name: failure for name in wanted if (failure := self._pauses.of(name)) is not None}
+        failed |= self._write_all({name: calls for name, calls in numbered.items() if name not in failed})
+        given = self._await({name: calls for name, calls in numbered.items() if name not in failed})
+        found = {**failed, **given}
+        if all(isinstance(each, Failure) for each in found.values()):
+            raise Ec2Error(next(each for each in found.values() if isinstance(each, Failure)))
+        answers = {name: _answered(calls, found[name]) for name, calls in numbered.items()}
+        failures = [each.failure for name in given for each in answers[name] if each.failure is not None]
         # The controller has made a throttled call again for long: a turn waits for that once.
         if throttled := next((each for each in failures if each.fault is Fault.THROTTLED), None):
-            self._pause_after(throttled)
-        return found
+            self._pause_all(throttled)
+        return answers
 
-    def _write_all(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
-        for name, calls in numbered.items():
-            try:
-                self._apply(name, calls)
-            except (ApiError, Unreachable, ClusterError) as error:
-                # It may have been written anyway, and those before it are.
-                self._withdraw(numbered)
-                raise self._failed(name, error) from None
+    def _write_all(self, numbered: Mapping[str, Sequence[RelayCall]]) -> dict[str, Failure]:
+        """Write requests; returns why some could not be. Raises Ec2Error where the API server takes none."""
+        failed: dict[str, Unwritten] = {}
+        # What has failed before comes last: the others show whether the API server answers.
+        names = sorted(numbered, key=self._pauses.failed_at)
+        for number, name in enumerate(names):
+            found = self._write(name, numbered[name])
+            if found is None:
+                self._pauses.end(name)
+                continue
+            failed[name] = found
+            if takes_none([*failed.values()], number + 1 - len(failed), len(names)):
+                raise self._pause_all(not_written(found.error))
+            if sum(each.took >= SLOW for each in failed.values()) == MAX_SLOW:
+                failed |= dict.fromkeys(names[number + 1 :], replace(found, took=0.0))
+                break
+        for name, each in failed.items():
+            self._pauses.pause(name, not_written(each.error), each.took)
+        return {name: not_written(each.error) for name, each in failed.items()}
 
-    def _failed(self, name: str, error: Exception) -> Ec2Error:
-        """Return the failure of a write; what concerns one NodeAttachment lets calls of others be asked."""
-        failure = _not_written(error)
-        if failure.fault is not Fault.UNREACHABLE:
-            return Ec2Error(failure)
-        return self._pause_after(failure, name if _alone(error) else EVERY)
+    def _write(self, name: str, calls: Sequence[RelayCall]) -> Unwritten | None:
+        """Write the requests by one NodeAttachment; returns why they are not written."""
+        began = self._timing.clock()
+        try:
+            self._apply(name, calls)
+        except (ApiError, Unreachable, ClusterError) as error:
+            # What only looks may stay.
+            if may_be_written(error) and any(call.change is not None for call in calls):
+                self._withdraw({name: calls})
+            return Unwritten(error, self._timing.clock() - began)
+        return None
 
     def _numbered(self, calls: Sequence[RelayCall]) -> tuple[RelayCall, ...]:
         first = self._last_id + 1
@@ -160,15 +174,26 @@ class CallRelay:
             if not _settled(known.get(name), self._session, calls)
         }
 
-    def _answers(
-        self, attachment: RelayAttachment | None, calls: Sequence[RelayCall]
-    ) -> tuple[RelayAnswer, ...]:
-        given = {} if attachment is None else attachment.answers(self._session)
-        if missing := [call for call in calls if call.id not in given]:
-            what = f"{missing[0].action} on {missing[0].eni}"
-            text = f"{what}: the node has no NodeAttachment with that ENI any more"
-            raise Ec2Error(Failure(Fault.NO_ENI, text, remedy=_NOT_ATTACHED))
-        return tuple(given[call.id] for call in calls)
+    def _await(
+        self, asked: Mapping[str, Sequence[RelayCall]]
+    ) -> dict[str, tuple[RelayAnswer, ...] | Failure]:
+        """Wait for answers; returns them, or why they will not come. Raises Ec2Error where there is none."""
+        if not asked:
+            return {}
+        first = self._wait(lambda: len(self._unsettled(asked)) < len(asked), self._patience)
+        began = self._timing.clock()
+        if first:
+            self._wait(lambda: not self._unsettled(asked), min(LATE, self._patience))
+        if len(missing := self._unsettled(asked)) == len(asked):
+            self._withdraw(missing)
+            raise self._pause_all(_unanswered(missing, self._patience, _NO_CONTROLLER))
+        known = self._informer.items()
+        found = {name: _answers(known.get(name), self._session, calls) for name, calls in asked.items()}
+        for name, calls in missing.items():
+            self._withdraw({name: calls})
+            found[name] = failure = _unanswered({name: calls}, LATE, _ANSWERS_OTHERS)
+            self._pauses.pause(name, failure, self._timing.clock() - began)
+        return found
 
     def _withdraw(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
         """Take back what has not been answered: the node may want something else by then."""
@@ -181,25 +206,17 @@ class CallRelay:
                 # Each write that nobody answers takes a timeout: what is left expires (MAX_AGE).
                 return
 
-    def _unanswered(self, numbered: Mapping[str, Sequence[RelayCall]]) -> Failure:
-        waiting = [f"{calls[0].action} on {calls[0].eni}" for calls in self._unsettled(numbered).values()]
-        text = f"{', '.join(waiting)}: the controller has not answered within {self._patience:g} s"
-        return Failure(Fault.UNREACHABLE, text, remedy=_NO_CONTROLLER)
-
-    def _pause_after(self, failure: Failure, name: str = EVERY) -> Ec2Error:
-        self._paused[name] = self._timing.clock() + UNANSWERED_PAUSE, failure
+    def _pause_all(self, failure: Failure) -> Ec2Error:
+        self._pauses.pause_all(failure)
         return Ec2Error(failure)
 
-    def _refuse_while_paused(self, names: Collection[str] = ()) -> None:
-        now = self._timing.clock()
-        self._paused = {name: each for name, each in self._paused.items() if now < each[0]}
-        for name in (EVERY, *names):
-            if name in self._paused:
-                raise Ec2Error(self._paused[name][1])
+    def _refuse_while_paused(self) -> None:
+        if (failure := self._pauses.of_all()) is not None:
+            raise Ec2Error(failure)
 
-    def _wait(self, until: Callable[[], bool]) -> bool:
+    def _wait(self, until: Callable[[], bool], seconds: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(until, self._patience)
+            return self._changed.wait_for(until, seconds)
 
     def _notify(self, _names: Collection[str]) -> None:
         with self._changed:
@@ -211,16 +228,28 @@ def _settled(attachment: RelayAttachment | None, session: str, calls: Sequence[R
     return attachment is None or attachment.answers(session).keys() >= {call.id for call in calls}
 
 
-def _not_written(error: Exception) -> Failure:
-    """Return the failure that a refused or unanswered write is."""
-    code = error.code if isinstance(error, ApiError) else 0
-    if code == GONE:
-        return Failure(Fault.NO_ENI, str(error), remedy=_NOT_ATTACHED)
-    if code == FORBIDDEN:
-        return Failure(Fault.NO_PERMISSION, str(error), remedy=_NO_RIGHT)
-    return Failure(Fault.UNREACHABLE, str(error), remedy=_NOT_TAKEN if _alone(error) else _NO_API_SERVER)
+def _answers(
+    attachment: RelayAttachment | None, session: str, calls: Sequence[RelayCall]
+) -> tuple[RelayAnswer, ...] | Failure:
+    """Return the answers to calls, or that the NodeAttachment has gone before it had them."""
+    given = {} if attachment is None else attachment.answers(session)
+    if missing := [call for call in calls if call.id not in given]:
+        what = f"{missing[0].action} on {missing[0].eni}"
+        text = f"{what}: the node has no NodeAttachment with that ENI any more"
+        return Failure(Fault.NO_ENI, text, remedy=NOT_ATTACHED)
+    return tuple(given[call.id] for call in calls)
 
 
-def _alone(error: Exception) -> bool:
-    """Whether a failed write may concern its NodeAttachment alone."""
-    return isinstance(error, ApiError) and error.of_one_object
+def _answered(
+    calls: Sequence[RelayCall], found: tuple[RelayAnswer, ...] | Failure
+) -> tuple[RelayAnswer, ...]:
+    """Return the answers; a failure is the answer to each call."""
+    if isinstance(found, Failure):
+        return tuple(RelayAnswer(call.id, failure=found) for call in calls)
+    return found
+
+
+def _unanswered(missing: Mapping[str, Sequence[RelayCall]], seconds: float, remedy: str) -> Failure:
+    waiting = [f"{calls[0].action} on {calls[0].eni}" for calls in missing.values()]
+    text = f"{', '.join(waiting)}: the controller has not answered within {seconds:g} s"
+    return Failure(Fault.UNREACHABLE, text, remedy=remedy)

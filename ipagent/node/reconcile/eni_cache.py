@@ -6,6 +6,8 @@ Thread: the main loop's, through NodeController.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
@@ -34,7 +36,7 @@ class EniCache:
     def __init__(self, cloud: Cloud, timing: Clock, log: Log) -> None:
         self.topology = Topology(())
         self.error: AgentError | None = None
-        """Why the last read has failed."""
+        """Why the last read has failed, for all ENIs or for some."""
         self.looked_for: frozenset[IPAddress] = frozenset()
         """The addresses that fit no ENI although the ENIs were read since they came."""
         self._cloud = cloud
@@ -46,6 +48,9 @@ class EniCache:
         self._read_at = 0.0
         self._reads = TokenBucket(READS)
         self._after_failure = NOW
+        self._for_unread = NOW
+        # MACs and addresses that ENIs may have which the last read has not shown, though the node has them.
+        self._in_doubt: frozenset[str | IPAddress] = frozenset()
         self._for_unplaced = NOW
         self._recheck_at = 0.0
 
@@ -94,13 +99,18 @@ class EniCache:
     def _read(self, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> None:
         now = self._timing.clock()
         try:
-            self.topology = self._cloud.topology(macs, fresh=True)
+            found = self._cloud.topology(macs, fresh=True)
         except AgentError as error:
             self._after_failure = self._after_failure.later(now, FAILED_PACE, self._timing.random())
             self._log_failure(error)
             return
+        self._after_failure = NOW
+        if found.unread:
+            self._read_in_part(found, macs, unplaced)
+            return
+        self.topology = found
         now = self._timing.clock()
-        self.error, self._after_failure = None, NOW
+        self.error, self._for_unread, self._in_doubt = None, NOW, frozenset()
         self._asked_macs, self.looked_for = macs, unplaced
         self._read_at = now
         foreign = macs - {eni.mac for eni in self.topology.enis}
@@ -109,15 +119,24 @@ class EniCache:
         if unplaced:
             self._for_unplaced = self._for_unplaced.later(now, UNPLACED_PACE, self._timing.random())
 
+    def _read_in_part(self, found: Topology, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> None:
+        """Take what was read; what is known of other ENIs stays, and they are read again a little later."""
+        kept = (eni for eni in self.topology.enis if eni.id in found.unread)
+        self.topology = replace(found, enis=(*found.enis, *kept), unread={})
+        self._in_doubt = self.unknown(macs) | (unplaced - self.looked_for)
+        now = self._timing.clock()
+        self._for_unread = self._for_unread.later(now, FAILED_PACE, self._timing.random())
+        self._log_failure(next(iter(found.unread.values())))
+
     def _due(
         self, macs: frozenset[str], unplaced: frozenset[IPAddress], attached: frozenset[str]
     ) -> float | None:
         if not macs and not unplaced:
             return None
-        if self.unknown(macs) or unplaced - self.looked_for:
-            return self._after_failure.at
+        if fresh := self.unknown(macs) | (unplaced - self.looked_for):
+            return max(self._after_failure.at, self._for_unread.at if fresh <= self._in_doubt else 0.0)
         at = min(self._recheck_at, self._for_unplaced.at) if unplaced else self._recheck_at
-        return max(min(at, self._late_at(attached)), self._after_failure.at)
+        return max(min(at, self._late_at(attached)), self._after_failure.at, self._for_unread.at)
 
     def _late_at(self, attached: frozenset[str]) -> float:
         """Return when an interface's MAC that no ENI had is looked for again; infinity if none is."""

@@ -125,7 +125,9 @@ def _verdict(
         return ClaimState.PENDING, ExitCode.DEADLINE, _waiting(waiting, text)
     if waiting:
         code = worst(problem.error for problem in waiting).exit_code
-        if (failed := context.lookup_error) is None:
+        # An address that has its ENI waits for something else.
+        failed = context.lookup_error if any(not problem.eni_id for problem in waiting) else None
+        if failed is None:
             return ClaimState.PENDING, code, _waiting(waiting, "")
         text = _waiting(waiting, f"cannot determine the node's ENIs: {failed}")
         return ClaimState.PENDING, code, f"{text} {of_node_agent(failed).remedy}"

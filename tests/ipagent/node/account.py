@@ -123,6 +123,8 @@ class NodeCloud:
     barred: set[str] = field(default_factory=set)
     hidden: set[str] = field(default_factory=set)
     """ENIs that were attached a moment ago, and are not shown yet."""
+    unread: set[str] = field(default_factory=set)
+    """ENIs that can't be asked for."""
     lookups: int = 0
     away: bool = False
     before: dict[str, tuple[float, frozenset[IPAddress]]] = field(default_factory=dict)
@@ -137,8 +139,11 @@ class NodeCloud:
             with self.account.call("lookup"):
                 if self.away:
                     raise error_of(Failure(Fault.UNREACHABLE, "nobody answers"))
-                mine = [each for each in self.mine() if each.eni.id not in self.hidden]
-                return Topology(tuple(each.eni for each in mine), tuple(each.shown() for each in mine))
+                failure = Failure(Fault.UNREACHABLE, "a webhook refuses that")
+                unread = dict.fromkeys(sorted(self.unread), error_of(failure))
+                mine = [each for each in self.mine() if each.eni.id not in self.hidden | self.unread]
+                enis, held = (each.eni for each in mine), (each.shown() for each in mine)
+                return Topology(tuple(enis), tuple(held), unread=unread)
         except Ec2Error as error:
             raise error_of(error.failure) from None
 

@@ -12,7 +12,7 @@ import pytest
 from ipagent.assign.address_calls import Assign, Move, TakeOver, Unassign
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.errors import Ec2Error, NoEni
+from ipagent.assign.errors import AgentError, Ec2Error, NoEni
 from ipagent.assign.executor import run
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import MAX_ADDRESSES, Action, RelayAnswer, RelayCall
@@ -116,6 +116,23 @@ def test_an_eni_that_has_gone_does_not_hide_the_others(relay: FakeRelay, client:
         client.describe("eni-1")
 
 
+def test_an_eni_that_can_not_be_asked_for_does_not_hide_the_others(
+    relay: FakeRelay, client: RelayClient
+) -> None:
+    two = replace(OTHERS, eni_id="eni-2")
+    for refusal in (refused(Fault.UNREACHABLE), refused(Fault.NO_PERMISSION), refused(Fault.FOREIGN_ENI)):
+        relay.answers[Action.DESCRIBE] = [refusal, RelayAnswer(0, interfaces=(two,))]
+        assert client.attached("i-1") == (two,)
+        assert refusal.failure is not None
+        assert client.unread["eni-1"].text == refusal.failure.text
+    relay.answers[Action.DESCRIBE] = [RelayAnswer(0, interfaces=(two,)), RelayAnswer(0, interfaces=(two,))]
+    client.attached("i-1")
+    assert client.unread == {}
+    relay.answers[Action.DESCRIBE] = [refused(Fault.NO_ENI), refused(Fault.UNREACHABLE)]
+    with pytest.raises(Ec2Error, match="UNREACHABLE"):
+        client.attached("i-1")
+
+
 @pytest.mark.parametrize("fault", [Fault.ENI_FULL, Fault.THROTTLED, Fault.NO_PERMISSION])
 def test_a_refusal_is_the_same_as_that_of_ec2(relay: FakeRelay, client: RelayClient, fault: Fault) -> None:
     relay.answers[Action.ASSIGN_IPV4] = [refused(fault, remedy="Do that.")]
@@ -209,6 +226,16 @@ class TestCloud:
             ("eni-1", OAM.cidrs, True), ("eni-2", SIG.cidrs, False)
         ]  # fmt: skip
         assert cloud.instance_id == "i-1"
+
+    def test_a_sweep_waits_for_all_enis(self, relay: FakeRelay, cloud: CentralCloud) -> None:
+        """It would take what an ENI has for gone, and forget whose it was."""
+        two = replace(OTHERS, eni_id="eni-2")
+        relay.answers[Action.DESCRIBE] = 2 * [refused(Fault.UNREACHABLE), RelayAnswer(0, interfaces=(two,))]
+        found = cloud.topology(())
+        assert [each.id for each in found.enis] == ["eni-2"]
+        assert [*found.unread] == ["eni-1"]
+        with pytest.raises(AgentError, match="UNREACHABLE"):
+            cloud.observed()
 
     def test_a_node_without_any_says_what_to_do(self, relay: FakeRelay, cloud: CentralCloud) -> None:
         relay.known = []

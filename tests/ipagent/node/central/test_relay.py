@@ -20,7 +20,8 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
 from ipagent.call_relay import Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, responses_body
-from ipagent.node.central.relay import UNANSWERED_PAUSE, CallRelay
+from ipagent.node.central.pauses import PAUSE, REST
+from ipagent.node.central.relay import CallRelay
 from ipagent.node_network_names import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import Lines, ip
@@ -241,7 +242,7 @@ def test_without_an_answer_the_request_is_withdrawn_and_the_remedy_names_the_con
         relay.ask({"n1.sig": [DESCRIBE]})
     assert len(wire.written) == 4
     wire.controller = succeed
-    now.now += UNANSWERED_PAUSE
+    now.now += PAUSE
     assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
 
 
@@ -289,8 +290,70 @@ def test_a_node_attachment_that_can_not_be_written_holds_up_no_calls_for_others(
     wire.broken = "nobody"
     with pytest.raises(Ec2Error, match="500"):
         relay.ask({"n1.oam": [ASSIGN]})
-    now.now += UNANSWERED_PAUSE
+    now.now += PAUSE
     assert relay.ask({"n1.oam": [ASSIGN]})["n1.oam"][0].failure is None
+
+
+def test_a_node_attachment_that_can_not_be_written_hides_no_other(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    relay = make()
+    wire.status, wire.broken = 500, "n1.oam"
+    look = {"n1.oam": [DESCRIBE], "n1.sig": [DESCRIBE]}
+    found = relay.ask(look)
+    assert found["n1.sig"][0].failure is None
+    (failed,) = found["n1.oam"]
+    assert failed.failure is not None
+    assert failed.failure.fault is Fault.UNREACHABLE
+    assert "names a webhook" in failed.failure.remedy
+    wire.status = 200
+    now.now += PAUSE
+    assert [each.failure for given in relay.ask(look).values() for each in given] == [None, None]
+
+
+def test_many_that_hang_hold_up_one_look_for_two_of_them(
+    wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"n1.{number}" for number in range(8)]
+    for name in names:
+        wire.objects[name] = attachment(name, f"eni-{name}")
+    relay, tries = make(), []
+    applied = Client.apply
+
+    def hang(client: Client, path: str, *arguments: Any, **more: Any) -> Any:
+        if any(f"/{name}/" in path for name in names):
+            tries.append(path)
+            now.now += 15
+            raise Unreachable("timed out")
+        return applied(client, path, *arguments, **more)
+
+    monkeypatch.setattr(Client, "apply", hang)
+    look = {name: [DESCRIBE] for name in ("n1.sig", *names)}
+    found = relay.ask(look)
+    assert len(tries) == 2
+    assert [name for name in look if found[name][0].failure is None] == ["n1.sig"]
+    assert relay.ask({name: [DESCRIBE] for name in ("n1.sig", "n1.0")})["n1.sig"][0].failure is None
+    assert len(tries) == 2
+    now.now += 15 * REST
+    monkeypatch.undo()
+    found = relay.ask({"n1.sig": [DESCRIBE], "n1.0": [DESCRIBE]})
+    assert [each.failure for given in found.values() for each in given] == [None, None]
+
+
+def test_an_answer_that_does_not_come_hides_no_other(wire: Wire, make: Callable[..., CallRelay]) -> None:
+    """The controller can't write it, as the node agent can't write requests."""
+    wire.controller = lambda asked: succeed(asked) if asked.calls and asked.calls[0].eni == "eni-2" else None
+    relay = make(PATIENCE)
+    found = relay.ask({"n1.oam": [ASSIGN], "n1.sig": [DESCRIBE]})
+    assert found["n1.sig"][0].failure is None
+    (failed,) = found["n1.oam"]
+    assert failed.failure is not None
+    assert "AssignPrivateIpAddresses on eni-1: the controller has not answered" in failed.failure.text
+    assert [(name, len(requests.calls)) for name, requests in wire.written] == [
+        ("n1.oam", 1), ("n1.sig", 1), ("n1.oam", 0)
+    ]  # fmt: skip
+    with pytest.raises(Ec2Error, match="has not answered"):
+        relay.ask({"n1.oam": [ASSIGN]})
 
 
 def test_an_api_server_that_is_away_costs_a_turn_two_timeouts_however_many_enis_the_node_has(

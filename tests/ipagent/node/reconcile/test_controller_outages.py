@@ -10,6 +10,7 @@ from ipagent.assign.ec2_error_codes import Fault
 from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.events import EventType
 from ipagent.node.model.pod import InjectedAgent
+from ipagent.node.reconcile.eni_cache import RECHECK_SECONDS
 from tests.ipagent.fakes import Strike
 from tests.ipagent.node.pods import MAC_1, claim, holding, pod
 from tests.ipagent.node.reconcile.controller_run import Run
@@ -95,6 +96,35 @@ class TestOutages:
         run.cloud.away = False
         run.live(61)
         assert run.status().state is ClaimState.ASSIGNED
+
+    def test_an_eni_that_cannot_be_asked_for_holds_up_no_pod_on_the_others(self) -> None:
+        run = Run()
+        run.cloud.unread = {"eni-a-2"}
+        run.core.update_pod(pod("a", "10.1.1.1"))
+        run.core.update_pod(pod("b", holdings=(holding("10.2.1.2", "net2"),)))
+        run.claims(claim("a", "10.1.1.1"), claim("b", "10.2.1.2"))
+        assert run.status("a").state is ClaimState.ASSIGNED
+        assert run.status("b").state is ClaimState.PENDING
+        assert "a webhook refuses that" in run.status("b").message
+        run.live(600)
+        assert (run.on("eni-a-1"), run.on("eni-a-2")) == ({"10.1.1.1"}, set())
+        assert run.lines.events("warning") == ["lookup-failed"]
+        run.cloud.unread.clear()
+        run.live(61)
+        assert run.on("eni-a-2") == {"10.2.1.2"}
+        assert run.status("b").state is ClaimState.ASSIGNED
+
+    @pytest.mark.no_cover
+    def test_what_an_eni_has_stays_while_it_cannot_be_asked_for(self) -> None:
+        run = Run()
+        run.pods(pod("a", "10.1.1.1"), pod("b", holdings=(holding("10.2.1.2", "net2"),)))
+        run.cloud.unread = {"eni-a-2"}
+        run.live(2 * RECHECK_SECONDS)
+        assert "lookup-failed" in run.lines.events("warning")
+        assert (run.on("eni-a-1"), run.on("eni-a-2")) == ({"10.1.1.1"}, {"10.2.1.2"})
+        # It is known where it is: new pods get their addresses there, too.
+        run.pods(pod("c", holdings=(holding("10.2.1.3", "net2"),)))
+        assert run.on("eni-a-2") == {"10.2.1.2", "10.2.1.3"}
 
     def test_what_disappears_from_the_eni_comes_back(self) -> None:
         run = Run()

@@ -125,3 +125,25 @@ def test_a_read_that_fails_keeps_what_was_known_and_is_a_warning_once(rig: Rig) 
     rig.time.now += 60
     rig.step(MAC_1, FOREIGN)
     assert rig.cache.error is None
+
+
+def test_what_is_new_is_looked_for_at_once_beside_an_eni_that_can_not_be_asked_for(rig: Rig) -> None:
+    rig.cloud.unread = {"eni-a-2"}
+    late = next(each.eni for each in rig.cloud.mine() if each.eni.mac == MAC_1)
+    rig.cloud.hidden.add(late.id)
+    delays = []
+    for _ in range(8):
+        delays.append(rig.step(MAC_2) or 0.0)
+        rig.time.now += delays[-1]
+    assert delays == sorted(delays)
+    assert delays[-1] >= 30
+    rig.cloud.hidden.clear()
+    rig.time.now -= delays[-1] / 2
+    assert rig.step(MAC_1, MAC_2)
+    assert late in rig.cache.topology.enis
+    assert rig.cache.unknown(frozenset({MAC_1, MAC_2})) == {MAC_2}
+    assert rig.cache.may_appear(LOST)
+    rig.cloud.unread.clear()
+    rig.time.now += 61
+    rig.step(MAC_1, MAC_2)
+    assert (rig.cache.error, rig.cache.unknown(frozenset({MAC_2}))) == (None, frozenset())

@@ -1,0 +1,64 @@
+"""Writes of requests that the API server has not taken: whom that concerns, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.kube.errors import ApiError, Unreachable
+from ipagent.assign.ec2_error_codes import Failure, Fault
+
+GONE, FORBIDDEN = 404, 403
+
+NO_API_SERVER = (
+    "Check that the node reaches the API server: with agent.backend=central calls to EC2 are made through it."
+)
+_NO_RIGHT = (
+    "Let the DaemonSet patch nodeattachments/status of its own node, as the chart does with "
+    "agent.backend=central: has the release been upgraded as a whole?"
+)
+_NOT_TAKEN = (
+    "See the API server's message: where it names a webhook, let that one run, or have it leave out "
+    "nodeattachments."
+)
+NOT_ATTACHED = "The ENI was detached, or its NodeNetwork does not select the node any more."
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """A write that has failed, after so many seconds."""
+
+    error: Exception
+    took: float
+
+
+def takes_none(failed: Sequence[Unwritten], written: int, wanted: int) -> bool:
+    """Whether the API server takes no write at all, as the last failure shows.
+
+    Where it does not answer, a webhook may hang for that NodeAttachment: one more is tried.
+    """
+    error = failed[-1].error
+    if isinstance(error, Unreachable):
+        silent = all(isinstance(each.error, Unreachable) for each in failed)
+        return silent and not written and len(failed) == min(2, wanted)
+    return not _alone(error)
+
+
+def not_written(error: Exception) -> Failure:
+    """Return the failure that a refused or unanswered write is."""
+    code = error.code if isinstance(error, ApiError) else 0
+    if code == GONE:
+        return Failure(Fault.NO_ENI, str(error), remedy=NOT_ATTACHED)
+    if code == FORBIDDEN:
+        return Failure(Fault.NO_PERMISSION, str(error), remedy=_NO_RIGHT)
+    return Failure(Fault.UNREACHABLE, str(error), remedy=_NOT_TAKEN if _alone(error) else NO_API_SERVER)
+
+
+def may_be_written(error: Exception) -> bool:
+    """Whether a write that has failed may have taken place: not where a webhook was asked before, in vain."""
+    return not isinstance(error, ApiError) or (error.code >= 500 and "webhook" not in error.message)
+
+
+def _alone(error: Exception) -> bool:
+    """Whether a failed write may concern its NodeAttachment alone."""
+    return isinstance(error, ApiError) and error.of_one_object
