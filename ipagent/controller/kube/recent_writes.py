@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from common.backoff import half_jitter
 from common.kube.backoff import MAX_PAUSE, pause_after_failure
 from common.kube.refused_writes import LONGEST, RefusedWrites
 
@@ -25,14 +26,13 @@ SLOW = 2.0
 """Seconds after which a refusal is slow: an admission webhook was waited for, 10 s by default."""
 MAX_SLOW = 2
 """Slow refusals of a turn after which no other write is tried: the loop has other work to do."""
+REST = 9
+"""Times as long as a slow refusal took nothing of its kind is tried: it takes a tenth of the loop's time."""
 
 
 def next_try(now: float, took: float, pause: float) -> float:
-    """Return when something that has failed after so many seconds is tried again, a turn having begun `now`.
-
-    What is slow takes a tenth of the loop's time at most.
-    """
-    return now + pause if took < SLOW else now + took + max(pause, 9 * took)
+    """Return when what has failed after so many seconds is tried again, a turn having begun `now`."""
+    return now + pause if took < SLOW else now + took + max(pause, REST * took)
 
 
 class Key(NamedTuple):
@@ -58,6 +58,11 @@ class RecentWrites:
     """Turns that have ended early, without an answer since."""
     _refused: RefusedWrites = field(default_factory=RefusedWrites)
     _slow_groups: RefusedWrites = field(default_factory=RefusedWrites)
+    _slow: set[Key] = field(default_factory=set)
+    """Writes whose last refusal was slow. All together take a tenth of the loop's time; others of their group
+    soon have their turn, since a webhook may hang for some objects alone."""
+    _slow_until: float = 0.0
+    """When the next one of these may be tried."""
     _again: float = float("inf")
     """When what this turn could not write is tried again."""
 
@@ -73,13 +78,15 @@ class RecentWrites:
         self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
         self._refused.prune(now)
         self._slow_groups.prune(now)
+        self._slow = {key for key in self._slow if key in self._refused}
         self.refusals = self._slow_refusals = 0
         self._again = float("inf")
         return None
 
     def due(self, key: Key, now: float) -> float:
         """Return when a write may be made: `now`, unless it has failed or its group is refused slowly."""
-        return max(self._refused.due(key, now), self._slow_groups.due(key.group, now))
+        slow_until = self._slow_until if key in self._slow else now
+        return max(self._refused.due(key, now), self._slow_groups.due(key.group, now), slow_until)
 
     def has_failed(self, key: Key, now: float) -> bool:
         """Return whether the last try of a write has failed that is to be made now."""
@@ -103,8 +110,9 @@ class RecentWrites:
         longest, chance = (LONGEST, 1.0) if alone else (MAX_PAUSE, NO_CHANCE)
         self.come_again(self._refused.refuse(key, now, chance, longest=longest))
         if took >= SLOW:
-            self._slow_refusals += 1
-            self.come_again(self._slow_groups.refuse(key.group, now, NO_CHANCE, longest=MAX_PAUSE))
+            self._refuse_slowly(key, now, took, alone=alone)
+        else:
+            self._slow.discard(key)
         if alone:
             self._row = 0
             self.refusals += 1
@@ -113,6 +121,17 @@ class RecentWrites:
         self._row += 1
         self.until = now + pause_after_failure(self._row, NO_CHANCE)
         return False
+
+    def _refuse_slowly(self, key: Key, now: float, took: float, *, alone: bool) -> None:
+        longest = MAX_PAUSE
+        if alone:
+            # Where one after the other of the group turns out to be slow, it may be so for all of it.
+            if key not in self._slow:
+                longest = max(MAX_PAUSE, REST * took / half_jitter(1.0, 1.0, 0, NO_CHANCE))
+            self._slow.add(key)
+            self._slow_until = now + REST * took
+        self._slow_refusals += 1
+        self.come_again(self._slow_groups.refuse(key.group, now, NO_CHANCE, longest=longest))
 
     def has(self, key: Key, value: object) -> bool:
         """Return whether just this was written a moment ago."""
@@ -133,6 +152,10 @@ class RecentWrites:
         self._row = 0
         self._refused.accept(key)
         self._slow_groups.accept(key.group)
+        if key in self._slow:
+            # Its webhook answers again, and perhaps for others, too.
+            self._slow.remove(key)
+            self._slow_until = 0.0
 
     def done(self, now: float) -> float:
         """Return when to come again at the latest, after a turn that has not ended early."""
