@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from common.kube.backoff import pause_after_failure
+from common.kube.backoff import MAX_PAUSE, pause_after_failure
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.informer import Informer
 from common.kube.reflector import Target
+from common.kube.refused_writes import RefusedWrites
 from ipagent.assign.release import Pair
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod, PodKey
@@ -32,8 +33,10 @@ from ipagent.node_network_names import ATTACHMENTS, NODE_MANAGER, of_node
 
 GATHER = 0.3
 """Seconds for which changes are gathered: a Deployment's pods come together."""
+MAX_LOGGED = 64
+"""Failures that are remembered as logged."""
 ENDING = 2.0
-GONE = 404
+GONE, CONFLICT = 404, 409
 
 
 class _Attachments(Informer[UsageAttachment]):
@@ -69,10 +72,12 @@ class UsageReporter(threading.Thread):
         self._changed = False
         self._pods: tuple[Pod, ...] | None = None
         self._owners: Mapping[Pair, PodKey] = {}
-        self._failure = ""
+        # Failures that were logged since all was well.
+        self._logged: set[str] = set()
         self._cut: set[str] = set()
         # When a report had no answer: others come first, since a webhook may hang for this one alone.
         self._unanswered: dict[str, float] = {}
+        self._refused = RefusedWrites()
         self._pool: PoolAddresses | None = None
 
     def observe(self, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]) -> None:
@@ -104,15 +109,15 @@ class UsageReporter(threading.Thread):
     def run(self) -> None:
         """Report what differs."""
         self._attachments.start()
-        failures = 0
+        failures, pause = 0, None
         while not self._stopping.is_set():
             with self._wake:
-                self._wake.wait_for(lambda: self._changed or self._stopping.is_set())
+                self._wake.wait_for(lambda: self._changed or self._stopping.is_set(), pause)
                 self._changed = False
             self._stopping.wait(GATHER)
             try:
-                self._report()
-                failures, self._failure = 0, ""
+                pause = self._report()
+                failures = 0
             except (ApiError, Unreachable, ClusterError) as error:
                 failures += 1
                 self._failed(error)
@@ -120,36 +125,74 @@ class UsageReporter(threading.Thread):
                 self._changed = True
         self._attachments.join(ENDING)
 
-    def _report(self) -> None:
+    def _report(self) -> float | None:
+        """Report what differs; returns the seconds until what was refused is due again, None if nothing was.
+
+        What is refused of one holds up no other; raises what others would be answered, too.
+        """
         with self._wake:
             pods, owners = self._pods, self._owners
         if pods is None:
-            return
-        refused: ApiError | None = None
-        known = self._attachments.items()
+            return None
+        now = time.monotonic()
+        known = {name: each for name, each in self._attachments.items().items() if each.report}
+        self._refused.retain(known.keys())
         self._unanswered = {name: at for name, at in self._unanswered.items() if name in known}
-        for each in sorted(known.values(), key=lambda each: self._unanswered.get(each.name, 0.0)):
-            if not each.report:
-                continue
-            usage = usage_of(each, pods, owners)
-            self._log_left_out(each.name, usage)
-            if usage == each.reported or self._stopping.is_set():
+        for name, each in sorted(known.items(), key=lambda pair: self._last(pair[0])):
+            if self._stopping.is_set():
+                break
+            if self._refused.due(name, now) > now:
                 continue
             try:
-                self._write(each, usage)
+                self._report_one(each, pods, owners)
             except ApiError as error:
-                # What is refused of one holds up no other.
-                refused = refused or error
+                if not error.of_one_object:
+                    raise
+                self._failed(error)
+                chance = random.random()  # noqa: S311 - no secret
+                self._refused.refuse(name, time.monotonic(), chance, longest=MAX_PAUSE)
             except Unreachable:
-                self._unanswered[each.name] = time.monotonic()
+                self._unanswered[name] = time.monotonic()
                 raise
             else:
-                self._unanswered.pop(each.name, None)
-        if refused is not None:
-            raise refused
+                self._unanswered.pop(name, None)
+                self._refused.accept(name)
+        if not len(self._refused):
+            self._logged.clear()
+            return None
+        now = time.monotonic()
+        return min(self._refused.due(name, now) for name in known if name in self._refused) - now
+
+    def _last(self, name: str) -> tuple[bool, float]:
+        """Return by what reports are sorted: those that fail, perhaps slowly, come last."""
+        return name in self._refused, self._unanswered.get(name, 0.0)
+
+    def _report_one(
+        self, attachment: UsageAttachment, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]
+    ) -> None:
+        try:
+            self._write(attachment, usage_of(attachment, pods, owners))
+        except ApiError as error:
+            if error.code != CONFLICT:
+                raise
+            # Others have changed it while it was written: what it says by now is compared, once.
+            if (fresh := self._read(attachment.name)) is not None and fresh.report:
+                self._write(fresh, usage_of(fresh, pods, owners))
+
+    def _read(self, name: str) -> UsageAttachment | None:
+        try:
+            return read_attachment(self._client.get(f"{ATTACHMENTS}/{name}", f"read {name}").object)
+        except ApiError as error:
+            if error.code != GONE:
+                raise
+            return None
 
     def _write(self, attachment: UsageAttachment, usage: Usage) -> None:
+        """Write it if it differs from what is reported."""
         name = attachment.name
+        self._log_left_out(name, usage)
+        if usage == attachment.reported:
+            return
         path, what = f"{ATTACHMENTS}/{name}/status", f"report the pods of NodeAttachment {name}"
         try:
             self._client.apply(path, what, usage_body(name, usage), manager=NODE_MANAGER, force=True)
@@ -171,8 +214,10 @@ class UsageReporter(threading.Thread):
 
     def _failed(self, error: Exception) -> None:
         """Log a failure once; it is tried again."""
-        if str(error) != self._failure:
-            self._failure = str(error)
+        if str(error) not in self._logged:
+            if len(self._logged) >= MAX_LOGGED:
+                self._logged.clear()
+            self._logged.add(str(error))
             self._log.warning("usage-failed", message=f"{error}; capacity stays as it is, it is tried again")
 
     def _on_attachments(self, _names: Collection[str]) -> None:

@@ -80,6 +80,78 @@ def test_a_report_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
     assert "usage-failed" in lines.events()
 
 
+def test_a_refused_report_holds_up_no_later_one_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    reported: list[tuple[str, int]] = []
+
+    def answer(request: Request) -> Reply:
+        if request.method == "PATCH":
+            name = request.path.split("/")[-2]
+            reported.append((name, len(request.body["status"]["pods"]["others"])))
+            return Reply(422, {"reason": "Invalid", "message": "no"}) if name == "n1.oam" else Reply()
+        if "watch" in request.parameters:
+            ended.wait(10)
+            return Reply(chunks=[])
+        items, metadata = [attachment("n1.oam"), attachment("n1.sig")], {"resourceVersion": "1"}
+        return Reply(body={"kind": "NodeAttachmentList", "metadata": metadata, "items": items})
+
+    monkeypatch.setattr("ipagent.node.observe.usage_reporter.pause_after_failure", lambda *_: 600.0)
+    pod = Pod(PodKey("apps", "web", "u"), alive=True)
+    with FakeApi(tmp_path, answer) as api:
+        reporter = UsageReporter(api.client(tmp_path), "n1", Lines().log)
+        reporter.start()
+        reporter.observe((), {})
+        wait_for(lambda: ("n1.sig", 0) in reported, "the first reports")
+        reporter.observe((pod,), {("eni-n1.sig", ip("10.0.0.1")): pod.key})
+        wait_for(lambda: ("n1.sig", 1) in reported, "a report of what has changed")
+        reporter.stop()
+        ended.set()
+        reporter.join(10)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_after_a_conflict_the_object_is_read_and_reported_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    ended = threading.Event()
+    reported: list[str] = []
+    read: list[str] = []
+
+    def answer(request: Request) -> Reply:
+        if request.method == "PATCH":
+            reported.append(request.body["status"]["pods"]["mac"])
+            return Reply(409, {"reason": "Conflict", "message": "it was modified"}) if not read else Reply()
+        if "watch" in request.parameters:
+            ended.wait(10)
+            return Reply(chunks=[])
+        if request.path.endswith("/n1.sig"):
+            read.append(request.path)
+            found = attachment("n1.sig")
+            found["status"]["mac"] = "02:aa:00:00:00:02"
+            return Reply(404) if gone else Reply(body=found)
+        metadata = {"resourceVersion": "1"}
+        return Reply(
+            body={"kind": "NodeAttachmentList", "metadata": metadata, "items": [attachment("n1.sig")]}
+        )
+
+    monkeypatch.setattr("ipagent.node.observe.usage_reporter.pause_after_failure", lambda *_: 600.0)
+    with FakeApi(tmp_path, answer) as api:
+        lines = Lines()
+        reporter = UsageReporter(api.client(tmp_path), "n1", lines.log)
+        reporter.start()
+        reporter.observe((), {})
+        wait_for(lambda: bool(read), "another look")
+        if not gone:
+            wait_for(lambda: len(reported) == 2, "another report")
+        reporter.stop()
+        ended.set()
+        reporter.join(10)
+    assert reported == ["02:aa:00:00:00:01", *([] if gone else ["02:aa:00:00:00:02"])]
+    assert "usage-failed" not in lines.events()
+
+
 def test_a_report_that_is_never_answered_holds_up_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
