@@ -8,14 +8,14 @@ with its remedy, and no reason to fall back.
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from common.shorten import SHOWN
 from ipagent.assign.errors import BadImdsAnswer, NoImds, SilentImds
 from ipagent.assign.retry import Backoff, Clock
-from ipagent.signals import Stop
+from ipagent.aws.http_connection import HttpConnection
+from ipagent.aws.http_messages import MalformedError, TooLargeError, is_target
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 IPV6_ENDPOINT = "http://[fd00:ec2::254]"
@@ -52,13 +52,14 @@ class ImdsConnection:
         self._was_asked = self._has_answered = False
         try:
             parts = urlsplit(endpoint)
-            host, port = parts.hostname, parts.port
+            is_http = parts.scheme == "http" and bool(parts.hostname) and is_target(parts.netloc + parts.path)
+            if is_http:
+                self._connection = HttpConnection(endpoint, connect_seconds=timeout, read_seconds=timeout)
         except ValueError as error:
             raise NoImds(f"The IMDS endpoint {endpoint!r} can't be used: {error}") from None
-        if parts.scheme != "http" or not host:
+        if not is_http:
             raise NoImds(f"The IMDS endpoint {endpoint!r} can't be used: it is not an http:// URL")
         self._prefix = parts.path.rstrip("/")
-        self._connection = http.client.HTTPConnection(host, port or 80, timeout=timeout)
 
     def close(self) -> None:
         """Close the connection."""
@@ -112,21 +113,16 @@ class ImdsConnection:
 
     def _ask(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         """Send one request; a lost connection is made anew. Raises NoImds where no answer comes."""
-        if not path.isascii():
+        if not is_target(path):
             raise BadImdsAnswer(f"IMDS has given a name that is not one of its own: {path[-SHOWN:]!r}")
         problem: Exception | None = None
         for attempt in range(_TRIES):
             try:
                 return self._exchange(method, path, headers)
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, MalformedError) as error:
                 problem = error
-                self._connection.close()
                 if not _kept_connection_ended(error):
                     self._pause(attempt)
-            except Stop:
-                # The answer is still to come: it must not be taken for that of another request.
-                self._connection.close()
-                raise
         if self._has_answered:
             lost = BadImdsAnswer(f"{self._no_answer('', problem)} (asked for {path}; it has answered others)")
             lost.silent = True
@@ -135,14 +131,13 @@ class ImdsConnection:
 
     def _exchange(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         self._was_asked = True
-        self._connection.request(method, self._prefix + path, headers=headers)
-        answer = self._connection.getresponse()
+        try:
+            answer = self._connection.request(method, self._prefix + path, headers, max_bytes=MAX_BYTES)
+        except TooLargeError:
+            self._has_answered = True
+            raise BadImdsAnswer(f"IMDS answers {path} with more than {MAX_BYTES} bytes") from None
         self._has_answered = True
-        data = answer.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            self._connection.close()
-            raise BadImdsAnswer(f"IMDS answers {path} with more than {MAX_BYTES} bytes")
-        return answer.status, data.decode("utf-8", "replace")
+        return answer.status, answer.body.decode("utf-8", "replace")
 
     def _pause(self, attempt: int) -> None:
         self._timing.sleep(_PACE.delay(attempt, self._timing.random()))
@@ -165,4 +160,4 @@ def _answered(text: str, status: int) -> BadImdsAnswer:
 
 
 def _kept_connection_ended(error: Exception) -> bool:
-    return isinstance(error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionResetError)
+    return isinstance(error, BrokenPipeError | ConnectionResetError)

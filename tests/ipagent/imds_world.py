@@ -25,6 +25,7 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.report import Report
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.ec2_errors import failure_of
+from ipagent.aws.http_messages import Response
 from ipagent.aws.lost_credentials import SUCCESS, role_failure
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.pod import init
@@ -317,31 +318,23 @@ class Account:
 
 
 class Connection:
-    """A connection to the IMDS of an account, as http.client has it; an answer takes no time."""
+    """A connection to the IMDS of an account, in the place of HttpConnection; an answer takes no time."""
 
     TIMEOUT = 1.0
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._said: int | str = 404
 
-    def request(self, method: str, path: str, *, headers: dict[str, str]) -> None:
-        self._said = self._account.answer(method, path, headers.get("X-aws-ec2-metadata-token"))
-
-    def getresponse(self) -> Connection:
-        if self._said == HANG:
+    def request(self, method: str, path: str, headers: dict[str, str], *, max_bytes: int) -> Response:
+        said = self._account.answer(method, path, headers.get("X-aws-ec2-metadata-token"))
+        if said == HANG:
             self._account.time.sleep(self.TIMEOUT)
             raise TimeoutError("timed out")
-        if self._said == RESET:
+        if said == RESET:
             raise ConnectionResetError("reset")
-        return self
-
-    @property
-    def status(self) -> int:
-        return self._said if isinstance(self._said, int) else 200
-
-    def read(self, _: int) -> bytes:
-        return self._said.encode() if isinstance(self._said, str) else b""
+        status, body = (said, b"") if isinstance(said, int) else (200, said.encode())
+        assert len(body) <= max_bytes
+        return Response(status, body, persists=True)
 
     def close(self) -> None:
         pass
@@ -408,7 +401,7 @@ class Run:
     def connected(self) -> Iterator[None]:
         """Let the agent's clients reach the account."""
         with (
-            patch("http.client.HTTPConnection", lambda *_, **__: Connection(self.account)),
+            patch("ipagent.aws.imds_http.HttpConnection", lambda *_, **__: Connection(self.account)),
             patch("ipagent.aws.botocore_connection.BotocoreConnection", self.account.connect),
             patch("ipagent.aws.ec2_client.Ec2Client", lambda _connection: self.account),
         ):

@@ -6,13 +6,14 @@ reason, is botocore's to ask: it tries longer, and its errors are known (`ipagen
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 from datetime import datetime
 from urllib.parse import urlsplit
 
 from ipagent.assign.errors import NoImds
+from ipagent.aws.http_connection import HttpConnection
+from ipagent.aws.http_messages import MalformedError
 from ipagent.aws.query.connection import ConnectionPool, NoAnswerError, NotSentError
 from ipagent.aws.query.environment import (
     KEYS,
@@ -141,7 +142,7 @@ _FAILURES = (
     RefusedError,
     NotAnAnswerError,
     OSError,
-    http.client.HTTPException,
+    MalformedError,
     ValueError,
     LookupError,
     TypeError,
@@ -178,22 +179,19 @@ def _token(path: str) -> str:
 
 
 def _pod_identity(uri: str, token_file: str) -> Mapping[str, object]:
-    """Ask the agent of EKS Pod Identity; raises OSError, HTTPException, ValueError."""
+    """Ask the agent of EKS Pod Identity; raises OSError, MalformedError, ValueError, TypeError."""
     parts = urlsplit(uri)
-    connection = http.client.HTTPConnection(
-        parts.hostname or "", parts.port or 80, timeout=_POD_IDENTITY_SECONDS
-    )
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"Accept": "application/json", "Authorization": _token(token_file)}
+    seconds = _POD_IDENTITY_SECONDS
+    connection = HttpConnection(uri, connect_seconds=seconds, read_seconds=seconds)
     try:
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request(
-            "GET", path, headers={"Accept": "application/json", "Authorization": _token(token_file)}
-        )
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise ValueError(f"HTTP {answer.status}")
-        document = json.loads(answer.read(_MAX_BYTES))
+        answer = connection.request("GET", path, headers, max_bytes=_MAX_BYTES)
     finally:
         connection.close()
+    if answer.status != 200:
+        raise ValueError(f"HTTP {answer.status}")
+    document = json.loads(answer.body)
     if not isinstance(document, dict):
         raise TypeError("it is no object")
     return document

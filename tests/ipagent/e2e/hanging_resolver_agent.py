@@ -16,9 +16,9 @@ _mutex = ctypes.create_string_buffer(64)
 _libc = ctypes.CDLL(None)
 
 
-def _stuck(host: str, *arguments: Any, **named: Any) -> Any:
+def _stuck(host: str | bytes, *arguments: Any, **named: Any) -> Any:
     try:
-        ip_address(host)
+        ip_address(host.decode() if isinstance(host, bytes) else host)
     except ValueError:
         while True:
             _libc.pthread_mutex_lock(_mutex)

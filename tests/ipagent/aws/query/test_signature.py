@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.aws.query.connection import host_of
+from ipagent.aws.http_messages import host_of
 from ipagent.aws.query.signature import FORM, Keys, signed_headers
 
 pytestmark = pytest.mark.pure
