@@ -374,8 +374,8 @@ def test_a_node_advertises_what_its_pods_leave(rig: Rig, api: Api, cluster: Clus
     pods = api.get(ATTACHMENT, "n6.oam")["status"]["pods"]
     assert pods == {"mac": mac, "requested": 4, "addresses": ["10.0.0.6"], "others": ["10.0.0.5"]}
     wait_for(lambda: api.get(NETWORK, "oam")["status"].get("free") == 7, "the network's free addresses")
-    slots = api.get(ATTACHMENT, "n6.oam")["status"]["slots"]
-    assert slots == {"limit": 15, "assigned": 1, "capacity": 11, "requested": 4, "free": 7}
+    slots = {"limit": 15, "assigned": 1, "capacity": 11, "requested": 4, "free": 7}
+    wait_for(lambda: api.get(ATTACHMENT, "n6.oam")["status"]["slots"] == slots, "the node's free addresses")
     for reset in ("0", None):
         status = {"capacity": {RESOURCE: reset}, "allocatable": {RESOURCE: reset}}
         api.patch_status(NODE, "n6", status)
@@ -385,7 +385,7 @@ def test_a_node_advertises_what_its_pods_leave(rig: Rig, api: Api, cluster: Clus
     wait_for(lambda: FULL_TAINT in str(api.get(NODE, "n6")["spec"]), "the taint of a full node")
     reporter.observe([asking], {})
     wait_for(lambda: FULL_TAINT not in str(api.get(NODE, "n6")["spec"]), "its end")
-    assert advertised(api, "n6") == ("12", "12")
+    wait_for(lambda: advertised(api, "n6") == ("12", "12"), "the address that the old pod has left")
     reporter.stop()
     reporter.join(10)
     client.close()
@@ -393,7 +393,7 @@ def test_a_node_advertises_what_its_pods_leave(rig: Rig, api: Api, cluster: Clus
     api.delete(Kind("v1", "Pod"), "agent-n6", NAMESPACE)
     api.delete(NETWORK, "oam")
     wait_for(lambda: not api.list(NETWORK), "the end of the NodeNetwork")
-    assert advertised(api, "n6") == (None, None)
+    wait_for(lambda: advertised(api, "n6") == (None, None), "the capacity's end")
     api.delete(NODE, "n6")
 
 

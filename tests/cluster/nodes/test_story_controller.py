@@ -30,7 +30,16 @@ from tests.cluster.nodes.story_fixtures import helm4, opted_in
 from tests.cluster.nodes.story_pods import Running
 from tests.cluster.nodes.story_release import released
 from tests.cluster.nodes.test_story_deployment import NAMESPACE, sample
-from tests.cluster.nodes.workloads import deployment, ipvlan, network, pod, static, template, whereabouts
+from tests.cluster.nodes.workloads import (
+    deployment,
+    ipvlan,
+    network,
+    pod,
+    spread,
+    static,
+    template,
+    whereabouts,
+)
 from tests.cluster.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -191,7 +200,7 @@ def test_whereabouts_hands_out_of_each_nodes_prefix(networks: NodeNetworks) -> N
         # Only a `range` is divided among nodes.
         ipam = whereabouts(range=SECONDARY[0].cidr, node_slice_size="/28", network_name="lent")
         story.apply(ipvlan("lent", "lent", ipam))
-        story.apply(deployment("web", 4, template("lent")))
+        story.apply(deployment("web", 4, template("lent", topologySpreadConstraints=spread("web"))))
         pods = story.wait_rolled_out(DEPLOYMENT, "web")
         assert {each.node for each in pods} == set(cluster.nodes)
         given = {each.name: [ip_address(address) for address in each.networks["net1"]] for each in pods}

@@ -36,6 +36,7 @@ from tests.cluster.nodes.workloads import (
     host_local,
     ipvlan,
     pod,
+    spread,
     stateful_set,
     template,
     whereabouts,
@@ -78,7 +79,7 @@ def test_pods_without_rights_get_their_addresses_before_their_apps_start(
     story, began = granted, time.monotonic()
     subnet = story.subnet()
     story.apply(ipvlan("net", "eth1", whereabouts(subnet.span(100, 119))))
-    story.apply(deployment("web", 4, template("net")))
+    story.apply(deployment("web", 4, template("net", topologySpreadConstraints=spread("web"))))
     pods = story.wait_rolled_out(DEPLOYMENT, "web")
     assert {each.node for each in pods} == set(cluster.nodes)
     for each in pods:
@@ -182,7 +183,10 @@ def test_an_address_of_another_living_pod_is_never_taken_by_a_claim(granted: Sto
     floating = subnet.address(99)
     story.shell("thief", f"ip address add {floating}/24 dev net1")
     story.wait_held(floating, story.eni(node))
-    assert story.ledger.held() == before | {(story.eni(node).id, floating)}
+    # What pods of before have leaked may be reclaimed meanwhile.
+    held = story.ledger.held()
+    assert held - before == {(story.eni(node).id, floating)}
+    assert (story.eni(node).id, claimed) in held
 
 
 def test_without_a_grant_a_pod_gets_only_the_addresses_of_multus(
@@ -198,7 +202,7 @@ def test_without_a_grant_a_pod_gets_only_the_addresses_of_multus(
         assert before >= story.expected([claimant])
         story.shell("claimant", f"ip address add {subnet.address(100)}/24 dev net1")
         story.wait(lambda: "grant" in story.logs("claimant"), "the word of the agent")
-        assert story.ledger.held() == before
+        assert story.ledger.held() - before == frozenset()
 
 
 def test_a_pods_own_token_is_accepted_and_all_others_are_refused(granted: Story) -> None:

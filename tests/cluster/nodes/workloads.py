@@ -61,6 +61,15 @@ def template(
     }
 
 
+def spread(name: str) -> list[Manifest]:
+    """Make the constraints that put as many pods of an owner on one node as on another; one waits otherwise.
+
+    Without them the scheduler only prefers that.
+    """
+    pods = {"labelSelector": {"matchLabels": {"app": name}}}
+    return [{"maxSkew": 1, "topologyKey": HOSTNAME, "whenUnsatisfiable": "DoNotSchedule", **pods}]
+
+
 def pod(name: str, described: Manifest) -> Manifest:
     """Make a pod as a template describes it."""
     return {
