@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.cluster.nodes import background
 from tests.cluster.nodes.background import BackgroundCluster
+from tests.cluster.nodes.host_state import HostState, changes
 from tests.cluster.nodes.sandbox import ROOT, program
 from tests.cluster.nodes.scripts import FOLDERS
 from tests.cluster.processes import Process
@@ -25,10 +26,13 @@ STATE = (
     ("ip", "rule"),
     ("ip", "netns"),
     ("iptables-save",),
-    ("cat", "/proc/self/mounts", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"),
+    ("cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"),
     ("cat", "/proc/sys/kernel/panic", "/proc/sys/kernel/panic_on_oops", "/proc/sys/vm/overcommit_memory"),
     ("hostname",),
 )
+"""What shows a machine's settings: those of its network, and some that all of a kernel share."""
+STORES = "/containers/storage/"
+"""What is in the path of each folder that a build of images mounts, and soon makes again under its name."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,18 @@ class Host:
         (file,) = self.folder.glob(f"*/{background.DESCRIPTION}")
         return BackgroundCluster(**json.loads(file.read_text(encoding="utf-8")))
 
-    def state(self) -> dict[str, str]:
-        """Return its network, mounts and settings; mounts of images that are being built come and go."""
-        found = {" ".join(argv): _without_builds(self.run(*argv).stdout) for argv in STATE}
-        return found | {path: str(Path(path).exists()) for path in FOLDERS}
+    def state(self) -> HostState:
+        """Return its network, settings and mounts."""
+        settings = {" ".join(argv): self.run(*argv).stdout for argv in STATE}
+        settings |= {path: str(self._is_there(path)) for path in FOLDERS}
+        return HostState(settings, tuple(self.run("cat", "/proc/self/mounts").stdout.splitlines()))
 
+    def changes_since(self, before: HostState) -> list[str]:
+        """Say what commands have changed on it, and nothing of what others do beside it."""
+        return changes(before, self.state(), self._is_there)
 
-def _without_builds(text: str) -> str:
-    return "".join(line for line in text.splitlines(keepends=True) if "/containers/storage/" not in line)
+    def _is_there(self, path: str) -> bool:
+        return Path(f"/proc/{self.pid}/root{path}").exists()
 
 
 def processes_of(name: str) -> list[str]:
@@ -96,8 +104,12 @@ def processes_of(name: str) -> list[str]:
 
 @contextmanager
 def host_in(directory: Path) -> Iterator[Host]:
-    """Make a machine for the length of a block; a cluster that runs on it ends with it."""
-    script = "ip link set lo up && echo up && exec sleep infinity"
+    """Make a machine for the length of a block; a cluster that runs on it ends with it.
+
+    It begins without the mounts of a build of images that runs beside it.
+    """
+    builds = f"grep -o ' /[^ ]*{STORES}[^ ]*' /proc/self/mounts | sort -ru | xargs -r -n 1 umount --lazy"
+    script = f"ip link set lo up && {{ {builds}; echo up; exec sleep infinity; }}"
     argv = [program("unshare"), "--net", "--mount", "sh", "-c", script]
     folder = directory / "tmp"
     folder.mkdir()
