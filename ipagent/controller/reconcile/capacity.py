@@ -77,10 +77,10 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
         # What is free of prefixes is counted already, by the node's report on its CNI configuration.
         if status.pool_free is None:
             return None
-        held = _of_pool(eni, status, usage)
+        held = _of_pool(eni, status, usage.addresses)
         if pair.network.prefixes.ipam is Ipam.HOST_LOCAL and attachment.pool is not None:
-            # A report that counts fewer pods than there are by now counts the others as free.
-            held = min(held, attachment.pool.used_ipv4)
+            others = _of_pool(eni, status, usage.others)
+            held = _reported(held, others, usage.requested, attachment.pool.used_ipv4)
         return usage, capacity((Family(status.pool_free + held),), reserve, usage.requested)
     strangers, certain = _strangers(draft, eni, usage)
     found = capacity(_families(eni, limits, usage, strangers), reserve, usage.requested)
@@ -91,11 +91,20 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
     return usage, None if before is None else max(usage.requested, min(found, before))
 
 
-def _of_pool(eni: Eni, status: AttachmentStatus, usage: PodUsage) -> int:
-    """Return how many IPv4 addresses of the ENI's prefixes belong to pods that request them."""
+def _reported(held: int, others: int, requested: int, used: int) -> int:
+    """Return how many of the `used` addresses belong to pods that request them.
+
+    The node reports what is used and whose it is one after the other. What is used and not named yet is what
+    a pod that has requested it has just got: it would count twice. What is named and not used yet is free.
+    """
+    return max(0, min(used - others, max(held, requested)))
+
+
+def _of_pool(eni: Eni, status: AttachmentStatus, addresses: Iterable[str]) -> int:
+    """Return how many of these are IPv4 addresses of the ENI's prefixes."""
     blocks = {_block(prefix.partition("/")[0]) for prefix in eni.prefixes if ":" not in prefix}
     singles = {address_of(each.prefix) for each in status.prefixes if is_single(each.prefix)}
-    ipv4 = [address for address in usage.addresses if ":" not in address]
+    ipv4 = [address for address in addresses if ":" not in address]
     return sum(1 for address in ipv4 if address in singles or _block(address) in blocks)
 
 

@@ -131,6 +131,51 @@ def test_a_late_report_makes_no_more_addresses_than_there_are() -> None:
     assert (status.pool_free, status.free, status.capacity) == (63, 54, 64)
 
 
+BOUND, USED, NAMED = "bound", "used", "named"
+
+
+@pytest.mark.parametrize(
+    ("reports", "free"),
+    [
+        ((BOUND, USED, NAMED), (27, 27, 27)),
+        ((BOUND, NAMED, USED), (27, 27, 27)),
+        ((USED, NAMED), (27, 27)),
+        ((NAMED, USED), (27, 27)),
+    ],
+)
+def test_a_pod_that_starts_takes_one_address_in_whatever_order_its_node_reports_it(
+    reports: tuple[str, ...], free: tuple[int, ...]
+) -> None:
+    there = world(spec(2, most=2))
+    leader = Leader(there)
+    settle(there, leader)
+    start(there, 4)
+    settle(there, leader)
+    before = sorted(there.used[OAM])
+
+    def report(requested: int, *addresses: str) -> None:
+        found = there.attachments[OAM]
+        # One pod requests nothing.
+        usage = PodUsage(found.status.mac, requested, frozenset(addresses), frozenset(before[3:]))
+        there.attachments[OAM] = replace(found, usage=usage)
+
+    report(3, *before[:3])
+    leader.run(2)
+    assert (there.attachments[OAM].status.free, there.attachments[OAM].status.capacity) == (28, 31)
+    start(there, 1)
+    (new,) = there.used[OAM] - set(before)
+    shown = []
+    for each in reports:
+        if each == USED:
+            there.report()
+        else:
+            report(4, *before[:3], *([new] if each == NAMED else []))
+        leader.run(2)
+        shown.append(there.attachments[OAM].status.free)
+    assert tuple(shown) == free
+    assert there.attachments[OAM].status.capacity == 31
+
+
 def test_what_is_in_reserve_is_not_free() -> None:
     there = world(spec(most=4))
     there.networks["oam"] = replace(there.networks["oam"], reserve=60)
