@@ -6,8 +6,9 @@ node's NodeAttachments with NODE_RELAY_MANAGER, the controller applies `status.r
     requests:  {session, time, calls: [{id, action, eni, addresses, allowReassignment}]}
     responses: {session, calls: [{id, addresses, interfaces, failure: {fault, message, remedy}}]}
 
-- `session` names one run of the node agent, and `id` is unique within it: an answer to a former run, or to a
-  call that is not requested any more, is never taken for the answer to another call.
+- `session` names one run of the node agent, and `id` is unique within it, over all NodeAttachments: an
+  answer to a former run, to a call that is not requested any more, or to one of a NodeAttachment that had the
+  same name before, is never taken for the answer to another call. Keys need no UID.
 - Each apply replaces the whole list. A call that is no longer in it is withdrawn: the controller makes it no
   more if it has not begun, and drops its answer.
 - A call is made once, unless its answer could not be written. All calls are idempotent: assigned again to

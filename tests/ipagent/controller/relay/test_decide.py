@@ -26,6 +26,8 @@ from tests.ipagent.controller.relay.world import (
     RelayLeader,
     RelayWorld,
     addresses,
+    attachment,
+    cloud_eni,
     details,
     ip,
     refused,
@@ -125,6 +127,36 @@ def test_a_look_that_was_sent_before_answers_no_later_request(world: RelayWorld,
     assert world.calls["DescribeAttached"] == 2
     assert early.id in world.answers("n1")
     assert world.answers("n2")[late.id].interfaces[0].secondaries == addresses("10.20.0.9")
+
+
+def test_a_node_attachment_that_is_made_anew_gets_no_answer_to_the_former_ones_calls(
+    world: RelayWorld, leader: RelayLeader
+) -> None:
+    leader.latency = 0.2
+    early = world.call("n1", V4, "10.20.0.5")
+    world.ask("n1", early, world.call("n1", Action.DESCRIBE))
+    leader.turn()
+    assert world.calls == {"AssignAddresses": 1, "DescribeAttached": 1}
+    # Both are on their way when the NodeAttachment goes, and another one comes with another ENI.
+    fresh = attachment("n1")
+    world.enis["eni-new"] = details("n1", eni_id="eni-new")
+    world.known["eni-new"] = cloud_eni("n1", id="eni-new")
+    status = replace(fresh.status, eni="eni-new")
+    world.attachments[fresh.name] = replace(fresh, uid="uid-2", status=status)
+    late = [
+        world.call("n1", action, *on, eni="eni-new")
+        for action, on in ((V4, ["10.20.0.6"]), (OFF4, ["10.20.0.5"]))
+    ]
+    world.ask("n1", *late)
+    leader.run(5)
+    found = world.answers("n1")
+    assert found.keys() == {call.id for call in late}
+    assert found[late[0].id].addresses == frozenset(addresses("10.20.0.6"))
+    assert fault(world, "n1", late[1]) is Fault.NOT_HELD
+    # What is asked about the former ENI is not done on the new one.
+    world.ask("n1", stray := world.call("n1", V4, "10.20.0.7"))
+    leader.run(5)
+    assert fault(world, "n1", stray) is Fault.NO_ENI
 
 
 def test_an_interface_that_is_gone_is_said_to_be(world: RelayWorld, leader: RelayLeader) -> None:
