@@ -170,8 +170,9 @@ ENIS = (
     Check(
         "nodes-hop-limit",
         "pods reach IMDS",
-        "set agent.backend=node, or AWS_REGION in agent.env and a role for the pods. Or run the command, "
-        "which gives every pod of the node the node's role (3 in place of 2 with an overlay)",
+        "keep the hop limit: set agent.backend=node, whose agents need 1, or AWS_REGION in agent.env and a "
+        "role for the pods (EKS Pod Identity, IRSA). Or run the command, which gives every pod of the node "
+        "the node's role (3 in place of 2 with an overlay)",
         _hop_limit,
         Verdict.WARNING,
         needs=(AWS,),
