@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 ROUNDING = 1e-7
@@ -25,16 +25,15 @@ class Rate:
     refill: float
 
 
-@dataclass(slots=True)
 class TokenBucket:
     """A token bucket, full at first; an overdrawn one is filled up first. `now` is monotonic, in seconds."""
 
-    rate: Rate
-    _level: float = field(init=False)
-    _at: float | None = field(init=False, default=None)
+    __slots__ = ("_at", "_level", "rate")
 
-    def __post_init__(self) -> None:
-        self._level = self.rate.burst
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self._level = rate.burst
+        self._at: float | None = None
 
     def wait(self, now: float, cost: float = 1) -> float:
         """Return the seconds until so much is allowed, 0 if it is now; does not take it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import select
 
 from common.backoff import full_jitter
+from common.chance import chance
 from ipagent import node_protocol
 from ipagent.node_protocol import ClaimStatus, ProtocolError, Refusal
 from ipagent.nodeclient.connection import Broken, Connection
@@ -170,13 +170,8 @@ class ReconnectingSession:
         final = self.refusal is not None and self.refusal.status in FINAL
         base, cap = REFUSED_PACE if final else self._pace
         # Jitter: all pods of a node come back when its agent does.
-        self._next = now + full_jitter(base, cap, self._tries, _random())
+        self._next = now + full_jitter(base, cap, self._tries, chance())
         self._tries += 1
-
-
-def _random() -> float:
-    """Return a value in [0, 1): the module random costs more memory than this whole class."""
-    return int.from_bytes(os.urandom(4), "little") / (1 << 32)
 
 
 def _token(path: str) -> str:
