@@ -41,24 +41,19 @@ def takes_none(failed: Sequence[Unwritten], written: int, wanted: int) -> bool:
     if isinstance(error, Unreachable):
         silent = all(isinstance(each.error, Unreachable) for each in failed)
         return silent and not written and len(failed) == min(2, wanted)
-    return not _alone(error)
+    return not (isinstance(error, ApiError) and error.of_one_object)
 
 
-def not_written(error: Exception) -> Failure:
-    """Return the failure that a refused or unanswered write is."""
+def not_written(error: Exception, *, alone: bool) -> Failure:
+    """Return the failure that a refused or unanswered write is; `alone`: the API server takes others."""
     code = error.code if isinstance(error, ApiError) else 0
     if code == GONE:
         return Failure(Fault.NO_ENI, str(error), remedy=NOT_ATTACHED)
     if code == FORBIDDEN:
         return Failure(Fault.NO_PERMISSION, str(error), remedy=_NO_RIGHT)
-    return Failure(Fault.UNREACHABLE, str(error), remedy=_NOT_TAKEN if _alone(error) else NO_API_SERVER)
+    return Failure(Fault.UNREACHABLE, str(error), remedy=_NOT_TAKEN if alone else NO_API_SERVER)
 
 
 def may_be_written(error: Exception) -> bool:
     """Whether a write that has failed may have taken place: not where a webhook was asked before, in vain."""
     return not isinstance(error, ApiError) or (error.code >= 500 and "webhook" not in error.message)
-
-
-def _alone(error: Exception) -> bool:
-    """Whether a failed write may concern its NodeAttachment alone."""
-    return isinstance(error, ApiError) and error.of_one_object

@@ -135,13 +135,14 @@ class CallRelay:
                 continue
             failed[name] = found
             if takes_none([*failed.values()], number + 1 - len(failed), len(names)):
-                raise self._pause_all(not_written(found.error))
+                raise self._pause_all(not_written(found.error, alone=False))
             if sum(each.took >= SLOW for each in failed.values()) == MAX_SLOW:
                 failed |= dict.fromkeys(names[number + 1 :], replace(found, took=0.0))
                 break
-        for name, each in failed.items():
-            self._pauses.pause(name, not_written(each.error), each.took)
-        return {name: not_written(each.error) for name, each in failed.items()}
+        failures = {name: not_written(each.error, alone=True) for name, each in failed.items()}
+        for name, failure in failures.items():
+            self._pauses.pause(name, failure, failed[name].took)
+        return failures
 
     def _write(self, name: str, calls: Sequence[RelayCall]) -> Unwritten | None:
         """Write the requests by one NodeAttachment; returns why they are not written."""

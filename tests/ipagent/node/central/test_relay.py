@@ -332,6 +332,9 @@ def test_many_that_hang_hold_up_one_look_for_two_of_them(
     found = relay.ask(look)
     assert len(tries) == 2
     assert [name for name in look if found[name][0].failure is None] == ["n1.sig"]
+    failure = found["n1.0"][0].failure
+    assert failure is not None
+    assert "names a webhook" in failure.remedy
     assert relay.ask({name: [DESCRIBE] for name in ("n1.sig", "n1.0")})["n1.sig"][0].failure is None
     assert len(tries) == 2
     now.now += 15 * REST
