@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 Results = TypeVar("Results")
@@ -20,7 +20,7 @@ class Benchmark(Generic[Results]):
     """One benchmark: `run` measures, with True as briefly as is useful, `quick` says what that leaves out.
 
     `errors` are the exceptions that mean that something did not run; `broken` says, a sentence each, what the
-    product promises and the results refute.
+    product promises and the results refute. `sections` measure parts of it, each by its name.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Benchmark(Generic[Results]):
     as_json: Callable[[Results], dict[str, Any]]
     errors: tuple[type[Exception], ...]
     broken: Callable[[Results], Sequence[str]] = lambda _: ()
+    sections: Mapping[str, Callable[[bool], Results]] = field(default_factory=dict)
 
 
 def progress(name: str) -> Progress:
@@ -52,11 +53,14 @@ def main(
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{benchmark.name}", description=description)
     parser.add_argument("--quick", action="store_true", help=f"{benchmark.quick}: only a hint")
     parser.add_argument("--output", choices=("text", "json"), default="text")
+    if benchmark.sections:
+        parser.add_argument("--only", choices=benchmark.sections, help="measure this section alone")
     options = parser.parse_args(arguments)
+    run = benchmark.sections.get(getattr(options, "only", None) or "", benchmark.run)
     report = progress(benchmark.name)
     began = time.monotonic()
     try:
-        results = benchmark.run(options.quick)
+        results = run(options.quick)
     except benchmark.errors as error:
         report(f"failed: {error}")
         return 1

@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.common.command import progress
-from benchmarks.webhook.figures import (
-    CONSTANT,
-    NO_CONDITION,
-    NONE,
-    POLICY,
-    WRITTEN,
-    Sample,
-    medians,
-    through,
-)
+from benchmarks.webhook import schedule
+from benchmarks.webhook.creates import Turn, compare
+from benchmarks.webhook.figures import CONSTANT, NO_CONDITION, NONE, POLICY, WRITTEN, Sample, Turns, medians
 from benchmarks.webhook.lanes import Lane, label, space
-from benchmarks.webhook.load import Expect, Job, LoadClient, Turns
+from benchmarks.webhook.load import Expect, Job, LoadClient
 from benchmarks.webhook.pods import NAMESPACE, NETWORK
 from benchmarks.webhook.results import ApiServer
 from benchmarks.webhook.servers import RESOURCE
-from tests.cluster.api import SERVICE_ACCOUNT, Api, ApiError, Kind
+from tests.cluster.api import POD, SERVICE_ACCOUNT, Api, ApiError, Kind
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.namespaces import SCOPE, ready_namespace
 from tests.cluster.tools import Binaries, Missing, find_binaries
@@ -46,9 +39,13 @@ BURST_CLIENTS = 100
 
 @dataclass(frozen=True, slots=True)
 class ApiTurns:
-    """How often and how long the dry-run creates are measured, and how many pods a burst has."""
+    """How often and how long dry-run creates are measured; how often bursts, and of how many pods each.
+
+    Of `turns`, `repeats` are cycles of turns.
+    """
 
     turns: Turns
+    bursts: int
     burst: int
 
 
@@ -130,31 +127,55 @@ def check_pods(api: Api, pods: Sequence[Manifest]) -> None:
 
 
 def measure(plane: ControlPlane, lanes: Sequence[Lane], client: LoadClient, plan: ApiTurns) -> ApiServer:
-    """Create pods in each lane, in turns; raises LoadError or ProcessError."""
-    jobs = {lane.name: _job(plane, lane) for lane in lanes}
-    runs: dict[int, dict[str, list[Sample]]] = {
-        count: {name: [] for name in jobs} for count in (*CLIENTS, BURST_CLIENTS)
-    }
-    for turn in range(plan.turns.repeats):
-        report(f"through the API server, turn {turn + 1} of {plan.turns.repeats}")
-        for count, samples in runs.items():
-            for lane in lanes:
-                job = jobs[lane.name]
-                shaped = _burst(job, plan) if count == BURST_CLIENTS else _dry_run(job, count, plan.turns)
-                samples[lane.name].append(client.run(shaped, lane.pid))
-                plane.check()
+    """Create pods in each lane, in turns; raises LoadError, ProcessError or ApiError."""
     with plane.client() as api:
         version = json.loads(api.raw("/version"))["gitVersion"]
+        jobs = {lane.name: _job(plane, lane) for lane in lanes}
+        # First what is not stored: pods fill the API server's heap, and collecting garbage takes its core.
+        creates = _dry_runs(plane, jobs, client, plan.turns)
+        burst = _bursts(plane, api, lanes, client, plan)
     return ApiServer(
         version=version,
         titles={lane.name: lane.title for lane in lanes},
-        creates={
-            count: {name: through(runs[count][name], runs[count][NONE]) for name in jobs} for count in CLIENTS
-        },
-        burst={name: medians(samples) for name, samples in runs[BURST_CLIENTS].items()},
+        seconds=plan.turns.seconds,
+        creates={count: compare(turns, jobs) for count, turns in creates.items()},
+        bursts=plan.bursts,
+        burst={name: medians(samples) for name, samples in burst.items()},
         burst_size=plan.burst,
         burst_clients=BURST_CLIENTS,
     )
+
+
+def _dry_runs(
+    plane: ControlPlane, jobs: Mapping[str, Job], client: LoadClient, plan: Turns
+) -> dict[int, list[Turn]]:
+    """Return the turns by number of clients; `plan` counts cycles of them."""
+    creates: dict[int, list[Turn]] = {count: [] for count in CLIENTS}
+    for cycle in range(plan.repeats):
+        report(f"creates through the API server, {cycle + 1} of {plan.repeats} times")
+        order = schedule.turns_of(cycle, list(jobs))
+        for count, turns in creates.items():
+            shaped = {name: _dry_run(job, count, plan) for name, job in jobs.items()}
+            batches = iter(client.take_turns(shaped, [name for turn in order for name in turn]))
+            turns += [{name: next(batches) for name in turn} for turn in order]
+            plane.check()
+    return creates
+
+
+def _bursts(
+    plane: ControlPlane, api: Api, lanes: Sequence[Lane], client: LoadClient, plan: ApiTurns
+) -> dict[str, list[Sample]]:
+    by_name = {lane.name: lane for lane in lanes}
+    burst: dict[str, list[Sample]] = {name: [] for name in by_name}
+    for turn in range(plan.bursts):
+        report(f"bursts through the API server, turn {turn + 1} of {plan.bursts}")
+        for name in schedule.in_turn(turn, list(by_name)):
+            job = dataclasses.replace(_job(plane, by_name[name]), connections=BURST_CLIENTS, count=plan.burst)
+            burst[name].append(client.run(job, by_name[name].pid))
+            plane.check()
+            # Each begins with an API server that holds as little as it did for the others.
+            api.delete_all(POD, space(name))
+    return burst
 
 
 def _job(plane: ControlPlane, lane: Lane) -> Job:
@@ -174,10 +195,6 @@ def _dry_run(job: Job, clients: int, turns: Turns) -> Job:
     return dataclasses.replace(
         job, path=path, connections=clients, warmup=turns.warmup, seconds=turns.seconds
     )
-
-
-def _burst(job: Job, plan: ApiTurns) -> Job:
-    return dataclasses.replace(job, connections=BURST_CLIENTS, count=plan.burst)
 
 
 def _has_kind(api: Api) -> bool:

@@ -1,4 +1,4 @@
-"""What is measured, and what is made of it: percentiles, medians, ratios. No I/O."""
+"""What is measured, and what is made of it: rates, percentiles, CPU, memory. No I/O."""
 
 from __future__ import annotations
 
@@ -41,23 +41,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Turns:
+    """How often each point is measured, and for how long. Times are in seconds."""
+
+    repeats: int
+    seconds: float
+    warmup: float
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryUse:
     """What a server holds right after the load, and at the end of the run, when the creates are done too."""
 
     loaded: Memory
     end: Memory
-
-
-@dataclass(frozen=True, slots=True)
-class Through:
-    """What creating pods through the API server takes with one webhook configured.
-
-    Of each, `added` is the median of the differences to the run of the same turn without a webhook.
-    """
-
-    samples: Sample
-    added_p50: float
-    added_p99: float
 
 
 def medians(samples: Sequence[Sample]) -> Sample:
@@ -66,16 +63,6 @@ def medians(samples: Sequence[Sample]) -> Sample:
     return Sample(
         **{name: statistics.median(getattr(sample, name) for sample in samples) for name in names},
         failures=sum(sample.failures for sample in samples),
-    )
-
-
-def through(with_webhook: Sequence[Sample], without: Sequence[Sample]) -> Through:
-    """Compare runs with those of the same turns without a webhook."""
-    pairs = list(zip(with_webhook, without, strict=True))
-    return Through(
-        medians(with_webhook),
-        statistics.median(one.p50 - other.p50 for one, other in pairs),
-        statistics.median(one.p99 - other.p99 for one, other in pairs),
     )
 
 

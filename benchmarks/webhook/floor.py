@@ -3,7 +3,7 @@
 `floor` answers from a route of FastAPI's, `bare` is the same uvicorn with nothing behind it. What is missing
 against the webhook is all that is ours: decoding, the decision, the patch, metrics, logs. `constant` is
 `bare` with the uid of the request and the name of its token volume in the answer, without which the API
-server refuses it.
+server refuses it: so it answers a review byte for byte as the webhook does.
 `python -m benchmarks.webhook.floor floor|bare|constant ANSWER CERTIFICATE KEY PORT`
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
     content = Path(answer).read_bytes()
     certificates = CertWatcher(CertificateFiles(Path(certificate), Path(key)))
     uvicorn.run(
-        {FLOOR: _framework, BARE: _bare, CONSTANT: _for_api_server}[which](content),
+        {FLOOR: _framework, BARE: _bare, CONSTANT: for_api_server}[which](content),
         host="127.0.0.1",
         port=int(port),
         backlog=BACKLOG,
@@ -76,12 +76,13 @@ def _bare(content: bytes) -> ASGIApp:
     return constant
 
 
-def _for_api_server(content: bytes) -> ASGIApp:
-    answer = json.loads(content)
-    patch = base64.b64decode(answer["response"].pop("patch"))
+def for_api_server(content: bytes) -> ASGIApp:
+    """Answer each review as `content` answered one, with the uid and the token volume of its own."""
+    response = json.loads(content)["response"]
+    before, rest = content.split(response["uid"].encode(), 1)
+    between, after = rest.split(response["patch"].encode(), 1)
+    patch = base64.b64decode(response["patch"])
     volume = _following(patch, TOKEN_VOLUME, VOLUME_LENGTH)
-    answer["response"]["uid"] = ""
-    template = json.dumps(answer).encode()
 
     async def constant(_scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", True
@@ -91,7 +92,7 @@ def _for_api_server(content: bytes) -> ASGIApp:
             more = message["more_body"]
         uid = _following(body, b'"uid":"', UID_LENGTH)
         own = base64.b64encode(patch.replace(volume, _following(body, TOKEN_VOLUME, VOLUME_LENGTH)))
-        found = template.replace(b'"uid": ""', b'"uid": "%b", "patch": "%b"' % (uid, own))
+        found = b"".join((before, uid, between, own, after))
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(found))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": found})

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.webhook.figures import CONSTANT, NO_CONDITION, NONE, OURS, POLICY, WRITTEN
 from benchmarks.webhook.mutating_policy import TOKEN_VOLUME, mutating_policy
-from benchmarks.webhook.pods import compact
+from benchmarks.webhook.pods import compact, comparable
 from benchmarks.webhook.servers import Server
 from common.agent_container import CONTAINER_NAME
 from common.pod_keys import STATUS
@@ -63,7 +63,8 @@ def label(name: str) -> str:
 def open_lanes(api: Api, servers: Sequence[Server], ca: bytes, pod: Manifest, folder: Path) -> list[Lane]:
     """Configure all, wait until each gives its mark, and return them, the one without a webhook first.
 
-    `servers` are ours, the one that answers a constant, and the peers.
+    `servers` are ours, the one that answers a constant, and the peers. Raises ValueError where the constant
+    answer makes another pod than ours.
     """
     plain = _write(folder, "pod", pod)
     services = {server.name: Service(f"https://{server.address}", ca) for server in servers}
@@ -87,6 +88,9 @@ def open_lanes(api: Api, servers: Sequence[Server], ca: bytes, pod: Manifest, fo
     lanes.append(Lane(POLICY, "a MutatingAdmissionPolicy with the same patch", plain, CONTAINER_NAME))
     for lane in lanes:
         _await_mark(api, lane, json.loads(lane.pod.read_bytes()))
+    answered = api.create(pod, space(CONSTANT), dry_run=True).object
+    if comparable(answered) != comparable(patched):
+        raise ValueError(f"the pods of {OURS} and {CONSTANT} are not alike")
     return lanes
 
 

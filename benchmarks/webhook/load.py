@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.common.command import progress
 from benchmarks.common.percentiles import percentile
 from benchmarks.webhook.cores import Cores, running_on
+from benchmarks.webhook.creates import Batch
 from benchmarks.webhook.figures import Sample
 
 report = progress("webhook")
@@ -61,15 +62,6 @@ class Job:
     tolerate: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """How often each point is measured, and for how long. Times are in seconds."""
-
-    repeats: int
-    seconds: float
-    warmup: float
-
-
 class LoadClient:
     """Runs jobs one after the other."""
 
@@ -81,14 +73,9 @@ class LoadClient:
     def run(self, job: Job, server: int | None = None) -> Sample:
         """Run a job; `server` is the process id whose CPU time is measured beside it. Raises LoadError."""
         began, used = time.monotonic(), _cpu_seconds(server)
-        measured = self._measure(job)
+        (measured,) = self._measure({"": job}, [""])
         server_cpu = (_cpu_seconds(server) - used) / (time.monotonic() - began)
-        latencies = [microseconds / 1000 for microseconds in measured["latencies"]]
-        if not latencies:
-            raise LoadError(f"{job.address}{job.path}: no right answer")
-        self.tls.add(measured["tls"])
-        if measured["failures"]:
-            report(f"{measured['failures']} wrong answers, one of them: {measured['failure'][:500]}")
+        latencies = _milliseconds(measured)
         return Sample(
             requests_per_second=len(latencies) / measured["seconds"],
             p50=percentile(latencies, 0.5),
@@ -99,21 +86,45 @@ class LoadClient:
             failures=measured["failures"],
         )
 
-    def _measure(self, job: Job) -> dict[str, Any]:
+    def take_turns(self, jobs: Mapping[str, Job], order: Sequence[str]) -> list[Batch]:
+        """Run jobs by their names in this order, on connections that they keep. Raises LoadError."""
+        return [
+            Batch(
+                latencies=_milliseconds(measured),
+                client_cpu=measured["cpu_seconds"] / measured["seconds"],
+                failures=measured["failures"],
+            )
+            for measured in self._measure(jobs, order)
+        ]
+
+    def _measure(self, jobs: Mapping[str, Job], order: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what each turn gave; raises LoadError where one has no right answer."""
+        work = {"jobs": {name: dataclasses.asdict(job) for name, job in jobs.items()}, "order": order}
         with running_on({self._cores.client}):
             ended = subprocess.run(
                 [self._program],
-                input=json.dumps(dataclasses.asdict(job)),
+                input=json.dumps(work),
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=job.seconds + PATIENCE,
+                timeout=sum(jobs[name].warmup + jobs[name].seconds for name in order) + PATIENCE,
                 env={**os.environ, "GOMAXPROCS": "1"},
             )
         if ended.returncode != 0:
-            raise LoadError(f"{job.address}{job.path}: {ended.stderr.strip()}")
-        measured: dict[str, Any] = json.loads(ended.stdout)
-        return measured
+            address = next(iter(jobs.values())).address
+            raise LoadError(f"{address}: {ended.stderr.strip()}")
+        turns: list[dict[str, Any]] = json.loads(ended.stdout)
+        for name, measured in zip(order, turns, strict=True):
+            if not measured["latencies"]:
+                raise LoadError(f"{jobs[name].address}{jobs[name].path}: no right answer")
+            self.tls.add(measured["tls"])
+            if measured["failures"]:
+                report(f"{measured['failures']} wrong answers, one of them: {measured['failure'][:500]}")
+        return turns
+
+
+def _milliseconds(measured: Mapping[str, Any]) -> list[float]:
+    return [microseconds / 1000 for microseconds in measured["latencies"]]
 
 
 def _cpu_seconds(pid: int | None) -> float:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.common.command import progress
 from benchmarks.common.memory import Memory, memory_of
-from benchmarks.webhook.figures import Sample, medians
-from benchmarks.webhook.load import Expect, Job, LoadClient, Turns
+from benchmarks.webhook.figures import Sample, Turns, medians
+from benchmarks.webhook.load import Expect, Job, LoadClient
 from benchmarks.webhook.servers import Rack, Server
 
 report = progress("webhook")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,14 @@ def manifest_of(review: Manifest) -> Manifest:
         mounts = container.get("volumeMounts", [])
         container["volumeMounts"] = [each for each in mounts if each["mountPath"] != _ACCOUNT_PATH]
     return {"apiVersion": "v1", "kind": "Pod", **pod}
+
+
+def comparable(pod: Manifest) -> Manifest:
+    """Return a pod that the API server has made, without what differs from create to create."""
+    plain: Manifest = json.loads(re.sub(rf"{_ACCOUNT_VOLUME}\w+", _ACCOUNT_VOLUME, json.dumps(pod)))
+    for field in ("name", "namespace", "uid", "creationTimestamp", "managedFields"):
+        plain["metadata"].pop(field, None)
+    return plain
 
 
 def _pod(size: int, variables: int) -> Manifest:

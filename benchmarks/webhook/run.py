@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.common.command import progress
 from benchmarks.common.machine import Machine, this_machine
+from benchmarks.common.memory import Memory
 from benchmarks.webhook import api_server, per_core, pods, servers
 from benchmarks.webhook.api_server import ApiTurns
 from benchmarks.webhook.cores import find_cores, running_on
-from benchmarks.webhook.figures import MemoryUse
+from benchmarks.webhook.figures import MemoryUse, Sample, Turns
 from benchmarks.webhook.isolation import leave_network
 from benchmarks.webhook.lanes import open_lanes
-from benchmarks.webhook.load import LoadClient, Turns, load_program
+from benchmarks.webhook.load import LoadClient, load_program
 from benchmarks.webhook.per_core import Review
 from benchmarks.webhook.results import ApiServer, Results
 from benchmarks.webhook.servers import PEERS, Program, Rack, Server
@@ -34,15 +35,20 @@ SIZES = (1, 10, 64, 256)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """How much is measured; `per_core` None leaves the servers alone out, and what they hold."""
 
-    per_core: Turns
+    per_core: Turns | None
     api_server: ApiTurns
     starts: int
 
 
-FULL = Plan(Turns(3, 1.0, 0.3), ApiTurns(Turns(3, 1.5, 0.3), burst=1000), starts=5)
-QUICK = Plan(Turns(1, 0.3, 0.1), ApiTurns(Turns(1, 0.4, 0.1), burst=200), starts=1)
+FULL = Plan(Turns(3, 1.0, 0.3), ApiTurns(Turns(12, 0.25, 0.12), bursts=3, burst=500), starts=5)
+QUICK = Plan(Turns(1, 0.3, 0.1), ApiTurns(Turns(2, 0.25, 0.12), bursts=1, burst=200), starts=1)
+
+
+def only_api_server(plan: Plan) -> Plan:
+    """Leave out all but the creates through the API server."""
+    return replace(plan, per_core=None, starts=0)
 
 
 def run(plan: Plan) -> Results:
@@ -103,20 +109,19 @@ class _Run:
         ]
         plane = self._control_plane()
         started = self._servers(plane, peers, reviews[0])
-        figures = per_core.measure(self._rack, started, reviews, self._client, self._plan.per_core)
-        loaded = per_core.memory(started)
+        figures, loaded = self._per_core(started, reviews)
         through = None
         if plane is not None:
-            answer = self._rack.ready(started[0], reviews[0].file.read_bytes())
-            constant = self._start(servers.constant_program(self._rack, answer))
-            self._rack.ready(constant, reviews[0].file.read_bytes())
-            through = self._through(plane, [*started, constant], recorded, generated)
+            constant = self._constant(started[0], reviews[0].file.read_bytes())
+            # Beside ours, so that little time lies between their turns.
+            lanes = [started[0], constant, *started[1:]]
+            through = self._through(plane, lanes, recorded, generated)
         starts = self._starts()
         end = per_core.memory(started)
         return Results(
             machine=self._machine,
             titles={server.name: server.title for server in started},
-            repeats=self._plan.per_core.repeats,
+            repeats=self._plan.per_core.repeats if self._plan.per_core else 0,
             connections=per_core.CONNECTIONS,
             tls=sorted(self._client.tls),
             sizes={review.name: review.size for review in reviews},
@@ -126,6 +131,16 @@ class _Run:
             api_server=through,
             notes=self._notes,
         )
+
+    def _per_core(
+        self, started: Sequence[Server], reviews: Sequence[Review]
+    ) -> tuple[dict[str, dict[str, Sample]], Mapping[str, Memory]]:
+        """Measure the servers alone; returns what they hold afterwards, too."""
+        turns = self._plan.per_core
+        if turns is None:
+            return {}, {}
+        figures = per_core.measure(self._rack, started, reviews, self._client, turns)
+        return figures, per_core.memory(started)
 
     def _recorded(self) -> pods.Manifest:
         found = pods.recorded_review()
@@ -146,6 +161,8 @@ class _Run:
     def _control_plane(self) -> ControlPlane | None:
         binaries = api_server.find_programs()
         if isinstance(binaries, Missing):
+            if self._plan.per_core is None:
+                raise ValueError(f"nothing through an API server: {binaries}")
             self._notes.append(f"Nothing through an API server, and no peers, which need one: {binaries}.")
             return None
         report("starting the control plane")
@@ -172,6 +189,13 @@ class _Run:
             self._stack.enter_context(server.process)
         return server
 
+    def _constant(self, mine: Server, review: bytes) -> Server:
+        answer = self._rack.ready(mine, review)
+        constant = self._start(servers.constant_program(self._rack, answer))
+        if self._rack.ready(constant, review) != answer:
+            raise ValueError(f"{constant.title}: the answer is not that of {mine.title}, byte for byte")
+        return constant
+
     def _through(
         self,
         plane: ControlPlane,
@@ -197,8 +221,8 @@ class _Run:
 def _failures(figures: ApiServer) -> list[str]:
     failures = {
         name: figures.burst[name].failures
-        + sum(by_name[name].samples.failures for by_name in figures.creates.values())
-        for name in figures.burst
+        + sum(by_name[name].failures for by_name in figures.creates.values())
+        for name in figures.titles
     }
     return [
         f"{count} creates through {name} failed: the API server could not call it."

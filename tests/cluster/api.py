@@ -160,6 +160,10 @@ class Api:
         how = {"propagationPolicy": "Background"} if gracefully else {"gracePeriodSeconds": "0"}
         self._answer("DELETE", self._path(kind, namespace, name), how)
 
+    def delete_all(self, kind: Kind, namespace: str) -> None:
+        """Delete all objects of a kind in a namespace at once, without their grace periods."""
+        self._answer("DELETE", self._path(kind, namespace), {"gracePeriodSeconds": "0"})
+
     def logs(self, pod: str, namespace: str, container: str = "") -> str:
         """Return a container's log, by default the only one's; raises ApiError where the kubelet has none."""
         parameters = {"container": container} if container else {}

@@ -70,6 +70,11 @@ func connect(job *Job, request []byte) ([]*client, error) {
 	return clients, nil
 }
 
+// forget makes a turn start with nothing measured.
+func (c *client) forget() {
+	c.latencies, c.failures, c.failure = nil, 0, ""
+}
+
 func (c *client) tls() string {
 	state := c.connection.ConnectionState()
 	return fmt.Sprintf("%s %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite))

@@ -1,6 +1,6 @@
-// Load sends one request again and again over TLS and times each answer.
+// Load sends one request again and again over TLS and times each answer; several such jobs can take turns.
 //
-// It reads a job as JSON from standard input and writes what it measured as JSON to standard output. Every
+// It reads its work as JSON from standard input and writes what it measured as JSON to standard output. Every
 // answer is checked; the first that is wrong ends the run with its text and exit status 1, unless the job
 // tolerates some: those are counted.
 //
@@ -19,6 +19,12 @@ import (
 	"syscall"
 	"time"
 )
+
+// Work is jobs by name, and the order of their turns. A job keeps its connections from turn to turn.
+type Work struct {
+	Jobs  map[string]*Job `json:"jobs"`
+	Order []string        `json:"order"`
+}
 
 // Job says what to send where, and what to expect. Durations are in seconds.
 type Job struct {
@@ -53,9 +59,9 @@ type Measured struct {
 }
 
 func main() {
-	measured, err := run()
+	turns, err := run()
 	if err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(measured)
+		err = json.NewEncoder(os.Stdout).Encode(turns)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -63,11 +69,30 @@ func main() {
 	}
 }
 
-func run() (*Measured, error) {
-	var job Job
-	if err := json.NewDecoder(os.Stdin).Decode(&job); err != nil {
-		return nil, fmt.Errorf("job: %w", err)
+func run() ([]*Measured, error) {
+	var work Work
+	if err := json.NewDecoder(os.Stdin).Decode(&work); err != nil {
+		return nil, fmt.Errorf("work: %w", err)
 	}
+	clients := map[string][]*client{}
+	for name, job := range work.Jobs {
+		var err error
+		if clients[name], err = prepare(job); err != nil {
+			return nil, err
+		}
+	}
+	turns := []*Measured{}
+	for _, name := range work.Order {
+		measured, err := measure(work.Jobs[name], clients[name])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", work.Jobs[name].Path, err)
+		}
+		turns = append(turns, measured)
+	}
+	return turns, nil
+}
+
+func prepare(job *Job) ([]*client, error) {
 	body, err := os.ReadFile(job.Body)
 	if err != nil {
 		return nil, err
@@ -75,11 +100,7 @@ func run() (*Measured, error) {
 	if job.Serial != "" && bytes.Count(body, []byte(job.Serial)) != 1 {
 		return nil, fmt.Errorf("%s does not hold %q once", job.Body, job.Serial)
 	}
-	clients, err := connect(&job, request(&job, body))
-	if err != nil {
-		return nil, err
-	}
-	return measure(&job, clients)
+	return connect(job, request(job, body))
 }
 
 func request(job *Job, body []byte) []byte {
@@ -96,6 +117,9 @@ func request(job *Job, body []byte) []byte {
 
 // measure lets every client send until the time is over, and counts between warm-up and end.
 func measure(job *Job, clients []*client) (*Measured, error) {
+	for _, each := range clients {
+		each.forget()
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	begin := time.Now().Add(seconds(job.Warmup))

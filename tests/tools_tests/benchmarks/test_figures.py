@@ -1,4 +1,4 @@
-"""Percentiles, medians and differences."""
+"""Percentiles, medians and CPU time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.common.percentiles import percentile
-from benchmarks.webhook.figures import Sample, medians, through
+from benchmarks.webhook.figures import Sample, medians
 
 pytestmark = pytest.mark.pure
 
@@ -50,13 +50,6 @@ def test_there_is_no_percentile_of_nothing(values: list[float], share: float) ->
 def test_medians_are_taken_figure_by_figure_and_failures_are_summed() -> None:
     found = medians([sample(1, 30, failures=1), sample(2, 10), sample(3, 20, failures=2)])
     assert (found.p50, found.p99, found.failures) == (2, 20, 3)
-
-
-def test_what_is_added_is_the_median_of_the_differences_within_each_turn() -> None:
-    without = [sample(1, 10), sample(5, 50), sample(1, 10)]
-    found = through([sample(2, 12), sample(6, 52), sample(9, 90)], without)
-    assert (found.added_p50, found.added_p99) == (1, 2)
-    assert found.samples.p50 == 6
 
 
 def test_cpu_time_a_request_is_cores_by_rate() -> None:

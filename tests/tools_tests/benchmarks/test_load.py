@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import shutil
@@ -97,6 +98,26 @@ def test_so_many_requests_are_sent_as_were_asked_for(
     assert sample.requests_per_second * sample.seconds == pytest.approx(20)
     assert 0 < sample.p50 <= sample.p99
     assert {tls.split()[1] for tls in client.tls} == {"1.3"}
+
+
+def test_jobs_take_turns_in_the_order_asked_for(
+    server: Answering, client: LoadClient, tmp_path: Path
+) -> None:
+    jobs = {"one": job(server, tmp_path, connections=1, count=5)}
+    other = tmp_path / "other.json"
+    other.write_bytes(b"y")
+    jobs["other"] = dataclasses.replace(jobs["one"], body=str(other), count=2)
+    batches = client.take_turns(jobs, ["other", "one", "other"])
+    assert [len(batch.latencies) for batch in batches] == [2, 5, 2]
+    assert [body[:1] for body in server.bodies] == [b"y"] * 2 + [b"x"] * 5 + [b"y"] * 2
+    assert all(min(batch.latencies) <= batch.p50 <= max(batch.latencies) for batch in batches)
+
+
+def test_each_turn_counts_its_own_failures(server: Answering, client: LoadClient, tmp_path: Path) -> None:
+    server.wrong = 3
+    jobs = {"one": job(server, tmp_path, connections=1, tolerate=3)}
+    batches = client.take_turns(jobs, ["one", "one"])
+    assert [(len(batch.latencies), batch.failures) for batch in batches] == [(17, 3), (20, 0)]
 
 
 def test_no_two_requests_are_alike_where_a_serial_is_asked_for(

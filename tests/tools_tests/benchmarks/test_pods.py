@@ -101,3 +101,13 @@ def test_the_recorded_review_is_read_from_the_folder_of_samples(tmp_path: Path) 
     assert pods.recorded_review({}) is None
     (tmp_path / "admission-review.json").write_text(json.dumps({"kind": "AdmissionReview"}))
     assert pods.recorded_review({pods.SAMPLES: str(tmp_path)}) == {"kind": "AdmissionReview"}
+
+
+def test_pods_are_alike_but_for_what_each_create_makes_anew() -> None:
+    one, other = (review_of(pod_of_size(10 << 10))["request"]["object"] for _ in range(2))
+    renamed = json.loads(json.dumps(other).replace("kube-api-access-7xk2p", "kube-api-access-bcd45"))
+    renamed["metadata"] |= {"name": "cnf-7c9f8d6b5-bcd45", "namespace": "with-constant", "uid": pods.UID}
+    assert renamed != one
+    assert pods.comparable(renamed) == pods.comparable(one)
+    renamed["spec"]["containers"][0]["image"] += "-1"
+    assert pods.comparable(renamed) != pods.comparable(one)

@@ -73,3 +73,10 @@ def test_what_can_not_run_ends_with_1_and_a_sentence(env: dict[str, str], tmp_pa
     assert "failed: " in ended.stderr
     assert "nowhere/admission-review.json" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_section_that_can_not_run_alone_is_said_not_to(env: dict[str, str]) -> None:
+    command = [*COMMAND, "--only=api"]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "failed: nothing through an API server: " in ended.stderr

@@ -9,12 +9,15 @@ import pytest
 from benchmarks.common.grid import grid
 from benchmarks.common.memory import Memory
 from benchmarks.common.targets import Target
-from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR, NONE, OURS, MemoryUse, Sample, Through
+from benchmarks.webhook.creates import Creates, Spread
+from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR, NONE, OURS, MemoryUse, Sample
 from benchmarks.webhook.results import ApiServer, Results, targets
 from benchmarks.webhook.table import render
 from tests.tools_tests.benchmarks.machine import MACHINE
 
 pytestmark = pytest.mark.pure
+
+CONSTANT_P50 = 2.9
 
 
 def sample(rate: float, p99: float, *, p50: float = 1.0, client_cpu: float = 0.3) -> Sample:
@@ -25,8 +28,10 @@ def use(rss: float) -> MemoryUse:
     return MemoryUse(Memory(rss, rss - 5), Memory(rss, rss - 5))
 
 
-def through(added: float) -> Through:
-    return Through(sample(300, 20, p50=2 + added), added, 5.0)
+def creates(p50: float) -> Creates:
+    ratio = p50 / CONSTANT_P50
+    added = Spread(p50 - 2, p50 - 2.5, p50 - 1.5, [p50 - 2] * 4)
+    return Creates(p50, 20, added, Spread(ratio, ratio - 0.01, ratio + 0.02, [ratio] * 4), 0.125, 0)
 
 
 def results(*, peers: bool = True, api_server: bool = True) -> Results:
@@ -38,7 +43,7 @@ def results(*, peers: bool = True, api_server: bool = True) -> Results:
         "nri": sample(1800, 18),
         "piw": sample(2000, 12),
     }
-    added = {NONE: 0.0, OURS: 1.0, "nri": 1.5, "piw": 1.25, CONSTANT: 0.9}
+    p50 = {NONE: 2.0, OURS: 3.0, "nri": 3.5, "piw": 3.25, CONSTANT: CONSTANT_P50}
     lanes = (NONE, OURS, *names[3:], CONSTANT)
     return Results(
         machine=MACHINE,
@@ -53,7 +58,9 @@ def results(*, peers: bool = True, api_server: bool = True) -> Results:
         api_server=ApiServer(
             version="v1.36.3",
             titles={name: f"by {name}" for name in lanes},
-            creates={1: {name: through(added[name]) for name in lanes}},
+            seconds=0.5,
+            creates={1: {name: creates(p50[name]) for name in lanes}},
+            bursts=3,
             burst={name: sample(500, 300) for name in lanes},
             burst_size=1000,
             burst_clients=100,
@@ -101,12 +108,12 @@ def test_a_figure_of_one_core_that_misses_is_said_to(change: dict[str, Sample], 
 def test_memory_start_and_added_time_that_miss_are_said_to() -> None:
     found = results()
     assert found.api_server is not None
-    creates = {1: {**found.api_server.creates[1], OURS: through(1.2)}}
+    by_clients = {1: {**found.api_server.creates[1], OURS: creates(3.2)}}
     changed = dataclasses.replace(
         found,
         memory={**found.memory, OURS: use(45.1)},
         start=[0.5, 1.0],
-        api_server=dataclasses.replace(found.api_server, creates=creates),
+        api_server=dataclasses.replace(found.api_server, creates=by_clients),
     )
     assert {what for what, met in verdicts(changed).items() if not met} == {
         "resident memory, right after the load: the floor's",
@@ -140,7 +147,9 @@ def test_the_table_names_machine_figures_targets_and_what_was_left_out() -> None
         "0.33 x",
         "kube-apiserver v1.36.3",
         "constant: by constant",
-        "+1.25 / +5.00",
+        "+1.25",
+        "1.12 x (1.11 to 1.14)",
+        "at most 12% of its core",
         "0.50, 0.70",
         "- Something was left out.",
     ):
@@ -181,3 +190,22 @@ def test_a_missed_target_is_marked() -> None:
         "missed",
     ]
     assert Target("start to ready", "< 1 s", "1.50 s", met=False) in targets(slow)
+
+
+def test_a_ratio_stands_beside_its_target_with_its_interval() -> None:
+    (row,) = [line for line in render(results()).splitlines() if line.startswith("| p50 of a create")]
+    assert [cell.strip() for cell in row.strip("|").split("|")][1:] == [
+        "<= 1.1 x",
+        "1.03 x (1.02 to 1.05)",
+        "met",
+    ]
+
+
+def test_a_section_alone_is_a_table_of_its_own() -> None:
+    found = dataclasses.replace(results(), per_core={}, memory={}, start=[])
+    text = render(found)
+    assert [line for line in text.splitlines() if line.startswith("### ")] == [
+        "### Through kube-apiserver v1.36.3",
+        "### Targets",
+    ]
+    assert set(verdicts(found)) == {"p50 of a create, 1 client: of the constant answer's"}
