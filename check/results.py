@@ -11,6 +11,7 @@ from check.installation import COMPONENT, PART_OF, PROJECT
 from check.model import KINDS, REGION, Resource, Verdict, items, mapping, node_name, objects
 from check.views import Cluster
 from common.agent_container import CONTAINER_NAME
+from common.shorten import shortened
 
 PAGE = "https://github.com/multus-eni/multus-eni-injector/blob/main/docs/check.md"
 """The page has a section for each check. On a laptop there is no folder docs/."""
@@ -18,6 +19,10 @@ RELEASE_NAME, RELEASE_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/rel
 """Annotations that Helm writes on each object of a release."""
 FLUX = "helm.toolkit.fluxcd.io/"
 """Prefix of labels on objects whose release Flux's helm-controller installs."""
+LISTED = 3
+"""Objects of one problem that are named; the rest is counted."""
+MAX_MESSAGE = 600
+"""Characters of a message of somebody else that are shown."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -69,6 +74,18 @@ class Result:
     verdict: Verdict
     details: tuple[str, ...] = ()
     commands: Mapping[str, str] = field(default_factory=dict)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Name the first of many, and count the rest."""
+    found = sorted(names)
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return ", ".join(found[:LISTED]) + more
+
+
+def short(text: str) -> str:
+    """Show a message of somebody else in one line, and no more of it than can be read."""
+    return shortened(" ".join(text.split()), MAX_MESSAGE)
 
 
 def command(*words: str) -> str:

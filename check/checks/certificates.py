@@ -18,6 +18,11 @@ LEAST_LEFT = 0.25
 LEAST_LEFT_OF_OTHERS = 0.1
 """The same where cert-manager or the user renews it, at a time of their own."""
 TLS_VOLUME = "tls"
+CERT_MANAGER = "cert-manager.io/inject-ca-from"
+"""The annotation by which cainjector knows the configuration: namespace and name of the Certificate."""
+CERT_MANAGER_KINDS = ",".join(
+    f"{each}.cert-manager.io" for each in ("certificates", "certificaterequests", "issuers")
+)
 
 
 def _certificate(cluster: Cluster) -> Iterator[str | Problem]:
@@ -64,10 +69,13 @@ def _trust(cluster: Cluster) -> Iterator[str | Problem]:
 
 
 def _of_certs(cluster: Cluster, text: str) -> Problem:
-    certs = cluster.installation.certs
-    if certs is None:
-        return Problem(text)
-    return Problem(text, command("kubectl", "logs", "-n", certs.namespace, f"deployment/{certs.name}"))
+    certs, configuration = cluster.installation.certs, cluster.installation.configuration
+    if certs is not None:
+        return Problem(text, command("kubectl", "logs", "-n", certs.namespace, f"deployment/{certs.name}"))
+    if configuration is not None and CERT_MANAGER in configuration.annotations:
+        namespace = configuration.annotations[CERT_MANAGER].partition("/")[0]
+        return Problem(text, command("kubectl", "describe", CERT_MANAGER_KINDS, "-n", namespace))
+    return Problem(text)
 
 
 def _is_for(leaf: Certificate, service: str) -> bool:

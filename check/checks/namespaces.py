@@ -8,11 +8,12 @@ from decimal import Decimal
 
 from check.checks.network_policies import NETWORK_POLICIES
 from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects, pod_spec
-from check.results import Check, Problem, command, copy_of, edit
+from check.results import Check, Problem, command, copy_of, edit, listed
 from check.views import Cluster
 from common.agent_settings import Credentials, Mode
 from common.pod_keys import CREDENTIALS, INJECTION, MODE, PREFIX, Injection
 from common.quantity import parse_quantity
+from webhook.core.reasons import Reason
 from webhook.core.settings import Size
 
 LABELS: Mapping[str, tuple[str, ...]] = {
@@ -75,6 +76,20 @@ def _values(cluster: Cluster) -> Iterator[Problem]:
             if value is not None and value not in allowed:
                 text = f"{namespace.name}: {key}={value}; allowed: {', '.join(allowed)}"
                 yield Problem(text, _labelled(namespace, key, value))
+
+
+def _opted_in(cluster: Cluster) -> Iterator[Problem]:
+    cluster.injector()
+    name = cluster.scope.namespace
+    if not name:
+        raise NotApplicable("--namespace was not given: others may be left alone on purpose")
+    left = [each.name for each in cluster.explanations.values() if each.reason is Reason.NOT_OPTED_IN]
+    # A dump may be of one namespace without the object itself.
+    if left and cluster.namespaces:
+        text = f"{name} lacks the label {INJECTION}={Injection.ENABLED}, so no agent is in {listed(left)}"
+        yield Problem(
+            text, command("kubectl", "label", "namespace", name, f"{INJECTION}={Injection.ENABLED}")
+        )
 
 
 def _pull_secrets(cluster: Cluster) -> Iterator[Problem]:
@@ -198,6 +213,14 @@ NAMESPACES = (
         _values,
         needs=("Namespace",),
         pre=True,
+    ),
+    Check(
+        "namespaces-opted-in",
+        "the namespace that is asked about is opted in",
+        f"label it {INJECTION}=enabled, then replace the pods: they are injected when they are created",
+        _opted_in,
+        Verdict.WARNING,
+        needs=("Namespace", "Pod"),
     ),
     Check(
         "namespaces-pull-secrets",

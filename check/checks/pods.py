@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
+from check.checks.attachments import NETWORKS, SANDBOXES
 from check.model import (
     NODE_STATUS,
     Object,
@@ -18,22 +19,15 @@ from check.model import (
     why_waiting,
 )
 from check.networks import IPAddress
-from check.results import Check, Problem, command, describe, edit, node_status, replace_pod
-from check.views import NO_MASTER, Cluster, addresses_of
+from check.results import Check, Problem, command, describe, edit, listed, node_status, replace_pod, short
+from check.views import Cluster, addresses_of
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
-from common.shorten import shortened
 from ipagent.assign import errors
 from webhook.core.reasons import Reason
 
 INSUFFICIENT = re.compile(r"Insufficient multus-eni\.io/([a-z0-9-]{1,63})")
 """What the scheduler says of a resource that nodes lack (NodeResourcesFit)."""
-NAMED = 3
-"""Pods of one problem that are named; the rest is counted."""
-MAX_MESSAGE = 600
-"""Characters of a message of somebody else that are shown."""
-
-LIST_NETWORKS = "kubectl get network-attachment-definitions.k8s.cni.cncf.io -A"
 ABOUT_US = ("multus-eni.io", CONTAINER_NAME, "runAsUser: Invalid value: 65534")
 """In refusals of a workload for the agent's sake: of the webhook and the chart's policies; of quotas and Pod
 Security, which name the container; of OpenShift's SecurityContextConstraints, which name its user."""
@@ -99,7 +93,7 @@ def _exits(cluster: Cluster) -> Iterator[Problem]:
             if status.get("name") == CONTAINER_NAME:
                 yield from _exit(pod, mapping(status.get("state")), mapping(status.get("lastState")))
         if waiting := why_waiting(pod, CONTAINER_NAME):
-            yield Problem(f"{pod.key}: the agent does not start: {_short(waiting)}", describe("Pod", pod.key))
+            yield Problem(f"{pod.key}: the agent does not start: {short(waiting)}", describe("Pod", pod.key))
 
 
 def _exit(pod: Resource, state: object, last: object) -> Iterator[Problem]:
@@ -110,7 +104,7 @@ def _exit(pod: Resource, state: object, last: object) -> Iterator[Problem]:
         return
     meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
     message = str(ended.get("message") or REMEDIES.get(code, ""))
-    why = f": {_short(message)}" if message else ""
+    why = f": {short(message)}" if message else ""
     text = f"{pod.key}: the agent ended with exit code {code}{meaning}{why}"
     # Of one that waits to be started again, the log is that of the last try.
     last_one = [] if mapping(state).get("terminated") else ["--previous"]
@@ -125,33 +119,12 @@ def _refused(cluster: Cluster) -> Iterator[Problem]:
         if any(each in message for each in ABOUT_US):
             involved = mapping(event.body.get("involvedObject"))
             name = f"{involved.get('kind')} {involved.get('namespace')}/{involved.get('name')}"
-            yield Problem(f"{name} can't make pods: {_short(message)}", _show(involved))
+            yield Problem(f"{name} can't make pods: {short(message)}", _show(involved))
 
 
 def _show(involved: Object) -> str:
     kind, namespace, name = (text_of(involved.get(key)) for key in ("kind", "namespace", "name"))
     return command("kubectl", "describe", kind.lower(), "-n", namespace, name)
-
-
-def _networks(cluster: Cluster) -> Iterator[Problem]:
-    there = {network.key for network in cluster.networks}
-    missing: dict[str, list[str]] = defaultdict(list)
-    for key, each in cluster.explanations.items():
-        for name in dict.fromkeys(f"{network.namespace}/{network.name}" for network in each.networks):
-            if name not in there:
-                missing[name].append(key)
-    for name, pods in missing.items():
-        text = f"there is no NetworkAttachmentDefinition {name}: {_named(pods)}"
-        yield Problem(text, LIST_NETWORKS)
-
-
-def _sandboxes(cluster: Cluster) -> Iterator[Problem]:
-    for pod, message in cluster.unattached():
-        # A missing master and a missing network have checks of their own.
-        if not NO_MASTER.search(message) and "cannot find a network-attachment" not in message:
-            # What failed stands at the end, after all the programs through which it went.
-            text = f"{pod.key}: {_short(message.rpartition('error adding container to network ')[2])}"
-            yield Problem(text, describe("Pod", pod.key))
 
 
 def _duplicates(cluster: Cluster) -> Iterator[Problem]:
@@ -179,7 +152,7 @@ def _events(cluster: Cluster) -> Iterator[Problem]:
     ):
         involved = mapping(event.body.get("involvedObject"))
         latest[f"{involved.get('namespace')}/{involved.get('name')}"] = (
-            "" if event.body.get("type") == "Normal" else _short(str(event.body.get("message") or ""))
+            "" if event.body.get("type") == "Normal" else short(str(event.body.get("message") or ""))
         )
     for key, message in latest.items():
         if message:
@@ -191,7 +164,7 @@ def _addresses(cluster: Cluster) -> Iterator[Problem]:
     for node, status in sorted(cluster.snapshot.node_statuses.items()):
         for each in objects(status.get("addresses")):
             if each.get("state") == "failed" and text_of(each.get("pod")) in wanted:
-                text = f"{each['pod']}: {each.get('address')} on {node}: {_short(str(each.get('reason')))}"
+                text = f"{each['pod']}: {each.get('address')} on {node}: {short(str(each.get('reason')))}"
                 yield Problem(text, node_status(cluster, node))
 
 
@@ -206,19 +179,8 @@ def _capacity(cluster: Cluster) -> Iterator[Problem]:
                 for network in sorted(set(INSUFFICIENT.findall(str(condition.get("message") or "")))):
                     waiting[network].append(pod.key)
     for network, pods in sorted(waiting.items()):
-        text = f"no node has an address of {network} left for {_named(pods)}"
+        text = f"no node has an address of {network} left for {listed(pods)}"
         yield Problem(text, "kubectl get nodeattachments -o yaml")
-
-
-def _named(pods: Iterable[str]) -> str:
-    names = sorted(pods)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return shortened(line, MAX_MESSAGE)
 
 
 PODS = (
@@ -251,14 +213,7 @@ PODS = (
         _refused,
         needs=("Event",),
     ),
-    Check(
-        "pods-networks",
-        "the networks that pods name exist",
-        "correct the annotation k8s.v1.cni.cncf.io/networks, or create the network",
-        _networks,
-        needs=("Pod", "NetworkAttachmentDefinition"),
-        pre=True,
-    ),
+    NETWORKS,
     Check(
         "pods-capacity",
         "nodes have addresses for all pods",
@@ -266,14 +221,7 @@ PODS = (
         _capacity,
         needs=("Pod",),
     ),
-    Check(
-        "pods-sandboxes",
-        "Multus attaches pods",
-        "the message is that of Multus or of a CNI plugin; a full range needs a larger one",
-        _sandboxes,
-        needs=("Event", "Pod"),
-        pre=True,
-    ),
+    SANDBOXES,
     Check(
         "pods-duplicates",
         "no address is in two pods",
