@@ -17,6 +17,10 @@ _TRUST = (
     "The role's trust policy does not let this pod assume it: allow its ServiceAccount there (the condition "
     "on sub is system:serviceaccount:NAMESPACE:NAME), and check that the role's ARN is right."
 )
+_IPV6_RANGE = (
+    "Give the ENI's subnet an IPv6 range that contains the address (aws ec2 associate-subnet-cidr-block), or "
+    "change the network's range, and replace the pod: it keeps its addresses for its life."
+)
 NOT_EC2 = (
     "Something else answers in EC2's place, or only a part of the answer arrives: see what is between "
     "the agent and EC2 (AWS_ENDPOINT_URL_EC2, HTTPS_PROXY, a proxy that wants a login, an emulation of EC2). "
@@ -35,6 +39,8 @@ def refusal(  # noqa: PLR0913 - what an error has, and who asked where
         remedy = _TRUST if fault is Fault.NO_PERMISSION else remedy
         fault = fault if fault in RETRIED else Fault.NO_CREDENTIALS
         what = f"{what}: {operation}"
+    elif fault is Fault.REFUSED and what.startswith("AssignIpv6Addresses"):
+        remedy = _IPV6_RANGE
     text = failure_text(what, f"{code}: {_ENCODED.sub('', message)}")
     if fault in (Fault.NO_PERMISSION, Fault.NO_CREDENTIALS):
         text += f" (credentials used: {identity}; region: {region})"

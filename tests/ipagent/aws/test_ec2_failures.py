@@ -56,6 +56,28 @@ def test_the_remedy_names_the_policies_that_are_not_the_identitys() -> None:
         assert "VPC endpoint" in error.remedy
 
 
+@pytest.mark.parametrize(
+    ("action", "said", "expected"),
+    [
+        ("AssignIpv6Addresses", "The subnet has no IPv6 CIDR block", "aws ec2 associate-subnet-cidr-block"),
+        ("AssignPrivateIpAddresses", "Address does not fall within the subnet's range", ""),
+    ],
+)
+def test_a_refused_ipv6_address_may_lack_its_subnets_range(action: str, said: str, expected: str) -> None:
+    failure = refusal(
+        f"{action} on {ENI}",
+        "InvalidParameterValue",
+        said,
+        status=400,
+        operation="",
+        identity="env",
+        region="eu-west-1",
+    )
+    assert failure.fault is Fault.REFUSED
+    assert (expected in failure.remedy, bool(failure.remedy)) == (True, bool(expected))
+    assert "hange the network's range" in error_of(failure).remedy
+
+
 def test_whatever_ec2_says_it_is_bounded() -> None:
     failure = refusal(
         "w", "InvalidState", "x" * 9_000, status=400, operation=ACTION, identity="env", region="eu-west-1"
