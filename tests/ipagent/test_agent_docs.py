@@ -98,9 +98,9 @@ def messages() -> dict[str, str]:
     return found
 
 
-def table(heading: str) -> list[list[str]]:
+def table(heading: str, page: str = DOCS) -> list[list[str]]:
     """Return the rows of the first table below a heading."""
-    _, _, rest = DOCS.partition(f"\n{heading}\n")
+    _, _, rest = page.partition(f"\n{heading}\n")
     lines = re.search(r"(?:^\|.*\n)+", rest, re.MULTILINE)
     assert lines, heading
     rows = [[cell.strip() for cell in line.strip("|\n").split(" | ")] for line in lines[0].splitlines()]
@@ -118,6 +118,20 @@ def test_every_exit_code_has_its_row() -> None:
     assert anchored == [[code.strip() for code in cell.rpartition(">")[2].split(",")] for cell in cells]
     listed = {int(code) for codes in anchored for code in codes}
     assert listed == {*map(int, ExitCode), INTERRUPTED, BROKEN_PIPE, 143}
+
+
+def test_troubleshooting_names_exit_codes_and_messages_that_are_there() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = table("## Init:0/…, Init:Error, Init:CrashLoopBackOff", page)
+    assert {int(row[0].strip("| ")) for row in rows} <= set(map(int, ExitCode))
+    said = "\n".join(str(node.value) for node in nodes(ast.Constant) if isinstance(node, ast.Constant))
+    parts = {
+        part.strip()
+        for row in rows
+        for message in re.findall(r"`([^`]+)`", row[1])
+        for part in message.split("…")
+    }
+    assert {part for part in parts if part not in said and part not in WORDS} == set()
 
 
 def test_every_log_event_has_its_row() -> None:
