@@ -18,6 +18,7 @@ from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import DEFAULT_ENDPOINT, IPV6_ENDPOINT, MAX_BYTES, endpoint_of
 from tests.doubles import Doubles, ManualClock
 from tests.ipagent import worlds
+from tests.ipagent.aws.query.raw_server import Sent, answer, raw_server
 from tests.ipagent.aws.scripted_server import Answer, Script, ScriptedServer, scripted_server
 from tests.ipagent.fakes import Time, ip
 from tests.ipagent.worlds import ENI_0, ENI_1, ENI_2, MAC_0, MAC_1, MAC_2, TWIN
@@ -229,8 +230,9 @@ def test_between_other_lines_of_the_list_the_macs_are_found() -> None:
         assert [eni.mac for eni in imds.topology().enis] == [MAC_1]
 
 
-def test_a_public_address_that_can_not_be_asked_for_is_an_error_and_no_crash() -> None:
-    values = ENI_VALUES | {f"{MACS}{MAC_1}/ipv4-associations/": "\u00fc"}
+@pytest.mark.parametrize("name", ["\u00fc", "a\x00b", "\x7f"])
+def test_a_public_address_that_can_not_be_asked_for_is_an_error_and_no_crash(name: str) -> None:
+    values = ENI_VALUES | {f"{MACS}{MAC_1}/ipv4-associations/": name}
     with scripted(tree(values)) as (imds, _), pytest.raises(NoImds, match="not one of its own"):
         imds.elastic_ips(MAC_1)
 
@@ -248,6 +250,14 @@ def test_version_1_is_used_where_version_2_is_refused(status: int) -> None:
     assert (eni.id, eni.device_number, eni.subnet_cidrs) == (ENI_1, 1, ())
     assert set(tokens) == {None}
     assert service.asked.count(f"PUT {TOKEN}") == 1
+
+
+def test_a_list_that_is_cut_off_is_asked_for_again() -> None:
+    listed = answer(b"10.10.1.10\n10.10.1.80")
+    sent = [Sent(answer(b"a-token")), Sent(listed[:-3], hang_up=True), Sent(listed)]
+    with raw_server(sent.__getitem__) as served, client(served.url) as imds:
+        assert imds.addresses(MAC_1, {4}) == {ip("10.10.1.10"), ip("10.10.1.80")}
+    assert len(served.requests) == 3
 
 
 def test_a_connection_that_was_kept_too_long_is_made_anew() -> None:
@@ -360,7 +370,19 @@ def test_imds_can_be_switched_off() -> None:
 
 @pytest.mark.pure
 @pytest.mark.parametrize(
-    "endpoint", ["", "169.254.169.254", "ftp://x", "http://", "http://x:banana", "http://[::1"]
+    "endpoint",
+    [
+        "",
+        "169.254.169.254",
+        "ftp://x",
+        "http://",
+        "http://x:banana",
+        "http://[::1",
+        "http://x/a b",
+        "http://x y",
+        "http://\u00fc",
+        "http://x/\u00fc",
+    ],
 )
 def test_an_endpoint_that_is_none_is_an_error(endpoint: str) -> None:
     with pytest.raises(NoImds, match="can't be used"):

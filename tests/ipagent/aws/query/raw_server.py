@@ -56,9 +56,8 @@ def read_request(connection: socket.socket) -> bytes:
             return b""
         data += part
     head, _, body = data.partition(b"\r\n\r\n")
-    (length,) = [
-        int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")
-    ]
+    lengths = [int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    length = max(lengths, default=0)
     while len(body) < length:
         body += connection.recv(MAX_BYTES)
     return head + b"\r\n\r\n" + body
