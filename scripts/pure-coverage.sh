@@ -12,11 +12,11 @@ run)
   # What a killed run has left would count as covered.
   rm -f "$data/part.$2"*
   export COVERAGE_FILE=$data/part.$2
-  exec $python -m pytest -p no:cacheprovider --durations=15 -m pure --cov --cov-report= "${@:3}"
+  exec $python -m pytest -p no:cacheprovider --durations=15 -m pure -p tests.call_coverage "${@:3}"
   ;;
 report)
   export COVERAGE_FILE=$data/all
   $python -m coverage combine --quiet --keep "$data"/part.*
-  exec $python -m coverage report --skip-covered --include="$($python scripts/pure_modules.py)" --fail-under=95
+  exec $python -m coverage report --skip-covered --include="$($python -m tests.pure_modules)" --fail-under=95
   ;;
 esac

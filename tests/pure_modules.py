@@ -1,5 +1,7 @@
 """Prints the files of the pure modules, comma-separated: those that .importlinter keeps free of I/O."""
 
+from __future__ import annotations
+
 import configparser
 from pathlib import Path
 
@@ -22,4 +24,5 @@ def files() -> set[str]:
     return found
 
 
-print(",".join(sorted(files())))
+if __name__ == "__main__":
+    print(",".join(sorted(files())))
