@@ -40,8 +40,8 @@ PROPAGATION = 25
 LAGS = (0.5, 3.0)
 """Seconds by which the replicas' volumes lag behind the Secret."""
 FLAGS = [f"--propagation={PROPAGATION}s", "--api-propagation=3s"]
-PAUSE = 0.5
-"""Seconds between two creates of a client: 50 a second over a whole rotation."""
+PAUSE = 1.0
+"""Seconds between two creates of a client: more than 25 a second over a whole rotation."""
 PATIENCE = 120.0
 """Seconds for a whole rotation."""
 

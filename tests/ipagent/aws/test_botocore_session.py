@@ -18,6 +18,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from botocore.session import Session
 
@@ -93,10 +94,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="module")
+def read() -> Loader:
+    """botocore's own data, which is parsed once: it takes most of the time of a session."""
+    loader = botocore.session.Session().get_component("data_loader")
+    assert isinstance(loader, Loader)
+    return loader
+
+
+def sessions(data: str, read: Loader) -> tuple[Session, Session]:
+    """Make a session as botocore makes it, and one with trimmed data."""
+    full = botocore.session.Session()
+    full.register_component("data_loader", read)
+    return full, new_session(data)
+
+
 @pytest.fixture
-def both(data: str) -> tuple[Session, Session]:
-    """A session as botocore makes it, and one with trimmed data."""
-    return botocore.session.Session(), new_session(data)
+def both(data: str, read: Loader) -> tuple[Session, Session]:
+    return sessions(data, read)
 
 
 def transcript(session: Session, after: Callable[[Any, Transcript], None]) -> Transcript:
@@ -264,6 +279,7 @@ def test_every_partition_has_its_endpoints(both: tuple[Session, Session], region
 )
 def test_the_variables_of_the_sdks_hold(
     data: str,
+    read: Loader,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     variables: dict[str, str],
@@ -274,9 +290,7 @@ def test_the_variables_of_the_sdks_hold(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    full, trimmed = (
-        sent_to(session, "us-gov-west-1") for session in (botocore.session.Session(), new_session(data))
-    )
+    full, trimmed = (sent_to(session, "us-gov-west-1") for session in sessions(data, read))
     assert trimmed == full
     assert trimmed.split()[0] == expected
 

@@ -12,7 +12,6 @@ import pytest
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.credentials import BotoProvider
 from botocore.endpoint_provider import EndpointProvider
-from botocore.loaders import Loader
 from botocore.session import Session
 from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
 from hypothesis import example, given
@@ -33,11 +32,14 @@ AGENT = "http://169.254.170.23/v1/credentials"
 KNOWN_PARTITIONS = ("aws", "aws-us-gov")
 
 
+# It remembers what it has read.
+LOADER: Any = Session().get_component("data_loader")
+
+
 @cache
 def rules(service: str) -> EndpointProvider:
-    loader = Loader()
     return EndpointProvider(
-        loader.load_service_model(service, "endpoint-rule-set-1"), loader.load_data("partitions")
+        LOADER.load_service_model(service, "endpoint-rule-set-1"), LOADER.load_data("partitions")
     )
 
 
@@ -49,13 +51,12 @@ def botocores_endpoint(service: str, region: str) -> str:
 
 def regions() -> dict[str, str]:
     """Return all regions of botocore's two lists, with their partitions; those without servers left out."""
-    loader = Loader()
     listed = {
         region: each["id"]
-        for each in loader.load_data("partitions")["partitions"]
+        for each in LOADER.load_data("partitions")["partitions"]
         for region in each["regions"]
     }
-    for each in loader.load_data("endpoints")["partitions"]:
+    for each in LOADER.load_data("endpoints")["partitions"]:
         listed |= dict.fromkeys(each["regions"], each["partition"])
     return {region: partition for region, partition in listed.items() if not region.endswith("-global")}
 
@@ -163,7 +164,9 @@ def test_the_endpoint_is_that_of_the_variable_that_botocore_reads(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    client = Session().create_client(service, REGION, aws_access_key_id="a", aws_secret_access_key="b")
+    session = Session()
+    session.register_component("data_loader", LOADER)
+    client = session.create_client(service, REGION, aws_access_key_id="a", aws_secret_access_key="b")
     assert endpoint_of(env, service, REGION) == client.meta.endpoint_url
 
 

@@ -37,12 +37,12 @@ class Rig:
     def __post_init__(self) -> None:
         self.turns = WriteTurns(RecentWrites(), Log(stream=io.StringIO()), lambda: self.now)
 
-    def run(self, seconds: float, keys: Sequence[Hashable]) -> None:
-        """Make all of these writes in each turn, for so many seconds."""
-        end = self.now + seconds
-        while self.now < end:
+    def run(self, seconds: float, keys: Sequence[Hashable], until: Hashable = None) -> None:
+        """Make all of these writes in each turn, for so many seconds, or until one of them is made."""
+        end, writes = self.now + seconds, list(self._writes(keys))
+        while self.now < end and until not in self.written:
             self.tried.clear()
-            self.turns.run(self._writes(keys), self.now)
+            self.turns.run(writes, self.now)
             self.now = max(self.now + TICK, self.turns.recent.until)
 
     def _writes(self, keys: Sequence[Hashable]) -> Iterator[PendingWrite]:
@@ -75,7 +75,7 @@ def test_one_that_is_refused_no_longer_is_made_though_so_many_others_are(
     keys = (*others, "last")
     rig.run(600.0, keys)
     rig.refused.remove("last")
-    rig.run(wait, keys)
+    rig.run(wait, keys, until="last")
     assert rig.written == {"last"}
 
 
