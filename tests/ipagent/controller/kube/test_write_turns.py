@@ -88,7 +88,8 @@ def test_what_is_waited_for_takes_the_loop_one_try_of_its_kind_a_turn() -> None:
     assert sum(tries) >= 5
 
 
-@pytest.mark.parametrize("count", [1, 8, len(PROTECTED)])
+# Of 100 not all are tried in that time.
+@pytest.mark.parametrize("count", [1, 8, 100])
 def test_what_is_waited_for_takes_a_tenth_of_the_time_whatever_number_of_it_there_is(count: int) -> None:
     rig = Rig(set(PROTECTED), took=10.0)
     began = rig.now
