@@ -67,12 +67,13 @@ def test_a_pool_gives_its_addresses_in_order(configuration: dict[str, Any], addr
         {"type": "whereabouts", "range": "10.10.1.82-10.10.1.80/24"},
         {"type": "whereabouts", "range": "10.10.1.80-10.10.1.82"},
         {"type": "whereabouts", "range": "banana"},
+        {"type": "whereabouts", "range": "10.10.1.x-10.10.1.82/24"},
         {"type": "whereabouts", "range": "10.10.1.0/24", "exclude": ["x"]},
         {"type": "whereabouts", "range": "10.10.1.0/24", "range_start": 5},
     ],
 )
 def test_a_range_that_can_not_be_read_is_an_error(configuration: dict[str, Any]) -> None:
-    with pytest.raises(DemoError):
+    with pytest.raises(DemoError, match=r"IPAM range can't be read|by whereabouts only"):
         ipam.pool(configuration)
 
 
@@ -248,6 +249,12 @@ def test_the_review_is_what_an_api_server_sends_for_the_deployments_pod() -> Non
 def test_the_mode_label_chooses_the_path() -> None:
     labels = {"multus-eni.io/injection": "enabled", "multus-eni.io/mode": "sidecar"}
     assert review.path_for({"metadata": {"labels": labels}}) == "/mutate/namespace/sidecar"
+
+
+@pytest.mark.parametrize("labels", [{}, {"multus-eni.io/injection": "disabled"}])
+def test_a_namespace_without_the_label_is_an_error(labels: dict[str, str]) -> None:
+    with pytest.raises(DemoError, match=r"lacks the label multus-eni\.io/injection=enabled"):
+        review.path_for({"metadata": {"labels": labels}})
 
 
 def test_the_demos_node_has_the_rights_of_the_example_policy() -> None:
