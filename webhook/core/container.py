@@ -23,6 +23,8 @@ from webhook.core.settings import EnvVar, Settings
 
 NOBODY = 65534
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - no password
+API_TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - a name
+"""How the name of the volume begins that the API server adds for that token."""
 PROBE_GRACE = 30
 """Seconds beyond the agent's own deadline: the agent reports what failed before the kubelet kills it."""
 PROBE_WAIT = 20

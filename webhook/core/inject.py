@@ -11,7 +11,7 @@ from common import pod_keys
 from common.version import VERSION
 from webhook.core import patch
 from webhook.core.agent_plan import AgentPlan
-from webhook.core.container import agent_container, agent_volumes
+from webhook.core.container import API_TOKEN_VOLUME, agent_container, agent_volumes
 from webhook.core.decision import Decision, agent_index, decide
 from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.pod import Pod
@@ -48,7 +48,7 @@ def inject(
         sizing = agent_resources(pod, agent, settings.size)
     except ValueError as error:
         return Outcome(Decision(Reason.UNREADABLE_POD, f"the pod's resources: {error}"))
-    token = _token_volume(pod) if admitted else None
+    token = token_volume(pod) if admitted else None
     resources = _with_capacity(sizing.resources, agent.capacity.resources)
     container = agent_container(agent, settings, resources, token)
     status = _status(decision, agent)
@@ -96,8 +96,8 @@ _NO_STATUS = (
 )
 
 
-def _token_volume(pod: Pod) -> str | None:
-    """Return the name of the volume that the API server's ServiceAccount plugin has added.
+def token_volume(pod: Pod) -> str | None:
+    """Return the name of the volume that the API server's ServiceAccount plugin has added; each pod's is new.
 
     The plugin runs again after the webhooks and mounts it into every container that lacks it
     (plugin/pkg/admission/serviceaccount, mountServiceAccountToken). That change would make the API server
@@ -106,7 +106,7 @@ def _token_volume(pod: Pod) -> str | None:
     if pod.spec.automountServiceAccountToken is False:
         return None
     names = (volume.name for volume in pod.spec.volumes or ())
-    return next((name for name in names if name.startswith("kube-api-access-")), None)
+    return next((name for name in names if name.startswith(API_TOKEN_VOLUME)), None)
 
 
 def _status(decision: Decision, agent: AgentPlan) -> str:

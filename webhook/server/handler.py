@@ -38,7 +38,8 @@ class AdmissionHandler:
 
     @staticmethod
     def _decide_by(settings: Settings) -> ResponseCache:
-        return ResponseCache(lambda pod, name, namespace: inject(pod, name, namespace, settings))
+        added = frozenset(volume["name"] for volume in settings.volumes)
+        return ResponseCache(lambda pod, name, namespace: inject(pod, name, namespace, settings), added)
 
     def handle(self, body: bytes | bytearray, namespace: NamespacePolicy) -> bytes:
         """Return the response to one review. Raises BadReview if the body is not a review."""

@@ -118,13 +118,17 @@ def _check(api_version: str, kind: str, uid: str) -> None:
         raise BadReview("request.uid is empty")
 
 
+BEFORE_PATCH, AFTER_PATCH = b'"patch":"', b'"}}'
+"""What is before and after the patch in the output of `encode_outcome`; no string in JSON holds the first."""
+
+
 def with_uid(uid: str, answer: bytes) -> bytes:
     """Complete the output of `encode_outcome` to the response to one request."""
     return b'%b"uid":%b,%b' % (_BEFORE_UID, _ENCODER.encode(uid), answer)
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
-    """Encode what follows the uid: refused with a sentence, or allowed with patch and warnings."""
+    """Encode what follows the uid: refused with a sentence, or allowed with warnings and, last, the patch."""
     decision = outcome.decision
     response: dict[str, Any] = {
         "allowed": not decision.refused,
