@@ -18,7 +18,7 @@ SAMPLES = "MULTUS_ENI_SAMPLES"
 """Environment variable that names a folder with `admission-review.json`, recorded at a real API server."""
 RECORDED_SIZE = 11203
 """Bytes of that review without white space: what a generated equivalent has where it is not at hand."""
-SERIAL = "#" * 8
+SERIAL = "#" * 5
 """Where the load client writes the number of a request."""
 NETWORK = "ipvlan-multus"
 NAMESPACE = "default"
@@ -55,6 +55,17 @@ def numbered(review: Manifest) -> Manifest:
     copied = copy.deepcopy(review)
     copied["request"]["object"]["metadata"]["annotations"][NETWORKS] += f",{NETWORK}@n{SERIAL}"
     return copied
+
+
+def with_own_volumes(review: Manifest) -> Manifest:
+    """Return the review with SERIAL in the name of the token's volume, where it has one.
+
+    The API server makes that name up for each pod: nothing else differs between the pods of one template.
+    """
+    found: Manifest = json.loads(
+        re.sub(rf"{_ACCOUNT_VOLUME}\w+", _ACCOUNT_VOLUME + SERIAL, json.dumps(review))
+    )
+    return found
 
 
 def equivalent_review() -> Manifest:

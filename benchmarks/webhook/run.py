@@ -101,7 +101,7 @@ class _Run:
         recorded, generated = self._recorded(), [pods.pod_of_size(size << 10) for size in SIZES]
         reviews = [
             self._review("recorded", recorded),
-            self._review("no two alike", pods.numbered(recorded), pods.SERIAL),
+            self._review("no two alike", pods.numbered(recorded)),
         ]
         reviews += [
             self._review(f"{size} KiB", pods.review_of(pod))
@@ -152,11 +152,11 @@ class _Run:
         )
         return pods.equivalent_review()
 
-    def _review(self, name: str, review: pods.Manifest, serial: str = "") -> Review:
-        content = pods.compact(review)
+    def _review(self, name: str, review: pods.Manifest) -> Review:
+        content = pods.compact(pods.with_own_volumes(review))
         file = self._rack.folder / f"review-{name.replace(' ', '-')}.json"
         file.write_bytes(content)
-        return Review(name, file, len(content), serial)
+        return Review(name, file, len(content), pods.SERIAL if pods.SERIAL.encode() in content else "")
 
     def _control_plane(self) -> ControlPlane | None:
         binaries = api_server.find_programs()

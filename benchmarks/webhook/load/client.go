@@ -28,7 +28,7 @@ type client struct {
 	connection *tls.Conn
 	reader     *bufio.Reader
 	request    []byte
-	serial     []byte
+	serials    [][]byte
 	expect     *Expect
 	known      []byte
 	body       bytes.Buffer
@@ -62,12 +62,22 @@ func connect(job *Job, request []byte) ([]*client, error) {
 			expect:     &job.Expect,
 			tolerate:   job.Tolerate,
 		}
-		if job.Serial != "" {
-			at := bytes.Index(request, []byte(job.Serial))
-			clients[i].serial = clients[i].request[at : at+len(job.Serial)]
-		}
+		clients[i].serials = places(clients[i].request, job.Serial)
 	}
 	return clients, nil
+}
+
+// places returns where the words stand in the request.
+func places(request []byte, words string) (found [][]byte) {
+	for at := 0; words != ""; at += len(words) {
+		next := bytes.Index(request[at:], []byte(words))
+		if next < 0 {
+			break
+		}
+		at += next
+		found = append(found, request[at:at+len(words)])
+	}
+	return found
 }
 
 // forget makes a turn start with nothing measured.
@@ -109,8 +119,12 @@ func (c *client) send(ctx context.Context, begin, end time.Time, tickets *ticket
 
 // exchange sends the request and reads the answer into body; its error ends the connection.
 func (c *client) exchange(now time.Time) (status int, err error) {
-	if c.serial != nil {
-		copy(c.serial, fmt.Sprintf("%0*d", len(c.serial), numbers.Add(1)))
+	if len(c.serials) > 0 {
+		size := len(c.serials[0])
+		number := fmt.Sprintf("%0*d", size, numbers.Add(1))
+		for _, place := range c.serials {
+			copy(place, number[len(number)-size:])
+		}
 	}
 	if err := c.connection.SetDeadline(now.Add(patience)); err != nil {
 		return 0, err

@@ -33,7 +33,7 @@ type Job struct {
 	Path    string            `json:"path"`
 	Headers map[string]string `json:"headers"`
 	Body    string            `json:"body"`
-	// Serial, where it is not empty, stands once in the body and is replaced by the request's number, as long.
+	// Serial, where it is not empty, stands in the body and is replaced by the end of the request's number, as long.
 	Serial      string `json:"serial"`
 	Connections int    `json:"connections"`
 	// Warmup is how long requests are sent before they count.
@@ -97,8 +97,8 @@ func prepare(job *Job) ([]*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if job.Serial != "" && bytes.Count(body, []byte(job.Serial)) != 1 {
-		return nil, fmt.Errorf("%s does not hold %q once", job.Body, job.Serial)
+	if !bytes.Contains(body, []byte(job.Serial)) {
+		return nil, fmt.Errorf("%s does not hold %q", job.Body, job.Serial)
 	}
 	return connect(job, request(job, body))
 }

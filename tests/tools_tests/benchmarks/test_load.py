@@ -124,16 +124,18 @@ def test_no_two_requests_are_alike_where_a_serial_is_asked_for(
     server: Answering, client: LoadClient, tmp_path: Path
 ) -> None:
     wanted = job(server, tmp_path, serial=SERIAL)
-    (tmp_path / "body.json").write_text(f"before {SERIAL} after", encoding="ascii")
+    (tmp_path / "body.json").write_text(f"before {SERIAL} between {SERIAL} after", encoding="ascii")
     client.run(wanted)
     numbers = {f"{number:0{len(SERIAL)}}" for number in range(1, 21)}
-    assert {body.decode() for body in server.bodies} == {f"before {number} after" for number in numbers}
+    assert {body.decode() for body in server.bodies} == {
+        f"before {number} between {number} after" for number in numbers
+    }
 
 
 def test_a_serial_that_is_not_in_the_body_is_refused(
     server: Answering, client: LoadClient, tmp_path: Path
 ) -> None:
-    with pytest.raises(LoadError, match=f'does not hold "{SERIAL}" once'):
+    with pytest.raises(LoadError, match=f'does not hold "{SERIAL}"'):
         client.run(job(server, tmp_path, serial=SERIAL))
 
 

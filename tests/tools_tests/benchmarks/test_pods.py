@@ -83,7 +83,7 @@ def test_a_numbered_review_holds_the_serial_once_and_leaves_the_other_as_it_was(
 def test_numbered_reviews_are_answered_differently() -> None:
     numbered = compact(pods.numbered(equivalent_review())).decode()
     one, other = (
-        decode_review(numbered.replace(pods.SERIAL, f"{number:08}").encode()).pod for number in (1, 2)
+        decode_review(numbered.replace(pods.SERIAL, f"{number:05}").encode()).pod for number in (1, 2)
     )
     assert one is not None
     assert other is not None
@@ -91,6 +91,14 @@ def test_numbered_reviews_are_answered_differently() -> None:
     outcomes = [inject(pod, "default", namespace, agent) for pod in (one, other)]
     assert [outcome.decision.reason for outcome in outcomes] == [Reason.INJECT_INIT] * 2
     assert outcomes[0].operations != outcomes[1].operations
+
+
+def test_pods_of_one_template_differ_in_the_name_of_their_token_volume() -> None:
+    review = equivalent_review()
+    named = compact(pods.with_own_volumes(review))
+    assert len(named) == pods.RECORDED_SIZE
+    assert named.count(b"kube-api-access-" + pods.SERIAL.encode()) == named.count(b"kube-api-access-") > 1
+    assert pods.with_own_volumes(review_of({})) == review_of({})
 
 
 def test_the_equivalent_is_as_long_as_the_recorded_review() -> None:
