@@ -109,6 +109,11 @@ def describe(kind: str, key: str) -> str:
     return command("kubectl", "describe", *_named(kind, key))
 
 
+def show_endpoints(namespace: str) -> str:
+    """Return the command that shows whether there is anybody whom the API server could call."""
+    return command("kubectl", "get", "pods,endpointslices", "-n", namespace, "-o", "wide")
+
+
 def describe_pods(namespace: str, component: str, node: str = "") -> str:
     """Return the command that shows the pods of one of the injector's programs with their Events."""
     labels = f"{PART_OF}={PROJECT},{COMPONENT}={component}"

@@ -17,7 +17,7 @@ from check.model import (
     pod_spec,
     why_down,
 )
-from check.results import Check, Problem, command, describe, describe_pods, history, upgrade
+from check.results import Check, Problem, command, describe, describe_pods, history, show_endpoints, upgrade
 from check.views import Cluster
 
 POD_IDENTITY = "pod-identity-webhook"
@@ -92,10 +92,7 @@ def _dry_run(cluster: Cluster) -> Iterator[Problem]:
     found = cluster.snapshot.dry_run
     if found is None:
         raise NotApplicable("only a live cluster can be asked")
-    # Whether there is anybody whom the API server could call.
-    show = (
-        command("kubectl", "get", "pods,endpointslices", "-n", namespace, "-o", "wide") if namespace else ""
-    )
+    show = show_endpoints(namespace) if namespace else ""
     if found.message:
         yield Problem(f"a Multus pod in {found.namespace} is refused: {found.message}", show)
     elif not found.injected:

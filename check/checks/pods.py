@@ -19,7 +19,18 @@ from check.model import (
     why_waiting,
 )
 from check.networks import IPAddress
-from check.results import Check, Problem, command, describe, edit, listed, node_status, replace_pod, short
+from check.results import (
+    Check,
+    Problem,
+    command,
+    describe,
+    edit,
+    listed,
+    node_status,
+    replace_pod,
+    short,
+    show_endpoints,
+)
 from check.views import Cluster, addresses_of
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
@@ -31,6 +42,8 @@ INSUFFICIENT = re.compile(r"Insufficient multus-eni\.io/([a-z0-9-]{1,63})")
 ABOUT_US = ("multus-eni.io", CONTAINER_NAME, "runAsUser: Invalid value: 65534")
 """In refusals of a workload for the agent's sake: of the webhook and the chart's policies; of quotas and Pod
 Security, which name the container; of OpenShift's SecurityContextConstraints, which name its user."""
+NO_ANSWER = "failed calling webhook"
+"""What the API server says where the webhook did not answer."""
 PATIENCE = 180
 """Seconds in which an autoscaler starts a node and the controller attaches its ENIs."""
 
@@ -119,7 +132,9 @@ def _refused(cluster: Cluster) -> Iterator[Problem]:
         if any(each in message for each in ABOUT_US):
             involved = mapping(event.body.get("involvedObject"))
             name = f"{involved.get('kind')} {involved.get('namespace')}/{involved.get('name')}"
-            yield Problem(f"{name} can't make pods: {short(message)}", _show(involved))
+            ours = cluster.installation.namespace if NO_ANSWER in message else ""
+            show = show_endpoints(ours) if ours else _show(involved)
+            yield Problem(f"{name} can't make pods: {short(message)}", show)
 
 
 def _show(involved: Object) -> str:
@@ -209,7 +224,8 @@ PODS = (
     Check(
         "pods-refused",
         "no workload is refused",
-        "correct the label or annotation that the message names; multus-eni explain shows it beforehand",
+        "correct the label or annotation that the message names, which multus-eni explain shows beforehand; "
+        "a webhook that does not answer: docs/troubleshooting.md",
         _refused,
         needs=("Event",),
     ),
