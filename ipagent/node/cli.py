@@ -43,7 +43,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from ipagent.node.observe.introspection import (  # noqa: PLC0415 - as above
+    from ipagent.node.observe.status_command import (  # noqa: PLC0415 - as above
         NotRunning,
         ask,
         to_text,

@@ -26,7 +26,7 @@ from ipagent.aws.imds_http import ImdsConnection
 from ipagent.network_status_writer import NETWORK_STATUS
 from ipagent.node.model.field_readers import SettingsError
 from ipagent.node.model.pod import read_pod
-from ipagent.node.observe.introspection import SOCKET, NotRunning, ask
+from ipagent.node.observe.status_command import SOCKET, NotRunning, ask
 from ipagent.node.sessions.auth import read_review
 from ipagent.node.sessions.http1 import BadRequest, BodyParser, Head, HeadParser, answer_head, read_head
 from ipagent.node.sessions.messages import read_statement

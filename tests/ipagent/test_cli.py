@@ -174,6 +174,20 @@ def test_the_probe_imports_next_to_nothing(arguments: list[str], tmp_path: Path)
     assert not loaded & set(heavy.split())
 
 
+def test_asking_a_node_agent_imports_nothing_of_it() -> None:
+    # `multus-eni check` has each node run it, in the agent's container.
+    script = "import sys; from ipagent import cli; cli.run(['node', 'status'], {}); print(*sys.modules)"
+    command = [sys.executable, "-I", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
+    loaded = set(done.stdout.split())
+    assert {name for name in loaded if name.startswith("ipagent.node.")} == {
+        "ipagent.node.cli",
+        "ipagent.node.observe",
+        "ipagent.node.observe.status_command",
+    }
+    assert not loaded & {"dataclasses", "http.client", "prometheus_client", "ssl"}
+
+
 @pytest.mark.parametrize(
     ("env", "says"),
     [

@@ -2,7 +2,7 @@
 
 A port would tell every pod of the node which addresses the others have.
 
-Thread: StatusServer has one of its own, which reads the agent's state; `ask` runs in the command's process.
+Thread: StatusServer has one of its own, which reads the agent's state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,16 +26,10 @@ from ipagent.node.gc.verdict import Decision, Verdict
 from ipagent.node.model.ownership import GcMode
 from ipagent.node.model.pod import ElasticIps, PodKey
 from ipagent.node.observe.metrics import state_of
+from ipagent.node.observe.status_command import SOCKET, TIMEOUT, Document
 
-SOCKET = "status.sock"
-TIMEOUT = 10.0
-MAX_ANSWER = 16 << 20
 PAUSE = 1.0
 """Seconds until the next accept when the kernel has no descriptor for one."""
-
-
-class NotRunning(Exception):
-    """No agent answers; the text says where it was looked for, and what to do."""
 
 
 class StatusServer:
@@ -96,34 +90,6 @@ class StatusServer:
                 connection.sendall(json.dumps(self._answer()).encode())
 
 
-def ask(folder: Path) -> dict[str, Any]:
-    """Ask the agent that has this folder; raises NotRunning."""
-    path = folder / SOCKET
-    parts = []
-    size = 0
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(TIMEOUT)
-            connection.connect(str(path))
-            while part := connection.recv(1 << 16):
-                parts.append(part)
-                size += len(part)
-                if size > MAX_ANSWER:
-                    raise NotRunning(f"what answers at {path} is not an agent: it does not stop")
-        found = json.loads(b"".join(parts))
-    except (OSError, ValueError, RecursionError) as error:
-        raise NotRunning(
-            f"no agent answers at {path}: {error}. Ask in the agent's own pod: "
-            "kubectl exec -n NAMESPACE POD -- ipagent node status"
-        ) from None
-    if not isinstance(found, dict):
-        raise NotRunning(f"what answers at {path} is not an agent")
-    return found
-
-
-Document = dict[str, Any]
-
-
 @dataclass(frozen=True)
 class AgentState:
     """What the agent knows. `verdicts` are those of the last sweep, `swept` whether there was one."""
@@ -164,34 +130,6 @@ def document(known: AgentState, now: float) -> Document:
     }
 
 
-def to_text(found: Document) -> str:
-    """Write the document for people."""
-    age = found["watchAgeSeconds"]
-    heard = "never" if age is None else f"{age:g} s ago"
-    where = f" on {found['instance']}" if found["instance"] else ""
-    lines = [
-        f"node:         {found['node']}{where}, ipagent {found['version']}",
-        f"API server:   last message {heard}",
-        *_table("addresses", map(_address_line, found["addresses"])),
-        *(_table("elastic IPs", map(_eip_line, found["elasticIPs"])) if found["elasticIPs"] else ()),
-        *_garbage_collection(found["garbageCollection"]),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _garbage_collection(found: Document) -> Iterator[str]:
-    mode = found["mode"]
-    yield f"gc:           {mode}{'' if found['swept'] or mode == GcMode.OFF else ', no sweep so far'}"
-    yield from _table("leaked", map(_verdict_line, found["leaked"]))
-    yield from _table("kept", map(_verdict_line, found["kept"]))
-
-
-def _table(title: str, rows: Iterable[str]) -> Iterator[str]:
-    found = list(rows)
-    yield f"{title + ':':13} {len(found)}"
-    yield from (f"  {row}" for row in found)
-
-
 def _address(item: Item, owners: Mapping[Pair, PodKey]) -> Document:
     pod = owners.get((item.eni_id, item.address))
     return {
@@ -204,15 +142,6 @@ def _address(item: Item, owners: Mapping[Pair, PodKey]) -> Document:
     }
 
 
-def _address_line(each: Document) -> str:
-    why = f": {each['reason']}" if each["reason"] else ""
-    return f"{each['address']:15} {each['eni']}  {each['state']:8} {each['pod']}{why}"
-
-
-def _eip_line(each: Document) -> str:
-    return f"{each['pod']}: {'' if each['associated'] else 'missing: '}{each['text']}"
-
-
 def _verdict(each: Verdict, now: float) -> Document:
     return {
         "address": str(each.address),
@@ -222,9 +151,3 @@ def _verdict(each: Verdict, now: float) -> Document:
         "text": each.text,
         "dueInSeconds": None if each.until is None else max(0, round(each.until - now)),
     }
-
-
-def _verdict_line(each: Document) -> str:
-    due = each["dueInSeconds"]
-    when = "" if due is None else f" (due in {due} s)" if due else " (due)"
-    return f"{each['address']:15} {each['eni']}  {each['text']}{when}"

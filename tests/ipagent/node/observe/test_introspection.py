@@ -18,8 +18,9 @@ from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.ownership import GcMode
 from ipagent.node.model.pod import ElasticIps, PodKey
-from ipagent.node.observe.introspection import AgentState, document, to_text
+from ipagent.node.observe.introspection import AgentState, document
 from ipagent.node.observe.metrics import Metrics, Snapshot, state_of
+from ipagent.node.observe.status_command import to_text
 
 pytestmark = pytest.mark.pure
 

@@ -25,7 +25,7 @@ import yaml
 from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME
 from ipagent import node_protocol
 from ipagent.node.model.pod import PodKey
-from ipagent.node.observe.introspection import SOCKET, ask
+from ipagent.node.observe.status_command import SOCKET, ask
 from ipagent.node.sessions.limits import Limits
 from ipagent.node_protocol import ClaimStatus, ResponseParser
 from tests.cluster.control_plane import free_ports
