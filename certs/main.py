@@ -16,6 +16,7 @@ from certs.state import Observation, observe
 from certs.status import report, to_text
 from certs.store import Marks, Names, Reader, Store, look
 from common.agent_settings import LogLevel
+from common.collector import end_startup
 from common.kube.client import Client
 from common.kube.cluster import find_cluster, in_pod
 from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
@@ -77,6 +78,7 @@ def run(options: Options) -> int:
             configuration=options.names.configuration,
             names=sorted(options.settings.names),
         )
+        end_startup()
         loop.run()
     log.write("info", "stopped")
     return 0

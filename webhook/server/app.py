@@ -8,8 +8,6 @@ import ctypes
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from fastapi import FastAPI
-from fastapi.telemetry import TelemetryConfig
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -18,6 +16,7 @@ from webhook.server.body import LargeBodies
 from webhook.server.cert_watcher import CertificateError, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.handler import AdmissionHandler
+from webhook.server.lean_fastapi import FastAPI, TelemetryConfig
 from webhook.server.networks_watcher import NetworksWatcher
 from webhook.server.route import AdmissionRoute
 

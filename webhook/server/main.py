@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import signal
 import socket
 import time
@@ -14,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from common.agent_settings import LogLevel
+from common.collector import end_startup
 from common.descriptors import raise_descriptor_limit
 from common.probes import ProbeServer
 from common.version import VERSION
@@ -118,9 +118,7 @@ def _serve(options: Options, settings: Settings, log: Log) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=SHUTDOWN,
     )
-    # Keep the imported modules out of later full collections, which would take 10 ms longer.
-    gc.collect()
-    gc.freeze()
+    end_startup()
     with listening, probes or contextlib.nullcontext():
         listener = TlsListener(listening, certificates.listener, metrics, log)
         large_bodies.is_shared = lambda: listener.table.peers > 1
