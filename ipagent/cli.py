@@ -55,10 +55,16 @@ def main() -> None:
 
         lazy_imports.install()
     code = run(arguments, os.environ)
-    if container:
+    if container or _is_daemon(arguments):
+        # What --help has written.
+        sys.stdout.flush()
         # Every log line is flushed. To take the interpreter apart would cost a tenth of init's CPU time.
         os._exit(code)
     sys.exit(code)
+
+
+def _is_daemon(arguments: Sequence[str]) -> bool:
+    return arguments[:1] in (["node"], ["links"], ["controller"]) and "status" not in arguments
 
 
 def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
