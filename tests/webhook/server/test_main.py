@@ -86,6 +86,13 @@ def test_reviews_that_arrive_in_interleaved_pieces_are_not_mixed_up(server: Webh
     ]
 
 
+def test_a_start_builds_no_model_of_openapi() -> None:
+    # In a process of its own: another import of FastAPI may have come before here.
+    script = "import webhook.server.app; from fastapi.openapi import models; print({})"
+    command = [sys.executable, "-c", script.format("models.Info.__pydantic_complete__")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"
+
+
 def test_sigterm_ends_it_with_0_and_a_last_line(server: WebhookServer) -> None:
     assert server.process.terminate() == 0
     assert [line["event"] for line in server.events("stopped")] == ["stopped"]
