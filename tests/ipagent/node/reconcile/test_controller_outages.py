@@ -114,6 +114,17 @@ class TestOutages:
         assert run.on("eni-a-2") == {"10.2.1.2"}
         assert run.status("b").state is ClaimState.ASSIGNED
 
+    def test_a_pod_that_waits_for_ec2_alone_is_told_of_no_other_eni(self) -> None:
+        run = Run()
+        run.cloud.unread = {"eni-a-2"}
+        run.account.struck = [Strike("assign", Fault.UNREACHABLE) for _ in range(100)]
+        run.core.update_pod(pod("a", "10.1.1.1"))
+        run.core.update_pod(pod("b", holdings=(holding("10.2.1.2", "net2"),)))
+        run.claims(claim("a", "10.1.1.1"), claim("b", "10.2.1.2"))
+        waiting = [run.status(name) for name in ("a", "b")]
+        assert [each.state for each in waiting] == [ClaimState.PENDING] * 2
+        assert ["a webhook refuses that" in each.message for each in waiting] == [False, True]
+
     @pytest.mark.no_cover
     def test_what_an_eni_has_stays_while_it_cannot_be_asked_for(self) -> None:
         run = Run()
