@@ -1,4 +1,4 @@
-"""The images for this machine as files: docker archives, which docker, podman and containerd load."""
+"""The images for one platform as files: docker archives, which docker, podman and containerd load."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def build(store: Store, how: Build, image: str, folder: Path, *, quiet: bool = F
     """Build an image into a folder. Raises CommandError."""
     folder.mkdir(parents=True, exist_ok=True)
     archive = Archive(image, how.version, folder)
-    run(store.buildah(*how.argv(image, how.build_platform, ["--tag", archive.name])), quiet=quiet)
+    run(store.buildah(*how.argv(image, how.archived, ["--tag", archive.name])), quiet=quiet)
     unfinished = archive.file.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     try:
@@ -116,7 +116,7 @@ def _sweep(folder: Path) -> None:
 def digest(image: str, how: Build) -> str:
     """What an image is made of, apart from Debian's packages and from its commit and its times."""
     dockerfile = ROOT / f"Dockerfile.{image}"
-    found = hashlib.sha256(repr((how.version, how.build_platform, how.snapshot)).encode())
+    found = hashlib.sha256(repr((how.version, how.archived, how.snapshot)).encode())
     for path in [dockerfile, *_sources(dockerfile)]:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         found.update(f"{path.relative_to(ROOT)} {os.access(path, os.X_OK)} {content}\n".encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 
 from common.version import VERSION
 from images.plan import Build
@@ -13,9 +12,12 @@ _MACHINES = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 
 
-def build_here(base: str = "") -> Build:
-    """Describe a build of this clone on this machine, in the image `base`. Raises CommandError."""
-    machine = platform.machine()
+def build_here(base: str = "", platform: str = "") -> Build:
+    """Describe a build of this clone on this machine, in the image `base`. Raises CommandError.
+
+    `platform`: for which one docker archives are built, empty for this machine's.
+    """
+    machine = os.uname().machine
     if machine not in _MACHINES:
         raise CommandError(f"images are built on {' and '.join(_MACHINES)}, and this is {machine}")
     return Build(
@@ -26,6 +28,7 @@ def build_here(base: str = "") -> Build:
         ca=next(filter(None, map(os.environ.get, _CA_VARIABLES)), ""),
         snapshot=os.environ.get("DEBIAN_SNAPSHOT", ""),
         created=os.environ.get("SOURCE_DATE_EPOCH") or _released(),
+        platform=platform,
     )
 
 

@@ -47,7 +47,8 @@ class Build:
 
     `base`: in which image, empty for the Dockerfile's; `ca`: a CA bundle; `created`: the time that everything
     in the images gets, in seconds since 1970, so that the same files make the same image; empty for now;
-    `snapshot`: the time whose Debian packages are used (20260101T000000Z); empty for the newest.
+    `snapshot`: the time whose Debian packages are used (20260101T000000Z); empty for the newest; `platform`:
+    for which one docker archives are built, empty for the machine's own.
     """
 
     version: str
@@ -57,6 +58,12 @@ class Build:
     ca: str = ""
     created: str = ""
     snapshot: str = ""
+    platform: str = ""
+
+    @property
+    def archived(self) -> str:
+        """The platform of docker archives."""
+        return self.platform or self.build_platform
 
     def argv(self, image: str, platform: str, target: Sequence[str]) -> Argv:
         """Return buildah's arguments; `target` is `--tag NAME` or `--manifest NAME`."""

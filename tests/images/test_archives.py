@@ -46,6 +46,7 @@ def test_other_files_other_modes_and_another_version_have_another_digest(project
     assert before[0] != before[1]
     assert now(Build("1.3", "linux/amd64"))[0] != before[0]
     assert now(Build("1.2", "linux/arm64"))[0] != before[0]
+    assert now(Build("1.2", "linux/amd64", platform="linux/arm64"))[0] != before[0]
     assert now(Build("1.2", "linux/amd64", revision="abc", base="other", created="1")) == before
 
     (project / "ipagent/cli.py").write_text("# another\n", encoding="utf-8")
