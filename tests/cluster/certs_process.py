@@ -8,7 +8,6 @@ import json
 import os
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests import programs
 from tests.certs.world import is_pair, verify
 from tests.cluster.api import MERGE_PATCH, WEBHOOK_CONFIGURATION, Api, ApiError, Kind, Manifest
 from tests.cluster.certs_rights import configuration_rules, secret_rules
@@ -34,7 +34,6 @@ RBAC = "rbac.authorization.k8s.io"
 ROLE_BINDING = Kind(f"{RBAC}/v1", "RoleBinding")
 TOKEN_SECONDS = 3600
 _numbers = itertools.count(1)
-PROGRAM = Path(sys.executable).with_name("multus-eni")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ class Place:
     def status(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run `multus-eni certs status`."""
         return subprocess.run(
-            [str(PROGRAM), "certs", "status", *self.flags, *options],
+            [programs.MULTUS_ENI, "certs", "status", *self.flags, *options],
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig())},
             capture_output=True,
             text=True,
@@ -259,7 +258,15 @@ class Certs:
     """`multus-eni certs run` with the ServiceAccount's own token, from `with` to the end of its block."""
 
     def __init__(self, place: Place, name: str = "certs", flags: Sequence[str] = ()) -> None:
-        argv = [str(PROGRAM), "certs", "run", *place.flags, "--host=127.0.0.1", "--port=0", *flags]
+        argv = [
+            programs.MULTUS_ENI,
+            "certs",
+            "run",
+            *place.flags,
+            "--host=127.0.0.1",
+            "--port=0",
+            *flags,
+        ]
         log = place.folder / f"{place.namespace}-{name}-{next(_numbers)}.log"
         self.process = Process(name, argv, log=log, env={"KUBECONFIG": str(place.kubeconfig())})
 

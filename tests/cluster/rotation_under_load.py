@@ -24,8 +24,9 @@ from cryptography import x509
 
 from common.agent_container import CONTAINER_NAME
 from common.pod_keys import INJECTION
+from tests import programs
 from tests.cluster.api import Manifest
-from tests.cluster.certs_process import PROGRAM, Certs, Place, make_place
+from tests.cluster.certs_process import Certs, Place, make_place
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.drain_under_load import Load
 from tests.cluster.manifests import multus_pod
@@ -98,7 +99,7 @@ class Replica:
         config = folder / "webhook.yaml"
         config.write_text(yaml.safe_dump(dict(SETTINGS)), encoding="utf-8")
         files = [f"--config={config}", f"--tls-cert={folder}/tls/tls.crt", f"--tls-key={folder}/tls/tls.key"]
-        argv = [str(PROGRAM), "serve", *files, f"--host={address}", "--port=0"]
+        argv = [programs.MULTUS_ENI, "serve", *files, f"--host={address}", "--port=0"]
         self.process = Process("multus-eni serve", argv, log=folder / "webhook.log")
         self.port = 0
         self._exit = ExitStack()

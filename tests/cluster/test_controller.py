@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pytest
 import yaml
 
 from ipagent.controller.model.attachment import ATTACHED
+from tests import programs
 from tests.cluster.api import Api, Kind
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.namespaces import Namespaces
@@ -28,7 +28,6 @@ from tests.ipagent.worlds import KEY, NODE_CIDR, OTHER_CIDR, POD_CIDR, REGION, S
 
 pytestmark = pytest.mark.cluster
 
-IPAGENT = str(Path(sys.executable).with_name("ipagent"))
 CRDS = Path(__file__).parents[2] / "charts" / "multus-eni-injector" / "files" / "crds"
 NODE_NETWORK = Kind("multus-eni.io/v1alpha1", "NodeNetwork")
 NODE_ATTACHMENT = Kind("multus-eni.io/v1alpha1", "NodeAttachment")
@@ -130,7 +129,13 @@ def stage(control_plane: ControlPlane, api: Api, tmp_path: Path) -> Iterator[Sta
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "KUBECONFIG": str(control_plane.kubeconfig(control_plane.admin)),
         }
-        argv = [IPAGENT, "controller", "--cluster=grabbed", f"--namespace={namespace}", "--log-format=json"]
+        argv = [
+            programs.IPAGENT,
+            "controller",
+            "--cluster=grabbed",
+            f"--namespace={namespace}",
+            "--log-format=json",
+        ]
         with (
             Process("controller", argv, log=tmp_path / "log", env=env) as controller,
             closing(cloud.ec2(KEY, SECRET)) as ec2,

@@ -22,6 +22,7 @@ from ipagent.network_status_writer import NETWORK_STATUS
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import MIRROR
 from ipagent.node_protocol import PATH
+from tests import programs
 from tests.cluster.api import Api, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.namespaces import Namespaces
@@ -41,7 +42,6 @@ from tests.ipagent.worlds import ENI_1, KEY, MAC_1, REGION, SECRET, tagged, worl
 
 pytestmark = pytest.mark.cluster
 
-IPAGENT = str(Path(sys.executable).with_name("ipagent"))
 EVENT = Kind("v1", "Event")
 POD = Kind("v1", "Pod")
 HOST = "127.0.0.1"
@@ -66,7 +66,7 @@ class Stage:
         port, health = self.ports
         config = self.folder / "node.json"
         config.write_text(json.dumps({"port": port, "healthPort": health, "logFormat": "json"} | settings))
-        argv = [IPAGENT, "node", f"--config={config}", f"--record={self.folder}"]
+        argv = [programs.IPAGENT, "node", f"--config={config}", f"--record={self.folder}"]
         with Process("node-agent", argv, log=self.folder / "log", env=self.env) as process:
             process.wait_until(lambda: self.answers("/readyz"), "answer of /readyz", 60)
             yield process
@@ -84,7 +84,7 @@ class Stage:
 
     def status(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `ipagent node status`."""
-        argv = [IPAGENT, "node", f"--record={self.folder}", "status", *arguments]
+        argv = [programs.IPAGENT, "node", f"--record={self.folder}", "status", *arguments]
         return subprocess.run(
             argv, capture_output=True, text=True, check=False, env={**os.environ, **self.env}
         )
@@ -292,7 +292,7 @@ def test_a_caller_without_a_pods_token_is_refused(stage: Stage) -> None:
 
 def second_agent(stage: Stage, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run another node agent beside the stage's, with the same settings, until it ends."""
-    argv = [IPAGENT, "node", f"--config={stage.folder / 'node.json'}", f"--record={folder}"]
+    argv = [programs.IPAGENT, "node", f"--config={stage.folder / 'node.json'}", f"--record={folder}"]
     env = {**os.environ, **stage.env}
     return subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
 
@@ -319,7 +319,7 @@ def test_a_second_node_agent_of_a_folder_ends_and_leaves_the_first_one_alone(sta
 def test_settings_that_are_wrong_are_refused_by_name(tmp_path: Path, settings: str, named: str) -> None:
     config = tmp_path / "node.json"
     config.write_text(settings)
-    argv = [IPAGENT, "node", f"--config={config}", f"--record={tmp_path}"]
+    argv = [programs.IPAGENT, "node", f"--config={config}", f"--record={tmp_path}"]
     env = {**os.environ, ENV_NODE_NAME: "n", ENV_HOST_IP: HOST}
     ended = subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
     assert ended.returncode == ExitCode.USAGE

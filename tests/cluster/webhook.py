@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from tests import programs
 from tests.cluster.api import WEBHOOK_CONFIGURATION, Api, Manifest
 from tests.cluster.certificates import Authority
 from tests.cluster.configuration import Service
@@ -58,11 +58,10 @@ class WebhookServer:
         pair = self._authority.issue([host, *names], folder, "webhook")
         config = folder / "webhook.yaml"
         config.write_text(yaml.safe_dump(dict(settings)), encoding="utf-8")
-        program = Path(sys.executable).with_name("multus-eni")
         files = [f"--config={config}", f"--tls-cert={pair.public}", f"--tls-key={pair.private}"]
         argv = [
             *launcher,
-            str(program),
+            programs.MULTUS_ENI,
             "serve",
             *files,
             f"--host={host}",

@@ -14,12 +14,12 @@ from typing import Any
 
 from common.agent_settings import ENV_POD_NAME, ENV_POD_NAMESPACE, AgentSettings
 from ipagent.cli import ENV_STARTED_FILE
+from tests import programs
 from tests.cluster import waiting
 from tests.doubles import Doubles
 from tests.ipagent.worlds import KEY, SECRET
 from tests.netns import IMDS, Node, Pod
 
-BIN = Path(sys.executable).parent
 EC2_PORT = 8080
 SECONDS = 60.0
 """How long a condition is waited for."""
@@ -56,7 +56,7 @@ class Stage:
     def env(self, settings: AgentSettings | None = None, **changes: str | None) -> dict[str, str]:
         """Return what a container is given: settings, EC2's endpoint, keys; None takes one away."""
         given = {
-            "PATH": f"{BIN}:/usr/bin:/bin",
+            "PATH": f"{programs.FOLDER}:/usr/bin:/bin",
             "AWS_ENDPOINT_URL_EC2": self.ec2,
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -76,12 +76,14 @@ class Stage:
     def init_with_hanging_resolver(self, pod: Pod, settings: AgentSettings, **env: str | None) -> Ended:
         """Run it where looking up a name never ends and ignores signals."""
         return self._init(
-            [sys.executable, "-m", "tests.ipagent.e2e.hanging_resolver_agent"], pod, self.env(settings, **env)
+            [programs.PYTHON, "-m", "tests.ipagent.e2e.hanging_resolver_agent"],
+            pod,
+            self.env(settings, **env),
         )
 
     def patient_init(self, pod: Pod, settings: AgentSettings) -> Ended:
         """Run it with calls that only the deadline ends."""
-        return self._init([sys.executable, "-m", "tests.ipagent.e2e.patient_agent"], pod, self.env(settings))
+        return self._init([programs.PYTHON, "-m", "tests.ipagent.e2e.patient_agent"], pod, self.env(settings))
 
     def _init(self, program: list[str], pod: Pod, env: dict[str, str]) -> Ended:
         done = pod.run([*program, "init"], env=env, read_only=True)
@@ -98,7 +100,7 @@ class Stage:
     def fast_checking_sidecar(self, pod: Pod, settings: AgentSettings | None = None) -> Sidecar:
         """Start it with an interval of the drift check that tests can wait for."""
         return self._sidecar(
-            [sys.executable, "-m", "tests.ipagent.e2e.fast_drift_check_agent"], pod, self.env(settings)
+            [programs.PYTHON, "-m", "tests.ipagent.e2e.fast_drift_check_agent"], pod, self.env(settings)
         )
 
     def _sidecar(self, program: list[str], pod: Pod, given: dict[str, str]) -> Sidecar:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests import programs
 from tests.netns import Pod
 
 
@@ -30,7 +30,7 @@ class Probe:
 @contextmanager
 def probe(pod: Pod, module: str, *arguments: str, unprivileged: bool = True) -> Iterator[Probe]:
     """Run a module of `tests.ipagent` from here to the block's end, where it has to end by itself."""
-    command = [sys.executable, "-m", f"tests.ipagent.{module}", *arguments]
+    command = [programs.PYTHON, "-m", f"tests.ipagent.{module}", *arguments]
     env = {"PATH": "/usr/bin:/bin"}
     with pod.popen(
         command, env=env, stdin=subprocess.PIPE, stderr=None, unprivileged=unprivileged

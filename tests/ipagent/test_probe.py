@@ -7,13 +7,13 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from ipagent import cli, probe
+from tests import programs
 from tests.cluster.waiting import wait_for
 
 SECONDS = 60
@@ -23,7 +23,7 @@ def waiting(started_file: Path, *more: str) -> subprocess.Popen[bytes]:
     """Start the probe as a process of its own: it blocks a signal for good."""
     script = f"import sys; from ipagent import cli, probe; {';'.join(more)}; sys.exit(cli.run(sys.argv[1:], "
     script += f"{{{cli.ENV_STARTED_FILE!r}: {str(started_file)!r}}}))"
-    return subprocess.Popen([sys.executable, "-c", script, "started", f"--wait={SECONDS}"])
+    return subprocess.Popen([programs.PYTHON, "-c", script, "started", f"--wait={SECONDS}"])
 
 
 def watches(process: subprocess.Popen[bytes], folder: Path) -> bool:

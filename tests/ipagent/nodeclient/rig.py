@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ from common.agent_settings import (
 from common.token_bucket import Rate
 from ipagent.cli import ENV_STARTED_FILE, ENV_TOKEN_FILE
 from ipagent.node.sessions.limits import Limits
+from tests import programs
 from tests.ipagent.agent_rig import AgentProcess, Ended, wait_for
 from tests.ipagent.nodeclient.gate import NODE, POD, Gate, token_of
 from tests.netns import Node, Pod
 
-BIN = Path(sys.executable).parent
 MAC = "02:aa:00:00:00:01"
 PORT = 9407
 LIMITS = Limits(connects=Rate(1000, 1000))
@@ -52,7 +51,7 @@ class SlimStage:
 
     def env(self, settings: AgentSettings | None = None, **changes: str | None) -> dict[str, str]:
         given: dict[str, str | None] = {
-            "PATH": f"{BIN}:/usr/bin:/bin",
+            "PATH": f"{programs.FOLDER}:/usr/bin:/bin",
             **(settings or slim()).to_env(),
             ENV_POD_NAME: POD.name,
             ENV_POD_NAMESPACE: POD.namespace,

@@ -17,6 +17,7 @@ import pytest
 
 from common import pod_keys
 from common.version import VERSION
+from tests import programs
 from tests.cluster.certificates import Authority
 from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
@@ -24,7 +25,7 @@ from tests.cluster.webhook import WebhookServer
 from tests.webhook.core.test_cases import review
 from tests.webhook.wire import Connection, check_answer, request
 
-PROGRAM = str(Path(sys.executable).with_name("multus-eni"))
+PROGRAM = programs.MULTUS_ENI
 POD: dict[str, Any] = {
     "metadata": {"name": "web", "annotations": {pod_keys.NETWORKS: "ipvlan-multus"}},
     "spec": {"containers": [{"name": "app", "image": "busybox"}]},
