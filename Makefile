@@ -4,9 +4,9 @@ PY := .venv/bin/python
 # make bench-... QUICK=1: at most three minutes, only a hint.
 QUICKLY := $(if $(QUICK),--quick)
 
-.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-aws docs coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet bench-controller base-image images push bundle scan test-images cluster cluster-down clean
+.PHONY: help setup demo test check lint types imports pure pure-agent pure-rest tools system test-tools test-arm64 test-aws docs coverage other-python properties soak bench-webhook bench-agent bench-cluster bench-fleet bench-controller base-image images push bundle scan test-images cluster cluster-down clean
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.synced ## everything locked into .venv (uv first)
 
@@ -57,6 +57,11 @@ test-tools: system setup ## the tests of the tests' own tools and of the benchma
 	@$(PY) -m images cached --optional
 	@$(PY) -m pytest -p no:cacheprovider --durations=15 tests/tools_tests
 
+test-arm64: setup ## the programs of the arm64 images, emulated on this machine: nightly, root; ARGS=... are pytest's
+	@scripts/system-packages.sh --arm64
+	@$(PY) -m tests.cluster.tools --optional
+	@$(PY) -m tests.arm64 $(ARGS)
+
 docs: setup ## the pages as a site in dist/site, with every link checked
 	@UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv-docs .venv/bin/uv sync --quiet --locked --only-group docs
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
@@ -66,7 +71,8 @@ coverage: system setup ## branch coverage of all tests but those of images and n
 	@$(PY) -m tests.cluster.tools --optional
 	@rm -rf .coverage-all && mkdir .coverage-all
 	@COVERAGE_FILE=$$PWD/.coverage-all/data COVERAGE_PROCESS_START=$$PWD/pyproject.toml $(PY) -m pytest -q \
-	  -p no:cacheprovider --cov --cov-report= tests --ignore=tests/cluster/nodes --ignore=tests/images --ignore=tests/tools_tests
+	  -p no:cacheprovider --cov --cov-report= tests --ignore=tests/cluster/nodes --ignore=tests/images --ignore=tests/tools_tests \
+	  --ignore=tests/arm64
 	@COVERAGE_FILE=$$PWD/.coverage-all/data $(PY) -m coverage report --skip-covered --skip-empty
 
 test-aws: setup ## real EC2 refuses calls, its words beside the double's: MULTUS_ENI_AWS_SUBNET=subnet-... (docs/testing.md)

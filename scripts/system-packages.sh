@@ -2,7 +2,8 @@
 # System packages that the tests need beside what `make setup` and `make tools` bring.
 # Nothing happens where all is there. As root on Debian or Ubuntu it installs what is missing, without starting
 # its services; elsewhere it says what to install and ends with 0 (tests that need it are skipped and say so), or
-# with 1 where --require is given. With --images only what `make images`, `make push` and `make bundle` need.
+# with 1 where --require is given. With --images only what `make images`, `make push` and `make bundle` need; with
+# --arm64 also what only `make test-arm64` needs.
 set -euo pipefail
 
 # check (a shell command that succeeds where it is there) | Debian package | why
@@ -26,6 +27,10 @@ type -P buildah     | buildah     | builds the images
 type -P debootstrap | debootstrap | makes the base image where no registry can be reached
 '
 
+for_arm64='
+type -P qemu-aarch64-static | qemu-user-static | runs the programs of the arm64 images
+'
+
 # Of the packages above: only their programs are wanted.
 services='containerd docker-registry'
 
@@ -38,7 +43,8 @@ for option in "$@"; do
   case "$option" in
     --require) require=1 ;;
     --images) table=$for_images ;;
-    *) echo "usage: $0 [--require] [--images]" >&2; exit 2 ;;
+    --arm64) table=$table$for_arm64 ;;
+    *) echo "usage: $0 [--require] [--images] [--arm64]" >&2; exit 2 ;;
   esac
 done
 

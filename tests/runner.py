@@ -61,6 +61,8 @@ NODE_NETWORKS = "tests/cluster/nodes/test_story_controller.py tests/cluster/node
 OTHER_STORIES = f"{TRY_IT} {NODE_AGENT} {CENTRAL} {NODE_NETWORKS}"
 RELEASES = "tests/chart/test_release.py tests/chart/test_controller_release.py tests/chart/test_versions.py"
 """Install, upgrade, rollback, uninstall by Helm, each on a real API server."""
+OTHER_TARGETS = frozenset({"tests/tools_tests", "tests/arm64"})
+"""What `make test-tools` and `make test-arm64` run: no job does."""
 _LOOPS = "tests/ipagent/controller tests/ipagent/node"
 PURE = {
     "pure, rest": f"tests {ignoring(_LOOPS)} --ignore=tests/tools_tests",
@@ -190,8 +192,8 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
 
 
 def remaining(others: Iterable[Job], root: Path = ROOT) -> list[str]:
-    """Return what below tests/ has tests and is in no other job; `make test-tools` has its own."""
-    taken = {word for job in others for word in job.argv} | {"tests/tools_tests"}
+    """Return what below tests/ has tests and is in no other job, nor in another target."""
+    taken = {word for job in others for word in job.argv} | OTHER_TARGETS
     found = {path.relative_to(root).parts[:2] for path in root.glob("tests/**/test_*.py")}
     return [path for path in sorted("/".join(parts) for parts in found) if path not in taken]
 

@@ -20,13 +20,16 @@ from images.store import cache_folder
 from tests.images.container import Container, Image
 
 
-def need(*programs: str) -> None:
-    """Skip the test, or fail it, where the user is not root or a program is missing."""
+def need(*programs: str, target: str = "system") -> None:
+    """Skip the test, or fail it, where the user is not root or a program is missing.
+
+    `target` is what installs it.
+    """
     if os.geteuid() != 0:
         _missing("images are unpacked and started by root")
     for program in programs:
         if shutil.which(program) is None:
-            _missing(f"{program} is not installed: `make system` installs it")
+            _missing(f"{program} is not installed: `make {target}` installs it")
 
 
 def _missing(sentence: str) -> None:
@@ -35,14 +38,19 @@ def _missing(sentence: str) -> None:
     pytest.skip(sentence)
 
 
-@pytest.fixture(scope="session")
-def archives() -> Mapping[str, Archive]:
+def built(platform: str = "") -> Mapping[str, Archive]:
+    """Return the archives for a platform, this machine's by default."""
     need()
     try:
-        return {archive.image: archive for archive in ready(cache_folder(), build_here())}
+        return {archive.image: archive for archive in ready(cache_folder(), build_here(platform=platform))}
     except (CommandError, OSError) as error:
         _missing(f"the images can't be built: {error}")
         raise
+
+
+@pytest.fixture(scope="session")
+def archives() -> Mapping[str, Archive]:
+    return built()
 
 
 @pytest.fixture(scope="session")

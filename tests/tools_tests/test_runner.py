@@ -159,10 +159,11 @@ def test_a_job_without_tests_fails_unless_a_user_chose_tests(selected: bool, fai
     assert Ended(chosen, runner.NO_TESTS, 1.0, 1.0, "").failed is failed
 
 
-def test_a_new_folder_is_in_the_last_job_and_those_of_the_tools_in_none(tmp_path: Path) -> None:
+def test_a_new_folder_is_in_the_last_job_and_those_of_other_targets_in_none(tmp_path: Path) -> None:
     for path in (
         "webhook/core/test_a.py",
         "tools_tests/test_b.py",
+        "arm64/test_b.py",
         "new/deep/test_c.py",
         "test_d.py",
         "no/e.py",

@@ -27,10 +27,18 @@ def run(tmp_path: Path) -> Run:
     text = SCRIPT.read_text(encoding="utf-8")
 
     def script(
-        *arguments: str, uid: int, table: str = MISSING, images: str = "", apt: str | None = "exit 0"
+        *arguments: str,
+        uid: int,
+        table: str = MISSING,
+        images: str = "",
+        arm64: str = "",
+        apt: str | None = "exit 0",
     ) -> Ended:
+        changed = text
+        for name, content in (("needed", table), ("for_images", images), ("for_arm64", arm64)):
+            changed = _with(changed, name, content)
         copy = tmp_path / "system-packages.sh"
-        copy.write_text(_with(_with(text, "needed", table), "for_images", images), encoding="utf-8")
+        copy.write_text(changed, encoding="utf-8")
         commands = {"id": f"echo {uid}", "systemctl": f'echo "systemctl $@" >> {tmp_path}/apt.log'}
         if apt is not None:
             commands["apt-get"] = f'echo "$@" >> {tmp_path}/apt.log; {apt}'
@@ -97,6 +105,15 @@ def test_only_what_images_need_where_that_is_asked_for(run: Run, tmp_path: Path)
     done = run("--images", uid=0, images="\nno-such-command | buildah | builds\n")
     assert done.returncode == 0
     assert asked(tmp_path) == ["install -y -qq --no-install-recommends buildah"]
+
+
+@pytest.mark.parametrize(("arguments", "more"), [((), ""), (("--arm64",), " third-package")])
+def test_the_emulator_where_that_is_asked_for_beside_the_rest(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], more: str
+) -> None:
+    done = run(*arguments, uid=0, arm64="\nno-such-command-4 | third-package | emulates\n")
+    assert done.returncode == 0
+    assert asked(tmp_path) == [f"install -y -qq --no-install-recommends first-package second-package{more}"]
 
 
 def test_what_cannot_be_installed_is_said(run: Run) -> None:
