@@ -55,7 +55,7 @@ def client(server: WebhookServer) -> Iterator[httpx.Client]:
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, *arguments], check=False, capture_output=True, text=True, timeout=30)
+    return subprocess.run([PROGRAM, *arguments], check=False, capture_output=True, text=True, timeout=120)
 
 
 def test_a_review_over_tls_is_answered(client: httpx.Client) -> None:
@@ -212,18 +212,18 @@ def said(process: Process, event: str) -> bool:
 
 def test_a_certificate_that_comes_later_is_waited_for(tmp_path: Path) -> None:
     with waiting(tmp_path) as process:
-        process.wait_until(lambda: said(process, "waiting"), "line that says what it waits for", 30)
+        process.wait_until(lambda: said(process, "waiting"), "line that says what it waits for", 120)
         assert not said(process, "started")
         made = Authority().issue(["localhost"], tmp_path, "made")
         made.private.rename(tmp_path / "tls.key")
         made.public.rename(tmp_path / "tls.crt")
-        process.wait_until(lambda: said(process, "started"), "start", 30)
+        process.wait_until(lambda: said(process, "started"), "start", 120)
         assert process.terminate() == 0
 
 
 def test_sigterm_ends_the_wait_for_a_certificate(tmp_path: Path) -> None:
     with waiting(tmp_path) as process:
-        process.wait_until(lambda: said(process, "waiting"), "line that says what it waits for", 30)
+        process.wait_until(lambda: said(process, "waiting"), "line that says what it waits for", 120)
         assert process.terminate() == 0
         assert said(process, "stopped")
 
