@@ -29,8 +29,9 @@ fi
 run() {
   "$venv/bin/python" -m pytest -q "$@"
 }
-# Examples and schedules are searched by `make test`; another Python is right or wrong for a few, too.
-pure=(--hypothesis-profile=quick -m "pure and (hypothesis or not no_cover)"
+# Examples and schedules are searched by `make test`; another Python is right or wrong for a few, too. Pages are
+# compared with sources, whatever the Python.
+pure=(--hypothesis-profile=quick -m "pure and (hypothesis or not no_cover)" --ignore-glob='*_docs.py'
   tests/webhook tests/ipagent tests/certs tests/common tests/check tests/multus_eni)
 # Where versions differ beyond the language: TLS, processes, signals, the agent's imports.
 started=(tests/webhook/server/test_main.py tests/webhook/server/test_cert_watcher.py tests/ipagent/e2e/test_init.py)
