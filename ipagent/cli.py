@@ -55,9 +55,11 @@ def main() -> None:
 
         lazy_imports.install()
     code = run(arguments, os.environ)
-    if container or _is_daemon(arguments):
-        # What --help has written.
-        sys.stdout.flush()
+    daemon = _is_daemon(arguments)
+    if daemon:
+        # What --help has written; standard output may be closed.
+        print(end="", flush=True)
+    if container or daemon:
         # Every log line is flushed. To take the interpreter apart would cost a tenth of init's CPU time.
         os._exit(code)
     sys.exit(code)
