@@ -46,17 +46,18 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
             yield each["metadata"]["name"], template
 
 
-@pytest.mark.parametrize("case", CASES)
+# What differs in an object each time, the comparison with Helm 3 finds in each case. This is about order.
+@pytest.mark.parametrize("case", ["everything", "controller"])
 def test_rendering_twice_gives_the_same_bytes(helm: Helm, texts: dict[str, str], case: str) -> None:
     assert helm.template(cases()[case]) == texts[case]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_helm_3_and_4_render_the_same(helm3: Helm, rendered: Rendered, case: str) -> None:
-    def sorted_objects(manifests: list[Manifest]) -> list[Manifest]:
-        return sorted(manifests, key=lambda each: (each["kind"], each["metadata"]["name"]))
+def test_helm_3_and_4_render_the_same_bytes(helm3: Helm, texts: dict[str, str], case: str) -> None:
+    def documents(text: str) -> list[str]:
+        return sorted(each.strip() for each in re.split(r"^---$", text, flags=re.MULTILINE))
 
-    assert sorted_objects(helm3.render(cases()[case])) == sorted_objects(rendered[case])
+    assert documents(helm3.template(cases()[case])) == documents(texts[case])
 
 
 @pytest.mark.parametrize("case", CASES)

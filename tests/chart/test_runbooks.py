@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from tests.chart.conftest import programs
 from tests.cluster.api import Manifest
 from tests.cluster.control_plane import free_ports
 from tests.cluster.helm import NAMESPACE, RELEASE
+from tests.cluster.processes import LAZY_GC
 from tests.examples.pages import ROOT, blocks
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -105,6 +107,7 @@ def test_kubectl_understands_a_command(command: str) -> None:
         text=True,
         check=False,
         timeout=120,
+        env={**os.environ, **LAZY_GC},
     )
     assert "refused" in done.stderr, done.stderr
 
