@@ -42,7 +42,7 @@ class Plan:
     starts: int
 
 
-FULL = Plan(Turns(3, 1.0, 0.3), ApiTurns(Turns(16, 0.25, 0.12), bursts=3, burst=500), starts=5)
+FULL = Plan(Turns(3, 1.0, 0.3), ApiTurns(Turns(16, 0.25, 0.12), bursts=2, burst=500), starts=5)
 QUICK = Plan(Turns(1, 0.3, 0.1), ApiTurns(Turns(2, 0.25, 0.12), bursts=1, burst=200), starts=1)
 
 
