@@ -28,7 +28,7 @@ from types import FrameType
 
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
-AT_ONCE = 5
+AT_ONCE = 6
 COMPUTING = BOOTED = 2
 """How many jobs that compute, or start nodes, run at once: as many as there are cores."""
 SLOWEST = 15
@@ -160,7 +160,7 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
     """
     plane, image = ("tools",), ("tools", "images")
     others = other_python(version) if version and not arguments else []
-    first = [
+    longer = [
         Job("tools", python("tests.cluster.tools", "--optional")),
         Job("images", python("images", "cached", "--optional")),
         # What others wait for is made first.
@@ -178,12 +178,16 @@ def jobs(arguments: Sequence[str] = (), version: str = "") -> list[Job]:
         group("agent, e2e", f"tests/ipagent/e2e {ignoring(FAULTS)}", arguments),
         group("agent", "tests/ipagent --ignore=tests/ipagent/e2e", arguments),
         *others[1:],
+    ]
+    shorter = [
         group("built images", "tests/images", arguments, after=image),
         group("double", "tests/doubles_tests", arguments),
     ]
+    rest = group("rest", " ".join(remaining([*longer, *shorter])), arguments, after=plane)
     return [
-        *first,
-        group("rest", " ".join(remaining(first)), arguments, after=plane),
+        *longer,
+        rest,
+        *shorter,
         *covered(arguments),
         Job("types", python("tests.typecheck"), computes=True),
         Job("lint", ("bash", "-c", f"{_VENV}/ruff check . && {_VENV}/ruff format --check ."), computes=True),
