@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.cluster.api import Api, ApiError, Kind, Manifest
+from tests.cluster.api import ApiError, Kind, Manifest
 
 CONFIG_MAP = Kind("v1", "ConfigMap")
 SECRET = Kind("v1", "Secret")
@@ -23,13 +23,15 @@ PROGRAMS = {
 
 Token = Callable[[Manifest], str]
 """Asks for a token of a pod's ServiceAccount."""
+Get = Callable[[Kind, str, str], Manifest]
+"""Returns an object by its name and namespace; raises ApiError with code 404 where there is none."""
 
 
 class Mounts:
     """The folders that stand for a container's mounts; `sync` writes them, again where something changed."""
 
-    def __init__(self, api: Api, token: Token, ca: Path, pod: Manifest, folder: Path) -> None:
-        self._api = api
+    def __init__(self, get: Get, token: Token, ca: Path, pod: Manifest, folder: Path) -> None:
+        self._get = get
         self._token = token
         self._ca = ca
         self._pod = pod
@@ -64,7 +66,7 @@ class Mounts:
 
     def _files(self, volume: Manifest) -> Iterator[tuple[str, bytes]]:
         if "configMap" in volume:
-            found = self._api.get(CONFIG_MAP, volume["configMap"]["name"], self._namespace)
+            found = self._get(CONFIG_MAP, volume["configMap"]["name"], self._namespace)
             yield from ((name, text.encode()) for name, text in found["data"].items())
         elif "secret" in volume:
             yield from self._secret(volume["secret"])
@@ -77,7 +79,7 @@ class Mounts:
 
     def _secret(self, source: Manifest) -> Iterator[tuple[str, bytes]]:
         try:
-            data = self._api.get(SECRET, source["secretName"], self._namespace).get("data") or {}
+            data = self._get(SECRET, source["secretName"], self._namespace).get("data") or {}
         except ApiError as error:
             if error.code != 404 or not source.get("optional"):
                 raise

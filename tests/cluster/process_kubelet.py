@@ -25,6 +25,7 @@ import httpx
 
 from tests.cluster.api import ENDPOINT_SLICE, POD, ApiError, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.kubelet_cache import KubeletCache
 from tests.cluster.mounts import Mounts, command_of, kubeconfig, value_of
 from tests.cluster.node_status import Node
 from tests.cluster.processes import Process, ProcessError
@@ -34,9 +35,9 @@ from tests.cluster.waiting import wait_for
 OURS = "app.kubernetes.io/part-of=multus-eni-injector"
 SERVICE = Kind("v1", "Service")
 PAUSE = 0.2
-"""Seconds between two looks at the pods."""
+"""Seconds between two looks at the pods where nothing changes: at the end of processes, and at probes."""
 STEADY = 2.0
-"""Seconds between two looks at volumes and probe of a pod that is ready: each is a request or more."""
+"""Seconds between two looks at volumes and probe of a pod that is ready."""
 HEARTBEAT = 5.0
 """Seconds between two renewals of the node's lease; without them its pods are taken for lost after 50."""
 
@@ -71,6 +72,7 @@ class ProcessKubelet:
         self._plane = plane
         self._folder = folder
         self._api = plane.client()
+        self._cache = KubeletCache(plane, folder, OURS)
         self._node = Node(plane, self._api)
         # Pods are served by certificates for their Service's name.
         self._probe = httpx.Client(verify=False, timeout=5, trust_env=False)
@@ -150,8 +152,11 @@ class ProcessKubelet:
     def _work(self) -> None:
         try:
             self._node.join()
+            self._cache.start()
             beat = time.monotonic()
-            while not self._stop.wait(PAUSE):
+            while not self._stop.is_set():
+                self._cache.changed.wait(PAUSE)
+                self._cache.changed.clear()
                 self._look()
                 if time.monotonic() - beat > HEARTBEAT:
                     beat = time.monotonic()
@@ -161,9 +166,10 @@ class ProcessKubelet:
         finally:
             for each in self._running.values():
                 each.process.kill()
+            self._cache.stop()
 
     def _look(self) -> None:
-        pods = {pod["metadata"]["uid"]: pod for pod in self._api.list(POD, labels=OURS)}
+        pods = self._cache.pods()
         for uid in [uid for uid in self._running if uid not in pods]:
             self._running.pop(uid).process.kill()
         for uid, pod in pods.items():
@@ -182,7 +188,7 @@ class ProcessKubelet:
         number = next(_numbers)
         address, shown = f"127.77.{number >> 8}.{number & 255}", f"10.77.{number >> 8}.{number & 255}"
         folder = self._folder / f"{number}-{pod['metadata']['name']}"
-        mounts = Mounts(self._api, self._node.token, self._plane.ca, pod, folder)
+        mounts = Mounts(self._cache.get, self._node.token, self._plane.ca, pod, folder)
         mounts.sync()
         if "nodeName" not in pod["spec"]:
             self._node.bind(pod)
