@@ -19,6 +19,7 @@ from tests.cluster.waiting import wait_for
 EXAMPLE = CHART.parents[1] / "examples" / "kustomize"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((EXAMPLE / "kustomization.yaml").read_text(encoding="utf-8"))
 (ENTRY,) = KUSTOMIZATION["helmCharts"]
+NAMESPACES = Kind("v1", "Namespace")
 SECRET = Kind("v1", "Secret")
 TLS = f"{RELEASE}-tls"
 
@@ -117,9 +118,10 @@ def test_applying_it_again_leaves_the_certificate_alone(cluster: Cluster, folder
         assert (trusted(), cluster.api.get(SECRET, TLS, NAMESPACE)["data"]) == before
     finally:
         run("delete", "--ignore-not-found", "--wait=false", "-f", "-")
-        wait_for(lambda: gone(cluster), "end of the release's pods")
+        # Until then nobody can make anything in a namespace of that name.
+        wait_for(lambda: gone(cluster), "end of the release's pods and namespace")
 
 
 def gone(cluster: Cluster) -> bool:
     cluster.kubelet.kill_leaving()
-    return not cluster.kubelet.pods("webhook")
+    return NAMESPACE not in {each["metadata"]["name"] for each in cluster.api.list(NAMESPACES)}
