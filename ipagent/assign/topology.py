@@ -74,9 +74,9 @@ class Topology:
     `partial`: MAC -> why IMDS can't be used for its ENI. `absent`: MAC -> the ENI that has it and is not
     attached here. `doubt` is why it is not known whether an ENI of this node has a MAC that is not listed.
     `unranged` are ENIs of subnets whose ranges are not known yet. `delegated`: MAC -> an ENI as IMDS shows
-    it, of which only the prefixes count. `unread`: ENIs of the node, by id, of which nothing could be learned
-    this time, and why. Without `verified` IMDS alone has shown the ENIs: not their types
-    and owners, and perhaps some that are detached.
+    it, of which only the prefixes count. `unread`: ENIs of the node, by id, of which nothing could be
+    learned, and why. Without `verified` IMDS alone has shown the ENIs: not their types and owners, and
+    perhaps some that are detached.
     """
 
     enis: tuple[Eni, ...]

@@ -35,6 +35,7 @@ from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import Grant
 from ipagent.node.model.pod import Pod, PodKey
 
+LOOKED_FOR = "its ENI is being looked for"
 UNREADABLE = "Check what writes the pod's annotation k8s.v1.cni.cncf.io/network-status: only Multus should."
 
 
@@ -215,10 +216,15 @@ def _placed(
     takeover: bool,
 ) -> PodDesired:
     routed = {each: eni for each in holdings if (eni := _routed(each, topology)) is not None}
+    shown = {eni.mac for eni in topology.enis}
+    left = [each for each in holdings if each not in routed]
+    # The subnet must not decide while an ENI that is not known yet may have the MAC, or the one it lacks.
     early = {
-        each: "its ENI is being looked for" for each in holdings if each.mac in unknown and each not in routed
+        each: LOOKED_FOR
+        for each in left
+        if each.mac in unknown or (topology.unread and each.mac not in shown)
     }
-    rest = (each for each in holdings if each not in early and each not in routed)
+    rest = (each for each in left if each not in early)
     placed = place(rest, topology, takeover=takeover)
     unplaced = tuple(Problem(each.holding, "", each.reason, NoEni(each.reason)) for each in placed.unplaced)
     held_back = {**base.held_back, **early}

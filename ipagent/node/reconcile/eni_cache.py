@@ -43,6 +43,8 @@ class EniCache:
         self._timing = timing
         self._log = log
         self._asked_macs: frozenset[str] = frozenset()
+        # Whether all ENIs were read at once before.
+        self._seen_all = False
         # MACs that no ENI has -> the reads that lacked them.
         self._foreign: dict[str, int] = {}
         self._read_at = 0.0
@@ -111,7 +113,7 @@ class EniCache:
         self.topology = found
         now = self._timing.clock()
         self.error, self._for_unread, self._in_doubt = None, NOW, frozenset()
-        self._asked_macs, self.looked_for = macs, unplaced
+        self._asked_macs, self.looked_for, self._seen_all = macs, unplaced, True
         self._read_at = now
         foreign = macs - {eni.mac for eni in self.topology.enis}
         self._foreign = {mac: self._foreign.get(mac, 0) + 1 for mac in foreign}
@@ -122,7 +124,9 @@ class EniCache:
     def _read_in_part(self, found: Topology, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> None:
         """Take what was read; what is known of other ENIs stays, and they are read again a little later."""
         kept = (eni for eni in self.topology.enis if eni.id in found.unread)
-        self.topology = replace(found, enis=(*found.enis, *kept), unread={})
+        # A running pod's address may be on an ENI that no look has shown: its subnet must not decide yet.
+        unread = {} if self._seen_all else found.unread
+        self.topology = replace(found, enis=(*found.enis, *kept), unread=unread)
         self._in_doubt = self.unknown(macs) | (unplaced - self.looked_for)
         now = self._timing.clock()
         self._for_unread = self._for_unread.later(now, FAILED_PACE, self._timing.random())
@@ -131,7 +135,7 @@ class EniCache:
     def _due(
         self, macs: frozenset[str], unplaced: frozenset[IPAddress], attached: frozenset[str]
     ) -> float | None:
-        if not macs and not unplaced:
+        if not (macs or unplaced or self.topology.unread):
             return None
         if fresh := self.unknown(macs) | (unplaced - self.looked_for):
             return max(self._after_failure.at, self._for_unread.at if fresh <= self._in_doubt else 0.0)

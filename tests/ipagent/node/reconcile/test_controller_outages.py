@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from common.agent_settings import Mode
 from common.exit_codes import ExitCode
+from ipagent.assign.address_state import Phase
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.events import EventType
+from ipagent.node.model.grants import read_grants
 from ipagent.node.model.pod import InjectedAgent
 from ipagent.node.reconcile.eni_cache import RECHECK_SECONDS
 from tests.ipagent.fakes import Strike
@@ -113,6 +117,27 @@ class TestOutages:
         run.live(61)
         assert run.on("eni-a-2") == {"10.2.1.2"}
         assert run.status("b").state is ClaimState.ASSIGNED
+
+    @pytest.mark.parametrize("agent", [None, "claim"])
+    def test_after_a_restart_no_address_is_moved_off_an_eni_that_cannot_be_asked_for(
+        self, agent: str | None
+    ) -> None:
+        """Two ENIs are in one subnet, and network-status does not say on which the address is."""
+        run = Run(read_grants({"apps": {"takeover": True}}))
+        here, twin = (run.account.enis[each] for each in ("eni-a-1", "eni-a-2"))
+        twin.eni = replace(twin.eni, subnet_id=here.eni.subnet_id, subnet_cidrs=here.eni.subnet_cidrs)
+        run.put("eni-a-1", "10.1.1.1")
+        run.cloud.unread = {"eni-a-1"}
+        run.start(pod("a", holdings=(holding("10.1.1.1", mac=""),)))
+        if agent:
+            run.claims(claim("a", "10.1.1.1"))
+        run.live(600)
+        assert (run.on("eni-a-1"), run.on("eni-a-2")) == ({"10.1.1.1"}, set())
+        assert run.core.plan.items == ()
+        run.cloud.unread.clear()
+        run.live(61)
+        assert (run.on("eni-a-1"), run.on("eni-a-2")) == ({"10.1.1.1"}, set())
+        assert run.phase("10.1.1.1") is Phase.CONFIRMED
 
     def test_a_pod_that_waits_for_ec2_alone_is_told_of_no_other_eni(self) -> None:
         run = Run()

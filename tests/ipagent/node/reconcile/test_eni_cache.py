@@ -147,3 +147,19 @@ def test_what_is_new_is_looked_for_at_once_beside_an_eni_that_can_not_be_asked_f
     rig.time.now += 61
     rig.step(MAC_1, MAC_2)
     assert (rig.cache.error, rig.cache.unknown(frozenset({MAC_2}))) == (None, frozenset())
+
+
+def test_what_no_look_has_shown_is_named_until_all_enis_were_read_once(rig: Rig) -> None:
+    rig.cloud.unread = {"eni-a-2"}
+    rig.step(MAC_1)
+    assert [*rig.cache.topology.unread] == ["eni-a-2"]
+    # An interface without a MAC waits for it, and causes no look by itself.
+    assert rig.step() is not None
+    rig.cloud.unread.clear()
+    rig.time.now += 61
+    rig.step()
+    assert rig.cache.topology.unread == {}
+    rig.cloud.unread = {"eni-a-2"}
+    rig.time.now += 2 * RECHECK_SECONDS
+    rig.step(MAC_1)
+    assert (rig.cache.error is None, rig.cache.topology.unread) == (False, {})
