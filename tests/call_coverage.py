@@ -16,6 +16,8 @@ from coverage import Coverage
 from tests.pure_modules import files
 
 COVERAGE = Coverage()
+# Each start would wrap os._exit once more, so that after a thousand tests a forked child could not end.
+COVERAGE.set_option("run:patch", [])
 
 
 def pytest_configure() -> None:

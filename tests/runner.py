@@ -1,7 +1,7 @@
 """All checks and tests side by side, as jobs: `python -m tests.runner [PYTEST-ARGUMENT…]`.
 
 A job is a group of tests, a check, or the build of what tests need. Most wait more than they work, so six
-run at a time, the long ones first, but no more than two that start nodes: those need most of two cores, and
+run at a time, the long ones first, but no more than three that start nodes: those need most of two cores, and
 some of their tests end at deadlines. Those that only compute run beside them, one for each core and with the
 lowest priority: they take what CPU time is left, and delay nobody. Output goes to files in `.test-logs`. A
 line is printed when a job ends, and the whole output of those that failed at the end.
@@ -29,8 +29,8 @@ from types import FrameType
 ROOT = Path(__file__).parents[1]
 LOGS = ROOT / ".test-logs"
 AT_ONCE = 6
-COMPUTING = BOOTED = 2
-"""How many jobs that compute, or start nodes, run at once: as many as there are cores."""
+COMPUTING, BOOTED = 2, 3
+"""How many jobs that compute, one for each core, and that start nodes run at once."""
 SLOWEST = 15
 """How many of the slowest tests are listed."""
 LOW_PRIORITY = ("nice", "-n", "19")

@@ -234,6 +234,19 @@ def test_a_pod_without_the_agent_in_first_place_is_an_error(others: list[dict[st
         pod.agent_container(manifest)
 
 
+def test_a_pod_that_the_webhook_leaves_alone_is_admitted_without_the_agent() -> None:
+    class Webhook:
+        url = "https://127.0.0.1"
+
+        def review(self, _path: str, request: dict[str, Any]) -> dict[str, Any]:
+            return {"response": {"uid": request["request"]["uid"], "allowed": True}}
+
+    webhook: Any = Webhook()
+    admitted_pod = review.create(manifests.load(), webhook).pod
+    with pytest.raises(DemoError, match="without multus-eni-agent as its first"):
+        pod.agent_container(admitted_pod)
+
+
 def test_the_review_is_what_an_api_server_sends_for_the_deployments_pod() -> None:
     found = manifests.load()
     assert review.path_for(found.namespace) == "/mutate/namespace/default"

@@ -28,14 +28,18 @@ Get = Callable[[Kind, str, str], Manifest]
 
 
 class Mounts:
-    """The folders that stand for a container's mounts; `sync` writes them, again where something changed."""
+    """The folders that stand for a container's mounts; `sync` writes them, again where something changed.
+
+    `get` is where it reads the objects from.
+    """
 
     def __init__(self, get: Get, token: Token, ca: Path, pod: Manifest, folder: Path) -> None:
-        self._get = get
+        self.get = get
         self._token = token
         self._ca = ca
         self._pod = pod
         self._namespace = pod["metadata"]["namespace"]
+        self._found: dict[tuple[Kind, str], Manifest] = {}
         self._written: dict[str, dict[str, bytes]] = {}
         self._count = itertools.count()
         (container,) = pod["spec"]["containers"]
@@ -66,7 +70,7 @@ class Mounts:
 
     def _files(self, volume: Manifest) -> Iterator[tuple[str, bytes]]:
         if "configMap" in volume:
-            found = self._get(CONFIG_MAP, volume["configMap"]["name"], self._namespace)
+            found = self._newest(CONFIG_MAP, volume["configMap"]["name"])
             yield from ((name, text.encode()) for name, text in found["data"].items())
         elif "secret" in volume:
             yield from self._secret(volume["secret"])
@@ -77,9 +81,16 @@ class Mounts:
         else:
             raise NotImplementedError(f"volume {volume}")
 
+    def _newest(self, kind: Kind, name: str) -> Manifest:
+        found, before = self.get(kind, name, self._namespace), self._found.get((kind, name))
+        # A cache may have it as it was before.
+        if before is None or _version(found) >= _version(before):
+            self._found[kind, name] = found
+        return self._found[kind, name]
+
     def _secret(self, source: Manifest) -> Iterator[tuple[str, bytes]]:
         try:
-            data = self._get(SECRET, source["secretName"], self._namespace).get("data") or {}
+            data = self._newest(SECRET, source["secretName"]).get("data") or {}
         except ApiError as error:
             if error.code != 404 or not source.get("optional"):
                 raise
@@ -104,6 +115,10 @@ class Mounts:
         for path in folder.iterdir():
             if path.is_symlink() and not path.exists():
                 path.unlink()
+
+
+def _version(found: Manifest) -> int:
+    return int(found["metadata"]["resourceVersion"])
 
 
 def value_of(variable: Manifest, address: str) -> str:

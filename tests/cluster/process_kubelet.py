@@ -151,8 +151,8 @@ class ProcessKubelet:
 
     def _work(self) -> None:
         try:
-            self._node.join()
             self._cache.start()
+            self._node.join()
             beat = time.monotonic()
             while not self._stop.is_set():
                 self._cache.changed.wait(PAUSE)
@@ -188,8 +188,10 @@ class ProcessKubelet:
         number = next(_numbers)
         address, shown = f"127.77.{number >> 8}.{number & 255}", f"10.77.{number >> 8}.{number & 255}"
         folder = self._folder / f"{number}-{pod['metadata']['name']}"
-        mounts = Mounts(self._cache.get, self._node.token, self._plane.ca, pod, folder)
+        # First as the API server has them: the cache may lag behind what the pod was made for.
+        mounts = Mounts(self._api.get, self._node.token, self._plane.ca, pod, folder)
         mounts.sync()
+        mounts.get = self._cache.get
         if "nodeName" not in pod["spec"]:
             self._node.bind(pod)
         process = self._process(pod, mounts, address, folder)

@@ -43,7 +43,7 @@ def test_a_job_that_computes_for_each_core_runs_beside_those_that_wait() -> None
     assert startable([computes], [], full, 2) is None
 
 
-def test_no_more_jobs_start_nodes_than_there_are_cores() -> None:
+def test_no_more_jobs_start_nodes_than_may() -> None:
     boots, other = Job("boots", (), boots=True), job("other")
     assert startable([boots, other], [], [other, boots], 6) == boots
     assert startable([boots, other], [], [boots] * runner.BOOTED, 6) == other
@@ -52,10 +52,11 @@ def test_no_more_jobs_start_nodes_than_there_are_cores() -> None:
 
 def test_places_are_kept_for_jobs_that_start_nodes_until_what_they_need_is_there() -> None:
     boots, other = Job("boots", (), after=("images",), boots=True), job("other")
-    assert startable([boots, other], [], [other] * 3, 6) == other
-    assert startable([boots, other], [], [other] * 4, 6) is None
-    assert startable([boots, other], ["images"], [other] * 4, 6) == boots
-    assert startable([other], ["images"], [*[other] * 4, boots], 6) == other
+    free = 6 - runner.BOOTED
+    assert startable([boots, other], [], [other] * (free - 1), 6) == other
+    assert startable([boots, other], [], [other] * free, 6) is None
+    assert startable([boots, other], ["images"], [other] * free, 6) == boots
+    assert startable([other], ["images"], [*[other] * free, boots], 6) == other
     assert startable([boots, other], ["images"], [], 1) == boots
 
 
