@@ -26,6 +26,9 @@ class HttpConnection:
     Seconds are those for connecting, and for each part of an answer.
     """
 
+    begun = False
+    """Whether anything has come of the answer to the last request."""
+
     def __init__(
         self, url: str, *, connect_seconds: float, read_seconds: float, tls: ssl.SSLContext | None = None
     ) -> None:
@@ -69,9 +72,10 @@ class HttpConnection:
 
         ConnectionResetError, too, where the connection ended without an answer.
         """
+        self.begun = False
         try:
             data = written(method, path, {"host": self._host, "accept-encoding": "identity", **headers}, body)
-            response = _exchanged(self._socket or self.connect(), data, max_bytes)
+            response = self._exchanged(self._socket or self.connect(), data, max_bytes)
         except BaseException:
             # The answer may still come: it must not be taken for that of another request.
             self.close()
@@ -86,13 +90,13 @@ class HttpConnection:
             self._socket.close()
             self._socket = None
 
-
-def _exchanged(sock: socket.socket, data: bytes, max_bytes: int) -> Response:
-    sock.sendall(data)
-    reader = ResponseReader(max_bytes)
-    received = sock.recv(_RECEIVED)
-    if not received:
-        raise ConnectionResetError("Remote end closed connection without response")
-    while (response := reader.feed(received)) is None:
+    def _exchanged(self, sock: socket.socket, data: bytes, max_bytes: int) -> Response:
+        sock.sendall(data)
+        reader = ResponseReader(max_bytes)
         received = sock.recv(_RECEIVED)
-    return response
+        if not received:
+            raise ConnectionResetError("Remote end closed connection without response")
+        self.begun = True
+        while (response := reader.feed(received)) is None:
+            received = sock.recv(_RECEIVED)
+        return response

@@ -123,20 +123,26 @@ class ImdsConnection:
                 problem = error
                 if not _kept_connection_ended(error):
                     self._pause(attempt)
-        if self._has_answered:
+        if not self._has_answered:
+            raise SilentImds(self._no_answer(method, problem))
+        if self._connection.begun:
+            lost = BadImdsAnswer(
+                f"IMDS at {self._endpoint} answers {path} with what can't be used: {problem}"
+            )
+        else:
             lost = BadImdsAnswer(f"{self._no_answer('', problem)} (asked for {path}; it has answered others)")
-            lost.silent = True
-            raise lost
-        raise SilentImds(self._no_answer(method, problem))
+        lost.silent = True
+        raise lost
 
     def _exchange(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
         self._was_asked = True
         try:
             answer = self._connection.request(method, self._prefix + path, headers, max_bytes=MAX_BYTES)
         except TooLargeError:
-            self._has_answered = True
             raise BadImdsAnswer(f"IMDS answers {path} with more than {MAX_BYTES} bytes") from None
-        self._has_answered = True
+        finally:
+            # With a hop limit that is too low no part of an answer comes, not even of one that is none.
+            self._has_answered |= self._connection.begun
         return answer.status, answer.body.decode("utf-8", "replace")
 
     def _pause(self, attempt: int) -> None:

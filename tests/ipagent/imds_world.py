@@ -321,12 +321,14 @@ class Connection:
     """A connection to the IMDS of an account, in the place of HttpConnection; an answer takes no time."""
 
     TIMEOUT = 1.0
+    begun = False
 
     def __init__(self, account: Account) -> None:
         self._account = account
 
     def request(self, method: str, path: str, headers: dict[str, str], *, max_bytes: int) -> Response:
         said = self._account.answer(method, path, headers.get("X-aws-ec2-metadata-token"))
+        self.begun = said not in (HANG, RESET)
         if said == HANG:
             self._account.time.sleep(self.TIMEOUT)
             raise TimeoutError("timed out")

@@ -13,7 +13,8 @@ from typing import Any
 import boto3
 import pytest
 
-from ipagent.assign.errors import NoImds
+from ipagent.assign.errors import BadImdsAnswer, NoImds
+from ipagent.aws.http_connection import HttpConnection
 from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import DEFAULT_ENDPOINT, IPV6_ENDPOINT, MAX_BYTES, endpoint_of
 from tests.doubles import Doubles, ManualClock
@@ -339,6 +340,42 @@ def test_an_answer_that_never_comes_after_the_token_is_no_hop_limit() -> None:
         pytest.raises(NoImds, match="can't be reached"),
     ):
         imds.topology()
+
+
+class Parts:
+    """A socket by which parts of an answer come, and then an error."""
+
+    def __init__(self, error: OSError, *parts: bytes) -> None:
+        self._error, self._parts = error, iter(parts)
+
+    def sendall(self, data: bytes) -> None:
+        pass
+
+    def recv(self, _size: int) -> bytes:
+        if part := next(self._parts, None):
+            return part
+        raise self._error
+
+
+@pytest.mark.parametrize("sent", [answer(b"a-token")[:-3], b"SSH-2.0-OpenSSH_9.6\r\n", b"H"])
+def test_an_answer_that_can_not_be_read_is_no_hop_limit(sent: bytes) -> None:
+    with raw_server(lambda _: Sent(sent, hang_up=True)) as served, client(served.url) as imds:
+        with pytest.raises(BadImdsAnswer, match=f"{TOKEN} with what can't be used") as caught:
+            imds.region()
+        assert not imds.silent
+    assert "hop limit is not the cause" in caught.value.remedy
+    assert (caught.value.passing, caught.value.early) == (True, False)
+
+
+@pytest.mark.parametrize("error", [TimeoutError("timed out"), ConnectionResetError("reset")])
+def test_an_answer_that_does_not_go_on_is_no_hop_limit(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HttpConnection, "connect", lambda _: Parts(error, answer(b"a-token")[:-3]))
+    with client(DEFAULT_ENDPOINT) as imds:
+        with pytest.raises(BadImdsAnswer, match=f"with what can't be used: {error}"):
+            imds.region()
+        assert not imds.silent
 
 
 def test_a_closed_port_is_an_error() -> None:
