@@ -33,7 +33,6 @@ report = progress("webhook")
 Manifest = dict[str, Any]
 
 PROGRAMS = ("etcd", "kube-apiserver")
-CLIENTS = (1, 16)
 BURST_CLIENTS = 100
 
 
@@ -41,10 +40,10 @@ BURST_CLIENTS = 100
 class ApiTurns:
     """How often and how long dry-run creates are measured; how often bursts, and of how many pods each.
 
-    Of `turns`, `repeats` are cycles of turns.
+    `turns` are by number of clients; their `repeats` are cycles of turns.
     """
 
-    turns: Turns
+    turns: Mapping[int, Turns]
     bursts: int
     burst: int
 
@@ -137,7 +136,7 @@ def measure(plane: ControlPlane, lanes: Sequence[Lane], client: LoadClient, plan
     return ApiServer(
         version=version,
         titles={lane.name: lane.title for lane in lanes},
-        seconds=plan.turns.seconds,
+        seconds={count: turns.seconds for count, turns in plan.turns.items()},
         creates={count: compare(turns, jobs) for count, turns in creates.items()},
         bursts=plan.bursts,
         burst={name: medians(samples) for name, samples in burst.items()},
@@ -147,17 +146,17 @@ def measure(plane: ControlPlane, lanes: Sequence[Lane], client: LoadClient, plan
 
 
 def _dry_runs(
-    plane: ControlPlane, jobs: Mapping[str, Job], client: LoadClient, plan: Turns
+    plane: ControlPlane, jobs: Mapping[str, Job], client: LoadClient, plan: Mapping[int, Turns]
 ) -> dict[int, list[Turn]]:
-    """Return the turns by number of clients; `plan` counts cycles of them."""
-    creates: dict[int, list[Turn]] = {count: [] for count in CLIENTS}
-    for cycle in range(plan.repeats):
-        report(f"creates through the API server, {cycle + 1} of {plan.repeats} times")
-        order = schedule.turns_of(cycle, list(jobs))
-        for count, turns in creates.items():
-            shaped = {name: _dry_run(job, count, plan) for name, job in jobs.items()}
+    """Return the turns by number of clients, and so is `plan`, which counts cycles of them."""
+    creates: dict[int, list[Turn]] = {count: [] for count in plan}
+    for count, each in plan.items():
+        shaped = {name: _dry_run(job, count, each) for name, job in jobs.items()}
+        for cycle in range(each.repeats):
+            report(f"creates through the API server, by {count} at once: {cycle + 1} of {each.repeats} times")
+            order = schedule.turns_of(cycle, list(jobs))
             batches = iter(client.take_turns(shaped, [name for turn in order for name in turn]))
-            turns += [{name: next(batches) for name in turn} for turn in order]
+            creates[count] += [{name: next(batches) for name in turn} for turn in order]
             plane.check()
     return creates
 

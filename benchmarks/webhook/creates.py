@@ -16,6 +16,8 @@ from benchmarks.webhook.figures import CONSTANT, NONE
 
 DOUBT = 0.05
 """How often the interval of a median may miss it."""
+FEWEST = 6
+"""Of fewer values no interval misses the median as seldom as that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def spread(values: Sequence[float]) -> Spread:
     """Take the median and its interval: two of the values in order, whatever the distribution is.
 
     As many values lie below the true median as coins show heads: so many are left out at either end as are
-    together outside with a probability of DOUBT at most. Fewer than 6 values allow none to be left out.
+    together outside with a probability of DOUBT at most. Fewer than FEWEST values allow none to be left out.
     """
     ordered = sorted(values)
     count = len(ordered)

@@ -76,8 +76,10 @@ class LoadClient:
         (measured,) = self._measure({"": job}, [""])
         server_cpu = (_cpu_seconds(server) - used) / (time.monotonic() - began)
         latencies = _milliseconds(measured)
+        if not measured["within"]:
+            raise LoadError(f"{job.address}{job.path}: no right answer within {job.seconds:g} s")
         return Sample(
-            requests_per_second=len(latencies) / measured["seconds"],
+            requests_per_second=measured["within"] / measured["seconds"],
             p50=percentile(latencies, 0.5),
             p99=percentile(latencies, 0.99),
             seconds=measured["seconds"],

@@ -15,12 +15,13 @@ from benchmarks.webhook.figures import FLOOR, OURS, MemoryUse, Sample, peers_of
 class ApiServer:
     """Through the API server, by lane: creates by number of clients, and bursts of `burst_size`.
 
-    `seconds` is how long creates are measured in each turn, `bursts` how many bursts each lane had.
+    `seconds` is how long creates are measured in each turn, by number of clients; `bursts` is how many bursts
+    each lane had.
     """
 
     version: str
     titles: Mapping[str, str]
-    seconds: float
+    seconds: Mapping[int, float]
     creates: Mapping[int, Mapping[str, Creates]]
     bursts: int
     burst: Mapping[str, Sample]

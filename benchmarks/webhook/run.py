@@ -42,8 +42,17 @@ class Plan:
     starts: int
 
 
-FULL = Plan(Turns(3, 1.0, 0.3), ApiTurns(Turns(16, 0.25, 0.12), bursts=2, burst=500), starts=5)
-QUICK = Plan(Turns(1, 0.3, 0.1), ApiTurns(Turns(2, 0.25, 0.12), bursts=1, burst=200), starts=1)
+# All clients begin a turn together: the more of them, the longer until their creates are spread over time.
+FULL = Plan(
+    Turns(3, 1.0, 0.3),
+    ApiTurns({1: Turns(16, 0.25, 0.12), 16: Turns(6, 1.0, 0.4)}, bursts=2, burst=500),
+    starts=5,
+)
+QUICK = Plan(
+    Turns(1, 0.3, 0.1),
+    ApiTurns({1: Turns(2, 0.25, 0.12), 16: Turns(2, 0.5, 0.4)}, bursts=1, burst=200),
+    starts=1,
+)
 
 
 def only_api_server(plan: Plan) -> Plan:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.common.grid import grid
 from benchmarks.common.targets import verdicts
-from benchmarks.webhook.creates import Creates, as_factor
+from benchmarks.webhook.creates import FEWEST, Creates, as_factor
 from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR, NONE, OURS, Sample
 from benchmarks.webhook.results import ApiServer, Results, better_peer, targets
 
@@ -90,8 +90,7 @@ def _memory(results: Results) -> str:
 def _api_server(figures: ApiServer) -> str:
     head = ["webhook"]
     for clients in figures.creates:
-        plural = "client" if clients == 1 else "clients"
-        head += [f"{clients} {plural}: p50 / p99", "added p50", "of constant's"]
+        head += [f"{_clients(clients)}: p50 / p99", "added p50", "of constant's"]
     head += [f"burst of {figures.burst_size}: s", "p99"]
     rows = [head]
     for name in figures.titles:
@@ -115,16 +114,27 @@ def _creates(name: str, found: Creates) -> list[str]:
 
 
 def _legend(figures: ApiServer) -> str:
-    of_constant = {name: found.of_constant for name, found in next(iter(figures.creates.values())).items()}
+    turns = "; ".join(_turns(figures, clients) for clients in figures.creates)
     lanes = "; ".join(f"{name}: {title}" for name, title in figures.titles.items())
     return (
-        "Milliseconds for a dry-run create of a pod; p50 and p99 are those of all creates. All take turns of "
-        f"{figures.seconds:g} s, ours and constant {len(of_constant[OURS].turns)}, the others "
-        f"{len(of_constant[NONE].turns)}. What p50 adds to none's, and how many times constant's it "
-        "is, are medians of the differences and ratios within each turn; in brackets their 95 % intervals. "
+        "Milliseconds for a dry-run create of a pod; p50 and p99 are those of all creates. All take turns "
+        f"{turns}. What p50 adds to none's, and how many times constant's it is, are medians of the "
+        "differences and ratios within each turn; in brackets their 95 % intervals, of fewer than "
+        f"{FEWEST} turns the least and the most. "
         f"Bursts: {figures.burst_size} creates that are stored, by {figures.burst_clients} clients at once, "
         f"medians of {figures.bursts}. {lanes}."
     )
+
+
+def _turns(figures: ApiServer, clients: int) -> str:
+    found = figures.creates[clients]
+    both, others = (len(found[name].of_constant.turns) for name in (OURS, NONE))
+    length = f"{figures.seconds[clients]:g} s"
+    return f"of {length} at {_clients(clients)}: ours and constant {both}, the others {others}"
+
+
+def _clients(count: int) -> str:
+    return "1 client" if count == 1 else f"{count} clients"
 
 
 def _start(results: Results) -> str:

@@ -33,6 +33,7 @@ type client struct {
 	known      []byte
 	body       bytes.Buffer
 	latencies  []int64
+	within     int
 	tolerate   int
 	failures   int
 	failure    string
@@ -82,7 +83,7 @@ func places(request []byte, words string) (found [][]byte) {
 
 // forget makes a turn start with nothing measured.
 func (c *client) forget() {
-	c.latencies, c.failures, c.failure = nil, 0, ""
+	c.latencies, c.within, c.failures, c.failure = nil, 0, 0, ""
 }
 
 func (c *client) tls() string {
@@ -90,7 +91,7 @@ func (c *client) tls() string {
 	return fmt.Sprintf("%s %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite))
 }
 
-// send sends until the end or until there are no tickets left, and keeps the latencies of what was answered from begin to end.
+// send sends until the end or until there are no tickets left, and keeps the latencies of what was answered from begin on.
 func (c *client) send(ctx context.Context, begin, end time.Time, tickets *tickets) error {
 	for ctx.Err() == nil {
 		sent := time.Now()
@@ -109,9 +110,14 @@ func (c *client) send(ctx context.Context, begin, end time.Time, tickets *ticket
 			c.failure = err.Error()
 			continue
 		}
-		// By the answer alone: by both ends it would leave out more of a slow server's work than of a fast one's.
-		if !answered.Before(begin) && answered.Before(end) {
-			c.latencies = append(c.latencies, answered.Sub(sent).Microseconds())
+		// Whatever was sent before the end has a latency that counts: with those alone that were answered before it,
+		// no answer could be slower than a turn is long, and a slow server would lose more of its answers than a fast one.
+		if answered.Before(begin) {
+			continue
+		}
+		c.latencies = append(c.latencies, answered.Sub(sent).Microseconds())
+		if answered.Before(end) {
+			c.within++
 		}
 	}
 	return nil

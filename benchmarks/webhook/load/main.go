@@ -42,11 +42,11 @@ type Job struct {
 	// Count, where it is not 0, ends the run after so many requests; there is no warm-up then.
 	Count  int    `json:"count"`
 	Expect Expect `json:"expect"`
-	// Tolerate is how many wrong answers each connection may get before the run fails.
+	// Tolerate is how many wrong answers each connection may get in a turn before the run fails.
 	Tolerate int `json:"tolerate"`
 }
 
-// Measured is what came of it; latencies are those of the requests that were answered while it counted.
+// Measured is what came of it.
 type Measured struct {
 	Seconds    float64 `json:"seconds"`
 	CPUSeconds float64 `json:"cpu_seconds"`
@@ -54,7 +54,9 @@ type Measured struct {
 	// Failures are answers that were wrong and tolerated, Failure the text of one of them.
 	Failures int    `json:"failures"`
 	Failure  string `json:"failure"`
-	// Latencies in microseconds, in no order.
+	// Within is how many were answered right from the end of the warm-up to the end.
+	Within int `json:"within"`
+	// Latencies in microseconds, in no order: those of Within, and of what was sent before the end and answered after it.
 	Latencies []int64 `json:"latencies"`
 }
 
@@ -152,6 +154,7 @@ func measure(job *Job, clients []*client) (*Measured, error) {
 	measured.CPUSeconds = used.since()
 	for _, each := range clients {
 		measured.Latencies = append(measured.Latencies, each.latencies...)
+		measured.Within += each.within
 		measured.Failures += each.failures
 		measured.Failure = max(measured.Failure, each.failure)
 	}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.webhook.creates import DOUBT, Batch, Spread, as_factor, compare, spread
+from benchmarks.webhook.creates import DOUBT, FEWEST, Batch, Spread, as_factor, compare, spread
 from benchmarks.webhook.figures import CONSTANT, NONE, OURS
 
 pytestmark = pytest.mark.pure
@@ -52,7 +52,7 @@ def test_the_interval_of_a_median_is_that_of_the_sign_test(count: int, low: int,
     assert (found.low, found.median, found.high) == (low, (count + 1) / 2, high)
 
 
-@given(st.integers(6, 60))
+@given(st.integers(FEWEST, 60))
 def test_it_misses_the_median_as_seldom_as_is_said_and_no_more_seldom_than_needed(count: int) -> None:
     found = spread(list(range(1, count + 1)))
     outside = [2 * sum(comb(count, below) for below in range(rank)) / 2**count for rank in range(count)]

@@ -36,6 +36,7 @@ class Answering(ThreadingHTTPServer):
     status = 200
     content = RIGHT
     wrong = 0
+    hold = 0.0
     bodies: list[bytes]
 
 
@@ -45,6 +46,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        threading.Event().wait(self.server.hold)
         self.send_response(503 if len(self.server.bodies) <= self.server.wrong else self.server.status)
         self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
@@ -143,6 +145,23 @@ def test_it_sends_for_the_time_asked_for(server: Answering, client: LoadClient, 
     sample = client.run(job(server, tmp_path, count=0, warmup=0.05, seconds=0.2))
     assert sample.seconds == 0.2
     assert 0 < sample.requests_per_second * sample.seconds <= len(server.bodies)
+
+
+def test_what_is_answered_after_a_turn_is_measured_too(
+    server: Answering, client: LoadClient, tmp_path: Path
+) -> None:
+    server.hold = seconds = 0.3
+    jobs = {"one": job(server, tmp_path, count=0, seconds=seconds)}
+    (batch,) = client.take_turns(jobs, ["one"])
+    assert len(batch.latencies) == len(server.bodies) == 2
+
+
+def test_what_is_answered_after_a_run_is_in_no_rate(
+    server: Answering, client: LoadClient, tmp_path: Path
+) -> None:
+    server.hold = seconds = 0.3
+    with pytest.raises(LoadError, match=f"no right answer within {seconds} s"):
+        client.run(job(server, tmp_path, count=0, seconds=seconds))
 
 
 @pytest.mark.parametrize(

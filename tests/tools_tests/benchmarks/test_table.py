@@ -28,10 +28,10 @@ def use(rss: float) -> MemoryUse:
     return MemoryUse(Memory(rss, rss - 5), Memory(rss, rss - 5))
 
 
-def creates(p50: float) -> Creates:
+def creates(p50: float, turns: int = 4) -> Creates:
     ratio = p50 / CONSTANT_P50
-    added = Spread(p50 - 2, p50 - 2.5, p50 - 1.5, [p50 - 2] * 4)
-    return Creates(p50, 20, added, Spread(ratio, ratio - 0.01, ratio + 0.02, [ratio] * 4), 0.125, 0)
+    added = Spread(p50 - 2, p50 - 2.5, p50 - 1.5, [p50 - 2] * turns)
+    return Creates(p50, 20, added, Spread(ratio, ratio - 0.01, ratio + 0.02, [ratio] * turns), 0.125, 0)
 
 
 def results(*, peers: bool = True, api_server: bool = True) -> Results:
@@ -58,7 +58,7 @@ def results(*, peers: bool = True, api_server: bool = True) -> Results:
         api_server=ApiServer(
             version="v1.36.3",
             titles={name: f"by {name}" for name in lanes},
-            seconds=0.5,
+            seconds={1: 0.25},
             creates={1: {name: creates(p50[name]) for name in lanes}},
             bursts=3,
             burst={name: sample(500, 300) for name in lanes},
@@ -199,6 +199,20 @@ def test_a_ratio_stands_beside_its_target_with_its_interval() -> None:
         "1.03 x (1.02 to 1.05)",
         "met",
     ]
+
+
+def test_turns_are_told_by_number_of_clients() -> None:
+    found = results().api_server
+    assert found is not None
+    many = {
+        name: creates(lane.p50, 36 if name in (OURS, CONSTANT) else 6)
+        for name, lane in found.creates[1].items()
+    }
+    changed = dataclasses.replace(found, seconds={1: 0.25, 16: 1.0}, creates={1: found.creates[1], 16: many})
+    text = render(dataclasses.replace(results(), api_server=changed))
+    assert "of 0.25 s at 1 client: ours and constant 4, the others 4" in text
+    assert "of 1 s at 16 clients: ours and constant 36, the others 6" in text
+    assert "of fewer than 6 turns the least and the most" in text
 
 
 def test_a_section_alone_is_a_table_of_its_own() -> None:
