@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -30,6 +30,8 @@ class Pauses:
     clock: Callable[[], float]
     _all: tuple[float, Failure] | None = None
     _paused: dict[str, _Paused] = field(default_factory=dict)
+    # Those that were asked last in vain -> whether others were answered then or since.
+    _unanswered: dict[str, bool] = field(default_factory=dict)
 
     def of_all(self) -> Failure | None:
         """Return why nothing at all is asked; None if it may be."""
@@ -48,13 +50,51 @@ class Pauses:
         """Record that nothing is taken or answered."""
         self._all = self.clock() + PAUSE, failure
 
-    def pause(self, name: str, failure: Failure, took: float) -> None:
-        """Record a failure of this NodeAttachment alone, after so many seconds."""
+    def pause(self, name: str, failure: Failure, took: float, together: Collection[str] = ()) -> None:
+        """Record a failure of this NodeAttachment alone, after so many seconds.
+
+        `together` are those for which the same seconds were waited: each of the others takes its own.
+        """
         now = self.clock()
-        slow = [each for other, each in self._paused.items() if other != name and each.slow]
+        apart = self._paused.keys() - {name, *together}
+        slow = [other for other in apart if self._paused[other].slow]
         rest = REST * took * (1 + len(slow)) if took >= SLOW else PAUSE
         self._paused[name] = _Paused(now, now + rest, failure, took >= SLOW)
 
     def end(self, name: str) -> None:
         """Record that it has been written."""
         self._paused.pop(name, None)
+
+    def record_answers(self, asked: Collection[str], late: Mapping[str, Failure], took: float) -> None:
+        """Record that of those that were asked some were answered, and some not within so many seconds.
+
+        A new leader, or a call that EC2 throttles, makes answers late once: what rests is late again.
+        """
+        again = {name for name in late if self._unanswered.get(name)}
+        others = dict.fromkeys(self._unanswered.keys() - {*asked}, True)
+        self._unanswered = {**others, **dict.fromkeys(late, True)}
+        for name, failure in late.items():
+            self.pause(name, failure, took if name in again else 0.0, late)
+
+    def answered_others(self, asked: Collection[str]) -> bool:
+        """Whether others were answered since each of these was asked in vain."""
+        return all(self._unanswered.get(name) for name in asked)
+
+    def record_silence(self, asked: Collection[str], failure: Failure, took: float) -> None:
+        """Record that none of those that were asked was answered, within so many seconds.
+
+        That is the controller's, unless it has answered others since each of these was asked in vain before.
+        """
+        alone = self.answered_others(asked)
+        self._unanswered |= dict.fromkeys(asked, False)
+        if not alone:
+            self.pause_all(failure)
+            return
+        for name in asked:
+            self.pause(name, failure, took, asked)
+
+    def prune(self, known: Collection[str]) -> None:
+        """Forget the NodeAttachments that are gone: they would have the others rest for longer."""
+        for each in (self._paused, self._unanswered):
+            for name in each.keys() - {*known}:
+                del each[name]

@@ -47,7 +47,8 @@ _NO_CONTROLLER = (
     f"{LEASE}. It needs agent.backend=central, too, which `helm upgrade` gives to both."
 )
 _ANSWERS_OTHERS = (
-    "The controller answers others: its log says why it does not answer this one (`write-failed`, `refused`)."
+    "The controller answers others: if this one gets no answer for long, its log says why (`write-failed`, "
+    "`refused`)."
 )
 
 
@@ -109,6 +110,7 @@ class CallRelay:
         failure. Raises Ec2Error where it is so for all.
         """
         self._refuse_while_paused()
+        self._pauses.prune(self._informer.items().keys())
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
         failed = {name: failure for name in wanted if (failure := self._pauses.of(name)) is not None}
         failed |= self._write_all({name: calls for name, calls in numbered.items() if name not in failed})
@@ -181,30 +183,37 @@ class CallRelay:
         """Wait for answers; returns them, or why they will not come. Raises Ec2Error where there is none."""
         if not asked:
             return {}
-        first = self._wait(lambda: len(self._unsettled(asked)) < len(asked), self._patience)
         began = self._timing.clock()
-        if first:
+        if self._wait(lambda: len(self._unsettled(asked)) < len(asked), self._patience):
+            began = self._timing.clock()
             self._wait(lambda: not self._unsettled(asked), min(LATE, self._patience))
-        if len(missing := self._unsettled(asked)) == len(asked):
-            self._withdraw(missing)
-            raise self._pause_all(_unanswered(missing, self._patience, _NO_CONTROLLER))
+        missing, took = self._unsettled(asked), self._timing.clock() - began
+        self._withdraw(missing)
+        if len(missing) == len(asked):
+            remedy = _ANSWERS_OTHERS if self._pauses.answered_others(missing) else _NO_CONTROLLER
+            failure = _unanswered(missing, self._patience, remedy)
+            self._pauses.record_silence(missing, failure, took)
+            raise Ec2Error(failure)
         known = self._informer.items()
-        found = {name: _answers(known.get(name), self._session, calls) for name, calls in asked.items()}
-        for name, calls in missing.items():
-            self._withdraw({name: calls})
-            found[name] = failure = _unanswered({name: calls}, LATE, _ANSWERS_OTHERS)
-            self._pauses.pause(name, failure, self._timing.clock() - began)
-        return found
+        late = {name: _unanswered({name: calls}, LATE, _ANSWERS_OTHERS) for name, calls in missing.items()}
+        self._pauses.record_answers(asked, late, took)
+        given = {name: _answers(known.get(name), self._session, asked[name]) for name in asked.keys() - late}
+        return {**given, **late}
 
     def _withdraw(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
-        """Take back what has not been answered: the node may want something else by then."""
+        """Take back what has not been answered: the node may want something else by then.
+
+        Where a write fails after long, what is left expires (MAX_AGE): each may take a timeout.
+        """
+        began = self._timing.clock()
         for name in self._unsettled(numbered):
             try:
                 self._apply(name, ())
             except ApiError:
-                continue
+                # A webhook may hang for each.
+                if self._timing.clock() - began >= SLOW:
+                    return
             except (Unreachable, ClusterError):
-                # Each write that nobody answers takes a timeout: what is left expires (MAX_AGE).
                 return
 
     def _pause_all(self, failure: Failure) -> Ec2Error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.node.central.pauses import PAUSE, Pauses
+from ipagent.node.central.pauses import PAUSE, REST, Pauses
 from tests.ipagent.fakes import Time
 
 pytestmark = pytest.mark.pure
@@ -42,3 +42,55 @@ def test_a_failure_at_once_is_tried_again_soon_and_beside_others() -> None:
     assert pauses.of_all() == FAILURE
     time.now += PAUSE
     assert pauses.of_all() is None
+
+
+def test_answers_that_were_waited_for_together_rest_once_they_are_late_again_and_for_that_wait_alone() -> (
+    None
+):
+    time = Time()
+    pauses, late = Pauses(time.timing.clock), dict.fromkeys("abcdefg", FAILURE)
+    time.now += 5
+    pauses.record_answers({*late, "h"}, late, 5)
+    time.now += PAUSE
+    # A new leader answers them the next time.
+    assert [pauses.of(name) for name in late] == [None] * 7
+    time.now += 5
+    pauses.record_answers({*late, "h"}, late, 5)
+    time.now += 5 * REST - 1
+    assert [pauses.of(name) for name in late] == [FAILURE] * 7
+    time.now += 1
+    assert [pauses.of(name) for name in late] == [None] * 7
+    pauses.record_answers(late, {}, 0)
+    pauses.record_answers(late, {"a": FAILURE}, 5)
+    time.now += PAUSE
+    assert pauses.of("a") is None
+
+
+def test_silence_is_the_controllers_until_it_has_answered_others() -> None:
+    time = Time()
+    pauses = Pauses(time.timing.clock)
+    for _ in range(3):
+        pauses.record_silence(["a"], FAILURE, 20)
+        assert (pauses.of_all(), pauses.of("a")) == (FAILURE, None)
+        time.now += PAUSE
+    pauses.record_answers(["b"], {}, 0)
+    assert pauses.answered_others(["a"])
+    pauses.record_silence(["a"], FAILURE, 20)
+    assert (pauses.of_all(), pauses.of("a"), pauses.of("b")) == (None, FAILURE, None)
+    time.now += 20 * REST
+    assert pauses.of("a") is None
+    # Nobody was answered since.
+    pauses.record_silence(["a"], FAILURE, 20)
+    assert (pauses.of_all(), pauses.of("a")) == (FAILURE, None)
+
+
+def test_one_that_is_gone_has_no_other_rest_for_longer() -> None:
+    time = Time()
+    pauses = Pauses(time.timing.clock)
+    pauses.pause("gone", FAILURE, 10)
+    pauses.pause("a", FAILURE, 0.1)
+    pauses.prune(["a", "b"])
+    assert pauses.of("a") == FAILURE
+    pauses.pause("b", FAILURE, 10)
+    time.now += 10 * REST
+    assert pauses.of("b") is None

@@ -7,21 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common.kube.client import Client
-from common.kube.errors import Unreachable
+from common.kube.errors import ApiError, Unreachable
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
 from ipagent.call_relay import Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, responses_body
 from ipagent.node.central.pauses import PAUSE, REST
-from ipagent.node.central.relay import CallRelay
+from ipagent.node.central.relay import LATE, CallRelay
+from ipagent.node.main import STUCK_SECONDS
 from ipagent.node_network_names import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import Lines, ip
@@ -30,6 +31,7 @@ A = ip("10.10.1.81")
 ASSIGN = RelayCall(0, Action.ASSIGN_IPV4, "eni-1", (A,))
 DESCRIBE = RelayCall(0, Action.DESCRIBE, "eni-2")
 PATIENCE = 0.3
+HANGS = ApiError(500, "InternalError", "failed calling webhook", "write")
 
 
 def attachment(name: str, eni: str) -> dict[str, Any]:
@@ -49,6 +51,10 @@ def succeed(requests: RelayRequests) -> RelayAnswers:
     return RelayAnswers(
         requests.session, tuple(RelayAnswer(call.id, frozenset(call.addresses)) for call in requests.calls)
     )
+
+
+def only_eni_2(requests: RelayRequests) -> RelayAnswers | None:
+    return succeed(requests) if requests.calls and requests.calls[0].eni == "eni-2" else None
 
 
 @dataclass
@@ -345,7 +351,7 @@ def test_many_that_hang_hold_up_one_look_for_two_of_them(
 
 def test_an_answer_that_does_not_come_hides_no_other(wire: Wire, make: Callable[..., CallRelay]) -> None:
     """The controller can't write it, as the node agent can't write requests."""
-    wire.controller = lambda asked: succeed(asked) if asked.calls and asked.calls[0].eni == "eni-2" else None
+    wire.controller = only_eni_2
     relay = make(PATIENCE)
     found = relay.ask({"n1.oam": [ASSIGN], "n1.sig": [DESCRIBE]})
     assert found["n1.sig"][0].failure is None
@@ -357,6 +363,97 @@ def test_an_answer_that_does_not_come_hides_no_other(wire: Wire, make: Callable[
     ]  # fmt: skip
     with pytest.raises(Ec2Error, match="has not answered"):
         relay.ask({"n1.oam": [ASSIGN]})
+
+
+def test_several_late_answers_are_asked_for_again_soon(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    """A leader that ends after its first answer leaves the others to the next one."""
+    names = [f"n1.{number}" for number in range(3)]
+    for name in names:
+        wire.objects[name] = attachment(name, f"eni-{name}")
+
+    def slow(requests: RelayRequests) -> RelayAnswers | None:
+        # To withdraw them takes a while, too.
+        now.now += 0 if requests.calls else 0.9
+        return only_eni_2(requests)
+
+    wire.controller = slow
+    relay = make(PATIENCE)
+    look = {"n1.sig": [DESCRIBE]} | {name: [replace(DESCRIBE, eni=f"eni-{name}")] for name in names}
+    found = relay.ask(look)
+    assert [name for name in look if found[name][0].failure is None] == ["n1.sig"]
+    assert [name for name, requests in wire.written if not requests.calls] == names
+    wire.controller = succeed
+    now.now += PAUSE
+    assert [each.failure for given in relay.ask(look).values() for each in given] == [None] * 4
+
+
+@pytest.mark.parametrize("error", [Unreachable("timed out"), HANGS])
+def test_an_api_server_that_falls_silent_after_the_first_answer_costs_no_turn_for_each_eni(
+    wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    names = [f"n1.{number}" for number in range(9)]
+    for name in names:
+        wire.objects[name] = attachment(name, f"eni-{name}")
+    wire.controller = only_eni_2
+    relay, applied, begun = make(PATIENCE), Client.apply, now.now
+    look = {"n1.sig": [DESCRIBE]} | {name: [replace(DESCRIBE, eni=f"eni-{name}")] for name in names}
+
+    def fall_silent(client: Client, *arguments: Any, **more: Any) -> Any:
+        if len(wire.written) < len(look):
+            return applied(client, *arguments, **more)
+        now.now += 15
+        raise error
+
+    monkeypatch.setattr(Client, "apply", fall_silent)
+    assert relay.ask(look)["n1.sig"][0].failure is None
+    # What the same turn wants beside that.
+    with pytest.raises(Ec2Error):
+        relay.ask({"n1.sig": [DESCRIBE], "n1.oam": [DESCRIBE]})
+    assert now.now - begun + LATE < STUCK_SECONDS
+
+
+def test_an_assign_that_is_never_answered_holds_up_the_other_enis_once(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    wire.controller = only_eni_2
+    relay = make(PATIENCE)
+    with pytest.raises(Ec2Error) as raised:
+        relay.ask({"n1.oam": [ASSIGN]})
+    assert "controller runs and leads" in raised.value.failure.remedy
+    with pytest.raises(Ec2Error, match="eni-1: the controller has not answered"):
+        relay.ask({"n1.sig": [DESCRIBE]})
+    for _ in range(2):
+        now.now += PAUSE
+        assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+        with pytest.raises(Ec2Error) as raised:
+            relay.ask({"n1.oam": [ASSIGN]})
+        assert "answers others" in raised.value.failure.remedy
+        assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+
+
+def test_a_node_attachment_that_is_gone_has_no_other_rest_for_longer(
+    wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire.objects["n1.old"] = attachment("n1.old", "eni-3")
+    relay, applied = make(), Client.apply
+
+    def hang(client: Client, path: str, *arguments: Any, **more: Any) -> Any:
+        if "/n1.sig/" in path:
+            return applied(client, path, *arguments, **more)
+        now.now += 10
+        raise HANGS
+
+    monkeypatch.setattr(Client, "apply", hang)
+    assert relay.ask({"n1.old": [DESCRIBE], "n1.sig": [DESCRIBE]})["n1.old"][0].failure
+    wire.delete("n1.old")
+    # This answer is shown after the deletion.
+    assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+    assert relay.ask({"n1.oam": [DESCRIBE], "n1.sig": [DESCRIBE]})["n1.oam"][0].failure
+    monkeypatch.undo()
+    now.now += 10 * REST
+    assert relay.ask({"n1.oam": [DESCRIBE]})["n1.oam"][0].failure is None
 
 
 def test_an_api_server_that_is_away_costs_a_turn_two_timeouts_however_many_enis_the_node_has(
