@@ -79,5 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what the running agent knows",
         description="The running agent's state: addresses by pod, and leaked ones.",
     )
-    status.add_argument("--output", choices=("text", "json"), default="text", help="for people or machines")
+    status.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="for people or machines"
+    )
     return parser

@@ -188,6 +188,15 @@ def test_asking_a_node_agent_imports_nothing_of_it() -> None:
     assert not loaded & {"dataclasses", "http.client", "prometheus_client", "ssl"}
 
 
+@pytest.mark.parametrize("option", ["-o", "--output"])
+def test_asking_a_node_agent_has_the_option_of_the_other_commands(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli.run(["node", f"--record={tmp_path}", "status", option, "json"], {})
+    assert code == ExitCode.NODE_AGENT_UNREACHABLE
+    assert json.loads(capsys.readouterr().out)["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("env", "says"),
     [
