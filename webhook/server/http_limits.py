@@ -77,7 +77,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             limit: Callable[[int], None] = getattr(transport, "set_read_buffer_limits", _no_limit)
             limit(BUFFER)
         self._enter(State.IDLE)
-        self._arm()
+        self._arm(HEAD_TIMEOUT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers."""
@@ -117,7 +117,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)  # type: ignore[arg-type] # httptools reads any buffer
         # A head that arrives in one piece, as nearly all do, needs no timer.
         if self._in_head and self._timer is None and not self.transport.is_closing():
-            self._arm()
+            self._arm(HEAD_TIMEOUT)
         limit = MAX_HEAD if self._in_head else MAX_MESSAGE
         if self._received > limit and not self.transport.is_closing():
             self.logger.warning("aborted a connection: its request is larger than %d bytes", limit)
@@ -187,7 +187,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         # uvicorn's own message advises to install a WebSocket library.
         self.logger.warning("answered a request to upgrade the protocol in HTTP/1.1")
 
-    def _arm(self, seconds: float = HEAD_TIMEOUT) -> None:
+    def _arm(self, seconds: float) -> None:
         self._disarm()
         self._timer = self.loop.call_later(seconds, self._too_slow)
 

@@ -32,8 +32,12 @@ POD: dict[str, Any] = {
 }
 _PATIENT = """
 import runpy, sys
-from webhook.server import http_limits, listener
-http_limits.LAST_REQUEST = listener.HANDSHAKE_TIMEOUT = 600
+from webhook.server import body, http_limits, listener
+http_limits.LAST_REQUEST = http_limits.HEAD_TIMEOUT = 600
+listener.HANDSHAKE_TIMEOUT = body.BODY_TIMEOUT = 600
+# After those above: it copies one of them.
+from webhook.server import main
+main.SHUTDOWN = 600
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
