@@ -42,6 +42,9 @@ class Relay(Protocol):
     def attachments(self) -> Mapping[str, RelayAttachment]:
         """Return the node's NodeAttachments that have an ENI, by name; raises Ec2Error."""
 
+    def failing(self, name: str) -> bool:
+        """Whether nothing could be asked by this NodeAttachment the last time."""
+
     def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
         """Ask for calls, and return the answers in their order; raises Ec2Error where there is none."""
 
@@ -193,11 +196,12 @@ class RelayClient:
         raise _no_eni(f"No NodeNetwork has {eni_id} on node {self._relay.node}")
 
     def _of_subnet(self, subnet_id: str) -> RelayAttachment:
-        for each in self._relay.attachments().values():
-            if each.subnet == subnet_id:
-                return each
-        text = f"No NodeNetwork has an ENI in {subnet_id} on node {self._relay.node}"
-        raise _no_eni(text)
+        found = [each for each in self._relay.attachments().values() if each.subnet == subnet_id]
+        if not found:
+            text = f"No NodeNetwork has an ENI in {subnet_id} on node {self._relay.node}"
+            raise _no_eni(text)
+        # By one that fails, nothing would be learned about the addresses of the subnet's other ENIs.
+        return min(found, key=lambda each: (self._relay.failing(each.name), each.leaving))
 
 
 def _no_eni(text: str) -> Ec2Error:

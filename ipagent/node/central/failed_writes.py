@@ -54,6 +54,12 @@ def not_written(error: Exception, *, alone: bool) -> Failure:
     return Failure(Fault.UNREACHABLE, str(error), remedy=_NOT_TAKEN if alone else NO_API_SERVER)
 
 
+def not_tried(name: str, error: Exception) -> Failure:
+    """Return the failure of requests left for another time, since those of others took long to fail."""
+    text = f"the requests of NodeAttachment {name} wait for others, which took long to fail: {error}"
+    return Failure(Fault.UNREACHABLE, text, remedy=_NOT_TAKEN)
+
+
 def may_be_written(error: Exception) -> bool:
     """Whether a write that has failed may have taken place: not where a webhook was asked before, in vain."""
     return not isinstance(error, ApiError) or (error.code >= 500 and "webhook" not in error.message)

@@ -42,6 +42,10 @@ class Pauses:
         found = self._paused.get(name)
         return found.failure if found is not None and self.clock() < found.until else None
 
+    def failing(self, name: str) -> bool:
+        """Whether it has failed since it was written or answered."""
+        return name in self._paused
+
     def failed_at(self, name: str) -> float:
         """Return when it failed last, 0.0 if it has not since it was written."""
         return self._paused[name].failed_at if name in self._paused else 0.0

@@ -26,6 +26,7 @@ from ipagent.node.central.failed_writes import (
     NOT_ATTACHED,
     Unwritten,
     may_be_written,
+    not_tried,
     not_written,
     takes_none,
 )
@@ -103,6 +104,10 @@ class CallRelay:
             raise self._pause_all(Failure(Fault.UNREACHABLE, text, remedy=NO_API_SERVER))
         return self._informer.items()
 
+    def failing(self, name: str) -> bool:
+        """Whether nothing could be asked by this NodeAttachment the last time."""
+        return self._pauses.failing(name)
+
     def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
         """Ask for calls, all at once, and return the answers in their order.
 
@@ -130,6 +135,7 @@ class CallRelay:
         failed: dict[str, Unwritten] = {}
         # What has failed before comes last: the others show whether the API server answers.
         names = sorted(numbered, key=self._pauses.failed_at)
+        untried: dict[str, Failure] = {}
         for number, name in enumerate(names):
             found = self._write(name, numbered[name])
             if found is None:
@@ -139,11 +145,11 @@ class CallRelay:
             if takes_none([*failed.values()], number + 1 - len(failed), len(names)):
                 raise self._pause_all(not_written(found.error, alone=False))
             if sum(each.took >= SLOW for each in failed.values()) == MAX_SLOW:
-                failed |= dict.fromkeys(names[number + 1 :], replace(found, took=0.0))
+                untried = {each: not_tried(each, found.error) for each in names[number + 1 :]}
                 break
-        failures = {name: not_written(each.error, alone=True) for name, each in failed.items()}
+        failures = {name: not_written(each.error, alone=True) for name, each in failed.items()} | untried
         for name, failure in failures.items():
-            self._pauses.pause(name, failure, failed[name].took)
+            self._pauses.pause(name, failure, failed[name].took if name in failed else 0.0)
         return failures
 
     def _write(self, name: str, calls: Sequence[RelayCall]) -> Unwritten | None:

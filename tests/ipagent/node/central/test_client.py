@@ -46,10 +46,14 @@ class FakeRelay:
     asked: list[tuple[str, RelayCall]] = field(default_factory=list)
     round_trips: int = 0
     down: Failure | None = None
+    unwritable: set[str] = field(default_factory=set)
     node: str = "n1"
 
     def attachments(self) -> Mapping[str, RelayAttachment]:
         return {each.name: each for each in self.known}
+
+    def failing(self, name: str) -> bool:
+        return name in self.unwritable
 
     def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
         self.round_trips += 1
@@ -182,6 +186,21 @@ def test_ipv6_is_taken_off_the_other_eni_by_the_node_attachment_of_the_subnet(
         ("n1.oam", Action.UNASSIGN_IPV6, "eni-9", (SIX,), False),
         ("n1.oam", Action.ASSIGN_IPV6, "eni-1", (SIX,), False),
     ]
+
+
+def test_holders_are_looked_for_by_a_node_attachment_that_can_be_asked_by(
+    relay: FakeRelay, client: RelayClient
+) -> None:
+    twin = replace(SIG, subnet="subnet-1")
+    relay.known = [OAM, twin]
+    relay.unwritable.add("n1.oam")
+    client.holders([A], "subnet-1")
+    client.prefix_holders([A], "subnet-1")
+    relay.known = [OAM, replace(twin, leaving=True)]
+    client.holders([A], "subnet-1")
+    relay.unwritable.clear()
+    client.holders([A], "subnet-1")
+    assert [name for name, _ in relay.asked] == ["n1.sig", "n1.sig", "n1.sig", "n1.oam"]
 
 
 def test_what_no_node_network_has_is_told_with_the_way_out(relay: FakeRelay, client: RelayClient) -> None:

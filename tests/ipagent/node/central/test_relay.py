@@ -292,12 +292,14 @@ def test_a_node_attachment_that_can_not_be_written_holds_up_no_calls_for_others(
         relay.ask({"n1.oam": [ASSIGN]})
     assert "names a webhook" in raised.value.failure.remedy
     assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+    assert [relay.failing(name) for name in ("n1.oam", "n1.sig")] == [True, False]
     # Within the same turn it is not written again: that may take as long as a webhook may.
     wire.broken = "nobody"
     with pytest.raises(Ec2Error, match="500"):
         relay.ask({"n1.oam": [ASSIGN]})
     now.now += PAUSE
     assert relay.ask({"n1.oam": [ASSIGN]})["n1.oam"][0].failure is None
+    assert not relay.failing("n1.oam")
 
 
 def test_a_node_attachment_that_can_not_be_written_hides_no_other(
@@ -338,9 +340,11 @@ def test_many_that_hang_hold_up_one_look_for_two_of_them(
     found = relay.ask(look)
     assert len(tries) == 2
     assert [name for name in look if found[name][0].failure is None] == ["n1.sig"]
-    failure = found["n1.0"][0].failure
-    assert failure is not None
-    assert "names a webhook" in failure.remedy
+    first, last = (found[name][0].failure for name in ("n1.0", "n1.7"))
+    assert first is not None
+    assert "names a webhook" in first.remedy
+    assert last is not None
+    assert "the requests of NodeAttachment n1.7 wait for others" in last.text
     assert relay.ask({name: [DESCRIBE] for name in ("n1.sig", "n1.0")})["n1.sig"][0].failure is None
     assert len(tries) == 2
     now.now += 15 * REST
@@ -363,6 +367,28 @@ def test_an_answer_that_does_not_come_hides_no_other(wire: Wire, make: Callable[
     ]  # fmt: skip
     with pytest.raises(Ec2Error, match="has not answered"):
         relay.ask({"n1.oam": [ASSIGN]})
+
+
+def test_what_is_not_written_since_others_take_long_is_not_refused_itself(
+    wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"n1.{number}" for number in range(3)]
+    for name in names:
+        wire.objects[name] = attachment(name, f"eni-{name}")
+    relay = make()
+
+    def refuse(*_arguments: object, **_more: object) -> None:
+        now.now += 10
+        raise ApiError(403, "Forbidden", "denied the request", "write the requests of n1.1")
+
+    monkeypatch.setattr(Client, "apply", refuse)
+    with pytest.raises(Ec2Error):
+        relay.ask({name: [DESCRIBE] for name in names})
+    with pytest.raises(Ec2Error) as raised:
+        relay.ask({"n1.2": [DESCRIBE]})
+    failure = raised.value.failure
+    assert failure.fault is Fault.UNREACHABLE
+    assert failure.text.startswith("the requests of NodeAttachment n1.2 wait for others")
 
 
 def test_several_late_answers_are_asked_for_again_soon(
