@@ -20,7 +20,7 @@ from ipagent.assign.topology import EniDetails
 from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
 from ipagent.node.model.remedies import of_node_agent
 from ipagent.node.reconcile.conflicts import Conflict
-from ipagent.node.reconcile.desired import PodDesired
+from ipagent.node.reconcile.desired import LOOKED_FOR, PodDesired
 
 UNSEEN = ClaimStatus(
     ClaimState.PENDING,
@@ -125,8 +125,8 @@ def _verdict(
         return ClaimState.PENDING, ExitCode.DEADLINE, _waiting(waiting, text)
     if waiting:
         code = worst(problem.error for problem in waiting).exit_code
-        # An address that has its ENI waits for something else.
-        failed = context.lookup_error if any(not problem.eni_id for problem in waiting) else None
+        # What has its ENI, or waits for something else, is not concerned.
+        failed = context.lookup_error if _looked_for(each, context) else None
         if failed is None:
             return ClaimState.PENDING, code, _waiting(waiting, "")
         text = _waiting(waiting, f"cannot determine the node's ENIs: {failed}")
@@ -138,6 +138,11 @@ def _verdict(
     found = report(Plan(frozenset(), items=confirmed), tuple(refused), each.bare)
     state = ClaimState.FAILED if refused else ClaimState.ASSIGNED
     return state, ExitCode(found.exit_code), found.message
+
+
+def _looked_for(each: PodDesired, context: StatusContext) -> bool:
+    """Whether the ENI of an address is being looked for."""
+    return LOOKED_FOR in each.held_back.values() or (context.looking and bool(each.unplaced))
 
 
 def _waiting(problems: Iterable[Problem], text: str) -> str:

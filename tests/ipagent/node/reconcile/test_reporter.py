@@ -20,6 +20,7 @@ from ipagent.node.model.events import EventType
 from ipagent.node.model.pod import ElasticIps
 from ipagent.node.reconcile.desired import PodDesired
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
+from ipagent.node.reconcile.state import TOO_OFTEN
 from ipagent.node.reconcile.status import StatusContext, claim_status, release_status
 from tests.ipagent.fakes import ip, placement
 from tests.ipagent.node.pods import holding, key, pod
@@ -117,6 +118,19 @@ def test_what_failed_to_tell_the_enis_is_said_while_it_is_waited_for() -> None:
     assert said.state is ClaimState.PENDING
     assert "IMDS is silent" in said.message
     assert "its ENI is being looked for" in said.message
+    lost = holding("10.9.9.9")
+    each = PodDesired(pod("a"), unplaced=(Problem(lost, "", "no ENI", NoEni("no ENI")),))
+    said = claim_status(each, [], (), StatusContext(looking=True, lookup_error=NoImds("IMDS is silent")))
+    assert "IMDS is silent" in said.message
+
+
+@pytest.mark.parametrize("why", ["duplicate address detection has not ended", TOO_OFTEN])
+def test_what_waits_for_something_else_is_told_of_no_failed_look(why: str) -> None:
+    each = PodDesired(pod("a"), held_back={holding("10.1.1.1"): why})
+    said = claim_status(each, [], (), StatusContext(lookup_error=NoImds("IMDS is silent")))
+    assert said.state is ClaimState.PENDING
+    assert why in said.message
+    assert "IMDS" not in said.message
 
 
 def test_a_pod_without_addresses_has_nothing_to_wait_for() -> None:
