@@ -80,7 +80,9 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
         held = _of_pool(eni, status, usage.addresses)
         if pair.network.prefixes.ipam is Ipam.HOST_LOCAL and attachment.pool is not None:
             others = _of_pool(eni, status, usage.others)
-            held = _reported(held, others, usage.requested, attachment.pool.used_ipv4)
+            # The node reports what is used and whose it is one after the other: what is named and not used
+            # yet counts as free. What is used and not named may be of a pod that requests none or is gone.
+            held = max(0, min(held, attachment.pool.used_ipv4 - others))
         return usage, capacity((Family(status.pool_free + held),), reserve, usage.requested)
     strangers, certain = _strangers(draft, eni, usage)
     found = capacity(_families(eni, limits, usage, strangers), reserve, usage.requested)
@@ -89,15 +91,6 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
     # No more is promised before EC2 has shown whose the rest is.
     before = attachment.status.capacity
     return usage, None if before is None else max(usage.requested, min(found, before))
-
-
-def _reported(held: int, others: int, requested: int, used: int) -> int:
-    """Return how many of the `used` addresses belong to pods that request them.
-
-    The node reports what is used and whose it is one after the other. What is used and not named yet is what
-    a pod that has requested it has just got: it would count twice. What is named and not used yet is free.
-    """
-    return max(0, min(used - others, max(held, requested)))
 
 
 def _of_pool(eni: Eni, status: AttachmentStatus, addresses: Iterable[str]) -> int:

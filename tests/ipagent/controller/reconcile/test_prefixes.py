@@ -137,13 +137,14 @@ BOUND, USED, NAMED = "bound", "used", "named"
 @pytest.mark.parametrize(
     ("reports", "free"),
     [
-        ((BOUND, USED, NAMED), (27, 27, 27)),
+        # What is used and nobody's counts as gone.
+        ((BOUND, USED, NAMED), (27, 26, 27)),
         ((BOUND, NAMED, USED), (27, 27, 27)),
         ((USED, NAMED), (27, 27)),
         ((NAMED, USED), (27, 27)),
     ],
 )
-def test_a_pod_that_starts_takes_one_address_in_whatever_order_its_node_reports_it(
+def test_a_pod_that_starts_leaves_no_more_free_in_whatever_order_its_node_reports_it(
     reports: tuple[str, ...], free: tuple[int, ...]
 ) -> None:
     there = world(spec(2, most=2))
@@ -174,6 +175,20 @@ def test_a_pod_that_starts_takes_one_address_in_whatever_order_its_node_reports_
         shown.append(there.attachments[OAM].status.free)
     assert tuple(shown) == free
     assert there.attachments[OAM].status.capacity == 31
+
+
+def test_what_nobody_has_requested_is_not_for_pods_that_are_yet_to_start() -> None:
+    """The node names no pod without an agent, and no pod that is gone and has left its reservation."""
+    there = world(spec(2, most=1))
+    leader = Leader(there)
+    settle(there, leader)
+    start(there, 5)
+    settle(there, leader)
+    found = there.attachments[OAM]
+    there.attachments[OAM] = replace(found, usage=PodUsage(found.status.mac, 3))
+    leader.run(2)
+    status = there.attachments[OAM].status
+    assert (status.pool_free, status.free, status.capacity) == (11, 8, 11)
 
 
 def test_what_is_in_reserve_is_not_free() -> None:
