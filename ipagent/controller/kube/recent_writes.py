@@ -28,6 +28,13 @@ MAX_SLOW = 2
 """Slow refusals of a turn after which no other write is tried: the loop has other work to do."""
 REST = 9
 """Times as long as a slow refusal took nothing of its kind is tried: it takes a tenth of the loop's time."""
+NEW_REST = 2
+"""The same for what was not refused slowly before, where others of its kind were: a third of the loop's time.
+Most of it may be fine, and whether it is shows only once it is tried."""
+AHEAD = 60.0
+"""Seconds of that rest which may be owed: few that are slow do not hold up the first writes of the others."""
+MAX_ACCEPTED = 10_000
+"""Keys of accepted writes that are remembered."""
 
 
 def next_try(now: float, took: float, pause: float) -> float:
@@ -40,6 +47,13 @@ class Key(NamedTuple):
 
     group: str
     name: Hashable
+    attempt: Hashable = None
+    """What of it waits alone once it has failed; how slow it was, counts for all attempts."""
+
+    @property
+    def whole(self) -> Key:
+        """Return the key of all attempts."""
+        return Key(self.group, self.name)
 
 
 @dataclass(slots=True)
@@ -58,11 +72,18 @@ class RecentWrites:
     """Turns that have ended early, without an answer since."""
     _refused: RefusedWrites = field(default_factory=RefusedWrites)
     _slow_groups: RefusedWrites = field(default_factory=RefusedWrites)
-    _slow: set[Key] = field(default_factory=set)
-    """Writes whose last refusal was slow. All together take a tenth of the loop's time; others of their group
-    soon have their turn, since a webhook may hang for some objects alone."""
+    _slow: dict[Key, Key] = field(default_factory=dict)
+    """Writes whose last refusal was slow, and that attempt. All together take a tenth of the loop's time;
+    others of their group have their turn sooner, since a webhook may hang for some objects alone."""
     _slow_until: float = 0.0
     """When the next one of these may be tried."""
+    _slow_kinds: set[str] = field(default_factory=set)
+    """Their groups."""
+    _owed_until: float = 0.0
+    """When the rest is over that others of these groups owe; they may be tried AHEAD of that, and those that
+    were accepted before twice as far, so that they do not wait for what was never tried."""
+    _accepted: dict[Key, None] = field(default_factory=dict)
+    """The last one is the newest."""
     _again: float = float("inf")
     """When what this turn could not write is tried again."""
 
@@ -78,24 +99,36 @@ class RecentWrites:
         self._written = {key: each for key, each in self._written.items() if now - each[1] < LAG}
         self._refused.prune(now)
         self._slow_groups.prune(now)
-        self._slow = {key for key in self._slow if key in self._refused}
+        self._slow = {key: each for key, each in self._slow.items() if each in self._refused}
+        self._slow_kinds = {key.group for key in self._slow}
         self.refusals = self._slow_refusals = 0
         self._again = float("inf")
         return None
 
     def due(self, key: Key, now: float) -> float:
         """Return when a write may be made: `now`, unless it has failed or its group is refused slowly."""
-        slow_until = self._slow_until if key in self._slow else now
-        return max(self._refused.due(key, now), self._slow_groups.due(key.group, now), slow_until)
+        return max(self._refused.due(key, now), self._slow_groups.due(key.group, now), self._rested(key))
+
+    def _rested(self, key: Key) -> float:
+        if key.whole in self._slow:
+            return self._slow_until
+        if key.group not in self._slow_kinds:
+            return 0.0
+        return self._owed_until - (2 * AHEAD if key.whole in self._accepted else AHEAD)
 
     def has_failed(self, key: Key, now: float) -> bool:
         """Return whether the last try of a write has failed that is to be made now."""
-        self._refused.want(key, now)
-        return key in self._refused
+        last = self._last(key)
+        self._refused.want(last, now)
+        return last in self._refused
 
     def due_since(self, key: Key) -> float:
         """Return when a write that has failed is due, or was."""
-        return self._refused.due(key, 0.0)
+        return self._refused.due(self._last(key), 0.0)
+
+    def _last(self, key: Key) -> Key:
+        """Return the attempt that has failed, which may be an earlier one if it was slow."""
+        return key if key in self._refused else self._slow.get(key.whole, key)
 
     def come_again(self, due: float) -> None:
         """Record that something waits until then."""
@@ -112,7 +145,7 @@ class RecentWrites:
         if took >= SLOW:
             self._refuse_slowly(key, now, took, alone=alone)
         else:
-            self._slow.discard(key)
+            self._slow.pop(key.whole, None)
         if alone:
             self._row = 0
             self.refusals += 1
@@ -126,10 +159,14 @@ class RecentWrites:
         longest = MAX_PAUSE
         if alone:
             # Where one after the other of the group turns out to be slow, it may be so for all of it.
-            if key not in self._slow:
+            if key.whole not in self._slow:
                 longest = max(MAX_PAUSE, REST * took / half_jitter(1.0, 1.0, 0, NO_CHANCE))
-            self._slow.add(key)
+            self._slow[key.whole] = key
+            self._slow_kinds.add(key.group)
+            self._accepted.pop(key.whole, None)
             self._slow_until = now + REST * took
+            # The rest goes on while another one is tried.
+            self._owed_until = max(self._owed_until, now - took) + (1 + NEW_REST) * took
         self._slow_refusals += 1
         self.come_again(self._slow_groups.refuse(key.group, now, NO_CHANCE, longest=longest))
 
@@ -152,9 +189,13 @@ class RecentWrites:
         self._row = 0
         self._refused.accept(key)
         self._slow_groups.accept(key.group)
-        if key in self._slow:
+        self._accepted.pop(key.whole, None)
+        self._accepted[key.whole] = None
+        if len(self._accepted) > MAX_ACCEPTED:
+            del self._accepted[next(iter(self._accepted))]
+        if (last := self._slow.pop(key.whole, None)) is not None:
+            self._refused.accept(last)
             # Its webhook answers again, and perhaps for others, too.
-            self._slow.remove(key)
             self._slow_until = 0.0
 
     def done(self, now: float) -> float:

@@ -46,10 +46,11 @@ class ResponseWriter:
         return min(self._turns.run(writes, now), self.budget.due)
 
     def _write(self, name: str, answers: RelayAnswers, now: float) -> PendingWrite:
-        """Return the write of the answers to one node agent; if it fails, its next answers do not wait."""
+        """Return the write of the answers to one node agent; if it fails, its next answers do not wait,
+        unless that was slow."""
         allowed = lambda: self.may() and self.budget.take((ATTACHMENT, name), now)  # noqa: E731
         make = partial(self._apply, name, answers)
-        return PendingWrite(Key(_GROUP, name), answers, allowed, make, attempt=Key(_GROUP, (name, answers)))
+        return PendingWrite(Key(_GROUP, name), answers, allowed, make, attempt=Key(_GROUP, name, answers))
 
     def _apply(self, name: str, answers: RelayAnswers) -> None:
         path, what = f"{ATTACHMENTS}/{name}/status", f"answer the node agent in NodeAttachment {name}"

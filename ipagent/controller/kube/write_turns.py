@@ -38,7 +38,7 @@ class PendingWrite(NamedTuple):
     make: Callable[[], None]
     then: Callable[[], None] | None = None
     attempt: Key | None = None
-    """What waits once it has failed, where that is not whatever else is written under its key."""
+    """The key with an attempt, where what else is written under it does not wait once this has failed."""
 
     @property
     def waits(self) -> Key:

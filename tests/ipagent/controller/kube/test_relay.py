@@ -14,6 +14,7 @@ from ipagent.call_relay import RelayAnswer, RelayAnswers
 from ipagent.call_relay_status import RELAY_MANAGER
 from ipagent.controller.kube.recent_writes import LAG
 from ipagent.controller.kube.relay import ResponseWriter
+from ipagent.controller.kube.write_budget import TICK
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.log import Log
 from tests.ipagent.controller.relay.world import details
@@ -27,6 +28,9 @@ class ApiServer:
 
     applied: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     errors: dict[str, Exception] = field(default_factory=dict)
+    took: float = 0.0
+    """Seconds until it raises one."""
+    now: float = 10.0
 
     def apply(self, path: str, what: str, body: dict[str, Any], *, manager: str, force: bool) -> None:
         """Apply a status."""
@@ -34,6 +38,7 @@ class ApiServer:
         name = path.split("/")[-2]
         assert name in what
         if name in self.errors:
+            self.now += self.took
             raise self.errors[name]
         self.applied.append((name, body["status"]))
 
@@ -47,7 +52,12 @@ class Rig:
     leads: bool = True
 
     def __post_init__(self) -> None:
-        self.writer = ResponseWriter(self.server, Log(stream=self.log), lambda: self.leads)  # type: ignore[arg-type] # as much as is asked
+        self.writer = ResponseWriter(
+            self.server,  # type: ignore[arg-type] # as much as is asked
+            Log(stream=self.log),
+            lambda: self.leads,
+            lambda: self.server.now,
+        )
 
     def write(self, now: float, **answers: RelayAnswers) -> float:
         """Write answers by node."""
@@ -110,6 +120,32 @@ def test_many_refusals_hold_up_others_for_a_while_only() -> None:
     for second in range(120):
         rig.write(10.0 + second, **asked)
     assert set(rig.names) == {"good.oam"}
+
+
+def test_node_agents_whose_answers_hang_take_a_tenth_of_the_time_though_they_ask_again_and_again() -> None:
+    rig, hangs = Rig(), ApiError(500, "InternalError", "failed calling webhook: deadline exceeded", "answer")
+    server = rig.server
+    server.took, server.errors = 10.0, {f"n{number}.oam": hangs for number in range(8)}
+    began = server.now
+    seen: set[tuple[str, int]] = set()
+    while server.now < began + 3600.0:
+        minute = int(server.now // 60)
+        # The healthy ones come last.
+        rig.write(server.now, **{f"n{number}": answers(minute) for number in range(16)})
+        seen |= {(name, status["responses"]["calls"][0]["id"]) for name, status in server.applied}
+        server.applied.clear()
+        server.now = max(server.now + TICK, rig.writer.recent.until)
+    assert 10.0 * rig.writer.recent.failures <= 0.15 * (server.now - began)
+    # Until each was tried, the others may have to wait.
+    asked = range(10, int(server.now // 60))
+    assert seen >= {(f"n{number}.oam", minute) for number in range(8, 16) for minute in asked}
+    # The others have their turn once nothing hangs.
+    server.errors.clear()
+    for _ in range(300):
+        rig.write(server.now, **{f"n{number}": answers(1) for number in range(8)})
+        server.now = max(server.now + TICK, rig.writer.recent.until)
+    assert set(rig.names) == {f"n{number}.oam" for number in range(8)}
+    assert rig.writer.recent.waiting == 0
 
 
 def test_what_is_gone_is_no_failure() -> None:

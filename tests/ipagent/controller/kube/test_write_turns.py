@@ -6,6 +6,7 @@ import io
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -29,6 +30,8 @@ class Rig:
     took: float = 0.0
     """Seconds until a write is refused."""
     written: set[Hashable] = field(default_factory=set)
+    times: dict[Hashable, list[float]] = field(default_factory=dict)
+    """When each was written."""
     tried: list[Hashable] = field(default_factory=list)
     """In this turn."""
     tries: int = 0
@@ -57,6 +60,7 @@ class Rig:
             assert len(self.tried) <= MAX_REFUSED
             raise ApiError(403, "Forbidden", "not like this", f"write {key}")
         self.written.add(key)
+        self.times.setdefault(key, []).append(self.now)
 
 
 def test_more_refused_writes_than_can_be_tried_again_hold_up_no_other_one() -> None:
@@ -117,3 +121,44 @@ def test_once_one_is_taken_again_the_others_that_were_waited_for_are_tried_at_on
     rig.refused.clear()
     rig.run(240.0, PROTECTED[:8])
     assert rig.written == set(PROTECTED[:8])
+
+
+MANY = PROTECTED[:200]
+
+
+def test_the_first_writes_of_many_of_which_every_second_hangs_leave_the_loop_most_of_its_time() -> None:
+    rig = Rig(set(MANY[::2]), took=10.0)
+    began = rig.now
+    rig.run(1200.0, MANY)
+    assert 10.0 * rig.tries <= 0.4 * (rig.now - began)
+    # Each has its turn.
+    rig.run(2400.0, MANY)
+    assert rig.written == set(MANY[1::2])
+    before, began = rig.tries, rig.now
+    rig.run(7200.0, MANY)
+    assert 0.08 * (rig.now - began) <= 10.0 * (rig.tries - before) <= 0.13 * (rig.now - began)
+
+
+@pytest.mark.parametrize("hanging", [1, 3])
+def test_few_that_hang_do_not_hold_up_the_first_writes_of_others(hanging: int) -> None:
+    rig = Rig(set(MANY[: 50 * hanging : 50]), took=10.0)
+    rig.run(15.0 * hanging, MANY)
+    assert len(rig.written) == len(MANY) - hanging
+
+
+def test_what_was_accepted_before_does_not_wait_for_all_that_was_never_tried() -> None:
+    rig = Rig(set(MANY[::2]), took=10.0)
+    rig.run(10.0, ["known"])
+    rig.run(600.0, [*MANY, "known"])
+    times = rig.times["known"]
+    assert max(after - before for before, after in pairwise([*times, rig.now])) <= 60.0
+
+
+def test_many_that_were_accepted_before_and_hang_now_leave_the_loop_most_of_its_time() -> None:
+    rig = Rig(set(), took=10.0)
+    rig.run(10.0, MANY)
+    assert rig.written == set(MANY)
+    rig.refused |= set(MANY[::2])
+    began = rig.now
+    rig.run(1200.0, MANY)
+    assert 10.0 * rig.tries <= 0.4 * (rig.now - began)
