@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from common.kube.errors import ApiError
-from ipagent.controller.kube.recent_writes import MAX_REFUSED, Key, RecentWrites
+from ipagent.controller.kube.recent_writes import MAX_ACCEPTED, MAX_REFUSED, Key, RecentWrites
 from ipagent.controller.kube.write_budget import TICK
 from ipagent.controller.kube.write_turns import PendingWrite, WriteTurns
 from ipagent.log import Log
@@ -162,3 +162,16 @@ def test_many_that_were_accepted_before_and_hang_now_leave_the_loop_most_of_its_
     began = rig.now
     rig.run(1200.0, MANY)
     assert 10.0 * rig.tries <= 0.4 * (rig.now - began)
+
+
+def test_what_was_accepted_before_so_many_others_counts_as_new() -> None:
+    recent = RecentWrites()
+    old, *others = (Key("group", number) for number in range(MAX_ACCEPTED + 1))
+    recent.accept(old)
+    for key in others[:-1]:
+        recent.accept(key)
+    for number in range(4):
+        recent.failed(Key("group", f"hangs-{number}"), 100.0, alone=True, took=30.0)
+    assert recent.due(old, 100.0) == recent.due(others[0], 100.0) > 200.0
+    recent.accept(others[-1])
+    assert recent.due(old, 100.0) > recent.due(others[0], 100.0)
