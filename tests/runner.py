@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -273,6 +274,8 @@ class Runner:
                 env=self._env,
                 start_new_session=True,
             )
+        if job.computes:
+            _lower_priority_of_session(process.pid)
         self._running[process.pid] = (job, process, time.monotonic())
 
     def _wait(self) -> Ended:
@@ -289,6 +292,12 @@ class Runner:
             os.killpg(process.pid, signal.SIGINT)
         for _, process, _ in self._running.values():
             process.wait()
+
+
+def _lower_priority_of_session(leader: int) -> None:
+    # Where each session has an autogroup, niceness counts within it alone (sched(7)).
+    with suppress(OSError):
+        Path(f"/proc/{leader}/autogroup").write_text(LOW_PRIORITY[-1], encoding="ascii")
 
 
 def _exit(number: int, _: FrameType | None) -> None:

@@ -67,6 +67,19 @@ def test_a_job_that_computes_has_a_low_priority(tmp_path: Path) -> None:
     assert priority["computes"] == min(19, priority["waits"] + 19)
 
 
+AUTOGROUP = Path("/proc/self/autogroup")
+
+
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason="this kernel groups no sessions (CONFIG_SCHED_AUTOGROUP)")
+def test_so_has_its_session_where_the_kernel_shares_the_cpu_among_sessions(tmp_path: Path) -> None:
+    # Set once the job has begun.
+    code = f"while not open({str(AUTOGROUP)!r}).read().endswith(' nice 19\\n'): pass"
+    (ended,) = Runner(tmp_path).run(
+        [Job("computes", (sys.executable, "-I", "-S", "-c", code), computes=True)]
+    )
+    assert not ended.failed
+
+
 def test_every_job_runs_once_after_what_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     marker = tmp_path / "built"
     build = job("build", f"open({str(marker)!r}, 'x')")
