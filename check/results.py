@@ -76,11 +76,11 @@ class Result:
     commands: Mapping[str, str] = field(default_factory=dict)
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], most: int = LISTED) -> str:
     """Name the first of many, and count the rest."""
     found = sorted(names)
-    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
-    return ", ".join(found[:LISTED]) + more
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
 
 
 def short(text: str) -> str:

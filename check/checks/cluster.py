@@ -10,7 +10,7 @@ from itertools import combinations
 from check.installation import PART_OF, PROJECT
 from check.model import NotApplicable, Resource, Verdict, count, objects, pod_spec, text_of
 from check.networks import HOST_LOCAL, WHEREABOUTS, Network
-from check.results import Check, Problem, describe, edit
+from check.results import Check, Problem, describe, edit, listed
 from check.views import NO_MASTER, Cluster, addresses_of
 
 OLDEST = (1, 30)
@@ -141,9 +141,8 @@ def _slices(cluster: Cluster) -> Iterator[str | Problem]:
         pool = pools.get(network.pool)
         allocations = objects(pool.status.get("allocations")) if pool else []
         held = {str(each.get("nodeName")) for each in allocations if each.get("nodeName")}
-        if without := sorted((nodes & cluster.prefix_pools.get(network.pool, nodes)) - held):
-            others = f" and {len(without) - 5} more" if without[5:] else ""
-            text = f"{network.key}: no slice for {', '.join(without[:5])}{others}"
+        if without := (nodes & cluster.prefix_pools.get(network.pool, nodes)) - held:
+            text = f"{network.key}: no slice for {listed(without, 5)}"
             yield Problem(text, "kubectl get nodeslicepools.whereabouts.cni.cncf.io -A -o yaml")
 
 

@@ -31,7 +31,7 @@ from check.model import (
     text_of,
 )
 from check.networks import IPAddress
-from check.results import Check, Problem, aws
+from check.results import Check, Problem, aws, listed
 from check.views import Cluster
 
 EC2, STS, EKS_AUTH = "ec2", "sts", "eks-auth"
@@ -50,8 +50,6 @@ TARGETS = (
     "GatewayId",
 )
 """Where a route may go to (`Route` in the EC2 API reference)."""
-MAX_NODES = 3
-"""Nodes of a subnet that are named; the rest is counted."""
 
 
 def _endpoints(cluster: Cluster) -> Iterator[str]:
@@ -233,9 +231,7 @@ def _contains(cidr: object, address: IPAddress) -> bool:
 
 
 def _nodes(origins: list[Origin]) -> str:
-    names = sorted(each.node for each in origins)
-    more = f" and {len(names) - MAX_NODES} more" if len(names) > MAX_NODES else ""
-    return ", ".join(names[:MAX_NODES]) + more
+    return listed(each.node for each in origins)
 
 
 WAYS = (
