@@ -9,6 +9,7 @@ import pytest
 
 from tests.arm64.emulated import EmulatedContainer
 from tests.images.container import Image
+from tests.tls_in_memory import handshake
 
 PACKAGES = "/usr/local/lib/python3.13/dist-packages"
 IMPORT_NATIVE = f"""
@@ -71,20 +72,4 @@ def test_certificates_that_it_makes_are_those_of_a_tls_server(
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(pair)
     client = ssl.create_default_context(cadata=f"{authority}-----END CERTIFICATE-----\n")
-    assert _handshake(server, client, "it.example")
-
-
-def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> bool:
-    """Connect both in memory; raises ssl.SSLError where the client does not trust the server."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asks = client.wrap_bio(to_client, to_server, server_hostname=name)
-    answers = server.wrap_bio(to_server, to_client, server_side=True)
-    done: set[ssl.SSLObject] = set()
-    for _ in range(5):
-        for side in (asks, answers):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            done.add(side)
-    return len(done) == 2
+    assert handshake(server, client, "it.example").getpeercert()

@@ -9,42 +9,35 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.certificates import Authority, KeyPair
+from tests.tls_in_memory import handshake
 
 pytestmark = pytest.mark.cluster
 
 
-def handshake(pair: KeyPair, ca: bytes, name: str) -> None:
+def connect(pair: KeyPair, ca: bytes, name: str) -> None:
     """Let a client that trusts `ca` greet a server with this certificate, in memory."""
     trust = ssl.create_default_context(cadata=ca.decode())
     trust.verify_flags |= ssl.VERIFY_X509_STRICT
     serve = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serve.load_cert_chain(pair.public, pair.private)
-    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trust.wrap_bio(down, up, server_hostname=name)
-    server = serve.wrap_bio(up, down, server_side=True)
-    for side in (client, server, client):
-        try:
-            side.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
-    assert client.getpeercert()
+    assert handshake(serve, trust, name).getpeercert()
 
 
 @pytest.mark.parametrize("name", ["injector.default.svc", "127.0.0.1", "::1"])
 def test_each_of_its_names_is_accepted(tmp_path: Path, name: str) -> None:
     authority = Authority()
-    handshake(authority.issue(["injector.default.svc", "127.0.0.1", "::1"], tmp_path), authority.pem, name)
+    connect(authority.issue(["injector.default.svc", "127.0.0.1", "::1"], tmp_path), authority.pem, name)
 
 
 def test_another_name_is_refused(tmp_path: Path) -> None:
     authority = Authority()
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
-        handshake(authority.issue(["127.0.0.1"], tmp_path), authority.pem, "127.0.0.2")
+        connect(authority.issue(["127.0.0.1"], tmp_path), authority.pem, "127.0.0.2")
 
 
 def test_another_authority_of_the_same_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(Authority().issue(["127.0.0.1"], tmp_path), Authority().pem, "127.0.0.1")
+        connect(Authority().issue(["127.0.0.1"], tmp_path), Authority().pem, "127.0.0.1")
 
 
 def test_nobody_else_may_read_the_key(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from cryptography import x509
 
 from tests.cluster.certificates import Authority
+from tests.tls_in_memory import handshake
 from webhook.server.cert_watcher import CertificateError, CertificateFiles, CertWatcher
 
 
@@ -14,15 +15,7 @@ def served(certificates: CertWatcher) -> int:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context.wrap_bio(to_client, to_server)
-    server = certificates.listener.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for side in (client, server):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
+    client = handshake(certificates.listener, context)
     shown = client.getpeercert(binary_form=True)
     assert shown is not None
     return x509.load_der_x509_certificate(shown).serial_number

@@ -302,6 +302,14 @@ def test_a_node_attachment_that_can_not_be_written_holds_up_no_calls_for_others(
     assert not relay.failing("n1.oam")
 
 
+def with_more(wire: Wire, count: int) -> list[str]:
+    """Give the node so many NodeAttachments more; returns their names."""
+    names = [f"n1.{number}" for number in range(count)]
+    for name in names:
+        wire.objects[name] = attachment(name, f"eni-{name}")
+    return names
+
+
 def test_a_node_attachment_that_can_not_be_written_hides_no_other(
     wire: Wire, now: Now, make: Callable[..., CallRelay]
 ) -> None:
@@ -322,9 +330,7 @@ def test_a_node_attachment_that_can_not_be_written_hides_no_other(
 def test_many_that_hang_hold_up_one_look_for_two_of_them(
     wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [f"n1.{number}" for number in range(8)]
-    for name in names:
-        wire.objects[name] = attachment(name, f"eni-{name}")
+    names = with_more(wire, 8)
     relay, tries = make(), []
     applied = Client.apply
 
@@ -372,9 +378,7 @@ def test_an_answer_that_does_not_come_hides_no_other(wire: Wire, make: Callable[
 def test_what_is_not_written_since_others_take_long_is_not_refused_itself(
     wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [f"n1.{number}" for number in range(3)]
-    for name in names:
-        wire.objects[name] = attachment(name, f"eni-{name}")
+    names = with_more(wire, 3)
     relay = make()
 
     def refuse(*_arguments: object, **_more: object) -> None:
@@ -395,9 +399,7 @@ def test_several_late_answers_are_asked_for_again_soon(
     wire: Wire, now: Now, make: Callable[..., CallRelay]
 ) -> None:
     """A leader that ends after its first answer leaves the others to the next one."""
-    names = [f"n1.{number}" for number in range(3)]
-    for name in names:
-        wire.objects[name] = attachment(name, f"eni-{name}")
+    names = with_more(wire, 3)
 
     def slow(requests: RelayRequests) -> RelayAnswers | None:
         # To withdraw them takes a while, too.
@@ -419,9 +421,7 @@ def test_several_late_answers_are_asked_for_again_soon(
 def test_an_api_server_that_falls_silent_after_the_first_answer_costs_no_turn_for_each_eni(
     wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    names = [f"n1.{number}" for number in range(9)]
-    for name in names:
-        wire.objects[name] = attachment(name, f"eni-{name}")
+    names = with_more(wire, 9)
     wire.controller = only_eni_2
     relay, applied, begun = make(PATIENCE), Client.apply, now.now
     look = {"n1.sig": [DESCRIBE]} | {name: [replace(DESCRIBE, eni=f"eni-{name}")] for name in names}
@@ -486,9 +486,7 @@ def test_an_api_server_that_is_away_costs_a_turn_two_timeouts_however_many_enis_
     wire: Wire, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each may be half a minute, and a turn of two minutes counts as stuck."""
-    names = [f"n1.{number}" for number in range(8)]
-    for name in names:
-        wire.objects[name] = attachment(name, f"eni-{name}")
+    names = with_more(wire, 8)
     relay, tries = make(), []
 
     def silent(_: Client, path: str, *_arguments: object, **_more: object) -> None:

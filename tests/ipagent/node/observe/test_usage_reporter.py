@@ -19,15 +19,29 @@ from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import Lines, ip
 
 
+def attachment(name: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "resourceVersion": "1"},
+        "spec": {"network": name.partition(".")[2], "reportPods": True},
+        "status": {"eni": f"eni-{name}", "mac": "02:aa:00:00:00:01"},
+    }
+
+
+def watched(request: Request, ended: threading.Event, *names: str) -> Reply:
+    """Answer a list of these NodeAttachments; a watch of them tells nothing until the test has ended."""
+    if "watch" in request.parameters:
+        ended.wait(10)
+        return Reply(chunks=[])
+    metadata = {"resourceVersion": "1"}
+    items = [attachment(name) for name in names]
+    return Reply(body={"kind": "NodeAttachmentList", "metadata": metadata, "items": items})
+
+
 def test_it_lives_while_both_of_its_threads_do(tmp_path: Path) -> None:
     ended = threading.Event()
 
     def answer(request: Request) -> Reply:
-        if "watch" in request.parameters:
-            ended.wait(10)
-            return Reply(chunks=[])
-        metadata = {"resourceVersion": "1"}
-        return Reply(body={"kind": "NodeAttachmentList", "metadata": metadata, "items": []})
+        return watched(request, ended)
 
     with FakeApi(tmp_path, answer) as api:
         reporter = UsageReporter(api.client(tmp_path), "n1", Lines().log)
@@ -44,14 +58,6 @@ def test_it_lives_while_both_of_its_threads_do(tmp_path: Path) -> None:
         assert not reporter.is_alive()
 
 
-def attachment(name: str) -> dict[str, Any]:
-    return {
-        "metadata": {"name": name, "resourceVersion": "1"},
-        "spec": {"network": name.partition(".")[2], "reportPods": True},
-        "status": {"eni": f"eni-{name}", "mac": "02:aa:00:00:00:01"},
-    }
-
-
 def test_a_report_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
     ended = threading.Event()
     reported: list[str] = []
@@ -61,11 +67,7 @@ def test_a_report_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
             name = request.path.split("/")[-2]
             reported.append(name)
             return Reply(422, {"reason": "Invalid", "message": "no"}) if name == "n1.oam" else Reply()
-        if "watch" in request.parameters:
-            ended.wait(10)
-            return Reply(chunks=[])
-        items, metadata = [attachment("n1.oam"), attachment("n1.sig")], {"resourceVersion": "1"}
-        return Reply(body={"kind": "NodeAttachmentList", "metadata": metadata, "items": items})
+        return watched(request, ended, "n1.oam", "n1.sig")
 
     with FakeApi(tmp_path, answer) as api:
         lines = Lines()
@@ -91,11 +93,7 @@ def test_a_refused_report_holds_up_no_later_one_of_others(
             name = request.path.split("/")[-2]
             reported.append((name, len(request.body["status"]["pods"]["others"])))
             return Reply(422, {"reason": "Invalid", "message": "no"}) if name == "n1.oam" else Reply()
-        if "watch" in request.parameters:
-            ended.wait(10)
-            return Reply(chunks=[])
-        items, metadata = [attachment("n1.oam"), attachment("n1.sig")], {"resourceVersion": "1"}
-        return Reply(body={"kind": "NodeAttachmentList", "metadata": metadata, "items": items})
+        return watched(request, ended, "n1.oam", "n1.sig")
 
     monkeypatch.setattr("ipagent.node.observe.usage_reporter.pause_after_failure", lambda *_: 600.0)
     pod = Pod(PodKey("apps", "web", "u"), alive=True)
@@ -123,18 +121,12 @@ def test_after_a_conflict_the_object_is_read_and_reported_again_at_once(
         if request.method == "PATCH":
             reported.append(request.body["status"]["pods"]["mac"])
             return Reply(409, {"reason": "Conflict", "message": "it was modified"}) if not read else Reply()
-        if "watch" in request.parameters:
-            ended.wait(10)
-            return Reply(chunks=[])
         if request.path.endswith("/n1.sig"):
             read.append(request.path)
             found = attachment("n1.sig")
             found["status"]["mac"] = "02:aa:00:00:00:02"
             return Reply(404) if gone else Reply(body=found)
-        metadata = {"resourceVersion": "1"}
-        return Reply(
-            body={"kind": "NodeAttachmentList", "metadata": metadata, "items": [attachment("n1.sig")]}
-        )
+        return watched(request, ended, "n1.sig")
 
     monkeypatch.setattr("ipagent.node.observe.usage_reporter.pause_after_failure", lambda *_: 600.0)
     with FakeApi(tmp_path, answer) as api:
@@ -165,13 +157,7 @@ def test_a_report_that_is_never_answered_holds_up_no_other(
             raise Unreachable("timed out")
 
     def answer(request: Request) -> Reply:
-        if "watch" in request.parameters:
-            ended.wait(10)
-            return Reply(chunks=[])
-        items = [attachment("n1.oam"), attachment("n1.sig"), attachment("n1.x")]
-        return Reply(
-            body={"kind": "NodeAttachmentList", "metadata": {"resourceVersion": "1"}, "items": items}
-        )
+        return watched(request, ended, "n1.oam", "n1.sig", "n1.x")
 
     monkeypatch.setattr(Client, "apply", apply)
     monkeypatch.setattr("ipagent.node.observe.usage_reporter.pause_after_failure", lambda *_: 0.0)
@@ -194,11 +180,7 @@ def test_addresses_that_a_nodeattachment_can_not_name_are_said_once(tmp_path: Pa
         if request.method == "PATCH":
             reported.append(len(request.body["status"]["pods"]["others"]))
             return Reply()
-        if "watch" in request.parameters:
-            ended.wait(10)
-            return Reply(chunks=[])
-        items, metadata = [attachment("n1.sig")], {"resourceVersion": "1"}
-        return Reply(body={"kind": "NodeAttachmentList", "metadata": metadata, "items": items})
+        return watched(request, ended, "n1.sig")
 
     pod = Pod(PodKey("apps", "web", "u"), alive=True)
     base = ip("10.0.0.0")
