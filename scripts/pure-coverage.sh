@@ -12,7 +12,7 @@ run)
   # What a killed run has left would count as covered.
   rm -f "$data/part.$2"*
   export COVERAGE_FILE=$data/part.$2
-  exec $python -m pytest -p no:cacheprovider --durations=15 -m pure -p tests.call_coverage "${@:3}"
+  exec $python -m pytest -m pure -p tests.call_coverage "${@:3}"
   ;;
 report)
   export COVERAGE_FILE=$data/all

@@ -8,8 +8,8 @@ line is printed when a job ends, and the whole output of those that failed at th
 
 With MULTUS_ENI_OTHER_PYTHON=3.13, as in CI, jobs with that Python are among them, see `make other-python`.
 With MULTUS_ENI_RERUN_FAILED=1 failed tests run once more when all jobs have ended, one job at a
-time. Those that pass then are *unstable*: they are listed with the output of their failure, and do not fail
-the run.
+time, and then what needs them. Those that pass then are *unstable*: they are listed with the output of their
+failure, and do not fail the run.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ COMPUTING, BOOTED = 2, 3
 SLOWEST = 15
 """How many of the slowest tests are listed."""
 LOW_PRIORITY = ("nice", "-n", "19")
+LAST_FAILED = ("--last-failed", "--last-failed-no-failures=none")
+AGAIN = ", again"
+"""What the name of a second try ends with."""
 RERUN_FAILED = "MULTUS_ENI_RERUN_FAILED"
 OTHER_PYTHON = "MULTUS_ENI_OTHER_PYTHON"
 TESTS_FAILED, NO_TESTS = 1, 5
@@ -77,8 +80,8 @@ class Job:
     """A command of its own; it starts when the jobs named in `after` have succeeded.
 
     With `selected`, a user's arguments choose among its tests, and it succeeds where they choose none. One
-    that `computes` waits for nothing but the CPU, one that `boots` starts nodes. `rerun`: pytest's, which
-    remembers what failed.
+    that `computes` waits for nothing but the CPU, one that `boots` starts nodes. `rerun` is the command that
+    runs what failed once more, where there is one.
     """
 
     name: str
@@ -87,7 +90,7 @@ class Job:
     selected: bool = False
     computes: bool = False
     boots: bool = False
-    rerun: bool = False
+    rerun: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,16 @@ def group(
 ) -> Job:
     """Make a job of the tests below some paths, but for the pure layer's; `arguments` are a user's."""
     argv = python("pytest", *remembering(name), "-m", "not pure", *shlex.split(paths), *arguments)
-    return Job(name, argv, after, selected=bool(arguments), boots=boots, rerun=True)
+    return Job(name, argv, after, selected=bool(arguments), boots=boots, rerun=(*argv, *LAST_FAILED))
 
 
 def pure(name: str, paths: str, arguments: Sequence[str]) -> Job:
     """Make a job of the pure layer's tests below some paths, with their coverage."""
-    argv = ("scripts/pure-coverage.sh", "run", name.replace(" ", "-"), *shlex.split(paths), *arguments)
-    return Job(name, argv, selected=bool(arguments), computes=True)
+    chosen = (*remembering(name), *shlex.split(paths), *arguments)
+    argv = ("scripts/pure-coverage.sh", "run", name.replace(" ", "-"), *chosen)
+    # Not by the script, which would count as covered what these few cover alone.
+    again = python("pytest", "-m", "pure", *chosen, *LAST_FAILED)
+    return Job(name, argv, selected=bool(arguments), computes=True, rerun=again)
 
 
 def covered(arguments: Sequence[str]) -> list[Job]:
@@ -147,9 +153,10 @@ def other_python(version: str) -> list[Job]:
     """Return the jobs with another Python."""
     script, made = ("scripts/other-python.sh", version), f"Python {version}"
     started = f"{version}, started"
+    argv = (*script, "started", *remembering(started))
     return [
         Job(made, (*script, "setup"), computes=True),
-        Job(started, (*script, "started", *remembering(started)), after=(made,), rerun=True),
+        Job(started, argv, after=(made,), rerun=(*argv, *LAST_FAILED)),
         Job(f"{version}, pure", (*script, "pure"), after=(made,), computes=True),
     ]
 
@@ -314,30 +321,39 @@ def slowest(ended: Iterable[Ended]) -> list[str]:
     return [f"{seconds:7.1f} s  {test}" for seconds, test in sorted(found, reverse=True)[:SLOWEST]]
 
 
-def rerun(ended: Iterable[Ended]) -> list[Job]:
-    """Return the jobs that run the tests that have failed once more.
+def rerun(all_jobs: Iterable[Job], ended: Collection[Ended]) -> list[Job]:
+    """Return the jobs that run the tests that have failed once more, and those left out that need them.
 
     Where pytest has not come to its end (a file that can't be imported, a signal), some have not run at all.
     """
-    again = ("--last-failed", "--last-failed-no-failures=none")
+    failed = [each.job for each in ended if each.status == TESTS_FAILED and each.job.rerun]
+    again = {job.name: f"{job.name}{AGAIN}" for job in failed}
+    good = {each.job.name for each in ended if not each.failed}
+    run = {each.job.name for each in ended}
     return [
-        replace(
-            each.job, name=f"{each.job.name}, again", argv=(*each.job.argv, *again), after=(), selected=False
-        )
-        for each in ended
-        if each.status == TESTS_FAILED and each.job.rerun
+        *(
+            replace(job, name=again[job.name], argv=job.rerun, after=(), selected=False, computes=False)
+            for job in failed
+        ),
+        *(
+            replace(job, after=tuple(again.get(name, name) for name in job.after if name not in good))
+            for job in all_jobs
+            if job.name not in run
+        ),
     ]
 
 
 def report(all_jobs: Sequence[Job], ended: Sequence[Ended], again: Sequence[Ended] = ()) -> int:
     """Print what was slow, unstable and failed; returns 0 where all jobs succeeded, or their reruns."""
     print(f"\nthe slowest tests, in seconds on the clock:\n{os.linesep.join(slowest(ended))}")
-    stable = {each.job.name.removesuffix(", again") for each in again if not each.failed}
-    failed = [each for each in ended if each.failed]
+    stable = {each.job.name.removesuffix(AGAIN) for each in again if not each.failed}
+    late = [each for each in again if not each.job.name.endswith(AGAIN)]
+    failed = [each for each in (*ended, *late) if each.failed]
     for each in failed:
         unstable = ", unstable: what failed has passed alone" if each.job.name in stable else ""
         print(f"\n==== {each.job.name}{unstable} ====\n{each.log}")
-    left_out = [job.name for job in all_jobs if job not in [each.job for each in ended]]
+    run = {each.job.name for each in (*ended, *again)}
+    left_out = [job.name for job in all_jobs if job.name not in run]
     print(f"\n{os.linesep.join(each.line() for each in (*ended, *again))}")
     if left_out:
         print(f"not run, since what they need failed: {', '.join(left_out)}")
@@ -353,7 +369,7 @@ def main(arguments: Sequence[str]) -> int:
         flush=True,
     )
     ended = Runner().run(found)
-    again = rerun(ended) if os.environ.get(RERUN_FAILED) else []
+    again = rerun(found, ended) if os.environ.get(RERUN_FAILED) else []
     return report(found, ended, Runner(at_once=1).run(again))
 
 

@@ -118,7 +118,7 @@ def test_unstable():
 
 
 @pytest.mark.parametrize("passes_alone", [True, False])
-def test_what_failed_runs_once_more_and_is_told_where_it_passes(
+def test_what_failed_runs_once_more_then_what_needs_it_and_is_told_where_it_passes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, passes_alone: bool
 ) -> None:
     monkeypatch.setattr(runner, "LOGS", tmp_path)
@@ -126,22 +126,46 @@ def test_what_failed_runs_once_more_and_is_told_where_it_passes(
     (tmp_path / "test_it.py").write_text(UNSTABLE.replace("MARKER", repr(str(marker))))
     tools = job("tools")
     tests = runner.group("tests", f"{tmp_path / 'test_it.py'}", [], after=("tools",))
-    ended = [each for each in Runner(tmp_path).run([tools, tests]) if each.job == tests]
+    jobs = [tools, tests, job("coverage", "print('measured')", after=("tools", "tests"))]
+    ended = Runner(tmp_path).run(jobs)
+    assert [each.job.name for each in ended] == ["tools", "tests"]
+    assert ended[1].line().endswith("1 failed, 1 passed")
     if passes_alone:
         marker.touch()
-    again = Runner(tmp_path).run(runner.rerun(ended))
-    assert [each.line().endswith("1 failed, 1 passed") for each in ended] == [True]
-    assert report([tests], ended, again) == (0 if passes_alone else 1)
+    again = Runner(tmp_path, at_once=1).run(runner.rerun(jobs, ended))
+    assert [each.job.name for each in again] == ["tests, again", *(["coverage"] if passes_alone else [])]
+    assert report(jobs, ended, again) == (0 if passes_alone else 1)
     out = capsys.readouterr().out
+    assert ("not run, since what they need failed: coverage" in out) is not passes_alone
     assert ("==== tests, unstable: what failed has passed alone ====" in out) is passes_alone
     assert "assert os.path.exists" in out
-    assert "tests, again" in out
     assert ("1 passed" if passes_alone else "1 failed") in again[0].line()
 
 
 def test_what_has_not_failed_or_is_not_pytests_does_not_run_again() -> None:
     lint, tests = Job("lint", ("ruff",)), runner.group("tests", "tests", [])
-    assert runner.rerun([Ended(lint, 1, 1.0, 1.0, ""), Ended(tests, 0, 1.0, 1.0, "")]) == []
+    ended = [Ended(lint, 1, 1.0, 1.0, ""), Ended(tests, 0, 1.0, 1.0, "")]
+    assert runner.rerun([lint, tests], ended) == []
+
+
+def test_what_was_left_out_and_fails_in_the_end_fails_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = Job("tests", (), rerun=(sys.executable, "-c", ""))
+    needs = job("coverage", "import sys; print('too little'); sys.exit(2)", after=("tests",))
+    ended = [Ended(failed, runner.TESTS_FAILED, 1.0, 1.0, "")]
+    again = Runner(tmp_path).run(runner.rerun([failed, needs], ended))
+    assert report([failed, needs], ended, again) == 1
+    assert "==== coverage ====\ntoo little" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", runner.PURE)
+def test_a_half_of_the_pure_layer_remembers_what_failed(name: str) -> None:
+    (job,) = (each for each in runner.jobs() if each.name == name)
+    (option,) = (word for word in job.argv if word.startswith("cache_dir="))
+    assert option in job.rerun
+    assert set(runner.LAST_FAILED) < set(job.rerun)
+    assert "scripts/pure-coverage.sh" not in job.rerun
 
 
 def test_what_has_not_run_to_its_end_does_not_run_again(
@@ -153,9 +177,9 @@ def test_what_has_not_run_to_its_end_does_not_run_again(
     (tmp_path / "test_never_run.py").write_text("def test_two(): assert False\n")
     (ended,) = Runner(tmp_path).run([runner.group("tests", str(tmp_path), [])])
     assert ended.failed
-    assert runner.rerun([ended]) == []
+    assert runner.rerun([ended.job], [ended]) == []
     killed = Ended(runner.group("tests", "tests", []), -signal.SIGKILL, 1.0, 1.0, "")
-    assert runner.rerun([killed]) == []
+    assert runner.rerun([killed.job], [killed]) == []
 
 
 def test_the_summary_and_the_slowest_tests_are_pytests() -> None:

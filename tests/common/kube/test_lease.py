@@ -133,11 +133,16 @@ class FakeApi:
             raise Unreachable("no answer")
 
 
+OFTEN = Terms(1000.0, 600.0, 0.05, 0.05)
+"""Renewed often, and held however long this process stands still."""
+BRIEF = Terms(1.0, 0.6, 0.05, 0.05)
+
+
 def candidate(
     api: FakeApi,
     name: str,
     on_change: Callable[[], None] = lambda: None,
-    terms: Terms = Terms(1.0, 0.6, 0.05, 0.05),  # noqa: B008 - immutable
+    terms: Terms = OFTEN,
     errors: list[Exception] | None = None,
     *,
     started: bool = True,
@@ -208,8 +213,8 @@ def test_one_leads_and_the_other_follows_at_once_when_it_ends() -> None:
 def test_a_leader_that_can_not_renew_stops_leading_before_another_one_may_begin() -> None:
     api = FakeApi()
     changes: list[float] = []
-    first = candidate(api, "first", lambda: changes.append(time.monotonic()))
-    wait_for(lambda: first.leading, "a leader")
+    first = candidate(api, "first", lambda: changes.append(time.monotonic()), BRIEF)
+    wait_for(lambda: first.led, "a leader")
     api.broken = True
     wait_for(lambda: first.lost, "the end of its leading")
     first.join(5)
