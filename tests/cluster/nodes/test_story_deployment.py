@@ -1,4 +1,4 @@
-"""The public samples, unchanged, in a namespace that is opted in."""
+"""The public samples in a namespace that is opted in: unchanged, but for their pods being on both nodes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,34 @@ def sample(name: str, example: str) -> Manifest:
     return manifest
 
 
+def on_all_nodes(deployment: Manifest) -> None:
+    """Have the scheduler place no second pod on a node while another one has none.
+
+    Of itself it prefers that, and does not promise it.
+    """
+    template = deployment["spec"]["template"]
+    template["spec"]["topologySpreadConstraints"] = [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": template["metadata"]["labels"]},
+        }
+    ]
+
+
 def test_the_samples_pods_have_their_addresses_before_their_apps_start(
     cluster: Cluster, release: Release
 ) -> None:
     deployment = sample("busybox-deployment.yaml", "busybox-deployment.yaml")
+    on_all_nodes(deployment)
     with opted_in(cluster, NAMESPACE) as story:
         before = story.ledger.held()
         assert story.apply(sample("multus-nad-wb.yaml", "nad-ipvlan.yaml"), deployment) == ()
         pods = story.wait_rolled_out(DEPLOYMENT, deployment["metadata"]["name"])
 
         assert len(pods) == 3
+        assert {each.node for each in pods} == set(cluster.nodes)
         assert {each.mode for each in pods} == {release.mode}
         expected = story.expected(pods)
         assert len(expected) == 3
