@@ -38,7 +38,13 @@ def would_stay(connection: socket.socket) -> bool:
     try:
         state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         linger = connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET))
-        (size,) = struct.unpack("=i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+        size = unacknowledged(connection)
     except (OSError, ValueError):
         return False
     return bool(size > 0 and state != _CLOSED and linger != _RESET)
+
+
+def unacknowledged(connection: socket.socket) -> int:
+    """Return how many bytes were written that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
+    (size,) = struct.unpack("=i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+    return int(size)

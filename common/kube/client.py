@@ -6,21 +6,28 @@ pay for in memory. The token is read for each request, so that a renewed token i
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from common.kube.errors import ApiError, Unreachable
+from common.kube.answers import MAX_ANSWER, error_of, object_of, refusal_of, response_time
+from common.kube.errors import OF_ALL, ApiError, ClusterError, HangingWrite, Unreachable
 from common.kube.list_stream import ListReader, NotAList
-from common.kube.transport import TIMEOUT, Cluster, Connection, Connections, Endpoint
-from common.shorten import shortened
+from common.kube.transport import (
+    PROBE_TIMEOUT,
+    TIMEOUT,
+    Cluster,
+    Connection,
+    Connections,
+    Endpoint,
+    SilentWriteError,
+)
 from common.version import VERSION
 
 __all__ = ["Answer", "Client", "Cluster", "Endpoint", "Event", "Object", "Watch"]
@@ -32,14 +39,11 @@ JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
-MAX_ANSWER = 8 << 20
-"""Bytes. An object may have 1.5 MiB (etcd's limit), and comes with its managed fields."""
 MAX_LIST = 256 << 20
 """Bytes of a whole list, of which only one object at a time is in memory."""
 MAX_PAGES = 1000
 CHUNK = 64 << 10
-MAX_MESSAGE = 500
-"""Characters of the API server's message that are passed on."""
+LIST_WEBHOOKS = "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"
 NO_REMEDIES: Mapping[int, str] = MappingProxyType({})
 
 
@@ -145,7 +149,7 @@ class Client:
             text = response.read(MAX_ANSWER + 1)
             if len(text) > MAX_ANSWER:
                 raise self._wrong("TooLarge", f"the answer has more than {MAX_ANSWER} bytes", call.what)
-            return Answer(_object(text, call.what), response_time(response.headers.get("Date")))
+            return Answer(object_of(text, call.what), response_time(response.headers.get("Date")))
 
     def _wrong(self, reason: str, message: str, what: str) -> ApiError:
         return ApiError(200, reason, message, what)
@@ -157,28 +161,55 @@ class Client:
         try:
             connection, response = self._send(call)
             if response.status >= 300:
-                raise _refusal(response, call.what, self._remedies)
+                raise refusal_of(response, call.what, self._remedies)
             yield response, connection
             usable = response.isclosed() and not response.will_close
         except (OSError, http.client.HTTPException) as error:
             text = f"cannot {call.what}: no answer from the API server at {self._cluster.endpoint}: {error!r}"
             raise Unreachable(text) from error
+        except SilentWriteError as error:
+            raise self._silence(call) from error
         finally:
             if connection is not None:
                 self._connections.release(connection, usable=usable)
 
     def _send(self, call: _Call) -> tuple[Connection, http.client.HTTPResponse]:
+        request = self._built(call)
+        if kept := self._connections.take():
+            # The API server may have closed it meanwhile: that says nothing about the request.
+            with suppress(OSError, http.client.HTTPException):
+                return kept, kept.ask(*request)
+        connection = self._connections.open()
+        return connection, connection.ask(*request)
+
+    def _built(self, call: _Call) -> tuple[str, str, bytes | None, Mapping[str, str]]:
         headers = {"Accept": JSON, "User-Agent": f"{self._program}/{VERSION}"}
         headers |= {"Content-Type": call.media_type} if call.media_type else {}
         headers |= self._cluster.headers()
         target = f"{self._cluster.endpoint.prefix}{call.path}?{urlencode(call.parameters)}"
         body = None if call.body is None else json.dumps(call.body).encode("ascii")
-        if kept := self._connections.take():
-            # The API server may have closed it meanwhile: that says nothing about the request.
-            with suppress(OSError, http.client.HTTPException):
-                return kept, _ask(kept, call.method, target, body, headers)
-        connection = self._connections.open()
-        return connection, _ask(connection, call.method, target, body, headers)
+        return call.method, target, body, headers
+
+    def _silence(self, call: _Call) -> Unreachable:
+        """Return what the silence after a write means, which a read of the same shows."""
+        begun = f"cannot {call.what}: no answer within {self._connections.timeout:g} s"
+        where = f"the API server at {self._cluster.endpoint}"
+        status = self._probe(call.path.removesuffix("/status"))
+        if status is None or status in OF_ALL:
+            found = "no answer" if status is None else f"HTTP {status}"
+            return Unreachable(f"{begun} from {where}, and to a read {found}")
+        return HangingWrite(
+            f"{begun} to this write, which {where} has taken; it answers reads (HTTP {status}): an admission "
+            f"webhook or a quota may hang ({LIST_WEBHOOKS})"
+        )
+
+    def _probe(self, path: str) -> int | None:
+        """Return the HTTP status of a read, None where it has no answer either."""
+        try:
+            with closing(self._connections.open(PROBE_TIMEOUT)) as connection:
+                return connection.ask(*self._built(_Call("GET", path, "read", {"limit": "1"}))).status
+        except (OSError, http.client.HTTPException, ClusterError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +242,7 @@ class Watch:
         while line := self._response.readline(MAX_ANSWER):
             if not line.endswith(b"\n"):
                 return  # cut off in its middle, or too long: a new list tells the rest
-            yield self._event(_object(line, self._what))
+            yield self._event(object_of(line, self._what))
 
     def abort(self) -> None:
         """End it from another thread."""
@@ -224,23 +255,12 @@ class Watch:
         found = found if isinstance(found, dict) else {}
         if kind == "ERROR":
             code = found.get("code")
-            raise _error(code if isinstance(code, int) else 500, found, self._what, self._remedies)
+            raise error_of(code if isinstance(code, int) else 500, found, self._what, self._remedies)
         metadata = found.get("metadata")
         version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if not isinstance(kind, str) or not isinstance(version, str):
             raise ApiError(200, "NoEvent", "the line is not an event: is this an API server?", self._what)
         return Event(kind, found, version)
-
-
-def _ask(
-    connection: Connection, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
-) -> http.client.HTTPResponse:
-    try:
-        connection.send_request(method, target, body, headers)
-        return connection.getresponse()
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _bounded(response: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -250,36 +270,3 @@ def _bounded(response: http.client.HTTPResponse) -> Iterator[bytes]:
         if size > MAX_LIST:
             raise NotAList(f"the list has more than {MAX_LIST} bytes")
         yield chunk
-
-
-def _object(text: bytes, what: str) -> Object:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise ApiError(200, "NotJSON", "the answer is not a JSON object: is this an API server?", what)
-    return found
-
-
-def _refusal(response: http.client.HTTPResponse, what: str, remedies: Mapping[int, str]) -> ApiError:
-    try:
-        status = _object(response.read(MAX_ANSWER), what)
-    except ApiError:
-        status = {"reason": response.reason, "message": "no further word"}
-    return _error(response.status, status, what, remedies, response_time(response.headers.get("Date")))
-
-
-def _error(
-    code: int, status: Object, what: str, remedies: Mapping[int, str], time: float | None = None
-) -> ApiError:
-    reason, message = (shortened(str(status.get(key, "")), MAX_MESSAGE) for key in ("reason", "message"))
-    return ApiError(code, reason, message, what, time=time, remedy=remedies.get(code, ""))
-
-
-def response_time(date: str | None) -> float | None:
-    """Read the header `Date` (RFC 9110, section 6.6.1) as seconds since 1970, None where there is none."""
-    try:
-        return email.utils.parsedate_to_datetime(date or "").timestamp()
-    except (TypeError, ValueError):
-        return None

@@ -40,3 +40,10 @@ class ApiError(Exception):
 
 class Unreachable(Exception):
     """The API server did not answer."""
+
+
+class HangingWrite(Unreachable):
+    """It has taken a write and not answered it in time, though it answers reads.
+
+    The write may take place yet.
+    """

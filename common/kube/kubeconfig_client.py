@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from common.kube.client import MAX_MESSAGE, MAX_PAGES, NO_REMEDIES, Answer, Object, response_time
+from common.kube.answers import MAX_MESSAGE, response_time
+from common.kube.client import MAX_PAGES, NO_REMEDIES, Answer, Object
 from common.kube.cluster import NO_CLUSTER, in_pod, pod_namespace
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.shorten import shortened

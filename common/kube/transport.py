@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from common.keepalive import keep_alive
+from common.linger import unacknowledged
 
 TIMEOUT = 15.0
 """Seconds for connecting, and for each read of an answer."""
+PROBE_TIMEOUT = 2.0
+"""The same for a read that shows whether the API server answers anything."""
 MAX_IDLE = 8
 """Connections that are kept at most."""
 
@@ -48,6 +51,10 @@ class Cluster(Protocol):
         ...
 
 
+class SilentWriteError(Exception):
+    """A write has arrived, and its answer did not come in time. No OSError: the connection is in order."""
+
+
 class Connection(http.client.HTTPSConnection):
     """A connection whose death is noticed; `until` is when it is too old to be used again."""
 
@@ -73,6 +80,23 @@ class Connection(http.client.HTTPSConnection):
             self._parts = None
         self.send(whole)
 
+    def ask(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        """Send a request and wait for the head of its answer. Raises also SilentWriteError."""
+        try:
+            self.send_request(method, target, body, headers)
+            try:
+                return self.getresponse()
+            except TimeoutError as error:
+                # What has not even arrived tells of a connection that has died.
+                if method == "GET" or unacknowledged(self.opened):
+                    raise
+                raise SilentWriteError from error
+        except BaseException:
+            self.close()
+            raise
+
     def connect(self) -> None:
         """Connect."""
         super().connect()
@@ -90,15 +114,16 @@ class Connections:
     def __init__(self, cluster: Cluster, keep: float, timeout: float = TIMEOUT) -> None:
         self._cluster = cluster
         self._keep = keep
-        self._timeout = timeout
+        self.timeout = timeout
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
 
-    def open(self) -> Connection:
-        """Make a new one, which connects when it is used first."""
+    def open(self, timeout: float | None = None) -> Connection:
+        """Make a new one, which connects when it is used first; by default with the `timeout` of all."""
         endpoint = self._cluster.endpoint
         context = self._cluster.context()
-        connection = Connection(endpoint.host, endpoint.port, timeout=self._timeout, context=context)
+        wait = self.timeout if timeout is None else timeout
+        connection = Connection(endpoint.host, endpoint.port, timeout=wait, context=context)
         connection.until = time.monotonic() + self._keep
         return connection
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import ApiError, ClusterError, HangingWrite, Unreachable
 from ipagent.controller.kube.recent_writes import SLOW, Key, RecentWrites
 from ipagent.log import Log
 
@@ -105,7 +105,9 @@ class WriteTurns:
             self.recent.accept(write.waits)
             self.recent.changed_meanwhile(write.key, write.value, now)
             return True
-        alone = error.of_one_object if isinstance(error, ApiError) else isinstance(error, Unwritable)
+        alone = isinstance(error, HangingWrite | Unwritable)
+        if isinstance(error, ApiError):
+            alone = error.of_one_object
         goes_on = self.recent.failed(write.waits, now, alone=alone, took=took)
         wait = self.recent.due(write.waits, now) - now
         self.log.warning("write-failed", message=f"{error}; it is tried again in {wait:.0f} s")

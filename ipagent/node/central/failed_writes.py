@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.kube.errors import ApiError, Unreachable
+from common.kube.errors import ApiError, HangingWrite, Unreachable
 from ipagent.assign.ec2_error_codes import Failure, Fault
 
 GONE, FORBIDDEN = 404, 403
@@ -20,6 +20,10 @@ _NO_RIGHT = (
 _NOT_TAKEN = (
     "See the API server's message: where it names a webhook, let that one run, or have it leave out "
     "nodeattachments."
+)
+_HANGS = (
+    "Look for an admission webhook whose rules have nodeattachments/status, or all resources: let it run, or "
+    "have it leave them out."
 )
 NOT_ATTACHED = "The ENI was detached, or its NodeNetwork does not select the node any more."
 
@@ -38,6 +42,8 @@ def takes_none(failed: Sequence[Unwritten], written: int, wanted: int) -> bool:
     Where it does not answer, a webhook may hang for that NodeAttachment: one more is tried.
     """
     error = failed[-1].error
+    if isinstance(error, HangingWrite):
+        return False
     if isinstance(error, Unreachable):
         silent = all(isinstance(each.error, Unreachable) for each in failed)
         return silent and not written and len(failed) == min(2, wanted)
@@ -51,13 +57,19 @@ def not_written(error: Exception, *, alone: bool) -> Failure:
         return Failure(Fault.NO_ENI, str(error), remedy=NOT_ATTACHED)
     if code == FORBIDDEN:
         return Failure(Fault.NO_PERMISSION, str(error), remedy=_NO_RIGHT)
-    return Failure(Fault.UNREACHABLE, str(error), remedy=_NOT_TAKEN if alone else NO_API_SERVER)
+    return Failure(Fault.UNREACHABLE, str(error), remedy=_remedy(error, alone=alone))
+
+
+def _remedy(error: Exception, *, alone: bool) -> str:
+    if isinstance(error, HangingWrite):
+        return _HANGS
+    return _NOT_TAKEN if alone else NO_API_SERVER
 
 
 def not_tried(name: str, error: Exception) -> Failure:
     """Return the failure of requests left for another time, since those of others took long to fail."""
     text = f"the requests of NodeAttachment {name} wait for others, which took long to fail: {error}"
-    return Failure(Fault.UNREACHABLE, text, remedy=_NOT_TAKEN)
+    return Failure(Fault.UNREACHABLE, text, remedy=_remedy(error, alone=True))
 
 
 def may_be_written(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from common.kube.backoff import MAX_PAUSE, pause_after_failure
-from common.kube.errors import PASSING, ApiError, ClusterError, Unreachable
+from common.kube.errors import PASSING, ApiError, ClusterError, HangingWrite, Unreachable
 from common.kube.refused_writes import LONGEST, RefusedWrites
 
 Item = TypeVar("Item")
@@ -87,7 +87,7 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
 
     def _again(self, item: Item, error: Exception) -> None:
         self._log_once(error)
-        alone = isinstance(error, ApiError) and error.of_one_object
+        alone = error.of_one_object if isinstance(error, ApiError) else isinstance(error, HangingWrite)
         until = self._next_try(item, error)
         with self.wake:
             self.put_back(item, until)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.kube.backoff import MAX_PAUSE
-from common.kube.errors import OF_ALL, ApiError, Unreachable
+from common.kube.errors import OF_ALL, ApiError, HangingWrite, Unreachable
 from common.kube.refused_writes import LONGEST
 from ipagent.controller.kube.recent_writes import CONFLICT_PAUSE, MAX_REFUSED
 from ipagent.controller.kube.write_budget import TICK
@@ -30,6 +30,8 @@ pytestmark = pytest.mark.pure
 
 SILENCE = 0
 """In place of an HTTP code: no answer within the client's timeout."""
+HANGING = 1
+"""The same, while reads are answered."""
 PATIENCE = 15.0
 
 
@@ -68,9 +70,11 @@ class Rig:
         self.tried.append((self.now, key))
         code = self.errors.get(key, self.errors.get(""))
         if code is not None:
-            self.now += self.took.get(key, PATIENCE if code == SILENCE else 0.0)
+            self.now += self.took.get(key, PATIENCE if code in (SILENCE, HANGING) else 0.0)
             if code == SILENCE:
                 raise Unreachable(f"cannot write {key}: timed out")
+            if code == HANGING:
+                raise HangingWrite(f"cannot write {key}: it answers reads")
             raise ApiError(code, "Refused", "not like this", f"write {key}")
         self.written[key] = body
 
@@ -111,7 +115,9 @@ def test_a_node_that_a_policy_or_a_broken_webhook_protects_holds_up_no_other_wri
     assert rig.writer.recent.waiting == 0
 
 
-FAILURES = st.sampled_from([(403, 0.0), (500, 0.0), (500, 10.0), (503, 0.0), (SILENCE, PATIENCE)])
+FAILURES = st.sampled_from(
+    [(403, 0.0), (500, 0.0), (500, 10.0), (503, 0.0), (SILENCE, PATIENCE), (HANGING, PATIENCE)]
+)
 """Codes, and how long they take: a webhook that refuses, is away, or hangs, also longer than we wait."""
 
 
@@ -132,6 +138,17 @@ def test_whatever_fails_for_ever_all_others_are_written_within_few_turns(
         rig.now += max(pause, 0.1)
     assert good <= set(rig.written)
     assert {key for _, key in rig.tried} == good | set(rig.errors)
+
+
+def test_a_write_that_hangs_while_reads_are_answered_holds_up_no_other() -> None:
+    rig = Rig({"nodes/n1": HANGING})
+    rig.turn(label("n1", "n2"))
+    assert set(rig.written) == {"nodeattachments/n2.oam/status"}
+    for _ in range(3):
+        rig.now += 1.0
+        rig.turn(label("n1", "n2"))
+    assert [key for _, key in rig.tried] == ["nodes/n1", "nodeattachments/n2.oam/status", "nodes/n2"]
+    assert "cannot write nodes/n1: it answers reads; it is tried again in " in rig.log.getvalue()
 
 
 def test_a_webhook_that_hangs_for_all_nodes_holds_up_no_status() -> None:

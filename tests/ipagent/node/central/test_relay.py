@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from common.kube.client import Client
-from common.kube.errors import ApiError, Unreachable
+from common.kube.errors import ApiError, HangingWrite, Unreachable
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
@@ -357,6 +357,26 @@ def test_many_that_hang_hold_up_one_look_for_two_of_them(
     monkeypatch.undo()
     found = relay.ask({"n1.sig": [DESCRIBE], "n1.0": [DESCRIBE]})
     assert [each.failure for given in found.values() for each in given] == [None, None]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_requests_that_hang_while_reads_are_answered_are_not_put_down_to_the_nodes_network(
+    wire: Wire, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    names, relay = with_more(wire, number), make()
+    applied = Client.apply
+
+    def hang(client: Client, path: str, *arguments: Any, **more: Any) -> Any:
+        if any(f"/{name}/" in path for name in names):
+            raise HangingWrite(f"cannot write {path}: it answers reads")
+        return applied(client, path, *arguments, **more)
+
+    monkeypatch.setattr(Client, "apply", hang)
+    with pytest.raises(Ec2Error, match="it answers reads") as raised:
+        relay.ask({name: [DESCRIBE] for name in names})
+    assert "admission webhook whose rules have nodeattachments/status" in raised.value.failure.remedy
+    # It takes others' requests at once.
+    assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
 
 
 def test_an_answer_that_does_not_come_hides_no_other(wire: Wire, make: Callable[..., CallRelay]) -> None:

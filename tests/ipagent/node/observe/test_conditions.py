@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from common.agent_settings import LogFormat
 from common.exit_codes import ExitCode
+from common.kube.client import Client
+from common.kube.errors import HangingWrite
 from ipagent.log import Log
 from ipagent.node.model.claim import AddressState, AddressStatus, ClaimState, ClaimStatus
 from ipagent.node.model.condition import CONDITION, MAX_MESSAGE, PodCondition, read_condition
@@ -267,6 +269,26 @@ def test_a_pod_whose_condition_is_never_taken_holds_up_no_other_one(
     writer.record({A: FAILED})
     wait_for(lambda: len(api.requests) > tries, "what the pod is to show since")
     assert api.requests[-1].body["status"]["conditions"][0]["status"] == "False"
+
+
+def test_a_pod_whose_writes_hang_while_reads_are_answered_holds_up_no_other_one(
+    writing: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ipagent.node.observe.api_writer.pause_after_failure", lambda *_: 3600.0)
+    api, _, writer, stream = writing
+    applied = Client.apply
+
+    def hang(client: Client, path: str, *arguments: Any, **more: Any) -> Any:
+        if "/pods/a/" in path:
+            raise HangingWrite("cannot write pod a: it answers reads")
+        return applied(client, path, *arguments, **more)
+
+    monkeypatch.setattr(Client, "apply", hang)
+    writer.record({A: ASSIGNED})
+    wait_for(stream.getvalue, "the failure")
+    writer.record({B: ASSIGNED})
+    wait_for(lambda: any("/pods/b/" in each.path for each in api.requests), "the other pod's")
+    assert "cannot write pod a: it answers reads" in json.loads(stream.getvalue().splitlines()[0])["message"]
 
 
 def test_a_pod_that_is_gone_is_not_written_any_more(writing: Writing) -> None:
