@@ -1,4 +1,4 @@
-"""A random value, for what starts with each pod: the module random costs more than all of its use there."""
+"""A random number without importing `random`, which is too slow for what starts with each pod."""
 
 from __future__ import annotations
 

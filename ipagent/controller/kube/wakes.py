@@ -1,4 +1,4 @@
-"""When the loop turns next: at once, or later where only a node has changed that changes all the time.
+"""When the loop runs next: at once, or delayed if nothing has changed but a node that changes too often.
 
 Each turn decides about all nodes. What a node reports, and what others change in its objects, causes one, as
 long as the node's budget lasts; after that its changes wait for the next turn, whatever causes that one, or

@@ -1,7 +1,7 @@
 """Addresses of pods in prefixes that are delegated to their ENIs: these need no call to EC2.
 
-IMDS says so, on the node itself, also while EC2 is away. It says nothing of tags: an ENI that EC2 has
-described counts as EC2 says.
+IMDS shows them on the node itself, also while EC2 is away. It does not show tags: whether an ENI that EC2 has
+described is ours is decided by what EC2 says.
 Thread: the main loop's, through NodeController.
 """
 
