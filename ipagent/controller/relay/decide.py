@@ -1,9 +1,9 @@
 """Decides about requests of node agents: calls to EC2, and answers. Pure.
 
-The leader carries out each request that has no answer. Every call may be repeated, so a leader may end after any
-of them. One call describes the ENIs of many nodes. Changes of one ENI that concern the same address are made in
-the order of their requests. A call that was sent is awaited even if the node has withdrawn its request: EC2 might
-carry it out after a later one.
+The leader carries out each request that has no answer. Every call may be repeated, so a leader may end
+after any of them. One call describes the ENIs of many nodes. Changes of one ENI that concern the same
+address are made in the order of their requests. A call that was sent is awaited even if the node has
+withdrawn its request: EC2 might carry it out after a later one.
 """
 
 from __future__ import annotations
