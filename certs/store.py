@@ -103,7 +103,7 @@ def _get(client: Reader, path: str, name: str) -> tuple[Object | None, float | N
     try:
         answer = client.get(f"{path}/{quote(name, safe='')}", f"read {path}/{name}")
     except ApiError as error:
-        if error.code != 404:
+        if not error.not_found:
             raise
         return None, error.time
     return answer.object, answer.time
@@ -179,7 +179,6 @@ def _conflicts() -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        # 404: what was read is gone.
-        if error.code in {404, 409}:
+        if error.outdated:
             raise Conflict(error.message) from error
         raise

@@ -73,7 +73,7 @@ def _default_service_account(api: Api, namespace: str, *, controllers: bool) -> 
         try:
             return bool(api.get(SERVICE_ACCOUNT, "default", namespace))
         except ApiError as error:
-            if error.code == 404:
+            if error.not_found:
                 return False
             raise
 

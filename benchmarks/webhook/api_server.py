@@ -201,7 +201,7 @@ def _has_kind(api: Api) -> bool:
         api.list(_NETWORK_KIND, NAMESPACE)
     except ApiError as error:
         # 429 while the API server makes the storage of a new kind.
-        if error.code in (404, 429):
+        if error.not_found or error.code == 429:
             return False
         raise
     return True

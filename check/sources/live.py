@@ -81,7 +81,7 @@ def read_live(client: KubeconfigClient, scope: Scope) -> Snapshot:
         try:
             resources[kind] = tuple(_read(client, kind, path, scope))
         except ApiError as error:
-            if error.code == 404:
+            if error.not_found:
                 unserved.add(kind)
             else:
                 missing[kind] = f"{kind}s can't be read: {error.message}"
@@ -99,7 +99,7 @@ def _read(client: KubeconfigClient, kind: str, path: str, scope: Scope) -> Itera
     try:
         found: list[Object] = list(client.items(path, f"list {kind}s", parameters, metadata_only=bare))
     except ApiError as error:
-        if error.code != 403 or not scope.namespace or kind not in READ_ALONE:
+        if not error.forbidden or not scope.namespace or kind not in READ_ALONE:
             raise
         # Who may read one namespace alone is told of that one.
         found = _of_one_namespace(client, kind, path, scope.namespace)
@@ -130,7 +130,7 @@ def _with_certificate(client: KubeconfigClient, snapshot: Snapshot) -> Snapshot:
         try:
             found = client.get(path, f"read Secret {webhook.namespace}/{name}").object
         except ApiError as error:
-            if error.code == 404:
+            if error.not_found:
                 continue
             return _without(snapshot, "Secret", f"Secrets can't be read: {error.message}")
         read += read_resources({**found, "kind": "Secret"})

@@ -33,6 +33,36 @@ class ApiError(Exception):
         self.time = time
 
     @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed a little later."""
+        return self.code in PASSING
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether the right to do this is lacking, or an admission webhook or a policy denies it."""
+        return self.code == 403
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the object, or its kind, is not there (any more)."""
+        return self.code == 404
+
+    @property
+    def conflict(self) -> bool:
+        """Whether an object of this name is there, or has changed or been replaced since it was read."""
+        return self.code == 409
+
+    @property
+    def outdated(self) -> bool:
+        """Whether what was read is gone or has changed: it is read, and decided, again."""
+        return self.not_found or self.conflict
+
+    @property
+    def expired(self) -> bool:
+        """Whether the API server does not know a resourceVersion any more: a new list is needed."""
+        return self.code == 410
+
+    @property
     def of_one_object(self) -> bool:
         """Whether requests for other objects may succeed. Below 400 it is no API server that answers."""
         return self.code >= 400 and self.code not in OF_ALL

@@ -133,7 +133,7 @@ class LeaderElection(threading.Thread):
             try:
                 held = self._turn()
             except (ApiError, Unreachable, ClusterError) as error:
-                if not (isinstance(error, ApiError) and error.code == 409):
+                if not (isinstance(error, ApiError) and error.conflict):
                     self._on_error(error)
             self._ending.wait(self._pause(held=held))
         if self.leading:
@@ -179,7 +179,7 @@ class LeaderElection(threading.Thread):
         try:
             self._seen = self._take(seen, begun)
         except ApiError as error:
-            if error.code in (404, 409):
+            if error.outdated:
                 return False
             raise
         self._until = begun + self._terms.renew
@@ -189,7 +189,7 @@ class LeaderElection(threading.Thread):
         try:
             found = self._client.get(f"{self._path}/{self._name}", f"read Lease {self._name}").object
         except ApiError as error:
-            if error.code == 404:
+            if error.not_found:
                 return None
             raise
         # After the answer, which may have been long on its way: its holder may have renewed it until then.

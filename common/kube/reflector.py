@@ -6,7 +6,6 @@ watch continues, bookmarks advance it, and 410 Gone means that a new list is nee
 
 from __future__ import annotations
 
-import http.client
 import random
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 from common.kube.backoff import pause_after_failure
 from common.kube.client import Client, Object, Watch
-from common.kube.errors import PASSING, ApiError, ClusterError, Unreachable
+from common.kube.errors import ApiError, ClusterError, Unreachable
 
 SECONDS = (240, 480)
 """Range of a watch's length: the API server ends it, and those of many clients at different times."""
@@ -112,9 +111,9 @@ class Reflector(threading.Thread, Generic[Item]):
             except ClusterError as error:
                 self._fail(error)
             except ApiError as error:
-                if error.code not in PASSING or self._failures + 1 >= PATIENCE:
+                if not error.passing or self._failures + 1 >= PATIENCE:
                     self._version = None
-                if error.code != http.client.GONE:
+                if not error.expired:
                     self._fail(error)
             self._stopping.wait(max(0.0, began + SHORTEST - time.monotonic()))
 

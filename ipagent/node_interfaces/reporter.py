@@ -21,7 +21,6 @@ from ipagent.node_network_names import ATTACHMENTS, LINKS_MANAGER
 
 BASE, CAP = 1.0, 60.0
 """Seconds between tries while the API server does not answer."""
-GONE = 404
 
 
 @dataclass
@@ -89,7 +88,7 @@ class StatusReporter:
             )
         except ApiError as error:
             # Deleted a moment ago, which the watch does not show yet.
-            if error.code != GONE:
+            if not error.not_found:
                 raise
         self._written[name] = status
         self._refused.accept(name)

@@ -62,7 +62,7 @@ def _resources(api: Api) -> Iterator[tuple[str, str]]:
         try:
             resources = json.loads(api.raw(path))["resources"]
         except ApiError as error:
-            if error.code != 404:
+            if not error.not_found:
                 raise
             # The group of a CRD that has just been deleted.
             continue

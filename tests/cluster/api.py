@@ -33,6 +33,11 @@ class ApiError(Exception):
         self.message = message
         self.warnings = warnings
 
+    @property
+    def not_found(self) -> bool:
+        """Whether the object, or its kind, is not there (any more)."""
+        return self.code == 404
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:

@@ -93,7 +93,7 @@ class Place:
         try:
             found = self.api.get(SECRET, self.secret, self.namespace).get("data") or {}
         except ApiError as error:
-            if error.code != 404:
+            if not error.not_found:
                 raise
             return {}
         return {key: base64.b64decode(value) for key, value in found.items()}
@@ -116,7 +116,7 @@ class Place:
         try:
             found = self.api.get(WEBHOOK_CONFIGURATION, self.configuration)
         except ApiError as error:
-            if error.code != 404:
+            if not error.not_found:
                 raise
             return {}
         return {

@@ -92,7 +92,7 @@ class Mounts:
         try:
             data = self._newest(SECRET, source["secretName"]).get("data") or {}
         except ApiError as error:
-            if error.code != 404 or not source.get("optional"):
+            if not error.not_found or not source.get("optional"):
                 raise
             data = {}
         # As the kubelet: an optional volume leaves out the keys that are missing.

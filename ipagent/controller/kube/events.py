@@ -118,7 +118,7 @@ class EventWriter:
             self._client.create(path, f"write Event {name}", body)
             self._counts[name] = 1
         except ApiError as error:
-            if error.code != 409:
+            if not error.conflict:
                 raise
             self._counts[name] = self._counts.get(name, 1) + 1
             patch = {"count": self._counts[name], "lastTimestamp": body["lastTimestamp"]}

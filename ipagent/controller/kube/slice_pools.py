@@ -23,7 +23,6 @@ AGAIN = 10.0
 """Seconds after a write that has failed, at least."""
 LOOK = 300.0
 """Seconds after which a pool is compared again: pools are not watched."""
-_MISSING = 404
 
 
 @dataclass(slots=True)
@@ -78,7 +77,7 @@ class SlicePools:
         try:
             found = self.client.get(path, f"read NodeSlicePool {self.namespace}/{pool.network}").object
         except ApiError as error:
-            if error.code != _MISSING:
+            if not error.not_found:
                 raise
             body = _body(pool)
             body["metadata"] |= {"name": pool.network, "namespace": self.namespace}

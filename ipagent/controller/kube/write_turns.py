@@ -14,8 +14,6 @@ from common.kube.errors import ApiError, ClusterError, HangingWrite, Unreachable
 from ipagent.controller.kube.recent_writes import SLOW, Key, RecentWrites
 from ipagent.log import Log
 
-PASSED = (404, 409)
-"""HTTP codes of a write whose object is gone, or has changed meanwhile: it is decided again."""
 MAX_AGAIN = 10
 """Writes of a turn that had failed before and fail again, after which the others of them wait."""
 POSTPONED = 1.0
@@ -101,7 +99,7 @@ class WriteTurns:
         return True
 
     def _failed(self, write: PendingWrite, error: Exception, now: float, took: float) -> bool:
-        if isinstance(error, ApiError) and error.code in PASSED:
+        if isinstance(error, ApiError) and error.outdated:
             self.recent.accept(write.waits)
             self.recent.changed_meanwhile(write.key, write.value, now)
             return True

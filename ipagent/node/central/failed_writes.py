@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from common.kube.errors import ApiError, HangingWrite, Unreachable
 from ipagent.assign.ec2_error_codes import Failure, Fault
 
-GONE, FORBIDDEN = 404, 403
-
 NO_API_SERVER = (
     "Check that the node reaches the API server: with agent.backend=central calls to EC2 are made through it."
 )
@@ -52,10 +50,9 @@ def takes_none(failed: Sequence[Unwritten], written: int, wanted: int) -> bool:
 
 def not_written(error: Exception, *, alone: bool) -> Failure:
     """Return the failure that a refused or unanswered write is; `alone`: the API server takes others."""
-    code = error.code if isinstance(error, ApiError) else 0
-    if code == GONE:
+    if isinstance(error, ApiError) and error.not_found:
         return Failure(Fault.NO_ENI, str(error), remedy=NOT_ATTACHED)
-    if code == FORBIDDEN:
+    if isinstance(error, ApiError) and error.forbidden:
         return Failure(Fault.NO_PERMISSION, str(error), remedy=_NO_RIGHT)
     return Failure(Fault.UNREACHABLE, str(error), remedy=_remedy(error, alone=alone))
 

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from common.kube.backoff import MAX_PAUSE, pause_after_failure
-from common.kube.errors import PASSING, ApiError, ClusterError, HangingWrite, Unreachable
+from common.kube.errors import ApiError, ClusterError, HangingWrite, Unreachable
 from common.kube.refused_writes import LONGEST, RefusedWrites
 
 Item = TypeVar("Item")
@@ -66,7 +66,7 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
             try:
                 self.write(item)
             except ApiError as error:
-                if error.code in PASSING:
+                if error.passing:
                     self._again(item, error)
                 elif self.refused(item, error):
                     self._log_once(error)

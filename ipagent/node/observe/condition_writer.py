@@ -75,11 +75,11 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
         self._queue.put_back(item, until)
 
     def refused(self, item: ConditionWrite, error: ApiError) -> bool:
-        """Drop it where the pod is gone (404) or another one has its name (409); else try again, if rarely.
+        """Drop it where the pod is gone or another one has its name; else try again, if rarely.
 
         A readiness gate waits for it, and nothing else brings it about: the pod's status stays as it is.
         """
-        if error.code in (404, 409):
+        if error.outdated:
             return False
         with self.wake:
             self._queue.put_back(item, time.monotonic() + REFUSED_SECONDS)

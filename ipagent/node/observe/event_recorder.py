@@ -70,13 +70,13 @@ class EventRecorder(ApiWriter[Write]):
 
     def refused(self, item: Write, error: ApiError) -> bool:
         """Create the Event anew where it has expired; drop it where its namespace is going or gone."""
-        if error.code == 404 and not item.new:
+        if error.not_found and not item.new:
             # The API server deletes Events after an hour.
             with self.wake:
                 self._correlator.put_back(item, new=True)
             return False
-        # 409: an answer was lost after the Event was created.
-        return error.code not in (404, 409) and "being terminated" not in error.message
+        # A conflict: an answer was lost after the Event was created.
+        return not error.outdated and "being terminated" not in error.message
 
     def log_failure(self, message: str) -> None:
         """Log why nothing is written."""

@@ -36,7 +36,6 @@ GATHER = 0.3
 MAX_LOGGED = 64
 """Failures that are remembered as logged."""
 ENDING = 2.0
-GONE, CONFLICT = 404, 409
 
 
 class _Attachments(Informer[UsageAttachment]):
@@ -173,7 +172,7 @@ class UsageReporter(threading.Thread):
         try:
             self._write(attachment, usage_of(attachment, pods, owners))
         except ApiError as error:
-            if error.code != CONFLICT:
+            if not error.conflict:
                 raise
             # Others have changed it while it was written: what it says by now is compared, once.
             if (fresh := self._read(attachment.name)) is not None and fresh.report:
@@ -183,7 +182,7 @@ class UsageReporter(threading.Thread):
         try:
             return read_attachment(self._client.get(f"{ATTACHMENTS}/{name}", f"read {name}").object)
         except ApiError as error:
-            if error.code != GONE:
+            if not error.not_found:
                 raise
             return None
 
@@ -198,7 +197,7 @@ class UsageReporter(threading.Thread):
             self._client.apply(path, what, usage_body(name, usage), manager=NODE_MANAGER, force=True)
         except ApiError as error:
             # Deleted a moment ago, which the watch does not show yet.
-            if error.code != GONE:
+            if not error.not_found:
                 raise
 
     def _log_left_out(self, name: str, usage: Usage) -> None:

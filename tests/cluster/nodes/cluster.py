@@ -245,7 +245,7 @@ class Cluster:
         try:
             node = self.api.get(NODE, name)
         except ApiError as error:
-            if error.code != 404:
+            if not error.not_found:
                 raise
             return False
         states = {each["type"]: each["status"] for each in node.get("status", {}).get("conditions", [])}

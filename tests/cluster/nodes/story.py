@@ -179,6 +179,6 @@ class Story:
         try:
             return self.pod(name)
         except ApiError as error:
-            if error.code != 404:
+            if not error.not_found:
                 raise
             return None

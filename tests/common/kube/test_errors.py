@@ -1,0 +1,32 @@
+"""What an answer of the API server means to its caller."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.kube.errors import ApiError
+
+pytestmark = pytest.mark.pure
+
+MEANINGS = ("passing", "forbidden", "not_found", "conflict", "outdated", "expired", "of_one_object")
+
+
+@pytest.mark.parametrize(
+    ("code", "meanings"),
+    [
+        (301, set()),
+        (400, {"of_one_object"}),
+        (401, set()),
+        (403, {"forbidden", "of_one_object"}),
+        (404, {"not_found", "outdated", "of_one_object"}),
+        (409, {"conflict", "outdated", "of_one_object"}),
+        (410, {"expired", "of_one_object"}),
+        (422, {"of_one_object"}),
+        (429, {"passing"}),
+        (500, {"passing", "of_one_object"}),
+        (503, {"passing"}),
+    ],
+)
+def test_a_code_has_its_meanings(code: int, meanings: set[str]) -> None:
+    error = ApiError(code, "Reason", "message", "write it")
+    assert {each for each in MEANINGS if getattr(error, each)} == meanings
