@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from common.agent_settings import Mode
 
-GC_THRESHOLDS = (700, 10, 10)
-"""Python's own (`gc.set_threshold`); `cli` raises them for the start."""
-
-
+COLLECT_AT_WORK = 700
+"""As in `common/collector.py`, without its import; `cli` begins the start."""
 MAX_BYTES = 4096
 """Kubernetes takes no more ("Determine the Reason for Pod Failure": Customizing the termination message)."""
 
@@ -116,10 +114,5 @@ def mark_started(process: Process) -> None:
             f"The sidecar cannot report that it has started: {path} cannot be written: {error.strerror}. "
             f"Mount an emptyDir on {RUN_DIRECTORY}, as the webhook does.",
         ) from None
-    end_startup()
-
-
-def end_startup() -> None:
-    """Exempt what the start has created from garbage collection, and restore the collector's thresholds."""
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.set_threshold(COLLECT_AT_WORK)

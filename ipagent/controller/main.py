@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from common.agent_settings import Credentials, LogFormat, LogLevel
+from common.collector import end_startup
 from common.exit_codes import ExitCode
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
@@ -97,6 +98,7 @@ def work(options: Options, env: Mapping[str, str]) -> int:
         with ExitStack() as stack:
             process = _Process(options, env, log, stop, stack)
             on_stop_signal(process.end)
+            end_startup()
             return process.run()
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         return end_with(log, error)

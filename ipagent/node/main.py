@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_POD_NAMESPACE
+from common.collector import end_startup
 from common.descriptors import raise_descriptor_limit
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
@@ -52,7 +53,6 @@ from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
 from ipagent.node.settings import NodeSettings, read_settings
 from ipagent.signals import Signals
-from ipagent.startup import end_startup
 
 PROGRAM = "multus-eni-node-agent"
 REMEDIES = {

@@ -17,6 +17,7 @@ from typing import NoReturn
 from prometheus_client import Gauge
 
 from common.agent_settings import LogFormat, LogLevel
+from common.collector import end_startup
 from common.kube.client import Client
 from common.kube.cluster import find_cluster
 from common.kube.errors import NOT_AUTHENTICATED
@@ -38,7 +39,6 @@ from ipagent.node_interfaces.plan import Status, Wanted
 from ipagent.node_interfaces.reporter import StatusReporter
 from ipagent.node_network_names import ATTACHMENTS, of_node
 from ipagent.signals import Signals
-from ipagent.startup import end_startup
 
 PROGRAM = "multus-eni-links"
 REMEDIES = {

@@ -2,8 +2,10 @@
 
 import pytest
 
+from common import collector
 from common.agent_settings import Mode, RestartPolicy
 from common.exit_codes import ExitCode
+from ipagent import cli, startup
 from ipagent.termination import restart_text
 
 pytestmark = pytest.mark.pure
@@ -31,3 +33,8 @@ def test_the_message_says_what_the_restart_policy_makes_of_the_pod(
     assert says in text
     assert bool(text) is bool(says)
     assert (AGAIN in text) is (AGAIN in says)
+
+
+def test_an_injected_container_collects_garbage_as_the_programs_that_import_the_collector_do() -> None:
+    assert cli.COLLECT_AT_START == collector.COLLECT_AT_START
+    assert startup.COLLECT_AT_WORK == collector.COLLECT_AT_WORK

@@ -1,4 +1,4 @@
-"""SIGTERM ends the controller whatever its main thread is doing."""
+"""SIGTERM ends the controller whatever its main thread is doing; its start ends once its parts are there."""
 
 from __future__ import annotations
 
@@ -27,10 +27,25 @@ main._Process.run = run
 sys.exit(main.work(main.Options("prod", "eu-central-1", "default"), os.environ))
 """
 ENDED = 17
+COLLECTING = """
+import gc, os, sys
+from common import collector
+from ipagent.controller import main
+
+def run(process):
+    assert gc.get_threshold()[0] == collector.COLLECT_AT_WORK
+    assert gc.get_freeze_count() > 0
+    return {code}
+
+collector.collect_rarely()
+main._Process.run = run
+sys.exit(main.work(main.Options("prod", "eu-central-1", "default"), os.environ))
+"""
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_that_comes_while_the_main_thread_holds_a_lock_ends_it(tmp_path: Path, name: str) -> None:
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> Path:
+    """A kubeconfig of an API server that nobody asks."""
     config = tmp_path / "kubeconfig"
     config.write_text(
         json.dumps(
@@ -43,8 +58,12 @@ def test_a_signal_that_comes_while_the_main_thread_holds_a_lock_ends_it(tmp_path
         ),
         encoding="utf-8",
     )
+    return config
+
+
+def _run(script: str, config: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(name=name, code=ENDED)],
+        [sys.executable, "-c", script],
         env={**os.environ, "KUBECONFIG": str(config)},
         capture_output=True,
         text=True,
@@ -52,3 +71,12 @@ def test_a_signal_that_comes_while_the_main_thread_holds_a_lock_ends_it(tmp_path
         timeout=LONGEST,
     )
     assert done.returncode == ENDED, done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_that_comes_while_the_main_thread_holds_a_lock_ends_it(config: Path, name: str) -> None:
+    _run(SCRIPT.format(name=name, code=ENDED), config)
+
+
+def test_once_its_parts_are_there_garbage_is_collected_as_usual_and_they_are_left_out(config: Path) -> None:
+    _run(COLLECTING.format(code=ENDED), config)
