@@ -123,11 +123,11 @@ def _place(
 ) -> Placement | Unplaced:
     for eni in node:
         if holding.mac and eni.mac == holding.mac:
-            return _by_mac(holding, eni, takeover=takeover)
+            return _if_read(_by_mac(holding, eni, takeover=takeover), topology)
     if holding.mac and (reason := topology.absent.get(holding.mac)):
         return Unplaced(holding, f"its interface has the MAC of {reason}", pending=True)
     # The subnet must not decide while an ENI may have the MAC: the address would land on another one.
-    placed = _by_subnet(holding, node, takeover=takeover)
+    placed = _by_subnet_of_read(holding, node, topology, takeover=takeover)
     if topology.doubt is not None:
         partial = topology.partial.get(holding.mac, "")
         if isinstance(placed, Unplaced) and not partial:
@@ -158,6 +158,44 @@ def _by_mac(holding: Holding, eni: Eni, *, takeover: bool) -> Placement | Unplac
             unranged=eni.may_contain(holding.address),
         )
     return Placement(holding, eni, takeover=takeover)
+
+
+def _if_read(found: Placement | Unplaced, topology: Topology) -> Placement | Unplaced:
+    if isinstance(found, Unplaced) or found.eni.id not in topology.unread:
+        return found
+    return _waiting(found.holding, f"its interface has the MAC of {found.eni.id}", found.eni, topology)
+
+
+def _waiting(holding: Holding, why: str, eni: Eni, topology: Topology) -> Unplaced:
+    reason = f"{why}, which could not be read yet"
+    return Unplaced(holding, reason, pending=True, error=topology.unread[eni.id])
+
+
+def _by_subnet_of_read(
+    holding: Holding, node: Sequence[Eni], topology: Topology, *, takeover: bool
+) -> Placement | Unplaced:
+    """Choose by subnet among the ENIs that were read, unless it may be one of the others."""
+    if not topology.unread:
+        return _by_subnet(holding, node, takeover=takeover)
+    read = [eni for eni in node if eni.id not in topology.unread]
+    placed = _by_subnet(holding, read, takeover=takeover)
+    for eni in node:
+        if eni.id in topology.unread and _may_be_on(eni, holding.address, placed, topology):
+            return _waiting(holding, f"it may be on {eni.id}", eni, topology)
+    return placed
+
+
+def _may_be_on(unread: Eni, address: IPAddress, placed: Placement | Unplaced, topology: Topology) -> bool:
+    """Whether an address may be on that ENI, given where the others would have it."""
+    if isinstance(placed, Unplaced):
+        return unread.may_hold(address)
+    here = placed.eni
+    if topology.seen_all or here.prefix_of(address) is not None:
+        return False
+    if any(held.eni_id == here.id and held.holds(address) for held in topology.held):
+        return False
+    # Subnets have no range in common.
+    return unread.subnet_id in ("", here.subnet_id) or unread.contains(address)
 
 
 def _by_subnet(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Placement | Unplaced:

@@ -57,6 +57,10 @@ class Eni:
         known = any(cidr.version == address.version for cidr in self.subnet_cidrs)
         return known and not self.contains(address)
 
+    def may_hold(self, address: IPAddress) -> bool:
+        """Whether its subnet may contain the address, as far as it is known."""
+        return not self.excludes(address) or self.may_contain(address)
+
     def may_contain(self, address: IPAddress) -> bool:
         """Whether EC2 may say that its subnet contains an address of which what is known does not say so.
 
@@ -74,9 +78,10 @@ class Topology:
     `partial`: MAC -> why IMDS can't be used for its ENI. `absent`: MAC -> the ENI that has it and is not
     attached here. `doubt` is why it is not known whether an ENI of this node has a MAC that is not listed.
     `unranged` are ENIs of subnets whose ranges are not known yet. `delegated`: MAC -> an ENI as IMDS shows
-    it, of which only the prefixes count. `unread`: ENIs of the node, by id, of which nothing could be
-    learned, and why. Without `verified` IMDS alone has shown the ENIs: not their types and owners, and
-    perhaps some that are detached.
+    it, of which only the prefixes count. `unread`: those of the ENIs, by id, of which EC2 could not be asked,
+    and why: MACs and subnets are known, and not what they hold or whether they may be given addresses. With
+    `seen_all` no running pod can have on one of them an address that another ENI's subnet contains. Without
+    `verified` IMDS alone has shown the ENIs: not their types and owners, and perhaps some that are detached.
     """
 
     enis: tuple[Eni, ...]
@@ -87,6 +92,7 @@ class Topology:
     unranged: tuple[str, ...] = ()
     delegated: Mapping[str, Eni] = field(default_factory=dict)
     unread: Mapping[str, AgentError] = field(default_factory=dict)
+    seen_all: bool = True
     verified: bool = True
 
     @property
@@ -186,3 +192,25 @@ class Attached:
 
     eni: Eni
     held: EniDetails
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An ENI of the node of which EC2 could not be asked, as far as it is known, and why."""
+
+    eni: Eni
+    error: AgentError
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What EC2 shows of the node's ENIs, and of which ENIs it could not be asked."""
+
+    attached: tuple[Attached, ...]
+    unread: tuple[Unread, ...] = ()
+
+    @property
+    def topology(self) -> Topology:
+        """The ENIs, without what they hold."""
+        enis = (*(each.eni for each in self.attached), *(each.eni for each in self.unread))
+        return Topology(enis, unread={each.eni.id: each.error for each in self.unread})

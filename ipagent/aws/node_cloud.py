@@ -8,13 +8,14 @@ bounds how often it is asked for.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from common.agent_settings import ENV_PREFIX, Credentials
 from ipagent.assign.addresses import IPNetwork
-from ipagent.assign.errors import AgentError, Ec2Error, NoEni, NoImds, error_of
+from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Clock
-from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
+from ipagent.assign.topology import Attached, Eni, EniDetails, Observed, Topology, Unread
 from ipagent.aws.aws_client import SILENT_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds
@@ -47,16 +48,13 @@ class NodeCloud(AwsAccess):
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Ask EC2 for all ENIs of the node, whichever MACs are of interest; raises AgentError."""
         del macs, fresh
-        attached = self._look()
-        enis, held = (each.eni for each in attached), (each.held for each in attached)
-        return Topology(tuple(enis), tuple(held), unread=self._unread())
+        found = self.observed()
+        return replace(found.topology, held=tuple(each.held for each in found.attached))
 
-    def observed(self) -> tuple[Attached, ...]:
-        """Ask EC2 now what each ENI of the node holds; raises AgentError where any is unread."""
+    def observed(self) -> Observed:
+        """Ask EC2 now what each ENI of the node holds; raises AgentError where none can be read."""
         attached = self._look()
-        for error in self._unread().values():
-            raise error
-        return attached
+        return Observed(attached, self._unread())
 
     def _look(self) -> tuple[Attached, ...]:
         found = self._describe_all()
@@ -78,9 +76,9 @@ class NodeCloud(AwsAccess):
             self._silent_until = self._timing.clock() + SILENT_SECONDS
             return {}
 
-    def _unread(self) -> Mapping[str, AgentError]:
-        """Return why the last look has not shown some of the node's ENIs, by id: one call shows all."""
-        return {}
+    def _unread(self) -> tuple[Unread, ...]:
+        """Return the ENIs of the node that the last look has not shown: one call shows all."""
+        return ()
 
     def _own_instance(self) -> str:
         return self.instance_id

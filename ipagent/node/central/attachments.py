@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from ipagent.assign.addresses import IPNetwork
+from ipagent.assign.topology import Eni
 from ipagent.call_relay import RelayAnswer, RelayAnswers, RelayCall
 from ipagent.call_relay_status import read_answers
 
@@ -28,6 +29,14 @@ class RelayAttachment:
     responses: RelayAnswers = field(default_factory=RelayAnswers)
     leaving: bool = False
     """Whether it is being deleted: its pods keep and release what they have, and new ones get nothing."""
+    mac: str = ""
+    device: int = 0
+    card: int = 0
+
+    def as_eni(self) -> Eni:
+        """Return the ENI as the controller has found it: its MAC and its subnet never change."""
+        barred = "is being detached" if self.leaving else ""
+        return Eni(self.eni, self.mac, self.device, self.subnet, self.cidrs, barred, self.card)
 
     def answers(self, session: str) -> Mapping[int, RelayAnswer]:
         """Return the controller's answers to this session's calls by id."""
@@ -49,4 +58,7 @@ def read_attachment(found: Mapping[str, Any]) -> RelayAttachment | None:
         tuple(map(ip_network, status.get("cidrs") or ())),
         read_answers(status),
         "deletionTimestamp" in metadata,
+        str(status.get("mac") or "").lower(),
+        int(status["device"]),
+        int(status.get("card") or 0),
     )

@@ -59,8 +59,8 @@ class RelayClient:
         self._timing = timing
         # When it was refused, what was asked for, and the holders that came with the refusal.
         self._refused: tuple[float, frozenset[IPAddress], tuple[EniDetails, ...]] | None = None
-        self.unread: Mapping[str, Failure] = {}
-        """ENIs that the last look at all of them has not shown, and why."""
+        self.unread: tuple[tuple[RelayAttachment, Failure], ...] = ()
+        """NodeAttachments whose ENIs the last look at all of them has not shown, and why."""
         # ENIs of other nodes that were found to hold addresses -> the NodeAttachment by which they were.
         self._found_by: dict[str, RelayAttachment] = {}
 
@@ -110,11 +110,12 @@ class RelayClient:
             raise _no_eni(text)
         found = self._described(known)
         failed = {eni: each for eni, each in found.items() if isinstance(each, Failure)}
-        self.unread = {eni: each for eni, each in failed.items() if each.fault is not Fault.NO_ENI}
+        unread = {eni: each for eni, each in failed.items() if each.fault is not Fault.NO_ENI}
+        self.unread = tuple((via, unread[via.eni]) for via in known if via.eni in unread)
         if len(failed) < len(found):
             return tuple(each for each in found.values() if not isinstance(each, Failure))
-        if self.unread or len(failed) == 1:
-            raise Ec2Error(next(iter((self.unread or failed).values())))
+        if unread or len(failed) == 1:
+            raise Ec2Error(next(iter((unread or failed).values())))
         text = f"EC2 shows none of the node's ENIs: {', '.join(each.eni for each in known)}"
         raise _no_eni(text)
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from common.agent_settings import Credentials
-from ipagent.assign.errors import AgentError, Ec2Error, NoImds, error_of
+from ipagent.assign.errors import Ec2Error, NoImds, error_of
 from ipagent.assign.retry import Clock
+from ipagent.assign.topology import Unread
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.log import Log
 from ipagent.node.central.client import Relay, RelayClient
@@ -25,8 +26,8 @@ class CentralCloud(NodeCloud):
     def _connect(self) -> RelayClient:
         return self._client_by_relay
 
-    def _unread(self) -> Mapping[str, AgentError]:
-        return {eni: error_of(failure) for eni, failure in self._client_by_relay.unread.items()}
+    def _unread(self) -> tuple[Unread, ...]:
+        return tuple(Unread(via.as_eni(), error_of(failure)) for via, failure in self._client_by_relay.unread)
 
     def _identify(self) -> None:
         """Learn the instance from the NodeAttachments; raises AgentError."""

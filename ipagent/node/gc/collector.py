@@ -19,7 +19,7 @@ from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError
 from ipagent.assign.release import Pair
 from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, remaining
-from ipagent.assign.topology import Attached, Topology
+from ipagent.assign.topology import Observed, Topology, Unread
 from ipagent.log import Log
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed, PodLister, Restorer
@@ -44,8 +44,8 @@ _GONE = frozenset({Fault.NOT_HELD, Fault.NO_ENI})
 class NodeCloud(Cloud, Protocol):
     """A Cloud that can look at all ENIs of the node at once."""
 
-    def observed(self) -> tuple[Attached, ...]:
-        """Ask EC2 now what each ENI of the node holds; raises AgentError."""
+    def observed(self) -> Observed:
+        """Ask EC2 now what each ENI of the node holds; raises AgentError where none can be read."""
 
 
 class CheckpointStore(Protocol):
@@ -99,6 +99,8 @@ class Collector:
         self._due: float | None = None
         self._idle = 0
         self._failures = NOW
+        self._unread: frozenset[str] = frozenset()
+        self._after_unread = NOW
         self._full: set[str] = set()
         self._room: dict[str, Attempt] = {}
         self._freed: set[str] = set()
@@ -186,18 +188,20 @@ class Collector:
         """List the pods, read the ENIs, decide, and act on it."""
         try:
             pods = self._lister.pods()
-            enis = self._cloud.observed()
+            observed = self._cloud.observed()
             pool = self._known_pool()
         except (ListingFailed, AgentError) as error:
             self._failed(error)
             return
         self._failures = NOW
         now = self._swept_at = self._timing.clock()
-        gc_input = GcInput(self.records, pods, enis, self._ownership, now, self._candidates, pool)
+        self._record_unread(observed.unread, now)
+        seen, unread = observed.attached, observed.unread
+        gc_input = GcInput(self.records, pods, seen, self._ownership, now, self._candidates, unread, pool)
         self.last = evaluate(gc_input, self._policy)
         self._candidates = self.last.candidates
         self._record(self.records.without(self.last.obsolete))
-        reclaimed = self._act(self.last.of(Decision.RECLAIM), Topology(tuple(each.eni for each in enis)))
+        reclaimed = self._act(self.last.of(Decision.RECLAIM), observed.topology)
         self._plan_next(reclaimed)
 
     def _known_pool(self) -> frozenset[Pair]:
@@ -214,6 +218,17 @@ class Collector:
         self._failures = self._failures.later(now, FAILED_PACE, self._timing.random())
         self._due = self._failures.at
 
+    def _record_unread(self, unread: Collection[Unread], now: float) -> None:
+        """Say once on which ENIs nothing is reclaimed, and have them swept again sooner than the others."""
+        known, self._unread = self._unread, frozenset(each.eni.id for each in unread)
+        self._after_unread = (
+            self._after_unread.later(now, FAILED_PACE, self._timing.random()) if unread else NOW
+        )
+        for each in unread:
+            if each.eni.id not in known:
+                text = f"Nothing is reclaimed on {each.eni.id} for the time being: {each.error}"
+                self._log.warning("sweep-failed", message=text, eni=each.eni.id)
+
     def _plan_next(self, reclaimed: Collection[Pair]) -> None:
         """Schedule the next sweep, in general and for full ENIs."""
         now, random = self._timing.clock(), self._timing.random()
@@ -224,6 +239,8 @@ class Collector:
         due = now + self._policy.interval * intervals
         if waits:
             due = min(due, max(min(waits.values()), now + self._gap()))
+        if any(eni_id in self._unread for eni_id, _ in self._suspects()):
+            due = min(due, max(self._after_unread.at, now + self._gap()))
         self._due = due
         freed = {eni_id for eni_id, _ in reclaimed}
         for eni_id in self._full:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.placement import place
 from ipagent.assign.release import Pair
-from ipagent.assign.topology import Eni, Topology
+from ipagent.assign.topology import Eni, Observed, Topology
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
 from ipagent.node.gc.verdict import Candidate, Decision, GcInput, GcResult, KeepReason, Verdict
 from ipagent.node.model.ownership import GcPolicy, Ownership, within
@@ -81,11 +81,15 @@ class _Facts:
 
     def obsolete(self) -> frozenset[Pair]:
         """Return the records of what is on no ENI of the node and belongs to no living pod."""
+        unread = {each.eni.id for each in self._input.unread}
         shown = {(each.eni.id, address) for each in self._input.enis for address in each.held.secondaries}
         return frozenset(
             pair
             for pair, record in self._input.records.entries.items()
-            if pair not in shown and record.pod.uid not in self._alive and self._input.ownership.complete
+            if pair not in shown
+            and pair[0] not in unread
+            and record.pod.uid not in self._alive
+            and self._input.ownership.complete
         )
 
     def verdict(self, eni: Eni, address: IPAddress) -> Verdict:
@@ -157,7 +161,7 @@ class _Block:
 def _blocks(gc_input: GcInput, living: Collection[Pod], policy: GcPolicy) -> dict[str, _Block]:
     """Return the ENIs on which a living pod may hold unknown addresses, and why."""
     every = frozenset(each.eni.id for each in gc_input.enis)
-    topology = Topology(tuple(each.eni for each in gc_input.enis))
+    topology = Observed(gc_input.enis, gc_input.unread).topology
     found: dict[str, _Block] = {}
     for pod in living:
         if pod.problem:

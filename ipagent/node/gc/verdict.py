@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.release import Pair
-from ipagent.assign.topology import Attached
+from ipagent.assign.topology import Attached, Unread
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import Pod, PodKey
@@ -89,6 +89,8 @@ class GcInput:
     ownership: Ownership
     now: float
     earlier: Mapping[Pair, Candidate] = field(default_factory=dict)
+    unread: tuple[Unread, ...] = ()
+    """ENIs of the node of which nobody knows what they hold: nothing is decided on them."""
     pool: frozenset[Pair] = frozenset()
     """Addresses that the node hands out to pods, and that stay on their ENIs."""
 

@@ -216,17 +216,14 @@ def _placed(
     takeover: bool,
 ) -> PodDesired:
     routed = {each: eni for each in holdings if (eni := _routed(each, topology)) is not None}
-    shown = {eni.mac for eni in topology.enis}
     left = [each for each in holdings if each not in routed]
-    # The subnet must not decide while an ENI that is not known yet may have the MAC, or the one it lacks.
-    early = {
-        each: LOOKED_FOR
-        for each in left
-        if each.mac in unknown or (topology.unread and each.mac not in shown)
-    }
+    # The subnet must not decide while an ENI that is not known yet may have the MAC.
+    early = {each: LOOKED_FOR for each in left if each.mac in unknown}
     rest = (each for each in left if each not in early)
     placed = place(rest, topology, takeover=takeover)
-    unplaced = tuple(Problem(each.holding, "", each.reason, NoEni(each.reason)) for each in placed.unplaced)
+    unplaced = tuple(
+        Problem(each.holding, "", each.reason, each.error or NoEni(each.reason)) for each in placed.unplaced
+    )
     held_back = {**base.held_back, **early}
     placements = (*placed.placements, *(Placement(each, eni, "", takeover) for each, eni in routed.items()))
     return replace(base, placements=placements, unplaced=unplaced, held_back=held_back)

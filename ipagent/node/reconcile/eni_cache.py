@@ -6,6 +6,7 @@ Thread: the main loop's, through NodeController.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from common.token_bucket import Rate, TokenBucket
@@ -50,7 +51,9 @@ class EniCache:
         self._read_at = 0.0
         self._reads = TokenBucket(READS)
         self._after_failure = NOW
+        # The next look for what could not be read, and which ENIs that is.
         self._for_unread = NOW
+        self._unread: frozenset[str] = frozenset()
         # MACs and addresses that ENIs may have which the last read has not shown, though the node has them.
         self._in_doubt: frozenset[str | IPAddress] = frozenset()
         self._for_unplaced = NOW
@@ -107,39 +110,55 @@ class EniCache:
             self._log_failure(error)
             return
         self._after_failure = NOW
-        if found.unread:
-            self._read_in_part(found, macs, unplaced)
-            return
-        self.topology = found
+        self._seen_all = self._seen_all or not found.unread
+        self.topology = self._with_known(found)
         now = self._timing.clock()
-        self.error, self._for_unread, self._in_doubt = None, NOW, frozenset()
-        self._asked_macs, self.looked_for, self._seen_all = macs, unplaced, True
-        self._read_at = now
-        foreign = macs - {eni.mac for eni in self.topology.enis}
-        self._foreign = {mac: self._foreign.get(mac, 0) + 1 for mac in foreign}
+        unread = [eni for eni in self.topology.enis if eni.id in self.topology.unread]
+        if all(eni.mac for eni in unread):
+            self._record_macs(macs, now)
+        self.looked_for = frozenset(
+            address for address in unplaced if not any(eni.may_hold(address) for eni in unread)
+        )
+        self._in_doubt = self.unknown(macs) | (unplaced - self.looked_for)
         self._recheck_at = now + RECHECK_SECONDS * (0.5 + self._timing.random())
         if unplaced:
             self._for_unplaced = self._for_unplaced.later(now, UNPLACED_PACE, self._timing.random())
+        self._record_unread(found.unread, now)
 
-    def _read_in_part(self, found: Topology, macs: frozenset[str], unplaced: frozenset[IPAddress]) -> None:
-        """Take what was read; what is known of other ENIs stays, and they are read again a little later."""
-        kept = (eni for eni in self.topology.enis if eni.id in found.unread)
-        # A running pod's address may be on an ENI that no look has shown: its subnet must not decide yet.
-        unread = {} if self._seen_all else found.unread
-        self.topology = replace(found, enis=(*found.enis, *kept), unread=unread)
-        self._in_doubt = self.unknown(macs) | (unplaced - self.looked_for)
-        now = self._timing.clock()
-        self._for_unread = self._for_unread.later(now, FAILED_PACE, self._timing.random())
-        self._log_failure(next(iter(found.unread.values())))
+    def _with_known(self, found: Topology) -> Topology:
+        """Return what was read; what is known by an earlier look of ENIs that were not read stays."""
+        known = {eni.id: eni for eni in self.topology.enis if eni.id not in self.topology.unread}
+        kept = {eni_id: known[eni_id] for eni_id in found.unread if eni_id in known}
+        unread = {eni_id: error for eni_id, error in found.unread.items() if eni_id not in kept}
+        enis = tuple(kept.get(eni.id, eni) for eni in found.enis)
+        return replace(found, enis=enis, unread=unread, seen_all=self._seen_all)
+
+    def _record_macs(self, macs: frozenset[str], now: float) -> None:
+        """Record that of each of these MACs it is known which ENI has it, if any."""
+        self._asked_macs, self._read_at = macs, now
+        foreign = macs - {eni.mac for eni in self.topology.enis}
+        self._foreign = {mac: self._foreign.get(mac, 0) + 1 for mac in foreign}
+
+    def _record_unread(self, unread: Mapping[str, AgentError], now: float) -> None:
+        """Have the ENIs that could not be read looked for a little later."""
+        if not unread:
+            self.error, self._for_unread = None, NOW
+        else:
+            self._for_unread = self._for_unread.later(now, FAILED_PACE, self._timing.random())
+            what, known = f"Cannot read {', '.join(sorted(unread))}", unread.keys() <= self._unread
+            self._log_failure(next(iter(unread.values())), what, known=known)
+        self._unread = frozenset(unread)
 
     def _due(
         self, macs: frozenset[str], unplaced: frozenset[IPAddress], attached: frozenset[str]
     ) -> float | None:
-        if not (macs or unplaced or self.topology.unread):
+        if not (macs or unplaced or self._unread):
             return None
         if fresh := self.unknown(macs) | (unplaced - self.looked_for):
             return max(self._after_failure.at, self._for_unread.at if fresh <= self._in_doubt else 0.0)
         at = min(self._recheck_at, self._for_unplaced.at) if unplaced else self._recheck_at
+        # What no ENI had that was read may be on one that was not.
+        at = 0.0 if self._unread else at
         return max(min(at, self._late_at(attached)), self._after_failure.at, self._for_unread.at)
 
     def _late_at(self, attached: frozenset[str]) -> float:
@@ -149,9 +168,11 @@ class EniCache:
         )
         return min((self._read_at + LATE_SECONDS[count - 1] for count in reads), default=float("inf"))
 
-    def _log_failure(self, error: AgentError) -> None:
+    def _log_failure(
+        self, error: AgentError, what: str = "Cannot determine the node's ENIs", *, known: bool = True
+    ) -> None:
         # An outage is a warning once, not at each try.
-        level = self._log.debug if self.error else self._log.warning
+        level = self._log.debug if self.error and known else self._log.warning
         todo = of_node_agent(error).remedy
-        level("lookup-failed", message=f"Cannot determine the node's ENIs: {error}. {todo}")
+        level("lookup-failed", message=f"{what}: {error}. {todo}")
         self.error = error

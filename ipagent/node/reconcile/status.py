@@ -12,7 +12,7 @@ from common.exit_codes import ExitCode
 from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import RETRIED, Fault
-from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, error_of
+from ipagent.assign.errors import AgentError, Deadline, HeldElsewhere, NoEni, error_of
 from ipagent.assign.plan import Plan
 from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem, explained, report, worst
@@ -126,7 +126,7 @@ def _verdict(
     if waiting:
         code = worst(problem.error for problem in waiting).exit_code
         # What has its ENI, or waits for something else, is not concerned.
-        failed = context.lookup_error if _looked_for(each, context) else None
+        failed = _why_looked_for(each, context)
         if failed is None:
             return ClaimState.PENDING, code, _waiting(waiting, "")
         text = _waiting(waiting, f"cannot determine the node's ENIs: {failed}")
@@ -140,9 +140,13 @@ def _verdict(
     return state, ExitCode(found.exit_code), found.message
 
 
-def _looked_for(each: PodDesired, context: StatusContext) -> bool:
-    """Whether the ENI of an address is being looked for."""
-    return LOOKED_FOR in each.held_back.values() or (context.looking and bool(each.unplaced))
+def _why_looked_for(each: PodDesired, context: StatusContext) -> AgentError | None:
+    """Return what keeps the ENI of an address from being found; None if none is being looked for."""
+    if not (LOOKED_FOR in each.held_back.values() or (context.looking and each.unplaced)):
+        return None
+    # That of the pod's own ENI, where several can't be read.
+    mine = (problem.error for problem in each.unplaced if not isinstance(problem.error, NoEni))
+    return next(mine, context.lookup_error)
 
 
 def _waiting(problems: Iterable[Problem], text: str) -> str:

@@ -510,14 +510,14 @@ class TestDetails:
 class TestObserved:
     def test_it_asks_ec2_each_time_and_knows_which_enis_are_ours(self, make: Make, doubles: Doubles) -> None:
         instance = make()
-        first = {each.eni.id: each for each in instance.observed()}
+        first = {each.eni.id: each for each in instance.observed().attached}
         assert {each.eni.id for each in first.values() if each.eni.usable} == {ENI_1, ENI_2}
         held = first[ENI_1].held
         assert held.primary == ip("10.10.1.10")
         assert held.secondaries == (ip("10.10.1.60"), ip("2001:db8:1::60"))
         instance.unassign(Unassign(ENI_1, (ip("10.10.1.60"),)))
         instance.assign(Assign(ENI_2, (ip("10.10.2.80"),), allow_reassignment=False))
-        second = {each.eni.id: each for each in instance.observed()}
+        second = {each.eni.id: each for each in instance.observed().attached}
         assert second[ENI_1].held.secondaries == (ip("2001:db8:1::60"),)
         assert second[ENI_2].held.secondaries == (ip("10.10.2.80"),)
         assert describes(doubles) == 2

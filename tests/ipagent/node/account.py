@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 
 from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, parse_address, sort_key
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error, error_of
-from ipagent.assign.topology import Attached, Eni, EniDetails, Topology
+from ipagent.assign.topology import Attached, Eni, EniDetails, Observed, Topology, Unread
 from tests.ipagent.fakes import Strike, Time, check_assign, check_unassign, striking
 
 SUBNETS = {
@@ -134,22 +134,24 @@ class NodeCloud:
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         assert fresh or macs is not None
+        found = self.observed()
+        return replace(found.topology, held=tuple(each.held for each in found.attached))
+
+    def observed(self) -> Observed:
         self.lookups += 1
         try:
             with self.account.call("lookup"):
                 if self.away:
                     raise error_of(Failure(Fault.UNREACHABLE, "nobody answers"))
                 failure = Failure(Fault.UNREACHABLE, "a webhook refuses that")
-                unread = dict.fromkeys(sorted(self.unread), error_of(failure))
-                mine = [each for each in self.mine() if each.eni.id not in self.hidden | self.unread]
-                enis, held = (each.eni for each in mine), (each.shown() for each in mine)
-                return Topology(tuple(enis), tuple(held), unread=unread)
+                seen = [each for each in self.mine() if each.eni.id not in self.hidden]
+                read = [each for each in seen if each.eni.id not in self.unread]
+                return Observed(
+                    tuple(Attached(each.eni, each.shown()) for each in read),
+                    tuple(Unread(each.eni, error_of(failure)) for each in seen if each not in read),
+                )
         except Ec2Error as error:
             raise error_of(error.failure) from None
-
-    def observed(self) -> tuple[Attached, ...]:
-        topology = self.topology(())
-        return tuple(Attached(eni, self.account.enis[eni.id].shown()) for eni in topology.enis)
 
     def metadata(self, eni: Eni, versions: Collection[int]) -> frozenset[IPAddress] | None:
         if not self.imds:

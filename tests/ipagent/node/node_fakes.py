@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import AgentError, Ec2Error, error_of
 from ipagent.assign.release import Pair
 from ipagent.assign.retry import remaining
-from ipagent.assign.topology import Attached, Eni
+from ipagent.assign.topology import Attached, Eni, Observed, Unread
 from ipagent.node.gc.checkpoint import LEAST_SECONDS
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.restore import ListingFailed
@@ -31,22 +32,27 @@ class NodeFake(FakeCloud):
 
     enis: tuple[Eni, ...] = ENIS
     observed_error: AgentError | None = None
+    unread: set[str] = field(default_factory=set)
+    """ENIs that can't be asked for."""
     on_observed: Callable[[], None] = lambda: None
     on_io: Callable[[], None] = lambda: None
 
-    def observed(self) -> tuple[Attached, ...]:
+    def observed(self) -> Observed:
         self.on_io()
         self.calls.append(("observed", "", ()))
         if self.observed_error is not None:
             raise self.observed_error
         try:
             with self._struck("observed"):
-                found = tuple(Attached(eni, self.shown(eni.id)) for eni in self.enis)
+                found = tuple(
+                    Attached(eni, self.shown(eni.id)) for eni in self.enis if eni.id not in self.unread
+                )
         except Ec2Error as error:
             raise error_of(error.failure) from None
         self.on_observed()
         self.on_io()
-        return found
+        refused = error_of(Failure(Fault.UNREACHABLE, "a webhook refuses that"))
+        return Observed(found, tuple(Unread(eni, refused) for eni in self.enis if eni.id in self.unread))
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
         self.on_io()

@@ -12,9 +12,9 @@ import pytest
 from ipagent.assign.address_calls import Assign, Move, TakeOver, Unassign
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.assign.errors import AgentError, Ec2Error, NoEni
+from ipagent.assign.errors import Ec2Error, NoEni
 from ipagent.assign.executor import run
-from ipagent.assign.topology import EniDetails
+from ipagent.assign.topology import Eni, EniDetails
 from ipagent.call_relay import MAX_ADDRESSES, Action, RelayAnswer, RelayCall
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
 from ipagent.node.central.client import FRESH, RelayClient
@@ -24,7 +24,7 @@ from tests.ipagent.fakes import Lines, Time, ip
 pytestmark = pytest.mark.pure
 
 A, B, SIX = ip("10.10.1.81"), ip("10.10.1.82"), ip("2001:db8:1::81")
-OAM = RelayAttachment("n1.oam", "i-1", "eni-1", "subnet-1", (ip_network("10.10.1.0/24"),))
+OAM = RelayAttachment("n1.oam", "i-1", "eni-1", "subnet-1", (ip_network("10.10.1.0/24"),), device=2)
 SIG = RelayAttachment("n1.sig", "i-1", "eni-2", "subnet-2", (ip_network("10.10.2.0/24"),))
 OTHERS = EniDetails(
     "eni-9",
@@ -128,10 +128,11 @@ def test_an_eni_that_can_not_be_asked_for_does_not_hide_the_others(
         relay.answers[Action.DESCRIBE] = [refusal, RelayAnswer(0, interfaces=(two,))]
         assert client.attached("i-1") == (two,)
         assert refusal.failure is not None
-        assert client.unread["eni-1"].text == refusal.failure.text
+        ((via, failure),) = client.unread
+        assert (via, failure.text) == (OAM, refusal.failure.text)
     relay.answers[Action.DESCRIBE] = [RelayAnswer(0, interfaces=(two,)), RelayAnswer(0, interfaces=(two,))]
     client.attached("i-1")
-    assert client.unread == {}
+    assert client.unread == ()
     relay.answers[Action.DESCRIBE] = [refused(Fault.NO_ENI), refused(Fault.UNREACHABLE)]
     with pytest.raises(Ec2Error, match="UNREACHABLE"):
         client.attached("i-1")
@@ -240,21 +241,28 @@ class TestCloud:
             RelayAnswer(0, interfaces=(one,)),
             RelayAnswer(0, interfaces=(two,)),
         ]
-        found = cloud.observed()
+        found = cloud.observed().attached
         assert [(each.eni.id, each.eni.subnet_cidrs, each.eni.usable) for each in found] == [
             ("eni-1", OAM.cidrs, True), ("eni-2", SIG.cidrs, False)
         ]  # fmt: skip
         assert cloud.instance_id == "i-1"
 
-    def test_a_sweep_waits_for_all_enis(self, relay: FakeRelay, cloud: CentralCloud) -> None:
-        """It would take what an ENI has for gone, and forget whose it was."""
+    def test_of_an_eni_that_cannot_be_read_is_known_what_its_node_attachment_says(
+        self, relay: FakeRelay, cloud: CentralCloud
+    ) -> None:
+        relay.known = [replace(OAM, mac="02:aa:00:00:00:01", device=3, card=1, leaving=True), SIG]
         two = replace(OTHERS, eni_id="eni-2")
-        relay.answers[Action.DESCRIBE] = 2 * [refused(Fault.UNREACHABLE), RelayAnswer(0, interfaces=(two,))]
+        answers = [refused(Fault.UNREACHABLE), RelayAnswer(0, interfaces=(two,))]
+        relay.answers[Action.DESCRIBE] = [*answers, *answers]
         found = cloud.topology(())
-        assert [each.id for each in found.enis] == ["eni-2"]
-        assert [*found.unread] == ["eni-1"]
-        with pytest.raises(AgentError, match="UNREACHABLE"):
-            cloud.observed()
+        assert [each.id for each in found.enis] == ["eni-2", "eni-1"]
+        assert [each.eni_id for each in found.held] == ["eni-2"]
+        assert "UNREACHABLE" in str(found.unread["eni-1"])
+        observed = cloud.observed()
+        assert [each.eni.id for each in observed.attached] == ["eni-2"]
+        assert [each.eni for each in observed.unread] == [
+            Eni("eni-1", "02:aa:00:00:00:01", 3, "subnet-1", OAM.cidrs, "is being detached", network_card=1)
+        ]
 
     def test_a_node_without_any_says_what_to_do(self, relay: FakeRelay, cloud: CentralCloud) -> None:
         relay.known = []
@@ -272,7 +280,9 @@ def attachment(**status: Any) -> dict[str, Any]:
 
 
 def test_a_node_attachment_counts_while_its_eni_is_attached() -> None:
-    assert read_attachment(attachment()) == OAM
+    assert read_attachment(attachment(mac="02:AA:00:00:00:01", card=1)) == replace(
+        OAM, mac="02:aa:00:00:00:01", card=1
+    )
     assert read_attachment(attachment(eni="")) is None
     assert read_attachment(attachment(device=None)) is None
     going = attachment()

@@ -111,6 +111,49 @@ def left_behind(mode: GcMode = GcMode.ON, *addresses: str, **rules: Any) -> Run:
     return run
 
 
+class TestWithAnEniThatCannotBeRead:
+    def left_on_both(self) -> Run:
+        run = Run()
+        run.comes(pod(X, str(A)), pod(Y, "10.10.2.80", eni=ENI_2))
+        run.until(60)
+        run.cloud.unread = {"eni-2"}
+        run.goes(X, Y)
+        return run
+
+    def test_the_others_are_swept_and_its_own_records_stay(self) -> None:
+        run = self.left_on_both()
+        run.until(2 * COOLDOWN)
+        assert (run.held("eni-1"), run.held("eni-2")) == (set(), {"10.10.2.80"})
+        assert [*run.sweeper.records.entries] == [("eni-2", ip("10.10.2.80"))]
+        (told,) = run.lines.of("sweep-failed")
+        assert (told["level"], told["eni"]) == ("warning", "eni-2")
+        assert "Nothing is reclaimed on eni-2 for the time being: " in told["message"]
+        assert "a webhook refuses that" in told["message"]
+
+    def test_it_is_swept_soon_after_it_can_be_read_and_a_full_one_does_not_wait_for_it(self) -> None:
+        run = self.left_on_both()
+        run.until(3600)
+        before = len(run.cloud.asked("observed"))
+        run.until(3600)
+        assert len(run.cloud.asked("observed")) - before <= 3600 / 100
+        run.comes(pod(X, str(B)))
+        run.until(60)
+        run.goes(X)
+        run.sweeper.make_room("eni-1")
+        run.until(COOLDOWN + SOON_SECONDS)
+        assert run.held("eni-1") == set()
+        run.cloud.unread.clear()
+        run.until(300 + COOLDOWN + SOON_SECONDS)
+        assert run.held("eni-2") == set()
+        assert len(run.lines.of("sweep-failed")) == 1
+
+    def test_nothing_is_swept_where_none_can_be_read(self) -> None:
+        run = self.left_on_both()
+        run.cloud.observed_error = NoPermission("no")
+        run.until(3600)
+        assert (run.held("eni-1"), run.held("eni-2")) == ({str(A)}, {"10.10.2.80"})
+
+
 class TestOneLife:
     def test_what_a_pod_leaves_is_taken_back_after_two_sweeps_and_told(self) -> None:
         run = left_behind(GcMode.ON, str(A), str(B), str(V6))

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.addresses import Holding, IPAddress
+from ipagent.assign.errors import NoPermission
 from ipagent.assign.release import Pair
-from ipagent.assign.topology import Attached, Eni, EniDetails
+from ipagent.assign.topology import Attached, Eni, EniDetails, Unread
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
 from ipagent.node.gc.rules import evaluate, suspected_leaks
 from ipagent.node.gc.verdict import Candidate, Decision, GcInput, KeepReason, Verdict
@@ -298,6 +299,12 @@ class TestObsolete:
         found = evaluate(sight(records=self.RECORDS), RULES)
         assert found.obsolete == {("eni-1", ip("10.10.1.81")), ("eni-9", A)}
 
+    def test_records_of_what_is_on_an_eni_that_could_not_be_read_stay(self) -> None:
+        unread = (Unread(ENI_1, NoPermission("no")),)
+        found = evaluate(sight(records=self.RECORDS, enis=ENIS[2:], unread=unread), RULES)
+        assert found.obsolete == {("eni-9", A)}
+        assert found.verdicts == ()
+
     @pytest.mark.parametrize(
         "change",
         [
@@ -493,6 +500,7 @@ def less(draw: st.DrawFn, seen: GcInput) -> GcInput:
         {"ownership": replace(known, unstated={**known.unstated, LIVING: frozenset()})},
         {"enis": seen.enis[1:]},
         {"enis": rangeless(seen.enis)},
+        {"enis": seen.enis[1:], "unread": (Unread(seen.enis[0].eni, NoPermission("no")),)},
     ]
     return replace(seen, **draw(st.sampled_from(changes)))
 

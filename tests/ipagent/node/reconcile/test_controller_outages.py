@@ -139,6 +139,91 @@ class TestOutages:
         assert (run.on("eni-a-1"), run.on("eni-a-2")) == ({"10.1.1.1"}, set())
         assert run.phase("10.1.1.1") is Phase.CONFIRMED
 
+    @pytest.mark.parametrize("running", [False, True])
+    def test_beside_an_eni_that_cannot_be_read_the_subnet_decides_where_it_cannot_be_that_one(
+        self, running: bool
+    ) -> None:
+        """With macvlan each pod has a MAC of its own, which no ENI has."""
+        run = Run()
+        run.cloud.unread = {"eni-a-2"}
+        here, there, nowhere = (
+            pod(name, holdings=(holding(address, mac=f"5e:00:00:00:00:0{number}"),))
+            for number, (name, address) in enumerate(
+                [("a", "10.1.1.1"), ("b", "10.2.1.2"), ("c", "192.168.77.5")]
+            )
+        )
+        if running:
+            run.start(here, there, nowhere)
+        for each in (here, there, nowhere):
+            run.core.update_pod(each)
+        run.claims(*(claim(name, interfaces=()) for name in ("a", "b", "c")))
+        assert (run.on("eni-a-1"), run.on("eni-a-2")) == ({"10.1.1.1"}, set())
+        assert run.status("a").state is ClaimState.ASSIGNED
+        waiting, refused = run.status("b"), run.status("c")
+        assert (waiting.state, waiting.code) == (ClaimState.PENDING, ExitCode.EC2_UNREACHABLE)
+        assert "it may be on eni-a-2, which could not be read yet" in waiting.message
+        assert "a webhook refuses that" in waiting.message
+        assert refused.state is ClaimState.FAILED
+        assert "no ENI of this node is in a subnet that contains it" in refused.message
+        run.cloud.unread.clear()
+        run.live(61)
+        assert (run.on("eni-a-1"), run.on("eni-a-2")) == ({"10.1.1.1"}, {"10.2.1.2"})
+
+    def test_what_an_eni_is_seen_to_have_is_on_it_whichever_other_one_cannot_be_read(self) -> None:
+        run = Run()
+        here, twin = (run.account.enis[each] for each in ("eni-a-1", "eni-a-2"))
+        twin.eni = replace(twin.eni, subnet_id=here.eni.subnet_id, subnet_cidrs=here.eni.subnet_cidrs)
+        run.put("eni-a-1", "10.1.1.1")
+        run.cloud.unread = {"eni-a-2"}
+        old, new = (holding(f"10.1.1.{number}", mac=f"5e:00:00:00:00:0{number}") for number in (1, 2))
+        run.start(pod("a", holdings=(old,)), pod("b", holdings=(new,)))
+        run.claims(claim("a", interfaces=()), claim("b", interfaces=()))
+        assert [run.status(name).state for name in ("a", "b")] == [ClaimState.ASSIGNED, ClaimState.PENDING]
+        assert "it may be on eni-a-2" in run.status("b").message
+
+    def test_an_eni_that_is_attached_later_and_cannot_be_read_holds_up_its_own_pods_alone(self) -> None:
+        run = Run()
+        late = run.account.enis["eni-a-2"]
+        run.cloud.hidden.add(late.eni.id)
+        run.pods(pod("a", "10.1.1.1"), pod("m", holdings=(holding("10.1.1.9", mac="5e:00:00:00:00:09"),)))
+        run.cloud.hidden.clear()
+        run.cloud.unread = {late.eni.id}
+        run.core.update_pod(pod("b", holdings=(holding("10.2.1.2", "net2"),)))
+        run.core.update_pod(pod("c", holdings=(holding("10.1.1.3", mac="5e:00:00:00:00:03"),)))
+        run.claims(claim("a", "10.1.1.1"), claim("b", "10.2.1.2"), claim("c", interfaces=()))
+        run.live(600)
+        assert (run.on(), run.on(late.eni.id)) == ({"10.1.1.1", "10.1.1.3", "10.1.1.9"}, set())
+        states = [run.status(name).state for name in ("a", "b", "c")]
+        assert states == [ClaimState.ASSIGNED, ClaimState.PENDING, ClaimState.ASSIGNED]
+        told = run.status("b").message
+        assert "its interface has the MAC of eni-a-2, which could not be read yet" in told
+        assert "a webhook refuses that" in told
+        named = [line["message"] for line in run.lines.of("lookup-failed") if line["level"] == "warning"]
+        assert len(named) == 1
+        assert named[0].startswith("Cannot read eni-a-2: ")
+        run.cloud.unread.clear()
+        run.live(61)
+        assert run.on(late.eni.id) == {"10.2.1.2"}
+        assert run.status("b").state is ClaimState.ASSIGNED
+
+    def test_no_running_pod_s_address_waits_or_moves_for_an_eni_of_its_subnet_that_is_attached_later(
+        self,
+    ) -> None:
+        run = Run()
+        here, late = (run.account.enis[each] for each in ("eni-a-1", "eni-a-2"))
+        late.eni = replace(late.eni, subnet_id=here.eni.subnet_id, subnet_cidrs=here.eni.subnet_cidrs)
+        run.cloud.hidden.add(late.eni.id)
+        run.pods(pod("a", holdings=(holding("10.1.1.1", mac="5e:00:00:00:00:01"),)))
+        run.cloud.hidden.clear()
+        run.cloud.unread = {late.eni.id}
+        run.pods(pod("b", holdings=(holding("10.1.1.2", "net2"),)))
+        run.live(600)
+        assert (run.on(), run.on(late.eni.id)) == ({"10.1.1.1"}, set())
+        assert run.phase("10.1.1.1") is Phase.CONFIRMED
+        run.cloud.unread.clear()
+        run.live(61)
+        assert (run.on(), run.on(late.eni.id)) == ({"10.1.1.1"}, {"10.1.1.2"})
+
     def test_a_pod_that_waits_for_ec2_alone_is_told_of_no_other_eni(self) -> None:
         run = Run()
         run.cloud.unread = {"eni-a-2"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ipagent.assign.addresses import IPAddress, parse_address
@@ -141,12 +143,40 @@ def test_what_is_new_is_looked_for_at_once_beside_an_eni_that_can_not_be_asked_f
     rig.time.now -= delays[-1] / 2
     assert rig.step(MAC_1, MAC_2)
     assert late in rig.cache.topology.enis
-    assert rig.cache.unknown(frozenset({MAC_1, MAC_2})) == {MAC_2}
+    assert rig.cache.unknown(frozenset({MAC_1, MAC_2})) == frozenset()
+    assert [*rig.cache.topology.unread] == ["eni-a-2"]
     assert rig.cache.may_appear(LOST)
     rig.cloud.unread.clear()
     rig.time.now += 61
     rig.step(MAC_1, MAC_2)
-    assert (rig.cache.error, rig.cache.unknown(frozenset({MAC_2}))) == (None, frozenset())
+    assert (rig.cache.error, rig.cache.topology.unread) == (None, {})
+
+
+def test_without_the_mac_of_an_eni_that_cannot_be_read_no_mac_is_foreign(rig: Rig) -> None:
+    hidden = rig.cloud.account.enis["eni-a-2"]
+    known, hidden.eni = hidden.eni, replace(hidden.eni, mac="", subnet_id="", subnet_cidrs=())
+    rig.cloud.unread = {"eni-a-2"}
+    rig.step(MAC_1, FOREIGN, unplaced=frozenset({LOST}))
+    assert rig.cache.unknown(frozenset({MAC_1, FOREIGN})) == {FOREIGN}
+    assert rig.cache.may_appear(LOST)
+    hidden.eni = known
+    rig.time.now += 61
+    rig.step(MAC_1, FOREIGN, unplaced=frozenset({LOST}))
+    assert rig.cache.unknown(frozenset({MAC_1, FOREIGN})) == frozenset()
+    assert not rig.cache.may_appear(LOST)
+
+
+def test_each_eni_that_cannot_be_read_is_named_once(rig: Rig) -> None:
+    for unread in ({"eni-a-2"}, {"eni-a-1", "eni-a-2"}, {"eni-a-1"}):
+        rig.cloud.unread = unread
+        rig.time.now += 61
+        rig.step(MAC_1)
+    said = [(line["level"], line["message"].split(":")[0]) for line in rig.lines.of("lookup-failed")]
+    assert said == [
+        ("warning", "Cannot read eni-a-2"),
+        ("warning", "Cannot read eni-a-1, eni-a-2"),
+        ("debug", "Cannot read eni-a-1"),
+    ]
 
 
 def test_what_no_look_has_shown_is_named_until_all_enis_were_read_once(rig: Rig) -> None:
