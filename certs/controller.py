@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, assert_never
 
-from certs.health import Health
 from certs.issue import issue_leaf, make_authority
+from certs.metrics import Health
 from certs.rotation import (
     Action,
     IssueLeaf,

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from certs.controller import TICK, Clock, Controller
-from certs.health import Health
+from certs.metrics import Health
 from certs.rotation import Now, Settings, Wait, next_action
 from certs.state import Observation, observe
 from certs.status import report, to_text
@@ -18,9 +18,9 @@ from certs.store import Marks, Names, Reader, Store, look
 from common.agent_settings import LogLevel
 from common.collector import end_startup
 from common.kube.client import Client
-from common.kube.cluster import find_cluster, in_pod
 from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
 from common.kube.reflector import Reflector, one_object
+from common.kube.rest_config import find_cluster, in_pod
 from common.log import JsonLog
 from common.probes import ProbeServer
 from common.stop_signals import block_stop_signals, on_stop_signal

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from check.model import DONE, Object, Resource, Snapshot, mapping, objects, pod_spec
 from common.agent_settings import Backend
-from webhook.config import ConfigError, parse_settings
 from webhook.core.settings import Settings
+from webhook.settings_file import ConfigError, parse_settings
 
 PART_OF = "app.kubernetes.io/part-of"
 COMPONENT = "app.kubernetes.io/component"

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from check.cluster import Cluster
 from check.installation import COMPONENT, PART_OF, PROJECT
 from check.model import KINDS, REGION, Resource, Verdict, items, mapping, node_name, objects
-from check.views import Cluster
 from common.agent_container import CONTAINER_NAME
 from common.shorten import shortened
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from check.checks.aws import VPC
 from check.checks.cluster import CLUSTER
 from check.checks.elastic_ips import ELASTIC_IPS
 from check.checks.endpoints import WAYS
@@ -13,9 +12,10 @@ from check.checks.namespaces import NAMESPACES
 from check.checks.node_networks import CONTROLLER
 from check.checks.nodes import NODES
 from check.checks.pods import PODS
+from check.checks.subnets import VPC
+from check.cluster import Cluster
 from check.model import NotApplicable, Scope, Snapshot, Verdict
 from check.results import Check, Problem, Result
-from check.views import Cluster
 
 CHECKS: tuple[Check, ...] = (
     *CLUSTER,

@@ -21,7 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 
-from common.connection_table import Connection, ConnectionLimits, ConnectionTable, Refusal, State, peer_of
+from common.connection_limits import Connection, ConnectionLimits, ConnectionTable, Refusal, State, peer_of
 from common.linger import reset_on_close, would_stay
 from common.token_bucket import Rate, TokenBucket
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.agent_settings import CONTRACT, AgentSettings, Mode
-from common.descriptors import raise_descriptor_limit
 from common.exit_codes import ExitCode
+from common.open_files_limit import raise_descriptor_limit
 from common.version import VERSION
 from ipagent import node_protocol
 from ipagent.node_protocol import ProtocolError, Refusal, ResponseParser

@@ -1,1 +1,4 @@
-"""The checks, one module a category. Each is a pure function: a cluster in, sentences out, one a problem."""
+"""The checks, one module a subject; run.py lists them.
+
+Each is a pure function: a cluster in, sentences out, one a problem.
+"""

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 
 from certs.x509 import Bundle, Certificate, issuer_of, read_bundle, read_certificate
+from check.cluster import Cluster
 from check.installation import Installation
 from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects, pod_spec
 from check.results import Check, Problem, command
-from check.views import Cluster
 
 LEAST_LEFT = 0.25
 """Share of a certificate's life; `certs` renews it with a third left."""

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
+from check.cluster import NO_MASTER, Cluster, addresses_of
 from check.installation import PART_OF, PROJECT
 from check.model import NotApplicable, Resource, Verdict, count, objects, pod_spec, text_of
-from check.networks import HOST_LOCAL, WHEREABOUTS, Network
+from check.net_attach_defs import HOST_LOCAL, WHEREABOUTS, Network
 from check.results import Check, Problem, describe, edit, listed
-from check.views import NO_MASTER, Cluster, addresses_of
 
 OLDEST = (1, 30)
 """`kubeVersion` of the chart."""

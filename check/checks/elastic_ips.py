@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from check.cluster import Cluster
 from check.model import NotApplicable, Verdict, objects, seconds_since_epoch, text_of
 from check.results import Check, Problem, describe
-from check.views import Cluster
 from common.pod_keys import EIP, EIP_CONDITION
 
 PATIENCE = 180

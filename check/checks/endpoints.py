@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
-from check.callers import (
+from check.aws_callers import (
     OWN_WAY,
     POD_IDENTITY,
     WAY_OF_EC2,
@@ -19,6 +19,7 @@ from check.callers import (
     environment,
     origins_by_subnet,
 )
+from check.cluster import Cluster
 from check.model import (
     AWS,
     ENDPOINTS,
@@ -30,9 +31,8 @@ from check.model import (
     objects,
     text_of,
 )
-from check.networks import IPAddress
+from check.net_attach_defs import IPAddress
 from check.results import Check, Problem, aws, listed
-from check.views import Cluster
 
 EC2, STS, EKS_AUTH = "ec2", "sts", "eks-auth"
 HTTPS = 443

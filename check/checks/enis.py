@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from check.cluster import Cluster
 from check.model import AWS, NotApplicable, Verdict, mapping
 from check.results import Check, Problem, aws, node_status
-from check.views import Cluster
 from common.agent_settings import Backend, Credentials
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.assign.topology import EniDetails

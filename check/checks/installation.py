@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from check.checks.certificates import CERTIFICATES
+from check.cluster import Cluster
 from check.installation import PROJECT, VERSION, Installation
 from check.model import (
     DRY_RUN,
@@ -18,7 +19,6 @@ from check.model import (
     why_down,
 )
 from check.results import Check, Problem, command, describe, describe_pods, history, show_endpoints, upgrade
-from check.views import Cluster
 
 POD_IDENTITY = "pod-identity-webhook"
 """The MutatingWebhookConfiguration of EKS Pod Identity and IRSA."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from check.checks.network_policies import NETWORK_POLICIES
+from check.cluster import Cluster
 from check.model import NotApplicable, Object, Resource, Verdict, mapping, objects, pod_spec
 from check.results import Check, Problem, command, copy_of, edit, listed
-from check.views import Cluster
 from common.agent_settings import Credentials, Mode
 from common.pod_keys import CREDENTIALS, INJECTION, MODE, PREFIX, Injection
 from common.quantity import parse_quantity

@@ -6,10 +6,10 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator
 
+from check.cluster import Cluster
 from check.model import Object, Resource, Verdict, items, mapping, objects
 from check.results import Check, Problem, edit
 from check.selectors import selects
-from check.views import Cluster
 from common.agent_settings import Backend
 
 IMDS = "169.254.169.254"

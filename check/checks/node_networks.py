@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from check.cluster import Cluster
 from check.model import (
     NotApplicable,
     Object,
@@ -15,7 +16,6 @@ from check.model import (
     why_down,
 )
 from check.results import Check, Problem, describe, describe_pods
-from check.views import Cluster
 from ipagent.node_network_names import HOST_ADDRESS, LEASE, STANDING_BY
 
 LEASE_SLACK = 30

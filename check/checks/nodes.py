@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from check.checks.enis import ENIS
 from check.checks.node_networks import HOST, NETWORKS
 from check.checks.prefix_networks import PREFIXES
+from check.cluster import Cluster
 from check.model import (
     NODE_STATUS,
     NotApplicable,
@@ -21,7 +22,6 @@ from check.model import (
     why_down,
 )
 from check.results import Check, Problem, describe_pods, logs, node_status, upgrade
-from check.views import Cluster
 from common.agent_settings import Backend
 
 LONGEST_SILENCE = 600

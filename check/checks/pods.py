@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from check.checks.attachments import NETWORKS, SANDBOXES
+from check.checks.pod_networks import NETWORKS, SANDBOXES
+from check.cluster import Cluster, addresses_of
 from check.model import (
     NODE_STATUS,
     Object,
@@ -18,7 +19,7 @@ from check.model import (
     text_of,
     why_waiting,
 )
-from check.networks import IPAddress
+from check.net_attach_defs import IPAddress
 from check.results import (
     Check,
     Problem,
@@ -31,7 +32,6 @@ from check.results import (
     short,
     show_endpoints,
 )
-from check.views import Cluster, addresses_of
 from common.agent_container import CONTAINER_NAME
 from common.exit_codes import ExitCode
 from ipagent.assign import errors

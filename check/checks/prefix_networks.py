@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 
+from check.cluster import Cluster
 from check.model import Resource, items, mapping, objects, text_of
 from check.results import Check, Problem, copy_of, upgrade
-from check.views import Cluster
 from ipagent.node_network_names import NETWORK_LABEL
 
 OPTION = "--cni-conf-dir="

@@ -7,8 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from check.cluster import Cluster
 from check.model import AWS, ENDPOINTS, GROUPS, REGION, RESERVATIONS, Aws, Scope, Snapshot, objects
-from check.views import Cluster
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from check.cluster import Cluster
 from check.installation import PART_OF, PROJECT
 from check.model import (
     AWS,
@@ -31,7 +32,6 @@ from check.model import (
     pod_spec,
 )
 from check.reader import read_resources
-from check.views import Cluster
 from common.agent_container import CONTAINER_NAME
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient

@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 
 from common.kube.answers import MAX_MESSAGE, response_time
 from common.kube.client import MAX_PAGES, NO_REMEDIES, Answer, Object
-from common.kube.cluster import NO_CLUSTER, in_pod, pod_namespace
 from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.rest_config import NO_CLUSTER, in_pod, pod_namespace
 from common.shorten import shortened
 from common.version import VERSION
 

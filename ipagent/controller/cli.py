@@ -35,7 +35,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         )
         return ExitCode.USAGE
     # Late: --help and mistakes need none of it.
-    from common.kube.cluster import pod_namespace  # noqa: PLC0415
+    from common.kube.rest_config import pod_namespace  # noqa: PLC0415
     from ipagent.controller.main import Options, work  # noqa: PLC0415
     from ipagent.controller.model.eips import read_grants  # noqa: PLC0415
     from ipagent.controller.model.state import Releases  # noqa: PLC0415

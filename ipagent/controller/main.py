@@ -18,9 +18,9 @@ from common.agent_settings import Credentials, LogFormat, LogLevel
 from common.collector import end_startup
 from common.exit_codes import ExitCode
 from common.kube.client import Client
-from common.kube.cluster import find_cluster
 from common.kube.errors import NOT_AUTHENTICATED
 from common.kube.lease import LeaderElection, terms_of
+from common.kube.rest_config import find_cluster
 from common.probes import ProbeServer
 from common.stop_signals import block_stop_signals, on_stop_signal
 from common.version import VERSION

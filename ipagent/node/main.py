@@ -17,10 +17,10 @@ from typing import Any
 
 from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_POD_NAMESPACE
 from common.collector import end_startup
-from common.descriptors import raise_descriptor_limit
 from common.kube.client import Client
-from common.kube.cluster import find_cluster
 from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
+from common.kube.rest_config import find_cluster
+from common.open_files_limit import raise_descriptor_limit
 from common.probes import ProbeServer
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage

@@ -19,10 +19,10 @@ from prometheus_client import Gauge
 from common.agent_settings import LogFormat, LogLevel
 from common.collector import end_startup
 from common.kube.client import Client
-from common.kube.cluster import find_cluster
 from common.kube.errors import NOT_AUTHENTICATED
 from common.kube.informer import Informer
 from common.kube.reflector import Target
+from common.kube.rest_config import find_cluster
 from common.metrics import process_registry
 from common.probes import ProbeServer
 from common.version import VERSION

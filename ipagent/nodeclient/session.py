@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 
 from common.backoff import full_jitter
-from common.chance import chance
+from common.random_value import random_value
 from ipagent import node_protocol
 from ipagent.node_protocol import ClaimStatus, ProtocolError, Refusal
 from ipagent.nodeclient.connection import Broken, Connection
@@ -170,7 +170,7 @@ class ReconnectingSession:
         final = self.refusal is not None and self.refusal.status in FINAL
         base, cap = REFUSED_PACE if final else self._pace
         # Jitter: all pods of a node come back when its agent does.
-        self._next = now + full_jitter(base, cap, self._tries, chance())
+        self._next = now + full_jitter(base, cap, self._tries, random_value())
         self._tries += 1
 
 

@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 
 from common.agent_settings import AgentSettings, Mode
-from common.chance import chance
+from common.random_value import random_value
 from ipagent.assign.errors import AgentError
 from ipagent.assign.report import Report
 from ipagent.assign.retry import Clock, remaining
@@ -20,7 +20,7 @@ from ipagent.signals import Signals, Stop
 from ipagent.startup import Process, mark_started, run_container
 from ipagent.termination import SIGNALLED, Exit
 
-TIMING = Clock(time.monotonic, time.sleep, chance)
+TIMING = Clock(time.monotonic, time.sleep, random_value)
 
 
 def work(process: Process) -> int:

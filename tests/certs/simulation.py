@@ -15,8 +15,8 @@ from random import Random
 from typing import cast
 
 from certs.controller import Controller
-from certs.health import Health
 from certs.issue import issue_leaf, make_authority
+from certs.metrics import Health
 from certs.rotation import MAX_AUTHORITIES, Now, Settings
 from certs.store import Names, Store
 from certs.x509 import read_certificate

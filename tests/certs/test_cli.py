@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from certs.health import Health
+from certs.metrics import Health
 from certs.rotation import Action, UpdateCaBundle, Wait
 from certs.state import State, read_state
 from certs.status import report, to_text

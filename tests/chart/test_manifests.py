@@ -22,9 +22,9 @@ from tests.cluster.configuration import (
     none_of,
 )
 from tests.cluster.helm import REGISTRY, Helm, merged, only
-from webhook.config import parse_settings
 from webhook.core.annotations import KNOWN
 from webhook.core.settings import SIZES, Size
+from webhook.settings_file import parse_settings
 
 CASES = tuple(cases())
 INJECTING = tuple(case for case in CASES if case != "watch only")

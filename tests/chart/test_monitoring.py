@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from certs.health import Health
+from certs.metrics import Health
 from common.metrics import process_registry
 from common.probes import ProbeServer
 from ipagent.assign.ec2_error_codes import Fault

@@ -13,7 +13,7 @@ from ipagent.node.settings import read_settings
 from tests.chart.values import REQUIRED
 from tests.cluster.api import Manifest
 from tests.cluster.helm import CHART, RELEASE, Helm, HelmError, merged, only
-from webhook.config import parse_settings
+from webhook.settings_file import parse_settings
 
 GIVEN = {
     ("Secret", "multus-eni-injector-tls"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from check.model import Resource
-from check.networks import attached_addresses, read_network
+from check.net_attach_defs import attached_addresses, read_network
 
 pytestmark = pytest.mark.pure
 

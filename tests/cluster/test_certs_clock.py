@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certs.controller import Controller
-from certs.health import Health
+from certs.metrics import Health
 from certs.rotation import Now, Settings
 from certs.store import Names, Store
 from common.kube.client import Answer, Client

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from common.descriptors import raise_descriptor_limit
 from common.keepalive import IDLE, INTERVAL, PROBES, USER_TIMEOUT_MS, keep_alive
+from common.open_files_limit import raise_descriptor_limit
 
 pytestmark = pytest.mark.pure
 

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from certs.health import Health
+from certs.metrics import Health
 from ipagent.controller.observe import metrics as controller
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot

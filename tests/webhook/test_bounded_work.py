@@ -24,15 +24,15 @@ from common.agent_container import CONTAINER_NAME, RUN_VOLUME
 from common.quantity import parse_quantity
 from tests.webhook.core.test_cases import review
 from tests.work_counter import count_work
-from webhook.config import ConfigError, parse_settings
 from webhook.core import annotations as core_annotations
-from webhook.core import capacity
+from webhook.core import requested_units
 from webhook.core.annotations import Refusal, read_annotations
 from webhook.core.inject import inject
 from webhook.core.namespace_policy import ROUTES
 from webhook.multus import names
 from webhook.multus.networks import parse_networks
 from webhook.server.review import cache_key, cache_view, decode_review
+from webhook.settings_file import ConfigError, parse_settings
 
 pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 
@@ -46,7 +46,7 @@ LINEAR = frozenset(
     for pattern in (
         # Bounded by its quantifiers.
         quantity_module._SYNTAX,
-        capacity._FORM,
+        requested_units._FORM,
         elastic_ips._POOL,
         elastic_ips._ALLOCATION,
         elastic_ips._INTERFACE,

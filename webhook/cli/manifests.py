@@ -190,8 +190,8 @@ def _run_explain(manifests: ManifestOptions, options: argparse.Namespace) -> int
 
 
 def _offline(command: str, run: Callable[[], int]) -> int:
-    from webhook.config import ConfigError  # noqa: PLC0415 - nor this
     from webhook.manifests.commands import InputError  # noqa: PLC0415 - nor this
+    from webhook.settings_file import ConfigError  # noqa: PLC0415 - nor this
 
     try:
         return run()

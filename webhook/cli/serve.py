@@ -90,9 +90,9 @@ def _seconds(text: str) -> float:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from webhook.config import ConfigError  # noqa: PLC0415 - --help needs none of this
     from webhook.server.cert_watcher import CertificateError  # noqa: PLC0415 - nor this
     from webhook.server.main import ListenError, Options, serve  # noqa: PLC0415 - nor this
+    from webhook.settings_file import ConfigError  # noqa: PLC0415 - --help needs none of this
 
     try:
         serve(

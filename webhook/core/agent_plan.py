@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from common.agent_settings import AgentSettings, Mode
-from webhook.core.capacity import CapacityRequest
+from webhook.core.requested_units import CapacityRequest
 
 
 @dataclass(frozen=True, slots=True)

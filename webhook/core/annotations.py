@@ -13,7 +13,7 @@ from common.agent_settings import Credentials, Mode, Takeover, parse_flag, parse
 from common.elastic_ips import ALLOWED, EipClaim, parse_claims
 from common.quantity import MEBIBYTE, parse_quantity
 from common.shorten import shortened
-from webhook.core.capacity import UNITS_ALLOWED, Units, parse_units
+from webhook.core.requested_units import UNITS_ALLOWED, Units, parse_units
 from webhook.multus.names import INTERFACES_OF_EVERY_POD, is_interface
 
 Value = TypeVar("Value")

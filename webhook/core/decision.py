@@ -29,11 +29,11 @@ from common.agent_settings import (
 from common.pod_keys import Injection
 from webhook.core.agent_plan import AgentPlan
 from webhook.core.annotations import MAX_INTERFACES, PodSettings, Refusal, not_allowed, read_annotations
-from webhook.core.capacity import request_capacity
 from webhook.core.meshes import MESH_KEYS
 from webhook.core.namespace_policy import InvalidLabel, NamespacePolicy
 from webhook.core.pod import InitContainer, Pod, Volume
 from webhook.core.reasons import SENTENCES, Reason
+from webhook.core.requested_units import request_capacity
 from webhook.core.settings import Settings
 from webhook.core.warnings import warnings_of
 from webhook.multus.networks import Networks, expected_interfaces, parse_networks

@@ -10,14 +10,19 @@ from pathlib import Path
 
 import msgspec
 
-from webhook.config import load_networks, load_settings
 from webhook.core.reasons import Reason
 from webhook.core.settings import Settings
-from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads, operations_by_document
 from webhook.manifests.documents import MAX_INPUT, Document, DocumentError, patched_stream, read_documents
 from webhook.manifests.explain import WARNING_PREFIX, Explanation, as_objects, as_text, explain, printable
 from webhook.manifests.raw_json import dotted
+from webhook.manifests.workload_decision import (
+    Defaults,
+    WorkloadOutcome,
+    decide_workloads,
+    operations_by_document,
+)
 from webhook.manifests.workloads import ManifestError, Manifests, read_manifests
+from webhook.settings_file import load_networks, load_settings
 
 STDIN = "-"
 STDIN_DESCRIPTOR, STDOUT_DESCRIPTOR = 0, 1

@@ -13,11 +13,11 @@ from common.agent_container import CONTAINER_NAME
 from common.agent_settings import CONTRACT, ENV_BACKEND, ENV_CONTRACT, Backend, Mode
 from common.elastic_ips import EipClaim, parse_claims
 from common.shorten import shortened
-from webhook.core.capacity import CapacityRequest
 from webhook.core.decision import Decision
 from webhook.core.reasons import REMEDIES, Reason
-from webhook.manifests.decide import WorkloadOutcome
+from webhook.core.requested_units import CapacityRequest
 from webhook.manifests.raw_json import dotted
+from webhook.manifests.workload_decision import WorkloadOutcome
 from webhook.manifests.workloads import Workload
 from webhook.multus.networks import Network, parse_networks
 

@@ -13,8 +13,8 @@ import msgspec
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
 from common.pod_keys import NETWORKS_FILE
-from webhook.config import ConfigError, parse_networks_file, parse_settings
 from webhook.core.settings import Settings
+from webhook.settings_file import ConfigError, parse_networks_file, parse_settings
 
 SETTINGS_LABELS = "app.kubernetes.io/part-of=multus-eni-injector,app.kubernetes.io/component=webhook"
 SETTINGS_FILE = "settings.yaml"

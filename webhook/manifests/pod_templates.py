@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from common.pod_keys import NETWORKS
-from webhook.manifests.lookalikes import WORDS, has_containers, is_called_template, lookalike, pod_settings
+from webhook.manifests.pods_without_template import (
+    WORDS,
+    has_containers,
+    is_called_template,
+    lookalike,
+    pod_settings,
+)
 from webhook.manifests.raw_json import (
     Fields,
     Place,

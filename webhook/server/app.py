@@ -17,7 +17,7 @@ from webhook.server.cert_watcher import CertificateError, CertWatcher
 from webhook.server.drain import Draining
 from webhook.server.handler import AdmissionHandler
 from webhook.server.lean_fastapi import FastAPI, TelemetryConfig
-from webhook.server.networks_watcher import NetworksWatcher
+from webhook.server.networks_file_watcher import NetworksWatcher
 from webhook.server.route import AdmissionRoute
 
 RELOAD_INTERVAL = 15

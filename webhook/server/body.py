@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope
 
-from common.connection_table import peer_of
+from common.connection_limits import peer_of
 from common.token_bucket import BucketsByKey, Rate
 
 MAX_BODY = 7 << 20

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sized
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from common.connection_table import Connection, State
+from common.connection_limits import Connection, State
 from webhook.server.body import SMALL_BODY
 
 MAX_HEAD = 64 << 10

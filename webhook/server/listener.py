@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from common.connection_table import (
+from common.connection_limits import (
     Admission,
     Connection,
     ConnectionLimits,

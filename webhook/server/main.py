@@ -14,10 +14,9 @@ import uvicorn
 
 from common.agent_settings import LogLevel
 from common.collector import end_startup
-from common.descriptors import raise_descriptor_limit
+from common.open_files_limit import raise_descriptor_limit
 from common.probes import ProbeServer
 from common.version import VERSION
-from webhook.config import load_settings
 from webhook.core.settings import Settings
 from webhook.server.app import create_app, keep_large_blocks_apart, reload_networks
 from webhook.server.body import LargeBodies
@@ -28,7 +27,8 @@ from webhook.server.http_limits import LimitedHttpProtocol
 from webhook.server.listener import BACKLOG, TlsListener
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
-from webhook.server.networks_watcher import NetworksWatcher
+from webhook.server.networks_file_watcher import NetworksWatcher
+from webhook.settings_file import load_settings
 
 KEEP_ALIVE = 120
 """Seconds. The API server keeps idle connections for 90 s; closing earlier would race its next request."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from common.agent_settings import Mode
-from common.connection_table import Refusal
+from common.connection_limits import Refusal
 from common.metrics import process_registry
 from common.probes import ProbeServer
 from common.version import VERSION

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common.kube.pod_status import with_condition
+from common.kube.pod_conditions import with_condition
 from common.pod_keys import EIP_CONDITION
 from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition

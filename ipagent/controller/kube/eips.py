@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from common.kube.client import Client
-from common.kube.pod_status import status_path
+from common.kube.pod_conditions import status_path
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.kube.client import Client
 from common.kube.errors import ApiError
-from common.kube.pod_status import status_path, with_condition
+from common.kube.pod_conditions import status_path, with_condition
 from common.kube.timestamps import timestamp
 from ipagent.log import Log
 from ipagent.node.model.claim import ClaimStatus

@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from common.kube.client import Client, Endpoint
-from common.kube.cluster import InCluster
+from common.kube.rest_config import InCluster
 from tests.cluster.certificates import Authority
 
 

@@ -533,7 +533,7 @@ def test_a_whole_run_imports_next_to_nothing(stage: SlimStage, mode: str) -> Non
     assert {name for name in ours if not name.startswith("ipagent.nodeclient")} == {
         "common",
         "common.backoff",
-        "common.chance",
+        "common.random_value",
         "common.agent_container",
         "common.agent_settings",
         "common.exit_codes",

@@ -269,7 +269,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
             patch.setattr(agent_module, "select", _Namespace(poll=Poll, POLLIN=select.POLLIN))
             patch.setattr(agent_module, "time", world)
             patch.setattr(session_module, "Connection", _connections(world))
-            patch.setattr(session_module, "chance", lambda: chance)
+            patch.setattr(session_module, "random_value", lambda: chance)
             said = io.StringIO()
             return Client(
                 world,

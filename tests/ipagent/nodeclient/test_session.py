@@ -48,7 +48,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def talk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReconnectingSession]:
-    monkeypatch.setattr(module, "chance", lambda: 0.5)
+    monkeypatch.setattr(module, "random_value", lambda: 0.5)
     (tmp_path / "token").write_text("first")
     made = ReconnectingSession("127.0.0.1", server.port, str(tmp_path / "token"), "test")
     made.set_statement({"contract": 1})

@@ -17,11 +17,11 @@ import yaml
 from common.pod_keys import STATUS
 from common.version import VERSION
 from tests.webhook.pods import applied
-from webhook.config import parse_settings
 from webhook.core.inject import inject
 from webhook.core.namespace_policy import ROUTES
 from webhook.core.reasons import Reason
 from webhook.server.review import decode_review
+from webhook.settings_file import parse_settings
 
 pytestmark = pytest.mark.pure
 

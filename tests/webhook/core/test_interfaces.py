@@ -9,10 +9,10 @@ from common.agent_settings import AgentSettings
 from common.pod_keys import INTERFACES, NETWORKS, Injection
 from ipagent.assign.addresses import Link, LinkAddress, Snapshot
 from ipagent.assign.selection import Selection, select
-from webhook.config import parse_settings
 from webhook.core.decision import decide
 from webhook.core.namespace_policy import NamespacePolicy
 from webhook.core.pod import Pod
+from webhook.settings_file import parse_settings
 
 pytestmark = pytest.mark.pure
 

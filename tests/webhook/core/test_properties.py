@@ -21,12 +21,12 @@ from common.agent_container import (
 from common.agent_settings import Backend
 from common.quantity import parse_quantity
 from tests.webhook.pods import applied, pods
-from webhook.config import parse_settings
 from webhook.core.inject import Outcome, inject
 from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
 from webhook.core.reasons import Reason
 from webhook.multus.networks import parse_networks
+from webhook.settings_file import parse_settings
 
 pytestmark = pytest.mark.pure
 

@@ -13,7 +13,6 @@ from common.agent_container import CONTAINER_NAME
 from common.pod_keys import NETWORKS, STATUS
 from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied
-from webhook.config import parse_settings
 from webhook.core.inject import inject
 from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
@@ -21,6 +20,7 @@ from webhook.multus.networks import MAX_ANNOTATIONS
 from webhook.server.handler import AdmissionHandler
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
+from webhook.settings_file import parse_settings
 
 pytestmark = pytest.mark.pure
 

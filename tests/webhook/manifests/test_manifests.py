@@ -20,23 +20,23 @@ from common.pod_keys import CREDENTIALS, INJECTION, MODE, NETWORKS
 from tests.cluster.test_selectors import expected_path
 from tests.webhook.core.test_cases import CASES, SETTINGS, read_case, review
 from tests.webhook.pods import pods
-from webhook.config import parse_settings
 from webhook.core.inject import inject
 from webhook.core.namespace_policy import ROUTES, NamespacePolicy
 from webhook.core.pod import Pod
 from webhook.core.reasons import REMEDIES, SENTENCES, Reason
-from webhook.manifests.decide import (
+from webhook.manifests.documents import patched_stream, read_documents
+from webhook.manifests.explain import Explanation, as_objects, as_text, explain
+from webhook.manifests.workload_decision import (
     Defaults,
     WorkloadOutcome,
     decide_workloads,
     namespace_policy,
     operations_by_document,
 )
-from webhook.manifests.documents import patched_stream, read_documents
-from webhook.manifests.explain import Explanation, as_objects, as_text, explain
 from webhook.manifests.workloads import ManifestError, read_manifests
 from webhook.manifests.yaml_scalars import plain_scalar
 from webhook.server.review import decode_review
+from webhook.settings_file import parse_settings
 
 pytestmark = pytest.mark.pure
 

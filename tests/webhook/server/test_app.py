@@ -20,7 +20,6 @@ from common.token_bucket import BucketsByKey, Rate
 from tests.cluster.certificates import Authority
 from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied
-from webhook.config import parse_settings
 from webhook.core.namespace_policy import ROUTES
 from webhook.server import body, handler
 from webhook.server.app import create_app
@@ -30,6 +29,7 @@ from webhook.server.drain import Draining
 from webhook.server.handler import AdmissionHandler
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
+from webhook.settings_file import parse_settings
 
 POD: dict[str, Any] = {
     "metadata": {"name": "web", "annotations": {pod_keys.NETWORKS: "ipvlan-multus"}},

@@ -15,13 +15,13 @@ from common import pod_keys
 from common.agent_container import CONTAINER_NAME, RUN_VOLUME
 from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied, encoded_response
-from webhook.config import parse_settings
 from webhook.core import patch
 from webhook.core.inject import Outcome, inject
 from webhook.core.namespace_policy import ROUTES
 from webhook.core.pod import Pod
 from webhook.core.reasons import Reason
 from webhook.server.review import decode_review
+from webhook.settings_file import parse_settings
 
 pytestmark = pytest.mark.pure
 

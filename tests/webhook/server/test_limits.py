@@ -24,7 +24,7 @@ import httpx
 import pytest
 import yaml
 
-from common.connection_table import Refusal
+from common.connection_limits import Refusal
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
 from tests.descriptors import no_descriptors

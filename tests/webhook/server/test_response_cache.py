@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tests.webhook.core.test_cases import CASES, SETTINGS, review
 from tests.webhook.pods import encoded_response, pods
-from webhook.config import parse_settings
 from webhook.core.inject import Outcome, inject
 from webhook.core.namespace_policy import ROUTES, NamespacePolicy
 from webhook.core.pod import Pod
@@ -25,6 +24,7 @@ from webhook.server.log import Log
 from webhook.server.metrics import Metrics
 from webhook.server.response_cache import MAX_ENTRIES, MAX_KEY, ResponseCache
 from webhook.server.review import PodRequest, decode_review, with_uid
+from webhook.settings_file import parse_settings
 
 pytestmark = pytest.mark.pure
 

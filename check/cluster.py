@@ -24,15 +24,15 @@ from check.model import (
     seconds_since_epoch,
     text_of,
 )
-from check.networks import IPAddress, Network, attached_addresses, read_network
+from check.net_attach_defs import IPAddress, Network, attached_addresses, read_network
 from check.selectors import may_run_on
 from common.pod_keys import INJECTION, NETWORKS, Injection
 from ipagent.assign.holders import owner_of
 from ipagent.assign.topology import EniDetails
 from ipagent.aws.describe_enis import details
 from webhook.core.settings import Settings
-from webhook.manifests.decide import Defaults, WorkloadOutcome, decide_workloads
 from webhook.manifests.explain import Explanation, explain
+from webhook.manifests.workload_decision import Defaults, WorkloadOutcome, decide_workloads
 from webhook.manifests.workloads import ManifestError, read_manifests
 
 RECENT = 1200

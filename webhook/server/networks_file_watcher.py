@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from webhook.config import ConfigError, load_networks
+from webhook.settings_file import ConfigError, load_networks
 
 
 class NetworksWatcher:

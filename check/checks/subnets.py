@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 
+from check.cluster import Cluster
 from check.model import AWS, RESERVATIONS, Object, Verdict, objects, text_of
-from check.networks import HOST_LOCAL, WHEREABOUTS, IPNetwork, Network
+from check.net_attach_defs import HOST_LOCAL, WHEREABOUTS, IPNetwork, Network
 from check.results import Check, Problem, aws, edit
-from check.views import Cluster
 
 _VPC_IPAMS = (WHEREABOUTS, HOST_LOCAL)
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 
 
-def chance() -> float:
+def random_value() -> float:
     """Return a random value in [0, 1)."""
     return int.from_bytes(os.urandom(4), "little") / (1 << 32)

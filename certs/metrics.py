@@ -1,4 +1,4 @@
-"""Probes and metrics of the certificate controller."""
+"""Metrics and probes of the certificate controller."""
 
 from __future__ import annotations
 

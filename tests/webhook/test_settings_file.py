@@ -5,8 +5,8 @@ import pytest
 
 from common.agent_settings import Backend, Credentials, LogFormat, LogLevel, Mode
 from webhook.cli.serve import CONFIG
-from webhook.config import MAX_FILE_SIZE, ConfigError, load_settings, parse_settings
 from webhook.core.settings import EnvVar, Size
+from webhook.settings_file import MAX_FILE_SIZE, ConfigError, load_settings, parse_settings
 
 LEAST = "agent: {image: i}\n"
 VOLUME = "agent: {image: i, volumes: [{name: ca, emptyDir: {}}], "

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from common.kube.client import Client, Cluster, Endpoint
-from common.kube.cluster import find_cluster, pod_namespace
 from common.kube.credentials import tls_context
 from common.kube.errors import ClusterError
+from common.kube.rest_config import find_cluster, pod_namespace
 from tests.cluster.certificates import Authority
 from tests.common.kube.fake_api import FakeApi, Reply
 

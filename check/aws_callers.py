@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from check.cluster import Cluster
 from check.model import NotApplicable, Object, mapping, objects, pod_spec, text_of
-from check.networks import IPAddress
-from check.views import Cluster
+from check.net_attach_defs import IPAddress
 from common.agent_container import CONTAINER_NAME
 from common.agent_settings import Backend
 

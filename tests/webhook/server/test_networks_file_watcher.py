@@ -12,13 +12,13 @@ import pytest
 
 from tests.webhook.core.test_cases import review
 from tests.webhook.pods import applied
-from webhook.config import MAX_FILE_SIZE, parse_settings
 from webhook.core.namespace_policy import ROUTES
 from webhook.server.app import reload_networks
 from webhook.server.handler import AdmissionHandler
 from webhook.server.log import Log
 from webhook.server.metrics import Metrics
-from webhook.server.networks_watcher import NetworksWatcher
+from webhook.server.networks_file_watcher import NetworksWatcher
+from webhook.settings_file import MAX_FILE_SIZE, parse_settings
 
 POD = {
     "apiVersion": "v1",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from check.cluster import NO_MASTER, Cluster
 from check.results import Check, Problem, describe, listed, short
-from check.views import NO_MASTER, Cluster
 
 LIST_NETWORKS = "kubectl get network-attachment-definitions.k8s.cni.cncf.io -A"
 NO_ADDRESS = "Could not allocate IP in range"

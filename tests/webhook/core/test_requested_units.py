@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.pod_keys import UNITS
 from webhook.core.annotations import Refusal, read_annotations
-from webhook.core.capacity import CapacityRequest, Units, parse_units, request_capacity
+from webhook.core.requested_units import CapacityRequest, Units, parse_units, request_capacity
 from webhook.multus.networks import parse_networks
 
 pytestmark = pytest.mark.pure

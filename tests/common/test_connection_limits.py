@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.connection_table import (
+from common.connection_limits import (
     STALE,
     Connection,
     ConnectionLimits,
