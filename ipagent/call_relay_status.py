@@ -30,7 +30,7 @@ from ipagent.call_relay import (
     RelayRequests,
 )
 from ipagent.log import printable
-from ipagent.node_network_names import with_status
+from ipagent.node_network_api import with_status
 
 NODE_RELAY_MANAGER = "multus-eni-node-relay"
 """Field manager of `status.requests`."""

@@ -97,9 +97,9 @@ def _program(program: str, arguments: Sequence[str], env: Mapping[str, str]) -> 
 
             return node.run(arguments, env)
         case "links":
-            from ipagent.node_interfaces import cli as node_interfaces  # noqa: PLC0415 - see the module's docstring
+            from ipagent.links import cli as links  # noqa: PLC0415 - see the module's docstring
 
-            return node_interfaces.run(arguments, env)
+            return links.run(arguments, env)
         case _:
             from ipagent.controller import cli as controller  # noqa: PLC0415 - see the module's docstring
 
@@ -121,7 +121,7 @@ def _has_started(started_file: str, seconds: int) -> bool:
         return True
     if not seconds:
         return False
-    from ipagent.probe import wait_started  # noqa: PLC0415 - see the module's docstring
+    from ipagent.startup_probe import wait_started  # noqa: PLC0415 - see the module's docstring
 
     return wait_started(started_file, seconds)
 
@@ -172,7 +172,7 @@ def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: st
         from ipagent.nodeclient import main as nodeclient  # noqa: PLC0415 - see the module's docstring
 
         return nodeclient.work(process)
-    from ipagent.pod import main as pod  # noqa: PLC0415 - see the module's docstring
+    from ipagent.direct import main as pod  # noqa: PLC0415 - see the module's docstring
 
     return pod.work(process)
 

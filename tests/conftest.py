@@ -29,7 +29,7 @@ ALL_PURE = re.compile(r"^pytestmark = \[?pytest\.mark\.pure\b", re.MULTILINE)
 UNTRACED = re.compile(
     r"tests/(doubles_tests|examples|images|multus_eni)/|tests/test_|tests/check/test_hostile_\w+\.py"
     r"|tests/ipagent/(test_agent_docs|aws/test_trim_botocore|controller/kube/\w+)\.py"
-    r"|tests/ipagent/pod/test_change_lookups\.py"
+    r"|tests/ipagent/direct/test_change_lookups\.py"
     r"|tests/ipagent/node/reconcile/test_(controller_budget|memory)\.py"
 )
 """Tests of whole programs, of what is no pure room, and of long histories. What they reach of the pure rooms,

@@ -19,7 +19,7 @@ from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
 from common.kube.timestamps import timestamp
 from ipagent.node.reconcile.usage import Usage, usage_body
-from ipagent.node_network_names import ATTACHMENTS, NODE_MANAGER, RESOURCE_PREFIX
+from ipagent.node_network_api import ATTACHMENTS, NODE_MANAGER, RESOURCE_PREFIX
 from tests.chart.network_rig import ATTACHMENT, NODE, report_link
 from tests.chart.values import REQUIRED
 from tests.cluster.api import Api, Kind, Manifest

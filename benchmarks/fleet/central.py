@@ -13,7 +13,7 @@ import yaml
 from benchmarks.fleet.agents import IPAGENT
 from benchmarks.fleet.layout import NETWORK, NETWORK_TAG, REGION, ZONE, Fleet
 from benchmarks.fleet.stage import SECONDS, BenchError, Cloud, Stage, wait_until
-from ipagent.node_network_names import LEASE
+from ipagent.node_network_api import LEASE
 from tests.cluster.api import ApiError, Kind
 from tests.cluster.processes import Process
 

@@ -36,9 +36,9 @@ from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.imds import Imds
 from ipagent.aws.pod_cloud import PodCloud
+from ipagent.direct import init
+from ipagent.direct.agent import Agent
 from ipagent.log import Log
-from ipagent.pod import init
-from ipagent.pod.agent import Agent
 
 TIMING = Clock(time.monotonic, time.sleep, random.random)
 RESTART, LONGEST_RESTART = 10.0, 300.0

@@ -16,7 +16,7 @@ from check.model import (
     why_down,
 )
 from check.results import Check, Problem, describe, describe_pods
-from ipagent.node_network_names import HOST_ADDRESS, LEASE, STANDING_BY
+from ipagent.node_network_api import HOST_ADDRESS, LEASE, STANDING_BY
 
 LEASE_SLACK = 30
 """Seconds: a dump's files are not all of the same moment, and clocks differ."""

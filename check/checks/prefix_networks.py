@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from check.cluster import Cluster
 from check.model import Resource, items, mapping, objects, text_of
 from check.results import Check, Problem, copy_of, upgrade
-from ipagent.node_network_names import NETWORK_LABEL
+from ipagent.node_network_api import NETWORK_LABEL
 
 OPTION = "--cni-conf-dir="
 MULTUS_CONFIG = "kube-system/multus-daemon-config"

@@ -36,7 +36,7 @@ from common.agent_container import CONTAINER_NAME
 from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
 from common.pod_keys import INJECTION, NETWORKS, Injection
-from ipagent.node_network_names import LEASE
+from ipagent.node_network_api import LEASE
 
 OURS_ALONE = {
     "ConfigMap": {"labelSelector": f"{PART_OF}={PROJECT}"},

@@ -56,7 +56,7 @@ class PodCloud(AwsAccess):
         self._ranges_until = 0.0
 
     def _connection(self) -> Connection:
-        from ipagent.aws.pod_connection import PodConnection, Usual  # noqa: PLC0415 - without addresses not needed
+        from ipagent.aws.botocore_fallback import PodConnection, Usual  # noqa: PLC0415 - without addresses not needed
 
         usual = Usual.find(self._region, self._credentials, self._env, self._answering)
         return PodConnection(self._region, usual, super()._connection)

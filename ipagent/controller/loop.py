@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from ipagent.assign.ec2_error_codes import BY_ADDRESS
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.eip.controller import EipController
-from ipagent.controller.kube.eips import PodConditionWriter
 from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.networks_map import NetworksMap
-from ipagent.controller.kube.relay import ResponseWriter
+from ipagent.controller.kube.pod_conditions import PodConditionWriter
+from ipagent.controller.kube.relay_responses import ResponseWriter
 from ipagent.controller.kube.slice_pools import SlicePools
 from ipagent.controller.kube.wakes import Wakes
 from ipagent.controller.kube.writer import Writer

@@ -29,24 +29,24 @@ from ipagent.assign.errors import Usage
 from ipagent.controller.ec2.client import Ec2
 from ipagent.controller.ec2.executor import Executor
 from ipagent.controller.eip.controller import EipController
-from ipagent.controller.kube.eips import PodConditionWriter
+from ipagent.controller.kube.eni_users import list_users
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.informers import Informers
 from ipagent.controller.kube.networks_map import NetworksMap
-from ipagent.controller.kube.pods import list_users
-from ipagent.controller.kube.relay import ResponseWriter
+from ipagent.controller.kube.pod_conditions import PodConditionWriter
+from ipagent.controller.kube.relay_responses import ResponseWriter
 from ipagent.controller.kube.slice_pools import SlicePools
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import Eips, Loop, Relay
 from ipagent.controller.model.eips import Grants
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
+from ipagent.controller.reconcile.call_rate_limiter import MAX_IN_FLIGHT
 from ipagent.controller.reconcile.controller import Controller
-from ipagent.controller.reconcile.scheduler import MAX_IN_FLIGHT
 from ipagent.controller.relay.controller import RelayController
 from ipagent.log import Log
 from ipagent.main_loop import end_with
-from ipagent.node_network_names import LEASE
+from ipagent.node_network_api import LEASE
 
 PROGRAM = "multus-eni-controller"
 REMEDIES = {

@@ -14,8 +14,8 @@ from typing import NoReturn, Protocol
 from common.agent_settings import LogLevel
 from ipagent.log import Log
 from ipagent.main_loop import Turns, Wakeup
+from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.claim import Claim, ClaimStatus
-from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.signals import Signals

@@ -33,20 +33,20 @@ from ipagent.node.central.cloud import CentralCloud
 from ipagent.node.central.relay import CallRelay
 from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import Collector
-from ipagent.node.gc.restore import ListingFailed
+from ipagent.node.gc.undo_reclaim import ListingFailed
 from ipagent.node.gc.verdict import GcResult
 from ipagent.node.loop import Loop, log_events
-from ipagent.node.model.events import AddressEvent
-from ipagent.node.model.field_readers import SettingsError
+from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.pod import Pod
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses, with_pool
+from ipagent.node.model.settings_readers import SettingsError
 from ipagent.node.observe.condition_writer import ConditionWriter
 from ipagent.node.observe.event_recorder import EventRecorder
 from ipagent.node.observe.introspection import AgentState, StatusServer, document
 from ipagent.node.observe.metrics import Metrics, Snapshot
 from ipagent.node.observe.usage_reporter import UsageReporter
 from ipagent.node.pod_informer import PodInformer, PodName
-from ipagent.node.reconcile.batcher import RelayedWindow
+from ipagent.node.reconcile.batch_window import RelayedWindow
 from ipagent.node.reconcile.controller import NodeController
 from ipagent.node.sessions.auth import review_token
 from ipagent.node.sessions.listener import listen

@@ -21,7 +21,7 @@ from common.kube.errors import ClusterError
 from common.kube.reflector import Reflector, Target
 from common.object_fields import Object
 from ipagent.log import Log
-from ipagent.network_status_writer import written_through_status
+from ipagent.network_status_origin import written_through_status
 from ipagent.node.model.network_status import network_status_text
 from ipagent.node.model.pod import Pod, PodKey, read_pod
 

@@ -30,8 +30,8 @@ SUITES = (
     "tests/ipagent/nodeclient/test_e2e.py",
     "tests/ipagent/netlink/test_namespace.py::TestInAPod",
     # The others give a device a second name (RTM_NEWLINKPROP), which QEMU 7.2 does not pass on to the kernel.
-    "tests/ipagent/node_interfaces/test_kernel.py::test_an_eni_that_is_down_is_renamed",
-    "tests/ipagent/test_probe.py::test_the_kernel_wakes_it_when_the_file_appears",
+    "tests/ipagent/links/test_kernel.py::test_an_eni_that_is_down_is_renamed",
+    "tests/ipagent/test_startup_probe.py::test_the_kernel_wakes_it_when_the_file_appears",
     "tests/cluster/test_node_agent.py",
     "tests/cluster/test_controller.py",
     "tests/cluster/test_certs.py",

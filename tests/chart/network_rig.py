@@ -15,9 +15,9 @@ from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
 from common.kube.lease import LeaderElection, Terms
 from ipagent.controller.ec2.executor import Executor
+from ipagent.controller.kube.eni_users import list_users
 from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.informers import Informers
-from ipagent.controller.kube.pods import list_users
 from ipagent.controller.kube.slice_pools import SlicePools
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import Loop
@@ -26,12 +26,12 @@ from ipagent.controller.model.actions import Call
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer
+from ipagent.links.node_attachments import status_body
+from ipagent.links.plan import Status
+from ipagent.links.pool import PoolStatus, Use
 from ipagent.log import Log
-from ipagent.network_status_writer import NETWORK_STATUS
-from ipagent.node_interfaces.attachments import status_body
-from ipagent.node_interfaces.plan import Status
-from ipagent.node_interfaces.pool import PoolStatus, Use
-from ipagent.node_network_names import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
+from ipagent.network_status_origin import NETWORK_STATUS
+from ipagent.node_network_api import ATTACHMENTS, LEASE, LINKS_MANAGER, STARTUP_TAINT
 from tests.chart.conftest import Cluster
 from tests.cluster.api import Api, ApiError, Kind, Manifest
 from tests.cluster.helm import NAMESPACE

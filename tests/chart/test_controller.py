@@ -12,15 +12,15 @@ import pytest
 from common.pod_keys import NETWORKS_FILE
 from ipagent.controller.cli import _parser
 from ipagent.controller.model.actions import Plan
-from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import no
 from ipagent.controller.model.eip_calls import EipPlan
 from ipagent.controller.model.eips import read_grants
+from ipagent.controller.model.node_attachment import AttachmentStatus
 from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe.metrics import Relayed, Snapshot, registry
-from ipagent.node_interfaces.cli import _parser as links_parser
-from ipagent.node_interfaces.cni_files import DATA
-from ipagent.node_network_names import LEASE
+from ipagent.links.cli import _parser as links_parser
+from ipagent.links.cni_files import DATA
+from ipagent.node_network_api import LEASE
 from tests.chart.conftest import programs
 from tests.chart.test_monitoring import LABEL, RUNBOOKS, SCRAPED, SELECTOR, check, rules_file
 from tests.chart.values import CONTROLLER, REQUIRED, cases

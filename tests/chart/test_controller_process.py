@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ipagent.node_network_names import READY_PREFIX, STARTUP_TAINT
+from ipagent.node_network_api import READY_PREFIX, STARTUP_TAINT
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import ATTACHMENT, NETWORK, NODE, OWN, client_with, report_link, token_of
 from tests.chart.test_networks import api, manifest  # noqa: F401 - api is a fixture

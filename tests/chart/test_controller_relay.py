@@ -14,7 +14,7 @@ from ipagent.assign.addresses import parse_address
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.call_relay import Action, RelayAnswer, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_answers, requests_body
-from ipagent.node_network_names import ATTACHMENTS
+from ipagent.node_network_api import ATTACHMENTS
 from tests import doubles
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import ATTACHMENT, NETWORK, NODE, OWN, client_with, token_of

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from common.pod_keys import EIP, EIP_CONDITION, EIP_LABEL
-from ipagent.network_status_writer import NETWORK_STATUS
+from ipagent.network_status_origin import NETWORK_STATUS
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import EVENT, NODE, OWN, token_of
 from tests.chart.test_controller_process import KEYS, REGION, VPC, ZONE, Replicas, identifier

@@ -21,9 +21,9 @@ from common.metrics import process_registry
 from common.probes import ProbeServer
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.controller.model.actions import Plan, ReadLimits
-from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import no
 from ipagent.controller.model.eip_calls import EipPlan
+from ipagent.controller.model.node_attachment import AttachmentStatus
 from ipagent.controller.model.relay import Histogram
 from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe import metrics as controller

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ipagent.network_status_writer import NETWORK_STATUS, written_through_status
+from ipagent.network_status_origin import NETWORK_STATUS, written_through_status
 from ipagent.node.model.network_status import network_status_text
 from tests.chart.conftest import EDITOR, MULTUS, Cluster
 from tests.chart.test_admission_policy import POLICY, refusal, status_of

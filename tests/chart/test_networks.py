@@ -20,10 +20,10 @@ import yaml
 from common.agent_settings import LogFormat
 from common.kube.errors import ApiError as Refusal
 from ipagent.controller.kube import slice_pools
-from ipagent.controller.model.cloud import CLUSTER_TAG
+from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG
 from ipagent.log import Log
 from ipagent.node.observe.usage_reporter import UsageReporter
-from ipagent.node_network_names import FULL_TAINT, READY_PREFIX, STARTUP_TAINT
+from ipagent.node_network_api import FULL_TAINT, READY_PREFIX, STARTUP_TAINT
 from multus_eni.convert_node_eni import convert
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import ATTACHMENT, DAEMON, NETWORK, NODE, OWN, Rig, client_with, token_of

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ipagent.node_network_names import STARTUP_TAINT
+from ipagent.node_network_api import STARTUP_TAINT
 from tests.chart.conftest import Cluster, programs
 from tests.cluster.api import ApiError, Kind, Manifest
 from tests.cluster.waiting import wait_for

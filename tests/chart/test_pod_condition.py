@@ -18,7 +18,7 @@ from ipagent.node.model.claim import ClaimState, ClaimStatus
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import PodKey, read_pod
 from ipagent.node.observe.condition_writer import ConditionWriter
-from ipagent.node_network_names import NODE_MANAGER
+from ipagent.node_network_api import NODE_MANAGER
 from tests.chart.conftest import Cluster
 from tests.chart.network_rig import DAEMON, OWN, client_with, token_of
 from tests.chart.values import REQUIRED

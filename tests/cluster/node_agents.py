@@ -12,7 +12,7 @@ from common.agent_container import TOKEN_AUDIENCE
 from common.kube.client import Client
 from common.kube.kubeconfig import load_kubeconfig
 from common.pod_keys import NETWORKS
-from ipagent.network_status_writer import NETWORK_STATUS
+from ipagent.network_status_origin import NETWORK_STATUS
 from tests.cluster.api import SERVICE_ACCOUNT, Api, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubeconfig import write_kubeconfig

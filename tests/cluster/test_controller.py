@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ipagent.controller.model.attachment import ATTACHED
+from ipagent.controller.model.node_attachment import ATTACHED
 from tests import programs
 from tests.cluster.api import Api, Kind
 from tests.cluster.control_plane import ControlPlane

@@ -18,7 +18,7 @@ import pytest
 
 from common.agent_settings import CONTRACT, ENV_HOST_IP, ENV_NODE_NAME, Mode
 from common.exit_codes import ExitCode
-from ipagent.network_status_writer import NETWORK_STATUS
+from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import MIRROR
 from ipagent.node_protocol import PATH

@@ -17,8 +17,8 @@ from common.kube.client import Client
 from common.kube.errors import ApiError
 from common.kube.kubeconfig import load_kubeconfig
 from ipagent.log import Log
-from ipagent.network_status_writer import NETWORK_STATUS
-from ipagent.node.model.events import AddressEvent, EventType
+from ipagent.network_status_origin import NETWORK_STATUS
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.pod import Pod, PodKey, read_pod
 from ipagent.node.observe import event_correlator
 from ipagent.node.observe.event_recorder import EventRecorder

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ipagent.node_network_names import STARTUP_TAINT
+from ipagent.node_network_api import STARTUP_TAINT
 from tests.examples import policies
 from tests.examples.cloudformation import Stack, load
 from tests.examples.shipped import ISSUER, PARTITIONS, Account

@@ -11,7 +11,7 @@ import fastjsonschema
 import pytest
 import yaml
 
-from ipagent.node_network_names import STARTUP_TAINT
+from ipagent.node_network_api import STARTUP_TAINT
 from tests.examples.check_nodegroup import DATA
 
 pytestmark = pytest.mark.pure

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ipagent.node_network_names import STARTUP_TAINT
+from ipagent.node_network_api import STARTUP_TAINT
 from tests.examples.check_nodegroup import CheckNodegroup, Plan, Refused
 from tests.examples.shipped import PARTITIONS, Account
 from tests.examples.user_data import only_node_config

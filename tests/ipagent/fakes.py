@@ -31,9 +31,9 @@ from ipagent.assign.errors import AgentError, Ec2Error
 from ipagent.assign.placement import Placement
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails, Topology
+from ipagent.direct.agent import Agent
+from ipagent.direct.eni_lookup import PodCloud
 from ipagent.log import Log
-from ipagent.pod.agent import Agent
-from ipagent.pod.eni_lookup import PodCloud
 
 ETH0 = Link(2, "eth0", "0a:00:00:00:00:02")
 NET1 = Link(3, "net1", "02:aa:00:00:00:01")

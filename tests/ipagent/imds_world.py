@@ -24,13 +24,13 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.report import Report
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.ec2_errors import failure_of
+from ipagent.aws.botocore_errors import failure_of
 from ipagent.aws.http_messages import Response
-from ipagent.aws.lost_credentials import SUCCESS, role_failure
+from ipagent.aws.missing_credentials import SUCCESS, role_failure
 from ipagent.aws.pod_cloud import PodCloud
-from ipagent.pod import init
-from ipagent.pod.agent import Agent
-from ipagent.pod.sidecar import Follower
+from ipagent.direct import init
+from ipagent.direct.agent import Agent
+from ipagent.direct.sidecar import Follower
 from tests.ipagent.fakes import ETH0, FakeSource, Lines, Time, agent, ip
 
 NODE, OTHER_NODE = "i-1", "i-2"

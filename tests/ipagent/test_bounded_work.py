@@ -23,9 +23,9 @@ from ipagent.assign.errors import NoImds
 from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import MAX_BYTES as MAX_IMDS_BYTES
 from ipagent.aws.imds_http import ImdsConnection
-from ipagent.network_status_writer import NETWORK_STATUS
-from ipagent.node.model.field_readers import SettingsError
+from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node.model.pod import read_pod
+from ipagent.node.model.settings_readers import SettingsError
 from ipagent.node.observe.status_command import SOCKET, NotRunning, ask
 from ipagent.node.sessions.auth import read_review
 from ipagent.node.sessions.http1 import BadRequest, BodyParser, Head, HeadParser, answer_head, read_head

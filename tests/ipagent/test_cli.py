@@ -27,7 +27,7 @@ from common.version import VERSION
 from ipagent import cli
 from ipagent.commands import addresses
 from ipagent.commands import cli as commands
-from ipagent.pod import main
+from ipagent.direct import main
 
 COMMANDS = ("addresses", "enis", "release")
 
@@ -104,7 +104,7 @@ print(*sys.modules)
     first, second, modules = done.stdout.splitlines()
     assert first == second == str(int(ExitCode.NO_ENI))
     loaded = set(modules.split())
-    assert "ipagent.pod.sidecar" in loaded
+    assert "ipagent.direct.sidecar" in loaded
     assert not {name for name in loaded if name.startswith("ipagent.commands")}
     assert not loaded & {"argparse", "gettext", "botocore"}
 
@@ -162,7 +162,7 @@ def test_the_probe_imports_next_to_nothing(arguments: list[str], tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
     loaded = set(done.stdout.split())
     ours = {name for name in loaded if name.split(".")[0] in {"common", "ipagent", "webhook", "certs"}}
-    assert ours - {"ipagent.probe"} == {
+    assert ours - {"ipagent.startup_probe"} == {
         "common",
         "common.agent_container",
         "common.agent_settings",

@@ -19,12 +19,12 @@ from common.exit_codes import ExitCode
 from common.pod_keys import NETWORKS
 from ipagent.assign.addresses import Link, LinkAddress, Snapshot
 from ipagent.assign.topology import Topology
-from ipagent.network_status_writer import NETWORK_STATUS
+from ipagent.direct import init
+from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node.model.claim import Claim
 from ipagent.node.model.grants import NOTHING
 from ipagent.node.model.pod import read_pod
 from ipagent.node.reconcile.desired import ClaimView, PodDesired, desired_for
-from ipagent.pod import init
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, FakeCloud, FakeSource, Lines, Time, agent, ip
 from webhook.multus.networks import expected_interfaces, parse_networks
 

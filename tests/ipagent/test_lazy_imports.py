@@ -180,7 +180,7 @@ FIRST_CALL = """
 import json, sys
 from ipagent import lazy_imports
 lazy_imports.install()
-from ipagent.pod import main
+from ipagent.direct import main
 from common.agent_settings import Credentials
 from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client

@@ -16,13 +16,13 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from common.agent_settings import Credentials
 from common.version import VERSION
 from ipagent.assign.holders import NO_MANAGE
+from ipagent.aws.botocore_calls import CONNECT_SECONDS, READ_SECONDS, pages
+from ipagent.aws.botocore_errors import TRANSLATED, failure_of, watch
 from ipagent.aws.botocore_session import session_for
-from ipagent.aws.ec2_calls import CONNECT_SECONDS, READ_SECONDS, pages
 from ipagent.aws.ec2_client import PAGE_SIZE
-from ipagent.aws.ec2_errors import TRANSLATED, failure_of, watch
 from ipagent.aws.ec2_failures import unreadable
-from ipagent.aws.lost_credentials import with_credentials
-from ipagent.controller.ec2 import eips, prefixes, reading, relay
+from ipagent.aws.missing_credentials import with_credentials
+from ipagent.controller.ec2 import eips, prefixes, relay, responses
 from ipagent.controller.model.actions import (
     AssignPrefixes,
     Attach,
@@ -46,7 +46,7 @@ from ipagent.controller.model.eip_calls import (
     TagEip,
     UntagEip,
 )
-from ipagent.controller.model.network import Term
+from ipagent.controller.model.node_network import Term
 from ipagent.controller.model.relay_calls import (
     AddressCall,
     AssignAddresses,
@@ -64,7 +64,7 @@ from ipagent.controller.reconcile.ec2_answers import (
     Refused,
     TypeLimits,
 )
-from ipagent.controller.reconcile.refusal_conditions import classify
+from ipagent.controller.reconcile.ec2_error_conditions import classify
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials as Signing
@@ -151,7 +151,7 @@ class Ec2:
         found = self._interfaces(_interface_filters(call))
         if isinstance(call, DescribeHolders):
             return eips.read_holders(call, found)
-        return Enis(tuple(map(reading.eni, found)))
+        return Enis(tuple(map(responses.eni, found)))
 
     def _interfaces(self, filters: Filters) -> Iterator[NetworkInterfaceTypeDef]:
         ask: Any = lambda **token: self._client.describe_network_interfaces(  # noqa: E731 - a page
@@ -167,11 +167,11 @@ class Ec2:
         subnets, groups = {}, {}
         for filters in _filters("subnet-id", call.subnets):
             for shown in self._client.describe_subnets(Filters=filters)["Subnets"]:  # type: ignore[arg-type] # by name
-                subnets[shown["SubnetId"]] = reading.subnet(shown)
+                subnets[shown["SubnetId"]] = responses.subnet(shown)
             self._count("DescribeSubnets")
         for filters in _filters("group-id", call.groups):
             for found in self._client.describe_security_groups(Filters=filters)["SecurityGroups"]:  # type: ignore[arg-type] # by name
-                groups[found["GroupId"]] = reading.group(found)
+                groups[found["GroupId"]] = responses.group(found)
             self._count("DescribeSecurityGroups")
         return Found(tuple(subnets.values()), tuple(groups.values()))
 
@@ -180,7 +180,7 @@ class Ec2:
             Filters=[{"Name": "instance-type", "Values": list(call.types)}]
         )
         self._count("DescribeInstanceTypes")
-        types = {str(shown["InstanceType"]): reading.limits(shown) for shown in found["InstanceTypes"]}
+        types = {str(shown["InstanceType"]): responses.limits(shown) for shown in found["InstanceTypes"]}
         return TypeLimits(types)
 
     def _create(self, call: Create) -> Enis:
@@ -196,7 +196,7 @@ class Ec2:
             **ipv6,
         )
         self._count("CreateNetworkInterface")
-        return Enis((reading.eni(made["NetworkInterface"]),))
+        return Enis((responses.eni(made["NetworkInterface"]),))
 
     def _change(self, call: Call) -> Answer:
         answer: Answer = Done()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from ipagent.controller.ec2 import reading
+from ipagent.controller.ec2 import responses
 from ipagent.controller.model.eip_calls import (
     Addresses,
     Associate,
@@ -21,7 +21,7 @@ from ipagent.controller.model.eip_calls import (
     UntagEip,
 )
 from ipagent.controller.model.eips import ElasticIp
-from ipagent.controller.model.network import Tags
+from ipagent.controller.model.node_network import Tags
 from ipagent.controller.reconcile.ec2_answers import Answer, Done
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def read_holders(call: DescribeHolders, interfaces: Iterable[NetworkInterfaceTyp
 def _for_pods(shown: NetworkInterfaceTypeDef) -> frozenset[str]:
     attachment = shown.get("Attachment") or {}
     first = attachment.get("DeviceIndex") == 0 and not attachment.get("NetworkCardIndex")
-    return frozenset() if first or shown.get("RequesterManaged") else reading.secondaries(shown)
+    return frozenset() if first or shown.get("RequesterManaged") else responses.secondaries(shown)
 
 
 def _place(shown: NetworkInterfaceTypeDef) -> tuple[str, str]:
@@ -78,7 +78,7 @@ def _eip(shown: AddressTypeDef) -> ElasticIp:
     return ElasticIp(
         id=shown.get("AllocationId", ""),
         public=shown.get("PublicIp", ""),
-        tags=reading.read_tags(shown.get("Tags", [])),
+        tags=responses.read_tags(shown.get("Tags", [])),
         association=shown.get("AssociationId", ""),
         eni=shown.get("NetworkInterfaceId", ""),
         private=shown.get("PrivateIpAddress", ""),

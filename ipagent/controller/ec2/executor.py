@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 from ipagent.controller.model.actions import Call, ListPods
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
 Maker = Callable[[Call], Answer]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipagent.controller.ec2 import reading
+from ipagent.controller.ec2 import responses
 from ipagent.controller.model.actions import AssignPrefixes, UnassignPrefix
 from ipagent.controller.model.prefixes import Family, address_of, family, is_single, single
 from ipagent.controller.reconcile.ec2_answers import Answer, Done, Prefixes
@@ -29,13 +29,13 @@ def _assign(client: EC2Client, call: AssignPrefixes) -> tuple[str, ...]:
     if call.family is Family.IPV4:
         given["SecondaryPrivateIpAddressCount" if call.single else "Ipv4PrefixCount"] = call.count
         made = client.assign_private_ip_addresses(**given)
-        blocks = reading.prefixes(made.get("AssignedIpv4Prefixes", []), ())
+        blocks = responses.prefixes(made.get("AssignedIpv4Prefixes", []), ())
         addresses = [each.get("PrivateIpAddress", "") for each in made["AssignedPrivateIpAddresses"]]
     else:
         given["Ipv6AddressCount" if call.single else "Ipv6PrefixCount"] = call.count
         assigned = client.assign_ipv6_addresses(**given)
         listed: Any = [{"Ipv6Prefix": each} for each in assigned.get("AssignedIpv6Prefixes", [])]
-        blocks = reading.prefixes((), listed)
+        blocks = responses.prefixes((), listed)
         addresses = assigned["AssignedIpv6Addresses"]
     return (*blocks, *map(single, addresses))
 

@@ -26,7 +26,7 @@ from ipagent.controller.model.eip_calls import (
 from ipagent.controller.model.eips import EipPod, EipState, ElasticIp, Grants, Holder
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
 STALE = frozenset({Kind.ASSOCIATED, Kind.EIP_GONE, Kind.ASSOCIATION_GONE})
 """Refusals that show that the EIPs have changed since they were described."""

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from common.shorten import shortened
+from ipagent.controller.eip.claims import Want, Who, read_wants
 from ipagent.controller.eip.match import Matches, is_free, match
-from ipagent.controller.eip.wants import Want, Who, read_wants
-from ipagent.controller.model.cloud import CLUSTER_TAG
 from ipagent.controller.model.condition import FALSE, MAX_MESSAGE, TRUE, Condition, no, unknown, yes
+from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG
 from ipagent.controller.model.eip_calls import (
     Associate,
     DescribeAddresses,
@@ -36,8 +36,8 @@ from ipagent.controller.model.eips import (
     Holder,
 )
 from ipagent.controller.model.state import Releases, State
+from ipagent.controller.reconcile.ec2_error_conditions import Kind, remedy
 from ipagent.controller.reconcile.plan_draft import MAX_IDS
-from ipagent.controller.reconcile.refusal_conditions import Kind, remedy
 
 TWO_LOOKS = 10.0
 """Seconds between the two looks that must both show that an association belongs to nobody."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ipagent.controller.eip.wants import Want, not_granted
-from ipagent.controller.model.cloud import CLUSTER_TAG
+from ipagent.controller.eip.claims import Want, not_granted
 from ipagent.controller.model.condition import Condition, no, unknown
+from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG
 from ipagent.controller.model.eips import KEPT_TAG, POD_TAG, ElasticIp, Grants
-from ipagent.controller.model.network import Tags
+from ipagent.controller.model.node_network import Tags
 
 
 @dataclass(slots=True)

@@ -7,12 +7,12 @@ from typing import Any
 
 from common.kube.pod_conditions import with_condition
 from common.pod_keys import EIP_CONDITION
-from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import EipPod
+from ipagent.controller.model.node_attachment import AttachmentStatus
 from ipagent.controller.model.prefixes import cni_object
 from ipagent.controller.model.writes import ApplyAttachment, NetworkStatus, PatchNode, PatchResources
-from ipagent.node_network_names import (
+from ipagent.node_network_api import (
     API_VERSION,
     ATTACHMENT_FINALIZER,
     NETWORK_LABEL,

@@ -18,10 +18,10 @@ from common.kube.timestamps import timestamp
 from common.shorten import shortened
 from common.token_bucket import BucketsByKey, Rate, TokenBucket
 from ipagent.controller.kube.recent_writes import SLOW
-from ipagent.controller.model.attachment import SUBNET_CHANGED
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
+from ipagent.controller.model.node_attachment import SUBNET_CHANGED
 from ipagent.log import Log
-from ipagent.node_network_names import HOST_ADDRESS, STANDING_BY
+from ipagent.node_network_api import HOST_ADDRESS, STANDING_BY
 
 DEFAULT = "default"
 """The namespace of Events on objects without one."""

@@ -12,13 +12,13 @@ from common.kube.client import Client
 from common.kube.informer import Informer
 from common.kube.reflector import Target
 from common.pod_keys import EIP_LABEL
-from ipagent.controller.model.attachment import Attachment, read_attachment
 from ipagent.controller.model.eips import EipPod, read_pod
 from ipagent.controller.model.net_attach_defs import Definition, read_definition
-from ipagent.controller.model.network import NodeNetwork, read_network
 from ipagent.controller.model.node import Node, read_node
+from ipagent.controller.model.node_attachment import Attachment, read_attachment
+from ipagent.controller.model.node_network import NodeNetwork, read_network
 from ipagent.log import Log
-from ipagent.node_network_names import ATTACHMENTS, DEFINITIONS, NETWORKS
+from ipagent.node_network_api import ATTACHMENTS, DEFINITIONS, NETWORKS
 
 LABELLED_PODS = Target("/api/v1/pods", "pods that claim Elastic IPs", {"labelSelector": EIP_LABEL})
 

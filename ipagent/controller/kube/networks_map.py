@@ -14,7 +14,7 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.pod_keys import NETWORKS_FILE
 from ipagent.controller.kube.recent_writes import next_try
 from ipagent.log import Log
-from ipagent.node_network_names import CONTROLLER_MANAGER
+from ipagent.node_network_api import CONTROLLER_MANAGER
 
 AGAIN = 10.0
 """Seconds after a write that has failed, at least."""

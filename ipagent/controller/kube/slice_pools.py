@@ -15,7 +15,7 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.controller.kube.recent_writes import SLOW, next_try
 from ipagent.controller.model.node_slice_pools import SlicePool, SliceReport
 from ipagent.log import Log
-from ipagent.node_network_names import API_VERSION, CONTROLLER_MANAGER, NETWORK_LABEL
+from ipagent.node_network_api import API_VERSION, CONTROLLER_MANAGER, NETWORK_LABEL
 
 GROUP = "whereabouts.cni.cncf.io/v1alpha1"
 MANAGED_BY = "app.kubernetes.io/managed-by"

@@ -18,8 +18,8 @@ from ipagent.controller.kube.recent_writes import Key, RecentWrites
 from ipagent.controller.kube.write_budget import NETWORK, NODE, Payer, WriteBudget, next_tick
 from ipagent.controller.kube.write_turns import PendingWrite, WriteTurns
 from ipagent.controller.model.actions import Plan
-from ipagent.controller.model.attachment import Attachment, AttachmentStatus
-from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.node_attachment import Attachment, AttachmentStatus
+from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import (
     AddFinalizer,
@@ -32,7 +32,7 @@ from ipagent.controller.model.writes import (
     Write,
 )
 from ipagent.log import Log
-from ipagent.node_network_names import (
+from ipagent.node_network_api import (
     API_VERSION,
     ATTACHMENT_FINALIZER,
     ATTACHMENTS,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ipagent.assign.address_calls import assign_action, unassign_action
-from ipagent.controller.model.attachment import AttachmentStatus
 from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.eip_calls import EipCall
-from ipagent.controller.model.network import Tags, Term
+from ipagent.controller.model.node_attachment import AttachmentStatus
+from ipagent.controller.model.node_network import Tags, Term
 from ipagent.controller.model.prefixes import Family, PrefixMarks, family
 from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.writes import NetworkStatus, Write

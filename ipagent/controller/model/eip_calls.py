@@ -9,7 +9,7 @@ from typing import TypeAlias
 from ipagent.controller.model.call_rank import Rank
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import ElasticIp
-from ipagent.controller.model.network import Tags
+from ipagent.controller.model.node_network import Tags
 
 
 class _OfEip:

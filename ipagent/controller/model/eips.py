@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from common import pod_keys
 from common.elastic_ips import EipClaim, parse_claims
 from ipagent.controller.model.condition import Condition, read_conditions
-from ipagent.controller.model.network import Tags
-from ipagent.network_status_writer import NETWORK_STATUS, read_ip, written_through_status
+from ipagent.controller.model.node_network import Tags
+from ipagent.network_status_origin import NETWORK_STATUS, read_ip, written_through_status
 
 POD_TAG = "multus-eni.io/pod"
 """Of an EIP: the pod that has it, as namespace/name; for an address that moves, namespace/address."""

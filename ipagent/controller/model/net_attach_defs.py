@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ipagent.node_network_names import NETWORK_ANNOTATION
+from ipagent.node_network_api import NETWORK_ANNOTATION
 
 MAX_CONFIG = 256 << 10
 """Characters of a CNI configuration that is read."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.quantity import whole_number
-from ipagent.node_network_names import RESOURCE_PREFIX, STARTUP_TAINT
+from ipagent.node_network_api import RESOURCE_PREFIX, STARTUP_TAINT
 
 ZONE = "topology.kubernetes.io/zone"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"

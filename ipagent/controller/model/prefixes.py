@@ -14,7 +14,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
 
-from ipagent.node_network_names import SINGLE
+from ipagent.node_network_api import SINGLE
 
 PREFIXES = "Prefixes"
 """`spec.addresses.mode` of a NodeNetwork."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ipagent.controller.model.actions import Call
-from ipagent.controller.model.attachment import Attachment
-from ipagent.controller.model.cloud import Cloud
-from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.ec2_snapshot import Cloud
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_attachment import Attachment
+from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.node_slice_pools import SliceReport
 
 

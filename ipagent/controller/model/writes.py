@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ipagent.controller.model.condition import Condition
-from ipagent.controller.model.network import LinkSpec
 from ipagent.controller.model.node import Taint
+from ipagent.controller.model.node_network import LinkSpec
 from ipagent.controller.model.prefixes import CniSpec
 
 

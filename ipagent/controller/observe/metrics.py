@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 from common.metrics import process_registry
 from common.version import VERSION
 from ipagent.controller.model.actions import Call, Plan
-from ipagent.controller.model.attachment import READY
 from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.eip_calls import EipPlan
+from ipagent.controller.model.node_attachment import READY
 from ipagent.controller.model.relay import BUCKETS, Histogram
 
 PREFIX = "multus_eni_controller_"

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ipagent.controller.model.attachment import AttachmentStatus, PodUsage
-from ipagent.controller.model.cloud import Eni, Limits
-from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.ec2_snapshot import Eni, Limits
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_attachment import AttachmentStatus, PodUsage
+from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.prefixes import IPV4_SIZE, Ipam, address_of, is_single
 from ipagent.controller.model.writes import PatchResources
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.node_network_names import RESOURCE_PREFIX, attachment_name
+from ipagent.node_network_api import RESOURCE_PREFIX, attachment_name
 
 CONFIRM = 1.0
 """Seconds after which EC2 has to show once more that an address is there which no pod has: at the end of a

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ipagent.controller.model.actions import Call, Plan
-from ipagent.controller.model.attachment import Attachment
-from ipagent.controller.model.network import NodeNetwork
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_attachment import Attachment
+from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.node_slice_pools import SliceReport
 from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.state import State
+from ipagent.controller.reconcile.call_rate_limiter import Scheduler
 from ipagent.controller.reconcile.decide import decide
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
-from ipagent.controller.reconcile.ec2_snapshot import answered, observed
-from ipagent.controller.reconcile.refusal_conditions import Kind
-from ipagent.controller.reconcile.scheduler import Scheduler
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
+from ipagent.controller.reconcile.snapshot_updates import answered, observed
 
 
 class Controller:

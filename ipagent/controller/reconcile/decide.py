@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ipagent.controller.model.actions import DescribeAll, Plan, ReadLimits
-from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.condition import TRUE
-from ipagent.controller.model.network import NodeNetwork, Source
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_attachment import Attachment
+from ipagent.controller.model.node_network import NodeNetwork, Source
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import AddFinalizer, ApplyAttachment, RemoveFinalizer
 from ipagent.controller.reconcile.capacity import advertise, count
 from ipagent.controller.reconcile.eni_attachment import advance
-from ipagent.controller.reconcile.leaks import TWO_LOOKS, orphans, sweep
+from ipagent.controller.reconcile.eni_release import release
+from ipagent.controller.reconcile.leaked_enis import TWO_LOOKS, orphans, sweep
+from ipagent.controller.reconcile.node_labels_and_taints import correct
 from ipagent.controller.reconcile.node_network_status import accepted, network_status
-from ipagent.controller.reconcile.nodes import correct
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.controller.reconcile.release import release
 from ipagent.controller.reconcile.selector_terms import resolve
-from ipagent.node_network_names import attachment_name
+from ipagent.node_network_api import attachment_name
 
 DESCRIBE_EVERY = 300.0
 """Seconds between two descriptions of all ENIs: what others have changed is noticed so late at most."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ipagent.assign.ec2_error_codes import Failure
-from ipagent.controller.model.cloud import Eni, Group, Limits, Subnet
+from ipagent.controller.model.ec2_snapshot import Eni, Group, Limits, Subnet
 from ipagent.controller.model.eip_calls import Addresses, Associated, Holders
 from ipagent.controller.model.relay_calls import Assigned, Interfaces
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
 SETTLE = 60.0
 """Seconds for which EC2 may not show what has just been created (eventual consistency), with a reserve."""

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.controller.model.actions import Create
-from ipagent.controller.model.attachment import SUBNET_CHANGED, Attachment
-from ipagent.controller.model.cloud import (
+from ipagent.controller.model.condition import Condition, no, unknown, yes
+from ipagent.controller.model.ec2_snapshot import (
     CLUSTER_TAG,
     DETACHING,
     NETWORK_TAG,
@@ -17,14 +17,14 @@ from ipagent.controller.model.cloud import (
     NODE_UID_TAG,
     Eni,
 )
-from ipagent.controller.model.condition import Condition, no, unknown, yes
-from ipagent.controller.model.network import Source
+from ipagent.controller.model.node_attachment import SUBNET_CHANGED, Attachment
+from ipagent.controller.model.node_network import Source
 from ipagent.controller.reconcile.ec2_answers import SETTLE
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from ipagent.controller.reconcile.eni_choice import adopted, candidates, created
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.selector_terms import place, subnet_in
-from ipagent.node_network_names import STANDING_BY
+from ipagent.node_network_api import STANDING_BY
 
 POLL = 2.0
 """Seconds between two looks at an ENI that is just being attached or detached."""

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ipagent.controller.model.actions import Attach, Detach, Modify
-from ipagent.controller.model.attachment import (
+from ipagent.controller.model.call_rank import Rank
+from ipagent.controller.model.condition import TRUE, Condition, no, unknown, yes
+from ipagent.controller.model.ec2_snapshot import (
+    ATTACHING,
+    AVAILABLE,
+    DETACHING,
+    Eni,
+)
+from ipagent.controller.model.node_attachment import (
     ATTACHED,
     CREATED,
     LINK_READY,
@@ -13,22 +21,14 @@ from ipagent.controller.model.attachment import (
     READY,
     Attachment,
 )
-from ipagent.controller.model.call_rank import Rank
-from ipagent.controller.model.cloud import (
-    ATTACHING,
-    AVAILABLE,
-    DETACHING,
-    Eni,
-)
-from ipagent.controller.model.condition import TRUE, Condition, no, unknown, yes
-from ipagent.controller.model.network import Source
+from ipagent.controller.model.node_network import Source
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile import prefixes
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from ipagent.controller.reconcile.eni_acquisition import LOST_POLL, POLL, acquire, count_lost
 from ipagent.controller.reconcile.eni_choice import free_slot
 from ipagent.controller.reconcile.link_condition import link_condition, on_node
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.controller.reconcile.refusal_conditions import Kind
 from ipagent.controller.reconcile.selector_terms import groups_in
 
 FRESH = 10.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ipagent.controller.model.attachment import Attachment
-from ipagent.controller.model.cloud import AVAILABLE, Eni, Limits
-from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.ec2_snapshot import AVAILABLE, Eni, Limits
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_attachment import Attachment
+from ipagent.controller.model.node_network import NodeNetwork
+from ipagent.controller.reconcile.ec2_error_conditions import Kind, remedy
 from ipagent.controller.reconcile.plan_draft import Draft, Pair
-from ipagent.controller.reconcile.refusal_conditions import Kind, remedy
 
 MAX_INDEX = 32
 """Device indexes that are looked through: no instance type has more interfaces on one network card."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipagent.controller.model.attachment import LINK_READY, Attachment
-from ipagent.controller.model.cloud import Eni
 from ipagent.controller.model.condition import TRUE, Condition, no, unknown, yes
+from ipagent.controller.model.ec2_snapshot import Eni
+from ipagent.controller.model.node_attachment import LINK_READY, Attachment
 from ipagent.controller.reconcile.plan_draft import Draft
-from ipagent.node_network_names import HOST_ADDRESS
+from ipagent.node_network_api import HOST_ADDRESS
 
 LINK_SECONDS = 180.0
 """After so long an interface that the node does not have counts as missing: ecs-agent #1520 saw 3 minutes."""

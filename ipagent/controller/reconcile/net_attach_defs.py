@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from ipagent.controller.model.condition import TRUE
 from ipagent.controller.model.net_attach_defs import Definition
-from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.reconcile.node_network_status import accepted
 
 MAX_BYTES = 900_000

@@ -6,21 +6,21 @@ from collections.abc import Iterable, Sequence
 
 from common.shorten import shortened
 from ipagent.controller.model.actions import prefix_key
-from ipagent.controller.model.attachment import (
+from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
+from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_attachment import (
     CREATED,
     PREFIXES_READY,
     READY,
     SUBNET_CHANGED,
     AttachmentStatus,
 )
-from ipagent.controller.model.condition import FALSE, TRUE, Condition, no, yes
-from ipagent.controller.model.network import NodeNetwork, is_label_key
-from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_network import NodeNetwork, is_label_key
 from ipagent.controller.model.writes import NetworkStatus
+from ipagent.controller.reconcile.ec2_error_conditions import Kind, condition_of, remedy
 from ipagent.controller.reconcile.plan_draft import Draft
-from ipagent.controller.reconcile.refusal_conditions import Kind, condition_of, remedy
 from ipagent.controller.reconcile.selector_terms import resolved_condition
-from ipagent.node_network_names import STANDING_BY
+from ipagent.node_network_api import STANDING_BY
 
 ACCEPTED, RESOLVED, PERMITTED = "Accepted", "Resolved", "Permitted"
 NAMED = 3

@@ -14,15 +14,15 @@ from ipagent.controller.model.actions import (
     ListPods,
     asked,
 )
-from ipagent.controller.model.attachment import Attachment, AttachmentStatus
-from ipagent.controller.model.cloud import CLUSTER_TAG, Eni, Refusal
 from ipagent.controller.model.condition import Condition, unknown
-from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG, Eni, Refusal
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_attachment import Attachment, AttachmentStatus
+from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.prefixes import PrefixMarks, PrefixStatus
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import Write
-from ipagent.controller.reconcile.refusal_conditions import condition_of
+from ipagent.controller.reconcile.ec2_error_conditions import condition_of
 
 MAX_IDS = 200
 """Values of a filter in one request ("List and filter using the CLI and API", EC2 user guide)."""

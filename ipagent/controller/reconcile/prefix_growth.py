@@ -10,8 +10,8 @@ from math import ceil
 
 from ipagent.controller.model.actions import AssignPrefixes
 from ipagent.controller.model.prefixes import IPV4_SIZE, Family, Ipam, PrefixState, family, size
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from ipagent.controller.reconcile.prefix_pool import LOOK_AGAIN, RETRY_SECONDS, PrefixPool, seen_since
-from ipagent.controller.reconcile.refusal_conditions import Kind
 
 LOW_WATER = 8
 """Free addresses at which more are assigned, so that they come before the last one is gone."""

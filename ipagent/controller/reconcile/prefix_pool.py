@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ipagent.controller.model.actions import prefix_key
-from ipagent.controller.model.attachment import Attachment
-from ipagent.controller.model.cloud import Eni, Limits, Refusal
-from ipagent.controller.model.network import NodeNetwork
+from ipagent.controller.model.ec2_snapshot import Eni, Limits, Refusal
+from ipagent.controller.model.node_attachment import Attachment
+from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.prefixes import (
     IPV4_SIZE,
     Family,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ipagent.controller.model.actions import AssignPrefixes, UnassignPrefix
-from ipagent.controller.model.cloud import Eni
+from ipagent.controller.model.ec2_snapshot import Eni
 from ipagent.controller.model.prefixes import (
     Family,
     Fragmentation,
@@ -21,7 +21,7 @@ from ipagent.controller.model.prefixes import (
     is_single,
     single,
 )
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
 CERTAIN = frozenset(
     {

@@ -6,8 +6,8 @@ one again.
 
 from __future__ import annotations
 
-from ipagent.controller.model.cloud import Eni
 from ipagent.controller.model.condition import Condition, no, unknown, yes
+from ipagent.controller.model.ec2_snapshot import Eni
 from ipagent.controller.model.prefixes import (
     IPV4_SIZE,
     Family,
@@ -19,12 +19,12 @@ from ipagent.controller.model.prefixes import (
     in_order,
     size,
 )
+from ipagent.controller.reconcile.ec2_error_conditions import Kind, condition_of, remedy
 from ipagent.controller.reconcile.node_slice_pools import borrow, lend, room, slice_condition
 from ipagent.controller.reconcile.plan_draft import Draft, Pair, PoolStatus
 from ipagent.controller.reconcile.prefix_growth import grow
 from ipagent.controller.reconcile.prefix_pool import PrefixPool, present
 from ipagent.controller.reconcile.prefix_release import leave, shrink, unassign
-from ipagent.controller.reconcile.refusal_conditions import Kind, condition_of, remedy
 
 _NONE = PrefixSpec(0, 0, 0)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ipagent.controller.model.actions import Resolve
-from ipagent.controller.model.cloud import Resolved
 from ipagent.controller.model.condition import Condition, no, yes
-from ipagent.controller.model.network import NodeNetwork, Source, Term
+from ipagent.controller.model.ec2_snapshot import Resolved
+from ipagent.controller.model.node_network import NodeNetwork, Source, Term
 from ipagent.controller.reconcile.plan_draft import Draft
 
 AGAIN = 60.0

@@ -37,7 +37,7 @@ from ipagent.controller.model.relay_calls import (
 )
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind, remedy, retry_after
+from ipagent.controller.reconcile.ec2_error_conditions import Kind, remedy, retry_after
 from ipagent.controller.relay.decide import PACE, TAKEN_SECONDS, decide
 
 KEEP = 30.0

@@ -26,9 +26,9 @@ from ipagent.call_relay import (
     RelayRequests,
     holding_only,
 )
-from ipagent.controller.model.attachment import Attachment
 from ipagent.controller.model.call_rank import Rank
-from ipagent.controller.model.cloud import Eni
+from ipagent.controller.model.ec2_snapshot import Eni
+from ipagent.controller.model.node_attachment import Attachment
 from ipagent.controller.model.relay import Look, RelayPlan, RelayState
 from ipagent.controller.model.relay_calls import (
     AddressCall,

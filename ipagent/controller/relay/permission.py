@@ -15,8 +15,15 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import NO_MANAGE, held_elsewhere, holder_of, why_immovable
 from ipagent.assign.topology import EniDetails, is_primary
 from ipagent.call_relay import ASSIGNS, UNASSIGNS, Action, RelayCall
-from ipagent.controller.model.attachment import Attachment
-from ipagent.controller.model.cloud import ATTACHED, ATTACHING, CLUSTER_TAG, DETACHING, NODE_UID_TAG, Eni
+from ipagent.controller.model.ec2_snapshot import (
+    ATTACHED,
+    ATTACHING,
+    CLUSTER_TAG,
+    DETACHING,
+    NODE_UID_TAG,
+    Eni,
+)
+from ipagent.controller.model.node_attachment import Attachment
 from ipagent.controller.model.state import State
 
 

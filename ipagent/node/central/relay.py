@@ -31,7 +31,7 @@ from ipagent.node.central.failed_writes import (
     takes_none,
 )
 from ipagent.node.central.pauses import SLOW, Pauses
-from ipagent.node_network_names import ATTACHMENTS, LEASE, of_node
+from ipagent.node_network_api import ATTACHMENTS, LEASE, of_node
 
 PATIENCE = 20.0
 """Seconds to wait for an answer.

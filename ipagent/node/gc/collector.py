@@ -22,10 +22,10 @@ from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, remaining
 from ipagent.assign.topology import Observed, Topology, Unread
 from ipagent.log import Log
 from ipagent.node.gc.records import OwnershipRecords
-from ipagent.node.gc.restore import ListingFailed, PodLister, Restorer
 from ipagent.node.gc.rules import evaluate, suspected_leaks
+from ipagent.node.gc.undo_reclaim import ListingFailed, PodLister, Restorer
 from ipagent.node.gc.verdict import Candidate, Decision, GcInput, GcResult, Verdict
-from ipagent.node.model.events import AddressEvent, EventType
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
 from ipagent.node.model.pod import PodKey
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from ipagent.assign.addresses import IPAddress, IPNetwork
-from ipagent.node.model.field_readers import SettingsError, quote, read_cidrs
+from ipagent.node.model.settings_readers import SettingsError, quote, read_cidrs
 
 OTHERS = "*"
 """The key of the grant for every namespace that has none of its own."""

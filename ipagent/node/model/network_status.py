@@ -24,7 +24,7 @@ from common.object_fields import Object, as_list, as_map, as_text
 from common.shorten import SHOWN
 from ipagent.assign.addresses import Holding, canonical_mac, is_global_unicast
 from ipagent.assign.selection import PRIMARY_INTERFACE, is_multus_name, is_vpc_cni_name
-from ipagent.network_status_writer import NETWORK_STATUS, read_ip
+from ipagent.network_status_origin import NETWORK_STATUS, read_ip
 
 MAX_STATUS = 256 * 1024
 """Characters: the API server takes no more in all annotations of an object together."""

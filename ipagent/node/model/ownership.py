@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.topology import Eni
-from ipagent.node.model.events import AddressEvent
+from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.pod import PodKey
 
 MIN_COOLDOWN = 30.0

@@ -15,7 +15,7 @@ from common.object_fields import MAX_NAME, Object, as_list, as_map, as_text
 from common.pod_keys import EIP, EIP_CONDITION, INTERFACES, NETWORKS, TAKEOVER
 from common.shorten import SHOWN
 from ipagent.assign.addresses import Holding
-from ipagent.network_status_writer import NETWORK_STATUS, written_through_status
+from ipagent.network_status_origin import NETWORK_STATUS, written_through_status
 from ipagent.node.model.condition import PodCondition, read_condition
 from ipagent.node.model.network_status import MAX_NAMES, read_status
 from ipagent.node.model.requested_units import requested_units

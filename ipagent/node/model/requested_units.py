@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from common.object_fields import Object, as_list, as_map
 from common.quantity import whole_number
-from ipagent.node_network_names import RESOURCE_PREFIX
+from ipagent.node_network_api import RESOURCE_PREFIX
 
 MAX_CONTAINERS = 1024
 MAX_UNITS = 1 << 20

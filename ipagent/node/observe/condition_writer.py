@@ -19,7 +19,7 @@ from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.observe.api_writer import ApiWriter
 from ipagent.node.observe.condition_queue import ConditionQueue, ConditionWrite, condition_of
-from ipagent.node_network_names import NODE_MANAGER
+from ipagent.node_network_api import NODE_MANAGER
 
 REFUSED_SECONDS = 300.0
 """Until what was refused for want of a right, for example, is written again."""

@@ -15,7 +15,7 @@ from typing import Any
 from common.kube.timestamps import timestamp
 from common.shorten import shortened
 from common.token_bucket import Rate, TokenBucket
-from ipagent.node.model.events import AddressEvent, EventType
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 
 COMPONENT = "multus-eni-node-agent"

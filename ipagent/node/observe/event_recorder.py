@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from common.kube.client import Client
 from common.kube.errors import ApiError
 from ipagent.log import Log
-from ipagent.node.model.events import AddressEvent
+from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.observe.api_writer import ApiWriter
 from ipagent.node.observe.event_correlator import (
     COMPONENT,

@@ -18,8 +18,8 @@ from common.metrics import process_registry
 from common.version import VERSION
 from ipagent.assign.address_state import SETTLED, Item, Phase
 from ipagent.node.gc.verdict import Verdict
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimState, ClaimStatus
-from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 
 PREFIX = "multus_eni_node_"

@@ -29,7 +29,7 @@ from ipagent.node.reconcile.usage import (
     usage_body,
     usage_of,
 )
-from ipagent.node_network_names import ATTACHMENTS, NODE_MANAGER, of_node
+from ipagent.node_network_api import ATTACHMENTS, NODE_MANAGER, of_node
 
 GATHER = 0.3
 """Seconds for which changes are gathered: a Deployment's pods come together."""

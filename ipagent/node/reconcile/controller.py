@@ -21,13 +21,14 @@ from ipagent.assign.reconciler import Reconciler
 from ipagent.assign.release import Pair
 from ipagent.assign.retry import Clock, remaining
 from ipagent.log import Log
+from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.claim import Claim, ClaimStatus
-from ipagent.node.model.events import AddressEvent
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.ownership import GarbageCollector
 from ipagent.node.model.pod import ElasticIps, Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
-from ipagent.node.reconcile.batcher import BatchWindow, CallObserver
+from ipagent.node.reconcile.batch_window import BatchWindow, CallObserver
+from ipagent.node.reconcile.claim_status import UNSEEN, StatusContext, pending
 from ipagent.node.reconcile.eni_cache import EniCache
 from ipagent.node.reconcile.eni_lookup import EniLookup
 from ipagent.node.reconcile.prefix_addresses import DelegatedPrefixes, Read, nothing_delegated
@@ -35,7 +36,6 @@ from ipagent.node.reconcile.releases import RELEASES, LeftAddresses, PendingRele
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
 from ipagent.node.reconcile.retries import ClaimRetries
 from ipagent.node.reconcile.state import NEVER, NodeState
-from ipagent.node.reconcile.status import UNSEEN, StatusContext, pending
 
 POOL_SECONDS = 5.0
 """Between looks whether it is known what stays on the ENIs, while something waits for that to be released."""

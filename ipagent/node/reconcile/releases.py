@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from common.token_bucket import Rate
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.release import Misplaced, Pair, ReleaseOutcome, ReleaseQueue
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimStatus
-from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 from ipagent.node.model.pool_addresses import PoolAddresses
+from ipagent.node.reconcile.claim_status import release_status
 from ipagent.node.reconcile.state import NodeState, PodClaims
-from ipagent.node.reconcile.status import release_status
 
 RELEASES = Rate(10, 1 / 3)
 """Releases of one ENI and family, two calls each: many pods that leave in turn cost no more than one."""

@@ -12,12 +12,18 @@ from ipagent.assign.address_state import Item, Phase
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.release import Pair
 from ipagent.assign.report import Problem
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimStatus
-from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
+from ipagent.node.reconcile.claim_status import (
+    StatusContext,
+    claim_status,
+    pending,
+    problem_of,
+    waiting_for_eips,
+)
 from ipagent.node.reconcile.conflicts import Conflict
 from ipagent.node.reconcile.desired import PodDesired
-from ipagent.node.reconcile.status import StatusContext, claim_status, pending, problem_of, waiting_for_eips
 
 Topic = tuple[IPAddress | None, bool]
 """An address, and whether the event is a warning about it, which stands beside the address's own state."""

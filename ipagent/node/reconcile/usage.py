@@ -16,7 +16,7 @@ from ipagent.assign.addresses import IPAddress, canonical_mac
 from ipagent.assign.release import Pair
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.model.pool_addresses import PoolAddresses
-from ipagent.node_network_names import SINGLE, with_status
+from ipagent.node_network_api import SINGLE, with_status
 
 MAX_ADDRESSES = 1024
 """As the schema has it."""

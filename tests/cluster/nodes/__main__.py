@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ipagent.controller.model.cloud import NETWORK_TAG
+from ipagent.controller.model.ec2_snapshot import NETWORK_TAG
 from tests.cluster.helm import HelmError
 from tests.cluster.nodes import background, stale_clusters
 from tests.cluster.nodes.background import BackgroundCluster

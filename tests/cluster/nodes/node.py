@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipagent.node_network_names import STARTUP_TAINT
+from ipagent.node_network_api import STARTUP_TAINT
 from tests.cluster.nodes import cgroups, configs
 from tests.cluster.nodes.plan import REGION, NodePlan
 from tests.cluster.nodes.sandbox import CommandError, Sandbox, program

@@ -15,7 +15,7 @@ import pytest
 
 from common.agent_settings import Mode
 from common.pod_keys import MODE, TIMEOUT
-from ipagent.node_network_names import LEASE as LEASE_NAME
+from ipagent.node_network_api import LEASE as LEASE_NAME
 from tests.cluster.api import DEPLOYMENT, POD
 from tests.cluster.helm import NAMESPACE
 from tests.cluster.node_status import LEASE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipagent.node_network_names import READY_PREFIX, STARTUP_TAINT
+from ipagent.node_network_api import READY_PREFIX, STARTUP_TAINT
 from tests.cluster.api import DEPLOYMENT, POD, Kind, Manifest
 from tests.cluster.helm import merged
 from tests.cluster.nodes.cluster import Cluster

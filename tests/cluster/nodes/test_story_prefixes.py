@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ipagent.node_interfaces.cni_files import DATA
+from ipagent.links.cni_files import DATA
 from tests.cluster.api import DEPLOYMENT, POD, Manifest
 from tests.cluster.helm import NAMESPACE as RELEASE_NAMESPACE
 from tests.cluster.helm import merged

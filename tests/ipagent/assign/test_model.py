@@ -20,8 +20,8 @@ from ipagent.assign.drift import DESCRIBE_SECONDS
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.release import at_exit
 from ipagent.assign.topology import Eni, EniDetails, Topology
-from ipagent.pod import init
-from ipagent.pod.sidecar import Follower
+from ipagent.direct import init
+from ipagent.direct.sidecar import Follower
 from tests.ipagent.fakes import NET1, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
 
 pytestmark = [pytest.mark.pure, pytest.mark.no_cover]

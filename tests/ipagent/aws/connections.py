@@ -12,10 +12,10 @@ from typing import NoReturn
 from common.agent_settings import Credentials
 from ipagent.assign.retry import Clock
 from ipagent.aws.botocore_connection import BotocoreConnection
+from ipagent.aws.botocore_fallback import PodConnection, Usual
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import endpoint_of
-from ipagent.aws.pod_connection import PodConnection, Usual
 
 Connect = Callable[[str, Credentials], Ec2Client]
 

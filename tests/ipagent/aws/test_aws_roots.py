@@ -22,7 +22,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws import botocore_session
 from ipagent.aws.aws_roots import AWS_ROOTS
-from ipagent.aws.ec2_errors import failure_of, is_untrusted
+from ipagent.aws.botocore_errors import failure_of, is_untrusted
 from tests.cluster.certificates import Authority
 from tests.ipagent import worlds
 from tests.ipagent.aws.connections import as_a_pod, by_botocore

@@ -17,7 +17,7 @@ from ipagent.assign.ec2_error_codes import CODE_GROUPS, CODES, MESSAGE_RULES, RE
 from ipagent.assign.errors import error_of
 from ipagent.assign.report import Report
 from ipagent.aws.pod_cloud import PodCloud
-from ipagent.pod import init
+from ipagent.direct import init
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds

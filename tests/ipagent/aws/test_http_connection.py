@@ -9,7 +9,7 @@ import pytest
 
 from ipagent.aws.http_connection import HttpConnection
 from ipagent.aws.http_messages import MalformedError, TooLargeError
-from tests.ipagent.aws.query.raw_server import Sent, answer, raw_server
+from tests.ipagent.aws.ec2_query.raw_server import Sent, answer, raw_server
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import DEFAULT_ENDPOINT, IPV6_ENDPOINT, MAX_BYTES, endpoint_of
 from tests.doubles import Doubles, ManualClock
 from tests.ipagent import worlds
-from tests.ipagent.aws.query.raw_server import Sent, answer, raw_server
+from tests.ipagent.aws.ec2_query.raw_server import Sent, answer, raw_server
 from tests.ipagent.aws.scripted_server import Answer, Script, ScriptedServer, scripted_server
 from tests.ipagent.fakes import Time, ip
 from tests.ipagent.worlds import ENI_0, ENI_1, ENI_2, MAC_0, MAC_1, MAC_2, TWIN

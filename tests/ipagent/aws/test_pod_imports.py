@@ -15,7 +15,7 @@ from tests.ipagent.worlds import ENI_1, REGION
 FIRST_CALL = """
 import json, os, sys
 from common.agent_settings import Credentials
-from ipagent.pod import main
+from ipagent.direct import main
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.log import Log
 cloud = PodCloud(os.environ, Credentials.CHAIN, Log("ns", "pod"), main.TIMING)
@@ -40,4 +40,4 @@ def test_a_pods_first_call_imports_no_botocore(*, role: bool) -> None:
     found, modules = json.loads(done.stdout)
     assert found == ENI_1
     assert FORBIDDEN & {*modules} == set()
-    assert "ipagent.aws.query.client" in modules
+    assert "ipagent.aws.ec2_query.client" in modules

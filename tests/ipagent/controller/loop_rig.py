@@ -20,15 +20,15 @@ from ipagent.controller.kube.events import EventWriter
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.loop import SHORTEST, Loop
 from ipagent.controller.model.actions import Call
-from ipagent.controller.model.attachment import read_attachment, read_status
 from ipagent.controller.model.condition import read_conditions
 from ipagent.controller.model.node import Taint
+from ipagent.controller.model.node_attachment import read_attachment, read_status
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import PatchNode, PatchResources
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer
 from ipagent.log import Log
-from ipagent.node_network_names import ATTACHMENT_FINALIZER, ATTACHMENTS, NETWORK_FINALIZER, NETWORKS
+from ipagent.node_network_api import ATTACHMENT_FINALIZER, ATTACHMENTS, NETWORK_FINALIZER, NETWORKS
 from tests.ipagent.controller.prefix_world import PrefixWorld
 
 Object = dict[str, Any]

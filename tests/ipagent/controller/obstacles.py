@@ -13,12 +13,12 @@ from random import Random
 
 from common.kube.errors import ApiError
 from ipagent.controller.model.actions import Attach, Call, Create, DescribeAll, Detach, Resolve
-from ipagent.controller.model.attachment import LinkStatus
-from ipagent.controller.model.cloud import ATTACHED, AVAILABLE, CLUSTER_TAG, DETACHING, Eni
-from ipagent.controller.model.network import NodeNetwork, Term
+from ipagent.controller.model.ec2_snapshot import ATTACHED, AVAILABLE, CLUSTER_TAG, DETACHING, Eni
+from ipagent.controller.model.node_attachment import LinkStatus
+from ipagent.controller.model.node_network import NodeNetwork, Term
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from tests.ipagent.controller.loop_rig import LoopRig
 from tests.ipagent.controller.prefix_world import PrefixWorld
 from tests.ipagent.controller.world import LABELS, ZONES, adopting, network
@@ -221,7 +221,7 @@ class Trouble:
         return end
 
     def in_use_without_attachment(self) -> Callable[[], None]:
-        """Show free ENIs as in use, with no attachment, as ec2/reading.py reads it."""
+        """Show free ENIs as in use, with no attachment, as ec2/responses.py reads it."""
         shown = [eni.id for eni in self.world.enis.values() if eni.state == AVAILABLE and eni != self.theirs]
         for each in shown:
             self.world._put(replace(self.world.enis[each], state=DETACHING))  # noqa: SLF001 - what EC2 does

@@ -7,7 +7,7 @@ from functools import cache
 from ipaddress import ip_address, ip_network
 
 from ipagent.controller.model.actions import Call, UnassignPrefix
-from ipagent.controller.model.attachment import PREFIXES_READY
+from ipagent.controller.model.node_attachment import PREFIXES_READY
 from ipagent.controller.model.prefixes import PoolReport, PrefixState, PrefixUse
 from ipagent.controller.reconcile.ec2_answers import Answer
 from ipagent.controller.reconcile.prefix_records import held

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipagent.controller.model.attachment import READY
-from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG
 from ipagent.controller.model.condition import TRUE
+from ipagent.controller.model.ec2_snapshot import ATTACHED, CLUSTER_TAG
+from ipagent.controller.model.node_attachment import READY
 from ipagent.controller.reconcile.decide import DESCRIBE_EVERY
 from tests.ipagent.controller.obstacles import LENT, OBSTACLES, OURS, Trouble
 

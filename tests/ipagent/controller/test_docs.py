@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from ipagent.node.observe.event_correlator import TEXTS
 
 pytestmark = pytest.mark.pure

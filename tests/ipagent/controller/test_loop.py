@@ -16,10 +16,10 @@ import pytest
 from ipagent.call_relay import Action
 from ipagent.call_relay_status import read_answers
 from ipagent.controller import loop as module
-from ipagent.controller.kube.relay import ResponseWriter
+from ipagent.controller.kube.relay_responses import ResponseWriter
 from ipagent.controller.loop import Loop, Relay
 from ipagent.controller.model.actions import Call
-from ipagent.controller.model.cloud import Cloud
+from ipagent.controller.model.ec2_snapshot import Cloud
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer

@@ -11,8 +11,8 @@ import pytest
 from ipagent.controller.kube.events import OF_A_SUBJECT
 from ipagent.controller.kube.wakes import TURNS
 from ipagent.controller.kube.write_budget import STATUSES
-from ipagent.controller.model.attachment import READY, Attachment, LinkStatus, PodUsage
 from ipagent.controller.model.condition import TRUE
+from ipagent.controller.model.node_attachment import READY, Attachment, LinkStatus, PodUsage
 from ipagent.controller.model.prefixes import CniSpec, Family, PoolReport, PrefixSpec, PrefixUse
 from tests.ipagent.controller.loop_rig import LoopRig
 from tests.ipagent.controller.prefix_world import PrefixWorld

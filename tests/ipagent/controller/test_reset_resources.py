@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ipagent.controller.loop import SHORTEST
-from ipagent.controller.model.attachment import PodUsage
+from ipagent.controller.model.node_attachment import PodUsage
 from tests.ipagent.controller.loop_rig import LoopRig
 from tests.ipagent.controller.prefix_world import OAM, PrefixWorld
 from tests.ipagent.controller.world import network

@@ -28,8 +28,7 @@ from ipagent.controller.model.actions import (
     Resolve,
     UnassignPrefix,
 )
-from ipagent.controller.model.attachment import READY, Attachment, LinkStatus
-from ipagent.controller.model.cloud import (
+from ipagent.controller.model.ec2_snapshot import (
     ATTACHED,
     ATTACHING,
     AVAILABLE,
@@ -40,8 +39,9 @@ from ipagent.controller.model.cloud import (
     Limits,
     Subnet,
 )
-from ipagent.controller.model.network import LinkSpec, NodeNetwork, Selector, Source, Term
 from ipagent.controller.model.node import Node
+from ipagent.controller.model.node_attachment import READY, Attachment, LinkStatus
+from ipagent.controller.model.node_network import LinkSpec, NodeNetwork, Selector, Source, Term
 from ipagent.controller.model.prefixes import Family
 from ipagent.controller.model.writes import (
     AddFinalizer,
@@ -52,7 +52,7 @@ from ipagent.controller.model.writes import (
     RemoveFinalizer,
     Write,
 )
-from ipagent.controller.reconcile import ec2_answers, ec2_snapshot, prefix_records
+from ipagent.controller.reconcile import ec2_answers, prefix_records, snapshot_updates
 from ipagent.controller.reconcile.ec2_answers import (
     Answer,
     Done,
@@ -63,7 +63,7 @@ from ipagent.controller.reconcile.ec2_answers import (
     TypeLimits,
     Users,
 )
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
 ZONES = ("eu-central-1a", "eu-central-1b")
 GROUP = Group("sg-oam", "oam", "vpc-1")
@@ -366,7 +366,7 @@ class World:
                 return Refused(Kind.IN_USE, "DeleteNetworkInterface", f"{call.eni} is in use")
             self._put(None, eni.id)
             return Done()
-        self._put(ec2_snapshot._modified(eni, call))  # noqa: SLF001 - what EC2 does is what the snapshot shows
+        self._put(snapshot_updates._modified(eni, call))  # noqa: SLF001 - what EC2 does is what the snapshot shows
         return Done()
 
     def _prefixes(self, call: AssignPrefixes | UnassignPrefix) -> Answer:

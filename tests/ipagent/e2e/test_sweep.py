@@ -19,7 +19,7 @@ from ipagent.aws.node_cloud import NodeCloud
 from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.verdict import KeepReason
-from ipagent.node.model.events import EventType
+from ipagent.node.model.address_events import EventType
 from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.doubles import Doubles

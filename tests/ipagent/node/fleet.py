@@ -11,10 +11,10 @@ from statistics import median
 from common.agent_settings import LogLevel
 from ipagent.assign.addresses import Holding, parse_address
 from ipagent.assign.retry import Clock
-from ipagent.node.model.events import EventType
+from ipagent.node.model.address_events import EventType
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.pod import Pod, PodKey
-from ipagent.node.reconcile.batcher import BatchWindow
+from ipagent.node.reconcile.batch_window import BatchWindow
 from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import Lines, Time
 from tests.ipagent.node.account import Account, NodeCloud

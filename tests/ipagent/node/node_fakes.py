@@ -14,7 +14,7 @@ from ipagent.assign.retry import remaining
 from ipagent.assign.topology import Attached, Eni, Observed, Unread
 from ipagent.node.gc.checkpoint import LEAST_SECONDS
 from ipagent.node.gc.records import OwnershipRecords
-from ipagent.node.gc.restore import ListingFailed
+from ipagent.node.gc.undo_reclaim import ListingFailed
 from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, FakeCloud, Time

@@ -19,8 +19,8 @@ from ipagent.assign.addresses import Snapshot
 from ipagent.log import Log
 from ipagent.main_loop import Wakeup
 from ipagent.node.loop import STALE_SECONDS, Loop, log_events
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
-from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.sessions.claim_queue import SessionClosed
 from ipagent.signals import Signals, Stop

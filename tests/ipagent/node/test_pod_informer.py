@@ -15,7 +15,7 @@ from common.agent_container import TOKEN_AUDIENCE
 from common.agent_settings import LogFormat
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from ipagent.log import Log
-from ipagent.network_status_writer import MERGED, NETWORK_STATUS
+from ipagent.network_status_origin import MERGED, NETWORK_STATUS
 from ipagent.node.model.pod import Pod
 from ipagent.node.pod_informer import PodInformer, VerifiedStatuses
 from ipagent.node.sessions.auth import review_token

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.agent_settings import Credentials, LogFormat, LogLevel
-from ipagent.node.model.field_readers import SettingsError
 from ipagent.node.model.grants import Grant
 from ipagent.node.model.ownership import GcMode, GcPolicy
+from ipagent.node.model.settings_readers import SettingsError
 from ipagent.node.settings import MAX_BYTES, NodeSettings, read_settings
 
 pytestmark = pytest.mark.pure

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from ipagent.node.reconcile.batcher import BatchWindow
+from ipagent.node.reconcile.batch_window import BatchWindow
 
 LATENCY = 0.05
 SANDBOX = (0.5, 1.5)

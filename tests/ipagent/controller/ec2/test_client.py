@@ -1,6 +1,6 @@
 """The controller's calls over the wire, to moto: they are understood, and so are the answers and refusals.
 
-moto accepts nearly everything; what EC2 refuses is in the reconciler's test_refusal_conditions.py.
+moto accepts nearly everything; what EC2 refuses is in the reconciler's test_ec2_error_conditions.py.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ipagent.controller.model.actions import (
     ReadLimits,
     Resolve,
 )
-from ipagent.controller.model.cloud import ATTACHED, AVAILABLE, Eni
-from ipagent.controller.model.network import Term
+from ipagent.controller.model.ec2_snapshot import ATTACHED, AVAILABLE, Eni
+from ipagent.controller.model.node_network import Term
 from ipagent.controller.reconcile.ec2_answers import Attachment, Done, Enis, Found, Refused, TypeLimits
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
 REGION = "eu-central-1"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "a-secret-of-the-tests"

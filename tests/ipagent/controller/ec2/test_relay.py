@@ -22,7 +22,7 @@ from ipagent.controller.model.relay_calls import (
     UnassignAddresses,
 )
 from ipagent.controller.reconcile.ec2_answers import Done, Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from tests import doubles
 from tests.doubles import Doubles
 from tests.ipagent.controller.ec2.rig import KEY, REGION, connected, shipped

@@ -20,8 +20,8 @@ from ipagent.controller.model.actions import (
     Resolve,
     UnassignPrefix,
 )
-from ipagent.controller.model.cloud import ATTACHED, Eni
-from ipagent.controller.model.network import Term
+from ipagent.controller.model.ec2_snapshot import ATTACHED, Eni
+from ipagent.controller.model.node_network import Term
 from ipagent.controller.model.prefixes import Family
 from ipagent.controller.reconcile.ec2_answers import (
     Attachment,
@@ -32,7 +32,7 @@ from ipagent.controller.reconcile.ec2_answers import (
     Refused,
     TypeLimits,
 )
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from tests.ipagent.controller.ec2.rig import KEY, REGION, connected, shipped
 
 ACCOUNT = "111122223333"

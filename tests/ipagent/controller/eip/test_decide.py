@@ -8,14 +8,14 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from ipagent.controller.model.cloud import CLUSTER_TAG
 from ipagent.controller.model.condition import FALSE, TRUE, UNKNOWN
+from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG
 from ipagent.controller.model.eip_calls import Associate, DescribeAddresses, Disassociate
 from ipagent.controller.model.eips import KEPT_TAG, POD_TAG, PRIVATE_TAG, TARGET_TAG, Grant, owner_tag
-from ipagent.controller.model.network import Tags
+from ipagent.controller.model.node_network import Tags
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile.ec2_answers import Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from tests.ipagent.controller.eip.world import GRANTS, SIP, EipLeader, EipWorld
 
 pytestmark = pytest.mark.pure

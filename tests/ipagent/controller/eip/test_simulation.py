@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from common.elastic_ips import EipClaim
 from ipagent.controller.eip.decide import decide
-from ipagent.controller.model.cloud import CLUSTER_TAG
 from ipagent.controller.model.condition import TRUE
+from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG
 from ipagent.controller.model.eip_calls import Associate, Disassociate, TagEip, UntagEip
 from ipagent.controller.model.eips import (
     KEPT_TAG,

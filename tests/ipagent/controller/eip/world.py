@@ -27,7 +27,7 @@ from ipagent.controller.model.node import Node
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 
 SIP = (("pool", "sip"),)
 GRANTS: dict[str, Grant] = {

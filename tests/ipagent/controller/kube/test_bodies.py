@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from ipagent.controller.kube import bodies
+from ipagent.controller.kube.eni_users import read_pod
 from ipagent.controller.kube.events import news
-from ipagent.controller.kube.pods import read_pod
-from ipagent.controller.model.attachment import AttachmentStatus, read_attachment, read_status
 from ipagent.controller.model.condition import Condition, no, unknown, yes
-from ipagent.controller.model.network import LinkSpec
 from ipagent.controller.model.node import Taint
+from ipagent.controller.model.node_attachment import AttachmentStatus, read_attachment, read_status
+from ipagent.controller.model.node_network import LinkSpec
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixState, PrefixStatus, Route
 from ipagent.controller.model.writes import ApplyAttachment, PatchNode
-from ipagent.network_status_writer import MERGED, NETWORK_STATUS
-from ipagent.node_network_names import STANDING_BY
+from ipagent.network_status_origin import MERGED, NETWORK_STATUS
+from ipagent.node_network_api import STANDING_BY
 
 pytestmark = pytest.mark.pure
 

@@ -13,7 +13,7 @@ from common.kube.errors import ApiError
 from ipagent.controller.kube.slice_pools import AGAIN, SlicePools
 from ipagent.controller.model.node_slice_pools import SlicePool
 from ipagent.log import Log
-from ipagent.node_network_names import CONTROLLER_MANAGER
+from ipagent.node_network_api import CONTROLLER_MANAGER
 
 pytestmark = pytest.mark.pure
 

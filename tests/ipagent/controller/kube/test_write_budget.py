@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.call_relay import RelayAnswer, RelayAnswers
-from ipagent.controller.kube.relay import ResponseWriter
+from ipagent.controller.kube.relay_responses import ResponseWriter
 from ipagent.controller.kube.write_budget import ANSWERS, NODE, STATUSES, WriteBudget
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Plan
-from ipagent.controller.model.attachment import Attachment, AttachmentStatus, read_status
-from ipagent.controller.model.network import LinkSpec
+from ipagent.controller.model.node_attachment import Attachment, AttachmentStatus, read_status
+from ipagent.controller.model.node_network import LinkSpec
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.controller.model.state import State
 from ipagent.log import Log

@@ -18,9 +18,9 @@ from ipagent.controller.kube.recent_writes import CONFLICT_PAUSE, MAX_REFUSED
 from ipagent.controller.kube.write_budget import TICK
 from ipagent.controller.kube.writer import Writer
 from ipagent.controller.model.actions import Plan
-from ipagent.controller.model.attachment import Attachment, AttachmentStatus, read_status
 from ipagent.controller.model.condition import MAX_MESSAGE, no
-from ipagent.controller.model.network import LinkSpec
+from ipagent.controller.model.node_attachment import Attachment, AttachmentStatus, read_status
+from ipagent.controller.model.node_network import LinkSpec
 from ipagent.controller.model.state import State
 from ipagent.controller.model.writes import PatchNode
 from ipagent.log import Log

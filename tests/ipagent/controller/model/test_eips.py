@@ -11,7 +11,7 @@ from common.elastic_ips import EipClaim
 from common.pod_keys import EIP_CONDITION
 from ipagent.controller.model.condition import Condition
 from ipagent.controller.model.eips import read_grants, read_pod
-from ipagent.network_status_writer import NETWORK_STATUS
+from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node.model.network_status import read_status
 
 pytestmark = pytest.mark.pure

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from ipagent.call_relay import Action, RelayAnswers, RelayRequests
-from ipagent.controller.model.attachment import AttachmentStatus, LinkStatus, PodUsage, read_attachment
 from ipagent.controller.model.condition import Condition
-from ipagent.controller.model.network import (
+from ipagent.controller.model.node import Taint, read_node
+from ipagent.controller.model.node_attachment import AttachmentStatus, LinkStatus, PodUsage, read_attachment
+from ipagent.controller.model.node_network import (
     DeletionPolicy,
     LinkSpec,
     NodeNetwork,
@@ -19,9 +20,8 @@ from ipagent.controller.model.network import (
     Term,
     read_network,
 )
-from ipagent.controller.model.node import Taint, read_node
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, Route
-from ipagent.node_network_names import label_value
+from ipagent.node_network_api import label_value
 
 pytestmark = pytest.mark.pure
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.controller.model.attachment import PodUsage
-from ipagent.controller.model.cloud import Eni
-from ipagent.controller.model.network import LinkSpec
+from ipagent.controller.model.ec2_snapshot import Eni
 from ipagent.controller.model.node import Taint
+from ipagent.controller.model.node_attachment import PodUsage
+from ipagent.controller.model.node_network import LinkSpec
 from ipagent.controller.reconcile.capacity import CONFIRM, Family, capacity
-from ipagent.controller.reconcile.nodes import FULL
-from ipagent.node_network_names import FULL_TAINT
+from ipagent.controller.reconcile.node_labels_and_taints import FULL
+from ipagent.node_network_api import FULL_TAINT
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import World, network
 

@@ -10,25 +10,25 @@ import pytest
 from common.token_bucket import Rate
 from ipagent.controller.kube.events import news
 from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach, Modify
-from ipagent.controller.model.attachment import (
+from ipagent.controller.model.condition import FALSE, TRUE, unknown
+from ipagent.controller.model.ec2_snapshot import ATTACHED, CLUSTER_TAG, Group
+from ipagent.controller.model.node import Taint
+from ipagent.controller.model.node_attachment import (
     CREATED,
     LINK_READY,
     READY,
     SUBNET_CHANGED,
     LinkStatus,
 )
-from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, Group
-from ipagent.controller.model.condition import FALSE, TRUE, unknown
-from ipagent.controller.model.network import DeletionPolicy, LinkSpec, Term
-from ipagent.controller.model.node import Taint
+from ipagent.controller.model.node_network import DeletionPolicy, LinkSpec, Term
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.model.writes import DeleteAttachment
+from ipagent.controller.reconcile.call_rate_limiter import RATES, Scheduler
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Refused
-from ipagent.controller.reconcile.nodes import TAINT
-from ipagent.controller.reconcile.refusal_conditions import Kind
-from ipagent.controller.reconcile.scheduler import RATES, Scheduler
-from ipagent.node_network_names import HOST_ADDRESS, READY_PREFIX, STANDING_BY
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
+from ipagent.controller.reconcile.node_labels_and_taints import TAINT
+from ipagent.node_network_api import HOST_ADDRESS, READY_PREFIX, STANDING_BY
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, condition, network, ours
 

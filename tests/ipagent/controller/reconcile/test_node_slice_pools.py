@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ipagent.controller.model.attachment import READY, PodUsage
+from ipagent.controller.model.node_attachment import READY, PodUsage
 from ipagent.controller.model.node_slice_pools import SliceReport, slice_of, usable
 from ipagent.controller.model.prefixes import CniSpec, Family, Ipam, PrefixSpec, PrefixState
 from ipagent.controller.reconcile.node_slice_pools import NO_SLICES, pools_of

@@ -19,14 +19,14 @@ from ipagent.controller.model.actions import (
     ReadLimits,
     Resolve,
 )
-from ipagent.controller.model.attachment import READY
-from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG, DETACHING
 from ipagent.controller.model.condition import FALSE, TRUE
-from ipagent.controller.model.network import LinkSpec, Term, is_label_key
+from ipagent.controller.model.ec2_snapshot import ATTACHED, CLUSTER_TAG, DETACHING
+from ipagent.controller.model.node_attachment import READY
+from ipagent.controller.model.node_network import LinkSpec, Term, is_label_key
 from ipagent.controller.model.state import Releases
 from ipagent.controller.reconcile.ec2_answers import Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
-from ipagent.node_network_names import READY_PREFIX, STANDING_BY
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
+from ipagent.node_network_api import READY_PREFIX, STANDING_BY
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import ZONES, World, adopting, condition, network, ours
 
@@ -247,7 +247,7 @@ def test_an_eni_in_use_without_an_attachment_is_left_alone_until_it_is_free(
     refuse(world, Attach, Kind.STATE)
     leader.run(20)
     (eni,) = ours(world)
-    world._put(replace(eni, state=DETACHING))  # noqa: SLF001 - as ec2/reading.py reads it
+    world._put(replace(eni, state=DETACHING))  # noqa: SLF001 - as ec2/responses.py reads it
     world.refuse = lambda _: None
     leader.run(300)
     before = world.calls["Attach"]

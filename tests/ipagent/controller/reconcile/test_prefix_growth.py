@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from ipagent.controller.model.actions import AssignPrefixes, Call
-from ipagent.controller.model.attachment import PodUsage
+from ipagent.controller.model.node_attachment import PodUsage
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, PrefixState
+from ipagent.links.cni_files import WATCH_SECONDS
+from ipagent.links.pool import IDLE_SECONDS, PoolStatus, Use, worth_reporting
 from ipagent.node.observe.usage_reporter import GATHER
-from ipagent.node_interfaces.cni_files import WATCH_SECONDS
-from ipagent.node_interfaces.pool import IDLE_SECONDS, PoolStatus, Use, worth_reporting
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import PrefixWorld
 from tests.ipagent.controller.world import network

@@ -9,13 +9,13 @@ from random import Random
 import pytest
 
 from ipagent.controller.model.actions import AssignPrefixes, Call, UnassignPrefix
-from ipagent.controller.model.attachment import PREFIXES_READY, READY, PodUsage
-from ipagent.controller.model.cloud import Eni
+from ipagent.controller.model.ec2_snapshot import Eni
+from ipagent.controller.model.node_attachment import PREFIXES_READY, READY, PodUsage
 from ipagent.controller.model.prefixes import CniSpec, Family, PrefixSpec, PrefixState
 from ipagent.controller.reconcile.ec2_answers import Refused
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from ipagent.controller.reconcile.prefixes import capacity
-from ipagent.controller.reconcile.refusal_conditions import Kind
-from ipagent.node_network_names import STARTUP_TAINT
+from ipagent.node_network_api import STARTUP_TAINT
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.prefix_world import OAM, PrefixWorld, condition, settle
 from tests.ipagent.controller.world import RANGE, network

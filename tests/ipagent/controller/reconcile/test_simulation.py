@@ -12,9 +12,9 @@ from random import Random
 import pytest
 
 from ipagent.controller.model.actions import Attach, Call, Create, Delete, Detach
-from ipagent.controller.model.attachment import READY
-from ipagent.controller.model.cloud import ATTACHED, CLUSTER_TAG
 from ipagent.controller.model.condition import TRUE
+from ipagent.controller.model.ec2_snapshot import ATTACHED, CLUSTER_TAG
+from ipagent.controller.model.node_attachment import READY
 from tests.ipagent.controller.leader import Leader
 from tests.ipagent.controller.world import LABELS, ZONES, World, adopting, network
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.controller.model.actions import Call
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from tests.ipagent.controller.relay.test_simulation import WITHDRAWN, NodeAgent, fleet, stepping
 from tests.ipagent.controller.relay.world import RelayLeader, RelayWorld, refused, throttled
 

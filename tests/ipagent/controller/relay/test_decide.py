@@ -17,7 +17,7 @@ from ipagent.controller.model.relay_calls import (
     UnassignAddresses,
 )
 from ipagent.controller.reconcile.ec2_answers import Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from ipagent.controller.relay.controller import RelayController
 from ipagent.controller.relay.decide import PATIENCE
 from tests.ipagent.controller.relay.world import (

@@ -10,8 +10,7 @@ import pytest
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.call_relay import Action, RelayCall
-from ipagent.controller.model.attachment import AttachmentStatus
-from ipagent.controller.model.cloud import (
+from ipagent.controller.model.ec2_snapshot import (
     ATTACHING,
     AVAILABLE,
     CLUSTER_TAG,
@@ -22,6 +21,7 @@ from ipagent.controller.model.cloud import (
     Resolved,
     Subnet,
 )
+from ipagent.controller.model.node_attachment import AttachmentStatus
 from ipagent.controller.model.prefixes import PrefixStatus
 from ipagent.controller.model.state import State
 from ipagent.controller.relay.permission import own_interface, refusal, why_not_taken

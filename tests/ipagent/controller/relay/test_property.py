@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from common.token_bucket import BucketsByKey
 from ipagent.assign.holders import NO_MANAGE, why_immovable
 from ipagent.call_relay import Action, RelayCall, RelayRequests
-from ipagent.controller.model.cloud import (
+from ipagent.controller.model.ec2_snapshot import (
     ATTACHED,
     ATTACHING,
     AVAILABLE,

@@ -15,8 +15,8 @@ from ipagent.assign.ec2_error_codes import Fault
 from ipagent.call_relay import MAX_ADDRESSES, Action, RelayCall, RelayRequests
 from ipagent.controller.model.actions import Call
 from ipagent.controller.model.relay_calls import AssignAddresses, UnassignAddresses
+from ipagent.controller.reconcile.call_rate_limiter import RATES
 from ipagent.controller.reconcile.ec2_answers import Refused
-from ipagent.controller.reconcile.scheduler import RATES
 from tests.ipagent.controller.relay.world import (
     WALL,
     RelayLeader,

@@ -15,8 +15,7 @@ from ipagent.assign.holders import NO_MANAGE
 from ipagent.assign.topology import EniDetails
 from ipagent.call_relay import Action, RelayAnswer, RelayCall, RelayRequests
 from ipagent.controller.model.actions import Call
-from ipagent.controller.model.attachment import Attachment, AttachmentStatus
-from ipagent.controller.model.cloud import (
+from ipagent.controller.model.ec2_snapshot import (
     ATTACHED,
     CLUSTER_TAG,
     NETWORK_TAG,
@@ -24,7 +23,8 @@ from ipagent.controller.model.cloud import (
     Cloud,
     Eni,
 )
-from ipagent.controller.model.network import LinkSpec
+from ipagent.controller.model.node_attachment import Attachment, AttachmentStatus
+from ipagent.controller.model.node_network import LinkSpec
 from ipagent.controller.model.relay import RelayPlan
 from ipagent.controller.model.relay_calls import (
     AssignAddresses,
@@ -38,7 +38,7 @@ from ipagent.controller.model.relay_calls import (
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer, Done, Refused
-from ipagent.controller.reconcile.refusal_conditions import Kind
+from ipagent.controller.reconcile.ec2_error_conditions import Kind
 from ipagent.controller.relay.controller import RelayController
 
 SUBNET = "subnet-oam"

@@ -23,7 +23,7 @@ from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, respons
 from ipagent.node.central.pauses import PAUSE, REST
 from ipagent.node.central.relay import LATE, CallRelay
 from ipagent.node.main import STUCK_SECONDS
-from ipagent.node_network_names import ATTACHMENTS, of_node
+from ipagent.node_network_api import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import Lines, ip
 

@@ -14,7 +14,7 @@ from ipagent.assign.topology import Eni
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.verdict import Decision, KeepReason
-from ipagent.node.model.events import AddressEvent, EventType
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.ownership import GarbageCollector, GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey

@@ -20,9 +20,9 @@ from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.pod_keys import NETWORKS
 from ipagent.log import Log
 from ipagent.main_loop import Wakeup
-from ipagent.network_status_writer import NETWORK_STATUS
+from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node.gc.collector import Collector
-from ipagent.node.gc.restore import ListingFailed
+from ipagent.node.gc.undo_reclaim import ListingFailed
 from ipagent.node.loop import Loop
 from ipagent.node.model.grants import Grants
 from ipagent.node.model.ownership import GcMode, GcPolicy

@@ -18,7 +18,7 @@ from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.topology import Eni
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.rules import suspected_leaks
-from ipagent.node.model.events import EventType
+from ipagent.node.model.address_events import EventType
 from ipagent.node.model.ownership import GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip

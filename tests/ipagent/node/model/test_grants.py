@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.assign.addresses import parse_address
-from ipagent.node.model.field_readers import MAX_CIDRS, SettingsError
 from ipagent.node.model.grants import (
     MAX_NAMESPACES,
     NOTHING,
@@ -19,6 +18,7 @@ from ipagent.node.model.grants import (
     Grants,
     read_grants,
 )
+from ipagent.node.model.settings_readers import MAX_CIDRS, SettingsError
 
 pytestmark = pytest.mark.pure
 

@@ -16,7 +16,7 @@ from common.agent_settings import ENV_BACKEND, AgentSettings, Backend, Takeover
 from common.object_fields import MAX_NAME
 from common.pod_keys import INTERFACES, NETWORKS, TAKEOVER
 from ipagent.assign.addresses import Holding
-from ipagent.network_status_writer import NETWORK_STATUS
+from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node.model.network_status import MAX_HOLDINGS, MAX_NAMES, MAX_STATUS
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey, read_pod
 

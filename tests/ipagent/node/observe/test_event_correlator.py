@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from common.agent_settings import LogFormat
 from ipagent.log import Log
-from ipagent.node.model.events import AddressEvent, EventType
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe import event_correlator
 from ipagent.node.observe.event_correlator import (

@@ -14,8 +14,8 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import Eni
 from ipagent.node.gc.verdict import Decision, KeepReason, Verdict
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimState, ClaimStatus
-from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.ownership import GcMode
 from ipagent.node.model.pod import ElasticIps, PodKey
 from ipagent.node.observe.introspection import AgentState, document

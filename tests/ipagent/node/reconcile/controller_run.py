@@ -7,8 +7,8 @@ from typing import Any
 
 from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import IPAddress, parse_address
+from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import Claim, ClaimStatus
-from ipagent.node.model.events import AddressEvent, EventType
 from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import Pod

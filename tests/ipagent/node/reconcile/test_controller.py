@@ -11,8 +11,8 @@ from common.exit_codes import ExitCode
 from ipagent.assign.address_state import Phase
 from ipagent.assign.addresses import Link, parse_address
 from ipagent.assign.ec2_error_codes import Fault
+from ipagent.node.model.address_events import EventType
 from ipagent.node.model.claim import AddressState, ClaimState
-from ipagent.node.model.events import EventType
 from ipagent.node.model.grants import Grants, read_grants
 from ipagent.node.model.pod import InjectedAgent
 from ipagent.node.reconcile.retries import RETRY_COOLDOWN

@@ -8,7 +8,7 @@ import pytest
 
 from ipagent.assign.addresses import parse_address
 from ipagent.node.model.claim import ClaimState
-from ipagent.node.reconcile.batcher import INTERVALS, PATIENCE
+from ipagent.node.reconcile.batch_window import INTERVALS, PATIENCE
 from ipagent.node.reconcile.releases import RELEASES
 from ipagent.node.reconcile.state import BUDGET, TOO_OFTEN
 from tests.ipagent.node.pods import claim, holding, pod

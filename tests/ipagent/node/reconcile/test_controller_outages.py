@@ -10,8 +10,8 @@ from common.agent_settings import Mode
 from common.exit_codes import ExitCode
 from ipagent.assign.address_state import Phase
 from ipagent.assign.ec2_error_codes import Fault
+from ipagent.node.model.address_events import EventType
 from ipagent.node.model.claim import ClaimState
-from ipagent.node.model.events import EventType
 from ipagent.node.model.grants import read_grants
 from ipagent.node.model.pod import InjectedAgent
 from ipagent.node.reconcile.eni_cache import RECHECK_SECONDS

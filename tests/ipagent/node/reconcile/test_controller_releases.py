@@ -7,8 +7,8 @@ import pytest
 from common.exit_codes import ExitCode
 from ipagent.assign.addresses import parse_address
 from ipagent.assign.ec2_error_codes import Fault
+from ipagent.node.model.address_events import EventType
 from ipagent.node.model.claim import ClaimState
-from ipagent.node.model.events import EventType
 from ipagent.node.model.pod import InjectedAgent
 from ipagent.node.reconcile.controller import NodeController
 from tests.ipagent.fakes import Strike

@@ -21,7 +21,7 @@ from ipagent.assign.ec2_error_codes import Fault
 from ipagent.main_loop import Wakeup
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.records import Origin, OwnershipRecords
-from ipagent.node.gc.restore import ListingFailed
+from ipagent.node.gc.undo_reclaim import ListingFailed
 from ipagent.node.loop import Loop
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.grants import read_grants

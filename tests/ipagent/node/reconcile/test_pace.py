@@ -25,7 +25,7 @@ from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.grants import read_grants
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
-from ipagent.node.reconcile.batcher import INTERVALS, MAX_THROTTLED, THROTTLED_SECONDS
+from ipagent.node.reconcile.batch_window import INTERVALS, MAX_THROTTLED, THROTTLED_SECONDS
 from ipagent.node.reconcile.controller import POOL_SECONDS, NodeController
 from ipagent.node.reconcile.eni_cache import FAILED_PACE, LATE_SECONDS, READS, RECHECK_SECONDS, UNPLACED_PACE
 from ipagent.node.reconcile.state import STATUS_SECONDS

@@ -8,7 +8,7 @@ from statistics import mean
 
 import pytest
 
-from ipagent.node.reconcile.batcher import (
+from ipagent.node.reconcile.batch_window import (
     ANNOUNCED_PATIENCE,
     CALL_WORTH,
     INTERVALS,

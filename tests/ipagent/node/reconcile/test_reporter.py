@@ -15,13 +15,13 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import NoEni, NoImds
 from ipagent.assign.release import ReleaseOutcome
 from ipagent.assign.report import Problem
+from ipagent.node.model.address_events import EventType
 from ipagent.node.model.claim import AddressState, ClaimState
-from ipagent.node.model.events import EventType
 from ipagent.node.model.pod import ElasticIps
+from ipagent.node.reconcile.claim_status import StatusContext, claim_status, release_status
 from ipagent.node.reconcile.desired import PodDesired
 from ipagent.node.reconcile.reporter import PodState, StatusReporter
 from ipagent.node.reconcile.state import TOO_OFTEN
-from ipagent.node.reconcile.status import StatusContext, claim_status, release_status
 from tests.ipagent.fakes import ip, placement
 from tests.ipagent.node.pods import holding, key, pod
 

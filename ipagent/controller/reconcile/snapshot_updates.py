@@ -1,0 +1,277 @@
+"""Updates the snapshot of EC2 by answers of EC2 and of the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar, assert_never
+
+from ipagent.controller.model.actions import (
+    AssignPrefixes,
+    Attach,
+    Call,
+    Create,
+    Delete,
+    DescribeAll,
+    DescribeEnis,
+    DescribeInstances,
+    Detach,
+    ListPods,
+    Modify,
+    Plan,
+    ReadLimits,
+    Resolve,
+    UnassignPrefix,
+    asked,
+)
+from ipagent.controller.model.ec2_snapshot import (
+    ATTACHED,
+    ATTACHING,
+    DETACHING,
+    Cloud,
+    Eni,
+    Limits,
+    Refusal,
+    Resolved,
+)
+from ipagent.controller.model.eip_calls import EipCall
+from ipagent.controller.model.relay_calls import AddressCall
+from ipagent.controller.reconcile import prefix_records
+from ipagent.controller.reconcile.ec2_answers import (
+    SETTLE,
+    Answer,
+    Attachment,
+    Done,
+    Enis,
+    Found,
+    Prefixes,
+    Refused,
+    TypeLimits,
+    Users,
+)
+from ipagent.controller.reconcile.ec2_error_conditions import Kind, retry_after
+
+_V = TypeVar("_V")
+
+FORGET = 3600.0
+"""Seconds after which old refusals and missing ENIs are forgotten."""
+
+
+def answered(cloud: Cloud, call: Call, answer: Answer, now: float, started: float | None = None) -> Cloud:
+    """Return the snapshot after the answer to a call that was sent at `started`.
+
+    What a description says of ENIs that were changed since is out of date.
+    """
+    if isinstance(answer, Refused):
+        return _refused(cloud, call, answer, now)
+    cloud = replace(cloud, refusals=_without(cloud.refusals, (call.key,)))
+    match call:
+        case DescribeAll() | DescribeEnis() | DescribeInstances():
+            current = now if started is None else started
+            shown = tuple(eni for eni in _enis(answer) if cloud.seen.get(eni.id, current) <= current)
+            return _described(cloud, call, shown, _enis(answer), now)
+        case Create():
+            (eni,) = _enis(answer)
+            return replace(_shown(cloud, (eni,), now), made={**cloud.made, eni.id: now})
+        case AssignPrefixes() | UnassignPrefix():
+            return _prefixes_changed(cloud, call, answer, now)
+        case Attach() | Modify() | Detach() | Delete():
+            return _changed(cloud, call, answer, now)
+        case _:
+            return _learnt(cloud, call, answer, now)
+
+
+def _learnt(
+    cloud: Cloud, call: Resolve | ReadLimits | ListPods | EipCall | AddressCall, answer: Answer, now: float
+) -> Cloud:
+    match answer:
+        case Found() if isinstance(call, Resolve):
+            found = Resolved(now, (call.subnets, call.groups), answer.subnets, answer.groups)
+            return replace(cloud, resolved={**cloud.resolved, call.network: found})
+        case TypeLimits() if isinstance(call, ReadLimits):
+            # A type that EC2 does not know has no limits that could be told.
+            unknown = {name: Limits(0) for name in call.types}
+            return replace(cloud, limits={**cloud.limits, **unknown, **answer.limits})
+        case Users():
+            listed = {name: (now, pods) for name, pods in answer.pods.items()}
+            return replace(cloud, users={**cloud.users, **listed})
+        case _:
+            return cloud
+
+
+def observed(cloud: Cloud, plan: Plan, now: float) -> Cloud:
+    """Record since when ENIs have been without need, and since when adopted ones have looked detached."""
+    read = now if cloud.read_at is None else cloud.read_at
+    return replace(
+        cloud,
+        unheld={pair: cloud.unheld.get(pair, now) for pair in plan.unheld},
+        orphaned={eni: cloud.orphaned.get(eni, read) for eni in plan.orphans},
+        idle={name: cloud.idle.get(name, now) for name in plan.idle},
+        prefixes=prefix_records.remembered(cloud.prefixes, plan.prefix_marks, now),
+    )
+
+
+def _enis(answer: Answer) -> tuple[Eni, ...]:
+    assert isinstance(answer, Enis)  # noqa: S101 - by the executor
+    return answer.enis
+
+
+def _described(
+    cloud: Cloud,
+    call: DescribeAll | DescribeEnis | DescribeInstances,
+    shown: tuple[Eni, ...],
+    listed: tuple[Eni, ...],
+    now: float,
+) -> Cloud:
+    if isinstance(call, DescribeAll):
+        concerned = frozenset(cloud.enis)
+    elif isinstance(call, DescribeEnis):
+        concerned = frozenset(call.enis)
+    else:
+        instances = frozenset(call.instances)
+        concerned = frozenset(eni.id for eni in cloud.enis.values() if eni.instance in instances)
+        cloud = replace(cloud, instances={**cloud.instances, **dict.fromkeys(call.instances, now)})
+    absent = concerned - {eni.id for eni in listed}
+    cloud = _absent(cloud, absent, now) if absent else cloud
+    if isinstance(call, DescribeAll):
+        instances = frozenset(eni.instance for eni in listed if eni.instance)
+        cloud = _trimmed(
+            replace(cloud, read_at=now, stale=False, instances=dict.fromkeys(instances, now)), now
+        )
+    return _shown(cloud, shown, now)
+
+
+def _trimmed(cloud: Cloud, now: float) -> Cloud:
+    """Forget what says nothing any more."""
+    return replace(
+        cloud,
+        made={eni: at for eni, at in cloud.made.items() if now - at < SETTLE},
+        missed={eni: at for eni, at in cloud.missed.items() if now - at < FORGET},
+        refusals={key: each for key, each in cloud.refusals.items() if now - each.due < FORGET},
+        users={},
+        prefixes=prefix_records.trimmed(cloud.prefixes, now, SETTLE),
+        seen=_of(cloud.seen, cloud.enis),
+        since=_of(cloud.since, cloud.enis),
+    )
+
+
+def _absent(cloud: Cloud, absent: Iterable[str], now: float) -> Cloud:
+    """Forget what EC2 does not show, unless it was created so recently that it may not show it yet."""
+    gone = [eni for eni in absent if now - cloud.made.get(eni, now - SETTLE) >= SETTLE]
+    missed = {**dict.fromkeys(gone, now), **cloud.missed}
+    seen = {**cloud.seen, **dict.fromkeys(absent, now)}
+    return replace(cloud, enis=_without(cloud.enis, gone), missed=missed, seen=seen)
+
+
+def _shown(cloud: Cloud, shown: tuple[Eni, ...], now: float) -> Cloud:
+    ids = [eni.id for eni in shown]
+    prefixes = prefix_records.trimmed(cloud.prefixes, now, SETTLE)
+    since = {eni.id: cloud.since.get(eni.id, now) for eni in shown if eni.state == ATTACHED}
+    others = {eni: at for eni, at in cloud.since.items() if eni not in ids}
+    return replace(
+        cloud,
+        enis={**cloud.enis, **{eni.id: prefix_records.corrected(prefixes, eni) for eni in shown}},
+        seen={**cloud.seen, **dict.fromkeys(ids, now)},
+        missed=_without(cloud.missed, ids),
+        since={**others, **since},
+    )
+
+
+def _changed(cloud: Cloud, call: Attach | Modify | Detach | Delete, answer: Answer, now: float) -> Cloud:
+    eni = cloud.enis.get(call.eni)
+    if isinstance(call, Delete):
+        missed = {**cloud.missed, call.eni: cloud.missed.get(call.eni, now)}
+        return replace(cloud, enis=_without(cloud.enis, (call.eni,)), missed=missed)
+    if eni is None:
+        return cloud
+    match call:
+        case Attach():
+            assert isinstance(answer, Attachment)  # noqa: S101 - by the executor
+            eni = replace(
+                eni,
+                instance=call.instance,
+                attachment=answer.id,
+                state=ATTACHING,
+                card=call.card,
+                device=call.device,
+            )
+        case Detach():
+            eni = replace(eni, state=DETACHING)
+        case Modify():
+            eni = _modified(eni, call)
+        case _:
+            assert_never(call)
+    return replace(cloud, enis={**cloud.enis, eni.id: eni}, seen={**cloud.seen, eni.id: now})
+
+
+def _prefixes_changed(
+    cloud: Cloud, call: AssignPrefixes | UnassignPrefix, answer: Answer, now: float
+) -> Cloud:
+    given = answer.prefixes if isinstance(answer, Prefixes) else ()
+    taken = (call.prefix,) if isinstance(call, UnassignPrefix) else ()
+    memory = prefix_records.after_change(cloud.prefixes, call.eni, now, given=given, taken=taken)
+    if isinstance(call, AssignPrefixes):
+        memory = prefix_records.after_assignment(memory, call)
+    eni = cloud.enis.get(call.eni)
+    enis = {**cloud.enis, call.eni: prefix_records.corrected(memory, eni)} if eni is not None else cloud.enis
+    return replace(cloud, enis=enis, seen={**cloud.seen, call.eni: now}, prefixes=memory)
+
+
+def _modified(eni: Eni, call: Modify) -> Eni:
+    if call.source_dest_check is not None:
+        return replace(eni, source_dest_check=call.source_dest_check)
+    if call.groups is not None:
+        return replace(eni, groups=frozenset(call.groups))
+    return replace(eni, delete_on_termination=bool(call.delete_on_termination))
+
+
+_STALE = frozenset(
+    {Kind.IN_USE, Kind.ENI_GONE, Kind.ATTACHMENT_GONE, Kind.STATE, Kind.INDEX_TAKEN, Kind.NO_SLOT}
+)
+"""Refusals that show that the snapshot is out of date."""
+
+
+def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
+    if isinstance(call, Delete) and answer.kind is Kind.ENI_GONE:
+        return answered(cloud, call, Done(), now)
+    if isinstance(call, AssignPrefixes) and call.single and answer.kind is Kind.NO_BLOCKS:
+        # EC2 has one text for both: a subnet without so many single addresses is full.
+        answer = replace(answer, kind=Kind.SUBNET_FULL)
+    before = cloud.refusals.get(call.key)
+    same = before is not None and (before.action, before.kind) == (answer.action, answer.kind)
+    count = before.count + 1 if before is not None and same else 1
+    refusal = Refusal(
+        answer.action,
+        answer.kind,
+        answer.text,
+        count,
+        now + retry_after(answer.kind, count),
+        call.token if isinstance(call, Create) else "",
+        asked(call),
+    )
+    if prefix_records.is_fragmentation(call, answer.kind):
+        # Single addresses take its place at once; prefixes are tried again much later.
+        refusal = replace(refusal, due=now)
+    cloud = replace(cloud, refusals={**cloud.refusals, call.key: refusal})
+    if answer.kind is Kind.MISMATCH:
+        # An ENI of that token exists, and its tags will tell.
+        return replace(cloud, stale=True)
+    if isinstance(call, AssignPrefixes | UnassignPrefix):
+        memory = prefix_records.after_refusal(cloud.prefixes, call, answer.kind, answer.text, now)
+        return replace(cloud, prefixes=memory, seen=_without(cloud.seen, (call.eni,)))
+    if answer.kind in _STALE and isinstance(call, Attach | Detach | Delete | Modify):
+        instances = (
+            _without(cloud.instances, (call.instance,)) if isinstance(call, Attach) else cloud.instances
+        )
+        return replace(cloud, seen=_without(cloud.seen, (call.eni,)), instances=instances)
+    return cloud
+
+
+def _without(mapping: Mapping[str, _V], keys: Collection[str]) -> Mapping[str, _V]:
+    if not any(key in mapping for key in keys):
+        return mapping
+    return {key: value for key, value in mapping.items() if key not in frozenset(keys)}
+
+
+def _of(mapping: Mapping[str, float], keys: Collection[str]) -> dict[str, float]:
+    return {key: value for key, value in mapping.items() if key in keys}

@@ -1,0 +1,99 @@
+"""Status reporter: writes the state of interfaces to their NodeAttachments where it has changed.
+
+Thread: the main loop's. A write that fails is repeated later; the loop goes on meanwhile, since the
+interfaces matter more than what is said of them. One that is refused delays no other.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from common.backoff import half_jitter
+from common.kube.client import Client
+from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.refused_writes import RefusedWrites
+from ipagent.links.node_attachments import LinkAttachment, fit_to_schema, status_body
+from ipagent.links.plan import Status
+from ipagent.log import Log
+from ipagent.node_network_api import ATTACHMENTS, LINKS_MANAGER
+
+BASE, CAP = 1.0, 60.0
+"""Seconds between tries while the API server does not answer."""
+
+
+@dataclass
+class StatusReporter:
+    """`clock` is monotonic, in seconds."""
+
+    client: Client
+    clock: Callable[[], float]
+    log: Log
+    failures: int = 0
+    """Consecutive ones without an answer."""
+    _next_try: float = 0.0
+    _refused: RefusedWrites = field(default_factory=RefusedWrites)
+    _written: dict[str, Status] = field(default_factory=dict)
+    _unanswered: dict[str, float] = field(default_factory=dict)
+    """When a write had no answer: others come first, since a webhook may hang for this one alone."""
+
+    def report(
+        self, attachments: Mapping[str, LinkAttachment], statuses: Mapping[str, Status]
+    ) -> float | None:
+        """Write what differs; returns the seconds until a write is tried again, None if all is written."""
+        self._written = {name: each for name, each in self._written.items() if name in attachments}
+        self._refused.retain(attachments.keys())
+        self._unanswered = {name: at for name, at in self._unanswered.items() if name in attachments}
+        changed = {
+            name: status
+            for name, each in statuses.items()
+            if (status := fit_to_schema(each)) != self._written.get(name, attachments[name].reported)
+        }
+        if not changed:
+            return None
+        now = self.clock()
+        if now < self._next_try:
+            return self._next_try - now
+        for name, status in sorted(changed.items(), key=lambda pair: self._unanswered.get(pair[0], 0.0)):
+            if self._refused.due(name, now) > now:
+                continue
+            try:
+                self._write(name, status)
+            except ApiError as error:
+                until = self._refused.refuse(name, now, random.random())  # noqa: S311 - no secret
+                self._log_failure(error, until - now)
+            except (Unreachable, ClusterError) as error:
+                pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
+                self._log_failure(error, pause)
+                self.failures += 1
+                self._unanswered[name] = self.clock()
+                self._next_try = self._unanswered[name] + pause
+                return pause
+        self.failures = 0
+        due = (self._refused.due(name, now) for name in changed)
+        return min((at - now for at in due if at > now), default=None)
+
+    def _log_failure(self, error: Exception, pause: float) -> None:
+        self.log.warning("report-failed", message=f"{error}; it is tried again in {pause:.0f} s")
+
+    def _write(self, name: str, status: Status) -> None:
+        try:
+            self.client.apply(
+                f"{ATTACHMENTS}/{name}/status",
+                f"report the interface of NodeAttachment {name}",
+                status_body(name, status),
+                manager=LINKS_MANAGER,
+                force=True,
+            )
+        except ApiError as error:
+            # Deleted a moment ago, which the watch does not show yet.
+            if not error.not_found:
+                raise
+        self._written[name] = status
+        self._refused.accept(name)
+        self._unanswered.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """Compare an attachment that has changed with what it says, no more with what was written."""
+        self._written.pop(name, None)

@@ -1,0 +1,124 @@
+"""What a sidecar does about addresses that were taken away."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.agent_settings import Takeover
+from ipagent.assign.ec2_error_codes import Fault
+from tests.ipagent.direct.sidecar_rig import Sidecar
+from tests.ipagent.fakes import (
+    Strike,
+    ip,
+)
+
+pytestmark = pytest.mark.pure
+
+
+class TestTakenAway:
+    """What the slow check finds, and what comes of it."""
+
+    def test_an_address_that_nobody_holds_any_more_is_assigned_again(self) -> None:
+        pod = Sidecar()
+        pod.add("2001:db8:1::80")
+
+        def lose() -> None:
+            pod.cloud.secondaries["eni-1"].clear()
+            pod.let_pass(60)
+
+        pod.script.append(lose)
+        pod.run()
+        assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80"), ip("2001:db8:1::80")}
+        assert sorted(line["address"] for line in pod.lines.of("lost")) == ["10.10.1.80", "2001:db8:1::80"]
+
+    def test_an_address_taken_by_another_eni_is_a_conflict_logged_once(self) -> None:
+        pod = Sidecar()
+
+        def lose() -> None:
+            pod.steal("10.10.1.80")
+            pod.let_pass(7200)
+
+        pod.script.append(lose)
+        pod.run()
+        assert pod.cloud.secondaries["eni-9"] == {ip("10.10.1.80")}
+        assert len(pod.cloud.asked("assign")) == 1
+        (conflict,) = pod.lines.of("conflict")
+        assert conflict["level"] == "error"
+        assert "eni-9 (device number 9 of i-9)" in conflict["message"]
+        assert pod.lines.of("not-assigned") == []
+        assert len(pod.cloud.asked("holders")) < 30
+
+    def test_adding_the_address_anew_takes_it_back(self) -> None:
+        pod = Sidecar()
+
+        def lose() -> None:
+            pod.steal("10.10.1.80")
+            pod.let_pass(60)
+
+        pod.script += [lose, lambda: pod.events.remove("10.10.1.80")]
+        pod.run()
+        assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
+        assert [line["address"] for line in pod.lines.of("assigned")] == ["10.10.1.80"]
+
+    def test_an_address_that_the_other_eni_released_is_assigned_again(self) -> None:
+        pod = Sidecar()
+
+        def lose() -> None:
+            pod.steal("10.10.1.80")
+            pod.let_pass(60)
+
+        def give_up() -> None:
+            pod.cloud.secondaries["eni-9"].clear()
+            pod.let_pass(2000)
+
+        pod.script += [lose, give_up]
+        pod.run()
+        assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
+
+    def test_with_takeover_never_a_released_address_is_assigned(self) -> None:
+        pod = Sidecar()
+        pod.cloud.secondaries["eni-9"] = {ip("10.10.1.81")}
+
+        def give_up() -> None:
+            pod.cloud.secondaries["eni-9"].clear()
+            pod.let_pass(2000)
+
+        pod.script += [lambda: pod.add("10.10.1.81"), give_up]
+        pod.run(takeover=Takeover.NEVER)
+        assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80"), ip("10.10.1.81")}
+        assert [line["address"] for line in pod.lines.of("not-assigned")] == ["10.10.1.81"]
+
+    def test_a_conflict_is_not_released(self) -> None:
+        pod = Sidecar()
+
+        def lose() -> None:
+            pod.steal("10.10.1.80")
+            pod.let_pass(60)
+
+        pod.script.append(lose)
+        report = pod.run(release_on_exit=True)
+        assert "no address to release" in report.message
+        assert pod.cloud.secondaries["eni-9"] == {ip("10.10.1.80")}
+
+    def test_an_hour_without_ec2_and_imds_heals_with_few_log_lines(self) -> None:
+        pod = Sidecar()
+
+        def outage() -> None:
+            faults = (Fault.UNREACHABLE, Fault.NO_CREDENTIALS)
+            pod.cloud.struck = [
+                Strike(kind, fault) for kind in ("assign", "holders", "describe") for fault in faults * 500
+            ]
+            pod.cloud.imds = False
+            pod.cloud.secondaries["eni-1"].clear()
+            pod.let_pass(3600)
+
+        def recover() -> None:
+            pod.cloud.struck.clear()
+            pod.cloud.imds = True
+            pod.let_pass(3600)
+
+        pod.script += [outage, recover]
+        pod.run()
+        assert pod.cloud.secondaries["eni-1"] == {ip("10.10.1.80")}
+        assert pod.lines.events("warning") == ["lost"]
+        assert pod.lines.events("error") == []

@@ -1,0 +1,203 @@
+"""What NodeAttachments say of their interfaces, and what is written into them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from common.agent_settings import LogFormat
+from common.kube.client import Answer, Client
+from common.kube.errors import ApiError, Unreachable
+from ipagent.links.node_attachments import LinkAttachment, fit_to_schema, read_attachment, status_body
+from ipagent.links.plan import Status, Wanted
+from ipagent.links.reporter import CAP, StatusReporter
+from ipagent.log import Log
+
+pytestmark = pytest.mark.pure
+
+MAC = "02:aa:00:00:00:01"
+UP = Status(MAC, "ens6", up=True, mtu=9001)
+WANTED = Wanted("n1.oam", MAC, "oam")
+
+
+def attachment(**changes: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "n1.oam"},
+        "spec": {"node": "n1", "network": "oam", "link": {"name": "core", "rename": "Name", "mtu": 1500}},
+        "status": {"mac": MAC, "link": {"mac": MAC, "name": "ens6", "up": True, "mtu": 9001}},
+        **changes,
+    }
+
+
+def test_an_attachment_is_read_with_what_was_reported_of_it() -> None:
+    assert read_attachment(attachment()) == LinkAttachment(
+        "n1.oam", Wanted("n1.oam", MAC, "core", rename=True, mtu=1500), UP
+    )
+
+
+def test_an_interface_has_the_name_of_its_network_unless_another_is_said() -> None:
+    found = read_attachment(attachment(spec={"node": "n1", "network": "oam"}))
+    assert found is not None
+    assert found.wanted == WANTED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": {}},
+        {"status": None},
+        {"metadata": {"name": "n1.oam", "deletionTimestamp": "2026-01-01T00:00:00Z"}},
+    ],
+)
+def test_an_attachment_without_an_eni_or_on_its_way_out_is_left_alone(changes: dict[str, Any]) -> None:
+    assert read_attachment(attachment(**changes)) is None
+
+
+def test_what_is_written_is_read_back_the_same() -> None:
+    written = status_body("n1.oam", UP)
+    found = read_attachment(attachment(status={"mac": MAC, **written["status"]}))
+    assert found is not None
+    assert found.reported == UP
+
+
+def test_addresses_on_the_node_are_written_and_read_back() -> None:
+    aliased = Status(MAC, "ens6", up=True, mtu=9001, host_addresses=("10.10.1.80",))
+    written = status_body("n1.oam", aliased)
+    found = read_attachment(attachment(status={"mac": MAC, "address": "10.10.1.5", **written["status"]}))
+    assert found is not None
+    assert (found.reported, found.wanted.address) == (aliased, "10.10.1.5")
+
+
+def test_a_message_fits_into_the_schema() -> None:
+    long = fit_to_schema(Status(MAC, message="x" * 2000))
+    assert (len(long.message), long.message[-1]) == (1024, "…")
+
+
+class RecordingClient(Client):
+    """Answers with the next of `failures`, and records what it was asked to write."""
+
+    def __init__(self, *failures: Exception | None) -> None:
+        self.failures = list(failures)
+        self.written: list[tuple[str, dict[str, Any]]] = []
+
+    def apply(self, path: str, what: str, body: dict[str, Any], *, manager: str, force: bool) -> Answer:
+        assert what == f"report the interface of NodeAttachment {path.split('/')[-2]}"
+        assert (manager, force) == ("multus-eni-links", True)
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        self.written.append((path, json.loads(json.dumps(body["status"]["link"]))))
+        return Answer(body, None)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def reporter(client: Client, clock: Clock | None = None) -> StatusReporter:
+    return StatusReporter(client, clock or Clock(), Log(form=LogFormat.JSON, stream=io.StringIO()))
+
+
+def test_a_status_is_written_once_and_again_when_it_is_another() -> None:
+    client = RecordingClient()
+    links = reporter(client)
+    known = {"n1.oam": LinkAttachment("n1.oam", WANTED)}
+    for status in (UP, UP, Status(MAC, "ens6", up=False, mtu=9001)):
+        assert links.report(known, {"n1.oam": status}) is None
+    assert [(path.rsplit("/", 2)[1:], link["up"]) for path, link in client.written] == [
+        (["n1.oam", "status"], True),
+        (["n1.oam", "status"], False),
+    ]
+
+
+def test_a_status_that_the_attachment_has_already_is_not_written() -> None:
+    client = RecordingClient()
+    assert reporter(client).report({"n1.oam": LinkAttachment("n1.oam", WANTED, UP)}, {"n1.oam": UP}) is None
+    assert not client.written
+
+
+def test_a_status_that_somebody_has_overwritten_is_written_again() -> None:
+    client = RecordingClient()
+    links = reporter(client)
+    links.report({"n1.oam": LinkAttachment("n1.oam", WANTED)}, {"n1.oam": UP})
+    links.forget("n1.oam")
+    links.report({"n1.oam": LinkAttachment("n1.oam", WANTED, Status(MAC))}, {"n1.oam": UP})
+    assert len(client.written) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "others"),
+    [(Unreachable("no answer"), []), (ApiError(422, "Invalid", "too long", "report"), ["n1.sig", "n1.x"])],
+)
+def test_what_is_refused_of_one_holds_up_no_other(failure: Exception, others: list[str]) -> None:
+    client, known = RecordingClient(failure), {}
+    for name in ("n1.oam", "n1.sig", "n1.x"):
+        known[name] = LinkAttachment(name, Wanted(name, MAC, "oam"))
+    pause = reporter(client).report(known, dict.fromkeys(known, UP))
+    assert pause is not None
+    assert [path.split("/")[-2] for path, _ in client.written] == others
+
+
+def test_what_is_refused_again_and_again_delays_no_other() -> None:
+    refusal = ApiError(422, "Invalid", "too long", "report")
+    clock, client = Clock(), RecordingClient(*[refusal] * 9)
+    links = reporter(client, clock)
+    known = {"n1.oam": LinkAttachment("n1.oam", WANTED)}
+    for _ in range(9):
+        pause = links.report(known, {"n1.oam": UP})
+        assert pause is not None
+        clock.now += pause + 0.1
+    clock.now -= 1.1
+    known["n1.sig"] = LinkAttachment("n1.sig", Wanted("n1.sig", MAC, "sig"))
+    assert links.report(known, dict.fromkeys(known, UP)) == pytest.approx(1.0)
+    assert [path.split("/")[-2] for path, _ in client.written] == ["n1.sig"]
+    clock.now += 1.1
+    assert links.report(known, dict.fromkeys(known, UP)) is None
+    assert [path.split("/")[-2] for path, _ in client.written] == ["n1.sig", "n1.oam"]
+
+
+def test_one_that_is_never_answered_holds_up_no_other() -> None:
+    """An admission webhook may hang for longer than an answer is waited for."""
+    clock, client = Clock(), RecordingClient(*[Unreachable("no answer")] * 2)
+    links, names = reporter(client, clock), ["n1.oam", "n1.sig", "n1.x"]
+    known = {name: LinkAttachment(name, Wanted(name, MAC, "oam")) for name in names}
+    for _ in range(3):
+        pause = links.report(known, dict.fromkeys(known, UP))
+        clock.now += pause or 0.0
+    assert [path.split("/")[-2] for path, _ in client.written] == ["n1.x", "n1.oam", "n1.sig"]
+
+
+@pytest.mark.parametrize(
+    "failure", [Unreachable("no answer"), ApiError(403, "Forbidden", "no rights", "report")]
+)
+def test_a_write_that_fails_is_tried_again_later_and_not_before(failure: Exception) -> None:
+    clock, client = Clock(), RecordingClient(failure, failure)
+    links = reporter(client, clock)
+    known = {"n1.oam": LinkAttachment("n1.oam", WANTED)}
+    pause = links.report(known, {"n1.oam": UP})
+    assert pause is not None
+    assert 0 < pause <= CAP
+    assert links.report(known, {"n1.oam": UP}) == pytest.approx(pause)
+    assert len(client.failures) == 1
+    clock.now += pause
+    second = links.report(known, {"n1.oam": UP})
+    assert second is not None
+    clock.now += second
+    assert links.report(known, {"n1.oam": UP}) is None
+    assert len(client.written) == 1
+    assert links.failures == 0
+
+
+def test_an_attachment_that_is_gone_needs_no_status() -> None:
+    client = RecordingClient(ApiError(404, "NotFound", "gone", "report"))
+    links = reporter(client)
+    known = {"n1.oam": LinkAttachment("n1.oam", WANTED)}
+    assert links.report(known, {"n1.oam": UP}) is None
+    assert links.report(known, {"n1.oam": UP}) is None
+    assert not client.written

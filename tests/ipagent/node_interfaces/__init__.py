@@ -1,1 +1,0 @@
-"""Tests of ipagent.node_interfaces."""
