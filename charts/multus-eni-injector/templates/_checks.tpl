@@ -41,7 +41,7 @@
 {{- include "multus-eni.agentChecks" . }}
 {{- include "multus-eni.nodeAgentChecks" . }}
 {{- $problems := list }}
-{{- range include "multus-eni.moreChecks" . | splitList "\n" }}
+{{- range include "multus-eni.programChecks" . | splitList "\n" }}
 {{- with trim . }}
 {{- $problems = append $problems . }}
 {{- end }}

@@ -155,29 +155,6 @@ hostAliases:
 {{- concat (list "kube-system") .Values.injection.excludedNamespaces | uniq | toJson }}
 {{- end }}
 
-{{/* The settings file of `multus-eni serve --config`. */}}
-{{- define "multus-eni.settings" -}}
-{{- $agent := omit .Values.agent "imagePullPolicy" "resources" | mustDeepCopy }}
-{{- $resources := dict }}
-{{- range $key, $value := .Values.agent.resources }}
-{{- if $value }}
-{{- $_ := set $resources $key $value }}
-{{- end }}
-{{- end }}
-{{- $_ := set $agent "resources" $resources }}
-{{- /* Pods ask the node agent, whoever makes its calls to EC2. */}}
-{{- if eq $agent.backend "central" }}
-{{- $_ := set $agent "backend" "node" }}
-{{- end }}
-{{- $_ := set $agent "nodePort" .Values.nodeAgent.port }}
-{{- $_ := set $agent "image" (include "multus-eni.image" (dict "root" . "which" "agent")) }}
-{{- with .Values.agent.imagePullPolicy }}
-{{- $_ := set $agent "imagePullPolicy" . }}
-{{- end }}
-{{- $injection := pick .Values.injection "defaultMode" "excludedNamespaces" }}
-{{- dict "agent" $agent "injection" $injection | toYaml }}
-{{- end }}
-
 {{/* Is the webhook installed, with what it needs? */}}
 {{- define "multus-eni.injects" -}}
 {{- if not .Values.nodeAgent.watchOnly }}true{{ end }}
@@ -217,18 +194,6 @@ Thick Multus says it in a ConfigMap, as its pods see the nodes' files: EKS's man
 {{- end }}
 {{- end }}
 {{- $found | default "/etc/cni/multus/net.d" }}
-{{- end }}
-
-{{/* The settings file of `ipagent node --config`. */}}
-{{- define "multus-eni.nodeSettings" -}}
-{{- $settings := pick .Values.nodeAgent "port" "healthPort" "watchOnly" "grants" "gc" "credentials" "requireTag" "podCondition" "logLevel" "logFormat" }}
-{{- if .Values.controller.enabled }}
-{{- $_ := set $settings "nodeNetworks" true }}
-{{- end }}
-{{- if eq .Values.agent.backend "central" }}
-{{- $_ := set $settings "central" true }}
-{{- end }}
-{{- merge (dict "allowedCIDRs" .Values.agent.allowedCIDRs) $settings | toPrettyJson }}
 {{- end }}
 
 {{/* May `helm test` expect that a pod in the release's namespace is injected by its own label? */}}
