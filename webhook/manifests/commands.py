@@ -22,7 +22,8 @@ from webhook.manifests.workload_decision import (
     operations_by_document,
 )
 from webhook.manifests.workloads import ManifestError, Manifests, read_manifests
-from webhook.settings_file import load_networks, load_settings
+from webhook.networks_file import load_networks
+from webhook.settings_file import load_settings
 
 STDIN = "-"
 STDIN_DESCRIPTOR, STDOUT_DESCRIPTOR = 0, 1

@@ -14,7 +14,8 @@ from common.kube.errors import ApiError
 from common.kube.kubeconfig_client import KubeconfigClient
 from common.pod_keys import NETWORKS_FILE
 from webhook.core.settings import Settings
-from webhook.settings_file import ConfigError, parse_networks_file, parse_settings
+from webhook.networks_file import parse_networks_file
+from webhook.settings_file import ConfigError, parse_settings
 
 SETTINGS_LABELS = "app.kubernetes.io/part-of=multus-eni-injector,app.kubernetes.io/component=webhook"
 SETTINGS_FILE = "settings.yaml"

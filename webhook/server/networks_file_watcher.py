@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from webhook.settings_file import ConfigError, load_networks
+from webhook.networks_file import load_networks
+from webhook.settings_file import ConfigError
 
 
 class NetworksWatcher:

@@ -12,7 +12,7 @@ from ipagent.controller.model.net_attach_defs import Definition, read_definition
 from ipagent.controller.model.node_network import LinkSpec
 from ipagent.controller.reconcile.net_attach_defs import MAX_BYTES, networks_of, networks_text
 from tests.ipagent.controller.world import network
-from webhook.settings_file import parse_networks_file
+from webhook.networks_file import parse_networks_file
 
 pytestmark = pytest.mark.pure
 
