@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from common.agent_settings import DEFAULT_NODE_PORT, MAX_PORT, Credentials, LogFormat, LogLevel
 from common.shorten import SHOWN
+from ipagent.node.model.gc_policy import MIN_COOLDOWN, GcMode, GcPolicy
 from ipagent.node.model.grants import Grants, read_grants
-from ipagent.node.model.ownership import MIN_COOLDOWN, GcMode, GcPolicy
 from ipagent.node.model.settings_readers import SettingsError, quote, read_cidrs
 
 MAX_BYTES = 1 << 20

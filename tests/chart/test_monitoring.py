@@ -27,7 +27,7 @@ from ipagent.controller.model.node_attachment import AttachmentStatus
 from ipagent.controller.model.relay import Histogram
 from ipagent.controller.model.writes import NetworkStatus
 from ipagent.controller.observe import metrics as controller
-from ipagent.node.gc.verdict import Decision, KeepReason, Verdict
+from ipagent.node.gc.verdict import Decision, Verdict, VerdictReason
 from ipagent.node.model.pod import PodKey
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot
@@ -191,7 +191,7 @@ def exported() -> dict[str, frozenset[str]]:
         "eni-1",
         ip_address("10.0.0.9"),
         Decision.KEEP,
-        KeepReason.UNSTATED,
+        VerdictReason.UNSTATED,
         "",
         blocker=PodKey("apps", "web", "u"),
     )

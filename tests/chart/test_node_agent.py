@@ -15,7 +15,7 @@ import pytest
 
 from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_POD_NAMESPACE, Credentials
 from common.pod_keys import INJECTION
-from ipagent.node.model.ownership import GcMode
+from ipagent.node.model.gc_policy import GcMode
 from ipagent.node.settings import read_settings
 from tests.chart.values import CENTRAL, CONTROLLER, NODE, NODE_WATCH, REQUIRED
 from tests.cluster.api import Manifest

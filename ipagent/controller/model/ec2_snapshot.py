@@ -125,7 +125,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class Ec2Snapshot:
     """What is known of EC2. Times are monotonic seconds."""
 
     enis: Mapping[str, Eni] = field(default_factory=dict)

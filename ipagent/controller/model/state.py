@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ipagent.controller.model.actions import Call
-from ipagent.controller.model.ec2_snapshot import Cloud
+from ipagent.controller.model.ec2_snapshot import Ec2Snapshot
 from ipagent.controller.model.node import Node
 from ipagent.controller.model.node_attachment import Attachment
 from ipagent.controller.model.node_network import NodeNetwork
@@ -31,7 +31,7 @@ class State:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     networks: Mapping[str, NodeNetwork] = field(default_factory=dict)
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
-    cloud: Cloud = field(default_factory=Cloud)
+    cloud: Ec2Snapshot = field(default_factory=Ec2Snapshot)
     busy: Mapping[str, Call] = field(default_factory=dict)
     """Calls that have no answer yet, by their key."""
     releases: Releases = Releases.ON

@@ -36,7 +36,7 @@ MAX_IN_FLIGHT = 8
 """Calls at once: at 200 ms a call more than the refill of all buckets together."""
 
 
-class Scheduler:
+class CallRateLimiter:
     """Starts calls in their order, as far as the buckets allow. `now` is monotonic, in seconds."""
 
     def __init__(self, rates: Mapping[str, Rate] = RATES) -> None:

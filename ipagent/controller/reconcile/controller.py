@@ -12,7 +12,7 @@ from ipagent.controller.model.node_network import NodeNetwork
 from ipagent.controller.model.node_slice_pools import SliceReport
 from ipagent.controller.model.relay_calls import AddressCall
 from ipagent.controller.model.state import State
-from ipagent.controller.reconcile.call_rate_limiter import Scheduler
+from ipagent.controller.reconcile.call_rate_limiter import CallRateLimiter
 from ipagent.controller.reconcile.decide import decide
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
@@ -22,9 +22,9 @@ from ipagent.controller.reconcile.snapshot_updates import answered, observed
 class Controller:
     """Turns what is observed into plans, and starts calls as EC2's request limits allow."""
 
-    def __init__(self, state: State, scheduler: Scheduler | None = None) -> None:
+    def __init__(self, state: State, limiter: CallRateLimiter | None = None) -> None:
         self.state = state
-        self._scheduler = scheduler or Scheduler()
+        self._limiter = limiter or CallRateLimiter()
         self._started: dict[str, float] = {}
 
     def observe(
@@ -52,7 +52,7 @@ class Controller:
 
     def start(self, calls: Iterable[Call], now: float) -> tuple[tuple[Call, ...], float]:
         """Return the calls to make now, each of which has to be answered, and when the next may start."""
-        started, due = self._scheduler.take(calls, self.state.busy, now)
+        started, due = self._limiter.take(calls, self.state.busy, now)
         self._started |= {call.key: now for call in started}
         busy = {**self.state.busy, **{call.key: call for call in started}}
         self.state = replace(self.state, busy=busy)
@@ -61,7 +61,7 @@ class Controller:
     def answered(self, call: Call, answer: Answer, now: float) -> None:
         """Record the answer to a call."""
         if isinstance(answer, Refused) and answer.kind is Kind.THROTTLED:
-            self._scheduler.throttled(answer.action, now)
+            self._limiter.throttled(answer.action, now)
         started, cloud = self._started.pop(call.key, None), self.state.cloud
         if not isinstance(call, AddressCall):
             # What is done for node agents is theirs to know.

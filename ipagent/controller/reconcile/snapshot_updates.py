@@ -28,7 +28,7 @@ from ipagent.controller.model.ec2_snapshot import (
     ATTACHED,
     ATTACHING,
     DETACHING,
-    Cloud,
+    Ec2Snapshot,
     Eni,
     Limits,
     Refusal,
@@ -57,7 +57,9 @@ FORGET = 3600.0
 """Seconds after which old refusals and missing ENIs are forgotten."""
 
 
-def answered(cloud: Cloud, call: Call, answer: Answer, now: float, started: float | None = None) -> Cloud:
+def answered(
+    cloud: Ec2Snapshot, call: Call, answer: Answer, now: float, started: float | None = None
+) -> Ec2Snapshot:
     """Return the snapshot after the answer to a call that was sent at `started`.
 
     What a description says of ENIs that were changed since is out of date.
@@ -82,8 +84,11 @@ def answered(cloud: Cloud, call: Call, answer: Answer, now: float, started: floa
 
 
 def _learnt(
-    cloud: Cloud, call: Resolve | ReadLimits | ListPods | EipCall | AddressCall, answer: Answer, now: float
-) -> Cloud:
+    cloud: Ec2Snapshot,
+    call: Resolve | ReadLimits | ListPods | EipCall | AddressCall,
+    answer: Answer,
+    now: float,
+) -> Ec2Snapshot:
     match answer:
         case Found() if isinstance(call, Resolve):
             found = Resolved(now, (call.subnets, call.groups), answer.subnets, answer.groups)
@@ -99,7 +104,7 @@ def _learnt(
             return cloud
 
 
-def observed(cloud: Cloud, plan: Plan, now: float) -> Cloud:
+def observed(cloud: Ec2Snapshot, plan: Plan, now: float) -> Ec2Snapshot:
     """Record since when ENIs have been without need, and since when adopted ones have looked detached."""
     read = now if cloud.read_at is None else cloud.read_at
     return replace(
@@ -117,12 +122,12 @@ def _enis(answer: Answer) -> tuple[Eni, ...]:
 
 
 def _described(
-    cloud: Cloud,
+    cloud: Ec2Snapshot,
     call: DescribeAll | DescribeEnis | DescribeInstances,
     shown: tuple[Eni, ...],
     listed: tuple[Eni, ...],
     now: float,
-) -> Cloud:
+) -> Ec2Snapshot:
     if isinstance(call, DescribeAll):
         concerned = frozenset(cloud.enis)
     elif isinstance(call, DescribeEnis):
@@ -141,7 +146,7 @@ def _described(
     return _shown(cloud, shown, now)
 
 
-def _trimmed(cloud: Cloud, now: float) -> Cloud:
+def _trimmed(cloud: Ec2Snapshot, now: float) -> Ec2Snapshot:
     """Forget what says nothing any more."""
     return replace(
         cloud,
@@ -155,7 +160,7 @@ def _trimmed(cloud: Cloud, now: float) -> Cloud:
     )
 
 
-def _absent(cloud: Cloud, absent: Iterable[str], now: float) -> Cloud:
+def _absent(cloud: Ec2Snapshot, absent: Iterable[str], now: float) -> Ec2Snapshot:
     """Forget what EC2 does not show, unless it was created so recently that it may not show it yet."""
     gone = [eni for eni in absent if now - cloud.made.get(eni, now - SETTLE) >= SETTLE]
     missed = {**dict.fromkeys(gone, now), **cloud.missed}
@@ -163,7 +168,7 @@ def _absent(cloud: Cloud, absent: Iterable[str], now: float) -> Cloud:
     return replace(cloud, enis=_without(cloud.enis, gone), missed=missed, seen=seen)
 
 
-def _shown(cloud: Cloud, shown: tuple[Eni, ...], now: float) -> Cloud:
+def _shown(cloud: Ec2Snapshot, shown: tuple[Eni, ...], now: float) -> Ec2Snapshot:
     ids = [eni.id for eni in shown]
     prefixes = prefix_records.trimmed(cloud.prefixes, now, SETTLE)
     since = {eni.id: cloud.since.get(eni.id, now) for eni in shown if eni.state == ATTACHED}
@@ -177,7 +182,9 @@ def _shown(cloud: Cloud, shown: tuple[Eni, ...], now: float) -> Cloud:
     )
 
 
-def _changed(cloud: Cloud, call: Attach | Modify | Detach | Delete, answer: Answer, now: float) -> Cloud:
+def _changed(
+    cloud: Ec2Snapshot, call: Attach | Modify | Detach | Delete, answer: Answer, now: float
+) -> Ec2Snapshot:
     eni = cloud.enis.get(call.eni)
     if isinstance(call, Delete):
         missed = {**cloud.missed, call.eni: cloud.missed.get(call.eni, now)}
@@ -205,8 +212,8 @@ def _changed(cloud: Cloud, call: Attach | Modify | Detach | Delete, answer: Answ
 
 
 def _prefixes_changed(
-    cloud: Cloud, call: AssignPrefixes | UnassignPrefix, answer: Answer, now: float
-) -> Cloud:
+    cloud: Ec2Snapshot, call: AssignPrefixes | UnassignPrefix, answer: Answer, now: float
+) -> Ec2Snapshot:
     given = answer.prefixes if isinstance(answer, Prefixes) else ()
     taken = (call.prefix,) if isinstance(call, UnassignPrefix) else ()
     memory = prefix_records.after_change(cloud.prefixes, call.eni, now, given=given, taken=taken)
@@ -231,7 +238,7 @@ _STALE = frozenset(
 """Refusals that show that the snapshot is out of date."""
 
 
-def _refused(cloud: Cloud, call: Call, answer: Refused, now: float) -> Cloud:
+def _refused(cloud: Ec2Snapshot, call: Call, answer: Refused, now: float) -> Ec2Snapshot:
     if isinstance(call, Delete) and answer.kind is Kind.ENI_GONE:
         return answered(cloud, call, Done(), now)
     if isinstance(call, AssignPrefixes) and call.single and answer.kind is Kind.NO_BLOCKS:

@@ -26,7 +26,8 @@ from ipagent.node.gc.rules import evaluate, suspected_leaks
 from ipagent.node.gc.undo_reclaim import ListingFailed, PodLister, Restorer
 from ipagent.node.gc.verdict import Candidate, Decision, GcInput, GcResult, Verdict
 from ipagent.node.model.address_events import AddressEvent, EventType
-from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import PodKey
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 

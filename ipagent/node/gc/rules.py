@@ -23,8 +23,9 @@ from ipagent.assign.placement import place
 from ipagent.assign.release import Pair
 from ipagent.assign.topology import Eni, Observed, Topology
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
-from ipagent.node.gc.verdict import Candidate, Decision, GcInput, GcResult, KeepReason, Verdict
-from ipagent.node.model.ownership import GcPolicy, Ownership, within
+from ipagent.node.gc.verdict import Candidate, Decision, GcInput, GcResult, Verdict, VerdictReason
+from ipagent.node.model.gc_policy import GcPolicy, within
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 
 
@@ -41,7 +42,7 @@ def evaluate(gc_input: GcInput, policy: GcPolicy) -> GcResult:
     candidates = {
         each.pair: facts.candidate(each.pair, each.pod)
         for each in verdicts
-        if each.why is KeepReason.LEAKED and each.pod is not None
+        if each.why is VerdictReason.LEAKED and each.pod is not None
     }
     return GcResult(verdicts, candidates, facts.obsolete())
 
@@ -107,34 +108,34 @@ class _Facts:
         until = candidate.since + self._policy.cooldown
         decision = Decision.RECLAIM if self._input.now >= until else Decision.WAIT
         text = f"it was the own address of {record.pod}, which is gone"
-        return Verdict(eni.id, address, decision, KeepReason.LEAKED, text, pod, until)
+        return Verdict(eni.id, address, decision, VerdictReason.LEAKED, text, pod, until)
 
-    def _kept(self, eni: Eni, address: IPAddress) -> tuple[KeepReason, str] | None:
+    def _kept(self, eni: Eni, address: IPAddress) -> tuple[VerdictReason, str] | None:
         """Return why the address stays whatever is recorded of it; None if nothing speaks against it."""
         if not self._policy.manages(eni, address):
-            return KeepReason.NOT_MANAGED, "it is in no managed range"
+            return VerdictReason.NOT_MANAGED, "it is in no managed range"
         if self._policy.protects(address):
-            return KeepReason.PROTECTED, "it lies in a protected range"
+            return VerdictReason.PROTECTED, "it lies in a protected range"
         if address in self._held:
-            return KeepReason.HELD, "a living pod has it"
+            return VerdictReason.HELD, "a living pod has it"
         if (eni.id, address) in self._input.pool:
-            return KeepReason.POOL, "the node hands it out to pods of a network of prefixes"
+            return VerdictReason.POOL, "the node hands it out to pods of a network of prefixes"
         if (eni.id, address) in self._input.ownership.busy:
-            return KeepReason.BUSY, "it is just being assigned or released"
+            return VerdictReason.BUSY, "it is just being assigned or released"
         return None
 
-    def _unproven(self, record: OwnershipRecord | None) -> tuple[KeepReason, str] | None:
+    def _unproven(self, record: OwnershipRecord | None) -> tuple[VerdictReason, str] | None:
         """Return why the record does not prove a leak; None if it does."""
         if record is None:
             return _UNRECORDED
         if record.origin is Origin.CLAIM:
-            return KeepReason.FLOATING, f"it is a floating address, which {record.pod} stated last"
+            return VerdictReason.FLOATING, f"it is a floating address, which {record.pod} stated last"
         if record.origin is Origin.STATIC_POD:
-            return KeepReason.STATIC_POD, f"it was the own address of {record.pod}, a static pod"
+            return VerdictReason.STATIC_POD, f"it was the own address of {record.pod}, a static pod"
         if record.pod.uid in self._alive:
-            return KeepReason.OWNER_LIVES, f"it was the own address of {record.pod}, which still exists"
+            return VerdictReason.OWNER_LIVES, f"it was the own address of {record.pod}, which still exists"
         if not self._input.ownership.complete:
-            return KeepReason.INCOMPLETE, "the list of the node's pods is not complete"
+            return VerdictReason.INCOMPLETE, "the list of the node's pods is not complete"
         return None
 
     def _successor(self, owner: PodKey) -> _Block | None:
@@ -143,17 +144,17 @@ class _Facts:
         if key is None:
             return None
         text = f"{key} is there again, and has no network-status yet: it may be the pod that had it"
-        return _Block(KeepReason.SUCCESSOR, text, key)
+        return _Block(VerdictReason.SUCCESSOR, text, key)
 
 
-_UNRECORDED = (KeepReason.UNRECORDED, "it is not recorded as a pod's own address")
+_UNRECORDED = (VerdictReason.UNRECORDED, "it is not recorded as a pod's own address")
 
 
 @dataclass(frozen=True)
 class _Block:
     """A living pod for whose sake addresses are kept."""
 
-    why: KeepReason
+    why: VerdictReason
     text: str
     pod: PodKey
 
@@ -166,19 +167,19 @@ def _blocks(gc_input: GcInput, living: Collection[Pod], policy: GcPolicy) -> dic
     for pod in living:
         if pod.problem:
             text = f"the addresses of {pod.key} can't be read: {pod.problem}"
-            found |= dict.fromkeys(every, _Block(KeepReason.UNREADABLE, text, pod.key))
+            found |= dict.fromkeys(every, _Block(VerdictReason.UNREADABLE, text, pod.key))
     if policy.no_floating:
         return found
     for pod in living:
         if reason := _unstated(pod, gc_input.ownership, policy):
-            block = _Block(KeepReason.UNSTATED, reason, pod.key)
+            block = _Block(VerdictReason.UNSTATED, reason, pod.key)
             found |= dict.fromkeys(_enis_of(pod, topology), block)
     # Pods that the list lacks and the watch has, or the other way round, count as well.
     listed = {pod.key for pod in living}
     for key, where in gc_input.ownership.unstated.items():
         if key not in listed:
             text = f"{key} may hold addresses that it has not stated"
-            found |= dict.fromkeys(where or every, _Block(KeepReason.UNSTATED, text, key))
+            found |= dict.fromkeys(where or every, _Block(VerdictReason.UNSTATED, text, key))
     return found
 
 

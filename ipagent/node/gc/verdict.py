@@ -25,8 +25,8 @@ class Decision(StrEnum):
     RECLAIM = "reclaim"
 
 
-class KeepReason(StrEnum):
-    """Why an address is kept; LEAKED is the one that is not a reason to keep it."""
+class VerdictReason(StrEnum):
+    """Why the verdict is as it is: LEAKED to wait or to reclaim, each other one to keep the address."""
 
     NOT_MANAGED = "not-managed"
     PROTECTED = "protected"
@@ -55,7 +55,7 @@ class Verdict:
     eni_id: str
     address: IPAddress
     decision: Decision
-    why: KeepReason
+    why: VerdictReason
     text: str
     pod: PodKey | None = None
     until: float | None = None

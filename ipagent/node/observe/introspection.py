@@ -23,7 +23,7 @@ from ipagent.assign.addresses import sort_key
 from ipagent.assign.release import Pair
 from ipagent.log import Log
 from ipagent.node.gc.verdict import Decision, Verdict
-from ipagent.node.model.ownership import GcMode
+from ipagent.node.model.gc_policy import GcMode
 from ipagent.node.model.pod import ElasticIps, PodKey
 from ipagent.node.observe.metrics import state_of
 from ipagent.node.observe.status_command import SOCKET, TIMEOUT, Document

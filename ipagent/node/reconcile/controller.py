@@ -23,8 +23,8 @@ from ipagent.assign.retry import Clock, remaining
 from ipagent.log import Log
 from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.claim import Claim, ClaimStatus
+from ipagent.node.model.garbage_collector import GarbageCollector
 from ipagent.node.model.grants import Grants
-from ipagent.node.model.ownership import GarbageCollector
 from ipagent.node.model.pod import ElasticIps, Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 from ipagent.node.reconcile.batch_window import BatchWindow, CallObserver

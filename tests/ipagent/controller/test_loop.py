@@ -19,7 +19,7 @@ from ipagent.controller import loop as module
 from ipagent.controller.kube.relay_responses import ResponseWriter
 from ipagent.controller.loop import Loop, Relay
 from ipagent.controller.model.actions import Call
-from ipagent.controller.model.ec2_snapshot import Cloud
+from ipagent.controller.model.ec2_snapshot import Ec2Snapshot
 from ipagent.controller.model.state import State
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Answer
@@ -45,7 +45,7 @@ class Rig:
         log = Log(stream=io.StringIO())
         for name in ("n1", "n2"):
             self.world.add_node(name)
-        controller = Controller(State("prod", cloud=Cloud(read_at=0.0, enis=dict(self.world.known))))
+        controller = Controller(State("prod", cloud=Ec2Snapshot(read_at=0.0, enis=dict(self.world.known))))
         nothing = SimpleNamespace(items=dict, synced=True)
         self.informers = SimpleNamespace(
             synced=True,

@@ -18,9 +18,10 @@ from ipagent.assign.reconciler import Reconciler
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.node.gc.checkpoint import Checkpoint
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
-from ipagent.node.gc.verdict import KeepReason
+from ipagent.node.gc.verdict import VerdictReason
 from ipagent.node.model.address_events import EventType
-from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
@@ -119,10 +120,10 @@ def test_what_a_gone_pod_left_is_off_the_eni_after_the_cooldown_and_nothing_else
     assert doubles.secondaries(ENI_1) == (OWN, FOREIGN, FLOATING)
     whys = {str(each.address): each.why for each in run.sweeper.last.verdicts}
     assert whys == {
-        OWN: KeepReason.LEAKED,
-        OWN6: KeepReason.LEAKED,
-        FOREIGN: KeepReason.UNRECORDED,
-        FLOATING: KeepReason.FLOATING,
+        OWN: VerdictReason.LEAKED,
+        OWN6: VerdictReason.LEAKED,
+        FOREIGN: VerdictReason.UNRECORDED,
+        FLOATING: VerdictReason.FLOATING,
     }
     run.until(COOLDOWN)
     assert doubles.secondaries(ENI_1) == (FOREIGN, FLOATING)

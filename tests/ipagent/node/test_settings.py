@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.agent_settings import Credentials, LogFormat, LogLevel
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.grants import Grant
-from ipagent.node.model.ownership import GcMode, GcPolicy
 from ipagent.node.model.settings_readers import SettingsError
 from ipagent.node.settings import MAX_BYTES, NodeSettings, read_settings
 

@@ -23,7 +23,7 @@ from ipagent.controller.model.node_attachment import (
 from ipagent.controller.model.node_network import DeletionPolicy, LinkSpec, Term
 from ipagent.controller.model.state import Releases, State
 from ipagent.controller.model.writes import DeleteAttachment
-from ipagent.controller.reconcile.call_rate_limiter import RATES, Scheduler
+from ipagent.controller.reconcile.call_rate_limiter import RATES, CallRateLimiter
 from ipagent.controller.reconcile.controller import Controller
 from ipagent.controller.reconcile.ec2_answers import Refused
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
@@ -694,7 +694,9 @@ def test_groups_that_do_not_fit_are_said(world: World, leader: Leader, group: Gr
 
 
 def test_nodes_are_ready_nearly_as_fast_as_ec2s_limits_allow(world: World, leader: Leader) -> None:
-    leader.controller = Controller(State("prod"), Scheduler({**RATES, "AttachNetworkInterface": Rate(10, 1)}))
+    leader.controller = Controller(
+        State("prod"), CallRateLimiter({**RATES, "AttachNetworkInterface": Rate(10, 1)})
+    )
     world.add_network(network("oam"))
     world.add_network(network("sig"))
     for number in range(20):

@@ -19,7 +19,7 @@ from ipagent.controller.model.ec2_snapshot import (
     DETACHING,
     NETWORK_TAG,
     NODE_UID_TAG,
-    Cloud,
+    Ec2Snapshot,
     Eni,
 )
 from ipagent.controller.model.relay import Look, RelayState
@@ -109,7 +109,7 @@ def test_no_call_goes_beyond_what_the_node_may_have(data: st.DataObject) -> None
     places: list[Place] = [(SUBNET, address) for address in (*V4, *V6)]
     looks = data.draw(st.dictionaries(st.sampled_from(places), HOLDERS))
     cluster = State(
-        "prod", attachments=attachments, cloud=Cloud(enis={each.id: each for each in known.values()})
+        "prod", attachments=attachments, cloud=Ec2Snapshot(enis={each.id: each for each in known.values()})
     )
 
     plan = decide(RelayState(looks=looks), BucketsByKey(PACE), cluster, NOW, WALL)

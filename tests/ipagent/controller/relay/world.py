@@ -20,7 +20,7 @@ from ipagent.controller.model.ec2_snapshot import (
     CLUSTER_TAG,
     NETWORK_TAG,
     NODE_UID_TAG,
-    Cloud,
+    Ec2Snapshot,
     Eni,
 )
 from ipagent.controller.model.node_attachment import Attachment, AttachmentStatus
@@ -268,7 +268,7 @@ class RelayLeader:
     flying: list[tuple[float, Call, Answer]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.controller = Controller(State("prod", cloud=Cloud(read_at=self.world.now)))
+        self.controller = Controller(State("prod", cloud=Ec2Snapshot(read_at=self.world.now)))
         self.relay = RelayController()
         self.due = 0.0
 

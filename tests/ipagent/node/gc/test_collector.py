@@ -13,10 +13,11 @@ from ipagent.assign.errors import NoPermission
 from ipagent.assign.topology import Eni
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.records import OwnershipRecords
-from ipagent.node.gc.verdict import Decision, KeepReason
+from ipagent.node.gc.verdict import Decision, VerdictReason
 from ipagent.node.model.address_events import AddressEvent, EventType
+from ipagent.node.model.garbage_collector import GarbageCollector
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.grants import Grants
-from ipagent.node.model.ownership import GarbageCollector, GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL, PoolAddresses
 from ipagent.node.reconcile.controller import NodeController
@@ -207,7 +208,7 @@ class TestOneLife:
         run.until(1000)
         assert run.held() == {str(A)}
         (verdict,) = run.sweeper.last.verdicts
-        assert verdict.why is KeepReason.HELD
+        assert verdict.why is VerdictReason.HELD
 
     def test_foreign_addresses_are_never_touched(self) -> None:
         run = left_behind()

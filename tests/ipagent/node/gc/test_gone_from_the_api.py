@@ -24,8 +24,8 @@ from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.undo_reclaim import ListingFailed
 from ipagent.node.loop import Loop
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.grants import Grants
-from ipagent.node.model.ownership import GcMode, GcPolicy
 from ipagent.node.model.pod import MIRROR, Pod
 from ipagent.node.pod_informer import PodInformer
 from ipagent.node.reconcile.controller import NodeController

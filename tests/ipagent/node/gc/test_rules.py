@@ -17,8 +17,9 @@ from ipagent.assign.release import Pair
 from ipagent.assign.topology import Attached, Eni, EniDetails, Unread
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
 from ipagent.node.gc.rules import evaluate, suspected_leaks
-from ipagent.node.gc.verdict import Candidate, Decision, GcInput, KeepReason, Verdict
-from ipagent.node.model.ownership import GcMode, GcPolicy, Ownership
+from ipagent.node.gc.verdict import Candidate, Decision, GcInput, Verdict, VerdictReason
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
+from ipagent.node.model.ownership import Ownership
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_0, ENI_1, ENI_2, ip
 
@@ -70,7 +71,7 @@ def test_what_was_a_gone_pods_own_in_two_sweeps_a_cooldown_apart_is_taken() -> N
     assert (found.eni_id, found.decision, found.why, found.pod) == (
         "eni-1",
         Decision.RECLAIM,
-        KeepReason.LEAKED,
+        VerdictReason.LEAKED,
         GONE,
     )
     assert found.text == "it was the own address of apps/gone, which is gone"
@@ -102,88 +103,93 @@ class TestTheCooldown:
         assert second.verdicts[0].decision is Decision.WAIT
 
 
-KEPT: list[tuple[str, GcInput, GcPolicy, KeepReason]] = [
+KEPT: list[tuple[str, GcInput, GcPolicy, VerdictReason]] = [
     (
         "outside the managed ranges",
         SIGHT,
         replace(RULES, managed=(ip_network("10.10.2.0/24"),)),
-        KeepReason.NOT_MANAGED,
+        VerdictReason.NOT_MANAGED,
     ),
     (
         "of the other family alone",
         SIGHT,
         replace(RULES, managed=(ip_network("2001:db8::/32"),)),
-        KeepReason.NOT_MANAGED,
+        VerdictReason.NOT_MANAGED,
     ),
     (
         "outside the ENI's own subnet, where nothing else is managed",
         sight(enis=(attached(replace(ENI_1, subnet_cidrs=(ip_network("10.10.9.0/24"),)), str(A)),)),
         RULES,
-        KeepReason.NOT_MANAGED,
+        VerdictReason.NOT_MANAGED,
     ),
     (
         "of an ENI whose subnet is unknown",
         sight(enis=(attached(replace(ENI_1, subnet_cidrs=()), str(A)),)),
         RULES,
-        KeepReason.NOT_MANAGED,
+        VerdictReason.NOT_MANAGED,
     ),
-    ("protected", SIGHT, replace(RULES, protected=(ip_network("10.10.1.80/32"),)), KeepReason.PROTECTED),
-    ("a living pod's own", sight(pods=(pod(str(A)),)), RULES, KeepReason.HELD),
-    ("a leaving pod's own", sight(pods=(pod(str(A), leaving=True),)), RULES, KeepReason.HELD),
-    ("a living pod's own on another ENI", sight(pods=(pod(str(A), mac=ENI_2.mac),)), RULES, KeepReason.HELD),
+    ("protected", SIGHT, replace(RULES, protected=(ip_network("10.10.1.80/32"),)), VerdictReason.PROTECTED),
+    ("a living pod's own", sight(pods=(pod(str(A)),)), RULES, VerdictReason.HELD),
+    ("a leaving pod's own", sight(pods=(pod(str(A), leaving=True),)), RULES, VerdictReason.HELD),
+    (
+        "a living pod's own on another ENI",
+        sight(pods=(pod(str(A), mac=ENI_2.mac),)),
+        RULES,
+        VerdictReason.HELD,
+    ),
     (
         "owned, as the watch knows",
         sight(ownership=ownership(owners={PAIR: LIVING})),
         RULES,
-        KeepReason.HELD,
+        VerdictReason.HELD,
     ),
     (
         "owned on another ENI",
         sight(ownership=ownership(owners={("eni-2", A): LIVING})),
         RULES,
-        KeepReason.HELD,
+        VerdictReason.HELD,
     ),
-    ("named by a living pod", sight(ownership=ownership(named=frozenset({A}))), RULES, KeepReason.HELD),
-    ("handed out by the node", sight(pool=frozenset({PAIR})), RULES, KeepReason.POOL),
-    ("busy", sight(ownership=ownership(busy=frozenset({PAIR}))), RULES, KeepReason.BUSY),
-    ("unrecorded", sight(records=OwnershipRecords()), RULES, KeepReason.UNRECORDED),
+    ("named by a living pod", sight(ownership=ownership(named=frozenset({A}))), RULES, VerdictReason.HELD),
+    ("handed out by the node", sight(pool=frozenset({PAIR})), RULES, VerdictReason.POOL),
+    ("busy", sight(ownership=ownership(busy=frozenset({PAIR}))), RULES, VerdictReason.BUSY),
+    ("unrecorded", sight(records=OwnershipRecords()), RULES, VerdictReason.UNRECORDED),
     (
         "recorded for another ENI",
         sight(records=OwnershipRecords({("eni-2", A): RECORD})),
         RULES,
-        KeepReason.UNRECORDED,
+        VerdictReason.UNRECORDED,
     ),
     (
         "floating",
         sight(records=OwnershipRecords({PAIR: replace(RECORD, origin=Origin.CLAIM)})),
         RULES,
-        KeepReason.FLOATING,
+        VerdictReason.FLOATING,
     ),
     (
         "floating, and there are said to be none",
         sight(records=OwnershipRecords({PAIR: replace(RECORD, origin=Origin.CLAIM)})),
         replace(RULES, no_floating=True),
-        KeepReason.FLOATING,
+        VerdictReason.FLOATING,
     ),
-    ("recorded for a pod that lives", sight(pods=(pod(key=GONE),)), RULES, KeepReason.OWNER_LIVES),
+    ("recorded for a pod that lives", sight(pods=(pod(key=GONE),)), RULES, VerdictReason.OWNER_LIVES),
     (
         "recorded for a pod that the watch knows",
         sight(ownership=ownership(owners={("eni-2", ip("10.10.2.80")): GONE})),
         RULES,
-        KeepReason.OWNER_LIVES,
+        VerdictReason.OWNER_LIVES,
     ),
-    ("without a complete watch", sight(ownership=Ownership()), RULES, KeepReason.INCOMPLETE),
+    ("without a complete watch", sight(ownership=Ownership()), RULES, VerdictReason.INCOMPLETE),
     (
         "beside a pod that can't be read",
         sight(pods=(pod(problem="not JSON", mac=ENI_2.mac),)),
         replace(RULES, no_floating=True, protected=(ip_network("10.10.3.0/24"),)),
-        KeepReason.UNREADABLE,
+        VerdictReason.UNREADABLE,
     ),
 ]
 
 
 @pytest.mark.parametrize(("seen", "rules", "why"), [row[1:] for row in KEPT], ids=[row[0] for row in KEPT])
-def test_an_address_is_kept_for_the_stated_reason(seen: GcInput, rules: GcPolicy, why: KeepReason) -> None:
+def test_an_address_is_kept_for_the_stated_reason(seen: GcInput, rules: GcPolicy, why: VerdictReason) -> None:
     found = evaluate(seen, rules)
     (one,) = found.verdicts
     assert (one.decision, one.why, one.until) == (Decision.KEEP, why, None)
@@ -263,7 +269,7 @@ class TestPodsThatMayHoldMore:
     ) -> None:
         found = verdict_on(sight(pods=pods, ownership=known))
         assert (found.decision, found.why) == (
-            (Decision.KEEP, KeepReason.UNSTATED) if blocked else (Decision.RECLAIM, KeepReason.LEAKED)
+            (Decision.KEEP, VerdictReason.UNSTATED) if blocked else (Decision.RECLAIM, VerdictReason.LEAKED)
         )
         if blocked:
             assert "apps/living" in found.text
@@ -285,7 +291,7 @@ class TestPodsThatMayHoldMore:
         pods = (pod("2001:db8:7::5", agent=InjectedAgent.NONE, mac=FOREIGN),)
         assert verdict_on(sight(pods=pods)).decision is Decision.RECLAIM
         enis = (attached(vague, str(A)), attached(ENI_2, primary="10.10.2.10"))
-        assert verdict_on(sight(pods=pods, enis=enis)).why is KeepReason.UNSTATED
+        assert verdict_on(sight(pods=pods, enis=enis)).why is VerdictReason.UNSTATED
 
     def test_while_it_was_blocked_the_cooldown_did_not_run(self) -> None:
         first = evaluate(sight(pods=(other(SIDECAR),), earlier={}), RULES)
@@ -468,7 +474,9 @@ def test_every_secondary_of_our_enis_has_a_verdict_and_nothing_else(seen: GcInpu
     found = evaluate(seen, rules)
     assert {each.pair for each in found.verdicts} == expected
     assert len(found.verdicts) == len(expected)
-    assert found.candidates.keys() == {each.pair for each in found.verdicts if each.why is KeepReason.LEAKED}
+    assert found.candidates.keys() == {
+        each.pair for each in found.verdicts if each.why is VerdictReason.LEAKED
+    }
 
 
 def less(draw: st.DrawFn, seen: GcInput) -> GcInput:
@@ -528,7 +536,7 @@ class TestGoneFromTheApiIsNotGone:
     def test_what_a_static_pods_mirror_owned_is_never_reclaimed(self) -> None:
         records = OwnershipRecords().updated({PAIR: GONE}, (), 0.0, {GONE})
         found = verdict_on(sight(records=records))
-        assert (found.decision, found.why) == (Decision.KEEP, KeepReason.STATIC_POD)
+        assert (found.decision, found.why) == (Decision.KEEP, VerdictReason.STATIC_POD)
         assert suspected_leaks(records, Ownership(complete=True), RULES) == frozenset()
 
     def test_a_pod_of_that_name_without_network_status_keeps_its_predecessors_addresses(
@@ -538,7 +546,7 @@ class TestGoneFromTheApiIsNotGone:
         found = verdict_on(sight(pods=(again,)))
         assert (found.decision, found.why, found.blocker) == (
             Decision.KEEP,
-            KeepReason.SUCCESSOR,
+            VerdictReason.SUCCESSOR,
             again.key,
         )
         written = replace(again, waiting=False, default_interfaces=("eth0",))
@@ -558,4 +566,4 @@ class TestGoneFromTheApiIsNotGone:
     def test_a_pod_with_an_interface_and_no_address_blocks_and_is_named(self, agent: InjectedAgent) -> None:
         bare = Pod(PodKey("apps", "bare", "uid-bare"), alive=True, agent=agent, bare=True)
         found = verdict_on(sight(pods=(bare,)))
-        assert (found.why, found.blocker) == (KeepReason.UNSTATED, bare.key)
+        assert (found.why, found.blocker) == (VerdictReason.UNSTATED, bare.key)

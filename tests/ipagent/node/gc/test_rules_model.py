@@ -19,7 +19,7 @@ from ipagent.assign.topology import Eni
 from ipagent.node.gc.collector import Collector
 from ipagent.node.gc.rules import suspected_leaks
 from ipagent.node.model.address_events import EventType
-from ipagent.node.model.ownership import GcMode, GcPolicy
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from tests.ipagent.fakes import ENI_1, ENI_2, Lines, Strike, Time, ip
 from tests.ipagent.node.node_fakes import FakeCheckpoint, FakeListing, NodeFake, Watched

@@ -13,10 +13,10 @@ from ipagent.assign.addresses import Holding
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import Eni
-from ipagent.node.gc.verdict import Decision, KeepReason, Verdict
+from ipagent.node.gc.verdict import Decision, Verdict, VerdictReason
 from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import ClaimState, ClaimStatus
-from ipagent.node.model.ownership import GcMode
+from ipagent.node.model.gc_policy import GcMode
 from ipagent.node.model.pod import ElasticIps, PodKey
 from ipagent.node.observe.introspection import AgentState, document
 from ipagent.node.observe.metrics import Metrics, Snapshot, state_of
@@ -32,7 +32,7 @@ def item(address: str, phase: Phase, failure: Failure | None = None) -> Item:
     return Item(Placement(Holding("net1", ENI.mac, ip_address(address)), ENI), phase, failure)
 
 
-def verdict(address: str, decision: Decision, why: KeepReason, until: float | None = None) -> Verdict:
+def verdict(address: str, decision: Decision, why: VerdictReason, until: float | None = None) -> Verdict:
     return Verdict("eni-1", ip_address(address), decision, why, f"because {why}", POD, until)
 
 
@@ -73,10 +73,10 @@ def test_addresses_are_listed_in_order_with_pod_state_and_reason() -> None:
 
 def test_what_is_left_behind_is_apart_from_what_stays_and_says_when_it_goes() -> None:
     verdicts = (
-        verdict("10.0.0.10", Decision.KEEP, KeepReason.HELD),
-        verdict("10.0.0.50", Decision.KEEP, KeepReason.FLOATING),
-        verdict("10.0.0.51", Decision.WAIT, KeepReason.LEAKED, until=130.2),
-        verdict("10.0.0.52", Decision.RECLAIM, KeepReason.LEAKED, until=90.0),
+        verdict("10.0.0.10", Decision.KEEP, VerdictReason.HELD),
+        verdict("10.0.0.50", Decision.KEEP, VerdictReason.FLOATING),
+        verdict("10.0.0.51", Decision.WAIT, VerdictReason.LEAKED, until=130.2),
+        verdict("10.0.0.52", Decision.RECLAIM, VerdictReason.LEAKED, until=90.0),
     )
     known = AgentState("n1", items=ITEMS, owners=OWNERS, mode=GcMode.ON, swept=True, verdicts=verdicts)
     found = document(known, now=100.0)["garbageCollection"]

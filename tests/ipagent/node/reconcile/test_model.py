@@ -24,8 +24,8 @@ from ipagent.node.gc.records import Origin, OwnershipRecords
 from ipagent.node.gc.undo_reclaim import ListingFailed
 from ipagent.node.loop import Loop
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
+from ipagent.node.model.gc_policy import GcMode, GcPolicy
 from ipagent.node.model.grants import read_grants
-from ipagent.node.model.ownership import GcMode, GcPolicy
 from ipagent.node.model.pod import InjectedAgent, Pod, PodKey
 from ipagent.node.reconcile.controller import NodeController
 from ipagent.node.sessions.claim_queue import ClaimQueue, SessionClosed
