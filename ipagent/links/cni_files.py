@@ -14,18 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ipagent.links.cni_config import FILE_PREFIX, FILE_SUFFIX, configuration, file_name
 from ipagent.links.plan import Status
-from ipagent.links.pool import (
-    FILE_PREFIX,
-    FILE_SUFFIX,
-    IDLE_SECONDS,
-    Pool,
-    PoolStatus,
-    configuration,
-    file_name,
-    uses,
-    worth_reporting,
-)
+from ipagent.links.pool import IDLE_SECONDS, Pool, PoolStatus, uses, worth_reporting
 from ipagent.log import Log
 
 RUNTIME_FOLDER = Path("/etc/cni/net.d")

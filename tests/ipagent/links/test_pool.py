@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ipagent.links import cni_files
+from ipagent.links.cni_config import configuration
 from ipagent.links.cni_files import NOT_MOUNTED, CniFiles
 from ipagent.links.node_attachments import read_attachment, status_body
 from ipagent.links.plan import Status
@@ -22,7 +23,6 @@ from ipagent.links.pool import (
     Pool,
     PoolStatus,
     Use,
-    configuration,
     read_pool,
     uses,
     worth_reporting,
