@@ -17,15 +17,16 @@ Who = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
-    """An Elastic IP that a pod wants, or several pods for an address that moves between them.
+class PodClaim:
+    """An Elastic IP that a pod claims, or several pods for an address that moves between them.
 
-    `owner` is the value of POD_TAG; `private` is empty as long as the address is not known.
+    `entry` is that of the annotation, `owner` the value of POD_TAG; `private` is empty as long as the address
+    is not known.
     """
 
     namespace: str
     owner: str
-    claim: EipClaim
+    entry: EipClaim
     pods: tuple[str, ...]
     nodes: frozenset[str]
     private: str
@@ -35,76 +36,75 @@ class Want:
     @property
     def identity(self) -> tuple[str, str]:
         """What the EIP's tags say of it."""
-        return self.owner, self.claim.target
+        return self.owner, self.entry.target
 
     @property
     def order(self) -> tuple[str, str, str]:
         """The eldest first."""
-        return self.created, self.owner, self.claim.target
+        return self.created, self.owner, self.entry.target
 
 
 @dataclass(slots=True)
-class Wants:
+class PodClaims:
     """Those that may be met, and the refusals of the others."""
 
-    wants: tuple[Want, ...] = ()
+    claims: tuple[PodClaim, ...] = ()
     refused: dict[Who, Condition] = field(default_factory=dict)
 
 
-def read_wants(pods: Mapping[str, EipPod], grants: Grants, known: Known) -> Wants:
-    """Return what the living pods want."""
-    found = Wants()
-    merged: dict[tuple[str, EipClaim], Want] = {}
-    for want in sorted(_wants(pods, grants, known, found.refused), key=lambda each: each.order):
-        key = (want.owner, want.claim)
+def read_claims(pods: Mapping[str, EipPod], grants: Grants, known: Known) -> PodClaims:
+    """Return what the living pods claim."""
+    found = PodClaims()
+    merged: dict[tuple[str, EipClaim], PodClaim] = {}
+    for claim in sorted(_claims(pods, grants, known, found.refused), key=lambda each: each.order):
+        key = (claim.owner, claim.entry)
         before = merged.get(key)
-        merged[key] = want if before is None else _joined(before, want)
-    holders: dict[str, Want] = {}
-    wants = []
-    for want in sorted(merged.values(), key=lambda each: each.order):
-        other = holders.setdefault(want.private, want) if want.private else want
-        if other is want:
-            wants.append(want)
+        merged[key] = claim if before is None else _joined(before, claim)
+    holders: dict[str, PodClaim] = {}
+    claims = []
+    for claim in sorted(merged.values(), key=lambda each: each.order):
+        other = holders.setdefault(claim.private, claim) if claim.private else claim
+        if other is claim:
+            claims.append(claim)
             continue
-        text = (
-            f"{want.private} gets {other.claim.wanted} for {other.owner} already: claim one Elastic IP for it"
-        )
-        found.refused |= {(pod, want.claim.target): no("AddressTaken", text) for pod in want.pods}
-    found.wants = tuple(wants)
+        rival = f"{other.entry.wanted} for {other.owner}"
+        text = f"{claim.private} gets {rival} already: claim one Elastic IP for it"
+        found.refused |= {(pod, claim.entry.target): no("AddressTaken", text) for pod in claim.pods}
+    found.claims = tuple(claims)
     return found
 
 
-def _joined(one: Want, other: Want) -> Want:
+def _joined(one: PodClaim, other: PodClaim) -> PodClaim:
     return replace(one, pods=(*one.pods, *other.pods), nodes=one.nodes | other.nodes)
 
 
-def _wants(
+def _claims(
     pods: Mapping[str, EipPod], grants: Grants, known: Known, refused: dict[Who, Condition]
-) -> Iterator[Want]:
+) -> Iterator[PodClaim]:
     for key, pod in pods.items():
         if pod.ended:
             continue
         if pod.problem:
             text = f"{pod_keys.EIP} can't be read: {pod.problem}: correct the annotation"
             refused[key, ""] = no("InvalidAnnotation", text)
-        for claim in pod.claims:
-            refusal = _refusal(pod.namespace, claim, grants.get(pod.namespace, Grant()))
+        for entry in pod.claims:
+            refusal = _refusal(pod.namespace, entry, grants.get(pod.namespace, Grant()))
             if refusal is not None:
-                refused[key, claim.target] = refusal
-            elif not _proven(pod, claim, known):
-                refused[key, claim.target] = _NOT_PROVEN
+                refused[key, entry.target] = refusal
+            elif not _proven(pod, entry, known):
+                refused[key, entry.target] = _NOT_PROVEN
             else:
-                yield _want(pod, claim)
+                yield _pod_claim(pod, entry)
 
 
-def _proven(pod: EipPod, claim: EipClaim, known: Known) -> bool:
+def _proven(pod: EipPod, entry: EipClaim, known: Known) -> bool:
     """Whether the address of a claim is the pod's: by Multus, or since it was when the EIP was tagged.
 
     The API server forgets who wrote what of an object that has more than ten managers.
     """
-    stated = pod.addresses.get(claim.target)
-    identity = (owner_tag(pod.namespace, pod.name), claim.target)
-    return bool(pod.proven or claim.address or not stated or stated in known.get(identity, ()))
+    stated = pod.addresses.get(entry.target)
+    identity = (owner_tag(pod.namespace, pod.name), entry.target)
+    return bool(pod.proven or entry.address or not stated or stated in known.get(identity, ()))
 
 
 _NOT_PROVEN = no(
@@ -114,34 +114,34 @@ _NOT_PROVEN = no(
 )
 
 
-def _want(pod: EipPod, claim: EipClaim) -> Want:
-    return Want(
+def _pod_claim(pod: EipPod, entry: EipClaim) -> PodClaim:
+    return PodClaim(
         namespace=pod.namespace,
-        owner=owner_tag(pod.namespace, claim.address or pod.name),
-        claim=claim,
+        owner=owner_tag(pod.namespace, entry.address or pod.name),
+        entry=entry,
         pods=(pod.key,),
         nodes=frozenset({pod.node}) if pod.node else frozenset(),
-        private=claim.address or pod.addresses.get(claim.target, ""),
-        kept=pod.kept or bool(claim.address),
+        private=entry.address or pod.addresses.get(entry.target, ""),
+        kept=pod.kept or bool(entry.address),
         created=pod.created,
     )
 
 
-def _refusal(namespace: str, claim: EipClaim, grant: Grant) -> Condition | None:
+def _refusal(namespace: str, entry: EipClaim, grant: Grant) -> Condition | None:
     value = f"controller.eips.{namespace}"
-    if claim.pool and claim.pool not in grant.pools:
+    if entry.pool and entry.pool not in grant.pools:
         others = f", or use one of {', '.join(sorted(grant.pools))}" if grant.pools else ""
         return no(
             "NotGranted",
-            f"namespace {namespace} has no pool {claim.pool}: add {value}.pools.{claim.pool} to the chart's "
+            f"namespace {namespace} has no pool {entry.pool}: add {value}.pools.{entry.pool} to the chart's "
             f"values{others}",
         )
-    if claim.allocation and not grant.pools and claim.allocation not in grant.allocations:
-        return not_granted(namespace, claim.allocation)
-    if claim.address and not grant.allows(claim.address):
+    if entry.allocation and not grant.pools and entry.allocation not in grant.allocations:
+        return not_granted(namespace, entry.allocation)
+    if entry.address and not grant.allows(entry.address):
         return no(
             "NotGranted",
-            f"pods of namespace {namespace} may not name {claim.address}: add its range to {value}.cidrs in "
+            f"pods of namespace {namespace} may not name {entry.address}: add its range to {value}.cidrs in "
             "the chart's values",
         )
     return None

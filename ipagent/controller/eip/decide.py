@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from common.shorten import shortened
-from ipagent.controller.eip.claims import Want, Who, read_wants
+from ipagent.controller.eip.claims import PodClaim, Who, read_claims
 from ipagent.controller.eip.match import Matches, is_free, match
 from ipagent.controller.model.condition import FALSE, MAX_MESSAGE, TRUE, Condition, no, unknown, yes
 from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG
@@ -112,13 +112,13 @@ def decide(state: EipState, cluster: State, now: float) -> EipPlan:
         # No condition: what a former leader has written stays until more is known.
         return EipPlan(tuple(draft.calls), due=draft.due)
     own = [eip for eip in state.eips.values() if eip.tags.get(CLUSTER_TAG) == cluster.cluster]
-    found = read_wants(state.pods, state.grants, {eip.owner: eip.privates for eip in own})
-    matches = match(found.wants, state.eips, state.grants, cluster.cluster)
+    found = read_claims(state.pods, state.grants, {eip.owner: eip.privates for eip in own})
+    matches = match(found.claims, state.eips, state.grants, cluster.cluster)
     results: dict[Who, Condition] = dict(found.refused)
-    for want in found.wants:
-        condition = _advance(draft, want, matches)
-        results |= {(pod, want.claim.target): condition for pod in want.pods}
-    _release(draft, found.wants, matches)
+    for claim in found.claims:
+        condition = _advance(draft, claim, matches)
+        results |= {(pod, claim.entry.target): condition for pod in claim.pods}
+    _release(draft, found.claims, matches)
     _describe(draft)
     draft.finish()
     return EipPlan(
@@ -130,82 +130,84 @@ def decide(state: EipState, cluster: State, now: float) -> EipPlan:
     )
 
 
-def _advance(draft: _Draft, want: Want, matches: Matches) -> Condition:
-    """Decide the next step for a want; returns how far it is."""
-    eip = matches.eips.get(want.identity)
+def _advance(draft: _Draft, claim: PodClaim, matches: Matches) -> Condition:
+    """Decide the next step for a claim; returns how far it is."""
+    eip = matches.eips.get(claim.identity)
     if eip is None:
-        return matches.problems[want.identity]
-    if not want.private:
-        return unknown("WaitingForAddress", f"Multus has not reported an IPv4 address of {want.claim.target}")
-    tags = wanted_tags(draft.cluster.cluster, want)
-    if not eip.matches(tags) or want.private not in eip.privates:
+        return matches.problems[claim.identity]
+    if not claim.private:
+        return unknown(
+            "WaitingForAddress", f"Multus has not reported an IPv4 address of {claim.entry.target}"
+        )
+    tags = wanted_tags(draft.cluster.cluster, claim)
+    if not eip.matches(tags) or claim.private not in eip.privates:
         # With both addresses while it moves: whichever it has then is known to be ours.
-        here = [eip.private] if eip.association and eip.private != want.private else []
-        draft.call(TagEip(eip.id, (*tags, (PRIVATE_TAG, " ".join([*here, want.private])))))
+        here = [eip.private] if eip.association and eip.private != claim.private else []
+        draft.call(TagEip(eip.id, (*tags, (PRIVATE_TAG, " ".join([*here, claim.private])))))
         return draft.refused(eip.id) or unknown("Tagging", f"{eip.id} ({eip.public}) is being tagged")
-    if eip.association and eip.private == want.private:
-        return yes("Associated", f"{eip.public} ({eip.id}) is associated with {want.private}")
-    return _associate(draft, want, eip)
+    if eip.association and eip.private == claim.private:
+        return yes("Associated", f"{eip.public} ({eip.id}) is associated with {claim.private}")
+    return _associate(draft, claim, eip)
 
 
-def _associate(draft: _Draft, want: Want, eip: ElasticIp) -> Condition:
+def _associate(draft: _Draft, claim: PodClaim, eip: ElasticIp) -> Condition:
     refused = draft.refused(eip.id)
     if refused is not None and not draft.may(eip.id):
         return refused
-    holder = _holder(draft, want)
+    holder = _holder(draft, claim)
     if isinstance(holder, Condition):
         return refused if refused is not None and holder.status != FALSE else holder
-    draft.call(Associate(eip.id, holder.eni, want.private, move=bool(eip.association)))
+    draft.call(Associate(eip.id, holder.eni, claim.private, move=bool(eip.association)))
     return refused or unknown(
-        "Associating", f"{eip.public} ({eip.id}) is being associated with {want.private}"
+        "Associating", f"{eip.public} ({eip.id}) is being associated with {claim.private}"
     )
 
 
-def wanted_tags(cluster: str, want: Want) -> tuple[tuple[str, str], ...]:
-    """Return the tags of a want's EIP."""
-    owner, target = want.identity
-    kept = "true" if want.kept else "false"
+def wanted_tags(cluster: str, claim: PodClaim) -> tuple[tuple[str, str], ...]:
+    """Return the tags of a claim's EIP."""
+    owner, target = claim.identity
+    kept = "true" if claim.kept else "false"
     return ((CLUSTER_TAG, cluster), (POD_TAG, owner), (TARGET_TAG, target), (KEPT_TAG, kept))
 
 
-def _holder(draft: _Draft, want: Want) -> Holder | Condition:
+def _holder(draft: _Draft, claim: PodClaim) -> Holder | Condition:
     """Return which ENI of the pods' nodes has the private address; look where that is not known."""
-    nodes = [node for name in want.nodes if (node := draft.cluster.nodes.get(name)) and node.instance]
+    nodes = [node for name in claim.nodes if (node := draft.cluster.nodes.get(name)) and node.instance]
     instances = {node.instance for node in nodes}
     if not instances:
         return unknown("WaitingForNode", "the pod has no node in EC2 yet")
-    known = draft.state.holders.get(want.private)
+    known = draft.state.holders.get(claim.private)
     here = known is not None and known.instance in instances
     if known is not None and here and draft.now - known.at < FRESH:
         return known
     pause = 0.0 if known is None or here else min(max((draft.now - known.since) / 4, POLL[0]), POLL[1])
     if known is None or known.at + pause <= draft.now:
-        draft.addresses.add(want.private)
+        draft.addresses.add(claim.private)
         draft.instances |= instances
     else:
         draft.due = min(draft.due, known.at + pause)
     if known is not None and not here and draft.now - known.since >= LONG:
-        where = ", ".join(sorted(want.nodes))
+        where = ", ".join(sorted(claim.nodes))
         return no(
             "AddressNotOnInterface",
-            f"{want.private} is not a secondary address of an ENI of {where} with the tag "
+            f"{claim.private} is not a secondary address of an ENI of {where} with the tag "
             "node.k8s.amazonaws.com/no_manage=true: see why the agent has not assigned it; an address out of "
             "a prefix, or a primary one, gets no Elastic IP",
         )
-    return unknown("WaitingForAddress", f"{want.private} is not assigned to an ENI yet")
+    return unknown("WaitingForAddress", f"{claim.private} is not assigned to an ENI yet")
 
 
-def _release(draft: _Draft, wants: tuple[Want, ...], matches: Matches) -> None:
+def _release(draft: _Draft, claims: tuple[PodClaim, ...], matches: Matches) -> None:
     """Disassociate what belongs to nobody any more, and take the tags of what is kept for nobody."""
-    rightful = {matches.eips[want.identity].id: want for want in wants if want.identity in matches.eips}
+    rightful = {matches.eips[claim.identity].id: claim for claim in claims if claim.identity in matches.eips}
     for identifier, eip in sorted(draft.state.eips.items()):
         if not _ours(draft, eip):
             continue
-        want = rightful.get(identifier)
-        if eip.association and not eip.foreign and (want is None or eip.private != want.private):
+        claim = rightful.get(identifier)
+        if eip.association and not eip.foreign and (claim is None or eip.private != claim.private):
             draft.gone.add(identifier)
             _end(draft, eip)
-        elif want is None and (eip.foreign or not eip.association) and eip.tags.get(KEPT_TAG) != "true":
+        elif claim is None and (eip.foreign or not eip.association) and eip.tags.get(KEPT_TAG) != "true":
             _untag(draft, eip)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ipagent.controller.eip.claims import Want, not_granted
+from ipagent.controller.eip.claims import PodClaim, not_granted
 from ipagent.controller.model.condition import Condition, no, unknown
 from ipagent.controller.model.ec2_snapshot import CLUSTER_TAG
 from ipagent.controller.model.eips import KEPT_TAG, POD_TAG, ElasticIp, Grants
@@ -14,7 +14,7 @@ from ipagent.controller.model.node_network import Tags
 
 @dataclass(slots=True)
 class Matches:
-    """By the identity of a want: its EIP, or why it has none."""
+    """By the identity of a claim: its EIP, or why it has none."""
 
     eips: dict[tuple[str, str], ElasticIp] = field(default_factory=dict)
     problems: dict[tuple[str, str], Condition] = field(default_factory=dict)
@@ -29,74 +29,76 @@ class _Market:
     cluster: str
     living: frozenset[tuple[str, str]]
     matches: Matches = field(default_factory=Matches)
-    taken: dict[str, Want] = field(default_factory=dict)
+    taken: dict[str, PodClaim] = field(default_factory=dict)
 
-    def give(self, want: Want, eip: ElasticIp) -> None:
-        """Match a want with an EIP."""
-        self.matches.eips[want.identity] = eip
-        self.taken[eip.id] = want
+    def give(self, claim: PodClaim, eip: ElasticIp) -> None:
+        """Match a claim with an EIP."""
+        self.matches.eips[claim.identity] = eip
+        self.taken[eip.id] = claim
 
-    def decided(self, want: Want) -> bool:
-        """Whether a want has an EIP, or is told why it has none."""
-        return want.identity in self.matches.eips or want.identity in self.matches.problems
+    def decided(self, claim: PodClaim) -> bool:
+        """Whether a claim has an EIP, or is told why it has none."""
+        return claim.identity in self.matches.eips or claim.identity in self.matches.problems
 
-    def refuse(self, want: Want, condition: Condition) -> None:
-        """Record why a want has none."""
-        self.matches.problems[want.identity] = condition
+    def refuse(self, claim: PodClaim, condition: Condition) -> None:
+        """Record why a claim has none."""
+        self.matches.problems[claim.identity] = condition
 
-    def owned(self, want: Want, eip: ElasticIp) -> bool:
-        """Whether the EIP's tags name this want."""
-        return eip.tags.get(CLUSTER_TAG) == self.cluster and eip.owner == want.identity
+    def owned(self, claim: PodClaim, eip: ElasticIp) -> bool:
+        """Whether the EIP's tags name this claim."""
+        return eip.tags.get(CLUSTER_TAG) == self.cluster and eip.owner == claim.identity
 
-    def pool(self, want: Want) -> Tags:
-        """Return the tags of a want's pool."""
-        return self.grants[want.namespace].pools[want.claim.pool]
+    def pool(self, claim: PodClaim) -> Tags:
+        """Return the tags of a claim's pool."""
+        return self.grants[claim.namespace].pools[claim.entry.pool]
 
-    def fits(self, want: Want, eip: ElasticIp) -> bool:
-        """Whether the want may have this EIP."""
-        if want.claim.allocation:
-            return eip.id == want.claim.allocation and self.grants[want.namespace].covers(eip)
-        return eip.matches(self.pool(want))
+    def fits(self, claim: PodClaim, eip: ElasticIp) -> bool:
+        """Whether the claim may have this EIP."""
+        if claim.entry.allocation:
+            return eip.id == claim.entry.allocation and self.grants[claim.namespace].covers(eip)
+        return eip.matches(self.pool(claim))
 
 
-def match(wants: Iterable[Want], eips: Mapping[str, ElasticIp], grants: Grants, cluster: str) -> Matches:
-    """Match wants with EIPs: first those that are tagged already, then what is named, then what is free."""
-    wants = tuple(wants)
-    market = _Market(eips, grants, cluster, frozenset(want.identity for want in wants))
+def match(claims: Iterable[PodClaim], eips: Mapping[str, ElasticIp], grants: Grants, cluster: str) -> Matches:
+    """Match claims with EIPs: first those that are tagged already, then what is named, then what is free."""
+    claims = tuple(claims)
+    market = _Market(eips, grants, cluster, frozenset(claim.identity for claim in claims))
     for eip in sorted(eips.values(), key=lambda each: (not each.association, each.id)):
-        owner = next((want for want in wants if market.owned(want, eip) and market.fits(want, eip)), None)
+        owner = next(
+            (claim for claim in claims if market.owned(claim, eip) and market.fits(claim, eip)), None
+        )
         if owner is None or market.decided(owner):
             continue
         if not eip.foreign or eip.private == owner.private:
             market.give(owner, eip)
         elif owner.kept:
             market.refuse(owner, _elsewhere(eip))
-    rest = [want for want in wants if not market.decided(want)]
-    for want in rest:
-        if want.claim.allocation:
-            _named(market, want)
-    for want in rest:
-        if want.claim.pool:
-            _pooled(market, want)
+    rest = [claim for claim in claims if not market.decided(claim)]
+    for claim in rest:
+        if claim.entry.allocation:
+            _named(market, claim)
+    for claim in rest:
+        if claim.entry.pool:
+            _pooled(market, claim)
     return market.matches
 
 
-def _named(market: _Market, want: Want) -> None:
-    eip = market.eips.get(want.claim.allocation)
+def _named(market: _Market, claim: PodClaim) -> None:
+    eip = market.eips.get(claim.entry.allocation)
     if eip is None:
-        text = f"{want.claim.allocation} is not in this region: correct the annotation, or allocate it"
-        market.refuse(want, no("AllocationNotFound", text))
-    elif not market.fits(want, eip):
-        market.refuse(want, not_granted(want.namespace, eip.id))
+        text = f"{claim.entry.allocation} is not in this region: correct the annotation, or allocate it"
+        market.refuse(claim, no("AllocationNotFound", text))
+    elif not market.fits(claim, eip):
+        market.refuse(claim, not_granted(claim.namespace, eip.id))
     elif (other := market.taken.get(eip.id)) is not None:
-        market.refuse(want, _held(eip, other))
-    elif (problem := _problem(market, want, eip)) is not None:
-        market.refuse(want, problem)
+        market.refuse(claim, _held(eip, other))
+    elif (problem := _problem(market, claim, eip)) is not None:
+        market.refuse(claim, problem)
     else:
-        market.give(want, eip)
+        market.give(claim, eip)
 
 
-def _held(eip: ElasticIp, other: Want) -> Condition:
+def _held(eip: ElasticIp, other: PodClaim) -> Condition:
     where = f" ({other.private})" if other.private else ""
     return no(
         "HeldByPod",
@@ -104,13 +106,13 @@ def _held(eip: ElasticIp, other: Want) -> Condition:
     )
 
 
-def _problem(market: _Market, want: Want, eip: ElasticIp) -> Condition | None:
-    """Return why an EIP that no want has can't be had now."""
+def _problem(market: _Market, claim: PodClaim, eip: ElasticIp) -> Condition | None:
+    """Return why an EIP that no claim has can't be had now."""
     cluster, pod = eip.tags.get(CLUSTER_TAG, ""), eip.tags.get(POD_TAG, "")
     if pod and cluster != market.cluster:
         text = f"{eip.id} ({eip.public}) belongs to {pod} in cluster {cluster or '(none)'}: name another one"
         return no("HeldByCluster", text)
-    if not eip.association or eip.private == want.private:
+    if not eip.association or eip.private == claim.private:
         return None
     if eip.foreign:
         return _elsewhere(eip)
@@ -126,14 +128,14 @@ def _elsewhere(eip: ElasticIp) -> Condition:
     return no("HeldElsewhere", text)
 
 
-def _pooled(market: _Market, want: Want) -> None:
-    tags = market.pool(want)
+def _pooled(market: _Market, claim: PodClaim) -> None:
+    tags = market.pool(claim)
     pool = [eip for eip in market.eips.values() if eip.matches(tags)]
     free = sorted(eip.id for eip in pool if eip.id not in market.taken and is_free(eip))
     if free:
-        market.give(want, market.eips[free[0]])
+        market.give(claim, market.eips[free[0]])
     else:
-        market.refuse(want, _empty(market, want, pool))
+        market.refuse(claim, _empty(market, claim, pool))
 
 
 def is_free(eip: ElasticIp) -> bool:
@@ -141,9 +143,9 @@ def is_free(eip: ElasticIp) -> bool:
     return not eip.association and not eip.tags.get(POD_TAG)
 
 
-def _empty(market: _Market, want: Want, pool: list[ElasticIp]) -> Condition:
-    wanted = ", ".join(f"{key}={value}" for key, value in market.pool(want))
-    name = want.claim.pool
+def _empty(market: _Market, claim: PodClaim, pool: list[ElasticIp]) -> Condition:
+    wanted = ", ".join(f"{key}={value}" for key, value in market.pool(claim))
+    name = claim.entry.pool
     if not pool:
         text = f"no Elastic IP has the tags of pool {name} ({wanted}): allocate one, and tag it"
         return no("PoolEmpty", text)
