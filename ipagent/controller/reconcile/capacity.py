@@ -63,7 +63,11 @@ def count(draft: Draft, pair: Pair) -> None:
 
 
 def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsage, int | None] | None:
-    """Return what pods use, and the capacity as far as it is certain; None without the one or the ENI."""
+    """Return what pods use, and the capacity as far as it is certain; None without the one or the ENI.
+
+    Of prefixes, a pod whose address is used before its network-status names it counts twice until then, as
+    used and as requested: host-local's files name sandboxes, so nothing tells before whether it requests one.
+    """
     attachment = pair.attachment
     eni = draft.state.cloud.enis.get(status.eni)
     limits = draft.state.cloud.limits.get(pair.node.type)
