@@ -142,7 +142,7 @@ def _slices(cluster: Cluster) -> Iterator[str | Problem]:
         allocations = objects(pool.status.get("allocations")) if pool else []
         held = {str(each.get("nodeName")) for each in allocations if each.get("nodeName")}
         if without := (nodes & cluster.prefix_pools.get(network.pool, nodes)) - held:
-            text = f"{network.key}: no slice for {listed(without, 5)}"
+            text = f"{network.key}: whereabouts has no slice of the range for {listed(without, 5)}"
             yield Problem(text, "kubectl get nodeslicepools.whereabouts.cni.cncf.io -A -o yaml")
 
 

@@ -26,14 +26,15 @@ def _claims(cluster: Cluster) -> Iterator[Problem]:
         if condition:
             text = f"{pod.key}: {condition.get('reason')}: {condition.get('message')}"
         else:
-            text = f"{pod.key} claims {pod.annotations[EIP]}, and no controller has handled it"
+            text = f"{pod.key} claims {pod.annotations[EIP]}, and no controller has looked at it"
         yield Problem(text, describe("Pod", pod.key))
 
 
 ELASTIC_IPS = Check(
     "pods-elastic-ips",
     "pods have the Elastic IPs that they claim",
-    "the message says what to do, docs/elastic-ips.md explains each reason; without one set controller.eips",
+    "the message says what to do, docs/elastic-ips.md explains each reason; where no controller has looked "
+    "at the claim set controller.eips, or see why no replica leads",
     _claims,
     Verdict.ERROR,
     needs=("Pod",),

@@ -42,7 +42,7 @@ def _subnets(cluster: Cluster) -> Iterator[Problem]:
         together[eni.instance_id, eni.subnet_id].append(eni.eni_id)
     for (instance, subnet), enis in together.items():
         if len(enis) > 1:
-            text = f"{cluster.node_of(instance)} has {', '.join(sorted(enis))} in {subnet}"
+            text = f"{cluster.node_of(instance)} has {', '.join(sorted(enis))} in one subnet, {subnet}"
             wanted = ("--network-interface-ids", *sorted(enis))
             fields = "NetworkInterfaceId,Attachment.DeviceIndex,MacAddress,Description"
             yield Problem(text, _show(cluster, wanted, fields))
@@ -77,7 +77,7 @@ def _source_dest(cluster: Cluster) -> Iterator[Problem]:
     for subnet, by_check in found.items():
         if len(by_check) > 1:
             off = ", ".join(_name(cluster, eni) for eni in by_check[False])
-            text = f"{subnet}: the check is off on {off}, and on for the others"
+            text = f"{subnet}: the source/destination check is off on {off}, and on for the others"
             wanted = ("--filters", f"Name=subnet-id,Values={subnet}")
             yield Problem(
                 text, _show(cluster, wanted, "NetworkInterfaceId,SourceDestCheck,Attachment.InstanceId")
@@ -161,7 +161,8 @@ ENIS = (
     Check(
         "nodes-source-dest",
         "the source/destination check is the same on a subnet's ENIs",
-        "aws ec2 modify-network-interface-attribute: off where pods forward traffic of others, on elsewhere",
+        "aws ec2 modify-network-interface-attribute --network-interface-id ENI: --no-source-dest-check where "
+        "pods forward traffic of others, --source-dest-check elsewhere",
         _source_dest,
         Verdict.WARNING,
         needs=(AWS,),

@@ -73,7 +73,8 @@ def _spread(cluster: Cluster) -> Iterator[str | Problem]:
     nodes = {str(pod.spec.get("nodeName")) for pod in ready}
     if len(nodes) == 1 and len(cluster.all("Node")) > 1:
         pod, *others = ready
-        text = f"all ready replicas run on {next(iter(nodes))}: when it fails, no Multus pod can be created"
+        where = next(iter(nodes))
+        text = f"all ready replicas run on {where}: when that node fails, no Multus pod can be created"
         # The only one that answers must stay.
         move = command("kubectl", "delete", "pod", "-n", pod.namespace, pod.name)
         yield Problem(text, move if others else describe_pods(pod.namespace, "webhook"))
@@ -94,9 +95,9 @@ def _dry_run(cluster: Cluster) -> Iterator[Problem]:
         raise NotApplicable("only a live cluster can be asked")
     show = show_endpoints(namespace) if namespace else ""
     if found.message:
-        yield Problem(f"a Multus pod in {found.namespace} is refused: {found.message}", show)
+        yield Problem(f"dry run: a Multus pod in {found.namespace} is refused: {found.message}", show)
     elif not found.injected:
-        yield Problem(f"a Multus pod in {found.namespace} is created without the agent", show)
+        yield Problem(f"dry run: a Multus pod in {found.namespace} is created without the agent", show)
 
 
 def _versions(cluster: Cluster) -> Iterator[str | Problem]:
@@ -129,7 +130,7 @@ def _certs(cluster: Cluster) -> Iterator[str | Problem]:
         raise NotApplicable("certificates come from elsewhere (certificates.mode)")
     if not count(certs.status.get("readyReplicas")):
         why = why_down(cluster.installation.pods_of("certs"))
-        text = f"Deployment {certs.key} is not ready{why}: it renews the certificate, or waits to"
+        text = f"Deployment {certs.key} is not ready{why}: nobody renews the webhook's certificate"
         yield Problem(text, describe_pods(certs.namespace, "certs"))
 
 
@@ -143,21 +144,21 @@ INSTALLATION = (
     ),
     Check(
         "installation-settings",
-        "its settings can be used",
+        "the webhook's settings can be used",
         "correct the chart's values: the webhook does not start with these",
         _settings,
         needs=("ConfigMap",),
     ),
     Check(
         "installation-replicas",
-        "all replicas are ready",
+        "all replicas of the webhook are ready",
         "kubectl describe pod, and logs, of the webhook",
         _replicas,
         needs=("Deployment",),
     ),
     Check(
         "installation-spread",
-        "replicas are spread over nodes",
+        "the webhook's replicas are spread over nodes",
         "set webhook.replicas to 2 or more, and let nodes have room: kubectl delete pod moves one",
         _spread,
         Verdict.WARNING,
@@ -166,7 +167,7 @@ INSTALLATION = (
     *CERTIFICATES,
     Check(
         "installation-order",
-        "it is called before pod-identity-webhook",
+        "the webhook is called before pod-identity-webhook",
         "choose a webhookConfiguration.name that sorts before pod-identity-webhook",
         _order,
         Verdict.WARNING,
@@ -174,14 +175,14 @@ INSTALLATION = (
     ),
     Check(
         "installation-injects",
-        "a pod is really injected",
+        "a pod is injected, by a dry run",
         "the checks above say why; else let the control plane reach the webhook's port (security groups)",
         _dry_run,
         needs=(DRY_RUN,),
     ),
     Check(
         "installation-versions",
-        "versions agree",
+        "the programs' versions agree",
         "finish the upgrade: helm upgrade, then kubectl rollout status",
         _versions,
         Verdict.WARNING,

@@ -36,10 +36,11 @@ def _keys(cluster: Cluster) -> Iterator[Problem]:
         for key in (*namespace.labels, *namespace.annotations):
             if key.startswith(PREFIX) and key not in LABELS:
                 near = difflib.get_close_matches(key, LABELS, n=1)
-                text = f"{namespace.name}: {key} has no effect{f': did you mean {near[0]}?' if near else ''}"
+                hint = f": did you mean {near[0]}?" if near else ""
+                text = f"namespace {namespace.name}: {key} has no effect{hint}"
                 yield Problem(text, _corrected(namespace, key, near[0] if near else ""))
         for key in sorted(namespace.annotations.keys() & LABELS.keys()):
-            text = f"{namespace.name}: {key} is an annotation, and has an effect only as a label"
+            text = f"namespace {namespace.name}: {key} is an annotation, and has an effect only as a label"
             yield Problem(text, _moved(namespace, key))
 
 
@@ -74,7 +75,7 @@ def _values(cluster: Cluster) -> Iterator[Problem]:
         for key, allowed in LABELS.items():
             value = namespace.labels.get(key)
             if value is not None and value not in allowed:
-                text = f"{namespace.name}: {key}={value}; allowed: {', '.join(allowed)}"
+                text = f"namespace {namespace.name}: {key}={value}; allowed: {', '.join(allowed)}"
                 yield Problem(text, _labelled(namespace, key, value))
 
 
@@ -86,10 +87,9 @@ def _opted_in(cluster: Cluster) -> Iterator[Problem]:
     left = [each.name for each in cluster.explanations.values() if each.reason is Reason.NOT_OPTED_IN]
     # A dump may be of one namespace without the object itself.
     if left and cluster.namespaces:
-        text = f"{name} lacks the label {INJECTION}={Injection.ENABLED}, so no agent is in {listed(left)}"
-        yield Problem(
-            text, command("kubectl", "label", "namespace", name, f"{INJECTION}={Injection.ENABLED}")
-        )
+        label = f"{INJECTION}={Injection.ENABLED}"
+        text = f"namespace {name} lacks the label {label}, so no agent is in {listed(left)}"
+        yield Problem(text, command("kubectl", "label", "namespace", name, label))
 
 
 def _pull_secrets(cluster: Cluster) -> Iterator[Problem]:
@@ -103,7 +103,7 @@ def _pull_secrets(cluster: Cluster) -> Iterator[Problem]:
         for name in names:
             if f"{namespace}/{name}" not in there:
                 own = there.get(f"{found.namespace}/{name}")
-                text = f"{namespace}: lacks Secret {name}, by which pods pull the agent's image"
+                text = f"namespace {namespace} lacks Secret {name}, by which pods pull the agent's image"
                 yield Problem(text, copy_of(own, namespace=namespace, name=name) if own else "")
 
 
@@ -113,11 +113,12 @@ def _pod_security(cluster: Cluster) -> Iterator[Problem]:
     level = levels.get(found.namespace, PRIVILEGED)
     if level == PRIVILEGED:
         return
+    enforced = f"namespace {found.namespace} enforces {level}"
     if found.node_agent is not None:
-        text = f"{found.namespace} enforces {level}, and node agents use the host's network and a hostPath"
+        text = f"{enforced}, and node agents use the host's network and a hostPath"
         yield Problem(text, _privileged(found.namespace))
     elif found.webhook is not None and pod_spec(found.webhook).get("hostNetwork"):
-        text = f"{found.namespace} enforces {level}, and the webhook uses the host's network"
+        text = f"{enforced}, and the webhook uses the host's network"
         yield Problem(text, _privileged(found.namespace))
 
 
@@ -139,11 +140,13 @@ def _outside(name: str, limits: Object, size: Size, *, sidecar: bool) -> Iterato
         most = _quantity(mapping(limits.get("max")).get(resource))
         least = _quantity(mapping(limits.get("min")).get(resource))
         if most is not None and most < need:
-            text = f"{name}: at most {limits['max'][resource]} {resource}, and the agent needs more"
+            allowed = f"at most {limits['max'][resource]} {resource}"
+            text = f"LimitRange {name} allows {allowed}, and the agent needs more"
             yield Problem(text, edit("LimitRange", name))
         # An init container is made as large as the app's; a sidecar gets what it needs.
         if sidecar and least is not None and least > need:
-            text = f"{name}: at least {limits['min'][resource]} {resource}, and a sidecar gets less"
+            demanded = f"at least {limits['min'][resource]} {resource}"
+            text = f"LimitRange {name} demands {demanded}, and a sidecar gets less"
             yield Problem(text, edit("LimitRange", name))
 
 
@@ -156,7 +159,7 @@ def _quotas(cluster: Cluster) -> Iterator[Problem]:
             need = _needed(name, size, sidecar=sidecar)
             most, taken = _quantity(hard[name]), _quantity(used.get(name, 0))
             if need is not None and most is not None and taken is not None and most - taken < need:
-                text = f"{quota.key}: {used.get(name, 0)} of {hard[name]} {name} are used"
+                text = f"ResourceQuota {quota.key}: {used.get(name, 0)} of {hard[name]} {name} are used"
                 yield Problem(text, edit("ResourceQuota", quota.key))
 
 

@@ -32,7 +32,8 @@ def _network_policies(cluster: Cluster) -> Iterator[Problem]:
         if target and not any(_allows(rule, target, number) for each in policies for rule in _egress(each)):
             what = "the node agent" if backend is Backend.NODE else "IMDS"
             names = ", ".join(each.name for each in policies)
-            text = f"{pod.namespace}: {names} keeps pods from {what} ({_target(backend, target, number)})"
+            where = _target(backend, target, number)
+            text = f"namespace {pod.namespace}: NetworkPolicy {names} keeps pods from {what} ({where})"
             yield Problem(text, edit("NetworkPolicy", policies[0].key))
 
 

@@ -28,7 +28,8 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
     for name, pods in missing.items():
         same = [key for key in there if key.rpartition("/")[2] == name.rpartition("/")[2]]
         hint = f"; {listed(same)} is there: write it so into the annotation" if same else ""
-        yield Problem(f"there is no NetworkAttachmentDefinition {name}: {listed(pods)}{hint}", LIST_NETWORKS)
+        text = f"{listed(pods)}: there is no NetworkAttachmentDefinition {name}{hint}"
+        yield Problem(text, LIST_NETWORKS)
 
 
 def _sandboxes(cluster: Cluster) -> Iterator[Problem]:

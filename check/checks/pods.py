@@ -156,7 +156,7 @@ def _duplicates(cluster: Cluster) -> Iterator[Problem]:
             # One without a definition is a file of the nodes.
             known = networks[address] in {network.key for network in cluster.networks}
             show = edit("NetworkAttachmentDefinition", networks[address]) if known else ""
-            yield Problem(f"{address} is in {', '.join(pods)}", show)
+            yield Problem(f"{address} is in {' and '.join(pods)}: only one of them gets its traffic", show)
 
 
 def _events(cluster: Cluster) -> Iterator[Problem]:
@@ -208,7 +208,7 @@ PODS = (
     ),
     Check(
         "pods-old-agent",
-        "their agents are current",
+        "pods' agents are current",
         "replace the pod: kubectl rollout restart, or delete it",
         _old_agent,
         Verdict.WARNING,
@@ -216,16 +216,16 @@ PODS = (
     ),
     Check(
         "pods-exits",
-        "no agent fails",
+        "no pod's agent fails",
         "docs/agent.md explains each exit code; kubectl logs POD -c multus-eni-agent --previous",
         _exits,
         needs=("Pod",),
     ),
     Check(
         "pods-refused",
-        "no workload is refused",
+        "no workload's pods are refused",
         "correct the label or annotation that the message names, which multus-eni explain shows beforehand; "
-        "a webhook that does not answer: docs/troubleshooting.md",
+        "a quota, Pod Security, or a webhook that does not answer: docs/troubleshooting.md",
         _refused,
         needs=("Event",),
     ),

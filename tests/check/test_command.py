@@ -52,7 +52,7 @@ def test_a_healthy_dump_passes_and_what_it_cannot_tell_is_skipped(
     code, out = check(capsys, "--dump", dump(tmp_path))
     assert code == 0
     assert "✓ the webhook's certificate is valid" in out
-    assert "- a pod is really injected: skipped: only a live cluster can be asked" in out
+    assert "- a pod is injected, by a dry run: skipped: only a live cluster can be asked" in out
     assert "\x1b" not in out
 
 
@@ -63,7 +63,7 @@ def test_an_error_is_shown_with_its_remedy_and_ends_with_1(
     assert code == 1
     lines = out.splitlines()
     assert lines[0] == "✗ no address is in two pods"
-    assert lines[1].strip() == "10.10.1.10 is in apps/sip-1, apps/sip-2"
+    assert lines[1].strip() == "10.10.1.10 is in apps/sip-1 and apps/sip-2: only one of them gets its traffic"
     assert lines[2].strip().startswith("$ kubectl edit ")
     assert lines[3].strip().startswith("remedy: ")
     assert lines[4].strip() == f"see {PAGE}#pods-duplicates"
