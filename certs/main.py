@@ -16,13 +16,13 @@ from certs.state import Observation, observe
 from certs.status import report, to_text
 from certs.store import Marks, Names, Reader, Store, look
 from common.agent_settings import LogLevel
-from common.collector import end_startup
 from common.kube.client import Client
 from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
 from common.kube.reflector import Reflector, one_object
 from common.kube.rest_config import find_cluster, in_pod
 from common.log import JsonLog
 from common.probes import ProbeServer
+from common.python_gc import end_startup
 from common.stop_signals import block_stop_signals, on_stop_signal
 from common.version import VERSION
 

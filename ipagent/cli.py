@@ -24,7 +24,7 @@ ENV_TERMINATION_LOG = ENV_PREFIX + "TERMINATION_LOG"
 ENV_TOKEN_FILE = ENV_PREFIX + "TOKEN_FILE"
 
 COLLECT_AT_START = 100_000
-"""As in `common/collector.py`, without its import: more objects than init makes in all."""
+"""As in `common/python_gc.py`, without its import: more objects than init makes in all."""
 
 _COMMANDS = ("addresses", "enis", "release", "init", "sidecar")
 """What `ipagent.commands` does; init and sidecar with arguments, such as --dry-run."""

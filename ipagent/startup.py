@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from common.agent_settings import Mode
 
 COLLECT_AT_WORK = 700
-"""As in `common/collector.py`, without its import; `cli` begins the start."""
+"""As in `common/python_gc.py`, without its import; `cli` begins the start."""
 MAX_BYTES = 4096
 """Kubernetes takes no more ("Determine the Reason for Pod Failure": Customizing the termination message)."""
 

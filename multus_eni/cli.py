@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from certs.cli import add_certs
-from common.collector import collect_rarely
+from common.python_gc import collect_rarely
 from common.version import VERSION
 from multus_eni.completion import COMPLETE, add_completion, complete, kubectl_complete
 from multus_eni.convert import add_convert

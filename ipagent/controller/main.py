@@ -15,13 +15,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from common.agent_settings import Credentials, LogFormat, LogLevel
-from common.collector import end_startup
 from common.exit_codes import ExitCode
 from common.kube.client import Client
 from common.kube.errors import NOT_AUTHENTICATED
 from common.kube.lease import LeaderElection, terms_of
 from common.kube.rest_config import find_cluster
 from common.probes import ProbeServer
+from common.python_gc import end_startup
 from common.stop_signals import block_stop_signals, on_stop_signal
 from common.version import VERSION
 from ipagent.assign.addresses import IPNetwork

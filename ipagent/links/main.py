@@ -17,7 +17,6 @@ from typing import NoReturn
 from prometheus_client import Gauge
 
 from common.agent_settings import LogFormat, LogLevel
-from common.collector import end_startup
 from common.kube.client import Client
 from common.kube.errors import NOT_AUTHENTICATED
 from common.kube.informer import Informer
@@ -25,6 +24,7 @@ from common.kube.reflector import Target
 from common.kube.rest_config import find_cluster
 from common.metrics import process_registry
 from common.probes import ProbeServer
+from common.python_gc import end_startup
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.links.apply import LinkSetter

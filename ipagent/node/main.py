@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_POD_NAMESPACE
-from common.collector import end_startup
 from common.kube.client import Client
 from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
 from common.kube.rest_config import find_cluster
 from common.open_files_limit import raise_descriptor_limit
 from common.probes import ProbeServer
+from common.python_gc import end_startup
 from common.version import VERSION
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.assign.retry import Clock

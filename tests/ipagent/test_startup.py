@@ -2,7 +2,7 @@
 
 import pytest
 
-from common import collector
+from common import python_gc
 from common.agent_settings import Mode, RestartPolicy
 from common.exit_codes import ExitCode
 from ipagent import cli, startup
@@ -36,5 +36,5 @@ def test_the_message_says_what_the_restart_policy_makes_of_the_pod(
 
 
 def test_an_injected_container_collects_garbage_as_the_programs_that_import_the_collector_do() -> None:
-    assert cli.COLLECT_AT_START == collector.COLLECT_AT_START
-    assert startup.COLLECT_AT_WORK == collector.COLLECT_AT_WORK
+    assert cli.COLLECT_AT_START == python_gc.COLLECT_AT_START
+    assert startup.COLLECT_AT_WORK == python_gc.COLLECT_AT_WORK

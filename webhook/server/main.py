@@ -13,9 +13,9 @@ from types import FrameType
 import uvicorn
 
 from common.agent_settings import LogLevel
-from common.collector import end_startup
 from common.open_files_limit import raise_descriptor_limit
 from common.probes import ProbeServer
+from common.python_gc import end_startup
 from common.version import VERSION
 from webhook.core.settings import Settings
 from webhook.server.app import create_app, keep_large_blocks_apart, reload_networks
