@@ -21,7 +21,7 @@ SECONDS = 60
 
 def waiting(started_file: Path, *more: str) -> subprocess.Popen[bytes]:
     """Start the probe as a process of its own: it blocks a signal for good."""
-    script = f"import sys; from ipagent import cli, probe; {';'.join(more)}; sys.exit(cli.run(sys.argv[1:], "
+    script = f"import sys; from ipagent import cli, startup_probe; {';'.join(more)}; sys.exit(cli.run(sys.argv[1:], "
     script += f"{{{cli.ENV_STARTED_FILE!r}: {str(started_file)!r}}}))"
     return subprocess.Popen([programs.PYTHON, "-c", script, "started", f"--wait={SECONDS}"])
 
