@@ -2,7 +2,7 @@
 
 One HTTP/1.1 request that stays open both ways: a chunked POST whose every chunk is one line of JSON, a whole
 statement of what the pod sees and wants, and an answer whose every line of JSON says how far the pod is.
-`curl --no-buffer --data @statement.json` speaks it too. The keys are in `docs/node-protocol.md`.
+`curl --no-buffer --data @statement.json` speaks it too. `docs/node-protocol.md` says what the keys mean.
 """
 
 from __future__ import annotations
@@ -37,6 +37,27 @@ MAX_TEXT = 4096
 """Characters of a message: what Kubernetes shows of a termination message."""
 
 PENDING, ASSIGNED, FAILED, CONFLICT = "pending", "assigned", "failed", "conflict"
+
+
+class Key:
+    """Keys of a statement. Texts: the container does not pay for the import of enum."""
+
+    CONTRACT, SERIAL = "contract", "serial"
+    POD = "pod"
+    NAMESPACE, UID = "namespace", "uid"
+    NAME = "name"
+    """Of the pod, and of a link."""
+
+    MODE, RESTARTED, LEAVING = "mode", "restarted", "leaving"
+    INTERFACES, TAKEOVER, ALLOWED_CIDRS = "interfaces", "takeover", "allowedCidrs"
+    RELEASE_ON_EXIT, EIP_WAIT = "releaseOnExit", "eipWait"
+
+    LINKS, ADDRESSES, ROUTES, AGAIN = "links", "addresses", "routes", "again"
+    INDEX = "index"
+    """Of a link, also in its addresses and routes."""
+    MAC, LOOPBACK = "mac", "loopback"
+    ADDRESS, SCOPE, FLAGS = "address", "scope", "flags"
+    DESTINATION = "destination"
 
 
 _HEAD_END = b"\r\n\r\n"

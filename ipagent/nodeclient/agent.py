@@ -12,6 +12,7 @@ from common.agent_settings import CONTRACT, Mode
 from common.exit_codes import ExitCode
 from ipagent import node_protocol
 from ipagent.netlink.sockets import REMEDY, KernelError
+from ipagent.node_protocol import Key
 from ipagent.nodeclient import exits, pod_network_snapshot, signals
 from ipagent.nodeclient.session import FINAL, NoToken
 from ipagent.nodeclient.status_log import WAITING_SECONDS, StatusLogger
@@ -154,34 +155,34 @@ class NodeClientAgent:
         self._changed = False
         if self._news or seen != self._seen:
             self._seen = seen
-            self._send_claim()
+            self._send_statement()
 
     def _warn_of_unplugged(self) -> None:
         """Warn once, in a sidecar that starts again, of interfaces that the pod had and no longer has."""
         if not self._restarted or self._seen is None or self._warned:
             return
         self._warned = True
-        there = {link["name"] for link in self._seen["links"]}
+        there = {link[Key.NAME] for link in self._seen[Key.LINKS]}
         if missing := [name for name in self._only if name not in there]:
             self._log.warning("interface-missing", message=unplugged(", ".join(missing)))
 
-    def _send_claim(self, **more: object) -> None:
+    def _send_statement(self, more: dict[str, Any] | None = None) -> None:
         settings = self._settings
         self._last, self._news = None, False
         self._session.set_statement(
             {
-                "contract": CONTRACT,
-                "mode": self._mode,
-                "pod": self._pod,
-                "interfaces": self._only,
-                "takeover": settings.takeover,
-                "releaseOnExit": settings.release_on_exit,
-                "allowedCidrs": settings.allowed_cidrs,
-                "again": self._again,
-                **({"restarted": True} if self._restarted else {}),
-                **({"eipWait": True} if settings.eip_wait else {}),
+                Key.CONTRACT: CONTRACT,
+                Key.MODE: self._mode,
+                Key.POD: self._pod,
+                Key.INTERFACES: self._only,
+                Key.TAKEOVER: settings.takeover,
+                Key.RELEASE_ON_EXIT: settings.release_on_exit,
+                Key.ALLOWED_CIDRS: settings.allowed_cidrs,
+                Key.AGAIN: self._again,
+                **({Key.RESTARTED: True} if self._restarted else {}),
+                **({Key.EIP_WAIT: True} if settings.eip_wait else {}),
                 **(self._seen or {}),
-                **more,
+                **(more or {}),
             }
         )
 
@@ -203,7 +204,7 @@ class NodeClientAgent:
                 self._last = status
                 # It has been read: sent again, it would release the addresses again.
                 self._again = []
-                session.drop_key("again")
+                session.drop_key(Key.AGAIN)
         return self._last
 
     def _log_connection(self) -> None:
@@ -247,7 +248,7 @@ class NodeClientAgent:
         if not self._settings.release_on_exit:
             return "No address was released."
         until = time.monotonic() + EXIT_SECONDS
-        self._send_claim(leaving=True)
+        self._send_statement({Key.LEAVING: True})
         try:
             while time.monotonic() < until:
                 last = self._serve(until)

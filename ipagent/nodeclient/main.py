@@ -19,6 +19,7 @@ from common.exit_codes import ExitCode
 from common.version import VERSION
 from ipagent.log import Log
 from ipagent.netlink.sockets import REMEDY, KernelError, NetlinkSocket
+from ipagent.node_protocol import Key
 from ipagent.nodeclient.agent import NodeClientAgent, log_fields
 from ipagent.nodeclient.session import ReconnectingSession
 from ipagent.nodeclient.signals import SignalFd
@@ -29,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-POD = {"namespace": ENV_POD_NAMESPACE, "name": ENV_POD_NAME, "uid": ENV_POD_UID}
+POD = {Key.NAMESPACE: ENV_POD_NAMESPACE, Key.NAME: ENV_POD_NAME, Key.UID: ENV_POD_UID}
 """Environment variables that identify the pod."""
 
 

@@ -21,8 +21,9 @@ SECONDS = 60
 
 def waiting(started_file: Path, *more: str) -> subprocess.Popen[bytes]:
     """Start the probe as a process of its own: it blocks a signal for good."""
-    script = f"import sys; from ipagent import cli, startup_probe; {';'.join(more)}; sys.exit(cli.run(sys.argv[1:], "
-    script += f"{{{cli.ENV_STARTED_FILE!r}: {str(started_file)!r}}}))"
+    imports = "import sys; from ipagent import cli, startup_probe"
+    env = f"{{{cli.ENV_STARTED_FILE!r}: {str(started_file)!r}}}"
+    script = f"{imports}; {';'.join(more)}; sys.exit(cli.run(sys.argv[1:], {env}))"
     return subprocess.Popen([programs.PYTHON, "-c", script, "started", f"--wait={SECONDS}"])
 
 

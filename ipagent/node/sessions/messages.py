@@ -27,6 +27,7 @@ from ipagent.node_protocol import (
     MAX_ROUTES,
     MAX_STATEMENT,
     MAX_TEXT,
+    Key,
 )
 
 MAX_NAME = 253
@@ -55,27 +56,27 @@ def read_statement(line: bytes) -> Statement:
     """Parse a statement; keys that this release does not know are ignored. Raises BadRequest."""
     found = _json(line)
     # Of any number: a later release adds keys, or uses another path.
-    _number(found, "contract", MAX_NUMBER, 1)
-    pod = _object(found.get("pod", {}), "pod")
-    key = PodKey(*(_name(pod, part) for part in ("namespace", "name", "uid")))
+    _number(found, Key.CONTRACT, MAX_NUMBER, 1)
+    pod = _object(found.get(Key.POD, {}), Key.POD)
+    key = PodKey(*(_name(pod, part) for part in (Key.NAMESPACE, Key.NAME, Key.UID)))
     claim = Claim(
         pod=key,
-        mode=_choice(Mode, found, "mode", Mode.INIT),
+        mode=_choice(Mode, found, Key.MODE, Mode.INIT),
         snapshot=Snapshot(
-            links=_list(found, "links", MAX_LINKS, _link),
-            addresses=_list(found, "addresses", MAX_ADDRESSES, _address),
-            routes=_list(found, "routes", MAX_ROUTES, _route),
+            links=_list(found, Key.LINKS, MAX_LINKS, _link),
+            addresses=_list(found, Key.ADDRESSES, MAX_ADDRESSES, _address),
+            routes=_list(found, Key.ROUTES, MAX_ROUTES, _route),
         ),
-        interfaces=_list(found, "interfaces", MAX_NAMES, lambda each: _short(each, "an interface")),
-        takeover=_choice(Takeover, found, "takeover", Takeover.ALWAYS),
-        release_on_exit=_flag(found, "releaseOnExit"),
-        allowed=_list(found, "allowedCidrs", MAX_CIDRS, _network),
-        again=frozenset(_list(found, "again", MAX_AGAIN, _ip)),
-        leaving=_flag(found, "leaving"),
-        restarted=_flag(found, "restarted"),
-        eip_wait=_flag(found, "eipWait"),
+        interfaces=_list(found, Key.INTERFACES, MAX_NAMES, lambda each: _short(each, "an interface")),
+        takeover=_choice(Takeover, found, Key.TAKEOVER, Takeover.ALWAYS),
+        release_on_exit=_flag(found, Key.RELEASE_ON_EXIT),
+        allowed=_list(found, Key.ALLOWED_CIDRS, MAX_CIDRS, _network),
+        again=frozenset(_list(found, Key.AGAIN, MAX_AGAIN, _ip)),
+        leaving=_flag(found, Key.LEAVING),
+        restarted=_flag(found, Key.RESTARTED),
+        eip_wait=_flag(found, Key.EIP_WAIT),
     )
-    return Statement(claim, _number(found, "serial", MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim))
+    return Statement(claim, _number(found, Key.SERIAL, MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim))
 
 
 _ENTRY = 160
@@ -139,20 +140,20 @@ def _list(found: Mapping[str, Any], key: str, most: int, read: Callable[[Any], T
 
 def _link(entry: Any) -> Link:
     found = _object(entry, "a link")
-    mac = _short(found.get("mac", ""), "a link's mac")
-    index = _number(found, "index", MAX_NUMBER, 0)
-    return Link(index, _name(found, "name"), mac, loopback=_flag(found, "loopback"))
+    mac = _short(found.get(Key.MAC, ""), "a link's mac")
+    index = _number(found, Key.INDEX, MAX_NUMBER, 0)
+    return Link(index, _name(found, Key.NAME), mac, loopback=_flag(found, Key.LOOPBACK))
 
 
 def _address(entry: Any) -> LinkAddress:
     found = _object(entry, "an address")
-    index, scope, flags = (_number(found, key, MAX_NUMBER, 0) for key in ("index", "scope", "flags"))
-    return LinkAddress(index, _ip(found.get("address")), scope, Detection.from_flags(flags))
+    index, scope, flags = (_number(found, key, MAX_NUMBER, 0) for key in (Key.INDEX, Key.SCOPE, Key.FLAGS))
+    return LinkAddress(index, _ip(found.get(Key.ADDRESS)), scope, Detection.from_flags(flags))
 
 
 def _route(entry: Any) -> Route:
     found = _object(entry, "a route")
-    return Route(_number(found, "index", MAX_NUMBER, 0), _network(found.get("destination")))
+    return Route(_number(found, Key.INDEX, MAX_NUMBER, 0), _network(found.get(Key.DESTINATION)))
 
 
 def _ip(entry: Any) -> IPAddress:
