@@ -96,7 +96,7 @@ class Story:
             self.told.via = admitted.via
             metadata = admitted.pod["metadata"]
             self.told.pod = f"{metadata['namespace']}/{metadata['name']}"
-            self._screen.detail(f"by {admitted.how}")
+            self._screen.detail(f"admitted through {admitted.how}")
             self._screen.detail(f"pod {self.told.pod}")
             for warning in admitted.warnings:
                 self._screen.detail(f"Warning: {warning}")
@@ -109,7 +109,7 @@ class Story:
             if wanted is Via.API_SERVER:
                 raise DemoError(str(binaries))
             self._screen.detail(
-                "no API server at hand (`make tools` builds one): its request is sent instead"
+                "no API server at hand (`make tools` builds one): the demo sends what one would send"
             )
             binaries = None
         if binaries is None:
@@ -120,7 +120,7 @@ class Story:
         except UnsupportedVersion as error:
             if wanted is Via.API_SERVER:
                 raise
-            self._screen.detail(f"{error}: its request is sent instead")
+            self._screen.detail(f"{error}: the demo sends what one would send")
             return review.create(self._manifests, webhook)
 
     def _container(self, admitted: Admitted) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class Story:
                 raise _agent_failure(done, cloud)
             self._screen.detail(done.stderr.strip(), "dim")
             for call in cloud.ec2_calls():
-                parameters = ", ".join(str(value) for value in call["params"].values())
+                parameters = ", ".join(f"{name}={value}" for name, value in call["params"].items())
                 self._screen.detail(f"EC2: {call['action']}({parameters}): {call['result']}")
 
     def _placement(self, node: Node) -> pod.Placement:
