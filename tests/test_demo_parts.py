@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, ip_interface
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -296,13 +297,22 @@ def test_the_table_marks_what_is_new() -> None:
     assert table[2].split() == ["eni-1", "1", "10.0.1.0/24", "10.0.1.4", "+10.0.1.80"]
 
 
-def test_output_that_is_not_a_terminal_has_no_colours_and_times_each_step() -> None:
+def test_output_that_is_not_a_terminal_has_no_colours_and_times_each_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("demo.screen.time", SimpleNamespace(monotonic=lambda: now[0]))
+    # The sign of life comes by the machine's clock.
+    monkeypatch.setattr("demo.screen.PATIENCE", 3600.0)
     stream = io.StringIO()
     screen = Screen(stream)
     with screen.step("node", "A node"):
         screen.detail("one\ntwo", "green")
-    assert stream.getvalue().splitlines() == ["", "1. A node", "   one", "   two", "   (0.0 s)"]
-    assert screen.summary() == "node 0.0 s; 0.0 s in all"
+        now[0] += 1.5
+    assert stream.getvalue().splitlines() == ["", "1. A node", "   one", "   two", "   (1.5 s)"]
+    with screen.step("pod", "A pod"):
+        now[0] += 2.0
+    assert screen.summary() == "node 1.5 s, pod 2.0 s; 3.5 s in all"
 
 
 def test_a_step_that_fails_is_counted_too() -> None:

@@ -60,7 +60,7 @@ def run(built: Path, programs: dict[str, str]) -> subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=600,
     )
 
 

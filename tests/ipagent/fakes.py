@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
+from unittest.mock import patch
 
 from common.agent_settings import AgentSettings, LogFormat, LogLevel
+from ipagent.assign import release
 from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import (
     Detection,
@@ -74,6 +77,14 @@ class Time:
         return Clock(self.clock, self.sleep, lambda: 0.5)
 
 
+def patient_exit() -> AbstractContextManager[object]:
+    """Have the last releases waited for until they are made.
+
+    Each has a thread, which waits for a core by the machine's clock, whatever clock the agent has.
+    """
+    return patch.object(release, "EXIT_SECONDS", 600.0)
+
+
 @dataclass
 class Strike:
     """Befalls the next call of a kind: `fault` is raised, after the effect if `lost`."""
@@ -83,14 +94,20 @@ class Strike:
     lost: bool = False
 
 
+_STRIKING = threading.Lock()
+"""Releases at the end are made at once, and no two are befallen by one strike."""
+
+
 @contextmanager
 def striking(strikes: list[Strike], kind: str) -> Iterator[None]:
     """Make a call, which the first strike of its kind befalls before its effect or after it."""
-    strike = next((strike for strike in strikes if strike.kind == kind), None)
+    with _STRIKING:
+        strike = next((strike for strike in strikes if strike.kind == kind), None)
+        if strike is not None:
+            strikes.remove(strike)
     if strike is None:
         yield
         return
-    strikes.remove(strike)
     if strike.lost:
         yield
     raise Ec2Error(Failure(strike.fault, f"struck by {strike.fault.name}"))

@@ -88,6 +88,6 @@ def test_the_extra_for_laptops_is_enough(manifest: str, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         assert (done.returncode, done.stderr) == (code, ""), arguments

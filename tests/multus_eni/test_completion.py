@@ -55,7 +55,7 @@ complete -p multus-eni
 """
     environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=True, env=environment, timeout=60
+        ["bash", "-c", script], capture_output=True, text=True, check=True, env=environment, timeout=600
     )
     assert done.stdout.splitlines()[0] == "short"
     assert "-F _multus_eni" in done.stdout
@@ -67,11 +67,11 @@ def test_kubectl_is_told_what_may_follow() -> None:
         (["check", "--output", "j"], "json\n:4\n"),
         (["explain", "-f", ""], ":0\n"),
     ):
-        done = subprocess.run([program, *words], capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run([program, *words], capture_output=True, text=True, check=True, timeout=600)
         assert done.stdout == expected
 
 
 def test_the_usage_names_kubectl_where_it_runs_as_a_plugin() -> None:
     program = PROGRAMS / "kubectl-multus_eni"
-    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.startswith("usage: kubectl multus-eni ")

@@ -22,7 +22,7 @@ from ipagent.assign.release import at_exit
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.direct import init
 from ipagent.direct.sidecar import Follower
-from tests.ipagent.fakes import NET1, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip
+from tests.ipagent.fakes import NET1, FakeCloud, FakeSource, Lines, Strike, Time, agent, ip, patient_exit
 
 pytestmark = [pytest.mark.pure, pytest.mark.no_cover]
 
@@ -137,7 +137,8 @@ class Pod:
 
     def release(self, timing: Time) -> None:
         assert self.life
-        at_exit(self.life.releasable, self.cloud, timing.timing, self.lines.log)
+        with patient_exit():
+            at_exit(self.life.releasable, self.cloud, timing.timing, self.lines.log)
 
 
 class Cluster(RuleBasedStateMachine):

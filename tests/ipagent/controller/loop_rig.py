@@ -173,7 +173,9 @@ class LoopRig:
     def elect(self) -> None:
         """Let a replica lead that remembers nothing; what the former one has asked of EC2 is done."""
         log = Log(stream=self.log)
-        writer = Writer(self.api, EventWriter(self.api, "r", log), log, lambda: True)  # type: ignore[arg-type] # as much as is used
+        clock = lambda: self.world.now  # noqa: E731
+        events = EventWriter(self.api, "r", log, clock)  # type: ignore[arg-type] # as much as is used
+        writer = Writer(self.api, events, log, lambda: True, clock)  # type: ignore[arg-type] # likewise
         informers = SimpleNamespace(
             synced=True,
             nodes=SimpleNamespace(items=lambda: self._seen[0]),
@@ -182,7 +184,7 @@ class LoopRig:
             definitions=SimpleNamespace(synced=False),
         )
         controller = Controller(State("prod"))
-        self.loop = Loop(controller, informers, writer, log, lambda: self.world.now)  # type: ignore[arg-type] # likewise
+        self.loop = Loop(controller, informers, writer, log, clock)  # type: ignore[arg-type] # likewise
         self._answers: SimpleQueue[tuple[Call, Answer]] = SimpleQueue()
         self._executor = SimpleNamespace(answers=self._answers, start=self._start)
         self._due = self.world.now

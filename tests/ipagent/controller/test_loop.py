@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -33,7 +32,10 @@ pytestmark = pytest.mark.pure
 
 @dataclass
 class Rig:
-    """A loop whose API server and EC2 are in memory; `answers` are the bodies that it has applied."""
+    """A loop whose API server and EC2 are in memory; `answers` are the bodies that it has applied.
+
+    The world's clock stands: what no watch shows would be written again after a while.
+    """
 
     world: RelayWorld = field(default_factory=RelayWorld)
     answers: list[dict[str, Any]] = field(default_factory=list)
@@ -54,8 +56,9 @@ class Rig:
             definitions=nothing,
             attachments=SimpleNamespace(items=lambda: dict(self.world.attachments)),
         )
-        self.loop = Loop(controller, self.informers, self, log, time.monotonic)  # type: ignore[arg-type] # as much as is asked
-        writer = ResponseWriter(self, log, lambda: True)  # type: ignore[arg-type] # likewise
+        clock = lambda: self.world.now  # noqa: E731
+        self.loop = Loop(controller, self.informers, self, log, clock)  # type: ignore[arg-type] # as much as is asked
+        writer = ResponseWriter(self, log, lambda: True, clock)  # type: ignore[arg-type] # likewise
         self.loop.relay = Relay(RelayController(), writer, lambda: WALL + self.world.now)
 
     def write(self, *_: object) -> float:
@@ -85,7 +88,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     yield found
     found.stop.set()
     found.loop.wakes.event.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -19,6 +19,7 @@ from tests.ipagent.fakes import (
     Time,
     agent,
     ip,
+    patient_exit,
 )
 
 Step = Callable[[], None]
@@ -87,7 +88,7 @@ class Sidecar:
         made = agent(self.source, self.cloud, self.lines, timeout=timeout, **settings)
         first = partial(init.run, made, self.time.now + timeout, self.time.timing)
         self.events.busy = lambda: bool(made.detection_seconds()) or not made.reconciler.plan.settled
-        with Signals() as signals:
+        with Signals() as signals, patient_exit():
             return sidecar.run(made, self.events, signals, first, self._on_started)
 
     def _on_started(self) -> None:

@@ -55,7 +55,7 @@ ODD: dict[str, object] = {
 def test_what_is_no_slice_is_replaced(status: object) -> None:
     labels = {"app.kubernetes.io/managed-by": CONTROLLER_MANAGER, "multus-eni.io/network": "oam"}
     server = ApiServer({"metadata": {"labels": labels, "resourceVersion": "7"}, "status": status})
-    pools = SlicePools(server, "kube-system", Log(stream=io.StringIO()), lambda: True)  # type: ignore[arg-type] # as much as is asked
+    pools = SlicePools(server, "kube-system", Log(stream=io.StringIO()), lambda: True, lambda: 10.0)  # type: ignore[arg-type] # as much as is asked
     pools.write({"oam": POOL}, 10.0)
     (body,) = server.merged
     assert body["status"]["allocations"] == [{"nodeName": "n1", "sliceRange": "10.20.7.16/28"}]

@@ -35,7 +35,7 @@ class Rig:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.writer = Writer(self, None, Log(stream=self.log), lambda: True)  # type: ignore[arg-type] # as much as is used
+        self.writer = Writer(self, None, Log(stream=self.log), lambda: True, lambda: self.now)  # type: ignore[arg-type] # as much as is used
         for node in ("n1", "n2"):
             for net in ("oam", "sig"):
                 name = f"{node}.{net}"
@@ -119,8 +119,8 @@ def test_a_node_agent_that_asks_all_the_time_is_answered_in_rate_and_no_other_on
             written[path.split("/")[-2]] += 1
 
     log = io.StringIO()
-    writer = ResponseWriter(ApiServer(), Log(stream=log), lambda: True)  # type: ignore[arg-type] # as much as is used
     now = 0.0
+    writer = ResponseWriter(ApiServer(), Log(stream=log), lambda: True, lambda: now)  # type: ignore[arg-type] # as much as is used
     for number in range(6000):
         loud = RelayAnswers(f"session-{number}", (RelayAnswer(1),))
         quiet = RelayAnswers("s1", (RelayAnswer(number // 100),))
