@@ -49,13 +49,15 @@ class Failure:
     """Why a call failed: the kind, and a sentence with the operation, EC2's code and message.
 
     `final`: it was looked up who holds the address; no further look changes it. `remedy` is what the user
-    does next, empty where that is what goes with the kind.
+    does next, empty where that is what goes with the kind. `pending`: it was sent, or waits for a call
+    that was, and asking for it again tells whether that is answered by now.
     """
 
     fault: Fault
     text: str
     final: bool = False
     remedy: str = ""
+    pending: bool = False
 
 
 RETRIED = frozenset({Fault.THROTTLED, Fault.TRANSIENT, Fault.UNREACHABLE, Fault.CONTENDED})

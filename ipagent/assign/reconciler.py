@@ -20,7 +20,7 @@ from ipagent.assign.holder_lookup import HolderLookup
 from ipagent.assign.placement import Placement
 from ipagent.assign.plan import Plan
 from ipagent.assign.release import ReleaseOutcome
-from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, backoff_for, remaining
+from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, after_failures, remaining
 from ipagent.assign.takeover import RecentTakeovers
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
@@ -150,16 +150,15 @@ class Reconciler:
         self._describes = {eni_id: due for eni_id, due in self._describes.items() if eni_id in enis}
         # An outage that is over must not put off what comes hours later.
         self._calls = {batch: due for batch, due in self._calls.items() if batch in batches}
-        failed: dict[Batch, list[Backoff]] = {}
+        failed: dict[Batch, list[Failure]] = {}
         for item in self.plan.in_phases({Phase.WANTED}):
             if item.failure:
-                failed.setdefault(item.batch, []).append(backoff_for(item.failure.fault))
+                failed.setdefault(item.batch, []).append(item.failure)
         now = self._timing.clock()
-        for batch, paces in failed.items():
+        for batch, failures in failed.items():
             due = self._calls.get(batch, NOW)
             if due.at <= now:
-                delays = min(paces, key=lambda delays: delays.base)
-                self._calls[batch] = due.later(now, delays, self._timing.random())
+                self._calls[batch] = after_failures(failures, due, now, self._timing.random())
 
     def _look_at_metadata(self) -> None:
         if self._metadata.at > self._timing.clock():

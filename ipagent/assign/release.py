@@ -17,7 +17,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import NOW, Attempt, Clock, backoff_for, remaining
+from ipagent.assign.retry import NOW, Attempt, Clock, after_failures, remaining
 from ipagent.assign.topology import EniDetails
 from ipagent.frozen_dataclass import dataclass
 from ipagent.log import Log
@@ -200,8 +200,8 @@ class ReleaseQueue:
             due = [call for call in calls if not self._wait(call)]
             failures = [failure for call in due if (failure := self._release(call))]
             if failures:
-                delays = min((backoff_for(failure.fault) for failure in failures), key=lambda each: each.base)
-                self._due = self._due.later(self._timing.clock(), delays, self._timing.random())
+                now, random = self._timing.clock(), self._timing.random()
+                self._due = after_failures(failures, self._due, now, random)
             else:
                 waits = [self._wait(call, take=False) for call in calls if call not in due]
                 self._due = Attempt(self._timing.clock() + min(waits)) if waits else Attempt()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from common.backoff import full_jitter
-from ipagent.assign.ec2_error_codes import RETRIED, Fault
+from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.frozen_dataclass import dataclass
 
 
@@ -38,6 +38,8 @@ NOW = Attempt()
 SOON = Backoff(0.5, 30.0)
 THROTTLED = Backoff(1.0, 60.0)
 SLOW = Backoff(30.0, 300.0)
+PENDING_SECONDS = 0.5
+"""Between two looks whether a call that was sent is answered: none of them is a request."""
 
 
 def backoff_for(fault: Fault) -> Backoff:
@@ -45,6 +47,14 @@ def backoff_for(fault: Fault) -> Backoff:
     if fault is Fault.THROTTLED:
         return THROTTLED
     return SOON if fault in RETRIED else SLOW
+
+
+def after_failures(failures: Collection[Failure], last: Attempt, now: float, random: float) -> Attempt:
+    """Return when to call again, as soon as one of the failures has it; to ask for an answer is no try."""
+    if any(each.pending for each in failures):
+        return Attempt(now + PENDING_SECONDS, last.tries)
+    delays = min((backoff_for(each.fault) for each in failures), key=lambda each: each.base)
+    return last.later(now, delays, random)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,9 @@ class Relay(Protocol):
     def failing(self, name: str) -> bool:
         """Whether nothing could be asked by this NodeAttachment the last time."""
 
+    def standing(self, name: str) -> Sequence[RelayCall]:
+        """Return the calls of a change by this NodeAttachment that is still to be answered."""
+
     def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
         """Ask for calls, and return the answers in their order; raises Ec2Error where there is none."""
 
@@ -140,7 +143,11 @@ class RelayClient:
 
     def _change(self, call: Assign | Unassign, via: RelayAttachment) -> tuple[RelayAnswer, ...]:
         action, reassigned = Action(action_of(call)), isinstance(call, Assign) and call.allow_reassignment
-        parts = _parts(call.addresses)
+        # What was asked for before is asked for in the same parts: then its answer is that of the first time.
+        before = [each for each in self._relay.standing(via.name) if {*each.addresses} <= {*call.addresses}]
+        sent = {address for each in before for address in each.addresses}
+        parts = [each.addresses for each in before]
+        parts += _parts([address for address in call.addresses if address not in sent])
         return self._ask(via, [RelayCall(0, action, call.eni_id, part, reassigned) for part in parts])
 
     def _look(
@@ -177,7 +184,8 @@ class RelayClient:
         try:
             answers = self._relay.ask(wanted)
         except Ec2Error as error:
-            self.calls[action.value, error.failure.fault.name.lower()] += 1
+            if not error.failure.pending:
+                self.calls[action.value, error.failure.fault.name.lower()] += 1
             raise
         found = {name: tuple(map(_with_remedy, answers[name])) for name in wanted}
         self._count(action, [each for given in found.values() for each in given])

@@ -97,6 +97,10 @@ class Pauses:
         for name in asked:
             self.pause(name, failure, took, asked)
 
+    def record_unawaited(self, name: str) -> None:
+        """Record that something was asked for in vain that nobody has waited for."""
+        self._unanswered[name] = False
+
     def prune(self, known: Collection[str]) -> None:
         """Forget the NodeAttachments that are gone: they would have the others rest for longer."""
         for each in (self._paused, self._unanswered):

@@ -20,10 +20,10 @@ from ipagent.assign.retry import Clock
 from ipagent.call_relay import RelayAnswer, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, requests_body
 from ipagent.log import Log
+from ipagent.node.central.answers import answered, answers_to, settled, unanswered
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
 from ipagent.node.central.failed_writes import (
     NO_API_SERVER,
-    NOT_ATTACHED,
     Unwritten,
     may_be_written,
     not_tried,
@@ -31,6 +31,7 @@ from ipagent.node.central.failed_writes import (
     takes_none,
 )
 from ipagent.node.central.pauses import SLOW, Pauses
+from ipagent.node.central.standing import GRACE, StandingChanges, may_pass, may_stand
 from ipagent.node_network_api import ATTACHMENTS, LEASE, of_node
 
 PATIENCE = 20.0
@@ -65,6 +66,7 @@ class CallRelay:
         wall: Callable[[], float],
         *,
         patience: float = PATIENCE,
+        grace: float = GRACE,
     ) -> None:
         self.node = node
         self._client = client
@@ -74,6 +76,7 @@ class CallRelay:
         self._session = secrets.token_hex(8)
         self._last_id = 0
         self._pauses = Pauses(timing.clock)
+        self._standing = StandingChanges(grace)
         self._changed = threading.Condition()
         target = Target(ATTACHMENTS, f"the NodeAttachments of node {node}", of_node(node))
         self._informer = Informer(client, target, read_attachment, self._notify, log)
@@ -112,10 +115,55 @@ class CallRelay:
         """Ask for calls, all at once, and return the answers in their order.
 
         Where nothing can be asked by some NodeAttachments, or nothing is answered, their answers are that
-        failure. Raises Ec2Error where it is so for all.
+        failure. Raises Ec2Error where it is so for all, also while a change is still to be answered.
         """
+        known = self._informer.items().keys()
+        self._pauses.prune(known)
+        self._standing.prune(known)
+        answers = {name: self._standing_answers(name, calls) for name, calls in wanted.items()}
+        left = {name: calls[len(answers[name]) :] for name, calls in wanted.items()}
+        if left := {name: calls for name, calls in left.items() if calls}:
+            given = self._ask(left)
+            answers = {name: (*answers[name], *given.get(name, ())) for name in wanted}
+        failures = [each.failure for found in answers.values() for each in found if each.failure is not None]
+        # The controller has made a throttled call again for long: a turn waits for that once.
+        if throttled := next((each for each in failures if each.fault is Fault.THROTTLED), None):
+            self._pause_all(throttled)
+        return answers
+
+    def standing(self, name: str) -> Sequence[RelayCall]:
+        """Return the calls of a change by this NodeAttachment that is still to be answered."""
+        return self._standing.calls(name)
+
+    def _standing_answers(self, name: str, calls: Sequence[RelayCall]) -> tuple[RelayAnswer, ...]:
+        """Return the answers to the first of these calls, as far as they were asked for before.
+
+        Raises Ec2Error where these calls have to wait for what was asked for before.
+        """
+        found = self._standing.of(name)
+        if found is None:
+            return ()
+        attachment, now = self._informer.items().get(name), self._timing.clock()
+        if settled(attachment, self._session, found.calls):
+            self._standing.end(name, now)
+            self._pauses.record_answers({name}, {}, 0.0)
+            given = answered(found.calls, answers_to(attachment, self._session, found.calls))
+            return found.answers_for(calls, given)
+        if now - found.since < self._patience:
+            if may_pass(calls):
+                return ()
+            raise Ec2Error(found.pending())
+        self._standing.end(name)
+        failure = unanswered({name: found.calls}, self._patience, self._remedy([name]))
+        self._pauses.record_unawaited(name)
+        if not found.leads(calls):
+            # What is written next withdraws it.
+            return ()
+        self._withdraw({name: found.calls})
+        raise Ec2Error(failure)
+
+    def _ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
         self._refuse_while_paused()
-        self._pauses.prune(self._informer.items().keys())
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
         failed = {name: failure for name in wanted if (failure := self._pauses.of(name)) is not None}
         failed |= self._write_all({name: calls for name, calls in numbered.items() if name not in failed})
@@ -123,12 +171,7 @@ class CallRelay:
         found = {**failed, **given}
         if all(isinstance(each, Failure) for each in found.values()):
             raise Ec2Error(next(each for each in found.values() if isinstance(each, Failure)))
-        answers = {name: _answered(calls, found[name]) for name, calls in numbered.items()}
-        failures = [each.failure for name in given for each in answers[name] if each.failure is not None]
-        # The controller has made a throttled call again for long: a turn waits for that once.
-        if throttled := next((each for each in failures if each.fault is Fault.THROTTLED), None):
-            self._pause_all(throttled)
-        return answers
+        return {name: answered(calls, found[name]) for name, calls in numbered.items()}
 
     def _write_all(self, numbered: Mapping[str, Sequence[RelayCall]]) -> dict[str, Failure]:
         """Write requests; returns why some could not be. Raises Ec2Error where the API server takes none."""
@@ -170,7 +213,7 @@ class CallRelay:
         return tuple(replace(call, id=first + number) for number, call in enumerate(calls))
 
     def _apply(self, name: str, calls: Sequence[RelayCall]) -> None:
-        requests = RelayRequests(self._session, self._wall(), tuple(calls))
+        requests = RelayRequests(self._session, self._wall(), (*self._standing.calls(name), *calls))
         path, what = f"{ATTACHMENTS}/{name}/status", f"write the requests of NodeAttachment {name}"
         self._client.apply(path, what, requests_body(name, requests), manager=NODE_RELAY_MANAGER, force=True)
 
@@ -180,7 +223,7 @@ class CallRelay:
         return {
             name: calls
             for name, calls in numbered.items()
-            if not _settled(known.get(name), self._session, calls)
+            if not settled(known.get(name), self._session, calls)
         }
 
     def _await(
@@ -190,21 +233,38 @@ class CallRelay:
         if not asked:
             return {}
         began = self._timing.clock()
+        (first, calls), *others = asked.items()
+        if self._standing.grace < self._patience and not others and may_stand(calls):
+            return {first: self._await_change(first, calls)}
         if self._wait(lambda: len(self._unsettled(asked)) < len(asked), self._patience):
             began = self._timing.clock()
             self._wait(lambda: not self._unsettled(asked), min(LATE, self._patience))
         missing, took = self._unsettled(asked), self._timing.clock() - began
         self._withdraw(missing)
         if len(missing) == len(asked):
-            remedy = _ANSWERS_OTHERS if self._pauses.answered_others(missing) else _NO_CONTROLLER
-            failure = _unanswered(missing, self._patience, remedy)
+            failure = unanswered(missing, self._patience, self._remedy(missing))
             self._pauses.record_silence(missing, failure, took)
             raise Ec2Error(failure)
         known = self._informer.items()
-        late = {name: _unanswered({name: calls}, LATE, _ANSWERS_OTHERS) for name, calls in missing.items()}
+        late = {name: unanswered({name: calls}, LATE, _ANSWERS_OTHERS) for name, calls in missing.items()}
         self._pauses.record_answers(asked, late, took)
-        given = {name: _answers(known.get(name), self._session, asked[name]) for name in asked.keys() - late}
+        given = {
+            name: answers_to(known.get(name), self._session, asked[name]) for name in asked.keys() - late
+        }
         return {**given, **late}
+
+    def _await_change(self, name: str, calls: Sequence[RelayCall]) -> tuple[RelayAnswer, ...] | Failure:
+        """Wait a little for the answer to a change; without one it stands."""
+        patience = self._standing.patience(name)
+        found = self._standing.add(name, calls, self._timing.clock())
+        if not self._wait(lambda: not self._unsettled({name: calls}), patience):
+            return found.pending()
+        self._standing.end(name, self._timing.clock())
+        self._pauses.record_answers({name}, {}, 0.0)
+        return answers_to(self._informer.items().get(name), self._session, calls)
+
+    def _remedy(self, missing: Collection[str]) -> str:
+        return _ANSWERS_OTHERS if self._pauses.answered_others(missing) else _NO_CONTROLLER
 
     def _withdraw(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
         """Take back what has not been answered: the node may want something else by then.
@@ -237,35 +297,3 @@ class CallRelay:
     def _notify(self, _names: Collection[str]) -> None:
         with self._changed:
             self._changed.notify_all()
-
-
-def _settled(attachment: RelayAttachment | None, session: str, calls: Sequence[RelayCall]) -> bool:
-    """Whether calls are answered, or never will be: the NodeAttachment has gone."""
-    return attachment is None or attachment.answers(session).keys() >= {call.id for call in calls}
-
-
-def _answers(
-    attachment: RelayAttachment | None, session: str, calls: Sequence[RelayCall]
-) -> tuple[RelayAnswer, ...] | Failure:
-    """Return the answers to calls, or that the NodeAttachment has gone before it had them."""
-    given = {} if attachment is None else attachment.answers(session)
-    if missing := [call for call in calls if call.id not in given]:
-        what = f"{missing[0].action} on {missing[0].eni}"
-        text = f"{what}: the node has no NodeAttachment with that ENI any more"
-        return Failure(Fault.NO_ENI, text, remedy=NOT_ATTACHED)
-    return tuple(given[call.id] for call in calls)
-
-
-def _answered(
-    calls: Sequence[RelayCall], found: tuple[RelayAnswer, ...] | Failure
-) -> tuple[RelayAnswer, ...]:
-    """Return the answers; a failure is the answer to each call."""
-    if isinstance(found, Failure):
-        return tuple(RelayAnswer(call.id, failure=found) for call in calls)
-    return found
-
-
-def _unanswered(missing: Mapping[str, Sequence[RelayCall]], seconds: float, remedy: str) -> Failure:
-    waiting = [f"{calls[0].action} on {calls[0].eni}" for calls in missing.values()]
-    text = f"{', '.join(waiting)}: the controller has not answered within {seconds:g} s"
-    return Failure(Fault.UNREACHABLE, text, remedy=remedy)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from ipagent.assign.address_calls import Assign
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
-from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
 
@@ -156,13 +156,15 @@ class CallObserver:
         self.topology = cloud.topology
 
     def assign(self, call: Assign) -> frozenset[IPAddress]:
-        """Assign addresses, and record whether the call was throttled; raises Ec2Error."""
-        throttled = False
+        """Assign addresses, and record once it is answered whether it was throttled; raises Ec2Error."""
+        failure: Failure | None = None
         try:
             return self._cloud.assign(call)
         except Ec2Error as error:
-            throttled = error.failure.fault is Fault.THROTTLED
+            failure = error.failure
             raise
         finally:
-            version = call.addresses[0].version
-            self._window.called(version, self._timing.clock(), throttled=throttled)
+            if failure is None or not failure.pending:
+                throttled = failure is not None and failure.fault is Fault.THROTTLED
+                version = call.addresses[0].version
+                self._window.called(version, self._timing.clock(), throttled=throttled)

@@ -1,11 +1,13 @@
 """Delays before the next try."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.retry import Backoff, backoff_for, remaining
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.retry import PENDING_SECONDS, Attempt, Backoff, after_failures, backoff_for, remaining
 
 pytestmark = pytest.mark.pure
 
@@ -27,6 +29,15 @@ def test_faults_that_only_people_can_mend_have_a_longer_backoff() -> None:
         > backoff_for(Fault.THROTTLED).base
         > backoff_for(Fault.UNREACHABLE).base
     )
+
+
+def test_to_ask_for_an_answer_is_no_try() -> None:
+    throttled, pending = Failure(Fault.THROTTLED, "no"), Failure(Fault.UNREACHABLE, "wait", pending=True)
+    last = Attempt(90.0, 7)
+    assert after_failures([throttled, pending], last, 100.0, 0.5) == Attempt(100.0 + PENDING_SECONDS, 7)
+    found = after_failures([throttled, replace(pending, pending=False)], last, 100.0, 0.5)
+    assert found == last.later(100.0, backoff_for(Fault.UNREACHABLE), 0.5)
+    assert found.tries == 8
 
 
 def test_no_time_is_left_after_the_deadline() -> None:

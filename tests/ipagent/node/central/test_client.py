@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
@@ -47,6 +47,7 @@ class FakeRelay:
     round_trips: int = 0
     down: Failure | None = None
     unwritable: set[str] = field(default_factory=set)
+    stands: dict[str, list[RelayCall]] = field(default_factory=dict)
     node: str = "n1"
 
     def attachments(self) -> Mapping[str, RelayAttachment]:
@@ -54,6 +55,9 @@ class FakeRelay:
 
     def failing(self, name: str) -> bool:
         return name in self.unwritable
+
+    def standing(self, name: str) -> Sequence[RelayCall]:
+        return self.stands.get(name, ())
 
     def ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
         self.round_trips += 1
@@ -302,6 +306,21 @@ def test_by_a_node_attachment_that_is_being_deleted_addresses_are_released_and_n
     assert relay.calls[-1] == ("n1.oam", Action.UNASSIGN_IPV4, "eni-1", (A,), False)
     with pytest.raises(Ec2Error, match=r"n1\.oam is being deleted"):
         client.assign(Assign("eni-1", (A,), allow_reassignment=False))
+
+
+def test_what_was_asked_for_before_is_asked_for_in_the_same_parts_and_counted_once(
+    relay: FakeRelay, client: RelayClient
+) -> None:
+    relay.down = Failure(Fault.UNREACHABLE, "not answered yet", pending=True)
+    with pytest.raises(Ec2Error):
+        client.assign(Assign("eni-1", (A,), allow_reassignment=False))
+    assert not client.calls
+    relay.down = None
+    relay.stands = {"n1.oam": [RelayCall(3, Action.ASSIGN_IPV4, "eni-1", (B,))]}
+    client.assign(Assign("eni-1", (A, B), allow_reassignment=False))
+    assert [addresses for *_, addresses, _ in relay.calls] == [(B,), (A,)]
+    client.assign(Assign("eni-1", (A,), allow_reassignment=False))
+    assert [addresses for *_, addresses, _ in relay.calls[2:]] == [(A,)]
 
 
 def test_two_enis_in_one_subnet_release_each_by_its_own_node_attachment(

@@ -15,13 +15,14 @@ import pytest
 
 from common.kube.client import Client
 from common.kube.errors import ApiError, HangingWrite, Unreachable
-from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
 from ipagent.call_relay import Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, responses_body
 from ipagent.node.central.pauses import PAUSE, REST
 from ipagent.node.central.relay import LATE, CallRelay
+from ipagent.node.central.standing import GRACE, MAX_STANDING
 from ipagent.node.main import STUCK_SECONDS
 from ipagent.node_network_api import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request
@@ -31,6 +32,7 @@ A = ip("10.10.1.81")
 ASSIGN = RelayCall(0, Action.ASSIGN_IPV4, "eni-1", (A,))
 DESCRIBE = RelayCall(0, Action.DESCRIBE, "eni-2")
 PATIENCE = 0.3
+GLIMPSE = 0.05
 HANGS = ApiError(500, "InternalError", "failed calling webhook", "write")
 
 
@@ -165,9 +167,9 @@ def make(wire: Wire, now: Now, tmp_path: Path) -> Iterator[Callable[..., CallRel
         client = api.client(tmp_path, keep=5.0)
         log = Lines().log
 
-        def start(patience: float = 10.0) -> CallRelay:
+        def start(patience: float = 10.0, grace: float = GRACE) -> CallRelay:
             timing = Clock(now.clock, time.sleep, lambda: 0.5)
-            relay = CallRelay(client, "n1", log, timing, time.time, patience=patience)
+            relay = CallRelay(client, "n1", log, timing, time.time, patience=patience, grace=grace)
             made.append(relay)
             relay.start()
             relay.attachments()
@@ -477,6 +479,146 @@ def test_an_assign_that_is_never_answered_holds_up_the_other_enis_once(
             relay.ask({"n1.oam": [ASSIGN]})
         assert "answers others" in raised.value.failure.remedy
         assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+
+
+class Slow:
+    """A controller that answers for eni-1 when it is told to, and what only looks at once."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.asked: list[RelayRequests] = []
+        wire.controller = self
+
+    def __call__(self, requests: RelayRequests) -> RelayAnswers | None:
+        if requests.calls and requests.calls[0].eni == "eni-1":
+            self.asked.append(requests)
+            looks = tuple(RelayAnswer(each.id) for each in requests.calls if each.change is None)
+            return RelayAnswers(requests.session, looks)
+        return succeed(requests)
+
+    def answer(self, relay: CallRelay, failure: Failure | None = None) -> None:
+        """Answer the last requests of eni-1, and wait until that is known."""
+        requests = self.asked[-1]
+        answers = RelayAnswers(
+            requests.session,
+            tuple(RelayAnswer(each.id, frozenset(each.addresses), (), failure) for each in requests.calls),
+        )
+        self.wire.show("n1.oam", responses=responses_body("n1.oam", answers)["status"]["responses"])
+        # This answer is shown after it.
+        assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+
+
+def pending(relay: CallRelay, *calls: RelayCall) -> str:
+    """Ask for calls by n1.oam that are not answered yet; returns what is said."""
+    with pytest.raises(Ec2Error) as raised:
+        relay.ask({"n1.oam": [*calls]})
+    assert raised.value.failure.pending
+    assert raised.value.failure.fault is Fault.UNREACHABLE
+    return raised.value.failure.text
+
+
+def answer_to(relay: CallRelay, name: str, call: RelayCall) -> RelayAnswer:
+    """Ask for a call until it is answered."""
+    while True:
+        try:
+            return relay.ask({name: [call]})[name][0]
+        except Ec2Error as error:
+            if not error.failure.pending:
+                raise
+
+
+def test_a_change_that_is_not_answered_yet_holds_up_no_other_eni_and_is_not_sent_again(
+    wire: Wire, make: Callable[..., CallRelay]
+) -> None:
+    slow = Slow(wire)
+    relay = make(grace=GLIMPSE)
+    assert pending(relay, ASSIGN) == "AssignPrivateIpAddresses on eni-1: the controller has not answered yet"
+    assert answer_to(relay, "n1.sig", replace(ASSIGN, eni="eni-2")).failure is None
+    pending(relay, ASSIGN)
+    # Nothing else is changed on this ENI meanwhile.
+    pending(relay, replace(ASSIGN, action=Action.UNASSIGN_IPV4))
+    assert [name for name, _ in wire.written] == ["n1.oam", "n1.sig"]
+    assert [replace(each, id=0) for each in relay.standing("n1.oam")] == [ASSIGN]
+    slow.answer(relay)
+    assert relay.ask({"n1.oam": [ASSIGN]})["n1.oam"][0].addresses == {A}
+    assert (len(slow.asked), relay.standing("n1.oam")) == (1, ())
+
+
+def test_a_look_is_made_beside_a_change_that_is_not_answered_yet(
+    wire: Wire, make: Callable[..., CallRelay]
+) -> None:
+    slow = Slow(wire)
+    relay = make(grace=GLIMPSE)
+    pending(relay, ASSIGN)
+    found = relay.ask({"n1.oam": [replace(DESCRIBE, eni="eni-1")], "n1.sig": [DESCRIBE]})
+    assert [each.failure for given in found.values() for each in given] == [None, None]
+    (change,), (same, look) = (each.calls for each in slow.asked)
+    assert (same, look.action) == (change, Action.DESCRIBE)
+    pending(relay, ASSIGN, *[DESCRIBE] * MAX_STANDING)
+    pending(relay, *[replace(DESCRIBE, eni="eni-1")] * (MAX_STANDING + 1))
+    slow.answer(relay)
+    assert relay.ask({"n1.oam": [ASSIGN]})["n1.oam"][0].failure is None
+    assert len(slow.asked) == 2
+
+
+def test_what_has_come_since_is_sent_once_the_first_change_is_answered(
+    wire: Wire, make: Callable[..., CallRelay]
+) -> None:
+    slow, more = Slow(wire), replace(ASSIGN, addresses=(ip("10.10.1.82"),))
+    relay = make(grace=2.0)
+    pending(relay, ASSIGN)
+    pending(relay, ASSIGN, more)
+    slow.answer(relay)
+    wire.controller = succeed
+    first, second = relay.ask({"n1.oam": [ASSIGN, more]})["n1.oam"]
+    assert (first.addresses, second.addresses) == (frozenset({A}), frozenset(more.addresses))
+    assert [replace(each, id=0) for each in wire.written[-1][1].calls] == [more]
+
+
+def test_after_a_refusal_the_rest_is_not_sent(wire: Wire, make: Callable[..., CallRelay]) -> None:
+    slow, more = Slow(wire), replace(ASSIGN, addresses=(ip("10.10.1.82"),))
+    relay = make(grace=GLIMPSE)
+    pending(relay, ASSIGN)
+    slow.answer(relay, Failure(Fault.THROTTLED, "too many"))
+    answers = relay.ask({"n1.oam": [ASSIGN, more]})["n1.oam"]
+    assert [each.failure and each.failure.fault for each in answers] == [Fault.THROTTLED] * 2
+    assert len(slow.asked) == 1
+    with pytest.raises(Ec2Error, match="too many"):
+        relay.ask({"n1.sig": [DESCRIBE]})
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_change_that_is_never_answered_is_withdrawn_and_the_next_one_is_not_waited_for(
+    wire: Wire, now: Now, make: Callable[..., CallRelay], same: bool
+) -> None:
+    slow, other = Slow(wire), replace(ASSIGN, action=Action.UNASSIGN_IPV4)
+    relay = make(patience=10.0, grace=GLIMPSE)
+    pending(relay, ASSIGN)
+    now.now += 10
+    if same:
+        with pytest.raises(Ec2Error, match="has not answered within 10 s") as raised:
+            relay.ask({"n1.oam": [ASSIGN]})
+        assert not raised.value.failure.pending
+        assert wire.written[-1][1].calls == ()
+    # What is asked for now takes its place, and nobody else is held up.
+    pending(relay, other)
+    assert [replace(each, id=0) for each in wire.written[-1][1].calls] == [other]
+    assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+    now.now += GRACE
+    slow.answer(relay)
+    assert relay.ask({"n1.oam": [other]})["n1.oam"][0].failure is None
+
+
+def test_a_change_by_a_node_attachment_that_goes_is_forgotten(
+    wire: Wire, make: Callable[..., CallRelay]
+) -> None:
+    Slow(wire)
+    relay = make(grace=GLIMPSE)
+    pending(relay, ASSIGN)
+    wire.delete("n1.oam")
+    assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+    relay.ask({"n1.sig": [DESCRIBE]})
+    assert relay.standing("n1.oam") == ()
 
 
 def test_a_node_attachment_that_is_gone_has_no_other_rest_for_longer(

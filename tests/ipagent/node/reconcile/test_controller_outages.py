@@ -8,14 +8,19 @@ import pytest
 
 from common.agent_settings import Mode
 from common.exit_codes import ExitCode
+from ipagent.assign.address_calls import Assign
 from ipagent.assign.address_state import Phase
-from ipagent.assign.ec2_error_codes import Fault
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.errors import Ec2Error
+from ipagent.assign.retry import PENDING_SECONDS
 from ipagent.node.model.address_events import EventType
 from ipagent.node.model.claim import ClaimState
 from ipagent.node.model.grants import read_grants
 from ipagent.node.model.pod import InjectedAgent
 from ipagent.node.reconcile.eni_cache import RECHECK_SECONDS
 from tests.ipagent.fakes import Strike
+from tests.ipagent.node.account import NodeCloud
 from tests.ipagent.node.pods import MAC_1, claim, holding, pod
 from tests.ipagent.node.reconcile.controller_run import Run
 
@@ -65,6 +70,33 @@ class TestOutages:
         run.core.update_pod(one, gone=True)
         run.to_rest()
         assert run.on() == set()
+
+    def test_while_an_answer_is_awaited_others_are_served_and_it_is_taken_soon_after_it_is_there(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As with the backend `central`: what was sent is asked for again, and not sent again."""
+        run, made = Run(), NodeCloud.assign
+        begun, asked = run.time.now, []
+
+        def assign(cloud: NodeCloud, call: Assign) -> frozenset[IPAddress]:
+            if call.eni_id != "eni-a-2" or run.time.now > begun + 15:
+                return made(cloud, call)
+            asked.append(run.time.now)
+            raise Ec2Error(Failure(Fault.UNREACHABLE, "it has not answered yet", pending=True))
+
+        monkeypatch.setattr(NodeCloud, "assign", assign)
+        run.core.update_pod(pod("b", holdings=(holding("10.2.1.2", "net2"),)))
+        run.core.set_claim(claim("b", "10.2.1.2"))
+        for number in range(1, 8):
+            run.core.update_pod(pod(f"a-{number}", f"10.1.1.{number}"))
+            run.live(1)
+        assert len(run.on()) == 7
+        assert "it has not answered yet" in run.status("b").message
+        run.live(9)
+        assert run.on("eni-a-2") == {"10.2.1.2"}
+        assert run.status("b").state is ClaimState.ASSIGNED
+        assert run.lines.events("warning") == ["assign-failed"]
+        assert len(asked) > 15 / (2 * PENDING_SECONDS)
 
     @pytest.mark.no_cover
     def test_while_ec2_is_away_nothing_is_given_up(self) -> None:
