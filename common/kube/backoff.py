@@ -1,4 +1,4 @@
-"""The pause before the next request to an API server that has failed."""
+"""The pause before the next request to an API server that has failed, or is slow to refuse."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from common.backoff import half_jitter
 
 MAX_PAUSE = 15.0
 """Seconds between two attempts at most: longer would show after an outage of the API server."""
+
+SLOW = 2.0
+"""Seconds after which a refusal is slow: an admission webhook was waited for, 10 s by default."""
+REST = 9
+"""Times as long as a slow refusal took nothing like it is tried: it takes a tenth of the loop's time."""
+
+
+def next_try(now: float, took: float, pause: float) -> float:
+    """Return when what has failed after so many seconds is tried again, a turn having begun `now`."""
+    return now + pause if took < SLOW else now + took + max(pause, REST * took)
 
 
 def pause_after_failure(failures: int, random: float) -> float:

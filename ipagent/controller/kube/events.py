@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.kube.backoff import SLOW
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.refused_writes import RefusedWrites
 from common.kube.timestamps import timestamp
 from common.shorten import shortened
 from common.token_bucket import BucketsByKey, Rate, TokenBucket
-from ipagent.controller.kube.recent_writes import SLOW
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.controller.model.node_attachment import SUBNET_CHANGED
 from ipagent.log import Log

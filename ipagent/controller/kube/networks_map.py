@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common.kube.backoff import next_try
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.pod_keys import NETWORKS_FILE
-from ipagent.controller.kube.recent_writes import next_try
 from ipagent.log import Log
 from ipagent.node_network_api import CONTROLLER_MANAGER
 

@@ -15,7 +15,8 @@ from common.kube.pod_conditions import status_path
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject
-from ipagent.controller.kube.recent_writes import Key, RecentWrites
+from ipagent.controller.kube.recent_writes import RecentWrites
+from ipagent.controller.kube.slow_writes import Key
 from ipagent.controller.kube.write_turns import PendingWrite, WriteTurns
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
 from ipagent.controller.model.eip_calls import EipPlan

@@ -13,7 +13,8 @@ from functools import partial
 from common.kube.client import Client
 from ipagent.call_relay import RelayAnswers
 from ipagent.call_relay_status import RELAY_MANAGER, responses_body
-from ipagent.controller.kube.recent_writes import Key, RecentWrites
+from ipagent.controller.kube.recent_writes import RecentWrites
+from ipagent.controller.kube.slow_writes import Key
 from ipagent.controller.kube.write_budget import ANSWERS, ATTACHMENT, WriteBudget
 from ipagent.controller.kube.write_turns import PendingWrite, Unwritable, WriteTurns
 from ipagent.controller.model.relay import RelayPlan

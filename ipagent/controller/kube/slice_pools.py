@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.kube.backoff import SLOW, next_try
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from ipagent.controller.kube.recent_writes import SLOW, next_try
 from ipagent.controller.model.node_slice_pools import SlicePool, SliceReport
 from ipagent.log import Log
 from ipagent.node_network_api import API_VERSION, CONTROLLER_MANAGER, NETWORK_LABEL

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from common.kube.backoff import SLOW
 from common.kube.errors import ApiError, ClusterError, HangingWrite, Unreachable
-from ipagent.controller.kube.recent_writes import SLOW, Key, RecentWrites
+from ipagent.controller.kube.recent_writes import RecentWrites
+from ipagent.controller.kube.slow_writes import Key
 from ipagent.log import Log
 
 MAX_AGAIN = 10
@@ -57,9 +59,8 @@ class WriteTurns:
         if (until := self.recent.pause(now)) is not None:
             return until
         again: list[PendingWrite] = []
-        for each in writes:
-            if self.recent.has(each.key, each.value):
-                continue
+        wanted = (each for each in writes if not self.recent.has(each.key, each.value))
+        for each in self.recent.in_order(wanted, lambda each: each.key, now):
             if self.recent.has_failed(each.waits, now):
                 again.append(each)
             elif not self._try(each, now):
@@ -92,7 +93,7 @@ class WriteTurns:
             took = ended - began
             # Not `now`: others may have been slow in this turn.
             return self._failed(write, error, ended if took >= SLOW else now, took)
-        self.recent.accept(write.waits)
+        self.recent.accept(write.waits, now)
         self.recent.record(write.key, write.value, now)
         if write.then is not None:
             write.then()
@@ -100,7 +101,7 @@ class WriteTurns:
 
     def _failed(self, write: PendingWrite, error: Exception, now: float, took: float) -> bool:
         if isinstance(error, ApiError) and error.outdated:
-            self.recent.accept(write.waits)
+            self.recent.accept(write.waits, now)
             self.recent.changed_meanwhile(write.key, write.value, now)
             return True
         alone = isinstance(error, HangingWrite | Unwritable)

@@ -14,7 +14,8 @@ from common.kube.client import Client
 from common.kube.timestamps import timestamp
 from ipagent.controller.kube import bodies
 from ipagent.controller.kube.events import EventWriter, Subject, news
-from ipagent.controller.kube.recent_writes import Key, RecentWrites
+from ipagent.controller.kube.recent_writes import RecentWrites
+from ipagent.controller.kube.slow_writes import Key
 from ipagent.controller.kube.write_budget import NETWORK, NODE, Payer, WriteBudget, next_tick
 from ipagent.controller.kube.write_turns import PendingWrite, WriteTurns
 from ipagent.controller.model.actions import Plan

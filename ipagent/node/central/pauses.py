@@ -1,4 +1,7 @@
-"""Which NodeAttachments nothing is asked by for a while after a failure, and why. No I/O."""
+"""Which NodeAttachments nothing is asked by for a while after a failure, and why. No I/O.
+
+Not the controller's `RecentWrites`: a node has few, each of which rests by itself, also if answers are late.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from common.kube.backoff import REST, SLOW
 from ipagent.assign.ec2_error_codes import Failure
 
 PAUSE = 1.0
 """Seconds after a failure: one turn of the loop waits once."""
-SLOW = 2.0
-"""Seconds after which a failure is slow: an admission webhook was waited for, 10 s by default."""
-REST = 9
-"""Times as long as a slow failure took nothing is asked: all of them take a tenth of the loop's time."""
 
 
 class _Paused(NamedTuple):

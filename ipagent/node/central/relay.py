@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+from common.kube.backoff import SLOW
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.informer import Informer
@@ -30,7 +31,7 @@ from ipagent.node.central.failed_writes import (
     not_written,
     takes_none,
 )
-from ipagent.node.central.pauses import SLOW, Pauses
+from ipagent.node.central.pauses import Pauses
 from ipagent.node.central.standing import GRACE, StandingChanges, may_pass, may_stand
 from ipagent.node_network_api import ATTACHMENTS, LEASE, of_node
 

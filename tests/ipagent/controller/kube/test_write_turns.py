@@ -11,7 +11,8 @@ from itertools import pairwise
 import pytest
 
 from common.kube.errors import ApiError
-from ipagent.controller.kube.recent_writes import MAX_ACCEPTED, MAX_REFUSED, Key, RecentWrites
+from ipagent.controller.kube.recent_writes import LAG, MAX_REFUSED, RecentWrites
+from ipagent.controller.kube.slow_writes import MAX_ACCEPTED, Key
 from ipagent.controller.kube.write_budget import TICK
 from ipagent.controller.kube.write_turns import PendingWrite, WriteTurns
 from ipagent.log import Log
@@ -146,12 +147,45 @@ def test_few_that_hang_do_not_hold_up_the_first_writes_of_others(hanging: int) -
     assert len(rig.written) == len(MANY) - hanging
 
 
+def _longest_gap(rig: Rig, key: Hashable) -> float:
+    return max(after - before for before, after in pairwise([*rig.times[key], rig.now]))
+
+
+@pytest.mark.parametrize("first", [0, 60, 100])
+def test_of_neighbours_that_hang_only_few_are_tried_before_all_others_are_written(first: int) -> None:
+    hanging = MANY[first : first + 100]
+    rig = Rig({*hanging}, took=10.0)
+    rig.run(26.0, MANY)
+    assert rig.written == {*MANY} - {*hanging}
+
+
+@pytest.mark.parametrize("took", [10.0, 30.0])
+def test_what_is_taken_is_written_once_no_other_one_is_waited_for_however_many_hang(took: float) -> None:
+    """What is known to be taken, and what is new, come between two that hang."""
+    rig = Rig(set(MANY), took)
+    rig.run(TICK, ["known"])
+    keys: list[Hashable] = [*MANY]
+    for number in range(30):
+        keys.append(f"new-{number}")
+        rig.run(took + 2 * TICK, [*keys, "known"])
+        assert f"new-{number}" in rig.written
+        rig.run(60.0, [*keys, "known"])
+    assert max(_longest_gap(rig, key) for key in ("known", "new-0")) <= took + LAG + TICK
+
+
+def test_of_those_that_were_accepted_before_few_wait_for_others_that_begin_to_hang() -> None:
+    rig = Rig(set(), took=10.0)
+    rig.run(TICK, MANY)
+    rig.refused |= set(MANY[:100])
+    rig.run(3600.0, MANY)
+    assert max(_longest_gap(rig, key) for key in MANY[100:]) <= 30.0
+
+
 def test_what_was_accepted_before_does_not_wait_for_all_that_was_never_tried() -> None:
     rig = Rig(set(MANY[::2]), took=10.0)
     rig.run(10.0, ["known"])
     rig.run(600.0, [*MANY, "known"])
-    times = rig.times["known"]
-    assert max(after - before for before, after in pairwise([*times, rig.now])) <= 60.0
+    assert _longest_gap(rig, "known") <= 10.0 + LAG + TICK
 
 
 def test_many_that_were_accepted_before_and_hang_now_leave_the_loop_most_of_its_time() -> None:
@@ -167,11 +201,11 @@ def test_many_that_were_accepted_before_and_hang_now_leave_the_loop_most_of_its_
 def test_what_was_accepted_before_so_many_others_counts_as_new() -> None:
     recent = RecentWrites()
     old, *others = (Key("group", number) for number in range(MAX_ACCEPTED + 1))
-    recent.accept(old)
+    recent.accept(old, 100.0)
     for key in others[:-1]:
-        recent.accept(key)
+        recent.accept(key, 100.0)
     for number in range(4):
         recent.failed(Key("group", f"hangs-{number}"), 100.0, alone=True, took=30.0)
-    assert recent.due(old, 100.0) == recent.due(others[0], 100.0) > 200.0
-    recent.accept(others[-1])
+    assert recent.due(old, 100.0) == recent.due(others[0], 100.0)
+    recent.accept(others[-1], 100.0)
     assert recent.due(old, 100.0) > recent.due(others[0], 100.0)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from common.kube.backoff import REST
 from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.node.central.pauses import PAUSE, REST, Pauses
+from ipagent.node.central.pauses import PAUSE, Pauses
 from tests.ipagent.fakes import Time
 
 pytestmark = pytest.mark.pure

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from common.kube.backoff import REST
 from common.kube.client import Client
 from common.kube.errors import ApiError, HangingWrite, Unreachable
 from ipagent.assign.ec2_error_codes import Failure, Fault
@@ -20,7 +21,7 @@ from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
 from ipagent.call_relay import Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, responses_body
-from ipagent.node.central.pauses import PAUSE, REST
+from ipagent.node.central.pauses import PAUSE
 from ipagent.node.central.relay import LATE, CallRelay
 from ipagent.node.central.standing import GRACE, MAX_STANDING
 from ipagent.node.main import STUCK_SECONDS
