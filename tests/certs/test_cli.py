@@ -18,6 +18,7 @@ from certs.status import report, to_text
 from common.probes import ProbeServer
 from multus_eni.cli import main
 from tests.certs.builders import DAY, NOW, SETTINGS, authority, configuration, in_order, leaf, secret
+from tests.cluster.kubeconfig import NOBODY, write_kubeconfig
 
 OLD, NEW = authority(1), authority(2)
 SERVED = leaf(OLD)
@@ -135,18 +136,7 @@ def test_flags_that_do_not_fit_are_refused(
 
 
 def test_status_without_an_api_server_says_so(tmp_path: Path) -> None:
-    config = tmp_path / "kubeconfig"
-    config.write_text(
-        json.dumps(
-            {
-                "current-context": "it",
-                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-                "clusters": [{"name": "it", "cluster": {"server": "https://127.0.0.1:1"}}],
-                "users": [{"name": "it", "user": {"token": "t"}}],
-            }
-        ),
-        encoding="utf-8",
-    )
+    config = write_kubeconfig(tmp_path / "kubeconfig", NOBODY)
     program = Path(sys.executable).with_name("multus-eni")
     done = subprocess.run(
         [program, "certs", "status", *OBJECTS],
@@ -156,7 +146,7 @@ def test_status_without_an_api_server_says_so(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "no answer from the API server at https://127.0.0.1:1" in done.stderr
+    assert f"no answer from the API server at {NOBODY}" in done.stderr
 
 
 def served(health: Health, host: str) -> ProbeServer:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.cluster.kubeconfig import NOBODY, write_kubeconfig
 
 LONGEST = 120
 """Seconds after which it counts as hanging."""
@@ -46,19 +47,7 @@ sys.exit(main.work(main.Options("prod", "eu-central-1", "default"), os.environ))
 @pytest.fixture(name="config")
 def _config(tmp_path: Path) -> Path:
     """A kubeconfig of an API server that nobody asks."""
-    config = tmp_path / "kubeconfig"
-    config.write_text(
-        json.dumps(
-            {
-                "current-context": "it",
-                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-                "clusters": [{"name": "it", "cluster": {"server": "https://127.0.0.1:1"}}],
-                "users": [{"name": "it", "user": {"token": "t"}}],
-            }
-        ),
-        encoding="utf-8",
-    )
-    return config
+    return write_kubeconfig(tmp_path / "kubeconfig", NOBODY)
 
 
 def _run(script: str, config: Path) -> None:

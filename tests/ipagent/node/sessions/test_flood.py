@@ -6,7 +6,6 @@ It stays below the chart's memory limit, and an honest pod beside it all is serv
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import socket
@@ -29,6 +28,7 @@ from ipagent.node.observe.status_command import SOCKET, ask
 from ipagent.node.sessions.limits import Limits
 from ipagent.node_protocol import ClaimStatus, ResponseParser
 from tests.cluster.control_plane import free_ports
+from tests.cluster.kubeconfig import write_kubeconfig
 from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
 from tests.common.kube.fake_api import FakeApi, Reply, Request
@@ -138,21 +138,6 @@ def _pod(pod: PodKey) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"nodeName": NODE}, "status": {"phase": "Running"}}
 
 
-def _kubeconfig(api: FakeApi) -> str:
-    authority = base64.b64encode(api.ca.read_bytes()).decode()
-    cluster = {"server": f"https://{HOST}:{api.port}", "certificate-authority-data": authority}
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "test",
-            "clusters": [{"name": "test", "cluster": cluster}],
-            "users": [{"name": "test", "user": {"token": "test"}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        }
-    )
-
-
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     with running_agent(tmp_path_factory.mktemp("flood")) as running:
@@ -166,7 +151,7 @@ def running_agent(folder: Path) -> Iterator[Agent]:
     with FakeApi(folder, api.answer, lasting=SECONDS) as served:
         port, health = free_ports(HOST, HOST)
         (folder / "config").write_text(json.dumps({"port": port, "healthPort": health, "logFormat": "json"}))
-        (folder / "kubeconfig").write_text(_kubeconfig(served))
+        write_kubeconfig(folder / "kubeconfig", f"https://{HOST}:{served.port}", served.ca.read_bytes())
         env = {
             "KUBECONFIG": str(folder / "kubeconfig"),
             "AWS_REGION": "eu-central-1",
