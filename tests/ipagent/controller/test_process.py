@@ -30,15 +30,15 @@ sys.exit(main.work(main.Options("prod", "eu-central-1", "default"), os.environ))
 ENDED = 17
 COLLECTING = """
 import gc, os, sys
-from common import collector
+from common import python_gc
 from ipagent.controller import main
 
 def run(process):
-    assert gc.get_threshold()[0] == collector.COLLECT_AT_WORK
+    assert gc.get_threshold()[0] == python_gc.COLLECT_AT_WORK
     assert gc.get_freeze_count() > 0
     return {code}
 
-collector.collect_rarely()
+python_gc.collect_rarely()
 main._Process.run = run
 sys.exit(main.work(main.Options("prod", "eu-central-1", "default"), os.environ))
 """
