@@ -71,7 +71,7 @@ coverage: system setup ## branch coverage of all tests but those of images and n
 	@$(PY) -m tests.cluster.tools --optional
 	@rm -rf .coverage-all && mkdir .coverage-all
 	@COVERAGE_FILE=$$PWD/.coverage-all/data COVERAGE_PROCESS_START=$$PWD/pyproject.toml $(PY) -m pytest -q \
-	  -p no:cacheprovider --cov --cov-report= tests --ignore=tests/cluster/nodes --ignore=tests/images --ignore=tests/tools_tests \
+	  -p no:cacheprovider -p pytest_cov --cov --cov-report= tests --ignore=tests/cluster/nodes --ignore=tests/images --ignore=tests/tools_tests \
 	  --ignore=tests/arm64
 	@COVERAGE_FILE=$$PWD/.coverage-all/data $(PY) -m coverage report --skip-covered --skip-empty
 
