@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import urllib3
+
+from tests.http_client import HttpClient, succeeded
 
 Manifest = dict[str, Any]
 
@@ -77,15 +78,7 @@ class Api:
     """
 
     def __init__(self, url: str, token: str, ca: Path) -> None:
-        self._http = httpx.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {token}"},
-            verify=ssl.create_default_context(cafile=str(ca)),
-            timeout=30,
-            trust_env=False,
-            # While threads shared its pool, httpcore once closed an idle connection that was in use again.
-            limits=httpx.Limits(keepalive_expiry=None, max_keepalive_connections=None),
-        )
+        self._http = HttpClient(url, token=token, ca=ca)
         self._known: dict[str, dict[str, _Resource]] = {}
 
     def __enter__(self) -> Self:
@@ -102,7 +95,7 @@ class Api:
 
     def raw(self, path: str) -> str:
         """Return what a path such as `/readyz` answers; raises ApiError where that is no success."""
-        return self._send("GET", path).text
+        return self._send("GET", path).data.decode()
 
     def get(self, kind: Kind, name: str, namespace: str | None = None) -> Manifest:
         """Return one object; raises ApiError with code 404 where there is none."""
@@ -172,7 +165,7 @@ class Api:
     def logs(self, pod: str, namespace: str, container: str = "") -> str:
         """Return a container's log, by default the only one's; raises ApiError where the kubelet has none."""
         parameters = {"container": container} if container else {}
-        return self._send("GET", f"{self._path(POD, namespace, pod)}/log", parameters).text
+        return self._send("GET", f"{self._path(POD, namespace, pod)}/log", parameters).data.decode()
 
     def _path(self, kind: Kind, namespace: str | None, name: str | None = None) -> str:
         resource = self._discover(kind)
@@ -213,10 +206,9 @@ class Api:
         parameters: Mapping[str, str] | None = None,
         body: Manifest | None = None,
         media_type: str = "application/json",
-    ) -> httpx.Response:
-        headers = {"Content-Type": media_type} if body is not None else {}
-        response = self._http.request(method, path, params=parameters or {}, json=body, headers=headers)
-        if response.is_success:
+    ) -> urllib3.BaseHTTPResponse:
+        response = self._http.request(method, path, parameters=parameters, body=body, media_type=media_type)
+        if succeeded(response):
             return response
         raise _error(response)
 
@@ -238,16 +230,17 @@ def _dry(dry_run: bool) -> dict[str, str]:
     return {"dryRun": "All"} if dry_run else {}
 
 
-def _warnings(response: httpx.Response) -> tuple[str, ...]:
+def _warnings(response: urllib3.BaseHTTPResponse) -> tuple[str, ...]:
     """Read the `Warning:` headers (RFC 7234, section 5.5); the API server sends code 299, quoted."""
-    quoted = (_WARNING.match(header) for header in response.headers.get_list("warning"))
+    quoted = (_WARNING.match(header) for header in response.headers.getlist("warning"))
     return tuple(re.sub(r"\\(.)", r"\1", found[1]) for found in quoted if found)
 
 
-def _error(response: httpx.Response) -> ApiError:
+def _error(response: urllib3.BaseHTTPResponse) -> ApiError:
     try:
         status = response.json()
         reason, message = status.get("reason", ""), status.get("message", "")
-        return ApiError(response.status_code, reason, message, _warnings(response))
+        return ApiError(response.status, reason, message, _warnings(response))
     except (ValueError, AttributeError):
-        return ApiError(response.status_code, response.reason_phrase, response.text[:2000])
+        text = response.data.decode(errors="replace")
+        return ApiError(response.status, response.reason or "", text[:2000])

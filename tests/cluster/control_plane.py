@@ -18,13 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
-
 from tests.cluster.api import NAMESPACE, Api, ApiError
 from tests.cluster.certificates import Authority, signing_keys
 from tests.cluster.kubeconfig import write_kubeconfig
 from tests.cluster.processes import LAZY_GC, Process
 from tests.cluster.tools import Binaries
+from tests.http_client import TransportError
 
 SERVICE_CIDR = "10.96.0.0/16"
 API_SERVER_NAMES = (
@@ -281,7 +280,7 @@ def _is_ready(api: Api) -> bool:
         # These are made after the server calls itself ready.
         for name in ("default", "kube-system"):
             api.get(NAMESPACE, name)
-    except (ApiError, httpx.TransportError):
+    except (ApiError, TransportError):
         return False
     return True
 

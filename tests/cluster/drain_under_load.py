@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import httpx
-
 from common.agent_container import CONTAINER_NAME
 from common.pod_keys import INJECTION, MODE
 from tests.cluster.api import ENDPOINT_SLICE, Api, ApiError, Manifest
@@ -31,6 +29,7 @@ from tests.cluster.namespaces import Namespace, Namespaces, names_of
 from tests.cluster.service_webhook import NAME, NAMESPACE, behind_service, injects, routing_control_plane
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer, installed
+from tests.http_client import TransportError
 
 CLIENTS = 8
 BURST = 16
@@ -133,7 +132,7 @@ class Load:
             found = namespace.create(multus_pod(labels=labels), dry_run=True).object
             if CONTAINER_NAME not in names_of(found["spec"].get("initContainers")):
                 self.failures.append("created without the agent")
-        except (ApiError, httpx.TransportError) as error:
+        except (ApiError, TransportError) as error:
             self.failures.append(str(error))
         self.done += 1
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import ssl
-
-import httpx
 
 from tests.cluster.api import MERGE_PATCH, Api, ApiError, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane
+from tests.http_client import HttpClient, succeeded
 
 LEASE = Kind("coordination.k8s.io/v1", "Lease")
 NODE = "stand-in"
@@ -19,13 +17,7 @@ class Node:
 
     def __init__(self, plane: ControlPlane, api: Api) -> None:
         self._api = api
-        self._http = httpx.Client(
-            base_url=plane.url,
-            headers={"Authorization": f"Bearer {plane.admin.token}"},
-            verify=ssl.create_default_context(cafile=str(plane.ca)),
-            timeout=30,
-            trust_env=False,
-        )
+        self._http = HttpClient(plane.url, token=plane.admin.token, ca=plane.ca)
 
     def close(self) -> None:
         """Close its connections."""
@@ -90,8 +82,8 @@ class Node:
         return str(self._send("POST", path, request)["status"]["token"])
 
     def _send(self, method: str, path: str, body: Manifest, kind: str = "application/json") -> Manifest:
-        answer = self._http.request(method, path, json=body, headers={"Content-Type": kind})
-        if not answer.is_success:
-            raise ApiError(answer.status_code, answer.reason_phrase, answer.text[:2000])
+        answer = self._http.request(method, path, body=body, media_type=kind)
+        if not succeeded(answer):
+            raise ApiError(answer.status, answer.reason or "", answer.data.decode()[:2000])
         sent: Manifest = answer.json()
         return sent

@@ -7,7 +7,6 @@ import re
 import tempfile
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.cluster.api import POD, Api, ApiError, Kind
@@ -20,6 +19,7 @@ from tests.cluster.processes import ProcessError
 from tests.cluster.tools import Binaries
 from tests.cluster.tools.binaries import TOOLS
 from tests.cluster.waiting import wait_for
+from tests.http_client import TransportError
 
 pytestmark = pytest.mark.cluster
 
@@ -74,7 +74,7 @@ def test_the_client_trusts_no_other_ca(control_plane: ControlPlane, tmp_path: Pa
     other.write_bytes(Authority().pem)
     with (
         Api(control_plane.url, control_plane.admin.token, other) as client,
-        pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
+        pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         client.raw("/version")
 

@@ -22,7 +22,7 @@ from ipagent.network_status_origin import NETWORK_STATUS
 from ipagent.node.model.condition import CONDITION
 from ipagent.node.model.pod import MIRROR
 from ipagent.node_protocol import PATH
-from tests import programs
+from tests import http_client, programs
 from tests.cluster.api import Api, Kind, Manifest
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.namespaces import Namespaces
@@ -38,6 +38,7 @@ from tests.cluster.node_agents import (
 from tests.cluster.nodes.cloud import CloudControl
 from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
+from tests.http_client import TransportError, succeeded
 from tests.ipagent.worlds import ENI_1, KEY, MAC_1, REGION, SECRET, tagged, world
 
 pytestmark = pytest.mark.cluster
@@ -73,13 +74,13 @@ class Stage:
 
     def get(self, path: str) -> str:
         """Ask the agent's health port."""
-        return httpx.get(f"http://{HOST}:{self.ports[1]}{path}", trust_env=False).text
+        return http_client.get(f"http://{HOST}:{self.ports[1]}{path}").data.decode()
 
     def answers(self, path: str) -> bool:
         """Return whether the health port answers with success."""
         try:
-            return httpx.get(f"http://{HOST}:{self.ports[1]}{path}", trust_env=False).is_success
-        except httpx.TransportError:
+            return succeeded(http_client.get(f"http://{HOST}:{self.ports[1]}{path}"))
+        except TransportError:
             return False
 
     def status(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
-
 from tests.cluster.nodes.plan import EC2_PORT, GATEWAY, IMDS, REGION
 from tests.cluster.nodes.sandbox import Sandbox
 from tests.cluster.processes import Process
 from tests.doubles.config.credentials import DEFAULT_KEY_ID, DEFAULT_SECRET
+from tests.http_client import HttpClient, succeeded
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -28,7 +27,7 @@ class CloudControl:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self._http = HttpClient(url)
 
     def __enter__(self) -> Self:
         return self
@@ -87,9 +86,9 @@ class CloudControl:
         )
 
     def _send(self, method: str, path: str, body: object = None) -> Any:
-        answer = self._http.request(method, f"/_double/{path}", json=body)
-        if not answer.is_success:
-            raise ValueError(f"{method} {path}: {answer.status_code}: {answer.text}")
+        answer = self._http.request(method, f"/_double/{path}", body=body)
+        if not succeeded(answer):
+            raise ValueError(f"{method} {path}: {answer.status}: {answer.data.decode()}")
         return answer.json()
 
 

@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
 from common.connection_limits import Refusal
+from tests import http_client
 from tests.cluster.waiting import wait_for
 from tests.cluster.webhook import WebhookServer
 from tests.descriptors import no_descriptors
@@ -49,7 +49,7 @@ LARGE = GOOD + b" " * (MEBIBYTE - len(GOOD))
 def filled(before: str, part: str, after: str) -> bytes:
     """Write a review of a pod, filled up with a part to nearly the largest size; `#` in it is a number."""
     count = (MAX_BODY - 8192) // len(part.replace("#", "0" * 7) + ",")
-    parts = ",".join(part.replace("#", f"{number:07d}") for number in range(count))
+    parts = ",".join([part.replace("#", "%07d")] * count) % (tuple(range(count)) if "#" in part else ())
     return review(f"{before}{parts}{after}".encode())
 
 
@@ -66,6 +66,7 @@ EXPANDING: dict[str, Callable[[], bytes]] = {
 }
 
 
+@cache
 def chart_limit() -> int:
     """Return the memory limit of the chart's webhook, in bytes."""
     limit = yaml.safe_load(VALUES.read_text(encoding="utf-8"))["webhook"]["resources"]["limits"]["memory"]
@@ -112,7 +113,7 @@ def honest(server: WebhookServer, body: bytes = GOOD) -> Reply:
 
 def metric(server: WebhookServer, name: str) -> float:
     (started,) = server.events("started")
-    text = httpx.get(f"http://127.0.0.1:{started['metrics_port']}/metrics", trust_env=False).text
+    text = http_client.get(f"http://127.0.0.1:{started['metrics_port']}/metrics").data.decode()
     found = re.search(rf"^multus_eni_webhook_{re.escape(name)} (\S+)$", text, re.MULTILINE)
     assert found is not None, name
     return float(found[1])

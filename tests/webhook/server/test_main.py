@@ -17,7 +17,7 @@ import pytest
 
 from common import pod_keys
 from common.version import VERSION
-from tests import programs
+from tests import http_client, programs
 from tests.cluster.certificates import Authority
 from tests.cluster.processes import Process
 from tests.cluster.waiting import wait_for
@@ -252,7 +252,7 @@ def test_a_drain_that_is_no_time_is_refused(drain: str) -> None:
 def test_metrics_have_a_port_of_their_own(tmp_path: Path) -> None:
     with WebhookServer(tmp_path, options=["--metrics-port=0"]) as server:
         (started,) = server.events("started")
-        text = httpx.get(f"http://127.0.0.1:{started['metrics_port']}/metrics", trust_env=False).text
+        text = http_client.get(f"http://127.0.0.1:{started['metrics_port']}/metrics").data.decode()
     assert f'multus_eni_webhook_build_info{{version="{VERSION}"}} 1.0' in text
     assert "multus_eni_webhook_certificate_expiry_timestamp_seconds 1." in text
 

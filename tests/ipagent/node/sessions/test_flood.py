@@ -6,6 +6,7 @@ It stays below the chart's memory limit, and an honest pod beside it all is serv
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import socket
@@ -178,6 +179,7 @@ def _ready(port: int) -> bool:
     return False
 
 
+@functools.cache
 def chart_limit() -> int:
     values = yaml.safe_load((ROOT / "charts/multus-eni-injector/values.yaml").read_text())
     limit = values["nodeAgent"]["resources"]["limits"]["memory"]
