@@ -23,6 +23,7 @@ from tests.cluster.helm import RELEASE
 from tests.cluster.manifests import deployment, multus_pod
 from tests.cluster.mounts import CONFIG_MAP
 from tests.cluster.namespaces import Namespaces
+from tests.cluster.processes import LAZY_GC
 from tests.cluster.waiting import wait_for
 from webhook.manifests.live import SETTINGS_LABELS
 
@@ -87,6 +88,7 @@ def pasted(cluster: Cluster, results: dict[str, Manifest]) -> list[str]:
         "PATH": f"{kubectl.parent}:{os.environ['PATH']}",
         "KUBECONFIG": str(cluster.plane.kubeconfig(cluster.plane.admin)),
         "KUBE_EDITOR": "true",
+        **LAZY_GC,
     }
     found = [command for each in results.values() for command in each["commands"]]
     assert len(found) >= 5

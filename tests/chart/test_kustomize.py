@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from tests.chart.conftest import Cluster, programs
 from tests.cluster.api import WEBHOOK_CONFIGURATION, Kind, Manifest
 from tests.cluster.helm import CHART, NAMESPACE, RELEASE, Helm, parsed
+from tests.cluster.processes import LAZY_GC
 from tests.cluster.waiting import wait_for
 
 EXAMPLE = CHART.parents[1] / "examples" / "kustomize"
@@ -101,7 +103,13 @@ def test_applying_it_again_leaves_the_certificate_alone(cluster: Cluster, folder
 
     def run(*arguments: str) -> None:
         done = subprocess.run(
-            [*kubectl, *arguments], input=made, capture_output=True, text=True, check=False, timeout=120
+            [*kubectl, *arguments],
+            input=made,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={**os.environ, **LAZY_GC},
         )
         assert done.returncode == 0, done.stderr
 

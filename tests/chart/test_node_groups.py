@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from ipagent.node_network_api import STARTUP_TAINT
 from tests.chart.conftest import Cluster, programs
 from tests.cluster.api import ApiError, Kind, Manifest
+from tests.cluster.processes import LAZY_GC
 from tests.cluster.waiting import wait_for
 from tests.examples.check_nodegroup import DATA, CheckNodegroup
 from tests.examples.test_cloudformation import node_group
@@ -118,6 +120,7 @@ def applied(cluster: Cluster, manifests: str) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **LAZY_GC},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
