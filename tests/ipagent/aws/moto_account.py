@@ -1,17 +1,10 @@
-"""An account at a moto server: `python -m tests.ipagent.aws.moto_account URL` makes a node with a Multus ENI.
-
-Prints it as JSON. With an ENI's id as second argument it prints that ENI's secondary addresses instead.
-"""
+"""An account at a moto server: a node with a Multus ENI, and which addresses that ENI has."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-import boto3
-
-from tests.ipagent.worlds import KEY, POD_CIDR, REGION, SECRET
+from tests.ipagent.worlds import POD_CIDR
 
 PRIMARY = "10.10.1.10"
 
@@ -44,20 +37,3 @@ def secondaries(ec2: EC2Client, eni: str) -> list[str]:
     """Return the ENI's secondary addresses."""
     (shown,) = ec2.describe_network_interfaces(NetworkInterfaceIds=[eni])["NetworkInterfaces"]
     return [each["PrivateIpAddress"] for each in shown["PrivateIpAddresses"] if not each["Primary"]]
-
-
-def main() -> None:
-    """Run the command."""
-    url, *rest = sys.argv[1:]
-    ec2 = boto3.client(
-        "ec2",
-        endpoint_url=url,
-        region_name=REGION,
-        aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET,
-    )
-    print(json.dumps(secondaries(ec2, rest[0]) if rest else node_with_eni(ec2)))
-
-
-if __name__ == "__main__":
-    main()
