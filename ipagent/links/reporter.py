@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from common.backoff import half_jitter
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from common.kube.refused_writes import RefusedWrites
+from common.kube.write_backoff import WriteBackoff
 from ipagent.links.node_attachments import LinkAttachment, fit_to_schema, status_body
 from ipagent.links.plan import Status
 from ipagent.log import Log
@@ -33,7 +33,7 @@ class StatusReporter:
     failures: int = 0
     """Consecutive ones without an answer."""
     _next_try: float = 0.0
-    _refused: RefusedWrites = field(default_factory=RefusedWrites)
+    _refused: WriteBackoff = field(default_factory=WriteBackoff)
     _written: dict[str, Status] = field(default_factory=dict)
     _unanswered: dict[str, float] = field(default_factory=dict)
     """When a write had no answer: others come first, since a webhook may hang for this one alone."""

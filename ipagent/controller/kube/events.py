@@ -14,8 +14,8 @@ from typing import Any
 from common.kube.backoff import SLOW
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
-from common.kube.refused_writes import RefusedWrites
 from common.kube.timestamps import timestamp
+from common.kube.write_backoff import WriteBackoff
 from common.shorten import shortened
 from common.token_bucket import BucketsByKey, Rate, TokenBucket
 from ipagent.controller.model.condition import FALSE, TRUE, Condition
@@ -89,7 +89,7 @@ class EventWriter:
         self._of_subjects: BucketsByKey[Subject] = BucketsByKey(OF_A_SUBJECT)
         self._counts: dict[str, int] = {}
         self._failed = False
-        self._refused = RefusedWrites()
+        self._refused = WriteBackoff()
 
     def write(self, about: Subject, kind: str, reason: str, message: str) -> None:
         """Write an Event now."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from common.kube.backoff import MAX_PAUSE, SLOW, pause_after_failure
-from common.kube.refused_writes import LONGEST, RefusedWrites
+from common.kube.write_backoff import LONGEST, WriteBackoff
 from ipagent.controller.kube.slow_writes import Key, SlowWrites
 
 LAG = 3.0
@@ -44,8 +44,8 @@ class RecentWrites:
     _written: dict[Key, tuple[object, float]] = field(default_factory=dict)
     _row: int = 0
     """Turns that have ended early, without an answer since."""
-    _refused: RefusedWrites = field(default_factory=RefusedWrites)
-    _slow_groups: RefusedWrites = field(default_factory=RefusedWrites)
+    _refused: WriteBackoff = field(default_factory=WriteBackoff)
+    _slow_groups: WriteBackoff = field(default_factory=WriteBackoff)
     _slow: SlowWrites = field(default_factory=SlowWrites)
     _again: float = float("inf")
     """When what this turn could not write is tried again."""

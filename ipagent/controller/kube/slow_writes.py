@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from common.backoff import ceiling
 from common.kube.backoff import REST
-from common.kube.refused_writes import RefusedWrites
+from common.kube.write_backoff import WriteBackoff
 
 NEW_REST = 2
 """Times as long as a write hung that nothing is tried that is no likelier to be taken: it gets a third of the
@@ -73,7 +73,7 @@ class SlowWrites:
     _row: int = 0
     """How many hung in a row that were never tried before."""
 
-    def begin(self, waiting: RefusedWrites) -> None:
+    def begin(self, waiting: WriteBackoff) -> None:
         """Begin a turn; what has hung and does not wait any more is forgotten."""
         self._hanging = {key: each for key, each in self._hanging.items() if each in waiting}
         self._groups = {key.group for key in self._hanging}

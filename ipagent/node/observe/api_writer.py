@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from common.kube.backoff import MAX_PAUSE, pause_after_failure
 from common.kube.errors import ApiError, ClusterError, HangingWrite, Unreachable
-from common.kube.refused_writes import LONGEST, RefusedWrites
+from common.kube.write_backoff import LONGEST, WriteBackoff
 
 Item = TypeVar("Item")
 
@@ -28,7 +28,7 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
         self._stopping = False
         self._failures = 0
         self._failure = ""
-        self._failed = RefusedWrites()
+        self._failed = WriteBackoff()
 
     @abstractmethod
     def key(self, item: Item) -> Hashable:

@@ -15,7 +15,7 @@ from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.informer import Informer
 from common.kube.reflector import Target
-from common.kube.refused_writes import RefusedWrites
+from common.kube.write_backoff import WriteBackoff
 from ipagent.assign.release import Pair
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod, PodKey
@@ -76,7 +76,7 @@ class UsageReporter(threading.Thread):
         self._cut: set[str] = set()
         # When a report had no answer: others come first, since a webhook may hang for this one alone.
         self._unanswered: dict[str, float] = {}
-        self._refused = RefusedWrites()
+        self._refused = WriteBackoff()
         self._pool: PoolAddresses | None = None
 
     def observe(self, pods: Iterable[Pod], owners: Mapping[Pair, PodKey]) -> None:

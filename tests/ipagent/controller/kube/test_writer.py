@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.kube.backoff import MAX_PAUSE, REST
 from common.kube.errors import OF_ALL, ApiError, HangingWrite, Unreachable
-from common.kube.refused_writes import LONGEST
+from common.kube.write_backoff import LONGEST
 from ipagent.controller.kube.recent_writes import CONFLICT_PAUSE, MAX_REFUSED
 from ipagent.controller.kube.write_budget import TICK
 from ipagent.controller.kube.writer import Writer

@@ -1,4 +1,4 @@
-"""Writes that have failed: each waits longer and longer before its next try, and delays no other. No I/O."""
+"""Backoff by write: one that has failed waits longer and longer, and delays no other. No I/O."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Refused(NamedTuple):
 
 
 @dataclass(slots=True)
-class RefusedWrites:
+class WriteBackoff:
     """Writes by their keys; times are monotonic seconds."""
 
     _refused: dict[Hashable, _Refused] = field(default_factory=dict)

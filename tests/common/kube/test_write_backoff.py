@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.kube.refused_writes import FIRST, FORGET, LONGEST, RefusedWrites
+from common.kube.write_backoff import FIRST, FORGET, LONGEST, WriteBackoff
 
 pytestmark = pytest.mark.pure
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.pure
 def test_each_refusal_in_a_row_waits_up_to_twice_as_long_and_no_longer_than_the_longest(
     chances: list[float],
 ) -> None:
-    refused, now = RefusedWrites(), 100.0
+    refused, now = WriteBackoff(), 100.0
     for count, chance in enumerate(chances):
         until = refused.refuse("a", now, chance)
         longest = min(FIRST * 2**count, LONGEST)
@@ -27,7 +27,7 @@ def test_each_refusal_in_a_row_waits_up_to_twice_as_long_and_no_longer_than_the_
 
 
 def test_a_write_that_was_accepted_is_refused_for_the_first_time_again() -> None:
-    refused = RefusedWrites()
+    refused = WriteBackoff()
     first = refused.refuse("a", 0.0)
     assert refused.refuse("a", first) - first > first
     refused.accept("a")
@@ -36,7 +36,7 @@ def test_a_write_that_was_accepted_is_refused_for_the_first_time_again() -> None
 
 
 def test_a_shorter_longest_wait_is_no_reason_to_forget_how_often_it_was_refused() -> None:
-    refused, now = RefusedWrites(), 100.0
+    refused, now = WriteBackoff(), 100.0
     for _ in range(8):
         now = refused.refuse("a", now, longest=4.0)
     assert refused.refuse("a", now, longest=4.0) - now == 4.0
@@ -45,7 +45,7 @@ def test_a_shorter_longest_wait_is_no_reason_to_forget_how_often_it_was_refused(
 
 
 def test_only_the_retained_writes_wait() -> None:
-    refused = RefusedWrites()
+    refused = WriteBackoff()
     until = refused.refuse("a", 0.0)
     refused.refuse("b", 0.0)
     refused.retain({"a"})
@@ -53,7 +53,7 @@ def test_only_the_retained_writes_wait() -> None:
 
 
 def test_a_write_that_nobody_tries_again_is_forgotten() -> None:
-    refused = RefusedWrites()
+    refused = WriteBackoff()
     until = refused.refuse("a", 0.0)
     refused.prune(until + FORGET - 1)
     assert refused.due("a", 0.0) == until
