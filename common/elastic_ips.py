@@ -20,7 +20,7 @@ _NOT_OURS = frozenset({"eth0", "lo"})
 
 @dataclass(frozen=True, slots=True)
 class EipClaim:
-    """One Elastic IP that a pod wants: from a pool, or that of an allocation.
+    """One Elastic IP that a pod claims: from a pool, or that of an allocation.
 
     `target` is the interface whose first IPv4 address it stands for, or an address that may move between
     pods.

@@ -172,9 +172,9 @@ def _run_mode(mode: Mode, env: Mapping[str, str], begun: float, started_file: st
         from ipagent.nodeclient import main as nodeclient  # noqa: PLC0415 - see the module's docstring
 
         return nodeclient.work(process)
-    from ipagent.direct import main as pod  # noqa: PLC0415 - see the module's docstring
+    from ipagent.direct import main as direct  # noqa: PLC0415 - see the module's docstring
 
-    return pod.work(process)
+    return direct.work(process)
 
 
 def _remove(started_file: str) -> bool:

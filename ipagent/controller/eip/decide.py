@@ -42,7 +42,7 @@ from ipagent.controller.reconcile.plan_draft import MAX_IDS
 TWO_LOOKS = 10.0
 """Seconds between the two looks that must both show that an association belongs to nobody."""
 DESCRIBE_EVERY = 60.0
-"""Seconds between two descriptions of all EIPs while pods want some: what others change is seen so late."""
+"""Seconds between two descriptions of all EIPs while pods claim some: what others change is seen so late."""
 DESCRIBE_AT_REST = 300.0
 FRESH = 10.0
 """Seconds for which a description tells which ENI has an address."""

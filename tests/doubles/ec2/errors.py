@@ -1,4 +1,4 @@
-"""Every error that the EC2 double answers: code, HTTP status and wording, in one place.
+"""Every error of the EC2 double: code, HTTP status and wording. `state/` and the actions raise them.
 
 Codes are from "Error codes for the Amazon EC2 API" of the EC2 API reference. Where a docstring gives no
 other source, the wording is the one that public issue trackers and SDK code quote; clients parse some of it.

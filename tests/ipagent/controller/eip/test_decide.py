@@ -115,7 +115,7 @@ def test_a_statefulset_pod_keeps_its_eip_over_fifty_reschedulings() -> None:
     assert sum(bool(eip.association) for eip in made.eips.values()) == 3
 
 
-def test_the_second_pod_that_wants_an_eip_is_told_who_has_it() -> None:
+def test_the_second_pod_that_claims_an_eip_is_told_who_has_it() -> None:
     made = world(0)
     named(made)
     made.run_pod("voice/a", f"net1={ONE}", "10.10.1.5")
