@@ -19,6 +19,8 @@ GRACE = 3.0
 MAX_STANDING = MAX_CALLS // 2
 """Calls of a change that is not waited for: looks of as many calls have room beside it."""
 
+_SLOW = "EC2 is slow, or throttles. If that lasts, the controller's log says why (`refused`, `write-failed`)."
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -47,7 +49,7 @@ class Standing:
     def pending(self) -> Failure:
         """Return the failure of what has to wait for it."""
         text = f"{self.calls[0].action} on {self.calls[0].eni}: the controller has not answered yet"
-        return Failure(Fault.UNREACHABLE, text, pending=True)
+        return Failure(Fault.UNREACHABLE, text, remedy=_SLOW, pending=True)
 
 
 @dataclass(slots=True)

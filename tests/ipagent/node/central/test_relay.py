@@ -515,6 +515,7 @@ def pending(relay: CallRelay, *calls: RelayCall) -> str:
         relay.ask({"n1.oam": [*calls]})
     assert raised.value.failure.pending
     assert raised.value.failure.fault is Fault.UNREACHABLE
+    assert "the controller's log" in raised.value.failure.remedy
     return raised.value.failure.text
 
 
