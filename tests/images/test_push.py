@@ -19,6 +19,7 @@ import yaml
 from common.version import VERSION
 from images.store import cache_folder, opened
 from tests.cluster.helm import CHART, Helm
+from tests.cluster.processes import LAZY_GC
 from tests.cluster.registry import PROGRAM, fetch
 from tests.cluster.registry import registry as served
 from tests.cluster.tools.binaries import find_binary
@@ -139,7 +140,7 @@ def test_a_bundle_pushes_the_same_as_a_push(registry: str, pushed: str, tmp_path
         capture_output=True,
         text=True,
         check=False,
-        env={"HOME": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"},
+        env={"HOME": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin", **LAZY_GC},
     )
 
     assert done.returncode == 0, done.stderr
