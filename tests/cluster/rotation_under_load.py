@@ -41,8 +41,10 @@ PROPAGATION = 25
 LAGS = (0.5, 3.0)
 """Seconds by which the replicas' volumes lag behind the Secret."""
 FLAGS = [f"--propagation={PROPAGATION}s", "--api-propagation=3s"]
-PAUSE = 1.0
-"""Seconds between two creates of a client: more than 25 a second over a whole rotation."""
+PAUSE = 1.5
+"""Seconds between two creates of a client: 18 a second over a whole rotation."""
+SYNC = 0.5
+"""Seconds between two looks of a volume at its Secret."""
 PATIENCE = 120.0
 """Seconds for a whole rotation."""
 
@@ -72,7 +74,7 @@ class Volume:
 
     def _sync_for_ever(self) -> None:
         present = self._place.data()
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(SYNC):
             data = self._place.data()
             if data != present:
                 present = data
