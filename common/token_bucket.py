@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+
+from common.frozen_dataclass import dataclass
+from common.lean_typing import Generic, TypeVar
 
 ROUNDING = 1e-7
 """Of a token: a caller that waited as long as it was told must not miss the last bits of a float."""
@@ -17,7 +18,7 @@ MAX_REMEMBERED = 4096
 K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rate:
     """So many at once, and so many a second after that."""
 

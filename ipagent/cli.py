@@ -49,11 +49,6 @@ def main() -> None:
     # Imports make many objects and hardly any garbage.
     gc.set_threshold(COLLECT_AT_START)
     container = arguments in (["init"], ["sidecar"])
-    if container and os.environ.get(ENV_BACKEND) != Backend.NODE:
-        # Before the first import of what is used late: the standard library's own modules import each other.
-        from ipagent import lazy_imports  # noqa: PLC0415 - see the module's docstring
-
-        lazy_imports.install()
     code = run(arguments, os.environ)
     daemon = _is_daemon(arguments)
     if daemon:

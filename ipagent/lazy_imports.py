@@ -1,4 +1,4 @@
-"""Modules that a container with the backend `direct` imports and hardly ever uses: executed when first used.
+"""Modules that botocore imports in a pod and hardly ever uses: executed when first used.
 
 botocore and urllib3 import at their top whatever one of their functions may need. A module of `LAZY` is found
 when it is imported, and executed when an attribute of it is first read; `from module import name` is such a
@@ -57,7 +57,8 @@ DOCSTRINGS = "botocore.docs.docstring"
 
 def install() -> None:
     """Have the modules of `LAZY` that are imported from now on executed with their first use."""
-    sys.meta_path.insert(0, _Finder)
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
 
 
 class LazyModule(ModuleType):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from common.frozen_dataclass import dataclass
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.ec2_error_codes import Failure
-from ipagent.frozen_dataclass import dataclass
 
 
 @dataclass(frozen=True)

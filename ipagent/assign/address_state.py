@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from common.frozen_dataclass import dataclass
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.placement import Placement
-from ipagent.frozen_dataclass import dataclass
 
 
 class Phase(Enum):

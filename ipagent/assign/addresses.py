@@ -13,7 +13,7 @@ from ipaddress import (
     ip_network,
 )
 
-from ipagent.frozen_dataclass import dataclass
+from common.frozen_dataclass import dataclass
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network

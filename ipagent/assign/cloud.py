@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Protocol
 
+from common.lean_typing import Protocol
 from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.topology import Eni, EniDetails, Topology

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from types import MappingProxyType
 
-from ipagent.frozen_dataclass import dataclass
+from common.frozen_dataclass import dataclass
 
 
 class Fault(Enum):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
-
 from common.exit_codes import ExitCode
 from common.pod_keys import INTERFACES, TIMEOUT
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.termination import READ_HELP, REPORT_BUG
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar, Self
 
 OTHER_POLICIES = (
     "If the message names a service control policy, a permissions boundary or a VPC endpoint policy, that "

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from ipaddress import ip_address
 
+from common.frozen_dataclass import replace
 from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver, Unassign
 from ipagent.assign.addresses import IPAddress, sort_key
 from ipagent.assign.cloud import Ec2

@@ -9,12 +9,11 @@ adopt an address of ours into its own pool (amazon-vpc-cni-k8s, `docs/`): it is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
+from common.frozen_dataclass import dataclass, replace
 from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.errors import AgentError
 from ipagent.assign.topology import Eni, Topology
-from ipagent.frozen_dataclass import dataclass
 
 _DEVICE_0 = (
     "is device number 0 and belongs to the VPC CNI: attach an ENI of that subnet for the network, or choose "

@@ -8,8 +8,8 @@ it on its ENI confirms it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
+from common.frozen_dataclass import dataclass, replace
 from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver
 from ipagent.assign.address_state import SETTLED, UNCONFIRMED, Batch, Item, Phase
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
@@ -17,7 +17,6 @@ from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.placement import Placement
 from ipagent.assign.topology import EniDetails
-from ipagent.frozen_dataclass import dataclass
 
 _Change = Callable[["Item"], "Item"]
 

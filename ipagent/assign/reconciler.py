@@ -7,8 +7,8 @@ Nothing here waits: `step` does what is due and says when more is, so the same c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
+from common.frozen_dataclass import replace
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Assign, Call, Move, Outcome, TakeOver
 from ipagent.assign.address_state import NOT_OURS, SETTLED, UNCONFIRMED, Batch, Item, Phase

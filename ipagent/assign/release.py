@@ -6,10 +6,10 @@ itself refuses a primary address and what the ENI does not have.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Generic, TypeVar
 
+from common.frozen_dataclass import dataclass
+from common.lean_typing import Generic, TypeVar
 from common.token_bucket import BucketsByKey, Rate
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Unassign, releases
@@ -19,7 +19,6 @@ from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import NOW, Attempt, Clock, after_failures, remaining
 from ipagent.assign.topology import EniDetails
-from ipagent.frozen_dataclass import dataclass
 from ipagent.log import Log
 from ipagent.termination import EXIT_SECONDS
 
@@ -46,6 +45,8 @@ def at_exit(pairs: Collection[Pair], cloud: Cloud, timing: Clock, log: Log) -> s
     calls = releases(pairs)
     if not calls:
         return "There was no address to release"
+    import threading  # noqa: PLC0415 - at the end of few pods
+
     until = timing.clock() + EXIT_SECONDS
     done: dict[Pair, ReleaseOutcome] = {}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field
 
 from common.exit_codes import ExitCode
+from common.frozen_dataclass import dataclass, field
 from ipagent.assign.address_state import SETTLED, Item, Phase
 from ipagent.assign.addresses import Holding, IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
@@ -27,7 +27,6 @@ from ipagent.assign.placement import Unplaced
 from ipagent.assign.plan import Plan
 from ipagent.assign.selection import Refusal
 from ipagent.assign.topology import EniDetails
-from ipagent.frozen_dataclass import dataclass
 
 MAX_LISTED = 60
 """Addresses of a full ENI that a message names; the largest instance types have 50 on one."""

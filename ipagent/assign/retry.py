@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from common.backoff import full_jitter
+from common.frozen_dataclass import dataclass
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
-from ipagent.frozen_dataclass import dataclass
 
 
 @dataclass(frozen=True)

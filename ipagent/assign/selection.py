@@ -28,6 +28,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from ipaddress import ip_network
 
+from common.frozen_dataclass import dataclass
 from ipagent.assign.addresses import (
     SCOPE_GLOBAL,
     Detection,
@@ -40,7 +41,6 @@ from ipagent.assign.addresses import (
     is_global_unicast,
     sort_key,
 )
-from ipagent.frozen_dataclass import dataclass
 
 PRIMARY_INTERFACE = "eth0"
 VPC_CNI_NEXT_HOPS = (ip_network("169.254.1.1"), ip_network("fe80::1"))

@@ -6,14 +6,13 @@ IPv4 has a flag for it (AllowReassignment). IPv6 has none: addresses are taken o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
+from common.frozen_dataclass import dataclass, replace
 from ipagent.assign.address_calls import Assign, Move, Outcome, TakeOver, Unassign, releases
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.holders import held_elsewhere, holder_of, why_immovable
 from ipagent.assign.topology import EniDetails
-from ipagent.frozen_dataclass import dataclass
 
 
 @dataclass(frozen=True)

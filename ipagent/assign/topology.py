@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 
+from common.frozen_dataclass import dataclass, field
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.errors import AgentError
-from ipagent.frozen_dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
 
 from common.agent_settings import Credentials
+from common.frozen_dataclass import replace
+from common.lean_typing import Protocol
 from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress, IPNetwork
 from ipagent.assign.ec2_error_codes import RETRIED
@@ -21,7 +21,10 @@ from ipagent.aws.imds import Imds
 from ipagent.aws.imds_http import endpoint_of
 from ipagent.log import Log
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from ipagent.aws.ec2_client import Connection
 
 SILENT_SECONDS = 30.0
@@ -91,6 +94,12 @@ class AwsAccess:
     def calls(self) -> Mapping[tuple[str, str], int]:
         """How many calls EC2 had, by action and result: `ok`, or the fault in small letters."""
         return {} if self._ec2 is None else dict(self._ec2.calls)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connections."""

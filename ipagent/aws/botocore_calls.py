@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipagent.assign.addresses import IPAddress, parse_address
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
     from mypy_boto3_ec2.client import EC2Client
 
-Page = TypeVar("Page", bound=Mapping[str, Any])
+    Page = TypeVar("Page", bound=Mapping[str, Any])
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 6

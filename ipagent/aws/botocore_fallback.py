@@ -8,11 +8,11 @@ own words what is wrong. It never repeats a request that was sent.
 from __future__ import annotations
 
 import os
-import threading
 import time
+from _thread import allocate_lock
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
 
+from common.lean_typing import cast
 from ipagent.assign.errors import Ec2Error
 from ipagent.aws.aws_roots import AWS_ROOTS
 from ipagent.aws.ec2_failures import no_error_of_ec2, refusal, unreachable, unreadable
@@ -32,8 +32,10 @@ from ipagent.aws.ec2_query.environment import (
 )
 from ipagent.aws.ec2_query.query_protocol import NotAnAnswerError, RefusedError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TypeVar
 
     from mypy_boto3_ec2.client import EC2Client
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from ipagent.aws.ec2_client import Connection
     from ipagent.aws.imds import Imds
 
-Answer = TypeVar("Answer")
+    Answer = TypeVar("Answer")
 
 
 class Usual:
@@ -92,7 +94,7 @@ class PodConnection:
         self._botocore = botocore
         self._query: QueryClient | None = None
         self._other: Connection | None = None
-        self._taking_over = threading.Lock()
+        self._taking_over = allocate_lock()
         self._abandoned = False
         try:
             if usual is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
+from common.frozen_dataclass import replace
 from ipagent.assign.holders import name, why_not_ours
 from ipagent.assign.topology import Eni, EniDetails, Topology
 from ipagent.aws.aws_client import Cidrs

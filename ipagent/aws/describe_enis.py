@@ -6,13 +6,13 @@ Fields are those of `NetworkInterface` in the EC2 API reference.
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
 
 from ipagent.assign.addresses import IPNetwork, canonical_mac, parse_address, sort_key
 from ipagent.assign.holders import NO_MANAGE, OWNER_TAGS
 from ipagent.assign.topology import Eni, EniDetails
 from ipagent.log import printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import NetworkInterfaceTypeDef, SubnetTypeDef
 

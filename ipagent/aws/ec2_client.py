@@ -8,12 +8,12 @@ for a minute where the name servers are silent: 5 seconds for each server, try a
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock, start_new_thread
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from common.lean_typing import Protocol
 from ipagent.assign.address_calls import Assign, Unassign, action_of
 from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import Failure, Fault
@@ -30,14 +30,18 @@ from ipagent.aws.botocore_calls import (
 from ipagent.aws.describe_enis import details, subnet_ranges
 from ipagent.aws.ec2_failures import unreachable, unreadable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
     from mypy_boto3_ec2.client import EC2Client
     from mypy_boto3_ec2.type_defs import (
         DescribeNetworkInterfacesResultTypeDef,
         FilterTypeDef,
     )
 
-Answer = TypeVar("Answer")
+    Answer = TypeVar("Answer")
+
 
 OK = "ok"
 FIRST_SECONDS = 30
@@ -231,10 +235,14 @@ def interruptible(call: Callable[[], Answer], seconds: float) -> Answer:
             answers.append(call())
         except BaseException as error:  # noqa: BLE001 - raised below, by the thread that asked
             errors.append(error)
+        finally:
+            ended.release()
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
+    # Without `threading`, whose import costs more than the thread.
+    ended = allocate_lock()
+    ended.acquire()
+    start_new_thread(work, ())
+    ended.acquire(timeout=seconds)
     if errors:
         raise errors[0]
     if not answers:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import select
 import socket
-from urllib.parse import urlsplit
 
-from ipagent.aws.http_messages import PORTS, ResponseReader, host_of, written
+from ipagent.aws.http_messages import ResponseReader, written
+from ipagent.aws.urls import PORTS, host_of, split_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class HttpConnection:
         self, url: str, *, connect_seconds: float, read_seconds: float, tls: ssl.SSLContext | None = None
     ) -> None:
         """Raises ValueError for a URL that is none, or whose server's name is not of ASCII alone."""
-        parts = urlsplit(url)
+        parts = split_url(url)
         # Of a text Python would make an internationalized name, by a codec that costs a megabyte.
-        self._server: Any = (parts.hostname or "").encode("ascii")
+        self._server: Any = parts.hostname.encode("ascii")
         self._port = parts.port or PORTS[parts.scheme]
         self._host = host_of(url)
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds

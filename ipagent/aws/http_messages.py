@@ -6,9 +6,7 @@ EC2 has answered. It is the tests' oracle; what is read more strictly here is li
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from ipagent.frozen_dataclass import dataclass
+from common.frozen_dataclass import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     Reading = Generator[None, bytes, T]
     """What is suspended while its bytes have not come; at the connection's end it is sent none."""
 
-PORTS = {"http": 80, "https": 443}
 MAX_LINE = 1 << 13
 """Bytes of a line of the head, or between chunks."""
 MAX_LINES = 100
@@ -46,14 +43,6 @@ class Response:
     status: int
     body: bytes
     persists: bool
-
-
-def host_of(url: str) -> str:
-    """Return the header `Host`: without the port where that is the usual one."""
-    parts = urlsplit(url)
-    name = parts.hostname or ""
-    host = f"[{name}]" if ":" in name else name
-    return host if parts.port in (None, PORTS[parts.scheme]) else f"{host}:{parts.port}"
 
 
 def is_target(text: str) -> bool:

@@ -9,13 +9,13 @@ with its remedy, and no reason to fall back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from common.shorten import SHOWN
 from ipagent.assign.errors import BadImdsAnswer, NoImds, SilentImds
 from ipagent.assign.retry import Backoff, Clock
 from ipagent.aws.http_connection import HttpConnection
 from ipagent.aws.http_messages import MalformedError, TooLargeError, is_target
+from ipagent.aws.urls import split_url
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 IPV6_ENDPOINT = "http://[fd00:ec2::254]"
@@ -51,7 +51,7 @@ class ImdsConnection:
         self._asked_for_token = False
         self._was_asked = self._has_answered = False
         try:
-            parts = urlsplit(endpoint)
+            parts = split_url(endpoint)
             is_http = parts.scheme == "http" and bool(parts.hostname) and is_target(parts.netloc + parts.path)
             if is_http:
                 self._connection = HttpConnection(endpoint, connect_seconds=timeout, read_seconds=timeout)

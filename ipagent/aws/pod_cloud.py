@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
 
 from common.agent_settings import ENV_HOST_IP, Credentials
+from common.frozen_dataclass import replace
 from ipagent.assign.addresses import IPAddress, parse_address
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, NoImds, error_of
@@ -21,6 +19,7 @@ from ipagent.aws.imds import Imds
 from ipagent.log import Log
 from ipagent.signals import Stop
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipagent.aws.ec2_client import Connection
 
@@ -30,14 +29,18 @@ _NOT_THE_NODES = (
 )
 
 
-@contextmanager
-def interruption_of(whom: str) -> Iterator[None]:
-    """Let a signal that comes meanwhile tell who was being waited for."""
-    try:
-        yield
-    except Stop as stop:
-        stop.waiting_for = stop.waiting_for or whom
-        raise
+class WaitingFor:
+    """Lets a signal that comes meanwhile tell who was being waited for."""
+
+    def __init__(self, whom: str) -> None:
+        self._whom = whom
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Stop):
+            error.waiting_for = error.waiting_for or self._whom
 
 
 class PodCloud(AwsAccess):
@@ -59,7 +62,13 @@ class PodCloud(AwsAccess):
         from ipagent.aws.botocore_fallback import PodConnection, Usual  # noqa: PLC0415 - without addresses not needed
 
         usual = Usual.find(self._region, self._credentials, self._env, self._answering)
-        return PodConnection(self._region, usual, super()._connection)
+        return PodConnection(self._region, usual, self._by_botocore)
+
+    def _by_botocore(self) -> Connection:
+        from ipagent import lazy_imports  # noqa: PLC0415 - most pods need neither
+
+        lazy_imports.install()
+        return super()._connection()
 
     def topology(self, macs: Collection[str], *, fresh: bool = False) -> Topology:
         """Return the node's ENIs by IMDS, or without it those that carry the pod's MACs; raises AgentError.
@@ -73,18 +82,18 @@ class PodCloud(AwsAccess):
             return known
         try:
             imds = self._service()
-            with interruption_of("IMDS"):
+            with WaitingFor("IMDS"):
                 read = imds.shown(None if fresh else macs)
                 self._region = self._region or imds.region()
             self._imds = imds
         except NoImds as error:
-            with interruption_of("EC2"):
+            with WaitingFor("EC2"):
                 read = self._without_imds(macs, error)
             self._verified |= {eni.id for eni in read.enis if not eni.barred}
         else:
             # Without its subnet the holders of an address would be looked for in every VPC of the region.
             if missing := frozenset(macs) - {eni.mac for eni in read.enis if eni.subnet_id}:
-                with interruption_of("EC2"):
+                with WaitingFor("EC2"):
                     read = self._checked(read, missing, imds)
         return self._remember(read, macs)
 
@@ -107,9 +116,9 @@ class PodCloud(AwsAccess):
         to ask EC2 its answer has to do.
         """
         try:
-            with interruption_of("IMDS"):
+            with WaitingFor("IMDS"):
                 self._identify()
-            with interruption_of("EC2"):
+            with WaitingFor("EC2"):
                 found = tuple(map(self._located, self._by_mac(macs)))
         except NoImds as error:
             # Without it an ENI that another instance has by now is not told from one of this instance.
@@ -164,7 +173,7 @@ class PodCloud(AwsAccess):
         subnets = {eni.subnet_id for eni in shown.enis if eni.usable and eni.subnet_id}
         now = self._timing.clock()
         if now >= self._ranges_until or not subnets <= self._ranges.keys():
-            with interruption_of("EC2"):
+            with WaitingFor("EC2"):
                 self._ranges = self._ranges_by_ec2(subnets) if subnets else {}
             self._ranges_until = now + RANGES_SECONDS
         enis = tuple(with_ranges(eni, self._ranges) for eni in shown.enis)

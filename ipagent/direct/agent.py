@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
-from typing import Protocol
 
 from common.agent_settings import AgentSettings, Takeover
+from common.frozen_dataclass import replace
+from common.lean_typing import Protocol
 from common.pod_keys import TIMEOUT
 from common.token_bucket import Rate, TokenBucket
 from ipagent.assign.address_state import Item, Phase

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
-from typing import Protocol
 
+from common.frozen_dataclass import replace
+from common.lean_typing import Protocol
 from ipagent.assign.addresses import Holding
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.placement import Placed, Placement, Unplaced, place, place_known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 
 from common.agent_settings import AgentSettings, Mode
 from common.random_value import random_value
@@ -40,7 +39,7 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
 
 def _report(process: Process, settings: AgentSettings, log: Log) -> Report:
     direct = PodCloud(process.env, settings.credentials, log, TIMING)
-    with Signals() as signals, Netlink() as netlink, closing(direct) as cloud:
+    with Signals() as signals, Netlink() as netlink, direct as cloud:
         agent = Agent(settings, netlink, cloud, log, TIMING, restarted=process.restarted)
         try:
             try:

@@ -6,9 +6,9 @@ After the start no failure of AWS ends the sidecar: it keeps trying and logs tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn, Protocol
 
 from common.exit_codes import ExitCode
+from common.lean_typing import Protocol
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.engine import AddressEngine
 from ipagent.assign.errors import AgentError
@@ -19,6 +19,10 @@ from ipagent.assign.retry import Backoff, remaining
 from ipagent.direct.agent import Agent
 from ipagent.direct.change_log import ChangeLog
 from ipagent.signals import Signals, Stop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 LOOKUP_PACE = Backoff(1.0, 60.0)
 

@@ -14,7 +14,6 @@ from types import FrameType, ModuleType
 
 import pytest
 
-from common.agent_settings import ENV_BACKEND, ENV_INTERFACES, Backend
 from ipagent import lazy_imports
 from ipagent.lazy_imports import LAZY, LazyModule
 from tests.doubles import Doubles
@@ -204,19 +203,3 @@ def test_the_first_call_to_ec2_uses_none_of_them() -> None:
     assert lazy | either == LAZY | either
     assert LAZY & imported - lazy <= {"inspect"}
     assert not imported & {"botocore.docs.method", "html.parser", "importlib.metadata", "zipfile"}
-
-
-@pytest.mark.parametrize(("backend", "installed"), [(Backend.DIRECT, True), (Backend.NODE, False)])
-def test_the_container_that_calls_ec2_installs_it(backend: Backend, *, installed: bool) -> None:
-    script = """
-import os, sys
-from ipagent import cli
-os._exit = sys.exit
-sys.argv = ["ipagent", "init"]
-try:
-    cli.main()
-except SystemExit:
-    print("ipagent.lazy_imports" in sys.modules)
-"""
-    # Without such an interface, and without the node's address, it ends before it calls anybody.
-    assert run(script, **{ENV_BACKEND: backend, ENV_INTERFACES: "none-such"}) == f"{installed}\n"

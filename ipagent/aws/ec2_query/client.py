@@ -6,7 +6,6 @@ Its methods are those of botocore's EC2 client, with the same parameters and ans
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from ipagent.aws.ec2_query.connection_pool import ConnectionPool
 from ipagent.aws.ec2_query.query_protocol import form, read_answer
@@ -15,6 +14,7 @@ from ipagent.aws.ec2_query.signature import Keys, signed_headers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
 
 class QueryClient:

@@ -8,7 +8,8 @@ import time
 from common.version import VERSION
 from ipagent.aws import botocore_calls
 from ipagent.aws.http_connection import HttpConnection
-from ipagent.aws.http_messages import MalformedError, host_of
+from ipagent.aws.http_messages import MalformedError
+from ipagent.aws.urls import host_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ reason, is botocore's to ask: it tries longer, and its errors are known (`aws/mi
 from __future__ import annotations
 
 import json
-import threading
+from _thread import allocate_lock
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from ipagent.assign.errors import NoImds
 from ipagent.aws.ec2_query.connection_pool import ConnectionPool, NoAnswerError, NotSentError
@@ -27,6 +26,7 @@ from ipagent.aws.ec2_query.query_protocol import NotAnAnswerError, RefusedError,
 from ipagent.aws.ec2_query.signature import FORM, Keys
 from ipagent.aws.http_connection import HttpConnection
 from ipagent.aws.http_messages import MalformedError
+from ipagent.aws.urls import split_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Credentials:
         self._now = now
         self._keys: Keys | None = None
         self._asked_again = 0.0
-        self._renewing = threading.Lock()
+        self._renewing = allocate_lock()
 
     def current(self) -> Keys:
         """Return credentials that are valid, renewed where they expire soon; raises NoKeysError."""
@@ -180,7 +180,7 @@ def _token(path: str) -> str:
 
 def _pod_identity(uri: str, token_file: str) -> Mapping[str, object]:
     """Ask the agent of EKS Pod Identity; raises OSError, MalformedError, ValueError, TypeError."""
-    parts = urlsplit(uri)
+    parts = split_url(uri)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"Accept": "application/json", "Authorization": _token(token_file)}
     seconds = _POD_IDENTITY_SECONDS

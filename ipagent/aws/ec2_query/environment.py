@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from common.agent_settings import Credentials
+from ipagent.aws.urls import PORTS, split_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def source_of(env: Mapping[str, str], credentials: Credentials) -> Source | None
 
 def _is_pod_identity(uri: str) -> bool:
     try:
-        parts = urlsplit(uri)
+        parts = split_url(uri)
         known = parts.scheme == "http" and parts.hostname in _POD_IDENTITY_HOSTS and parts.port != 0
     except ValueError:
         return False
@@ -136,13 +136,13 @@ def endpoint_of(env: Mapping[str, str], service: str, region: str) -> str | None
 def _is_plain(url: str) -> bool:
     """Return whether a URL names a server and nothing else."""
     try:
-        parts = urlsplit(url)
-        port, host = parts.port, parts.hostname or ""
+        parts = split_url(url)
+        port, host = parts.port, parts.hostname
     except ValueError:
         return False
-    if parts.scheme not in ("http", "https") or port == 0 or "@" in parts.netloc or not url.isascii():
+    if parts.scheme not in PORTS or port == 0 or "@" in parts.netloc or not url.isascii():
         return False
-    # `urlsplit` leaves out line breaks, and the like.
+    # Reading leaves out line breaks, and the like.
     if url.removesuffix("/") != f"{parts.scheme}://{parts.netloc}" or len(host) > _MAX_NAME:
         return False
     return ":" in host or bool(re.fullmatch(_NAME, host.removesuffix(".")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from ipagent.frozen_dataclass import dataclass
+from common.frozen_dataclass import dataclass
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 FORM = "application/x-www-form-urlencoded; charset=utf-8"

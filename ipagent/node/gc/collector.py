@@ -10,8 +10,8 @@ Thread: the main loop's, through NodeController.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
 
+from common.lean_typing import Protocol
 from ipagent.assign import executor
 from ipagent.assign.address_calls import Unassign, releases
 from ipagent.assign.cloud import Cloud

@@ -22,10 +22,17 @@ cloud = PodCloud(os.environ, Credentials.CHAIN, Log("ns", "pod"), main.TIMING)
 found = cloud.describe({eni!r}).eni_id
 print(json.dumps([found, sorted(sys.modules)]))
 """
+LATE = """
+from ipagent.lazy_imports import LazyModule
+print(json.dumps([name for name, module in sys.modules.items() if type(module) is LazyModule]))
+"""
 FORBIDDEN = {
     *("argparse", "asyncio", "botocore", "common.kube", "logging", "subprocess", "urllib3"),
     # What http.client imports, and what a server's name is made by if it is a text.
     *("email", "http", "encodings.idna"),
+    # For what a few lines do, or a type checker alone reads.
+    *("contextlib", "dataclasses", "inspect", "threading", "typing", "urllib"),
+    "ipagent.lazy_imports",
 }
 
 
@@ -41,3 +48,16 @@ def test_a_pods_first_call_imports_no_botocore(*, role: bool) -> None:
     assert found == ENI_1
     assert FORBIDDEN & {*modules} == set()
     assert "ipagent.aws.ec2_query.client" in modules
+
+
+def test_where_botocore_calls_what_it_hardly_uses_is_executed_late() -> None:
+    # With a variable that is not usual.
+    with Doubles(worlds.world()) as doubles:
+        env = {**worlds.environment(doubles), "AWS_REGION": REGION, "AWS_MAX_ATTEMPTS": "1"}
+        script = FIRST_CALL.format(eni=ENI_1) + LATE
+        command = [sys.executable, "-I", "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    (found, modules), late = map(json.loads, done.stdout.splitlines())
+    assert found == ENI_1
+    assert "botocore" in modules
+    assert {"botocore.waiter", "inspect", "shutil"} <= {*late}

@@ -15,7 +15,7 @@ from ipagent.assign.errors import NoImds, Usage, error_of
 from ipagent.assign.report import Report
 from ipagent.assign.selection import DETECTION_SECONDS
 from ipagent.assign.topology import Topology
-from ipagent.aws.pod_cloud import interruption_of
+from ipagent.aws.pod_cloud import WaitingFor
 from ipagent.direct import init
 from ipagent.direct.agent import PENDING_PACE
 from ipagent.signals import Stop
@@ -385,7 +385,7 @@ def test_the_alarm_during_the_first_look_tells_who_was_being_waited_for(
 
     def ring(macs: object, *, fresh: bool = False) -> NoReturn:
         del macs, fresh
-        with interruption_of(waiting_for):
+        with WaitingFor(waiting_for):
             raise Stop(14)
 
     pod.cloud.topology = ring  # type: ignore[method-assign] # it never answers

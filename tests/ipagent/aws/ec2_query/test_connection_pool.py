@@ -20,7 +20,7 @@ from ipagent.aws.ec2_query.client import QueryClient
 from ipagent.aws.ec2_query.connection_pool import ConnectionPool, NoAnswerError, NotSentError
 from ipagent.aws.ec2_query.query_protocol import NotAnAnswerError, RefusedError
 from ipagent.aws.ec2_query.signature import Keys
-from ipagent.aws.http_messages import host_of
+from ipagent.aws.urls import host_of
 from ipagent.signals import Signals, Stop
 from tests.cluster.certificates import Authority
 from tests.ipagent.aws.ec2_query.raw_server import RawServer, Sent, answer, raw_server

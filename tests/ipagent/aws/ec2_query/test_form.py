@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given
@@ -106,3 +106,9 @@ PARAMETERS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 def test_a_form_is_the_one_that_botocore_sends(operation: str, data: st.DataObject) -> None:
     parameters = data.draw(st.fixed_dictionaries({}, optional=PARAMETERS[operation]))
     assert fields(operation, parameters) == form_of(operation, parameters)
+
+
+@given(st.text(max_size=20))
+def test_a_form_is_quoted_as_by_urllib(text: str) -> None:
+    expected = urlencode([("Action", text), ("Version", text), (text, text)]).encode("ascii")
+    assert form(text, {text: text}, text) == expected

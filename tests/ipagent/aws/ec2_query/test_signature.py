@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipagent.aws.ec2_query.signature import FORM, Keys, signed_headers
-from ipagent.aws.http_messages import host_of
+from ipagent.aws.urls import host_of
 
 pytestmark = pytest.mark.pure
 

@@ -6,17 +6,16 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
 from typing import Any
 
 import pytest
 
-from ipagent.frozen_dataclass import dataclass
+from common.frozen_dataclass import dataclass, field, replace
 
 pytestmark = pytest.mark.pure
 
 
-def fields() -> type:
+def fields(field: Callable[..., Any]) -> type:
     """A new class each time: a decorator changes it."""
 
     class Fields:
@@ -25,6 +24,7 @@ def fields() -> type:
         name: str
         number: int = 7
         notes: Mapping[str, str] = field(default_factory=dict, compare=False)
+        seen: int = field(default=0, compare=False)
 
         @property
         def twice(self) -> int:
@@ -34,8 +34,8 @@ def fields() -> type:
     return Fields
 
 
-Ours: Any = dataclass(frozen=True)(fields())
-Theirs: Any = dataclasses.dataclass(frozen=True)(fields())
+Ours: Any = dataclass(frozen=True)(fields(field))
+Theirs: Any = dataclasses.dataclass(frozen=True)(fields(dataclasses.field))
 
 globals()["Fields"] = Ours
 """By its name it is pickled."""
@@ -61,7 +61,7 @@ def deleted(thing: Any) -> object:
 
 def matched(cls: Any) -> object:
     match cls("a", 3):
-        case cls(name, number):
+        case cls(name, number, _, _):
             return name, number
         case _:
             return None
@@ -72,22 +72,25 @@ DONE: dict[str, Callable[[Any], object]] = {
     "by position": lambda cls: cls("a", 8, {"b": "c"}),
     "by name": lambda cls: cls(number=8, name="a", notes={"b": "c"}),
     "one missing": lambda cls: cls(number=8),
-    "one too many": lambda cls: cls("a", 8, {}, 9),
+    "one too many": lambda cls: cls("a", 8, {}, 9, 10),
     "an unknown one": lambda cls: cls("a", colour="red"),
     "one twice": lambda cls: cls("a", name="b"),
     "equal": lambda cls: cls("a") == cls("a", 7),
     "unequal": lambda cls: cls("a") == cls("b"),
-    "not compared": lambda cls: cls("a", notes={"b": "c"}) == cls("a"),
+    "not compared": lambda cls: cls("a", notes={"b": "c"}, seen=1) == cls("a"),
     "another class": lambda cls: (cls("a") == ("a", 7, {}), cls("a") != ("a", 7, {})),
     "hashes": lambda cls: hash(cls("a")) == hash(cls("a", 7, {"b": "c"})),
     "in a set": lambda cls: {cls("a"), cls("a"), cls("b")} == {cls("b"), cls("a")},
-    "replaced": lambda cls: replace(cls("a"), number=9),
+    "replaced": lambda cls: replace(cls("a", seen=1), number=9),
+    "replaced by the other one": lambda cls: dataclasses.replace(cls("a", seen=1), number=9),
     "replaced by an unknown one": lambda cls: replace(cls("a"), colour="red"),
     "changed": lambda cls: changed(cls("a")),
     "deleted": lambda cls: deleted(cls("a")),
     "a property": lambda cls: cls("a").twice,
     "as a dictionary": lambda cls: dataclasses.asdict(cls("a")),
-    "fields": lambda cls: [(f.name, f.compare, f.init) for f in dataclasses.fields(cls)],
+    "fields": lambda cls: [(f.name, f.default, f.compare, f.init) for f in dataclasses.fields(cls)],
+    "parameters": lambda cls: cls.__dataclass_params__.frozen,
+    "of an instance": lambda cls: dataclasses.is_dataclass(cls("a")),
     "matched": matched,
     "copied": lambda cls: copy.deepcopy(cls("a", notes={"b": "c"})),
     "a default of its own": lambda cls: cls("a").notes is cls("a").notes,
@@ -108,7 +111,7 @@ def test_a_change_is_the_error_of_frozen_instances() -> None:
 
 
 def test_the_error_of_a_wrong_call_names_the_fields() -> None:
-    with pytest.raises(TypeError, match=r"^Fields takes name, number, notes$"):
+    with pytest.raises(TypeError, match=r"^Fields takes name, number, notes, seen$"):
         Ours()
 
 
@@ -131,12 +134,15 @@ def test_others_than_frozen_ones_are_refused() -> None:
         {"__hash__": print},
         {"__setattr__": print},
         {"__delattr__": print},
-        {"number": field(init=False)},
-        {"number": field(repr=False)},
-        {"number": field(hash=False)},
-        {"number": field(kw_only=True)},
+        {"__match_args__": ()},
+        {"number": dataclasses.field(default=1)},
+        {"number": []},
+        {"__annotations__": {}},
+        {"__annotations__": {"number": "ClassVar[int]"}},
+        {"__annotations__": {"number": "dataclasses.InitVar[int]"}},
+        {"__annotations__": {"number": "KW_ONLY"}},
     ],
-    ids=lambda more: next(iter(more)),
+    ids=str,
 )
 def test_a_class_that_it_would_make_otherwise_is_refused(more: dict[str, object]) -> None:
     odd = type("Odd", (), {"__annotations__": {"name": "str", "number": "int"}, **more})
