@@ -154,10 +154,12 @@ def other_python(version: str) -> list[Job]:
     script, made = ("scripts/other-python.sh", version), f"Python {version}"
     started = f"{version}, started"
     argv = (*script, "started", *remembering(started))
+    product = f"{version}, pure"
+    tests = (*script, "pure", *remembering(product))
     return [
         Job(made, (*script, "setup"), computes=True),
         Job(started, argv, after=(made,), rerun=(*argv, *LAST_FAILED)),
-        Job(f"{version}, pure", (*script, "pure"), after=(made,), computes=True),
+        Job(product, tests, after=(made,), computes=True, rerun=(*tests, *LAST_FAILED)),
     ]
 
 
@@ -338,7 +340,7 @@ def rerun(all_jobs: Iterable[Job], ended: Collection[Ended]) -> list[Job]:
         *(
             replace(job, after=tuple(again.get(name, name) for name in job.after if name not in good))
             for job in all_jobs
-            if job.name not in run
+            if job.name not in run and set(job.after) <= good | again.keys()
         ),
     ]
 

@@ -188,7 +188,7 @@ def rotate(place: Place, certs: Certs, replicas: list[Replica], creates: int) ->
         certs.until(rotated, "end of the rotation", PATIENCE)
         seconds, during = time.monotonic() - began, load.done - done
         load.goes_on(200)
-        wait_for(lambda: load.done >= creates, f"{creates} creates", 600)
+        wait_for(lambda: load.done >= creates, f"{creates} creates", max(600.0, creates / 10))
     after = place.data()
     # The slower volume lags behind the Secret, and the webhook looks at its files now and then.
     expected = serial(after["tls.crt"])

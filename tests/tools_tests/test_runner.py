@@ -159,13 +159,22 @@ def test_what_was_left_out_and_fails_in_the_end_fails_the_run(
     assert "==== coverage ====\ntoo little" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", runner.PURE)
-def test_a_half_of_the_pure_layer_remembers_what_failed(name: str) -> None:
-    (job,) = (each for each in runner.jobs() if each.name == name)
+@pytest.mark.parametrize("name", [*runner.PURE, "3.13, pure"])
+def test_a_job_of_the_pure_layer_remembers_what_failed(name: str) -> None:
+    (job,) = (each for each in runner.jobs(version="3.13") if each.name == name)
     (option,) = (word for word in job.argv if word.startswith("cache_dir="))
     assert option in job.rerun
     assert set(runner.LAST_FAILED) < set(job.rerun)
     assert "scripts/pure-coverage.sh" not in job.rerun
+
+
+def test_what_can_not_run_keeps_no_place_from_what_runs_again() -> None:
+    built, flaky = Job("images", ()), Job("agent", (), rerun=("pytest",))
+    boots = Job("nodes", (), after=("images",), boots=True)
+    ended = [Ended(built, 2, 1.0, 1.0, ""), Ended(flaky, runner.TESTS_FAILED, 1.0, 1.0, "")]
+    again = runner.rerun([built, flaky, boots], ended)
+    assert [each.name for each in again] == ["agent, again"]
+    assert startable(again, [], [], 1) == again[0]
 
 
 def test_what_has_not_run_to_its_end_does_not_run_again(

@@ -115,4 +115,5 @@ def test_a_write_that_has_not_arrived_goes_out_again_on_a_new_connection(
         with pytest.raises(Unreachable, match=r"cannot merge: no answer from the API server .*timed out"):
             client.merge("/x", "merge", {}, manager="m")
         client.close()
+        wait_for(lambda: len(methods(api)) > 2, "the second PATCH")
         assert methods(api) == ["GET", "PATCH", "PATCH"]
