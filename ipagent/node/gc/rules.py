@@ -16,10 +16,10 @@ Thread: the main loop's, through Collector.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ipagent.assign.addresses import IPAddress
-from ipagent.assign.placement import place
+from ipagent.assign.addresses import Holding, IPAddress
+from ipagent.assign.placement import Placed, place
 from ipagent.assign.release import Pair
 from ipagent.assign.topology import Eni, Observed, Topology
 from ipagent.node.gc.records import Origin, OwnershipRecord, OwnershipRecords
@@ -205,7 +205,7 @@ def _unstated(pod: Pod, ownership: Ownership, policy: GcPolicy) -> str:
 
 def _enis_of(pod: Pod, topology: Topology) -> frozenset[str]:
     """Return the ENIs on which the pod's interfaces may be: all of them where that can't be told."""
-    placed = place(pod.holdings, topology)
+    placed = _placed(pod.holdings, topology)
     found = {placement.eni.id for placement in placed.placements}
     if pod.agent is InjectedAgent.NONE:
         # An address that fits no ENI is on a network of another kind, unless the ENI's ranges are not known.
@@ -215,3 +215,13 @@ def _enis_of(pod: Pod, topology: Topology) -> frozenset[str]:
     if placed.unplaced or not found:
         return frozenset(eni.id for eni in topology.enis)
     return frozenset(found)
+
+
+def _placed(holdings: Collection[Holding], topology: Topology) -> Placed:
+    """Find the ENI of each holding: a MAC names it, whether or not the ENI could be read."""
+    placed = place(holdings, topology)
+    unread = {eni.mac for eni in topology.enis if eni.id in topology.unread}
+    if not placed.unplaced or any(each.holding.mac not in unread for each in placed.unplaced):
+        return placed
+    by_mac = place(holdings, replace(topology, unread={}))
+    return replace(by_mac, placements=(*placed.placements, *by_mac.placements))

@@ -305,6 +305,24 @@ class TestObsolete:
         found = evaluate(sight(records=self.RECORDS), RULES)
         assert found.obsolete == {("eni-1", ip("10.10.1.81")), ("eni-9", A)}
 
+    @pytest.mark.parametrize(
+        ("living", "blocked"),
+        [
+            (pod("10.10.2.81", agent=SIDECAR, mac=ENI_2.mac), False),
+            (pod("10.10.2.81", agent=InjectedAgent.DIRECT_SIDECAR, mac=ENI_2.mac), False),
+            (pod("10.10.2.81", agent=SIDECAR, mac=FOREIGN), True),
+            (pod("192.168.77.5", agent=SIDECAR, mac=ENI_2.mac), True),
+            (pod("10.10.1.81", agent=SIDECAR), True),
+        ],
+        ids=["by MAC", "direct, by MAC", "a foreign MAC", "of no subnet of it", "of the other ENI"],
+    )
+    def test_a_silent_pod_of_an_eni_that_could_not_be_read_blocks_that_one_alone(
+        self, living: Pod, blocked: bool
+    ) -> None:
+        unread = (Unread(ENI_2, NoPermission("no")),)
+        found = verdict_on(sight(pods=(living,), enis=ENIS[:2], unread=unread))
+        assert found.decision is (Decision.KEEP if blocked else Decision.RECLAIM)
+
     def test_records_of_what_is_on_an_eni_that_could_not_be_read_stay(self) -> None:
         unread = (Unread(ENI_1, NoPermission("no")),)
         found = evaluate(sight(records=self.RECORDS, enis=ENIS[2:], unread=unread), RULES)
