@@ -17,7 +17,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import NOW, Attempt, Clock, after_failures, remaining
+from ipagent.assign.retry import NOW, Attempt, Clock, backoff_for, remaining
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 from ipagent.termination import EXIT_SECONDS
@@ -201,12 +201,15 @@ class ReleaseQueue:
             due = [call for call in calls if not self._wait(call)]
             failures = [failure for call in due if (failure := self._release(call))]
             if failures:
-                now, random = self._timing.clock(), self._timing.random()
-                self._due = after_failures(failures, self._due, now, random)
+                # Also what waits for another call: it was not sent, so there is no answer to ask for.
+                delays = min((backoff_for(failure.fault) for failure in failures), key=lambda each: each.base)
+                self._due = self._due.later(self._timing.clock(), delays, self._timing.random())
             else:
                 waits = [self._wait(call, take=False) for call in calls if call not in due]
-                self._due = Attempt(self._timing.clock() + min(waits)) if waits else Attempt()
-                self._failing = False
+                # Where all wait for their turn, nothing has succeeded.
+                tries = 0 if due else self._due.tries
+                self._due = Attempt(self._timing.clock() + min(waits), tries) if waits else Attempt()
+                self._failing = self._failing and not due
         return remaining(self._due.at, self._timing.clock()) if self.pending else None
 
     def _wait(self, call: Unassign, *, take: bool = True) -> float:
@@ -225,8 +228,8 @@ class ReleaseQueue:
         for outcome in release(call, self._cloud):
             if outcome.failure and outcome.failure.fault in self._retried:
                 again = outcome.failure
-                # An outage is said once, not at each try.
-                if not self._failing:
+                # An outage is said once, not at each try, and to wait for another call is none.
+                if not self._failing and not outcome.failure.pending:
                     self._failing = True
                     _log_failure(self._log, outcome)
                 continue

@@ -39,7 +39,7 @@ SOON = Backoff(0.5, 30.0)
 THROTTLED = Backoff(1.0, 60.0)
 SLOW = Backoff(30.0, 300.0)
 PENDING_SECONDS = 0.5
-"""Between two looks whether a call that was sent is answered: none of them is a request."""
+"""Until it is asked again whether a call that was sent is answered: it is not sent again for that."""
 
 
 def backoff_for(fault: Fault) -> Backoff:
