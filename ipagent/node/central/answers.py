@@ -8,11 +8,28 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.call_relay import RelayAnswer, RelayCall
 from ipagent.node.central.attachments import RelayAttachment
 from ipagent.node.central.failed_writes import NOT_ATTACHED
+from ipagent.node_network_api import LEASE
+
+_NO_CONTROLLER = (
+    "Check that the controller runs and leads: its Deployment, and `kubectl get lease -A` for "
+    f"{LEASE}. It needs agent.backend=central, too, which `helm upgrade` gives to both."
+)
+_ANSWERS_OTHERS = (
+    "The controller answers others: if this one gets no answer for long, its log says why (`write-failed`, "
+    "`refused`)."
+)
 
 
 def settled(attachment: RelayAttachment | None, session: str, calls: Sequence[RelayCall]) -> bool:
     """Whether calls are answered, or never will be: the NodeAttachment has gone."""
     return attachment is None or attachment.answers(session).keys() >= {call.id for call in calls}
+
+
+def unsettled(
+    known: Mapping[str, RelayAttachment], session: str, numbered: Mapping[str, Sequence[RelayCall]]
+) -> dict[str, Sequence[RelayCall]]:
+    """Return what is not answered, and still can be."""
+    return {name: calls for name, calls in numbered.items() if not settled(known.get(name), session, calls)}
 
 
 def answers_to(
@@ -34,8 +51,8 @@ def answered(calls: Sequence[RelayCall], found: tuple[RelayAnswer, ...] | Failur
     return found
 
 
-def unanswered(missing: Mapping[str, Sequence[RelayCall]], seconds: float, remedy: str) -> Failure:
-    """Return the failure that no answer is."""
+def unanswered(missing: Mapping[str, Sequence[RelayCall]], seconds: float, *, others: bool) -> Failure:
+    """Return the failure that no answer is; `others`: the controller has answered others since."""
     waiting = [f"{calls[0].action} on {calls[0].eni}" for calls in missing.values()]
     text = f"{', '.join(waiting)}: the controller has not answered within {seconds:g} s"
-    return Failure(Fault.UNREACHABLE, text, remedy=remedy)
+    return Failure(Fault.UNREACHABLE, text, remedy=_ANSWERS_OTHERS if others else _NO_CONTROLLER)

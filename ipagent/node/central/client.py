@@ -144,7 +144,12 @@ class RelayClient:
     def _change(self, call: Assign | Unassign, via: RelayAttachment) -> tuple[RelayAnswer, ...]:
         action, reassigned = Action(action_of(call)), isinstance(call, Assign) and call.allow_reassignment
         # What was asked for before is asked for in the same parts: then its answer is that of the first time.
-        before = [each for each in self._relay.standing(via.name) if {*each.addresses} <= {*call.addresses}]
+        before = [
+            each
+            for each in self._relay.standing(via.name)
+            if (each.action, each.eni, each.allow_reassignment) == (action, call.eni_id, reassigned)
+            and {*each.addresses} <= {*call.addresses}
+        ]
         sent = {address for each in before for address in each.addresses}
         parts = [each.addresses for each in before]
         parts += _parts([address for address in call.addresses if address not in sent])

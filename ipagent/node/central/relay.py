@@ -21,9 +21,10 @@ from ipagent.assign.retry import Clock
 from ipagent.call_relay import RelayAnswer, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, requests_body
 from ipagent.log import Log
-from ipagent.node.central.answers import answered, answers_to, settled, unanswered
+from ipagent.node.central.answers import answered, answers_to, settled, unanswered, unsettled
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
 from ipagent.node.central.failed_writes import (
+    MAX_SLOW,
     NO_API_SERVER,
     Unwritten,
     may_be_written,
@@ -32,8 +33,8 @@ from ipagent.node.central.failed_writes import (
     takes_none,
 )
 from ipagent.node.central.pauses import Pauses
-from ipagent.node.central.standing import GRACE, StandingChanges, may_pass, may_stand
-from ipagent.node_network_api import ATTACHMENTS, LEASE, of_node
+from ipagent.node.central.standing import GRACE, StandingChanges, may_pass
+from ipagent.node_network_api import ATTACHMENTS, of_node
 
 PATIENCE = 20.0
 """Seconds to wait for an answer.
@@ -42,17 +43,6 @@ The controller makes throttled calls again for 15 s, and another replica leads 1
 """
 LATE = 5.0
 """Seconds to wait for the last of several answers once there is a first one."""
-MAX_SLOW = 2
-"""Writes of one request that fail slowly, after which its other ones are left for another time."""
-
-_NO_CONTROLLER = (
-    "Check that the controller runs and leads: its Deployment, and `kubectl get lease -A` for "
-    f"{LEASE}. It needs agent.backend=central, too, which `helm upgrade` gives to both."
-)
-_ANSWERS_OTHERS = (
-    "The controller answers others: if this one gets no answer for long, its log says why (`write-failed`, "
-    "`refused`)."
-)
 
 
 class CallRelay:
@@ -124,8 +114,11 @@ class CallRelay:
         answers = {name: self._standing_answers(name, calls) for name, calls in wanted.items()}
         left = {name: calls[len(answers[name]) :] for name, calls in wanted.items()}
         if left := {name: calls for name, calls in left.items() if calls}:
-            given = self._ask(left)
+            # Once a part is answered, the rest is waited for: they are told together.
+            given = self._ask(left, stand=not any(answers.values()))
             answers = {name: (*answers[name], *given.get(name, ())) for name in wanted}
+        for name, calls in wanted.items():
+            self._standing.record(name, calls, answers[name], self._timing.clock())
         failures = [each.failure for found in answers.values() for each in found if each.failure is not None]
         # The controller has made a throttled call again for long: a turn waits for that once.
         if throttled := next((each for each in failures if each.fault is Fault.THROTTLED), None):
@@ -145,30 +138,44 @@ class CallRelay:
         if found is None:
             return ()
         attachment, now = self._informer.items().get(name), self._timing.clock()
+        age = now - found.since
+        if age < self._patience + LATE and may_pass(calls):
+            # Its answer is for whoever asks for it again, a look later.
+            return ()
         if settled(attachment, self._session, found.calls):
+            if self._standing.is_kept(name, calls, now):
+                raise Ec2Error(found.pending())
             self._standing.end(name, now)
             self._pauses.record_answers({name}, {}, 0.0)
             given = answered(found.calls, answers_to(attachment, self._session, found.calls))
             return found.answers_for(calls, given)
-        if now - found.since < self._patience:
-            if may_pass(calls):
-                return ()
+        if age < self._patience:
             raise Ec2Error(found.pending())
         self._standing.end(name)
-        failure = unanswered({name: found.calls}, self._patience, self._remedy([name]))
+        failure = self._unanswered({name: found.calls})
         self._pauses.record_unawaited(name)
         if not found.leads(calls):
             # What is written next withdraws it.
             return ()
-        self._withdraw({name: found.calls})
+        if self._pauses.of_all() is None:
+            self._withdraw({name: found.calls})
         raise Ec2Error(failure)
 
-    def _ask(self, wanted: Wanted) -> Mapping[str, tuple[RelayAnswer, ...]]:
+    def _ask(self, wanted: Wanted, *, stand: bool) -> Mapping[str, tuple[RelayAnswer, ...]]:
         self._refuse_while_paused()
+        began = self._timing.clock()
         numbered = {name: self._numbered(calls) for name, calls in wanted.items()}
         failed = {name: failure for name in wanted if (failure := self._pauses.of(name)) is not None}
-        failed |= self._write_all({name: calls for name, calls in numbered.items() if name not in failed})
-        given = self._await({name: calls for name, calls in numbered.items() if name not in failed})
+        unwritten = self._write_all({name: calls for name, calls in numbered.items() if name not in failed})
+        slow = [*unwritten.values()] if self._timing.clock() - began >= SLOW else []
+        failed |= unwritten
+        try:
+            asked = {name: calls for name, calls in numbered.items() if name not in failed}
+            given = self._await(asked, stand=stand)
+        finally:
+            # Each of the others may take as long: a turn waits for that once.
+            if slow:
+                self._pause_all(slow[0])
         found = {**failed, **given}
         if all(isinstance(each, Failure) for each in found.values()):
             raise Ec2Error(next(each for each in found.values() if isinstance(each, Failure)))
@@ -219,23 +226,16 @@ class CallRelay:
         self._client.apply(path, what, requests_body(name, requests), manager=NODE_RELAY_MANAGER, force=True)
 
     def _unsettled(self, numbered: Mapping[str, Sequence[RelayCall]]) -> dict[str, Sequence[RelayCall]]:
-        """Return what is not answered, and still can be."""
-        known = self._informer.items()
-        return {
-            name: calls
-            for name, calls in numbered.items()
-            if not settled(known.get(name), self._session, calls)
-        }
+        return unsettled(self._informer.items(), self._session, numbered)
 
-    def _await(
-        self, asked: Mapping[str, Sequence[RelayCall]]
-    ) -> dict[str, tuple[RelayAnswer, ...] | Failure]:
+    def _await(self, asked: Wanted, *, stand: bool) -> dict[str, tuple[RelayAnswer, ...] | Failure]:
         """Wait for answers; returns them, or why they will not come. Raises Ec2Error where there is none."""
         if not asked:
             return {}
         began = self._timing.clock()
         (first, calls), *others = asked.items()
-        if self._standing.grace < self._patience and not others and may_stand(calls):
+        stand = stand and self._standing.grace < self._patience and not others
+        if stand and self._standing.may_stand(first, calls, began):
             return {first: self._await_change(first, calls)}
         if self._wait(lambda: len(self._unsettled(asked)) < len(asked), self._patience):
             began = self._timing.clock()
@@ -243,11 +243,11 @@ class CallRelay:
         missing, took = self._unsettled(asked), self._timing.clock() - began
         self._withdraw(missing)
         if len(missing) == len(asked):
-            failure = unanswered(missing, self._patience, self._remedy(missing))
+            failure = self._unanswered(missing)
             self._pauses.record_silence(missing, failure, took)
             raise Ec2Error(failure)
         known = self._informer.items()
-        late = {name: unanswered({name: calls}, LATE, _ANSWERS_OTHERS) for name, calls in missing.items()}
+        late = {name: unanswered({name: calls}, LATE, others=True) for name, calls in missing.items()}
         self._pauses.record_answers(asked, late, took)
         given = {
             name: answers_to(known.get(name), self._session, asked[name]) for name in asked.keys() - late
@@ -264,8 +264,8 @@ class CallRelay:
         self._pauses.record_answers({name}, {}, 0.0)
         return answers_to(self._informer.items().get(name), self._session, calls)
 
-    def _remedy(self, missing: Collection[str]) -> str:
-        return _ANSWERS_OTHERS if self._pauses.answered_others(missing) else _NO_CONTROLLER
+    def _unanswered(self, missing: Mapping[str, Sequence[RelayCall]]) -> Failure:
+        return unanswered(missing, self._patience, others=self._pauses.answered_others(missing))
 
     def _withdraw(self, numbered: Mapping[str, Sequence[RelayCall]]) -> None:
         """Take back what has not been answered: the node may want something else by then.
@@ -276,12 +276,11 @@ class CallRelay:
         for name in self._unsettled(numbered):
             try:
                 self._apply(name, ())
-            except ApiError:
+            except (ApiError, Unreachable, ClusterError) as error:
                 # A webhook may hang for each.
-                if self._timing.clock() - began >= SLOW:
+                if not isinstance(error, ApiError) or self._timing.clock() - began >= SLOW:
+                    self._pause_all(not_written(error, alone=isinstance(error, ApiError)))
                     return
-            except (Unreachable, ClusterError):
-                return
 
     def _pause_all(self, failure: Failure) -> Ec2Error:
         self._pauses.pause_all(failure)

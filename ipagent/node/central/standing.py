@@ -3,6 +3,10 @@
 The loop goes on meanwhile. Such a change stays requested, and nothing else of its ENI is changed before it is
 answered or its time is over; looks are asked for beside it. Asked for again, it is not sent again: its answer
 is that to the first request.
+
+Only what is asked for again as it was may stand: an assign that begins the work on its addresses. What
+follows an answer (a takeover after a refusal, a batch in parts) and what is taken off an ENI is waited for:
+who wants that begins from the start the next time, and comes to the same call after another answer alone.
 """
 
 from __future__ import annotations
@@ -10,24 +14,30 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from ipagent.assign.ec2_error_codes import Failure, Fault
-from ipagent.call_relay import MAX_CALLS, RelayAnswer, RelayCall
+from ipagent.assign.addresses import IPAddress
+from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
+from ipagent.call_relay import ASSIGNS, MAX_CALLS, RelayAnswer, RelayCall
 from ipagent.node.central.answers import answered
 
 GRACE = 3.0
 """Seconds for which the loop waits for the answer to a change: most come within one."""
 MAX_STANDING = MAX_CALLS // 2
 """Calls of a change that is not waited for: looks of as many calls have room beside it."""
+KEPT = 5.0
+"""Seconds for which an answer is kept from another change, for whoever asks for its own again."""
+REFUSED = 60.0
+"""Seconds after an answer in which a part of what was refused counts as what follows the refusal."""
 
 _SLOW = "EC2 is slow, or throttles. If that lasts, the controller's log says why (`refused`, `write-failed`)."
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A change with its ids, and when it was asked for."""
+    """A change with its ids, and when it was asked for; `passed`: since when its answer is kept."""
 
     calls: tuple[RelayCall, ...]
     since: float
+    passed: float | None = None
 
     def leads(self, calls: Sequence[RelayCall]) -> bool:
         """Whether the first ones of these calls are the same; ids do not count."""
@@ -60,6 +70,8 @@ class StandingChanges:
     _by_name: dict[str, Standing] = field(default_factory=dict)
     # Those whose last change was not answered within `grace`: their next one is not waited for.
     _slow: set[str] = field(default_factory=set)
+    # What was assigned last and refused: when it, or a part of it, was answered, and its addresses.
+    _refused: dict[str, tuple[float, frozenset[IPAddress]]] = field(default_factory=dict)
 
     def of(self, name: str) -> Standing | None:
         """Return the change that stands."""
@@ -86,15 +98,50 @@ class StandingChanges:
         if now is not None and now - found.since < self.grace:
             self._slow.discard(name)
 
+    def may_stand(self, name: str, calls: Sequence[RelayCall], now: float) -> bool:
+        """Whether these calls need not be waited for: who asks for them asks for just the same again."""
+        first = all(call.action in ASSIGNS and not call.allow_reassignment for call in calls)
+        return first and len(calls) <= MAX_STANDING and not _addresses(calls) < self._last_refused(name, now)
+
+    def record(
+        self, name: str, calls: Sequence[RelayCall], answers: Sequence[RelayAnswer], now: float
+    ) -> None:
+        """Record the answers: after a refusal the same addresses are tried in parts."""
+        if any(call.action not in ASSIGNS for call in calls):
+            return
+        wanted, refused = _addresses(calls), self._last_refused(name, now)
+        if wanted < refused:
+            self._refused[name] = now, refused
+        elif any(each.failure is not None and each.failure.fault in BY_ADDRESS for each in answers):
+            self._refused[name] = now, wanted
+        else:
+            self._refused.pop(name, None)
+
+    def is_kept(self, name: str, calls: Sequence[RelayCall], now: float) -> bool:
+        """Whether the answer to the change that stands is kept from these calls, which are another change.
+
+        Who has asked for the change is there within a turn, unless its pod has gone.
+        """
+        found = self._by_name[name]
+        if found.leads(calls) or _addresses(found.calls) & _addresses(calls):
+            return False
+        passed = now if found.passed is None else found.passed
+        self._by_name[name] = replace(found, passed=passed)
+        return now - passed < KEPT
+
+    def _last_refused(self, name: str, now: float) -> frozenset[IPAddress]:
+        at, addresses = self._refused.get(name, (now, frozenset[IPAddress]()))
+        return addresses if now - at < REFUSED else frozenset()
+
     def prune(self, known: Collection[str]) -> None:
         """Forget the NodeAttachments that are gone."""
+        self._refused = {name: each for name, each in self._refused.items() if name in known}
         self._by_name = {name: each for name, each in self._by_name.items() if name in known}
         self._slow &= {*known}
 
 
-def may_stand(calls: Sequence[RelayCall]) -> bool:
-    """Whether these calls are a change that need not be waited for."""
-    return len(calls) <= MAX_STANDING and any(call.change is not None for call in calls)
+def _addresses(calls: Sequence[RelayCall]) -> frozenset[IPAddress]:
+    return frozenset(address for call in calls for address in call.addresses)
 
 
 def may_pass(calls: Sequence[RelayCall]) -> bool:

@@ -17,12 +17,14 @@ from ipagent.assign.ec2_error_codes import HEALING
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.placement import place
 from ipagent.assign.release import Pair
-from ipagent.assign.retry import NOW, Backoff, Clock, remaining
+from ipagent.assign.retry import NOW, Attempt, Backoff, Clock, remaining
 from ipagent.assign.topology import Topology
 from ipagent.log import Log
 from ipagent.node.model.pod import Pod
 
 PACE = Backoff(5.0, 300.0)
+PENDING_SECONDS = 2.0
+"""Until it is asked again whether an assign that was sent is answered: the pods are listed before."""
 
 
 class ListingFailed(Exception):
@@ -47,6 +49,8 @@ class Restorer:
         self._log = log
         self._topology = Topology(())
         self._due = NOW
+        # Whether an assign was sent that is not answered yet.
+        self._awaiting = False
 
     def check(self, pairs: Collection[Pair], topology: Topology) -> None:
         """Enqueue addresses to check; `topology` is that of the sweep."""
@@ -57,11 +61,16 @@ class Restorer:
     def step(self) -> float | None:
         """Check if it is due; returns the seconds until it is again, None if nothing is left to do."""
         if self.pending and self._due.at <= self._timing.clock():
+            self._awaiting = False
             try:
                 self.pending = self._restore(self._lister.pods())
             except ListingFailed as error:
                 self._log.warning("restore-failed", message=str(error))
-            self._due = self._due.later(self._timing.clock(), PACE, self._timing.random())
+            now = self._timing.clock()
+            if self._awaiting:
+                self._due = Attempt(now + PENDING_SECONDS, self._due.tries)
+            else:
+                self._due = self._due.later(now, PACE, self._timing.random())
         return remaining(self._due.at, self._timing.clock()) if self.pending else None
 
     def _restore(self, pods: Collection[Pod]) -> frozenset[Pair]:
@@ -76,6 +85,10 @@ class Restorer:
                 self._ec2.assign(Assign(call.eni_id, call.addresses, allow_reassignment=False))
             except Ec2Error as error:
                 failure = error.failure
+                if failure.pending:
+                    self._awaiting = True
+                    again.update((call.eni_id, address) for address in call.addresses)
+                    continue
                 text = f"A pod got it while it was reclaimed, and it is not assigned: {failure.text}"
                 self._log.error("not-restored", message=text, address=listed, eni=call.eni_id)
                 if failure.fault in HEALING:

@@ -16,20 +16,24 @@ import pytest
 from common.kube.backoff import REST
 from common.kube.client import Client
 from common.kube.errors import ApiError, HangingWrite, Unreachable
+from ipagent.assign.address_calls import Assign, Call, Move, Outcome
+from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
+from ipagent.assign.executor import run
 from ipagent.assign.retry import Clock
 from ipagent.call_relay import Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, responses_body
+from ipagent.node.central.client import RelayClient
 from ipagent.node.central.pauses import PAUSE
 from ipagent.node.central.relay import LATE, CallRelay
-from ipagent.node.central.standing import GRACE, MAX_STANDING
+from ipagent.node.central.standing import GRACE, KEPT, MAX_STANDING
 from ipagent.node.main import STUCK_SECONDS
 from ipagent.node_network_api import ATTACHMENTS, of_node
 from tests.common.kube.fake_api import FakeApi, Reply, Request
 from tests.ipagent.fakes import Lines, ip
 
-A = ip("10.10.1.81")
+A, B, SIX = ip("10.10.1.81"), ip("10.10.1.82"), ip("2001:db8:1::81")
 ASSIGN = RelayCall(0, Action.ASSIGN_IPV4, "eni-1", (A,))
 DESCRIBE = RelayCall(0, Action.DESCRIBE, "eni-2")
 PATIENCE = 0.3
@@ -354,6 +358,10 @@ def test_many_that_hang_hold_up_one_look_for_two_of_them(
     assert "names a webhook" in first.remedy
     assert last is not None
     assert "the requests of NodeAttachment n1.7 wait for others" in last.text
+    # Within the same turn nothing else is written: it may take as long.
+    with pytest.raises(Ec2Error, match="timed out"):
+        relay.ask({"n1.sig": [DESCRIBE]})
+    now.now += PAUSE
     assert relay.ask({name: [DESCRIBE] for name in ("n1.sig", "n1.0")})["n1.sig"][0].failure is None
     assert len(tries) == 2
     now.now += 15 * REST
@@ -402,18 +410,18 @@ def test_what_is_not_written_since_others_take_long_is_not_refused_itself(
     wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = with_more(wire, 3)
-    relay = make()
+    relay, applied = make(), Client.apply
 
-    def refuse(*_arguments: object, **_more: object) -> None:
+    def refuse(client: Client, path: str, *arguments: Any, **more: Any) -> Any:
+        if "/n1.sig/" in path:
+            return applied(client, path, *arguments, **more)
         now.now += 10
         raise ApiError(403, "Forbidden", "denied the request", "write the requests of n1.1")
 
     monkeypatch.setattr(Client, "apply", refuse)
-    with pytest.raises(Ec2Error):
-        relay.ask({name: [DESCRIBE] for name in names})
-    with pytest.raises(Ec2Error) as raised:
-        relay.ask({"n1.2": [DESCRIBE]})
-    failure = raised.value.failure
+    (answer,) = relay.ask({name: [DESCRIBE] for name in ("n1.sig", *names)})["n1.2"]
+    failure = answer.failure
+    assert failure is not None
     assert failure.fault is Fault.UNREACHABLE
     assert failure.text.startswith("the requests of NodeAttachment n1.2 wait for others")
 
@@ -488,22 +496,26 @@ class Slow:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.asked: list[RelayRequests] = []
+        self.given: dict[int, RelayAnswer] = {}
         wire.controller = self
 
     def __call__(self, requests: RelayRequests) -> RelayAnswers | None:
         if requests.calls and requests.calls[0].eni == "eni-1":
             self.asked.append(requests)
-            looks = tuple(RelayAnswer(each.id) for each in requests.calls if each.change is None)
-            return RelayAnswers(requests.session, looks)
+            self.given |= {each.id: RelayAnswer(each.id) for each in requests.calls if each.change is None}
+            return RelayAnswers(
+                requests.session,
+                tuple(self.given[each.id] for each in requests.calls if each.id in self.given),
+            )
         return succeed(requests)
 
     def answer(self, relay: CallRelay, failure: Failure | None = None) -> None:
         """Answer the last requests of eni-1, and wait until that is known."""
         requests = self.asked[-1]
-        answers = RelayAnswers(
-            requests.session,
-            tuple(RelayAnswer(each.id, frozenset(each.addresses), (), failure) for each in requests.calls),
-        )
+        self.given |= {
+            each.id: RelayAnswer(each.id, frozenset(each.addresses), (), failure) for each in requests.calls
+        }
+        answers = RelayAnswers(requests.session, tuple(self.given[each.id] for each in requests.calls))
         self.wire.show("n1.oam", responses=responses_body("n1.oam", answers)["status"]["responses"])
         # This answer is shown after it.
         assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
@@ -593,7 +605,7 @@ def test_after_a_refusal_the_rest_is_not_sent(wire: Wire, make: Callable[..., Ca
 def test_a_change_that_is_never_answered_is_withdrawn_and_the_next_one_is_not_waited_for(
     wire: Wire, now: Now, make: Callable[..., CallRelay], same: bool
 ) -> None:
-    slow, other = Slow(wire), replace(ASSIGN, action=Action.UNASSIGN_IPV4)
+    slow, other = Slow(wire), replace(ASSIGN, addresses=(B,))
     relay = make(patience=10.0, grace=GLIMPSE)
     pending(relay, ASSIGN)
     now.now += 10
@@ -638,12 +650,214 @@ def test_a_node_attachment_that_is_gone_has_no_other_rest_for_longer(
     monkeypatch.setattr(Client, "apply", hang)
     assert relay.ask({"n1.old": [DESCRIBE], "n1.sig": [DESCRIBE]})["n1.old"][0].failure
     wire.delete("n1.old")
+    now.now += PAUSE
     # This answer is shown after the deletion.
     assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
     assert relay.ask({"n1.oam": [DESCRIBE], "n1.sig": [DESCRIBE]})["n1.oam"][0].failure
     monkeypatch.undo()
     now.now += 10 * REST
     assert relay.ask({"n1.oam": [DESCRIBE]})["n1.oam"][0].failure is None
+
+
+def client_of(relay: CallRelay, now: Now) -> RelayClient:
+    return RelayClient(relay, Clock(now.clock, time.sleep, lambda: 0.5))
+
+
+def assign_of(*addresses: IPAddress) -> Assign:
+    return Assign("eni-1", addresses, allow_reassignment=False)
+
+
+def outcome(client: RelayClient, call: Call) -> Outcome:
+    """Run a call that has one outcome."""
+    (found,) = run(call, client)
+    return found
+
+
+class Soon(Slow):
+    """Answers each change of eni-1 a while after it was asked for, those of `refused` with a refusal."""
+
+    def __init__(self, wire: Wire, *refused: IPAddress) -> None:
+        super().__init__(wire)
+        self.refused = {*refused}
+        self.threads: list[threading.Thread] = []
+
+    def __call__(self, requests: RelayRequests) -> RelayAnswers | None:
+        found = super().__call__(requests)
+        if any(each.change is not None and each.id not in self.given for each in requests.calls):
+            self.threads.append(threading.Timer(2 * GLIMPSE, self.show, [requests]))
+            self.threads[-1].start()
+        return found
+
+    def show(self, requests: RelayRequests) -> None:
+        refusal = Failure(Fault.REFUSED, "one of them is refused")
+        for each in requests.calls:
+            refused = not self.refused.isdisjoint(each.addresses)
+            listed = frozenset() if refused else frozenset(each.addresses)
+            self.given[each.id] = RelayAnswer(each.id, listed, (), refusal if refused else None)
+        answers = RelayAnswers(requests.session, tuple(self.given[each.id] for each in requests.calls))
+        self.wire.show("n1.oam", responses=responses_body("n1.oam", answers)["status"]["responses"])
+
+    def await_answer(self, relay: CallRelay) -> None:
+        """Wait until the last change is answered, and until that is known."""
+        self.threads[-1].join()
+        assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+
+
+def test_pods_that_come_one_after_the_other_all_get_their_addresses_on_a_slow_eni(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    slow = Slow(wire)
+    relay = make(grace=GLIMPSE)
+    client = client_of(relay, now)
+    with pytest.raises(Ec2Error, match="not answered yet"):
+        client.assign(assign_of(A))
+    now.now += GRACE
+    slow.answer(relay)
+    soon = Soon(wire)
+    soon.given = slow.given
+    assert client.assign(assign_of(A, B)) == {A, B}
+    assert [each.addresses for asked in (*slow.asked, *soon.asked) for each in asked.calls] == [(A,), (B,)]
+
+
+@pytest.mark.parametrize(
+    "change", [replace(ASSIGN, action=Action.UNASSIGN_IPV4), replace(ASSIGN, allow_reassignment=True)]
+)
+def test_what_takes_an_address_off_an_eni_is_waited_for(
+    wire: Wire, make: Callable[..., CallRelay], change: RelayCall
+) -> None:
+    """Whoever wants that looks first whose the address is, and acts on what comes of it."""
+    Slow(wire)
+    relay = make(PATIENCE, grace=GLIMPSE)
+    with pytest.raises(Ec2Error, match="has not answered within") as raised:
+        relay.ask({"n1.oam": [change]})
+    assert not raised.value.failure.pending
+    assert wire.written[-1][1].calls == ()
+    assert relay.standing("n1.oam") == ()
+
+
+def test_the_parts_of_a_batch_that_was_refused_are_waited_for(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    """The next time the batch begins from the start, and would never get beyond its first part."""
+    soon = Soon(wire, B)
+    relay = make(grace=GLIMPSE)
+    client = client_of(relay, now)
+    failure = outcome(client, assign_of(A, B)).failure
+    assert failure is not None
+    assert failure.pending
+    now.now += GRACE
+    soon.await_answer(relay)
+    outcomes = [*run(assign_of(A, B), client)]
+    assert [each.failure and each.failure.fault for each in outcomes] == [None, Fault.REFUSED]
+    assert [each.call.addresses for each in outcomes] == [(A,), (B,)]
+    # What is a batch of its own is not waited for.
+    pending(relay, replace(ASSIGN, addresses=(ip("10.10.1.83"),)))
+
+
+def test_an_answer_is_there_for_who_looks_first_and_then_asks_again(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    """A throttled call is answered after long: dropped, it would be sent again at once, and again."""
+    slow, move = Slow(wire), Move("eni-1", "subnet-1", (SIX,), allow_reassignment=False)
+    relay = make(grace=GLIMPSE)
+    client = client_of(relay, now)
+    for _ in range(2):
+        failure = outcome(client, move).failure
+        assert failure is not None
+        assert failure.pending
+    now.now += 15.0 - LATE
+    slow.answer(relay, Failure(Fault.THROTTLED, "too many"))
+    failure = outcome(client, move).failure
+    assert (failure and failure.fault, relay.standing("n1.oam")) == (Fault.THROTTLED, ())
+    assert len({each.id for asked in slow.asked for each in asked.calls if each.change is not None}) == 1
+    # The other ENIs wait for that, too, and no longer than a turn.
+    with pytest.raises(Ec2Error, match="too many"):
+        relay.ask({"n1.sig": [DESCRIBE]})
+
+
+def test_who_looks_first_is_told_as_well_that_a_change_is_never_answered(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    Slow(wire)
+    relay = make(patience=10.0, grace=GLIMPSE)
+    client, move = client_of(relay, now), Move("eni-1", "subnet-1", (SIX,), allow_reassignment=False)
+    assert outcome(client, move).failure
+    now.now += 10.2
+    failure = outcome(client, move).failure
+    assert failure is not None
+    assert not failure.pending
+    assert "has not answered within 10 s" in failure.text
+    assert wire.written[-1][1].calls == ()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_answer_is_kept_from_another_change_until_it_is_taken_or_its_pod_has_gone(
+    wire: Wire, now: Now, make: Callable[..., CallRelay], gone: bool
+) -> None:
+    slow, other = Slow(wire), replace(ASSIGN, addresses=(B,))
+    relay = make(grace=GLIMPSE)
+    pending(relay, ASSIGN)
+    slow.answer(relay)
+    pending(relay, other)
+    assert len(slow.asked) == 1
+    if gone:
+        now.now += KEPT
+    else:
+        assert relay.ask({"n1.oam": [ASSIGN]})["n1.oam"][0].addresses == {A}
+    wire.controller = succeed
+    assert answer_to(relay, "n1.oam", other).addresses == {B}
+    assert [replace(each, id=0) for each in wire.written[-1][1].calls] == [other]
+
+
+def test_requests_that_hang_one_by_one_hold_up_a_turn_for_one_of_them(
+    wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a timeout, and another one to withdraw it."""
+    names = with_more(wire, 5)
+    relay, begun, tries = make(), now.now, []
+    applied = Client.apply
+
+    def hang(client: Client, path: str, *arguments: Any, **more: Any) -> Any:
+        if not any(f"/{name}/" in path for name in names):
+            return applied(client, path, *arguments, **more)
+        tries.append(path)
+        now.now += 15
+        raise HangingWrite(f"cannot write {path}: it answers reads")
+
+    monkeypatch.setattr(Client, "apply", hang)
+    for name in names:
+        with pytest.raises(Ec2Error, match="it answers reads") as raised:
+            relay.ask({name: [replace(ASSIGN, eni=f"eni-{name}")]})
+        assert "admission webhook" in raised.value.failure.remedy
+    assert now.now - begun < STUCK_SECONDS
+    assert {*tries} == {tries[0]}
+    now.now += PAUSE
+    assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+    with pytest.raises(Ec2Error, match=r"n1\.1"):
+        relay.ask({"n1.1": [replace(ASSIGN, eni="eni-n1.1")]})
+
+
+def test_changes_that_can_not_be_withdrawn_hold_up_a_turn_for_one_of_them(
+    wire: Wire, now: Now, make: Callable[..., CallRelay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = with_more(wire, 9)
+    wire.controller = only_eni_2
+    relay = make(grace=GLIMPSE)
+    wanted = {name: replace(ASSIGN, eni=f"eni-{name}") for name in names}
+    for name, call in wanted.items():
+        with pytest.raises(Ec2Error, match="not answered yet"):
+            relay.ask({name: [call]})
+    begun = now.now = now.now + 10
+
+    def hang(_: Client, path: str, *_arguments: object, **_more: object) -> None:
+        now.now += 15
+        raise HangingWrite(f"cannot write {path}: it answers reads")
+
+    monkeypatch.setattr(Client, "apply", hang)
+    for name, call in wanted.items():
+        with pytest.raises(Ec2Error, match="has not answered within"):
+            relay.ask({name: [call]})
+    assert now.now - begun == 15
 
 
 def test_an_api_server_that_is_away_costs_a_turn_two_timeouts_however_many_enis_the_node_has(

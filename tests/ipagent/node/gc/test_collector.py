@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from ipagent.assign.addresses import Holding
-from ipagent.assign.ec2_error_codes import Fault
-from ipagent.assign.errors import NoPermission
+from ipagent.assign.address_calls import Assign
+from ipagent.assign.addresses import Holding, IPAddress
+from ipagent.assign.ec2_error_codes import Failure, Fault
+from ipagent.assign.errors import Ec2Error, NoPermission
 from ipagent.assign.topology import Eni
+from ipagent.node.central.standing import KEPT
 from ipagent.node.gc.collector import SOON_SECONDS, Collector
 from ipagent.node.gc.records import OwnershipRecords
 from ipagent.node.gc.verdict import Decision, VerdictReason
@@ -491,6 +494,24 @@ class TestSecondLook:
         run.until(COOLDOWN + 100)
         assert run.held() == {str(A)}
         assert run.lines.events("error") == ["not-restored"]
+
+    def test_an_answer_that_is_late_is_asked_for_again_soon_and_is_no_failure(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run, assign, asked = left_behind(), NodeFake.assign, []
+
+        def late(cloud: NodeFake, call: Assign) -> frozenset[IPAddress]:
+            asked.append(run.time.now)
+            if run.time.now < asked[0] + 15:
+                raise Ec2Error(Failure(Fault.UNREACHABLE, "not answered yet", pending=True))
+            return assign(cloud, call)
+
+        monkeypatch.setattr(NodeFake, "assign", late)
+        self.gets_it(run)
+        run.until(COOLDOWN + 100)
+        assert run.held() == {str(A)}
+        assert run.lines.events("error") == []
+        assert max(after - before for before, after in pairwise(asked)) <= KEPT
 
     def test_what_another_eni_has_by_then_is_left_there_and_told(self) -> None:
         run = left_behind()
