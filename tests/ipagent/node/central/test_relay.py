@@ -579,7 +579,7 @@ def test_what_has_come_since_is_sent_once_the_first_change_is_answered(
     wire: Wire, make: Callable[..., CallRelay]
 ) -> None:
     slow, more = Slow(wire), replace(ASSIGN, addresses=(ip("10.10.1.82"),))
-    relay = make(grace=2.0)
+    relay = make(grace=GLIMPSE)
     pending(relay, ASSIGN)
     pending(relay, ASSIGN, more)
     slow.answer(relay)
