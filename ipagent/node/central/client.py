@@ -130,6 +130,9 @@ class RelayClient:
         """Find the ENIs of the subnet that hold any of the addresses as their own."""
         if known := self._refusal_of(addresses):
             return self._remember(known, self._of_subnet(subnet_id))
+        if {*addresses} <= self._assigning(subnet_id):
+            # None had them when they were sent: until that is answered each try would look again.
+            return ()
         return self._look(Action.HOLDERS, addresses, subnet_id)
 
     def prefix_holders(self, addresses: Collection[IPAddress], subnet_id: str) -> tuple[EniDetails, ...]:
@@ -208,6 +211,12 @@ class RelayClient:
         if found := self._own(eni_id):
             return found
         raise _no_eni(f"No NodeNetwork has {eni_id} on node {self._relay.node}")
+
+    def _assigning(self, subnet_id: str) -> set[IPAddress]:
+        """Return the IPv6 addresses of the subnet whose assignment was sent and is not answered yet."""
+        known = self._relay.attachments().values()
+        calls = [c for each in known if each.subnet == subnet_id for c in self._relay.standing(each.name)]
+        return {address for c in calls if c.action is Action.ASSIGN_IPV6 for address in c.addresses}
 
     def _of_subnet(self, subnet_id: str) -> RelayAttachment:
         found = [each for each in self._relay.attachments().values() if each.subnet == subnet_id]
