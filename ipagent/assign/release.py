@@ -17,7 +17,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import NOW, Attempt, Clock, backoff_for, remaining
+from ipagent.assign.retry import NOW, TURN_SECONDS, Attempt, Clock, backoff_for, remaining
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 from ipagent.termination import EXIT_SECONDS
@@ -100,9 +100,10 @@ def _divide(call: Unassign, held: EniDetails | None) -> tuple[tuple[IPAddress, .
         elif prefix := held.prefix_of(address):
             text = f"{address} stays on {call.eni_id}: it lies in that ENI's prefix {prefix}"
             outcomes.append(ReleaseOutcome(call.eni_id, address, text))
-        elif not held.holds(address):
+        elif not held.holds(address) and address not in held.arriving:
             outcomes.append(_outcome(call.eni_id, address, Failure(Fault.NOT_HELD, "")))
-    return tuple(a for a in call.addresses if a in held.secondaries), outcomes
+    settled = {outcome.address for outcome in outcomes}
+    return tuple(a for a in call.addresses if a not in settled), outcomes
 
 
 def _outcome(eni_id: str, address: IPAddress, failure: Failure | None) -> ReleaseOutcome:
@@ -198,8 +199,14 @@ class ReleaseQueue:
         """Do what is due; returns the seconds until more is due, None if nothing is left to do."""
         if self.pending and self._due.at <= self._timing.clock():
             calls = releases(self.pending)
-            due = [call for call in calls if not self._wait(call)]
-            failures = [failure for call in due if (failure := self._release(call))]
+            until = self._timing.clock() + TURN_SECONDS
+            due: list[Unassign] = []
+            failures: list[Failure] = []
+            for call in calls:
+                if self._timing.clock() < until and not self._wait(call):
+                    due.append(call)
+                    if failure := self._release(call):
+                        failures.append(failure)
             if failures:
                 # Also what waits for another call: it was not sent, so there is no answer to ask for.
                 delays = min((backoff_for(failure.fault) for failure in failures), key=lambda each: each.base)

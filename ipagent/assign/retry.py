@@ -38,6 +38,8 @@ NOW = Attempt()
 SOON = Backoff(0.5, 30.0)
 THROTTLED = Backoff(1.0, 60.0)
 SLOW = Backoff(30.0, 300.0)
+TURN_SECONDS = 20.0
+"""After so long in one turn of a loop, slow calls that are left go on in the next one: others wait, too."""
 PENDING_SECONDS = 0.5
 """Until it is asked again whether a call that was sent is answered: it is not sent again for that."""
 

@@ -130,6 +130,8 @@ class EniDetails:
     owner_tag: str = ""
     detaching: bool = False
     elsewhere: bool = False
+    arriving: tuple[IPAddress, ...] = ()
+    """Their assignment was sent, and is not answered yet: it may have them soon."""
 
     @property
     def is_primary(self) -> bool:

@@ -16,7 +16,7 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import EniDetails
-from ipagent.call_relay import MAX_ADDRESSES, MAX_CALLS, Action, RelayAnswer, RelayCall
+from ipagent.call_relay import ASSIGNS, MAX_ADDRESSES, MAX_CALLS, Action, RelayAnswer, RelayCall
 from ipagent.node.central.attachments import RelayAttachment, Wanted
 
 OK = "ok"
@@ -183,7 +183,8 @@ class RelayClient:
         """Describe the ENIs of these NodeAttachments; returns what each is, or why it is unknown."""
         wanted = {each.name: [RelayCall(0, Action.DESCRIBE, each.eni)] for each in via}
         answers = self._relayed(Action.DESCRIBE, wanted)
-        return {each.eni: _shown(each, answers[each.name][0]) for each in via}
+        standing = self._relay.standing
+        return {each.eni: _shown(each, answers[each.name][0], standing(each.name)) for each in via}
 
     def _ask(self, via: RelayAttachment, calls: Sequence[RelayCall]) -> tuple[RelayAnswer, ...]:
         return self._relayed(calls[0].action, {via.name: calls})[via.name]
@@ -237,7 +238,7 @@ def _parts(addresses: Sequence[IPAddress]) -> list[tuple[IPAddress, ...]]:
     return [tuple(addresses[start : start + MAX_ADDRESSES]) for start in starts]
 
 
-def _shown(via: RelayAttachment, answer: RelayAnswer) -> EniDetails | Failure:
+def _shown(via: RelayAttachment, answer: RelayAnswer, standing: Sequence[RelayCall]) -> EniDetails | Failure:
     """Return the described ENI, or why there is none.
 
     One whose NodeAttachment is being deleted counts as being detached: it gets no further addresses.
@@ -247,7 +248,8 @@ def _shown(via: RelayAttachment, answer: RelayAnswer) -> EniDetails | Failure:
     found = next((eni for eni in answer.interfaces if eni.eni_id == via.eni), None)
     if found is None:
         return Failure(Fault.NO_ENI, f"DescribeNetworkInterfaces of {via.eni}: EC2 does not show it")
-    return replace(found, detaching=found.detaching or via.leaving)
+    arriving = tuple(address for call in standing if call.action in ASSIGNS for address in call.addresses)
+    return replace(found, detaching=found.detaching or via.leaving, arriving=arriving)
 
 
 def _raise_first(answers: Sequence[RelayAnswer]) -> None:

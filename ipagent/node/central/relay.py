@@ -18,7 +18,7 @@ from common.kube.reflector import Target
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
-from ipagent.call_relay import RelayAnswer, RelayCall, RelayRequests
+from ipagent.call_relay import MAX_AGE, RelayAnswer, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, requests_body
 from ipagent.log import Log
 from ipagent.node.central.answers import answered, answers_to, settled, unanswered, unsettled
@@ -127,7 +127,8 @@ class CallRelay:
 
     def standing(self, name: str) -> Sequence[RelayCall]:
         """Return the calls of a change by this NodeAttachment that is still to be answered."""
-        return self._standing.calls(name)
+        found = self._standing.of(name)
+        return found.calls if found is not None and self._timing.clock() - found.since < MAX_AGE else ()
 
     def _standing_answers(self, name: str, calls: Sequence[RelayCall]) -> tuple[RelayAnswer, ...]:
         """Return the answers to the first of these calls, as far as they were asked for before.
@@ -139,10 +140,15 @@ class CallRelay:
             return ()
         attachment, now = self._informer.items().get(name), self._timing.clock()
         age = now - found.since
-        if age < self._patience + LATE and may_pass(calls):
+        done = settled(attachment, self._session, found.calls)
+        if may_pass(calls) and age < (MAX_AGE if done else self._patience + LATE):
             # Its answer is for whoever asks for it again, a look later.
             return ()
-        if settled(attachment, self._session, found.calls):
+        if age >= MAX_AGE:
+            # Who asked for it has gone, and others may have changed that since: it is asked for anew.
+            self._standing.end(name)
+            return ()
+        if done:
             if self._standing.is_kept(name, calls, now):
                 raise Ec2Error(found.pending())
             self._standing.end(name, now)

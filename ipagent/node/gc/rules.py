@@ -83,7 +83,11 @@ class _Facts:
     def obsolete(self) -> frozenset[Pair]:
         """Return the records of what is on no ENI of the node and belongs to no living pod."""
         unread = {each.eni.id for each in self._input.unread}
-        shown = {(each.eni.id, address) for each in self._input.enis for address in each.held.secondaries}
+        shown = {
+            (each.eni.id, address)
+            for each in self._input.enis
+            for address in (*each.held.secondaries, *each.held.arriving)
+        }
         return frozenset(
             pair
             for pair, record in self._input.records.entries.items()

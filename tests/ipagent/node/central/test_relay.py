@@ -9,20 +9,23 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from common.kube.backoff import REST
 from common.kube.client import Client
 from common.kube.errors import ApiError, HangingWrite, Unreachable
-from ipagent.assign.address_calls import Assign, Call, Move, Outcome
+from ipagent.assign.address_calls import Assign, Call, Move, Outcome, Unassign
 from ipagent.assign.addresses import IPAddress
+from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.executor import run
+from ipagent.assign.release import release
 from ipagent.assign.retry import Clock
-from ipagent.call_relay import Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
+from ipagent.assign.topology import EniDetails
+from ipagent.call_relay import MAX_AGE, Action, RelayAnswer, RelayAnswers, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, read_requests, responses_body
 from ipagent.node.central.client import RelayClient
 from ipagent.node.central.pauses import PAUSE
@@ -36,6 +39,7 @@ from tests.ipagent.fakes import Lines, ip
 A, B, SIX = ip("10.10.1.81"), ip("10.10.1.82"), ip("2001:db8:1::81")
 ASSIGN = RelayCall(0, Action.ASSIGN_IPV4, "eni-1", (A,))
 DESCRIBE = RelayCall(0, Action.DESCRIBE, "eni-2")
+SHOWN = EniDetails("eni-1", ip("10.10.1.5"), ())
 PATIENCE = 0.3
 GLIMPSE = 0.05
 HANGS = ApiError(500, "InternalError", "failed calling webhook", "write")
@@ -502,7 +506,8 @@ class Slow:
     def __call__(self, requests: RelayRequests) -> RelayAnswers | None:
         if requests.calls and requests.calls[0].eni == "eni-1":
             self.asked.append(requests)
-            self.given |= {each.id: RelayAnswer(each.id) for each in requests.calls if each.change is None}
+            looks = (each for each in requests.calls if each.change is None)
+            self.given |= {each.id: RelayAnswer(each.id, interfaces=(SHOWN,)) for each in looks}
             return RelayAnswers(
                 requests.session,
                 tuple(self.given[each.id] for each in requests.calls if each.id in self.given),
@@ -519,6 +524,15 @@ class Slow:
         self.wire.show("n1.oam", responses=responses_body("n1.oam", answers)["status"]["responses"])
         # This answer is shown after it.
         assert relay.ask({"n1.sig": [DESCRIBE]})["n1.sig"][0].failure is None
+
+
+def taken_off(requests: RelayRequests) -> RelayAnswers:
+    """Answer a change, and show that its ENI has the address before it."""
+    answers = (
+        RelayAnswer(each.id, frozenset(each.addresses), (replace(SHOWN, secondaries=(A,)),))
+        for each in requests.calls
+    )
+    return RelayAnswers(requests.session, tuple(answers))
 
 
 def pending(relay: CallRelay, *calls: RelayCall) -> str:
@@ -789,6 +803,42 @@ def test_who_looks_first_is_told_as_well_that_a_change_is_never_answered(
     assert not failure.pending
     assert "has not answered within 10 s" in failure.text
     assert wire.written[-1][1].calls == ()
+
+
+def test_an_address_that_is_on_its_way_counts_as_possibly_there_when_its_pod_has_gone(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    """Not shown yet it would be called gone, and stay on the ENI once EC2 has carried it out."""
+    slow, relay = Slow(wire), make(grace=GLIMPSE)
+    client = client_of(relay, now)
+    failure = outcome(client, assign_of(A)).failure
+    assert failure is not None
+    assert failure.pending
+    (released,) = release(Unassign("eni-1", (A,)), cast(Cloud, client))
+    assert released.failure is not None
+    assert released.failure.pending
+    assert client.describe("eni-1").arriving == (A,)
+    slow.answer(relay)
+    wire.controller = taken_off
+    (released,) = release(Unassign("eni-1", (A,)), cast(Cloud, client))
+    assert released.failure is None
+    assert relay.standing("n1.oam") == ()
+
+
+def test_the_answer_to_a_change_is_nobodys_after_a_minute(
+    wire: Wire, now: Now, make: Callable[..., CallRelay]
+) -> None:
+    """Its pod has gone, and others may have the address now: it is sent for the next pod, and looks pass."""
+    slow, relay = Slow(wire), make(grace=GLIMPSE)
+    pending(relay, ASSIGN)
+    slow.answer(relay)
+    wire.controller = succeed
+    now.now += MAX_AGE
+    asked = len(wire.written)
+    assert relay.standing("n1.oam") == ()
+    assert relay.ask({"n1.oam": [replace(DESCRIBE, eni="eni-1")]})
+    assert answer_to(relay, "n1.oam", ASSIGN).addresses == {A}
+    assert len(wire.written) > asked + 1
 
 
 @pytest.mark.parametrize("gone", [False, True])

@@ -329,6 +329,13 @@ class TestObsolete:
         assert found.obsolete == {("eni-9", A)}
         assert found.verdicts == ()
 
+    def test_the_record_of_what_is_on_its_way_to_an_eni_stays(self) -> None:
+        """It is on the ENI a moment later, and would never be reclaimed without its record."""
+        zero, one, two = ENIS
+        arriving = replace(one.held, arriving=(ip("10.10.1.81"),))
+        found = evaluate(sight(records=self.RECORDS, enis=(zero, replace(one, held=arriving), two)), RULES)
+        assert found.obsolete == {("eni-9", A)}
+
     @pytest.mark.parametrize(
         "change",
         [
