@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 from common.agent_settings import Credentials
 from common.version import VERSION
 from ipagent.assign.errors import Ec2Error
-from ipagent.aws import botocore_calls
+from ipagent.aws import ec2_calls
 from ipagent.aws.botocore_errors import TRANSLATED, failure_of, is_untrusted, watch
 from ipagent.aws.botocore_session import prefer_aws_roots, session_for
 from ipagent.aws.missing_credentials import lacks_role, role_failure, with_credentials
@@ -69,8 +69,8 @@ class BotocoreConnection:
         self._identified = found
         self.identity = str(found.method)
         config = Config(
-            connect_timeout=botocore_calls.CONNECT_SECONDS,
-            read_timeout=botocore_calls.READ_SECONDS,
+            connect_timeout=ec2_calls.CONNECT_SECONDS,
+            read_timeout=ec2_calls.READ_SECONDS,
             # One attempt: how often and how long to try is decided in one place, by us.
             retries={"total_max_attempts": 1, "mode": "standard"},
             user_agent_extra=f"multus-eni-injector/{VERSION}",

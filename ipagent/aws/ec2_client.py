@@ -19,7 +19,8 @@ from ipagent.assign.addresses import IPAddress, IPNetwork, sort_key
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.botocore_calls import (
+from ipagent.aws.describe_enis import details, subnet_ranges
+from ipagent.aws.ec2_calls import (
     HOLDER_FILTERS,
     EndlessPagesError,
     assign_addresses,
@@ -27,7 +28,6 @@ from ipagent.aws.botocore_calls import (
     pages,
     unassign_addresses,
 )
-from ipagent.aws.describe_enis import details, subnet_ranges
 from ipagent.aws.ec2_failures import unreachable, unreadable
 
 TYPE_CHECKING = False

@@ -18,7 +18,7 @@ from botocore import xform_name
 from common.agent_settings import AgentSettings
 from common.exit_codes import ExitCode
 from ipagent.assign.holders import NO_MANAGE
-from ipagent.aws import botocore_calls
+from ipagent.aws import ec2_calls
 from ipagent.aws.aws_client import AwsAccess
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.node_cloud import NodeCloud
@@ -89,7 +89,7 @@ def called(*users: type | ModuleType, by: str = r"_client\(\)") -> set[str]:
     sources = [inspect.getsource(getattr(Ec2Client, method)) for method in methods]
     # What methods share.
     sources.append(inspect.getsource(Ec2Client._pages))  # noqa: SLF001 - a part of them
-    shared = inspect.getmembers(botocore_calls, inspect.isfunction)
+    shared = inspect.getmembers(ec2_calls, inspect.isfunction)
     sources += [
         inspect.getsource(function)
         for name, function in shared

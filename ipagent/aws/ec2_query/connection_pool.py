@@ -6,7 +6,7 @@ import ssl
 import time
 
 from common.version import VERSION
-from ipagent.aws import botocore_calls
+from ipagent.aws import ec2_calls
 from ipagent.aws.http_connection import HttpConnection
 from ipagent.aws.http_messages import MalformedError
 from ipagent.aws.urls import host_of
@@ -60,8 +60,8 @@ class ConnectionPool:
         """Connect; raises NotSentError."""
         connection = HttpConnection(
             self._endpoint,
-            connect_seconds=botocore_calls.CONNECT_SECONDS,
-            read_seconds=botocore_calls.READ_SECONDS,
+            connect_seconds=ec2_calls.CONNECT_SECONDS,
+            read_seconds=ec2_calls.READ_SECONDS,
             tls=self._tls,
         )
         try:
@@ -93,7 +93,7 @@ def _exchange(connection: HttpConnection, body: bytes, headers: Mapping[str, str
     try:
         answer = connection.request("POST", "/", headers, body, max_bytes=MAX_BYTES)
     except TimeoutError:
-        raise NoAnswerError(f"no answer within {botocore_calls.READ_SECONDS} s") from None
+        raise NoAnswerError(f"no answer within {ec2_calls.READ_SECONDS} s") from None
     except OSError as error:
         raise NoAnswerError(f"the connection ended before the answer: {error}") from None
     except MalformedError as error:

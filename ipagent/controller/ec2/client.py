@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from common.agent_settings import Credentials
 from common.version import VERSION
 from ipagent.assign.holders import NO_MANAGE
-from ipagent.aws.botocore_calls import CONNECT_SECONDS, READ_SECONDS, pages
 from ipagent.aws.botocore_errors import TRANSLATED, failure_of, watch
 from ipagent.aws.botocore_session import session_for
+from ipagent.aws.ec2_calls import CONNECT_SECONDS, READ_SECONDS, pages
 from ipagent.aws.ec2_client import PAGE_SIZE
 from ipagent.aws.ec2_failures import unreadable
 from ipagent.aws.missing_credentials import with_credentials

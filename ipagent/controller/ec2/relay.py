@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ipagent.assign.addresses import sort_key
-from ipagent.aws.botocore_calls import (
+from ipagent.aws.describe_enis import details
+from ipagent.aws.ec2_calls import (
     HOLDER_FILTERS,
     assign_addresses,
     assigned_addresses,
     unassign_addresses,
 )
-from ipagent.aws.describe_enis import details
 from ipagent.controller.model.relay_calls import (
     AddressCall,
     AssignAddresses,

@@ -22,7 +22,7 @@ from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from botocore.session import Session
 
-from ipagent.aws import botocore_calls, botocore_session, ec2_client
+from ipagent.aws import botocore_session, ec2_calls, ec2_client
 from ipagent.aws.botocore_session import SERVICES, new_session, trimmed_data_path
 from ipagent.aws.trim_botocore import OPERATIONS, build
 from tests.doubles import Doubles
@@ -386,7 +386,7 @@ def test_every_service_that_botocore_asks_for_credentials_is_kept() -> None:
 
 
 def test_every_call_of_the_agent_is_kept() -> None:
-    source = inspect.getsource(ec2_client) + inspect.getsource(botocore_calls)
+    source = inspect.getsource(ec2_client) + inspect.getsource(ec2_calls)
     methods = set(re.findall(r"\b(?:client|ec2)\.([a-z0-9_]+)\(", source))
     assert {"assign_private_ip_addresses", "describe_network_interfaces"} <= methods
     assert methods <= {xform_name(operation) for operation in OPERATIONS}

@@ -21,7 +21,7 @@ from ipagent.assign.address_calls import Assign, Unassign
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.aws import botocore_calls
+from ipagent.aws import ec2_calls
 from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client, interruptible
 from ipagent.aws.ec2_failures import MAX_TEXT
@@ -257,7 +257,7 @@ def test_calls_of_several_threads_do_not_meet(client: Ec2Client, doubles: Double
 
 def test_a_silent_ec2_is_unreachable(client: Ec2Client, doubles: Doubles, connected: Connect) -> None:
     with pytest.MonkeyPatch.context() as hurry:
-        hurry.setattr(botocore_calls, "READ_SECONDS", 0.05)
+        hurry.setattr(ec2_calls, "READ_SECONDS", 0.05)
         with closing(connected(REGION, Credentials.CHAIN)) as hasty:
             doubles.put_faults(Injected(delay_ms=500, times=1))
             assert failure_of(hasty, assign(A)).fault is Fault.UNREACHABLE

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ipagent.aws.botocore_calls import assigned_addresses
 from ipagent.aws.describe_enis import details, subnet_ranges
+from ipagent.aws.ec2_calls import assigned_addresses
 from ipagent.aws.ec2_query.query_protocol import read_answer
 from tests.doubles import World, load_world
 from tests.doubles.ec2.describe_network import _subnet_structure, interface_structure
@@ -45,7 +45,7 @@ READ = frozenset(
         *("AssignedPrivateIpAddresses", "AssignedIpv6Addresses", "NextToken"),
     ]
 )
-"""The names in `describe_enis` and `botocore_calls`."""
+"""The names in `describe_enis` and `ec2_calls`."""
 
 
 def read_parts(read: Any) -> Any:

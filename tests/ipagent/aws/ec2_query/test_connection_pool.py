@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ipagent.aws import botocore_calls
+from ipagent.aws import ec2_calls
 from ipagent.aws.ec2_query import connection_pool as product
 from ipagent.aws.ec2_query.client import QueryClient
 from ipagent.aws.ec2_query.connection_pool import ConnectionPool, NoAnswerError, NotSentError
@@ -190,7 +190,7 @@ def test_an_answer_that_does_not_end_is_not_read_to_its_end(monkeypatch: pytest.
 
 
 def test_a_silent_server_is_waited_for_as_long_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(botocore_calls, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(ec2_calls, "READ_SECONDS", 0.05)
     over = threading.Event()
 
     def late(number: int) -> Sent:
@@ -201,7 +201,7 @@ def test_a_silent_server_is_waited_for_as_long_as_is_said(monkeypatch: pytest.Mo
     with raw_server(late) as served, client_of(served.url) as client:
         with pytest.raises(NoAnswerError, match=r"no answer within 0\.05 s"):
             asked(client)
-        monkeypatch.setattr(botocore_calls, "READ_SECONDS", 30)
+        monkeypatch.setattr(ec2_calls, "READ_SECONDS", 30)
         over.set()
         # The number tells that one request came before.
         assert asked(client) == "answer 1"

@@ -1,4 +1,7 @@
-"""Calls that agents and the controller make alike, by botocore. Raises what botocore raises."""
+"""EC2 calls that agents and the controller make alike, by botocore or by what has its methods (`ec2_query`).
+
+They raise what that client raises.
+"""
 
 from __future__ import annotations
 
