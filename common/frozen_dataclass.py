@@ -60,10 +60,7 @@ class _Field:
 def _frozen(cls: type) -> type:
     _refuse_other_features(cls)
     names = tuple(cls.__annotations__)
-    given = {name: cls.__dict__.get(name, _MISSING) for name in names}
-    fields = {
-        name: each if isinstance(each, _Field) else _Field(default=each) for name, each in given.items()
-    }
+    fields = {name: _field_of(cls.__dict__.get(name, _MISSING)) for name in names}
     for name, each in fields.items():
         if each.default is not _MISSING:
             setattr(cls, name, each.default)

@@ -25,7 +25,7 @@ from common.exit_codes import ExitCode
 from common.open_files_limit import raise_descriptor_limit
 from common.version import VERSION
 from ipagent import node_protocol
-from ipagent.node_protocol import ProtocolError, Refusal, ResponseParser
+from ipagent.node_protocol import Key, ProtocolError, Refusal, ResponseParser
 from ipagent.nodeclient.session import FINAL, FIRST_PACE
 
 SETTINGS = AgentSettings(interfaces=("net1",))
@@ -51,22 +51,22 @@ class Container:
     def statement(self) -> dict[str, Any]:
         """Return what it states."""
         links = [
-            {"index": 1, "name": "lo", "mac": "", "loopback": True},
-            {"index": 2, "name": "eth0", "mac": "0a:00:00:00:00:02", "loopback": False},
-            {"index": 3, "name": "net1", "mac": self.mac, "loopback": False},
+            {Key.INDEX: 1, Key.NAME: "lo", Key.MAC: "", Key.LOOPBACK: True},
+            {Key.INDEX: 2, Key.NAME: "eth0", Key.MAC: "0a:00:00:00:00:02", Key.LOOPBACK: False},
+            {Key.INDEX: 3, Key.NAME: "net1", Key.MAC: self.mac, Key.LOOPBACK: False},
         ]
         return {
-            "contract": CONTRACT,
-            "mode": Mode.INIT,
-            "pod": {"namespace": self.namespace, "name": self.name, "uid": self.uid},
-            "interfaces": SETTINGS.interfaces,
-            "takeover": SETTINGS.takeover,
-            "releaseOnExit": SETTINGS.release_on_exit,
-            "allowedCidrs": SETTINGS.allowed_cidrs,
-            "again": [],
-            "links": links,
-            "addresses": [{"index": 3, "address": self.address, "scope": 0, "flags": 0}],
-            "serial": 1,
+            Key.CONTRACT: CONTRACT,
+            Key.MODE: Mode.INIT,
+            Key.POD: {Key.NAMESPACE: self.namespace, Key.NAME: self.name, Key.UID: self.uid},
+            Key.INTERFACES: SETTINGS.interfaces,
+            Key.TAKEOVER: SETTINGS.takeover,
+            Key.RELEASE_ON_EXIT: SETTINGS.release_on_exit,
+            Key.ALLOWED_CIDRS: SETTINGS.allowed_cidrs,
+            Key.AGAIN: [],
+            Key.LINKS: links,
+            Key.ADDRESSES: [{Key.INDEX: 3, Key.ADDRESS: self.address, Key.SCOPE: 0, Key.FLAGS: 0}],
+            Key.SERIAL: 1,
         }
 
 

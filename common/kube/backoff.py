@@ -9,6 +9,8 @@ MAX_PAUSE = 15.0
 
 SLOW = 2.0
 """Seconds after which a refusal is slow: an admission webhook was waited for, 10 s by default."""
+MAX_SLOW = 2
+"""Slow refusals of a turn after which its other writes are left for another one: the loop has other work."""
 REST = 9
 """Times as long as a slow refusal took nothing like it is tried: it takes a tenth of the loop's time."""
 

@@ -17,7 +17,7 @@ from ipagent.assign.addresses import IPAddress
 from ipagent.assign.cloud import Cloud
 from ipagent.assign.ec2_error_codes import HEALING, Failure, Fault
 from ipagent.assign.errors import Ec2Error
-from ipagent.assign.retry import NOW, TURN_SECONDS, Attempt, Clock, backoff_for, remaining
+from ipagent.assign.retry import NOW, TURN_SECONDS, Attempt, Clock, remaining, shortest_backoff
 from ipagent.assign.topology import EniDetails
 from ipagent.log import Log
 from ipagent.termination import EXIT_SECONDS
@@ -92,7 +92,7 @@ def _divide(call: Unassign, held: EniDetails | None) -> tuple[tuple[IPAddress, .
     """Return the addresses to unassign, and the outcomes of those that are absent or have to stay."""
     if held is None:
         return call.addresses, []
-    outcomes = []
+    wanted, outcomes = [], []
     for address in call.addresses:
         if held.holds_as_primary(address):
             text = f"{address} stays on {call.eni_id}, whose primary address it is"
@@ -102,8 +102,9 @@ def _divide(call: Unassign, held: EniDetails | None) -> tuple[tuple[IPAddress, .
             outcomes.append(ReleaseOutcome(call.eni_id, address, text))
         elif not held.holds(address) and address not in held.arriving:
             outcomes.append(_outcome(call.eni_id, address, Failure(Fault.NOT_HELD, "")))
-    settled = {outcome.address for outcome in outcomes}
-    return tuple(a for a in call.addresses if a not in settled), outcomes
+        else:
+            wanted.append(address)
+    return tuple(wanted), outcomes
 
 
 def _outcome(eni_id: str, address: IPAddress, failure: Failure | None) -> ReleaseOutcome:
@@ -209,7 +210,7 @@ class ReleaseQueue:
                         failures.append(failure)
             if failures:
                 # Also what waits for another call: it was not sent, so there is no answer to ask for.
-                delays = min((backoff_for(failure.fault) for failure in failures), key=lambda each: each.base)
+                delays = shortest_backoff(failures)
                 self._due = self._due.later(self._timing.clock(), delays, self._timing.random())
             else:
                 waits = [self._wait(call, take=False) for call in calls if call not in due]

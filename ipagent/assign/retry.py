@@ -51,12 +51,16 @@ def backoff_for(fault: Fault) -> Backoff:
     return SOON if fault in RETRIED else SLOW
 
 
+def shortest_backoff(failures: Collection[Failure]) -> Backoff:
+    """Return the backoff of the failure that is tried again first."""
+    return min((backoff_for(each.fault) for each in failures), key=lambda each: each.base)
+
+
 def after_failures(failures: Collection[Failure], last: Attempt, now: float, random: float) -> Attempt:
     """Return when to call again, as soon as one of the failures has it; to ask for an answer is no try."""
     if any(each.pending for each in failures):
         return Attempt(now + PENDING_SECONDS, last.tries)
-    delays = min((backoff_for(each.fault) for each in failures), key=lambda each: each.base)
-    return last.later(now, delays, random)
+    return last.later(now, shortest_backoff(failures), random)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from common.kube.backoff import MAX_PAUSE, SLOW, pause_after_failure
+from common.kube.backoff import MAX_PAUSE, MAX_SLOW, SLOW, pause_after_failure
 from common.kube.write_backoff import LONGEST, WriteBackoff
 from ipagent.controller.kube.slow_writes import Key, SlowWrites
 
@@ -22,8 +22,6 @@ NO_CHANCE = 0.5
 MAX_REFUSED = 20
 """Writes of a turn that fail, each for itself, after which no other one is tried: without rights none would
 be accepted."""
-MAX_SLOW = 2
-"""Slow refusals of a turn after which no other write is tried: the loop has other work to do."""
 SLOW_PAUSE = 1.0
 """Seconds at most for which a group waits of which one was refused slowly: its next one has another turn."""
 

@@ -11,8 +11,6 @@ from ipagent.assign.ec2_error_codes import Failure, Fault
 NO_API_SERVER = (
     "Check that the node reaches the API server: with agent.backend=central calls to EC2 are made through it."
 )
-MAX_SLOW = 2
-"""Writes of one request that fail slowly, after which its other ones are left for another time."""
 _NO_RIGHT = (
     "Let the DaemonSet patch nodeattachments/status of its own node, as the chart does with "
     "agent.backend=central: has the release been upgraded as a whole?"

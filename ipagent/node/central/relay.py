@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from common.kube.backoff import SLOW
+from common.kube.backoff import MAX_SLOW, SLOW
 from common.kube.client import Client
 from common.kube.errors import ApiError, ClusterError, Unreachable
 from common.kube.informer import Informer
@@ -18,13 +18,12 @@ from common.kube.reflector import Target
 from ipagent.assign.ec2_error_codes import Failure, Fault
 from ipagent.assign.errors import Ec2Error
 from ipagent.assign.retry import Clock
-from ipagent.call_relay import MAX_AGE, RelayAnswer, RelayCall, RelayRequests
+from ipagent.call_relay import RelayAnswer, RelayCall, RelayRequests
 from ipagent.call_relay_status import NODE_RELAY_MANAGER, requests_body
 from ipagent.log import Log
 from ipagent.node.central.answers import answered, answers_to, settled, unanswered, unsettled
 from ipagent.node.central.attachments import RelayAttachment, Wanted, read_attachment
 from ipagent.node.central.failed_writes import (
-    MAX_SLOW,
     NO_API_SERVER,
     Unwritten,
     may_be_written,
@@ -111,6 +110,7 @@ class CallRelay:
         known = self._informer.items().keys()
         self._pauses.prune(known)
         self._standing.prune(known)
+        self._standing.expire(self._timing.clock())
         answers = {name: self._standing_answers(name, calls) for name, calls in wanted.items()}
         left = {name: calls[len(answers[name]) :] for name, calls in wanted.items()}
         if left := {name: calls for name, calls in left.items() if calls}:
@@ -127,8 +127,8 @@ class CallRelay:
 
     def standing(self, name: str) -> Sequence[RelayCall]:
         """Return the calls of a change by this NodeAttachment that is still to be answered."""
-        found = self._standing.of(name)
-        return found.calls if found is not None and self._timing.clock() - found.since < MAX_AGE else ()
+        self._standing.expire(self._timing.clock())
+        return self._standing.calls(name)
 
     def _standing_answers(self, name: str, calls: Sequence[RelayCall]) -> tuple[RelayAnswer, ...]:
         """Return the answers to the first of these calls, as far as they were asked for before.
@@ -141,12 +141,8 @@ class CallRelay:
         attachment, now = self._informer.items().get(name), self._timing.clock()
         age = now - found.since
         done = settled(attachment, self._session, found.calls)
-        if may_pass(calls) and age < (MAX_AGE if done else self._patience + LATE):
+        if may_pass(calls) and (done or age < self._patience + LATE):
             # Its answer is for whoever asks for it again, a look later.
-            return ()
-        if age >= MAX_AGE:
-            # Who asked for it has gone, and others may have changed that since: it is asked for anew.
-            self._standing.end(name)
             return ()
         if done:
             if self._standing.is_kept(name, calls, now):

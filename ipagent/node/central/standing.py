@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.ec2_error_codes import BY_ADDRESS, Failure, Fault
-from ipagent.call_relay import ASSIGNS, MAX_CALLS, RelayAnswer, RelayCall
+from ipagent.call_relay import ASSIGNS, MAX_AGE, MAX_CALLS, RelayAnswer, RelayCall
 from ipagent.node.central.answers import answered
 
 GRACE = 3.0
@@ -132,6 +132,10 @@ class StandingChanges:
     def _last_refused(self, name: str, now: float) -> frozenset[IPAddress]:
         at, addresses = self._refused.get(name, (now, frozenset[IPAddress]()))
         return addresses if now - at < REFUSED else frozenset()
+
+    def expire(self, now: float) -> None:
+        """Forget what is not worked off any more: who asked for it has gone, and others may change that."""
+        self._by_name = {name: each for name, each in self._by_name.items() if now - each.since < MAX_AGE}
 
     def prune(self, known: Collection[str]) -> None:
         """Forget the NodeAttachments that are gone."""

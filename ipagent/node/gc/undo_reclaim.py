@@ -49,8 +49,6 @@ class Restorer:
         self._log = log
         self._topology = Topology(())
         self._due = NOW
-        # Whether an assign was sent that is not answered yet.
-        self._awaiting = False
 
     def check(self, pairs: Collection[Pair], topology: Topology) -> None:
         """Enqueue addresses to check; `topology` is that of the sweep."""
@@ -61,24 +59,25 @@ class Restorer:
     def step(self) -> float | None:
         """Check if it is due; returns the seconds until it is again, None if nothing is left to do."""
         if self.pending and self._due.at <= self._timing.clock():
-            self._awaiting = False
+            awaiting = False
             try:
-                self.pending = self._restore(self._lister.pods())
+                self.pending, awaiting = self._restore(self._lister.pods())
             except ListingFailed as error:
                 self._log.warning("restore-failed", message=str(error))
             now = self._timing.clock()
-            if self._awaiting:
+            if awaiting:
                 self._due = Attempt(now + PENDING_SECONDS, self._due.tries)
             else:
                 self._due = self._due.later(now, PACE, self._timing.random())
         return remaining(self._due.at, self._timing.clock()) if self.pending else None
 
-    def _restore(self, pods: Collection[Pod]) -> frozenset[Pair]:
-        """Assign what living pods have; returns what is to be tried again."""
+    def _restore(self, pods: Collection[Pod]) -> tuple[frozenset[Pair], bool]:
+        """Assign what living pods have; returns what is to be tried again, and whether an answer is out."""
         addresses = {address for _, address in self.pending}
         held = [each for pod in pods if pod.alive for each in pod.holdings if each.address in addresses]
         placed = place(held, self._topology).placements
         again: set[Pair] = set()
+        awaiting = False
         for call in releases({(each.eni.id, each.holding.address) for each in placed} & self.pending):
             listed = ",".join(map(str, call.addresses))
             try:
@@ -86,7 +85,7 @@ class Restorer:
             except Ec2Error as error:
                 failure = error.failure
                 if failure.pending:
-                    self._awaiting = True
+                    awaiting = True
                     again.update((call.eni_id, address) for address in call.addresses)
                     continue
                 text = f"A pod got it while it was reclaimed, and it is not assigned: {failure.text}"
@@ -96,4 +95,4 @@ class Restorer:
                 continue
             text = "A pod got it while it was reclaimed: it is assigned again"
             self._log.warning("restored", message=text, address=listed, eni=call.eni_id)
-        return frozenset(again)
+        return frozenset(again), awaiting
