@@ -26,7 +26,7 @@ from certs.state import AUTHORITIES, AUTHORITY_KEY, CERTIFICATE, KEY, Observatio
 from certs.store import Conflict, Observed, Store
 from certs.x509 import read_certificate, to_pem
 from common.kube.backoff import pause_after_failure
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import KubeError
 from common.log import JsonLog
 
 TICK = 60.0
@@ -117,7 +117,7 @@ class Controller:
             self._log.write("info", "conflict", message=str(error))
             self._observed = None
             return random.uniform(0.01, 0.1)  # noqa: S311 - no secret: two processes shall not meet again
-        except (ApiError, Unreachable, ClusterError) as error:
+        except KubeError as error:
             self._observed = None
             self._failures += 1
             self._health.failures.inc()

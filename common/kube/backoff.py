@@ -13,6 +13,9 @@ MAX_SLOW = 2
 """Slow refusals of a turn after which its other writes are left for another one: the loop has other work."""
 REST = 9
 """Times as long as a slow refusal took nothing like it is tried: it takes a tenth of the loop's time."""
+FIRST_PATIENCE = 3.0
+"""Seconds to wait for the answer to a write whose last try has not failed, while others like it are refused
+slowly: it may hang as they do, and is waited for as long as the client does at its next try."""
 
 
 def next_try(now: float, took: float, pause: float) -> float:

@@ -68,7 +68,8 @@ class Client:
     """Speaks to one API server. Methods raise ApiError, Unreachable or ClusterError.
 
     `program` is the User-Agent, `remedies` are by HTTP code what the user does next. Connections are used
-    again for `keep` seconds. `timeout` are the seconds for connecting, and for each read of an answer.
+    again for `keep` seconds. `timeout` are the seconds for connecting, and for each read of an answer; the
+    answer to a write may be waited for with less `patience`.
     """
 
     def __init__(
@@ -93,23 +94,35 @@ class Client:
         """Read; `what` completes "refused to …" in errors."""
         return self._answer(_Call("GET", path, what, parameters or {}))
 
-    def create(self, path: str, what: str, body: Object) -> Answer:
+    def create(self, path: str, what: str, body: Object, *, patience: float | None = None) -> Answer:
         """Create an object; also a review, which only gives an answer."""
-        return self._answer(_Call("POST", path, what, {}, body, JSON))
+        return self._answer(_Call("POST", path, what, {}, body, JSON, patience))
 
-    def apply(self, path: str, what: str, body: Object, *, manager: str, force: bool) -> Answer:
+    def apply(  # noqa: PLR0913 - one keyword an option
+        self,
+        path: str,
+        what: str,
+        body: Object,
+        *,
+        manager: str,
+        force: bool,
+        patience: float | None = None,
+    ) -> Answer:
         """Create or change an object by server-side apply; with `force` other managers lose its fields."""
         parameters = {"fieldManager": manager, "force": "true" if force else "false"}
-        return self._answer(_Call("PATCH", path, what, parameters, body, APPLY))
+        return self._answer(_Call("PATCH", path, what, parameters, body, APPLY, patience))
 
-    def merge(self, path: str, what: str, body: Object, *, manager: str) -> Answer:
+    def merge(
+        self, path: str, what: str, body: Object, *, manager: str, patience: float | None = None
+    ) -> Answer:
         """Change an object by a JSON Merge Patch (RFC 7396)."""
-        return self._answer(_Call("PATCH", path, what, {"fieldManager": manager}, body, MERGE))
+        parameters = {"fieldManager": manager}
+        return self._answer(_Call("PATCH", path, what, parameters, body, MERGE, patience))
 
-    def delete(self, path: str, what: str, uid: str) -> None:
+    def delete(self, path: str, what: str, uid: str, *, patience: float | None = None) -> None:
         """Delete the object with this uid; the API server refuses with 409 if another one has its name."""
         body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
-        self._answer(_Call("DELETE", path, what, {}, body, JSON))
+        self._answer(_Call("DELETE", path, what, {}, body, JSON, patience))
 
     def list(
         self, path: str, what: str, parameters: Mapping[str, str], take: Callable[[Object], Item]
@@ -178,9 +191,9 @@ class Client:
         if kept := self._connections.take():
             # The API server may have closed it meanwhile: that says nothing about the request.
             with suppress(OSError, http.client.HTTPException):
-                return kept, kept.ask(*request)
+                return kept, kept.ask(*request, patience=call.patience)
         connection = self._connections.open()
-        return connection, connection.ask(*request)
+        return connection, connection.ask(*request, patience=call.patience)
 
     def _built(self, call: _Call) -> tuple[str, str, bytes | None, Mapping[str, str]]:
         headers = {"Accept": JSON, "User-Agent": f"{self._program}/{VERSION}"}
@@ -192,7 +205,8 @@ class Client:
 
     def _silence(self, call: _Call) -> Unreachable:
         """Return what the silence after a write means, which a read of the same shows."""
-        begun = f"cannot {call.what}: no answer within {self._connections.timeout:g} s"
+        waited = self._connections.timeout if call.patience is None else call.patience
+        begun = f"cannot {call.what}: no answer within {waited:g} s"
         where = f"the API server at {self._cluster.endpoint}"
         status = self._probe(call.path.removesuffix("/status"))
         if status is None or status in OF_ALL:
@@ -220,6 +234,8 @@ class _Call:
     parameters: Mapping[str, str]
     body: Object | None = None
     media_type: str = ""
+    patience: float | None = None
+    """Seconds to wait for the answer's head, where that is not the client's timeout."""
 
 
 class Watch:

@@ -12,11 +12,20 @@ NOT_AUTHENTICATED = "the token was not accepted: is the ServiceAccount there, an
 """What the user of a pod's ServiceAccount does next after HTTP code 401."""
 
 
-class ClusterError(Exception):
+class KubeError(Exception):
+    """A request of the API server has failed."""
+
+    @property
+    def of_one_object(self) -> bool:
+        """Whether it concerns the request's object alone: requests for others may succeed meanwhile."""
+        return False
+
+
+class ClusterError(KubeError):
     """How to reach the cluster is not known or not usable."""
 
 
-class ApiError(Exception):
+class ApiError(KubeError):
     """The API server answered with an error; `code` is HTTP's, `reason` and `message` are its Status'.
 
     `time` is the API server's clock, in seconds since 1970. `remedy` is what the user does next.
@@ -64,11 +73,11 @@ class ApiError(Exception):
 
     @property
     def of_one_object(self) -> bool:
-        """Whether requests for other objects may succeed. Below 400 it is no API server that answers."""
+        """Whether only this object is refused. Below 400 it is no API server that answers."""
         return self.code >= 400 and self.code not in OF_ALL
 
 
-class Unreachable(Exception):
+class Unreachable(KubeError):
     """The API server did not answer."""
 
 
@@ -77,3 +86,8 @@ class HangingWrite(Unreachable):
 
     The write may take place yet.
     """
+
+    @property
+    def of_one_object(self) -> bool:
+        """Whether only this object is waited for: an admission webhook hangs, or a quota, for some alone."""
+        return True

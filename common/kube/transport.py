@@ -81,13 +81,22 @@ class Connection(http.client.HTTPSConnection):
         self.send(whole)
 
     def ask(
-        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        patience: float | None = None,
     ) -> http.client.HTTPResponse:
-        """Send a request and wait for the head of its answer. Raises also SilentWriteError."""
+        """Send a request and wait for the head of its answer, for `patience` seconds if they are given.
+
+        Raises also SilentWriteError.
+        """
         try:
             self.send_request(method, target, body, headers)
             try:
-                return self.getresponse()
+                return self._head(patience)
             except TimeoutError as error:
                 # What has not even arrived tells of a connection that has died.
                 if method == "GET" or unacknowledged(self.opened):
@@ -96,6 +105,15 @@ class Connection(http.client.HTTPSConnection):
         except BaseException:
             self.close()
             raise
+
+    def _head(self, patience: float | None) -> http.client.HTTPResponse:
+        if patience is None:
+            return self.getresponse()
+        self.opened.settimeout(patience)
+        try:
+            return self.getresponse()
+        finally:
+            self.opened.settimeout(self.timeout)
 
     def connect(self) -> None:
         """Connect."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from common.backoff import half_jitter
+from common.kube.backoff import FIRST_PATIENCE, SLOW
 
 FIRST, LONGEST = 1.0, 60.0
 """Seconds until a refused write is tried again: after its first refusal, and at most."""
@@ -21,6 +22,8 @@ class _Refused(NamedTuple):
     """When it is due again."""
     wanted: float
     """When it was last said to be."""
+    slow: bool
+    """Whether its last try took long."""
 
 
 @dataclass(slots=True)
@@ -33,15 +36,33 @@ class WriteBackoff:
         """Return when a write may be made: `now`, unless it was refused."""
         return max(now, self._refused[key].until) if key in self._refused else now
 
-    def refuse(self, key: Hashable, now: float, random: float = 1.0, *, longest: float = LONGEST) -> float:
+    def refuse(  # noqa: PLR0913 - one keyword an option
+        self,
+        key: Hashable,
+        now: float,
+        random: float = 1.0,
+        *,
+        longest: float = LONGEST,
+        took: float = 0.0,
+        rest: float = 0.0,
+    ) -> float:
         """Record that a write was refused; returns until when it waits.
 
-        Where several programs make such writes, a `random` of [0, 1) keeps them apart.
+        Where several programs make such writes, a `random` of [0, 1) keeps them apart. `took`: after so many
+        seconds; all that are refused slowly wait so long that the time between is `rest` times as much.
         """
         count = self._refused[key].times if key in self._refused else 0
-        until = now + half_jitter(FIRST, longest, count, random)
-        self._refused[key] = _Refused(count + 1, until, now)
-        return until
+        pause, slow = half_jitter(FIRST, longest, count, random), took >= SLOW
+        if slow:
+            others = sum(each.slow for other, each in self._refused.items() if other != key)
+            pause = max(pause, rest * took * (1 + others))
+        self._refused[key] = _Refused(count + 1, now + pause, now, slow)
+        return now + pause
+
+    def patience(self, key: Hashable) -> float | None:
+        """Return for how many seconds a write is waited for, None for as long as the client does."""
+        slow = key not in self._refused and any(each.slow for each in self._refused.values())
+        return FIRST_PATIENCE if slow else None
 
     def want(self, key: Hashable, now: float) -> None:
         """Record that a write that was refused is still wanted, though it may not be tried again for long."""
@@ -57,8 +78,15 @@ class WriteBackoff:
         return key in self._refused
 
     def accept(self, key: Hashable) -> None:
-        """Record that a write was not refused: its next refusal is the first in a row."""
-        self._refused.pop(key, None)
+        """Record that a write was not refused: its next refusal is the first in a row.
+
+        If it was refused slowly before, the others like it are due as well: their webhook may answer again.
+        """
+        found = self._refused.pop(key, None)
+        if found is not None and found.slow:
+            for other, each in self._refused.items():
+                if each.slow:
+                    self._refused[other] = each._replace(until=min(each.until, found.until))
 
     def retain(self, keys: Collection[Hashable]) -> None:
         """Forget all other writes."""

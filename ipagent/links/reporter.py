@@ -1,7 +1,8 @@
 """Status reporter: writes the state of interfaces to their NodeAttachments where it has changed.
 
 Thread: the main loop's. A write that fails is repeated later; the loop goes on meanwhile, since the
-interfaces matter more than what is said of them. One that is refused delays no other.
+interfaces matter more than what is said of them. One that is refused, or for which an admission webhook
+hangs, delays no other.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.backoff import half_jitter
+from common.kube.backoff import REST, SLOW
 from common.kube.client import Client
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import ApiError, KubeError
 from common.kube.write_backoff import WriteBackoff
+from common.token_bucket import BucketsByKey, Rate
 from ipagent.links.node_attachments import LinkAttachment, fit_to_schema, status_body
 from ipagent.links.plan import Status
 from ipagent.log import Log
@@ -21,6 +24,9 @@ from ipagent.node_network_api import ATTACHMENTS, LINKS_MANAGER
 
 BASE, CAP = 1.0, 60.0
 """Seconds between tries while the API server does not answer."""
+RATE = Rate(120, 0.5)
+"""Reports on one interface: as many as the controller makes writes for a node (its `write_budget.py`). One
+that goes up and down all the time is reported in the end as it is then."""
 
 
 @dataclass
@@ -35,6 +41,7 @@ class StatusReporter:
     _next_try: float = 0.0
     _refused: WriteBackoff = field(default_factory=WriteBackoff)
     _written: dict[str, Status] = field(default_factory=dict)
+    _rates: BucketsByKey[str] = field(default_factory=lambda: BucketsByKey(RATE))
     _unanswered: dict[str, float] = field(default_factory=dict)
     """When a write had no answer: others come first, since a webhook may hang for this one alone."""
 
@@ -55,24 +62,47 @@ class StatusReporter:
         now = self.clock()
         if now < self._next_try:
             return self._next_try - now
-        for name, status in sorted(changed.items(), key=lambda pair: self._unanswered.get(pair[0], 0.0)):
-            if self._refused.due(name, now) > now:
+        for name, status in sorted(changed.items(), key=lambda pair: self._last(pair[0])):
+            if self._due(name, now) > now:
                 continue
+            began = self.clock()
+            self._rates.of(name).take(began)
             try:
                 self._write(name, status)
-            except ApiError as error:
-                until = self._refused.refuse(name, now, random.random())  # noqa: S311 - no secret
-                self._log_failure(error, until - now)
-            except (Unreachable, ClusterError) as error:
-                pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
-                self._log_failure(error, pause)
-                self.failures += 1
-                self._unanswered[name] = self.clock()
-                self._next_try = self._unanswered[name] + pause
-                return pause
+            except KubeError as error:
+                if not error.of_one_object:
+                    return self._pause_all(name, error)
+                took = self.clock() - began
+                self._refuse(name, error, took)
+                if took >= SLOW:
+                    # Each of the others may take as long: the interfaces come first.
+                    break
         self.failures = 0
-        due = (self._refused.due(name, now) for name in changed)
-        return min((at - now for at in due if at > now), default=None)
+        now = self.clock()
+        left = [name for name, status in changed.items() if self._written.get(name) != status]
+        return min((self._due(name, now) - now for name in left), default=None)
+
+    def _due(self, name: str, now: float) -> float:
+        return max(self._refused.due(name, now), now + self._rates.of(name).wait(now))
+
+    def _last(self, name: str) -> tuple[bool, float]:
+        """Return by what writes are sorted: those that fail, perhaps slowly, come last."""
+        return name in self._refused, self._unanswered.get(name, 0.0)
+
+    def _refuse(self, name: str, error: KubeError, took: float) -> None:
+        """Have this one wait, which was refused or given up after so many seconds."""
+        now, chance = self.clock(), random.random()  # noqa: S311 - no secret
+        until = self._refused.refuse(name, now, chance, took=took, rest=REST)
+        self._log_failure(error, until - now)
+
+    def _pause_all(self, name: str, error: KubeError) -> float:
+        """Have all wait, and this one let others go first; returns for how many seconds."""
+        pause = half_jitter(BASE, CAP, self.failures, random.random())  # noqa: S311 - no secret
+        self._log_failure(error, pause)
+        self.failures += 1
+        self._unanswered[name] = self.clock()
+        self._next_try = self._unanswered[name] + pause
+        return pause
 
     def _log_failure(self, error: Exception, pause: float) -> None:
         self.log.warning("report-failed", message=f"{error}; it is tried again in {pause:.0f} s")
@@ -85,6 +115,7 @@ class StatusReporter:
                 status_body(name, status),
                 manager=LINKS_MANAGER,
                 force=True,
+                patience=self._refused.patience(name),
             )
         except ApiError as error:
             # Deleted a moment ago, which the watch does not show yet.

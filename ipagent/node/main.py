@@ -17,7 +17,7 @@ from typing import Any
 
 from common.agent_settings import ENV_HOST_IP, ENV_NODE_NAME, ENV_POD_NAME, ENV_POD_NAMESPACE
 from common.kube.client import Client
-from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
+from common.kube.errors import NOT_AUTHENTICATED, KubeError
 from common.kube.rest_config import find_cluster
 from common.open_files_limit import raise_descriptor_limit
 from common.probes import ProbeServer
@@ -184,7 +184,7 @@ class NodeAgent:
         """List the node's pods for a sweep; raises ListingFailed."""
         try:
             return self._informer.list_now()
-        except (ApiError, Unreachable, ClusterError) as error:
+        except KubeError as error:
             raise ListingFailed(str(error)) from error
 
     def _open(self, wakeup: Wakeup) -> PodSessionServer:

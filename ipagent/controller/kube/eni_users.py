@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.kube.client import Client
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import KubeError
 from ipagent.controller.model.actions import ListPods
 from ipagent.controller.reconcile.ec2_answers import Answer, Refused, Users
 from ipagent.controller.reconcile.ec2_error_conditions import Kind
@@ -37,7 +37,7 @@ def list_users(client: Client, call: ListPods) -> Answer:
                     "/api/v1/pods", f"list the pods of node {node}", parameters, read_pod
                 )
             users[attachment] = tuple(sorted(name for name, macs in known[node] if mac in macs))
-    except (ApiError, Unreachable, ClusterError) as error:
+    except KubeError as error:
         return Refused(Kind.PODS_UNKNOWN, "list pods", str(error))
     return Users(users)
 

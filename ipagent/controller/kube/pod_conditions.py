@@ -53,10 +53,10 @@ class PodConditionWriter:
         make, tell = partial(self._apply, pod, condition), partial(self._event, pod, condition)
         return PendingWrite(Key("Pod status", (pod.key, pod.uid)), condition, self.may, make, tell)
 
-    def _apply(self, pod: EipPod, condition: Condition) -> None:
+    def _apply(self, pod: EipPod, condition: Condition, patience: float | None) -> None:
         path, body = status_path(pod.namespace, pod.name), bodies.pod_condition(pod, condition, timestamp())
         what = f"write the status of pod {pod.key}"
-        self.client.apply(path, what, body, manager=CONTROLLER_MANAGER, force=True)
+        self.client.apply(path, what, body, manager=CONTROLLER_MANAGER, force=True, patience=patience)
 
     def _event(self, pod: EipPod, condition: Condition) -> None:
         """Say what has been reached or refused; what is only under way is not news."""

@@ -78,6 +78,10 @@ class RecentWrites:
             self._refused.due(key, now), self._slow_groups.due(key.group, now), self._slow.due(key, now)
         )
 
+    def patience(self, key: Key) -> float | None:
+        """Return for how many seconds a write is waited for, None for as long as the client does."""
+        return self._slow.patience(key)
+
     def has_failed(self, key: Key, now: float) -> bool:
         """Return whether the last try of a write has failed that is to be made now."""
         last = self._last(key)
@@ -135,13 +139,16 @@ class RecentWrites:
         self.record(key, value, now - LAG + CONFLICT_PAUSE)
         self.come_again(now + CONFLICT_PAUSE)
 
-    def accept(self, key: Key, now: float) -> None:
-        """Record that a write has not failed: its next failure, and its group's, are the first in a row."""
+    def accept(self, key: Key, now: float, took: float = 0.0) -> None:
+        """Record that a write has not failed: its next failure, and its group's, are the first in a row.
+
+        `took`: after so many seconds.
+        """
         self._row = 0
         self._refused.accept(key)
         self._refused.accept(self._slow.last_attempt(key))
         self._slow_groups.accept(key.group)
-        self._slow.accept(key, now)
+        self._slow.accept(key, now, took)
 
     def done(self, now: float) -> float:
         """Return when to come again at the latest, after a turn that has not ended early."""

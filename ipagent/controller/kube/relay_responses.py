@@ -53,10 +53,10 @@ class ResponseWriter:
         make = partial(self._apply, name, answers)
         return PendingWrite(Key(_GROUP, name), answers, allowed, make, attempt=Key(_GROUP, name, answers))
 
-    def _apply(self, name: str, answers: RelayAnswers) -> None:
+    def _apply(self, name: str, answers: RelayAnswers, patience: float | None) -> None:
         path, what = f"{ATTACHMENTS}/{name}/status", f"answer the node agent in NodeAttachment {name}"
         try:
             body = responses_body(name, answers)
         except ValueError as error:
             raise Unwritable(f"cannot {what}: {error}") from error
-        self.client.apply(path, what, body, manager=RELAY_MANAGER, force=True)
+        self.client.apply(path, what, body, manager=RELAY_MANAGER, force=True, patience=patience)

@@ -3,7 +3,8 @@
 A webhook may hang for some objects alone, and each write that hangs takes the loop's time. All that hung when
 they were tried last take a tenth of it together. Whether one of the others hangs, shows only at its next try:
 those go first that will most likely be taken, and the rest after one that hangs is owed by those alone that
-are no likelier than it was. What was accepted last time waits for nothing that was never accepted.
+are no likelier than it was. What was accepted last time waits for nothing that was never accepted. Once one
+of a group hangs, the others are given up sooner, so that many that hang soon have had their first try.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from common.backoff import ceiling
-from common.kube.backoff import REST
+from common.kube.backoff import FIRST_PATIENCE, REST
 from common.kube.write_backoff import WriteBackoff
 
 NEW_REST = 2
-"""Times as long as a write hung that nothing is tried that is no likelier to be taken: it gets a third of the
-loop's time. Each further one in a row that was never tried doubles that, up to REST: all of them may hang."""
+"""Times as long as a write hung that nothing is tried that is no likelier to be taken: those whose last try
+has not hung get a third of the loop's time."""
 AHEAD = 60.0
 """Seconds of that rest which may be owed: few that hang do not hold up the others."""
 NEW = 60.0
@@ -27,6 +27,12 @@ NEW = 60.0
 it up."""
 MAX_ACCEPTED = 10_000
 """Keys of accepted writes that are remembered."""
+USUAL = 2
+"""Times as long as the slowest accepted write of a group took of late the others are waited for at least."""
+MAX_FIRST_PATIENCE = 10.0
+"""Seconds from which on these are waited for as long as the client does."""
+OF_LATE = 600.0
+"""Seconds for which the slowest accepted write counts."""
 
 
 class Key(NamedTuple):
@@ -70,8 +76,8 @@ class SlowWrites:
     _backwards: bool = False
     """Whether the last ones of a turn are tried first. Neighbours by name often hang together, as a group's
     nodes do: after each that hangs the next try is made at the other end."""
-    _row: int = 0
-    """How many hung in a row that were never tried before."""
+    _slowest: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Seconds that the slowest accepted write of each group took of late, and when that was."""
 
     def begin(self, waiting: WriteBackoff) -> None:
         """Begin a turn; what has hung and does not wait any more is forgotten."""
@@ -99,6 +105,14 @@ class SlowWrites:
             return self._due
         return self._owed_until[likelihood] - AHEAD if key.group in self._groups else 0.0
 
+    def patience(self, key: Key) -> float | None:
+        """Return for how many seconds a write is waited for, None for as long as the client does."""
+        if key.group not in self._groups or key.whole in self._hanging:
+            return None
+        slowest, _ = self._slowest.get(key.group, (0.0, 0.0))
+        found = max(FIRST_PATIENCE, USUAL * slowest)
+        return found if found < MAX_FIRST_PATIENCE else None
+
     def _likelihood(self, whole: Key, now: float) -> _Likelihood:
         if whole in self._hanging:
             return _Likelihood.HANGS
@@ -114,29 +128,26 @@ class SlowWrites:
         """Record that a write was refused after so many seconds."""
         whole = key.whole
         likelihood = self._likelihood(whole, now)
-        rest = float(NEW_REST)
-        if likelihood is _Likelihood.UNKNOWN:
-            rest = ceiling(NEW_REST, REST, self._row)
-            self._row += 1
         for each in range(_Likelihood.UNKNOWN, max(likelihood, _Likelihood.UNKNOWN) + 1):
             # The rest goes on while another one is tried.
-            self._owed_until[each] = max(self._owed_until[each], now - took) + (1 + rest) * took
+            self._owed_until[each] = max(self._owed_until[each], now - took) + (1 + NEW_REST) * took
         self._hanging[whole] = key
         self._groups.add(key.group)
         self._accepted.pop(whole, None)
-        self._due = now + REST * took
+        self._due = max(self._due, now + REST * took)
         self._backwards = not self._backwards
 
     def end(self, key: Key) -> None:
         """Record that a write does not hang any more."""
         self._hanging.pop(key.whole, None)
 
-    def accept(self, key: Key, now: float) -> None:
-        """Record that a write was taken."""
+    def accept(self, key: Key, now: float, took: float) -> None:
+        """Record that a write was taken after so many seconds."""
         whole = key.whole
         self._hanging.pop(whole, None)
-        if key.group in self._groups:
-            self._row = 0
+        slowest, at = self._slowest.get(key.group, (0.0, now))
+        if took >= slowest or now - at > OF_LATE:
+            self._slowest[key.group] = took, now
         self._accepted.pop(whole, None)
         self._accepted[whole] = now
         if len(self._accepted) > MAX_ACCEPTED:

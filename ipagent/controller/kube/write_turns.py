@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from common.kube.backoff import SLOW
-from common.kube.errors import ApiError, ClusterError, HangingWrite, Unreachable
+from common.kube.errors import ApiError, KubeError
 from ipagent.controller.kube.recent_writes import RecentWrites
 from ipagent.controller.kube.slow_writes import Key
 from ipagent.log import Log
@@ -22,20 +22,29 @@ POSTPONED = 1.0
 """Seconds for which these wait."""
 
 
-class Unwritable(Exception):
+class Unwritable(KubeError):
     """What is to be written has no room in its object; the text says which."""
+
+    @property
+    def of_one_object(self) -> bool:
+        """Whether others may be written."""
+        return True
+
+
+Make: TypeAlias = Callable[[float | None], None]
+"""Makes a write, and waits so many seconds for its answer, None for as long as the client does."""
 
 
 class PendingWrite(NamedTuple):
     """A write that is to be made, if it is `allowed` at its turn.
 
-    `make` raises ApiError, Unreachable, ClusterError or Unwritable; `then` is called after it has not.
+    `make` raises KubeError; `then` is called after it has not.
     """
 
     key: Key
     value: object
     allowed: Callable[[], bool]
-    make: Callable[[], None]
+    make: Make
     then: Callable[[], None] | None = None
     attempt: Key | None = None
     """The key with an attempt, where what else is written under it does not wait once this has failed."""
@@ -87,27 +96,24 @@ class WriteTurns:
             return True
         began = self.clock()
         try:
-            write.make()
-        except (ApiError, Unreachable, ClusterError, Unwritable) as error:
+            write.make(self.recent.patience(write.waits))
+        except KubeError as error:
             ended = self.clock()
             took = ended - began
             # Not `now`: others may have been slow in this turn.
             return self._failed(write, error, ended if took >= SLOW else now, took)
-        self.recent.accept(write.waits, now)
+        self.recent.accept(write.waits, now, self.clock() - began)
         self.recent.record(write.key, write.value, now)
         if write.then is not None:
             write.then()
         return True
 
-    def _failed(self, write: PendingWrite, error: Exception, now: float, took: float) -> bool:
+    def _failed(self, write: PendingWrite, error: KubeError, now: float, took: float) -> bool:
         if isinstance(error, ApiError) and error.outdated:
             self.recent.accept(write.waits, now)
             self.recent.changed_meanwhile(write.key, write.value, now)
             return True
-        alone = isinstance(error, HangingWrite | Unwritable)
-        if isinstance(error, ApiError):
-            alone = error.of_one_object
-        goes_on = self.recent.failed(write.waits, now, alone=alone, took=took)
+        goes_on = self.recent.failed(write.waits, now, alone=error.of_one_object, took=took)
         wait = self.recent.due(write.waits, now) - now
         self.log.warning("write-failed", message=f"{error}; it is tried again in {wait:.0f} s")
         return goes_on

@@ -92,8 +92,9 @@ class Writer:
     ) -> PendingWrite:
         before, path = attachment.status.conditions, f"{ATTACHMENTS}/{attachment.name}/status"
 
-        def make() -> None:
-            self._apply(path, bodies.attachment_status(attachment.name, status, before, timestamp()))
+        def make(patience: float | None) -> None:
+            body = bodies.attachment_status(attachment.name, status, before, timestamp())
+            self._apply(path, body, patience)
 
         def tell() -> None:
             node, found = state.nodes.get(attachment.node), news(before, status.conditions)
@@ -107,9 +108,9 @@ class Writer:
         return PendingWrite(key, status, self._allowed(payer, now), make, tell)
 
     def _network(self, network: NodeNetwork, status: NetworkStatus, now: float) -> PendingWrite:
-        def make() -> None:
+        def make(patience: float | None) -> None:
             body = bodies.network_status(network.name, status, network.status, timestamp())
-            self._apply(f"{NETWORKS}/{network.name}/status", body)
+            self._apply(f"{NETWORKS}/{network.name}/status", body, patience)
 
         def tell() -> None:
             found = news(network.status, status.conditions)
@@ -121,30 +122,32 @@ class Writer:
         key, payer = Key("NodeNetwork status", (network.name, network.uid)), (NETWORK, network.name)
         return PendingWrite(key, status, self._allowed(payer, now), make, tell)
 
-    def _object(self, write: Write) -> None:
+    def _object(self, write: Write, patience: float | None) -> None:
         match write:
             case ApplyAttachment():
-                self._apply(f"{ATTACHMENTS}/{write.name}", bodies.attachment(write))
+                self._apply(f"{ATTACHMENTS}/{write.name}", bodies.attachment(write), patience)
             case DeleteAttachment():
-                self.client.delete(
-                    f"{ATTACHMENTS}/{write.name}", f"delete NodeAttachment {write.name}", write.uid
-                )
+                path, what = f"{ATTACHMENTS}/{write.name}", f"delete NodeAttachment {write.name}"
+                self.client.delete(path, what, write.uid, patience=patience)
             case RemoveFinalizer():
-                self._finalizer(write.kind, write.name, wanted=False)
+                self._finalizer(write.kind, write.name, patience, wanted=False)
             case AddFinalizer():
-                self._finalizer("NodeNetwork", write.name, wanted=True)
+                self._finalizer("NodeNetwork", write.name, patience, wanted=True)
             case PatchNode():
                 path, what = f"/api/v1/nodes/{write.name}", f"label node {write.name}"
-                self.client.merge(path, what, bodies.node_patch(write), manager=CONTROLLER_MANAGER)
+                self._merge(path, what, bodies.node_patch(write), patience)
             case PatchResources():
                 path, what = f"/api/v1/nodes/{write.name}/status", f"write the capacity of node {write.name}"
-                self.client.merge(path, what, bodies.resources_patch(write), manager=CONTROLLER_MANAGER)
+                self._merge(path, what, bodies.resources_patch(write), patience)
 
-    def _apply(self, path: str, body: bodies.Object) -> None:
+    def _apply(self, path: str, body: bodies.Object, patience: float | None) -> None:
         what = f"apply {body['kind']} {body['metadata']['name']}"
-        self.client.apply(path, what, body, manager=CONTROLLER_MANAGER, force=True)
+        self.client.apply(path, what, body, manager=CONTROLLER_MANAGER, force=True, patience=patience)
 
-    def _finalizer(self, kind: str, name: str, *, wanted: bool) -> None:
+    def _merge(self, path: str, what: str, patch: bodies.Object, patience: float | None) -> None:
+        self.client.merge(path, what, patch, manager=CONTROLLER_MANAGER, patience=patience)
+
+    def _finalizer(self, kind: str, name: str, patience: float | None, *, wanted: bool) -> None:
         paths, finalizer = _PATHS[kind]
         found = self.client.get(f"{paths}/{name}", f"read {kind} {name}").object["metadata"]
         others = [each for each in found.get("finalizers", ()) if each != finalizer]
@@ -155,7 +158,7 @@ class Writer:
             }
         }
         path, what = f"{paths}/{name}", f"write the finalizers of {kind} {name}"
-        self.client.merge(path, what, patch, manager=CONTROLLER_MANAGER)
+        self._merge(path, what, patch, patience)
 
 
 def _differs(status: NetworkStatus, network: NodeNetwork) -> bool:

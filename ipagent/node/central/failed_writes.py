@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.kube.errors import ApiError, HangingWrite, Unreachable
+from common.kube.errors import ApiError, HangingWrite, KubeError, Unreachable
 from ipagent.assign.ec2_error_codes import Failure, Fault
 
 NO_API_SERVER = (
@@ -30,7 +30,7 @@ NOT_ATTACHED = "The ENI was detached, or its NodeNetwork does not select the nod
 class Unwritten:
     """A write that has failed, after so many seconds."""
 
-    error: Exception
+    error: KubeError
     took: float
 
 
@@ -40,12 +40,12 @@ def takes_none(failed: Sequence[Unwritten], written: int, wanted: int) -> bool:
     Where it does not answer, a webhook may hang for that NodeAttachment: one more is tried.
     """
     error = failed[-1].error
-    if isinstance(error, HangingWrite):
+    if error.of_one_object:
         return False
     if isinstance(error, Unreachable):
         silent = all(isinstance(each.error, Unreachable) for each in failed)
         return silent and not written and len(failed) == min(2, wanted)
-    return not (isinstance(error, ApiError) and error.of_one_object)
+    return True
 
 
 def not_written(error: Exception, *, alone: bool) -> Failure:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from common.kube.backoff import MAX_SLOW, SLOW
 from common.kube.client import Client
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import ApiError, KubeError
 from common.kube.informer import Informer
 from common.kube.reflector import Target
 from ipagent.assign.ec2_error_codes import Failure, Fault
@@ -210,7 +210,7 @@ class CallRelay:
         began = self._timing.clock()
         try:
             self._apply(name, calls)
-        except (ApiError, Unreachable, ClusterError) as error:
+        except KubeError as error:
             # What only looks may stay.
             if may_be_written(error) and any(call.change is not None for call in calls):
                 self._withdraw({name: calls})
@@ -278,7 +278,7 @@ class CallRelay:
         for name in self._unsettled(numbered):
             try:
                 self._apply(name, ())
-            except (ApiError, Unreachable, ClusterError) as error:
+            except KubeError as error:
                 # A webhook may hang for each.
                 if not isinstance(error, ApiError) or self._timing.clock() - began >= SLOW:
                     self._pause_all(not_written(error, alone=isinstance(error, ApiError)))

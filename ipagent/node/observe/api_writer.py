@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from common.kube.backoff import MAX_PAUSE, pause_after_failure
-from common.kube.errors import ApiError, ClusterError, HangingWrite, Unreachable
+from common.kube.errors import ApiError, KubeError
 from common.kube.write_backoff import LONGEST, WriteBackoff
 
 Item = TypeVar("Item")
@@ -39,8 +39,8 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
         """Return what to write now, or in how many seconds to ask again; None if nothing waits."""
 
     @abstractmethod
-    def write(self, item: Item) -> None:
-        """Write it. Raises ApiError, Unreachable or ClusterError."""
+    def write(self, item: Item, patience: float | None) -> None:
+        """Write it, and wait so many seconds, None for as long as the client does. Raises KubeError."""
 
     @abstractmethod
     def put_back(self, item: Item, until: float) -> None:
@@ -63,18 +63,21 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
     def run(self) -> None:
         """Write what is due."""
         while (item := self._next()) is not None:
+            began = time.monotonic()
+            self._failed.prune(began)
             try:
-                self.write(item)
-            except ApiError as error:
-                if error.passing:
-                    self._again(item, error)
-                elif self.refused(item, error):
-                    self._log_once(error)
-            except (Unreachable, ClusterError) as error:
-                self._again(item, error)
+                self.write(item, self._failed.patience(self.key(item)))
+            except KubeError as error:
+                self._not_written(item, error, time.monotonic() - began)
             else:
                 self._failures, self._failure = 0, ""
                 self._failed.accept(self.key(item))
+
+    def _not_written(self, item: Item, error: KubeError, took: float) -> None:
+        if not isinstance(error, ApiError) or error.passing or not error.of_one_object:
+            self._again(item, error, took)
+        elif self.refused(item, error):
+            self._log_once(error)
 
     def _next(self) -> Item | None:
         with self.wake:
@@ -85,13 +88,12 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
                 self.wake.wait(found)
         return None
 
-    def _again(self, item: Item, error: Exception) -> None:
+    def _again(self, item: Item, error: KubeError, took: float) -> None:
         self._log_once(error)
-        alone = error.of_one_object if isinstance(error, ApiError) else isinstance(error, HangingWrite)
-        until = self._next_try(item, error)
+        until = self._next_try(item, error, took)
         with self.wake:
             self.put_back(item, until)
-            if alone:
+            if error.of_one_object:
                 return
             self._failures += 1
             if not self._stopping:
@@ -100,17 +102,16 @@ class ApiWriter(threading.Thread, ABC, Generic[Item]):
                     pause_after_failure(self._failures, random.random()),  # noqa: S311 - no secret
                 )
 
-    def _next_try(self, item: Item, error: Exception) -> float:
+    def _next_try(self, item: Item, error: KubeError, took: float) -> float:
         """Return when to write it again. Silence, too, may be this one's: of a webhook, for example."""
         now = time.monotonic()
-        self._failed.prune(now)
         if isinstance(error, ApiError) and not error.of_one_object:
             return now
         longest = LONGEST if isinstance(error, ApiError) else MAX_PAUSE
         chance = random.random()  # noqa: S311 - no secret
-        return self._failed.refuse(self.key(item), now, chance, longest=longest)
+        return self._failed.refuse(self.key(item), now, chance, longest=longest, took=took)
 
-    def _log_once(self, error: Exception) -> None:
+    def _log_once(self, error: KubeError) -> None:
         kind = f"{type(error).__name__} {getattr(error, 'code', '')}"
         if kind != self._failure:
             self._failure = kind

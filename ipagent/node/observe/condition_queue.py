@@ -55,6 +55,8 @@ class ConditionQueue:
         self._shown: dict[PodKey, PodCondition | None] = {}
         self._desired: dict[PodKey, PodCondition] = {}
         self._due: dict[PodKey, float] = {}
+        self._failed: set[PodKey] = set()
+        """Pods whose last write has failed: each may take long again, and others come first."""
         self._bucket = TokenBucket(RATE)
 
     def observe(self, pod: PodKey, shown: PodCondition | None) -> None:
@@ -65,6 +67,7 @@ class ConditionQueue:
         """Forget a pod that is gone."""
         for table in (self._shown, self._desired, self._due):
             table.pop(pod, None)
+        self._failed.discard(pod)
 
     def retain(self, living: Collection[PodKey]) -> None:
         """Forget all other pods."""
@@ -93,11 +96,13 @@ class ConditionQueue:
         """
         if not self._due:
             return None
-        pod = min(self._due, key=self._due.__getitem__)
+        ready = [pod for pod, due in self._due.items() if due <= now and pod not in self._failed]
+        pod = min(ready or self._due, key=self._due.__getitem__)
         if (wait := max(self._due[pod] - now, self._bucket.wait(now))) > 0:
             return wait
         self._bucket.take(now)
         del self._due[pod]
+        self._failed.discard(pod)
         shown, wanted = self._shown.get(pod), self._desired[pod]
         kept = shown.since if shown is not None and shown.status == wanted.status else ""
         condition = replace(wanted, since=kept or timestamp)
@@ -109,3 +114,4 @@ class ConditionQueue:
         if write.pod in self._desired:
             self._shown[write.pod] = None
             self._due.setdefault(write.pod, now)
+            self._failed.add(write.pod)

@@ -60,11 +60,12 @@ class ConditionWriter(ApiWriter[ConditionWrite]):
         """Return what to write now."""
         return self._queue.due(time.monotonic(), timestamp())
 
-    def write(self, item: ConditionWrite) -> None:
+    def write(self, item: ConditionWrite, patience: float | None) -> None:
         """Apply the condition to the pod's status."""
         pod = item.pod
         path, what = status_path(pod.namespace, pod.name), f"write the condition {CONDITION} of pod {pod}"
-        self._client.apply(path, what, body_of(item), manager=NODE_MANAGER, force=True)
+        body = body_of(item)
+        self._client.apply(path, what, body, manager=NODE_MANAGER, force=True, patience=patience)
 
     def key(self, item: ConditionWrite) -> PodKey:
         """Return the pod: its next condition does not wait."""

@@ -51,14 +51,14 @@ class EventRecorder(ApiWriter[Write]):
         """Return the Event to write now."""
         return self._correlator.due(time.monotonic())
 
-    def write(self, item: Write) -> None:
+    def write(self, item: Write, patience: float | None) -> None:
         """Create the Event, or count it on."""
         what = f"write an Event on pod {item.event.pod}"
         body = body_of(item, self._node)
         if item.new:
-            self._client.create(path_of(item), what, body)
+            self._client.create(path_of(item), what, body, patience=patience)
         else:
-            self._client.merge(path_of(item), what, body, manager=COMPONENT)
+            self._client.merge(path_of(item), what, body, manager=COMPONENT, patience=patience)
 
     def key(self, item: Write) -> str:
         """Return the Event's name."""

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from common.kube.backoff import MAX_PAUSE, pause_after_failure
+from common.kube.backoff import MAX_PAUSE, REST, pause_after_failure
 from common.kube.client import Client
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import ApiError, KubeError, Unreachable
 from common.kube.informer import Informer
 from common.kube.reflector import Target
 from common.kube.write_backoff import WriteBackoff
@@ -117,7 +117,7 @@ class UsageReporter(threading.Thread):
             try:
                 pause = self._report()
                 failures = 0
-            except (ApiError, Unreachable, ClusterError) as error:
+            except KubeError as error:
                 failures += 1
                 self._failed(error)
                 self._stopping.wait(pause_after_failure(failures, random.random()))  # noqa: S311 - no secret
@@ -127,7 +127,7 @@ class UsageReporter(threading.Thread):
     def _report(self) -> float | None:
         """Report what differs; returns the seconds until what was refused is due again, None if nothing was.
 
-        What is refused of one holds up no other; raises what others would be answered, too.
+        One that is refused, or for which a webhook hangs, holds up no other; raises what concerns all.
         """
         with self._wake:
             pods, owners = self._pods, self._owners
@@ -142,17 +142,19 @@ class UsageReporter(threading.Thread):
                 break
             if self._refused.due(name, now) > now:
                 continue
+            began = time.monotonic()
             try:
                 self._report_one(each, pods, owners)
-            except ApiError as error:
+            except KubeError as error:
+                ended = time.monotonic()
                 if not error.of_one_object:
+                    if isinstance(error, Unreachable):
+                        self._unanswered[name] = ended
                     raise
                 self._failed(error)
                 chance = random.random()  # noqa: S311 - no secret
-                self._refused.refuse(name, time.monotonic(), chance, longest=MAX_PAUSE)
-            except Unreachable:
-                self._unanswered[name] = time.monotonic()
-                raise
+                took = ended - began
+                self._refused.refuse(name, ended, chance, longest=MAX_PAUSE, took=took, rest=REST)
             else:
                 self._unanswered.pop(name, None)
                 self._refused.accept(name)
@@ -194,7 +196,8 @@ class UsageReporter(threading.Thread):
             return
         path, what = f"{ATTACHMENTS}/{name}/status", f"report the pods of NodeAttachment {name}"
         try:
-            self._client.apply(path, what, usage_body(name, usage), manager=NODE_MANAGER, force=True)
+            body, patience = usage_body(name, usage), self._refused.patience(name)
+            self._client.apply(path, what, body, manager=NODE_MANAGER, force=True, patience=patience)
         except ApiError as error:
             # Deleted a moment ago, which the watch does not show yet.
             if not error.not_found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.kube.errors import ApiError
+from common.kube.errors import ApiError, ClusterError, HangingWrite, KubeError, Unreachable
 
 pytestmark = pytest.mark.pure
 
@@ -30,3 +30,15 @@ MEANINGS = ("passing", "forbidden", "not_found", "conflict", "outdated", "expire
 def test_a_code_has_its_meanings(code: int, meanings: set[str]) -> None:
     error = ApiError(code, "Reason", "message", "write it")
     assert {each for each in MEANINGS if getattr(error, each)} == meanings
+
+
+@pytest.mark.parametrize(
+    ("error", "alone"),
+    [
+        (HangingWrite("it answers reads"), True),
+        (Unreachable("silence"), False),
+        (ClusterError("no CA"), False),
+    ],
+)
+def test_silence_concerns_one_object_alone_where_reads_are_answered(error: KubeError, alone: bool) -> None:
+    assert error.of_one_object is alone

@@ -117,3 +117,32 @@ def test_a_write_that_has_not_arrived_goes_out_again_on_a_new_connection(
         client.close()
         wait_for(lambda: len(methods(api)) > 2, "the second PATCH")
         assert methods(api) == ["GET", "PATCH", "PATCH"]
+
+
+def test_an_answer_is_waited_for_with_the_patience_that_is_asked_for_and_the_next_one_as_usual(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float | None] = []
+    get_response = Connection.getresponse
+
+    def head(connection: Connection) -> http.client.HTTPResponse:
+        waited.append(connection.opened.gettimeout())
+        return get_response(connection)
+
+    monkeypatch.setattr(Connection, "getresponse", head)
+    with FakeApi(tmp_path, lambda _: Reply(keep=True)) as api:
+        client = api.client(tmp_path, keep=60.0)
+        for patience in (None, 3.0, None):
+            client.merge("/x", "merge", {}, manager="m", patience=patience)
+        client.close()
+        assert len({each.port for each in api.requests}) == 1
+    assert waited == [15.0, 3.0, 15.0]
+
+
+def test_a_write_that_is_given_up_sooner_says_after_how_many_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with silent_api(tmp_path, monkeypatch, ("PATCH",), {}) as api:
+        with pytest.raises(HangingWrite, match=r"cannot write a: no answer within 3 s to this write"):
+            api.client(tmp_path).apply("/a", "write a", {}, manager="m", force=True, patience=3.0)
+        assert methods(api) == ["PATCH", "GET"]

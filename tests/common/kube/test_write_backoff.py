@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.kube.backoff import FIRST_PATIENCE, REST, SLOW
 from common.kube.write_backoff import FIRST, FORGET, LONGEST, WriteBackoff
 
 pytestmark = pytest.mark.pure
@@ -63,3 +64,36 @@ def test_a_write_that_nobody_tries_again_is_forgotten() -> None:
     assert ("a" in refused, "b" in refused) == (True, False)
     refused.prune(until + 1 + FORGET)
     assert refused.due("a", 0.0) == 0.0
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_all_that_are_refused_slowly_take_a_tenth_of_the_time_together(count: int) -> None:
+    refused, began, now, waited = WriteBackoff(), 100.0, 100.0, 0.0
+    due = dict.fromkeys(range(count), now)
+    for turn in range(10 * count):
+        if turn == 4 * count:
+            began, waited = now, 0.0
+        key = min(due, key=due.__getitem__)
+        now = max(now, due[key]) + 10.0
+        waited += 10.0
+        due[key] = refused.refuse(key, now, took=10.0, rest=REST)
+    assert 0.08 * (now - began) <= waited <= 0.13 * (now - began)
+
+
+def test_while_some_are_refused_slowly_the_first_tries_of_others_are_given_up_sooner() -> None:
+    refused = WriteBackoff()
+    refused.refuse("quick", 0.0)
+    assert (refused.patience("quick"), refused.patience("new")) == (None, None)
+    refused.refuse("slow", 0.0, took=SLOW)
+    assert [refused.patience(key) for key in ("quick", "slow", "new")] == [None, None, FIRST_PATIENCE]
+    refused.accept("slow")
+    assert refused.patience("new") is None
+
+
+def test_once_one_of_those_that_were_refused_slowly_is_taken_the_others_are_due() -> None:
+    refused = WriteBackoff()
+    first = refused.refuse("a", 0.0, took=10.0, rest=REST)
+    assert refused.refuse("b", 0.0, took=10.0, rest=REST) > first
+    quick = refused.refuse("quick", first, took=0.0)
+    refused.accept("a")
+    assert (refused.due("b", first), refused.due("quick", first)) == (first, quick)

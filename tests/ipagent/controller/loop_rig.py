@@ -44,9 +44,9 @@ class ApiServer:
     refuse: Callable[[str], ApiError | None] = lambda _: None
     """Is asked with each write's path."""
 
-    def apply(self, path: str, what: str, body: Object, *, manager: str, force: bool) -> None:
+    def apply(self, path: str, what: str, body: Object, *, manager: str, **more: object) -> None:
         """Apply an object or a status."""
-        assert manager, (what, force)
+        assert manager, (what, more)
         self._write(path)
         parts = path.removeprefix(NETWORKS).removeprefix(ATTACHMENTS).strip("/").split("/")
         if path.startswith(NETWORKS):
@@ -56,9 +56,9 @@ class ApiServer:
         else:
             self._attachment_status(parts[0], body["status"])
 
-    def merge(self, path: str, what: str, patch: Object, *, manager: str) -> None:
+    def merge(self, path: str, what: str, patch: Object, *, manager: str, **more: object) -> None:
         """Merge a patch: finalizers, labels and taints, capacity."""
-        assert manager, what
+        assert manager, (what, more)
         self._write(path)
         kind, _, rest = path.removeprefix("/api/v1/").rpartition("/")
         if "finalizers" in patch.get("metadata", {}):
@@ -70,9 +70,9 @@ class ApiServer:
             found = None if taints is None else tuple(map(_taint, taints))
             self.world.write(PatchNode(rest, "", patch["metadata"].get("labels", {}), found))
 
-    def delete(self, path: str, what: str, uid: str) -> None:
+    def delete(self, path: str, what: str, uid: str, **more: object) -> None:
         """Delete a NodeAttachment, which has a finalizer."""
-        assert what
+        assert what, more
         self._write(path)
         name = path.rpartition("/")[2]
         if name in self.world.attachments and self.world.attachments[name].uid == uid:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from common.agent_settings import LogFormat
+from common.kube.backoff import FIRST_PATIENCE
 from common.kube.client import Answer, Client
-from common.kube.errors import ApiError, Unreachable
+from common.kube.errors import OF_ALL, ApiError, HangingWrite, Unreachable
 from ipagent.links.node_attachments import LinkAttachment, fit_to_schema, read_attachment, status_body
 from ipagent.links.plan import Status, Wanted
-from ipagent.links.reporter import CAP, StatusReporter
+from ipagent.links.reporter import CAP, RATE, StatusReporter
 from ipagent.log import Log
 
 pytestmark = pytest.mark.pure
@@ -83,9 +85,18 @@ class RecordingClient(Client):
         self.failures = list(failures)
         self.written: list[tuple[str, dict[str, Any]]] = []
 
-    def apply(self, path: str, what: str, body: dict[str, Any], *, manager: str, force: bool) -> Answer:
+    def apply(
+        self,
+        path: str,
+        what: str,
+        body: dict[str, Any],
+        *,
+        manager: str,
+        force: bool,
+        patience: float | None = None,
+    ) -> Answer:
         assert what == f"report the interface of NodeAttachment {path.split('/')[-2]}"
-        assert (manager, force) == ("multus-eni-links", True)
+        assert (manager, force, patience) == ("multus-eni-links", True, None)
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
@@ -160,6 +171,101 @@ def test_what_is_refused_again_and_again_delays_no_other() -> None:
     clock.now += 1.1
     assert links.report(known, dict.fromkeys(known, UP)) is None
     assert [path.split("/")[-2] for path, _ in client.written] == ["n1.sig", "n1.oam"]
+
+
+def test_an_interface_that_goes_up_and_down_all_the_time_is_reported_in_rate_and_in_the_end() -> None:
+    clock, client, known = Clock(), RecordingClient(), attachments("n1.oam", "n1.sig")
+    links, began = reporter(client, clock), clock.now
+    for number in range(2000):
+        flapping = Status(MAC, "ens6", up=number % 2 == 0, mtu=9001)
+        pause = links.report(known, {"n1.oam": flapping, "n1.sig": UP if number < 1000 else Status(MAC)})
+        clock.now += 0.1
+    of = Counter(path.split("/")[-2] for path, _ in client.written)
+    assert of["n1.oam"] <= RATE.burst + RATE.refill * (clock.now - began) + 1
+    # The other one does not wait.
+    assert of["n1.sig"] == 2
+    assert pause is not None
+    clock.now += pause
+    assert links.report(known, {"n1.oam": flapping, "n1.sig": Status(MAC)}) is None
+    assert client.written[-1][1]["up"] is flapping.up
+
+
+@pytest.mark.parametrize("code", sorted(OF_ALL))
+def test_an_api_server_that_takes_no_write_is_asked_once(code: int) -> None:
+    client = RecordingClient(ApiError(code, "Refused", "not now", "report"))
+    links, known = reporter(client), attachments("n1.oam", "n1.sig")
+    assert links.report(known, dict.fromkeys(known, UP)) is not None
+    assert (client.failures, client.written) == ([], [])
+
+
+class HangingClient(Client):
+    """A webhook hangs for the writes of some, until they are given up."""
+
+    def __init__(self, clock: Clock, hanging: set[str]) -> None:
+        self.clock = clock
+        self.hanging = hanging
+        self.tried: list[str] = []
+        self.waited = 0.0
+
+    def apply(self, path: str, *_: object, patience: float | None = None, **__: object) -> Answer:
+        name = path.split("/")[-2]
+        self.tried.append(name)
+        if name in self.hanging:
+            took = 17.0 if patience is None else patience
+            self.clock.now += took
+            self.waited += took
+            raise HangingWrite(f"cannot report {name}: it answers reads")
+        return Answer({}, None)
+
+
+def attachments(*names: str) -> dict[str, LinkAttachment]:
+    return {name: LinkAttachment(name, Wanted(name, MAC, "oam")) for name in names}
+
+
+def test_only_the_one_for_which_a_webhook_hangs_waits() -> None:
+    clock = Clock()
+    client = HangingClient(clock, {"n1.oam"})
+    links, known = reporter(client, clock), attachments("n1.oam", "n1.sig", "n1.x")
+    # The interfaces have their turn in between, and then the others their reports.
+    assert links.report(known, dict.fromkeys(known, UP)) == 0.0
+    pause = links.report(known, dict.fromkeys(known, UP))
+    assert client.tried == ["n1.oam", "n1.sig", "n1.x"]
+    assert pause is not None
+    clock.now += 1.0
+    down = Status(MAC, "ens6", up=False, mtu=9001)
+    assert links.report(known, dict.fromkeys(known, down)) == pytest.approx(pause - 1.0)
+    assert client.tried[3:] == ["n1.sig", "n1.x"]
+    client.hanging.clear()
+    clock.now += pause
+    assert links.report(known, dict.fromkeys(known, down)) is None
+    assert client.tried[5:] == ["n1.oam"]
+
+
+def test_a_webhook_that_hangs_for_all_is_waited_for_once_a_turn_and_a_tenth_of_the_time() -> None:
+    clock, names = Clock(), [f"n1.net{number}" for number in range(8)]
+    client = HangingClient(clock, set(names))
+    links, known = reporter(client, clock), attachments(*names)
+
+    def run(seconds: float) -> None:
+        end = clock.now + seconds
+        while clock.now < end:
+            before = len(client.tried)
+            pause = links.report(known, dict.fromkeys(known, UP))
+            assert len(client.tried) <= before + 1
+            clock.now += pause or 0.1
+
+    run(17.0 + 7 * FIRST_PATIENCE)
+    assert client.tried[:8] == names
+    run(3600.0)
+    began, before = clock.now, client.waited
+    run(3600.0)
+    assert 0.05 * (clock.now - began) <= client.waited - before <= 0.13 * (clock.now - began)
+    # Once one is taken, the others are not waited for any longer.
+    client.hanging.clear()
+    while clock.now < began + 7200.0 and links.report(known, dict.fromkeys(known, UP)) is not None:
+        clock.now += 30.0
+    assert links.report(known, dict.fromkeys(known, UP)) is None
+    assert {*client.tried[-8:]} == {*names}
 
 
 def test_one_that_is_never_answered_holds_up_no_other() -> None:

@@ -32,9 +32,9 @@ class ApiServer:
     """Seconds until it raises one."""
     now: float = 10.0
 
-    def apply(self, path: str, what: str, body: dict[str, Any], *, manager: str, force: bool) -> None:
+    def apply(self, path: str, what: str, body: dict[str, Any], *, manager: str, **more: object) -> None:
         """Apply a status."""
-        assert (manager, force) == (RELAY_MANAGER, True)
+        assert (manager, more["force"]) == (RELAY_MANAGER, True)
         name = path.split("/")[-2]
         assert name in what
         if name in self.errors:

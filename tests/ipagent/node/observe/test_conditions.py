@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from common.agent_settings import LogFormat
 from common.exit_codes import ExitCode
+from common.kube.backoff import FIRST_PATIENCE
 from common.kube.client import Client
 from common.kube.errors import HangingWrite
 from ipagent.log import Log
@@ -120,6 +121,19 @@ class TestQueue:
         assert isinstance(again, ConditionWrite)
         assert (again.pod, queue.due(1.0, NOW)) == (A, None)
 
+    def test_what_has_failed_goes_after_what_has_not_however_long_it_is_due(self) -> None:
+        """A webhook may hang for some pods, each of which takes long."""
+        queue, pods = ConditionQueue(), [PodKey("ns", f"p{number}", "u") for number in range(5)]
+        for pod in pods:
+            queue.set_desired(pod, condition_of(ASSIGNED), 0.0)
+        for _ in pods:
+            write = queue.due(0.0, NOW)
+            assert isinstance(write, ConditionWrite)
+            queue.put_back(write, 10.0)
+        queue.set_desired(A, condition_of(ASSIGNED), 50.0)
+        found = [queue.due(100.0, NOW) for _ in range(6)]
+        assert [each.pod for each in found if isinstance(each, ConditionWrite)] == [A, *pods]
+
     def test_pods_that_are_not_listed_any_more_are_forgotten(self) -> None:
         queue = ConditionQueue()
         queue.set_desired(A, condition_of(ASSIGNED), 0.0)
@@ -220,6 +234,7 @@ def test_one_condition_of_one_life_of_the_pod_is_applied(writing: Writing) -> No
     ("reply", "requests", "logged"),
     [
         (Reply(503), 2, 1),
+        (Reply(401, {"reason": "Unauthorized", "message": "no"}), 2, 1),
         (Reply(403, {"reason": "Forbidden", "message": "no"}), 1, 1),
         (Reply(404, {"reason": "NotFound"}), 1, 0),
         (Reply(409, {"reason": "Conflict"}), 1, 0),
@@ -289,6 +304,28 @@ def test_a_pod_whose_writes_hang_while_reads_are_answered_holds_up_no_other_one(
     writer.record({B: ASSIGNED})
     wait_for(lambda: any("/pods/b/" in each.path for each in api.requests), "the other pod's")
     assert "cannot write pod a: it answers reads" in json.loads(stream.getvalue().splitlines()[0])["message"]
+
+
+def test_while_one_hangs_the_first_tries_of_others_are_given_up_sooner(
+    writing: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever fails has taken long.
+    monkeypatch.setattr("common.kube.write_backoff.SLOW", 0.0)
+    _, _, writer, _ = writing
+    tried: list[tuple[str, float | None]] = []
+
+    def hang(_: Client, path: str, *_arguments: Any, patience: float | None, **_more: Any) -> Any:
+        tried.append((path.split("/")[-2], patience))
+        if tried[-1][0] == "a":
+            raise HangingWrite("cannot write pod a: it answers reads")
+
+    monkeypatch.setattr(Client, "apply", hang)
+    writer.record({A: ASSIGNED})
+    wait_for(lambda: tried, "the first try")
+    writer.record({B: ASSIGNED})
+    wait_for(lambda: ("b", FIRST_PATIENCE) in tried, "the other pod's")
+    wait_for(lambda: len(tried) >= 3, "another try")
+    assert {patience for pod, patience in tried if pod == "a"} == {None}
 
 
 def test_a_pod_that_is_gone_is_not_written_any_more(writing: Writing) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.kube.client import Client
-from common.kube.errors import Unreachable
+from common.kube.errors import ApiError, HangingWrite, KubeError, Unreachable
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.model.pool_addresses import NO_POOL
 from ipagent.node.observe.usage_reporter import UsageReporter
@@ -82,19 +82,27 @@ def test_a_report_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
     assert "usage-failed" in lines.events()
 
 
-def test_a_refused_report_holds_up_no_later_one_of_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [ApiError(422, "Invalid", "no", "report"), HangingWrite("it answers reads")],
+    ids=["refused", "hangs"],
+)
+def test_a_report_that_fails_by_itself_holds_up_no_later_one_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: KubeError
 ) -> None:
     ended = threading.Event()
     reported: list[tuple[str, int]] = []
 
+    def apply(_: Client, path: str, _what: str, body: dict[str, Any], **_more: object) -> None:
+        name = path.split("/")[-2]
+        reported.append((name, len(body["status"]["pods"]["others"])))
+        if name == "n1.oam":
+            raise error
+
     def answer(request: Request) -> Reply:
-        if request.method == "PATCH":
-            name = request.path.split("/")[-2]
-            reported.append((name, len(request.body["status"]["pods"]["others"])))
-            return Reply(422, {"reason": "Invalid", "message": "no"}) if name == "n1.oam" else Reply()
         return watched(request, ended, "n1.oam", "n1.sig")
 
+    monkeypatch.setattr(Client, "apply", apply)
     monkeypatch.setattr("ipagent.node.observe.usage_reporter.pause_after_failure", lambda *_: 600.0)
     pod = Pod(PodKey("apps", "web", "u"), alive=True)
     with FakeApi(tmp_path, answer) as api:
