@@ -22,9 +22,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from common.kube.client import Client, Object
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import ApiError, KubeError
 
 MANAGER = "leader-election"
+
+
+def clock() -> float:
+    """Return the seconds of a clock that never jumps, and that goes on while the machine is suspended.
+
+    Others may take the Lease meanwhile: time.monotonic would have its holder lead on when it wakes up.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ def terms_of(duration: float) -> Terms:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A Lease as it was seen; `at` is when this version was seen first (monotonic seconds)."""
+    """A Lease as it was seen; `at` is when this version was seen first (seconds of `clock`)."""
 
     holder: str
     version: str
@@ -115,7 +123,7 @@ class LeaderElection(threading.Thread):
     @property
     def leading(self) -> bool:
         """Whether this process leads now; asked before each call that only a leader may make."""
-        return time.monotonic() < self._until
+        return clock() < self._until
 
     @property
     def lost(self) -> bool:
@@ -132,13 +140,14 @@ class LeaderElection(threading.Thread):
             held = False
             try:
                 held = self._turn()
-            except (ApiError, Unreachable, ClusterError) as error:
+            except KubeError as error:
                 if not (isinstance(error, ApiError) and error.conflict):
                     self._on_error(error)
             self._ending.wait(self._pause(held=held))
-        if self.leading:
+        leading, self._until = self.leading, float("-inf")
+        if leading:
+            # Another one may lead before its answer is here.
             self._release()
-        self._until = float("-inf")
         self._on_change()
 
     def _pause(self, *, held: bool) -> float:
@@ -148,11 +157,11 @@ class LeaderElection(threading.Thread):
         if self.led:
             return self._terms.retry
         pause = self._terms.retry * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
-        return next_look(self._seen, time.monotonic(), pause)
+        return next_look(self._seen, clock(), pause)
 
     def _turn(self) -> bool:
         """Take or renew the Lease, if that is due; returns whether it is ours."""
-        begun = time.monotonic()
+        begun = clock()
         if self.leading and self._seen is not None and self._renew(self._seen, begun):
             return True
         seen = self._look()
@@ -193,7 +202,7 @@ class LeaderElection(threading.Thread):
                 return None
             raise
         # After the answer, which may have been long on its way: its holder may have renewed it until then.
-        return read_lease(found, self._seen, time.monotonic())
+        return read_lease(found, self._seen, clock())
 
     def _create(self, now: float) -> Seen:
         body = {
@@ -214,7 +223,7 @@ class LeaderElection(threading.Thread):
         if self._seen is not None:
             try:
                 self._write(self._seen, {"holderIdentity": None, "leaseDurationSeconds": 1})
-            except (ApiError, Unreachable, ClusterError) as error:
+            except KubeError as error:
                 self._on_error(error)
 
     def _write(self, seen: Seen, spec: Object) -> Object:

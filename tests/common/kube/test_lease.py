@@ -170,7 +170,7 @@ class SlowApi(FakeApi):
         self.seconds = seconds
         self.now = 100.0
 
-    def monotonic(self) -> float:
+    def clock(self) -> float:
         return self.now
 
     def get(self, path: str, what: str) -> Answer:
@@ -183,7 +183,7 @@ def test_the_lease_of_another_runs_out_its_duration_after_an_answer_however_long
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     api = SlowApi(6.0)
-    monkeypatch.setattr("common.kube.lease.time", api)
+    monkeypatch.setattr("common.kube.lease.clock", api.clock)
     api.create("", "", {"spec": {"holderIdentity": "other", "leaseDurationSeconds": 15}})
     waiting = candidate(api, "waiting", terms=Terms(), started=False)
     # The holder may have renewed it just before the answer, at 106, and lead by that until 116.
@@ -191,6 +191,48 @@ def test_the_lease_of_another_runs_out_its_duration_after_an_answer_however_long
         api.now = now
         waiting._turn()  # noqa: SLF001 - by a clock, and without its thread
         assert waiting.leading is leads
+
+
+class Suspended:
+    """In place of `time`, for a machine that sleeps: only one clock goes on."""
+
+    CLOCK_BOOTTIME = 7
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def clock_gettime(self, clock: int) -> float:
+        assert clock == self.CLOCK_BOOTTIME
+        return self.now
+
+    def monotonic(self) -> float:
+        return 100.0
+
+
+def test_a_leader_that_was_suspended_leads_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Suspended()
+    monkeypatch.setattr("common.kube.lease.time", machine)
+    leader = candidate(FakeApi(), "leader", terms=Terms(), started=False)
+    leader._turn()  # noqa: SLF001 - by a clock, and without its thread
+    assert leader.leading
+    machine.now += 3600.0
+    assert (leader.leading, leader.lost) == (False, True)
+
+
+def test_one_that_gives_the_lease_back_does_not_lead_any_more_when_others_may() -> None:
+    led: list[bool] = []
+
+    class Api(FakeApi):
+        def merge(self, path: str, what: str, body: dict[str, Any], *, manager: str) -> Answer:
+            if body["spec"]["holderIdentity"] is None:
+                led.append(first.leading)
+            return super().merge(path, what, body, manager=manager)
+
+    first = candidate(Api(), "first")
+    wait_for(lambda: first.leading, "a leader")
+    first.stop()
+    first.join(10)
+    assert led == [False]
 
 
 def test_one_leads_and_the_other_follows_at_once_when_it_ends() -> None:
