@@ -24,7 +24,7 @@ MARGIN = 30.0
 SHORTEST = 1.0
 """Seconds between two lists or watches at least, also where each ends at once or is refused with 410."""
 PATIENCE = 3
-"""Consecutive failures after which the objects are listed again anyway."""
+"""Consecutive failures after which the objects are listed again anyway, and after so many more again."""
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
@@ -111,7 +111,7 @@ class Reflector(threading.Thread, Generic[Item]):
             except ClusterError as error:
                 self._fail(error)
             except ApiError as error:
-                if not error.passing or self._failures + 1 >= PATIENCE:
+                if not error.passing or (self._failures + 1) % PATIENCE == 0:
                     self._version = None
                 if not error.expired:
                     self._fail(error)
