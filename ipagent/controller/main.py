@@ -149,7 +149,9 @@ class _Process:
         if options.relay:
             self._loop.relay = Relay(RelayController(options.allowed), self._responses, time.time)
         if options.networks_map:
-            self._loop.networks_map = NetworksMap(self._client, options.namespace, options.networks_map, log)
+            self._loop.networks_map = NetworksMap(
+                self._client, options.namespace, options.networks_map, log, may
+            )
         if options.slice_namespace:
             self._loop.slice_pools = SlicePools(self._client, options.slice_namespace, log, may)
         probes = {"/livez": self._alive, "/readyz": lambda: True}

@@ -23,6 +23,10 @@ class ConfigMap:
     def __init__(self) -> None:
         self.data: dict[str, str] | None = None
         self.failing = 0
+        self.version = 1
+        self.leads = True
+        self.overtaken: dict[str, str] | None = None
+        """What another leader writes after the next read."""
         self.log = io.StringIO()
         self.requests: list[str] = []
         self.map: Any = None
@@ -33,8 +37,20 @@ class ConfigMap:
         if self.failing:
             return Reply(self.failing, {"message": "not now"})
         if request.method == "PATCH":
-            self.data = {**(self.data or {}), **request.body["data"]}
-        return Reply(body={"data": self.data} if self.data else {})
+            if request.body["metadata"]["resourceVersion"] != str(self.version):
+                return Reply(409, {"reason": "Conflict", "message": "it was modified"})
+            self.change({**(self.data or {}), **request.body["data"]})
+        metadata = {"resourceVersion": str(self.version)}
+        found = Reply(body={"metadata": metadata, **({"data": self.data} if self.data else {})})
+        if self.overtaken is not None:
+            self.change(self.overtaken)
+            self.overtaken = None
+        return found
+
+    def change(self, data: dict[str, str]) -> None:
+        """Have other data from now on."""
+        self.data = data
+        self.version += 1
 
     def write(self, text: str, now: float) -> list[str]:
         """Write, and return what was asked for."""
@@ -49,7 +65,7 @@ def found(tmp_path: Path) -> Iterator[ConfigMap]:
     with FakeApi(tmp_path, made.answer) as api:
         client = api.client(tmp_path)
         log = Log(form=LogFormat.JSON, stream=made.log)
-        made.map = NetworksMap(client, "injector", "networks", log)
+        made.map = NetworksMap(client, "injector", "networks", log, lambda: made.leads)
         yield made
         client.close()
 
@@ -63,6 +79,20 @@ def test_it_is_written_where_it_differs_and_looked_at_now_and_then(found: Config
     found.data = {"networks.json": "somebody's", "more": "stays"}
     assert found.write("b", 3.0 + 2 * LOOK) == ["GET", "PATCH"]
     assert found.data == {"networks.json": "b", "more": "stays"}
+
+
+def test_what_another_leader_writes_meanwhile_is_not_overwritten_unseen(found: ConfigMap) -> None:
+    found.overtaken = {"networks.json": "newer"}
+    assert found.write("a", 0.0) == ["GET", "PATCH"]
+    assert found.data == {"networks.json": "newer"}
+    # It is read and compared again, by the one that leads.
+    assert found.write("a", AGAIN) == ["GET", "PATCH"]
+    assert found.data == {"networks.json": "a"}
+
+
+def test_a_replica_that_leads_no_more_writes_nothing(found: ConfigMap) -> None:
+    found.leads = False
+    assert found.write("a", 0.0) == []
 
 
 def test_a_failure_is_logged_once_and_tried_again(found: ConfigMap) -> None:
