@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.kube.backoff import SLOW, next_try
 from common.kube.client import Client
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import ApiError, KubeError
 from ipagent.controller.model.node_slice_pools import SlicePool, SliceReport
 from ipagent.log import Log
 from ipagent.node_network_api import API_VERSION, CONTROLLER_MANAGER, NETWORK_LABEL
@@ -23,6 +23,15 @@ AGAIN = 10.0
 """Seconds after a write that has failed, at least."""
 LOOK = 300.0
 """Seconds after which a pool is compared again: pools are not watched."""
+
+
+class _Look(NamedTuple):
+    pool: SlicePool
+    """What was to be written."""
+    problem: str
+    """Why it is not, empty if it is."""
+    due: float
+    """When it is looked at again."""
 
 
 @dataclass(slots=True)
@@ -36,7 +45,7 @@ class SlicePools:
     clock: Callable[[], float] = time.monotonic
     reports: Mapping[str, SliceReport] = field(default_factory=dict)
     """By network, as the API server had it last."""
-    _looked: dict[str, tuple[SlicePool, float]] = field(default_factory=dict)
+    _looked: dict[str, _Look] = field(default_factory=dict)
     _paused: float = 0.0
     """Until when no pool is looked at, since one was refused slowly: a webhook that hangs does so for all."""
 
@@ -44,32 +53,37 @@ class SlicePools:
         """Write what differs; returns when to come again (monotonic seconds)."""
         reports = {}
         # The longest due first, and before them those that were never looked at.
-        for name in sorted(pools, key=lambda name: self._looked.get(name, (None, 0.0))[1]):
-            pool = pools[name]
-            before, due = self._looked.get(name, (None, now))
-            waits = now < due and (before == pool or self.reports[name].problem)
-            if waits or now < self._paused:
+        for name in sorted(pools, key=lambda name: self._looked[name].due if name in self._looked else 0.0):
+            if self._waits(pools[name], now):
                 if name in self.reports:
                     reports[name] = self.reports[name]
             elif self.may():
-                began = self.clock()
-                reports[name] = self._write(pool)
-                self._log_problem(name, reports[name])
-                took = self.clock() - began
-                again = next_try(now, took, AGAIN)
-                self._looked[name] = pool, again if reports[name].problem else now + LOOK
-                if reports[name].problem and took >= SLOW:
-                    self._paused = again
+                reports[name] = self._look(pools[name], now)
         self.reports = reports
         self._looked = {name: each for name, each in self._looked.items() if name in reports}
-        due = min((due for _, due in self._looked.values()), default=float("inf"))
+        due = min((each.due for each in self._looked.values()), default=float("inf"))
         return max(due, self._paused) if now < self._paused else due
 
-    def _write(self, pool: SlicePool) -> SliceReport:
+    def _waits(self, pool: SlicePool, now: float) -> bool:
+        look = self._looked.get(pool.network)
+        waits = look is not None and now < look.due and (bool(look.problem) or look.pool == pool)
+        return waits or now < self._paused
+
+    def _look(self, pool: SlicePool, now: float) -> SliceReport:
+        began, name, passing = self.clock(), pool.network, False
         try:
-            return self._written(pool)
-        except (ApiError, Unreachable, ClusterError) as error:
-            return SliceReport({}, f"NodeSlicePool {self.namespace}/{pool.network}: {error}")
+            found = self._written(pool)
+        except KubeError as error:
+            found = SliceReport({}, f"NodeSlicePool {self.namespace}/{name}: {error}")
+            passing = not error.of_one_object or (isinstance(error, ApiError) and error.conflict)
+        took = self.clock() - began
+        again = next_try(now, took, AGAIN)
+        self._log_problem(name, found.problem)
+        self._looked[name] = _Look(pool, found.problem, again if found.problem else now + LOOK)
+        if found.problem and took >= SLOW:
+            self._paused = again
+        # What is no word on the pool leaves what is known of it: all nodes' readiness rests on that.
+        return self.reports.get(name, found) if passing else found
 
     def _written(self, pool: SlicePool) -> SliceReport:
         paths = f"/apis/{GROUP}/namespaces/{self.namespace}/nodeslicepools"
@@ -91,10 +105,10 @@ class SlicePools:
             found = self.client.merge(path, what, wanted, manager=CONTROLLER_MANAGER).object
         return SliceReport(_slices(found))
 
-    def _log_problem(self, name: str, report: SliceReport) -> None:
-        before = self.reports.get(name)
-        if report.problem and (before is None or before.problem != report.problem):
-            self.log.warning("slices-failed", message=report.problem)
+    def _log_problem(self, name: str, problem: str) -> None:
+        before = self._looked.get(name)
+        if problem and (before is None or before.problem != problem):
+            self.log.warning("slices-failed", message=problem)
 
 
 def _body(pool: SlicePool) -> dict[str, Any]:

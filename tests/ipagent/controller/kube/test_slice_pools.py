@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from common.kube.client import Answer
-from common.kube.errors import ApiError
-from ipagent.controller.kube.slice_pools import AGAIN, SlicePools
+from common.kube.errors import ApiError, HangingWrite, KubeError, Unreachable
+from ipagent.controller.kube.slice_pools import AGAIN, LOOK, SlicePools
 from ipagent.controller.model.node_slice_pools import SlicePool
 from ipagent.log import Log
 from ipagent.node_network_api import CONTROLLER_MANAGER
@@ -108,3 +108,58 @@ def test_so_it_does_with_many_pools_each_of_which_has_its_turn() -> None:
     assert len(server.tried) == 6
     assert set(server.tried[:3]) == set(server.tried[3:]) == {"a", "b", "c"}
     assert 10.0 * len(server.tried) <= (server.now - began) / 10 + 10.0
+
+
+class Failing(ApiServer):
+    """Takes what is merged, and fails with `error` once there is one."""
+
+    def __init__(self) -> None:
+        labels = {"app.kubernetes.io/managed-by": CONTROLLER_MANAGER, "multus-eni.io/network": "oam"}
+        super().__init__({"metadata": {"labels": labels, "resourceVersion": "7"}})
+        self.error: Exception | None = None
+
+    def merge(self, path: str, what: str, body: dict[str, Any], *, manager: str) -> Answer:
+        """Take a change, which is seen from then on, or fail."""
+        if self.error is not None:
+            raise self.error
+        answer = super().merge(path, what, body, manager=manager)
+        self.found = answer.object
+        return answer
+
+
+CHANGED = replace(POOL, slices={**POOL.slices, "n2": "10.20.7.32/28"})
+
+
+@pytest.mark.parametrize(
+    ("error", "keeps"),
+    [
+        (ApiError(409, "Conflict", "it was modified", "write it"), True),
+        (ApiError(503, "ServiceUnavailable", "starting", "write it"), True),
+        (Unreachable("timed out"), True),
+        (ApiError(403, "Forbidden", "no", "write it"), False),
+        (HangingWrite("it answers reads"), False),
+    ],
+)
+def test_what_is_no_word_on_a_pool_leaves_what_is_known_of_it(error: KubeError, keeps: bool) -> None:
+    """Else a moment without the API server would have no node of the network ready."""
+    server, log = Failing(), io.StringIO()
+    pools = SlicePools(server, "kube-system", Log(stream=log), lambda: True, lambda: 10.0)  # type: ignore[arg-type] # as much as is asked
+    pools.write({"oam": POOL}, 10.0)
+    server.error = error
+    assert pools.write({"oam": CHANGED}, 20.0) == 20.0 + AGAIN
+    assert (pools.reports["oam"].slices == POOL.slices, pools.reports["oam"].problem == "") == (keeps, keeps)
+    # Nor is it asked again before its time.
+    server.error = None
+    pools.write({"oam": CHANGED}, 29.0)
+    assert len(server.merged) == 1
+    assert pools.write({"oam": CHANGED}, 30.0) == 30.0 + LOOK
+    assert pools.reports["oam"].slices == CHANGED.slices
+    assert log.getvalue().count("slices-failed") == 1
+
+
+def test_of_a_pool_that_was_never_read_a_failure_is_reported() -> None:
+    server = Failing()
+    server.error = Unreachable("timed out")
+    pools = SlicePools(server, "kube-system", Log(stream=io.StringIO()), lambda: True, lambda: 10.0)  # type: ignore[arg-type] # as much as is asked
+    pools.write({"oam": POOL}, 10.0)
+    assert "timed out" in pools.reports["oam"].problem
