@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.kube.backoff import SLOW
+from common.kube.backoff import REST, SLOW
 from common.kube.client import Client
-from common.kube.errors import ApiError, ClusterError, Unreachable
+from common.kube.errors import ApiError, KubeError
 from common.kube.timestamps import timestamp
 from common.kube.write_backoff import WriteBackoff
 from common.shorten import shortened
@@ -31,6 +31,8 @@ OF_A_SUBJECT = Rate(burst=10, refill=1 / 60)
 COMPONENT = "multus-eni-controller"
 MAX_MESSAGE = 1000
 """Characters; the API server takes 1024 bytes (events.k8s.io/v1 Event, `note`)."""
+MAX_SUBJECT = 200
+"""Characters of its subject's name in an Event's, which may have 253."""
 WARNINGS = (HOST_ADDRESS, SUBNET_CHANGED)
 """Reasons of conditions that are met, and still ask for something."""
 
@@ -99,16 +101,17 @@ class EventWriter:
         if not self._of_subjects.of(about).take(now) or not self._bucket.take(now):
             return
         digest = hashlib.sha256(f"{about}{reason}{message}".encode()).hexdigest()[:16]
-        name = f"{about.name}.{digest}"
+        name = f"{about.name[:MAX_SUBJECT].rstrip('-.')}.{digest}"
         try:
             self._write(about.path, name, self._body(name, about, kind, reason, message))
             self._failed = False
             self._refused.accept(COMPONENT)
-        except (ApiError, Unreachable, ClusterError) as error:
+        except KubeError as error:
             took = self._clock() - now
             # Each Event would hold up the loop, by the timeout of an admission webhook, for example.
-            if took >= SLOW or not (isinstance(error, ApiError) and error.of_one_object):
-                self._refused.refuse(COMPONENT, now + took)
+            if took >= SLOW or not error.of_one_object:
+                rest = REST if error.of_one_object else 0.0
+                self._refused.refuse(COMPONENT, now + took, took=took, rest=rest)
             if not self._failed:
                 self._failed = True
                 self._log.warning("events-failed", message=f"{error}; conditions say the same")
