@@ -231,10 +231,6 @@ class _Handler(WSGIRequestHandler):
             head += got
         return head
 
-    def get_stderr(self) -> io.StringIO:
-        # wsgiref writes a traceback for each answer that a peer does not take.
-        return io.StringIO()
-
     def address_string(self) -> str:
         return str(self.client_address[0])
 

@@ -195,12 +195,15 @@ def test_a_head_that_comes_byte_by_byte_has_one_deadline(server: ProbeServer, cl
     assert sent < MAX_HEAD
 
 
-def test_peers_write_no_log(server: ProbeServer, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01 not HTTP\r\n\r\n", b"GET /metrics HTTP/1.1\r\n\r\n"], ids=["junk", "gone"]
+)
+def test_peers_write_no_log(server: ProbeServer, capfd: pytest.CaptureFixture[str], sent: bytes) -> None:
     before = threading.enumerate()
     for _ in range(3):
         for _ in range(LIMITS.per_peer):
             with connect(server, "127.0.0.2") as connection:
-                connection.sendall(b"\x16\x03\x01 not HTTP\r\n\r\n")
+                connection.sendall(sent)
         # It is accepted after all of them.
         assert ask(server, "/livez") == 200
         wait_for(lambda: not count_threads(before), "the end of all connections")
