@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-QUIET = 0.5
-"""One-minute load average below which nothing else of note runs."""
+from benchmarks.common.settling import busy_for
+
+QUIET = 0.1
+"""Share of all cores' time below which nothing else of note runs."""
+LOOK = 2.0
+"""Seconds for which that is looked at. The load average counts what has ended a moment before, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What it was measured on; `load` is the one-minute load average before the run."""
+    """What it was measured on; `busy` is the share of all cores' time that others took before the run."""
 
     cpu: str
     cores: int
@@ -26,12 +30,12 @@ class Machine:
     python: str
     openssl: str
     libraries: dict[str, str]
-    load: float
+    busy: float
 
     @property
     def quiet(self) -> bool:
         """Whether nothing else of note ran before."""
-        return self.load < QUIET
+        return self.busy < QUIET
 
     def describe(self) -> str:
         """Say it in two lines of text."""
@@ -39,7 +43,7 @@ class Machine:
         quiet = "quiet" if self.quiet else "NOT quiet: other programs ran, the figures are only a hint"
         return (
             f"Machine: {self.cpu}, {self.cores} cores, {self.memory_gb:.0f} GB, {self.system}, "
-            f"{self.kernel}; load before: {self.load:.2f} ({quiet}).\n"
+            f"{self.kernel}; CPU in use before: {self.busy:.0%} ({quiet}).\n"
             f"Versions: {self.python}, {self.openssl}, {libraries}."
         )
 
@@ -55,10 +59,10 @@ def this_machine(libraries: Iterable[str], warn: Callable[[str], None]) -> Machi
         python=f"{platform.python_implementation()} {platform.python_version()}",
         openssl=ssl.OPENSSL_VERSION,
         libraries={library: version(library) for library in libraries},
-        load=os.getloadavg()[0],
+        busy=busy_for(LOOK),
     )
     if not found.quiet:
-        warn(f"the machine is not quiet: its load average is {found.load:.2f}")
+        warn(f"the machine is not quiet: other programs use {found.busy:.0%} of its CPU")
     return found
 
 

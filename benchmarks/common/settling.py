@@ -24,6 +24,13 @@ def settle(patience: float) -> bool:
     return False
 
 
+def busy_for(seconds: float) -> float:
+    """Return the share of time that all cores work in the next so many seconds."""
+    before = _times()
+    time.sleep(seconds)
+    return busy_share(before, _times())
+
+
 def busy_share(before: str, now: str) -> float:
     """Return the share of time that all cores worked between two readings of /proc/stat (proc_stat(5))."""
     (total_before, idle_before), (total, idle) = _total_and_idle(before), _total_and_idle(now)

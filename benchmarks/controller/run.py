@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.command import progress
+from benchmarks.common.machine import this_machine
 from benchmarks.common.memory import memory_of
 from benchmarks.controller.table import NETWORKS, Replica, Results
 from common.kube.client import Client
@@ -34,6 +35,7 @@ REGION, ZONE = "eu-central-1", "eu-central-1a"
 VPC, GROUP = "vpc-0123456789abcdef0", "sg-0a000000000000001"
 RESOURCES = tuple(RESOURCE_PREFIX + name for name in NETWORKS)
 TYPE = "m5.xlarge"
+LIBRARIES = ("botocore",)
 PROGRAM = Path(sys.executable).with_name("ipagent")
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "helm4")
 SECONDS = 180.0
@@ -54,6 +56,7 @@ def run(*, nodes: int, seconds: float, resets: int) -> Results:
     if isinstance(binaries, Missing):
         raise BenchError(str(binaries))
     report = progress("controller")
+    machine = this_machine(LIBRARIES, report)
     with (
         tempfile.TemporaryDirectory(prefix="bench-controller-") as made,
         Doubles(_world(nodes)) as doubles,
@@ -80,7 +83,7 @@ def run(*, nodes: int, seconds: float, resets: int) -> Results:
             calls, replicas = _rest(api, doubles, {"leads": one, "waits": two}, nodes, seconds)
             report(f"{resets} kubelets reset their nodes' resources")
             found = tuple(_reset(api, f"n{number % nodes}") for number in range(resets))
-            return Results(nodes, seconds, calls, replicas, found)
+            return Results(machine, nodes, seconds, calls, replicas, found)
 
 
 def _rest(

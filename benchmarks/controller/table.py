@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.common.grid import grid
+from benchmarks.common.machine import Machine
 from benchmarks.common.percentiles import percentile
 from benchmarks.common.targets import Target, verdicts
 
@@ -25,6 +26,7 @@ class Replica:
 class Results:
     """`calls` are those to EC2 while all of them rested."""
 
+    machine: Machine
     nodes: int
     seconds: float
     calls: int
@@ -57,9 +59,9 @@ def render(results: Results) -> str:
         (each.role, f"{each.cpu_ms:.2f} ms", f"{each.switches:.1f}", f"{each.rss:.1f} MB")
         for each in results.replicas
     ]
-    head = f"{results.nodes} nodes with {len(NETWORKS)} networks at rest for {results.seconds:.0f} s."
+    rest = f"{results.nodes} nodes with {len(NETWORKS)} networks at rest for {results.seconds:.0f} s."
     reset = (
         f"A kubelet resets the resources of its node, {len(results.resets)} times: they are back after p50 "
         f"{percentile(results.resets, 0.5):.0f} ms, longest {max(results.resets):.0f} ms."
     )
-    return "\n\n".join((head, grid(rows), reset, verdicts(targets(results))))
+    return "\n\n".join((results.machine.describe(), rest, grid(rows), reset, verdicts(targets(results))))

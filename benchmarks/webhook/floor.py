@@ -1,10 +1,13 @@
 """The floors: the webhook's server stack answering a constant after it has read the body.
 
 `floor` answers from a route of FastAPI's, `bare` is the same uvicorn with nothing behind it. What is missing
-against the webhook is all that is ours: decoding, the decision, the patch, metrics, logs. `constant` is
-`bare` with the uid of the request and the name of its token volume in the answer, without which the API
+against the webhook is all that is ours: decoding, the decision, the patch, metrics, logs, limits. `constant`
+is `bare` with the uid of the request and the name of its token volume in the answer, without which the API
 server refuses it: so it answers a review byte for byte as the webhook does.
-`python -m benchmarks.webhook.floor floor|bare|constant ANSWER CERTIFICATE KEY PORT`
+`python -m benchmarks.webhook.floor floor|bare|constant ANSWER CERTIFICATE KEY PORT BACKLOG KEEP_ALIVE`
+
+Its memory is compared with the webhook's. So a floor imports what it serves with, and of the webhook only
+the certificate's TLS context; the webhook's settings come as arguments.
 """
 
 from __future__ import annotations
@@ -13,17 +16,14 @@ import base64
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR
 from webhook.server.cert_watcher import CertificateFiles, CertWatcher
-from webhook.server.listener import BACKLOG
-from webhook.server.main import KEEP_ALIVE
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATH = "/"
 TOKEN_VOLUME = b"kube-api-access-"
@@ -33,14 +33,14 @@ VOLUME_LENGTH = 5
 
 def main() -> None:
     """Serve until SIGTERM."""
-    which, answer, certificate, key, port = sys.argv[1:]
+    which, answer, certificate, key, port, backlog, keep_alive = sys.argv[1:]
     content = Path(answer).read_bytes()
     certificates = CertWatcher(CertificateFiles(Path(certificate), Path(key)))
     uvicorn.run(
-        {FLOOR: _framework, BARE: _bare, CONSTANT: for_api_server}[which](content),
+        APPS[which](content),
         host="127.0.0.1",
         port=int(port),
-        backlog=BACKLOG,
+        backlog=int(backlog),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -50,11 +50,13 @@ def main() -> None:
         log_config=None,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=int(keep_alive),
     )
 
 
 def _framework(content: bytes) -> ASGIApp:
+    from fastapi import FastAPI, Request, Response  # noqa: PLC0415 - the other floors do without
+
     async def constant(request: Request) -> Response:
         await request.body()
         return Response(content, media_type="application/json")
@@ -105,6 +107,9 @@ def _following(content: bytes, words: bytes, length: int) -> bytes:
     start = content.index(words) + len(words)
     return content[start : start + length]
 
+
+APPS = {"floor": _framework, "bare": _bare, "constant": for_api_server}
+"""By the names of figures.py, which would import more."""
 
 if __name__ == "__main__":
     main()

@@ -21,6 +21,8 @@ from common.agent_container import CONTAINER_NAME
 from tests.cluster.certificates import Authority, KeyPair
 from tests.cluster.control_plane import ControlPlane, free_ports
 from tests.cluster.processes import Process, ProcessError
+from webhook.server.listener import BACKLOG
+from webhook.server.main import KEEP_ALIVE
 
 HOST = "127.0.0.1"
 PEERS = ("MULTUS_ENI_PEERS_DIR", "PEERS_DIR")
@@ -168,12 +170,13 @@ def constant_program(rack: Rack, answer: bytes) -> Program:
 
 def _constant(rack: Rack, answer: Path, name: str, title: str) -> Program:
     module = [sys.executable, "-m", floor.__name__, name]
+    pair, settings = rack.pair, [str(BACKLOG), str(KEEP_ALIVE)]
     return Program(
         name=name,
         title=title,
         path=floor.PATH,
         mark=CONTAINER_NAME if name == CONSTANT else "",
-        arguments=lambda port: [*module, answer, rack.pair.public, rack.pair.private, str(port)],
+        arguments=lambda port: [*module, answer, pair.public, pair.private, str(port), *settings],
     )
 
 

@@ -13,5 +13,5 @@ MACHINE = Machine(
     python="CPython 3.11.7",
     openssl="OpenSSL 3.0",
     libraries={"botocore": "1.44.5", "uvicorn": "0.54.0"},
-    load=0.1,
+    busy=0.04,
 )

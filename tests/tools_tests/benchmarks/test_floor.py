@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.webhook.floor import for_api_server
+from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR
+from benchmarks.webhook.floor import APPS, for_api_server
 from benchmarks.webhook.pods import UID, compact, equivalent_review
 from webhook.core.inject import inject
 from webhook.core.namespace_policy import ROUTES
@@ -56,3 +57,7 @@ def test_another_review_is_answered_as_by_the_webhook() -> None:
     assert body == ours(changed.encode())
     assert json.loads(body)["response"]["uid"] == OTHER_UID
     assert dict(head["headers"])[b"content-length"] == b"%d" % len(body)
+
+
+def test_there_is_a_floor_for_each_name() -> None:
+    assert set(APPS) == {FLOOR, BARE, CONSTANT}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.common.settling import busy_share, settle
+from benchmarks.common.settling import busy_for, busy_share, settle
 
 pytestmark = pytest.mark.pure
 
@@ -37,3 +37,4 @@ def test_this_machine_can_be_read_and_patience_ends() -> None:
     stat = Path("/proc/stat").read_text(encoding="ascii")
     assert busy_share(BEFORE, stat) <= 1
     assert settle(patience=0) is False
+    assert busy_for(0) <= 1

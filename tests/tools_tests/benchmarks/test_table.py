@@ -11,7 +11,7 @@ from benchmarks.common.memory import Memory
 from benchmarks.common.targets import Target
 from benchmarks.webhook.creates import Creates, Spread
 from benchmarks.webhook.figures import BARE, CONSTANT, FLOOR, NONE, OURS, MemoryUse, Sample
-from benchmarks.webhook.results import ApiServer, Results, targets
+from benchmarks.webhook.results import WITHOUT_TARGETS, ApiServer, Results, targets
 from benchmarks.webhook.table import render
 from tests.tools_tests.benchmarks.machine import MACHINE
 
@@ -90,12 +90,8 @@ def test_figures_that_reach_their_targets_are_met() -> None:
 @pytest.mark.parametrize(
     ("change", "missed"),
     [
-        (
-            {OURS: sample(5900, 4)},
-            {"recorded: requests/s of the better peer (piw)", "recorded: share of the floor"},
-        ),
+        ({OURS: sample(5900, 4)}, {"recorded: requests/s of the better peer (piw)"}),
         ({OURS: sample(7000, 4.1)}, {"recorded: p99 of that peer's"}),
-        ({FLOOR: sample(11000, 2)}, {"recorded: share of the floor"}),
         ({"nri": sample(2400, 18)}, {"recorded: requests/s of the better peer (nri)"}),
     ],
 )
@@ -105,19 +101,38 @@ def test_a_figure_of_one_core_that_misses_is_said_to(change: dict[str, Sample], 
     assert {what for what, met in verdicts(changed).items() if not met} == missed
 
 
+@pytest.mark.parametrize("review", ["recorded", "10 KiB", "64 KiB", "256 KiB"])
+def test_reviews_as_the_api_server_sends_them_are_judged(review: str) -> None:
+    found = results()
+    slow = {review: {**found.per_core["recorded"], OURS: sample(2000, 12)}}
+    changed = dataclasses.replace(found, per_core=slow, sizes={review: 1})
+    missed = {f"{review}: requests/s of the better peer (piw)", f"{review}: p99 of that peer's"}
+    assert {what for what, met in verdicts(changed).items() if not met} == missed
+
+
+@pytest.mark.parametrize("review", WITHOUT_TARGETS)
+def test_reviews_without_targets_are_shown_and_not_judged(review: str) -> None:
+    found = results()
+    slow = {review: {**found.per_core["recorded"], OURS: sample(2000, 12)}}
+    text = render(dataclasses.replace(found, per_core=slow, sizes={review: 1}))
+    assert "missed" not in text
+    (row, _) = [line for line in text.splitlines() if line.startswith(f"| {review}")]
+    assert [cell.strip() for cell in row.strip("|").split("|")][-2:] == ["1.0 x", "1.00 x"]
+
+
 def test_memory_start_and_added_time_that_miss_are_said_to() -> None:
     found = results()
     assert found.api_server is not None
     by_clients = {1: {**found.api_server.creates[1], OURS: creates(3.2)}}
     changed = dataclasses.replace(
         found,
-        memory={**found.memory, OURS: use(45.1)},
+        memory={**found.memory, OURS: use(67.2)},
         start=[0.5, 1.0],
         api_server=dataclasses.replace(found.api_server, creates=by_clients),
     )
     assert {what for what, met in verdicts(changed).items() if not met} == {
-        "resident memory, right after the load: the floor's",
-        "resident memory, at the end: the floor's",
+        "resident memory, right after the load: half of what the chart requests",
+        "resident memory, at the end: half of what the chart requests",
         "p50 of a create, 1 client: of the constant answer's",
         "start to ready",
     }
@@ -125,10 +140,9 @@ def test_memory_start_and_added_time_that_miss_are_said_to() -> None:
 
 def test_without_peers_nothing_is_compared_with_them() -> None:
     assert set(verdicts(results(peers=False))) == {
-        "recorded: share of the floor",
         "p50 of a create, 1 client: of the constant answer's",
-        "resident memory, right after the load: the floor's",
-        "resident memory, at the end: the floor's",
+        "resident memory, right after the load: half of what the chart requests",
+        "resident memory, at the end: half of what the chart requests",
         "start to ready",
     }
     assert "peer" not in render(results(peers=False))
@@ -138,7 +152,7 @@ def test_the_table_names_machine_figures_targets_and_what_was_left_out() -> None
     text = render(results())
     for part in (
         "A CPU, 2 cores",
-        "load before: 0.10 (quiet)",
+        "CPU in use before: 4% (quiet)",
         "uvicorn 0.54.0",
         "| recorded, 11203 |",
         "7000 (1.0 / 4.0)",
@@ -164,7 +178,7 @@ def test_without_an_api_server_the_rest_is_told() -> None:
 
 
 def test_the_table_says_that_the_machine_was_busy() -> None:
-    busy = dataclasses.replace(results(), machine=dataclasses.replace(MACHINE, load=1.2))
+    busy = dataclasses.replace(results(), machine=dataclasses.replace(MACHINE, busy=0.3))
     assert "NOT quiet" in render(busy)
 
 
