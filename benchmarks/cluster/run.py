@@ -27,6 +27,7 @@ from benchmarks.cluster.prefixes import RESTRICTED, new_name
 from benchmarks.cluster.readiness import Readiness
 from benchmarks.common.command import progress
 from benchmarks.common.machine import this_machine
+from benchmarks.common.order import in_turn
 from benchmarks.common.settling import settle
 from common.agent_settings import Mode
 from common.pod_keys import INJECTION, MODE
@@ -175,7 +176,7 @@ class Bench:
     ) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {variant: [] for variant in variants}
         for turn in range(rounds):
-            for variant in variants:
+            for variant in in_turn(turn, variants):
                 # Nodes take gone pods apart for seconds after the API server has forgotten them.
                 settle(self._plan.patience)
                 time.sleep((self._ready_at + turn / rounds * RELIST - time.monotonic()) % RELIST)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.common.command import progress
+from benchmarks.common.order import in_turn
 from benchmarks.webhook import schedule
 from benchmarks.webhook.creates import Turn, compare
 from benchmarks.webhook.figures import CONSTANT, NO_CONDITION, NONE, POLICY, WRITTEN, Sample, Turns, medians
@@ -168,7 +169,7 @@ def _bursts(
     burst: dict[str, list[Sample]] = {name: [] for name in by_name}
     for turn in range(plan.bursts):
         report(f"bursts through the API server, turn {turn + 1} of {plan.bursts}")
-        for name in schedule.in_turn(turn, list(by_name)):
+        for name in in_turn(turn, list(by_name)):
             job = dataclasses.replace(_job(plane, by_name[name]), connections=BURST_CLIENTS, count=plan.burst)
             burst[name].append(client.run(job, by_name[name].pid))
             plane.check()

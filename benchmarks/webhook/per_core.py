@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.common.command import progress
 from benchmarks.common.memory import Memory, memory_of
+from benchmarks.common.order import in_turn
 from benchmarks.webhook.figures import Sample, Turns, medians
 from benchmarks.webhook.load import Expect, Job, LoadClient
 from benchmarks.webhook.servers import Rack, Server
@@ -36,7 +37,8 @@ def measure(
 ) -> dict[str, dict[str, Sample]]:
     """Return the medians by review and server; raises LoadError or ProcessError.
 
-    The servers take turns at each point, so that what slows the machine for a while slows all.
+    The servers take turns at each point, in another order each time, so that what slows the machine for a
+    while slows all.
     """
     samples: dict[str, dict[str, list[Sample]]] = {
         review.name: {server.name: [] for server in servers} for review in reviews
@@ -44,7 +46,7 @@ def measure(
     for turn in range(turns.repeats):
         report(f"per core, turn {turn + 1} of {turns.repeats}")
         for review in reviews:
-            for server in servers:
+            for server in in_turn(turn, servers):
                 sample = client.run(_job(rack, server, review, turns), server.process.pid)
                 server.process.check()
                 samples[review.name][server.name].append(sample)

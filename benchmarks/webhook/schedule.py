@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.common.order import in_turn
 from benchmarks.webhook.figures import CONSTANT, OURS
 
 EVERY_TURN = (OURS, CONSTANT)
@@ -17,14 +18,3 @@ def turns_of(cycle: int, names: Sequence[str]) -> list[list[str]]:
     both = [name for name in names if name in EVERY_TURN]
     begin = cycle * (CYCLE - 1)
     return [in_turn(cycle, names), *(in_turn(begin + turn, both) for turn in range(CYCLE - 1))]
-
-
-def in_turn(turn: int, names: Sequence[str]) -> list[str]:
-    """Put names into the order of a turn: another begins each time, and every second turn runs backwards.
-
-    What one leaves behind (garbage in the API server's heap, connections) so meets another each time, and of
-    two names each is first as often as the other.
-    """
-    begin = turn // 2 % len(names)
-    order = [*names[begin:], *names[:begin]]
-    return order[::-1] if turn % 2 else order

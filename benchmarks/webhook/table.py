@@ -117,10 +117,10 @@ def _legend(figures: ApiServer) -> str:
     turns = "; ".join(_turns(figures, clients) for clients in figures.creates)
     lanes = "; ".join(f"{name}: {title}" for name, title in figures.titles.items())
     return (
-        "Milliseconds for a dry-run create of a pod; p50 and p99 are those of all creates. All take turns "
-        f"{turns}. What p50 adds to none's, and how many times constant's it is, are medians of the "
-        "differences and ratios within each turn; in brackets their 95 % intervals, of fewer than "
-        f"{FEWEST} turns the least and the most. "
+        "Milliseconds for a dry-run create of a pod; p50 and p99 are those of all creates. They take turns "
+        f"{turns}. Within each turn p50 is compared with none's (`added p50`) and with constant's (`of "
+        "constant's`): the table has the medians of these differences and ratios, and in brackets their 95 % "
+        f"intervals, of fewer than {FEWEST} turns the least and the most. "
         f"Bursts: {figures.burst_size} creates that are stored, by {figures.burst_clients} clients at once, "
         f"medians of {figures.bursts}. {lanes}."
     )

@@ -6,8 +6,9 @@ from itertools import chain, pairwise
 
 import pytest
 
+from benchmarks.common.order import in_turn
 from benchmarks.webhook.figures import CONSTANT, NONE, OURS
-from benchmarks.webhook.schedule import CYCLE, in_turn, turns_of
+from benchmarks.webhook.schedule import CYCLE, turns_of
 
 pytestmark = pytest.mark.pure
 
