@@ -4,7 +4,7 @@ The job is a JSON object: `turns`, and `commands` by name, each with `argv`, `en
 standard error. The answer is one JSON line a run: name, exit code, wall and CPU seconds, peak RSS in bytes.
 
 A process of its own, small, since Linux counts the memory of the one that starts a program into that
-program's ru_maxrss: what is below 12 MB can't be told from this one.
+program's ru_maxrss: what is below 11 MB can't be told from this one.
 """
 
 from __future__ import annotations

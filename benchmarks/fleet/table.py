@@ -8,23 +8,30 @@ from benchmarks.fleet.figures import Failover, Latency, Moves, Outcome, Rest, St
 from benchmarks.fleet.results import Results, targets
 
 WHAT_IT_IS = """\
-`node`: `ipagent node` as the chart starts it, a process a node, on a real API server; pods and their
-network-status are written by a script. At once: the agents are stopped while it writes, and go on in one
-instant. `central`: the same with agents that have no right to EC2, beside one `ipagent controller --relay`;
-its own calls are among the others. `direct`: for each pod the code of `ipagent init` from its first look at
-the addresses on, beginning at the same instants, as threads of one process; the kernel is made up, IMDS is
-read once a node, and that as many interpreters have to start is left out. One that does not succeed within
-its two minutes is started again, as the kubelet does. EC2 is the double, which answers at once, with EC2's
-request limits. Seconds are from a pod's network-status to its address on the ENI."""
+- `node`: node agents as the chart starts them (`ipagent node`), a process a node, on a real API server.
+  A script writes the pods and their network-status.
+- `central`: the same agents without rights to EC2, and one `ipagent controller --relay`. The
+  controller's own calls are among the other calls.
+- `direct`: for each pod the code of `ipagent init` in a thread of one process. The kernel is simulated,
+  IMDS is read once a node, and the start of the interpreters is left out. A container that does not
+  succeed within its two minutes is started again, as the kubelet does.
+
+EC2 is the double: it answers at once, and has EC2's request limits. Pods that come at once: the agents are
+stopped while the script writes, and all go on in the same instant. Seconds are from a pod's network-status
+until its address is on the ENI."""
 
 STARTS = """\
-Until the pods' injected containers end, by how pods get their addresses: one secondary address each, or
-addresses of /28 prefixes of their node's ENI. Seconds are from network-status to the container's end with
-exit code 0, in which case the pod's app starts. The containers of `node` speak the protocol of `ipagent init`
-with their node agents, each with the token of its pod, which the API server is asked about: most of their
-time goes there. No controller runs. EC2 calls are all that EC2 received until the last container had ended;
-*off* means that EC2 reset every connection. CPU: `node`, that of all node agents; `direct`, that of all
-containers without the start of their interpreters."""
+Seconds are from network-status until the pod's injected container ends with exit code 0: then the
+kubelet starts the app. A pod has one secondary address, or one address of a /28 prefix of its node's
+ENI.
+
+- `node`: the containers speak the protocol of `ipagent init` with their node agents. Each sends its
+  pod's token, and the node agent has the API server review it, which takes most of the time. CPU is that
+  of all node agents.
+- `direct`: CPU is that of all containers, without the start of their interpreters.
+
+No controller runs. EC2 calls are all that EC2 received until the last container had ended. *off*: EC2
+resets every connection."""
 
 
 def render(results: Results) -> str:
@@ -51,7 +58,7 @@ def render(results: Results) -> str:
     ]
     return "\n\n".join(
         [
-            f"{results.machine.describe()}\n{WHAT_IT_IS}",
+            f"{results.machine.describe()}\n\n{WHAT_IT_IS}",
             grid([head, *map(_row, _beside_each_other(results))]),
             grid(costs),
             f"### Pods that come at once, by how they get addresses\n\n{STARTS}",
@@ -70,8 +77,9 @@ def render(results: Results) -> str:
 
 
 MOVES = """\
-A floating address that moves: from the moment at which a pod of another node states it until EC2 has moved
-it. Each node looks whose it is, and takes it over; it has been calm for 10 s before."""
+A floating address moves to another node: milliseconds from the statement of a pod there until EC2
+has moved the address. The node looks up which ENI has it, and takes it over. That node has made no call
+for 10 s before."""
 
 MOVES_HEAD = ["backend", "takeovers", "p50", "p99", "longest"]
 
