@@ -168,14 +168,14 @@ WARNED: dict[str, tuple[dict[str, Any], list[str]]] = {
             "certificates": {"certManager": {"renewBefore": "2160h"}},
         },
         [
-            "nodeAgent.grants have no effect without node agents",
+            "nodeAgent.grants has no effect without node agents",
             "nodeAgent.gc.mode=on reclaims nothing without node agents",
             "nodeAgent.podCondition has no effect without node agents",
             "nodeAgent.unmanageLinks is for the interfaces of NodeNetworks",
             "nodeAgent.prefixes.cniConfDir has no effect without nodeAgent.prefixes.enabled",
             "controller.eips grants nothing without controller.enabled",
-            "networkPolicy.webhookFrom keeps nobody out",
-            "networkPolicy.metricsFrom keeps nobody out",
+            "networkPolicy.webhookFrom has no effect",
+            "networkPolicy.metricsFrom has no effect",
         ],
     ),
     "budgets that nobody may evict by": (

@@ -95,7 +95,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "one port twice": ({"metrics": {"port": 8443}}, "are both 8443"),
     "rules without metrics": (
         {"metrics": {"enabled": False, "prometheusRule": {"enabled": True}}},
-        "switch metrics on or these off",
+        "or switch these off",
     ),
     "network policy on the node's network": (
         {"networkPolicy": {"enabled": True}, "webhook": {"hostNetwork": True}},
@@ -127,7 +127,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "variable of the contract": (
         {"agent": {"env": [{"name": "MULTUS_ENI_TIMEOUT", "value": "1s"}]}},
-        "are set by the webhook",
+        "the webhook sets the names that begin with",
     ),
     "mount without volume": (
         {"agent": {"volumeMounts": [{"name": "ca", "mountPath": "/ca"}]}},
@@ -160,11 +160,11 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "gc that never comes": ({"nodeAgent": {"gc": {"interval": "25h"}}}, "25h is not a duration"),
     "node agents opted in": (
         {"nodeAgent": {"podLabels": {"multus-eni.io/injection": "enabled"}}},
-        "nodeAgent.podLabels: multus-eni.io/injection is set by the chart",
+        "nodeAgent.podLabels: the chart sets multus-eni.io/injection",
     ),
     "our own pods opted in": (
         {"certs": {"podLabels": {"multus-eni.io/injection": "enabled"}}},
-        "our own pods are never injected",
+        "the injector's own pods are never injected",
     ),
 }
 

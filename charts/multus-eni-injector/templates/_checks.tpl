@@ -14,19 +14,19 @@
 {{- fail (printf "webhook.port and metrics.port are both %v: give them different ports" $v.webhook.port) }}
 {{- end }}
 {{- if and (or $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled $v.metrics.prometheusRule.enabled $v.metrics.dashboard.enabled) (not $v.metrics.enabled) }}
-{{- fail "metrics.enabled is false, and so metrics.serviceMonitor, metrics.podMonitor, metrics.prometheusRule and metrics.dashboard have nothing to show: switch metrics on or these off" }}
+{{- fail "metrics.enabled is false, so metrics.serviceMonitor, metrics.podMonitor, metrics.prometheusRule and metrics.dashboard have nothing to show: set metrics.enabled=true, or switch these off" }}
 {{- end }}
 {{- if and $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled }}
 {{- fail "metrics.serviceMonitor and metrics.podMonitor would scrape each process twice: choose one of them" }}
 {{- end }}
 {{- if and $v.networkPolicy.enabled $v.webhook.hostNetwork }}
-{{- fail "networkPolicy.enabled and webhook.hostNetwork: a NetworkPolicy does not hold for pods on the node's network: choose one of them" }}
+{{- fail "networkPolicy.enabled and webhook.hostNetwork: a NetworkPolicy does not apply to pods on the node's network: choose one of them" }}
 {{- end }}
 {{- if and (eq $v.webhookConfiguration.failurePolicy "Ignore") (eq $v.webhookConfiguration.reinvocationPolicy "Never") }}
 {{- fail "webhookConfiguration: failurePolicy Ignore with reinvocationPolicy Never lets pods start without their addresses, or before them, silently: set one of them to Fail or IfNeeded" }}
 {{- end }}
 {{- if and $v.controller.enabled (not $v.controller.clusterName) }}
-{{- fail "controller.clusterName is required with controller.enabled: it is in the tags of the cluster's ENIs, and another cluster's controller leaves them alone by it" }}
+{{- fail "controller.clusterName is required with controller.enabled: the tags of the cluster's ENIs contain it, so that another cluster's controller leaves them alone" }}
 {{- end }}
 {{- if and (eq $v.agent.backend "central") (not $v.controller.enabled) }}
 {{- fail "agent.backend=central needs controller.enabled: the controller makes the node agents' calls to EC2, for the ENIs of NodeNetworks" }}
@@ -35,7 +35,7 @@
 {{- fail "nodeAgent.prefixes.enabled needs controller.enabled: the controller assigns the prefixes" }}
 {{- end }}
 {{- if and $v.capacity.enabled (not (and $v.controller.enabled (include "multus-eni.injects" .))) }}
-{{- fail "capacity.enabled needs controller.enabled and the webhook (nodeAgent.watchOnly=false): the controller tells nodes' capacity, and the webhook has pods request it" }}
+{{- fail "capacity.enabled needs controller.enabled and the webhook (nodeAgent.watchOnly=false): the controller writes the nodes' capacity, and the webhook adds the pods' requests" }}
 {{- end }}
 {{- include "multus-eni.certificateChecks" . }}
 {{- include "multus-eni.agentChecks" . }}
@@ -59,7 +59,7 @@
 {{- fail "certificates.mode is existingSecret: name the Secret in certificates.existingSecret.name" }}
 {{- end }}
 {{- if not .caBundle }}
-{{- fail "certificates.mode is existingSecret: give the CA certificates that its certificate is trusted by, as in --set-file certificates.existingSecret.caBundle=ca.crt" }}
+{{- fail "certificates.mode is existingSecret: give the CA certificates by which clients trust its certificate, as in --set-file certificates.existingSecret.caBundle=ca.crt" }}
 {{- end }}
 {{- if not (hasPrefix "-----BEGIN CERTIFICATE-----" (trim .caBundle)) }}
 {{- fail "certificates.existingSecret.caBundle is not PEM: give the text that starts with -----BEGIN CERTIFICATE-----; the chart adds base64" }}
@@ -85,13 +85,13 @@
 {{- end }}
 {{- range .Values.agent.env }}
 {{- if hasPrefix "MULTUS_ENI_" .name }}
-{{- fail (printf "agent.env: %s: names with MULTUS_ENI_ are set by the webhook: choose another name" .name) }}
+{{- fail (printf "agent.env: %s: the webhook sets the names that begin with MULTUS_ENI_: choose another name" .name) }}
 {{- end }}
 {{- end }}
 {{- range $which := list "webhook" "certs" "nodeAgent" "controller" }}
 {{- range $key, $_ := (index $.Values $which).podLabels }}
 {{- if eq $key "multus-eni.io/injection" }}
-{{- fail (printf "%s.podLabels: multus-eni.io/injection is set by the chart: our own pods are never injected" $which) }}
+{{- fail (printf "%s.podLabels: the chart sets multus-eni.io/injection, so that the injector's own pods are never injected: remove it" $which) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -6,7 +6,7 @@ them, and whoever switches a part off for a while keeps its values: they refuse 
 {{- $v := .Values }}
 {{- $node := include "multus-eni.nodeAgent" . }}
 {{- if and $v.nodeAgent.grants (not $node) }}
-nodeAgent.grants have no effect without node agents: pods call EC2 with rights of their own.
+nodeAgent.grants has no effect without node agents (nodeAgent.enabled): pods call EC2 with rights of their own.
 {{- end }}
 {{- if and (eq $v.nodeAgent.gc.mode "on") (not $node) }}
 nodeAgent.gc.mode=on reclaims nothing without node agents (nodeAgent.enabled).
@@ -25,7 +25,7 @@ controller.eips grants nothing without controller.enabled.
 {{- end }}
 {{- range $key := list "webhookFrom" "metricsFrom" }}
 {{- if and (index $v.networkPolicy $key) (not $v.networkPolicy.enabled) }}
-{{ printf "networkPolicy.%s keeps nobody out while networkPolicy.enabled is false." $key }}
+{{ printf "networkPolicy.%s has no effect without networkPolicy.enabled." $key }}
 {{- end }}
 {{- end }}
 {{- include "multus-eni.evictionWarnings" . }}
