@@ -1,4 +1,4 @@
-"""What calls AWS for Multus pods: what its environment says of endpoints, and where its calls come from."""
+"""The containers that call AWS for Multus pods: the endpoints that they are given, and their subnets."""
 
 from __future__ import annotations
 

@@ -145,20 +145,20 @@ def _date(when: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(when))
 
 
-_CERTS = "kubectl logs of the Deployment …-certs, or multus-eni certs status, says why"
+_CERTS = "read the logs of the Deployment …-certs, or run multus-eni certs status"
 
 CERTIFICATES = (
     Check(
         "installation-certificate",
         "the webhook's certificate is valid",
-        f"{_CERTS}; with cert-manager look at the Certificate",
+        f"{_CERTS}; with cert-manager describe its Certificate",
         _certificate,
         needs=("Secret",),
     ),
     Check(
         "installation-renewal",
         "the certificate is renewed in time",
-        f"{_CERTS}; with cert-manager look at the Certificate",
+        f"{_CERTS}; with cert-manager describe its Certificate",
         _renewal,
         Verdict.WARNING,
         needs=("Secret",),
@@ -166,7 +166,7 @@ CERTIFICATES = (
     Check(
         "installation-trust",
         "the API server trusts the certificate",
-        f"{_CERTS}; a GitOps tool must not manage caBundle",
+        f"{_CERTS}; a GitOps tool must leave caBundle alone",
         _trust,
         needs=("Secret", "MutatingWebhookConfiguration"),
     ),

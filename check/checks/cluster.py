@@ -49,8 +49,8 @@ def _multus(cluster: Cluster) -> Iterator[str | Problem]:
     # Some install it with the node's image.
     if not found and not any(addresses_of(pod) for pod in cluster.all("Pod")):
         yield (
-            "no DaemonSet of Multus, and no pod that Multus has attached yet: where nodes have it in their "
-            "image, the first pod shows whether it works"
+            "there is no DaemonSet of Multus, and no pod that Multus has attached yet: if nodes have it in "
+            "their image, the first pod shows whether it works"
         )
 
 
@@ -163,7 +163,7 @@ CLUSTER = (
     Check(
         "cluster-multus",
         "Multus is there and ready",
-        "install Multus, or see why its pods are not ready: kubectl describe daemonset",
+        "install Multus, or find out why its pods are not ready: kubectl describe daemonset",
         _multus,
         needs=("DaemonSet",),
         pre=True,

@@ -26,15 +26,15 @@ def _claims(cluster: Cluster) -> Iterator[Problem]:
         if condition:
             text = f"{pod.key}: {condition.get('reason')}: {condition.get('message')}"
         else:
-            text = f"{pod.key} claims {pod.annotations[EIP]}, and no controller has looked at it"
+            text = f"{pod.key} claims {pod.annotations[EIP]}, and the controller has not set its condition"
         yield Problem(text, describe("Pod", pod.key))
 
 
 ELASTIC_IPS = Check(
     "pods-elastic-ips",
     "pods have the Elastic IPs that they claim",
-    "the message says what to do, docs/elastic-ips.md explains each reason; where no controller has looked "
-    "at the claim set controller.eips, or see why no replica leads",
+    "the message says what to do, docs/elastic-ips.md explains each reason; without a condition set "
+    "controller.eips, or find out why no replica of the controller leads",
     _claims,
     Verdict.ERROR,
     needs=("Pod",),

@@ -143,14 +143,14 @@ def _services(cluster: Cluster) -> tuple[str, ...]:
     """Return what is called; raises NotApplicable where the calls leave by a way that is not seen here."""
     variables = environment(cluster)
     if own := next((name for name in OWN_WAY if name in variables), ""):
-        raise NotApplicable(f"calls of EC2 go where {own} says")
+        raise NotApplicable(f"calls to EC2 go where {own} says")
     services = (
         *([EC2] if WAY_OF_EC2 not in variables else []),
         *([STS] if WEB_IDENTITY in variables and WAY_OF_STS not in variables else []),
         *([EKS_AUTH] if POD_IDENTITY in variables else []),
     )
     if not services:
-        raise NotApplicable(f"calls of EC2 go where {WAY_OF_EC2} says")
+        raise NotApplicable(f"calls to EC2 go where {WAY_OF_EC2} says")
     return services
 
 
@@ -248,8 +248,8 @@ WAYS = (
         "aws-endpoint-dns",
         "endpoints have the services' names",
         "set AWS_ENDPOINT_URL_EC2 (sts: AWS_ENDPOINT_URL_STS) to https:// and the endpoint's own name, for "
-        "the injector alone; nothing like that helps eks-auth. Private DNS moves the calls of the whole VPC "
-        "to it: see first that its security groups and policy allow all of them",
+        "the injector alone; eks-auth has no such variable. Private DNS moves the calls of the whole VPC to "
+        "the endpoint: check first that its security groups and policy allow all of them",
         _private_dns,
         Verdict.WARNING,
         needs=(AWS, ENDPOINTS),

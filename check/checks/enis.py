@@ -171,9 +171,9 @@ ENIS = (
     Check(
         "nodes-hop-limit",
         "pods reach IMDS",
-        "keep the hop limit: set agent.backend=node, whose agents need 1, or AWS_REGION in agent.env and a "
-        "role for the pods (EKS Pod Identity, IRSA). Or run the command, which gives every pod of the node "
-        "the node's role (3 in place of 2 with an overlay)",
+        "keep the hop limit, and set agent.backend=node, or AWS_REGION in agent.env with a role for the pods "
+        "(EKS Pod Identity, IRSA). Or run the command (with an overlay network 3 in place of 2): then every "
+        "pod of the node can use the node's role",
         _hop_limit,
         Verdict.WARNING,
         needs=(AWS,),

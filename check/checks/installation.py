@@ -92,7 +92,7 @@ def _dry_run(cluster: Cluster) -> Iterator[Problem]:
     namespace = cluster.injector().namespace
     found = cluster.snapshot.dry_run
     if found is None:
-        raise NotApplicable("only a live cluster can be asked")
+        raise NotApplicable("a dump does not show it")
     show = show_endpoints(namespace) if namespace else ""
     if found.message:
         yield Problem(f"dry run: a Multus pod in {found.namespace} is refused: {found.message}", show)
@@ -121,7 +121,7 @@ def _images(found: Installation) -> Iterator[str]:
         return
     images = [str(each.get("image")) for each in objects(pod_spec(found.node_agent).get("containers"))]
     if images and found.settings.image not in images:
-        yield f"pods get the agent {found.settings.image}, node agents are {images[0]}"
+        yield f"pods get the agent {found.settings.image}, and node agents run {images[0]}"
 
 
 def _certs(cluster: Cluster) -> Iterator[str | Problem]:
@@ -152,14 +152,14 @@ INSTALLATION = (
     Check(
         "installation-replicas",
         "all replicas of the webhook are ready",
-        "kubectl describe pod, and logs, of the webhook",
+        "read kubectl describe and the logs of the webhook's pods",
         _replicas,
         needs=("Deployment",),
     ),
     Check(
         "installation-spread",
         "the webhook's replicas are spread over nodes",
-        "set webhook.replicas to 2 or more, and let nodes have room: kubectl delete pod moves one",
+        "set webhook.replicas to 2 or more, and make room on several nodes: kubectl delete pod moves one",
         _spread,
         Verdict.WARNING,
         needs=("Deployment", "Pod", "Node"),
@@ -176,7 +176,7 @@ INSTALLATION = (
     Check(
         "installation-injects",
         "a pod is injected, by a dry run",
-        "the checks above say why; else let the control plane reach the webhook's port (security groups)",
+        "correct what the checks above say; else let the control plane reach the webhook's port",
         _dry_run,
         needs=(DRY_RUN,),
     ),
@@ -191,7 +191,7 @@ INSTALLATION = (
     Check(
         "installation-certs",
         "the program that renews the certificate runs",
-        "kubectl describe pod, and logs, of the Deployment …-certs",
+        "read kubectl describe and the logs of the pod of the Deployment …-certs",
         _certs,
         needs=("Deployment",),
     ),

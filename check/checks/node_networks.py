@@ -99,7 +99,7 @@ def _host(cluster: Cluster) -> Iterator[Problem]:
 CONTROLLER = Check(
     "installation-controller",
     "the controller of node networks is ready and one replica leads",
-    "kubectl describe pod, and logs, of the controller: its right to the Lease, or the way to the API server",
+    "read kubectl describe and the logs of its pods: the right to the Lease, or the path to the API server",
     _controller,
     needs=("Deployment", "Lease"),
 )

@@ -81,14 +81,14 @@ NODES = (
     Check(
         "nodes-agents",
         "node agents are ready where Multus pods are",
-        "kubectl describe pod, and logs, of the node agent: taints, Pod Security or a port in use",
+        "read kubectl describe and the logs of the node agent: taints, Pod Security or a port in use",
         _agents,
         needs=("DaemonSet", "Pod"),
     ),
     Check(
         "nodes-watch",
         "node agents receive their pods from the API server",
-        "kubectl logs of that node agent: RBAC, or a NetworkPolicy that blocks its way to the API server",
+        "read the logs of that node agent: RBAC, or the path from its node to the API server",
         _watch,
         Verdict.WARNING,
         needs=(NODE_STATUS,),

@@ -27,7 +27,7 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
                 missing[name].append(key)
     for name, pods in missing.items():
         same = [key for key in there if key.rpartition("/")[2] == name.rpartition("/")[2]]
-        hint = f"; {listed(same)} is there: write it so into the annotation" if same else ""
+        hint = f"; there is {listed(same)}: write its namespace into the annotation" if same else ""
         text = f"{listed(pods)}: there is no NetworkAttachmentDefinition {name}{hint}"
         yield Problem(text, LIST_NETWORKS)
 
@@ -52,8 +52,8 @@ NETWORKS = Check(
 SANDBOXES = Check(
     "pods-sandboxes",
     "Multus attaches pods",
-    "the message is Multus' or a CNI plugin's; a range without a free address has to be larger, or has some "
-    "reserved for pods that are gone",
+    "the message comes from Multus or a CNI plugin; if a range has no free address, enlarge it, or free what "
+    "is reserved for pods that are gone",
     _sandboxes,
     needs=("Event", "Pod"),
     pre=True,

@@ -48,19 +48,19 @@ PATIENCE = 180
 """Seconds in which an autoscaler starts a node and the controller attaches its ENIs."""
 
 MEANINGS: Mapping[int, str] = {
-    ExitCode.INTERNAL: "it met an error of its own",
+    ExitCode.INTERNAL: "it has a bug, or may not open netlink sockets",
     ExitCode.USAGE: "its settings can't be used",
-    ExitCode.NO_IMDS: "IMDS can't be reached",
-    ExitCode.NO_CREDENTIALS: "it has no AWS credentials",
-    ExitCode.NO_PERMISSION: "its identity may not do it",
-    ExitCode.NO_ENI: "no ENI of the node can carry the address",
+    ExitCode.NO_IMDS: "IMDS can't be used",
+    ExitCode.NO_CREDENTIALS: "it has no valid AWS credentials",
+    ExitCode.NO_PERMISSION: "its identity lacks a right",
+    ExitCode.NO_ENI: "no ENI can carry an address, or an interface is missing",
     ExitCode.ENI_FULL: "the ENI or its subnet is full",
     ExitCode.HELD_ELSEWHERE: "another ENI has the address",
     ExitCode.ADDRESS_REFUSED: "the address can't or must not be assigned",
-    ExitCode.DEADLINE: "EC2 did not do it in time",
+    ExitCode.DEADLINE: "not everything was assigned in time",
     ExitCode.EC2_UNREACHABLE: "EC2 can't be reached",
     ExitCode.NODE_AGENT_UNREACHABLE: "the node agent can't be reached",
-    ExitCode.NOT_GRANTED: "the address is not granted to the namespace",
+    ExitCode.NOT_GRANTED: "the node agent refuses an address or the pod",
 }
 """docs/agent.md, "Exit codes"."""
 REMEDIES: Mapping[int, str] = {
@@ -134,7 +134,7 @@ def _refused(cluster: Cluster) -> Iterator[Problem]:
             name = f"{involved.get('kind')} {involved.get('namespace')}/{involved.get('name')}"
             ours = cluster.installation.namespace if NO_ANSWER in message else ""
             show = show_endpoints(ours) if ours else _show(involved)
-            yield Problem(f"{name} can't make pods: {short(message)}", show)
+            yield Problem(f"{name} can't create pods: {short(message)}", show)
 
 
 def _show(involved: Object) -> str:
@@ -224,8 +224,8 @@ PODS = (
     Check(
         "pods-refused",
         "no workload's pods are refused",
-        "correct the label or annotation that the message names, which multus-eni explain shows beforehand; "
-        "a quota, Pod Security, or a webhook that does not answer: docs/troubleshooting.md",
+        "correct the label or annotation that the message names (multus-eni explain checks it beforehand); "
+        "for a quota, Pod Security or a webhook that does not answer see docs/troubleshooting.md",
         _refused,
         needs=("Event",),
     ),
@@ -233,7 +233,7 @@ PODS = (
     Check(
         "pods-capacity",
         "nodes have addresses for all pods",
-        "add nodes, or free addresses: kubectl get nodeattachments -o yaml has under slots what nodes have",
+        "add nodes, or free addresses: kubectl get nodeattachments -o yaml shows under slots what nodes have",
         _capacity,
         needs=("Pod",),
     ),
@@ -249,14 +249,14 @@ PODS = (
     Check(
         "pods-addresses",
         "pods' addresses are assigned",
-        "the reason says what EC2 refuses; ipagent node status, in the node agent's pod, has more",
+        "do what the reason says; ipagent node status, in the node agent's pod, shows more",
         _addresses,
         needs=(NODE_STATUS,),
     ),
     Check(
         "pods-events",
         "node agents report no problems with pods",
-        "kubectl describe pod has the whole message, with what to do",
+        "kubectl describe pod shows the whole message, which says what to do",
         _events,
         Verdict.WARNING,
         needs=("Event", "Pod"),

@@ -53,7 +53,7 @@ def _networks(cluster: Cluster) -> Iterator[Problem]:
             right = f"{each.namespace}/{network}"
             if right in there:
                 # No command: what will come to name it, such as a CronJob's pods, is not seen here.
-                yield Problem(f"{text}. {right} is there: name it in the pods, then delete {each.key}")
+                yield Problem(f"{text}. There is {right}: name it in the pods, then delete {each.key}")
             else:
                 yield Problem(text, copy_of(each, namespace=each.namespace, name=network))
 
@@ -86,7 +86,7 @@ def _read_by_multus(cluster: Cluster) -> str:
 PREFIXES = Check(
     "nodes-prefixes",
     "pods find the nodes' configurations of networks with prefixes",
-    "set nodeAgent.prefixes.enabled and cniConfDir; name the NetworkAttachmentDefinition as the network",
+    "set nodeAgent.prefixes.enabled and cniConfDir; give the NetworkAttachmentDefinition the network's name",
     _networks,
     needs=("NodeNetwork", "NetworkAttachmentDefinition", "DaemonSet", "ConfigMap"),
 )

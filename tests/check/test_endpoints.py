@@ -186,7 +186,7 @@ def test_credentials_need_their_own_endpoint(variable: str, service: str) -> Non
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_EC2", "HTTPS_PROXY"])
 def test_calls_that_go_another_way_are_not_followed(variable: str) -> None:
     for verdict, details in found([table()], [], env=(variable,)).values():
-        assert (verdict, details) == (Verdict.SKIPPED, (f"calls of EC2 go where {variable} says",))
+        assert (verdict, details) == (Verdict.SKIPPED, (f"calls to EC2 go where {variable} says",))
 
 
 @pytest.mark.parametrize(
