@@ -20,13 +20,13 @@ Issues and rotates the webhook's certificate: CA and leaf in one Secret, caBundl
 MutatingWebhookConfiguration."""
 
 RUN = """\
-Makes CA and leaf, renews them with an overlap, writes caBundle, and puts right what somebody deletes or
-damages, until SIGTERM. Two at once do no harm. Logs on standard error, one JSON line an event.
+Makes CA and leaf, renews them with an overlap, writes caBundle, and repairs what is deleted or damaged, until
+SIGTERM. Two at once do no harm. Logs to standard error, one JSON line for each event.
 GET /healthz and /readyz are for probes, /metrics for Prometheus."""
 
 STATUS = """\
-Says what is valid until when, and what `run` would do next; changes nothing.
-Exit code: 0 all in order, 3 something is to be done, 1 the API server refused or did not answer, 2 usage."""
+Shows until when CA and certificate are valid, and what `run` would do next; changes nothing.
+Exit code: 0 in order, 1 the API server refused or did not answer, 2 usage, 3 something needs to be done."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
@@ -38,10 +38,12 @@ _MAX_DAYS = 36500
 
 def add_certs(commands: Commands) -> None:
     """Add `certs` and its commands."""
-    certs = commands.add_parser("certs", help="keep the webhook's certificate", description=CERTS)
+    certs = commands.add_parser("certs", help="issue and renew the webhook's certificate", description=CERTS)
     kinds = certs.add_subparsers(title="commands", dest="certs", required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
-    run = kinds.add_parser("run", help="keep it until SIGTERM", description=RUN, formatter_class=raw)
+    run = kinds.add_parser(
+        "run", help="issue and renew it, until SIGTERM", description=RUN, formatter_class=raw
+    )
     _add_common(run)
     run.add_argument(
         "--host",
@@ -57,13 +59,13 @@ def add_certs(commands: Commands) -> None:
             action="append",
             default=[],
             metavar="KEY=VALUE",
-            help=f"{kind} of a Secret that has to be made, such as those by which helm knows its objects; "
-            "may be repeated",
+            help=f"{kind} of a Secret that it creates, such as those by which Helm knows its objects; may be "
+            "repeated",
         )
     run.set_defaults(run=_run)
     status = kinds.add_parser(
         "status",
-        help="say what is valid until when, and what is next",
+        help="show until when it is valid, and what is next",
         description=STATUS,
         formatter_class=raw,
     )
@@ -101,10 +103,10 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         help="one more name for the certificate; may be repeated",
     )
     durations = {
-        "certificate-lifetime": ("90d", "of the certificate, renewed with a third left"),
-        "ca-lifetime": ("1095d", "of the CA, renewed with a third left"),
-        "propagation": ("5m", "until every replica serves a new Secret at the latest"),
-        "api-propagation": ("10s", "until every API server has a new caBundle at the latest"),
+        "certificate-lifetime": ("90d", "lifetime of the certificate, renewed with a third left"),
+        "ca-lifetime": ("1095d", "lifetime of the CA, renewed with a third left"),
+        "propagation": ("5m", "the longest time until every replica serves a new Secret"),
+        "api-propagation": ("10s", "the longest time until every API server has a new caBundle"),
     }
     for name, (default, text) in durations.items():
         command.add_argument(
@@ -146,11 +148,11 @@ def _options(given: argparse.Namespace) -> Options:
 
     namespace = given.namespace or pod_namespace()
     if namespace is None:
-        raise _UsageError("this is not a pod: say --namespace")
+        raise _UsageError("this process is not in a pod: give --namespace")
     names = [f"{given.service}.{namespace}.svc"] if given.service else []
     names += given.dns_name
     if not names:
-        raise _UsageError("say --service or --dns-name: what the certificate is for")
+        raise _UsageError("give --service or --dns-name: the names that the certificate is for")
     settings = Settings(
         names=frozenset(names),
         certificate_lifetime=given.certificate_lifetime,

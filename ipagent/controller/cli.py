@@ -42,7 +42,7 @@ def run(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
     namespace = given.namespace or pod_namespace()
     if not namespace:
-        sys.stderr.write("ipagent controller: this is not a pod: say --namespace\n")
+        sys.stderr.write("ipagent controller: this process is not in a pod: give --namespace\n")
         return ExitCode.USAGE
     try:
         grants = read_grants(given.eips)

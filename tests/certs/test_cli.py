@@ -113,8 +113,8 @@ def test_a_wrong_flag_is_refused(flags: list[str], text: str, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (OBJECTS[1:], "say --namespace"),
-        (OBJECTS[:3], "say --service or --dns-name"),
+        (OBJECTS[1:], "give --namespace"),
+        (OBJECTS[:3], "give --service or --dns-name"),
         ([*OBJECTS, "--ca-lifetime=100d"], "--ca-lifetime is shorter"),
         (OBJECTS, "KUBECONFIG is not set"),
     ],

@@ -1,4 +1,4 @@
-"""What the user of a pod that is injected is warned about: `kubectl` prints it, `explain` lists it."""
+"""Warnings about a pod that is injected: `kubectl` prints them, `explain` lists them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def warnings_of(pod: Pod, networks: Networks, overrides: PodSettings, agent: Age
     if agent.settings.backend is Backend.DIRECT:
         warnings += [
             f"multus-eni: network {shortened(network.name)} sets default-route: calls to EC2 then leave "
-            "from an address that EC2 has not assigned yet"
+            "from an address that EC2 has not assigned yet; remove it, or set agent.backend=node"
             for network in networks.networks
             if network.default_route
         ]
@@ -31,7 +31,10 @@ def warnings_of(pod: Pod, networks: Networks, overrides: PodSettings, agent: Age
             f"multus-eni: {pod_keys.CREDENTIALS} has no effect: the node agent calls EC2, not the pod"
         )
     if overrides.release_on_exit and agent.mode is Mode.INIT:
-        warnings.append(f"multus-eni: {pod_keys.RELEASE_ON_EXIT} has no effect in init mode")
+        warnings.append(
+            f"multus-eni: {pod_keys.RELEASE_ON_EXIT} has no effect in init mode: "
+            f"set {pod_keys.MODE}={Mode.SIDECAR}, or remove it"
+        )
     released = overrides.release_on_exit and agent.mode is Mode.SIDECAR
     if agent.settings.takeover is Takeover.NEVER and not released:
         also_released = ", and so does nodeAgent.gc.mode=on" if agent.settings.backend is Backend.NODE else ""
@@ -42,7 +45,10 @@ def warnings_of(pod: Pod, networks: Networks, overrides: PodSettings, agent: Age
         )
     warnings += mesh_warnings(pod, agent.settings)
     warnings += agent.capacity.warnings
-    warnings += [f"multus-eni: unknown annotation {shortened(key)}" for key in overrides.unknown[:5]]
+    warnings += [
+        f"multus-eni: unknown annotation {shortened(key)} has no effect: correct or remove it"
+        for key in overrides.unknown[:5]
+    ]
     return tuple(warnings)
 
 
@@ -59,7 +65,7 @@ def _interface_warnings(pod: Pod, networks: Networks, overrides: PodSettings) ->
     if expected and without:
         warnings.append(
             f"multus-eni: {pod_keys.EIP} names {shortened(', '.join(without))}, but {pod_keys.NETWORKS} "
-            f"makes {shortened(', '.join(expected))}"
+            f"makes {shortened(', '.join(expected))}: correct the name, unless Multus chooses another one"
         )
     if expected and others:
         warnings.append(

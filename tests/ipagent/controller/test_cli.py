@@ -16,8 +16,12 @@ pytestmark = pytest.mark.pure
     [
         ([], {}, "required: --cluster"),
         (["--cluster=prod"], {}, "the region is not known: set the chart's controller.region"),
-        (["--cluster=prod"], {"AWS_REGION": "eu-central-1"}, "this is not a pod: say --namespace"),
-        (["--cluster=prod", "--region=eu-central-1"], {}, "this is not a pod: say --namespace"),
+        (
+            ["--cluster=prod"],
+            {"AWS_REGION": "eu-central-1"},
+            "this process is not in a pod: give --namespace",
+        ),
+        (["--cluster=prod", "--region=eu-central-1"], {}, "this process is not in a pod: give --namespace"),
     ],
 )
 def test_what_is_missing_is_named(
