@@ -82,9 +82,9 @@ def restart_text(code: int, mode: Mode, policy: RestartPolicy | None) -> str:
 def unplugged(interfaces: str) -> str:
     """Return the warning of a restarted sidecar about interfaces that the pod had at its first start."""
     return (
-        f"The pod no longer has the interface {interfaces}, which it had when its first agent started. It "
-        "goes on with the others. Its addresses are assigned once it is plugged in again. If it was not "
-        "unplugged, delete the pod, so that Multus attaches its networks again."
+        f"The pod no longer has the interface {interfaces}, which it had when its first agent started. The "
+        "agent goes on with the others, and assigns the missing addresses once the interface is plugged in "
+        "again. If nobody unplugged it, delete the pod, so that Multus attaches its networks again."
     )
 
 

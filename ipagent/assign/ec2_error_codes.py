@@ -100,8 +100,8 @@ def _group(fault: Fault, codes: str, remedy: str = "") -> CodeGroup:
 
 _CLOCK = "Set the node's clock (chrony): AWS rejects requests whose time is minutes off."
 _NO_KEYS = (
-    "leave keys and session tokens out of the environment and files of whoever calls EC2 (by the backend the "
-    "pod, the node agent or the controller), and give its ServiceAccount a role (EKS Pod Identity or IRSA)"
+    "remove keys and session tokens from the environment and files of the program that calls EC2 (the pod, "
+    "the node agent or the controller), and give its ServiceAccount a role (EKS Pod Identity or IRSA)"
 )
 _REGION = (
     "Check that AWS_REGION is the node's own region, and that what the message names has not been deleted."
@@ -136,8 +136,8 @@ CODE_GROUPS = (
     _group(
         Fault.TRANSIENT,
         "InvalidNextToken InvalidPaginationToken",
-        "The list changed while it was read, and reading it again is enough. If that never succeeds, see "
-        "what answers in EC2's place (AWS_ENDPOINT_URL_EC2, a proxy).",
+        "The list changed while it was read: it is read again. If that never succeeds, find out what answers "
+        "in EC2's place (AWS_ENDPOINT_URL_EC2, a proxy).",
     ),
     _group(Fault.NO_PERMISSION, "AccessDenied AccessDeniedException UnauthorizedOperation"),
     _group(
@@ -153,8 +153,8 @@ CODE_GROUPS = (
     _group(
         Fault.NO_CREDENTIALS,
         "ExpiredToken ExpiredTokenException",
-        f"The credentials have expired and were not renewed: {_NO_KEYS}. Where there is one, see that the "
-        "node's clock is right.",
+        f"The credentials have expired and were not renewed: {_NO_KEYS}. If it has one, check the "
+        "node's clock.",
     ),
     _group(
         Fault.NO_CREDENTIALS,
@@ -175,8 +175,8 @@ CODE_GROUPS = (
     _group(
         Fault.NO_CREDENTIALS,
         "IDPRejectedClaim InvalidIdentityToken",
-        "STS refuses the ServiceAccount's token: the account needs the cluster's OIDC provider in IAM, "
-        "and the role's trust policy that provider, this ServiceAccount and the audience sts.amazonaws.com.",
+        "STS refuses the ServiceAccount's token: IAM must have the cluster's OIDC provider, and the role's "
+        "trust policy must name that provider, this ServiceAccount and the audience sts.amazonaws.com.",
     ),
     _group(
         Fault.NO_CREDENTIALS,

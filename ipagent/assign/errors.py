@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.exit_codes import ExitCode
-from common.pod_keys import INTERFACES, TIMEOUT
+from common.pod_keys import CREDENTIALS, INTERFACES, TIMEOUT
 from ipagent.assign.ec2_error_codes import RETRIED, Failure, Fault
 from ipagent.termination import READ_HELP, REPORT_BUG
 
@@ -61,11 +61,11 @@ class NoImds(AgentError):
     exit_code = ExitCode.NO_IMDS
     # Names of the API: ModifyInstanceMetadataOptions in the EC2 API reference.
     remedy = (
-        "Let pods reach IMDS: raise HttpPutResponseHopLimit to 2 on the nodes, to 3 where an overlay network "
-        "is in between (aws ec2 modify-instance-metadata-options --instance-id ID "
-        "--http-put-response-hop-limit 2, the launch template, or Karpenter's EC2NodeClass), which gives "
-        "every pod there the node's role, and let no NetworkPolicy block 169.254.169.254. Or work without "
-        "IMDS: give the agent AWS_REGION and credentials that do not come from the node."
+        "Let pods reach IMDS: let no NetworkPolicy block 169.254.169.254, and raise HttpPutResponseHopLimit "
+        "to 2 on the nodes, with an overlay network in between to 3 (aws ec2 "
+        "modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2, the launch "
+        "template, or Karpenter's EC2NodeClass): then every pod there can use the node's role. Or work "
+        "without IMDS: give the agent AWS_REGION and credentials that do not come from the node."
     )
 
 
@@ -97,8 +97,8 @@ class NoCredentials(AgentError):
     remedy = (
         "Give the pod's ServiceAccount a role (EKS Pod Identity or IRSA) and replace the pod, which gets it "
         "when it is created; or let the agent use the node's role: that needs an instance profile and "
-        "HttpPutResponseHopLimit 2, or 3 where an overlay network is in between. Where the pod carries "
-        "credentials for something else, set the agent's credentials to `node`."
+        "HttpPutResponseHopLimit 2, or 3 with an overlay network in between. If the pod has credentials for "
+        f"something else, set the annotation {CREDENTIALS}: node."
     )
 
 
@@ -108,10 +108,10 @@ class NoPermission(AgentError):
     exit_code = ExitCode.NO_PERMISSION
     remedy = (
         "Allow that identity ec2:AssignPrivateIpAddresses and ec2:UnassignPrivateIpAddresses, for IPv6 "
-        "ec2:AssignIpv6Addresses and ec2:UnassignIpv6Addresses, and ec2:DescribeNetworkInterfaces; or the "
-        "ENI lacks the tag that the policy demands (node.k8s.amazonaws.com/no_manage=true). "
-        f"{OTHER_POLICIES} If the node's role was meant and the pod's own was used, set the agent's "
-        "credentials to `node`."
+        "ec2:AssignIpv6Addresses and ec2:UnassignIpv6Addresses, and ec2:DescribeNetworkInterfaces. If it has "
+        "these rights, tag the ENI as the policy demands (node.k8s.amazonaws.com/no_manage=true). "
+        f"{OTHER_POLICIES} If the node's role was meant and the pod's own was used, set the annotation "
+        f"{CREDENTIALS}: node."
     )
 
 

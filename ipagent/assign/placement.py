@@ -110,7 +110,7 @@ def _one_eni_each(found: Sequence[Placement | Unplaced]) -> Placed:
         elif len(rivals := enis[one.holding.address]) > 1:
             both = " and ".join(sorted(rivals))
             unplaced.append(
-                Unplaced(one.holding, f"the pod holds it on interfaces of {both}, one can have it")
+                Unplaced(one.holding, f"the pod holds it on interfaces of {both}; only one ENI can have it")
             )
         else:
             placements.setdefault(one.holding.address, one)
@@ -212,7 +212,7 @@ def _by_subnet(holding: Holding, node: Sequence[Eni], *, takeover: bool) -> Plac
     )
     if len(candidates) > 1:
         names = ", ".join(f"{eni.id} ({eni.slot})" for eni in candidates)
-        warning += f"; {names} are all in the subnet of {holding.address}: {candidates[0].id} is taken"
+        warning += f"; {names} are all in the subnet of {holding.address}, which goes to {candidates[0].id}"
     return Placement(holding, candidates[0], warning, takeover)
 
 

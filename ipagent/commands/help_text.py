@@ -100,10 +100,10 @@ Exit codes; each but 0 comes with a message that says what to do:
    2  usage: arguments or environment; release: not confirmed
   10  IMDS can't be used            11  no credentials
   12  no permission                 13  no ENI or no interface for an address
-  14  the ENI is full               15  the address is held by another ENI, and takeover is never
+  14  the ENI or its subnet is full 15  another ENI has the address, which may not be taken over
   16  the address is refused        17  not all assigned in time
   18  EC2 can't be reached          19  the node agent can't be reached
-  20  an address is not granted to the namespace
+  20  the node agent refuses an address or the pod
  143  ended by SIGTERM before everything was assigned
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.agent_container import CONTAINER_NAME
+from common.agent_container import CONTAINER_NAME, TOKEN_VOLUME
 from common.exit_codes import ExitCode
 from ipagent.termination import Exit
 
@@ -19,7 +19,7 @@ def unreachable(authority: str, node: str, seconds: int, why: str) -> Exit:
         ExitCode.NODE_AGENT_UNREACHABLE,
         f"The node agent{on} at {authority} could not be reached within {seconds} s: {why}. Check that the "
         "DaemonSet of the node agent has a ready pod on this node, and that it listens on that port "
-        f"({port}/TCP). If so, the cause is in the pod: a NetworkPolicy that blocks egress to the "
+        f"({port}/TCP). If so, look for the cause in the pod: a NetworkPolicy that blocks egress to the "
         "node's address, a service mesh that redirects before its own container runs, or a default route on "
         "a Multus network.",
     )
@@ -48,6 +48,7 @@ def no_token(path: str, why: str) -> Exit:
     """Return the exit where the pod's token cannot be read."""
     return Exit(
         ExitCode.USAGE,
-        f"The token by which the node agent knows this pod cannot be read: {path}: {why}. The webhook "
-        f"projects it into the pod: check that {CONTAINER_NAME} has its volume, as the webhook writes it.",
+        f"The token by which the node agent knows this pod cannot be read: {path}: {why}. Check that "
+        f"{CONTAINER_NAME} mounts the volume {TOKEN_VOLUME}, as the webhook writes it, or create the pod "
+        "again.",
     )

@@ -68,7 +68,7 @@ def read_claims(pods: Mapping[str, EipPod], grants: Grants, known: Known) -> Pod
             claims.append(claim)
             continue
         rival = f"{other.entry.wanted} for {other.owner}"
-        text = f"{claim.private} gets {rival} already: claim one Elastic IP for it"
+        text = f"{claim.private} already gets {rival}: claim only one Elastic IP for it"
         found.refused |= {(pod, claim.entry.target): no("AddressTaken", text) for pod in claim.pods}
     found.claims = tuple(claims)
     return found

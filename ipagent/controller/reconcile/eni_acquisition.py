@@ -60,8 +60,8 @@ def _is_created(draft: Draft, pair: Pair, eni: Eni) -> Condition:
         return yes("Created", eni.id)
     return yes(
         SUBNET_CHANGED,
-        f"{eni.id} lies in {eni.subnet}, and subnetSelectorTerms find {found} now: once no pod uses it, "
-        "delete this NodeAttachment, and another ENI is created, or replace the node",
+        f"{eni.id} lies in {eni.subnet}, and subnetSelectorTerms find {found} now: once no pod uses the ENI, "
+        "delete this NodeAttachment, which creates another ENI, or replace the node",
     )
 
 

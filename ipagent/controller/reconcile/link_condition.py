@@ -27,11 +27,11 @@ def link_condition(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
             draft,
             eni,
             f"the node has not reported an interface with the MAC {eni.mac}",
-            "see whether the DaemonSet runs there with its container links, otherwise replace the node",
+            "check that the DaemonSet runs there with its container links; if it does, replace the node",
         )
     if not link.name:
         if _was_up(attachment, eni):
-            return yes("InPod", f"a pod has {eni.mac}, which the node had, in its namespace (host-device)")
+            return yes("InPod", f"a pod has the interface with the MAC {eni.mac} (host-device)")
         return _not_there(draft, eni, f"the node has no interface with the MAC {eni.mac}", "replace the node")
     if not link.up:
         return no("LinkDown", link.message or f"{link.name} is down")

@@ -36,7 +36,7 @@ def accepted(network: NodeNetwork, others: Sequence[NodeNetwork]) -> Condition:
         if older and other.link.name == network.link.name:
             return no(
                 "LinkNameTaken",
-                f"NodeNetwork {other.name} has the link.name {network.link.name} too: choose another",
+                f"NodeNetwork {other.name} also has the link.name {network.link.name}: choose another one",
             )
     return yes("Accepted")
 
@@ -72,7 +72,7 @@ def _accepted(draft: Draft, network: NodeNetwork) -> Condition:
     if found.status != TRUE or not wrong:
         return found
     return no(
-        "InvalidLabel", f"nodes.labels has {', '.join(wrong)}, which no label can be called: correct it"
+        "InvalidLabel", f"nodes.labels has {', '.join(wrong)}, which is no valid key of a label: correct it"
     )
 
 
@@ -136,7 +136,10 @@ def _ready_with(statuses: dict[str, AttachmentStatus]) -> Condition:
     """Return that all nodes are ready or stand by, and what is not as it should be anyway."""
     former = [name for name, each in statuses.items() if each.conditions[CREATED].reason == SUBNET_CHANGED]
     if former:
-        text = f"{len(former)} ENIs lie in another subnet than the terms find: {_listed(former)}"
+        text = (
+            f"the ENIs of {_listed(former)} lie in another subnet than subnetSelectorTerms find: once no pod "
+            "uses them, delete these NodeAttachments, or replace the nodes"
+        )
         return yes(SUBNET_CHANGED, text)
     fragmented = [name for name, each in statuses.items() if _fragmented(each)]
     if fragmented:

@@ -52,7 +52,7 @@ def _why_not_for_pods(cluster: State, attachment: Attachment, eni: Eni) -> str:
     if eni.managed:
         return "belongs to an AWS service"
     if not eni.no_manage:
-        return "lacks the tag that keeps the VPC CNI off it"
+        return f"lacks the tag {NO_MANAGE}=true, which keeps the VPC CNI off it"
     ours = (cluster.cluster, attachment.node_uid, attachment.network)
     # An adopted one has no such tag.
     if NODE_UID_TAG in eni.tags and (eni.tags.get(CLUSTER_TAG), *eni.key) != ours:

@@ -1,4 +1,4 @@
-"""Remedies of the node agent, where those of an agent in a pod would lead to the wrong place.
+"""Remedies for errors of the node agent, for which those of an agent in a pod would be wrong.
 
 It runs on the node's network and has rights of its own: neither the pod's ServiceAccount, NetworkPolicies and
 routes nor the hop limit of IMDS count.
@@ -17,7 +17,7 @@ from ipagent.assign.errors import (
 
 _REMEDIES: dict[type[AgentError], str] = {
     NoImds: (
-        "The node agent asks IMDS from the node's own network, where the hop limit does not count. Check "
+        "The node agent asks IMDS from the node's own network, where the hop limit does not matter. Check "
         "that IMDS is enabled on the node (HttpEndpoint), and that neither a firewall blocks "
         "169.254.169.254 on the node nor anything answers in its place."
     ),
@@ -27,9 +27,9 @@ _REMEDIES: dict[type[AgentError], str] = {
         "role (nodeAgent.credentials=node): that needs an instance profile."
     ),
     NoPermission: (
-        "Allow that identity, which is the node agent's, what examples/iam/node-agent.json has; or the ENI "
-        f"lacks the tag that the policy demands (node.k8s.amazonaws.com/no_manage=true). {OTHER_POLICIES} "
-        "If the node's role was meant and another was used, set nodeAgent.credentials=node."
+        "Allow that identity, which is the node agent's, what examples/iam/node-agent.json has. If it has "
+        "these rights, tag the ENI as the policy demands (node.k8s.amazonaws.com/no_manage=true). "
+        f"{OTHER_POLICIES} If the node's role was meant and another was used, set nodeAgent.credentials=node."
     ),
     Ec2Unreachable: (
         "The node agent calls EC2 from the node's own network: check the node's way to EC2 (NAT, or a VPC "

@@ -57,7 +57,7 @@ def test_a_foreign_mac_among_twins_takes_the_lowest_device_and_names_all() -> No
         assert chosen(placed) == ["eni-1"]
         warning = placed.placements[0].warning
         assert "eni-1 (device number 1), eni-3 (device number 3)" in warning
-        assert "eni-1 is taken" in warning
+        assert "which goes to eni-1" in warning
 
 
 def test_twins_with_one_device_number_are_told_apart_by_their_network_cards() -> None:
