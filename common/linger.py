@@ -1,4 +1,4 @@
-"""How a TCP connection ends: the kernel goes on sending what was written after its socket is closed.
+"""The end of a TCP connection: the kernel goes on sending what was written before the socket was closed.
 
 Where the peer does not read, it is kept for minutes (tcp(7), tcp_orphan_retries). No limit of connections
 counts it then, but the container's memory limit does (cgroup v2, `sock` in memory.stat).

@@ -1,4 +1,4 @@
-"""What the engine needs of AWS: a few calls of EC2's, and which ENIs the node has."""
+"""The engine's interface to AWS: a few calls to EC2, and the node's ENIs."""
 
 from __future__ import annotations
 

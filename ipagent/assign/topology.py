@@ -197,7 +197,7 @@ class Attached:
 
 @dataclass(frozen=True)
 class Unread:
-    """An ENI of the node of which EC2 could not be asked, as far as it is known, and why."""
+    """What is known of an ENI of the node that EC2 could not be asked about, and why."""
 
     eni: Eni
     error: AgentError

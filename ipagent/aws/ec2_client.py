@@ -1,4 +1,4 @@
-"""The EC2 client: the calls that agents make, over a connection that knows how.
+"""The EC2 client: the calls that agents make, by botocore or by `ec2_query`.
 
 Until a call has succeeded, calls run in a thread of their own: a signal's handler runs between two
 instructions of Python's main thread, and looking up a name is one call of C (`getaddrinfo`), which goes on

@@ -1,4 +1,4 @@
-"""Why there are no credentials, and whether there may be in a moment.
+"""Why there are no credentials, and whether a retry may find some.
 
 botocore tries each source a few times without a pause, then says that there are no credentials: that IMDS or
 the agent of EKS Pod Identity is busy, or has not started on a new node, looks the same as no role at all.

@@ -1,4 +1,4 @@
-"""EC2 and IMDS as they were seen, changed in memory alone: what a dry run works on. No I/O."""
+"""A copy of what EC2 and IMDS have shown, which a dry run changes in memory. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ENIs have the pod's addresses, and what IMDS and EC2 are asked to find them."""
+"""Finds the ENIs for the pod's addresses, with as few queries to IMDS and EC2 as possible."""
 
 from __future__ import annotations
 

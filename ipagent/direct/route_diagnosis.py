@@ -1,4 +1,4 @@
-"""Whether AWS is unreachable because the pod's route to it leaves by a Multus interface."""
+"""Whether AWS is unreachable because the pod's route to it leads through a Multus interface."""
 
 from __future__ import annotations
 

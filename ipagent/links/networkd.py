@@ -1,4 +1,4 @@
-"""Keeps systemd-networkd, and what works through it, off the interfaces of node networks.
+"""Keeps systemd-networkd, and programs that configure it, off the interfaces of node networks.
 
 amazon-ec2-net-utils writes a .network file for each ENI that appears, and has networkd read all files again.
 Files are tried in the order of their names whatever their folder, and the first that matches counts

@@ -1,4 +1,4 @@
-"""What a Job's podFailurePolicy makes of the agent's exit codes.
+"""What a Job's podFailurePolicy does if the agent fails.
 
 A rule without `containerName` holds for init containers, too, and the first rule that matches decides
 (Kubernetes documentation, "Pod failure policy"; pkg/controller/job, matchPodFailurePolicy).

@@ -1,4 +1,4 @@
-"""What describes the containers or the settings of pods and is not a pod template.
+"""Objects that describe the containers or settings of pods without a pod template.
 
 Such an object makes pods in a way of its own: Tekton's steps, the driver of a SparkApplication, KubeVirt's
 virtual machines, the fields of operators. It is named to the user instead of being passed over.

@@ -1,4 +1,4 @@
-"""The value of a plain YAML scalar to kubectl.
+"""The value that kubectl reads from a plain YAML scalar.
 
 kubectl reads manifests by go-yaml 2 (sigs.k8s.io/yaml, goyaml.v2/resolve.go), which is neither YAML 1.1
 nor 1.2: `yes` and `on` are booleans, `0123` and `0o123` octal, `1e3` a number, but `12:30` and

@@ -1,4 +1,4 @@
-"""Informers of nodes, NodeNetworks, NodeAttachments, and what else is asked for.
+"""Informers of nodes, NodeNetworks, NodeAttachments and, if needed, other kinds.
 
 Thread: one of its own for each kind writes; the loop's takes copies.
 """

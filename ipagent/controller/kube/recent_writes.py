@@ -1,4 +1,4 @@
-"""Recent writes, which are not repeated, and those that have failed, which wait.
+"""Recent writes, which are not repeated, and failed ones, which wait.
 
 A writer asks before each write: the watch shows later what the API server has got.
 """

@@ -1,4 +1,4 @@
-"""The turns of a writer: one write that fails holds up no other, and an API server that fails is left alone.
+"""The order of writes: one that fails delays no other; if the API server itself fails, all wait.
 
 Thread: the loop's. What has not failed before comes first; then what has, the longest due first.
 """

@@ -1,4 +1,4 @@
-"""Which answers of the controller's belong to which calls. Pure."""
+"""Matches the controller's answers to the calls. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes of requests that the API server has not taken: whom that concerns, and what to do about it. Pure."""
+"""Failed writes of requests: whether others would fail as well, and what the user does next. Pure."""
 
 from __future__ import annotations
 

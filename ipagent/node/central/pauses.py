@@ -1,4 +1,4 @@
-"""Which NodeAttachments nothing is asked by for a while after a failure, and why. No I/O.
+"""Backoff by NodeAttachment: after a failure nothing is requested through it for a while. No I/O.
 
 Not the controller's `RecentWrites`: a node has few, each of which rests by itself, also if answers are late.
 """

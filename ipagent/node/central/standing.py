@@ -1,4 +1,4 @@
-"""Changes that the controller was asked for and has not answered yet. No I/O.
+"""Changes that were requested from the controller and are not answered yet. No I/O.
 
 The loop goes on meanwhile. Such a change stays requested, and nothing else of its ENI is changed before it is
 answered or its time is over; looks are asked for beside it. Asked for again, it is not sent again: its answer

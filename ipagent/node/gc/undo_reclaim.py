@@ -1,4 +1,4 @@
-"""Restorer: after a reclaim, assigns again what a pod was given between the list of pods and the call.
+"""Restorer: if a pod got an address while that was reclaimed, assigns it again.
 
 An agent in init mode assigns once and never looks again, and IPAM may hand an address out anew just then. So
 the pods are listed once more, and what one of them has is assigned again.

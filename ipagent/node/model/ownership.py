@@ -1,4 +1,4 @@
-"""Ownership of the node's addresses.
+"""Which pod owns which address of the node.
 
 Thread: data of the main loop's; nothing here is shared with another thread.
 """

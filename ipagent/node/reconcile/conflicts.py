@@ -1,4 +1,4 @@
-"""Conflicts between the pods of a node: of several pods with one address, one has it. Pure.
+"""Conflicts between the pods of a node: which one gets an address that several have. Pure.
 
 Thread: the main loop's, through NodeState.
 """

@@ -103,7 +103,7 @@ class NodeController:
 
     @property
     def owners(self) -> Mapping[Pair, PodKey]:
-        """Whose the wanted addresses are, by ENI id and address."""
+        """The pods that own the wanted addresses, by ENI id and address."""
         return self._owners
 
     @property

@@ -1,4 +1,4 @@
-"""Which ENIs have the pods' addresses, and what EC2 and IMDS are asked to find them.
+"""Finds the ENIs for the pods' addresses, with as few queries to EC2 and IMDS as possible.
 
 Thread: the main loop's, through NodeController.
 """

@@ -1,4 +1,4 @@
-"""Releases: what pods leave on ENIs is released if they asked for it, as long as no living pod names it.
+"""Releases addresses that have left their pods, if the pod asked for that and no living pod has them.
 
 Thread: the main loop's, through NodeController.
 """
