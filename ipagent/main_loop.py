@@ -13,22 +13,22 @@ from common.exit_codes import ExitCode
 from common.kube.errors import ClusterError
 from ipagent.assign.errors import AgentError, Usage
 from ipagent.log import Log
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from ipagent.termination import crash_text
 
 ENDING = 2.0
 """Seconds that each thread has for its end."""
 
 
-def run_daemon(log: Log, run: Callable[[Signals], None], what_stays: str) -> int:
-    """Run until `Stop`; returns the exit code. `what_stays` ends the sentence that is logged then."""
+def run_daemon(log: Log, run: Callable[[InterruptingSignals], None], what_stays: str) -> int:
+    """Run until `StopSignal`; returns the exit code. `what_stays` ends the sentence that is logged then."""
     try:
-        with Signals() as signals:
+        with InterruptingSignals() as signals:
             try:
                 run(signals)
             finally:
                 signals.end()
-    except Stop as stop:
+    except StopSignal as stop:
         log.info("stopped", message=f"Ended by {stop}; {what_stays}")
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, where the user looks for it
         return end_with(log, error)
@@ -107,8 +107,8 @@ class Turns:
         since = self._busy_since
         return 0.0 if since is None else self._clock() - since
 
-    def run(self, signals: Signals, *descriptors: int) -> NoReturn:
-        """Turn now and whenever a descriptor is readable, until `Stop` is raised."""
+    def run(self, signals: InterruptingSignals, *descriptors: int) -> NoReturn:
+        """Turn now and whenever a descriptor is readable, until `StopSignal` is raised."""
         poll = select.poll()
         for descriptor in (*descriptors, signals.wakeup):
             poll.register(descriptor, select.POLLIN)

@@ -17,7 +17,7 @@ from ipagent.aws.combined_topology import judged, merged, with_ranges
 from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds
 from ipagent.log import Log
-from ipagent.signals import Stop
+from ipagent.interrupting_signals import StopSignal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class WaitingFor:
         return
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Stop):
+        if isinstance(error, StopSignal):
             error.waiting_for = error.waiting_for or self._whom
 
 

@@ -11,7 +11,7 @@ from ipagent.assign.errors import NoImds
 from ipagent.assign.report import Report
 from ipagent.assign.retry import remaining
 from ipagent.direct.agent import Agent
-from ipagent.signals import Stop
+from ipagent.interrupting_signals import StopSignal
 
 LOOK_SECONDS = 1.0
 """Between two looks. IMDS shows an association within seconds."""
@@ -31,7 +31,7 @@ class Cloud(Protocol):
 def wait(agent: Agent, cloud: Cloud, report: Report, deadline: float) -> Report:
     """Wait until each interface that the settings name has an Elastic IP, or until the deadline on the clock.
 
-    `report` is that of the assignment; one that failed is returned as it is. Raises Stop for a signal from
+    `report` is that of the assignment; one that failed is returned as it is. Raises StopSignal for a signal from
     outside.
     """
     if report.exit_code != ExitCode.OK:
@@ -55,7 +55,7 @@ def wait(agent: Agent, cloud: Cloud, report: Report, deadline: float) -> Report:
             if left <= 0:
                 break
             timing.sleep(min(LOOK_SECONDS, left))
-    except Stop as stop:
+    except StopSignal as stop:
         if not stop.timed_out:
             raise
     within = f"within {agent.settings.timeout} s"

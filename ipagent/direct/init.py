@@ -9,7 +9,7 @@ from ipagent.assign.release import ReleaseQueue
 from ipagent.assign.report import Report
 from ipagent.assign.retry import SOON, Clock, remaining
 from ipagent.direct.agent import Agent, deadline_after
-from ipagent.signals import Stop
+from ipagent.interrupting_signals import StopSignal
 
 LOOK_SECONDS = 0.1
 """Between looks at addresses that are tentative."""
@@ -25,7 +25,7 @@ A NetworkPolicy of the VPC CNI's strict mode allows a new pod's packets after se
 def run(agent: Agent, deadline: float, timing: Clock) -> Report:
     """Work until every address is assigned or refused, or until the deadline on the clock.
 
-    Raises Stop for a signal from outside.
+    Raises StopSignal for a signal from outside.
     """
     ended = agent.reconciler.record_release
     releases = ReleaseQueue(agent.cloud, timing, agent.log, ended, retried=RETRIED)
@@ -39,7 +39,7 @@ def run(agent: Agent, deadline: float, timing: Clock) -> Report:
             timing.sleep(min(*delays, remaining(deadline, timing.clock())))
     except AgentError as error:
         return agent.failed(error)
-    except Stop as stop:
+    except StopSignal as stop:
         if not stop.timed_out:
             raise
         if not agent.placed and agent.detection_seconds() is None:

@@ -15,7 +15,7 @@ from ipagent.direct.agent import Agent
 from ipagent.direct.route_diagnosis import with_route
 from ipagent.log import Log
 from ipagent.netlink.namespace import Netlink
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from ipagent.startup import Process, mark_started, run_container
 from ipagent.termination import SIGNALLED, Exit
 
@@ -32,14 +32,14 @@ def _run(process: Process, settings: AgentSettings, log: Log) -> Exit:
         report = _report(process, settings, log)
     except AgentError as error:
         return Exit(error.exit_code, f"{error}. {error.remedy}")
-    except Stop as stop:
+    except StopSignal as stop:
         return Exit(SIGNALLED + stop.number, f"Ended by {stop} before the pod's addresses were read.")
     return Exit(report.exit_code, report.message, address=report.address, eni=report.eni)
 
 
 def _report(process: Process, settings: AgentSettings, log: Log) -> Report:
     direct = PodCloud(process.env, settings.credentials, log, TIMING)
-    with Signals() as signals, Netlink() as netlink, direct as cloud:
+    with InterruptingSignals() as signals, Netlink() as netlink, direct as cloud:
         agent = Agent(settings, netlink, cloud, log, TIMING, restarted=process.restarted)
         try:
             try:
@@ -47,7 +47,7 @@ def _report(process: Process, settings: AgentSettings, log: Log) -> Report:
             finally:
                 # Loops end at the deadline, when the alarm comes too: it must not come upon the end.
                 signals.end()
-        except Stop as stop:
+        except StopSignal as stop:
             if stop.timed_out:
                 return agent.report()
             return Report(
@@ -55,7 +55,7 @@ def _report(process: Process, settings: AgentSettings, log: Log) -> Report:
             )
 
 
-def _work(process: Process, agent: Agent, netlink: Netlink, cloud: PodCloud, signals: Signals) -> Report:
+def _work(process: Process, agent: Agent, netlink: Netlink, cloud: PodCloud, signals: InterruptingSignals) -> Report:
     deadline = process.begun + agent.settings.timeout
     # Loops look at the clock; the alarm is for what blocks, such as a name server that is silent.
     signals.alarm(max(remaining(deadline, TIMING.clock()), 0.001))

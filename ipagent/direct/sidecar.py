@@ -18,7 +18,7 @@ from ipagent.assign.report import Report
 from ipagent.assign.retry import Backoff, remaining
 from ipagent.direct.agent import Agent
 from ipagent.direct.change_log import ChangeLog
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Events(Protocol):
 def run(
     agent: Agent,
     events: Events,
-    signals: Signals,
+    signals: InterruptingSignals,
     first: Callable[[], Report],
     started: Callable[[], None],
 ) -> Report:
@@ -55,7 +55,7 @@ def run(
         agent.log.info("started", message=report.message, address=report.address, eni=report.eni)
         follower = Follower(agent, events)
         _follow(follower, events, signals)
-    except Stop as stop:
+    except StopSignal as stop:
         if stop.timed_out:
             return agent.report()
         outcome = "No address was released"
@@ -65,8 +65,8 @@ def run(
         return Report(ExitCode.OK if follower else 128 + stop.number, f"Ended by {stop}. {outcome}.")
 
 
-def _follow(follower: Follower, events: Events, signals: Signals) -> NoReturn:
-    """Follow the addresses until `Stop`, or until the kernel can't be asked any more (AgentError)."""
+def _follow(follower: Follower, events: Events, signals: InterruptingSignals) -> NoReturn:
+    """Follow the addresses until `StopSignal`, or until the kernel can't be asked any more (AgentError)."""
     while True:
         pause = follower.step()
         if events.wait(pause, signals.wakeup):

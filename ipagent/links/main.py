@@ -38,7 +38,7 @@ from ipagent.log import Log
 from ipagent.main_loop import Turns, Wakeup, run_daemon, run_until_end
 from ipagent.netlink.sockets import KernelError
 from ipagent.node_network_api import ATTACHMENTS, of_node
-from ipagent.signals import Signals
+from ipagent.interrupting_signals import InterruptingSignals
 
 PROGRAM = "multus-eni-links"
 REMEDIES = {
@@ -73,8 +73,8 @@ def work(given: Options, env: Mapping[str, str]) -> int:
     return run_daemon(log, partial(_run, given, env, log), "the interfaces stay as they are")
 
 
-def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> None:
-    """Put the parts together, and go on until `Stop`."""
+def _run(given: Options, env: Mapping[str, str], log: Log, signals: InterruptingSignals) -> None:
+    """Put the parts together, and go on until `StopSignal`."""
     with ExitStack() as stack:
         client = Client(find_cluster(env), PROGRAM, REMEDIES, keep=KEEP_SECONDS)
         stack.callback(client.close)
@@ -135,8 +135,8 @@ class Links:
         """Return for how long one turn has been going on; 0.0 while it waits. Thread: any."""
         return self._turns.busy_seconds()
 
-    def run(self, signals: Signals) -> NoReturn:
-        """Turn until `Stop` is raised."""
+    def run(self, signals: InterruptingSignals) -> NoReturn:
+        """Turn until `StopSignal` is raised."""
         self._turns.run(signals, self._kernel.fileno(), self._wakeup.fileno())
 
     def _on_change(self, names: Collection[str]) -> None:

@@ -18,7 +18,7 @@ from ipagent.node.model.address_events import AddressEvent
 from ipagent.node.model.claim import Claim, ClaimStatus
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.sessions.claim_queue import SessionClosed
-from ipagent.signals import Signals
+from ipagent.interrupting_signals import InterruptingSignals
 
 STALE_SECONDS = 180.0
 """The API server sends a bookmark each minute: after so long without one the watch counts as stuck."""
@@ -152,8 +152,8 @@ class Loop:
         """Return for how long one turn has been going on; 0.0 while the loop waits. Thread: any."""
         return self._turns.busy_seconds()
 
-    def run(self, signals: Signals) -> NoReturn:
-        """Turn until `Stop` is raised."""
+    def run(self, signals: InterruptingSignals) -> NoReturn:
+        """Turn until `StopSignal` is raised."""
         self._turns.run(signals, self._wakeup.fileno())
 
     def turn(self) -> float | None:

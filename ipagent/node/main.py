@@ -52,7 +52,7 @@ from ipagent.node.sessions.auth import review_token
 from ipagent.node.sessions.listener import listen
 from ipagent.node.sessions.server import PodSessionServer
 from ipagent.node.settings import NodeSettings, read_settings
-from ipagent.signals import Signals
+from ipagent.interrupting_signals import InterruptingSignals
 
 PROGRAM = "multus-eni-node-agent"
 REMEDIES = {
@@ -106,8 +106,8 @@ def work(config: Path, record: Path, env: Mapping[str, str]) -> int:
     return run_daemon(log, partial(_run, given, env, log), "the addresses stay where they are")
 
 
-def _run(given: Options, env: Mapping[str, str], log: Log, signals: Signals) -> None:
-    """Put the parts together, and go on until `Stop`."""
+def _run(given: Options, env: Mapping[str, str], log: Log, signals: InterruptingSignals) -> None:
+    """Put the parts together, and go on until `StopSignal`."""
     raise_descriptor_limit()
     with ExitStack() as stack:
         agent = NodeAgent(given, env, log, stack)

@@ -13,7 +13,8 @@ from common.exit_codes import ExitCode
 from ipagent import node_protocol
 from ipagent.netlink.sockets import REMEDY, KernelError
 from ipagent.node_protocol import Key
-from ipagent.nodeclient import exits, pod_network_snapshot, signals
+from ipagent.nodeclient import exits, pod_network_snapshot
+from ipagent.nodeclient.signal_fd import signal_name
 from ipagent.nodeclient.session import FINAL, NoToken
 from ipagent.nodeclient.status_log import WAITING_SECONDS, StatusLogger
 from ipagent.termination import EXIT_SECONDS, Exit, unplugged
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ipagent.netlink.sockets import NetlinkSocket
     from ipagent.node_protocol import ClaimStatus
     from ipagent.nodeclient.session import ReconnectingSession
-    from ipagent.nodeclient.signals import SignalFd
+    from ipagent.nodeclient.signal_fd import SignalFd
 
 LOOK_SECONDS = 5.0
 """Between tries to read the pod's addresses, when the kernel does not give them."""
@@ -233,7 +234,7 @@ class NodeClientAgent:
 
     def _exit_before_start(self, number: int) -> Exit:
         """Return the exit for a signal during the first assignment."""
-        by = signals.name(number)
+        by = signal_name(number)
         if self._mode is Mode.SIDECAR:
             return Exit(128 + number, f"Ended by {by}. {self._release()}")
         why = self._session.trouble or "the node agent has not answered"
@@ -241,7 +242,7 @@ class NodeClientAgent:
         return Exit(128 + number, f"Ended by {by} before the end. {state}")
 
     def _exit_after_start(self, number: int) -> Exit:
-        return Exit(ExitCode.OK, f"Ended by {signals.name(number)}. {self._release()}")
+        return Exit(ExitCode.OK, f"Ended by {signal_name(number)}. {self._release()}")
 
     def _release(self) -> str:
         """Have the pod's addresses released, if it asks for that; returns a sentence about the result."""

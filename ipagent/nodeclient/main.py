@@ -22,7 +22,7 @@ from ipagent.netlink.sockets import REMEDY, KernelError, NetlinkSocket
 from ipagent.node_protocol import Key
 from ipagent.nodeclient.agent import NodeClientAgent, log_fields
 from ipagent.nodeclient.session import ReconnectingSession
-from ipagent.nodeclient.signals import SignalFd
+from ipagent.nodeclient.signal_fd import SignalFd
 from ipagent.startup import Process, mark_started, run_container
 from ipagent.termination import Exit
 

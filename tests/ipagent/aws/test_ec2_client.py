@@ -25,7 +25,7 @@ from ipagent.aws import ec2_calls
 from ipagent.aws.botocore_connection import BotocoreConnection
 from ipagent.aws.ec2_client import Ec2Client, interruptible
 from ipagent.aws.ec2_failures import MAX_TEXT
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.ipagent import worlds
@@ -579,6 +579,6 @@ class TestInterruptible:
             os.kill(os.getpid(), signal.SIGALRM)
             over.wait()
 
-        with Signals(), pytest.raises(Stop):
+        with InterruptingSignals(), pytest.raises(StopSignal):
             interruptible(ring_and_wait, 60)
         over.set()

@@ -27,7 +27,7 @@ from ipagent.assign.topology import EniDetails
 from ipagent.aws.aws_client import SILENT_SECONDS
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.pod_cloud import PodCloud
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from tests.doubles import Doubles
 from tests.doubles import Fault as Injected
 from tests.doubles.state.identifiers import attachment_of
@@ -396,9 +396,9 @@ def test_a_signal_while_imds_is_silent_tells_that_imds_was_being_waited_for(
 ) -> None:
     cloud = make()
     doubles.put_faults(Injected("imds", delay_ms=5000))
-    with Signals() as signals:
+    with InterruptingSignals() as signals:
         signals.alarm(0.5)
-        with pytest.raises(Stop) as caught:
+        with pytest.raises(StopSignal) as caught:
             cloud.topology([MAC_1])
     assert (caught.value.timed_out, caught.value.waiting_for) == (True, "IMDS")
 
@@ -407,7 +407,7 @@ class InterruptedEc2:
     """EC2 in whose calls the alarm rings."""
 
     def attached(self, _: str) -> NoReturn:
-        raise Stop(14)
+        raise StopSignal(14)
 
     def close(self) -> None:
         pass
@@ -417,6 +417,6 @@ def test_a_signal_while_ec2_is_asked_tells_that_ec2_was_being_waited_for(make: M
     cloud = make()
     interrupted: Any = InterruptedEc2()
     cloud._ec2 = interrupted  # noqa: SLF001 - the wire
-    with pytest.raises(Stop) as caught:
+    with pytest.raises(StopSignal) as caught:
         cloud.topology([FOREIGN])
     assert caught.value.waiting_for == "EC2"

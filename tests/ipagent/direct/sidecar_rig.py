@@ -9,7 +9,7 @@ from typing import Any
 from ipagent.assign.addresses import IPAddress
 from ipagent.assign.report import Report
 from ipagent.direct import init, sidecar
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from tests.ipagent.fakes import (
     ETH0,
     NET1,
@@ -56,7 +56,7 @@ class Events:
             self.later = [(at, step) for at, step in self.later if at > self._time.now]
             return False
         if not self.script:
-            raise Stop(15)
+            raise StopSignal(15)
         self.happen(self.script.pop(0))
         return True
 
@@ -88,7 +88,7 @@ class Sidecar:
         made = agent(self.source, self.cloud, self.lines, timeout=timeout, **settings)
         first = partial(init.run, made, self.time.now + timeout, self.time.timing)
         self.events.busy = lambda: bool(made.detection_seconds()) or not made.reconciler.plan.settled
-        with Signals() as signals, patient_exit():
+        with InterruptingSignals() as signals, patient_exit():
             return sidecar.run(made, self.events, signals, first, self._on_started)
 
     def _on_started(self) -> None:

@@ -10,7 +10,7 @@ from common.exit_codes import ExitCode
 from ipagent.assign.errors import NoImds
 from ipagent.assign.report import Report
 from ipagent.direct import eips, init
-from ipagent.signals import Stop
+from ipagent.interrupting_signals import StopSignal
 from tests.ipagent.fakes import ETH0, NET1, NET2, FakeCloud, FakeSource, Lines, Time, agent
 
 pytestmark = pytest.mark.pure
@@ -22,10 +22,10 @@ THERE = {"10.10.1.80": "198.51.100.1"}
 class Imds:
     """Shows one answer after the other, and the last one for ever."""
 
-    def __init__(self, *answers: Mapping[str, str] | Exception | Stop) -> None:
+    def __init__(self, *answers: Mapping[str, str] | Exception | StopSignal) -> None:
         self.asked: list[str] = []
-        self._answers: Iterator[Mapping[str, str] | Exception | Stop] = iter(answers)
-        self._last: Mapping[str, str] | Exception | Stop = {}
+        self._answers: Iterator[Mapping[str, str] | Exception | StopSignal] = iter(answers)
+        self._last: Mapping[str, str] | Exception | StopSignal = {}
 
     def elastic_ips(self, mac: str) -> Mapping[str, str]:
         self.asked.append(mac)
@@ -79,10 +79,10 @@ def test_an_imds_that_does_not_answer_is_in_the_log_once() -> None:
 
 
 def test_the_alarm_ends_it_as_well_and_a_signal_from_outside_ends_the_run() -> None:
-    report, _ = wait(Imds({}, Stop(14)))
+    report, _ = wait(Imds({}, StopSignal(14)))
     assert report.exit_code == ExitCode.DEADLINE
-    with pytest.raises(Stop):
-        wait(Imds({}, Stop(15)))
+    with pytest.raises(StopSignal):
+        wait(Imds({}, StopSignal(15)))
 
 
 def test_an_assignment_that_failed_is_not_waited_for() -> None:

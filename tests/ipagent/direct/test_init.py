@@ -18,7 +18,7 @@ from ipagent.assign.topology import Topology
 from ipagent.aws.pod_cloud import WaitingFor
 from ipagent.direct import init
 from ipagent.direct.agent import PENDING_PACE
-from ipagent.signals import Stop
+from ipagent.interrupting_signals import StopSignal
 from tests.ipagent.fakes import (
     ENI_0,
     ENI_1,
@@ -268,7 +268,7 @@ class TestDetection:
 
         def ring() -> None:
             if alarm:
-                raise Stop(14)
+                raise StopSignal(14)
 
         pod.time.on_sleep = ring
         report = pod.init(timeout=2)
@@ -343,7 +343,7 @@ def test_the_alarm_of_the_deadline_interrupts_and_names_the_addresses(when: str)
         pod.cloud.lookup_error = error_of(Failure(Fault.THROTTLED, ""))
 
     def ring() -> None:
-        raise Stop(14)
+        raise StopSignal(14)
 
     pod.time.on_sleep = ring
     report = pod.init()
@@ -358,7 +358,7 @@ def test_where_the_alarm_interrupts_a_failing_look_the_remedy_is_that_of_the_fai
     pod = Pod(FakeSource((NET1, "10.10.1.80")), lookup_error=error)
 
     def ring() -> None:
-        raise Stop(14)
+        raise StopSignal(14)
 
     pod.time.on_sleep = ring
     report = pod.init()
@@ -386,7 +386,7 @@ def test_the_alarm_during_the_first_look_tells_who_was_being_waited_for(
     def ring(macs: object, *, fresh: bool = False) -> NoReturn:
         del macs, fresh
         with WaitingFor(waiting_for):
-            raise Stop(14)
+            raise StopSignal(14)
 
     pod.cloud.topology = ring  # type: ignore[method-assign] # it never answers
     report = pod.init()
@@ -397,10 +397,10 @@ def test_a_signal_from_outside_is_passed_on() -> None:
     pod = Pod(struck=[Strike("assign", Fault.THROTTLED)])
 
     def stop() -> None:
-        raise Stop(15)
+        raise StopSignal(15)
 
     pod.time.on_sleep = stop
-    with pytest.raises(Stop, match="SIGTERM"):
+    with pytest.raises(StopSignal, match="SIGTERM"):
         pod.init()
 
 

@@ -8,7 +8,7 @@ from common.exit_codes import ExitCode
 from ipagent.assign.addresses import Detection
 from ipagent.assign.ec2_error_codes import Fault
 from ipagent.assign.errors import NoImds
-from ipagent.signals import Stop
+from ipagent.interrupting_signals import StopSignal
 from tests.ipagent.direct.sidecar_rig import Sidecar
 from tests.ipagent.fakes import (
     NET2,
@@ -189,7 +189,7 @@ def test_sigterm_during_the_first_assignment_ends_it_and_releases_what_may_have_
     pod = Sidecar(struck=[Strike("assign", Fault.UNREACHABLE, lost=True)])
 
     def stop() -> None:
-        raise Stop(15)
+        raise StopSignal(15)
 
     pod.time.on_sleep = stop
     report = pod.run(release_on_exit=True)

@@ -23,7 +23,7 @@ from ipagent.node.model.address_events import AddressEvent, EventType
 from ipagent.node.model.claim import Claim, ClaimState, ClaimStatus
 from ipagent.node.model.pod import Pod, PodKey
 from ipagent.node.sessions.claim_queue import SessionClosed
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 
 ONE, TWO = PodKey("apps", "one", "u-1"), PodKey("apps", "two", "u-2")
 DONE = ClaimStatus(ClaimState.ASSIGNED, ExitCode.OK, "done")
@@ -229,16 +229,16 @@ def test_another_thread_wakes_a_loop_that_waits_without_end(rig: Rig) -> None:
     rig.controller.replace_pods = reached  # type: ignore[method-assign] # out of a loop without end
     thread = threading.Timer(0.05, rig.loop.on_list, ((Pod(ONE, alive=True),),))
     thread.start()
-    with Signals() as signals, pytest.raises(Reached):
+    with InterruptingSignals() as signals, pytest.raises(Reached):
         rig.loop.run(signals)
     thread.join()
 
 
 def test_a_signal_ends_a_loop_that_waits_without_end(rig: Rig) -> None:
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
-    with Signals() as signals:
+    with InterruptingSignals() as signals:
         timer.start()
-        with pytest.raises(Stop):
+        with pytest.raises(StopSignal):
             rig.loop.run(signals)
     timer.join()
 
@@ -255,7 +255,7 @@ def test_only_a_turn_counts_as_busy(rig: Rig) -> None:
     seen: list[float] = []
     assert rig.loop.busy_seconds() == 0.0
     rig.controller.step = stuck  # type: ignore[method-assign] # a step that takes 7 s
-    with Signals() as signals, pytest.raises(Reached):
+    with InterruptingSignals() as signals, pytest.raises(Reached):
         rig.loop.run(signals)
     assert seen == [7.0]
 

@@ -22,7 +22,7 @@ from ipagent.node.sessions.listener import listen
 from ipagent.nodeclient import agent as module
 from ipagent.nodeclient.agent import NodeClientAgent
 from ipagent.nodeclient.session import ReconnectingSession
-from ipagent.nodeclient.signals import SignalFd
+from ipagent.nodeclient.signal_fd import SignalFd
 from ipagent.termination import Exit
 from tests.ipagent.nodeclient.gate import POD, Gate, token_of
 from tests.ipagent.nodeclient.rig import LIMITS, slim

@@ -31,7 +31,7 @@ from ipagent.nodeclient.session import (
     LATER_PACE,
     ReconnectingSession,
 )
-from ipagent.nodeclient.signals import SignalFd
+from ipagent.nodeclient.signal_fd import SignalFd
 from ipagent.nodeclient.status_log import WAITING_SECONDS
 from ipagent.termination import Exit
 from tests.ipagent.nodeclient.rig import slim

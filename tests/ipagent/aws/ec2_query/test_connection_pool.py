@@ -21,7 +21,7 @@ from ipagent.aws.ec2_query.connection_pool import ConnectionPool, NoAnswerError,
 from ipagent.aws.ec2_query.query_protocol import NotAnAnswerError, RefusedError
 from ipagent.aws.ec2_query.signature import Keys
 from ipagent.aws.urls import host_of
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 from tests.cluster.certificates import Authority
 from tests.ipagent.aws.ec2_query.raw_server import RawServer, Sent, answer, raw_server
 
@@ -217,7 +217,7 @@ def test_after_a_signal_the_old_answer_is_not_taken_for_the_next() -> None:
         return numbered(number)
 
     with raw_server(ring) as served, client_of(served.url) as client:
-        with Signals(), pytest.raises(Stop):
+        with InterruptingSignals(), pytest.raises(StopSignal):
             asked(client)
         stopped.set()
         assert asked(client) == "answer 1"

@@ -52,6 +52,6 @@ class SignalFd:
             return 0
 
 
-def name(number: int) -> str:
+def signal_name(number: int) -> str:
     """Return a signal's name."""
     return signal.Signals(number).name

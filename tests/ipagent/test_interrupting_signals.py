@@ -8,15 +8,15 @@ import time
 
 import pytest
 
-from ipagent.signals import Signals, Stop
+from ipagent.interrupting_signals import InterruptingSignals, StopSignal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_interrupts_whatever_is_waited_for(number: int) -> None:
-    with Signals():
+    with InterruptingSignals():
         ring = threading.Timer(0.05, os.kill, (os.getpid(), number))
         ring.start()
-        with pytest.raises(Stop) as caught:
+        with pytest.raises(StopSignal) as caught:
             time.sleep(20)
         ring.join()
     assert caught.value.number == number
@@ -24,16 +24,16 @@ def test_a_signal_interrupts_whatever_is_waited_for(number: int) -> None:
 
 
 def test_the_alarm_is_told_apart() -> None:
-    with Signals() as signals:
+    with InterruptingSignals() as signals:
         signals.alarm(0.01)
-        with pytest.raises(Stop) as caught:
+        with pytest.raises(StopSignal) as caught:
             time.sleep(20)
     assert caught.value.timed_out
     assert str(caught.value) == "SIGALRM"
 
 
 def test_an_alarm_that_was_called_off_is_silent() -> None:
-    with Signals() as signals:
+    with InterruptingSignals() as signals:
         signals.alarm(20)
         signals.alarm(0)
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
@@ -41,39 +41,39 @@ def test_an_alarm_that_was_called_off_is_silent() -> None:
 
 
 def test_only_the_first_signal_interrupts_and_a_swallowed_one_is_found() -> None:
-    with Signals() as signals:
-        with pytest.raises(Stop):
+    with InterruptingSignals() as signals:
+        with pytest.raises(StopSignal):
             os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(Stop, match="SIGTERM"):
+        with pytest.raises(StopSignal, match="SIGTERM"):
             signals.check()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGALRM])
 def test_nothing_interrupts_the_end(number: int) -> None:
-    with Signals() as signals:
+    with InterruptingSignals() as signals:
         signals.end()
         os.kill(os.getpid(), number)
         signals.check()
 
 
 def test_an_alarm_does_not_outlive_the_work() -> None:
-    with Signals() as signals:
+    with InterruptingSignals() as signals:
         signals.alarm(20)
         signals.end()
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_signal_before_a_sleep_wakes_it() -> None:
-    with Signals() as signals:
-        with pytest.raises(Stop):
+    with InterruptingSignals() as signals:
+        with pytest.raises(StopSignal):
             os.kill(os.getpid(), signal.SIGTERM)
         assert select.select([signals.wakeup], [], [], 20)[0] == [signals.wakeup]
 
 
 def test_afterwards_everything_is_as_it_was() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)]
-    with Signals():
+    with InterruptingSignals():
         pass
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)] == before
     assert signal.set_wakeup_fd(-1) == -1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class Stop(BaseException):
+class StopSignal(BaseException):
     """The agent is to end: by a signal from outside, or because time is up (SIGALRM).
 
     Not an Exception, so that no handler of errors on the way takes it for one. `waiting_for` is who was being
@@ -33,13 +33,13 @@ class Stop(BaseException):
         return self.number == signal.SIGALRM
 
 
-class Signals:
-    """Turns the signals into `Stop` between `with` and its end, the first of them only."""
+class InterruptingSignals:
+    """Turns the signals into `StopSignal` between `with` and its end, the first of them only."""
 
     _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 
     def __init__(self) -> None:
-        self._stopped: Stop | None = None
+        self._stopped: StopSignal | None = None
         self._ending = False
         self.wakeup, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before = {number: signal.getsignal(number) for number in self._NUMBERS}
@@ -62,7 +62,7 @@ class Signals:
         os.close(self.wakeup)
 
     def alarm(self, seconds: float) -> None:
-        """Let `Stop` be raised after so many seconds; 0 for never."""
+        """Let `StopSignal` be raised after so many seconds; 0 for never."""
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def end(self) -> None:
@@ -77,5 +77,5 @@ class Signals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._stopped is None and not self._ending:
-            self._stopped = Stop(number)
+            self._stopped = StopSignal(number)
             raise self._stopped
