@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from common.frozen_dataclass import replace
 from ipagent.assign.holders import name, why_not_ours
 from ipagent.assign.topology import Eni, EniDetails, Topology
-from ipagent.aws.aws_client import Cidrs
+from ipagent.aws.aws_access import Cidrs
 from ipagent.aws.describe_enis import as_eni
 
 

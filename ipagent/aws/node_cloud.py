@@ -16,7 +16,7 @@ from ipagent.assign.errors import Ec2Error, NoEni, NoImds, error_of
 from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Attached, Eni, EniDetails, Observed, Topology, Unread
-from ipagent.aws.aws_client import SILENT_SECONDS, AwsAccess, Cidrs
+from ipagent.aws.aws_access import SILENT_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds
 from ipagent.log import Log

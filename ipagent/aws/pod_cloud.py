@@ -12,7 +12,7 @@ from ipagent.assign.errors import AgentError, Ec2Error, NoCredentials, NoEni, No
 from ipagent.assign.holders import why_not_ours
 from ipagent.assign.retry import Clock
 from ipagent.assign.topology import Eni, EniDetails, Topology
-from ipagent.aws.aws_client import RANGES_SECONDS, AwsAccess, Cidrs
+from ipagent.aws.aws_access import RANGES_SECONDS, AwsAccess, Cidrs
 from ipagent.aws.combined_topology import judged, merged, with_ranges
 from ipagent.aws.describe_enis import as_eni
 from ipagent.aws.imds import Imds

@@ -31,8 +31,8 @@ class Cloud(Protocol):
 def wait(agent: Agent, cloud: Cloud, report: Report, deadline: float) -> Report:
     """Wait until each interface that the settings name has an Elastic IP, or until the deadline on the clock.
 
-    `report` is that of the assignment; one that failed is returned as it is. Raises StopSignal for a signal from
-    outside.
+    `report` is that of the assignment; one that failed is returned as it is. Raises StopSignal for a signal
+    from outside.
     """
     if report.exit_code != ExitCode.OK:
         return report

@@ -19,7 +19,7 @@ from common.agent_settings import AgentSettings
 from common.exit_codes import ExitCode
 from ipagent.assign.holders import NO_MANAGE
 from ipagent.aws import ec2_calls
-from ipagent.aws.aws_client import AwsAccess
+from ipagent.aws.aws_access import AwsAccess
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.node_cloud import NodeCloud
 from ipagent.aws.pod_cloud import PodCloud

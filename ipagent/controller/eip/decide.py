@@ -73,7 +73,7 @@ class _Draft:
 
     def may(self, key: str) -> bool:
         """Whether a call with this key was not just refused."""
-        refusal = self.cluster.cloud.refusals.get(key)
+        refusal = self.cluster.ec2.refusals.get(key)
         if refusal is None or self.now >= refusal.due:
             return True
         self.due = min(self.due, refusal.due)
@@ -81,7 +81,7 @@ class _Draft:
 
     def refused(self, eip: str) -> Condition | None:
         """Return the condition that says why the last call about an EIP has failed."""
-        refusal = self.cluster.cloud.refusals.get(eip)
+        refusal = self.cluster.ec2.refusals.get(eip)
         if refusal is None:
             return None
         what = ". ".join(filter(None, (refusal.text, remedy_of(refusal.kind))))

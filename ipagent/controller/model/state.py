@@ -31,7 +31,7 @@ class State:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     networks: Mapping[str, NodeNetwork] = field(default_factory=dict)
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
-    cloud: Ec2Snapshot = field(default_factory=Ec2Snapshot)
+    ec2: Ec2Snapshot = field(default_factory=Ec2Snapshot)
     busy: Mapping[str, Call] = field(default_factory=dict)
     """Calls that have no answer yet, by their key."""
     releases: Releases = Releases.ON

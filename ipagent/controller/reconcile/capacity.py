@@ -69,12 +69,12 @@ def _counted(draft: Draft, pair: Pair, status: AttachmentStatus) -> tuple[PodUsa
     used and as requested: host-local's files name sandboxes, so nothing tells before whether it requests one.
     """
     attachment = pair.attachment
-    eni = draft.state.cloud.enis.get(status.eni)
-    limits = draft.state.cloud.limits.get(pair.node.type)
+    eni = draft.state.ec2.enis.get(status.eni)
+    limits = draft.state.ec2.limits.get(pair.node.type)
     usage = attachment.usage
     if limits is None or not limits.ipv4 or eni is None or eni.instance != attachment.instance:
         return None
-    if usage is None or usage.mac != status.mac or draft.state.cloud.read_at is None:
+    if usage is None or usage.mac != status.mac or draft.state.ec2.read_at is None:
         return None
     reserve = pair.network.reserve
     if pair.network.prefixes is not None:
@@ -113,11 +113,11 @@ def _block(address: str) -> tuple[str, int]:
 
 def _strangers(draft: Draft, eni: Eni, usage: PodUsage) -> tuple[frozenset[str], bool]:
     """Return the addresses on an ENI that belong to no pod which requests them, and whether these are all."""
-    cloud, found, certain = draft.state.cloud, set(usage.others), True
-    seen = cloud.seen.get(eni.id, float("-inf"))
+    ec2, found, certain = draft.state.ec2, set(usage.others), True
+    seen = ec2.seen.get(eni.id, float("-inf"))
     for address in eni.addresses - usage.addresses - usage.others:
         draft.unheld.add((eni.id, address))
-        since = cloud.unheld.get((eni.id, address), draft.now)
+        since = ec2.unheld.get((eni.id, address), draft.now)
         if seen >= since + CONFIRM:
             found.add(address)
             draft.look_at(eni.id, min(LONGEST_PACE, max(LEAST_PACE, (draft.now - since) / 2)))

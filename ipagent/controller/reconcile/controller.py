@@ -47,7 +47,7 @@ class Controller:
     def plan(self, now: float) -> Plan:
         """Decide."""
         plan = decide(self.state, now)
-        self.state = replace(self.state, cloud=observed(self.state.cloud, plan, now))
+        self.state = replace(self.state, ec2=observed(self.state.ec2, plan, now))
         return plan
 
     def start(self, calls: Iterable[Call], now: float) -> tuple[tuple[Call, ...], float]:
@@ -62,9 +62,9 @@ class Controller:
         """Record the answer to a call."""
         if isinstance(answer, Refused) and answer.kind is Kind.THROTTLED:
             self._limiter.throttled(answer.action, now)
-        started, cloud = self._started.pop(call.key, None), self.state.cloud
+        started, ec2 = self._started.pop(call.key, None), self.state.ec2
         if not isinstance(call, AddressCall):
             # What is done for node agents is theirs to know.
-            cloud = answered(cloud, call, answer, now, started)
+            ec2 = answered(ec2, call, answer, now, started)
         busy = {key: each for key, each in self.state.busy.items() if key != call.key}
-        self.state = replace(self.state, cloud=cloud, busy=busy)
+        self.state = replace(self.state, ec2=ec2, busy=busy)

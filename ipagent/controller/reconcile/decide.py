@@ -52,7 +52,7 @@ def decide(state: State, now: float) -> Plan:
         for name, network in sorted(state.networks.items())
     }
     _let_networks_go(draft)
-    found = orphans(draft) if state.cloud.read_at is not None else frozenset()
+    found = orphans(draft) if state.ec2.read_at is not None else frozenset()
     leaked = sweep(draft, found)
     # What is leaked has been shown twice: it is reported, or is on its way.
     draft.unsettled |= not found.issubset(leaked)
@@ -92,7 +92,7 @@ def _read(draft: Draft, selected: Selected) -> None:
         if network.source is Source.CREATE and nodes:
             resolve(draft, network, FOREVER)
     types = {node.type for nodes in selected.values() for node in nodes if node.type}
-    if unknown := sorted(types - draft.state.cloud.limits.keys()):
+    if unknown := sorted(types - draft.state.ec2.limits.keys()):
         draft.call(ReadLimits(tuple(unknown)))
 
 
@@ -178,10 +178,10 @@ def _describe(draft: Draft, selected: Selected) -> None:
     vpcs = _vpcs(draft, selected)
     if vpcs is None:
         return
-    read = state.cloud.read_at
+    read = state.ec2.read_at
     due = (
         draft.now
-        if read is None or state.cloud.stale
+        if read is None or state.ec2.stale
         else read + (TWO_LOOKS if draft.unsettled else DESCRIBE_EVERY)
     )
     if due <= draft.now:
@@ -197,7 +197,7 @@ def _vpcs(draft: Draft, selected: Selected) -> tuple[str, ...] | None:
     """
     vpcs: set[str] = set()
     for name, network in draft.state.networks.items():
-        found = draft.state.cloud.resolved.get(name)
+        found = draft.state.ec2.resolved.get(name)
         asked = network.source is Source.CREATE and selected.get(name)
         if found is None and asked and draft.refusal(f"resolve {name}") is None:
             return None

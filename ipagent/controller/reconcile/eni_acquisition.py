@@ -41,7 +41,7 @@ not been shown meanwhile."""
 def acquire(draft: Draft, pair: Pair) -> tuple[Eni | None, Condition]:
     """Return the ENI and the condition Created; where there is none, ask for it."""
     adopt = pair.network.source is Source.ADOPT
-    if draft.state.cloud.read_at is None:
+    if draft.state.ec2.read_at is None:
         return None, draft.looking("all", "Reading", "EC2 has not been described yet")
     eni = _adopted(draft, pair) if adopt else created(draft, pair.attachment)
     if eni is not None:
@@ -71,11 +71,11 @@ def _adopted(draft: Draft, pair: Pair) -> Eni | None:
     A former leader may just have attached it, and descriptions may be late.
     """
     eni, name, recorded = adopted(draft, pair), pair.attachment.name, pair.attachment.status.eni
-    if not recorded or (eni is not None and eni.id == recorded) or recorded not in draft.state.cloud.enis:
+    if not recorded or (eni is not None and eni.id == recorded) or recorded not in draft.state.ec2.enis:
         return eni
     draft.idle.add(name)
     draft.look_at(recorded, LOST_POLL)
-    return eni if draft.now - draft.state.cloud.idle.get(name, draft.now) >= SETTLE else None
+    return eni if draft.now - draft.state.ec2.idle.get(name, draft.now) >= SETTLE else None
 
 
 def _none_to_adopt(draft: Draft, pair: Pair) -> Condition:
@@ -135,14 +135,14 @@ def _given_back(draft: Draft, attachment: Attachment) -> bool:
 
 def _lost(draft: Draft, attachment: Attachment) -> Condition:
     draft.look_at(attachment.status.eni, LOST_POLL)
-    draft.wait(draft.state.cloud.missed.get(attachment.status.eni, draft.now) + SETTLE)
+    draft.wait(draft.state.ec2.missed.get(attachment.status.eni, draft.now) + SETTLE)
     return unknown("NotShown", f"EC2 does not show {attachment.status.eni}: it is replaced after a minute")
 
 
 def count_lost(draft: Draft, attachment: Attachment, eni: Eni | None) -> None:
     """Take the next ClientToken once the ENI is gone for sure; it is used when the status has it."""
     recorded = attachment.status.eni
-    missed = draft.state.cloud.missed.get(recorded) if recorded and eni is None else None
+    missed = draft.state.ec2.missed.get(recorded) if recorded and eni is None else None
     lost = missed is not None and draft.now - missed >= SETTLE
     refusal = draft.refusal(attachment.name)
     taken = (

@@ -101,11 +101,11 @@ def _ask_to_attach(draft: Draft, pair: Pair, eni: Eni) -> Condition:
         return unknown("Attaching", f"{eni.id} is chosen")
     if not draft.free(attachment.name, (ATTACH,)):
         return refused or unknown("Attaching", f"{eni.id} is being attached")
-    known = attachment.instance in draft.state.cloud.instances
+    known = attachment.instance in draft.state.ec2.instances
     slot = free_slot(draft, pair)
     if known and isinstance(slot, str):
         if draft.look_at_instance(attachment.instance, NO_SLOT_POLL):
-            draft.wait(draft.state.cloud.instances[attachment.instance] + NO_SLOT_POLL)
+            draft.wait(draft.state.ec2.instances[attachment.instance] + NO_SLOT_POLL)
         return no("NoSlot", slot)
     if not draft.look_at_instance(attachment.instance, FRESH) or isinstance(slot, str):
         what = f"the interfaces of {attachment.instance} are being described"

@@ -16,7 +16,7 @@ MAX_INDEX = 32
 def created(draft: Draft, attachment: Attachment) -> Eni | None:
     """Return the ENI that was created for it; of several the attached one, then the recorded one."""
     found = list(draft.ours.get((attachment.node_uid, attachment.network), ()))
-    recorded = draft.state.cloud.enis.get(attachment.status.eni)
+    recorded = draft.state.ec2.enis.get(attachment.status.eni)
     if recorded is not None and recorded not in found:
         found.append(recorded)
     return min(
@@ -54,7 +54,7 @@ def candidates(draft: Draft, network: NodeNetwork, node: Node) -> list[Eni]:
     wanted = network.tags_of_interface(node.zone).items()
     return [
         eni
-        for eni in draft.state.cloud.enis.values()
+        for eni in draft.state.ec2.enis.values()
         if eni.zone == node.zone and not eni.managed and wanted <= eni.tags.items()
     ]
 
@@ -69,11 +69,11 @@ def free_slot(draft: Draft, pair: Pair) -> tuple[int, int] | str:
     here = draft.on.get(instance, ())
     taken = {(eni.card, eni.device) for eni in here}
     taken |= {(each, device) for where, each, device in draft.slots if where == instance}
-    if full := _full(draft.state.cloud.limits.get(pair.node.type), pair.node.type, card, taken):
+    if full := _full(draft.state.ec2.limits.get(pair.node.type), pair.node.type, card, taken):
         others = sum(1 for eni in here if eni.tags.get("node.k8s.amazonaws.com/instance_id"))
         text = f"{full}; {others} of them are the VPC CNI's" if others else full
         return f"{text}: {remedy(Kind.NO_SLOT)}"
-    if not _has_card(draft.state.cloud.limits.get(pair.node.type), card):
+    if not _has_card(draft.state.ec2.limits.get(pair.node.type), card):
         return (
             f"{pair.node.type} has no network card {card}: change placement.networkCard, or use another type"
         )

@@ -40,7 +40,7 @@ def release(draft: Draft, attachment: Attachment) -> None:
 
 def _step(draft: Draft, attachment: Attachment, eni: Eni | None) -> Condition:
     attached = eni is not None and eni.instance == attachment.instance
-    if draft.state.cloud.read_at is None:
+    if draft.state.ec2.read_at is None:
         return draft.looking("all", "Reading", "EC2 has not been described yet")
     if eni is not None and attached and (users := _users(draft, attachment, eni)):
         return users
@@ -79,7 +79,7 @@ def _give_back(draft: Draft, attachment: Attachment, eni: Eni) -> Condition:
     """Let an adopted ENI go once it has been away from the node for a minute: descriptions may be late."""
     draft.idle.add(attachment.name)
     draft.look_at(eni.id, LATE_POLL)
-    if draft.now - draft.state.cloud.idle.get(attachment.name, draft.now) >= SETTLE:
+    if draft.now - draft.state.ec2.idle.get(attachment.name, draft.now) >= SETTLE:
         return _gone(draft, attachment)
     return no("Releasing", f"{eni.id} is detached; the object is deleted within a minute")
 
@@ -91,7 +91,7 @@ def _users(draft: Draft, attachment: Attachment, eni: Eni) -> Condition | None:
     forced = network is not None and network.deletion_policy is DeletionPolicy.FORCE
     if node is None or node.uid != attachment.node_uid or forced or eni.state == DETACHING:
         return None
-    listed, pods = draft.state.cloud.users.get(attachment.name, (float("-inf"), ()))
+    listed, pods = draft.state.ec2.users.get(attachment.name, (float("-inf"), ()))
     age = draft.now - listed
     if not pods and age < PODS_FRESH:
         return None
@@ -110,7 +110,7 @@ def _users(draft: Draft, attachment: Attachment, eni: Eni) -> Condition | None:
 
 def _without_eni(draft: Draft, attachment: Attachment) -> Condition:
     recorded = attachment.status.eni
-    if recorded and recorded not in draft.state.cloud.missed:
+    if recorded and recorded not in draft.state.ec2.missed:
         draft.look_at(recorded, POLL)
         return unknown("Releasing", f"{recorded} is being described")
     return _gone(draft, attachment)

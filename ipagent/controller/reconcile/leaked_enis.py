@@ -16,7 +16,7 @@ LOOK_AGAIN = 10.0
 
 def orphans(draft: Draft) -> frozenset[str]:
     """Return what is not needed now; ENIs that another cluster or person has made are never among them."""
-    made = draft.state.cloud.made
+    made = draft.state.ec2.made
     return frozenset(
         eni.id
         for enis in draft.ours.values()
@@ -30,11 +30,11 @@ def orphans(draft: Draft) -> frozenset[str]:
 
 def sweep(draft: Draft, found: frozenset[str]) -> tuple[str, ...]:
     """Return the leaked ones, and delete them unless releases are not on."""
-    cloud = draft.state.cloud
-    read = cloud.read_at
+    ec2 = draft.state.ec2
+    read = ec2.read_at
     if read is None:
         return ()
-    leaked = tuple(sorted(eni for eni in found if read - cloud.orphaned.get(eni, read) >= TWO_LOOKS))
+    leaked = tuple(sorted(eni for eni in found if read - ec2.orphaned.get(eni, read) >= TWO_LOOKS))
     if draft.state.releases is Releases.ON:
         for eni in leaked:
             draft.call(Delete(eni, eni))

@@ -46,7 +46,7 @@ def network_status(draft: Draft, network: NodeNetwork, nodes: Sequence[Node]) ->
     names = [name for name, each in draft.state.attachments.items() if each.network == network.name]
     statuses = {name: draft.statuses[name] for name in names if name in draft.statuses}
     ready = sum(_is(status, TRUE) for status in statuses.values())
-    found = draft.state.cloud.resolved.get(network.name)
+    found = draft.state.ec2.resolved.get(network.name)
     zones = {node.zone for node in nodes}
     conditions = {
         ACCEPTED: _accepted(draft, network),

@@ -81,7 +81,7 @@ class Draft:
 
     def __post_init__(self) -> None:
         self.ours, self.on = defaultdict(list), defaultdict(list)
-        for eni in self.state.cloud.enis.values():
+        for eni in self.state.ec2.enis.values():
             if eni.tags.get(CLUSTER_TAG) == self.state.cluster:
                 self.ours[eni.key].append(eni)
             if eni.instance:
@@ -96,7 +96,7 @@ class Draft:
 
     def refusal(self, key: str) -> Refusal | None:
         """Return the last refusal of a call that is still wanted: others are not made when they are due."""
-        refusal = self.state.cloud.refusals.get(key)
+        refusal = self.state.ec2.refusals.get(key)
         if refusal is None or key in self.state.busy:
             return refusal
         outdated = refusal.due + OUTDATED
@@ -136,7 +136,7 @@ class Draft:
 
     def look_at(self, eni: str, every: float) -> None:
         """Describe an ENI that was not described for so many seconds."""
-        due = self.state.cloud.seen.get(eni, float("-inf")) + every
+        due = self.state.ec2.seen.get(eni, float("-inf")) + every
         if due <= self.now:
             self._enis.add(eni)
         else:
@@ -144,7 +144,7 @@ class Draft:
 
     def look_at_instance(self, instance: str, every: float) -> bool:
         """Describe an instance's ENIs unless they were within so many seconds, which is returned."""
-        due = self.state.cloud.instances.get(instance, float("-inf")) + every
+        due = self.state.ec2.instances.get(instance, float("-inf")) + every
         if due <= self.now:
             self._instances.add(instance)
             return False
@@ -165,7 +165,7 @@ class Draft:
 
     def unchanged(self, attachment: Attachment) -> bool:
         """Leave a NodeAttachment's status as the former leader wrote it until EC2 has been described."""
-        if self.state.cloud.read_at is not None or not attachment.status.conditions:
+        if self.state.ec2.read_at is not None or not attachment.status.conditions:
             return False
         self.statuses[attachment.name] = attachment.status
         return True
@@ -173,7 +173,7 @@ class Draft:
     def status(self, attachment: Attachment, eni: Eni | None, conditions: dict[str, Condition]) -> None:
         """Record a NodeAttachment's status."""
         node = self.state.nodes.get(attachment.node)
-        limits = self.state.cloud.limits.get(node.type) if node else None
+        limits = self.state.ec2.limits.get(node.type) if node else None
         shown = eni if eni is not None and eni.instance == attachment.instance else None
         before = attachment.status
         pool = self.pools.get(attachment.name) or PoolStatus(
@@ -204,7 +204,7 @@ class Draft:
     def _cidrs(self, attachment: Attachment, eni: Eni | None) -> tuple[str, ...]:
         """Return the ranges of the ENI's subnet; of one that is adopted they are not known."""
         # The terms may not find it any more.
-        found = self.state.cloud.resolved.get(attachment.network)
+        found = self.state.ec2.resolved.get(attachment.network)
         subnets = found.subnets if found is not None else ()
         known = (each.cidrs for each in subnets if eni is not None and each.id == eni.subnet)
         return next(known, attachment.status.cidrs)

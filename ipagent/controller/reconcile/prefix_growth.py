@@ -108,7 +108,7 @@ def _doubtful(found: PrefixPool) -> bool:
     Also where nothing is missing: descriptions may go back in time, and more may be missing soon.
     """
     draft, asking = found.draft, found.attachment.status.assigning
-    memory, eni = draft.state.cloud.prefixes, found.eni.id
+    memory, eni = draft.state.ec2.prefixes, found.eni.id
     if not asking or (found.name, asking) in memory.asked:
         return False
     if seen_since(draft, eni, memory.doubted.get(found.name)):

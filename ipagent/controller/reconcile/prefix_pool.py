@@ -57,7 +57,7 @@ class PrefixPool:
     def limits(self) -> Limits:
         """What the instance type allows; zeros where that is not known."""
         node = self.draft.state.nodes.get(self.attachment.node)
-        found = self.draft.state.cloud.limits.get(node.type) if node else None
+        found = self.draft.state.ec2.limits.get(node.type) if node else None
         return found or Limits(0)
 
     def of(self, wanted: Family, *states: PrefixState) -> list[str]:
@@ -108,11 +108,11 @@ class PrefixPool:
             return None
         key = (self.name, prefix, offered)
         self.draft.prefix_marks.empty.add(key)
-        return self.draft.state.cloud.prefixes.empty.get(key, self.draft.now)
+        return self.draft.state.ec2.prefixes.empty.get(key, self.draft.now)
 
     def fragmentation(self, wanted: Family) -> Fragmentation | None:
         """Return that the subnet had no whole prefix left, as long as it is not to be asked for one again."""
-        found = self.draft.state.cloud.prefixes.fragmented.get((self.name, wanted.value))
+        found = self.draft.state.ec2.prefixes.fragmented.get((self.name, wanted.value))
         return found if found is not None and self.draft.now < found.at + RETRY_SECONDS else None
 
     def single_only(self, wanted: Family) -> bool:
@@ -143,7 +143,7 @@ def present(found: PrefixPool, recorded: tuple[PrefixStatus, ...]) -> Iterator[t
     descriptions may be late, and an address that is not on the ENI must not be handed out. A single address
     that is not recorded is a pod's, unless EC2 has assigned it at our own call.
     """
-    memory, eni = found.draft.state.cloud.prefixes, found.eni
+    memory, eni = found.draft.state.ec2.prefixes, found.eni
     states = {each.prefix: each.state for each in recorded}
     on_eni, taken = held(eni), memory.taken.get(eni.id, {})
     own = memory.singles.get(eni.id, frozenset())
@@ -160,7 +160,7 @@ def present(found: PrefixPool, recorded: tuple[PrefixStatus, ...]) -> Iterator[t
 
 def _known(found: PrefixPool, prefix: str) -> bool:
     """Return whether EC2 has assigned it at our own call."""
-    memory, eni = found.draft.state.cloud.prefixes, found.eni.id
+    memory, eni = found.draft.state.ec2.prefixes, found.eni.id
     return prefix in memory.given.get(eni, {}) or prefix in memory.singles.get(eni, frozenset())
 
 
@@ -169,9 +169,9 @@ def _settled(found: PrefixPool, prefix: str) -> bool:
     draft, key = found.draft, (found.name, prefix)
     draft.prefix_marks.differing.add(key)
     draft.look_at(found.eni.id, LOOK_AGAIN)
-    return seen_since(draft, found.eni.id, draft.state.cloud.prefixes.differing.get(key))
+    return seen_since(draft, found.eni.id, draft.state.ec2.prefixes.differing.get(key))
 
 
 def seen_since(draft: Draft, eni: str, since: float | None) -> bool:
     """Return whether EC2 has shown the ENI so long after that time that the answer includes what was done."""
-    return since is not None and draft.state.cloud.seen.get(eni, since) - since >= SETTLE
+    return since is not None and draft.state.ec2.seen.get(eni, since) - since >= SETTLE

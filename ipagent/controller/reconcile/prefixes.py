@@ -50,7 +50,7 @@ def advance(draft: Draft, pair: Pair, eni: Eni) -> Condition | None:
     if found.key in draft.state.busy:
         asking = attachment.status.assigning
         draft.prefix_marks.asked |= {
-            each for each in draft.state.cloud.prefixes.asked if each[0] == found.name
+            each for each in draft.state.ec2.prefixes.asked if each[0] == found.name
         }
     else:
         asking = grow(found)

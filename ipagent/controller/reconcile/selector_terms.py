@@ -26,7 +26,7 @@ class Place:
 
 def resolve(draft: Draft, network: NodeNetwork, max_age: float) -> Resolved | None:
     """Return what the terms have found; ask if they have not been, are others now, or were so long ago."""
-    found = draft.state.cloud.resolved.get(network.name)
+    found = draft.state.ec2.resolved.get(network.name)
     if found is not None and found.terms != network.terms:
         found = None
     if found is None or draft.now - found.at >= max_age:
@@ -51,7 +51,7 @@ def place(draft: Draft, network: NodeNetwork, zone: str) -> Place | Condition:
 
 def groups_in(draft: Draft, network: NodeNetwork, vpc: str) -> tuple[str, ...]:
     """Return the groups of a VPC that the terms have found; empty as long as they have not been asked for."""
-    found = draft.state.cloud.resolved.get(network.name)
+    found = draft.state.ec2.resolved.get(network.name)
     if found is None or found.terms != network.terms:
         return ()
     return tuple(sorted(each.id for each in found.groups if each.vpc == vpc))
@@ -59,7 +59,7 @@ def groups_in(draft: Draft, network: NodeNetwork, vpc: str) -> tuple[str, ...]:
 
 def subnet_in(draft: Draft, network: NodeNetwork, zone: str) -> str:
     """Return the one subnet of a zone that the terms have found, empty if that is not known or not one."""
-    found = draft.state.cloud.resolved.get(network.name)
+    found = draft.state.ec2.resolved.get(network.name)
     if found is None or found.terms != network.terms:
         return ""
     subnets = [each.id for each in found.subnets if each.zone == zone]
@@ -99,7 +99,7 @@ def resolved_condition(draft: Draft, network: NodeNetwork, zones: set[str]) -> C
     """Return the condition Resolved of a network whose nodes are in these zones."""
     if network.source is Source.ADOPT:
         return yes("Adopt", "ENIs that exist are adopted")
-    found = draft.state.cloud.resolved.get(network.name)
+    found = draft.state.ec2.resolved.get(network.name)
     if found is None or found.terms != network.terms:
         return _resolving(draft, network)
     problems = (problem(network, found, zone) for zone in sorted(zones))

@@ -58,33 +58,33 @@ FORGET = 3600.0
 
 
 def answered(
-    cloud: Ec2Snapshot, call: Call, answer: Answer, now: float, started: float | None = None
+    ec2: Ec2Snapshot, call: Call, answer: Answer, now: float, started: float | None = None
 ) -> Ec2Snapshot:
     """Return the snapshot after the answer to a call that was sent at `started`.
 
     What a description says of ENIs that were changed since is out of date.
     """
     if isinstance(answer, Refused):
-        return _refused(cloud, call, answer, now)
-    cloud = replace(cloud, refusals=_without(cloud.refusals, (call.key,)))
+        return _refused(ec2, call, answer, now)
+    ec2 = replace(ec2, refusals=_without(ec2.refusals, (call.key,)))
     match call:
         case DescribeAll() | DescribeEnis() | DescribeInstances():
             current = now if started is None else started
-            shown = tuple(eni for eni in _enis(answer) if cloud.seen.get(eni.id, current) <= current)
-            return _described(cloud, call, shown, _enis(answer), now)
+            shown = tuple(eni for eni in _enis(answer) if ec2.seen.get(eni.id, current) <= current)
+            return _described(ec2, call, shown, _enis(answer), now)
         case Create():
             (eni,) = _enis(answer)
-            return replace(_shown(cloud, (eni,), now), made={**cloud.made, eni.id: now})
+            return replace(_shown(ec2, (eni,), now), made={**ec2.made, eni.id: now})
         case AssignPrefixes() | UnassignPrefix():
-            return _prefixes_changed(cloud, call, answer, now)
+            return _prefixes_changed(ec2, call, answer, now)
         case Attach() | Modify() | Detach() | Delete():
-            return _changed(cloud, call, answer, now)
+            return _changed(ec2, call, answer, now)
         case _:
-            return _learnt(cloud, call, answer, now)
+            return _learnt(ec2, call, answer, now)
 
 
 def _learnt(
-    cloud: Ec2Snapshot,
+    ec2: Ec2Snapshot,
     call: Resolve | ReadLimits | ListPods | EipCall | AddressCall,
     answer: Answer,
     now: float,
@@ -92,27 +92,27 @@ def _learnt(
     match answer:
         case Found() if isinstance(call, Resolve):
             found = Resolved(now, (call.subnets, call.groups), answer.subnets, answer.groups)
-            return replace(cloud, resolved={**cloud.resolved, call.network: found})
+            return replace(ec2, resolved={**ec2.resolved, call.network: found})
         case TypeLimits() if isinstance(call, ReadLimits):
             # A type that EC2 does not know has no limits that could be told.
             unknown = {name: Limits(0) for name in call.types}
-            return replace(cloud, limits={**cloud.limits, **unknown, **answer.limits})
+            return replace(ec2, limits={**ec2.limits, **unknown, **answer.limits})
         case Users():
             listed = {name: (now, pods) for name, pods in answer.pods.items()}
-            return replace(cloud, users={**cloud.users, **listed})
+            return replace(ec2, users={**ec2.users, **listed})
         case _:
-            return cloud
+            return ec2
 
 
-def observed(cloud: Ec2Snapshot, plan: Plan, now: float) -> Ec2Snapshot:
+def observed(ec2: Ec2Snapshot, plan: Plan, now: float) -> Ec2Snapshot:
     """Record since when ENIs have been without need, and since when adopted ones have looked detached."""
-    read = now if cloud.read_at is None else cloud.read_at
+    read = now if ec2.read_at is None else ec2.read_at
     return replace(
-        cloud,
-        unheld={pair: cloud.unheld.get(pair, now) for pair in plan.unheld},
-        orphaned={eni: cloud.orphaned.get(eni, read) for eni in plan.orphans},
-        idle={name: cloud.idle.get(name, now) for name in plan.idle},
-        prefixes=prefix_records.remembered(cloud.prefixes, plan.prefix_marks, now),
+        ec2,
+        unheld={pair: ec2.unheld.get(pair, now) for pair in plan.unheld},
+        orphaned={eni: ec2.orphaned.get(eni, read) for eni in plan.orphans},
+        idle={name: ec2.idle.get(name, now) for name in plan.idle},
+        prefixes=prefix_records.remembered(ec2.prefixes, plan.prefix_marks, now),
     )
 
 
@@ -122,75 +122,75 @@ def _enis(answer: Answer) -> tuple[Eni, ...]:
 
 
 def _described(
-    cloud: Ec2Snapshot,
+    ec2: Ec2Snapshot,
     call: DescribeAll | DescribeEnis | DescribeInstances,
     shown: tuple[Eni, ...],
     listed: tuple[Eni, ...],
     now: float,
 ) -> Ec2Snapshot:
     if isinstance(call, DescribeAll):
-        concerned = frozenset(cloud.enis)
+        concerned = frozenset(ec2.enis)
     elif isinstance(call, DescribeEnis):
         concerned = frozenset(call.enis)
     else:
         instances = frozenset(call.instances)
-        concerned = frozenset(eni.id for eni in cloud.enis.values() if eni.instance in instances)
-        cloud = replace(cloud, instances={**cloud.instances, **dict.fromkeys(call.instances, now)})
+        concerned = frozenset(eni.id for eni in ec2.enis.values() if eni.instance in instances)
+        ec2 = replace(ec2, instances={**ec2.instances, **dict.fromkeys(call.instances, now)})
     absent = concerned - {eni.id for eni in listed}
-    cloud = _absent(cloud, absent, now) if absent else cloud
+    ec2 = _absent(ec2, absent, now) if absent else ec2
     if isinstance(call, DescribeAll):
         instances = frozenset(eni.instance for eni in listed if eni.instance)
-        cloud = _trimmed(
-            replace(cloud, read_at=now, stale=False, instances=dict.fromkeys(instances, now)), now
+        ec2 = _trimmed(
+            replace(ec2, read_at=now, stale=False, instances=dict.fromkeys(instances, now)), now
         )
-    return _shown(cloud, shown, now)
+    return _shown(ec2, shown, now)
 
 
-def _trimmed(cloud: Ec2Snapshot, now: float) -> Ec2Snapshot:
+def _trimmed(ec2: Ec2Snapshot, now: float) -> Ec2Snapshot:
     """Forget what says nothing any more."""
     return replace(
-        cloud,
-        made={eni: at for eni, at in cloud.made.items() if now - at < SETTLE},
-        missed={eni: at for eni, at in cloud.missed.items() if now - at < FORGET},
-        refusals={key: each for key, each in cloud.refusals.items() if now - each.due < FORGET},
+        ec2,
+        made={eni: at for eni, at in ec2.made.items() if now - at < SETTLE},
+        missed={eni: at for eni, at in ec2.missed.items() if now - at < FORGET},
+        refusals={key: each for key, each in ec2.refusals.items() if now - each.due < FORGET},
         users={},
-        prefixes=prefix_records.trimmed(cloud.prefixes, now, SETTLE),
-        seen=_of(cloud.seen, cloud.enis),
-        since=_of(cloud.since, cloud.enis),
+        prefixes=prefix_records.trimmed(ec2.prefixes, now, SETTLE),
+        seen=_of(ec2.seen, ec2.enis),
+        since=_of(ec2.since, ec2.enis),
     )
 
 
-def _absent(cloud: Ec2Snapshot, absent: Iterable[str], now: float) -> Ec2Snapshot:
+def _absent(ec2: Ec2Snapshot, absent: Iterable[str], now: float) -> Ec2Snapshot:
     """Forget what EC2 does not show, unless it was created so recently that it may not show it yet."""
-    gone = [eni for eni in absent if now - cloud.made.get(eni, now - SETTLE) >= SETTLE]
-    missed = {**dict.fromkeys(gone, now), **cloud.missed}
-    seen = {**cloud.seen, **dict.fromkeys(absent, now)}
-    return replace(cloud, enis=_without(cloud.enis, gone), missed=missed, seen=seen)
+    gone = [eni for eni in absent if now - ec2.made.get(eni, now - SETTLE) >= SETTLE]
+    missed = {**dict.fromkeys(gone, now), **ec2.missed}
+    seen = {**ec2.seen, **dict.fromkeys(absent, now)}
+    return replace(ec2, enis=_without(ec2.enis, gone), missed=missed, seen=seen)
 
 
-def _shown(cloud: Ec2Snapshot, shown: tuple[Eni, ...], now: float) -> Ec2Snapshot:
+def _shown(ec2: Ec2Snapshot, shown: tuple[Eni, ...], now: float) -> Ec2Snapshot:
     ids = [eni.id for eni in shown]
-    prefixes = prefix_records.trimmed(cloud.prefixes, now, SETTLE)
-    since = {eni.id: cloud.since.get(eni.id, now) for eni in shown if eni.state == ATTACHED}
-    others = {eni: at for eni, at in cloud.since.items() if eni not in ids}
+    prefixes = prefix_records.trimmed(ec2.prefixes, now, SETTLE)
+    since = {eni.id: ec2.since.get(eni.id, now) for eni in shown if eni.state == ATTACHED}
+    others = {eni: at for eni, at in ec2.since.items() if eni not in ids}
     return replace(
-        cloud,
-        enis={**cloud.enis, **{eni.id: prefix_records.corrected(prefixes, eni) for eni in shown}},
-        seen={**cloud.seen, **dict.fromkeys(ids, now)},
-        missed=_without(cloud.missed, ids),
+        ec2,
+        enis={**ec2.enis, **{eni.id: prefix_records.corrected(prefixes, eni) for eni in shown}},
+        seen={**ec2.seen, **dict.fromkeys(ids, now)},
+        missed=_without(ec2.missed, ids),
         since={**others, **since},
     )
 
 
 def _changed(
-    cloud: Ec2Snapshot, call: Attach | Modify | Detach | Delete, answer: Answer, now: float
+    ec2: Ec2Snapshot, call: Attach | Modify | Detach | Delete, answer: Answer, now: float
 ) -> Ec2Snapshot:
-    eni = cloud.enis.get(call.eni)
+    eni = ec2.enis.get(call.eni)
     if isinstance(call, Delete):
-        missed = {**cloud.missed, call.eni: cloud.missed.get(call.eni, now)}
-        return replace(cloud, enis=_without(cloud.enis, (call.eni,)), missed=missed)
+        missed = {**ec2.missed, call.eni: ec2.missed.get(call.eni, now)}
+        return replace(ec2, enis=_without(ec2.enis, (call.eni,)), missed=missed)
     if eni is None:
-        return cloud
+        return ec2
     match call:
         case Attach():
             assert isinstance(answer, Attachment)  # noqa: S101 - by the executor
@@ -208,20 +208,20 @@ def _changed(
             eni = _modified(eni, call)
         case _:
             assert_never(call)
-    return replace(cloud, enis={**cloud.enis, eni.id: eni}, seen={**cloud.seen, eni.id: now})
+    return replace(ec2, enis={**ec2.enis, eni.id: eni}, seen={**ec2.seen, eni.id: now})
 
 
 def _prefixes_changed(
-    cloud: Ec2Snapshot, call: AssignPrefixes | UnassignPrefix, answer: Answer, now: float
+    ec2: Ec2Snapshot, call: AssignPrefixes | UnassignPrefix, answer: Answer, now: float
 ) -> Ec2Snapshot:
     given = answer.prefixes if isinstance(answer, Prefixes) else ()
     taken = (call.prefix,) if isinstance(call, UnassignPrefix) else ()
-    memory = prefix_records.after_change(cloud.prefixes, call.eni, now, given=given, taken=taken)
+    memory = prefix_records.after_change(ec2.prefixes, call.eni, now, given=given, taken=taken)
     if isinstance(call, AssignPrefixes):
         memory = prefix_records.after_assignment(memory, call)
-    eni = cloud.enis.get(call.eni)
-    enis = {**cloud.enis, call.eni: prefix_records.corrected(memory, eni)} if eni is not None else cloud.enis
-    return replace(cloud, enis=enis, seen={**cloud.seen, call.eni: now}, prefixes=memory)
+    eni = ec2.enis.get(call.eni)
+    enis = {**ec2.enis, call.eni: prefix_records.corrected(memory, eni)} if eni is not None else ec2.enis
+    return replace(ec2, enis=enis, seen={**ec2.seen, call.eni: now}, prefixes=memory)
 
 
 def _modified(eni: Eni, call: Modify) -> Eni:
@@ -238,13 +238,13 @@ _STALE = frozenset(
 """Refusals that show that the snapshot is out of date."""
 
 
-def _refused(cloud: Ec2Snapshot, call: Call, answer: Refused, now: float) -> Ec2Snapshot:
+def _refused(ec2: Ec2Snapshot, call: Call, answer: Refused, now: float) -> Ec2Snapshot:
     if isinstance(call, Delete) and answer.kind is Kind.ENI_GONE:
-        return answered(cloud, call, Done(), now)
+        return answered(ec2, call, Done(), now)
     if isinstance(call, AssignPrefixes) and call.single and answer.kind is Kind.NO_BLOCKS:
         # EC2 has one text for both: a subnet without so many single addresses is full.
         answer = replace(answer, kind=Kind.SUBNET_FULL)
-    before = cloud.refusals.get(call.key)
+    before = ec2.refusals.get(call.key)
     same = before is not None and (before.action, before.kind) == (answer.action, answer.kind)
     count = before.count + 1 if before is not None and same else 1
     refusal = Refusal(
@@ -259,19 +259,19 @@ def _refused(cloud: Ec2Snapshot, call: Call, answer: Refused, now: float) -> Ec2
     if prefix_records.is_fragmentation(call, answer.kind):
         # Single addresses take its place at once; prefixes are tried again much later.
         refusal = replace(refusal, due=now)
-    cloud = replace(cloud, refusals={**cloud.refusals, call.key: refusal})
+    ec2 = replace(ec2, refusals={**ec2.refusals, call.key: refusal})
     if answer.kind is Kind.MISMATCH:
         # An ENI of that token exists, and its tags will tell.
-        return replace(cloud, stale=True)
+        return replace(ec2, stale=True)
     if isinstance(call, AssignPrefixes | UnassignPrefix):
-        memory = prefix_records.after_refusal(cloud.prefixes, call, answer.kind, answer.text, now)
-        return replace(cloud, prefixes=memory, seen=_without(cloud.seen, (call.eni,)))
+        memory = prefix_records.after_refusal(ec2.prefixes, call, answer.kind, answer.text, now)
+        return replace(ec2, prefixes=memory, seen=_without(ec2.seen, (call.eni,)))
     if answer.kind in _STALE and isinstance(call, Attach | Detach | Delete | Modify):
         instances = (
-            _without(cloud.instances, (call.instance,)) if isinstance(call, Attach) else cloud.instances
+            _without(ec2.instances, (call.instance,)) if isinstance(call, Attach) else ec2.instances
         )
-        return replace(cloud, seen=_without(cloud.seen, (call.eni,)), instances=instances)
-    return cloud
+        return replace(ec2, seen=_without(ec2.seen, (call.eni,)), instances=instances)
+    return ec2
 
 
 def _without(mapping: Mapping[str, _V], keys: Collection[str]) -> Mapping[str, _V]:

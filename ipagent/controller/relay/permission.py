@@ -32,9 +32,9 @@ def own_interface(cluster: State, attachment: Attachment) -> Eni | Failure | Non
     recorded = attachment.status.eni
     if not recorded:
         return _no_eni(f"NodeAttachment {attachment.name} has no ENI")
-    eni = cluster.cloud.enis.get(recorded)
+    eni = cluster.ec2.enis.get(recorded)
     if eni is None:
-        missed = recorded in cluster.cloud.missed
+        missed = recorded in cluster.ec2.missed
         return _no_eni(f"EC2 does not show {recorded}") if missed else None
     if eni.state == DETACHING or (eni.instance and eni.instance != attachment.instance):
         return _no_eni(f"{eni.id} is not attached to {attachment.instance} any more")
@@ -98,7 +98,7 @@ def _not_released(attachment: Attachment, eni: Eni, addresses: Iterable[IPAddres
 
 def _ranges(cluster: State, attachment: Attachment, eni: Eni) -> tuple[IPNetwork, ...]:
     """Return the ranges of the ENI's subnet, none as long as they are not known: EC2 knows them."""
-    found = cluster.cloud.resolved.get(attachment.network)
+    found = cluster.ec2.resolved.get(attachment.network)
     shown = (each.cidrs for each in (found.subnets if found else ()) if each.id == eni.subnet)
     recorded = attachment.status.cidrs if attachment.status.subnet == eni.subnet else ()
     return tuple(map(ip_network, next(shown, recorded)))

@@ -16,7 +16,7 @@ from ipagent.assign.errors import AgentError, NoEni, NoImds, NoPermission
 from ipagent.assign.holders import NO_MANAGE, why_immovable, why_not_ours
 from ipagent.assign.placement import place
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.aws_client import SILENT_SECONDS
+from ipagent.aws.aws_access import SILENT_SECONDS
 from ipagent.aws.describe_enis import as_eni, details, subnet_ranges
 from ipagent.aws.node_cloud import ENV_INSTANCE_ID, NodeCloud
 from tests.doubles import Doubles

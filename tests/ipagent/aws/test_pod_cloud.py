@@ -24,7 +24,7 @@ from ipagent.assign.errors import (
 )
 from ipagent.assign.holders import OWNER_TAGS
 from ipagent.assign.topology import EniDetails
-from ipagent.aws.aws_client import SILENT_SECONDS
+from ipagent.aws.aws_access import SILENT_SECONDS
 from ipagent.aws.ec2_client import Ec2Client
 from ipagent.aws.pod_cloud import PodCloud
 from ipagent.interrupting_signals import InterruptingSignals, StopSignal

@@ -47,7 +47,7 @@ class Rig:
         log = Log(stream=io.StringIO())
         for name in ("n1", "n2"):
             self.world.add_node(name)
-        controller = Controller(State("prod", cloud=Ec2Snapshot(read_at=0.0, enis=dict(self.world.known))))
+        controller = Controller(State("prod", ec2=Ec2Snapshot(read_at=0.0, enis=dict(self.world.known))))
         nothing = SimpleNamespace(items=dict, synced=True)
         self.informers = SimpleNamespace(
             synced=True,

@@ -61,7 +61,7 @@ OWN = {
 
 @pytest.mark.parametrize(("eni", "fault"), OWN.values(), ids=OWN.keys())
 def test_the_enis_that_may_carry_addresses(eni: Eni, fault: Fault | None) -> None:
-    cluster = State("prod", cloud=Ec2Snapshot(enis={eni.id: eni}))
+    cluster = State("prod", ec2=Ec2Snapshot(enis={eni.id: eni}))
     found = own_interface(cluster, attachment("n1"))
     if fault is None:
         assert found == eni
@@ -75,8 +75,8 @@ def test_what_ec2_has_not_shown_yet_is_waited_for() -> None:
     eni = cloud_eni("n1")
     assert own_interface(State("prod"), attachment("n1")) is None
     late = replace(eni, state=AVAILABLE, instance="", attachment="")
-    assert own_interface(State("prod", cloud=Ec2Snapshot(enis={eni.id: late})), attachment("n1")) is None
-    missed = own_interface(State("prod", cloud=Ec2Snapshot(missed={eni.id: 1.0})), attachment("n1"))
+    assert own_interface(State("prod", ec2=Ec2Snapshot(enis={eni.id: late})), attachment("n1")) is None
+    missed = own_interface(State("prod", ec2=Ec2Snapshot(missed={eni.id: 1.0})), attachment("n1"))
     assert isinstance(missed, Failure)
     assert missed.fault is Fault.NO_ENI
     none = own_interface(State("prod"), attachment("n1", status=AttachmentStatus()))
@@ -114,7 +114,7 @@ def test_the_calls_that_are_made(asked: RelayCall, fault: Fault | None) -> None:
     eni = cloud_eni("n1", prefixes=frozenset(("10.20.7.16/28", "2001:db8:20:0:1::/80")))
     own = attachment("n1")
     own = replace(own, status=replace(own.status, prefixes=(PrefixStatus("10.20.0.9/32"),)))
-    found = refusal(State("prod", cloud=Ec2Snapshot(enis={eni.id: eni})), own, eni, asked)
+    found = refusal(State("prod", ec2=Ec2Snapshot(enis={eni.id: eni})), own, eni, asked)
     assert (found.fault if found else None) is fault
 
 
@@ -144,8 +144,8 @@ def test_ranges_are_those_of_the_enis_own_subnet() -> None:
     outside = call(Action.ASSIGN_IPV4, "10.30.0.5")
     assert refusal(State("prod"), attachment("n1"), eni, outside) is None
     shown = Subnet("subnet-other", "eu-central-1a", "vpc-1", 200, ("10.31.0.0/24",))
-    cloud = Ec2Snapshot(resolved={"oam": Resolved(1.0, (), (Subnet(SUBNET, "", "", 0, RANGES), shown))})
-    found = refusal(State("prod", cloud=cloud), attachment("n1"), eni, outside)
+    ec2 = Ec2Snapshot(resolved={"oam": Resolved(1.0, (), (Subnet(SUBNET, "", "", 0, RANGES), shown))})
+    found = refusal(State("prod", ec2=ec2), attachment("n1"), eni, outside)
     assert found is not None
     assert "10.30.0.5 is not in the ranges of subnet-other" in found.text
 

@@ -109,7 +109,7 @@ def test_no_call_goes_beyond_what_the_node_may_have(data: st.DataObject) -> None
     places: list[Place] = [(SUBNET, address) for address in (*V4, *V6)]
     looks = data.draw(st.dictionaries(st.sampled_from(places), HOLDERS))
     cluster = State(
-        "prod", attachments=attachments, cloud=Ec2Snapshot(enis={each.id: each for each in known.values()})
+        "prod", attachments=attachments, ec2=Ec2Snapshot(enis={each.id: each for each in known.values()})
     )
 
     plan = decide(RelayState(looks=looks), BucketsByKey(PACE), cluster, NOW, WALL)

@@ -268,7 +268,7 @@ class RelayLeader:
     flying: list[tuple[float, Call, Answer]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.controller = Controller(State("prod", cloud=Ec2Snapshot(read_at=self.world.now)))
+        self.controller = Controller(State("prod", ec2=Ec2Snapshot(read_at=self.world.now)))
         self.relay = RelayController()
         self.due = 0.0
 
@@ -276,9 +276,9 @@ class RelayLeader:
         """Decide once, and do all of it."""
         world = self.world
         self._land()
-        cloud = replace(self.controller.state.cloud, enis=dict(world.known))
+        ec2 = replace(self.controller.state.ec2, enis=dict(world.known))
         self.controller.state = replace(
-            self.controller.state, cloud=cloud, attachments=dict(world.attachments)
+            self.controller.state, ec2=ec2, attachments=dict(world.attachments)
         )
         plan = self.relay.plan(self.controller.state, world.now, WALL + world.now)
         for name, found in plan.responses.items():

@@ -1,4 +1,4 @@
-"""Common base of the clients of AWS: one identity, one region, addresses by EC2 and by IMDS.
+"""Access to AWS, the base of `PodCloud` and `NodeCloud`: one identity, one region, addresses by EC2 and IMDS.
 
 botocore is imported with the first call that needs it: an agent without addresses never pays for it.
 """
@@ -37,7 +37,7 @@ Cidrs = Mapping[str, tuple[IPNetwork, ...]]
 """A subnet's id -> its ranges."""
 
 
-class Ec2Calls(Protocol):
+class Ec2Api(Protocol):
     """The calls of EC2 that agents make, as `ec2_client.Ec2Client` has them; all raise Ec2Error."""
 
     calls: Counter[tuple[str, str]]
@@ -85,7 +85,7 @@ class AwsAccess:
         self._made: Imds | None = None
         # The same, once it has shown the ENIs.
         self._imds: Imds | None = None
-        self._ec2: Ec2Calls | None = None
+        self._ec2: Ec2Api | None = None
         self._silent_until = 0.0
         self._ranges_at = 0.0
         self._warned = False
@@ -189,13 +189,13 @@ class AwsAccess:
             raise SilentImds("IMDS has not answered")
         return imds
 
-    def _client(self) -> Ec2Calls:
+    def _client(self) -> Ec2Api:
         """Return the client, which is made for the first call; raises Ec2Error."""
         if self._ec2 is None:
             self._ec2 = self._connect()
         return self._ec2
 
-    def _connect(self) -> Ec2Calls:
+    def _connect(self) -> Ec2Api:
         """Return a client in `_region` and with `_credentials`; raises Ec2Error."""
         from ipagent.aws.ec2_client import Ec2Client  # noqa: PLC0415 - an agent without addresses needs none
 
