@@ -143,7 +143,7 @@ class _UsageError(Exception):
 def _options(given: argparse.Namespace) -> Options:
     from certs.main import Options  # noqa: PLC0415 - nor this
     from certs.rotation import Settings  # noqa: PLC0415 - nor this
-    from certs.store import Marks, Names  # noqa: PLC0415 - nor this
+    from certs.store import SecretMetadata, Names  # noqa: PLC0415 - nor this
     from common.kube.rest_config import pod_namespace  # noqa: PLC0415 - nor this
 
     namespace = given.namespace or pod_namespace()
@@ -165,8 +165,8 @@ def _options(given: argparse.Namespace) -> Options:
     which = Names(namespace, given.secret, given.configuration)
     if "host" not in given:
         return Options(which, settings)
-    marks = Marks(dict(given.secret_label), dict(given.secret_annotation))
-    return Options(which, settings, given.host, given.port, marks, LogLevel(given.log_level))
+    secret_metadata = SecretMetadata(dict(given.secret_label), dict(given.secret_annotation))
+    return Options(which, settings, given.host, given.port, secret_metadata, LogLevel(given.log_level))
 
 
 def _duration(text: str) -> float:

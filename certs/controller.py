@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol, assert_never
 
 from certs.issue import issue_leaf, make_authority
-from certs.metrics import Health
+from certs.metrics import MetricsAndProbes
 from certs.rotation import (
     Action,
     IssueLeaf,
@@ -22,7 +22,7 @@ from certs.rotation import (
     Write,
     next_action,
 )
-from certs.state import AUTHORITIES, AUTHORITY_KEY, CERTIFICATE, KEY, Observation, observe
+from certs.state import AUTHORITIES, AUTHORITY_KEY, CERTIFICATE, KEY, SeenSince, seen_since
 from certs.store import Conflict, Observed, Store
 from certs.x509 import read_certificate, to_pem
 from common.kube.backoff import pause_after_failure
@@ -73,20 +73,20 @@ class Controller:
         settings: Settings,
         clock: Clock,
         log: JsonLog,
-        health: Health,
+        metrics: MetricsAndProbes,
     ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._health = health
+        self._metrics = metrics
         self.tick = TICK
         self._changed = threading.Event()
         self._stopping = False
         self._observed: Observed | None = None
         self._read_at = 0.0
         self._offset = 0.0
-        self._seen = Observation()
+        self._seen = SeenSince()
         self._failures = 0
         self._written: deque[float] = deque(maxlen=BURST)
         self._decided: Action | None = None
@@ -107,7 +107,7 @@ class Controller:
 
     def turn(self) -> float:
         """Run one turn; returns the seconds until the next one, unless something changes before."""
-        self._health.record_turn()
+        self._metrics.record_turn()
         if self._changed.is_set():
             self._changed.clear()
             self._observed = None
@@ -120,7 +120,7 @@ class Controller:
         except KubeError as error:
             self._observed = None
             self._failures += 1
-            self._health.failures.inc()
+            self._metrics.failures.inc()
             self._log.write("error", "failed", error=str(error), failures=self._failures)
             return pause_after_failure(self._failures, random.random())  # noqa: S311 - no secret
         self._failures = 0
@@ -128,23 +128,23 @@ class Controller:
 
     def _turn(self) -> float:
         fresh = self._observed is None or self._clock.now().steady - self._read_at > RESYNC
-        observed = self._look() if fresh or self._observed is None else self._observed
+        observed = self._read() if fresh or self._observed is None else self._observed
         action = self._decide(observed)
         if not isinstance(action, Wait) and not fresh:
             # What was read before a long sleep decides nothing.
-            observed = self._look()
+            observed = self._read()
             action = self._decide(observed)
         if isinstance(action, Wait):
             return max(0.0, min(action.seconds, self.tick))
         return self._act(observed, action)
 
-    def _look(self) -> Observed:
-        observed = self._store.look()
+    def _read(self) -> Observed:
+        observed = self._store.read()
         now = self._clock.now()
         self._read_at = now.steady
         self._offset = (now.wall if observed.time is None else observed.time) - now.steady
-        self._seen = observe(self._seen, observed.state, now.steady)
-        self._health.record_state(observed.state, self._now().wall, self._settings)
+        self._seen = seen_since(self._seen, observed.state, now.steady)
+        self._metrics.record_state(observed.state, self._now().wall, self._settings)
         self._observed = observed
         return observed
 
@@ -173,7 +173,7 @@ class Controller:
         self._observed = None
         perform(self._store, observed, action, now.wall, self._settings)
         name = type(action).__name__
-        self._health.record_write(name)
+        self._metrics.record_write(name)
         self._log.write("info", "wrote", action=name, why=action.why)
         return 0.0
 
@@ -197,7 +197,7 @@ def perform(store: Store, observed: Observed, action: Write, wall: float, settin
 
 def _new_authority(action: MakeAuthority, wall: float, settings: Settings) -> dict[str, bytes]:
     made = make_authority(wall, settings.ca_lifetime)
-    data = {AUTHORITIES: made.certificate + to_pem(action.keep), AUTHORITY_KEY: made.key}
+    data = {AUTHORITIES: made.certificate + to_pem(action.kept), AUTHORITY_KEY: made.key}
     authority = read_certificate(made.certificate)
     if action.with_leaf and authority:
         leaf = issue_leaf(authority, made.key, settings.names, wall, settings.certificate_lifetime)

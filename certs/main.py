@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from certs.controller import TICK, Clock, Controller
-from certs.metrics import Health
+from certs.metrics import MetricsAndProbes
 from certs.rotation import Now, Settings, Wait, next_action
-from certs.state import Observation, observe
+from certs.state import SeenSince, seen_since
 from certs.status import report, to_text
-from certs.store import Marks, Names, Reader, Store, look
+from certs.store import SecretMetadata, Names, Reader, Store, read_objects
 from common.agent_settings import LogLevel
 from common.kube.client import Client
 from common.kube.errors import NOT_AUTHENTICATED, ApiError, ClusterError, Unreachable
@@ -47,7 +47,7 @@ class Options:
     settings: Settings
     host: str = "127.0.0.1"
     port: int = 0
-    marks: Marks = field(default_factory=Marks)
+    secret_metadata: SecretMetadata = field(default_factory=SecretMetadata)
     log_level: LogLevel = LogLevel.INFO
 
 
@@ -63,11 +63,11 @@ def run(options: Options) -> int:
     """Run until SIGTERM; returns the exit code. Raises ClusterError where there is no cluster."""
     block_stop_signals()
     client, log, clock = _client(), JsonLog(level=options.log_level), SystemClock()
-    health = Health(lambda: clock.now().steady, SILENCE)
-    store = Store(client, options.names, options.marks)
-    loop = Controller(store, options.settings, clock, log, health)
+    metrics = MetricsAndProbes(lambda: clock.now().steady, SILENCE)
+    store = Store(client, options.names, options.secret_metadata)
+    loop = Controller(store, options.settings, clock, log, metrics)
     on_stop_signal(loop.stop)
-    with _server(health, options) as server, watching(client, options.names, loop, log, health):
+    with _server(metrics, options) as server, watch_objects(client, options.names, loop, log, metrics):
         log.write(
             "info",
             "started",
@@ -109,7 +109,7 @@ class WakeOnChange:
 
 
 @contextmanager
-def watching(client: Client, names: Names, loop: Controller, log: JsonLog, health: Health) -> Iterator[None]:
+def watch_objects(client: Client, names: Names, loop: Controller, log: JsonLog, metrics: MetricsAndProbes) -> Iterator[None]:
     """Watch both objects for the length of a block."""
     watchers = [
         Reflector(client, one_object(path, name), lambda _: None, WakeOnChange(loop.wake, name, log))
@@ -118,7 +118,7 @@ def watching(client: Client, names: Names, loop: Controller, log: JsonLog, healt
             (names.configurations_path, names.configuration),
         )
     ]
-    health.alive = lambda: all(watcher.is_alive() for watcher in watchers)
+    metrics.alive = lambda: all(watcher.is_alive() for watcher in watchers)
     for watcher in watchers:
         watcher.start()
     try:
@@ -139,13 +139,13 @@ def status(options: Options, *, as_json: bool) -> int:
     clock: Clock = SystemClock()
     try:
         with closing(_reader()) as reader:
-            observed = look(reader, options.names)
+            observed = read_objects(reader, options.names)
     except (ApiError, Unreachable) as error:
         print(f"multus-eni certs status: {error}", file=sys.stderr)
         return 1
     here = clock.now()
     now = Now(here.wall if observed.time is None else observed.time, here.steady)
-    seen = observe(Observation(), observed.state, now.steady)
+    seen = seen_since(SeenSince(), observed.state, now.steady)
     action = next_action(observed.state, seen, now, options.settings)
     found = report(observed.state, action, now.wall, options.settings)
     print(json.dumps(found, indent=2) if as_json else to_text(found), end="\n" if as_json else "")
@@ -165,9 +165,9 @@ def _reader() -> Reader:
     return KubeconfigClient("multus-eni-certs")
 
 
-def _server(health: Health, options: Options) -> ProbeServer:
+def _server(metrics: MetricsAndProbes, options: Options) -> ProbeServer:
     try:
-        return ProbeServer(health.registry, health.probes, options.host, options.port)
+        return ProbeServer(metrics.registry, metrics.probes, options.host, options.port)
     except OSError as error:
         raise ClusterError(
             f"cannot listen on {options.host} port {options.port}: {error.strerror}"

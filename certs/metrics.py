@@ -15,8 +15,8 @@ from common.version import VERSION
 ACTIONS = ("MakeAuthority", "PruneAuthorities", "IssueLeaf", "UpdateCaBundle")
 
 
-class Health:
-    """What is known of the process from outside; `steady` gives seconds on a clock that never jumps."""
+class MetricsAndProbes:
+    """The metrics and the probes of this process; `steady` gives seconds on a clock that never jumps."""
 
     def __init__(self, steady: Callable[[], float], silence: float) -> None:
         self._steady = steady

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from certs.state import Leaf, Observation, State
+from certs.state import Leaf, SeenSince, State
 from certs.x509 import Bundle, Certificate, unique
 
 MAX_AUTHORITIES = 16
@@ -60,9 +60,9 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class MakeAuthority:
-    """Write a new CA and its key, the CAs of `keep` after it, and `with_leaf` a leaf at once."""
+    """Write a new CA and its key, the CAs of `kept` after it, and `with_leaf` a leaf at once."""
 
-    keep: tuple[Certificate, ...]
+    kept: tuple[Certificate, ...]
     with_leaf: bool
     why: str
 
@@ -103,7 +103,7 @@ Write = MakeAuthority | PruneAuthorities | IssueLeaf | UpdateCaBundle
 Action = Write | Wait
 
 
-def next_action(state: State, seen: Observation, now: Now, settings: Settings) -> Action:
+def next_action(state: State, seen: SeenSince, now: Now, settings: Settings) -> Action:
     """Decide what to do next."""
     return _Decision(state, seen, now, settings).action()
 
@@ -127,7 +127,7 @@ def renewal(certificate: Certificate, lifetime: float) -> float:
 @dataclass(frozen=True, slots=True)
 class _Decision:
     state: State
-    seen: Observation
+    seen: SeenSince
     now: Now
     settings: Settings
 
@@ -143,11 +143,11 @@ class _Decision:
 
     def _make_authority(self, why: str) -> MakeAuthority:
         known = (*self._held(), *self.state.trusted)
-        keep = _first((*self._issuer(), *_newest(known)), MAX_AUTHORITIES - 1)
+        kept = _first((*self._issuer(), *_newest(known)), MAX_AUTHORITIES - 1)
         # Where no CA is left no replica can be trusted either: nobody loses by a leaf at once. One that only
         # ca.crt holds may still be trusted by an API server that has not seen a damaged caBundle yet.
         nobody = self._leaf() is None and not any(each.valid_at(self.now.wall) for each in known)
-        return MakeAuthority(keep, with_leaf=nobody, why=why)
+        return MakeAuthority(kept, with_leaf=nobody, why=why)
 
     def _correct_ca_crt(self, signing: Certificate) -> PruneAuthorities | None:
         """Prune ca.crt. Until all is settled, CAs that this clock calls invalid stay in it, too."""
@@ -198,8 +198,8 @@ class _Decision:
 
     def _until_trusted(self, signing: Certificate, overlap: float) -> Wait | None:
         """Wait until every entry has trusted the CA for so long, or there was none: nobody calls then."""
-        deserted, trusted = self.seen.deserted, self.seen.trusted
-        since = trusted.get(signing.fingerprint, self.now.steady) if deserted is None else deserted
+        no_entries, trusted = self.seen.no_entries, self.seen.trusted
+        since = trusted.get(signing.fingerprint, self.now.steady) if no_entries is None else no_entries
         left = since + overlap - self.now.steady
         return Wait(left, "until every API server trusts the new CA") if left > 0 else None
 

@@ -145,31 +145,31 @@ def _decoded(value: object) -> bytes | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class SeenSince:
     """Since when this process has seen what is there: instants in seconds of a monotonic clock.
 
     A certificate's age in place is not computed from dates: correcting the clock by an hour would end every
     wait at once. A process that starts again waits again.
 
     `leaf` is since when the Secret has held the leaf `fingerprint`; `trusted` since when every entry of the
-    configuration has trusted each authority, by fingerprint; `deserted` since when there has been no entry.
+    configuration has trusted each authority, by fingerprint; `no_entries` since when there has been no entry.
     """
 
     fingerprint: str = ""
     leaf: float = 0.0
     trusted: Mapping[str, float] = field(default_factory=dict)
-    deserted: float | None = None
+    no_entries: float | None = None
 
 
-def observe(before: Observation, state: State, steady: float) -> Observation:
+def seen_since(before: SeenSince, state: State, steady: float) -> SeenSince:
     """Return what has been seen once `state` was read at the instant `steady`."""
     leaf = state.secret.leaf
     fingerprint = leaf.certificate.fingerprint if leaf else ""
     everywhere = [each.fingerprint for each in state.trusted if state.trusted_everywhere(each)]
-    since = steady if before.deserted is None else before.deserted
-    return Observation(
+    since = steady if before.no_entries is None else before.no_entries
+    return SeenSince(
         fingerprint=fingerprint,
         leaf=before.leaf if fingerprint == before.fingerprint else steady,
         trusted={each: before.trusted.get(each, steady) for each in everywhere},
-        deserted=None if state.entries else since,
+        no_entries=None if state.entries else since,
     )

@@ -53,7 +53,7 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class SecretMetadata:
     """Labels and annotations of a Secret that has to be made: what helm knows its own objects by."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Reader(Protocol):
         ...
 
 
-def look(client: Reader, names: Names) -> Observed:
+def read_objects(client: Reader, names: Names) -> Observed:
     """Read both, the newest there is.
 
     The configuration first: a CA that another process had added to it is then in the Secret that is read
@@ -112,14 +112,14 @@ def _get(client: Reader, path: str, name: str) -> tuple[Object | None, float | N
 class Store:
     """Reads and writes the objects. Methods raise ApiError, Unreachable or ClusterError."""
 
-    def __init__(self, client: Client, names: Names, marks: Marks | None = None) -> None:
+    def __init__(self, client: Client, names: Names, secret_metadata: SecretMetadata | None = None) -> None:
         self._client = client
         self._names = names
-        self._marks = marks or Marks()
+        self._secret_metadata = secret_metadata or SecretMetadata()
 
-    def look(self) -> Observed:
+    def read(self) -> Observed:
         """Read both, the newest there is."""
-        return look(self._client, self._names)
+        return read_objects(self._client, self._names)
 
     def write_secret(self, observed: Observed, data: Mapping[str, bytes]) -> None:
         """Set these keys of the Secret, creating it where it was not there. Raises Conflict too."""
@@ -165,8 +165,8 @@ class Store:
             "metadata": {
                 "name": self._names.secret,
                 "namespace": self._names.namespace,
-                "labels": dict(self._marks.labels),
-                "annotations": dict(self._marks.annotations),
+                "labels": dict(self._secret_metadata.labels),
+                "annotations": dict(self._secret_metadata.annotations),
             },
             "type": "kubernetes.io/tls",
             # The API server wants both keys in this type, if only empty.

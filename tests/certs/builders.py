@@ -9,7 +9,7 @@ from functools import cache
 
 from certs.issue import Pair, issue_leaf, make_authority
 from certs.rotation import Now, Settings
-from certs.state import Object, Observation, State, read_state
+from certs.state import Object, SeenSince, State, read_state
 from certs.x509 import Certificate, read_certificate, to_pem
 
 DAY = 86400.0
@@ -86,11 +86,11 @@ def now(days: float = 0.0, steady: float = 1e6) -> Now:
 
 def seen(
     *trusted: Made, served: Made | None = None, seconds: float = 1e5, steady: float = 1e6
-) -> Observation:
+) -> SeenSince:
     """Return that these have been in place for so many seconds."""
     since = steady - seconds
     fingerprint = served.certificate.fingerprint if served else ""
-    return Observation(fingerprint, since, {each.certificate.fingerprint: since for each in trusted})
+    return SeenSince(fingerprint, since, {each.certificate.fingerprint: since for each in trusted})
 
 
 def _made(pair: Pair) -> Made:

@@ -16,7 +16,7 @@ from typing import cast
 
 from certs.controller import Controller
 from certs.issue import issue_leaf, make_authority
-from certs.metrics import Health
+from certs.metrics import MetricsAndProbes
 from certs.rotation import MAX_AUTHORITIES, Now, Settings
 from certs.store import Names, Store
 from certs.x509 import read_certificate
@@ -53,8 +53,8 @@ class Instance:
         """Start with an empty memory."""
         client = FakeClient(self.simulation.world, self._between)
         store = Store(cast(Client, client), NAMES)
-        health = Health(lambda: self.now().steady, 1e9)
-        self.loop = Controller(store, self.simulation.settings, self, JsonLog(self.log), health)
+        metrics = MetricsAndProbes(lambda: self.now().steady, 1e9)
+        self.loop = Controller(store, self.simulation.settings, self, JsonLog(self.log), metrics)
         self.loop.tick = DAY
 
     def _between(self, what: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from certs.metrics import Health
+from certs.metrics import MetricsAndProbes
 from certs.rotation import Action, UpdateCaBundle, Wait
 from certs.state import State, read_state
 from certs.status import report, to_text
@@ -149,14 +149,14 @@ def test_status_without_an_api_server_says_so(tmp_path: Path) -> None:
     assert f"no answer from the API server at {NOBODY}" in done.stderr
 
 
-def served(health: Health, host: str) -> ProbeServer:
-    return ProbeServer(health.registry, health.probes, host, 0)
+def served(metrics: MetricsAndProbes, host: str) -> ProbeServer:
+    return ProbeServer(metrics.registry, metrics.probes, host, 0)
 
 
 def test_probes_are_answered_by_ipv6_too() -> None:
-    health = Health(lambda: 0.0, silence=10.0)
+    metrics = MetricsAndProbes(lambda: 0.0, silence=10.0)
     with (
-        served(health, "::1") as server,
+        served(metrics, "::1") as server,
         httpx.Client(trust_env=False) as http,
     ):
         assert http.get(f"http://[::1]:{server.port}/healthz").status_code == 200
@@ -170,9 +170,9 @@ def test_a_secret_label_must_be_key_and_value(capsys: pytest.CaptureFixture[str]
 
 def test_probes_and_metrics_tell_the_state() -> None:
     time = 0.0
-    health = Health(lambda: time, silence=10.0)
+    metrics = MetricsAndProbes(lambda: time, silence=10.0)
     with (
-        served(health, "127.0.0.1") as server,
+        served(metrics, "127.0.0.1") as server,
         httpx.Client(trust_env=False) as http,
     ):
 
@@ -180,9 +180,9 @@ def test_probes_and_metrics_tell_the_state() -> None:
             return http.get(f"http://127.0.0.1:{server.port}{path}")
 
         assert [ask(path).status_code for path in ("/healthz", "/readyz", "/other")] == [200, 503, 404]
-        health.record_state(in_order(OLD, SERVED), NOW, SETTINGS)
-        health.record_write("UpdateCaBundle")
-        health.failures.inc()
+        metrics.record_state(in_order(OLD, SERVED), NOW, SETTINGS)
+        metrics.record_write("UpdateCaBundle")
+        metrics.failures.inc()
         assert ask("/readyz").status_code == 200
         metrics = dict(
             line.rsplit(" ", 1) for line in ask("/metrics").text.splitlines() if not line.startswith("#")
@@ -196,11 +196,11 @@ def test_probes_and_metrics_tell_the_state() -> None:
         assert metrics['multus_eni_certs_actions_total{action="UpdateCaBundle"}'] == "1.0"
         assert metrics['multus_eni_certs_actions_total{action="IssueLeaf"}'] == "0.0"
         assert metrics["multus_eni_certs_failures_total"] == "1.0"
-        health.record_state(read_state(None, None), NOW, SETTINGS)
+        metrics.record_state(read_state(None, None), NOW, SETTINGS)
         assert ask("/readyz").status_code == 503
         time = 10.1
         assert ask("/healthz").status_code == 503
-        health.record_turn()
+        metrics.record_turn()
         assert ask("/healthz").status_code == 200
-        health.alive = lambda: False
+        metrics.alive = lambda: False
         assert ask("/healthz").status_code == 503

@@ -19,7 +19,7 @@ from certs.rotation import (
     in_sync,
     next_action,
 )
-from certs.state import Observation, State, read_state
+from certs.state import SeenSince, State, read_state
 from certs.x509 import Certificate
 from tests.certs.builders import (
     DAY,
@@ -41,7 +41,7 @@ OLD, NEW, FOREIGN = authority(1), authority(2, made=NOW + 1), authority(3)
 SERVED = leaf(OLD)
 
 
-def decide(state: State, what: Observation | None = None, when: Now | None = None) -> Action:
+def decide(state: State, what: SeenSince | None = None, when: Now | None = None) -> Action:
     return next_action(state, what or seen(OLD, NEW, served=SERVED), when or now(), SETTINGS)
 
 
@@ -65,7 +65,7 @@ def test_a_lost_secret_keeps_what_is_trusted_and_serves_no_new_leaf_yet() -> Non
     found = decide(read_state(None, configuration([OLD], [FOREIGN])))
     assert isinstance(found, MakeAuthority)
     assert not found.with_leaf
-    assert set(found.keep) == set(certificates(OLD, FOREIGN))
+    assert set(found.kept) == set(certificates(OLD, FOREIGN))
 
 
 def test_what_is_trusted_and_expired_holds_up_no_leaf() -> None:
@@ -78,7 +78,7 @@ def test_what_is_trusted_and_expired_holds_up_no_leaf() -> None:
 def test_a_ca_that_only_the_secret_holds_holds_up_the_leaf_too() -> None:
     found = decide(read_state(secret(authorities=[OLD]), configuration(b"junk")))
     assert isinstance(found, MakeAuthority)
-    assert (found.keep, found.with_leaf) == (certificates(OLD), False)
+    assert (found.kept, found.with_leaf) == (certificates(OLD), False)
 
 
 def test_a_lost_ca_key_keeps_leaf_and_ca() -> None:
@@ -102,7 +102,7 @@ def test_a_ca_is_replaced_when_its_time_comes(days: float, why: str) -> None:
     assert isinstance(found, MakeAuthority)
     assert why in found.why
     # What replicas serve stays trusted, whatever this clock says.
-    assert found.keep == certificates(OLD)
+    assert found.kept == certificates(OLD)
 
 
 def test_a_new_ca_is_trusted_beside_the_old_one() -> None:
@@ -142,10 +142,10 @@ def test_a_lost_leaf_waits_for_the_api_servers_only(seconds: float, ready: bool)
     assert isinstance(found, IssueLeaf) == ready
 
 
-@pytest.mark.parametrize(("deserted", "ready"), [(9.0, False), (10.0, True)])
-def test_without_entries_the_last_api_server_forgets_them_first(deserted: float, ready: bool) -> None:
+@pytest.mark.parametrize(("no_entries", "ready"), [(9.0, False), (10.0, True)])
+def test_without_entries_the_last_api_server_forgets_them_first(no_entries: float, ready: bool) -> None:
     state = read_state(secret(authorities=[OLD], signing=OLD), None)
-    found = decide(state, Observation(deserted=1e6 - deserted))
+    found = decide(state, SeenSince(no_entries=1e6 - no_entries))
     assert isinstance(found, IssueLeaf) == ready
 
 
@@ -211,7 +211,7 @@ def test_the_number_of_trusted_cas_is_bounded() -> None:
     found = decide(read_state(secret(leaf=SERVED), configuration([*many, OLD])))
     assert isinstance(found, MakeAuthority)
     # The issuer of what is served first, then the newest; the new one comes on top.
-    assert found.keep == certificates(OLD, *many[: MAX_AUTHORITIES - 2])
+    assert found.kept == certificates(OLD, *many[: MAX_AUTHORITIES - 2])
     held = secret(authorities=[*many, OLD], signing=many[3], leaf=SERVED)
     kept = decide(read_state(held, configuration([OLD])))
     assert isinstance(kept, PruneAuthorities)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certs.issue import issue_leaf
-from certs.state import Observation, data_of, observe, read_state
+from certs.state import SeenSince, data_of, seen_since, read_state
 from certs.x509 import (
     MAX_CERTIFICATES,
     Bundle,
@@ -156,25 +156,25 @@ def test_no_encoding_of_the_data_raises(data: dict[str, str]) -> None:
 
 def test_instants_are_kept_while_a_thing_is_seen() -> None:
     state: Any = in_order(CA, SERVED)
-    first = observe(Observation(), state, 5.0)
+    first = seen_since(SeenSince(), state, 5.0)
     assert (first.leaf, first.trusted) == (5.0, {CA.certificate.fingerprint: 5.0})
-    assert observe(first, state, 9.0) == first
+    assert seen_since(first, state, 9.0) == first
 
 
 def test_a_look_that_finds_a_thing_gone_starts_its_time_anew() -> None:
     state = in_order(CA, SERVED)
-    first = observe(Observation(), state, 5.0)
+    first = seen_since(SeenSince(), state, 5.0)
     partly = read_state(secret(authorities=[CA], signing=CA), configuration([CA], b""))
-    second = observe(first, partly, 9.0)
-    assert (second.fingerprint, second.trusted, second.deserted) == ("", {}, None)
-    assert observe(second, state, 12.0) == observe(Observation(), state, 12.0)
+    second = seen_since(first, partly, 9.0)
+    assert (second.fingerprint, second.trusted, second.no_entries) == ("", {}, None)
+    assert seen_since(second, state, 12.0) == seen_since(SeenSince(), state, 12.0)
 
 
 def test_a_configuration_without_entries_is_remembered() -> None:
     empty = read_state(None, None)
-    first = observe(Observation(), empty, 5.0)
-    assert first.deserted == 5.0
-    assert observe(first, read_state(None, {"webhooks": []}), 9.0).deserted == 5.0
+    first = seen_since(SeenSince(), empty, 5.0)
+    assert first.no_entries == 5.0
+    assert seen_since(first, read_state(None, {"webhooks": []}), 9.0).no_entries == 5.0
 
 
 def _self_made(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str) -> tuple[bytes, bytes]:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from certs.metrics import Health
+from certs.metrics import MetricsAndProbes
 from common.metrics import process_registry
 from common.probes import ProbeServer
 from ipagent.assign.ec2_error_codes import Fault
@@ -186,7 +186,7 @@ def labels_of(registry: CollectorRegistry) -> Iterator[tuple[str, frozenset[str]
 @pytest.fixture(scope="module")
 def exported() -> dict[str, frozenset[str]]:
     """What webhook, certs and a node agent export before much has happened."""
-    health = Health(time.monotonic, 60.0)
+    certs_metrics = MetricsAndProbes(time.monotonic, 60.0)
     blocked = Verdict(
         "eni-1",
         ip_address("10.0.0.9"),
@@ -214,7 +214,7 @@ def exported() -> dict[str, frozenset[str]]:
     )
     probes = process_registry()
     with ProbeServer(probes, {}, "127.0.0.1", 0):
-        registries = (Metrics().registry, health.registry, node.registry, networks, probes)
+        registries = (Metrics().registry, certs_metrics.registry, node.registry, networks, probes)
     return {name: labels for registry in registries for name, labels in labels_of(registry)}
 
 

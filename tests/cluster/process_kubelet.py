@@ -181,7 +181,7 @@ class ProcessKubelet:
                 self._care(self._running[uid], pod)
             except ApiError as error:
                 # The pod, or what it needs, went away in between: the next look sees that.
-                if error.code not in (404, 409):
+                if not error.outdated:
                     raise
 
     def _start(self, pod: Manifest) -> Running:

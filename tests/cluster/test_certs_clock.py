@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from certs.controller import Controller
-from certs.metrics import Health
+from certs.metrics import MetricsAndProbes
 from certs.rotation import Now, Settings
 from certs.store import Names, Store
 from common.kube.client import Answer, Client
@@ -56,8 +56,8 @@ def test_over_years_every_leaf_is_trusted_when_it_is_served(
     settings = Settings(frozenset({place.dns_name}), 90 * DAY, 365 * DAY, 300.0, 10.0)
     names = Names(place.namespace, place.secret, place.configuration)
     log = io.BytesIO()
-    health = Health(lambda: client.now().steady, STEP)
-    loop = Controller(Store(client, names), settings, client, JsonLog(log), health)
+    metrics = MetricsAndProbes(lambda: client.now().steady, STEP)
+    loop = Controller(Store(client, names), settings, client, JsonLog(log), metrics)
     loop.tick = STEP
     leaves: list[bytes] = []
     authorities: list[bytes] = []
@@ -66,7 +66,7 @@ def test_over_years_every_leaf_is_trusted_when_it_is_served(
         if loop.turn() > 0:
             # Nothing is left to be done at this instant: both objects are as they should be.
             assert place.disagreement(client.now().wall) is None, log.getvalue()[-2000:]
-            assert health.ready
+            assert metrics.ready
         data = place.data()
         leaves += [data["tls.crt"]] if data["tls.crt"] not in leaves else []
         authorities += [data["ca.crt"]] if data["ca.crt"] not in authorities else []

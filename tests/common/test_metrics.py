@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from certs.metrics import Health
+from certs.metrics import MetricsAndProbes
 from ipagent.controller.observe import metrics as controller
 from ipagent.node.observe.metrics import Metrics as NodeMetrics
 from ipagent.node.observe.metrics import Snapshot
@@ -22,7 +22,7 @@ PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "proces
     "registry",
     [
         lambda: Metrics().registry,
-        lambda: Health(lambda: 0.0, 60.0).registry,
+        lambda: MetricsAndProbes(lambda: 0.0, 60.0).registry,
         lambda: NodeMetrics(Snapshot).registry,
         lambda: controller.registry(controller.Snapshot),
     ],
