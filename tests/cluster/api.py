@@ -39,6 +39,11 @@ class ApiError(Exception):
         """Whether the object, or its kind, is not there (any more)."""
         return self.code == 404
 
+    @property
+    def outdated(self) -> bool:
+        """Whether what was read is gone or has changed, as `common.kube.errors.ApiError.outdated`."""
+        return self.code in (404, 409)
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:

@@ -73,7 +73,7 @@ def run_inject(options: Options) -> int:
         raise InputError(
             f"nothing is written: {len(refused)} of {len(loaded.outcomes)} workloads are refused"
         )
-    _report_left_alone("inject", loaded)
+    _report_skipped("inject", loaded)
     for outcome in loaded.outcomes:
         for warning in _warnings(outcome, loaded.settings):
             _print_error("inject", f"warning: {_location(outcome, loaded.documents)}: {warning}")
@@ -100,7 +100,7 @@ def run_explain(
     image, backend = (loaded.settings.image, loaded.settings.agent.backend) if known else (None, None)
     explanations = [explain(outcome, image, backend) for outcome in loaded.outcomes]
     if not only_missing:
-        _report_left_alone("explain", loaded)
+        _report_skipped("explain", loaded)
     else:
         pods = sum(explanation.is_pod for explanation in explanations)
         explanations = [explanation for explanation in explanations if explanation.missing]
@@ -111,7 +111,7 @@ def run_explain(
     else:
         texts = (as_text(explanation, existing=only_missing) for explanation in explanations)
         _write("".join(texts).encode())
-    if not (only_missing or loaded.outcomes or loaded.manifests.left_alone):
+    if not (only_missing or loaded.outcomes or loaded.manifests.skipped):
         _print_error("explain", "there is no workload in the input: nothing that has a pod template")
     failed = only_missing or any(_fails(explanation, fail_on) for explanation in explanations)
     return FOUND if explanations and failed else OK
@@ -189,8 +189,8 @@ def _location(outcome: WorkloadOutcome, documents: list[Document]) -> str:
     return f"{workload.kind} {outcome.namespace}/{workload.name} ({place})"
 
 
-def _report_left_alone(command: str, loaded: _Loaded) -> None:
-    for each in loaded.manifests.left_alone:
+def _report_skipped(command: str, loaded: _Loaded) -> None:
+    for each in loaded.manifests.skipped:
         document = loaded.documents[each.document]
         name = f"{each.kind} {each.namespace or loaded.namespace}/{each.name}"
         _print_error(

@@ -18,7 +18,7 @@ from webhook.manifests.pods_without_template import (
     WORDS,
     has_containers,
     is_called_template,
-    lookalike,
+    pod_without_template,
     pod_settings,
 )
 from webhook.manifests.raw_json import (
@@ -95,12 +95,12 @@ class PodTemplate:
 class Shapes:
     """What an object holds: pod templates, and sentences about what resembles one and is not one.
 
-    `settings` are sentences about settings of pods: beside a pod template they say nothing new.
+    `pod_settings` are sentences about settings of pods: beside a pod template they say nothing new.
     """
 
     templates: list[PodTemplate] = field(default_factory=list)
-    lookalikes: list[str] = field(default_factory=list)
-    settings: list[str] = field(default_factory=list)
+    without_template: list[str] = field(default_factory=list)
+    pod_settings: list[str] = field(default_factory=list)
 
 
 def may_have_templates(group: str, kind: str) -> bool:
@@ -148,11 +148,11 @@ def not_understood(raw: bytes, shapes: Shapes, annotated: list[Place], *, makes_
     """
     if annotated:
         return _out_of_place(annotated[0])
-    if shapes.lookalikes or shapes.templates:
-        return next(iter(shapes.lookalikes), None)
+    if shapes.without_template or shapes.templates:
+        return next(iter(shapes.without_template), None)
     if texts := find_networks_texts(raw):
         return f"the text at {dotted(texts[0])} names {NETWORKS}, and texts are not read"
-    return next(iter(shapes.settings), None) if makes_pods else None
+    return next(iter(shapes.pod_settings), None) if makes_pods else None
 
 
 def _out_of_place(place: Place) -> str:
@@ -178,8 +178,8 @@ def _search(raw: bytes | msgspec.Raw, place: Place, namespace: str | None, found
         if place and kind in ("", "Pod") and has_containers(fields_of(fields.get("spec"))):
             found.templates.append(PodTemplate(place, bytes(raw), namespace))
             return
-        found.lookalikes.extend(filter(None, [lookalike(fields, place)]))
-        found.settings.extend(filter(None, [pod_settings(fields, place)]))
+        found.without_template.extend(filter(None, [pod_without_template(fields, place)]))
+        found.pod_settings.extend(filter(None, [pod_settings(fields, place)]))
     for key, value in _children(raw, fields, place):
         _search(value, (*place, key), namespace, found)
 

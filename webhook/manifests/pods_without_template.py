@@ -57,7 +57,7 @@ WORDS = (
 """What a part of an object has if it holds a pod template or resembles one."""
 
 
-def lookalike(fields: Fields, place: Place) -> str | None:
+def pod_without_template(fields: Fields, place: Place) -> str | None:
     """Say why an object that describes a pod's containers is not a pod template; None if it has none."""
     where = dotted(place)
     for key in fields:

@@ -80,7 +80,7 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftAlone:
+class SkippedObject:
     """An object that makes pods in a way that is not understood; `reason` says in which."""
 
     document: int
@@ -99,7 +99,7 @@ class Manifests:
 
     workloads: tuple[Workload, ...]
     namespaces: Mapping[str, Mapping[str, str]]
-    left_alone: tuple[LeftAlone, ...] = ()
+    skipped: tuple[SkippedObject, ...] = ()
     mesh_keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -107,15 +107,15 @@ def read_manifests(documents: Iterable[bytes]) -> Manifests:
     """Find workloads and namespaces in JSON documents. Raises ManifestError."""
     workloads: list[Workload] = []
     namespaces: dict[str, dict[str, str]] = {}
-    left_alone: list[LeftAlone] = []
+    skipped: list[SkippedObject] = []
     mesh_keys: dict[str, dict[str, str]] = {}
     for number, document in enumerate(documents):
         try:
-            reader = _Reader(number, workloads, namespaces, left_alone, mesh_keys)
+            reader = _Reader(number, workloads, namespaces, skipped, mesh_keys)
             reader.read(document, (), _Type())
         except _Unreadable as error:
             raise ManifestError(number, str(error)) from None
-    return Manifests(tuple(workloads), namespaces, tuple(left_alone), mesh_keys)
+    return Manifests(tuple(workloads), namespaces, tuple(skipped), mesh_keys)
 
 
 class _Unreadable(Exception):
@@ -155,7 +155,7 @@ class _Reader:
     document: int
     workloads: list[Workload]
     namespaces: dict[str, dict[str, str]]
-    left_alone: list[LeftAlone]
+    skipped: list[SkippedObject]
     mesh_keys: dict[str, dict[str, str]]
 
     def read(self, raw: bytes, place: Place, implied: _Type) -> None:
@@ -221,15 +221,15 @@ class _Reader:
         """Mention a list of objects, as `jq .items` makes them of a List."""
         if starts_with(raw, b"[") and has_any(raw, (b'"containers"',)):
             reason = "kubectl reads no list: put it under `items` of an object of kind List"
-            self.left_alone.append(LeftAlone(self.document, "list", None, "", reason))
+            self.skipped.append(SkippedObject(self.document, "list", None, "", reason))
 
     def _unnamed(self, raw: bytes, kind: str, missing: list[str]) -> None:
         """Mention an object that would be a workload if it said what it is."""
         shapes, annotated = _shapes(raw)
-        if shapes.templates or shapes.lookalikes or annotated:
+        if shapes.templates or shapes.without_template or annotated:
             reason = f"it has no {' and no '.join(missing)}, without which it is not a manifest"
             namespace, name = _identity(raw)
-            self.left_alone.append(LeftAlone(self.document, kind or "object", namespace, name, reason))
+            self.skipped.append(SkippedObject(self.document, kind or "object", namespace, name, reason))
 
     def _object(self, raw: bytes, place: Place, group: str, kind: str) -> None:
         """Read an object whose kind does not tell where its pods are."""
@@ -256,7 +256,7 @@ class _Reader:
             for template in shapes.templates
         )
         if reason is not None:
-            self.left_alone.append(LeftAlone(self.document, kind, namespace, name, reason))
+            self.skipped.append(SkippedObject(self.document, kind, namespace, name, reason))
 
 
 def _shapes(raw: bytes) -> tuple[Shapes, list[Place]]:

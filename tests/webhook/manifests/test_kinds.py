@@ -35,18 +35,18 @@ def read(case: dict[str, Any]) -> Manifests:
 def test_pod_templates_are_found_where_a_kind_has_them(case: dict[str, Any]) -> None:
     found = read(case)
     assert [dotted(workload.path) for workload in found.workloads] == case["templates"]
-    assert found.left_alone == ()
+    assert found.skipped == ()
 
 
 @pytest.mark.parametrize("case", cases("without-pod-templates"))
 def test_what_makes_pods_in_another_way_is_named(case: dict[str, Any]) -> None:
     found = read(case)
     assert found.workloads == ()
-    (left_alone,) = found.left_alone
-    assert left_alone.reason.startswith(case["note"])
+    (skipped,) = found.skipped
+    assert skipped.reason.startswith(case["note"])
 
 
 @pytest.mark.parametrize("case", cases("making-no-pods"))
 def test_nothing_is_said_of_what_makes_no_pods(case: dict[str, Any]) -> None:
     found = read(case)
-    assert (found.workloads, found.left_alone) == ((), ())
+    assert (found.workloads, found.skipped) == ((), ())

@@ -24,7 +24,7 @@ MACHINE = {
 
 def shapes(document: Any) -> tuple[list[str], list[str]]:
     found = find_shapes(json.dumps(document).encode())
-    return [dotted(template.place) for template in found.templates], found.lookalikes
+    return [dotted(template.place) for template in found.templates], found.without_template
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_where_kinds_of_the_field_have_their_pod_templates(spec: Any, places: li
 
 
 @pytest.mark.parametrize(
-    ("spec", "lookalikes"),
+    ("spec", "without_template"),
     [
         ({"template": MACHINE}, ["spec.template is not a pod template: it has no spec.containers"]),
         ({"podTemplate": {"spec": {"nodeSelector": {}}}},
@@ -85,8 +85,8 @@ def test_where_kinds_of_the_field_have_their_pod_templates(spec: Any, places: li
         ({"text": json.dumps({"template": TEMPLATE})}, []),
     ],
 )  # fmt: skip
-def test_what_resembles_a_pod_template_is_not_read_as_one(spec: Any, lookalikes: list[str]) -> None:
-    assert shapes({"apiVersion": "x/v1", "kind": "X", "spec": spec}) == ([], lookalikes)
+def test_what_resembles_a_pod_template_is_not_read_as_one(spec: Any, without_template: list[str]) -> None:
+    assert shapes({"apiVersion": "x/v1", "kind": "X", "spec": spec}) == ([], without_template)
 
 
 def nested(places: list[str | int], inner: Any) -> Any:
@@ -134,7 +134,7 @@ def test_the_search_ends_at_its_depth() -> None:
 )
 def test_whatever_an_object_holds_is_searched(document: Any) -> None:
     found = read_manifests([json.dumps({"apiVersion": "x/v1", "kind": "X", "spec": document}).encode()])
-    assert len(found.left_alone) <= 1
+    assert len(found.skipped) <= 1
     for workload in found.workloads:
         value: Any = {"spec": document}
         for key in workload.place:
