@@ -39,7 +39,7 @@ MAX_TEXT = 4096
 PENDING, ASSIGNED, FAILED, CONFLICT = "pending", "assigned", "failed", "conflict"
 
 
-class Key:
+class StatementKey:
     """Keys of a statement. Texts: the container does not pay for the import of enum."""
 
     CONTRACT, SERIAL = "contract", "serial"
@@ -58,6 +58,18 @@ class Key:
     MAC, LOOPBACK = "mac", "loopback"
     ADDRESS, SCOPE, FLAGS = "address", "scope", "flags"
     DESTINATION = "destination"
+
+
+class AnswerKey:
+    """Keys of a line of the answer, and of the body of a refusal."""
+
+    SERIAL, CODE = "serial", "code"
+    STATE, MESSAGE = "state", "message"
+    """Of the pod, and of an address."""
+    ADDRESSES = "addresses"
+    ADDRESS, INTERFACE, ENI = "address", "interface", "eni"
+    REMEDY = "remedy"
+    """Of a refusal, beside its message."""
 
 
 _HEAD_END = b"\r\n\r\n"
@@ -196,7 +208,7 @@ class ResponseParser:
         try:
             found = json.loads(self._line)
             if isinstance(found, dict):
-                text, remedy = _text(found, "message"), _text(found, "remedy")
+                text, remedy = _text(found, AnswerKey.MESSAGE), _text(found, AnswerKey.REMEDY)
         except (ValueError, RecursionError, ProtocolError):
             # Another program's answer: its status has to do.
             pass
@@ -237,13 +249,17 @@ def read_status(line: bytes) -> ClaimStatus:
         raise ProtocolError("a line is not JSON") from None
     if not isinstance(found, dict):
         raise ProtocolError("a line is not a JSON object")
-    state, code = _text(found, "state"), _number(found, "code")
+    state, code = _text(found, AnswerKey.STATE), _number(found, AnswerKey.CODE)
     if state not in (PENDING, ASSIGNED, FAILED) or not 0 <= code <= 125:
         raise ProtocolError(f"it says state {state[:40]!r} and code {code}")
     if (state == ASSIGNED) is not (code == 0):
         raise ProtocolError(f"state {state} and code {code} contradict each other")
     return ClaimStatus(
-        _number(found, "serial"), state, code, _text(found, "message"), _addresses(found.get("addresses"))
+        _number(found, AnswerKey.SERIAL),
+        state,
+        code,
+        _text(found, AnswerKey.MESSAGE),
+        _addresses(found.get(AnswerKey.ADDRESSES)),
     )
 
 
@@ -251,13 +267,14 @@ def _addresses(listed: Any) -> dict[tuple[str, str], tuple[str, str, str]] | Non
     if listed is None:
         return None
     if not isinstance(listed, list) or len(listed) > MAX_ADDRESSES:
-        raise ProtocolError(f"addresses is not a list of at most {MAX_ADDRESSES}")
+        raise ProtocolError(f"{AnswerKey.ADDRESSES} is not a list of at most {MAX_ADDRESSES}")
     addresses = {}
     for entry in listed:
         if not isinstance(entry, dict):
             raise ProtocolError("an address is not a JSON object")
-        who = _text(entry, "address"), _text(entry, "interface")
-        addresses[who] = _text(entry, "state"), _text(entry, "eni"), _text(entry, "message")
+        who = _text(entry, AnswerKey.ADDRESS), _text(entry, AnswerKey.INTERFACE)
+        state, eni = _text(entry, AnswerKey.STATE), _text(entry, AnswerKey.ENI)
+        addresses[who] = state, eni, _text(entry, AnswerKey.MESSAGE)
     return addresses
 
 

@@ -25,7 +25,7 @@ from common.exit_codes import ExitCode
 from common.open_files_limit import raise_descriptor_limit
 from common.version import VERSION
 from ipagent import node_protocol
-from ipagent.node_protocol import Key, ProtocolError, Refusal, ResponseParser
+from ipagent.node_protocol import StatementKey, ProtocolError, Refusal, ResponseParser
 from ipagent.nodeclient.session import FINAL, FIRST_PACE
 
 SETTINGS = AgentSettings(interfaces=("net1",))
@@ -51,22 +51,22 @@ class Container:
     def statement(self) -> dict[str, Any]:
         """Return what it states."""
         links = [
-            {Key.INDEX: 1, Key.NAME: "lo", Key.MAC: "", Key.LOOPBACK: True},
-            {Key.INDEX: 2, Key.NAME: "eth0", Key.MAC: "0a:00:00:00:00:02", Key.LOOPBACK: False},
-            {Key.INDEX: 3, Key.NAME: "net1", Key.MAC: self.mac, Key.LOOPBACK: False},
+            {StatementKey.INDEX: 1, StatementKey.NAME: "lo", StatementKey.MAC: "", StatementKey.LOOPBACK: True},
+            {StatementKey.INDEX: 2, StatementKey.NAME: "eth0", StatementKey.MAC: "0a:00:00:00:00:02", StatementKey.LOOPBACK: False},
+            {StatementKey.INDEX: 3, StatementKey.NAME: "net1", StatementKey.MAC: self.mac, StatementKey.LOOPBACK: False},
         ]
         return {
-            Key.CONTRACT: CONTRACT,
-            Key.MODE: Mode.INIT,
-            Key.POD: {Key.NAMESPACE: self.namespace, Key.NAME: self.name, Key.UID: self.uid},
-            Key.INTERFACES: SETTINGS.interfaces,
-            Key.TAKEOVER: SETTINGS.takeover,
-            Key.RELEASE_ON_EXIT: SETTINGS.release_on_exit,
-            Key.ALLOWED_CIDRS: SETTINGS.allowed_cidrs,
-            Key.AGAIN: [],
-            Key.LINKS: links,
-            Key.ADDRESSES: [{Key.INDEX: 3, Key.ADDRESS: self.address, Key.SCOPE: 0, Key.FLAGS: 0}],
-            Key.SERIAL: 1,
+            StatementKey.CONTRACT: CONTRACT,
+            StatementKey.MODE: Mode.INIT,
+            StatementKey.POD: {StatementKey.NAMESPACE: self.namespace, StatementKey.NAME: self.name, StatementKey.UID: self.uid},
+            StatementKey.INTERFACES: SETTINGS.interfaces,
+            StatementKey.TAKEOVER: SETTINGS.takeover,
+            StatementKey.RELEASE_ON_EXIT: SETTINGS.release_on_exit,
+            StatementKey.ALLOWED_CIDRS: SETTINGS.allowed_cidrs,
+            StatementKey.AGAIN: [],
+            StatementKey.LINKS: links,
+            StatementKey.ADDRESSES: [{StatementKey.INDEX: 3, StatementKey.ADDRESS: self.address, StatementKey.SCOPE: 0, StatementKey.FLAGS: 0}],
+            StatementKey.SERIAL: 1,
         }
 
 

@@ -12,7 +12,7 @@ from common.agent_settings import CONTRACT, Mode
 from common.exit_codes import ExitCode
 from ipagent import node_protocol
 from ipagent.netlink.sockets import REMEDY, KernelError
-from ipagent.node_protocol import Key
+from ipagent.node_protocol import StatementKey
 from ipagent.nodeclient import exits, pod_network_snapshot
 from ipagent.nodeclient.signal_fd import signal_name
 from ipagent.nodeclient.session import FINAL, NoToken
@@ -163,7 +163,7 @@ class NodeClientAgent:
         if not self._restarted or self._seen is None or self._warned:
             return
         self._warned = True
-        there = {link[Key.NAME] for link in self._seen[Key.LINKS]}
+        there = {link[StatementKey.NAME] for link in self._seen[StatementKey.LINKS]}
         if missing := [name for name in self._only if name not in there]:
             self._log.warning("interface-missing", message=unplugged(", ".join(missing)))
 
@@ -172,16 +172,16 @@ class NodeClientAgent:
         self._last, self._news = None, False
         self._session.set_statement(
             {
-                Key.CONTRACT: CONTRACT,
-                Key.MODE: self._mode,
-                Key.POD: self._pod,
-                Key.INTERFACES: self._only,
-                Key.TAKEOVER: settings.takeover,
-                Key.RELEASE_ON_EXIT: settings.release_on_exit,
-                Key.ALLOWED_CIDRS: settings.allowed_cidrs,
-                Key.AGAIN: self._again,
-                **({Key.RESTARTED: True} if self._restarted else {}),
-                **({Key.EIP_WAIT: True} if settings.eip_wait else {}),
+                StatementKey.CONTRACT: CONTRACT,
+                StatementKey.MODE: self._mode,
+                StatementKey.POD: self._pod,
+                StatementKey.INTERFACES: self._only,
+                StatementKey.TAKEOVER: settings.takeover,
+                StatementKey.RELEASE_ON_EXIT: settings.release_on_exit,
+                StatementKey.ALLOWED_CIDRS: settings.allowed_cidrs,
+                StatementKey.AGAIN: self._again,
+                **({StatementKey.RESTARTED: True} if self._restarted else {}),
+                **({StatementKey.EIP_WAIT: True} if settings.eip_wait else {}),
                 **(self._seen or {}),
                 **(more or {}),
             }
@@ -205,7 +205,7 @@ class NodeClientAgent:
                 self._last = status
                 # It has been read: sent again, it would release the addresses again.
                 self._again = []
-                session.drop_key(Key.AGAIN)
+                session.drop_key(StatementKey.AGAIN)
         return self._last
 
     def _log_connection(self) -> None:
@@ -249,7 +249,7 @@ class NodeClientAgent:
         if not self._settings.release_on_exit:
             return "No address was released."
         until = time.monotonic() + EXIT_SECONDS
-        self._send_statement({Key.LEAVING: True})
+        self._send_statement({StatementKey.LEAVING: True})
         try:
             while time.monotonic() < until:
                 last = self._serve(until)

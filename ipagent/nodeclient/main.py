@@ -19,7 +19,7 @@ from common.exit_codes import ExitCode
 from common.version import VERSION
 from ipagent.log import Log
 from ipagent.netlink.sockets import REMEDY, KernelError, NetlinkSocket
-from ipagent.node_protocol import Key
+from ipagent.node_protocol import StatementKey
 from ipagent.nodeclient.agent import NodeClientAgent, log_fields
 from ipagent.nodeclient.session import ReconnectingSession
 from ipagent.nodeclient.signal_fd import SignalFd
@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-POD = {Key.NAMESPACE: ENV_POD_NAMESPACE, Key.NAME: ENV_POD_NAME, Key.UID: ENV_POD_UID}
+POD = {StatementKey.NAMESPACE: ENV_POD_NAMESPACE, StatementKey.NAME: ENV_POD_NAME, StatementKey.UID: ENV_POD_UID}
 """Environment variables that identify the pod."""
 
 

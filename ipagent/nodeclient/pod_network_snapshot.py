@@ -11,7 +11,7 @@ from _socket import (  # socket would make enums of its constants: a tenth of th
 from ipagent import node_protocol
 from ipagent.netlink import rtnetlink
 from ipagent.netlink.sockets import KernelError, NetlinkSocket
-from ipagent.node_protocol import Key
+from ipagent.node_protocol import StatementKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def take_snapshot(
                 if local and not lower and _by_pod(name, named)
             }
         seen: dict[str, Any] = {
-            Key.LINKS: [_link(*each) for each in read],
-            Key.ADDRESSES: [
+            StatementKey.LINKS: [_link(*each) for each in read],
+            StatementKey.ADDRESSES: [
                 _address(below, *entry)
                 for body in entries
                 if (entry := _global(body)) and entry[0] not in own
@@ -51,7 +51,7 @@ def take_snapshot(
         }
         if routes:
             telling = [route for body in found for route in rtnetlink.routes(body) if _tells(*route)]
-            seen[Key.ROUTES] = [_route(*route) for route in telling[: node_protocol.MAX_ROUTES]]
+            seen[StatementKey.ROUTES] = [_route(*route) for route in telling[: node_protocol.MAX_ROUTES]]
     except rtnetlink.MalformedError as error:
         raise KernelError(f"the kernel's answer cannot be read: {error}") from None
     return seen
@@ -73,7 +73,7 @@ def _by_pod(name: str, named: Sequence[str]) -> bool:
 
 
 def _link(index: int, name: str, mac: str, loopback: bool, *_: object) -> dict[str, Any]:
-    return {Key.INDEX: index, Key.NAME: name, Key.MAC: mac, Key.LOOPBACK: loopback}
+    return {StatementKey.INDEX: index, StatementKey.NAME: name, StatementKey.MAC: mac, StatementKey.LOOPBACK: loopback}
 
 
 def _global(body: bytes) -> tuple[int, bytes, int, int] | None:
@@ -86,7 +86,7 @@ def _address(below: dict[int, int], index: int, packed: bytes, scope: int, flags
     # by the device below it.
     for _ in below:
         index = below.get(index, index)
-    return {Key.INDEX: index, Key.ADDRESS: text(packed), Key.SCOPE: scope, Key.FLAGS: flags}
+    return {StatementKey.INDEX: index, StatementKey.ADDRESS: text(packed), StatementKey.SCOPE: scope, StatementKey.FLAGS: flags}
 
 
 def _tells(index: int, base: bytes, bits: int) -> bool:
@@ -95,4 +95,4 @@ def _tells(index: int, base: bytes, bits: int) -> bool:
 
 
 def _route(index: int, base: bytes, bits: int) -> dict[str, Any]:
-    return {Key.INDEX: index, Key.DESTINATION: f"{text(base)}/{bits}"}
+    return {StatementKey.INDEX: index, StatementKey.DESTINATION: f"{text(base)}/{bits}"}

@@ -60,7 +60,7 @@ class ReconnectingSession:
     def set_statement(self, statement: dict[str, Any]) -> None:
         """Send this statement from now on, on each connection."""
         self.serial += 1
-        self._statement = {**statement, node_protocol.Key.SERIAL: self.serial}
+        self._statement = {**statement, node_protocol.StatementKey.SERIAL: self.serial}
         self._stale = True
 
     def drop_key(self, key: str) -> None:

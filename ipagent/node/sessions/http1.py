@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from ipagent.node_protocol import MAX_HEAD, MAX_STATEMENT, MAX_TEXT, MEDIA_TYPE, PATH, is_token
+from ipagent.node_protocol import MAX_HEAD, MAX_STATEMENT, MAX_TEXT, MEDIA_TYPE, PATH, AnswerKey, is_token
 
 MAX_FIELDS = 64
 """Header fields of a request."""
@@ -281,7 +281,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def error_response(status: HTTPStatus, text: str, remedy: str = "") -> bytes:
     """Return the whole answer to a pod that is refused: why, and what the user does next."""
-    document = {"message": text[:MAX_TEXT], **({"remedy": remedy} if remedy else {})}
+    document = {AnswerKey.MESSAGE: text[:MAX_TEXT], **({AnswerKey.REMEDY: remedy} if remedy else {})}
     body = json.dumps(document).encode() + b"\n"
     more = ""
     if status is HTTPStatus.UNAUTHORIZED:

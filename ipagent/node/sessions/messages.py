@@ -27,7 +27,8 @@ from ipagent.node_protocol import (
     MAX_ROUTES,
     MAX_STATEMENT,
     MAX_TEXT,
-    Key,
+    AnswerKey,
+    StatementKey,
 )
 
 MAX_NAME = 253
@@ -56,27 +57,27 @@ def read_statement(line: bytes) -> Statement:
     """Parse a statement; keys that this release does not know are ignored. Raises BadRequest."""
     found = _json(line)
     # Of any number: a later release adds keys, or uses another path.
-    _number(found, Key.CONTRACT, MAX_NUMBER, 1)
-    pod = _object(found.get(Key.POD, {}), Key.POD)
-    key = PodKey(*(_name(pod, part) for part in (Key.NAMESPACE, Key.NAME, Key.UID)))
+    _number(found, StatementKey.CONTRACT, MAX_NUMBER, 1)
+    pod = _object(found.get(StatementKey.POD, {}), StatementKey.POD)
+    key = PodKey(*(_name(pod, part) for part in (StatementKey.NAMESPACE, StatementKey.NAME, StatementKey.UID)))
     claim = Claim(
         pod=key,
-        mode=_choice(Mode, found, Key.MODE, Mode.INIT),
+        mode=_choice(Mode, found, StatementKey.MODE, Mode.INIT),
         snapshot=Snapshot(
-            links=_list(found, Key.LINKS, MAX_LINKS, _link),
-            addresses=_list(found, Key.ADDRESSES, MAX_ADDRESSES, _address),
-            routes=_list(found, Key.ROUTES, MAX_ROUTES, _route),
+            links=_list(found, StatementKey.LINKS, MAX_LINKS, _link),
+            addresses=_list(found, StatementKey.ADDRESSES, MAX_ADDRESSES, _address),
+            routes=_list(found, StatementKey.ROUTES, MAX_ROUTES, _route),
         ),
-        interfaces=_list(found, Key.INTERFACES, MAX_NAMES, lambda each: _short(each, "an interface")),
-        takeover=_choice(Takeover, found, Key.TAKEOVER, Takeover.ALWAYS),
-        release_on_exit=_flag(found, Key.RELEASE_ON_EXIT),
-        allowed=_list(found, Key.ALLOWED_CIDRS, MAX_CIDRS, _network),
-        again=frozenset(_list(found, Key.AGAIN, MAX_AGAIN, _ip)),
-        leaving=_flag(found, Key.LEAVING),
-        restarted=_flag(found, Key.RESTARTED),
-        eip_wait=_flag(found, Key.EIP_WAIT),
+        interfaces=_list(found, StatementKey.INTERFACES, MAX_NAMES, lambda each: _short(each, "an interface")),
+        takeover=_choice(Takeover, found, StatementKey.TAKEOVER, Takeover.ALWAYS),
+        release_on_exit=_flag(found, StatementKey.RELEASE_ON_EXIT),
+        allowed=_list(found, StatementKey.ALLOWED_CIDRS, MAX_CIDRS, _network),
+        again=frozenset(_list(found, StatementKey.AGAIN, MAX_AGAIN, _ip)),
+        leaving=_flag(found, StatementKey.LEAVING),
+        restarted=_flag(found, StatementKey.RESTARTED),
+        eip_wait=_flag(found, StatementKey.EIP_WAIT),
     )
-    return Statement(claim, _number(found, Key.SERIAL, MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim))
+    return Statement(claim, _number(found, StatementKey.SERIAL, MAX_SERIAL, 0), len(line) + _ENTRY * _entries(claim))
 
 
 _ENTRY = 160
@@ -140,20 +141,20 @@ def _list(found: Mapping[str, Any], key: str, most: int, read: Callable[[Any], T
 
 def _link(entry: Any) -> Link:
     found = _object(entry, "a link")
-    mac = _short(found.get(Key.MAC, ""), "a link's mac")
-    index = _number(found, Key.INDEX, MAX_NUMBER, 0)
-    return Link(index, _name(found, Key.NAME), mac, loopback=_flag(found, Key.LOOPBACK))
+    mac = _short(found.get(StatementKey.MAC, ""), "a link's mac")
+    index = _number(found, StatementKey.INDEX, MAX_NUMBER, 0)
+    return Link(index, _name(found, StatementKey.NAME), mac, loopback=_flag(found, StatementKey.LOOPBACK))
 
 
 def _address(entry: Any) -> LinkAddress:
     found = _object(entry, "an address")
-    index, scope, flags = (_number(found, key, MAX_NUMBER, 0) for key in (Key.INDEX, Key.SCOPE, Key.FLAGS))
-    return LinkAddress(index, _ip(found.get(Key.ADDRESS)), scope, Detection.from_flags(flags))
+    index, scope, flags = (_number(found, key, MAX_NUMBER, 0) for key in (StatementKey.INDEX, StatementKey.SCOPE, StatementKey.FLAGS))
+    return LinkAddress(index, _ip(found.get(StatementKey.ADDRESS)), scope, Detection.from_flags(flags))
 
 
 def _route(entry: Any) -> Route:
     found = _object(entry, "a route")
-    return Route(_number(found, Key.INDEX, MAX_NUMBER, 0), _network(found.get(Key.DESTINATION)))
+    return Route(_number(found, StatementKey.INDEX, MAX_NUMBER, 0), _network(found.get(StatementKey.DESTINATION)))
 
 
 def _ip(entry: Any) -> IPAddress:
@@ -208,24 +209,24 @@ def _choice(kind: Callable[[str], T], found: Mapping[str, Any], key: str, defaul
 def answer(status: ClaimStatus, serial: int) -> bytes:
     """Return a status as one line of at most MAX_ANSWER bytes."""
     document: dict[str, Any] = {
-        "serial": serial,
-        "state": str(status.state),
-        "code": int(status.code),
-        "message": status.message[:MAX_TEXT],
+        AnswerKey.SERIAL: serial,
+        AnswerKey.STATE: str(status.state),
+        AnswerKey.CODE: int(status.code),
+        AnswerKey.MESSAGE: status.message[:MAX_TEXT],
     }
     addresses = [
         {
-            "address": str(each.address),
-            "interface": each.interface,
-            "state": str(each.phase),
-            "eni": each.eni,
-            "message": each.text,
+            AnswerKey.ADDRESS: str(each.address),
+            AnswerKey.INTERFACE: each.interface,
+            AnswerKey.STATE: str(each.phase),
+            AnswerKey.ENI: each.eni,
+            AnswerKey.MESSAGE: each.text,
         }
         for each in status.addresses
     ]
     # Hundreds of addresses: the message says the most important in any case.
-    for listed in (addresses, [{**each, "message": ""} for each in addresses]):
-        line = _line({**document, "addresses": listed})
+    for listed in (addresses, [{**each, AnswerKey.MESSAGE: ""} for each in addresses]):
+        line = _line({**document, AnswerKey.ADDRESSES: listed})
         if len(line) <= MAX_ANSWER and len(listed) <= MAX_ADDRESSES:
             return line
     return _line(document)
