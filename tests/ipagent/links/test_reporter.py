@@ -1,4 +1,4 @@
-"""What NodeAttachments say of their interfaces, and what is written into them."""
+"""When the status of an interface is written into its NodeAttachment."""
 
 from __future__ import annotations
 
@@ -13,69 +13,15 @@ from common.agent_settings import LogFormat
 from common.kube.backoff import FIRST_PATIENCE
 from common.kube.client import Answer, Client
 from common.kube.errors import OF_ALL, ApiError, HangingWrite, Unreachable
-from ipagent.links.node_attachments import LinkAttachment, fit_to_schema, read_attachment, status_body
+from ipagent.links.node_attachments import LinkAttachment
 from ipagent.links.plan import Status, Wanted
 from ipagent.links.reporter import CAP, RATE, StatusReporter
 from ipagent.log import Log
+from tests.ipagent.links.pools import MAC, UP
 
 pytestmark = pytest.mark.pure
 
-MAC = "02:aa:00:00:00:01"
-UP = Status(MAC, "ens6", up=True, mtu=9001)
 WANTED = Wanted("n1.oam", MAC, "oam")
-
-
-def attachment(**changes: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"name": "n1.oam"},
-        "spec": {"node": "n1", "network": "oam", "link": {"name": "core", "rename": "Name", "mtu": 1500}},
-        "status": {"mac": MAC, "link": {"mac": MAC, "name": "ens6", "up": True, "mtu": 9001}},
-        **changes,
-    }
-
-
-def test_an_attachment_is_read_with_what_was_reported_of_it() -> None:
-    assert read_attachment(attachment()) == LinkAttachment(
-        "n1.oam", Wanted("n1.oam", MAC, "core", rename=True, mtu=1500), UP
-    )
-
-
-def test_an_interface_has_the_name_of_its_network_unless_another_is_said() -> None:
-    found = read_attachment(attachment(spec={"node": "n1", "network": "oam"}))
-    assert found is not None
-    assert found.wanted == WANTED
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"status": {}},
-        {"status": None},
-        {"metadata": {"name": "n1.oam", "deletionTimestamp": "2026-01-01T00:00:00Z"}},
-    ],
-)
-def test_an_attachment_without_an_eni_or_on_its_way_out_is_left_alone(changes: dict[str, Any]) -> None:
-    assert read_attachment(attachment(**changes)) is None
-
-
-def test_what_is_written_is_read_back_the_same() -> None:
-    written = status_body("n1.oam", UP)
-    found = read_attachment(attachment(status={"mac": MAC, **written["status"]}))
-    assert found is not None
-    assert found.reported == UP
-
-
-def test_addresses_on_the_node_are_written_and_read_back() -> None:
-    aliased = Status(MAC, "ens6", up=True, mtu=9001, host_addresses=("10.10.1.80",))
-    written = status_body("n1.oam", aliased)
-    found = read_attachment(attachment(status={"mac": MAC, "address": "10.10.1.5", **written["status"]}))
-    assert found is not None
-    assert (found.reported, found.wanted.address) == (aliased, "10.10.1.5")
-
-
-def test_a_message_fits_into_the_schema() -> None:
-    long = fit_to_schema(Status(MAC, message="x" * 2000))
-    assert (len(long.message), long.message[-1]) == (1024, "…")
 
 
 class RecordingClient(Client):
